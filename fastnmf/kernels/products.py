@@ -1,0 +1,72 @@
+"""Passes over the data: compressed rows times a factor, sums over groups of rows, and products on the shift pattern."""
+
+import numpy as np
+from numba import prange
+
+from fastnmf.kernels.jit import kernel
+from fastnmf.kernels.simd import gather_row
+
+
+@kernel
+def csr_matmul(tasks, indptr, indices, data, F, out):
+    """Write ``out = X F`` for X in CSR. indptr (p + 1,) int64, indices int32, F (q, K), out (p, K), same dtype."""
+    for t in prange(len(tasks) - 1):
+        for i in range(tasks[t], tasks[t + 1]):
+            gather_row(indptr[i], indptr[i + 1], indices, data, F, out, i)
+
+
+@kernel
+def groups_sum(tasks, start, order, F, out):
+    """Write the sums of rows of F by group: group g holds the rows ``order[start[g]:start[g + 1]]``. out (G, K)."""
+    for t in prange(len(tasks) - 1):
+        for g in range(tasks[t], tasks[t + 1]):
+            out[g] = 0
+            for p in range(start[g], start[g + 1]):
+                i = order[p]
+                for c in range(F.shape[1]):
+                    out[g, c] += F[i, c]
+
+
+@kernel
+def groups_set(tasks, group, R, out):
+    """Write row ``group[i]`` of R (G, K) into row i of out (p, K)."""
+    for t in prange(len(tasks) - 1):
+        for i in range(tasks[t], tasks[t + 1]):
+            g = group[i]
+            for c in range(R.shape[1]):
+                out[i, c] = R[g, c]
+
+
+@kernel
+def pattern_count(tasks, indptr, indices, data, group, n_groups, room, groups, sums, counts):
+    """Sum the columns of X by group, on the pattern of groups that use the column, in one walk.
+
+    X^T comes as CSR (indptr, indices of rows, data); group (rows,) int32. Column j has the slots room[j]:room[j + 1]
+    of `groups` (int32) and `sums` (float64); counts[j] tells how many of them it fills, in the order of appearance.
+    """
+    for t in prange(len(tasks) - 1):
+        slot = np.full(n_groups, -1, np.int64)
+        for j in range(tasks[t], tasks[t + 1]):
+            end = room[j]
+            for p in range(indptr[j], indptr[j + 1]):
+                g = group[indices[p]]
+                if slot[g] < room[j]:  # left by an earlier column of this task, whose slots all lie below
+                    slot[g] = end
+                    groups[end] = g
+                    sums[end] = 0.0
+                    end += 1
+                sums[slot[g]] += data[p]
+            counts[j] = end - room[j]
+
+
+@kernel
+def pattern_sampled(tasks, start, group, F, S, out):
+    """Write ``out[p] = F[j] . S[group[p]]`` for the entries p in start[j]:start[j + 1]. F (n, K), S (G, K)."""
+    for t in prange(len(tasks) - 1):
+        for j in range(tasks[t], tasks[t + 1]):
+            for p in range(start[j], start[j + 1]):
+                g = group[p]
+                total = F[j, 0] * S[g, 0]
+                for c in range(1, F.shape[1]):
+                    total += F[j, c] * S[g, c]
+                out[p] = total

@@ -1,0 +1,1 @@
+"""The shop windows: scikit-learn classes with parameters, documentation, fitted attributes and `_problem()`."""

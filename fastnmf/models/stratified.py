@@ -1,0 +1,264 @@
+"""Stratified-NMF: what groups of rows share, and what is peculiar to each."""
+
+import numpy as np
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from fastnmf import init as starts
+from fastnmf.data import Strata
+from fastnmf.models.base import DIRECT_BELOW, BaseNMF, check_choice, check_integer, generator, strongest
+from fastnmf.moves import HALS, MU
+from fastnmf.problem import Problem
+from fastnmf.solve import allocate, as_arrays, solve, threads
+from fastnmf.terms import StrataFrobenius
+
+
+class StratifiedNMF(BaseNMF):
+    """Factorise a non-negative matrix whose rows come in groups: ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
+
+    The dictionary H is what all strata share, the shift v(i) what is peculiar to stratum i. Minimises
+    ``sum_i ||A(i) - 1 v(i)ᵀ - W(i) H||²`` over v, W, H >= 0. Sparse data stay sparse.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        Rows of H.
+    solver : {"hals", "mu"}, default="hals"
+        ``"hals"``: exact coordinate descent with closed-form shifts; never raises the objective. After the last sweep
+        W is solved for exactly, once, and `transform` repeats that. ``"mu"``: the multiplicative updates of the
+        paper (Algorithm 1); `fit_transform` returns the iterate itself, as the paper does, while `transform` solves
+        for W exactly, so the two differ.
+    init : {"rows", "random", "nndsvd", "nndsvda", "custom"}, default="rows"
+        ``"rows"``: half the stratum means, and means of 30 random rows. ``"random"``: uniform, scaled to the columns.
+        ``"nndsvd"``, ``"nndsvda"``: from the singular vectors of the shifted data, the latter without zeros (for
+        ``"mu"``, which cannot leave a zero). ``"custom"``: the W, H and V that are passed to `fit`.
+    update_order : {"sequential", "simultaneous"}, default="sequential"
+        Whether H sees the new W. ``"simultaneous"`` is the order of the published program; it is there to reproduce
+        it, only for ``"mu"``, and may diverge.
+    n_shift_updates : int, default=2
+        Multiplicative updates of the shifts an iteration; ``"hals"`` has a closed form instead.
+    max_iter : int, default=200
+    tol : float, default=1e-4
+        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
+        times itself. 0 runs exactly `max_iter` iterations.
+    random_state : None, int, Generator or RandomState, default=None
+        Seed of the start.
+    n_threads : int, default=None
+        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+    verbose : int, default=0
+        1 shows progress on standard error.
+
+    Attributes
+    ----------
+    components_ : ndarray (n_components, n_features)
+        H, the shared components.
+    shifts_ : ndarray (n_strata, n_features)
+        v(i), one row a stratum, in the order of `strata_`.
+    W_ : ndarray (n_samples, n_components)
+        Weights of the training rows, in the order in which they came.
+    strata_ : ndarray (n_strata,)
+        Labels in sorted order.
+    n_components_, n_iter_ : int
+    converged_ : bool
+        Whether the fit ended by its own rule, and not short of it at `max_iter`.
+    stopped_by_ : str
+        ``"tol"``, ``"max_iter"`` or ``"callback"``.
+    reconstruction_err_ : float
+        Frobenius norm of the residual.
+    normalized_loss_ : float
+        `reconstruction_err_` divided by the Frobenius norm of the data; 0 for all-zero data.
+    history_ : dict of ndarray
+        ``iteration``, ``normalized_loss``, ``seconds``; entry 0 is the start, the last that of the returned factors.
+    n_features_in_, feature_names_in_ :
+        As in scikit-learn.
+
+    Notes
+    -----
+    The model has a free gauge: ``v(i) + Hᵀc`` with ``W(i) - 1cᵀ`` fits as well for any c that leaves both
+    non-negative. Compare ``W H + 1vᵀ`` or the loss between fits, not raw factors.
+
+    *Names*: A(i) rows of X with label i; v(i) ``shifts_[i]``; W(i) rows of ``W_``; H ``components_``; r
+    ``n_components``; M ``n_shift_updates``.
+
+    References
+    ----------
+    J. Chapman, Y. Yaniv, D. Needell, "Stratified-NMF for Heterogeneous Data", 2023, arXiv:2311.10789 (Algorithm 1).
+    A. Cichocki, A.-H. Phan, "Fast local algorithms for large scale nonnegative matrix and tensor factorizations",
+    IEICE Trans. 2009, doi:10.1587/transfun.E92.A.708 (HALS).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf import StratifiedNMF
+    >>> X = np.array([[1.0, 0, 5], [2, 0, 5], [3, 1, 0], [6, 2, 0]])
+    >>> model = StratifiedNMF(1, random_state=0).fit(X, strata=["a", "a", "b", "b"])
+    >>> model.shifts_.round(1)
+    array([[0., 0., 5.],
+           [0., 0., 0.]])
+    """
+
+    __metadata_request__fit = {"strata": True}
+    __metadata_request__fit_transform = {"strata": True}
+    __metadata_request__transform = {"strata": True}
+    __metadata_request__inverse_transform = {"strata": True}
+    __metadata_request__score = {"strata": True}
+
+    def __init__(
+        self,
+        n_components=10,
+        *,
+        solver="hals",
+        init="rows",
+        update_order="sequential",
+        n_shift_updates=2,
+        max_iter=200,
+        tol=1e-4,
+        random_state=None,
+        n_threads=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.solver = solver
+        self.init = init
+        self.update_order = update_order
+        self.n_shift_updates = n_shift_updates
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.n_threads = n_threads
+        self.verbose = verbose
+
+    def fit(self, X, y=None, *, strata=None, W=None, H=None, V=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative, finite; rows of all strata, in any order. float32 stays float32.
+        y : ignored
+        strata : array-like (n_samples,), default=None
+            Label of each row: numbers, strings or categories. None is a single stratum.
+        W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
+            Start for ``init="custom"``; V in the order of the sorted labels.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters, data, labels or starts that cannot be used: what was given, expected, and to be done.
+        """
+        self._fit(X, strata, W, H, V)
+        return self
+
+    def fit_transform(self, X, y=None, *, strata=None, W=None, H=None, V=None):
+        """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
+        return self._fit(X, strata, W, H, V)
+
+    def top_features(self, n=10, feature_names=None):
+        """Return the features with the largest weights, descending, for every stratum and every component.
+
+        Parameters
+        ----------
+        n : int, default=10
+        feature_names : array-like (n_features,), default=None
+            None takes `feature_names_in_`, or else the column numbers.
+
+        Returns
+        -------
+        Bunch
+            ``strata``: dict, label -> list of at most n names (features of weight zero are left out);
+            ``components``: list of such lists.
+        """
+        check_is_fitted(self)
+        check_integer("n", n)
+        names = self._feature_names(feature_names)
+        per_stratum = strongest(self.shifts_, names, n)
+        return Bunch(
+            strata=dict(zip(self.strata_.tolist(), per_stratum, strict=True)),
+            components=strongest(self.components_, names, n),
+        )
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_choice("update_order", self.update_order, ("sequential", "simultaneous"))
+        check_integer("n_shift_updates", self.n_shift_updates)
+        if self.update_order == "simultaneous" and self.solver != "mu":
+            raise ValueError("update_order='simultaneous' is the published program's order; it needs solver='mu'.")
+
+    def _problem(self, data, factors, tasks):
+        return stratified_problem(data, factors, tasks, self.solver, self.update_order, self.n_shift_updates)
+
+
+def stratified_problem(data, factors, tasks, solver, update_order="sequential", n_shift_updates=2):
+    """Return the `Problem` of Stratified-NMF: the order v, W, H of Algorithm 1, or v and then W with H."""
+    term = StrataFrobenius(data, factors["W"].shape[1], tasks)
+    move = MU() if solver == "mu" else HALS()
+    pair = (("W", 1), ("H", 1))
+    return Problem(
+        terms=[term],
+        moves=dict.fromkeys(("V", "W", "H"), move),
+        schedule=(("V", n_shift_updates), pair) if update_order == "simultaneous" else (("V", n_shift_updates), *pair),
+        tasks=tasks,
+        scale=data.sq_norm,
+        digits=DIRECT_BELOW[data.dtype],
+        direct=term.direct,
+    )
+
+
+def stratified_nmf(
+    A, rank, iters, v_scaling=2, calculate_loss=True, *, update_order="simultaneous", random_state=None, solver="mu"
+):
+    """Run Stratified-NMF on a list of strata, as the published program; `loss_array` has one entry more than there.
+
+    The published program logs the loss before each update, and so never that of what it returns; here entry k is the
+    loss after k iterations, entry 0 that of the start and the last that of the returned factors.
+
+    Parameters
+    ----------
+    A : list of sparse matrices or arrays (m_i, n)
+        Any SciPy format, or dense.
+    rank : int
+    iters : int
+    v_scaling : int, default=2
+        Updates of the shifts an iteration.
+    calculate_loss : bool, default=True
+        False returns zeros for the losses, as there.
+    update_order : {"simultaneous", "sequential"}, default="simultaneous"
+        The published program moves W and H together from the old pair; the paper lets H see the new W.
+    random_state : None, int, Generator or RandomState, default=None
+        Seed of the start: V, then each W(i), then H, uniform on [0, 1), W and H divided by sqrt(rank).
+    solver : {"mu", "hals"}, default="mu"
+
+    Returns
+    -------
+    V : ndarray (len(A), n)
+    W : list of ndarray (m_i, rank)
+    H : ndarray (rank, n)
+    loss_array : ndarray (iters + 1,)
+        Square root of the squared error over the squared norm of the data.
+    """
+    check_integer("rank", rank)
+    check_integer("iters", iters, least=0)
+    check_integer("v_scaling", v_scaling)
+    check_choice("solver", solver, ("mu", "hals"))
+    check_choice("update_order", update_order, ("sequential", "simultaneous"))
+    update_order = "sequential" if solver == "hals" else update_order
+    rng = generator(random_state)
+    with threads(None):
+        data = Strata.from_blocks(A)
+        V = rng.random((data.n_strata, data.shape[1]))
+        W = np.concatenate([rng.random((size, rank)) / rank**0.5 for size in data.groups.sizes])
+        H = rng.random((rank, data.shape[1])) / rank**0.5
+        W, H, V = starts.custom(data, rank, W, H, V)
+        factors, tasks = allocate(data, W, H, data.pattern.entries(V))
+        problem = stratified_problem(data, factors, tasks, solver, update_order, v_scaling)
+        start = problem.value(factors, V=V)
+        fit = solve(problem, factors, max_iter=iters, tol=0, start_value=start)
+    W = np.ldexp(factors["W"][:, :rank], -data.exponent)
+    H = np.ldexp(factors["H"][:, :rank].T, -data.exponent)
+    V = np.ldexp(data.pattern.dense(factors["V"]) if iters else V, -2 * data.exponent)
+    loss = as_arrays(fit.history, data.sq_norm)["normalized_loss"] if calculate_loss else np.zeros(iters + 1)
+    return V, np.split(W, np.cumsum(data.groups.sizes)[:-1]), np.ascontiguousarray(H), loss

@@ -1,0 +1,79 @@
+"""Progress of long fits: a bar where `rich` is installed and someone is watching, lines otherwise."""
+
+import sys
+import time
+from contextlib import contextmanager
+
+from fastnmf.kernels.jit import on_compile
+
+LINE_EVERY = 2.0  # seconds between two lines where no bar can be drawn
+
+
+class _Lines:
+    """Print a line for the first iteration, every other second, and the last."""
+
+    def __init__(self, name, max_iter, scale):
+        self.name, self.max_iter, self.scale, self.last = name, max_iter, scale, -LINE_EVERY
+
+    def __call__(self, iteration, objective, seconds):
+        if seconds - self.last >= LINE_EVERY or iteration == self.max_iter:
+            self.last = seconds
+            loss = (objective / self.scale) ** 0.5 if self.scale > 0 else 0.0
+            say(f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s")
+
+
+class _Bar:
+    """Update a bar of `rich` at most ten times a second."""
+
+    def __init__(self, bar, task, scale):
+        self.bar, self.task, self.scale, self.last = bar, task, scale, -1.0
+
+    def __call__(self, iteration, objective, seconds):
+        if seconds - self.last >= 0.1:
+            self.last = seconds
+            loss = (objective / self.scale) ** 0.5 if self.scale > 0 else 0.0
+            self.bar.update(self.task, completed=iteration, loss=f"{loss:.6f}")
+
+
+def say(text):
+    """Print one line on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def compile_notice():
+    """Say once, when it happens, that kernels are being compiled for the first time, and how long it took."""
+    began = []
+
+    def note(_):
+        if not began:
+            began.append(time.perf_counter())
+            say("Compiling kernels for the first time on this machine (10 to 40 s; later runs load them from the cache) ...")
+
+    with on_compile(note):
+        yield
+
+
+@contextmanager
+def progress(name, max_iter, scale, verbose):
+    """Yield a callback of `solve` that shows the progress of a fit, or None where verbose is 0."""
+    if not verbose:
+        yield None
+        return
+    bar = _rich_bar() if sys.stderr.isatty() else None
+    with compile_notice():
+        if bar is None:
+            yield _Lines(name, max_iter, scale)
+            return
+        with bar:
+            yield _Bar(bar, bar.add_task(name, total=max_iter, loss="..."), scale)
+
+
+def _rich_bar():
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    except ImportError:
+        return None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"))
+    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)

@@ -1,0 +1,140 @@
+"""What X is compared with: the parts of an objective that see all factors."""
+
+import numpy as np
+
+from fastnmf.data import single_threaded_blas
+from fastnmf.kernels import products, rows
+from fastnmf.problem import aligned
+
+
+class Frobenius:
+    """``||X - W Hᵀ||²``, the squared error.
+
+    Half-gradients: ``W (HᵀH) - X H`` and ``H (WᵀW) - Xᵀ W``. One pass over the data each, O(nnz K), and O((n + m) K²)
+    for the Gram matrices. The value needs no pass of its own.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.Strata
+    width : int
+        Padded rank K.
+    tasks : dict
+        Task tables of the row kernels over W and H.
+    """
+
+    def __init__(self, strata, width, tasks):
+        self.strata, self.width, self.tasks = strata, width, tasks
+        n_rows, n_columns = strata.shape
+        self._products = {name: aligned((n, width), strata.dtype) for name, n in (("W", n_rows), ("H", n_columns))}
+        self._none = np.empty((0, width), strata.dtype)
+
+    def contribute(self, name, factors, sub):
+        """Add ``gram`` and ``pos`` of factor W or H."""
+        other = "H" if name == "W" else "W"
+        sub.add(gram=self.gram(other, factors), pos=self.product(name, factors))
+
+    def value(self, factors):
+        """Return the squared error from Gram matrices and the product that is at hand (spec: Lee and Seung's trace form)."""
+        return self.strata.sq_norm + self._quadratic(factors) - 2 * self._overlap(factors)
+
+    def gram(self, name, factors):
+        """Return ``FᵀF`` of factor `name`, (K, K) in float64."""
+
+        def compute():
+            parts = np.empty((len(self.tasks[name]) - 1, self.width, self.width))
+            rows.rows_gram(self.tasks[name], factors[name], parts)
+            return parts.sum(axis=0)
+
+        return factors.cached(("gram", name), (name,), compute)
+
+    def product(self, name, factors):
+        """Return ``X H`` for name W, ``Xᵀ W`` for name H; the array is overwritten by the next call that computes."""
+        other = "H" if name == "W" else "W"
+
+        def compute():
+            multiply = self.strata.matmul if name == "W" else self.strata.tmatmul
+            multiply(factors[other], self._products[name])
+            return self._products[name]
+
+        return factors.cached(("product", name), (other,), compute)
+
+    def _quadratic(self, factors):
+        return float(np.sum(self.gram("W", factors) * self.gram("H", factors)))
+
+    def _overlap(self, factors, neg=None):
+        """Return ``<F, pos - neg>`` on the side whose product is at hand; `neg` returns its neg for a name."""
+        name = "W" if factors.has(("product", "W"), ("H",)) and not factors.has(("product", "H"), ("W",)) else "H"
+        below = self._none if neg is None else neg(name, factors)
+        parts = np.empty(len(self.tasks[name]) - 1)
+        rows.rows_dot(self.tasks[name], factors[name], self.product(name, factors), below, parts)
+        return float(parts.sum())
+
+
+class StrataFrobenius(Frobenius):
+    """``sum_i ||A(i) - 1 v(i)ᵀ - W(i) Hᵀ||²``, the objective of Stratified-NMF (Chapman, Yaniv, Needell 2023, eq. 2).
+
+    On top of `Frobenius`: neg of W is ``1 (v(i)ᵀ H)`` in the rows of stratum i, neg of H is ``sum_i v(i) s(i)ᵀ`` with
+    ``s(i) = W(i)ᵀ 1``, and the shifts, entry by entry, have weight m_i, pos ``A(i)ᵀ 1`` and neg ``H s(i)``.
+    O(q K) each, where q is the number of pairs (stratum, column that it uses).
+    """
+
+    def __init__(self, strata, width, tasks):
+        super().__init__(strata, width, tasks)
+        self.pattern, self.groups = strata.pattern, strata.groups
+        self.sizes = self.groups.sizes.astype(strata.dtype)
+        self._negs = {name: aligned(array.shape, strata.dtype) for name, array in self._products.items()}
+        self._sampled = np.empty(len(self.pattern.group), strata.dtype)
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of V, W or H."""
+        if name == "V":
+            sub.weight, sub.group = self.sizes, self.pattern.group
+            sub.add(pos=self.pattern.sums, neg=self._shift_neg(factors))
+        else:
+            super().contribute(name, factors, sub)
+            sub.add(neg=self._neg(name, factors))
+
+    def value(self, factors, V=None):
+        """Return the objective; nothing is computed that the moves of H or W did not need.
+
+        With V (n_strata, n_columns), float64, return the objective for these shifts instead of those in `factors`: a
+        user's start may have entries where the stratum does not use the column.
+        """
+        if V is not None:
+            with single_threaded_blas():
+                cross = np.sum((V @ factors["H"].astype(np.float64)) * self._stratum_sums(factors))
+            fitted = self.groups.sizes @ np.einsum("ij,ij->i", V, V) - 2 * self.pattern.entries(V) @ self.pattern.sums
+            return super().value(factors) + float(2 * cross + fitted)
+        tasks = self.pattern.entry_tasks
+        parts = np.empty(len(tasks) - 1)
+        rows.entries_value(tasks, self.pattern.group, self.sizes, self.pattern.sums, factors["V"], parts)
+        overlap = self._overlap(factors, self._neg)
+        return self.strata.sq_norm + self._quadratic(factors) - 2 * overlap + float(parts.sum())
+
+    def direct(self, factors, V=None):
+        """Return the objective from the residual itself; V as for `value`."""
+        W, H = (factors[name][:, : factors.rank] for name in "WH")
+        V = self.pattern.dense(factors["V"]) if V is None else V
+        return self.strata.residual_square_sum(W, H, V)
+
+    def _stratum_sums(self, factors):
+        return factors.cached("stratum sums", ("W",), lambda: self.groups.sum(factors["W"]))
+
+    def _shift_neg(self, factors):
+        def compute():
+            self.pattern.sampled(factors["H"], self._stratum_sums(factors), self._sampled)
+            return self._sampled
+
+        return factors.cached(("neg", "V"), ("W", "H"), compute)
+
+    def _neg(self, name, factors):
+        def compute():
+            out = self._negs[name]
+            if name == "W":
+                shared = self.pattern.tmatmul(factors["V"], factors["H"])
+                products.groups_set(self.tasks["W"], self.groups.codes, shared, out)
+            else:
+                self.pattern.matmul(factors["V"], self._stratum_sums(factors), out)
+            return out
+
+        return factors.cached(("neg", name), ("V", "H" if name == "W" else "W"), compute)

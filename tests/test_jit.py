@@ -1,0 +1,196 @@
+"""The kernel decorator where it can go wrong: disk cache, threads of all kinds, forks, places that cannot be written."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from joblib import Parallel, delayed
+
+from fastnmf import StratifiedNMF
+from fastnmf.kernels import jit, rows
+
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled under NUMBA_DISABLE_JIT=1")
+
+TWINS = """
+import sys
+import numpy as np
+from fastnmf.kernels import rows
+F, parts = np.ones((64, 4)), {1: np.zeros((1, 4, 4)), 4: np.zeros((4, 4, 4))}
+for n_tasks in map(int, sys.argv[1].split(",")):
+    rows.rows_gram(np.linspace(0, 64, n_tasks + 1).astype(np.int64), F, parts[n_tasks])
+    assert (parts[n_tasks].sum(axis=0) == 64).all()
+hits = [sum(twin.stats.cache_hits.values()) for twin in (rows.rows_gram.serial, rows.rows_gram.parallel)]
+outlined = [any("parfor" in name for name in str(list(twin.inspect_llvm().values())).split()) for twin in
+            (rows.rows_gram.serial, rows.rows_gram.parallel)] if hits == [0, 0] else None
+print(hits, outlined)
+"""
+
+ABORT = """
+import threading, warnings
+import numpy as np, scipy.sparse as sp
+from fastnmf import StratifiedNMF
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+X = sp.random_array((4000, 9000), density=0.005, rng=rng, format="csr")
+strata = rng.integers(0, 5, 4000)
+results = [None] * 4
+def fit(i):
+    results[i] = StratifiedNMF(20, max_iter=8, tol=0, random_state=0).fit(X, strata=strata).components_
+workers = [threading.Thread(target=fit, args=(i,)) for i in range(4)]
+for worker in workers: worker.start()
+for worker in workers: worker.join()
+assert all(result is not None and result.tobytes() == results[0].tobytes() for result in results)
+print("survived", __import__("numba").threading_layer())
+"""
+
+
+def run(code, *args, **environment):
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-c", code, *args],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.mark.parametrize("order", ["1,4", "4,1"])
+def test_twins_do_not_share_a_cache_entry(tmp_path, order):
+    """Numba's cache key ignores ``parallel=``; a serial twin that loads the parallel binary aborts under workqueue."""
+    first = run(TWINS, order, NUMBA_CACHE_DIR=str(tmp_path))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.strip() == "[0, 0] [False, True]"
+    second = run(TWINS, order[::-1], NUMBA_CACHE_DIR=str(tmp_path))
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.strip() == "[1, 1] None"  # both from the disk, each its own
+
+
+@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+def test_four_python_threads_fit_at_once(layer):
+    """Two parallel launches at once abort the process under workqueue (exit 134)."""
+    done = run(ABORT, NUMBA_THREADING_LAYER=layer)
+    if "No threading layer could be loaded" in done.stderr:
+        pytest.skip(f"this Numba has no {layer} layer")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["survived", layer]
+
+
+def planted(n_rows=3000, n_columns=2000):
+    rng = np.random.default_rng(1)
+    return rng.random((n_rows, 6)) @ rng.random((6, n_columns)), rng.integers(0, 3, n_rows)
+
+
+def fit_bits(X, strata, **options):
+    model = StratifiedNMF(6, max_iter=6, tol=0, random_state=0, **options).fit(X, strata=strata)
+    return b"".join(np.ascontiguousarray(a).tobytes() for a in (model.components_, model.shifts_, model.W_))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("solver", ["hals", "mu"])
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_the_bits_do_not_depend_on_the_number_of_threads(solver, dtype, is_sparse):
+    import scipy.sparse as sp
+
+    X, strata = planted()
+    if is_sparse:
+        X = sp.csr_array(np.where(X > np.quantile(X, 0.9), X, 0))
+    X = X.astype(dtype)
+    one, two, again = (fit_bits(X, strata, solver=solver, n_threads=n) for n in (1, 2, 2))
+    assert one == two == again
+
+
+def test_joblib_threads_and_processes_agree_with_a_plain_loop():
+    X, strata = planted(600, 700)
+    want = fit_bits(X, strata)
+    with_threads = Parallel(n_jobs=3, backend="threading")(delayed(fit_bits)(X, strata) for _ in range(3))
+    assert all(bits == want for bits in with_threads)
+
+
+def _child(queue):
+    queue.put(fit_bits(*planted(600, 700)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_after_a_parallel_call_works():
+    """GNU OpenMP ends a forked child that launches; the child takes the serial twins."""
+    want = fit_bits(*planted(600, 700))
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=(queue,))
+    child.start()
+    assert queue.get(timeout=120) == want
+    child.join()
+    assert child.exitcode == 0
+
+
+def test_the_number_of_threads_is_restored():
+    before = numba.get_num_threads()
+    with jit.threads(1):
+        assert jit.thread_count() == 1
+        with jit.threads(None):
+            assert jit.thread_count() == 1
+    assert numba.get_num_threads() == before == jit.thread_count()
+    with pytest.raises(RuntimeError, match="inner"), jit.threads(1):
+        raise RuntimeError("inner")
+    assert numba.get_num_threads() == before
+
+
+def test_while_a_launch_is_under_way_others_run_serially(monkeypatch):
+    launched = []
+    twin = rows.rows_gram
+    monkeypatch.setattr(twin, "parallel", lambda *args: launched.append("parallel"))
+    tasks, F, parts = np.arange(5), np.ones((4, 4)), np.zeros((4, 4, 4))
+    with jit._LAUNCH:
+        worker = threading.Thread(target=twin, args=(tasks, F, parts))
+        worker.start()
+        worker.join()
+    assert not launched and (parts == 1).all()
+    twin(tasks, F, parts)
+    assert launched == (["parallel"] if jit.thread_count() > 1 else [])
+
+
+def test_a_place_that_cannot_be_written_falls_back_to_no_cache(monkeypatch):
+    real = numba.njit
+
+    def refuse(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(cache=cache, **options)
+
+    monkeypatch.setattr(numba, "njit", refuse)
+
+    def walk(tasks, out):
+        for t in numba.prange(len(tasks) - 1):
+            out[t] = t
+
+    out = np.zeros(3)
+    jit.Kernel(walk)(np.arange(4), out)
+    assert out.tolist() == [0, 1, 2]
+
+
+def test_compiling_is_noticed_once_and_loading_is_not():
+    def walk(tasks, out):
+        for t in numba.prange(len(tasks) - 1):
+            out[t] = t
+
+    walk.__module__ = "fastnmf.kernels.made_up"
+    kernel, seen = jit.Kernel(walk), []
+    with jit.on_compile(seen.append):
+        kernel(np.array([0, 1]), np.zeros(1))
+        kernel(np.array([0, 1]), np.zeros(1))
+    assert len(seen) == 1 and seen[0].startswith("walk_serial")
+
+
+def test_environment_names_what_the_kernels_run_on():
+    found = jit.environment()
+    assert found["threading_layer"] in ("omp", "tbb", "workqueue") and found["n_threads"] >= 1
+    assert found["numba"] == numba.__version__ and found["cache_dir"]

@@ -1,0 +1,197 @@
+"""Every kernel against its plain-loop twin in `oracles.py`: both dtypes, all widths of a block and beyond, both twins."""
+
+import numpy as np
+import oracles
+import pytest
+import scipy.sparse as sp
+
+from fastnmf.kernels import nnls, products, rows, simd
+from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
+
+DTYPES = [np.float32, np.float64]
+# float32 sums of a few hundred products of numbers near one; float64 likewise.
+TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
+
+
+def one_task(n):
+    return np.array([0, n])
+
+
+def many_tasks(n):
+    return np.linspace(0, n, min(N_TASKS, n) + 1).astype(np.int64)
+
+
+def padded_factor(rng, n, rank, dtype):
+    F = np.zeros((n, simd.padded(rank, dtype)), dtype)
+    F[:, :rank] = rng.random((n, rank))
+    return F
+
+
+@pytest.fixture(params=DTYPES, ids=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 8, 20, 37, 64, 100])
+def test_csr_matmul_is_the_product_at_every_width(rng, dtype, rank):
+    X = sp.random_array((57, 41), density=0.2, rng=rng, dtype=dtype, format="csr")
+    X[5], X[56] = 0, 0
+    X = sp.csr_array(X)
+    F = padded_factor(rng, 41, rank, dtype)
+    want = oracles.csr_matmul(X.indptr, X.indices, X.data, F)
+    results = []
+    for tasks in (one_task(57), many_tasks(57)):
+        out = np.full((57, F.shape[1]), np.nan, dtype)
+        products.csr_matmul(tasks, X.indptr.astype(np.int64), X.indices.astype(np.int32), X.data, F, out)
+        np.testing.assert_allclose(out, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        results.append(out)
+    assert results[0].tobytes() == results[1].tobytes()  # the serial and the parallel twin
+
+
+def test_groups_sum_and_set(rng, dtype):
+    F = padded_factor(rng, 30, 5, dtype)
+    start, order = np.array([0, 7, 7, 29, 30]), rng.permutation(30)
+    want = oracles.group_sums(start, F[order])
+    for tasks in (one_task(4), many_tasks(4)):
+        out = np.full((4, F.shape[1]), np.nan, dtype)
+        products.groups_sum(tasks, start, order, F, out)
+        np.testing.assert_allclose(out, want, rtol=TOLERANCE[dtype])
+        group = rng.integers(0, 4, 30).astype(np.int32)
+        spread = np.empty_like(F)
+        products.groups_set(many_tasks(30), group, out, spread)
+        np.testing.assert_array_equal(spread, out[group])
+
+
+def test_pattern_count_and_sampled(rng, dtype):
+    blocks = [sp.random_array((m, 23), density=0.15, rng=rng, format="csr") for m in (9, 1, 14)]
+    ptr, stratum, sums = oracles.shift_pattern(blocks)
+    turned = sp.csr_array(sp.vstack(blocks).T)
+    codes = np.repeat(np.arange(3), [9, 1, 14]).astype(np.int32)
+    room = np.concatenate([[0], np.cumsum(np.minimum(np.diff(turned.indptr), 3))]).astype(np.int64)
+    for tasks in (one_task(23), many_tasks(23)):
+        group, total, count = np.empty(room[-1], np.int32), np.empty(room[-1]), np.empty(23, np.int64)
+        products.pattern_count(
+            tasks, turned.indptr.astype(np.int64), turned.indices, turned.data, codes, 3, room, group, total, count
+        )
+        np.testing.assert_array_equal(count, np.diff(ptr))
+        for j in range(23):
+            mine = slice(room[j], room[j] + count[j])
+            order = np.argsort(group[mine])
+            np.testing.assert_array_equal(group[mine][order], stratum[ptr[j] : ptr[j + 1]])
+            np.testing.assert_allclose(total[mine][order], sums[ptr[j] : ptr[j + 1]], rtol=1e-12)
+    H, S = padded_factor(rng, 23, 5, dtype), padded_factor(rng, 3, 5, dtype)
+    for tasks in (one_task(23), many_tasks(23)):
+        out = np.empty(len(stratum), dtype)
+        products.pattern_sampled(tasks, ptr, stratum.astype(np.int32), H, S, out)
+        np.testing.assert_allclose(out, oracles.pattern_sampled(ptr, stratum, S, H), rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("n", [1, 6, 300])
+def test_rows_gram_and_dot(rng, dtype, n):
+    F, G, neg = (padded_factor(rng, n, 6, dtype) for _ in range(3))
+    for tasks in (one_task(n), many_tasks(n)):
+        parts = np.full((len(tasks) - 1, F.shape[1], F.shape[1]), np.nan)
+        rows.rows_gram(tasks, F, parts)
+        np.testing.assert_allclose(parts.sum(axis=0), oracles.gram(F), rtol=TOLERANCE[dtype])
+        total = np.full(len(tasks) - 1, np.nan)
+        rows.rows_dot(tasks, F, G, neg, total)
+        # Sums of float64 products of float32 numbers: the same tolerance for both dtypes.
+        np.testing.assert_allclose(total.sum(), (F.astype(float) * (G.astype(float) - neg)).sum(), rtol=1e-11, atol=1e-11)
+        rows.rows_dot(tasks, F, G, neg[:0], total)
+        np.testing.assert_allclose(total.sum(), (F.astype(float) * G).sum(), rtol=1e-11)
+
+
+@pytest.mark.parametrize("with_neg", [True, False])
+@pytest.mark.parametrize("n", [1, 5, 70, 200])
+def test_rows_mu_and_hals(rng, dtype, n, with_neg):
+    rank = 5
+    F, pos, neg = (padded_factor(rng, n, rank, dtype) for _ in range(3))
+    L = padded_factor(rng, 9, rank, dtype)
+    L[:, 2] = 0  # a dead component: its column must stay as it is
+    gram, below = L.T @ L, neg if with_neg else neg[:0]
+    zero = np.zeros_like(neg)
+    wide = [a.astype(float) for a in (F, gram, pos, neg if with_neg else zero)]
+    for tasks in (one_task(n), many_tasks(n)):
+        out = F.copy()
+        rows.rows_mu(tasks, out, gram, pos, below, dtype(1e-9), dtype(0))
+        np.testing.assert_allclose(out[:, :rank], oracles.rows_mu(*wide, 1e-9)[:, :rank], rtol=10 * TOLERANCE[dtype])
+        out = F.copy()
+        rows.rows_hals(tasks, out, gram, pos, below, rank, simd.lanes(dtype), 3)
+        np.testing.assert_allclose(out, oracles.rows_hals(*wide, n_sweeps=3), rtol=1e-3 if dtype == np.float32 else 1e-10, atol=10 * TOLERANCE[dtype])
+        np.testing.assert_array_equal(out[:, 2], F[:, 2])
+        assert not out[:, rank:].any()
+
+
+def test_rows_mu_respects_the_floor(rng, dtype):
+    F, gram = np.full((3, 8), 1e-15, dtype), np.eye(8, dtype=dtype)
+    rows.rows_mu(one_task(3), F, gram, np.zeros((3, 8), dtype), np.zeros((0, 8), dtype), dtype(1e-9), dtype(1e-20))
+    assert (F == dtype(1e-20)).all()
+
+
+def test_entries_step_and_value(rng, dtype):
+    group = rng.integers(0, 3, 40).astype(np.int32)
+    weight = np.array([4, 0, 2], dtype)  # the second stratum has no weight: its entries become 0
+    pos, neg, v = rng.random((3, 40)).astype(dtype)
+    for tasks in (one_task(40), many_tasks(40)):
+        out = v.copy()
+        rows.entries_step(tasks, group, weight, pos, neg, out, dtype(1e-9), 0)
+        w = weight[group].astype(float)
+        want = np.where(w > 0, np.maximum(pos.astype(float) - neg, 0) / np.where(w > 0, w, 1), 0)
+        np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-7)
+        out = v.copy()
+        rows.entries_step(tasks, group, weight, pos, neg, out, dtype(1e-9), 2)
+        want = v.astype(float)
+        for _ in range(2):
+            want = want * pos / (w * want + neg + 1e-9)
+        np.testing.assert_allclose(out, want, rtol=1e-5)
+        parts = np.empty(len(tasks) - 1)
+        rows.entries_value(tasks, group, weight, pos, v, parts)
+        np.testing.assert_allclose(parts.sum(), (v.astype(float) * (w * v - 2.0 * pos)).sum(), rtol=1e-6)
+
+
+def test_nnls_equals_the_search_over_all_supports(rng, dtype):
+    k, n = 5, 40
+    L = rng.random((7, k))
+    gram, b = L.T @ L, rng.normal(size=(n, k))
+    want = np.array([oracles.nnls_by_supports(gram, row) for row in b])
+    pos, neg = np.zeros((n, simd.padded(k, dtype)), dtype), np.zeros((n, simd.padded(k, dtype)), dtype)
+    pos[:, :k], neg[:, :k] = np.maximum(b, 0), np.maximum(-b, 0)
+    for tasks in (one_task(n), many_tasks(n)):
+        F = rng.random(pos.shape).astype(dtype)
+        F[:, k:] = 0
+        nnls.rows_nnls(tasks, F, gram, pos, neg)
+        np.testing.assert_allclose(F[:, :k], want, rtol=1e-3 if dtype == np.float32 else 1e-9, atol=1e-5 if dtype == np.float32 else 1e-10)
+        assert ((F[:, :k] == 0) == (want == 0)).all()
+
+
+def test_nnls_of_dependent_and_dead_columns_is_stationary(rng):
+    L = rng.random((30, 4))
+    L = np.column_stack([L, L[:, 0], np.zeros(30), L[:, 1] + L[:, 2]])
+    gram, b = L.T @ L, rng.random((50, 30)) @ L
+    pos, k = np.zeros((50, 8)), L.shape[1]
+    pos[:, :k] = b
+    F = np.zeros((50, 8))
+    nnls.rows_nnls(one_task(50), F, gram, pos, pos[:0])
+    slope = F[:, :k] @ gram - b
+    assert (F >= 0).all() and not F[:, 5].any()
+    scale = b.max()
+    assert slope.min() > -1e-7 * scale and np.abs(F[:, :k] * slope).max() < 1e-7 * scale
+
+
+def test_task_tables_cover_the_rows_and_do_not_ask_for_threads(rng):
+    indptr = np.concatenate([[0], np.cumsum(rng.integers(0, 900, 500))]).astype(np.int64)
+    for table in (split_rows(500, 10_000), split_costs(indptr, 24)):
+        assert table[0] == 0 and table[-1] == 500 and (np.diff(table) >= 0).all() and len(table) == N_TASKS + 1
+    costs = np.diff(indptr[split_costs(indptr, 24)])
+    assert costs.max() < 2 * costs.mean()  # balanced by non-zeros
+    assert len(split_rows(500, 10)) == 2 and len(split_costs(indptr[:3], 8)) == 2  # too little work to share
+
+
+def test_widths_are_whole_blocks():
+    assert [simd.padded(r, np.float32) for r in (1, 8, 9, 20)] == [8, 8, 16, 24]
+    assert [simd.padded(r, np.float64) for r in (1, 4, 5, 20)] == [4, 4, 8, 20]
