@@ -373,14 +373,18 @@ def encode_labels(strata, n_rows, labels=None):
     try:
         found, codes = np.unique(strata, return_inverse=True)
     except TypeError as error:
-        raise ValueError("strata mixes labels that cannot be sorted, such as numbers and text; use one kind.") from error
+        raise ValueError(
+            "strata mixes labels that cannot be sorted, such as numbers and text; use one kind."
+        ) from error
     if labels is None:
         return codes.astype(np.int32), found
     known = {label: code for code, label in enumerate(labels.tolist())}
     place = np.array([known.get(label, -1) for label in found.tolist()])
     if (place < 0).any():
         unseen = ", ".join(repr(label) for label in found[place < 0][:3].tolist())
-        raise ValueError(f"strata contains the label {unseen}, which was not there in fit; known are {len(labels)} labels.")
+        raise ValueError(
+            f"strata contains the label {unseen}, which was not there in fit; known are {len(labels)} labels."
+        )
     return place[codes].astype(np.int32), labels
 
 

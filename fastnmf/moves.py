@@ -3,12 +3,18 @@
 import numpy as np
 
 from fastnmf.kernels import nnls, rows
-from fastnmf.kernels.simd import lanes
+
+_NO_GROUP = np.empty(0, np.int32)
 
 
-def _operands(F, sub):
-    neg = np.empty((0,) + F.shape[1:], F.dtype) if sub.neg is None else sub.neg
-    return sub.gram.astype(F.dtype), sub.pos, neg
+def _right_side(F, sub):
+    """Return pos, neg and group as the row kernels take them: a neg of no rows is zero, an empty group is row by row."""
+    neg = np.empty((0, F.shape[1]), F.dtype) if sub.neg is None else sub.neg
+    return sub.pos, neg, _NO_GROUP if sub.neg_group is None else sub.neg_group
+
+
+def _entries(F, sub, eps, n_updates):
+    rows.entries_step(sub.tasks, sub.group, sub.weight, sub.pos, sub.neg, F, F.dtype.type(eps), n_updates)
 
 
 class MU:
@@ -28,14 +34,15 @@ class MU:
         self.eps, self.floor = eps, floor
 
     def __call__(self, F, sub, rank, n_sweeps):
-        """Move F (p, K), or entries (p,), by `n_sweeps` updates."""
-        eps = F.dtype.type(self.eps)
+        """Move F (p, K), or entries (p,), by `n_sweeps` updates; return ``<F, pos - neg>`` for rows."""
         if sub.gram is None:
-            rows.entries_step(sub.tasks, sub.group, sub.weight, sub.pos, sub.neg, F, eps, n_sweeps)
-            return
-        gram, pos, neg = _operands(F, sub)
+            _entries(F, sub, self.eps, n_sweeps)
+            return None
+        parts, gram = np.empty(len(sub.tasks) - 1), sub.gram.astype(F.dtype)
+        eps, floor = F.dtype.type(self.eps), F.dtype.type(self.floor)
         for _ in range(n_sweeps):
-            rows.rows_mu(sub.tasks, F, gram, pos, neg, eps, F.dtype.type(self.floor))
+            rows.rows_mu(sub.tasks, F, gram, *_right_side(F, sub), eps, floor, parts)
+        return float(parts.sum())
 
 
 class HALS:
@@ -45,12 +52,13 @@ class HALS:
     """
 
     def __call__(self, F, sub, rank, n_sweeps):
-        """Move F (p, K) by `n_sweeps` sweeps, or entries (p,) to their minimum."""
+        """Move F (p, K) by `n_sweeps` sweeps, or entries (p,) to their minimum; return ``<F, pos - neg>`` for rows."""
         if sub.gram is None:
-            rows.entries_step(sub.tasks, sub.group, sub.weight, sub.pos, sub.neg, F, F.dtype.type(0), 0)
-            return
-        gram, pos, neg = _operands(F, sub)
-        rows.rows_hals(sub.tasks, F, gram, pos, neg, rank, lanes(F.dtype), n_sweeps)
+            _entries(F, sub, 0, 0)
+            return None
+        parts, gram = np.empty(len(sub.tasks) - 1), sub.gram.astype(F.dtype)
+        rows.rows_hals(sub.tasks, F, gram, *_right_side(F, sub), rank, n_sweeps, parts)
+        return float(parts.sum())
 
 
 class ActiveSet:
@@ -61,5 +69,4 @@ class ActiveSet:
 
     def __call__(self, F, sub, rank, n_sweeps=1):
         """Replace F (p, K) by the minimiser."""
-        neg = np.empty((0, F.shape[1]), F.dtype) if sub.neg is None else sub.neg
-        nnls.rows_nnls(sub.tasks, F, np.ascontiguousarray(sub.gram[:rank, :rank]), sub.pos, neg)
+        nnls.rows_nnls(sub.tasks, F, np.ascontiguousarray(sub.gram[:rank, :rank]), *_right_side(F, sub))

@@ -58,6 +58,10 @@ class Factors:
             known = self._known[key] = (stamp, compute())
         return known[1]
 
+    def remember(self, key, names, value):
+        """Keep a value that was computed on the way, for as long as none of the factors `names` moves."""
+        self._known[key] = (tuple(self._version[name] for name in names), value)
+
     def has(self, key, names):
         """Tell whether ``cached(key, names, ...)`` would return without computing."""
         known = self._known.get(key)
@@ -72,7 +76,9 @@ class Subproblem:
     gram : ndarray (K, K) of float64, or None where the entries do not meet
     pos, neg : ndarray of the factor's shape, or None
         The first contribution is held by reference and never written to; a second one makes a copy.
-    weight, group : ndarray (G,), ndarray of the factor's length
+    neg_group : ndarray (p,) of int32, or None
+        Where rows of a group share their neg: row i of the factor meets row ``neg_group[i]`` of `neg`.
+    weight, group : ndarray (G,), ndarray (p,) of int32
         For entries that do not meet: the curvature of entry p is ``weight[group[p]]``.
     tasks : ndarray of int64
         Task table of the row kernels over this factor.
@@ -84,19 +90,29 @@ class Subproblem:
 
     def clear(self):
         """Forget all contributions."""
-        self.gram = self.pos = self.neg = self.weight = self.group = None
+        self.gram = self.pos = self.neg = self.neg_group = self.weight = self.group = None
 
-    def add(self, *, gram=None, pos=None, neg=None):
-        """Add contributions to the half-gradient."""
-        for name, part in (("gram", gram), ("pos", pos), ("neg", neg)):
-            if part is not None:
-                mine = getattr(self, name)
-                setattr(self, name, part if mine is None else mine + part)
+    def add(self, *, gram=None, pos=None, neg=None, neg_group=None):
+        """Add contributions to the half-gradient; `neg_group` tells how rows of the factor meet those of `neg`."""
+        self.gram = gram if self.gram is None else self.gram if gram is None else self.gram + gram
+        self.pos = pos if self.pos is None else self.pos if pos is None else self.pos + pos
+        if neg is None:
+            return
+        if self.neg is None:
+            self.neg, self.neg_group = neg, neg_group
+        else:
+            self.neg = self.full_neg() + (neg if neg_group is None else neg[neg_group])
+            self.neg_group = None
+
+    def full_neg(self):
+        """Return neg row by row, or None."""
+        return self.neg if self.neg is None or self.neg_group is None else self.neg[self.neg_group]
 
     def gradient(self, F):
         """Return the half-gradient at F, an array of F's shape."""
         pull = F * self.weight[self.group] if self.gram is None else F @ self.gram
-        return pull + (0 if self.neg is None else self.neg) - self.pos
+        neg = self.full_neg()
+        return pull - self.pos if neg is None else pull + neg - self.pos
 
 
 class Term(Protocol):
@@ -112,7 +128,8 @@ class Term(Protocol):
 class Move(Protocol):
     """How a factor moves: consumes a subproblem, changes F in place."""
 
-    def __call__(self, F: np.ndarray, sub: Subproblem, rank: int, n_sweeps: int) -> None: ...
+    def __call__(self, F: np.ndarray, sub: Subproblem, rank: int, n_sweeps: int) -> float | None:
+        """Change F (p, K) in place; return ``<F, pos - neg>`` for the new F where it comes for free."""
 
 
 @dataclass
@@ -130,6 +147,12 @@ class Problem:
         Returns the objective from the residual itself; asked where the cheap value has lost its digits.
     scale : float
         Objective of the zero model, that is the squared norm of the data.
+    digits : float
+        Fraction of `scale` below which `direct` is asked.
+    rounding : float
+        Objective below which nothing is left but rounding.
+    anchors_scale : bool
+        Whether columns of W and H may be rescaled against each other: not for moves with an absolute eps.
     """
 
     terms: list
@@ -139,6 +162,8 @@ class Problem:
     scale: float
     digits: float = 0.0
     direct: Callable | None = None
+    rounding: float = 0.0
+    anchors_scale: bool = False
     subproblems: dict = field(default_factory=dict)
 
     def __post_init__(self):

@@ -48,7 +48,9 @@ def compile_notice():
     def note(_):
         if not began:
             began.append(time.perf_counter())
-            say("Compiling kernels for the first time on this machine (10 to 40 s; later runs load them from the cache) ...")
+            say(
+                "Compiling kernels for the first time on this machine (10 to 40 s; later runs load them from the cache) ..."
+            )
 
     with on_compile(note):
         yield
@@ -75,5 +77,10 @@ def _rich_bar():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     except ImportError:
         return None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+    )
     return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)

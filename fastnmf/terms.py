@@ -3,8 +3,10 @@
 import numpy as np
 
 from fastnmf.data import single_threaded_blas
-from fastnmf.kernels import products, rows
+from fastnmf.kernels import rows
 from fastnmf.problem import aligned
+
+_EACH = np.empty(0, np.int32)  # rows of neg meet the rows of the factor one by one
 
 
 class Frobenius:
@@ -34,16 +36,14 @@ class Frobenius:
         sub.add(gram=self.gram(other, factors), pos=self.product(name, factors))
 
     def value(self, factors):
-        """Return the squared error from Gram matrices and the product that is at hand (spec: Lee and Seung's trace form)."""
+        """Return the squared error from Gram matrices and the product that is at hand."""
         return self.strata.sq_norm + self._quadratic(factors) - 2 * self._overlap(factors)
 
     def gram(self, name, factors):
         """Return ``FᵀF`` of factor `name`, (K, K) in float64."""
 
         def compute():
-            parts = np.empty((len(self.tasks[name]) - 1, self.width, self.width))
-            rows.rows_gram(self.tasks[name], factors[name], parts)
-            return parts.sum(axis=0)
+            return rows.gram(self.tasks[name], factors[name])
 
         return factors.cached(("gram", name), (name,), compute)
 
@@ -61,13 +61,20 @@ class Frobenius:
     def _quadratic(self, factors):
         return float(np.sum(self.gram("W", factors) * self.gram("H", factors)))
 
-    def _overlap(self, factors, neg=None):
-        """Return ``<F, pos - neg>`` on the side whose product is at hand; `neg` returns its neg for a name."""
+    def _overlap(self, factors):
+        """Return ``<F, pos - neg>`` of H or W: from the last move, or else on the side whose product is at hand."""
+        everything = tuple(factors.arrays)
+        for name in ("H", "W"):
+            if factors.has(("overlap", name), everything):
+                return factors.cached(("overlap", name), everything, None)
         name = "W" if factors.has(("product", "W"), ("H",)) and not factors.has(("product", "H"), ("W",)) else "H"
-        below = self._none if neg is None else neg(name, factors)
+        neg, group = self._neg(name, factors)
         parts = np.empty(len(self.tasks[name]) - 1)
-        rows.rows_dot(self.tasks[name], factors[name], self.product(name, factors), below, parts)
+        rows.rows_dot(self.tasks[name], factors[name], self.product(name, factors), neg, group, parts)
         return float(parts.sum())
+
+    def _neg(self, name, factors):
+        return self._none, _EACH
 
 
 class StrataFrobenius(Frobenius):
@@ -82,7 +89,7 @@ class StrataFrobenius(Frobenius):
         super().__init__(strata, width, tasks)
         self.pattern, self.groups = strata.pattern, strata.groups
         self.sizes = self.groups.sizes.astype(strata.dtype)
-        self._negs = {name: aligned(array.shape, strata.dtype) for name, array in self._products.items()}
+        self._neg_H = aligned(self._products["H"].shape, strata.dtype)
         self._sampled = np.empty(len(self.pattern.group), strata.dtype)
 
     def contribute(self, name, factors, sub):
@@ -92,7 +99,8 @@ class StrataFrobenius(Frobenius):
             sub.add(pos=self.pattern.sums, neg=self._shift_neg(factors))
         else:
             super().contribute(name, factors, sub)
-            sub.add(neg=self._neg(name, factors))
+            neg, group = self._neg(name, factors)
+            sub.add(neg=neg, neg_group=group if name == "W" else None)
 
     def value(self, factors, V=None):
         """Return the objective; nothing is computed that the moves of H or W did not need.
@@ -104,12 +112,11 @@ class StrataFrobenius(Frobenius):
             with single_threaded_blas():
                 cross = np.sum((V @ factors["H"].astype(np.float64)) * self._stratum_sums(factors))
             fitted = self.groups.sizes @ np.einsum("ij,ij->i", V, V) - 2 * self.pattern.entries(V) @ self.pattern.sums
-            return super().value(factors) + float(2 * cross + fitted)
-        tasks = self.pattern.entry_tasks
-        parts = np.empty(len(tasks) - 1)
+            product = np.sum(factors["W"] * self.product("W", factors), dtype=np.float64)
+            return float(self.strata.sq_norm + self._quadratic(factors) - 2 * product + 2 * cross + fitted)
+        tasks, parts = np.array([0, len(self.pattern.group)]), np.empty(1)  # too cheap to share between threads
         rows.entries_value(tasks, self.pattern.group, self.sizes, self.pattern.sums, factors["V"], parts)
-        overlap = self._overlap(factors, self._neg)
-        return self.strata.sq_norm + self._quadratic(factors) - 2 * overlap + float(parts.sum())
+        return super().value(factors) + float(parts[0])
 
     def direct(self, factors, V=None):
         """Return the objective from the residual itself; V as for `value`."""
@@ -128,13 +135,15 @@ class StrataFrobenius(Frobenius):
         return factors.cached(("neg", "V"), ("W", "H"), compute)
 
     def _neg(self, name, factors):
-        def compute():
-            out = self._negs[name]
-            if name == "W":
-                shared = self.pattern.tmatmul(factors["V"], factors["H"])
-                products.groups_set(self.tasks["W"], self.groups.codes, shared, out)
-            else:
-                self.pattern.matmul(factors["V"], self._stratum_sums(factors), out)
-            return out
+        """Return neg of W, one row a stratum, with the stratum of each row; or neg of H, row by row."""
 
-        return factors.cached(("neg", name), ("V", "H" if name == "W" else "W"), compute)
+        def of_rows():
+            return self.pattern.tmatmul(factors["V"], factors["H"])
+
+        def of_columns():
+            self.pattern.matmul(factors["V"], self._stratum_sums(factors), self._neg_H)
+            return self._neg_H
+
+        if name == "W":
+            return factors.cached(("neg", "W"), ("V", "H"), of_rows), self.groups.codes
+        return factors.cached(("neg", "H"), ("V", "W"), of_columns), _EACH

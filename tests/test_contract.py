@@ -79,7 +79,9 @@ def test_memory_layout_indices_and_stray_entries_do_not_matter(variant):
     want = variant.make().fit(X, strata=strata).components_
     wide = sp.csr_array((X.data, X.indices.astype(np.int64), X.indptr.astype(np.int64)), shape=X.shape)
     halves = sp.csr_array((np.repeat(X.data / 2, 2), np.repeat(X.indices, 2), 2 * X.indptr), shape=X.shape)
-    zeros = sp.csr_array((np.append(X.data, 0.0), np.append(X.indices, 7), np.append(X.indptr[:-1], X.nnz + 1)), shape=X.shape)
+    zeros = sp.csr_array(
+        (np.append(X.data, 0.0), np.append(X.indices, 7), np.append(X.indptr[:-1], X.nnz + 1)), shape=X.shape
+    )
     backwards = X.copy()
     for i in range(X.shape[0]):
         row = slice(X.indptr[i], X.indptr[i + 1])
@@ -141,8 +143,12 @@ def test_scale_of_the_data_is_the_scale_of_the_model(variant, factor):
         rtol=100 * rtol,
         atol=100 * rtol,
     )
-    np.testing.assert_allclose(scaled.transform(X * factor, strata=strata) @ scaled.components_ / factor,
-                               want.transform(X, strata=strata) @ want.components_, rtol=100 * rtol, atol=100 * rtol)
+    np.testing.assert_allclose(
+        scaled.transform(X * factor, strata=strata) @ scaled.components_ / factor,
+        want.transform(X, strata=strata) @ want.components_,
+        rtol=100 * rtol,
+        atol=100 * rtol,
+    )
 
 
 @every_variant

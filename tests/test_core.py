@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from fastnmf import init as starts
 from fastnmf.data import Strata
-from fastnmf.models.stratified import stratified_problem
+from fastnmf.models.stratified import hals_schedule, mu_schedule, stratified_problem
 from fastnmf.moves import HALS, MU, ActiveSet
 from fastnmf.problem import Factors, Subproblem, aligned
 from fastnmf.solve import allocate, solve, sweep
@@ -32,7 +32,7 @@ def unpacked(data, factors):
 def test_half_gradients_and_value_are_those_of_the_objective(setting):
     X, codes, data, W, H, v = setting
     factors, tasks = allocate(data, W, H, v)
-    problem = stratified_problem(data, factors, tasks, "hals")
+    problem = stratified_problem(data, factors, tasks, "hals", hals_schedule())
     blocks = [X[codes == s] for s in range(3)]
     V1, W1, H1 = unpacked(data, factors)
     assert problem.value(factors) == pytest.approx(oracles.squared_loss(blocks, V1, W1, H1), rel=1e-12)
@@ -56,7 +56,7 @@ def test_half_gradients_and_value_are_those_of_the_objective(setting):
 def test_hals_never_raises_the_objective_at_any_block_step(setting):
     X, codes, data, W, H, v = setting
     factors, tasks = allocate(data, W, H, v)
-    problem = stratified_problem(data, factors, tasks, "hals")
+    problem = stratified_problem(data, factors, tasks, "hals", hals_schedule())
     blocks = [X[codes == s] for s in range(3)]
     values = [oracles.squared_loss(blocks, *unpacked(data, factors))]
     for _ in range(40):
@@ -73,7 +73,7 @@ def test_simultaneous_order_moves_both_from_the_old_pair_and_can_diverge():
     data = Strata.from_array(np.ones((2, 2)))
     for order, want in (("simultaneous", 18.0), ("sequential", None)):
         factors, tasks = allocate(data, np.full((2, 1), 0.5), np.full((2, 1), 0.5), np.zeros(2))
-        problem = stratified_problem(data, factors, tasks, "mu", order)
+        problem = stratified_problem(data, factors, tasks, "mu", mu_schedule(order))
         assert problem.value(factors) / 2 == pytest.approx(1.125)
         sweep(problem, factors)
         if want:
@@ -87,7 +87,11 @@ def test_solve_stops_by_its_rules(setting):
 
     def run(**options):
         factors, tasks = allocate(data, W, H, v)
-        return solve(stratified_problem(data, factors, tasks, "hals"), factors, **{"max_iter": 400, "tol": 0, **options})
+        return solve(
+            stratified_problem(data, factors, tasks, "hals", hals_schedule()),
+            factors,
+            **{"max_iter": 400, "tol": 0, **options},
+        )
 
     fit = run(max_iter=7)
     assert (fit.n_iter, fit.stopped_by, fit.converged) == (7, "max_iter", True)

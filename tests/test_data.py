@@ -15,7 +15,9 @@ def X():
     return sp.random_array((40, 25), density=0.2, rng=np.random.default_rng(1), format="csr")
 
 
-@pytest.mark.parametrize("form", [sp.csr_array, sp.csr_matrix, sp.csc_matrix, sp.coo_array, sp.dok_array, sp.lil_matrix])
+@pytest.mark.parametrize(
+    "form", [sp.csr_array, sp.csr_matrix, sp.csc_matrix, sp.coo_array, sp.dok_array, sp.lil_matrix]
+)
 def test_sparse_formats_become_the_same_csr(X, form):
     data = Strata.from_array(form(X))
     assert data.X.has_canonical_format and (data.X != X).nnz == 0 and data.dtype == np.float64
@@ -93,7 +95,11 @@ REFUSED = [
     (lambda: Strata.from_array(np.eye(2), ["a", None]), ValueError, "missing label"),
     (lambda: Strata.from_array(np.eye(2), pd.array(["a", pd.NA], dtype="string")), ValueError, "missing label"),
     (lambda: Strata.from_array(np.eye(2), np.array(["a", 1], dtype=object)), ValueError, "cannot be sorted"),
-    (lambda: Strata.from_array(np.eye(2), ["a", "z"], labels=np.array(["a", "b"])), ValueError, "'z'.*not there in fit"),
+    (
+        lambda: Strata.from_array(np.eye(2), ["a", "z"], labels=np.array(["a", "b"])),
+        ValueError,
+        "'z'.*not there in fit",
+    ),
     (lambda: Strata.from_blocks([np.eye(2), np.ones((1, 3))]), ValueError, r"\[2, 3\] columns"),
     (lambda: Strata.from_blocks([]), ValueError, "no block"),
     (lambda: Strata.from_blocks(np.eye(2)), TypeError, "list of matrices"),

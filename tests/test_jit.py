@@ -1,4 +1,4 @@
-"""The kernel decorator where it can go wrong: disk cache, threads of all kinds, forks, places that cannot be written."""
+"""The kernel decorator where it can go wrong: disk cache, threads of all kinds, forks, folders not to be written."""
 
 import multiprocessing
 import os

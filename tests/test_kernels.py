@@ -1,4 +1,4 @@
-"""Every kernel against its plain-loop twin in `oracles.py`: both dtypes, all widths of a block and beyond, both twins."""
+"""Every kernel against its plain-loop twin in `oracles.py`: both dtypes, all widths of a block, both twins."""
 
 import numpy as np
 import oracles
@@ -11,6 +11,9 @@ from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
 DTYPES = [np.float32, np.float64]
 # float32 sums of a few hundred products of numbers near one; float64 likewise.
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
+
+
+EACH = np.empty(0, np.int32)
 
 
 def one_task(n):
@@ -53,7 +56,7 @@ def test_csr_matmul_is_the_product_at_every_width(rng, dtype, rank):
     assert results[0].tobytes() == results[1].tobytes()  # the serial and the parallel twin
 
 
-def test_groups_sum_and_set(rng, dtype):
+def test_groups_sum(rng, dtype):
     F = padded_factor(rng, 30, 5, dtype)
     start, order = np.array([0, 7, 7, 29, 30]), rng.permutation(30)
     want = oracles.group_sums(start, F[order])
@@ -61,10 +64,6 @@ def test_groups_sum_and_set(rng, dtype):
         out = np.full((4, F.shape[1]), np.nan, dtype)
         products.groups_sum(tasks, start, order, F, out)
         np.testing.assert_allclose(out, want, rtol=TOLERANCE[dtype])
-        group = rng.integers(0, 4, 30).astype(np.int32)
-        spread = np.empty_like(F)
-        products.groups_set(many_tasks(30), group, out, spread)
-        np.testing.assert_array_equal(spread, out[group])
 
 
 def test_pattern_count_and_sampled(rng, dtype):
@@ -97,40 +96,58 @@ def test_rows_gram_and_dot(rng, dtype, n):
     for tasks in (one_task(n), many_tasks(n)):
         parts = np.full((len(tasks) - 1, F.shape[1], F.shape[1]), np.nan)
         rows.rows_gram(tasks, F, parts)
-        np.testing.assert_allclose(parts.sum(axis=0), oracles.gram(F), rtol=TOLERANCE[dtype])
+        np.testing.assert_allclose(np.triu(parts.sum(axis=0)), np.triu(oracles.gram(F)), rtol=TOLERANCE[dtype])
         total = np.full(len(tasks) - 1, np.nan)
-        rows.rows_dot(tasks, F, G, neg, total)
+        rows.rows_dot(tasks, F, G, neg, EACH, total)
         # Sums of float64 products of float32 numbers: the same tolerance for both dtypes.
-        np.testing.assert_allclose(total.sum(), (F.astype(float) * (G.astype(float) - neg)).sum(), rtol=1e-11, atol=1e-11)
-        rows.rows_dot(tasks, F, G, neg[:0], total)
+        np.testing.assert_allclose(
+            total.sum(), (F.astype(float) * (G.astype(float) - neg)).sum(), rtol=1e-11, atol=1e-11
+        )
+        rows.rows_dot(tasks, F, G, neg[:0], EACH, total)
         np.testing.assert_allclose(total.sum(), (F.astype(float) * G).sum(), rtol=1e-11)
+        group = rng.integers(0, min(n, 3), n).astype(np.int32)
+        rows.rows_dot(tasks, F, G, neg, group, total)
+        want = (F.astype(float) * (G.astype(float) - neg[group])).sum()
+        np.testing.assert_allclose(total.sum(), want, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("with_neg", [True, False])
+@pytest.mark.parametrize("neg_kind", ["none", "each", "groups"])
 @pytest.mark.parametrize("n", [1, 5, 70, 200])
-def test_rows_mu_and_hals(rng, dtype, n, with_neg):
-    rank = 5
+@pytest.mark.parametrize("rank", [5, 41])
+def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
     F, pos, neg = (padded_factor(rng, n, rank, dtype) for _ in range(3))
-    L = padded_factor(rng, 9, rank, dtype)
+    L = padded_factor(rng, 90, rank, dtype)
     L[:, 2] = 0  # a dead component: its column must stay as it is
-    gram, below = L.T @ L, neg if with_neg else neg[:0]
-    zero = np.zeros_like(neg)
-    wide = [a.astype(float) for a in (F, gram, pos, neg if with_neg else zero)]
-    for tasks in (one_task(n), many_tasks(n)):
-        out = F.copy()
-        rows.rows_mu(tasks, out, gram, pos, below, dtype(1e-9), dtype(0))
-        np.testing.assert_allclose(out[:, :rank], oracles.rows_mu(*wide, 1e-9)[:, :rank], rtol=10 * TOLERANCE[dtype])
-        out = F.copy()
-        rows.rows_hals(tasks, out, gram, pos, below, rank, simd.lanes(dtype), 3)
-        np.testing.assert_allclose(out, oracles.rows_hals(*wide, n_sweeps=3), rtol=1e-3 if dtype == np.float32 else 1e-10, atol=10 * TOLERANCE[dtype])
-        np.testing.assert_array_equal(out[:, 2], F[:, 2])
+    gram = L.T @ L
+    group = rng.integers(0, min(n, 3), n).astype(np.int32) if neg_kind == "groups" else EACH
+    below = {"none": neg[:0], "each": neg, "groups": neg[:3]}[neg_kind]
+    whole = {"none": np.zeros_like(neg), "each": neg, "groups": below[group] if len(group) else neg}[neg_kind]
+    wide = [a.astype(float) for a in (F, gram, pos, whole)]
+    loose = {"rtol": 1e-3, "atol": 1e-3} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-11}
+
+    def check(parts, out):
+        overlap = float((out.astype(float) * (pos.astype(float) - whole))[:, :rank].sum())
+        size = float(np.abs(out.astype(float) * pos).sum())  # the sum cancels: compare on the scale of its terms
+        assert parts.sum() == pytest.approx(overlap, abs=1e-6 * size if dtype == np.float32 else 1e-12 * size)
         assert not out[:, rank:].any()
 
+    for tasks in (one_task(n), many_tasks(n)):
+        parts, out = np.full(len(tasks) - 1, np.nan), F.copy()
+        rows.rows_mu(tasks, out, gram, pos, below, group, dtype(1e-9), dtype(0), parts)
+        np.testing.assert_allclose(out[:, :rank], oracles.rows_mu(*wide, 1e-9)[:, :rank], rtol=10 * TOLERANCE[dtype])
+        check(parts, out)
+        parts, out = np.full(len(tasks) - 1, np.nan), F.copy()
+        rows.rows_hals(tasks, out, gram, pos, below, group, rank, 3, parts)
+        np.testing.assert_allclose(out, oracles.rows_hals(*wide, n_sweeps=3), **loose)
+        np.testing.assert_array_equal(out[:, 2], F[:, 2])
+        check(parts, out)
 
-def test_rows_mu_respects_the_floor(rng, dtype):
-    F, gram = np.full((3, 8), 1e-15, dtype), np.eye(8, dtype=dtype)
-    rows.rows_mu(one_task(3), F, gram, np.zeros((3, 8), dtype), np.zeros((0, 8), dtype), dtype(1e-9), dtype(1e-20))
-    assert (F == dtype(1e-20)).all()
+
+def test_rows_mu_respects_the_floor_and_keeps_zeros(rng, dtype):
+    F, gram, pos = np.full((3, 8), 1e-15, dtype), np.eye(8, dtype=dtype), np.full((3, 8), 1e-15, dtype)
+    F[:, 1], pos[:, 2] = 0, 0
+    rows.rows_mu(one_task(3), F, gram, pos, pos[:0], EACH, dtype(1e-9), dtype(1e-20), np.empty(1))
+    assert (F[:, 1:3] == 0).all() and (F[:, [0, 3, 7]] == dtype(1e-20)).all()
 
 
 def test_entries_step_and_value(rng, dtype):
@@ -164,8 +181,10 @@ def test_nnls_equals_the_search_over_all_supports(rng, dtype):
     for tasks in (one_task(n), many_tasks(n)):
         F = rng.random(pos.shape).astype(dtype)
         F[:, k:] = 0
-        nnls.rows_nnls(tasks, F, gram, pos, neg)
-        np.testing.assert_allclose(F[:, :k], want, rtol=1e-3 if dtype == np.float32 else 1e-9, atol=1e-5 if dtype == np.float32 else 1e-10)
+        nnls.rows_nnls(tasks, F, gram, pos, neg, EACH)
+        np.testing.assert_allclose(
+            F[:, :k], want, rtol=1e-3 if dtype == np.float32 else 1e-9, atol=1e-5 if dtype == np.float32 else 1e-10
+        )
         assert ((F[:, :k] == 0) == (want == 0)).all()
 
 
@@ -176,7 +195,7 @@ def test_nnls_of_dependent_and_dead_columns_is_stationary(rng):
     pos, k = np.zeros((50, 8)), L.shape[1]
     pos[:, :k] = b
     F = np.zeros((50, 8))
-    nnls.rows_nnls(one_task(50), F, gram, pos, pos[:0])
+    nnls.rows_nnls(one_task(50), F, gram, pos, pos[:0], EACH)
     slope = F[:, :k] @ gram - b
     assert (F >= 0).all() and not F[:, 5].any()
     scale = b.max()

@@ -57,9 +57,13 @@ def test_extreme_scales_neither_under_nor_overflow(dtype, scales, form, solver):
         for scale in scales:
             given = form((X * scale).astype(dtype))
             model = StratifiedNMF(3, solver=solver, random_state=0, max_iter=30, tol=0).fit(given, strata=strata)
-            plain = StratifiedNMF(3, solver=solver, random_state=0, max_iter=30, tol=0).fit(form(X.astype(dtype)), strata=strata)
+            plain = StratifiedNMF(3, solver=solver, random_state=0, max_iter=30, tol=0).fit(
+                form(X.astype(dtype)), strata=strata
+            )
             assert model.normalized_loss_ == pytest.approx(plain.normalized_loss_, rel=0.05)
-            assert model.score(given, strata=strata) == pytest.approx(plain.score(form(X.astype(dtype)), strata=strata), abs=1e-3)
+            assert model.score(given, strata=strata) == pytest.approx(
+                plain.score(form(X.astype(dtype)), strata=strata), abs=1e-3
+            )
             assert model.components_.max() > 0 and np.isfinite(model.components_).all()
             assert 0 < model.reconstruction_err_ < np.inf
 
@@ -77,3 +81,15 @@ def test_mu_never_revives_a_zero_and_hals_does():
     mu = StratifiedNMF(3, init="custom", solver="mu", max_iter=20, tol=0).fit(X, strata=strata, **start)
     hals = StratifiedNMF(3, init="custom", max_iter=20, tol=0).fit(X, strata=strata, **start)
     assert not mu.shifts_.any() and (hals.shifts_ > 0).any()
+
+
+@pytest.mark.parametrize("seed", [83, 143])
+def test_components_that_are_hardly_needed_do_not_drift_off(seed):
+    """More components than columns: without a scale anchor W and H of these two went to 1e-157 and infinity."""
+    rng = np.random.default_rng(seed)
+    X = rng.random((40, 3))
+    X[X < 0.6] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        model = StratifiedNMF(10, random_state=seed, max_iter=200, tol=0).fit(sp.csr_array(X))
+    assert np.isfinite(model.components_).all() and model.components_.max() < 1e20 and model.normalized_loss_ < 1e-3

@@ -102,6 +102,10 @@ BAD_PARAMETERS = [
     ({"max_iter": 0}, "max_iter=0.*>= 1"),
     ({"n_shift_updates": 0}, "n_shift_updates=0"),
     ({"n_threads": 0}, "n_threads=0"),
+    ({"extrapolate": "yes"}, "extrapolate='yes'"),
+    ({"sweeps": (1, 2)}, r"sweeps=\(1, 2\).*three integers"),
+    ({"sweeps": "quick"}, "sweeps='quick'.*'thorough'"),
+    ({"sweeps": (1, 0, 1)}, "three integers"),
     ({"random_state": "seed"}, "random_state='seed'"),
     ({"init": "custom"}, "pass W, H and V to fit"),
 ]
@@ -131,6 +135,7 @@ def test_bad_starts(start, message):
 
 def test_stopping(planted):
     X, strata, _ = planted
+    noisy = X + np.random.default_rng(0).random(X.shape)
     with pytest.warns(ConvergenceWarning, match="max_iter=3"):
         model = StratifiedNMF(2, random_state=0, max_iter=3).fit(X, strata=strata)
     assert not model.converged_ and model.stopped_by_ == "max_iter" and model.n_iter_ == 3
@@ -138,32 +143,61 @@ def test_stopping(planted):
         warnings.simplefilter("error")
         model = StratifiedNMF(2, random_state=0, max_iter=3, tol=0).fit(X, strata=strata)
         assert model.converged_ and model.n_iter_ == 3
-        model = StratifiedNMF(2, random_state=0, max_iter=5000, tol=1e-2).fit(X + 1, strata=strata)
+        model = StratifiedNMF(2, random_state=0, max_iter=5000, tol=1e-2, extrapolate=False).fit(noisy, strata=strata)
+        exact = StratifiedNMF(2, random_state=0, max_iter=5000).fit(X, strata=strata)
+    assert exact.stopped_by_ == "tol" and exact.normalized_loss_ < 1e-14  # no use in going on: the rest is rounding
     assert model.converged_ and model.stopped_by_ == "tol" and model.n_iter_ == len(model.history_["iteration"]) - 1
     squares = model.history_["normalized_loss"] ** 2
     assert 10 * (squares[-12] - squares[-2]) > 1e-2 * squares[-2]  # not one iteration earlier
 
 
-def test_closed_form_shift_is_exact_and_hals_monotone_at_every_block_step(planted):
-    """The first block step from a custom start is the exact shift of the oracle; the whole is one oracle iteration."""
+def test_plain_hals_is_coordinate_descent_step_by_step(planted):
+    """One iteration: sweeps of W, then exact shifts and sweeps of H in turn, as the oracles spell them out."""
     X, strata, _ = planted
     order = np.argsort(strata, kind="stable")
     X, strata = X[order], strata[order]
     blocks = [X[strata == label] for label in "abc"]
+
+    def iteration(blocks, V, W, H):
+        for _ in range(2):
+            W = oracles.hals_left(blocks, V, W, H)
+        for _ in range(3):
+            V = oracles.exact_shift(blocks, V, W, H)
+            H = oracles.hals_right(blocks, V, W, H)
+        return V, W, H
+
     V, W, H = oracles.random_start(blocks, 2, seed=3)
-    want, (V1, W1, H1) = oracles.losses(blocks, (V, W, H), 4, iteration=oracles.hals_iteration)
-    model = StratifiedNMF(2, init="custom", max_iter=4, tol=0)
+    V *= [block.any(axis=0) for block in blocks]  # a shift of a column that the stratum does not use is dropped
+    want, (V1, W1, H1) = oracles.losses(blocks, (V, W, H), 4, iteration=iteration)
+    model = StratifiedNMF(2, init="custom", max_iter=4, tol=0, extrapolate=False, sweeps=(2, 3, 1))
     model.fit(X, strata=strata, W=np.concatenate(W), H=H, V=V)
     np.testing.assert_allclose(model.history_["normalized_loss"][:-1], want[:-1], rtol=1e-10)
-    np.testing.assert_allclose(model.components_, H1, rtol=1e-8, atol=1e-13)  # W is solved for once more after the last sweep
+    assert model.normalized_loss_ <= want[-1]  # W is solved for exactly once more after the last sweep
+    np.testing.assert_allclose(model.components_, H1, rtol=1e-8, atol=1e-13)
     np.testing.assert_allclose(model.shifts_, V1, rtol=1e-8, atol=1e-13)
     assert not model.components_[:, 9].any()  # a column that is zero everywhere
+
+
+def test_extrapolation_gets_further_in_as_many_iterations():
+    rng = np.random.default_rng(8)
+    X = sp.random_array((300, 200), density=0.1, rng=rng, format="csr")
+    strata = rng.integers(0, 3, 300)
+    plain, carried = (
+        StratifiedNMF(8, random_state=0, max_iter=25, tol=0, extrapolate=choice).fit(X, strata=strata)
+        for choice in (False, True)
+    )
+    assert (np.diff(plain.history_["normalized_loss"]) <= 0).all()
+    assert carried.normalized_loss_ < plain.normalized_loss_
 
 
 def test_names_frames_and_set_output(planted):
     X, strata, _ = planted
     frame = pd.DataFrame(X, columns=[f"gene{j}" for j in range(20)], index=np.arange(90) + 7)
-    model = StratifiedNMF(2, random_state=0, max_iter=500).set_output(transform="pandas").fit(frame, strata=pd.Series(strata))
+    model = (
+        StratifiedNMF(2, random_state=0, max_iter=500)
+        .set_output(transform="pandas")
+        .fit(frame, strata=pd.Series(strata))
+    )
     out = model.transform(frame, strata=strata)
     assert out.columns.tolist() == ["stratifiednmf0", "stratifiednmf1"] and (out.index == frame.index).all()
     assert model.get_feature_names_out().tolist() == ["stratifiednmf0", "stratifiednmf1"]

@@ -15,14 +15,20 @@ class Variant:
     is_monotone: bool = True
 
     def make(self, **more):
-        return self.estimator(**{"n_components": 3, "random_state": 0, "max_iter": 30, "tol": 0, **self.parameters, **more})
+        return self.estimator(
+            **{"n_components": 3, "random_state": 0, "max_iter": 30, "tol": 0, **self.parameters, **more}
+        )
 
 
 VARIANTS = [
-    Variant("stratified-hals", StratifiedNMF),
-    Variant("stratified-hals-random", StratifiedNMF, {"init": "random"}),
-    Variant("stratified-hals-nndsvd", StratifiedNMF, {"init": "nndsvd"}),
+    Variant("stratified", StratifiedNMF, is_monotone=False),
+    Variant("stratified-thorough", StratifiedNMF, {"sweeps": "thorough"}, is_monotone=False),
+    Variant("stratified-hals", StratifiedNMF, {"extrapolate": False}),
+    Variant("stratified-hals-random", StratifiedNMF, {"init": "random", "extrapolate": False}),
+    Variant("stratified-hals-nndsvd", StratifiedNMF, {"init": "nndsvd", "extrapolate": False}),
     Variant("stratified-mu", StratifiedNMF, {"solver": "mu"}),
     Variant("stratified-mu-nndsvda", StratifiedNMF, {"solver": "mu", "init": "nndsvda"}),
-    Variant("stratified-mu-simultaneous", StratifiedNMF, {"solver": "mu", "update_order": "simultaneous"}, is_monotone=False),
+    Variant(
+        "stratified-mu-simultaneous", StratifiedNMF, {"solver": "mu", "update_order": "simultaneous"}, is_monotone=False
+    ),
 ]

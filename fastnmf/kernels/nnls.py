@@ -111,10 +111,11 @@ def _nnls(gram, b, tolerance, x, z, support, chol, is_closed):
 
 
 @kernel
-def rows_nnls(tasks, F, gram, pos, neg):
+def rows_nnls(tasks, F, gram, pos, neg, group):
     """Replace every row f of F (p, K) by the minimiser of ``f gram fᵀ / 2 - (pos - neg) f`` over f >= 0.
 
-    gram (k, k) float64, k <= K; a neg of no rows is zero. float64 inside; the result depends on the row alone.
+    gram (k, k) float64, k <= K. Row i meets row ``group[i]`` of neg, row i where `group` is empty; a neg of no rows is
+    zero. float64 inside; the result depends on the row alone.
     """
     k = len(gram)
     unit = 4.0 * np.finfo(F.dtype).eps
@@ -123,10 +124,11 @@ def rows_nnls(tasks, F, gram, pos, neg):
         support, chol, is_closed = np.empty(k, np.int64), np.empty((k, k)), np.empty(k, np.bool_)
         for i in range(tasks[t], tasks[t + 1]):
             largest = 0.0
+            g = group[i] if len(group) > 0 else i
             for c in range(k):
                 b[c] = pos[i, c]
                 if neg.shape[0] > 0:
-                    b[c] -= neg[i, c]
+                    b[c] -= neg[g, c]
                 largest = max(largest, b[c])
             _nnls(gram, b, unit * largest, x, z, support, chol, is_closed)
             for c in range(k):

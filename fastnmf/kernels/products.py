@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import kernel
-from fastnmf.kernels.simd import gather_row
+from fastnmf.kernels.simd import gather_row, row_dot
 
 
 @kernel
@@ -25,16 +25,6 @@ def groups_sum(tasks, start, order, F, out):
                 i = order[p]
                 for c in range(F.shape[1]):
                     out[g, c] += F[i, c]
-
-
-@kernel
-def groups_set(tasks, group, R, out):
-    """Write row ``group[i]`` of R (G, K) into row i of out (p, K)."""
-    for t in prange(len(tasks) - 1):
-        for i in range(tasks[t], tasks[t + 1]):
-            g = group[i]
-            for c in range(R.shape[1]):
-                out[i, c] = R[g, c]
 
 
 @kernel
@@ -65,8 +55,4 @@ def pattern_sampled(tasks, start, group, F, S, out):
     for t in prange(len(tasks) - 1):
         for j in range(tasks[t], tasks[t + 1]):
             for p in range(start[j], start[j + 1]):
-                g = group[p]
-                total = F[j, 0] * S[g, 0]
-                for c in range(1, F.shape[1]):
-                    total += F[j, c] * S[g, c]
-                out[p] = total
+                out[p] = row_dot(F, j, S, group[p])

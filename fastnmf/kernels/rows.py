@@ -4,101 +4,117 @@ import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import kernel
-from fastnmf.kernels.simd import hals_lanes
+from fastnmf.kernels.simd import LANE_BYTES, hals_lanes, row_times, rows_gram_upper
 
-GRAM_ROWS = 128  # rows whose products are summed in the factor's own precision before they join the float64 sum
+GRAM_CHUNK = 128  # rows whose products are summed in the factor's own precision before they join the float64 sum
 
 
 @kernel
 def rows_gram(tasks, F, parts):
-    """Write the sum of ``f fᵀ`` over each task's rows f into parts (T, K, K), float64. F (p, K)."""
+    """Write the upper triangle of the sum of ``f fᵀ`` over each task's rows f into parts (T, K, K), float64. F (p, K)."""
     K = F.shape[1]
     for t in prange(len(tasks) - 1):
-        block = np.zeros((K, K), F.dtype)
+        block = np.empty((K, K), F.dtype)
         parts[t] = 0.0
-        for lo in range(tasks[t], tasks[t + 1], GRAM_ROWS):
-            hi = min(lo + GRAM_ROWS, tasks[t + 1])
-            block[:] = 0
-            i = lo
-            while i + 4 <= hi:  # four rows for each load and store of a row of the block
-                for a in range(K):
-                    f0, f1, f2, f3 = F[i, a], F[i + 1, a], F[i + 2, a], F[i + 3, a]
-                    for b in range(K):
-                        block[a, b] += f0 * F[i, b] + f1 * F[i + 1, b] + f2 * F[i + 2, b] + f3 * F[i + 3, b]
-                i += 4
-            while i < hi:
-                for a in range(K):
-                    for b in range(K):
-                        block[a, b] += F[i, a] * F[i, b]
-                i += 1
+        for lo in range(tasks[t], tasks[t + 1], GRAM_CHUNK):
+            rows_gram_upper(F, lo, min(lo + GRAM_CHUNK, tasks[t + 1]), block)
             for a in range(K):
-                for b in range(K):
+                for b in range(a, K):
                     parts[t, a, b] += block[a, b]
 
 
+def gram(tasks, F):
+    """Return ``FᵀF`` of a factor F (p, K), (K, K) in float64."""
+    parts = np.empty((len(tasks) - 1, F.shape[1], F.shape[1]))
+    rows_gram(tasks, F, parts)
+    upper = np.triu(parts.sum(axis=0))
+    return upper + np.triu(upper, 1).T
+
+
 @kernel
-def rows_dot(tasks, F, pos, neg, parts):
-    """Write ``sum F * (pos - neg)`` over each task's rows into parts (T,), in float64. A neg of no rows is zero."""
+def rows_dot(tasks, F, pos, neg, group, parts):
+    """Write ``sum F * (pos - neg)`` over each task's rows into parts (T,), in float64.
+
+    F, pos (p, K). Row i of F meets row ``group[i]`` of neg, row i where `group` is empty; a neg of no rows is zero.
+    """
     for t in prange(len(tasks) - 1):
         total = 0.0
-        if neg.shape[0] > 0:
+        for i in range(tasks[t], tasks[t + 1]):
+            for c in range(F.shape[1]):
+                total += np.float64(F[i, c]) * np.float64(pos[i, c])
+        if len(neg) > 0:
             for i in range(tasks[t], tasks[t + 1]):
+                g = group[i] if len(group) > 0 else i
                 for c in range(F.shape[1]):
-                    total += np.float64(F[i, c]) * (np.float64(pos[i, c]) - np.float64(neg[i, c]))
-        else:
-            for i in range(tasks[t], tasks[t + 1]):
-                for c in range(F.shape[1]):
-                    total += np.float64(F[i, c]) * np.float64(pos[i, c])
+                    total -= np.float64(F[i, c]) * np.float64(neg[g, c])
         parts[t] = total
 
 
 @kernel
-def rows_mu(tasks, F, gram, pos, neg, eps, floor):
-    """Move F (p, K) by ``F * pos / (F gram + neg + eps)``, not below `floor`. A neg of no rows is zero."""
+def rows_mu(tasks, F, gram, pos, neg, group, eps, floor, parts):
+    """Move F (p, K) by ``F * pos / (F gram + neg + eps)``; parts, neg and group as for `rows_dot`, with the new F.
+
+    What is positive stays above `floor`; zeros, and what meets a pos of zero, are exactly zero.
+    """
     K = F.shape[1]
     for t in prange(len(tasks) - 1):
-        below = np.empty(K, F.dtype)
+        below, total = np.empty(K, F.dtype), 0.0
         for i in range(tasks[t], tasks[t + 1]):
+            g = group[i] if len(group) > 0 else i
+            row_times(F, i, K, gram, below)
             for c in range(K):
-                below[c] = eps
-            if neg.shape[0] > 0:
-                for c in range(K):
-                    below[c] += neg[i, c]
-            for a in range(K):
-                f = F[i, a]
-                for c in range(K):
-                    below[c] += f * gram[a, c]
-            for c in range(K):
-                F[i, c] = max(F[i, c] * pos[i, c] / below[c], floor)
+                less = neg[g, c] if len(neg) > 0 else F.dtype.type(0)
+                above = F[i, c] * pos[i, c]
+                F[i, c] = max(above / (below[c] + less + eps), floor) if above > 0 else 0
+                total += np.float64(F[i, c]) * np.float64(pos[i, c] - less)
+        parts[t] = total
 
 
 @kernel
-def rows_hals(tasks, F, gram, pos, neg, rank, n_lanes, n_sweeps):
+def rows_hals(tasks, F, gram, pos, neg, group, rank, n_sweeps, parts):
     """Move F (p, K) by `n_sweeps` sweeps of exact coordinate descent over its columns c < rank, in ascending order.
 
-    ``F[:, c] = max(0, F[:, c] + (pos - neg - F gram)[:, c] / gram[c, c])``; columns whose gram[c, c] is zero stay.
-    Rows are independent, so `n_lanes` of them are turned into columns of a tile and moved side by side.
+    ``F[:, c] = max(0, F[:, c] + (pos - neg - F gram)[:, c] / gram[c, c])``; columns whose gram[c, c] is zero, or so
+    small that its inverse would overflow, stay.
+    Rows are independent, so some are turned into columns of a tile and moved side by side. parts, neg and group as
+    for `rows_dot`.
     """
+    n_lanes = LANE_BYTES // F.itemsize
+    least = 4 * np.finfo(F.dtype).tiny
     for t in prange(len(tasks) - 1):
         tile = np.zeros((rank, n_lanes), F.dtype)
         target = np.zeros((rank, n_lanes), F.dtype)
+        total = 0.0
         for lo in range(tasks[t], tasks[t + 1], n_lanes):
             n = min(n_lanes, tasks[t + 1] - lo)
             for i in range(n):
+                g = group[lo + i] if len(group) > 0 else lo + i
                 for c in range(rank):
                     tile[c, i] = F[lo + i, c]
-                    target[c, i] = pos[lo + i, c]
-            if neg.shape[0] > 0:
-                for i in range(n):
-                    for c in range(rank):
-                        target[c, i] -= neg[lo + i, c]
+                    target[c, i] = pos[lo + i, c] - neg[g, c] if len(neg) > 0 else pos[lo + i, c]
             for _ in range(n_sweeps):
                 for c in range(rank):
-                    if gram[c, c] > 0:
+                    if gram[c, c] > least:
                         hals_lanes(c, rank, gram, tile, target)
             for i in range(n):
                 for c in range(rank):
                     F[lo + i, c] = tile[c, i]
+            for c in range(rank):
+                for i in range(n):
+                    total += np.float64(tile[c, i]) * np.float64(target[c, i])
+        parts[t] = total
+
+
+@kernel
+def rows_extrapolate(tasks, F, before, beta):
+    """Move F (p, K) on by ``beta`` times its last step, ``max(0, F + beta * (F - before))``; before becomes the old F."""
+    K = F.shape[1]
+    flat, old = F.reshape(-1), before.reshape(-1)
+    for t in prange(len(tasks) - 1):
+        for e in range(tasks[t] * K, tasks[t + 1] * K):
+            now = flat[e]
+            flat[e] = max(now + beta * (now - old[e]), 0)
+            old[e] = now
 
 
 @kernel

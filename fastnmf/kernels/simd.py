@@ -1,9 +1,9 @@
-"""The two vector loops that plain Numba leaves at half speed: gathering rows, and the HALS step over lanes.
+"""The vector loops that plain Numba leaves at half speed or less: products with short rows, and the HALS step.
 
-Numba keeps an accumulator of r numbers in memory, so a plain gather takes 1.6 to 2.3 times as long. Here the r numbers
-of an output row stay in registers. A *block* is 32 bytes (8 float32, 4 float64): the width of the factors is a multiple
-of it, and one binary serves all widths. With the JIT disabled the same names are plain NumPy, which the tests hold the
-compiled ones against.
+Rows of r numbers, r about 20, are too short for the loop vectoriser (it wants 32 at a time) and their accumulators
+stay in memory. Here they stay in registers. A *block* is 32 bytes (8 float32, 4 float64); the width K of a factor is
+a whole number of blocks, and one binary serves all widths. With the JIT disabled the same names are plain NumPy, which
+the tests hold the compiled ones against.
 """
 
 import llvmlite.ir as ir
@@ -15,12 +15,9 @@ BLOCK_BYTES = 32
 MAX_BLOCKS = 8  # accumulators at a time; wider rows are walked again for every 8 blocks
 AHEAD = 24  # non-zeros between the prefetch of a row and its use
 LANE_BLOCKS = 8
+LANE_BYTES = LANE_BLOCKS * BLOCK_BYTES  # of the rows that `hals_lanes` moves at once: 64 float32, 32 float64
+GRAM_ROWS, GRAM_BLOCKS = 4, 3  # rows and blocks of a Gram matrix that are kept in registers at a time
 _FLAGS = ("nsz", "arcp", "contract", "afn", "reassoc")
-
-
-def lanes(dtype):
-    """Return how many rows `hals_lanes` moves at once: 64 of float32, 32 of float64."""
-    return LANE_BLOCKS * BLOCK_BYTES // np.dtype(dtype).itemsize
 
 
 def padded(rank, dtype):
@@ -66,8 +63,28 @@ class _Emitter:
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.length), [0] * self.length)
         return self.builder.shuffle_vector(first, undefined, mask)
 
-    def fma(self, a, b, c):
-        return self.builder.fadd(self.builder.fmul(a, b, flags=_FLAGS), c, flags=_FLAGS)
+    def shape(self, array, axis):
+        return cgutils.unpack_tuple(self.builder, array.shape)[axis]
+
+    def accumulator(self):
+        """Return a vector of zeros; LLVM keeps it in a register."""
+        total = cgutils.alloca_once(self.builder, self.vector)
+        self.builder.store(ir.Constant(self.vector, [0.0] * self.length), total)
+        return total
+
+    def add_product(self, total, a, b):
+        product = self.builder.fmul(a, b, flags=_FLAGS)
+        self.builder.store(self.builder.fadd(product, self.builder.load(total), flags=_FLAGS), total)
+
+    def sum(self, vector):
+        """Add the lanes of a vector by halves: a fixed order, so the same bits everywhere."""
+        half = self.length
+        while half > 1:
+            half //= 2
+            lanes = [half + i if i < half else i for i in range(self.length)]
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), self.length), lanes)
+            vector = self.builder.fadd(vector, self.builder.shuffle_vector(vector, vector, mask))
+        return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
     def prefetch(self, pointer, offset):
         byte = ir.IntType(8).as_pointer()
@@ -77,26 +94,45 @@ class _Emitter:
         self.builder.call(function, [self.at(pointer, offset, ir.IntType(8)), *hints])
 
 
-def _gather_blocks(emit, count, lo, hi, last, indices, data, factor, width, first, target):
-    """Emit one pass over the non-zeros lo..hi that keeps `count` blocks, from column `first` on, in registers."""
+def _switch(emit, count, limit, body):
+    """Emit ``body(c)`` for the c in 1..limit that equals the runtime `count`; larger counts take `limit`."""
     builder = emit.builder
-    steps = [emit.const(block * emit.length) for block in range(count)]
-    sums = [cgutils.alloca_once(builder, emit.vector) for _ in steps]
-    for total in sums:
-        builder.store(ir.Constant(emit.vector, [0.0] * emit.length), total)
-    with cgutils.for_range_slice(builder, lo, hi, emit.const(1)) as (position, _):
-        ahead = builder.add(position, emit.const(AHEAD))
-        ahead = builder.select(builder.icmp_signed("<", ahead, last), ahead, last)
-        later = builder.add(builder.mul(emit.index(indices, ahead), width), first)
-        for step in steps[:: max(1, 64 // BLOCK_BYTES)]:
-            emit.prefetch(factor, builder.add(later, step))
-        value = emit.splat(builder.load(builder.gep(data, [position])))
-        row = builder.add(builder.mul(emit.index(indices, position), width), first)
+    done = builder.append_basic_block("done")
+    choice = builder.switch(count, done)
+    for size in range(1, limit + 1):
+        case = builder.append_basic_block(f"case.{size}")
+        if size < limit:
+            choice.add_case(emit.const(size), case)
+        else:
+            choice.default = case
+        builder.position_at_end(case)
+        body(size)
+        builder.branch(done)
+    builder.position_at_end(done)
+
+
+def _weighted_rows(emit, lo, hi, weight, row, source, width, target, prefetch=None):
+    """Emit ``target[:] = sum over p in lo..hi of weight(p) * source[row(p):row(p) + width]``, in registers."""
+    builder = emit.builder
+
+    def blocks(count):
+        steps = [emit.const(block * emit.length) for block in range(count)]
+        sums = [emit.accumulator() for _ in steps]
+        with cgutils.for_range_slice(builder, lo, hi, emit.const(1)) as (position, _):
+            if prefetch is not None:
+                later = builder.add(prefetch(position), first)
+                for step in steps[:: max(1, 64 // BLOCK_BYTES)]:
+                    emit.prefetch(source, builder.add(later, step))
+            value, start = emit.splat(weight(position)), builder.add(row(position), first)
+            for step, total in zip(steps, sums, strict=True):
+                emit.add_product(total, value, emit.load(source, builder.add(start, step)))
         for step, total in zip(steps, sums, strict=True):
-            part = emit.load(factor, builder.add(row, step))
-            builder.store(emit.fma(value, part, builder.load(total)), total)
-    for step, total in zip(steps, sums, strict=True):
-        emit.store(builder.load(total), target, builder.add(first, step))
+            emit.store(builder.load(total), target, builder.add(first, step))
+
+    stride = emit.const(emit.length * MAX_BLOCKS)
+    with cgutils.for_range_slice(builder, emit.const(0), width, stride) as (first, _):
+        left = builder.sdiv(builder.sub(width, first), emit.const(emit.length))
+        _switch(emit, left, MAX_BLOCKS, blocks)
 
 
 @intrinsic
@@ -105,26 +141,102 @@ def _gather_row(typingctx, lo, hi, indices, data, factor, out, row):
 
     def codegen(context, builder, signature, args):
         emit = _Emitter(context, builder, signature.args[3].dtype)
-        lo, hi, row = args[0], args[1], args[6]
         indices, data, factor, out = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 5))
-        width = cgutils.unpack_tuple(builder, factor.shape)[1]
-        last = builder.sub(cgutils.unpack_tuple(builder, indices.shape)[0], emit.const(1))
-        target = builder.gep(out.data, [builder.mul(row, width)])
-        stride = emit.length * MAX_BLOCKS
-        with cgutils.for_range_slice(builder, emit.const(0), width, emit.const(stride)) as (first, _):
-            left = builder.sdiv(builder.sub(width, first), emit.const(emit.length))
-            done = builder.append_basic_block("gather.done")
-            choice = builder.switch(left, done)
-            for count in range(1, MAX_BLOCKS + 1):
-                case = builder.append_basic_block(f"gather.{count}")
-                if count < MAX_BLOCKS:
-                    choice.add_case(emit.const(count), case)
-                else:
-                    choice.default = case
-                builder.position_at_end(case)
-                _gather_blocks(emit, count, lo, hi, last, indices.data, data.data, factor.data, width, first, target)
-                builder.branch(done)
-            builder.position_at_end(done)
+        width = emit.shape(factor, 1)
+        last = builder.sub(emit.shape(indices, 0), emit.const(1))
+
+        def weight(position):
+            return builder.load(builder.gep(data.data, [position]))
+
+        def row_of(position):
+            return builder.mul(emit.index(indices.data, position), width)
+
+        def row_ahead(position):
+            ahead = builder.add(position, emit.const(AHEAD))
+            return row_of(builder.select(builder.icmp_signed("<", ahead, last), ahead, last))
+
+        target = builder.gep(out.data, [builder.mul(args[6], width)])
+        _weighted_rows(emit, args[0], args[1], weight, row_of, factor.data, width, target, row_ahead)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _row_times(typingctx, factor, row, rank, matrix, out):
+    signature = types.void(factor, types.int64, types.int64, matrix, out)
+
+    def codegen(context, builder, signature, args):
+        emit = _Emitter(context, builder, signature.args[0].dtype)
+        factor, matrix, out = (emit.array(signature.args[i], args[i]) for i in (0, 3, 4))
+        width = emit.shape(factor, 1)
+        mine = builder.gep(factor.data, [builder.mul(args[1], width)])
+
+        def weight(position):
+            return builder.load(builder.gep(mine, [position]))
+
+        def row_of(position):
+            return builder.mul(position, width)
+
+        _weighted_rows(emit, emit.const(0), args[2], weight, row_of, matrix.data, width, out.data)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _row_dot(typingctx, left, i, right, j):
+    signature = left.dtype(left, types.int64, right, types.int64)
+
+    def codegen(context, builder, signature, args):
+        emit = _Emitter(context, builder, signature.args[0].dtype)
+        left, right = (emit.array(signature.args[i], args[i]) for i in (0, 2))
+        width, total = emit.shape(left, 1), emit.accumulator()
+        a, b = builder.mul(args[1], width), builder.mul(args[3], width)
+        with cgutils.for_range_slice(builder, emit.const(0), width, emit.const(emit.length)) as (first, _):
+            part = emit.load(left.data, builder.add(a, first))
+            emit.add_product(total, part, emit.load(right.data, builder.add(b, first)))
+        return emit.sum(builder.load(total))
+
+    return signature, codegen
+
+
+@intrinsic
+def _rows_gram_upper(typingctx, factor, lo, hi, block):
+    signature = types.void(factor, types.int64, types.int64, block)
+
+    def codegen(context, builder, signature, args):
+        emit = _Emitter(context, builder, signature.args[0].dtype)
+        factor, block = (emit.array(signature.args[i], args[i]) for i in (0, 3))
+        width, length = emit.shape(factor, 1), emit.const(emit.length)
+        stride = emit.const(emit.length * GRAM_BLOCKS)
+        with cgutils.for_range_slice(builder, emit.const(0), width, emit.const(GRAM_ROWS)) as (a, _):
+            diagonal = builder.mul(builder.sdiv(a, length), length)
+            with cgutils.for_range_slice(builder, diagonal, width, stride) as (first, _):
+
+                def tile(count):
+                    sums = [[emit.accumulator() for _ in range(count)] for _ in range(GRAM_ROWS)]
+                    with cgutils.for_range_slice(builder, args[1], args[2], emit.const(1)) as (i, _):
+                        row = builder.mul(i, width)
+                        left = builder.add(row, a)
+                        right = builder.add(row, first)
+                        parts = [
+                            emit.load(factor.data, builder.add(right, emit.const(c * emit.length)))
+                            for c in range(count)
+                        ]
+                        for r in range(GRAM_ROWS):
+                            place = builder.add(left, emit.const(r))
+                            value = emit.splat(builder.load(builder.gep(factor.data, [place])))
+                            for part, total in zip(parts, sums[r], strict=True):
+                                emit.add_product(total, value, part)
+                    for r in range(GRAM_ROWS):
+                        start = builder.add(builder.mul(builder.add(a, emit.const(r)), width), first)
+                        for c, total in enumerate(sums[r]):
+                            place = builder.add(start, emit.const(c * emit.length))
+                            emit.store(builder.load(total), block.data, place)
+
+                left = builder.sdiv(builder.sub(width, first), length)
+                _switch(emit, left, GRAM_BLOCKS, tile)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -141,7 +253,7 @@ def _hals_lanes(typingctx, component, rank, gram, tile, target):
         span = emit.const(emit.length * LANE_BLOCKS)
         steps = [emit.const(block * emit.length) for block in range(LANE_BLOCKS)]
         row = builder.mul(component, span)
-        gram_row = builder.gep(gram.data, [builder.mul(component, cgutils.unpack_tuple(builder, gram.shape)[1])])
+        gram_row = builder.gep(gram.data, [builder.mul(component, emit.shape(gram, 1))])
         sums = [cgutils.alloca_once(builder, emit.vector) for _ in steps]
         zero = ir.Constant(emit.vector, [0.0] * emit.length)
         for step, total in zip(steps, sums, strict=True):
@@ -151,8 +263,7 @@ def _hals_lanes(typingctx, component, rank, gram, tile, target):
             weight = emit.splat(builder.fneg(builder.load(builder.gep(gram_row, [other]))))
             base = builder.mul(other, span)
             for step, total in zip(steps, sums, strict=True):
-                part = emit.load(tile.data, builder.add(base, step))
-                builder.store(emit.fma(weight, part, builder.load(total)), total)
+                emit.add_product(total, weight, emit.load(tile.data, builder.add(base, step)))
         one = ir.Constant(emit.scalar, 1.0)
         inverse = emit.splat(builder.fdiv(one, builder.load(builder.gep(gram_row, [component]))))
         for step, total in zip(steps, sums, strict=True):
@@ -168,12 +279,32 @@ def _gather_row_plain(lo, hi, indices, data, factor, out, row):
     out[row] = data[lo:hi] @ factor[indices[lo:hi]]
 
 
+def _row_times_plain(factor, row, rank, matrix, out):
+    out[:] = factor[row, :rank] @ matrix[:rank]
+
+
+def _row_dot_plain(left, i, right, j):
+    return left[i] @ right[j]
+
+
+def _rows_gram_upper_plain(factor, lo, hi, block):
+    block[:] = factor[lo:hi].T @ factor[lo:hi]
+
+
 def _hals_lanes_plain(component, rank, gram, tile, target):
     tile[component] = 0
-    tile[component] = np.maximum((target[component] - gram[component, :rank] @ tile[:rank]) / gram[component, component], 0)
+    tile[component] = np.maximum(
+        (target[component] - gram[component, :rank] @ tile[:rank]) / gram[component, component], 0
+    )
 
 
-# out[row] = sum over p in lo..hi of data[p] * factor[indices[p]]; factor and out are (., K), C order, K in blocks.
+# out[row] = sum over p in lo..hi of data[p] * factor[indices[p]]
 gather_row = _gather_row_plain if config.DISABLE_JIT else _gather_row
-# tile[c] = max(0, (target[c] - sum over b != c of gram[c, b] * tile[b]) / gram[c, c]); tile, target (rank, lanes).
+# out[:] = factor[row, :rank] @ matrix[:rank]; out (K,)
+row_times = _row_times_plain if config.DISABLE_JIT else _row_times
+# left[i] . right[j]
+row_dot = _row_dot_plain if config.DISABLE_JIT else _row_dot
+# block = factor[lo:hi]^T factor[lo:hi] on and above the diagonal; what stands below it is of no meaning
+rows_gram_upper = _rows_gram_upper_plain if config.DISABLE_JIT else _rows_gram_upper
+# tile[c] = max(0, (target[c] - sum over b != c of gram[c, b] * tile[b]) / gram[c, c]); tile, target (rank, lanes)
 hals_lanes = _hals_lanes_plain if config.DISABLE_JIT else _hals_lanes

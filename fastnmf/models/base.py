@@ -64,7 +64,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_choice("init", self.init, ("rows", "random", "nndsvd", "nndsvda", "custom"))
         check_integer("max_iter", self.max_iter)
         if not isinstance(self.tol, numbers.Real) or not self.tol >= 0:
-            raise ValueError(f"tol={self.tol!r} is not valid; expected a number >= 0 (0 runs exactly max_iter iterations).")
+            raise ValueError(
+                f"tol={self.tol!r} is not valid; expected a number >= 0 (0 runs exactly max_iter iterations)."
+            )
         if self.n_threads is not None:
             check_integer("n_threads", self.n_threads)
 
@@ -107,7 +109,13 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 problem = self._problem(data, factors, tasks)
                 start = None if V is None else problem.value(factors, V=V)
                 fit = solve(
-                    problem, factors, max_iter=self.max_iter, tol=self.tol, callback=callback, start_value=start
+                    problem,
+                    factors,
+                    max_iter=self.max_iter,
+                    tol=self.tol,
+                    callback=callback,
+                    start_value=start,
+                    extrapolation=self._extrapolation(factors, tasks),
                 )
                 self._finish(data, problem, fit)
         if not fit.converged:
@@ -215,7 +223,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         with threads(self.n_threads):
             data, V, W, sub = self._inferred(X, strata)
             W = W.astype(np.float64)
-            linear = np.einsum("ij,ij->i", W, sub.pos.astype(np.float64) - sub.neg)
+            linear = np.einsum("ij,ij->i", W, sub.pos.astype(np.float64) - sub.full_neg())
             errors = data.row_square_sums(V) + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear
             norms = data.row_square_sums(np.zeros_like(V))
         if sample_weight is not None:

@@ -1,0 +1,463 @@
+"""Enforce the house rules on the source itself: who may import whom, and what may not be written where.
+
+Nothing is imported to be checked: the rules walk syntax trees. Every rule is a function from a module to a
+list of complaints, each of which says what to do; every rule is a test of its own over the package, and is
+also shown to complain about a small made-up source.
+"""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "fastnmf"
+MAX_LINES = 500
+MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
+
+# Kernels that do several things in one walk because a profile asked for it. Each may be long and take up to
+# 18 parameters, in the order csr, factors, sums, out. Adding a name here is a decision: say why in the
+# kernel.
+FUSED_PASSES = frozenset({"pattern_count"})
+
+CORE = {"kernels", "data", "problem", "terms", "penalties", "moves", "solve", "init"}
+MODELS = (CORE - {"kernels"}) | {"models", "progress"}
+AROUND = {"ensemble", "dask", "persist"}
+ANYTHING = None
+
+# room -> the other rooms of the package it may import, at the top of a file or inside a function
+MAY_IMPORT = {
+    "kernels": set(),
+    "data": {"kernels"},
+    "problem": set(),
+    "terms": {"problem", "data", "kernels"},
+    "penalties": {"problem", "data", "kernels"},
+    "moves": {"problem", "data", "kernels"},
+    "solve": {"moves", "problem", "data", "kernels"},
+    "init": {"moves", "problem", "data", "kernels"},
+    "progress": {"kernels", "problem", "solve"},
+    "models": MODELS,
+    "ensemble": MODELS | {"metrics"},
+    "dask": MODELS,
+    "persist": MODELS,
+    "metrics": set(),
+    "datasets": set(),
+    "plots": ANYTHING,
+    "report": ANYTHING,
+    "cli": ANYTHING,
+    "__main__": ANYTHING,
+    "__init__": ANYTHING,
+}
+
+# room -> what it may import from outside (besides the standard library)
+OUTSIDE = {
+    "kernels": {"numpy", "numba"},
+    "data": {"numpy", "scipy", "threadpoolctl"},  # which comes with scikit-learn; it holds BLAS to one thread
+    "problem": {"numpy"},
+    "terms": {"numpy", "scipy"},
+    "penalties": {"numpy", "scipy"},
+    "moves": {"numpy", "scipy"},
+    "solve": {"numpy", "scipy"},
+    "init": {"numpy", "scipy"},
+    "progress": {"numpy", "rich", "sklearn"},
+    "models": {"numpy", "scipy", "sklearn"},
+    "ensemble": {"numpy", "scipy", "sklearn"},
+    "dask": {"numpy", "scipy", "sklearn", "dask"},
+    "persist": {"numpy", "scipy", "sklearn"},
+    "metrics": {"numpy", "scipy", "sklearn"},
+    "datasets": {"numpy", "scipy", "sklearn"},
+    "plots": {"numpy", "scipy", "sklearn", "matplotlib"},
+    "report": {"numpy", "scipy", "sklearn", "matplotlib"},
+    "cli": {"numpy", "scipy", "sklearn", "matplotlib", "rich"},
+    "__main__": set(),
+    "__init__": set(),
+}
+
+# rooms in which scikit-learn is an ordinary import; elsewhere it is imported inside the function that needs
+# it
+SKLEARN_AT_TOP = {"models", "ensemble", "dask", "persist"}
+OPTIONAL = {"matplotlib", "rich", "dask", "pandas"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module: absolute dotted name, line, and whether it stands inside a function."""
+
+    name: str
+    line: int
+    is_local: bool
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file: path relative to the package, and its text."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def tree(self):
+        return ast.parse(self.text)
+
+    @property
+    def parts(self):
+        return self.path.removesuffix(".py").split("/")
+
+    @property
+    def room(self):
+        """Name the room a file belongs to: the folder, or the file itself at the top level."""
+        return self.parts[0]
+
+    @cached_property
+    def comments(self):
+        """Map line number to comment."""
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        return {t.start[0]: t.string for t in tokens if t.type == tokenize.COMMENT}
+
+    @cached_property
+    def imports(self):
+        return list(self._walk_imports(self.tree, is_local=False))
+
+    def _walk_imports(self, node, is_local):
+        for child in ast.iter_child_nodes(node):
+            inside = is_local or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            if isinstance(child, ast.Import):
+                yield from (Import(alias.name, child.lineno, is_local) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                yield from self._from_names(child, is_local)
+            elif isinstance(child, ast.Call) and called_name(child) in {"import_module", "__import__"}:
+                if child.args and isinstance(child.args[0], ast.Constant):
+                    yield Import(str(child.args[0].value), child.lineno, is_local)
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                inside = True
+            yield from self._walk_imports(child, inside)
+
+    def _from_names(self, node, is_local):
+        """Resolve `from x import y` to x.y, so that importing a room by name is seen as well."""
+        if node.level:
+            here = ["fastnmf", *self.parts[:-1]]
+            base = here[: len(here) - (node.level - 1)]
+            prefix = ".".join(base + ([node.module] if node.module else []))
+        else:
+            prefix = node.module
+        for alias in node.names:
+            yield Import(f"{prefix}.{alias.name}", node.lineno, is_local)
+
+    def at(self, line):
+        return f"fastnmf/{self.path}:{line}"
+
+
+def called_name(call):
+    """Name the function of a call: `f(...)` and `a.b.f(...)` give "f"."""
+    function = call.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def decorator_names(function):
+    """List the last part of every decorator's name, called or not."""
+    plain = [d.func if isinstance(d, ast.Call) else d for d in function.decorator_list]
+    return {d.attr if isinstance(d, ast.Attribute) else getattr(d, "id", "") for d in plain}
+
+
+def kernels_of(module):
+    """List the functions that Numba compiles."""
+    if module.room != "kernels":
+        return []
+    compiled = {"kernel", "helper", "njit", "jit", "vectorize", "guvectorize"}
+    functions = [n for n in ast.walk(module.tree) if isinstance(n, ast.FunctionDef)]
+    return [f for f in functions if compiled & decorator_names(f)]
+
+
+def code_lines(function, comments):
+    """Count the lines of a function that hold code: no docstring, no comment lines, no blank ones."""
+    lines = set()
+    for statement in function.body[1:] if ast.get_docstring(function) is not None else function.body:
+        lines.update(range(statement.lineno, statement.end_lineno + 1))
+    signature = function.body[0].lineno - function.lineno
+    return signature + len({line for line in lines if line not in comments})
+
+
+# ---------------------------------------------------------------- the rules
+
+
+def rule_rooms_are_known(module):
+    if module.room in MAY_IMPORT and module.room in OUTSIDE:
+        return []
+    return [f"{module.at(1)}: unknown room; add it to MAY_IMPORT and OUTSIDE and say what it may import"]
+
+
+def rule_imports_go_leftwards(module):
+    allowed = MAY_IMPORT.get(module.room, set())
+    complaints = []
+    for found in module.imports:
+        parts = found.name.split(".")
+        if parts[0] != "fastnmf" or allowed is ANYTHING:
+            continue
+        target = parts[1] if len(parts) > 1 else "__init__"
+        if target != module.room and target not in allowed:
+            may = ", ".join(sorted(allowed)) or "nothing of ours"
+            complaints.append(
+                f"{module.at(found.line)}: {module.room} imports {found.name}; it may import {may}. "
+                "Move the code to the right, or pass the value in"
+            )
+    return complaints
+
+
+def rule_outside_packages(module):
+    allowed = OUTSIDE.get(module.room, set()) | {"fastnmf"} | set(sys.stdlib_module_names)
+    if module.path == "kernels/simd.py":
+        allowed = allowed | {"llvmlite"}
+    return [
+        f"{module.at(found.line)}: {module.room} imports {found.name}; numba belongs to kernels/, "
+        "llvmlite to kernels/simd.py, scikit-learn to models/ and further right, other packages to nobody"
+        for found in module.imports
+        if found.name.split(".")[0] not in allowed
+    ]
+
+
+def rule_kernel_files_stand_alone(module):
+    if module.room != "kernels":
+        return []
+    ours = [i for i in module.imports if i.name.startswith("fastnmf")]
+    shared = ("fastnmf.kernels.jit", "fastnmf.kernels.simd")
+    if module.path == "kernels/__init__.py":
+        return []
+    return [
+        f"{module.at(i.line)}: a kernel file imports nothing of ours but jit and simd (Numba's disk cache "
+        f"does not notice edits in another file), not {i.name}"
+        for i in ours
+        if not i.name.startswith(shared)
+    ]
+
+
+def rule_compile_only_through_kernel(module):
+    if module.path in {"kernels/jit.py", "kernels/simd.py"}:
+        return []
+    plain = {"njit", "jit", "jitclass", "vectorize", "guvectorize", "cfunc", "stencil"}
+    nodes = [n for n in ast.walk(module.tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    return [
+        f"{module.at(n.lineno)}: {n.name} is compiled by {sorted(plain & decorator_names(n))}; "
+        "use @kernel from jit.py"
+        for n in nodes
+        if plain & decorator_names(n)
+    ]
+
+
+def rule_optional_packages_inside_functions(module):
+    optional = OPTIONAL | (set() if module.room in SKLEARN_AT_TOP else {"sklearn"})
+    return [
+        f"{module.at(found.line)}: import {found.name} inside the function that needs it: it is optional "
+        "or slow, and importing fastnmf must not pay for it"
+        for found in module.imports
+        if found.name.split(".")[0] in optional and not found.is_local
+    ]
+
+
+def rule_nothing_imports_tests_or_bench(module):
+    return [
+        f"{module.at(found.line)}: the package imports {found.name}; tests and bench use the package, "
+        "not the reverse"
+        for found in module.imports
+        if found.name.split(".")[0] in {"tests", "bench", "conftest", "oracles", "oracle_data", "variants"}
+    ]
+
+
+def rule_kernels_never_raise_or_print(module):
+    complaints = []
+    for function in kernels_of(module):
+        for node in ast.walk(function):
+            is_print = isinstance(node, ast.Call) and called_name(node) == "print"
+            if is_print or isinstance(node, ast.Raise | ast.Assert | ast.Try):
+                complaints.append(
+                    f"{module.at(node.lineno)}: kernel {function.name} raises or prints; return a status or "
+                    "a value and let the caller speak"
+                )
+    return complaints
+
+
+def rule_kernels_are_small(module):
+    complaints = []
+    for function in kernels_of(module):
+        arguments = function.args
+        count = len(arguments.posonlyargs) + len(arguments.args) + len(arguments.kwonlyargs)
+        lines = code_lines(function, module.comments)
+        most = MAX_FUSED_PARAMETERS if function.name in FUSED_PASSES else MAX_KERNEL_PARAMETERS
+        if count > most or arguments.vararg or arguments.kwarg:
+            complaints.append(
+                f"{module.at(function.lineno)}: {function.name} takes {count} parameters, at most {most}"
+            )
+        if lines > MAX_KERNEL_LINES and function.name not in FUSED_PASSES:
+            complaints.append(
+                f"{module.at(function.lineno)}: {function.name} has {lines} lines of code, at most "
+                f"{MAX_KERNEL_LINES}; split it, or if a profile asked for the fusion add it to FUSED_PASSES"
+            )
+    return complaints
+
+
+def rule_never_densify(module):
+    complaints = []
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and node.attr in {"toarray", "todense"}:
+            span = range(node.lineno, node.end_lineno + 1)
+            comment = " ".join(module.comments.get(line, "") for line in span)
+            if not re.search(r"never-densify-ok: \w+", comment):
+                complaints.append(
+                    f"{module.at(node.lineno)}: .{node.attr} makes a sparse matrix dense; use a kernel, or "
+                    "if it is small by construction end the line with '# never-densify-ok: why'"
+                )
+    return complaints
+
+
+def rule_files_are_short(module):
+    count = len(module.text.splitlines())
+    return (
+        [f"fastnmf/{module.path}: {count} lines, at most {MAX_LINES}; split it"] if count > MAX_LINES else []
+    )
+
+
+def rule_models_do_not_loop_over_data(module):
+    if module.room != "models":
+        return []
+    sizes = {"shape", "range", "len", "arange", "indptr", "nnz", "size", "nditer", "n_samples", "n_features"}
+    complaints = []
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.For | ast.AsyncFor | ast.While):
+            continue
+        over = node.test if isinstance(node, ast.While) else node.iter
+        names = {n.id for n in ast.walk(over) if isinstance(n, ast.Name)}
+        names |= {n.attr for n in ast.walk(over) if isinstance(n, ast.Attribute)}
+        if names & sizes:
+            complaints.append(
+                f"{module.at(node.lineno)}: a loop over {ast.unparse(over)} in a model; models hold "
+                "parameters, docs and _problem(): put the loop in a kernel, or the iteration in solve"
+            )
+    return complaints
+
+
+RULES = [value for name, value in list(globals().items()) if name.startswith("rule_")]
+
+
+# ---------------------------------------------------------------- the package obeys
+
+
+def modules():
+    """Read every source file of the package."""
+    return [
+        Module(p.relative_to(PACKAGE).as_posix(), p.read_text("utf-8")) for p in sorted(PACKAGE.rglob("*.py"))
+    ]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__.removeprefix("rule_"))
+def test_package_obeys(rule):
+    complaints = [complaint for module in modules() for complaint in rule(module)]
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+def test_fused_passes_exist():
+    names = {function.name for module in modules() for function in kernels_of(module)}
+    gone = set(FUSED_PASSES) - names
+    assert not gone, f"FUSED_PASSES names kernels that no longer exist: {sorted(gone)}; remove them"
+
+
+def test_bench_and_tests_are_short_too():
+    files = [p for folder in ("tests", "bench") for p in (ROOT / folder).rglob("*.py")]
+    long = [str(p.relative_to(ROOT)) for p in files if len(p.read_text("utf-8").splitlines()) > MAX_LINES]
+    assert not long, f"more than {MAX_LINES} lines: {long}; split them"
+
+
+def test_importing_the_package_is_cheap():
+    heavy = sorted(OPTIONAL | {"sklearn", "scipy.optimize"})
+    code = f"import sys, fastnmf; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]", (
+        f"'import fastnmf' loads {done.stdout.strip()}; import it lazily in __init__"
+    )
+
+
+# ---------------------------------------------------------------- the rules can fail
+
+
+def kernel_source(n_lines=1, parameters="a", body="    a[0] = 1.0\n", decorator="@kernel"):
+    return f'{decorator}\ndef rows_sum({parameters}):\n    """Do it.\n\n    More.\n    """\n' + body * n_lines
+
+
+BAD = [
+    (rule_rooms_are_known, "helpers.py", ""),
+    (rule_imports_go_leftwards, "data.py", "from .moves import MU"),
+    (rule_imports_go_leftwards, "data.py", "def f():\n    from . import solve"),
+    (rule_imports_go_leftwards, "terms.py", "import fastnmf.moves"),
+    (rule_imports_go_leftwards, "moves.py", "from . import terms"),
+    (rule_imports_go_leftwards, "models/nmf.py", "from ..kernels.products import csr_matmul"),
+    (rule_imports_go_leftwards, "models/nmf.py", "from .. import kernels"),
+    (rule_imports_go_leftwards, "metrics.py", "from fastnmf.kernels import rows"),
+    (rule_imports_go_leftwards, "problem.py", "import importlib\nimportlib.import_module('fastnmf.data')"),
+    (rule_imports_go_leftwards, "problem.py", "from . import __version__"),
+    (rule_outside_packages, "solve.py", "import numba"),
+    (rule_outside_packages, "cli.py", "def info():\n    import numba\n"),
+    (rule_outside_packages, "kernels/rows.py", "from llvmlite import ir"),
+    (rule_outside_packages, "data.py", "from sklearn.utils import check_array"),
+    (rule_outside_packages, "models/base.py", "import pandas"),
+    (rule_kernel_files_stand_alone, "kernels/rows.py", "from .products import csr_matmul"),
+    (rule_compile_only_through_kernel, "kernels/rows.py", "@numba.njit(cache=True)\ndef f(a):\n    pass"),
+    (rule_optional_packages_inside_functions, "plots.py", "import matplotlib.pyplot as plt"),
+    (rule_optional_packages_inside_functions, "datasets.py", "from sklearn.utils import Bunch"),
+    (rule_nothing_imports_tests_or_bench, "metrics.py", "import tests.oracles"),
+    (rule_kernels_never_raise_or_print, "kernels/rows.py", kernel_source(body="    raise ValueError\n")),
+    (rule_kernels_never_raise_or_print, "kernels/rows.py", kernel_source(body="    print(a)\n")),
+    (rule_kernels_are_small, "kernels/rows.py", kernel_source(n_lines=40)),
+    (rule_kernels_are_small, "kernels/rows.py", kernel_source(parameters="a, b, c, d, e, f, g, h, i, j")),
+    (
+        rule_kernels_are_small,
+        "kernels/rows.py",
+        kernel_source(parameters="*a", decorator="@kernel(serial=True)"),
+    ),
+    (rule_never_densify, "metrics.py", "x = X.toarray()"),
+    (rule_never_densify, "metrics.py", "x = X.todense()  # never-densify-ok:"),
+    (rule_files_are_short, "metrics.py", "x = 1\n" * 501),
+    (rule_models_do_not_loop_over_data, "models/nmf.py", "for i in range(X.shape[0]):\n    pass"),
+    (rule_models_do_not_loop_over_data, "models/nmf.py", "i = 0\nwhile i < len(X):\n    i += 1"),
+]
+
+GOOD = [
+    ("data.py", "import numpy as np\nfrom scipy import sparse\nfrom .kernels import products"),
+    ("kernels/rows.py", "import numba\nfrom .jit import kernel\n" + kernel_source(n_lines=38)),
+    ("kernels/simd.py", "from llvmlite import ir"),
+    (
+        "models/nmf.py",
+        "from sklearn.base import BaseEstimator\nfrom ..terms import Frobenius\nfrom .base import Base",
+    ),
+    ("models/nmf.py", "for name in ('W', 'H'):\n    pass"),
+    (
+        "metrics.py",
+        "def f(X):\n    import sklearn\n    return X.toarray()  # never-densify-ok: one row at a time",
+    ),
+    ("plots.py", "def draw():\n    import matplotlib.pyplot as plt\n    from .models import nmf"),
+    ("cli.py", "from . import __version__, datasets"),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text"), BAD, ids=[f"{r.__name__[5:]}-{i}" for i, (r, _, _) in enumerate(BAD)]
+)
+def test_rule_complains(rule, path, text):
+    complaints = rule(Module(path, text))
+    assert complaints
+    assert path in complaints[0]
+
+
+@pytest.mark.parametrize(("path", "text"), GOOD)
+def test_rules_accept_good_code(path, text):
+    assert [complaint for rule in RULES for complaint in rule(Module(path, text))] == []
+
+
+def test_every_rule_is_shown_to_fail():
+    untested = {rule.__name__ for rule in RULES} - {rule.__name__ for rule, _, _ in BAD}
+    assert not untested, f"add a bad example to BAD for {sorted(untested)}"
