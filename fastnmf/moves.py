@@ -1,4 +1,8 @@
-"""How a factor moves: each move consumes a `Subproblem` and changes the factor in place."""
+"""How a factor moves: each move consumes a `Subproblem` and changes the factor in place.
+
+A move of rows returns ``<F, pos - neg>``, a move of separate entries ``sum v (weight v - 2 pos)``, for what it has moved
+to: that is the part of the objective that would cost a pass of its own. None where it does not come for free.
+"""
 
 import numpy as np
 
@@ -14,7 +18,9 @@ def _right_side(F, sub):
 
 
 def _entries(F, sub, eps, n_updates):
-    rows.entries_step(sub.tasks, sub.group, sub.weight, sub.pos, sub.neg, F, F.dtype.type(eps), n_updates)
+    parts = np.empty(len(sub.tasks) - 1)
+    rows.entries_step(sub.tasks, sub.group, sub.weight, sub.pos, sub.neg, F, F.dtype.type(eps), n_updates, parts)
+    return float(parts.sum())
 
 
 class MU:
@@ -34,10 +40,9 @@ class MU:
         self.eps, self.floor = eps, floor
 
     def __call__(self, F, sub, rank, n_sweeps):
-        """Move F (p, K), or entries (p,), by `n_sweeps` updates; return ``<F, pos - neg>`` for rows."""
+        """Move F (p, K), or entries (p,), by `n_sweeps` updates."""
         if sub.gram is None:
-            _entries(F, sub, self.eps, n_sweeps)
-            return None
+            return _entries(F, sub, self.eps, n_sweeps)
         parts, gram = np.empty(len(sub.tasks) - 1), sub.gram.astype(F.dtype)
         eps, floor = F.dtype.type(self.eps), F.dtype.type(self.floor)
         for _ in range(n_sweeps):
@@ -52,10 +57,9 @@ class HALS:
     """
 
     def __call__(self, F, sub, rank, n_sweeps):
-        """Move F (p, K) by `n_sweeps` sweeps, or entries (p,) to their minimum; return ``<F, pos - neg>`` for rows."""
+        """Move F (p, K) by `n_sweeps` sweeps, or entries (p,) to their minimum."""
         if sub.gram is None:
-            _entries(F, sub, 0, 0)
-            return None
+            return _entries(F, sub, 0, 0)
         parts, gram = np.empty(len(sub.tasks) - 1), sub.gram.astype(F.dtype)
         rows.rows_hals(sub.tasks, F, gram, *_right_side(F, sub), rank, n_sweeps, parts)
         return float(parts.sum())

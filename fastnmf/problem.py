@@ -129,7 +129,7 @@ class Move(Protocol):
     """How a factor moves: consumes a subproblem, changes F in place."""
 
     def __call__(self, F: np.ndarray, sub: Subproblem, rank: int, n_sweeps: int) -> float | None:
-        """Change F (p, K) in place; return ``<F, pos - neg>`` for the new F where it comes for free."""
+        """Change F (p, K) or (p,) in place; return ``<F, pos - neg>`` or ``sum F (weight F - 2 pos)``, or None."""
 
 
 @dataclass

@@ -138,8 +138,9 @@ def sweep(problem, factors, extrapolation=None):
         for (name, n_sweeps), sub in zip(together, subs, strict=True):
             overlap = problem.moves[name](factors[name], sub, factors.rank, n_sweeps)
             factors.moved(name)
-        if overlap is not None and len(together) == 1:
-            factors.remember(("overlap", name), tuple(factors.arrays), overlap)
+            if overlap is not None and (sub.gram is None or len(together) == 1):
+                names = (name,) if sub.gram is None else tuple(factors.arrays)
+                factors.remember(("overlap", name), names, overlap)
         if extrapolation is not None and name == "W":
             extrapolation.carry("W", factors)
 

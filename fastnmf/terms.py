@@ -114,9 +114,13 @@ class StrataFrobenius(Frobenius):
             fitted = self.groups.sizes @ np.einsum("ij,ij->i", V, V) - 2 * self.pattern.entries(V) @ self.pattern.sums
             product = np.sum(factors["W"] * self.product("W", factors), dtype=np.float64)
             return float(self.strata.sq_norm + self._quadratic(factors) - 2 * product + 2 * cross + fitted)
-        tasks, parts = np.array([0, len(self.pattern.group)]), np.empty(1)  # too cheap to share between threads
-        rows.entries_value(tasks, self.pattern.group, self.sizes, self.pattern.sums, factors["V"], parts)
-        return super().value(factors) + float(parts[0])
+
+        def of_shifts():
+            tasks, parts = np.array([0, len(self.pattern.group)]), np.empty(1)
+            rows.entries_value(tasks, self.pattern.group, self.sizes, self.pattern.sums, factors["V"], parts)
+            return float(parts[0])
+
+        return super().value(factors) + factors.cached(("overlap", "V"), ("V",), of_shifts)
 
     def direct(self, factors, V=None):
         """Return the objective from the residual itself; V as for `value`."""

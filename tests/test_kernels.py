@@ -156,17 +156,20 @@ def test_entries_step_and_value(rng, dtype):
     pos, neg, v = rng.random((3, 40)).astype(dtype)
     for tasks in (one_task(40), many_tasks(40)):
         out = v.copy()
-        rows.entries_step(tasks, group, weight, pos, neg, out, dtype(1e-9), 0)
+        parts = np.empty(len(tasks) - 1)
+        rows.entries_step(tasks, group, weight, pos, neg, out, dtype(1e-9), 0, parts)
+        again = np.empty(len(tasks) - 1)
+        rows.entries_value(tasks, group, weight, pos, out, again)
+        np.testing.assert_allclose(parts, again, rtol=1e-6)
         w = weight[group].astype(float)
         want = np.where(w > 0, np.maximum(pos.astype(float) - neg, 0) / np.where(w > 0, w, 1), 0)
         np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-7)
         out = v.copy()
-        rows.entries_step(tasks, group, weight, pos, neg, out, dtype(1e-9), 2)
+        rows.entries_step(tasks, group, weight, pos, neg, out, dtype(1e-9), 2, parts)
         want = v.astype(float)
         for _ in range(2):
             want = want * pos / (w * want + neg + 1e-9)
         np.testing.assert_allclose(out, want, rtol=1e-5)
-        parts = np.empty(len(tasks) - 1)
         rows.entries_value(tasks, group, weight, pos, v, parts)
         np.testing.assert_allclose(parts.sum(), (v.astype(float) * (w * v - 2.0 * pos)).sum(), rtol=1e-6)
 

@@ -118,19 +118,24 @@ def rows_extrapolate(tasks, F, before, beta):
 
 
 @kernel
-def entries_step(tasks, group, weight, pos, neg, v, eps, n_updates):
+def entries_step(tasks, group, weight, pos, neg, v, eps, n_updates, parts):
     """Move entries whose subproblems are scalar: minimise ``weight v^2 / 2 + (neg - pos) v`` with weight[group[p]].
 
     With n_updates = 0 the exact minimiser over v >= 0 (0 where the weight is 0), else that many multiplicative
-    updates. All arrays over entries (q,), weight (G,).
+    updates. All arrays over entries (q,), weight (G,). parts as for `entries_value`, with the new v.
     """
     for t in prange(len(tasks) - 1):
+        total = 0.0
         for p in range(tasks[t], tasks[t + 1]):
             w = weight[group[p]]
+            x = v[p]
             if n_updates == 0:
-                v[p] = max((pos[p] - neg[p]) / w, 0) if w > 0 else 0
+                x = max((pos[p] - neg[p]) / w, 0) if w > 0 else 0
             for _ in range(n_updates):
-                v[p] = v[p] * pos[p] / (w * v[p] + neg[p] + eps)
+                x = x * pos[p] / (w * x + neg[p] + eps)
+            v[p] = x
+            total += np.float64(x) * (np.float64(w) * x - 2 * np.float64(pos[p]))
+        parts[t] = total
 
 
 @kernel
