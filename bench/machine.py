@@ -30,9 +30,7 @@ def blas():
     from threadpoolctl import threadpool_info
 
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return (
-        ", ".join(f"{pool['internal_api']} {pool['num_threads']} threads" for pool in pools) or "none found"
-    )
+    return ", ".join(f"{pool['internal_api']} {pool['num_threads']} threads" for pool in pools) or "none found"
 
 
 def describe():

@@ -52,9 +52,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--solver", choices=("hals", "mu"), default="hals")
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
-    parser.add_argument(
-        "--data", choices=("newsgroups", "zipf"), help="default: newsgroups where it is at hand"
-    )
+    parser.add_argument("--data", choices=("newsgroups", "zipf"), help="default: newsgroups where it is at hand")
     parser.add_argument("--rank", type=int, default=20)
     parser.add_argument("--max-iter", type=int, default=30)
     options = parser.parse_args(argv)

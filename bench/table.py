@@ -21,14 +21,11 @@ def markdown(header, rows):
 
     def line(cells):
         padded = [
-            str(x).ljust(w) if c == 0 else str(x).rjust(w)
-            for c, (x, w) in enumerate(zip(cells, widths, strict=True))
+            str(x).ljust(w) if c == 0 else str(x).rjust(w) for c, (x, w) in enumerate(zip(cells, widths, strict=True))
         ]
         return "| " + " | ".join(padded) + " |"
 
-    rule = (
-        "|" + "|".join("-" * (w + 2) if c == 0 else "-" * (w + 1) + ":" for c, w in enumerate(widths)) + "|"
-    )
+    rule = "|" + "|".join("-" * (w + 2) if c == 0 else "-" * (w + 1) + ":" for c, w in enumerate(widths)) + "|"
     return "\n".join([line(header), rule, *map(line, rows)])
 
 
@@ -54,9 +51,7 @@ def tables(report):
             dtype = b["extra_info"].get("dtype")
             times = [baselines.get((name, dtype), baselines.get((name, None))) for name in names]
             ratios = ["" if t is None else f"{t / per_iteration(b):.2f}" for t in times]
-            rows.append(
-                [b["name"].removeprefix("bench_"), f"{per_iteration(b):.3f}", b["stats"]["rounds"], *ratios]
-            )
+            rows.append([b["name"].removeprefix("bench_"), f"{per_iteration(b):.3f}", b["stats"]["rounds"], *ratios])
         yield title, markdown(["", "median ms", "rounds", *(f"{name} / it" for name in names)], rows)
 
 

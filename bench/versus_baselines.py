@@ -54,9 +54,7 @@ def time_stacked(X, start, factors, iterations, n_threads):
 def time_ours(X, labels, factors, iterations, solver, n_threads):
     """Return seconds per iteration of a fit from the given start, without its first and last one."""
     V, W, H = factors
-    model = StratifiedNMF(
-        H.shape[0], solver=solver, init="custom", max_iter=iterations + 2, tol=0, n_threads=n_threads
-    )
+    model = StratifiedNMF(H.shape[0], solver=solver, init="custom", max_iter=iterations + 2, tol=0, n_threads=n_threads)
     model.fit(X, strata=labels, V=V, W=W, H=H)
     seconds, count = model.history_["seconds"], model.history_["iteration"]
     return (seconds[-2] - seconds[1]) / (count[-2] - count[1])
@@ -118,9 +116,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer iterations and 3 rounds")
     parser.add_argument("--rounds", type=int, help="rounds (default 5, quick 3)")
-    parser.add_argument(
-        "--data", choices=("newsgroups", "zipf"), help="default: newsgroups where it is at hand"
-    )
+    parser.add_argument("--data", choices=("newsgroups", "zipf"), help="default: newsgroups where it is at hand")
     parser.add_argument("--rank", type=int, default=20)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args(argv)

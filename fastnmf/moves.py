@@ -1,7 +1,7 @@
 """How a factor moves: each move consumes a `Subproblem` and changes the factor in place.
 
-A move of rows returns ``<F, pos - neg>``, a move of separate entries ``sum v (weight v - 2 pos)``, for what it has moved
-to: that is the part of the objective that would cost a pass of its own. None where it does not come for free.
+A move of rows returns ``<F, pos - neg>``, a move of separate entries ``sum v (weight v - 2 pos)``, for what it has
+moved to: the part of the objective that would cost a pass of its own. None where it does not come for free.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ _NO_GROUP = np.empty(0, np.int32)
 
 
 def _right_side(F, sub):
-    """Return pos, neg and group as the row kernels take them: a neg of no rows is zero, an empty group is row by row."""
+    """Return pos, neg and group as the row kernels take them: no rows of neg mean zero, no group means row by row."""
     neg = np.empty((0, F.shape[1]), F.dtype) if sub.neg is None else sub.neg
     return sub.pos, neg, _NO_GROUP if sub.neg_group is None else sub.neg_group
 

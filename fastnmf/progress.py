@@ -10,16 +10,23 @@ LINE_EVERY = 2.0  # seconds between two lines where no bar can be drawn
 
 
 class _Lines:
-    """Print a line for the first iteration, every other second, and the last."""
+    """Print a line for the start, every other second, and the end."""
 
     def __init__(self, name, max_iter, scale):
-        self.name, self.max_iter, self.scale, self.last = name, max_iter, scale, -LINE_EVERY
+        self.name, self.max_iter, self.scale, self.last, self.unsaid = name, max_iter, scale, -LINE_EVERY, None
 
     def __call__(self, iteration, objective, seconds):
-        if seconds - self.last >= LINE_EVERY or iteration == self.max_iter:
+        loss = (objective / self.scale) ** 0.5 if self.scale > 0 else 0.0
+        line = f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s"
+        self.unsaid = line
+        if seconds - self.last >= LINE_EVERY:
             self.last = seconds
-            loss = (objective / self.scale) ** 0.5 if self.scale > 0 else 0.0
-            say(f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s")
+            self.finish()
+
+    def finish(self):
+        if self.unsaid is not None:
+            say(self.unsaid)
+            self.unsaid = None
 
 
 class _Bar:
@@ -48,9 +55,7 @@ def compile_notice():
     def note(_):
         if not began:
             began.append(time.perf_counter())
-            say(
-                "Compiling kernels for the first time on this machine (10 to 40 s; later runs load them from the cache) ..."
-            )
+            say("Compiling kernels for the first time on this machine; later runs load them from the cache ...")
 
     with on_compile(note):
         yield
@@ -65,7 +70,9 @@ def progress(name, max_iter, scale, verbose):
     bar = _rich_bar() if sys.stderr.isatty() else None
     with compile_notice():
         if bar is None:
-            yield _Lines(name, max_iter, scale)
+            lines = _Lines(name, max_iter, scale)
+            yield lines
+            lines.finish()
             return
         with bar:
             yield _Bar(bar, bar.add_task(name, total=max_iter, loss="..."), scale)

@@ -82,9 +82,9 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
     """Iterate the schedule of `problem` from `factors`, which move in place.
 
     Stops when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than ``tol`` times
-    itself, or when it has reached the rounding of the data; with ``tol=0`` after `max_iter` iterations and for no other reason (but a callback that returns True).
-    (The decrease over 10 iterations itself, against tol, ended 0.05 % above the final loss on 20 newsgroups: a sparse
-    matrix of which the model explains 4 % hides its progress.)
+    itself, or when it has reached the rounding of the data; with ``tol=0`` after `max_iter` iterations and for no other
+    reason (but a callback that returns True). (The decrease over 10 iterations itself, against tol, ended 0.05 % above
+    the final loss on 20 newsgroups: a sparse matrix of which the model explains 4 % hides its progress.)
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def _has_settled(values, tol, rounding):
 
 
 def as_arrays(history, scale):
-    """Return `history` as arrays, with ``normalized_loss`` = sqrt(objective / scale) for the objective (0 for 0 / 0)."""
+    """Return `history` as arrays, with ``normalized_loss`` = sqrt(objective / scale), 0 for 0 / 0."""
     objective = np.asarray(history["objective"], dtype=np.float64)
     loss = np.sqrt(objective / scale) if scale > 0 else np.zeros_like(objective)
     return {

@@ -93,9 +93,7 @@ def normalized_loss(blocks, V, W, H):
 
 def gradient_shift(blocks, V, W, H):
     """Differentiate F by V: row i is m_i v(i) + H' W(i)'1 - A(i)'1; shape (S, n)."""
-    return np.array(
-        [a.shape[0] * v + w.sum(axis=0) @ H - column_sums(a) for a, v, w in zip(blocks, V, W, strict=True)]
-    )
+    return np.array([a.shape[0] * v + w.sum(axis=0) @ H - column_sums(a) for a, v, w in zip(blocks, V, W, strict=True)])
 
 
 def gradient_left(blocks, V, W, H):
@@ -143,8 +141,7 @@ def natural_residual(blocks, V, W, H):
 def mu_shift(blocks, V, W, H, eps=EPS):
     """Take one multiplicative step of every v(i): v * A'1 / (m v + H' W'1 + eps)."""
     new = [
-        v * column_sums(a) / (a.shape[0] * v + w.sum(axis=0) @ H + eps)
-        for a, v, w in zip(blocks, V, W, strict=True)
+        v * column_sums(a) / (a.shape[0] * v + w.sum(axis=0) @ H + eps) for a, v, w in zip(blocks, V, W, strict=True)
     ]
     return np.array(new)
 
@@ -176,10 +173,7 @@ def mu_iteration(blocks, V, W, H, order="sequential", n_shift_updates=2, eps=EPS
 
 def exact_shift(blocks, V, W, H):
     """Minimise F over V >= 0 in closed form: v(i) = max(0, (A'1 - H' W'1) / m_i); V itself is not used."""
-    new = [
-        np.maximum(0.0, (column_sums(a) - w.sum(axis=0) @ H) / a.shape[0])
-        for a, w in zip(blocks, W, strict=True)
-    ]
+    new = [np.maximum(0.0, (column_sums(a) - w.sum(axis=0) @ H) / a.shape[0]) for a, w in zip(blocks, W, strict=True)]
     return np.array(new)
 
 
@@ -187,8 +181,7 @@ def hals_left(blocks, V, W, H):
     """Sweep once over the columns of every W(i), each set to its exact minimiser."""
     gram_right = H @ H.T
     return [
-        rows_hals(w, gram_right, a @ H.T, np.tile(v @ H.T, (len(w), 1)))
-        for a, v, w in zip(blocks, V, W, strict=True)
+        rows_hals(w, gram_right, a @ H.T, np.tile(v @ H.T, (len(w), 1))) for a, v, w in zip(blocks, V, W, strict=True)
     ]
 
 

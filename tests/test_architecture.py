@@ -48,10 +48,12 @@ MAY_IMPORT = {
     "dask": MODELS,
     "persist": MODELS,
     "metrics": set(),
-    "datasets": set(),
+    "fetch": set(),
+    "datasets": {"fetch"},
     "plots": ANYTHING,
     "report": ANYTHING,
     "cli": ANYTHING,
+    "demo": ANYTHING,
     "__main__": ANYTHING,
     "__init__": ANYTHING,
 }
@@ -72,10 +74,12 @@ OUTSIDE = {
     "dask": {"numpy", "scipy", "sklearn", "dask"},
     "persist": {"numpy", "scipy", "sklearn"},
     "metrics": {"numpy", "scipy", "sklearn"},
+    "fetch": {"numpy", "scipy", "sklearn"},
     "datasets": {"numpy", "scipy", "sklearn"},
     "plots": {"numpy", "scipy", "sklearn", "matplotlib"},
     "report": {"numpy", "scipy", "sklearn", "matplotlib"},
     "cli": {"numpy", "scipy", "sklearn", "matplotlib", "rich"},
+    "demo": {"matplotlib"},
     "__main__": set(),
     "__init__": set(),
 }
@@ -243,8 +247,7 @@ def rule_compile_only_through_kernel(module):
     plain = {"njit", "jit", "jitclass", "vectorize", "guvectorize", "cfunc", "stencil"}
     nodes = [n for n in ast.walk(module.tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     return [
-        f"{module.at(n.lineno)}: {n.name} is compiled by {sorted(plain & decorator_names(n))}; "
-        "use @kernel from jit.py"
+        f"{module.at(n.lineno)}: {n.name} is compiled by {sorted(plain & decorator_names(n))}; use @kernel from jit.py"
         for n in nodes
         if plain & decorator_names(n)
     ]
@@ -262,8 +265,7 @@ def rule_optional_packages_inside_functions(module):
 
 def rule_nothing_imports_tests_or_bench(module):
     return [
-        f"{module.at(found.line)}: the package imports {found.name}; tests and bench use the package, "
-        "not the reverse"
+        f"{module.at(found.line)}: the package imports {found.name}; tests and bench use the package, not the reverse"
         for found in module.imports
         if found.name.split(".")[0] in {"tests", "bench", "conftest", "oracles", "oracle_data", "variants"}
     ]
@@ -290,9 +292,7 @@ def rule_kernels_are_small(module):
         lines = code_lines(function, module.comments)
         most = MAX_FUSED_PARAMETERS if function.name in FUSED_PASSES else MAX_KERNEL_PARAMETERS
         if count > most or arguments.vararg or arguments.kwarg:
-            complaints.append(
-                f"{module.at(function.lineno)}: {function.name} takes {count} parameters, at most {most}"
-            )
+            complaints.append(f"{module.at(function.lineno)}: {function.name} takes {count} parameters, at most {most}")
         if lines > MAX_KERNEL_LINES and function.name not in FUSED_PASSES:
             complaints.append(
                 f"{module.at(function.lineno)}: {function.name} has {lines} lines of code, at most "
@@ -317,9 +317,7 @@ def rule_never_densify(module):
 
 def rule_files_are_short(module):
     count = len(module.text.splitlines())
-    return (
-        [f"fastnmf/{module.path}: {count} lines, at most {MAX_LINES}; split it"] if count > MAX_LINES else []
-    )
+    return [f"fastnmf/{module.path}: {count} lines, at most {MAX_LINES}; split it"] if count > MAX_LINES else []
 
 
 def rule_models_do_not_loop_over_data(module):
@@ -349,9 +347,7 @@ RULES = [value for name, value in list(globals().items()) if name.startswith("ru
 
 def modules():
     """Read every source file of the package."""
-    return [
-        Module(p.relative_to(PACKAGE).as_posix(), p.read_text("utf-8")) for p in sorted(PACKAGE.rglob("*.py"))
-    ]
+    return [Module(p.relative_to(PACKAGE).as_posix(), p.read_text("utf-8")) for p in sorted(PACKAGE.rglob("*.py"))]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__.removeprefix("rule_"))
@@ -377,9 +373,7 @@ def test_importing_the_package_is_cheap():
     code = f"import sys, fastnmf; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]", (
-        f"'import fastnmf' loads {done.stdout.strip()}; import it lazily in __init__"
-    )
+    assert done.stdout.strip() == "[]", f"'import fastnmf' loads {done.stdout.strip()}; import it lazily in __init__"
 
 
 # ---------------------------------------------------------------- the rules can fail

@@ -24,8 +24,17 @@ def test_sparse_formats_become_the_same_csr(X, form):
     assert data.rows.indptr.dtype == np.int64 and data.rows.indices.dtype == np.int32
 
 
-@pytest.mark.parametrize("dtype, want", [(bool, np.float64), (np.uint8, np.float64), (np.int64, np.float64),
-                                         (np.float16, np.float32), (np.float32, np.float32), (">f8", np.float64)])  # fmt: skip
+@pytest.mark.parametrize(
+    "dtype, want",
+    [
+        (bool, np.float64),
+        (np.uint8, np.float64),
+        (np.int64, np.float64),
+        (np.float16, np.float32),
+        (np.float32, np.float32),
+        (">f8", np.float64),
+    ],
+)
 def test_dtypes(dtype, want):
     data = Strata.from_array(np.eye(3).astype(dtype))
     assert data.dtype == want and data.dtype.isnative and data.sq_norm == 3
@@ -170,8 +179,17 @@ def test_groups_larger_than_a_piece_and_groups_of_one():
     np.testing.assert_allclose(Grouping(codes.astype(np.int32), 4).sum(F), want, rtol=1e-12)
 
 
-@pytest.mark.parametrize("dtype, largest, is_scaled", [(np.float64, 1e20, False), (np.float64, 1e150, True),
-    (np.float64, 1e-150, True), (np.float32, 1e5, False), (np.float32, 1e30, True), (np.float32, 1e-30, True)])  # fmt: skip
+@pytest.mark.parametrize(
+    "dtype, largest, is_scaled",
+    [
+        (np.float64, 1e20, False),
+        (np.float64, 1e150, True),
+        (np.float64, 1e-150, True),
+        (np.float32, 1e5, False),
+        (np.float32, 1e30, True),
+        (np.float32, 1e-30, True),
+    ],
+)
 def test_extreme_scales_are_taken_out_by_a_power_of_two(dtype, largest, is_scaled):
     for form in (np.asarray, sp.csr_array):
         X = form(np.array([[largest, 0], [largest / 3, largest / 7]], dtype))

@@ -42,9 +42,9 @@ def rng():
 
 @pytest.mark.parametrize("rank", [1, 3, 8, 20, 37, 64, 100])
 def test_csr_matmul_is_the_product_at_every_width(rng, dtype, rank):
-    X = sp.random_array((57, 41), density=0.2, rng=rng, dtype=dtype, format="csr")
+    X = rng.random((57, 41)) * (rng.random((57, 41)) < 0.2)
     X[5], X[56] = 0, 0
-    X = sp.csr_array(X)
+    X = sp.csr_array(X.astype(dtype))
     F = padded_factor(rng, 41, rank, dtype)
     want = oracles.csr_matmul(X.indptr, X.indices, X.data, F)
     results = []

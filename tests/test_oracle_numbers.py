@@ -178,10 +178,7 @@ def test_top_words_of_newsgroups_are_the_published_ones(order):
     words = oracle_data.newsgroups_words()[1]
     published = oracle_data.published_top_words()
     top = [
-        [
-            [words[j] for j in np.argsort(-v, kind="stable")[:30]]
-            for v in mu_fit("newsgroups", order, seed)[0].shifts_
-        ]
+        [[words[j] for j in np.argsort(-v, kind="stable")[:30]] for v in mu_fit("newsgroups", order, seed)[0].shifts_]
         for seed in range(3)
     ]
     # two of our own runs with different seeds overlap by 0.87 (@10) and 0.88 (@30); column means by 0.56 and
@@ -235,9 +232,7 @@ def test_every_block_step_of_the_reference_descent_is_monotone():
 def test_drop_in_function_gives_the_same_numbers(name, order):
     blocks = blocks_or_skip(name)
     run = EXPERIMENTS[name]["runs"][f"{order}:1"]
-    V, W, H, losses = stratified_nmf(
-        blocks, EXPERIMENTS[name]["rank"], 100, update_order=order, random_state=1
-    )
+    V, W, H, losses = stratified_nmf(blocks, EXPERIMENTS[name]["rank"], 100, update_order=order, random_state=1)
     assert len(losses) == 101
     check_losses(losses, run, atol=TOLERANCES[name])
     assert V.shape == (len(blocks), blocks[0].shape[1])

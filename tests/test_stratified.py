@@ -249,12 +249,12 @@ def test_verbose_says_what_happens(planted, capsys):
 
 def test_random_states_of_all_kinds(planted):
     X, strata, _ = planted
-    fits = [StratifiedNMF(2, random_state=state, max_iter=3, tol=0).fit(X, strata=strata).components_
-            for state in (7, np.random.default_rng(7), np.int64(7))]  # fmt: skip
-    assert all((fit == fits[0]).all() for fit in fits)
-    legacy = [StratifiedNMF(2, random_state=np.random.RandomState(7), max_iter=3, tol=0).fit(X, strata=strata).components_
-              for _ in range(2)]  # fmt: skip
-    assert (legacy[0] == legacy[1]).all()
+
+    def fit(state):
+        return StratifiedNMF(2, random_state=state, max_iter=3, tol=0).fit(X, strata=strata).components_
+
+    assert (fit(7) == fit(np.random.default_rng(7))).all() and (fit(7) == fit(np.int64(7))).all()
+    assert (fit(np.random.RandomState(7)) == fit(np.random.RandomState(7))).all()
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csr_array, sp.coo_array])

@@ -36,9 +36,7 @@ def bench_fit(benchmark, text, start_factors, solver, dtype, n_threads):
     name, X, labels, _ = text
     V, W, H = (f.astype(dtype) for f in start_factors)
     X = X.astype(dtype)
-    model = StratifiedNMF(
-        H.shape[0], solver=solver, init="custom", max_iter=ITERATIONS, tol=0, n_threads=n_threads
-    )
+    model = StratifiedNMF(H.shape[0], solver=solver, init="custom", max_iter=ITERATIONS, tol=0, n_threads=n_threads)
     benchmark.group = f"one iteration, {name}"
     benchmark.extra_info.update(iterations=ITERATIONS, dtype=dtype, n_threads=n_threads)
     benchmark.pedantic(model.fit, (X,), {"strata": labels, "V": V, "W": W, "H": H}, rounds=5, warmup_rounds=1)

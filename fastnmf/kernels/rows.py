@@ -11,7 +11,7 @@ GRAM_CHUNK = 128  # rows whose products are summed in the factor's own precision
 
 @kernel
 def rows_gram(tasks, F, parts):
-    """Write the upper triangle of the sum of ``f fᵀ`` over each task's rows f into parts (T, K, K), float64. F (p, K)."""
+    """Write the upper triangle of ``sum f fᵀ`` over each task's rows f of F (p, K) into parts (T, K, K), float64."""
     K = F.shape[1]
     for t in prange(len(tasks) - 1):
         block = np.empty((K, K), F.dtype)
@@ -107,7 +107,7 @@ def rows_hals(tasks, F, gram, pos, neg, group, rank, n_sweeps, parts):
 
 @kernel
 def rows_extrapolate(tasks, F, before, beta):
-    """Move F (p, K) on by ``beta`` times its last step, ``max(0, F + beta * (F - before))``; before becomes the old F."""
+    """Move F (p, K) on along its last step, ``max(0, F + beta * (F - before))``; before becomes the old F."""
     K = F.shape[1]
     flat, old = F.reshape(-1), before.reshape(-1)
     for t in prange(len(tasks) - 1):

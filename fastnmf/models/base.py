@@ -148,7 +148,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.reconstruction_err_ = float(np.ldexp(np.sqrt(fit.history["objective"][-1]), whole))
 
     def _inferred(self, X, strata):
-        """Return X as `Strata`, its shifts V, its exact W (n_samples, K) and the subproblem of W, in the inner scale."""
+        """Return X as `Strata`, its shifts V, its exact W (n_samples, K) and W's subproblem, in the inner scale."""
         check_is_fitted(self)
         X = self._validated(X, reset=False)
         if strata is None and len(self.strata_) > 1:

@@ -14,8 +14,8 @@ from fastnmf.problem import Problem
 from fastnmf.solve import Extrapolation, allocate, as_arrays, solve, threads
 from fastnmf.terms import StrataFrobenius
 
-# float32 entries that underflow are locked at zero, which costs 0.003 % of the loss on 20 newsgroups after 100 iterations
-# and slows arithmetic down on the way, as do products of two floors below 1e-19; float64 has the room.
+# float32 entries that underflow are locked at zero, which costs 0.003 % of the loss on 20 newsgroups after 100
+# iterations, and slow arithmetic down on the way, as do products of two floors below 1e-19; float64 has the room.
 MU_FLOOR = {np.dtype(np.float32): 1e-15, np.dtype(np.float64): 0.0}
 
 

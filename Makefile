@@ -1,0 +1,42 @@
+# The two commands of the README are `make demo` and `make test`; each does all set-up itself, in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench clean
+
+demo: .venv/demo.stamp
+	@$(BIN)/fastnmf demo $(DEMO)
+
+test: .venv/test.stamp
+	@$(BIN)/python -m pytest $(TEST)
+
+check: .venv/test.stamp
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest $(TEST)
+
+bench: .venv/test.stamp
+	@$(BIN)/python -m pytest bench -c bench/pytest.ini $(BENCH)
+	@$(BIN)/python bench/versus_baselines.py
+
+clean:
+	rm -rf .venv build dist fastnmf-demo .pytest_cache .ruff_cache .benchmarks .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/python.stamp:
+	@command -v $(PYTHON) >/dev/null || { echo "No '$(PYTHON)' here; install Python 3.11 or newer, or name it: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastnmf needs Python 3.11 or newer, and '$(PYTHON)' is `$(PYTHON) --version`; name another: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Setting up a virtual environment in .venv ..."
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/demo.stamp: .venv/python.stamp pyproject.toml
+	@echo "Installing fastnmf and what the demo needs ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all]"
+	@touch $@
+
+.venv/test.stamp: .venv/python.stamp pyproject.toml
+	@echo "Installing fastnmf and what its tests need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $@ .venv/demo.stamp

@@ -1,0 +1,208 @@
+"""The command line: ``fastnmf demo | fit | top | info``. Whatever goes wrong is one sentence and exit code 2."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help.\n")
+
+
+def main(argv=None):
+    """Run the command line; return the exit code: 0, 2 for bad input, 130 for an interrupt."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return _say("interrupted.", 130)
+    except MemoryError as error:
+        return _say(f"not enough memory ({error}); use fewer components or --dtype float32.")
+    except ModuleNotFoundError as error:
+        return _say(f"{error.name} is not installed.")
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename!r}" if error.strerror and error.filename else str(error)
+        return _say(reason if reason.endswith(".") else reason + ".")
+    except (ValueError, TypeError) as error:
+        return _say(" ".join(str(error).split()))
+    return 0
+
+
+def _say(sentence, code=2):
+    print(f"fastnmf: {sentence}", file=sys.stderr)
+    return code
+
+
+def _parser():
+    parser = _Parser(prog="fastnmf", description="Factorise large, sparse, non-negative data that come in groups.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    demo = commands.add_parser("demo", help="what twenty newsgroups share, and what is peculiar to each")
+    demo.add_argument("--data", choices=("newsgroups", "docstrings"), default="newsgroups", help="default: %(default)s")
+    demo.add_argument("--components", type=int, default=20, metavar="K", help="shared topics, default %(default)s")
+    demo.add_argument("--seed", type=int, default=0, help="of the random start, default %(default)s")
+    demo.add_argument("--output", type=Path, default=Path("fastnmf-demo"), metavar="DIR", help="default: %(default)s")
+    demo.set_defaults(run=_demo)
+
+    fit = commands.add_parser("fit", help="fit Stratified-NMF to a file")
+    fit.add_argument("X", type=Path, help="SciPy sparse .npz, dense .npy, or Matrix Market .mtx; a sample a row")
+    fit.add_argument("--strata", type=Path, help="label of each row: a text file, one a line, or .npy")
+    fit.add_argument("--components", type=int, default=10, metavar="K", help="default: %(default)s")
+    fit.add_argument("--solver", choices=("hals", "mu"), default="hals", help="default: %(default)s")
+    fit.add_argument("--max-iter", type=int, default=200, help="default: %(default)s")
+    fit.add_argument("--tol", type=float, default=1e-4, help="default: %(default)s; 0 runs all iterations")
+    fit.add_argument("--seed", type=int, default=None, help="of the random start")
+    fit.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: as they are")
+    fit.add_argument("--features", type=Path, help="text file, the name of a column a line; kept in the model")
+    fit.add_argument("--quiet", action="store_true", help="no progress")
+    fit.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.npz")
+    fit.set_defaults(run=_fit)
+
+    top = commands.add_parser("top", help="strongest features of every stratum and every component of a model")
+    top.add_argument("model", type=Path)
+    top.add_argument("--features", type=Path, help="text file, the name of a column a line")
+    top.add_argument("-n", type=int, default=10, help="features in a line, default %(default)s")
+    top.set_defaults(run=_top)
+
+    info = commands.add_parser("info", help="versions, threading layer, threads, cache folder")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _demo(arguments):
+    from fastnmf.demo import run
+
+    run(arguments.data, arguments.components, arguments.seed, arguments.output)
+
+
+def _fit(arguments):
+    X = read_matrix(arguments.X)
+    strata = None if arguments.strata is None else read_labels(arguments.strata)
+    names = None if arguments.features is None else _lines(arguments.features)
+    if names is not None and len(names) != X.shape[1]:
+        raise ValueError(f"{arguments.features} has {len(names)} names for {X.shape[1]} columns of {arguments.X}.")
+    if not arguments.output.parent.is_dir():
+        raise ValueError(f"The folder {arguments.output.parent} of the output does not exist.")
+    if arguments.dtype is not None:
+        X = X.astype(arguments.dtype)
+
+    from fastnmf.models.stratified import StratifiedNMF
+    from fastnmf.persist import save_factors
+
+    model = StratifiedNMF(
+        arguments.components,
+        solver=arguments.solver,
+        max_iter=arguments.max_iter,
+        tol=arguments.tol,
+        random_state=arguments.seed,
+        verbose=0 if arguments.quiet else 1,
+    )
+    with warnings.catch_warnings():  # the summary line says why the fit stopped
+        warnings.simplefilter("ignore")
+        model.fit(X, strata=strata)
+    save_factors(arguments.output, model, names)
+    print(summary(model))
+    print(f"Model written to {arguments.output}")
+
+
+def summary(model):
+    """Return the line that tells how a fit went."""
+    why = {"tol": "the loss has settled", "max_iter": "max_iter reached, the loss has not settled"}[model.stopped_by_]
+    why = why if model.tol > 0 or model.stopped_by_ == "tol" else "all iterations done"
+    return (
+        f"{model.n_iter_} iterations in {model.history_['seconds'][-1]:.2f} s; stopped: {why}; "
+        f"normalized loss {model.normalized_loss_:.6f}"
+    )
+
+
+def _top(arguments):
+    from fastnmf.models.base import check_integer, strongest
+    from fastnmf.persist import load_factors
+
+    check_integer("n", arguments.n)
+    model = load_factors(arguments.model)
+    names = model.feature_names if arguments.features is None else _lines(arguments.features)
+    names = [str(j) for j in range(model.components_.shape[1])] if names is None else names
+    if len(names) != model.components_.shape[1]:
+        raise ValueError(f"{arguments.features} has {len(names)} names for {model.components_.shape[1]} features.")
+    print_top("Peculiar to each stratum", model.strata_, strongest(model.shifts_, names, arguments.n))
+    labels = range(1, len(model.components_) + 1)
+    print_top("Shared by all", labels, strongest(model.components_, names, arguments.n))
+
+
+def print_top(title, labels, lists, width=100):
+    """Print the features of every label, strongest first, in lines of at most `width` columns."""
+    labels = [str(label) for label in labels]
+    longest = min(max(map(len, labels)), 28)
+    print(f"\n{title}")
+    for label, words in zip(labels, lists, strict=True):
+        lines = textwrap.wrap(" ".join(words) or "(nothing)", width - longest - 4, break_on_hyphens=False)
+        print(f"  {label[:longest]:<{longest}}  {lines[0]}")
+        for line in lines[1:]:
+            print(" " * (longest + 4) + line)
+
+
+def _info(arguments):
+    from fastnmf import __version__
+    from fastnmf.kernels.jit import environment
+
+    found = environment()
+    rows = {
+        "fastnmf": __version__,
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        **{name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn", "numba")},
+        "compiler": "on" if found["jit"] else "off (NUMBA_DISABLE_JIT)",
+        "threading layer": found["threading_layer"],
+        "threads": found["n_threads"],
+        "kernel cache": found["cache_dir"],
+    }
+    for name, value in rows.items():
+        print(f"{name:<16}{value}")
+
+
+def read_matrix(path):
+    """Read a SciPy sparse .npz, a dense .npy or a Matrix Market file."""
+    import scipy.io
+    import scipy.sparse as sp
+
+    readers = {".npz": sp.load_npz, ".npy": lambda p: np.load(p, allow_pickle=False), ".mtx": scipy.io.mmread}
+    if path.suffix not in readers:
+        raise ValueError(f"{path} ends in {path.suffix!r}; expected a SciPy sparse .npz, a dense .npy or a .mtx file.")
+    try:
+        return readers[path.suffix](path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # the readers of three libraries raise what they like
+        raise ValueError(f"{path} cannot be read as a {path.suffix} matrix ({error}).") from error
+
+
+def read_labels(path):
+    """Read the label of each row: .npy, or a text file with one a line (whole numbers, if all are)."""
+    if path.suffix == ".npy":
+        try:
+            return np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} cannot be read as an .npy array ({error}).") from error
+    labels = _lines(path)
+    try:
+        return np.array([int(label) for label in labels])
+    except ValueError:
+        return np.array(labels)
+
+
+def _lines(path):
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8.") from error

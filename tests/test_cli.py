@@ -1,0 +1,194 @@
+"""The command line, in process: what it prints, what it writes, and one sentence with exit code 2 for the rest."""
+
+import builtins
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse as sp
+
+from fastnmf import cli, datasets, persist
+from fastnmf.cli import main
+
+
+@pytest.fixture
+def files(tmp_path):
+    bunch = datasets.make_stratified((20, 30), 12, 2, density=0.4, random_state=0)
+    sp.save_npz(tmp_path / "x.npz", bunch.data)
+    np.save(tmp_path / "x.npy", bunch.data.toarray())
+    scipy.io.mmwrite(tmp_path / "x.mtx", bunch.data)
+    (tmp_path / "strata.txt").write_text("\n".join(np.array(["red", "blue"])[bunch.strata]) + "\n")
+    np.save(tmp_path / "strata.npy", bunch.strata)
+    (tmp_path / "names.txt").write_text("\n".join(f"w{j}" for j in range(12)))
+    (tmp_path / "short.txt").write_text("red\nblue\n")
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    np.save(tmp_path / "negative.npy", -np.ones((3, 2)))
+    np.save(tmp_path / "objects.npy", np.array([None, "a"], dtype=object), allow_pickle=True)
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse
+        code = stop.code
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize("matrix", ["x.npz", "x.npy", "x.mtx"])
+@pytest.mark.parametrize("strata, labels", [("strata.txt", ["blue", "red"]), ("strata.npy", [0, 1])])
+def test_fit_and_top(files, capsys, matrix, strata, labels):
+    code, out, err = run(
+        capsys, "fit", files / matrix, "--strata", files / strata, "--components", 2, "--seed", 0, "--max-iter", 30,
+        "--features", files / "names.txt", "-o", files / "model.npz",
+    )  # fmt: skip
+    assert code == 0 and "normalized loss 0." in out and "iteration" in err
+    model = persist.load_factors(files / "model.npz")
+    assert model.strata_.tolist() == labels and model.components_.shape == (2, 12) and model.W_.shape == (50, 2)
+    code, out, err = run(capsys, "top", files / "model.npz", "-n", 3)
+    assert code == 0 and not err and all(str(label) in out for label in labels) and " w" in out
+    strongest = f"w{np.argmax(model.shifts_[0])}"
+    line = next(line for line in out.splitlines() if line.split()[:1] == [str(labels[0])])
+    assert line.split()[1] == strongest and len(line.split()) <= 4
+
+
+def test_fit_options_reach_the_model(files, capsys):
+    arguments = ["fit", files / "x.npz", "--solver", "mu", "--dtype", "float32", "--tol", 0, "--max-iter", 4, "--quiet"]
+    code, out, err = run(capsys, *arguments, "-o", files / "m.npz")
+    model = persist.load_factors(files / "m.npz")
+    assert code == 0 and not err and "4 iterations" in out and "all iterations done" in out
+    assert model.components_.dtype == np.float32 and model.parameters["solver"] == "mu" and model.n_iter_ == 4
+
+
+BAD = [
+    (["fit", "nowhere.npz", "-o", "m.npz"], "No such file or directory: .*nowhere.npz"),
+    (["fit", "x.npz", "--strata", "nowhere.txt", "-o", "m.npz"], "nowhere.txt"),
+    (["fit", "x.npz", "--strata", "short.txt", "-o", "m.npz"], "2 labels for 50 rows"),
+    (["fit", "x.npz", "--strata", "objects.npy", "-o", "m.npz"], "objects.npy cannot be read"),
+    (["fit", "x.npz", "--features", "short.txt", "-o", "m.npz"], "2 names for 12 columns"),
+    (["fit", "x.npz", "--components", "0", "-o", "m.npz"], "n_components=0"),
+    (["fit", "x.npz", "--components", "two", "-o", "m.npz"], "invalid int value: 'two'"),
+    (["fit", "x.npz", "--tol", "-1", "-o", "m.npz"], "tol=-1"),
+    (["fit", "x.npz", "--solver", "sgd", "-o", "m.npz"], "invalid choice: 'sgd'"),
+    (["fit", "x.npz"], "-o"),
+    (["fit", "x.npz", "-o", "no/such/folder/m.npz"], "folder .* does not exist"),
+    (["fit", "junk.npz", "-o", "m.npz"], "junk.npz cannot be read"),
+    (["fit", "names.txt", "-o", "m.npz"], "ends in '.txt'"),
+    (["fit", "negative.npy", "-o", "m.npz"], "Negative values in data"),
+    (["top", "nowhere.npz"], "nowhere.npz"),
+    (["top", "x.npz"], "not a model file"),
+    (["top", "junk.npz"], "not a model file"),
+    (["top", "strata.txt"], "not a model file"),
+    (["fly"], "invalid choice: 'fly'"),
+    (["info", "--loud"], "unrecognized arguments: --loud"),
+    ([], "required"),
+]
+
+
+@pytest.mark.parametrize(
+    "arguments, message", BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(files, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(files)
+    code, out, err = run(capsys, *arguments)
+    assert code == 2 and not out
+    (sentence,) = err.strip().splitlines()
+    assert sentence.startswith("fastnmf") and "Traceback" not in sentence
+    import re
+
+    assert re.search(message, sentence), sentence
+    assert not (files / "m.npz").exists()
+
+
+def test_info(capsys):
+    code, out, _ = run(capsys, "info")
+    found = dict(line.split(maxsplit=1) for line in out.replace("threading layer", "layer").splitlines())
+    assert code == 0 and found["numba"] and found["layer"] in ("omp", "tbb", "workqueue", "none") and found["fastnmf"]
+
+
+def test_demo_on_docstrings(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    code, out, err = run(capsys, "demo", "--data", "docstrings", "--components", 6, "--output", tmp_path / "demo")
+    assert code == 0 and "iteration" in err
+    for text in (
+        "documents x",
+        "non-zeros",
+        "iterations in",
+        "stopped:",
+        "normalized loss 0.",
+        "numba",
+        "Shared by all",
+    ):
+        assert text in out
+    assert max(map(len, out.splitlines()[:-2])) <= 100
+    numba = next(line for line in out.splitlines() if line.split()[:1] == ["numba"])
+    assert len(numba.split()) == 11 and "cuda" in numba  # the label and ten words
+    for name in ("loss.png", "strata.png", "topics.png"):
+        assert (tmp_path / "demo" / name).read_bytes().startswith(b"\x89PNG")
+    assert run(capsys, "top", tmp_path / "demo" / "model.npz")[0] == 0
+
+
+def test_demo_without_corpus_and_without_matplotlib(tmp_path, capsys, monkeypatch):
+    def missing(**options):
+        raise OSError("The 20 newsgroups data are not there.")
+
+    def refuse(name, *args, real=builtins.__import__, **kwargs):
+        if name == "matplotlib":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    import fastnmf.demo
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fastnmf.demo, "load_newsgroups", missing)
+    monkeypatch.setattr(fastnmf.demo, "load_docstrings", lambda: datasets.load_docstrings(packages=["joblib", "numba"]))
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    code, out, err = run(capsys, "demo", "--components", 3, "--output", tmp_path / "demo")
+    assert code == 0 and "joblib" in out and "loss.png" not in out
+    assert "are not there. Taking the docstrings" in err and "matplotlib is not installed, so no figures" in err
+
+
+def test_an_interrupt_and_a_closed_pipe_are_quiet(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "_info", None)
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_info", interrupt)
+    assert run(capsys, "info")[::2] == (130, "fastnmf: interrupted.\n")
+    command = f"{sys.executable} -m fastnmf info | head -c 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=120)
+    assert not done.stderr
+
+
+def test_a_model_file_is_complete_or_not_there(tmp_path, monkeypatch):
+    from fastnmf import StratifiedNMF
+
+    model = StratifiedNMF(2, random_state=0, max_iter=3, tol=0).fit(np.eye(5), strata=list("aabbb"))
+    path = tmp_path / "m.npz"
+    persist.save_factors(path, model)
+    before = path.read_bytes()
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as context:
+        context.setattr(np, "savez", fail)
+        with pytest.raises(OSError, match="disk full"):
+            persist.save_factors(path, model)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    again = persist.load_factors(path)
+    np.testing.assert_array_equal(again.components_, model.components_)
+    np.testing.assert_array_equal(again.history_["normalized_loss"], model.history_["normalized_loss"])
+    assert again.stopped_by_ == "max_iter" and again.strata_.tolist() == ["a", "b"] and again.feature_names is None
+    path.write_bytes(before[: len(before) // 2])
+    with pytest.raises(ValueError, match="damaged"):
+        persist.load_factors(path)
+    monkeypatch.setattr(persist, "FORMAT", 99)
+    persist.save_factors(path, model)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="newer fastnmf"):
+        persist.load_factors(path)
