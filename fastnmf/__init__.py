@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
+    "NMF": "fastnmf.models.nmf",
     "StratifiedNMF": "fastnmf.models.stratified",
     "stratified_nmf": "fastnmf.models.stratified",
     "Strata": "fastnmf.data",

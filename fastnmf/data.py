@@ -292,15 +292,17 @@ class Strata:
     def residual_square_sum(self, W, H, V):
         """Return ``sum (X - V[codes] - W Hᵀ)²`` from the residual itself, a bounded block of rows at a time.
 
-        W (n_rows, k), H (n_columns, k), V (n_strata, n_columns). Costs n_rows * n_columns * k, so it is for the cases
-        in which the cheap form has lost its digits.
+        W (n_rows, k), H (n_columns, k), V (n_strata, n_columns) or None. Costs n_rows * n_columns * k, so it is for
+        the cases in which the cheap form has lost its digits.
         """
         W, H, total = W.astype(np.float64), H.astype(np.float64), 0.0
         step = max(1, _RESIDUAL_ENTRIES // self.shape[1])
         with single_threaded_blas():
             for lo in range(0, self.shape[0], step):
                 block = slice(lo, lo + step)
-                residual = W[block] @ H.T + V[self.codes[block]]
+                residual = W[block] @ H.T
+                if V is not None:
+                    residual += V[self.codes[block]]
                 if self.is_sparse:
                     part = self.X[block].tocoo()
                     residual[part.coords] -= part.data

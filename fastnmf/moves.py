@@ -8,6 +8,10 @@ import numpy as np
 
 from fastnmf.kernels import nnls, rows
 
+# float32 entries that underflow are locked at zero, which costs 0.003 % of the loss on 20 newsgroups after 100
+# iterations, and slow arithmetic down on the way, as do products of two floors below 1e-19; float64 has the room.
+MU_FLOOR = {np.dtype(np.float32): 1e-15, np.dtype(np.float64): 0.0}
+
 _NO_GROUP = np.empty(0, np.int32)
 
 
@@ -41,13 +45,14 @@ class MU:
 
     def __call__(self, F, sub, rank, n_sweeps):
         """Move F (p, K), or entries (p,), by `n_sweeps` updates."""
-        if sub.gram is None:
+        if sub.weight is not None:
             return _entries(F, sub, self.eps, n_sweeps)
-        parts, gram = np.empty(len(sub.tasks) - 1), sub.gram.astype(F.dtype)
+        parts = np.empty(len(sub.tasks) - 1)
+        gram = np.empty((0, 0), F.dtype) if sub.gram is None else sub.gram.astype(F.dtype)
         eps, floor = F.dtype.type(self.eps), F.dtype.type(self.floor)
         for _ in range(n_sweeps):
             rows.rows_mu(sub.tasks, F, gram, *_right_side(F, sub), eps, floor, parts)
-        return float(parts.sum())
+        return float(parts.sum()) if sub.is_quadratic else None
 
 
 class HALS:
@@ -58,7 +63,7 @@ class HALS:
 
     def __call__(self, F, sub, rank, n_sweeps):
         """Move F (p, K) by `n_sweeps` sweeps, or entries (p,) to their minimum."""
-        if sub.gram is None:
+        if sub.weight is not None:
             return _entries(F, sub, 0, 0)
         parts, gram = np.empty(len(sub.tasks) - 1), sub.gram.astype(F.dtype)
         rows.rows_hals(sub.tasks, F, gram, *_right_side(F, sub), rank, n_sweeps, parts)

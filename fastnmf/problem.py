@@ -73,13 +73,17 @@ class Subproblem:
 
     Attributes
     ----------
-    gram : ndarray (K, K) of float64, or None where the entries do not meet
+    gram : ndarray (K, K) of float64, or None
+        None where the entries do not meet, and where the objective is not quadratic (`is_quadratic`).
     pos, neg : ndarray of the factor's shape, or None
         The first contribution is held by reference and never written to; a second one makes a copy.
     neg_group : ndarray (p,) of int32, or None
         Where rows of a group share their neg: row i of the factor meets row ``neg_group[i]`` of `neg`.
     weight, group : ndarray (G,), ndarray (p,) of int32
         For entries that do not meet: the curvature of entry p is ``weight[group[p]]``.
+    is_quadratic : bool
+        Whether the objective is the quadratic that has this gradient; if not, pos and neg hold at this point alone, and
+        only moves that need their ratio may use them.
     tasks : ndarray of int64
         Task table of the row kernels over this factor.
     """
@@ -91,6 +95,7 @@ class Subproblem:
     def clear(self):
         """Forget all contributions."""
         self.gram = self.pos = self.neg = self.neg_group = self.weight = self.group = None
+        self.is_quadratic = True
 
     def add(self, *, gram=None, pos=None, neg=None, neg_group=None):
         """Add contributions to the half-gradient; `neg_group` tells how rows of the factor meet those of `neg`."""
@@ -110,7 +115,8 @@ class Subproblem:
 
     def gradient(self, F):
         """Return the half-gradient at F, an array of F's shape."""
-        pull = F * self.weight[self.group] if self.gram is None else F @ self.gram
+        pull = 0.0 if self.weight is None else F * self.weight[self.group]
+        pull = pull if self.gram is None else F @ self.gram
         neg = self.full_neg()
         return pull - self.pos if neg is None else pull + neg - self.pos
 

@@ -12,11 +12,10 @@ LINE_EVERY = 2.0  # seconds between two lines where no bar can be drawn
 class _Lines:
     """Print a line for the start, every other second, and the end."""
 
-    def __init__(self, name, max_iter, scale):
-        self.name, self.max_iter, self.scale, self.last, self.unsaid = name, max_iter, scale, -LINE_EVERY, None
+    def __init__(self, name, max_iter):
+        self.name, self.max_iter, self.last, self.unsaid = name, max_iter, -LINE_EVERY, None
 
-    def __call__(self, iteration, objective, seconds):
-        loss = (objective / self.scale) ** 0.5 if self.scale > 0 else 0.0
+    def __call__(self, iteration, loss, seconds):
         line = f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s"
         self.unsaid = line
         if seconds - self.last >= LINE_EVERY:
@@ -32,13 +31,12 @@ class _Lines:
 class _Bar:
     """Update a bar of `rich` at most ten times a second."""
 
-    def __init__(self, bar, task, scale):
-        self.bar, self.task, self.scale, self.last = bar, task, scale, -1.0
+    def __init__(self, bar, task):
+        self.bar, self.task, self.last = bar, task, -1.0
 
-    def __call__(self, iteration, objective, seconds):
+    def __call__(self, iteration, loss, seconds):
         if seconds - self.last >= 0.1:
             self.last = seconds
-            loss = (objective / self.scale) ** 0.5 if self.scale > 0 else 0.0
             self.bar.update(self.task, completed=iteration, loss=f"{loss:.6f}")
 
 
@@ -62,7 +60,7 @@ def compile_notice():
 
 
 @contextmanager
-def progress(name, max_iter, scale, verbose):
+def progress(name, max_iter, verbose):
     """Yield a callback of `solve` that shows the progress of a fit, or None where verbose is 0."""
     if not verbose:
         yield None
@@ -70,12 +68,12 @@ def progress(name, max_iter, scale, verbose):
     bar = _rich_bar() if sys.stderr.isatty() else None
     with compile_notice():
         if bar is None:
-            lines = _Lines(name, max_iter, scale)
+            lines = _Lines(name, max_iter)
             yield lines
             lines.finish()
             return
         with bar:
-            yield _Bar(bar, bar.add_task(name, total=max_iter, loss="..."), scale)
+            yield _Bar(bar, bar.add_task(name, total=max_iter, loss="..."))
 
 
 def _rich_bar():

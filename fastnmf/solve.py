@@ -93,7 +93,7 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
     max_iter : int
     tol : float
     callback : callable, optional
-        ``callback(iteration, objective, seconds)`` after every iteration, and for the start.
+        ``callback(iteration, normalized_loss, seconds)`` after every iteration, and for the start.
     start_value : float, optional
         Objective of the start where `factors` cannot express it (shifts off their pattern).
     extrapolation : Extrapolation, optional
@@ -110,7 +110,7 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
         seconds = time.perf_counter() - began
         for name, entry in (("iteration", iteration), ("objective", value), ("seconds", seconds)):
             history[name].append(entry)
-        return callback is not None and bool(callback(iteration, value, seconds))
+        return callback is not None and bool(callback(iteration, normalized(value, problem.scale), seconds))
 
     if record(0, problem.value(factors) if start_value is None else start_value):
         return Fit(factors, history, 0, False, "callback")
@@ -136,10 +136,15 @@ def sweep(problem, factors, extrapolation=None):
         together = step if isinstance(step[0], tuple) else (step,)
         subs = [problem.subproblem(name, factors) for name, _ in together]
         for (name, n_sweeps), sub in zip(together, subs, strict=True):
+            for _ in range(n_sweeps - 1 if not sub.is_quadratic else 0):  # its pos and neg hold at one point only
+                problem.moves[name](factors[name], sub, factors.rank, 1)
+                factors.moved(name)
+                sub = problem.subproblem(name, factors)
+            n_sweeps = n_sweeps if sub.is_quadratic else 1
             overlap = problem.moves[name](factors[name], sub, factors.rank, n_sweeps)
             factors.moved(name)
-            if overlap is not None and (sub.gram is None or len(together) == 1):
-                names = (name,) if sub.gram is None else tuple(factors.arrays)
+            if overlap is not None and (sub.weight is not None or len(together) == 1):
+                names = (name,) if sub.weight is not None else tuple(factors.arrays)
                 factors.remember(("overlap", name), names, overlap)
         if extrapolation is not None and name == "W":
             extrapolation.carry("W", factors)
@@ -175,13 +180,16 @@ def _has_settled(values, tol, rounding):
     return gain * LOOK_AHEAD / LOOK_BACK <= tol * best
 
 
+def normalized(objective, scale):
+    """Return the square root of ``objective / scale``, 0 where the scale is 0."""
+    return np.sqrt(objective / scale) if scale > 0 else np.zeros_like(objective)
+
+
 def as_arrays(history, scale):
-    """Return `history` as arrays, with ``normalized_loss`` = sqrt(objective / scale), 0 for 0 / 0."""
-    objective = np.asarray(history["objective"], dtype=np.float64)
-    loss = np.sqrt(objective / scale) if scale > 0 else np.zeros_like(objective)
+    """Return `history` as arrays ``iteration``, ``normalized_loss`` and ``seconds``."""
     return {
         "iteration": np.asarray(history["iteration"], dtype=np.int64),
-        "normalized_loss": loss,
+        "normalized_loss": normalized(np.asarray(history["objective"], dtype=np.float64), scale),
         "seconds": np.asarray(history["seconds"], dtype=np.float64),
     }
 
@@ -206,7 +214,7 @@ def allocate(strata, W, H, v):
     strata : fastnmf.data.Strata
     W : ndarray (n_rows, k)
     H : ndarray (n_columns, k)
-    v : ndarray (q,)
+    v : ndarray (q,), or None
         Entries of the shifts on ``strata.pattern``.
 
     Returns
@@ -217,8 +225,10 @@ def allocate(strata, W, H, v):
     """
     rank = W.shape[1]
     W, H = pad(W, strata), pad(H, strata)
-    tasks = {"W": row_tasks(W), "H": row_tasks(H), "V": strata.pattern.entry_tasks}
-    return Factors(rank, W=W, H=H, V=np.array(v, dtype=strata.dtype)), tasks
+    tasks = {"W": row_tasks(W), "H": row_tasks(H)}
+    if v is None:
+        return Factors(rank, W=W, H=H), tasks
+    return Factors(rank, W=W, H=H, V=np.array(v, dtype=strata.dtype)), tasks | {"V": strata.pattern.entry_tasks}
 
 
 def infer(strata, rank, H, V, product=None):
@@ -232,7 +242,7 @@ def infer(strata, rank, H, V, product=None):
     rank : int
     H : ndarray (n_columns, K)
         Padded, in the data's inner scale.
-    V : ndarray (n_strata, n_columns)
+    V : ndarray (n_strata, n_columns), or None
         Shifts in the data's inner scale.
     product : ndarray (n_rows, K), optional
         ``X H``, where it is known.
@@ -247,9 +257,10 @@ def infer(strata, rank, H, V, product=None):
         product = aligned((strata.shape[0], H.shape[1]), strata.dtype)
         strata.matmul(H, product)
     W = aligned(product.shape, strata.dtype)
-    with single_threaded_blas():
-        shared = V @ H
     sub = Subproblem(row_tasks(W))
-    sub.add(gram=rows.gram(row_tasks(H), H), pos=product, neg=shared, neg_group=strata.codes)
+    sub.add(gram=rows.gram(row_tasks(H), H), pos=product)
+    if V is not None:
+        with single_threaded_blas():
+            sub.add(neg=V @ H, neg_group=strata.codes)
     ActiveSet()(W, sub, rank)
     return W, sub

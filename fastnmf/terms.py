@@ -1,9 +1,10 @@
 """What X is compared with: the parts of an objective that see all factors."""
 
 import numpy as np
+import scipy.sparse as sp
 
-from fastnmf.data import single_threaded_blas
-from fastnmf.kernels import rows
+from fastnmf.data import Compressed, single_threaded_blas
+from fastnmf.kernels import divergence, rows
 from fastnmf.problem import aligned
 
 _EACH = np.empty(0, np.int32)  # rows of neg meet the rows of the factor one by one
@@ -38,6 +39,11 @@ class Frobenius:
     def value(self, factors):
         """Return the squared error from Gram matrices and the product that is at hand."""
         return self.strata.sq_norm + self._quadratic(factors) - 2 * self._overlap(factors)
+
+    def direct(self, factors):
+        """Return the squared error from the residual itself."""
+        W, H = (factors[name][:, : factors.rank] for name in "WH")
+        return self.strata.residual_square_sum(W, H, None)
 
     def gram(self, name, factors):
         """Return ``FᵀF`` of factor `name`, (K, K) in float64."""
@@ -151,3 +157,69 @@ class StrataFrobenius(Frobenius):
         if name == "W":
             return factors.cached(("neg", "W"), ("V", "H"), of_rows), self.groups.codes
         return factors.cached(("neg", "H"), ("V", "W"), of_columns), _EACH
+
+
+class KullbackLeibler:
+    """``sum x log(x / y) - x + y`` with ``y = (W Hᵀ)``, the generalised Kullback-Leibler divergence.
+
+    Ratio parts (Lee and Seung 2001): pos of W is ``Z H`` with ``z = x / y`` on the non-zeros, neg ``1 (Hᵀ1)ᵀ``; of H
+    alike. The objective is not quadratic. O(nnz K) a pass; the value comes with the pass of W at the same point, so that a
+    history costs a logarithm a non-zero. Dense data are walked by their non-zeros, too.
+    """
+
+    def __init__(self, strata, width, tasks):
+        self.strata, self.tasks = strata, tasks
+        n_rows, n_columns = strata.shape
+        if strata.is_sparse:
+            self._sides = {"W": strata.rows, "H": strata.columns}
+        else:
+            rows_ = sp.csr_array(strata.X)
+            turned = rows_.tocsc()
+            self._sides = {"W": Compressed(rows_.indptr, rows_.indices, rows_.data)}
+            self._sides["H"] = Compressed(turned.indptr, turned.indices, turned.data)
+        values = self._sides["W"].data
+        self._products = {name: aligned((n, width), strata.dtype) for name, n in (("W", n_rows), ("H", n_columns))}
+        self._groups = {name: np.zeros(n, np.int32) for name, n in (("W", n_rows), ("H", n_columns))}
+        self._ratio = np.empty(len(values), strata.dtype)
+        self.total = float(values.sum(dtype=np.float64))
+
+    def independence(self):
+        """Return the divergence of the best model of rank one, the product of the margins: the scale of the losses."""
+        side = self._sides["W"]
+        of_row = np.add.reduceat(np.append(side.data, 0).astype(np.float64), side.indptr[:-1])
+        of_row[np.diff(side.indptr) == 0] = 0
+        of_column = np.bincount(side.indices, side.data, minlength=self.strata.shape[1])
+        entropy = float(side.data @ np.log(side.data.astype(np.float64)))
+        margins = sum(float(m[m > 0] @ np.log(m[m > 0])) for m in (of_row, of_column))
+        return max(entropy + self.total * np.log(self.total) - margins, 0.0) if self.total > 0 else 0.0
+
+    def contribute(self, name, factors, sub):
+        """Add pos and neg of factor W or H at this point."""
+        other = "H" if name == "W" else "W"
+        sub.is_quadratic = False
+        sums = self._sums(other, factors).astype(self.strata.dtype)
+        sub.add(pos=self._product(name, factors)[0], neg=sums[None], neg_group=self._groups[name])
+
+    def value(self, factors):
+        """Return the divergence, at the price of the pass that the next move of W needs anyhow."""
+        model = float(self._sums("W", factors) @ self._sums("H", factors))
+        return self._product("W", factors)[1] - self.total + model
+
+    def _sums(self, name, factors):
+        def compute():
+            parts = np.empty((len(self.tasks[name]) - 1, factors[name].shape[1]))
+            rows.rows_sum(self.tasks[name], factors[name], parts)
+            return parts.sum(axis=0)
+
+        return factors.cached(("sums", name), (name,), compute)
+
+    def _product(self, name, factors):
+        def compute():
+            side, other = self._sides[name], "H" if name == "W" else "W"
+            F, G, out = factors[name], factors[other], self._products[name]
+            tasks = side.tasks(G.shape[1])
+            parts = np.empty(len(tasks) - 1 if name == "W" else 0)
+            divergence.csr_ratio_matmul(tasks, side.indptr, side.indices, side.data, F, G, self._ratio, out, parts)
+            return out, float(parts.sum())
+
+        return factors.cached(("ratio", name), ("W", "H"), compute)

@@ -363,3 +363,20 @@ def nnls_by_supports(gram, right):
             if x.min() >= 0 and value < best_value:
                 best, best_value = x, value
     return best
+
+
+# ---------------------------------------------------------------- other divergences
+
+
+def kullback_leibler(X, Y):
+    """Sum x log(x / y) - x + y over all entries, with 0 log 0 = 0; X, Y dense (p, q)."""
+    total = 0.0
+    for x, y in zip(np.ravel(X), np.ravel(Y), strict=True):
+        total += y - x + (x * np.log(x / y) if x > 0 else 0.0)
+    return total
+
+
+def kullback_leibler_mu(X, W, H):
+    """Take one multiplicative step of W, then of H with the new W (Lee and Seung 2001); X dense, H (r, n)."""
+    W = W * ((X / (W @ H)) @ H.T) / H.sum(axis=1)
+    return W, H * (W.T @ (X / (W @ H))) / W.sum(axis=0)[:, None]

@@ -5,7 +5,7 @@ import oracles
 import pytest
 import scipy.sparse as sp
 
-from fastnmf.kernels import nnls, products, rows, simd
+from fastnmf.kernels import divergence, nnls, products, rows, simd
 from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
 
 DTYPES = [np.float32, np.float64]
@@ -203,6 +203,42 @@ def test_nnls_of_dependent_and_dead_columns_is_stationary(rng):
     assert (F >= 0).all() and not F[:, 5].any()
     scale = b.max()
     assert slope.min() > -1e-7 * scale and np.abs(F[:, :k] * slope).max() < 1e-7 * scale
+
+
+@pytest.mark.parametrize("rank", [3, 20, 70])
+def test_ratio_matmul_is_the_divergence_pass(rng, dtype, rank):
+    X = rng.random((40, 31)) * (rng.random((40, 31)) < 0.3)
+    X[3] = 0
+    X = sp.csr_array(X.astype(dtype))
+    F, G = padded_factor(rng, 40, rank, dtype), padded_factor(rng, 31, rank, dtype)
+    F[7] = 0  # a model of zero counts as 1.2e-7
+    model = np.maximum(F.astype(float) @ G.T, 1.1920929e-07)
+    Z = np.where(X.toarray() > 0, X.toarray() / model, 0)
+    for tasks in (one_task(40), many_tasks(40)):
+        out, ratio = np.full(F.shape, np.nan, dtype), np.empty(X.nnz, dtype)
+        parts = np.empty(len(tasks) - 1)
+        arguments = (X.indptr.astype(np.int64), X.indices.astype(np.int32), X.data, F, G, ratio, out)
+        divergence.csr_ratio_matmul(tasks, *arguments, parts)
+        np.testing.assert_allclose(out, Z @ G, rtol=2e-5 if dtype == np.float32 else 1e-11)
+        logs = np.log(np.where(Z > 0, Z, 1))
+        np.testing.assert_allclose(parts.sum(), (X.toarray() * logs).sum(), rtol=1e-6 if dtype == np.float32 else 1e-12)
+        out[:] = np.nan
+        divergence.csr_ratio_matmul(tasks, *arguments, parts[:0])
+        np.testing.assert_allclose(out, Z @ G, rtol=2e-5 if dtype == np.float32 else 1e-11)
+
+
+def test_the_logarithm_is_that_of_the_library(rng):
+    x = np.concatenate([10 ** rng.uniform(-300, 300, 2000), [1.0, 0.5, 2**0.5, np.nextafter(1, 0), 1.1920929e-07]])
+    mine = np.array([divergence._log(value) for value in x])
+    np.testing.assert_allclose(mine, np.log(x), rtol=1e-11, atol=1e-13)
+
+
+def test_rows_sum(rng, dtype):
+    F = padded_factor(rng, 200, 5, dtype)
+    for tasks in (one_task(200), many_tasks(200)):
+        parts = np.empty((len(tasks) - 1, F.shape[1]))
+        rows.rows_sum(tasks, F, parts)
+        np.testing.assert_allclose(parts.sum(axis=0), F.sum(axis=0, dtype=np.float64), rtol=1e-12)
 
 
 def test_task_tables_cover_the_rows_and_do_not_ask_for_threads(rng):

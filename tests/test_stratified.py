@@ -107,7 +107,7 @@ BAD_PARAMETERS = [
     ({"sweeps": "quick"}, "sweeps='quick'.*'thorough'"),
     ({"sweeps": (1, 0, 1)}, "three integers"),
     ({"random_state": "seed"}, "random_state='seed'"),
-    ({"init": "custom"}, "pass W, H and V to fit"),
+    ({"init": "custom"}, "pass W, H, V to fit"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from fastnmf import StratifiedNMF
+from fastnmf import NMF, StratifiedNMF
 
 
 @dataclass(frozen=True)
@@ -13,11 +13,22 @@ class Variant:
     estimator: type
     parameters: dict = field(default_factory=dict)
     is_monotone: bool = True
+    has_strata: bool = True
+    loss: str = "frobenius"
 
     def make(self, **more):
         return self.estimator(
             **{"n_components": 3, "random_state": 0, "max_iter": 30, "tol": 0, **self.parameters, **more}
         )
+
+    def labels(self, strata):
+        """Return the keyword arguments that carry the strata, none for models without."""
+        return {"strata": strata} if self.has_strata else {}
+
+    def start(self, model, shift=0.1):
+        """Return the factors of a fitted model, moved off zero, as a start."""
+        start = {"W": model.W_ + shift, "H": model.components_ + shift}
+        return start | ({"V": model.shifts_ + shift} if self.has_strata else {})
 
 
 VARIANTS = [
@@ -30,5 +41,15 @@ VARIANTS = [
     Variant("stratified-mu-nndsvda", StratifiedNMF, {"solver": "mu", "init": "nndsvda"}),
     Variant(
         "stratified-mu-simultaneous", StratifiedNMF, {"solver": "mu", "update_order": "simultaneous"}, is_monotone=False
+    ),
+    Variant("nmf", NMF, is_monotone=False, has_strata=False),
+    Variant("nmf-hals", NMF, {"extrapolate": False, "init": "nndsvd"}, has_strata=False),
+    Variant("nmf-mu", NMF, {"solver": "mu", "init": "random"}, has_strata=False),
+    Variant(
+        "nmf-kl",
+        NMF,
+        {"solver": "mu", "beta_loss": "kullback-leibler"},
+        has_strata=False,
+        loss="kullback-leibler",
     ),
 ]

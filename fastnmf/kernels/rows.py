@@ -32,6 +32,16 @@ def gram(tasks, F):
 
 
 @kernel
+def rows_sum(tasks, F, parts):
+    """Write the sums of the columns over each task's rows of F (p, K) into parts (T, K), float64."""
+    for t in prange(len(tasks) - 1):
+        parts[t] = 0.0
+        for i in range(tasks[t], tasks[t + 1]):
+            for c in range(F.shape[1]):
+                parts[t, c] += F[i, c]
+
+
+@kernel
 def rows_dot(tasks, F, pos, neg, group, parts):
     """Write ``sum F * (pos - neg)`` over each task's rows into parts (T,), in float64.
 
@@ -54,14 +64,18 @@ def rows_dot(tasks, F, pos, neg, group, parts):
 def rows_mu(tasks, F, gram, pos, neg, group, eps, floor, parts):
     """Move F (p, K) by ``F * pos / (F gram + neg + eps)``; parts, neg and group as for `rows_dot`, with the new F.
 
-    What is positive stays above `floor`; zeros, and what meets a pos of zero, are exactly zero.
+    What is positive stays above `floor`; zeros, and what meets a pos of zero, are exactly zero. A gram of no rows is
+    zero.
     """
     K = F.shape[1]
     for t in prange(len(tasks) - 1):
         below, total = np.empty(K, F.dtype), 0.0
         for i in range(tasks[t], tasks[t + 1]):
             g = group[i] if len(group) > 0 else i
-            row_times(F, i, K, gram, below)
+            if len(gram) > 0:
+                row_times(F, i, K, gram, below)
+            else:
+                below[:] = 0
             for c in range(K):
                 less = neg[g, c] if len(neg) > 0 else F.dtype.type(0)
                 above = F[i, c] * pos[i, c]

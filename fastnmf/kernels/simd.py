@@ -163,6 +163,51 @@ def _gather_row(typingctx, lo, hi, indices, data, factor, out, row):
 
 
 @intrinsic
+def _ratio_row(typingctx, lo, hi, indices, data, left, row, right, least, ratio, out):
+    signature = types.void(types.int64, types.int64, indices, data, left, types.int64, right, data.dtype, ratio, out)
+
+    def codegen(context, builder, signature, args):
+        emit = _Emitter(context, builder, signature.args[3].dtype)
+        indices, data, left, right, ratio, out = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 6, 8, 9))
+        width = emit.shape(left, 1)
+        mine = builder.mul(args[5], width)
+        last = builder.sub(emit.shape(indices, 0), emit.const(1))
+
+        def blocks(count):
+            steps = [emit.const(block * emit.length) for block in range(count)]
+            weights = [emit.load(left.data, builder.add(mine, step)) for step in steps]
+            sums = [emit.accumulator() for _ in steps]
+            with cgutils.for_range_slice(builder, args[0], args[1], emit.const(1)) as (position, _):
+                ahead = builder.add(position, emit.const(AHEAD))
+                ahead = builder.select(builder.icmp_signed("<", ahead, last), ahead, last)
+                later = builder.mul(emit.index(indices.data, ahead), width)
+                for step in steps[:: max(1, 64 // BLOCK_BYTES)]:
+                    emit.prefetch(right.data, builder.add(later, step))
+                start = builder.mul(emit.index(indices.data, position), width)
+                parts = [emit.load(right.data, builder.add(start, step)) for step in steps]
+                products = [builder.fmul(a, b, flags=_FLAGS) for a, b in zip(weights, parts, strict=True)]
+                while len(products) > 1:  # by halves, for the adds to overlap
+                    pairs = zip(products[::2], products[1::2], strict=False)
+                    rest = products[-1:] if len(products) % 2 else []
+                    products = [builder.fadd(a, b, flags=_FLAGS) for a, b in pairs] + rest
+                model = emit.sum(products[0])
+                model = builder.select(builder.fcmp_ordered(">", model, args[7]), model, args[7])
+                value = builder.fdiv(builder.load(builder.gep(data.data, [position])), model)
+                builder.store(value, builder.gep(ratio.data, [position]))
+                spread = emit.splat(value)
+                for part, total in zip(parts, sums, strict=True):
+                    emit.add_product(total, spread, part)
+            target = builder.mul(args[5], width)
+            for step, total in zip(steps, sums, strict=True):
+                emit.store(builder.load(total), out.data, builder.add(target, step))
+
+        _switch(emit, builder.sdiv(width, emit.const(emit.length)), MAX_BLOCKS, blocks)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def _row_times(typingctx, factor, row, rank, matrix, out):
     signature = types.void(factor, types.int64, types.int64, matrix, out)
 
@@ -279,6 +324,11 @@ def _gather_row_plain(lo, hi, indices, data, factor, out, row):
     out[row] = data[lo:hi] @ factor[indices[lo:hi]]
 
 
+def _ratio_row_plain(lo, hi, indices, data, left, row, right, least, ratio, out):
+    ratio[lo:hi] = data[lo:hi] / np.maximum(right[indices[lo:hi]] @ left[row], least)
+    out[row] = ratio[lo:hi] @ right[indices[lo:hi]]
+
+
 def _row_times_plain(factor, row, rank, matrix, out):
     out[:] = factor[row, :rank] @ matrix[:rank]
 
@@ -300,6 +350,8 @@ def _hals_lanes_plain(component, rank, gram, tile, target):
 
 # out[row] = sum over p in lo..hi of data[p] * factor[indices[p]]
 gather_row = _gather_row_plain if config.DISABLE_JIT else _gather_row
+# ratio[lo:hi] = data / max(left[row] . right[indices], least); out[row] = sum of ratio * right (MAX_BLOCKS at most)
+ratio_row = _ratio_row_plain if config.DISABLE_JIT else _ratio_row
 # out[:] = factor[row, :rank] @ matrix[:rank]; out (K,)
 row_times = _row_times_plain if config.DISABLE_JIT else _row_times
 # left[i] . right[j]

@@ -31,6 +31,16 @@ def check_integer(name, value, least=1):
         raise ValueError(f"{name}={value!r} is not valid; expected an integer >= {least}.")
 
 
+def check_sweeps(extrapolate, sweeps, length, example):
+    """Raise unless `extrapolate` is a bool and `sweeps` are `length` positive integers."""
+    if not isinstance(extrapolate, (bool, np.bool_)):
+        raise ValueError(f"extrapolate={extrapolate!r} is not valid; expected True or False.")
+    is_right = isinstance(sweeps, (tuple, list)) and len(sweeps) == length
+    if not is_right or not all(isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 1 for n in sweeps):
+        expected = f"{length} integers >= 1, such as {example}" + (", or 'thorough'" if length == 3 else "")
+        raise ValueError(f"sweeps={sweeps!r} is not valid; expected {expected}.")
+
+
 def generator(random_state):
     """Return the NumPy Generator of a `random_state`: None, int, Generator, or RandomState (one draw is the seed)."""
     if isinstance(random_state, np.random.Generator):
@@ -46,6 +56,8 @@ def generator(random_state):
 
 class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of all estimators. A variant writes its parameters, its documentation and `_problem`."""
+
+    _has_shifts = False
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -86,16 +98,16 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Return W, H, the entries of V, and the dense V of a custom start (None otherwise)."""
         given = [name for name, array in (("W", W), ("H", H), ("V", V)) if array is not None]
         if self.init == "custom":
-            W, H, V = starts.custom(data, self.n_components, W, H, V)
-            return W, H, data.pattern.entries(V), V
+            W, H, V = starts.custom(data, self.n_components, W, H, V, has_shifts=self._has_shifts)
+            return W, H, data.pattern.entries(V) if self._has_shifts else None, V
         if given:
             raise ValueError(f"A start was given ({', '.join(given)}) with init={self.init!r}; use init='custom'.")
-        rng, is_mu = generator(self.random_state), self.solver == "mu"
+        rng, options = generator(self.random_state), {"has_shifts": self._has_shifts}
         if self.init == "random":
-            return *starts.random(data, self.n_components, rng), None
+            return *starts.random(data, self.n_components, rng, **options), None
         if self.init == "rows":
-            return *starts.rows(data, self.n_components, rng, needs_positive=is_mu), None
-        return *starts.nndsvd(data, self.n_components, rng, fill=self.init == "nndsvda"), None
+            return *starts.rows(data, self.n_components, rng, needs_positive=self.solver == "mu", **options), None
+        return *starts.nndsvd(data, self.n_components, rng, fill=self.init == "nndsvda", **options), None
 
     def _fit(self, X, strata, W, H, V):
         """Fit, and return the weights of the rows of X, (n_samples, k)."""
@@ -103,10 +115,11 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X = self._validated(X, reset=True)
         with threads(self.n_threads):
             data = Strata.from_array(X, strata)
-            with progress(type(self).__name__, self.max_iter, data.sq_norm, self.verbose) as callback:
+            with progress(type(self).__name__, self.max_iter, self.verbose) as callback:
                 W, H, v, V = self._start(data, W, H, V)
                 factors, tasks = allocate(data, W, H, v)
                 problem = self._problem(data, factors, tasks)
+                del W, H, v
                 start = None if V is None else problem.value(factors, V=V)
                 fit = solve(
                     problem,
@@ -130,7 +143,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _finish(self, data, problem, fit):
         """Set the fitted attributes."""
         factors, rank = fit.factors, self.n_components
-        shifts = data.pattern.dense(factors["V"])
+        shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
         if self.solver == "hals":  # one exact solve, which transform repeats
             product = problem.terms[0].product("W", factors)
             factors["W"][:] = infer(data, rank, factors["H"], shifts, product)[0]
@@ -138,94 +151,59 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             fit.history["objective"][-1] = problem.value(factors)
         half, whole = -data.exponent, -2 * data.exponent
         self.components_ = np.ldexp(np.ascontiguousarray(factors["H"][:, :rank].T), half)
-        self.shifts_ = np.ldexp(shifts, whole)
+        if self._has_shifts:
+            self.shifts_, self.strata_ = np.ldexp(shifts, whole), data.labels
         self.W_ = np.ldexp(np.ascontiguousarray(factors["W"][:, :rank]), half)
-        self.strata_ = data.labels
         self.n_components_ = rank
         self.n_iter_, self.converged_, self.stopped_by_ = fit.n_iter, fit.converged, fit.stopped_by
-        self.history_ = as_arrays(fit.history, data.sq_norm)
+        self.history_ = as_arrays(fit.history, problem.scale)
         self.normalized_loss_ = float(self.history_["normalized_loss"][-1])
-        self.reconstruction_err_ = float(np.ldexp(np.sqrt(fit.history["objective"][-1]), whole))
+        self.reconstruction_err_ = self._reconstruction_error(fit.history["objective"][-1], whole)
+
+    def _reconstruction_error(self, objective, exponent):
+        return float(np.ldexp(np.sqrt(objective), exponent))
 
     def _inferred(self, X, strata):
         """Return X as `Strata`, its shifts V, its exact W (n_samples, K) and W's subproblem, in the inner scale."""
         check_is_fitted(self)
         X = self._validated(X, reset=False)
-        if strata is None and len(self.strata_) > 1:
+        if self._has_shifts and strata is None and len(self.strata_) > 1:
             raise ValueError(
                 f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row. In a Pipeline "
                 "or a search, switch on sklearn.set_config(enable_metadata_routing=True) and pass strata= there."
             )
-        data = Strata.from_array(X, strata, labels=self.strata_)
-        H = np.ldexp(self.components_.T.astype(np.float64), data.exponent)
-        V = np.ldexp(self.shifts_.astype(np.float64), 2 * data.exponent).astype(data.dtype)
+        data = Strata.from_array(X, strata, labels=self.strata_ if self._has_shifts else None)
+        H, V = np.ldexp(self.components_.T.astype(np.float64), data.exponent), None
+        if self._has_shifts:
+            V = np.ldexp(self.shifts_.astype(np.float64), 2 * data.exponent).astype(data.dtype)
         W, sub = infer(data, self.n_components_, pad(H, data), V)
         return data, V, W, sub
 
-    def transform(self, X, *, strata=None):
-        """Return the exact non-negative weights of the rows of X for the fitted components and shifts.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative.
-        strata : array-like (n_samples,), default=None
-            Label of each row, among `strata_`; may be left out for a model of one stratum.
-
-        Returns
-        -------
-        W : ndarray (n_samples, n_components)
-            Minimiser of ``||a - v - w H||`` over w >= 0 for every row a of stratum v.
-
-        Raises
-        ------
-        ValueError
-            X negative or not finite, of another width, strata missing or with a label unseen in fit.
-        """
+    def _transform(self, X, strata=None):
         with threads(self.n_threads):
             data, _, W, _ = self._inferred(X, strata)
         return np.ldexp(np.ascontiguousarray(W[:, : self.n_components_]), -data.exponent)
 
-    def inverse_transform(self, W, *, strata=None):
-        """Return the model's rows ``v + w H``, dense (n_samples, n_features).
-
-        Parameters
-        ----------
-        W : array-like (n_samples, n_components)
-        strata : array-like (n_samples,), default=None
-            Label of each row, among `strata_`; may be left out for a model of one stratum.
-        """
+    def _inverse_transform(self, W, strata=None):
         check_is_fitted(self)
         W = check_array(W, dtype=[np.float64, np.float32])
         if W.shape[1] != self.n_components_:
             raise ValueError(f"W has {W.shape[1]} columns; the model has {self.n_components_} components.")
+        if not self._has_shifts:
+            return W @ self.components_
         if strata is None and len(self.strata_) > 1:
             raise ValueError(f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row.")
         codes, _ = encode_labels(strata, len(W), self.strata_)
         return W @ self.components_ + self.shifts_[codes]
 
-    def score(self, X, y=None, *, strata=None, sample_weight=None):
-        """Return the share of the squared norm of X that the model explains, at most 1; larger is better.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-        y : ignored
-        strata : array-like (n_samples,), default=None
-        sample_weight : array-like (n_samples,), default=None
-            Weight of each row's squared error and squared norm.
-
-        Returns
-        -------
-        float
-            ``1 - sum_i w_i ||a_i - v - w_i H||² / sum_i w_i ||a_i||²``; 1.0 for all-zero data.
-        """
+    def _score(self, X, strata=None, sample_weight=None):
         with threads(self.n_threads):
             data, V, W, sub = self._inferred(X, strata)
-            W = W.astype(np.float64)
-            linear = np.einsum("ij,ij->i", W, sub.pos.astype(np.float64) - sub.full_neg())
-            errors = data.row_square_sums(V) + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear
-            norms = data.row_square_sums(np.zeros_like(V))
+            W, neg = W.astype(np.float64), sub.full_neg()
+            linear = np.einsum("ij,ij->i", W, sub.pos - (0.0 if neg is None else neg.astype(np.float64)))
+            norms = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
+            errors = norms if V is None else data.row_square_sums(V)
+            errors = errors + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear
         if sample_weight is not None:
             sample_weight = np.asarray(sample_weight, dtype=np.float64)
             if sample_weight.shape != errors.shape:

@@ -1,22 +1,16 @@
 """Stratified-NMF: what groups of rows share, and what is peculiar to each."""
 
-import numbers
-
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf import init as starts
 from fastnmf.data import Strata
-from fastnmf.models.base import DIRECT_BELOW, BaseNMF, check_choice, check_integer, generator, strongest
-from fastnmf.moves import HALS, MU
+from fastnmf.models.base import DIRECT_BELOW, BaseNMF, check_choice, check_integer, check_sweeps, generator, strongest
+from fastnmf.moves import HALS, MU, MU_FLOOR
 from fastnmf.problem import Problem
 from fastnmf.solve import Extrapolation, allocate, as_arrays, solve, threads
 from fastnmf.terms import StrataFrobenius
-
-# float32 entries that underflow are locked at zero, which costs 0.003 % of the loss on 20 newsgroups after 100
-# iterations, and slow arithmetic down on the way, as do products of two floors below 1e-19; float64 has the room.
-MU_FLOOR = {np.dtype(np.float32): 1e-15, np.dtype(np.float64): 0.0}
 
 
 class StratifiedNMF(BaseNMF):
@@ -111,6 +105,7 @@ class StratifiedNMF(BaseNMF):
            [0., 0., 0.]])
     """
 
+    _has_shifts = True
     __metadata_request__fit = {"strata": True}
     __metadata_request__fit_transform = {"strata": True}
     __metadata_request__transform = {"strata": True}
@@ -176,6 +171,57 @@ class StratifiedNMF(BaseNMF):
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
         return self._fit(X, strata, W, H, V)
 
+    def transform(self, X, *, strata=None):
+        """Return the exact non-negative weights of the rows of X for the fitted components and shifts.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative.
+        strata : array-like (n_samples,), default=None
+            Label of each row, among `strata_`; may be left out for a model of one stratum.
+
+        Returns
+        -------
+        W : ndarray (n_samples, n_components)
+            Minimiser of ``||a - v - w H||`` over w >= 0 for every row a of stratum v.
+
+        Raises
+        ------
+        ValueError
+            X negative or not finite, of another width, strata missing or with a label unseen in fit.
+        """
+        return self._transform(X, strata)
+
+    def inverse_transform(self, W, *, strata=None):
+        """Return the model's rows ``v + w H``, dense (n_samples, n_features).
+
+        Parameters
+        ----------
+        W : array-like (n_samples, n_components)
+        strata : array-like (n_samples,), default=None
+            Label of each row, among `strata_`; may be left out for a model of one stratum.
+        """
+        return self._inverse_transform(W, strata)
+
+    def score(self, X, y=None, *, strata=None, sample_weight=None):
+        """Return the share of the squared norm of X that the model explains, at most 1; larger is better.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        y : ignored
+        strata : array-like (n_samples,), default=None
+        sample_weight : array-like (n_samples,), default=None
+            Weight of each row's squared error and squared norm.
+
+        Returns
+        -------
+        float
+            ``1 - sum_i w_i ||a_i - v - w_i H||² / sum_i w_i ||a_i||²``; 1.0 for all-zero data.
+        """
+        return self._score(X, strata, sample_weight)
+
     def top_features(self, n=10, feature_names=None):
         """Return the features with the largest weights, descending, for every stratum and every component.
 
@@ -206,9 +252,8 @@ class StratifiedNMF(BaseNMF):
         check_integer("n_shift_updates", self.n_shift_updates)
         if self.update_order == "simultaneous" and self.solver != "mu":
             raise ValueError("update_order='simultaneous' is the published program's order; it needs solver='mu'.")
-        if not isinstance(self.extrapolate, (bool, np.bool_)):
-            raise ValueError(f"extrapolate={self.extrapolate!r} is not valid; expected True or False.")
-        hals_schedule(self.sweeps)
+        if self.sweeps != "thorough":
+            check_sweeps(self.extrapolate, self.sweeps, 3, (2, 1, 2))
 
     def _problem(self, data, factors, tasks):
         schedule = hals_schedule(self.sweeps)
@@ -232,13 +277,7 @@ def hals_schedule(sweeps=(1, 1, 1)):
     W comes first: the default start has W = 0 and half the means as shifts. Moving v first would give it the whole
     means, and the W that follows little to explain.
     """
-    if isinstance(sweeps, str) and sweeps == "thorough":
-        sweeps = (3, 3, 1)
-    is_triple = isinstance(sweeps, (tuple, list)) and len(sweeps) == 3
-    if not is_triple or not all(isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 1 for n in sweeps):
-        raise ValueError(
-            f"sweeps={sweeps!r} is not valid; expected three integers >= 1, such as (2, 1, 2), or 'thorough'."
-        )
+    sweeps = (3, 3, 1) if sweeps == "thorough" else sweeps
     of_W, alternations, of_H = sweeps
     return (("W", of_W),) + (("V", 1), ("H", of_H)) * alternations
 

@@ -1,0 +1,91 @@
+"""`NMF` beside scikit-learn's, and as its users meet it."""
+
+import warnings
+
+import numpy as np
+import oracles
+import pytest
+import scipy.sparse as sp
+import sklearn.decomposition
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastnmf import NMF
+
+
+@parametrize_with_checks([NMF()])
+def test_scikit_learn_agrees(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        check(estimator)
+
+
+@pytest.fixture
+def setting():
+    rng = np.random.default_rng(0)
+    X = sp.random_array((60, 45), density=0.3, rng=rng, format="csr")
+    return X, rng.random((60, 4)) + 0.1, rng.random((4, 45)) + 0.1
+
+
+@pytest.mark.parametrize("form", [sp.csr_array, lambda X: X.toarray()], ids=["sparse", "dense"])
+@pytest.mark.parametrize("beta_loss", ["frobenius", "kullback-leibler"])
+def test_multiplicative_updates_equal_those_of_scikit_learn(setting, beta_loss, form):
+    X, W, H = setting
+    X = form(X)
+    options = {"solver": "mu", "beta_loss": beta_loss, "init": "custom", "max_iter": 10, "tol": 0}
+    ours = NMF(4, **options).fit(X, W=W, H=H)
+    theirs = sklearn.decomposition.NMF(4, **options)
+    W_theirs = theirs.fit_transform(X, W=W.copy(), H=H.copy())
+    np.testing.assert_allclose(ours.components_, theirs.components_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(ours.W_, W_theirs, rtol=1e-6, atol=1e-9)
+    assert ours.reconstruction_err_ == pytest.approx(theirs.reconstruction_err_, rel=1e-6)
+
+
+def test_kullback_leibler_is_the_oracle_step_by_step(setting):
+    X, W, H = setting
+    model = NMF(4, solver="mu", beta_loss="kullback-leibler", init="custom", max_iter=5, tol=0).fit(X, W=W, H=H)
+    dense = X.toarray()
+    for _ in range(5):
+        W, H = oracles.kullback_leibler_mu(dense, W, H)
+    np.testing.assert_allclose(model.W_, W, rtol=1e-9)
+    np.testing.assert_allclose(model.components_, H, rtol=1e-9)
+    assert model.reconstruction_err_**2 / 2 == pytest.approx(oracles.kullback_leibler(dense, W @ H), rel=1e-9)
+
+
+def test_hals_is_not_behind_scikit_learn(setting):
+    X, W, H = setting
+    options = {"init": "custom", "max_iter": 30, "tol": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        theirs = sklearn.decomposition.NMF(4, **options)
+        theirs.fit_transform(X, W=W.copy(), H=H.copy())
+    for extrapolate in (False, True):
+        ours = NMF(4, extrapolate=extrapolate, **options).fit(X, W=W, H=H)
+        assert ours.reconstruction_err_ <= theirs.reconstruction_err_ * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"beta_loss": "itakura-saito"}, "beta_loss='itakura-saito'.*'kullback-leibler'"),
+        ({"beta_loss": "kullback-leibler"}, "HALS needs a quadratic subproblem.*Use solver='mu'"),
+        ({"sweeps": (2, 1, 2)}, "2 integers >= 1"),
+        ({"n_components": -1}, "n_components=-1"),
+        ({"init": "custom"}, r"pass W, H to fit \(W, H missing\)"),
+    ],
+)
+def test_bad_parameters_get_one_clear_sentence(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        NMF(**parameters).fit(np.ones((4, 3)))
+
+
+def test_score_weights_need_a_squared_error(setting):
+    X, _, _ = setting
+    model = NMF(4, solver="mu", beta_loss="kullback-leibler", max_iter=20, tol=0).fit(X)
+    with pytest.raises(ValueError, match="sample_weight needs beta_loss='frobenius'"):
+        model.score(X, sample_weight=np.ones(60))
+
+
+def test_top_features_by_name():
+    model = NMF(2, random_state=0, max_iter=500).fit(np.kron(np.eye(2), [[3.0, 1, 0]]).repeat(4, axis=0))
+    assert sorted(model.top_features(5, list("abcdef"))) == [["a", "b"], ["d", "e"]]
