@@ -10,6 +10,7 @@ _HOMES = {
     "StratifiedNMF": "fastnmf.models.stratified",
     "stratified_nmf": "fastnmf.models.stratified",
     "Strata": "fastnmf.data",
+    "warmup": "fastnmf.warm",
     "datasets": "fastnmf.datasets",
     "metrics": "fastnmf.metrics",
     "plots": "fastnmf.plots",

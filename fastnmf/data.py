@@ -18,6 +18,7 @@ _EXTREME = {np.dtype(np.float32): 24, np.dtype(np.float64): 160}
 _PIECE = 1024  # rows of a group that are summed in one go before the sums of the group are put together
 _CHUNKS = 16  # of a dense product; fixed, so that its bits do not depend on the number of threads
 _DENSE_SERIAL_BELOW = 4_000_000  # multiply-adds
+_SORT_BELOW = 200_000  # non-zeros
 _RESIDUAL_ENTRIES = 1 << 21  # of a dense residual at a time: 16 MB
 
 
@@ -155,7 +156,7 @@ class Strata:
     Attributes
     ----------
     X : scipy.sparse.csr_array or ndarray (n_rows, n_columns)
-        Canonical CSR, or C-order dense, float32 or float64; the user's own memory where that is possible.
+        CSR without duplicates and explicit zeros, or C-order dense, float32 or float64; the user's own memory where that is possible.
     labels : ndarray (n_strata,)
         Labels of the strata in sorted order.
     codes : ndarray (n_rows,) of int32
@@ -332,7 +333,7 @@ def as_matrix(X, prefix=""):
         dtype = np.dtype(np.float32)
     if sp.issparse(X):
         X = sp.csr_array(X, dtype=dtype)
-        if not X.has_canonical_format:
+        if _has_duplicates(X):
             X = X.copy()
             X.sum_duplicates()
         values = X.data
@@ -352,6 +353,19 @@ def as_matrix(X, prefix=""):
             X = X.copy()
             X.eliminate_zeros()
     return X
+
+
+def _has_duplicates(X):
+    """Tell whether two entries of a row stand in one column. Rows that are just not sorted serve as they are."""
+    if X.has_sorted_indices:
+        return not X.has_canonical_format
+    if X.nnz < _SORT_BELOW:
+        return True  # sorting a copy takes less than compiling a search
+    rows = Compressed(X.indptr, X.indices, X.data)
+    tasks = rows.tasks(8)
+    found = np.empty(len(tasks) - 1, np.bool_)
+    products.csr_duplicates(tasks, rows.indptr, rows.indices, X.shape[1], found)
+    return bool(found.any())
 
 
 def encode_labels(strata, n_rows, labels=None):

@@ -73,7 +73,7 @@ class Frobenius:
         for name in ("H", "W"):
             if factors.has(("overlap", name), everything):
                 return factors.cached(("overlap", name), everything, None)
-        name = "W" if factors.has(("product", "W"), ("H",)) and not factors.has(("product", "H"), ("W",)) else "H"
+        name = "H" if factors.has(("product", "H"), ("W",)) else "W"
         neg, group = self._neg(name, factors)
         parts = np.empty(len(self.tasks[name]) - 1)
         rows.rows_dot(self.tasks[name], factors[name], self.product(name, factors), neg, group, parts)
@@ -163,8 +163,8 @@ class KullbackLeibler:
     """``sum x log(x / y) - x + y`` with ``y = (W Hᵀ)``, the generalised Kullback-Leibler divergence.
 
     Ratio parts (Lee and Seung 2001): pos of W is ``Z H`` with ``z = x / y`` on the non-zeros, neg ``1 (Hᵀ1)ᵀ``; of H
-    alike. The objective is not quadratic. O(nnz K) a pass; the value comes with the pass of W at the same point, so that a
-    history costs a logarithm a non-zero. Dense data are walked by their non-zeros, too.
+    alike. The objective is not quadratic. O(nnz K) a pass; the value comes with the pass of W at the same point, so
+    that a history costs a logarithm a non-zero. Dense data are walked by their non-zeros, too.
     """
 
     def __init__(self, strata, width, tasks):

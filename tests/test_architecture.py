@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "report": ANYTHING,
     "cli": ANYTHING,
     "demo": ANYTHING,
+    "warm": {"models", "progress"},
     "__main__": ANYTHING,
     "__init__": ANYTHING,
 }
@@ -80,6 +81,7 @@ OUTSIDE = {
     "report": {"numpy", "scipy", "sklearn", "matplotlib"},
     "cli": {"numpy", "scipy", "sklearn", "matplotlib", "rich"},
     "demo": {"matplotlib"},
+    "warm": {"numpy", "scipy"},
     "__main__": set(),
     "__init__": set(),
 }

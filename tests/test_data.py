@@ -20,7 +20,7 @@ def X():
 )
 def test_sparse_formats_become_the_same_csr(X, form):
     data = Strata.from_array(form(X))
-    assert data.X.has_canonical_format and (data.X != X).nnz == 0 and data.dtype == np.float64
+    assert (data.X != X).nnz == 0 and data.dtype == np.float64
     assert data.rows.indptr.dtype == np.int64 and data.rows.indices.dtype == np.int32
 
 
@@ -44,6 +44,22 @@ def test_canonical_input_is_not_copied(X):
     assert np.shares_memory(Strata.from_array(X).X.data, X.data)
     dense = X.toarray()
     assert Strata.from_array(dense).X is dense
+
+
+def test_large_unsorted_rows_are_used_as_they_are_and_duplicates_summed():
+    rng = np.random.default_rng(0)
+    X = sp.random_array((900, 800), density=0.4, rng=rng, format="csr")
+    order = np.concatenate([np.arange(a, b)[::-1] for a, b in zip(X.indptr[:-1], X.indptr[1:], strict=True)])
+    backwards = sp.csr_array((X.data[order], X.indices[order], X.indptr), shape=X.shape)
+    data = Strata.from_array(backwards, rng.integers(0, 3, 900))
+    assert np.shares_memory(data.X.data, backwards.data)
+    out = np.empty((900, 4))
+    data.matmul(np.ones((800, 4)), out)
+    np.testing.assert_allclose(out[:, 0], X.sum(axis=1))
+    backwards.indices[-1] = backwards.indices[-2]
+    doubled = Strata.from_array(backwards)
+    assert doubled.X.nnz == X.nnz - 1 and doubled.X.sum() == pytest.approx(X.sum())
+    assert doubled.sq_norm > data.sq_norm
 
 
 def test_input_is_never_modified():

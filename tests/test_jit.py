@@ -10,9 +10,10 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from joblib import Parallel, delayed
 
-from fastnmf import StratifiedNMF
+from fastnmf import NMF, StratifiedNMF, warmup
 from fastnmf.kernels import jit, rows
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled under NUMBA_DISABLE_JIT=1")
@@ -34,7 +35,7 @@ print(hits, outlined)
 ABORT = """
 import threading, warnings
 import numpy as np, scipy.sparse as sp
-from fastnmf import StratifiedNMF
+from fastnmf import NMF, StratifiedNMF, warmup
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
 X = sp.random_array((4000, 9000), density=0.005, rng=rng, format="csr")
@@ -97,8 +98,6 @@ def fit_bits(X, strata, **options):
 @pytest.mark.parametrize("solver", ["hals", "mu"])
 @pytest.mark.parametrize("is_sparse", [True, False])
 def test_the_bits_do_not_depend_on_the_number_of_threads(solver, dtype, is_sparse):
-    import scipy.sparse as sp
-
     X, strata = planted()
     if is_sparse:
         X = sp.csr_array(np.where(X > np.quantile(X, 0.9), X, 0))
@@ -188,6 +187,21 @@ def test_compiling_is_noticed_once_and_loading_is_not():
         kernel(np.array([0, 1]), np.zeros(1))
         kernel(np.array([0, 1]), np.zeros(1))
     assert len(seen) == 1 and seen[0].startswith("walk_serial")
+
+
+def test_after_a_warmup_nothing_is_compiled():
+    assert warmup(["float64"], kullback_leibler=True) > 0
+    rng, seen = np.random.default_rng(0), []
+    X = sp.random_array((15_000, 4_000), density=0.004, rng=rng, format="csr")
+    strata = rng.integers(0, 20, 15_000)
+    with jit.on_compile(seen.append):
+        for rank in (5, 31):
+            for solver in ("hals", "mu"):
+                model = StratifiedNMF(rank, solver=solver, max_iter=2, tol=0).fit(X, strata=strata)
+                model.transform(X[:100], strata=strata[:100])
+                StratifiedNMF(rank, solver=solver, max_iter=2, tol=0).fit(X[:9].toarray(), strata=strata[:9])
+        NMF(7, solver="mu", beta_loss="kullback-leibler", max_iter=2, tol=0).fit(X).transform(X)
+    assert not seen
 
 
 def test_environment_names_what_the_kernels_run_on():

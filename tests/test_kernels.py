@@ -56,6 +56,18 @@ def test_csr_matmul_is_the_product_at_every_width(rng, dtype, rank):
     assert results[0].tobytes() == results[1].tobytes()  # the serial and the parallel twin
 
 
+def test_duplicates_are_found_in_unsorted_rows(rng):
+    indptr, indices = np.array([0, 3, 3, 6]), np.array([4, 0, 2, 2, 0, 4], np.int32)
+    for tasks in (one_task(3), many_tasks(3)):
+        found = np.ones(len(tasks) - 1, np.bool_)
+        products.csr_duplicates(tasks, indptr, indices, 5, found)
+        assert not found.any()  # the same columns, but in other rows
+        again = indices.copy()
+        again[5] = 2
+        products.csr_duplicates(tasks, indptr, again, 5, found)
+        assert found.any()
+
+
 def test_groups_sum(rng, dtype):
     F = padded_factor(rng, 30, 5, dtype)
     start, order = np.array([0, 7, 7, 29, 30]), rng.permutation(30)

@@ -16,6 +16,19 @@ def csr_matmul(tasks, indptr, indices, data, F, out):
 
 
 @kernel
+def csr_duplicates(tasks, indptr, indices, n_columns, found):
+    """Write into found (T,) bool whether a row of each task has two entries in one column; rows need not be sorted."""
+    for t in prange(len(tasks) - 1):
+        seen_in = np.full(n_columns, -1, np.int64)
+        found[t] = False
+        for i in range(tasks[t], tasks[t + 1]):
+            for p in range(indptr[i], indptr[i + 1]):
+                if seen_in[indices[p]] == i:
+                    found[t] = True
+                seen_in[indices[p]] = i
+
+
+@kernel
 def groups_sum(tasks, start, order, F, out):
     """Write the sums of rows of F by group: group g holds the rows ``order[start[g]:start[g + 1]]``. out (G, K)."""
     for t in prange(len(tasks) - 1):
