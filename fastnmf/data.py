@@ -156,7 +156,8 @@ class Strata:
     Attributes
     ----------
     X : scipy.sparse.csr_array or ndarray (n_rows, n_columns)
-        CSR without duplicates and explicit zeros, or C-order dense, float32 or float64; the user's own memory where that is possible.
+        CSR without duplicates and explicit zeros, or C-order dense, float32 or float64; the user's own memory where
+        that is possible.
     labels : ndarray (n_strata,)
         Labels of the strata in sorted order.
     codes : ndarray (n_rows,) of int32

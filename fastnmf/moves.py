@@ -1,7 +1,8 @@
 """How a factor moves: each move consumes a `Subproblem` and changes the factor in place.
 
-A move of rows returns ``<F, pos - neg>``, a move of separate entries ``sum v (weight v - 2 pos)``, for what it has
-moved to: the part of the objective that would cost a pass of its own. None where it does not come for free.
+A move returns two numbers that belong to the objective at the point that it has moved to, and would cost passes of
+their own: ``<F, pos>`` and ``<F, neg>``; for separate entries ``sum v (weight v - 2 pos)`` and ``<v, neg>``. None where
+they do not come for free.
 """
 
 import numpy as np
@@ -22,9 +23,9 @@ def _right_side(F, sub):
 
 
 def _entries(F, sub, eps, n_updates):
-    parts = np.empty(len(sub.tasks) - 1)
+    parts = np.empty((len(sub.tasks) - 1, 2))
     rows.entries_step(sub.tasks, sub.group, sub.weight, sub.pos, sub.neg, F, F.dtype.type(eps), n_updates, parts)
-    return float(parts.sum())
+    return tuple(parts.sum(axis=0).tolist())
 
 
 class MU:
@@ -47,12 +48,12 @@ class MU:
         """Move F (p, K), or entries (p,), by `n_sweeps` updates."""
         if sub.weight is not None:
             return _entries(F, sub, self.eps, n_sweeps)
-        parts = np.empty(len(sub.tasks) - 1)
+        parts = np.empty((len(sub.tasks) - 1, 2))
         gram = np.empty((0, 0), F.dtype) if sub.gram is None else sub.gram.astype(F.dtype)
         eps, floor = F.dtype.type(self.eps), F.dtype.type(self.floor)
         for _ in range(n_sweeps):
             rows.rows_mu(sub.tasks, F, gram, *_right_side(F, sub), eps, floor, parts)
-        return float(parts.sum()) if sub.is_quadratic else None
+        return tuple(parts.sum(axis=0).tolist()) if sub.is_quadratic else None
 
 
 class HALS:
@@ -65,9 +66,9 @@ class HALS:
         """Move F (p, K) by `n_sweeps` sweeps, or entries (p,) to their minimum."""
         if sub.weight is not None:
             return _entries(F, sub, 0, 0)
-        parts, gram = np.empty(len(sub.tasks) - 1), sub.gram.astype(F.dtype)
+        parts, gram = np.empty((len(sub.tasks) - 1, 2)), sub.gram.astype(F.dtype)
         rows.rows_hals(sub.tasks, F, gram, *_right_side(F, sub), rank, n_sweeps, parts)
-        return float(parts.sum())
+        return tuple(parts.sum(axis=0).tolist())
 
 
 class ActiveSet:

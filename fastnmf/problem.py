@@ -134,8 +134,8 @@ class Term(Protocol):
 class Move(Protocol):
     """How a factor moves: consumes a subproblem, changes F in place."""
 
-    def __call__(self, F: np.ndarray, sub: Subproblem, rank: int, n_sweeps: int) -> float | None:
-        """Change F (p, K) or (p,) in place; return ``<F, pos - neg>`` or ``sum F (weight F - 2 pos)``, or None."""
+    def __call__(self, F: np.ndarray, sub: Subproblem, rank: int, n_sweeps: int) -> tuple[float, float] | None:
+        """Change F (p, K) or (p,) in place; return ``<F, pos>`` (see `moves` for entries) and ``<F, neg>``, or None."""
 
 
 @dataclass

@@ -141,11 +141,11 @@ def sweep(problem, factors, extrapolation=None):
                 factors.moved(name)
                 sub = problem.subproblem(name, factors)
             n_sweeps = n_sweeps if sub.is_quadratic else 1
-            overlap = problem.moves[name](factors[name], sub, factors.rank, n_sweeps)
+            found = problem.moves[name](factors[name], sub, factors.rank, n_sweeps)
             factors.moved(name)
-            if overlap is not None and (sub.weight is not None or len(together) == 1):
-                names = (name,) if sub.weight is not None else tuple(factors.arrays)
-                factors.remember(("overlap", name), names, overlap)
+            if found is not None and len(together) == 1:
+                factors.remember(("pos", name), (name,) if sub.weight is not None else ("W", "H"), found[0])
+                factors.remember(("neg", name), tuple(factors.arrays), found[1])
         if extrapolation is not None and name == "W":
             extrapolation.carry("W", factors)
 

@@ -29,7 +29,6 @@ class Frobenius:
         self.strata, self.width, self.tasks = strata, width, tasks
         n_rows, n_columns = strata.shape
         self._products = {name: aligned((n, width), strata.dtype) for name, n in (("W", n_rows), ("H", n_columns))}
-        self._none = np.empty((0, width), strata.dtype)
 
     def contribute(self, name, factors, sub):
         """Add ``gram`` and ``pos`` of factor W or H."""
@@ -38,7 +37,7 @@ class Frobenius:
 
     def value(self, factors):
         """Return the squared error from Gram matrices and the product that is at hand."""
-        return self.strata.sq_norm + self._quadratic(factors) - 2 * self._overlap(factors)
+        return self.strata.sq_norm + self._quadratic(factors) - 2 * self._with_product(factors)
 
     def direct(self, factors):
         """Return the squared error from the residual itself."""
@@ -67,20 +66,18 @@ class Frobenius:
     def _quadratic(self, factors):
         return float(np.sum(self.gram("W", factors) * self.gram("H", factors)))
 
-    def _overlap(self, factors):
-        """Return ``<F, pos - neg>`` of H or W: from the last move, or else on the side whose product is at hand."""
-        everything = tuple(factors.arrays)
+    def _with_product(self, factors):
+        """Return ``<W, X H> = <H, Xᵀ W>``: from the last move, or else on the side whose product is at hand."""
         for name in ("H", "W"):
-            if factors.has(("overlap", name), everything):
-                return factors.cached(("overlap", name), everything, None)
+            if factors.has(("pos", name), ("W", "H")):
+                return factors.cached(("pos", name), ("W", "H"), None)
         name = "H" if factors.has(("product", "H"), ("W",)) else "W"
-        neg, group = self._neg(name, factors)
-        parts = np.empty(len(self.tasks[name]) - 1)
-        rows.rows_dot(self.tasks[name], factors[name], self.product(name, factors), neg, group, parts)
-        return float(parts.sum())
+        return self._dot(name, factors, self.product(name, factors), _EACH)
 
-    def _neg(self, name, factors):
-        return self._none, _EACH
+    def _dot(self, name, factors, G, group):
+        parts = np.empty(len(self.tasks[name]) - 1)
+        rows.rows_dot(self.tasks[name], factors[name], G, group, parts)
+        return float(parts.sum())
 
 
 class StrataFrobenius(Frobenius):
@@ -118,21 +115,28 @@ class StrataFrobenius(Frobenius):
             with single_threaded_blas():
                 cross = np.sum((V @ factors["H"].astype(np.float64)) * self._stratum_sums(factors))
             fitted = self.groups.sizes @ np.einsum("ij,ij->i", V, V) - 2 * self.pattern.entries(V) @ self.pattern.sums
-            product = np.sum(factors["W"] * self.product("W", factors), dtype=np.float64)
-            return float(self.strata.sq_norm + self._quadratic(factors) - 2 * product + 2 * cross + fitted)
+            return super().value(factors) + float(2 * cross + fitted)
 
         def of_shifts():
             tasks, parts = np.array([0, len(self.pattern.group)]), np.empty(1)
             rows.entries_value(tasks, self.pattern.group, self.sizes, self.pattern.sums, factors["V"], parts)
             return float(parts[0])
 
-        return super().value(factors) + factors.cached(("overlap", "V"), ("V",), of_shifts)
+        own = factors.cached(("pos", "V"), ("V",), of_shifts)
+        return super().value(factors) + own + 2 * self._crossed(factors)
 
     def direct(self, factors, V=None):
         """Return the objective from the residual itself; V as for `value`."""
         W, H = (factors[name][:, : factors.rank] for name in "WH")
         V = self.pattern.dense(factors["V"]) if V is None else V
         return self.strata.residual_square_sum(W, H, V)
+
+    def _crossed(self, factors):
+        """Return ``sum_i s(i)ᵀ H v(i)``, what shifts and components have in common."""
+        for name in ("V", "H", "W"):
+            if factors.has(("neg", name), ("W", "H", "V")):
+                return factors.cached(("neg", name), ("W", "H", "V"), None)
+        return self._dot("W", factors, *self._neg("W", factors))
 
     def _stratum_sums(self, factors):
         return factors.cached("stratum sums", ("W",), lambda: self.groups.sum(factors["W"]))
@@ -142,7 +146,7 @@ class StrataFrobenius(Frobenius):
             self.pattern.sampled(factors["H"], self._stratum_sums(factors), self._sampled)
             return self._sampled
 
-        return factors.cached(("neg", "V"), ("W", "H"), compute)
+        return factors.cached(("below", "V"), ("W", "H"), compute)
 
     def _neg(self, name, factors):
         """Return neg of W, one row a stratum, with the stratum of each row; or neg of H, row by row."""
@@ -155,8 +159,8 @@ class StrataFrobenius(Frobenius):
             return self._neg_H
 
         if name == "W":
-            return factors.cached(("neg", "W"), ("V", "H"), of_rows), self.groups.codes
-        return factors.cached(("neg", "H"), ("V", "W"), of_columns), _EACH
+            return factors.cached(("below", "W"), ("V", "H"), of_rows), self.groups.codes
+        return factors.cached(("below", "H"), ("V", "W"), of_columns), _EACH
 
 
 class KullbackLeibler:

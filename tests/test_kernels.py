@@ -104,23 +104,18 @@ def test_pattern_count_and_sampled(rng, dtype):
 
 @pytest.mark.parametrize("n", [1, 6, 300])
 def test_rows_gram_and_dot(rng, dtype, n):
-    F, G, neg = (padded_factor(rng, n, 6, dtype) for _ in range(3))
+    F, G = (padded_factor(rng, n, 6, dtype) for _ in range(2))
     for tasks in (one_task(n), many_tasks(n)):
         parts = np.full((len(tasks) - 1, F.shape[1], F.shape[1]), np.nan)
         rows.rows_gram(tasks, F, parts)
         np.testing.assert_allclose(np.triu(parts.sum(axis=0)), np.triu(oracles.gram(F)), rtol=TOLERANCE[dtype])
         total = np.full(len(tasks) - 1, np.nan)
-        rows.rows_dot(tasks, F, G, neg, EACH, total)
+        rows.rows_dot(tasks, F, G, EACH, total)
         # Sums of float64 products of float32 numbers: the same tolerance for both dtypes.
-        np.testing.assert_allclose(
-            total.sum(), (F.astype(float) * (G.astype(float) - neg)).sum(), rtol=1e-11, atol=1e-11
-        )
-        rows.rows_dot(tasks, F, G, neg[:0], EACH, total)
         np.testing.assert_allclose(total.sum(), (F.astype(float) * G).sum(), rtol=1e-11)
         group = rng.integers(0, min(n, 3), n).astype(np.int32)
-        rows.rows_dot(tasks, F, G, neg, group, total)
-        want = (F.astype(float) * (G.astype(float) - neg[group])).sum()
-        np.testing.assert_allclose(total.sum(), want, rtol=1e-11, atol=1e-11)
+        rows.rows_dot(tasks, F, G, group, total)
+        np.testing.assert_allclose(total.sum(), (F.astype(float) * G[group]).sum(), rtol=1e-11)
 
 
 @pytest.mark.parametrize("neg_kind", ["none", "each", "groups"])
@@ -138,17 +133,17 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
     loose = {"rtol": 1e-3, "atol": 1e-3} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-11}
 
     def check(parts, out):
-        overlap = float((out.astype(float) * (pos.astype(float) - whole))[:, :rank].sum())
-        size = float(np.abs(out.astype(float) * pos).sum())  # the sum cancels: compare on the scale of its terms
-        assert parts.sum() == pytest.approx(overlap, abs=1e-6 * size if dtype == np.float32 else 1e-12 * size)
+        for mine, other in zip(parts.sum(axis=0), (pos, whole), strict=True):
+            want = float((out.astype(float) * other)[:, :rank].sum())
+            assert mine == pytest.approx(want, rel=1e-5 if dtype == np.float32 else 1e-11, abs=1e-9)
         assert not out[:, rank:].any()
 
     for tasks in (one_task(n), many_tasks(n)):
-        parts, out = np.full(len(tasks) - 1, np.nan), F.copy()
+        parts, out = np.full((len(tasks) - 1, 2), np.nan), F.copy()
         rows.rows_mu(tasks, out, gram, pos, below, group, dtype(1e-9), dtype(0), parts)
         np.testing.assert_allclose(out[:, :rank], oracles.rows_mu(*wide, 1e-9)[:, :rank], rtol=10 * TOLERANCE[dtype])
         check(parts, out)
-        parts, out = np.full(len(tasks) - 1, np.nan), F.copy()
+        parts, out = np.full((len(tasks) - 1, 2), np.nan), F.copy()
         rows.rows_hals(tasks, out, gram, pos, below, group, rank, 3, parts)
         np.testing.assert_allclose(out, oracles.rows_hals(*wide, n_sweeps=3), **loose)
         np.testing.assert_array_equal(out[:, 2], F[:, 2])
@@ -158,7 +153,7 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
 def test_rows_mu_respects_the_floor_and_keeps_zeros(rng, dtype):
     F, gram, pos = np.full((3, 8), 1e-15, dtype), np.eye(8, dtype=dtype), np.full((3, 8), 1e-15, dtype)
     F[:, 1], pos[:, 2] = 0, 0
-    rows.rows_mu(one_task(3), F, gram, pos, pos[:0], EACH, dtype(1e-9), dtype(1e-20), np.empty(1))
+    rows.rows_mu(one_task(3), F, gram, pos, pos[:0], EACH, dtype(1e-9), dtype(1e-20), np.empty((1, 2)))
     assert (F[:, 1:3] == 0).all() and (F[:, [0, 3, 7]] == dtype(1e-20)).all()
 
 
@@ -168,11 +163,11 @@ def test_entries_step_and_value(rng, dtype):
     pos, neg, v = rng.random((3, 40)).astype(dtype)
     for tasks in (one_task(40), many_tasks(40)):
         out = v.copy()
-        parts = np.empty(len(tasks) - 1)
+        parts, again = np.empty((len(tasks) - 1, 2)), np.empty(len(tasks) - 1)
         rows.entries_step(tasks, group, weight, pos, neg, out, dtype(1e-9), 0, parts)
-        again = np.empty(len(tasks) - 1)
         rows.entries_value(tasks, group, weight, pos, out, again)
-        np.testing.assert_allclose(parts, again, rtol=1e-6)
+        np.testing.assert_allclose(parts[:, 0], again, rtol=1e-6)
+        np.testing.assert_allclose(parts[:, 1].sum(), (out.astype(float) * neg).sum(), rtol=1e-6)
         w = weight[group].astype(float)
         want = np.where(w > 0, np.maximum(pos.astype(float) - neg, 0) / np.where(w > 0, w, 1), 0)
         np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-7)
@@ -182,8 +177,8 @@ def test_entries_step_and_value(rng, dtype):
         for _ in range(2):
             want = want * pos / (w * want + neg + 1e-9)
         np.testing.assert_allclose(out, want, rtol=1e-5)
-        rows.entries_value(tasks, group, weight, pos, v, parts)
-        np.testing.assert_allclose(parts.sum(), (v.astype(float) * (w * v - 2.0 * pos)).sum(), rtol=1e-6)
+        rows.entries_value(tasks, group, weight, pos, v, again)
+        np.testing.assert_allclose(again.sum(), (v.astype(float) * (w * v - 2.0 * pos)).sum(), rtol=1e-6)
 
 
 def test_nnls_equals_the_search_over_all_supports(rng, dtype):

@@ -152,7 +152,7 @@ def test_stopping(planted):
 
 
 def test_plain_hals_is_coordinate_descent_step_by_step(planted):
-    """One iteration: sweeps of W, then exact shifts and sweeps of H in turn, as the oracles spell them out."""
+    """One iteration: sweeps of W, exact shifts and sweeps of H in turn, exact shifts, as the oracles spell them out."""
     X, strata, _ = planted
     order = np.argsort(strata, kind="stable")
     X, strata = X[order], strata[order]
@@ -164,7 +164,7 @@ def test_plain_hals_is_coordinate_descent_step_by_step(planted):
         for _ in range(3):
             V = oracles.exact_shift(blocks, V, W, H)
             H = oracles.hals_right(blocks, V, W, H)
-        return V, W, H
+        return oracles.exact_shift(blocks, V, W, H), W, H
 
     V, W, H = oracles.random_start(blocks, 2, seed=3)
     V *= [block.any(axis=0) for block in blocks]  # a shift of a column that the stratum does not use is dropped

@@ -42,34 +42,31 @@ def rows_sum(tasks, F, parts):
 
 
 @kernel
-def rows_dot(tasks, F, pos, neg, group, parts):
-    """Write ``sum F * (pos - neg)`` over each task's rows into parts (T,), in float64.
+def rows_dot(tasks, F, G, group, parts):
+    """Write ``sum F * G`` over each task's rows into parts (T,), in float64.
 
-    F, pos (p, K). Row i of F meets row ``group[i]`` of neg, row i where `group` is empty; a neg of no rows is zero.
+    F (p, K). Row i of F meets row ``group[i]`` of G, row i where `group` is empty.
     """
     for t in prange(len(tasks) - 1):
         total = 0.0
         for i in range(tasks[t], tasks[t + 1]):
+            g = group[i] if len(group) > 0 else i
             for c in range(F.shape[1]):
-                total += np.float64(F[i, c]) * np.float64(pos[i, c])
-        if len(neg) > 0:
-            for i in range(tasks[t], tasks[t + 1]):
-                g = group[i] if len(group) > 0 else i
-                for c in range(F.shape[1]):
-                    total -= np.float64(F[i, c]) * np.float64(neg[g, c])
+                total += np.float64(F[i, c]) * np.float64(G[g, c])
         parts[t] = total
 
 
 @kernel
 def rows_mu(tasks, F, gram, pos, neg, group, eps, floor, parts):
-    """Move F (p, K) by ``F * pos / (F gram + neg + eps)``; parts, neg and group as for `rows_dot`, with the new F.
+    """Move F (p, K) by ``F * pos / (F gram + neg + eps)``.
 
-    What is positive stays above `floor`; zeros, and what meets a pos of zero, are exactly zero. A gram of no rows is
-    zero.
+    pos (p, K). Row i meets row ``group[i]`` of neg, row i where `group` is empty; a gram or neg of no rows is zero.
+    parts (T, 2) get the sums of ``F * pos`` and ``F * neg`` over each task's rows for the new F, in float64. What is
+    positive stays above `floor`; zeros, and what meets a pos of zero, are exactly zero.
     """
     K = F.shape[1]
     for t in prange(len(tasks) - 1):
-        below, total = np.empty(K, F.dtype), 0.0
+        below, with_pos, with_neg = np.empty(K, F.dtype), 0.0, 0.0
         for i in range(tasks[t], tasks[t + 1]):
             g = group[i] if len(group) > 0 else i
             if len(gram) > 0:
@@ -80,8 +77,9 @@ def rows_mu(tasks, F, gram, pos, neg, group, eps, floor, parts):
                 less = neg[g, c] if len(neg) > 0 else F.dtype.type(0)
                 above = F[i, c] * pos[i, c]
                 F[i, c] = max(above / (below[c] + less + eps), floor) if above > 0 else 0
-                total += np.float64(F[i, c]) * np.float64(pos[i, c] - less)
-        parts[t] = total
+                with_pos += np.float64(F[i, c]) * np.float64(pos[i, c])
+                with_neg += np.float64(F[i, c]) * np.float64(less)
+        parts[t, 0], parts[t, 1] = with_pos, with_neg
 
 
 @kernel
@@ -90,15 +88,15 @@ def rows_hals(tasks, F, gram, pos, neg, group, rank, n_sweeps, parts):
 
     ``F[:, c] = max(0, F[:, c] + (pos - neg - F gram)[:, c] / gram[c, c])``; columns whose gram[c, c] is zero, or so
     small that its inverse would overflow, stay.
-    Rows are independent, so some are turned into columns of a tile and moved side by side. parts, neg and group as
-    for `rows_dot`.
+    Rows are independent, so some are turned into columns of a tile and moved side by side. neg, group and
+    parts as for `rows_mu`.
     """
     n_lanes = LANE_BYTES // F.itemsize
     least = 4 * np.finfo(F.dtype).tiny
     for t in prange(len(tasks) - 1):
         tile = np.zeros((rank, n_lanes), F.dtype)
         target = np.zeros((rank, n_lanes), F.dtype)
-        total = 0.0
+        with_both, with_neg = 0.0, 0.0
         for lo in range(tasks[t], tasks[t + 1], n_lanes):
             n = min(n_lanes, tasks[t + 1] - lo)
             for i in range(n):
@@ -111,12 +109,14 @@ def rows_hals(tasks, F, gram, pos, neg, group, rank, n_sweeps, parts):
                     if gram[c, c] > least:
                         hals_lanes(c, rank, gram, tile, target)
             for i in range(n):
+                g = group[lo + i] if len(group) > 0 else lo + i
                 for c in range(rank):
                     F[lo + i, c] = tile[c, i]
+                    with_neg += np.float64(tile[c, i]) * np.float64(neg[g, c]) if len(neg) > 0 else 0.0
             for c in range(rank):
                 for i in range(n):
-                    total += np.float64(tile[c, i]) * np.float64(target[c, i])
-        parts[t] = total
+                    with_both += np.float64(tile[c, i]) * np.float64(target[c, i])
+        parts[t, 0], parts[t, 1] = with_both + with_neg, with_neg
 
 
 @kernel
@@ -136,10 +136,11 @@ def entries_step(tasks, group, weight, pos, neg, v, eps, n_updates, parts):
     """Move entries whose subproblems are scalar: minimise ``weight v^2 / 2 + (neg - pos) v`` with weight[group[p]].
 
     With n_updates = 0 the exact minimiser over v >= 0 (0 where the weight is 0), else that many multiplicative
-    updates. All arrays over entries (q,), weight (G,). parts as for `entries_value`, with the new v.
+    updates. All arrays over entries (q,), weight (G,). parts (T, 2) get the sums over each task's entries of
+    ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v, in float64.
     """
     for t in prange(len(tasks) - 1):
-        total = 0.0
+        total, with_neg = 0.0, 0.0
         for p in range(tasks[t], tasks[t + 1]):
             w = weight[group[p]]
             x = v[p]
@@ -149,7 +150,8 @@ def entries_step(tasks, group, weight, pos, neg, v, eps, n_updates, parts):
                 x = x * pos[p] / (w * x + neg[p] + eps)
             v[p] = x
             total += np.float64(x) * (np.float64(w) * x - 2 * np.float64(pos[p]))
-        parts[t] = total
+            with_neg += np.float64(x) * np.float64(neg[p])
+        parts[t, 0], parts[t, 1] = total, with_neg
 
 
 @kernel

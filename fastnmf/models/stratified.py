@@ -41,7 +41,8 @@ class StratifiedNMF(BaseNMF):
         Whether ``"hals"`` carries W and H on along their last steps, which takes about half the iterations. The
         objective may then rise now and again; with False it never does, at any step.
     sweeps : (int, int, int) or "thorough", default=(2, 1, 2)
-        Of ``"hals"`` in one iteration: sweeps over W, alternations of v and H, sweeps over H in each of these.
+        Of ``"hals"`` in one iteration: sweeps over W, alternations of v and H, sweeps over H in each of these;
+        then v once more.
         ``"thorough"`` is (3, 3, 1): a dearer iteration that gains more.
     max_iter : int, default=200
     tol : float, default=1e-4
@@ -272,14 +273,16 @@ def mu_schedule(update_order="sequential", n_shift_updates=2):
 
 
 def hals_schedule(sweeps=(1, 1, 1)):
-    """Return the order W, v, H for ``(W sweeps, alternations of v and H, H sweeps in each)``.
+    """Return the order W, v, H, v for ``(W sweeps, alternations of v and H, H sweeps in each)``.
 
     W comes first: the default start has W = 0 and half the means as shifts. Moving v first would give it the whole
-    means, and the W that follows little to explain.
+    means, and the W that follows little to explain. The last v needs no pass over the data, and without it the next W
+    makes up for shifts that belong to the H before (housing after 100 extrapolated iterations: loss 0.0088, with it
+    0.0029).
     """
     sweeps = (3, 3, 1) if sweeps == "thorough" else sweeps
     of_W, alternations, of_H = sweeps
-    return (("W", of_W),) + (("V", 1), ("H", of_H)) * alternations
+    return (("W", of_W),) + (("V", 1), ("H", of_H)) * alternations + (("V", 1),)
 
 
 def stratified_problem(data, factors, tasks, solver, schedule):
