@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check coverage bench clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/fastnmf demo $(DEMO)
@@ -15,6 +15,11 @@ check: .venv/test.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest $(TEST)
+
+# Plain Python instead of compiled kernels, so that every line of them counts; about five minutes.
+coverage: .venv/test.stamp
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run -m pytest -q $(TEST)
+	@$(BIN)/python -m coverage report --skip-covered
 
 bench: .venv/test.stamp
 	@$(BIN)/python -m pytest bench -c bench/pytest.ini $(BENCH)

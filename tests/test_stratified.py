@@ -247,6 +247,21 @@ def test_verbose_says_what_happens(planted, capsys):
     assert "StratifiedNMF: iteration 5/5, normalized loss 0." in said.err and not said.out
 
 
+def test_a_bar_is_drawn_where_someone_watches(planted, monkeypatch):
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    X, strata, _ = planted
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    StratifiedNMF(2, random_state=0, max_iter=50, tol=0, verbose=1).fit(X, strata=strata)
+    assert "StratifiedNMF" in terminal.getvalue() and "/50" in terminal.getvalue()
+
+
 def test_random_states_of_all_kinds(planted):
     X, strata, _ = planted
 
