@@ -5,11 +5,12 @@ import importlib.metadata
 import os
 import platform
 import sys
-import textwrap
 import warnings
 from pathlib import Path
 
 import numpy as np
+
+from fastnmf.text import print_top, summary
 
 
 class _Parser(argparse.ArgumentParser):
@@ -116,16 +117,6 @@ def _fit(arguments):
     print(f"Model written to {arguments.output}")
 
 
-def summary(model):
-    """Return the line that tells how a fit went."""
-    why = {"tol": "the loss has settled", "max_iter": "max_iter reached, the loss has not settled"}[model.stopped_by_]
-    why = why if model.tol > 0 or model.stopped_by_ == "tol" else "all iterations done"
-    return (
-        f"{model.n_iter_} iterations in {model.history_['seconds'][-1]:.2f} s; stopped: {why}; "
-        f"normalized loss {model.normalized_loss_:.6f}"
-    )
-
-
 def _top(arguments):
     from fastnmf.models.base import check_integer, strongest
     from fastnmf.persist import load_factors
@@ -139,18 +130,6 @@ def _top(arguments):
     print_top("Peculiar to each stratum", model.strata_, strongest(model.shifts_, names, arguments.n))
     labels = range(1, len(model.components_) + 1)
     print_top("Shared by all", labels, strongest(model.components_, names, arguments.n))
-
-
-def print_top(title, labels, lists, width=100):
-    """Print the features of every label, strongest first, in lines of at most `width` columns."""
-    labels = [str(label) for label in labels]
-    longest = min(max(map(len, labels)), 28)
-    print(f"\n{title}")
-    for label, words in zip(labels, lists, strict=True):
-        lines = textwrap.wrap(" ".join(words) or "(nothing)", width - longest - 4, break_on_hyphens=False)
-        print(f"  {label[:longest]:<{longest}}  {lines[0]}")
-        for line in lines[1:]:
-            print(" " * (longest + 4) + line)
 
 
 def _info(arguments):

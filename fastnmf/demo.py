@@ -4,11 +4,11 @@ import sys
 import time
 import warnings
 
-from fastnmf.cli import print_top, summary
 from fastnmf.datasets import load_docstrings, load_newsgroups
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.persist import save_factors
 from fastnmf.progress import say
+from fastnmf.text import print_top, summary
 
 
 def run(corpus, n_components, seed, folder):

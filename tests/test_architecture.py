@@ -55,6 +55,7 @@ MAY_IMPORT = {
     "cli": ANYTHING,
     "demo": ANYTHING,
     "warm": {"models", "progress"},
+    "text": set(),
     "__main__": ANYTHING,
     "__init__": ANYTHING,
 }
@@ -82,6 +83,7 @@ OUTSIDE = {
     "cli": {"numpy", "scipy", "sklearn", "matplotlib", "rich"},
     "demo": {"matplotlib"},
     "warm": {"numpy", "scipy"},
+    "text": set(),
     "__main__": set(),
     "__init__": set(),
 }

@@ -74,7 +74,7 @@ def test_twins_do_not_share_a_cache_entry(tmp_path, order):
     assert second.stdout.strip() == "[1, 1] None"  # both from the disk, each its own
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
 def test_four_python_threads_fit_at_once(layer):
     """Two parallel launches at once abort the process under workqueue (exit 134)."""
     done = run(ABORT, NUMBA_THREADING_LAYER=layer)
