@@ -51,6 +51,6 @@ def warmup(dtypes=("float64", "float32"), *, kullback_leibler=False, verbose=0):
                         data.astype(dtype), strata=labels
                     )
             if kullback_leibler:
-                for data in (X, tiny):
-                    NMF(4, solver="mu", beta_loss="kullback-leibler", **options).fit(data.astype(dtype))
+                for data, rank in ((X, 20), (tiny, 2)):
+                    NMF(rank, solver="mu", beta_loss="kullback-leibler", **options).fit(data.astype(dtype))
     return time.perf_counter() - began
