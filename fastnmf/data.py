@@ -314,15 +314,25 @@ class Strata:
         return total
 
 
+def check_kind(X, prefix=""):
+    """Raise one sentence for data that are not two-dimensional, or complex."""
+    n_dimensions = X.ndim if hasattr(X, "ndim") else np.ndim(X)
+    if n_dimensions != 2:
+        raise ValueError(
+            f"{prefix}Expected 2D array, got {n_dimensions}D array instead: X must be a matrix (samples x features). "
+            "Reshape your data, for example with X.reshape(1, -1) if it is one sample."
+        )
+    if getattr(getattr(X, "dtype", None), "kind", "") == "c":
+        raise ValueError(
+            f"{prefix}Complex data not supported: X has dtype {X.dtype}. Take its real part, or its modulus."
+        )
+
+
 def as_matrix(X, prefix=""):
     """Return X as canonical CSR or C-order dense of float32 or float64, checked; the user's arrays stay as they are."""
     if not sp.issparse(X):
         X = np.asarray(X)
-    if X.ndim != 2:
-        raise ValueError(
-            f"{prefix}Expected 2D array, got {X.ndim}D array instead: X must be a matrix (samples x features). "
-            "Reshape your data, for example with X.reshape(1, -1) if it is one sample."
-        )
+    check_kind(X, prefix)
     if X.dtype.kind not in "fiub":
         raise TypeError(f"{prefix}X has dtype {X.dtype}; only real numbers can be factorised. Convert X to float.")
     if 0 in X.shape:

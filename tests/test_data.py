@@ -111,7 +111,7 @@ REFUSED = [
     (lambda: Strata.from_array(sp.csr_array([[1, -2.5]])), ValueError, "Negative values in data"),
     (lambda: Strata.from_array([[1, np.nan]]), ValueError, "NaN"),
     (lambda: Strata.from_array(sp.csr_array([[1, np.inf]])), ValueError, "infinity"),
-    (lambda: Strata.from_array([[1, 2j]]), TypeError, "complex128"),
+    (lambda: Strata.from_array([[1, 2j]]), ValueError, "complex128"),
     (lambda: Strata.from_array(np.array([["a", "b"]])), TypeError, "only real numbers"),
     (lambda: Strata.from_array(np.array([[1, None]], dtype=object)), TypeError, "object"),
     (lambda: Strata.from_array(np.eye(3), [0, 1]), ValueError, "2 labels for 3 rows"),

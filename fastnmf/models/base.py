@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf import init as starts
-from fastnmf.data import Strata, encode_labels
+from fastnmf.data import Strata, check_kind, encode_labels
 from fastnmf.progress import progress
 from fastnmf.solve import allocate, as_arrays, infer, pad, solve, threads
 
@@ -84,6 +84,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _validated(self, X, *, reset):
         """Check names, counts and tags; finiteness, sign and layout are the business of `Strata`."""
+        check_kind(X)  # scikit-learn refuses these, too, but shows the whole matrix
         return validate_data(
             self,
             X,
