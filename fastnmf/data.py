@@ -316,7 +316,7 @@ class Strata:
 
 def check_kind(X, prefix=""):
     """Raise one sentence for data that are not two-dimensional, or complex."""
-    n_dimensions = X.ndim if hasattr(X, "ndim") else np.ndim(X)
+    n_dimensions = X.ndim if hasattr(X, "ndim") else np.ndim(X) if isinstance(X, (list, tuple)) else 2
     if n_dimensions != 2:
         raise ValueError(
             f"{prefix}Expected 2D array, got {n_dimensions}D array instead: X must be a matrix (samples x features). "

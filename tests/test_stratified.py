@@ -118,6 +118,23 @@ def test_bad_parameters_get_one_clear_sentence(parameters, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "X, message",
+    [
+        (np.ones(3), "Expected 2D array, got 1D array instead"),
+        ([1.0, 2.0], "Expected 2D array"),
+        (np.ones((3, 2)) * 1j, "Complex data not supported"),
+        (-np.ones((3, 2)), "Negative values in data"),
+        (np.full((3, 2), np.inf), "contains infinity"),
+        (np.ones((3, 0)), r"0 feature\(s\)"),
+    ],
+)
+def test_bad_data_get_one_clear_sentence(X, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        StratifiedNMF().fit(X)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("start, message", [
     ({"W": np.ones((3, 2))}, r"start W has shape \(3, 2\), expected numbers of shape \(4, 2\)"),
     ({"H": np.ones((3, 2))}, r"start H.*expected numbers of shape \(2, 3\)"),
