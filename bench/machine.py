@@ -33,6 +33,17 @@ def blas():
     return ", ".join(f"{pool['internal_api']} {pool['num_threads']} threads" for pool in pools) or "none found"
 
 
+def busy_seconds():
+    """Return CPU seconds used on this machine so far: (by everyone, by this process and its ended children)."""
+    own = sum(os.times()[:4])
+    try:
+        with open("/proc/stat") as lines:
+            user, nice, system, _, _, irq, softirq, steal = map(int, next(lines).split()[1:9])
+    except (OSError, ValueError):
+        return own, own
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"), own
+
+
 def describe():
     """Describe machine and versions in one line."""
     packages = ", ".join(f"{name} {number}" for name, number in versions().items())

@@ -4,22 +4,22 @@ Usage::
 
     python bench/versus_baselines.py [--quick] [--rounds 5] [--data newsgroups|zipf]
 
-Every round times every contestant once, in an order that rotates, and yields one ratio to either baseline;
-the table holds medians over the rounds, so that a slow moment of a shared machine hits both sides of a ratio.
-An iteration of ours is the difference of two time stamps of the fit's own history, which leaves out the
-preparation and includes the loss; the baselines evaluate none. Baselines run with 1 and with 2 BLAS threads
-(the second does not always help), and a ratio is taken to the faster of the two.
+Every round times every contestant once, in a shuffled order, and yields one ratio to either baseline; the table
+holds medians over the rounds, so that a slow moment of a shared machine hits both sides of a ratio. An iteration
+of ours is the difference of two time stamps of the fit's own history, which leaves out the preparation and
+includes the loss; the baselines evaluate none. Baselines run in either precision with 1 and with 2 BLAS threads
+(the second does not always help); a ratio is taken to the faster of the two in the same precision.
 """
 
 import argparse
 import os
-import statistics
 import sys
 import time
 import warnings
 
 import data
 import numpy as np
+from interleave import fastest, measure, ms, per_iteration, ratios, spread
 from machine import describe
 from paper_loop import paper_loop
 from stacked_loop import stacked_loop
@@ -56,22 +56,21 @@ def time_ours(X, labels, factors, iterations, solver, n_threads):
     V, W, H = factors
     model = StratifiedNMF(H.shape[0], solver=solver, init="custom", max_iter=iterations + 2, tol=0, n_threads=n_threads)
     model.fit(X, strata=labels, V=V, W=W, H=H)
-    seconds, count = model.history_["seconds"], model.history_["iteration"]
-    return (seconds[-2] - seconds[1]) / (count[-2] - count[1])
+    return per_iteration(model.history_)
 
 
 def contestants(X, labels, start, factors, options):
     """Map a name (solver, dtype, threads) to a function that measures it once."""
     few, many = (2, 10) if options.quick else (4, 30)
     found = {}
-    for n_threads in options.threads:
-        arguments = (X, start, factors, few, n_threads)
-        found["paper loop", "float64", str(n_threads)] = lambda a=arguments: time_paper(*a)
-        arguments = (X, start, factors, 3 * few, n_threads)
-        found["stacked loop", "float64", str(n_threads)] = lambda a=arguments: time_stacked(*a)
     for dtype in ("float64", "float32"):
         cast = X.astype(dtype)
         cast_factors = [f.astype(dtype) for f in factors]
+        for n_threads in options.threads:
+            arguments = (cast, start, cast_factors, few, n_threads)
+            found["paper loop", dtype, str(n_threads)] = lambda a=arguments: time_paper(*a)
+            arguments = (cast, start, cast_factors, 3 * few, n_threads)
+            found["stacked loop", dtype, str(n_threads)] = lambda a=arguments: time_stacked(*a)
         for solver in ("mu", "hals"):
             for n_threads in options.threads:
                 arguments = (cast, labels, cast_factors, many, solver, n_threads)
@@ -79,36 +78,27 @@ def contestants(X, labels, start, factors, options):
     return found
 
 
-def measure(found, rounds):
-    """Time every contestant once a round, the order rotating; return name -> list of seconds."""
-    names = list(found)
-    seconds = {name: [] for name in names}
-    for turn in range(rounds):
-        shift = turn * 3 % len(names)
-        for name in names[shift:] + names[:shift]:
-            time.sleep(0.1)  # the BLAS threads of the one before spin for a while
-            seconds[name].append(found[name]())
-            print(f"\rround {turn + 1}/{rounds}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return seconds
+def warm_up(found):
+    """Run what is ours once: compiled, or loaded from the disk cache, before anything counts."""
+    for key, run in found.items():
+        if not key[0].endswith("loop"):
+            run()
 
 
-def report(seconds):
-    """Format medians and the medians of the per-round ratios to the two baselines."""
-    fastest = {
-        name: [min(times) for times in zip(*(v for k, v in seconds.items() if k[0] == name), strict=True)]
-        for name in ("paper loop", "stacked loop")
-    }
+def ratios_to(baseline, name, seconds):
+    """Return the ratios of a baseline, in the precision of `name` and on its best number of threads, to `name`."""
+    theirs = [samples for key, samples in seconds.items() if key[:2] == (baseline, name[1])]
+    return ratios(fastest(*theirs), seconds[name])
 
-    def ratio(baseline, mine):
-        each = [b / a for b, a in zip(baseline, mine, strict=True)]
-        return f"{statistics.median(each):.1f} ({min(each):.1f}-{max(each):.1f})"
 
-    rows = [
-        [*name, f"{statistics.median(mine) * 1e3:.1f}", *(ratio(times, mine) for times in fastest.values())]
+def rows(seconds):
+    """Return the header and the rows of the table: medians, and medians of the ratios with their range."""
+    baselines = ("paper loop", "stacked loop")
+    found = [
+        [*name, ms(mine), *(spread(ratios_to(baseline, name, seconds)) for baseline in baselines)]
         for name, mine in seconds.items()
     ]
-    return markdown(["one iteration", "dtype", "threads", "ms", "x paper loop", "x stacked loop"], rows)
+    return ["one iteration", "dtype", "threads", "ms", *(f"x {baseline}" for baseline in baselines)], found
 
 
 def main(argv=None):
@@ -132,16 +122,14 @@ def main(argv=None):
     factors = data.paper_start(start, X.shape[1], options.rank)
 
     found = contestants(X, labels, start, factors, options)
-    for key, run in found.items():  # compiled, or loaded from the disk cache, before anything counts
-        if not key[0].endswith("loop"):
-            run()
+    warm_up(found)
     print(describe() + f"; load average before: {os.getloadavg()[0]:.1f}")
     print(
         f"{name}: {X.shape[0]:,} x {X.shape[1]:,}, {X.nnz:,} non-zeros ({X.nnz / np.prod(X.shape):.3%}), "
         f"{len(start) - 1} strata, rank {options.rank}; "
         f"medians of {rounds} interleaved rounds (range in brackets)\n"
     )
-    print(report(measure(found, rounds)))
+    print(markdown(*rows(measure(found, rounds))))
     return 0
 
 

@@ -15,8 +15,8 @@ from fastnmf.problem import Factors, Subproblem, aligned
 __all__ = ["Extrapolation", "Fit", "allocate", "as_arrays", "infer", "pad", "row_tasks", "solve", "sweep", "threads"]
 
 LOOK_BACK = 10  # iterations over which the decrease of the objective is judged: single steps plateau
-MAX_DRIFT = 60  # of the binary exponents of the squared lengths of a column of H and of W
 LOOK_AHEAD = 100  # iterations whose gain is foretold from it
+MAX_DRIFT = 60  # of the binary exponents of the squared lengths of a column of H and of W
 
 
 @dataclass
@@ -112,18 +112,21 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
             history[name].append(entry)
         return callback is not None and bool(callback(iteration, normalized(value, problem.scale), seconds))
 
-    if record(0, problem.value(factors) if start_value is None else start_value):
+    value = problem.value(factors) if start_value is None else start_value
+    best = [value]  # after each iteration: extrapolation may raise the objective for a moment
+    if record(0, value):
         return Fit(factors, history, 0, False, "callback")
     for iteration in range(1, max_iter + 1):
         sweep(problem, factors, extrapolation)
         value = problem.value(factors)
+        best.append(min(best[-1], value))
         if extrapolation is not None:
             extrapolation.judge(value, history["objective"][-1], factors)
         if problem.anchors_scale:
             anchor_scale(problem, factors, extrapolation)
         if record(iteration, value):
             return Fit(factors, history, iteration, False, "callback")
-        if tol > 0 and _has_settled(history["objective"], tol, problem.rounding):
+        if tol > 0 and _has_settled(best, tol, problem.rounding):
             return Fit(factors, history, iteration, True, "tol")
     return Fit(factors, history, max_iter, tol == 0, "max_iter")
 
@@ -170,14 +173,12 @@ def anchor_scale(problem, factors, extrapolation=None):
             np.ldexp(extrapolation.before[name], sign * shift, out=extrapolation.before[name])
 
 
-def _has_settled(values, tol, rounding):
-    best = min(values)
-    if best <= rounding:
+def _has_settled(best, tol, rounding):
+    if best[-1] <= rounding:
         return True
-    if len(values) <= LOOK_BACK:
+    if len(best) <= LOOK_BACK:
         return False
-    gain = min(values[:-LOOK_BACK]) - best
-    return gain * LOOK_AHEAD / LOOK_BACK <= tol * best
+    return (best[-1 - LOOK_BACK] - best[-1]) * LOOK_AHEAD / LOOK_BACK <= tol * best[-1]
 
 
 def normalized(objective, scale):
