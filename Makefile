@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check coverage bench clean
+.PHONY: demo test check coverage bench bench-compare bench-peers clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/fastnmf demo $(DEMO)
@@ -22,8 +22,16 @@ coverage: .venv/test.stamp
 	@$(BIN)/python -m coverage report --skip-covered
 
 bench: .venv/test.stamp
-	@$(BIN)/python -m pytest bench -c bench/pytest.ini $(BENCH)
+	@$(BIN)/python -m pytest bench -c bench/pytest.ini --benchmark-autosave $(BENCH)
 	@$(BIN)/python bench/versus_baselines.py
+
+# COMPARE=--store keeps the newest run of `make bench` as the one to compare with.
+bench-compare: .venv/test.stamp
+	@$(BIN)/python bench/compare.py $(COMPARE)
+
+# About 20 minutes on an idle machine; PEERS="--quick" or PEERS="--sections kl,nmf" take less.
+bench-peers: .venv/test.stamp
+	@$(BIN)/python bench/peers/run.py $(PEERS)
 
 clean:
 	rm -rf .venv build dist fastnmf-demo .pytest_cache .ruff_cache .benchmarks .coverage htmlcov

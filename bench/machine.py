@@ -22,6 +22,10 @@ def versions():
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
+    if found["fastnmf"] == "not installed":  # run from a checkout
+        from fastnmf import __version__
+
+        found["fastnmf"] = __version__
     return found
 
 

@@ -1,6 +1,7 @@
 """The opponents in the benchmarks are right, and so is the synthetic text: else no ratio means anything."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ def test_zipf_text_has_long_tail_and_unit_rows():
     X, labels, start = load("data").zipf_text(400, 3000, 20_000, 7, seed=1)
     assert X.shape == (400, 3000)
     assert 0.7 * 20_000 < X.nnz <= 21_000
+    assert X.indices.dtype == X.indptr.dtype == np.int32
     assert start[0] == 0 and start[-1] == 400
     assert np.array_equal(np.diff(start), np.bincount(labels)) and np.all(np.diff(labels) >= 0)
     norms = np.sqrt(X.multiply(X).sum(axis=1))
@@ -87,3 +89,77 @@ def test_table_divides_by_iterations_and_compares_within_a_dtype():
         "| old |   200.000 |      3 |       1.00 |",
         "| new |    50.000 |      3 |       4.00 |",
     ]
+
+
+def test_contestants_run_once_a_round_in_changing_order():
+    interleave, order = load("interleave"), []
+    found = {name: lambda name=name: order.append(name) or float(len(order)) for name in "abc"}
+    samples = interleave.measure(found, 8, pause=0)
+    rounds = [order[i : i + 3] for i in range(0, 24, 3)]
+    assert all(sorted(names) == ["a", "b", "c"] for names in rounds)
+    assert len({tuple(names) for names in rounds}) > 2
+    assert samples["b"] == [1.0 + i for i, name in enumerate(order) if name == "b"]
+
+
+def test_ratios_are_formed_within_a_round():
+    interleave = load("interleave")
+    assert interleave.fastest([3.0, 8.0], [4.0, 6.0]) == [3.0, 6.0]
+    assert interleave.ratios([3.0, 8.0], [1.0, 4.0]) == [3.0, 2.0]
+    assert interleave.spread([3.0, 1.0, 2.0]) == "2.0 (1.0-3.0)"
+    history = {"iteration": np.arange(6), "seconds": np.array([0, 9.0, 10.0, 12.0, 13.0, 90.0])}
+    assert interleave.per_iteration(history) == pytest.approx(4 / 3)
+    assert interleave.first_at_or_under([3, 2, 1, 0], 2) == 1
+    assert interleave.first_at_or_under([3, 2], 1) is None
+
+
+def test_divergence_of_the_peers_is_that_of_the_oracle():
+    rng = np.random.default_rng(0)
+    X = rng.random((7, 5)) * (rng.random((7, 5)) < 0.5)
+    W, H = rng.random((7, 2)), rng.random((2, 5))
+    found = load("peers/checks").divergence(sparse.csr_array(X), W, H)
+    assert found == pytest.approx(oracles.kullback_leibler(X, W @ H), rel=1e-12)
+
+
+def test_fewest_iterations():
+    fewest = load("peers/checks").fewest_iterations
+    assert fewest(lambda n: 1 / n, 0.25, first=2) == (4, 0.25)
+    assert fewest(lambda n: 1.0, 0.5, last=3) == (None, None)
+
+
+def stored_run(medians, brand="a processor"):
+    """Give the part of a pytest-benchmark report that is compared."""
+    return {
+        "datetime": str(medians),
+        "machine_info": {"cpu": {"brand_raw": brand, "count": 2}, "system": "Linux", "python_version": "3"},
+        "benchmarks": [
+            {
+                "fullname": f"bench/kernels/{name}", "stats": {"median": median},
+                "extra_info": {"baseline": "scipy"} if name == "scipy" else {},
+            }
+            for name, median in medians.items()
+        ],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("newest", "status", "expected"),
+    [
+        (stored_run({"gram": 1.2, "dot": 0.9, "scipy": 2.0}), 0, "2 kernels compared, 0 too slow"),
+        (stored_run({"gram": 1.3, "dot": 0.9, "scipy": 2.0}), 1, "kernels/gram: 1.30 times"),
+        (stored_run({"gram": 1.0}, brand="another"), 2, "another machine: processor"),
+        (stored_run({"new": 1.0}), 2, "share no benchmark"),
+        (None, 2, "no stored run"),
+    ],
+)
+def test_compare_fails_on_slower_kernels_of_the_same_machine(tmp_path, capsys, newest, status, expected):
+    compare = load("compare")
+    if newest is not None:
+        (tmp_path / "Linux").mkdir()
+        path = tmp_path / "Linux" / "0001_run.json"
+        path.write_text(json.dumps(stored_run({"gram": 1.0, "dot": 1.0, "scipy": 1.0})))
+        assert compare.main(["--storage", str(tmp_path)]) == 2
+        assert "no baseline" in capsys.readouterr().out
+        assert compare.main(["--storage", str(tmp_path), "--store"]) == 0
+        path.write_text(json.dumps(newest))
+    assert compare.main(["--storage", str(tmp_path)]) == status
+    assert expected in capsys.readouterr().out

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from fastnmf.data import Strata
-from fastnmf.kernels import products
-from fastnmf.kernels.jit import split_rows, threads
+from fastnmf.kernels.jit import threads
 from fastnmf.kernels.simd import padded
 from fastnmf.problem import aligned
+from fastnmf.solve import allocate
+from fastnmf.terms import KullbackLeibler
 
 RANK = 20
 
@@ -60,17 +61,6 @@ def bench_stratum_sums(benchmark, text, dtype, n_threads):
     run(benchmark, n_threads, strata.groups.sum, factor(strata.shape[0], dtype), dtype=dtype)
 
 
-def bench_groups_set(benchmark, text, dtype, n_threads):
-    strata = prepared(text, dtype)
-    out = factor(strata.shape[0], dtype)
-    tasks = split_rows(len(out), out.shape[1])
-    benchmark.group = f"shift part of W, {text[0]}"
-    run(
-        benchmark, n_threads, products.groups_set, tasks, strata.codes, factor(strata.n_strata, dtype), out,
-        dtype=dtype,
-    )  # fmt: skip
-
-
 def bench_pattern_matmul(benchmark, text, dtype, n_threads):
     strata = prepared(text, dtype)
     out = factor(strata.shape[1], dtype)
@@ -92,6 +82,21 @@ def bench_pattern_sampled(benchmark, text, dtype, n_threads):
     benchmark.group = f"H S' on the pattern, {text[0]}"
     arguments = factor(strata.shape[1], dtype), factor(strata.n_strata, dtype), out
     run(benchmark, n_threads, strata.pattern.sampled, *arguments, dtype=dtype)
+
+
+def bench_ratio_matmul(benchmark, text, dtype, n_threads):
+    """Time the pass of the Kullback-Leibler divergence over the non-zeros: ratios, product and value."""
+    strata = prepared(text, dtype)
+    draw = np.random.default_rng(0)
+    factors, tasks = allocate(strata, *(draw.random((n, RANK)) for n in strata.shape), None)
+    term = KullbackLeibler(strata, factors["W"].shape[1], tasks)
+
+    def value():
+        factors.moved("W")
+        return term.value(factors)
+
+    benchmark.group = f"Kullback-Leibler pass, {text[0]}"
+    run(benchmark, n_threads, value, dtype=dtype)
 
 
 def bench_preparation(benchmark, text, dtype, n_threads):
