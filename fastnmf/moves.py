@@ -2,7 +2,7 @@
 
 A move returns two numbers that belong to the objective at the point that it has moved to, and would cost passes of
 their own: ``<F, pos>`` and ``<F, neg>``; for separate entries ``sum v (weight v - 2 pos)`` and ``<v, neg>``. None where
-they do not come for free.
+it does not come for free.
 """
 
 import numpy as np
@@ -66,9 +66,9 @@ class HALS:
         """Move F (p, K) by `n_sweeps` sweeps, or entries (p,) to their minimum."""
         if sub.weight is not None:
             return _entries(F, sub, 0, 0)
-        parts, gram = np.empty((len(sub.tasks) - 1, 2)), sub.gram.astype(F.dtype)
+        parts, gram = np.empty(len(sub.tasks) - 1), sub.gram.astype(F.dtype)
         rows.rows_hals(sub.tasks, F, gram, *_right_side(F, sub), rank, n_sweeps, parts)
-        return tuple(parts.sum(axis=0).tolist())
+        return float(parts.sum()), None
 
 
 class ActiveSet:

@@ -58,6 +58,10 @@ class Factors:
             known = self._known[key] = (stamp, compute())
         return known[1]
 
+    def forget(self):
+        """Let go of all that was computed from the factors."""
+        self._known.clear()
+
     def remember(self, key, names, value):
         """Keep a value that was computed on the way, for as long as none of the factors `names` moves."""
         self._known[key] = (tuple(self._version[name] for name in names), value)
@@ -134,7 +138,7 @@ class Term(Protocol):
 class Move(Protocol):
     """How a factor moves: consumes a subproblem, changes F in place."""
 
-    def __call__(self, F: np.ndarray, sub: Subproblem, rank: int, n_sweeps: int) -> tuple[float, float] | None:
+    def __call__(self, F: np.ndarray, sub: Subproblem, rank: int, n_sweeps: int) -> tuple | None:
         """Change F (p, K) or (p,) in place; return ``<F, pos>`` (see `moves` for entries) and ``<F, neg>``, or None."""
 
 
@@ -182,6 +186,10 @@ class Problem:
         for term in self.terms:
             term.contribute(name, factors, sub)
         return sub
+
+    def release(self):
+        """Let go of the terms and their buffers; the problem cannot be used any more."""
+        self.terms, self.direct, self.subproblems = [], None, {}
 
     def value(self, factors, **instead):
         """Return the objective at `factors`, at least 0; `instead` goes to the terms.

@@ -148,7 +148,8 @@ def sweep(problem, factors, extrapolation=None):
             factors.moved(name)
             if found is not None and len(together) == 1:
                 factors.remember(("pos", name), (name,) if sub.weight is not None else ("W", "H"), found[0])
-                factors.remember(("neg", name), tuple(factors.arrays), found[1])
+                if found[1] is not None:
+                    factors.remember(("neg", name), tuple(factors.arrays), found[1])
         if extrapolation is not None and name == "W":
             extrapolation.carry("W", factors)
 

@@ -64,15 +64,15 @@ def _retreat(gram, chol, support, n, x, z):
 
 
 @helper
-def _steepest(gram, b, x, is_closed, tolerance):
-    """Return the free column whose entry would lower the objective fastest, or -1."""
+def _steepest(gram, b, x, support, n, is_closed, tolerance):
+    """Return the free column whose entry would lower the objective fastest, or -1; x is zero off the support."""
     best, best_gain = -1, 0.0
     for c in range(len(b)):
         if x[c] > 0.0 or is_closed[c] or gram[c, c] <= 0.0:
             continue
         slope = b[c]
-        for a in range(len(b)):
-            slope -= gram[c, a] * x[a]
+        for a in range(n):
+            slope -= gram[c, support[a]] * x[support[a]]
         gain = slope / np.sqrt(gram[c, c])
         if slope > tolerance and gain > best_gain:
             best, best_gain = c, gain
@@ -86,7 +86,7 @@ def _nnls(gram, b, tolerance, x, z, support, chol, is_closed):
     is_closed[:] = False
     n = 0
     for _ in range(3 * len(b) + 10):
-        column = _steepest(gram, b, x, is_closed, tolerance)
+        column = _steepest(gram, b, x, support, n, is_closed, tolerance)
         if column < 0:
             break
         is_closed[column] = True  # until the support has changed: a column that is dependent, or whose step rounds away

@@ -61,7 +61,8 @@ def rows_mu(tasks, F, gram, pos, neg, group, eps, floor, parts):
     """Move F (p, K) by ``F * pos / (F gram + neg + eps)``.
 
     pos (p, K). Row i meets row ``group[i]`` of neg, row i where `group` is empty; a gram or neg of no rows is zero.
-    parts (T, 2) get the sums of ``F * pos`` and ``F * neg`` over each task's rows for the new F, in float64. What is
+    parts (T, 2) get the sums of ``F * pos`` and ``F * neg`` over each task's rows for the new F, row by row in the
+    precision of F and then in float64. What is
     positive stays above `floor`; zeros, and what meets a pos of zero, are exactly zero.
     """
     K = F.shape[1]
@@ -69,6 +70,7 @@ def rows_mu(tasks, F, gram, pos, neg, group, eps, floor, parts):
         below, with_pos, with_neg = np.empty(K, F.dtype), 0.0, 0.0
         for i in range(tasks[t], tasks[t + 1]):
             g = group[i] if len(group) > 0 else i
+            row_pos, row_neg = F.dtype.type(0), F.dtype.type(0)
             if len(gram) > 0:
                 row_times(F, i, K, gram, below)
             else:
@@ -77,8 +79,10 @@ def rows_mu(tasks, F, gram, pos, neg, group, eps, floor, parts):
                 less = neg[g, c] if len(neg) > 0 else F.dtype.type(0)
                 above = F[i, c] * pos[i, c]
                 F[i, c] = max(above / (below[c] + less + eps), floor) if above > 0 else 0
-                with_pos += np.float64(F[i, c]) * np.float64(pos[i, c])
-                with_neg += np.float64(F[i, c]) * np.float64(less)
+                row_pos += F[i, c] * pos[i, c]
+                row_neg += F[i, c] * less
+            with_pos += np.float64(row_pos)
+            with_neg += np.float64(row_neg)
         parts[t, 0], parts[t, 1] = with_pos, with_neg
 
 
@@ -88,15 +92,15 @@ def rows_hals(tasks, F, gram, pos, neg, group, rank, n_sweeps, parts):
 
     ``F[:, c] = max(0, F[:, c] + (pos - neg - F gram)[:, c] / gram[c, c])``; columns whose gram[c, c] is zero, or so
     small that its inverse would overflow, stay.
-    Rows are independent, so some are turned into columns of a tile and moved side by side. neg, group and
-    parts as for `rows_mu`.
+    Rows are independent, so some are turned into columns of a tile and moved side by side. neg and group
+    as for `rows_mu`; parts (T,) get the sums of ``F * pos``, as there.
     """
     n_lanes = LANE_BYTES // F.itemsize
     least = 4 * np.finfo(F.dtype).tiny
     for t in prange(len(tasks) - 1):
         tile = np.zeros((rank, n_lanes), F.dtype)
         target = np.zeros((rank, n_lanes), F.dtype)
-        with_both, with_neg = 0.0, 0.0
+        with_pos = 0.0
         for lo in range(tasks[t], tasks[t + 1], n_lanes):
             n = min(n_lanes, tasks[t + 1] - lo)
             for i in range(n):
@@ -109,14 +113,12 @@ def rows_hals(tasks, F, gram, pos, neg, group, rank, n_sweeps, parts):
                     if gram[c, c] > least:
                         hals_lanes(c, rank, gram, tile, target)
             for i in range(n):
-                g = group[lo + i] if len(group) > 0 else lo + i
+                row_pos = F.dtype.type(0)
                 for c in range(rank):
                     F[lo + i, c] = tile[c, i]
-                    with_neg += np.float64(tile[c, i]) * np.float64(neg[g, c]) if len(neg) > 0 else 0.0
-            for c in range(rank):
-                for i in range(n):
-                    with_both += np.float64(tile[c, i]) * np.float64(target[c, i])
-        parts[t, 0], parts[t, 1] = with_both + with_neg, with_neg
+                    row_pos += tile[c, i] * pos[lo + i, c]
+                with_pos += np.float64(row_pos)
+        parts[t] = with_pos
 
 
 @kernel
