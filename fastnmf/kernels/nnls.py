@@ -10,18 +10,21 @@ RANK_TOLERANCE = 1e-10  # a column whose part outside the support is shorter tha
 
 @helper
 def _append(gram, chol, support, n, column):
-    """Extend the Cholesky factor of gram on ``support[:n]`` by `column`; return whether it is independent."""
+    """Extend the Cholesky factor of gram on ``support[:n]`` by `column`; return whether it is independent.
+
+    The diagonal holds inverses: divisions are what these small problems wait for.
+    """
     total = 0.0
     for a in range(n):
         value = gram[support[a], column]
         for b in range(a):
             value -= chol[a, b] * chol[n, b]
-        chol[n, a] = value / chol[a, a]
+        chol[n, a] = value * chol[a, a]
         total += chol[n, a] * chol[n, a]
     rest = gram[column, column] - total
     if rest <= RANK_TOLERANCE * gram[column, column]:
         return False
-    chol[n, n] = np.sqrt(rest)
+    chol[n, n] = 1.0 / np.sqrt(rest)
     support[n] = column
     return True
 
@@ -33,12 +36,12 @@ def _solve(chol, support, n, b, z):
         value = b[support[a]]
         for c in range(a):
             value -= chol[a, c] * z[c]
-        z[a] = value / chol[a, a]
+        z[a] = value * chol[a, a]
     for a in range(n - 1, -1, -1):
         value = z[a]
         for c in range(a + 1, n):
             value -= chol[c, a] * z[c]
-        z[a] = value / chol[a, a]
+        z[a] = value * chol[a, a]
 
 
 @helper
@@ -64,7 +67,7 @@ def _retreat(gram, chol, support, n, x, z):
 
 
 @helper
-def _steepest(gram, b, x, support, n, is_closed, tolerance):
+def _steepest(gram, inverse, b, x, support, n, is_closed, tolerance):
     """Return the free column whose entry would lower the objective fastest, or -1; x is zero off the support."""
     best, best_gain = -1, 0.0
     for c in range(len(b)):
@@ -73,20 +76,20 @@ def _steepest(gram, b, x, support, n, is_closed, tolerance):
         slope = b[c]
         for a in range(n):
             slope -= gram[c, support[a]] * x[support[a]]
-        gain = slope / np.sqrt(gram[c, c])
+        gain = slope * inverse[c]
         if slope > tolerance and gain > best_gain:
             best, best_gain = c, gain
     return best
 
 
 @helper
-def _nnls(gram, b, tolerance, x, z, support, chol, is_closed):
+def _nnls(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
     """Minimise ``x gram x / 2 - b x`` over x >= 0 by active sets, from x = 0."""
     x[:] = 0.0
     is_closed[:] = False
     n = 0
     for _ in range(3 * len(b) + 10):
-        column = _steepest(gram, b, x, support, n, is_closed, tolerance)
+        column = _steepest(gram, inverse, b, x, support, n, is_closed, tolerance)
         if column < 0:
             break
         is_closed[column] = True  # until the support has changed: a column that is dependent, or whose step rounds away
@@ -120,7 +123,10 @@ def rows_nnls(tasks, F, gram, pos, neg, group):
     k = len(gram)
     unit = 4.0 * np.finfo(F.dtype).eps
     for t in prange(len(tasks) - 1):
-        b, x, z = np.empty(k), np.empty(k), np.empty(k)
+        b, x, z, inverse = np.empty(k), np.empty(k), np.empty(k), np.zeros(k)
+        for c in range(k):
+            if gram[c, c] > 0.0:
+                inverse[c] = 1.0 / np.sqrt(gram[c, c])  # of the length of a column
         support, chol, is_closed = np.empty(k, np.int64), np.empty((k, k)), np.empty(k, np.bool_)
         for i in range(tasks[t], tasks[t + 1]):
             largest = 0.0
@@ -130,6 +136,6 @@ def rows_nnls(tasks, F, gram, pos, neg, group):
                 if neg.shape[0] > 0:
                     b[c] -= neg[g, c]
                 largest = max(largest, b[c])
-            _nnls(gram, b, unit * largest, x, z, support, chol, is_closed)
+            _nnls(gram, inverse, b, unit * largest, x, z, support, chol, is_closed)
             for c in range(k):
                 F[i, c] = x[c]
