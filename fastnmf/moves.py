@@ -74,7 +74,7 @@ class HALS:
 class ActiveSet:
     """The exact minimiser over F >= 0, row by row (Lawson and Hanson 1974, in normal equations).
 
-    Rows do not depend on each other, nor on where F starts.
+    Rows do not depend on each other. Where F starts is a guess of the support: right guesses save time.
     """
 
     def __call__(self, F, sub, rank, n_sweeps=1):

@@ -9,13 +9,14 @@ from fastnmf.data import single_threaded_blas
 from fastnmf.kernels import rows
 from fastnmf.kernels.jit import split_rows, threads
 from fastnmf.kernels.simd import padded
-from fastnmf.moves import ActiveSet
+from fastnmf.moves import HALS, ActiveSet
 from fastnmf.problem import Factors, Subproblem, aligned
 
 __all__ = ["Extrapolation", "Fit", "allocate", "as_arrays", "infer", "pad", "row_tasks", "solve", "sweep", "threads"]
 
 LOOK_BACK = 10  # iterations over which the decrease of the objective is judged: single steps plateau
 LOOK_AHEAD = 100  # iterations whose gain is foretold from it
+GUESS_SWEEPS = 8  # of coordinate descent, to guess the supports of exact solutions
 MAX_DRIFT = 60  # of the binary exponents of the squared lengths of a column of H and of W
 
 
@@ -264,5 +265,6 @@ def infer(strata, rank, H, V, product=None):
     if V is not None:
         with single_threaded_blas():
             sub.add(neg=V @ H, neg_group=strata.codes)
+    HALS()(W, sub, rank, GUESS_SWEEPS)
     ActiveSet()(W, sub, rank)
     return W, sub

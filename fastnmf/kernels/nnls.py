@@ -113,9 +113,30 @@ def _nnls(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
             x[support[a]] = z[a]
 
 
+@helper
+def _guessed(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
+    """Solve on the support of x, write that to x, and return whether it is the minimiser."""
+    n = 0
+    for c in range(len(b)):
+        if x[c] > 0.0:
+            if not _append(gram, chol, support, n, c):
+                return False
+            n += 1
+    _solve(chol, support, n, b, z)
+    for a in range(n):
+        if z[a] <= 0.0:
+            return False
+    for a in range(n):
+        x[support[a]] = z[a]
+    is_closed[:] = False
+    return _steepest(gram, inverse, b, x, support, n, is_closed, tolerance) < 0
+
+
 @kernel
 def rows_nnls(tasks, F, gram, pos, neg, group):
     """Replace every row f of F (p, K) by the minimiser of ``f gram fᵀ / 2 - (pos - neg) f`` over f >= 0.
+
+    The support of f is tried first; where it is not that of the minimiser, active sets start from nothing.
 
     gram (k, k) float64, k <= K. Row i meets row ``group[i]`` of neg, row i where `group` is empty; a neg of no rows is
     zero. float64 inside; the result depends on the row alone.
@@ -132,10 +153,11 @@ def rows_nnls(tasks, F, gram, pos, neg, group):
             largest = 0.0
             g = group[i] if len(group) > 0 else i
             for c in range(k):
-                b[c] = pos[i, c]
+                b[c], x[c] = pos[i, c], F[i, c]
                 if neg.shape[0] > 0:
                     b[c] -= neg[g, c]
                 largest = max(largest, b[c])
-            _nnls(gram, inverse, b, unit * largest, x, z, support, chol, is_closed)
+            if not _guessed(gram, inverse, b, unit * largest, x, z, support, chol, is_closed):
+                _nnls(gram, inverse, b, unit * largest, x, z, support, chol, is_closed)
             for c in range(k):
                 F[i, c] = x[c]
