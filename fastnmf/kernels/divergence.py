@@ -26,6 +26,18 @@ def _log(x):
     return exponent * 0.6931471805599453 + 2.0 * s * (1.0 + q * (1.0 / 3 + q * series))
 
 
+@helper
+def _log_single(x):
+    """Return the natural logarithm of a positive normal float32 to about 2e-7; see `_log`."""
+    bits = np.float32(x).view(np.int32)
+    exponent = np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    m = np.int32(bits - (exponent << np.int32(23))).view(np.float32)
+    s = (m - np.float32(1)) / (m + np.float32(1))
+    q = s * s
+    series = np.float32(1 / 3) + q * (np.float32(1 / 5) + q * np.float32(1 / 7))
+    return np.float32(exponent) * np.float32(0.6931471805599453) + np.float32(2) * s * (np.float32(1) + q * series)
+
+
 @kernel
 def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
     """Write ``out = Z G`` with ``z = x / (F Gᵀ)`` on the non-zeros x of X, and the sums of ``x log z``.
@@ -46,7 +58,11 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
                     ratio[p] = data[p] / max(row_dot(F, i, G, indices[p]), least)
                 gather_row(lo, hi, indices, ratio, G, out, i)
             if len(parts) > 0:
-                for p in range(lo, hi):
-                    total += np.float64(data[p]) * _log(ratio[p])
+                if F.itemsize == 4:
+                    for p in range(lo, hi):
+                        total += np.float64(data[p]) * np.float64(_log_single(ratio[p]))
+                else:
+                    for p in range(lo, hi):
+                        total += np.float64(data[p]) * _log(ratio[p])
         if len(parts) > 0:
             parts[t] = total
