@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import threadpoolctl
 
 from fastnmf.kernels import products
-from fastnmf.kernels.jit import split_costs, split_rows, thread_count
+from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows, thread_count
 
 # Squares and products of the data must neither under- nor overflow: data whose largest entry lies outside
 # 2**-limit .. 2**limit are scaled at the door.
@@ -18,6 +18,7 @@ _EXTREME = {np.dtype(np.float32): 24, np.dtype(np.float64): 160}
 _PIECE = 1024  # rows of a group that are summed in one go before the sums of the group are put together
 _CHUNKS = 16  # of a dense product; fixed, so that its bits do not depend on the number of threads
 _DENSE_SERIAL_BELOW = 4_000_000  # multiply-adds
+_SPREAD_ENTRIES = 1 << 22  # of the partial sums of a product over the shift pattern, all tasks together
 _SORT_BELOW = 200_000  # non-zeros
 _RESIDUAL_ENTRIES = 1 << 21  # of a dense residual at a time: 16 MB
 
@@ -36,16 +37,16 @@ class Compressed:
         self.data = np.ascontiguousarray(data)
         self._tasks = {}
 
-    def tasks(self, width):
+    def tasks(self, width, n_tasks=N_TASKS):
         """Return the task table of a product with a factor of `width` columns."""
-        if width not in self._tasks:
-            self._tasks[width] = split_costs(self.indptr, width)
-        return self._tasks[width]
+        key = width, n_tasks
+        if key not in self._tasks:
+            self._tasks[key] = split_costs(self.indptr, width, n_tasks)
+        return self._tasks[key]
 
-    def matmul(self, F, out, data=None):
+    def matmul(self, F, out):
         """Write the product with F (q, K), K a whole number of blocks, into out (p, K)."""
-        data = self.data if data is None else data
-        products.csr_matmul(self.tasks(F.shape[1]), self.indptr, self.indices, data, F, out)
+        products.csr_matmul(self.tasks(F.shape[1]), self.indptr, self.indices, self.data, F, out)
 
 
 def _pieces(start):
@@ -108,10 +109,6 @@ class Pattern:
         self.start, self.group, self.sums, self.n_groups = start, group, sums, n_groups
         self.n_columns = len(start) - 1
         self._columns = Compressed(start, group, sums)
-        turned = sp.csr_array((np.arange(len(group)), group, start), shape=(self.n_columns, n_groups)).tocsc()
-        bounds, self._first = _pieces(turned.indptr)
-        self._turn = turned.data
-        self._groups = Compressed(bounds, turned.indices, sums[self._turn])
         self._entries = split_rows(len(group), 4)
 
     @property
@@ -119,18 +116,13 @@ class Pattern:
         """Task table over the entries."""
         return self._entries
 
-    def matmul(self, v, S, out):
-        """Write ``Vᵀ S`` into out (n_columns, K): v (q,) the entries of V, S (groups, K)."""
-        self._columns.matmul(S, out, data=v)
-
     def tmatmul(self, v, H):
         """Return ``V H``, an array (groups, K): v (q,) the entries of V, H (n_columns, K)."""
-        data = np.take(v, self._turn, out=self._groups.data, mode="clip")
-        parts = np.empty((self._first[-1], H.shape[1]), H.dtype)
-        self._groups.matmul(H, parts, data=data)
-        out = np.empty((self.n_groups, H.shape[1]), H.dtype)
-        _group_sum(self._first, np.arange(len(parts)), parts, out)
-        return out
+        n_tasks = min(N_TASKS, max(2, _SPREAD_ENTRIES // (self.n_groups * H.shape[1])))
+        tasks = self._columns.tasks(H.shape[1], n_tasks)
+        parts = np.empty((len(tasks) - 1, self.n_groups, H.shape[1]), H.dtype)
+        products.pattern_spread(tasks, self.start, self.group, v, H, parts)
+        return parts.sum(axis=0)
 
     def sampled(self, H, S, out):
         """Write ``H[j] . S[s]`` for every entry (j, s) into out (q,)."""

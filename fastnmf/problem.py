@@ -10,9 +10,10 @@ record is a `Subproblem`. Terms and penalties add to it, a move consumes it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 
 ALIGNMENT = 64
 
@@ -72,6 +73,45 @@ class Factors:
         return known is not None and known[0] == tuple(self._version[name] for name in names)
 
 
+_NONE = np.empty(0, np.int64)
+_NO_GROUP = np.empty(0, np.int32)
+
+
+class Mixture(NamedTuple):
+    """An array (p, K) whose rows are weighted sums of a few others; kernels put a row together when they meet it.
+
+    Attributes
+    ----------
+    start : ndarray (p + 1,) of int64, or of length 0
+        Row i is the sum of ``weight[e] * rows[group[e]]`` over e in start[i]:start[i + 1].
+    group : ndarray of int32
+        Where `start` is empty, row i is ``rows[group[i]]``; where both are, it is ``rows[i]``.
+    weight : ndarray
+    rows : ndarray (G, K)
+        No rows: all is zero.
+    """
+
+    start: np.ndarray
+    group: np.ndarray
+    weight: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, rows, group=_NO_GROUP):
+        """Return the mixture whose row i is ``rows[group[i]]``, or ``rows[i]`` without `group`."""
+        return cls(_NONE, group, np.empty(0, rows.dtype), rows)
+
+
+def full(side):
+    """Return a `Mixture` as the array that it stands for; an array as it is."""
+    if not isinstance(side, Mixture):
+        return side
+    if len(side.start):
+        shape = len(side.start) - 1, len(side.rows)
+        return sp.csr_array((side.weight, side.group, side.start), shape) @ side.rows
+    return side.rows[side.group] if len(side.group) else side.rows
+
+
 class Subproblem:
     """What one move needs to know. `add` is additive: terms, penalties and chunks of data may all contribute.
 
@@ -79,50 +119,45 @@ class Subproblem:
     ----------
     gram : ndarray (K, K) of float64, or None
         None where the entries do not meet, and where the objective is not quadratic (`is_quadratic`).
-    pos, neg : ndarray of the factor's shape, or None
+    pos, neg : ndarray of the factor's shape, Mixture, or None
         The first contribution is held by reference and never written to; a second one makes a copy.
-    neg_group : ndarray (p,) of int32, or None
-        Where rows of a group share their neg: row i of the factor meets row ``neg_group[i]`` of `neg`.
     weight, group : ndarray (G,), ndarray (p,) of int32
         For entries that do not meet: the curvature of entry p is ``weight[group[p]]``.
     is_quadratic : bool
         Whether the objective is the quadratic that has this gradient; if not, pos and neg hold at this point alone, and
         only moves that need their ratio may use them.
     tasks : ndarray of int64
-        Task table of the row kernels over this factor.
+        Task table of the moves of this factor: equal rows, unless a term sets a table of equal costs.
     """
 
     def __init__(self, tasks):
-        self.tasks = tasks
+        self._equal_rows = tasks
         self.clear()
 
     def clear(self):
         """Forget all contributions."""
-        self.gram = self.pos = self.neg = self.neg_group = self.weight = self.group = None
+        self.gram = self.pos = self.neg = self.weight = self.group = None
+        self.tasks = self._equal_rows
         self.is_quadratic = True
 
-    def add(self, *, gram=None, pos=None, neg=None, neg_group=None):
-        """Add contributions to the half-gradient; `neg_group` tells how rows of the factor meet those of `neg`."""
+    def add(self, *, gram=None, pos=None, neg=None):
+        """Add contributions to the half-gradient."""
         self.gram = gram if self.gram is None else self.gram if gram is None else self.gram + gram
-        self.pos = pos if self.pos is None else self.pos if pos is None else self.pos + pos
-        if neg is None:
-            return
-        if self.neg is None:
-            self.neg, self.neg_group = neg, neg_group
-        else:
-            self.neg = self.full_neg() + (neg if neg_group is None else neg[neg_group])
-            self.neg_group = None
+        self.pos = pos if self.pos is None else self.pos if pos is None else full(self.pos) + full(pos)
+        self.neg = neg if self.neg is None else self.neg if neg is None else full(self.neg) + full(neg)
 
-    def full_neg(self):
-        """Return neg row by row, or None."""
-        return self.neg if self.neg is None or self.neg_group is None else self.neg[self.neg_group]
+    def mixtures(self, width, dtype):
+        """Return pos and neg as the row kernels take them; None is a `Mixture` of no rows."""
+        return tuple(
+            side if isinstance(side, Mixture) else Mixture.of(np.empty((0, width), dtype) if side is None else side)
+            for side in (self.pos, self.neg)
+        )
 
     def gradient(self, F):
         """Return the half-gradient at F, an array of F's shape."""
         pull = 0.0 if self.weight is None else F * self.weight[self.group]
         pull = pull if self.gram is None else F @ self.gram
-        neg = self.full_neg()
-        return pull - self.pos if neg is None else pull + neg - self.pos
+        return pull + (0.0 if self.neg is None else full(self.neg)) - full(self.pos)
 
 
 class Term(Protocol):

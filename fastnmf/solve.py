@@ -10,7 +10,7 @@ from fastnmf.kernels import rows
 from fastnmf.kernels.jit import split_rows, threads
 from fastnmf.kernels.simd import padded
 from fastnmf.moves import HALS, ActiveSet
-from fastnmf.problem import Factors, Subproblem, aligned
+from fastnmf.problem import Factors, Mixture, Subproblem, aligned
 
 __all__ = ["Extrapolation", "Fit", "allocate", "as_arrays", "infer", "pad", "row_tasks", "solve", "sweep", "threads"]
 
@@ -254,7 +254,7 @@ def infer(strata, rank, H, V, product=None):
     -------
     W : ndarray (n_rows, K)
     sub : Subproblem
-        What W minimises: gram (K, K), pos (n_rows, K), neg (n_strata, K) by `neg_group`.
+        What W minimises: gram (K, K), pos (n_rows, K), neg one row a stratum.
     """
     if product is None:
         product = aligned((strata.shape[0], H.shape[1]), strata.dtype)
@@ -264,7 +264,7 @@ def infer(strata, rank, H, V, product=None):
     sub.add(gram=rows.gram(row_tasks(H), H), pos=product)
     if V is not None:
         with single_threaded_blas():
-            sub.add(neg=V @ H, neg_group=strata.codes)
+            sub.add(neg=Mixture.of(V @ H, strata.codes))
     HALS()(W, sub, rank, GUESS_SWEEPS)
     ActiveSet()(W, sub, rank)
     return W, sub

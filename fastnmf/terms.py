@@ -5,7 +5,7 @@ import scipy.sparse as sp
 
 from fastnmf.data import Compressed, single_threaded_blas
 from fastnmf.kernels import divergence, rows
-from fastnmf.problem import aligned
+from fastnmf.problem import Mixture, aligned
 
 _EACH = np.empty(0, np.int32)  # rows of neg meet the rows of the factor one by one
 
@@ -23,17 +23,26 @@ class Frobenius:
         Padded rank K.
     tasks : dict
         Task tables of the row kernels over W and H.
+    holds_products : bool, default=False
+        Whether ``X H`` and ``Xᵀ W`` are kept as arrays: for schedules that move a factor more than once while the
+        other stays, or both from the same point. Moves of sparse data otherwise put each row together when they meet
+        it, which saves its way through memory and back (a tenth of an iteration).
     """
 
-    def __init__(self, strata, width, tasks):
+    def __init__(self, strata, width, tasks, holds_products=False):
         self.strata, self.width, self.tasks = strata, width, tasks
-        n_rows, n_columns = strata.shape
-        self._products = {name: aligned((n, width), strata.dtype) for name, n in (("W", n_rows), ("H", n_columns))}
+        self._holds_products = holds_products or not strata.is_sparse
+        self._products = {}
 
     def contribute(self, name, factors, sub):
         """Add ``gram`` and ``pos`` of factor W or H."""
         other = "H" if name == "W" else "W"
-        sub.add(gram=self.gram(other, factors), pos=self.product(name, factors))
+        if self._holds_products or factors.has(("product", name), (other,)):
+            pos = self.product(name, factors)
+        else:
+            side = self.strata.rows if name == "W" else self.strata.columns
+            pos, sub.tasks = Mixture(side.indptr, side.indices, side.data, factors[other]), side.tasks(self.width)
+        sub.add(gram=self.gram(other, factors), pos=pos)
 
     def value(self, factors):
         """Return the squared error from Gram matrices and the product that is at hand."""
@@ -58,6 +67,8 @@ class Frobenius:
 
         def compute():
             multiply = self.strata.matmul if name == "W" else self.strata.tmatmul
+            if name not in self._products:
+                self._products[name] = aligned(factors[name].shape, self.strata.dtype)
             multiply(factors[other], self._products[name])
             return self._products[name]
 
@@ -71,7 +82,7 @@ class Frobenius:
         for name in ("H", "W"):
             if factors.has(("pos", name), ("W", "H")):
                 return factors.cached(("pos", name), ("W", "H"), None)
-        name = "H" if factors.has(("product", "H"), ("W",)) else "W"
+        name = "H" if factors.has(("product", "H"), ("W",)) else "W"  # X H serves the exact W at the end, too
         return self._dot(name, factors, self.product(name, factors), _EACH)
 
     def _dot(self, name, factors, G, group):
@@ -88,11 +99,10 @@ class StrataFrobenius(Frobenius):
     O(q K) each, where q is the number of pairs (stratum, column that it uses).
     """
 
-    def __init__(self, strata, width, tasks):
-        super().__init__(strata, width, tasks)
+    def __init__(self, strata, width, tasks, holds_products=False):
+        super().__init__(strata, width, tasks, holds_products)
         self.pattern, self.groups = strata.pattern, strata.groups
         self.sizes = self.groups.sizes.astype(strata.dtype)
-        self._neg_H = aligned(self._products["H"].shape, strata.dtype)
         self._sampled = np.empty(len(self.pattern.group), strata.dtype)
 
     def contribute(self, name, factors, sub):
@@ -102,8 +112,7 @@ class StrataFrobenius(Frobenius):
             sub.add(pos=self.pattern.sums, neg=self._shift_neg(factors))
         else:
             super().contribute(name, factors, sub)
-            neg, group = self._neg(name, factors)
-            sub.add(neg=neg, neg_group=group if name == "W" else None)
+            sub.add(neg=self._neg(name, factors))
 
     def value(self, factors, V=None):
         """Return the objective; nothing is computed that the moves of H or W did not need.
@@ -136,7 +145,8 @@ class StrataFrobenius(Frobenius):
         for name in ("V", "H", "W"):
             if factors.has(("neg", name), ("W", "H", "V")):
                 return factors.cached(("neg", name), ("W", "H", "V"), None)
-        return self._dot("W", factors, *self._neg("W", factors))
+        neg = self._neg("W", factors)
+        return self._dot("W", factors, neg.rows, neg.group)
 
     def _stratum_sums(self, factors):
         return factors.cached("stratum sums", ("W",), lambda: self.groups.sum(factors["W"]))
@@ -149,18 +159,14 @@ class StrataFrobenius(Frobenius):
         return factors.cached(("below", "V"), ("W", "H"), compute)
 
     def _neg(self, name, factors):
-        """Return neg of W, one row a stratum, with the stratum of each row; or neg of H, row by row."""
+        """Return neg of W, one row a stratum, or of H, mixed from the sums of W by stratum."""
 
         def of_rows():
-            return self.pattern.tmatmul(factors["V"], factors["H"])
-
-        def of_columns():
-            self.pattern.matmul(factors["V"], self._stratum_sums(factors), self._neg_H)
-            return self._neg_H
+            return Mixture.of(self.pattern.tmatmul(factors["V"], factors["H"]), self.groups.codes)
 
         if name == "W":
-            return factors.cached(("below", "W"), ("V", "H"), of_rows), self.groups.codes
-        return factors.cached(("below", "H"), ("V", "W"), of_columns), _EACH
+            return factors.cached(("below", "W"), ("V", "H"), of_rows)
+        return Mixture(self.pattern.start, self.pattern.group, factors["V"], self._stratum_sums(factors))
 
 
 class KullbackLeibler:
@@ -202,7 +208,7 @@ class KullbackLeibler:
         other = "H" if name == "W" else "W"
         sub.is_quadratic = False
         sums = self._sums(other, factors).astype(self.strata.dtype)
-        sub.add(pos=self._product(name, factors)[0], neg=sums[None], neg_group=self._groups[name])
+        sub.add(pos=self._product(name, factors)[0], neg=Mixture.of(sums[None], self._groups[name]))
 
     def value(self, factors):
         """Return the divergence, at the price of the pass that the next move of W needs anyhow."""

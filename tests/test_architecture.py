@@ -64,7 +64,7 @@ MAY_IMPORT = {
 OUTSIDE = {
     "kernels": {"numpy", "numba"},
     "data": {"numpy", "scipy", "threadpoolctl"},  # which comes with scikit-learn; it holds BLAS to one thread
-    "problem": {"numpy"},
+    "problem": {"numpy", "scipy"},
     "terms": {"numpy", "scipy"},
     "penalties": {"numpy", "scipy"},
     "moves": {"numpy", "scipy"},

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from fastnmf.data import Grouping, Strata, encode_labels
 from fastnmf.kernels.simd import padded
+from fastnmf.problem import Mixture, full
 
 
 @pytest.fixture
@@ -174,8 +175,8 @@ def test_products_pattern_and_sums(X, is_sparse, dtype):
     np.testing.assert_array_equal(pattern.entries(V), v)
     S = np.array([W[codes == s].sum(axis=0) for s in range(4)], dtype)
     np.testing.assert_allclose(data.groups.sum(W), S, **tolerance)
-    pattern.matmul(v, S, out)
-    np.testing.assert_allclose(out, V.T.astype(float) @ S, **tolerance)
+    mixed = full(Mixture(pattern.start, pattern.group, v, S))
+    np.testing.assert_allclose(mixed, V.T.astype(float) @ S, **tolerance)
     np.testing.assert_allclose(pattern.tmatmul(v, H), V.astype(float) @ H, **tolerance)
     dots = np.empty_like(v)
     pattern.sampled(H, S, dots)

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 
 from fastnmf.kernels import divergence, nnls, products, rows, simd
 from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
+from fastnmf.problem import Mixture, full
 
 DTYPES = [np.float32, np.float64]
 # float32 sums of a few hundred products of numbers near one; float64 likewise.
@@ -100,6 +101,10 @@ def test_pattern_count_and_sampled(rng, dtype):
         out = np.empty(len(stratum), dtype)
         products.pattern_sampled(tasks, ptr, stratum.astype(np.int32), H, S, out)
         np.testing.assert_allclose(out, oracles.pattern_sampled(ptr, stratum, S, H), rtol=TOLERANCE[dtype])
+        parts = np.full((len(tasks) - 1, 3, H.shape[1]), np.nan, dtype)
+        products.pattern_spread(tasks, ptr, stratum.astype(np.int32), out, H, parts)
+        want = oracles.pattern_tmatmul(ptr, stratum, out, H, 3)
+        np.testing.assert_allclose(parts.sum(axis=0), want, rtol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("n", [1, 6, 300])
@@ -118,7 +123,7 @@ def test_rows_gram_and_dot(rng, dtype, n):
         np.testing.assert_allclose(total.sum(), (F.astype(float) * G[group]).sum(), rtol=1e-11)
 
 
-@pytest.mark.parametrize("neg_kind", ["none", "each", "groups"])
+@pytest.mark.parametrize("neg_kind", ["none", "each", "groups", "sums"])
 @pytest.mark.parametrize("n", [1, 5, 70, 200])
 @pytest.mark.parametrize("rank", [5, 41])
 def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
@@ -126,9 +131,16 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
     L = padded_factor(rng, 90, rank, dtype)
     L[:, 2] = 0  # a dead component: its column must stay as it is
     gram = L.T @ L
-    group = rng.integers(0, min(n, 3), n).astype(np.int32) if neg_kind == "groups" else EACH
-    below = {"none": neg[:0], "each": neg, "groups": neg[:3]}[neg_kind]
-    whole = {"none": np.zeros_like(neg), "each": neg, "groups": below[group] if len(group) else neg}[neg_kind]
+    draw = sp.random_array((n, 90), density=0.1, rng=rng, format="csr", dtype=dtype)
+    below = {
+        "none": Mixture.of(neg[:0]),
+        "each": Mixture.of(neg),
+        "groups": Mixture.of(neg[:3], rng.integers(0, min(n, 3), n).astype(np.int32)),
+        "sums": Mixture(draw.indptr.astype(np.int64), draw.indices, draw.data, L),
+    }[neg_kind]
+    whole = np.zeros_like(neg) if neg_kind == "none" else full(below)
+    above = below if neg_kind == "sums" else Mixture.of(pos)
+    pos = full(above)
     wide = [a.astype(float) for a in (F, gram, pos, whole)]
     loose = {"rtol": 1e-3, "atol": 1e-3} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-11}
 
@@ -140,11 +152,11 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
 
     for tasks in (one_task(n), many_tasks(n)):
         parts, out = np.full((len(tasks) - 1, 2), np.nan), F.copy()
-        rows.rows_mu(tasks, out, gram, pos, below, group, dtype(1e-9), dtype(0), parts)
+        rows.rows_mu(tasks, out, gram, above, below, dtype(1e-9), dtype(0), parts)
         np.testing.assert_allclose(out[:, :rank], oracles.rows_mu(*wide, 1e-9)[:, :rank], rtol=10 * TOLERANCE[dtype])
         check(out, parts.sum(axis=0), (pos, whole))
         parts, out = np.full(len(tasks) - 1, np.nan), F.copy()
-        rows.rows_hals(tasks, out, gram, pos, below, group, rank, 3, parts)
+        rows.rows_hals(tasks, out, gram, above, below, rank, 3, parts)
         np.testing.assert_allclose(out, oracles.rows_hals(*wide, n_sweeps=3), **loose)
         np.testing.assert_array_equal(out[:, 2], F[:, 2])
         check(out, parts.sum(), (pos,))
@@ -153,7 +165,8 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
 def test_rows_mu_respects_the_floor_and_keeps_zeros(rng, dtype):
     F, gram, pos = np.full((3, 8), 1e-15, dtype), np.eye(8, dtype=dtype), np.full((3, 8), 1e-15, dtype)
     F[:, 1], pos[:, 2] = 0, 0
-    rows.rows_mu(one_task(3), F, gram, pos, pos[:0], EACH, dtype(1e-9), dtype(1e-20), np.empty((1, 2)))
+    sides = Mixture.of(pos), Mixture.of(pos[:0])
+    rows.rows_mu(one_task(3), F, gram, *sides, dtype(1e-9), dtype(1e-20), np.empty((1, 2)))
     assert (F[:, 1:3] == 0).all() and (F[:, [0, 3, 7]] == dtype(1e-20)).all()
 
 
@@ -164,7 +177,7 @@ def test_entries_step_and_value(rng, dtype):
     for tasks in (one_task(40), many_tasks(40)):
         out = v.copy()
         parts, again = np.empty((len(tasks) - 1, 2)), np.empty(len(tasks) - 1)
-        rows.entries_step(tasks, group, weight, pos, neg, out, dtype(1e-9), 0, parts)
+        rows.entries_step(tasks, group, weight, pos, neg, out, (dtype(0), dtype(0)), 0, parts)
         rows.entries_value(tasks, group, weight, pos, out, again)
         np.testing.assert_allclose(parts[:, 0], again, rtol=1e-6)
         np.testing.assert_allclose(parts[:, 1].sum(), (out.astype(float) * neg).sum(), rtol=1e-6)
@@ -172,7 +185,7 @@ def test_entries_step_and_value(rng, dtype):
         want = np.where(w > 0, np.maximum(pos.astype(float) - neg, 0) / np.where(w > 0, w, 1), 0)
         np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-7)
         out = v.copy()
-        rows.entries_step(tasks, group, weight, pos, neg, out, dtype(1e-9), 2, parts)
+        rows.entries_step(tasks, group, weight, pos, neg, out, (dtype(1e-9), dtype(0)), 2, parts)
         want = v.astype(float)
         for _ in range(2):
             want = want * pos / (w * want + neg + 1e-9)

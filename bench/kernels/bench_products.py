@@ -61,14 +61,6 @@ def bench_stratum_sums(benchmark, text, dtype, n_threads):
     run(benchmark, n_threads, strata.groups.sum, factor(strata.shape[0], dtype), dtype=dtype)
 
 
-def bench_pattern_matmul(benchmark, text, dtype, n_threads):
-    strata = prepared(text, dtype)
-    out = factor(strata.shape[1], dtype)
-    benchmark.group = f"V' S on the pattern, {text[0]}"
-    arguments = strata.pattern.sums, factor(strata.n_strata, dtype), out
-    run(benchmark, n_threads, strata.pattern.matmul, *arguments, dtype=dtype)
-
-
 def bench_pattern_tmatmul(benchmark, text, dtype, n_threads):
     strata = prepared(text, dtype)
     benchmark.group = f"V H on the pattern, {text[0]}"

@@ -19,6 +19,8 @@ from numba.core import config, event
 # Everything of "fast" except the rights to assume that NaN and infinity never occur: those delete our checks.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 N_TASKS = 32
+ROW_COST = 8  # non-zeros that cost as much as what is done once a row
+ROWS_TOGETHER = 64  # of a task: row kernels that move rows side by side like their number whole
 # Below this many multiply-adds a launch costs more than it gains (4 us idle, milliseconds on a loaded machine).
 SERIAL_BELOW = 200_000
 
@@ -126,8 +128,10 @@ def split_costs(indptr, width, n_tasks=N_TASKS):
     n_rows = len(indptr) - 1
     if (int(indptr[-1]) + n_rows) * width < SERIAL_BELOW:
         return np.array([0, n_rows], dtype=np.int64)
-    cost = indptr + 4 * np.arange(n_rows + 1, dtype=np.int64)
+    cost = indptr + ROW_COST * np.arange(n_rows + 1, dtype=np.int64)
     bounds = np.searchsorted(cost, np.linspace(0, cost[-1], n_tasks + 1)[1:-1])
+    if n_rows >= 4 * ROWS_TOGETHER * n_tasks:
+        bounds = bounds // ROWS_TOGETHER * ROWS_TOGETHER
     return np.concatenate([[0], bounds, [n_rows]]).astype(np.int64)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import kernel
-from fastnmf.kernels.simd import gather_row, row_dot
+from fastnmf.kernels.simd import add_row, gather_row, row_dot
 
 
 @kernel
@@ -69,3 +69,16 @@ def pattern_sampled(tasks, start, group, F, S, out):
         for j in range(tasks[t], tasks[t + 1]):
             for p in range(start[j], start[j + 1]):
                 out[p] = row_dot(F, j, S, group[p])
+
+
+@kernel
+def pattern_spread(tasks, start, group, v, F, parts):
+    """Write ``sum v[p] * F[j]`` over the entries p of group g in each task's columns j into parts[t, g]; (T, G, K).
+
+    Entries as for `pattern_sampled`: one walk down F, and sums that stay in the cache.
+    """
+    for t in prange(len(tasks) - 1):
+        parts[t] = 0
+        for j in range(tasks[t], tasks[t + 1]):
+            for p in range(start[j], start[j + 1]):
+                add_row(v[p], F, j, parts, t, group[p])

@@ -4,9 +4,10 @@ import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import kernel
-from fastnmf.kernels.simd import LANE_BYTES, hals_lanes, row_times, rows_gram_upper
+from fastnmf.kernels.simd import LANE_BYTES, hals_lanes, mixed_row, mu_row, row_times, rows_gram_upper
 
 GRAM_CHUNK = 128  # rows whose products are summed in the factor's own precision before they join the float64 sum
+ENTRIES_CHUNK = 512  # scalar subproblems whose weights are looked up before they move
 
 
 @kernel
@@ -57,57 +58,54 @@ def rows_dot(tasks, F, G, group, parts):
 
 
 @kernel
-def rows_mu(tasks, F, gram, pos, neg, group, eps, floor, parts):
+def rows_mu(tasks, F, gram, pos, neg, eps, floor, parts):
     """Move F (p, K) by ``F * pos / (F gram + neg + eps)``.
 
-    pos (p, K). Row i meets row ``group[i]`` of neg, row i where `group` is empty; a gram or neg of no rows is zero.
-    parts (T, 2) get the sums of ``F * pos`` and ``F * neg`` over each task's rows for the new F, row by row in the
-    precision of F and then in float64. What is
+    pos and neg `fastnmf.problem.Mixture`; a gram of no rows is zero. parts (T, 2) get the sums of ``F * pos``
+    and ``F * neg`` over each task's rows for the new F, row by row in the precision of F and then in float64. What is
     positive stays above `floor`; zeros, and what meets a pos of zero, are exactly zero.
     """
     K = F.shape[1]
+    start, group, weight, shared = neg
+    pos_start, pos_group, pos_weight, pos_rows = pos
     for t in prange(len(tasks) - 1):
-        below, with_pos, with_neg = np.empty(K, F.dtype), 0.0, 0.0
+        below, more, less = np.zeros(K, F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
+        sums = np.zeros(2)
         for i in range(tasks[t], tasks[t + 1]):
-            g = group[i] if len(group) > 0 else i
-            row_pos, row_neg = F.dtype.type(0), F.dtype.type(0)
+            mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
+            mixed_row(start, group, weight, shared, i, less, 0)
             if len(gram) > 0:
                 row_times(F, i, K, gram, below)
-            else:
-                below[:] = 0
-            for c in range(K):
-                less = neg[g, c] if len(neg) > 0 else F.dtype.type(0)
-                above = F[i, c] * pos[i, c]
-                F[i, c] = max(above / (below[c] + less + eps), floor) if above > 0 else 0
-                row_pos += F[i, c] * pos[i, c]
-                row_neg += F[i, c] * less
-            with_pos += np.float64(row_pos)
-            with_neg += np.float64(row_neg)
-        parts[t, 0], parts[t, 1] = with_pos, with_neg
+            mu_row(F, i, more, below, less, eps, floor, sums)
+        parts[t] = sums
 
 
 @kernel
-def rows_hals(tasks, F, gram, pos, neg, group, rank, n_sweeps, parts):
+def rows_hals(tasks, F, gram, pos, neg, rank, n_sweeps, parts):
     """Move F (p, K) by `n_sweeps` sweeps of exact coordinate descent over its columns c < rank, in ascending order.
 
     ``F[:, c] = max(0, F[:, c] + (pos - neg - F gram)[:, c] / gram[c, c])``; columns whose gram[c, c] is zero, or so
     small that its inverse would overflow, stay.
-    Rows are independent, so some are turned into columns of a tile and moved side by side. neg and group
-    as for `rows_mu`; parts (T,) get the sums of ``F * pos``, as there.
+    Rows are independent, so some are turned into columns of a tile and moved side by side. pos and neg as for
+    `rows_mu`; parts (T,) get the sums of ``F * pos``, as there.
     """
     n_lanes = LANE_BYTES // F.itemsize
+    start, group, weight, shared = neg
+    pos_start, pos_group, pos_weight, pos_rows = pos
     least = 4 * np.finfo(F.dtype).tiny
     for t in prange(len(tasks) - 1):
         tile = np.zeros((rank, n_lanes), F.dtype)
         target = np.zeros((rank, n_lanes), F.dtype)
+        more, less = np.zeros((n_lanes, F.shape[1]), F.dtype), np.zeros((1, F.shape[1]), F.dtype)
         with_pos = 0.0
         for lo in range(tasks[t], tasks[t + 1], n_lanes):
             n = min(n_lanes, tasks[t + 1] - lo)
             for i in range(n):
-                g = group[lo + i] if len(group) > 0 else lo + i
+                mixed_row(pos_start, pos_group, pos_weight, pos_rows, lo + i, more, i)
+                mixed_row(start, group, weight, shared, lo + i, less, 0)
                 for c in range(rank):
                     tile[c, i] = F[lo + i, c]
-                    target[c, i] = pos[lo + i, c] - neg[g, c] if len(neg) > 0 else pos[lo + i, c]
+                    target[c, i] = more[i, c] - less[0, c]
             for _ in range(n_sweeps):
                 for c in range(rank):
                     if gram[c, c] > least:
@@ -116,7 +114,7 @@ def rows_hals(tasks, F, gram, pos, neg, group, rank, n_sweeps, parts):
                 row_pos = F.dtype.type(0)
                 for c in range(rank):
                     F[lo + i, c] = tile[c, i]
-                    row_pos += tile[c, i] * pos[lo + i, c]
+                    row_pos += tile[c, i] * more[i, c]
                 with_pos += np.float64(row_pos)
         parts[t] = with_pos
 
@@ -125,34 +123,42 @@ def rows_hals(tasks, F, gram, pos, neg, group, rank, n_sweeps, parts):
 def rows_extrapolate(tasks, F, before, beta):
     """Move F (p, K) on along its last step, ``max(0, F + beta * (F - before))``; before becomes the old F."""
     K = F.shape[1]
-    flat, old = F.reshape(-1), before.reshape(-1)
+    flat, flat_before = F.reshape(-1), before.reshape(-1)
     for t in prange(len(tasks) - 1):
-        for e in range(tasks[t] * K, tasks[t + 1] * K):
-            now = flat[e]
-            flat[e] = max(now + beta * (now - old[e]), 0)
+        lo, hi = tasks[t] * K, tasks[t + 1] * K
+        f, old = flat[lo:hi], flat_before[lo:hi]
+        for e in range(len(f)):
+            now = f[e]
+            f[e] = max(now + beta * (now - old[e]), 0)
             old[e] = now
 
 
 @kernel
-def entries_step(tasks, group, weight, pos, neg, v, eps, n_updates, parts):
+def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
     """Move entries whose subproblems are scalar: minimise ``weight v^2 / 2 + (neg - pos) v`` with weight[group[p]].
 
     With n_updates = 0 the exact minimiser over v >= 0 (0 where the weight is 0), else that many multiplicative
-    updates. All arrays over entries (q,), weight (G,). parts (T, 2) get the sums over each task's entries of
-    ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v, in float64.
+    updates, with ``limits = (eps, floor)`` as for `rows_mu`. All arrays over entries (q,), weight (G,). parts (T, 2)
+    get the sums over each task's entries of ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v, in float64.
     """
+    eps, floor = limits
     for t in prange(len(tasks) - 1):
-        total, with_neg = 0.0, 0.0
-        for p in range(tasks[t], tasks[t + 1]):
-            w = weight[group[p]]
-            x = v[p]
+        total, with_neg, own = 0.0, 0.0, np.empty(ENTRIES_CHUNK, v.dtype)
+        for lo in range(tasks[t], tasks[t + 1], ENTRIES_CHUNK):
+            hi = min(lo + ENTRIES_CHUNK, tasks[t + 1])
+            x, above, below, of = v[lo:hi], pos[lo:hi], neg[lo:hi], group[lo:hi]
+            for e in range(len(x)):  # one simple loop after the other, for the compiler to take many entries at once
+                own[e] = weight[of[e]]
             if n_updates == 0:
-                x = max((pos[p] - neg[p]) / w, 0) if w > 0 else 0
+                for e in range(len(x)):
+                    x[e] = max(above[e] - below[e], 0) / own[e] if own[e] > 0 else 0
             for _ in range(n_updates):
-                x = x * pos[p] / (w * x + neg[p] + eps)
-            v[p] = x
-            total += np.float64(x) * (np.float64(w) * x - 2 * np.float64(pos[p]))
-            with_neg += np.float64(x) * np.float64(neg[p])
+                for e in range(len(x)):
+                    step = x[e] * above[e]
+                    x[e] = max(step / (own[e] * x[e] + below[e] + eps), floor) if step > 0 else 0
+            for e in range(len(x)):
+                total += np.float64(x[e]) * (np.float64(own[e]) * x[e] - 2 * np.float64(above[e]))
+                with_neg += np.float64(x[e]) * np.float64(below[e])
         parts[t, 0], parts[t, 1] = total, with_neg
 
 

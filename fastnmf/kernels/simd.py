@@ -230,6 +230,99 @@ def _row_times(typingctx, factor, row, rank, matrix, out):
 
 
 @intrinsic
+def _mixed_row(typingctx, start, group, weight, rows, i, out, r):
+    signature = types.void(start, group, weight, rows, types.int64, out, types.int64)
+
+    def codegen(context, builder, signature, args):
+        emit = _Emitter(context, builder, signature.args[3].dtype)
+        start, group, weights, rows, out = (emit.array(signature.args[c], args[c]) for c in (0, 1, 2, 3, 5))
+        width, zero, i = emit.shape(rows, 1), emit.const(0), args[4]
+        target = builder.gep(out.data, [builder.mul(args[6], emit.shape(out, 1))])
+        last = builder.sub(emit.shape(group, 0), emit.const(1))
+
+        def weight(position):
+            return builder.load(builder.gep(weights.data, [position]))
+
+        def row_of(position):
+            return builder.mul(emit.index(group.data, position), width)
+
+        def row_ahead(position):
+            ahead = builder.add(position, emit.const(AHEAD))
+            return row_of(builder.select(builder.icmp_signed("<", ahead, last), ahead, last))
+
+        with builder.if_else(builder.icmp_signed(">", emit.shape(start, 0), zero)) as (is_sum, is_row):
+            with is_sum:
+                lo = builder.load(builder.gep(start.data, [i]))
+                hi = builder.load(builder.gep(start.data, [builder.add(i, emit.const(1))]))
+                _weighted_rows(emit, lo, hi, weight, row_of, rows.data, width, target, row_ahead)
+            with is_row, builder.if_then(builder.icmp_signed(">", emit.shape(rows, 0), zero)):
+                place = cgutils.alloca_once_value(builder, i)
+                with builder.if_then(builder.icmp_signed(">", emit.shape(group, 0), zero)):
+                    builder.store(emit.index(group.data, i), place)
+                first = builder.mul(builder.load(place), width)
+                with cgutils.for_range_slice(builder, zero, width, emit.const(emit.length)) as (c, _):
+                    emit.store(emit.load(rows.data, builder.add(first, c)), target, c)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _mu_row(typingctx, factor, i, more, below, less, eps, floor, sums):
+    signature = types.void(factor, types.int64, more, below, less, factor.dtype, factor.dtype, sums)
+
+    def codegen(context, builder, signature, args):
+        emit = _Emitter(context, builder, signature.args[0].dtype)
+        factor, more, below, less, sums = (emit.array(signature.args[c], args[c]) for c in (0, 2, 3, 4, 7))
+        width, zero = emit.shape(factor, 1), ir.Constant(emit.vector, [0.0] * emit.length)
+        eps, floor = emit.splat(args[5]), emit.splat(args[6])
+        row = builder.mul(args[1], width)
+        with_pos, with_neg = emit.accumulator(), emit.accumulator()
+        with cgutils.for_range_slice(builder, emit.const(0), width, emit.const(emit.length)) as (c, _):
+            place = builder.add(row, c)
+            high, low = emit.load(more.data, c), emit.load(less.data, c)
+            above = builder.fmul(emit.load(factor.data, place), high, flags=_FLAGS)
+            under = builder.fadd(emit.load(below.data, c), low, flags=_FLAGS)
+            moved = builder.fdiv(above, builder.fadd(under, eps, flags=_FLAGS), flags=_FLAGS)
+            moved = builder.select(builder.fcmp_ordered(">", moved, floor), moved, floor)
+            moved = builder.select(builder.fcmp_ordered(">", above, zero), moved, zero)
+            emit.store(moved, factor.data, place)
+            emit.add_product(with_pos, moved, high)
+            emit.add_product(with_neg, moved, low)
+        for place, total in enumerate((with_pos, with_neg)):
+            total = (
+                builder.fpext(emit.sum(builder.load(total)), ir.DoubleType())
+                if emit.size == 4
+                else emit.sum(builder.load(total))
+            )
+            slot = builder.gep(sums.data, [emit.const(place)])
+            builder.store(builder.fadd(builder.load(slot), total), slot)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _add_row(typingctx, weight, source, j, target, t, g):
+    signature = types.void(source.dtype, source, types.int64, target, types.int64, types.int64)
+
+    def codegen(context, builder, signature, args):
+        emit = _Emitter(context, builder, signature.args[1].dtype)
+        source, target = (emit.array(signature.args[i], args[i]) for i in (1, 3))
+        width, value = emit.shape(source, 1), emit.splat(args[0])
+        start = builder.mul(args[2], width)
+        place = builder.add(builder.mul(args[4], emit.shape(target, 1)), args[5])
+        place = builder.mul(place, width)
+        with cgutils.for_range_slice(builder, emit.const(0), width, emit.const(emit.length)) as (first, _):
+            product = builder.fmul(value, emit.load(source.data, builder.add(start, first)), flags=_FLAGS)
+            there = builder.add(place, first)
+            emit.store(builder.fadd(product, emit.load(target.data, there), flags=_FLAGS), target.data, there)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def _row_dot(typingctx, left, i, right, j):
     signature = left.dtype(left, types.int64, right, types.int64)
 
@@ -333,6 +426,24 @@ def _row_times_plain(factor, row, rank, matrix, out):
     out[:] = factor[row, :rank] @ matrix[:rank]
 
 
+def _mixed_row_plain(start, group, weight, rows, i, out, r):
+    if len(start):
+        out[r] = weight[start[i] : start[i + 1]] @ rows[group[start[i] : start[i + 1]]]
+    elif len(rows):
+        out[r] = rows[group[i] if len(group) else i]
+
+
+def _mu_row_plain(factor, i, more, below, less, eps, floor, sums):
+    above = factor[i] * more[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor[i] = np.where(above > 0, np.maximum(above / (below + less[0] + eps), floor), 0)
+    sums += factor[i] @ more[0], factor[i] @ less[0]
+
+
+def _add_row_plain(weight, source, j, target, t, g):
+    target[t, g] += weight * source[j]
+
+
 def _row_dot_plain(left, i, right, j):
     return left[i] @ right[j]
 
@@ -354,6 +465,12 @@ gather_row = _gather_row_plain if config.DISABLE_JIT else _gather_row
 ratio_row = _ratio_row_plain if config.DISABLE_JIT else _ratio_row
 # out[:] = factor[row, :rank] @ matrix[:rank]; out (K,)
 row_times = _row_times_plain if config.DISABLE_JIT else _row_times
+# out[r] = row i of a `fastnmf.problem.Mixture`; out stays as it is where there are no rows
+mixed_row = _mixed_row_plain if config.DISABLE_JIT else _mixed_row
+# factor[i] moves by a multiplicative update; sums (2,) float64 grow by factor[i] . more and factor[i] . less
+mu_row = _mu_row_plain if config.DISABLE_JIT else _mu_row
+# target[t, g] += weight * source[j]; target (T, G, K)
+add_row = _add_row_plain if config.DISABLE_JIT else _add_row
 # left[i] . right[j]
 row_dot = _row_dot_plain if config.DISABLE_JIT else _row_dot
 # block = factor[lo:hi]^T factor[lo:hi] on and above the diagonal; what stands below it is of no meaning

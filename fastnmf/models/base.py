@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf import init as starts
 from fastnmf.data import Strata, check_kind, encode_labels
+from fastnmf.problem import full
 from fastnmf.progress import progress
 from fastnmf.solve import allocate, as_arrays, infer, pad, solve, threads
 
@@ -207,8 +208,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _score(self, X, strata=None, sample_weight=None):
         with threads(self.n_threads):
             data, V, W, sub = self._inferred(X, strata)
-            W, neg = W.astype(np.float64), sub.full_neg()
-            linear = np.einsum("ij,ij->i", W, sub.pos - (0.0 if neg is None else neg.astype(np.float64)))
+            W, neg = W.astype(np.float64), 0.0 if sub.neg is None else full(sub.neg).astype(np.float64)
+            linear = np.einsum("ij,ij->i", W, sub.pos - neg)
             norms = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
             errors = norms if V is None else data.row_square_sums(V)
             errors = errors + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear

@@ -287,7 +287,9 @@ def hals_schedule(sweeps=(1, 1, 1)):
 
 def stratified_problem(data, factors, tasks, solver, schedule):
     """Return the `Problem` of Stratified-NMF."""
-    term = StrataFrobenius(data, factors["W"].shape[1], tasks)
+    moved = [step[0] for step in schedule]
+    holds_products = moved.count("H") > 1 or any(isinstance(name, tuple) for name in moved)
+    term = StrataFrobenius(data, factors["W"].shape[1], tasks, holds_products)
     move = MU(floor=MU_FLOOR[data.dtype]) if solver == "mu" else HALS()
     return Problem(
         terms=[term],
