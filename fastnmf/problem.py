@@ -27,6 +27,12 @@ def aligned(shape, dtype):
     return raw[offset : offset + n_bytes].view(dtype).reshape(shape)
 
 
+def copy_rows(source, target):
+    """Copy a tall array into another, a few hundred rows at a time: a transposition then stays in the cache."""
+    for lo in range(0, len(source), 512):
+        target[lo : lo + 512] = source[lo : lo + 512]
+
+
 class Factors:
     """The arrays that a fit moves, and what has been computed from them and still holds.
 

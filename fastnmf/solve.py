@@ -10,7 +10,7 @@ from fastnmf.kernels import rows
 from fastnmf.kernels.jit import split_rows, threads
 from fastnmf.kernels.simd import padded
 from fastnmf.moves import HALS, ActiveSet
-from fastnmf.problem import Factors, Mixture, Subproblem, aligned
+from fastnmf.problem import Factors, Mixture, Subproblem, aligned, copy_rows
 
 __all__ = ["Extrapolation", "Fit", "allocate", "as_arrays", "infer", "pad", "row_tasks", "solve", "sweep", "threads"]
 
@@ -200,7 +200,7 @@ def as_arrays(history, scale):
 def pad(F, strata):
     """Return F (p, k) in an aligned array (p, K) of the data's dtype, zero from column k on."""
     out = aligned((len(F), padded(F.shape[1], strata.dtype)), strata.dtype)
-    out[:, : F.shape[1]] = F
+    copy_rows(F, out[:, : F.shape[1]])
     return out
 
 

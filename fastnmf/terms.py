@@ -82,6 +82,8 @@ class Frobenius:
         for name in ("H", "W"):
             if factors.has(("pos", name), ("W", "H")):
                 return factors.cached(("pos", name), ("W", "H"), None)
+        if not factors["W"].any():  # as in many a start
+            return 0.0
         name = "H" if factors.has(("product", "H"), ("W",)) else "W"  # X H serves the exact W at the end, too
         return self._dot(name, factors, self.product(name, factors), _EACH)
 

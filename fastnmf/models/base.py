@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf import init as starts
 from fastnmf.data import Strata, check_kind, encode_labels
-from fastnmf.problem import full
+from fastnmf.problem import copy_rows, full
 from fastnmf.progress import progress
 from fastnmf.solve import allocate, as_arrays, infer, pad, solve, threads
 
@@ -122,6 +122,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X = self._validated(X, reset=True)
         with threads(self.n_threads):
             data = Strata.from_array(X, strata)
+            data.begin_columns()
             with progress(type(self).__name__, self.max_iter, self.verbose) as callback:
                 W, H, v, V = self._start(data, W, H, V)
                 factors, tasks = allocate(data, W, H, v)
@@ -159,7 +160,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         problem.release()  # before the factors are copied: the peak of memory would be here
         factors.forget()
         half, whole = -data.exponent, -2 * data.exponent
-        self.components_ = scaled(np.ascontiguousarray(factors["H"][:, :rank].T), half)
+        components = np.empty((rank, data.shape[1]), data.dtype)
+        copy_rows(factors["H"][:, :rank], components.T)
+        self.components_ = scaled(components, half)
         if self._has_shifts:
             self.shifts_, self.strata_ = scaled(shifts, whole), data.labels
         self.W_ = scaled(np.ascontiguousarray(factors["W"][:, :rank]), half)
