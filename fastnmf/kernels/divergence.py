@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import helper, kernel
-from fastnmf.kernels.simd import BLOCK_BYTES, MAX_BLOCKS, gather_row, ratio_row, row_dot
+from fastnmf.kernels.simd import BLOCK_BYTES, MAX_BLOCKS, dot_rows, gather_row, ratio_row
 
 
 @helper
@@ -54,8 +54,9 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
             if F.shape[1] <= widest:
                 ratio_row(lo, hi, indices, data, F, i, G, least, ratio, out)
             else:
+                dot_rows(lo, hi, indices, F, i, G, ratio)
                 for p in range(lo, hi):
-                    ratio[p] = data[p] / max(row_dot(F, i, G, indices[p]), least)
+                    ratio[p] = data[p] / max(ratio[p], least)
                 gather_row(lo, hi, indices, ratio, G, out, i)
             if len(parts) > 0:
                 if F.itemsize == 4:

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import kernel
-from fastnmf.kernels.simd import add_row, gather_row, row_dot
+from fastnmf.kernels.simd import dot_rows, gather_row, spread_row
 
 
 @kernel
@@ -67,8 +67,7 @@ def pattern_sampled(tasks, start, group, F, S, out):
     """Write ``out[p] = F[j] . S[group[p]]`` for the entries p in start[j]:start[j + 1]. F (n, K), S (G, K)."""
     for t in prange(len(tasks) - 1):
         for j in range(tasks[t], tasks[t + 1]):
-            for p in range(start[j], start[j + 1]):
-                out[p] = row_dot(F, j, S, group[p])
+            dot_rows(start[j], start[j + 1], group, F, j, S, out)
 
 
 @kernel
@@ -80,5 +79,4 @@ def pattern_spread(tasks, start, group, v, F, parts):
     for t in prange(len(tasks) - 1):
         parts[t] = 0
         for j in range(tasks[t], tasks[t + 1]):
-            for p in range(start[j], start[j + 1]):
-                add_row(v[p], F, j, parts, t, group[p])
+            spread_row(start[j], start[j + 1], group, v, F, j, parts, t)

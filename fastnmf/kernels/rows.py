@@ -6,7 +6,7 @@ from numba import prange
 from fastnmf.kernels.jit import kernel
 from fastnmf.kernels.simd import LANE_BYTES, hals_lanes, mixed_row, mu_row, row_times, rows_gram_upper
 
-GRAM_CHUNK = 128  # rows whose products are summed in the factor's own precision before they join the float64 sum
+GRAM_CHUNK = 256  # rows whose products are summed in the factor's own precision before they join the float64 sum
 ENTRIES_CHUNK = 512  # scalar subproblems whose weights are looked up before they move
 
 

@@ -86,6 +86,14 @@ class _Emitter:
             vector = self.builder.fadd(vector, self.builder.shuffle_vector(vector, vector, mask))
         return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
+    def halves(self, vectors):
+        """Add vectors pair by pair, for the adds to overlap."""
+        while len(vectors) > 1:
+            pairs = zip(vectors[::2], vectors[1::2], strict=False)
+            rest = vectors[-1:] if len(vectors) % 2 else []
+            vectors = [self.builder.fadd(a, b, flags=_FLAGS) for a, b in pairs] + rest
+        return vectors[0]
+
     def prefetch(self, pointer, offset):
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte] + [ir.IntType(32)] * 3)
@@ -111,12 +119,19 @@ def _switch(emit, count, limit, body):
     builder.position_at_end(done)
 
 
+def _by_blocks(emit, width, body):
+    """Emit ``body(first, steps)`` for runs of at most MAX_BLOCKS blocks of a row: their start, and offsets from it."""
+    stride = emit.const(emit.length * MAX_BLOCKS)
+    with cgutils.for_range_slice(emit.builder, emit.const(0), width, stride) as (first, _):
+        left = emit.builder.sdiv(emit.builder.sub(width, first), emit.const(emit.length))
+        _switch(emit, left, MAX_BLOCKS, lambda count: body(first, [emit.const(b * emit.length) for b in range(count)]))
+
+
 def _weighted_rows(emit, lo, hi, weight, row, source, width, target, prefetch=None):
     """Emit ``target[:] = sum over p in lo..hi of weight(p) * source[row(p):row(p) + width]``, in registers."""
     builder = emit.builder
 
-    def blocks(count):
-        steps = [emit.const(block * emit.length) for block in range(count)]
+    def blocks(first, steps):
         sums = [emit.accumulator() for _ in steps]
         with cgutils.for_range_slice(builder, lo, hi, emit.const(1)) as (position, _):
             if prefetch is not None:
@@ -129,10 +144,25 @@ def _weighted_rows(emit, lo, hi, weight, row, source, width, target, prefetch=No
         for step, total in zip(steps, sums, strict=True):
             emit.store(builder.load(total), target, builder.add(first, step))
 
-    stride = emit.const(emit.length * MAX_BLOCKS)
-    with cgutils.for_range_slice(builder, emit.const(0), width, stride) as (first, _):
-        left = builder.sdiv(builder.sub(width, first), emit.const(emit.length))
-        _switch(emit, left, MAX_BLOCKS, blocks)
+    _by_blocks(emit, width, blocks)
+
+
+def _sparse_walk(emit, data, indices, width):
+    """Return functions of a place in a compressed matrix: its value, the row it points to, the one to prefetch."""
+    builder = emit.builder
+    last = builder.sub(emit.shape(indices, 0), emit.const(1))
+
+    def weight(position):
+        return builder.load(builder.gep(data.data, [position]))
+
+    def row_of(position):
+        return builder.mul(emit.index(indices.data, position), width)
+
+    def row_ahead(position):
+        ahead = builder.add(position, emit.const(AHEAD))
+        return row_of(builder.select(builder.icmp_signed("<", ahead, last), ahead, last))
+
+    return weight, row_of, row_ahead
 
 
 @intrinsic
@@ -143,20 +173,9 @@ def _gather_row(typingctx, lo, hi, indices, data, factor, out, row):
         emit = _Emitter(context, builder, signature.args[3].dtype)
         indices, data, factor, out = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 5))
         width = emit.shape(factor, 1)
-        last = builder.sub(emit.shape(indices, 0), emit.const(1))
-
-        def weight(position):
-            return builder.load(builder.gep(data.data, [position]))
-
-        def row_of(position):
-            return builder.mul(emit.index(indices.data, position), width)
-
-        def row_ahead(position):
-            ahead = builder.add(position, emit.const(AHEAD))
-            return row_of(builder.select(builder.icmp_signed("<", ahead, last), ahead, last))
-
+        walk = _sparse_walk(emit, data, indices, width)
         target = builder.gep(out.data, [builder.mul(args[6], width)])
-        _weighted_rows(emit, args[0], args[1], weight, row_of, factor.data, width, target, row_ahead)
+        _weighted_rows(emit, args[0], args[1], *walk[:2], factor.data, width, target, walk[2])
         return context.get_dummy_value()
 
     return signature, codegen
@@ -186,11 +205,7 @@ def _ratio_row(typingctx, lo, hi, indices, data, left, row, right, least, ratio,
                 start = builder.mul(emit.index(indices.data, position), width)
                 parts = [emit.load(right.data, builder.add(start, step)) for step in steps]
                 products = [builder.fmul(a, b, flags=_FLAGS) for a, b in zip(weights, parts, strict=True)]
-                while len(products) > 1:  # by halves, for the adds to overlap
-                    pairs = zip(products[::2], products[1::2], strict=False)
-                    rest = products[-1:] if len(products) % 2 else []
-                    products = [builder.fadd(a, b, flags=_FLAGS) for a, b in pairs] + rest
-                model = emit.sum(products[0])
+                model = emit.sum(emit.halves(products))
                 model = builder.select(builder.fcmp_ordered(">", model, args[7]), model, args[7])
                 value = builder.fdiv(builder.load(builder.gep(data.data, [position])), model)
                 builder.store(value, builder.gep(ratio.data, [position]))
@@ -217,13 +232,8 @@ def _row_times(typingctx, factor, row, rank, matrix, out):
         width = emit.shape(factor, 1)
         mine = builder.gep(factor.data, [builder.mul(args[1], width)])
 
-        def weight(position):
-            return builder.load(builder.gep(mine, [position]))
-
-        def row_of(position):
-            return builder.mul(position, width)
-
-        _weighted_rows(emit, emit.const(0), args[2], weight, row_of, matrix.data, width, out.data)
+        walk = lambda c: builder.load(builder.gep(mine, [c])), lambda c: builder.mul(c, width)  # noqa: E731
+        _weighted_rows(emit, emit.const(0), args[2], *walk, matrix.data, width, out.data)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -238,23 +248,12 @@ def _mixed_row(typingctx, start, group, weight, rows, i, out, r):
         start, group, weights, rows, out = (emit.array(signature.args[c], args[c]) for c in (0, 1, 2, 3, 5))
         width, zero, i = emit.shape(rows, 1), emit.const(0), args[4]
         target = builder.gep(out.data, [builder.mul(args[6], emit.shape(out, 1))])
-        last = builder.sub(emit.shape(group, 0), emit.const(1))
-
-        def weight(position):
-            return builder.load(builder.gep(weights.data, [position]))
-
-        def row_of(position):
-            return builder.mul(emit.index(group.data, position), width)
-
-        def row_ahead(position):
-            ahead = builder.add(position, emit.const(AHEAD))
-            return row_of(builder.select(builder.icmp_signed("<", ahead, last), ahead, last))
-
+        walk = _sparse_walk(emit, weights, group, width)
         with builder.if_else(builder.icmp_signed(">", emit.shape(start, 0), zero)) as (is_sum, is_row):
             with is_sum:
                 lo = builder.load(builder.gep(start.data, [i]))
                 hi = builder.load(builder.gep(start.data, [builder.add(i, emit.const(1))]))
-                _weighted_rows(emit, lo, hi, weight, row_of, rows.data, width, target, row_ahead)
+                _weighted_rows(emit, lo, hi, *walk[:2], rows.data, width, target, walk[2])
             with is_row, builder.if_then(builder.icmp_signed(">", emit.shape(rows, 0), zero)):
                 place = cgutils.alloca_once_value(builder, i)
                 with builder.if_then(builder.icmp_signed(">", emit.shape(group, 0), zero)):
@@ -303,38 +302,60 @@ def _mu_row(typingctx, factor, i, more, below, less, eps, floor, sums):
 
 
 @intrinsic
-def _add_row(typingctx, weight, source, j, target, t, g):
-    signature = types.void(source.dtype, source, types.int64, target, types.int64, types.int64)
+def _spread_row(typingctx, lo, hi, group, weight, source, j, target, t):
+    signature = types.void(types.int64, types.int64, group, weight, source, types.int64, target, types.int64)
 
     def codegen(context, builder, signature, args):
-        emit = _Emitter(context, builder, signature.args[1].dtype)
-        source, target = (emit.array(signature.args[i], args[i]) for i in (1, 3))
-        width, value = emit.shape(source, 1), emit.splat(args[0])
-        start = builder.mul(args[2], width)
-        place = builder.add(builder.mul(args[4], emit.shape(target, 1)), args[5])
-        place = builder.mul(place, width)
-        with cgutils.for_range_slice(builder, emit.const(0), width, emit.const(emit.length)) as (first, _):
-            product = builder.fmul(value, emit.load(source.data, builder.add(start, first)), flags=_FLAGS)
-            there = builder.add(place, first)
-            emit.store(builder.fadd(product, emit.load(target.data, there), flags=_FLAGS), target.data, there)
+        emit = _Emitter(context, builder, signature.args[4].dtype)
+        group, weight, source, target = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 6))
+        width, first_group = emit.shape(source, 1), builder.mul(args[7], emit.shape(target, 1))
+        row = builder.mul(args[5], width)
+
+        def blocks(first, steps):
+            start = builder.add(row, first)
+            parts = [emit.load(source.data, builder.add(start, step)) for step in steps]
+            with cgutils.for_range_slice(builder, args[0], args[1], emit.const(1)) as (position, _):
+                value = emit.splat(builder.load(builder.gep(weight.data, [position])))
+                place = builder.mul(builder.add(first_group, emit.index(group.data, position)), width)
+                place = builder.add(place, first)
+                for step, part in zip(steps, parts, strict=True):
+                    there = builder.add(place, step)
+                    product = builder.fmul(value, part, flags=_FLAGS)
+                    emit.store(builder.fadd(product, emit.load(target.data, there), flags=_FLAGS), target.data, there)
+
+        _by_blocks(emit, width, blocks)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 @intrinsic
-def _row_dot(typingctx, left, i, right, j):
-    signature = left.dtype(left, types.int64, right, types.int64)
+def _dot_rows(typingctx, lo, hi, group, left, j, right, out):
+    signature = types.void(types.int64, types.int64, group, left, types.int64, right, out)
 
     def codegen(context, builder, signature, args):
-        emit = _Emitter(context, builder, signature.args[0].dtype)
-        left, right = (emit.array(signature.args[i], args[i]) for i in (0, 2))
-        width, total = emit.shape(left, 1), emit.accumulator()
-        a, b = builder.mul(args[1], width), builder.mul(args[3], width)
-        with cgutils.for_range_slice(builder, emit.const(0), width, emit.const(emit.length)) as (first, _):
-            part = emit.load(left.data, builder.add(a, first))
-            emit.add_product(total, part, emit.load(right.data, builder.add(b, first)))
-        return emit.sum(builder.load(total))
+        emit = _Emitter(context, builder, signature.args[3].dtype)
+        group, left, right, out = (emit.array(signature.args[i], args[i]) for i in (2, 3, 5, 6))
+        width = emit.shape(left, 1)
+        row = builder.mul(args[4], width)
+
+        def blocks(first, steps):
+            start = builder.add(row, first)
+            parts = [emit.load(left.data, builder.add(start, step)) for step in steps]
+            is_first = builder.icmp_signed("==", first, emit.const(0))
+            with cgutils.for_range_slice(builder, args[0], args[1], emit.const(1)) as (position, _):
+                place = builder.add(builder.mul(emit.index(group.data, position), width), first)
+                products = [
+                    builder.fmul(part, emit.load(right.data, builder.add(place, step)), flags=_FLAGS)
+                    for step, part in zip(steps, parts, strict=True)
+                ]
+                target = builder.gep(out.data, [position])
+                before = builder.select(is_first, ir.Constant(emit.scalar, 0.0), builder.load(target))
+                total = emit.sum(emit.halves(products))
+                builder.store(builder.fadd(total, before, flags=_FLAGS), target)
+
+        _by_blocks(emit, width, blocks)
+        return context.get_dummy_value()
 
     return signature, codegen
 
@@ -440,12 +461,12 @@ def _mu_row_plain(factor, i, more, below, less, eps, floor, sums):
     sums += factor[i] @ more[0], factor[i] @ less[0]
 
 
-def _add_row_plain(weight, source, j, target, t, g):
-    target[t, g] += weight * source[j]
+def _spread_row_plain(lo, hi, group, weight, source, j, target, t):
+    np.add.at(target[t], group[lo:hi], weight[lo:hi, None] * source[j])
 
 
-def _row_dot_plain(left, i, right, j):
-    return left[i] @ right[j]
+def _dot_rows_plain(lo, hi, group, left, j, right, out):
+    out[lo:hi] = right[group[lo:hi]] @ left[j]
 
 
 def _rows_gram_upper_plain(factor, lo, hi, block):
@@ -469,10 +490,10 @@ row_times = _row_times_plain if config.DISABLE_JIT else _row_times
 mixed_row = _mixed_row_plain if config.DISABLE_JIT else _mixed_row
 # factor[i] moves by a multiplicative update; sums (2,) float64 grow by factor[i] . more and factor[i] . less
 mu_row = _mu_row_plain if config.DISABLE_JIT else _mu_row
-# target[t, g] += weight * source[j]; target (T, G, K)
-add_row = _add_row_plain if config.DISABLE_JIT else _add_row
-# left[i] . right[j]
-row_dot = _row_dot_plain if config.DISABLE_JIT else _row_dot
+# target[t, group[p]] += weight[p] * source[j] for p in lo..hi; target (T, G, K)
+spread_row = _spread_row_plain if config.DISABLE_JIT else _spread_row
+# out[p] = left[j] . right[group[p]] for p in lo..hi
+dot_rows = _dot_rows_plain if config.DISABLE_JIT else _dot_rows
 # block = factor[lo:hi]^T factor[lo:hi] on and above the diagonal; what stands below it is of no meaning
 rows_gram_upper = _rows_gram_upper_plain if config.DISABLE_JIT else _rows_gram_upper
 # tile[c] = max(0, (target[c] - sum over b != c of gram[c, b] * tile[b]) / gram[c, c]); tile, target (rank, lanes)
