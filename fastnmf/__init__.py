@@ -6,10 +6,15 @@ __version__ = "0.1.0"
 
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
+    "MiniBatchNMF": "fastnmf.models.online",
+    "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
     "StratifiedNMF": "fastnmf.models.stratified",
+    "non_negative_factorization": "fastnmf.models.factorization",
     "stratified_nmf": "fastnmf.models.stratified",
     "Strata": "fastnmf.data",
+    "open_csr": "fastnmf.ondisk",
+    "save_csr": "fastnmf.ondisk",
     "warmup": "fastnmf.warm",
     "datasets": "fastnmf.datasets",
     "metrics": "fastnmf.metrics",

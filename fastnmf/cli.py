@@ -118,7 +118,8 @@ def _fit(arguments):
 
 
 def _top(arguments):
-    from fastnmf.models.base import check_integer, strongest
+    from fastnmf.models.base import strongest
+    from fastnmf.models.options import check_integer
     from fastnmf.persist import load_factors
 
     check_integer("n", arguments.n)

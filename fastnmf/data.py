@@ -10,135 +10,17 @@ import scipy.sparse as sp
 import threadpoolctl
 
 from fastnmf.kernels import products
-from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows, thread_count
+from fastnmf.kernels.jit import split_rows, thread_count
+from fastnmf.layout import Compressed, Grouping, Pattern
 
 # Squares and products of the data must neither under- nor overflow: data whose largest entry lies outside
 # 2**-limit .. 2**limit are scaled at the door.
 _EXTREME = {np.dtype(np.float32): 24, np.dtype(np.float64): 160}
-_PIECE = 1024  # rows of a group that are summed in one go before the sums of the group are put together
 _CHUNKS = 16  # of a dense product; fixed, so that its bits do not depend on the number of threads
 _DENSE_SERIAL_BELOW = 4_000_000  # multiply-adds
-_SPREAD_ENTRIES = 1 << 22  # of the partial sums of a product over the shift pattern, all tasks together
 _SORT_BELOW = 200_000  # non-zeros
 _TURN_ABOVE = 200_000  # non-zeros
 _RESIDUAL_ENTRIES = 1 << 21  # of a dense residual at a time: 16 MB
-
-
-class Compressed:
-    """One orientation of sparse data as the kernels take it.
-
-    Attributes
-    ----------
-    indptr : ndarray (p + 1,) of int64;  indices : ndarray (nnz,) of int32;  data : ndarray (nnz,)
-    """
-
-    def __init__(self, indptr, indices, data):
-        self.indptr = np.ascontiguousarray(indptr, dtype=np.int64)
-        self.indices = np.ascontiguousarray(indices, dtype=np.int32)
-        self.data = np.ascontiguousarray(data)
-        self._tasks = {}
-
-    def tasks(self, width, n_tasks=N_TASKS):
-        """Return the task table of a product with a factor of `width` columns."""
-        key = width, n_tasks
-        if key not in self._tasks:
-            self._tasks[key] = split_costs(self.indptr, width, n_tasks)
-        return self._tasks[key]
-
-    def matmul(self, F, out):
-        """Write the product with F (q, K), K a whole number of blocks, into out (p, K)."""
-        products.csr_matmul(self.tasks(F.shape[1]), self.indptr, self.indices, self.data, F, out)
-
-
-def _pieces(start):
-    """Cut groups (rows start[g]:start[g + 1]) into pieces: bounds of the pieces, and pieces of each group.
-
-    One large stratum is then shared between threads too, and its sums do not depend on how many there are.
-    """
-    count = -(-np.diff(start) // _PIECE)
-    first = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
-    within = np.arange(first[-1]) - np.repeat(first[:-1], count)
-    return np.append(np.repeat(start[:-1], count) + within * _PIECE, start[-1]).astype(np.int64), first
-
-
-def _group_sum(start, order, F, out):
-    products.groups_sum(split_costs(start, F.shape[1]), start, order, F, out)
-
-
-class Grouping:
-    """Sums of rows by group.
-
-    Parameters
-    ----------
-    codes : ndarray (rows,) of int32
-        The group of each row.
-    n_groups : int
-    """
-
-    def __init__(self, codes, n_groups):
-        self.codes, self.n_groups = codes, n_groups
-        self.sizes = np.bincount(codes, minlength=n_groups)
-        self.order = np.argsort(codes, kind="stable").astype(np.int64)
-        self.bounds, self.first = _pieces(np.concatenate([[0], np.cumsum(self.sizes)]))
-
-    def sum(self, F):
-        """Return the sums of the rows of F (rows, K) by group, an array (groups, K)."""
-        parts = np.empty((self.first[-1], F.shape[1]), F.dtype)
-        _group_sum(self.bounds, self.order, F, parts)
-        out = np.empty((self.n_groups, F.shape[1]), F.dtype)
-        _group_sum(self.first, np.arange(len(parts)), parts, out)
-        return out
-
-
-class Pattern:
-    """The entries (column, stratum) in which a stratum uses a column.
-
-    Where it does not, its shift is zero in every minimiser, and after one update of any method; so shifts live on
-    this pattern (21.5 % of all entries in 20 newsgroups), and thousands of strata cost next to nothing.
-
-    Attributes
-    ----------
-    start : ndarray (n_columns + 1,) of int64
-        Column j owns the entries start[j]:start[j + 1].
-    group : ndarray (q,) of int32
-        The stratum of each entry.
-    sums : ndarray (q,)
-        Sum of the column over the rows of the stratum.
-    """
-
-    def __init__(self, start, group, sums, n_groups):
-        self.start, self.group, self.sums, self.n_groups = start, group, sums, n_groups
-        self.n_columns = len(start) - 1
-        self._columns = Compressed(start, group, sums)
-        self._entries = split_rows(len(group), 4)
-
-    @property
-    def entry_tasks(self):
-        """Task table over the entries."""
-        return self._entries
-
-    def tmatmul(self, v, H):
-        """Return ``V H``, an array (groups, K): v (q,) the entries of V, H (n_columns, K)."""
-        n_tasks = min(N_TASKS, max(2, _SPREAD_ENTRIES // (self.n_groups * H.shape[1])))
-        tasks = self._columns.tasks(H.shape[1], n_tasks)
-        parts = np.empty((len(tasks) - 1, self.n_groups, H.shape[1]), H.dtype)
-        products.pattern_spread(tasks, self.start, self.group, v, H, parts)
-        return parts.sum(axis=0)
-
-    def sampled(self, H, S, out):
-        """Write ``H[j] . S[s]`` for every entry (j, s) into out (q,)."""
-        tasks = self._columns.tasks(H.shape[1])
-        products.pattern_sampled(tasks, self.start, self.group, H, S, out)
-
-    def entries(self, V):
-        """Return the entries on the pattern of a dense V (groups, n_columns), an array (q,)."""
-        return V[self.group, np.repeat(np.arange(self.n_columns), np.diff(self.start))]
-
-    def dense(self, v):
-        """Return the entries v (q,) as a dense V (groups, n_columns)."""
-        V = np.zeros((self.n_groups, self.n_columns), v.dtype)
-        V[self.group, np.repeat(np.arange(self.n_columns), np.diff(self.start))] = v
-        return V
 
 
 class Strata:
@@ -159,10 +41,16 @@ class Strata:
         X holds the user's data times ``4.0 ** exponent``; 0 unless the scale is extreme.
     sq_norm : float
         Sum of the squares of X.
+    weight, loading : ndarray (n_rows,), or None
+        Weights of the rows, and their ``1 / power``-th power: X is held with its rows multiplied by `loading`.
+    total : float
+        Number of rows, or sum of their weights.
+    entry_weights : fastnmf.terms.weights.Weights, or None
+        Weights of the entries, set by those who have them.
     """
 
     def __init__(self, X, labels, codes):
-        self.X, self.labels, self.codes = X, labels, np.asarray(codes, dtype=np.int32)
+        self.X, self.labels, self.codes = X, labels, np.ascontiguousarray(codes, dtype=np.int32)
         self.is_sparse = sp.issparse(X)
         self.shape, self.dtype = X.shape, X.dtype
         self.n_strata = len(labels)
@@ -176,6 +64,27 @@ class Strata:
             values = self.X.data if self.is_sparse else self.X
             np.ldexp(values, 2 * self.exponent, out=values)
         self.sq_norm = _square_sum(values)
+        self.weight = self.loading = self._of_sums = self.entry_weights = None
+        self.total = float(X.shape[0])
+
+    def weigh(self, weight, power):
+        """Let row i count ``weight[i]`` times in a loss that grows with the `power`-th power of the data.
+
+        A row that is multiplied by ``loading = weight ** (1 / power)`` adds ``weight`` times as much to the loss of a
+        model that is multiplied likewise: its weights W by definition, its shift through `loading`. To be called
+        before anything has been computed.
+        """
+        self.weight = np.asarray(weight, dtype=np.float64)
+        loading = self.weight ** (1 / power)
+        of_sums = np.power(loading, power - 1, out=np.zeros_like(loading), where=loading > 0)
+        self.loading, self._of_sums = loading.astype(self.dtype), of_sums.astype(self.dtype)
+        if self.is_sparse:
+            each = np.repeat(self.loading, np.diff(self.X.indptr))
+            self.X = sp.csr_array((self.X.data * each, self.X.indices, self.X.indptr), shape=self.shape, copy=True)
+            self.X.eliminate_zeros()
+        else:
+            self.X = self.X * self.loading[:, None]
+        self.sq_norm, self.total = _square_sum(self.X.data if self.is_sparse else self.X), float(self.weight.sum())
 
     @classmethod
     def from_array(cls, X, strata=None, *, labels=None):
@@ -220,7 +129,7 @@ class Strata:
     @cached_property
     def groups(self):
         """`Grouping` of the rows by stratum."""
-        return Grouping(self.codes, self.n_strata)
+        return Grouping(self.codes, self.n_strata, self.weight, self.loading)
 
     @cached_property
     def rows(self):
@@ -248,7 +157,7 @@ class Strata:
     def pattern(self):
         """`Pattern` of the shifts."""
         if not self.is_sparse:
-            sums = self.groups.sum(self.X).T
+            sums = Grouping(self.codes, self.n_strata, None, self._of_sums).sum(self.X).T
             columns, group = np.nonzero(sums)
             start = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=self.shape[1]))])
             return Pattern(start, group.astype(np.int32), sums[columns, group], self.n_strata)
@@ -258,8 +167,9 @@ class Strata:
         group, sums = np.empty(room[-1], np.int32), np.empty(room[-1], np.float64)
         count = np.empty(self.shape[1], np.int64)
         tasks = turned.tasks(4)
+        values = turned.data if self.weight is None else turned.data * self._of_sums[turned.indices]
         products.pattern_count(
-            tasks, turned.indptr, turned.indices, turned.data, self.codes, self.n_strata, room, group, sums, count
+            tasks, turned.indptr, turned.indices, values, self.codes, self.n_strata, room, group, sums, count
         )
         start = np.concatenate([[0], np.cumsum(count)])
         kept = np.arange(start[-1]) + np.repeat(room[:-1] - start[:-1], count)
@@ -281,18 +191,30 @@ class Strata:
             _chunked(self.X.shape[1], self.X.size * F.shape[1], lambda rows: np.matmul(X[rows], F, out=out[rows]))
 
     def column_means(self):
-        """Return the mean of every column over all rows, an array (n_columns,)."""
-        return np.asarray(self.X.mean(axis=0), dtype=self.dtype).ravel()
+        """Return the weighted mean of every column of the unloaded data, an array (n_columns,)."""
+        if self.weight is None:
+            return np.asarray(self.X.mean(axis=0), dtype=self.dtype).ravel()
+        return (self._of_sums.astype(np.float64) @ self.X / self.total).astype(self.dtype)
 
-    def row_square_sums(self, V):
+    def stratum_means(self):
+        """Return the (weighted) mean of every column over the rows of every stratum, on the pattern, (q,)."""
+        sizes = np.where(self.groups.sizes > 0, self.groups.sizes, 1).astype(np.float64)
+        return self.pattern.sums / sizes[self.pattern.group]
+
+    def row_square_sums(self, V=None):
         """Return ``sum_j (x_ij - V[code of i, j])²`` for every row, float64 (n_rows,), for V (n_strata, n_columns)."""
-        lengths = np.einsum("ij,ij->i", V, V, dtype=np.float64)[self.codes]
+        if V is None:
+            if not self.is_sparse:
+                return np.einsum("ij,ij->i", self.X, self.X, dtype=np.float64)
+            of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.X.indptr))
+            return np.bincount(of_row, np.square(self.X.data, dtype=np.float64), minlength=self.shape[0])
+        loading = np.ones(self.shape[0]) if self.loading is None else self.loading.astype(np.float64)
+        lengths = np.einsum("ij,ij->i", V, V, dtype=np.float64)[self.codes] * loading**2
         if not self.is_sparse:
-            return np.array(
-                [np.square(row - V[code], dtype=np.float64).sum() for row, code in zip(self.X, self.codes, strict=True)]
-            )
+            each = zip(self.X, self.codes, loading, strict=True)
+            return np.array([np.square(row - u * V[code], dtype=np.float64).sum() for row, code, u in each])
         of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.X.indptr))
-        x, v = self.X.data.astype(np.float64), V[self.codes[of_row], self.X.indices]
+        x, v = self.X.data.astype(np.float64), V[self.codes[of_row], self.X.indices] * loading[of_row]
         return lengths + np.bincount(of_row, x * (x - 2 * v), minlength=self.shape[0])
 
     def residual_square_sum(self, W, H, V):
@@ -308,7 +230,8 @@ class Strata:
                 block = slice(lo, lo + step)
                 residual = W[block] @ H.T
                 if V is not None:
-                    residual += V[self.codes[block]]
+                    shift = V[self.codes[block]]
+                    residual += shift if self.loading is None else shift * self.loading[block, None]
                 if self.is_sparse:
                     part = self.X[block].tocoo()
                     residual[part.coords] -= part.data

@@ -19,7 +19,7 @@ from scipy import sparse
 
 from fastnmf.fetch import cached, data_home_folder, fetch, user_cache, version_key
 
-__all__ = ["load_docstrings", "load_housing", "load_newsgroups", "make_stratified"]
+__all__ = ["load_docstrings", "load_housing", "load_newsgroups", "make_stratified", "simulate_counts"]
 
 DOCSTRING_PACKAGES = (
     "numpy",
@@ -391,3 +391,91 @@ def _texts(tree):
                 for part in ast.walk(node):
                     if isinstance(part, ast.Constant) and isinstance(part.value, str):
                         yield part.value
+
+
+def simulate_counts(
+    n_cells=600,
+    n_genes=400,
+    n_programs=4,
+    n_batches=3,
+    *,
+    batch_effect=1.0,
+    dispersion=0.5,
+    depth=150.0,
+    random_state=None,
+):
+    """Simulate single-cell counts: expression programmes that all batches share, over a background of each batch.
+
+    Parameters
+    ----------
+    n_cells, n_genes, n_programs, n_batches : int, default=600, 400, 4, 3
+        Cells fall into batches at random, with the programmes unevenly spread over the batches.
+    batch_effect : float, default=1.0
+        Expected background counts of a cell, as a multiple of `depth`; 0 leaves no background.
+    dispersion : float, default=0.5
+        Of the negative binomial: the variance is ``mean + dispersion * mean²``; 0 is Poisson.
+    depth : float, default=150.0
+        Expected counts of a cell from the programmes. A cell's own depth varies by a factor, log-normal, sigma 0.3.
+    random_state : None, int or numpy.random.Generator, default=None
+        Seed.
+
+    Returns
+    -------
+    bunch : sklearn.utils.Bunch
+        `data`, CSR of float64 counts (n_cells, n_genes); `batch`, text (n_cells,); the truth: `programs`
+        (n_programs, n_genes), rows of sum one, each on a fifth of the genes; `usage` (n_cells, n_programs), expected
+        counts of each programme; `program_of_cell`, the programme used most, also as `target`; `background`
+        (n_batches, n_genes), expected counts, on 30 % of the genes in each batch; `feature_names`; `DESCR`.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, or one of the other numbers negative.
+
+    Notes
+    -----
+    ``mean = background[batch] + usage @ programs``: background (ambient RNA) does not grow with the depth of a cell, so
+    one shift a batch is the right model. Counts are a Poisson draw of a gamma draw of the mean.
+
+    Examples
+    --------
+    >>> from fastnmf.datasets import simulate_counts
+    >>> bunch = simulate_counts(n_cells=20, n_genes=30, random_state=0)
+    >>> bunch.data.shape, bunch.programs.shape, sorted(set(bunch.batch.tolist()))
+    ((20, 30), (4, 30), ['batch 0', 'batch 1', 'batch 2'])
+    """
+    from sklearn.utils import Bunch
+
+    sizes = {"n_cells": n_cells, "n_genes": n_genes, "n_programs": n_programs, "n_batches": n_batches}
+    for name, value in (sizes | {"batch_effect": batch_effect, "dispersion": dispersion, "depth": depth}).items():
+        least = 1 if name in sizes else 0
+        if not value >= least:
+            raise ValueError(f"{name} must be {least} or more; got {value}.")
+    rng = np.random.default_rng(random_state)
+
+    def profiles(n_profiles, share):
+        weights = rng.gamma(0.7, size=(n_profiles, n_genes)) * (rng.random((n_profiles, n_genes)) < share)
+        weights[np.arange(n_profiles), rng.integers(0, n_genes, n_profiles)] += 0.1  # at least one gene each
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    programs, background = profiles(n_programs, 0.2), batch_effect * depth * profiles(n_batches, 0.3)
+    batch = rng.integers(0, n_batches, n_cells)
+    spread = rng.dirichlet(np.full(n_programs, 2.0), n_batches)
+    main = (rng.random(n_cells)[:, None] > np.cumsum(spread, axis=1)[batch, :-1]).sum(axis=1)
+    shares = 0.3 * rng.dirichlet(np.ones(n_programs), n_cells)
+    shares[np.arange(n_cells), main] += 0.7
+    usage = depth * rng.lognormal(-0.045, 0.3, n_cells)[:, None] * shares
+    mean = background[batch] + usage @ programs
+    if dispersion > 0:
+        mean = mean * rng.gamma(1 / dispersion, dispersion, mean.shape)
+    return Bunch(
+        data=sparse.csr_array(rng.poisson(mean).astype(np.float64)),
+        batch=np.array([f"batch {b}" for b in range(n_batches)])[batch],
+        programs=programs,
+        usage=usage,
+        program_of_cell=main,
+        target=main,
+        background=background,
+        feature_names=np.array([f"gene {j}" for j in range(n_genes)], dtype=object),
+        DESCR="Simulated negative-binomial counts of cells: shared programmes over a background of each batch.",
+    )

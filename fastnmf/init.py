@@ -8,7 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
+from fastnmf.kernels.simd import padded
+from fastnmf.problem import aligned
+
 ROWS_PER_COMPONENT = 30
+FEATURES_PER_COMPONENT = 10
+DENSE_SVD = 1 << 18  # entries of a matrix small enough for all its singular vectors
 
 
 def random(strata, rank, rng, *, has_shifts=True):
@@ -18,41 +23,86 @@ def random(strata, rank, rng, *, has_shifts=True):
     ``W ~ U[0, 1)`` and ``h_j ~ U[0, 1) * 2 mean_j / k``; without, h is twice that.
     """
     means = strata.column_means()
-    v = rng.random(len(strata.pattern.group)) * _stratum_means(strata) if has_shifts else None
+    v = rng.random(len(strata.pattern.group)) * strata.stratum_means() if has_shifts else None
     W = rng.random((strata.shape[0], rank))
     H = rng.random((strata.shape[1], rank)) * ((2 if has_shifts else 4) / rank * means)[:, None]
     return W, H, v
 
 
-def rows(strata, rank, rng, *, has_shifts=True, needs_positive=False):
-    """Take half the stratum means as shifts, and the means of 30 random rows (or fewer) as components, with W = 0.
+def features(strata, rank, rng, *, has_shifts=True, needs_positive=False):
+    """Take half the stratum means as shifts, and as components means of the 30 rows richest in 10 random features.
 
-    The first sweep of HALS solves for W. For multiplicative updates, which never leave a zero, W is drawn from
-    U[0, 1) * 2 / k and a thousandth of the column means is added to H.
+    (Or fewer, of both, where the data are small.)
+
+    What is drawn are features, in proportion to their sums: neither the order of the rows nor a row that is there
+    twice, or has weight two, changes the start. W = 0, which the first sweep of HALS solves for; for multiplicative
+    updates, which never leave a zero, W is constant and a thousandth of the column means is added to H.
     """
     n_rows, n_columns = strata.shape
-    per = min(ROWS_PER_COMPONENT, max(1, n_rows // (2 * rank)))  # of all rows, all components would start alike
-    chosen = np.concatenate([rng.choice(n_rows, per, replace=False) for _ in range(rank)])
-    pick = sp.csr_array(
-        (np.full(rank * per, 1 / per, strata.dtype), chosen, np.arange(0, rank * per + 1, per)), shape=(rank, n_rows)
-    )
-    H = pick @ strata.X
+    means, weight = strata.column_means().astype(np.float64), strata.weight
+    n_features = min(FEATURES_PER_COMPONENT, max(1, n_columns // (4 * rank)))
+    share = np.cumsum(means) / (means.sum() or 1.0)
+    drawn = np.minimum(np.searchsorted(share, rng.random((rank, n_features))), n_columns - 1)
+    seek = aligned((n_columns, padded(rank, strata.dtype)), strata.dtype)
+    seek[:, :rank] = 1e-3 * rng.random((n_columns, rank), dtype=np.float32)  # decides between rows that are as rich
+    for c in range(rank):
+        np.add.at(seek[:, c], drawn[c], 1)
+    rich = aligned((n_rows, seek.shape[1]), strata.dtype)
+    strata.matmul(seek, rich)
+    if strata.loading is not None:
+        rich /= np.where(strata.loading > 0, strata.loading, np.inf)[:, None]
+    per = min(ROWS_PER_COMPONENT, max(1, int(strata.total) // (2 * rank)))
+    found = [_richest(rich[:, c], per, weight) for c in range(rank)]
+    start = np.cumsum([0] + [len(rows) for rows, _ in found])
+    chosen, share = (np.concatenate([part[i] for part in found]) for i in (0, 1))
+    pick = sp.csr_array((share, chosen, start), shape=(rank, n_rows))
+    W, H, v = _means_of(strata, pick, means, rng, has_shifts, needs_positive)
+    if per < ROWS_PER_COMPONENT:  # few rows: two components may well be the same one
+        H = H * rng.uniform(0.5, 1.5, H.shape)
+    return W, H, v
+
+
+def _richest(score, per, weight):
+    """Return the rows of the highest score, `per` by weight, and their shares."""
+    if weight is None:
+        return np.argpartition(-score, per - 1)[:per], np.full(per, 1 / per)
+    order = np.argsort(-score, kind="stable")
+    taken = np.diff(np.minimum(np.cumsum(weight[order]), per), prepend=0.0)
+    return order[taken > 0], taken[taken > 0] / per
+
+
+def _means_of(strata, pick, means, rng, has_shifts, needs_positive):
+    """Return a start whose components are the mixtures `pick` (k, n_rows), sparse, of the unloaded rows."""
+    rank, n_rows = pick.shape
+    if strata.loading is not None:
+        pick = pick.multiply(1 / np.where(strata.loading > 0, strata.loading, np.inf)[None, :])
+    H = sp.csr_array(pick.astype(strata.dtype)) @ strata.X
     H = (H.toarray() if sp.issparse(H) else H).T  # never-densify-ok: k x n_columns, the size of the factor
-    means = strata.column_means()
     # A component that drew only empty rows would be dead from the start; a trace of the means keeps it alive.
     H = H + (1e-3 if needs_positive else 1e-6) * means[:, None]
-    W = rng.random((n_rows, rank)) * 2 / rank if needs_positive else np.zeros((n_rows, rank))
-    return W, H, 0.5 * _stratum_means(strata) if has_shifts else None
+    W = np.full((n_rows, rank), 1 / rank if needs_positive else 0.0)
+    if needs_positive and strata.loading is not None:
+        W = W * strata.loading[:, None]
+    return W, H, 0.5 * strata.stratum_means() if has_shifts else None
 
 
-def nndsvd(strata, rank, rng, *, has_shifts=True, fill=False):
+def rows(strata, rank, rng, *, has_shifts=True, needs_positive=False):
+    """Take half the stratum means as shifts, means of 30 random rows (or fewer) as components, and W as `features`."""
+    n_rows = strata.shape[0]
+    per = min(ROWS_PER_COMPONENT, max(1, n_rows // (2 * rank)))  # of all rows, all components would start alike
+    chosen = np.concatenate([rng.choice(n_rows, per, replace=False) for _ in range(rank)])
+    pick = sp.csr_array((np.full(rank * per, 1 / per), chosen, np.arange(0, rank * per + 1, per)), (rank, n_rows))
+    return _means_of(strata, pick, strata.column_means(), rng, has_shifts, needs_positive)
+
+
+def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
     """Split the singular vectors of ``X - 1 v0ᵀ`` into non-negative parts (Boutsidis and Gallopoulos 2008).
 
     v0 is the column minimum of each stratum for dense data, and half the column mean for sparse data, whose minimum
     is zero. The operator is applied implicitly and nothing dense is formed. The start does not depend on the seed.
-    With `fill` (NNDSVDa), zeros become a hundredth of the mean of their column of W or H (not of the data, as in the
-    original, which makes the start depend on the scale), and shifts are at least a hundredth of the stratum means, so
-    that multiplicative updates can move them.
+    With ``fill="mean"`` (NNDSVDa), zeros become a hundredth of the mean of their column of W or H (not of the data, as
+    in the original, which makes the start depend on the scale), with ``"random"`` (NNDSVDar) up to that; shifts are
+    then at least a hundredth of the stratum means, so that multiplicative updates can move them.
     """
     n_rows, n_columns = strata.shape
     v = _start_shifts(strata) if has_shifts else None
@@ -65,8 +115,9 @@ def nndsvd(strata, rank, rng, *, has_shifts=True, fill=False):
         spare_W, spare_H, _ = rows(strata, rank, rng, has_shifts=False, needs_positive=True)
         W[:, len(triplets) :], H[:, len(triplets) :] = spare_W[:, len(triplets) :], spare_H[:, len(triplets) :]
     if fill:
-        W, H = (np.where(F == 0, 0.01 * F.mean(axis=0), F) for F in (W, H))
-        v = np.maximum(v, 0.01 * _stratum_means(strata)) if has_shifts else None
+        level = {"mean": np.ones, "random": rng.random}[fill]
+        W, H = (np.where(F == 0, 0.01 * F.mean(axis=0) * level(F.shape), F) for F in (W, H))
+        v = np.maximum(v, 0.01 * strata.stratum_means()) if has_shifts else None
     return W, H, v
 
 
@@ -87,23 +138,35 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
         raise ValueError(f"init='custom' needs a start: pass {names} to fit ({', '.join(missing)} missing).")
     for name, shape in expected.items():
         array = np.asarray(given[name])
-        if array.shape != shape or array.dtype.kind not in "fiub":
-            raise ValueError(f"The start {name} has shape {array.shape}, expected numbers of shape {shape}.")
+        if array.ndim != 2 or array.dtype.kind not in "fiub":
+            raise ValueError(f"The start {name} is an array of {array.dtype} with {array.ndim} dimensions; expected 2.")
+        for axis, place in enumerate(("first", "second")):
+            if array.shape[axis] != shape[axis]:
+                raise ValueError(
+                    f"Array with wrong {place} dimension passed to NMF (input {name}): the start {name} has shape "
+                    f"{array.shape}, expected {shape}."
+                )
         if not np.isfinite(array).all() or (array < 0).any():
-            raise ValueError(f"The start {name} contains negative or non-finite entries; every entry must be >= 0.")
+            raise ValueError(
+                f"Negative values in data passed to NMF (input {name}): the start {name} contains negative or "
+                "non-finite entries; every entry must be >= 0."
+            )
+        if name == "H" and not array.any():
+            raise ValueError("Array passed to NMF (input H) is full of zeros: components of zero cannot move.")
     W, H = (np.ldexp(np.asarray(F, dtype=np.float64), strata.exponent) for F in (W, H))
     return W, H.T, np.ldexp(np.asarray(V, dtype=np.float64), 2 * strata.exponent) if has_shifts else None
 
 
-def _stratum_means(strata):
-    return strata.pattern.sums / strata.groups.sizes[strata.pattern.group]
-
-
 def _start_shifts(strata):
     if strata.is_sparse:
-        return 0.5 * _stratum_means(strata)
-    order, start = strata.groups.order, np.concatenate([[0], np.cumsum(strata.groups.sizes)])[:-1]
-    return strata.pattern.entries(np.minimum.reduceat(strata.X[order], start, axis=0))
+        return 0.5 * strata.stratum_means()
+    order, n_rows = strata.groups.order, np.bincount(strata.codes, minlength=strata.n_strata)
+    X = strata.X
+    if strata.loading is not None:
+        loading = strata.loading[:, None]
+        X = np.divide(X, loading, out=np.full_like(X, np.inf), where=loading > 0)
+    least = np.minimum.reduceat(X[order], np.cumsum(n_rows) - n_rows, axis=0)
+    return strata.pattern.entries(np.where(np.isfinite(least), least, 0))
 
 
 def _shift_rows(strata, v):
@@ -113,10 +176,13 @@ def _shift_rows(strata, v):
 
 
 def _svd(strata, shifts, n_vectors):
-    """Return the leading singular triplets (u, s, w) of ``X - shifts[codes]``, largest first; none if it vanishes."""
+    """Return the leading singular triplets (u, s, w) of ``X - shifts[codes]``, largest first; none if it vanishes.
+
+    Where rows have weights, X and the shifts are multiplied by the loading.
+    """
     codes, X = strata.codes, strata.X
-    ones, bounds = np.ones(len(codes)), np.arange(len(codes) + 1)
-    indicator = sp.csr_array((ones, codes, bounds), shape=(len(codes), strata.n_strata))
+    loading = np.ones(len(codes)) if strata.loading is None else strata.loading.astype(np.float64)
+    indicator = sp.csr_array((loading, codes, np.arange(len(codes) + 1)), shape=(len(codes), strata.n_strata))
     operator = LinearOperator(
         strata.shape,
         matvec=lambda x: X @ x.ravel() - indicator @ (shifts @ x.ravel()),
@@ -125,6 +191,14 @@ def _svd(strata, shifts, n_vectors):
     )
     if n_vectors < 1:
         return []
+    if (
+        max(strata.shape[0], strata.n_strata) * strata.shape[1] <= DENSE_SVD
+    ):  # ARPACK restarts at random where it has found all there is
+        dense = X.toarray() if strata.is_sparse else np.asarray(X)  # never-densify-ok: at most 2**18 entries
+        dense = dense - indicator @ shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
+        left, values, right = np.linalg.svd(dense, full_matrices=False)
+        kept = [c for c in range(n_vectors) if values[c] > 1e-10 * values[0]]
+        return [(left[:, c], values[c], right[c]) for c in kept]
     first = np.random.default_rng(0).standard_normal(min(strata.shape))  # fixed: the result is that of the data
     try:
         left, values, right = svds(operator, k=n_vectors, v0=first, solver="arpack")

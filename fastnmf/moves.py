@@ -7,7 +7,7 @@ it does not come for free.
 
 import numpy as np
 
-from fastnmf.kernels import nnls, rows
+from fastnmf.kernels import nnls, rows, weighted
 from fastnmf.problem import Mixture, full
 
 # float32 entries that underflow are locked at zero, which costs 0.003 % of the loss on 20 newsgroups after 100
@@ -16,15 +16,20 @@ MU_FLOOR = {np.dtype(np.float32): 1e-15, np.dtype(np.float64): 0.0}
 
 
 def _entries(F, sub, n_updates, eps=0.0, floor=0.0):
-    parts, limits = np.empty((len(sub.tasks) - 1, 2)), (F.dtype.type(eps), F.dtype.type(floor))
-    rows.entries_step(sub.tasks, sub.group, sub.weight, sub.pos, sub.neg, F, limits, n_updates, parts)
-    return tuple(parts.sum(axis=0).tolist())
+    parts, limits = np.empty((len(sub.tasks) - 1, 2)), (F.dtype.type(eps + sub.flat), F.dtype.type(floor))
+    weight = sub.weight if sub.lift == 0 else (sub.weight + sub.lift).astype(F.dtype)
+    rows.entries_step(sub.tasks, sub.group, weight, sub.pos, sub.neg, F, limits, n_updates, parts)
+    own, crossed = parts.sum(axis=0).tolist()
+    if sub.lift:  # belongs to a penalty, not to the data
+        own -= sub.lift * float(np.einsum("i,i->", F, F, dtype=np.float64))
+    return own, crossed
 
 
 class MU:
     """Multiplicative update ``F <- F * pos / (F gram + neg + eps)`` (Lee and Seung 2001).
 
-    Never raises ``objective + eps * sum(F)``; never creates a zero, never leaves one.
+    Never raises ``objective + eps * sum(F)``; never creates a zero, never leaves one. Penalties join the denominator.
+    Where a term asks for a `power`, the ratio is raised to it (Fevotte and Idier 2011).
 
     Parameters
     ----------
@@ -40,28 +45,55 @@ class MU:
     def __call__(self, F, sub, rank, n_sweeps):
         """Move F (p, K), or entries (p,), by `n_sweeps` updates."""
         if sub.weight is not None:
-            return _entries(F, sub, n_sweeps, self.eps, self.floor)
-        parts = np.empty((len(sub.tasks) - 1, 2))
-        gram = np.empty((0, 0), F.dtype) if sub.gram is None else sub.gram.astype(F.dtype)
-        eps, floor = F.dtype.type(self.eps), F.dtype.type(self.floor)
-        sides = sub.mixtures(F.shape[1], F.dtype)
+            return self._entries(F, sub, n_sweeps)
+        gram, parts = sub.full_gram(F.shape[1], rank), np.empty((len(sub.tasks) - 1, 2))
+        gram = np.empty((0, 0), F.dtype) if gram is None else gram.astype(F.dtype)
+        eps, floor = F.dtype.type(self.eps + sub.flat), F.dtype.type(self.floor)
+        is_plain = sub.free is None and sub.power == 1
         for _ in range(n_sweeps):
-            rows.rows_mu(sub.tasks, F, gram, *sides, eps, floor, parts)
-        return tuple(parts.sum(axis=0).tolist()) if sub.is_quadratic else None
+            held = None if is_plain else F.copy()
+            rows.rows_mu(sub.tasks, F, gram, *sub.mixtures(F.shape[1], F.dtype), eps, floor, parts)
+            if sub.power != 1:
+                rows.rows_power(sub.tasks, F, held, sub.power)
+            if sub.free is not None:
+                np.copyto(F[:, :rank], held[:, :rank], where=~sub.free[..., :rank])
+        return tuple(parts.sum(axis=0).tolist()) if sub.is_quadratic and is_plain else None
+
+    def _entries(self, F, sub, n_sweeps):
+        if sub.power == 1:
+            return _entries(F, sub, n_sweeps, self.eps, self.floor)
+        for _ in range(n_sweeps):
+            held = F.copy()
+            _entries(F, sub, 1, self.eps, self.floor)
+            rows.rows_power(sub.tasks, F[:, None], held[:, None], sub.power)
+        return None
 
 
 class HALS:
     """Exact coordinate descent over the columns of F (Cichocki and Phan 2009); the closed form for separate entries.
 
     Never raises the objective, at any step. Columns whose gram entry is zero stay as they are.
+
+    Parameters
+    ----------
+    visits : ndarray (k,) of int, optional
+        Order of the columns in a sweep, ascending by default.
     """
+
+    def __init__(self, visits=None):
+        self.visits = visits
 
     def __call__(self, F, sub, rank, n_sweeps):
         """Move F (p, K) by `n_sweeps` sweeps, or entries (p,) to their minimum."""
         if sub.weight is not None:
             return _entries(F, sub, 0)
-        parts, gram = np.empty(len(sub.tasks) - 1), sub.gram.astype(F.dtype)
-        rows.rows_hals(sub.tasks, F, gram, *sub.mixtures(F.shape[1], F.dtype), rank, n_sweeps, parts)
+        parts, gram = np.empty(len(sub.tasks) - 1), sub.full_gram(F.shape[1], rank).astype(F.dtype)
+        order = sub.order(np.arange(rank) if self.visits is None else self.visits, n_sweeps)
+        sides, flat = sub.mixtures(F.shape[1], F.dtype), F.dtype.type(sub.flat)
+        if sub.free is None or sub.free.ndim == 1:
+            rows.rows_hals(sub.tasks, F, gram, *sides, flat, rank, order, parts)
+        else:
+            rows.rows_hals_free(sub.tasks, F, gram, *sides, flat, sub.free, order, parts)
         return float(parts.sum()), None
 
 
@@ -75,5 +107,52 @@ class ActiveSet:
         """Replace F (p, K) by the minimiser."""
         neg = sub.mixtures(F.shape[1], F.dtype)[1]
         neg = Mixture.of(full(neg)) if len(neg.start) else neg
-        gram = np.ascontiguousarray(sub.gram[:rank, :rank])
-        nnls.rows_nnls(sub.tasks, F, gram, full(sub.pos), neg.rows, neg.group)
+        gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank])
+        nnls.rows_nnls(sub.tasks, F, gram, full(sub.pos), neg.rows, neg.group, sub.flat)
+
+
+class WeightedRows:
+    """HALS or the multiplicative update for rows that have a Gram matrix of their own (``sub.local``), as `Masked`.
+
+    Exact coordinate descent, or ``F <- F * pos / (F gram_i + neg_i + eps)``; neither raises the objective (MU: plus
+    ``eps * sum(F)``). Entries that are separate move as those of `HALS` and `MU` do.
+
+    Parameters
+    ----------
+    rule : {"hals", "mu"}, default="hals"
+    eps, floor : float
+        As for `MU`; not used by ``"hals"``.
+    """
+
+    def __init__(self, rule="hals", eps=1e-9, floor=0.0):
+        self.is_hals, self.eps, self.floor = rule == "hals", eps, floor
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K), or entries (p,), by `n_sweeps` sweeps or updates."""
+        if sub.weight is not None:
+            return _entries(F, sub, 0) if self.is_hals else _entries(F, sub, n_sweeps, self.eps, self.floor)
+        shared = sub.full_gram(F.shape[1], rank)
+        shared = np.zeros_like(sub.local.gram) if shared is None else shared
+        grams = np.stack([shared, shared + sub.local.gram])
+        sides = sub.mixtures(F.shape[1], F.dtype)
+        return (
+            self._hals(F, sub, rank, n_sweeps, grams, sides)
+            if self.is_hals
+            else self._mu(F, sub, rank, n_sweeps, grams, sides)
+        )
+
+    def _hals(self, F, sub, rank, n_sweeps, grams, sides):
+        parts = np.empty(len(sub.tasks) - 1)
+        is_free = sub.free if np.ndim(sub.free) == 2 else np.empty((0, 0), np.bool_)
+        order = sub.order(np.arange(rank), n_sweeps)
+        weighted.rows_hals_weighted(sub.tasks, F, sub.local, grams, sides, float(sub.flat), is_free, order, parts)
+        return float(parts.sum()), None
+
+    def _mu(self, F, sub, rank, n_sweeps, grams, sides):
+        parts, limits = np.empty((len(sub.tasks) - 1, 2)), (F.dtype.type(self.eps + sub.flat), F.dtype.type(self.floor))
+        grams, held = grams.astype(F.dtype), None if sub.free is None else F.copy()
+        for _ in range(n_sweeps):
+            weighted.rows_mu_weighted(sub.tasks, F, sub.local, grams, *sides, limits, parts)
+            if held is not None:
+                np.copyto(F[:, :rank], held[:, :rank], where=~sub.free[..., :rank])
+        return (float(parts[:, 0].sum()), None) if held is None else None

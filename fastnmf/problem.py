@@ -129,11 +129,21 @@ class Subproblem:
         The first contribution is held by reference and never written to; a second one makes a copy.
     weight, group : ndarray (G,), ndarray (p,) of int32
         For entries that do not meet: the curvature of entry p is ``weight[group[p]]``.
+    flat, lift : float
+        Half-gradients ``flat + lift F`` that are the same for all entries (lift: or an array (K,), by column).
+    free : ndarray of bool, the factor's shape or (K,), or None
+        Entries, or whole columns, that may move.
+    is_of_data : (bool, bool)
+        Whether pos and neg are those of the terms alone; if not, a move's inner products are of no use for the value.
     is_quadratic : bool
         Whether the objective is the quadratic that has this gradient; if not, pos and neg hold at this point alone, and
         only moves that need their ratio may use them.
+    power : float
+        Exponent of the multiplicative ratio that never raises the objective; 1 for quadratic ones.
     tasks : ndarray of int64
         Task table of the moves of this factor: equal rows, unless a term sets a table of equal costs.
+    local : fastnmf.terms.masked.Local, or None
+        What the rows do not share, where each has a gram and a neg of its own; only `moves.WeightedRows` takes it.
     """
 
     def __init__(self, tasks):
@@ -143,11 +153,14 @@ class Subproblem:
     def clear(self):
         """Forget all contributions."""
         self.gram = self.pos = self.neg = self.weight = self.group = None
-        self.tasks = self._equal_rows
-        self.is_quadratic = True
+        self.tasks, self.is_of_data = self._equal_rows, (True, True)
+        self.is_quadratic, self.flat, self.lift, self.free = True, 0.0, 0.0, None
+        self.local = None
+        self.power = 1.0
 
-    def add(self, *, gram=None, pos=None, neg=None):
+    def add(self, *, gram=None, pos=None, neg=None, flat=0.0, lift=0.0):
         """Add contributions to the half-gradient."""
+        self.flat, self.lift = self.flat + flat, self.lift + lift
         self.gram = gram if self.gram is None else self.gram if gram is None else self.gram + gram
         self.pos = pos if self.pos is None else self.pos if pos is None else full(self.pos) + full(pos)
         self.neg = neg if self.neg is None else self.neg if neg is None else full(self.neg) + full(neg)
@@ -159,10 +172,26 @@ class Subproblem:
             for side in (self.pos, self.neg)
         )
 
+    def full_gram(self, width, rank):
+        """Return gram with `lift` on its diagonal, (K, K) of float64, or None where both are nothing."""
+        if not np.any(self.lift):
+            return self.gram
+        lifted, at = np.zeros((width, width)) if self.gram is None else self.gram.copy(), np.arange(rank)
+        lifted[at, at] += np.broadcast_to(self.lift, (width,))[:rank]
+        return lifted
+
+    def order(self, visits, n_sweeps):
+        """Return those of the columns `visits` that may move at all, `n_sweeps` times."""
+        if self.free is not None:
+            visits = visits[np.atleast_2d(self.free)[:, visits].any(axis=0)]
+        return np.tile(visits, n_sweeps)
+
     def gradient(self, F):
         """Return the half-gradient at F, an array of F's shape."""
         pull = 0.0 if self.weight is None else F * self.weight[self.group]
         pull = pull if self.gram is None else F @ self.gram
+        pull = pull + self.flat + self.lift * F
+        pull = pull if self.local is None else pull + self.local.pull(F)
         return pull + (0.0 if self.neg is None else full(self.neg)) - full(self.pos)
 
 
@@ -174,6 +203,16 @@ class Term(Protocol):
 
     def value(self, factors: Factors) -> float:
         """Return this term's part of the objective at `factors`."""
+
+
+class Penalty(Protocol):
+    """What one factor prefers: a part of the objective that sees this factor, and never the data."""
+
+    def contribute(self, F: np.ndarray, sub: Subproblem, rank: int) -> None:
+        """Add this penalty's part of the half-gradient at F."""
+
+    def value(self, F: np.ndarray) -> float:
+        """Return this penalty's part of the objective."""
 
 
 class Move(Protocol):
@@ -204,6 +243,15 @@ class Problem:
         Objective below which nothing is left but rounding.
     anchors_scale : bool
         Whether columns of W and H may be rescaled against each other: not for moves with an absolute eps.
+    penalties : dict, factor name -> list of Penalty
+    free : dict, factor name -> ndarray of bool
+        Entries (of the factor's shape) or columns (K,) that may move; all of a factor that is not named.
+    balances : bool
+        Whether the first penalties of W and H are `ElasticNet` and decide the scale of the components.
+    revive : callable or None
+        ``revive(factors)`` replaces a component that has died and tells whether there was one.
+    penalty : float
+        The penalties' part of the objective that was evaluated last.
     """
 
     terms: list
@@ -215,6 +263,11 @@ class Problem:
     direct: Callable | None = None
     rounding: float = 0.0
     anchors_scale: bool = False
+    penalties: dict = field(default_factory=dict)
+    free: dict = field(default_factory=dict)
+    balances: bool = False
+    revive: Callable | None = None
+    penalty: float = 0.0
     subproblems: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -226,6 +279,11 @@ class Problem:
         sub.clear()
         for term in self.terms:
             term.contribute(name, factors, sub)
+        of_data = sub.pos, sub.neg
+        for penalty in self.penalties.get(name, ()):
+            penalty.contribute(factors[name], sub, factors.rank)
+        sub.is_of_data = sub.pos is of_data[0], sub.neg is of_data[1]
+        sub.free = self.free.get(name)
         return sub
 
     def release(self):
@@ -233,7 +291,9 @@ class Problem:
         self.terms, self.direct, self.subproblems = [], None, {}
 
     def value(self, factors, **instead):
-        """Return the objective at `factors`, at least 0; `instead` goes to the terms.
+        """Return the objective at `factors`, at least 0, and note the penalties' part.
+
+        `instead` are arrays instead of factors, as V (n_strata, n_columns) with shifts off their pattern.
 
         The terms' cheap values subtract numbers of the size of `scale`; below ``digits * scale`` the residual is
         evaluated instead (relative error of the cheap value: about machine epsilon * scale / value).
@@ -241,4 +301,8 @@ class Problem:
         value = sum(term.value(factors, **instead) for term in self.terms)
         if self.direct is not None and value < self.digits * self.scale:
             value = self.direct(factors, **instead)
-        return max(value, 0.0)
+        value = max(value, 0.0)
+        self.penalty = 0.0
+        for name, penalties in self.penalties.items():
+            self.penalty += sum(penalty.value(instead.get(name, factors[name])) for penalty in penalties)
+        return value + self.penalty

@@ -10,6 +10,7 @@ from fastnmf.kernels import rows
 from fastnmf.kernels.jit import split_rows, threads
 from fastnmf.kernels.simd import padded
 from fastnmf.moves import HALS, ActiveSet
+from fastnmf.penalties import balanced
 from fastnmf.problem import Factors, Mixture, Subproblem, aligned, copy_rows
 
 __all__ = ["Extrapolation", "Fit", "allocate", "as_arrays", "infer", "pad", "row_tasks", "solve", "sweep", "threads"]
@@ -27,12 +28,13 @@ class Fit:
     Attributes
     ----------
     factors : Factors
-    history : dict of lists
-        ``iteration``, ``objective`` (squared error) and ``seconds`` since the start; entry 0 is the start.
+    history : dict
+        Lists ``iteration``, ``objective``, ``penalty`` (its part in the objective) and ``seconds`` since the start, of
+        which entry 0 is the start; ``revived``, how often a component had died.
     n_iter : int
     converged : bool
     stopped_by : str
-        ``"tol"``, ``"max_iter"`` or ``"callback"``.
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     """
 
     factors: object
@@ -79,7 +81,7 @@ class Extrapolation:
             factors.moved("W")
 
 
-def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, extrapolation=None):
+def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, extrapolation=None, max_time=None):
     """Iterate the schedule of `problem` from `factors`, which move in place.
 
     Stops when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than ``tol`` times
@@ -97,6 +99,8 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
         ``callback(iteration, normalized_loss, seconds)`` after every iteration, and for the start.
     start_value : float, optional
         Objective of the start where `factors` cannot express it (shifts off their pattern).
+    max_time : float, optional
+        Seconds after which no other iteration begins.
     extrapolation : Extrapolation, optional
         For schedules that move W first and H last; the objective may then rise now and again.
 
@@ -105,13 +109,15 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
     Fit
     """
     began = time.perf_counter()
-    history = {"iteration": [], "objective": [], "seconds": []}
+    history = {"iteration": [], "objective": [], "penalty": [], "seconds": [], "revived": 0}
 
     def record(iteration, value):
         seconds = time.perf_counter() - began
-        for name, entry in (("iteration", iteration), ("objective", value), ("seconds", seconds)):
+        entries = {"iteration": iteration, "objective": value, "penalty": problem.penalty, "seconds": seconds}
+        for name, entry in entries.items():
             history[name].append(entry)
-        return callback is not None and bool(callback(iteration, normalized(value, problem.scale), seconds))
+        loss = max(value - problem.penalty, 0.0)
+        return callback is not None and bool(callback(iteration, normalized(loss, problem.scale), seconds))
 
     value = problem.value(factors) if start_value is None else start_value
     best = [value]  # after each iteration: extrapolation may raise the objective for a moment
@@ -125,8 +131,14 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
             extrapolation.judge(value, history["objective"][-1], factors)
         if problem.anchors_scale:
             anchor_scale(problem, factors, extrapolation)
+        if problem.revive is not None and problem.revive(factors):
+            history["revived"] += 1
+            if extrapolation is not None:
+                extrapolation.is_on = False
         if record(iteration, value):
             return Fit(factors, history, iteration, False, "callback")
+        if max_time is not None and history["seconds"][-1] >= max_time:
+            return Fit(factors, history, iteration, False, "max_time")
         if tol > 0 and _has_settled(best, tol, problem.rounding):
             return Fit(factors, history, iteration, True, "tol")
     return Fit(factors, history, max_iter, tol == 0, "max_iter")
@@ -134,6 +146,8 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
 
 def sweep(problem, factors, extrapolation=None):
     """Run the schedule once."""
+    if problem.balances:
+        rebalance(problem, factors, extrapolation)
     if extrapolation is not None:
         extrapolation.carry("H", factors)
     for step in problem.schedule:
@@ -148,11 +162,42 @@ def sweep(problem, factors, extrapolation=None):
             found = problem.moves[name](factors[name], sub, factors.rank, n_sweeps)
             factors.moved(name)
             if found is not None and len(together) == 1:
-                factors.remember(("pos", name), (name,) if sub.weight is not None else ("W", "H"), found[0])
-                if found[1] is not None:
+                if sub.is_of_data[0]:
+                    factors.remember(("pos", name), (name,) if sub.weight is not None else ("W", "H"), found[0])
+                if found[1] is not None and sub.is_of_data[1]:
                     factors.remember(("neg", name), tuple(factors.arrays), found[1])
         if extrapolation is not None and name == "W":
             extrapolation.carry("W", factors)
+
+
+def rebalance(problem, factors, extrapolation=None):
+    """Give every component the scale at which the penalties of W and H together are least; W H stays the same.
+
+    Without it a penalty hides: W grows, H shrinks, nothing else changes.
+    """
+    of_W, of_H = (problem.penalties[name][0].columns(factors[name]) for name in ("W", "H"))
+    t = balanced(of_W, of_H)
+    if np.allclose(t, 1, rtol=1e-3, atol=0):  # from there on the moves see to it
+        return
+    for name, scale in (("W", t), ("H", 1 / t)):
+        np.multiply(factors[name], scale, out=factors[name], casting="same_kind")
+        factors.moved(name)
+        if extrapolation is not None:
+            np.multiply(extrapolation.before[name], scale, out=extrapolation.before[name], casting="same_kind")
+
+
+def scale_start(problem, factors, strata):
+    """Give the columns of H, where a start has no W yet, their scale beside a W that explains even shares of the data.
+
+    Otherwise penalties judge the first W by the units of the data: of small data they would leave nothing.
+    """
+    lengths = np.sqrt(np.einsum("jc,jc->c", factors["H"], factors["H"], dtype=np.float64))
+    share = np.sqrt(problem.scale / (factors.rank * strata.total))  # a weighted row counts as so many
+    guess = np.full(factors["W"].shape, np.divide(share, lengths, out=np.zeros(len(lengths)), where=lengths > 0))
+    guess = guess if strata.loading is None else guess * strata.loading[:, None]
+    t = balanced(problem.penalties["W"][0].columns(guess), problem.penalties["H"][0].columns(factors["H"]))
+    np.divide(factors["H"], t, out=factors["H"], casting="same_kind")
+    factors.moved("H")
 
 
 def anchor_scale(problem, factors, extrapolation=None):
@@ -189,10 +234,12 @@ def normalized(objective, scale):
 
 
 def as_arrays(history, scale):
-    """Return `history` as arrays ``iteration``, ``normalized_loss`` and ``seconds``."""
+    """Return `history` as arrays: ``iteration``, ``normalized_loss``, ``objective`` (with penalties), ``seconds``."""
+    objective, penalty = (np.asarray(history[name], dtype=np.float64) for name in ("objective", "penalty"))
     return {
         "iteration": np.asarray(history["iteration"], dtype=np.int64),
-        "normalized_loss": normalized(np.asarray(history["objective"], dtype=np.float64), scale),
+        "normalized_loss": normalized(np.maximum(objective - penalty, 0.0), scale),
+        "objective": objective,
         "seconds": np.asarray(history["seconds"], dtype=np.float64),
     }
 
@@ -234,7 +281,7 @@ def allocate(strata, W, H, v):
     return Factors(rank, W=W, H=H, V=np.array(v, dtype=strata.dtype)), tasks | {"V": strata.pattern.entry_tasks}
 
 
-def infer(strata, rank, H, V, product=None):
+def infer(strata, rank, H, V, product=None, penalties=()):
     """Return the exact non-negative weights of every row for fixed H and V: ``min_{w >= 0} ||a - v - H w||``.
 
     One row does not depend on another, so the same row gets the same weights in fit and in transform.
@@ -249,6 +296,8 @@ def infer(strata, rank, H, V, product=None):
         Shifts in the data's inner scale.
     product : ndarray (n_rows, K), optional
         ``X H``, where it is known.
+    penalties : sequence of Penalty
+        Of W.
 
     Returns
     -------
@@ -264,7 +313,13 @@ def infer(strata, rank, H, V, product=None):
     sub.add(gram=rows.gram(row_tasks(H), H), pos=product)
     if V is not None:
         with single_threaded_blas():
-            sub.add(neg=Mixture.of(V @ H, strata.codes))
+            below = V @ H
+        if strata.loading is None:
+            sub.add(neg=Mixture.of(below, strata.codes))
+        else:
+            sub.add(neg=Mixture(np.arange(len(W) + 1), strata.codes, strata.loading, below))
+    for penalty in penalties:
+        penalty.contribute(W, sub, rank)
     HALS()(W, sub, rank, GUESS_SWEEPS)
     ActiveSet()(W, sub, rank)
     return W, sub

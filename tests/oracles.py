@@ -380,3 +380,79 @@ def kullback_leibler_mu(X, W, H):
     """Take one multiplicative step of W, then of H with the new W (Lee and Seung 2001); X dense, H (r, n)."""
     W = W * ((X / (W @ H)) @ H.T) / H.sum(axis=1)
     return W, H * (W.T @ (X / (W @ H))) / W.sum(axis=0)[:, None]
+
+
+# ---------------------------------------------------------------- entry weights
+
+
+def weighted_loss(X, Y, O):
+    """Sum O (x - y)^2 over the entries with O > 0; X, Y, O dense (p, q)."""
+    return sum(o * (x - y) ** 2 for x, y, o in zip(X.ravel(), Y.ravel(), O.ravel(), strict=True) if o > 0)
+
+
+def weighted_row_parts(O, X, shift, G):
+    """Form for every row i: sum_j O_ij g_j g_j', sum_j O_ij x_ij g_j, sum_j O_ij shift_ij g_j; O, X, shift (p, q)."""
+    gram = np.array([sum(o * np.outer(g, g) for o, g in zip(row, G, strict=True)) for row in O])
+    return gram, (O * X) @ G, (O * shift) @ G
+
+
+def weighted_rows_mu(F, gram, pos, neg, eps, floor=0.0):
+    """Take one multiplicative step of every row with its own Gram matrix; gram (p, k, k)."""
+    return np.array([rows_mu(f, a, b, c, eps, floor) for f, a, b, c in zip(F, gram, pos, neg, strict=True)])
+
+
+def weighted_rows_hals(F, gram, pos, neg, n_sweeps=1):
+    """Sweep over the columns of every row with its own Gram matrix; gram (p, k, k)."""
+    pieces = [rows_hals(F[[i]], gram[i], pos[[i]], neg[[i]], n_sweeps)[0] for i in range(len(F))]
+    return np.array(pieces)
+
+
+# ---------------------------------------------------------------- beta divergences
+
+
+def beta_divergence(X, Y, beta):
+    """Sum d(x, y), eq. 3 of the slides on beta divergences: beta = 2 is half the squared error; X, Y dense (p, q)."""
+    total = 0.0
+    for x, y in zip(np.ravel(X), np.ravel(Y), strict=True):
+        if beta == 0:
+            total += x / y - np.log(x / y) - 1
+        elif beta == 1:
+            total += y - x + (x * np.log(x / y) if x > 0 else 0.0)
+        else:
+            total += (x**beta + (beta - 1) * y**beta - beta * x * y ** (beta - 1)) / (beta * (beta - 1))
+    return total
+
+
+def shifted_model(codes, V, W, H, loading):
+    """Form y_ij = u_i v_(g(i), j) + w_i . h_j, row by row; V (S, n), W (m, r), H (r, n), loading u (m,)."""
+    return np.array([u * V[g] + w @ H for g, w, u in zip(codes, W, loading, strict=True)])
+
+
+def beta_parts(X, codes, V, W, H, beta, loading):
+    """Return the positive and the negative part of minus the gradient by V, W and H: a dict of pairs (pos, neg).
+
+    As in scikit-learn, a model value below 1.2e-7 counts as that where it has a negative exponent.
+    """
+    Y = shifted_model(codes, V, W, H, loading)
+    safe = np.maximum(Y, 1.1920929e-07)
+    P, Q = X * (safe if beta < 2 else Y) ** (beta - 2), (safe if beta < 1 else Y) ** (beta - 1)
+
+    def by_stratum(Z):
+        out = np.zeros(V.shape)
+        for g, z, u in zip(codes, Z, loading, strict=True):
+            out[g] += u * z
+        return out
+
+    return {"V": (by_stratum(P), by_stratum(Q)), "W": (P @ H.T, Q @ H.T), "H": (W.T @ P, W.T @ Q)}
+
+
+def beta_mu(X, codes, V, W, H, beta, names, loading=None):
+    """Take one multiplicative step of the factors `names` from the same point (Fevotte and Idier 2011, eq. 4.1)."""
+    loading = np.ones(len(X)) if loading is None else loading
+    gamma = 1 / (2 - beta) if beta < 1 else 1 if beta <= 2 else 1 / (beta - 1)
+    parts, factors = beta_parts(X, codes, V, W, H, beta, loading), {"V": V, "W": W, "H": H}
+    for name in names:
+        pos, neg = parts[name]
+        ratio = np.divide(pos, neg, out=np.zeros(pos.shape), where=pos > 0)
+        factors[name] = factors[name] * ratio**gamma
+    return factors["V"], factors["W"], factors["H"]

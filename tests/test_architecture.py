@@ -27,21 +27,25 @@ MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 # kernel.
 FUSED_PASSES = frozenset({"pattern_count"})
 
-CORE = {"kernels", "data", "problem", "terms", "penalties", "moves", "solve", "init"}
-MODELS = (CORE - {"kernels"}) | {"models", "progress"}
+CORE = {"kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts"}
+MODELS = (CORE - {"kernels"}) | {"models", "online", "progress"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
 
 # room -> the other rooms of the package it may import, at the top of a file or inside a function
 MAY_IMPORT = {
     "kernels": set(),
-    "data": {"kernels"},
+    "layout": {"kernels"},
+    "data": {"layout", "kernels"},
     "problem": set(),
-    "terms": {"problem", "data", "kernels"},
+    "terms": {"problem", "data", "layout", "kernels"},
     "penalties": {"problem", "data", "kernels"},
     "moves": {"problem", "data", "kernels"},
-    "solve": {"moves", "problem", "data", "kernels"},
-    "init": {"moves", "problem", "data", "kernels"},
+    "solve": {"moves", "penalties", "problem", "data", "kernels"},
+    "init": {"problem", "data", "layout", "kernels"},
+    "shifts": {"solve", "moves", "terms", "problem", "data"},
+    "online": {"solve", "moves", "problem", "data", "layout", "kernels"},
+    "ondisk": set(),
     "progress": {"kernels", "problem", "solve"},
     "models": MODELS,
     "ensemble": MODELS | {"metrics"},
@@ -63,6 +67,7 @@ MAY_IMPORT = {
 # room -> what it may import from outside (besides the standard library)
 OUTSIDE = {
     "kernels": {"numpy", "numba"},
+    "layout": {"numpy"},
     "data": {"numpy", "scipy", "threadpoolctl"},  # which comes with scikit-learn; it holds BLAS to one thread
     "problem": {"numpy", "scipy"},
     "terms": {"numpy", "scipy"},
@@ -70,6 +75,9 @@ OUTSIDE = {
     "moves": {"numpy", "scipy"},
     "solve": {"numpy", "scipy"},
     "init": {"numpy", "scipy"},
+    "shifts": {"numpy", "scipy"},
+    "online": {"numpy", "scipy"},
+    "ondisk": {"numpy", "scipy"},
     "progress": {"numpy", "rich", "sklearn"},
     "models": {"numpy", "scipy", "sklearn"},
     "ensemble": {"numpy", "scipy", "sklearn"},

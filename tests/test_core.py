@@ -7,7 +7,8 @@ import scipy.sparse as sp
 
 from fastnmf import init as starts
 from fastnmf.data import Strata
-from fastnmf.models.stratified import hals_schedule, mu_schedule, stratified_problem
+from fastnmf.models.problems import squared_problem
+from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.moves import HALS, MU, ActiveSet
 from fastnmf.problem import Factors, Subproblem, aligned
 from fastnmf.solve import allocate, solve, sweep
@@ -32,7 +33,7 @@ def unpacked(data, factors):
 def test_half_gradients_and_value_are_those_of_the_objective(setting):
     X, codes, data, W, H, v = setting
     factors, tasks = allocate(data, W, H, v)
-    problem = stratified_problem(data, factors, tasks, "hals", hals_schedule())
+    problem = squared_problem(data, factors, tasks, hals_schedule(), is_descent=True)
     blocks = [X[codes == s] for s in range(3)]
     V1, W1, H1 = unpacked(data, factors)
     assert problem.value(factors) == pytest.approx(oracles.squared_loss(blocks, V1, W1, H1), rel=1e-12)
@@ -56,7 +57,7 @@ def test_half_gradients_and_value_are_those_of_the_objective(setting):
 def test_hals_never_raises_the_objective_at_any_block_step(setting):
     X, codes, data, W, H, v = setting
     factors, tasks = allocate(data, W, H, v)
-    problem = stratified_problem(data, factors, tasks, "hals", hals_schedule())
+    problem = squared_problem(data, factors, tasks, hals_schedule(), is_descent=True)
     blocks = [X[codes == s] for s in range(3)]
     values = [oracles.squared_loss(blocks, *unpacked(data, factors))]
     for _ in range(40):
@@ -73,7 +74,7 @@ def test_simultaneous_order_moves_both_from_the_old_pair_and_can_diverge():
     data = Strata.from_array(np.ones((2, 2)))
     for order, want in (("simultaneous", 18.0), ("sequential", None)):
         factors, tasks = allocate(data, np.full((2, 1), 0.5), np.full((2, 1), 0.5), np.zeros(2))
-        problem = stratified_problem(data, factors, tasks, "mu", mu_schedule(order))
+        problem = squared_problem(data, factors, tasks, mu_schedule(order), is_descent=False)
         assert problem.value(factors) / 2 == pytest.approx(1.125)
         sweep(problem, factors)
         if want:
@@ -88,7 +89,7 @@ def test_solve_stops_by_its_rules(setting):
     def run(**options):
         factors, tasks = allocate(data, W, H, v)
         return solve(
-            stratified_problem(data, factors, tasks, "hals", hals_schedule()),
+            squared_problem(data, factors, tasks, hals_schedule(), is_descent=True),
             factors,
             **{"max_iter": 400, "tol": 0, **options},
         )
@@ -167,7 +168,7 @@ def test_nndsvd_ignores_the_seed_and_starts_near_the_data():
     W, H, v = first
     residual = X.toarray() - W @ H.T - data.pattern.dense(v)[data.codes]
     assert np.linalg.norm(residual) < np.linalg.norm(X.toarray())
-    for F in starts.nndsvd(data, 4, rng, fill=True)[:2]:
+    for F in starts.nndsvd(data, 4, rng, fill="mean")[:2]:
         assert (F > 0).all()
 
 

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from fastnmf.data import Grouping, Strata, encode_labels
+from fastnmf.data import Strata, encode_labels
 from fastnmf.kernels.simd import padded
+from fastnmf.layout import Grouping
 from fastnmf.problem import Mixture, full
 
 
@@ -186,6 +187,18 @@ def test_products_pattern_and_sums(X, is_sparse, dtype):
     assert data.residual_square_sum(W, H, V64) == pytest.approx(want, rel=1e-6 if dtype == np.float32 else 1e-12)
     per_row = ((X.toarray() - V64[codes]) ** 2).sum(axis=1)
     np.testing.assert_allclose(data.row_square_sums(V64), per_row, rtol=1e-5, atol=1e-5)
+
+
+def test_a_pattern_that_covers_more_shifts():
+    X, strata = sp.csr_array(np.diag([1.0, 2, 3, 0])), [0, 1, 1, 2]
+    data = Strata.from_array(X, strata)
+    V = np.array([[0, 0, 5, 0], [4.0, 0, 0, 0], [0, 0, 0, 1]])
+    pattern = data.pattern.covering(V)
+    np.testing.assert_array_equal(pattern.start, [0, 2, 3, 5, 6])
+    np.testing.assert_array_equal(pattern.group, [0, 1, 1, 0, 1, 2])
+    np.testing.assert_array_equal(pattern.sums, [1, 0, 2, 0, 3, 0])
+    np.testing.assert_array_equal(pattern.dense(pattern.entries(V)), V)
+    np.testing.assert_array_equal(data.pattern.covering(0 * V).group, data.pattern.group)
 
 
 def test_groups_larger_than_a_piece_and_groups_of_one():

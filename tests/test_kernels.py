@@ -156,8 +156,11 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
         np.testing.assert_allclose(out[:, :rank], oracles.rows_mu(*wide, 1e-9)[:, :rank], rtol=10 * TOLERANCE[dtype])
         check(out, parts.sum(axis=0), (pos, whole))
         parts, out = np.full(len(tasks) - 1, np.nan), F.copy()
-        rows.rows_hals(tasks, out, gram, above, below, rank, 3, parts)
+        rows.rows_hals(tasks, out, gram, above, below, dtype(0), rank, np.tile(np.arange(rank), 3), parts)
         np.testing.assert_allclose(out, oracles.rows_hals(*wide, n_sweeps=3), **loose)
+        plain, free = F.copy(), np.ones(F.shape, bool)
+        rows.rows_hals_free(tasks, plain, gram, above, below, dtype(0), free, np.tile(np.arange(rank), 3), parts)
+        np.testing.assert_allclose(plain, out, **loose)
         np.testing.assert_array_equal(out[:, 2], F[:, 2])
         check(out, parts.sum(), (pos,))
 
@@ -206,7 +209,7 @@ def test_nnls_equals_the_search_over_all_supports(rng, dtype):
         F[:, k:] = 0
         F[::3, :k] = want[::3]  # a third of the supports is guessed right
         F[1::3] = 0
-        nnls.rows_nnls(tasks, F, gram, pos, neg, EACH)
+        nnls.rows_nnls(tasks, F, gram, pos, neg, EACH, 0.0)
         np.testing.assert_allclose(
             F[:, :k], want, rtol=1e-3 if dtype == np.float32 else 1e-9, atol=1e-5 if dtype == np.float32 else 1e-10
         )
@@ -220,7 +223,7 @@ def test_nnls_of_dependent_and_dead_columns_is_stationary(rng):
     pos, k = np.zeros((50, 8)), L.shape[1]
     pos[:, :k] = b
     F = np.zeros((50, 8))
-    nnls.rows_nnls(one_task(50), F, gram, pos, pos[:0], EACH)
+    nnls.rows_nnls(one_task(50), F, gram, pos, pos[:0], EACH, 0.0)
     slope = F[:, :k] @ gram - b
     assert (F >= 0).all() and not F[:, 5].any()
     scale = b.max()

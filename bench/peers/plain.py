@@ -146,20 +146,32 @@ def kl(setting, report):
         their_W = model.fit_transform(X, **arguments)
         values = [divergence(setting.X, *f) for f in ((mine.W_, mine.components_), (their_W, model.components_))]
         ends[dtype] = {"ours": values[0], "scikit-learn": values[1], "relative": abs(values[0] / values[1] - 1)}
+        V = np.full((len(np.unique(setting.labels)), X.shape[1]), X.mean(dtype=np.float64) / 2, X.dtype)
+
+        def stratified(n, X=X, W=W, H=H, V=V, n_threads=most):
+            options = {"solver": "mu", "beta_loss": "kullback-leibler", "init": "custom", "tol": 0}
+            model = StratifiedNMF(setting.rank, max_iter=n, n_threads=n_threads, **options)
+            return model.fit(X, strata=setting.labels, W=W, H=H, V=V)
+
         for n in setting.threads:
+            found["ours, with strata", dtype, n] = lambda n=n, fit=stratified: per_iteration(
+                fit(30, n_threads=n).history_
+            )
             found["ours", dtype, n] = lambda n=n, ours=ours: per_iteration(ours(30, n_threads=n).history_)
             found["scikit-learn mu", dtype, n] = lambda n=n, run=time_theirs: run(n)
     samples = measure(found, setting.repeats, "kl: round")
     rows = []
     for dtype in DTYPES:
         their = fastest(*(samples["scikit-learn mu", dtype, n] for n in setting.threads))
-        for name in ("scikit-learn mu", "ours"):
+        for name in ("scikit-learn mu", "ours", "ours, with strata"):
             for n in setting.threads:
                 each = samples[name, dtype, n]
-                end = f"{ends[dtype]['ours' if name == 'ours' else 'scikit-learn']:.4f}"
+                end = {"ours": "ours", "scikit-learn mu": "scikit-learn"}.get(name)
+                end = f"{ends[dtype][end]:.4f}" if end else ""
                 rows.append([name, dtype, n, ms(each), spread(ratios(their, each)), end])
-        gained = ratios(their, samples["ours", dtype, most])
-        report.at_least(f"KL iteration, {dtype}, threads {most}: scikit-learn mu / ours", gained, 20)
+        for name in ("ours", "ours, with strata"):
+            gained = ratios(their, samples[name, dtype, most])
+            report.at_least(f"KL iteration, {dtype}, threads {most}: scikit-learn mu / {name}", gained, 20)
         relative = [ends[dtype]["relative"]]
         report.at_most(f"KL objective after 10 iterations, {dtype}: relative difference", relative, 1e-6, "")
     report.note(
@@ -232,7 +244,7 @@ def zipf_contestants(setting, X, labels, factor):
         cast = X.astype(dtype)
         hals = StratifiedNMF(setting.rank, sweeps=(1, 1, 1), extrapolate=False, **options)
         mu = StratifiedNMF(setting.rank, solver="mu", **options)
-        plain = NMF(setting.rank, sweeps=(1, 1), extrapolate=False, **options)
+        plain = NMF(setting.rank, solver="hals", sweeps=(1, 1), **options)
         for name, model, arguments in (
             ("HALS, stratified", hals, {"strata": labels}),
             ("MU, stratified", mu, {"strata": labels}),

@@ -3,7 +3,7 @@
 Usage::
 
     python bench/peers/run.py [--quick] [--repeats 5] [--cold] [--output bench/peers/results]
-                              [--sections iteration,preparation,target,nmf,kl,zipf,memory,import]
+                              [--sections iteration,preparation,target,nmf,kl,minibatch,zipf,memory,import]
 
 Within a section all contestants run in turn, round by round in shuffled order, so that the machine's moods hit all
 of them alike; ratios are formed within a round, and tables hold medians with the range. Prints Markdown and writes
@@ -22,6 +22,7 @@ from types import SimpleNamespace
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
+import batches
 import data
 import figure
 import numpy as np
@@ -39,6 +40,7 @@ SECTIONS = {
     "target": stratified.target,
     "nmf": plain.nmf,
     "kl": plain.kl,
+    "minibatch": batches.minibatch,
     "zipf": plain.zipf,
     "memory": process.memory,
     "import": process.first_calls,

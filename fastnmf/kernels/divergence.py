@@ -1,10 +1,12 @@
-"""Kullback-Leibler passes over the non-zeros of the data."""
+"""Passes of the Kullback-Leibler and beta divergences over the non-zeros of the data, and over whole models."""
 
 import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import helper, kernel
 from fastnmf.kernels.simd import BLOCK_BYTES, MAX_BLOCKS, dot_rows, gather_row, ratio_row
+
+TILE_ROWS, TILE_COLUMNS = 32, 512  # of a whole model at a time: the rows of the other factor then stay in the cache
 
 
 @helper
@@ -38,6 +40,94 @@ def _log_single(x):
     return np.float32(exponent) * np.float32(0.6931471805599453) + np.float32(2) * s * (np.float32(1) + q * series)
 
 
+@helper
+def _power(y, exponent):
+    """Return ``y ** exponent`` of a non-negative float64; the exponents of common divergences without a logarithm."""
+    if exponent == 0.0:
+        return 1.0
+    if exponent == 1.0:
+        return y
+    if exponent == 0.5:
+        return np.sqrt(y)
+    if exponent == -0.5:
+        return 1.0 / np.sqrt(y)
+    if exponent == -1.0:
+        return 1.0 / y
+    if exponent == -1.5:
+        return 1.0 / (y * np.sqrt(y))
+    if exponent == -2.0:
+        return 1.0 / (y * y)
+    if exponent == 2.0:
+        return y * y
+    return y**exponent
+
+
+@helper
+def _raise_row(lo, hi, least, exponent, y):
+    """Replace y[lo:hi] by ``max(y, least) ** exponent``; return the sum of ``y ** (exponent + 1)``.
+
+    One simple loop for each of the common exponents, which the compiler turns into vector instructions. The sum takes
+    y as it is where it can, which is for exponents above -1.
+    """
+    total, floor = 0.0, y.dtype.type(least)
+    if least > 0.0 and exponent > -1.0:
+        for p in range(lo, hi):
+            if y[p] < floor:
+                total += _power(np.float64(y[p]), exponent + 1.0) - _power(np.float64(floor), exponent + 1.0)
+    if exponent == 0.5:
+        for p in range(lo, hi):
+            root = np.sqrt(max(y[p], floor))
+            total += np.float64(root * root * root)
+            y[p] = root
+    elif exponent == -0.5:
+        for p in range(lo, hi):
+            root = np.sqrt(max(y[p], floor))
+            total += np.float64(root)
+            y[p] = y.dtype.type(1) / root
+    elif exponent == -1.0:
+        for p in range(lo, hi):
+            y[p] = y.dtype.type(1) / max(y[p], floor)
+        total += hi - lo
+    elif exponent == 2.0:
+        for p in range(lo, hi):
+            total += np.float64(y[p] * y[p] * y[p])
+            y[p] = y[p] * y[p]
+    else:
+        for p in range(lo, hi):
+            safe = max(np.float64(y[p]), np.float64(floor))
+            power = _power(safe, exponent)
+            total += safe * power
+            y[p] = power
+    return total
+
+
+@helper
+def _add_shifts(lo, hi, i, indices, shifts, is_left, model):
+    """Add the shifts that the non-zeros lo..hi of row i meet to their model; see `csr_shifted_ratio`."""
+    v, places, loading = shifts
+    if len(loading) == 0:
+        for p in range(lo, hi):
+            model[p] += v[places[p]]
+    elif is_left:
+        for p in range(lo, hi):
+            model[p] += v[places[p]] * loading[i]
+    else:
+        for p in range(lo, hi):
+            model[p] += v[places[p]] * loading[indices[p]]
+
+
+@helper
+def _add_by_entry(lo, hi, indices, ratio, shifts, sums):
+    """Add the ratios of the non-zeros lo..hi of a column, as often as their rows count, to the sums of their shifts."""
+    _, places, loading = shifts
+    if len(loading) == 0:
+        for p in range(lo, hi):
+            sums[places[p]] += np.float64(ratio[p])
+    else:
+        for p in range(lo, hi):
+            sums[places[p]] += np.float64(ratio[p]) * loading[indices[p]]
+
+
 @kernel
 def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
     """Write ``out = Z G`` with ``z = x / (F Gᵀ)`` on the non-zeros x of X, and the sums of ``x log z``.
@@ -52,7 +142,7 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
         for i in range(tasks[t], tasks[t + 1]):
             lo, hi = indptr[i], indptr[i + 1]
             if F.shape[1] <= widest:
-                ratio_row(lo, hi, indices, data, F, i, G, least, ratio, out)
+                ratio_row(lo, hi, indices, data, F, i, G, least, None, ratio, out)
             else:
                 dot_rows(lo, hi, indices, F, i, G, ratio)
                 for p in range(lo, hi):
@@ -67,3 +157,167 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
                         total += np.float64(data[p]) * _log(ratio[p])
         if len(parts) > 0:
             parts[t] = total
+
+
+@kernel
+def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
+    """Do what `csr_ratio_matmul` does for a model with shifts, ``z = x / (F Gᵀ + u v)``.
+
+    csr is (indptr, indices, data), factors (F, G), shifts (v, places, loading): the entries of the shifts (q,), for
+    every non-zero the entry that it meets (nnz,) int32, and how often each row counts (n,), or nothing where once.
+    Either the rows of X are the data's, and parts (T,) float64 get the sums of ``x log z``; or its rows are the data's
+    columns, and ``z u`` is added to sums (q,) float64, entry by entry of the shifts. The other one has no entries.
+    """
+    (indptr, indices, data), (F, G), (v, places, loading) = csr, factors, shifts
+    is_left, is_loaded = len(parts) > 0, len(loading) > 0
+    least = F.dtype.type(1.1920929e-07)
+    widest = MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
+    for t in prange(len(tasks) - 1):
+        total = 0.0
+        for i in range(tasks[t], tasks[t + 1]):
+            lo, hi = indptr[i], indptr[i + 1]
+            if F.shape[1] > widest:
+                dot_rows(lo, hi, indices, F, i, G, ratio)
+            for p in range(lo, hi):
+                u = loading[i if is_left else indices[p]] if is_loaded else F.dtype.type(1)
+                ratio[p] = u * v[places[p]] + (ratio[p] if F.shape[1] > widest else F.dtype.type(0))
+            if F.shape[1] > widest:
+                for p in range(lo, hi):
+                    ratio[p] = data[p] / max(ratio[p], least)
+                gather_row(lo, hi, indices, ratio, G, out, i)
+            else:
+                ratio_row(lo, hi, indices, data, F, i, G, least, ratio, ratio, out)
+            if is_left and F.itemsize == 4:
+                for p in range(lo, hi):
+                    total += np.float64(data[p]) * np.float64(_log_single(ratio[p]))
+            elif is_left:
+                for p in range(lo, hi):
+                    total += np.float64(data[p]) * _log(ratio[p])
+            else:
+                for p in range(lo, hi):
+                    sums[places[p]] += np.float64(ratio[p]) * (loading[indices[p]] if is_loaded else 1)
+        if is_left:
+            parts[t] = total
+
+
+@kernel
+def csr_power_matmul(tasks, csr, factors, limits, shifts, ratio, out, parts, sums):
+    """Write ``out = Z G`` with ``z = x y ** exponent`` on the non-zeros x of X, y the model there.
+
+    limits is (least, exponent): y below `least` counts as that. Other arguments as for `csr_shifted_ratio`; no `places`
+    where there are no shifts. parts (T, 2), of no rows for the data's columns: the sums of ``z y``, and of ``log y``
+    for exponent -2, of ``x log y`` for exponent -1.
+    """
+    (indptr, indices, data), (F, G), (least, exponent) = csr, factors, limits
+    is_left, has_shifts = len(parts) > 0, len(shifts[1]) > 0
+    for t in prange(len(tasks) - 1):
+        total, logs = 0.0, 0.0
+        for i in range(tasks[t], tasks[t + 1]):
+            lo, hi = indptr[i], indptr[i + 1]
+            dot_rows(lo, hi, indices, F, i, G, ratio)
+            if has_shifts:
+                _add_shifts(lo, hi, i, indices, shifts, is_left, ratio)
+            for p in range(lo, hi):
+                y, x = max(np.float64(ratio[p]), least), np.float64(data[p])
+                z = x * _power(y, exponent)
+                ratio[p] = z
+                total += z * y
+                if is_left and (exponent == -1.0 or exponent == -2.0):
+                    logs += (x if exponent == -1.0 else 1.0) * _log(y)
+            gather_row(lo, hi, indices, ratio, G, out, i)
+            if has_shifts and not is_left:
+                _add_by_entry(lo, hi, indices, ratio, shifts, sums)
+        if is_left:
+            parts[t, 0], parts[t, 1] = total, logs
+
+
+@helper
+def _add_left_shifts(at, end, hi, scale, shifts, y):
+    """Add the shifts of a row's stratum from entry `at` on to y, up to column hi; return the first entry beyond."""
+    v, keys, entries = shifts[0], shifts[2], shifts[3]
+    while at < end and keys[at] < hi:
+        y[keys[at]] += scale * v[entries[at]]
+        at += 1
+    return at
+
+
+@helper
+def _add_right_shifts(j, lo, hi, shifts, place, y):
+    """Add the shifts of column j to y over the rows lo..hi; `place` gets the entry of each stratum, -1 for none."""
+    v, start, keys, entries, codes, loading = shifts
+    for e in range(start[j], start[j + 1]):
+        place[keys[e]] = entries[e]
+    for i in range(lo, hi):
+        if place[codes[i]] >= 0:
+            y[i] += v[place[codes[i]]] * (loading[i] if len(loading) > 0 else 1.0)
+
+
+@helper
+def _add_powers(j, lo, hi, shifts, place, q, sums):
+    """Add q over the rows lo..hi to the sums of the entries in `place`, which is cleared."""
+    _, start, keys, _, codes, loading = shifts
+    for i in range(lo, hi):
+        if place[codes[i]] >= 0:
+            sums[place[codes[i]]] += np.float64(q[i]) * (loading[i] if len(loading) > 0 else 1.0)
+    for e in range(start[j], start[j + 1]):
+        place[keys[e]] = -1
+
+
+@kernel
+def rows_powers(tasks, factors, every, limits, shifts, out, parts, sums):
+    """Write ``out = Q G`` with ``q = max(y, least) ** exponent`` over the whole model ``y = F Gᵀ + u v``.
+
+    factors (F, G), out as F; `every` is ``arange(len(G))`` in int32, limits (least, exponent, n_strata). shifts is
+    (v, start, keys, entries, codes, loading): group g, the stratum of a row or a column, owns start[g]:start[g + 1] of
+    `keys`, the columns (ascending) or strata that it has shifts for, and of `entries`, their places in v; no codes
+    where there are no shifts. parts and sums as for `csr_shifted_ratio`: sums of ``y ** (exponent + 1)`` over tasks
+    (T,), and of ``q u`` over the rows of each entry of the shifts (q,). O(p q K) time, O(q) memory a task.
+    """
+    (F, G), (least, exponent, n_strata) = factors, limits
+    v, start, keys, entries, codes, loading = shifts
+    is_left, has_shifts, K = len(parts) > 0, len(codes) > 0, F.shape[1]
+    for t in prange(len(tasks) - 1):
+        y, part, total = np.zeros(len(G), F.dtype), np.zeros((1, K), F.dtype), 0.0
+        place, ahead = np.full(n_strata, -1), np.zeros(TILE_ROWS, np.int64)
+        for first in range(tasks[t], tasks[t + 1], TILE_ROWS):
+            last = min(first + TILE_ROWS, tasks[t + 1])
+            out[first:last] = 0
+            for i in range(first, last if has_shifts and is_left else first):
+                ahead[i - first] = start[codes[i]]
+            for lo in range(0, len(G), TILE_COLUMNS):
+                hi = min(lo + TILE_COLUMNS, len(G))
+                for i in range(first, last):
+                    dot_rows(lo, hi, every, F, i, G, y)
+                    if has_shifts and is_left:
+                        scale, end = loading[i] if len(loading) > 0 else 1.0, start[codes[i] + 1]
+                        ahead[i - first] = _add_left_shifts(ahead[i - first], end, hi, scale, shifts, y)
+                    elif has_shifts:
+                        _add_right_shifts(i, lo, hi, shifts, place, y)
+                    total += _raise_row(lo, hi, least, exponent, y)
+                    gather_row(lo, hi, every, y, G, part, 0)
+                    for c in range(K):
+                        out[i, c] += part[0, c]
+                    if has_shifts and not is_left:
+                        _add_powers(i, lo, hi, shifts, place, y, sums)
+        if is_left:
+            parts[t] = total
+
+
+@kernel
+def csr_places(tasks, order, group, indptr, keys, pattern, n_keys, places):
+    """Write for every non-zero the entry of the shifts that it meets, places (nnz,) int32.
+
+    pattern is (start, keys, entries), as for `rows_powers`: the non-zero p of row i meets the entry of group[i] whose
+    key is keys[p]. Rows are walked in `order`, which keeps groups together; keys are below n_keys.
+    """
+    start, key_of, entries = pattern
+    for t in prange(len(tasks) - 1):
+        slot, held = np.full(n_keys, -1, np.int32), -1
+        for place in range(tasks[t], tasks[t + 1]):
+            i = order[place]
+            if group[i] != held:
+                held = group[i]
+                for e in range(start[held], start[held + 1]):
+                    slot[key_of[e]] = entries[e]
+            for p in range(indptr[i], indptr[i + 1]):
+                places[p] = slot[keys[p]]

@@ -133,8 +133,8 @@ def _guessed(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
 
 
 @kernel
-def rows_nnls(tasks, F, gram, pos, neg, group):
-    """Replace every row f of F (p, K) by the minimiser of ``f gram fᵀ / 2 - (pos - neg) f`` over f >= 0.
+def rows_nnls(tasks, F, gram, pos, neg, group, flat):
+    """Replace every row f of F (p, K) by the minimiser of ``f gram fᵀ / 2 - (pos - neg - flat) f`` over f >= 0.
 
     The support of f is tried first; where it is not that of the minimiser, active sets start from nothing.
 
@@ -153,7 +153,7 @@ def rows_nnls(tasks, F, gram, pos, neg, group):
             largest = 0.0
             g = group[i] if len(group) > 0 else i
             for c in range(k):
-                b[c], x[c] = pos[i, c], F[i, c]
+                b[c], x[c] = pos[i, c] - flat, F[i, c]
                 if neg.shape[0] > 0:
                     b[c] -= neg[g, c]
                 largest = max(largest, b[c])
@@ -161,3 +161,40 @@ def rows_nnls(tasks, F, gram, pos, neg, group):
                 _nnls(gram, inverse, b, unit * largest, x, z, support, chol, is_closed)
             for c in range(k):
                 F[i, c] = x[c]
+
+
+@helper
+def _descend(gram, b, x, n_sweeps):
+    """Move x from zero towards the minimiser by sweeps of coordinate descent: a guess of its support."""
+    x[:] = 0.0
+    for _ in range(n_sweeps):
+        for c in range(len(b)):
+            if gram[c, c] > 0.0:
+                slope = b[c]
+                for a in range(len(b)):
+                    slope -= gram[c, a] * x[a]
+                x[c] = max(x[c] + slope / gram[c, c], 0.0)
+
+
+@kernel
+def rows_nnls_weighted(tasks, F, first, grams, right, n_sweeps):
+    """Replace the rows f = F[first + r] by the minimisers of ``f grams[r] fᵀ / 2 - right[r] f`` over f >= 0.
+
+    F (p, K); grams (r, k, k) and right (r, k) float64, k <= K. `n_sweeps` of coordinate descent from zero guess the
+    support. The result depends on the row alone; columns that a row does not see are zero.
+    """
+    k = grams.shape[1]
+    unit = 4.0 * np.finfo(F.dtype).eps
+    for t in prange(len(tasks) - 1):
+        x, z, inverse = np.empty(k), np.empty(k), np.zeros(k)
+        support, chol, is_closed = np.empty(k, np.int64), np.empty((k, k)), np.empty(k, np.bool_)
+        for r in range(tasks[t], tasks[t + 1]):
+            gram, b, largest = grams[r], right[r], 0.0
+            for c in range(k):
+                inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
+                largest = max(largest, b[c])
+            _descend(gram, b, x, n_sweeps)
+            if not _guessed(gram, inverse, b, unit * largest, x, z, support, chol, is_closed):
+                _nnls(gram, inverse, b, unit * largest, x, z, support, chol, is_closed)
+            for c in range(k):
+                F[first + r, c] = x[c]

@@ -81,11 +81,11 @@ def rows_mu(tasks, F, gram, pos, neg, eps, floor, parts):
 
 
 @kernel
-def rows_hals(tasks, F, gram, pos, neg, rank, n_sweeps, parts):
-    """Move F (p, K) by `n_sweeps` sweeps of exact coordinate descent over its columns c < rank, in ascending order.
+def rows_hals(tasks, F, gram, pos, neg, flat, rank, order, parts):
+    """Move F (p, K) by exact coordinate descent over its columns ``c = order[0], order[1], ...``, all below `rank`.
 
-    ``F[:, c] = max(0, F[:, c] + (pos - neg - F gram)[:, c] / gram[c, c])``; columns whose gram[c, c] is zero, or so
-    small that its inverse would overflow, stay.
+    ``F[:, c] = max(0, F[:, c] + (pos - neg - flat - F gram)[:, c] / gram[c, c])``; columns whose gram[c, c] is zero,
+    or so small that its inverse would overflow, stay. flat is a number.
     Rows are independent, so some are turned into columns of a tile and moved side by side. pos and neg as for
     `rows_mu`; parts (T,) get the sums of ``F * pos``, as there.
     """
@@ -105,17 +105,39 @@ def rows_hals(tasks, F, gram, pos, neg, rank, n_sweeps, parts):
                 mixed_row(start, group, weight, shared, lo + i, less, 0)
                 for c in range(rank):
                     tile[c, i] = F[lo + i, c]
-                    target[c, i] = more[i, c] - less[0, c]
-            for _ in range(n_sweeps):
-                for c in range(rank):
-                    if gram[c, c] > least:
-                        hals_lanes(c, rank, gram, tile, target)
+                    target[c, i] = more[i, c] - less[0, c] - flat
+            for c in order:
+                if gram[c, c] > least:
+                    hals_lanes(c, rank, gram, tile, target)
             for i in range(n):
                 row_pos = F.dtype.type(0)
                 for c in range(rank):
                     F[lo + i, c] = tile[c, i]
                     row_pos += tile[c, i] * more[i, c]
                 with_pos += np.float64(row_pos)
+        parts[t] = with_pos
+
+
+@kernel
+def rows_hals_free(tasks, F, gram, pos, neg, flat, free, order, parts):
+    """Move those entries of F (p, K) that are free, bool (p, K), as `rows_hals` moves all: row by row, plain loops."""
+    K = F.shape[1]
+    start, group, weight, shared = neg
+    pos_start, pos_group, pos_weight, pos_rows = pos
+    least = 4 * np.finfo(F.dtype).tiny
+    for t in prange(len(tasks) - 1):
+        more, less, with_pos = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype), 0.0
+        for i in range(tasks[t], tasks[t + 1]):
+            mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
+            mixed_row(start, group, weight, shared, i, less, 0)
+            for c in order:
+                if free[i, c] and gram[c, c] > least:
+                    target = more[0, c] - less[0, c] - flat + gram[c, c] * F[i, c]
+                    for b in range(K):
+                        target -= gram[c, b] * F[i, b]
+                    F[i, c] = max(target / gram[c, c], 0)
+            for c in range(K):
+                with_pos += np.float64(F[i, c]) * np.float64(more[0, c])
         parts[t] = with_pos
 
 
@@ -138,8 +160,9 @@ def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
     """Move entries whose subproblems are scalar: minimise ``weight v^2 / 2 + (neg - pos) v`` with weight[group[p]].
 
     With n_updates = 0 the exact minimiser over v >= 0 (0 where the weight is 0), else that many multiplicative
-    updates, with ``limits = (eps, floor)`` as for `rows_mu`. All arrays over entries (q,), weight (G,). parts (T, 2)
-    get the sums over each task's entries of ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v, in float64.
+    updates, with ``limits = (eps, floor)`` as for `rows_mu`; eps, added to neg, is also where a flat penalty goes.
+    All arrays over entries (q,), weight (G,). parts (T, 2) get the sums over each task's entries of
+    ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v, in float64.
     """
     eps, floor = limits
     for t in prange(len(tasks) - 1):
@@ -151,7 +174,7 @@ def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
                 own[e] = weight[of[e]]
             if n_updates == 0:
                 for e in range(len(x)):
-                    x[e] = max(above[e] - below[e], 0) / own[e] if own[e] > 0 else 0
+                    x[e] = max(above[e] - below[e] - eps, 0) / own[e] if own[e] > 0 else 0
             for _ in range(n_updates):
                 for e in range(len(x)):
                     step = x[e] * above[e]
@@ -170,3 +193,15 @@ def entries_value(tasks, group, weight, pos, v, parts):
         for p in range(tasks[t], tasks[t + 1]):
             total += np.float64(v[p]) * (np.float64(weight[group[p]]) * v[p] - 2 * np.float64(pos[p]))
         parts[t] = total
+
+
+@kernel
+def rows_power(tasks, F, before, power):
+    """Move F (p, K) back along the way from `before` (p, K): ``before * (F / before) ** power``; zeros stay zero."""
+    K = F.shape[1]
+    flat, flat_before = F.reshape(-1), before.reshape(-1)
+    for t in prange(len(tasks) - 1):
+        for e in range(tasks[t] * K, tasks[t + 1] * K):
+            if flat[e] > 0:
+                old = np.float64(flat_before[e])
+                flat[e] = old * (np.float64(flat[e]) / old) ** power

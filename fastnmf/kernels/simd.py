@@ -182,32 +182,33 @@ def _gather_row(typingctx, lo, hi, indices, data, factor, out, row):
 
 
 @intrinsic
-def _ratio_row(typingctx, lo, hi, indices, data, left, row, right, least, ratio, out):
-    signature = types.void(types.int64, types.int64, indices, data, left, types.int64, right, data.dtype, ratio, out)
+def _ratio_row(typingctx, lo, hi, indices, data, left, row, right, least, shift, ratio, out):
+    rest = right, data.dtype, shift, ratio, out
+    signature = types.void(types.int64, types.int64, indices, data, left, types.int64, *rest)
 
     def codegen(context, builder, signature, args):
         emit = _Emitter(context, builder, signature.args[3].dtype)
-        indices, data, left, right, ratio, out = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 6, 8, 9))
+        indices, data, left, right, ratio, out = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 6, 9, 10))
+        shift = None if signature.args[8] == types.none else emit.array(signature.args[8], args[8])
         width = emit.shape(left, 1)
-        mine = builder.mul(args[5], width)
-        last = builder.sub(emit.shape(indices, 0), emit.const(1))
+        mine, (value_of, row_of, row_ahead) = builder.mul(args[5], width), _sparse_walk(emit, data, indices, width)
 
         def blocks(count):
             steps = [emit.const(block * emit.length) for block in range(count)]
             weights = [emit.load(left.data, builder.add(mine, step)) for step in steps]
             sums = [emit.accumulator() for _ in steps]
             with cgutils.for_range_slice(builder, args[0], args[1], emit.const(1)) as (position, _):
-                ahead = builder.add(position, emit.const(AHEAD))
-                ahead = builder.select(builder.icmp_signed("<", ahead, last), ahead, last)
-                later = builder.mul(emit.index(indices.data, ahead), width)
+                later = row_ahead(position)
                 for step in steps[:: max(1, 64 // BLOCK_BYTES)]:
                     emit.prefetch(right.data, builder.add(later, step))
-                start = builder.mul(emit.index(indices.data, position), width)
+                start = row_of(position)
                 parts = [emit.load(right.data, builder.add(start, step)) for step in steps]
                 products = [builder.fmul(a, b, flags=_FLAGS) for a, b in zip(weights, parts, strict=True)]
                 model = emit.sum(emit.halves(products))
+                if shift is not None:
+                    model = builder.fadd(model, builder.load(builder.gep(shift.data, [position])))
                 model = builder.select(builder.fcmp_ordered(">", model, args[7]), model, args[7])
-                value = builder.fdiv(builder.load(builder.gep(data.data, [position])), model)
+                value = builder.fdiv(value_of(position), model)
                 builder.store(value, builder.gep(ratio.data, [position]))
                 spread = emit.splat(value)
                 for part, total in zip(parts, sums, strict=True):
@@ -289,11 +290,8 @@ def _mu_row(typingctx, factor, i, more, below, less, eps, floor, sums):
             emit.add_product(with_pos, moved, high)
             emit.add_product(with_neg, moved, low)
         for place, total in enumerate((with_pos, with_neg)):
-            total = (
-                builder.fpext(emit.sum(builder.load(total)), ir.DoubleType())
-                if emit.size == 4
-                else emit.sum(builder.load(total))
-            )
+            total = emit.sum(builder.load(total))
+            total = builder.fpext(total, ir.DoubleType()) if emit.size == 4 else total
             slot = builder.gep(sums.data, [emit.const(place)])
             builder.store(builder.fadd(builder.load(slot), total), slot)
         return context.get_dummy_value()
@@ -438,8 +436,9 @@ def _gather_row_plain(lo, hi, indices, data, factor, out, row):
     out[row] = data[lo:hi] @ factor[indices[lo:hi]]
 
 
-def _ratio_row_plain(lo, hi, indices, data, left, row, right, least, ratio, out):
-    ratio[lo:hi] = data[lo:hi] / np.maximum(right[indices[lo:hi]] @ left[row], least)
+def _ratio_row_plain(lo, hi, indices, data, left, row, right, least, shift, ratio, out):
+    model = right[indices[lo:hi]] @ left[row] + (0 if shift is None else shift[lo:hi])
+    ratio[lo:hi] = data[lo:hi] / np.maximum(model, least)
     out[row] = ratio[lo:hi] @ right[indices[lo:hi]]
 
 
@@ -482,7 +481,8 @@ def _hals_lanes_plain(component, rank, gram, tile, target):
 
 # out[row] = sum over p in lo..hi of data[p] * factor[indices[p]]
 gather_row = _gather_row_plain if config.DISABLE_JIT else _gather_row
-# ratio[lo:hi] = data / max(left[row] . right[indices], least); out[row] = sum of ratio * right (MAX_BLOCKS at most)
+# ratio[lo:hi] = data / max(left[row] . right[indices] + shift, least); out[row] = sum of ratio * right (MAX_BLOCKS at
+# most). shift is None, or an array over the non-zeros, which `ratio` itself may be
 ratio_row = _ratio_row_plain if config.DISABLE_JIT else _ratio_row
 # out[:] = factor[row, :rank] @ matrix[:rank]; out (K,)
 row_times = _row_times_plain if config.DISABLE_JIT else _row_times

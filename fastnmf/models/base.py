@@ -10,36 +10,31 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf import init as starts
 from fastnmf.data import Strata, check_kind, encode_labels
+from fastnmf.models.callbacks import CallbackSupportMixin, watching, with_callbacks
+from fastnmf.models.options import (
+    check_bool,
+    check_choice,
+    check_components,
+    check_integer,
+    check_number,
+    elastic_nets,
+    find_seeds,
+    generator,
+    guide_components,
+    is_annotated,
+    row_weights,
+    unpack,
+)
+from fastnmf.models.problems import infer_divergence
+from fastnmf.penalties import Guide
 from fastnmf.problem import copy_rows, full
-from fastnmf.progress import progress
-from fastnmf.solve import allocate, as_arrays, infer, pad, solve, threads
+from fastnmf.shifts import apply_gauge, normalize_components
+from fastnmf.solve import allocate, as_arrays, infer, pad, scale_start, solve, threads
+from fastnmf.terms.masked import infer_masked, row_errors
+from fastnmf.terms.weights import MISSING, observed
 
-# Below these fractions of the squared norm of the data the cheap objective has lost too many digits (float64: relative
-# error about 1e-10 there), and the residual is evaluated itself.
-DIRECT_BELOW = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
-
-
-def check_choice(name, value, choices):
-    """Raise unless `value` is one of `choices`."""
-    if value not in choices:
-        expected = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name}={value!r} is not known; expected one of {expected}.")
-
-
-def check_integer(name, value, least=1):
-    """Raise unless `value` is an integer of at least `least`."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} is not valid; expected an integer >= {least}.")
-
-
-def check_sweeps(extrapolate, sweeps, length, example):
-    """Raise unless `extrapolate` is a bool and `sweeps` are `length` positive integers."""
-    if not isinstance(extrapolate, (bool, np.bool_)):
-        raise ValueError(f"extrapolate={extrapolate!r} is not valid; expected True or False.")
-    is_right = isinstance(sweeps, (tuple, list)) and len(sweeps) == length
-    if not is_right or not all(isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 1 for n in sweeps):
-        expected = f"{length} integers >= 1, such as {example}" + (", or 'thorough'" if length == 3 else "")
-        raise ValueError(f"sweeps={sweeps!r} is not valid; expected {expected}.")
+BETAS = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0}
+NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # what their zeros become
 
 
 def scaled(F, exponent):
@@ -47,20 +42,7 @@ def scaled(F, exponent):
     return F if exponent == 0 else np.ldexp(F, exponent)
 
 
-def generator(random_state):
-    """Return the NumPy Generator of a `random_state`: None, int, Generator, or RandomState (one draw is the seed)."""
-    if isinstance(random_state, np.random.Generator):
-        return random_state
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
-    if random_state is None or isinstance(random_state, numbers.Integral) and random_state >= 0:
-        return np.random.default_rng(random_state)
-    raise ValueError(
-        f"random_state={random_state!r} is not valid; expected None, an integer >= 0, a Generator or a RandomState."
-    )
-
-
-class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of all estimators. A variant writes its parameters, its documentation and `_problem`."""
 
     _has_shifts = False
@@ -77,16 +59,60 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self.components_.shape[0]
 
     def _check_parameters(self):
-        check_integer("n_components", self.n_components)
-        check_choice("solver", self.solver, ("hals", "mu"))
-        check_choice("init", self.init, ("rows", "random", "nndsvd", "nndsvda", "custom"))
         check_integer("max_iter", self.max_iter)
-        if not isinstance(self.tol, numbers.Real) or not self.tol >= 0:
-            raise ValueError(
-                f"tol={self.tol!r} is not valid; expected a number >= 0 (0 runs exactly max_iter iterations)."
-            )
+        check_number("tol", self.tol, "a number >= 0 (0 runs exactly max_iter iterations)")
+        for name in ("alpha_W", "alpha_H", "alpha_V", "guide_weight"):
+            if hasattr(self, name) and not (name == "alpha_H" and self.alpha_H == "same"):
+                check_number(name, getattr(self, name))
+        check_number("l1_ratio", self.l1_ratio, "a number from 0 (only L2) to 1 (only L1)", most=1)
+        if self.max_time is not None:
+            check_number("max_time", self.max_time, "None or a number of seconds >= 0")
+        check_bool("warm_start", self.warm_start)
+        check_choice("missing_values", self.missing_values, MISSING)
+        if self.callback is not None and not callable(self.callback):
+            raise ValueError(f"callback={self.callback!r} is not valid; expected None or a function of a FitState.")
         if self.n_threads is not None:
             check_integer("n_threads", self.n_threads)
+        if isinstance(self.beta_loss, str) or not isinstance(self.beta_loss, numbers.Real):
+            check_choice("beta_loss", self.beta_loss, tuple(BETAS))
+        if self.solver != "mu" and not self._is_squared:
+            raise ValueError(
+                f"solver={self.solver!r} needs a quadratic subproblem, and beta_loss={self.beta_loss!r} gives none; "
+                "use solver='mu'."
+            )
+        if self.solver == "mu" and self.init == "nndsvd":
+            warnings.warn(
+                "The multiplicative update ('mu') solver cannot update zeros present in the initialization, and "
+                "init='nndsvd' is full of them; use 'nndsvda' or 'nndsvdar'.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    @property
+    def _is_squared(self):
+        return self._beta() == 2
+
+    def _beta(self):
+        """Return the loss as the beta of a beta divergence."""
+        return BETAS[self.beta_loss] if isinstance(self.beta_loss, str) else float(self.beta_loss)
+
+    def _rank(self, n_columns, H):
+        if not isinstance(self.n_components, str):
+            return self.n_components
+        return n_columns if H is None else len(H)
+
+    def _alphas(self):
+        """Return the strengths of the penalties by factor; a warning where the scale of a component can dodge them."""
+        alphas = {"W": self.alpha_W, "H": self.alpha_W if self.alpha_H == "same" else self.alpha_H}
+        if (alphas["W"] > 0) != (alphas["H"] > 0) and self.fixed_components is None:
+            one, other = ("W", "H") if alphas["W"] > 0 else ("H", "W")
+            warnings.warn(
+                f"Only {one} is penalised: {other} can grow while {one} shrinks, and the penalty vanishes. Penalise "
+                f"both (alpha_H='same').",
+                UserWarning,
+                stacklevel=4,
+            )
+        return alphas | ({"V": self.alpha_V} if self._has_shifts else {})
 
     def _validated(self, X, *, reset):
         """Check names, counts and tags; finiteness, sign and layout are the business of `Strata`."""
@@ -101,99 +127,255 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             ensure_min_samples=1,
         )
 
-    def _start(self, data, W, H, V):
-        """Return W, H, the entries of V, and the dense V of a custom start (None otherwise)."""
+    def _start(self, data, rank, W, H, V):
+        """Return W, H, the entries of V, and the dense V of a start that brings its own (None otherwise)."""
         given = [name for name, array in (("W", W), ("H", H), ("V", V)) if array is not None]
         if self.init == "custom":
-            W, H, V = starts.custom(data, self.n_components, W, H, V, has_shifts=self._has_shifts)
+            W, H, V = starts.custom(data, rank, W, H, V, has_shifts=self._has_shifts)
+            W = W if data.loading is None else W * data.loading[:, None]
             return W, H, data.pattern.entries(V) if self._has_shifts else None, V
-        if given:
+        if given and not self._has_shifts:  # as in scikit-learn
+            warnings.warn(
+                "When init!='custom', provided W or H are ignored. Set init='custom' to use them as initialization.",
+                RuntimeWarning,
+                stacklevel=6,
+            )
+        elif given:
             raise ValueError(f"A start was given ({', '.join(given)}) with init={self.init!r}; use init='custom'.")
+        if self.warm_start and hasattr(self, "components_"):
+            return self._resumed(data, rank)
         rng, options = generator(self.random_state), {"has_shifts": self._has_shifts}
+        needs_positive = self.solver == "mu"
+        if self.init in (None, "features", "rows"):
+            start = starts.rows if self.init == "rows" else starts.features
+            return *start(data, rank, rng, needs_positive=needs_positive, **options), None
         if self.init == "random":
-            return *starts.random(data, self.n_components, rng, **options), None
-        if self.init == "rows":
-            return *starts.rows(data, self.n_components, rng, needs_positive=self.solver == "mu", **options), None
-        return *starts.nndsvd(data, self.n_components, rng, fill=self.init == "nndsvda", **options), None
+            return *starts.random(data, rank, rng, **options), None
+        return *starts.nndsvd(data, rank, rng, fill=NNDSVD[self.init], **options), None
 
-    def _fit(self, X, strata, W, H, V):
+    def _resumed(self, data, rank):
+        """Return the factors of the fit before, as a start; rows that are not those of then start anew."""
+        if self.components_.shape != (rank, data.shape[1]):
+            raise ValueError(
+                f"warm_start goes on from components of shape {self.components_.shape}, but {(rank, data.shape[1])} is "
+                "asked for; set warm_start=False, or keep n_components and the features."
+            )
+        H = np.ldexp(self.components_.T.astype(np.float64), data.exponent)
+        W = np.zeros((data.shape[0], rank))
+        if getattr(self, "W_", W[:0]).shape == W.shape:
+            W = np.ldexp(self.W_.astype(np.float64), data.exponent)
+            W = W if data.loading is None else W * data.loading[:, None]
+        if self.solver == "mu":  # which cannot leave a zero
+            W, H = (F + 1e-3 * (F.mean() or 1 / rank) * (F == 0) for F in (W, H))
+        if not self._has_shifts:
+            return W, H, None, None
+        V = data.pattern.dense(0.5 * data.stratum_means().astype(np.float64))
+        known = {label: row for row, label in enumerate(self.strata_.tolist())}
+        for row, label in enumerate(data.labels.tolist()):
+            if label in known:
+                V[row] = np.ldexp(self.shifts_[known[label]].astype(np.float64), 2 * data.exponent)
+        return W, H, data.pattern.entries(V), None
+
+    @with_callbacks
+    def _fit(self, X, strata=None, W=None, H=None, V=None, sample_weight=None, weight=None):
         """Fit, and return the weights of the rows of X, (n_samples, k)."""
         self._check_parameters()
+        self._names = X.var_names if is_annotated(X) else None
+        X, strata = unpack(X, strata)
         X = self._validated(X, reset=True)
-        with threads(self.n_threads):
-            data = Strata.from_array(X, strata)
+        with threads(self.n_threads), watching(self, X) as watch:
+            data = self._strata(X, strata, sample_weight, weight)
             data.begin_columns()
-            with progress(type(self).__name__, self.max_iter, self.verbose) as callback:
-                W, H, v, V = self._start(data, W, H, V)
-                factors, tasks = allocate(data, W, H, v)
-                problem = self._problem(data, factors, tasks)
-                del W, H, v
-                start = None if V is None else problem.value(factors, V=V)
-                fit = solve(
-                    problem,
-                    factors,
-                    max_iter=self.max_iter,
-                    tol=self.tol,
-                    callback=callback,
-                    start_value=start,
-                    extrapolation=self._extrapolation(factors, tasks),
-                )
-                self._finish(data, problem, fit)
-        if not fit.converged:
+            rank = self._rank(data.shape[1], H)
+            W, H, v, V = self._start(data, rank, W, H, V)
+            H, free, guide = self._known(data, rank, H)
+            factors, tasks = allocate(data, W, H, v)
+            problem = self._problem(data, factors, tasks)
+            self._constrain(data, problem, factors, free, guide)
+            del W, H, v, guide
+            watch.arrays = lambda: self._arrays(data, factors)
+            fit = solve(
+                problem,
+                factors,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                callback=watch if watch.is_needed else None,
+                start_value=None if V is None else problem.value(factors, **({"V": V} if self._has_shifts else {})),
+                extrapolation=self._extrapolation(factors, tasks),
+                max_time=self.max_time,
+            )
+            self._finish(data, problem, fit)
+        if fit.stopped_by == "max_iter" and not fit.converged:
             warnings.warn(
                 f"The fit stopped at max_iter={self.max_iter} before the objective settled to tol={self.tol:g}; "
                 "raise max_iter, or raise tol.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self.W_
 
+    def _strata(self, X, strata, sample_weight, weight):
+        """Return the data of a fit, with the weights of entries or of rows."""
+        data = self._observed(X, strata, weight)
+        of_rows = row_weights(data, sample_weight, getattr(self, "strata_weight", "rows"))
+        if of_rows is None:
+            return data
+        if data.entry_weights is not None:
+            raise ValueError(
+                "Weights of rows (sample_weight, strata_weight) and of entries (weight, missing_values) were given; "
+                "multiply them into one: weight=sample_weight[:, None] * mask."
+            )
+        if self._beta() == 0:
+            raise ValueError("Itakura-Saito (beta_loss=0) does not see the scale of a row: rows cannot be weighted.")
+        if self._beta() < 0 and not of_rows.all():
+            raise ValueError(
+                f"A row has weight 0, and beta_loss={self.beta_loss!r} < 0 needs data without zeros; leave the row out."
+            )
+        data.weigh(of_rows, self._beta())
+        return data
+
+    def _observed(self, X, strata, weight=None, labels=None):
+        weights = None
+        if weight is not None or self.missing_values is not None:
+            X, weights = observed(X, weight, self.missing_values)
+            if weights is not None and not self._is_squared:
+                raise ValueError(
+                    f"weight and missing_values need beta_loss='frobenius'; it is {self.beta_loss!r}. Leave one out."
+                )
+        data = Strata.from_array(X, strata, labels=labels)
+        data.entry_weights = weights
+        return data
+
+    def _known(self, data, rank, H):
+        """Return H with what is known of it, which of its entries are free (None: all), and what guides the others."""
+        free = guide = None
+        if self.fixed_components is not None:
+            values, is_fixed = check_components(self.fixed_components, rank, data.shape[1])
+            H = np.where(is_fixed.T, np.ldexp(values.T, data.exponent), H)
+            free = ~is_fixed
+        if self.seed_features:
+            names = getattr(self, "feature_names_in_", self._names)
+            seeds = find_seeds(self.seed_features, rank, data.shape[1], names)
+            guide = guide_components(H, seeds, self.guide_weight)
+            H = guide[2] if free is None else np.where(free.T, guide[2], H)
+        return H, free, guide
+
+    def _constrain(self, data, problem, factors, free, guide):
+        """Add penalties, guidance and what is fixed to the problem."""
+        problem.penalties = elastic_nets(data, self._alphas(), self.l1_ratio, self._beta())
+        problem.balances = free is None and guide is None and {"W", "H"} <= problem.penalties.keys()
+        if problem.balances and not factors["W"].any():
+            scale_start(problem, factors, data)
+        if problem.penalties or free is not None or guide is not None:
+            problem.anchors_scale, problem.revive = False, None
+        if guide is not None:
+            target, weight = pad(guide[0], data), np.zeros(pad(guide[0][:1], data).shape[1])
+            weight[: len(guide[1])] = guide[1] * problem.scale
+            problem.penalties.setdefault("H", []).append(Guide(target, weight, 2 if self._is_squared else 1))
+        if free is not None:
+            whole = (free.all(axis=1) | ~free.any(axis=1)).all()
+            padded = np.zeros(pad(np.zeros((1, len(free))), data).shape[1], bool)
+            if whole:
+                padded[: len(free)] = free.any(axis=1)
+                problem.free = {"H": padded}
+            else:
+                entries = np.zeros((data.shape[1], len(padded)), bool)
+                entries[:, : len(free)] = free.T
+                problem.free = {"H": entries}
+
+    def _arrays(self, data, factors):
+        """Return W, H and V (or None) of factors as the user knows them."""
+        half, rank = -data.exponent, factors.rank
+        H = np.empty((rank, data.shape[1]), data.dtype)
+        copy_rows(factors["H"][:, :rank], H.T)
+        W = scaled(np.ascontiguousarray(factors["W"][:, :rank]), half)
+        W = self._unloaded(data, W)
+        V = scaled(data.pattern.dense(factors["V"]), 2 * half) if self._has_shifts else None
+        return W, scaled(H, half), V
+
+    def _unloaded(self, data, W):
+        """Return W of the rows themselves, not of their multiples that the fit has seen; zero where the weight is."""
+        if data.loading is None:
+            return W
+        return np.divide(W, data.loading[:, None], out=np.zeros_like(W), where=data.loading[:, None] > 0)
+
     def _finish(self, data, problem, fit):
         """Set the fitted attributes."""
-        factors, rank = fit.factors, self.n_components
-        shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
-        if self.solver == "hals":  # one exact solve, which transform repeats
-            product = problem.terms[0].product("W", factors)
-            factors["W"][:] = infer(data, rank, factors["H"], shifts, product)[0]
+        factors = fit.factors
+        self.n_components_ = self._n_components = factors.rank
+        if self.solver != "mu":  # one exact solve, which transform repeats
+            shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
+            if getattr(self, "gauge", None) == "min_shift":  # less shift leaves W more room
+                shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.codes, self.gauge)[1]
+                factors["V"][:] = data.pattern.entries(shifts)
+                factors.moved("V")
+            product, penalties = problem.terms[0].product("W", factors), problem.penalties.get("W", ())
+            factors["W"][:] = self._exact(data, factors["H"], shifts, product, penalties)[0]
             factors.moved("W")
             fit.history["objective"][-1] = problem.value(factors)
+            fit.history["penalty"][-1] = problem.penalty
         problem.release()  # before the factors are copied: the peak of memory would be here
         factors.forget()
-        half, whole = -data.exponent, -2 * data.exponent
-        components = np.empty((rank, data.shape[1]), data.dtype)
-        copy_rows(factors["H"][:, :rank], components.T)
-        self.components_ = scaled(components, half)
+        self.W_, self.components_, shifts = self._arrays(data, factors)
+        if getattr(self, "normalize", None):
+            self.W_, self.components_ = normalize_components(self.W_, self.components_, self.normalize)
+        if getattr(self, "gauge", None) and (self.gauge != "min_shift" or self.solver == "mu"):
+            self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.codes, self.gauge)
         if self._has_shifts:
-            self.shifts_, self.strata_ = scaled(shifts, whole), data.labels
-        self.W_ = scaled(np.ascontiguousarray(factors["W"][:, :rank]), half)
-        self.n_components_ = rank
+            self.shifts_, self.strata_, self.stratum_sizes_ = shifts, data.labels, data.groups.sizes
         self.n_iter_, self.converged_, self.stopped_by_ = fit.n_iter, fit.converged, fit.stopped_by
+        self.n_revived_ = fit.history["revived"]
         self.history_ = as_arrays(fit.history, problem.scale)
         self.normalized_loss_ = float(self.history_["normalized_loss"][-1])
-        self.reconstruction_err_ = self._reconstruction_error(fit.history["objective"][-1], whole)
+        loss = fit.history["objective"][-1] - fit.history["penalty"][-1]
+        self.reconstruction_err_ = self._reconstruction_error(max(loss, 0.0), -2 * data.exponent)
 
-    def _reconstruction_error(self, objective, exponent):
-        return float(np.ldexp(np.sqrt(objective), exponent))
+    def _reconstruction_error(self, loss, exponent):
+        if self._is_squared:
+            return float(np.ldexp(np.sqrt(loss), exponent))
+        beta = self._beta()  # a divergence scales with the beta-th power of the data
+        return float(np.sqrt(2 * loss) * 2.0 ** (exponent * beta / 2))
 
-    def _inferred(self, X, strata):
-        """Return X as `Strata`, its shifts V, its exact W (n_samples, K) and W's subproblem, in the inner scale."""
+    def _prepared(self, X, strata):
+        """Return X as `Strata`, H (n_features, k) and V (or None), in the inner scale of X."""
         check_is_fitted(self)
+        X, strata = unpack(X, strata)
         X = self._validated(X, reset=False)
         if self._has_shifts and strata is None and len(self.strata_) > 1:
             raise ValueError(
                 f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row. In a Pipeline "
                 "or a search, switch on sklearn.set_config(enable_metadata_routing=True) and pass strata= there."
             )
-        data = Strata.from_array(X, strata, labels=self.strata_ if self._has_shifts else None)
-        H, V = scaled(self.components_.T, data.exponent), None
+        data = self._observed(X, strata, labels=self.strata_ if self._has_shifts else None)
+        H, V = self._prepared_H(data), None
         if self._has_shifts:
             V = scaled(self.shifts_, 2 * data.exponent).astype(data.dtype, copy=False)
-        W, sub = infer(data, self.n_components_, pad(H, data), V)
+        return data, H, V
+
+    def _inferred(self, X, strata):
+        """Return X as `Strata`, its shifts V, its exact W (n_samples, K) and W's subproblem, in the inner scale."""
+        data, H, V = self._prepared(X, strata)
+        penalties = elastic_nets(data, {"W": self.alpha_W}, self.l1_ratio, 2).get("W", ())
+        W, sub = self._exact(data, pad(H, data), V, None, penalties)
         return data, V, W, sub
+
+    def _exact(self, data, H, V, product=None, penalties=()):
+        """Return the exact weights for padded H and V, and their subproblem: None where each row has its own Gram."""
+        rank = self.n_components_
+        if data.entry_weights is None:
+            return infer(data, rank, H, V, product, penalties)
+        return infer_masked(data, data.entry_weights, rank, H, V, product, penalties), None
+
+    def _diverged(self, X, strata):
+        """Return X as `Strata`, its W, its divergence and the scale of the normalized loss."""
+        data, H, V = self._prepared(X, strata)
+        penalties = elastic_nets(data, {"W": self.alpha_W}, self.l1_ratio, self._beta()).get("W", ())
+        return data, *infer_divergence(data, H, V, self._beta(), penalties, self.max_iter)
 
     def _transform(self, X, strata=None):
         with threads(self.n_threads):
-            data, _, W, _ = self._inferred(X, strata)
+            data, *found = self._inferred(X, strata) if self._is_squared else self._diverged(X, strata)
+            W = found[1] if self._is_squared else found[0]
         return scaled(np.ascontiguousarray(W[:, : self.n_components_]), -data.exponent)
 
     def _inverse_transform(self, W, strata=None):
@@ -209,24 +391,30 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return W @ self.components_ + self.shifts_[codes]
 
     def _score(self, X, strata=None, sample_weight=None):
+        if not self._is_squared:
+            if sample_weight is not None:
+                raise ValueError("sample_weight needs beta_loss='frobenius' in score; leave it out.")
+            with threads(self.n_threads):
+                _, _, value, scale = self._diverged(X, strata)
+            return 1.0 if scale == 0 else float(1 - value / scale)
         with threads(self.n_threads):
             data, V, W, sub = self._inferred(X, strata)
+            if sub is None:
+                errors, norms = row_errors(data, data.entry_weights, W, pad(self._prepared_H(data), data), V)
+                return _explained(errors, norms, sample_weight)
             W, neg = W.astype(np.float64), 0.0 if sub.neg is None else full(sub.neg).astype(np.float64)
             linear = np.einsum("ij,ij->i", W, sub.pos - neg)
             norms = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
             errors = norms if V is None else data.row_square_sums(V)
             errors = errors + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear
-        if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight, dtype=np.float64)
-            if sample_weight.shape != errors.shape:
-                raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one a row.")
-            errors, norms = errors * sample_weight, norms * sample_weight
-        total = norms.sum()
-        return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)
+        return _explained(errors, norms, sample_weight)
+
+    def _prepared_H(self, data):
+        return scaled(self.components_.T, data.exponent)
 
     def _feature_names(self, feature_names):
         if feature_names is None:
-            feature_names = getattr(self, "feature_names_in_", None)
+            feature_names = getattr(self, "feature_names_in_", getattr(self, "_names", None))
         if feature_names is None:
             feature_names = [str(j) for j in range(self.n_features_in_)]
         if len(feature_names) != self.n_features_in_:
@@ -248,6 +436,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         check_integer("n", n)
         return np.argsort(-self.W_.T, axis=1, kind="stable")[:, :n]
+
+
+def _explained(errors, norms, sample_weight):
+    """Return one minus the sum of the rows' squared errors over that of their squared norms, weighted."""
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight, dtype=np.float64)
+        if sample_weight.shape != errors.shape:
+            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one a row.")
+        errors, norms = errors * sample_weight, norms * sample_weight
+    total = norms.sum()
+    return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)
 
 
 def strongest(weights, names, n):

@@ -1,69 +1,101 @@
 """Plain NMF on the same kernels."""
 
-import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.data import Strata
-from fastnmf.models.base import DIRECT_BELOW, BaseNMF, check_choice, check_integer, check_sweeps, strongest
-from fastnmf.moves import HALS, MU, MU_FLOOR
-from fastnmf.problem import Problem
-from fastnmf.solve import Extrapolation, allocate, sweep, threads
-from fastnmf.terms import Frobenius, KullbackLeibler
+from fastnmf.models.base import NNDSVD, BaseNMF, strongest
+from fastnmf.models.options import check_bool, check_choice, check_integer, check_sweeps, generator
+from fastnmf.models.problems import divergence_problem, squared_problem
+from fastnmf.models.reading import RowErrors
+from fastnmf.models.streams import PartialFit
+from fastnmf.solve import Extrapolation
 
 
-class NMF(BaseNMF):
-    """Factorise a non-negative matrix, ``X ~ W H`` with W, H >= 0, sparse or dense.
+class NMF(PartialFit, RowErrors, BaseNMF):
+    """Factorise a non-negative matrix, ``X ~ W H`` with W, H >= 0, sparse or dense; scikit-learn's `NMF`, faster.
 
-    Minimises ``||X - W H||²``, or the generalised Kullback-Leibler divergence, which suits counts.
+    Minimises, with D half the squared error or another divergence and every row counted `sample_weight` times::
+
+        D(X, W H) + alpha_W n_features (l1_ratio ||W||_1 + (1 - l1_ratio) / 2 ||W||²)
+                  + alpha_H n_samples  (l1_ratio ||H||_1 + (1 - l1_ratio) / 2 ||H||²)
 
     Parameters
     ----------
-    n_components : int, default=10
-        Rows of H.
-    solver : {"hals", "mu"}, default="hals"
-        ``"hals"``: exact coordinate descent; after the last sweep W is solved for exactly, once, and `transform`
-        repeats that. ``"mu"``: multiplicative updates; `fit_transform` returns the iterate itself.
-    beta_loss : {"frobenius", "kullback-leibler"}, default="frobenius"
-        ``"kullback-leibler"`` needs ``solver="mu"`` and walks the non-zeros only.
-    init : {"rows", "random", "nndsvd", "nndsvda", "custom"}, default="rows"
-        ``"rows"``: means of 30 random rows. ``"random"``: uniform, scaled to the columns. ``"nndsvd"``, ``"nndsvda"``:
-        from the singular vectors, the latter without zeros (for ``"mu"``). ``"custom"``: the W and H passed to `fit`.
-    extrapolate : bool, default=True
-        Whether ``"hals"`` carries W and H on along their last steps, which takes about half the iterations. The
-        objective may then rise now and again; with False it never does.
-    sweeps : (int, int), default=(2, 2)
-        Of ``"hals"`` in one iteration: sweeps over W, sweeps over H.
-    max_iter : int, default=200
+    n_components : int or "auto", default="auto"
+        Rows of H. ``"auto"``: those of the H passed to `fit`, or else as many as X has features.
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+        None is ``"features"``: means of the 30 rows that are richest in 10 random features. ``"rows"``: means of 30
+        random rows. ``"random"``: uniform, scaled to the columns. ``"nndsvd"``, ``"nndsvda"``, ``"nndsvdar"``: from the
+        singular vectors (deterministic), with zeros, without, with small random numbers instead; the latter two for
+        ``"mu"``. ``"custom"``: the W and H passed to `fit`.
+    solver : {"cd", "hals", "mu"}, default="cd"
+        ``"cd"``: exact coordinate descent, extrapolated; the objective may rise now and again. ``"hals"``: the same
+        without extrapolation; it never rises. After the last sweep of both, W is solved for exactly, once, and
+        `transform` repeats that. ``"mu"``: multiplicative updates, for any loss; `fit_transform` returns the iterate.
+    beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
+        All but ``"frobenius"`` (2) need ``solver="mu"``. ``"kullback-leibler"`` (1) walks the non-zeros only.
     tol : float, default=1e-4
         Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
         times itself. 0 runs exactly `max_iter` iterations.
+    max_iter : int, default=200
     random_state : None, int, Generator or RandomState, default=None
+    alpha_W, alpha_H : float, default=0.0 and "same"
+        Strength of the penalties; ``"same"`` is `alpha_W`. The scale of each component is chosen such that both
+        penalties together are least, which does not change ``W H``.
+    l1_ratio : float, default=0.0
+        1 is all L1, 0 all L2.
+    verbose : int, default=0
+        1 shows progress on standard error.
+    shuffle : bool, default=False
+        Visit the components in a random order, drawn once a fit, instead of ascending (not for ``"mu"``).
+    sweeps : (int, int), default=(2, 2)
+        Of coordinate descent in one iteration: sweeps over W, sweeps over H.
+    missing_values : {None, "nan", "zeros"}, default=None
+        Entries that are not known: NaN (dense X), or zero and unstored ones. They play no part.
+    fixed_components : array-like or sparse (j, n_features), default=None
+        Known components: the first j rows of H. NaN marks entries that are to be found.
+    seed_features : dict or list, default=None
+        Component -> features (names, if X has them, or column numbers) that it is to be about: a penalty pulls it
+        towards them.
+    guide_weight : float, default=1.0
+        Strength of that; 1 weighs as much as the data that an average component explains.
+    warm_start : bool, default=False
+        Go on from the factors of the fit before.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, and for the start, with a `FitState` (``iteration``,
+        ``normalized_loss``, ``seconds``, ``W``, ``H``); returning True stops the fit.
     n_threads : int, default=None
         Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
-    verbose : int, default=0
 
     Attributes
     ----------
     components_ : ndarray (n_components, n_features)
     W_ : ndarray (n_samples, n_components)
         Weights of the training rows.
-    n_components_, n_iter_ : int
+    n_components_, n_iter_, n_revived_ : int
+        The last: how often a component had died and was given the row that the model missed most.
     converged_ : bool
     stopped_by_ : str
-        ``"tol"``, ``"max_iter"`` or ``"callback"``.
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
-        ``||X - W H||``, or the square root of twice the divergence, as in scikit-learn.
+        ``||X - W H||``, or the square root of twice the divergence, as in scikit-learn; of weighted rows if so.
     normalized_loss_ : float
-        Square root of the objective over that of a trivial model: nothing (Frobenius, so the norm of the data), or the
-        product of the margins (Kullback-Leibler).
+        Square root of the loss over that of a trivial model: nothing (Frobenius, so the norm of the data), or the
+        product of the margins (other losses).
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``seconds``; entry 0 is the start, the last that of the returned factors.
+        ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties; the
+        squared error counts twice the formula above), ``seconds``; entry 0 is the start, the last that of the returned
+        factors.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
     Notes
     -----
     *Names*: the source's V, W, H are X, W_ and components_.
+
+    *Unlike scikit-learn*: the start, `tol` and the order of updates; `transform` is exact for the squared error;
+    `shuffle` draws once a fit; zeros in the data are refused where the loss is infinite.
 
     References
     ----------
@@ -85,41 +117,65 @@ class NMF(BaseNMF):
 
     def __init__(
         self,
-        n_components=10,
+        n_components="auto",
         *,
-        solver="hals",
+        init=None,
+        solver="cd",
         beta_loss="frobenius",
-        init="rows",
-        extrapolate=True,
-        sweeps=(2, 2),
-        max_iter=200,
         tol=1e-4,
+        max_iter=200,
         random_state=None,
-        n_threads=None,
+        alpha_W=0.0,
+        alpha_H="same",
+        l1_ratio=0.0,
         verbose=0,
+        shuffle=False,
+        sweeps=(2, 2),
+        missing_values=None,
+        fixed_components=None,
+        seed_features=None,
+        guide_weight=1.0,
+        warm_start=False,
+        max_time=None,
+        callback=None,
+        n_threads=None,
     ):
         self.n_components = n_components
+        self.init = init
         self.solver = solver
         self.beta_loss = beta_loss
-        self.init = init
-        self.extrapolate = extrapolate
-        self.sweeps = sweeps
-        self.max_iter = max_iter
         self.tol = tol
+        self.max_iter = max_iter
         self.random_state = random_state
-        self.n_threads = n_threads
+        self.alpha_W = alpha_W
+        self.alpha_H = alpha_H
+        self.l1_ratio = l1_ratio
         self.verbose = verbose
+        self.shuffle = shuffle
+        self.sweeps = sweeps
+        self.missing_values = missing_values
+        self.fixed_components = fixed_components
+        self.seed_features = seed_features
+        self.guide_weight = guide_weight
+        self.warm_start = warm_start
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
 
-    def fit(self, X, y=None, *, W=None, H=None):
+    def fit(self, X, y=None, sample_weight=None, *, W=None, H=None, weight=None):
         """Fit the model.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite. float32 stays float32.
+            Non-negative, finite. float32 stays float32. Or an AnnData.
         y : ignored
+        sample_weight : array-like (n_samples,), default=None
+            How often each row counts: weight 2 is the same as having the row twice.
         W, H : ndarray (n_samples, k), (k, n_features), default=None
             Start for ``init="custom"``.
+        weight : sparse matrix or array (n_samples, n_features), default=None
+            Weight of the squared error of each entry, >= 0; of a sparse one, what is not stored is zero.
 
         Returns
         -------
@@ -130,20 +186,20 @@ class NMF(BaseNMF):
         ValueError, TypeError
             For parameters, data or starts that cannot be used: what was given, expected, and to be done.
         """
-        self._fit(X, None, W, H, None)
+        self._fit(X, None, W, H, None, sample_weight, weight)
         return self
 
-    def fit_transform(self, X, y=None, *, W=None, H=None):
+    def fit_transform(self, X, y=None, sample_weight=None, *, W=None, H=None, weight=None):
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
-        return self._fit(X, None, W, H, None)
+        return self._fit(X, None, W, H, None, sample_weight, weight)
 
     def transform(self, X):
         """Return the non-negative weights of the rows of X for the fitted components, (n_samples, n_components).
 
-        Exact for the Frobenius loss, row by row; for Kullback-Leibler `max_iter` multiplicative updates of W from a
+        Exact for the squared error, row by row; for other losses at most `max_iter` multiplicative updates of W from a
         start that depends on the row alone.
         """
-        return self._transform(X) if self.beta_loss == "frobenius" else self._divergence(X)[0]
+        return self._transform(X)
 
     def inverse_transform(self, W):
         """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
@@ -157,19 +213,14 @@ class NMF(BaseNMF):
         X : sparse matrix or array (n_samples, n_features)
         y : ignored
         sample_weight : array-like (n_samples,), default=None
-            Frobenius loss only.
+            Squared error only.
 
         Returns
         -------
         float
             One minus the squared error, or divergence, over that of the trivial model (see `normalized_loss_`).
         """
-        if self.beta_loss == "frobenius":
-            return self._score(X, None, sample_weight)
-        if sample_weight is not None:
-            raise ValueError("sample_weight needs beta_loss='frobenius'; leave it out.")
-        _, value, scale = self._divergence(X)
-        return 1.0 if scale == 0 else 1 - value / scale
+        return self._score(X, None, sample_weight)
 
     def top_features(self, n=10, feature_names=None):
         """Return the names of at most n features of each component, strongest first, as a list of lists."""
@@ -178,60 +229,24 @@ class NMF(BaseNMF):
         return strongest(self.components_, self._feature_names(feature_names), n)
 
     def _check_parameters(self):
+        if not isinstance(self.n_components, str):
+            check_integer("n_components", self.n_components)
+        else:
+            check_choice("n_components", self.n_components, ("auto",))
+        check_choice("solver", self.solver, ("cd", "hals", "mu"))
+        check_choice("init", self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
         super()._check_parameters()
-        check_choice("beta_loss", self.beta_loss, ("frobenius", "kullback-leibler"))
-        check_sweeps(self.extrapolate, self.sweeps, 2, (2, 2))
-        if self.beta_loss != "frobenius" and self.solver == "hals":
-            raise ValueError(
-                "HALS needs a quadratic subproblem; Kullback-Leibler gives none. Use solver='mu' with "
-                "beta_loss='kullback-leibler'."
-            )
+        check_bool("shuffle", self.shuffle)
+        check_sweeps(self.sweeps, 2, (2, 2))
 
     def _problem(self, data, factors, tasks):
-        width, is_hals = factors["W"].shape[1], self.solver == "hals"
-        move = HALS() if is_hals else MU(floor=MU_FLOOR[data.dtype])
-        of_W, of_H = self.sweeps if is_hals else (1, 1)
-        schedule = (("W", of_W), ("H", of_H))
-        moves = {"W": move, "H": move}
-        if self.beta_loss == "kullback-leibler":
-            term = KullbackLeibler(data, width, tasks)
-            moves = dict.fromkeys("WH", MU(eps=0.0, floor=MU_FLOOR[data.dtype]))
-            return Problem([term], moves, schedule, tasks, scale=term.independence())
-        term = Frobenius(data, width, tasks)
-        return Problem(
-            terms=[term],
-            moves=moves,
-            schedule=schedule,
-            tasks=tasks,
-            scale=data.sq_norm,
-            digits=DIRECT_BELOW[data.dtype],
-            direct=term.direct,
-            rounding=data.sq_norm * (8 * np.finfo(data.dtype).eps) ** 2,
-            anchors_scale=is_hals,
-        )
+        is_descent = self.solver != "mu"
+        schedule = (("W", self.sweeps[0]), ("H", self.sweeps[1])) if is_descent else (("W", 1), ("H", 1))
+        if not self._is_squared:
+            return divergence_problem(data, factors, tasks, self._beta())
+        visits = generator(self.random_state).permutation(factors.rank) if self.shuffle else None
+        options = {"is_descent": is_descent, "visits": visits, "holds_products": self.seed_features is not None}
+        return squared_problem(data, factors, tasks, schedule, **options)
 
     def _extrapolation(self, factors, tasks):
-        return Extrapolation(tasks, factors) if self.solver == "hals" and self.extrapolate else None
-
-    def _reconstruction_error(self, objective, exponent):
-        if self.beta_loss == "frobenius":
-            return super()._reconstruction_error(objective, exponent)
-        return float(np.sqrt(2 * np.ldexp(objective, exponent)))  # a divergence scales as the data, not their squares
-
-    def _divergence(self, X):
-        """Return W for fixed H by multiplicative updates, the divergence, and that of the product of the margins."""
-        check_is_fitted(self)
-        X = self._validated(X, reset=False)
-        with threads(self.n_threads):
-            data = Strata.from_array(X)
-            H = np.ldexp(self.components_.T.astype(np.float64), data.exponent)
-            mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
-            share = mass / max(float(H.sum()), np.finfo(np.float64).tiny)  # one update makes the total of a row right
-            W = np.repeat(share[:, None], H.shape[1], axis=1)
-            factors, tasks = allocate(data, W, H, None)
-            problem = self._problem(data, factors, tasks)
-            problem.schedule = (("W", self.max_iter),)
-            sweep(problem, factors)
-            value = problem.value(factors)
-        W = np.ldexp(np.ascontiguousarray(factors["W"][:, : self.n_components_]), -data.exponent)
-        return W, value, problem.scale
+        return Extrapolation(tasks, factors) if self.solver == "cd" else None

@@ -6,14 +6,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastnmf import init as starts
 from fastnmf.data import Strata
-from fastnmf.models.base import DIRECT_BELOW, BaseNMF, check_choice, check_integer, check_sweeps, generator, strongest
-from fastnmf.moves import HALS, MU, MU_FLOOR
-from fastnmf.problem import Problem
+from fastnmf.models.base import NNDSVD, BaseNMF, strongest
+from fastnmf.models.options import check_bool, check_choice, check_integer, check_sweeps, generator
+from fastnmf.models.problems import divergence_problem, squared_problem
+from fastnmf.models.reading import UNKNOWN_STRATA, Reading
+from fastnmf.models.streams import StratifiedPartialFit
 from fastnmf.solve import Extrapolation, allocate, as_arrays, solve, threads
-from fastnmf.terms import StrataFrobenius
 
 
-class StratifiedNMF(BaseNMF):
+class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
     """Factorise a non-negative matrix whose rows come in groups: ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
     The dictionary H is what all strata share, the shift v(i) what is peculiar to stratum i. Minimises
@@ -28,10 +29,24 @@ class StratifiedNMF(BaseNMF):
         once, and `transform` repeats that. ``"mu"``: the multiplicative updates of the paper (Algorithm 1);
         `fit_transform` returns the iterate itself, as the paper does, while `transform` solves for W exactly, so the
         two differ.
-    init : {"rows", "random", "nndsvd", "nndsvda", "custom"}, default="rows"
-        ``"rows"``: half the stratum means, and means of 30 random rows. ``"random"``: uniform, scaled to the columns.
-        ``"nndsvd"``, ``"nndsvda"``: from the singular vectors of the shifted data, the latter without zeros (for
-        ``"mu"``, which cannot leave a zero). ``"custom"``: the W, H and V that are passed to `fit`.
+    init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default="features"
+        ``"features"``: half the stratum means, and means of the 30 rows that are richest in 10 random features.
+        ``"rows"``: means of 30 random rows instead. ``"random"``: uniform, scaled to the columns. ``"nndsvd"``,
+        ``"nndsvda"``, ``"nndsvdar"``: from the singular vectors of the shifted data, with zeros, without, and with
+        small random numbers instead (for ``"mu"``, which cannot leave a zero). ``"custom"``: the W, H and V that are
+        passed to `fit`.
+    beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
+        The divergence from ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``;
+        ``"kullback-leibler"`` (1), for counts, walks the non-zeros only.
+    alpha_V, alpha_W, alpha_H, l1_ratio : float, default=0.0, 0.0, "same", 0.0
+        Penalties on shifts, weights and components, scaled as in `NMF`: alpha_V and alpha_H by the number of rows,
+        alpha_W by that of columns. Penalising V chooses small shifts, penalising W large ones.
+    strata_weight : {"rows", "equal"}, default="rows"
+        Whether a stratum counts by its rows, or all strata alike.
+    missing_values : {None, "nan", "zeros"}, default=None
+        Entries that are not known: NaN (dense X), or zero and unstored ones. They play no part.
+    fixed_components, seed_features, guide_weight : default=None, None, 1.0
+        Known components, and features that components are to be about; see `NMF`.
     update_order : {"sequential", "simultaneous"}, default="sequential"
         Whether H sees the new W. ``"simultaneous"`` is the order of the published program; it is there to reproduce
         it, only for ``"mu"``, and may diverge.
@@ -54,6 +69,20 @@ class StratifiedNMF(BaseNMF):
         Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
+    unknown_strata : {"error", "estimate", "mean"}, default="error"
+        What `transform` and `score` do with a label that was not there in fit: refuse it, estimate its shift from its
+        rows (see `estimate_shifts`), or take the mean shift.
+    gauge : {None, "max_shift", "min_shift"}, default=None
+        Which of the equivalent factors is returned (see Notes): as much as possible, or as little, in the shifts.
+    normalize : {None, "l1", "l2", "max"}, default=None
+        Norm that the rows of `components_` are given; the weights take the scale.
+    warm_start : bool, default=False
+        Go on from the factors of the fit before; strata are matched by label.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, and for the start, with a `FitState` (``iteration``,
+        ``normalized_loss``, ``seconds``, ``W``, ``H``, ``V``); returning True stops the fit.
 
     Attributes
     ----------
@@ -65,17 +94,22 @@ class StratifiedNMF(BaseNMF):
         Weights of the training rows, in the order in which they came.
     strata_ : ndarray (n_strata,)
         Labels in sorted order.
-    n_components_, n_iter_ : int
+    stratum_sizes_ : ndarray (n_strata,)
+        Rows of each stratum, or the sums of their weights.
+    n_components_, n_iter_, n_revived_ : int
+        The last: how often a component had died and was given the row that the model missed most.
     converged_ : bool
         Whether the fit ended by its own rule, and not short of it at `max_iter`.
     stopped_by_ : str
-        ``"tol"``, ``"max_iter"`` or ``"callback"``.
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
-        Frobenius norm of the residual.
+        Frobenius norm of the residual, or the square root of twice the divergence; of weighted rows if so.
     normalized_loss_ : float
-        `reconstruction_err_` divided by the Frobenius norm of the data; 0 for all-zero data.
+        `reconstruction_err_` divided by the Frobenius norm of the data, or by that of a trivial model for other losses;
+        0 for all-zero data.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``seconds``; entry 0 is the start, the last that of the returned factors.
+        ``iteration``, ``normalized_loss``, ``objective`` (squared error or divergence, with penalties), ``seconds``;
+        entry 0 is the start, the last that of the returned factors.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -118,7 +152,20 @@ class StratifiedNMF(BaseNMF):
         n_components=10,
         *,
         solver="hals",
-        init="rows",
+        init="features",
+        beta_loss="frobenius",
+        alpha_V=0.0,
+        alpha_W=0.0,
+        alpha_H="same",
+        l1_ratio=0.0,
+        strata_weight="rows",
+        missing_values=None,
+        fixed_components=None,
+        seed_features=None,
+        guide_weight=1.0,
+        unknown_strata="error",
+        gauge=None,
+        normalize=None,
         update_order="sequential",
         n_shift_updates=2,
         extrapolate=True,
@@ -128,10 +175,26 @@ class StratifiedNMF(BaseNMF):
         random_state=None,
         n_threads=None,
         verbose=0,
+        warm_start=False,
+        max_time=None,
+        callback=None,
     ):
         self.n_components = n_components
         self.solver = solver
         self.init = init
+        self.beta_loss = beta_loss
+        self.alpha_V = alpha_V
+        self.alpha_W = alpha_W
+        self.alpha_H = alpha_H
+        self.l1_ratio = l1_ratio
+        self.strata_weight = strata_weight
+        self.missing_values = missing_values
+        self.fixed_components = fixed_components
+        self.seed_features = seed_features
+        self.guide_weight = guide_weight
+        self.unknown_strata = unknown_strata
+        self.gauge = gauge
+        self.normalize = normalize
         self.update_order = update_order
         self.n_shift_updates = n_shift_updates
         self.extrapolate = extrapolate
@@ -141,20 +204,28 @@ class StratifiedNMF(BaseNMF):
         self.random_state = random_state
         self.n_threads = n_threads
         self.verbose = verbose
+        self.warm_start = warm_start
+        self.max_time = max_time
+        self.callback = callback
 
-    def fit(self, X, y=None, *, strata=None, W=None, H=None, V=None):
+    def fit(self, X, y=None, sample_weight=None, *, strata=None, W=None, H=None, V=None, weight=None):
         """Fit the model.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite; rows of all strata, in any order. float32 stays float32.
+            Non-negative, finite; rows of all strata, in any order. float32 stays float32. Or an AnnData.
         y : ignored
-        strata : array-like (n_samples,), default=None
-            Label of each row: numbers, strings or categories. None is a single stratum.
+        sample_weight : array-like (n_samples,), default=None
+            How often each row counts: weight 2 is the same as having the row twice.
+        strata : array-like (n_samples,), or str, default=None
+            Label of each row: numbers, strings or categories; of an AnnData, the name of an obs column. None is a
+            single stratum.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``; V in the order of the sorted labels. Where a stratum does not use a column,
             its shift is zero from the first update on; ``"hals"`` takes it as zero at once.
+        weight : sparse matrix or array (n_samples, n_features), default=None
+            Weight of the squared error of each entry, >= 0; of a sparse one, what is not stored is zero.
 
         Returns
         -------
@@ -165,12 +236,12 @@ class StratifiedNMF(BaseNMF):
         ValueError, TypeError
             For parameters, data, labels or starts that cannot be used: what was given, expected, and to be done.
         """
-        self._fit(X, strata, W, H, V)
+        self._fit(X, strata, W, H, V, sample_weight, weight)
         return self
 
-    def fit_transform(self, X, y=None, *, strata=None, W=None, H=None, V=None):
+    def fit_transform(self, X, y=None, sample_weight=None, *, strata=None, W=None, H=None, V=None, weight=None):
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
-        return self._fit(X, strata, W, H, V)
+        return self._fit(X, strata, W, H, V, sample_weight, weight)
 
     def transform(self, X, *, strata=None):
         """Return the exact non-negative weights of the rows of X for the fitted components and shifts.
@@ -248,19 +319,39 @@ class StratifiedNMF(BaseNMF):
         )
 
     def _check_parameters(self):
+        check_integer("n_components", self.n_components)
+        check_choice("solver", self.solver, ("hals", "mu"))
+        check_choice("init", self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
         super()._check_parameters()
         check_choice("update_order", self.update_order, ("sequential", "simultaneous"))
         check_integer("n_shift_updates", self.n_shift_updates)
+        check_choice("strata_weight", self.strata_weight, ("rows", "equal"))
+        check_choice("unknown_strata", self.unknown_strata, UNKNOWN_STRATA)
+        check_choice("gauge", self.gauge, (None, "max_shift", "min_shift"))
+        check_choice("normalize", self.normalize, (None, "l1", "l2", "max"))
+        if (self.gauge or self.normalize) and (self.alpha_V or self.alpha_W or self.alpha_H not in ("same", 0)):
+            raise ValueError(
+                "gauge and normalize choose among factors that fit alike, and penalties (alpha_V, alpha_W, alpha_H) "
+                "choose themselves; leave one of the two out."
+            )
+        if self.normalize and self.fixed_components is not None:
+            raise ValueError(
+                "normalize changes the scale of components, and fixed_components gives it; leave one of the two out."
+            )
         if self.update_order == "simultaneous" and self.solver != "mu":
             raise ValueError("update_order='simultaneous' is the published program's order; it needs solver='mu'.")
+        check_bool("extrapolate", self.extrapolate)
         if self.sweeps != "thorough":
-            check_sweeps(self.extrapolate, self.sweeps, 3, (2, 1, 2))
+            check_sweeps(self.sweeps, 3, (2, 1, 2))
 
     def _problem(self, data, factors, tasks):
+        if not self._is_squared:
+            return divergence_problem(data, factors, tasks, self._beta())
         schedule = hals_schedule(self.sweeps)
         if self.solver == "mu":
             schedule = mu_schedule(self.update_order, self.n_shift_updates)
-        return stratified_problem(data, factors, tasks, self.solver, schedule)
+        is_descent, guided = self.solver == "hals", self.seed_features is not None
+        return squared_problem(data, factors, tasks, schedule, is_descent=is_descent, holds_products=guided)
 
     def _extrapolation(self, factors, tasks):
         return Extrapolation(tasks, factors) if self.solver == "hals" and self.extrapolate else None
@@ -283,25 +374,6 @@ def hals_schedule(sweeps=(1, 1, 1)):
     sweeps = (3, 3, 1) if sweeps == "thorough" else sweeps
     of_W, alternations, of_H = sweeps
     return (("W", of_W),) + (("V", 1), ("H", of_H)) * alternations + (("V", 1),)
-
-
-def stratified_problem(data, factors, tasks, solver, schedule):
-    """Return the `Problem` of Stratified-NMF."""
-    moved = [step[0] for step in schedule]
-    holds_products = moved.count("H") > 1 or any(isinstance(name, tuple) for name in moved)
-    term = StrataFrobenius(data, factors["W"].shape[1], tasks, holds_products)
-    move = MU(floor=MU_FLOOR[data.dtype]) if solver == "mu" else HALS()
-    return Problem(
-        terms=[term],
-        moves=dict.fromkeys(("V", "W", "H"), move),
-        schedule=schedule,
-        tasks=tasks,
-        scale=data.sq_norm,
-        digits=DIRECT_BELOW[data.dtype],
-        direct=term.direct,
-        rounding=data.sq_norm * (8 * np.finfo(data.dtype).eps) ** 2,
-        anchors_scale=solver == "hals",
-    )
 
 
 def stratified_nmf(
@@ -350,7 +422,7 @@ def stratified_nmf(
         W, H, V = starts.custom(data, rank, W, H, V)
         factors, tasks = allocate(data, W, H, data.pattern.entries(V))
         schedule = hals_schedule() if solver == "hals" else mu_schedule(update_order, v_scaling)
-        problem = stratified_problem(data, factors, tasks, solver, schedule)
+        problem = squared_problem(data, factors, tasks, schedule, is_descent=solver == "hals")
         start = problem.value(factors, V=V)
         fit = solve(problem, factors, max_iter=iters, tol=0, start_value=start)
     W = np.ldexp(factors["W"][:, :rank], -data.exponent)

@@ -1,12 +1,13 @@
-"""What X is compared with: the parts of an objective that see all factors."""
+"""The squared error, plain and with one shift a stratum."""
 
 import numpy as np
-import scipy.sparse as sp
 
-from fastnmf.data import Compressed, single_threaded_blas
-from fastnmf.kernels import divergence, rows
-from fastnmf.problem import Mixture, aligned
+from fastnmf.data import single_threaded_blas
+from fastnmf.kernels import rows
+from fastnmf.problem import Mixture, aligned, full
 
+REVIVALS = 10  # attempts in a fit
+REVIVAL_GAIN = 1e-6  # of the squared norm of the data
 _EACH = np.empty(0, np.int32)  # rows of neg meet the rows of the factor one by one
 
 
@@ -32,7 +33,7 @@ class Frobenius:
     def __init__(self, strata, width, tasks, holds_products=False):
         self.strata, self.width, self.tasks = strata, width, tasks
         self._holds_products = holds_products or not strata.is_sparse
-        self._products = {}
+        self._products, self._revivals = {}, 0
 
     def contribute(self, name, factors, sub):
         """Add ``gram`` and ``pos`` of factor W or H."""
@@ -52,6 +53,52 @@ class Frobenius:
         """Return the squared error from the residual itself."""
         W, H = (factors[name][:, : factors.rank] for name in "WH")
         return self.strata.residual_square_sum(W, H, None)
+
+    def revive(self, factors):
+        """Replace a dead component by the row that the model misses most; tell whether that is worth it.
+
+        The component becomes what is positive of the row's residual, and has no weight yet: the next sweep over W gives
+        it some. For models without penalties and fixed components.
+        """
+        is_dead = (np.diagonal(self.gram("W", factors)) == 0) | (np.diagonal(self.gram("H", factors)) == 0)
+        dead = np.flatnonzero(is_dead[: factors.rank])
+        if len(dead) == 0 or self._revivals >= REVIVALS:
+            return False
+        self._revivals += 1
+        W, H = factors["W"], factors["H"]
+        errors, loading = self._row_errors(factors), self.strata.loading
+        if loading is not None:  # a heavy row is one that is there often, not one that is missed more
+            errors = np.divide(errors, np.square(loading, dtype=np.float64), out=0 * errors, where=loading > 0)
+        row = int(np.argmax(errors))
+        missed = np.maximum(self._row(row, factors) - H @ W[row], 0) / (1 if loading is None else loading[row])
+        if not np.square(missed, dtype=np.float64).sum() > REVIVAL_GAIN * self.strata.sq_norm:
+            return False
+        W[:, dead[0]], H[:, dead[0]] = 0, missed
+        factors.moved("W")
+        factors.moved("H")
+        return True
+
+    def _row(self, row, factors):
+        """Return the data of a row, less its shift, dense (n_columns,)."""
+        X = self.strata.X
+        if not self.strata.is_sparse:
+            return X[row].copy()
+        out = np.zeros(X.shape[1], X.dtype)
+        part = slice(X.indptr[row], X.indptr[row + 1])
+        out[X.indices[part]] = X.data[part]
+        return out
+
+    def _row_errors(self, factors, squares=None):
+        """Return the squared error of every row, float64 (n_rows,)."""
+        W = factors["W"].astype(np.float64)
+        squares = self.strata.row_square_sums(None) if squares is None else squares
+        neg = self._neg_rows(factors)
+        linear = self.product("W", factors) if neg is None else self.product("W", factors) - neg
+        with single_threaded_blas():
+            return squares + np.einsum("ij,ij->i", W, W @ self.gram("H", factors) - 2 * linear)
+
+    def _neg_rows(self, factors):
+        return None
 
     def gram(self, name, factors):
         """Return ``FᵀF`` of factor `name`, (K, K) in float64."""
@@ -85,11 +132,8 @@ class Frobenius:
         if not factors["W"].any():  # as in many a start
             return 0.0
         name = "H" if factors.has(("product", "H"), ("W",)) else "W"  # X H serves the exact W at the end, too
-        return self._dot(name, factors, self.product(name, factors), _EACH)
-
-    def _dot(self, name, factors, G, group):
         parts = np.empty(len(self.tasks[name]) - 1)
-        rows.rows_dot(self.tasks[name], factors[name], G, group, parts)
+        rows.rows_dot(self.tasks[name], factors[name], self.product(name, factors), _EACH, parts)
         return float(parts.sum())
 
 
@@ -142,13 +186,24 @@ class StrataFrobenius(Frobenius):
         V = self.pattern.dense(factors["V"]) if V is None else V
         return self.strata.residual_square_sum(W, H, V)
 
+    def _row(self, row, factors):
+        shift = self.pattern.row(factors["V"], self.groups.codes[row])
+        loading = 1 if self.strata.loading is None else self.strata.loading[row]
+        return super()._row(row, factors) - loading * shift
+
+    def _row_errors(self, factors, squares=None):
+        return super()._row_errors(factors, self.strata.row_square_sums(self.pattern.dense(factors["V"])))
+
+    def _neg_rows(self, factors):
+        return full(self._neg("W", factors))
+
     def _crossed(self, factors):
         """Return ``sum_i s(i)ᵀ H v(i)``, what shifts and components have in common."""
         for name in ("V", "H", "W"):
             if factors.has(("neg", name), ("W", "H", "V")):
                 return factors.cached(("neg", name), ("W", "H", "V"), None)
-        neg = self._neg("W", factors)
-        return self._dot("W", factors, neg.rows, neg.group)
+        below = self._neg("W", factors).rows
+        return float(np.einsum("ij,ij->", self._stratum_sums(factors), below, dtype=np.float64))
 
     def _stratum_sums(self, factors):
         return factors.cached("stratum sums", ("W",), lambda: self.groups.sum(factors["W"]))
@@ -164,74 +219,11 @@ class StrataFrobenius(Frobenius):
         """Return neg of W, one row a stratum, or of H, mixed from the sums of W by stratum."""
 
         def of_rows():
-            return Mixture.of(self.pattern.tmatmul(factors["V"], factors["H"]), self.groups.codes)
+            below, loading = self.pattern.tmatmul(factors["V"], factors["H"]), self.strata.loading
+            if loading is None:
+                return Mixture.of(below, self.groups.codes)
+            return Mixture(np.arange(len(loading) + 1), self.groups.codes, loading, below)
 
         if name == "W":
             return factors.cached(("below", "W"), ("V", "H"), of_rows)
         return Mixture(self.pattern.start, self.pattern.group, factors["V"], self._stratum_sums(factors))
-
-
-class KullbackLeibler:
-    """``sum x log(x / y) - x + y`` with ``y = (W Hᵀ)``, the generalised Kullback-Leibler divergence.
-
-    Ratio parts (Lee and Seung 2001): pos of W is ``Z H`` with ``z = x / y`` on the non-zeros, neg ``1 (Hᵀ1)ᵀ``; of H
-    alike. The objective is not quadratic. O(nnz K) a pass; the value comes with the pass of W at the same point, so
-    that a history costs a logarithm a non-zero. Dense data are walked by their non-zeros, too.
-    """
-
-    def __init__(self, strata, width, tasks):
-        self.strata, self.tasks = strata, tasks
-        n_rows, n_columns = strata.shape
-        if strata.is_sparse:
-            self._sides = {"W": strata.rows, "H": strata.columns}
-        else:
-            rows_ = sp.csr_array(strata.X)
-            turned = rows_.tocsc()
-            self._sides = {"W": Compressed(rows_.indptr, rows_.indices, rows_.data)}
-            self._sides["H"] = Compressed(turned.indptr, turned.indices, turned.data)
-        values = self._sides["W"].data
-        self._products = {name: aligned((n, width), strata.dtype) for name, n in (("W", n_rows), ("H", n_columns))}
-        self._groups = {name: np.zeros(n, np.int32) for name, n in (("W", n_rows), ("H", n_columns))}
-        self._ratio = np.empty(len(values), strata.dtype)
-        self.total = float(values.sum(dtype=np.float64))
-
-    def independence(self):
-        """Return the divergence of the best model of rank one, the product of the margins: the scale of the losses."""
-        side = self._sides["W"]
-        of_row = np.add.reduceat(np.append(side.data, 0).astype(np.float64), side.indptr[:-1])
-        of_row[np.diff(side.indptr) == 0] = 0
-        of_column = np.bincount(side.indices, side.data, minlength=self.strata.shape[1])
-        entropy = float(side.data @ np.log(side.data.astype(np.float64)))
-        margins = sum(float(m[m > 0] @ np.log(m[m > 0])) for m in (of_row, of_column))
-        return max(entropy + self.total * np.log(self.total) - margins, 0.0) if self.total > 0 else 0.0
-
-    def contribute(self, name, factors, sub):
-        """Add pos and neg of factor W or H at this point."""
-        other = "H" if name == "W" else "W"
-        sub.is_quadratic = False
-        sums = self._sums(other, factors).astype(self.strata.dtype)
-        sub.add(pos=self._product(name, factors)[0], neg=Mixture.of(sums[None], self._groups[name]))
-
-    def value(self, factors):
-        """Return the divergence, at the price of the pass that the next move of W needs anyhow."""
-        model = float(self._sums("W", factors) @ self._sums("H", factors))
-        return self._product("W", factors)[1] - self.total + model
-
-    def _sums(self, name, factors):
-        def compute():
-            parts = np.empty((len(self.tasks[name]) - 1, factors[name].shape[1]))
-            rows.rows_sum(self.tasks[name], factors[name], parts)
-            return parts.sum(axis=0)
-
-        return factors.cached(("sums", name), (name,), compute)
-
-    def _product(self, name, factors):
-        def compute():
-            side, other = self._sides[name], "H" if name == "W" else "W"
-            F, G, out = factors[name], factors[other], self._products[name]
-            tasks = side.tasks(G.shape[1])
-            parts = np.empty(len(tasks) - 1 if name == "W" else 0)
-            divergence.csr_ratio_matmul(tasks, side.indptr, side.indices, side.data, F, G, self._ratio, out, parts)
-            return out, float(parts.sum())
-
-        return factors.cached(("ratio", name), ("W", "H"), compute)

@@ -1,0 +1,147 @@
+"""How data lie for the kernels: compressed rows, groups of rows, and the pattern of the shifts."""
+
+import numpy as np
+
+from fastnmf.kernels import products
+from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
+
+_PIECE = 1024  # rows of a group that are summed in one go before the sums of the group are put together
+_SPREAD_ENTRIES = 1 << 22  # of the partial sums of a product over the shift pattern, all tasks together
+
+
+class Compressed:
+    """One orientation of sparse data as the kernels take it.
+
+    Attributes
+    ----------
+    indptr : ndarray (p + 1,) of int64;  indices : ndarray (nnz,) of int32;  data : ndarray (nnz,)
+    """
+
+    def __init__(self, indptr, indices, data):
+        self.indptr = np.ascontiguousarray(indptr, dtype=np.int64)
+        self.indices = np.ascontiguousarray(indices, dtype=np.int32)
+        self.data = np.ascontiguousarray(data)
+        self._tasks = {}
+
+    def tasks(self, width, n_tasks=N_TASKS):
+        """Return the task table of a product with a factor of `width` columns."""
+        key = width, n_tasks
+        if key not in self._tasks:
+            self._tasks[key] = split_costs(self.indptr, width, n_tasks)
+        return self._tasks[key]
+
+    def matmul(self, F, out):
+        """Write the product with F (q, K), K a whole number of blocks, into out (p, K)."""
+        products.csr_matmul(self.tasks(F.shape[1]), self.indptr, self.indices, self.data, F, out)
+
+
+def _pieces(start):
+    """Cut groups (rows start[g]:start[g + 1]) into pieces: bounds of the pieces, and pieces of each group.
+
+    One large stratum is then shared between threads too, and its sums do not depend on how many there are.
+    """
+    count = -(-np.diff(start) // _PIECE)
+    first = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    within = np.arange(first[-1]) - np.repeat(first[:-1], count)
+    return np.append(np.repeat(start[:-1], count) + within * _PIECE, start[-1]).astype(np.int64), first
+
+
+def _group_sum(start, order, F, out):
+    products.groups_sum(split_costs(start, F.shape[1]), start, order, F, out)
+
+
+class Grouping:
+    """Sums of rows by group.
+
+    Parameters
+    ----------
+    codes : ndarray (rows,) of int32
+        The group of each row.
+    n_groups : int
+    weight, loading : ndarray (rows,), optional
+        What a row counts in the sizes of the groups, and in their sums.
+    """
+
+    def __init__(self, codes, n_groups, weight=None, loading=None):
+        self.codes, self.n_groups, self.loading = codes, n_groups, loading
+        self.counts = np.bincount(codes, minlength=n_groups)
+        self.sizes = self.counts if weight is None else np.bincount(codes, weight, minlength=n_groups)
+        self.order = np.argsort(codes, kind="stable").astype(np.int64)
+        self.bounds, self.first = _pieces(np.concatenate([[0], np.cumsum(self.counts)]))
+
+    def sum(self, F):
+        """Return the sums of the rows of F (rows, K) by group, each times its loading: an array (groups, K)."""
+        parts = np.empty((self.first[-1], F.shape[1]), F.dtype)
+        F = F if self.loading is None else F * self.loading[:, None]
+        _group_sum(self.bounds, self.order, F, parts)
+        out = np.empty((self.n_groups, F.shape[1]), F.dtype)
+        _group_sum(self.first, np.arange(len(parts)), parts, out)
+        return out
+
+
+class Pattern:
+    """The entries (column, stratum) in which a stratum uses a column.
+
+    Where it does not, its shift is zero in every minimiser, and after one update of any method; so shifts live on
+    this pattern (21.5 % of all entries in 20 newsgroups), and thousands of strata cost next to nothing.
+
+    Attributes
+    ----------
+    start : ndarray (n_columns + 1,) of int64
+        Column j owns the entries start[j]:start[j + 1].
+    group : ndarray (q,) of int32
+        The stratum of each entry.
+    sums : ndarray (q,)
+        Sum of the column over the rows of the stratum.
+    """
+
+    def __init__(self, start, group, sums, n_groups):
+        self.start, self.group, self.sums, self.n_groups = start, group, sums, n_groups
+        self.n_columns = len(start) - 1
+        self._columns = Compressed(start, group, sums)
+        self._entries = split_rows(len(group), 4)
+
+    @property
+    def entry_tasks(self):
+        """Task table over the entries."""
+        return self._entries
+
+    def tmatmul(self, v, H):
+        """Return ``V H``, an array (groups, K): v (q,) the entries of V, H (n_columns, K)."""
+        n_tasks = min(N_TASKS, max(2, _SPREAD_ENTRIES // (self.n_groups * H.shape[1])))
+        tasks = self._columns.tasks(H.shape[1], n_tasks)
+        parts = np.empty((len(tasks) - 1, self.n_groups, H.shape[1]), H.dtype)
+        products.pattern_spread(tasks, self.start, self.group, v, H, parts)
+        return parts.sum(axis=0)
+
+    def sampled(self, H, S, out):
+        """Write ``H[j] . S[s]`` for every entry (j, s) into out (q,)."""
+        tasks = self._columns.tasks(H.shape[1])
+        products.pattern_sampled(tasks, self.start, self.group, H, S, out)
+
+    def entries(self, V):
+        """Return the entries on the pattern of a dense V (groups, n_columns), an array (q,)."""
+        return V[self.group, np.repeat(np.arange(self.n_columns), np.diff(self.start))]
+
+    def covering(self, V):
+        """Return the pattern that has the positive entries of a dense V (groups, n_columns), too."""
+        held = np.repeat(np.arange(self.n_columns), np.diff(self.start)) * self.n_groups + self.group
+        group, column = np.nonzero(V)
+        key = np.union1d(held, column * self.n_groups + group)
+        column, group = np.divmod(key, self.n_groups)
+        sums = np.zeros(len(key), self.sums.dtype)
+        sums[np.searchsorted(key, held)] = self.sums
+        start = np.searchsorted(column, np.arange(self.n_columns + 1))
+        return Pattern(start.astype(np.int64), group.astype(np.int32), sums, self.n_groups)
+
+    def row(self, v, group):
+        """Return the entries v (q,) of one group as a dense row (n_columns,)."""
+        out, mine = np.zeros(self.n_columns, v.dtype), np.flatnonzero(self.group == group)
+        out[np.searchsorted(self.start, mine, side="right") - 1] = v[mine]
+        return out
+
+    def dense(self, v):
+        """Return the entries v (q,) as a dense V (groups, n_columns)."""
+        V = np.zeros((self.n_groups, self.n_columns), v.dtype)
+        V[self.group, np.repeat(np.arange(self.n_columns), np.diff(self.start))] = v
+        return V

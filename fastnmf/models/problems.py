@@ -1,0 +1,91 @@
+"""What the plain and the stratified model solve: the squared error, with entry weights or without, and divergences."""
+
+import numpy as np
+
+from fastnmf.moves import HALS, MU, MU_FLOOR, WeightedRows
+from fastnmf.problem import Problem
+from fastnmf.solve import allocate, sweep
+from fastnmf.terms import BetaDivergence, Frobenius, KullbackLeibler, StrataFrobenius, check_beta
+from fastnmf.terms.masked import Masked
+
+# Below these fractions of the squared norm of the data the cheap objective has lost too many digits (float64: relative
+# error about 1e-10 there), and the residual is evaluated itself.
+DIRECT_BELOW = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
+
+
+def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
+    """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, for the squared error.
+
+    Parameters
+    ----------
+    schedule : tuple
+    is_descent : bool
+        Whether factors move by coordinate descent, in the order `visits` of the components, not by MU.
+    holds_products : bool
+        See `fastnmf.terms.Frobenius`; always so where the schedule needs it.
+    """
+    moved = [step[0] for step in schedule]
+    holds_products |= moved.count("H") > 1 or any(isinstance(name, tuple) for name in moved)
+    width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
+    if data.entry_weights is not None:
+        term = Masked(data, width, tasks, data.entry_weights, has_shifts, holds_products)
+        move, scale = WeightedRows("hals" if is_descent else "mu", floor=MU_FLOOR[data.dtype]), term.sq_norm
+    else:
+        term = (StrataFrobenius if has_shifts else Frobenius)(data, width, tasks, holds_products)
+        move, scale = HALS(visits) if is_descent else MU(floor=MU_FLOOR[data.dtype]), data.sq_norm
+    return Problem(
+        terms=[term],
+        moves=dict.fromkeys(factors.arrays, move),
+        schedule=schedule,
+        tasks=tasks,
+        scale=scale,
+        digits=DIRECT_BELOW[data.dtype],
+        direct=term.direct,
+        rounding=scale * (8 * np.finfo(data.dtype).eps) ** 2,
+        anchors_scale=is_descent,
+        revive=term.revive if is_descent and data.entry_weights is None else None,
+    )
+
+
+def divergence_problem(data, factors, tasks, beta):
+    """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, under a beta divergence."""
+    width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
+    if beta == 1:
+        term = KullbackLeibler(data, width, tasks, has_shifts)
+    else:
+        check_beta(data, beta)
+        term = BetaDivergence(data, width, tasks, beta, has_shifts)
+    columns = (("V", 1), ("H", 1)) if has_shifts else ("H", 1)
+    return Problem(
+        terms=[term],
+        moves=dict.fromkeys(factors.arrays, MU(eps=0.0, floor=MU_FLOOR[data.dtype])),
+        schedule=(("W", 1), columns),
+        tasks=tasks,
+        scale=term.independence() if beta == 1 else term.reference(),
+    )
+
+
+def infer_divergence(data, H, V, beta, penalties, max_iter):
+    """Return W for fixed H and V, the divergence, and the scale of the normalized loss.
+
+    `max_iter` multiplicative updates, from a start that depends on the row alone, as then does the result.
+
+    Parameters
+    ----------
+    data : fastnmf.data.Strata
+    H : ndarray (n_columns, k)
+    V : ndarray (n_strata, n_columns), or None
+        Both in the data's inner scale.
+    """
+    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
+    if V is not None:  # rows may lack what their stratum has, and the model is there all the same
+        data.pattern = data.pattern.covering(np.where(data.groups.sizes[:, None] > 0, V, 0))
+    share = mass / max(float(H.sum()), np.finfo(np.float64).tiny)  # one update makes the total of a row right
+    W = np.repeat(share[:, None], H.shape[1], axis=1)
+    factors, tasks = allocate(data, W, H, None if V is None else data.pattern.entries(V))
+    problem = divergence_problem(data, factors, tasks, beta)
+    problem.penalties = {"W": list(penalties)}
+    problem.schedule = (("W", max_iter),)
+    sweep(problem, factors)
+    value = problem.value(factors) - problem.penalty
+    return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale

@@ -1,0 +1,388 @@
+"""Read a fitted model: rows of strata that came later, whose row is it, what went wrong where, are strata needed."""
+
+import copy
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import Bunch, _safe_indexing
+from sklearn.utils.validation import check_is_fitted
+
+from fastnmf import shifts as shifting
+from fastnmf.data import Strata, encode_labels
+from fastnmf.models.base import scaled
+from fastnmf.models.options import check_choice, check_integer, unpack
+from fastnmf.solve import pad, threads
+from fastnmf.terms import masked
+
+UNKNOWN_STRATA = ("error", "estimate", "mean")
+
+
+class RowErrors:
+    """Mixin of all models: the error of each row."""
+
+    def reconstruction_errors(self, X, *, strata=None):
+        """Return what the model leaves unexplained of every row.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        strata : array-like (n_samples,), default=None
+            Label of each row, for models with strata; labels unseen in fit are treated as in `transform`.
+
+        Returns
+        -------
+        ndarray (n_samples,) of float64
+            ``min_{w >= 0} ||a - v - w H||²`` of every row a, over the entries that are known; right to six digits also
+            where it is small, if all are. For the Kullback-Leibler loss the divergence of the row from its model.
+
+        Raises
+        ------
+        ValueError
+            X or strata that `transform` refuses; strata for a model without; another loss than these two.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnmf import NMF
+        >>> X = np.outer([1.0, 2, 3], [1.0, 0, 2])
+        >>> model = NMF(1, random_state=0).fit(X)
+        >>> model.reconstruction_errors([[0.0, 1, 0], [2, 0, 4]]).round(6)
+        array([1., 0.])
+        """
+        check_is_fitted(self)
+        X, strata = unpack(X, strata)
+        if strata is not None and not self._has_shifts:
+            raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
+        model = self._knowing(X, strata) if self._has_shifts else self
+        with threads(self.n_threads):
+            if self._reads_divergence("reconstruction_errors"):
+                return model._row_divergences(X, strata)
+            data, H, V = model._opened(X, strata, is_masked=True)
+            if data.entry_weights is None:
+                errors = shifting.row_errors(data, self.n_components_, H, V)
+            else:
+                W = masked.infer_masked(data, data.entry_weights, self.n_components_, H, V)
+                errors = np.maximum(masked.row_errors(data, data.entry_weights, W, H, V)[0], 0)
+        return np.ldexp(errors, -4 * data.exponent)
+
+    def _reads_divergence(self, what):
+        """Tell whether the fit was one of the Kullback-Leibler divergence, not of the squared error."""
+        loss = getattr(self, "beta_loss", "frobenius")
+        if loss in ("frobenius", 2):
+            return False
+        if loss in ("kullback-leibler", 1):
+            return True
+        raise ValueError(
+            f"{what} was asked of a model with beta_loss={loss!r}; it knows 'frobenius' and 'kullback-leibler' only."
+        )
+
+    def _opened(self, X, strata, *, is_masked=False):
+        """Return X as float64 `Strata`, the padded components and the shifts, or None, all in the inner scale."""
+        X = self._validated(X, reset=False)
+        if self._has_shifts and strata is None and len(self.strata_) > 1:
+            raise ValueError(f"This model knows {len(self.strata_)} strata; pass strata=, one label a row.")
+        labels = self.strata_ if self._has_shifts else None
+        data = self._observed(X.astype(np.float64, copy=False), strata, labels=labels)
+        if data.entry_weights is not None and not is_masked:
+            raise ValueError(
+                "X has missing entries, and new shifts, predict_stratum and explain need complete rows; fill them, for "
+                "example from inverse_transform."
+            )
+        H = pad(scaled(self.components_.T.astype(np.float64), data.exponent), data)
+        V = scaled(self.shifts_.astype(np.float64), 2 * data.exponent) if self._has_shifts else None
+        return data, H, V
+
+    def _row_divergences(self, X, strata):
+        W = np.asarray(self.transform(X, strata=strata) if self._has_shifts else self.transform(X))
+        data, _, _ = self._opened(X, strata)
+        V = self.shifts_ if self._has_shifts else np.zeros((1, self.components_.shape[1]))
+        return shifting.row_divergences(data, W, self.components_, V)
+
+
+class Reading(RowErrors):
+    """Mixin of models with strata; `fit` leaves ``components_``, ``shifts_``, ``strata_`` and ``stratum_sizes_``."""
+
+    def estimate_shifts(self, X, strata):
+        """Estimate the shifts of strata that were not there in fit, from rows of theirs.
+
+        Minimises ``||A - 1 vᵀ - W H||² + 5 ||v - v̄||²`` over v, W >= 0 for every new stratum A on its own: H is that
+        of the fit, v̄ the mean shift of its rows. The second term is worth five rows; without it a single row would be
+        all shift. Convex, so there is one answer. For the Kullback-Leibler loss both terms are divergences.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative. Rows of known strata may be among them and play no part.
+        strata : array-like (n_samples,)
+            Label of each row.
+
+        Returns
+        -------
+        labels : ndarray (n_new,)
+            Labels that are not among `strata_`, sorted.
+        shifts : ndarray (n_new, n_features)
+            In the dtype of `shifts_`, and in the gauge of the model where it has one.
+
+        Raises
+        ------
+        ValueError
+            X or strata that cannot be used; a loss other than the squared error and Kullback-Leibler.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnmf import StratifiedNMF
+        >>> X = np.array([[1.0, 0, 5], [2, 0, 5], [3, 1, 0], [6, 2, 0]])
+        >>> model = StratifiedNMF(1, random_state=0).fit(X, strata=["a", "a", "b", "b"])
+        >>> labels, shifts = model.estimate_shifts(X[:2], ["new", "new"])
+        >>> labels, shifts.shape
+        (array(['new'], dtype='<U3'), (1, 3))
+        """
+        check_is_fitted(self)
+        if strata is None:
+            raise ValueError("estimate_shifts was given no strata; pass strata, one label a row.")
+        X, strata = unpack(X, strata)
+        X = as_rows(X)
+        labels, is_new, of_new = self._unseen(strata, _n_rows(X))
+        if len(labels) == 0:
+            return labels, np.zeros((0, self.components_.shape[1]), self.shifts_.dtype)
+        is_divergence = self._reads_divergence("estimate_shifts")
+        model = copy.copy(self)
+        model.strata_, model.shifts_ = labels, np.repeat(self._mean_shift()[None], len(labels), axis=0)
+        with threads(self.n_threads):
+            data, H, V = model._opened(_safe_indexing(X, is_new), of_new)
+            found = shifting.estimate_divergence if is_divergence else shifting.estimate
+            V, W = found(data, self.n_components_, H, V[0])
+            W, H = W[:, : self.n_components_], H[:, : self.n_components_].T
+            _, V = shifting.apply_gauge(W, H, V, data.codes, getattr(self, "gauge", None))
+        return labels, scaled(V, -2 * data.exponent).astype(self.shifts_.dtype)
+
+    def predict_stratum(self, X):
+        """Return the known stratum that explains each row best.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative.
+
+        Returns
+        -------
+        ndarray (n_samples,)
+            For every row a the label i with the least ``min_{w >= 0} ||a - v(i) - w H||²`` (Kullback-Leibler: with the
+            least divergence); the first in `strata_` among equals. Takes one inference a stratum.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnmf import StratifiedNMF
+        >>> X = np.array([[1.0, 0, 5], [2, 0, 5], [3, 1, 0], [6, 2, 0]])
+        >>> model = StratifiedNMF(1, random_state=0).fit(X, strata=["a", "a", "b", "b"])
+        >>> model.predict_stratum([[3.0, 0, 5], [3, 1, 0]])
+        array(['a', 'b'], dtype='<U1')
+        """
+        check_is_fitted(self)
+        X, _ = unpack(X, None)
+        with threads(self.n_threads):
+            model = copy.copy(self)
+            model.strata_, model.shifts_ = np.array([0]), self.shifts_[:1]
+            if not self._reads_divergence("predict_stratum"):
+                data, H, _ = model._opened(X, None)
+                V = scaled(self.shifts_.astype(np.float64), 2 * data.exponent)
+                return self.strata_[shifting.nearest(data, self.n_components_, H, V)]
+            errors = []
+            for shift in self.shifts_:
+                model.shifts_ = shift[None]
+                errors.append(model._row_divergences(X, None))
+        return self.strata_[np.argmin(errors, axis=0)]
+
+    def explain(self, X, *, strata=None, n=10, feature_names=None):
+        """Tell how much of X the shifts explain and how much the shared part, and whether strata are needed.
+
+        The squared norm of a stratum falls into three parts: what its shift alone explains, ``||A||² - ||A - 1v||²``,
+        what the components explain of the rest, and the residual. How the first two share depends on the free gauge;
+        ``gauge="max_shift"`` makes it unique. Whether strata are needed does not: it compares the residual with that
+        of the same components and one shift for all rows, found anew. (The components were fitted beside the strata's
+        shifts; a fit without strata would choose others and end somewhat below.)
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            The training data, or others.
+        strata : array-like (n_samples,), default=None
+            As in `transform`.
+        n : int, default=10
+            Features listed of each stratum.
+        feature_names : array-like (n_features,), default=None
+            None takes `feature_names_in_`, or else the column numbers.
+
+        Returns
+        -------
+        Explanation
+            A Bunch that prints as a table. ``strata``: a list of Bunches with ``label``, ``n_rows``, ``explained``,
+            ``by_shift`` and ``by_shared`` (shares of the squared norm; the last two add up to the first), ``features``
+            and ``differences`` (those with the largest shift above the mean shift of all rows, and by how much).
+            ``loss``, ``loss_one_shift``, ``loss_no_shift``: square roots of the squared error over the squared norm.
+            ``gain``: share of the squared error with one shift that the strata's shifts remove; ``chance``: what that
+            many more numbers would remove of noise; ``weight``: what is removed, as a share of all that the model
+            explains. ``verdict``: one sentence.
+
+        Raises
+        ------
+        ValueError
+            X, strata, names or n that cannot be used; a model of another loss than the squared error.
+        """
+        check_is_fitted(self)
+        check_integer("n", n)
+        X, strata = unpack(X, strata)
+        if getattr(self, "beta_loss", "frobenius") not in ("frobenius", 2):
+            raise ValueError(f"explain measures squared errors; this model has beta_loss={self.beta_loss!r}.")
+        names = self._feature_names(feature_names)
+        model = self._knowing(X, strata)
+        with threads(self.n_threads):
+            data, H, V = model._opened(X, strata)
+            groups, rank = data.groups, self.n_components_
+            nothing, residual = np.zeros_like(V), shifting.row_errors(data, rank, H, V)
+            parts = [data.row_square_sums(nothing), data.row_square_sums(V), residual]
+            squares, unshifted, left = (np.bincount(data.codes, part, data.n_strata) for part in parts)
+            whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
+            mean = scaled(self._mean_shift(), 2 * data.exponent)
+            one, _ = shifting.estimate(whole, rank, H, mean, tau=0.0, max_rounds=20)
+            left_by = [left.sum()] + [shifting.row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
+        differences = model.shifts_ - self._mean_shift()
+        order = np.argsort(-differences, axis=1, kind="stable")[:, :n]
+        total = np.where(squares > 0, squares, 1)
+        strata_ = [
+            Bunch(
+                label=label,
+                n_rows=int(groups.sizes[code]),
+                explained=float((squares[code] - left[code]) / total[code]),
+                by_shift=float((squares[code] - unshifted[code]) / total[code]),
+                by_shared=float((unshifted[code] - left[code]) / total[code]),
+                features=[str(names[j]) for j in order[code] if differences[code, j] > 0],
+                differences=np.array([differences[code, j] for j in order[code] if differences[code, j] > 0]),
+            )
+            for code, label in enumerate(model.strata_.tolist())
+        ]
+        losses = np.sqrt(np.array(left_by) / max(squares.sum(), np.finfo(np.float64).tiny))
+        gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 else 0.0
+        weight = (left_by[1] - left_by[0]) / max(squares.sum() - left_by[0], np.finfo(np.float64).tiny)
+        chance = (np.count_nonzero(groups.sizes) - 1) / data.shape[0]
+        return Explanation(
+            strata=strata_,
+            loss=float(losses[0]),
+            loss_one_shift=float(losses[1]),
+            loss_no_shift=float(losses[2]),
+            gain=float(gain),
+            chance=float(chance),
+            weight=float(weight),
+            verdict=verdict(np.count_nonzero(groups.sizes), losses, gain, chance, weight),
+        )
+
+    def _transform(self, X, strata=None):
+        """Return the weights; rows of known strata keep the bits that they have without the others."""
+        X, strata = unpack(X, strata)
+        X = X if strata is None else as_rows(X)
+        labels, is_new, of_new = self._unseen(strata, _n_rows(X))
+        if len(labels) == 0 or self._policy() == "error":
+            return super()._transform(X, strata)
+        part = self._knowing(_safe_indexing(X, is_new), of_new)._transform(_safe_indexing(X, is_new), of_new)
+        if is_new.all():
+            return part
+        W = np.empty((len(is_new), part.shape[1]), part.dtype)
+        W[is_new] = part
+        W[~is_new] = super()._transform(_safe_indexing(X, ~is_new), np.asarray(strata)[~is_new])
+        return W
+
+    def _score(self, X, strata=None, *args, **more):
+        X, strata = unpack(X, strata)
+        model = self._knowing(X, strata)
+        return super()._score(X, strata, *args, **more) if model is self else model._score(X, strata, *args, **more)
+
+    def _inverse_transform(self, W, strata=None):
+        check_is_fitted(self)
+        labels, _, _ = self._unseen(strata, _n_rows(W))
+        if len(labels) and self._policy() != "error":
+            raise ValueError(
+                f"inverse_transform was given the label {labels.tolist()[0]!r}, which was not there in fit, and cannot "
+                "estimate a shift without data; add that of estimate_shifts to W @ components_."
+            )
+        return super()._inverse_transform(W, strata)
+
+    def _policy(self):
+        policy = getattr(self, "unknown_strata", "error")
+        check_choice("unknown_strata", policy, UNKNOWN_STRATA)
+        return policy
+
+    def _mean_shift(self):
+        """Return the mean of the shifts over the training rows, float64 (n_features,)."""
+        weights = self.stratum_sizes_ / np.sum(self.stratum_sizes_)
+        return weights @ self.shifts_.astype(np.float64)
+
+    def _unseen(self, strata, n_rows):
+        """Return the labels that were not there in fit, which rows have them, and the labels of these rows."""
+        check_is_fitted(self)
+        if strata is None:
+            return self.strata_[:0], np.zeros(n_rows, bool), self.strata_[:0]
+        codes, found = encode_labels(strata, n_rows)
+        known = set(self.strata_.tolist())
+        is_unseen = np.array([label not in known for label in found.tolist()], bool)
+        is_new = is_unseen[codes]
+        return found[is_unseen], is_new, np.asarray(strata)[is_new]
+
+    def _knowing(self, X, strata):
+        """Return a model that knows the strata of X: this one, or a copy that has the shifts of new ones as well."""
+        X = X if strata is None else as_rows(X)
+        labels, is_new, of_new = self._unseen(strata, _n_rows(X))
+        policy = self._policy()
+        if len(labels) == 0 or policy == "error":
+            return self
+        shifts = np.repeat(self._mean_shift()[None], len(labels), axis=0).astype(self.shifts_.dtype)
+        if policy == "estimate":
+            _, shifts = self.estimate_shifts(_safe_indexing(X, is_new), of_new)
+        model = copy.copy(self)
+        model.strata_ = np.empty(len(self.strata_) + len(labels), object)  # labels of two kinds may stand side by side
+        model.strata_[:] = [*self.strata_.tolist(), *labels.tolist()]
+        model.shifts_ = np.concatenate([self.shifts_, shifts])
+        return model
+
+
+class Explanation(Bunch):
+    """What `explain` found; printed, it is a table."""
+
+    def __str__(self):
+        """Return the table, the three losses and the verdict."""
+        width = max([len(str(stratum.label)) for stratum in self.strata] + [7])
+        lines = [f"{'stratum':<{width}}    rows  explained  by shift  by shared part  features above the mean shift"]
+        for part in self.strata:
+            lines.append(
+                f"{part.label!s:<{width}}  {part.n_rows:>6}  {part.explained:>9.4f}  {part.by_shift:>8.4f}  "
+                f"{part.by_shared:>14.4f}  {' '.join(part.features)}".rstrip()
+            )
+        lines.append(
+            f"loss {self.loss:.6f} with a shift for each stratum, {self.loss_one_shift:.6f} with one shift for all, "
+            f"{self.loss_no_shift:.6f} without"
+        )
+        return "\n".join([*lines, f"Do I need strata? {self.verdict}"])
+
+    __repr__ = __str__
+
+
+def verdict(n_strata, losses, gain, chance, weight):
+    """Return the sentence that answers whether strata are needed."""
+    if n_strata == 1:
+        return "These rows are of one stratum; fit with strata= and compare."
+    answer = "Yes" if gain > 3 * chance and weight > 0.02 else "A little" if gain > 2 * chance else "No"
+    return (
+        f"{answer}: a shift for each of the {n_strata} strata removes {100 * gain:.1f} % of the squared error that one "
+        f"shift for all leaves (loss {losses[0]:.4f} against {losses[1]:.4f}), which is {100 * weight:.1f} % of what "
+        f"the model explains; as many numbers fitted to noise would remove about {100 * chance:.1f} %."
+    )
+
+
+def as_rows(X):
+    """Return X so that its rows can be picked: sparse formats without rows become CSR."""
+    return sp.csr_array(X) if sp.issparse(X) and X.format != "csr" else X
+
+
+def _n_rows(X):
+    return X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X) if hasattr(X, "__len__") else 0

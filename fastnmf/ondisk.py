@@ -1,0 +1,188 @@
+"""Sparse matrices on disk, read a block of rows at a time through memory maps."""
+
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+_PARTS = {"data": None, "indices": np.dtype(np.int32), "indptr": np.dtype(np.int64)}
+_SHAPE = "shape.npy"
+
+
+class _Column:
+    """A one-dimensional .npy file that grows as it is written."""
+
+    def __init__(self, path, dtype):
+        self.path, self.dtype, self.length = path, np.dtype(dtype), 0
+        self.file = open(path, "wb")
+        self._write_header()
+
+    def _write_header(self):
+        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)}
+        np.lib.format.write_array_header_1_0(self.file, header)  # leaves room for a larger length
+
+    def append(self, values):
+        self.file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
+        self.length += len(values)
+
+    def close(self):
+        self.file.seek(0)
+        self._write_header()
+        self.file.close()
+
+
+def save_csr(X, folder):
+    """Write a sparse matrix into a folder, as the arrays of CSR: data.npy, indices.npy, indptr.npy and shape.npy.
+
+    Parameters
+    ----------
+    X : sparse matrix or array (n_rows, n_columns), or iterable of such, blocks of rows
+        Of blocks one at a time is held. The type of the data is that of the first block.
+    folder : str or path
+        Made where it is missing; a matrix that is there is overwritten.
+
+    Returns
+    -------
+    DiskCSR
+        What was written, opened.
+
+    Raises
+    ------
+    ValueError
+        No block, or blocks of different width.
+    OSError
+        The folder cannot be written.
+    """
+    blocks = [X] if sp.issparse(X) or isinstance(X, np.ndarray) else X
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _SHAPE).unlink(missing_ok=True)  # written last: without it the folder is no matrix
+    files, n_rows, n_columns, end = {}, 0, None, 0
+    try:
+        for block in blocks:
+            block = sp.csr_array(block)
+            if n_columns is None:
+                n_columns = block.shape[1]
+                files = {n: _Column(folder / f"{n}.npy", kind or block.dtype) for n, kind in _PARTS.items()}
+                files["indptr"].append(np.zeros(1))
+            if block.shape[1] != n_columns:
+                raise ValueError(f"A block has {block.shape[1]} columns, the first one {n_columns}; give equal widths.")
+            block.sum_duplicates()
+            files["data"].append(block.data)
+            files["indices"].append(block.indices)
+            files["indptr"].append(end + block.indptr[1:].astype(np.int64))
+            n_rows, end = n_rows + block.shape[0], end + int(block.nnz)
+    finally:
+        for file in files.values():
+            file.close()
+    if n_columns is None:
+        raise ValueError("save_csr was given no block of rows; give at least one.")
+    np.save(folder / _SHAPE, np.array([n_rows, n_columns], dtype=np.int64))
+    return open_csr(folder)
+
+
+def open_csr(folder):
+    """Open what `save_csr` wrote, or any CSR stored as data.npy, indices.npy, indptr.npy and shape.npy.
+
+    Parameters
+    ----------
+    folder : str or path
+
+    Returns
+    -------
+    DiskCSR
+        Nothing is read but the ends of the arrays.
+
+    Raises
+    ------
+    ValueError
+        The folder holds no such matrix, or its arrays do not fit together.
+    """
+    return DiskCSR(folder)
+
+
+class DiskCSR:
+    """A sparse matrix on disk, of which rows are read when they are asked for; see `open_csr`.
+
+    Parameters
+    ----------
+    folder : str or path
+
+    Attributes
+    ----------
+    shape : (int, int)
+    dtype : numpy.dtype
+    nnz : int
+
+    Examples
+    --------
+    >>> import tempfile, scipy.sparse as sp
+    >>> from fastnmf.ondisk import open_csr, save_csr
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     X = save_csr(sp.eye_array(5, format="csr"), folder)
+    ...     X.shape, X[1:3].shape, [block.shape for block in X.blocks(2)]
+    ((5, 5), (2, 5), [(2, 5), (2, 5), (1, 5)])
+    """
+
+    def __init__(self, folder):
+        folder = Path(folder)
+        try:
+            self.shape = tuple(int(n) for n in np.load(folder / _SHAPE))
+            self.data, self.indices, self.indptr = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in _PARTS)
+        except FileNotFoundError as error:
+            name = Path(error.filename).name
+            raise ValueError(
+                f"{folder} holds no complete sparse matrix: {name} is missing; write it with save_csr."
+            ) from error
+        self.dtype, self.nnz = self.data.dtype, len(self.data)
+        fits = len(self.shape) == 2 and len(self.indptr) == self.shape[0] + 1 and len(self.indices) == self.nnz
+        if not fits or self.indptr[0] != 0 or self.indptr[-1] != self.nnz:
+            raise ValueError(f"The arrays in {folder} do not fit together; write them again with save_csr.")
+
+    def __repr__(self):
+        return f"<DiskCSR of shape {self.shape}, {self.nnz} stored entries of {self.dtype}>"
+
+    def __getitem__(self, rows):
+        """Return consecutive rows, ``X[lo:hi]``, as a CSR array in memory."""
+        if not isinstance(rows, slice) or rows.step not in (None, 1):
+            raise TypeError(f"Rows on disk are read as X[lo:hi], not as X[{rows!r}].")
+        lo, hi, _ = rows.indices(self.shape[0])
+        bounds = np.array(self.indptr[lo : max(hi, lo) + 1])
+        start, end = int(bounds[0]), int(bounds[-1])
+        if (np.diff(bounds) < 0).any():
+            raise ValueError(f"Rows {lo} to {hi} are damaged on disk: their bounds go backwards; write them again.")
+        indices = np.array(self.indices[start:end])
+        if len(indices) and (indices.min() < 0 or indices.max() >= self.shape[1]):
+            raise ValueError(f"Rows {lo} to {hi} are damaged on disk: they name columns that are not there.")
+        data, indptr = np.array(self.data[start:end]), bounds - start
+        return sp.csr_array((data, indices, indptr), shape=(len(indptr) - 1, self.shape[1]))
+
+    def blocks(self, n_rows, strata=None):
+        """Return the matrix as blocks of `n_rows` rows, which can be walked any number of times.
+
+        Parameters
+        ----------
+        n_rows : int
+        strata : array-like (rows of the matrix,), default=None
+            With labels the blocks are pairs ``(X, labels)``, as `fit_blocks` takes them.
+
+        Returns
+        -------
+        iterable of csr_array, or of pairs
+        """
+        if strata is not None and len(strata) != self.shape[0]:
+            raise ValueError(f"strata has {len(strata)} labels for {self.shape[0]} rows; give one label a row.")
+        return _Blocks(self, n_rows, None if strata is None else np.asarray(strata))
+
+
+class _Blocks:
+    def __init__(self, X, n_rows, strata):
+        self.X, self.n_rows, self.strata = X, n_rows, strata
+
+    def __len__(self):
+        return -(-self.X.shape[0] // self.n_rows)
+
+    def __iter__(self):
+        for lo in range(0, self.X.shape[0], self.n_rows):
+            chosen = slice(lo, lo + self.n_rows)
+            yield self.X[chosen] if self.strata is None else (self.X[chosen], self.strata[chosen])

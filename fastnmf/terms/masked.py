@@ -1,0 +1,390 @@
+"""The squared error with a weight for every entry, missing values among them."""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.data import single_threaded_blas
+from fastnmf.kernels import nnls, rows, weighted
+from fastnmf.kernels.jit import split_costs, split_rows
+from fastnmf.problem import Mixture, Subproblem, aligned
+from fastnmf.terms.squared import Frobenius
+from fastnmf.terms.weights import stored
+
+EXTRA_COST = 4  # of an entry of D, in non-zeros of the data
+GUESS_SWEEPS = 8  # of coordinate descent, to guess the supports of exact solutions
+BLOCK = 1 << 21  # entries of a dense residual, or of Gram matrices, at a time: 16 MB
+
+_NO_SHIFT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+
+
+class Local(NamedTuple):
+    """What the rows of a factor do not share; row i meets the data with the weights ``base[i] + D[i]``.
+
+    Its half-gradient is that of the subproblem, and ``base[i] f gram + sum_j D_ij (shift_ij + f . g_j) g_j``.
+
+    Attributes
+    ----------
+    indptr, indices, weight : ndarray
+        D (p, q), rows compressed.
+    shift : ndarray (nnz,)
+        What the model has at D's entries without the factors; of length 0 where that is zero.
+    base : ndarray (p,) of int8
+    gram : ndarray (K, K) of float64
+        ``GᵀG`` of the other factor.
+    other : ndarray (q, K)
+        The other factor G.
+    room : ndarray (nnz,)
+        Overwritten by kernels.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    weight: np.ndarray
+    shift: np.ndarray
+    base: np.ndarray
+    gram: np.ndarray
+    other: np.ndarray
+    room: np.ndarray
+
+    def pull(self, F):
+        """Return what this adds to the half-gradient at F (p, K), an array of its shape."""
+        of_row = np.repeat(np.arange(len(F)), np.diff(self.indptr))
+        y = np.einsum("ec,ec->e", F[of_row], self.other[self.indices], dtype=np.float64)
+        y = y + self.shift if len(self.shift) else y
+        D = sp.csr_array((self.weight * y, self.indices, self.indptr), (len(F), len(self.other)))
+        return self.base[:, None] * (F @ self.gram) + D @ self.other
+
+
+class Masked(Frobenius):
+    """``sum_ij O_ij (x_ij - v_{g(i) j} - w_i . h_j)²`` with entry weights O >= 0; with or without shifts v.
+
+    Half-gradients: ``sum_j O_ij (y_ij - x_ij) h_j`` of row i of W, with the model y; of H alike; of a shift the sum of
+    ``O_ij (y_ij - x_ij)`` over the rows of its stratum, with the curvature ``sum O_ij``. With ``O_i = base_i + D_i``,
+    D sparse, they are ``base_i`` times those of the plain error and a walk over D: O(nnz(X) K + nnz(D) K²) an
+    iteration of exact descent, O((nnz(X) + nnz(D)) K) of multiplicative updates. Nothing of the size of X is formed for
+    sparse X with sparse D.
+
+    A shift lives where a stratum has a positive observed entry of the column; elsewhere it is zero, be it because all
+    observed entries are zero or because there are none. A row or column that is not observed at all has zero weights.
+
+    Source: Kim and Choi 2009, "Weighted nonnegative matrix factorization"; the shifts are ours.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.Strata
+        Data as `fastnmf.terms.weights.observed` returns them: zero where the weight is.
+    width : int
+        Padded rank K.
+    tasks : dict
+        Task tables of the row kernels over W and H.
+    weights : fastnmf.terms.weights.Weights
+    has_shifts : bool, default=False
+    holds_products : bool, default=False
+        As for `Frobenius`.
+
+    Attributes
+    ----------
+    sq_norm : float
+        ``sum O x²``, the objective of the zero model.
+    """
+
+    def __init__(self, strata, width, tasks, weights, has_shifts=False, holds_products=False):
+        self.data, self.weights, self.has_shifts = strata, weights, has_shifts
+        super().__init__(_premultiplied(strata, weights), width, tasks, holds_products)
+        self._keeps_old = holds_products  # W may move before H, which is to see the old one
+        self.sq_norm = _inner(strata.X, self.strata.X)
+        self._sides, self._rooms, self._of_side = {"W": weights.rows, "H": weights.columns}, {}, {}
+        if has_shifts:
+            self._prepare_shifts()
+
+    def _prepare_shifts(self):
+        strata, pattern, of_X = self.data, self.data.pattern, self.strata
+        self.groups = strata.groups
+        column_of = np.repeat(np.arange(pattern.n_columns), np.diff(pattern.start))
+        key = column_of * pattern.n_groups + pattern.group
+        order = np.argsort(key)
+        self._place = {}
+        for name, side in self._sides.items():
+            of_row = np.repeat(np.arange(len(side.base)), np.diff(side.extra.indptr))
+            row, column = (of_row, side.extra.indices) if name == "W" else (side.extra.indices, of_row)
+            wanted = column * np.int64(pattern.n_groups) + strata.codes[row]
+            place = np.searchsorted(key, wanted, sorter=order)
+            place = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), np.int64)
+            self._place[name] = np.where(key[place] == wanted, place, -1) if len(order) else place - 1
+        if of_X is strata:
+            self._sums = pattern.sums
+        else:
+            self._sums = of_X.pattern.sums if of_X.is_sparse else pattern.entries(self.groups.sum(of_X.X))
+        place, side = self._place["H"], self._sides["H"]
+        self._base_of = side.base[column_of].astype(strata.dtype)
+        seen = np.bincount(place[place >= 0], side.extra.data[place >= 0], len(key))
+        self._curvature = (self._base_of * self.groups.sizes[pattern.group] + seen).astype(strata.dtype)
+        self._each = np.arange(len(key), dtype=np.int32)
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of V, W or H."""
+        if name == "V":
+            sub.weight, sub.group = self._curvature, self._each
+            sub.add(pos=self._sums, neg=self._shift_neg(factors))
+            return
+        other = "H" if name == "W" else "W"
+        if self._holds_products or factors.has(("product", name), (other,)):
+            pos = self.product(name, factors)
+        else:
+            side = self.strata.rows if name == "W" else self.strata.columns
+            pos = Mixture(side.indptr, side.indices, side.data, factors[other])
+        sub.tasks = self._costs(name)
+        sub.add(pos=pos, neg=self._neg(name, factors))
+        sub.local = self.local(name, factors)
+        if self._keeps_old:
+            sub.local = sub.local._replace(other=sub.local.other.copy())
+
+    def value(self, factors, V=None):
+        """Return the objective: sum of O x², twice the products, squares of the model; O((n + nnz(D)) K + n K²).
+
+        With V (n_strata, n_columns), float64, return it for these shifts instead of those in `factors`.
+        """
+        return self.sq_norm - 2 * (self._with_product(factors) + self._fitted(factors, V)) + self._squares(factors, V)
+
+    def direct(self, factors, V=None):
+        """Return the objective from the residual itself, a bounded number of entries at a time; V as for `value`."""
+        W, H = (factors[name][:, : factors.rank].astype(np.float64) for name in "WH")
+        V = self.data.pattern.dense(factors["V"]) if V is None and self.has_shifts else V
+        return _residual_squares(self.data, self.weights.rows, W, H, V)
+
+    def local(self, name, factors):
+        """Return the `Local` of factor W or H."""
+        other = "H" if name == "W" else "W"
+        shift = _NO_SHIFT[self.data.dtype]
+        if self.has_shifts:
+
+            def at_extra():
+                return np.append(factors["V"], 0)[self._place[name]].astype(self.data.dtype, copy=False)
+
+            shift = factors.cached(("shift", name), ("V",), at_extra)
+        if name not in self._rooms:
+            self._rooms[name] = np.empty(len(self._sides[name].extra.data), self.data.dtype)
+        return _local(self._sides[name], shift, self.gram(other, factors), factors[other], self._rooms[name])
+
+    def _costs(self, name):
+        if name not in self._of_side:
+            cost = EXTRA_COST * self._sides[name].extra.indptr
+            if self.strata.is_sparse:
+                cost = cost + (self.strata.rows if name == "W" else self.strata.columns).indptr
+            self._of_side[name] = split_costs(cost, self.width)
+        return self._of_side[name]
+
+    def _stratum_sums(self, factors):
+        return factors.cached("stratum sums", ("W",), lambda: self.groups.sum(factors["W"]))
+
+    def _shift_neg(self, factors):
+        """Return ``sum O_ij w_i . h_j`` over the rows of the stratum, for every entry of the pattern."""
+
+        def compute():
+            sampled = np.empty(len(self._each), self.data.dtype)
+            if self._base_of.any():
+                self.data.pattern.sampled(factors["H"], self._stratum_sums(factors), sampled)
+            below = np.multiply(sampled, self._base_of, dtype=np.float64, where=self._base_of > 0, out=self._none())
+            weighted.entries_spread(self._costs("H"), factors["H"], self.local("H", factors), self._place["H"], below)
+            return np.maximum(below, 0).astype(self.data.dtype)  # rounding may leave less than nothing
+
+        return factors.cached(("below", "V"), ("W", "H"), compute)
+
+    def _none(self):
+        return np.zeros(len(self._each))
+
+    def _neg(self, name, factors):
+        """Return what shifts with base 1 add to neg of W or H, or None; those at D's entries stand in `Local`."""
+        side = self._sides[name]
+        if not self.has_shifts or not side.base.any():
+            return None
+
+        def of_rows():
+            return self.data.pattern.tmatmul(factors["V"], factors["H"])
+
+        if name == "W":
+            return _by_base(side, factors.cached(("below", "W"), ("V", "H"), of_rows), self.data.codes)
+        pattern = self.data.pattern
+        return Mixture(pattern.start, pattern.group, factors["V"] * self._base_of, self._stratum_sums(factors))
+
+    def _fitted(self, factors, V):
+        """Return ``sum O x v``."""
+        if not self.has_shifts:
+            return 0.0
+        v = factors["V"] if V is None else self.data.pattern.entries(V)
+        return float(np.einsum("p,p->", v, self._sums, dtype=np.float64))
+
+    def _squares(self, factors, V):
+        """Return ``sum O y²`` for the model y."""
+        side, local = self._sides["W"], self.local("W", factors)
+        neg, lengths = self._neg("W", factors), 0.0
+        if V is not None:
+            neg, shift = _dense_shifts(side, V, factors["H"], self.data)
+            local = local._replace(shift=shift)
+        if self.has_shifts and side.base.any():
+            v, group = (factors["V"], self.data.pattern.group) if V is None else (V, None)
+            square = np.square(v, dtype=np.float64)
+            of_group = square.sum(axis=1) if group is None else np.bincount(group, square, self.data.n_strata)
+            lengths = float(np.bincount(self.data.codes, side.base, self.data.n_strata) @ of_group)
+        out = np.empty(len(side.base))
+        weighted.rows_squares(self._costs("W"), factors["W"], local, _mixture(neg, local.other), out)
+        return float(out.sum()) + lengths
+
+
+def _local(side, shift, gram, other, room=None):
+    extra = side.extra
+    room = np.empty(len(extra.data), other.dtype) if room is None else room
+    return Local(extra.indptr, extra.indices, extra.data, shift, side.base, gram, other, room)
+
+
+def _mixture(side, other):
+    if isinstance(side, Mixture):
+        return side
+    return Mixture.of(np.empty((0, other.shape[1]), other.dtype) if side is None else side)
+
+
+def _by_base(side, rows_, codes):
+    """Return ``base[i] * rows_[codes[i]]`` as a `Mixture`."""
+    if side.base.all():
+        return Mixture.of(rows_, codes)
+    return Mixture(np.arange(len(codes) + 1), codes, side.base.astype(rows_.dtype), rows_)
+
+
+def _dense_shifts(side, V, H, strata):
+    """Return neg of W, or None, and the shifts at D's entries, for dense V (n_strata, n_columns)."""
+    of_row = np.repeat(np.arange(len(side.base)), np.diff(side.extra.indptr))
+    shift = V[strata.codes[of_row], side.extra.indices].astype(strata.dtype, copy=False)
+    with single_threaded_blas():
+        neg = _by_base(side, (V @ H).astype(strata.dtype, copy=False), strata.codes) if side.base.any() else None
+    return neg, shift
+
+
+def _premultiplied(strata, weights):
+    """Return the strata with the data ``O x``; `strata` itself where all weights are 0 or 1."""
+    if weights.is_mask:
+        return strata
+    X = strata.X
+    if strata.is_sparse:
+        X = sp.csr_array((X.data * weights.at(X).astype(strata.dtype), X.indices, X.indptr), X.shape)
+    else:
+        E, X = weights.difference, X * strata.dtype.type(weights.base)
+        of_row = np.repeat(np.arange(E.shape[0]), np.diff(E.indptr))
+        X[of_row, E.indices] = strata.X[of_row, E.indices] * (E.data + weights.base)
+    out = copy.copy(strata)
+    for name in ("rows", "columns", "pattern"):
+        out.__dict__.pop(name, None)
+    out.X, out.sq_norm, out._turning = X, float("nan"), None
+    return out
+
+
+def _inner(X, Y):
+    """Return ``<X, Y>`` in float64, of two arrays, or two csr_arrays with the same places."""
+    x, y = (A.data if sp.issparse(A) else A.reshape(-1) for A in (X, Y))
+    return float(sum(np.dot(x[i : i + BLOCK].astype(float), y[i : i + BLOCK]) for i in range(0, len(x), BLOCK)))
+
+
+def _residual_squares(strata, side, W, H, V):
+    X, D, total = strata.X, side.matrix(strata.shape[1]), 0.0
+    step = max(1, BLOCK // strata.shape[1])
+    dense = np.flatnonzero(side.base)
+    with single_threaded_blas():
+        for lo in range(0, len(dense), step):
+            part = dense[lo : lo + step]
+            residual = W[part] @ H.T
+            if V is not None:
+                residual += V[strata.codes[part]]
+            known = X[part].tocoo() if strata.is_sparse else None
+            if known is None:
+                residual -= X[part]
+            else:
+                residual[known.coords] -= known.data
+            np.square(residual, out=residual)
+            extra = D[part].tocoo()
+            total += float(residual.sum() + extra.data @ residual[extra.coords])
+    of_row = np.repeat(np.arange(len(side.base)), np.diff(D.indptr))
+    chosen = np.flatnonzero(side.base[of_row] == 0)
+    x = stored(X, D) if strata.is_sparse else X[of_row, D.indices]
+    step = max(1, BLOCK // W.shape[1])
+    for lo in range(0, len(chosen), step):
+        e = chosen[lo : lo + step]
+        i, j = of_row[e], D.indices[e]
+        y = np.einsum("ec,ec->e", W[i], H[j])
+        y = y if V is None else y + V[strata.codes[i], j]
+        total += float(D.data[e] @ np.square(x[e] - y))
+    return total
+
+
+def infer_masked(strata, weights, rank, H, V=None, product=None, penalties=()):
+    """Return the exact weights of every row for fixed H and V: ``min_{w >= 0} sum_j O_j (a_j - v_j - w . h_j)²``.
+
+    One row does not depend on another, so the same row gets the same weights in fit and in transform. Components that
+    the observed entries of a row do not see are zero there.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.Strata
+        Data as `observed` returns them.
+    weights : Weights
+    rank : int
+    H : ndarray (n_columns, K)
+        Padded, in the data's inner scale.
+    V : ndarray (n_strata, n_columns), default=None
+        Shifts in the data's inner scale.
+    product : ndarray (n_rows, K), optional
+        ``(O * X) H``, where it is known.
+    penalties : sequence of Penalty
+        Of W.
+
+    Returns
+    -------
+    W : ndarray (n_rows, K)
+    """
+    if product is None:
+        product = aligned((strata.shape[0], H.shape[1]), strata.dtype)
+        _premultiplied(strata, weights).matmul(H, product)
+    side, W = weights.rows, aligned(product.shape, strata.dtype)
+    neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
+    gram = rows.gram(split_rows(len(H), H.shape[1] ** 2), H)
+    local, grams = _local(side, shift, gram, H), np.stack([np.zeros_like(gram), gram])
+    step, at, sub = max(1, BLOCK // rank**2), np.arange(rank), Subproblem(None)
+    for penalty in penalties:
+        penalty.contribute(W, sub, rank)
+    for first in range(0, len(W), step):
+        n = min(step, len(W) - first)
+        tasks, out, right = split_rows(n, H.shape[1] ** 2), np.empty((n, rank, rank)), np.empty((n, rank))
+        weighted.rows_normal(tasks, first, local, grams, _mixture(product, H), _mixture(neg, H), out, right)
+        out[:, at, at] += sub.lift
+        right -= sub.flat
+        nnls.rows_nnls_weighted(tasks, W, first, out, right, GUESS_SWEEPS)
+    return W
+
+
+def row_errors(strata, weights, W, H, V=None):
+    """Return ``sum_j O_ij (x_ij - v_j - w_i . h_j)²`` and ``sum_j O_ij x_ij²`` of every row, float64 (n_rows,) each.
+
+    W (n_rows, K), H (n_columns, K), padded; V (n_strata, n_columns) or None; all in the data's inner scale.
+    """
+    scaled, side = _premultiplied(strata, weights), weights.rows
+    product = aligned(W.shape, strata.dtype)
+    scaled.matmul(H, product)
+    neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
+    tasks = split_rows(len(W), H.shape[1] ** 2)
+    local = _local(side, shift, rows.gram(split_rows(len(H), H.shape[1] ** 2), H), H)
+    errors = np.empty(len(W))
+    weighted.rows_squares(tasks, W, local, _mixture(neg, H), errors)
+    if V is not None:
+        errors += (np.square(V, dtype=np.float64).sum(axis=1))[strata.codes] * side.base
+    errors -= 2 * np.einsum("ij,ij->i", W, product, dtype=np.float64)
+    of_row = np.repeat(np.arange(len(W)), np.diff(scaled.X.indptr)) if strata.is_sparse else None
+    if of_row is None:
+        norms = np.einsum("ij,ij->i", strata.X, scaled.X, dtype=np.float64)
+        with_shifts = 0.0 if V is None else np.einsum("ij,ij->i", scaled.X, V[strata.codes], dtype=np.float64)
+    else:
+        value = scaled.X.data.astype(np.float64)
+        norms = np.bincount(of_row, value * strata.X.data, len(W))
+        shifts = 0.0 if V is None else V[strata.codes[of_row], scaled.X.indices]
+        with_shifts = np.bincount(of_row, value * shifts, len(W))
+    return norms + errors - 2 * with_shifts, norms
