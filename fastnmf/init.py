@@ -44,7 +44,7 @@ def features(strata, rank, rng, *, has_shifts=True, needs_positive=False):
     share = np.cumsum(means) / (means.sum() or 1.0)
     drawn = np.minimum(np.searchsorted(share, rng.random((rank, n_features))), n_columns - 1)
     seek = aligned((n_columns, padded(rank, strata.dtype)), strata.dtype)
-    seek[:, :rank] = 1e-3 * rng.random((n_columns, rank), dtype=np.float32)  # decides between rows that are as rich
+    seek[:, :rank] = 1e-3 * rng.random((n_columns, 1))  # decides between rows that are as rich
     for c in range(rank):
         np.add.at(seek[:, c], drawn[c], 1)
     rich = aligned((n_rows, seek.shape[1]), strata.dtype)
@@ -79,7 +79,7 @@ def _means_of(strata, pick, means, rng, has_shifts, needs_positive):
     H = sp.csr_array(pick.astype(strata.dtype)) @ strata.X
     H = (H.toarray() if sp.issparse(H) else H).T  # never-densify-ok: k x n_columns, the size of the factor
     # A component that drew only empty rows would be dead from the start; a trace of the means keeps it alive.
-    H = H + (1e-3 if needs_positive else 1e-6) * means[:, None]
+    H = H + ((1e-3 if needs_positive else 1e-6) * means).astype(strata.dtype)[:, None]
     W = np.full((n_rows, rank), 1 / rank if needs_positive else 0.0)
     if needs_positive and strata.loading is not None:
         W = W * strata.loading[:, None]

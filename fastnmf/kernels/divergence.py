@@ -107,13 +107,13 @@ def _add_shifts(lo, hi, i, indices, shifts, is_left, model):
     v, places, loading = shifts
     if len(loading) == 0:
         for p in range(lo, hi):
-            model[p] += v[places[p]]
+            model[p] += v[np.uint32(places[p])]
     elif is_left:
         for p in range(lo, hi):
-            model[p] += v[places[p]] * loading[i]
+            model[p] += v[np.uint32(places[p])] * loading[i]
     else:
         for p in range(lo, hi):
-            model[p] += v[places[p]] * loading[indices[p]]
+            model[p] += v[np.uint32(places[p])] * loading[indices[p]]
 
 
 @helper
@@ -178,14 +178,17 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
             lo, hi = indptr[i], indptr[i + 1]
             if F.shape[1] > widest:
                 dot_rows(lo, hi, indices, F, i, G, ratio)
-            for p in range(lo, hi):
-                u = loading[i if is_left else indices[p]] if is_loaded else F.dtype.type(1)
-                ratio[p] = u * v[places[p]] + (ratio[p] if F.shape[1] > widest else F.dtype.type(0))
-            if F.shape[1] > widest:
+                _add_shifts(lo, hi, i, indices, shifts, is_left, ratio)
                 for p in range(lo, hi):
                     ratio[p] = data[p] / max(ratio[p], least)
                 gather_row(lo, hi, indices, ratio, G, out, i)
             else:
+                if is_loaded:
+                    ratio[lo:hi] = 0
+                    _add_shifts(lo, hi, i, indices, shifts, is_left, ratio)
+                else:
+                    for p in range(lo, hi):
+                        ratio[p] = v[np.uint32(places[p])]
                 ratio_row(lo, hi, indices, data, F, i, G, least, ratio, ratio, out)
             if is_left and F.itemsize == 4:
                 for p in range(lo, hi):
@@ -194,8 +197,7 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
                 for p in range(lo, hi):
                     total += np.float64(data[p]) * _log(ratio[p])
             else:
-                for p in range(lo, hi):
-                    sums[places[p]] += np.float64(ratio[p]) * (loading[indices[p]] if is_loaded else 1)
+                _add_by_entry(lo, hi, indices, ratio, shifts, sums)
         if is_left:
             parts[t] = total
 
