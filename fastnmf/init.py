@@ -44,7 +44,7 @@ def features(strata, rank, rng, *, has_shifts=True, needs_positive=False):
     share = np.cumsum(means) / (means.sum() or 1.0)
     drawn = np.minimum(np.searchsorted(share, rng.random((rank, n_features))), n_columns - 1)
     seek = aligned((n_columns, padded(rank, strata.dtype)), strata.dtype)
-    seek[:, :rank] = 1e-3 * rng.random((n_columns, 1))  # decides between rows that are as rich
+    seek[:, :rank] = 1e-3 * rng.random((n_columns, rank), dtype=np.float32)  # decides between rows that are as rich
     for c in range(rank):
         np.add.at(seek[:, c], drawn[c], 1)
     rich = aligned((n_rows, seek.shape[1]), strata.dtype)
