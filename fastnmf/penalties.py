@@ -37,9 +37,8 @@ class ElasticNet:
         """Add the half-gradient ``l1 + l2 F``."""
         is_even = self.of_l1 is None or self.l1 == 0, self.of_l2 is None or self.l2 == 0
         sub.add(flat=self.l1 if is_even[0] else 0.0, lift=self.l2 if is_even[1] else 0.0)
-        each = np.arange(len(F) + 1)
         if not is_even[0]:
-            none, one = np.zeros(len(F), np.int32), np.ones((1, F.shape[1]), F.dtype)
+            each, none, one = np.arange(len(F) + 1), np.zeros(len(F), np.int32), np.ones((1, F.shape[1]), F.dtype)
             sub.add(neg=Mixture(each, none, (self.l1 * self.of_l1).astype(F.dtype), one))
         if not is_even[1]:  # holds at this point alone, as do the parts of the divergence
             sub.add(neg=F * (self.l2 * self.of_l2).astype(F.dtype)[:, None])

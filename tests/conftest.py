@@ -15,3 +15,14 @@ def data_home():
     if not home or not os.path.isdir(home):
         pytest.skip("real data: set SCIKIT_LEARN_DATA to a scikit-learn data home (tests never download)")
     return home
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark what a module's DEVIATIONS (test -> reason) list as bound to fail; drop cases that name its OTHERS."""
+    dropped = [item for item in items if (other := getattr(item.module, "OTHERS", None)) and other in item.name]
+    for item in items:
+        reason = getattr(item.module, "DEVIATIONS", {}).get(item.name)
+        if reason is not None:
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for item in items if item not in dropped]

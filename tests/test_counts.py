@@ -1,6 +1,5 @@
 """The documented example: counts of cells in batches, and what strata recover of them."""
 
-import inspect
 import warnings
 
 import numpy as np
@@ -38,10 +37,6 @@ def test_batches_hide_programmes_from_plain_models(seed):
     assert min(stratified) > 0.95
 
 
-HAS_LOSSES = "beta_loss" in inspect.signature(StratifiedNMF).parameters
-
-
-@pytest.mark.skipif(not HAS_LOSSES, reason="StratifiedNMF has no beta_loss")
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_counts_with_batches_need_kullback_leibler_with_strata(seed):
     bunch = simulate_counts(random_state=seed)  # 150 counts a cell, strongly dispersed
@@ -50,7 +45,6 @@ def test_counts_with_batches_need_kullback_leibler_with_strata(seed):
     assert min(stratified) > 0.95
 
 
-@pytest.mark.skipif(not HAS_LOSSES, reason="StratifiedNMF has no beta_loss")
 def test_a_batch_that_arrives_later():
     bunch = simulate_counts(random_state=0)
     is_late = bunch.batch == "batch 2"

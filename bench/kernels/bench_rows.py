@@ -75,5 +75,5 @@ def bench_rows_extrapolate(benchmark, problem, n_threads):
 
 def bench_rows_dot(benchmark, problem, n_threads):
     _, F, sub = problem
-    parts, each = np.empty(len(sub.tasks) - 1), np.empty(0, np.int32)
-    run(benchmark, "inner product", n_threads, problem, rows.rows_dot, sub.tasks, F, sub.pos, each, parts)
+    parts = np.empty(len(sub.tasks) - 1)
+    run(benchmark, "inner product", n_threads, problem, rows.rows_dot, sub.tasks, F, sub.pos, parts)

@@ -43,17 +43,13 @@ def rows_sum(tasks, F, parts):
 
 
 @kernel
-def rows_dot(tasks, F, G, group, parts):
-    """Write ``sum F * G`` over each task's rows into parts (T,), in float64.
-
-    F (p, K). Row i of F meets row ``group[i]`` of G, row i where `group` is empty.
-    """
+def rows_dot(tasks, F, G, parts):
+    """Write ``sum F * G`` over each task's rows of F and G (p, K) into parts (T,), in float64."""
     for t in prange(len(tasks) - 1):
         total = 0.0
         for i in range(tasks[t], tasks[t + 1]):
-            g = group[i] if len(group) > 0 else i
             for c in range(F.shape[1]):
-                total += np.float64(F[i, c]) * np.float64(G[g, c])
+                total += np.float64(F[i, c]) * np.float64(G[i, c])
         parts[t] = total
 
 

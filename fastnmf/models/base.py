@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf import init as starts
@@ -420,6 +421,17 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         if len(feature_names) != self.n_features_in_:
             raise ValueError(f"feature_names has {len(feature_names)} names for {self.n_features_in_} features.")
         return np.asarray(feature_names)
+
+    def _top_features(self, n, feature_names):
+        """Return the strongest features of each component, with shifts also of each stratum."""
+        check_is_fitted(self)
+        check_integer("n", n)
+        names = self._feature_names(feature_names)
+        components = strongest(self.components_, names, n)
+        if not self._has_shifts:
+            return components
+        per_stratum = strongest(self.shifts_, names, n)
+        return Bunch(strata=dict(zip(self.strata_.tolist(), per_stratum, strict=True)), components=components)
 
     def top_samples(self, n=5):
         """Return the training rows that use each component most, strongest first.

@@ -1,8 +1,6 @@
 """Plain NMF on the same kernels."""
 
-from sklearn.utils.validation import check_is_fitted
-
-from fastnmf.models.base import NNDSVD, BaseNMF, strongest
+from fastnmf.models.base import NNDSVD, BaseNMF
 from fastnmf.models.options import check_bool, check_choice, check_integer, check_sweeps, generator
 from fastnmf.models.problems import divergence_problem, squared_problem
 from fastnmf.models.reading import RowErrors
@@ -224,9 +222,7 @@ class NMF(PartialFit, RowErrors, BaseNMF):
 
     def top_features(self, n=10, feature_names=None):
         """Return the names of at most n features of each component, strongest first, as a list of lists."""
-        check_is_fitted(self)
-        check_integer("n", n)
-        return strongest(self.components_, self._feature_names(feature_names), n)
+        return self._top_features(n, feature_names)
 
     def _check_parameters(self):
         if not isinstance(self.n_components, str):

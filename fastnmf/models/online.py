@@ -6,12 +6,10 @@ import time
 import warnings
 
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 
 from fastnmf import online
 from fastnmf.data import Strata
-from fastnmf.models.base import BaseNMF, scaled, strongest
+from fastnmf.models.base import BaseNMF, scaled
 from fastnmf.models.options import check_choice, check_integer, check_sweeps, generator
 from fastnmf.models.problems import DIRECT_BELOW
 from fastnmf.models.streams import STARTS, PartialFit, StratifiedPartialFit, has_slowed, unpenalised
@@ -297,9 +295,7 @@ class MiniBatchNMF(PartialFit, _MiniBatch):
 
     def top_features(self, n=10, feature_names=None):
         """Return the names of at most n features of each component, strongest first, as a list of lists."""
-        check_is_fitted(self)
-        check_integer("n", n)
-        return strongest(self.components_, self._feature_names(feature_names), n)
+        return self._top_features(n, feature_names)
 
 
 class MiniBatchStratifiedNMF(StratifiedPartialFit, _MiniBatch):
@@ -483,11 +479,4 @@ class MiniBatchStratifiedNMF(StratifiedPartialFit, _MiniBatch):
         feature_names : array-like (n_features,), default=None
             None takes `feature_names_in_`, or else the column numbers.
         """
-        check_is_fitted(self)
-        check_integer("n", n)
-        names = self._feature_names(feature_names)
-        per_stratum = strongest(self.shifts_, names, n)
-        return Bunch(
-            strata=dict(zip(self.strata_.tolist(), per_stratum, strict=True)),
-            components=strongest(self.components_, names, n),
-        )
+        return self._top_features(n, feature_names)

@@ -1,12 +1,10 @@
 """Stratified-NMF: what groups of rows share, and what is peculiar to each."""
 
 import numpy as np
-from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 
 from fastnmf import init as starts
 from fastnmf.data import Strata
-from fastnmf.models.base import NNDSVD, BaseNMF, strongest
+from fastnmf.models.base import NNDSVD, BaseNMF
 from fastnmf.models.options import check_bool, check_choice, check_integer, check_sweeps, generator
 from fastnmf.models.problems import divergence_problem, squared_problem
 from fastnmf.models.reading import UNKNOWN_STRATA, Reading
@@ -309,14 +307,7 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
             ``strata``: dict, label -> list of at most n names (features of weight zero are left out);
             ``components``: list of such lists.
         """
-        check_is_fitted(self)
-        check_integer("n", n)
-        names = self._feature_names(feature_names)
-        per_stratum = strongest(self.shifts_, names, n)
-        return Bunch(
-            strata=dict(zip(self.strata_.tolist(), per_stratum, strict=True)),
-            components=strongest(self.components_, names, n),
-        )
+        return self._top_features(n, feature_names)
 
     def _check_parameters(self):
         check_integer("n_components", self.n_components)

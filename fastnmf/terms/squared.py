@@ -8,7 +8,6 @@ from fastnmf.problem import Mixture, aligned, full
 
 REVIVALS = 10  # attempts in a fit
 REVIVAL_GAIN = 1e-6  # of the squared norm of the data
-_EACH = np.empty(0, np.int32)  # rows of neg meet the rows of the factor one by one
 
 
 class Frobenius:
@@ -27,7 +26,7 @@ class Frobenius:
     holds_products : bool, default=False
         Whether ``X H`` and ``Xᵀ W`` are kept as arrays: for schedules that move a factor more than once while the
         other stays, or both from the same point. Moves of sparse data otherwise put each row together when they meet
-        it, which saves its way through memory and back (a tenth of an iteration).
+        it, which saves its way through memory and back.
     """
 
     def __init__(self, strata, width, tasks, holds_products=False):
@@ -133,7 +132,7 @@ class Frobenius:
             return 0.0
         name = "H" if factors.has(("product", "H"), ("W",)) else "W"  # X H serves the exact W at the end, too
         parts = np.empty(len(self.tasks[name]) - 1)
-        rows.rows_dot(self.tasks[name], factors[name], self.product(name, factors), _EACH, parts)
+        rows.rows_dot(self.tasks[name], factors[name], self.product(name, factors), parts)
         return float(parts.sum())
 
 
@@ -149,6 +148,7 @@ class StrataFrobenius(Frobenius):
         super().__init__(strata, width, tasks, holds_products)
         self.pattern, self.groups = strata.pattern, strata.groups
         self.sizes = self.groups.sizes.astype(strata.dtype)
+        self._each = np.arange(strata.shape[0] + 1)
         self._sampled = np.empty(len(self.pattern.group), strata.dtype)
 
     def contribute(self, name, factors, sub):
@@ -222,7 +222,7 @@ class StrataFrobenius(Frobenius):
             below, loading = self.pattern.tmatmul(factors["V"], factors["H"]), self.strata.loading
             if loading is None:
                 return Mixture.of(below, self.groups.codes)
-            return Mixture(np.arange(len(loading) + 1), self.groups.codes, loading, below)
+            return Mixture(self._each, self.groups.codes, loading, below)
 
         if name == "W":
             return factors.cached(("below", "W"), ("V", "H"), of_rows)
