@@ -24,7 +24,8 @@ ROWS_TOGETHER = 64  # of a task: row kernels that move rows side by side like th
 # Below this many multiply-adds a launch costs more than it gains (4 us idle, milliseconds on a loaded machine).
 SERIAL_BELOW = 200_000
 
-_SIMD = hashlib.sha256(pathlib.Path(__file__).with_name("simd.py").read_bytes()).hexdigest()[:8]
+_VECTOR_FILES = [pathlib.Path(__file__).with_name(name) for name in ("emit.py", "simd.py")]
+_SIMD = hashlib.sha256(b"".join(path.read_bytes() for path in _VECTOR_FILES)).hexdigest()[:8]
 _LAUNCH = threading.Lock()
 _LOCAL = threading.local()
 _IS_FORKED = False
@@ -42,7 +43,7 @@ if hasattr(os, "register_at_fork"):
 def _twin(function, suffix):
     """Copy `function` under another name: Numba's disk cache knows kernels by name and ignores ``parallel=``.
 
-    The name also carries a hash of `simd.py`, because the cache does not notice a change in another file.
+    The name also carries a hash of `emit.py` and `simd.py`, because the cache does not notice a change in another file.
     """
     name = f"{function.__name__}_{suffix}_{_SIMD}"
     twin = FunctionType(function.__code__.replace(co_name=name, co_qualname=name), function.__globals__, name)

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import kernel
-from fastnmf.kernels.simd import LANE_BYTES, hals_lanes, mixed_row, mu_row, row_times, rows_gram_upper
+from fastnmf.kernels.simd import LANE_BYTES, TILE_ROWS, hals_lanes, mixed_row, mu_row, rows_gram_upper, rows_times
 
 GRAM_CHUNK = 256  # rows whose products are summed in the factor's own precision before they join the float64 sum
 ENTRIES_CHUNK = 512  # scalar subproblems whose weights are looked up before they move
@@ -65,14 +65,17 @@ def rows_mu(tasks, F, gram, pos, neg, eps, floor, parts):
     start, group, weight, shared = neg
     pos_start, pos_group, pos_weight, pos_rows = pos
     for t in prange(len(tasks) - 1):
-        below, more, less = np.zeros(K, F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
-        sums = np.zeros(2)
-        for i in range(tasks[t], tasks[t + 1]):
-            mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
-            mixed_row(start, group, weight, shared, i, less, 0)
+        more, less = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((TILE_ROWS, K), F.dtype)
+        below, sums = np.zeros((TILE_ROWS, K), F.dtype), np.zeros(2)
+        for lo in range(tasks[t], tasks[t + 1], TILE_ROWS):
+            n = min(TILE_ROWS, tasks[t + 1] - lo)
+            for r in range(n):
+                mixed_row(pos_start, pos_group, pos_weight, pos_rows, lo + r, more, r)
+                mixed_row(start, group, weight, shared, lo + r, less, r)
             if len(gram) > 0:
-                row_times(F, i, K, gram, below)
-            mu_row(F, i, more, below, less, eps, floor, sums)
+                rows_times(F, lo, n, K, gram, below)
+            for r in range(n):
+                mu_row(F, lo + r, r, more, below, less, eps, floor, sums)
         parts[t] = sums
 
 

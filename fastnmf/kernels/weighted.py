@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import helper, kernel
-from fastnmf.kernels.simd import dot_rows, gather_row, mixed_row, mu_row, row_times, rows_gram_upper
+from fastnmf.kernels.simd import TILE_ROWS, dot_rows, gather_row, mixed_row, mu_row, rows_gram_upper, rows_times
 
 TOGETHER = 64  # rows of the other factor that join a Gram matrix at a time
 ROUNDING = 64  # units in the last place below which a difference of Gram matrices is taken for zero
@@ -68,22 +68,22 @@ def rows_mu_weighted(tasks, F, local, grams, pos, neg, limits, parts):
     start, group, mix, shared = neg
     unit = F.dtype.type(ROUNDING * np.finfo(F.dtype).eps)
     for t in prange(len(tasks) - 1):
-        below, added = np.zeros(K, F.dtype), np.zeros((1, K), F.dtype)
+        below, added = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((1, K), F.dtype)
         more, less, none = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
         sums = np.zeros(2)
         for i in range(tasks[t], tasks[t + 1]):
             lo, hi = indptr[i], indptr[i + 1]
             mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
             mixed_row(start, group, mix, shared, i, less, 0)
-            row_times(F, i, K, grams[base[i]], below)
+            rows_times(F, i, 1, K, grams[base[i]], below)
             dot_rows(lo, hi, indices, F, i, other, room)
             for p in range(lo, hi):
                 room[p] = weight[p] * (room[p] + shift[p]) if len(shift) > 0 else weight[p] * room[p]
             gather_row(lo, hi, indices, room, other, added, 0)
             for c in range(K):
-                whole = below[c] + less[0, c]
-                below[c] = max(whole + added[0, c], unit * whole)
-            mu_row(F, i, more, below, none, eps, floor, sums)
+                whole = below[0, c] + less[0, c]
+                below[0, c] = max(whole + added[0, c], unit * whole)
+            mu_row(F, i, 0, more, below, none, eps, floor, sums)
         parts[t] = sums
 
 
