@@ -138,24 +138,24 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
     least = F.dtype.type(1.1920929e-07)
     widest = MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
     for t in prange(len(tasks) - 1):
-        total = 0.0
         for i in range(tasks[t], tasks[t + 1]):
             lo, hi = indptr[i], indptr[i + 1]
             if F.shape[1] <= widest:
-                ratio_row(lo, hi, indices, data, F, i, G, least, None, ratio, out)
+                ratio_row(lo, hi, indices, data, F, i, G, least, None, None, ratio, out, None)
             else:
                 dot_rows(lo, hi, indices, F, i, G, ratio)
                 for p in range(lo, hi):
                     ratio[p] = data[p] / max(ratio[p], least)
                 gather_row(lo, hi, indices, ratio, G, out, i)
-            if len(parts) > 0:
-                if F.itemsize == 4:
-                    for p in range(lo, hi):
-                        total += np.float64(data[p]) * np.float64(_log_single(ratio[p]))
-                else:
-                    for p in range(lo, hi):
-                        total += np.float64(data[p]) * _log(ratio[p])
-        if len(parts) > 0:
+        if len(parts) > 0:  # all rows at once, for long loops; slices, and no function, for loops that vectorise
+            lo, hi, total = indptr[tasks[t]], indptr[tasks[t + 1]], 0.0
+            x, z = data[lo:hi], ratio[lo:hi]
+            if F.itemsize == 4:
+                for p in range(len(x)):
+                    total += np.float64(x[p]) * np.float64(_log_single(z[p]))
+            else:
+                for p in range(len(x)):
+                    total += np.float64(x[p]) * _log(z[p])
             parts[t] = total
 
 
@@ -169,36 +169,32 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
     columns, and ``z u`` is added to sums (q,) float64, entry by entry of the shifts. The other one has no entries.
     """
     (indptr, indices, data), (F, G), (v, places, loading) = csr, factors, shifts
-    is_left, is_loaded = len(parts) > 0, len(loading) > 0
-    least = F.dtype.type(1.1920929e-07)
-    widest = MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
+    is_left, least = len(parts) > 0, F.dtype.type(1.1920929e-07)
+    is_simple = len(loading) == 0 and F.shape[1] <= MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
     for t in prange(len(tasks) - 1):
-        total = 0.0
-        for i in range(tasks[t], tasks[t + 1]):
-            lo, hi = indptr[i], indptr[i + 1]
-            if F.shape[1] > widest:
+        if is_simple:
+            for i in range(tasks[t], tasks[t + 1]):
+                lo, hi = indptr[i], indptr[i + 1]
+                ratio_row(lo, hi, indices, data, F, i, G, least, v, places, ratio, out, sums)
+        else:
+            for i in range(tasks[t], tasks[t + 1]):
+                lo, hi = indptr[i], indptr[i + 1]
                 dot_rows(lo, hi, indices, F, i, G, ratio)
                 _add_shifts(lo, hi, i, indices, shifts, is_left, ratio)
                 for p in range(lo, hi):
                     ratio[p] = data[p] / max(ratio[p], least)
                 gather_row(lo, hi, indices, ratio, G, out, i)
+                if not is_left:
+                    _add_by_entry(lo, hi, indices, ratio, shifts, sums)
+        if is_left:  # all rows at once, for long loops; slices, and no function, for loops that vectorise
+            lo, hi, total = indptr[tasks[t]], indptr[tasks[t + 1]], 0.0
+            x, z = data[lo:hi], ratio[lo:hi]
+            if F.itemsize == 4:
+                for p in range(len(x)):
+                    total += np.float64(x[p]) * np.float64(_log_single(z[p]))
             else:
-                if is_loaded:
-                    ratio[lo:hi] = 0
-                    _add_shifts(lo, hi, i, indices, shifts, is_left, ratio)
-                else:
-                    for p in range(lo, hi):
-                        ratio[p] = v[np.uint32(places[p])]
-                ratio_row(lo, hi, indices, data, F, i, G, least, ratio, ratio, out)
-            if is_left and F.itemsize == 4:
-                for p in range(lo, hi):
-                    total += np.float64(data[p]) * np.float64(_log_single(ratio[p]))
-            elif is_left:
-                for p in range(lo, hi):
-                    total += np.float64(data[p]) * _log(ratio[p])
-            else:
-                _add_by_entry(lo, hi, indices, ratio, shifts, sums)
-        if is_left:
+                for p in range(len(x)):
+                    total += np.float64(x[p]) * _log(z[p])
             parts[t] = total
 
 

@@ -145,7 +145,7 @@ def weighted_rows(emit, lo, hi, weight, row, source, width, target, prefetch=Non
         sums = [emit.accumulator() for _ in steps]
         with cgutils.for_range_slice(builder, lo, hi, emit.const(1)) as (position, _):
             if prefetch is not None:
-                later = builder.add(prefetch(position), first)
+                later = builder.add(row(prefetch(position)), first)
                 for step in steps[:: max(1, 64 // BLOCK_BYTES)]:
                     emit.prefetch(source, builder.add(later, step))
             value, start = emit.splat(weight(position)), builder.add(row(position), first)
@@ -158,7 +158,7 @@ def weighted_rows(emit, lo, hi, weight, row, source, width, target, prefetch=Non
 
 
 def sparse_walk(emit, data, indices, width):
-    """Return functions of a place in a compressed matrix: its value, the row it points to, the one to prefetch."""
+    """Return functions of a place in a compressed matrix: its value, the row it points to, a later place."""
     builder = emit.builder
     last = builder.sub(emit.shape(indices, 0), emit.const(1))
 
@@ -168,8 +168,8 @@ def sparse_walk(emit, data, indices, width):
     def row_of(position):
         return builder.mul(emit.index(indices.data, position), width)
 
-    def row_ahead(position):
-        ahead = builder.add(position, emit.const(AHEAD))
-        return row_of(builder.select(builder.icmp_signed("<", ahead, last), ahead, last))
+    def ahead(position):
+        later = builder.add(position, emit.const(AHEAD))
+        return builder.select(builder.icmp_signed("<", later, last), later, last)
 
-    return weight, row_of, row_ahead
+    return weight, row_of, ahead

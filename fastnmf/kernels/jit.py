@@ -24,8 +24,8 @@ ROWS_TOGETHER = 64  # of a task: row kernels that move rows side by side like th
 # Below this many multiply-adds a launch costs more than it gains (4 us idle, milliseconds on a loaded machine).
 SERIAL_BELOW = 200_000
 
-_VECTOR_FILES = [pathlib.Path(__file__).with_name(name) for name in ("emit.py", "simd.py")]
-_SIMD = hashlib.sha256(b"".join(path.read_bytes() for path in _VECTOR_FILES)).hexdigest()[:8]
+_SHARED = [pathlib.Path(__file__).with_name(name) for name in ("jit.py", "emit.py", "simd.py")]
+_HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:8]
 _LAUNCH = threading.Lock()
 _LOCAL = threading.local()
 _IS_FORKED = False
@@ -43,16 +43,16 @@ if hasattr(os, "register_at_fork"):
 def _twin(function, suffix):
     """Copy `function` under another name: Numba's disk cache knows kernels by name and ignores ``parallel=``.
 
-    The name also carries a hash of `emit.py` and `simd.py`, because the cache does not notice a change in another file.
+    The name also carries a hash of this file, `emit.py` and `simd.py`: the cache does not notice their changes.
     """
-    name = f"{function.__name__}_{suffix}_{_SIMD}"
+    name = f"{function.__name__}_{suffix}_{_HASH}"
     twin = FunctionType(function.__code__.replace(co_name=name, co_qualname=name), function.__globals__, name)
     twin.__qualname__, twin.__module__, twin.__doc__ = name, function.__module__, function.__doc__
     return twin
 
 
 def _compile(function, **options):
-    options.update(fastmath=FASTMATH, nogil=True)
+    options.update(fastmath=FASTMATH, nogil=True, error_model="numpy")
     wants_cache = os.environ.get("FASTNMF_NUMBA_CACHE", "1") != "0"
     try:
         return numba.njit(cache=wants_cache, **options)(function)
@@ -62,7 +62,7 @@ def _compile(function, **options):
 
 def helper(function):
     """Compile a function that kernels of the same file call; it is cached as a part of them."""
-    return numba.njit(fastmath=FASTMATH, nogil=True)(function)
+    return numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy")(function)
 
 
 class Kernel:

@@ -51,34 +51,45 @@ def _gather_row(typingctx, lo, hi, indices, data, factor, out, row):
 
 
 @intrinsic
-def _ratio_row(typingctx, lo, hi, indices, data, left, row, right, least, shift, ratio, out):
-    rest = right, data.dtype, shift, ratio, out
+def _ratio_row(typingctx, lo, hi, indices, data, left, row, right, least, shift, places, ratio, out, sums):
+    rest = right, data.dtype, shift, places, ratio, out, sums
     signature = types.void(types.int64, types.int64, indices, data, left, types.int64, *rest)
 
     def codegen(context, builder, signature, args):
         emit = Emitter(context, builder, signature.args[3].dtype)
-        indices, data, left, right, ratio, out = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 6, 9, 10))
-        shift = None if signature.args[8] == types.none else emit.array(signature.args[8], args[8])
+        indices, data, left, right, ratio, out = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 6, 10, 11))
+        has_shift = signature.args[8] != types.none
+        if has_shift:
+            shift, places, by_place = (emit.array(signature.args[i], args[i]) for i in (8, 9, 12))
+            has_sums = builder.icmp_signed(">", emit.shape(by_place, 0), emit.const(0))
         width = emit.shape(left, 1)
-        mine, (value_of, row_of, row_ahead) = builder.mul(args[5], width), sparse_walk(emit, data, indices, width)
+        mine, (value_of, row_of, ahead) = builder.mul(args[5], width), sparse_walk(emit, data, indices, width)
 
         def blocks(count):
             steps = [emit.const(block * emit.length) for block in range(count)]
             weights = [emit.load(left.data, builder.add(mine, step)) for step in steps]
             sums = [emit.accumulator() for _ in steps]
             with cgutils.for_range_slice(builder, args[0], args[1], emit.const(1)) as (position, _):
-                later = row_ahead(position)
+                later = row_of(ahead(position))
                 for step in steps[:: max(1, 64 // BLOCK_BYTES)]:
                     emit.prefetch(right.data, builder.add(later, step))
+                if has_shift:
+                    emit.prefetch(shift.data, emit.index(places.data, ahead(position)))
                 start = row_of(position)
                 parts = [emit.load(right.data, builder.add(start, step)) for step in steps]
                 products = [builder.fmul(a, b, flags=FLAGS) for a, b in zip(weights, parts, strict=True)]
                 model = emit.sum(emit.halves(products))
-                if shift is not None:
-                    model = builder.fadd(model, builder.load(builder.gep(shift.data, [position])))
+                if has_shift:
+                    place = emit.index(places.data, position)
+                    model = builder.fadd(model, builder.load(builder.gep(shift.data, [place])))
                 model = builder.select(builder.fcmp_ordered(">", model, args[7]), model, args[7])
                 value = builder.fdiv(value_of(position), model)
                 builder.store(value, builder.gep(ratio.data, [position]))
+                if has_shift:
+                    with builder.if_then(has_sums):
+                        slot = builder.gep(by_place.data, [place])
+                        wide = builder.fpext(value, ir.DoubleType()) if emit.size == 4 else value
+                        builder.store(builder.fadd(builder.load(slot), wide), slot)
                 spread = emit.splat(value)
                 for part, total in zip(parts, sums, strict=True):
                     emit.add_product(total, spread, part)
@@ -299,10 +310,12 @@ def _gather_row_plain(lo, hi, indices, data, factor, out, row):
     out[row] = data[lo:hi] @ factor[indices[lo:hi]]
 
 
-def _ratio_row_plain(lo, hi, indices, data, left, row, right, least, shift, ratio, out):
-    model = right[indices[lo:hi]] @ left[row] + (0 if shift is None else shift[lo:hi])
+def _ratio_row_plain(lo, hi, indices, data, left, row, right, least, shift, places, ratio, out, sums):
+    model = right[indices[lo:hi]] @ left[row] + (0 if shift is None else shift[places[lo:hi]])
     ratio[lo:hi] = data[lo:hi] / np.maximum(model, least)
     out[row] = ratio[lo:hi] @ right[indices[lo:hi]]
+    if sums is not None and len(sums):
+        np.add.at(sums, places[lo:hi], ratio[lo:hi].astype(np.float64))
 
 
 def _rows_times_plain(factor, row, n, rank, matrix, out):
@@ -344,8 +357,8 @@ def _hals_lanes_plain(component, rank, gram, tile, target):
 
 # out[row] = sum over p in lo..hi of data[p] * factor[indices[p]]
 gather_row = _gather_row_plain if config.DISABLE_JIT else _gather_row
-# ratio[lo:hi] = data / max(left[row] . right[indices] + shift, least); out[row] = sum of ratio * right (MAX_BLOCKS at
-# most). shift is None, or an array over the non-zeros, which `ratio` itself may be
+# ratio[lo:hi] = data / max(left[row] . right[indices] + shift[places], least); out[row] = sum of ratio * right
+# (MAX_BLOCKS at most); sums[places] += ratio, where there are sums. shift, places and sums may be None
 ratio_row = _ratio_row_plain if config.DISABLE_JIT else _ratio_row
 # out[:n] = factor[row : row + n, :rank] @ matrix[:rank]; out (TILE_ROWS, K), of which the rest is of no meaning
 rows_times = _rows_times_plain if config.DISABLE_JIT else _rows_times
