@@ -126,6 +126,18 @@ class Strata:
         codes = np.repeat(np.arange(len(blocks)), [block.shape[0] for block in blocks])
         return cls(X, np.arange(len(blocks)), codes)
 
+    def in_scale(self, dtype, exponent):
+        """Return these data in this type, holding the user's times ``4.0 ** exponent``."""
+        if self.dtype == dtype and self.exponent == exponent:
+            return self
+        inner = Strata(self.X.astype(dtype), self.labels, self.codes)
+        shift = exponent - self.exponent - inner.exponent
+        values = np.ldexp(inner.X.data if inner.is_sparse else inner.X, 2 * shift)
+        X = inner.X
+        inner.X = sp.csr_array((values, X.indices, X.indptr), shape=X.shape) if inner.is_sparse else values
+        inner.exponent, inner.sq_norm = exponent, float(np.ldexp(inner.sq_norm, 4 * shift))
+        return inner
+
     @cached_property
     def groups(self):
         """`Grouping` of the rows by stratum."""

@@ -104,13 +104,13 @@ class Statistics:
         step, gram_before = self._weigh(batch), batch.gram
         batch.gram = rows.gram(row_tasks(batch.W), batch.W)
         self.G += batch.gram - gram_before
-        product = aligned(self.H.shape, self.dtype)
-        data.tmatmul(step, product)
-        self.N += product
+        tasks, product = self._product(data, step)
+        pos = aligned(self.H.shape, self.dtype)
+        rows.rows_accumulate(tasks, *product, self.N, pos)
         self._add_strata(batch)
         batch.is_new = False
         if not self._holds:
-            self._move()
+            self._move(pos)
 
     def begin_again(self, *, hold=False):
         """Prepare for the same rows once more: each batch then drives out its share of what is remembered now.
@@ -122,7 +122,7 @@ class Statistics:
     def end_again(self):
         """Forget what `begin_again` has put aside, and tell whether as many rows have come as the first time."""
         if self._holds:
-            self._move()
+            self._move(self.N.astype(self.dtype))
         self._last_pass, self._holds = None, False
         return self._rows_again == self.n_rows
 
@@ -165,15 +165,24 @@ class Statistics:
         HALS()(batch.W, sub, self.rank, self.sweeps[0])
         return np.subtract(batch.W, step, out=step)
 
-    def _move(self):
-        """Move H to where F is lower."""
-        _, alternations, n_sweeps = self.sweeps
-        self.value = max(0.0, self.sq_norm + self._move_H(None, alternations * n_sweeps))
+    def _product(self, data, W):
+        """Return ``AᵀW`` as a `Mixture`, and a task table for it."""
+        if data.is_sparse:
+            side = data.columns
+            return side.tasks(W.shape[1]), Mixture(side.indptr, side.indices, side.data, W)
+        product = aligned(self.H.shape, self.dtype)
+        data.tmatmul(W, product)
+        return row_tasks(product), Mixture.of(product)
 
-    def _move_H(self, neg, n_sweeps):
+    def _move(self, pos):
+        """Move H to where F is lower; pos is N in the type of the data."""
+        _, alternations, n_sweeps = self.sweeps
+        self.value = max(0.0, self.sq_norm + self._move_H(pos, None, alternations * n_sweeps))
+
+    def _move_H(self, pos, neg, n_sweeps):
         """Move H, and return ``<G, HᵀH> - 2 <H, N>``."""
         sub = Subproblem(row_tasks(self.H))
-        sub.add(gram=self.G, pos=self.N.astype(self.dtype, copy=False), neg=neg)
+        sub.add(gram=self.G, pos=pos, neg=neg)
         with_N, _ = HALS()(self.H, sub, self.rank, n_sweeps)
         self.gram = rows.gram(sub.tasks, self.H)
         return float(np.sum(self.G * self.gram)) - 2 * with_N
@@ -191,7 +200,7 @@ class Statistics:
         """Return `data` in the type and the scale of the model; the scale moves where larger data come in."""
         if self.sq_norm == 0 or data.exponent < self.exponent:
             self._rescale(data.exponent - self.exponent)
-        return in_scale(data, self.dtype, self.exponent)
+        return data.in_scale(self.dtype, self.exponent)
 
     def _rescale(self, shift):
         """Multiply the data by ``4.0 ** shift``, so H and W by ``2.0 ** shift``."""
@@ -297,7 +306,7 @@ class StrataStatistics(Statistics):
         start, group = columns.indptr.astype(np.int64), columns.indices.astype(np.int32)
         self.pattern = Pattern(start, group, columns.data.astype(self.dtype), columns.shape[1])
 
-    def _move(self):
+    def _move(self, pos):
         """Move v and H to where F is lower; v is where it is least."""
         _, alternations, n_sweeps = self.sweeps
         sums, sizes, pattern = self.sums.astype(self.dtype), self.sizes.astype(self.dtype), self.pattern
@@ -310,7 +319,7 @@ class StrataStatistics(Statistics):
             of_v.add(pos=pattern.sums, neg=below)
             own, crossed = HALS()(self.v, of_v, self.rank, 1)
             if not last:
-                of_H = self._move_H(Mixture(pattern.start, pattern.group, self.v, sums), n_sweeps)
+                of_H = self._move_H(pos, Mixture(pattern.start, pattern.group, self.v, sums), n_sweeps)
         self.value = max(0.0, self.sq_norm + of_H + own + 2 * crossed)
         self._below = pattern.tmatmul(self.v, self.H)
         self._below[self.sizes == 0] = self._mean_below()
@@ -408,22 +417,9 @@ def split(data, batch_size=None):
         X, codes = data.X[chosen], np.ascontiguousarray(data.codes[chosen])  # kernels take no strides
         inner = Strata(X if data.is_sparse else np.ascontiguousarray(X), data.labels, codes)
         inner.exponent += data.exponent
-        return Batch(in_scale(inner, data.dtype, data.exponent))
+        return Batch(inner.in_scale(data.dtype, data.exponent))
 
     return [part(slice(first, None, count)) for first in range(count)]
-
-
-def in_scale(data, dtype, exponent):
-    """Return `data` in this type, holding the user's times ``4.0 ** exponent``."""
-    if data.dtype == dtype and data.exponent == exponent:
-        return data
-    inner = Strata(data.X.astype(dtype), data.labels, data.codes)
-    shift = exponent - data.exponent - inner.exponent
-    values = np.ldexp(inner.X.data if inner.is_sparse else inner.X, 2 * shift)
-    X = inner.X
-    inner.X = sp.csr_array((values, X.indices, X.indptr), shape=X.shape) if inner.is_sparse else values
-    inner.exponent, inner.sq_norm = exponent, float(np.ldexp(inner.sq_norm, 4 * shift))
-    return inner
 
 
 def merged(labels, more):

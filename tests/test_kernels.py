@@ -266,6 +266,19 @@ def test_rows_sum(rng, dtype):
         np.testing.assert_allclose(parts.sum(axis=0), F.sum(axis=0, dtype=np.float64), rtol=1e-12)
 
 
+@pytest.mark.parametrize("is_sum", [True, False])
+def test_rows_accumulate(rng, dtype, is_sum):
+    X, F = sp.random_array((70, 30), density=0.2, rng=rng, format="csr", dtype=dtype), padded_factor(rng, 30, 9, dtype)
+    more, before = oracles.csr_matmul(X.indptr, X.indices, X.data, F), rng.random((70, F.shape[1]))
+    side = (X.indptr.astype(np.int64), X.indices.astype(np.int32), X.data, F)
+    side = side if is_sum else Mixture.of(more.astype(dtype))
+    for tasks in (one_task(70), many_tasks(70)):
+        total, out = before.copy(), np.full(more.shape, np.nan, dtype)
+        rows.rows_accumulate(tasks, *side, total, out)
+        np.testing.assert_allclose(total, before + more, rtol=TOLERANCE[dtype])
+        np.testing.assert_array_equal(out, total.astype(dtype))
+
+
 def test_task_tables_cover_the_rows_and_do_not_ask_for_threads(rng):
     indptr = np.concatenate([[0], np.cumsum(rng.integers(0, 900, 500))]).astype(np.int64)
     for table in (split_rows(500, 10_000), split_costs(indptr, 24)):

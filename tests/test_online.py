@@ -323,7 +323,7 @@ def test_the_rows_of_fit_count_as_the_model_says():
     statistics = model._recalled(Strata.from_array(X[:1], strata[:1]))
     assert_statistics(statistics, (*expected[:-1], expected[-1] + model.reconstruction_err_**2), 1e-9)
     np.testing.assert_allclose(statistics.shifts(), model.shifts_, atol=1e-12)
-    statistics._move()
+    statistics._move(statistics.N.astype(statistics.dtype))
     np.testing.assert_allclose(statistics.components(), model.components_, atol=1e-9)
     assert statistics.value == pytest.approx(model.reconstruction_err_**2, rel=1e-9)
 

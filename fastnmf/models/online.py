@@ -51,6 +51,8 @@ class _MiniBatch(BaseNMF):
         with threads(self.n_threads), progress(type(self).__name__, self.max_iter, self.verbose) as callback:
             data = Strata.from_array(X, strata)
             batches = online.split(data, self.batch_size)
+            for batch in batches[:2]:
+                batch.data.begin_columns()
             first = max(batches, key=lambda batch: batch.data.sq_norm > 0)
             statistics = self._empty(data.shape[1]).start(first.data, *self._draw(first.data))
             digits = DIRECT_BELOW[data.dtype]

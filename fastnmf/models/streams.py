@@ -129,7 +129,7 @@ class PartialFit:
             raise ValueError(
                 "This model does not know its rows any more, or they were weighted; call fit without weights before."
             )
-        data = online.in_scale(data, self.components_.dtype, exponent)
+        data = data.in_scale(self.components_.dtype, exponent)
         statistics = self._empty(data.shape[1]).start(data, scaled(self.components_.T, exponent), np.zeros(0))
         error = float(np.ldexp(float(self.reconstruction_err_), 2 * exponent)) ** 2
         shifts = (self.strata_, scaled(self.shifts_, 2 * exponent), codes) if self._has_shifts else None
