@@ -204,9 +204,10 @@ class Strata:
 
     def column_means(self):
         """Return the weighted mean of every column of the unloaded data, an array (n_columns,)."""
-        if self.weight is None:
-            return np.asarray(self.X.mean(axis=0), dtype=self.dtype).ravel()
-        return (self._of_sums.astype(np.float64) @ self.X / self.total).astype(self.dtype)
+        if self.weight is None and not self.is_sparse:
+            return self.X.mean(axis=0, dtype=np.float64).astype(self.dtype)
+        each = np.ones(self.shape[0]) if self.weight is None else self._of_sums.astype(np.float64)
+        return (each @ self.X / self.total).astype(self.dtype)
 
     def stratum_means(self):
         """Return the (weighted) mean of every column over the rows of every stratum, on the pattern, (q,)."""

@@ -77,9 +77,12 @@ def _means_of(strata, pick, means, rng, has_shifts, needs_positive):
     if strata.loading is not None:
         pick = pick.multiply(1 / np.where(strata.loading > 0, strata.loading, np.inf)[None, :])
     H = sp.csr_array(pick.astype(strata.dtype)) @ strata.X
-    H = (H.toarray() if sp.issparse(H) else H).T  # never-densify-ok: k x n_columns, the size of the factor
+    if sp.issparse(H):
+        H = H.tocsc().T.toarray()  # never-densify-ok: n_columns x k, the size of the factor
+    else:
+        H = np.ascontiguousarray(H.T)
     # A component that drew only empty rows would be dead from the start; a trace of the means keeps it alive.
-    H = H + ((1e-3 if needs_positive else 1e-6) * means).astype(strata.dtype)[:, None]
+    H += ((1e-3 if needs_positive else 1e-6) * means).astype(strata.dtype)[:, None]
     W = np.full((n_rows, rank), 1 / rank if needs_positive else 0.0)
     if needs_positive and strata.loading is not None:
         W = W * strata.loading[:, None]
