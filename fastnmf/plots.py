@@ -345,6 +345,7 @@ def plot_usage(usage, strata, components=None, ax=None):
         fontsize=8.5,
         rotation=50 if is_long else 0,
         ha="left" if is_long else "center",
+        rotation_mode="anchor" if is_long else "default",
     )
     ax.set_yticks(np.arange(len(strata)), [_shortened(label, 28) for label in strata], fontsize=8.5)
     ax.xaxis.tick_top()
@@ -386,7 +387,7 @@ def _curve(history, name, title, ax, x, label):
     is_finite = np.isfinite(values)
     at, values = at[is_finite], values[is_finite]
     ax = _axes(ax)
-    color = _BAR if not ax.get_lines() else _colour(len(ax.get_lines()), 10)
+    color = _colour(len(ax.get_lines()) % 8, 8)
     marker = 3 if len(values) <= 60 else 0
     ax.plot(at, values, color=color, linewidth=1.8, marker="o", markersize=marker, label=label)
     if x == "iteration":
