@@ -1,4 +1,4 @@
-"""The command line: ``fastnmf demo | fit | top | report | info``. Whatever goes wrong is one sentence and exit code 2."""
+"""The command line: ``fastnmf demo | fit | top | report | info``. What goes wrong is one sentence, exit code 2."""
 
 import argparse
 import importlib.metadata

@@ -54,7 +54,7 @@ def plot_loss(history, ax=None, *, x="iteration", label=None):
     lowest, highest = min(line.get_ydata().min(initial=np.inf) for line in ax.get_lines()), ax.dataLim.y1
     if 0 < 10 * lowest < highest < np.inf:
         ax.set_yscale("log")
-    else:
+    elif ax.get_yscale() == "linear":
         # Without this the axis reads "+9.77e-1": a reader wants the loss, not its distance from an offset.
         ax.ticklabel_format(axis="y", useOffset=False)
     loss = ax.get_lines()[-1].get_ydata()

@@ -1,5 +1,6 @@
 """Gather what a report tells about a model, as plain numbers and strings. Only this file knows estimators."""
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -295,7 +296,9 @@ def _add_measures(facts, model, X, H, W, V, codes):
     if not any(facts.parameters.get(name) for name in ("alpha_W", "alpha_V", "fixed_components", "seed_features")):
         facts.kkt = metrics.kkt_residual(X, W, H, V, codes)
     if hasattr(model, "explain") and len(facts.strata):
-        found = model.explain(X, strata=model.strata_[codes])
+        with warnings.catch_warnings():  # X has become an array, and names are not looked at
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            found = model.explain(X, strata=model.strata_[codes])
         facts.verdict = found.verdict if len(V) > 1 else None
         for stratum in facts.strata:
             part = found.strata[stratum.code]
