@@ -5,8 +5,10 @@ import hashlib
 import re
 from html.parser import HTMLParser
 from importlib import resources
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -141,6 +143,17 @@ def test_page_shows_what_the_model_found(bunch, model):
         assert topic.rows[0].text.split() == [names[j] for j in np.argsort(-row, kind="stable")[:8] if row[j] > 0]
     assert sum(topic.share for topic in facts.topics) == pytest.approx(1)
     assert facts.kkt == metrics.kkt_residual(bunch.data, model.W_, model.components_, model.shifts_, labels)
+
+
+def test_names_come_from_frames_and_annotated_data(tmp_path, bunch):
+    names = [f"w{j}" for j in range(40)]
+    frame = pd.DataFrame(bunch.data.toarray(), columns=names)
+    obs = pd.DataFrame({"batch": bunch.strata})
+    annotated = SimpleNamespace(X=bunch.data, obs=obs, var_names=names)
+    for X, strata in ((frame, bunch.strata), (annotated, "batch")):
+        model = StratifiedNMF(2, random_state=0, max_iter=20, tol=0).fit(X, strata=strata)
+        facts = gather(model, X, None, None, None)
+        assert facts.verdict and set(facts.topics[0].words.names) <= set(names)
 
 
 def test_other_data_are_noticed(bunch, model):

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf import metrics
+from fastnmf.models.options import unpack
 
 MOST_STRATA = 250
 N_WORDS = 40  # of a list, of which the page shows the first as bars
@@ -138,7 +139,7 @@ def gather(model, X, feature_names, row_names, title):
 
 def _feature_names(model, given, n_features):
     if given is None:
-        given = getattr(model, "feature_names_in_", None)
+        given = getattr(model, "feature_names_in_", getattr(model, "_names", None))
     if given is None:
         return [f"feature {j}" for j in range(n_features)]
     if len(given) != n_features:
@@ -149,6 +150,7 @@ def _feature_names(model, given, n_features):
 def _checked(X, W, H):
     if X is None:
         return None
+    X, _ = unpack(X, None)
     X = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
     if X.ndim != 2 or X.shape[1] != H.shape[1]:
         raise ValueError(f"X has shape {X.shape}; the model was fitted to {H.shape[1]} features.")
