@@ -19,6 +19,8 @@ _HOMES = {
     "datasets": "fastnmf.datasets",
     "metrics": "fastnmf.metrics",
     "plots": "fastnmf.plots",
+    "report": "fastnmf.report",
+    "write_report": "fastnmf.report",
 }
 __all__ = [*_HOMES, "__version__"]
 

@@ -1,4 +1,4 @@
-"""The command line: ``fastnmf demo | fit | top | info``. Whatever goes wrong is one sentence and exit code 2."""
+"""The command line: ``fastnmf demo | fit | top | report | info``. What goes wrong is one sentence, exit code 2."""
 
 import argparse
 import importlib.metadata
@@ -76,6 +76,15 @@ def _parser():
     top.add_argument("-n", type=int, default=10, help="features in a line, default %(default)s")
     top.set_defaults(run=_top)
 
+    report = commands.add_parser("report", help="one web page about a model, for any browser, without network")
+    report.add_argument("model", type=Path)
+    report.add_argument("--features", type=Path, help="text file, the name of a column a line")
+    report.add_argument("--rows", type=Path, help="text file, the title of a row a line")
+    report.add_argument("--data", type=Path, metavar="X", help="the data of the fit: the page then tells more")
+    report.add_argument("--title", help="heading of the page")
+    report.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT.html")
+    report.set_defaults(run=_report)
+
     info = commands.add_parser("info", help="versions, threading layer, threads, cache folder")
     info.set_defaults(run=_info)
     return parser
@@ -93,8 +102,7 @@ def _fit(arguments):
     names = None if arguments.features is None else _lines(arguments.features)
     if names is not None and len(names) != X.shape[1]:
         raise ValueError(f"{arguments.features} has {len(names)} names for {X.shape[1]} columns of {arguments.X}.")
-    if not arguments.output.parent.is_dir():
-        raise ValueError(f"The folder {arguments.output.parent} of the output does not exist.")
+    _check_folder(arguments.output)
     if arguments.dtype is not None:
         X = X.astype(arguments.dtype)
 
@@ -128,9 +136,33 @@ def _top(arguments):
     names = [str(j) for j in range(model.components_.shape[1])] if names is None else names
     if len(names) != model.components_.shape[1]:
         raise ValueError(f"{arguments.features} has {len(names)} names for {model.components_.shape[1]} features.")
-    print_top("Peculiar to each stratum", model.strata_, strongest(model.shifts_, names, arguments.n))
+    if hasattr(model, "shifts_"):
+        print_top("Peculiar to each stratum", model.strata_, strongest(model.shifts_, names, arguments.n))
     labels = range(1, len(model.components_) + 1)
     print_top("Shared by all", labels, strongest(model.components_, names, arguments.n))
+
+
+def _report(arguments):
+    from fastnmf.persist import load_factors, revived
+    from fastnmf.report import write_report
+
+    _check_folder(arguments.output)
+    model = revived(load_factors(arguments.model))
+    n_rows, n_features = (len(model.W_) if hasattr(model, "W_") else None), model.n_features_in_
+    names = None if arguments.features is None else _lines(arguments.features)
+    if names is not None and len(names) != n_features:
+        raise ValueError(f"{arguments.features} has {len(names)} names for {n_features} features.")
+    titles = None if arguments.rows is None else _lines(arguments.rows)
+    if titles is not None and n_rows not in (None, len(titles)):
+        raise ValueError(f"{arguments.rows} has {len(titles)} titles for the {n_rows} rows of the model.")
+    X = None if arguments.data is None else read_matrix(arguments.data)
+    write_report(model, arguments.output, X=X, feature_names=names, row_names=titles, title=arguments.title)
+    print(f"Report written to {arguments.output} ({arguments.output.stat().st_size / 1000:,.0f} kB)")
+
+
+def _check_folder(path):
+    if not path.parent.is_dir():
+        raise ValueError(f"The folder {path.parent} of the output does not exist.")
 
 
 def _info(arguments):
@@ -183,6 +215,7 @@ def read_labels(path):
 
 def _lines(path):
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would split titles at form feeds, too
+        return lines[:-1] if lines[-1] == "" else lines
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file in UTF-8.") from error

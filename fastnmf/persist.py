@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 
 FORMAT = 1
-_FITTED = ("components_", "shifts_", "W_", "strata_")
-_NUMBERS = ("n_iter_", "converged_", "stopped_by_", "reconstruction_err_", "normalized_loss_")
+_FITTED = ("components_", "shifts_", "W_", "strata_", "row_strata_", "stratum_sizes_")
+_NUMBERS = ("n_iter_", "converged_", "stopped_by_", "reconstruction_err_", "normalized_loss_", "n_revived_")
 
 
 def save_factors(path, model, feature_names=None):
@@ -21,7 +21,7 @@ def save_factors(path, model, feature_names=None):
     ----------
     path : str or path
         The file appears when it is complete; a file that was there before is replaced then.
-    model : fitted StratifiedNMF
+    model : fitted StratifiedNMF or NMF
     feature_names : sequence of str (n_features,), default=None
 
     Raises
@@ -31,15 +31,16 @@ def save_factors(path, model, feature_names=None):
     OSError
         The folder cannot be written.
     """
-    labels = model.strata_
+    arrays = {name: getattr(model, name) for name in _FITTED if hasattr(model, name)}
+    labels = arrays.get("strata_", np.zeros(0))
     if labels.dtype.kind == "O":
         labels = np.array([str(label) for label in labels]) if all(isinstance(s, str) for s in labels) else labels
     if labels.dtype.kind not in "biufU":
         raise TypeError(f"Labels of dtype {labels.dtype} cannot be kept; use numbers or strings as labels of strata.")
-    arrays = {name: getattr(model, name) for name in _FITTED}
-    arrays["strata_"] = labels
+    if "strata_" in arrays:
+        arrays["strata_"] = labels
     arrays |= {f"history_{name}": values for name, values in model.history_.items()}
-    facts = {name: getattr(model, name) for name in _NUMBERS}
+    facts = {name: getattr(model, name) for name in _NUMBERS if hasattr(model, name)}
     facts |= {"format": FORMAT, "class": type(model).__name__, "parameters": _plain(model.get_params())}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     if feature_names is not None:
@@ -66,8 +67,8 @@ def load_factors(path):
     Returns
     -------
     SimpleNamespace
-        ``components_``, ``shifts_``, ``W_``, ``strata_``, ``history_``, ``feature_names`` (ndarray or None), and the
-        fitted numbers and parameters.
+        ``components_``, ``shifts_``, ``W_``, ``strata_``, ``row_strata_``, ``stratum_sizes_`` where the model has them,
+        ``history_``, ``feature_names`` (ndarray or None), and the fitted numbers and parameters.
 
     Raises
     ------
@@ -84,7 +85,8 @@ def load_factors(path):
         if facts["format"] > FORMAT:
             raise ValueError(f"{path} was written by a newer fastnmf (format {facts['format']}); update fastnmf.")
         history = {key.removeprefix("history_"): arrays[key] for key in arrays if key.startswith("history_")}
-        found = SimpleNamespace(**{name: arrays[name] for name in _FITTED}, history_=history, **facts)
+        kept = {name: arrays[name] for name in ("components_", *_FITTED) if name in arrays or name == "components_"}
+        found = SimpleNamespace(**kept, history_=history, **facts)
         found.feature_names = None if names is None else np.array(names.tobytes().decode().split("\n"))
         return found
     except FileNotFoundError:
@@ -95,6 +97,26 @@ def load_factors(path):
         raise ValueError(f"{path} is not a model file of fastnmf, or is damaged.") from error
     except (KeyError, EOFError, OSError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a model file of fastnmf, or is damaged.") from error
+
+
+def revived(found):
+    """Return an estimator with the factors that `load_factors` found, its labels of strata and names of features."""
+    from fastnmf.models.nmf import NMF
+    from fastnmf.models.stratified import StratifiedNMF
+
+    kinds = {kind.__name__: kind for kind in (NMF, StratifiedNMF)}
+    model = kinds.get(getattr(found, "class"), StratifiedNMF if hasattr(found, "shifts_") else NMF)()
+    for name, value in found.parameters.items():
+        is_written = isinstance(value, str) and not isinstance(model.get_params().get(name, ""), str | None)
+        if name in model.get_params() and not is_written:  # a tuple or an array was kept as its text
+            setattr(model, name, value)
+    fitted = {name: value for name, value in vars(found).items() if name.endswith("_")}
+    vars(model).update(fitted)
+    model.n_components_, model.n_features_in_ = found.components_.shape
+    model._n_components = model.n_components_
+    if found.feature_names is not None:
+        model.feature_names_in_ = found.feature_names.astype(object)
+    return model
 
 
 def _plain(parameters):

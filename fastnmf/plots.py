@@ -7,22 +7,25 @@ import math
 
 import numpy as np
 
-__all__ = ["plot_loss", "plot_top_features"]
+__all__ = ["plot_images", "plot_loss", "plot_residual", "plot_shift_shares", "plot_top_features", "plot_usage"]
 
 _BAR = "#3b6ea5"
 _INK = "#333333"
 _LONGEST_NAME = 18
 
 
-def plot_loss(history, ax=None):
-    """Plot the normalized loss over the iterations.
+def plot_loss(history, ax=None, *, x="iteration", label=None):
+    """Plot the normalized loss over the iterations, or over time.
 
     Parameters
     ----------
     history : dict
-        `history_` of a fitted model: arrays `iteration` and `normalized_loss`, entry 0 the start.
+        `history_` of a fitted model: arrays `normalized_loss` and `iteration` or `seconds`, entry 0 the start.
     ax : matplotlib.axes.Axes, default=None
         Where to draw. None: a new figure.
+    x : {"iteration", "seconds"}, default="iteration"
+    label : str, default=None
+        Name of the curve, for a legend. None: the title says where it starts and ends.
 
     Returns
     -------
@@ -31,6 +34,8 @@ def plot_loss(history, ax=None):
 
     Raises
     ------
+    ValueError
+        If x is neither, or not in the history.
     ImportError
         If matplotlib is not installed and no axes are given.
 
@@ -45,25 +50,52 @@ def plot_loss(history, ax=None):
     >>> plot_loss(history).get_xlabel()  # doctest: +SKIP
     'iteration'
     """
-    if ax is None:
-        from matplotlib import pyplot
-
-        ax = pyplot.figure(figsize=(6.4, 4.0), layout="constrained").add_subplot()
-    iteration = np.asarray(history["iteration"])
-    loss = np.asarray(history["normalized_loss"], dtype=np.float64)
-    ax.plot(iteration, loss, color=_BAR, linewidth=1.8, marker="o", markersize=3 if len(loss) <= 60 else 0)
-    if loss.size and loss.min() > 0 and loss.max() > 10 * loss.min():
+    ax = _curve(history, "normalized_loss", "normalized loss", ax, x, label)
+    lowest, highest = min(line.get_ydata().min(initial=np.inf) for line in ax.get_lines()), ax.dataLim.y1
+    if 0 < 10 * lowest < highest < np.inf:
         ax.set_yscale("log")
-    else:
+    elif ax.get_yscale() == "linear":
         # Without this the axis reads "+9.77e-1": a reader wants the loss, not its distance from an offset.
         ax.ticklabel_format(axis="y", useOffset=False)
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set_xlabel("iteration")
-    ax.set_ylabel("normalized loss")
-    if loss.size:
+    loss = ax.get_lines()[-1].get_ydata()
+    if loss.size and label is None:
         ax.set_title(f"Loss: {loss[0]:.4f} at the start, {loss[-1]:.4f} at the end", fontsize=11, loc="left")
-    ax.grid(axis="y", color="#dddddd", linewidth=0.8)
-    _plain(ax)
+    return ax
+
+
+def plot_residual(history, ax=None, *, x="iteration", label=None):
+    """Plot the KKT residual over the iterations, or over time, on a logarithmic axis.
+
+    Parameters
+    ----------
+    history : dict
+        `history_` of a `fastnmf.metrics.ResidualHistory`: arrays `kkt_residual` and `iteration` or `seconds`. What is
+        not finite, such as at a start with W = 0, is left out.
+    ax, x, label :
+        As in `plot_loss`.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the history has no residuals, or no such x.
+    ImportError
+        If matplotlib is not installed and no axes are given.
+
+    Examples
+    --------
+    >>> from fastnmf.plots import plot_residual
+    >>> plot_residual({"iteration": [0, 1, 2], "kkt_residual": [1.0, 0.1, 0.01]}).get_yscale()  # doctest: +SKIP
+    'log'
+    """
+    ax = _curve(history, "kkt_residual", "KKT residual", ax, x, label)
+    ax.set_yscale("log")
+    residual = ax.get_lines()[-1].get_ydata()
+    if residual.size and label is None:
+        ax.set_title(f"KKT residual: {residual[-1]:.1e} at the end, 0 is stationary", fontsize=11, loc="left")
     return ax
 
 
@@ -123,12 +155,7 @@ def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_col
     n_bars = min(n, len(names))
     # Inches: a name and its bar need 2.9 across; a bar 0.19 and title and ticks 0.6 down.
     size = (2.9 * n_columns, n_lines * (0.19 * n_bars + 0.6) + (0.5 if title else 0.0))
-    if figure is None:
-        from matplotlib import pyplot
-
-        figure = pyplot.figure()
-    figure.set_size_inches(size)
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    figure = _sized(figure, size, w_pad=0.08, h_pad=0.08)
     for index, row in enumerate(weights):
         ax = figure.add_subplot(n_lines, n_columns, index + 1)
         _bars(ax, row, names, n_bars, color)
@@ -136,6 +163,252 @@ def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_col
     if title:
         figure.suptitle(title, fontsize=13, color=_INK, x=0.01, ha="left")
     return figure
+
+
+def plot_images(vectors, image_shape, titles=None, *, title=None, n_columns=None, cmap="gray_r", figure=None):
+    """Draw shifts or components whose features are pixels, an image each.
+
+    Parameters
+    ----------
+    vectors : array-like of shape (n_images, n_features)
+        `shifts_` or `components_`. Each image has its own grey scale, from 0 to its largest entry.
+    image_shape : (int, int)
+        Height and width; their product is n_features, and pixels are in row order.
+    titles : sequence of n_images, default=None
+        Such as `strata_`. None: no titles.
+    title : str, default=None
+        Title of the figure.
+    n_columns : int, default=None
+        Images a line. None: ten at most, as even as possible.
+    cmap : matplotlib colormap, default="gray_r"
+        Dark is large by default.
+    figure : matplotlib.figure.Figure, default=None
+        An empty figure to draw into; it is resized. None: a new one.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    ImportError
+        If matplotlib is not installed and no figure is given.
+
+    Examples
+    --------
+    >>> from fastnmf.plots import plot_images
+    >>> plot_images([[0.0, 1.0, 1.0, 0.0]], image_shape=(2, 2), titles=["cross"])  # doctest: +SKIP
+    <Figure size 140x160 with 1 Axes>
+    """
+    vectors = np.atleast_2d(np.asarray(vectors, dtype=np.float64))
+    height, width = image_shape
+    if vectors.ndim != 2 or vectors.shape[1] != height * width or not len(vectors):
+        raise ValueError(
+            f"vectors of shape {vectors.shape} are no images of {height} x {width} pixels: a row must have "
+            f"{height * width} entries."
+        )
+    titles = [""] * len(vectors) if titles is None else [str(label) for label in titles]
+    if len(titles) != len(vectors):
+        raise ValueError(f"There are {len(titles)} titles for {len(vectors)} images; pass one for each.")
+    n_columns = n_columns or math.ceil(len(vectors) / math.ceil(len(vectors) / 10))
+    n_lines = math.ceil(len(vectors) / n_columns)
+    size = (1.4 * n_columns, n_lines * (1.4 * height / width + (0.2 if any(titles) else 0)) + (0.5 if title else 0))
+    figure = _sized(figure, size, w_pad=0.05, h_pad=0.05)
+    for index, (vector, label) in enumerate(zip(vectors, titles, strict=True)):
+        ax = figure.add_subplot(n_lines, n_columns, index + 1)
+        ax.imshow(vector.reshape(height, width), cmap=cmap, vmin=0, vmax=vector.max() or 1, interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_color("#cccccc")
+        ax.set_title(_shortened(label, _LONGEST_NAME), fontsize=9, color=_INK)
+    if title:
+        figure.suptitle(title, fontsize=13, color=_INK, x=0.01, ha="left")
+    return figure
+
+
+def plot_shift_shares(shifts, feature_names, strata, ax=None):
+    """Plot the share of each stratum in the shifts of a feature, ``v(i)_j / sum_i v(i)_j``, as grouped bars.
+
+    Parameters
+    ----------
+    shifts : array-like of shape (n_strata, n_features)
+        `shifts_` of a fitted model.
+    feature_names : sequence of str of length n_features
+    strata : sequence of n_strata
+        Labels, for the legend.
+    ax : matplotlib.axes.Axes, default=None
+        Where to draw. None: a new figure.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        The bars of a feature add up to one; a feature that no shift has has none.
+
+    Raises
+    ------
+    ValueError
+        If the lengths do not fit together, or there are more than 30 features or strata: pick some.
+    ImportError
+        If matplotlib is not installed and no axes are given.
+
+    Notes
+    -----
+    The chart of figure 3 of Chapman, Yaniv, Needell 2023, arXiv:2311.10789. The free gauge of the model moves these
+    shares; fit with ``gauge="max_shift"`` to compare them.
+
+    Examples
+    --------
+    >>> from fastnmf.plots import plot_shift_shares
+    >>> ax = plot_shift_shares([[1.0, 3.0], [3.0, 1.0]], ["rooms", "age"], ["low", "high"])  # doctest: +SKIP
+    """
+    shifts = np.asarray(shifts, dtype=np.float64)
+    names, strata = [str(name) for name in feature_names], [str(label) for label in strata]
+    if shifts.shape != (len(strata), len(names)):
+        raise ValueError(
+            f"shifts must have one row a stratum ({len(strata)}) and one column a name ({len(names)}); got shape "
+            f"{shifts.shape}."
+        )
+    if max(shifts.shape) > 30 or min(shifts.shape) < 1:
+        raise ValueError(f"Bars for {len(strata)} strata and {len(names)} features cannot be read; pick 1 to 30 each.")
+    totals = shifts.sum(axis=0)
+    shares = np.divide(shifts, totals, out=np.zeros_like(shifts), where=totals > 0)
+    ax = _axes(ax, (max(6.4, 0.25 * shifts.size + 1), 4.0))
+    width = 0.8 / len(strata)
+    for index, (row, label) in enumerate(zip(shares, strata, strict=True)):
+        at = np.arange(len(names)) + (index - (len(strata) - 1) / 2) * width
+        ax.bar(at, row, 0.92 * width, label=_shortened(label, 34), color=_colour(index, len(strata)))
+    ax.set_xticks(np.arange(len(names)), [_shortened(name, _LONGEST_NAME) for name in names], fontsize=9)
+    if len(names) > 6:
+        ax.tick_params(axis="x", rotation=35)
+    ax.set_ylabel("share of the shifts")
+    ax.legend(frameon=False, fontsize=9, ncols=min(len(strata), 5), loc="lower left", bbox_to_anchor=(0, 1))
+    ax.grid(axis="y", color="#dddddd", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(axis="x", length=0)
+    _plain(ax)
+    return ax
+
+
+def plot_usage(usage, strata, components=None, ax=None):
+    """Draw which components each stratum uses, as a map: a line a stratum, a column a component.
+
+    Parameters
+    ----------
+    usage : array-like of shape (n_strata, n_components)
+        Shares between 0 and 1, as `fastnmf.metrics.component_usage` returns them.
+    strata : sequence of n_strata
+        Labels.
+    components : sequence of n_components, default=None
+        Names of the components. None: 1, 2, ...
+    ax : matplotlib.axes.Axes, default=None
+        Where to draw. None: a new figure.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        Up to 600 cells carry their share in percent, where it is at least one.
+
+    Raises
+    ------
+    ValueError
+        If the lengths do not fit together.
+    ImportError
+        If matplotlib is not installed and no axes are given.
+
+    Examples
+    --------
+    >>> from fastnmf.plots import plot_usage
+    >>> ax = plot_usage([[0.2, 0.8], [1.0, 0.0]], ["a", "b"])  # doctest: +SKIP
+    """
+    usage = np.asarray(usage, dtype=np.float64)
+    strata = [str(label) for label in strata]
+    components = range(1, usage.shape[-1] + 1) if components is None else components
+    components = [str(name) for name in components]
+    if usage.shape != (len(strata), len(components)) or not usage.size:
+        raise ValueError(
+            f"usage must have one row a stratum ({len(strata)}) and one column a component ({len(components)}), at "
+            f"least one; got shape {usage.shape}."
+        )
+    size = (0.42 * len(components) + 2.6, 0.3 * len(strata) + 1.2)
+    ax = _axes(ax, (min(size[0], 24), min(size[1], 24)))
+    ax.imshow(usage, cmap="Blues", vmin=0, vmax=max(usage.max(), 1e-300) * 1.25, aspect="auto", interpolation="nearest")
+    if usage.size <= 600:
+        for row, column in zip(*np.nonzero(usage >= 0.005), strict=True):
+            share = usage[row, column]
+            colour = "white" if share > 0.6 * usage.max() else _INK
+            ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
+    is_long = max(map(len, components)) > 4
+    ax.set_xticks(
+        np.arange(len(components)),
+        [_shortened(name, 34) for name in components],
+        fontsize=8.5,
+        rotation=50 if is_long else 0,
+        ha="left" if is_long else "center",
+        rotation_mode="anchor" if is_long else "default",
+    )
+    ax.set_yticks(np.arange(len(strata)), [_shortened(label, 28) for label in strata], fontsize=8.5)
+    ax.xaxis.tick_top()
+    ax.set_xlabel("share of each component in what the components bring, %", fontsize=9, loc="left")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0, labelcolor=_INK)
+    return ax
+
+
+def _axes(ax, size=(6.4, 4.0)):
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    return pyplot.figure(figsize=size, layout="constrained").add_subplot()
+
+
+def _sized(figure, size, **pads):
+    if figure is None:
+        from matplotlib import pyplot
+
+        figure = pyplot.figure()
+    figure.set_size_inches(size)
+    figure.set_layout_engine("constrained", **pads)
+    return figure
+
+
+def _curve(history, name, title, ax, x, label):
+    """Draw one quantity of a history, and return the axes."""
+    if x not in ("iteration", "seconds"):
+        raise ValueError(f"x={x!r} is not valid; expected 'iteration' or 'seconds'.")
+    missing = [key for key in (x, name) if key not in history]
+    if missing:
+        raise ValueError(
+            f"The history has no {missing[0]!r}, only {', '.join(map(repr, history))}; for kkt_residual fit with "
+            "callback=fastnmf.metrics.ResidualHistory(X, strata) and pass its history_."
+        )
+    at, values = np.asarray(history[x]), np.asarray(history[name], dtype=np.float64)
+    is_finite = np.isfinite(values)
+    at, values = at[is_finite], values[is_finite]
+    ax = _axes(ax)
+    color = _colour(len(ax.get_lines()) % 8, 8)
+    marker = 3 if len(values) <= 60 else 0
+    ax.plot(at, values, color=color, linewidth=1.8, marker="o", markersize=marker, label=label)
+    if x == "iteration":
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel(x)
+    ax.set_ylabel(title)
+    ax.grid(visible=True, axis="y", color="#dddddd", linewidth=0.8)
+    if label is not None:
+        ax.legend(frameon=False)
+    _plain(ax)
+    return ax
+
+
+def _colour(index, n):
+    """Return one of n colours that people who see few colours can tell apart (Okabe and Ito 2008), or of a scale."""
+    few = (_BAR, "#e69f00", "#009e73", "#cc79a7", "#7a7a7a", "#d55e00", "#56b4e9", "#b5a900")
+    if n <= len(few):
+        return few[index]
+    import matplotlib
+
+    return matplotlib.colormaps["viridis"](index / (n - 1))
 
 
 def _bars(ax, row, names, n_bars, color):

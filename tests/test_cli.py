@@ -9,8 +9,9 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
-from fastnmf import cli, datasets, persist
+from fastnmf import NMF, StratifiedNMF, cli, datasets, persist
 from fastnmf.cli import main
+from fastnmf.report import write_report
 
 
 @pytest.fixture
@@ -25,6 +26,8 @@ def files(tmp_path):
     (tmp_path / "short.txt").write_text("red\nblue\n")
     (tmp_path / "junk.npz").write_bytes(b"junk")
     np.save(tmp_path / "negative.npy", -np.ones((3, 2)))
+    few = StratifiedNMF(1, random_state=0, max_iter=2, tol=0).fit(np.ones((4, 12)), strata=list("aabb"))
+    persist.save_factors(tmp_path / "m2.npz", few)
     np.save(tmp_path / "objects.npy", np.array([None, "a"], dtype=object), allow_pickle=True)
     return tmp_path
 
@@ -82,6 +85,14 @@ BAD = [
     (["top", "x.npz"], "not a model file"),
     (["top", "junk.npz"], "not a model file"),
     (["top", "strata.txt"], "not a model file"),
+    (["report", "nowhere.npz", "-o", "r.html"], "nowhere.npz"),
+    (["report", "junk.npz", "-o", "r.html"], "not a model file"),
+    (["report", "m2.npz"], "-o/--output"),
+    (["report", "m2.npz", "-o", "no/such/r.html"], "folder .* does not exist"),
+    (["report", "m2.npz", "-o", "r.html", "--features", "short.txt"], "short.txt has 2 names for 12 features"),
+    (["report", "m2.npz", "-o", "r.html", "--rows", "short.txt"], "short.txt has 2 titles for the 4 rows"),
+    (["report", "m2.npz", "-o", "r.html", "--data", "x.npz"], "X has 50 rows; the model was fitted to 4"),
+    (["report", "m2.npz", "-o", "r.html", "--data", "names.txt"], "ends in '.txt'"),
     (["fly"], "invalid choice: 'fly'"),
     (["info", "--loud"], "unrecognized arguments: --loud"),
     ([], "required"),
@@ -100,7 +111,28 @@ def test_bad_input_is_one_sentence_and_exit_code_2(files, capsys, monkeypatch, a
     import re
 
     assert re.search(message, sentence), sentence
-    assert not (files / "m.npz").exists()
+    assert not (files / "m.npz").exists() and not (files / "r.html").exists()
+
+
+def test_report_of_a_file_is_that_of_the_model(files, capsys):
+    X, strata = sp.load_npz(files / "x.npz"), (files / "strata.txt").read_text().split()
+    names = (files / "names.txt").read_text().split()
+    titles = [f"title {i}\x0c of a row" for i in range(50)]  # a form feed is no end of a line
+    (files / "titles.txt").write_text("\n".join(titles) + "\n", newline="\n")
+    model = StratifiedNMF(2, random_state=0, max_iter=20, tol=0).fit(X, strata=strata)
+    persist.save_factors(files / "m.npz", model)
+    options = ["--data", files / "x.npz", "--features", files / "names.txt", "--rows", files / "titles.txt"]
+    code, out, err = run(capsys, "report", files / "m.npz", "-o", files / "r.html", "--title", "Ours", *options)
+    assert code == 0 and not err and "r.html" in out and "kB" in out
+    write_report(model, files / "want.html", X=X, feature_names=names, row_names=titles, title="Ours")
+    found, want = ((files / name).read_text("utf-8") for name in ("r.html", "want.html"))
+    assert found == want and found.count(" of a row</bdi>") > 2
+    plain = NMF(2, random_state=0, max_iter=20, tol=0).fit(X)
+    persist.save_factors(files / "m.npz", plain, names)
+    assert run(capsys, "report", files / "m.npz", "-o", files / "r.html")[0] == 0
+    assert "NMF with 2 topics" in (files / "r.html").read_text("utf-8")
+    code, out, _ = run(capsys, "top", files / "m.npz")
+    assert code == 0 and "Shared by all" in out and "Peculiar" not in out
 
 
 def test_info(capsys):
@@ -126,6 +158,7 @@ def test_demo_on_docstrings(tmp_path, capsys, monkeypatch):
     assert max(map(len, out.splitlines()[:-2])) <= 100
     numba = next(line for line in out.splitlines() if line.split()[:1] == ["numba"])
     assert len(numba.split()) == 11 and "cuda" in numba  # the label and ten words
+    assert "report.html in a browser" in out and 50_000 < (tmp_path / "demo" / "report.html").stat().st_size < 3_000_000
     for name in ("loss.png", "strata.png", "topics.png"):
         assert (tmp_path / "demo" / name).read_bytes().startswith(b"\x89PNG")
     assert run(capsys, "top", tmp_path / "demo" / "model.npz")[0] == 0

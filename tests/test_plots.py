@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from fastnmf.plots import plot_loss, plot_top_features
+from fastnmf.plots import plot_images, plot_loss, plot_residual, plot_shift_shares, plot_top_features, plot_usage
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +48,67 @@ def test_loss_curve(losses, scale):
     assert ax.get_yscale() == scale and ax.get_lines()[0].get_ydata().tolist() == losses
     same = pyplot.figure().add_subplot()
     assert plot_loss({"iteration": [0], "normalized_loss": [0.0]}, ax=same) is same
+
+
+def test_curves_against_time_and_beside_each_other():
+    history = {"iteration": [0, 5, 9], "seconds": [0.0, 0.2, 0.5], "normalized_loss": [1.0, 0.6, 0.5]}
+    ax = plot_loss(history, x="seconds", label="one")
+    assert ax.get_lines()[0].get_xdata().tolist() == history["seconds"] and ax.get_xlabel() == "seconds"
+    plot_loss(history | {"normalized_loss": [1.0, 0.06, 0.05]}, ax, x="seconds", label="two")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "two"]
+    one, two = ax.get_lines()
+    assert one.get_color() != two.get_color() and ax.get_yscale() == "log"  # all lines together span 1 to 0.05
+    with pytest.raises(ValueError, match="'iteration' or 'seconds'"):
+        plot_loss(history, x="hours")
+    with pytest.raises(ValueError, match="no 'kkt_residual', only .*ResidualHistory"):
+        plot_residual(history)
+
+
+def test_residual_curve_leaves_out_what_is_not_finite():
+    ax = plot_residual({"iteration": [0, 1, 2], "kkt_residual": [np.inf, 0.1, 0.01]})
+    assert ax.get_yscale() == "log" and ax.get_lines()[0].get_xdata().tolist() == [1, 2]
+    assert "1.0e-02 at the end" in ax.get_title(loc="left")
+    ax.figure.canvas.draw()
+
+
+def test_images_are_the_rows_in_their_shape():
+    vectors = np.arange(12.0).reshape(2, 6)
+    figure = plot_images(vectors, (2, 3), ["a", "b"], title="All")
+    for ax, vector, label in zip(figure.axes, vectors, "ab", strict=True):
+        (image,) = ax.get_images()
+        np.testing.assert_array_equal(image.get_array(), vector.reshape(2, 3))
+        assert image.get_clim() == (0, vector.max()) and ax.get_title() == label
+    figure.canvas.draw()
+    assert len(plot_images(np.zeros((23, 4)), (2, 2)).axes) == 23
+    with pytest.raises(ValueError, match="2 x 2 pixels: a row must have 4"):
+        plot_images(vectors, (2, 2))
+    with pytest.raises(ValueError, match="1 titles for 2 images"):
+        plot_images(vectors, (2, 3), ["a"])
+
+
+def test_shares_of_shifts_add_up_to_one():
+    shifts = np.array([[1.0, 3, 0], [3, 1, 0]])
+    ax = plot_shift_shares(shifts, ["rooms", "age", "none"], ["low", "high"])
+    heights = np.array([bar.get_height() for bar in ax.patches]).reshape(2, 3)
+    assert heights.tolist() == [[0.25, 0.75, 0], [0.75, 0.25, 0]]
+    middles = np.array([bar.get_x() + bar.get_width() / 2 for bar in ax.patches]).reshape(2, 3)
+    np.testing.assert_allclose(middles.mean(axis=0), [0, 1, 2], atol=1e-12)  # a group stands over its name
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["low", "high"]
+    with pytest.raises(ValueError, match="one row a stratum"):
+        plot_shift_shares(shifts, ["rooms"], ["low", "high"])
+    with pytest.raises(ValueError, match="pick 1 to 30"):
+        plot_shift_shares(np.ones((2, 31)), range(31), ["low", "high"])
+
+
+def test_usage_is_a_line_a_stratum():
+    usage = np.array([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0]])
+    ax = plot_usage(usage, ["a", "b"])
+    np.testing.assert_array_equal(ax.get_images()[0].get_array(), usage)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3"]
+    texts = {text.get_position(): text.get_text() for text in ax.texts}
+    assert texts == {(0, 0): "20", (1, 0): "80", (0, 1): "100"}  # (column, line)
+    same = pyplot.figure().add_subplot()
+    assert plot_usage(np.zeros((2, 3)), ["a", "b"], ["x", "a longer name", "z"], ax=same) is same
+    same.figure.canvas.draw()
+    with pytest.raises(ValueError, match="one row a stratum"):
+        plot_usage(usage, ["a"])

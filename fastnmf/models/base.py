@@ -324,6 +324,7 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
             self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.codes, self.gauge)
         if self._has_shifts:
             self.shifts_, self.strata_, self.stratum_sizes_ = shifts, data.labels, data.groups.sizes
+            self.row_strata_ = data.codes
         self.n_iter_, self.converged_, self.stopped_by_ = fit.n_iter, fit.converged, fit.stopped_by
         self.n_revived_ = fit.history["revived"]
         self.history_ = as_arrays(fit.history, problem.scale)

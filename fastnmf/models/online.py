@@ -68,6 +68,8 @@ class _MiniBatch(BaseNMF):
             W, fit.history["objective"][-1] = online.weigh(statistics, data, digits)
         self._statistics = statistics
         self._show()
+        if self._has_shifts:
+            self.row_strata_ = data.codes
         self.W_, self.n_iter_, self.n_steps_ = scaled(W, -data.exponent), fit.n_iter, fit.n_iter * len(batches)
         self.converged_, self.stopped_by_ = fit.converged, fit.stopped_by
         self.history_ = unpenalised(fit.history, data.sq_norm)
@@ -124,7 +126,7 @@ class _MiniBatch(BaseNMF):
                     history[name].append(number)
                 if callback is not None:
                     callback(entry[0], normalized(statistics.value, statistics.sq_norm), entry[2])
-        self._let_go("W_")
+        self._let_go("W_", "row_strata_")
         self._statistics, self.n_iter_, self.n_steps_ = statistics, n_passes, n_passes * n_blocks
         self.history_ = unpenalised(history, statistics.sq_norm)
         self._show()
@@ -344,6 +346,8 @@ class MiniBatchStratifiedNMF(StratifiedPartialFit, _MiniBatch):
         Labels seen so far, in sorted order.
     W_ : ndarray (n_samples, n_components)
         Weights of the training rows; only after `fit`.
+    row_strata_ : ndarray (n_samples,) of int
+        Stratum of each training row, as a position in `strata_`; only after `fit`.
     n_components_ : int
     n_iter_, n_steps_ : int
         Passes over the data, and batches met.

@@ -94,6 +94,8 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         Labels in sorted order.
     stratum_sizes_ : ndarray (n_strata,)
         Rows of each stratum, or the sums of their weights.
+    row_strata_ : ndarray (n_samples,) of int
+        Stratum of each training row, as a position in `strata_`.
     n_components_, n_iter_, n_revived_ : int
         The last: how often a component had died and was given the row that the model missed most.
     converged_ : bool

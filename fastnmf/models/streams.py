@@ -88,7 +88,7 @@ class PartialFit:
                 )
             self._statistics = self._learn(statistics, data)
         self.n_steps_ = getattr(self, "n_steps_", 0) + 1
-        self._let_go("W_")
+        self._let_go("W_", "row_strata_")
         self._show()
         return self
 

@@ -7,7 +7,20 @@ W (n, k) weights, H (k, m) shared components, V (S, m) shifts, one row a stratum
 import numpy as np
 from scipy import sparse
 
-__all__ = ["normalized_loss", "sparseness", "topic_overlap"]
+from fastnmf.metrics.checks import as_matrix, in_range
+from fastnmf.metrics.residuals import ResidualHistory, component_usage, kkt_residual
+from fastnmf.metrics.topics import coherence, diversity, topic_overlap
+
+__all__ = [
+    "ResidualHistory",
+    "coherence",
+    "component_usage",
+    "diversity",
+    "kkt_residual",
+    "normalized_loss",
+    "sparseness",
+    "topic_overlap",
+]
 
 # The expansion loses the digits that cancel: below this share of its largest term the residual is formed.
 _CANCELLATION = 1e-6
@@ -54,31 +67,8 @@ def normalized_loss(X, W, H, V=None, strata=None):
     >>> normalized_loss([[3.0, 4.0]], W=[[1.0]], H=[[3.0, 0.0]])
     0.8
     """
-    W = _matrix(W, "W")
-    H = _matrix(H, "H")
+    X, W, H, V, stratum, scale = in_range(X, W, H, V, strata)
     if sparse.issparse(X):
-        X = sparse.csr_array(X)
-        if not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        values = X.data
-    else:
-        X = values = _matrix(X, "X", dtype=None)
-    n, m = X.shape
-    if W.shape[0] != n or H.shape[1] != m or W.shape[1] != H.shape[0]:
-        raise ValueError(f"X {X.shape}, W {W.shape} and H {H.shape} do not fit together as X ~ W H.")
-    V, stratum = _shifts(V, strata, n, m)
-
-    # Powers of two are exact, and keep squares of 1e-200 or 1e200 within range.
-    scale = _exponent(max(abs(float(values.max())), abs(float(values.min()))) if values.size else 0.0)
-    largest = abs(W).max(axis=0, initial=0.0)
-    scale_W = np.where(largest > 0, _exponent(largest), scale)
-    W = np.ldexp(W, -scale_W)
-    H = np.ldexp(H, (scale_W - scale)[:, None])
-    V = np.ldexp(V, -scale)
-    if sparse.issparse(X):
-        scaled = np.ldexp(X.data.astype(np.float64), -scale)
-        X = sparse.csr_array((scaled, X.indices, X.indptr), shape=X.shape)
         total = float(np.vdot(X.data, X.data))
         squared = _squared_gram(X, total, W, H, V, stratum)
     else:
@@ -121,7 +111,7 @@ def sparseness(F, *, axis=1):
     >>> sparseness([[1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 0.0, 0.0]])
     array([0., 1.])
     """
-    F = _matrix(F, "F")
+    F = as_matrix(F, "F")
     if axis not in (0, 1):
         raise ValueError(f"axis must be 0 or 1; got {axis!r}.")
     F = np.abs(F if axis == 1 else F.T)
@@ -134,76 +124,6 @@ def sparseness(F, *, axis=1):
         ratio = scaled.sum(axis=1) / np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
         values[used] = np.clip((root - ratio) / (root - 1), 0.0, 1.0)
     return values
-
-
-def topic_overlap(a, b, n=10):
-    """Return the mean share of top features that two lists of topics have in common, row by row.
-
-    Parameters
-    ----------
-    a, b : list of lists of str, or array-like of shape (n_topics, n_features)
-        Either words, strongest first, or weights, whose largest n a row count (ties: the lower index first).
-        Both of the same kind. Row i of a is compared with row i of b: match the rows first.
-    n : int, default=10
-        How many features of each row are compared.
-
-    Returns
-    -------
-    overlap : float
-        Mean over rows of |top_n(a) and top_n(b)| / n, in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If the numbers of rows differ or are zero, a row has fewer than n entries, or words are compared with
-        weights.
-
-    Examples
-    --------
-    >>> from fastnmf.metrics import topic_overlap
-    >>> topic_overlap([["gun", "law", "state"]], [["law", "gun", "court"]], n=2)
-    1.0
-    """
-    if n < 1:
-        raise ValueError(f"n must be at least 1; got {n}.")
-    (rows_a, words_a), (rows_b, words_b) = _top_rows(a, n), _top_rows(b, n)
-    if words_a != words_b:
-        raise ValueError("a and b must be of one kind: both words or both weights.")
-    if len(rows_a) != len(rows_b) or not rows_a:
-        raise ValueError(f"a and b must have equally many rows, at least 1; got {len(rows_a)}, {len(rows_b)}.")
-    return float(np.mean([len(x & y) / n for x, y in zip(rows_a, rows_b, strict=True)]))
-
-
-def _matrix(values, name, dtype=np.float64):
-    """Return a dense matrix as a 2-D float array."""
-    if sparse.issparse(values):
-        raise ValueError(f"{name} must be a dense array; got a sparse one.")
-    values = np.asarray(values, dtype=dtype)
-    if values.ndim != 2:
-        raise ValueError(f"{name} must be two-dimensional; got shape {values.shape}.")
-    return values
-
-
-def _shifts(V, strata, n, m):
-    """Return V as (S, m), and the stratum of each row."""
-    if V is None:
-        return np.zeros((1, m)), np.zeros(n, dtype=np.intp)
-    V = _matrix(np.atleast_2d(V) if not sparse.issparse(V) else V, "V")
-    if strata is None:
-        labels, stratum = np.zeros(1), np.zeros(n, dtype=np.intp)
-    else:
-        strata = np.asarray(strata)
-        if strata.shape != (n,):
-            raise ValueError(f"strata must have one label for each of {n} rows; got shape {strata.shape}.")
-        labels, stratum = np.unique(strata, return_inverse=True)
-    if V.shape != (labels.size, m):
-        raise ValueError(f"V must have shape {(labels.size, m)}, one row a label; got {V.shape}.")
-    return V, stratum
-
-
-def _exponent(values):
-    """Return the exponent of two that each value is below, and not below half of; 0 for zero."""
-    return np.frexp(np.asarray(values, dtype=np.float64))[1]
 
 
 def _squared_gram(X, total, W, H, V, stratum):
@@ -239,17 +159,3 @@ def _squared_direct(X, scale, W, H, V, stratum):
         chunk -= V[stratum[part]]
         squared += float(np.vdot(chunk, chunk))
     return total, squared
-
-
-def _top_rows(topics, n):
-    """Return the top n of each row as sets, and whether they are words."""
-    if not sparse.issparse(topics) and len(topics) and isinstance(next(iter(topics[0]), None), str):
-        rows = [list(row)[:n] for row in topics]
-        is_words = True
-    else:
-        weights = _matrix(topics, "weights")
-        rows = np.argsort(-weights, axis=1, kind="stable")[:, :n].tolist()
-        is_words = False
-    if any(len(row) < n for row in rows):
-        raise ValueError(f"Every row must have at least n = {n} entries.")
-    return [set(row) for row in rows], is_words

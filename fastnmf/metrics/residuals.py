@@ -1,0 +1,217 @@
+"""Measure how near a factorization is to a stationary point, and what its components are used for."""
+
+import time
+
+import numpy as np
+from scipy import sparse
+
+from fastnmf.metrics.checks import as_matrix, in_range
+
+_CHUNK_ENTRIES = 2**21  # of a dense part at a time: 16 MB
+
+
+def kkt_residual(X, W, H, V=None, strata=None):
+    """Return how far W, H and V are from meeting the optimality conditions of the squared error; 0 where they do.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
+        The data, rows in any order. A sparse X stays sparse.
+    W : array-like of shape (n_samples, n_components)
+        Weights, in the row order of X.
+    H : array-like of shape (n_components, n_features)
+        Shared components.
+    V : array-like of shape (n_strata, n_features), default=None
+        Shifts, rows in the sorted order of the labels. None: no shifts, plain NMF.
+    strata : array-like of shape (n_samples,), default=None
+        Label of each row. None: all rows are one stratum. Ignored where V is None.
+
+    Returns
+    -------
+    residual : float
+        The largest of ``|min(x, g / d)| / |x|`` over the blocks x: all shifts together, every column of W and every
+        row of H. g is the gradient of half the squared error, d the diagonal of its Hessian. A block of zeros counts
+        as 0 where it should stay zero, and gives inf where it should not.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together or V does not have one row for each label.
+
+    Notes
+    -----
+    The natural residual of the conditions ``x >= 0, g >= 0, x g = 0``: x and the step g / d of its own coordinate are
+    compared, so an entry of 1e-200 that a multiplicative update cannot bring to zero counts as zero, while the norm
+    of the projected gradient would count all of its gradient. It does not depend on the scale of X, nor on how a
+    component shares its scale between W and H. For the squared error without weights and penalties. Costs one product
+    each of X with W and H, O(nnz k + (n + m) k^2 + S m k).
+
+    Examples
+    --------
+    >>> from fastnmf.metrics import kkt_residual
+    >>> kkt_residual([[3.0, 4.0]], W=[[1.0]], H=[[3.0, 4.0]])
+    0.0
+    >>> round(kkt_residual([[3.0, 4.0]], W=[[1.0]], H=[[3.0, 2.0]]), 4)
+    0.5547
+    """
+    has_shifts = V is not None
+    X, W, H, V, stratum, scale = in_range(X, W, H, V, strata)
+    of_stratum = sparse.csr_array((np.ones(len(W)), (stratum, np.arange(len(W)))), shape=(len(V), len(W)))
+    weight_sums, sizes = of_stratum @ W, np.bincount(stratum, minlength=len(V))[:, None]
+    XH, XW, sums = _products(X, scale, W, H, of_stratum)
+    gram_W, gram_H = W.T @ W, H @ H.T
+    of_W = W @ gram_H + (V @ H.T)[stratum] - XH
+    of_H = gram_W @ H + weight_sums.T @ V - XW
+    found = _blocks(W, of_W, np.diagonal(gram_H), axis=0)
+    found = np.append(found, _blocks(H, of_H, np.diagonal(gram_W)[:, None], axis=1))
+    if has_shifts:
+        length = distance = 0.0
+        step = max(1, _CHUNK_ENTRIES // V.shape[1])
+        for first in range(0, len(V), step):
+            part = slice(first, first + step)
+            sums_here = sums[part].toarray() if sparse.issparse(sums) else sums[part]  # never-densify-ok: 16 MB
+            gradient = sizes[part] * V[part] + weight_sums[part] @ H - sums_here
+            distance += np.square(np.minimum(V[part], gradient / sizes[part])).sum()
+            length += np.square(V[part]).sum()
+        found = np.append(found, _ratio(np.sqrt(distance), np.sqrt(length)))
+    return float(found.max(initial=0.0))
+
+
+def component_usage(W, H, strata=None):
+    """Return the share that each component has in what the components together bring to the rows of each stratum.
+
+    Parameters
+    ----------
+    W : array-like of shape (n_samples, n_components)
+        Weights of the rows.
+    H : array-like of shape (n_components, n_features)
+        Components. Their sums give the weights a common scale: W alone has none.
+    strata : array-like of shape (n_samples,), default=None
+        Label of each row. None: all rows are one stratum.
+
+    Returns
+    -------
+    usage : ndarray of shape (n_strata, n_components), float64
+        Rows in the sorted order of the labels. They sum to one; a stratum that uses no component has a row of zeros.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+
+    Notes
+    -----
+    ``usage[i, c] = sum of W[r, c] over the rows r of stratum i, times the sum of H[c]``, divided by its sum over c.
+    The shifts are left out: how much of a component they hold is not determined by the model.
+
+    Examples
+    --------
+    >>> from fastnmf.metrics import component_usage
+    >>> component_usage([[1.0, 0], [1, 1]], [[1.0, 0], [0, 3]], strata=["a", "b"])
+    array([[1.  , 0.  ],
+           [0.25, 0.75]])
+    """
+    W, H = as_matrix(W, "W"), as_matrix(H, "H")
+    if W.shape[1] != H.shape[0]:
+        raise ValueError(f"W {W.shape} and H {H.shape} do not fit together as W H.")
+    codes = np.zeros(len(W), np.intp)
+    if strata is not None:
+        strata = np.asarray(strata)
+        if strata.shape != (len(W),):
+            raise ValueError(f"strata must have one label for each of {len(W)} rows; got shape {strata.shape}.")
+        codes = np.unique(strata, return_inverse=True)[1]
+    n_strata = int(codes.max(initial=0)) + 1
+    largest = H.max(axis=1, initial=0.0)  # first by it, so that the sums stay in range
+    lengths = np.divide(H, largest[:, None], out=np.zeros_like(H), where=largest[:, None] > 0).sum(axis=1)
+    amounts = W * largest
+    amounts = amounts / (amounts.max(initial=0.0) or 1.0) * lengths
+    rows = sparse.csr_array((np.ones(len(W)), (codes, np.arange(len(W)))), shape=(n_strata, len(W)))
+    amounts = rows @ amounts
+    totals = amounts.sum(axis=1, keepdims=True)
+    return np.divide(amounts, totals, out=np.zeros_like(amounts), where=totals > 0)
+
+
+class ResidualHistory:
+    """A `callback` that records the KKT residual while a model is fitted.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
+        The data of the fit.
+    strata : array-like of shape (n_samples,), default=None
+        The labels of the fit, for models with strata.
+    every : int, default=1
+        Iterations from one record to the next; each costs two passes over X and a copy of the factors.
+
+    Attributes
+    ----------
+    history_ : dict of ndarray
+        ``iteration``, ``seconds``, ``normalized_loss`` and ``kkt_residual`` of the recorded iterations, as
+        `fastnmf.plots.plot_residual` and `plot_loss` take them. The seconds are those of the fit, without the time
+        that the records took.
+
+    Raises
+    ------
+    ValueError
+        If every is not an integer >= 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf import NMF
+    >>> from fastnmf.metrics import ResidualHistory
+    >>> X = np.random.default_rng(0).random((8, 5))
+    >>> record = ResidualHistory(X)
+    >>> model = NMF(2, random_state=0, max_iter=100, callback=record).fit(X)
+    >>> record.history_["kkt_residual"][-1] < 0.1
+    np.True_
+    """
+
+    def __init__(self, X, strata=None, every=1):
+        if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
+            raise ValueError(f"every={every!r} is not valid; expected an integer >= 1.")
+        self.X, self.strata, self.every = X, strata, every
+        self._records, self._spent = [], 0.0
+
+    def __call__(self, state):
+        """Record the residual of `state`, a `FitState`; never stop the fit."""
+        if state.iteration == 0:
+            self._records, self._spent = [], 0.0
+        if state.iteration % self.every == 0:
+            began = time.perf_counter()
+            residual = kkt_residual(self.X, state.W, state.H, state.V, self.strata)
+            self._records.append((state.iteration, state.seconds - self._spent, state.normalized_loss, residual))
+            self._spent += time.perf_counter() - began
+        return False
+
+    @property
+    def history_(self):
+        """Return what was recorded, one array a quantity."""
+        names = ("iteration", "seconds", "normalized_loss", "kkt_residual")
+        columns = zip(*self._records, strict=True) if self._records else [()] * len(names)
+        return {name: np.asarray(values) for name, values in zip(names, columns, strict=True)}
+
+
+def _products(X, scale, W, H, of_stratum):
+    """Return X H', W' X and the sums of the rows of each stratum."""
+    if sparse.issparse(X):
+        return X @ H.T, (X.T @ W).T, of_stratum @ X
+    XH, XW, sums = np.empty_like(W), np.zeros_like(H), np.zeros((of_stratum.shape[0], X.shape[1]))
+    step = max(1, _CHUNK_ENTRIES // max(1, X.shape[1]))
+    for first in range(0, len(W), step):
+        part = slice(first, first + step)
+        chunk = np.ldexp(np.asarray(X[part], dtype=np.float64), -scale)
+        XH[part] = chunk @ H.T
+        XW += W[part].T @ chunk
+        sums += of_stratum[:, part] @ chunk
+    return XH, XW, sums
+
+
+def _blocks(F, gradient, curvature, axis):
+    """Return the residual of every vector of F along `axis`."""
+    step = np.divide(gradient, curvature, out=np.zeros_like(F), where=curvature > 0)
+    return _ratio(np.linalg.norm(np.minimum(F, step), axis=axis), np.linalg.norm(F, axis=axis))
+
+
+def _ratio(distance, length):
+    return np.divide(distance, length, out=np.where(distance > 0, np.inf, 0.0), where=length > 0)

@@ -1,0 +1,73 @@
+"""Draw a curve as SVG text, to stand inside a page; its colours are those of the page."""
+
+import math
+
+import numpy as np
+
+WIDTH, HEIGHT = 560, 240
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 34
+MOST_POINTS = 300
+
+
+def curve(x, y, x_name, y_name, summary):
+    """Return an SVG of y against x, axes labelled; a logarithmic y axis where y spans more than a factor of ten.
+
+    Parameters
+    ----------
+    x, y : ndarray (n,)
+        What is not finite is left out; of more than 300 points some are, too.
+    x_name, y_name : str
+    summary : str
+        What a reader who does not see the curve is told.
+
+    Returns
+    -------
+    str
+        Empty where there are fewer than two points.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    is_finite = np.isfinite(x) & np.isfinite(y)
+    x, y = x[is_finite], y[is_finite]
+    if len(x) < 2:
+        return ""
+    if len(x) > MOST_POINTS:
+        at = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).round().astype(int))
+        x, y = x[at], y[at]
+    is_log = y.min() > 0 and y.max() > 10 * y.min()
+    y_ticks = _log_ticks(y.min(), y.max()) if is_log else _ticks(y.min(), y.max())
+    x_ticks = _ticks(x.min(), x.max())
+    to_y = np.log10 if is_log else np.asarray
+    low, high = (
+        float(to_y(f(to_value))) for f, to_value in ((np.min, [*y_ticks, y.min()]), (np.max, [*y_ticks, y.max()]))
+    )
+    span_x, span_y = (x.max() - x.min()) or 1.0, (high - low) or 1.0
+    px = lambda v: LEFT + (WIDTH - LEFT - RIGHT) * (v - x.min()) / span_x  # noqa: E731
+    py = lambda v: TOP + (HEIGHT - TOP - BOTTOM) * (high - to_y(v)) / span_y  # noqa: E731
+    parts = [f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{summary}">']
+    for value in y_ticks:
+        at = py(value)
+        parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{value:.6g}</text>')
+    for value in x_ticks:
+        parts.append(f'<text x="{px(value):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{value:.6g}</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{x_name}</text>')
+    parts.append(f'<text x="{LEFT + 8}" y="{TOP + 10}">{y_name}</text>')
+    points = " ".join(f"{px(a):.1f},{py(b):.1f}" for a, b in zip(x, y, strict=True))
+    parts.append(f'<polyline points="{points}"/></svg>')
+    return "".join(parts)
+
+
+def _ticks(low, high):
+    """Return about five round numbers from low to high."""
+    if high <= low:
+        return [low]
+    step = 10 ** math.floor(math.log10((high - low) / 4))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 5)
+    first = math.ceil(low / step - 1e-9)
+    return [float(f"{k * step:.10g}") for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _log_ticks(low, high):
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = max(1, (last - first) // 5)
+    return [10.0**power for power in range(first, last + 1, every)]

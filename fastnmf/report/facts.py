@@ -1,0 +1,307 @@
+"""Gather what a report tells about a model, as plain numbers and strings. Only this file knows estimators."""
+
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+
+from fastnmf import metrics
+from fastnmf.models.options import unpack
+
+MOST_STRATA = 250
+N_WORDS = 40  # of a list, of which the page shows the first as bars
+N_ROWS = 5
+LONGEST_ROW = 160
+ALIKE = 0.8  # cosine from which two components count as alike
+COHERENCE_WORDS = 10
+
+
+@dataclass
+class Words:
+    """Features, strongest first, and their weights."""
+
+    names: list
+    values: list
+
+
+@dataclass
+class Row:
+    """A row of the data that represents something."""
+
+    number: int
+    stratum: str
+    text: str
+
+
+@dataclass
+class Stratum:
+    """What the page tells about a stratum; shares are None where the data are not given."""
+
+    code: int
+    label: str
+    n_rows: int
+    shift: Words
+    above: Words
+    usage: np.ndarray = None
+    rows: list = field(default_factory=list)
+    explained: float = None
+    by_shift: float = None
+    by_shared: float = None
+
+
+@dataclass
+class Topic:
+    """What the page tells about a component."""
+
+    number: int
+    words: Words
+    share: float = None
+    usage: list = field(default_factory=list)
+    rows: list = field(default_factory=list)
+    npmi: float = None
+    umass: float = None
+    nearest: int = None
+    similarity: float = 0.0
+    sparseness: float = 0.0
+    is_dead: bool = False
+
+    @property
+    def name(self):
+        """Return the first words, which serve as a name."""
+        return " ".join(self.words.names[:3]) or "nothing"
+
+
+@dataclass
+class Facts:
+    """All that a page tells."""
+
+    title: str
+    kind: str
+    is_squared: bool
+    loss_name: str
+    n_rows: int
+    n_features: int
+    n_nonzeros: int
+    is_sparse: bool
+    n_strata: int
+    strata: list
+    topics: list
+    history: dict
+    numbers: dict
+    parameters: dict
+    has_shifts: bool
+    verdict: str = None
+    notes: list = field(default_factory=list)
+    diversity: float = None
+    kkt: float = None
+
+
+def gather(model, X, feature_names, row_names, title):
+    """Return the `Facts` of a fitted model; see `write_report`."""
+    if not hasattr(model, "components_"):
+        raise ValueError(f"A report needs a fitted model; this {type(model).__name__} has no components_: call fit.")
+    H = np.asarray(model.components_, dtype=np.float64)
+    W = getattr(model, "W_", None)
+    names = _feature_names(model, feature_names, H.shape[1])
+    X = _checked(X, W, H)
+    labels, codes, V, sizes = _strata(model, W)
+    rows = _Rows(X, row_names, names, labels, codes, 0 if W is None else len(W))
+    usage = None if W is None else metrics.component_usage(W, H, codes)
+    loss = getattr(model, "beta_loss", "frobenius")
+    facts = Facts(
+        title=title or f"{type(model).__name__} with {len(H)} topics",
+        kind=type(model).__name__,
+        is_squared=loss in ("frobenius", 2),
+        loss_name={2: "frobenius", 1: "kullback-leibler", 0: "itakura-saito"}.get(loss, str(loss)),
+        n_rows=len(W) if W is not None else int(sizes.sum()) if sizes is not None else None,
+        n_features=H.shape[1],
+        n_nonzeros=None if X is None else int(X.count_nonzero() if sparse.issparse(X) else np.count_nonzero(X)),
+        is_sparse=sparse.issparse(X),
+        n_strata=0 if labels is None else len(labels),
+        strata=[],
+        topics=_topics(model, H, W, usage, names, rows),
+        history={name: np.asarray(values) for name, values in getattr(model, "history_", {}).items()},
+        numbers={
+            name: getattr(model, name, None)
+            for name in ("n_iter_", "converged_", "stopped_by_", "normalized_loss_", "n_revived_")
+        },
+        parameters=model.get_params(deep=False) if hasattr(model, "get_params") else {},
+        has_shifts=V is not None,
+    )
+    if V is not None:
+        _add_strata(facts, labels, sizes, V, usage, names, rows, X)
+    _add_usage_to_topics(facts, usage, labels)
+    if X is not None:
+        _add_measures(facts, model, X, H, W, V, codes)
+    return facts
+
+
+def _feature_names(model, given, n_features):
+    if given is None:
+        given = getattr(model, "feature_names_in_", getattr(model, "_names", None))
+    if given is None:
+        return [f"feature {j}" for j in range(n_features)]
+    if len(given) != n_features:
+        raise ValueError(f"feature_names has {len(given)} names for the {n_features} features of the model.")
+    return [str(name) for name in given]
+
+
+def _checked(X, W, H):
+    if X is None:
+        return None
+    X, _ = unpack(X, None)
+    X = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
+    if X.ndim != 2 or X.shape[1] != H.shape[1]:
+        raise ValueError(f"X has shape {X.shape}; the model was fitted to {H.shape[1]} features.")
+    if W is not None and len(W) != X.shape[0]:
+        raise ValueError(f"X has {X.shape[0]} rows; the model was fitted to {len(W)}: give the training data.")
+    return X
+
+
+def _strata(model, W):
+    """Return labels, the code of each row, shifts and sizes; None for what the model does not have."""
+    V = getattr(model, "shifts_", None)
+    if V is None:
+        return None, None, None, None
+    codes = getattr(model, "row_strata_", None)
+    if codes is None and len(V) == 1 and W is not None:
+        codes = np.zeros(len(W), np.intp)
+    sizes = getattr(model, "stratum_sizes_", None)
+    if codes is not None:
+        sizes = np.bincount(codes, minlength=len(V))
+    labels = [str(label) for label in np.asarray(model.strata_).tolist()]
+    return labels, codes, np.asarray(V, dtype=np.float64), None if sizes is None else np.asarray(sizes)
+
+
+def _words(weights, names):
+    """Return the strongest positive entries of a vector, ties by position."""
+    n = min(N_WORDS, len(weights))
+    least = np.partition(weights, len(weights) - n)[len(weights) - n] if n else 0
+    at = np.flatnonzero((weights >= least) & (weights > 0))
+    at = at[np.argsort(-weights[at], kind="stable")][:n]
+    return Words([names[j] for j in at], weights[at].tolist())
+
+
+class _Rows:
+    """The rows of the data, as the page names them."""
+
+    def __init__(self, X, row_names, names, labels, codes, n_rows):
+        n_rows = n_rows if X is None else X.shape[0]
+        if row_names is not None and len(row_names) != n_rows:
+            raise ValueError(f"row_names has {len(row_names)} names for {n_rows} rows.")
+        self.X, self.row_names, self.names, self.labels, self.codes = X, row_names, names, labels, codes
+
+    def __getitem__(self, number):
+        known = self.codes is not None and len(self.labels) > 1
+        return Row(int(number), self.labels[self.codes[number]] if known else "", self._text(number))
+
+    def _text(self, number):
+        if self.row_names is not None:
+            text = " ".join(str(self.row_names[number]).split())
+            return text if len(text) <= LONGEST_ROW else text[: LONGEST_ROW - 1] + "…"
+        if not sparse.issparse(self.X):
+            return ""
+        part = slice(self.X.indptr[number], self.X.indptr[number + 1])
+        order = np.argsort(-self.X.data[part], kind="stable")[:8]
+        return " ".join(self.names[j] for j in self.X.indices[part][order])
+
+
+def _topics(model, H, W, usage, names, rows):
+    lengths = np.linalg.norm(H, axis=1)
+    units = np.divide(H, lengths[:, None], out=np.zeros_like(H), where=lengths[:, None] > 0)
+    cosines = units @ units.T
+    np.fill_diagonal(cosines, -1)
+    sparsenesses = metrics.sparseness(H)
+    overall = None if W is None else metrics.component_usage(W, H)[0]
+    topics = []
+    for c in range(len(H)):
+        topic = Topic(c + 1, _words(H[c], names), sparseness=float(sparsenesses[c]))
+        topic.is_dead = lengths[c] == 0 or (W is not None and not np.any(W[:, c]))
+        if len(H) > 1 and not topic.is_dead:
+            topic.nearest, topic.similarity = int(np.argmax(cosines[c])) + 1, float(cosines[c].max())
+        if W is not None and not topic.is_dead:
+            topic.share = float(overall[c])
+            strongest = np.argsort(-W[:, c], kind="stable")[:N_ROWS]
+            topic.rows = [rows[r] for r in strongest if W[r, c] > 0]
+        topics.append(topic)
+    return topics
+
+
+def _add_strata(facts, labels, sizes, V, usage, names, rows, X):
+    weights = np.ones(len(V)) if sizes is None else sizes
+    mean = weights @ V / max(weights.sum(), 1)
+    order = np.arange(len(V))
+    if len(V) > MOST_STRATA:
+        order = np.sort(np.argsort(-weights, kind="stable")[:MOST_STRATA])
+        facts.notes.append(f"The page shows the {MOST_STRATA} largest of {len(V):,} strata.")
+    for i in order:
+        stratum = Stratum(
+            int(i),
+            labels[i],
+            None if sizes is None else round(float(sizes[i])),
+            _words(V[i], names),
+            _words(V[i] - mean, names),
+        )
+        if usage is not None and rows.codes is not None:
+            stratum.usage = usage[i]
+        if X is not None and rows.codes is not None:
+            stratum.rows = [rows[r] for r in _typical(X, np.flatnonzero(rows.codes == i), V[i])]
+        facts.strata.append(stratum)
+
+
+def _typical(X, members, shift):
+    """Return the rows of a stratum that point most along its shift, among those that are not shorter than most."""
+    part = X[members]
+    counts = np.diff(part.indptr) if sparse.issparse(part) else np.count_nonzero(part, axis=1)
+    squares = part.multiply(part).sum(axis=1) if sparse.issparse(part) else np.einsum("ij,ij->i", part, part)
+    lengths = np.sqrt(np.asarray(squares, dtype=np.float64)).ravel()
+    along = np.asarray(part @ shift).ravel()
+    cosines = np.divide(along, lengths, out=np.zeros(len(members)), where=lengths > 0)
+    cosines[counts < np.median(counts) if len(counts) else []] = 0
+    best = np.argsort(-cosines, kind="stable")[:N_ROWS]
+    return members[best[cosines[best] > 0]]
+
+
+def _add_usage_to_topics(facts, usage, labels):
+    """Tell each topic which of the strata on the page use it most: pairs of a position on the page and a share."""
+    if usage is None or labels is None or not facts.strata or facts.strata[0].usage is None or len(labels) < 2:
+        return
+    shown = np.array([stratum.usage for stratum in facts.strata])
+    for c, topic in enumerate(facts.topics):
+        order = np.argsort(-shown[:, c], kind="stable")[:6]
+        topic.usage = [(int(i), float(shown[i, c])) for i in order if shown[i, c] >= 0.005]
+
+
+def _add_measures(facts, model, X, H, W, V, codes):
+    """Add what only the data tell."""
+    for name in metrics.topics.MEASURES:
+        values = metrics.coherence(H, X, measure=name, n_top=COHERENCE_WORDS)
+        for topic, value in zip(facts.topics, values, strict=True):
+            setattr(topic, name, None if np.isnan(value) else float(value))
+    facts.diversity = metrics.diversity(H, n_top=COHERENCE_WORDS)
+    if not facts.is_squared or W is None:
+        return
+    if V is not None and (codes is None or len(np.unique(codes)) < len(V)):  # a stratum may have no rows
+        return
+    values = X.data if sparse.issparse(X) else X
+    if not np.isfinite(values).all():
+        facts.notes.append("The data have missing entries, so what is explained of each stratum is not told.")
+        return
+    own, found = facts.numbers["normalized_loss_"], metrics.normalized_loss(X, W, H, V, codes)
+    if own is not None and not np.isclose(found, own, rtol=1e-4, atol=1e-9):
+        facts.notes.append(
+            f"On the data that were given the loss of the model is {found:.4g}, and in its fit it was {own:.4g}: these "
+            "are other data, or the fit had weights or missing entries. What is explained of each stratum is not told."
+        )
+        return
+    if not any(facts.parameters.get(name) for name in ("alpha_W", "alpha_V", "fixed_components", "seed_features")):
+        facts.kkt = metrics.kkt_residual(X, W, H, V, codes)
+    if hasattr(model, "explain") and len(facts.strata):
+        with warnings.catch_warnings():  # X has become an array, and names are not looked at
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            found = model.explain(X, strata=model.strata_[codes])
+        facts.verdict = found.verdict if len(V) > 1 else None
+        for stratum in facts.strata:
+            part = found.strata[stratum.code]
+            stratum.explained, stratum.by_shift, stratum.by_shared = part.explained, part.by_shift, part.by_shared
