@@ -128,7 +128,7 @@ def _both_orders(tables):
     never = (steps.after <= steps.before).to_dict()
     return Claim(
         "Either order of the updates lowers the objective",
-        RESULTS,
+        OURS,
         "one iteration on A = ones(2, 2), v = 0, W = H = 1/2, half the squared error: " + "; ".join(parts),
         verdict(all(never.values()), any(never.values())),
     )

@@ -61,7 +61,7 @@ def report(tables, params):
 
 def alt(draw):
     """Return the text of a figure for those who do not see it: the first line of its function's documentation."""
-    return draw.__doc__.splitlines()[0].rstrip(".")
+    return draw.__doc__.splitlines()[0].removeprefix("Draw ").rstrip(".")
 
 
 STARTS = (
@@ -139,8 +139,8 @@ def _synthetic(tables):
         markdown(["iterations", "published", "MU sequential, mean and range"], path),
         "The same fits (MU sequential) in three forms, mean over the seeds. For any c for which both stay "
         "non-negative, v + Hᵀc with W - 1cᵀ fits exactly as well: `max_shift` takes the largest such c, which is where "
-        "the updates end; `min_shift` gives the components as much of v as they can take, one after the other. The losses "
-        f"differ by {max(apart, 1e-15):.0e} at most (relative).",
+        "the updates end; `min_shift` gives the components as much of v as they can take, one after the other. The "
+        f"losses differ by {max(apart, 1e-15):.0e} at most (relative).",
         markdown(["", "planted", "max_shift", "as fitted", "min_shift"], rows),
     ]
 
