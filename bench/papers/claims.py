@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import published
-from runs import DEFAULT, MU, SIMULTANEOUS
+from runs import DEFAULT, LONG, MU, SIMULTANEOUS
 
 from fastnmf.metrics import topic_overlap
 
@@ -15,7 +15,7 @@ HOLDS, FAILS, PARTLY, OPEN = "holds", "does not hold", "holds in part", "cannot 
 PAPER, RESULTS, OURS = "paper", "authors' results", "ours"
 SAME_LOSS = 1e-9  # relative: two factorizations that fit alike
 EVEN_BARS = 0.1  # largest less smallest bar of a variable that looks alike in all strata
-SAME_BAR = 0.005  # two bars that a reader of the chart takes for one
+SAME_BAR = 0.01  # two bars that a reader of the chart takes for one
 RMS_OF_CHART = 0.005
 LEAST_OVERLAP = {10: 0.80, 30: 0.83}
 
@@ -232,21 +232,39 @@ def housing(tables, params):
             verdict(len(own) == len(gaps), bool(own)),
         )
     )
-    long = runs[runs.solver == f"{MU}, long"]
     found.append(distance_to_default(tables, params["iterations"]))
-    if len(long):
-        found[-1].measured += f"; MU itself {spread(long.loss)} after {long.iterations.iloc[0]:,}"
+    best = lowest(runs)
+    times = of(runs, MU, "loss").mean() / best.loss
+    parts = [f"lowest loss found {number(best.loss)} ({best.solver}), 1/{times:.3g} of that of MU"]
+    if (runs.solver == LONG).any():
+        parts.append(f"MU itself {spread(of(runs, LONG, 'loss'))} after {int(of(runs, LONG, 'iterations')[0]):,}")
+    found[-1].measured = "; ".join([found[-1].measured, *parts])
     found += [_constant_age(tables, names), _no_occupancy(tables), no_rises(tables)]
     return found
 
 
+def lowest(runs):
+    """Return the run of the lowest loss."""
+    return runs.loc[runs.loss.idxmin()]
+
+
 def _constant_age(tables, names):
-    """Say whether HouseAge is alike in all strata, and stays so."""
-    age = names.index("HouseAge")
-    wide = {s: np.ptp(all_bars(tables, s)[:, age], axis=1) for s in (MU, DEFAULT)}
-    even, lasts = (np.mean(wide[solver]) < EVEN_BARS for solver in (MU, DEFAULT))
-    measured = f"largest less smallest bar: MU {spread(wide[MU])}, default solver {spread(wide[DEFAULT])}"
-    return Claim("HouseAge is about constant over the strata", PAPER, measured, verdict(even and lasts, even))
+    """Say whether HouseAge is alike in all strata, and stays so where the loss is lowest."""
+    best, age = lowest(tables["runs"]), names.index("HouseAge")
+    chart = tables["chart"]
+    wide = np.ptp(all_bars(tables, MU)[:, age], axis=1)
+    there = bars_of(chart[(chart.solver == best.solver) & (chart.seed == best.seed)])[age]
+    measured = (
+        f"largest less smallest bar: MU {spread(wide)}; at the lowest loss found {np.ptp(there):.3f}, bars "
+        f"{' '.join(f'{bar:.3f}' for bar in there)}"
+    )
+    is_even = wide.max() < EVEN_BARS
+    return Claim(
+        "HouseAge is about constant over the strata",
+        PAPER,
+        measured,
+        verdict(is_even and np.ptp(there) < EVEN_BARS, is_even),
+    )
 
 
 def _no_occupancy(tables):
@@ -367,6 +385,7 @@ def newsgroups(tables, params):
         _printed_ranks(tables),
         *_overlap_claims(tables),
         _loss_of_words(runs),
+        distance_to_default(tables, params["iterations"]),
         no_rises(tables),
     ]
 
@@ -425,7 +444,7 @@ def _overlap_claims(tables):
 
 def _loss_of_words(runs):
     """Give the loss, which has not been published."""
-    parts = [f"{solver} {spread(of(runs, solver, 'loss'))}" for solver in (MU, SIMULTANEOUS, DEFAULT)]
+    parts = [f"{solver} {spread(of(runs, solver, 'loss'), 6)}" for solver in (MU, SIMULTANEOUS, DEFAULT)]
     count = int(of(runs, MU, "iterations")[0])
     return Claim("Loss (the stored one is all zeros)", RESULTS, "; ".join(parts) + f" after {count} iterations", OPEN)
 
