@@ -35,7 +35,7 @@ from matplotlib import pyplot as plt
 from written import report
 
 FULL = {
-    "synthetic": {"seeds": 8, "rank": 5, "iterations": 10_000, "default_iterations": 1000},
+    "synthetic": {"seeds": 12, "rank": 5, "iterations": 10_000, "default_iterations": 1000},
     "housing": {
         "seeds": 20, "rank": 5, "iterations": 100, "long_seeds": 3, "long_iterations": 10_000,
         "default_iterations": 1000,

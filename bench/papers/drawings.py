@@ -91,7 +91,9 @@ def gauge(tables):
     names = {"max_shift": BLUE, "as fitted": SKY, "min_shift": ORANGE}
     for place, (name, color) in enumerate(names.items()):
         bars = ax.bar(x + 0.26 * (place - 1), forms[name], 0.24, color=color, label=name)
-        ax.bar_label(bars, fmt="%.2f", fontsize=SIZE - 1.5, padding=2)
+        ax.bar_label(
+            bars, fmt="%.2f", fontsize=SIZE - 1, label_type="center", color="black" if color != BLUE else "white"
+        )
     for i, truth in enumerate(forms["truth"]):
         ax.plot([i - 0.4, i + 0.4], [truth, truth], color=BLACK, lw=1.2, ls="--", label=None if i else "planted")
     ax.set(ylabel="mean of v(i)", xticks=x, xticklabels=[f"v({i})" for i in forms.index])
