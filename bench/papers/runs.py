@@ -209,7 +209,6 @@ def mnist(seeds, rank, iterations, subset):
     every = datasets.load_mnist(subset, strata=None, n_per_digit=None)
     of_digit = np.array([every.data[every.target == digit].mean(axis=0) for digit in range(10)])
     runs, correlations, images = [], [], []
-    is_lit = data.X.any(axis=0)
     for seed in seeds:
         target = None
         for solver in OPTIONS:
@@ -225,7 +224,7 @@ def mnist(seeds, rank, iterations, subset):
             factors |= {f"h({j + 1})": h for j, h in enumerate(model.components_)}
             keys = {"solver": solver, "seed": seed}
             for factor, values in factors.items():
-                found = [_correlation(values[is_lit], mean[is_lit]) for mean in of_digit[[1, 2, 3]]]
+                found = [_correlation(values, mean) for mean in of_digit[[1, 2, 3]]]
                 correlations += [
                     keys | {"factor": factor, "digit": d, "correlation": c}
                     for d, c in zip((1, 2, 3), found, strict=True)
