@@ -6,14 +6,17 @@ for models without shifts.
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import ArpackError, LinearOperator, svds
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
+from fastnmf.data import single_threaded_blas
 from fastnmf.kernels.simd import padded
 from fastnmf.problem import aligned
 
 ROWS_PER_COMPONENT = 30
 FEATURES_PER_COMPONENT = 10
 DENSE_SVD = 1 << 18  # entries of a matrix small enough for all its singular vectors
+_EIGEN_TOLERANCE = 1e-6  # of an eigenvalue; triplets within 1e-7, where 0 takes a third more products
+_GRAM_CUT = 1e-7  # singular values below this share of the largest are rounding: their squares are lost in its square
 
 
 def random(strata, rank, rng, *, has_shifts=True):
@@ -183,32 +186,52 @@ def _svd(strata, shifts, n_vectors):
 
     Where rows have weights, X and the shifts are multiplied by the loading.
     """
-    codes, X = strata.codes, strata.X
-    loading = np.ones(len(codes)) if strata.loading is None else strata.loading.astype(np.float64)
-    indicator = sp.csr_array((loading, codes, np.arange(len(codes) + 1)), shape=(len(codes), strata.n_strata))
-    operator = LinearOperator(
-        strata.shape,
-        matvec=lambda x: X @ x.ravel() - indicator @ (shifts @ x.ravel()),
-        rmatvec=lambda y: X.T @ y.ravel() - shifts.T @ (indicator.T @ y.ravel()),
-        dtype=np.float64,
-    )
     if n_vectors < 1:
         return []
-    if (
-        max(strata.shape[0], strata.n_strata) * strata.shape[1] <= DENSE_SVD
-    ):  # ARPACK restarts at random where it has found all there is
+    codes, X, loading = strata.codes, strata.X, strata.loading
+    loading = np.ones(len(codes)) if loading is None else loading.astype(np.float64)
+    with single_threaded_blas():  # other numbers of threads would give other bits
+        if max(strata.shape[0], strata.n_strata) * strata.shape[1] > DENSE_SVD:
+            return _svd_of_large(X.astype(np.float64, copy=False), shifts, codes, loading, n_vectors)
+        # ARPACK restarts at random where it has found all there is; so small data, which may well have few singular
+        # vectors, take all of them
         dense = X.toarray() if strata.is_sparse else np.asarray(X)  # never-densify-ok: at most 2**18 entries
-        dense = dense - indicator @ shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
-        left, values, right = np.linalg.svd(dense, full_matrices=False)
-        kept = [c for c in range(n_vectors) if values[c] > 1e-10 * values[0]]
-        return [(left[:, c], values[c], right[c]) for c in kept]
-    first = np.random.default_rng(0).standard_normal(min(strata.shape))  # fixed: the result is that of the data
+        rows = shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
+        left, values, right = np.linalg.svd(dense - loading[:, None] * rows[codes], full_matrices=False)
+    kept = [c for c in range(n_vectors) if values[c] > 1e-10 * values[0]]
+    return [(left[:, c], values[c], right[c]) for c in kept]
+
+
+def _svd_of_large(X, shifts, codes, loading, n_vectors):
+    """Return the triplets of `_svd` through the eigenvectors of the smaller Gram operator, which is never formed.
+
+    On 20 newsgroups, 20 triplets take a hundred products with X and with its transpose, which is turned once: as it
+    comes it would scatter.
+    """
+    turned, shifts_turned = (sp.csr_array(X.T), sp.csr_array(shifts.T)) if sp.issparse(X) else (X.T, shifts.T)
+    n_strata = shifts.shape[0]
+
+    def over_columns(x):
+        return X @ x - loading * (shifts @ x)[codes]
+
+    def over_rows(y):
+        return turned @ y - shifts_turned @ np.bincount(codes, loading * y, minlength=n_strata)
+
+    inner, outer = (over_rows, over_columns) if X.shape[0] <= X.shape[1] else (over_columns, over_rows)
+    size = min(X.shape)
+    gram = LinearOperator((size, size), matvec=lambda x: outer(inner(x.ravel())), dtype=np.float64)
+    first = np.random.default_rng(0).standard_normal(size)  # fixed: the result is that of the data
     try:
-        left, values, right = svds(operator, k=n_vectors, v0=first, solver="arpack")
+        squares, vectors = eigsh(gram, n_vectors, v0=first, tol=_EIGEN_TOLERANCE)
     except ArpackError:  # the operator is zero: the shifts explain everything
         return []
-    kept = [c for c in np.argsort(values)[::-1] if values[c] > 1e-10 * values.max()]
-    return [(left[:, c], values[c], right[c]) for c in kept]
+    values, triplets = np.sqrt(np.maximum(squares, 0)), []
+    for c in np.argsort(values)[::-1]:
+        if values[c] > _GRAM_CUT * values.max():
+            pair = vectors[:, c], inner(vectors[:, c]) / values[c]
+            u, w = pair if X.shape[0] <= X.shape[1] else pair[::-1]
+            triplets.append((u, values[c], w))
+    return triplets
 
 
 def _non_negative_pair(u, s, w):

@@ -32,7 +32,7 @@ def published_top_words():
 
     The published file runs from rank 30 (its first column) to rank 1 (its last).
     """
-    lines = (HERE / "data" / "published_top_words.csv").read_text().splitlines()[1:]
+    lines = (HERE.parent / "bench" / "papers" / "chapman2023_top_words.csv").read_text().splitlines()[1:]
     return [line.split(",")[:0:-1] for line in lines]
 
 

@@ -1,10 +1,15 @@
 """Loaders on what is always there, on the real data where it is, and on data homes that lack it."""
 
+import gzip
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import sklearn.datasets
 
 from fastnmf import datasets, fetch
+from fastnmf.datasets import images, text
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +23,7 @@ def test_newsgroups_is_the_matrix_of_the_paper(data_home, monkeypatch):
     assert bunch.data.nnz == 1147174 and sp.issparse(bunch.data)
     assert np.linalg.norm(bunch.data.data) == pytest.approx(135.2479205015737, rel=1e-12)
     assert len(bunch.stratum_names) == 20 and np.bincount(np.unique(bunch.strata, return_inverse=True)[1]).min() == 628
-    monkeypatch.setattr(datasets, "_tfidf", None)  # kept: it is not built again
+    monkeypatch.setattr(text, "_tfidf", None)  # kept: it is not built again
     again = datasets.load_newsgroups(data_home=data_home, download_if_missing=False)
     assert (again.data != bunch.data).nnz == 0 and (again.strata == bunch.strata).all()
     assert (again.feature_names == bunch.feature_names).all()
@@ -35,7 +40,7 @@ def test_housing_is_the_matrix_of_the_paper(data_home):
     assert bunch.feature_names[0] == "MedInc"
 
 
-@pytest.mark.parametrize("load", [datasets.load_newsgroups, datasets.load_housing])
+@pytest.mark.parametrize("load", [datasets.load_newsgroups, datasets.load_housing, datasets.load_mnist])
 def test_a_missing_corpus_is_one_sentence_and_soon(load, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="not in the data home.*switched off.*SCIKIT_LEARN_DATA"):
         load(data_home=tmp_path, download_if_missing=False)
@@ -93,3 +98,99 @@ def test_planted_data_are_what_they_say():
 def test_planted_data_refuse_nonsense(options, message):
     with pytest.raises(ValueError, match=message):
         datasets.make_stratified(**options)
+
+
+def write_idx(path, array):
+    """Write unsigned bytes as an IDX file, gzipped or not."""
+    raw = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, dtype=">i4").tobytes() + array.tobytes()
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+
+
+@pytest.fixture
+def digits_home(tmp_path):
+    """A data home with 120 test images (gzipped) and 40 training images (plain); image i shows the digit i modulo 10.
+
+    The first pixel of an image is its number in the file, its second 100 in the training set.
+    """
+    for stem, n, ending in (("t10k", 120, ".gz"), ("train", 40, "")):
+        pixels = np.zeros((n, 28, 28), np.uint8)
+        pixels[:, 0, 0], pixels[:, 0, 1] = np.arange(n), 100 * (stem == "train")
+        write_idx(tmp_path / "mnist" / f"{stem}-images-idx3-ubyte{ending}", pixels)
+        write_idx(tmp_path / "mnist" / f"{stem}-labels-idx1-ubyte{ending}", np.arange(n, dtype=np.uint8) % 10)
+    return tmp_path
+
+
+def test_mnist_strata_share_digits_and_no_image(digits_home):
+    bunch = datasets.load_mnist(n_per_digit=3, data_home=digits_home)
+    assert bunch.data.shape == (12, 784) and bunch.data.dtype == np.float64 and bunch.image_shape == (28, 28)
+    assert bunch.strata.tolist() == ["1+2"] * 6 + ["2+3"] * 6 and bunch.stratum_names.tolist() == ["1+2", "2+3"]
+    assert bunch.target.tolist() == [1] * 3 + [2] * 6 + [3] * 3
+    # the second stratum goes on where the first one has stopped, for the digit 3, too, which the first does not have
+    assert bunch.data[:, 0].tolist() == [1, 11, 21, 2, 12, 22, 32, 42, 52, 33, 43, 53]
+    assert len(bunch.feature_names) == 784 and bunch.feature_names[29] == "pixel 1,1"
+
+
+def test_mnist_subsets_names_and_all_images(digits_home):
+    every = datasets.load_mnist("all", strata=None, n_per_digit=None, data_home=digits_home)
+    assert every.data.shape == (160, 784) and (every.strata == every.target).all()
+    assert (every.data[:, 1] == 100).sum() == 40 and every.data[0, 1] == 100  # the training images come first
+    train = datasets.load_mnist("train", strata=None, n_per_digit=1, data_home=digits_home, download_if_missing=False)
+    assert train.data[:, 0].tolist() == list(range(10))
+    named = datasets.load_mnist("train", strata={"b": [1], "a": [1, 2]}, n_per_digit=None, data_home=digits_home)
+    assert named.stratum_names.tolist() == ["b", "a"] and named.data[:, 0].tolist() == [1, 11, 21, 31, 2, 12, 22, 32]
+
+
+def test_mnist_of_the_paper(data_home):
+    try:
+        bunch = datasets.load_mnist(data_home=data_home, download_if_missing=False)
+    except OSError:
+        pytest.skip("MNIST is not in the data home")
+    assert np.linalg.norm(bunch.data) == pytest.approx(44778.99877175, rel=1e-12) and bunch.data.sum() == 9266535
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"subset": "t10k"}, "subset='t10k' is not known; expected 'test'"), ({"strata": (1, 2)}, "groups of different"),
+    ({"strata": ((1, 1),)}, "groups of different"), ({"strata": ((1, 12),)}, "digits 0 to 9"),
+    ({"strata": ()}, "at least one group"), ({"strata": ((1,), (1,))}, "Two strata have the digits 1; name them"),
+    ({"n_per_digit": 0}, "at least 1; got 0"), ({"n_per_digit": 7}, "12 images of digit 2.*needs number 7 to 14"),
+])  # fmt: skip
+def test_mnist_refuses_in_a_sentence(options, message, digits_home):
+    with pytest.raises(ValueError, match=message) as caught:
+        datasets.load_mnist(**options, data_home=digits_home)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda raw: raw[:-1], "not a complete IDX file"), (lambda raw: b"\0\0\x09" + raw[3:], "not a complete IDX file"),
+    (lambda raw: raw[:6], "not a complete IDX file"), (None, "do not belong together"), ("gzip", "cannot be read"),
+])  # fmt: skip
+def test_a_damaged_idx_file_is_named(damage, message, digits_home):
+    path = digits_home / "mnist" / "train-labels-idx1-ubyte"
+    if damage is None:
+        write_idx(path, np.zeros(39, np.uint8))
+    elif damage == "gzip":
+        path.unlink()
+        path.with_name(path.name + ".gz").write_bytes(b"no gzip")
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(OSError, match=f"train-labels-idx1-ubyte.*{message}"):
+        datasets.load_mnist("train", n_per_digit=1, data_home=digits_home)
+
+
+def test_mnist_comes_from_openml_where_the_files_are_not(tmp_path, monkeypatch):
+    asked = []
+
+    def fetch_openml(name, **options):
+        asked.append((name, options["data_home"]))
+        target = np.arange(70_000) % 10
+        return SimpleNamespace(data=np.arange(70_000)[:, None] // 300 + np.zeros((1, 784)), target=target.astype(str))
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch_openml)
+    monkeypatch.setattr(fetch, "host_answers", lambda url: url == images.ARCHIVE.url)
+    bunch = datasets.load_mnist(n_per_digit=1, data_home=tmp_path)
+    assert asked == [("mnist_784", str(tmp_path))] and bunch.data[0, 0] == 200  # number 60,001 of all
+    assert bunch.target.tolist() == [1, 2, 2, 3]
+    with pytest.raises(OSError, match="MNIST data are not in the data home.*switched off"):
+        datasets.load_mnist(data_home=tmp_path, download_if_missing=False)
+    assert len(asked) == 1

@@ -1,0 +1,20 @@
+"""Load real data that comes in groups, or plant it.
+
+Every loader returns a `sklearn.utils.Bunch` with `data` (one row a sample), `strata` (one label a row) and
+`feature_names`. The package carries no data: scikit-learn's fetchers bring what has to be downloaded, and
+`load_docstrings` reads what is installed anyway.
+"""
+
+from fastnmf.datasets.images import load_mnist
+from fastnmf.datasets.planted import make_stratified, simulate_counts
+from fastnmf.datasets.tables import load_housing
+from fastnmf.datasets.text import load_docstrings, load_newsgroups
+
+__all__ = [
+    "load_docstrings",
+    "load_housing",
+    "load_mnist",
+    "load_newsgroups",
+    "make_stratified",
+    "simulate_counts",
+]
