@@ -56,7 +56,10 @@ class Checkpoint:
     def __init__(self, estimator, path, every):
         self.estimator, self.path, self.every, self.kept = estimator, path, every, None
         store.check_writable(path)
-        self._found = store.read(path, "checkpoint") if os.path.exists(path) else None
+        try:
+            self._found = store.read(path, "checkpoint") if os.path.exists(path) else None
+        except ValueError as error:
+            raise ValueError(f"{error} Give another path as checkpoint, or delete the file.") from error
         self._iteration, self._took = None, 0.0  # of the state in the file, to write it
 
     def open(self, data, *start):
