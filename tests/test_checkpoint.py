@@ -1,5 +1,6 @@
 """Fits that are interrupted and go on: they end with the bits of a fit that nobody interrupted."""
 
+import copy
 import subprocess
 import sys
 import warnings
@@ -43,6 +44,7 @@ CASES = {
     "row weights": ({}, {"sample_weight": RNG.random(70)}, None),
     "kl row weights": (KL, {"sample_weight": RNG.random(70)}, None),
     "known": ({"fixed_components": KNOWN}, {}, None),
+    "mu known": (MU | {"fixed_components": KNOWN}, {}, None),
     "seeds": ({"seed_features": {0: [1, 2]}}, {}, None),
     "mu seeds": (MU | {"seed_features": {0: [1, 2]}}, {}, None),
     "large": ({}, {}, X * 1e200),
@@ -119,16 +121,37 @@ def assert_same_fit(ours, theirs):
 
 @every_case
 def test_an_interrupted_fit_ends_as_one_that_was_not(kind, case, tmp_path):
-    """The second interruption comes before the fit that goes on has written anything."""
+    """One interruption comes before the fit that goes on has written anything, one shortly before the end."""
     options, given, data = case
     data, state = X if data is None else data, tmp_path / "state.npz"
     whole = fit(kind, data, given=given, **options)
-    for until in (1, 6, 6, 7, 12):
+    for until in (1, 6, 6, 7, whole.n_iter_ - 2):
         fit(kind, data, until, state, given=given, **options)
     again = fit(kind, data, state=state, given=given, **options)
     assert whole.n_iter_ > 12
     assert_same_fit(again, whole)
     assert list(tmp_path.iterdir()) == [state]
+
+
+@pytest.mark.parametrize("name", ["default", "mu", "mu known", "kl", "mask"])
+@pytest.mark.parametrize("kind", [NMF, StratifiedNMF])
+def test_the_loop_goes_on_from_the_state_that_it_was_in(kind, name, tmp_path, monkeypatch):
+    """Also of what matters much later only, as the bound of the extrapolation; it is set apart from its start here."""
+    options, given, data = CASES[name]
+    data, states, real = X if data is None else data, [], checkpoints.Checkpoint.__call__
+
+    def watch(self, loop, is_last):
+        if loop.iteration == 3 and loop.extrapolation is not None:
+            loop.extrapolation.bound = loop.extrapolation.beta = 0.3
+        states.append(copy.deepcopy(loop.state()))
+        real(self, loop, is_last)
+
+    monkeypatch.setattr(checkpoints.Checkpoint, "__call__", watch)
+    fit(kind, data, 9, tmp_path / "state.npz", given=given, **options)
+    before, states[:] = states[-1], []
+    fit(kind, data, state=tmp_path / "state.npz", given=given, **options)
+    assert before["history"]["iteration"][-1] == 8 and store.digest(states[0]) == store.digest(before)
+    assert before["at_hand"] == ["W"] or name != "mu known"
 
 
 @pytest.mark.parametrize("kind", [NMF, StratifiedNMF])
