@@ -329,10 +329,11 @@ def test_a_path_that_cannot_be_written_is_refused_before_the_fit_begins(tmp_path
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
-    for name in (".state.npz.0123abcd.tmp", ".state.npzz.0123abcd.tmp", "state.npz.tmp"):
+    others = {".state.npzz.0123abcd.tmp", ".state.npz.b.0123abcd.tmp", "state.npz.tmp"}
+    for name in (".state.npz.0123abcd.tmp", *others):
         (tmp_path / name).touch()
     fit(NMF, state=tmp_path / "state.npz")
-    assert {path.name for path in tmp_path.iterdir()} == {"state.npz", ".state.npzz.0123abcd.tmp", "state.npz.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == {"state.npz", *others}
 
 
 def test_a_disk_that_is_full_for_a_while_does_not_end_the_fit(tmp_path, monkeypatch):
