@@ -13,6 +13,7 @@ _HOMES = {
     "non_negative_factorization": "fastnmf.models.factorization",
     "stratified_nmf": "fastnmf.models.stratified",
     "Strata": "fastnmf.data",
+    "load": "fastnmf.persist",
     "open_csr": "fastnmf.ondisk",
     "save_csr": "fastnmf.ondisk",
     "warmup": "fastnmf.warm",

@@ -66,6 +66,10 @@ def _parser():
     fit.add_argument("--seed", type=int, default=None, help="of the random start")
     fit.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: as they are")
     fit.add_argument("--features", type=Path, help="text file, the name of a column a line; kept in the model")
+    fit.add_argument(
+        "--checkpoint", type=Path, metavar="STATE.npz", help="state of the fit, to go on from if it breaks"
+    )
+    fit.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds, default %(default)s")
     fit.add_argument("--quiet", action="store_true", help="no progress")
     fit.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.npz")
     fit.set_defaults(run=_fit)
@@ -107,7 +111,6 @@ def _fit(arguments):
         X = X.astype(arguments.dtype)
 
     from fastnmf.models.stratified import StratifiedNMF
-    from fastnmf.persist import save_factors
 
     model = StratifiedNMF(
         arguments.components,
@@ -119,35 +122,33 @@ def _fit(arguments):
     )
     with warnings.catch_warnings():  # the summary line says why the fit stopped
         warnings.simplefilter("ignore")
-        model.fit(X, strata=strata)
-    save_factors(arguments.output, model, names)
+        model.fit(X, strata=strata, checkpoint=arguments.checkpoint, checkpoint_every=arguments.checkpoint_every)
+    model.save(arguments.output, names)
     print(summary(model))
     print(f"Model written to {arguments.output}")
 
 
 def _top(arguments):
-    from fastnmf.models.base import strongest
-    from fastnmf.models.options import check_integer
-    from fastnmf.persist import load_factors
+    from fastnmf.persist import load
 
-    check_integer("n", arguments.n)
-    model = load_factors(arguments.model)
-    names = model.feature_names if arguments.features is None else _lines(arguments.features)
-    names = [str(j) for j in range(model.components_.shape[1])] if names is None else names
-    if len(names) != model.components_.shape[1]:
-        raise ValueError(f"{arguments.features} has {len(names)} names for {model.components_.shape[1]} features.")
+    model = load(arguments.model)
+    names = None if arguments.features is None else _lines(arguments.features)
+    if names is not None and len(names) != model.n_features_in_:
+        raise ValueError(f"{arguments.features} has {len(names)} names for {model.n_features_in_} features.")
+    top = model.top_features(arguments.n, names)
+    components = top
     if hasattr(model, "shifts_"):
-        print_top("Peculiar to each stratum", model.strata_, strongest(model.shifts_, names, arguments.n))
-    labels = range(1, len(model.components_) + 1)
-    print_top("Shared by all", labels, strongest(model.components_, names, arguments.n))
+        components = top.components
+        print_top("Peculiar to each stratum", top.strata, top.strata.values())
+    print_top("Shared by all", range(1, len(components) + 1), components)
 
 
 def _report(arguments):
-    from fastnmf.persist import load_factors, revived
+    from fastnmf.persist import load
     from fastnmf.report import write_report
 
     _check_folder(arguments.output)
-    model = revived(load_factors(arguments.model))
+    model = load(arguments.model)
     n_rows, n_features = (len(model.W_) if hasattr(model, "W_") else None), model.n_features_in_
     names = None if arguments.features is None else _lines(arguments.features)
     if names is not None and len(names) != n_features:

@@ -6,7 +6,6 @@ import warnings
 
 from fastnmf.datasets import load_docstrings, load_newsgroups
 from fastnmf.models.stratified import StratifiedNMF
-from fastnmf.persist import save_factors
 from fastnmf.progress import say
 from fastnmf.report import write_report
 from fastnmf.text import print_top, summary
@@ -30,7 +29,7 @@ def run(corpus, n_components, seed, folder):
     print_top("Peculiar to each stratum: the ten strongest words of its shift", top.strata, top.strata.values())
     print_top("Shared by all: the ten strongest words of each topic", range(1, n_components + 1), top.components)
     print()
-    save_factors(folder / "model.npz", model, bunch.feature_names)
+    model.save(folder / "model.npz", bunch.feature_names)
     write_report(model, folder / "report.html", X=bunch.data, feature_names=bunch.feature_names, title=title)
     written = ["report.html", "model.npz", *_draw(model, bunch, folder, title)]
     print(f"Written to {folder}/: {', '.join(written)}")

@@ -80,8 +80,97 @@ class Extrapolation:
             factors["W"][:] = self.before["W"]
             factors.moved("W")
 
+    def state(self):
+        """Return all that its later steps depend on, as a dict."""
+        return {"beta": self.beta, "bound": self.bound, "is_on": bool(self.is_on), "before": dict(self.before)}
 
-def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, extrapolation=None, max_time=None):
+    def restore(self, state):
+        """Go on from what `state` returned."""
+        self.beta, self.bound, self.is_on = state["beta"], state["bound"], state["is_on"]
+        for name, array in state["before"].items():
+            _refill(self.before[name], array)
+
+
+class Loop:
+    """A fit between two iterations: all that the iterations to come depend on.
+
+    Attributes
+    ----------
+    history : dict
+        As of `Fit`.
+    best : list of float
+        Least objective so far, after each iteration: extrapolation may raise the objective for a moment.
+    """
+
+    def __init__(self, problem, factors, extrapolation=None):
+        self.problem, self.factors, self.extrapolation = problem, factors, extrapolation
+        self.history = {"iteration": [], "objective": [], "penalty": [], "seconds": [], "revived": 0}
+        self.best = []
+
+    @property
+    def iteration(self):
+        """The number of iterations done."""
+        return self.history["iteration"][-1]
+
+    def note(self, iteration, value, seconds):
+        """Add an entry to the history."""
+        entries = {"iteration": iteration, "objective": value, "penalty": self.problem.penalty, "seconds": seconds}
+        for name, entry in entries.items():
+            self.history[name].append(entry)
+        self.best.append(min(self.best[-1], value) if self.best else value)
+
+    def state(self):
+        """Return the state as a dict of arrays and plain values; the arrays are those of the loop, not copies.
+
+        What has been computed from the factors is not in it, but for the names of products at hand: a move that finds
+        one reads it, where otherwise it would put the rows together as it meets them, which may round otherwise.
+        """
+        sides, factors = {"W": "H", "H": "W"}, self.factors
+        history = {name: np.asarray(entries) for name, entries in self.history.items()}
+        return {
+            "factors": dict(factors.arrays),
+            "extrapolation": None if self.extrapolation is None else self.extrapolation.state(),
+            "history": history,
+            "revivals": [getattr(term, "revivals", 0) for term in self.problem.terms],
+            "at_hand": [name for name, other in sides.items() if factors.has(("product", name), (other,))],
+        }
+
+    def restore(self, state):
+        """Go on from what `state` returned for the same problem."""
+        for name, array in state["factors"].items():
+            _refill(self.factors[name], array)
+            self.factors.moved(name)
+        if self.extrapolation is not None:
+            self.extrapolation.restore(state["extrapolation"])
+        self.history = {name: entries.tolist() for name, entries in state["history"].items()}
+        self.best = np.minimum.accumulate(state["history"]["objective"]).tolist()
+        for term, revivals in zip(self.problem.terms, state["revivals"], strict=True):
+            term.revivals = revivals
+        for name in state["at_hand"]:
+            self.problem.terms[0].product(name, self.factors)
+
+
+def _refill(array, kept):
+    if array.shape != kept.shape or array.dtype != kept.dtype:
+        raise ValueError(
+            f"The state is of factors of shape {kept.shape} and dtype {kept.dtype}, those here are {array.shape}, "
+            f"{array.dtype}; it may come from a processor with other vector registers. Begin anew."
+        )
+    array[:] = kept
+
+
+def solve(
+    problem,
+    factors,
+    *,
+    max_iter,
+    tol,
+    callback=None,
+    start_value=None,
+    extrapolation=None,
+    max_time=None,
+    keeper=None,
+):
     """Iterate the schedule of `problem` from `factors`, which move in place.
 
     Stops when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than ``tol`` times
@@ -103,45 +192,53 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
         Seconds after which no other iteration begins.
     extrapolation : Extrapolation, optional
         For schedules that move W first and H last; the objective may then rise now and again.
+    keeper : callable, optional
+        ``keeper(loop, is_last)`` after every iteration, and for the start, with the `Loop`; its attribute ``kept`` is
+        None, or what ``loop.state()`` once returned: then the loop goes on from there, as if it had just got there.
 
     Returns
     -------
     Fit
     """
-    began = time.perf_counter()
-    history = {"iteration": [], "objective": [], "penalty": [], "seconds": [], "revived": 0}
-
-    def record(iteration, value):
-        seconds = time.perf_counter() - began
-        entries = {"iteration": iteration, "objective": value, "penalty": problem.penalty, "seconds": seconds}
-        for name, entry in entries.items():
-            history[name].append(entry)
-        loss = max(value - problem.penalty, 0.0)
-        return callback is not None and bool(callback(iteration, normalized(loss, problem.scale), seconds))
-
-    value = problem.value(factors) if start_value is None else start_value
-    best = [value]  # after each iteration: extrapolation may raise the objective for a moment
-    if record(0, value):
-        return Fit(factors, history, 0, False, "callback")
-    for iteration in range(1, max_iter + 1):
+    loop, began = Loop(problem, factors, extrapolation), time.perf_counter()
+    if keeper is not None and keeper.kept is not None:
+        loop.restore(keeper.kept)
+        began -= loop.history["seconds"][-1]
+    else:
+        value = problem.value(factors) if start_value is None else start_value
+        loop.note(0, value, time.perf_counter() - began)
+    while True:
+        stopped_by = _why_stop(loop, max_iter, tol, callback, max_time)
+        if keeper is not None:
+            keeper(loop, stopped_by is not None)
+        if stopped_by is not None:
+            is_settled = stopped_by == "tol" or stopped_by == "max_iter" and tol == 0
+            return Fit(factors, loop.history, loop.iteration, is_settled, stopped_by)
         sweep(problem, factors, extrapolation)
         value = problem.value(factors)
-        best.append(min(best[-1], value))
         if extrapolation is not None:
-            extrapolation.judge(value, history["objective"][-1], factors)
+            extrapolation.judge(value, loop.history["objective"][-1], factors)
         if problem.anchors_scale:
             anchor_scale(problem, factors, extrapolation)
         if problem.revive is not None and problem.revive(factors):
-            history["revived"] += 1
+            loop.history["revived"] += 1
             if extrapolation is not None:
                 extrapolation.is_on = False
-        if record(iteration, value):
-            return Fit(factors, history, iteration, False, "callback")
-        if max_time is not None and history["seconds"][-1] >= max_time:
-            return Fit(factors, history, iteration, False, "max_time")
-        if tol > 0 and _has_settled(best, tol, problem.rounding):
-            return Fit(factors, history, iteration, True, "tol")
-    return Fit(factors, history, max_iter, tol == 0, "max_iter")
+        loop.note(loop.iteration + 1, value, time.perf_counter() - began)
+
+
+def _why_stop(loop, max_iter, tol, callback, max_time):
+    """Return why the loop ends here, or None; `callback` is told where it is."""
+    problem, history = loop.problem, loop.history
+    if callback is not None:
+        loss = max(history["objective"][-1] - history["penalty"][-1], 0.0)
+        if callback(loop.iteration, normalized(loss, problem.scale), history["seconds"][-1]):
+            return "callback"
+    if loop.iteration > 0 and max_time is not None and history["seconds"][-1] >= max_time:
+        return "max_time"
+    if loop.iteration > 0 and tol > 0 and _has_settled(loop.best, tol, problem.rounding):
+        return "tol"
+    return "max_iter" if loop.iteration >= max_iter else None
 
 
 def sweep(problem, factors, extrapolation=None):

@@ -28,7 +28,7 @@ MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 FUSED_PASSES = frozenset({"pattern_count"})
 
 CORE = {"kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts"}
-MODELS = (CORE - {"kernels"}) | {"models", "online", "progress"}
+MODELS = (CORE - {"kernels"}) | {"models", "online", "progress", "store"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
 
@@ -47,10 +47,13 @@ MAY_IMPORT = {
     "online": {"solve", "moves", "problem", "data", "layout", "kernels"},
     "ondisk": set(),
     "progress": {"kernels", "problem", "solve"},
+    # Files of plain values, below the models, which have `save` as a method; `persist`, which knows all estimators by
+    # name, stands above them. Both know __init__: for the version, and for the public names.
+    "store": {"__init__"},
     "models": MODELS,
     "ensemble": MODELS | {"metrics"},
     "dask": MODELS,
-    "persist": MODELS,
+    "persist": MODELS | {"__init__"},
     "metrics": set(),
     "fetch": set(),
     "datasets": {"fetch"},
@@ -78,6 +81,7 @@ OUTSIDE = {
     "shifts": {"numpy", "scipy"},
     "online": {"numpy", "scipy"},
     "ondisk": {"numpy", "scipy"},
+    "store": {"numpy", "scipy"},
     "progress": {"numpy", "rich", "sklearn"},
     "models": {"numpy", "scipy", "sklearn"},
     "ensemble": {"numpy", "scipy", "sklearn"},

@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
-from fastnmf import NMF, StratifiedNMF, cli, datasets, persist
+from fastnmf import NMF, StratifiedNMF, cli, datasets, load
 from fastnmf.cli import main
 from fastnmf.report import write_report
 
@@ -27,7 +27,7 @@ def files(tmp_path):
     (tmp_path / "junk.npz").write_bytes(b"junk")
     np.save(tmp_path / "negative.npy", -np.ones((3, 2)))
     few = StratifiedNMF(1, random_state=0, max_iter=2, tol=0).fit(np.ones((4, 12)), strata=list("aabb"))
-    persist.save_factors(tmp_path / "m2.npz", few)
+    few.save(tmp_path / "m2.npz")
     np.save(tmp_path / "objects.npy", np.array([None, "a"], dtype=object), allow_pickle=True)
     return tmp_path
 
@@ -49,7 +49,7 @@ def test_fit_and_top(files, capsys, matrix, strata, labels):
         "--features", files / "names.txt", "-o", files / "model.npz",
     )  # fmt: skip
     assert code == 0 and "normalized loss 0." in out and "iteration" in err
-    model = persist.load_factors(files / "model.npz")
+    model = load(files / "model.npz")
     assert model.strata_.tolist() == labels and model.components_.shape == (2, 12) and model.W_.shape == (50, 2)
     code, out, err = run(capsys, "top", files / "model.npz", "-n", 3)
     assert code == 0 and not err and all(str(label) in out for label in labels) and " w" in out
@@ -61,9 +61,9 @@ def test_fit_and_top(files, capsys, matrix, strata, labels):
 def test_fit_options_reach_the_model(files, capsys):
     arguments = ["fit", files / "x.npz", "--solver", "mu", "--dtype", "float32", "--tol", 0, "--max-iter", 4, "--quiet"]
     code, out, err = run(capsys, *arguments, "-o", files / "m.npz")
-    model = persist.load_factors(files / "m.npz")
+    model = load(files / "m.npz")
     assert code == 0 and not err and "4 iterations" in out and "all iterations done" in out
-    assert model.components_.dtype == np.float32 and model.parameters["solver"] == "mu" and model.n_iter_ == 4
+    assert model.components_.dtype == np.float32 and model.solver == "mu" and model.n_iter_ == 4
 
 
 BAD = [
@@ -120,7 +120,7 @@ def test_report_of_a_file_is_that_of_the_model(files, capsys):
     titles = [f"title {i}\x0c of a row" for i in range(50)]  # a form feed is no end of a line
     (files / "titles.txt").write_text("\n".join(titles) + "\n", newline="\n")
     model = StratifiedNMF(2, random_state=0, max_iter=20, tol=0).fit(X, strata=strata)
-    persist.save_factors(files / "m.npz", model)
+    model.save(files / "m.npz")
     options = ["--data", files / "x.npz", "--features", files / "names.txt", "--rows", files / "titles.txt"]
     code, out, err = run(capsys, "report", files / "m.npz", "-o", files / "r.html", "--title", "Ours", *options)
     assert code == 0 and not err and "r.html" in out and "kB" in out
@@ -128,7 +128,7 @@ def test_report_of_a_file_is_that_of_the_model(files, capsys):
     found, want = ((files / name).read_text("utf-8") for name in ("r.html", "want.html"))
     assert found == want and found.count(" of a row</bdi>") > 2
     plain = NMF(2, random_state=0, max_iter=20, tol=0).fit(X)
-    persist.save_factors(files / "m.npz", plain, names)
+    plain.save(files / "m.npz", names)
     assert run(capsys, "report", files / "m.npz", "-o", files / "r.html")[0] == 0
     assert "NMF with 2 topics" in (files / "r.html").read_text("utf-8")
     code, out, _ = run(capsys, "top", files / "m.npz")
@@ -197,31 +197,24 @@ def test_an_interrupt_and_a_closed_pipe_are_quiet(capsys, monkeypatch, tmp_path)
     assert not done.stderr
 
 
-def test_a_model_file_is_complete_or_not_there(tmp_path, monkeypatch):
-    from fastnmf import StratifiedNMF
+def test_top_of_a_plain_model(files, capsys):
+    NMF(2, random_state=0, max_iter=3, tol=0).fit(np.eye(5)).save(files / "plain.npz", list("abcde"))
+    code, out, err = run(capsys, "top", files / "plain.npz")
+    assert code == 0 and not err and "Shared by all" in out and "Peculiar" not in out and " a" in out
 
-    model = StratifiedNMF(2, random_state=0, max_iter=3, tol=0).fit(np.eye(5), strata=list("aabbb"))
-    path = tmp_path / "m.npz"
-    persist.save_factors(path, model)
-    before = path.read_bytes()
 
-    def fail(*args, **kwargs):
-        raise OSError("disk full")
-
-    with monkeypatch.context() as context:
-        context.setattr(np, "savez", fail)
-        with pytest.raises(OSError, match="disk full"):
-            persist.save_factors(path, model)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-    again = persist.load_factors(path)
-    np.testing.assert_array_equal(again.components_, model.components_)
-    np.testing.assert_array_equal(again.history_["normalized_loss"], model.history_["normalized_loss"])
-    assert again.stopped_by_ == "max_iter" and again.strata_.tolist() == ["a", "b"] and again.feature_names is None
-    path.write_bytes(before[: len(before) // 2])
-    with pytest.raises(ValueError, match="damaged"):
-        persist.load_factors(path)
-    monkeypatch.setattr(persist, "FORMAT", 99)
-    persist.save_factors(path, model)
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="newer fastnmf"):
-        persist.load_factors(path)
+def test_a_fit_with_a_checkpoint_goes_on(files, capsys):
+    """The first command ends early; the second, which may go on for longer, ends where one long fit does."""
+    command = ["fit", files / "x.npz", "--seed", 0, "--tol", 0, "--components", 2, "-o", files / "m.npz"]
+    state = ["--checkpoint", files / "state.npz", "--checkpoint-every", 0]
+    assert run(capsys, *command, "--max-iter", 6)[0] == 0
+    whole = load(files / "m.npz")
+    assert run(capsys, *command, *state, "--max-iter", 3)[0] == 0
+    code, _, err = run(capsys, *command, *state, "--max-iter", 6)
+    again = load(files / "m.npz")
+    assert code == 0 and "going on from iteration 3" in err
+    assert again.components_.tobytes() == whole.components_.tobytes() and again.n_iter_ == 6
+    code, _, err = run(capsys, *command, *state, "--solver", "mu")
+    assert code == 2 and "solver was 'hals' and is 'mu'" in err and "Delete it" in err
+    code, _, err = run(capsys, "top", files / "state.npz")
+    assert code == 2 and "holds a checkpoint, not a model" in err

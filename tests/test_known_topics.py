@@ -15,7 +15,6 @@ from test_options import EXTRAPOLATED, FITS, FORMS, make, modelled
 
 import fastnmf
 from fastnmf import NMF, StratifiedNMF
-from fastnmf.persist import load_factors, save_factors
 
 SQUARED = [name for name in FITS if "kl" not in name]
 EXACT = [name for name in SQUARED if "mu" not in name]
@@ -455,11 +454,11 @@ def test_models_are_copied_stored_and_read_again(name, tmp_path):
     for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), clone(model).fit(X, **labels)):
         assert other.components_.tobytes() == model.components_.tobytes()
         np.testing.assert_array_equal(other.transform(X, **labels), model.transform(X, **labels))
-    if labels:
-        save_factors(tmp_path / "model.npz", model)
-        found = load_factors(tmp_path / "model.npz")
-        np.testing.assert_array_equal(found.components_, model.components_)
-        assert found.parameters["alpha_W"] == 0.01 and found.parameters["l1_ratio"] == 0.5
+    model.save(tmp_path / "model.npz")
+    found = fastnmf.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(found.transform(X, **labels), model.transform(X, **labels))
+    np.testing.assert_array_equal(found.fixed_components, known)
+    assert found.alpha_W == 0.01 and found.l1_ratio == 0.5 and found.seed_features == {1: [2]}
 
 
 def test_warmup_compiles_with_the_new_options():

@@ -1,5 +1,6 @@
 """What all estimators share: parameters, validation, inference of weights, scores, looking at the result."""
 
+import copy
 import numbers
 import warnings
 
@@ -12,6 +13,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from fastnmf import init as starts
 from fastnmf.data import Strata, check_kind, encode_labels
 from fastnmf.models.callbacks import CallbackSupportMixin, watching, with_callbacks
+from fastnmf.models.checkpoints import checkpointing
+from fastnmf.models.keeping import Keeping
 from fastnmf.models.options import (
     check_bool,
     check_choice,
@@ -43,7 +46,7 @@ def scaled(F, exponent):
     return F if exponent == 0 else np.ldexp(F, exponent)
 
 
-class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of all estimators. A variant writes its parameters, its documentation and `_problem`."""
 
     _has_shifts = False
@@ -118,8 +121,14 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
     def _validated(self, X, *, reset):
         """Check names, counts and tags; finiteness, sign and layout are the business of `Strata`."""
         check_kind(X)  # scikit-learn refuses these, too, but shows the whole matrix
+        model = self
+        if reset:
+            self.__dict__.pop("_names", None)
+        elif getattr(self, "_names", None) is not None and not hasattr(X, "columns"):
+            model = copy.copy(self)  # without the names that did not come with data, lest scikit-learn misses them in X
+            model.__dict__.pop("feature_names_in_", None)
         return validate_data(
-            self,
+            model,
             X,
             reset=reset,
             accept_sparse=True,
@@ -145,7 +154,7 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
             raise ValueError(f"A start was given ({', '.join(given)}) with init={self.init!r}; use init='custom'.")
         if self.warm_start and hasattr(self, "components_"):
             return self._resumed(data, rank)
-        rng, options = generator(self.random_state), {"has_shifts": self._has_shifts}
+        rng, options = self._generator(), {"has_shifts": self._has_shifts}
         needs_positive = self.solver == "mu"
         if self.init in (None, "features", "rows"):
             start = starts.rows if self.init == "rows" else starts.features
@@ -153,6 +162,10 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         if self.init == "random":
             return *starts.random(data, rank, rng, **options), None
         return *starts.nndsvd(data, rank, rng, fill=NNDSVD[self.init], **options), None
+
+    def _generator(self):
+        """Return the source of what a fit draws; a checkpoint chooses and keeps the seed where the user has none."""
+        return generator(self.__dict__.get("_seed", self.random_state))
 
     def _resumed(self, data, rank):
         """Return the factors of the fit before, as a start; rows that are not those of then start anew."""
@@ -178,15 +191,18 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         return W, H, data.pattern.entries(V), None
 
     @with_callbacks
-    def _fit(self, X, strata=None, W=None, H=None, V=None, sample_weight=None, weight=None):
-        """Fit, and return the weights of the rows of X, (n_samples, k)."""
+    def _fit(self, X, strata=None, W=None, H=None, V=None, sample_weight=None, weight=None, checkpoint=(None, 60.0)):
+        """Fit, and return the weights of the rows of X, (n_samples, k); `checkpoint` is a path and seconds."""
         self._check_parameters()
-        self._names = X.var_names if is_annotated(X) else None
+        names = X.var_names if is_annotated(X) else None
         X, strata = unpack(X, strata)
         X = self._validated(X, reset=True)
-        with threads(self.n_threads), watching(self, X) as watch:
+        self._names = names
+        with threads(self.n_threads), checkpointing(self, *checkpoint) as keeper, watching(self, X) as watch:
             data = self._strata(X, strata, sample_weight, weight)
             data.begin_columns()
+            if keeper is not None:
+                keeper.open(data, W, H, V)
             rank = self._rank(data.shape[1], H)
             W, H, v, V = self._start(data, rank, W, H, V)
             H, free, guide = self._known(data, rank, H)
@@ -204,6 +220,7 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
                 start_value=None if V is None else problem.value(factors, **({"V": V} if self._has_shifts else {})),
                 extrapolation=self._extrapolation(factors, tasks),
                 max_time=self.max_time,
+                keeper=keeper,
             )
             self._finish(data, problem, fit)
         if fit.stopped_by == "max_iter" and not fit.converged:

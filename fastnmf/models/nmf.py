@@ -1,7 +1,7 @@
 """Plain NMF on the same kernels."""
 
 from fastnmf.models.base import NNDSVD, BaseNMF
-from fastnmf.models.options import check_bool, check_choice, check_integer, check_sweeps, generator
+from fastnmf.models.options import check_bool, check_choice, check_integer, check_sweeps
 from fastnmf.models.problems import divergence_problem, squared_problem
 from fastnmf.models.reading import RowErrors
 from fastnmf.models.streams import PartialFit
@@ -160,7 +160,18 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         self.callback = callback
         self.n_threads = n_threads
 
-    def fit(self, X, y=None, sample_weight=None, *, W=None, H=None, weight=None):
+    def fit(
+        self,
+        X,
+        y=None,
+        sample_weight=None,
+        *,
+        W=None,
+        H=None,
+        weight=None,
+        checkpoint=None,
+        checkpoint_every=60.0,
+    ):
         """Fit the model.
 
         Parameters
@@ -174,6 +185,11 @@ class NMF(PartialFit, RowErrors, BaseNMF):
             Start for ``init="custom"``.
         weight : sparse matrix or array (n_samples, n_features), default=None
             Weight of the squared error of each entry, >= 0; of a sparse one, what is not stored is zero.
+        checkpoint : str or path, default=None
+            File that the state of the fit is kept in while it runs. Where it holds a state of this fit, the fit goes on
+            from there and ends with the same bits, `n_iter_` and history as without the interruption.
+        checkpoint_every : float, default=60.0
+            Seconds of work that are lost at most when the process is killed (or one iteration, if that takes longer).
 
         Returns
         -------
@@ -183,13 +199,34 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         ------
         ValueError, TypeError
             For parameters, data or starts that cannot be used: what was given, expected, and to be done.
+            Also for a checkpoint that is damaged or belongs to another fit.
+        OSError
+            The checkpoint cannot be written.
+
+        Notes
+        -----
+        A checkpoint belongs to one fit: other data, weights, starts or parameters raise an error, which says what is
+        not the same. ``max_iter``, ``tol``, ``max_time``, ``verbose``, ``callback`` and ``n_threads`` may change, as
+        when a fit is to go on for longer. After the fit the file stays, with the last state: the same call then
+        returns at once. With ``random_state=None`` the file keeps the seed; delete it for another draw.
         """
-        self._fit(X, None, W, H, None, sample_weight, weight)
+        self._fit(X, None, W, H, None, sample_weight, weight, (checkpoint, checkpoint_every))
         return self
 
-    def fit_transform(self, X, y=None, sample_weight=None, *, W=None, H=None, weight=None):
+    def fit_transform(
+        self,
+        X,
+        y=None,
+        sample_weight=None,
+        *,
+        W=None,
+        H=None,
+        weight=None,
+        checkpoint=None,
+        checkpoint_every=60.0,
+    ):
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
-        return self._fit(X, None, W, H, None, sample_weight, weight)
+        return self._fit(X, None, W, H, None, sample_weight, weight, (checkpoint, checkpoint_every))
 
     def transform(self, X):
         """Return the non-negative weights of the rows of X for the fitted components, (n_samples, n_components).
@@ -240,7 +277,7 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         schedule = (("W", self.sweeps[0]), ("H", self.sweeps[1])) if is_descent else (("W", 1), ("H", 1))
         if not self._is_squared:
             return divergence_problem(data, factors, tasks, self._beta())
-        visits = generator(self.random_state).permutation(factors.rank) if self.shuffle else None
+        visits = self._generator().permutation(factors.rank) if self.shuffle else None
         options = {"is_descent": is_descent, "visits": visits, "holds_products": self.seed_features is not None}
         return squared_problem(data, factors, tasks, schedule, **options)
 

@@ -208,7 +208,20 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         self.max_time = max_time
         self.callback = callback
 
-    def fit(self, X, y=None, sample_weight=None, *, strata=None, W=None, H=None, V=None, weight=None):
+    def fit(
+        self,
+        X,
+        y=None,
+        sample_weight=None,
+        *,
+        strata=None,
+        W=None,
+        H=None,
+        V=None,
+        weight=None,
+        checkpoint=None,
+        checkpoint_every=60.0,
+    ):
         """Fit the model.
 
         Parameters
@@ -226,6 +239,11 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
             its shift is zero from the first update on; ``"hals"`` takes it as zero at once.
         weight : sparse matrix or array (n_samples, n_features), default=None
             Weight of the squared error of each entry, >= 0; of a sparse one, what is not stored is zero.
+        checkpoint : str or path, default=None
+            File that the state of the fit is kept in while it runs. Where it holds a state of this fit, the fit goes on
+            from there and ends with the same bits, `n_iter_` and history as without the interruption.
+        checkpoint_every : float, default=60.0
+            Seconds of work that are lost at most when the process is killed (or one iteration, if that takes longer).
 
         Returns
         -------
@@ -235,13 +253,33 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         ------
         ValueError, TypeError
             For parameters, data, labels or starts that cannot be used: what was given, expected, and to be done.
+            Also for a checkpoint that is damaged or belongs to another fit.
+        OSError
+            The checkpoint cannot be written.
+
+        Notes
+        -----
+        A checkpoint belongs to one fit; what may change, and what becomes of the file, is said in `NMF.fit`.
         """
-        self._fit(X, strata, W, H, V, sample_weight, weight)
+        self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every))
         return self
 
-    def fit_transform(self, X, y=None, sample_weight=None, *, strata=None, W=None, H=None, V=None, weight=None):
+    def fit_transform(
+        self,
+        X,
+        y=None,
+        sample_weight=None,
+        *,
+        strata=None,
+        W=None,
+        H=None,
+        V=None,
+        weight=None,
+        checkpoint=None,
+        checkpoint_every=60.0,
+    ):
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
-        return self._fit(X, strata, W, H, V, sample_weight, weight)
+        return self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every))
 
     def transform(self, X, *, strata=None):
         """Return the exact non-negative weights of the rows of X for the fitted components and shifts.

@@ -32,7 +32,7 @@ class Frobenius:
     def __init__(self, strata, width, tasks, holds_products=False):
         self.strata, self.width, self.tasks = strata, width, tasks
         self._holds_products = holds_products or not strata.is_sparse
-        self._products, self._revivals = {}, 0
+        self._products, self.revivals = {}, 0
 
     def contribute(self, name, factors, sub):
         """Add ``gram`` and ``pos`` of factor W or H."""
@@ -61,9 +61,9 @@ class Frobenius:
         """
         is_dead = (np.diagonal(self.gram("W", factors)) == 0) | (np.diagonal(self.gram("H", factors)) == 0)
         dead = np.flatnonzero(is_dead[: factors.rank])
-        if len(dead) == 0 or self._revivals >= REVIVALS:
+        if len(dead) == 0 or self.revivals >= REVIVALS:
             return False
-        self._revivals += 1
+        self.revivals += 1
         W, H = factors["W"], factors["H"]
         errors, loading = self._row_errors(factors), self.strata.loading
         if loading is not None:  # a heavy row is one that is there often, not one that is missed more
