@@ -226,7 +226,7 @@ def housing(tables, params):
     found.append(
         Claim(
             "The bars show more than the plain column means of the strata",
-            PAPER,
+            OURS,
             f"{len(gaps) - len(own)} of {len(gaps)} variables: bars within {SAME_BAR} of those of the column means in "
             f"every run; {', '.join(f'{name} up to {gaps[name]:.3f} away' for name in own) or 'none further away'}",
             verdict(len(own) == len(gaps), bool(own)),
