@@ -15,6 +15,11 @@ class _Lines:
     def __init__(self, name, max_iter):
         self.name, self.max_iter, self.last, self.unsaid = name, max_iter, -LINE_EVERY, None
 
+    def begin(self, name):
+        """Go on under another name."""
+        self.finish()
+        self.name, self.last = name, -LINE_EVERY
+
     def __call__(self, iteration, loss, seconds):
         line = f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s"
         self.unsaid = line
@@ -33,6 +38,11 @@ class _Bar:
 
     def __init__(self, bar, task):
         self.bar, self.task, self.last = bar, task, -1.0
+
+    def begin(self, name):
+        """Go on under another name."""
+        self.last = -1.0
+        self.bar.update(self.task, description=name, completed=0)
 
     def __call__(self, iteration, loss, seconds):
         if seconds - self.last >= 0.1:
