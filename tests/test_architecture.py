@@ -80,7 +80,7 @@ OUTSIDE = {
     "ondisk": {"numpy", "scipy"},
     "progress": {"numpy", "rich", "sklearn"},
     "models": {"numpy", "scipy", "sklearn"},
-    "ensemble": {"numpy", "scipy", "sklearn"},
+    "ensemble": {"numpy", "scipy", "sklearn", "joblib", "pandas"},  # joblib comes with scikit-learn
     "dask": {"numpy", "scipy", "sklearn", "dask"},
     "persist": {"numpy", "scipy", "sklearn"},
     "metrics": {"numpy", "scipy", "sklearn"},
