@@ -36,15 +36,18 @@ class Runs:
 
     def __iter__(self):
         count, given = n_runs(self.model), self.model.random_state
-        spawned = generator(given).spawn(count - 1) if count > 1 else []
-        for run, random_state in enumerate([given, *spawned]):
+        if count > 1:
+            self.watch.begin_run(0, count, 0.0)
+        yield given
+        if count == 1:
+            return
+        for run, random_state in enumerate(generator(given).spawn(count - 1), start=1):
             seconds = time.perf_counter() - self._began
-            if run > 0 and self.max_time is not None:
+            if self.max_time is not None:
                 self.max_time = self.model.max_time - seconds
-            if self._stopped or (run > 0 and self.max_time is not None and self.max_time <= 0):
+            if self._stopped or (self.max_time is not None and self.max_time <= 0):
                 return
-            if count > 1:
-                self.watch.begin_run(run, count, seconds if run else 0.0)
+            self.watch.begin_run(run, count, seconds)
             yield random_state
 
     def keep(self, problem, fit):

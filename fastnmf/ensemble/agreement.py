@@ -179,51 +179,66 @@ def consensus(
     *seeds, of_clusters, of_fit = generator(random_state).integers(1 << 32, size=n_runs + 2)
     runs = setting.run("consensus", [(_run, (n_components, seed)) for seed in seeds], verbose)
     units, usage, losses = (np.array([run[i] for run in runs]) for i in range(3))
-    pooled, usage = units.reshape(-1, units.shape[2]), usage.ravel()
+    found = _agreement(units, usage, density_threshold, max(1, round(neighbors * n_runs)), of_clusters)
+    model, scale = _refitted(setting, found.pop("middle"), of_fit)
+    found |= {name: found[name] * scale for name in ("lower", "upper")}
+    return Consensus(model=model, losses=losses, density_threshold=float(density_threshold), **found)
 
+
+def _agreement(units, usage, density_threshold, n_neighbors, seed):
+    """Return what `Consensus` holds of the components of all runs, and their consensus at length one, as a dict.
+
+    Parameters
+    ----------
+    units : ndarray (n_runs, k, n_features)
+        Rows of length one, or of zeros.
+    usage : ndarray (n_runs, k)
+    density_threshold : float
+    n_neighbors : int
+    seed : int
+        Of the clusters.
+    """
+    n_runs, rank = usage.shape
+    pooled, usage = units.reshape(n_runs * rank, -1), usage.ravel()
     distances = _distances(pooled)
-    density = _density(distances, max(1, round(neighbors * n_runs)))
+    density = _density(distances, n_neighbors)
     density[~pooled.any(axis=1)] = np.inf
     (kept,) = np.nonzero(density <= density_threshold)
-    if len(kept) < n_components:
+    if len(kept) < rank:
         raise ValueError(
             f"{len(kept)} of {len(pooled)} components have neighbours within density_threshold={density_threshold:g}, "
-            f"too few for {n_components} clusters; raise density_threshold, or lower n_components."
+            f"too few for {rank} clusters; raise density_threshold, or lower n_components."
         )
     pooled, usage, distances = pooled[kept], usage[kept], distances[np.ix_(kept, kept)]
-    codes = _clusters(pooled, n_components, of_clusters)
-    used = np.bincount(codes, usage, minlength=n_components) / np.bincount(codes, minlength=n_components)
+    codes = _clusters(pooled, rank, seed)
+    used = np.bincount(codes, usage, minlength=rank) / np.bincount(codes, minlength=rank)
     codes = np.argsort(np.argsort(-used, kind="stable"))[codes]
-    parts = [_summary(pooled[codes == code]) for code in range(n_components)]
-    components, lower, upper, cosines = zip(*parts, strict=True)
+    parts = [_summary(pooled[codes == code]) for code in range(rank)]
+    middle, lower, upper, cosines = zip(*parts, strict=True)
     near = np.empty(len(kept))
     for code, cosine in enumerate(cosines):
         near[codes == code] = cosine
-    if 1 < n_components < len(kept):
+    silhouettes = np.full(len(kept), np.nan)
+    if 1 < rank < len(kept):
         silhouettes = silhouette_samples(distances, codes, metric="precomputed")
-    else:
-        silhouettes = np.full(len(kept), np.nan)
     order = np.lexsort((-near, codes))
-    labels = np.full(n_runs * n_components, -1)
+    labels = np.full(n_runs * rank, -1)
     labels[kept] = codes
-    model, scale = _refitted(setting, np.array(components), of_fit)
-    return Consensus(
-        model=model,
-        lower=np.array(lower) * scale,
-        upper=np.array(upper) * scale,
-        agreement=np.array([cosine.mean() for cosine in cosines]),
-        silhouette=np.array([silhouettes[codes == code].mean() for code in range(n_components)]),
-        stability=float(silhouettes.mean()),
-        usage=np.sort(used)[::-1],
-        n_members=np.bincount(codes, minlength=n_components),
-        losses=losses,
-        density=density.reshape(n_runs, n_components),
-        kept=(labels >= 0).reshape(n_runs, n_components),
-        labels=labels.reshape(n_runs, n_components),
-        order=np.column_stack(np.divmod(kept[order], n_components)),
-        distances=distances[np.ix_(order, order)],
-        density_threshold=float(density_threshold),
-    )
+    return {
+        "middle": np.array(middle),
+        "lower": np.array(lower),
+        "upper": np.array(upper),
+        "agreement": np.array([cosine.mean() for cosine in cosines]),
+        "silhouette": np.array([silhouettes[codes == code].mean() for code in range(rank)]),
+        "stability": float(silhouettes.mean()),
+        "usage": np.sort(used)[::-1],
+        "n_members": np.bincount(codes, minlength=rank),
+        "density": density.reshape(n_runs, rank),
+        "kept": (labels >= 0).reshape(n_runs, rank),
+        "labels": labels.reshape(n_runs, rank),
+        "order": np.column_stack(np.divmod(kept[order], rank)),
+        "distances": distances[np.ix_(order, order)],
+    }
 
 
 def _run(setting, rank, seed):
