@@ -102,7 +102,18 @@ def test_of_ratings_the_known_ones_are_held_out():
     Y = fit.inverse_transform(fit.W_, strata=strata)
     want = oracles_ensemble.held_out_entries(X, Y, fold == 2, (fold >= 0) & (fold != 2), REACH)
     assert error == pytest.approx(want, rel=1e-9)
-    assert select_rank(sp.csr_array(X), strata, [2], estimator=setting.estimator, n_restarts=0).method == "entries"
+    options = {"estimator": setting.estimator, "n_restarts": 0, "n_folds": 3, "random_state": 0}
+    rated = select_rank(sp.csr_array(X), strata, [2], **options)
+    assert rated.method == "entries"
+    once = sp.csr_array(X)  # every entry stored twice, and a zero at the end of the last row
+    data, indices = np.repeat(once.data / 2, 2), np.repeat(once.indices, 2)
+    indptr = 2 * once.indptr
+    indptr[-1] += 1
+    unseen = np.flatnonzero(X[-1] == 0)[:1]
+    twice = sp.csr_array((np.append(data, 0), np.append(indices, unseen), indptr), shape=X.shape)
+    again = select_rank(twice, strata, [2], **options)
+    assert twice.nnz == 2 * once.nnz + 1  # the user's matrix stays as it is
+    np.testing.assert_allclose(again.held_out_splits, rated.held_out_splits, rtol=1e-9)
 
 
 @pytest.mark.parametrize("as_sparse", [False, True], ids=["dense", "sparse"])

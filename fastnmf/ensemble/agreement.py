@@ -21,7 +21,8 @@ class Consensus:
     Attributes
     ----------
     model : NMF or StratifiedNMF
-        Fitted to all data with the consensus as its components: weights, shifts, `transform` and all else as usual.
+        Fitted to all data with the consensus as its `fixed_components`: weights, shifts, `transform` and all else as
+        usual.
     components : ndarray (k, n_features)
         The consensus: ``model.components_``. The most used component comes first.
     lower, upper : ndarray (k, n_features)

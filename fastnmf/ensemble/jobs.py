@@ -41,7 +41,7 @@ class Setting:
         if not sp.issparse(X):
             X = np.asarray(X)
         check_kind(X)
-        self.X = sp.csr_array(X) if sp.issparse(X) else X
+        self.X = _canonical(X) if sp.issparse(X) else X
         self.codes = encode_labels(strata, X.shape[0])[0]
         self.strata = None if strata is None else np.asarray(strata)
         if estimator is None:
@@ -95,6 +95,16 @@ def _quietly(function, *arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return function(*arguments)
+
+
+def _canonical(X):
+    """Return sparse X as CSR with every entry stored once, and none that is zero: folds are drawn of what is stored."""
+    X = sp.csr_array(X)
+    if not X.has_canonical_format or not X.data.all():
+        X = X.copy()
+        X.sum_duplicates()
+        X.eliminate_zeros()
+    return X
 
 
 def is_settled(model):
