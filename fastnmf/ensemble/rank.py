@@ -155,6 +155,10 @@ def select_rank(
     further than twice the largest value that was seen of its column: where a fit saw too little of a column, its
     prediction has no bound, and a single entry would decide.
 
+    A loss above 1 is worse than predicting nothing. Weights without penalty can be that bad for short, noisy rows, such
+    as documents under TF-IDF: they follow the noise of what they are found from. The rank is then that of this
+    estimator; one with a penalty on W may have use for more.
+
     To leave out rows and to score the entries that their weights were found from is no hold-out: that error falls with
     every further component.
 
