@@ -12,6 +12,8 @@ _HOMES = {
     "StratifiedNMF": "fastnmf.models.stratified",
     "non_negative_factorization": "fastnmf.models.factorization",
     "stratified_nmf": "fastnmf.models.stratified",
+    "consensus": "fastnmf.ensemble",
+    "select_rank": "fastnmf.ensemble",
     "Strata": "fastnmf.data",
     "load": "fastnmf.persist",
     "open_csr": "fastnmf.ondisk",

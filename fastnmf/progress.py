@@ -15,6 +15,11 @@ class _Lines:
     def __init__(self, name, max_iter):
         self.name, self.max_iter, self.last, self.unsaid = name, max_iter, -LINE_EVERY, None
 
+    def begin(self, name):
+        """Go on under another name."""
+        self.finish()
+        self.name, self.last = name, -LINE_EVERY
+
     def __call__(self, iteration, loss, seconds):
         line = f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s"
         self.unsaid = line
@@ -33,6 +38,11 @@ class _Bar:
 
     def __init__(self, bar, task):
         self.bar, self.task, self.last = bar, task, -1.0
+
+    def begin(self, name):
+        """Go on under another name."""
+        self.last = -1.0
+        self.bar.update(self.task, description=name, completed=0)
 
     def __call__(self, iteration, loss, seconds):
         if seconds - self.last >= 0.1:
@@ -76,7 +86,7 @@ def progress(name, max_iter, verbose):
             yield _Bar(bar, bar.add_task(name, total=max_iter, loss="..."))
 
 
-def _rich_bar():
+def _rich_bar(fields="loss {task.fields[loss]}"):
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -86,6 +96,37 @@ def _rich_bar():
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}"),
+        TextColumn(fields),
     )
     return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+
+
+@contextmanager
+def counting(name, total, verbose):
+    """Yield a function that is to be called after each of `total` fits; it shows how many are done if verbose."""
+    if not verbose:
+        yield lambda: None
+        return
+    bar, began, done = _rich_bar(fields="") if sys.stderr.isatty() else None, time.perf_counter(), 0
+    last = began
+
+    def line():
+        say(f"{name}: {done} of {total} fits, {time.perf_counter() - began:.1f} s")
+
+    def count():
+        nonlocal done, last
+        done += 1
+        if bar is not None:
+            bar.update(task, completed=done)
+        elif time.perf_counter() - last >= LINE_EVERY and done < total:
+            last = time.perf_counter()
+            line()
+
+    with compile_notice():
+        if bar is None:
+            yield count
+            line()
+            return
+        with bar:
+            task = bar.add_task(name, total=total)
+            yield count

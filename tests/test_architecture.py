@@ -84,7 +84,7 @@ OUTSIDE = {
     "store": {"numpy", "scipy"},
     "progress": {"numpy", "rich", "sklearn"},
     "models": {"numpy", "scipy", "sklearn"},
-    "ensemble": {"numpy", "scipy", "sklearn"},
+    "ensemble": {"numpy", "scipy", "sklearn", "joblib", "pandas"},  # joblib comes with scikit-learn
     "dask": {"numpy", "scipy", "sklearn", "dask"},
     "persist": {"numpy", "scipy", "sklearn"},
     "metrics": {"numpy", "scipy", "sklearn"},

@@ -416,3 +416,12 @@ def test_a_killed_process_goes_on(tmp_path):
     assert store.read(state, "checkpoint")["state"]["history"]["iteration"][-1] == 60
     assert_same_fit(again, clone(again).fit(made["data"], strata=made["labels"]))
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_a_checkpoint_is_of_one_start(tmp_path):
+    with pytest.raises(ValueError, match="n_init=3 asks for several; set n_init=1"):
+        NMF(2, n_init=3, random_state=0).fit(np.ones((4, 3)), checkpoint=tmp_path / "state.npz")
+    assert not list(tmp_path.iterdir())
+    model = NMF(2, n_init=3, init="nndsvd", max_iter=2, tol=0)  # of which there is one start only
+    model.fit(np.eye(4), checkpoint=tmp_path / "state.npz")
+    assert (tmp_path / "state.npz").exists()

@@ -1,10 +1,22 @@
 """Figures show what they are given: labels, order, scales."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from fastnmf.plots import plot_images, plot_loss, plot_residual, plot_shift_shares, plot_top_features, plot_usage
+from fastnmf.ensemble import RankSelection
+from fastnmf.plots import (
+    plot_consensus,
+    plot_images,
+    plot_loss,
+    plot_rank_selection,
+    plot_residual,
+    plot_shift_shares,
+    plot_top_features,
+    plot_usage,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +124,63 @@ def test_usage_is_a_line_a_stratum():
     same.figure.canvas.draw()
     with pytest.raises(ValueError, match="one row a stratum"):
         plot_usage(usage, ["a"])
+
+
+def rank_selection(**more):
+    ranks = np.array([2, 3, 5])
+    parts = {
+        "ranks": ranks,
+        "held_out": np.array([0.6, 0.41, 0.4]),
+        "held_out_se": np.array([0.01, 0.02, 0.03]),
+        "held_out_splits": np.zeros((3, 5)),
+        "train": np.array([0.5, 0.3, 0.2]),
+        "stability": np.array([1.0, 0.9, 0.4]),
+        "seconds": np.ones(3),
+        "best_rank": 5,
+        "rank_1se": 3,
+        "method": "entries",
+        "n_folds": 5,
+        "n_repeats": 1,
+        "n_restarts": 3,
+    }
+    return RankSelection(**parts | more)
+
+
+def test_rank_selection_marks_both_choices():
+    top, low = plot_rank_selection(rank_selection())
+    line, limit, best, simple = top.get_lines()[0], *top.get_lines()[-3:]
+    assert line.get_xdata().tolist() == [2, 3, 5] and line.get_ydata().tolist() == [0.6, 0.41, 0.4]
+    assert limit.get_ydata()[0] == pytest.approx(0.43)
+    assert (best.get_xdata().tolist(), simple.get_xdata().tolist()) == ([5], [3])
+    (bars,) = (part for part in top.collections if hasattr(part, "get_segments"))
+    heights = [np.ptp(segment[:, 1]) / 2 for segment in bars.get_segments()]
+    np.testing.assert_allclose(heights, [0.01, 0.02, 0.03])
+    assert low.get_lines()[0].get_ydata().tolist() == [1.0, 0.9, 0.4] and low.get_ylim()[0] < 0.4
+    assert low.get_xticks().tolist() == [2, 3, 5] and top.get_yscale() == "linear"
+    top.figure.canvas.draw()
+
+
+def test_rank_selection_takes_one_axes_or_two():
+    ax = pyplot.figure().add_subplot()
+    assert plot_rank_selection(rank_selection(), ax=ax) is ax and ax.get_xlabel() == "rank"
+    pair = pyplot.figure().subplots(1, 2)
+    assert plot_rank_selection(rank_selection(), ax=pair) is pair and pair[1].get_ylabel() == "stability"
+    alone = plot_rank_selection(rank_selection(stability=np.full(3, np.nan), held_out=np.array([9, 0.41, 0.4])))
+    assert len(alone.figure.axes) == 1 and alone.get_yscale() == "log"
+    with pytest.raises(ValueError, match="ax has 3 axes; give one, or two"):
+        plot_rank_selection(rank_selection(), ax=pyplot.figure().subplots(1, 3))
+
+
+def test_consensus_map_shows_clusters_in_order():
+    distances = np.array([[0, 0.1, 1], [0.1, 0, 1.2], [1, 1.2, 0]])
+    result = SimpleNamespace(
+        distances=distances, n_members=np.array([2, 1]), kept=np.array([[True, True], [True, False]])
+    )
+    ax = plot_consensus(result)
+    (image,) = ax.get_images()
+    np.testing.assert_array_equal(image.get_array(), distances)
+    assert image.get_clim() == (0, np.sqrt(2)) and ax.get_ylim() == (3, 0)
+    assert [line.get_xdata()[:2].tolist() for line in ax.get_lines()] == [[0, 2], [2, 3]]
+    assert ax.get_xticks().tolist() == [1.0, 2.5] and ax.get_title(loc="left") == "2 runs of 2 components, 1 dropped"
+    same = pyplot.figure().add_subplot()
+    assert plot_consensus(result, ax=same) is same

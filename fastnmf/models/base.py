@@ -30,6 +30,7 @@ from fastnmf.models.options import (
     unpack,
 )
 from fastnmf.models.problems import infer_divergence
+from fastnmf.models.runs import Runs
 from fastnmf.penalties import Guide
 from fastnmf.problem import copy_rows, full
 from fastnmf.shifts import apply_gauge, normalize_components
@@ -64,6 +65,7 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
 
     def _check_parameters(self):
         check_integer("max_iter", self.max_iter)
+        check_integer("n_init", getattr(self, "n_init", 1))
         check_number("tol", self.tol, "a number >= 0 (0 runs exactly max_iter iterations)")
         for name in ("alpha_W", "alpha_H", "alpha_V", "guide_weight"):
             if hasattr(self, name) and not (name == "alpha_H" and self.alpha_H == "same"):
@@ -114,7 +116,7 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
                 f"Only {one} is penalised: {other} can grow while {one} shrinks, and the penalty vanishes. Penalise "
                 f"both (alpha_H='same').",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return alphas | ({"V": self.alpha_V} if self._has_shifts else {})
 
@@ -137,7 +139,7 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             ensure_min_samples=1,
         )
 
-    def _start(self, data, rank, W, H, V):
+    def _start(self, data, rank, W, H, V, random_state):
         """Return W, H, the entries of V, and the dense V of a start that brings its own (None otherwise)."""
         given = [name for name, array in (("W", W), ("H", H), ("V", V)) if array is not None]
         if self.init == "custom":
@@ -148,13 +150,13 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             warnings.warn(
                 "When init!='custom', provided W or H are ignored. Set init='custom' to use them as initialization.",
                 RuntimeWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
         elif given:
             raise ValueError(f"A start was given ({', '.join(given)}) with init={self.init!r}; use init='custom'.")
         if self.warm_start and hasattr(self, "components_"):
             return self._resumed(data, rank)
-        rng, options = self._generator(), {"has_shifts": self._has_shifts}
+        rng, options = self._generator(random_state), {"has_shifts": self._has_shifts}
         needs_positive = self.solver == "mu"
         if self.init in (None, "features", "rows"):
             start = starts.rows if self.init == "rows" else starts.features
@@ -163,9 +165,10 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             return *starts.random(data, rank, rng, **options), None
         return *starts.nndsvd(data, rank, rng, fill=NNDSVD[self.init], **options), None
 
-    def _generator(self):
+    def _generator(self, random_state=None):
         """Return the source of what a fit draws; a checkpoint chooses and keeps the seed where the user has none."""
-        return generator(self.__dict__.get("_seed", self.random_state))
+        given = self.random_state if random_state is None else random_state
+        return generator(self.__dict__.get("_seed", given))
 
     def _resumed(self, data, rank):
         """Return the factors of the fit before, as a start; rows that are not those of then start anew."""
@@ -204,26 +207,12 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             if keeper is not None:
                 keeper.open(data, W, H, V)
             rank = self._rank(data.shape[1], H)
-            W, H, v, V = self._start(data, rank, W, H, V)
-            H, free, guide = self._known(data, rank, H)
-            factors, tasks = allocate(data, W, H, v)
-            problem = self._problem(data, factors, tasks)
-            self._constrain(data, problem, factors, free, guide)
-            del W, H, v, guide
-            watch.arrays = lambda: self._arrays(data, factors)
-            fit = solve(
-                problem,
-                factors,
-                max_iter=self.max_iter,
-                tol=self.tol,
-                callback=watch if watch.is_needed else None,
-                start_value=None if V is None else problem.value(factors, **({"V": V} if self._has_shifts else {})),
-                extrapolation=self._extrapolation(factors, tasks),
-                max_time=self.max_time,
-                keeper=keeper,
-            )
-            self._finish(data, problem, fit)
-        if fit.stopped_by == "max_iter" and not fit.converged:
+            runs = Runs(self, watch)
+            for random_state in runs:
+                runs.keep(*self._run(data, rank, (W, H, V), watch, random_state, runs.max_time, keeper))
+            self._finish(data, *runs.best)
+            self.run_objectives_ = np.array(runs.objectives)
+        if self.stopped_by_ == "max_iter" and not self.converged_:
             warnings.warn(
                 f"The fit stopped at max_iter={self.max_iter} before the objective settled to tol={self.tol:g}; "
                 "raise max_iter, or raise tol.",
@@ -231,6 +220,27 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
                 stacklevel=4,
             )
         return self.W_
+
+    def _run(self, data, rank, start, watch, random_state, max_time, keeper):
+        """Return the problem and the `Fit` from one start: the one that was given, or one drawn by `random_state`."""
+        W, H, v, V = self._start(data, rank, *start, random_state)
+        H, free, guide = self._known(data, rank, H)
+        factors, tasks = allocate(data, W, H, v)
+        problem = self._problem(data, factors, tasks)
+        self._constrain(data, problem, factors, free, guide)
+        del W, H, v, guide
+        watch.arrays = lambda: self._arrays(data, factors)
+        return problem, solve(
+            problem,
+            factors,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            callback=watch if watch.is_needed else None,
+            start_value=None if V is None else problem.value(factors, **({"V": V} if self._has_shifts else {})),
+            extrapolation=self._extrapolation(factors, tasks),
+            max_time=max_time,
+            keeper=keeper,
+        )
 
     def _strata(self, X, strata, sample_weight, weight):
         """Return the data of a fit, with the weights of entries or of rows."""

@@ -25,13 +25,17 @@ class FitState:
     ----------
     iteration : int
         0 is the start.
+    run : int
+        Which of the `n_init` starts this is, from 0.
     normalized_loss, seconds : float
+        The loss now, and the time since the fit began.
     W : ndarray (n_samples, k);  H : ndarray (k, n_features);  V : ndarray (n_strata, n_features), or None
         Of rows with a `sample_weight`, W is that of the row itself.
     """
 
-    def __init__(self, iteration, normalized_loss, seconds, arrays):
+    def __init__(self, iteration, normalized_loss, seconds, arrays, run=0):
         self.iteration, self.normalized_loss, self.seconds, self._arrays = iteration, normalized_loss, seconds, arrays
+        self.run = run
 
     @property
     def W(self):
@@ -55,13 +59,21 @@ class Watch:
     def __init__(self, show, callback, context, estimator, X):
         self.show, self.callback, self.context, self.estimator, self.X = show, callback, context, estimator, X
         self.arrays = self.task = None
+        self.run, self.before = 0, 0.0
+
+    def begin_run(self, run, n_runs, seconds):
+        """Tell that the next start begins, `seconds` after the fit."""
+        self.run, self.before = run, seconds
+        if self.show is not None:
+            self.show.begin(f"{type(self.estimator).__name__}, run {run + 1} of {n_runs}")
 
     def __call__(self, iteration, normalized_loss, seconds):
+        seconds += self.before
         if self.show is not None:
             self.show(iteration, normalized_loss, seconds)
         stop = False
         if self.callback is not None:
-            stop = bool(self.callback(FitState(iteration, normalized_loss, seconds, self.arrays)))
+            stop = bool(self.callback(FitState(iteration, normalized_loss, seconds, self.arrays, self.run)))
         if self.context is None:
             return stop
         fitted = {"components_": lambda: self.arrays()[1], "W_": lambda: self.arrays()[0], **self._more()}
@@ -89,7 +101,8 @@ def watching(estimator, X):
     """Yield the `Watch` of a fit."""
     context = None
     if getattr(estimator, "_skl_callbacks", None) or hasattr(estimator, "_parent_callback_ctx"):
-        context = estimator._init_callback_context(max_subtasks=estimator.max_iter)
+        most = estimator.max_iter * getattr(estimator, "n_init", 1)
+        context = estimator._init_callback_context(max_subtasks=most)
         context.call_on_fit_task_begin(estimator=estimator, X=X)
     with progress(type(estimator).__name__, estimator.max_iter, estimator.verbose) as show:
         watch = Watch(show, estimator.callback, context, estimator, X)

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastnmf import store
 from fastnmf.models.options import check_number
+from fastnmf.models.runs import n_runs
 from fastnmf.progress import say
 
 # Parameters that do not belong to what is computed: when to stop, what is shown, on how many threads.
@@ -30,6 +31,11 @@ def checkpointing(estimator, path, every):
     check_number("checkpoint_every", every, "a number of seconds >= 0")
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"checkpoint={path!r} is not a path; expected a str or a Path, or None for no checkpoint.")
+    if n_runs(estimator) > 1:
+        raise ValueError(
+            f"A checkpoint is of one start, and n_init={estimator.n_init} asks for several; set n_init=1, or fit each "
+            "with a random_state and a path of its own."
+        )
     try:
         yield Checkpoint(estimator, path, every)
     finally:

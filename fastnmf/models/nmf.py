@@ -35,6 +35,10 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
         times itself. 0 runs exactly `max_iter` iterations.
     max_iter : int, default=200
+    n_init : int, default=1
+        Starts that are tried; the one with the lowest objective is kept. Starts that do not depend on the seed
+        (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a warm start that goes on) are tried once. `max_time` is the limit
+        of all together; a callback that returns True stops them all.
     random_state : None, int, Generator or RandomState, default=None
     alpha_W, alpha_H : float, default=0.0 and "same"
         Strength of the penalties; ``"same"`` is `alpha_W`. The scale of each component is chosen such that both
@@ -76,6 +80,9 @@ class NMF(PartialFit, RowErrors, BaseNMF):
     converged_ : bool
     stopped_by_ : str
         ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+    run_objectives_ : ndarray (n_runs,)
+        Objective at the end of the iterations from every start that was tried; all other attributes are those of the
+        lowest.
     reconstruction_err_ : float
         ``||X - W H||``, or the square root of twice the divergence, as in scikit-learn; of weighted rows if so.
     normalized_loss_ : float
@@ -122,6 +129,7 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         beta_loss="frobenius",
         tol=1e-4,
         max_iter=200,
+        n_init=1,
         random_state=None,
         alpha_W=0.0,
         alpha_H="same",
@@ -144,6 +152,7 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         self.beta_loss = beta_loss
         self.tol = tol
         self.max_iter = max_iter
+        self.n_init = n_init
         self.random_state = random_state
         self.alpha_W = alpha_W
         self.alpha_H = alpha_H

@@ -61,6 +61,10 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
     tol : float, default=1e-4
         Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
         times itself. 0 runs exactly `max_iter` iterations.
+    n_init : int, default=1
+        Starts that are tried; the one with the lowest objective is kept. Starts that do not depend on the seed
+        (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a warm start that goes on) are tried once. `max_time` is the limit
+        of all together; a callback that returns True stops them all.
     random_state : None, int, Generator or RandomState, default=None
         Seed of the start.
     n_threads : int, default=None
@@ -102,6 +106,9 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         Whether the fit ended by its own rule, and not short of it at `max_iter`.
     stopped_by_ : str
         ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+    run_objectives_ : ndarray (n_runs,)
+        Objective at the end of the iterations from every start that was tried; all other attributes are those of the
+        lowest.
     reconstruction_err_ : float
         Frobenius norm of the residual, or the square root of twice the divergence; of weighted rows if so.
     normalized_loss_ : float
@@ -172,6 +179,7 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         sweeps=(2, 1, 2),
         max_iter=200,
         tol=1e-4,
+        n_init=1,
         random_state=None,
         n_threads=None,
         verbose=0,
@@ -201,6 +209,7 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         self.sweeps = sweeps
         self.max_iter = max_iter
         self.tol = tol
+        self.n_init = n_init
         self.random_state = random_state
         self.n_threads = n_threads
         self.verbose = verbose

@@ -1,16 +1,11 @@
-"""Draw what a fit found.
-
-matplotlib is imported inside the functions: ``pip install fastnmf[plot]``.
-"""
+"""Figures of one fit: curves of its loss, strongest features, shifts, usage."""
 
 import math
 
 import numpy as np
 
-__all__ = ["plot_images", "plot_loss", "plot_residual", "plot_shift_shares", "plot_top_features", "plot_usage"]
+from fastnmf.plots.style import BAR, INK, axes_or_new, plain, sized
 
-_BAR = "#3b6ea5"
-_INK = "#333333"
 _LONGEST_NAME = 18
 
 
@@ -99,7 +94,7 @@ def plot_residual(history, ax=None, *, x="iteration", label=None):
     return ax
 
 
-def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_columns=None, color=_BAR, figure=None):
+def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_columns=None, color=BAR, figure=None):
     """Plot the strongest features of each row as a panel of horizontal bars, the largest on top.
 
     Parameters
@@ -155,13 +150,13 @@ def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_col
     n_bars = min(n, len(names))
     # Inches: a name and its bar need 2.9 across; a bar 0.19 and title and ticks 0.6 down.
     size = (2.9 * n_columns, n_lines * (0.19 * n_bars + 0.6) + (0.5 if title else 0.0))
-    figure = _sized(figure, size, w_pad=0.08, h_pad=0.08)
+    figure = sized(figure, size, w_pad=0.08, h_pad=0.08)
     for index, row in enumerate(weights):
         ax = figure.add_subplot(n_lines, n_columns, index + 1)
         _bars(ax, row, names, n_bars, color)
-        ax.set_title(_shortened(titles[index], 34), fontsize=10, fontweight="bold", color=_INK, loc="left")
+        ax.set_title(_shortened(titles[index], 34), fontsize=10, fontweight="bold", color=INK, loc="left")
     if title:
-        figure.suptitle(title, fontsize=13, color=_INK, x=0.01, ha="left")
+        figure.suptitle(title, fontsize=13, color=INK, x=0.01, ha="left")
     return figure
 
 
@@ -215,15 +210,15 @@ def plot_images(vectors, image_shape, titles=None, *, title=None, n_columns=None
     n_columns = n_columns or math.ceil(len(vectors) / math.ceil(len(vectors) / 10))
     n_lines = math.ceil(len(vectors) / n_columns)
     size = (1.4 * n_columns, n_lines * (1.4 * height / width + (0.2 if any(titles) else 0)) + (0.5 if title else 0))
-    figure = _sized(figure, size, w_pad=0.05, h_pad=0.05)
+    figure = sized(figure, size, w_pad=0.05, h_pad=0.05)
     for index, (vector, label) in enumerate(zip(vectors, titles, strict=True)):
         ax = figure.add_subplot(n_lines, n_columns, index + 1)
         ax.imshow(vector.reshape(height, width), cmap=cmap, vmin=0, vmax=vector.max() or 1, interpolation="nearest")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_color("#cccccc")
-        ax.set_title(_shortened(label, _LONGEST_NAME), fontsize=9, color=_INK)
+        ax.set_title(_shortened(label, _LONGEST_NAME), fontsize=9, color=INK)
     if title:
-        figure.suptitle(title, fontsize=13, color=_INK, x=0.01, ha="left")
+        figure.suptitle(title, fontsize=13, color=INK, x=0.01, ha="left")
     return figure
 
 
@@ -273,7 +268,7 @@ def plot_shift_shares(shifts, feature_names, strata, ax=None):
         raise ValueError(f"Bars for {len(strata)} strata and {len(names)} features cannot be read; pick 1 to 30 each.")
     totals = shifts.sum(axis=0)
     shares = np.divide(shifts, totals, out=np.zeros_like(shifts), where=totals > 0)
-    ax = _axes(ax, (max(6.4, 0.25 * shifts.size + 1), 4.0))
+    ax = axes_or_new(ax, (max(6.4, 0.25 * shifts.size + 1), 4.0))
     width = 0.8 / len(strata)
     for index, (row, label) in enumerate(zip(shares, strata, strict=True)):
         at = np.arange(len(names)) + (index - (len(strata) - 1) / 2) * width
@@ -286,7 +281,7 @@ def plot_shift_shares(shifts, feature_names, strata, ax=None):
     ax.grid(axis="y", color="#dddddd", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.tick_params(axis="x", length=0)
-    _plain(ax)
+    plain(ax)
     return ax
 
 
@@ -331,12 +326,12 @@ def plot_usage(usage, strata, components=None, ax=None):
             f"least one; got shape {usage.shape}."
         )
     size = (0.42 * len(components) + 2.6, 0.3 * len(strata) + 1.2)
-    ax = _axes(ax, (min(size[0], 24), min(size[1], 24)))
+    ax = axes_or_new(ax, (min(size[0], 24), min(size[1], 24)))
     ax.imshow(usage, cmap="Blues", vmin=0, vmax=max(usage.max(), 1e-300) * 1.25, aspect="auto", interpolation="nearest")
     if usage.size <= 600:
         for row, column in zip(*np.nonzero(usage >= 0.005), strict=True):
             share = usage[row, column]
-            colour = "white" if share > 0.6 * usage.max() else _INK
+            colour = "white" if share > 0.6 * usage.max() else INK
             ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
     is_long = max(map(len, components)) > 4
     ax.set_xticks(
@@ -351,26 +346,8 @@ def plot_usage(usage, strata, components=None, ax=None):
     ax.xaxis.tick_top()
     ax.set_xlabel("share of each component in what the components bring, %", fontsize=9, loc="left")
     ax.spines[:].set_visible(False)
-    ax.tick_params(length=0, labelcolor=_INK)
+    ax.tick_params(length=0, labelcolor=INK)
     return ax
-
-
-def _axes(ax, size=(6.4, 4.0)):
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot
-
-    return pyplot.figure(figsize=size, layout="constrained").add_subplot()
-
-
-def _sized(figure, size, **pads):
-    if figure is None:
-        from matplotlib import pyplot
-
-        figure = pyplot.figure()
-    figure.set_size_inches(size)
-    figure.set_layout_engine("constrained", **pads)
-    return figure
 
 
 def _curve(history, name, title, ax, x, label):
@@ -386,7 +363,7 @@ def _curve(history, name, title, ax, x, label):
     at, values = np.asarray(history[x]), np.asarray(history[name], dtype=np.float64)
     is_finite = np.isfinite(values)
     at, values = at[is_finite], values[is_finite]
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     color = _colour(len(ax.get_lines()) % 8, 8)
     marker = 3 if len(values) <= 60 else 0
     ax.plot(at, values, color=color, linewidth=1.8, marker="o", markersize=marker, label=label)
@@ -397,13 +374,13 @@ def _curve(history, name, title, ax, x, label):
     ax.grid(visible=True, axis="y", color="#dddddd", linewidth=0.8)
     if label is not None:
         ax.legend(frameon=False)
-    _plain(ax)
+    plain(ax)
     return ax
 
 
 def _colour(index, n):
     """Return one of n colours that people who see few colours can tell apart (Okabe and Ito 2008), or of a scale."""
-    few = (_BAR, "#e69f00", "#009e73", "#cc79a7", "#7a7a7a", "#d55e00", "#56b4e9", "#b5a900")
+    few = (BAR, "#e69f00", "#009e73", "#cc79a7", "#7a7a7a", "#d55e00", "#56b4e9", "#b5a900")
     if n <= len(few):
         return few[index]
     import matplotlib
@@ -424,14 +401,7 @@ def _bars(ax, row, names, n_bars, color):
     ax.locator_params(axis="x", nbins=3)
     ax.tick_params(axis="x", labelsize=7.5)
     ax.tick_params(axis="y", length=0)
-    _plain(ax)
-
-
-def _plain(ax):
-    """Take away the box, keep the two axes."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color("#999999")
-    ax.tick_params(color="#999999", labelcolor=_INK)
+    plain(ax)
 
 
 def _shortened(name, longest):

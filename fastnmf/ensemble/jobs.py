@@ -1,0 +1,121 @@
+"""Many fits of one estimator: what is given is checked once, fits run in parallel, each with its own seed."""
+
+import threading
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from fastnmf.data import check_kind, encode_labels
+from fastnmf.models.nmf import NMF
+from fastnmf.models.options import unpack
+from fastnmf.models.stratified import StratifiedNMF
+from fastnmf.progress import counting
+
+
+class Setting:
+    """Data, strata and estimator of many fits, checked.
+
+    Parameters
+    ----------
+    X, strata, estimator : as the public functions take them
+    n_jobs : int, or None
+        As joblib takes it.
+
+    Attributes
+    ----------
+    X : csr_array or ndarray (n_samples, n_features)
+        As the estimators read it: without names, so that columns can be left out.
+    strata : ndarray (n_samples,), or None
+    codes : ndarray (n_samples,) of int32
+        Stratum of each row; zeros where there are none.
+    estimator : NMF or StratifiedNMF
+        Not fitted; without words on the screen, and on one thread where several fits run at once.
+    """
+
+    def __init__(self, X, strata, estimator, n_jobs):
+        X, strata = unpack(X, strata)
+        if not sp.issparse(X):
+            X = np.asarray(X)
+        check_kind(X)
+        self.X = _canonical(X) if sp.issparse(X) else X
+        self.codes = encode_labels(strata, X.shape[0])[0]
+        self.strata = None if strata is None else np.asarray(strata)
+        if estimator is None:
+            estimator = NMF() if strata is None else StratifiedNMF()
+        if not isinstance(estimator, (NMF, StratifiedNMF)):
+            raise TypeError(f"estimator={estimator!r} is not known here; expected an NMF or a StratifiedNMF.")
+        if estimator.init == "custom":
+            raise ValueError("The estimator has init='custom', but many fits need many starts; choose another init.")
+        self.n_jobs = n_jobs
+        options = {"verbose": 0, "warm_start": False}
+        if effective_n_jobs(n_jobs) > 1:
+            options["n_threads"] = 1
+        self.estimator = clone(estimator).set_params(**options)
+
+    def make(self, rank, seed, **more):
+        """Return an estimator that is to be fitted."""
+        return clone(self.estimator).set_params(n_components=int(rank), random_state=int(seed), **more)
+
+    def labels(self, rows=slice(None)):
+        """Return the keyword arguments that carry the strata of `rows`, none for models without."""
+        return {"strata": self.strata[rows]} if self.estimator._has_shifts and self.strata is not None else {}
+
+    def run(self, name, jobs, verbose):
+        """Return the results of ``[(function, arguments), ...]`` in their order; warn once of fits cut short.
+
+        A function gets this object before its arguments, and returns whether its fit had the iterations it wanted,
+        and a result. Threads share X; they serve because the kernels hold no lock of the interpreter.
+        """
+        calls = (delayed(_quietly)(function, self, *arguments) for function, arguments in jobs)
+        results, n_short = [], 0
+        with warnings.catch_warnings(), counting(name, len(jobs), verbose) as count:
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            for is_settled, result in Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")(calls):
+                results.append(result)
+                n_short += not is_settled
+                count()
+        if n_short:
+            warnings.warn(
+                f"{n_short} of {len(jobs)} fits stopped at max_iter={self.estimator.max_iter} before they settled; "
+                "pass an estimator with a larger max_iter, or a larger tol.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return results
+
+
+def _quietly(function, *arguments):
+    """Call a function without its ConvergenceWarning, also in a process of joblib's."""
+    if threading.current_thread() is not threading.main_thread():
+        return function(*arguments)  # the filters of warnings are those of the process: set where the threads began
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return function(*arguments)
+
+
+def _canonical(X):
+    """Return sparse X as CSR with every entry stored once, and none that is zero: folds are drawn of what is stored."""
+    X = sp.csr_array(X)
+    if not X.has_canonical_format or not X.data.all():
+        X = X.copy()
+        X.sum_duplicates()
+        X.eliminate_zeros()
+    return X
+
+
+def is_settled(model):
+    """Tell whether a fit ended by something else than too few iterations."""
+    return model.converged_ or model.stopped_by_ != "max_iter"
+
+
+def unit_rows(components):
+    """Return the rows at length 1, and their lengths; a row of zeros stays."""
+    largest = components.max(axis=1, initial=0)
+    scaled = components / np.where(largest > 0, largest, 1)[:, None]  # squares of tiny entries would vanish
+    lengths = np.sqrt(np.einsum("lj,lj->l", scaled, scaled, dtype=np.float64))
+    unit = (scaled / np.where(lengths > 0, lengths, 1)[:, None]).astype(components.dtype)
+    return unit, lengths * largest

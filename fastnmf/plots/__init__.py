@@ -1,0 +1,25 @@
+"""Draw what fits found.
+
+matplotlib is imported inside the functions: ``pip install fastnmf[plot]``.
+"""
+
+from fastnmf.plots.choice import plot_consensus, plot_rank_selection
+from fastnmf.plots.fits import (
+    plot_images,
+    plot_loss,
+    plot_residual,
+    plot_shift_shares,
+    plot_top_features,
+    plot_usage,
+)
+
+__all__ = [
+    "plot_consensus",
+    "plot_images",
+    "plot_loss",
+    "plot_rank_selection",
+    "plot_residual",
+    "plot_shift_shares",
+    "plot_top_features",
+    "plot_usage",
+]
