@@ -28,8 +28,10 @@ def gram(tasks, F):
     """Return ``FᵀF`` of a factor F (p, K), (K, K) in float64."""
     parts = np.empty((len(tasks) - 1, F.shape[1], F.shape[1]))
     rows_gram(tasks, F, parts)
-    upper = np.triu(parts.sum(axis=0))
-    return upper + np.triu(upper, 1).T
+    upper = parts.sum(axis=0)
+    both = upper + upper.T
+    both.flat[:: len(both) + 1] /= 2  # exactly
+    return both
 
 
 @kernel
