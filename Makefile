@@ -33,8 +33,8 @@ bench-compare: .venv/test.stamp
 bench-peers: .venv/test.stamp
 	@$(BIN)/python bench/peers/run.py $(PEERS)
 
-# The paper's experiments, published beside measured: about 5 minutes on two idle cores. PAPERS="--quick" takes less than
-# one; PAPERS="--experiments housing" runs one again.
+# The paper's experiments, published beside measured: under ten minutes on two idle cores. PAPERS="--quick" takes
+# less than one; PAPERS="--experiments housing" runs one again.
 papers: .venv/test.stamp
 	@$(BIN)/python bench/papers/chapman2023.py $(PAPERS)
 
