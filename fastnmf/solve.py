@@ -13,7 +13,19 @@ from fastnmf.moves import HALS, ActiveSet
 from fastnmf.penalties import balanced
 from fastnmf.problem import Factors, Mixture, Subproblem, aligned, copy_rows
 
-__all__ = ["Extrapolation", "Fit", "allocate", "as_arrays", "infer", "pad", "row_tasks", "solve", "sweep", "threads"]
+__all__ = [
+    "Extrapolation",
+    "Fit",
+    "allocate",
+    "as_arrays",
+    "has_settled",
+    "infer",
+    "pad",
+    "row_tasks",
+    "solve",
+    "sweep",
+    "threads",
+]
 
 LOOK_BACK = 10  # iterations over which the decrease of the objective is judged: single steps plateau
 LOOK_AHEAD = 100  # iterations whose gain is foretold from it
@@ -139,7 +151,7 @@ def solve(problem, factors, *, max_iter, tol, callback=None, start_value=None, e
             return Fit(factors, history, iteration, False, "callback")
         if max_time is not None and history["seconds"][-1] >= max_time:
             return Fit(factors, history, iteration, False, "max_time")
-        if tol > 0 and _has_settled(best, tol, problem.rounding):
+        if tol > 0 and has_settled(best, tol, problem.rounding):
             return Fit(factors, history, iteration, True, "tol")
     return Fit(factors, history, max_iter, tol == 0, "max_iter")
 
@@ -220,7 +232,8 @@ def anchor_scale(problem, factors, extrapolation=None):
             np.ldexp(extrapolation.before[name], sign * shift, out=extrapolation.before[name])
 
 
-def _has_settled(best, tol, rounding):
+def has_settled(best, tol, rounding):
+    """Tell whether the objectives `best` promise less than ``tol`` times the last one over the next 100 iterations."""
     if best[-1] <= rounding:
         return True
     if len(best) <= LOOK_BACK:

@@ -27,7 +27,20 @@ MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 # kernel.
 FUSED_PASSES = frozenset({"pattern_count"})
 
-CORE = {"kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts"}
+CORE = {
+    "kernels",
+    "layout",
+    "data",
+    "problem",
+    "terms",
+    "penalties",
+    "moves",
+    "solve",
+    "init",
+    "shifts",
+    "layers",
+    "descent",
+}
 MODELS = (CORE - {"kernels"}) | {"models", "online", "progress"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
@@ -44,6 +57,8 @@ MAY_IMPORT = {
     "solve": {"moves", "penalties", "problem", "data", "kernels"},
     "init": {"problem", "data", "layout", "kernels"},
     "shifts": {"solve", "moves", "terms", "problem", "data"},
+    "layers": {"terms", "problem", "data", "kernels"},
+    "descent": {"layers", "solve"},
     "online": {"solve", "moves", "problem", "data", "layout", "kernels"},
     "ondisk": set(),
     "progress": {"kernels", "problem", "solve"},
@@ -53,7 +68,8 @@ MAY_IMPORT = {
     "persist": MODELS,
     "metrics": set(),
     "fetch": set(),
-    "datasets": {"fetch"},
+    "datasets": {"fetch", "toys"},
+    "toys": set(),
     "plots": ANYTHING,
     "report": ANYTHING,
     "cli": ANYTHING,
@@ -76,6 +92,8 @@ OUTSIDE = {
     "solve": {"numpy", "scipy"},
     "init": {"numpy", "scipy"},
     "shifts": {"numpy", "scipy"},
+    "layers": {"numpy", "scipy"},
+    "descent": {"numpy", "scipy"},
     "online": {"numpy", "scipy"},
     "ondisk": {"numpy", "scipy"},
     "progress": {"numpy", "rich", "sklearn"},
@@ -86,6 +104,7 @@ OUTSIDE = {
     "metrics": {"numpy", "scipy", "sklearn"},
     "fetch": {"numpy", "scipy", "sklearn"},
     "datasets": {"numpy", "scipy", "sklearn"},
+    "toys": {"numpy", "sklearn"},
     "plots": {"numpy", "scipy", "sklearn", "matplotlib"},
     "report": {"numpy", "scipy", "sklearn", "matplotlib"},
     "cli": {"numpy", "scipy", "sklearn", "matplotlib", "rich"},

@@ -178,8 +178,8 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         return W, H, data.pattern.entries(V), None
 
     @with_callbacks
-    def _fit(self, X, strata=None, W=None, H=None, V=None, sample_weight=None, weight=None):
-        """Fit, and return the weights of the rows of X, (n_samples, k)."""
+    def _fit(self, X, strata=None, W=None, H=None, V=None, sample_weight=None, weight=None, y=None):
+        """Fit, and return the weights of the rows of X, (n_samples, k); y are labels, for models that take them."""
         self._check_parameters()
         self._names = X.var_names if is_annotated(X) else None
         X, strata = unpack(X, strata)
@@ -193,6 +193,8 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
             factors, tasks = allocate(data, W, H, v)
             problem = self._problem(data, factors, tasks)
             self._constrain(data, problem, factors, free, guide)
+            if y is not None:
+                self._supervise(data, problem, factors, y)
             del W, H, v, guide
             watch.arrays = lambda: self._arrays(data, factors)
             fit = solve(
@@ -304,7 +306,7 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
         """Set the fitted attributes."""
         factors = fit.factors
         self.n_components_ = self._n_components = factors.rank
-        if self.solver != "mu":  # one exact solve, which transform repeats
+        if self.solver != "mu" and len(problem.terms) == 1:  # one exact solve, which transform repeats
             shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
             if getattr(self, "gauge", None) == "min_shift":  # less shift leaves W more room
                 shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.codes, self.gauge)[1]
