@@ -10,7 +10,7 @@ from fastnmf.layers import solve_rows
 from fastnmf.solve import has_settled
 
 EPS = 1e-12  # relative to the largest denominator of a multiplicative update
-LARGE = 1_000_000  # variables above which L-BFGS keeps few corrections: each takes 16 bytes a variable
+LARGE = 200_000  # variables above which L-BFGS keeps few corrections: each takes 16 bytes a variable
 CORRECTIONS = {False: 20, True: 5}  # by whether there are so many
 MAX_HALVINGS = 30
 ARMIJO = 1e-4
@@ -72,7 +72,7 @@ def lbfgs(value, A, max_iter, course):
 
 
 def pgd(value, A, max_iter, course):
-    """Minimise by projected gradients with a step for each layer (Barzilai and Borwein 1988) that Armijo's rule cuts."""
+    """Minimise by projected gradients, a step for each layer (Barzilai and Borwein 1988) that Armijo's rule cuts."""
     A = [a.copy() for a in A]
     now, gradients = value(A)
     steps = [0.1 * np.linalg.norm(a) / max(np.linalg.norm(g), 1e-300) for a, g in zip(A, gradients, strict=True)]
@@ -129,7 +129,8 @@ def layerwise(stack, A, max_iter, course, scale=1.0):
 
     In S_l meet what the layer below gives and what the layer above makes of it::
 
-        S_l <- S_l * (S_{l-1} A_l + S_{l+1} A_{l+1}ᵀ) / (S_l A_lᵀA_l + S_l)     A_l <- A_l * (S_{l-1}ᵀ S_l) / (A_l S_lᵀS_l)
+        S_l <- S_l * (S_{l-1} A_l + S_{l+1} A_{l+1}ᵀ) / (S_l A_lᵀA_l + S_l)
+        A_l <- A_l * (S_{l-1}ᵀ S_l) / (A_l S_lᵀS_l)
 
     S_L meets the labels instead, B >= 0 alike. Each is a majorise-minimise step: the energy of free S_l never rises.
 

@@ -1,8 +1,8 @@
 """Stacks of layers: exact inference through them, and the gradient of what they lose.
 
-A stack approximates ``X ~ A_0 A_1 ... A_L S_L``, where ``S_l = argmin_{S >= 0} ||S_{l-1} - A_l S||`` and S_{-1} = X: only
-the A_l are free. Inside, everything lies as in the rest of the package, one row a sample: X (n, m), A_0 (m, k_0), A_l
-(k_{l-1}, k_l), S_l (n, k_l). Only `nnls` and `hierarchical_loss` speak the paper's language, one column a sample.
+A stack approximates ``X ~ A_0 A_1 ... A_L S_L``, with ``S_l = argmin_{S >= 0} ||S_{l-1} - A_l S||`` and S_{-1} = X:
+only the A_l are free. Inside, everything lies as in the rest of the package, one row a sample: X (n, m), A_0 (m, k_0),
+A_l (k_{l-1}, k_l), S_l (n, k_l). Only `nnls` and `hierarchical_loss` speak the paper's language, one column a sample.
 
 Why this is no Term: the objective is no quadratic in any factor, because the S_l follow the A_l. It is smooth almost
 everywhere, and its gradient is one sweep back through the layers (`Stack`).
@@ -299,6 +299,16 @@ class Stack:
         return value
 
 
+def on_unit_columns(value, A):
+    """Return ``value`` at A with its columns at length one, and the gradients with respect to A itself."""
+    lengths = [np.linalg.norm(a, axis=0) for a in A]
+    lengths = [np.where(length > 0, length, 1.0) for length in lengths]
+    unit = [a / length for a, length in zip(A, lengths, strict=True)]
+    found, gradients = value(unit)
+    zipped = zip(gradients, unit, lengths, strict=True)
+    return found, [(g - u * np.einsum("ij,ij->j", u, g)) / length for g, u, length in zipped]
+
+
 def nnls(A, B):
     """Solve ``min_{x >= 0} ||A x - b||`` exactly for every column b of B.
 
@@ -323,9 +333,10 @@ def nnls(A, B):
     -----
     Block principal pivoting in the normal equations ``AᵀA``, ``AᵀB`` (Kim and Park 2011, "Fast nonnegative matrix
     factorization: an active-set-like method and comparisons", doi:10.1137/110821172), active sets where that cycles
-    (Lawson and Hanson 1974); columns with equal supports share a factorisation. For dense B one step of refinement makes
-    up for the squared condition number. Equal to `scipy.optimize.nnls` to 1e-10 where the solution is unique. Where
-    columns of A depend on each other (to 1e-5 of their length) some of them get zero, and the fit ``A X`` is as good.
+    (Lawson and Hanson 1974); columns with equal supports share a factorisation. For dense B one step of refinement
+    makes up for the squared condition number. Equal to `scipy.optimize.nnls` to 1e-10 where the solution is unique.
+    Where columns of A depend on each other (to 1e-5 of their length) some of them get zero, and the fit ``A X`` is as
+    good.
 
     Examples
     --------
@@ -340,15 +351,15 @@ def nnls(A, B):
     if A.shape[0] != B.shape[0]:
         raise ValueError(f"A has {A.shape[0]} rows and B has {B.shape[0]}; expected as many.")
     B = B[:, None] if is_vector else B
-    length = np.linalg.norm(A, axis=0)
-    A = A / np.where(length > 0, length, 1)  # products of unit columns neither under- nor overflow
+    exponent = np.frexp(np.abs(A).max(axis=0))[1]
+    A = np.ldexp(A, -exponent)  # products of columns around one neither under- nor overflow
     with single_threaded_blas():
-        gram, right = A.T @ A, np.ascontiguousarray((B.T @ A))
+        gram, right = A.T @ A, np.ascontiguousarray(B.T @ A)
         X = np.zeros(right.shape)
         solve_rows(gram, right, X)
         if not sp.issparse(B):
             X = np.maximum(X + pullback(gram, X, (B - A @ X.T).T @ A), 0)
-    X = np.ascontiguousarray((X / np.where(length > 0, length, 1)).T)
+    X = np.ascontiguousarray(np.ldexp(X, -exponent).T)
     return X[:, 0] if is_vector else X
 
 
@@ -443,7 +454,7 @@ def hierarchical_loss(X, A, *, loss, Y=None, label_mask=None, B=None, label_weig
         if len(Y) != X.shape[0] or B.shape != (Y.shape[1], A[-1].shape[1]) or mask.shape not in (Y.shape, (len(Y), 1)):
             raise ValueError(
                 f"Y {Y.T.shape}, label_mask {mask.T.shape} and B {B.shape} do not fit X with {X.shape[0]} samples and "
-                f"{A[-1].shape[1]} topics in the last layer; expected (c, {X.shape[0]}) twice and (c, {A[-1].shape[1]})."
+                f"{A[-1].shape[1]} last topics; expected (c, {X.shape[0]}) twice and (c, {A[-1].shape[1]})."
             )
         labels, coefficients = [Labels(len(A) - 1, Y, mask, label_weight)], [B]
     stack = Stack(Bottom(data), loss, shares, labels)

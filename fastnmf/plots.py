@@ -7,7 +7,9 @@ import math
 
 import numpy as np
 
-__all__ = ["plot_loss", "plot_top_features"]
+from fastnmf.treeplots import plot_layers, plot_reconstructions, plot_tree
+
+__all__ = ["plot_layers", "plot_loss", "plot_reconstructions", "plot_top_features", "plot_tree"]
 
 _BAR = "#3b6ea5"
 _INK = "#333333"

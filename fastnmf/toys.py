@@ -26,8 +26,8 @@ def make_hierarchical(*, noise=0.15, random_state=None):
     Returns
     -------
     sklearn.utils.Bunch
-        ``data`` (90, 87), one row a sample; ``target``, ``target4``, ``target2`` (90,): the block of each sample and its
-        groups; ``feature_block`` (87,).
+        ``data`` (90, 87), one row a sample; ``target``, ``target4``, ``target2`` (90,): the block of each sample and
+        its groups; ``feature_block`` (87,).
 
     Raises
     ------
@@ -36,8 +36,8 @@ def make_hierarchical(*, noise=0.15, random_state=None):
 
     Notes
     -----
-    Source: Gao et al., "Neural nonnegative matrix factorization for hierarchical multilayer topic modeling", Section IV,
-    whose matrix has one column a sample; sizes as in the authors' file ``synthetic_noise.mat``.
+    Source: Gao et al., "Neural nonnegative matrix factorization for hierarchical multilayer topic modeling", whose
+    matrix has one column a sample; sizes as in the authors' file ``synthetic_noise.mat``.
 
     Examples
     --------

@@ -77,8 +77,8 @@ class TopicTree:
             Features of each topic.
         feature_names : array-like (n_features,), default=None
         threshold : float, default=None
-            None: a tree, every topic below the one that it belongs to most. A number: below every topic that it makes up
-            at least that share of; a topic may then appear several times, or not at all.
+            None: a tree, every topic below the one that it belongs to most. A number: below every topic that it makes
+            up at least that share of; a topic may then appear several times, or not at all.
 
         Returns
         -------

@@ -1,6 +1,7 @@
 """Classes of samples, some of them not known: what estimators make of `y`, and prediction."""
 
 import numpy as np
+from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.moves import HALS, MU, MU_FLOOR, WeightedRows
@@ -69,8 +70,13 @@ def class_indicators(codes, n_classes):
 class ClassReading:
     """Mixin of models that are fitted with labels: what they say about the class of a sample.
 
-    A model calls `_set_classes` at the end of `fit`.
+    `fit` leaves ``classes_`` and ``coef_`` where there were labels.
     """
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags = ClassifierTags()
+        return tags
 
     def decision_function(self, X, **which):
         """Return the score of every class, linear in the weights of the sample, (n_samples, n_classes).

@@ -1,5 +1,6 @@
 """Hierarchies: topics, topics of topics, and so on."""
 
+import time
 import warnings
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastnmf.data import Strata, check_kind, single_threaded_blas
 from fastnmf.descent import DESCENTS, Course, infer_stack, layerwise, revive
-from fastnmf.layers import LOSSES, Bottom, Labels, MaskedBottom, Stack, check_shares
+from fastnmf.layers import LOSSES, Bottom, Labels, MaskedBottom, Stack, check_shares, on_unit_columns
 from fastnmf.models.hierarchy import TopicTree
 from fastnmf.models.labels import ClassReading, class_indicators, encode_classes
 from fastnmf.models.options import check_choice, check_integer, check_number, generator
@@ -30,8 +31,8 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
     """Find topics, topics of topics, and so on: ``X ~ S_l A_lᵀ ... A_0ᵀ`` for every level l, all >= 0.
 
     Level 0 has the most topics. Each sample's weights S_l are the exact non-negative least squares of those below,
-    ``S_l = argmin ||S_{l-1} - S A_lᵀ||`` with S_{-1} = X, in the fit and in `transform` alike. With labels, the weights of
-    the last level (or of any) are also to tell the class; samples without a label join in as they are.
+    ``S_l = argmin ||S_{l-1} - S A_lᵀ||`` with S_{-1} = X, in the fit and in `transform` alike. With labels, the weights
+    of the last level (or of any) are also to tell the class; samples without a label join in as they are.
 
     Parameters
     ----------
@@ -43,7 +44,8 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
         minimises the energy over free S_l. ``"sequential"``: an NMF of X, one of its weights, and so on (hNMF).
     loss : {"levels", "recon", "energy"}, default="levels"
         Of ``"neural"``. ``"levels"``: the squared errors of all levels, added up. ``"recon"``: that of the last level
-        alone, as in the paper; the levels below may then collapse. ``"energy"``: ``sum_l ||S_{l-1} - S_l A_lᵀ||²``.
+        alone, as in the paper; the levels below may then collapse. ``"energy"``: ``sum_l ||S_{l-1} - S_l A_lᵀ||²``,
+        with topics of length one, lest small weights hide what is lost.
     level_weights : sequence of float, default=None
         Weight of each level in ``"levels"`` and ``"energy"``; None: all 1.
     label_weight : float, default=1.0
@@ -51,8 +53,8 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
         with Y the 0-1 matrix of the known labels.
     init : {"nested", "sequential", "random", "nndsvd"}, default="nested"
         ``"nested"``: an NMF of X for every level, and each level's topics in those of the level below.
-        ``"sequential"``: as the method. ``"nndsvd"``: sequential, from singular vectors. ``"random"``: uniform.
-        ``method="sequential"`` takes all but ``"nndsvd"`` as random starts of each NMF.
+        ``"sequential"``: as the method. ``"nndsvd"``: sequential, from singular vectors. ``"random"``: exponential.
+        Of ``method="sequential"`` the starts of each NMF: ``"nndsvd"``, ``"random"``, or the best of both.
     n_init : int, default=1
         Starts; the fit with the least loss is kept.
     solver : {"lbfgs", "pgd", "adam"}, default="lbfgs"
@@ -103,8 +105,8 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
     Fitted factors are never rescaled: the least squares of the upper layers depend on the scale of those below.
     `display_factors` returns normalised copies.
 
-    *Names*: the paper has one column a sample: its X, A_l, S_l are ``X.T``, ``layer_weights_[l].T``, ``S_[l].T``; its B is
-    ``coef_``.
+    *Names*: the paper has one column a sample: its X, A_l, S_l are ``X.T``, ``layer_weights_[l].T``, ``S_[l].T``; its B
+    is ``coef_``.
 
     References
     ----------
@@ -176,8 +178,8 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
         X : sparse matrix or array (n_samples, n_features)
             Non-negative, finite where it is known. Sparse X stays sparse.
         y : array-like (n_samples,), or list of such, default=None
-            Class of each sample: numbers or strings; -1, NaN or None where it is not known. A list has one entry a level,
-            None for levels without labels; a single y belongs to the last level.
+            Class of each sample: numbers or strings; -1, NaN or None where it is not known. A list has one entry a
+            level, None for levels without labels; a single y belongs to the last level.
         mask : sparse matrix or array (n_samples, n_features), default=None
             True where the entry of X is known, False where it is missing (whatever X has there).
 
@@ -285,7 +287,7 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
         return sizes
 
     def _prepared(self, X, mask, *, reset):
-        """Return X as float64 `Strata`, the lowest layer over it, the dtype of results and the exponent of the scale."""
+        """Return X as float64 `Strata`, the lowest layer over it, the dtype of results, the exponent of the scale."""
         check_kind(X)
         options = {"accept_sparse": True, "dtype": [np.float64, np.float32], "ensure_all_finite": False}
         X = validate_data(self, X, reset=reset, ensure_min_samples=1, **options)
@@ -326,8 +328,8 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
         shares = check_shares(self.level_weights, len(sizes), self.loss)
         best = None
         with threads(self.n_threads), single_threaded_blas(), progress(*self._watched()) as show:
-            for _ in range(self.n_init):
-                found = self._run(data, bottom, sizes, rng, shares, terms, scale, labels, show)
+            for seed in rng.integers(1 << 62, size=self.n_init):
+                found = self._run(data, bottom, sizes, generator(int(seed)), shares, terms, scale, labels, show)
                 best = found if best is None or found[1].best[-1] < best[1].best[-1] else best
             A, course, self.n_revived_ = best
             self._finish(A, course, data, bottom, terms, dtype, exponent, labels)
@@ -339,9 +341,11 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
     def _run(self, data, bottom, sizes, rng, shares, terms, scale, labels, show):
         """Fit once; return the factors, the `Course` and how many topics were revived."""
 
+        began, total = time.perf_counter(), 1.0 if self.loss == "recon" else shares.sum()
+
         def watch(iteration, objective):
             if show is not None:
-                show(iteration, np.sqrt(max(objective, 0.0)), 0.0)
+                show(iteration, np.sqrt(max(objective, 0.0) / total), time.perf_counter() - began)
 
         course = Course(self.tol, watch)
         if self.method == "sequential":
@@ -358,7 +362,7 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
         stack = Stack(bottom, self.loss, shares, terms)
 
         def value(A):
-            found, gradients = stack(A)
+            found, gradients = on_unit_columns(stack, A) if self.loss == "energy" else stack(A)
             return found / scale, [np.divide(g, scale, out=g) for g in gradients]
 
         descend, n_revived = DESCENTS[self.solver], 0
@@ -367,11 +371,11 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
             now, _ = value(A)
             alive = revive(stack, A) if n_revived < MAX_REVIVALS and len(course.curve) <= self.max_iter else None
             if alive is None or value(alive)[0] >= now:
-                return A, course, n_revived
+                return [unit_columns(a) for a in A] if self.loss == "energy" else A, course, n_revived
             A, n_revived, course.has_settled = alive, n_revived + 1, False
 
     def _sequential(self, data, bottom, sizes, rng, labels):
-        start = "nndsvd" if self.init == "nndsvd" else "random"
+        start = self.init if self.init in ("nndsvd", "random") else None
         last = None
         if labels:
             level, _, codes = labels[-1]

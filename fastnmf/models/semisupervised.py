@@ -10,9 +10,9 @@ from fastnmf.models.reading import RowErrors
 class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
     """Factorise X and let the weights tell the class, where it is known: ``X ~ W H``, ``Y ~ W Bᵀ``, all >= 0.
 
-    Minimises ``||O * (X - W H)||² + lam ||L * (Y - W Bᵀ)||²``, or the Kullback-Leibler divergence of the labels instead of
-    their squared error: O marks the entries of X that are known, L the rows whose class is, Y is the 0-1 matrix of the
-    classes, and lam is ``label_weight ||X||²/||L * Y||²``.
+    Minimises ``||O * (X - W H)||² + lam ||L * (Y - W Bᵀ)||²``, or the Kullback-Leibler divergence of the labels instead
+    of their squared error: O marks the entries of X that are known, L the rows whose class is, Y is the 0-1 matrix of
+    the classes, and lam is ``label_weight ||X||²/||L * Y||²``.
 
     Parameters
     ----------
@@ -124,8 +124,9 @@ class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
         return self
 
     def fit_transform(self, X, y=None, *, W=None, H=None, weight=None):
-        """Fit the model and return `W_`, which knows the labels; see `fit`."""
-        return self._fit(X, None, W, H, None, None, weight, y)
+        """Fit the model and return what `transform` makes of X, without its labels; `W_` where `weight` is given."""
+        W = self._fit(X, None, W, H, None, None, weight, y)
+        return W if y is None or weight is not None else self.transform(X)
 
     def transform(self, X):
         """Return the exact non-negative weights of the rows of X for the fitted components, (n_samples, k)."""
@@ -136,7 +137,7 @@ class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
         return self._inverse_transform(W)
 
     def score(self, X, y=None):
-        """Return the accuracy on the rows whose label is known; without y, or labels in fit, the share of X explained."""
+        """Return the accuracy on rows whose label is known; without y, or labels in fit, the share of X explained."""
         if y is not None and hasattr(self, "classes_"):
             return self._accuracy(X, y)
         return self._score(X)

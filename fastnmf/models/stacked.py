@@ -11,7 +11,8 @@ from fastnmf.moves import ActiveSet
 from fastnmf.solve import Extrapolation, allocate, solve
 
 LARGE = 1_000_000  # entries of X (or non-zeros of a sparse one) above which each layer starts from one plain NMF
-N_TRIES, N_ITERATIONS, N_LARGE_ITERATIONS = 5, 60, 100
+TRIES = (starts.nndsvd,) + 4 * (starts.random,)
+N_ITERATIONS, N_LARGE_ITERATIONS = 60, 100
 NOISE = 1e-3  # of the upper layers: what is zero at the start could not grow
 
 
@@ -26,27 +27,38 @@ def is_large(data):
     return (data.X.nnz if data.is_sparse else data.X.size) > LARGE
 
 
-def factorized(data, rank, rng, start="random"):
+def factorized(data, rank, rng, start=None):
     """Return H (n_columns, rank) of a plain NMF of the data, with unit columns.
 
-    Of small data the best of five alternations of exact least squares from random starts; of large ones a single
-    coordinate descent. ``start="nndsvd"`` begins with singular vectors instead.
+    Of small data the best of five alternations of exact least squares, one from the singular vectors and four from
+    random weights; of large data a single extrapolated coordinate descent. `start` names "nndsvd" or "random" alone.
     """
-    is_small, best, kept = not is_large(data), np.inf, None
-    schedule = (("W", 1), ("H", 1)) if is_small else (("W", 2), ("H", 2))
-    draw = starts.nndsvd if start == "nndsvd" else starts.random if is_small else starts.features
-    for _ in range(N_TRIES if is_small and start == "random" else 1):
-        W, H, _ = draw(data, rank, rng, has_shifts=False)
-        factors, tasks = allocate(data, W, H, None)
-        problem = squared_problem(data, factors, tasks, schedule, is_descent=True)
-        if is_small and data.entry_weights is None:
-            problem.moves = dict.fromkeys(("W", "H"), ActiveSet())
-        ahead = None if is_small else Extrapolation(tasks, factors)
-        n = N_ITERATIONS if is_small else N_LARGE_ITERATIONS
-        fit = solve(problem, factors, max_iter=n, tol=1e-5 if is_small else 1e-3, extrapolation=ahead)
-        if fit.history["objective"][-1] < best:
-            best, kept = fit.history["objective"][-1], factors["H"][:, :rank].astype(np.float64)
-    return unit_columns(kept)
+    if is_large(data):
+        return _descended(data, rank, starts.nndsvd if start == "nndsvd" else starts.features, rng)[0]
+    draws = {"nndsvd": [starts.nndsvd], "random": [starts.random]}.get(start, TRIES)
+    found = [_alternated(data, rank, draw, rng) for draw in draws]
+    return min(found, key=lambda pair: pair[1])[0]
+
+
+def _alternated(data, rank, draw, rng):
+    """Return H with unit columns, and the squared error, of alternating exact least squares, H first."""
+    W, H, _ = draw(data, rank, rng, has_shifts=False)
+    factors, tasks = allocate(data, W, H, None)
+    problem = squared_problem(data, factors, tasks, (("H", 1), ("W", 1)), is_descent=True)
+    if data.entry_weights is None:
+        problem.moves = dict.fromkeys(("W", "H"), ActiveSet())
+    fit = solve(problem, factors, max_iter=N_ITERATIONS, tol=1e-5)
+    return unit_columns(factors["H"][:, :rank].astype(np.float64)), fit.history["objective"][-1]
+
+
+def _descended(data, rank, draw, rng):
+    """Return H with unit columns, and the squared error, of extrapolated coordinate descent."""
+    W, H, _ = draw(data, rank, rng, has_shifts=False)
+    factors, tasks = allocate(data, W, H, None)
+    problem = squared_problem(data, factors, tasks, (("W", 2), ("H", 2)), is_descent=True)
+    ahead = Extrapolation(tasks, factors)
+    fit = solve(problem, factors, max_iter=N_LARGE_ITERATIONS, tol=1e-3, extrapolation=ahead)
+    return unit_columns(factors["H"][:, :rank].astype(np.float64)), fit.history["objective"][-1]
 
 
 def nested(data, bottom, sizes, rng):
@@ -60,7 +72,7 @@ def nested(data, bottom, sizes, rng):
     return A
 
 
-def sequential(data, bottom, sizes, rng, start="random", pool=None, noise=NOISE, last=None):
+def sequential(data, bottom, sizes, rng, start=None, pool=None, noise=NOISE, last=None):
     """Factorise X, then its weights, then theirs; with `last`, a function of the weights, find the last layer so."""
     A, below = [], data
     for level, k in enumerate(sizes):
@@ -75,9 +87,9 @@ def sequential(data, bottom, sizes, rng, start="random", pool=None, noise=NOISE,
 
 
 def random(data, bottom, sizes, rng):
-    """Draw all layers from U[0, 1)."""
+    """Draw all layers from the exponential distribution: uniform draws lie closer together and end worse more often."""
     above = (data.shape[1], *sizes)
-    return [unit_columns(rng.random(shape)) for shape in zip(above, sizes, strict=False)]
+    return [unit_columns(rng.exponential(size=shape)) for shape in zip(above, sizes, strict=False)]
 
 
 def nndsvd(data, bottom, sizes, rng):
