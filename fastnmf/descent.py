@@ -10,8 +10,8 @@ from fastnmf.layers import solve_rows
 from fastnmf.solve import has_settled
 
 EPS = 1e-12  # relative to the largest denominator of a multiplicative update
-LARGE = 200_000  # variables above which L-BFGS keeps few corrections: each takes 16 bytes a variable
-CORRECTIONS = {False: 20, True: 5}  # by whether there are so many
+CORRECTIONS = (3, 20)  # of L-BFGS, at least and at most; each takes 16 bytes a variable
+CORRECTED = 4_000_000  # variables of all corrections together, within these bounds
 MAX_HALVINGS = 30
 ARMIJO = 1e-4
 ADAM_RATE, ADAM_DECAY = 0.05, (0.9, 0.999)
@@ -62,7 +62,7 @@ def lbfgs(value, A, max_iter, course):
         if course(intermediate_result.fun):
             raise StopIteration
 
-    corrections = CORRECTIONS[bool(bounds[-1] > LARGE)]
+    corrections = int(np.clip(CORRECTED // bounds[-1], *CORRECTIONS))
     options = {"maxiter": max_iter, "maxcor": corrections, "ftol": 0.0, "gtol": 1e-12, "maxfun": 20 * max_iter + 20}
     found = minimize(
         objective, flat(A), jac=True, method="L-BFGS-B", bounds=Bounds(0, np.inf), callback=after, options=options

@@ -107,7 +107,7 @@ class Bottom:
         given, out = self._room(f"{name} in", len(F), F.shape[1]), self._room(f"{name} out", n_out, F.shape[1])
         copy_rows(F, given[:, : F.shape[1]])
         multiply(given, out)
-        return np.ascontiguousarray(out[:, : F.shape[1]])
+        return out[:, : F.shape[1]].copy()
 
     def solve(self, F, S):
         """Solve for S (n, k), which is a guess, where F is the product."""

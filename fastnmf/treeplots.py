@@ -54,7 +54,7 @@ def plot_tree(model, feature_names=None, *, n=5, threshold=0.1, ax=None):
                 belongs = shares[:, child].argmax() == parent
                 if not belongs and share < threshold:
                     continue
-                x = np.array([top - level + 0.02, top - level + 0.62, top - level + 0.98])
+                x = np.array([top - level + 0.3, top - level + 0.62, top - level + 0.98])
                 y = np.array([place[level][parent]] * 2 + [place[level - 1][child]])
                 style = {"linewidth": 0.6 + 4 * share} if belongs else {"linewidth": 0.6, "linestyle": ":"}
                 ax.plot(x, y, color=_LINE, alpha=0.75 if belongs else 0.5, zorder=1, **style)

@@ -10,7 +10,7 @@ from fastnmf.models.problems import squared_problem
 from fastnmf.moves import ActiveSet
 from fastnmf.solve import Extrapolation, allocate, solve
 
-LARGE = 1_000_000  # entries of X (or non-zeros of a sparse one) above which each layer starts from one plain NMF
+LARGE = 1_000_000  # entries of X, stored or not, above which each layer starts from one plain NMF
 TRIES = (starts.nndsvd,) + 4 * (starts.random,)
 N_ITERATIONS, N_LARGE_ITERATIONS = 60, 100
 NOISE = 1e-3  # of the upper layers: what is zero at the start could not grow
@@ -24,7 +24,7 @@ def unit_columns(F):
 
 def is_large(data):
     """Tell whether several starts would take too long."""
-    return (data.X.nnz if data.is_sparse else data.X.size) > LARGE
+    return data.shape[0] * data.shape[1] > LARGE
 
 
 def factorized(data, rank, rng, start=None):
