@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from variants import LAYERED
 
 from fastnmf import HierarchicalNMF, plots
 from fastnmf.data import Strata
@@ -23,19 +24,7 @@ from fastnmf.layers import Bottom, Stack
 # Of the rank 9, 4 and 2 approximations of the toy data that any method can have: the singular values say so.
 SVD_BOUNDS = np.array([0.023636, 0.281575, 0.467560])
 
-VARIANTS = {
-    "neural": {},
-    "neural-recon": {"loss": "recon"},
-    "neural-energy": {"loss": "energy"},
-    "neural-pgd": {"solver": "pgd"},
-    "neural-adam": {"solver": "adam"},
-    "neural-random": {"init": "random"},
-    "neural-nndsvd": {"init": "nndsvd"},
-    "neural-sequential-start": {"init": "sequential"},
-    "deep": {"method": "deep"},
-    "sequential": {"method": "sequential"},
-}
-every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+every_variant = pytest.mark.parametrize("options", LAYERED.values(), ids=LAYERED)
 
 
 @pytest.fixture(autouse=True)
