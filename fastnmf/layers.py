@@ -248,9 +248,10 @@ class Stack:
         gradients[0] -= self.bottom.lift_model([*pairs, (1.0, S[0], W), (1.0, W, S[0])])
         return value, gradients
 
-    def depths(self, A):
-        """Return ``||X - A_0 ... A_t S_t||²`` for every t, at the last inference."""
-        return np.array([self._depth(A, t)[0] for t in range(len(A))])
+    def errors(self, A, S):
+        """Return ``||X - A_0 ... A_t S_t||²`` for every t, at least 0, for S as they are."""
+        self.S, self._product = S, self.bottom.product(A[0])
+        return np.maximum([self._depth(A, t)[0] for t in range(len(A))], 0.0)
 
     def _depth(self, A, t):
         """Return the squared error of depth t, its residual in the first layer, and what each layer is to make."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.utils import ClassifierTags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.moves import HALS, MU, MU_FLOOR, WeightedRows
@@ -67,6 +68,13 @@ def class_indicators(codes, n_classes):
     return Y, (codes >= 0)[:, None].astype(np.float64)
 
 
+def _reads_classes(model):
+    """Raise AttributeError where a model ignores labels: it has no `predict` then, as scikit-learn wants it."""
+    if getattr(model, "label_weight", 0) == 0:
+        raise AttributeError(f"{type(model).__name__} with label_weight=0 ignores labels; set label_weight > 0.")
+    return True
+
+
 class ClassReading:
     """Mixin of models that are fitted with labels: what they say about the class of a sample.
 
@@ -78,6 +86,7 @@ class ClassReading:
         tags.classifier_tags = ClassifierTags()
         return tags
 
+    @available_if(_reads_classes)
     def decision_function(self, X, **which):
         """Return the score of every class, linear in the weights of the sample, (n_samples, n_classes).
 
@@ -91,11 +100,13 @@ class ClassReading:
         _, coef, which = self._labelled(which)
         return np.asarray(self.transform(X, **which)) @ coef.T
 
+    @available_if(_reads_classes)
     def predict(self, X, **which):
         """Return the class with the highest score of each sample, (n_samples,); parameters as `decision_function`."""
         scores = self.decision_function(X, **which)
         return self._labelled(which)[0][scores.argmax(axis=1)]
 
+    @available_if(_reads_classes)
     def predict_proba(self, X, **which):
         """Return the scores, cut at 0 and divided by their sum, (n_samples, n_classes).
 

@@ -249,11 +249,10 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
         if y is not None and hasattr(self, "classes_"):
             return self._accuracy(X, y)
         data, bottom, _, _ = self._prepared(X, None, reset=False)
-        stack = Stack(bottom, "levels", np.ones(len(self._factors)))
+        A = self._factors
         with threads(self.n_threads), single_threaded_blas():
-            stack.forward(self._factors)
-            lost = stack.depths(self._factors)[-1]
-        return 1.0 if data.sq_norm == 0 else float(1 - max(lost, 0.0) / data.sq_norm)
+            lost = Stack(bottom, "levels", np.ones(len(A))).errors(A, infer_stack(bottom, A, self.pool))[-1]
+        return 1.0 if data.sq_norm == 0 else float(1 - lost / data.sq_norm)
 
     def _sizes(self):
         sizes = self.n_components
@@ -393,18 +392,15 @@ class HierarchicalNMF(TopicTree, ClassReading, ClassNamePrefixFeaturesOutMixin, 
         return sequential(data, bottom, sizes, rng, start=start, noise=0.0, last=last)
 
     def _finish(self, A, course, data, bottom, terms, dtype, exponent, labels):
-        stack = Stack(bottom, "levels", np.ones(len(A)), terms)
-        stack.S = infer_stack(bottom, A, self.pool)
-        stack._product = bottom.product(A[0])
-        lost = stack.depths(A)
-        self.level_errors_ = np.sqrt(np.maximum(lost, 0) / (data.sq_norm or 1.0))
+        stack, S = Stack(bottom, "levels", np.ones(len(A))), infer_stack(bottom, A, self.pool)
+        self.level_errors_ = np.sqrt(stack.errors(A, S) / (data.sq_norm or 1.0))
         self._factors, topics = A, [A[0].T]
         for a in A[1:]:
             topics.append(a.T @ topics[-1])
         self.components_ = [np.ascontiguousarray(t).astype(dtype) for t in topics]
         self.layer_weights_ = [np.ascontiguousarray(a.T).astype(dtype) for a in A]
-        self.S_ = [np.ldexp(s, -2 * exponent).astype(dtype) for s in stack.S]
-        self._set_classes(labels, [np.ldexp(term.coefficients(stack.S[term.level]), 2 * exponent) for term in terms])
+        self.S_ = [np.ldexp(s, -2 * exponent).astype(dtype) for s in S]
+        self._set_classes(labels, [np.ldexp(term.coefficients(S[term.level]), 2 * exponent) for term in terms])
         self.loss_curve_, self.converged_ = np.array(course.curve), course.has_settled
         self.n_iter_ = max(len(course.curve) - 1, 1)
 
