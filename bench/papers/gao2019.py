@@ -14,8 +14,9 @@ else drawn anew.
 
 Labels follow the authors' notebook: nine classes for one layer, four for two, two for three. (The text of the paper
 says nine throughout, with which accuracies as in Table 1 cannot be had.) Of the partly labelled ones 40 % are known,
-every class at least once. The label weight is ours (1, relative): the paper does not tell its own. Deep NMF is our
-reconstruction: the published program cannot be read.
+every class at least once. Accuracies are those on all 90 samples, the labelled ones among them; without labels in the
+fit they are read off by least squares with all labels, so those rows flatter. The label weight is ours (1, relative):
+the paper does not tell its own. Deep NMF is our reconstruction: the published program cannot be read.
 """
 
 import argparse
