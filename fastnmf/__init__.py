@@ -6,10 +6,14 @@ __version__ = "0.1.0"
 
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
+    "HierarchicalNMF": "fastnmf.models.layered",
     "MiniBatchNMF": "fastnmf.models.online",
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
+    "SemiSupervisedNMF": "fastnmf.models.semisupervised",
     "StratifiedNMF": "fastnmf.models.stratified",
+    "hierarchical_loss": "fastnmf.layers",
+    "nnls": "fastnmf.layers",
     "non_negative_factorization": "fastnmf.models.factorization",
     "stratified_nmf": "fastnmf.models.stratified",
     "consensus": "fastnmf.ensemble",

@@ -53,6 +53,10 @@ class Factors:
     def __getitem__(self, name):
         return self.arrays[name]
 
+    def add(self, name, array):
+        """Add a factor."""
+        self.arrays[name], self._version[name] = array, 0
+
     def moved(self, name):
         """Note that factor `name` has changed in place."""
         self._version[name] += 1
@@ -229,6 +233,7 @@ class Problem:
     Attributes
     ----------
     terms : list of Term
+        The first is that of the data; what others say about the factors counts as a penalty.
     moves : dict, factor name -> Move
     schedule : tuple
         One iteration: pairs ``(name, n_sweeps)``; a tuple of pairs inside moves its factors all from the old point.
@@ -277,9 +282,11 @@ class Problem:
         """Return the subproblem of factor `name` at `factors`."""
         sub = self.subproblems[name]
         sub.clear()
-        for term in self.terms:
-            term.contribute(name, factors, sub)
-        of_data = sub.pos, sub.neg
+        for position, term in enumerate(self.terms):
+            if name in getattr(term, "touches", (name,)):
+                term.contribute(name, factors, sub)
+            if position == 0:
+                of_data = sub.pos, sub.neg
         for penalty in self.penalties.get(name, ()):
             penalty.contribute(factors[name], sub, factors.rank)
         sub.is_of_data = sub.pos is of_data[0], sub.neg is of_data[1]
@@ -298,11 +305,12 @@ class Problem:
         The terms' cheap values subtract numbers of the size of `scale`; below ``digits * scale`` the residual is
         evaluated instead (relative error of the cheap value: about machine epsilon * scale / value).
         """
-        value = sum(term.value(factors, **instead) for term in self.terms)
+        data_term, *others = self.terms
+        value = data_term.value(factors, **instead)
         if self.direct is not None and value < self.digits * self.scale:
             value = self.direct(factors, **instead)
         value = max(value, 0.0)
-        self.penalty = 0.0
+        self.penalty = sum(term.value(factors) for term in others)
         for name, penalties in self.penalties.items():
             self.penalty += sum(penalty.value(instead.get(name, factors[name])) for penalty in penalties)
         return value + self.penalty

@@ -13,7 +13,19 @@ from fastnmf.moves import HALS, ActiveSet
 from fastnmf.penalties import balanced
 from fastnmf.problem import Factors, Mixture, Subproblem, aligned, copy_rows
 
-__all__ = ["Extrapolation", "Fit", "allocate", "as_arrays", "infer", "pad", "row_tasks", "solve", "sweep", "threads"]
+__all__ = [
+    "Extrapolation",
+    "Fit",
+    "allocate",
+    "as_arrays",
+    "has_settled",
+    "infer",
+    "pad",
+    "row_tasks",
+    "solve",
+    "sweep",
+    "threads",
+]
 
 LOOK_BACK = 10  # iterations over which the decrease of the objective is judged: single steps plateau
 LOOK_AHEAD = 100  # iterations whose gain is foretold from it
@@ -236,7 +248,7 @@ def _why_stop(loop, max_iter, tol, callback, max_time):
             return "callback"
     if loop.iteration > 0 and max_time is not None and history["seconds"][-1] >= max_time:
         return "max_time"
-    if loop.iteration > 0 and tol > 0 and _has_settled(loop.best, tol, problem.rounding):
+    if loop.iteration > 0 and tol > 0 and has_settled(loop.best, tol, problem.rounding):
         return "tol"
     return "max_iter" if loop.iteration >= max_iter else None
 
@@ -317,7 +329,8 @@ def anchor_scale(problem, factors, extrapolation=None):
             np.ldexp(extrapolation.before[name], sign * shift, out=extrapolation.before[name])
 
 
-def _has_settled(best, tol, rounding):
+def has_settled(best, tol, rounding):
+    """Tell whether the objectives `best` promise less than ``tol`` times the last one over the next 100 iterations."""
     if best[-1] <= rounding:
         return True
     if len(best) <= LOOK_BACK:

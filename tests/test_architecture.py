@@ -27,7 +27,20 @@ MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 # kernel.
 FUSED_PASSES = frozenset({"pattern_count"})
 
-CORE = {"kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts"}
+CORE = {
+    "kernels",
+    "layout",
+    "data",
+    "problem",
+    "terms",
+    "penalties",
+    "moves",
+    "solve",
+    "init",
+    "shifts",
+    "layers",
+    "descent",
+}
 MODELS = (CORE - {"kernels"}) | {"models", "online", "progress", "store"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
@@ -44,6 +57,8 @@ MAY_IMPORT = {
     "solve": {"moves", "penalties", "problem", "data", "kernels"},
     "init": {"problem", "data", "layout", "kernels"},
     "shifts": {"solve", "moves", "terms", "problem", "data"},
+    "layers": {"terms", "problem", "data", "kernels"},
+    "descent": {"layers", "solve"},
     "online": {"solve", "moves", "problem", "data", "layout", "kernels"},
     "ondisk": set(),
     "progress": {"kernels", "problem", "solve"},
@@ -79,6 +94,8 @@ OUTSIDE = {
     "solve": {"numpy", "scipy"},
     "init": {"numpy", "scipy"},
     "shifts": {"numpy", "scipy"},
+    "layers": {"numpy", "scipy"},
+    "descent": {"numpy", "scipy"},
     "online": {"numpy", "scipy"},
     "ondisk": {"numpy", "scipy"},
     "store": {"numpy", "scipy"},

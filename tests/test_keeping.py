@@ -15,13 +15,22 @@ import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 
 import fastnmf
-from fastnmf import NMF, MiniBatchNMF, MiniBatchStratifiedNMF, StratifiedNMF, load, store
+from fastnmf import (
+    NMF,
+    HierarchicalNMF,
+    MiniBatchNMF,
+    MiniBatchStratifiedNMF,
+    SemiSupervisedNMF,
+    StratifiedNMF,
+    load,
+    store,
+)
 from fastnmf.models.keeping import Keeping
 
 RNG = np.random.default_rng(0)
 X = sp.random_array((60, 12), density=0.5, rng=RNG, format="csr")
 LABELS = np.array(["north", "south", "west"])[RNG.integers(0, 3, 60)]
-KINDS = (NMF, StratifiedNMF, MiniBatchNMF, MiniBatchStratifiedNMF)
+KINDS = (NMF, StratifiedNMF, MiniBatchNMF, MiniBatchStratifiedNMF, SemiSupervisedNMF)
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
@@ -76,8 +85,23 @@ def test_all_of_a_model_comes_back(kind, dtype, tmp_path):
 def test_every_public_estimator_is_tried_here():
     homes = [name for name, home in fastnmf._HOMES.items() if home.startswith("fastnmf.models.")]
     found = {getattr(fastnmf, name) for name in homes}
-    assert {kind for kind in found if isinstance(kind, type)} <= set(KINDS)
+    assert {kind for kind in found if isinstance(kind, type)} <= {*KINDS, HierarchicalNMF}
     assert all(issubclass(kind, Keeping) for kind in KINDS)
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_all_of_a_hierarchy_comes_back(is_list, tmp_path):
+    codes = RNG.integers(0, 2, 60)
+    y = [LABELS, None, codes] if is_list else LABELS
+    model = HierarchicalNMF((4, 3, 2), random_state=0, max_iter=3, tol=0).fit(X, y)
+    again = there_and_back(model, tmp_path)
+    assert vars(again).keys() >= {name for name in vars(model) if name.endswith("_")}
+    assert all(same(value, vars(again)[name]) for name, value in vars(model).items() if name.endswith("_"))
+    for level in (0, 1, 2):
+        assert again.transform(X, level=level).tobytes() == model.transform(X, level=level).tobytes()
+    assert again.predict(X).tolist() == model.predict(X).tolist()
+    if is_list:
+        assert again.predict(X, level=0).tolist() == model.predict(X, level=0).tolist()
 
 
 @every_kind
@@ -96,7 +120,7 @@ def test_a_loaded_model_reads_data_as_the_saved_one(kind, tmp_path):
         assert again.transform(X[:5], **east).tobytes() == model.transform(X[:5], **east).tobytes()
 
 
-@every_kind
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if hasattr(kind, "partial_fit")], ids=lambda k: k.__name__)
 @pytest.mark.parametrize("is_stream", [False, True], ids=["after fit", "between batches"])
 def test_a_loaded_model_goes_on_with_batches(kind, is_stream, tmp_path):
     """The last batch brings a stratum of its own, and data that are too large for the scale so far."""

@@ -106,3 +106,17 @@ VARIANTS = [
     *_divergences(0.5, 0.5),
     *_divergences(1.5, 1.5),
 ]
+
+# Hierarchies have several layers and no single W and H: `test_layered.py` has their contract. Name -> parameters.
+LAYERED = {
+    "neural": {},
+    "neural-recon": {"loss": "recon"},
+    "neural-energy": {"loss": "energy"},
+    "neural-pgd": {"solver": "pgd"},
+    "neural-adam": {"solver": "adam"},
+    "neural-random": {"init": "random"},
+    "neural-nndsvd": {"init": "nndsvd"},
+    "neural-sequential-start": {"init": "sequential"},
+    "deep": {"method": "deep"},
+    "sequential": {"method": "sequential"},
+}

@@ -9,12 +9,14 @@ from fastnmf.datasets.images import load_mnist
 from fastnmf.datasets.planted import make_stratified, simulate_counts
 from fastnmf.datasets.tables import load_housing
 from fastnmf.datasets.text import load_docstrings, load_newsgroups
+from fastnmf.datasets.toys import make_hierarchical
 
 __all__ = [
     "load_docstrings",
     "load_housing",
     "load_mnist",
     "load_newsgroups",
+    "make_hierarchical",
     "make_stratified",
     "simulate_counts",
 ]

@@ -1,10 +1,19 @@
-"""Non-negative least squares in normal equations, one small problem a row, exactly."""
+"""Non-negative least squares in normal equations, one small problem a row, exactly, and its derivative.
+
+Block principal pivoting from a guess of the support does nearly all rows in one to five factorisations; where it
+cycles, or the columns of a support depend on each other, active sets start from nothing, which always ends. A task
+holds the last factorisations by support, so that rows of equal supports share them.
+"""
 
 import numpy as np
 from numba import prange
 
 from fastnmf.kernels.jit import helper, kernel
 
+MAX_TRIES = 3  # exchanges in a row that may leave as many entries on the wrong side as before
+HELD_BYTES = 1 << 18  # of the factorisations that a task holds: they are to stay in the cache
+MAX_HELD = 61  # and their number: a prime spreads the supports
+BITS = 64  # a support is the key of its factorisation where it fits into one word
 RANK_TOLERANCE = 1e-10  # a column whose part outside the support is shorter than this (squared) is dependent
 
 
@@ -114,29 +123,74 @@ def _nnls(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
 
 
 @helper
-def _guessed(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
-    """Solve on the support of x, write that to x, and return whether it is the minimiser."""
-    n = 0
-    for c in range(len(b)):
+def _hold(gram, x, support, keys, chols):
+    """Have the Cholesky factor of gram on the support of x, ascending; return the size of the support and its place.
+
+    The size is -1 where the columns of the support depend on each other.
+    """
+    key, n, is_shared = np.uint64(0), 0, len(x) <= BITS
+    for c in range(len(x)):
         if x[c] > 0.0:
-            if not _append(gram, chol, support, n, c):
-                return False
+            support[n] = c
             n += 1
-    _solve(chol, support, n, b, z)
+            if is_shared:
+                key |= np.uint64(1) << np.uint64(c)
+    place = np.int64(key % np.uint64(len(keys)))
+    if n == 0 or (is_shared and keys[place] == key):
+        return n, place
+    keys[place] = np.uint64(0)  # no support: nothing is held
     for a in range(n):
-        if z[a] <= 0.0:
+        if not _append(gram, chols[place], support, a, support[a]):
+            return -1, place
+    if is_shared:
+        keys[place] = key
+    return n, place
+
+
+@helper
+def _pivot(gram, b, tolerance, x, z, support, keys, chols):
+    """Turn x, whose support is a guess, into the minimiser by block principal pivoting; return whether that is it.
+
+    All entries on the wrong side of the support change it at once (Kim and Park 2011); given up where their number has
+    not fallen `MAX_TRIES` times, or the support is dependent.
+    """
+    fewest, tries = len(b) + 1, MAX_TRIES
+    while tries > 0:
+        n, place = _hold(gram, x, support, keys, chols)
+        if n < 0:
             return False
-    for a in range(n):
-        x[support[a]] = z[a]
-    is_closed[:] = False
-    return _steepest(gram, inverse, b, x, support, n, is_closed, tolerance) < 0
+        _solve(chols[place], support, n, b, z)
+        n_wrong, at = 0, 0
+        for c in range(len(b)):
+            if at < n and support[at] == c:
+                x[c] = max(z[at], 0.0)
+                n_wrong += z[at] <= 0.0
+                at += 1
+            elif gram[c, c] > 0.0:
+                slope = b[c]
+                for a in range(n):
+                    slope -= gram[c, support[a]] * z[a]
+                if slope > tolerance:
+                    x[c] = 1.0  # any positive number: it is in the support now
+                    n_wrong += 1
+        if n_wrong == 0:
+            return True
+        tries = MAX_TRIES if n_wrong < fewest else tries - 1
+        fewest = min(fewest, n_wrong)
+    return False
+
+
+@helper
+def _n_held(k):
+    """Return how many factorisations a task holds."""
+    return max(1, min(MAX_HELD, HELD_BYTES // (8 * k * k + 1)))
 
 
 @kernel
 def rows_nnls(tasks, F, gram, pos, neg, group, flat):
     """Replace every row f of F (p, K) by the minimiser of ``f gram fᵀ / 2 - (pos - neg - flat) f`` over f >= 0.
 
-    The support of f is tried first; where it is not that of the minimiser, active sets start from nothing.
+    The support of f is a first guess: right ones save time.
 
     gram (k, k) float64, k <= K. Row i meets row ``group[i]`` of neg, row i where `group` is empty; a neg of no rows is
     zero. float64 inside; the result depends on the row alone.
@@ -148,7 +202,8 @@ def rows_nnls(tasks, F, gram, pos, neg, group, flat):
         for c in range(k):
             if gram[c, c] > 0.0:
                 inverse[c] = 1.0 / np.sqrt(gram[c, c])  # of the length of a column
-        support, chol, is_closed = np.empty(k, np.int64), np.empty((k, k)), np.empty(k, np.bool_)
+        support, is_closed, n_held = np.empty(k, np.int64), np.empty(k, np.bool_), _n_held(k)
+        keys, chols = np.zeros(n_held, np.uint64), np.empty((n_held, k, k))
         for i in range(tasks[t], tasks[t + 1]):
             largest = 0.0
             g = group[i] if len(group) > 0 else i
@@ -157,10 +212,33 @@ def rows_nnls(tasks, F, gram, pos, neg, group, flat):
                 if neg.shape[0] > 0:
                     b[c] -= neg[g, c]
                 largest = max(largest, b[c])
-            if not _guessed(gram, inverse, b, unit * largest, x, z, support, chol, is_closed):
-                _nnls(gram, inverse, b, unit * largest, x, z, support, chol, is_closed)
+            if not _pivot(gram, b, unit * largest, x, z, support, keys, chols):
+                keys[0] = np.uint64(0)
+                _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
             for c in range(k):
                 F[i, c] = x[c]
+
+
+@kernel
+def rows_nnls_pullback(tasks, F, gram, G, W):
+    """Write ``w = gram[T, T]^-1 g[T]``, zero off T, for every row g of G (p, K): T the support of row f of F (p, K).
+
+    With f the minimiser of ``f gram fᵀ / 2 - b f`` over f >= 0 and g the gradient of some value with respect to f, w is
+    that with respect to b (where the support does not change). gram (k, k), k <= K; float64. A support of dependent
+    columns gets zeros. W (p, K) is written in the first k columns.
+    """
+    k = len(gram)
+    for t in prange(len(tasks) - 1):
+        x, z, g, support, n_held = np.empty(k), np.empty(k), np.empty(k), np.empty(k, np.int64), _n_held(k)
+        keys, chols = np.zeros(n_held, np.uint64), np.empty((n_held, k, k))
+        for i in range(tasks[t], tasks[t + 1]):
+            for c in range(k):
+                x[c], g[c], W[i, c] = F[i, c], G[i, c], 0.0
+            n, place = _hold(gram, x, support, keys, chols)
+            if n > 0:
+                _solve(chols[place], support, n, g, z)
+            for a in range(n):
+                W[i, support[a]] = z[a]
 
 
 @helper
@@ -186,15 +264,37 @@ def rows_nnls_weighted(tasks, F, first, grams, right, n_sweeps):
     k = grams.shape[1]
     unit = 4.0 * np.finfo(F.dtype).eps
     for t in prange(len(tasks) - 1):
-        x, z, inverse = np.empty(k), np.empty(k), np.zeros(k)
-        support, chol, is_closed = np.empty(k, np.int64), np.empty((k, k)), np.empty(k, np.bool_)
+        x, z, inverse, keys, chols = np.empty(k), np.empty(k), np.zeros(k), np.zeros(1, np.uint64), np.empty((1, k, k))
+        support, is_closed = np.empty(k, np.int64), np.empty(k, np.bool_)
         for r in range(tasks[t], tasks[t + 1]):
             gram, b, largest = grams[r], right[r], 0.0
             for c in range(k):
                 inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
                 largest = max(largest, b[c])
             _descend(gram, b, x, n_sweeps)
-            if not _guessed(gram, inverse, b, unit * largest, x, z, support, chol, is_closed):
-                _nnls(gram, inverse, b, unit * largest, x, z, support, chol, is_closed)
+            keys[0] = np.uint64(0)  # the factor held is that of another Gram matrix
+            if not _pivot(gram, b, unit * largest, x, z, support, keys, chols):
+                _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
             for c in range(k):
                 F[first + r, c] = x[c]
+
+
+@kernel
+def rows_nnls_weighted_pullback(tasks, F, first, grams, G, W):
+    """Write ``w = grams[r][T, T]^-1 g[T]``, zero off T, for the rows first + r of F, G and W (p, K) alike.
+
+    As `rows_nnls_pullback`, with a Gram matrix for each row: grams (r, k, k), k <= K.
+    """
+    k = grams.shape[1]
+    for t in prange(len(tasks) - 1):
+        x, z, g, support = np.empty(k), np.empty(k), np.empty(k), np.empty(k, np.int64)
+        keys, chols = np.zeros(1, np.uint64), np.empty((1, k, k))
+        for r in range(tasks[t], tasks[t + 1]):
+            for c in range(k):
+                x[c], g[c], W[first + r, c] = F[first + r, c], G[first + r, c], 0.0
+            keys[0] = np.uint64(0)
+            n, _ = _hold(grams[r], x, support, keys, chols)
+            if n > 0:
+                _solve(chols[0], support, n, g, z)
+            for a in range(n):
+                W[first + r, support[a]] = z[a]

@@ -27,6 +27,7 @@ from fastnmf.models.options import (
     guide_components,
     is_annotated,
     row_weights,
+    strongest,
     unpack,
 )
 from fastnmf.models.problems import infer_divergence
@@ -194,8 +195,13 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         return W, H, data.pattern.entries(V), None
 
     @with_callbacks
-    def _fit(self, X, strata=None, W=None, H=None, V=None, sample_weight=None, weight=None, checkpoint=(None, 60.0)):
-        """Fit, and return the weights of the rows of X, (n_samples, k); `checkpoint` is a path and seconds."""
+    def _fit(
+        self, X, strata=None, W=None, H=None, V=None, sample_weight=None, weight=None, checkpoint=(None, 60.0), y=None
+    ):
+        """Fit, and return the weights of the rows of X, (n_samples, k).
+
+        `checkpoint` is a path and seconds; y are labels, for models that take them.
+        """
         self._check_parameters()
         names = X.var_names if is_annotated(X) else None
         X, strata = unpack(X, strata)
@@ -205,11 +211,11 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             data = self._strata(X, strata, sample_weight, weight)
             data.begin_columns()
             if keeper is not None:
-                keeper.open(data, W, H, V)
+                keeper.open(data, (W, H, V), y)
             rank = self._rank(data.shape[1], H)
             runs = Runs(self, watch)
             for random_state in runs:
-                runs.keep(*self._run(data, rank, (W, H, V), watch, random_state, runs.max_time, keeper))
+                runs.keep(*self._run(data, rank, (W, H, V), y, watch, random_state, runs.max_time, keeper))
             self._finish(data, *runs.best)
             self.run_objectives_ = np.array(runs.objectives)
         if self.stopped_by_ == "max_iter" and not self.converged_:
@@ -221,13 +227,15 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             )
         return self.W_
 
-    def _run(self, data, rank, start, watch, random_state, max_time, keeper):
+    def _run(self, data, rank, start, y, watch, random_state, max_time, keeper):
         """Return the problem and the `Fit` from one start: the one that was given, or one drawn by `random_state`."""
         W, H, v, V = self._start(data, rank, *start, random_state)
         H, free, guide = self._known(data, rank, H)
         factors, tasks = allocate(data, W, H, v)
         problem = self._problem(data, factors, tasks)
         self._constrain(data, problem, factors, free, guide)
+        if y is not None:
+            self._supervise(data, problem, factors, y)
         del W, H, v, guide
         watch.arrays = lambda: self._arrays(data, factors)
         return problem, solve(
@@ -331,7 +339,7 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
         """Set the fitted attributes."""
         factors = fit.factors
         self.n_components_ = self._n_components = factors.rank
-        if self.solver != "mu":  # one exact solve, which transform repeats
+        if self.solver != "mu" and len(problem.terms) == 1:  # one exact solve, which transform repeats
             shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
             if getattr(self, "gauge", None) == "min_shift":  # less shift leaves W more room
                 shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.codes, self.gauge)[1]
@@ -487,9 +495,3 @@ def _explained(errors, norms, sample_weight):
         errors, norms = errors * sample_weight, norms * sample_weight
     total = norms.sum()
     return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)
-
-
-def strongest(weights, names, n):
-    """Return the names of the n largest positive weights in each row, descending, ties by position: a list of lists."""
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :n]
-    return [[str(names[j]) for j in row if weight[j] > 0] for row, weight in zip(order, weights, strict=True)]

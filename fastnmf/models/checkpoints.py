@@ -68,14 +68,16 @@ class Checkpoint:
             raise ValueError(f"{error} Give another path as checkpoint, or delete the file.") from error
         self._iteration, self._took = None, 0.0  # of the state in the file, to write it
 
-    def open(self, data, *start):
+    def open(self, data, start, y=None):
         """Compare the file with the fit that is about to begin, and choose the seed.
 
         Parameters
         ----------
         data : fastnmf.data.Strata
-        *start : ndarray or None
+        start : tuple of ndarray or None
             The start that the user gave.
+        y : array-like, default=None
+            Labels of the rows.
 
         Raises
         ------
@@ -83,7 +85,7 @@ class Checkpoint:
             The file belongs to another fit; what is not the same, and what to do.
         """
         given, found = self.estimator.random_state, self._found
-        self._fit = fingerprint(self.estimator, data, start)
+        self._fit = fingerprint(self.estimator, data, start, y)
         self._seed = np.random.SeedSequence().entropy if given is None else copy.deepcopy(given)
         if found is not None:
             differences = list(_differences(found["fit"], self._fit))
@@ -147,7 +149,7 @@ class Checkpoint:
         self._iteration = loop.iteration
 
 
-def fingerprint(estimator, data, start):
+def fingerprint(estimator, data, start, y=None):
     """Return what tells one fit from another, as a dict of plain values; long ones as a checksum."""
     X = data.X
     parts = (X.data, X.indices, X.indptr) if data.is_sparse else X
@@ -163,6 +165,7 @@ def fingerprint(estimator, data, start):
         "the weights of rows": _short(data.weight),
         "the weights of entries": None if entries is None else _short((entries.base, entries.difference)),
         "the start (W, H, V)": _short(start),
+        "the labels y": None if y is None else _short(np.asarray(y).astype(str)),
     }
     if estimator.warm_start:
         before = [getattr(estimator, name, None) for name in ("components_", "W_", "shifts_")]

@@ -196,3 +196,9 @@ def guide_components(H, seeds, strength):
         weight[component] = strength / (k * length**2)
         H[:, component] = target[:, component] + even
     return target, weight, H
+
+
+def strongest(weights, names, n):
+    """Return the names of the n largest positive weights in each row, descending, ties by position: a list of lists."""
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :n]
+    return [[str(names[j]) for j in row if weight[j] > 0] for row, weight in zip(order, weights, strict=True)]

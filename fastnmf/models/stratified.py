@@ -5,14 +5,15 @@ import numpy as np
 from fastnmf import init as starts
 from fastnmf.data import Strata
 from fastnmf.models.base import NNDSVD, BaseNMF
-from fastnmf.models.options import check_bool, check_choice, check_integer, check_sweeps, generator
+from fastnmf.models.labels import LabelledFit
+from fastnmf.models.options import check_bool, check_choice, check_integer, check_number, check_sweeps, generator
 from fastnmf.models.problems import divergence_problem, squared_problem
 from fastnmf.models.reading import UNKNOWN_STRATA, Reading
 from fastnmf.models.streams import StratifiedPartialFit
 from fastnmf.solve import Extrapolation, allocate, as_arrays, solve, threads
 
 
-class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
+class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
     """Factorise a non-negative matrix whose rows come in groups: ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
     The dictionary H is what all strata share, the shift v(i) what is peculiar to stratum i. Minimises
@@ -45,6 +46,10 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         Entries that are not known: NaN (dense X), or zero and unstored ones. They play no part.
     fixed_components, seed_features, guide_weight : default=None, None, 1.0
         Known components, and features that components are to be about; see `NMF`.
+    label_weight : float, default=0.0
+        Where it is positive, the weights W are also to tell the classes `y` of `fit`: ``label_weight ||X||²/||Y||²``
+        times the squared error ``||Y - W Bᵀ||²`` of the rows whose class is known joins the objective, as in
+        `SemiSupervisedNMF`; `predict` then returns classes. 0 ignores y.
     update_order : {"sequential", "simultaneous"}, default="sequential"
         Whether H sees the new W. ``"simultaneous"`` is the order of the published program; it is there to reproduce
         it, only for ``"mu"``, and may diverge.
@@ -102,6 +107,8 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         Stratum of each training row, as a position in `strata_`.
     n_components_, n_iter_, n_revived_ : int
         The last: how often a component had died and was given the row that the model missed most.
+    classes_, coef_ : ndarray (n_classes,), (n_classes, n_components)
+        Of fits with labels: the classes, and B.
     converged_ : bool
         Whether the fit ended by its own rule, and not short of it at `max_iter`.
     stopped_by_ : str
@@ -170,6 +177,7 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         fixed_components=None,
         seed_features=None,
         guide_weight=1.0,
+        label_weight=0.0,
         unknown_strata="error",
         gauge=None,
         normalize=None,
@@ -200,6 +208,7 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         self.fixed_components = fixed_components
         self.seed_features = seed_features
         self.guide_weight = guide_weight
+        self.label_weight = label_weight
         self.unknown_strata = unknown_strata
         self.gauge = gauge
         self.normalize = normalize
@@ -237,7 +246,8 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         ----------
         X : sparse matrix or array (n_samples, n_features)
             Non-negative, finite; rows of all strata, in any order. float32 stays float32. Or an AnnData.
-        y : ignored
+        y : array-like (n_samples,), default=None
+            With ``label_weight > 0`` the class of each row; -1, NaN or None where it is not known. Ignored otherwise.
         sample_weight : array-like (n_samples,), default=None
             How often each row counts: weight 2 is the same as having the row twice.
         strata : array-like (n_samples,), or str, default=None
@@ -270,7 +280,8 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         -----
         A checkpoint belongs to one fit; what may change, and what becomes of the file, is said in `NMF.fit`.
         """
-        self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every))
+        labels = y if self.label_weight else None
+        self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every), labels)
         return self
 
     def fit_transform(
@@ -288,7 +299,8 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         checkpoint_every=60.0,
     ):
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
-        return self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every))
+        labels = y if self.label_weight else None
+        return self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every), labels)
 
     def transform(self, X, *, strata=None):
         """Return the exact non-negative weights of the rows of X for the fitted components and shifts.
@@ -365,6 +377,11 @@ class StratifiedNMF(StratifiedPartialFit, Reading, BaseNMF):
         super()._check_parameters()
         check_choice("update_order", self.update_order, ("sequential", "simultaneous"))
         check_integer("n_shift_updates", self.n_shift_updates)
+        check_number("label_weight", self.label_weight)
+        if self.label_weight and not self._is_squared:
+            raise ValueError(
+                "label_weight needs beta_loss='frobenius': the labels are compared by their squared error."
+            )
         check_choice("strata_weight", self.strata_weight, ("rows", "equal"))
         check_choice("unknown_strata", self.unknown_strata, UNKNOWN_STRATA)
         check_choice("gauge", self.gauge, (None, "max_shift", "min_shift"))

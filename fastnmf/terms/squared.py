@@ -29,6 +29,8 @@ class Frobenius:
         it, which saves its way through memory and back.
     """
 
+    touches = ("W", "H", "V")
+
     def __init__(self, strata, width, tasks, holds_products=False):
         self.strata, self.width, self.tasks = strata, width, tasks
         self._holds_products = holds_products or not strata.is_sparse

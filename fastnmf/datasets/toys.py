@@ -1,0 +1,64 @@
+"""Planted hierarchies."""
+
+import numbers
+
+import numpy as np
+
+# The blocks of the toy data of Gao et al. (2019): heights and widths of the nine, and the four and the two groups.
+HEIGHTS = (10, 5, 10, 12, 13, 4, 11, 8, 14)
+WIDTHS = (10, 10, 5, 7, 5, 20, 10, 9, 14)
+FOUR = (0, 0, 1, 1, 2, 2, 3, 3, 3)
+TWO = (0, 0, 0, 0, 1, 1, 1, 1, 1)
+
+
+def make_hierarchical(*, noise=0.15, random_state=None):
+    """Return the toy data of Neural NMF: nine topics in four groups in two.
+
+    Samples and features lie in nine blocks. The mean is 4 where both lie in the same block, 2 where their blocks are in
+    the same of four groups, 1 in the same of two, 0 elsewhere; on top comes uniform noise.
+
+    Parameters
+    ----------
+    noise : float, default=0.15
+        Upper end of the noise.
+    random_state : None, int, Generator or RandomState, default=None
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+        ``data`` (90, 87), one row a sample; ``target``, ``target4``, ``target2`` (90,): the block of each sample and
+        its groups; ``feature_block`` (87,).
+
+    Raises
+    ------
+    ValueError
+        A negative `noise`.
+
+    Notes
+    -----
+    Source: Gao et al., "Neural nonnegative matrix factorization for hierarchical multilayer topic modeling", whose
+    matrix has one column a sample; sizes as in the authors' file ``synthetic_noise.mat``.
+
+    Examples
+    --------
+    >>> from fastnmf.datasets import make_hierarchical
+    >>> make_hierarchical(random_state=0).data.shape
+    (90, 87)
+    """
+    from sklearn.utils import Bunch
+
+    if not isinstance(noise, numbers.Real) or noise < 0:
+        raise ValueError(f"noise={noise!r} is not valid; expected a number >= 0.")
+    if isinstance(random_state, np.random.RandomState):
+        random_state = random_state.randint(np.iinfo(np.int32).max)
+    rng, four, two = np.random.default_rng(random_state), np.array(FOUR), np.array(TWO)
+    of_sample, of_feature = np.repeat(np.arange(9), WIDTHS), np.repeat(np.arange(9), HEIGHTS)
+    s, f = of_sample[:, None], of_feature[None, :]
+    mean = np.where(s == f, 4.0, np.where(four[s] == four[f], 2.0, np.where(two[s] == two[f], 1.0, 0.0)))
+    return Bunch(
+        data=mean + noise * rng.random(mean.shape),
+        target=of_sample,
+        target4=four[of_sample],
+        target2=two[of_sample],
+        feature_block=of_feature,
+    )

@@ -1,0 +1,100 @@
+"""Where hierarchies start: the factors A_0 (n_features, k_0), A_1 (k_0, k_1), ... of a stack, with unit columns."""
+
+import numpy as np
+
+from fastnmf import init as starts
+from fastnmf.data import Strata
+from fastnmf.descent import infer_stack
+from fastnmf.layers import solve_rows
+from fastnmf.models.problems import squared_problem
+from fastnmf.moves import ActiveSet
+from fastnmf.solve import Extrapolation, allocate, solve
+
+LARGE = 1_000_000  # entries of X, stored or not, above which each layer starts from one plain NMF
+TRIES = (starts.nndsvd,) + 4 * (starts.random,)
+N_ITERATIONS, N_LARGE_ITERATIONS = 60, 100
+NOISE = 1e-3  # of the upper layers: what is zero at the start could not grow
+
+
+def unit_columns(F):
+    """Return F with columns of length one; those of zeros stay."""
+    lengths = np.linalg.norm(F, axis=0)
+    return F / np.where(lengths > 0, lengths, 1)
+
+
+def is_large(data):
+    """Tell whether several starts would take too long."""
+    return data.shape[0] * data.shape[1] > LARGE
+
+
+def factorized(data, rank, rng, start=None):
+    """Return H (n_columns, rank) of a plain NMF of the data, with unit columns.
+
+    Of small data the best of five alternations of exact least squares, one from the singular vectors and four from
+    random weights; of large data a single extrapolated coordinate descent. `start` names "nndsvd" or "random" alone.
+    """
+    if is_large(data):
+        return _descended(data, rank, starts.nndsvd if start == "nndsvd" else starts.features, rng)[0]
+    draws = {"nndsvd": [starts.nndsvd], "random": [starts.random]}.get(start, TRIES)
+    found = [_alternated(data, rank, draw, rng) for draw in draws]
+    return min(found, key=lambda pair: pair[1])[0]
+
+
+def _alternated(data, rank, draw, rng):
+    """Return H with unit columns, and the squared error, of alternating exact least squares, H first."""
+    W, H, _ = draw(data, rank, rng, has_shifts=False)
+    factors, tasks = allocate(data, W, H, None)
+    problem = squared_problem(data, factors, tasks, (("H", 1), ("W", 1)), is_descent=True)
+    if data.entry_weights is None:
+        problem.moves = dict.fromkeys(("W", "H"), ActiveSet())
+    fit = solve(problem, factors, max_iter=N_ITERATIONS, tol=1e-5)
+    return unit_columns(factors["H"][:, :rank].astype(np.float64)), fit.history["objective"][-1]
+
+
+def _descended(data, rank, draw, rng):
+    """Return H with unit columns, and the squared error, of extrapolated coordinate descent."""
+    W, H, _ = draw(data, rank, rng, has_shifts=False)
+    factors, tasks = allocate(data, W, H, None)
+    problem = squared_problem(data, factors, tasks, (("W", 2), ("H", 2)), is_descent=True)
+    ahead = Extrapolation(tasks, factors)
+    fit = solve(problem, factors, max_iter=N_LARGE_ITERATIONS, tol=1e-3, extrapolation=ahead)
+    return unit_columns(factors["H"][:, :rank].astype(np.float64)), fit.history["objective"][-1]
+
+
+def nested(data, bottom, sizes, rng):
+    """Factorise X at every rank; A_l is what the topics of level l are made of, in those of the level below."""
+    topics = [factorized(data, k, rng) for k in sizes]
+    A = [topics[0]]
+    for fine, coarse in zip(topics, topics[1:], strict=False):
+        found = np.zeros((coarse.shape[1], fine.shape[1]))
+        solve_rows(fine.T @ fine, coarse.T @ fine, found)
+        A.append(found.T + NOISE * rng.random(found.T.shape))
+    return A
+
+
+def sequential(data, bottom, sizes, rng, start=None, pool=None, noise=NOISE, last=None):
+    """Factorise X, then its weights, then theirs; with `last`, a function of the weights, find the last layer so."""
+    A, below = [], data
+    for level, k in enumerate(sizes):
+        is_labelled = last is not None and level == len(sizes) - 1
+        found = last(below.X) if is_labelled else factorized(below, k, rng, start)
+        A.append(found + (noise * rng.random(found.shape) if level else 0))
+        if level < len(sizes) - 1:
+            S = infer_stack(bottom, A, pool)[-1]
+            S = S if pool is None else pool(S)
+            below = Strata(S, np.array([0]), np.zeros(len(S), np.int32))
+    return A
+
+
+def random(data, bottom, sizes, rng):
+    """Draw all layers from the exponential distribution: uniform draws lie closer together and end worse more often."""
+    above = (data.shape[1], *sizes)
+    return [unit_columns(rng.exponential(size=shape)) for shape in zip(above, sizes, strict=False)]
+
+
+def nndsvd(data, bottom, sizes, rng):
+    """As `sequential`, each layer from singular vectors."""
+    return sequential(data, bottom, sizes, rng, start="nndsvd")
+
+
+STARTS = {"nested": nested, "sequential": sequential, "random": random, "nndsvd": nndsvd}
