@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from fastnmf import NMF, MiniBatchStratifiedNMF, StratifiedNMF, datasets, metrics, write_report
+from fastnmf import NMF, HierarchicalNMF, MiniBatchStratifiedNMF, StratifiedNMF, datasets, metrics, write_report
 from fastnmf.report.charts import curve
 from fastnmf.report.facts import MOST_STRATA, gather
 
@@ -259,3 +259,15 @@ def test_colours_can_be_read(scheme):
         for paper in ("paper", "card"):
             dark, light = sorted((luminance(ink), luminance(paper)))
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)  # WCAG 2, 1.4.3, level AA
+
+
+def test_a_hierarchy_is_told_as_its_tree(tmp_path):
+    X = np.kron(np.eye(4), np.ones((3, 2))) + 0.5 * np.kron(np.eye(2), np.ones((6, 4)))
+    model = HierarchicalNMF((4, 2), random_state=0).fit(X)
+    names = [f"word<{j}>" for j in range(8)]
+    page = write_report(model, tmp_path / "r.html", X=X, feature_names=names).read_text("utf-8")
+    assert "Topics of topics" in page and page.count('<ul class="tree">') == 3 and "<0>" not in page
+    tree = page[page.index('<ul class="tree">') : page.index("</section>", page.index('<ul class="tree">'))]
+    for topic in range(1, 5):
+        assert tree.count(f'href="#topic-{topic}"') == 1 and f'id="topic-{topic}"' in page
+    assert f"{100 * (1 - model.level_errors_[0] ** 2):.1f}" in page  # of the squared norm, by the finest level

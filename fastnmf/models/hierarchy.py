@@ -3,8 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.models.base import strongest
-from fastnmf.models.options import check_integer, check_number
+from fastnmf.models.options import check_integer, check_number, strongest
 from fastnmf.models.stacked import unit_columns
 
 

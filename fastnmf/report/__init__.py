@@ -19,8 +19,8 @@ def write_report(model, path, *, X=None, feature_names=None, row_names=None, tit
     Parameters
     ----------
     model : fitted estimator
-        `StratifiedNMF`, `NMF` or a mini-batch variant, of any `beta_loss`. What it does not know any more, such as
-        `W_` after `partial_fit`, is left out of the page.
+        `StratifiedNMF`, `NMF`, a mini-batch variant, of any `beta_loss`, or `HierarchicalNMF`, whose tree is shown.
+        What it does not know any more, such as `W_` after `partial_fit`, is left out of the page.
     path : str or path
         The file to write; one that is there is replaced.
     X : sparse matrix or array of shape (n_samples, n_features), default=None

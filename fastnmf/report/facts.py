@@ -15,6 +15,7 @@ N_ROWS = 5
 LONGEST_ROW = 160
 ALIKE = 0.8  # cosine from which two components count as alike
 COHERENCE_WORDS = 10
+N_TREE_WORDS = 6
 
 
 @dataclass
@@ -95,14 +96,16 @@ class Facts:
     notes: list = field(default_factory=list)
     diversity: float = None
     kkt: float = None
+    tree: list = None
 
 
 def gather(model, X, feature_names, row_names, title):
     """Return the `Facts` of a fitted model; see `write_report`."""
     if not hasattr(model, "components_"):
         raise ValueError(f"A report needs a fitted model; this {type(model).__name__} has no components_: call fit.")
-    H = np.asarray(model.components_, dtype=np.float64)
-    W = getattr(model, "W_", None)
+    has_levels = isinstance(model.components_, list)  # a hierarchy: its finest level is told as topics
+    H = np.asarray(model.components_[0] if has_levels else model.components_, dtype=np.float64)
+    W = model.S_[0] if has_levels else getattr(model, "W_", None)
     names = _feature_names(model, feature_names, H.shape[1])
     X = _checked(X, W, H)
     labels, codes, V, sizes = _strata(model, W)
@@ -128,7 +131,10 @@ def gather(model, X, feature_names, row_names, title):
         },
         parameters=model.get_params(deep=False) if hasattr(model, "get_params") else {},
         has_shifts=V is not None,
+        tree=model.to_dict(N_TREE_WORDS, names) if has_levels else None,
     )
+    if has_levels:
+        facts.numbers["normalized_loss_"] = float(model.level_errors_[0])
     if V is not None:
         _add_strata(facts, labels, sizes, V, usage, names, rows, X)
     _add_usage_to_topics(facts, usage, labels)

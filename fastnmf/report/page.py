@@ -54,6 +54,7 @@ def render(facts):
     has_map = bool(facts.strata) and facts.strata[0].usage is not None and len(facts.strata) > 1
     sections = [
         ("overview", "Overview", _overview(facts)),
+        ("tree", "Topics of topics", _tree(facts.tree) if facts.tree else ""),
         ("map", "Who uses what", _map(facts) if has_map else ""),
         ("strata", "Strata", _strata(facts)),
         ("topics", "Topics", _topics(facts)),
@@ -112,6 +113,8 @@ def _lede(facts):
             f"{size}, in {facts.n_strata:,} groups (strata). {len(facts.topics)} topics are shared by all of them; "
             "each stratum has a shift of its own, which every one of its rows has."
         )
+    if facts.tree:
+        return f"{size}, described by a hierarchy: {len(facts.topics)} topics, in {len(facts.tree)} at the top."
     return f"{size}, described by {len(facts.topics)} topics."
 
 
@@ -168,6 +171,26 @@ def _guide(facts):
         )
     lines.append("Rows are counted from 0.")
     return "".join(f"<p>{line}</p>" for line in lines)
+
+
+def _tree(nodes):
+    """Return nested lists of topics, the coarsest outside; those of the finest level lead to their cards."""
+    if not nodes:
+        return ""
+    lines = []
+    for node in nodes:
+        words = " ".join(f'<span class="w">{text(word)}</span>' for word in node["features"]) or "nothing"
+        label = f"{node['level']}.{node['topic'] + 1}"
+        if node["level"] == 0:
+            label = f'<a href="#topic-{node["topic"] + 1}">{node["topic"] + 1}</a>'
+        share = f' <span class="about">{percent(node["share"], 0)}</span>' if node["share"] < 1 else ""
+        below = _tree(node["children"])
+        head = f'<span class="no">{label}</span>{share} <bdi>{words}</bdi>'
+        if below:
+            lines.append(f"<li><details open><summary>{head}</summary>{below}</details></li>")
+        else:
+            lines.append(f"<li>{head}</li>")
+    return f'<ul class="tree">{"".join(lines)}</ul>'
 
 
 def _bars(words, kind):
