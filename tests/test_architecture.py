@@ -27,7 +27,7 @@ MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 # kernel.
 FUSED_PASSES = frozenset({"pattern_count"})
 
-CORE = {"kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts"}
+CORE = {"kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts", "anchors"}
 MODELS = (CORE - {"kernels"}) | {"models", "online", "progress"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "solve": {"moves", "penalties", "problem", "data", "kernels"},
     "init": {"problem", "data", "layout", "kernels"},
     "shifts": {"solve", "moves", "terms", "problem", "data"},
+    "anchors": {"problem", "data"},
     "online": {"solve", "moves", "problem", "data", "layout", "kernels"},
     "ondisk": set(),
     "progress": {"kernels", "problem", "solve"},
@@ -76,6 +77,7 @@ OUTSIDE = {
     "solve": {"numpy", "scipy"},
     "init": {"numpy", "scipy"},
     "shifts": {"numpy", "scipy"},
+    "anchors": {"numpy"},
     "online": {"numpy", "scipy"},
     "ondisk": {"numpy", "scipy"},
     "progress": {"numpy", "rich", "sklearn"},
