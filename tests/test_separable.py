@@ -67,17 +67,21 @@ def test_of_equal_rows_the_first_is_taken():
 
 
 def test_cancellation_does_not_mislead():
-    """Distances of 1e-6 beside lengths of 1: their squares, as differences, have the last four digits wrong."""
-    rng = np.random.default_rng(3)
-    X = np.ones((60, 8))
-    X[0] *= 3
-    X[1:] += 1e-6 * rng.random((59, 8))
-    u = np.full(8, 8**-0.5)
-    exact = [float(np.linalg.norm(x - (x @ u) * u)) for x in X]
-    anchors, distances = successive_projections(X, 2)
-    assert anchors.tolist()[0] == 0
-    assert exact[anchors[1]] >= (1 - 1e-3) * max(exact)
-    assert distances[1] == pytest.approx(exact[anchors[1]], rel=1e-6)
+    """Distances of 1e-6 beside lengths of 3: as differences of squares they have about three digits."""
+    wrong_as_differences = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X = 1 + 1e-7 * rng.random((12, 8))
+        X[0] = 3
+        X[3], X[7] = 1 + 1e-6 * rng.permutation(np.arange(8)), 1 + 1.00002e-6 * rng.permutation(np.arange(8))
+        anchors, distances = successive_projections(X, 2)
+        assert anchors.tolist() == [0, 7]
+        u = np.full(8, 8**-0.5)
+        # 1 + 1e-6 is itself rounded to 1e-16, which is 1e-10 of the distance.
+        assert distances[1] == pytest.approx(np.linalg.norm(X[7] - (X[7] @ u) * u), rel=1e-8)
+        differences = np.square(X).sum(axis=1) - (X @ u) ** 2
+        wrong_as_differences += differences[3] >= differences[7]
+    assert wrong_as_differences > 0
 
 
 def test_small_rows_count_as_much_as_large_ones_when_normalized():
