@@ -9,6 +9,7 @@ _HOMES = {
     "MiniBatchNMF": "fastnmf.models.online",
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
+    "PLSA": "fastnmf.models.topics",
     "SeparableNMF": "fastnmf.models.separable",
     "StratifiedNMF": "fastnmf.models.stratified",
     "non_negative_factorization": "fastnmf.models.factorization",

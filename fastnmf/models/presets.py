@@ -18,3 +18,6 @@ class Preset(BaseNMF):
     def _check_parameters(self):
         check_integer("n_components", self.n_components)
         super()._check_parameters()
+
+    def _extrapolation(self, factors, tasks):
+        return None
