@@ -6,6 +6,9 @@ __version__ = "0.1.0"
 
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
+    "BinaryNMF": "fastnmf.models.discrete",
+    "BooleanNMF": "fastnmf.models.discrete",
+    "UnderapproximationNMF": "fastnmf.models.discrete",
     "MiniBatchNMF": "fastnmf.models.online",
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",

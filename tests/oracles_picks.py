@@ -65,3 +65,45 @@ def counts(seed=24):
     X = rng.poisson(2, (20, 15)).astype(float)
     A, B = rng.random((20, 3)), rng.random((3, 15))
     return X, A / A.sum(axis=0), np.full(3, 1 / 3), B / B.sum(axis=1, keepdims=True)
+
+
+def underapproximate(X, rank, n_steps):
+    """Peel with multipliers held densely (Gillis, Glineur 2010, Algorithm 1); return u, v and the norm left each time."""
+    left, found = np.array(X, dtype=float), []
+    for _ in range(rank):
+        U, values, V = np.linalg.svd(left)
+        u, v = np.abs(U[:, 0]) * values[0] ** 0.5, np.abs(V[0]) * values[0] ** 0.5
+        multipliers = np.zeros(left.shape)
+        for j in range(n_steps):
+            multipliers = np.maximum(0, multipliers - (left - np.outer(u, v)) / (j + 1))
+            u = np.maximum(0, (left - multipliers) @ v) / (v @ v)
+            v = np.maximum(0, (left - multipliers).T @ u) / (u @ u)
+        left = np.maximum(0, left - np.outer(u, v))
+        found.append((u, v, np.linalg.norm(left)))
+    return found
+
+
+def boolean_product(W, H):
+    """Return OR over l of W_il AND H_lj, entry by entry."""
+    out = np.zeros((W.shape[0], H.shape[1]), bool)
+    for i in range(W.shape[0]):
+        for j in range(H.shape[1]):
+            out[i, j] = any(W[i, l] and H[l, j] for l in range(H.shape[0]))
+    return out
+
+
+def best_single_switch(W, error):
+    """Return the least ``error(W)`` over W and all W that differ from it in one entry of zero or one."""
+    best = error(W)
+    for i in range(W.shape[0]):
+        for l in range(W.shape[1]):
+            W[i, l] = 1 - W[i, l]
+            best = min(best, error(W))
+            W[i, l] = 1 - W[i, l]
+    return best
+
+
+def planted_sets():
+    """Draw the Boolean case: W (40, 4) and H (4, 60) of zeros and ones."""
+    rng = np.random.default_rng(20)
+    return (rng.random((40, 4)) < 0.3).astype(float), (rng.random((4, 60)) < 0.3).astype(float)

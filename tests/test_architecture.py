@@ -27,7 +27,20 @@ MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 # kernel.
 FUSED_PASSES = frozenset({"pattern_count"})
 
-CORE = {"kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts", "anchors"}
+CORE = {
+    "kernels",
+    "layout",
+    "data",
+    "problem",
+    "terms",
+    "penalties",
+    "moves",
+    "solve",
+    "init",
+    "shifts",
+    "anchors",
+    "discrete",
+}
 MODELS = (CORE - {"kernels"}) | {"models", "online", "progress"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
@@ -45,6 +58,7 @@ MAY_IMPORT = {
     "init": {"problem", "data", "layout", "kernels"},
     "shifts": {"solve", "moves", "terms", "problem", "data"},
     "anchors": {"problem", "data"},
+    "discrete": {"solve", "problem", "data", "layout", "kernels"},
     "online": {"solve", "moves", "problem", "data", "layout", "kernels"},
     "ondisk": set(),
     "progress": {"kernels", "problem", "solve"},
@@ -78,6 +92,7 @@ OUTSIDE = {
     "init": {"numpy", "scipy"},
     "shifts": {"numpy", "scipy"},
     "anchors": {"numpy"},
+    "discrete": {"numpy", "scipy"},
     "online": {"numpy", "scipy"},
     "ondisk": {"numpy", "scipy"},
     "progress": {"numpy", "rich", "sklearn"},

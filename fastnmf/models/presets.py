@@ -2,6 +2,8 @@
 
 from fastnmf.models.base import BaseNMF
 from fastnmf.models.options import check_integer
+from fastnmf.models.problems import squared_problem
+from fastnmf.solve import allocate, normalized
 
 
 class Preset(BaseNMF):
@@ -21,3 +23,10 @@ class Preset(BaseNMF):
 
     def _extrapolation(self, factors, tasks):
         return None
+
+    def _measure(self, data, W, H):
+        """Set the squared error's attributes for W (n_samples, k) and H (n_features, k) in the inner scale."""
+        factors, tasks = allocate(data, W, H, None)
+        loss = squared_problem(data, factors, tasks, (("W", 1), ("H", 1)), is_descent=True).value(factors)
+        self.normalized_loss_ = float(normalized(loss, data.sq_norm))
+        self.reconstruction_err_ = self._reconstruction_error(loss, -2 * data.exponent)

@@ -9,11 +9,10 @@ from fastnmf.data import Strata
 from fastnmf.models.base import scaled
 from fastnmf.models.options import check_bool, check_choice
 from fastnmf.models.presets import Preset
-from fastnmf.models.problems import squared_problem
 from fastnmf.models.reading import RowErrors
 from fastnmf.problem import dense_rows
 from fastnmf.progress import progress
-from fastnmf.solve import allocate, infer, normalized, pad, threads
+from fastnmf.solve import infer, pad, threads
 
 
 class SeparableNMF(RowErrors, Preset):
@@ -151,11 +150,7 @@ class SeparableNMF(RowErrors, Preset):
         self.components_ = scaled(np.ascontiguousarray(H.T), -inner if self.axis == 0 else 0)
         self.n_components_ = self.n_iter_ = self._n_components = len(self.components_)
         W, H = (scaled(self.W_, inner), H) if self.axis else (self.W_, H)
-        factors, tasks = allocate(data, W, H, None)
-        problem = squared_problem(data, factors, tasks, (("W", 1), ("H", 1)), is_descent=True)
-        loss = problem.value(factors)
-        self.normalized_loss_ = float(normalized(loss, data.sq_norm))
-        self.reconstruction_err_ = self._reconstruction_error(loss, -2 * data.exponent)
+        self._measure(data, W, H)
         distances = scaled(distances, 0 if self.normalize else -inner)
         self.history_ = {"iteration": np.arange(len(distances)), "distance": distances}
 
