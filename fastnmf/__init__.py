@@ -6,8 +6,10 @@ __version__ = "0.1.0"
 
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
+    "AffineNMF": "fastnmf.models.affine",
     "BinaryNMF": "fastnmf.models.discrete",
     "BooleanNMF": "fastnmf.models.discrete",
+    "IntervalNMF": "fastnmf.models.interval",
     "UnderapproximationNMF": "fastnmf.models.discrete",
     "MiniBatchNMF": "fastnmf.models.online",
     "MiniBatchStratifiedNMF": "fastnmf.models.online",

@@ -68,7 +68,7 @@ def counts(seed=24):
 
 
 def underapproximate(X, rank, n_steps):
-    """Peel with multipliers held densely (Gillis, Glineur 2010, Algorithm 1); return u, v and the norm left each time."""
+    """Peel with multipliers held densely (Gillis, Glineur 2010, Algorithm 1); return (u, v, norm left)."""
     left, found = np.array(X, dtype=float), []
     for _ in range(rank):
         U, values, V = np.linalg.svd(left)
@@ -107,3 +107,29 @@ def planted_sets():
     """Draw the Boolean case: W (40, 4) and H (4, 60) of zeros and ones."""
     rng = np.random.default_rng(20)
     return (rng.random((40, 4)) < 0.3).astype(float), (rng.random((4, 60)) < 0.3).astype(float)
+
+
+def interval_error(Y, low, high):
+    """Return the sum of squared distances of the entries of Y to their intervals."""
+    total = 0.0
+    for i in range(Y.shape[0]):
+        for j in range(Y.shape[1]):
+            total += max(low[i, j] - Y[i, j], 0, Y[i, j] - high[i, j]) ** 2
+    return total
+
+
+def interval_case():
+    """Draw the interval case, turned: bounds (20, 30), W (20, 3), H (3, 30)."""
+    rng = np.random.default_rng(19)
+    Y = rng.random((30, 3)) @ rng.random((3, 20))
+    low, high = np.maximum(Y - 0.1 * rng.random(Y.shape), 0), Y + 0.1 * rng.random(Y.shape)
+    W, H = rng.random((30, 3)), rng.random((3, 20))
+    return low.T, high.T, H.T, W.T
+
+
+def interval_mu_step(low, high, W, H):
+    """Impute the nearest points, move W by Lee and Seung's update; impute again, move H."""
+    Z = np.clip(W @ H, low, high)
+    W = W * (Z @ H.T) / (W @ H @ H.T)
+    Z = np.clip(W @ H, low, high)
+    return W, H * (W.T @ Z) / (W.T @ W @ H)
