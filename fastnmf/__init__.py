@@ -9,6 +9,7 @@ _HOMES = {
     "AffineNMF": "fastnmf.models.affine",
     "BinaryNMF": "fastnmf.models.discrete",
     "BooleanNMF": "fastnmf.models.discrete",
+    "DictionaryNMF": "fastnmf.models.dictionary",
     "IntervalNMF": "fastnmf.models.interval",
     "UnderapproximationNMF": "fastnmf.models.discrete",
     "MiniBatchNMF": "fastnmf.models.online",

@@ -65,8 +65,9 @@ class Peeling:
         """Return the leading singular pair, each vector times the root of the singular value; non-negative."""
         R = sp.csr_array((self.residual, self.side.indices, self.side.indptr), shape=self.shape)
         with single_threaded_blas():
-            if R.shape[0] * R.shape[1] <= DENSE_SVD:
-                left, values, right = np.linalg.svd(R.toarray())  # never-densify-ok: at most 2**16 entries
+            if R.shape[0] * R.shape[1] <= DENSE_SVD or min(R.shape) == 1:
+                dense = R.toarray()  # never-densify-ok: at most 2**16 entries, or one row or column
+                left, values, right = np.linalg.svd(dense, full_matrices=False)
             else:
                 first = np.random.default_rng(0).random(min(R.shape))
                 try:
@@ -327,12 +328,17 @@ def descend_boolean(data, W, H, max_rounds):
 
 
 def best_rounding(data, W, H, shares):
-    """Return W and H as bools, cut at those two of the `shares` of their columns' largest entries that err least."""
-    best, least = None, np.inf
+    """Return W and H as bools, cut at those two of the `shares` of their columns' largest entries that err least.
+
+    A row covers at least the largest set that it picks: pairs that err too much by that alone are not counted out.
+    """
+    best, least, of_row = None, np.inf, np.diff(data.rows.indptr)
     tops = [np.where(F.max(axis=0) > 0, F.max(axis=0), 1) for F in (W, H)]
     for of_W in shares:
         for of_H in shares:
             pair = W / tops[0] > of_W, H / tops[1] > of_H
+            if np.maximum((pair[0] * pair[1].sum(axis=0)).max(axis=1) - of_row, 0).sum() >= least:
+                continue
             wrong = int(mismatches(pair[0], data.rows, pair[1]).sum())
             if wrong < least:
                 best, least = pair, wrong

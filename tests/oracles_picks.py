@@ -133,3 +133,10 @@ def interval_mu_step(low, high, W, H):
     W = W * (Z @ H.T) / (W @ H @ H.T)
     Z = np.clip(W @ H, low, high)
     return W, H * (W.T @ Z) / (W.T @ W @ H)
+
+
+def dictionary_mu_step(X, W, C, D):
+    """Do Lee and Seung's update of W and then of C for ``||X - W C D||²``."""
+    H = C @ D
+    W = W * (X @ H.T) / (W @ H @ H.T)
+    return W, C * (W.T @ X @ D.T) / (W.T @ W @ C @ D @ D.T)

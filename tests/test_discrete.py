@@ -111,6 +111,16 @@ def test_a_start_of_the_users():
         UnderapproximationNMF(2, init="custom").fit(X)
 
 
+def test_one_column_and_tall_data():
+    """Full singular vectors of a single column would be a matrix of rows times rows."""
+    X = np.arange(60_000.0)[:, None]
+    for form in FORMS:
+        model = UnderapproximationNMF(1, max_iter=2).fit(form(X))
+        assert model.normalized_loss_ < 1e-7
+    wide = UnderapproximationNMF(1, max_iter=2).fit(sp.csr_array(np.outer([1.0, 0, 2], X[:, 0])))
+    assert wide.normalized_loss_ < 1e-7
+
+
 @pytest.mark.parametrize("factor", [1e-120, 1e120])
 def test_extreme_scales_are_the_same_problem(factor):
     X = parts()

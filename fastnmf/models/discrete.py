@@ -18,7 +18,7 @@ from fastnmf.models.reading import RowErrors
 from fastnmf.progress import progress
 from fastnmf.solve import allocate, infer, pad, solve, threads
 
-THRESHOLDS = (0.05, 0.2, 0.4, 0.6)  # of the largest entry of a component, from which it counts as true
+THRESHOLDS = (0.6, 0.4, 0.2, 0.05)  # of the largest entry of a component, from which it counts as true
 
 
 class UnderapproximationNMF(RowErrors, Preset):
