@@ -80,6 +80,9 @@ def rows_cover(tasks, csr, parts_of, n_columns, B, n_sweeps, errors):
             for _ in range(n_sweeps):
                 before = wrong
                 for c in range(B.shape[1]):
+                    # its new columns are at least its size less what is covered, and at most the ones left are right
+                    if not B[i, c] and first[c + 1] - first[c] >= hi - lo + wrong:
+                        continue
                     gain = _gain(first[c], first[c + 1], columns, B[i, c], times, is_one)
                     if gain > 0:
                         _switch(first[c], first[c + 1], columns, B[i, c], times)
