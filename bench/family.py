@@ -19,7 +19,16 @@ from table import markdown
 
 import fastnmf
 
-MODELS = ("PLSA", "SeparableNMF", "UnderapproximationNMF", "BinaryNMF", "BooleanNMF", "IntervalNMF", "AffineNMF")
+MODELS = (
+    "PLSA",
+    "SeparableNMF",
+    "UnderapproximationNMF",
+    "BinaryNMF",
+    "BooleanNMF",
+    "IntervalNMF",
+    "AffineNMF",
+    "DictionaryNMF",
+)
 
 
 def megabytes():
@@ -35,6 +44,8 @@ def one(name, options):
         more = {"max_iter": options.iterations}
     elif name != "SeparableNMF":
         more = {"max_iter": options.iterations, "random_state": 0, "tol": 0}
+    if name == "DictionaryNMF":
+        more["dictionary"] = X[::100]  # 189 articles
     if name in ("BinaryNMF", "BooleanNMF"):
         more["n_init"] = 1
     model = getattr(fastnmf, name)(options.components, n_threads=options.threads, **more)

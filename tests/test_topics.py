@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import PLSA
+from fastnmf import NMF, PLSA
 
 FORMS = (np.asarray, sp.csr_array)
 
@@ -68,6 +68,19 @@ def test_the_log_likelihood_is_the_divergence_turned_round():
     assert model.history_["objective"][-1] == pytest.approx(divergence, rel=1e-9)
     np.testing.assert_allclose(Y.sum(axis=0), X.sum(axis=0), rtol=1e-9)  # EM keeps both margins
     np.testing.assert_allclose(Y.sum(axis=1), X.sum(axis=1), rtol=1e-9)
+
+
+def test_scale_handed_over_instead_of_dropped_is_another_path_to_the_same_end():
+    X, A, _, B = oracles.counts()
+    case = oracles.numbers("plsa_vs_klmu_gs")["klmu_gaussseidel"]
+    # the case moves the words first
+    options = {"solver": "mu", "beta_loss": "kullback-leibler", "init": "custom", "max_iter": 2000, "tol": 0}
+    objective = NMF(3, **options).fit(X.T, W=B.T, H=A.T).history_["objective"]
+    for step, value in case.items():
+        assert objective[int(step)] == pytest.approx(value, rel=1e-8 if int(step) <= 100 else 1e-5)
+    model = fitted(X, (A, np.full(3, 1 / 3), B), 3000)
+    assert abs(model.history_["objective"][1] - objective[1]) > 0.1
+    assert model.history_["objective"][-1] == pytest.approx(objective[-1], rel=1e-4)
 
 
 @pytest.mark.parametrize("init", ["features", "rows", "random", "nndsvda", "nndsvdar"])
