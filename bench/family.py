@@ -2,7 +2,8 @@
 
 Usage: python bench/family.py [--components 20] [--iterations 20] [--only NAME]
 
-Every model runs in a process of its own, so that its peak of memory is its own.
+Every model runs in a process of its own. Its memory is what it adds to the peak that reading the articles had; 0 is less
+than that peak.
 """
 
 import argparse
@@ -78,7 +79,7 @@ def main():
         run = [sys.executable, __file__, "--only", name, *arguments]
         done = subprocess.run(run, capture_output=True, text=True, check=True)
         rows.append(done.stdout.strip().splitlines()[-1].split("|"))
-    print(markdown(["", "seconds", "MB beyond the data", "normalized loss"], np.array(rows)))
+    print(markdown(["", "seconds", "MB added to the peak", "normalized loss"], np.array(rows)))
 
 
 if __name__ == "__main__":
