@@ -6,11 +6,19 @@ __version__ = "0.1.0"
 
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
+    "AffineNMF": "fastnmf.models.affine",
+    "BinaryNMF": "fastnmf.models.discrete",
+    "BooleanNMF": "fastnmf.models.discrete",
+    "DictionaryNMF": "fastnmf.models.dictionary",
     "HierarchicalNMF": "fastnmf.models.layered",
+    "IntervalNMF": "fastnmf.models.interval",
     "MiniBatchNMF": "fastnmf.models.online",
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
+    "PLSA": "fastnmf.models.topics",
     "SemiSupervisedNMF": "fastnmf.models.semisupervised",
+    "SeparableNMF": "fastnmf.models.separable",
+    "UnderapproximationNMF": "fastnmf.models.discrete",
     "StratifiedNMF": "fastnmf.models.stratified",
     "hierarchical_loss": "fastnmf.layers",
     "nnls": "fastnmf.layers",

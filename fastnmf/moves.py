@@ -69,6 +69,22 @@ class MU:
         return None
 
 
+class UnitColumns(MU):
+    """The multiplicative update, after which every column is divided by its sum; columns of zeros stay.
+
+    The scale is dropped and not given to the other factor. Together with `MU` of the other factor, both from the same
+    point, this is a step of expectation-maximisation for probabilistic latent semantic analysis.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` updates."""
+        super().__call__(F, sub, rank, n_sweeps)
+        parts = np.empty((len(sub.tasks) - 1, F.shape[1]))
+        rows.rows_sum(sub.tasks, F, parts)
+        sums = parts.sum(axis=0)
+        F *= np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0).astype(F.dtype)
+
+
 class HALS:
     """Exact coordinate descent over the columns of F (Cichocki and Phan 2009); the closed form for separate entries.
 

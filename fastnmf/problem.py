@@ -33,6 +33,13 @@ def copy_rows(source, target):
         target[lo : lo + 512] = source[lo : lo + 512]
 
 
+def dense_rows(X, chosen):
+    """Return a few rows of a CSR or dense matrix as a dense array (len(chosen), n_columns)."""
+    if not sp.issparse(X):
+        return X[chosen]
+    return X[chosen].toarray()  # never-densify-ok: as many rows as there are components
+
+
 class Factors:
     """The arrays that a fit moves, and what has been computed from them and still holds.
 

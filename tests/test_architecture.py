@@ -40,6 +40,8 @@ CORE = {
     "shifts",
     "layers",
     "descent",
+    "anchors",
+    "discrete",
 }
 MODELS = (CORE - {"kernels"}) | {"models", "online", "progress", "store"}
 AROUND = {"ensemble", "dask", "persist"}
@@ -59,6 +61,8 @@ MAY_IMPORT = {
     "shifts": {"solve", "moves", "terms", "problem", "data"},
     "layers": {"terms", "problem", "data", "kernels"},
     "descent": {"layers", "solve"},
+    "anchors": {"problem", "data"},
+    "discrete": {"solve", "problem", "data", "layout", "kernels"},
     "online": {"solve", "moves", "problem", "data", "layout", "kernels"},
     "ondisk": set(),
     "progress": {"kernels", "problem", "solve"},
@@ -96,6 +100,8 @@ OUTSIDE = {
     "shifts": {"numpy", "scipy"},
     "layers": {"numpy", "scipy"},
     "descent": {"numpy", "scipy"},
+    "anchors": {"numpy"},
+    "discrete": {"numpy", "scipy"},
     "online": {"numpy", "scipy"},
     "ondisk": {"numpy", "scipy"},
     "store": {"numpy", "scipy"},

@@ -5,7 +5,7 @@ import numpy as np
 from fastnmf.moves import HALS, MU, MU_FLOOR, WeightedRows
 from fastnmf.problem import Problem
 from fastnmf.solve import allocate, sweep
-from fastnmf.terms import BetaDivergence, Frobenius, KullbackLeibler, StrataFrobenius, check_beta
+from fastnmf.terms import BetaDivergence, Dictionary, Frobenius, Interval, KullbackLeibler, StrataFrobenius, check_beta
 from fastnmf.terms.masked import Masked
 
 # Below these fractions of the squared norm of the data the cheap objective has lost too many digits (float64: relative
@@ -62,6 +62,40 @@ def divergence_problem(data, factors, tasks, beta):
         schedule=(("W", 1), columns),
         tasks=tasks,
         scale=term.independence() if beta == 1 else term.reference(),
+    )
+
+
+def interval_problem(data, factors, tasks, bounds, *, is_descent):
+    """Return the `Problem` of the squared distance to intervals on the pattern of sparse data.
+
+    bounds is (low, high), arrays (nnz,) in the inner scale; factors move by coordinate descent, or by MU.
+    """
+    term = Interval(data, factors["W"].shape[1], tasks, *bounds)
+    move = HALS() if is_descent else MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+    return Problem(
+        terms=[term],
+        moves=dict.fromkeys(factors.arrays, move),
+        schedule=(("W", 1), ("H", 1)),
+        tasks=tasks,
+        scale=term.scale,
+        digits=DIRECT_BELOW[data.dtype],
+        direct=term.direct,
+    )
+
+
+def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
+    """Return the `Problem` of mixtures of known atoms (n_columns, P), padded; W by coordinate descent, or by MU."""
+    term = Dictionary(data, factors["W"].shape[1], tasks, atoms)
+    ratio = MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+    return Problem(
+        terms=[term],
+        moves={"W": HALS() if is_descent else ratio, "H": ratio},
+        schedule=(("W", 1), ("H", 1)),
+        tasks=tasks,
+        scale=data.sq_norm,
+        digits=DIRECT_BELOW[data.dtype],
+        direct=term.direct,
+        rounding=data.sq_norm * (8 * np.finfo(data.dtype).eps) ** 2,
     )
 
 

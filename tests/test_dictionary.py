@@ -1,0 +1,115 @@
+"""Dictionary NMF: components that are mixtures of known atoms."""
+
+import warnings
+
+import numpy as np
+import oracles_picks as oracles
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import nnls
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastnmf import DictionaryNMF
+
+FORMS = (np.asarray, sp.csr_array)
+
+
+class OfTen(DictionaryNMF):
+    """A dictionary of any width, as scikit-learn's checks bring data of many: ten overlapping windows."""
+
+    def _atoms(self, data):
+        self.dictionary = np.minimum(np.arange(10)[:, None] + np.arange(data.shape[1]) + 1, 5) / 5
+        try:
+            return super()._atoms(data)
+        finally:
+            self.dictionary = "windows"
+
+
+@pytest.fixture(autouse=True)
+def no_convergence_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+@parametrize_with_checks([OfTen(dictionary="windows")])
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+def fixed_seed():
+    rng = np.random.default_rng(11)
+    D, X = rng.random((30, 12)), rng.random((30, 20))
+    C, H = rng.random((12, 4)), rng.random((4, 20))
+    return X.T, D.T, H.T, C.T
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_fixed_seed_case(form):
+    X, D, W, C = fixed_seed()
+    model = DictionaryNMF(4, dictionary=form(D), move="mu", init="custom", max_iter=1000, tol=0)
+    objective = model.fit(form(X), W=W, C=C).history_["objective"]
+    for step, value in oracles.numbers("dictionary_mu")["obj"].items():
+        assert objective[int(step)] == pytest.approx(value, rel=1e-8 if int(step) <= 100 else 1e-5)
+    for step in range(3):
+        assert objective[step] == pytest.approx(np.square(X - W @ C @ D).sum(), rel=1e-10)
+        W, C = oracles.dictionary_mu_step(X, W, C, D)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("move", ["hals", "mu"])
+def test_the_objective_is_the_squared_error_and_never_rises(move, form):
+    rng = np.random.default_rng(0)
+    X, D = (rng.random(shape) * (rng.random(shape) < 0.5) for shape in ((25, 18), (7, 18)))
+    X[3], X[:, 5], D[2] = 0, 0, 0
+    model = DictionaryNMF(3, dictionary=form(D), move=move, random_state=0, max_iter=40, tol=0).fit(form(X))
+    assert (np.diff(model.history_["objective"]) <= 1e-12 * model.history_["objective"][:-1]).all()
+    np.testing.assert_allclose(model.components_, model.mixtures_ @ D, rtol=1e-12)
+    error = np.linalg.norm(X - model.W_ @ model.mixtures_ @ D)
+    assert model.reconstruction_err_ == pytest.approx(error, rel=1e-10)
+    assert min(model.W_.min(), model.mixtures_.min()) >= 0
+    for x, w in zip(X, model.transform(form(X)), strict=True):
+        np.testing.assert_allclose(w, nnls(model.components_.T, x)[0], atol=1e-9)
+
+
+def test_planted_mixtures_are_found():
+    rng = np.random.default_rng(1)
+    D = np.kron(np.eye(6), np.ones(5)) + 0.05 * rng.random((6, 30))
+    C = np.array([[1.0, 1, 0, 0, 0, 0], [0, 0, 2, 1, 0, 0]])  # two atoms are not in the data
+    X = rng.random((50, 2)) * (rng.random((50, 2)) < 0.7) @ C @ D
+    model = DictionaryNMF(2, dictionary=D, random_state=0, max_iter=3000, tol=0).fit(X)
+    assert model.normalized_loss_ < 1e-3
+    assert model.mixtures_[:, 4:].max() < 1e-3 * model.mixtures_.max()
+
+
+@pytest.mark.parametrize("factor", [1e-120, 1e120])
+def test_extreme_scales_are_the_same_problem(factor):
+    X, D, *_ = fixed_seed()
+    options = {"dictionary": D, "random_state": 0, "max_iter": 20, "tol": 0}
+    want, got = (DictionaryNMF(3, **options).fit(Y) for Y in (X, factor * X))
+    assert got.normalized_loss_ == pytest.approx(want.normalized_loss_, rel=1e-8)
+    np.testing.assert_allclose(got.W_ @ (got.components_ / factor), want.W_ @ want.components_, rtol=1e-8)
+
+
+def test_float32_stays_and_is_close():
+    X, D, *_ = fixed_seed()
+    models = [DictionaryNMF(3, dictionary=D, random_state=0, max_iter=20, tol=0).fit(X.astype(t)) for t in ("f4", "f8")]
+    assert models[0].W_.dtype == models[0].mixtures_.dtype == models[0].components_.dtype == np.float32
+    assert models[0].normalized_loss_ == pytest.approx(models[1].normalized_loss_, rel=1e-4)
+
+
+def test_what_is_no_dictionary_is_refused():
+    X, D, W, C = fixed_seed()
+    for options, words in (
+        ({}, "dictionary=None; give the known atoms"),
+        ({"dictionary": D[:, :5]}, r"expected \(n_atoms, 30\)"),
+        ({"dictionary": -D}, "[Nn]egative"),
+        ({"dictionary": D, "move": "cd"}, "move='cd' is not known"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            DictionaryNMF(3, **options).fit(X)
+    with pytest.raises(ValueError, match="C missing"):
+        DictionaryNMF(4, dictionary=D, init="custom").fit(X, W=W)
+    with pytest.raises(ValueError, match="use init='custom'"):
+        DictionaryNMF(4, dictionary=D).fit(X, W=W, C=C)

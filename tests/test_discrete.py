@@ -1,0 +1,236 @@
+"""Peeling from below, and factors of zeros and ones."""
+
+import warnings
+
+import numpy as np
+import oracles_picks as oracles
+import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastnmf import BinaryNMF, BooleanNMF, UnderapproximationNMF, discrete
+from fastnmf.data import Strata
+
+FORMS = (np.asarray, sp.csr_array)
+
+
+@pytest.fixture(autouse=True)
+def no_convergence_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+@parametrize_with_checks(
+    [UnderapproximationNMF(), UnderapproximationNMF(feasible=True), BinaryNMF(n_init=2), BooleanNMF(n_init=2)]
+)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+def parts(density=0.4, seed=0):
+    """Draw the product of two sparse factors: X (30, 25) of rank 3 with many zeros, an empty row and column."""
+    rng = np.random.default_rng(seed)
+    W, H = (rng.random(shape) * (rng.random(shape) < density) for shape in ((30, 3), (3, 25)))
+    X = W @ H
+    X[4], X[:, 7] = 0, 0
+    return X
+
+
+# ---------------------------------------------------------------- underapproximation
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_peeling_is_that_with_dense_multipliers(form):
+    for X in (parts(), parts(seed=1), np.random.default_rng(2).random((12, 9))):
+        model = UnderapproximationNMF(3, max_iter=40).fit(form(X))
+        for c, (u, v, left) in enumerate(oracles.underapproximate(X, 3, 40)):
+            # 40 steps and three deflations amplify the rounding of other sums.
+            np.testing.assert_allclose(np.outer(model.W_[:, c], model.components_[c]), np.outer(u, v), atol=1e-9)
+            assert model.history_["residual"][c + 1] == pytest.approx(left, rel=1e-9)
+
+
+def test_the_fixed_seed_case():
+    X = np.random.default_rng(14).random((30, 20))
+    case = oracles.numbers("nmu_recursive_lagrangian")
+    model = UnderapproximationNMF(4).fit(X)
+    share = model.history_["residual"][1:] / np.linalg.norm(X)
+    np.testing.assert_allclose(share, case["rel_residual_pos_part"], rtol=1e-8)
+    assert model.overshoot_ == pytest.approx(case["rel_violation"], rel=1e-8)
+    assert (model.W_ @ model.components_ - X).max() == pytest.approx(case["max_violation"], rel=1e-8)
+    below = UnderapproximationNMF(4, feasible=True).fit(X)
+    # The case cuts in another way; ours leaves less after every component.
+    assert (below.history_["residual"][1:] / np.linalg.norm(X) < case["feasible_variant_relerr"]).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("seed", range(3))
+def test_feasible_stays_below_and_keeps_the_zeros(seed, form):
+    X = parts(seed=seed)
+    model = UnderapproximationNMF(4, feasible=True).fit(form(X))
+    Y = model.W_ @ model.components_
+    assert (Y <= X * (1 + 1e-12)).all() and not Y[X == 0].any()
+    assert model.overshoot_ < 1e-12
+    # Nothing is taken twice: what is left is the error.
+    assert model.history_["residual"][-1] == pytest.approx(np.linalg.norm(X - Y), rel=1e-9)
+    assert model.reconstruction_err_ == pytest.approx(np.linalg.norm(X - Y), rel=1e-6)
+    assert (np.diff(model.history_["residual"]) <= 0).all() and model.history_["residual"][1] < np.linalg.norm(X)
+    np.testing.assert_array_equal(model.transform(form(X)), model.W_)
+
+
+def test_overshoot_is_what_is_above():
+    X = parts()
+    rng = np.random.default_rng(0)
+    W, H = rng.random((30, 2)), rng.random((2, 25))
+    want = np.linalg.norm(np.maximum(W @ H - X, 0))
+    assert discrete.overshoot(sp.csr_array(X), W, H) == pytest.approx(want, rel=1e-10)
+    assert discrete.overshoot(X, 0 * W, H) == 0
+
+
+def test_the_first_components_do_not_depend_on_how_many_follow():
+    X = parts()
+    few, many = UnderapproximationNMF(2).fit(X), UnderapproximationNMF(4).fit(X)
+    np.testing.assert_array_equal(many.components_[:2], few.components_)
+
+
+def test_one_component_below_is_the_matrix_of_rank_one():
+    X = np.outer([1.0, 2, 0, 3], [0, 1.0, 4])
+    for feasible in (False, True):
+        model = UnderapproximationNMF(2, feasible=feasible).fit(X)
+        assert model.history_["residual"][1] < 1e-7 and model.normalized_loss_ < 1e-7
+
+
+def test_a_start_of_the_users():
+    X = parts()
+    svd = UnderapproximationNMF(2, max_iter=5).fit(X)
+    rng = np.random.default_rng(0)
+    own = UnderapproximationNMF(2, max_iter=5, init="custom").fit(X, W=rng.random((30, 2)), H=rng.random((2, 25)))
+    assert not np.allclose(own.components_, svd.components_)
+    with pytest.raises(ValueError, match="pass W, H"):
+        UnderapproximationNMF(2, init="custom").fit(X)
+
+
+def test_one_column_and_tall_data():
+    """Full singular vectors of a single column would be a matrix of rows times rows."""
+    X = np.arange(60_000.0)[:, None]
+    for form in FORMS:
+        model = UnderapproximationNMF(1, max_iter=2).fit(form(X))
+        assert model.normalized_loss_ < 1e-7
+    wide = UnderapproximationNMF(1, max_iter=2).fit(sp.csr_array(np.outer([1.0, 0, 2], X[:, 0])))
+    assert wide.normalized_loss_ < 1e-7
+
+
+@pytest.mark.parametrize("factor", [1e-120, 1e120])
+def test_extreme_scales_are_the_same_problem(factor):
+    X = parts()
+    for feasible in (False, True):
+        want, got = (UnderapproximationNMF(2, feasible=feasible).fit(Y) for Y in (X, factor * X))
+        np.testing.assert_allclose(got.W_ @ (got.components_ / factor), want.W_ @ want.components_, rtol=1e-6)
+        np.testing.assert_allclose(got.history_["residual"], factor * want.history_["residual"], rtol=1e-6)
+
+
+# ---------------------------------------------------------------- zeros and ones
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_planted_binary_factors_are_found_exactly(form):
+    W, H = oracles.planted_sets()
+    model = BinaryNMF(4, random_state=0).fit(form(W @ H))
+    assert model.reconstruction_err_ == oracles.numbers("binary_cd")["best_obj"] == 0
+    order = [int(np.flatnonzero((model.components_ == h).all(axis=1))[0]) for h in H]
+    np.testing.assert_array_equal(model.W_[:, order], W)
+    np.testing.assert_array_equal(model.transform(form(W @ H)), model.W_)
+    assert model.score(form(W @ H)) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_planted_boolean_factors_are_found_exactly(form):
+    W, H = oracles.planted_sets()
+    X = oracles.boolean_product(W, H).astype(float)
+    assert X.sum() == oracles.numbers("boolean_via_interval")["ones"] == 900
+    model = BooleanNMF(4, random_state=0).fit(form(3 * X))
+    assert model.n_mismatches_ == oracles.numbers("boolean_via_interval")["mismatches"] == 0
+    np.testing.assert_array_equal(model.inverse_transform(model.W_), X)
+    np.testing.assert_array_equal(model.inverse_transform(model.transform(form(X))), X)
+    assert model.score(form(X)) == 1
+
+
+def noisy(seed=0):
+    rng = np.random.default_rng(seed)
+    W, H = oracles.planted_sets()
+    X = np.minimum(W @ H, 1)[:20, :15]
+    return np.where(rng.random(X.shape) < 0.15, 1 - X, X)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_switching_never_hurts_and_ends_where_no_switch_helps(form):
+    for seed in range(3):
+        X = noisy(seed)
+        for estimator, error in (
+            (BinaryNMF, lambda W, H, X=X: np.square(X - W @ H).sum()),
+            (BooleanNMF, lambda W, H, X=X: (X != oracles.boolean_product(W, H)).sum()),
+        ):
+            model = estimator(3, random_state=seed, n_init=1).fit(form(X))
+            W, H = model.W_.copy(), model.components_.copy()
+            assert set(np.unique(W)) <= {0, 1} and set(np.unique(H)) <= {0, 1}
+            values = model.history_["objective"]
+            assert (np.diff(values) <= 0).all() and values[-1] == error(W, H)
+            assert oracles.best_single_switch(W, lambda W, H=H, error=error: error(W, H)) == values[-1]
+            assert oracles.best_single_switch(H, lambda H, W=W, error=error: error(W, H)) == values[-1]
+            assert model.reconstruction_err_ == pytest.approx(values[-1] ** 0.5)
+            W = model.transform(form(X))
+            assert oracles.best_single_switch(W, lambda W, H=H, error=error: error(W, H)) == error(W, H)
+            assert model.score(form(X)) == pytest.approx(1 - error(W, H) / X.sum())
+
+
+def test_mismatches_are_those_of_the_boolean_product():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        X = rng.random((12, 9)) < 0.4
+        W, H = rng.random((12, 4)) < 0.4, rng.random((9, 4)) < 0.4
+        data = Strata.from_array(sp.csr_array(X.astype(float)))
+        want = (X != oracles.boolean_product(W, H.T)).sum(axis=1)
+        np.testing.assert_array_equal(discrete.mismatches(W, data.rows, H), want)
+        better = W.copy()
+        got = discrete.flip_boolean(better, data.rows, H)
+        np.testing.assert_array_equal(got, (X != oracles.boolean_product(better, H.T)).sum(axis=1))
+        assert (got <= want).all() and got.sum() < want.sum()
+
+
+def test_more_starts_are_never_worse():
+    X = noisy()
+    for estimator in (BinaryNMF, BooleanNMF):
+        losses = [estimator(4, random_state=1, n_init=n).fit(X).reconstruction_err_ for n in (1, 3, 6)]
+        assert losses[0] >= losses[1] >= losses[2]
+
+
+@pytest.mark.parametrize("estimator", [BinaryNMF, BooleanNMF])
+def test_same_seed_same_bits_and_sparse_as_dense(estimator):
+    X = noisy()
+    start = {"W": np.random.default_rng(0).random((20, 3)) + 0.1, "H": np.random.default_rng(1).random((3, 15)) + 0.1}
+    a, b = (estimator(3, init="custom").fit(form(X), **start) for form in FORMS)
+    np.testing.assert_array_equal(a.components_, b.components_)
+    again = [estimator(3, random_state=5, n_threads=n).fit(X).W_.tobytes() for n in (1, 2)]
+    assert again[0] == again[1]
+    single = estimator(3, init="custom").fit(X.astype(np.float32), **start)
+    assert single.W_.dtype == single.components_.dtype == np.float32
+
+
+@pytest.mark.parametrize("estimator", [BinaryNMF, BooleanNMF])
+def test_degenerate_zeros_and_ones(estimator):
+    nothing = estimator(2, random_state=0, n_init=2).fit(sp.csr_array((5, 4)))
+    assert nothing.reconstruction_err_ == nothing.normalized_loss_ == 0
+    one = estimator(1, random_state=0).fit(np.array([[1.0, 0, 1]]))
+    np.testing.assert_array_equal(one.inverse_transform(one.W_), [[1, 0, 1]])
+    X = noisy()
+    X[3], X[:, 2] = 0, 0
+    model = estimator(3, random_state=0).fit(X)
+    assert not model.W_[3].any() and not model.components_[:, 2].any()
+    with pytest.raises(ValueError, match="n_init=0"):
+        estimator(n_init=0).fit(X)
+
+
+def test_sums_of_ones_are_not_of_extreme_size():
+    with pytest.raises(ValueError, match="Rescale X"):
+        BinaryNMF(2).fit(1e60 * np.eye(3))

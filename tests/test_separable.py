@@ -1,0 +1,135 @@
+"""Separable NMF: which samples are taken, and what the others are made of."""
+
+import warnings
+
+import numpy as np
+import oracles_picks as oracles
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import nnls
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastnmf import SeparableNMF
+from fastnmf.anchors import successive_projections
+
+FORMS = (np.asarray, sp.csr_array)
+
+
+@parametrize_with_checks([SeparableNMF(), SeparableNMF(axis=1, normalize=True)])
+def test_scikit_learn_contract(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fewer anchors than asked for
+        check(estimator)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("noise", [0, 0.01])
+def test_planted_anchors_are_all_found(noise, axis, form):
+    X, pure = oracles.planted_anchors(noise)
+    X = X if axis == 0 else X.T
+    model = SeparableNMF(6, axis=axis).fit(form(X))
+    assert sorted(model.anchors_) == pure.tolist()
+    # The order and the level of the error are those of the fixed-seed case; its weights are not exactly the best.
+    assert model.anchors_.tolist() == [29, 103, 47, 11, 195, 109]
+    assert model.normalized_loss_ <= (0.020451961159466025 if noise else 1e-14)
+    shown = np.linalg.norm(X - model.W_ @ model.components_)
+    assert model.reconstruction_err_ == pytest.approx(shown, rel=1e-8, abs=1e-13)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_anchors_are_those_of_the_plain_loops(form):
+    for seed in range(5):
+        X = sp.random_array((40, 25), density=0.3, rng=np.random.default_rng(seed)).toarray()
+        model = SeparableNMF(7).fit(form(X))
+        assert model.anchors_.tolist() == oracles.successive_projections(X, 7)
+        for x, w in zip(X, model.W_, strict=True):
+            np.testing.assert_allclose(w, nnls(model.components_.T, x)[0], atol=1e-10)
+
+
+def test_features_are_the_samples_of_the_transpose():
+    X = np.random.default_rng(1).random((12, 30))
+    by_feature, by_sample = SeparableNMF(4, axis=1).fit(X), SeparableNMF(4).fit(X.T)
+    np.testing.assert_array_equal(by_feature.anchors_, by_sample.anchors_)
+    np.testing.assert_allclose(by_feature.components_, by_sample.W_.T, rtol=1e-12)
+    np.testing.assert_array_equal(by_feature.W_, X[:, by_feature.anchors_])
+    np.testing.assert_array_equal(by_feature.transform(X[3:5]), X[3:5][:, by_feature.anchors_])
+
+
+def test_of_equal_rows_the_first_is_taken():
+    X = np.random.default_rng(2).random((9, 6))
+    X[[7, 5]] = X[2] = X[2] * 5
+    for form in FORMS:
+        assert SeparableNMF(1).fit(form(X)).anchors_ == [2]
+        anchors, _ = successive_projections(form(X), 3)
+        assert len(set(anchors.tolist())) == 3 and not {5, 7} & set(anchors.tolist())
+
+
+def test_cancellation_does_not_mislead():
+    """Distances of 1e-6 beside lengths of 3: as differences of squares they have about three digits."""
+    wrong_as_differences = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X = 1 + 1e-7 * rng.random((12, 8))
+        X[0] = 3
+        X[3], X[7] = 1 + 1e-6 * rng.permutation(np.arange(8)), 1 + 1.00002e-6 * rng.permutation(np.arange(8))
+        anchors, distances = successive_projections(X, 2)
+        assert anchors.tolist() == [0, 7]
+        u = np.full(8, 8**-0.5)
+        # 1 + 1e-6 is itself rounded to 1e-16, which is 1e-10 of the distance.
+        assert distances[1] == pytest.approx(np.linalg.norm(X[7] - (X[7] @ u) * u), rel=1e-8)
+        differences = np.square(X).sum(axis=1) - (X @ u) ** 2
+        wrong_as_differences += differences[3] >= differences[7]
+    assert wrong_as_differences > 0
+
+
+def test_small_rows_count_as_much_as_large_ones_when_normalized():
+    X, pure = oracles.planted_anchors(0)
+    rng = np.random.default_rng(4)
+    scaled = X * np.exp(rng.normal(0, 2, len(X)))[:, None]
+    assert sorted(SeparableNMF(6, normalize=True).fit(scaled).anchors_) == pure.tolist()
+    assert sorted(SeparableNMF(6).fit(scaled).anchors_) != pure.tolist()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("factor", [1e-160, 1e160])
+def test_extreme_scales_are_the_same_problem(axis, factor):
+    X = np.random.default_rng(5).random((10, 8))
+    want, got = (SeparableNMF(3, axis=axis).fit(Y) for Y in (X, factor * X))
+    np.testing.assert_array_equal(got.anchors_, want.anchors_)
+    free, bound = ("W_", "components_") if axis == 0 else ("components_", "W_")
+    np.testing.assert_allclose(getattr(got, free), getattr(want, free), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(getattr(got, bound), factor * getattr(want, bound), rtol=1e-12)
+    np.testing.assert_allclose(got.history_["distance"], factor * want.history_["distance"], rtol=1e-9)
+
+
+def test_degenerate_data():
+    rank_one = np.outer([1.0, 3, 2], [1.0, 0, 2, 1])
+    with pytest.warns(UserWarning, match="in the span of 1"):
+        model = SeparableNMF(3).fit(rank_one)
+    assert model.anchors_.tolist() == [1] and model.n_components_ == 1 and model.normalized_loss_ < 1e-14
+    with pytest.warns(UserWarning, match="in the span of 1"):
+        nothing = SeparableNMF(2).fit(sp.csr_array((4, 3)))
+    assert nothing.anchors_.tolist() == [0] and nothing.normalized_loss_ == 0 and not nothing.W_.any()
+    one = SeparableNMF(1).fit(np.array([[0.0, 2, 1]]))
+    np.testing.assert_allclose(one.W_, 1)
+    with pytest.raises(NotFittedError):
+        SeparableNMF().transform(rank_one)
+
+
+def test_float32_stays():
+    X, pure = oracles.planted_anchors(0.01)
+    model = SeparableNMF(6).fit(sp.csr_array(X.astype(np.float32)))
+    assert sorted(model.anchors_) == pure.tolist()
+    assert model.W_.dtype == model.components_.dtype == np.float32
+
+
+def test_wrong_parameters_are_named():
+    for options, words in (
+        ({"axis": 2}, "axis=2 is not known"),
+        ({"normalize": 3}, "normalize=3"),
+        ({"n_components": 0}, "n_components=0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            SeparableNMF(**options).fit(np.eye(3))
