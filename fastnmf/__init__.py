@@ -10,6 +10,7 @@ _HOMES = {
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
     "StratifiedNMF": "fastnmf.models.stratified",
+    "SymmetricNMF": "fastnmf.models.symmetric",
     "non_negative_factorization": "fastnmf.models.factorization",
     "stratified_nmf": "fastnmf.models.stratified",
     "Strata": "fastnmf.data",

@@ -18,8 +18,16 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf.fetch import cached, data_home_folder, fetch, user_cache, version_key
+from fastnmf.graphs import load_karate_club
 
-__all__ = ["load_docstrings", "load_housing", "load_newsgroups", "make_stratified", "simulate_counts"]
+__all__ = [
+    "load_docstrings",
+    "load_housing",
+    "load_karate_club",
+    "load_newsgroups",
+    "make_stratified",
+    "simulate_counts",
+]
 
 DOCSTRING_PACKAGES = (
     "numpy",

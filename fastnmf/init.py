@@ -178,6 +178,11 @@ def _shift_rows(strata, v):
     return sp.csr_array((v, pattern.group, pattern.start), shape=(strata.shape[1], strata.n_strata)).T.tocsr()
 
 
+def singular(strata, n_vectors):
+    """Return the leading singular triplets (u, s, w) of the data, largest first; fewer where the rank is lower."""
+    return _svd(strata, sp.csr_array((strata.n_strata, strata.shape[1])), n_vectors)
+
+
 def _svd(strata, shifts, n_vectors):
     """Return the leading singular triplets (u, s, w) of ``X - shifts[codes]``, largest first; none if it vanishes.
 

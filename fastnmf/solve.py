@@ -13,7 +13,19 @@ from fastnmf.moves import HALS, ActiveSet
 from fastnmf.penalties import balanced
 from fastnmf.problem import Factors, Mixture, Subproblem, aligned, copy_rows
 
-__all__ = ["Extrapolation", "Fit", "allocate", "as_arrays", "infer", "pad", "row_tasks", "solve", "sweep", "threads"]
+__all__ = [
+    "Extrapolation",
+    "Fit",
+    "allocate",
+    "as_arrays",
+    "exact",
+    "infer",
+    "pad",
+    "row_tasks",
+    "solve",
+    "sweep",
+    "threads",
+]
 
 LOOK_BACK = 10  # iterations over which the decrease of the objective is judged: single steps plateau
 LOOK_AHEAD = 100  # iterations whose gain is foretold from it
@@ -320,6 +332,11 @@ def infer(strata, rank, H, V, product=None, penalties=()):
             sub.add(neg=Mixture(np.arange(len(W) + 1), strata.codes, strata.loading, below))
     for penalty in penalties:
         penalty.contribute(W, sub, rank)
-    HALS()(W, sub, rank, GUESS_SWEEPS)
-    ActiveSet()(W, sub, rank)
+    exact(W, sub, rank)
     return W, sub
+
+
+def exact(F, sub, rank):
+    """Move F (p, K) to the exact non-negative minimiser of a quadratic subproblem."""
+    HALS()(F, sub, rank, GUESS_SWEEPS)
+    ActiveSet()(F, sub, rank)

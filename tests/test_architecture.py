@@ -28,7 +28,7 @@ MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 FUSED_PASSES = frozenset({"pattern_count"})
 
 CORE = {"kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts"}
-MODELS = (CORE - {"kernels"}) | {"models", "online", "progress"}
+MODELS = (CORE - {"kernels"}) | {"models", "online", "progress", "graphs"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
 
@@ -53,7 +53,8 @@ MAY_IMPORT = {
     "persist": MODELS,
     "metrics": set(),
     "fetch": set(),
-    "datasets": {"fetch"},
+    "graphs": set(),
+    "datasets": {"fetch", "graphs"},
     "plots": ANYTHING,
     "report": ANYTHING,
     "cli": ANYTHING,
@@ -85,6 +86,7 @@ OUTSIDE = {
     "persist": {"numpy", "scipy", "sklearn"},
     "metrics": {"numpy", "scipy", "sklearn"},
     "fetch": {"numpy", "scipy", "sklearn"},
+    "graphs": {"numpy", "scipy", "sklearn"},
     "datasets": {"numpy", "scipy", "sklearn"},
     "plots": {"numpy", "scipy", "sklearn", "matplotlib"},
     "report": {"numpy", "scipy", "sklearn", "matplotlib"},
