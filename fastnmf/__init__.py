@@ -6,9 +6,14 @@ __version__ = "0.1.0"
 
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
+    "ConvexNMF": "fastnmf.models.convex",
+    "KernelNMF": "fastnmf.models.convex",
     "MiniBatchNMF": "fastnmf.models.online",
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
+    "OrthogonalNMF": "fastnmf.models.structured",
+    "ProjectiveNMF": "fastnmf.models.structured",
+    "SemiNMF": "fastnmf.models.structured",
     "StratifiedNMF": "fastnmf.models.stratified",
     "SymmetricNMF": "fastnmf.models.symmetric",
     "non_negative_factorization": "fastnmf.models.factorization",

@@ -175,7 +175,10 @@ def sweep(problem, factors, extrapolation=None):
             factors.moved(name)
             if found is not None and len(together) == 1:
                 if sub.is_of_data[0]:
-                    factors.remember(("pos", name), (name,) if sub.weight is not None else ("W", "H"), found[0])
+                    known_for = (
+                        (name,) if sub.weight is not None else tuple(f for f in ("W", "H") if f in factors.arrays)
+                    )
+                    factors.remember(("pos", name), known_for, found[0])
                 if found[1] is not None and sub.is_of_data[1]:
                     factors.remember(("neg", name), tuple(factors.arrays), found[1])
         if extrapolation is not None and name == "W":

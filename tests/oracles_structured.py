@@ -46,3 +46,54 @@ def matched(A, B):
         least = min(least, cosines[i, j])
         cosines[i], cosines[:, j] = -np.inf, -np.inf
     return least
+
+
+def after_planted():
+    """Return the generator as `planted` leaves it."""
+    rng = np.random.default_rng(6)
+    rng.random((50, 5))
+    rng.integers(0, 5, 60)
+    rng.random(60)
+    rng.random((50, 60))
+    return rng
+
+
+def assign(X, H):
+    """Return W and H after one step of Pompili et al. (2014): assign, project, columns of length one, solve for H."""
+    W = np.zeros((len(X), len(H)))
+    for i, x in enumerate(X):
+        gains = [x @ h / np.linalg.norm(h) for h in H]
+        c = int(np.argmax(gains))
+        W[i, c] = x @ H[c] / (H[c] @ H[c])
+    for c in range(len(H)):
+        W[:, c] /= np.linalg.norm(W[:, c])
+    return W, np.array([sum(w * x for w, x in zip(W[:, c], X, strict=True)) for c in range(len(H))])
+
+
+def projective_step(X, H):
+    """Return H (k, n) after one update with the exponent 1/3 (Yang and Oja 2010)."""
+    K = X.T @ X
+    ratio = 2 * H @ K / (H @ K @ H.T @ H + H @ H.T @ H @ K + 1e-300)
+    return H * np.cbrt(ratio)
+
+
+def convex_step(K, W, C, *, exact=0, updates=1):
+    """Return W and C after one iteration for the kernel K (Ding, Li, Jordan 2010).
+
+    W by `exact` sweeps of coordinate descent, or one multiplicative update; then C by `updates` updates: the ratio
+    itself for non-negative K, the square root of eq. 25 otherwise.
+    """
+    W, C = W.copy(), C.copy()
+    gram, pos = C.T @ K @ C, K @ C
+    if exact == 0:
+        W = W * pos / (W @ gram)
+    for _ in range(exact):
+        for c in range(W.shape[1]):
+            W[:, c] = np.maximum(0, W[:, c] + (pos[:, c] - W @ gram[:, c]) / gram[c, c])
+    plus, minus = np.maximum(K, 0), np.maximum(-K, 0)
+    for _ in range(updates):
+        if (K >= 0).all():
+            C = C * (K @ W) / (K @ C @ W.T @ W)
+        else:
+            C = C * np.sqrt((plus @ W + minus @ C @ W.T @ W) / (minus @ W + plus @ C @ W.T @ W))
+    return W, C

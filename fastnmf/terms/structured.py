@@ -296,7 +296,8 @@ class Convex:
         if name == "W":
             sub.add(gram=self.inner(factors), pos=self.product(factors))
             return
-        gram, of_W = self.gram(factors), self.operator.matmul(factors["W"])
+        gram = self.gram(factors)
+        of_W = factors.cached("product of W", ("W",), lambda: self.operator.matmul(factors["W"]))
         below = _times(self.product(factors), gram)
         sub.is_quadratic = False
         if getattr(self.operator, "minus", None) is not None:
@@ -324,11 +325,15 @@ class Convex:
 
         return factors.cached("inner", ("C",), compute)
 
-    def value(self, factors):
-        """Return the squared error."""
+    def crossed(self, factors):
+        """Return ``<W, K C>``."""
         parts = np.empty(len(self.tasks["W"]) - 1)
         rows.rows_dot(self.tasks["W"], factors["W"], self.product(factors), parts)
-        return self.trace - 2 * float(parts.sum()) + float(np.sum(self.inner(factors) * self.gram(factors)))
+        return float(parts.sum())
+
+    def value(self, factors):
+        """Return the squared error."""
+        return self.trace - 2 * self.crossed(factors) + float(np.sum(self.inner(factors) * self.gram(factors)))
 
 
 class OrthogonalFrobenius(Frobenius):
