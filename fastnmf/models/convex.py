@@ -10,6 +10,7 @@ from fastnmf.models.options import check_choice
 from fastnmf.models.shapes import (
     ShapedModel,
     ShapedTransformer,
+    ShapedWeights,
     clusters,
     finish_weights,
     padded_factors,
@@ -207,7 +208,7 @@ class ConvexNMF(Mixtures, ShapedTransformer):
         self.components_ = np.ldexp(np.asarray(self.C_.T @ data.X), -2 * data.exponent)
 
 
-class KernelNMF(Mixtures):
+class KernelNMF(Mixtures, ShapedWeights):
     """Cluster or factorise in the space of a kernel: ``phi(X) ~ W Cᵀ phi(X)`` with W, C >= 0.
 
     `ConvexNMF` of which only inner products of rows are needed, so that these may be those of any kernel. Minimises

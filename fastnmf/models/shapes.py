@@ -146,7 +146,7 @@ class ShapedModel(BaseEstimator):
         problem.release()
 
 
-class ShapedTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ShapedModel):
+class ShapedWeights(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ShapedModel):
     """Base of those that know weights of new rows."""
 
     def __sklearn_tags__(self):
@@ -156,7 +156,11 @@ class ShapedTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Shape
 
     @property
     def _n_features_out(self):
-        return self.components_.shape[0]
+        return self.W_.shape[1]
+
+
+class ShapedTransformer(ShapedWeights):
+    """Base of those that have components, of which new rows are combinations."""
 
     def transform(self, X):
         """Return the weights of the rows of X for the fitted components: exact non-negative least squares, row by row.
