@@ -16,6 +16,8 @@ _HOMES = {
     "SemiNMF": "fastnmf.models.structured",
     "StratifiedNMF": "fastnmf.models.stratified",
     "SymmetricNMF": "fastnmf.models.symmetric",
+    "TriNMF": "fastnmf.models.tri",
+    "TriSymmetricNMF": "fastnmf.models.symmetric",
     "non_negative_factorization": "fastnmf.models.factorization",
     "stratified_nmf": "fastnmf.models.stratified",
     "Strata": "fastnmf.data",

@@ -97,3 +97,52 @@ def convex_step(K, W, C, *, exact=0, updates=1):
         else:
             C = C * np.sqrt((plus @ W + minus @ C @ W.T @ W) / (minus @ W + plus @ C @ W.T @ W))
     return W, C
+
+
+def _sweeps(F, gram, pos, n_sweeps):
+    """Return F after sweeps of coordinate descent over its columns."""
+    F = F.copy()
+    for _ in range(n_sweeps):
+        for c in range(F.shape[1]):
+            F[:, c] = np.maximum(0, F[:, c] + (pos[:, c] - F @ gram[:, c]) / gram[c, c])
+    return F
+
+
+def tri_step(X, W, S, H, *, sweeps, power):
+    """Return W, S, H after one iteration in the order H, W, S (Ding et al. 2006).
+
+    H and W by `sweeps` of coordinate descent and S by three updates; or all by one update, with denominators that keep
+    W and H orthogonal where `power` is 1/2.
+    """
+    is_orthogonal = power == 0.5
+
+    def ends(F, left):
+        pos, gram = X.T @ left if F.shape[0] == X.shape[1] else X @ left, left.T @ left
+        if sweeps:
+            return _sweeps(F, gram, pos, sweeps)
+        return F * (pos / (F @ (F.T @ pos) if is_orthogonal else F @ gram)) ** power
+
+    H = ends(H.T, W @ S).T
+    W = ends(W, H.T @ S.T)
+    for _ in range(3 if sweeps else 1):
+        S = S * ((W.T @ X @ H.T) / (W.T @ W @ S @ H @ H.T)) ** power
+    return W, S, H
+
+
+def tri_symmetric_step(A, W, S):
+    """Return W and S after one update: the fourth root for W, the ratio for S (Ding et al. 2006)."""
+    W = W * ((A @ W @ S) / (W @ S @ W.T @ W @ S)) ** 0.25
+    S = S * (W.T @ A @ W) / (W.T @ W @ S @ W.T @ W)
+    return W, S
+
+
+def anchors(A, k):
+    """Return the rows picked by successive projection from the rows of A scaled to sum one."""
+    R = A / A.sum(axis=1, keepdims=True)
+    found = []
+    for _ in range(k):
+        i = int(np.argmax([r @ r for r in R]))
+        found.append(i)
+        u = R[i] / np.linalg.norm(R[i])
+        R = np.array([r - (r @ u) * u for r in R])
+    return found

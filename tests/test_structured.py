@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import ConvexNMF, KernelNMF, OrthogonalNMF, ProjectiveNMF, SemiNMF
+from fastnmf import ConvexNMF, KernelNMF, OrthogonalNMF, ProjectiveNMF, SemiNMF, TriNMF
 
 MODELS = {
     "orthogonal": OrthogonalNMF(3),
@@ -24,9 +24,18 @@ MODELS = {
     "convex": ConvexNMF(3),
     "convex-random": ConvexNMF(3, init="random"),
     "convex-mu": ConvexNMF(3, solver="mu"),
+    "tri": TriNMF(3),
+    "tri-random": TriNMF(3, init="random"),
+    "tri-mu": TriNMF(3, solver="mu"),
+    "tri-orthogonal": TriNMF(3, orthogonal=True),
 }
-NOT_MONOTONE = {"orthogonal-mu"}
-OTHER_WEIGHTS = {"orthogonal-mu", "convex-mu"}  # than those that transform solves for exactly
+NOT_MONOTONE = {"orthogonal-mu", "tri-orthogonal"}
+OTHER_WEIGHTS = {
+    "orthogonal-mu",
+    "convex-mu",
+    "tri-mu",
+    "tri-orthogonal",
+}  # than those that transform solves for exactly
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -50,7 +59,7 @@ def data(n_rows=24, n_columns=17, seed=0, density=0.6):
     return X
 
 
-@parametrize_with_checks([ConvexNMF(), KernelNMF(), OrthogonalNMF(), ProjectiveNMF(), SemiNMF()])
+@parametrize_with_checks([ConvexNMF(), KernelNMF(), OrthogonalNMF(), ProjectiveNMF(), SemiNMF(), TriNMF()])
 def test_scikit_learn_estimator_checks(estimator, check):
     check(estimator)
 
@@ -108,8 +117,9 @@ def test_transform_repeats_the_weights_of_the_fit(name):
     model = make(name, max_iter=500, tol=1e-9).fit(X)
     if name == "orthogonal-mu":  # W is orthogonal nearly, transform exactly
         assert (np.count_nonzero(model.transform(X), axis=1) <= 1).all()
-    elif name == "convex-mu":  # slow
-        np.testing.assert_allclose(model.transform(X), model.W_, atol=0.05)
+    elif name in OTHER_WEIGHTS:  # transform is exact, the last update was not
+        errors = [np.linalg.norm(X - W @ model.components_) for W in (model.transform(X), model.W_)]
+        assert errors[0] <= errors[1]
     else:
         np.testing.assert_allclose(model.transform(X), model.W_, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(model.transform(sp.csr_array(X[:3])), model.transform(X)[:3], rtol=1e-9, atol=1e-12)
@@ -326,3 +336,65 @@ def test_kernels_that_cannot_be_used_are_refused(monkeypatch):
         ConvexNMF(2).fit(-data())
     with pytest.raises(ValueError, match="not a symmetric matrix"):
         KernelNMF(2, kernel="precomputed").fit(np.triu(np.ones((4, 4))))
+
+
+def start_of_three():
+    rng = np.random.default_rng(17)
+    return rng.random((30, 20)), {"W": rng.random((30, 4)), "S": rng.random((4, 3)), "H": rng.random((3, 20))}
+
+
+@pytest.mark.parametrize("key", ["trinmf_mu", "triONMF_ding_mu"])
+def test_tri_numbers(key):
+    X, start = start_of_three()
+    is_orthogonal = key == "triONMF_ding_mu"
+    model = TriNMF((4, 3), orthogonal=is_orthogonal, init="custom", solver="mu", tol=0, max_iter=1000).fit(X, **start)
+    check_numbers(model, key)
+    assert (np.diff(model.history_["objective"]) <= 1e-12 * np.sum(X**2)).all()
+
+
+def test_orthogonal_factors_overlap_less():
+    X, start = start_of_three()
+    overlaps = []
+    for orthogonal in (False, True):
+        model = TriNMF((4, 3), orthogonal=orthogonal, init="custom", solver="mu", tol=0, max_iter=500).fit(X, **start)
+        for F in (model.W_.T, model.H_):
+            F = F / np.linalg.norm(F, axis=1)[:, None]
+            overlaps.append(np.abs(F @ F.T - np.eye(len(F))).max())
+    assert max(overlaps[2:]) < 0.6 * min(overlaps[:2])
+
+
+@pytest.mark.parametrize(("solver", "orthogonal"), [("cd", False), ("mu", False), ("mu", True)])
+def test_one_step_of_three_factors_is_that_of_plain_formulas(solver, orthogonal):
+    X, start = start_of_three()
+    model = TriNMF((4, 3), solver=solver, orthogonal=orthogonal, init="custom", tol=0, max_iter=1).fit(X, **start)
+    W, S, H = oracles.tri_step(
+        X, *(start[name] for name in "WSH"), sweeps=2 if solver == "cd" else 0, power=0.5 if orthogonal else 1
+    )
+    np.testing.assert_allclose(model.H_, H / H.sum(axis=1)[:, None], rtol=1e-10, atol=1e-14)
+    scaled = S * np.outer(W.sum(axis=0), H.sum(axis=1))
+    np.testing.assert_allclose(
+        model.S_, scaled if solver == "mu" else scaled * (model.S_ / scaled).mean(axis=1)[:, None], rtol=1e-10
+    )
+    if solver == "mu":  # else W has been solved for exactly once more
+        np.testing.assert_allclose(model.W_, W / W.sum(axis=0), rtol=1e-10)
+
+
+@pytest.mark.parametrize("orthogonal", [False, True])
+def test_tri_finds_planted_blocks(orthogonal):
+    rng = np.random.default_rng(8)
+    rows, columns = rng.integers(0, 3, 40), rng.integers(0, 2, 30)
+    table = np.array([[4.0, 0.5], [0.3, 3.0], [2.0, 2.0]])
+    X = table[rows][:, columns] * (1 + 0.01 * rng.random((40, 30)))
+    model = TriNMF((3, 2), orthogonal=orthogonal, random_state=0, max_iter=400).fit(X)
+    assert model.W_.shape == (40, 3) and model.S_.shape == (3, 2) and model.H_.shape == (2, 30)
+    assert model.normalized_loss_ < 0.01
+    if orthogonal:
+        assert oracles.same_partition(model.W_.argmax(axis=1), rows)
+        assert oracles.same_partition(model.H_.argmax(axis=0), columns)
+    np.testing.assert_allclose([model.W_.sum(axis=0).sum(), model.H_.sum(axis=1).sum()], [3, 2])
+
+
+@pytest.mark.parametrize("n_components", [(2,), (2, 0), "auto", 2.5, (1, 2, 3)])
+def test_ranks_that_are_not_two_are_refused(n_components):
+    with pytest.raises(ValueError, match="expected an integer >= 1"):
+        TriNMF(n_components).fit(data())

@@ -9,14 +9,14 @@ import pytest
 import scipy.sparse as sp
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import SymmetricNMF
+from fastnmf import SymmetricNMF, TriSymmetricNMF
 from fastnmf.datasets import load_karate_club
 from fastnmf.graphs import affinity_matrix
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-@parametrize_with_checks([SymmetricNMF()])
+@parametrize_with_checks([SymmetricNMF(), TriSymmetricNMF(), TriSymmetricNMF(affinity="cooccurrence")])
 def test_scikit_learn_estimator_checks(estimator, check):
     check(estimator)
 
@@ -154,3 +154,108 @@ def test_small_and_empty_matrices():
     assert SymmetricNMF(1, random_state=0).fit(np.array([[4.0]])).W_[0, 0] == pytest.approx(2)
     model = SymmetricNMF(5, random_state=0, tol=0, max_iter=30).fit(sp.csr_array(np.eye(3)))
     assert model.W_.shape == (3, 5) and np.isfinite(model.W_).all()
+
+
+def three_karate():
+    rng = np.random.default_rng(0)
+    W, S = rng.random((34, 2)), rng.random((2, 2))
+    return load_karate_club().data + np.eye(34), W, (S + S.T) / 2
+
+
+def test_tri_symmetric_numbers():
+    A, W, S = three_karate()
+    want = oracle_data.variants()["trisymnmf_karate"]
+    model = TriSymmetricNMF(2, init="custom", tol=0, max_iter=1000).fit(A, W=W, S=S)
+    objective = model.history_["objective"]
+    for i, value in want["obj"].items():
+        assert objective[int(i)] == pytest.approx(value, rel=1e-8 if int(i) <= 100 else 1e-5)
+    assert (np.diff(objective) <= 1e-12 * objective[:-1]).all()
+    np.testing.assert_allclose(model.S_, want["S_colsum1"], rtol=1e-6, atol=1e-9)
+    same = model.labels_ == model.labels_[0]
+    assert (np.flatnonzero(same != (load_karate_club().target == 0)) + 1).tolist() == want["misclassified_1based"]
+
+
+def test_one_step_of_the_tri_symmetric_model_is_that_of_plain_formulas():
+    X, rng = np.random.default_rng(1).random((9, 7)), np.random.default_rng(2)
+    W, S = rng.random((7, 3)), np.eye(3) + 0.3
+    for affinity, given in (("precomputed", X.T @ X), ("cooccurrence", X), ("cooccurrence", sp.csr_array(X))):
+        model = TriSymmetricNMF(3, affinity=affinity, init="custom", tol=0, max_iter=1).fit(given, W=W, S=S)
+        want, core = oracles.tri_symmetric_step(X.T @ X, W, S)
+        np.testing.assert_allclose(model.W_, want / want.sum(axis=0), rtol=1e-10)
+        np.testing.assert_allclose(model.S_, core * np.outer(want.sum(axis=0), want.sum(axis=0)), rtol=1e-10)
+        error = np.linalg.norm(X.T @ X - model.W_ @ model.S_ @ model.W_.T)
+        assert model.reconstruction_err_ == pytest.approx(error, rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1.0, 1e60])
+@pytest.mark.parametrize("init", [None, "random"])
+@pytest.mark.parametrize("affinity", ["precomputed", "cooccurrence"])
+def test_every_update_of_the_tri_symmetric_model_lowers_the_objective(affinity, init, scale):
+    A = affinities(20, seed=2) * scale
+    for form in (np.asarray, sp.csr_array):
+        model = TriSymmetricNMF(3, affinity=affinity, init=init, max_iter=60, tol=0, random_state=3).fit(form(A))
+        objective = model.history_["objective"]
+        assert (np.diff(objective) <= 1e-12 * objective[0]).all() and objective[-1] < 0.999 * objective[0]
+        A_seen = A if affinity == "precomputed" else A.T @ A
+        error = np.linalg.norm((A_seen - model.W_ @ model.S_ @ model.W_.T) / A_seen.max()) * A_seen.max()
+        assert model.reconstruction_err_ == pytest.approx(error, rel=1e-6)
+        np.testing.assert_array_equal(model.S_, model.S_.T)
+
+
+def topics(seed=0, n_documents=300):
+    """Draw documents of three topics with two words each that occur in no other."""
+    rng = np.random.default_rng(seed)
+    words = rng.random((3, 20)) * (rng.random((3, 20)) < 0.8)
+    words[:, 6:] += 0.01
+    words[:, :6] = np.repeat(np.eye(3), 2, axis=1) * 2
+    words /= words.sum(axis=1, keepdims=True)
+    return rng.dirichlet(np.full(3, 0.3), n_documents) @ words, words
+
+
+def test_anchors_are_the_words_of_one_topic_and_the_start_is_the_truth():
+    X, words = topics()
+    model = TriSymmetricNMF(3, affinity="cooccurrence", max_iter=1).fit(sp.csr_array(X))
+    assert sorted(model.anchors_ // 2) == [0, 1, 2]
+    dense = TriSymmetricNMF(3, max_iter=1).fit(X.T @ X)
+    assert dense.anchors_.tolist() == model.anchors_.tolist() == oracles.anchors(X.T @ X, 3)
+    assert oracles.matched(model.W_.T, words) > 0.999
+    model = TriSymmetricNMF(3, affinity="cooccurrence", max_iter=500).fit(sp.csr_array(X))
+    assert oracles.matched(model.W_.T, words) > 0.999 and model.normalized_loss_ < 0.01
+
+
+def test_rare_rows_are_no_anchors():
+    X, _ = topics()
+    X = np.column_stack([X, np.eye(300)[0] * 1e-6])
+    options = {"affinity": "cooccurrence", "max_iter": 1}
+    assert 20 not in TriSymmetricNMF(3, **options).fit(X).anchors_
+    assert 20 in TriSymmetricNMF(3, anchor_share=0, **options).fit(X).anchors_
+
+
+def test_fewer_anchors_than_components_and_data_of_zeros():
+    model = TriSymmetricNMF(4, max_iter=20, tol=0).fit(np.ones((5, 5)))
+    assert len(model.anchors_) == 1 and model.W_.shape == (5, 4) and model.normalized_loss_ < 1e-3
+    for affinity in ("precomputed", "cooccurrence"):
+        model = TriSymmetricNMF(2, affinity=affinity).fit(np.zeros((4, 4)))
+        assert np.isfinite(model.W_).all() and not model.S_.any()
+
+
+@pytest.mark.parametrize("affinity", ["precomputed", "cooccurrence"])
+def test_tri_symmetric_float32_stays_float32(affinity):
+    A = affinities(20, seed=2)
+    single, double = (TriSymmetricNMF(3, affinity=affinity, max_iter=50, tol=0).fit(A.astype(t)) for t in "fd")
+    assert single.W_.dtype == single.S_.dtype == np.float32
+    assert single.reconstruction_err_ == pytest.approx(double.reconstruction_err_, rel=1e-3)
+
+
+def test_the_tri_symmetric_model_takes_graphs_and_refuses_what_it_cannot_use():
+    graph = SimpleNamespace(nodes=range(4), edges=[(0, 1), (2, 3)])
+    model, same = (TriSymmetricNMF(2).fit(given) for given in (graph, affinity_matrix(graph)))
+    np.testing.assert_array_equal(model.W_, same.W_)
+    assert model.n_features_in_ == 4
+    for more, start, match in (
+        ({"affinity": "rbf"}, {}, "affinity='rbf' is not known"),
+        ({"anchor_share": -1}, {}, "anchor_share"),
+        ({"init": "custom"}, {"W": np.ones((4, 2)), "S": [[1, 2], [0, 1]]}, "not symmetric"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            TriSymmetricNMF(2, **more).fit(graph, **start)

@@ -12,14 +12,14 @@ from fastnmf.models.shapes import (
     ShapedTransformer,
     ShapedWeights,
     clusters,
+    exact_weights,
     finish_weights,
     padded_factors,
     rescaled,
     shaped_problem,
 )
 from fastnmf.moves import HALS, MU, MU_FLOOR
-from fastnmf.problem import Subproblem
-from fastnmf.solve import exact, pad, row_tasks
+from fastnmf.solve import pad
 from fastnmf.terms.structured import Convex, DenseOperator, Operator
 
 MAX_ROWS = 10_000  # of a matrix of all rows with all, dense: 800 MB
@@ -359,13 +359,9 @@ class KernelNMF(Mixtures, ShapedWeights):
         K = X if self.kernel == "precomputed" else self._kernel(Strata.from_array(X, is_signed=True).X, self.X_fit_)
         data = Strata.from_array(K, is_signed=True)
         pos = pad(data.X @ self.C_.astype(data.dtype), data)
-        W = np.zeros_like(pos)
-        sub = Subproblem(row_tasks(W))
-        gram = np.zeros((W.shape[1], W.shape[1]))
+        gram = np.zeros((pos.shape[1], pos.shape[1]))
         gram[: self.n_components, : self.n_components] = np.ldexp(self._inner, 2 * data.exponent)
-        sub.add(gram=gram, pos=pos)
-        exact(W, sub, self.n_components)
-        return np.ascontiguousarray(W[:, : self.n_components])
+        return exact_weights(gram, pos, self.n_components)
 
     def _kernel(self, X, Y=None):
         if callable(self.kernel):

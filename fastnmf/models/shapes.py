@@ -17,7 +17,7 @@ from fastnmf.data import Strata, check_kind
 from fastnmf.models.options import check_choice, check_integer, check_number, generator
 from fastnmf.models.problems import DIRECT_BELOW, squared_problem
 from fastnmf.moves import Assign
-from fastnmf.problem import Factors, Problem
+from fastnmf.problem import Factors, Problem, Subproblem, aligned
 from fastnmf.progress import progress
 from fastnmf.solve import allocate, as_arrays, exact, infer, pad, row_tasks, solve, threads
 
@@ -194,12 +194,19 @@ class ShapedTransformer(ShapedWeights):
 
 
 def padded_factors(data, **arrays):
-    """Return `Factors` that all have one padded width, that of the widest, and the task tables of their row kernels."""
+    """Return `Factors` that all have one padded width, that of the widest, and the task tables of their row kernels.
+
+    S, which stands between two of them, is padded on both sides.
+    """
     rank, held = max(F.shape[1] for F in arrays.values()), {}
     for name, F in arrays.items():
         wide = np.zeros((len(F), rank))
         wide[:, : F.shape[1]] = F
         held[name] = pad(wide, data)
+    if "S" in held:
+        core = aligned((held["S"].shape[1],) * 2, data.dtype)
+        core[: len(held["S"])] = held["S"]
+        held["S"] = core
     return Factors(rank, **held), {name: row_tasks(F) for name, F in held.items()}
 
 
@@ -224,6 +231,15 @@ def finish_weights(problem, fit):
     exact(factors["W"], sub, factors.rank)
     factors.moved("W")
     fit.history["objective"][-1] = problem.value(factors)
+
+
+def exact_weights(gram, pos, rank):
+    """Return the exact minimisers of ``w gram wᵀ / 2 - w pos`` over w >= 0, (p, k); gram (K, K), pos (p, K) padded."""
+    W = aligned(pos.shape, pos.dtype)
+    sub = Subproblem(row_tasks(W))
+    sub.add(gram=gram, pos=pos)
+    exact(W, sub, rank)
+    return np.ascontiguousarray(W[:, :rank])
 
 
 def rescaled(fitted, crossed):

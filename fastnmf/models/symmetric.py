@@ -3,13 +3,15 @@
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf import init as starts
 from fastnmf.data import Strata
 from fastnmf.graphs import affinity_matrix, is_graph
-from fastnmf.models.options import check_number
-from fastnmf.models.shapes import ShapedModel, padded_factors, rescaled, shaped_problem
-from fastnmf.moves import QuarticDescent
+from fastnmf.models.options import check_choice, check_number
+from fastnmf.models.shapes import ShapedModel, exact_weights, padded_factors, rescaled, shaped_problem
+from fastnmf.moves import MU, MU_FLOOR, QuarticDescent
 from fastnmf.problem import aligned
-from fastnmf.terms.structured import Symmetric
+from fastnmf.solve import pad
+from fastnmf.terms.structured import Operator, Symmetric, TriSymmetric
 
 ASYMMETRY = 1e-6  # of the largest entry; more is not rounding
 
@@ -26,6 +28,27 @@ def symmetric_data(X):
             "undirected graph."
         )
     return data
+
+
+def anchored(data, operator, squares, rank, share):
+    """Return anchors, and W (p, k): every row as the best mixture of the anchors' rows, times its sum, plus a trace."""
+    found, rows, sums = starts.anchors(operator, squares, rank, share)
+    W = np.zeros((operator.size, rank))
+    if len(found):
+        R = pad(rows, data)
+        C = exact_weights(R.T.astype(np.float64) @ R, operator.matmul(R) / sums[:, None].astype(data.dtype), len(found))
+        total = C.sum(axis=1, keepdims=True)
+        W[:, : len(found)] = sums[:, None] * C / np.where(total > 0, total, 1)
+    trace = 0.01 * sums[:, None] / rank  # multiplicative updates cannot leave a zero
+    return found, W + trace
+
+
+def core_of(product, gram):
+    """Return the S >= 0 that fits W best, nearly: the exact one without a sign, cut where it is not positive."""
+    inverse = np.linalg.pinv(gram, hermitian=True)
+    S = inverse @ product @ inverse
+    S = (S + S.T) / 2
+    return np.maximum(S, 1e-3 * np.abs(S).max())
 
 
 class GraphInput:
@@ -189,3 +212,180 @@ class SymmetricNMF(GraphInput, ShapedModel):
         W = fit.factors["W"][:, : self.n_components]
         self.W_ = np.ldexp(np.ascontiguousarray(W), -data.exponent)
         self.labels_ = np.where(self.W_.any(axis=1), self.W_.argmax(axis=1), -1)
+
+
+class TriSymmetricNMF(GraphInput, ShapedModel):
+    """Factorise a symmetric non-negative matrix, ``A ~ W S Wᵀ`` with W, S >= 0: communities and how they are linked.
+
+    Minimises ``||A - W S Wᵀ||²`` for affinities A, or for the co-occurrence of features ``A = Xᵀ X``, which is never
+    formed: W then holds topics, and S how often they occur together.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+    affinity : {"precomputed", "cooccurrence"}, default="precomputed"
+        Whether `fit` gets A itself (or a graph), or data X (n_samples, n_features) of which ``A = Xᵀ X``.
+    init : {None, "anchors", "random", "custom"}, default=None
+        None is ``"anchors"``: rows of A that other rows are mixtures of, found one after another among the rows scaled
+        to sum one, as the one farthest from those before; W and S are then solved for. ``"random"``: uniform, times the
+        number that fits A best. ``"custom"``: the W and S passed to `fit`.
+    anchor_share : float, default=0.1
+        Rows whose sum is below this share of the mean sum cannot be anchors: what is rare is far from everything.
+    max_iter : int, default=500
+    tol : float, default=1e-4
+        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
+        times itself. 0 runs exactly `max_iter` iterations.
+    random_state : None, int, Generator or RandomState, default=None
+        For ``"random"``.
+    verbose : int, default=0
+        1 shows progress on standard error.
+
+    Attributes
+    ----------
+    W_ : ndarray (n, n_components), or (n_features, n_components)
+        Columns of sum one: the share of each node, or feature, in a community or topic.
+    S_ : ndarray (n_components, n_components)
+        Symmetric; carries all the mass.
+    anchors_ : ndarray (n_components,) of int
+        The rows that the start took as anchors; with ``init`` None or ``"anchors"``.
+    labels_ : ndarray (n,) of int
+        The community of each row's largest weight, -1 where all are zero.
+    n_iter_ : int
+    converged_ : bool
+    stopped_by_ : str
+        ``"tol"`` or ``"max_iter"``.
+    reconstruction_err_ : float
+        ``||A - W S Wᵀ||``.
+    normalized_loss_ : float
+        The same, over the norm of A.
+    history_ : dict of ndarray
+        ``iteration``, ``normalized_loss``, ``objective`` (the squared error), ``seconds``; entry 0 is the start.
+    n_features_in_, feature_names_in_ :
+        As in scikit-learn.
+
+    Notes
+    -----
+    Multiplicative updates, for W with the exponent 1/4, with which the objective never rises; with the exponent 1 it
+    can. There is no `transform`: W is both sides of the model. An exact fit of one community to itself (S diagonal)
+    is the model of `SymmetricNMF`.
+
+    References
+    ----------
+    C. Ding, T. Li, W. Peng, H. Park, "Orthogonal nonnegative matrix tri-factorizations for clustering", KDD 2006
+    (the model), doi:10.1145/1150402.1150420.
+    S. Arora et al., "A practical algorithm for topic modeling with provable guarantees", ICML 2013 (the anchors).
+
+    Examples
+    --------
+    >>> from fastnmf import TriSymmetricNMF
+    >>> from fastnmf.datasets import load_karate_club
+    >>> club = load_karate_club()
+    >>> model = TriSymmetricNMF(2).fit(club.data)
+    >>> model.W_.sum(axis=0).round(6)
+    array([1., 1.])
+    """
+
+    _inits = (None, "anchors", "random", "custom")
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        affinity="precomputed",
+        init=None,
+        anchor_share=0.1,
+        max_iter=500,
+        tol=1e-4,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.affinity = affinity
+        self.init = init
+        self.anchor_share = anchor_share
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.pairwise = self.affinity == "precomputed"
+        return tags
+
+    def fit(self, X, y=None, *, W=None, S=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n, n), or a graph; with ``affinity="cooccurrence"`` (n_samples, n_features)
+            Non-negative. A graph is any object with ``nodes`` and ``edges``; see `fastnmf.graphs.affinity_matrix`.
+        y : ignored
+        W, S : ndarray (n, k), (k, k), default=None
+            Start for ``init="custom"``; S symmetric.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters, data or starts that cannot be used: what was given, expected, and to be done.
+        """
+        return self._fit(X, W=W, S=S)
+
+    def fit_transform(self, X, y=None, *, W=None, S=None):
+        """Fit the model and return W_; see `fit`. With ``affinity="cooccurrence"`` its rows are the features of X."""
+        return self._fit(X, W=W, S=S).W_
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_choice("affinity", self.affinity, ("precomputed", "cooccurrence"))
+        check_number("anchor_share", self.anchor_share)
+
+    def _data(self, X):
+        return symmetric_data(X) if self.affinity == "precomputed" else super()._data(X)
+
+    def _problem(self, data, rng, given):
+        is_itself = self.affinity == "precomputed"
+        operator, k = Operator(data, None if is_itself else "columns"), self.n_components
+        start = self._given({"W": (operator.size, k), "S": (k, k)}, given)
+        squares = operator.row_square_sums()
+        if start is not None:
+            W, S = start[0], np.ldexp(start[1], (2 if is_itself else 4) * data.exponent)
+            if not np.allclose(S, S.T):
+                raise ValueError("The start S is not symmetric; pass (S + S.T) / 2.")
+        elif self.init == "random":
+            W, S = rng.random((operator.size, k)), rng.random((k, k))
+            S = S + S.T
+        else:
+            self.anchors_, W = anchored(data, operator, squares, k, self.anchor_share)
+            S = np.ones((k, k))
+        factors, tasks = padded_factors(data, W=W, S=S)
+        term = TriSymmetric(operator, tasks, float(squares.sum()))
+        if start is None:
+            if self.init != "random":
+                factors["S"][:k, :k] = core_of(term.core(factors)[:k, :k], term.gram(factors)[:k, :k])
+                factors.moved("S")
+            crossed = float(np.sum(factors["S"] * term.core(factors)))
+            fitted = term.value(factors) - term.sq_norm + 2 * crossed
+            factors["S"][:] *= data.dtype.type(rescaled(fitted, crossed))
+            factors.moved("S")
+        moves = dict.fromkeys("WS", MU(eps=0.0, floor=MU_FLOOR[data.dtype]))
+        schedule = (("W", 1), ("S", 1))
+        return shaped_problem(data, term, moves, schedule, tasks, term.sq_norm, is_direct=is_itself), factors
+
+    def _finish(self, data, problem, fit):
+        k, power = self.n_components, 2 if self.affinity == "precomputed" else 4
+        W, S = fit.factors["W"][:, :k].astype(np.float64), fit.factors["S"][:k, :k].astype(np.float64)
+        sums = W.sum(axis=0)
+        sums = np.where(sums > 0, sums, 1)
+        S = np.ldexp(S * np.outer(sums, sums), -power * data.exponent)
+        self.W_, self.S_ = (W / sums).astype(data.dtype), ((S + S.T) / 2).astype(data.dtype)
+        self.labels_ = np.where(self.W_.any(axis=1), self.W_.argmax(axis=1), -1)
+
+    def _record(self, data, problem, fit):
+        super()._record(data, problem, fit)
+        if self.affinity == "cooccurrence":
+            self.reconstruction_err_ = float(np.ldexp(self.reconstruction_err_, -2 * data.exponent))
