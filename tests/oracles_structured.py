@@ -4,7 +4,7 @@ import numpy as np
 
 
 def quartic_sweep(A, H):
-    """Return H after one sweep of Vandaele et al. (2016), algorithm 4, with roots from NumPy; A, H dense."""
+    """Return H after one sweep of Vandaele et al. (2016), with roots from NumPy; A, H dense."""
     H, (n, k) = H.copy(), H.shape
     for i in range(n):
         for c in range(k):
@@ -81,7 +81,7 @@ def convex_step(K, W, C, *, exact=0, updates=1):
     """Return W and C after one iteration for the kernel K (Ding, Li, Jordan 2010).
 
     W by `exact` sweeps of coordinate descent, or one multiplicative update; then C by `updates` updates: the ratio
-    itself for non-negative K, the square root of eq. 25 otherwise.
+    itself for non-negative K, the square root of the paper's ratio otherwise.
     """
     W, C = W.copy(), C.copy()
     gram, pos = C.T @ K @ C, K @ C

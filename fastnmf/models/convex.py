@@ -126,7 +126,7 @@ class ConvexNMF(Mixtures, ShapedTransformer):
 
     References
     ----------
-    C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010, section 2.2,
+    C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010,
     doi:10.1109/TPAMI.2008.277.
 
     Examples
@@ -266,7 +266,7 @@ class KernelNMF(Mixtures, ShapedWeights):
 
     References
     ----------
-    C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010, section 2.4,
+    C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010,
     doi:10.1109/TPAMI.2008.277.
 
     Examples

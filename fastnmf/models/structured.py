@@ -74,8 +74,8 @@ class OrthogonalNMF(ShapedTransformer):
     References
     ----------
     F. Pompili, N. Gillis, P.-A. Absil, F. Glineur, "Two algorithms for orthogonal nonnegative matrix factorization with
-    application to clustering", Neurocomputing 2014, algorithm 1 (``"em"``), doi:10.1016/j.neucom.2014.02.018.
-    S. Choi, "Algorithms for orthogonal nonnegative matrix factorization", IJCNN 2008, eq. 24 (``"mu"``),
+    application to clustering", Neurocomputing 2014 (``"em"``), doi:10.1016/j.neucom.2014.02.018.
+    S. Choi, "Algorithms for orthogonal nonnegative matrix factorization", IJCNN 2008 (``"mu"``),
     doi:10.1109/IJCNN.2008.4634046.
 
     Examples
@@ -253,10 +253,10 @@ class SemiNMF(ShapedTransformer):
 
     References
     ----------
-    C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010, section 2.1,
+    C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010,
     doi:10.1109/TPAMI.2008.277 (the model; its multiplicative update takes five to ten times as many iterations).
     N. Gillis, A. Kumar, "Exact and heuristic algorithms for semi-nonnegative matrix factorization", SIAM Journal on
-    Matrix Analysis and Applications 2015, theorem 3.3, doi:10.1137/140993272 (the start).
+    Matrix Analysis and Applications 2015, doi:10.1137/140993272 (the start).
 
     Examples
     --------
@@ -383,7 +383,7 @@ class ProjectiveNMF(ShapedTransformer):
     References
     ----------
     Z. Yang, E. Oja, "Linear and nonlinear projective nonnegative matrix factorization", IEEE Transactions on Neural
-    Networks 2010, section III, doi:10.1109/TNN.2010.2041361.
+    Networks 2010, doi:10.1109/TNN.2010.2041361.
 
     Examples
     --------

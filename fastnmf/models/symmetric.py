@@ -109,7 +109,7 @@ class SymmetricNMF(GraphInput, ShapedModel):
     References
     ----------
     A. Vandaele, N. Gillis, Q. Lei, K. Zhong, I. Dhillon, "Efficient and non-convex coordinate descent for symmetric
-    nonnegative matrix factorization", IEEE Transactions on Signal Processing 2016, algorithm 4,
+    nonnegative matrix factorization", IEEE Transactions on Signal Processing 2016,
     doi:10.1109/TSP.2016.2591510.
 
     Examples
@@ -118,7 +118,7 @@ class SymmetricNMF(GraphInput, ShapedModel):
     >>> from fastnmf.datasets import load_karate_club
     >>> club = load_karate_club()
     >>> model = SymmetricNMF(2, diagonal=1.0, random_state=0).fit(club.data)
-    >>> round(model.history_["objective"][-1], 3)
+    >>> round(float(model.history_["objective"][-1]), 3)
     95.477
     >>> same = model.labels_ == model.labels_[0]  # as the teacher, who is member 1
     >>> club.feature_names[same != (club.target == 0)].tolist()

@@ -78,7 +78,7 @@ class TriNMF(ShapedTransformer):
     References
     ----------
     C. Ding, T. Li, W. Peng, H. Park, "Orthogonal nonnegative matrix tri-factorizations for clustering", KDD 2006,
-    section 5, doi:10.1145/1150402.1150420.
+    doi:10.1145/1150402.1150420.
 
     Examples
     --------

@@ -278,7 +278,7 @@ class Convex:
 
     W (n, K) sees a plain quadratic with gram ``CᵀK C`` and pos ``K C``; C (n, K) has the half-gradient
     ``K C WᵀW - K W``. Where K has negative entries, C moves by the square root of the ratio of all that is positive to
-    all that is negative (Ding, Li, Jordan 2010, eq. 25), which needs both parts of K at hand.
+    all that is negative (Ding, Li, Jordan 2010), which needs both parts of K at hand.
 
     Parameters
     ----------
