@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from fastnmf.data import Strata, check_kind
+from fastnmf.data import Strata, check_kind, single_threaded_blas
 from fastnmf.models.options import check_choice, check_integer, check_number, generator
 from fastnmf.models.problems import DIRECT_BELOW, squared_problem
 from fastnmf.moves import Assign
@@ -123,7 +123,8 @@ class ShapedModel(BaseEstimator):
     def _fit(self, X, **given):
         self._check_parameters()
         X = self._validated(X, reset=True)
-        with threads(), progress(type(self).__name__, self.max_iter, self.verbose) as show:
+        # One BLAS thread, so that small products between the kernels have the same bits on any number of threads.
+        with threads(), single_threaded_blas(), progress(type(self).__name__, self.max_iter, self.verbose) as show:
             data = self._data(X)
             problem, factors = self._problem(data, generator(self.random_state), given)
             fit = solve(problem, factors, max_iter=self.max_iter, tol=self.tol, callback=show)
