@@ -183,7 +183,7 @@ def singular(strata, n_vectors):
     return _svd(strata, sp.csr_array((strata.n_strata, strata.shape[1])), n_vectors)
 
 
-def anchors(operator, row_square_sums, rank, share):
+def anchors(operator, row_square_sums, rank, mass):
     """Return rows of a symmetric matrix that others are mixtures of, by successive projection (Arora et al. 2013).
 
     Rows are scaled to sum one; each step takes the one that is farthest from the span of those before. Costs two
@@ -195,8 +195,8 @@ def anchors(operator, row_square_sums, rank, share):
         Symmetric, non-negative, (p, p).
     row_square_sums : ndarray (p,)
     rank : int
-    share : float
-        Rows whose sum is below this share of the mean are not taken, nor are rows of zeros.
+    mass : float
+        Only the rows with the largest sums are taken: those that together hold this share of the total.
 
     Returns
     -------
@@ -215,8 +215,11 @@ def anchors(operator, row_square_sums, rank, share):
         return operator.matmul(held)[:, 0].astype(np.float64)
 
     sums = product(np.ones(size))
-    may = (sums > 0) & (sums >= share * sums.mean())
-    sums = np.where(sums > 0, sums, 1.0)
+    order = np.argsort(-sums, kind="stable")
+    n_heavy = np.searchsorted(np.cumsum(sums[order]), mass * sums.sum()) + 1
+    may = np.zeros(size, bool)
+    may[order[: max(n_heavy, rank)]] = True
+    may, sums = may & (sums > 0), np.where(sums > 0, sums, 1.0)
     far = np.where(may, row_square_sums / sums**2, 0.0)
     least, found, basis, rows = 1e-10 * far.max(), [], np.zeros((size, 0)), np.zeros((size, 0))
     while len(found) < rank and far.max() > least:

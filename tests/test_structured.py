@@ -177,6 +177,7 @@ def test_any_number_of_threads_gives_the_same_bits(name):
         (OrthogonalNMF(3, init="custom"), {"H": np.ones((2, 17))}, r"expected \(3, 17\)"),
         (SemiNMF(3, init="custom"), {"W": -np.ones((24, 3))}, ">= 0"),
         (SemiNMF(3, init="nndsvd"), {}, "init='nndsvd' is not known"),
+        (KernelNMF(3, kernel="wide"), {}, "kernel='wide' is not known"),
         (ProjectiveNMF(0), {}, "n_components=0"),
         (ProjectiveNMF(3, tol=-1), {}, "tol=-1"),
     ],

@@ -2,7 +2,7 @@
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.metrics.pairwise import pairwise_kernels
+from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.data import Strata
@@ -362,6 +362,11 @@ class KernelNMF(Mixtures, ShapedWeights):
         gram = np.zeros((pos.shape[1], pos.shape[1]))
         gram[: self.n_components, : self.n_components] = np.ldexp(self._inner, 2 * data.exponent)
         return exact_weights(gram, pos, self.n_components)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        if not callable(self.kernel):
+            check_choice("kernel", self.kernel, (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "precomputed"))
 
     def _kernel(self, X, Y=None):
         if callable(self.kernel):

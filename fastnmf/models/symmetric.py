@@ -30,9 +30,9 @@ def symmetric_data(X):
     return data
 
 
-def anchored(data, operator, squares, rank, share):
+def anchored(data, operator, squares, rank, mass):
     """Return anchors, and W (p, k): every row as the best mixture of the anchors' rows, times its sum, plus a trace."""
-    found, rows, sums = starts.anchors(operator, squares, rank, share)
+    found, rows, sums = starts.anchors(operator, squares, rank, mass)
     W = np.zeros((operator.size, rank))
     if len(found):
         R = pad(rows, data)
@@ -229,8 +229,9 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
         None is ``"anchors"``: rows of A that other rows are mixtures of, found one after another among the rows scaled
         to sum one, as the one farthest from those before; W and S are then solved for. ``"random"``: uniform, times the
         number that fits A best. ``"custom"``: the W and S passed to `fit`.
-    anchor_share : float, default=0.1
-        Rows whose sum is below this share of the mean sum cannot be anchors: what is rare is far from everything.
+    anchor_mass : float, default=0.5
+        Anchors are sought among the rows with the largest sums only, those that together hold this share of the total:
+        what is rare is far from everything, and says little. 1 lets every row be one.
     max_iter : int, default=500
     tol : float, default=1e-4
         Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
@@ -293,7 +294,7 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
         *,
         affinity="precomputed",
         init=None,
-        anchor_share=0.1,
+        anchor_mass=0.5,
         max_iter=500,
         tol=1e-4,
         random_state=None,
@@ -302,7 +303,7 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
         self.n_components = n_components
         self.affinity = affinity
         self.init = init
-        self.anchor_share = anchor_share
+        self.anchor_mass = anchor_mass
         self.max_iter = max_iter
         self.tol = tol
         self.random_state = random_state
@@ -342,7 +343,7 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
     def _check_parameters(self):
         super()._check_parameters()
         check_choice("affinity", self.affinity, ("precomputed", "cooccurrence"))
-        check_number("anchor_share", self.anchor_share)
+        check_number("anchor_mass", self.anchor_mass, "a number from 0 to 1", most=1)
 
     def _data(self, X):
         return symmetric_data(X) if self.affinity == "precomputed" else super()._data(X)
@@ -360,7 +361,7 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
             W, S = rng.random((operator.size, k)), rng.random((k, k))
             S = S + S.T
         else:
-            self.anchors_, W = anchored(data, operator, squares, k, self.anchor_share)
+            self.anchors_, W = anchored(data, operator, squares, k, self.anchor_mass)
             S = np.ones((k, k))
         factors, tasks = padded_factors(data, W=W, S=S)
         term = TriSymmetric(operator, tasks, float(squares.sum()))

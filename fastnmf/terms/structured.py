@@ -56,18 +56,14 @@ class Operator:
         """Return the squared norm of every row, float64 (p,); products of the data are formed a few rows at a time."""
         if self.of is None:
             return self.strata.row_square_sums()
-        X = (
-            self.strata.X
-            if self.of == "rows"
-            else self.strata.X.T.tocsr()
-            if self.strata.is_sparse
-            else self.strata.X.T
-        )
+        X, Xt = self.strata.X, self.strata.X.T
+        Xt = Xt.tocsr() if self.strata.is_sparse else Xt
+        left, right = (X, Xt) if self.of == "rows" else (Xt, X)
         found = np.empty(self.size)
         step = max(1, (1 << 22) // self.size)
         with single_threaded_blas():
             for lo in range(0, self.size, step):
-                part = X[lo : lo + step] @ X.T
+                part = left[lo : lo + step] @ right
                 squares = part.multiply(part) if self.strata.is_sparse else np.square(part, dtype=np.float64)
                 found[lo : lo + step] = np.asarray(squares.sum(axis=1)).ravel()
         return found
