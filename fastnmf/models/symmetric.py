@@ -193,7 +193,7 @@ class SymmetricNMF(GraphInput, ShapedModel):
 
     def _data(self, X):
         data = symmetric_data(X)
-        return data if data.is_sparse else Strata.from_array(sp.csr_array(data.X))
+        return data if data.is_sparse else Strata.from_array(sp.csr_array(X))
 
     def _problem(self, data, rng, given):
         shape = data.shape[0], self.n_components
