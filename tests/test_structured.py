@@ -217,6 +217,15 @@ def test_orthogonal_finds_the_planted_clusters(seed):
     assert normalized_mutual_info_score(z, OrthogonalNMF(5, random_state=seed).fit(X.T).labels_) == pytest.approx(1)
 
 
+def test_a_cluster_without_rows_starts_again():
+    X, z = oracles.planted()
+    first = [np.flatnonzero(z == c)[0] for c in (0, 1, 2, 3, 3)]  # the last is there twice: ties go to the earlier one
+    H = X[:, first].T
+    model = OrthogonalNMF(5, init="custom").fit(X.T, H=H)
+    assert oracles.same_partition(model.labels_, z)
+    assert (np.diff(model.history_["objective"]) <= 1e-13 * np.sum(X**2)).all()
+
+
 def test_one_step_of_assignment_is_that_of_plain_loops():
     X, H = data(), np.random.default_rng(1).random((3, 17))
     model = OrthogonalNMF(3, init="custom", max_iter=1, tol=0).fit(X, H=H)

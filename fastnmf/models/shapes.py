@@ -15,11 +15,12 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf.data import Strata, check_kind, single_threaded_blas
 from fastnmf.models.options import check_choice, check_integer, check_number, generator
-from fastnmf.models.problems import DIRECT_BELOW, squared_problem
-from fastnmf.moves import Assign
+from fastnmf.models.problems import DIRECT_BELOW
+from fastnmf.moves import HALS, Assign
 from fastnmf.problem import Factors, Problem, Subproblem, aligned
 from fastnmf.progress import progress
 from fastnmf.solve import allocate, as_arrays, exact, infer, pad, row_tasks, solve, threads
+from fastnmf.terms.structured import AssignedFrobenius
 
 CLUSTER_STEPS = 20
 
@@ -52,8 +53,9 @@ def orthogonal_problem(data, H, W=None):
     """Return the `Problem` of orthogonal NMF by assignment, and its factors, for components H (k, n_columns)."""
     W = np.zeros((data.shape[0], len(H))) if W is None else W
     factors, tasks = allocate(data, W, H.T, None)
-    problem = squared_problem(data, factors, tasks, (("W", 1), ("H", 1)), is_descent=True, holds_products=True)
-    problem.moves["W"], problem.anchors_scale = Assign(), False
+    term = AssignedFrobenius(data, factors["W"].shape[1], tasks, holds_products=True)
+    problem = shaped_problem(data, term, {"W": Assign(), "H": HALS()}, (("W", 1), ("H", 1)), tasks)
+    problem.revive = term.revive
     return problem, factors
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from fastnmf.data import single_threaded_blas
 from fastnmf.kernels import rows
 from fastnmf.problem import Mixture, aligned
-from fastnmf.terms.squared import Frobenius
+from fastnmf.terms.squared import REVIVAL_GAIN, Frobenius
 
 
 def _inner(F, G):
@@ -343,3 +343,15 @@ class OrthogonalFrobenius(Frobenius):
         pos = self.product("W", factors)
         sub.add(gram=_inner(factors["W"], pos), pos=pos)
         sub.is_quadratic = False
+
+
+class AssignedFrobenius(Frobenius):
+    """`Frobenius` where a row has one component: a component without rows becomes the row itself that is missed most.
+
+    What the model misses of that row would not do: the row would stay where it is.
+    """
+
+    def _spare(self, row, factors):
+        missed, whole = super()._spare(row, factors), self._row(row, factors)
+        worth = np.square(missed, dtype=np.float64).sum() > REVIVAL_GAIN * self.strata.sq_norm
+        return whole if worth else missed
