@@ -217,8 +217,9 @@ class SymmetricNMF(GraphInput, ShapedModel):
 class TriSymmetricNMF(GraphInput, ShapedModel):
     """Factorise a symmetric non-negative matrix, ``A ~ W S Wᵀ`` with W, S >= 0: communities and how they are linked.
 
-    Minimises ``||A - W S Wᵀ||²`` for affinities A, or for the co-occurrence of features ``A = Xᵀ X``, which is never
-    formed: W then holds topics, and S how often they occur together.
+    Minimises ``||A - W S Wᵀ||²`` for affinities A, or for the co-occurrence of features ``A = Xᵀ X``: W then holds
+    topics, and S how often they occur together. That product is never held as a whole: once, for the lengths of its
+    rows, it is formed a few rows at a time; after that X is multiplied by ``X W``.
 
     Parameters
     ----------

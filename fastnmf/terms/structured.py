@@ -33,7 +33,7 @@ class Operator:
     ----------
     strata : fastnmf.data.Strata
     of : {None, "rows", "columns"}
-        The data themselves, ``X Xᵀ`` or ``Xᵀ X``; the latter two are never formed.
+        The data themselves, ``X Xᵀ`` or ``Xᵀ X``; the latter two are never held as a whole.
     """
 
     def __init__(self, strata, of=None):
