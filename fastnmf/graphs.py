@@ -26,8 +26,8 @@ def affinity_matrix(graph, weight="weight"):
     graph : object with ``nodes`` and ``edges``
         Each an iterable, or a method that returns one, as those of networkx. An edge is ``(u, v)``, ``(u, v, number)``
         or ``(u, v, dict)``. Several edges between two nodes add up.
-    weight : str, default="weight"
-        Key of the dict of an edge; an edge without it counts one.
+    weight : str or None, default="weight"
+        Key of the dict of an edge; an edge without it counts one. None: every edge counts one.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def affinity_matrix(graph, weight="weight"):
     for u, v, *more in _edges(graph):
         if u not in place or v not in place:
             raise ValueError(f"The graph has an edge {(u, v)!r}, but not both of these nodes; add them to nodes.")
-        value = more[-1] if more else 1.0
+        value = more[-1] if more and weight is not None else 1.0
         value = value.get(weight, 1.0) if hasattr(value, "get") else value
         first.append(place[u])
         second.append(place[v])

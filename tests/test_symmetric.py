@@ -129,6 +129,7 @@ def test_loops_weights_and_parallel_edges():
     edges = [("a", "b", {"weight": 2.0}), ("a", "b", {"colour": "red"}), ("b", "b", {"weight": 5.0})]
     want = [[0, 3, 0], [3, 5, 0], [0, 0, 0]]
     np.testing.assert_array_equal(affinity_matrix(Graph("abc", edges)).toarray(), want)
+    np.testing.assert_array_equal(affinity_matrix(Graph("abc", edges), None).toarray(), [[0, 2, 0], [2, 1, 0], [0] * 3])
     assert affinity_matrix(Graph("ab", [])).nnz == 0
 
 

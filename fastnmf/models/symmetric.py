@@ -156,7 +156,8 @@ class SymmetricNMF(GraphInput, ShapedModel):
         ----------
         X : sparse matrix or array (n, n), or a graph
             Symmetric, non-negative. A graph is any object with ``nodes`` and ``edges``, such as those of networkx; the
-            rows of W_ are then in the order of its nodes. See `fastnmf.graphs.affinity_matrix`.
+            rows of W_ are then in the order of its nodes. Edges count by their ``weight`` where they have one; pass
+            ``fastnmf.graphs.affinity_matrix(graph, weight=None)`` to count each of them once.
         y : ignored
         W : ndarray (n, n_components), default=None
             Start for ``init="custom"``.
