@@ -49,7 +49,7 @@ class Strata:
         Weights of the entries, set by those who have them.
     """
 
-    def __init__(self, X, labels, codes):
+    def __init__(self, X, labels, codes, is_signed=False):
         self.X, self.labels, self.codes = X, labels, np.ascontiguousarray(codes, dtype=np.int32)
         self.is_sparse = sp.issparse(X)
         self.shape, self.dtype = X.shape, X.dtype
@@ -57,6 +57,7 @@ class Strata:
         self.exponent, self._turning = 0, None
         values = X.data if self.is_sparse else X
         largest = float(values.max()) if values.size else 0.0
+        largest = max(largest, -float(values.min())) if is_signed and values.size else largest
         limit = _EXTREME[X.dtype]
         if largest > 0 and abs(np.frexp(largest)[1]) > limit:
             self.exponent = -int(np.frexp(largest)[1]) // 2
@@ -87,7 +88,7 @@ class Strata:
         self.sq_norm, self.total = _square_sum(self.X.data if self.is_sparse else self.X), float(self.weight.sum())
 
     @classmethod
-    def from_array(cls, X, strata=None, *, labels=None):
+    def from_array(cls, X, strata=None, *, labels=None, is_signed=False):
         """Validate one matrix and the labels of its rows.
 
         Parameters
@@ -98,15 +99,17 @@ class Strata:
             Label of each row, in any order: numbers, strings, categories. None is a single stratum.
         labels : ndarray, default=None
             Labels that are known already, sorted; a label that is not among them is an error.
+        is_signed : bool, default=False
+            Whether X may have negative entries.
 
         Raises
         ------
         ValueError, TypeError
             In one sentence: what was given, what was expected, what to do.
         """
-        X = as_matrix(X)
+        X = as_matrix(X, is_signed=is_signed)
         codes, labels = encode_labels(strata, X.shape[0], labels)
-        return cls(X, labels, codes)
+        return cls(X, labels, codes, is_signed)
 
     @classmethod
     def from_blocks(cls, blocks):
@@ -268,8 +271,11 @@ def check_kind(X, prefix=""):
         )
 
 
-def as_matrix(X, prefix=""):
-    """Return X as canonical CSR or C-order dense of float32 or float64, checked; the user's arrays stay as they are."""
+def as_matrix(X, prefix="", *, is_signed=False):
+    """Return X as canonical CSR or C-order dense of float32 or float64, checked; the user's arrays stay as they are.
+
+    Negative entries are refused unless `is_signed`.
+    """
     if not sp.issparse(X):
         X = np.asarray(X)
     check_kind(X, prefix)
@@ -295,12 +301,12 @@ def as_matrix(X, prefix=""):
         if not (np.isfinite(low) and np.isfinite(high)):
             what = "NaN" if np.isnan(low) else "infinity"
             raise ValueError(f"{prefix}Input X contains {what}; every entry must be a finite number. Fill or drop it.")
-        if low < 0:
+        if low < 0 and not is_signed:
             raise ValueError(
                 f"{prefix}Negative values in data: the smallest entry of X is {low:g}; non-negative factorisation "
                 "needs entries >= 0. Shift, clip or split the data first."
             )
-        if sp.issparse(X) and low == 0 and not values.all():
+        if sp.issparse(X) and low <= 0 <= high and not values.all():
             X = X.copy()
             X.eliminate_zeros()
     return X

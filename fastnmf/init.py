@@ -181,6 +181,65 @@ def _shift_rows(strata, v):
     return sp.csr_array((v, pattern.group, pattern.start), shape=(strata.shape[1], strata.n_strata)).T.tocsr()
 
 
+def singular(strata, n_vectors):
+    """Return the leading singular triplets (u, s, w) of the data, largest first; fewer where the rank is lower."""
+    return _svd(strata, sp.csr_array((strata.n_strata, strata.shape[1])), n_vectors)
+
+
+def anchors(operator, row_square_sums, rank, mass):
+    """Return rows of a symmetric matrix that others are mixtures of, by successive projection (Arora et al. 2013).
+
+    Rows are scaled to sum one; each step takes the one that is farthest from the span of those before. Costs two
+    products with a vector a step.
+
+    Parameters
+    ----------
+    operator : fastnmf.terms.structured.Operator
+        Symmetric, non-negative, (p, p).
+    row_square_sums : ndarray (p,)
+    rank : int
+    mass : float
+        Only the rows with the largest sums are taken: those that together hold this share of the total.
+
+    Returns
+    -------
+    found : ndarray (k,) of int
+        At most `rank`: fewer where the rows span less.
+    rows : ndarray (p, k)
+        The scaled rows, as columns.
+    sums : ndarray (p,)
+        Sums of all rows, 1 for rows of zeros.
+    """
+    dtype, size = operator.strata.dtype, operator.size
+    held = aligned((size, padded(1, dtype)), dtype)
+
+    def product(vector):
+        held[:, 0] = vector
+        return operator.matmul(held)[:, 0].astype(np.float64)
+
+    sums = product(np.ones(size))
+    order = np.argsort(-sums, kind="stable")
+    n_heavy = np.searchsorted(np.cumsum(sums[order]), mass * sums.sum()) + 1
+    may = np.zeros(size, bool)
+    may[order[: max(n_heavy, rank)]] = True
+    may, sums = may & (sums > 0), np.where(sums > 0, sums, 1.0)
+    far = np.where(may, row_square_sums / sums**2, 0.0)
+    least, found, basis, rows = 1e-10 * far.max(), [], np.zeros((size, 0)), np.zeros((size, 0))
+    while len(found) < rank and far.max() > least:
+        i = int(np.argmax(far))
+        row = product(np.arange(size) == i) / sums[i]
+        rest = row - basis @ (basis.T @ row)
+        rest = rest - basis @ (basis.T @ rest)  # once more: what is left of a close row is mostly rounding
+        length = np.linalg.norm(rest)
+        far[i] = 0.0
+        if length**2 <= least:
+            continue
+        found.append(i)
+        basis, rows = np.column_stack([basis, rest / length]), np.column_stack([rows, row])
+        far = np.where(far > 0, np.maximum(far - (product(rest / length) / sums) ** 2, 0), 0)
+    return np.array(found, dtype=np.int64), rows, sums
+
+
 def _svd(strata, shifts, n_vectors):
     """Return the leading singular triplets (u, s, w) of ``X - shifts[codes]``, largest first; none if it vanishes.
 

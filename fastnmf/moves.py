@@ -7,7 +7,8 @@ it does not come for free.
 
 import numpy as np
 
-from fastnmf.kernels import nnls, rows, weighted
+from fastnmf.data import single_threaded_blas
+from fastnmf.kernels import nnls, rows, symmetric, weighted
 from fastnmf.problem import Mixture, full
 
 # float32 entries that underflow are locked at zero, which costs 0.003 % of the loss on 20 newsgroups after 100
@@ -172,3 +173,47 @@ class WeightedRows:
             if held is not None:
                 np.copyto(F[:, :rank], held[:, :rank], where=~sub.free[..., :rank])
         return (float(parts[:, 0].sum()), None) if held is None else None
+
+
+class QuarticDescent:
+    """Exact coordinate descent for ``||A - F Fᵀ||²``, A symmetric (Vandaele, Gillis, Lei, Zhong, Dhillon 2016).
+
+    Each entry goes to the best root of its cubic. Never raises the objective. Sequential; one sweep costs
+    O(nnz k + p k²). pos holds A itself, as a `Mixture` of the rows of F.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` sweeps."""
+        A, gram = sub.pos, np.array(sub.gram)
+        for _ in range(n_sweeps):
+            symmetric.quartic_sweep(np.array([0, len(F)]), A.start, A.group, A.weight, F, gram, rank)
+
+
+class LeastSquares:
+    """The minimiser without a sign: ``F = (pos - neg) gram⁺``. Columns that cannot be told apart share the weight."""
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace F (p, K)."""
+        right = full(sub.pos)[:, :rank].astype(np.float64)
+        right = right if sub.neg is None else right - full(sub.neg)[:, :rank]
+        with single_threaded_blas():
+            F[:, :rank] = right @ np.linalg.pinv(sub.gram[:rank, :rank], hermitian=True)
+
+
+class Assign:
+    """One non-zero a row, columns of length one: each row joins the component that explains most of it.
+
+    The exact minimiser of the squared error over rows with one entry; then the lengths of the columns are what the
+    other factor takes over. The step of orthogonal NMF by k-means on the sphere (Pompili, Gillis, Absil, Glineur 2014).
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace F (p, K)."""
+        pos, size = full(sub.pos)[:, :rank], np.diagonal(sub.gram)[:rank]
+        length = np.sqrt(size)
+        gain = np.divide(pos, length, out=np.zeros(pos.shape), where=length > 0)
+        best, each = np.argmax(gain, axis=1), np.arange(len(F))
+        weight = np.divide(np.maximum(gain[each, best], 0), length[best], out=np.zeros(len(F)), where=length[best] > 0)
+        lengths = np.sqrt(np.bincount(best, weight * weight, minlength=rank))
+        F[:] = 0
+        F[each, best] = np.divide(weight, lengths[best], out=np.zeros(len(F)), where=lengths[best] > 0)

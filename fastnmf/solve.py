@@ -18,6 +18,7 @@ __all__ = [
     "Fit",
     "allocate",
     "as_arrays",
+    "exact",
     "has_settled",
     "infer",
     "pad",
@@ -272,7 +273,10 @@ def sweep(problem, factors, extrapolation=None):
             factors.moved(name)
             if found is not None and len(together) == 1:
                 if sub.is_of_data[0]:
-                    factors.remember(("pos", name), (name,) if sub.weight is not None else ("W", "H"), found[0])
+                    known_for = (
+                        (name,) if sub.weight is not None else tuple(f for f in ("W", "H") if f in factors.arrays)
+                    )
+                    factors.remember(("pos", name), known_for, found[0])
                 if found[1] is not None and sub.is_of_data[1]:
                     factors.remember(("neg", name), tuple(factors.arrays), found[1])
         if extrapolation is not None and name == "W":
@@ -430,6 +434,11 @@ def infer(strata, rank, H, V, product=None, penalties=()):
             sub.add(neg=Mixture(np.arange(len(W) + 1), strata.codes, strata.loading, below))
     for penalty in penalties:
         penalty.contribute(W, sub, rank)
-    HALS()(W, sub, rank, GUESS_SWEEPS)
-    ActiveSet()(W, sub, rank)
+    exact(W, sub, rank)
     return W, sub
+
+
+def exact(F, sub, rank):
+    """Move F (p, K) to the exact non-negative minimiser of a quadratic subproblem."""
+    HALS()(F, sub, rank, GUESS_SWEEPS)
+    ActiveSet()(F, sub, rank)

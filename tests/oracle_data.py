@@ -27,6 +27,12 @@ def expected():
 
 
 @cache
+def variants():
+    """Read the fixed-seed numbers of `tests/data/variants.json`."""
+    return json.loads((HERE / "data" / "variants.json").read_text())
+
+
+@cache
 def published_top_words():
     """Read the authors' top words, turned to descending order: 20 lists of 30 words, the strongest first.
 

@@ -43,7 +43,7 @@ CORE = {
     "anchors",
     "discrete",
 }
-MODELS = (CORE - {"kernels"}) | {"models", "online", "progress", "store"}
+MODELS = (CORE - {"kernels"}) | {"models", "online", "progress", "store", "graphs"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
 
@@ -75,7 +75,8 @@ MAY_IMPORT = {
     "persist": MODELS | {"__init__"},
     "metrics": set(),
     "fetch": set(),
-    "datasets": {"fetch"},
+    "graphs": set(),
+    "datasets": {"fetch", "graphs"},
     "plots": ANYTHING,
     "report": ANYTHING,
     "cli": ANYTHING,
@@ -112,6 +113,7 @@ OUTSIDE = {
     "persist": {"numpy", "scipy", "sklearn"},
     "metrics": {"numpy", "scipy", "sklearn"},
     "fetch": {"numpy", "scipy", "sklearn"},
+    "graphs": {"numpy", "scipy", "sklearn"},
     "datasets": {"numpy", "scipy", "sklearn"},
     "plots": {"numpy", "scipy", "sklearn", "matplotlib"},
     "report": {"numpy", "scipy", "sklearn", "matplotlib"},

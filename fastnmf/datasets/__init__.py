@@ -10,10 +10,12 @@ from fastnmf.datasets.planted import make_stratified, simulate_counts
 from fastnmf.datasets.tables import load_housing
 from fastnmf.datasets.text import load_docstrings, load_newsgroups
 from fastnmf.datasets.toys import make_hierarchical
+from fastnmf.graphs import load_karate_club
 
 __all__ = [
     "load_docstrings",
     "load_housing",
+    "load_karate_club",
     "load_mnist",
     "load_newsgroups",
     "make_hierarchical",

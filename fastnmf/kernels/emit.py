@@ -12,7 +12,7 @@ BLOCK_BYTES = 32
 MAX_BLOCKS = 8  # accumulators at a time; wider rows are walked again for every 8 blocks
 AHEAD = 24  # non-zeros between the prefetch of a row and its use
 TILE_ROWS, TILE_BLOCKS = 4, 3  # rows and blocks of a product of matrices that are kept in registers at a time
-FLAGS = ("nsz", "arcp", "contract", "afn", "reassoc")
+FLAGS = ("nsz", "contract")  # not "reassoc": the order of the sums is what is written, in both twins of a kernel
 
 
 class Emitter:

@@ -81,8 +81,9 @@ def rows_mu_weighted(tasks, F, local, grams, pos, neg, limits, parts):
                 room[p] = weight[p] * (room[p] + shift[p]) if len(shift) > 0 else weight[p] * room[p]
             gather_row(lo, hi, indices, room, other, added, 0)
             for c in range(K):
-                whole = below[0, c] + less[0, c]
-                below[0, c] = max(whole + added[0, c], unit * whole)
+                less[0, c] += below[0, c]
+            for c in range(K):  # a loop of its own: sums of three terms may be taken in any order
+                below[0, c] = max(less[0, c] + added[0, c], unit * less[0, c])
             mu_row(F, i, 0, more, below, none, eps, floor, sums)
         parts[t] = sums
 

@@ -71,13 +71,17 @@ class Frobenius:
         if loading is not None:  # a heavy row is one that is there often, not one that is missed more
             errors = np.divide(errors, np.square(loading, dtype=np.float64), out=0 * errors, where=loading > 0)
         row = int(np.argmax(errors))
-        missed = np.maximum(self._row(row, factors) - H @ W[row], 0) / (1 if loading is None else loading[row])
+        missed = self._spare(row, factors) / (1 if loading is None else loading[row])
         if not np.square(missed, dtype=np.float64).sum() > REVIVAL_GAIN * self.strata.sq_norm:
             return False
         W[:, dead[0]], H[:, dead[0]] = 0, missed
         factors.moved("W")
         factors.moved("H")
         return True
+
+    def _spare(self, row, factors):
+        """Return what a dead component becomes for the sake of a row, dense (n_columns,)."""
+        return np.maximum(self._row(row, factors) - factors["H"] @ factors["W"][row], 0)
 
     def _row(self, row, factors):
         """Return the data of a row, less its shift, dense (n_columns,)."""

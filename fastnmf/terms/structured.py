@@ -1,0 +1,357 @@
+"""Squared errors of other shapes of the model: ``F Fᵀ``, ``W S Hᵀ``, ``W S Wᵀ``, ``X H Hᵀ``, ``W Cᵀ X``.
+
+Factors are tall and padded, as everywhere. Where a factor stands twice, its half-gradient is not that of a quadratic:
+the term says so (`is_quadratic`) and asks for the power of the multiplicative step that is proved not to raise it.
+"""
+
+import numpy as np
+
+from fastnmf.data import single_threaded_blas
+from fastnmf.kernels import rows
+from fastnmf.problem import Mixture, aligned
+from fastnmf.terms.squared import REVIVAL_GAIN, Frobenius
+
+
+def _inner(F, G):
+    """Return ``FᵀG`` of two tall factors, float64; one BLAS thread, for the same bits on any number of threads."""
+    with single_threaded_blas():
+        return F.T.astype(np.float64) @ G.astype(np.float64)
+
+
+def _times(F, M):
+    """Return ``F M`` for a tall factor and a small matrix, in the type of F."""
+    out = aligned((len(F), M.shape[1]), F.dtype)
+    with single_threaded_blas():
+        out[:] = F @ M.astype(F.dtype)
+    return out
+
+
+class Operator:
+    """A symmetric matrix that is only ever multiplied by a factor.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.Strata
+    of : {None, "rows", "columns"}
+        The data themselves, ``X Xᵀ`` or ``Xᵀ X``; the latter two are never held as a whole.
+    """
+
+    def __init__(self, strata, of=None):
+        self.strata, self.of = strata, of
+        self.size = strata.shape[1] if of == "columns" else strata.shape[0]
+
+    def matmul(self, F):
+        """Return the product with F (p, K), a new array."""
+        strata, out = self.strata, aligned((self.size, F.shape[1]), self.strata.dtype)
+        if self.of is None:
+            strata.matmul(F, out)
+            return out
+        inner = aligned((strata.shape[self.of == "rows"], F.shape[1]), strata.dtype)
+        first, second = (strata.matmul, strata.tmatmul) if self.of == "columns" else (strata.tmatmul, strata.matmul)
+        first(F, inner)
+        second(inner, out)
+        return out
+
+    def row_square_sums(self):
+        """Return the squared norm of every row, float64 (p,); products of the data are formed a few rows at a time."""
+        if self.of is None:
+            return self.strata.row_square_sums()
+        X, Xt = self.strata.X, self.strata.X.T
+        Xt = Xt.tocsr() if self.strata.is_sparse else Xt
+        left, right = (X, Xt) if self.of == "rows" else (Xt, X)
+        found = np.empty(self.size)
+        step = max(1, (1 << 22) // self.size)
+        with single_threaded_blas():
+            for lo in range(0, self.size, step):
+                part = left[lo : lo + step] @ right
+                squares = part.multiply(part) if self.strata.is_sparse else np.square(part, dtype=np.float64)
+                found[lo : lo + step] = np.asarray(squares.sum(axis=1)).ravel()
+        return found
+
+
+class DenseOperator:
+    """A dense symmetric matrix (p, p) with entries of any sign, as a kernel; ``split`` is where some are negative."""
+
+    def __init__(self, matrix):
+        self.matrix, self.size = matrix, len(matrix)
+        self.minus = np.maximum(-matrix, 0) if (matrix < 0).any() else None
+
+    def matmul(self, F):
+        """Return the product with F (p, K), a new array."""
+        return _times(self.matrix, F)
+
+    def matmul_minus(self, F):
+        """Return the product of the negative part, as positive numbers, with F."""
+        return _times(self.minus, F)
+
+
+class Symmetric:
+    """``||A - F Fᵀ||²`` for a symmetric A. The only factor is W. pos is ``A F``, not put together.
+
+    O(nnz K + p K²) for the value.
+    """
+
+    def __init__(self, strata, tasks):
+        self.strata, self.tasks = strata, tasks
+
+    def contribute(self, name, factors, sub):
+        """Add ``gram`` and ``pos``."""
+        A = self.strata.rows
+        sub.add(gram=self.gram(factors), pos=Mixture(A.indptr, A.indices, A.data, factors["W"]))
+        sub.is_quadratic = False
+
+    def gram(self, factors):
+        """Return ``WᵀW``, (K, K) in float64."""
+        return factors.cached("gram", ("W",), lambda: rows.gram(self.tasks["W"], factors["W"]))
+
+    def value(self, factors):
+        """Return the squared error from the Gram matrix and one product."""
+        product = aligned(factors["W"].shape, self.strata.dtype)
+        self.strata.matmul(factors["W"], product)
+        parts = np.empty(len(self.tasks["W"]) - 1)
+        rows.rows_dot(self.tasks["W"], factors["W"], product, parts)
+        return self.strata.sq_norm - 2 * float(parts.sum()) + float(np.square(self.gram(factors)).sum())
+
+    def direct(self, factors):
+        """Return the squared error from the residual itself."""
+        W = factors["W"][:, : factors.rank]
+        return self.strata.residual_square_sum(W, W, None)
+
+
+class TriSymmetric:
+    """``||A - W S Wᵀ||²`` for a symmetric A, of which only products with W are taken (`Operator`).
+
+    Half-gradients of W: twice ``W (S WᵀW S) - A W S``, to be moved by the fourth root of their ratio; of S:
+    ``WᵀW S WᵀW - WᵀA W``.
+    """
+
+    def __init__(self, operator, tasks, sq_norm):
+        self.operator, self.tasks, self.sq_norm = operator, tasks, sq_norm
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W or S."""
+        S, gram = factors["S"].astype(np.float64), self.gram(factors)
+        sub.is_quadratic = False
+        if name == "W":
+            sub.add(gram=S @ gram @ S, pos=_times(self.product(factors), S))
+            sub.power = 0.25
+        else:
+            dtype = factors["S"].dtype
+            sub.add(pos=self.core(factors).astype(dtype), neg=(gram @ S @ gram).astype(dtype))
+
+    def gram(self, factors):
+        """Return ``WᵀW``."""
+        return factors.cached("gram", ("W",), lambda: rows.gram(self.tasks["W"], factors["W"]))
+
+    def product(self, factors):
+        """Return ``A W``."""
+        return factors.cached("product", ("W",), lambda: self.operator.matmul(factors["W"]))
+
+    def core(self, factors):
+        """Return ``Wᵀ A W``."""
+        return factors.cached("core", ("W",), lambda: _inner(factors["W"], self.product(factors)))
+
+    def value(self, factors):
+        """Return the squared error."""
+        S, gram = factors["S"].astype(np.float64), self.gram(factors)
+        return self.sq_norm + float(np.sum(S * (gram @ S @ gram - 2 * self.core(factors))))
+
+    def direct(self, factors):
+        """Return the squared error from the residual itself; for a matrix that is there."""
+        W, S = factors["W"][:, : factors.rank].astype(np.float64), factors["S"][: factors.rank, : factors.rank]
+        return self.operator.strata.residual_square_sum(W @ S, W, None)
+
+
+class Tri:
+    """``||X - W S Hᵀ||²``; W (n, K), S (K, K) and H (m, K), zero beyond their own ranks.
+
+    W and H see a plain quadratic whose other factor is ``H Sᵀ`` or ``W S``; S has ``WᵀW S HᵀH - Wᵀ X H``.
+
+    With `is_orthogonal`, W and H move towards orthonormal columns: their denominators are ``W (Wᵀ pos)``, and all three
+    take the square root of the ratio (Ding, Li, Peng, Park 2006).
+    """
+
+    def __init__(self, strata, tasks, is_orthogonal=False):
+        self.strata, self.tasks, self.is_orthogonal = strata, tasks, is_orthogonal
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W, S or H."""
+        S = factors["S"].astype(np.float64)
+        sub.power = 0.5 if self.is_orthogonal else 1.0
+        if name == "S":
+            dtype, below = factors["S"].dtype, self.gram("W", factors) @ S @ self.gram("H", factors)
+            sub.add(pos=self.core(factors).astype(dtype), neg=below.astype(dtype))
+            sub.is_quadratic = False
+            return
+        other, middle = ("H", S.T) if name == "W" else ("W", S)
+        pos = _times(self.product(name, factors), middle)
+        if self.is_orthogonal:
+            sub.add(gram=_inner(factors[name], pos), pos=pos)
+            sub.is_quadratic = False
+        else:
+            sub.add(gram=middle.T @ self.gram(other, factors) @ middle, pos=pos)
+
+    def gram(self, name, factors):
+        """Return ``FᵀF`` of W or H."""
+        return factors.cached(("gram", name), (name,), lambda: rows.gram(self.tasks[name], factors[name]))
+
+    def product(self, name, factors):
+        """Return ``X H`` for name W, ``Xᵀ W`` for name H."""
+        other = "H" if name == "W" else "W"
+
+        def compute():
+            out = aligned(factors[name].shape, self.strata.dtype)
+            (self.strata.matmul if name == "W" else self.strata.tmatmul)(factors[other], out)
+            return out
+
+        return factors.cached(("product", name), (other,), compute)
+
+    def core(self, factors):
+        """Return ``Wᵀ X H``."""
+        return factors.cached("core", ("W", "H"), lambda: _inner(factors["W"], self.product("W", factors)))
+
+    def value(self, factors):
+        """Return the squared error."""
+        S = factors["S"].astype(np.float64)
+        fitted = self.gram("W", factors) @ S @ self.gram("H", factors)
+        return self.strata.sq_norm + float(np.sum(S * (fitted - 2 * self.core(factors))))
+
+    def direct(self, factors):
+        """Return the squared error from the residual itself."""
+        return self.strata.residual_square_sum(factors["W"] @ factors["S"].astype(np.float64), factors["H"], None)
+
+
+class Projective:
+    """``||X - X H Hᵀ||²``. The only factor is H (m, K), to be moved by the cube root of the ratio.
+
+    The ratio is ``2 K H / (K H HᵀH + H HᵀK H)`` with ``K = XᵀX``, taken as ``Xᵀ (X H)`` (Yang and Oja 2010).
+    """
+
+    def __init__(self, strata, tasks):
+        self.strata, self.tasks, self.operator = strata, tasks, Operator(strata, "columns")
+
+    def contribute(self, name, factors, sub):
+        """Add pos, neg and gram."""
+        product = factors.cached("product", ("H",), lambda: self._turned(factors))
+        sub.add(gram=self.inner(factors), pos=2 * product, neg=_times(product, self.gram(factors)))
+        sub.is_quadratic, sub.power = False, 1 / 3
+
+    def gram(self, factors):
+        """Return ``HᵀH``."""
+        return factors.cached("gram", ("H",), lambda: rows.gram(self.tasks["H"], factors["H"]))
+
+    def weights(self, factors):
+        """Return ``X H``."""
+
+        def compute():
+            out = aligned((self.strata.shape[0], factors["H"].shape[1]), self.strata.dtype)
+            self.strata.matmul(factors["H"], out)
+            return out
+
+        return factors.cached("weights", ("H",), compute)
+
+    def inner(self, factors):
+        """Return ``Hᵀ XᵀX H``."""
+        return factors.cached("inner", ("H",), lambda: _inner(self.weights(factors), self.weights(factors)))
+
+    def _turned(self, factors):
+        out = aligned(factors["H"].shape, self.strata.dtype)
+        self.strata.tmatmul(self.weights(factors), out)
+        return out
+
+    def value(self, factors):
+        """Return the squared error."""
+        inner = self.inner(factors)
+        return self.strata.sq_norm - 2 * float(np.trace(inner)) + float(np.sum(inner * self.gram(factors)))
+
+    def direct(self, factors):
+        """Return the squared error from the residual itself."""
+        return self.strata.residual_square_sum(self.weights(factors), factors["H"], None)
+
+
+class Convex:
+    """``||X - W Cᵀ X||²``, with the data seen through ``K = X Xᵀ`` alone, which may be any kernel.
+
+    W (n, K) sees a plain quadratic with gram ``CᵀK C`` and pos ``K C``; C (n, K) has the half-gradient
+    ``K C WᵀW - K W``. Where K has negative entries, C moves by the square root of the ratio of all that is positive to
+    all that is negative (Ding, Li, Jordan 2010), which needs both parts of K at hand.
+
+    Parameters
+    ----------
+    operator : Operator or DenseOperator
+    tasks : dict
+    trace : float
+        Of K, that is the squared norm of the data.
+    """
+
+    def __init__(self, operator, tasks, trace):
+        self.operator, self.tasks, self.trace = operator, tasks, trace
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W or C."""
+        if name == "W":
+            sub.add(gram=self.inner(factors), pos=self.product(factors))
+            return
+        gram = self.gram(factors)
+        of_W = factors.cached("product of W", ("W",), lambda: self.operator.matmul(factors["W"]))
+        below = _times(self.product(factors), gram)
+        sub.is_quadratic = False
+        if getattr(self.operator, "minus", None) is not None:
+            more = self.operator.matmul_minus(factors["W"]), _times(self.operator.matmul_minus(factors["C"]), gram)
+            # K+ = K + K-: both sides are sums of non-negative products; rounding must not leave them below zero.
+            of_W, below = (np.maximum(side + part, 0) for side, part in zip((of_W, below), more, strict=True))
+            of_W, below = of_W + more[1], below + more[0]
+            sub.power = 0.5
+        sub.add(pos=of_W, neg=below)
+
+    def gram(self, factors):
+        """Return ``WᵀW``."""
+        return factors.cached("gram", ("W",), lambda: rows.gram(self.tasks["W"], factors["W"]))
+
+    def product(self, factors):
+        """Return ``K C``."""
+        return factors.cached("product", ("C",), lambda: self.operator.matmul(factors["C"]))
+
+    def inner(self, factors):
+        """Return ``Cᵀ K C``."""
+
+        def compute():
+            found = _inner(factors["C"], self.product(factors))
+            return (found + found.T) / 2
+
+        return factors.cached("inner", ("C",), compute)
+
+    def crossed(self, factors):
+        """Return ``<W, K C>``."""
+        parts = np.empty(len(self.tasks["W"]) - 1)
+        rows.rows_dot(self.tasks["W"], factors["W"], self.product(factors), parts)
+        return float(parts.sum())
+
+    def value(self, factors):
+        """Return the squared error."""
+        return self.trace - 2 * self.crossed(factors) + float(np.sum(self.inner(factors) * self.gram(factors)))
+
+
+class OrthogonalFrobenius(Frobenius):
+    """`Frobenius` of which W moves towards orthonormal columns: its denominator is ``W (Wᵀ X H)`` (Choi 2008)."""
+
+    def contribute(self, name, factors, sub):
+        """Add ``gram`` and ``pos``."""
+        if name == "H":
+            super().contribute(name, factors, sub)
+            return
+        pos = self.product("W", factors)
+        sub.add(gram=_inner(factors["W"], pos), pos=pos)
+        sub.is_quadratic = False
+
+
+class AssignedFrobenius(Frobenius):
+    """`Frobenius` where a row has one component: a component without rows becomes the row itself that is missed most.
+
+    What the model misses of that row would not do: the row would stay where it is.
+    """
+
+    def _spare(self, row, factors):
+        missed, whole = super()._spare(row, factors), self._row(row, factors)
+        worth = np.square(missed, dtype=np.float64).sum() > REVIVAL_GAIN * self.strata.sq_norm
+        return whole if worth else missed

@@ -1,0 +1,148 @@
+"""Plain-loop and dense twins of the models of other shapes, written from the papers; nothing of ours is imported."""
+
+import numpy as np
+
+
+def quartic_sweep(A, H):
+    """Return H after one sweep of Vandaele et al. (2016), with roots from NumPy; A, H dense."""
+    H, (n, k) = H.copy(), H.shape
+    for i in range(n):
+        for c in range(k):
+            a, b = -A[i, i], 0.0
+            for j in range(n):
+                if j != i:
+                    s = sum(H[i, e] * H[j, e] for e in range(k) if e != c)
+                    a += H[j, c] ** 2
+                    b -= H[j, c] * (A[i, j] - s)
+            a += sum(H[i, e] ** 2 for e in range(k) if e != c)
+            roots = np.roots([1.0, 0.0, a, b])
+            real = [0.0, *(r.real for r in roots if abs(r.imag) < 1e-9 and r.real > 0)]
+            H[i, c] = min(real, key=lambda x: x**4 / 4 + a * x**2 / 2 + b * x)
+    return H
+
+
+def same_partition(a, b):
+    """Tell whether two labellings are the same up to names."""
+    pairs = set(zip(a, b, strict=True))
+    return len(pairs) == len(set(a)) == len(set(b))
+
+
+def planted():
+    """Draw the planted data of the fixed-seed cases: 60 columns in five clusters, noise of 0.02."""
+    rng = np.random.default_rng(6)
+    W = rng.random((50, 5))
+    z = rng.integers(0, 5, 60)
+    H = np.zeros((5, 60))
+    H[z, np.arange(60)] = 0.5 + rng.random(60)
+    return W @ H + 0.02 * rng.random((50, 60)), z
+
+
+def matched(A, B):
+    """Return the least cosine between the rows of A and those of B that they are matched with, greedily."""
+    cosines = (A / np.linalg.norm(A, axis=1)[:, None]) @ (B / np.linalg.norm(B, axis=1)[:, None]).T
+    least = 1.0
+    for _ in range(len(A)):
+        i, j = np.unravel_index(np.argmax(cosines), cosines.shape)
+        least = min(least, cosines[i, j])
+        cosines[i], cosines[:, j] = -np.inf, -np.inf
+    return least
+
+
+def after_planted():
+    """Return the generator as `planted` leaves it."""
+    rng = np.random.default_rng(6)
+    rng.random((50, 5))
+    rng.integers(0, 5, 60)
+    rng.random(60)
+    rng.random((50, 60))
+    return rng
+
+
+def assign(X, H):
+    """Return W and H after one step of Pompili et al. (2014): assign, project, columns of length one, solve for H."""
+    W = np.zeros((len(X), len(H)))
+    for i, x in enumerate(X):
+        gains = [x @ h / np.linalg.norm(h) for h in H]
+        c = int(np.argmax(gains))
+        W[i, c] = x @ H[c] / (H[c] @ H[c])
+    for c in range(len(H)):
+        W[:, c] /= np.linalg.norm(W[:, c])
+    return W, np.array([sum(w * x for w, x in zip(W[:, c], X, strict=True)) for c in range(len(H))])
+
+
+def projective_step(X, H):
+    """Return H (k, n) after one update with the exponent 1/3 (Yang and Oja 2010)."""
+    K = X.T @ X
+    ratio = 2 * H @ K / (H @ K @ H.T @ H + H @ H.T @ H @ K + 1e-300)
+    return H * np.cbrt(ratio)
+
+
+def convex_step(K, W, C, *, exact=0, updates=1):
+    """Return W and C after one iteration for the kernel K (Ding, Li, Jordan 2010).
+
+    W by `exact` sweeps of coordinate descent, or one multiplicative update; then C by `updates` updates: the ratio
+    itself for non-negative K, the square root of the paper's ratio otherwise.
+    """
+    W, C = W.copy(), C.copy()
+    gram, pos = C.T @ K @ C, K @ C
+    if exact == 0:
+        W = W * pos / (W @ gram)
+    for _ in range(exact):
+        for c in range(W.shape[1]):
+            W[:, c] = np.maximum(0, W[:, c] + (pos[:, c] - W @ gram[:, c]) / gram[c, c])
+    plus, minus = np.maximum(K, 0), np.maximum(-K, 0)
+    for _ in range(updates):
+        if (K >= 0).all():
+            C = C * (K @ W) / (K @ C @ W.T @ W)
+        else:
+            C = C * np.sqrt((plus @ W + minus @ C @ W.T @ W) / (minus @ W + plus @ C @ W.T @ W))
+    return W, C
+
+
+def _sweeps(F, gram, pos, n_sweeps):
+    """Return F after sweeps of coordinate descent over its columns."""
+    F = F.copy()
+    for _ in range(n_sweeps):
+        for c in range(F.shape[1]):
+            F[:, c] = np.maximum(0, F[:, c] + (pos[:, c] - F @ gram[:, c]) / gram[c, c])
+    return F
+
+
+def tri_step(X, W, S, H, *, sweeps, power):
+    """Return W, S, H after one iteration in the order H, W, S (Ding et al. 2006).
+
+    H and W by `sweeps` of coordinate descent and S by three updates; or all by one update, with denominators that keep
+    W and H orthogonal where `power` is 1/2.
+    """
+    is_orthogonal = power == 0.5
+
+    def ends(F, left):
+        pos, gram = X.T @ left if F.shape[0] == X.shape[1] else X @ left, left.T @ left
+        if sweeps:
+            return _sweeps(F, gram, pos, sweeps)
+        return F * (pos / (F @ (F.T @ pos) if is_orthogonal else F @ gram)) ** power
+
+    H = ends(H.T, W @ S).T
+    W = ends(W, H.T @ S.T)
+    for _ in range(3 if sweeps else 1):
+        S = S * ((W.T @ X @ H.T) / (W.T @ W @ S @ H @ H.T)) ** power
+    return W, S, H
+
+
+def tri_symmetric_step(A, W, S):
+    """Return W and S after one update: the fourth root for W, the ratio for S (Ding et al. 2006)."""
+    W = W * ((A @ W @ S) / (W @ S @ W.T @ W @ S)) ** 0.25
+    S = S * (W.T @ A @ W) / (W.T @ W @ S @ W.T @ W)
+    return W, S
+
+
+def anchors(A, k):
+    """Return the rows picked by successive projection from the rows of A scaled to sum one."""
+    R = A / A.sum(axis=1, keepdims=True)
+    found = []
+    for _ in range(k):
+        i = int(np.argmax([r @ r for r in R]))
+        found.append(i)
+        u = R[i] / np.linalg.norm(R[i])
+        R = np.array([r - (r @ u) * u for r in R])
+    return found

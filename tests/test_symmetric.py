@@ -1,0 +1,271 @@
+"""Models of symmetric matrices: `SymmetricNMF` and `TriSymmetricNMF`."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import oracle_data
+import oracles_structured as oracles
+import pytest
+import scipy.sparse as sp
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastnmf import SymmetricNMF, TriSymmetricNMF
+from fastnmf.datasets import load_karate_club
+from fastnmf.graphs import affinity_matrix
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@parametrize_with_checks([SymmetricNMF(), TriSymmetricNMF(), TriSymmetricNMF(affinity="cooccurrence")])
+def test_scikit_learn_estimator_checks(estimator, check):
+    check(estimator)
+
+
+def affinities(n=14, seed=0, density=0.5):
+    """Draw a symmetric matrix with an empty row and some of the diagonal."""
+    rng = np.random.default_rng(seed)
+    A = rng.random((n, n)) * (rng.random((n, n)) < density)
+    A = A + A.T
+    A[3], A[:, 3] = 0, 0
+    return A
+
+
+class Graph:
+    """A graph in the manner of networkx: views that can be called."""
+
+    def __init__(self, nodes, edges):
+        self._nodes, self._edges = nodes, edges
+
+    def nodes(self):
+        return self._nodes
+
+    def edges(self, data=False):
+        return self._edges if data else [edge[:2] for edge in self._edges]
+
+    def is_directed(self):
+        return False
+
+
+def test_one_sweep_is_that_of_the_paper():
+    A = affinities()
+    W = np.random.default_rng(1).random((14, 3))
+    W[5] = 0
+    want = W
+    for n_sweeps in (1, 2, 3):
+        want = oracles.quartic_sweep(A, want)
+        for form in (np.asarray, sp.csr_array, sp.coo_array):
+            model = SymmetricNMF(3, init="custom", max_iter=n_sweeps, tol=0).fit(form(A), W=W)
+            # NumPy's roots come from eigenvalues: about 1e-13 each, carried through three sweeps.
+            np.testing.assert_allclose(model.W_, want, rtol=1e-9, atol=1e-9)
+            assert model.history_["objective"][-1] == pytest.approx(np.sum((A - want @ want.T) ** 2), rel=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-30, 1.0, 1e30, 1e100])
+def test_every_sweep_lowers_the_objective(scale):
+    A = affinities(20, seed=2) * scale
+    model = SymmetricNMF(4, max_iter=60, tol=0, random_state=3).fit(A)
+    objective = model.history_["objective"]
+    assert (np.diff(objective) <= 1e-12 * objective[:-1]).all() and objective[-1] < 0.7 * objective[0]
+    error = np.linalg.norm(A - model.W_ @ model.W_.T)
+    assert model.reconstruction_err_ == pytest.approx(error, rel=1e-9)
+    assert not model.W_[3].any() and model.labels_[3] == -1
+
+
+def test_the_karate_club_is_the_club():
+    club = load_karate_club()
+    degrees = club.data.sum(axis=1)
+    assert club.data.shape == (34, 34) and club.data.nnz == 156 and (club.data != club.data.T).nnz == 0
+    assert {member: int(degrees[member - 1]) for member in (1, 2, 12, 33, 34)} == {1: 16, 2: 9, 12: 1, 33: 12, 34: 17}
+    assert not club.data.diagonal().any() and club.target[[0, 8, 33]].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_karate_club_from_every_seed(seed):
+    club, want = load_karate_club(), oracle_data.variants()["symnmf_karate_cd"]
+    model = SymmetricNMF(2, diagonal=1.0, random_state=seed).fit(club.data)
+    assert model.history_["objective"][-1] == pytest.approx(want["best_obj"], abs=5e-7)
+    np.testing.assert_allclose(np.sort(model.W_[8]), want["W9"], atol=5e-5)
+    with_teacher = model.labels_ == model.labels_[0]
+    assert (np.flatnonzero(with_teacher != (club.target == 0)) + 1).tolist() == want["misclassified_1based"]
+
+
+def test_karate_club_without_loops():
+    club, want = load_karate_club(), oracle_data.variants()["symnmf_karate_zero_diag"]["runs"][0]
+    model = SymmetricNMF(2, random_state=0).fit(club.data)
+    assert model.history_["objective"][-1] == pytest.approx(want[0], abs=1e-6)
+    np.testing.assert_allclose(np.sort(model.W_[8]), want[1], atol=5e-4)
+
+
+def test_a_planted_product_is_found_to_rounding():
+    W = np.random.default_rng(4).random((30, 3)) * (np.random.default_rng(5).random((30, 3)) < 0.5)
+    model = SymmetricNMF(3, max_iter=2000, tol=1e-12, random_state=0).fit(W @ W.T)
+    assert model.normalized_loss_ < 1e-6
+    assert oracles.matched(model.W_.T, W.T) > 0.999  # such a W is unique but for the order of its columns
+
+
+def test_float32_stays_float32_and_is_close():
+    A = affinities(20, seed=2)
+    start = np.random.default_rng(0).random((20, 3))
+    double = SymmetricNMF(3, init="custom", max_iter=100).fit(A, W=start)
+    single = SymmetricNMF(3, init="custom", max_iter=100).fit(A.astype(np.float32), W=start)
+    assert single.W_.dtype == np.float32
+    assert single.reconstruction_err_ == pytest.approx(double.reconstruction_err_, rel=1e-5)
+
+
+def test_graphs_are_read_whatever_their_manner():
+    club = load_karate_club()
+    nodes = [f"m{i}" for i in range(34)]
+    i, j = sp.triu(club.data).tocoo().coords
+    plain = SimpleNamespace(nodes=nodes, edges=[(nodes[a], nodes[b]) for a, b in zip(i, j, strict=True)])
+    called = Graph(nodes, [(u, v, {"weight": 1}) for u, v in plain.edges])
+    bare = SimpleNamespace(nodes=lambda: nodes, edges=lambda: plain.edges)
+    for graph in (plain, called, bare):
+        assert (affinity_matrix(graph) != club.data).nnz == 0
+        model = SymmetricNMF(2, diagonal=1.0, random_state=0).fit(graph)
+        assert model.reconstruction_err_**2 == pytest.approx(95.47735, abs=1e-4)
+
+
+def test_loops_weights_and_parallel_edges():
+    edges = [("a", "b", {"weight": 2.0}), ("a", "b", {"colour": "red"}), ("b", "b", {"weight": 5.0})]
+    want = [[0, 3, 0], [3, 5, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(affinity_matrix(Graph("abc", edges)).toarray(), want)
+    np.testing.assert_array_equal(affinity_matrix(Graph("abc", edges), None).toarray(), [[0, 2, 0], [2, 1, 0], [0] * 3])
+    assert affinity_matrix(Graph("ab", [])).nnz == 0
+
+
+def test_directed_graphs_and_unknown_nodes_are_refused():
+    directed = SimpleNamespace(nodes="ab", edges=[("a", "b")], is_directed=lambda: True)
+    with pytest.raises(ValueError, match="to_undirected"):
+        SymmetricNMF(2).fit(directed)
+    with pytest.raises(ValueError, match="not both of these nodes"):
+        affinity_matrix(SimpleNamespace(nodes="a", edges=[("a", "b")]))
+
+
+@pytest.mark.parametrize(
+    ("X", "more", "match"),
+    [
+        (np.ones((3, 4)), {}, "square matrix"),
+        (np.triu(np.ones((3, 3))), {}, "not symmetric"),
+        (sp.csr_array(np.triu(np.ones((3, 3)))), {}, "not symmetric"),
+        (-np.eye(3), {}, "Negative values"),
+        (np.eye(3), {"diagonal": -1}, "diagonal"),
+        (np.eye(3), {"init": "custom"}, "pass W"),
+        (np.eye(3), {"n_components": 0}, "n_components"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(X, more, match):
+    with pytest.raises(ValueError, match=match):
+        SymmetricNMF(**more).fit(X)
+
+
+def test_small_and_empty_matrices():
+    assert not SymmetricNMF(2).fit(np.zeros((3, 3))).W_.any()
+    assert SymmetricNMF(1, random_state=0).fit(np.array([[4.0]])).W_[0, 0] == pytest.approx(2)
+    model = SymmetricNMF(5, random_state=0, tol=0, max_iter=30).fit(sp.csr_array(np.eye(3)))
+    assert model.W_.shape == (3, 5) and np.isfinite(model.W_).all()
+
+
+def three_karate():
+    rng = np.random.default_rng(0)
+    W, S = rng.random((34, 2)), rng.random((2, 2))
+    return load_karate_club().data + np.eye(34), W, (S + S.T) / 2
+
+
+def test_tri_symmetric_numbers():
+    A, W, S = three_karate()
+    want = oracle_data.variants()["trisymnmf_karate"]
+    model = TriSymmetricNMF(2, init="custom", tol=0, max_iter=1000).fit(A, W=W, S=S)
+    objective = model.history_["objective"]
+    for i, value in want["obj"].items():
+        assert objective[int(i)] == pytest.approx(value, rel=1e-8 if int(i) <= 100 else 1e-5)
+    assert (np.diff(objective) <= 1e-12 * objective[:-1]).all()
+    np.testing.assert_allclose(model.S_, want["S_colsum1"], rtol=1e-6, atol=1e-9)
+    same = model.labels_ == model.labels_[0]
+    assert (np.flatnonzero(same != (load_karate_club().target == 0)) + 1).tolist() == want["misclassified_1based"]
+
+
+def test_one_step_of_the_tri_symmetric_model_is_that_of_plain_formulas():
+    X, rng = np.random.default_rng(1).random((9, 7)), np.random.default_rng(2)
+    W, S = rng.random((7, 3)), np.eye(3) + 0.3
+    for affinity, given in (("precomputed", X.T @ X), ("cooccurrence", X), ("cooccurrence", sp.csr_array(X))):
+        model = TriSymmetricNMF(3, affinity=affinity, init="custom", tol=0, max_iter=1).fit(given, W=W, S=S)
+        want, core = oracles.tri_symmetric_step(X.T @ X, W, S)
+        np.testing.assert_allclose(model.W_, want / want.sum(axis=0), rtol=1e-10)
+        np.testing.assert_allclose(model.S_, core * np.outer(want.sum(axis=0), want.sum(axis=0)), rtol=1e-10)
+        error = np.linalg.norm(X.T @ X - model.W_ @ model.S_ @ model.W_.T)
+        assert model.reconstruction_err_ == pytest.approx(error, rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1.0, 1e60])
+@pytest.mark.parametrize("init", [None, "random"])
+@pytest.mark.parametrize("affinity", ["precomputed", "cooccurrence"])
+def test_every_update_of_the_tri_symmetric_model_lowers_the_objective(affinity, init, scale):
+    A = affinities(20, seed=2) * scale
+    for form in (np.asarray, sp.csr_array):
+        model = TriSymmetricNMF(3, affinity=affinity, init=init, max_iter=60, tol=0, random_state=3).fit(form(A))
+        objective = model.history_["objective"]
+        assert (np.diff(objective) <= 1e-12 * objective[0]).all() and objective[-1] < 0.999 * objective[0]
+        A_seen = A if affinity == "precomputed" else A.T @ A
+        error = np.linalg.norm((A_seen - model.W_ @ model.S_ @ model.W_.T) / A_seen.max()) * A_seen.max()
+        assert model.reconstruction_err_ == pytest.approx(error, rel=1e-6)
+        np.testing.assert_array_equal(model.S_, model.S_.T)
+
+
+def topics(seed=0, n_documents=300):
+    """Draw documents of three topics with two words each that occur in no other."""
+    rng = np.random.default_rng(seed)
+    words = rng.random((3, 20)) * (rng.random((3, 20)) < 0.8)
+    words[:, 6:] += 0.01
+    words[:, :6] = np.repeat(np.eye(3), 2, axis=1) * 2
+    words /= words.sum(axis=1, keepdims=True)
+    return rng.dirichlet(np.full(3, 0.3), n_documents) @ words, words
+
+
+def test_anchors_are_the_words_of_one_topic_and_the_start_is_the_truth():
+    X, words = topics()
+    options = {"anchor_mass": 1, "max_iter": 1}
+    model = TriSymmetricNMF(3, affinity="cooccurrence", **options).fit(sp.csr_array(X))
+    assert sorted(model.anchors_ // 2) == [0, 1, 2]
+    dense = TriSymmetricNMF(3, **options).fit(X.T @ X)
+    assert dense.anchors_.tolist() == model.anchors_.tolist() == oracles.anchors(X.T @ X, 3)
+    assert oracles.matched(model.W_.T, words) > 0.999
+    model = TriSymmetricNMF(3, affinity="cooccurrence").fit(sp.csr_array(X))
+    assert oracles.matched(model.W_.T, words) > 0.99 and model.normalized_loss_ < 0.01
+
+
+def test_rare_rows_are_no_anchors():
+    X, _ = topics()
+    X = np.column_stack([X, np.eye(300)[0] * 1e-6])
+    options = {"affinity": "cooccurrence", "max_iter": 1}
+    assert 20 not in TriSymmetricNMF(3, **options).fit(X).anchors_
+    assert 20 in TriSymmetricNMF(3, anchor_mass=1, **options).fit(X).anchors_
+
+
+def test_fewer_anchors_than_components_and_data_of_zeros():
+    model = TriSymmetricNMF(4, max_iter=20, tol=0).fit(np.ones((5, 5)))
+    assert len(model.anchors_) == 1 and model.W_.shape == (5, 4) and model.normalized_loss_ < 1e-3
+    for affinity in ("precomputed", "cooccurrence"):
+        model = TriSymmetricNMF(2, affinity=affinity).fit(np.zeros((4, 4)))
+        assert np.isfinite(model.W_).all() and not model.S_.any()
+
+
+@pytest.mark.parametrize("affinity", ["precomputed", "cooccurrence"])
+def test_tri_symmetric_float32_stays_float32(affinity):
+    A = affinities(20, seed=2)
+    single, double = (TriSymmetricNMF(3, affinity=affinity, max_iter=50, tol=0).fit(A.astype(t)) for t in "fd")
+    assert single.W_.dtype == single.S_.dtype == np.float32
+    assert single.reconstruction_err_ == pytest.approx(double.reconstruction_err_, rel=1e-3)
+
+
+def test_the_tri_symmetric_model_takes_graphs_and_refuses_what_it_cannot_use():
+    graph = SimpleNamespace(nodes=range(4), edges=[(0, 1), (2, 3)])
+    model, same = (TriSymmetricNMF(2).fit(given) for given in (graph, affinity_matrix(graph)))
+    np.testing.assert_array_equal(model.W_, same.W_)
+    assert model.n_features_in_ == 4
+    for more, start, match in (
+        ({"affinity": "rbf"}, {}, "affinity='rbf' is not known"),
+        ({"anchor_mass": -1}, {}, "anchor_mass"),
+        ({"init": "custom"}, {"W": np.ones((4, 2)), "S": [[1, 2], [0, 1]]}, "not symmetric"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            TriSymmetricNMF(2, **more).fit(graph, **start)
