@@ -6,9 +6,11 @@ __version__ = "0.1.0"
 
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
+    "ChebyshevNMF": "fastnmf.models.robust",
     "MiniBatchNMF": "fastnmf.models.online",
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
+    "RobustNMF": "fastnmf.models.robust",
     "StratifiedNMF": "fastnmf.models.stratified",
     "non_negative_factorization": "fastnmf.models.factorization",
     "stratified_nmf": "fastnmf.models.stratified",

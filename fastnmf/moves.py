@@ -7,7 +7,8 @@ it does not come for free.
 
 import numpy as np
 
-from fastnmf.kernels import nnls, rows, weighted
+from fastnmf.kernels import nnls, robust, rows, weighted
+from fastnmf.kernels.jit import split_rows
 from fastnmf.problem import Mixture, full
 
 # float32 entries that underflow are locked at zero, which costs 0.003 % of the loss on 20 newsgroups after 100
@@ -156,3 +157,38 @@ class WeightedRows:
             if held is not None:
                 np.copyto(F[:, :rank], held[:, :rank], where=~sub.free[..., :rank])
         return (float(parts[:, 0].sum()), None) if held is None else None
+
+
+class Medians:
+    """Exact coordinate descent for the sum of the residual's sizes: each entry is a weighted median, or 0.
+
+    Takes what `fastnmf.terms.entrywise.Residuals` hands over. Never raises the objective. It can stop where no single
+    entry can improve and two together could, at a least squares solution for example, so start it elsewhere.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` sweeps."""
+        data, other = sub.local
+        tasks = split_rows(len(F), len(other) * rank * 8)
+        robust.rows_medians(tasks, F, data, other, sub.order(np.arange(rank), n_sweeps))
+
+
+class Minimax:
+    """The exact minimiser of the largest residual of every row: one linear program a row.
+
+    ``min t, |a_j - f . g_j| <= t, f >= 0``, by SciPy's HiGHS. Takes what `fastnmf.terms.entrywise.Residuals` hands
+    over. The optimum need not be unique; a row stays as it is where it is as good already.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace the rows of F (p, K)."""
+        from scipy.optimize import linprog
+
+        A, G = sub.local.data.astype(np.float64), sub.local.other[:, :rank].astype(np.float64)
+        below = np.full((len(G), 1), -1.0)
+        sides, cost = np.vstack([np.hstack([G, below]), np.hstack([-G, below])]), np.append(np.zeros(rank), 1.0)
+        for i, a in enumerate(A):
+            found = linprog(cost, sides, np.concatenate([a, -a]), method="highs")
+            best = None if found.x is None else np.maximum(found.x[:rank], 0)
+            if best is not None and np.abs(a - G @ best).max() < np.abs(a - G @ F[i, :rank]).max():
+                F[i, :rank] = best

@@ -300,21 +300,27 @@ class BaseNMF(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Transformer
             return W
         return np.divide(W, data.loading[:, None], out=np.zeros_like(W), where=data.loading[:, None] > 0)
 
+    def _settle(self, data, problem, fit):
+        """Do what is left to do after the last iteration: one exact solve for W, which transform repeats."""
+        factors = fit.factors
+        if self.solver == "mu":
+            return
+        shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
+        if getattr(self, "gauge", None) == "min_shift":  # less shift leaves W more room
+            shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.codes, self.gauge)[1]
+            factors["V"][:] = data.pattern.entries(shifts)
+            factors.moved("V")
+        product, penalties = problem.terms[0].product("W", factors), problem.penalties.get("W", ())
+        factors["W"][:] = self._exact(data, factors["H"], shifts, product, penalties)[0]
+        factors.moved("W")
+        fit.history["objective"][-1] = problem.value(factors)
+        fit.history["penalty"][-1] = problem.penalty
+
     def _finish(self, data, problem, fit):
         """Set the fitted attributes."""
         factors = fit.factors
         self.n_components_ = self._n_components = factors.rank
-        if self.solver != "mu":  # one exact solve, which transform repeats
-            shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
-            if getattr(self, "gauge", None) == "min_shift":  # less shift leaves W more room
-                shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.codes, self.gauge)[1]
-                factors["V"][:] = data.pattern.entries(shifts)
-                factors.moved("V")
-            product, penalties = problem.terms[0].product("W", factors), problem.penalties.get("W", ())
-            factors["W"][:] = self._exact(data, factors["H"], shifts, product, penalties)[0]
-            factors.moved("W")
-            fit.history["objective"][-1] = problem.value(factors)
-            fit.history["penalty"][-1] = problem.penalty
+        self._settle(data, problem, fit)
         problem.release()  # before the factors are copied: the peak of memory would be here
         factors.forget()
         self.W_, self.components_, shifts = self._arrays(data, factors)
