@@ -7,12 +7,14 @@ __version__ = "0.1.0"
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
     "ChebyshevNMF": "fastnmf.models.robust",
+    "DistributionallyRobustNMF": "fastnmf.models.measures",
     "MiniBatchNMF": "fastnmf.models.online",
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
     "RobustNMF": "fastnmf.models.robust",
     "StratifiedNMF": "fastnmf.models.stratified",
     "non_negative_factorization": "fastnmf.models.factorization",
+    "select_beta": "fastnmf.models.measures",
     "stratified_nmf": "fastnmf.models.stratified",
     "Strata": "fastnmf.data",
     "open_csr": "fastnmf.ondisk",

@@ -1,4 +1,4 @@
-"""Losses of single entries and of whole rows that let outliers be: by re-weighted squares, or by the residual itself."""
+"""Losses of entries and of rows that outliers do not rule: by re-weighted squares, or by the residual itself."""
 
 from typing import NamedTuple
 
