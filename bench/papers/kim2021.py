@@ -1,6 +1,4 @@
-"""Redraw figures of the tutorial slides on NMF models and measures of the error, and set its numbers beside ours.
-
-Nicolas Gillis' models as presented in the slides "NMF models and applications" (J. Kim, 2021); what is drawn here:
+"""Redraw figures of the slides on NMF models and measures of the error, and set their numbers beside ours.
 
 - curves: the beta divergences d(1, y) that NMF may minimise, beta from -1 to 3;
 - over and under: how much of the error is above and below X, for the squared error and for Itakura-Saito, on random
@@ -125,7 +123,7 @@ def draw_curves(rows):
     names = [name for name in rows[0] if name != "y"]
     for name, colour in zip(names, (PINK, RED, ORANGE, GREEN, BLUE, BLACK), strict=True):
         ax.plot([row["y"] for row in rows], [row[name] for row in rows], color=colour, label=name)
-    ax.set(xlabel="y", ylabel="d(1, y)", ylim=(0, 3), title="A small beta forbids y < x, a large one y > x")
+    ax.set(xlabel="y", ylabel="d(1, y)", ylim=(0, 3), title="A small beta punishes y < x, a large one y > x")
     ax.legend(frameon=False)
     return figure
 
