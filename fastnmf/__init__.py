@@ -12,6 +12,7 @@ _HOMES = {
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
     "RobustNMF": "fastnmf.models.robust",
+    "SmoothNMF": "fastnmf.models.smooth",
     "SparseNMF": "fastnmf.models.sparse",
     "StratifiedNMF": "fastnmf.models.stratified",
     "non_negative_factorization": "fastnmf.models.factorization",

@@ -97,14 +97,14 @@ class OwnLoss(BaseNMF):
         """Find W anew for the final H, as `transform` does; keep it unless the one that is there is better."""
         factors = fit.factors
         found = self._inferred_W(data, factors["H"][:, : factors.rank])
-        kept, value = factors["W"].copy(), problem.value(factors)
+        kept, before = factors["W"].copy(), (problem.value(factors), problem.penalty)
         factors["W"][:] = found
         factors.moved("W")
-        new = problem.value(factors)
-        if new > value:
-            factors["W"][:] = kept
+        after = problem.value(factors), problem.penalty
+        if after[0] > before[0]:
+            factors["W"][:], after = kept, before
             factors.moved("W")
-        fit.history["objective"][-1] = min(new, value)
+        fit.history["objective"][-1], fit.history["penalty"][-1] = after
 
     def _transform(self, X):
         data, H, _ = self._prepared(X, None)
