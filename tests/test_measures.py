@@ -14,7 +14,12 @@ from joblib import parallel_config
 from scipy.optimize import brentq
 
 from fastnmf import NMF, DistributionallyRobustNMF, select_beta
-from fastnmf.moves import JointMU
+from fastnmf.data import Strata
+from fastnmf.moves import HALS, MU, JointMU
+from fastnmf.penalties import ElasticNet
+from fastnmf.problem import Problem
+from fastnmf.solve import allocate, solve
+from fastnmf.terms import BetaDivergence, Frobenius
 
 EXPECTED = json.loads((Path(__file__).parent / "data" / "measures.json").read_text())
 BETAS = [float(name.split("/")[1]) for name in EXPECTED if name.startswith("beta_mu")]
@@ -52,6 +57,32 @@ def test_every_beta_matches_the_fixed_numbers(beta, order):
         # eps=1e-9 in the denominators of the squared error, and model values below 1.2e-7 count as that in the others
         assert found[k] == pytest.approx(expected[order][str(k)], rel=1e-7)
     assert (np.diff(found) <= 1e-12 * found[0]).all()
+
+
+@pytest.mark.parametrize("beta", [beta for beta in BETAS if EXPECTED[f"beta_mu/{beta}"]["heuristic_gamma1"]])
+def test_the_fast_exponent_matches_the_fixed_numbers(beta):
+    X, W, H = drawn()
+    data = Strata.from_array(X)
+    factors, tasks = allocate(data, W, H.T, None)
+    term = BetaDivergence(data, factors["W"].shape[1], tasks, beta, exponent="fast")
+    problem = Problem([term], dict.fromkeys("WH", MU(eps=0.0)), (("H", 1), ("W", 1)), tasks, scale=1.0)
+    found = solve(problem, factors, max_iter=100, tol=0).history["objective"]
+    expected = EXPECTED[f"beta_mu/{beta}"]
+    for k in MARKS:
+        assert found[k] == pytest.approx(expected["heuristic_gamma1"][str(k)], rel=1e-7)
+    assert found[10] < expected["HW"]["10"]  # which is what it is for
+
+
+def test_penalties_match_the_fixed_numbers():
+    X, W, H = drawn()
+    data = Strata.from_array(X)
+    factors, tasks = allocate(data, W, H.T, None)
+    term = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
+    problem = Problem([term], dict.fromkeys("WH", HALS()), (("H", 1), ("W", 1)), tasks, scale=1.0)
+    problem.penalties = {"H": [ElasticNet(0.5, 0.0)], "W": [ElasticNet(0.0, 0.1)]}  # no balancing of the scale
+    found = np.array(solve(problem, factors, max_iter=100, tol=0).history["objective"]) / 2
+    for k in MARKS:
+        assert found[k] == pytest.approx(EXPECTED["sparse_nmf_l1H0.5_l2W0.1"]["HW"][str(k)], rel=1e-8)
 
 
 def test_kullback_leibler_of_sparse_counts_matches_the_fixed_numbers():

@@ -10,7 +10,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from fastnmf.data import Strata
 from fastnmf.models.options import check_integer, generator
 from fastnmf.models.own_loss import OwnLoss
-from fastnmf.models.problems import divergence_problem
+from fastnmf.models.problems import divergence_problem, squared_problem
 from fastnmf.moves import MU, MU_FLOOR, JointMU
 from fastnmf.problem import Factors, Problem
 from fastnmf.solve import allocate, solve, threads
@@ -89,7 +89,7 @@ class DistributionallyRobustNMF(OwnLoss):
     equation for each entry of W or H, otherwise a root found by Newton's method; it never raises the sum. Then the
     weight of the divergence with the largest excess grows by ``1 / (iteration + 1)`` of what it lacks to 1.
 
-    Sparse data may be passed. beta = 1 walks the non-zeros, all others O(n m K) an iteration, a tile at a time.
+    Sparse data may be passed. beta = 1 and 2 walk the non-zeros, all others O(n m K) an iteration, a tile at a time.
 
     *Names*: the source's Omega is betas, lambda weights_.
 
@@ -175,9 +175,13 @@ class DistributionallyRobustNMF(OwnLoss):
         found = []
         for beta in self.betas_:
             own = Factors(factors.rank, **{name: factors[name].copy() for name in "WH"})
-            problem = divergence_problem(data, own, tasks, beta)
+            schedule = (("W", 1), ("H", 1))
+            if beta == 2:  # half the squared error, O(nnz K)
+                problem, unit = squared_problem(data, own, tasks, schedule, is_descent=False), 0.5
+            else:
+                problem, unit = divergence_problem(data, own, tasks, beta), 1.0
             best = solve(problem, own, max_iter=self.max_iter, tol=self.tol).history["objective"][-1]
-            found.append(max(best, LEAST_REFERENCE * problem.scale) or 1.0)
+            found.append(unit * max(best, LEAST_REFERENCE * problem.scale) or 1.0)
         return np.array(found)
 
     def _settle(self, data, problem, fit):
