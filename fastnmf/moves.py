@@ -227,18 +227,25 @@ class JointMU:
             of = {beta: (pos.astype(np.float64), neg.astype(np.float64)) for beta, pos, neg in parts}
             (twice, flat), (once, sums) = of[0], of[1]  # flat + sums - once / t - twice / t² = 0
             neg = flat + sums
-            root = (once + np.sqrt(once * once + 4 * twice * neg)) / (2 * np.maximum(neg, least))
+            root = _over(once + np.sqrt(once * once + 4 * twice * neg), 2 * neg)
             return np.where(neg > 0, root, 1.0)
+        if sorted(part[0] for part in parts) == [1, 2]:
+            of = {beta: (pos.astype(np.float64), neg.astype(np.float64)) for beta, pos, neg in parts}
+            (over, sums), (flat, rising) = of[1], of[2]  # rising t + sums - flat - over / t = 0
+            middle = flat - sums
+            root = np.sqrt(middle * middle + 4 * rising * over)
+            big, small = middle + root, root - middle  # of which neither cancels where it is used
+            t = np.where(middle > 0, _over(big, 2 * rising), _over(2 * over, small))
+            return np.where(sums + rising > 0, t, 1.0)
         powers = [(0.0 if b < 1 else b - 1.0, 0.0 if b > 2 else 2.0 - b) for b, _, _ in parts]
         pos = np.stack([part[1] for part in parts]).astype(np.float64)
         neg = np.stack([part[2] for part in parts]).astype(np.float64)
         a, d = (np.array(side)[:, None, None] for side in zip(*powers, strict=True))
-        alone = (np.log(np.maximum(pos, least)) - np.log(np.maximum(neg, least))) / (a + d)
+        is_moved = (pos.sum(axis=0) > 0) & (neg.sum(axis=0) > 0)
+        alone = is_moved * (np.log(np.maximum(pos, least)) - np.log(np.maximum(neg, least))) / (a + d)
         lo, hi = alone.min(axis=0), alone.max(axis=0)  # the root of the sum is between those of the parts
         s = 0.5 * (lo + hi)
         for _ in range(self.STEPS):
-            if (hi - lo).max() <= 1e-15:
-                break
             up, down = neg * np.exp(np.clip(a * s, -600, 600)), pos * np.exp(np.clip(-d * s, -600, 600))
             all_up, all_down = up.sum(axis=0) + least, down.sum(axis=0) + least
             value = np.log(all_up) - np.log(all_down)
@@ -247,11 +254,11 @@ class JointMU:
             newton = s - value / np.maximum(slope, 1e-12)
             inside = (newton >= lo) & (newton <= hi)
             after = np.where(inside, newton, 0.5 * (lo + hi))
-            if np.abs(after - s).max() <= 1e-15:
+            step, s = np.abs(after - s)[is_moved].max(initial=0.0), after
+            if step <= 1e-12:
                 break
-            s = after
         t = np.exp(np.clip(s, -700, 700))
-        return np.where(neg.sum(axis=0) > 0, np.where(pos.sum(axis=0) > 0, t, 0.0), 1.0)
+        return np.where(is_moved, t, np.where(neg.sum(axis=0) > 0, 0.0, 1.0))
 
 
 class ProjectedColumns:
@@ -302,6 +309,11 @@ class ProjectedRows:
         for _ in range(n_sweeps):
             used = F[:, :rank].astype(np.float64)
             F[:, :rank] = self.project(used - (used @ gram - pos) / most)
+
+
+def _over(a, b):
+    """Return a / b, 0 where b is 0."""
+    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
 
 
 def largest_in_rows(F, most):

@@ -211,7 +211,7 @@ def test_the_weighted_sum_never_rises(betas):
 
 def test_joint_factors_are_the_roots():
     rng = np.random.default_rng(0)
-    for betas in ((0, 1), (0, 2), (-1, 1.5, 3), (2.5,), (0.5, 2, 4)):
+    for betas in ((0, 1), (1, 2), (2, 1), (0, 2), (-1, 1.5, 3), (2.5,), (0.5, 2, 4)):
         parts = [(b, np.exp(4 * rng.standard_normal((3, 2))), np.exp(4 * rng.standard_normal((3, 2)))) for b in betas]
         t = JointMU().factor(parts)
 
@@ -221,6 +221,8 @@ def test_joint_factors_are_the_roots():
 
         for at in np.ndindex(3, 2):
             assert np.log(t[at]) == pytest.approx(brentq(slope, -50, 50, (at,), xtol=1e-13), rel=1e-9, abs=1e-11)
+        nothing = [(b, 0 * pos, neg) for b, pos, neg in parts], [(b, pos, 0 * neg) for b, pos, neg in parts]
+        assert (JointMU().factor(nothing[0]) == 0).all() and (JointMU().factor(nothing[1]) == 1).all()
 
 
 def test_sparse_is_dense_transform_and_degenerate_data():
