@@ -113,7 +113,7 @@ class RobustNMF(_Residual):
     >>> import numpy as np
     >>> from fastnmf import RobustNMF
     >>> X = np.outer([1.0, 2, 3, 4], [1.0, 3, 2])
-    >>> X[1, 2] = 50  # a wrong entry
+    >>> X[1, 2] = 20  # a wrong entry
     >>> model = RobustNMF(1, random_state=0).fit(X)
     >>> (model.W_ @ model.components_).round(2)
     array([[ 1.,  3.,  2.],
@@ -287,7 +287,7 @@ class ChebyshevNMF(_Residual):
     >>> import numpy as np
     >>> from fastnmf import ChebyshevNMF
     >>> X = np.outer([1.0, 2, 3], [1.0, 3, 2]) + 0.1 * np.eye(3)
-    >>> model = ChebyshevNMF(1, random_state=0).fit(X)
+    >>> model = ChebyshevNMF(1, max_iter=100, random_state=0).fit(X)
     >>> bool(model.reconstruction_err_ < 0.1)
     True
     """
