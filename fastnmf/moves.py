@@ -7,6 +7,7 @@ it does not come for free.
 
 import numpy as np
 
+from fastnmf.data import single_threaded_blas
 from fastnmf.kernels import nnls, robust, rows, weighted
 from fastnmf.kernels.jit import split_rows
 from fastnmf.problem import Mixture, full
@@ -279,10 +280,11 @@ class ProjectedColumns:
     def __call__(self, F, sub, rank, n_sweeps):
         """Move F (p, K) by `n_sweeps` sweeps."""
         gram, target = sub.full_gram(F.shape[1], rank), full(sub.pos)
-        for c in sub.order(np.arange(rank), n_sweeps):
-            if gram[c, c] > 0:
-                slope = target[:, c] - F @ gram[:, c]
-                F[:, c] = self.project(F[:, c] + slope / gram[c, c])
+        with single_threaded_blas():  # the same bits for any number of threads
+            for c in sub.order(np.arange(rank), n_sweeps):
+                if gram[c, c] > 0:
+                    slope = target[:, c] - F @ gram[:, c]
+                    F[:, c] = self.project(F[:, c] + slope / gram[c, c])
 
 
 class ProjectedRows:
@@ -306,9 +308,10 @@ class ProjectedRows:
         most = np.linalg.eigvalsh(gram)[-1]
         if most <= 0:
             return
-        for _ in range(n_sweeps):
-            used = F[:, :rank].astype(np.float64)
-            F[:, :rank] = self.project(used - (used @ gram - pos) / most)
+        with single_threaded_blas():
+            for _ in range(n_sweeps):
+                used = F[:, :rank].astype(np.float64)
+                F[:, :rank] = self.project(used - (used @ gram - pos) / most)
 
 
 def _over(a, b):

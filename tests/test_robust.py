@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from scipy.optimize import linprog
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import NMF, ChebyshevNMF, DistributionallyRobustNMF, RobustNMF
+from fastnmf import NMF, ChebyshevNMF, DistributionallyRobustNMF, RobustNMF, SmoothNMF, SparseNMF
 from fastnmf.data import Strata
 from fastnmf.moves import Medians, Minimax
 from fastnmf.problem import Problem
@@ -46,8 +46,8 @@ def distance(model, truth, rows=slice(None)):
     return np.linalg.norm((Y - truth)[rows]) / np.linalg.norm(truth[rows])
 
 
-@parametrize_with_checks(  # few iterations: at the defaults they pass as well, in minutes
-    [RobustNMF(max_iter=30, polish=2), ChebyshevNMF(max_iter=1), DistributionallyRobustNMF(max_iter=30)]
+@parametrize_with_checks(  # few iterations of the first two: at the defaults they pass as well, in minutes
+    [RobustNMF(max_iter=30, polish=2), ChebyshevNMF(max_iter=1), DistributionallyRobustNMF()]
 )
 def test_scikit_learn_contract(estimator, check):
     with warnings.catch_warnings():
@@ -216,6 +216,26 @@ def test_weights_of_a_row_do_not_depend_on_the_others(model):
     model.set_params(random_state=0, max_iter=10).fit(X)
     np.testing.assert_allclose(model.transform(X)[5:8], model.transform(X[5:8]), rtol=1e-9, atol=1e-12)
     assert model.score(X) <= 1
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        RobustNMF(4, polish=2),
+        RobustNMF(4, loss="huber", solver="mu"),
+        RobustNMF(4, loss="l21"),
+        SparseNMF(4, sparseness_W=0.3),
+        SparseNMF(4, max_features=30, max_components=2),
+        SmoothNMF(4),
+        DistributionallyRobustNMF(4, betas=(1, 1.5, 2)),
+    ],
+    ids=str,
+)
+def test_the_bits_do_not_depend_on_threads(model):
+    X = np.random.default_rng(0).random((300, 200)) + 0.01
+    model.set_params(max_iter=3, tol=0, random_state=0)
+    one, two = (model.set_params(n_threads=n).fit(X).components_ for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, "linf"])
