@@ -249,7 +249,7 @@ def test_sparse_is_dense_transform_and_degenerate_data():
         ({"betas": (1, "kullback-leibler")}, "expected different numbers"),
         ({"weights": (1, -1)}, "weights=.*expected 2 numbers >= 0"),
         ({"references": (1, 0)}, "references=.*expected 2 numbers > 0"),
-        ({"betas": (0, 1)}, "beta_loss=0 needs data without zeros"),
+        ({"betas": (0, 1)}, "beta=0 needs data without zeros.*use beta > 0"),
     ],
 )
 def test_bad_parameters_get_one_clear_sentence(parameters, message):

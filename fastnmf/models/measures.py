@@ -157,7 +157,7 @@ class DistributionallyRobustNMF(OwnLoss):
 
     def _problem(self, data, factors, tasks):
         for beta in self.betas_:
-            check_beta(data, beta)
+            check_beta(data, beta, "beta")
         units = 2.0 ** (-2 * data.exponent * self.betas_)  # of a divergence of the user's data
         if not hasattr(self, "references_"):
             self.references_ = self._references(data, factors, tasks) * units
@@ -306,7 +306,7 @@ def select_beta(
         raise ValueError(f"held_out={held_out!r} is not valid; expected a share of the entries, 0 < held_out < 1.")
     data = Strata.from_array(X)
     for beta in betas:
-        check_beta(data, beta)
+        check_beta(data, beta, "beta")
     size = data.shape[0] * data.shape[1]
     n_held = int(min(max(1, round(held_out * size)), MOST_HELD, size - 1))
     if n_held < 1:
