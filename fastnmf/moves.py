@@ -8,7 +8,8 @@ it does not come for free.
 import numpy as np
 
 from fastnmf.data import single_threaded_blas
-from fastnmf.kernels import nnls, rows, symmetric, weighted
+from fastnmf.kernels import nnls, robust, rows, symmetric, weighted
+from fastnmf.kernels.jit import split_rows
 from fastnmf.problem import Mixture, full
 
 # float32 entries that underflow are locked at zero, which costs 0.003 % of the loss on 20 newsgroups after 100
@@ -217,3 +218,211 @@ class Assign:
         lengths = np.sqrt(np.bincount(best, weight * weight, minlength=rank))
         F[:] = 0
         F[each, best] = np.divide(weight, lengths[best], out=np.zeros(len(F)), where=lengths[best] > 0)
+
+
+class Medians:
+    """Exact coordinate descent for the sum of the residual's sizes: each entry is a weighted median, or 0.
+
+    Takes what `fastnmf.terms.entrywise.Residuals` hands over. Never raises the objective. It can stop where no single
+    entry can improve and two together could, at a least squares solution for example, so start it elsewhere.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` sweeps."""
+        data, other = sub.local
+        tasks = split_rows(len(F), len(other) * rank * 8)
+        robust.rows_medians(tasks, F, data, other, sub.order(np.arange(rank), n_sweeps))
+
+
+class Minimax:
+    """The exact minimiser of the largest residual of every row: one linear program a row.
+
+    ``min t, |a_j - f . g_j| <= t, f >= 0``, by SciPy's HiGHS. Takes what `fastnmf.terms.entrywise.Residuals` hands
+    over. The optimum need not be unique; a row stays as it is where it is as good already.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace the rows of F (p, K)."""
+        from scipy.optimize import linprog
+
+        A, G = sub.local.data.astype(np.float64), sub.local.other[:, :rank].astype(np.float64)
+        below = np.full((len(G), 1), -1.0)
+        sides, cost = np.vstack([np.hstack([G, below]), np.hstack([-G, below])]), np.append(np.zeros(rank), 1.0)
+        for i, a in enumerate(A):
+            found = linprog(cost, sides, np.concatenate([a, -a]), method="highs")
+            best = None if found.x is None else np.maximum(found.x[:rank], 0)
+            if best is not None and np.abs(a - G @ best).max() < np.abs(a - G @ F[i, :rank]).max():
+                F[i, :rank] = best
+
+
+class JointMU:
+    """Multiplicative update for a weighted sum of beta divergences, whose ratios go with different powers.
+
+    For the factor t by which an entry moves, a part with beta b lies below a curve of slope ``neg t^a - pos t^-d``: a =
+    0, d = 2 - b for b < 1; a = b - 1, d = 2 - b for 1 <= b <= 2; a = b - 1, d = 0 for b > 2 (Fevotte and Idier 2011).
+    The sum of these slopes grows with t, and the entry moves by its root, so that the weighted sum of the divergences
+    never rises. For one b alone that is ``(pos / neg) ** (1 / (a + d))``, for 0 and 1 the root of a quadratic equation.
+    Takes what `fastnmf.terms.several.Several` hands over; O(p K) in each of some ten Newton steps.
+
+    Parameters
+    ----------
+    floor : float, default=0.0
+        As for `MU`.
+    """
+
+    STEPS = 50  # at most; bisection alone would come to 1e-15 of the bracket
+
+    def __init__(self, floor=0.0):
+        self.floor = floor
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Move F (p, K) by one update; columns from `rank` on stay zero."""
+        t = self.factor([(part.beta, part.pos[:, :rank], part.neg[:, :rank]) for part in sub.local])
+        used = F[:, :rank]
+        np.copyto(used, np.maximum(used * t, self.floor), where=used > 0, casting="same_kind")
+
+    def factor(self, parts):
+        """Return the roots t, float64, of ``sum neg t^a - pos t^-d`` for parts (beta, pos, neg); 1 where neg is 0."""
+        least = np.finfo(np.float64).tiny
+        if sorted(part[0] for part in parts) == [0, 1]:
+            of = {beta: (pos.astype(np.float64), neg.astype(np.float64)) for beta, pos, neg in parts}
+            (twice, flat), (once, sums) = of[0], of[1]  # flat + sums - once / t - twice / t² = 0
+            neg = flat + sums
+            root = _over(once + np.sqrt(once * once + 4 * twice * neg), 2 * neg)
+            return np.where(neg > 0, root, 1.0)
+        if sorted(part[0] for part in parts) == [1, 2]:
+            of = {beta: (pos.astype(np.float64), neg.astype(np.float64)) for beta, pos, neg in parts}
+            (over, sums), (flat, rising) = of[1], of[2]  # rising t + sums - flat - over / t = 0
+            middle = flat - sums
+            root = np.sqrt(middle * middle + 4 * rising * over)
+            big, small = middle + root, root - middle  # of which neither cancels where it is used
+            t = np.where(middle > 0, _over(big, 2 * rising), _over(2 * over, small))
+            return np.where(sums + rising > 0, t, 1.0)
+        powers = [(0.0 if b < 1 else b - 1.0, 0.0 if b > 2 else 2.0 - b) for b, _, _ in parts]
+        pos = np.stack([part[1] for part in parts]).astype(np.float64)
+        neg = np.stack([part[2] for part in parts]).astype(np.float64)
+        a, d = (np.array(side)[:, None, None] for side in zip(*powers, strict=True))
+        is_moved = (pos.sum(axis=0) > 0) & (neg.sum(axis=0) > 0)
+        alone = is_moved * (np.log(np.maximum(pos, least)) - np.log(np.maximum(neg, least))) / (a + d)
+        lo, hi = alone.min(axis=0), alone.max(axis=0)  # the root of the sum is between those of the parts
+        s = 0.5 * (lo + hi)
+        for _ in range(self.STEPS):
+            up, down = neg * np.exp(np.clip(a * s, -600, 600)), pos * np.exp(np.clip(-d * s, -600, 600))
+            all_up, all_down = up.sum(axis=0) + least, down.sum(axis=0) + least
+            value = np.log(all_up) - np.log(all_down)
+            slope = (a * up).sum(axis=0) / all_up + (d * down).sum(axis=0) / all_down
+            lo, hi = np.where(value <= 0, s, lo), np.where(value >= 0, s, hi)
+            newton = s - value / np.maximum(slope, 1e-12)
+            inside = (newton >= lo) & (newton <= hi)
+            after = np.where(inside, newton, 0.5 * (lo + hi))
+            step, s = np.abs(after - s)[is_moved].max(initial=0.0), after
+            if step <= 1e-12:
+                break
+        t = np.exp(np.clip(s, -700, 700))
+        return np.where(is_moved, t, np.where(neg.sum(axis=0) > 0, 0.0, 1.0))
+
+
+class ProjectedColumns:
+    """Exact minimiser of one column of F after the other over a set: the free minimiser, put onto the set.
+
+    With the other columns fixed the objective is ``gram_cc ||f - target||²`` and a constant, so that the nearest point
+    of the set is the best one, be the set convex or not. Never raises the objective once F is in the set.
+
+    Parameters
+    ----------
+    project : callable
+        ``project(f)`` returns the point of the set that is nearest to f (p,), float64, f may be negative.
+    """
+
+    def __init__(self, project):
+        self.project = project
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` sweeps."""
+        gram, target = sub.full_gram(F.shape[1], rank), full(sub.pos)
+        with single_threaded_blas():  # the same bits for any number of threads
+            for c in sub.order(np.arange(rank), n_sweeps):
+                if gram[c, c] > 0:
+                    slope = target[:, c] - F @ gram[:, c]
+                    F[:, c] = self.project(F[:, c] + slope / gram[c, c])
+
+
+class ProjectedRows:
+    """Gradient step on all of F, then each row put onto a set: ``project(F - gradient / largest eigenvalue of gram)``.
+
+    The step minimises a parabola that lies above the objective and meets it at F, so it never raises the objective once
+    F is in the set, be it convex or not (proximal alternating minimisation, Bolte, Sabach and Teboulle 2014).
+
+    Parameters
+    ----------
+    project : callable
+        ``project(F)`` returns the rows of the set that are nearest to the rows of F (p, k), which may be negative.
+    """
+
+    def __init__(self, project):
+        self.project = project
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` steps."""
+        gram, pos = sub.full_gram(F.shape[1], rank)[:rank, :rank], full(sub.pos)[:, :rank]
+        most = np.linalg.eigvalsh(gram)[-1]
+        if most <= 0:
+            return
+        with single_threaded_blas():
+            for _ in range(n_sweeps):
+                used = F[:, :rank].astype(np.float64)
+                F[:, :rank] = self.project(used - (used @ gram - pos) / most)
+
+
+def _over(a, b):
+    """Return a / b, 0 where b is 0."""
+    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+
+
+def largest_in_rows(F, most):
+    """Return F (p, k) with the `most` largest positive entries of each row, zero elsewhere; ties go to the left."""
+    out = np.maximum(F, 0)
+    if most < F.shape[1]:
+        dropped = np.argsort(-out, axis=1, kind="stable")[:, most:]
+        np.put_along_axis(out, dropped, 0, axis=1)
+    return out
+
+
+def hoyer_cone(f, sparseness):
+    """Return the nearest vector to f (p,) that is non-negative and of at least the given sparseness, float64 (p,).
+
+    Hoyer's sparseness is ``(sqrt(p) - ||f||_1 / ||f||_2) / (sqrt(p) - 1)``. Where f is not sparse enough the nearest
+    vector is along ``max(f - t, 0)``, with the t at which the ratio of the norms is the one asked for (Hoyer 2004;
+    Potra and Thom 2013); for each number of positive entries t solves a quadratic equation. O(p log p).
+    """
+    f = np.asarray(f, dtype=np.float64)
+    out = np.maximum(f, 0)
+    ratio = np.sqrt(len(f)) - sparseness * (np.sqrt(len(f)) - 1)
+    size, length = out.sum(), np.linalg.norm(out)
+    if size <= ratio * length:
+        return out
+    if sparseness >= 1:
+        return _top_entry(out)
+    along = np.maximum(f - _threshold(f / f.max(), ratio) * f.max(), 0)
+    if not np.linalg.norm(along) * ratio >= along.sum() * (1 - 1e-6) > 0:  # ties at the top: the first ones win
+        x = f / f.max() + np.linspace(1e-4, 0, len(f))
+        along = np.maximum(x - _threshold(x, ratio), 0)
+    square = along @ along
+    return max(f @ along, 0) / square * along if square > 0 else out
+
+
+def _top_entry(f):
+    return np.where(np.arange(len(f)) == np.argmax(f), f, 0)
+
+
+def _threshold(x, ratio):
+    """Return t < max(x) such that the l1 norm of ``max(x - t, 0)`` is `ratio` times its l2 norm, or max(x)."""
+    top = x.max()
+    y = np.sort(x)[::-1] - top  # the variance below would cancel
+    n, s1, s2 = np.arange(1.0, len(y) + 1), np.cumsum(y), np.cumsum(y * y)
+    room = n - ratio**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        root = np.sqrt(np.maximum((n * s2 - s1 * s1) / room, 0))
+        t = (s1 - ratio * root) / n
+    is_right = (room > 0) & (t < y) & (t >= np.append(y[1:], -np.inf))
+    return top + t[np.argmax(is_right)] if is_right.any() else top

@@ -80,6 +80,12 @@ class Factors:
         """Let go of all that was computed from the factors."""
         self._known.clear()
 
+    def apart(self):
+        """Return the same factors with a memory of their own, for one of several terms that use the same keys."""
+        other = Factors(self.rank, **self.arrays)
+        other._version = self._version
+        return other
+
     def remember(self, key, names, value):
         """Keep a value that was computed on the way, for as long as none of the factors `names` moves."""
         self._known[key] = (tuple(self._version[name] for name in names), value)
@@ -153,8 +159,10 @@ class Subproblem:
         Exponent of the multiplicative ratio that never raises the objective; 1 for quadratic ones.
     tasks : ndarray of int64
         Task table of the moves of this factor: equal rows, unless a term sets a table of equal costs.
-    local : fastnmf.terms.masked.Local, or None
-        What the rows do not share, where each has a gram and a neg of its own; only `moves.WeightedRows` takes it.
+    local : object, or None
+        What only one kind of move takes: `fastnmf.terms.masked.Local` where each row has a gram and a neg of its own
+        (`moves.WeightedRows`), a `fastnmf.terms.entrywise.Residual` (`Medians`, `Minimax`), a list of
+        `fastnmf.terms.several.Part` (`JointMU`).
     """
 
     def __init__(self, tasks):

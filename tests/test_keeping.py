@@ -31,6 +31,35 @@ RNG = np.random.default_rng(0)
 X = sp.random_array((60, 12), density=0.5, rng=RNG, format="csr")
 LABELS = np.array(["north", "south", "west"])[RNG.integers(0, 3, 60)]
 KINDS = (NMF, StratifiedNMF, MiniBatchNMF, MiniBatchStratifiedNMF, SemiSupervisedNMF)
+DENSE = X.toarray()
+FEW = {"random_state": 0, "max_iter": 3, "n_components": 2}
+FAMILY = {
+    name: (FEW, (X,))
+    for name in (
+        "AffineNMF",
+        "ConvexNMF",
+        "DistributionallyRobustNMF",
+        "OrthogonalNMF",
+        "PLSA",
+        "ProjectiveNMF",
+        "RobustNMF",
+        "SemiNMF",
+        "SeparableNMF",
+        "SmoothNMF",
+        "SparseNMF",
+        "UnderapproximationNMF",
+    )
+} | {
+    "BinaryNMF": (FEW, (DENSE > 0.5,)),
+    "BooleanNMF": (FEW, (DENSE > 0.5,)),
+    "ChebyshevNMF": (FEW, (DENSE[:8, :5],)),
+    "DictionaryNMF": (FEW | {"dictionary": RNG.random((3, 12))}, (X,)),
+    "IntervalNMF": (FEW, (DENSE, DENSE + 1)),
+    "KernelNMF": (FEW, (DENSE,)),
+    "SymmetricNMF": (FEW, (DENSE.T @ DENSE,)),
+    "TriNMF": (FEW | {"n_components": (3, 2)}, (X,)),
+    "TriSymmetricNMF": (FEW, (DENSE.T @ DENSE,)),
+}
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
@@ -85,8 +114,24 @@ def test_all_of_a_model_comes_back(kind, dtype, tmp_path):
 def test_every_public_estimator_is_tried_here():
     homes = [name for name, home in fastnmf._HOMES.items() if home.startswith("fastnmf.models.")]
     found = {getattr(fastnmf, name) for name in homes}
-    assert {kind for kind in found if isinstance(kind, type)} <= {*KINDS, HierarchicalNMF}
-    assert all(issubclass(kind, Keeping) for kind in KINDS)
+    family = {getattr(fastnmf, name) for name in FAMILY}
+    assert {kind for kind in found if isinstance(kind, type)} == {*KINDS, HierarchicalNMF, *family}
+    assert all(issubclass(kind, Keeping) for kind in (*KINDS, *family))
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_all_of_the_family_comes_back(name, tmp_path):
+    options, arguments = FAMILY[name]
+    kind = getattr(fastnmf, name)
+    options = {key: value for key, value in options.items() if key in kind().get_params()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = kind(**options).fit(*arguments)
+    again = there_and_back(model, tmp_path)
+    different = [key for key, value in vars(model).items() if key.endswith("_") and not same(value, vars(again)[key])]
+    assert not different
+    if hasattr(model, "transform"):
+        assert again.transform(arguments[0]).tobytes() == model.transform(arguments[0]).tobytes()
 
 
 @pytest.mark.parametrize("is_list", [False, True])

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf import init as starts
@@ -16,6 +15,7 @@ from fastnmf.data import Strata, check_kind, encode_labels, single_threaded_blas
 from fastnmf.models.callbacks import CallbackSupportMixin, watching, with_callbacks
 from fastnmf.models.checkpoints import checkpointing
 from fastnmf.models.keeping import Keeping
+from fastnmf.models.looking import Looking
 from fastnmf.models.options import (
     check_bool,
     check_choice,
@@ -28,7 +28,6 @@ from fastnmf.models.options import (
     guide_components,
     is_annotated,
     row_weights,
-    strongest,
     unpack,
 )
 from fastnmf.models.problems import infer_divergence
@@ -49,7 +48,7 @@ def scaled(F, exponent):
     return F if exponent == 0 else np.ldexp(F, exponent)
 
 
-class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseNMF(Looking, Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of all estimators. A variant writes its parameters, its documentation and `_problem`."""
 
     _has_shifts = False
@@ -337,21 +336,27 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
             return W
         return np.divide(W, data.loading[:, None], out=np.zeros_like(W), where=data.loading[:, None] > 0)
 
+    def _settle(self, data, problem, fit):
+        """Do what is left to do after the last iteration: one exact solve for W, which transform repeats."""
+        factors = fit.factors
+        if self.solver == "mu" or len(problem.terms) > 1:
+            return
+        shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
+        if getattr(self, "gauge", None) == "min_shift":  # less shift leaves W more room
+            shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.codes, self.gauge)[1]
+            factors["V"][:] = data.pattern.entries(shifts)
+            factors.moved("V")
+        product, penalties = problem.terms[0].product("W", factors), problem.penalties.get("W", ())
+        factors["W"][:] = self._exact(data, factors["H"], shifts, product, penalties)[0]
+        factors.moved("W")
+        fit.history["objective"][-1] = problem.value(factors)
+        fit.history["penalty"][-1] = problem.penalty
+
     def _finish(self, data, problem, fit):
         """Set the fitted attributes."""
         factors = fit.factors
         self.n_components_ = self._n_components = factors.rank
-        if self.solver != "mu" and len(problem.terms) == 1:  # one exact solve, which transform repeats
-            shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
-            if getattr(self, "gauge", None) == "min_shift":  # less shift leaves W more room
-                shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.codes, self.gauge)[1]
-                factors["V"][:] = data.pattern.entries(shifts)
-                factors.moved("V")
-            product, penalties = problem.terms[0].product("W", factors), problem.penalties.get("W", ())
-            factors["W"][:] = self._exact(data, factors["H"], shifts, product, penalties)[0]
-            factors.moved("W")
-            fit.history["objective"][-1] = problem.value(factors)
-            fit.history["penalty"][-1] = problem.penalty
+        self._settle(data, problem, fit)
         problem.release()  # before the factors are copied: the peak of memory would be here
         factors.forget()
         self.W_, self.components_, shifts = self._arrays(data, factors)
@@ -450,42 +455,6 @@ class BaseNMF(Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, Tr
 
     def _prepared_H(self, data):
         return scaled(self.components_.T, data.exponent)
-
-    def _feature_names(self, feature_names):
-        if feature_names is None:
-            feature_names = getattr(self, "feature_names_in_", getattr(self, "_names", None))
-        if feature_names is None:
-            feature_names = [str(j) for j in range(self.n_features_in_)]
-        if len(feature_names) != self.n_features_in_:
-            raise ValueError(f"feature_names has {len(feature_names)} names for {self.n_features_in_} features.")
-        return np.asarray(feature_names)
-
-    def _top_features(self, n, feature_names):
-        """Return the strongest features of each component, with shifts also of each stratum."""
-        check_is_fitted(self)
-        check_integer("n", n)
-        names = self._feature_names(feature_names)
-        components = strongest(self.components_, names, n)
-        if not self._has_shifts:
-            return components
-        per_stratum = strongest(self.shifts_, names, n)
-        return Bunch(strata=dict(zip(self.strata_.tolist(), per_stratum, strict=True)), components=components)
-
-    def top_samples(self, n=5):
-        """Return the training rows that use each component most, strongest first.
-
-        Parameters
-        ----------
-        n : int, default=5
-
-        Returns
-        -------
-        ndarray (n_components, min(n, n_samples)) of int
-            Row numbers; ties go to the earlier row.
-        """
-        check_is_fitted(self)
-        check_integer("n", n)
-        return np.argsort(-self.W_.T, axis=1, kind="stable")[:, :n]
 
 
 def _explained(errors, norms, sample_weight):

@@ -6,6 +6,7 @@ from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.data import Strata
+from fastnmf.models.keeping import Keeping
 from fastnmf.models.options import check_choice
 from fastnmf.models.shapes import (
     ShapedModel,
@@ -281,6 +282,8 @@ class KernelNMF(Mixtures, ShapedWeights):
 
     _inits = (None, "clusters", "random", "custom")
     _is_signed = True
+
+    _kept_privately = (*Keeping._kept_privately, "_inner")
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from fastnmf import init as starts
 from fastnmf.data import as_matrix
 from fastnmf.models.base import scaled
-from fastnmf.models.options import check_choice, generator
+from fastnmf.models.options import check_choice
 from fastnmf.models.presets import Preset
 from fastnmf.models.problems import dictionary_problem
 from fastnmf.models.reading import RowErrors
@@ -177,7 +177,7 @@ class DictionaryNMF(RowErrors, Preset):
         D = D.toarray() if sp.issparse(D) else D  # never-densify-ok: n_atoms x n_features, as H
         return D.T
 
-    def _start(self, data, rank, W, H, V):
+    def _start(self, data, rank, W, H, V, random_state):
         """Return W and the mixtures (n_atoms, k), such that the model has the best scale."""
         D = self._atoms(data)
         if self.init == "custom":
@@ -188,7 +188,7 @@ class DictionaryNMF(RowErrors, Preset):
             return *starts.custom(shape, rank, W, H, has_shifts=False), None
         if W is not None or H is not None:
             raise ValueError(f"A start was given with init={self.init!r}; use init='custom'.")
-        rng = generator(self.random_state)
+        rng = self._generator(random_state)
         W, C = rng.random((data.shape[0], rank)) + 0.1, rng.random((D.shape[1], rank)) + 0.1
         level = float(data.X.sum(dtype=np.float64)) / max(float(W.sum(axis=0) @ (C.T @ D.T.sum(axis=1))), 1e-300)
         return W * np.sqrt(level), C * np.sqrt(level), None, None

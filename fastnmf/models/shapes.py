@@ -14,6 +14,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf.data import Strata, check_kind, single_threaded_blas
+from fastnmf.models.keeping import Keeping
 from fastnmf.models.options import check_choice, check_integer, check_number, generator
 from fastnmf.models.problems import DIRECT_BELOW
 from fastnmf.moves import HALS, Assign
@@ -71,7 +72,7 @@ def clusters(data, rank, rng, *, weighted=False):
     return W + 0.02 * W.sum() / max(np.count_nonzero(W), 1) if weighted else 0.02 + (W > 0)
 
 
-class ShapedModel(BaseEstimator):
+class ShapedModel(Keeping, BaseEstimator):
     """Base of the models of other shapes."""
 
     _inits = (None, "random", "custom")

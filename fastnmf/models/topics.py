@@ -211,12 +211,12 @@ class PLSA(Preset):
             return data
         return data.in_scale(data.dtype, data.exponent + (TOTAL_BITS - int(np.frexp(total)[1])) // 2)
 
-    def _start(self, data, rank, W, H, V):
+    def _start(self, data, rank, W, H, V, random_state):
         """Return A and total diag(s) B; V is the user's s."""
         total = float(data.X.sum(dtype=np.float64))
         if total == 0:
             raise ValueError("X has no words: every count is zero, and there are no topics in that. Give other data.")
-        W, H, _, _ = super()._start(data, rank, W, H, V)
+        W, H, _, _ = super()._start(data, rank, W, H, V, random_state)
         W, H = np.asarray(W, dtype=np.float64), np.asarray(H, dtype=np.float64)
         masses = W.sum(axis=0), H.sum(axis=0)
         for name, mass in zip(("column of W", "row of H"), masses, strict=True):

@@ -311,13 +311,15 @@ def _unless_rounding(parts):
     return found if found > ROUNDING * sum(abs(part) for part in parts) else 0.0
 
 
-def check_beta(data, beta):
+def check_beta(data, beta, name="beta_loss"):
     """Raise one sentence where the divergence of any model from these data is infinite.
 
     Parameters
     ----------
     data : fastnmf.data.Strata
     beta : float
+    name : str, default="beta_loss"
+        What the user calls it.
 
     Raises
     ------
@@ -329,6 +331,6 @@ def check_beta(data, beta):
     zeros = data.X.shape[0] * data.X.shape[1] - (np.count_nonzero(data.X.data if data.is_sparse else data.X))
     if zeros:
         raise ValueError(
-            f"beta_loss={beta:g} needs data without zeros, and X has {zeros}: the divergence from a zero is infinite. "
-            "Add a small constant to X, drop the zeros, or use beta_loss > 0."
+            f"{name}={beta:g} needs data without zeros, and X has {zeros}: the divergence from a zero is infinite. "
+            f"Add a small constant to X, drop the zeros, or use {name} > 0."
         )

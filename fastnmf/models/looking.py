@@ -1,0 +1,47 @@
+"""Look at a fitted model: strongest features, and the rows that stand for a component."""
+
+import numpy as np
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from fastnmf.models.options import check_integer, strongest
+
+
+class Looking:
+    """What is strongest in the components, and which rows use them; a base of all models."""
+
+    def _feature_names(self, feature_names):
+        if feature_names is None:
+            feature_names = getattr(self, "feature_names_in_", getattr(self, "_names", None))
+        if feature_names is None:
+            feature_names = [str(j) for j in range(self.n_features_in_)]
+        if len(feature_names) != self.n_features_in_:
+            raise ValueError(f"feature_names has {len(feature_names)} names for {self.n_features_in_} features.")
+        return np.asarray(feature_names)
+
+    def _top_features(self, n, feature_names):
+        """Return the strongest features of each component, with shifts also of each stratum."""
+        check_is_fitted(self)
+        check_integer("n", n)
+        names = self._feature_names(feature_names)
+        components = strongest(self.components_, names, n)
+        if not self._has_shifts:
+            return components
+        per_stratum = strongest(self.shifts_, names, n)
+        return Bunch(strata=dict(zip(self.strata_.tolist(), per_stratum, strict=True)), components=components)
+
+    def top_samples(self, n=5):
+        """Return the training rows that use each component most, strongest first.
+
+        Parameters
+        ----------
+        n : int, default=5
+
+        Returns
+        -------
+        ndarray (n_components, min(n, n_samples)) of int
+            Row numbers; ties go to the earlier row.
+        """
+        check_is_fitted(self)
+        check_integer("n", n)
+        return np.argsort(-self.W_.T, axis=1, kind="stable")[:, :n]

@@ -1,0 +1,265 @@
+"""Robust losses: planted models behind outliers, fixed-seed numbers, monotone descent, and bad input.
+
+The numbers of `tests/data/measures.json` come from an independent program in plain NumPy; H moves first there, so the
+transposed data are fitted with W and H exchanged. Their tolerance of 1e-8 leaves room for sums in another order.
+"""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import oracles_robust as oracles
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import linprog
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastnmf import NMF, ChebyshevNMF, DistributionallyRobustNMF, RobustNMF, SmoothNMF, SparseNMF
+from fastnmf.data import Strata
+from fastnmf.moves import Medians, Minimax
+from fastnmf.problem import Problem
+from fastnmf.solve import allocate, solve
+from fastnmf.terms.entrywise import Residuals
+
+EXPECTED = json.loads((Path(__file__).parent / "data" / "measures.json").read_text())
+LOSSES = ("l1", "huber", "l21")
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def drawn(seed=0, shape=(30, 20), rank=4):
+    rng = np.random.default_rng(seed)
+    return rng.random(shape), rng.random((shape[0], rank)), rng.random((rank, shape[1]))
+
+
+def with_outliers():
+    """Draw the planted model of `l1_outlier_recovery`: 5 % of the entries are too large by up to 5."""
+    rng = np.random.default_rng(4)
+    truth = rng.random((40, 3)) @ rng.random((3, 30))
+    is_wrong = rng.random((40, 30)) < 0.05
+    return truth, truth + 5 * is_wrong * rng.random((40, 30)), rng.random((40, 3)), rng.random((3, 30))
+
+
+def distance(model, truth, rows=slice(None)):
+    Y = model.W_ @ model.components_
+    return np.linalg.norm((Y - truth)[rows]) / np.linalg.norm(truth[rows])
+
+
+@parametrize_with_checks(  # few iterations of the first two: at the defaults they pass as well, in minutes
+    [RobustNMF(max_iter=30, polish=2), ChebyshevNMF(max_iter=1), DistributionallyRobustNMF()]
+)
+def test_scikit_learn_contract(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+# ---------------------------------------------------------------- what they are for
+
+
+def test_l1_finds_the_model_behind_outliers_and_the_squared_error_does_not():
+    truth, X, W, H = with_outliers()
+    squared = NMF(3, init="custom", max_iter=1000).fit(X, W=W, H=H)
+    expected = EXPECTED["l1_outlier_recovery"]
+    assert distance(squared, truth) == pytest.approx(expected["relerr_l2"], rel=0.01)  # a local minimum, not a number
+    for seed in range(2):  # of 10 seeds, the worst is at 0.003
+        assert distance(RobustNMF(3, random_state=seed).fit(X), truth) < 0.01
+    assert distance(RobustNMF(3, init="custom").fit(X, W=W, H=H), truth) < 0.01
+
+
+def test_huber_is_between():
+    truth, X, _, _ = with_outliers()
+    model = RobustNMF(3, loss="huber", random_state=0).fit(X)
+    assert distance(model, truth) < 0.03  # small residuals count by their squares, large ones still pull a little
+    exact = RobustNMF(3, loss="huber", threshold=1e-3, random_state=0).fit(X)
+    assert distance(exact, truth) < 0.01
+
+
+def test_l21_leaves_wrong_rows_alone():
+    rng = np.random.default_rng(7)
+    truth = rng.random((80, 3)) @ rng.random((3, 30))
+    X, wrong = truth.copy(), rng.choice(80, 8, replace=False)
+    X[wrong] = 5 * rng.random((8, 30))
+    right = np.setdiff1d(np.arange(80), wrong)
+    squared = NMF(3, random_state=0, max_iter=500).fit(X)
+    best = min(
+        (RobustNMF(3, loss="l21", random_state=seed).fit(X) for seed in range(4)),
+        key=lambda model: model.reconstruction_err_,
+    )
+    assert distance(squared, truth, right) > 0.15
+    assert distance(best, truth, right) < 0.02  # 0.006 here; some starts end at 0.07, with a larger loss
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_reweighted_updates_match_the_fixed_numbers():
+    X, W, H = drawn()
+    expected, eps = EXPECTED["l1_irls_mu"]["HW"], 1e-4
+    A, B = W, H
+    for k in range(1, 101):
+        A, B = oracles.reweighted_mu(X, A, B, eps)
+        if str(k) in expected:
+            assert oracles.loss(X, A @ B, "l1", eps) == pytest.approx(expected[str(k)], rel=1e-8)
+    # one iteration of the package: the weights of the residual, then H and W by weighted multiplicative updates
+    weight = 1 / np.sqrt((X - W @ H) ** 2 + eps**2)
+    model = NMF(4, init="custom", solver="mu", max_iter=1, tol=0).fit(X.T, W=H.T, H=W.T, weight=weight.T)
+    Y = (model.W_ @ model.components_).T
+    assert oracles.loss(X, Y, "l1", eps) == pytest.approx(expected["1"], rel=1e-8)
+
+
+def test_medians_match_the_fixed_numbers():
+    X, W, H = drawn()
+    data = Strata.from_array(X)
+    factors, tasks = allocate(data, W, H.T, None)
+    term = Residuals(data, factors["W"].shape[1], tasks, "l1")
+    problem = Problem([term], dict.fromkeys("WH", Medians()), (("H", 1), ("W", 1)), tasks, scale=1.0)
+    found = solve(problem, factors, max_iter=30, tol=0).history["objective"]
+    assert (np.diff(found) <= 1e-12 * found[0]).all()
+    for k, value in EXPECTED["l1_median_cd"]["HW"].items():
+        assert found[int(k)] == pytest.approx(value, rel=1e-8)
+
+
+def test_one_sweep_of_medians_is_the_plain_loop():
+    X, W, H = drawn(3, (7, 6), 3)
+    H[1, :3] = 0
+    data = Strata.from_array(X)
+    factors, tasks = allocate(data, W, H.T, None)
+    term = Residuals(data, factors["W"].shape[1], tasks, "l1")
+    problem = Problem([term], dict.fromkeys("WH", Medians()), (("W", 1),), tasks, scale=1.0)
+    solve(problem, factors, max_iter=1, tol=0)
+    np.testing.assert_allclose(factors["W"][:, :3], oracles.median_sweep(X, W, H), rtol=1e-12, atol=1e-14)
+
+
+def test_chebyshev_matches_the_fixed_numbers():
+    rng = np.random.default_rng(5)
+    X, W = rng.random((12, 10)), rng.random((12, 3))
+    expected = EXPECTED["linf_lp"]
+    data = Strata.from_array(X)
+    factors, tasks = allocate(data, W, np.ones((10, 3)), None)
+    term = Residuals(data, factors["W"].shape[1], tasks, "linf")
+    problem = Problem([term], dict.fromkeys("WH", Minimax()), (("H", 1),), tasks, scale=1.0)
+    first = solve(problem, factors, max_iter=1, tol=0).history["objective"][-1]
+    assert first == pytest.approx(expected["first_H_block"], rel=1e-8)
+    model = ChebyshevNMF(3, init="custom", max_iter=5, tol=0).fit(X.T, W=np.ones((10, 3)), H=W.T)
+    found = model.history_["objective"]
+    assert (np.diff(found) <= 1e-9).all()
+    assert model.reconstruction_err_ <= 1.1 * expected["HW"]["5"]  # optima of linear programs are not unique
+
+
+def test_transform_of_chebyshev_is_the_linear_program_of_a_row():
+    X, _, _ = drawn(5, (9, 6))
+    model = ChebyshevNMF(2, random_state=0, max_iter=3).fit(X)
+    W = model.transform(X)
+    a, H = X[4], model.components_
+    sides = np.vstack([np.column_stack([H.T, -np.ones(6)]), np.column_stack([-H.T, -np.ones(6)])])
+    best = linprog([0, 0, 1], sides, np.concatenate([a, -a])).fun
+    assert np.abs(a - W[4] @ H).max() == pytest.approx(best, rel=1e-9)
+
+
+# ---------------------------------------------------------------- what always holds
+
+
+@pytest.mark.parametrize("solver", ["cd", "mu"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_objective_is_the_loss_and_never_rises(loss, solver):
+    X, _, _ = drawn()
+    X[3], X[:, 5] = 0, 0
+    model = RobustNMF(3, loss=loss, solver=solver, max_iter=40, tol=0, random_state=0).fit(X)
+    found = model.history_["objective"]
+    assert found[-1] < 0.9 * found[0]
+    assert (np.diff(found) <= 1e-12 * found[0]).all()
+    bend = {"l1": 0.0, "huber": 0.1, "l21": 1e-3}[loss] * model.typical_
+    own = oracles.loss(X, model.W_ @ model.components_, loss, bend)
+    # rows norms come from Gram matrices: a row that fits to 1e-3 of its length has lost six digits of ten
+    assert model.reconstruction_err_ == pytest.approx(own, rel=1e-8)
+    assert own < oracles.loss(X, 0 * X, loss, bend)
+    assert (model.W_ >= 0).all() and (model.components_ >= 0).all() and np.isfinite(model.W_).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_sparse_is_dense_and_float32_is_near(loss):
+    X, W, H = drawn()
+    X[X < 0.5] = 0
+    options = {"loss": loss, "init": "custom", "max_iter": 15, "tol": 0}
+    dense = RobustNMF(4, **options).fit(X, W=W, H=H)
+    sparse = RobustNMF(4, **options).fit(sp.csr_array(X), W=W, H=H)
+    np.testing.assert_allclose(sparse.W_ @ sparse.components_, dense.W_ @ dense.components_, atol=1e-9)
+    single = RobustNMF(4, **options).fit(X.astype(np.float32), W=W, H=H)
+    assert single.W_.dtype == single.components_.dtype == np.float32
+    assert single.reconstruction_err_ == pytest.approx(dense.reconstruction_err_, rel=1e-3)  # 15 iterations amplify
+
+
+def test_mu_walks_sparse_data_a_tile_at_a_time():
+    X, W, H = drawn()
+    X[X < 0.5] = 0
+    options = {"solver": "mu", "polish": 0, "init": "custom", "max_iter": 10, "tol": 0}
+    dense = RobustNMF(4, **options).fit(X, W=W, H=H)
+    sparse = RobustNMF(4, **options).fit(sp.csr_array(X), W=W, H=H)
+    np.testing.assert_allclose(sparse.components_, dense.components_, rtol=1e-10)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_unit_of_the_data_does_not_matter(loss):
+    X, W, H = drawn()
+    options = {"loss": loss, "init": "custom", "max_iter": 20, "tol": 0}
+    one = RobustNMF(4, **options).fit(X, W=W, H=H)
+    for factor in (4.0**10, 2.0**-400):
+        other = RobustNMF(4, **options).fit(factor * X, W=np.sqrt(factor) * W, H=np.sqrt(factor) * H)
+        np.testing.assert_allclose(other.W_, np.sqrt(factor) * one.W_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("model", [RobustNMF(2), RobustNMF(2, loss="huber"), RobustNMF(2, loss="l21")])
+def test_weights_of_a_row_do_not_depend_on_the_others(model):
+    X, _, _ = drawn()
+    model.set_params(random_state=0, max_iter=10).fit(X)
+    np.testing.assert_allclose(model.transform(X)[5:8], model.transform(X[5:8]), rtol=1e-9, atol=1e-12)
+    assert model.score(X) <= 1
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        RobustNMF(4, polish=2),
+        RobustNMF(4, loss="huber", solver="mu"),
+        RobustNMF(4, loss="l21"),
+        SparseNMF(4, sparseness_W=0.3),
+        SparseNMF(4, max_features=30, max_components=2),
+        SmoothNMF(4),
+        DistributionallyRobustNMF(4, betas=(1, 1.5, 2)),
+    ],
+    ids=str,
+)
+def test_the_bits_do_not_depend_on_threads(model):
+    X = np.random.default_rng(0).random((300, 200)) + 0.01
+    model.set_params(max_iter=3, tol=0, random_state=0)
+    one, two = (model.set_params(n_threads=n).fit(X).components_ for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "linf"])
+def test_degenerate_data(loss):
+    make = ChebyshevNMF if loss == "linf" else RobustNMF
+    options = {} if loss == "linf" else {"loss": loss}
+    for X in (np.ones((1, 4)), np.ones((4, 1)), np.zeros((3, 4)), np.diag([1.0, 0, 2])):
+        model = make(1, max_iter=5, random_state=0, **options).fit(X)
+        assert np.isfinite(model.W_).all() and np.isfinite(model.components_).all()
+        assert model.transform(X).shape == (len(X), 1)
+
+
+@pytest.mark.parametrize(
+    "model, X, message",
+    [
+        (RobustNMF(loss="l3"), np.ones((3, 3)), "loss='l3' is not known.*'l21'"),
+        (RobustNMF(threshold=0), np.ones((3, 3)), "threshold=0"),
+        (RobustNMF(polish=-1), np.ones((3, 3)), "polish=-1"),
+        (RobustNMF(), sp.csr_array((5000, 5000)), "5000 x 5000.*needs X dense.*loss='l21'"),
+        (ChebyshevNMF(), np.ones((200, 200)), "40000 entries.*linear program"),
+        (RobustNMF(), -np.ones((3, 3)), "[Nn]egative"),
+    ],
+)
+def test_bad_input_gets_one_clear_sentence(model, X, message):
+    with pytest.raises(ValueError, match=message), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(X)

@@ -1,0 +1,143 @@
+"""Sparseness that is promised: projections against brute force, constraints that hold, descent, planted models."""
+
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import nnls
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastnmf import NMF, SparseNMF
+from fastnmf.moves import hoyer_cone, largest_in_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+CONSTRAINTS = [
+    {"sparseness_H": 0.7},
+    {"sparseness_H": 0.3, "sparseness_W": 0.4},
+    {"max_features": 5},
+    {"sparseness_H": None, "max_components": 2},
+    {"max_features": 6, "max_components": 1},
+]
+
+
+def sparseness(f):
+    root = np.sqrt(len(f))
+    return 1.0 if not f.any() else (root - f.sum() / np.linalg.norm(f)) / (root - 1)
+
+
+def check_constraints(model):
+    H, W = model.components_, model.W_
+    assert (H >= 0).all() and (W >= 0).all()
+    if model.max_features is not None:
+        assert ((H > 0).sum(axis=1) <= model.max_features).all()
+    elif model.sparseness_H is not None:
+        assert min(map(sparseness, H)) >= model.sparseness_H - 1e-6
+    if model.sparseness_W is not None:
+        assert min(map(sparseness, W.T)) >= model.sparseness_W - 1e-6
+    if model.max_components is not None:
+        assert ((W > 0).sum(axis=1) <= model.max_components).all()
+
+
+@parametrize_with_checks([SparseNMF()])
+def test_scikit_learn_contract(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+@pytest.mark.parametrize("amount", [0.0, 0.2, 0.6, 0.9, 1.0])
+def test_the_cone_is_met_at_its_nearest_point(amount):
+    rng = np.random.default_rng(0)
+    for n in (2, 3, 6):
+        feasible = np.maximum(rng.standard_normal((4000, n)), 0) ** rng.choice([1, 4], (4000, 1))
+        feasible = feasible[[f.any() and sparseness(f) >= amount for f in feasible]]
+        for x in (rng.random(n), rng.standard_normal(n), np.ones(n), -rng.random(n)):
+            found = hoyer_cone(x, amount)
+            assert (found >= 0).all() and sparseness(found) >= amount - 1e-8
+            # on each feasible ray the nearest point to x is known, so directions are all that has to be drawn
+            along = np.maximum(feasible @ x, 0) / np.linalg.norm(feasible, axis=1)
+            nearest = np.sqrt(np.maximum(x @ x - along**2, 0).min()) if len(feasible) else np.inf
+            assert np.linalg.norm(x - found) <= nearest + 1e-4  # ties are broken by 1e-4
+    np.testing.assert_allclose(hoyer_cone(3.0 * np.arange(5), 0.6), 3 * hoyer_cone(np.arange(5.0), 0.6), rtol=1e-12)
+
+
+def test_the_largest_of_rows_are_kept():
+    F = np.array([[3.0, -5, 1, 2], [1, 1, 1, 1], [-1, -2, -3, -4]])
+    np.testing.assert_array_equal(largest_in_rows(F, 2), [[3, 0, 0, 2], [1, 1, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(largest_in_rows(F, 9), np.maximum(F, 0))
+
+
+@pytest.mark.parametrize("constraints", CONSTRAINTS, ids=str)
+def test_constraints_hold_and_the_objective_never_rises(constraints):
+    X = np.random.default_rng(1).random((30, 20))
+    X[3], X[:, 5] = 0, 0
+    options = {"max_iter": 40, "tol": 0, "random_state": 0, **constraints}
+    model = SparseNMF(4, **options).fit(X)
+    check_constraints(model)
+    found = model.history_["objective"]
+    assert found[-1] < 0.9 * found[0]
+    assert (np.diff(found) <= 1e-12 * found[0]).all()
+    assert model.reconstruction_err_ == pytest.approx(np.linalg.norm(X - model.W_ @ model.components_), rel=1e-9)
+    sparse = SparseNMF(4, **options).fit(sp.csr_array(X))
+    np.testing.assert_allclose(sparse.reconstruction_err_, model.reconstruction_err_, rtol=1e-8)
+    single = SparseNMF(4, **options).fit(X.astype(np.float32))
+    assert single.components_.dtype == np.float32
+    check_constraints(single)
+
+
+def test_without_constraints_it_is_plain_nmf():
+    rng = np.random.default_rng(2)
+    X, W, H = rng.random((20, 12)), rng.random((20, 3)), rng.random((3, 12))
+    options = {"init": "custom", "max_iter": 15, "tol": 0}
+    plain = NMF(3, solver="hals", **options).fit(X, W=W, H=H)
+    loose = SparseNMF(3, sparseness_H=0, **options).fit(X, W=W, H=H)
+    np.testing.assert_allclose(loose.history_["objective"], plain.history_["objective"], rtol=1e-9)
+
+
+def test_planted_parts_are_found():
+    rng = np.random.default_rng(3)
+    H = np.kron(np.eye(4), np.ones(5)) * (0.5 + rng.random((4, 20)))
+    W = largest_in_rows(rng.random((60, 4)), 2)
+    X = W @ H
+    models = [SparseNMF(4, max_features=5, max_components=2, random_state=seed).fit(X) for seed in range(5)]
+    best = min(models, key=lambda model: model.reconstruction_err_)
+    assert best.reconstruction_err_ < 1e-3 * np.linalg.norm(X)
+    assert {tuple(np.flatnonzero(h)) for h in best.components_} == {tuple(range(i, i + 5)) for i in range(0, 20, 5)}
+
+
+def test_transform_keeps_to_few_components():
+    rng = np.random.default_rng(4)
+    X = rng.random((30, 15))
+    model = SparseNMF(4, max_components=2, sparseness_H=0.4, random_state=0).fit(X)
+    W = model.transform(X)
+    assert ((W > 0).sum(axis=1) <= 2).all()
+    np.testing.assert_allclose(W[4:6], model.transform(X[4:6]), rtol=1e-9)
+    # not always the best pair of components, but no worse than the best single one
+    for x, w in zip(X, W, strict=True):
+        error = np.linalg.norm(x - w @ model.components_)
+        single = min(nnls(model.components_[[c]].T, x)[1] for c in range(4))
+        pairs = [nnls(model.components_[list(pair)].T, x)[1] for pair in combinations(range(4), 2)]
+        assert min(pairs) - 1e-9 <= error <= single + 1e-9
+
+
+def test_degenerate_data():
+    for X in (np.ones((1, 4)), np.ones((4, 1)), np.zeros((3, 4)), np.diag([1.0, 0, 2])):
+        for constraints in CONSTRAINTS:
+            model = SparseNMF(1, max_iter=5, random_state=0, **constraints).fit(X)
+            assert np.isfinite(model.W_).all() and np.isfinite(model.components_).all()
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"sparseness_H": 1.5}, "sparseness_H=1.5.*from 0 to 1"),
+        ({"max_features": 0}, "max_features=0.*integer >= 1"),
+        ({"sparseness_W": 0.5, "max_components": 2}, "both constrain W"),
+    ],
+)
+def test_bad_parameters_get_one_clear_sentence(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        SparseNMF(**parameters).fit(np.ones((3, 3)))
