@@ -1,4 +1,4 @@
-"""The README's decision table: every line runs."""
+"""The README's two tables, what to write for which data and which model when: every line runs."""
 
 import re
 import warnings
@@ -15,6 +15,11 @@ import fastnmf
 README = Path(__file__).resolve().parent.parent / "README.md"
 SECTION = README.read_text(encoding="utf-8").split("## Your data look like this")[1].split("\n## ")[0]
 LINES = [match for row in SECTION.splitlines() for match in re.findall(r"\| `(.+)` \|$", row)]
+
+
+MODELS = README.read_text(encoding="utf-8").split("## Which model when")[1].split("\n## ")[0]
+ROWS = [row.split(" | ") for row in MODELS.splitlines() if row.startswith("| ") and "`" in row]
+MODEL_LINES = [line for row in ROWS for line in re.findall("`(.+?)`", row[1])]
 
 
 @pytest.fixture
@@ -52,3 +57,35 @@ def test_every_line_runs(names, line):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert eval(line, names) is not None
+
+
+@pytest.fixture(scope="module")
+def of_models():
+    rng = np.random.default_rng(0)
+    X = sp.random_array((60, 24), density=0.4, rng=rng, format="csr")
+    links = sp.triu(fastnmf.datasets.load_karate_club().data).tocoo().coords
+    graph = SimpleNamespace(nodes=range(34), edges=list(zip(*(nodes.tolist() for nodes in links), strict=True)))
+    return {name: getattr(fastnmf, name) for name in fastnmf.__all__ if not name.startswith("_")} | {
+        "X": X,
+        "X_signed": X.toarray() - 0.3,
+        "small": X[:6, :5].toarray(),
+        "counts": X.ceil(),
+        "lower": X,
+        "upper": 2 * X,
+        "atoms": rng.random((8, 24)),
+        "A": X.T @ X,
+        "graph": graph,
+    }
+
+
+def test_the_table_of_models_has_all_that_are_not_in_the_other_one():
+    kinds = {name for name, home in fastnmf._HOMES.items() if home.startswith("fastnmf.models.") and name[0].isupper()}
+    assert len(MODEL_LINES) > len(ROWS) > 20
+    assert kinds == {name for line in (*LINES, *MODEL_LINES) for name in kinds if f"{name}(" in line}
+
+
+@pytest.mark.parametrize("line", MODEL_LINES)
+def test_every_line_of_the_table_of_models_runs(of_models, line):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert eval(line, dict(of_models)) is not None

@@ -1,9 +1,6 @@
 """Models of other shapes than ``W H``: what all of them promise, and what each of them does."""
 
-import re
 import warnings
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import oracle_data
@@ -13,9 +10,7 @@ import scipy.sparse as sp
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import fastnmf
 from fastnmf import ConvexNMF, KernelNMF, OrthogonalNMF, ProjectiveNMF, SemiNMF, TriNMF
-from fastnmf.datasets import load_karate_club
 from fastnmf.solve import threads
 
 MODELS = {
@@ -425,19 +420,3 @@ def test_tri_finds_planted_blocks(orthogonal):
 def test_ranks_that_are_not_two_are_refused(n_components):
     with pytest.raises(ValueError, match="expected an integer >= 1"):
         TriNMF(n_components).fit(data())
-
-
-SECTION = (Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8").split("## Which model when")[1]
-LINES = re.findall(r"\| `(.+?)` \|", SECTION.split("\n## ")[0])
-
-
-def test_the_table_has_all_models():
-    assert len(LINES) == 8
-
-
-@pytest.mark.parametrize("line", LINES)
-def test_every_line_of_the_table_runs(line):
-    X, club = data(), load_karate_club()
-    edges = list(zip(*(nodes.tolist() for nodes in sp.triu(club.data).tocoo().coords), strict=True))
-    names = {"X": X, "X_signed": X - 0.3, "A": club.data, "graph": SimpleNamespace(nodes=range(34), edges=edges)}
-    assert eval(line, vars(fastnmf) | {name: getattr(fastnmf, name) for name in fastnmf.__all__} | names) is not None

@@ -68,7 +68,7 @@ def rows_mu_weighted(tasks, F, local, grams, pos, neg, limits, parts):
     start, group, mix, shared = neg
     unit = F.dtype.type(ROUNDING * np.finfo(F.dtype).eps)
     for t in prange(len(tasks) - 1):
-        below, added = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((1, K), F.dtype)
+        below, added, whole = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((1, K), F.dtype), np.empty(K, F.dtype)
         more, less, none = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
         sums = np.zeros(2)
         for i in range(tasks[t], tasks[t + 1]):
@@ -81,9 +81,9 @@ def rows_mu_weighted(tasks, F, local, grams, pos, neg, limits, parts):
                 room[p] = weight[p] * (room[p] + shift[p]) if len(shift) > 0 else weight[p] * room[p]
             gather_row(lo, hi, indices, room, other, added, 0)
             for c in range(K):
-                less[0, c] += below[0, c]
+                whole[c] = below[0, c] + less[0, c]
             for c in range(K):  # a loop of its own: sums of three terms may be taken in any order
-                below[0, c] = max(less[0, c] + added[0, c], unit * less[0, c])
+                below[0, c] = max(whole[c] + added[0, c], unit * whole[c])
             mu_row(F, i, 0, more, below, none, eps, floor, sums)
         parts[t] = sums
 
