@@ -105,12 +105,13 @@ class Statistics:
         batch.gram = rows.gram(row_tasks(batch.W), batch.W)
         self.G += batch.gram - gram_before
         tasks, product = self._product(data, step)
-        pos = aligned(self.H.shape, self.dtype)
+        is_double = self.dtype == np.float64
+        pos = aligned((0 if is_double else len(self.H), self.H.shape[1]), self.dtype)
         rows.rows_accumulate(tasks, *product, self.N, pos)
         self._add_strata(batch)
         batch.is_new = False
         if not self._holds:
-            self._move(pos)
+            self._move(self.N if is_double else pos)
 
     def begin_again(self, *, hold=False):
         """Prepare for the same rows once more: each batch then drives out its share of what is remembered now.

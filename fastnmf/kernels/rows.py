@@ -57,14 +57,16 @@ def rows_dot(tasks, F, G, parts):
 
 @kernel
 def rows_accumulate(tasks, start, group, weight, rows, total, out):
-    """Add the rows of a `fastnmf.problem.Mixture` to total (p, K), float64, and write it into out (p, K) as well."""
+    """Add the rows of a `fastnmf.problem.Mixture` to total (p, K), float64; write it into out (p, K) or (0, K), too."""
     for t in prange(len(tasks) - 1):
         more = np.zeros((1, total.shape[1]), out.dtype)
         for i in range(tasks[t], tasks[t + 1]):
             mixed_row(start, group, weight, rows, i, more, 0)
             for c in range(total.shape[1]):
                 total[i, c] += np.float64(more[0, c])
-                out[i, c] = total[i, c]
+            if len(out) > 0:
+                for c in range(total.shape[1]):
+                    out[i, c] = total[i, c]
 
 
 @kernel
