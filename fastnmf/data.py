@@ -47,6 +47,14 @@ class Strata:
         Number of rows, or sum of their weights.
     entry_weights : fastnmf.terms.weights.Weights, or None
         Weights of the entries, set by those who have them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf import Strata
+    >>> data = Strata.from_array(np.eye(3), ["b", "a", "b"])
+    >>> data.labels.tolist(), data.codes.tolist(), data.sq_norm
+    (['a', 'b'], [1, 0, 1], 3.0)
     """
 
     def __init__(self, X, labels, codes, is_signed=False):

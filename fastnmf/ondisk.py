@@ -52,6 +52,17 @@ def save_csr(X, folder):
         No block, or blocks of different width.
     OSError
         The folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from fastnmf import open_csr, save_csr
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(save_csr(np.eye(4), folder).shape)
+    ...     [block.shape for block in open_csr(folder).blocks(3)]
+    (4, 4)
+    [(3, 4), (1, 4)]
     """
     blocks = [X] if sp.issparse(X) or isinstance(X, np.ndarray) else X
     folder = Path(folder)
@@ -97,6 +108,17 @@ def open_csr(folder):
     ------
     ValueError
         The folder holds no such matrix, or its arrays do not fit together.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from fastnmf import open_csr, save_csr
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(save_csr(np.eye(4), folder).shape)
+    ...     [block.shape for block in open_csr(folder).blocks(3)]
+    (4, 4)
+    [(3, 4), (1, 4)]
     """
     return DiskCSR(folder)
 

@@ -148,10 +148,10 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
     >>> import numpy as np
     >>> from fastnmf import StratifiedNMF
     >>> X = np.array([[1.0, 0, 5], [2, 0, 5], [3, 1, 0], [6, 2, 0]])
-    >>> model = StratifiedNMF(1, random_state=0).fit(X, strata=["a", "a", "b", "b"])
-    >>> model.shifts_.round(1)
-    array([[0., 0., 5.],
-           [0., 0., 0.]])
+    >>> model = StratifiedNMF(1, gauge="max_shift", random_state=0).fit(X, strata=["a", "a", "b", "b"])
+    >>> model.shifts_.round(1)  # what both rows of a stratum have
+    array([[1.1, 0. , 5. ],
+           [3. , 1.1, 0. ]])
     """
 
     _has_shifts = True
@@ -464,6 +464,15 @@ def stratified_nmf(
     H : ndarray (rank, n)
     loss_array : ndarray (iters + 1,)
         Square root of the squared error over the squared norm of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf import stratified_nmf
+    >>> blocks = [np.array([[1.0, 0, 5], [2, 0, 5]]), np.array([[3.0, 1, 0], [6, 2, 0]])]
+    >>> V, W, H, loss = stratified_nmf(blocks, 1, 50, random_state=0)
+    >>> V.shape, [part.shape for part in W], H.shape, len(loss), bool(loss[-1] < 0.1)
+    ((2, 3), [(2, 1), (2, 1)], (1, 3), 51, True)
     """
     check_integer("rank", rank)
     check_integer("iters", iters, least=0)
