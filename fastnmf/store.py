@@ -24,7 +24,6 @@ _DIGITS = 64
 _SEAL = b"fastnmf checksum "
 _BLOCK = 1 << 22
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
-_KINDS = {str: "strings", bool: "booleans", int: "integers", float: "numbers"}
 _KEEPABLE = "a file without pickles holds numbers, strings, dates, and arrays, lists and dicts of these"
 
 

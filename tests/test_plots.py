@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from scipy import sparse
 
 from fastnmf.ensemble import RankSelection
 from fastnmf.plots import (
@@ -12,6 +13,7 @@ from fastnmf.plots import (
     plot_images,
     plot_loss,
     plot_rank_selection,
+    plot_reconstructions,
     plot_residual,
     plot_shift_shares,
     plot_top_features,
@@ -184,3 +186,8 @@ def test_consensus_map_shows_clusters_in_order():
     assert ax.get_xticks().tolist() == [1.0, 2.5] and ax.get_title(loc="left") == "2 runs of 2 components, 1 dropped"
     same = pyplot.figure().add_subplot()
     assert plot_consensus(result, ax=same) is same
+
+
+def test_reconstructions_of_more_than_can_be_drawn_are_refused():
+    with pytest.raises(ValueError, match="3,000 x 3,000 entries, more than 4,194,304 pixels; draw some"):
+        plot_reconstructions(None, sparse.csr_array((3000, 3000)))

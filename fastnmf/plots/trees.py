@@ -2,8 +2,9 @@
 
 import numpy as np
 
-_INK = "#333333"
-_LINE = "#3b6ea5"
+from fastnmf.plots.style import BAR, INK
+
+MOST_PIXELS = 1 << 22
 
 
 def plot_tree(model, feature_names=None, *, n=5, threshold=0.1, ax=None):
@@ -57,17 +58,17 @@ def plot_tree(model, feature_names=None, *, n=5, threshold=0.1, ax=None):
                 x = np.array([top - level + 0.3, top - level + 0.62, top - level + 0.98])
                 y = np.array([place[level][parent]] * 2 + [place[level - 1][child]])
                 style = {"linewidth": 0.6 + 4 * share} if belongs else {"linewidth": 0.6, "linestyle": ":"}
-                ax.plot(x, y, color=_LINE, alpha=0.75 if belongs else 0.5, zorder=1, **style)
+                ax.plot(x, y, color=BAR, alpha=0.75 if belongs else 0.5, zorder=1, **style)
     for level, at in enumerate(place):
         for y, words in zip(at, model.top_features(n, feature_names, level), strict=True):
             text = " ".join(words).replace("$", r"\$") or "(nothing)"
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-            ax.text(top - level + 0.02, y, text, fontsize=8.5, va="center", color=_INK, bbox=box, zorder=2)
+            ax.text(top - level + 0.02, y, text, fontsize=8.5, va="center", color=INK, bbox=box, zorder=2)
     ax.set_xlim(-0.05, top + 0.95)
     ax.set_ylim(height - 0.3, -0.7)
     ax.set_axis_off()
     sizes = ", ".join(str(len(at)) for at in place[::-1])
-    ax.set_title(f"Topics of {len(place)} levels: {sizes}", fontsize=11, loc="left", color=_INK)
+    ax.set_title(f"Topics of {len(place)} levels: {sizes}", fontsize=11, loc="left", color=INK)
     return ax
 
 
@@ -129,7 +130,7 @@ def plot_reconstructions(model, X, *, figure=None):
     model : HierarchicalNMF
         Fitted on X.
     X : array-like or sparse matrix (n_samples, n_features)
-        Small enough to look at.
+        At most four million entries, each of which becomes a pixel.
     figure : matplotlib.figure.Figure, default=None
         An empty figure to draw into. None: a new one.
 
@@ -137,11 +138,22 @@ def plot_reconstructions(model, X, *, figure=None):
     -------
     figure : matplotlib.figure.Figure
 
+    Raises
+    ------
+    ValueError
+        X is larger than that.
+
     Notes
     -----
     As Figures 1 and 2 of Gao et al.; rows are features and columns samples there, as here.
     """
-    X = X.toarray() if hasattr(X, "toarray") else np.asarray(X)  # never-densify-ok: it is drawn, pixel by pixel
+    X = X if hasattr(X, "toarray") else np.asarray(X)
+    if X.shape[0] * X.shape[1] > MOST_PIXELS:
+        raise ValueError(
+            f"X has {X.shape[0]:,} x {X.shape[1]:,} entries, more than {MOST_PIXELS:,} pixels; draw some of the rows "
+            "and features, or the factors with plot_layers."
+        )
+    X = X.toarray() if hasattr(X, "toarray") else X  # never-densify-ok: at most MOST_PIXELS entries
     S = model.transform(X, level=None)
     images = [X.T] + [(s @ topics).T for s, topics in zip(S, model.components_, strict=True)]
     errors = [np.linalg.norm(image - X.T) / (np.linalg.norm(X) or 1.0) for image in images[1:]]
@@ -157,7 +169,7 @@ def _images(images, titles, figure, **options):
     for place, (image, title) in enumerate(zip(images, titles, strict=True)):
         ax = figure.add_subplot(1, len(images), place + 1)
         ax.imshow(image, cmap="viridis", interpolation="nearest", **options)
-        ax.set_title(title, fontsize=10, color=_INK, loc="left")
+        ax.set_title(title, fontsize=10, color=INK, loc="left")
         ax.set_xticks([])
         ax.set_yticks([])
     return figure
