@@ -31,7 +31,8 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
         term = Masked(data, width, tasks, data.entry_weights, has_shifts, holds_products)
         move, scale = WeightedRows("hals" if is_descent else "mu", floor=MU_FLOOR[data.dtype]), term.sq_norm
     else:
-        term = (StrataFrobenius if has_shifts else Frobenius)(data, width, tasks, holds_products)
+        own = {"is_W_next": not is_descent} if has_shifts else {}
+        term = (StrataFrobenius if has_shifts else Frobenius)(data, width, tasks, holds_products, **own)
         move, scale = HALS(visits) if is_descent else MU(floor=MU_FLOOR[data.dtype]), data.sq_norm
     return Problem(
         terms=[term],

@@ -4,7 +4,7 @@ import numpy as np
 
 from fastnmf.data import single_threaded_blas
 from fastnmf.kernels import rows
-from fastnmf.problem import Mixture, aligned, full
+from fastnmf.problem import Mixture, Pairing, aligned, full
 
 REVIVALS = 10  # attempts in a fit
 REVIVAL_GAIN = 1e-6  # of the squared norm of the data
@@ -148,11 +148,15 @@ class StrataFrobenius(Frobenius):
     On top of `Frobenius`: neg of W is ``1 (v(i)ᵀ H)`` in the rows of stratum i, neg of H is ``sum_i v(i) s(i)ᵀ`` with
     ``s(i) = W(i)ᵀ 1``, and the shifts, entry by entry, have weight m_i, pos ``A(i)ᵀ 1`` and neg ``H s(i)``.
     O(q K) each, where q is the number of pairs (stratum, column that it uses).
+
+    Parameters as those of `Frobenius`, and ``is_W_next``, bool: whether W moves right after the shifts, whose move then
+    leaves the ``v(i)ᵀ H`` that W asks for.
     """
 
-    def __init__(self, strata, width, tasks, holds_products=False):
+    def __init__(self, strata, width, tasks, holds_products=False, is_W_next=False):
         super().__init__(strata, width, tasks, holds_products)
         self.pattern, self.groups = strata.pattern, strata.groups
+        self._is_W_next, self._pairing = is_W_next, (None, None)
         self.sizes = self.groups.sizes.astype(strata.dtype)
         self._each = np.arange(strata.shape[0] + 1)
         self._sampled = np.empty(len(self.pattern.group), strata.dtype)
@@ -215,17 +219,19 @@ class StrataFrobenius(Frobenius):
         return factors.cached("stratum sums", ("W",), lambda: self.groups.sum(factors["W"]))
 
     def _shift_neg(self, factors):
-        def compute():
-            self.pattern.sampled(factors["H"], self._stratum_sums(factors), self._sampled)
-            return self._sampled
-
-        return factors.cached(("below", "V"), ("W", "H"), compute)
+        pairing = Pairing(self.pattern, factors["H"], self._stratum_sums(factors), self._sampled, self._is_W_next)
+        self._pairing = pairing, (factors.version("V") + 1, factors.version("H"))
+        return pairing
 
     def _neg(self, name, factors):
         """Return neg of W, one row a stratum, or of H, mixed from the sums of W by stratum."""
 
         def of_rows():
-            below, loading = self.pattern.tmatmul(factors["V"], factors["H"]), self.strata.loading
+            (pairing, stamp), loading = self._pairing, self.strata.loading
+            if stamp == (factors.version("V"), factors.version("H")) and pairing.spread is not None:
+                below = pairing.spread
+            else:
+                below = self.pattern.tmatmul(factors["V"], factors["H"])
             if loading is None:
                 return Mixture.of(below, self.groups.codes)
             return Mixture(self._each, self.groups.codes, loading, below)
