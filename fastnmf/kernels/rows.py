@@ -182,10 +182,10 @@ def rows_extrapolate(tasks, F, before, beta):
 
 
 @helper
-def _move_entries(first, last, weight, group, pos, neg, v, limits, n_updates, own):
-    """Move the entries first..last of v as `entries_step` does; own is room for some weights. Returns the two sums."""
+def _move_entries(first, last, weight, group, pos, neg, v, limits, n_updates):
+    """Move the entries first..last of v as `entries_step` does, and return the two sums."""
     eps, floor = limits
-    total, with_neg = 0.0, 0.0
+    total, with_neg, own = 0.0, 0.0, np.empty(ENTRIES_CHUNK, v.dtype)
     for lo in range(first, last, len(own)):
         hi = min(lo + len(own), last)
         x, above, below, of = v[lo:hi], pos[lo:hi], neg[lo:hi], group[lo:hi]
@@ -214,9 +214,7 @@ def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
     ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v, in float64.
     """
     for t in prange(len(tasks) - 1):
-        own = np.empty(ENTRIES_CHUNK, v.dtype)
-        found = _move_entries(tasks[t], tasks[t + 1], weight, group, pos, neg, v, limits, n_updates, own)
-        parts[t, 0], parts[t, 1] = found
+        parts[t, 0], parts[t, 1] = _move_entries(tasks[t], tasks[t + 1], weight, group, pos, neg, v, limits, n_updates)
 
 
 @kernel
@@ -228,14 +226,14 @@ def pairing_step(tasks, pairing, weight, pos, v, limits, n_updates, spread, part
     """
     start, group, F, S, neg = pairing
     for t in prange(len(tasks) - 1):
-        total, with_neg, own = 0.0, 0.0, np.empty(ENTRIES_CHUNK, v.dtype)
+        total, with_neg = 0.0, 0.0
         if len(spread) > 0:
             spread[t] = 0
         for lo in range(tasks[t], tasks[t + 1], COLUMNS_CHUNK):
             hi = min(lo + COLUMNS_CHUNK, tasks[t + 1])
             for j in range(lo, hi):
                 dot_rows(start[j], start[j + 1], group, F, j, S, neg)
-            found = _move_entries(start[lo], start[hi], weight, group, pos, neg, v, limits, n_updates, own)
+            found = _move_entries(start[lo], start[hi], weight, group, pos, neg, v, limits, n_updates)
             total, with_neg = total + found[0], with_neg + found[1]
             if len(spread) > 0:
                 for j in range(lo, hi):
