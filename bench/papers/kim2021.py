@@ -154,11 +154,12 @@ def on_topics(found, options):
     values = [{"": key, "value": value} for key, value in summary.items()]
     return f"""## Topics: PLSA beside NMF
 
-Word counts of 20 newsgroups; {options["topics"]} topics, {options["steps"]} iterations from one start. Both minimise
-the same function: the log-likelihood of PLSA is a constant minus the Kullback-Leibler divergence, as long as the model
-has the mass of the data. PLSA moves both factors from one point (EM), NMF one after the other. From the same start they
-find topics of mean cosine {np.mean(alike):.2f} (least {min(alike):.2f}); of the ten strongest words {common:.1f} are
-common.
+Word counts of 20 newsgroups; {options["topics"]} topics, {options["steps"]} iterations from one random start. Both
+minimise the same function: the log-likelihood of PLSA is a constant minus the Kullback-Leibler divergence, as long as
+the model has the mass of the data. PLSA moves both factors from one point (EM), NMF one after the other, so that the
+same start leads to minima nearby, not to the same: topics of mean cosine {np.mean(alike):.2f} (least
+{min(alike):.2f}), {common:.1f} of the ten strongest words in common. From where PLSA ended, updates of NMF keep its
+topics (last line).
 
 {table(values, 10)}
 

@@ -120,7 +120,7 @@ def draw_trade_off(rows):
     limits = (0.995, points.max() + 0.012)
     ax.plot(limits, limits, "--", color=BLACK, linewidth=0.8)
     ax.annotate("equal excess", 2 * (0.2 + 0.8 * points.max(),), (-4, 4), textcoords="offset points", ha="right")
-    ax.annotate("Kullback-Leibler only", points[0], (-4, 8), textcoords="offset points", ha="center")
+    ax.annotate("Kullback-Leibler only", points[0], (7, -3), textcoords="offset points")
     ax.annotate("Itakura-Saito only", points[-2], (7, -3), textcoords="offset points")
     text = f"robust: {points[-1].max():.3f} in both"
     ax.annotate(text, points[-1], (12, -4), textcoords="offset points", color=RED)

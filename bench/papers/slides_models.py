@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.lines import Line2D
 from plsa import start, words
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import shortest_path
@@ -78,11 +79,11 @@ def draw_karate(rows):
     places *= -1 if places[0, 0] > places[33, 0] else 1
     for i, j in zip(*sp.triu(club.data).tocoo().coords, strict=True):
         net.plot(*places[[i, j]].T, color="#CCCCCC", linewidth=0.8, zorder=1)
-    for name, marker, group in (("stayed with the teacher", "o", 0), ("went with the officers", "s", 1)):
+    for marker, group in (("o", 0), ("s", 1)):
         who = club.target == group
         shown = {"c": share[who], "cmap": SHARES, "vmin": 0, "vmax": 1, "marker": marker, "edgecolors": BLACK}
         dots = net.scatter(*places[who].T, s=230, linewidths=0.8, zorder=2, **shown)
-        plane.scatter(*W[who].T, s=50, linewidths=0.6, zorder=2, label=name, **shown)
+        plane.scatter(*W[who].T, s=50, linewidths=0.6, zorder=2, **shown)
     net.scatter(*places[8], s=450, facecolors="none", edgecolors=RED, linewidths=2, zorder=3)
     for i, place in enumerate(places):
         dark = min(share[i], 1 - share[i]) < 0.15 and share[i] < 0.5
@@ -92,16 +93,19 @@ def draw_karate(rows):
     bar = figure.colorbar(dots, ax=net, location="bottom", shrink=0.5, aspect=30, ticks=(0, 0.5, 1), pad=0.02)
     bar.ax.set_xticklabels(("community of 1", "both", "community of 34"))
     limit = 1.08 * W.max()
-    plane.plot((0, limit), (0, limit), "--", color=BLACK, linewidth=0.8, zorder=1)
+    plane.plot((0, 0.85 * limit), (0, 0.85 * limit), "--", color=BLACK, linewidth=0.8, zorder=1)
     for i in (0, 2, 8, 32, 33):
         text = f"9: {W[8].min():.2f}, {W[8].max():.2f}" if i == 8 else str(i + 1)
-        plane.annotate(text, W[i], (8, 3), textcoords="offset points", color=RED if i == 8 else BLACK)
+        plane.annotate(
+            text, W[i], (4, 14) if i == 8 else (8, 3), textcoords="offset points", color=RED if i == 8 else BLACK
+        )
     plane.scatter(*W[8], s=140, facecolors="none", edgecolors=RED, linewidths=1.6, zorder=3)
     plane.set(xlabel="weight in the community of 1", ylabel="weight in the community of 34")
     plane.set(xlim=(-0.05, limit), ylim=(-0.05, limit), aspect="equal", title="Member 9 alone is misplaced")
-    plane.legend(frameon=False, loc="upper right", fontsize=9)
-    for handle in plane.get_legend().legend_handles:
-        handle.set(facecolor="white")
+    marks = {"linestyle": "none", "markerfacecolor": "white", "markeredgecolor": BLACK}
+    groups = (("o", "stayed with the teacher"), ("s", "went with the officers"))
+    handles = [Line2D([], [], marker=marker, label=name, **marks) for marker, name in groups]
+    plane.legend(handles=handles, frameon=False, loc="upper center", fontsize=9)
     return figure
 
 
