@@ -37,7 +37,8 @@ class Case:
     """One estimator with options, and what may be expected of it.
 
     `data` names the entry of DATA that counts become; `given` makes the further arguments of fit from the data.
-    `has_course` says whether the history holds the objective, from the start on, after every iteration.
+    `has_course` says whether the history holds the objective, from the start on, after every iteration; `is_scale_free`
+    whether twice the data are twice the model.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Case:
     is_sparse: bool = True
     takes_negative: bool = False
     has_course: bool = True
+    is_scale_free: bool = True
     n_rows: int = N_ROWS
     rank: object = 3
     single: object = 1
@@ -114,19 +116,26 @@ SPECIAL = (
     of("SemiSupervisedNMF", given=classes),
     of("SymmetricNMF", data="affinities", never_rises=True),
     of("TriSymmetricNMF", data="affinities", never_rises=True),
-    of("TriSymmetricNMF", "cooccurrence", parameters={"affinity": "cooccurrence"}, never_rises=True),
+    of(
+        "TriSymmetricNMF",
+        "cooccurrence",
+        parameters={"affinity": "cooccurrence"},
+        never_rises=True,
+        is_scale_free=False,
+    ),
     of("OrthogonalNMF", "mu", parameters=MU),
     of("SemiNMF", data="signed", takes_negative=True, never_rises=True),
     of("ConvexNMF", takes_negative=True, never_rises=True),
     of("ConvexNMF", "signed", data="signed", takes_negative=True, never_rises=True),
-    of("KernelNMF", takes_negative=True, is_sparse=False, never_rises=True),
+    of("KernelNMF", takes_negative=True, is_sparse=False, never_rises=True, is_scale_free=False),
+    of("SmoothNMF", never_rises=True, is_scale_free=False),
     of("TriNMF", "orthogonal", parameters={"orthogonal": True}),
     of("SeparableNMF", has_course=False),  # greedy: no objective falls
     of("SeparableNMF", "features", parameters={"axis": 1}, has_course=False),
     of("UnderapproximationNMF", has_course=False),
     of("UnderapproximationNMF", "feasible", parameters={"feasible": True}, has_course=False),
-    of("BinaryNMF", data="bits", parameters={"n_init": 2}, never_rises=True),
-    of("BooleanNMF", data="bits", parameters={"n_init": 2}, never_rises=True),
+    of("BinaryNMF", data="bits", parameters={"n_init": 2}, never_rises=True, is_scale_free=False),
+    of("BooleanNMF", data="bits", parameters={"n_init": 2}, never_rises=True, is_scale_free=False),
     of("IntervalNMF", given=above, never_rises=True),
     of("AffineNMF", "steady", parameters={"extrapolate": False}, never_rises=True),
     of("DictionaryNMF", parameters={"dictionary": atoms()}, never_rises=True),
