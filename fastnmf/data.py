@@ -288,8 +288,8 @@ def check_kind(X, prefix=""):
         text = [name for name, dtype in X.dtypes.items() if getattr(dtype, "kind", "O") == "O" and _holds_text(X[name])]
         if text:
             raise TypeError(
-                f"{prefix}Column {text[0]!r} of X holds text; only real numbers can be factorised. Leave the column out, "
-                "or encode it as numbers."
+                f"{prefix}Column {text[0]!r} of X holds text; only real numbers can be factorised. Leave the column "
+                "out, or encode it as numbers."
             )
 
 
