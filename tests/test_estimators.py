@@ -106,7 +106,7 @@ def test_transform_gives_finite_weights_row_by_row(case):
         labels.pop("upper", None)
         shown = model.inverse_transform(W, **labels)
         assert shown.shape == new.shape and np.isfinite(shown).all()
-        with pytest.raises(ValueError, match=r"components|topics"):
+        with pytest.raises(ValueError, match="columns|components|topics"):
             model.inverse_transform(np.hstack([W, W]), **labels)
 
 
@@ -353,6 +353,29 @@ def test_names_of_features_come_in_and_out(case):
             model.transform(frame[columns[::-1]], **labels)
         shown = model.set_output(transform="pandas").transform(frame, **labels)
         assert isinstance(shown, pd.DataFrame) and shown.columns.tolist() == names.tolist()
+
+
+@every_case
+def test_the_strongest_features_of_components_are_named(case):
+    X = case.draw()
+    model = case.make()
+    if case.kind == "KernelNMF":  # its components lie in the space of the kernel
+        assert not hasattr(model, "top_features")
+        return
+    with pytest.raises(NotFittedError):
+        model.top_features(2)
+    words = [f"word{j}" for j in range(X.shape[1])]
+    model.fit(X, **case.given(X))
+    components = model.W_.T if case.is_symmetric or case.name == "cooccurrence" else model.components_
+    components = components[-1] if isinstance(components, list) else components
+    found = model.top_features(2, words)
+    found = found["components"] if isinstance(found, dict) else found
+    assert len(found) == len(components)
+    for names, component in zip(found, components, strict=True):
+        order = np.argsort(-component, kind="stable")[:2]
+        assert names == [words[j] for j in order if component[j] > 0]
+    with pytest.raises(ValueError, match=f"3 names for {X.shape[1]} features"):
+        model.top_features(2, words[:3])
 
 
 @every_case
