@@ -16,15 +16,20 @@ from table import markdown
 from fastnmf import PLSA
 
 
-def counts():
-    """Return the word counts of the articles, CSR float64; SystemExit where they are not in the data home."""
+def words():
+    """Return the word counts of the articles, CSR float64, and the words; SystemExit where they are not there."""
     parts = ("headers", "footers", "quotes")
     try:
         articles = fetch_20newsgroups(subset="all", shuffle=False, remove=parts, download_if_missing=False).data
     except OSError as error:
         raise SystemExit("20 newsgroups is not in scikit-learn's data home; a benchmark never downloads.") from error
     vectorizer = CountVectorizer(max_df=0.95, min_df=2, stop_words="english")
-    return vectorizer.fit_transform(articles).astype(np.float64)
+    return vectorizer.fit_transform(articles).astype(np.float64), vectorizer.get_feature_names_out()
+
+
+def counts():
+    """Return the word counts of the articles, CSR float64; SystemExit where they are not in the data home."""
+    return words()[0]
 
 
 def start(X, topics, seed=0):

@@ -40,6 +40,7 @@ _HOMES = {
     "stratified_nmf": "fastnmf.models.stratified",
     "consensus": "fastnmf.ensemble",
     "select_rank": "fastnmf.ensemble",
+    "catalogue": "fastnmf.family",
     "Strata": "fastnmf.data",
     "load": "fastnmf.persist",
     "open_csr": "fastnmf.ondisk",

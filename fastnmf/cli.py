@@ -1,4 +1,4 @@
-"""The command line: ``fastnmf demo | fit | top | report | info``. What goes wrong is one sentence, exit code 2."""
+"""The command line: ``fastnmf demo | fit | top | report | models | info``; errors are one sentence, exit code 2."""
 
 import argparse
 import importlib.metadata
@@ -89,6 +89,10 @@ def _parser():
     report.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT.html")
     report.set_defaults(run=_report)
 
+    models = commands.add_parser("models", help="all models: what each is for, its formula, sparse data or not")
+    models.add_argument("name", nargs="?", metavar="NAME", help="a class, such as PLSA: everything about it")
+    models.set_defaults(run=_models)
+
     info = commands.add_parser("info", help="versions, threading layer, threads, cache folder")
     info.set_defaults(run=_info)
     return parser
@@ -164,6 +168,12 @@ def _report(arguments):
 def _check_folder(path):
     if not path.parent.is_dir():
         raise ValueError(f"The folder {path.parent} of the output does not exist.")
+
+
+def _models(arguments):
+    from fastnmf.family import print_models
+
+    print_models(arguments.name)
 
 
 def _info(arguments):

@@ -1,5 +1,6 @@
 """The front door: whatever the user brings becomes `Strata`, validated once, in the layout that the kernels walk."""
 
+import numbers
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -266,17 +267,34 @@ class Strata:
 
 
 def check_kind(X, prefix=""):
-    """Raise one sentence for data that are not two-dimensional, or complex."""
-    n_dimensions = X.ndim if hasattr(X, "ndim") else np.ndim(X) if isinstance(X, (list, tuple)) else 2
+    """Raise one sentence for data that are not two-dimensional, complex, or text."""
+    if X is None or isinstance(X, (str, bytes)):
+        raise TypeError(f"{prefix}X is {X!r}; expected a matrix (samples x features) of numbers.")
+    n_dimensions = X.ndim if hasattr(X, "ndim") else np.ndim(X) if isinstance(X, (list, tuple, numbers.Number)) else 2
     if n_dimensions != 2:
+        kind = f"{n_dimensions}D" if n_dimensions else "scalar"
         raise ValueError(
-            f"{prefix}Expected 2D array, got {n_dimensions}D array instead: X must be a matrix (samples x features). "
+            f"{prefix}Expected 2D array, got {kind} array instead: X must be a matrix (samples x features). "
             "Reshape your data, for example with X.reshape(1, -1) if it is one sample."
         )
-    if getattr(getattr(X, "dtype", None), "kind", "") == "c":
+    kind = getattr(getattr(X, "dtype", None), "kind", "")
+    if kind == "c":
         raise ValueError(
             f"{prefix}Complex data not supported: X has dtype {X.dtype}. Take its real part, or its modulus."
         )
+    if kind in ("U", "S"):
+        raise TypeError(f"{prefix}X has dtype {X.dtype}; only real numbers can be factorised. Convert X to float.")
+    if hasattr(getattr(X, "dtypes", None), "items"):  # a data frame
+        text = [name for name, dtype in X.dtypes.items() if getattr(dtype, "kind", "O") == "O" and _holds_text(X[name])]
+        if text:
+            raise TypeError(
+                f"{prefix}Column {text[0]!r} of X holds text; only real numbers can be factorised. Leave the column "
+                "out, or encode it as numbers."
+            )
+
+
+def _holds_text(column):
+    return any(isinstance(value, str) for value in np.asarray(column, dtype=object).ravel())
 
 
 def as_matrix(X, prefix="", *, is_signed=False):

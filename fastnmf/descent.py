@@ -4,6 +4,8 @@ The first three minimise ``value(A) -> (objective, gradients)`` over lists of ar
 and whatever else has a gradient.
 """
 
+import time
+
 import numpy as np
 
 from fastnmf.layers import solve_rows
@@ -30,10 +32,12 @@ class Course:
 
     def __init__(self, tol, watch=None):
         self.tol, self.watch, self.curve, self.best, self.has_settled = tol, watch, [], [], False
+        self.began, self.seconds = time.perf_counter(), []
 
     def __call__(self, objective):
         """Note the objective after an iteration (or of the start); tell whether to stop."""
         self.curve.append(float(objective))
+        self.seconds.append(time.perf_counter() - self.began)
         self.best.append(min(self.best[-1], self.curve[-1]) if self.best else self.curve[-1])
         stop = self.watch is not None and bool(self.watch(len(self.curve) - 1, self.curve[-1]))
         self.has_settled = self.tol > 0 and has_settled(self.best, self.tol, 0.0)

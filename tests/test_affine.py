@@ -66,7 +66,9 @@ def test_a_planted_background_is_found():
 
 def test_a_start_without_an_offset_is_refused():
     X = np.ones((3, 2))
-    with pytest.raises(ValueError, match="V missing"):
+    with pytest.raises(ValueError, match="pass W, H and v to fit .v is missing"):  # the name that fit has for it
         AffineNMF(1, init="custom").fit(X, W=np.ones((3, 1)), H=np.ones((1, 2)))
+    with pytest.raises(ValueError, match=r"v has shape \(1, 2\); expected \(n_features,\)"):
+        AffineNMF(1, init="custom").fit(X, W=np.ones((3, 1)), H=np.ones((1, 2)), v=np.ones((1, 2)))
     with pytest.raises(ValueError, match="gauge='big' is not known"):
         AffineNMF(1, gauge="big").fit(X)

@@ -83,6 +83,7 @@ MAY_IMPORT = {
     "demo": ANYTHING,
     "warm": {"models", "progress"},
     "text": set(),
+    "family": set(),
     "__main__": ANYTHING,
     "__init__": ANYTHING,
 }
@@ -121,6 +122,7 @@ OUTSIDE = {
     "demo": {"matplotlib"},
     "warm": {"numpy", "scipy"},
     "text": set(),
+    "family": set(),
     "__main__": set(),
     "__init__": set(),
 }

@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
-from fastnmf import NMF, StratifiedNMF, cli, datasets, load
+from fastnmf import NMF, StratifiedNMF, catalogue, cli, datasets, load
 from fastnmf.cli import main
 from fastnmf.report import write_report
 
@@ -218,3 +218,13 @@ def test_a_fit_with_a_checkpoint_goes_on(files, capsys):
     assert code == 2 and "solver was 'hals' and is 'mu'" in err and "Delete it" in err
     code, _, err = run(capsys, "top", files / "state.npz")
     assert code == 2 and "holds a checkpoint, not a model" in err
+
+
+def test_models_are_listed_and_looked_up(capsys):
+    code, out, err = run(capsys, "models")
+    assert code == 0 and not err
+    assert [line.split()[0] for line in out.splitlines()[1:-2]] == [entry.name for entry in catalogue()]
+    code, out, err = run(capsys, "models", "robustnmf")
+    assert code == 0 and out.count("RobustNMF: ") == 3 and "Holland, Welsch 1977" in out and "`" not in out
+    code, out, err = run(capsys, "models", "Nothing")
+    assert code == 2 and "'Nothing' is not in the catalogue; it has NMF" in err and not out

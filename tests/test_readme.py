@@ -1,4 +1,7 @@
-"""The README's two tables, what to write for which data and which model when: every line runs."""
+"""The README's two tables, what to write for which data and which model when: every line runs.
+
+The second one is the catalogue's.
+"""
 
 import re
 import warnings
@@ -11,6 +14,8 @@ import pytest
 import scipy.sparse as sp
 
 import fastnmf
+from fastnmf.family import MODELS as CATALOGUE
+from fastnmf.family import Entry, markdown
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 SECTION = README.read_text(encoding="utf-8").split("## Your data look like this")[1].split("\n## ")[0]
@@ -60,9 +65,12 @@ def test_every_line_runs(names, line):
 
 
 @pytest.fixture(scope="module")
-def of_models():
+def of_models(tmp_path_factory):
     rng = np.random.default_rng(0)
     X = sp.random_array((60, 24), density=0.4, rng=rng, format="csr")
+    labels = rng.choice(["a", "b", "c"], 60)
+    blocks, folder = [(X[:30], labels[:30]), (X[30:], labels[30:])], tmp_path_factory.mktemp("disk") / "csr"
+    fastnmf.save_csr(X, folder)
     links = sp.triu(fastnmf.datasets.load_karate_club().data).tocoo().coords
     graph = SimpleNamespace(nodes=range(34), edges=list(zip(*(nodes.tolist() for nodes in links), strict=True)))
     return {name: getattr(fastnmf, name) for name in fastnmf.__all__ if not name.startswith("_")} | {
@@ -74,8 +82,32 @@ def of_models():
         "upper": 2 * X,
         "atoms": rng.random((8, 24)),
         "A": X.T @ X,
+        "labels": labels,
+        "blocks": blocks,
+        "folder": folder,
         "graph": graph,
     }
+
+
+def test_the_table_of_models_is_the_catalogue():
+    lines = [line for line in MODELS.splitlines() if line.startswith("|")]
+    assert lines == markdown().splitlines(), (
+        'README\'s table "Which model when" is not that of the catalogue. Put what is new into MODELS in '
+        "fastnmf/family.py, one Entry a row; then run: python bench/readme_table.py"
+    )
+
+
+def test_the_catalogue_has_all_models():
+    kinds = {name for name, home in fastnmf._HOMES.items() if home.startswith("fastnmf.models.") and name[0].isupper()}
+    assert {entry.name for entry in CATALOGUE if entry.name[0].isupper()} == kinds, (
+        "Every public model needs an Entry in MODELS of fastnmf/family.py, and nothing else may be there."
+    )
+    assert all(isinstance(entry, Entry) and isinstance(entry.use, tuple) for entry in CATALOGUE)
+    assert all(all(line.startswith(f"{entry.name}(") for line in entry.use) for entry in CATALOGUE)
+    assert len({entry.wanted for entry in CATALOGUE}) == len(CATALOGUE)
+    assert fastnmf.catalogue() == list(CATALOGUE) and len(fastnmf.catalogue("robustnmf")) == 3
+    with pytest.raises(ValueError, match="'Foo' is not in the catalogue; it has NMF"):
+        fastnmf.catalogue("Foo")
 
 
 def test_the_table_of_models_has_all_that_are_not_in_the_other_one():

@@ -1,5 +1,7 @@
 """Affine NMF: one shift for all rows."""
 
+import numpy as np
+
 from fastnmf.models.base import NNDSVD
 from fastnmf.models.options import check_bool, check_choice
 from fastnmf.models.presets import Preset
@@ -140,6 +142,10 @@ class AffineNMF(RowErrors, Preset):
 
     def fit_transform(self, X, y=None, *, W=None, H=None, v=None):
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
+        if v is None and self.init == "custom":
+            raise ValueError("init='custom' needs a start: pass W, H and v to fit (v is missing).")
+        if v is not None and np.ndim(v) != 1:
+            raise ValueError(f"The start v has shape {np.shape(v)}; expected (n_features,).")
         V = None if v is None else [v]
         self._fit(X, None, W, H, V)
         self.offset_ = self.shifts_[0]

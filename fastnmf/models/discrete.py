@@ -247,8 +247,9 @@ class _Flipped(Preset):
         values = np.asarray(values, dtype=np.float64)
         self.n_iter_ = len(values) - 1
         self.reconstruction_err_ = float(np.sqrt(values[-1]))
-        self.normalized_loss_ = float(np.sqrt(values[-1] / data.sq_norm)) if data.sq_norm > 0 else 0.0
-        self.history_ = {"iteration": np.arange(len(values)), "objective": values}
+        losses = np.sqrt(values / data.sq_norm) if data.sq_norm > 0 else np.zeros(len(values))
+        self.normalized_loss_ = float(losses[-1])
+        self.history_ = {"iteration": np.arange(len(values)), "normalized_loss": losses, "objective": values}
 
     def _relaxed(self, problem, factors):
         """Return non-negative W and H, float64, of a fit from `factors`."""
@@ -294,8 +295,8 @@ class BinaryNMF(_Flipped):
     normalized_loss_ : float
         The same divided by the norm of X; 0 for all-zero data.
     history_ : dict of ndarray
-        ``iteration`` and ``objective``, the squared error: of the rounded factors, then after each round of switching.
-        It never rises.
+        ``iteration``, ``normalized_loss`` and ``objective``, the squared error: of the rounded factors, then after each
+        round of switching. It never rises.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -393,8 +394,8 @@ class BooleanNMF(_Flipped):
     normalized_loss_ : float
         Square root of the mismatches over the number of ones.
     history_ : dict of ndarray
-        ``iteration`` and ``objective``, the mismatches: of the rounded factors, then after each round of switching. It
-        never rises.
+        ``iteration``, ``normalized_loss`` and ``objective``, the mismatches: of the rounded factors, then after each
+        round of switching. It never rises.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 

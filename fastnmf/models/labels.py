@@ -164,4 +164,4 @@ class LabelledFit(ClassReading):
         super()._finish(data, problem, fit)
         if "B" in fit.factors.arrays:
             B = fit.factors["B"][:, : fit.factors.rank].astype(np.float64)
-            self.classes_, self.coef_ = self._classes, np.ldexp(B, data.exponent)
+            self.classes_, self.coef_ = self._classes, np.ldexp(B, data.exponent).astype(data.dtype)

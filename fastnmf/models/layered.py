@@ -90,6 +90,10 @@ class HierarchicalNMF(
         ``||X - S_l components_[l]|| / ||X||``, over the entries that are known.
     loss_curve_ : ndarray (n_iter_ + 1,)
         The loss with labels, divided by ``||X||²``; entry 0 is the start. ``"deep"``: of free S_l.
+    history_ : dict of ndarray
+        ``iteration``, ``objective`` (`loss_curve_`), ``seconds``; of ``"sequential"`` the end only.
+    normalized_loss_, reconstruction_err_ : float
+        That of the last level, and the same times ``||X||``.
     n_iter_, n_revived_ : int
         The last: topics that no sample used any more and that got what was missed most instead.
     converged_ : bool
@@ -405,8 +409,13 @@ class HierarchicalNMF(
         self.components_ = [np.ascontiguousarray(t).astype(dtype) for t in topics]
         self.layer_weights_ = [np.ascontiguousarray(a.T).astype(dtype) for a in A]
         self.S_ = [np.ldexp(s, -2 * exponent).astype(dtype) for s in S]
-        self._set_classes(labels, [np.ldexp(term.coefficients(S[term.level]), 2 * exponent) for term in terms])
-        self.loss_curve_, self.converged_ = np.array(course.curve), course.has_settled
+        coefs = [np.ldexp(term.coefficients(S[term.level]), 2 * exponent).astype(dtype) for term in terms]
+        self._set_classes(labels, coefs)
+        self.normalized_loss_ = float(self.level_errors_[-1])
+        self.reconstruction_err_ = float(np.ldexp(self.level_errors_[-1] * np.sqrt(data.sq_norm), -2 * exponent))
+        curve = np.array(course.curve)
+        self.history_ = {"iteration": np.arange(len(curve)), "objective": curve, "seconds": np.array(course.seconds)}
+        self.loss_curve_, self.converged_ = curve, course.has_settled
         self.n_iter_ = max(len(course.curve) - 1, 1)
 
     def _set_classes(self, labels, coefs):

@@ -7,8 +7,8 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.models.options import check_integer, strongest
 
 
-class Looking:
-    """What is strongest in the components, and which rows use them; a base of all models."""
+class Naming:
+    """The names of the features, as the user gave them."""
 
     def _feature_names(self, feature_names):
         if feature_names is None:
@@ -18,6 +18,10 @@ class Looking:
         if len(feature_names) != self.n_features_in_:
             raise ValueError(f"feature_names has {len(feature_names)} names for {self.n_features_in_} features.")
         return np.asarray(feature_names)
+
+
+class Looking(Naming):
+    """What is strongest in the components, and which rows use them; a base of all models."""
 
     def _top_features(self, n, feature_names):
         """Return the strongest features of each component, with shifts also of each stratum."""

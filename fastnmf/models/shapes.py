@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf.data import Strata, check_kind, single_threaded_blas
 from fastnmf.models.keeping import Keeping
+from fastnmf.models.looking import Looking
 from fastnmf.models.options import check_choice, check_integer, check_number, generator
 from fastnmf.models.problems import DIRECT_BELOW
 from fastnmf.moves import HALS, Assign
@@ -163,8 +164,14 @@ class ShapedWeights(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ShapedMod
         return self.W_.shape[1]
 
 
-class ShapedTransformer(ShapedWeights):
+class ShapedTransformer(Looking, ShapedWeights):
     """Base of those that have components, of which new rows are combinations."""
+
+    _has_shifts = False
+
+    def top_features(self, n=10, feature_names=None):
+        """Return the names of at most n features of each component, strongest first, as a list of lists."""
+        return self._top_features(n, feature_names)
 
     def transform(self, X):
         """Return the weights of the rows of X for the fitted components: exact non-negative least squares, row by row.

@@ -2,11 +2,13 @@
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.utils.validation import check_is_fitted
 
 from fastnmf import init as starts
 from fastnmf.data import Strata
 from fastnmf.graphs import affinity_matrix, is_graph
-from fastnmf.models.options import check_choice, check_number
+from fastnmf.models.looking import Naming
+from fastnmf.models.options import check_choice, check_integer, check_number, strongest
 from fastnmf.models.shapes import ShapedModel, exact_weights, padded_factors, rescaled, shaped_problem
 from fastnmf.moves import MU, MU_FLOOR, QuarticDescent
 from fastnmf.problem import aligned
@@ -51,13 +53,19 @@ def core_of(product, gram):
     return np.maximum(S, 1e-3 * np.abs(S).max())
 
 
-class GraphInput:
+class GraphInput(Naming):
     """Graphs as data: mixed into the models of symmetric matrices."""
 
     def _validated(self, X, *, reset):
         if is_graph(X):
             X = affinity_matrix(X)
         return super()._validated(X, reset=reset)
+
+    def top_features(self, n=10, feature_names=None):
+        """Return the names of at most n nodes, or features, of each column of W_, strongest first: a list of lists."""
+        check_is_fitted(self)
+        check_integer("n", n)
+        return strongest(self.W_.T, self._feature_names(feature_names), n)
 
 
 class SymmetricNMF(GraphInput, ShapedModel):

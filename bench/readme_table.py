@@ -1,0 +1,25 @@
+"""Write the table "Which model when" of README anew, from the catalogue in fastnmf/family.py.
+
+Usage: python bench/readme_table.py
+"""
+
+from pathlib import Path
+
+from fastnmf.family import markdown
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def renewed(text):
+    """Return the text of README with the table of the catalogue in its place."""
+    before, heading, after = text.partition("## Which model when")
+    lines = after.splitlines()
+    rows = [i for i, line in enumerate(lines) if line.startswith("|")]
+    first = rows[0]
+    last = next(i for i in range(first, len(lines)) if not lines[i].startswith("|"))
+    return before + heading + "\n".join([*lines[:first], markdown(), *lines[last:]]) + "\n"
+
+
+if __name__ == "__main__":
+    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    print(README)

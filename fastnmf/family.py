@@ -1,0 +1,389 @@
+"""All models in one list: what each is for, its formula, what it takes, and where it is from.
+
+The table "Which model when" of README is printed from this list, so that a model has one place where it is described:
+add an `Entry` to `MODELS`, then run ``python bench/readme_table.py``.
+"""
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A model, or a model with options, and what may be expected of it.
+
+    Attributes
+    ----------
+    name : str
+        The class (or function), in `fastnmf`.
+    wanted : str
+        What one wants who should use it; a noun phrase.
+    use : tuple of str
+        Lines that run as they stand, where X is a matrix (samples x features).
+    formula : str
+        The model, or what it minimises.
+    is_sparse : bool
+        Whether it takes sparse data and never makes them dense as a whole.
+    sparse_note : str
+        What there is to say beside yes or no.
+    never_rises : bool or None
+        Whether the objective never rises from one iteration to the next; None where there is nothing that could.
+    rises_note : str
+        What there is to say beside.
+    source : str
+        Author and year; the reference stands in the docstring of the class.
+    """
+
+    name: str
+    wanted: str
+    use: tuple
+    formula: str
+    is_sparse: bool = True
+    sparse_note: str = ""
+    never_rises: bool | None = True
+    rises_note: str = ""
+    source: str = ""
+
+
+MODELS = (
+    Entry(
+        "NMF",
+        "parts that add up",
+        ("NMF(20).fit(X)",),
+        "X ~ W H",
+        never_rises=False,
+        rises_note='`solver="hals"`, `"mu"`: never',
+        source="Lee, Seung 2001; Ang, Gillis 2019",
+    ),
+    Entry(
+        "NMF",
+        "parts of counts, or another noise",
+        ('NMF(20, solver="mu", beta_loss="kullback-leibler").fit(X)',),
+        "min D_beta(X, W H)",
+        sparse_note="for beta > 0",
+        source="Fevotte, Idier 2011",
+    ),
+    Entry(
+        "MiniBatchNMF",
+        "parts of more rows than fit in memory",
+        ("MiniBatchNMF(20).fit_blocks(open_csr(folder).blocks(1000))",),
+        "X ~ W H, a batch at a time",
+        never_rises=False,
+        source="Mairal et al. 2010",
+    ),
+    Entry(
+        "StratifiedNMF",
+        "parts that groups of rows share, and what is peculiar to each group",
+        ("StratifiedNMF(20).fit(X, strata=labels)",),
+        "A(i) ~ 1 v(i)ᵀ + W(i) H",
+        never_rises=False,
+        rises_note="`extrapolate=False`: never",
+        source="Chapman, Yaniv, Needell 2023",
+    ),
+    Entry(
+        "MiniBatchStratifiedNMF",
+        "the same, of more rows than fit in memory",
+        ("MiniBatchStratifiedNMF(20).fit_blocks(blocks)",),
+        "A(i) ~ 1 v(i)ᵀ + W(i) H, a batch at a time",
+        never_rises=False,
+        source="Chapman et al. 2023; Mairal et al. 2010",
+    ),
+    Entry(
+        "HierarchicalNMF",
+        "topics of topics",
+        ("HierarchicalNMF((12, 4)).fit(X)",),
+        "X ~ S_l A_lᵀ ... A_0ᵀ for every level l",
+        source="Gao et al. 2019",
+    ),
+    Entry(
+        "SemiSupervisedNMF",
+        "parts that tell classes, known of some rows",
+        ("SemiSupervisedNMF(12).fit(X, labels)",),
+        "X ~ W H, Y ~ W Bᵀ",
+        never_rises=False,
+        source="Lee, Yoo, Choi 2010",
+    ),
+    Entry(
+        "SymmetricNMF",
+        "soft communities of a graph",
+        ("SymmetricNMF(2, diagonal=1.0).fit(graph)",),
+        "A ~ W Wᵀ",
+        source="Vandaele et al. 2016",
+    ),
+    Entry(
+        "TriSymmetricNMF",
+        "communities and their links",
+        ("TriSymmetricNMF(2).fit(A)",),
+        "A ~ W S Wᵀ",
+        sparse_note='`"cooccurrence"` never holds `XᵀX`',
+        source="Ding et al. 2006; Arora et al. 2013",
+    ),
+    Entry(
+        "OrthogonalNMF",
+        "each row in one cluster",
+        ("OrthogonalNMF(3).fit(X)",),
+        "X ~ W H, W orthonormal",
+        rises_note='`"mu"`: may',
+        source="Pompili et al. 2014",
+    ),
+    Entry(
+        "SemiNMF",
+        "data with negative entries",
+        ("SemiNMF(3).fit(X_signed)",),
+        "X ~ W H, H of any sign",
+        source="Ding, Li, Jordan 2010",
+    ),
+    Entry(
+        "ConvexNMF",
+        "components that look like rows",
+        ("ConvexNMF(3).fit(X)",),
+        "X ~ W Cᵀ X",
+        sparse_note="if X >= 0",
+        source="Ding, Li, Jordan 2010",
+    ),
+    Entry(
+        "KernelNMF",
+        "clusters that are not convex",
+        ('KernelNMF(3, kernel="rbf").fit(X)',),
+        "phi(X) ~ W Cᵀ phi(X)",
+        is_sparse=False,
+        sparse_note="all rows with all, 10,000 at most",
+        source="Ding, Li, Jordan 2010",
+    ),
+    Entry(
+        "ProjectiveNMF",
+        "a PCA without signs",
+        ("ProjectiveNMF(3).fit(X)",),
+        "X ~ (X Hᵀ) H",
+        source="Yang, Oja 2010",
+    ),
+    Entry(
+        "TriNMF",
+        "groups of rows, others of features",
+        ("TriNMF((3, 2)).fit(X)",),
+        "X ~ W S H",
+        rises_note="`orthogonal=True`: may",
+        source="Ding et al. 2006",
+    ),
+    Entry(
+        "PLSA",
+        "topics as probabilities",
+        ("PLSA(20).fit(counts)",),
+        "P(d, w) ~ sum_z P(z) P(d|z) P(w|z)",
+        rises_note="it is EM",
+        source="Hofmann 1999",
+    ),
+    Entry(
+        "SeparableNMF",
+        "components that are samples, or features, themselves",
+        ("SeparableNMF(6).fit(X)", "SeparableNMF(6, axis=1).fit(X)"),
+        "X ~ W X[anchors]",
+        never_rises=None,
+        rises_note="greedy",
+        source="Araujo et al. 2001; Gillis, Vavasis 2014",
+    ),
+    Entry(
+        "UnderapproximationNMF",
+        "parts that stay below the data",
+        ("UnderapproximationNMF(6, feasible=True).fit(X)",),
+        "X >= W H",
+        never_rises=None,
+        rises_note="greedy; what is left never grows",
+        source="Gillis, Glineur 2010",
+    ),
+    Entry(
+        "BinaryNMF",
+        "sums of sets",
+        ("BinaryNMF(6).fit(X)",),
+        "X ~ W H, W and H in {0, 1}",
+        source="Zhang et al. 2007",
+    ),
+    Entry(
+        "BooleanNMF",
+        "unions of sets",
+        ("BooleanNMF(6).fit(X)",),
+        "X ~ OR (W AND H)",
+        source="Miettinen et al. 2008",
+    ),
+    Entry(
+        "IntervalNMF",
+        "data of which only bounds are known",
+        ("IntervalNMF(6).fit(lower, upper=upper)",),
+        "lower <= W H <= upper",
+        sparse_note="{0} off the non-zeros",
+    ),
+    Entry(
+        "AffineNMF",
+        "a background that all rows share",
+        ("AffineNMF(6).fit(X)",),
+        "X ~ W H + 1 vᵀ",
+        never_rises=False,
+        rises_note="`extrapolate=False`: never",
+        source="Laurberg, Hansen 2007",
+    ),
+    Entry(
+        "DictionaryNMF",
+        "mixtures of known atoms",
+        ("DictionaryNMF(6, dictionary=atoms).fit(X)",),
+        "X ~ W C D, D given",
+        source="Lee, Seung 2001",
+    ),
+    Entry(
+        "RobustNMF",
+        "wrong entries that must not matter",
+        ("RobustNMF(3).fit(X)",),
+        "min sum |X - W H|",
+        is_sparse=False,
+        sparse_note='2^24 entries at most; `solver="mu"`: a tile at a time',
+        source="Holland, Welsch 1977",
+    ),
+    Entry(
+        "RobustNMF",
+        "noise, and a few wrong entries",
+        ('RobustNMF(3, loss="huber").fit(X)',),
+        "min sum huber(X - W H)",
+        is_sparse=False,
+        sparse_note="as above",
+        source="Holland, Welsch 1977",
+    ),
+    Entry(
+        "RobustNMF",
+        "wrong rows that must not matter",
+        ('RobustNMF(3, loss="l21").fit(X)',),
+        "min sum_i ||x_i - w_i H||",
+        source="Kong, Ding, Huang 2011",
+    ),
+    Entry(
+        "ChebyshevNMF",
+        "no entry far off",
+        ("ChebyshevNMF(3).fit(small)",),
+        "min max |X - W H|",
+        is_sparse=False,
+        sparse_note="linear programs, 20,000 entries at most",
+        source="Gillis 2020",
+    ),
+    Entry(
+        "DistributionallyRobustNMF",
+        "a fit that is good in several measures",
+        ("DistributionallyRobustNMF(3, betas=(1, 2)).fit(X)",),
+        "min max_b D_b(X, W H) / e_b",
+        sparse_note="beta 1 and 2; others O(n m k)",
+        never_rises=False,
+        rises_note="fixed `weights`: never",
+        source="Gillis et al. 2022",
+    ),
+    Entry(
+        "select_beta",
+        "to know which beta suits the noise",
+        ("select_beta(X, 3, betas=(0.5, 1, 1.5, 2))",),
+        "held-out quasi-likelihood",
+        sparse_note="a tile at a time",
+        never_rises=None,
+    ),
+    Entry(
+        "SparseNMF",
+        "components of few features",
+        ("SparseNMF(3, max_features=10).fit(X)",),
+        "X ~ W H, at most 10 entries a row of H",
+        source="Hoyer 2004; Peharz, Pernkopf 2012",
+    ),
+    Entry(
+        "SparseNMF",
+        "samples of few components",
+        ("SparseNMF(3, sparseness_H=None, max_components=2).fit(X)",),
+        "X ~ W H, at most 2 entries a row of W",
+        source="Peharz, Pernkopf 2012",
+    ),
+    Entry(
+        "SmoothNMF",
+        "components that are curves",
+        ("SmoothNMF(3, smoothness=1.0).fit(X)",),
+        "min ||X - W H||² + smoothness tr(H L Hᵀ) + ...",
+        source="Chen, Cichocki, Rutkowski 2006",
+    ),
+)
+
+
+def catalogue(name=None):
+    """Return what models there are: what each is for, its formula, and whether it takes sparse data.
+
+    ``fastnmf models`` prints the same on the command line.
+
+    Parameters
+    ----------
+    name : str, default=None
+        A class; None for all.
+
+    Returns
+    -------
+    list of Entry
+        Named tuples with the fields `name`, `wanted`, `use` (lines of code), `formula`, `is_sparse`, `sparse_note`,
+        `never_rises`, `rises_note`, `source`. A class has several entries where its options make other models of it.
+
+    Raises
+    ------
+    ValueError
+        A `name` that is not there.
+
+    Examples
+    --------
+    >>> import fastnmf
+    >>> [entry.name for entry in fastnmf.catalogue() if not entry.is_sparse]
+    ['KernelNMF', 'RobustNMF', 'RobustNMF', 'ChebyshevNMF']
+    >>> fastnmf.catalogue("PLSA")[0].formula
+    'P(d, w) ~ sum_z P(z) P(d|z) P(w|z)'
+    """
+    if name is None:
+        return list(MODELS)
+    found = [entry for entry in MODELS if entry.name.lower() == str(name).lower()]
+    if not found:
+        known = ", ".join(dict.fromkeys(entry.name for entry in MODELS))
+        raise ValueError(f"{name!r} is not in the catalogue; it has {known}.")
+    return found
+
+
+def noted(answer, note):
+    """Return an answer and the note to it as one text: "yes, if X >= 0"."""
+    return f"{answer}: {note}" if answer == "no" and note else ", ".join(part for part in (answer, note) if part)
+
+
+def sparse_answer(entry):
+    """Tell in words whether a model takes sparse data."""
+    return noted("yes" if entry.is_sparse else "no", entry.sparse_note)
+
+
+def rises_answer(entry):
+    """Tell in words whether the objective of a model may rise."""
+    answer = {True: "never rises", False: "may rise", None: ""}[entry.never_rises]
+    return f"{answer} ({entry.rises_note})" if answer and entry.rises_note else answer or entry.rises_note
+
+
+def markdown():
+    """Return the table of all models as Markdown, the one that README shows."""
+    lines = ["| you want | write this | model | sparse | the objective | source |", "|" + "---|" * 6]
+    for entry in MODELS:
+        use = ", ".join(f"`{line}`" for line in entry.use)
+        cells = (entry.wanted, use, f"`{entry.formula}`", sparse_answer(entry), rises_answer(entry), entry.source)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def print_models(name=None):
+    """Print all models, one a line, or everything that is known of one."""
+    if name is None:
+        width = max(len(entry.name) for entry in MODELS)
+        long = max(len(entry.formula) for entry in MODELS)
+        print(f"{'':<{width}}  {'sparse':<6}  {'rises':<5}  {'model':<{long}}  for")
+        for entry in MODELS:
+            sparse, rises = (
+                "yes" if entry.is_sparse else "no",
+                {True: "never", False: "may", None: "-"}[entry.never_rises],
+            )
+            print(f"{entry.name:<{width}}  {sparse:<6}  {rises:<5}  {entry.formula:<{long}}  {entry.wanted}")
+        print("\nMore on one of them: fastnmf models NAME")
+        return
+    for entry in catalogue(name):
+        print(f"{entry.name}: {entry.wanted}\n")
+        facts = ("model", entry.formula), ("sparse", sparse_answer(entry)), ("objective", rises_answer(entry))
+        for key, value in (*facts, ("source", entry.source), *(("write", line) for line in entry.use)):
+            if value:
+                print(f"  {key:<10} {value.replace('`', '')}")
+        print()

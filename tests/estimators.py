@@ -1,0 +1,179 @@
+"""The registry of all public estimators: one line each, and thereby what `test_estimators.py` asks of all of them.
+
+A model without a line here is checked as it is, on counts; write one where it needs other data or has other promises.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.sparse as sp
+
+import fastnmf
+from fastnmf.family import MODELS
+
+N_ROWS, N_COLUMNS = 14, 9
+
+
+def counts(n_rows=N_ROWS, n_columns=N_COLUMNS, seed=0):
+    """Draw counts, some of them zero, in no row and no column all."""
+    rng = np.random.default_rng(seed)
+    X = rng.poisson(3, (n_rows, n_columns)) * (rng.random((n_rows, n_columns)) < 0.7)
+    X[np.arange(n_rows), np.arange(n_rows) % n_columns] += 1
+    X[np.arange(n_columns) % n_rows, np.arange(n_columns)] += 1
+    return X.astype(float)
+
+
+DATA = {
+    "counts": lambda X: X,
+    "bits": lambda X: (X > 2).astype(float),
+    "signed": lambda X: X - 2 * (X > 3),
+    "positive": lambda X: X + 0.5,
+    "affinities": lambda X: X.T @ X / 10,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One estimator with options, and what may be expected of it.
+
+    `data` names the entry of DATA that counts become; `given` makes the further arguments of fit from the data.
+    `has_course` says whether the history holds the objective, from the start on, after every iteration; `is_scale_free`
+    whether twice the data are twice the model.
+    """
+
+    kind: str
+    parameters: dict = field(default_factory=dict)
+    data: str = "counts"
+    given: callable = lambda X: {}
+    name: str = ""
+    never_rises: bool | None = None
+    is_sparse: bool = True
+    takes_negative: bool = False
+    has_course: bool = True
+    is_scale_free: bool = True
+    n_rows: int = N_ROWS
+    rank: object = 3
+    single: object = 1
+
+    def __str__(self):
+        return self.kind + (f"-{self.name}" if self.name else "")
+
+    @property
+    def is_symmetric(self):
+        return self.data == "affinities"
+
+    def make(self, **more):
+        """Return the estimator, with short fits unless it is told otherwise."""
+        kind = getattr(fastnmf, self.kind)
+        known = kind().get_params()
+        short = {"n_components": self.rank, "random_state": 0, "max_iter": 12, "tol": 0}
+        parameters = {**{key: value for key, value in short.items() if key in known}, **self.parameters, **more}
+        return kind(**parameters)
+
+    def draw(self, n_rows=None, n_columns=N_COLUMNS, seed=0):
+        """Return data for it."""
+        return DATA[self.data](counts(n_rows or self.n_rows, n_columns, seed))
+
+    def fit(self, X, **more):
+        """Return the fitted estimator."""
+        return self.make(**more).fit(X, **self.given(X))
+
+
+def groups(X):
+    return {"strata": np.arange(X.shape[0]) % 2}
+
+
+def classes(X):
+    return {"y": np.where(np.arange(X.shape[0]) % 5 < 4, np.arange(X.shape[0]) % 3, -1)}
+
+
+def above(X):
+    return {"upper": X + X}
+
+
+def atoms(n_columns=N_COLUMNS):
+    return np.minimum(np.arange(5)[:, None] + np.arange(n_columns) + 1, 4) / 4
+
+
+def of(kind, name="", **options):
+    return Case(kind, options.pop("parameters", {}), name=name, **options)
+
+
+MU = {"solver": "mu"}
+SPECIAL = (
+    of("NMF"),
+    of("NMF", "hals", parameters={"solver": "hals"}, never_rises=True),
+    of("NMF", "kl", parameters={**MU, "beta_loss": "kullback-leibler"}, never_rises=True),
+    of("NMF", "is", parameters={**MU, "beta_loss": "itakura-saito"}, data="positive", never_rises=True),
+    of("StratifiedNMF", given=groups),
+    of("StratifiedNMF", "steady", parameters={"extrapolate": False}, given=groups, never_rises=True),
+    of("MiniBatchNMF", parameters={"batch_size": 5}, has_course=False),  # the loss is known after a pass
+    of("MiniBatchStratifiedNMF", parameters={"batch_size": 5}, given=groups, has_course=False),
+    of("HierarchicalNMF", rank=(4, 2), single=(1,), never_rises=True),
+    of(
+        "HierarchicalNMF", "sequential", parameters={"method": "sequential"}, rank=(4, 2), single=(1,), has_course=False
+    ),
+    of("SemiSupervisedNMF", given=classes),
+    of("SymmetricNMF", data="affinities", never_rises=True),
+    of("TriSymmetricNMF", data="affinities", never_rises=True),
+    of(
+        "TriSymmetricNMF",
+        "cooccurrence",
+        parameters={"affinity": "cooccurrence"},
+        never_rises=True,
+        is_scale_free=False,
+    ),
+    of("OrthogonalNMF", "mu", parameters=MU),
+    of("SemiNMF", data="signed", takes_negative=True, never_rises=True),
+    of("ConvexNMF", takes_negative=True, never_rises=True),
+    of("ConvexNMF", "signed", data="signed", takes_negative=True, never_rises=True),
+    of("KernelNMF", takes_negative=True, is_sparse=False, never_rises=True, is_scale_free=False),
+    of("SmoothNMF", never_rises=True, is_scale_free=False),
+    of("TriNMF", "orthogonal", parameters={"orthogonal": True}),
+    of("SeparableNMF", has_course=False),  # greedy: no objective falls
+    of("SeparableNMF", "features", parameters={"axis": 1}, has_course=False),
+    of("UnderapproximationNMF", has_course=False),
+    of("UnderapproximationNMF", "feasible", parameters={"feasible": True}, has_course=False),
+    of("BinaryNMF", data="bits", parameters={"n_init": 2}, never_rises=True, is_scale_free=False),
+    of("BooleanNMF", data="bits", parameters={"n_init": 2}, never_rises=True, is_scale_free=False),
+    of("IntervalNMF", given=above, never_rises=True),
+    of("AffineNMF", "steady", parameters={"extrapolate": False}, never_rises=True),
+    of("DictionaryNMF", parameters={"dictionary": atoms()}, never_rises=True),
+    of("ChebyshevNMF", parameters={"max_iter": 2}, n_rows=6, rank=2, is_sparse=False, never_rises=True),
+    of("RobustNMF", is_sparse=False, never_rises=True),
+    of("RobustNMF", "huber", parameters={"loss": "huber"}, is_sparse=False, never_rises=True),
+    of("RobustNMF", "l21", parameters={"loss": "l21"}, never_rises=True),
+    of("DistributionallyRobustNMF", parameters={"betas": (1, 2)}),
+    of("DistributionallyRobustNMF", "steady", parameters={"betas": (1, 2), "weights": (0.5, 0.5)}, never_rises=True),
+    of("SparseNMF", "features", parameters={"sparseness_H": None, "max_features": 4}, never_rises=True),
+    of("SparseNMF", "components", parameters={"sparseness_H": None, "max_components": 2}, never_rises=True),
+)
+
+
+def _plain():
+    """Return a case for every model of the catalogue that has no line without a name above."""
+    special = {case.kind for case in SPECIAL if not case.name}
+    names = dict.fromkeys(entry.name for entry in MODELS if entry.name[0].isupper())
+    for name in names:
+        if name not in special:
+            entry = next(entry for entry in MODELS if entry.name == name)
+            yield Case(name, never_rises=entry.never_rises, is_sparse=entry.is_sparse)
+
+
+CASES = (*_plain(), *SPECIAL)
+
+
+def factors(model):
+    """Return the fitted arrays of two dimensions, by name: what the model has found."""
+    found = {}
+    for name, value in vars(model).items():
+        if not name.endswith("_") or name.startswith("_"):
+            continue
+        for i, array in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind == "f":
+                found[f"{name}{i if isinstance(value, list) else ''}"] = array
+    return found
+
+
+def sparse(X):
+    return sp.csr_array(X)
