@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from joblib import parallel_config
 from scipy.optimize import brentq
 
-from fastnmf import NMF, DistributionallyRobustNMF, select_beta
+from fastnmf import NMF, DistributionallyRobustNMF, StratifiedNMF, select_beta
 from fastnmf.data import Strata
 from fastnmf.moves import HALS, MU, JointMU
 from fastnmf.penalties import ElasticNet
@@ -61,16 +61,52 @@ def test_every_beta_matches_the_fixed_numbers(beta, order):
 
 @pytest.mark.parametrize("beta", [beta for beta in BETAS if EXPECTED[f"beta_mu/{beta}"]["heuristic_gamma1"]])
 def test_the_fast_exponent_matches_the_fixed_numbers(beta):
-    X, W, H = drawn()
-    data = Strata.from_array(X)
-    factors, tasks = allocate(data, W, H.T, None)
-    term = BetaDivergence(data, factors["W"].shape[1], tasks, beta, exponent="fast")
-    problem = Problem([term], dict.fromkeys("WH", MU(eps=0.0)), (("H", 1), ("W", 1)), tasks, scale=1.0)
-    found = solve(problem, factors, max_iter=100, tol=0).history["objective"]
+    found = objectives(*drawn(), "HW", solver="mu", beta_loss=beta, exponent="fast")
     expected = EXPECTED[f"beta_mu/{beta}"]
     for k in MARKS:
         assert found[k] == pytest.approx(expected["heuristic_gamma1"][str(k)], rel=1e-7)
     assert found[10] < expected["HW"]["10"]  # which is what it is for
+
+
+@pytest.mark.parametrize("beta", [-1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3])
+def test_the_fast_exponent_never_raises_the_objective(beta):
+    X, W, H = drawn()
+    options = {"solver": "mu", "beta_loss": beta}
+    slow, fast = (objectives(X, W, H, "WH", 60, exponent=exponent, **options) for exponent in ("mm", "fast"))
+    if 1 <= beta <= 2:
+        np.testing.assert_array_equal(fast, slow)
+    else:
+        assert (np.diff(fast) <= 0).all() and fast[10] < 0.98 * slow[10]
+    options |= {"exponent": "fast", "random_state": 0, "max_iter": 60, "tol": 0}
+    for rank, data in ((1, X**2), (2, X + 1)):
+        found = StratifiedNMF(rank, **options).fit(data, strata=np.arange(30) % 3).history_["objective"]
+        assert (np.diff(found) <= (0 if not 1 <= beta <= 2 else 1e-12 * found[0])).all()
+
+
+@pytest.mark.parametrize(("beta", "seed", "n_rows", "n_columns"), [(-3, 909, 7, 5), (5, 770, 5, 6), (8, 1939, 4, 7)])
+def test_steps_that_are_too_long_are_made_anew(beta, seed, n_rows, n_columns):
+    # Of 3000 random problems whose entries span some decades, three in which the exponent 1 raises the objective.
+    rng = np.random.default_rng(seed)
+    rng.choice(7), rng.choice(3), rng.integers(4, 9), rng.integers(4, 9), rng.integers(2, 4)
+    X, W, H = (np.exp(2 * rng.standard_normal(shape)) for shape in ((n_rows, n_columns), (n_rows, 2), (2, n_columns)))
+    found = {"guarded": objectives(X, W, H, "WH", 40, solver="mu", beta_loss=beta, exponent="fast")}
+    for exponent in ("fast", "mm"):
+        data = Strata.from_array(X)
+        factors, tasks = allocate(data, *(np.ldexp(F, data.exponent) for F in (W, H.T)), None)
+        term = BetaDivergence(data, factors["W"].shape[1], tasks, beta, exponent=exponent)
+        problem = Problem([term], dict.fromkeys("WH", MU(eps=0.0)), (("W", 1), ("H", 1)), tasks, scale=1.0)
+        found[exponent] = np.array(solve(problem, factors, max_iter=40, tol=0).history["objective"])
+    rises = np.diff(found["fast"]) / found["fast"][1:]
+    assert rises.max() > 1e-7  # or there is nothing to guard
+    first = np.argmax(rises > 0)
+    np.testing.assert_allclose(found["guarded"][: first + 1] / found["fast"][: first + 1], 1, rtol=1e-9)
+    assert (np.diff(found["guarded"]) <= 0).all() and found["guarded"][10] < found["mm"][10]
+
+
+def test_an_unknown_exponent_gets_one_clear_sentence():
+    for model in (NMF, StratifiedNMF):
+        with pytest.raises(ValueError, match=r"exponent='quick'.*'mm', 'fast'"):
+            model(solver="mu", beta_loss=3, exponent="quick").fit(np.ones((3, 3)))
 
 
 def test_penalties_match_the_fixed_numbers():
