@@ -12,12 +12,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fastnmf import SymmetricNMF, TriSymmetricNMF
 from fastnmf.datasets import load_karate_club
 from fastnmf.graphs import affinity_matrix
-from fastnmf.models.shapes import padded_factors
-from fastnmf.models.symmetric import symmetric_data
-from fastnmf.moves import MU
-from fastnmf.problem import Problem
-from fastnmf.solve import solve
-from fastnmf.terms.structured import Symmetric
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -112,26 +106,6 @@ def test_karate_club_without_loops():
 
 def karate():
     return load_karate_club().data.toarray() + np.eye(34)
-
-
-def test_half_steps_match_the_fixed_numbers():
-    want, W = oracle_data.variants()["symnmf_karate_mu_half"], np.random.default_rng(0).random((34, 2))
-    model = SymmetricNMF(2, solver="mu", init="custom", max_iter=3000, tol=0).fit(karate(), W=W)
-    objective = model.history_["objective"]
-    for i, value in want["obj"].items():
-        assert objective[int(i)] == pytest.approx(value, rel=1e-8 if int(i) <= 100 else 1e-5)
-    assert (np.diff(objective) <= 1e-12 * objective[:-1]).all()
-    np.testing.assert_allclose(model.W_[8], want["W9"], atol=1e-6)
-
-
-def test_whole_steps_go_to_and_fro():
-    want, A = oracle_data.variants()["symnmf_karate_mu_full_step"], karate()
-    factors, tasks = padded_factors(symmetric_data(A), W=np.random.default_rng(0).random((34, 2)))
-    data = symmetric_data(sp.csr_array(A))
-    problem = Problem([Symmetric(data, tasks, True)], {"W": MU(eps=0.0)}, (("W", 1),), tasks, data.sq_norm)
-    objective = solve(problem, factors, max_iter=200, tol=0).history["objective"]
-    for i, value in want["obj"].items():
-        assert objective[int(i)] == pytest.approx(value, rel=1e-8 if int(i) <= 100 else 1e-5)
 
 
 def test_one_step_of_either_other_solver_is_that_of_plain_loops():
