@@ -74,7 +74,8 @@ class MU:
 class DampedMU(MU):
     """Half of the multiplicative update: ``F <- F (1 + pos / (F gram + neg)) / 2``, for a factor that stands twice.
 
-    For ``||A - F Fᵀ||²`` the whole step can go to and fro between two points without end (Ho 2008, who gives this one).
+    For ``||A - F Fᵀ||²`` the whole step can go to and fro between two points without end (Ding, He, Simon 2005, who
+    halve it).
     """
 
     def __call__(self, F, sub, rank, n_sweeps):

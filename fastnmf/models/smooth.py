@@ -71,7 +71,7 @@ class SmoothNMF(OwnLoss):
     References
     ----------
     Z. Chen, A. Cichocki, T. M. Rutkowski, "Constrained non-negative matrix factorization method for EEG analysis in
-    early detection of Alzheimer disease", ICASSP 2006, doi:10.1109/ICASSP.2006.1661420 (smoothness). D. Cai, X. He, J.
+    early detection of Alzheimer disease", ICASSP 2006 (smoothness). D. Cai, X. He, J.
     Han, T. S. Huang, "Graph regularized nonnegative matrix factorization", IEEE TPAMI 2011 (the Laplacian penalty).
     L. I. Rudin, S. Osher, E. Fatemi, "Nonlinear total variation based noise removal algorithms", Physica D 1992. M.
     Hintermueller, K. Ito, K. Kunisch, "The primal-dual active set strategy as a semismooth Newton method", SIAM Journal

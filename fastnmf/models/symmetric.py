@@ -120,9 +120,9 @@ class SymmetricNMF(GraphInput, ShapedModel):
     References
     ----------
     A. Vandaele, N. Gillis, Q. Lei, K. Zhong, I. Dhillon, "Efficient and non-convex coordinate descent for symmetric
-    nonnegative matrix factorization", IEEE Transactions on Signal Processing 2016,
-    doi:10.1109/TSP.2016.2591510.
-    N.-D. Ho, "Nonnegative matrix factorization algorithms and applications", thesis, UC Louvain 2008 (``"mu"``).
+    nonnegative matrix factorization", IEEE Transactions on Signal Processing 64(21), 5571-5584, 2016.
+    C. Ding, X. He, H. D. Simon, "On the equivalence of nonnegative matrix factorization and spectral clustering", SDM
+    2005 (``"mu"``).
     D. Kuang, S. Yun, H. Park, "SymNMF: nonnegative low-rank approximation of a similarity matrix for graph clustering",
     Journal of Global Optimization 2015 (``"penalised"``).
 
