@@ -37,7 +37,7 @@ _HOMES = {
     "UnderapproximationNMF": "fastnmf.models.discrete",
     "non_negative_factorization": "fastnmf.models.factorization",
     "select_beta": "fastnmf.models.measures",
-    "stratified_nmf": "fastnmf.models.stratified",
+    "stratified_nmf": "fastnmf.models.published",
     "consensus": "fastnmf.ensemble",
     "select_rank": "fastnmf.ensemble",
     "catalogue": "fastnmf.family",

@@ -8,7 +8,7 @@ it does not come for free.
 import numpy as np
 
 from fastnmf.data import single_threaded_blas
-from fastnmf.kernels import nnls, robust, rows, symmetric, weighted
+from fastnmf.kernels import chain, nnls, robust, rows, symmetric, weighted
 from fastnmf.kernels.jit import split_rows
 from fastnmf.problem import Mixture, Pairing, full
 
@@ -73,6 +73,22 @@ class MU:
             _entries(F, sub, 1, self.eps, self.floor)
             rows.rows_power(sub.tasks, F[:, None], held[:, None], sub.power)
         return None
+
+
+class DampedMU(MU):
+    """Half of the multiplicative update: ``F <- F (1 + pos / (F gram + neg)) / 2``, for a factor that stands twice.
+
+    For ``||A - F Fᵀ||²`` the whole step can go to and fro between two points without end (Ding, He, Simon 2005, who
+    halve it).
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` updates; the pos and neg of `sub` hold for one."""
+        for _ in range(n_sweeps):
+            held = F.copy()
+            super().__call__(F, sub, rank, 1)
+            F += held
+            F *= F.dtype.type(0.5)
 
 
 class UnitColumns(MU):
@@ -178,6 +194,31 @@ class WeightedRows:
             if held is not None:
                 np.copyto(F[:, :rank], held[:, :rank], where=~sub.free[..., :rank])
         return (float(parts[:, 0].sum()), None) if held is None else None
+
+
+class ChainDescent:
+    """Exact coordinate descent for a factor whose rows are linked in a chain (`fastnmf.penalties.Chain`).
+
+    A whole column goes to its minimiser at once, by a tridiagonal system and a set of rows that are zero: one entry
+    after another, neighbours that are strongly linked could only move in small steps. For total variation the column
+    minimises a parabola above the penalty, which is drawn anew for every column. Never raises the objective.
+    Sequential; O(p K²) a sweep.
+
+    Parameters
+    ----------
+    by : {"columns", "entries"}, default="columns"
+        ``"entries"``: one after another, along the chain.
+    """
+
+    def __init__(self, by="columns"):
+        self.by_columns = by == "columns"
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` sweeps."""
+        gram, links = sub.full_gram(F.shape[1], rank)[:rank, :rank], (sub.local.weight, sub.local.bend)
+        order, pos = sub.order(np.arange(rank), n_sweeps), np.ascontiguousarray(full(sub.pos))
+        tasks = np.array([0, len(F)])
+        chain.chain_sweep(tasks, F, np.ascontiguousarray(gram), pos, float(sub.flat), links, order, self.by_columns)
 
 
 class QuarticDescent:

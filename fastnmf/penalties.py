@@ -108,46 +108,52 @@ class Guide:
         return self.unit / 2 * float(np.einsum("ij,ij,j->", off, off, self.weight[guided]))
 
 
-class Smooth:
-    """``unit / 2 (weight sum_j ||F[j] - F[j + 1]||² + l2 ||F||²)``: neighbouring rows of a factor are alike.
+class Chain:
+    """What the steps from one row of a factor to the next cost, and their size; for the move `ChainDescent`.
 
-    That is ``weight tr(Fᵀ L F)`` with the Laplacian L of a chain. As L <= 4 I, it lies below a quadratic that meets it
-    at the present F0 and has the half-gradient ``weight (4 F - (4 F0 - L F0))``: pos, and the diagonal of a Gram
-    matrix, for coordinate descent and for ratios alike; neither raises the objective then. O(p K).
+    The steps d of every column cost ``weight d²`` each; or, with ``bend > 0``, ``weight (sqrt(d² + bend²) - bend)``,
+    which is nearly ``weight |d|``: total variation, which prefers a few large steps to many small ones. Beside that,
+    ``2 l1 sum(F) + l2 ||F||²``. For the squared error.
 
     Without a penalty of the other factor this one vanishes by rescaling; see `balanced`, and `columns`.
 
     Parameters
     ----------
-    weight, l2 : float
+    weight, l1, l2, bend : float
         In the inner scale of the data.
-    unit : {1, 2}, default=2
-        2 beside the squared error, 1 beside a divergence.
     """
 
-    def __init__(self, weight, l2=0.0, unit=2):
-        self.weight, self.l2, self.unit = float(weight), float(l2), unit
+    def __init__(self, weight, l1=0.0, l2=0.0, bend=0.0):
+        self.weight, self.l1, self.l2, self.bend = float(weight), float(l1), float(l2), float(bend)
 
     def contribute(self, F, sub, rank):
-        """Add ``4 weight F + l2 F - weight (4 F0 - L F0)``."""
-        pull = (
-            2 * F
-        )  # 4 F0 - L F0: two of each row, and one of each neighbour; at the ends itself stands for the lacking
-        pull[1:] += F[:-1]
-        pull[:-1] += F[1:]
-        pull[0] += F[0]
-        pull[-1] += F[-1]
-        sub.add(pos=pull * F.dtype.type(self.weight), lift=4 * self.weight + self.l2)
+        """Add l1 and l2, and hand over the links of the chain."""
+        sub.add(flat=self.l1, lift=self.l2)
+        sub.local = self
 
     def value(self, F):
         """Return the penalty."""
-        return self.unit / 2 * float(self.columns(F)[1].sum())
+        steps, F = np.diff(F.astype(np.float64), axis=0), F.astype(np.float64)
+        of_steps = np.square(steps).sum()
+        if self.bend:  # sqrt(d² + e²) - e, without cancellation
+            of_steps = (np.square(steps) / (np.sqrt(np.square(steps) + self.bend**2) + self.bend)).sum()
+        return float(self.weight * of_steps + 2 * self.l1 * F.sum() + self.l2 * np.square(F).sum())
+
+    def links(self, F):
+        """Return the curvatures of the steps: of the penalty, or of parabolas that meet it at F and lie above it."""
+        steps = np.diff(F.astype(np.float64), axis=0)
+        return self.weight / (2 * np.sqrt(np.square(steps) + self.bend**2)) if self.bend else 0 * steps + self.weight
+
+    def pull(self, F):
+        """Return the half-gradient of what the steps cost."""
+        flow = self.links(F) * np.diff(F.astype(np.float64), axis=0)
+        return np.diff(-flow, axis=0, prepend=0, append=0)
 
     def columns(self, F):
-        """Return what a column contributes as ``(a, b)``: scaled by t it costs ``2 a t + b t²``."""
-        steps = np.diff(F.astype(np.float64), axis=0)
-        square = self.weight * np.einsum("ij,ij->j", steps, steps)
-        return np.zeros(F.shape[1]), square + self.l2 * np.einsum("ij,ij->j", F, F, dtype=np.float64)
+        """Return ``(a, b)``: a column that is scaled by t costs ``2 a t + b t²`` at most, and for t = 1 no less."""
+        steps, F = np.diff(F.astype(np.float64), axis=0), F.astype(np.float64)
+        of_steps = (self.links(F) * np.square(steps)).sum(axis=0)
+        return self.l1 * F.sum(axis=0), of_steps + self.l2 * np.square(F).sum(axis=0)
 
 
 def balanced(of_W, of_H):

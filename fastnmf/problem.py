@@ -305,6 +305,9 @@ class Problem:
         Whether the first penalties of W and H are `ElasticNet` and decide the scale of the components.
     revive : callable or None
         ``revive(factors)`` replaces a component that has died and tells whether there was one.
+    falls_back : bool
+        Whether the first term's `power` makes steps that may raise the objective; an iteration that did is undone and
+        done again with its `safe_power`.
     penalty : float
         The penalties' part of the objective that was evaluated last.
     """
@@ -322,6 +325,7 @@ class Problem:
     free: dict = field(default_factory=dict)
     balances: bool = False
     revive: Callable | None = None
+    falls_back: bool = False
     penalty: float = 0.0
     subproblems: dict = field(default_factory=dict)
 

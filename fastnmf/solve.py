@@ -227,8 +227,11 @@ def solve(
         if stopped_by is not None:
             is_settled = stopped_by == "tol" or stopped_by == "max_iter" and tol == 0
             return Fit(factors, loop.history, loop.iteration, is_settled, stopped_by)
+        before = {name: F.copy() for name, F in factors.arrays.items()} if problem.falls_back else None
         sweep(problem, factors, extrapolation)
         value = problem.value(factors)
+        if before is not None and not value <= loop.history["objective"][-1]:
+            value = _again(problem, factors, before, loop.history["objective"][-1])
         if extrapolation is not None:
             extrapolation.judge(value, loop.history["objective"][-1], factors)
         if problem.anchors_scale:
@@ -238,6 +241,29 @@ def solve(
             if extrapolation is not None:
                 extrapolation.is_on = False
         loop.note(loop.iteration + 1, value, time.perf_counter() - began)
+
+
+def _again(problem, factors, before, last):
+    """Go back to the factors `before`, run the schedule with the safe power, and return the objective.
+
+    Stay there where that, too, ends above `last`: it is rounding then, or data below the least value of a model.
+    """
+    term, power = problem.terms[0], problem.terms[0].power
+    _restore(factors, before)
+    term.power = term.safe_power
+    sweep(problem, factors)
+    term.power = power
+    value = problem.value(factors)
+    if value <= last:
+        return value
+    _restore(factors, before)
+    return problem.value(factors)
+
+
+def _restore(factors, arrays):
+    for name, F in arrays.items():
+        factors[name][:] = F
+        factors.moved(name)
 
 
 def _why_stop(loop, max_iter, tol, callback, max_time):

@@ -146,3 +146,24 @@ def anchors(A, k):
         u = R[i] / np.linalg.norm(R[i])
         R = np.array([r - (r @ u) * u for r in R])
     return found
+
+
+def damped_step(A, W):
+    """Return W after half a multiplicative step for ``||A - W Wᵀ||²``, all entries from the same point."""
+    out = np.zeros_like(W)
+    for i in range(len(W)):
+        for c in range(W.shape[1]):
+            above = sum(A[i, j] * W[j, c] for j in range(len(W)))
+            below = sum(W[i, d] * sum(W[j, d] * W[j, c] for j in range(len(W))) for d in range(W.shape[1]))
+            out[i, c] = W[i, c] * (0.5 + 0.5 * above / below) if below > 0 else 0
+    return out
+
+
+def coupled_sweep(A, W, H, weight):
+    """Return W and H after one sweep of each for ``||A - W Hᵀ||² + weight ||W - H||²``, column after column."""
+    W, H = W.copy(), H.copy()
+    for F, G in ((W, H), (H, W)):
+        for c in range(F.shape[1]):
+            rest = A - np.delete(F, c, 1) @ np.delete(G, c, 1).T
+            F[:, c] = np.maximum(0, (rest @ G[:, c] + weight * G[:, c]) / (G[:, c] @ G[:, c] + weight))
+    return W, H

@@ -1,14 +1,13 @@
 """Robust losses: planted models behind outliers, fixed-seed numbers, monotone descent, and bad input.
 
-The numbers of `tests/data/measures.json` come from an independent program in plain NumPy; H moves first there, so the
+The numbers of `tests/data/variants.json` come from an independent program in plain NumPy; H moves first there, so the
 transposed data are fitted with W and H exchanged. Their tolerance of 1e-8 leaves room for sums in another order.
 """
 
-import json
 import warnings
-from pathlib import Path
 
 import numpy as np
+import oracle_data
 import oracles_robust as oracles
 import pytest
 import scipy.sparse as sp
@@ -22,7 +21,7 @@ from fastnmf.problem import Problem
 from fastnmf.solve import allocate, solve
 from fastnmf.terms.entrywise import Residuals
 
-EXPECTED = json.loads((Path(__file__).parent / "data" / "measures.json").read_text())
+EXPECTED = oracle_data.variants()
 LOSSES = ("l1", "huber", "l21")
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -74,6 +73,31 @@ def test_huber_is_between():
     assert distance(model, truth) < 0.03  # small residuals count by their squares, large ones still pull a little
     exact = RobustNMF(3, loss="huber", threshold=1e-3, random_state=0).fit(X)
     assert distance(exact, truth) < 0.01
+
+
+@pytest.mark.parametrize(("shape", "rank", "share"), [((70, 45), 4, 0.1), ((25, 60), 2, 0.05)])
+def test_l1_finds_models_that_its_constants_were_not_chosen_on(shape, rank, share):
+    rng = np.random.default_rng(1000)
+    truth = rng.gamma(0.7, 1, (shape[0], rank)) @ rng.gamma(0.7, 1, (rank, shape[1]))
+    wrong = rng.random(shape) < share
+    X = np.where(wrong, truth + rng.exponential(3 * truth.mean(), shape), truth)
+    assert distance(RobustNMF(rank, random_state=0).fit(X), truth) < 0.01  # 0.0012, 0.0033
+
+
+@pytest.mark.parametrize("seed", [5050, 5051])
+@pytest.mark.parametrize(("shape", "rank", "share", "noise"), [((45, 55), 3, 0.07, 0.04), ((80, 35), 2, 0.12, 0.01)])
+def test_the_threshold_of_huber_follows_the_noise(shape, rank, share, noise, seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.beta(0.5, 1, (shape[0], rank)) @ rng.beta(0.5, 1, (rank, shape[1]))
+    clean = np.maximum(truth + noise * truth.mean() * rng.standard_normal(shape), 0)
+    X = np.where(rng.random(shape) < share, clean + rng.exponential(3 * truth.mean(), shape), clean)
+    model = RobustNMF(rank, loss="huber", random_state=0).fit(X)
+    deviation = noise * truth.mean()
+    assert 1.2 * deviation < model.threshold_ < 2.6 * deviation
+    # of 1.2 to 2.0 times what the squared error leaves without the wrong entries
+    assert distance(model, truth) < 2.2 * distance(NMF(rank, random_state=0, max_iter=500).fit(clean), truth)
+    again = RobustNMF(rank, loss="huber", threshold=model.threshold_, random_state=0).fit(X)
+    np.testing.assert_allclose(again.W_, model.W_, rtol=1e-9, atol=1e-12)  # it starts where it would have
 
 
 def test_l21_leaves_wrong_rows_alone():
@@ -170,7 +194,7 @@ def test_the_objective_is_the_loss_and_never_rises(loss, solver):
     found = model.history_["objective"]
     assert found[-1] < 0.9 * found[0]
     assert (np.diff(found) <= 1e-12 * found[0]).all()
-    bend = {"l1": 0.0, "huber": 0.1, "l21": 1e-3}[loss] * model.typical_
+    bend = model.threshold_ if loss == "huber" else {"l1": 0.0, "l21": 1e-3}[loss] * model.typical_
     own = oracles.loss(X, model.W_ @ model.components_, loss, bend)
     # rows norms come from Gram matrices: a row that fits to 1e-3 of its length has lost six digits of ten
     assert model.reconstruction_err_ == pytest.approx(own, rel=1e-8)

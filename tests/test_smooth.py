@@ -1,23 +1,24 @@
-"""Smooth components: the penalty against plain loops, descent by both moves, what it is for, and its scale."""
+"""Smooth components: the penalties against plain loops, exact columns, descent, what it is for, and its scale."""
 
-import json
+import math
 import warnings
-from pathlib import Path
 
 import numpy as np
+import oracle_data
 import pytest
 import scipy.sparse as sp
+from scipy.optimize import nnls
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, SmoothNMF
 from fastnmf.data import Strata
-from fastnmf.moves import HALS, MU
-from fastnmf.penalties import Smooth
-from fastnmf.problem import Problem, Subproblem
+from fastnmf.moves import HALS, ChainDescent
+from fastnmf.penalties import Chain
+from fastnmf.problem import Problem, Subproblem, aligned
 from fastnmf.solve import allocate, solve
 from fastnmf.terms import Frobenius
 
-EXPECTED = json.loads((Path(__file__).parent / "data" / "measures.json").read_text())["smooth_cd_lam1"]
+EXPECTED = oracle_data.variants()["smooth_cd_lam1"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -32,21 +33,31 @@ def roughness(F):
     return sum((F[j, c] - F[j + 1, c]) ** 2 for j in range(len(F) - 1) for c in range(F.shape[1]))
 
 
-@parametrize_with_checks([SmoothNMF()])
+@parametrize_with_checks([SmoothNMF(), SmoothNMF(penalty="total_variation")])
 def test_scikit_learn_contract(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check(estimator)
 
 
+def total_variation(F, bend=0.0):
+    """Sum the sizes of the steps from row to row, with rounded corners, in plain loops."""
+    steps = [F[j, c] - F[j + 1, c] for j in range(len(F) - 1) for c in range(F.shape[1])]
+    return sum(math.hypot(d, bend) - bend for d in steps)
+
+
+@pytest.mark.parametrize("bend", [0.0, 0.05])
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 7])
-def test_the_penalty_and_its_gradient(n_rows):
+def test_the_penalty_and_its_gradient(n_rows, bend):
     F = np.random.default_rng(n_rows).random((n_rows, 3))
-    penalty, sub = Smooth(0.7, 0.2), Subproblem(None)
-    own = 0.7 * roughness(F) + 0.2 * np.square(F).sum()
-    assert penalty.value(F) == pytest.approx(own, rel=1e-12)
+    penalty, sub = Chain(0.7, 0.1, 0.2, bend), Subproblem(None)
+    steps = total_variation(F, bend) if bend else roughness(F)
+    assert penalty.value(F) == pytest.approx(0.7 * steps + 0.2 * F.sum() + 0.2 * np.square(F).sum(), rel=1e-12)
     a, b = penalty.columns(F)
-    assert not a.any() and penalty.value(3 * F[:, :1]) == pytest.approx(9 * b[0], rel=1e-12)
+    for t in (0.2, 1.0, 3.0):  # a parabola above it, that meets it where it is
+        above = np.sum(2 * a * (t - 1) + b * (t**2 - 1)) + penalty.value(F) - penalty.value(t * F)
+        assert above >= -1e-12 and (above == pytest.approx(0, abs=1e-12) or bend and t != 1)
+    sub.add(pos=np.zeros(F.shape))
     penalty.contribute(F, sub, 3)
     gradient, step = sub.gradient(F), 1e-6
     for at in np.ndindex(F.shape):
@@ -57,20 +68,77 @@ def test_the_penalty_and_its_gradient(n_rows):
         assert gradient[at] == pytest.approx((penalty.value(up) - penalty.value(down)) / (4 * step), abs=1e-8)
 
 
-@pytest.mark.parametrize("move", [HALS(), MU(eps=0.0)], ids=["hals", "mu"])
-def test_both_moves_descend_and_come_near_the_fixed_numbers(move):
+@pytest.mark.parametrize("bend", [0.0, 1e-4])
+@pytest.mark.parametrize("n_rows", [1, 2, 5, 30, 200])
+def test_a_column_is_the_exact_minimiser(n_rows, bend):
+    rng = np.random.default_rng(n_rows)
+    for pull in (1.0, -0.5, 0.2):  # rows that are mostly inside, mostly zero, and mixed
+        F, pos = aligned((n_rows, 1), np.float64), aligned((n_rows, 1), np.float64)
+        F[:], pos[:] = (
+            rng.random((n_rows, 1)) * (rng.random((n_rows, 1)) < 0.7),
+            pull + rng.standard_normal((n_rows, 1)),
+        )
+        penalty, sub = Chain(3.0, 0.1, 0.2, bend), Subproblem(None)
+        sub.add(gram=np.array([[1.5]]), pos=pos)
+        penalty.contribute(F, sub, 1)
+        steps = np.diff(np.eye(n_rows), axis=0)
+        M = 1.7 * np.eye(n_rows) + steps.T @ (penalty.links(F) * steps)
+        root = np.linalg.cholesky(M).T  # M = rootᵀ root: non-negative least squares of SciPy
+        want = nnls(root, np.linalg.solve(root.T, pos[:, 0] - 0.1), maxiter=10_000)[0]
+        ChainDescent()(F, sub, 1, 1)
+        # links of 3 / (2e-4) beside 1.7 cost four digits of what a Cholesky factor has
+        np.testing.assert_allclose(F[:, 0], want, atol=1e-7 if bend else 1e-11)
+
+
+def descend(by, penalty, n_sweeps=1):
     X, W, H = drawn()
     data = Strata.from_array(X)
     factors, tasks = allocate(data, W, H.T, None)
     term = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
-    problem = Problem([term], dict.fromkeys("WH", move), (("H", 1), ("W", 1)), tasks, data.sq_norm)
-    problem.penalties = {"H": [Smooth(1.0)]}
-    found = np.array(solve(problem, factors, max_iter=200, tol=0).history["objective"])
-    assert (np.diff(found) <= 1e-12 * found[0]).all()
+    moves = {"W": HALS(), "H": ChainDescent(by)}
+    problem = Problem([term], moves, (("H", n_sweeps), ("W", 1)), tasks, data.sq_norm)
+    problem.penalties = {"H": [penalty]}
+    return X, factors, np.array(solve(problem, factors, max_iter=200, tol=0).history["objective"])
+
+
+def test_one_entry_after_another_matches_the_fixed_numbers():
+    X, factors, found = descend("entries", Chain(1.0))
+    for k, value in EXPECTED["HW"].items():
+        assert found[int(k)] == pytest.approx(value, rel=1e-8 if int(k) <= 100 else 1e-5)
     own = np.square(X - factors["W"][:, :4] @ factors["H"][:, :4].T).sum() + roughness(factors["H"])
     assert found[-1] == pytest.approx(own, rel=1e-10)
-    # exact descent along the chain takes longer steps, and comes to 28.96 after 200; another way, the same region
-    assert found[-1] < 1.06 * EXPECTED["HW"]["100"]
+    whole = descend("columns", Chain(1.0))[2]
+    assert (np.diff(found) <= 1e-12 * found[0]).all() and (np.diff(whole) <= 1e-12 * whole[0]).all()
+    assert (whole[[1, 10, 100, 200]] < found[[1, 10, 100, 200]]).all()
+
+
+@pytest.mark.parametrize("by", ["columns", "entries"])
+@pytest.mark.parametrize("bend", [1e-6, 1e-3, 1.0])
+def test_total_variation_never_rises(by, bend):
+    X, factors, found = descend(by, Chain(0.5, bend=bend), n_sweeps=2)
+    assert (np.diff(found) <= 1e-12 * found[0]).all() and found[-1] < 0.3 * found[0]
+    own = np.square(X - factors["W"][:, :4] @ factors["H"][:, :4].T).sum()
+    assert found[-1] == pytest.approx(own + 0.5 * total_variation(factors["H"][:, :4], bend), rel=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_total_variation_finds_profiles_with_jumps(seed):
+    rng = np.random.default_rng(seed)
+    H = np.full((2, 80), 0.1)
+    H[0, 10:35], H[0, 35:45], H[1, 30:70] = 1.1, 0.5, 0.8  # five jumps
+    truth = (0.5 + rng.random((40, 2))) @ H
+    X = np.maximum(truth + 0.2 * rng.standard_normal(truth.shape), 0)
+
+    def judged(model):
+        shapes = model.fit(X).components_ / model.components_.max(axis=1, keepdims=True)
+        error = np.linalg.norm(model.W_ @ model.components_ - truth)
+        return error, int((np.abs(np.diff(shapes)) > 0.01).sum())
+
+    jumpy = judged(SmoothNMF(2, penalty="total_variation", random_state=0))
+    sloping = [judged(SmoothNMF(2, smoothness=value, max_iter=600, random_state=0)) for value in (0.3, 1, 4)]
+    assert jumpy[1] <= 20 and min(jumps for _, jumps in sloping) >= 80  # 13 to 15; 84 and more
+    assert jumpy[0] < 0.8 * min(error for error, _ in sloping)  # 2.0 against 2.8; plain NMF 2.9
+    assert jumpy[0] < 0.75 * judged(NMF(2, random_state=0))[0]
 
 
 def test_noise_is_smoothed_away():
@@ -85,26 +153,33 @@ def test_noise_is_smoothed_away():
     assert errors[1] < errors[0] and rough[1] < 0.5 * rough[0]
 
 
-def test_the_objective_is_what_it_says_and_never_rises():
+@pytest.mark.parametrize("penalty", ["squares", "total_variation"])
+def test_the_objective_is_what_it_says_and_never_rises(penalty):
     X, _, _ = drawn()
     X[3], X[:, 5] = 0, 0
+    options = {"penalty": penalty, "smoothness": 0.5, "max_iter": 60, "tol": 0}
     for data in (X, sp.csr_array(X)):
-        model = SmoothNMF(3, smoothness=0.5, max_iter=60, tol=0, random_state=0).fit(data)
+        model = SmoothNMF(3, random_state=0, **options).fit(data)
         found, H = model.history_["objective"], model.components_
         assert (np.diff(found) <= 1e-12 * found[0]).all()
-        penalty = roughness(H.T) + np.square(model.W_).sum() + 1e-3 * np.square(H).sum()
+        if penalty == "squares":
+            cost = roughness(H.T) + np.square(model.W_).sum() + 1e-3 * np.square(H).sum()
+        else:
+            bend = 1e-3 * np.sqrt(np.sqrt(np.square(X).mean()))
+            cost = total_variation(H.T, bend) + model.W_.sum() + 1e-3 * H.sum()
         error = np.square(X - model.W_ @ H).sum()
-        assert found[-1] == pytest.approx(error + 0.5 * penalty, rel=1e-10)
+        assert found[-1] == pytest.approx(error + 0.5 * cost, rel=1e-10)
         assert model.reconstruction_err_ == pytest.approx(np.sqrt(error), rel=1e-10)
     np.testing.assert_allclose(model.transform(X), model.W_, rtol=1e-8, atol=1e-12)
 
 
-def test_units_go_with_the_penalty_and_float32_is_near():
+@pytest.mark.parametrize(("penalty", "power"), [("squares", 1.0), ("total_variation", 1.5)])
+def test_units_go_with_the_penalty_and_float32_is_near(penalty, power):
     X, W, H = drawn()
-    options = {"init": "custom", "max_iter": 20, "tol": 0}
+    options = {"penalty": penalty, "init": "custom", "max_iter": 20, "tol": 0}
     one = SmoothNMF(4, **options).fit(X, W=W, H=H)
     for factor in (4.0, 2.0**400):
-        other = SmoothNMF(4, smoothness=factor, **options)
+        other = SmoothNMF(4, smoothness=factor**power, **options)
         other.fit(factor * X, W=np.sqrt(factor) * W, H=np.sqrt(factor) * H)
         np.testing.assert_allclose(other.components_, np.sqrt(factor) * one.components_, rtol=1e-9)
     single = SmoothNMF(4, **options).fit(X.astype(np.float32), W=W, H=H)
@@ -113,8 +188,11 @@ def test_units_go_with_the_penalty_and_float32_is_near():
 
 
 def test_degenerate_data_and_bad_parameters():
-    for X in (np.ones((1, 4)), np.ones((4, 1)), np.zeros((3, 4)), np.diag([1.0, 0, 2])):
-        model = SmoothNMF(1, max_iter=50, random_state=0).fit(X)
-        assert np.isfinite(model.W_).all() and np.isfinite(model.components_).all()
+    for penalty in ("squares", "total_variation"):
+        for X in (np.ones((1, 4)), np.ones((4, 1)), np.zeros((3, 4)), np.diag([1.0, 0, 2])):
+            model = SmoothNMF(1, penalty=penalty, max_iter=50, random_state=0).fit(X)
+            assert np.isfinite(model.W_).all() and np.isfinite(model.components_).all()
+    with pytest.raises(ValueError, match="penalty='cubes' is not known"):
+        SmoothNMF(penalty="cubes").fit(np.ones((3, 3)))
     with pytest.raises(ValueError, match="smoothness=-1"):
         SmoothNMF(smoothness=-1).fit(np.ones((3, 3)))

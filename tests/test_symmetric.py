@@ -16,7 +16,15 @@ from fastnmf.graphs import affinity_matrix
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-@parametrize_with_checks([SymmetricNMF(), TriSymmetricNMF(), TriSymmetricNMF(affinity="cooccurrence")])
+@parametrize_with_checks(
+    [
+        SymmetricNMF(),
+        SymmetricNMF(solver="mu"),
+        SymmetricNMF(solver="penalised"),
+        TriSymmetricNMF(),
+        TriSymmetricNMF(affinity="cooccurrence"),
+    ]
+)
 def test_scikit_learn_estimator_checks(estimator, check):
     check(estimator)
 
@@ -96,6 +104,59 @@ def test_karate_club_without_loops():
     np.testing.assert_allclose(np.sort(model.W_[8]), want[1], atol=5e-4)
 
 
+def karate():
+    return load_karate_club().data.toarray() + np.eye(34)
+
+
+def test_one_step_of_either_other_solver_is_that_of_plain_loops():
+    A = affinities()
+    W = np.random.default_rng(1).random((14, 3))
+    W[3], W[5, 1] = 0, 0
+    weight = 0.3 * np.linalg.norm(A) / np.sqrt(3)
+    half = oracles.damped_step(A, oracles.damped_step(A, W))
+    left, right = oracles.coupled_sweep(A, *oracles.coupled_sweep(A, W, W, weight), weight)
+    for form in (np.asarray, sp.csr_array):
+        options = {"init": "custom", "max_iter": 2, "tol": 0}
+        model = SymmetricNMF(3, solver="mu", **options).fit(form(A), W=W)
+        np.testing.assert_allclose(model.W_, half, rtol=1e-12, atol=1e-14)
+        assert model.W_[5, 1] == 0
+        model = SymmetricNMF(3, solver="penalised", coupling=0.3, **options).fit(form(A), W=W)
+        np.testing.assert_allclose(model.W_, (left + right) / 2, rtol=1e-11, atol=1e-13)
+        value = np.sum((A - left @ right.T) ** 2) + weight * np.sum((left - right) ** 2)
+        assert model.history_["objective"][-1] == pytest.approx(value, rel=1e-11)
+        assert model.asymmetry_ == pytest.approx(np.linalg.norm(left - right) / np.linalg.norm(left + right), rel=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["mu", "penalised"])
+def test_the_other_solvers_find_the_same_communities(solver):
+    club = load_karate_club()
+    for seed in range(3):
+        model = SymmetricNMF(2, solver=solver, diagonal=1.0, random_state=seed, max_iter=500).fit(club.data)
+        objective = model.history_["objective"]
+        assert (np.diff(objective) <= 1e-12 * objective[:-1]).all()
+        assert model.reconstruction_err_**2 == pytest.approx(95.47735, abs=1e-3)
+        assert np.linalg.norm(karate() - model.W_ @ model.W_.T) == pytest.approx(model.reconstruction_err_, rel=1e-9)
+        same = model.labels_ == model.labels_[0]
+        assert (np.flatnonzero(same != (club.target == 0)) + 1).tolist() == [9]
+    assert solver == "mu" or model.asymmetry_ < 1e-4
+
+
+@pytest.mark.parametrize("solver", ["mu", "penalised"])
+@pytest.mark.parametrize("scale", [1e-100, 1.0, 1e100])
+def test_the_other_solvers_on_rough_data(solver, scale):
+    A, options = affinities(20, seed=2), {"solver": solver, "max_iter": 60, "tol": 0, "random_state": 0}
+    double = SymmetricNMF(3, **options).fit(A * scale)
+    objective = double.history_["objective"]
+    assert (np.diff(objective) <= 1e-12 * objective[:-1]).all() and objective[-1] < 0.9 * objective[0]
+    assert not double.W_[3].any() and double.labels_[3] == -1
+    if scale == 1:
+        single = SymmetricNMF(3, **options).fit(A.astype(np.float32))
+        assert single.W_.dtype == np.float32
+        assert single.reconstruction_err_ == pytest.approx(double.reconstruction_err_, rel=1e-4)
+    for data in (np.zeros((3, 3)), np.eye(1), np.diag([1.0, 0, 2])):
+        assert np.isfinite(SymmetricNMF(2, solver=solver, max_iter=20).fit(data).W_).all()
+
+
 def test_a_planted_product_is_found_to_rounding():
     W = np.random.default_rng(4).random((30, 3)) * (np.random.default_rng(5).random((30, 3)) < 0.5)
     model = SymmetricNMF(3, max_iter=2000, tol=1e-12, random_state=0).fit(W @ W.T)
@@ -151,6 +212,8 @@ def test_directed_graphs_and_unknown_nodes_are_refused():
         (np.eye(3), {"diagonal": -1}, "diagonal"),
         (np.eye(3), {"init": "custom"}, "pass W"),
         (np.eye(3), {"n_components": 0}, "n_components"),
+        (np.eye(3), {"solver": "newton"}, "solver='newton' is not known"),
+        (np.eye(3), {"coupling": -1}, "coupling=-1"),
     ],
 )
 def test_what_cannot_be_used_is_refused(X, more, match):

@@ -105,6 +105,7 @@ VARIANTS = [
     *_divergences("kullback-leibler", 1),
     *_divergences(0.5, 0.5),
     *_divergences(1.5, 1.5),
+    Variant("nmf-fast", NMF, {"solver": "mu", "beta_loss": 0.5, "exponent": "fast"}, has_strata=False, beta=0.5),
 ]
 
 # Hierarchies have several layers and no single W and H: `test_layered.py` has their contract. Name -> parameters.

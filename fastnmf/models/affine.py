@@ -74,8 +74,7 @@ class AffineNMF(RowErrors, Preset):
 
     References
     ----------
-    H. Laurberg, L. K. Hansen, "On affine non-negative matrix factorization", ICASSP 2007,
-    doi:10.1109/ICASSP.2007.366775.
+    H. Laurberg, L. K. Hansen, "On affine non-negative matrix factorization", ICASSP 2007.
 
     Examples
     --------

@@ -36,6 +36,7 @@ from fastnmf.penalties import Guide
 from fastnmf.problem import copy_rows, full
 from fastnmf.shifts import apply_gauge, normalize_components
 from fastnmf.solve import allocate, as_arrays, infer, pad, scale_start, solve, threads
+from fastnmf.terms.divergences import EXPONENTS
 from fastnmf.terms.masked import infer_masked, row_errors
 from fastnmf.terms.weights import MISSING, observed
 
@@ -82,6 +83,7 @@ class BaseNMF(Looking, Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOut
             check_integer("n_threads", self.n_threads)
         if isinstance(self.beta_loss, str) or not isinstance(self.beta_loss, numbers.Real):
             check_choice("beta_loss", self.beta_loss, tuple(BETAS))
+        check_choice("exponent", getattr(self, "exponent", "mm"), EXPONENTS)
         if self.solver != "mu" and not self._is_squared:
             raise ValueError(
                 f"solver={self.solver!r} needs a quadratic subproblem, and beta_loss={self.beta_loss!r} gives none; "

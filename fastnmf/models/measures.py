@@ -96,7 +96,7 @@ class DistributionallyRobustNMF(OwnLoss):
     References
     ----------
     N. Gillis, L. T. K. Hien, V. Leplat, V. Y. F. Tan, "Distributionally robust and multi-objective nonnegative matrix
-    factorization", IEEE TPAMI 2022, doi:10.1109/TPAMI.2021.3058693.
+    factorization", IEEE TPAMI 44(8), 4052-4064, 2022, arXiv:1901.10757.
 
     Examples
     --------

@@ -31,6 +31,10 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         `transform` repeats that. ``"mu"``: multiplicative updates, for any loss; `fit_transform` returns the iterate.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
         All but ``"frobenius"`` (2) need ``solver="mu"``. ``"kullback-leibler"`` (1) walks the non-zeros only.
+    exponent : {"mm", "fast"}, default="mm"
+        Of the multiplicative ratios, for `beta_loss` below 1 and above 2. ``"mm"``: 1 / (2 - beta) or 1 / (beta - 1),
+        with which the objective is proved not to rise. ``"fast"``: 1, with which it falls about twice as fast at
+        first; an iteration that raises it is undone and done again with the other exponent.
     tol : float, default=1e-4
         Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
         times itself. 0 runs exactly `max_iter` iterations.
@@ -107,6 +111,8 @@ class NMF(PartialFit, RowErrors, BaseNMF):
     D. D. Lee, H. S. Seung, "Algorithms for non-negative matrix factorization", NIPS 2001 (multiplicative updates).
     A. M. S. Ang, N. Gillis, "Accelerating nonnegative matrix factorization algorithms using extrapolation", Neural
     Computation 2019, doi:10.1162/neco_a_01157.
+    C. Fevotte, J. Idier, "Algorithms for nonnegative matrix factorization with the beta-divergence", Neural Computation
+    2011, doi:10.1162/NECO_a_00168 (both exponents).
 
     Examples
     --------
@@ -127,6 +133,7 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         init=None,
         solver="cd",
         beta_loss="frobenius",
+        exponent="mm",
         tol=1e-4,
         max_iter=200,
         n_init=1,
@@ -150,6 +157,7 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         self.init = init
         self.solver = solver
         self.beta_loss = beta_loss
+        self.exponent = exponent
         self.tol = tol
         self.max_iter = max_iter
         self.n_init = n_init
@@ -285,7 +293,7 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         is_descent = self.solver != "mu"
         schedule = (("W", self.sweeps[0]), ("H", self.sweeps[1])) if is_descent else (("W", 1), ("H", 1))
         if not self._is_squared:
-            return divergence_problem(data, factors, tasks, self._beta())
+            return divergence_problem(data, factors, tasks, self._beta(), self.exponent)
         visits = self._generator().permutation(factors.rank) if self.shuffle else None
         options = {"is_descent": is_descent, "visits": visits, "holds_products": self.seed_features is not None}
         return squared_problem(data, factors, tasks, schedule, **options)

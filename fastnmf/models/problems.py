@@ -48,14 +48,17 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     )
 
 
-def divergence_problem(data, factors, tasks, beta):
-    """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, under a beta divergence."""
+def divergence_problem(data, factors, tasks, beta, exponent="mm"):
+    """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, under a beta divergence.
+
+    exponent is "mm" or "fast", as for `fastnmf.terms.BetaDivergence`; "fast" falls back on "mm" where it must.
+    """
     width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
     if beta == 1:
         term = KullbackLeibler(data, width, tasks, has_shifts)
     else:
         check_beta(data, beta)
-        term = BetaDivergence(data, width, tasks, beta, has_shifts)
+        term = BetaDivergence(data, width, tasks, beta, has_shifts, exponent)
     columns = (("V", 1), ("H", 1)) if has_shifts else ("H", 1)
     return Problem(
         terms=[term],
@@ -63,6 +66,7 @@ def divergence_problem(data, factors, tasks, beta):
         schedule=(("W", 1), columns),
         tasks=tasks,
         scale=term.independence() if beta == 1 else term.reference(),
+        falls_back=exponent == "fast" and not 1 <= beta <= 2,
     )
 
 

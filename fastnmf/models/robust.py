@@ -15,7 +15,8 @@ INFERENCE_STEPS = 50  # re-weighted steps to find W for fixed H
 LOSSES = ("l1", "huber", "l21")
 SWEEPS = 2  # of coordinate descent over each factor, for one set of weights
 FIRST = 0.3  # of the mean of X, what the smoothing of l1 begins with
-THRESHOLD = 0.1  # of Huber's loss, in units of the root mean square of X
+TUNING, TO_DEVIATION = 1.345, 1.4826  # Huber (1981): 95 % as good as squares on normal noise; from median to deviation
+NOISE_STEPS = 50  # of the l1 loss, to see the noise
 SMOOTHING = (
     1e-3  # eps of l1 and l2,1, in units of what is typical of X; float32 would see nothing of a much smaller one
 )
@@ -58,7 +59,8 @@ class RobustNMF(_Residual):
         For ``"l1"``: at most so many sweeps of exact coordinate descent on the unsmoothed loss at the end, each entry a
         weighted median. Dense X, and sparse X of ``"cd"`` only.
     threshold : float, default=None
-        Of Huber's loss, in units of X. None: a tenth of the root mean square of X.
+        Of Huber's loss, in units of X. None: 1.345 standard deviations of the noise, as 50 iterations of ``"l1"`` from
+        the same start see it, by the median of ``|R|``; the attribute ``threshold_`` says what it was.
     smoothing : float, default=None
         eps of ``sqrt(r² + eps²)``, which stands for ``|r|``, in units of X. None: 1e-3 times the mean of X for
         ``"l1"``, times the root mean square length of a row for ``"l21"``. For ``"l1"`` it begins at 0.3 times the mean
@@ -89,7 +91,9 @@ class RobustNMF(_Residual):
         ``iteration``, ``objective`` (the loss, smoothed before the polish; never rises), ``normalized_loss`` (square
         root of the loss over that of the zero model), ``seconds``; the sweeps of the polish are iterations, too.
     typical_ : float
-        What is typical of the X of `fit`: its mean ("l1"), root mean square ("huber"), or length of a row ("l21").
+        What is typical of the X of `fit`: its mean ("l1", "huber"), or length of a row ("l21").
+    threshold_ : float
+        With ``"huber"``: the threshold.
     n_components_, n_iter_, converged_, stopped_by_, normalized_loss_, n_features_in_, feature_names_in_ :
         As for `NMF`.
 
@@ -106,7 +110,8 @@ class RobustNMF(_Residual):
     ----------
     P. W. Holland, R. E. Welsch, "Robust regression using iteratively reweighted least-squares", Communications in
     Statistics 1977, doi:10.1080/03610927708827533. D. Kong, C. Ding, H. Huang, "Robust nonnegative matrix factorization
-    using L21-norm", CIKM 2011, doi:10.1145/2063576.2063676.
+    using L21-norm", CIKM 2011, doi:10.1145/2063576.2063676. P. J. Huber, "Robust Statistics", Wiley 1981 (the
+    threshold).
 
     Examples
     --------
@@ -166,7 +171,8 @@ class RobustNMF(_Residual):
                 if value == 0:
                     raise ValueError(f"{name}=0 is not valid; expected None or a number > 0.")
         super()._check_parameters()
-        self.__dict__.pop("typical_", None)  # of a fit before
+        for name in ("typical_", "threshold_"):
+            self.__dict__.pop(name, None)  # of a fit before
 
     def _observed(self, X, strata, weight=None, labels=None):
         data = super()._observed(X, strata, weight, labels)
@@ -180,28 +186,48 @@ class RobustNMF(_Residual):
         )
 
     def _bend(self, data):
-        """Return where the loss bends, and eps of l1 at first or None, in the inner scale of the data.
+        """Return eps of the loss, and that of l1 at first, in the inner scale of the data.
 
         In units of what is typical of the data of `fit`, which is kept: a row gets the same weights in any company.
         """
         if not hasattr(self, "typical_"):
             mean = float(data.X.sum(dtype=np.float64)) / (data.shape[0] * data.shape[1])
-            square = data.sq_norm / data.shape[0] / (data.shape[1] if self.loss == "huber" else 1)
-            self.typical_ = float(np.ldexp(mean if self.loss == "l1" else np.sqrt(square), -2 * data.exponent)) or 1.0
-        given = self.threshold if self.loss == "huber" else self.smoothing
-        bend = (THRESHOLD if self.loss == "huber" else SMOOTHING) * self.typical_ if given is None else given
-        first = FIRST * self.typical_ if self.loss == "l1" else None
-        return (None if size is None else float(np.ldexp(size, 2 * data.exponent)) for size in (bend, first))
+            typical = np.sqrt(data.sq_norm / data.shape[0]) if self.loss == "l21" else mean
+            self.typical_ = float(np.ldexp(typical, -2 * data.exponent)) or 1.0
+        bend = SMOOTHING * self.typical_ if self.smoothing is None else self.smoothing
+        return (float(np.ldexp(size, 2 * data.exponent)) for size in (bend, FIRST * self.typical_))
+
+    def _threshold(self, data, factors, tasks):
+        """Return where Huber's loss bends, in the inner scale; in `fit` what the noise of an l1 model says, kept."""
+        if not hasattr(self, "threshold_"):
+            self.threshold_ = self.threshold
+        if self.threshold_ is None:
+            before = {name: F.copy() for name, F in factors.arrays.items()}
+            problem = self._reweighted(data, factors, tasks, "l1", *self._bend(data))
+            solve(problem, factors, max_iter=NOISE_STEPS, tol=0)
+            deviation = TO_DEVIATION * problem.terms[0].median_size(factors)
+            least = np.ldexp(SMOOTHING * self.typical_, 2 * data.exponent)
+            self.threshold_ = float(np.ldexp(max(TUNING * deviation, least), -2 * data.exponent))
+            for name, F in before.items():
+                factors[name][:] = F
+                factors.moved(name)
+        return float(np.ldexp(self.threshold_, 2 * data.exponent))
+
+    def _reweighted(self, data, factors, tasks, loss, bend, first=None):
+        is_descent = self.solver == "cd"
+        term = Reweighted(data, factors["W"].shape[1], tasks, loss, bend, is_descent, first)
+        move = WeightedRows() if is_descent else MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+        return self._of(term, move, factors, tasks, SWEEPS if is_descent else 1)
 
     def _problem(self, data, factors, tasks):
-        is_descent, width = self.solver == "cd", factors["W"].shape[1]
+        if self.loss == "huber":
+            return self._reweighted(data, factors, tasks, "huber", self._threshold(data, factors, tasks))
         bend, first = self._bend(data)
-        if self.loss == "l21":
-            term, move = RowNorms(data, width, tasks, bend), HALS()
-        else:
-            term, move = Reweighted(data, width, tasks, self.loss, bend, is_descent, first), WeightedRows()
-        move = move if is_descent else MU(eps=0.0, floor=MU_FLOOR[data.dtype])
-        return self._of(term, move, factors, tasks, SWEEPS if is_descent else 1)
+        if self.loss == "l1":
+            return self._reweighted(data, factors, tasks, "l1", bend, first)
+        move = HALS() if self.solver == "cd" else MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+        term = RowNorms(data, factors["W"].shape[1], tasks, bend)
+        return self._of(term, move, factors, tasks, SWEEPS if self.solver == "cd" else 1)
 
     def _is_polished(self, data):
         return self.loss == "l1" and self.polish > 0 and not data.is_sparse

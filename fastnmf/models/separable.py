@@ -66,7 +66,7 @@ class SeparableNMF(RowErrors, Preset):
 
     References
     ----------
-    U. Araujo et al., "The successive projections algorithm for variable selection in spectroscopic multicomponent
+    M. C. U. Araujo et al., "The successive projections algorithm for variable selection in spectroscopic multicomponent
     analysis", 2001, doi:10.1016/S0169-7439(01)00119-8.
     N. Gillis, S. A. Vavasis, "Fast and robust recursive algorithms for separable nonnegative matrix factorization",
     IEEE TPAMI 2014, doi:10.1109/TPAMI.2013.226 (Algorithm 1).

@@ -78,8 +78,7 @@ class SparseNMF(OwnLoss):
     References
     ----------
     P. O. Hoyer, "Non-negative matrix factorization with sparseness constraints", JMLR 2004. R. Peharz, F. Pernkopf,
-    "Sparse nonnegative matrix factorization with l0-constraints", Neurocomputing 2012,
-    doi:10.1016/j.neucom.2011.09.024.
+    "Sparse nonnegative matrix factorization with l0-constraints", Neurocomputing 80, 38-46, 2012.
 
     Examples
     --------

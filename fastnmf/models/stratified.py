@@ -1,16 +1,12 @@
 """Stratified-NMF: what groups of rows share, and what is peculiar to each."""
 
-import numpy as np
-
-from fastnmf import init as starts
-from fastnmf.data import Strata
 from fastnmf.models.base import NNDSVD, BaseNMF
 from fastnmf.models.labels import LabelledFit
-from fastnmf.models.options import check_bool, check_choice, check_integer, check_number, check_sweeps, generator
+from fastnmf.models.options import check_bool, check_choice, check_integer, check_number, check_sweeps
 from fastnmf.models.problems import divergence_problem, squared_problem
 from fastnmf.models.reading import UNKNOWN_STRATA, Reading
 from fastnmf.models.streams import StratifiedPartialFit
-from fastnmf.solve import Extrapolation, allocate, as_arrays, solve, threads
+from fastnmf.solve import Extrapolation
 
 
 class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
@@ -37,6 +33,8 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
         The divergence from ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``;
         ``"kullback-leibler"`` (1), for counts, walks the non-zeros only.
+    exponent : {"mm", "fast"}, default="mm"
+        Of the multiplicative ratios, for `beta_loss` below 1 and above 2; see `NMF`.
     alpha_V, alpha_W, alpha_H, l1_ratio : float, default=0.0, 0.0, "same", 0.0
         Penalties on shifts, weights and components, scaled as in `NMF`: alpha_V and alpha_H by the number of rows,
         alpha_W by that of columns. Penalising V chooses small shifts, penalising W large ones.
@@ -168,6 +166,7 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
         solver="hals",
         init="features",
         beta_loss="frobenius",
+        exponent="mm",
         alpha_V=0.0,
         alpha_W=0.0,
         alpha_H="same",
@@ -199,6 +198,7 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
         self.solver = solver
         self.init = init
         self.beta_loss = beta_loss
+        self.exponent = exponent
         self.alpha_V = alpha_V
         self.alpha_W = alpha_W
         self.alpha_H = alpha_H
@@ -403,7 +403,7 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
 
     def _problem(self, data, factors, tasks):
         if not self._is_squared:
-            return divergence_problem(data, factors, tasks, self._beta())
+            return divergence_problem(data, factors, tasks, self._beta(), self.exponent)
         schedule = hals_schedule(self.sweeps)
         if self.solver == "mu":
             schedule = mu_schedule(self.update_order, self.n_shift_updates)
@@ -431,68 +431,3 @@ def hals_schedule(sweeps=(1, 1, 1)):
     sweeps = (3, 3, 1) if sweeps == "thorough" else sweeps
     of_W, alternations, of_H = sweeps
     return (("W", of_W),) + (("V", 1), ("H", of_H)) * alternations + (("V", 1),)
-
-
-def stratified_nmf(
-    A, rank, iters, v_scaling=2, calculate_loss=True, *, update_order="simultaneous", random_state=None, solver="mu"
-):
-    """Run Stratified-NMF on a list of strata, as the published program; `loss_array` has one entry more than there.
-
-    The published program logs the loss before each update, and so never that of what it returns; here entry k is the
-    loss after k iterations, entry 0 that of the start and the last that of the returned factors.
-
-    Parameters
-    ----------
-    A : list of sparse matrices or arrays (m_i, n)
-        Any SciPy format, or dense.
-    rank : int
-    iters : int
-    v_scaling : int, default=2
-        Updates of the shifts an iteration.
-    calculate_loss : bool, default=True
-        False returns zeros for the losses, as there.
-    update_order : {"simultaneous", "sequential"}, default="simultaneous"
-        The published program moves W and H together from the old pair; the paper lets H see the new W.
-    random_state : None, int, Generator or RandomState, default=None
-        Seed of the start: V, then each W(i), then H, uniform on [0, 1), W and H divided by sqrt(rank).
-    solver : {"mu", "hals"}, default="mu"
-
-    Returns
-    -------
-    V : ndarray (len(A), n)
-    W : list of ndarray (m_i, rank)
-    H : ndarray (rank, n)
-    loss_array : ndarray (iters + 1,)
-        Square root of the squared error over the squared norm of the data.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnmf import stratified_nmf
-    >>> blocks = [np.array([[1.0, 0, 5], [2, 0, 5]]), np.array([[3.0, 1, 0], [6, 2, 0]])]
-    >>> V, W, H, loss = stratified_nmf(blocks, 1, 50, random_state=0)
-    >>> V.shape, [part.shape for part in W], H.shape, len(loss), bool(loss[-1] < 0.1)
-    ((2, 3), [(2, 1), (2, 1)], (1, 3), 51, True)
-    """
-    check_integer("rank", rank)
-    check_integer("iters", iters, least=0)
-    check_integer("v_scaling", v_scaling)
-    check_choice("solver", solver, ("mu", "hals"))
-    check_choice("update_order", update_order, ("sequential", "simultaneous"))
-    rng = generator(random_state)
-    with threads(None):
-        data = Strata.from_blocks(A)
-        V = rng.random((data.n_strata, data.shape[1]))
-        W = np.concatenate([rng.random((size, rank)) / rank**0.5 for size in data.groups.sizes])
-        H = rng.random((rank, data.shape[1])) / rank**0.5
-        W, H, V = starts.custom(data, rank, W, H, V)
-        factors, tasks = allocate(data, W, H, data.pattern.entries(V))
-        schedule = hals_schedule() if solver == "hals" else mu_schedule(update_order, v_scaling)
-        problem = squared_problem(data, factors, tasks, schedule, is_descent=solver == "hals")
-        start = problem.value(factors, V=V)
-        fit = solve(problem, factors, max_iter=iters, tol=0, start_value=start)
-    W = np.ldexp(factors["W"][:, :rank], -data.exponent)
-    H = np.ldexp(factors["H"][:, :rank].T, -data.exponent)
-    V = np.ldexp(data.pattern.dense(factors["V"]) if iters else V, -2 * data.exponent)
-    loss = as_arrays(fit.history, data.sq_norm)["normalized_loss"] if calculate_loss else np.zeros(iters + 1)
-    return V, np.split(W, np.cumsum(data.groups.sizes)[:-1]), np.ascontiguousarray(H), loss

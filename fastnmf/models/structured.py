@@ -74,7 +74,7 @@ class OrthogonalNMF(ShapedTransformer):
     References
     ----------
     F. Pompili, N. Gillis, P.-A. Absil, F. Glineur, "Two algorithms for orthogonal nonnegative matrix factorization with
-    application to clustering", Neurocomputing 2014 (``"em"``), doi:10.1016/j.neucom.2014.02.018.
+    application to clustering", Neurocomputing 141, 15-25, 2014 (``"em"``).
     S. Choi, "Algorithms for orthogonal nonnegative matrix factorization", IJCNN 2008 (``"mu"``),
     doi:10.1109/IJCNN.2008.4634046.
 
@@ -256,7 +256,7 @@ class SemiNMF(ShapedTransformer):
     C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010,
     doi:10.1109/TPAMI.2008.277 (the model; its multiplicative update takes five to ten times as many iterations).
     N. Gillis, A. Kumar, "Exact and heuristic algorithms for semi-nonnegative matrix factorization", SIAM Journal on
-    Matrix Analysis and Applications 2015, doi:10.1137/140993272 (the start).
+    Matrix Analysis and Applications 36(4), 1404-1424, 2015 (the start).
 
     Examples
     --------

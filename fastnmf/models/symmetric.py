@@ -10,10 +10,11 @@ from fastnmf.graphs import affinity_matrix, is_graph
 from fastnmf.models.looking import Naming
 from fastnmf.models.options import check_choice, check_integer, check_number, strongest
 from fastnmf.models.shapes import ShapedModel, exact_weights, padded_factors, rescaled, shaped_problem
-from fastnmf.moves import MU, MU_FLOOR, QuarticDescent
+from fastnmf.moves import HALS, MU, MU_FLOOR, DampedMU, QuarticDescent
 from fastnmf.problem import aligned
-from fastnmf.solve import pad
-from fastnmf.terms.structured import Operator, Symmetric, TriSymmetric
+from fastnmf.solve import allocate, pad
+from fastnmf.terms import Frobenius
+from fastnmf.terms.structured import Alike, Operator, Symmetric, TriSymmetric
 
 ASYMMETRY = 1e-6  # of the largest entry; more is not rounding
 
@@ -71,12 +72,19 @@ class GraphInput(Naming):
 class SymmetricNMF(GraphInput, ShapedModel):
     """Factorise a symmetric non-negative matrix, ``A ~ W Wᵀ`` with W >= 0: soft communities of a graph.
 
-    Minimises ``||A - W Wᵀ||²`` by exact coordinate descent: each entry of W in turn goes to the best root of its cubic.
-    The objective never rises. One iteration costs O(nnz k + n k²) and walks the stored entries only.
+    Minimises ``||A - W Wᵀ||²``. One iteration costs O(nnz k + n k²) and walks the stored entries only.
 
     Parameters
     ----------
     n_components : int, default=2
+    solver : {"cd", "mu", "penalised"}, default="cd"
+        ``"cd"``: exact coordinate descent, each entry of W in turn goes to the best root of its cubic; the objective
+        never rises. One thread, as each entry needs those before it. ``"mu"``: ``W <- W (1 + A W / (W WᵀW)) / 2``, all
+        entries from the same point on all threads; more iterations, a zero stays zero. ``"penalised"``: minimises
+        ``||A - W Hᵀ||² + c ||W - H||²`` by coordinate descent in W and H, which uses all threads and never rises, and
+        returns their mean; for graphs of many nodes.
+    coupling : float, default=0.1
+        Of ``"penalised"``: c in units of ``||A|| / sqrt(n_components)``, the squared length of an average column of W.
     init : {None, "random", "custom"}, default=None
         None is ``"random"``: uniform, times the number that fits A best. ``"custom"``: the W passed to `fit`.
     diagonal : float, default=None
@@ -103,8 +111,11 @@ class SymmetricNMF(GraphInput, ShapedModel):
         ``||A - W Wᵀ||``.
     normalized_loss_ : float
         The same, over the norm of A.
+    asymmetry_ : float
+        With ``"penalised"``: ``||W - H|| / ||W + H||`` where it ended; far from 0 it asks for more `coupling`.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``objective`` (``||A - W Wᵀ||²``), ``seconds``; entry 0 is the start.
+        ``iteration``, ``normalized_loss``, ``objective`` (``||A - W Wᵀ||²``), ``seconds``; entry 0 is the start. With
+        ``"penalised"`` they are of ``||A - W Hᵀ||²``, the objective with the penalty.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -117,8 +128,11 @@ class SymmetricNMF(GraphInput, ShapedModel):
     References
     ----------
     A. Vandaele, N. Gillis, Q. Lei, K. Zhong, I. Dhillon, "Efficient and non-convex coordinate descent for symmetric
-    nonnegative matrix factorization", IEEE Transactions on Signal Processing 2016,
-    doi:10.1109/TSP.2016.2591510.
+    nonnegative matrix factorization", IEEE Transactions on Signal Processing 64(21), 5571-5584, 2016.
+    C. Ding, X. He, H. D. Simon, "On the equivalence of nonnegative matrix factorization and spectral clustering", SDM
+    2005 (``"mu"``).
+    D. Kuang, S. Yun, H. Park, "SymNMF: nonnegative low-rank approximation of a similarity matrix for graph clustering",
+    Journal of Global Optimization 2015 (``"penalised"``).
 
     Examples
     --------
@@ -137,6 +151,8 @@ class SymmetricNMF(GraphInput, ShapedModel):
         self,
         n_components=2,
         *,
+        solver="cd",
+        coupling=0.1,
         init=None,
         diagonal=None,
         max_iter=200,
@@ -145,6 +161,8 @@ class SymmetricNMF(GraphInput, ShapedModel):
         verbose=0,
     ):
         self.n_components = n_components
+        self.solver = solver
+        self.coupling = coupling
         self.init = init
         self.diagonal = diagonal
         self.max_iter = max_iter
@@ -187,6 +205,8 @@ class SymmetricNMF(GraphInput, ShapedModel):
 
     def _check_parameters(self):
         super()._check_parameters()
+        check_choice("solver", self.solver, ("cd", "mu", "penalised"))
+        check_number("coupling", self.coupling)
         if self.diagonal is not None:
             check_number("diagonal", self.diagonal, "None or a number >= 0")
 
@@ -208,19 +228,45 @@ class SymmetricNMF(GraphInput, ShapedModel):
         shape = data.shape[0], self.n_components
         start = self._given({"W": shape}, given)
         W = rng.random(shape) if start is None else np.ldexp(start[0], data.exponent)
+        if self.solver != "cd":  # which gets rid at once of what belongs to no one
+            W = W * (data.row_square_sums() > 0)[:, None]
         factors, tasks = padded_factors(data, W=W)
         if start is None:
             product = aligned(factors["W"].shape, data.dtype)
             data.matmul(factors["W"], product)
             gram = factors["W"].T.astype(np.float64) @ factors["W"]
             factors["W"][:] *= np.sqrt(rescaled(np.square(gram).sum(), np.sum(factors["W"] * product)))
-        term = Symmetric(data, tasks)
-        return shaped_problem(data, term, {"W": QuarticDescent()}, (("W", 1),), tasks), factors
+        if self.solver == "penalised":
+            return self._coupled(data, factors["W"])
+        moves = {"cd": QuarticDescent(), "mu": DampedMU(eps=0.0, floor=MU_FLOOR[data.dtype])}
+        term = Symmetric(data, tasks, holds_products=self.solver == "mu")
+        return shaped_problem(data, term, {"W": moves[self.solver]}, (("W", 1),), tasks), factors
+
+    def _coupled(self, data, W):
+        """Return the problem of two factors that are to be alike, from W (n, K) for both."""
+        factors, tasks = allocate(data, W[:, : self.n_components], W[:, : self.n_components], None)
+        term = Frobenius(data, W.shape[1], tasks)
+        problem = shaped_problem(data, term, dict.fromkeys("WH", HALS()), (("W", 1), ("H", 1)), tasks)
+        problem.terms.append(Alike(self.coupling * np.sqrt(data.sq_norm / self.n_components)))
+        return problem, factors
 
     def _finish(self, data, problem, fit):
         W = fit.factors["W"][:, : self.n_components]
+        if self.solver == "penalised":
+            H = fit.factors["H"][:, : self.n_components]
+            total = np.linalg.norm(W + H)
+            self.asymmetry_ = float(np.linalg.norm(W - H) / total) if total > 0 else 0.0
+            W = (W + H) / 2
         self.W_ = np.ldexp(np.ascontiguousarray(W), -data.exponent)
         self.labels_ = np.where(self.W_.any(axis=1), self.W_.argmax(axis=1), -1)
+
+    def _record(self, data, problem, fit):
+        super()._record(data, problem, fit)
+        if self.solver == "penalised":
+            W = np.ldexp(self.W_, data.exponent)
+            error = np.sqrt(data.residual_square_sum(W, W, None))
+            self.normalized_loss_ = float(error / np.sqrt(data.sq_norm)) if data.sq_norm > 0 else 0.0
+            self.reconstruction_err_ = float(np.ldexp(error, -2 * data.exponent))
 
 
 class TriSymmetricNMF(GraphInput, ShapedModel):

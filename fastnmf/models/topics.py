@@ -81,7 +81,7 @@ class PLSA(Preset):
     ----------
     T. Hofmann, "Probabilistic latent semantic indexing", SIGIR 1999, doi:10.1145/312624.312649.
     C. Ding, T. Li, W. Peng, "On the equivalence between non-negative matrix factorization and probabilistic latent
-    semantic indexing", CSDA 2008, doi:10.1016/j.csda.2008.01.011.
+    semantic indexing", Computational Statistics & Data Analysis 52(8), 3913-3927, 2008.
 
     Examples
     --------

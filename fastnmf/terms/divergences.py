@@ -205,7 +205,8 @@ class BetaDivergence(_Divergence):
     beta : float
         For beta <= 0 data must not have zeros; see `check_beta`.
     exponent : {"mm", "fast"}, default="mm"
-        "fast" leaves the exponent out: longer steps for b < 1 and b > 2, and no promise that the objective falls.
+        "fast" leaves the exponent out: longer steps for b < 1 and b > 2, and no promise that the objective falls; see
+        `fastnmf.problem.Problem.falls_back`.
     """
 
     def __init__(self, strata, width, tasks, beta, has_shifts=False, exponent="mm"):
@@ -213,7 +214,8 @@ class BetaDivergence(_Divergence):
             raise ValueError(f"exponent={exponent!r} is not known; expected one of {EXPONENTS}.")
         super().__init__(strata, width, tasks, has_shifts)
         self.beta = beta = float(beta)
-        self.power = 1.0 if exponent == "fast" else 1 / (2 - beta) if beta < 1 else 1 / max(1.0, beta - 1)
+        self.safe_power = 1 / (2 - beta) if beta < 1 else 1 / max(1.0, beta - 1)
+        self.power = 1.0 if exponent == "fast" else self.safe_power
         self._below = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
         self._every = {name: np.arange(n, dtype=np.int32) for name, n in zip("WH", strata.shape[::-1], strict=True)}
         if not has_shifts:

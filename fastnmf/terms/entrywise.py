@@ -146,6 +146,12 @@ class Reweighted(Tiled):
 
         return factors.cached(("re-weighted", name), ("W", "H"), compute)
 
+    def median_size(self, factors):
+        """Return the median of ``|x - y|``; of large data of about a million entries, evenly spread."""
+        step = max(1, self.strata.shape[0] * self.strata.shape[1] // TILE)
+        sizes = [np.abs(x - y).ravel()[::step] for _, x, y in self.tiles("W", factors)]
+        return float(np.median(np.concatenate(sizes)))
+
     def losses(self, r):
         """Return rho(r) and the weight rho'(r) / r, arrays of the shape of r."""
         if self.loss == "l1":

@@ -86,19 +86,31 @@ class DenseOperator:
 
 
 class Symmetric:
-    """``||A - F Fᵀ||²`` for a symmetric A. The only factor is W. pos is ``A F``, not put together.
+    """``||A - F Fᵀ||²`` for a symmetric A. The only factor is W.
 
-    O(nnz K + p K²) for the value.
+    O(nnz K + p K²) for the value. pos is ``A F``, not put together, or with `holds_products` as an array: for moves of
+    all rows from one point.
     """
 
-    def __init__(self, strata, tasks):
-        self.strata, self.tasks = strata, tasks
+    def __init__(self, strata, tasks, holds_products=False):
+        self.strata, self.tasks, self.holds_products = strata, tasks, holds_products
 
     def contribute(self, name, factors, sub):
         """Add ``gram`` and ``pos``."""
         A = self.strata.rows
-        sub.add(gram=self.gram(factors), pos=Mixture(A.indptr, A.indices, A.data, factors["W"]))
+        pos = Mixture(A.indptr, A.indices, A.data, factors["W"])
+        sub.add(gram=self.gram(factors), pos=self.product(factors) if self.holds_products else pos)
         sub.is_quadratic = False
+
+    def product(self, factors):
+        """Return ``A W``."""
+
+        def compute():
+            product = aligned(factors["W"].shape, self.strata.dtype)
+            self.strata.matmul(factors["W"], product)
+            return product
+
+        return factors.cached("product", ("W",), compute)
 
     def gram(self, factors):
         """Return ``WᵀW``, (K, K) in float64."""
@@ -106,16 +118,30 @@ class Symmetric:
 
     def value(self, factors):
         """Return the squared error from the Gram matrix and one product."""
-        product = aligned(factors["W"].shape, self.strata.dtype)
-        self.strata.matmul(factors["W"], product)
         parts = np.empty(len(self.tasks["W"]) - 1)
-        rows.rows_dot(self.tasks["W"], factors["W"], product, parts)
+        rows.rows_dot(self.tasks["W"], factors["W"], self.product(factors), parts)
         return self.strata.sq_norm - 2 * float(parts.sum()) + float(np.square(self.gram(factors)).sum())
 
     def direct(self, factors):
         """Return the squared error from the residual itself."""
         W = factors["W"][:, : factors.rank]
         return self.strata.residual_square_sum(W, W, None)
+
+
+class Alike:
+    """``weight ||W - H||²``: two factors of the same shape are to be the same."""
+
+    def __init__(self, weight):
+        self.weight = float(weight)
+
+    def contribute(self, name, factors, sub):
+        """Add ``weight F - weight G`` for factor F and the other one, G."""
+        other = factors["H" if name == "W" else "W"]
+        sub.add(pos=other * other.dtype.type(self.weight), lift=self.weight)
+
+    def value(self, factors):
+        """Return the squared distance times the weight."""
+        return self.weight * float(np.square(factors["W"] - factors["H"], dtype=np.float64).sum())
 
 
 class TriSymmetric:
