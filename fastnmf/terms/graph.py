@@ -91,6 +91,10 @@ class Graph:
         return compressed(self.affinity, self.dtype)
 
     @cached_property
+    def _edges_once(self):
+        return compressed(sp.triu(self.affinity, 1, format="csr"), self.dtype)
+
+    @cached_property
     def degree(self):
         """Sums of the affinities of each node (p,)."""
         return np.asarray(self.affinity.sum(axis=1), dtype=self.dtype).ravel()
@@ -143,11 +147,11 @@ class Graph:
         """Return ``f_kᵀ L f_k`` of every column, float64 (K,)."""
 
         def compute():
-            F, edges = factors[self.name], self.edges
+            F, edges = factors[self.name], self._edges_once
             tasks = edges.tasks(F.shape[1])
             parts = np.empty((len(tasks) - 1, F.shape[1]))
             kernels.rows_roughness(tasks, edges.indptr, edges.indices, edges.data, F, F, parts)
-            return parts.sum(axis=0) / 2
+            return parts.sum(axis=0)
 
         return factors.cached(("roughness", self.name), (self.name,), compute)
 
