@@ -41,9 +41,8 @@ class Neighbours(NamedTuple):
 
     def pull(self, F):
         """Return what this adds to the half-gradient at F (p, K), an array of its shape."""
-        near = np.empty(F.shape, F.dtype)
-        Compressed(self.indptr, self.indices, self.weight).matmul(np.ascontiguousarray(F), near)
-        return self.scale * (self.degree[:, None] * F - near)
+        A = sp.csr_array((self.weight, self.indices, self.indptr), (len(F), len(F)))
+        return self.scale * (self.degree[:, None] * F - A @ F)
 
 
 class Graph:
