@@ -10,6 +10,7 @@ import oracles_graph
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import nnls
+from sklearn.cluster import KMeans
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, GraphNMF, load
@@ -261,7 +262,7 @@ def test_threads_do_not_change_a_bit(rng):
 def groups(rng, n=90, m=30):
     """Draw samples that say little about their group, and a graph that says more."""
     which = np.arange(n) % 3
-    X = np.maximum(0.1 * (np.arange(m)[None] % 3 == which[:, None]) + rng.random((n, m)), 0)
+    X = np.maximum(0.2 * (np.arange(m)[None] % 3 == which[:, None]) + rng.random((n, m)), 0)
     joined = rng.random((n, n)) < np.where(which[:, None] == which, 0.3, 0.02)
     A = np.triu(joined, 1)
     return X, which, (A + A.T).astype(float)
@@ -272,13 +273,13 @@ def test_the_graph_finds_groups_that_the_data_hide(rng, way):
     X, which, A = groups(rng)
 
     def purity(W):
-        found = W.argmax(axis=1)
-        return sum(np.bincount(which[found == c]).max() for c in np.unique(found)) / len(which)
+        found = KMeans(3, n_init=3, random_state=0).fit_predict(W)
+        return sum(np.bincount(which[found == c]).max() for c in range(3)) / len(which)
 
     plain = NMF(3, random_state=0, max_iter=100).fit(X)
-    with_graph = GraphNMF(3, graph_weight=3, random_state=0, max_iter=100, **way).fit(X, graph=A)
+    with_graph = GraphNMF(3, graph_weight=0.3, random_state=0, max_iter=100, **way).fit(X, graph=A)
     assert purity(plain.W_ * np.linalg.norm(plain.components_, axis=1)) < 0.9
-    assert purity(with_graph.W_ / with_graph.W_.mean(axis=0)) > 0.97
+    assert purity(with_graph.W_) > 0.97
 
 
 def test_a_graph_of_features_makes_them_alike(rng):

@@ -123,8 +123,13 @@ class GraphNMF(BaseNMF):
     >>> from fastnmf import GraphNMF
     >>> X = np.random.default_rng(0).random((6, 40))  # nothing but noise
     >>> A = np.kron(np.eye(2), np.ones((3, 3)))  # samples 0 to 2 know each other, and samples 3 to 5
-    >>> model = GraphNMF(2, graph_weight=100, random_state=0).fit(X, graph=A)
-    >>> model.W_.round(1)
+    >>> GraphNMF(2, random_state=0).fit(X, graph=A).W_.round(1)
+    array([[1.1, 2.9],
+           [1.1, 2.9],
+           [1.1, 2.9],
+           [2.7, 1.1],
+           [2.7, 1.1],
+           [2.7, 1.1]])
     """
 
     l1_ratio, alpha_W, alpha_H, guide_weight = 0.0, 0.0, 0.0, 0.0
