@@ -96,22 +96,35 @@ def check_affinity(graph, n_nodes, name="graph", of="samples"):
 
     Raises
     ------
+    TypeError
+        No numbers.
     ValueError
         Another shape, entries that are negative or not finite, or not symmetric.
     """
-    A = affinity_matrix(graph) if is_graph(graph) else graph
-    A = sparse.csr_array(A if sparse.issparse(A) else np.asarray(A, dtype=np.float64), dtype=np.float64)
+    A = as_affinity(affinity_matrix(graph) if is_graph(graph) else graph, name)
     if A.shape != (n_nodes, n_nodes):
         raise ValueError(
             f"{name} has shape {A.shape}, and X has {n_nodes} {of}; expected ({n_nodes}, {n_nodes}), in their order."
         )
-    if not np.isfinite(A.data).all() or (A.data < 0).any():
-        raise ValueError(f"{name} has affinities that are negative or not finite; all must be >= 0.")
-    A.sum_duplicates()
-    A.eliminate_zeros()
     gap = abs(A - A.T)
     if gap.nnz and gap.max() > 1e-9 * A.data.max():
         raise ValueError(f"{name} is not symmetric; pass (graph + graph.T) / 2, or graph.maximum(graph.T).")
+    return A
+
+
+def as_affinity(graph, name="graph"):
+    """Return a matrix of numbers >= 0 as a CSR array of float64 without stored zeros, or raise one sentence."""
+    A = graph if sparse.issparse(graph) else np.asarray(graph)
+    if A.dtype.kind not in "biuf" or A.ndim != 2:
+        raise TypeError(
+            f"{name} is {type(graph).__name__} of {A.ndim} dimensions and dtype {A.dtype}; expected a sparse matrix, "
+            "an array of affinities or a graph with nodes and edges."
+        )
+    A = sparse.csr_array(A, dtype=np.float64, copy=True)
+    A.sum_duplicates()
+    A.eliminate_zeros()
+    if not np.isfinite(A.data).all() or (A.data < 0).any():
+        raise ValueError(f"{name} has affinities that are negative or not finite; all must be >= 0.")
     return A
 
 
