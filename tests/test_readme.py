@@ -85,6 +85,7 @@ def of_models(tmp_path_factory):
         "labels": labels,
         "blocks": blocks,
         "folder": folder,
+        "affinity": X @ X.T,
         "graph": graph,
     }
 
