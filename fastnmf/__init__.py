@@ -41,6 +41,7 @@ _HOMES = {
     "cluster": "fastnmf.ensemble",
     "consensus": "fastnmf.ensemble",
     "select_rank": "fastnmf.ensemble",
+    "Start": "fastnmf.init",
     "Strata": "fastnmf.data",
     "load": "fastnmf.persist",
     "open_csr": "fastnmf.ondisk",
