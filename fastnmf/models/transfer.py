@@ -22,8 +22,8 @@ def check_init(init, choices):
     if is_model(init):
         if not hasattr(init, "components_"):
             raise ValueError(
-                f"init is a {type(init).__name__} without components_; fit it first. (What scikit-learn copies out of a "
-                "grid is not fitted: pass init=model.as_start() there.)"
+                f"init is a {type(init).__name__} without components_; fit it first. (What scikit-learn copies out of "
+                "a grid is not fitted: pass init=model.as_start() there.)"
             )
         return
     if isinstance(init, (np.ndarray, list, tuple)):
