@@ -18,6 +18,7 @@ _HOMES = {
     "HierarchicalNMF": "fastnmf.models.layered",
     "IntervalNMF": "fastnmf.models.interval",
     "KernelNMF": "fastnmf.models.convex",
+    "MetaNMF": "fastnmf.models.meta",
     "MiniBatchNMF": "fastnmf.models.online",
     "MiniBatchStratifiedNMF": "fastnmf.models.online",
     "NMF": "fastnmf.models.nmf",
