@@ -266,36 +266,31 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _learn(self, target, refits, own):
         """Run the epochs; own are the components of every task."""
-        shared, total, began = np.zeros(own[0].shape), np.zeros(own[0].shape), time.perf_counter()
-        losses, of_tasks, seconds, best, best_epoch = [], [], [], np.inf, 0
-        self.stopped_by_ = "max_iter"
+        history = {"epoch": [], "normalized_loss": [], "task_losses": [], "seconds": []}
+        shared, total, began, best = np.zeros(own[0].shape), 0.0, time.perf_counter(), (np.inf, 0)
+        stopped_by, epoch = None, 0
         with progress(type(self).__name__, self.n_outer, self.verbose) as show, _side_by_side(self.n_jobs) as each:
-            for epoch in range(1, self.n_outer + 1):
+            while stopped_by is None:
+                epoch += 1
                 found = each(_refitted, [(refit, shared + H, self) for refit, H in zip(refits, own, strict=True)])
                 own = [H for H, _ in found]
-                total = sum(own) + (total if self.accumulate else 0)
+                total = sum(own) + (total if self.accumulate else 0.0)
                 H, loss, ended = target.run(shared + total / len(own), self.n_inner, self.inner_tol)
-                shared = _at_one(H)
-                losses.append(loss)
-                of_tasks.append([loss for _, loss in found])
-                seconds.append(time.perf_counter() - began)
+                shared, seconds = _at_one(H), time.perf_counter() - began
+                for name, entry in zip(history, (epoch, loss, [loss for _, loss in found], seconds), strict=True):
+                    history[name].append(entry)
                 if show is not None:
-                    show(epoch, loss, seconds[-1])
-                if loss < (1 - self.tol) * best:
-                    best, best_epoch = loss, epoch
-                if self.patience is not None and epoch - best_epoch >= self.patience:
-                    self.stopped_by_ = "patience"
-                    break
-        self.n_iter_ = len(losses)
+                    show(epoch, loss, seconds)
+                best = (loss, epoch) if loss < (1 - self.tol) * best[0] else best
+                if self.patience is not None and epoch - best[1] >= self.patience:
+                    stopped_by = "patience"
+                elif epoch == self.n_outer:
+                    stopped_by = "max_iter"
+        self.n_iter_, self.stopped_by_ = epoch, stopped_by
         self.n_updates_ = target.n_updates + sum(refit.n_updates for refit in refits)
         self.estimator_ = target.finish(ended)
         self.W_, self.components_ = normalize_components(self.estimator_.W_, self.estimator_.components_, "max")
-        self.history_ = {
-            "epoch": np.arange(1, self.n_iter_ + 1),
-            "normalized_loss": np.array(losses),
-            "task_losses": np.array(of_tasks),
-            "seconds": np.array(seconds),
-        }
+        self.history_ = {name: np.array(entries) for name, entries in history.items()}
 
     def transform(self, X, *, strata=None):
         """Return the non-negative weights of the rows of X for the components as they are, (n_samples, n_components).
