@@ -39,6 +39,7 @@ FAMILY = {
         "AffineNMF",
         "ConvexNMF",
         "DistributionallyRobustNMF",
+        "GraphNMF",
         "OrthogonalNMF",
         "PLSA",
         "ProjectiveNMF",
