@@ -10,6 +10,7 @@ from fastnmf.models.base import NNDSVD, BaseNMF, scaled
 from fastnmf.models.options import check_choice, check_integer, check_number
 from fastnmf.models.problems import divergence_problem, infer_divergence, squared_problem
 from fastnmf.models.stratified import hals_schedule, mu_schedule
+from fastnmf.models.transfer import check_init
 from fastnmf.moves import MU_FLOOR, GraphHALS, JointMU
 from fastnmf.problem import aligned
 from fastnmf.solve import allocate, pad, threads
@@ -135,7 +136,7 @@ class GraphNMF(BaseNMF):
     l1_ratio, alpha_W, alpha_H, guide_weight = 0.0, 0.0, 0.0, 0.0
     missing_values = fixed_components = seed_features = None
     warm_start = False
-    _has_shifts, _exponent = False, 0
+    _has_shifts, _exponent, _graphs = False, 0, (None, None)
     __metadata_request__fit = {"strata": True}
     __metadata_request__fit_transform = {"strata": True}
     __metadata_request__transform = {"strata": True}
@@ -342,7 +343,7 @@ class GraphNMF(BaseNMF):
         check_choice("anchor", self.anchor, tuple(WEIGHTS))
         check_choice("solver", self.solver, ("cd", "mu"))
         check_choice("beta_loss", self.beta_loss, ("frobenius", "kullback-leibler"))
-        check_choice("init", self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
+        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
         super()._check_parameters()
 
     def _weights(self):
