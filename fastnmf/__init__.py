@@ -14,6 +14,7 @@ _HOMES = {
     "DictionaryNMF": "fastnmf.models.dictionary",
     "DistributionallyRobustNMF": "fastnmf.models.measures",
     "hierarchical_loss": "fastnmf.layers",
+    "GraphNMF": "fastnmf.models.graph",
     "HierarchicalNMF": "fastnmf.models.layered",
     "IntervalNMF": "fastnmf.models.interval",
     "KernelNMF": "fastnmf.models.convex",

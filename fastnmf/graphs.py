@@ -1,4 +1,4 @@
-"""Graphs as matrices: whatever has nodes and edges becomes a symmetric CSR; and one small graph to try things on."""
+"""Graphs as matrices: what has nodes and edges, and near neighbours; and one small graph to try things on."""
 
 import numpy as np
 from scipy import sparse
@@ -10,6 +10,7 @@ _FRIENDS = """
 23: 33 34; 24: 26 28 30 33 34; 25: 26 28 32; 26: 32; 27: 30 34; 28: 34; 29: 32 34; 30: 33 34; 31: 33 34; 32: 33 34;
 33: 34
 """
+EDGES_AT_ONCE = 4096  # whose rows are held twice
 _WITH_THE_TEACHER = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 17, 18, 20, 22)
 
 
@@ -76,6 +77,119 @@ def _edges(graph):
         return graph.edges(data=True)
     except TypeError:  # a method of its own kind, without attributes
         return graph.edges()
+
+
+EDGE_WEIGHTS = ("binary", "heat", "cosine")
+
+
+def check_affinity(graph, n_nodes, name="graph", of="samples"):
+    """Return the affinities of a graph that a user passed, as a symmetric CSR array of float64.
+
+    Parameters
+    ----------
+    graph : sparse matrix or array (n_nodes, n_nodes), or object with ``nodes`` and ``edges``
+        Symmetric, >= 0; what is on the diagonal stays there.
+    n_nodes : int
+    name, of : str
+        What messages call it, and its nodes.
+
+    Raises
+    ------
+    ValueError
+        Another shape, entries that are negative or not finite, or not symmetric.
+    """
+    A = affinity_matrix(graph) if is_graph(graph) else graph
+    A = sparse.csr_array(A if sparse.issparse(A) else np.asarray(A, dtype=np.float64), dtype=np.float64)
+    if A.shape != (n_nodes, n_nodes):
+        raise ValueError(
+            f"{name} has shape {A.shape}, and X has {n_nodes} {of}; expected ({n_nodes}, {n_nodes}), in their order."
+        )
+    if not np.isfinite(A.data).all() or (A.data < 0).any():
+        raise ValueError(f"{name} has affinities that are negative or not finite; all must be >= 0.")
+    A.sum_duplicates()
+    A.eliminate_zeros()
+    gap = abs(A - A.T)
+    if gap.nnz and gap.max() > 1e-9 * A.data.max():
+        raise ValueError(f"{name} is not symmetric; pass (graph + graph.T) / 2, or graph.maximum(graph.T).")
+    return A
+
+
+def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None):
+    """Join every row with its nearest ones, in Euclidean distance; return the affinities and the width of the heat.
+
+    Two rows are joined where one is among the nearest of the other. All pairs are never held at once: scikit-learn
+    finds neighbours a chunk at a time.
+
+    Parameters
+    ----------
+    X : sparse matrix or array (n, m)
+    n_neighbors : int, default=5
+    edge_weights : {"binary", "heat", "cosine"}, default="binary"
+        1; ``exp(-d² / heat_width)``; the cosine of the two rows, 0 where it is negative.
+    heat_width : float, default=None
+        None is the mean of d² over the edges.
+
+    Returns
+    -------
+    affinity : csr_array (n, n) of float64
+        Symmetric, zero on the diagonal.
+    heat_width : float or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf.graphs import neighbour_graph
+    >>> A, _ = neighbour_graph(np.array([[0.0], [1.0], [3.0]]), n_neighbors=1)
+    >>> A.toarray().astype(int).tolist()
+    [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    n = X.shape[0]
+    if n < 2:
+        return sparse.csr_array((n, n), dtype=np.float64), heat_width
+    found = NearestNeighbors(n_neighbors=min(n_neighbors, n - 1)).fit(X)
+    edges = sparse.csr_array(found.kneighbors_graph(mode="connectivity"))
+    edges = edges.maximum(edges.T).tocoo()
+    values, heat_width = weigh_edges(X, X, *edges.coords, edge_weights, heat_width)
+    return sparse.csr_array(sparse.coo_array((values, edges.coords), shape=(n, n))), heat_width
+
+
+def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
+    """Return the affinities of the rows of X to the nearest rows of `known`, csr_array (n, len(known)) of float64."""
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=min(n_neighbors, known.shape[0])).fit(known)
+    nearest = found.kneighbors(X, return_distance=False)
+    of_row, other = np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()
+    values, _ = weigh_edges(X, known, of_row, other, edge_weights, heat_width)
+    return sparse.csr_array(sparse.coo_array((values, (of_row, other)), shape=(X.shape[0], known.shape[0])))
+
+
+def weigh_edges(X, Y, i, j, edge_weights, heat_width):
+    """Return the affinities of rows X[i] and Y[j] (n_edges,), and the width of the heat that was used."""
+    if edge_weights == "binary":
+        return np.ones(len(i)), heat_width
+    values = np.empty(len(i))
+    of_X, of_Y = (_square_sums(F) for F in (X, Y))
+    for lo in range(0, len(i), EDGES_AT_ONCE):
+        part = slice(lo, lo + EDGES_AT_ONCE)
+        values[part] = _square_sums(X[i[part]], Y[j[part]])
+    if edge_weights == "cosine":
+        lengths = np.sqrt(of_X[i] * of_Y[j])
+        return np.maximum(np.divide(values, lengths, out=np.zeros(len(i)), where=lengths > 0), 0), heat_width
+    squares = np.maximum(of_X[i] + of_Y[j] - 2 * values, 0)
+    if heat_width is None:
+        heat_width = float(squares.mean()) or 1.0
+    return np.exp(-squares / heat_width), heat_width
+
+
+def _square_sums(F, G=None):
+    """Return the inner products of the rows of F and G (F itself), float64."""
+    G = F if G is None else G
+    if sparse.issparse(F):
+        return np.asarray(F.astype(np.float64).multiply(G).sum(axis=1)).ravel()
+    return np.einsum("ij,ij->i", F, G, dtype=np.float64)
 
 
 def load_karate_club():

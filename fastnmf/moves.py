@@ -8,7 +8,7 @@ it does not come for free.
 import numpy as np
 
 from fastnmf.data import single_threaded_blas
-from fastnmf.kernels import nnls, robust, rows, symmetric, weighted
+from fastnmf.kernels import graph, nnls, robust, rows, symmetric, weighted
 from fastnmf.kernels.jit import split_rows
 from fastnmf.problem import Mixture, full
 
@@ -174,6 +174,28 @@ class WeightedRows:
             if held is not None:
                 np.copyto(F[:, :rank], held[:, :rank], where=~sub.free[..., :rank])
         return (float(parts[:, 0].sum()), None) if held is None else None
+
+
+class GraphHALS:
+    """Exact coordinate descent for rows that are drawn to their neighbours in a graph (``sub.local``), one at a time.
+
+    A row sees what its neighbours have just become (Gauss-Seidel): rows without neighbours among themselves move side
+    by side, one group after the other, as the graph was coloured. Never raises the objective. O(p K² + nnz(A) K).
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` sweeps; without a graph as `HALS` does."""
+        if sub.local is None:
+            return HALS()(F, sub, rank, n_sweeps)
+        gram, order = sub.full_gram(F.shape[1], rank).astype(F.dtype), sub.order(np.arange(rank), 1)
+        sides, (classes, *edges, degree, scale), total = sub.mixtures(F.shape[1], F.dtype), sub.local, 0.0
+        for at in range(n_sweeps * len(classes)):
+            members = classes[at % len(classes)]
+            tasks = split_rows(len(members), F.shape[1] ** 2)
+            parts = np.empty(len(tasks) - 1)
+            graph.nodes_hals(tasks, F, F, gram, *sides, (members, *edges, degree, scale), order, parts)
+            total += float(parts.sum()) if at >= (n_sweeps - 1) * len(classes) else 0.0
+        return total, None
 
 
 class QuarticDescent:
