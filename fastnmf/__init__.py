@@ -39,6 +39,7 @@ _HOMES = {
     "non_negative_factorization": "fastnmf.models.factorization",
     "select_beta": "fastnmf.models.measures",
     "stratified_nmf": "fastnmf.models.stratified",
+    "cluster": "fastnmf.ensemble",
     "consensus": "fastnmf.ensemble",
     "select_rank": "fastnmf.ensemble",
     "Strata": "fastnmf.data",

@@ -8,11 +8,13 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf.metrics.checks import as_matrix, in_range
+from fastnmf.metrics.clusters import clustering_scores
 from fastnmf.metrics.residuals import ResidualHistory, component_usage, kkt_residual
 from fastnmf.metrics.topics import coherence, diversity, topic_overlap
 
 __all__ = [
     "ResidualHistory",
+    "clustering_scores",
     "coherence",
     "component_usage",
     "diversity",
