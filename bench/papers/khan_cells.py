@@ -15,20 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.datasets import fetch_olivetti_faces, load_digits, make_blobs
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from sklearn.metrics.cluster import contingency_matrix
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import minmax_scale, normalize
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
-from fastnmf import NMF, datasets, init
+from fastnmf import NMF, GraphNMF, cluster, datasets, init
 from fastnmf.data import Strata
 from fastnmf.fetch import fetch
+from fastnmf.metrics import clustering_scores
 
 SPLIT = 42
 N_TASKS = 5
@@ -97,7 +95,6 @@ class Task:
     seed: int
     outer: int
     inner: int
-    n_classes: int
     rng: np.random.Generator = field(init=False)
 
     def __post_init__(self):
@@ -114,12 +111,12 @@ class Task:
 
 @dataclass
 class Factors:
-    """W (n, k), H (k, m), iterations on matrices of that size, and how the thesis, or we, scale W for k-means."""
+    """W (n, k), H (k, m), iterations on matrices of that size, and the metric of the clusters, as `cluster` has it."""
 
     W: np.ndarray
     H: np.ndarray
     iterations: int
-    scale: str = "max"
+    metric: str = "max"
 
 
 class Squared:
@@ -238,14 +235,11 @@ def hals(task):
     """Run coordinate descent until it stops by itself; cluster by the distances of W H."""
     model = NMF(task.rank, solver="hals", init="random", random_state=task.seed, tol=1e-4, max_iter=2000, n_threads=1)
     W = model.fit_transform(task.evaluate)
-    return Factors(W, model.components_, model.n_iter_, "metric")
+    return Factors(W, model.components_, model.n_iter_, "product")
 
 
-def graph(task, unit):
-    """Fit the graph-regularised NMF of Cai et al., with a graph of five nearest neighbours."""
-    from fastnmf import GraphNMF
-
-    X = normalize(task.evaluate) if unit else task.evaluate
+def graph(task):
+    """Fit the graph-regularised NMF of Cai et al. to samples of length one, with their weight of the graph."""
     model = GraphNMF(
         task.rank,
         graph_weight=GRAPH_WEIGHT,
@@ -255,13 +249,20 @@ def graph(task, unit):
         max_iter=GRAPH_ITERATIONS,
         tol=0,
         random_state=task.seed,
-    ).fit(X)
-    return Factors(model.W_, model.components_, model.n_iter_, "l2")
+        n_threads=1,
+    ).fit(normalize(task.evaluate))
+    return Factors(model.W_, model.components_, model.n_iter_, "product")
+
+
+def graph_default(task):
+    """Fit GraphNMF as it comes."""
+    model = GraphNMF(task.rank, random_state=task.seed, n_threads=1).fit(task.evaluate)
+    return Factors(model.W_, model.components_, model.n_iter_, "product")
 
 
 def samples(task):
     """Cluster the samples themselves: no factorisation."""
-    return Factors(task.evaluate, None, 0, "none")
+    return Factors(task.evaluate, None, 0)
 
 
 METHODS = {
@@ -278,8 +279,8 @@ METHODS = {
     "NMF, pre-trained": lambda task: pre_trained(task, Squared()),
     "GNMF, same budget": lambda task: same_budget(task, Damped()),
     "NMF, HALS": hals,
-    "graph NMF, unit samples": lambda task: graph(task, True),
-    "graph NMF": lambda task: graph(task, False),
+    "GraphNMF": graph_default,
+    "GraphNMF, weight 100": graph,
     "k-means": samples,
 }
 RANKLESS = {"k-means"}
@@ -288,41 +289,22 @@ RANKLESS = {"k-means"}
 # ---------------------------------------------------------------- clusters, and a cell
 
 
-def scaled_rows(W, H, scale):
-    """Return W as k-means is to see it.
-
-    "max" and "l2" put the rows of H to that length and W against it; "metric" turns W such that its distances are those
-    of W H, whatever the scale of H; "none" leaves W.
-    """
-    if scale == "none":
-        return W
-    if scale == "metric":
-        return W @ np.linalg.qr(H.T.astype(np.float64), mode="r").T
-    return W * np.linalg.norm(H, {"max": np.inf, "l2": 2}[scale], axis=1)
-
-
-def scores(points, classes, seed):
-    """Cluster the points by k-means into as many clusters as there are classes, and compare."""
-    n_classes = int(classes.max()) + 1
+def scores(found, classes, seed, metric):
+    """Cluster into as many clusters as there are classes, and compare."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer distinct points than clusters: dead components
-        found = KMeans(n_classes, n_init=10, random_state=seed).fit_predict(points.astype(np.float64))
-    table = contingency_matrix(classes, found)
-    matched = table[linear_sum_assignment(-table)].sum()
-    return {
-        "nmi": normalized_mutual_info_score(classes, found),
-        "ari": adjusted_rand_score(classes, found),
-        "purity": table.max(axis=0).sum() / len(classes),
-        "accuracy": matched / len(classes),
-    }
+        if found.H is not None:
+            return cluster(found.W, found.H, metric=metric, labels=classes, random_state=seed).scores
+        clusters = KMeans(int(classes.max()) + 1, n_init=10, random_state=seed).fit_predict(found.W)
+        return clustering_scores(classes, clusters)
 
 
 @lru_cache(maxsize=1)
 def warm():
     """Compile what the fits need, so that no cell is charged with it."""
     rng = np.random.default_rng(0)
-    task = Task(*rng.random((2, 60, 40), dtype=np.float32), rank=2, seed=0, outer=1, inner=1, n_classes=2)
-    for name in ("NMF", "NMF-NNDSVD", "NMF, HALS", "graph NMF"):
+    task = Task(*rng.random((2, 60, 40), dtype=np.float32), rank=2, seed=0, outer=1, inner=1)
+    for name in ("NMF", "NMF-NNDSVD", "NMF, HALS", "GraphNMF", "GraphNMF, weight 100"):
         METHODS[name](task)
 
 
@@ -354,20 +336,19 @@ def run_cell(cell, settings, folder=None):
     row = dict(cell) | settings
     if cell["method"] == "affinity":
         return row | affinity_facts(evaluate)
-    n_classes = int(classes.max()) + 1
-    task = Task(learn, evaluate, cell["rank"], cell["seed"], settings["outer"], settings["inner"], n_classes)
+    task = Task(learn, evaluate, cell["rank"], cell["seed"], settings["outer"], settings["inner"])
     began = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fixed number of iterations is no failure to converge
         found = METHODS[cell["method"]](task)
     row["cpu_seconds"] = time.process_time() - began
     row["iterations"] = int(found.iterations)
-    row |= scores(scaled_rows(found.W, found.H, found.scale), classes, cell["seed"])
+    row |= scores(found, classes, cell["seed"], found.metric)
     if found.H is not None:
-        for scale in ("max", "metric"):
-            points = scaled_rows(found.W, found.H, scale)
-            row[f"nmi_{scale}"] = row["nmi"] if scale == found.scale else scores(points, classes, cell["seed"])["nmi"]
-        X = normalize(evaluate) if cell["method"] == "graph NMF, unit samples" else evaluate
+        for metric in ("max", "product"):  # k-means sees the scale of components, or it does not
+            is_own = metric == found.metric
+            row[f"nmi_{metric}"] = row["nmi"] if is_own else scores(found, classes, cell["seed"], metric)["nmi"]
+        X = normalize(evaluate) if cell["method"] == "GraphNMF, weight 100" else evaluate
         row["error"] = float(np.linalg.norm(X - found.W @ found.H) / np.linalg.norm(X))
     is_drawn = cell["data"] == "Olivetti faces" and (cell["rank"], cell["seed"], cell["sigma"]) == (10, 0, 0)
     if folder is not None and is_drawn and found.H is not None:

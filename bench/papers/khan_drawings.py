@@ -13,7 +13,7 @@ OF_THESIS = {
 FAIR = {
     "NMF": (SKY, SOLID), "NMF, same budget": (BLUE, SOLID), "NMF, pre-trained": (ORANGE, SOLID),
     "Meta-NMF": (RED, DASHED), "Meta-NMF, as in the text": (PINK, DASHED), "NMF, HALS": (BLACK, SOLID),
-    "graph NMF, unit samples": (GREEN, SOLID), "graph NMF": (GREEN, DASHED), "k-means": (GREY, SOLID),
+    "GraphNMF": (GREEN, SOLID), "GraphNMF, weight 100": (GREEN, DASHED), "k-means": (GREY, SOLID),
 }  # fmt: skip
 FACES = [name for name in METHODS if name not in RANKLESS]
 
