@@ -156,14 +156,25 @@ def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None):
 
 
 def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
-    """Return the affinities of the rows of X to the nearest rows of `known`, csr_array (n, len(known)) of float64."""
+    """Find the nearest rows of `known`, as `neighbour_graph` weighs them, for every row of X.
+
+    Returns
+    -------
+    affinity : csr_array (n, len(known)) of float64
+    same : ndarray (n,) of int
+        Position of a near row that is the very same, -1 where there is none.
+    """
     from sklearn.neighbors import NearestNeighbors
 
     found = NearestNeighbors(n_neighbors=min(n_neighbors, known.shape[0])).fit(known)
-    nearest = found.kneighbors(X, return_distance=False)
+    nearest, same = found.kneighbors(X, return_distance=False), np.full(X.shape[0], -1)
+    for other in nearest.T[::-1]:
+        gap = X - known[other]
+        differs = np.asarray((gap != 0).sum(axis=1)).ravel() > 0
+        same = np.where(differs, same, other)
     of_row, other = np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()
     values, _ = weigh_edges(X, known, of_row, other, edge_weights, heat_width)
-    return sparse.csr_array(sparse.coo_array((values, (of_row, other)), shape=(X.shape[0], known.shape[0])))
+    return sparse.csr_array(sparse.coo_array((values, (of_row, other)), shape=(X.shape[0], known.shape[0]))), same
 
 
 def weigh_edges(X, Y, i, j, edge_weights, heat_width):

@@ -19,6 +19,104 @@ _EIGEN_TOLERANCE = 1e-6  # of an eigenvalue; triplets within 1e-7, where 0 takes
 _GRAM_CUT = 1e-7  # singular values below this share of the largest are rounding: their squares are lost in its square
 
 
+class Start:
+    """Components to begin a fit with, as the `init` of an estimator: those of another model, or of arrays.
+
+    ``init=model`` is short for ``init=model.as_start()``. The fit begins at these components, with the weights that fit
+    the data at hand best (in the squared error), and everything moves from there. Multiplicative updates cannot leave a
+    zero, so for them zeros become a thousandth of the factor's mean. scikit-learn's `clone` copies a Start with its
+    arrays.
+
+    Parameters
+    ----------
+    components : array-like (n_components, n_features)
+        Non-negative, not all zero.
+    W : array-like (n_samples, n_components), default=None
+        Weights to begin with, where the samples are known; None finds them.
+    shifts : array-like (n_strata, n_features), default=None
+        For models with strata: where a label occurs in the data, its shift begins here; others at half the means.
+    strata : array-like (n_strata,), default=None
+        The labels that `shifts` belong to.
+    feature_names : array-like of str (n_features,), default=None
+        Compared with the names in the data, where both are there.
+
+    Attributes
+    ----------
+    components, W, shifts : ndarray of float64, or None
+    strata, feature_names : ndarray, or None
+
+    Raises
+    ------
+    ValueError
+        Arrays that are not two-dimensional, not finite, negative, or that do not fit together. What does not fit the
+        data or the estimator is said by its `fit`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf import NMF, Start
+    >>> X = np.outer([1.0, 2, 3], [1.0, 0, 2])
+    >>> NMF(1, init=Start([[1.0, 0, 2]]), max_iter=1, tol=0).fit(X).W_
+    array([[1.],
+           [2.],
+           [3.]])
+    """
+
+    def __init__(self, components, *, W=None, shifts=None, strata=None, feature_names=None):
+        self.components, self.W = _matrix("components", components), _matrix("W", W)
+        self.shifts = _matrix("shifts", shifts)
+        self.strata = None if strata is None else np.asarray(strata)
+        self.feature_names = None if feature_names is None else np.asarray(feature_names)
+        if self.components is None or not self.components.any():
+            raise ValueError("The start has no components, or they are all zero and cannot move; give some.")
+        rank, n_columns = self.components.shape
+        if self.W is not None and self.W.shape[1] != rank:
+            raise ValueError(f"The start W has {self.W.shape[1]} columns for {rank} components.")
+        if (self.shifts is None) != (self.strata is None):
+            raise ValueError("shifts and strata belong together: give both, a label for each shift, or none.")
+        if self.shifts is not None and self.shifts.shape != (len(self.strata), n_columns):
+            raise ValueError(
+                f"The start's shifts have shape {self.shifts.shape}, expected {(len(self.strata), n_columns)}: a row "
+                "for each label."
+            )
+
+    def __repr__(self):
+        """Return what is in it."""
+        rank, n_columns = self.components.shape
+        more = "".join(f", with {name}" for name in ("W", "shifts") if getattr(self, name) is not None)
+        return f"<Start: {rank} components of {n_columns} features{more}>"
+
+    def state(self):
+        """Return its arrays by name, from which ``Start(**state)`` makes it again."""
+        return dict(vars(self))
+
+    def check(self, shape, rank, names):
+        """Raise unless the start fits data of this shape (and feature names, if any) and a model of this rank."""
+        given, (n_rows, n_columns) = self.components.shape, shape
+        if given != (rank, n_columns):
+            raise ValueError(
+                f"init brings {given[0]} components of {given[1]} features, but n_components={rank} and X has "
+                f"{n_columns} features; set n_components={given[0]}, and bring X to the features of the start."
+            )
+        if names is not None and self.feature_names is not None and list(names) != list(self.feature_names):
+            raise ValueError("init brings components of other feature names than X has; bring the columns into order.")
+        if self.W is not None and len(self.W) != n_rows:
+            raise ValueError(f"init brings W of {len(self.W)} rows for {n_rows} samples; leave W out of the start.")
+
+
+def _matrix(name, values):
+    """Return values as a finite, non-negative float64 matrix; None as it is."""
+    if values is None:
+        return None
+    values = np.asarray(values)
+    if values.ndim != 2 or values.dtype.kind not in "fiub":
+        raise ValueError(f"The start's {name} is an array of {values.dtype}, shape {values.shape}; expected a matrix.")
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ValueError(f"The start's {name} has negative or non-finite entries; every entry must be >= 0.")
+    return values
+
+
 def random(strata, rank, rng, *, has_shifts=True):
     """Draw all factors from U[0, 1), scaled to the columns of the data.
 

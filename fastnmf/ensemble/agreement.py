@@ -8,7 +8,7 @@ from sklearn.metrics import silhouette_samples
 
 from fastnmf.ensemble.jobs import Setting, is_settled, unit_rows
 from fastnmf.models.options import check_integer, check_number, generator
-from fastnmf.models.runs import SAME_STARTS
+from fastnmf.models.runs import has_same_start
 from fastnmf.shifts import normalize_components
 
 
@@ -173,7 +173,7 @@ def consensus(
     check_number("density_threshold", density_threshold)
     check_number("neighbors", neighbors, "a share of n_runs from 0 to 1", most=1)
     setting = Setting(X, strata, estimator, n_jobs)
-    if setting.estimator.init in SAME_STARTS:
+    if has_same_start(setting.estimator):
         raise ValueError(
             f"The estimator has init={setting.estimator.init!r}, from which all runs are the same; choose another init."
         )

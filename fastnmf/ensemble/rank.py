@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from fastnmf.ensemble.holdout import MAX_MASK, Entries, RowsColumns
 from fastnmf.ensemble.jobs import Setting, is_settled, unit_rows
 from fastnmf.models.options import check_choice, check_integer, generator
-from fastnmf.models.runs import SAME_STARTS
+from fastnmf.models.runs import has_same_start
 
 METHODS = {"entries": Entries, "rows_columns": RowsColumns}
 SMALL = 1_000_000  # entries of dense data up to which folds are of entries by default
@@ -200,7 +200,7 @@ def select_rank(
     for _ in range(n_repeats):
         held = METHODS[method](setting, n_folds, rng)
         splits += [(held, fold, seed) for fold, seed in enumerate(rng.integers(1 << 32, size=n_folds))]
-    if setting.estimator.init in SAME_STARTS or n_restarts < 2:
+    if has_same_start(setting.estimator) or n_restarts < 2:
         n_restarts = 0
     seeds = rng.integers(1 << 32, size=n_restarts)
 

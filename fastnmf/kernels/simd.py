@@ -110,11 +110,11 @@ def _rows_times(typingctx, factor, row, n, rank, matrix, out):
     def codegen(context, builder, signature, args):
         emit = Emitter(context, builder, signature.args[0].dtype)
         factor, matrix, out = (emit.array(signature.args[i], args[i]) for i in (0, 4, 5))
-        width, zero = emit.shape(factor, 1), emit.const(0)
+        length, width, zero = emit.shape(factor, 1), emit.shape(matrix, 1), emit.const(0)
         last, mine = builder.sub(args[2], emit.const(1)), []
         for r in map(emit.const, range(TILE_ROWS)):  # what is missing at the end is the last row once more
             row = builder.add(args[1], builder.select(builder.icmp_signed("<", r, last), r, last))
-            mine.append(builder.gep(factor.data, [builder.mul(row, width)]))
+            mine.append(builder.gep(factor.data, [builder.mul(row, length)]))
 
         def part(first, steps):
             start = lambda c: builder.add(builder.mul(c, width), first)  # noqa: E731

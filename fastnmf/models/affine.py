@@ -6,6 +6,7 @@ from fastnmf.models.presets import Preset
 from fastnmf.models.problems import squared_problem
 from fastnmf.models.reading import RowErrors
 from fastnmf.models.stratified import hals_schedule
+from fastnmf.models.transfer import check_init
 from fastnmf.solve import Extrapolation
 
 # Components and offset from one point: the update of [H; v] beside [W 1]. H first: its neg refers to V itself.
@@ -163,7 +164,7 @@ class AffineNMF(RowErrors, Preset):
 
     def _check_parameters(self):
         check_choice("solver", self.solver, ("hals", "mu"))
-        check_choice("init", self.init, ("features", "rows", "random", *NNDSVD, "custom"))
+        check_init(self.init, ("features", "rows", "random", *NNDSVD, "custom"))
         check_choice("gauge", self.gauge, (None, "max_shift", "min_shift"))
         check_bool("extrapolate", self.extrapolate)
         super()._check_parameters()

@@ -32,6 +32,7 @@ from fastnmf.models.options import (
 )
 from fastnmf.models.problems import infer_divergence
 from fastnmf.models.runs import Runs
+from fastnmf.models.transfer import Transfer, brought
 from fastnmf.penalties import Guide
 from fastnmf.problem import copy_rows, full
 from fastnmf.shifts import apply_gauge, normalize_components
@@ -48,7 +49,15 @@ def scaled(F, exponent):
     return F if exponent == 0 else np.ldexp(F, exponent)
 
 
-class BaseNMF(Looking, Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseNMF(
+    Looking,
+    Keeping,
+    Transfer,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     """Base of all estimators. A variant writes its parameters, its documentation and `_problem`."""
 
     _has_shifts = False
@@ -106,6 +115,8 @@ class BaseNMF(Looking, Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOut
     def _rank(self, n_columns, H):
         if not isinstance(self.n_components, str):
             return self.n_components
+        start = brought(self.init)
+        H = H if start is None else start.components
         return n_columns if H is None else len(H)
 
     def _alphas(self):
@@ -157,6 +168,8 @@ class BaseNMF(Looking, Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOut
             raise ValueError(f"A start was given ({', '.join(given)}) with init={self.init!r}; use init='custom'.")
         if self.warm_start and hasattr(self, "components_"):
             return self._resumed(data, rank)
+        if (start := brought(self.init)) is not None:
+            return self._brought(data, rank, start)
         rng, options = self._generator(random_state), {"has_shifts": self._has_shifts}
         needs_positive = self.solver == "mu"
         if self.init in (None, "features", "rows"):
@@ -170,29 +183,6 @@ class BaseNMF(Looking, Keeping, CallbackSupportMixin, ClassNamePrefixFeaturesOut
         """Return the source of what a fit draws; a checkpoint chooses and keeps the seed where the user has none."""
         given = self.random_state if random_state is None else random_state
         return generator(self.__dict__.get("_seed", given))
-
-    def _resumed(self, data, rank):
-        """Return the factors of the fit before, as a start; rows that are not those of then start anew."""
-        if self.components_.shape != (rank, data.shape[1]):
-            raise ValueError(
-                f"warm_start goes on from components of shape {self.components_.shape}, but {(rank, data.shape[1])} is "
-                "asked for; set warm_start=False, or keep n_components and the features."
-            )
-        H = np.ldexp(self.components_.T.astype(np.float64), data.exponent)
-        W = np.zeros((data.shape[0], rank))
-        if getattr(self, "W_", W[:0]).shape == W.shape:
-            W = np.ldexp(self.W_.astype(np.float64), data.exponent)
-            W = W if data.loading is None else W * data.loading[:, None]
-        if self.solver == "mu":  # which cannot leave a zero
-            W, H = (F + 1e-3 * (F.mean() or 1 / rank) * (F == 0) for F in (W, H))
-        if not self._has_shifts:
-            return W, H, None, None
-        V = data.pattern.dense(0.5 * data.stratum_means().astype(np.float64))
-        known = {label: row for row, label in enumerate(self.strata_.tolist())}
-        for row, label in enumerate(data.labels.tolist()):
-            if label in known:
-                V[row] = np.ldexp(self.shifts_[known[label]].astype(np.float64), 2 * data.exponent)
-        return W, H, data.pattern.entries(V), None
 
     @with_callbacks
     def _fit(

@@ -15,6 +15,7 @@ import numpy as np
 from fastnmf import store
 from fastnmf.models.options import check_number
 from fastnmf.models.runs import n_runs
+from fastnmf.models.transfer import brought
 from fastnmf.progress import say
 
 # Parameters that do not belong to what is computed: when to stop, what is shown, on how many threads.
@@ -171,6 +172,8 @@ def fingerprint(estimator, data, start, y=None):
         before = [getattr(estimator, name, None) for name in ("components_", "W_", "shifts_")]
         found["the model that warm_start goes on from"] = _short(before)
     for name, value in estimator.get_params(deep=False).items():
+        if name == "init" and (start := brought(value)) is not None:
+            value = start.state()
         if name not in FREE:
             found[name] = _short(value)
     return found

@@ -2,16 +2,19 @@
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.utils.validation import check_is_fitted
 
+from fastnmf.data import single_threaded_blas
 from fastnmf.graphs import EDGE_WEIGHTS, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.models.base import NNDSVD, BaseNMF, scaled
 from fastnmf.models.options import check_choice, check_integer, check_number
-from fastnmf.models.problems import divergence_problem, squared_problem
+from fastnmf.models.problems import divergence_problem, infer_divergence, squared_problem
 from fastnmf.models.stratified import hals_schedule, mu_schedule
+from fastnmf.models.transfer import check_init
 from fastnmf.moves import MU_FLOOR, GraphHALS, JointMU
-from fastnmf.problem import full
-from fastnmf.solve import infer, pad
-from fastnmf.terms.graph import Graph, infer_near
+from fastnmf.problem import aligned
+from fastnmf.solve import pad, threads
+from fastnmf.terms.graph import Drawn, Graph, infer_near
 
 WEIGHTS = {"components": 1.0, None: 100.0}
 SWEEPS = (2, 2)
@@ -32,7 +35,8 @@ class GraphNMF(BaseNMF):
     l1_ratio, alpha_W, alpha_H, guide_weight = 0.0, 0.0, 0.0, 0.0
     missing_values = fixed_components = seed_features = None
     warm_start = False
-    _has_shifts = False
+    _has_shifts, _exponent, _graphs = False, 0, (None, None)
+    _kept_privately = (*BaseNMF._kept_privately, "_has_shifts", "_exponent")
 
     def __init__(
         self,
@@ -88,9 +92,57 @@ class GraphNMF(BaseNMF):
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
         return self.fit(X, graph=graph, feature_graph=feature_graph, strata=strata, W=W, H=H, V=V).W_
 
-    def transform(self, X):
+    def transform(self, X, *, strata=None, graph=None):
         """Return weights."""
-        return self._transform(X)
+        check_is_fitted(self)
+        with threads(self.n_threads):
+            W = self._near_weights(*self._prepared(X, strata), graph)
+        return W
+
+    def _near_weights(self, data, H, V, graph):
+        """Return the weights of rows drawn to those of their neighbours in fit, in the scale of the data."""
+        rank, weight = self.n_components_, self._inner(self._weights()[0], data)
+        affinity, same = self._affinity_to_fit(data, graph)
+        W = scaled(self.W_.astype(np.float64), data.exponent)
+        near, degree = affinity @ W, np.asarray(affinity.sum(axis=1)).ravel()
+        scale = weight * (np.square(H.astype(np.float64)).sum(axis=0) if self.anchor else np.ones(rank))
+        if self._is_squared:
+            found = infer_near(*self._normal_equations(data, H, V), rank, near, degree, scale, data.dtype)
+        else:
+            drawn, move = [Drawn(near, degree, scale)], JointMU(floor=MU_FLOOR[data.dtype])
+            found, _, _ = infer_divergence(data, H, V, self._beta(), drawn, self.max_iter, move)
+        found = np.where(same[:, None] >= 0, W[same], found[:, :rank]).astype(data.dtype)
+        return scaled(found, -data.exponent)
+
+    def _normal_equations(self, data, H, V):
+        """Return what the squared error alone asks of W: pos (n_rows, K), less what the shifts give, and gram."""
+        H = pad(H, data)
+        pos = aligned((data.shape[0], H.shape[1]), data.dtype)
+        data.matmul(H, pos)
+        H = H.astype(np.float64)
+        with single_threaded_blas():
+            pos = pos if V is None else pos - (V @ H)[data.codes]
+            return pos, H.T @ H
+
+    def _affinity_to_fit(self, data, graph):
+        """Return the affinities of rows to those of fit, and which rows are the same as one of fit (-1: none)."""
+        n, n_fit = data.shape[0], len(self.W_)
+        nobody = np.full(n, -1)
+        if graph is not None:
+            A = sp.csr_array(graph, dtype=np.float64)
+            if A.shape != (n, n_fit) or not np.isfinite(A.data).all() or (A.data < 0).any():
+                raise ValueError(
+                    f"graph has shape {A.shape}; expected ({n}, {n_fit}): affinities >= 0 of the rows of X to those of "
+                    "fit."
+                )
+            return A, nobody
+        if not hasattr(self, "training_data_"):
+            return sp.csr_array((n, n_fit)), nobody
+        known, X = self.training_data_, data.in_scale(self.training_data_.dtype, self._exponent).X
+        A, same = neighbours_among(X, known, self.n_neighbors, self.edge_weights, self._width(self._exponent))
+        if self._has_shifts:
+            same = np.where(self.row_strata_[same] == data.codes, same, -1)
+        return A, same
 
     def _check_parameters(self):
         check_integer("n_components", self.n_components)
@@ -106,7 +158,7 @@ class GraphNMF(BaseNMF):
         check_choice("anchor", self.anchor, tuple(WEIGHTS))
         check_choice("solver", self.solver, ("cd", "mu"))
         check_choice("beta_loss", self.beta_loss, ("frobenius", "kullback-leibler"))
-        check_choice("init", self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
+        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
         super()._check_parameters()
 
     def _weights(self):
@@ -118,22 +170,29 @@ class GraphNMF(BaseNMF):
         of_samples, of_features = self._weights()
         graph, feature_graph = self._graphs
         data = super()._strata(X, strata, sample_weight, weight)
+        self._exponent = data.exponent
         for name in ("affinity_", "feature_affinity_", "heat_width_", "training_data_"):
             vars(self).pop(name, None)
         if graph is not None:
-            self.affinity_ = check_affinity(graph, X.shape[0])
+            self.affinity_ = check_affinity(graph, data.shape[0])
         elif of_samples:
-            self.affinity_, self.heat_width_ = self._neighbours(X)
-            self.training_data_ = X
+            self.affinity_, self.heat_width_ = self._neighbours(data.X)
+            self.training_data_ = data.X
         if feature_graph is not None:
-            self.feature_affinity_ = check_affinity(feature_graph, X.shape[1], "feature_graph", "features")
+            self.feature_affinity_ = check_affinity(feature_graph, data.shape[1], "feature_graph", "features")
         elif of_features:
-            self.feature_affinity_, _ = self._neighbours(X.T)
+            self.feature_affinity_, _ = self._neighbours(data.X.T)
         return data
 
     def _neighbours(self, X):
-        X = sp.csr_array(X) if sp.issparse(X) else X
-        return neighbour_graph(X, self.n_neighbors, self.edge_weights, self.heat_width)
+        """Return the affinities of the rows of X, in the inner scale, and the width of the heat in the user's."""
+        X, width = sp.csr_array(X) if sp.issparse(X) else X, self._width(self._exponent)
+        affinity, width = neighbour_graph(X, self.n_neighbors, self.edge_weights, width)
+        return affinity, None if width is None else width * 2.0 ** (-4 * self._exponent)
+
+    def _width(self, exponent):
+        width = getattr(self, "heat_width_", self.heat_width)
+        return None if width is None else width * 2.0 ** (4 * exponent)
 
     def _problem(self, data, factors, tasks):
         if not self._is_squared:

@@ -9,6 +9,7 @@ from fastnmf.models.base import NNDSVD, scaled
 from fastnmf.models.options import check_choice
 from fastnmf.models.presets import Preset
 from fastnmf.models.problems import interval_problem
+from fastnmf.models.transfer import check_init
 from fastnmf.solve import allocate, sweep, threads
 
 
@@ -156,9 +157,7 @@ class IntervalNMF(Preset):
 
     def _check_parameters(self):
         check_choice("move", self.move, ("hals", "mu"))
-        check_choice(
-            "init", self.init, ("features", "rows", "random", *(name for name in NNDSVD if name != "nndsvd"), "custom")
-        )
+        check_init(self.init, ("features", "rows", "random", *(name for name in NNDSVD if name != "nndsvd"), "custom"))
         super()._check_parameters()
 
     def _strata(self, X, strata, sample_weight, weight):

@@ -10,6 +10,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf import online, store
+from fastnmf.init import Start
+from fastnmf.models.transfer import brought
 from fastnmf.problem import aligned
 
 _STATISTICS = {"Statistics": online.Statistics, "StrataStatistics": online.StrataStatistics}
@@ -53,7 +55,8 @@ class Keeping:
         Notes
         -----
         A random_state that is a generator is kept in its present state. A parameter that is a DataFrame comes back as
-        an array. Requests for metadata (``set_fit_request``) are not kept.
+        an array; another model in `init` as the `Start` that it stands for. Requests for metadata
+        (``set_fit_request``) are not kept.
 
         Examples
         --------
@@ -82,6 +85,9 @@ def described(model, feature_names=None):
             stacklevel=3,
         )
         parameters["callback"] = None
+    start = brought(parameters.get("init"))
+    if start is not None:
+        parameters["init"] = start.state()
     fitted = {name: value for name, value in vars(model).items() if is_kept(type(model), name)}
     names = _named(model, feature_names)
     if names is not None:
@@ -96,7 +102,10 @@ def described(model, feature_names=None):
 
 def restored(kind, values):
     """Return an estimator of the class `kind` with the parameters and attributes that `described` returned."""
-    model = kind(**values["parameters"])
+    parameters = dict(values["parameters"])
+    if isinstance(parameters.get("init"), dict):
+        parameters["init"] = Start(**parameters["init"])
+    model = kind(**parameters)
     for name, value in values.items():
         if is_kept(kind, name):
             setattr(model, name, _statistics(value) if name == "_statistics" else value)

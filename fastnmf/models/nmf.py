@@ -5,6 +5,7 @@ from fastnmf.models.options import check_bool, check_choice, check_integer, chec
 from fastnmf.models.problems import divergence_problem, squared_problem
 from fastnmf.models.reading import RowErrors
 from fastnmf.models.streams import PartialFit
+from fastnmf.models.transfer import check_init
 from fastnmf.solve import Extrapolation
 
 
@@ -276,7 +277,7 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         else:
             check_choice("n_components", self.n_components, ("auto",))
         check_choice("solver", self.solver, ("cd", "hals", "mu"))
-        check_choice("init", self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
+        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
         super()._check_parameters()
         check_bool("shuffle", self.shuffle)
         check_sweeps(self.sweeps, 2, (2, 2))

@@ -10,9 +10,10 @@ from sklearn.exceptions import ConvergenceWarning
 from fastnmf import online
 from fastnmf.data import Strata
 from fastnmf.models.base import BaseNMF, scaled
-from fastnmf.models.options import check_choice, check_integer, check_sweeps, generator
+from fastnmf.models.options import check_integer, check_sweeps, generator
 from fastnmf.models.problems import DIRECT_BELOW
 from fastnmf.models.streams import STARTS, PartialFit, StratifiedPartialFit, has_slowed, unpenalised
+from fastnmf.models.transfer import check_init
 from fastnmf.progress import progress
 from fastnmf.solve import normalized, threads
 
@@ -30,7 +31,7 @@ class _MiniBatch(BaseNMF):
             check_integer("batch_size", self.batch_size)
         check_integer("max_iter", self.max_iter)
         check_integer("max_no_improvement", self.max_no_improvement)
-        check_choice("init", self.init, tuple(STARTS))
+        check_init(self.init, tuple(STARTS))
         if self.sweeps != "thorough" or self._n_sweeps != 3:
             check_sweeps(self.sweeps, self._n_sweeps, (2, 1, 2)[-self._n_sweeps :])
         for name, least, is_right in (

@@ -3,7 +3,8 @@
 import numpy as np
 
 from fastnmf.models.base import NNDSVD, BaseNMF
-from fastnmf.models.options import check_choice, check_integer
+from fastnmf.models.options import check_integer
+from fastnmf.models.transfer import check_init
 from fastnmf.problem import Factors, Problem
 from fastnmf.solve import allocate, infer, pad
 
@@ -67,7 +68,7 @@ class OwnLoss(BaseNMF):
 
     def _check_parameters(self):
         check_integer("n_components", self.n_components)
-        check_choice("init", self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
+        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
         super()._check_parameters()
 
     def _extrapolation(self, factors, tasks):

@@ -99,7 +99,7 @@ def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
     )
 
 
-def infer_divergence(data, H, V, beta, penalties, max_iter):
+def infer_divergence(data, H, V, beta, penalties, max_iter, move=None):
     """Return W for fixed H and V, the divergence, and the scale of the normalized loss.
 
     `max_iter` multiplicative updates, from a start that depends on the row alone, as then does the result.
@@ -110,6 +110,8 @@ def infer_divergence(data, H, V, beta, penalties, max_iter):
     H : ndarray (n_columns, k)
     V : ndarray (n_strata, n_columns), or None
         Both in the data's inner scale.
+    move : Move, optional
+        Instead of `MU`, where a penalty asks for it.
     """
     mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
     if V is not None:  # rows may lack what their stratum has, and the model is there all the same
@@ -120,6 +122,7 @@ def infer_divergence(data, H, V, beta, penalties, max_iter):
     problem = divergence_problem(data, factors, tasks, beta)
     problem.penalties = {"W": list(penalties)}
     problem.schedule = (("W", max_iter),)
+    problem.moves["W"] = problem.moves["W"] if move is None else move
     sweep(problem, factors)
     value = problem.value(factors) - problem.penalty
     return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale

@@ -7,10 +7,15 @@ from fastnmf.models.options import generator
 SAME_STARTS = ("nndsvd", "nndsvda", "custom")  # starts that do not depend on the seed
 
 
+def has_same_start(model):
+    """Tell whether every fit of a model has the same start, whatever the seed."""
+    return not isinstance(model.init, (str, type(None))) or model.init in SAME_STARTS
+
+
 def n_runs(model):
     """Return how many starts a fit tries: one where a second would be the same as the first."""
     goes_on = model.warm_start and hasattr(model, "components_")
-    return 1 if goes_on or model.init in SAME_STARTS else getattr(model, "n_init", 1)
+    return 1 if goes_on or has_same_start(model) else getattr(model, "n_init", 1)
 
 
 class Runs:

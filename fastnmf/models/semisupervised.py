@@ -5,6 +5,7 @@ from fastnmf.models.labels import LabelledFit
 from fastnmf.models.options import check_choice, check_integer, check_number
 from fastnmf.models.problems import squared_problem
 from fastnmf.models.reading import RowErrors
+from fastnmf.models.transfer import check_init
 
 
 class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
@@ -151,7 +152,7 @@ class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
         check_number("label_weight", self.label_weight)
         check_choice("label_loss", self.label_loss, ("frobenius", "kullback-leibler"))
         check_choice("solver", self.solver, ("hals", "mu"))
-        check_choice("init", self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
+        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
         super()._check_parameters()
         if self.label_loss != "frobenius" and self.solver != "mu":
             raise ValueError(

@@ -10,6 +10,7 @@ from fastnmf.models.options import check_bool, check_choice, check_integer, chec
 from fastnmf.models.problems import divergence_problem, squared_problem
 from fastnmf.models.reading import UNKNOWN_STRATA, Reading
 from fastnmf.models.streams import StratifiedPartialFit
+from fastnmf.models.transfer import check_init
 from fastnmf.solve import Extrapolation, allocate, as_arrays, solve, threads
 
 
@@ -373,7 +374,7 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
     def _check_parameters(self):
         check_integer("n_components", self.n_components)
         check_choice("solver", self.solver, ("hals", "mu"))
-        check_choice("init", self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
+        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
         super()._check_parameters()
         check_choice("update_order", self.update_order, ("sequential", "simultaneous"))
         check_integer("n_shift_updates", self.n_shift_updates)

@@ -7,6 +7,7 @@ from fastnmf import online
 from fastnmf.data import Strata
 from fastnmf.models.base import scaled
 from fastnmf.models.options import generator
+from fastnmf.models.transfer import brought
 from fastnmf.solve import as_arrays, normalized, threads
 
 STARTS = {"features": starts.features, "rows": starts.rows, "random": starts.random, "nndsvd": starts.nndsvd}
@@ -70,7 +71,7 @@ class PartialFit:
             value = getattr(self, name, None)
             if value is not None and value is not False and value != 0 and value != unused.get(name):
                 raise ValueError(f"{name}={value!r} is not supported for batches; leave it out.")
-        if self.init is not None and self.init not in STARTS:
+        if self.init is not None and brought(self.init) is None and self.init not in STARTS:
             expected = ", ".join(repr(name) for name in STARTS)
             raise ValueError(f"init={self.init!r} cannot be drawn from a first batch; expected one of {expected}.")
 
@@ -109,6 +110,9 @@ class PartialFit:
         return statistics
 
     def _draw(self, data):
+        start = brought(self.init)
+        if start is not None:
+            return self._brought(data, self._rank(data.shape[1], None), start)[1:3]
         rng = generator(self.random_state)
         return STARTS[self.init or "features"](data, self._rank(data.shape[1], None), rng, has_shifts=self._has_shifts)[
             1:

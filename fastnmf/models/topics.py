@@ -4,9 +4,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.models.base import NNDSVD
-from fastnmf.models.options import check_choice
 from fastnmf.models.presets import Preset
 from fastnmf.models.problems import divergence_problem
+from fastnmf.models.transfer import check_init
 from fastnmf.moves import UnitColumns
 from fastnmf.solve import threads
 
@@ -201,7 +201,7 @@ class PLSA(Preset):
 
     def _check_parameters(self):
         starts = ("features", "rows", "random", *(name for name in NNDSVD if name != "nndsvd"), "custom")
-        check_choice("init", self.init, starts)
+        check_init(self.init, starts)
         super()._check_parameters()
 
     def _observed(self, X, strata, weight=None, labels=None):

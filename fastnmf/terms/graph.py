@@ -160,6 +160,36 @@ class Graph:
         return factors.cached(("near", self.name), (self.name,), compute)
 
 
+class Drawn:
+    """``sum_k scale_k (degree_i F_ik² / 2 - near_ik F_ik)``: rows are drawn to others that stay, beside a divergence.
+
+    A `Part` with beta = 2 for `JointMU`: pos ``near diag(scale)``, neg ``degree F diag(scale)``.
+
+    Parameters
+    ----------
+    near : ndarray (p, k)
+        ``sum_j a_ij g_j`` of the others' rows.
+    degree : ndarray (p,)
+        ``sum_j a_ij``.
+    scale : ndarray (k,)
+    """
+
+    def __init__(self, near, degree, scale):
+        self.near, self.degree, self.scale = near, degree, scale
+
+    def contribute(self, F, sub, rank):
+        """Add the part of the half-gradient."""
+        pos, neg = np.zeros_like(F), np.zeros_like(F)
+        pos[:, :rank] = self.scale * self.near
+        neg[:, :rank] = self.scale * self.degree[:, None] * F[:, :rank]
+        _join(sub, pos, neg)
+
+    def value(self, F):
+        """Return the penalty."""
+        F = F[:, : len(self.scale)].astype(np.float64)
+        return float(np.sum(self.scale * (self.degree[:, None] * F * F / 2 - self.near * F)))
+
+
 def _join(sub, pos, neg):
     """Add a part of beta = 2 to the divergence's own, for `JointMU`."""
     sub.is_quadratic = False
