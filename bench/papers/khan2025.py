@@ -10,7 +10,7 @@ Usage::
 Every cell of the tables (data set, noise, method, rank, seed) is one line of ``cells.jsonl``, written as soon as it is
 done. A run that is stopped goes on where it was: what is there is not run again, and a stop loses no more than the
 cells at work. At the end the folder gets ``report.md``, tables as CSV and figures; ``--methods none`` only draws and
-writes these of what is there. ``--quick``: two ranks, one seed, a tenth of the rounds, fewer images; minutes instead of
+writes these of what is there. ``--quick``: two ranks, one seed, three rounds for fifty, fewer images; minutes instead of
 a night.
 """
 
@@ -51,7 +51,7 @@ QUICK = {
     "seeds": 1,
     "noise": {"Digits": (0.4,), "COIL-20": (0.4,)},
     "noisy_ranks": (10,),
-    "settings": {"outer": 5, "inner": 100, "images": 1000, "blobs": 2000},
+    "settings": {"outer": 3, "inner": 100, "images": 1000, "blobs": 2000},
 }
 KEYS = ("data", "sigma", "method", "rank", "seed")
 OUTPUT = Path("papers/khan2025")
@@ -149,7 +149,7 @@ def present(folder, rows, settings):
 def arguments(argv):
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two ranks, one seed, a tenth of the rounds, fewer images")
+    parser.add_argument("--quick", action="store_true", help="two ranks, one seed, 3 rounds for 50, fewer images")
     parser.add_argument("--data", default=",".join(SETS), help=f"of {','.join(SETS)}")
     parser.add_argument("--methods", default="", help="names between semicolons; none: only draw and write")
     parser.add_argument("--ranks", default="", help="numbers between commas")
