@@ -10,8 +10,8 @@ Usage::
 Every cell of the tables (data set, noise, method, rank, seed) is one line of ``cells.jsonl``, written as soon as it is
 done. A run that is stopped goes on where it was: what is there is not run again, and a stop loses no more than the
 cells at work. At the end the folder gets ``report.md``, tables as CSV and figures; ``--methods none`` only draws and
-writes these of what is there. ``--quick``: two ranks, one seed, three rounds for fifty, fewer images; minutes instead of
-a night.
+writes these of what is there. ``--quick``: two ranks, one seed, three rounds for fifty, fewer images; minutes instead
+of a night.
 """
 
 import argparse

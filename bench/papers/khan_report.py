@@ -52,19 +52,23 @@ class Cells:
         self.affinities = frame[frame.method == "affinity"]
         self.data = [name for name in SETS if name in set(self.frame.data)]
         self.ranks = tuple(sorted(set(self.frame["rank"]) - {0}))
+        self._rows, self._ranks = {}, {}  # (data, sigma, method) -> seed -> rank -> row; (data, sigma) -> ranks
+        for row in self.frame.to_dict("records"):
+            place = row["data"], row["sigma"]
+            self._rows.setdefault((*place, row["method"]), {}).setdefault(row["seed"], {})[row["rank"]] = row
+            self._ranks.setdefault(place, set()).add(row["rank"])
 
     def levels(self, data):
         """Return the levels of noise of a data set, zero not among them."""
-        return sorted(set(self.frame[self.frame.data == data].sigma) - {0.0})
+        return sorted(sigma for name, sigma in self._ranks if name == data and sigma)
 
-    def means(self, data, method, sigma=0.0, least_rank=0, column="nmi"):
+    def means(self, data, method, sigma=0.0, least_rank=1, column="nmi"):
         """Return the mean over the ranks, one number a seed that has all of them; an empty array if none has."""
-        part = self.frame[(self.frame.data == data) & (self.frame.sigma == sigma)]
-        ranks = {0} if method in RANKLESS else {rank for rank in set(part["rank"]) - {0} if rank >= least_rank}
-        own = part[(part.method == method) & part["rank"].isin(ranks)]
-        counts = own.groupby("seed")["rank"].nunique()
-        whole = counts.index[counts == len(ranks)]
-        return own[own.seed.isin(whole)].groupby("seed")[column].mean().to_numpy()
+        ranks = {rank for rank in self._ranks.get((data, sigma), ()) if rank >= least_rank}
+        ranks = {0} if method in RANKLESS else ranks
+        seeds = self._rows.get((data, sigma, method), {})
+        whole = [[rows[rank][column] for rank in ranks] for rows in seeds.values() if ranks and ranks <= set(rows)]
+        return np.mean(whole, axis=1) if whole else np.empty(0)
 
     def mean(self, *arguments, **options):
         """Return the mean over ranks and seeds, NaN where there is none."""
