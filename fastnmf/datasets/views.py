@@ -75,7 +75,7 @@ def _read(folder):
             f"COIL-20 is not in {str(folder)!r}, and it cannot be downloaded; put COIL20.mat there, or "
             "coil20_X_small.npy with coil20_Y.npy, or set SCIKIT_LEARN_DATA to a folder that has one of them in coil20."
         ) from None
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+    except Exception as error:  # of a file that is not MATLAB's, SciPy's reader raises what it happens to meet
         raise OSError(f"The COIL-20 files in {str(folder)!r} cannot be read ({error}); replace them.") from error
     pixels, objects = np.asarray(pixels, dtype=np.float64), np.asarray(objects).ravel().astype(np.int64)
     if pixels.shape != (_OBJECTS * _VIEWS, _SIDE**2) or objects.shape != (len(pixels),):
