@@ -29,6 +29,7 @@ MODELS = (
     "IntervalNMF",
     "AffineNMF",
     "DictionaryNMF",
+    "GraphNMF",
 )
 
 

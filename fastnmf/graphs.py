@@ -11,6 +11,7 @@ _FRIENDS = """
 33: 34
 """
 EDGES_AT_ONCE = 4096  # whose rows are held twice
+CHUNK_MB = 128  # of distances at a time
 _WITH_THE_TEACHER = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 17, 18, 20, 22)
 
 
@@ -143,13 +144,15 @@ def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None):
     >>> A.toarray().astype(int).tolist()
     [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
     """
+    from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
     n = X.shape[0]
     if n < 2:
         return sparse.csr_array((n, n), dtype=np.float64), heat_width
-    found = NearestNeighbors(n_neighbors=min(n_neighbors, n - 1)).fit(X)
-    edges = sparse.csr_array(found.kneighbors_graph(mode="connectivity"))
+    with config_context(working_memory=CHUNK_MB):
+        found = NearestNeighbors(n_neighbors=min(n_neighbors, n - 1)).fit(X)
+        edges = sparse.csr_array(found.kneighbors_graph(mode="connectivity"))
     edges = edges.maximum(edges.T).tocoo()
     values, heat_width = weigh_edges(X, X, *edges.coords, edge_weights, heat_width)
     return sparse.csr_array(sparse.coo_array((values, edges.coords), shape=(n, n))), heat_width
@@ -164,10 +167,12 @@ def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
     same : ndarray (n,) of int
         Position of a near row that is the very same, -1 where there is none.
     """
+    from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
-    found = NearestNeighbors(n_neighbors=min(n_neighbors, known.shape[0])).fit(known)
-    nearest, same = found.kneighbors(X, return_distance=False), np.full(X.shape[0], -1)
+    with config_context(working_memory=CHUNK_MB):
+        found = NearestNeighbors(n_neighbors=min(n_neighbors, known.shape[0])).fit(known)
+        nearest, same = found.kneighbors(X, return_distance=False), np.full(X.shape[0], -1)
     for other in nearest.T[::-1]:
         gap = X - known[other]
         differs = np.asarray((gap != 0).sum(axis=1)).ravel() > 0

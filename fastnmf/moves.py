@@ -187,7 +187,8 @@ class GraphHALS:
         """Move F (p, K) by `n_sweeps` sweeps; without a graph as `HALS` does."""
         if sub.local is None:
             return HALS()(F, sub, rank, n_sweeps)
-        gram, order = sub.full_gram(F.shape[1], rank).astype(F.dtype), sub.order(np.arange(rank), 1)
+        gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank], dtype=F.dtype)
+        order = sub.order(np.arange(rank), 1)
         sides, (classes, *edges, degree, scale), total = sub.mixtures(F.shape[1], F.dtype), sub.local, 0.0
         for at in range(n_sweeps * len(classes)):
             members = classes[at % len(classes)]

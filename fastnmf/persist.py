@@ -43,7 +43,7 @@ def load(path):
     """
     values = store.read(path, "model")
     try:
-        return restored(_class(values["class"]), values)
+        return restored(values, _class)
     except MemoryError:
         raise
     except Exception as error:  # whatever a file does that only claims to be ours

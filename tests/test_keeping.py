@@ -39,6 +39,7 @@ FAMILY = {
         "AffineNMF",
         "ConvexNMF",
         "DistributionallyRobustNMF",
+        "GraphNMF",
         "OrthogonalNMF",
         "PLSA",
         "ProjectiveNMF",
@@ -56,6 +57,10 @@ FAMILY = {
     "DictionaryNMF": (FEW | {"dictionary": RNG.random((3, 12))}, (X,)),
     "IntervalNMF": (FEW, (DENSE, DENSE + 1)),
     "KernelNMF": (FEW, (DENSE,)),
+    "MetaNMF": (
+        {"estimator": NMF(2), "n_tasks": 2, "task_size": 9, "n_outer": 2, "n_inner": 3, "random_state": 0},
+        (X,),
+    ),
     "SymmetricNMF": (FEW, (DENSE.T @ DENSE,)),
     "TriNMF": (FEW | {"n_components": (3, 2)}, (X,)),
     "TriSymmetricNMF": (FEW, (DENSE.T @ DENSE,)),

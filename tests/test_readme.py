@@ -74,6 +74,7 @@ def of_models():
         "upper": 2 * X,
         "atoms": rng.random((8, 24)),
         "A": X.T @ X,
+        "affinity": X @ X.T,
         "graph": graph,
     }
 

@@ -58,9 +58,10 @@ def _roughness(graph, F, total):
     total[:] = 0.0
     for i in range(len(indptr) - 1):
         for e in range(indptr[i], indptr[i + 1]):
-            for c in range(F.shape[1]):
-                step = np.float64(F[i, c]) - np.float64(F[indices[e], c])
-                total[c] += 0.5 * weight[e] * step * step
+            if indices[e] > i:  # every edge once
+                for c in range(F.shape[1]):
+                    step = np.float64(F[i, c]) - np.float64(F[indices[e], c])
+                    total[c] += weight[e] * step * step
 
 
 @kernel

@@ -13,10 +13,10 @@ from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.models.transfer import check_init
 from fastnmf.moves import MU_FLOOR, GraphHALS, JointMU
 from fastnmf.problem import aligned
-from fastnmf.solve import pad, threads
+from fastnmf.solve import allocate, pad, threads
 from fastnmf.terms.graph import Drawn, Graph, infer_near
 
-WEIGHTS = {"components": 1.0, None: 100.0}
+WEIGHTS = {"components": 5.0, None: 100.0}  # the latter is that of Cai et al.
 SWEEPS = (2, 2)
 
 
@@ -29,7 +29,108 @@ class GraphNMF(BaseNMF):
 
     ``L = D - A`` is the Laplacian of a graph of the samples with affinities A, D the diagonal matrix of its row sums:
     ``w_kᵀ L w_k = 1/2 sum_ij A_ij (w_ik - w_jk)²``. M is that of a graph of the features. With ``||h_k|| = 1`` the
-    first penalty is ``graph_weight tr(Wᵀ L W)``.
+    first penalty is ``graph_weight tr(Wᵀ L W)``. With ``beta_loss="kullback-leibler"`` the divergence takes the place
+    of the squared error, and half of each penalty is added.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Rows of H.
+    graph_weight : float, default=None
+        Weight of the graph of samples; 0 does without. None is 5 with the anchor, and 100 without. With the anchor and
+        the squared error it has no unit: twice the X, or twice the samples, ask for the same. Groups of a hundred
+        samples bear 100, groups of five not more than 5.
+    feature_weight : float, default=0.0
+        Weight of the graph of features.
+    n_neighbors : int, default=5
+        A sample is joined with its nearest ones in Euclidean distance, and those with it. Samples of different lengths,
+        as texts, are best divided by their norms first, and samples without any entry left out: they are near to all.
+    edge_weights : {"binary", "heat", "cosine"}, default="binary"
+        Affinity of two neighbours: 1, ``exp(-d² / heat_width)``, or the cosine of the angle between them.
+    heat_width : float, default=None
+        None is the mean of d² over all edges.
+    anchor : {"components", None}, default="components"
+        ``"components"``: the objective above, in which the scale of a component does not matter. None: that of the
+        source, without ``||h_k||²`` and ``||w_k||²``. Its penalty vanishes as W shrinks and H grows, so that the start
+        and `max_iter` decide how much of it is left; it is there to reproduce published numbers.
+    solver : {"cd", "mu"}, default="cd"
+        ``"cd"``: exact coordinate descent, one sample after the other, each of which sees what its neighbours have just
+        become. ``"mu"``: multiplicative updates.
+    beta_loss : {"frobenius", "kullback-leibler"}, default="frobenius"
+        The latter needs ``solver="mu"``. Without the anchor its updates are the ratios of the published programs, and
+        may raise the objective; with it they never do.
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+        As for `NMF`.
+    max_iter : int, default=300
+    tol : float, default=1e-4
+        As for `NMF`; 0 runs exactly `max_iter` iterations.
+    n_init : int, default=1
+        Starts that are tried; the one with the lowest objective is kept.
+    random_state : None, int, Generator or RandomState, default=None
+    verbose : int, default=0
+        1 shows progress on standard error.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, as for `NMF`.
+    n_threads : int, default=None
+        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+
+    Attributes
+    ----------
+    components_ : ndarray (n_components, n_features)
+        With the anchor its rows have length one.
+    W_ : ndarray (n_samples, n_components)
+        Weights of the training rows: what to cluster (without the anchor, divide it by the lengths of the components).
+    affinity_, feature_affinity_ : csr_array (n_samples, n_samples), (n_features, n_features) of float64
+        The graphs that were used.
+    heat_width_ : float or None
+        The width that was used.
+    training_data_ : array or sparse matrix (n_samples, n_features)
+        X of the fit, where its neighbours were looked for, for `transform` to look there, too. By reference.
+    shifts_, strata_, stratum_sizes_, row_strata_ :
+        Of a fit with strata, as for `StratifiedNMF`.
+    reconstruction_err_ : float
+        ``||X - W H||``, or the square root of twice the divergence.
+    history_ : dict of ndarray
+        As for `NMF`; the objective, penalties included, never rises (but see `beta_loss`).
+    n_components_, n_iter_, n_revived_, converged_, stopped_by_, run_objectives_, normalized_loss_ :
+        As for `NMF`.
+    n_features_in_, feature_names_in_ :
+        As in scikit-learn.
+
+    Notes
+    -----
+    *Monotone.* With the anchor both factors still have quadratic subproblems: W meets the Gram matrix of H and the
+    Laplacian times ``||h_k||²``, H its own and a ridge ``graph_weight w_kᵀ L w_k`` of each row. Coordinate descent
+    minimises exactly along one entry after the other; nodes that are not neighbours move side by side, as a colouring
+    of the graph allows. The multiplicative update is a gradient step at most twice as long as the one to the least
+    point of a parabola above the objective, as ``L <= 2 D``. For the divergence the graph is replaced by that parabola,
+    and each entry goes to the root of a quadratic equation.
+
+    *Cost.* That of NMF and ``nnz(A) n_components`` an iteration; the graph is found once. Sparse X stays sparse.
+
+    *Names*: the source's X, U, V, lambda, p are ``Xᵀ``, ``Hᵀ``, W, `graph_weight`, `n_neighbors`.
+
+    References
+    ----------
+    D. Cai, X. He, J. Han, T. S. Huang, "Graph regularized nonnegative matrix factorization for data representation",
+    IEEE TPAMI 33(8), 2011, doi:10.1109/TPAMI.2010.231 (the penalty, the graphs and ``"mu"``; the anchor is ours).
+    Q. Gu, J. Zhou, "Co-clustering on manifolds", KDD 2009, doi:10.1145/1557019.1557063 (a graph of features, too).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf import GraphNMF
+    >>> X = np.random.default_rng(0).random((6, 40))  # nothing but noise
+    >>> A = np.kron(np.eye(2), np.ones((3, 3)))  # samples 0 to 2 know each other, and samples 3 to 5
+    >>> GraphNMF(2, random_state=0).fit(X, graph=A).W_.round(1)
+    array([[1.1, 2.9],
+           [1.1, 2.9],
+           [1.1, 2.9],
+           [2.7, 1.1],
+           [2.7, 1.1],
+           [2.7, 1.1]])
     """
 
     l1_ratio, alpha_W, alpha_H, guide_weight = 0.0, 0.0, 0.0, 0.0
@@ -80,8 +181,39 @@ class GraphNMF(BaseNMF):
         self.n_threads = n_threads
 
     def fit(self, X, y=None, *, graph=None, feature_graph=None, strata=None, W=None, H=None, V=None):
-        """Fit the model."""
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array or sparse matrix (n_samples, n_features)
+            Non-negative, finite. float32 stays float32.
+        y : ignored
+        graph : sparse matrix or array (n_samples, n_samples), or object with nodes and edges, default=None
+            Affinities of the samples: symmetric, >= 0, in their order; a graph of networkx, or like one, gives its
+            weights. None finds the nearest neighbours in X.
+        feature_graph : sparse matrix or array (n_features, n_features), or object with nodes and edges, default=None
+            Affinities of the features; None finds, where ``feature_weight > 0``, the nearest columns of X.
+        strata : array-like (n_samples,), default=None
+            Label of each row. With labels the model is ``1 v(i)ᵀ + W(i) H`` with a shift v(i) >= 0 of every stratum,
+            as that of `StratifiedNMF`; the graph may join samples across strata.
+        W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
+            Start for ``init="custom"``; V with strata only.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters, data, graphs, labels or starts that cannot be used: what was given, what was expected, and
+            what to do.
+        """
+        if V is not None and strata is None:
+            raise ValueError("V, a start of shifts, was given without strata; pass strata=, one label a row, or no V.")
         self._graphs, self._has_shifts = (graph, feature_graph), strata is not None
+        for name in ("shifts_", "strata_", "stratum_sizes_", "row_strata_"):
+            vars(self).pop(name, None)
         try:
             self._fit(X, strata, W, H, V)
         finally:
@@ -93,11 +225,52 @@ class GraphNMF(BaseNMF):
         return self.fit(X, graph=graph, feature_graph=feature_graph, strata=strata, W=W, H=H, V=V).W_
 
     def transform(self, X, *, strata=None, graph=None):
-        """Return weights."""
+        """Return the non-negative weights of the rows of X, (n_samples, n_components).
+
+        Each minimises ``||x - w H||² + graph_weight sum_j a_j sum_k ||h_k||² (w_k - w_jk)²`` over w >= 0, where the w_j
+        are the weights of its `n_neighbors` nearest samples of the fit, and a_j its affinities to them. (Exactly; for
+        the divergence half of the sum is added, and `max_iter` updates are made.) A sample of the fit itself gets the
+        weights that it has in `W_`.
+
+        Parameters
+        ----------
+        X : array or sparse matrix (n_samples, n_features)
+        strata : array-like (n_samples,), default=None
+            Label of each row, among `strata_`, for a fit with strata.
+        graph : sparse matrix or array (n_samples, n_samples of the fit), default=None
+            Affinities >= 0 to the samples of the fit. None finds the nearest of these; where `fit` was given its graph
+            there is nothing to find them by, and a row's weights depend on the row alone.
+        """
         check_is_fitted(self)
         with threads(self.n_threads):
             W = self._near_weights(*self._prepared(X, strata), graph)
         return W
+
+    def inverse_transform(self, W, *, strata=None):
+        """Return ``W H``, with the shifts of a fit with strata, dense (n_samples, n_features)."""
+        return self._inverse_transform(W, strata)
+
+    def score(self, X, y=None, *, strata=None):
+        """Return one minus the loss of X, penalties left out, over that of the trivial model; larger is better."""
+        W = self.transform(X, strata=strata)
+        data, H, V = self._prepared(X, strata)
+        if V is not None:
+            data.pattern = data.pattern.covering(V)
+        factors, tasks = allocate(data, scaled(W, data.exponent), H, None if V is None else data.pattern.entries(V))
+        problem = self._problem(data, factors, tasks)
+        return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
+
+    def top_features(self, n=10, feature_names=None):
+        """Return the names of at most n features of each component, strongest first, as a list of lists.
+
+        Of a fit with strata, as of `StratifiedNMF`.
+        """
+        return self._top_features(n, feature_names)
+
+    @property
+    def normalize(self):
+        """How components are handed over: the penalty counts in components of length one."""
+        return "l2" if self.anchor else None
 
     def _near_weights(self, data, H, V, graph):
         """Return the weights of rows drawn to those of their neighbours in fit, in the scale of the data."""

@@ -77,38 +77,51 @@ class Keeping:
 def described(model, feature_names=None):
     """Return what is kept of a fitted model, as a dict for `store.write`."""
     check_is_fitted(model)
+    found = _of_model(model)
+    names = _named(model, feature_names)
+    if names is not None:
+        found["feature_names_in_"] = names
+        if not hasattr(model, "feature_names_in_"):  # these are shown, and not asked of the data of `transform`
+            found["_names"] = names
+    return found
+
+
+def _of_model(model):
+    """Return class, parameters and attributes of a model, fitted or not; models in them become such dicts, too."""
     parameters = model.get_params(deep=False)
     if parameters.get("callback") is not None or vars(model).get("_skl_callbacks"):
         warnings.warn(
             "A callback is a function and is not kept in the file; set it again on the loaded model.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         parameters["callback"] = None
     start = brought(parameters.get("init"))
     if start is not None:
         parameters["init"] = start.state()
     fitted = {name: value for name, value in vars(model).items() if is_kept(type(model), name)}
-    names = _named(model, feature_names)
-    if names is not None:
-        fitted["feature_names_in_"] = names
-        if not hasattr(model, "feature_names_in_"):  # these are shown, and not asked of the data of `transform`
-            fitted["_names"] = names
     if isinstance(fitted.get("_statistics"), online.Statistics):
         fitted["_statistics"] = _of_statistics(fitted["_statistics"])
     _check_labels(fitted.get("strata_"))
+    parameters, fitted = (
+        {name: _of_model(value) if isinstance(value, Keeping) else value for name, value in values.items()}
+        for values in (parameters, fitted)
+    )
     return {"class": type(model).__name__, "parameters": parameters} | fitted
 
 
-def restored(kind, values):
-    """Return an estimator of the class `kind` with the parameters and attributes that `described` returned."""
-    parameters = dict(values["parameters"])
+def restored(values, find):
+    """Return the estimator that `described` returned as a dict; ``find(name)`` returns the class of this name."""
+    if not (isinstance(values, dict) and values.keys() >= {"class", "parameters"}):
+        return values
+    kind = find(values["class"])
+    parameters = {name: restored(value, find) for name, value in values["parameters"].items()}
     if isinstance(parameters.get("init"), dict):
         parameters["init"] = Start(**parameters["init"])
     model = kind(**parameters)
     for name, value in values.items():
         if is_kept(kind, name):
-            setattr(model, name, _statistics(value) if name == "_statistics" else value)
+            setattr(model, name, _statistics(value) if name == "_statistics" else restored(value, find))
     return model
 
 

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastnmf.data import check_kind, single_threaded_blas
 from fastnmf.init import Start
 from fastnmf.models.keeping import Keeping
+from fastnmf.models.nmf import NMF
 from fastnmf.models.options import (
     check_bool,
     check_choice,
@@ -37,9 +38,9 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Parameters
     ----------
-    estimator : NMF, GraphNMF, StratifiedNMF, SparseNMF, SmoothNMF or RobustNMF
+    estimator : NMF, GraphNMF, StratifiedNMF, SparseNMF, SmoothNMF or RobustNMF, default=None
         Not fitted. Its solver, loss, rank and penalties are those of all fits; its `max_iter` and `tol` are not used.
-        The paper's is ``NMF(r, solver="mu")``.
+        The source's is ``NMF(r, solver="mu")``; None is that with r = 10.
     n_tasks : int, default=5
         Tasks that are drawn from X; not used where `tasks` are given.
     task_size : int, default=50
@@ -144,7 +145,7 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def __init__(
         self,
-        estimator,
+        estimator=None,
         *,
         n_tasks=5,
         task_size=50,
@@ -214,7 +215,7 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X, strata = unpack(X, strata)
         X = self._validated(X, reset=True)
         strata = None if strata is None else np.asarray(strata)
-        with threads(self.estimator.n_threads), single_threaded_blas():
+        with threads(self._base().n_threads), single_threaded_blas():
             target, refits, own = self._laid_out(X, strata, tasks, generator(self.random_state))
             self._learn(target, refits, own)
         return self
@@ -224,9 +225,11 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         The draws are made in the order of the published program: all starts, and then the rows of every task.
         """
-        rank = self.estimator.n_components
+        rank = self._base().n_components
         rank = X.shape[1] if isinstance(rank, str) else rank
         n_tasks = self.n_tasks if tasks is None else len(tasks)
+        if n_tasks == 0:
+            raise ValueError("tasks is an empty list; give at least one matrix, or None to draw tasks from X.")
         own = [rng.random((X.shape[1], rank)).T for _ in range(n_tasks if self.start == "uniform" else 0)]
         self.task_rows_, self.target_rows_ = [], np.arange(X.shape[0])
         if tasks is None:
@@ -237,7 +240,7 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if self.disjoint and len(self.task_rows_):
             X, strata = X[self.target_rows_], None if strata is None else strata[self.target_rows_]
         seeds = rng.integers(1 << 32, size=n_tasks + 1).tolist()
-        laid_out = [Refit(self.estimator, *task, seed) for task, seed in zip([(X, strata), *tasks], seeds, strict=True)]
+        laid_out = [Refit(self._base(), *task, seed) for task, seed in zip([(X, strata), *tasks], seeds, strict=True)]
         for i, refit in enumerate(laid_out):
             if refit.data.shape[1] != X.shape[1]:
                 raise ValueError(
@@ -254,8 +257,8 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             what = f"{self.n_tasks} disjoint tasks" if self.disjoint else "Tasks"
             target = ", and the target needs at least one" if self.disjoint else ""
             raise ValueError(
-                f"{what} of {self.task_size} rows need {wanted} samples{target}; X has {n_rows}. Lower task_size or "
-                "n_tasks, or set disjoint=False."
+                f"{what} of {self.task_size} rows need {wanted} samples{target}; X has n_samples={n_rows}. Lower "
+                "task_size or n_tasks, or set disjoint=False."
             )
         if self.disjoint:
             order = rng.permutation(n_rows)
@@ -266,36 +269,31 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _learn(self, target, refits, own):
         """Run the epochs; own are the components of every task."""
-        shared, total, began = np.zeros(own[0].shape), np.zeros(own[0].shape), time.perf_counter()
-        losses, of_tasks, seconds, best, best_epoch = [], [], [], np.inf, 0
-        self.stopped_by_ = "max_iter"
+        history = {"epoch": [], "normalized_loss": [], "task_losses": [], "seconds": []}
+        shared, total, began, best = np.zeros(own[0].shape), 0.0, time.perf_counter(), (np.inf, 0)
+        stopped_by, epoch = None, 0
         with progress(type(self).__name__, self.n_outer, self.verbose) as show, _side_by_side(self.n_jobs) as each:
-            for epoch in range(1, self.n_outer + 1):
+            while stopped_by is None:
+                epoch += 1
                 found = each(_refitted, [(refit, shared + H, self) for refit, H in zip(refits, own, strict=True)])
                 own = [H for H, _ in found]
-                total = sum(own) + (total if self.accumulate else 0)
+                total = sum(own) + (total if self.accumulate else 0.0)
                 H, loss, ended = target.run(shared + total / len(own), self.n_inner, self.inner_tol)
-                shared = _at_one(H)
-                losses.append(loss)
-                of_tasks.append([loss for _, loss in found])
-                seconds.append(time.perf_counter() - began)
+                shared, seconds = _at_one(H), time.perf_counter() - began
+                for name, entry in zip(history, (epoch, loss, [loss for _, loss in found], seconds), strict=True):
+                    history[name].append(entry)
                 if show is not None:
-                    show(epoch, loss, seconds[-1])
-                if loss < (1 - self.tol) * best:
-                    best, best_epoch = loss, epoch
-                if self.patience is not None and epoch - best_epoch >= self.patience:
-                    self.stopped_by_ = "patience"
-                    break
-        self.n_iter_ = len(losses)
+                    show(epoch, loss, seconds)
+                best = (loss, epoch) if loss < (1 - self.tol) * best[0] else best
+                if self.patience is not None and epoch - best[1] >= self.patience:
+                    stopped_by = "patience"
+                elif epoch == self.n_outer:
+                    stopped_by = "max_iter"
+        self.n_iter_, self.stopped_by_ = epoch, stopped_by
         self.n_updates_ = target.n_updates + sum(refit.n_updates for refit in refits)
         self.estimator_ = target.finish(ended)
         self.W_, self.components_ = normalize_components(self.estimator_.W_, self.estimator_.components_, "max")
-        self.history_ = {
-            "epoch": np.arange(1, self.n_iter_ + 1),
-            "normalized_loss": np.array(losses),
-            "task_losses": np.array(of_tasks),
-            "seconds": np.array(seconds),
-        }
+        self.history_ = {name: np.array(entries) for name, entries in history.items()}
 
     def transform(self, X, *, strata=None):
         """Return the non-negative weights of the rows of X for the components as they are, (n_samples, n_components).
@@ -338,15 +336,18 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X, H = self._validated(X, reset=False), self.components_.astype(np.float64)
         W = weights_for(X, H) if self.estimator_.solver == "mu" else None
         shifts, labels = getattr(self.estimator_, "shifts_", None), getattr(self.estimator_, "strata_", None)
-        model = clone(self.estimator).set_params(
+        model = clone(self._base()).set_params(
             init=Start(H, W=W, shifts=shifts, strata=labels),
             max_iter=self.n_inner if n_iter is None else n_iter,
             tol=self.inner_tol,
         )
         return model.fit(X, **({} if strata is None else {"strata": strata}))
 
+    def _base(self):
+        return NMF(10, solver="mu") if self.estimator is None else self.estimator
+
     def _check_parameters(self):
-        check_refittable(self.estimator)
+        check_refittable(self._base())
         for name in ("n_tasks", "task_size", "n_outer", "n_inner"):
             check_integer(name, getattr(self, name))
         check_number("inner_tol", self.inner_tol)
@@ -354,7 +355,7 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_bool("accumulate", self.accumulate)
         check_bool("disjoint", self.disjoint)
         check_choice("start", self.start, STARTS)
-        if self.start == "estimator" and self.estimator.init == "custom":
+        if self.start == "estimator" and self._base().init == "custom":
             raise ValueError("start='estimator' needs an init that finds a start; the estimator's is 'custom'.")
         if self.patience is not None:
             check_integer("patience", self.patience)

@@ -41,9 +41,8 @@ class Neighbours(NamedTuple):
 
     def pull(self, F):
         """Return what this adds to the half-gradient at F (p, K), an array of its shape."""
-        near = np.empty(F.shape, F.dtype)
-        Compressed(self.indptr, self.indices, self.weight).matmul(np.ascontiguousarray(F), near)
-        return self.scale * (self.degree[:, None] * F - near)
+        A = sp.csr_array((self.weight, self.indices, self.indptr), (len(F), len(F)))
+        return self.scale * (self.degree[:, None] * F - A @ F)
 
 
 class Graph:
@@ -89,6 +88,10 @@ class Graph:
     def edges(self):
         """The graph as `Compressed`."""
         return compressed(self.affinity, self.dtype)
+
+    @cached_property
+    def _edges_once(self):
+        return compressed(sp.triu(self.affinity, 1, format="csr"), self.dtype)
 
     @cached_property
     def degree(self):
@@ -143,11 +146,11 @@ class Graph:
         """Return ``f_kᵀ L f_k`` of every column, float64 (K,)."""
 
         def compute():
-            F, edges = factors[self.name], self.edges
+            F, edges = factors[self.name], self._edges_once
             tasks = edges.tasks(F.shape[1])
             parts = np.empty((len(tasks) - 1, F.shape[1]))
             kernels.rows_roughness(tasks, edges.indptr, edges.indices, edges.data, F, F, parts)
-            return parts.sum(axis=0) / 2
+            return parts.sum(axis=0)
 
         return factors.cached(("roughness", self.name), (self.name,), compute)
 
