@@ -147,7 +147,7 @@ def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None):
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
-    n = X.shape[0]
+    n, X = X.shape[0], _precise(X)
     if n < 2:
         return sparse.csr_array((n, n), dtype=np.float64), heat_width
     with config_context(working_memory=CHUNK_MB):
@@ -170,6 +170,7 @@ def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
+    X, known = _precise(X), _precise(known)
     with config_context(working_memory=CHUNK_MB):
         found = NearestNeighbors(n_neighbors=min(n_neighbors, known.shape[0])).fit(known)
         nearest, same = found.kneighbors(X, return_distance=False), np.full(X.shape[0], -1)
@@ -180,6 +181,11 @@ def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
     of_row, other = np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()
     values, _ = weigh_edges(X, known, of_row, other, edge_weights, heat_width)
     return sparse.csr_array(sparse.coo_array((values, (of_row, other)), shape=(X.shape[0], known.shape[0]))), same
+
+
+def _precise(X):
+    """Return sparse data as float64: scikit-learn finds neighbours in half the time that it takes in float32."""
+    return X.astype(np.float64) if sparse.issparse(X) else X
 
 
 def weigh_edges(X, Y, i, j, edge_weights, heat_width):

@@ -137,6 +137,11 @@ class GraphNMF(BaseNMF):
     missing_values = fixed_components = seed_features = None
     warm_start = False
     _has_shifts, _exponent, _graphs = False, 0, (None, None)
+    __metadata_request__fit = {"strata": True}
+    __metadata_request__fit_transform = {"strata": True}
+    __metadata_request__transform = {"strata": True}
+    __metadata_request__inverse_transform = {"strata": True}
+    __metadata_request__score = {"strata": True}
     _kept_privately = (*BaseNMF._kept_privately, "_has_shifts", "_exponent")
 
     def __init__(
