@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.io
 import scipy.sparse as sp
 import sklearn.datasets
 
@@ -176,6 +177,74 @@ def test_a_damaged_idx_file_is_named(damage, message, digits_home):
         path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(OSError, match=f"train-labels-idx1-ubyte.*{message}"):
         datasets.load_mnist("train", n_per_digit=1, data_home=digits_home)
+
+
+def test_fashion_mnist_has_names_and_the_order_of_the_file(digits_home):
+    (digits_home / "mnist").rename(digits_home / "fashion_mnist")
+    bunch = datasets.load_fashion_mnist(data_home=digits_home, download_if_missing=False)
+    assert bunch.data.shape == (120, 784) and bunch.data.dtype == np.float64 and bunch.image_shape == (28, 28)
+    assert bunch.data[:, 0].tolist() == list(range(120)) and bunch.target.tolist() == [i % 10 for i in range(120)]
+    assert bunch.strata[9] == "ankle boot" and bunch.target_names[3] == "dress" and len(bunch.feature_names) == 784
+    assert datasets.load_fashion_mnist("all", data_home=digits_home).data.shape == (160, 784)
+    with pytest.raises(ValueError, match="subset='t10k' is not known"):
+        datasets.load_fashion_mnist("t10k", data_home=digits_home)
+
+
+def test_fashion_mnist_as_published(data_home):
+    try:
+        bunch = datasets.load_fashion_mnist(data_home=data_home, download_if_missing=False)
+    except OSError:
+        pytest.skip("Fashion-MNIST is not in the data home")
+    assert bunch.data.mean() / 255 == pytest.approx(0.28685, abs=5e-6) and bunch.data.shape == (10_000, 784)
+    assert np.bincount(bunch.target).tolist() == [1000] * 10
+
+
+def objects():
+    """Make up images as large as those of COIL-20, and their labels."""
+    pixels = np.zeros((1440, 1024), np.uint8)
+    pixels[:, 0], pixels[:, 1] = np.arange(1440) % 200, 255
+    return pixels, np.repeat(np.arange(1, 21), 72).astype(np.int32)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "matlab", "matlab of shares"])
+def test_coil20_from_either_file(kind, tmp_path):
+    pixels, labels = objects()
+    folder = tmp_path / "coil20"
+    folder.mkdir()
+    if kind == "arrays":
+        np.save(folder / "coil20_X_small.npy", pixels)
+        np.save(folder / "coil20_Y.npy", labels)
+    else:
+        fea = pixels / 255 if kind.endswith("shares") else pixels
+        scipy.io.savemat(folder / "COIL20.mat", {"fea": fea, "gnd": labels[:, None]})
+    bunch = datasets.load_coil20(data_home=tmp_path)
+    np.testing.assert_allclose(bunch.data, pixels, atol=1e-9)
+    assert bunch.data.dtype == np.float64 and (bunch.target == labels).all() and bunch.image_shape == (32, 32)
+    assert bunch.stratum_names.tolist() == list(range(1, 21)) and bunch.feature_names[33] == "pixel 1,1"
+
+
+def test_coil20_that_is_missing_or_broken_is_a_sentence(tmp_path):
+    with pytest.raises(OSError, match="COIL-20 is not in .*put COIL20.mat there, or coil20_X_small.npy") as caught:
+        datasets.load_coil20(data_home=tmp_path)
+    assert "\n" not in str(caught.value)
+    pixels, labels = objects()
+    folder = tmp_path / "coil20"
+    folder.mkdir()
+    np.save(folder / "coil20_X_small.npy", pixels[:, :10])
+    np.save(folder / "coil20_Y.npy", labels)
+    with pytest.raises(OSError, match=r"images of shape \(1440, 10\).*expected \(1440, 1024\)"):
+        datasets.load_coil20(data_home=tmp_path)
+    (folder / "COIL20.mat").write_bytes(b"not a file of MATLAB")
+    with pytest.raises(OSError, match="COIL-20 files in .* cannot be read.*replace them"):
+        datasets.load_coil20(data_home=tmp_path)
+
+
+def test_coil20_as_published(data_home):
+    try:
+        bunch = datasets.load_coil20(data_home=data_home)
+    except OSError:
+        pytest.skip("COIL-20 is not in the data home")
+    assert bunch.data.max() == 255 and np.bincount(bunch.target).tolist() == [0] + [72] * 20
 
 
 def test_mnist_comes_from_openml_where_the_files_are_not(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Images: handwritten digits."""
+"""Images: handwritten digits, and pieces of clothing in the same format."""
 
 import gzip
 import zlib
@@ -11,8 +11,21 @@ from fastnmf.fetch import data_home_folder, fetch
 
 ARCHIVE = SimpleNamespace(url="https://api.openml.org")  # who has to answer before a download is tried
 _FILES = {"train": "train", "test": "t10k"}
+_PLACES = {"MNIST": ("mnist", "mnist_784"), "Fashion-MNIST": ("fashion_mnist", "fashion-mnist")}  # folder, OpenML
 _N_TRAIN = 60_000
 _SIDE = 28
+CLOTHING = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 
 
 def load_mnist(subset="test", *, strata=((1, 2), (2, 3)), n_per_digit=100, data_home=None, download_if_missing=True):
@@ -64,13 +77,12 @@ def load_mnist(subset="test", *, strata=((1, 2), (2, 3)), n_per_digit=100, data_
     """
     from sklearn.utils import Bunch
 
-    if subset not in ("test", "train", "all"):
-        raise ValueError(f"subset={subset!r} is not known; expected 'test', 'train' or 'all'.")
+    _check_subset(subset)
     groups = _groups(strata)
     is_number = isinstance(n_per_digit, int | np.integer) and not isinstance(n_per_digit, bool)
     if n_per_digit is not None and not (is_number and n_per_digit >= 1):
         raise ValueError(f"n_per_digit must be None or an integer of at least 1; got {n_per_digit!r}.")
-    images, digits = _read(subset, data_home_folder(data_home), download_if_missing)
+    images, digits = _read(subset, "MNIST", data_home_folder(data_home), download_if_missing)
     rows = _chosen(groups, digits, n_per_digit, strata is not None, subset)
     chosen = np.concatenate(rows)
     return Bunch(
@@ -78,10 +90,77 @@ def load_mnist(subset="test", *, strata=((1, 2), (2, 3)), n_per_digit=100, data_
         strata=np.repeat(np.array(list(groups)), [len(part) for part in rows]),
         target=digits[chosen].astype(np.int64),
         image_shape=(_SIDE, _SIDE),
-        feature_names=np.array([f"pixel {i},{j}" for i in range(_SIDE) for j in range(_SIDE)], dtype=object),
+        feature_names=pixel_names(_SIDE, _SIDE),
         stratum_names=np.array(list(groups)),
         DESCR=f"MNIST digits, subset {subset!r}; strata have these digits: {groups}.",
     )
+
+
+def load_fashion_mnist(subset="test", *, data_home=None, download_if_missing=True):
+    """Load Fashion-MNIST, small grey images of ten kinds of clothing, one row an image.
+
+    Parameters
+    ----------
+    subset : {"test", "train", "all"}, default="test"
+        10,000 images, 60,000, or the training images followed by the test images, in the order of the files.
+    data_home : str or path, default=None
+        Where to look, in the folder ``fashion_mnist``, for the files as published, ``train-images-idx3-ubyte``,
+        ``train-labels-idx1-ubyte`` and the same with ``t10k``, with or without ``.gz``. None:
+        ``$SCIKIT_LEARN_DATA``, else ``~/scikit_learn_data``.
+    download_if_missing : bool, default=True
+        Where the files are not there, take ``Fashion-MNIST`` from OpenML through scikit-learn, which keeps it in the
+        data home.
+
+    Returns
+    -------
+    bunch : sklearn.utils.Bunch
+        `data`, float64 of shape (n_images, 784), grey values 0 to 255; `target`, int64 of shape (n_images,), 0 to 9;
+        `target_names`, what they mean; `strata`, the kind of each image by name; `stratum_names`, the ten names;
+        `image_shape`, (28, 28); `feature_names`; `DESCR`.
+
+    Raises
+    ------
+    ValueError
+        For another subset.
+    OSError
+        If the images are not there and cannot be had, or a file is not what its name says.
+
+    Notes
+    -----
+    H. Xiao, K. Rasul, R. Vollgraf 2017, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+    Algorithms, DOI 10.48550/arXiv.1708.07747.
+
+    Examples
+    --------
+    >>> from fastnmf.datasets import load_fashion_mnist
+    >>> load_fashion_mnist().data.shape  # doctest: +SKIP
+    (10000, 784)
+    """
+    from sklearn.utils import Bunch
+
+    _check_subset(subset)
+    images, kinds = _read(subset, "Fashion-MNIST", data_home_folder(data_home), download_if_missing)
+    names = np.array(CLOTHING)
+    return Bunch(
+        data=images.astype(np.float64),
+        strata=names[kinds],
+        target=kinds.astype(np.int64),
+        target_names=names,
+        image_shape=(_SIDE, _SIDE),
+        feature_names=pixel_names(_SIDE, _SIDE),
+        stratum_names=names,
+        DESCR=f"Fashion-MNIST, subset {subset!r}; strata are the ten kinds of clothing.",
+    )
+
+
+def pixel_names(height, width):
+    """Return the names of the pixels of an image, row by row."""
+    return np.array([f"pixel {i},{j}" for i in range(height) for j in range(width)], dtype=object)
+
+
+def _check_subset(subset):
+    if subset not in ("test", "train", "all"):
+        raise ValueError(f"subset={subset!r} is not known; expected 'test', 'train' or 'all'.")
 
 
 def _groups(strata):
@@ -128,14 +207,15 @@ def _chosen(groups, digits, n_per_digit, is_grouped, subset):
     return rows
 
 
-def _read(subset, home, download_if_missing):
-    """Return images (n, 784) and digits (n,), unsigned bytes, from the files, else from OpenML."""
+def _read(subset, what, home, download_if_missing):
+    """Return images (n, 784) and classes (n,), unsigned bytes, from the files, else from OpenML."""
+    folder, name = _PLACES[what]
     names = ["train", "test"] if subset == "all" else [subset]
-    paths = [_paths(home / "mnist", _FILES[name]) for name in names]
+    paths = [_paths(home / folder, _FILES[name]) for name in names]
     if all(map(all, paths)):
         read = [_read_pair(*pair) for pair in paths]
         return tuple(np.concatenate(arrays) for arrays in zip(*read, strict=True))
-    bunch = fetch(_openml, "MNIST", home, download_if_missing)
+    bunch = fetch(_openml, what, home, download_if_missing, folder=folder, name=name)
     images, digits = np.asarray(bunch.data, dtype=np.uint8), np.asarray(bunch.target).astype(np.uint8)
     part = {"all": slice(None), "train": slice(_N_TRAIN), "test": slice(_N_TRAIN, None)}[subset]
     return images[part], digits[part]
@@ -156,7 +236,7 @@ def _read_pair(images, labels):
     if pixels.shape[1:] != (_SIDE, _SIDE) or len(pixels) != len(digits) or (digits > 9).any():
         raise OSError(
             f"{images} and {labels} do not belong together: images of shape {pixels.shape}, {len(digits)} labels up to "
-            f"{digits.max(initial=0)}; expected 28 x 28 and digits. Delete them."
+            f"{digits.max(initial=0)}; expected 28 x 28 and classes 0 to 9. Delete them."
         )
     return pixels.reshape(len(pixels), -1), digits
 
@@ -176,13 +256,11 @@ def _read_idx(path, n_axes):
     return np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def _openml(data_home, download_if_missing, n_retries=0):
-    """Fetch MNIST as scikit-learn's other fetchers do: without a download only what is there already."""
+def _openml(data_home, download_if_missing, folder, name, n_retries=0):
+    """Fetch images as scikit-learn's other fetchers do: without a download only what is there already."""
     from sklearn.datasets import fetch_openml
 
     kept = data_home_folder(data_home) / "openml"
-    if not download_if_missing and not any(kept.rglob("mnist_784*")):
-        raise OSError(f"no files in {data_home}/mnist and no mnist_784 in {kept}")
-    return fetch_openml(
-        "mnist_784", version=1, data_home=data_home, as_frame=False, parser="liac-arff", n_retries=n_retries
-    )
+    if not download_if_missing and not any(kept.rglob(f"{name}*")):
+        raise OSError(f"no files in {data_home}/{folder} and no {name} in {kept}")
+    return fetch_openml(name, version=1, data_home=data_home, as_frame=False, parser="liac-arff", n_retries=n_retries)
