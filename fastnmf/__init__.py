@@ -23,7 +23,7 @@ _HOMES = {
     "nnls": "fastnmf.layers",
     "OrthogonalNMF": "fastnmf.models.structured",
     "PLSA": "fastnmf.models.topics",
-    "ProjectiveNMF": "fastnmf.models.structured",
+    "ProjectiveNMF": "fastnmf.models.projective",
     "RobustNMF": "fastnmf.models.robust",
     "SemiNMF": "fastnmf.models.structured",
     "SemiSupervisedNMF": "fastnmf.models.semisupervised",

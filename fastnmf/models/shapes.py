@@ -14,12 +14,12 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf.data import Strata, check_kind, single_threaded_blas
+from fastnmf.models.callbacks import CallbackSupportMixin, watching, with_callbacks
 from fastnmf.models.keeping import Keeping
-from fastnmf.models.options import check_choice, check_integer, check_number, generator
+from fastnmf.models.options import check_choice, check_integer, check_number, check_watch, generator
 from fastnmf.models.problems import DIRECT_BELOW
 from fastnmf.moves import HALS, Assign
 from fastnmf.problem import Factors, Problem, Subproblem, aligned
-from fastnmf.progress import progress
 from fastnmf.solve import allocate, as_arrays, exact, infer, pad, row_tasks, solve, threads
 from fastnmf.terms.structured import AssignedFrobenius
 
@@ -72,11 +72,11 @@ def clusters(data, rank, rng, *, weighted=False):
     return W + 0.02 * W.sum() / max(np.count_nonzero(W), 1) if weighted else 0.02 + (W > 0)
 
 
-class ShapedModel(Keeping, BaseEstimator):
+class ShapedModel(Keeping, CallbackSupportMixin, BaseEstimator):
     """Base of the models of other shapes."""
 
     _inits = (None, "random", "custom")
-    _is_signed = False
+    _is_signed = _has_shifts = False
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -90,6 +90,7 @@ class ShapedModel(Keeping, BaseEstimator):
         check_choice("init", self.init, self._inits)
         check_integer("max_iter", self.max_iter)
         check_number("tol", self.tol, "a number >= 0 (0 runs exactly max_iter iterations)")
+        check_watch(self.max_time, self.callback, self.n_threads)
 
     def _ranks(self):
         return {"n_components": self.n_components}
@@ -123,14 +124,19 @@ class ShapedModel(Keeping, BaseEstimator):
             raise ValueError(f"init='custom' needs a start: pass {', '.join(shapes)} to fit ({missing[0]} is missing).")
         return [check_start(name, given[name], shape, is_signed) for name, shape in shapes.items()]
 
+    @with_callbacks
     def _fit(self, X, **given):
         self._check_parameters()
         X = self._validated(X, reset=True)
         # One BLAS thread, so that small products between the kernels have the same bits on any number of threads.
-        with threads(), single_threaded_blas(), progress(type(self).__name__, self.max_iter, self.verbose) as show:
+        with threads(self.n_threads), single_threaded_blas(), watching(self, X) as watch:
             data = self._data(X)
             problem, factors = self._problem(data, generator(self.random_state), given)
-            fit = solve(problem, factors, max_iter=self.max_iter, tol=self.tol, callback=show)
+            watch.arrays = lambda: self._arrays(data, factors)
+            callback = watch if watch.is_needed else None
+            fit = solve(
+                problem, factors, max_iter=self.max_iter, tol=self.tol, callback=callback, max_time=self.max_time
+            )
             self._finish(data, problem, fit)
             self._record(data, problem, fit)
         if fit.stopped_by == "max_iter" and not fit.converged:
@@ -138,9 +144,15 @@ class ShapedModel(Keeping, BaseEstimator):
                 f"The fit stopped at max_iter={self.max_iter} before the objective settled to tol={self.tol:g}; "
                 "raise max_iter, or raise tol.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self
+
+    def _arrays(self, data, factors):
+        """Return copies of W and H, None where the model has none, and None, for a callback."""
+        W, H = (factors.arrays.get(name) for name in "WH")
+        W = None if W is None else W[:, : factors.rank].copy()
+        return W, None if H is None else np.ldexp(H[:, : factors.rank].T, -2 * data.exponent), None
 
     def _record(self, data, problem, fit):
         self.n_iter_, self.converged_, self.stopped_by_ = fit.n_iter, fit.converged, fit.stopped_by
@@ -179,7 +191,7 @@ class ShapedTransformer(ShapedWeights):
         """
         data = self._seen(X)
         rank = len(self.components_)
-        with threads():
+        with threads(self.n_threads):
             W = infer(data, rank, pad(np.ldexp(self.components_.T, 2 * data.exponent), data), None)[0]
         return np.ascontiguousarray(W[:, :rank])
 

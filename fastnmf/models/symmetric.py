@@ -81,6 +81,13 @@ class SymmetricNMF(GraphInput, ShapedModel):
     random_state : None, int, Generator or RandomState, default=None
     verbose : int, default=0
         1 shows progress on standard error.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and a copy of the factor ``W``.
+    n_threads : int, default=None
+        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
@@ -135,6 +142,9 @@ class SymmetricNMF(GraphInput, ShapedModel):
         tol=1e-6,
         random_state=None,
         verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
     ):
         self.n_components = n_components
         self.init = init
@@ -143,6 +153,9 @@ class SymmetricNMF(GraphInput, ShapedModel):
         self.tol = tol
         self.random_state = random_state
         self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -242,6 +255,13 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
         For ``"random"``.
     verbose : int, default=0
         1 shows progress on standard error.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and a copy of the factor ``W``, not scaled.
+    n_threads : int, default=None
+        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
@@ -256,7 +276,7 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
     n_iter_ : int
     converged_ : bool
     stopped_by_ : str
-        ``"tol"`` or ``"max_iter"``.
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         ``||A - W S Wᵀ||``.
     normalized_loss_ : float
@@ -301,6 +321,9 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
         tol=1e-4,
         random_state=None,
         verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
     ):
         self.n_components = n_components
         self.affinity = affinity
@@ -310,6 +333,9 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
         self.tol = tol
         self.random_state = random_state
         self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
