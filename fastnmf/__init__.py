@@ -11,6 +11,7 @@ _HOMES = {
     "BooleanNMF": "fastnmf.models.discrete",
     "ChebyshevNMF": "fastnmf.models.robust",
     "ConvexNMF": "fastnmf.models.convex",
+    "ConvolutiveNMF": "fastnmf.models.convolutive",
     "DictionaryNMF": "fastnmf.models.dictionary",
     "DistributionallyRobustNMF": "fastnmf.models.measures",
     "hierarchical_loss": "fastnmf.layers",

@@ -146,3 +146,41 @@ def anchors(A, k):
         u = R[i] / np.linalg.norm(R[i])
         R = np.array([r - (r @ u) * u for r in R])
     return found
+
+
+def convolve(W, C):
+    """Return ``y_i = sum_l W[i - l] C_l`` for W (n, k), C (p, k, m), in plain loops."""
+    n_lags, k, m = C.shape
+    Y = np.zeros((len(W), m))
+    for i in range(len(W)):
+        for lag in range(min(n_lags, i + 1)):
+            for c in range(k):
+                Y[i] += W[i - lag, c] * C[lag, c]
+    return Y
+
+
+def convolutive_step(X, W, C, beta):
+    """Return W and C after one update each, W first, with all lags in numerator and denominator."""
+
+    def ratio(Y, of):  # where X is zero for good Y becomes zero, and 0/0 is 0
+        Y = np.where(Y > 0, Y, 1e-300) if beta < 2 else Y
+        above, below = of(np.where(X > 0, X * Y ** (beta - 2.0), 0)), of(Y ** (beta - 1.0))
+        return np.where(above > 0, above / np.where(below > 0, below, 1), 0)
+
+    def of_W(G):
+        out = np.zeros(W.shape)
+        for i in range(len(W)):
+            for lag in range(min(len(C), len(W) - i)):
+                out[i] += C[lag] @ G[i + lag]
+        return out
+
+    def of_C(G):
+        out = np.zeros(C.shape)
+        for lag in range(len(C)):
+            for i in range(len(W) - lag):
+                out[lag] += np.outer(W[i], G[i + lag])
+        return out
+
+    W = W * ratio(convolve(W, C), of_W)
+    C = C * ratio(convolve(W, C), of_C)
+    return W, C

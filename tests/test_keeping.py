@@ -38,6 +38,7 @@ FAMILY = {
     for name in (
         "AffineNMF",
         "ConvexNMF",
+        "ConvolutiveNMF",
         "DistributionallyRobustNMF",
         "OrthogonalNMF",
         "PLSA",

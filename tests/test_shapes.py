@@ -44,7 +44,7 @@ def test_a_callback_sees_every_iteration_and_stops_the_fit(kind):
     assert W is not None or H is not None
     for F, was in ((W, seen[0][2]), (H, seen[0][3])):
         assert F is None or not np.array_equal(F, was)  # copies, which stay as they were
-    assert H is None or H.shape[1] == 12
+    assert H is None or H.shape[-1] == 12
 
 
 @every_kind
@@ -64,7 +64,7 @@ def test_max_time_stops_after_an_iteration(kind):
 @every_kind
 def test_n_threads_holds_in_fit_and_transform(kind, monkeypatch):
     asked, real = [], jit.threads
-    for module in ("shapes", "structured", "projective", "convex"):
+    for module in ("shapes", "structured", "projective", "convex", "convolutive"):
         monkeypatch.setattr(f"fastnmf.models.{module}.threads", lambda n=None: asked.append(n) or real(n))
     model = fitted(kind, n_threads=2)
     assert asked and set(asked) == {2}

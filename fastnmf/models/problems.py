@@ -47,21 +47,27 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     )
 
 
+def divergence_term(data, width, tasks, beta, has_shifts=False):
+    """Return the term of a beta divergence other than the squared error, and the scale of its losses."""
+    if beta == 1:
+        term = KullbackLeibler(data, width, tasks, has_shifts)
+        return term, term.independence()
+    check_beta(data, beta)
+    term = BetaDivergence(data, width, tasks, beta, has_shifts)
+    return term, term.reference()
+
+
 def divergence_problem(data, factors, tasks, beta):
     """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, under a beta divergence."""
     width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
-    if beta == 1:
-        term = KullbackLeibler(data, width, tasks, has_shifts)
-    else:
-        check_beta(data, beta)
-        term = BetaDivergence(data, width, tasks, beta, has_shifts)
+    term, scale = divergence_term(data, width, tasks, beta, has_shifts)
     columns = (("V", 1), ("H", 1)) if has_shifts else ("H", 1)
     return Problem(
         terms=[term],
         moves=dict.fromkeys(factors.arrays, MU(eps=0.0, floor=MU_FLOOR[data.dtype])),
         schedule=(("W", 1), columns),
         tasks=tasks,
-        scale=term.independence() if beta == 1 else term.reference(),
+        scale=scale,
     )
 
 
