@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
     "AffineNMF": "fastnmf.models.affine",
+    "BilinearNMF": "fastnmf.models.bilinear",
     "BinaryNMF": "fastnmf.models.discrete",
     "BooleanNMF": "fastnmf.models.discrete",
     "ChebyshevNMF": "fastnmf.models.robust",

@@ -184,3 +184,25 @@ def convolutive_step(X, W, C, beta):
     W = W * ratio(convolve(W, C), of_W)
     C = C * ratio(convolve(W, C), of_C)
     return W, C
+
+
+def products(H):
+    """Return H (k, m) with the products of all pairs of its rows below it: 0 and 1, 0 and 2, ..., 1 and 2, ..."""
+    return np.array([*H, *(H[c] * H[d] for c in range(len(H)) for d in range(c + 1, len(H)))])
+
+
+def bilinear_step(X, W, H, sweeps):
+    """Return W and H after one iteration: columns of W, then entries of H, each to the minimum beside all others."""
+    E, H = products(H), H.copy()
+    W = _sweeps(W, E @ E.T, X @ E.T, sweeps)
+    for _ in range(sweeps):
+        for j in range(H.shape[1]):
+            for c in range(len(H)):
+                values = []
+                for x in (0.0, 1.0):  # the model of column j is a line in the entry
+                    H[c, j] = x
+                    values.append(W @ products(H[:, j : j + 1])[:, 0])
+                along = values[1] - values[0]
+                bend = along @ along
+                H[c, j] = max(0, along @ (X[:, j] - values[0]) / bend) if bend > 0 else H[c, j]
+    return W, H

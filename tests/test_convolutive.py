@@ -205,5 +205,5 @@ def test_what_cannot_be_used_is_refused(options, start, match):
     with pytest.raises(ValueError, match=match):
         ConvolutiveNMF(2, **options).fit(drawn()[0], **start)
     model = ConvolutiveNMF(2, max_iter=1).fit(drawn()[0])
-    with pytest.raises(ValueError, match="W has 3 columns; the model has 2 components"):
+    with pytest.raises(ValueError, match="W has 3 columns; expected 2, as transform gives"):
         model.inverse_transform(np.ones((4, 3)))

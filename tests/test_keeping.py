@@ -37,6 +37,7 @@ FAMILY = {
     name: (FEW, (X,))
     for name in (
         "AffineNMF",
+        "BilinearNMF",
         "ConvexNMF",
         "ConvolutiveNMF",
         "DistributionallyRobustNMF",

@@ -6,7 +6,7 @@ from itertools import repeat
 from operator import itemgetter
 
 import numpy as np
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.data import single_threaded_blas
 from fastnmf.descent import Course, lbfgs
@@ -197,10 +197,8 @@ class ConvolutiveNMF(ShapedWeights):
     def inverse_transform(self, W):
         """Return ``sum_l W[i - l] components_[l]``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         check_is_fitted(self)
-        W = check_array(W, dtype=[np.float64, np.float32])
         n_lags, k, n_features = self.components_.shape
-        if W.shape[1] != k:
-            raise ValueError(f"W has {W.shape[1]} columns; the model has {k} components.")
+        W = self._weights(W, k)
         return stacked(W, n_lags, np.zeros((len(W), n_lags * k), W.dtype)) @ self.components_.reshape(-1, n_features)
 
     def _ranks(self):

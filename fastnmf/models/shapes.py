@@ -174,6 +174,14 @@ class ShapedWeights(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ShapedMod
     def _n_features_out(self):
         return self.W_.shape[1]
 
+    def _weights(self, W, rank):
+        """Return a user's weights, checked to have `rank` columns."""
+        check_is_fitted(self)
+        W = check_array(W, dtype=[np.float64, np.float32])
+        if W.shape[1] != rank:
+            raise ValueError(f"W has {W.shape[1]} columns; expected {rank}, as transform gives.")
+        return W
+
 
 class ShapedTransformer(ShapedWeights):
     """Base of those that have components, of which new rows are combinations."""
@@ -189,19 +197,18 @@ class ShapedTransformer(ShapedWeights):
         -------
         ndarray (n_samples, n_components)
         """
-        data = self._seen(X)
-        rank = len(self.components_)
+        data, basis = self._seen(X), self._basis()
         with threads(self.n_threads):
-            W = infer(data, rank, pad(np.ldexp(self.components_.T, 2 * data.exponent), data), None)[0]
-        return np.ascontiguousarray(W[:, :rank])
+            W = infer(data, len(basis), pad(np.ldexp(basis.T, 2 * data.exponent), data), None)[0]
+        return np.ascontiguousarray(W[:, : len(basis)])
 
     def inverse_transform(self, W):
         """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        check_is_fitted(self)
-        W = check_array(W, dtype=[np.float64, np.float32])
-        if W.shape[1] != len(self.components_):
-            raise ValueError(f"W has {W.shape[1]} columns; the model has {len(self.components_)} components.")
-        return W @ self.components_
+        return self._weights(W, len(self._basis())) @ self._basis()
+
+    def _basis(self):
+        """Return what new rows are combinations of, (k, n_features)."""
+        return self.components_
 
     def _seen(self, X):
         """Return new data."""
