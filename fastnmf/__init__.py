@@ -13,6 +13,7 @@ _HOMES = {
     "ChebyshevNMF": "fastnmf.models.robust",
     "ConvexNMF": "fastnmf.models.convex",
     "ConvolutiveNMF": "fastnmf.models.convolutive",
+    "DeepNMF": "fastnmf.models.deep",
     "DictionaryNMF": "fastnmf.models.dictionary",
     "DistributionallyRobustNMF": "fastnmf.models.measures",
     "hierarchical_loss": "fastnmf.layers",

@@ -206,3 +206,30 @@ def bilinear_step(X, W, H, sweeps):
                 bend = along @ along
                 H[c, j] = max(0, along @ (X[:, j] - values[0]) / bend) if bend > 0 else H[c, j]
     return W, H
+
+
+def chain(factors):
+    """Return the product of a list of factors."""
+    Y = factors[0]
+    for F in factors[1:]:
+        Y = Y @ F
+    return Y
+
+
+def chain_step(X, factors, sweeps):
+    """Return the factors of ``X ~ F_0 F_1 ... F_t`` after one iteration, from the first to the last.
+
+    The ends by `sweeps` of coordinate descent and the others by three multiplicative updates; or all by one update.
+    """
+    factors = list(factors)
+    for at in range(len(factors)):
+        for _ in range(3 if sweeps and 0 < at < len(factors) - 1 else 1):
+            L, R = chain([np.eye(len(X)), *factors[:at]]), chain([*factors[at + 1 :], np.eye(X.shape[1])])
+            F = factors[at]
+            if sweeps and at == 0:
+                factors[at] = _sweeps(F, R @ R.T, X @ R.T, sweeps)
+            elif sweeps and at == len(factors) - 1:
+                factors[at] = _sweeps(F.T, L.T @ L, X.T @ L, sweeps).T
+            else:
+                factors[at] = F * (L.T @ X @ R.T) / (L.T @ L @ F @ R @ R.T)
+    return factors

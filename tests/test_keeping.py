@@ -55,6 +55,7 @@ FAMILY = {
     "BinaryNMF": (FEW, (DENSE > 0.5,)),
     "BooleanNMF": (FEW, (DENSE > 0.5,)),
     "ChebyshevNMF": (FEW, (DENSE[:8, :5],)),
+    "DeepNMF": (FEW | {"n_components": (3, 2)}, (X,)),
     "DictionaryNMF": (FEW | {"dictionary": RNG.random((3, 12))}, (X,)),
     "IntervalNMF": (FEW, (DENSE, DENSE + 1)),
     "KernelNMF": (FEW, (DENSE,)),

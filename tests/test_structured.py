@@ -10,7 +10,17 @@ import scipy.sparse as sp
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import BilinearNMF, ConvexNMF, ConvolutiveNMF, KernelNMF, OrthogonalNMF, ProjectiveNMF, SemiNMF, TriNMF
+from fastnmf import (
+    BilinearNMF,
+    ConvexNMF,
+    ConvolutiveNMF,
+    DeepNMF,
+    KernelNMF,
+    OrthogonalNMF,
+    ProjectiveNMF,
+    SemiNMF,
+    TriNMF,
+)
 from fastnmf.solve import threads
 
 MODELS = {
@@ -29,12 +39,16 @@ MODELS = {
     "tri-random": TriNMF(3, init="random"),
     "tri-mu": TriNMF(3, solver="mu"),
     "tri-orthogonal": TriNMF(3, orthogonal=True),
+    "deep": DeepNMF((4, 3)),
+    "deep-random": DeepNMF((5, 4, 3), init="random"),
+    "deep-mu": DeepNMF((4, 3), solver="mu"),
     "bilinear": BilinearNMF(3),
     "bilinear-random": BilinearNMF(3, init="random"),
     "convolutive": ConvolutiveNMF(3, n_lags=3, init="random"),
 }
 NOT_MONOTONE = {"orthogonal-mu", "tri-orthogonal"}
 OTHER_WEIGHTS = {
+    "deep-mu",
     "orthogonal-mu",
     "convex-mu",
     "tri-mu",
@@ -113,8 +127,10 @@ def test_extreme_scales(name, scale):
     pair = model.inverse_transform(model.W_) / scale, want.inverse_transform(want.W_)
     np.testing.assert_allclose(*pair, rtol=1e-4, atol=1e-6)
     again = model if name in OTHER_WEIGHTS else make(name).fit(X * scale)
-    rows = want.transform(X)[:4] if name in OTHER_WEIGHTS else again.W_[:4]
-    np.testing.assert_allclose(model.transform(X * scale)[:4], rows, rtol=1e-4, atol=1e-9)
+    found, rows = model.transform(X * scale)[:4], again.W_[:4]
+    if name in OTHER_WEIGHTS:
+        found, rows = model.inverse_transform(found) / scale, want.inverse_transform(want.transform(X)[:4])
+    np.testing.assert_allclose(found, rows, rtol=1e-4, atol=1e-9)
 
 
 @every_model

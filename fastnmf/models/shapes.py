@@ -151,8 +151,9 @@ class ShapedModel(Keeping, CallbackSupportMixin, BaseEstimator):
     def _arrays(self, data, factors):
         """Return copies of W and H, None where the model has none, and None, for a callback."""
         W, H = (factors.arrays.get(name) for name in "WH")
-        W = None if W is None else W[:, : factors.rank].copy()
-        return W, None if H is None else np.ldexp(H[:, : factors.rank].T, -2 * data.exponent), None
+        W = None if W is None else W[:, : factors.widths.get("W", factors.rank)].copy()
+        H = None if H is None else np.ldexp(H[:, : factors.widths.get("H", factors.rank)].T, -2 * data.exponent)
+        return W, H, None
 
     def _record(self, data, problem, fit):
         self.n_iter_, self.converged_, self.stopped_by_ = fit.n_iter, fit.converged, fit.stopped_by
@@ -219,18 +220,28 @@ class ShapedTransformer(ShapedWeights):
 def padded_factors(data, **arrays):
     """Return `Factors` that all have one padded width, that of the widest, and the task tables of their row kernels.
 
-    S, which stands between two of them, is padded on both sides.
+    S, or S1, S2, and so on, which stand between two of them, are padded on both sides.
     """
     rank, held = max(F.shape[1] for F in arrays.values()), {}
     for name, F in arrays.items():
         wide = np.zeros((len(F), rank))
         wide[:, : F.shape[1]] = F
         held[name] = pad(wide, data)
-    if "S" in held:
-        core = aligned((held["S"].shape[1],) * 2, data.dtype)
-        core[: len(held["S"])] = held["S"]
-        held["S"] = core
-    return Factors(rank, **held), {name: row_tasks(F) for name, F in held.items()}
+        if name.startswith("S"):
+            core = aligned((held[name].shape[1],) * 2, data.dtype)
+            core[: len(F)] = held[name]
+            held[name] = core
+    factors = Factors(rank, **held)
+    factors.widths = {name: F.shape[1] for name, F in arrays.items()}
+    return factors, {name: row_tasks(F) for name, F in held.items()}
+
+
+def scale_core(term, factors, name="S"):
+    """Multiply a core by the number with which the whole model fits best."""
+    crossed = float(np.sum(term.middle(factors) * term.core(factors)))
+    fitted = term.value(factors) - term.sq_norm + 2 * crossed
+    factors[name][:] *= factors[name].dtype.type(rescaled(fitted, crossed))
+    factors.moved(name)
 
 
 def shaped_problem(data, term, moves, schedule, tasks, scale=None, is_direct=True):

@@ -7,7 +7,7 @@ from fastnmf import init as starts
 from fastnmf.data import Strata
 from fastnmf.graphs import affinity_matrix, is_graph
 from fastnmf.models.options import check_choice, check_number
-from fastnmf.models.shapes import ShapedModel, exact_weights, padded_factors, rescaled, shaped_problem
+from fastnmf.models.shapes import ShapedModel, exact_weights, padded_factors, rescaled, scale_core, shaped_problem
 from fastnmf.moves import MU, MU_FLOOR, QuarticDescent
 from fastnmf.problem import aligned
 from fastnmf.solve import pad
@@ -397,10 +397,7 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
             if self.init != "random":
                 factors["S"][:k, :k] = core_of(term.core(factors)[:k, :k], term.gram(factors)[:k, :k])
                 factors.moved("S")
-            crossed = float(np.sum(factors["S"] * term.core(factors)))
-            fitted = term.value(factors) - term.sq_norm + 2 * crossed
-            factors["S"][:] *= data.dtype.type(rescaled(fitted, crossed))
-            factors.moved("S")
+            scale_core(term, factors)
         moves = dict.fromkeys("WS", MU(eps=0.0, floor=MU_FLOOR[data.dtype]))
         schedule = (("W", 1), ("S", 1))
         return shaped_problem(data, term, moves, schedule, tasks, term.sq_norm, is_direct=is_itself), factors

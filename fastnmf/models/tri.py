@@ -11,7 +11,7 @@ from fastnmf.models.shapes import (
     clusters,
     finish_weights,
     padded_factors,
-    rescaled,
+    scale_core,
     shaped_problem,
 )
 from fastnmf.moves import HALS, MU, MU_FLOOR
@@ -188,10 +188,7 @@ class TriNMF(ShapedTransformer):
         factors, tasks = padded_factors(data, W=W, S=S, H=H)
         term = Tri(data, tasks, self.orthogonal)
         if start is None:
-            crossed = float(np.sum(factors["S"] * term.core(factors)))
-            fitted = term.value(factors) - data.sq_norm + 2 * crossed
-            factors["S"][:] *= data.dtype.type(rescaled(fitted, crossed))
-            factors.moved("S")
+            scale_core(term, factors)
         update = MU(eps=0.0, floor=MU_FLOOR[data.dtype])
         ends = HALS() if self._is_descent else update
         n_sweeps, n_updates = (SWEEPS, UPDATES) if self._is_descent else (1, 1)
