@@ -7,10 +7,13 @@ __version__ = "0.1.0"
 # Public names and the modules they live in; imported on first use, because scikit-learn and Numba take seconds.
 _HOMES = {
     "AffineNMF": "fastnmf.models.affine",
+    "BilinearNMF": "fastnmf.models.bilinear",
     "BinaryNMF": "fastnmf.models.discrete",
     "BooleanNMF": "fastnmf.models.discrete",
     "ChebyshevNMF": "fastnmf.models.robust",
     "ConvexNMF": "fastnmf.models.convex",
+    "ConvolutiveNMF": "fastnmf.models.convolutive",
+    "DeepNMF": "fastnmf.models.deep",
     "DictionaryNMF": "fastnmf.models.dictionary",
     "DistributionallyRobustNMF": "fastnmf.models.measures",
     "hierarchical_loss": "fastnmf.layers",
@@ -25,7 +28,7 @@ _HOMES = {
     "nnls": "fastnmf.layers",
     "OrthogonalNMF": "fastnmf.models.structured",
     "PLSA": "fastnmf.models.topics",
-    "ProjectiveNMF": "fastnmf.models.structured",
+    "ProjectiveNMF": "fastnmf.models.projective",
     "RobustNMF": "fastnmf.models.robust",
     "SemiNMF": "fastnmf.models.structured",
     "SemiSupervisedNMF": "fastnmf.models.semisupervised",

@@ -8,7 +8,7 @@ it does not come for free.
 import numpy as np
 
 from fastnmf.data import single_threaded_blas
-from fastnmf.kernels import chain, graph, nnls, robust, rows, symmetric, weighted
+from fastnmf.kernels import bilinear, chain, graph, nnls, robust, rows, symmetric, weighted
 from fastnmf.kernels.jit import split_rows
 from fastnmf.problem import Mixture, Pairing, full
 
@@ -256,6 +256,25 @@ class QuarticDescent:
         A, gram = sub.pos, np.array(sub.gram)
         for _ in range(n_sweeps):
             symmetric.quartic_sweep(np.array([0, len(F)]), A.start, A.group, A.weight, F, gram, rank)
+
+
+class ProductDescent:
+    """Exact coordinate descent over the first k columns of F, of which the others are products of two.
+
+    The squared error is a parabola in each entry alone, those of its products included. Never raises the objective.
+
+    Parameters
+    ----------
+    pair : ndarray (k, k) of int64
+        Column of the product of two columns; on the diagonal the column itself.
+    """
+
+    def __init__(self, pair):
+        self.pair = pair
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Move F (p, K) by `n_sweeps` sweeps."""
+        bilinear.rows_products(sub.tasks, F, sub.gram, full(sub.pos), self.pair, n_sweeps)
 
 
 class LeastSquares:

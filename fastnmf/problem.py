@@ -49,10 +49,15 @@ class Factors:
         Columns in use. W (n, K) and H (m, K) are as wide as the padded rank K; the rest of the columns is zero.
     **arrays : ndarray
         The factors by name.
+
+    Attributes
+    ----------
+    widths : dict
+        Columns in use, by name, of factors of which each has its own number of them.
     """
 
     def __init__(self, rank, **arrays):
-        self.rank = rank
+        self.rank, self.widths = rank, {}
         self.arrays = arrays
         self._version = dict.fromkeys(arrays, 0)
         self._known = {}

@@ -167,3 +167,90 @@ def coupled_sweep(A, W, H, weight):
             rest = A - np.delete(F, c, 1) @ np.delete(G, c, 1).T
             F[:, c] = np.maximum(0, (rest @ G[:, c] + weight * G[:, c]) / (G[:, c] @ G[:, c] + weight))
     return W, H
+
+
+def convolve(W, C):
+    """Return ``y_i = sum_l W[i - l] C_l`` for W (n, k), C (p, k, m), in plain loops."""
+    n_lags, k, m = C.shape
+    Y = np.zeros((len(W), m))
+    for i in range(len(W)):
+        for lag in range(min(n_lags, i + 1)):
+            for c in range(k):
+                Y[i] += W[i - lag, c] * C[lag, c]
+    return Y
+
+
+def convolutive_step(X, W, C, beta):
+    """Return W and C after one update each, W first, with all lags in numerator and denominator."""
+
+    def ratio(Y, of):  # where X is zero for good Y becomes zero, and 0/0 is 0
+        Y = np.where(Y > 0, Y, 1e-300) if beta < 2 else Y
+        above, below = of(np.where(X > 0, X * Y ** (beta - 2.0), 0)), of(Y ** (beta - 1.0))
+        return np.where(above > 0, above / np.where(below > 0, below, 1), 0)
+
+    def of_W(G):
+        out = np.zeros(W.shape)
+        for i in range(len(W)):
+            for lag in range(min(len(C), len(W) - i)):
+                out[i] += C[lag] @ G[i + lag]
+        return out
+
+    def of_C(G):
+        out = np.zeros(C.shape)
+        for lag in range(len(C)):
+            for i in range(len(W) - lag):
+                out[lag] += np.outer(W[i], G[i + lag])
+        return out
+
+    W = W * ratio(convolve(W, C), of_W)
+    C = C * ratio(convolve(W, C), of_C)
+    return W, C
+
+
+def products(H):
+    """Return H (k, m) with the products of all pairs of its rows below it: 0 and 1, 0 and 2, ..., 1 and 2, ..."""
+    return np.array([*H, *(H[c] * H[d] for c in range(len(H)) for d in range(c + 1, len(H)))])
+
+
+def bilinear_step(X, W, H, sweeps):
+    """Return W and H after one iteration: columns of W, then entries of H, each to the minimum beside all others."""
+    E, H = products(H), H.copy()
+    W = _sweeps(W, E @ E.T, X @ E.T, sweeps)
+    for _ in range(sweeps):
+        for j in range(H.shape[1]):
+            for c in range(len(H)):
+                values = []
+                for x in (0.0, 1.0):  # the model of column j is a line in the entry
+                    H[c, j] = x
+                    values.append(W @ products(H[:, j : j + 1])[:, 0])
+                along = values[1] - values[0]
+                bend = along @ along
+                H[c, j] = max(0, along @ (X[:, j] - values[0]) / bend) if bend > 0 else H[c, j]
+    return W, H
+
+
+def chain(factors):
+    """Return the product of a list of factors."""
+    Y = factors[0]
+    for F in factors[1:]:
+        Y = Y @ F
+    return Y
+
+
+def chain_step(X, factors, sweeps):
+    """Return the factors of ``X ~ F_0 F_1 ... F_t`` after one iteration, from the first to the last.
+
+    The ends by `sweeps` of coordinate descent and the others by three multiplicative updates; or all by one update.
+    """
+    factors = list(factors)
+    for at in range(len(factors)):
+        for _ in range(3 if sweeps and 0 < at < len(factors) - 1 else 1):
+            L, R = chain([np.eye(len(X)), *factors[:at]]), chain([*factors[at + 1 :], np.eye(X.shape[1])])
+            F = factors[at]
+            if sweeps and at == 0:
+                factors[at] = _sweeps(F, R @ R.T, X @ R.T, sweeps)
+            elif sweeps and at == len(factors) - 1:
+                factors[at] = _sweeps(F.T, L.T @ L, X.T @ L, sweeps).T
+            else:
+                factors[at] = F * (L.T @ X @ R.T) / (L.T @ L @ F @ R @ R.T)
+    return factors

@@ -37,7 +37,9 @@ FAMILY = {
     name: (FEW, (X,))
     for name in (
         "AffineNMF",
+        "BilinearNMF",
         "ConvexNMF",
+        "ConvolutiveNMF",
         "DistributionallyRobustNMF",
         "GraphNMF",
         "OrthogonalNMF",
@@ -54,6 +56,7 @@ FAMILY = {
     "BinaryNMF": (FEW, (DENSE > 0.5,)),
     "BooleanNMF": (FEW, (DENSE > 0.5,)),
     "ChebyshevNMF": (FEW, (DENSE[:8, :5],)),
+    "DeepNMF": (FEW | {"n_components": (3, 2)}, (X,)),
     "DictionaryNMF": (FEW | {"dictionary": RNG.random((3, 12))}, (X,)),
     "IntervalNMF": (FEW, (DENSE, DENSE + 1)),
     "KernelNMF": (FEW, (DENSE,)),

@@ -22,6 +22,7 @@ from fastnmf.models.options import (
     check_components,
     check_integer,
     check_number,
+    check_watch,
     elastic_nets,
     find_seeds,
     generator,
@@ -82,14 +83,9 @@ class BaseNMF(
             if hasattr(self, name) and not (name == "alpha_H" and self.alpha_H == "same"):
                 check_number(name, getattr(self, name))
         check_number("l1_ratio", self.l1_ratio, "a number from 0 (only L2) to 1 (only L1)", most=1)
-        if self.max_time is not None:
-            check_number("max_time", self.max_time, "None or a number of seconds >= 0")
+        check_watch(self.max_time, self.callback, self.n_threads)
         check_bool("warm_start", self.warm_start)
         check_choice("missing_values", self.missing_values, MISSING)
-        if self.callback is not None and not callable(self.callback):
-            raise ValueError(f"callback={self.callback!r} is not valid; expected None or a function of a FitState.")
-        if self.n_threads is not None:
-            check_integer("n_threads", self.n_threads)
         if isinstance(self.beta_loss, str) or not isinstance(self.beta_loss, numbers.Real):
             check_choice("beta_loss", self.beta_loss, tuple(BETAS))
         check_choice("exponent", getattr(self, "exponent", "mm"), EXPONENTS)

@@ -30,7 +30,8 @@ class FitState:
     normalized_loss, seconds : float
         The loss now, and the time since the fit began.
     W : ndarray (n_samples, k);  H : ndarray (k, n_features);  V : ndarray (n_strata, n_features), or None
-        Of rows with a `sample_weight`, W is that of the row itself.
+        Of rows with a `sample_weight`, W is that of the row itself. Of models of another shape, W and H as they move,
+        before they get their scale; None where the model has no such factor.
     """
 
     def __init__(self, iteration, normalized_loss, seconds, arrays, run=0):

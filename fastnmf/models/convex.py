@@ -20,7 +20,7 @@ from fastnmf.models.shapes import (
     shaped_problem,
 )
 from fastnmf.moves import HALS, MU, MU_FLOOR
-from fastnmf.solve import pad
+from fastnmf.solve import pad, threads
 from fastnmf.terms.structured import Convex, DenseOperator, Operator
 
 MAX_ROWS = 10_000  # of a matrix of all rows with all, dense: 800 MB
@@ -97,6 +97,13 @@ class ConvexNMF(Mixtures, ShapedTransformer):
     random_state : None, int, Generator or RandomState, default=None
     verbose : int, default=0
         1 shows progress on standard error.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and a copy of the factor ``W``, not scaled.
+    n_threads : int, default=None
+        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
@@ -108,7 +115,7 @@ class ConvexNMF(Mixtures, ShapedTransformer):
     n_iter_ : int
     converged_ : bool
     stopped_by_ : str
-        ``"tol"`` or ``"max_iter"``.
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         Norm of what the model misses.
     normalized_loss_ : float
@@ -154,6 +161,9 @@ class ConvexNMF(Mixtures, ShapedTransformer):
         tol=1e-4,
         random_state=None,
         verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
     ):
         self.n_components = n_components
         self.init = init
@@ -162,6 +172,9 @@ class ConvexNMF(Mixtures, ShapedTransformer):
         self.tol = tol
         self.random_state = random_state
         self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
 
     def fit(self, X, y=None, *, W=None, C=None):
         """Fit the model.
@@ -236,6 +249,13 @@ class KernelNMF(Mixtures, ShapedWeights):
     random_state : None, int, Generator or RandomState, default=None
     verbose : int, default=0
         1 shows progress on standard error.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and a copy of the factor ``W``, not scaled.
+    n_threads : int, default=None
+        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
@@ -250,7 +270,7 @@ class KernelNMF(Mixtures, ShapedWeights):
     n_iter_ : int
     converged_ : bool
     stopped_by_ : str
-        ``"tol"`` or ``"max_iter"``.
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         Square root of the objective.
     normalized_loss_ : float
@@ -300,6 +320,9 @@ class KernelNMF(Mixtures, ShapedWeights):
         tol=1e-4,
         random_state=None,
         verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
     ):
         self.n_components = n_components
         self.kernel = kernel
@@ -313,6 +336,9 @@ class KernelNMF(Mixtures, ShapedWeights):
         self.tol = tol
         self.random_state = random_state
         self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -364,7 +390,8 @@ class KernelNMF(Mixtures, ShapedWeights):
         pos = pad(data.X @ self.C_.astype(data.dtype), data)
         gram = np.zeros((pos.shape[1], pos.shape[1]))
         gram[: self.n_components, : self.n_components] = np.ldexp(self._inner, 2 * data.exponent)
-        return exact_weights(gram, pos, self.n_components)
+        with threads(self.n_threads):
+            return exact_weights(gram, pos, self.n_components)
 
     def _check_parameters(self):
         super()._check_parameters()

@@ -17,7 +17,7 @@ from fastnmf.models.keeping import Keeping
 from fastnmf.models.labels import ClassReading, class_indicators, encode_classes
 from fastnmf.models.options import check_choice, check_integer, check_number, generator
 from fastnmf.models.semisupervised import SemiSupervisedNMF
-from fastnmf.models.stacked import STARTS, sequential, unit_columns
+from fastnmf.models.stacked import STARTS, check_sizes, sequential, unit_columns
 from fastnmf.progress import progress
 from fastnmf.solve import threads
 from fastnmf.terms.weights import observed
@@ -263,22 +263,8 @@ class HierarchicalNMF(
             lost = Stack(bottom, "levels", np.ones(len(A))).errors(A, infer_stack(bottom, A, self.pool))[-1]
         return 1.0 if data.sq_norm == 0 else float(1 - lost / data.sq_norm)
 
-    def _sizes(self):
-        sizes = self.n_components
-        sizes = (sizes,) if isinstance(sizes, (int, np.integer)) and not isinstance(sizes, bool) else sizes
-        is_right = isinstance(sizes, (tuple, list, np.ndarray)) and np.ndim(sizes) == 1 and len(sizes) > 0
-        if not is_right or not all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in sizes):
-            raise ValueError(f"n_components={sizes!r} is not valid; expected an integer, or several such as (9, 4, 2).")
-        sizes = tuple(int(k) for k in sizes)
-        if min(sizes) < 1 or any(above > below for below, above in zip(sizes, sizes[1:], strict=False)):
-            raise ValueError(
-                f"n_components={sizes} is not valid; expected integers >= 1, none larger than the one before: weights "
-                "on a wider level would not be unique."
-            )
-        return sizes
-
     def _check_parameters(self):
-        sizes = self._sizes()
+        sizes = check_sizes(self.n_components)
         check_choice("method", self.method, ("neural", "deep", "sequential"))
         check_choice("loss", self.loss, LOSSES)
         check_choice("init", self.init, tuple(STARTS))

@@ -33,6 +33,16 @@ def check_bool(name, value):
         raise ValueError(f"{name}={value!r} is not valid; expected True or False.")
 
 
+def check_watch(max_time, callback, n_threads):
+    """Raise unless the limit of time, the function that watches, and the number of threads can be used."""
+    if max_time is not None:
+        check_number("max_time", max_time, "None or a number of seconds >= 0")
+    if callback is not None and not callable(callback):
+        raise ValueError(f"callback={callback!r} is not valid; expected None or a function of a FitState.")
+    if n_threads is not None:
+        check_integer("n_threads", n_threads)
+
+
 def check_sweeps(sweeps, length, example):
     """Raise unless `sweeps` are `length` positive integers."""
     is_right = isinstance(sweeps, (tuple, list)) and len(sweeps) == length

@@ -48,24 +48,30 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     )
 
 
+def divergence_term(data, width, tasks, beta, has_shifts=False, exponent="mm"):
+    """Return the term of a beta divergence other than the squared error, and the scale of its losses."""
+    if beta == 1:
+        term = KullbackLeibler(data, width, tasks, has_shifts)
+        return term, term.independence()
+    check_beta(data, beta)
+    term = BetaDivergence(data, width, tasks, beta, has_shifts, exponent)
+    return term, term.reference()
+
+
 def divergence_problem(data, factors, tasks, beta, exponent="mm"):
     """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, under a beta divergence.
 
     exponent is "mm" or "fast", as for `fastnmf.terms.BetaDivergence`; "fast" falls back on "mm" where it must.
     """
     width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
-    if beta == 1:
-        term = KullbackLeibler(data, width, tasks, has_shifts)
-    else:
-        check_beta(data, beta)
-        term = BetaDivergence(data, width, tasks, beta, has_shifts, exponent)
+    term, scale = divergence_term(data, width, tasks, beta, has_shifts, exponent)
     columns = (("V", 1), ("H", 1)) if has_shifts else ("H", 1)
     return Problem(
         terms=[term],
         moves=dict.fromkeys(factors.arrays, MU(eps=0.0, floor=MU_FLOOR[data.dtype])),
         schedule=(("W", 1), columns),
         tasks=tasks,
-        scale=term.independence() if beta == 1 else term.reference(),
+        scale=scale,
         falls_back=exponent == "fast" and not 1 <= beta <= 2,
     )
 

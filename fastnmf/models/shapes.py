@@ -14,13 +14,13 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf.data import Strata, check_kind, single_threaded_blas
+from fastnmf.models.callbacks import CallbackSupportMixin, watching, with_callbacks
 from fastnmf.models.keeping import Keeping
 from fastnmf.models.looking import Looking
-from fastnmf.models.options import check_choice, check_integer, check_number, generator
+from fastnmf.models.options import check_choice, check_integer, check_number, check_watch, generator
 from fastnmf.models.problems import DIRECT_BELOW
 from fastnmf.moves import HALS, Assign
 from fastnmf.problem import Factors, Problem, Subproblem, aligned
-from fastnmf.progress import progress
 from fastnmf.solve import allocate, as_arrays, exact, infer, pad, row_tasks, solve, threads
 from fastnmf.terms.structured import AssignedFrobenius
 
@@ -73,11 +73,11 @@ def clusters(data, rank, rng, *, weighted=False):
     return W + 0.02 * W.sum() / max(np.count_nonzero(W), 1) if weighted else 0.02 + (W > 0)
 
 
-class ShapedModel(Keeping, BaseEstimator):
+class ShapedModel(Keeping, CallbackSupportMixin, BaseEstimator):
     """Base of the models of other shapes."""
 
     _inits = (None, "random", "custom")
-    _is_signed = False
+    _is_signed = _has_shifts = False
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -91,6 +91,7 @@ class ShapedModel(Keeping, BaseEstimator):
         check_choice("init", self.init, self._inits)
         check_integer("max_iter", self.max_iter)
         check_number("tol", self.tol, "a number >= 0 (0 runs exactly max_iter iterations)")
+        check_watch(self.max_time, self.callback, self.n_threads)
 
     def _ranks(self):
         return {"n_components": self.n_components}
@@ -124,14 +125,19 @@ class ShapedModel(Keeping, BaseEstimator):
             raise ValueError(f"init='custom' needs a start: pass {', '.join(shapes)} to fit ({missing[0]} is missing).")
         return [check_start(name, given[name], shape, is_signed) for name, shape in shapes.items()]
 
+    @with_callbacks
     def _fit(self, X, **given):
         self._check_parameters()
         X = self._validated(X, reset=True)
         # One BLAS thread, so that small products between the kernels have the same bits on any number of threads.
-        with threads(), single_threaded_blas(), progress(type(self).__name__, self.max_iter, self.verbose) as show:
+        with threads(self.n_threads), single_threaded_blas(), watching(self, X) as watch:
             data = self._data(X)
             problem, factors = self._problem(data, generator(self.random_state), given)
-            fit = solve(problem, factors, max_iter=self.max_iter, tol=self.tol, callback=show)
+            watch.arrays = lambda: self._arrays(data, factors)
+            callback = watch if watch.is_needed else None
+            fit = solve(
+                problem, factors, max_iter=self.max_iter, tol=self.tol, callback=callback, max_time=self.max_time
+            )
             self._finish(data, problem, fit)
             self._record(data, problem, fit)
         if fit.stopped_by == "max_iter" and not fit.converged:
@@ -139,9 +145,16 @@ class ShapedModel(Keeping, BaseEstimator):
                 f"The fit stopped at max_iter={self.max_iter} before the objective settled to tol={self.tol:g}; "
                 "raise max_iter, or raise tol.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return self
+
+    def _arrays(self, data, factors):
+        """Return copies of W and H, None where the model has none, and None, for a callback."""
+        W, H = (factors.arrays.get(name) for name in "WH")
+        W = None if W is None else W[:, : factors.widths.get("W", factors.rank)].copy()
+        H = None if H is None else np.ldexp(H[:, : factors.widths.get("H", factors.rank)].T, -2 * data.exponent)
+        return W, H, None
 
     def _record(self, data, problem, fit):
         self.n_iter_, self.converged_, self.stopped_by_ = fit.n_iter, fit.converged, fit.stopped_by
@@ -162,6 +175,14 @@ class ShapedWeights(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ShapedMod
     @property
     def _n_features_out(self):
         return self.W_.shape[1]
+
+    def _weights(self, W, rank):
+        """Return a user's weights, checked to have `rank` columns."""
+        check_is_fitted(self)
+        W = check_array(W, dtype=[np.float64, np.float32])
+        if W.shape[1] != rank:
+            raise ValueError(f"W has {W.shape[1]} columns; expected {rank}, as transform gives.")
+        return W
 
 
 class ShapedTransformer(Looking, ShapedWeights):
@@ -184,19 +205,18 @@ class ShapedTransformer(Looking, ShapedWeights):
         -------
         ndarray (n_samples, n_components)
         """
-        data = self._seen(X)
-        rank = len(self.components_)
-        with threads():
-            W = infer(data, rank, pad(np.ldexp(self.components_.T, 2 * data.exponent), data), None)[0]
-        return np.ascontiguousarray(W[:, :rank])
+        data, basis = self._seen(X), self._basis()
+        with threads(self.n_threads):
+            W = infer(data, len(basis), pad(np.ldexp(basis.T, 2 * data.exponent), data), None)[0]
+        return np.ascontiguousarray(W[:, : len(basis)])
 
     def inverse_transform(self, W):
         """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        check_is_fitted(self)
-        W = check_array(W, dtype=[np.float64, np.float32])
-        if W.shape[1] != len(self.components_):
-            raise ValueError(f"W has {W.shape[1]} columns; the model has {len(self.components_)} components.")
-        return W @ self.components_
+        return self._weights(W, len(self._basis())) @ self._basis()
+
+    def _basis(self):
+        """Return what new rows are combinations of, (k, n_features)."""
+        return self.components_
 
     def _seen(self, X):
         """Return new data."""
@@ -207,18 +227,28 @@ class ShapedTransformer(Looking, ShapedWeights):
 def padded_factors(data, **arrays):
     """Return `Factors` that all have one padded width, that of the widest, and the task tables of their row kernels.
 
-    S, which stands between two of them, is padded on both sides.
+    S, or S1, S2, and so on, which stand between two of them, are padded on both sides.
     """
     rank, held = max(F.shape[1] for F in arrays.values()), {}
     for name, F in arrays.items():
         wide = np.zeros((len(F), rank))
         wide[:, : F.shape[1]] = F
         held[name] = pad(wide, data)
-    if "S" in held:
-        core = aligned((held["S"].shape[1],) * 2, data.dtype)
-        core[: len(held["S"])] = held["S"]
-        held["S"] = core
-    return Factors(rank, **held), {name: row_tasks(F) for name, F in held.items()}
+        if name.startswith("S"):
+            core = aligned((held[name].shape[1],) * 2, data.dtype)
+            core[: len(F)] = held[name]
+            held[name] = core
+    factors = Factors(rank, **held)
+    factors.widths = {name: F.shape[1] for name, F in arrays.items()}
+    return factors, {name: row_tasks(F) for name, F in held.items()}
+
+
+def scale_core(term, factors, name="S"):
+    """Multiply a core by the number with which the whole model fits best."""
+    crossed = float(np.sum(term.middle(factors) * term.core(factors)))
+    fitted = term.value(factors) - term.sq_norm + 2 * crossed
+    factors[name][:] *= factors[name].dtype.type(rescaled(fitted, crossed))
+    factors.moved(name)
 
 
 def shaped_problem(data, term, moves, schedule, tasks, scale=None, is_direct=True):

@@ -16,6 +16,22 @@ N_ITERATIONS, N_LARGE_ITERATIONS = 60, 100
 NOISE = 1e-3  # of the upper layers: what is zero at the start could not grow
 
 
+def check_sizes(sizes):
+    """Return how many topics each level has as a tuple of int, or raise one sentence; for an integer or several."""
+    given = sizes
+    sizes = (sizes,) if isinstance(sizes, (int, np.integer)) and not isinstance(sizes, bool) else sizes
+    is_right = isinstance(sizes, (tuple, list, np.ndarray)) and np.ndim(sizes) == 1 and len(sizes) > 0
+    if not is_right or not all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in sizes):
+        raise ValueError(f"n_components={given!r} is not valid; expected an integer, or several such as (9, 4, 2).")
+    sizes = tuple(int(k) for k in sizes)
+    if min(sizes) < 1 or any(above > below for below, above in zip(sizes, sizes[1:], strict=False)):
+        raise ValueError(
+            f"n_components={sizes} is not valid; expected integers >= 1, none larger than the one before: weights on a "
+            "wider level would not be unique."
+        )
+    return sizes
+
+
 def unit_columns(F):
     """Return F with columns of length one; those of zeros stay."""
     lengths = np.linalg.norm(F, axis=0)

@@ -9,7 +9,7 @@ from fastnmf.data import Strata
 from fastnmf.graphs import affinity_matrix, is_graph
 from fastnmf.models.looking import Naming
 from fastnmf.models.options import check_choice, check_integer, check_number, strongest
-from fastnmf.models.shapes import ShapedModel, exact_weights, padded_factors, rescaled, shaped_problem
+from fastnmf.models.shapes import ShapedModel, exact_weights, padded_factors, rescaled, scale_core, shaped_problem
 from fastnmf.moves import HALS, MU, MU_FLOOR, DampedMU, QuarticDescent
 from fastnmf.problem import aligned
 from fastnmf.solve import allocate, pad
@@ -97,6 +97,13 @@ class SymmetricNMF(GraphInput, ShapedModel):
     random_state : None, int, Generator or RandomState, default=None
     verbose : int, default=0
         1 shows progress on standard error.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and a copy of the factor ``W``.
+    n_threads : int, default=None
+        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
@@ -159,6 +166,9 @@ class SymmetricNMF(GraphInput, ShapedModel):
         tol=1e-6,
         random_state=None,
         verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
     ):
         self.n_components = n_components
         self.solver = solver
@@ -169,6 +179,9 @@ class SymmetricNMF(GraphInput, ShapedModel):
         self.tol = tol
         self.random_state = random_state
         self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -296,6 +309,13 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
         For ``"random"``.
     verbose : int, default=0
         1 shows progress on standard error.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and a copy of the factor ``W``, not scaled.
+    n_threads : int, default=None
+        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
@@ -310,7 +330,7 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
     n_iter_ : int
     converged_ : bool
     stopped_by_ : str
-        ``"tol"`` or ``"max_iter"``.
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         ``||A - W S Wᵀ||``.
     normalized_loss_ : float
@@ -355,6 +375,9 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
         tol=1e-4,
         random_state=None,
         verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
     ):
         self.n_components = n_components
         self.affinity = affinity
@@ -364,6 +387,9 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
         self.tol = tol
         self.random_state = random_state
         self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -425,10 +451,7 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
             if self.init != "random":
                 factors["S"][:k, :k] = core_of(term.core(factors)[:k, :k], term.gram(factors)[:k, :k])
                 factors.moved("S")
-            crossed = float(np.sum(factors["S"] * term.core(factors)))
-            fitted = term.value(factors) - term.sq_norm + 2 * crossed
-            factors["S"][:] *= data.dtype.type(rescaled(fitted, crossed))
-            factors.moved("S")
+            scale_core(term, factors)
         moves = dict.fromkeys("WS", MU(eps=0.0, floor=MU_FLOOR[data.dtype]))
         schedule = (("W", 1), ("S", 1))
         return shaped_problem(data, term, moves, schedule, tasks, term.sq_norm, is_direct=is_itself), factors

@@ -11,7 +11,7 @@ from fastnmf.models.shapes import (
     clusters,
     finish_weights,
     padded_factors,
-    rescaled,
+    scale_core,
     shaped_problem,
 )
 from fastnmf.moves import HALS, MU, MU_FLOOR
@@ -46,6 +46,13 @@ class TriNMF(ShapedTransformer):
     random_state : None, int, Generator or RandomState, default=None
     verbose : int, default=0
         1 shows progress on standard error.
+    max_time : float, default=None
+        Seconds after which no other iteration begins.
+    callback : callable, default=None
+        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and copies of the factors ``W`` and ``H``, not scaled.
+    n_threads : int, default=None
+        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
@@ -60,7 +67,7 @@ class TriNMF(ShapedTransformer):
     n_iter_ : int
     converged_ : bool
     stopped_by_ : str
-        ``"tol"`` or ``"max_iter"``.
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         Norm of what the model misses.
     normalized_loss_ : float
@@ -105,6 +112,9 @@ class TriNMF(ShapedTransformer):
         tol=1e-4,
         random_state=None,
         verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
     ):
         self.n_components = n_components
         self.orthogonal = orthogonal
@@ -114,6 +124,9 @@ class TriNMF(ShapedTransformer):
         self.tol = tol
         self.random_state = random_state
         self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
 
     def fit(self, X, y=None, *, W=None, S=None, H=None):
         """Fit the model.
@@ -175,10 +188,7 @@ class TriNMF(ShapedTransformer):
         factors, tasks = padded_factors(data, W=W, S=S, H=H)
         term = Tri(data, tasks, self.orthogonal)
         if start is None:
-            crossed = float(np.sum(factors["S"] * term.core(factors)))
-            fitted = term.value(factors) - data.sq_norm + 2 * crossed
-            factors["S"][:] *= data.dtype.type(rescaled(fitted, crossed))
-            factors.moved("S")
+            scale_core(term, factors)
         update = MU(eps=0.0, floor=MU_FLOOR[data.dtype])
         ends = HALS() if self._is_descent else update
         n_sweeps, n_updates = (SWEEPS, UPDATES) if self._is_descent else (1, 1)

@@ -1,4 +1,4 @@
-"""Squared errors of other shapes of the model: ``F Fᵀ``, ``W S Hᵀ``, ``W S Wᵀ``, ``X H Hᵀ``, ``W Cᵀ X``.
+"""Squared errors of other shapes: ``F Fᵀ``, ``W S Hᵀ``, ``W S1 S2 Hᵀ``, ``W S Wᵀ``, ``X H Hᵀ``, ``W Cᵀ X``.
 
 Factors are tall and padded, as everywhere. Where a factor stands twice, its half-gradient is not that of a quadratic:
 the term says so (`is_quadratic`) and asks for the power of the multiplicative step that is proved not to raise it.
@@ -173,6 +173,10 @@ class TriSymmetric:
         """Return ``A W``."""
         return factors.cached("product", ("W",), lambda: self.operator.matmul(factors["W"]))
 
+    def middle(self, factors):
+        """Return S, float64."""
+        return factors["S"].astype(np.float64)
+
     def core(self, factors):
         """Return ``Wᵀ A W``."""
         return factors.cached("core", ("W",), lambda: _inner(factors["W"], self.product(factors)))
@@ -188,34 +192,47 @@ class TriSymmetric:
         return self.operator.strata.residual_square_sum(W @ S, W, None)
 
 
-class Tri:
-    """``||X - W S Hᵀ||²``; W (n, K), S (K, K) and H (m, K), zero beyond their own ranks.
+class Chain:
+    """``||X - W S1 S2 ... Hᵀ||²``; W (n, K), cores (K, K) and H (m, K), zero beyond their own ranks.
 
-    W and H see a plain quadratic whose other factor is ``H Sᵀ`` or ``W S``; S has ``WᵀW S HᵀH - Wᵀ X H``.
+    With M the product of the cores, W and H see a plain quadratic whose other factor is ``H Mᵀ`` or ``W M``. A core S
+    with L before it and R behind it has the half-gradient ``LᵀWᵀW L S R HᵀH Rᵀ - Lᵀ WᵀX H Rᵀ``.
 
-    With `is_orthogonal`, W and H move towards orthonormal columns: their denominators are ``W (Wᵀ pos)``, and all three
-    take the square root of the ratio (Ding, Li, Peng, Park 2006).
+    Parameters
+    ----------
+    strata : fastnmf.data.Strata
+    tasks : dict
+    cores : tuple of str
+        Names of the factors between W and H, from left to right.
     """
 
-    def __init__(self, strata, tasks, is_orthogonal=False):
-        self.strata, self.tasks, self.is_orthogonal = strata, tasks, is_orthogonal
+    def __init__(self, strata, tasks, cores):
+        self.strata, self.tasks, self.cores, self.sq_norm = strata, tasks, tuple(cores), strata.sq_norm
 
     def contribute(self, name, factors, sub):
-        """Add the half-gradient of W, S or H."""
-        S = factors["S"].astype(np.float64)
-        sub.power = 0.5 if self.is_orthogonal else 1.0
-        if name == "S":
-            dtype, below = factors["S"].dtype, self.gram("W", factors) @ S @ self.gram("H", factors)
-            sub.add(pos=self.core(factors).astype(dtype), neg=below.astype(dtype))
+        """Add the half-gradient of W, H or a core."""
+        if name in self.cores:
+            at, dtype = self.cores.index(name), factors[name].dtype
+            left, right = (self._product(names, factors) for names in (self.cores[:at], self.cores[at + 1 :]))
+            rows_, columns = left.T @ self.gram("W", factors) @ left, right @ self.gram("H", factors) @ right.T
+            below = rows_ @ factors[name].astype(np.float64) @ columns
+            sub.add(pos=(left.T @ self.core(factors) @ right.T).astype(dtype), neg=below.astype(dtype))
             sub.is_quadratic = False
             return
-        other, middle = ("H", S.T) if name == "W" else ("W", S)
-        pos = _times(self.product(name, factors), middle)
-        if self.is_orthogonal:
-            sub.add(gram=_inner(factors[name], pos), pos=pos)
-            sub.is_quadratic = False
-        else:
-            sub.add(gram=middle.T @ self.gram(other, factors) @ middle, pos=pos)
+        middle = self.middle(factors)
+        other, middle = ("H", middle.T) if name == "W" else ("W", middle)
+        gram = middle.T @ self.gram(other, factors) @ middle
+        sub.add(gram=gram, pos=_times(self.product(name, factors), middle))
+
+    def _product(self, names, factors):
+        found = np.eye(factors["W"].shape[1])
+        for name in names:
+            found = found @ factors[name].astype(np.float64)
+        return found
+
+    def middle(self, factors):
+        """Return the product of the cores, float64."""
+        return factors.cached("middle", self.cores, lambda: self._product(self.cores, factors))
 
     def gram(self, name, factors):
         """Return ``FᵀF`` of W or H."""
@@ -238,13 +255,32 @@ class Tri:
 
     def value(self, factors):
         """Return the squared error."""
-        S = factors["S"].astype(np.float64)
+        S = self.middle(factors)
         fitted = self.gram("W", factors) @ S @ self.gram("H", factors)
-        return self.strata.sq_norm + float(np.sum(S * (fitted - 2 * self.core(factors))))
+        return self.sq_norm + float(np.sum(S * (fitted - 2 * self.core(factors))))
 
     def direct(self, factors):
         """Return the squared error from the residual itself."""
-        return self.strata.residual_square_sum(factors["W"] @ factors["S"].astype(np.float64), factors["H"], None)
+        return self.strata.residual_square_sum(factors["W"] @ self.middle(factors), factors["H"], None)
+
+
+class Tri(Chain):
+    """`Chain` of one core S, ``||X - W S Hᵀ||²``.
+
+    With `is_orthogonal`, W and H move towards orthonormal columns: their denominators are ``W (Wᵀ pos)``, and all three
+    take the square root of the ratio (Ding, Li, Peng, Park 2006).
+    """
+
+    def __init__(self, strata, tasks, is_orthogonal=False):
+        super().__init__(strata, tasks, ("S",))
+        self.is_orthogonal = is_orthogonal
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W, S or H."""
+        super().contribute(name, factors, sub)
+        if self.is_orthogonal:
+            sub.power, sub.is_quadratic = 0.5, False
+            sub.gram = None if name == "S" else _inner(factors[name], sub.pos)
 
 
 class Projective:

@@ -1,0 +1,116 @@
+"""Chains of factors: fixed numbers, plain loops, levels and starts."""
+
+import warnings
+
+import numpy as np
+import oracle_data
+import oracles_structured as oracles
+import pytest
+import scipy.sparse as sp
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fastnmf import NMF, DeepNMF
+
+
+@pytest.fixture(autouse=True)
+def no_convergence_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@parametrize_with_checks([DeepNMF()])
+def test_scikit_learn_estimator_checks(estimator, check):
+    check(estimator)
+
+
+def drawn():
+    """Draw the data of the fixed-seed case and its start; the case has one sample a column."""
+    rng = np.random.default_rng(18)
+    X, W, first, second = rng.random((30, 20)), rng.random((30, 8)), rng.random((8, 5)), rng.random((5, 20))
+    return X.T, {"W": second.T, "layers": [W.T, first.T]}
+
+
+def test_fixed_seed_numbers():
+    X, start = drawn()
+    model = DeepNMF((8, 5), init="custom", solver="mu", tol=0, max_iter=1000).fit(X, **start)
+    wanted = oracle_data.variants()["deep_chain_mu"]["obj"]
+    assert len(wanted) == 4
+    for i, value in wanted.items():  # 1000 iterations amplify rounding
+        assert model.history_["objective"][int(i)] == pytest.approx(value, rel=1e-8 if int(i) <= 100 else 1e-5), i
+    assert (np.diff(model.history_["objective"]) <= 1e-13 * np.sum(X**2)).all()
+
+
+@pytest.mark.parametrize("solver", ["cd", "mu"])
+@pytest.mark.parametrize("sizes", [(4,), (4, 3), (6, 4, 3)])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_steps_are_those_of_plain_formulas(solver, sizes, form):
+    rng = np.random.default_rng(2)
+    X = rng.random((13, 9)) * (rng.random((13, 9)) < 0.7)
+    W, layers = rng.random((13, sizes[-1])), [rng.random(s) for s in zip(sizes, (9, *sizes), strict=False)]
+    model = DeepNMF(sizes, solver=solver, init="custom", tol=0, max_iter=4).fit(form(X), W=W, layers=layers)
+    factors = [W, *layers[::-1]]
+    for i in (1, 2, 3):
+        factors = oracles.chain_step(X, factors, 2 if solver == "cd" else 0)
+        assert model.history_["objective"][i] == pytest.approx(np.sum((X - oracles.chain(factors)) ** 2), rel=1e-10)
+
+
+def test_levels_are_products_of_the_layers():
+    X, _ = drawn()
+    model = DeepNMF((6, 4, 2), random_state=0, max_iter=50).fit(X)
+    assert [layer.shape for layer in model.layer_weights_] == [(6, 30), (4, 6), (2, 4)]
+    assert [level.shape for level in model.level_components_] == [(6, 30), (4, 30), (2, 30)]
+    for F in (*model.layer_weights_, *model.level_components_):
+        np.testing.assert_allclose(F.sum(axis=1), 1)
+    np.testing.assert_allclose(model.components_, oracles.chain(model.layer_weights_[::-1]))
+    np.testing.assert_allclose(model.inverse_transform(model.W_), model.W_ @ model.components_)
+
+
+@pytest.mark.parametrize("init", ["sequential", "nested", "random"])
+def test_every_start_comes_to_what_the_last_level_can_explain(init):
+    X, _ = drawn()
+    model = DeepNMF((8, 5), init=init, random_state=0).fit(X)
+    plain = NMF(5, init="nndsvda", tol=1e-8, max_iter=2000).fit(X)
+    # Local minima of these data lie within one percent; the chain cannot be better than a plain model of its rank.
+    assert model.reconstruction_err_ == pytest.approx(plain.reconstruction_err_, rel=0.01)
+
+
+def test_planted_topics_of_topics_are_found():
+    rng = np.random.default_rng(5)
+    fine, coarse = np.kron(np.eye(6), 0.5 + rng.random((1, 4))), np.kron(np.eye(3), np.ones((1, 2)))
+    X = rng.random((60, 3)) @ coarse @ fine
+    model = DeepNMF((6, 3), random_state=0, max_iter=2000, tol=1e-7).fit(X)
+    assert model.normalized_loss_ < 1e-2
+    assert oracles.matched(model.components_, coarse @ fine) > 0.99
+
+
+def test_sparse_data_stay_sparse(monkeypatch):
+    X = sp.random_array((400, 60), density=0.02, rng=np.random.default_rng(0), format="csr")
+
+    for kind in (sp.csr_array, sp.csc_array, sp.csr_matrix):
+
+        def few(self, *args, real=kind.toarray, **kwargs):
+            assert min(self.shape) <= 8, "made dense"  # as many rows as there are components, for the start
+            return real(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, "toarray", few)
+    model = DeepNMF((5, 3), max_iter=3, random_state=0).fit(X.astype(np.float32))
+    assert model.transform(X[:50]).shape == (50, 3) and model.components_.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "start", "match"),
+    [
+        ({"n_components": (3, 5)}, {}, "none larger than the one before"),
+        ({"n_components": "auto"}, {}, "expected an integer, or several"),
+        ({"solver": "hals"}, {}, "solver='hals' is not known"),
+        ({"init": "nndsvd"}, {}, "init='nndsvd' is not known"),
+        ({"init": "custom"}, {"W": np.ones((20, 2))}, r"layers\[0\] is missing"),
+        ({"init": "custom"}, {"W": np.ones((20, 2)), "layers": [np.ones((4, 30))]}, "1 layers were given"),
+        ({"init": "custom"}, {"W": np.ones((20, 2)), "layers": [np.ones((4, 30)), np.ones((4, 2))]}, r"\(2, 4\)"),
+        ({}, {"W": np.ones((20, 4))}, "use init='custom'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(options, start, match):
+    with pytest.raises(ValueError, match=match):
+        DeepNMF(**options).fit(drawn()[0], **start)
