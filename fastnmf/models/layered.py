@@ -118,7 +118,7 @@ class HierarchicalNMF(
     References
     ----------
     M. Gao, J. Haddock, D. Molitor, D. Needell, E. Sadovnik, T. Will, R. Zhang, "Neural nonnegative matrix factorization
-    for hierarchical multilayer topic modeling", CAMSAP 2019, doi:10.1109/CAMSAP45676.2019.9022678.
+    for hierarchical multilayer topic modeling", CAMSAP 2019.
     J. Flenner, B. Hunter, "A deep non-negative matrix factorization neural network", 2018, unpublished.
 
     Examples

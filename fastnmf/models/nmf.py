@@ -35,7 +35,7 @@ class NMF(PartialFit, RowErrors, BaseNMF):
     exponent : {"mm", "fast"}, default="mm"
         Of the multiplicative ratios, for `beta_loss` below 1 and above 2. ``"mm"``: 1 / (2 - beta) or 1 / (beta - 1),
         with which the objective is proved not to rise. ``"fast"``: 1, with which it falls about twice as fast at
-        first; an iteration that raises it is undone and done again with the other exponent.
+        first; an iteration that raises it is undone and done again with the other exponent. `transform` uses ``"mm"``.
     tol : float, default=1e-4
         Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
         times itself. 0 runs exactly `max_iter` iterations.

@@ -102,9 +102,14 @@ class RobustNMF(_Residual):
     Iteratively re-weighted least squares: at the present residual the loss lies below a parabola, whose weights are
     large where the model fits. A step that lowers the weighted squared error lowers the loss, whatever its size.
 
-    ``"l21"`` weighs whole rows and stays sparse, at the price of the squared error. ``"l1"`` and ``"huber"`` meet every
-    entry of the residual, zeros included, O(n m K²) an iteration (``"mu"``: O(n m K)): with ``"cd"`` a sparse X is
-    made dense, up to 2**24 entries; ``"mu"`` looks at one dense tile after the other and has no limit.
+    ``"l21"`` weighs whole rows and stays sparse, at the price of the squared error. A wrong row that is longer than
+    the others can still win a component of its own, at a lower loss than the right model: in two of nine planted data
+    sets, of 70 rows of which seven were twice as long, at rank 4.
+
+    ``"l1"`` and ``"huber"`` meet every entry of the residual, zeros included, O(n m K²) an iteration (``"mu"``: O(n m
+    K)): with ``"cd"`` a sparse X is made dense, up to 2**24 entries; ``"mu"`` looks at one dense tile after the other
+    and has no limit. They end in local minima now and again (once in 29 planted data sets): compare the losses of a
+    few starts.
 
     References
     ----------

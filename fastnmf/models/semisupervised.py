@@ -51,8 +51,7 @@ class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
 
     References
     ----------
-    H. Lee, J. Yoo, S. Choi, "Semi-supervised nonnegative matrix factorization", IEEE Signal Processing Letters 2010,
-    doi:10.1109/LSP.2009.2027163.
+    H. Lee, J. Yoo, S. Choi, "Semi-supervised nonnegative matrix factorization", IEEE Signal Processing Letters 2010.
 
     Examples
     --------

@@ -66,6 +66,7 @@ def clusters(data, rank, rng, *, weighted=False):
 
     The start of Ding, Li and Jordan (2010), who add a fifth: multiplicative updates cannot leave a zero, but take long
     to get rid of a fifth. `weighted`: the weights of orthogonal NMF instead of ones, plus a fiftieth of their mean.
+    On planted data that it was not chosen on, anything from 0.002 to 0.05 ended alike; a fifth was worse in 2 of 8.
     """
     problem, factors = orthogonal_problem(data, spread(data, rank, rng))
     solve(problem, factors, max_iter=CLUSTER_STEPS, tol=1e-3)

@@ -15,7 +15,7 @@ class LabelFit:
     ``weight (L * (W Bᵀ - Y))ᵀ W`` of B. Kullback-Leibler: with ``Z = L * Y / (W Bᵀ)``, pos ``weight / 2 Z B`` and neg
     ``weight / 2 L B``, of B likewise; they hold at this point only. O(n c K).
 
-    Source: Lee, Yoo, Choi 2010, "Semi-supervised nonnegative matrix factorization", doi:10.1109/LSP.2009.2027163; with
+    Source: Lee, Yoo, Choi 2010, "Semi-supervised nonnegative matrix factorization"; with
     strata as there. *Names*: their A, S, B, Y, L are ``Hᵀ, Wᵀ, B, Yᵀ, Lᵀ``.
 
     Parameters
