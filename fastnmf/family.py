@@ -113,7 +113,14 @@ MODELS = (
         "communities and their links",
         ("TriSymmetricNMF(2).fit(A)",),
         "A ~ W S Wᵀ",
-        sparse_note='`"cooccurrence"` never holds `XᵀX`',
+        source="Ding et al. 2006",
+    ),
+    Entry(
+        "TriSymmetricNMF",
+        "topics, and how often they occur together",
+        ('TriSymmetricNMF(20, affinity="cooccurrence").fit(X)',),
+        "Xᵀ X ~ W S Wᵀ",
+        sparse_note="never holds `Xᵀ X`",
         source="Ding et al. 2006; Arora et al. 2013",
     ),
     Entry(

@@ -6,6 +6,7 @@ A model without a line here is checked as it is, on counts; write one where it n
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 
 import fastnmf
@@ -177,3 +178,32 @@ def factors(model):
 
 def sparse(X):
     return sp.csr_array(X)
+
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def of_those(fact, cases=CASES):
+    """Run a test with the cases of which a fact holds; there are some."""
+    found = [case for case in cases if fact(case)]
+    assert found
+    return pytest.mark.parametrize("case", found, ids=str)
+
+
+def has(name):
+    return lambda case: name in case.make().get_params()
+
+
+def has_transform(case):
+    return hasattr(case.make(), "transform")
+
+
+def again(case, X):
+    """Return those arguments of fit that transform takes, too."""
+    return {name: value for name, value in case.given(X).items() if name in ("strata", "upper")}
+
+
+def one_sentence(error):
+    """Tell whether a message is short, has no line break, and ends as a sentence does."""
+    text = str(error)
+    return "\n" not in text and 15 < len(text) < 350 and text[0].isalpha() and text[-1] in ".)'"
