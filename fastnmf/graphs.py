@@ -12,6 +12,7 @@ _FRIENDS = """
 """
 EDGES_AT_ONCE = 4096  # whose rows are held twice
 CHUNK_MB = 128  # of distances at a time
+CLOSE = 1e-3  # distance, of the length of a row, within which two rows are compared: rounding may leave 1e-4 of none
 _WITH_THE_TEACHER = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 17, 18, 20, 22)
 
 
@@ -186,11 +187,12 @@ def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
     X, known = _precise(X), _precise(known)
     with config_context(working_memory=CHUNK_MB):
         found = NearestNeighbors(n_neighbors=min(n_neighbors, known.shape[0])).fit(known)
-        nearest, same = found.kneighbors(X, return_distance=False), np.full(X.shape[0], -1)
-    for other in nearest.T[::-1]:
-        gap = X - known[other]
-        differs = np.asarray((gap != 0).sum(axis=1)).ravel() > 0
-        same = np.where(differs, same, other)
+        distances, nearest = found.kneighbors(X)
+    same, close = np.full(X.shape[0], -1), CLOSE * np.sqrt(_square_sums(X))[:, None]
+    for other, is_close in zip(nearest.T[::-1], (distances <= close).T[::-1], strict=True):
+        rows = np.flatnonzero(is_close)
+        differs = np.asarray((X[rows] != known[other[rows]]).sum(axis=1)).ravel() > 0
+        same[rows[~differs]] = other[rows[~differs]]
     of_row, other = np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()
     values, _ = weigh_edges(X, known, of_row, other, edge_weights, heat_width)
     return sparse.csr_array(sparse.coo_array((values, (of_row, other)), shape=(X.shape[0], known.shape[0]))), same
