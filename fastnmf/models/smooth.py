@@ -34,7 +34,7 @@ class SmoothNMF(OwnLoss):
     penalty : {"squares", "total_variation"}, default="squares"
         ``"total_variation"`` rounds the corner of ``|d|``: it is ``sqrt(d² + e²) - e`` with e a thousandth of the
         square root of the root mean square of X, which is about what components are large.
-    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`.
     max_iter : int, default=300
     tol : float, default=1e-4
