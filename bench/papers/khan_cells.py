@@ -365,7 +365,8 @@ def run_cell(cell, settings, folder=None):
         row["error"] = float(np.linalg.norm(X - found.W @ found.H) / np.linalg.norm(X))
     is_drawn = cell["data"] == "Olivetti faces" and (cell["rank"], cell["seed"], cell["sigma"]) == (10, 0, 0)
     if folder is not None and is_drawn and found.H is not None:
-        np.save(folder / f"{slug(cell['method'])}.npy", found.H.astype(np.float32))
+        (folder / "components").mkdir(exist_ok=True)
+        np.save(folder / "components" / f"{slug(cell['method'])}.npy", found.H.astype(np.float32))
     return row
 
 

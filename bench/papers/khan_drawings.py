@@ -97,7 +97,7 @@ def noise(frame, folder=None):
 
 def faces(frame, folder):
     """Draw the components that each method finds in faces as images."""
-    found = {name: folder / f"{slug(name)}.npy" for name in FACES}
+    found = {name: folder / "components" / f"{slug(name)}.npy" for name in FACES}
     parts = {name: np.load(path) for name, path in found.items() if path.is_file()}
     if not parts:
         return None
