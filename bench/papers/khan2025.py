@@ -185,7 +185,7 @@ def main(argv=None):
     done = {tuple(row[key] for key in KEYS) for row in read(path, settings)}
     wanted = grid(options)
     missing = [cell for cell in wanted if tuple(cell.values()) not in done]
-    if done:
+    if done and wanted:
         print(f"{len(wanted) - len(missing)} of {len(wanted)} cells are there already.", file=sys.stderr)
     failed = run(missing, settings, options.output, options.jobs) if missing else []
     for text in failed:

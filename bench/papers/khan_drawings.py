@@ -46,7 +46,7 @@ def _against_rank(frame, styles, title):
     names = [name for name in SETS if name in set(part.data)]
     if not names:
         return None
-    figure, axes = axes_of(2, 3, (10.5, 6), sharex=True, sharey=True)
+    figure, axes = axes_of(2, 3, (10.5, 6), sharex=True)  # each its own scale: most differences are small
     for ax, name in zip(axes.flat, names, strict=False):
         _lines(ax, part[part.data == name], styles, "rank")
         ax.set_title(name, fontsize=SIZE + 1, loc="left")
@@ -56,7 +56,7 @@ def _against_rank(frame, styles, title):
         ax.set_axis_off()
     for ax in axes[:, 0]:
         ax.set_ylabel("NMI of k-means")
-    axes[0, 0].set(ylim=(0, 1.03), xticks=sorted(part["rank"][part["rank"] > 0].unique()))
+    axes[0, 0].set(xticks=sorted(part["rank"][part["rank"] > 0].unique()))
     _legend(axes.flat[-1], styles, set(part.method))
     figure.suptitle(title, fontsize=SIZE + 2, x=0.01, ha="left")
     return figure
@@ -97,7 +97,7 @@ def noise(frame, folder=None):
 
 def faces(frame, folder):
     """Draw the components that each method finds in faces as images."""
-    found = {name: folder / f"{slug(name)}.npy" for name in FACES}
+    found = {name: folder / "components" / f"{slug(name)}.npy" for name in FACES}
     parts = {name: np.load(path) for name, path in found.items() if path.is_file()}
     if not parts:
         return None
