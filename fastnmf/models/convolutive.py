@@ -85,7 +85,7 @@ class ConvolutiveNMF(ShapedWeights):
     Notes
     -----
     Multiplicative updates, with all lags in the numerator and in the denominator: the published average of one update
-    a lag may raise the objective, this one does not. At the end W alone is solved for, as in `transform`. Sparse X
+    a lag may raise the objective, this one does not. At the end W alone is solved for, as in `transform`, if there is time. Sparse X
     stays sparse for the squared error and for Kullback-Leibler: O(nnz k n_lags) an iteration, beside an array of
     (n_samples, k n_lags). Other losses meet all entries, a tile at a time.
 
@@ -298,7 +298,8 @@ class ConvolutiveNMF(ShapedWeights):
         return value(best) * scale
 
     def _finish(self, data, problem, fit):
-        fit.history["objective"][-1] = self._settle(problem, fit.factors)
+        if fit.stopped_by != "max_time":
+            fit.history["objective"][-1] = self._settle(problem, fit.factors)
         n_lags, k = self.n_lags, self.n_components
         W, H = fit.factors["W"][:, :k].astype(np.float64), fit.factors["H"][:, : n_lags * k].astype(np.float64)
         H = H.T.reshape(n_lags, k, -1)
