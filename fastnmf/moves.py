@@ -44,6 +44,11 @@ class MU:
     def __init__(self, eps=1e-9, floor=0.0):
         self.eps, self.floor = eps, floor
 
+    @classmethod
+    def plain(cls, dtype):
+        """Return the update of a model that knows no eps: the ratio itself, with the floor of a dtype."""
+        return cls(eps=0.0, floor=MU_FLOOR[np.dtype(dtype)])
+
     def __call__(self, F, sub, rank, n_sweeps):
         """Move F (p, K), or entries (p,), by `n_sweeps` updates."""
         if sub.weight is not None:

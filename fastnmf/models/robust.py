@@ -5,7 +5,7 @@ import numpy as np
 from fastnmf.data import Strata
 from fastnmf.models.options import check_choice, check_integer, check_number
 from fastnmf.models.own_loss import OwnLoss
-from fastnmf.moves import HALS, MU, MU_FLOOR, Medians, Minimax, WeightedRows
+from fastnmf.moves import HALS, MU, Medians, Minimax, WeightedRows
 from fastnmf.solve import solve
 from fastnmf.terms.entrywise import Residuals, Reweighted, RowNorms
 
@@ -200,7 +200,7 @@ class RobustNMF(_Residual):
             term, move = RowNorms(data, width, tasks, bend), HALS()
         else:
             term, move = Reweighted(data, width, tasks, self.loss, bend, is_descent, first), WeightedRows()
-        move = move if is_descent else MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+        move = move if is_descent else MU.plain(data.dtype)
         return self._of(term, move, factors, tasks, SWEEPS if is_descent else 1)
 
     def _is_polished(self, data):
