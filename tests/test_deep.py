@@ -85,7 +85,7 @@ def test_planted_topics_of_topics_are_found():
 
 
 def test_sparse_data_stay_sparse(monkeypatch):
-    X = sp.random_array((400, 60), density=0.02, rng=np.random.default_rng(0), format="csr")
+    X = sp.random_array((3000, 700), density=0.002, rng=np.random.default_rng(0), format="csr")
 
     for kind in (sp.csr_array, sp.csc_array, sp.csr_matrix):
 
@@ -94,7 +94,7 @@ def test_sparse_data_stay_sparse(monkeypatch):
             return real(self, *args, **kwargs)
 
         monkeypatch.setattr(kind, "toarray", few)
-    model = DeepNMF((5, 3), max_iter=3, random_state=0).fit(X.astype(np.float32))
+    model = DeepNMF((5, 3), max_iter=2, random_state=0).fit(X.astype(np.float32))
     assert model.transform(X[:50]).shape == (50, 3) and model.components_.dtype == np.float32
 
 

@@ -86,7 +86,6 @@ def of_models(tmp_path_factory):
         "blocks": blocks,
         "folder": folder,
         "affinity": X @ X.T,
-        "labels": np.arange(60) % 3,
         "graph": graph,
     }
 

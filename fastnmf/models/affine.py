@@ -159,10 +159,6 @@ class AffineNMF(RowErrors, Preset):
         """Return ``W H + 1 vᵀ``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W)
 
-    def score(self, X, y=None, sample_weight=None):
-        """Return the share of the squared norm of X that the model explains, at most 1; larger is better."""
-        return self._score(X, None, sample_weight)
-
     def top_features(self, n=10, feature_names=None):
         """Return the names of at most n features of each component, strongest first, as a list of lists."""
         return self._top_features(n, feature_names).components

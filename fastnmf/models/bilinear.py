@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastnmf.models.options import check_integer
-from fastnmf.models.shapes import ShapedTransformer, finish_weights, shaped_problem, spread
+from fastnmf.models.shapes import ShapedTransformer, divisors, finish_weights, shaped_problem, spread
 from fastnmf.moves import HALS, ProductDescent
 from fastnmf.solve import allocate
 from fastnmf.terms import Frobenius
@@ -168,7 +168,7 @@ class BilinearNMF(ShapedTransformer):
             W = np.zeros((n_rows, n_weights))  # they move first
             H = rng.random((k, n_columns)) if self.init == "random" else spread(data, k, rng)
             top = H.max(axis=1, keepdims=True)
-            H = np.where(top > 0, H / np.where(top > 0, top, 1), rng.random(H.shape))
+            H = np.where(top > 0, H / divisors(top), rng.random(H.shape))
         pair = np.diag(np.arange(k))
         pair[tuple(pairs.T)] = pair.T[tuple(pairs.T)] = np.arange(k, n_weights)
         factors, tasks = allocate(data, W, with_products(H).T, None)
@@ -180,8 +180,7 @@ class BilinearNMF(ShapedTransformer):
         finish_weights(problem, fit)
         k, rank = self.n_components, fit.factors.rank
         W, H = (fit.factors[name][:, :n].astype(np.float64) for name, n in (("W", rank), ("H", k)))
-        top = H.max(axis=0)
-        top = np.where(top > 0, top, 1)
+        top = divisors(H.max(axis=0))
         first, second = np.triu_indices(k, 1)
         self.pairs_ = np.column_stack([first, second])
         self.components_ = (H / top).T.astype(data.dtype)

@@ -13,13 +13,15 @@ from fastnmf.models.shapes import (
     ShapedTransformer,
     ShapedWeights,
     clusters,
+    divisors,
     exact_weights,
     finish_weights,
+    largest,
     padded_factors,
     rescaled,
     shaped_problem,
 )
-from fastnmf.moves import HALS, MU, MU_FLOOR
+from fastnmf.moves import HALS, MU
 from fastnmf.solve import pad, threads
 from fastnmf.terms.structured import Convex, DenseOperator, Operator
 
@@ -61,7 +63,7 @@ class Mixtures(ShapedModel):
             fitted, crossed = np.sum(term.inner(factors) * term.gram(factors)), term.crossed(factors)
             factors["W"][:] *= data.dtype.type(rescaled(fitted, crossed))
             factors.moved("W")
-        update = MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+        update = MU.plain(data.dtype)
         is_descent = self.solver == "cd"
         moves = {"W": HALS() if is_descent else update, "C": update}
         schedule = (("W", SWEEPS), ("C", UPDATES)) if is_descent else (("W", 1), ("C", 1))
@@ -72,7 +74,7 @@ class Mixtures(ShapedModel):
             finish_weights(problem, fit)
         W, C = (np.ascontiguousarray(fit.factors[name][:, : self.n_components]) for name in "WC")
         sums = C.sum(axis=0, dtype=np.float64)
-        sums = np.where(sums > 0, sums, 1).astype(C.dtype)
+        sums = divisors(sums).astype(C.dtype)
         self.W_, self.C_ = W * sums, C / sums
 
 
@@ -423,7 +425,7 @@ class KernelNMF(Mixtures, ShapedWeights):
 
     def _finish(self, data, problem, fit):
         super()._finish(data, problem, fit)
-        self.labels_ = np.where(self.W_.any(axis=1), self.W_.argmax(axis=1), -1)
+        self.labels_ = largest(self.W_)
         C = self.C_.astype(np.float64)
         self._inner = np.ldexp(C.T @ (data.X @ C), -2 * data.exponent)
 

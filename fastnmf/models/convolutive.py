@@ -13,8 +13,8 @@ from fastnmf.descent import Course, lbfgs
 from fastnmf.models.base import BETAS
 from fastnmf.models.options import check_choice
 from fastnmf.models.problems import divergence_term
-from fastnmf.models.shapes import ShapedWeights, rescaled, shaped_problem
-from fastnmf.moves import MU, MU_FLOOR
+from fastnmf.models.shapes import ShapedWeights, divisors, rescaled, shaped_problem
+from fastnmf.moves import MU
 from fastnmf.problem import Factors
 from fastnmf.solve import allocate, pad, row_tasks, solve, threads
 from fastnmf.terms import Frobenius
@@ -85,9 +85,9 @@ class ConvolutiveNMF(ShapedWeights):
     Notes
     -----
     Multiplicative updates, with all lags in the numerator and in the denominator: the published average of one update
-    a lag may raise the objective, this one does not. At the end W alone is solved for, as in `transform`. Sparse X
-    stays sparse for the squared error and for Kullback-Leibler: O(nnz k n_lags) an iteration, beside an array of
-    (n_samples, k n_lags). Other losses meet all entries, a tile at a time.
+    a lag may raise the objective, this one does not. At the end W alone is solved for, as in `transform`, if there is
+    time. Sparse X stays sparse for the squared error and for Kullback-Leibler: O(nnz k n_lags) an iteration, beside an
+    array of (n_samples, k n_lags). Other losses meet all entries, a tile at a time.
 
     A pattern shorter than n_lags may sit at any place within them: compare components up to such shifts. The start
     ``"shifted"`` is ours.
@@ -239,7 +239,7 @@ class ConvolutiveNMF(ShapedWeights):
             term, scale = Frobenius(data, width, tasks, holds_products=True), None
         else:
             term, scale = divergence_term(data, width, tasks, beta)
-        moves = dict.fromkeys("WH", MU(eps=0.0, floor=MU_FLOOR[data.dtype]))
+        moves = dict.fromkeys("WH", MU.plain(data.dtype))
         tasks = {"W": row_tasks(factors["W"]), "H": tasks["H"]}
         term = Convolved(term, inner, k, n_lags)
         return shaped_problem(data, term, moves, (("W", 1), ("H", 1)), tasks, scale, is_direct=beta == 2), factors
@@ -298,12 +298,12 @@ class ConvolutiveNMF(ShapedWeights):
         return value(best) * scale
 
     def _finish(self, data, problem, fit):
-        fit.history["objective"][-1] = self._settle(problem, fit.factors)
+        if fit.stopped_by != "max_time":
+            fit.history["objective"][-1] = self._settle(problem, fit.factors)
         n_lags, k = self.n_lags, self.n_components
         W, H = fit.factors["W"][:, :k].astype(np.float64), fit.factors["H"][:, : n_lags * k].astype(np.float64)
         H = H.T.reshape(n_lags, k, -1)
-        sums = H.sum(axis=(0, 2))
-        sums = np.where(sums > 0, sums, 1)
+        sums = divisors(H.sum(axis=(0, 2)))
         self.components_ = (H / sums[:, None]).astype(data.dtype)
         self.W_ = np.ldexp(W * sums, -2 * data.exponent).astype(data.dtype)
 

@@ -6,9 +6,16 @@ from fastnmf.data import Strata
 from fastnmf.descent import infer_stack
 from fastnmf.layers import Bottom
 from fastnmf.models.options import check_choice
-from fastnmf.models.shapes import ShapedTransformer, finish_weights, padded_factors, scale_core, shaped_problem
+from fastnmf.models.shapes import (
+    ShapedTransformer,
+    divisors,
+    finish_weights,
+    padded_factors,
+    scale_core,
+    shaped_problem,
+)
 from fastnmf.models.stacked import STARTS, check_sizes
-from fastnmf.moves import HALS, MU, MU_FLOOR
+from fastnmf.moves import HALS, MU
 from fastnmf.terms.structured import Chain
 
 SWEEPS = 2  # of coordinate descent over W, and over A_0, in one iteration
@@ -177,7 +184,7 @@ class DeepNMF(ShapedTransformer):
         term = Chain(data, tasks, names)
         if start is None:
             scale_core(term, factors, names[0] if names else "W")
-        update = MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+        update = MU.plain(data.dtype)
         ends = HALS() if self.solver == "cd" else update
         n_sweeps, n_updates = (SWEEPS, UPDATES) if self.solver == "cd" else (1, 1)
         moves = {"W": ends, "H": ends} | dict.fromkeys(names, update)
@@ -204,8 +211,7 @@ class DeepNMF(ShapedTransformer):
         sums, A, sizes = 1.0, [], self._shapes(data.shape[1])
         for layer, (rows, columns) in zip((H.T, *S), sizes, strict=True):
             layer = layer[:rows, :columns] * sums
-            sums = layer.sum(axis=1)
-            sums = np.where(sums > 0, sums, 1)
+            sums = divisors(layer.sum(axis=1))
             A.append((layer / sums[:, None]).astype(data.dtype))
         self.W_ = np.ldexp(W[:, : len(sums)] * sums, -2 * data.exponent).astype(data.dtype)
         self.layer_weights_, self.level_components_ = A, A[:1]

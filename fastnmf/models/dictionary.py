@@ -146,18 +146,6 @@ class DictionaryNMF(RowErrors, Preset):
         """
         return self._transform(X)
 
-    def inverse_transform(self, W):
-        """Return ``W C D``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the share of the squared norm of X that the model explains, at most 1; larger is better."""
-        return self._score(X, None, sample_weight)
-
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
-        return self._top_features(n, feature_names)
-
     def _check_parameters(self):
         check_choice("move", self.move, ("hals", "mu"))
         check_choice("init", self.init, ("random", "custom"))

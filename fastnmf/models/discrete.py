@@ -148,18 +148,6 @@ class UnderapproximationNMF(RowErrors, Preset):
             W = discrete.peel(data.X, H.T)
         return scaled(W.astype(data.dtype), -data.exponent)
 
-    def inverse_transform(self, W):
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the share of the squared norm of X that the best W >= 0 explains, at most 1; larger is better."""
-        return self._score(X, None, sample_weight)
-
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
-        return self._top_features(n, feature_names)
-
     def _check_parameters(self):
         check_choice("init", self.init, ("svd", "custom"))
         check_bool("feasible", self.feasible)
@@ -331,10 +319,6 @@ class BinaryNMF(_Flipped):
         From two starts a row, nothing and the rounded non-negative weights; the better one counts.
         """
         return self._switched(X)[1]
-
-    def inverse_transform(self, W):
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
 
     def score(self, X, y=None):
         """Return the share of the squared norm of X that the model explains, at most 1; larger is better."""

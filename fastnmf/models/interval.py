@@ -142,18 +142,10 @@ class IntervalNMF(Preset):
         """
         return self._placed(X, upper)[1]
 
-    def inverse_transform(self, W):
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
-
     def score(self, X, y=None, *, upper=None):
         """Return one minus the sum of squared distances over that of the zero model, at most 1; larger is better."""
         value, _, scale = self._placed(X, upper)
         return 1.0 if scale == 0 else float(1 - value / scale)
-
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
-        return self._top_features(n, feature_names)
 
     def _check_parameters(self):
         check_choice("move", self.move, ("hals", "mu"))

@@ -4,12 +4,13 @@ import numpy as np
 
 from fastnmf.models.base import NNDSVD, BaseNMF
 from fastnmf.models.options import check_integer
+from fastnmf.models.presets import Unstratified
 from fastnmf.models.transfer import check_init
 from fastnmf.problem import Factors, Problem
 from fastnmf.solve import allocate, infer, pad
 
 
-class OwnLoss(BaseNMF):
+class OwnLoss(Unstratified, BaseNMF):
     """Base of models with a loss of their own: what of `BaseNMF` they do not offer, and inference by their problem."""
 
     alpha_W, alpha_H, l1_ratio, beta_loss, missing_values = 0.0, "same", 0.0, "frobenius", None
@@ -50,10 +51,6 @@ class OwnLoss(BaseNMF):
         """
         return self._transform(X)
 
-    def inverse_transform(self, W):
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
-
     def score(self, X, y=None):
         """Return one minus the loss of X over that of the model that predicts zero; at most 1, larger is better."""
         data, _, _ = self._prepared(X, None)
@@ -61,10 +58,6 @@ class OwnLoss(BaseNMF):
         factors, tasks = allocate(data, W, self._prepared_H(data), None)
         problem = self._problem(data, factors, tasks)
         return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
-
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
-        return self._top_features(n, feature_names)
 
     def _check_parameters(self):
         check_integer("n_components", self.n_components)

@@ -6,7 +6,19 @@ from fastnmf.models.problems import squared_problem
 from fastnmf.solve import allocate, normalized
 
 
-class Preset(BaseNMF):
+class Unstratified:
+    """Mixin of models without strata: what they do with weights and components."""
+
+    def inverse_transform(self, W):
+        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
+        return self._inverse_transform(W)
+
+    def top_features(self, n=10, feature_names=None):
+        """Return the names of at most n features of each component, strongest first, as a list of lists."""
+        return self._top_features(n, feature_names)
+
+
+class Preset(Unstratified, BaseNMF):
     """Base of models that fix most options of `BaseNMF`; these are attributes of the class, and no parameters.
 
     A model that has one of them as a parameter sets it in its ``__init__``, as any estimator does.
@@ -16,6 +28,10 @@ class Preset(BaseNMF):
     alpha_W = alpha_H = alpha_V = l1_ratio = 0.0
     missing_values = fixed_components = seed_features = max_time = callback = n_threads = None
     guide_weight, warm_start, verbose, tol, max_iter = 1.0, False, 0, 0.0, 1
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the share of the squared norm of X that the best W >= 0 explains, at most 1; larger is better."""
+        return self._score(X, None, sample_weight)
 
     def _check_parameters(self):
         check_integer("n_components", self.n_components)

@@ -68,7 +68,7 @@ def divergence_problem(data, factors, tasks, beta, exponent="mm"):
     columns = (("V", 1), ("H", 1)) if has_shifts else ("H", 1)
     return Problem(
         terms=[term],
-        moves=dict.fromkeys(factors.arrays, MU(eps=0.0, floor=MU_FLOOR[data.dtype])),
+        moves=dict.fromkeys(factors.arrays, MU.plain(data.dtype)),
         schedule=(("W", 1), columns),
         tasks=tasks,
         scale=scale,
@@ -82,7 +82,7 @@ def interval_problem(data, factors, tasks, bounds, *, is_descent):
     bounds is (low, high), arrays (nnz,) in the inner scale; factors move by coordinate descent, or by MU.
     """
     term = Interval(data, factors["W"].shape[1], tasks, *bounds)
-    move = HALS() if is_descent else MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+    move = HALS() if is_descent else MU.plain(data.dtype)
     return Problem(
         terms=[term],
         moves=dict.fromkeys(factors.arrays, move),
@@ -97,7 +97,7 @@ def interval_problem(data, factors, tasks, bounds, *, is_descent):
 def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
     """Return the `Problem` of mixtures of known atoms (n_columns, P), padded; W by coordinate descent, or by MU."""
     term = Dictionary(data, factors["W"].shape[1], tasks, atoms)
-    ratio = MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+    ratio = MU.plain(data.dtype)
     return Problem(
         terms=[term],
         moves={"W": HALS() if is_descent else ratio, "H": ratio},

@@ -5,7 +5,8 @@ import numpy as np
 from fastnmf import init as starts
 from fastnmf.data import Strata
 from fastnmf.models.shapes import ShapedTransformer, clusters, padded_factors, rescaled, shaped_problem
-from fastnmf.moves import MU, MU_FLOOR
+from fastnmf.models.stacked import unit_columns
+from fastnmf.moves import MU
 from fastnmf.solve import pad, threads
 from fastnmf.terms.structured import Projective
 
@@ -161,15 +162,14 @@ class ProjectiveNMF(ShapedTransformer):
                 H = starts.nndsvd(data, shape[0], rng, has_shifts=False, fill="mean")[1]
             else:
                 H = clusters(Strata.from_array(data.X.T), shape[0], rng, weighted=True)
-            lengths = np.linalg.norm(H, axis=0)
-            H = H / np.where(lengths > 0, lengths, 1)
+            H = unit_columns(H)
         factors, tasks = padded_factors(data, H=H)
         term = Projective(data, tasks)
         if start is None:
             inner = term.inner(factors)
             factors["H"][:] *= data.dtype.type(np.sqrt(rescaled(np.sum(inner * term.gram(factors)), np.trace(inner))))
             factors.moved("H")
-        return shaped_problem(data, term, {"H": MU(eps=0.0, floor=MU_FLOOR[data.dtype])}, (("H", 1),), tasks), factors
+        return shaped_problem(data, term, {"H": MU.plain(data.dtype)}, (("H", 1),), tasks), factors
 
     def _finish(self, data, problem, fit):
         H = fit.factors["H"][:, : self.n_components]

@@ -5,7 +5,7 @@ import numpy as np
 from fastnmf.data import Strata
 from fastnmf.models.options import check_choice, check_integer, check_number
 from fastnmf.models.own_loss import OwnLoss
-from fastnmf.moves import HALS, MU, MU_FLOOR, Medians, Minimax, WeightedRows
+from fastnmf.moves import HALS, MU, Medians, Minimax, WeightedRows
 from fastnmf.solve import solve
 from fastnmf.terms.entrywise import Residuals, Reweighted, RowNorms
 
@@ -221,7 +221,7 @@ class RobustNMF(_Residual):
     def _reweighted(self, data, factors, tasks, loss, bend, first=None):
         is_descent = self.solver == "cd"
         term = Reweighted(data, factors["W"].shape[1], tasks, loss, bend, is_descent, first)
-        move = WeightedRows() if is_descent else MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+        move = WeightedRows() if is_descent else MU.plain(data.dtype)
         return self._of(term, move, factors, tasks, SWEEPS if is_descent else 1)
 
     def _problem(self, data, factors, tasks):
@@ -230,7 +230,7 @@ class RobustNMF(_Residual):
         bend, first = self._bend(data)
         if self.loss == "l1":
             return self._reweighted(data, factors, tasks, "l1", bend, first)
-        move = HALS() if self.solver == "cd" else MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+        move = HALS() if self.solver == "cd" else MU.plain(data.dtype)
         term = RowNorms(data, factors["W"].shape[1], tasks, bend)
         return self._of(term, move, factors, tasks, SWEEPS if self.solver == "cd" else 1)
 

@@ -170,18 +170,6 @@ class SeparableNMF(RowErrors, Preset):
         picked = dense_rows(_points(data, self.axis), self.anchors_)
         return scaled(np.ascontiguousarray(picked.T), -2 * data.exponent)
 
-    def inverse_transform(self, W):
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components_)."""
-        return self._inverse_transform(W)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the share of the squared norm of X that the best W >= 0 explains, at most 1; larger is better."""
-        return self._score(X, None, sample_weight)
-
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
-        return self._top_features(n, feature_names)
-
     def _check_parameters(self):
         check_choice("axis", self.axis, (0, 1))
         check_bool("normalize", self.normalize)

@@ -275,6 +275,16 @@ def finish_weights(problem, fit):
     fit.history["objective"][-1] = problem.value(factors)
 
 
+def largest(W):
+    """Return the column of the largest entry of each row, int (n,), -1 for rows of zeros."""
+    return np.where(W.any(axis=1), W.argmax(axis=1), -1)
+
+
+def divisors(sizes):
+    """Return sizes as what to divide by: one where they are zero."""
+    return np.where(sizes > 0, sizes, 1)
+
+
 def exact_weights(gram, pos, rank):
     """Return the exact minimisers of ``w gram wᵀ / 2 - w pos`` over w >= 0, (p, k); gram (K, K), pos (p, K) padded."""
     W = aligned(pos.shape, pos.dtype)

@@ -5,13 +5,8 @@ import numpy as np
 from fastnmf import init as starts
 from fastnmf.models.options import check_choice
 from fastnmf.models.problems import squared_problem
-from fastnmf.models.shapes import (
-    ShapedTransformer,
-    orthogonal_problem,
-    shaped_problem,
-    spread,
-)
-from fastnmf.moves import MU, MU_FLOOR, ActiveSet, LeastSquares
+from fastnmf.models.shapes import ShapedTransformer, largest, orthogonal_problem, shaped_problem, spread
+from fastnmf.moves import MU, ActiveSet, LeastSquares
 from fastnmf.solve import allocate, pad, threads
 from fastnmf.terms import Frobenius
 from fastnmf.terms.structured import OrthogonalFrobenius
@@ -163,7 +158,7 @@ class OrthogonalNMF(ShapedTransformer):
 
     def predict(self, X):
         """Return the cluster of each row of X, ndarray (n_samples,) of int, -1 for rows of zeros."""
-        return _labels(self.transform(X))
+        return largest(self.transform(X))
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -190,7 +185,7 @@ class OrthogonalNMF(ShapedTransformer):
         # W first: its update turns the scale of W upside down, and the one of H puts it right.
         problem = squared_problem(data, factors, tasks, (("W", 1), ("H", 1)), is_descent=False, holds_products=True)
         problem.terms = [OrthogonalFrobenius(data, factors["W"].shape[1], tasks, holds_products=True)]
-        problem.moves = dict.fromkeys("WH", MU(eps=0.0, floor=MU_FLOOR[data.dtype]))
+        problem.moves = dict.fromkeys("WH", MU.plain(data.dtype))
         return problem, factors
 
     def _finish(self, data, problem, fit):
@@ -198,7 +193,7 @@ class OrthogonalNMF(ShapedTransformer):
         lengths = np.linalg.norm(W, axis=0)  # one with "em", but for rounding and clusters without rows
         lengths = np.where((lengths > 0) & (self.solver == "mu"), lengths, 1).astype(W.dtype)
         self.W_, self.components_ = W / lengths, np.ldexp(np.ascontiguousarray((H * lengths).T), -2 * data.exponent)
-        self.labels_ = _labels(W)
+        self.labels_ = largest(W)
 
 
 def _one_each(product, length):
@@ -208,10 +203,6 @@ def _one_each(product, length):
     gain = np.maximum(gain[each, best], 0)
     out[each, best] = np.divide(gain, length[best], out=np.zeros(len(product)), where=length[best] > 0)
     return out
-
-
-def _labels(W):
-    return np.where(W.any(axis=1), W.argmax(axis=1), -1)
 
 
 class SemiNMF(ShapedTransformer):

@@ -9,8 +9,17 @@ from fastnmf.data import Strata
 from fastnmf.graphs import affinity_matrix, is_graph
 from fastnmf.models.looking import Naming
 from fastnmf.models.options import check_choice, check_integer, check_number, strongest
-from fastnmf.models.shapes import ShapedModel, exact_weights, padded_factors, rescaled, scale_core, shaped_problem
-from fastnmf.moves import HALS, MU, MU_FLOOR, DampedMU, QuarticDescent
+from fastnmf.models.shapes import (
+    ShapedModel,
+    divisors,
+    exact_weights,
+    largest,
+    padded_factors,
+    rescaled,
+    scale_core,
+    shaped_problem,
+)
+from fastnmf.moves import HALS, MU, DampedMU, QuarticDescent
 from fastnmf.problem import aligned
 from fastnmf.solve import allocate, pad
 from fastnmf.terms import Frobenius
@@ -41,7 +50,7 @@ def anchored(data, operator, squares, rank, mass):
         R = pad(rows, data)
         C = exact_weights(R.T.astype(np.float64) @ R, operator.matmul(R) / sums[:, None].astype(data.dtype), len(found))
         total = C.sum(axis=1, keepdims=True)
-        W[:, : len(found)] = sums[:, None] * C / np.where(total > 0, total, 1)
+        W[:, : len(found)] = sums[:, None] * C / divisors(total)
     trace = 0.01 * sums[:, None] / rank  # multiplicative updates cannot leave a zero
     return found, W + trace
 
@@ -251,7 +260,7 @@ class SymmetricNMF(GraphInput, ShapedModel):
             factors["W"][:] *= np.sqrt(rescaled(np.square(gram).sum(), np.sum(factors["W"] * product)))
         if self.solver == "penalised":
             return self._coupled(data, factors["W"])
-        moves = {"cd": QuarticDescent(), "mu": DampedMU(eps=0.0, floor=MU_FLOOR[data.dtype])}
+        moves = {"cd": QuarticDescent(), "mu": DampedMU.plain(data.dtype)}
         term = Symmetric(data, tasks, holds_products=self.solver == "mu")
         return shaped_problem(data, term, {"W": moves[self.solver]}, (("W", 1),), tasks), factors
 
@@ -271,7 +280,7 @@ class SymmetricNMF(GraphInput, ShapedModel):
             self.asymmetry_ = float(np.linalg.norm(W - H) / total) if total > 0 else 0.0
             W = (W + H) / 2
         self.W_ = np.ldexp(np.ascontiguousarray(W), -data.exponent)
-        self.labels_ = np.where(self.W_.any(axis=1), self.W_.argmax(axis=1), -1)
+        self.labels_ = largest(self.W_)
 
     def _record(self, data, problem, fit):
         super()._record(data, problem, fit)
@@ -452,18 +461,17 @@ class TriSymmetricNMF(GraphInput, ShapedModel):
                 factors["S"][:k, :k] = core_of(term.core(factors)[:k, :k], term.gram(factors)[:k, :k])
                 factors.moved("S")
             scale_core(term, factors)
-        moves = dict.fromkeys("WS", MU(eps=0.0, floor=MU_FLOOR[data.dtype]))
+        moves = dict.fromkeys("WS", MU.plain(data.dtype))
         schedule = (("W", 1), ("S", 1))
         return shaped_problem(data, term, moves, schedule, tasks, term.sq_norm, is_direct=is_itself), factors
 
     def _finish(self, data, problem, fit):
         k, power = self.n_components, 2 if self.affinity == "precomputed" else 4
         W, S = fit.factors["W"][:, :k].astype(np.float64), fit.factors["S"][:k, :k].astype(np.float64)
-        sums = W.sum(axis=0)
-        sums = np.where(sums > 0, sums, 1)
+        sums = divisors(W.sum(axis=0))
         S = np.ldexp(S * np.outer(sums, sums), -power * data.exponent)
         self.W_, self.S_ = (W / sums).astype(data.dtype), ((S + S.T) / 2).astype(data.dtype)
-        self.labels_ = np.where(self.W_.any(axis=1), self.W_.argmax(axis=1), -1)
+        self.labels_ = largest(self.W_)
 
     def _record(self, data, problem, fit):
         super()._record(data, problem, fit)

@@ -9,12 +9,13 @@ from fastnmf.models.options import check_bool, check_choice
 from fastnmf.models.shapes import (
     ShapedTransformer,
     clusters,
+    divisors,
     finish_weights,
     padded_factors,
     scale_core,
     shaped_problem,
 )
-from fastnmf.moves import HALS, MU, MU_FLOOR
+from fastnmf.moves import HALS, MU
 from fastnmf.terms.structured import Tri
 
 SWEEPS = 2  # of coordinate descent over W, and over H, in one iteration
@@ -189,7 +190,7 @@ class TriNMF(ShapedTransformer):
         term = Tri(data, tasks, self.orthogonal)
         if start is None:
             scale_core(term, factors)
-        update = MU(eps=0.0, floor=MU_FLOOR[data.dtype])
+        update = MU.plain(data.dtype)
         ends = HALS() if self._is_descent else update
         n_sweeps, n_updates = (SWEEPS, UPDATES) if self._is_descent else (1, 1)
         schedule = (("H", n_sweeps), ("W", n_sweeps), ("S", n_updates))
@@ -201,8 +202,7 @@ class TriNMF(ShapedTransformer):
         k, m = self._pair()
         W, S, H = (fit.factors[name].astype(np.float64) for name in "WSH")
         W, S, H = W[:, :k], S[:k, :m], H[:, :m].T
-        rows, columns = W.sum(axis=0), H.sum(axis=1)
-        rows, columns = np.where(rows > 0, rows, 1), np.where(columns > 0, columns, 1)
+        rows, columns = divisors(W.sum(axis=0)), divisors(H.sum(axis=1))
         S = np.ldexp(S * np.outer(rows, columns), -2 * data.exponent)
         self.W_, self.S_, self.H_ = (F.astype(data.dtype) for F in (W / rows, S, H / columns[:, None]))
         self.components_ = self.S_ @ self.H_
