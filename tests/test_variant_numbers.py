@@ -9,6 +9,7 @@ in its docstring; or it stands in `ELSEWHERE` here, with the reason.
 """
 
 import warnings
+from pathlib import Path
 
 import oracle_cases_models  # noqa: F401
 import pytest
@@ -19,13 +20,13 @@ ELSEWHERE = {
     "nmu_planted_sparse": "The numbers come without a draw: no shape, density or seed is given, and none of 26,000 "
     "usual ones has them. test_discrete.py plants sparse parts, and checks that what is left falls and zeros are kept.",
 }
-# name -> which model it waits for
-PENDING = {
-    **{name: "GraphNMF" for name in ALL if name.startswith("gnmf")},
-    **{name: "MetaNMF" for name in ALL if name.startswith("meta_nmf")},
-    **{name: "ConvolutiveNMF" for name in ALL if name.startswith("convolutive")},
-    "bilinear_cd": "BilinearNMF",
-    "deep_chain_mu": "DeepNMF",
+# beginning of names -> the file that checks them, beside the other tests of their model
+WITH_THEIR_MODEL = {
+    "gnmf": "test_graph.py",
+    "meta_nmf": "test_meta.py",
+    "convolutive_beta": "test_convolutive.py",
+    "bilinear_cd": "test_bilinear.py",
+    "deep_chain_mu": "test_deep.py",
 }
 
 
@@ -37,10 +38,13 @@ def no_convergence_warnings():
 
 
 def test_every_case_has_its_place():
-    places = [CASES, PENDING, ELSEWHERE]
+    with_model = {name for name in ALL if name.startswith(tuple(WITH_THEIR_MODEL))}
+    places = [CASES, with_model, ELSEWHERE]
     assert len(ALL) == 61 and set().union(*places) == set(ALL)
     assert sum(map(len, places)) == 61, "a case has one place"
     assert all(function.__doc__ for function in CASES.values()) and all(ELSEWHERE.values())
+    for beginning, file in WITH_THEIR_MODEL.items():
+        assert beginning in Path(__file__).with_name(file).read_text(), f"{file} says nothing of {beginning}"
 
 
 @pytest.mark.parametrize("name", CASES)
