@@ -64,6 +64,7 @@ def names(X, graph, labels, folder):
         "X_signed": flipped,
         "counts": X,
         "A": graph,
+        "affinity": graph,
         "graph": graph,
         "labels": labels,
         "blocks": [(X[:half], labels[:half]), (X[half:], labels[half:])],

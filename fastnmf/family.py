@@ -62,6 +62,14 @@ MODELS = (
         source="Fevotte, Idier 2011",
     ),
     Entry(
+        "NMF",
+        "a fit that begins at the components of another",
+        ("NMF(3, init=NMF(3).fit(X)).fit(2 * X)",),
+        "X ~ W H",
+        never_rises=False,
+        rises_note='`solver="hals"`, `"mu"`: never',
+    ),
+    Entry(
         "MiniBatchNMF",
         "parts of more rows than fit in memory",
         ("MiniBatchNMF(20).fit_blocks(open_csr(folder).blocks(1000))",),
@@ -330,8 +338,8 @@ MODELS = (
     ),
     Entry(
         "MetaNMF",
-        "components from small tasks, or from other data",
-        ('MetaNMF(NMF(3, solver="mu"), task_size=9).fit(X)', "NMF(3, init=NMF(3).fit(X)).fit(2 * X)"),
+        "components that are learned on small tasks first",
+        ('MetaNMF(NMF(3, solver="mu"), task_size=9).fit(X)',),
         "X ~ W H, H passed on",
         never_rises=False,
         rises_note="within a fit: as the estimator's",
