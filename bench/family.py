@@ -30,7 +30,7 @@ from fastnmf.family import MODELS
 LINES = [
     (entry.name, line) for entry in MODELS if entry.is_sparse and entry.name[0].isupper() for line in entry.use
 ]  # functions, such as select_beta, fit many models: not here
-SHORT = {"max_iter", "random_state", "tol", "n_threads", "n_init"}
+SHORT = {"max_iter", "random_state", "tol", "n_threads", "n_init", "n_outer", "n_inner"}
 
 
 def neighbours(X, n=10, block=1000):
@@ -81,14 +81,18 @@ def run(name, line, known, components, iterations, n_threads):
     kind = getattr(fastnmf, name)
     takes = kind().get_params().keys() & SHORT
     given = {"max_iter": iterations, "random_state": 0, "tol": 0, "n_threads": n_threads, "n_init": 1}
+    given |= {"n_outer": 1, "n_inner": iterations}
 
     def make(rank, **options):
+        if hasattr(rank, "set_params"):  # of a model around another
+            options = {**{key: given[key] for key in takes}, **options}
+            return kind(rank.set_params(n_components=components), **options)
         ranks = rank if isinstance(rank, tuple) else (rank,)
         ranks = tuple(max(components * r // max(ranks), 1) for r in ranks)
         options = {**{key: given[key] for key in takes}, **options}
         return kind(ranks if isinstance(rank, tuple) else ranks[0], **options)
 
-    known = {**known, name: make}
+    known = {"NMF": fastnmf.NMF, **known, name: make}
     if name in ("BinaryNMF", "BooleanNMF"):
         known["X"] = known["bits"]
     return eval(line, known)

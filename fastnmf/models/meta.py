@@ -78,6 +78,8 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Weights of the rows of the target.
     estimator_ : estimator
         Fitted to the target, from the last epoch.
+    reconstruction_err_, normalized_loss_ : float
+        Those of `estimator_`.
     target_rows_ : ndarray (n_target_samples,) of int
         Rows of X that are the target.
     task_rows_ : list of ndarray of int
@@ -297,6 +299,10 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.n_iter_, self.stopped_by_ = epoch, stopped_by
         self.n_updates_ = target.n_updates + sum(refit.n_updates for refit in refits)
         self.estimator_ = target.finish(ended)
+        self.reconstruction_err_, self.normalized_loss_ = (
+            self.estimator_.reconstruction_err_,
+            self.estimator_.normalized_loss_,
+        )
         self.W_, self.components_ = normalize_components(self.estimator_.W_, self.estimator_.components_, "max")
         self.history_ = {name: np.array(entries) for name, entries in history.items()}
 

@@ -149,14 +149,15 @@ class StrataFrobenius(Frobenius):
     ``s(i) = W(i)ᵀ 1``, and the shifts, entry by entry, have weight m_i, pos ``A(i)ᵀ 1`` and neg ``H s(i)``.
     O(q K) each, where q is the number of pairs (stratum, column that it uses).
 
-    Parameters as those of `Frobenius`, and ``is_W_next``, bool: whether W moves right after the shifts, whose move then
-    leaves the ``v(i)ᵀ H`` that W asks for.
+    Parameters as those of `Frobenius`, and ``after_shifts``: the factor that moves after the shifts. Their inner
+    products can then be left to their move, which for W sums the ``v(i)ᵀ H`` that W asks for on the same way. None,
+    where others move from the same point: they are computed at once.
     """
 
-    def __init__(self, strata, width, tasks, holds_products=False, is_W_next=False):
+    def __init__(self, strata, width, tasks, holds_products=False, after_shifts=None):
         super().__init__(strata, width, tasks, holds_products)
         self.pattern, self.groups = strata.pattern, strata.groups
-        self._is_W_next, self._pairing = is_W_next, (None, None)
+        self._after_shifts, self._pairing = after_shifts, (None, None)
         self.sizes = self.groups.sizes.astype(strata.dtype)
         self._each = np.arange(strata.shape[0] + 1)
         self._sampled = np.empty(len(self.pattern.group), strata.dtype)
@@ -219,7 +220,10 @@ class StrataFrobenius(Frobenius):
         return factors.cached("stratum sums", ("W",), lambda: self.groups.sum(factors["W"]))
 
     def _shift_neg(self, factors):
-        pairing = Pairing(self.pattern, factors["H"], self._stratum_sums(factors), self._sampled, self._is_W_next)
+        wants_spread = self._after_shifts == "W"
+        pairing = Pairing(self.pattern, factors["H"], self._stratum_sums(factors), self._sampled, wants_spread)
+        if self._after_shifts is None:
+            return full(pairing)
         self._pairing = pairing, (factors.version("V") + 1, factors.version("H"))
         return pairing
 
