@@ -6,6 +6,7 @@ from fastnmf import init as starts
 from fastnmf.data import Strata
 from fastnmf.models.shapes import ShapedTransformer, clusters, padded_factors, rescaled, shaped_problem
 from fastnmf.models.stacked import unit_columns
+from fastnmf.models.transfer import without_zeros
 from fastnmf.moves import MU
 from fastnmf.solve import pad, threads
 from fastnmf.terms.structured import Projective
@@ -19,7 +20,7 @@ class ProjectiveNMF(ShapedTransformer):
     Parameters
     ----------
     n_components : int, default=2
-    init : {None, "clusters", "nndsvda", "random", "custom"}, default=None
+    init : {None, "clusters", "nndsvda", "random", "custom"}, model or Start, default=None
         None is ``"nndsvda"``: from the singular vectors. ``"clusters"``: of the features, by a few steps of
         `OrthogonalNMF`; better where such clusters are clear. ``"random"``: uniform. All times the number that fits
         best. ``"custom"``: the H passed to `fit`.
@@ -82,6 +83,7 @@ class ProjectiveNMF(ShapedTransformer):
     """
 
     _inits = (None, "clusters", "nndsvda", "random", "custom")
+    _takes_components = True
 
     def __init__(
         self,
@@ -153,8 +155,11 @@ class ProjectiveNMF(ShapedTransformer):
     def _problem(self, data, rng, given):
         shape = self.n_components, data.shape[1]
         start = self._given({"H": shape}, given)
+        passed_on = self._passed_on(data)
         if start is not None:
             H = start[0].T
+        elif passed_on is not None:
+            H = without_zeros(passed_on.T / passed_on.max())
         elif self.init == "random":
             H = rng.random(shape).T
         else:

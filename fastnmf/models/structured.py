@@ -7,7 +7,7 @@ from fastnmf.models.options import check_choice
 from fastnmf.models.problems import squared_problem
 from fastnmf.models.shapes import ShapedTransformer, largest, orthogonal_problem, shaped_problem, spread
 from fastnmf.moves import MU, ActiveSet, LeastSquares
-from fastnmf.solve import allocate, pad, threads
+from fastnmf.solve import allocate, infer, pad, threads
 from fastnmf.terms import Frobenius
 from fastnmf.terms.structured import OrthogonalFrobenius
 
@@ -21,7 +21,7 @@ class OrthogonalNMF(ShapedTransformer):
     Parameters
     ----------
     n_components : int, default=2
-    init : {None, "random", "custom"}, default=None
+    init : {None, "random", "custom"}, model or Start, default=None
         None takes rows that point in different directions, as k-means++ does. ``"random"``: uniform. ``"custom"``: the
         H passed to `fit`, and W where the solver is ``"mu"``.
     solver : {"em", "mu"}, default="em"
@@ -85,6 +85,8 @@ class OrthogonalNMF(ShapedTransformer):
     >>> model.labels_ == model.labels_[0]
     array([ True,  True, False, False])
     """
+
+    _takes_components = True
 
     def __init__(
         self,
@@ -171,13 +173,15 @@ class OrthogonalNMF(ShapedTransformer):
             if given["W"] is not None:
                 raise ValueError("solver='em' finds W first, so that a start W says nothing; pass H alone.")
             start = self._given({"H": shapes["H"]}, given)
-            H = rng.random(shapes["H"]) if self.init == "random" else spread(data, rank, rng)
-            H = H if start is None else np.ldexp(start[0], 2 * data.exponent)
+            H = self._passed_on(data) if start is None else np.ldexp(start[0], 2 * data.exponent)
+            if H is None:
+                H = rng.random(shapes["H"]) if self.init == "random" else spread(data, rank, rng)
             return orthogonal_problem(data, H)
         start = self._given(shapes, given)
         if start is None:
-            W = rng.random(shapes["W"])
-            H = rng.random(shapes["H"]) if self.init == "random" else 0.9 * spread(data, rank, rng)
+            W, H = rng.random(shapes["W"]), self._passed_on(data)
+            if H is None:
+                H = rng.random(shapes["H"]) if self.init == "random" else 0.9 * spread(data, rank, rng)
             H = H + 0.1 * data.column_means()  # multiplicative updates cannot leave a zero
         else:
             W, H = start[0], np.ldexp(start[1], 2 * data.exponent)
@@ -213,7 +217,7 @@ class SemiNMF(ShapedTransformer):
     Parameters
     ----------
     n_components : int, default=2
-    init : {None, "svd", "random", "custom"}, default=None
+    init : {None, "svd", "random", "custom"}, model or Start, default=None
         None is ``"svd"``: the left singular vectors, each lifted until it is non-negative, beside a column of ones.
         With this start the result is at least as good as the best approximation of rank ``n_components - 1`` of any
         sign. ``"random"``: uniform. ``"custom"``: the W passed to `fit`.
@@ -277,7 +281,7 @@ class SemiNMF(ShapedTransformer):
     """
 
     _inits = (None, "svd", "random", "custom")
-    _is_signed = True
+    _is_signed = _takes_components = True
 
     def __init__(
         self,
@@ -331,8 +335,10 @@ class SemiNMF(ShapedTransformer):
     def _problem(self, data, rng, given):
         rank, (n_rows, n_columns) = self.n_components, data.shape
         start = self._given({"W": (n_rows, rank)}, given)
-        W = rng.random((n_rows, rank)) if start is None else start[0]
-        if self.init in (None, "svd"):
+        W, H = rng.random((n_rows, rank)) if start is None else start[0], self._passed_on(data)
+        if H is not None:
+            W = infer(data, rank, pad(H.T, data), None)[0][:, :rank]
+        elif self.init in (None, "svd"):
             W = _lifted(starts.singular(data, min(max(rank - 1, 1), n_rows - 1, n_columns - 1)), W)
         factors, tasks = allocate(data, W, np.zeros((n_columns, rank)), None)
         term = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
