@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, ConvolutiveNMF
 from fastnmf.solve import threads
+from fastnmf.terms.convolved import folded, slid, stacked
 
 LOSSES = {"frobenius": 2.0, "kullback-leibler": 1.0}
 IN_ORDER = "the rows are moments in time: a row depends on its neighbours"
@@ -93,6 +94,19 @@ def divergence(X, Y, beta):
         logs = np.where(X > 0, X * np.log(np.where(X > 0, X, 1) / np.where(X > 0, Y, 1)), 0)
         return np.sum(logs - X + Y)
     return np.sum(X**beta + (beta - 1) * Y**beta - beta * X * Y ** (beta - 1)) / (beta * (beta - 1))
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 8])
+def test_folding_is_the_transpose_of_stacking(n_rows):
+    rng = np.random.default_rng(0)
+    W, G = rng.random((n_rows, 2)), rng.random((n_rows, 10))
+    L = stacked(W, 4, np.zeros((n_rows, 10)))
+    assert not L[:, 8:].any()
+    assert np.sum(L * G) == pytest.approx(np.sum(W * folded(G, 4, 2)), rel=1e-14)
+    C = rng.random((4, 2, 3))
+    np.testing.assert_allclose(L[:, :8] @ C.reshape(8, 3), oracles.convolve(W, C), rtol=1e-14)
+    assert slid(W, 1)[1:].tolist() == W[:-1].tolist() and slid(W, -1)[:-1].tolist() == W[1:].tolist()
+    assert not slid(W, 1)[0].any() and not slid(W, 9).any()
 
 
 @every_loss

@@ -106,8 +106,13 @@ def test_sparse_data_stay_sparse(monkeypatch):
         ({"solver": "hals"}, {}, "solver='hals' is not known"),
         ({"init": "nndsvd"}, {}, "init='nndsvd' is not known"),
         ({"init": "custom"}, {"W": np.ones((20, 2))}, r"layers\[0\] is missing"),
-        ({"init": "custom"}, {"W": np.ones((20, 2)), "layers": [np.ones((4, 30))]}, "1 layers were given"),
+        (
+            {"init": "custom"},
+            {"W": np.ones((20, 2)), "layers": [np.ones((4, 30))]},
+            r"a list of 2 arrays of shapes \(4, 30\), \(2, 4\)",
+        ),
         ({"init": "custom"}, {"W": np.ones((20, 2)), "layers": [np.ones((4, 30)), np.ones((4, 2))]}, r"\(2, 4\)"),
+        ({"init": "custom"}, {"W": np.ones((20, 2)), "layers": 3}, "layers is not valid; expected a list"),
         ({}, {"W": np.ones((20, 4))}, "use init='custom'"),
     ],
 )

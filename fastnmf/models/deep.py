@@ -170,8 +170,9 @@ class DeepNMF(ShapedTransformer):
         sizes, (n_rows, n_columns) = check_sizes(self.n_components), data.shape
         shapes = dict(zip((f"layers[{level}]" for level, _ in enumerate(sizes)), self._shapes(n_columns), strict=True))
         layers = [None] * len(sizes) if given["layers"] is None else given["layers"]
-        if len(layers) != len(sizes):
-            raise ValueError(f"{len(layers)} layers were given; n_components={self.n_components} has {len(sizes)}.")
+        if not isinstance(layers, (list, tuple)) or len(layers) != len(sizes):
+            expected = ", ".join(str(shape) for shape in shapes.values())
+            raise ValueError(f"layers is not valid; expected a list of {len(sizes)} arrays of shapes {expected}.")
         brought = {"W": given["W"], **dict(zip(shapes, layers, strict=True))}
         start = self._given({"W": (n_rows, sizes[-1])} | shapes, brought)
         if start is not None:
