@@ -24,7 +24,7 @@ class AffineNMF(RowErrors, Preset):
     n_components : int, default=10
     solver : {"hals", "mu"}, default="hals"
         Exact coordinate descent, or multiplicative updates; see `StratifiedNMF`.
-    init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default="features"
+    init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
         See `StratifiedNMF`. ``"custom"``: the W, H and v passed to `fit`.
     extrapolate : bool, default=True
         Whether ``"hals"`` carries W and H on along their last steps; the objective may then rise now and again.

@@ -59,7 +59,7 @@ class GraphNMF(BaseNMF):
     beta_loss : {"frobenius", "kullback-leibler"}, default="frobenius"
         The latter needs ``solver="mu"``. Without the anchor its updates are the ratios of the published programs, and
         may raise the objective; with it they never do.
-    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`.
     max_iter : int, default=300
     tol : float, default=1e-4

@@ -24,7 +24,7 @@ class IntervalNMF(Preset):
     n_components : int, default=10
     move : {"hals", "mu"}, default="hals"
         Coordinate descent, or multiplicative updates. Neither ever raises the objective.
-    init : {"features", "rows", "random", "nndsvda", "nndsvdar", "custom"}, default="features"
+    init : {"features", "rows", "random", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
         Start, from the middle of the intervals; see `NMF`. ``"custom"``: the W and H passed to `fit`.
     max_iter : int, default=200
         Iterations; also sweeps of `transform`.

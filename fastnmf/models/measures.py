@@ -52,7 +52,7 @@ class DistributionallyRobustNMF(OwnLoss):
         Fixed weights of the ``D_b / e_b``, of which then the weighted sum is minimised. None: found.
     references : array-like (n_betas,), default=None
         The e_b, if they are known. None: one fit each, from the same start, with the same `max_iter` and `tol`.
-    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`.
     max_iter : int, default=500
     tol : float, default=1e-4

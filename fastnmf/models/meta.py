@@ -121,12 +121,15 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
        NNDSVD without transfer.
     10. The second stage moves the components too (`adapt`), which makes it transductive; `transform` does not.
 
+    11. Zeros in the components that a multiplicative fit begins with become a thousandth of their mean: otherwise a
+        feature that no task has could never come back. Where there are none, all is as in the program.
+
     *Budget*. A fit costs ``n_outer * n_inner`` iterations of the target and as many of every task. Compare with a plain
     fit of as many iterations: in the source's own experiments that comparison is missing.
 
     References
     ----------
-    Khan 2025, thesis on meta-learning for non-negative matrix factorization, Algorithm 1 and eq. 3.1 to 3.4.
+    Khan, thesis of 2025 on Meta-NMF, Algorithm 1 with eq. 3.2 and 3.4; its program: github.com/akhan232/meta-nmf.
 
     Examples
     --------
@@ -142,6 +145,8 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     """
 
     _kept_privately = ("_names", "_sklearn_output_config")
+    __metadata_request__fit = {"strata": True}
+    __metadata_request__transform = {"strata": True}
 
     def __init__(
         self,
@@ -392,4 +397,10 @@ def _side_by_side(n_jobs):
         yield lambda function, jobs: [function(*arguments) for arguments in jobs]
         return
     with Parallel(n_jobs, prefer="threads") as parallel:
-        yield lambda function, jobs: parallel(delayed(function)(*arguments) for arguments in jobs)
+        yield lambda function, jobs: parallel(delayed(_on_one_thread)(function, *arguments) for arguments in jobs)
+
+
+def _on_one_thread(function, *arguments):
+    """Call a function whose kernels are not to compete with those of other tasks."""
+    with threads(1):
+        return function(*arguments)

@@ -21,11 +21,12 @@ class NMF(PartialFit, RowErrors, BaseNMF):
     ----------
     n_components : int or "auto", default="auto"
         Rows of H. ``"auto"``: those of the H passed to `fit`, or else as many as X has features.
-    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         None is ``"features"``: means of the 30 rows that are richest in 10 random features. ``"rows"``: means of 30
         random rows. ``"random"``: uniform, scaled to the columns. ``"nndsvd"``, ``"nndsvda"``, ``"nndsvdar"``: from the
         singular vectors (deterministic), with zeros, without, with small random numbers instead; the latter two for
-        ``"mu"``. ``"custom"``: the W and H passed to `fit`.
+        ``"mu"``. ``"custom"``: the W and H passed to `fit`. Another fitted model, or a `Start`: its components, and
+        the weights for them that fit X best.
     solver : {"cd", "hals", "mu"}, default="cd"
         ``"cd"``: exact coordinate descent, extrapolated; the objective may rise now and again. ``"hals"``: the same
         without extrapolation; it never rises. After the last sweep of both, W is solved for exactly, once, and

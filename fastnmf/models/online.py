@@ -174,7 +174,7 @@ class MiniBatchNMF(PartialFit, _MiniBatch):
     forget_factor : float, default=1.0
         What is remembered is multiplied by this before a batch is added, so a batch fades as newer ones come. 1 forgets
         nothing and suits fixed data: passes of `fit` then never raise the objective. 0.95 suits streams that change.
-    init : {"features", "rows", "random", "nndsvd"}, default="features"
+    init : {"features", "rows", "random", "nndsvd"}, model or Start, default="features"
         Start, drawn from the first batch, as of `NMF`.
     sweeps : (int, int), default=(2, 2)
         Of coordinate descent at a batch: over its W in `fit` (elsewhere W is exact), and over H.
@@ -327,7 +327,7 @@ class MiniBatchStratifiedNMF(StratifiedPartialFit, _MiniBatch):
         What is remembered, of all strata alike, is multiplied by this before a batch is added, so a batch fades as
         newer ones come. 1 forgets nothing and suits fixed data: passes of `fit` then never raise the objective. 0.95
         suits streams that change.
-    init : {"features", "rows", "random", "nndsvd"}, default="features"
+    init : {"features", "rows", "random", "nndsvd"}, model or Start, default="features"
         Start, drawn from the first batch, as of `StratifiedNMF`.
     sweeps : (int, int, int) or "thorough", default=(2, 1, 2)
         Of coordinate descent at a batch: sweeps over its W in `fit` (elsewhere W is exact); alternations of v and H;

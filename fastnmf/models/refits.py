@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 from sklearn.base import clone
 
+from fastnmf.data import single_threaded_blas
 from fastnmf.init import Start
 from fastnmf.models.base import BaseNMF, scaled
 from fastnmf.models.options import is_annotated, unpack
@@ -42,8 +43,9 @@ def weights_for(X, H):
     The first multiplicative update for the squared error is the same for ``X Hᵀ`` itself, as the rule is not changed by
     the scale of a row; other rules, and penalties, see the scale.
     """
-    P = np.asarray(X @ H.T, dtype=np.float64)
-    square = np.einsum("ic,ic->i", P @ (H @ H.T), P)
+    with single_threaded_blas():  # other numbers of threads would give other bits
+        P = np.asarray(X @ H.T, dtype=np.float64)
+        square = np.einsum("ic,ic->i", P @ (H @ H.T), P)
     return P * np.divide(np.einsum("ic,ic->i", P, P), square, out=np.zeros(len(P)), where=square > 0)[:, None]
 
 

@@ -63,7 +63,7 @@ class RobustNMF(_Residual):
         eps of ``sqrt(r² + eps²)``, which stands for ``|r|``, in units of X. None: 1e-3 times the mean of X for
         ``"l1"``, times the root mean square length of a row for ``"l21"``. For ``"l1"`` it begins at 0.3 times the mean
         of X and shrinks by 2 % a step.
-    init : {"random", None, "features", "rows", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default="random"
+    init : {"random", None, "features", "rows", "nndsvd", "nndsvda", "nndsvdar", "custom"} or Start, default="random"
         As for `NMF`. Starts that look at the data, and more so the fit of the squared error, are shaped by the
         outliers, and the fit stays near them: of 6 starts each 6 random ones found a planted model, 1 of rows.
     max_iter : int, default=300
@@ -246,7 +246,7 @@ class ChebyshevNMF(_Residual):
     ----------
     n_components : int, default=2
         Rows of H.
-    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`.
     max_iter : int, default=20
     tol : float, default=1e-4

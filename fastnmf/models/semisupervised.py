@@ -25,7 +25,7 @@ class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
     solver : {"hals", "mu"}, default="hals"
         ``"hals"``: exact coordinate descent. ``"mu"``: the multiplicative updates of the source. Neither raises the
         objective.
-    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`.
     missing_values : {None, "nan", "zeros"}, default=None
         Entries of X that are not known, see `NMF`.

@@ -25,7 +25,7 @@ class SmoothNMF(OwnLoss):
         Rows of H.
     smoothness : float, default=1.0
         0 is plain NMF. Doubling the data asks for twice as much.
-    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`.
     max_iter : int, default=300
     tol : float, default=1e-4

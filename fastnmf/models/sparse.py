@@ -41,7 +41,7 @@ class SparseNMF(OwnLoss):
     sparseness_W : float, default=None
         From 0 to 1. Not together with `max_components`.
     max_components : int, default=None
-    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default=None
+    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`; what it gives is put onto the constraints first.
     max_iter : int, default=200
     tol : float, default=1e-4

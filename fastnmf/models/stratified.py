@@ -29,12 +29,12 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
         once, and `transform` repeats that. ``"mu"``: the multiplicative updates of the paper (Algorithm 1);
         `fit_transform` returns the iterate itself, as the paper does, while `transform` solves for W exactly, so the
         two differ.
-    init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, default="features"
+    init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
         ``"features"``: half the stratum means, and means of the 30 rows that are richest in 10 random features.
         ``"rows"``: means of 30 random rows instead. ``"random"``: uniform, scaled to the columns. ``"nndsvd"``,
         ``"nndsvda"``, ``"nndsvdar"``: from the singular vectors of the shifted data, with zeros, without, and with
         small random numbers instead (for ``"mu"``, which cannot leave a zero). ``"custom"``: the W, H and V that are
-        passed to `fit`.
+        passed to `fit`. A model, or `Start`: its components, and its shifts where labels are the same.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
         The divergence from ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``;
         ``"kullback-leibler"`` (1), for counts, walks the non-zeros only.

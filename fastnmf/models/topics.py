@@ -26,7 +26,7 @@ class PLSA(Preset):
     ----------
     n_components : int, default=10
         Topics.
-    init : {"features", "rows", "random", "nndsvda", "nndsvdar", "custom"}, default="features"
+    init : {"features", "rows", "random", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
         Start, made into probabilities; see `NMF`. ``"custom"``: the W, H and s passed to `fit`.
     max_iter : int, default=200
         Steps; also of `transform`.
