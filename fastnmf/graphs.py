@@ -12,6 +12,7 @@ _FRIENDS = """
 """
 EDGES_AT_ONCE = 4096  # whose rows are held twice
 CHUNK_MB = 128  # of distances at a time
+CLOSE = 1e-3  # distance, of the length of a row, within which two rows are compared: rounding may leave 1e-4 of none
 _WITH_THE_TEACHER = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 17, 18, 20, 22)
 
 
@@ -96,22 +97,35 @@ def check_affinity(graph, n_nodes, name="graph", of="samples"):
 
     Raises
     ------
+    TypeError
+        No numbers.
     ValueError
         Another shape, entries that are negative or not finite, or not symmetric.
     """
-    A = affinity_matrix(graph) if is_graph(graph) else graph
-    A = sparse.csr_array(A if sparse.issparse(A) else np.asarray(A, dtype=np.float64), dtype=np.float64)
+    A = as_affinity(affinity_matrix(graph) if is_graph(graph) else graph, name)
     if A.shape != (n_nodes, n_nodes):
         raise ValueError(
             f"{name} has shape {A.shape}, and X has {n_nodes} {of}; expected ({n_nodes}, {n_nodes}), in their order."
         )
-    if not np.isfinite(A.data).all() or (A.data < 0).any():
-        raise ValueError(f"{name} has affinities that are negative or not finite; all must be >= 0.")
-    A.sum_duplicates()
-    A.eliminate_zeros()
     gap = abs(A - A.T)
     if gap.nnz and gap.max() > 1e-9 * A.data.max():
         raise ValueError(f"{name} is not symmetric; pass (graph + graph.T) / 2, or graph.maximum(graph.T).")
+    return A
+
+
+def as_affinity(graph, name="graph"):
+    """Return a matrix of numbers >= 0 as a CSR array of float64 without stored zeros, or raise one sentence."""
+    A = graph if sparse.issparse(graph) else np.asarray(graph)
+    if A.dtype.kind not in "biuf" or A.ndim != 2:
+        raise TypeError(
+            f"{name} is {type(graph).__name__} of {A.ndim} dimensions and dtype {A.dtype}; expected a sparse matrix, "
+            "an array of affinities or a graph with nodes and edges."
+        )
+    A = sparse.csr_array(A, dtype=np.float64, copy=True)
+    A.sum_duplicates()
+    A.eliminate_zeros()
+    if not np.isfinite(A.data).all() or (A.data < 0).any():
+        raise ValueError(f"{name} has affinities that are negative or not finite; all must be >= 0.")
     return A
 
 
@@ -173,11 +187,12 @@ def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
     X, known = _precise(X), _precise(known)
     with config_context(working_memory=CHUNK_MB):
         found = NearestNeighbors(n_neighbors=min(n_neighbors, known.shape[0])).fit(known)
-        nearest, same = found.kneighbors(X, return_distance=False), np.full(X.shape[0], -1)
-    for other in nearest.T[::-1]:
-        gap = X - known[other]
-        differs = np.asarray((gap != 0).sum(axis=1)).ravel() > 0
-        same = np.where(differs, same, other)
+        distances, nearest = found.kneighbors(X)
+    same, close = np.full(X.shape[0], -1), CLOSE * np.sqrt(_square_sums(X))[:, None]
+    for other, is_close in zip(nearest.T[::-1], (distances <= close).T[::-1], strict=True):
+        rows = np.flatnonzero(is_close)
+        differs = np.asarray((X[rows] != known[other[rows]]).sum(axis=1)).ravel() > 0
+        same[rows[~differs]] = other[rows[~differs]]
     of_row, other = np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()
     values, _ = weigh_edges(X, known, of_row, other, edge_weights, heat_width)
     return sparse.csr_array(sparse.coo_array((values, (of_row, other)), shape=(X.shape[0], known.shape[0]))), same

@@ -162,7 +162,7 @@ class Subproblem:
     local : object, or None
         What only one kind of move takes: `fastnmf.terms.masked.Local` where each row has a gram and a neg of its own
         (`moves.WeightedRows`), a `fastnmf.terms.entrywise.Residual` (`Medians`, `Minimax`), a list of
-        `fastnmf.terms.several.Part` (`JointMU`).
+        `fastnmf.terms.several.Part` (`JointMU`), the `fastnmf.terms.graph.Neighbours` of its rows (`GraphHALS`).
     """
 
     def __init__(self, tasks):

@@ -298,15 +298,19 @@ def test_a_graph_of_features_makes_them_alike(rng):
 
 def test_new_samples_minimise_what_is_said(rng):
     X, new = data(rng), data(rng, 7)
-    model = GraphNMF(3, graph_weight=0.5, n_neighbors=4, edge_weights="heat", random_state=0).fit(X)
-    found = model.transform(new)
+    options = {"graph_weight": 0.5, "n_neighbors": 4, "edge_weights": "heat", "feature_weight": 0.2}
+    model = GraphNMF(3, random_state=0, **options).fit(X)
+    found, A = model.transform(new), model.feature_affinity_.toarray()
+    ridge = np.diag([np.sqrt(0.2 * oracles_graph.roughness(h, A)) for h in model.components_])
     assert (model.transform(X) == model.W_).all()
     for x, w in zip(new, found, strict=True):
         squares = np.square(X - x).sum(axis=1)
         nearest = np.argsort(squares)[:4]
         shares = np.sqrt(0.5 * np.exp(-squares[nearest] / model.heat_width_))
-        left = np.vstack([model.components_.T] + [share * np.eye(3) for share in shares])
-        right = np.concatenate([x] + [share * model.W_[j] for share, j in zip(shares, nearest, strict=True)])
+        left = np.vstack([model.components_.T, ridge] + [share * np.eye(3) for share in shares])
+        right = np.concatenate(
+            [x, np.zeros(3)] + [share * model.W_[j] for share, j in zip(shares, nearest, strict=True)]
+        )
         assert w == pytest.approx(nnls(left, right)[0], abs=1e-9)  # a square of rounding, of numbers of one
 
 
@@ -403,3 +407,15 @@ def test_bad_input_gets_one_sentence(rng, options, arguments, message):
     options = options | ({"init": "custom"} if "W" in arguments else {})
     with pytest.raises(ValueError, match=message):
         GraphNMF(2, **options).fit(data(rng), **arguments)
+
+
+def test_graphs_that_are_none_are_refused(rng):
+    X = data(rng)
+    for graph in ("friends", 1j * np.ones((25, 25)), np.ones(25), [["a"] * 25] * 25):
+        with pytest.raises(TypeError, match="graph is .* expected a sparse matrix"):
+            GraphNMF(2).fit(X, graph=graph)
+    model = GraphNMF(2, max_iter=5).fit(X)
+    with pytest.raises(ValueError, match=r"graph has shape \(3, 3\); expected \(25, 25\)"):
+        model.transform(X, graph=np.ones((3, 3)))
+    with pytest.raises(ValueError, match="fitted without"):
+        model.transform(X, strata=np.zeros(25))

@@ -75,6 +75,7 @@ def of_models():
         "atoms": rng.random((8, 24)),
         "A": X.T @ X,
         "affinity": X @ X.T,
+        "labels": np.arange(60) % 3,
         "graph": graph,
     }
 

@@ -5,7 +5,7 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.data import single_threaded_blas
-from fastnmf.graphs import EDGE_WEIGHTS, check_affinity, neighbour_graph, neighbours_among
+from fastnmf.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.models.base import NNDSVD, BaseNMF, scaled
 from fastnmf.models.options import check_choice, check_integer, check_number
 from fastnmf.models.problems import divergence_problem, infer_divergence, squared_problem
@@ -233,9 +233,9 @@ class GraphNMF(BaseNMF):
         """Return the non-negative weights of the rows of X, (n_samples, n_components).
 
         Each minimises ``||x - w H||² + graph_weight sum_j a_j sum_k ||h_k||² (w_k - w_jk)²`` over w >= 0, where the w_j
-        are the weights of its `n_neighbors` nearest samples of the fit, and a_j its affinities to them. (Exactly; for
-        the divergence half of the sum is added, and `max_iter` updates are made.) A sample of the fit itself gets the
-        weights that it has in `W_`.
+        are the weights of its `n_neighbors` nearest samples of the fit, and a_j its affinities to them; the penalty of
+        the features is added as in `fit`. (Exactly; for the divergence half of the penalties is added, and `max_iter`
+        updates are made.) A sample of the fit itself gets the weights that it has in `W_`.
 
         Parameters
         ----------
@@ -247,6 +247,10 @@ class GraphNMF(BaseNMF):
             there is nothing to find them by, and a row's weights depend on the row alone.
         """
         check_is_fitted(self)
+        if strata is not None and not self._has_shifts:
+            raise ValueError(
+                "strata were given, but the model was fitted without; leave them out, or fit with strata=."
+            )
         with threads(self.n_threads):
             W = self._near_weights(*self._prepared(X, strata), graph)
         return W
@@ -279,17 +283,20 @@ class GraphNMF(BaseNMF):
 
     def _near_weights(self, data, H, V, graph):
         """Return the weights of rows drawn to those of their neighbours in fit, in the scale of the data."""
-        rank, weight = self.n_components_, self._inner(self._weights()[0], data)
+        of_samples, of_features = (self._inner(weight, data) for weight in self._weights())
         affinity, same = self._affinity_to_fit(data, graph)
-        W = scaled(self.W_.astype(np.float64), data.exponent)
-        near, degree = affinity @ W, np.asarray(affinity.sum(axis=1)).ravel()
-        scale = weight * (np.square(H.astype(np.float64)).sum(axis=0) if self.anchor else np.ones(rank))
+        W, G = scaled(self.W_.astype(np.float64), data.exponent), H.astype(np.float64)
+        scale = of_samples * (np.square(G).sum(axis=0) if self.anchor else np.ones(G.shape[1]))
+        pull, own = scale * (affinity @ W), scale * np.asarray(affinity.sum(axis=1)).reshape(-1, 1)
+        if of_features and self.anchor:  # the other graph is a ridge
+            A = self.feature_affinity_
+            own = own + of_features * (G * (np.asarray(A.sum(axis=1)).reshape(-1, 1) * G - A @ G)).sum(axis=0)
         if self._is_squared:
-            found = infer_near(*self._normal_equations(data, H, V), rank, near, degree, scale, data.dtype)
+            found = infer_near(*self._normal_equations(data, H, V), G.shape[1], pull, own, data.dtype)
         else:
-            drawn, move = [Drawn(near, degree, scale)], JointMU(floor=MU_FLOOR[data.dtype])
+            drawn, move = [Drawn(pull, own)], JointMU(floor=MU_FLOOR[data.dtype])
             found, _, _ = infer_divergence(data, H, V, self._beta(), drawn, self.max_iter, move)
-        found = np.where(same[:, None] >= 0, W[same], found[:, :rank]).astype(data.dtype)
+        found = np.where(same[:, None] >= 0, W[same], found[:, : G.shape[1]]).astype(data.dtype)
         return scaled(found, -data.exponent)
 
     def _normal_equations(self, data, H, V):
@@ -307,17 +314,17 @@ class GraphNMF(BaseNMF):
         n, n_fit = data.shape[0], len(self.W_)
         nobody = np.full(n, -1)
         if graph is not None:
-            A = sp.csr_array(graph, dtype=np.float64)
-            if A.shape != (n, n_fit) or not np.isfinite(A.data).all() or (A.data < 0).any():
+            A = as_affinity(graph)
+            if A.shape != (n, n_fit):
                 raise ValueError(
-                    f"graph has shape {A.shape}; expected ({n}, {n_fit}): affinities >= 0 of the rows of X to those of "
-                    "fit."
+                    f"graph has shape {A.shape}; expected ({n}, {n_fit}): affinities of the rows of X to those of fit."
                 )
             return A, nobody
         if not hasattr(self, "training_data_"):
             return sp.csr_array((n, n_fit)), nobody
         known, X = self.training_data_, data.in_scale(self.training_data_.dtype, self._exponent).X
-        A, same = neighbours_among(X, known, self.n_neighbors, self.edge_weights, self._width(self._exponent))
+        width = self._inner_width(self.heat_width_)
+        A, same = neighbours_among(X, known, self.n_neighbors, self.edge_weights, width)
         if self._has_shifts:
             same = np.where(self.row_strata_[same] == data.codes, same, -1)
         return A, same
@@ -344,7 +351,7 @@ class GraphNMF(BaseNMF):
         return WEIGHTS[self.anchor] if self.graph_weight is None else float(self.graph_weight), self.feature_weight
 
     def _strata(self, X, strata, sample_weight, weight):
-        """Return the data of a fit; on the way build the graphs, of X as it came."""
+        """Return the data of a fit, and find the graphs on the way."""
         of_samples, of_features = self._weights()
         graph, feature_graph = self._graphs
         data = super()._strata(X, strata, sample_weight, weight)
@@ -354,7 +361,8 @@ class GraphNMF(BaseNMF):
         if graph is not None:
             self.affinity_ = check_affinity(graph, data.shape[0])
         elif of_samples:
-            self.affinity_, self.heat_width_ = self._neighbours(data.X)
+            self.affinity_, width = self._neighbours(data.X)
+            self.heat_width_ = None if width is None else width * 2.0 ** (-4 * data.exponent)
             self.training_data_ = data.X
         if feature_graph is not None:
             self.feature_affinity_ = check_affinity(feature_graph, data.shape[1], "feature_graph", "features")
@@ -363,14 +371,12 @@ class GraphNMF(BaseNMF):
         return data
 
     def _neighbours(self, X):
-        """Return the affinities of the rows of X, in the inner scale, and the width of the heat in the user's."""
-        X, width = sp.csr_array(X) if sp.issparse(X) else X, self._width(self._exponent)
-        affinity, width = neighbour_graph(X, self.n_neighbors, self.edge_weights, width)
-        return affinity, None if width is None else width * 2.0 ** (-4 * self._exponent)
+        """Return the affinities of the rows of X, and the width of the heat, both in the inner scale."""
+        X = sp.csr_array(X) if sp.issparse(X) else X
+        return neighbour_graph(X, self.n_neighbors, self.edge_weights, self._inner_width(self.heat_width))
 
-    def _width(self, exponent):
-        width = getattr(self, "heat_width_", self.heat_width)
-        return None if width is None else width * 2.0 ** (4 * exponent)
+    def _inner_width(self, width):
+        return None if width is None else width * 2.0 ** (4 * self._exponent)
 
     def _problem(self, data, factors, tasks):
         if not self._is_squared:

@@ -164,33 +164,29 @@ class Graph:
 
 
 class Drawn:
-    """``sum_k scale_k (degree_i F_ik² / 2 - near_ik F_ik)``: rows are drawn to others that stay, beside a divergence.
+    """``sum own F² / 2 - pull F``: rows are drawn to others that stay, beside a divergence.
 
-    A `Part` with beta = 2 for `JointMU`: pos ``near diag(scale)``, neg ``degree F diag(scale)``.
+    A `Part` with beta = 2 for `JointMU`: pos `pull`, neg ``own F``; O(p k).
 
     Parameters
     ----------
-    near : ndarray (p, k)
-        ``sum_j a_ij g_j`` of the others' rows.
-    degree : ndarray (p,)
-        ``sum_j a_ij``.
-    scale : ndarray (k,)
+    pull, own : ndarray (p, k)
+        ``s_k sum_j a_ij g_jk`` of the others' rows g_j and ``s_k sum_j a_ij``.
     """
 
-    def __init__(self, near, degree, scale):
-        self.near, self.degree, self.scale = near, degree, scale
+    def __init__(self, pull, own):
+        self.pull, self.own = pull, own
 
     def contribute(self, F, sub, rank):
         """Add the part of the half-gradient."""
         pos, neg = np.zeros_like(F), np.zeros_like(F)
-        pos[:, :rank] = self.scale * self.near
-        neg[:, :rank] = self.scale * self.degree[:, None] * F[:, :rank]
+        pos[:, :rank], neg[:, :rank] = self.pull, self.own * F[:, :rank]
         _join(sub, pos, neg)
 
     def value(self, F):
         """Return the penalty."""
-        F = F[:, : len(self.scale)].astype(np.float64)
-        return float(np.sum(self.scale * (self.degree[:, None] * F * F / 2 - self.near * F)))
+        F = F[:, : self.own.shape[1]].astype(np.float64)
+        return float(np.sum(self.own * F * F / 2 - self.pull * F))
 
 
 def _join(sub, pos, neg):
@@ -227,10 +223,10 @@ def colour_classes(edges):
     return np.split(order, np.cumsum(np.bincount(colours))[:-1]) if n else []
 
 
-def infer_near(pos, gram, rank, near, degree, scale, dtype):
+def infer_near(pos, gram, rank, pull, own, dtype):
     """Return the exact weights of rows that are drawn to others, (n, K).
 
-    Row i minimises ``w gram wᵀ - 2 pos_i w + sum_k scale_k (degree_i w_k² - 2 near_ik w_k)`` over w >= 0.
+    Row i minimises ``w gram wᵀ - 2 pos_i w + sum_k (own_ik w_k² - 2 pull_ik w_k)`` over w >= 0.
 
     Parameters
     ----------
@@ -238,11 +234,8 @@ def infer_near(pos, gram, rank, near, degree, scale, dtype):
     gram : ndarray (K, K)
     rank : int
         Columns in use.
-    near : ndarray (n, k)
-        ``sum_j a_ij w_j`` of the others' weights.
-    degree : ndarray (n,)
-        ``sum_j a_ij``.
-    scale : ndarray (k,)
+    pull, own : ndarray (n, k)
+        As for `Drawn`.
     dtype : numpy.dtype
     """
     W, at, step = np.zeros(pos.shape, dtype), np.arange(rank), max(1, BLOCK // rank**2)
@@ -250,8 +243,7 @@ def infer_near(pos, gram, rank, near, degree, scale, dtype):
         part = slice(first, min(first + step, len(W)))
         n = part.stop - first
         grams = np.repeat(gram[None, :rank, :rank], n, axis=0)
-        grams[:, at, at] += degree[part, None] * scale
-        right = pos[part, :rank] + scale * near[part]
-        tasks = split_rows(n, pos.shape[1] ** 2)
-        nnls.rows_nnls_weighted(tasks, W, first, grams, np.ascontiguousarray(right, np.float64), GUESS_SWEEPS)
+        grams[:, at, at] += own[part]
+        right = np.ascontiguousarray(pos[part, :rank] + pull[part], dtype=np.float64)
+        nnls.rows_nnls_weighted(split_rows(n, pos.shape[1] ** 2), W, first, grams, right, GUESS_SWEEPS)
     return W
