@@ -30,7 +30,7 @@ class Start:
     Parameters
     ----------
     components : array-like (n_components, n_features)
-        Non-negative, not all zero.
+        Not all zero; non-negative for all models but those whose own may be negative.
     W : array-like (n_samples, n_components), default=None
         Weights to begin with, where the samples are known; None finds them.
     shifts : array-like (n_strata, n_features), default=None
@@ -48,8 +48,8 @@ class Start:
     Raises
     ------
     ValueError
-        Arrays that are not two-dimensional, not finite, negative, or that do not fit together. What does not fit the
-        data or the estimator is said by its `fit`.
+        Arrays that are not two-dimensional, not finite, or that do not fit together; negative weights or shifts. What
+        does not fit the data or the estimator is said by its `fit`.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class Start:
     """
 
     def __init__(self, components, *, W=None, shifts=None, strata=None, feature_names=None):
-        self.components, self.W = _matrix("components", components), _matrix("W", W)
+        self.components, self.W = _matrix("components", components, is_signed=True), _matrix("W", W)
         self.shifts = _matrix("shifts", shifts)
         self.strata = None if strata is None else np.asarray(strata)
         self.feature_names = None if feature_names is None else np.asarray(feature_names)
@@ -90,7 +90,7 @@ class Start:
         """Return its arrays by name, from which ``Start(**state)`` makes it again."""
         return dict(vars(self))
 
-    def check(self, shape, rank, names):
+    def check(self, shape, rank, names, is_signed=False):
         """Raise unless the start fits data of this shape (and feature names, if any) and a model of this rank."""
         given, (n_rows, n_columns) = self.components.shape, shape
         if given != (rank, n_columns):
@@ -98,22 +98,26 @@ class Start:
                 f"init brings {given[0]} components of {given[1]} features, but n_components={rank} and X has "
                 f"{n_columns} features; set n_components={given[0]}, and bring X to the features of the start."
             )
+        if not is_signed and (self.components < 0).any():
+            raise ValueError("init brings components with negative entries; this model needs every entry >= 0.")
         if names is not None and self.feature_names is not None and list(names) != list(self.feature_names):
             raise ValueError("init brings components of other feature names than X has; bring the columns into order.")
         if self.W is not None and len(self.W) != n_rows:
             raise ValueError(f"init brings W of {len(self.W)} rows for {n_rows} samples; leave W out of the start.")
 
 
-def _matrix(name, values):
-    """Return values as a finite, non-negative float64 matrix; None as it is."""
+def _matrix(name, values, is_signed=False):
+    """Return values as a finite float64 matrix, non-negative unless is_signed; None as it is."""
     if values is None:
         return None
     values = np.asarray(values)
     if values.ndim != 2 or values.dtype.kind not in "fiub":
         raise ValueError(f"The start's {name} is an array of {values.dtype}, shape {values.shape}; expected a matrix.")
     values = values.astype(np.float64)
-    if not np.isfinite(values).all() or (values < 0).any():
-        raise ValueError(f"The start's {name} has negative or non-finite entries; every entry must be >= 0.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"The start's {name} has entries that are not finite; every entry must be a number.")
+    if not is_signed and (values < 0).any():
+        raise ValueError(f"The start's {name} has negative entries; every entry must be >= 0.")
     return values
 
 

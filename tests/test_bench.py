@@ -10,6 +10,9 @@ import oracles
 import pytest
 from scipy import sparse
 
+from fastnmf import NMF, GraphNMF, MetaNMF
+from fastnmf.graphs import neighbour_graph
+
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 
 
@@ -163,3 +166,19 @@ def test_compare_fails_on_slower_kernels_of_the_same_machine(tmp_path, capsys, n
         path.write_text(json.dumps(newest))
     assert compare.main(["--storage", str(tmp_path)]) == status
     assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+@pytest.mark.parametrize("has_graph", [False, True])
+def test_meta_loop_is_meta_nmf(is_published, has_graph):
+    X = np.random.default_rng(0).random((150, 9)) + 0.1
+    estimator = GraphNMF(3, solver="mu", graph_weight=1.0) if has_graph else NMF(3, solver="mu")
+    options = {"task_size": 100, "n_outer": 2, "n_inner": 5, "accumulate": True, "disjoint": False, "random_state": 0}
+    model = MetaNMF(estimator, **options).fit(X)
+
+    def graphs(rows):
+        affinity = neighbour_graph(rows, 5)[0]
+        return affinity, np.asarray(affinity.sum(axis=1)).reshape(-1, 1)
+
+    found = load("meta_loop").numpy_meta(X, 3, 2, 5, graphs if has_graph else None, is_published)
+    assert model.history_["normalized_loss"][-1] ** 2 * np.square(X).sum() == pytest.approx(found, rel=1e-8)

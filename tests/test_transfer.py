@@ -18,12 +18,16 @@ from fastnmf import (
     GraphNMF,
     MiniBatchNMF,
     MiniBatchStratifiedNMF,
+    OrthogonalNMF,
+    ProjectiveNMF,
     RobustNMF,
+    SemiNMF,
     SemiSupervisedNMF,
     SmoothNMF,
     SparseNMF,
     Start,
     StratifiedNMF,
+    TriNMF,
     consensus,
     load,
 )
@@ -48,6 +52,9 @@ KINDS = [
     (SemiSupervisedNMF, {}),
     (SmoothNMF, {}),
     (SparseNMF, {}),
+    (OrthogonalNMF, {}),
+    (SemiNMF, {}),
+    (ProjectiveNMF, {}),
 ]
 every_kind = pytest.mark.parametrize(
     ("kind", "options"), KINDS, ids=lambda value: getattr(value, "__name__", str(value))
@@ -85,6 +92,16 @@ def test_the_start_is_as_good_as_the_model_it_comes_from(options):
     assert fitted(init="random", max_iter=5, tol=0, **options).history_["normalized_loss"][0] > 3 * losses[0]
     if options["solver"] != "cd":
         assert (np.diff(losses) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("kind", [OrthogonalNMF, SemiNMF, ProjectiveNMF])
+@pytest.mark.parametrize("scale", [1.0, 1e150])
+def test_models_of_other_shapes_go_on_where_they_were(kind, scale):
+    model = fitted(kind, X * scale, max_iter=30, tol=0)
+    on = fitted(kind, X * scale, init=model, max_iter=1, tol=0).history_["normalized_loss"]
+    # An iteration from there is not worse than there; the projective model starts with its zeros lifted.
+    assert on[-1] <= model.history_["normalized_loss"][-1] * (1.002 if kind is ProjectiveNMF else 1 + 1e-9)
+    assert clone(kind(3, init=model)).init is model
 
 
 def test_other_rows_and_another_dtype_may_follow():
@@ -203,6 +220,8 @@ def test_starts_that_do_not_fit_are_refused():
     fails("init is a NMF without components_; fit it first", init=NMF())
     fails("wrap components as init=fastnmf.Start", init=MODEL.components_)
     fails("init brings W of 40 rows for 9 samples", data=X[:9], init=Start(MODEL.components_, W=MODEL.W_))
+    fails("components with negative entries", init=Start(-MODEL.components_))
+    fails("init=NMF.* is not known", kind=TriNMF, n_components=(3, 2), init=MODEL)
     fails("init='middle' is not known", init="middle")
     with pytest.raises(ValueError, match="without components_"):
         NMF().as_start()
@@ -213,8 +232,8 @@ def test_arrays_that_are_no_start_are_refused():
     for match, arguments, options in (
         ("no components, or they are all zero", (0 * H,), {}),
         ("expected a matrix", (H[0],), {}),
-        ("components has negative or non-finite", (-H,), {}),
-        ("components has negative or non-finite", (H * np.inf,), {}),
+        ("components has entries that are not finite", (H * np.inf,), {}),
+        ("W has negative entries", (H,), {"W": -MODEL.W_}),
         ("W has 2 columns for 3 components", (H,), {"W": MODEL.W_[:, :2]}),
         ("shifts and strata belong together", (H,), {"shifts": H}),
         ("a row for each label", (H,), {"shifts": H, "strata": ["a"]}),

@@ -17,7 +17,7 @@ from fastnmf.solve import allocate, pad, threads
 from fastnmf.terms.graph import Drawn, Graph, infer_near
 
 WEIGHTS = {"components": 5.0, None: 100.0}  # the latter is that of Cai et al.
-SWEEPS = (2, 2)
+SWEEPS, AMONG_NEIGHBOURS = 2, 6  # of a factor, in one iteration: a graph hands on what it learns slowly
 
 
 class GraphNMF(BaseNMF):
@@ -381,12 +381,13 @@ class GraphNMF(BaseNMF):
     def _problem(self, data, factors, tasks):
         if not self._is_squared:
             return divergence_problem(data, factors, tasks, self._beta())
-        is_descent = self.solver == "cd"
+        is_descent, weights = self.solver == "cd", self._weights()
+        of_W, of_H = (AMONG_NEIGHBOURS if weight else SWEEPS for weight in weights)
         if self._has_shifts:
-            schedule = hals_schedule((2, 1, 2)) if is_descent else mu_schedule()
+            schedule = hals_schedule((of_W, 1, of_H)) if is_descent else mu_schedule()
         else:
-            schedule = tuple(zip("WH", SWEEPS, strict=True)) if is_descent else (("W", 1), ("H", 1))
-        return squared_problem(data, factors, tasks, schedule, is_descent=is_descent, holds_products=not is_descent)
+            schedule = (("W", of_W), ("H", of_H)) if is_descent else (("W", 1), ("H", 1))
+        return squared_problem(data, factors, tasks, schedule, is_descent=is_descent, holds_products=any(weights))
 
     def _constrain(self, data, problem, factors, free, guide):
         of_samples, of_features = self._weights()

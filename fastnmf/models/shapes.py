@@ -17,6 +17,7 @@ from fastnmf.data import Strata, check_kind, single_threaded_blas
 from fastnmf.models.keeping import Keeping
 from fastnmf.models.options import check_choice, check_integer, check_number, generator
 from fastnmf.models.problems import DIRECT_BELOW
+from fastnmf.models.transfer import Transfer, brought, check_init
 from fastnmf.moves import HALS, Assign
 from fastnmf.problem import Factors, Problem, Subproblem, aligned
 from fastnmf.progress import progress
@@ -72,11 +73,12 @@ def clusters(data, rank, rng, *, weighted=False):
     return W + 0.02 * W.sum() / max(np.count_nonzero(W), 1) if weighted else 0.02 + (W > 0)
 
 
-class ShapedModel(Keeping, BaseEstimator):
+class ShapedModel(Keeping, Transfer, BaseEstimator):
     """Base of the models of other shapes."""
 
     _inits = (None, "random", "custom")
     _is_signed = False
+    _takes_components = False  # whether `init` may be another model, or a `Start`
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -87,7 +89,7 @@ class ShapedModel(Keeping, BaseEstimator):
     def _check_parameters(self):
         for name, value in self._ranks().items():
             check_integer(name, value)
-        check_choice("init", self.init, self._inits)
+        (check_init(self.init, self._inits) if self._takes_components else check_choice("init", self.init, self._inits))
         check_integer("max_iter", self.max_iter)
         check_number("tol", self.tol, "a number >= 0 (0 runs exactly max_iter iterations)")
 
@@ -108,6 +110,15 @@ class ShapedModel(Keeping, BaseEstimator):
 
     def _data(self, X):
         return Strata.from_array(X, is_signed=self._is_signed)
+
+    def _passed_on(self, data):
+        """Return the components that `init` brings, (k, n_columns) in the scale of the data, or None."""
+        start = brought(self.init)
+        if start is None:
+            return None
+        names = getattr(self, "feature_names_in_", None)
+        start.check(data.shape, self.n_components, names, self._is_signed)
+        return np.ldexp(start.components, 2 * data.exponent)
 
     def _given(self, shapes, given, is_signed=False):
         """Return the user's start if there is one, checked, or None; `shapes` by name."""

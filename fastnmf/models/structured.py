@@ -15,8 +15,9 @@ from fastnmf.models.shapes import (
     shaped_problem,
     spread,
 )
+from fastnmf.models.transfer import without_zeros
 from fastnmf.moves import MU, MU_FLOOR, ActiveSet, LeastSquares
-from fastnmf.solve import allocate, pad
+from fastnmf.solve import allocate, infer, pad
 from fastnmf.terms import Frobenius
 from fastnmf.terms.structured import OrthogonalFrobenius, Projective
 
@@ -30,7 +31,7 @@ class OrthogonalNMF(ShapedTransformer):
     Parameters
     ----------
     n_components : int, default=2
-    init : {None, "random", "custom"}, default=None
+    init : {None, "random", "custom"}, model or Start, default=None
         None takes rows that point in different directions, as k-means++ does. ``"random"``: uniform. ``"custom"``: the
         H passed to `fit`, and W where the solver is ``"mu"``.
     solver : {"em", "mu"}, default="em"
@@ -87,6 +88,8 @@ class OrthogonalNMF(ShapedTransformer):
     >>> model.labels_ == model.labels_[0]
     array([ True,  True, False, False])
     """
+
+    _takes_components = True
 
     def __init__(
         self,
@@ -166,13 +169,15 @@ class OrthogonalNMF(ShapedTransformer):
             if given["W"] is not None:
                 raise ValueError("solver='em' finds W first, so that a start W says nothing; pass H alone.")
             start = self._given({"H": shapes["H"]}, given)
-            H = rng.random(shapes["H"]) if self.init == "random" else spread(data, rank, rng)
-            H = H if start is None else np.ldexp(start[0], 2 * data.exponent)
+            H = self._passed_on(data) if start is None else np.ldexp(start[0], 2 * data.exponent)
+            if H is None:
+                H = rng.random(shapes["H"]) if self.init == "random" else spread(data, rank, rng)
             return orthogonal_problem(data, H)
         start = self._given(shapes, given)
         if start is None:
-            W = rng.random(shapes["W"])
-            H = rng.random(shapes["H"]) if self.init == "random" else 0.9 * spread(data, rank, rng)
+            W, H = rng.random(shapes["W"]), self._passed_on(data)
+            if H is None:
+                H = rng.random(shapes["H"]) if self.init == "random" else 0.9 * spread(data, rank, rng)
             H = H + 0.1 * data.column_means()  # multiplicative updates cannot leave a zero
         else:
             W, H = start[0], np.ldexp(start[1], 2 * data.exponent)
@@ -212,7 +217,7 @@ class SemiNMF(ShapedTransformer):
     Parameters
     ----------
     n_components : int, default=2
-    init : {None, "svd", "random", "custom"}, default=None
+    init : {None, "svd", "random", "custom"}, model or Start, default=None
         None is ``"svd"``: the left singular vectors, each lifted until it is non-negative, beside a column of ones.
         With this start the result is at least as good as the best approximation of rank ``n_components - 1`` of any
         sign. ``"random"``: uniform. ``"custom"``: the W passed to `fit`.
@@ -269,7 +274,7 @@ class SemiNMF(ShapedTransformer):
     """
 
     _inits = (None, "svd", "random", "custom")
-    _is_signed = True
+    _is_signed = _takes_components = True
 
     def __init__(self, n_components=2, *, init=None, max_iter=200, tol=1e-4, random_state=None, verbose=0):
         self.n_components = n_components
@@ -308,8 +313,10 @@ class SemiNMF(ShapedTransformer):
     def _problem(self, data, rng, given):
         rank, (n_rows, n_columns) = self.n_components, data.shape
         start = self._given({"W": (n_rows, rank)}, given)
-        W = rng.random((n_rows, rank)) if start is None else start[0]
-        if self.init in (None, "svd"):
+        W, H = rng.random((n_rows, rank)) if start is None else start[0], self._passed_on(data)
+        if H is not None:
+            W = infer(data, rank, pad(H.T, data), None)[0][:, :rank]
+        elif self.init in (None, "svd"):
             W = _lifted(starts.singular(data, min(max(rank - 1, 1), n_rows - 1, n_columns - 1)), W)
         factors, tasks = allocate(data, W, np.zeros((n_columns, rank)), None)
         term = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
@@ -343,7 +350,7 @@ class ProjectiveNMF(ShapedTransformer):
     Parameters
     ----------
     n_components : int, default=2
-    init : {None, "clusters", "nndsvda", "random", "custom"}, default=None
+    init : {None, "clusters", "nndsvda", "random", "custom"}, model or Start, default=None
         None is ``"nndsvda"``: from the singular vectors. ``"clusters"``: of the features, by a few steps of
         `OrthogonalNMF`; better where such clusters are clear. ``"random"``: uniform. All times the number that fits
         best. ``"custom"``: the H passed to `fit`.
@@ -399,6 +406,7 @@ class ProjectiveNMF(ShapedTransformer):
     """
 
     _inits = (None, "clusters", "nndsvda", "random", "custom")
+    _takes_components = True
 
     def __init__(self, n_components=2, *, init=None, max_iter=500, tol=1e-4, random_state=None, verbose=0):
         self.n_components = n_components
@@ -454,8 +462,11 @@ class ProjectiveNMF(ShapedTransformer):
     def _problem(self, data, rng, given):
         shape = self.n_components, data.shape[1]
         start = self._given({"H": shape}, given)
+        passed_on = self._passed_on(data)
         if start is not None:
             H = start[0].T
+        elif passed_on is not None:
+            H = without_zeros(passed_on.T / passed_on.max())
         elif self.init == "random":
             H = rng.random(shape).T
         else:
