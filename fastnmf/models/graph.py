@@ -17,7 +17,7 @@ from fastnmf.solve import allocate, pad, threads
 from fastnmf.terms.graph import Drawn, Graph, infer_near
 
 WEIGHTS = {"components": 5.0, None: 100.0}  # the latter is that of Cai et al.
-SWEEPS, AMONG_NEIGHBOURS = 2, 6  # of a factor, in one iteration: a graph hands on what it learns slowly
+SWEEPS, AMONG_NEIGHBOURS = 2, 4  # of a factor, in one iteration: a graph hands on what it learns slowly
 
 
 class GraphNMF(BaseNMF):
@@ -124,13 +124,8 @@ class GraphNMF(BaseNMF):
     >>> from fastnmf import GraphNMF
     >>> X = np.random.default_rng(0).random((6, 40))  # nothing but noise
     >>> A = np.kron(np.eye(2), np.ones((3, 3)))  # samples 0 to 2 know each other, and samples 3 to 5
-    >>> GraphNMF(2, random_state=0).fit(X, graph=A).W_.round(1)
-    array([[1.1, 2.9],
-           [1.1, 2.9],
-           [1.1, 2.9],
-           [2.7, 1.1],
-           [2.7, 1.1],
-           [2.7, 1.1]])
+    >>> GraphNMF(2, random_state=0).fit(X, graph=A).W_.argmax(axis=1)
+    array([1, 1, 1, 0, 0, 0])
     """
 
     l1_ratio, alpha_W, alpha_H, guide_weight = 0.0, 0.0, 0.0, 0.0
