@@ -39,7 +39,7 @@ class Case:
 
     `data` names the entry of DATA that counts become; `given` makes the further arguments of fit from the data.
     `has_course` says whether the history holds the objective, from the start on, after every iteration; `is_scale_free`
-    whether twice the data are twice the model.
+    whether twice the data are twice the model; `is_row_by_row` whether weights of a row depend on that row alone.
     """
 
     kind: str
@@ -52,6 +52,8 @@ class Case:
     takes_negative: bool = False
     has_course: bool = True
     is_scale_free: bool = True
+    is_row_by_row: bool = True
+    has_top_features: bool = True
     n_rows: int = N_ROWS
     rank: object = 3
     single: object = 1
@@ -128,7 +130,9 @@ SPECIAL = (
     of("SemiNMF", data="signed", takes_negative=True, never_rises=True),
     of("ConvexNMF", takes_negative=True, never_rises=True),
     of("ConvexNMF", "signed", data="signed", takes_negative=True, never_rises=True),
-    of("KernelNMF", takes_negative=True, is_sparse=False, never_rises=True, is_scale_free=False),
+    of(
+        "KernelNMF", takes_negative=True, is_sparse=False, never_rises=True, is_scale_free=False, has_top_features=False
+    ),  # components in the space of the kernel
     of("SmoothNMF", never_rises=True, is_scale_free=False),
     of("TriNMF", "orthogonal", parameters={"orthogonal": True}),
     of("SeparableNMF", has_course=False),  # greedy: no objective falls

@@ -71,7 +71,10 @@ def test_transform_gives_finite_weights_row_by_row(case):
     W = model.transform(new, **labels)
     assert W.shape[0] == len(new) and np.isfinite(W).all() and (W >= 0).all()
     few = model.transform(new[3:5], **{name: value[3:5] for name, value in labels.items()})
-    np.testing.assert_allclose(few, W[3:5], rtol=1e-9, atol=1e-9 * max(W.max(), 1))  # another order of sums, perhaps
+    if case.is_row_by_row:
+        np.testing.assert_allclose(
+            few, W[3:5], rtol=1e-9, atol=1e-9 * max(W.max(), 1)
+        )  # another order of sums, perhaps
     if case.is_sparse:
         np.testing.assert_allclose(model.transform(sparse(new), **labels), W, rtol=1e-6, atol=1e-7 * max(W.max(), 1))
     with pytest.raises(NotFittedError):
@@ -183,7 +186,7 @@ def test_names_of_features_come_in_and_out(case):
 def test_the_strongest_features_of_components_are_named(case):
     X = case.draw()
     model = case.make()
-    if case.kind == "KernelNMF":  # its components lie in the space of the kernel
+    if not case.has_top_features:
         assert not hasattr(model, "top_features")
         return
     with pytest.raises(NotFittedError):

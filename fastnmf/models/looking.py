@@ -23,6 +23,8 @@ class Naming:
 class Looking(Naming):
     """What is strongest in the components, and which rows use them; a base of all models."""
 
+    _has_shifts = False
+
     def _top_features(self, n, feature_names):
         """Return the strongest features of each component, with shifts also of each stratum."""
         check_is_fitted(self)

@@ -176,7 +176,7 @@ class ShapedModel(Keeping, Transfer, CallbackSupportMixin, BaseEstimator):
         problem.release()
 
 
-class ShapedWeights(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ShapedModel):
+class ShapedWeights(Looking, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ShapedModel):
     """Base of those that know weights of new rows."""
 
     def __sklearn_tags__(self):
@@ -197,14 +197,8 @@ class ShapedWeights(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ShapedMod
         return W
 
 
-class ShapedTransformer(Looking, ShapedWeights):
+class ShapedTransformer(ShapedWeights):
     """Base of those that have components, of which new rows are combinations."""
-
-    _has_shifts = False
-
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
-        return self._top_features(n, feature_names)
 
     def transform(self, X):
         """Return the weights of the rows of X for the fitted components: exact non-negative least squares, row by row.
@@ -234,6 +228,10 @@ class ShapedTransformer(Looking, ShapedWeights):
         """Return new data."""
         check_is_fitted(self)
         return self._data(self._validated(X, reset=False))
+
+    def top_features(self, n=10, feature_names=None):
+        """Return the names of at most n features of each component, strongest first, as a list of lists."""
+        return self._top_features(n, feature_names)
 
 
 def padded_factors(data, **arrays):
