@@ -59,6 +59,7 @@ def names(X, graph, labels, folder):
     half = X.shape[0] // 2
     fastnmf.save_csr(X, folder)
     return {
+        **{name: getattr(fastnmf, name) for name in fastnmf.__all__ if not name.startswith("_")},
         "X": X,
         "bits": (X > 0).astype(X.dtype),
         "X_signed": flipped,
@@ -68,7 +69,6 @@ def names(X, graph, labels, folder):
         "labels": labels,
         "blocks": [(X[:half], labels[:half]), (X[half:], labels[half:])],
         "folder": folder,
-        "open_csr": fastnmf.open_csr,
         "lower": X,
         "upper": 1.5 * X,
         "atoms": X[:: max(X.shape[0] // 200, 1)],
@@ -81,11 +81,13 @@ def run(name, line, known, components, iterations, n_threads):
     takes = kind().get_params().keys() & SHORT
     given = {"max_iter": iterations, "random_state": 0, "tol": 0, "n_threads": n_threads, "n_init": 1}
 
-    def make(rank, **options):
+    def make(rank, *more, **options):
+        options = {**{key: given[key] for key in takes}, **options}
+        if not isinstance(rank, int | tuple):  # a model of another model
+            return kind(rank, *more, **options)
         ranks = rank if isinstance(rank, tuple) else (rank,)
         ranks = tuple(max(components * r // max(ranks), 1) for r in ranks)
-        options = {**{key: given[key] for key in takes}, **options}
-        return kind(ranks if isinstance(rank, tuple) else ranks[0], **options)
+        return kind(ranks if isinstance(rank, tuple) else ranks[0], *more, **options)
 
     known = {**known, name: make}
     if name in ("BinaryNMF", "BooleanNMF"):

