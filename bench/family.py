@@ -59,6 +59,7 @@ def names(X, graph, labels, folder):
     half = X.shape[0] // 2
     fastnmf.save_csr(X, folder)
     return {
+        **{name: getattr(fastnmf, name) for name in fastnmf.__all__ if not name.startswith("_")},
         "X": X,
         "bits": (X > 0).astype(X.dtype),
         "X_signed": flipped,
@@ -69,7 +70,6 @@ def names(X, graph, labels, folder):
         "labels": labels,
         "blocks": [(X[:half], labels[:half]), (X[half:], labels[half:])],
         "folder": folder,
-        "open_csr": fastnmf.open_csr,
         "lower": X,
         "upper": 1.5 * X,
         "atoms": X[:: max(X.shape[0] // 200, 1)],
@@ -83,14 +83,13 @@ def run(name, line, known, components, iterations, n_threads):
     given = {"max_iter": iterations, "random_state": 0, "tol": 0, "n_threads": n_threads, "n_init": 1}
     given |= {"n_outer": 1, "n_inner": iterations}
 
-    def make(rank, **options):
-        if hasattr(rank, "set_params"):  # of a model around another
-            options = {**{key: given[key] for key in takes}, **options}
-            return kind(rank.set_params(n_components=components), **options)
+    def make(rank, *more, **options):
+        options = {**{key: given[key] for key in takes}, **options}
+        if hasattr(rank, "set_params"):  # of a model of another model
+            return kind(rank.set_params(n_components=components), *more, **options)
         ranks = rank if isinstance(rank, tuple) else (rank,)
         ranks = tuple(max(components * r // max(ranks), 1) for r in ranks)
-        options = {**{key: given[key] for key in takes}, **options}
-        return kind(ranks if isinstance(rank, tuple) else ranks[0], **options)
+        return kind(ranks if isinstance(rank, tuple) else ranks[0], *more, **options)
 
     known = {"NMF": fastnmf.NMF, **known, name: make}
     if name in ("BinaryNMF", "BooleanNMF"):
