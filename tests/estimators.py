@@ -135,6 +135,8 @@ SPECIAL = (
         "KernelNMF", takes_negative=True, is_sparse=False, never_rises=True, is_scale_free=False, has_top_features=False
     ),  # components in the space of the kernel
     of("SmoothNMF", never_rises=True, is_scale_free=False),
+    of("DeepNMF", rank=(4, 2), single=(1,), never_rises=True),
+    of("ConvolutiveNMF", is_row_by_row=False, has_top_features=False, never_rises=True),
     of("TriNMF", "orthogonal", parameters={"orthogonal": True}),
     of("SeparableNMF", has_course=False),  # greedy: no objective falls
     of("SeparableNMF", "features", parameters={"axis": 1}, has_course=False),
