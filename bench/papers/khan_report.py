@@ -464,9 +464,10 @@ def _advice(cells):
         f"- To fit: `NMF`, run until it stops. Mean NMI with HALS: {'; '.join(first)}.",
         "- To cluster from a fit: the distances of W H (`fastnmf.cluster`), not the rows of W, whose distances depend "
         "on how each component happens to be scaled.",
-        f"- For clusters: `GraphNMF` as it comes: {'; '.join(second)}. A strong graph is good where neighbours are of "
-        "the same class. It harms where classes have few samples (faces: about five each, so that five neighbours "
-        "reach into others), and where noise rules the distances (blobs, noisy digits).",
+        f"- For clusters: `GraphNMF` as it comes: {'; '.join(second)}. The stronger the graph, the better where "
+        "neighbours are of the same class. It harms where classes have few samples (faces: about five each, so that "
+        "five neighbours reach into others), and where little tells the classes apart (blobs, noisy digits): lower "
+        "`graph_weight` there.",
         f"- Always look at k-means of the samples first: {'; '.join(third)}.",
         "- To start from what was learned elsewhere: fit once on those samples and pass the model on, "
         "`NMF(..., init=model)`. " + tasks,
