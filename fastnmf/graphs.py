@@ -184,6 +184,8 @@ def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
+    if sparse.issparse(X) != sparse.issparse(known):  # scikit-learn measures no distances between the two kinds
+        X, known = sparse.csr_array(X), sparse.csr_array(known)
     X, known = _precise(X), _precise(known)
     with config_context(working_memory=CHUNK_MB):
         found = NearestNeighbors(n_neighbors=min(n_neighbors, known.shape[0])).fit(known)

@@ -39,7 +39,8 @@ class GraphNMF(BaseNMF):
     graph_weight : float, default=None
         Weight of the graph of samples; 0 does without. None is 5 with the anchor, and 100 without. With the anchor and
         the squared error it has no unit: twice the X, or twice the samples, ask for the same. Groups of a hundred
-        samples bear 100, groups of five not more than 5.
+        samples bear 100, groups of five not more than 5. Where all samples are alike but for a little, so that chance
+        decides who is near whom, the graph does harm: compare with a tenth and a hundredth of it.
     feature_weight : float, default=0.0
         Weight of the graph of features.
     n_neighbors : int, default=5
