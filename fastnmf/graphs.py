@@ -13,6 +13,8 @@ _FRIENDS = """
 EDGES_AT_ONCE = 4096  # whose rows are held twice
 CHUNK_MB = 128  # of distances at a time
 CLOSE = 1e-3  # distance, of the length of a row, within which two rows are compared: rounding may leave 1e-4 of none
+EQUAL = 1e-6  # difference of distances, of the length of the longest row, that is rounding
+SPARE = 8  # neighbours more than are asked for, among which equal ones are ordered
 _WITH_THE_TEACHER = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 17, 18, 20, 22)
 
 
@@ -158,15 +160,12 @@ def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None):
     >>> A.toarray().astype(int).tolist()
     [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
     """
-    from sklearn import config_context
-    from sklearn.neighbors import NearestNeighbors
-
     n, X = X.shape[0], _precise(X)
     if n < 2:
         return sparse.csr_array((n, n), dtype=np.float64), heat_width
-    with config_context(working_memory=CHUNK_MB):
-        found = NearestNeighbors(n_neighbors=min(n_neighbors, n - 1)).fit(X)
-        edges = sparse.csr_array(found.kneighbors_graph(mode="connectivity"))
+    _, nearest = _nearest(None, X, min(n_neighbors, n - 1))
+    edges = np.ones(nearest.size), nearest.ravel(), np.arange(0, nearest.size + 1, nearest.shape[1])
+    edges = sparse.csr_array(edges, shape=(n, n))
     edges = edges.maximum(edges.T).tocoo()
     values, heat_width = weigh_edges(X, X, *edges.coords, edge_weights, heat_width)
     return sparse.csr_array(sparse.coo_array((values, edges.coords), shape=(n, n))), heat_width
@@ -181,15 +180,10 @@ def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
     same : ndarray (n,) of int
         Position of a near row that is the very same, -1 where there is none.
     """
-    from sklearn import config_context
-    from sklearn.neighbors import NearestNeighbors
-
     if sparse.issparse(X) != sparse.issparse(known):  # scikit-learn measures no distances between the two kinds
         X, known = sparse.csr_array(X), sparse.csr_array(known)
     X, known = _precise(X), _precise(known)
-    with config_context(working_memory=CHUNK_MB):
-        found = NearestNeighbors(n_neighbors=min(n_neighbors, known.shape[0])).fit(known)
-        distances, nearest = found.kneighbors(X)
+    distances, nearest = _nearest(X, known, min(n_neighbors, known.shape[0]))
     same, close = np.full(X.shape[0], -1), CLOSE * np.sqrt(_square_sums(X))[:, None]
     for other, is_close in zip(nearest.T[::-1], (distances <= close).T[::-1], strict=True):
         rows = np.flatnonzero(is_close)
@@ -198,6 +192,23 @@ def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
     of_row, other = np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()
     values, _ = weigh_edges(X, known, of_row, other, edge_weights, heat_width)
     return sparse.csr_array(sparse.coo_array((values, (of_row, other)), shape=(X.shape[0], known.shape[0]))), same
+
+
+def _nearest(X, known, count):
+    """Return the distances and the positions of the nearest rows of `known`, (n, count) each; X None: of itself.
+
+    Of rows that are equally near the first are taken: as scikit-learn finds them they depend on how the data are held.
+    """
+    from sklearn import config_context
+    from sklearn.neighbors import NearestNeighbors
+
+    most = known.shape[0] - (X is None)
+    with config_context(working_memory=CHUNK_MB):
+        found = NearestNeighbors(n_neighbors=min(count + SPARE, most)).fit(known)
+        distances, nearest = found.kneighbors(X)
+    step = EQUAL * np.sqrt(_square_sums(known).max(initial=0)) or 1.0
+    order = np.lexsort((nearest, np.rint(distances / step)))[:, :count]
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(nearest, order, axis=1)
 
 
 def _precise(X):

@@ -135,7 +135,7 @@ SPECIAL = (
         "KernelNMF", takes_negative=True, is_sparse=False, never_rises=True, is_scale_free=False, has_top_features=False
     ),  # components in the space of the kernel
     of("SmoothNMF", never_rises=True, is_scale_free=False),
-    of("GraphNMF", data="positive", never_rises=True),  # counts have equal distances: then any of them is the nearest
+    of("GraphNMF", never_rises=True),
     of("DeepNMF", rank=(4, 2), single=(1,), never_rises=True),
     of("ConvolutiveNMF", is_row_by_row=False, has_top_features=False, never_rises=True),
     of("TriNMF", "orthogonal", parameters={"orthogonal": True}),
