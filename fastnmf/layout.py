@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnmf.kernels import products, rows
+from fastnmf.kernels import products
 from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
 
 _PIECE = 1024  # rows of a group that are summed in one go before the sums of the group are put together
@@ -108,24 +108,11 @@ class Pattern:
 
     def tmatmul(self, v, H):
         """Return ``V H``, an array (groups, K): v (q,) the entries of V, H (n_columns, K)."""
-        tasks, parts = self._spread_parts(H)
-        products.pattern_spread(tasks, self.start, self.group, v, H, parts)
-        return parts.sum(axis=0)
-
-    def _spread_parts(self, H):
         n_tasks = min(N_TASKS, max(2, _SPREAD_ENTRIES // (self.n_groups * H.shape[1])))
         tasks = self._columns.tasks(H.shape[1], n_tasks)
-        return tasks, np.empty((len(tasks) - 1, self.n_groups, H.shape[1]), H.dtype)
-
-    def step(self, pairing, weight, pos, v, limits, n_updates):
-        """Move the entries v (q,) as `fastnmf.kernels.rows.pairing_step` does; return its sums, and ``V H`` or None."""
-        tasks, spread = self._spread_parts(pairing.H)
-        if not pairing.wants_spread:
-            tasks, spread = self._columns.tasks(pairing.H.shape[1]), spread[:0]
-        parts = np.empty((len(tasks) - 1, 2))
-        sides = self.start, self.group, pairing.H, pairing.S, pairing.out
-        rows.pairing_step(tasks, sides, weight, pos, v, limits, n_updates, spread, parts)
-        return *parts.sum(axis=0).tolist(), spread.sum(axis=0) if pairing.wants_spread else None
+        parts = np.empty((len(tasks) - 1, self.n_groups, H.shape[1]), H.dtype)
+        products.pattern_spread(tasks, self.start, self.group, v, H, parts)
+        return parts.sum(axis=0)
 
     def sampled(self, H, S, out):
         """Write ``H[j] . S[s]`` for every entry (j, s) into out (q,)."""

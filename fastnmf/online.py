@@ -18,7 +18,7 @@ from fastnmf.data import Strata, single_threaded_blas
 from fastnmf.kernels import rows
 from fastnmf.layout import Pattern
 from fastnmf.moves import HALS, ActiveSet
-from fastnmf.problem import Mixture, Pairing, Subproblem, aligned, full
+from fastnmf.problem import Mixture, Subproblem, aligned, full
 from fastnmf.solve import GUESS_SWEEPS, Fit, infer, normalized, pad, row_tasks
 
 BATCH_ROWS = 1024
@@ -314,15 +314,15 @@ class StrataStatistics(Statistics):
         self.v = np.empty(len(pattern.group), self.dtype)
         below, of_v = np.empty_like(self.v), Subproblem(pattern.entry_tasks)
         for last in [False] * alternations + [True]:
-            pairing = Pairing(pattern, self.H, sums, below, wants_spread=last)
+            pattern.sampled(self.H, sums, below)
             of_v.clear()
             of_v.weight, of_v.group = sizes, pattern.group
-            of_v.add(pos=pattern.sums, neg=pairing)
+            of_v.add(pos=pattern.sums, neg=below)
             own, crossed = HALS()(self.v, of_v, self.rank, 1)
             if not last:
                 of_H = self._move_H(pos, Mixture(pattern.start, pattern.group, self.v, sums), n_sweeps)
         self.value = max(0.0, self.sq_norm + of_H + own + 2 * crossed)
-        self._below = pairing.spread
+        self._below = pattern.tmatmul(self.v, self.H)
         self._below[self.sizes == 0] = self._mean_below()
 
     def _rescale(self, shift):

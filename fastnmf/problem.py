@@ -73,10 +73,6 @@ class Factors:
         """Note that factor `name` has changed in place."""
         self._version[name] += 1
 
-    def version(self, name):
-        """Return how often factor `name` has moved."""
-        return self._version[name]
-
     def cached(self, key, names, compute):
         """Return ``compute()``, or what it returned last if none of the factors `names` has moved since."""
         stamp = tuple(self._version[name] for name in names)
@@ -134,39 +130,8 @@ class Mixture(NamedTuple):
         return cls(_NONE, group, np.empty(0, rows.dtype), rows)
 
 
-@dataclass
-class Pairing:
-    """An array (q,) of inner products ``H[j] . S[s]`` for the entries (j, s) of a pattern, which is put together late.
-
-    A move of the entries puts a few together as it meets them, and on the same way down H sums ``v[j, s] H[j]`` for the
-    new v.
-
-    Attributes
-    ----------
-    pattern : fastnmf.layout.Pattern
-    H : ndarray (m, K)
-    S : ndarray (G, K)
-    out : ndarray (q,)
-        Where the inner products go.
-    wants_spread : bool
-        Whether `spread` is asked for.
-    spread : ndarray (G, K), or None
-        ``V H`` for the shifts v that a move left, None before.
-    """
-
-    pattern: object
-    H: np.ndarray
-    S: np.ndarray
-    out: np.ndarray
-    wants_spread: bool = True
-    spread: np.ndarray | None = None
-
-
 def full(side):
-    """Return a `Mixture` or a `Pairing` as the array that it stands for; an array as it is."""
-    if isinstance(side, Pairing):
-        side.pattern.sampled(side.H, side.S, side.out)
-        return side.out
+    """Return a `Mixture` as the array that it stands for; an array as it is."""
     if not isinstance(side, Mixture):
         return side
     if len(side.start):
@@ -182,7 +147,7 @@ class Subproblem:
     ----------
     gram : ndarray (K, K) of float64, or None
         None where the entries do not meet, and where the objective is not quadratic (`is_quadratic`).
-    pos, neg : ndarray of the factor's shape, Mixture, Pairing (neg of entries), or None
+    pos, neg : ndarray of the factor's shape, Mixture, or None
         The first contribution is held by reference and never written to; a second one makes a copy.
     weight, group : ndarray (G,), ndarray (p,) of int32
         For entries that do not meet: the curvature of entry p is ``weight[group[p]]``.

@@ -194,33 +194,6 @@ def test_entries_step_and_value(rng, dtype):
         np.testing.assert_allclose(again.sum(), (v.astype(float) * (w * v - 2.0 * pos)).sum(), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("n_updates", "wants_spread"), [(0, True), (2, True), (2, False)])
-def test_pairing_step_is_three_passes_in_one(rng, dtype, n_updates, wants_spread):
-    """Inner products, a step of the entries, and sums of the new entries times F: the bits of kernels of their own."""
-    n, n_groups, tile = 3 * rows.COLUMNS_CHUNK + 7, 5, 2 * rows.ENTRIES_CHUNK  # chunks of both kinds that are not full
-    start = np.concatenate([[0], np.cumsum(rng.integers(0, n_groups + 1, n))]).astype(np.int64)
-    group = np.concatenate([np.arange(size) for size in np.diff(start)]).astype(np.int32)
-    assert len(group) > tile / 2
-    F, S = padded_factor(rng, n, 5, dtype), padded_factor(rng, n_groups, 5, dtype)
-    weight, limits = np.array([4, 0, 2, 1, 3], dtype), (dtype(1e-9), dtype(0))
-    pos, v = 3 * rng.random((2, len(group))).astype(dtype)
-    neg, want, sums = np.empty_like(v), v.copy(), np.empty((1, 2))
-    products.pattern_sampled(one_task(n), start, group, F, S, neg)
-    rows.entries_step(one_task(len(v)), group, weight, pos, neg, want, limits, n_updates, sums)
-    assert (want != v).any() and (want > 0).any()
-    for tasks in (one_task(n), many_tasks(n)):
-        out, found = np.empty_like(v), v.copy()
-        parts = np.full((len(tasks) - 1, 2), np.nan)
-        spread = np.full((len(tasks) - 1 if wants_spread else 0, n_groups, F.shape[1]), np.nan, dtype)
-        rows.pairing_step(tasks, (start, group, F, S, out), weight, pos, found, limits, n_updates, spread, parts)
-        np.testing.assert_array_equal(out, neg)
-        np.testing.assert_array_equal(found, want)
-        np.testing.assert_allclose(parts.sum(axis=0), sums[0], rtol=1e-6)
-        if wants_spread:
-            of_F = oracles.pattern_tmatmul(start, group, want, F, n_groups)
-            np.testing.assert_allclose(spread.sum(axis=0), of_F, rtol=TOLERANCE[dtype])
-
-
 def test_nnls_equals_the_search_over_all_supports(rng, dtype):
     k, n = 5, 40
     L = rng.random((7, k))

@@ -3,22 +3,11 @@
 import numpy as np
 from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
-from fastnmf.kernels.simd import (
-    LANE_BYTES,
-    TILE_ROWS,
-    dot_rows,
-    hals_lanes,
-    mixed_row,
-    mu_row,
-    rows_gram_upper,
-    rows_times,
-    spread_row,
-)
+from fastnmf.kernels.jit import kernel
+from fastnmf.kernels.simd import LANE_BYTES, TILE_ROWS, hals_lanes, mixed_row, mu_row, rows_gram_upper, rows_times
 
 GRAM_CHUNK = 256  # rows whose products are summed in the factor's own precision before they join the float64 sum
 ENTRIES_CHUNK = 512  # scalar subproblems whose weights are looked up before they move
-COLUMNS_CHUNK = 128  # columns whose shifts move together: their components stay in the first cache meanwhile
 
 
 @kernel
@@ -181,29 +170,6 @@ def rows_extrapolate(tasks, F, before, beta):
             old[e] = now
 
 
-@helper
-def _move_entries(first, last, weight, group, pos, neg, v, limits, n_updates):
-    """Move the entries first..last of v as `entries_step` does, and return the two sums."""
-    eps, floor = limits
-    total, with_neg, own = 0.0, 0.0, np.empty(ENTRIES_CHUNK, v.dtype)
-    for lo in range(first, last, len(own)):
-        hi = min(lo + len(own), last)
-        x, above, below, of = v[lo:hi], pos[lo:hi], neg[lo:hi], group[lo:hi]
-        for e in range(len(x)):  # one simple loop after the other, for the compiler to take many entries at once
-            own[e] = weight[of[e]]
-        if n_updates == 0:
-            for e in range(len(x)):
-                x[e] = max(above[e] - below[e] - eps, 0) / own[e] if own[e] > 0 else 0
-        for _ in range(n_updates):
-            for e in range(len(x)):
-                step = x[e] * above[e]
-                x[e] = max(step / (own[e] * x[e] + below[e] + eps), floor) if step > 0 else 0
-        for e in range(len(x)):
-            total += np.float64(x[e]) * (np.float64(own[e]) * x[e] - 2 * np.float64(above[e]))
-            with_neg += np.float64(x[e]) * np.float64(below[e])
-    return total, with_neg
-
-
 @kernel
 def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
     """Move entries whose subproblems are scalar: minimise ``weight v^2 / 2 + (neg - pos) v`` with weight[group[p]].
@@ -213,31 +179,24 @@ def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
     All arrays over entries (q,), weight (G,). parts (T, 2) get the sums over each task's entries of
     ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v, in float64.
     """
+    eps, floor = limits
     for t in prange(len(tasks) - 1):
-        parts[t, 0], parts[t, 1] = _move_entries(tasks[t], tasks[t + 1], weight, group, pos, neg, v, limits, n_updates)
-
-
-@kernel
-def pairing_step(tasks, pairing, weight, pos, v, limits, n_updates, spread, parts):
-    """Move entries as `entries_step` does, where neg is a `fastnmf.problem.Pairing`, put together on the way.
-
-    tasks are of rows of F, with the entries start[j]:start[j + 1] each. spread (T, G, K) gets ``sum v[p] * F[j]`` over
-    the entries p of group g in each task's rows j, for the new v; nothing where T = 0. One walk down F for both.
-    """
-    start, group, F, S, neg = pairing
-    for t in prange(len(tasks) - 1):
-        total, with_neg = 0.0, 0.0
-        if len(spread) > 0:
-            spread[t] = 0
-        for lo in range(tasks[t], tasks[t + 1], COLUMNS_CHUNK):
-            hi = min(lo + COLUMNS_CHUNK, tasks[t + 1])
-            for j in range(lo, hi):
-                dot_rows(start[j], start[j + 1], group, F, j, S, neg)
-            found = _move_entries(start[lo], start[hi], weight, group, pos, neg, v, limits, n_updates)
-            total, with_neg = total + found[0], with_neg + found[1]
-            if len(spread) > 0:
-                for j in range(lo, hi):
-                    spread_row(start[j], start[j + 1], group, v, F, j, spread, t)
+        total, with_neg, own = 0.0, 0.0, np.empty(ENTRIES_CHUNK, v.dtype)
+        for lo in range(tasks[t], tasks[t + 1], ENTRIES_CHUNK):
+            hi = min(lo + ENTRIES_CHUNK, tasks[t + 1])
+            x, above, below, of = v[lo:hi], pos[lo:hi], neg[lo:hi], group[lo:hi]
+            for e in range(len(x)):  # one simple loop after the other, for the compiler to take many entries at once
+                own[e] = weight[of[e]]
+            if n_updates == 0:
+                for e in range(len(x)):
+                    x[e] = max(above[e] - below[e] - eps, 0) / own[e] if own[e] > 0 else 0
+            for _ in range(n_updates):
+                for e in range(len(x)):
+                    step = x[e] * above[e]
+                    x[e] = max(step / (own[e] * x[e] + below[e] + eps), floor) if step > 0 else 0
+            for e in range(len(x)):
+                total += np.float64(x[e]) * (np.float64(own[e]) * x[e] - 2 * np.float64(above[e]))
+                with_neg += np.float64(x[e]) * np.float64(below[e])
         parts[t, 0], parts[t, 1] = total, with_neg
 
 

@@ -31,8 +31,7 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
         term = Masked(data, width, tasks, data.entry_weights, has_shifts, holds_products)
         move, scale = WeightedRows("hals" if is_descent else "mu", floor=MU_FLOOR[data.dtype]), term.sq_norm
     else:
-        own = {"after_shifts": _after_shifts(schedule)} if has_shifts else {}
-        term = (StrataFrobenius if has_shifts else Frobenius)(data, width, tasks, holds_products, **own)
+        term = (StrataFrobenius if has_shifts else Frobenius)(data, width, tasks, holds_products)
         move, scale = HALS(visits) if is_descent else MU(floor=MU_FLOOR[data.dtype]), data.sq_norm
     return Problem(
         terms=[term],
@@ -46,15 +45,6 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
         anchors_scale=is_descent,
         revive=term.revive if is_descent and data.entry_weights is None else None,
     )
-
-
-def _after_shifts(schedule):
-    """Return the factor that moves after the shifts, "H" if others do at times; None where some move with them."""
-    flat = [step if isinstance(step[0], tuple) else (step,) for step in schedule]
-    if any(len(step) > 1 and "V" in dict(step) for step in flat):
-        return None
-    after = {flat[(at + 1) % len(flat)][0][0] for at, step in enumerate(flat) if "V" in dict(step)}
-    return "W" if after == {"W"} else "H"
 
 
 def divergence_term(data, width, tasks, beta, has_shifts=False, exponent="mm"):

@@ -3,7 +3,6 @@
 import numpy as np
 
 from fastnmf.kernels import rows
-from fastnmf.problem import Pairing
 
 # float32 entries that underflow are locked at zero, which costs 0.003 % of the loss on 20 newsgroups after 100
 # iterations, and slow arithmetic down on the way, as do products of two floors below 1e-19; float64 has the room.
@@ -14,12 +13,9 @@ def entries_moved(F, sub, n_updates, eps=0.0, floor=0.0):
     """Move entries that do not meet, exactly (no updates) or by so many updates; return what a move returns."""
     limits = F.dtype.type(eps + sub.flat), F.dtype.type(floor)
     weight = sub.weight if sub.lift == 0 else (sub.weight + sub.lift).astype(F.dtype)
-    if isinstance(sub.neg, Pairing):
-        own, crossed, sub.neg.spread = sub.neg.pattern.step(sub.neg, weight, sub.pos, F, limits, n_updates)
-    else:
-        parts = np.empty((len(sub.tasks) - 1, 2))
-        rows.entries_step(sub.tasks, sub.group, weight, sub.pos, sub.neg, F, limits, n_updates, parts)
-        own, crossed = parts.sum(axis=0).tolist()
+    parts = np.empty((len(sub.tasks) - 1, 2))
+    rows.entries_step(sub.tasks, sub.group, weight, sub.pos, sub.neg, F, limits, n_updates, parts)
+    own, crossed = parts.sum(axis=0).tolist()
     if sub.lift:  # belongs to a penalty, not to the data
         own -= sub.lift * float(np.einsum("i,i->", F, F, dtype=np.float64))
     return own, crossed
