@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastnmf import StratifiedNMF, metrics
+from fastnmf import NMF, StratifiedNMF, metrics
 
 
 def exact_model(dtype=np.float64, seed=0):
@@ -93,3 +93,14 @@ def test_components_that_are_hardly_needed_do_not_drift_off(seed):
         warnings.simplefilter("error", RuntimeWarning)
         model = StratifiedNMF(10, random_state=seed, max_iter=200, tol=0).fit(sp.csr_array(X))
     assert np.isfinite(model.components_).all() and model.components_.max() < 1e20 and model.normalized_loss_ < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_entries_that_vanish_stay_normal_numbers(dtype):
+    """Multiplicative updates shrink some entries in every iteration; below `tiny` processors are ten times slower."""
+    X = np.random.default_rng(0).random((12, 9)).astype(dtype)
+    model = NMF(4, solver="mu", init="random", random_state=0, max_iter=3000, tol=0).fit(X)
+    found = np.concatenate([model.W_.ravel(), model.components_.ravel()])
+    assert found.dtype == dtype and (found > 0).all()
+    assert found.min() < (1e-100 if dtype == np.float64 else 1e-12), "nothing vanishes here"
+    assert found.min() ** 2 >= np.finfo(dtype).tiny
