@@ -5,8 +5,8 @@ import numpy as np
 from fastnmf.kernels import rows
 
 # Entries that shrink in every iteration come to numbers that processors are ten times slower with, and end at zero,
-# where they are locked: float32 soon (0.003 % of the loss on 20 newsgroups after 100 iterations), float64 after a thousand
-# iterations or two. Products of two floors must not come to such numbers either.
+# where they are locked: float32 soon (0.003 % of the loss on 20 newsgroups after 100 iterations), float64 after some
+# thousand iterations. Products of two floors must not come to such numbers either.
 MU_FLOOR = {np.dtype(np.float32): 1e-15, np.dtype(np.float64): 1e-150}
 
 
