@@ -89,6 +89,9 @@ class ConvolutiveNMF(ShapedWeights):
     time. Sparse X stays sparse for the squared error and for Kullback-Leibler: O(nnz k n_lags) an iteration, beside an
     array of (n_samples, k n_lags). Other losses meet all entries, a tile at a time.
 
+    The search of ``"shifted"`` takes some hundred iterations for each component, up to five times: on large data with
+    many components more than the fit itself. `max_time` bounds it, ``init="random"`` does without.
+
     A pattern shorter than n_lags may sit at any place within them: compare components up to such shifts. The start
     ``"shifted"`` is ours.
 

@@ -33,7 +33,7 @@ class MU:
     eps : float, default=1e-9
         Added to every denominator, as in the published program of Stratified-NMF; absolute.
     floor : float, default=0.0
-        Smallest value after an update, so that float32 does not lock entries by underflow.
+        Smallest value after an update, so that entries neither underflow nor lock; `MU_FLOOR` has one for each dtype.
     """
 
     def __init__(self, eps=1e-9, floor=0.0):
