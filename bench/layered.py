@@ -18,7 +18,7 @@ from machine import describe
 from table import markdown
 
 from fastnmf import HierarchicalNMF
-from fastnmf.data import Strata, single_threaded_blas
+from fastnmf.data import Strata
 from fastnmf.datasets import make_hierarchical
 from fastnmf.layers import Bottom, Stack
 from fastnmf.models.stacked import STARTS
@@ -40,7 +40,7 @@ def epoch(X, sizes, loss):
     for _ in range(ROUNDS):
         stack = Stack(Bottom(data), loss, np.ones(len(sizes)))
         A = STARTS["random"](data, stack.bottom, sizes, np.random.default_rng(0))
-        with threads(1), single_threaded_blas():
+        with threads(1):
             for i in range(3 + EPOCHS):
                 if i == 3:
                     began = time.process_time()

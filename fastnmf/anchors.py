@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.problem import dense_rows
 
 CANDIDATES = 3  # rows whose residuals are computed anew before one of them is taken

@@ -1,15 +1,13 @@
 """The front door: whatever the user brings becomes `Strata`, validated once, in the layout that the kernels walk."""
 
 import numbers
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-import threadpoolctl
 
+from fastnmf.blas import single_threaded_blas
 from fastnmf.kernels import products
 from fastnmf.kernels.jit import split_rows, thread_count
 from fastnmf.layout import Compressed, Grouping, Pattern
@@ -405,45 +403,6 @@ def _square_sum(values):
     flat = values.reshape(-1)
     step = 1 << 20
     return float(sum(np.square(flat[i : i + step], dtype=np.float64).sum() for i in range(0, len(flat), step)))
-
-
-class _Blas:
-    """Hold BLAS at one thread while anyone inside a block needs it; the last to leave restores what was set.
-
-    OpenBLAS has one setting for the whole process, and recent threadpoolctl lets only the first Python thread that
-    used it change it; here one lock serves all threads, so that claim is cleared.
-    """
-
-    def __init__(self):
-        self.lock, self.users, self.limit, self.controller = threading.Lock(), 0, None, None
-
-    @contextmanager
-    def __call__(self):
-        with self.lock:
-            if self.users == 0:
-                self.controller = self.controller or threadpoolctl.ThreadpoolController()
-                _clear_claim()
-                self.limit = self.controller.limit(limits=1, user_api="blas")
-            self.users += 1
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.users -= 1
-                if self.users == 0:
-                    _clear_claim()
-                    self.limit.restore_original_limits()
-                    _clear_claim()
-
-
-def _clear_claim():
-    openblas = getattr(threadpoolctl, "OpenBLASController", None)
-    clear = getattr(openblas, "clear_controlling_thread", None)
-    if clear is not None:
-        clear(force=True)
-
-
-single_threaded_blas = _Blas()
 
 
 def _chunked(n_rows, cost, product):

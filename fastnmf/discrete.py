@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import ArpackError, svds
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.kernels import discrete
 from fastnmf.kernels.jit import split_rows
 from fastnmf.layout import Compressed

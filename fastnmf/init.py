@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.kernels.simd import padded
 from fastnmf.problem import aligned
 

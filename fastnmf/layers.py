@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data import Strata, as_matrix, single_threaded_blas
+from fastnmf.blas import single_threaded_blas
+from fastnmf.data import Strata, as_matrix
 from fastnmf.kernels import nnls as kernels
 from fastnmf.kernels import weighted
 from fastnmf.kernels.jit import split_rows

@@ -14,7 +14,8 @@ import time
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data import Strata, single_threaded_blas
+from fastnmf.blas import single_threaded_blas
+from fastnmf.data import Strata
 from fastnmf.kernels import rows
 from fastnmf.layout import Pattern
 from fastnmf.moves import HALS, ActiveSet

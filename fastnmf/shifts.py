@@ -8,7 +8,8 @@ W(i), as long as both stay non-negative, and when a component changes its scale 
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data import Strata, single_threaded_blas
+from fastnmf.blas import single_threaded_blas
+from fastnmf.data import Strata
 from fastnmf.moves import MU
 from fastnmf.problem import Problem, aligned, full
 from fastnmf.solve import allocate, infer, solve

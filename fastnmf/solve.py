@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.kernels import rows
 from fastnmf.kernels.jit import split_rows, threads
 from fastnmf.kernels.simd import padded

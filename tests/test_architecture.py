@@ -27,43 +27,30 @@ MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 # kernel.
 FUSED_PASSES = frozenset({"pattern_count"})
 
-CORE = {
-    "kernels",
-    "layout",
-    "data",
-    "problem",
-    "terms",
-    "penalties",
-    "moves",
-    "solve",
-    "init",
-    "shifts",
-    "layers",
-    "descent",
-    "anchors",
-    "discrete",
-}
+CORE = {"blas", "kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts"}
+CORE |= {"layers", "descent", "anchors", "discrete"}
 MODELS = (CORE - {"kernels"}) | {"models", "online", "progress", "store", "graphs"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
 
 # room -> the other rooms of the package it may import, at the top of a file or inside a function
 MAY_IMPORT = {
-    "kernels": set(),
+    "blas": set(),
+    "kernels": {"blas"},
     "layout": {"kernels"},
-    "data": {"layout", "kernels"},
+    "data": {"blas", "layout", "kernels"},
     "problem": set(),
-    "terms": {"problem", "data", "layout", "kernels"},
+    "terms": {"blas", "problem", "data", "layout", "kernels"},
     "penalties": {"problem", "data", "kernels"},
-    "moves": {"problem", "data", "kernels"},
-    "solve": {"moves", "penalties", "problem", "data", "kernels"},
-    "init": {"problem", "data", "layout", "kernels"},
-    "shifts": {"solve", "moves", "terms", "problem", "data"},
-    "layers": {"terms", "problem", "data", "kernels"},
+    "moves": {"blas", "problem", "data", "kernels"},
+    "solve": {"blas", "moves", "penalties", "problem", "data", "kernels"},
+    "init": {"blas", "problem", "data", "layout", "kernels"},
+    "shifts": {"blas", "solve", "moves", "terms", "problem", "data"},
+    "layers": {"blas", "terms", "problem", "data", "kernels"},
     "descent": {"layers", "solve"},
-    "anchors": {"problem", "data"},
-    "discrete": {"solve", "problem", "data", "layout", "kernels"},
-    "online": {"solve", "moves", "problem", "data", "layout", "kernels"},
+    "anchors": {"blas", "problem", "data"},
+    "discrete": {"blas", "solve", "problem", "data", "layout", "kernels"},
+    "online": {"blas", "solve", "moves", "problem", "data", "layout", "kernels"},
     "ondisk": set(),
     "progress": {"kernels", "problem", "solve"},
     # Files of plain values, below the models, which have `save` as a method; `persist`, which knows all estimators by
@@ -90,9 +77,10 @@ MAY_IMPORT = {
 
 # room -> what it may import from outside (besides the standard library)
 OUTSIDE = {
+    "blas": {"threadpoolctl"},  # which comes with scikit-learn; it holds BLAS to one thread
     "kernels": {"numpy", "numba"},
     "layout": {"numpy"},
-    "data": {"numpy", "scipy", "threadpoolctl"},  # which comes with scikit-learn; it holds BLAS to one thread
+    "data": {"numpy", "scipy"},
     "problem": {"numpy", "scipy"},
     "terms": {"numpy", "scipy"},
     "penalties": {"numpy", "scipy"},
@@ -273,11 +261,13 @@ def rule_kernel_files_stand_alone(module):
     if module.room != "kernels":
         return []
     ours = [i for i in module.imports if i.name.startswith("fastnmf")]
-    shared = ("fastnmf.kernels.jit", "fastnmf.kernels.simd")
+    shared = ("fastnmf.kernels.jit", "fastnmf.kernels.simd", "fastnmf.blas")
     if module.path in {"kernels/__init__.py", "kernels/simd.py"}:  # jit.py knows that simd.py imports emit.py
         return []
+    if module.path == "kernels/jit.py":
+        shared += ("fastnmf.blas",)  # of which nothing is compiled
     return [
-        f"{module.at(i.line)}: a kernel file imports nothing of ours but jit and simd (Numba's disk cache "
+        f"{module.at(i.line)}: a kernel file imports nothing of ours but jit, simd and blas (Numba's disk cache "
         f"does not notice edits in another file), not {i.name}"
         for i in ours
         if not i.name.startswith(shared)

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import threadpoolctl
 from joblib import Parallel, delayed
 
 from fastnmf import NMF, StratifiedNMF, warmup
@@ -141,6 +142,23 @@ def test_the_number_of_threads_is_restored():
     with pytest.raises(RuntimeError, match="inner"), jit.threads(1):
         raise RuntimeError("inner")
     assert numba.get_num_threads() == before
+
+
+def blas_threads():
+    return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_blas_has_one_thread_while_a_fit_runs(is_sparse):
+    """Others would spin beside our kernels for a tenth of a second after every product of the preparation."""
+    X, strata = planted(300, 200)
+    X, seen = sp.csr_array(X) if is_sparse else X, []
+    model = StratifiedNMF(6, max_iter=2, tol=0, callback=lambda _: seen.append(blas_threads()))
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        model.fit(X, strata=strata)
+        assert blas_threads() == before
+    assert seen and all(set(counts) == {1} for counts in seen)
 
 
 def test_while_a_launch_is_under_way_others_run_serially(monkeypatch):

@@ -16,6 +16,8 @@ import numba
 import numpy as np
 from numba.core import config, event
 
+from fastnmf.blas import single_threaded_blas
+
 # Everything of "fast" except the rights to assume that NaN and infinity never occur: those delete our checks.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 N_TASKS = 32
@@ -102,10 +104,17 @@ def thread_count():
 
 @contextmanager
 def threads(n_threads=None):
-    """Use `n_threads` in kernels called inside the block, None for Numba's own setting; restore it afterwards."""
-    if _IS_FORKED or config.DISABLE_JIT:
-        yield 1
-        return
+    """Use `n_threads` in kernels inside the block, None for Numba's own setting, and one in BLAS; restore both."""
+    with single_threaded_blas():
+        if _IS_FORKED or config.DISABLE_JIT:
+            yield 1
+        else:
+            with _numba_threads(n_threads) as used:
+                yield used
+
+
+@contextmanager
+def _numba_threads(n_threads):
     before, mine = numba.get_num_threads(), getattr(_LOCAL, "n_threads", None)
     used = before if n_threads is None else min(n_threads, config.NUMBA_NUM_THREADS)
     numba.set_num_threads(used)

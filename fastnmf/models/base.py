@@ -3,7 +3,6 @@
 import copy
 import numbers
 import warnings
-from contextlib import nullcontext
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -11,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf import init as starts
-from fastnmf.data import Strata, check_kind, encode_labels, single_threaded_blas
+from fastnmf.data import Strata, check_kind, encode_labels
 from fastnmf.models.callbacks import CallbackSupportMixin, watching, with_callbacks
 from fastnmf.models.checkpoints import checkpointing
 from fastnmf.models.keeping import Keeping
@@ -226,18 +225,17 @@ class BaseNMF(
             self._supervise(data, problem, factors, y)
         del W, H, v, guide
         watch.arrays = lambda: self._arrays(data, factors)
-        with nullcontext() if data.is_sparse else single_threaded_blas():  # once, not for every product
-            return problem, solve(
-                problem,
-                factors,
-                max_iter=self.max_iter,
-                tol=self.tol,
-                callback=watch if watch.is_needed else None,
-                start_value=None if V is None else problem.value(factors, **({"V": V} if self._has_shifts else {})),
-                extrapolation=self._extrapolation(factors, tasks),
-                max_time=max_time,
-                keeper=keeper,
-            )
+        return problem, solve(
+            problem,
+            factors,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            callback=watch if watch.is_needed else None,
+            start_value=None if V is None else problem.value(factors, **({"V": V} if self._has_shifts else {})),
+            extrapolation=self._extrapolation(factors, tasks),
+            max_time=max_time,
+            keeper=keeper,
+        )
 
     def _strata(self, X, strata, sample_weight, weight):
         """Return the data of a fit, with the weights of entries or of rows."""

@@ -8,7 +8,6 @@ from operator import itemgetter
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.data import single_threaded_blas
 from fastnmf.descent import Course, lbfgs
 from fastnmf.models.base import BETAS
 from fastnmf.models.options import check_choice
@@ -190,7 +189,7 @@ class ConvolutiveNMF(ShapedWeights):
         """
         check_is_fitted(self)
         X = self._validated(X, reset=False)
-        with threads(self.n_threads), single_threaded_blas():
+        with threads(self.n_threads):
             data, k = self._data(X), self.components_.shape[1]
             W = np.ones((data.shape[0], k))
             problem, factors = self._of(data, W, self.components_.astype(np.float64), is_scaled=False)

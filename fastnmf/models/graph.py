@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.models.base import NNDSVD, BaseNMF, scaled
 from fastnmf.models.options import check_choice, check_integer, check_number

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastnmf.data import Strata, check_kind, single_threaded_blas
+from fastnmf.data import Strata, check_kind
 from fastnmf.descent import DESCENTS, Course, infer_stack, layerwise, revive
 from fastnmf.layers import LOSSES, Bottom, Labels, MaskedBottom, Stack, check_shares, on_unit_columns
 from fastnmf.models.hierarchy import TopicTree
@@ -228,7 +228,7 @@ class HierarchicalNMF(
         if level is not None:
             level = self._level(level)
         _, bottom, dtype, exponent = self._prepared(X, mask, reset=False)
-        with threads(self.n_threads), single_threaded_blas():
+        with threads(self.n_threads):
             S = infer_stack(bottom, self._factors, self.pool)
         S = [np.ldexp(s, -2 * exponent).astype(dtype) for s in S]
         return S if level is None else S[level]
@@ -259,7 +259,7 @@ class HierarchicalNMF(
             return self._accuracy(X, y)
         data, bottom, _, _ = self._prepared(X, None, reset=False)
         A = self._factors
-        with threads(self.n_threads), single_threaded_blas():
+        with threads(self.n_threads):
             lost = Stack(bottom, "levels", np.ones(len(A))).errors(A, infer_stack(bottom, A, self.pool))[-1]
         return 1.0 if data.sq_norm == 0 else float(1 - lost / data.sq_norm)
 
@@ -321,7 +321,7 @@ class HierarchicalNMF(
             terms.append(Labels(level, Y, known, self.label_weight * scale / known.sum()))
         shares = check_shares(self.level_weights, len(sizes), self.loss)
         best = None
-        with threads(self.n_threads), single_threaded_blas(), progress(*self._watched()) as show:
+        with threads(self.n_threads), progress(*self._watched()) as show:
             for seed in rng.integers(1 << 62, size=self.n_init):
                 found = self._run(data, bottom, sizes, generator(int(seed)), shares, terms, scale, labels, show)
                 best = found if best is None or found[1].best[-1] < best[1].best[-1] else best

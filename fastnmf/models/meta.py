@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastnmf.data import check_kind, single_threaded_blas
+from fastnmf.data import check_kind
 from fastnmf.init import Start
 from fastnmf.models.keeping import Keeping
 from fastnmf.models.nmf import NMF
@@ -222,7 +222,7 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X, strata = unpack(X, strata)
         X = self._validated(X, reset=True)
         strata = None if strata is None else np.asarray(strata)
-        with threads(self._base().n_threads), single_threaded_blas():
+        with threads(self._base().n_threads):
             target, refits, own = self._laid_out(X, strata, tasks, generator(self.random_state))
             self._learn(target, refits, own)
         return self

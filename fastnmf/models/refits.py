@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 from sklearn.base import clone
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.init import Start
 from fastnmf.models.base import BaseNMF, scaled
 from fastnmf.models.options import is_annotated, unpack

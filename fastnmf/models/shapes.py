@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from fastnmf.data import Strata, check_kind, single_threaded_blas
+from fastnmf.data import Strata, check_kind
 from fastnmf.models.callbacks import CallbackSupportMixin, watching, with_callbacks
 from fastnmf.models.keeping import Keeping
 from fastnmf.models.looking import Looking
@@ -141,8 +141,8 @@ class ShapedModel(Keeping, Transfer, CallbackSupportMixin, BaseEstimator):
     def _fit(self, X, **given):
         self._check_parameters()
         X = self._validated(X, reset=True)
-        # One BLAS thread, so that small products between the kernels have the same bits on any number of threads.
-        with threads(self.n_threads), single_threaded_blas(), watching(self, X) as watch:
+        # `threads` also holds BLAS at one: small products between kernels have the same bits on any number of threads.
+        with threads(self.n_threads), watching(self, X) as watch:
             data = self._data(X)
             problem, factors = self._problem(data, generator(self.random_state), given)
             watch.arrays = lambda: self._arrays(data, factors)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.kernels import bilinear, chain, graph, nnls, robust, rows, symmetric, weighted
 from fastnmf.kernels.jit import split_rows
 from fastnmf.moves.ratios import entries_moved

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.problem import full
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.kernels import nnls, rows, weighted
 from fastnmf.kernels.jit import split_costs, split_rows
 from fastnmf.problem import Mixture, Subproblem, aligned

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.problem import full
 from fastnmf.terms.divergences import LEAST, BetaDivergence, KullbackLeibler
 from fastnmf.terms.entrywise import Tiled

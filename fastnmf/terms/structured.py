@@ -6,7 +6,7 @@ the term says so (`is_quadratic`) and asks for the power of the multiplicative s
 
 import numpy as np
 
-from fastnmf.data import single_threaded_blas
+from fastnmf.blas import single_threaded_blas
 from fastnmf.kernels import rows
 from fastnmf.problem import Mixture, aligned
 from fastnmf.terms.squared import REVIVAL_GAIN, Frobenius
