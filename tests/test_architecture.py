@@ -247,11 +247,11 @@ def rule_imports_go_leftwards(module):
 
 def rule_outside_packages(module):
     allowed = OUTSIDE.get(module.room, set()) | {"fastnmf"} | set(sys.stdlib_module_names)
-    if module.path in {"kernels/emit.py", "kernels/simd.py"}:
+    if module.path in {"kernels/emit.py", "kernels/jit.py", "kernels/simd.py"}:
         allowed = allowed | {"llvmlite"}
     return [
         f"{module.at(found.line)}: {module.room} imports {found.name}; numba belongs to kernels/, "
-        "llvmlite to kernels/emit.py and simd.py, scikit-learn to models/ and further right, other packages to nobody"
+        "llvmlite to emit.py, jit.py and simd.py in it, scikit-learn to models/ and the right, other packages to nobody"
         for found in module.imports
         if found.name.split(".")[0] not in allowed
     ]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -75,6 +76,28 @@ def test_twins_do_not_share_a_cache_entry(tmp_path, order):
     assert second.stdout.strip() == "[1, 1] None"  # both from the disk, each its own
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
+def test_every_task_is_claimed_once(n_threads):
+    """By threads that come one after the other: the first takes what the others would begin with, too."""
+    tasks, tickets = np.arange(0, 24, 2), np.zeros(n_threads * jit.TICKET_STEP, np.int64)
+    whole = [(t, 2 * t, 2 * t + 2) for t in range(11)]
+    assert sorted(claims(tasks, tickets, n_threads - 1)) == whole
+    assert all(not claims(tasks, tickets, thread) for thread in range(n_threads))
+    tickets[:] = 0
+    tickets[:: jit.TICKET_STEP] = 1  # every thread has taken its first task
+    runs = [thread * 11 // n_threads for thread in range(n_threads)]
+    assert [t for t, _, _ in sorted(claims(tasks, tickets, 0))] == [t for t in range(11) if t not in runs]
+
+
+def claims(tasks, tickets, thread):
+    return [tuple(int(x) for x in claim) for claim in take_all((tasks, tickets, thread))]
+
+
+@numba.njit
+def take_all(tasks):
+    return [claim for claim in jit.claimed(tasks)]  # noqa: C416 - Numba makes no list of a generator
+
+
 @pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
 def test_four_python_threads_fit_at_once(layer):
     """Two parallel launches at once abort the process under workqueue (exit 134)."""
@@ -144,6 +167,27 @@ def test_the_number_of_threads_is_restored():
     assert numba.get_num_threads() == before
 
 
+SPIN = """
+import os, numpy as np
+from fastnmf.kernels import jit, rows
+rows.rows_sum(np.array([0, 2, 4]), np.ones((4, 4)), np.zeros((2, 4)))
+print(jit.environment()["threading_layer"], os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+@pytest.mark.parametrize("own", [{}, {"GOMP_SPINCOUNT": "77"}, {"OMP_WAIT_POLICY": "passive"}])
+def test_waiting_threads_let_go_of_their_cores(own):
+    """Two fits side by side wait for each other's idle threads otherwise; what the user has set stays."""
+    done = run(SPIN, OMP_DISPLAY_ENV="VERBOSE", NUMBA_NUM_THREADS="2", **own)
+    assert done.returncode == 0, done.stderr
+    layer, left = done.stdout.split()
+    if layer != "omp" or "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("Numba does not use GNU OpenMP here")
+    want = {"GOMP_SPINCOUNT": "77", "OMP_WAIT_POLICY": "0"}[next(iter(own))] if own else str(jit.SPINS)
+    seen = re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)
+    assert want in seen and left == own.get("GOMP_SPINCOUNT", "None")
+
+
 def blas_threads():
     return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
 
@@ -186,7 +230,7 @@ def test_a_place_that_cannot_be_written_falls_back_to_no_cache(monkeypatch):
     monkeypatch.setattr(numba, "njit", refuse)
 
     def walk(tasks, out):
-        for t in numba.prange(len(tasks) - 1):
+        for t, _, _ in jit.claimed(tasks):
             out[t] = t
 
     out = np.zeros(3)
@@ -198,7 +242,7 @@ def test_compiling_is_noticed_once(monkeypatch):
     monkeypatch.setenv("FASTNMF_NUMBA_CACHE", "0")  # or the next run of this test would load it from the disk
 
     def walk(tasks, out):
-        for t in numba.prange(len(tasks) - 1):
+        for t, _, _ in jit.claimed(tasks):
             out[t] = t
 
     walk.__module__ = "fastnmf.kernels.made_up"

@@ -1,9 +1,8 @@
 """Exact coordinate descent over the rows of a factor some of whose columns are products of two others."""
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import kernel
+from fastnmf.kernels.jit import claimed, kernel
 
 
 @kernel
@@ -16,9 +15,9 @@ def rows_products(tasks, F, gram, pos, pair, n_sweeps):
     """
     k = len(pair)
     q = k + k * (k - 1) // 2
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         f, slope, along = np.empty(q), np.empty(q), np.empty(q)
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             for a in range(k):
                 f[a] = F[i, a]
             for a in range(k):

@@ -1,9 +1,8 @@
 """Factors whose rows are linked in a chain: exact minimisers of whole columns, and of one entry after another."""
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
+from fastnmf.kernels.jit import claimed, helper, kernel
 
 PASSES = 60  # over the rows that are zero; a handful is usual
 
@@ -85,7 +84,7 @@ def chain_sweep(tasks, F, gram, pos, flat, chain, order, by_columns):
     not checked.
     """
     p = len(F)
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         f, b, links, share = np.empty(p), np.empty(p), np.empty(max(p - 1, 0)), np.empty(p)
         inside = np.empty(p, np.bool_)
         for c in order:
@@ -105,5 +104,5 @@ def chain_sweep(tasks, F, gram, pos, flat, chain, order, by_columns):
                 for j in range(p):
                     around = (links[j - 1] if j > 0 else 0.0) + (links[j] if j < p - 1 else 0.0)
                     f[j] = max(0.0, f[j] - _excess(g, links, b, f, j) / (g + around))
-            for j in range(tasks[t], tasks[t + 1]):
+            for j in range(begin, until):
                 F[j, c] = f[j]

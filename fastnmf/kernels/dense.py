@@ -5,9 +5,8 @@ library that is made for square matrices.
 """
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
+from fastnmf.kernels.jit import claimed, helper, kernel
 from fastnmf.kernels.simd import TILE_ROWS, gather_row, mu_row, rows_gram_upper, rows_times
 
 GRAM_CHUNK = 256  # as in `rows`
@@ -74,7 +73,7 @@ def dense_mu(tasks, X, Xt, W, H, graph, limits, n_updates, out):
     at the end. The table has one task: an update waits for all rows of the one before.
     """
     K, (indptr, indices, weight, degree, is_anchored) = W.shape[1], graph
-    for _ in prange(len(tasks) - 1):
+    for _, _, _ in claimed(tasks):
         tiles, block, gram = np.zeros((4, TILE_ROWS, K), W.dtype), np.zeros((K, K), W.dtype), np.zeros((K, K), W.dtype)
         of_H, of_W, sums = np.zeros((K, K)), np.zeros((K, K)), np.zeros(2)
         scale, rough, before = np.ones(K, W.dtype), np.zeros(K), np.zeros((len(indptr), K), W.dtype)

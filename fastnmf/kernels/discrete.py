@@ -1,9 +1,8 @@
 """Passes for peeling a matrix from below, and for the algebra of OR and AND."""
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
+from fastnmf.kernels.jit import claimed, helper, kernel
 
 
 @kernel
@@ -15,8 +14,8 @@ def csr_press(tasks, indptr, indices, residual, multiplier, carried, pair, step,
     pair (u, v), all float64.
     """
     u, v = pair
-    for t in prange(len(tasks) - 1):
-        for i in range(tasks[t], tasks[t + 1]):
+    for _, begin, until in claimed(tasks):
+        for i in range(begin, until):
             total = 0.0
             for p in range(indptr[i], indptr[i + 1]):
                 y = u[i] * v[indices[p]]
@@ -32,8 +31,8 @@ def csr_fits_below(tasks, indptr, indices, residual, v, n_used, out):
 
     Zero where R has no entry in one of these n_used columns.
     """
-    for t in prange(len(tasks) - 1):
-        for i in range(tasks[t], tasks[t + 1]):
+    for _, begin, until in claimed(tasks):
+        for i in range(begin, until):
             n, least = 0, np.inf
             for p in range(indptr[i], indptr[i + 1]):
                 if v[indices[p]] > 0.0:
@@ -67,9 +66,9 @@ def rows_cover(tasks, csr, parts_of, n_columns, B, n_sweeps, errors):
     Sweeps over the components in ascending order, at most n_sweeps; errors (p,) int64 get the mismatches that are left.
     """
     (indptr, indices), (first, columns) = csr, parts_of
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         times, is_one = np.zeros(n_columns, np.int32), np.zeros(n_columns, np.bool_)
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
             is_one[indices[lo:hi]] = True
             wrong = hi - lo

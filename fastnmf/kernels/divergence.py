@@ -1,9 +1,8 @@
 """Passes of the Kullback-Leibler and beta divergences over the non-zeros of the data, and over whole models."""
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
+from fastnmf.kernels.jit import claimed, helper, kernel
 from fastnmf.kernels.simd import BLOCK_BYTES, MAX_BLOCKS, dot_rows, gather_row, ratio_row
 
 TILE_ROWS, TILE_COLUMNS = 32, 512  # of a whole model at a time: the rows of the other factor then stay in the cache
@@ -137,8 +136,8 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
     """
     least = F.dtype.type(1.1920929e-07)
     widest = MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
-    for t in prange(len(tasks) - 1):
-        for i in range(tasks[t], tasks[t + 1]):
+    for t, begin, until in claimed(tasks):
+        for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
             if F.shape[1] <= widest:
                 ratio_row(lo, hi, indices, data, F, i, G, least, None, None, ratio, out, None)
@@ -148,7 +147,7 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
                     ratio[p] = data[p] / max(ratio[p], least)
                 gather_row(lo, hi, indices, ratio, G, out, i)
         if len(parts) > 0:  # all rows at once, for long loops; slices, and no function, for loops that vectorise
-            lo, hi, total = indptr[tasks[t]], indptr[tasks[t + 1]], 0.0
+            lo, hi, total = indptr[begin], indptr[until], 0.0
             x, z = data[lo:hi], ratio[lo:hi]
             if F.itemsize == 4:
                 for p in range(len(x)):
@@ -171,13 +170,13 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
     (indptr, indices, data), (F, G), (v, places, loading) = csr, factors, shifts
     is_left, least = len(parts) > 0, F.dtype.type(1.1920929e-07)
     is_simple = len(loading) == 0 and F.shape[1] <= MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         if is_simple:
-            for i in range(tasks[t], tasks[t + 1]):
+            for i in range(begin, until):
                 lo, hi = indptr[i], indptr[i + 1]
                 ratio_row(lo, hi, indices, data, F, i, G, least, v, places, ratio, out, sums)
         else:
-            for i in range(tasks[t], tasks[t + 1]):
+            for i in range(begin, until):
                 lo, hi = indptr[i], indptr[i + 1]
                 dot_rows(lo, hi, indices, F, i, G, ratio)
                 _add_shifts(lo, hi, i, indices, shifts, is_left, ratio)
@@ -187,7 +186,7 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
                 if not is_left:
                     _add_by_entry(lo, hi, indices, ratio, shifts, sums)
         if is_left:  # all rows at once, for long loops; slices, and no function, for loops that vectorise
-            lo, hi, total = indptr[tasks[t]], indptr[tasks[t + 1]], 0.0
+            lo, hi, total = indptr[begin], indptr[until], 0.0
             x, z = data[lo:hi], ratio[lo:hi]
             if F.itemsize == 4:
                 for p in range(len(x)):
@@ -208,9 +207,9 @@ def csr_power_matmul(tasks, csr, factors, limits, shifts, ratio, out, parts, sum
     """
     (indptr, indices, data), (F, G), (least, exponent) = csr, factors, limits
     is_left, has_shifts = len(parts) > 0, len(shifts[1]) > 0
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         total, logs = 0.0, 0.0
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
             dot_rows(lo, hi, indices, F, i, G, ratio)
             if has_shifts:
@@ -274,11 +273,11 @@ def rows_powers(tasks, factors, every, limits, shifts, out, parts, sums):
     (F, G), (least, exponent, n_strata) = factors, limits
     v, start, keys, entries, codes, loading = shifts
     is_left, has_shifts, K = len(parts) > 0, len(codes) > 0, F.shape[1]
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         y, part, total = np.zeros(len(G), F.dtype), np.zeros((1, K), F.dtype), 0.0
         place, ahead = np.full(n_strata, -1), np.zeros(TILE_ROWS, np.int64)
-        for first in range(tasks[t], tasks[t + 1], TILE_ROWS):
-            last = min(first + TILE_ROWS, tasks[t + 1])
+        for first in range(begin, until, TILE_ROWS):
+            last = min(first + TILE_ROWS, until)
             out[first:last] = 0
             for i in range(first, last if has_shifts and is_left else first):
                 ahead[i - first] = start[codes[i]]
@@ -309,9 +308,9 @@ def csr_places(tasks, order, group, indptr, keys, pattern, n_keys, places):
     key is keys[p]. Rows are walked in `order`, which keeps groups together; keys are below n_keys.
     """
     start, key_of, entries = pattern
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         slot, held = np.full(n_keys, -1, np.int32), -1
-        for place in range(tasks[t], tasks[t + 1]):
+        for place in range(begin, until):
             i = order[place]
             if group[i] != held:
                 held = group[i]

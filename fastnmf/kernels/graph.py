@@ -1,9 +1,8 @@
 """Passes over one factor whose rows are the nodes of a graph: colours, roughness, descent among neighbours."""
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
+from fastnmf.kernels.jit import claimed, helper, kernel
 from fastnmf.kernels.simd import mixed_row
 
 LANES = 16  # rows side by side: a whole number of vector registers of either precision
@@ -31,9 +30,9 @@ def nodes_colour(tasks, indptr, indices, visits, colours):
 
     colours comes in as -1 everywhere. Sequential: the table has one task. Loops of a node to itself are ignored.
     """
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         taken = np.full(len(colours) + 1, -1, np.int64)
-        for i in visits[tasks[t] : tasks[t + 1]]:
+        for i in visits[begin:until]:
             for e in range(indptr[i], indptr[i + 1]):
                 if colours[indices[e]] >= 0:
                     taken[colours[indices[e]]] = i
@@ -51,9 +50,9 @@ def rows_roughness(tasks, indptr, indices, weight, F, G, parts):
     lost where neighbours are nearly equal.
     """
     K = F.shape[1]
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         total, of_row = np.zeros(K), np.zeros(K, F.dtype)
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             of_row[:] = 0
             for e in range(indptr[i], indptr[i + 1]):
                 f, g, share = F[i], G[indices[e]], weight[e]
@@ -78,13 +77,13 @@ def nodes_hals(tasks, F, G, gram, pos, neg, graph, order, parts):
     members, indptr, indices, weight, degree, scale = graph
     pos_start, pos_group, pos_weight, pos_rows = pos
     start, group, mix, shared = neg
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         tile, target = np.zeros((k, LANES), F.dtype), np.zeros((k, LANES), F.dtype)
         degrees, slope = np.zeros(LANES, F.dtype), np.zeros(LANES, F.dtype)
         more, less, near = np.zeros((LANES, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros(K, F.dtype)
         with_pos = 0.0
-        for lo in range(tasks[t], tasks[t + 1], LANES):
-            n = min(LANES, tasks[t + 1] - lo)
+        for lo in range(begin, until, LANES):
+            n = min(LANES, until - lo)
             for lane in range(n):
                 i = members[lo + lane]
                 mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, lane)

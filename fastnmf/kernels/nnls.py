@@ -6,9 +6,8 @@ holds the last factorisations by support, so that rows of equal supports share t
 """
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
+from fastnmf.kernels.jit import claimed, helper, kernel
 
 MAX_TRIES = 3  # exchanges in a row that may leave as many entries on the wrong side as before
 HELD_BYTES = 1 << 18  # of the factorisations that a task holds: they are to stay in the cache
@@ -197,14 +196,14 @@ def rows_nnls(tasks, F, gram, pos, neg, group, flat):
     """
     k = len(gram)
     unit = 4.0 * np.finfo(F.dtype).eps
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         b, x, z, inverse = np.empty(k), np.empty(k), np.empty(k), np.zeros(k)
         for c in range(k):
             if gram[c, c] > 0.0:
                 inverse[c] = 1.0 / np.sqrt(gram[c, c])  # of the length of a column
         support, is_closed, n_held = np.empty(k, np.int64), np.empty(k, np.bool_), _n_held(k)
         keys, chols = np.zeros(n_held, np.uint64), np.empty((n_held, k, k))
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             largest = 0.0
             g = group[i] if len(group) > 0 else i
             for c in range(k):
@@ -228,10 +227,10 @@ def rows_nnls_pullback(tasks, F, gram, G, W):
     columns gets zeros. W (p, K) is written in the first k columns.
     """
     k = len(gram)
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         x, z, g, support, n_held = np.empty(k), np.empty(k), np.empty(k), np.empty(k, np.int64), _n_held(k)
         keys, chols = np.zeros(n_held, np.uint64), np.empty((n_held, k, k))
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             for c in range(k):
                 x[c], g[c], W[i, c] = F[i, c], G[i, c], 0.0
             n, place = _hold(gram, x, support, keys, chols)
@@ -263,10 +262,10 @@ def rows_nnls_weighted(tasks, F, first, grams, right, n_sweeps):
     """
     k = grams.shape[1]
     unit = 4.0 * np.finfo(F.dtype).eps
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         x, z, inverse, keys, chols = np.empty(k), np.empty(k), np.zeros(k), np.zeros(1, np.uint64), np.empty((1, k, k))
         support, is_closed = np.empty(k, np.int64), np.empty(k, np.bool_)
-        for r in range(tasks[t], tasks[t + 1]):
+        for r in range(begin, until):
             gram, b, largest = grams[r], right[r], 0.0
             for c in range(k):
                 inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
@@ -286,10 +285,10 @@ def rows_nnls_weighted_pullback(tasks, F, first, grams, G, W):
     As `rows_nnls_pullback`, with a Gram matrix for each row: grams (r, k, k), k <= K.
     """
     k = grams.shape[1]
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         x, z, g, support = np.empty(k), np.empty(k), np.empty(k), np.empty(k, np.int64)
         keys, chols = np.zeros(1, np.uint64), np.empty((1, k, k))
-        for r in range(tasks[t], tasks[t + 1]):
+        for r in range(begin, until):
             for c in range(k):
                 x[c], g[c], W[first + r, c] = F[first + r, c], G[first + r, c], 0.0
             keys[0] = np.uint64(0)

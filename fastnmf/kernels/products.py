@@ -1,27 +1,26 @@
 """Passes over the data: compressed rows times a factor, sums over groups of rows, and products on the shift pattern."""
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import kernel
+from fastnmf.kernels.jit import claimed, kernel
 from fastnmf.kernels.simd import dot_rows, gather_row, spread_row
 
 
 @kernel
 def csr_matmul(tasks, indptr, indices, data, F, out):
     """Write ``out = X F`` for X in CSR. indptr (p + 1,) int64, indices int32, F (q, K), out (p, K), same dtype."""
-    for t in prange(len(tasks) - 1):
-        for i in range(tasks[t], tasks[t + 1]):
+    for _, begin, until in claimed(tasks):
+        for i in range(begin, until):
             gather_row(indptr[i], indptr[i + 1], indices, data, F, out, i)
 
 
 @kernel
 def csr_duplicates(tasks, indptr, indices, n_columns, found):
     """Write into found (T,) bool whether a row of each task has two entries in one column; rows need not be sorted."""
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         seen_in = np.full(n_columns, -1, np.int64)
         found[t] = False
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             for p in range(indptr[i], indptr[i + 1]):
                 if seen_in[indices[p]] == i:
                     found[t] = True
@@ -31,8 +30,8 @@ def csr_duplicates(tasks, indptr, indices, n_columns, found):
 @kernel
 def groups_sum(tasks, start, order, F, out):
     """Write the sums of rows of F by group: group g holds the rows ``order[start[g]:start[g + 1]]``. out (G, K)."""
-    for t in prange(len(tasks) - 1):
-        for g in range(tasks[t], tasks[t + 1]):
+    for _, begin, until in claimed(tasks):
+        for g in range(begin, until):
             out[g] = 0
             for p in range(start[g], start[g + 1]):
                 i = order[p]
@@ -47,9 +46,9 @@ def pattern_count(tasks, indptr, indices, data, group, n_groups, room, groups, s
     X^T comes as CSR (indptr, indices of rows, data); group (rows,) int32. Column j has the slots room[j]:room[j + 1]
     of `groups` (int32) and `sums` (float64); counts[j] tells how many of them it fills, in the order of appearance.
     """
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         slot = np.full(n_groups, -1, np.int64)
-        for j in range(tasks[t], tasks[t + 1]):
+        for j in range(begin, until):
             end = room[j]
             for p in range(indptr[j], indptr[j + 1]):
                 g = group[indices[p]]
@@ -65,8 +64,8 @@ def pattern_count(tasks, indptr, indices, data, group, n_groups, room, groups, s
 @kernel
 def pattern_sampled(tasks, start, group, F, S, out):
     """Write ``out[p] = F[j] . S[group[p]]`` for the entries p in start[j]:start[j + 1]. F (n, K), S (G, K)."""
-    for t in prange(len(tasks) - 1):
-        for j in range(tasks[t], tasks[t + 1]):
+    for _, begin, until in claimed(tasks):
+        for j in range(begin, until):
             dot_rows(start[j], start[j + 1], group, F, j, S, out)
 
 
@@ -76,7 +75,7 @@ def pattern_spread(tasks, start, group, v, F, parts):
 
     Entries as for `pattern_sampled`: one walk down F, and sums that stay in the cache.
     """
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         parts[t] = 0
-        for j in range(tasks[t], tasks[t + 1]):
+        for j in range(begin, until):
             spread_row(start[j], start[j + 1], group, v, F, j, parts, t)

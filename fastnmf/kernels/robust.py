@@ -1,9 +1,8 @@
 """Steps that see every entry of the residual."""
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
+from fastnmf.kernels.jit import claimed, helper, kernel
 
 
 @helper
@@ -30,9 +29,9 @@ def rows_medians(tasks, F, A, other, order):
     Inputs are not checked; O(p q (K + len(order) log q)).
     """
     q, K = other.shape
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         left, values, weights = np.empty(q), np.empty(q), np.empty(q)
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             for j in range(q):
                 left[j] = A[i, j]
                 for c in range(K):

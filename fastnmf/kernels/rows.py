@@ -1,9 +1,8 @@
 """Passes over one factor, row by row: multiplicative and HALS steps, Gram matrices, inner products, residuals."""
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import kernel
+from fastnmf.kernels.jit import claimed, kernel
 from fastnmf.kernels.simd import LANE_BYTES, TILE_ROWS, hals_lanes, mixed_row, mu_row, rows_gram_upper, rows_times
 
 GRAM_CHUNK = 256  # rows whose products are summed in the factor's own precision before they join the float64 sum
@@ -14,11 +13,11 @@ ENTRIES_CHUNK = 512  # scalar subproblems whose weights are looked up before the
 def rows_gram(tasks, F, parts):
     """Write the upper triangle of ``sum f fᵀ`` over each task's rows f of F (p, K) into parts (T, K, K), float64."""
     K = F.shape[1]
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         block = np.empty((K, K), F.dtype)
         parts[t] = 0.0
-        for lo in range(tasks[t], tasks[t + 1], GRAM_CHUNK):
-            rows_gram_upper(F, lo, min(lo + GRAM_CHUNK, tasks[t + 1]), block)
+        for lo in range(begin, until, GRAM_CHUNK):
+            rows_gram_upper(F, lo, min(lo + GRAM_CHUNK, until), block)
             for a in range(K):
                 for b in range(a, K):
                     parts[t, a, b] += block[a, b]
@@ -37,9 +36,9 @@ def gram(tasks, F):
 @kernel
 def rows_sum(tasks, F, parts):
     """Write the sums of the columns over each task's rows of F (p, K) into parts (T, K), float64."""
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         parts[t] = 0.0
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             for c in range(F.shape[1]):
                 parts[t, c] += F[i, c]
 
@@ -47,9 +46,9 @@ def rows_sum(tasks, F, parts):
 @kernel
 def rows_dot(tasks, F, G, parts):
     """Write ``sum F * G`` over each task's rows of F and G (p, K) into parts (T,), in float64."""
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         total = 0.0
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             for c in range(F.shape[1]):
                 total += np.float64(F[i, c]) * np.float64(G[i, c])
         parts[t] = total
@@ -58,9 +57,9 @@ def rows_dot(tasks, F, G, parts):
 @kernel
 def rows_accumulate(tasks, start, group, weight, rows, total, out):
     """Add the rows of a `fastnmf.problem.Mixture` to total (p, K), float64; write it into out (p, K) or (0, K), too."""
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         more = np.zeros((1, total.shape[1]), out.dtype)
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             mixed_row(start, group, weight, rows, i, more, 0)
             for c in range(total.shape[1]):
                 total[i, c] += np.float64(more[0, c])
@@ -80,11 +79,11 @@ def rows_mu(tasks, F, gram, pos, neg, eps, floor, parts):
     K = F.shape[1]
     start, group, weight, shared = neg
     pos_start, pos_group, pos_weight, pos_rows = pos
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         more, less = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((TILE_ROWS, K), F.dtype)
         below, sums = np.zeros((TILE_ROWS, K), F.dtype), np.zeros(2)
-        for lo in range(tasks[t], tasks[t + 1], TILE_ROWS):
-            n = min(TILE_ROWS, tasks[t + 1] - lo)
+        for lo in range(begin, until, TILE_ROWS):
+            n = min(TILE_ROWS, until - lo)
             for r in range(n):
                 mixed_row(pos_start, pos_group, pos_weight, pos_rows, lo + r, more, r)
                 mixed_row(start, group, weight, shared, lo + r, less, r)
@@ -108,13 +107,13 @@ def rows_hals(tasks, F, gram, pos, neg, flat, rank, order, parts):
     start, group, weight, shared = neg
     pos_start, pos_group, pos_weight, pos_rows = pos
     least = 4 * np.finfo(F.dtype).tiny
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         tile = np.zeros((rank, n_lanes), F.dtype)
         target = np.zeros((rank, n_lanes), F.dtype)
         more, less = np.zeros((n_lanes, F.shape[1]), F.dtype), np.zeros((1, F.shape[1]), F.dtype)
         with_pos = 0.0
-        for lo in range(tasks[t], tasks[t + 1], n_lanes):
-            n = min(n_lanes, tasks[t + 1] - lo)
+        for lo in range(begin, until, n_lanes):
+            n = min(n_lanes, until - lo)
             for i in range(n):
                 mixed_row(pos_start, pos_group, pos_weight, pos_rows, lo + i, more, i)
                 mixed_row(start, group, weight, shared, lo + i, less, 0)
@@ -140,9 +139,9 @@ def rows_hals_free(tasks, F, gram, pos, neg, flat, free, order, parts):
     start, group, weight, shared = neg
     pos_start, pos_group, pos_weight, pos_rows = pos
     least = 4 * np.finfo(F.dtype).tiny
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         more, less, with_pos = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype), 0.0
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
             mixed_row(start, group, weight, shared, i, less, 0)
             for c in order:
@@ -161,8 +160,8 @@ def rows_extrapolate(tasks, F, before, beta):
     """Move F (p, K) on along its last step, ``max(0, F + beta * (F - before))``; before becomes the old F."""
     K = F.shape[1]
     flat, flat_before = F.reshape(-1), before.reshape(-1)
-    for t in prange(len(tasks) - 1):
-        lo, hi = tasks[t] * K, tasks[t + 1] * K
+    for _, begin, until in claimed(tasks):
+        lo, hi = begin * K, until * K
         f, old = flat[lo:hi], flat_before[lo:hi]
         for e in range(len(f)):
             now = f[e]
@@ -180,10 +179,10 @@ def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
     ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v, in float64.
     """
     eps, floor = limits
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         total, with_neg, own = 0.0, 0.0, np.empty(ENTRIES_CHUNK, v.dtype)
-        for lo in range(tasks[t], tasks[t + 1], ENTRIES_CHUNK):
-            hi = min(lo + ENTRIES_CHUNK, tasks[t + 1])
+        for lo in range(begin, until, ENTRIES_CHUNK):
+            hi = min(lo + ENTRIES_CHUNK, until)
             x, above, below, of = v[lo:hi], pos[lo:hi], neg[lo:hi], group[lo:hi]
             for e in range(len(x)):  # one simple loop after the other, for the compiler to take many entries at once
                 own[e] = weight[of[e]]
@@ -203,9 +202,9 @@ def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
 @kernel
 def entries_value(tasks, group, weight, pos, v, parts):
     """Write ``sum v * (weight v - 2 pos)`` over each task's entries into parts (T,), in float64."""
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         total = 0.0
-        for p in range(tasks[t], tasks[t + 1]):
+        for p in range(begin, until):
             total += np.float64(v[p]) * (np.float64(weight[group[p]]) * v[p] - 2 * np.float64(pos[p]))
         parts[t] = total
 
@@ -215,8 +214,8 @@ def rows_power(tasks, F, before, power):
     """Move F (p, K) back along the way from `before` (p, K): ``before * (F / before) ** power``; zeros stay zero."""
     K = F.shape[1]
     flat, flat_before = F.reshape(-1), before.reshape(-1)
-    for t in prange(len(tasks) - 1):
-        for e in range(tasks[t] * K, tasks[t + 1] * K):
+    for _, begin, until in claimed(tasks):
+        for e in range(begin * K, until * K):
             if flat[e] > 0:
                 old = np.float64(flat_before[e])
                 flat[e] = old * (np.float64(flat[e]) / old) ** power

@@ -1,9 +1,8 @@
 """Symmetric factorisation: exact coordinate descent on the quartic, entry after entry."""
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
+from fastnmf.kernels.jit import claimed, helper, kernel
 
 
 @helper
@@ -44,9 +43,9 @@ def quartic_sweep(tasks, indptr, indices, data, F, gram, rank):
     gram (K, K) float64 holds ``FᵀF`` and is kept up to date. One task only: an entry needs those before it. Costs
     O(nnz k + p k²). Inputs are not checked.
     """
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         f, near = np.empty(rank), np.empty(rank)
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             own, length = 0.0, 0.0
             near[:] = 0.0
             for p in range(indptr[i], indptr[i + 1]):

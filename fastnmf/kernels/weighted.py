@@ -8,9 +8,8 @@ with base 0 and 1, all that rows have in common included.
 """
 
 import numpy as np
-from numba import prange
 
-from fastnmf.kernels.jit import helper, kernel
+from fastnmf.kernels.jit import claimed, helper, kernel
 from fastnmf.kernels.simd import TILE_ROWS, dot_rows, gather_row, mixed_row, mu_row, rows_gram_upper, rows_times
 
 TOGETHER = 64  # rows of the other factor that join a Gram matrix at a time
@@ -67,11 +66,11 @@ def rows_mu_weighted(tasks, F, local, grams, pos, neg, limits, parts):
     pos_start, pos_group, pos_weight, pos_rows = pos
     start, group, mix, shared = neg
     unit = F.dtype.type(ROUNDING * np.finfo(F.dtype).eps)
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         below, added, whole = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((1, K), F.dtype), np.empty(K, F.dtype)
         more, less, none = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
         sums = np.zeros(2)
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
             mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
             mixed_row(start, group, mix, shared, i, less, 0)
@@ -101,11 +100,11 @@ def rows_hals_weighted(tasks, F, local, grams, sides, flat, free, order, parts):
     pos_start, pos_group, pos_weight, pos_rows = pos
     start, group, mix, shared = neg
     unit, least = ROUNDING * np.finfo(F.dtype).eps, 4.0 * np.finfo(F.dtype).tiny
-    for t in prange(len(tasks) - 1):
+    for t, begin, until in claimed(tasks):
         held, block = np.zeros((TOGETHER, K), F.dtype), np.zeros((K, K), F.dtype)
         more, less = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
         gram, x, target, with_pos = np.zeros((K, K)), np.zeros(K), np.zeros(K), 0.0
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
             mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
             mixed_row(start, group, mix, shared, i, less, 0)
@@ -141,11 +140,11 @@ def rows_normal(tasks, first, local, grams, pos, neg, out, right):
     pos_start, pos_group, pos_weight, pos_rows = pos
     start, group, mix, shared = neg
     K, unit = other.shape[1], ROUNDING * np.finfo(other.dtype).eps
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         held, block = np.zeros((TOGETHER, K), other.dtype), np.zeros((K, K), other.dtype)
         more, less = np.zeros((1, K), other.dtype), np.zeros((1, K), other.dtype)
         gram, target = np.zeros((K, K)), np.zeros(K)
-        for r in range(tasks[t], tasks[t + 1]):
+        for r in range(begin, until):
             i = first + r
             lo, hi = indptr[i], indptr[i + 1]
             mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
@@ -171,9 +170,9 @@ def rows_squares(tasks, F, local, neg, out):
     K = F.shape[1]
     indptr, indices, weight, shift, base, gram, other, room = local
     start, group, mix, shared = neg
-    for t in prange(len(tasks) - 1):
+    for _, begin, until in claimed(tasks):
         less = np.zeros((1, K), F.dtype)
-        for i in range(tasks[t], tasks[t + 1]):
+        for i in range(begin, until):
             total = 0.0
             dot_rows(indptr[i], indptr[i + 1], indices, F, i, other, room)
             for p in range(indptr[i], indptr[i + 1]):
@@ -196,8 +195,8 @@ def entries_spread(tasks, F, local, place, out):
     F (p, K). The places of one row of D are its own.
     """
     indptr, indices, weight, _, _, _, other, room = local
-    for t in prange(len(tasks) - 1):
-        for i in range(tasks[t], tasks[t + 1]):
+    for _, begin, until in claimed(tasks):
+        for i in range(begin, until):
             dot_rows(indptr[i], indptr[i + 1], indices, F, i, other, room)
             for p in range(indptr[i], indptr[i + 1]):
                 if place[p] >= 0:
