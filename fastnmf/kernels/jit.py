@@ -64,8 +64,8 @@ def _named(function, suffix):
     return copy
 
 
-def _crew(function, body, arguments):
-    """Return a function that runs a compiled kernel in every thread of a crew.
+def _crew(function, arguments):
+    """Return a function that runs a kernel in every thread of a crew.
 
     A parallel loop of Numba takes no tuples of arrays: the arrays come one by one, and are put together inside it.
     `arguments` are an example of those after the task table: flat but for tuples of flat ones.
@@ -78,6 +78,7 @@ def _crew(function, body, arguments):
         f"    for thread in prange(len(tickets) // {TICKET_STEP}):\n"
         f"        body((tasks, tickets, thread), {whole})\n"
     )
+    body = numba.njit(inline="always")(function)  # a call would compile it twice
     space = {"prange": numba.prange, "body": body, "__name__": function.__module__}
     exec(compile(source, function.__code__.co_filename, "exec"), space)
     return space[function.__name__]
@@ -155,7 +156,7 @@ class Kernel:
             return
         try:
             if self.parallel is None:
-                self.parallel = _compile(_named(_crew(self.__wrapped__, self.serial, args), "parallel"), parallel=True)
+                self.parallel = _compile(_named(_crew(self.__wrapped__, args), "parallel"), parallel=True)
             flat = []
             for a in args:
                 flat.extend(a) if isinstance(a, tuple) else flat.append(a)
