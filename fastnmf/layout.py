@@ -89,8 +89,8 @@ class Pattern:
     ----------
     start : ndarray (n_columns + 1,) of int64
         Column j owns the entries start[j]:start[j + 1].
-    group : ndarray (q,) of int32
-        The stratum of each entry.
+    group, column : ndarray (q,) of int32
+        The stratum and the column of each entry.
     sums : ndarray (q,)
         Sum of the column over the rows of the stratum.
     """
@@ -98,7 +98,7 @@ class Pattern:
     def __init__(self, start, group, sums, n_groups):
         self.start, self.group, self.sums, self.n_groups = start, group, sums, n_groups
         self.n_columns = len(start) - 1
-        self._columns = Compressed(start, group, sums)
+        self.column = np.repeat(np.arange(self.n_columns, dtype=np.int32), np.diff(start))
         self._entries = split_rows(len(group), 4)
 
     @property
@@ -109,23 +109,23 @@ class Pattern:
     def tmatmul(self, v, H):
         """Return ``V H``, an array (groups, K): v (q,) the entries of V, H (n_columns, K)."""
         n_tasks = min(N_TASKS, max(2, _SPREAD_ENTRIES // (self.n_groups * H.shape[1])))
-        tasks = self._columns.tasks(H.shape[1], n_tasks)
+        tasks = split_rows(len(self.group), H.shape[1], n_tasks)
         parts = np.empty((len(tasks) - 1, self.n_groups, H.shape[1]), H.dtype)
-        products.pattern_spread(tasks, self.start, self.group, v, H, parts)
+        products.pattern_spread(tasks, self.column, self.group, v, H, parts)
         return parts.sum(axis=0)
 
     def sampled(self, H, S, out):
         """Write ``H[j] . S[s]`` for every entry (j, s) into out (q,)."""
-        tasks = self._columns.tasks(H.shape[1])
-        products.pattern_sampled(tasks, self.start, self.group, H, S, out)
+        tasks = split_rows(len(self.group), H.shape[1])
+        products.pattern_sampled(tasks, self.column, self.group, H, S, out)
 
     def entries(self, V):
         """Return the entries on the pattern of a dense V (groups, n_columns), an array (q,)."""
-        return V[self.group, np.repeat(np.arange(self.n_columns), np.diff(self.start))]
+        return V[self.group, self.column]
 
     def covering(self, V):
         """Return the pattern that has the positive entries of a dense V (groups, n_columns), too."""
-        held = np.repeat(np.arange(self.n_columns), np.diff(self.start)) * self.n_groups + self.group
+        held = self.column.astype(np.int64) * self.n_groups + self.group
         group, column = np.nonzero(V)
         key = np.union1d(held, column * self.n_groups + group)
         column, group = np.divmod(key, self.n_groups)
@@ -137,11 +137,11 @@ class Pattern:
     def row(self, v, group):
         """Return the entries v (q,) of one group as a dense row (n_columns,)."""
         out, mine = np.zeros(self.n_columns, v.dtype), np.flatnonzero(self.group == group)
-        out[np.searchsorted(self.start, mine, side="right") - 1] = v[mine]
+        out[self.column[mine]] = v[mine]
         return out
 
     def dense(self, v):
         """Return the entries v (q,) as a dense V (groups, n_columns)."""
         V = np.zeros((self.n_groups, self.n_columns), v.dtype)
-        V[self.group, np.repeat(np.arange(self.n_columns), np.diff(self.start))] = v
+        V[self.group, self.column] = v
         return V

@@ -79,7 +79,7 @@ def test_groups_sum(rng, dtype):
         np.testing.assert_allclose(out, want, rtol=TOLERANCE[dtype])
 
 
-def test_pattern_count_and_sampled(rng, dtype):
+def test_pattern_count(rng, dtype):
     blocks = [sp.random_array((m, 23), density=0.15, rng=rng, format="csr") for m in (9, 1, 14)]
     ptr, stratum, sums = oracles.shift_pattern(blocks)
     turned = sp.csr_array(sp.vstack(blocks).T)
@@ -96,13 +96,22 @@ def test_pattern_count_and_sampled(rng, dtype):
             order = np.argsort(group[mine])
             np.testing.assert_array_equal(group[mine][order], stratum[ptr[j] : ptr[j + 1]])
             np.testing.assert_allclose(total[mine][order], sums[ptr[j] : ptr[j + 1]], rtol=1e-12)
-    H, S = padded_factor(rng, 23, 5, dtype), padded_factor(rng, 3, 5, dtype)
-    for tasks in (one_task(23), many_tasks(23)):
-        out = np.empty(len(stratum), dtype)
-        products.pattern_sampled(tasks, ptr, stratum.astype(np.int32), H, S, out)
+
+
+@pytest.mark.parametrize("rank", [5, 70])  # of one block, and of more than fit into registers at a time
+def test_pattern_sampled_and_spread(rng, dtype, rank):
+    ptr, stratum, _ = oracles.shift_pattern([sp.random_array((m, 23), density=0.15, rng=rng) for m in (9, 1, 14)])
+    H, S = padded_factor(rng, 23, rank, dtype), padded_factor(rng, 3, rank, dtype)
+    group, q = stratum.astype(np.int32), len(stratum)
+    column = np.repeat(np.arange(23, dtype=np.int32), np.diff(ptr))
+    for rows_of, entries_of in ((one_task(23), one_task(q)), (many_tasks(23), many_tasks(q))):
+        out, again = np.empty(q, dtype), np.empty(q, dtype)
+        products.pattern_sampled(entries_of, column, group, H, S, out)
         np.testing.assert_allclose(out, oracles.pattern_sampled(ptr, stratum, S, H), rtol=TOLERANCE[dtype])
-        parts = np.full((len(tasks) - 1, 3, H.shape[1]), np.nan, dtype)
-        products.pattern_spread(tasks, ptr, stratum.astype(np.int32), out, H, parts)
+        products.csr_sampled(rows_of, ptr, group, H, S, again)
+        np.testing.assert_allclose(again, out, rtol=TOLERANCE[dtype])
+        parts = np.full((len(entries_of) - 1, 3, H.shape[1]), np.nan, dtype)
+        products.pattern_spread(entries_of, column, group, out, H, parts)
         want = oracles.pattern_tmatmul(ptr, stratum, out, H, 3)
         np.testing.assert_allclose(parts.sum(axis=0), want, rtol=TOLERANCE[dtype])
 

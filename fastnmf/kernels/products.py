@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastnmf.kernels.jit import claimed, kernel
-from fastnmf.kernels.simd import dot_rows, gather_row, spread_row
+from fastnmf.kernels.simd import dot_pairs, dot_rows, gather_row, spread_pairs
 
 
 @kernel
@@ -62,7 +62,7 @@ def pattern_count(tasks, indptr, indices, data, group, n_groups, room, groups, s
 
 
 @kernel
-def pattern_sampled(tasks, start, group, F, S, out):
+def csr_sampled(tasks, start, group, F, S, out):
     """Write ``out[p] = F[j] . S[group[p]]`` for the entries p in start[j]:start[j + 1]. F (n, K), S (G, K)."""
     for _, begin, until in claimed(tasks):
         for j in range(begin, until):
@@ -70,12 +70,22 @@ def pattern_sampled(tasks, start, group, F, S, out):
 
 
 @kernel
-def pattern_spread(tasks, start, group, v, F, parts):
-    """Write ``sum v[p] * F[j]`` over the entries p of group g in each task's columns j into parts[t, g]; (T, G, K).
+def pattern_sampled(tasks, column, group, F, S, out):
+    """Write ``out[p] = F[column[p]] . S[group[p]]`` for entries p. column, group (q,) int32; F (n, K), S (G, K).
+
+    One loop over the entries: a column has about four, and a loop for each of them ends in a way that no processor
+    foresees.
+    """
+    for _, begin, until in claimed(tasks):
+        dot_pairs(begin, until, column, group, F, S, out)
+
+
+@kernel
+def pattern_spread(tasks, column, group, v, F, parts):
+    """Write ``sum v[p] * F[column[p]]`` over each task's entries p of group g into parts[t, g]; (T, G, K).
 
     Entries as for `pattern_sampled`: one walk down F, and sums that stay in the cache.
     """
     for t, begin, until in claimed(tasks):
         parts[t] = 0
-        for j in range(begin, until):
-            spread_row(start[j], start[j + 1], group, v, F, j, parts, t)
+        spread_pairs(begin, until, column, group, v, F, parts, t)

@@ -189,31 +189,50 @@ def _mu_row(typingctx, factor, i, r, more, below, less, eps, floor, sums):
 
 
 @intrinsic
-def _spread_row(typingctx, lo, hi, group, weight, source, j, target, t):
-    signature = types.void(types.int64, types.int64, group, weight, source, types.int64, target, types.int64)
+def _spread_pairs(typingctx, lo, hi, row, group, weight, source, target, t):
+    signature = types.void(types.int64, types.int64, row, group, weight, source, target, types.int64)
 
     def codegen(context, builder, signature, args):
-        emit = Emitter(context, builder, signature.args[4].dtype)
-        group, weight, source, target = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 6))
+        emit = Emitter(context, builder, signature.args[5].dtype)
+        row, group, weight, source, target = (emit.array(signature.args[i], args[i]) for i in (2, 3, 4, 5, 6))
         width, first_group = emit.shape(source, 1), builder.mul(args[7], emit.shape(target, 1))
-        row = builder.mul(args[5], width)
 
         def blocks(first, steps):
-            start = builder.add(row, first)
-            parts = [emit.load(source.data, builder.add(start, step)) for step in steps]
             with cgutils.for_range_slice(builder, args[0], args[1], emit.const(1)) as (position, _):
                 value = emit.splat(builder.load(builder.gep(weight.data, [position])))
+                start = builder.add(builder.mul(emit.index(row.data, position), width), first)
                 place = builder.mul(builder.add(first_group, emit.index(group.data, position)), width)
                 place = builder.add(place, first)
-                for step, part in zip(steps, parts, strict=True):
+                for step in steps:
                     there = builder.add(place, step)
-                    product = builder.fmul(value, part, flags=FLAGS)
+                    product = builder.fmul(value, emit.load(source.data, builder.add(start, step)), flags=FLAGS)
                     emit.store(builder.fadd(product, emit.load(target.data, there), flags=FLAGS), target.data, there)
 
         by_blocks(emit, width, blocks)
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _dots(emit, lo, hi, width, left, right_row, right, out):
+    """Emit ``out[p] = left(first, steps)(p) . right[right_row(p)]`` for p in lo..hi, block by block."""
+    builder = emit.builder
+
+    def blocks(first, steps):
+        is_first = builder.icmp_signed("==", first, emit.const(0))
+        left_parts = left(first, steps)
+        with cgutils.for_range_slice(builder, lo, hi, emit.const(1)) as (position, _):
+            place = builder.add(builder.mul(right_row(position), width), first)
+            products = [
+                builder.fmul(part, emit.load(right.data, builder.add(place, step)), flags=FLAGS)
+                for step, part in zip(steps, left_parts(position), strict=True)
+            ]
+            target = builder.gep(out.data, [position])
+            before = builder.select(is_first, ir.Constant(emit.scalar, 0.0), builder.load(target))
+            total = emit.sum(emit.halves(products))
+            builder.store(builder.fadd(total, before, flags=FLAGS), target)
+
+    by_blocks(emit, width, blocks)
 
 
 @intrinsic
@@ -226,22 +245,33 @@ def _dot_rows(typingctx, lo, hi, group, left, j, right, out):
         width = emit.shape(left, 1)
         row = builder.mul(args[4], width)
 
-        def blocks(first, steps):
-            start = builder.add(row, first)
-            parts = [emit.load(left.data, builder.add(start, step)) for step in steps]
-            is_first = builder.icmp_signed("==", first, emit.const(0))
-            with cgutils.for_range_slice(builder, args[0], args[1], emit.const(1)) as (position, _):
-                place = builder.add(builder.mul(emit.index(group.data, position), width), first)
-                products = [
-                    builder.fmul(part, emit.load(right.data, builder.add(place, step)), flags=FLAGS)
-                    for step, part in zip(steps, parts, strict=True)
-                ]
-                target = builder.gep(out.data, [position])
-                before = builder.select(is_first, ir.Constant(emit.scalar, 0.0), builder.load(target))
-                total = emit.sum(emit.halves(products))
-                builder.store(builder.fadd(total, before, flags=FLAGS), target)
+        def loaded(first, steps):
+            parts = [emit.load(left.data, builder.add(builder.add(row, first), step)) for step in steps]
+            return lambda position: parts
 
-        by_blocks(emit, width, blocks)
+        _dots(emit, args[0], args[1], width, loaded, lambda p: emit.index(group.data, p), right, out)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def _dot_pairs(typingctx, lo, hi, row, group, left, right, out):
+    signature = types.void(types.int64, types.int64, row, group, left, right, out)
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, signature.args[4].dtype)
+        row, group, left, right, out = (emit.array(signature.args[i], args[i]) for i in range(2, 7))
+        width = emit.shape(left, 1)
+
+        def loaded(first, steps):
+            def parts(position):
+                start = builder.add(builder.mul(emit.index(row.data, position), width), first)
+                return [emit.load(left.data, builder.add(start, step)) for step in steps]
+
+            return parts
+
+        _dots(emit, args[0], args[1], width, loaded, lambda p: emit.index(group.data, p), right, out)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -336,12 +366,16 @@ def _mu_row_plain(factor, i, r, more, below, less, eps, floor, sums):
     sums += factor[i] @ more[r], factor[i] @ less[r]
 
 
-def _spread_row_plain(lo, hi, group, weight, source, j, target, t):
-    np.add.at(target[t], group[lo:hi], weight[lo:hi, None] * source[j])
+def _spread_pairs_plain(lo, hi, row, group, weight, source, target, t):
+    np.add.at(target[t], group[lo:hi], weight[lo:hi, None] * source[row[lo:hi]])
 
 
 def _dot_rows_plain(lo, hi, group, left, j, right, out):
     out[lo:hi] = right[group[lo:hi]] @ left[j]
+
+
+def _dot_pairs_plain(lo, hi, row, group, left, right, out):
+    out[lo:hi] = np.einsum("pk,pk->p", left[row[lo:hi]], right[group[lo:hi]])
 
 
 def _rows_gram_upper_plain(factor, lo, hi, block):
@@ -367,10 +401,12 @@ mixed_row = _mixed_row_plain if config.DISABLE_JIT else _mixed_row
 # factor[i] moves by a multiplicative update with row r of more, below and less; sums (2,) float64 grow by
 # factor[i] . more[r] and factor[i] . less[r]
 mu_row = _mu_row_plain if config.DISABLE_JIT else _mu_row
-# target[t, group[p]] += weight[p] * source[j] for p in lo..hi; target (T, G, K)
-spread_row = _spread_row_plain if config.DISABLE_JIT else _spread_row
+# target[t, group[p]] += weight[p] * source[row[p]] for p in lo..hi; target (T, G, K)
+spread_pairs = _spread_pairs_plain if config.DISABLE_JIT else _spread_pairs
 # out[p] = left[j] . right[group[p]] for p in lo..hi
 dot_rows = _dot_rows_plain if config.DISABLE_JIT else _dot_rows
+# out[p] = left[row[p]] . right[group[p]] for p in lo..hi
+dot_pairs = _dot_pairs_plain if config.DISABLE_JIT else _dot_pairs
 # block = factor[lo:hi]^T factor[lo:hi] on and above the diagonal; what stands below it is of no meaning
 rows_gram_upper = _rows_gram_upper_plain if config.DISABLE_JIT else _rows_gram_upper
 # tile[c] = max(0, (target[c] - sum over b != c of gram[c, b] * tile[b]) / gram[c, c]); tile, target (rank, lanes)

@@ -72,7 +72,7 @@ class Interval:
         def compute():
             side, other = self._side(name), factors["H" if name == "W" else "W"]
             model = np.empty(len(side.indices), self.strata.dtype)
-            products.pattern_sampled(side.tasks(self.width), side.indptr, side.indices, factors[name], other, model)
+            products.csr_sampled(side.tasks(self.width), side.indptr, side.indices, factors[name], other, model)
             return model, np.clip(model, *self._bounds[name], out=self._nearest[name])
 
         return factors.cached(("nearest", name), ("W", "H"), compute)
