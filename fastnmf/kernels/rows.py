@@ -3,7 +3,19 @@
 import numpy as np
 
 from fastnmf.kernels.jit import claimed, kernel
-from fastnmf.kernels.simd import LANE_BYTES, TILE_ROWS, hals_lanes, mixed_row, mu_row, rows_gram_upper, rows_times
+from fastnmf.kernels.simd import (
+    LANE_BYTES,
+    TILE_ROWS,
+    fetch_row,
+    hals_lanes,
+    mixed_row,
+    mu_row,
+    row_dot,
+    rows_gram_upper,
+    rows_times,
+    turn_back,
+    turn_rows,
+)
 
 GRAM_CHUNK = 256  # rows whose products are summed in the factor's own precision before they join the float64 sum
 ENTRIES_CHUNK = 512  # scalar subproblems whose weights are looked up before they move
@@ -103,32 +115,30 @@ def rows_hals(tasks, F, gram, pos, neg, flat, rank, order, parts):
     Rows are independent, so some are turned into columns of a tile and moved side by side. pos and neg as for
     `rows_mu`; parts (T,) get the sums of ``F * pos``, as there.
     """
-    n_lanes = LANE_BYTES // F.itemsize
+    K, n_lanes = F.shape[1], LANE_BYTES // F.itemsize
     start, group, weight, shared = neg
     pos_start, pos_group, pos_weight, pos_rows = pos
-    least = 4 * np.finfo(F.dtype).tiny
+    least, has_neg = 4 * np.finfo(F.dtype).tiny, len(start) > 0 or len(shared) > 0
     for t, begin, until in claimed(tasks):
-        tile = np.zeros((rank, n_lanes), F.dtype)
-        target = np.zeros((rank, n_lanes), F.dtype)
-        more, less = np.zeros((n_lanes, F.shape[1]), F.dtype), np.zeros((1, F.shape[1]), F.dtype)
-        with_pos = 0.0
+        tile, target = np.zeros((K, n_lanes), F.dtype), np.zeros((K, n_lanes), F.dtype)
+        more, less = np.zeros((n_lanes, K), F.dtype), np.zeros((n_lanes, K), F.dtype)
+        high, low, with_pos = more.reshape(-1), less.reshape(-1), 0.0
         for lo in range(begin, until, n_lanes):
             n = min(n_lanes, until - lo)
             for i in range(n):
                 mixed_row(pos_start, pos_group, pos_weight, pos_rows, lo + i, more, i)
-                mixed_row(start, group, weight, shared, lo + i, less, 0)
-                for c in range(rank):
-                    tile[c, i] = F[lo + i, c]
-                    target[c, i] = more[i, c] - less[0, c] - flat
+                mixed_row(start, group, weight, shared, lo + i, less, i)
+                fetch_row(F, lo + n_lanes + i)
+            for e in range(n * K):  # where neg has no rows, less still holds what was put there before
+                low[e] = high[e] - flat - (low[e] if has_neg else 0)
+            turn_rows(F, lo, n, tile)
+            turn_rows(less, 0, n, target)
             for c in order:
                 if gram[c, c] > least:
                     hals_lanes(c, rank, gram, tile, target)
+            turn_back(tile, F, lo, n)
             for i in range(n):
-                row_pos = F.dtype.type(0)
-                for c in range(rank):
-                    F[lo + i, c] = tile[c, i]
-                    row_pos += tile[c, i] * more[i, c]
-                with_pos += np.float64(row_pos)
+                with_pos += np.float64(row_dot(F, lo + i, more, i))
         parts[t] = with_pos
 
 
