@@ -6,7 +6,7 @@ import sys
 import time
 
 
-def measure(found, rounds, label="round", pause=0.1):
+def measure(found, rounds, label="round", pause=0.25):
     """Run every contestant once a round, in an order that is shuffled anew each time (the same in every run).
 
     Parameters
@@ -17,7 +17,7 @@ def measure(found, rounds, label="round", pause=0.1):
     label : str
         What to call a round on standard error.
     pause : float
-        Seconds before each contestant: the BLAS threads of the one before spin for a while.
+        Seconds before each contestant: the BLAS threads of the one before spin for a tenth of a second and more.
 
     Returns
     -------
