@@ -122,6 +122,48 @@ def _nnls(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
 
 
 @helper
+def _factorise(gram, support, n, upper):
+    """Fill upper (k, k) with the Cholesky factor U of gram on the support, ``UᵀU``; return whether it is independent.
+
+    Row after row is taken off those below it: nothing waits for a sum, as it does where a factor grows by a column.
+    The diagonal holds inverses.
+    """
+    for a in range(n):
+        row, column = upper[a], gram[support[a]]
+        for c in range(a, n):
+            row[c] = column[support[c]]
+    for a in range(n):
+        pivot = upper[a]
+        if pivot[a] <= RANK_TOLERANCE * gram[support[a], support[a]]:
+            return False
+        pivot[a] = 1.0 / np.sqrt(pivot[a])
+        for c in range(a + 1, n):
+            pivot[c] *= pivot[a]
+        for i in range(a + 1, n):
+            row, share = upper[i], pivot[i]
+            for c in range(i, n):
+                row[c] -= share * pivot[c]
+    return True
+
+
+@helper
+def _substitute(upper, support, n, b, z):
+    """Solve for the n unknowns on the support, with the factor of `_factorise`; z holds them by position."""
+    for a in range(n):
+        z[a] = b[support[a]]
+    for a in range(n):
+        row = upper[a]
+        z[a] *= row[a]
+        for c in range(a + 1, n):
+            z[c] -= row[c] * z[a]
+    for a in range(n - 1, -1, -1):
+        row, value = upper[a], z[a]
+        for c in range(a + 1, n):
+            value -= row[c] * z[c]
+        z[a] = value * row[a]
+
+
+@helper
 def _hold(gram, x, support, keys, chols):
     """Have the Cholesky factor of gram on the support of x, ascending; return the size of the support and its place.
 
@@ -138,9 +180,8 @@ def _hold(gram, x, support, keys, chols):
     if n == 0 or (is_shared and keys[place] == key):
         return n, place
     keys[place] = np.uint64(0)  # no support: nothing is held
-    for a in range(n):
-        if not _append(gram, chols[place], support, a, support[a]):
-            return -1, place
+    if not _factorise(gram, support, n, chols[place]):
+        return -1, place
     if is_shared:
         keys[place] = key
     return n, place
@@ -158,7 +199,7 @@ def _pivot(gram, b, tolerance, x, z, support, keys, chols):
         n, place = _hold(gram, x, support, keys, chols)
         if n < 0:
             return False
-        _solve(chols[place], support, n, b, z)
+        _substitute(chols[place], support, n, b, z)
         n_wrong, at = 0, 0
         for c in range(len(b)):
             if at < n and support[at] == c:
@@ -235,7 +276,7 @@ def rows_nnls_pullback(tasks, F, gram, G, W):
                 x[c], g[c], W[i, c] = F[i, c], G[i, c], 0.0
             n, place = _hold(gram, x, support, keys, chols)
             if n > 0:
-                _solve(chols[place], support, n, g, z)
+                _substitute(chols[place], support, n, g, z)
             for a in range(n):
                 W[i, support[a]] = z[a]
 
@@ -294,6 +335,6 @@ def rows_nnls_weighted_pullback(tasks, F, first, grams, G, W):
             keys[0] = np.uint64(0)
             n, _ = _hold(grams[r], x, support, keys, chols)
             if n > 0:
-                _solve(chols[0], support, n, g, z)
+                _substitute(chols[0], support, n, g, z)
             for a in range(n):
                 W[first + r, support[a]] = z[a]
