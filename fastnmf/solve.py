@@ -30,7 +30,7 @@ __all__ = [
 
 LOOK_BACK = 10  # iterations over which the decrease of the objective is judged: single steps plateau
 LOOK_AHEAD = 100  # iterations whose gain is foretold from it
-GUESS_SWEEPS = 8  # of coordinate descent, to guess the supports of exact solutions
+GUESS_SWEEPS = 5  # of coordinate descent, to guess the supports of exact solutions
 MAX_DRIFT = 60  # of the binary exponents of the squared lengths of a column of H and of W
 
 

@@ -29,6 +29,7 @@ FUSED_PASSES = frozenset({"pattern_count"})
 
 CORE = {"blas", "kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts"}
 CORE |= {"layers", "descent", "anchors", "discrete"}
+VECTORS = {"kernels/emit.py", "kernels/jit.py", "kernels/lanes.py", "kernels/simd.py"}  # they may write LLVM
 MODELS = (CORE - {"kernels"}) | {"models", "online", "progress", "store", "graphs"}
 AROUND = {"ensemble", "dask", "persist"}
 ANYTHING = None
@@ -247,11 +248,11 @@ def rule_imports_go_leftwards(module):
 
 def rule_outside_packages(module):
     allowed = OUTSIDE.get(module.room, set()) | {"fastnmf"} | set(sys.stdlib_module_names)
-    if module.path in {"kernels/emit.py", "kernels/jit.py", "kernels/simd.py"}:
+    if module.path in VECTORS:
         allowed = allowed | {"llvmlite"}
     return [
         f"{module.at(found.line)}: {module.room} imports {found.name}; numba belongs to kernels/, "
-        "llvmlite to emit.py, jit.py and simd.py in it, scikit-learn to models/ and the right, other packages to nobody"
+        "llvmlite to VECTORS, scikit-learn to models/ and the right, other packages to nobody"
         for found in module.imports
         if found.name.split(".")[0] not in allowed
     ]
@@ -261,13 +262,11 @@ def rule_kernel_files_stand_alone(module):
     if module.room != "kernels":
         return []
     ours = [i for i in module.imports if i.name.startswith("fastnmf")]
-    shared = ("fastnmf.kernels.jit", "fastnmf.kernels.simd", "fastnmf.blas")
-    if module.path in {"kernels/__init__.py", "kernels/simd.py"}:  # jit.py knows that simd.py imports emit.py
+    shared = ("fastnmf.kernels.jit", "fastnmf.kernels.simd", "fastnmf.kernels.lanes", "fastnmf.blas")
+    if module.path in {"kernels/__init__.py", "kernels/simd.py", "kernels/lanes.py"}:  # jit.py knows what these import
         return []
-    if module.path == "kernels/jit.py":
-        shared += ("fastnmf.blas",)  # of which nothing is compiled
     return [
-        f"{module.at(i.line)}: a kernel file imports nothing of ours but jit, simd and blas (Numba's disk cache "
+        f"{module.at(i.line)}: a kernel file imports nothing of ours but jit, simd, lanes and blas (Numba's disk cache "
         f"does not notice edits in another file), not {i.name}"
         for i in ours
         if not i.name.startswith(shared)
@@ -275,7 +274,7 @@ def rule_kernel_files_stand_alone(module):
 
 
 def rule_compile_only_through_kernel(module):
-    if module.path in {"kernels/jit.py", "kernels/simd.py", "kernels/emit.py"}:
+    if module.path in VECTORS:
         return []
     plain = {"njit", "jit", "jitclass", "vectorize", "guvectorize", "cfunc", "stencil"}
     nodes = [n for n in ast.walk(module.tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]

@@ -1,12 +1,12 @@
-"""Every kernel against its plain-loop twin in `oracles.py`: both dtypes, all widths of a block, both twins."""
+"""Every kernel against its plain-loop twin in `oracles.py`: both dtypes, all widths of a block, alone and in parallel."""
 
 import numpy as np
 import oracles
 import pytest
 import scipy.sparse as sp
 
-from fastnmf.kernels import divergence, nnls, products, rows, simd
-from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
+from fastnmf.kernels import divergence, lanes, nnls, products, rows, simd
+from fastnmf.kernels.jit import N_TASKS, claimed, kernel, split_costs, split_rows
 from fastnmf.problem import Mixture, full
 
 DTYPES = [np.float32, np.float64]
@@ -54,7 +54,7 @@ def test_csr_matmul_is_the_product_at_every_width(rng, dtype, rank):
         products.csr_matmul(tasks, X.indptr.astype(np.int64), X.indices.astype(np.int32), X.data, F, out)
         np.testing.assert_allclose(out, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
         results.append(out)
-    assert results[0].tobytes() == results[1].tobytes()  # the serial and the parallel twin
+    assert results[0].tobytes() == results[1].tobytes()  # alone and in parallel
 
 
 def test_duplicates_are_found_in_unsorted_rows(rng):
@@ -114,6 +114,27 @@ def test_pattern_sampled_and_spread(rng, dtype, rank):
         products.pattern_spread(entries_of, column, group, out, H, parts)
         want = oracles.pattern_tmatmul(ptr, stratum, out, H, 3)
         np.testing.assert_allclose(parts.sum(axis=0), want, rtol=TOLERANCE[dtype])
+
+
+@kernel
+def turn_there_and_back(tasks, F, tile, G, dots):
+    for _, begin, until in claimed(tasks):
+        lanes.turn_rows(F, begin, until - begin, tile)
+        lanes.turn_back(tile, G, begin, until - begin)
+        for i in range(begin, until):
+            lanes.fetch_row(F, i + 1000)  # behind the end: nothing happens
+            dots[i] = lanes.row_dot(F, i, F, i)
+
+
+@pytest.mark.parametrize("n", [1, 7, 16, 31, 32])
+def test_turned_rows_come_back(rng, dtype, n):
+    F = padded_factor(rng, 40, 13, dtype)
+    tile, G, dots = np.full((F.shape[1], 64), np.nan, dtype), np.zeros_like(F), np.zeros(40, dtype)
+    turn_there_and_back(np.array([3, 3 + n]), F, tile, G, dots)
+    np.testing.assert_array_equal(tile[:, :n], F[3 : 3 + n].T)
+    np.testing.assert_array_equal(G[3 : 3 + n], F[3 : 3 + n])
+    assert not G[:3].any() and not G[3 + n :].any()
+    np.testing.assert_allclose(dots[3 : 3 + n], (F[3 : 3 + n] ** 2).sum(axis=1), rtol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("n", [1, 6, 300])

@@ -37,7 +37,7 @@ SERIAL_BELOW = 200_000
 # instead of 15. With much less, every launch has to wake its threads (5 % of an iteration).
 SPINS = 10_000
 
-_SHARED = [pathlib.Path(__file__).with_name(name) for name in ("jit.py", "emit.py", "simd.py")]
+_SHARED = [pathlib.Path(__file__).with_name(name) for name in ("jit.py", "emit.py", "simd.py", "lanes.py")]
 _HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:8]
 _LAUNCH = threading.Lock()
 _LOCAL = threading.local()
@@ -54,7 +54,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _named(function, suffix):
-    """Copy `function` under another name, which carries a hash of this file, `emit.py` and `simd.py`.
+    """Copy `function` under another name, which carries a hash of this file and the three of vector loops.
 
     Numba's disk cache notices changes of the file of a function only.
     """

@@ -3,19 +3,8 @@
 import numpy as np
 
 from fastnmf.kernels.jit import claimed, kernel
-from fastnmf.kernels.simd import (
-    LANE_BYTES,
-    TILE_ROWS,
-    fetch_row,
-    hals_lanes,
-    mixed_row,
-    mu_row,
-    row_dot,
-    rows_gram_upper,
-    rows_times,
-    turn_back,
-    turn_rows,
-)
+from fastnmf.kernels.lanes import LANE_BYTES, fetch_row, hals_lanes, row_dot, turn_back, turn_rows
+from fastnmf.kernels.simd import TILE_ROWS, mixed_row, mu_row, rows_gram_upper, rows_times
 
 GRAM_CHUNK = 256  # rows whose products are summed in the factor's own precision before they join the float64 sum
 ENTRIES_CHUNK = 512  # scalar subproblems whose weights are looked up before they move
