@@ -1,4 +1,4 @@
-"""Every kernel against its plain-loop twin in `oracles.py`: both dtypes, all widths of a block, alone and in parallel."""
+"""Every kernel against its plain-loop twin in `oracles.py`: both dtypes, all widths of a block, serial and parallel."""
 
 import numpy as np
 import oracles
