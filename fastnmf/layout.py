@@ -46,10 +46,6 @@ def _pieces(start):
     return np.append(np.repeat(start[:-1], count) + within * _PIECE, start[-1]).astype(np.int64), first
 
 
-def _group_sum(start, order, F, out):
-    products.groups_sum(split_costs(start, F.shape[1]), start, order, F, out)
-
-
 class Grouping:
     """Sums of rows by group.
 
@@ -68,14 +64,22 @@ class Grouping:
         self.sizes = self.counts if weight is None else np.bincount(codes, weight, minlength=n_groups)
         self.order = np.argsort(codes, kind="stable").astype(np.int64)
         self.bounds, self.first = _pieces(np.concatenate([[0], np.cumsum(self.counts)]))
+        self._pieces, self._tasks = np.arange(self.first[-1]), {}
+
+    def _tables(self, width):
+        """Return the task tables of the sums of pieces, and of groups."""
+        if width not in self._tasks:
+            self._tasks[width] = split_costs(self.bounds, width), split_costs(self.first, width)
+        return self._tasks[width]
 
     def sum(self, F):
         """Return the sums of the rows of F (rows, K) by group, each times its loading: an array (groups, K)."""
+        of_pieces, of_groups = self._tables(F.shape[1])
         parts = np.empty((self.first[-1], F.shape[1]), F.dtype)
         F = F if self.loading is None else F * self.loading[:, None]
-        _group_sum(self.bounds, self.order, F, parts)
+        products.groups_sum(of_pieces, self.bounds, self.order, F, parts)
         out = np.empty((self.n_groups, F.shape[1]), F.dtype)
-        _group_sum(self.first, np.arange(len(parts)), parts, out)
+        products.groups_sum(of_groups, self.first, self._pieces, parts, out)
         return out
 
 
@@ -99,25 +103,30 @@ class Pattern:
         self.start, self.group, self.sums, self.n_groups = start, group, sums, n_groups
         self.n_columns = len(start) - 1
         self.column = np.repeat(np.arange(self.n_columns, dtype=np.int32), np.diff(start))
-        self._entries = split_rows(len(group), 4)
+        self._entries, self._tasks = split_rows(len(group), 4), {}
 
     @property
     def entry_tasks(self):
         """Task table over the entries."""
         return self._entries
 
+    def _table(self, width, n_tasks=N_TASKS):
+        """Return the task table of products with rows of `width` numbers, one an entry."""
+        if (width, n_tasks) not in self._tasks:
+            self._tasks[width, n_tasks] = split_rows(len(self.group), width, n_tasks)
+        return self._tasks[width, n_tasks]
+
     def tmatmul(self, v, H):
         """Return ``V H``, an array (groups, K): v (q,) the entries of V, H (n_columns, K)."""
         n_tasks = min(N_TASKS, max(2, _SPREAD_ENTRIES // (self.n_groups * H.shape[1])))
-        tasks = split_rows(len(self.group), H.shape[1], n_tasks)
+        tasks = self._table(H.shape[1], n_tasks)
         parts = np.empty((len(tasks) - 1, self.n_groups, H.shape[1]), H.dtype)
         products.pattern_spread(tasks, self.column, self.group, v, H, parts)
         return parts.sum(axis=0)
 
     def sampled(self, H, S, out):
         """Write ``H[j] . S[s]`` for every entry (j, s) into out (q,)."""
-        tasks = split_rows(len(self.group), H.shape[1])
-        products.pattern_sampled(tasks, self.column, self.group, H, S, out)
+        products.pattern_sampled(self._table(H.shape[1]), self.column, self.group, H, S, out)
 
     def entries(self, V):
         """Return the entries on the pattern of a dense V (groups, n_columns), an array (q,)."""

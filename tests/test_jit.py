@@ -56,9 +56,10 @@ print("survived", __import__("numba").threading_layer())
 def run(code, *args, **environment):
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    wanted = {**os.environ, "PYTHONPATH": path, **environment}
     return subprocess.run(
         [sys.executable, "-c", code, *args],
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env={name: value for name, value in wanted.items() if value is not None},
         capture_output=True,
         text=True,
         timeout=240,
@@ -178,7 +179,8 @@ print(jit.environment()["threading_layer"], os.environ.get("GOMP_SPINCOUNT"))
 @pytest.mark.parametrize("own", [{}, {"GOMP_SPINCOUNT": "77"}, {"OMP_WAIT_POLICY": "passive"}])
 def test_waiting_threads_let_go_of_their_cores(own):
     """Two fits side by side wait for each other's idle threads otherwise; what the user has set stays."""
-    done = run(SPIN, OMP_DISPLAY_ENV="VERBOSE", NUMBA_NUM_THREADS="2", **own)
+    unset = {"GOMP_SPINCOUNT": None, "OMP_WAIT_POLICY": None}
+    done = run(SPIN, OMP_DISPLAY_ENV="VERBOSE", NUMBA_NUM_THREADS="2", **(unset | own))
     assert done.returncode == 0, done.stderr
     layer, left = done.stdout.split()
     if layer != "omp" or "GOMP_SPINCOUNT" not in done.stderr:
