@@ -13,6 +13,7 @@ MAX_TRIES = 3  # exchanges in a row that may leave as many entries on the wrong 
 HELD_BYTES = 1 << 18  # of the factorisations that a task holds: they are to stay in the cache
 MAX_HELD = 61  # and their number: a prime spreads the supports
 BITS = 64  # a support is the key of its factorisation where it fits into one word
+NONE = np.int64(0)  # where a count begins: after a plain 0 Numba compiles what is called with it twice
 RANK_TOLERANCE = 1e-10  # a column whose part outside the support is shorter than this (squared) is dependent
 
 
@@ -61,7 +62,7 @@ def _retreat(gram, chol, support, n, x, z):
             reach = x[support[a]] / (x[support[a]] - z[a])
             if first < 0 or reach < step:
                 step, first = reach, a
-    kept = 0
+    kept = NONE
     for a in range(n):
         column = support[a]
         x[column] += step * (z[a] - x[column])
@@ -95,7 +96,7 @@ def _nnls(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
     """Minimise ``x gram x / 2 - b x`` over x >= 0 by active sets, from x = 0."""
     x[:] = 0.0
     is_closed[:] = False
-    n = 0
+    n = NONE
     for _ in range(3 * len(b) + 10):
         column = _steepest(gram, inverse, b, x, support, n, is_closed, tolerance)
         if column < 0:
@@ -169,7 +170,7 @@ def _hold(gram, x, support, keys, chols):
 
     The size is -1 where the columns of the support depend on each other.
     """
-    key, n, is_shared = np.uint64(0), 0, len(x) <= BITS
+    key, n, is_shared = np.uint64(0), NONE, len(x) <= BITS
     for c in range(len(x)):
         if x[c] > 0.0:
             support[n] = c
