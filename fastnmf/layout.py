@@ -23,12 +23,11 @@ class Compressed:
         self.data = np.ascontiguousarray(data)
         self._tasks = {}
 
-    def tasks(self, width, n_tasks=N_TASKS):
+    def tasks(self, width):
         """Return the task table of a product with a factor of `width` columns."""
-        key = width, n_tasks
-        if key not in self._tasks:
-            self._tasks[key] = split_costs(self.indptr, width, n_tasks)
-        return self._tasks[key]
+        if width not in self._tasks:
+            self._tasks[width] = split_costs(self.indptr, width)
+        return self._tasks[width]
 
     def matmul(self, F, out):
         """Write the product with F (q, K), K a whole number of blocks, into out (p, K)."""
@@ -64,7 +63,7 @@ class Grouping:
         self.sizes = self.counts if weight is None else np.bincount(codes, weight, minlength=n_groups)
         self.order = np.argsort(codes, kind="stable").astype(np.int64)
         self.bounds, self.first = _pieces(np.concatenate([[0], np.cumsum(self.counts)]))
-        self._pieces, self._tasks = np.arange(self.first[-1]), {}
+        self._in_order, self._tasks = np.arange(self.first[-1]), {}
 
     def _tables(self, width):
         """Return the task tables of the sums of pieces, and of groups."""
@@ -79,7 +78,7 @@ class Grouping:
         F = F if self.loading is None else F * self.loading[:, None]
         products.groups_sum(of_pieces, self.bounds, self.order, F, parts)
         out = np.empty((self.n_groups, F.shape[1]), F.dtype)
-        products.groups_sum(of_groups, self.first, self._pieces, parts, out)
+        products.groups_sum(of_groups, self.first, self._in_order, parts, out)
         return out
 
 

@@ -6,7 +6,7 @@ data alone, never on the number of threads, so the results are the same bits for
 
 In parallel every thread runs the whole function, and each task goes to the thread that claims it first. A fixed share
 for each (what ``prange`` over the tasks gives) waits for the slowest core: beside a program that kept one of two cores
-busy an iteration took 22 ms instead of 16. On idle cores both take the same time.
+busy an iteration took 22 ms instead of 16 (`bench/side_by_side.py`). On idle cores both take the same time.
 """
 
 import hashlib
@@ -33,8 +33,8 @@ ROWS_TOGETHER = 64  # of a task: row kernels that move rows side by side like th
 # Below this many multiply-adds a launch costs more than it gains (4 us idle, milliseconds on a loaded machine).
 SERIAL_BELOW = 200_000
 # Turns that a thread of GNU OpenMP waits for the next launch before it lets go of its core: about half a millisecond.
-# Left to itself it waits many milliseconds; then two fits side by side on two cores took up to 72 ms an iteration
-# instead of 15. With much less, every launch has to wake its threads (5 % of an iteration).
+# Left to itself it waits many milliseconds (GOMP_SPINCOUNT=300000); then two fits side by side on two cores took up to
+# 72 ms an iteration instead of 16 (`bench/side_by_side.py`). With far less, every launch wakes its threads: 5 %.
 SPINS = 10_000
 
 _SHARED = [pathlib.Path(__file__).with_name(name) for name in ("jit.py", "emit.py", "simd.py", "lanes.py")]
@@ -54,9 +54,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def _named(function, suffix):
-    """Copy `function` under another name, which carries a hash of this file and the three of vector loops.
+    """Copy `function` under another name: Numba's disk cache knows kernels by name and ignores ``parallel=``.
 
-    Numba's disk cache notices changes of the file of a function only.
+    The name also carries a hash of this file and the three of vector loops: the cache does not notice their changes.
     """
     name = f"{function.__name__}_{suffix}_{_HASH}"
     copy = FunctionType(function.__code__.replace(co_name=name, co_qualname=name), function.__globals__, name)
@@ -222,14 +222,14 @@ def split_rows(n_rows, cost_per_row, n_tasks=N_TASKS):
     return np.linspace(0, n_rows, min(n_tasks, max(n_rows, 1)) + 1).astype(np.int64)
 
 
-def split_costs(indptr, width, n_tasks=N_TASKS):
+def split_costs(indptr, width):
     """Return a task table of rows whose costs (non-zeros times `width`, and a little for each row) are about equal."""
     n_rows = len(indptr) - 1
     if (int(indptr[-1]) + n_rows) * width < SERIAL_BELOW:
         return np.array([0, n_rows], dtype=np.int64)
     cost = indptr + ROW_COST * np.arange(n_rows + 1, dtype=np.int64)
-    bounds = np.searchsorted(cost, np.linspace(0, cost[-1], n_tasks + 1)[1:-1])
-    if n_rows >= 4 * ROWS_TOGETHER * n_tasks:
+    bounds = np.searchsorted(cost, np.linspace(0, cost[-1], N_TASKS + 1)[1:-1])
+    if n_rows >= 4 * ROWS_TOGETHER * N_TASKS:
         bounds = bounds // ROWS_TOGETHER * ROWS_TOGETHER
     return np.concatenate([[0], bounds, [n_rows]]).astype(np.int64)
 
