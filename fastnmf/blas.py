@@ -12,30 +12,54 @@ class _Blas:
     A product on several threads leaves OpenBLAS's others spinning for a tenth of a second: as long as a whole fit,
     and until then each of our launches waits for the core that they hold (iterations of 7 ms took 16).
 
-    OpenBLAS has one setting for the whole process, and recent threadpoolctl lets only the first Python thread that
-    used it change it; here one lock serves all threads, so that claim is cleared.
+    OpenBLAS has one setting for the whole process, so one lock and one record serve all Python threads. An interrupt
+    may come between any two lines: what was set is recorded before it is changed, and both ways in and out can be run
+    again, so leaving twice restores what a first, interrupted leaving did not.
     """
 
     def __init__(self):
-        self.lock, self.users, self.limit, self.controller = threading.Lock(), 0, None, None
+        self.lock, self.users, self.libraries, self.before = threading.Lock(), set(), None, None
 
     @contextmanager
     def __call__(self):
-        with self.lock:
-            if self.users == 0:
-                self.controller = self.controller or threadpoolctl.ThreadpoolController()
-                _clear_claim()
-                self.limit = self.controller.limit(limits=1, user_api="blas")
-            self.users += 1
+        user = object()
         try:
-            yield
+            try:
+                self._enter(user)
+                yield
+            finally:
+                self._leave(user)
         finally:
-            with self.lock:
-                self.users -= 1
-                if self.users == 0:
-                    _clear_claim()
-                    self.limit.restore_original_limits()
-                    _clear_claim()
+            self._leave(user)
+
+    def _enter(self, user):
+        with self.lock:
+            self.users.add(user)
+            if self.before is None:
+                self.libraries = self.libraries or _libraries()
+                self.before = [library.num_threads for library in self.libraries]
+                for library in self.libraries:
+                    _set(library, 1)
+
+    def _leave(self, user):
+        with self.lock:
+            self.users.discard(user)
+            if not self.users and self.before is not None:
+                for library, n_threads in zip(self.libraries, self.before, strict=True):
+                    _set(library, n_threads)
+                self.before = None
+
+
+def _libraries():
+    """Return what threadpoolctl knows of the BLAS libraries that are loaded."""
+    return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def _set(library, n_threads):
+    """Set the threads of a library; recent threadpoolctl lets only the Python thread that did so first do it again."""
+    _clear_claim()
+    library.set_num_threads(n_threads)
+    _clear_claim()
 
 
 def _clear_claim():

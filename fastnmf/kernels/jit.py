@@ -149,20 +149,20 @@ class Kernel:
 
     def __call__(self, tasks, *args):
         n_threads = min(thread_count(), len(tasks) - 1)
-        if n_threads <= 1 or _IS_FORKED or not _LAUNCH.acquire(blocking=False):
+        if n_threads <= 1 or _IS_FORKED or _LAUNCH.locked():
             self.serial(
                 (tasks, np.zeros(TICKET_STEP, np.int64), 0), *(tuple(a) if isinstance(a, tuple) else a for a in args)
             )
             return
-        try:
+        # `with` takes and releases a lock without a moment at which Ctrl-C could leave it taken; `acquire` before `try`
+        # does not. Who loses the race after `locked` waits for one kernel.
+        with _LAUNCH:
             if self.parallel is None:
                 self.parallel = _compile(_named(_crew(self.__wrapped__, args), "parallel"), parallel=True)
             flat = []
             for a in args:
                 flat.extend(a) if isinstance(a, tuple) else flat.append(a)
             self.parallel(tasks, np.zeros(n_threads * TICKET_STEP, np.int64), *flat)
-        finally:
-            _LAUNCH.release()
 
 
 def kernel(function):
@@ -181,9 +181,9 @@ def _numba_count():
     """Return Numba's own number of threads, which starts them where they are not; see `SPINS`."""
     global _IS_STARTED
     is_ours = not _IS_STARTED and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
-    if is_ours:
-        os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # read when the library is loaded, and by nobody afterwards
     try:
+        if is_ours:
+            os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # read when the library is loaded, and by nobody afterwards
         return numba.get_num_threads()
     finally:
         _IS_STARTED = True
@@ -206,13 +206,19 @@ def threads(n_threads=None):
 def _numba_threads(n_threads):
     before, mine = _numba_count(), getattr(_LOCAL, "n_threads", None)
     used = before if n_threads is None else min(n_threads, config.NUMBA_NUM_THREADS)
-    numba.set_num_threads(used)
-    _LOCAL.n_threads = used
     try:
-        yield used
-    finally:
-        _LOCAL.n_threads = mine
-        numba.set_num_threads(before)
+        try:
+            _set_count(used, used)
+            yield used
+        finally:
+            _set_count(before, mine)
+    finally:  # again, lest an interrupt in the `finally` above leaves the count of this block behind
+        _set_count(before, mine)
+
+
+def _set_count(of_numba, of_this_thread):
+    numba.set_num_threads(of_numba)
+    _LOCAL.n_threads = of_this_thread
 
 
 def split_rows(n_rows, cost_per_row, n_tasks=N_TASKS):
@@ -254,14 +260,12 @@ def on_compile(callback):
 def environment():
     """Return what the kernels run on: ``threading_layer``, ``n_threads``, ``cache_dir``, ``jit`` and ``numba``."""
     n_threads = thread_count()  # before Numba starts its threads in its own way
-    _LAUNCH.acquire()
     try:
-        _probe(np.zeros(2, dtype=np.int64)) if not config.DISABLE_JIT else None
+        with _LAUNCH:
+            _probe(np.zeros(2, dtype=np.int64)) if not config.DISABLE_JIT else None
         layer = numba.threading_layer() if not config.DISABLE_JIT else "none"
     except ValueError:
         layer = "not started"
-    finally:
-        _LAUNCH.release()
     return {
         "numba": numba.__version__,
         "jit": not config.DISABLE_JIT,
