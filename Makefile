@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Files side by side on a few cores, which halves the time; threads of the kernels that wait do not spin meanwhile.
 PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -p no:benchmark -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test check coverage bench bench-compare bench-peers papers clean
+.PHONY: demo test check fuzz coverage bench bench-compare bench-peers papers clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/fastnmf demo $(DEMO)
@@ -17,6 +17,10 @@ check: .venv/test.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(PYTEST) $(TEST)
+
+# Longer searches for what the fixed cases of `make test` stand for: interrupts at 200 moments; half a minute.
+fuzz: .venv/test.stamp
+	@FASTNMF_MOMENTS=200 $(PYTEST) tests/test_interrupts.py
 
 # Plain Python instead of compiled kernels, so that every line of them counts; about five minutes.
 coverage: .venv/test.stamp

@@ -1,6 +1,5 @@
 """The front door: whatever the user brings becomes `Strata`, validated once, in the layout that the kernels walk."""
 
-import numbers
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -11,6 +10,7 @@ from fastnmf.blas import single_threaded_blas
 from fastnmf.kernels import products
 from fastnmf.kernels.jit import split_rows, thread_count
 from fastnmf.layout import Compressed, Grouping, Pattern
+from fastnmf.matrix import STEP, as_csr, check_kind
 
 # Squares and products of the data must neither under- nor overflow: data whose largest entry lies outside
 # 2**-limit .. 2**limit are scaled at the door.
@@ -264,41 +264,10 @@ class Strata:
         return total
 
 
-def check_kind(X, prefix=""):
-    """Raise one sentence for data that are not two-dimensional, complex, or text."""
-    if X is None or isinstance(X, (str, bytes)):
-        raise TypeError(f"{prefix}X is {X!r}; expected a matrix (samples x features) of numbers.")
-    n_dimensions = X.ndim if hasattr(X, "ndim") else np.ndim(X) if isinstance(X, (list, tuple, numbers.Number)) else 2
-    if n_dimensions != 2:
-        kind = f"{n_dimensions}D" if n_dimensions else "scalar"
-        raise ValueError(
-            f"{prefix}Expected 2D array, got {kind} array instead: X must be a matrix (samples x features). "
-            "Reshape your data, for example with X.reshape(1, -1) if it is one sample."
-        )
-    kind = getattr(getattr(X, "dtype", None), "kind", "")
-    if kind == "c":
-        raise ValueError(
-            f"{prefix}Complex data not supported: X has dtype {X.dtype}. Take its real part, or its modulus."
-        )
-    if kind in ("U", "S"):
-        raise TypeError(f"{prefix}X has dtype {X.dtype}; only real numbers can be factorised. Convert X to float.")
-    if hasattr(getattr(X, "dtypes", None), "items"):  # a data frame
-        text = [name for name, dtype in X.dtypes.items() if getattr(dtype, "kind", "O") == "O" and _holds_text(X[name])]
-        if text:
-            raise TypeError(
-                f"{prefix}Column {text[0]!r} of X holds text; only real numbers can be factorised. Leave the column "
-                "out, or encode it as numbers."
-            )
-
-
-def _holds_text(column):
-    return any(isinstance(value, str) for value in np.asarray(column, dtype=object).ravel())
-
-
 def as_matrix(X, prefix="", *, is_signed=False):
     """Return X as canonical CSR or C-order dense of float32 or float64, checked; the user's arrays stay as they are.
 
-    Negative entries are refused unless `is_signed`.
+    Negative entries are refused unless `is_signed`. Rows of CSR that are just not sorted serve as they are.
     """
     if not sp.issparse(X):
         X = np.asarray(X)
@@ -313,7 +282,7 @@ def as_matrix(X, prefix="", *, is_signed=False):
     if X.dtype == np.float16:
         dtype = np.dtype(np.float32)
     if sp.issparse(X):
-        X = sp.csr_array(X, dtype=dtype)
+        X = as_csr(X, f"{prefix}X", dtype)
         if _has_duplicates(X):
             X = X.copy()
             X.sum_duplicates()
@@ -321,7 +290,7 @@ def as_matrix(X, prefix="", *, is_signed=False):
     else:
         X = values = np.ascontiguousarray(X, dtype=dtype)
     if values.size:
-        low, high = values.min(), values.max()
+        low, high = _range(values)
         if not (np.isfinite(low) and np.isfinite(high)):
             what = "NaN" if np.isnan(low) else "infinity"
             raise ValueError(f"{prefix}Input X contains {what}; every entry must be a finite number. Fill or drop it.")
@@ -336,10 +305,18 @@ def as_matrix(X, prefix="", *, is_signed=False):
     return X
 
 
+def _range(values):
+    """Return the least and the largest entry, both NaN where one is; memory is read once."""
+    flat = values.reshape(-1)
+    parts = [flat[lo : lo + STEP] for lo in range(0, len(flat), STEP)]
+    low, high = np.array([(part.min(), part.max()) for part in parts]).T
+    return low.min(), high.max()
+
+
 def _has_duplicates(X):
-    """Tell whether two entries of a row stand in one column. Rows that are just not sorted serve as they are."""
-    if X.has_sorted_indices:
-        return not X.has_canonical_format
+    """Tell whether two entries of a row stand in one column."""
+    if X.has_canonical_format:
+        return False
     if X.nnz < _SORT_BELOW:
         return True  # sorting a copy takes less than compiling a search
     rows = Compressed(X.indptr, X.indices, X.data)

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from fastnmf.matrix import as_csr
+
 # Zachary (1977), fig. 1: who met whom outside the club; member numbers from 1, each friendship once, by lower number.
 _FRIENDS = """
 1: 2 3 4 5 6 7 8 9 11 12 13 14 18 20 22 32; 2: 3 4 8 14 18 20 22 31; 3: 4 8 9 10 14 28 29 33; 4: 8 13 14;
@@ -123,7 +125,7 @@ def as_affinity(graph, name="graph"):
             f"{name} is {type(graph).__name__} of {A.ndim} dimensions and dtype {A.dtype}; expected a sparse matrix, "
             "an array of affinities or a graph with nodes and edges."
         )
-    A = sparse.csr_array(A, dtype=np.float64, copy=True)
+    A = as_csr(sparse.csr_array(A) if not sparse.issparse(A) else A, name, np.float64).copy()
     A.sum_duplicates()
     A.eliminate_zeros()
     if not np.isfinite(A.data).all() or (A.data < 0).any():
@@ -213,7 +215,7 @@ def _nearest(X, known, count):
 
 def _precise(X):
     """Return sparse data as float64: scikit-learn finds neighbours in half the time that it takes in float32."""
-    return X.astype(np.float64) if sparse.issparse(X) else X
+    return as_csr(X, dtype=np.float64) if sparse.issparse(X) else X
 
 
 def weigh_edges(X, Y, i, j, edge_weights, heat_width):

@@ -23,6 +23,7 @@ from fastnmf.kernels import nnls as kernels
 from fastnmf.kernels import weighted
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.simd import padded
+from fastnmf.matrix import as_csr
 from fastnmf.problem import Mixture, aligned, copy_rows
 from fastnmf.terms.masked import Local
 
@@ -368,7 +369,7 @@ def nnls(A, B):
 def _numbers(array, name, n_dimensions):
     """Return an array, or a sparse one, of finite float64; raise one sentence where it is none."""
     if sp.issparse(array):
-        array = sp.csr_array(array)
+        array = as_csr(array, name)
         values = array.data
     else:
         array = values = np.asarray(array)

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.matrix import as_csr
+
 _PARTS = {"data": None, "indices": np.dtype(np.int32), "indptr": np.dtype(np.int64)}
 _SHAPE = "shape.npy"
+_CHECKED_TOGETHER = 1 << 20  # row bounds
 
 
 class _Column:
@@ -71,7 +74,7 @@ def save_csr(X, folder):
     files, n_rows, n_columns, end = {}, 0, None, 0
     try:
         for block in blocks:
-            block = sp.csr_array(block)
+            block = as_csr(block, "The block") if sp.issparse(block) else sp.csr_array(block)
             if n_columns is None:
                 n_columns = block.shape[1]
                 files = {n: _Column(folder / f"{n}.npy", kind or block.dtype) for n, kind in _PARTS.items()}
@@ -102,12 +105,13 @@ def open_csr(folder):
     Returns
     -------
     DiskCSR
-        Nothing is read but the ends of the arrays.
+        Nothing is read but the bounds of the rows, which are checked.
 
     Raises
     ------
     ValueError
-        The folder holds no such matrix, or its arrays do not fit together.
+        The folder holds no such matrix, its arrays do not fit together, or the bounds of its rows are damaged. (Columns
+        are checked when rows are read.)
 
     Examples
     --------
@@ -156,10 +160,20 @@ class DiskCSR:
             raise ValueError(
                 f"{folder} holds no complete sparse matrix: {name} is missing; write it with save_csr."
             ) from error
-        self.dtype, self.nnz = self.data.dtype, len(self.data)
-        fits = len(self.shape) == 2 and len(self.indptr) == self.shape[0] + 1 and len(self.indices) == self.nnz
-        if not fits or self.indptr[0] != 0 or self.indptr[-1] != self.nnz:
+        self.dtype, self.nnz, self.folder = self.data.dtype, len(self.data), folder
+        are_flat = self.data.ndim == 1 and all(part.ndim == 1 for part in (self.indices, self.indptr))
+        are_integers = self.indices.dtype.kind in "iu" and self.indptr.dtype.kind in "iu"
+        fits = are_flat and are_integers and len(self.shape) == 2 and len(self.indices) == self.nnz
+        if not fits or len(self.indptr) != self.shape[0] + 1 or self.indptr[0] != 0 or self.indptr[-1] != self.nnz:
             raise ValueError(f"The arrays in {folder} do not fit together; write them again with save_csr.")
+        for lo in range(0, self.shape[0], _CHECKED_TOGETHER):
+            part = self.indptr[lo : lo + _CHECKED_TOGETHER + 1]
+            if (part[1:] < part[:-1]).any():
+                row = lo + int(np.argmax(part[1:] < part[:-1]))
+                raise ValueError(
+                    f"indptr.npy in {folder} decreases after row {row}: the matrix is damaged; write it again with "
+                    "save_csr."
+                )
 
     def __repr__(self):
         return f"<DiskCSR of shape {self.shape}, {self.nnz} stored entries of {self.dtype}>"
@@ -168,15 +182,18 @@ class DiskCSR:
         """Return consecutive rows, ``X[lo:hi]``, as a CSR array in memory."""
         if not isinstance(rows, slice) or rows.step not in (None, 1):
             raise TypeError(f"Rows on disk are read as X[lo:hi], not as X[{rows!r}].")
-        lo, hi, _ = rows.indices(self.shape[0])
-        bounds = np.array(self.indptr[lo : max(hi, lo) + 1])
+        return self._read(*rows.indices(self.shape[0])[:2])
+
+    def _read(self, lo, hi, *, is_checked=False):
+        """Return rows lo to hi in memory; the column of each entry is checked unless it has been before."""
+        bounds = np.array(self.indptr[lo : max(hi, lo) + 1]).astype(np.int64, copy=False)
         start, end = int(bounds[0]), int(bounds[-1])
-        if (np.diff(bounds) < 0).any():
-            raise ValueError(f"Rows {lo} to {hi} are damaged on disk: their bounds go backwards; write them again.")
-        indices = np.array(self.indices[start:end])
-        if len(indices) and (indices.min() < 0 or indices.max() >= self.shape[1]):
-            raise ValueError(f"Rows {lo} to {hi} are damaged on disk: they name columns that are not there.")
-        data, indptr = np.array(self.data[start:end]), bounds - start
+        data, indices, indptr = np.array(self.data[start:end]), np.array(self.indices[start:end]), bounds - start
+        if not is_checked and len(indices) and (indices.min() < 0 or indices.max() >= self.shape[1]):
+            raise ValueError(
+                f"Rows {lo} to {hi} in {self.folder} name columns outside 0 to {self.shape[1] - 1}: the matrix is "
+                "damaged; write it again with save_csr."
+            )
         return sp.csr_array((data, indices, indptr), shape=(len(indptr) - 1, self.shape[1]))
 
     def blocks(self, n_rows, strata=None):
@@ -200,11 +217,14 @@ class DiskCSR:
 class _Blocks:
     def __init__(self, X, n_rows, strata):
         self.X, self.n_rows, self.strata = X, n_rows, strata
+        self.is_checked = False  # after a whole walk: the passes that follow need not look at the columns again
 
     def __len__(self):
         return -(-self.X.shape[0] // self.n_rows)
 
     def __iter__(self):
         for lo in range(0, self.X.shape[0], self.n_rows):
-            chosen = slice(lo, lo + self.n_rows)
-            yield self.X[chosen] if self.strata is None else (self.X[chosen], self.strata[chosen])
+            hi = min(lo + self.n_rows, self.X.shape[0])
+            block = self.X._read(lo, hi, is_checked=self.is_checked)
+            yield block if self.strata is None else (block, self.strata[lo:hi])
+        self.is_checked = True

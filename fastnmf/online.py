@@ -9,6 +9,7 @@ of its columns ``c_i = A(i)ᵀ 1`` and of its weights ``s_i = W(i)ᵀ 1``. A bat
 v and H on all of them.
 """
 
+import copy
 import time
 
 import numpy as np
@@ -81,6 +82,16 @@ class Statistics:
         self.N, self.G = np.zeros((m, K)), np.zeros((K, K))
         self.sq_norm = self.n_rows = self.value = 0.0
         return self
+
+    def copy(self):
+        """Return a copy that can go on while these statistics stay as they are."""
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (np.ndarray, sp.csr_array)):
+                setattr(other, name, value.copy())
+        other.H = aligned(self.H.shape, self.H.dtype)
+        other.H[:] = self.H
+        return other
 
     def restart(self, data, H, v=None):
         """Begin as `start` does, after rows that were all zero: of them only their number is remembered."""

@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "fastnmf"
-MAX_LINES = 500
+MAX_LINES = 700  # length is a smell, not a target: at this length a file nearly always has two subjects
 MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 
 # Kernels that do several things in one walk because a profile asked for it. Each may be long and take up to
@@ -27,7 +27,20 @@ MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
 # kernel.
 FUSED_PASSES = frozenset({"pattern_count"})
 
-CORE = {"blas", "kernels", "layout", "data", "problem", "terms", "penalties", "moves", "solve", "init", "shifts"}
+CORE = {
+    "blas",
+    "matrix",
+    "kernels",
+    "layout",
+    "data",
+    "problem",
+    "terms",
+    "penalties",
+    "moves",
+    "solve",
+    "init",
+    "shifts",
+}
 CORE |= {"layers", "descent", "anchors", "discrete"}
 VECTORS = {"kernels/emit.py", "kernels/jit.py", "kernels/lanes.py", "kernels/simd.py"}  # they may write LLVM
 MODELS = (CORE - {"kernels"}) | {"models", "online", "progress", "store", "graphs"}
@@ -37,22 +50,23 @@ ANYTHING = None
 # room -> the other rooms of the package it may import, at the top of a file or inside a function
 MAY_IMPORT = {
     "blas": set(),
+    "matrix": set(),
     "kernels": {"blas"},
     "layout": {"kernels"},
-    "data": {"blas", "layout", "kernels"},
+    "data": {"blas", "matrix", "layout", "kernels"},
     "problem": set(),
-    "terms": {"blas", "problem", "data", "layout", "kernels"},
+    "terms": {"blas", "matrix", "problem", "data", "layout", "kernels"},
     "penalties": {"problem", "data", "kernels"},
     "moves": {"blas", "problem", "data", "kernels"},
     "solve": {"blas", "moves", "penalties", "problem", "data", "kernels"},
     "init": {"blas", "problem", "data", "layout", "kernels"},
     "shifts": {"blas", "solve", "moves", "terms", "problem", "data"},
-    "layers": {"blas", "terms", "problem", "data", "kernels"},
+    "layers": {"blas", "matrix", "terms", "problem", "data", "kernels"},
     "descent": {"layers", "solve"},
     "anchors": {"blas", "problem", "data"},
     "discrete": {"blas", "solve", "problem", "data", "layout", "kernels"},
     "online": {"blas", "solve", "moves", "problem", "data", "layout", "kernels"},
-    "ondisk": set(),
+    "ondisk": {"matrix"},
     "progress": {"kernels", "problem", "solve"},
     # Files of plain values, below the models, which have `save` as a method; `persist`, which knows all estimators by
     # name, stands above them. Both know __init__: for the version, and for the public names.
@@ -61,9 +75,9 @@ MAY_IMPORT = {
     "ensemble": MODELS | {"metrics"},
     "dask": MODELS,
     "persist": MODELS | {"__init__"},
-    "metrics": set(),
+    "metrics": {"matrix"},
     "fetch": set(),
-    "graphs": set(),
+    "graphs": {"matrix"},
     "datasets": {"fetch", "graphs"},
     "plots": ANYTHING,
     "report": ANYTHING,
@@ -78,6 +92,7 @@ MAY_IMPORT = {
 
 # room -> what it may import from outside (besides the standard library)
 OUTSIDE = {
+    "matrix": {"numpy", "scipy"},
     "blas": {"threadpoolctl"},  # which comes with scikit-learn; it holds BLAS to one thread
     "kernels": {"numpy", "numba"},
     "layout": {"numpy"},
@@ -349,7 +364,8 @@ def rule_never_densify(module):
 
 def rule_files_are_short(module):
     count = len(module.text.splitlines())
-    return [f"fastnmf/{module.path}: {count} lines, at most {MAX_LINES}; split it"] if count > MAX_LINES else []
+    complaint = f"fastnmf/{module.path}: {count} lines, at most {MAX_LINES}; split it by subject"
+    return [complaint] if count > MAX_LINES else []
 
 
 def rule_models_do_not_loop_over_data(module):
@@ -447,7 +463,7 @@ BAD = [
     ),
     (rule_never_densify, "metrics.py", "x = X.toarray()"),
     (rule_never_densify, "metrics.py", "x = X.todense()  # never-densify-ok:"),
-    (rule_files_are_short, "metrics.py", "x = 1\n" * 501),
+    (rule_files_are_short, "metrics.py", "x = 1\n" * 701),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "for i in range(X.shape[0]):\n    pass"),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "i = 0\nwhile i < len(X):\n    i += 1"),
 ]

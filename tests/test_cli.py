@@ -19,6 +19,13 @@ def files(tmp_path):
     bunch = datasets.make_stratified((20, 30), 12, 2, density=0.4, random_state=0)
     sp.save_npz(tmp_path / "x.npz", bunch.data)
     np.save(tmp_path / "x.npy", bunch.data.toarray())
+    for name, wild in (("wild.npz", "indices"), ("falling.npz", "indptr")):
+        damaged = sp.csr_array(bunch.data, copy=True)
+        getattr(damaged, wild)[3] = 10**8
+        sp.save_npz(tmp_path / name, damaged)
+    damaged = sp.csr_array(bunch.data[:4], copy=True)
+    damaged.indices[3] = -7
+    sp.save_npz(tmp_path / "wild4.npz", damaged)
     scipy.io.mmwrite(tmp_path / "x.mtx", bunch.data)
     (tmp_path / "strata.txt").write_text("\n".join(np.array(["red", "blue"])[bunch.strata]) + "\n")
     np.save(tmp_path / "strata.npy", bunch.strata)
@@ -81,6 +88,9 @@ BAD = [
     (["fit", "junk.npz", "-o", "m.npz"], "junk.npz cannot be read"),
     (["fit", "names.txt", "-o", "m.npz"], "ends in '.txt'"),
     (["fit", "negative.npy", "-o", "m.npz"], "Negative values in data"),
+    (["fit", "wild.npz", "-o", "m.npz"], "damaged CSR matrix .* names column 100000000"),
+    (["fit", "falling.npz", "--strata", "strata.txt", "-o", "m.npz"], "damaged CSR matrix .* indptr must rise"),
+    (["report", "m2.npz", "-o", "r.html", "--data", "wild4.npz"], "damaged CSR matrix .* names column -7"),
     (["top", "nowhere.npz"], "nowhere.npz"),
     (["top", "x.npz"], "not a model file"),
     (["top", "junk.npz"], "not a model file"),

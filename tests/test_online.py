@@ -458,11 +458,11 @@ def test_damage_on_disk_is_noticed(tmp_path):
     X = sp.csr_array(np.eye(6))
     save_csr(X, tmp_path)
     np.save(tmp_path / "indices.npy", np.array([0, 1, 2, 3, 4, 77], np.int32))
-    with pytest.raises(ValueError, match="Rows 3 to 6 are damaged"):
+    with pytest.raises(ValueError, match="Rows 3 to 6 .* outside 0 to 5"):
         list(open_csr(tmp_path).blocks(3))
     np.save(tmp_path / "indptr.npy", np.array([0, 2, 1, 3, 4, 5, 6]))
-    with pytest.raises(ValueError, match="go backwards"):
-        open_csr(tmp_path)[:3]
+    with pytest.raises(ValueError, match="decreases after row 1"):
+        open_csr(tmp_path)
     np.save(tmp_path / "data.npy", np.ones(4))
     with pytest.raises(ValueError, match="do not fit together"):
         open_csr(tmp_path)

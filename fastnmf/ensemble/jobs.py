@@ -9,10 +9,12 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from fastnmf.data import check_kind, encode_labels
+from fastnmf.data import encode_labels
+from fastnmf.matrix import as_csr, check_kind
 from fastnmf.models.nmf import NMF
 from fastnmf.models.options import unpack
 from fastnmf.models.stratified import StratifiedNMF
+from fastnmf.models.warn import warn
 from fastnmf.progress import counting
 
 
@@ -79,11 +81,10 @@ class Setting:
                 n_short += not is_settled
                 count()
         if n_short:
-            warnings.warn(
+            warn(
                 f"{n_short} of {len(jobs)} fits stopped at max_iter={self.estimator.max_iter} before they settled; "
                 "pass an estimator with a larger max_iter, or a larger tol.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return results
 
@@ -99,7 +100,7 @@ def _quietly(function, *arguments):
 
 def _canonical(X):
     """Return sparse X as CSR with every entry stored once, and none that is zero: folds are drawn of what is stored."""
-    X = sp.csr_array(X)
+    X = as_csr(X)
     if not X.has_canonical_format or not X.data.all():
         X = X.copy()
         X.sum_duplicates()

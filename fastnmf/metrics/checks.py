@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from fastnmf.matrix import as_csr
+
 
 def as_matrix(values, name, dtype=np.float64):
     """Return a dense matrix as a 2-D float array."""
@@ -45,7 +47,7 @@ def in_range(X, W, H, V, strata):
     W = as_matrix(W, "W")
     H = as_matrix(H, "H")
     if sparse.issparse(X):
-        X = sparse.csr_array(X)
+        X = as_csr(X)
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()

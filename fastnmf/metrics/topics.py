@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import sparse
 
+from fastnmf.matrix import as_csr
 from fastnmf.metrics.checks import as_matrix
 
 MEASURES = ("npmi", "umass")
@@ -195,7 +196,7 @@ def _occurrence(X, columns):
     """Return which documents have which of the columns, as a sparse matrix of ones."""
     if not sparse.issparse(X):
         return sparse.csc_array((X[:, columns] != 0).astype(np.int64))
-    part = sparse.csc_array((X if X.format in ("csr", "csc") else sparse.csr_array(X))[:, columns])
+    part = sparse.csc_array(as_csr(X)[:, columns])
     part.sum_duplicates()  # stored entries that together are one
     part = sparse.csc_array(((part.data != 0).astype(np.int64), part.indices, part.indptr), shape=part.shape)
     part.eliminate_zeros()

@@ -2,7 +2,6 @@
 
 import copy
 import numbers
-import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -10,9 +9,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf import init as starts
-from fastnmf.data import Strata, check_kind, encode_labels
+from fastnmf.data import Strata, encode_labels
+from fastnmf.matrix import check_kind
 from fastnmf.models.callbacks import CallbackSupportMixin, watching, with_callbacks
 from fastnmf.models.checkpoints import checkpointing
+from fastnmf.models.fitted import check_fitted_arrays
 from fastnmf.models.keeping import Keeping
 from fastnmf.models.looking import Looking
 from fastnmf.models.options import (
@@ -33,6 +34,7 @@ from fastnmf.models.options import (
 from fastnmf.models.problems import infer_divergence
 from fastnmf.models.runs import Runs
 from fastnmf.models.transfer import Transfer, brought
+from fastnmf.models.warn import warn
 from fastnmf.penalties import Guide
 from fastnmf.problem import copy_rows, full
 from fastnmf.shifts import apply_gauge, normalize_components
@@ -62,6 +64,14 @@ class BaseNMF(
     """Base of all estimators. A variant writes its parameters, its documentation and `_problem`."""
 
     _has_shifts = False
+
+    @property
+    def _fitted_shapes(self):
+        return {"components_": "km"} | ({"shifts_": "Sm", "strata_": "S"} if self._has_shifts else {})
+
+    def _check_fitted(self):
+        check_is_fitted(self)
+        check_fitted_arrays(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -94,11 +104,10 @@ class BaseNMF(
                 "use solver='mu'."
             )
         if self.solver == "mu" and self.init == "nndsvd":
-            warnings.warn(
+            warn(
                 "The multiplicative update ('mu') solver cannot update zeros present in the initialization, and "
                 "init='nndsvd' is full of them; use 'nndsvda' or 'nndsvdar'.",
                 UserWarning,
-                stacklevel=4,
             )
 
     @property
@@ -121,11 +130,10 @@ class BaseNMF(
         alphas = {"W": self.alpha_W, "H": self.alpha_W if self.alpha_H == "same" else self.alpha_H}
         if (alphas["W"] > 0) != (alphas["H"] > 0) and self.fixed_components is None:
             one, other = ("W", "H") if alphas["W"] > 0 else ("H", "W")
-            warnings.warn(
+            warn(
                 f"Only {one} is penalised: {other} can grow while {one} shrinks, and the penalty vanishes. Penalise "
                 f"both (alpha_H='same').",
                 UserWarning,
-                stacklevel=5,
             )
         return alphas | ({"V": self.alpha_V} if self._has_shifts else {})
 
@@ -138,7 +146,7 @@ class BaseNMF(
         elif getattr(self, "_names", None) is not None and not hasattr(X, "columns"):
             model = copy.copy(self)  # without the names that did not come with data, lest scikit-learn misses them in X
             model.__dict__.pop("feature_names_in_", None)
-        return validate_data(
+        X = validate_data(
             model,
             X,
             reset=reset,
@@ -147,6 +155,9 @@ class BaseNMF(
             ensure_all_finite=False,
             ensure_min_samples=1,
         )
+        if not reset and hasattr(self, "components_"):  # partial_fit has none before its first batch
+            check_fitted_arrays(self, X.shape[1])
+        return X
 
     def _start(self, data, rank, W, H, V, random_state):
         """Return W, H, the entries of V, and the dense V of a start that brings its own (None otherwise)."""
@@ -156,10 +167,9 @@ class BaseNMF(
             W = W if data.loading is None else W * data.loading[:, None]
             return W, H, data.pattern.entries(V) if self._has_shifts else None, V
         if given and not self._has_shifts:  # as in scikit-learn
-            warnings.warn(
+            warn(
                 "When init!='custom', provided W or H are ignored. Set init='custom' to use them as initialization.",
                 RuntimeWarning,
-                stacklevel=7,
             )
         elif given:
             raise ValueError(f"A start was given ({', '.join(given)}) with init={self.init!r}; use init='custom'.")
@@ -206,11 +216,10 @@ class BaseNMF(
             self._finish(data, *runs.best)
             self.run_objectives_ = np.array(runs.objectives)
         if self.stopped_by_ == "max_iter" and not self.converged_:
-            warnings.warn(
+            warn(
                 f"The fit stopped at max_iter={self.max_iter} before the objective settled to tol={self.tol:g}; "
                 "raise max_iter, or raise tol.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         return self.W_
 
@@ -333,7 +342,7 @@ class BaseNMF(
             factors["V"][:] = data.pattern.entries(shifts)
             factors.moved("V")
         product, penalties = problem.terms[0].product("W", factors), problem.penalties.get("W", ())
-        factors["W"][:] = self._exact(data, factors["H"], shifts, product, penalties)[0]
+        factors["W"][:] = self._exact(data, factors.rank, factors["H"], shifts, product, penalties)[0]
         factors.moved("W")
         fit.history["objective"][-1] = problem.value(factors)
         fit.history["penalty"][-1] = problem.penalty
@@ -368,7 +377,7 @@ class BaseNMF(
 
     def _prepared(self, X, strata):
         """Return X as `Strata`, H (n_features, k) and V (or None), in the inner scale of X."""
-        check_is_fitted(self)
+        self._check_fitted()
         X, strata = unpack(X, strata)
         X = self._validated(X, reset=False)
         if self._has_shifts and strata is None and len(self.strata_) > 1:
@@ -386,12 +395,11 @@ class BaseNMF(
         """Return X as `Strata`, its shifts V, its exact W (n_samples, K) and W's subproblem, in the inner scale."""
         data, H, V = self._prepared(X, strata)
         penalties = elastic_nets(data, {"W": self.alpha_W}, self.l1_ratio, 2).get("W", ())
-        W, sub = self._exact(data, pad(H, data), V, None, penalties)
+        W, sub = self._exact(data, H.shape[1], pad(H, data), V, None, penalties)
         return data, V, W, sub
 
-    def _exact(self, data, H, V, product=None, penalties=()):
+    def _exact(self, data, rank, H, V, product=None, penalties=()):
         """Return the exact weights for padded H and V, and their subproblem: None where each row has its own Gram."""
-        rank = self.n_components_
         if data.entry_weights is None:
             return infer(data, rank, H, V, product, penalties)
         return infer_masked(data, data.entry_weights, rank, H, V, product, penalties), None
@@ -406,13 +414,13 @@ class BaseNMF(
         with threads(self.n_threads):
             data, *found = self._inferred(X, strata) if self._is_squared else self._diverged(X, strata)
             W = found[1] if self._is_squared else found[0]
-        return scaled(np.ascontiguousarray(W[:, : self.n_components_]), -data.exponent)
+        return scaled(np.ascontiguousarray(W[:, : len(self.components_)]), -data.exponent)
 
     def _inverse_transform(self, W, strata=None):
-        check_is_fitted(self)
+        self._check_fitted()
         W = check_array(W, dtype=[np.float64, np.float32])
-        if W.shape[1] != self.n_components_:
-            raise ValueError(f"W has {W.shape[1]} columns; the model has {self.n_components_} components.")
+        if W.shape[1] != len(self.components_):
+            raise ValueError(f"W has {W.shape[1]} columns; the model has {len(self.components_)} components.")
         if not self._has_shifts:
             return W @ self.components_
         if strata is None and len(self.strata_) > 1:

@@ -7,7 +7,6 @@ on makes its start, its term and its penalties again, from the same seed, and th
 import copy
 import os
 import time
-import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,6 +15,7 @@ from fastnmf import store
 from fastnmf.models.options import check_number
 from fastnmf.models.runs import n_runs
 from fastnmf.models.transfer import brought
+from fastnmf.models.warn import warn
 from fastnmf.progress import say
 
 # Parameters that do not belong to what is computed: when to stop, what is shown, on how many threads.
@@ -133,11 +133,10 @@ class Checkpoint:
             try:
                 self._write(loop)
             except OSError as error:
-                warnings.warn(
+                warn(
                     f"The checkpoint {self.path} could not be written ({error}); the fit goes on, and the file is of "
                     f"iteration {self._iteration}.",
                     RuntimeWarning,
-                    stacklevel=6,
                 )
         else:
             return

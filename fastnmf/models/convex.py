@@ -305,7 +305,8 @@ class KernelNMF(Mixtures, ShapedWeights):
     _inits = (None, "clusters", "random", "custom")
     _is_signed = True
 
-    _kept_privately = (*Keeping._kept_privately, "_inner")
+    _private_state = (*Keeping._private_state, "_inner")
+    _fitted_shapes = {"C_": "nk", "_inner": "kk", "X_fit_": ""}
 
     def __init__(
         self,
@@ -391,9 +392,10 @@ class KernelNMF(Mixtures, ShapedWeights):
         data = Strata.from_array(K, is_signed=True)
         pos = pad(data.X @ self.C_.astype(data.dtype), data)
         gram = np.zeros((pos.shape[1], pos.shape[1]))
-        gram[: self.n_components, : self.n_components] = np.ldexp(self._inner, 2 * data.exponent)
+        k = self.C_.shape[1]
+        gram[:k, :k] = np.ldexp(self._inner, 2 * data.exponent)
         with threads(self.n_threads):
-            return exact_weights(gram, pos, self.n_components)
+            return exact_weights(gram, pos, k)
 
     def _check_parameters(self):
         super()._check_parameters()

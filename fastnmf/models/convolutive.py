@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.descent import Course, lbfgs
 from fastnmf.models.base import BETAS
+from fastnmf.models.fitted import check_fitted_arrays
 from fastnmf.models.options import check_choice
 from fastnmf.models.problems import divergence_term
 from fastnmf.models.shapes import ShapedWeights, divisors, rescaled, shaped_problem
@@ -118,6 +119,7 @@ class ConvolutiveNMF(ShapedWeights):
     """
 
     _inits = (None, "shifted", "random", "custom")
+    _fitted_shapes = {"components_": "Lkm"}
 
     def __init__(
         self,
@@ -199,6 +201,7 @@ class ConvolutiveNMF(ShapedWeights):
     def inverse_transform(self, W):
         """Return ``sum_l W[i - l] components_[l]``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         check_is_fitted(self)
+        check_fitted_arrays(self)
         n_lags, k, n_features = self.components_.shape
         W = self._weights(W, k)
         return stacked(W, n_lags, np.zeros((len(W), n_lags * k), W.dtype)) @ self.components_.reshape(-1, n_features)

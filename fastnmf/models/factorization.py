@@ -1,12 +1,11 @@
 """Plain NMF as a function."""
 
-import warnings
-
 import numpy as np
 from sklearn.utils.validation import check_array
 
 from fastnmf.models.nmf import NMF
 from fastnmf.models.options import check_bool
+from fastnmf.models.warn import warn
 
 W_IGNORED = "When update_H=False, the provided initial W is not used."
 
@@ -88,7 +87,7 @@ def non_negative_factorization(
     if H is None:
         raise ValueError("update_H=False needs the components; pass H.")
     if W is not None:
-        warnings.warn(W_IGNORED, RuntimeWarning, stacklevel=2)
+        warn(W_IGNORED, RuntimeWarning)
     model._check_parameters()
     H = check_array(H, dtype=[np.float64, np.float32], input_name="H")
     if (H < 0).any():

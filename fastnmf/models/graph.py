@@ -138,7 +138,11 @@ class GraphNMF(BaseNMF):
     __metadata_request__transform = {"strata": True}
     __metadata_request__inverse_transform = {"strata": True}
     __metadata_request__score = {"strata": True}
-    _kept_privately = (*BaseNMF._kept_privately, "_has_shifts", "_exponent")
+    _private_state = (*BaseNMF._private_state, "_has_shifts", "_exponent")
+
+    @property
+    def _fitted_shapes(self):
+        return super()._fitted_shapes | {"W_": "nk"}
 
     def __init__(
         self,
@@ -213,8 +217,6 @@ class GraphNMF(BaseNMF):
         if V is not None and strata is None:
             raise ValueError("V, a start of shifts, was given without strata; pass strata=, one label a row, or no V.")
         self._graphs, self._has_shifts = (graph, feature_graph), strata is not None
-        for name in ("shifts_", "strata_", "stratum_sizes_", "row_strata_"):
-            vars(self).pop(name, None)
         try:
             self._fit(X, strata, W, H, V)
         finally:
@@ -352,8 +354,6 @@ class GraphNMF(BaseNMF):
         graph, feature_graph = self._graphs
         data = super()._strata(X, strata, sample_weight, weight)
         self._exponent = data.exponent
-        for name in ("affinity_", "feature_affinity_", "heat_width_", "training_data_"):
-            vars(self).pop(name, None)
         if graph is not None:
             self.affinity_ = check_affinity(graph, data.shape[0])
         elif of_samples:

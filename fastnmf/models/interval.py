@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.data import Strata, as_matrix
+from fastnmf.matrix import as_csr
 from fastnmf.models.base import NNDSVD, scaled
 from fastnmf.models.options import check_choice
 from fastnmf.models.presets import Preset
@@ -196,7 +197,7 @@ def bounds_on_pattern(X, upper):
         raise ValueError(f"upper has shape {upper.shape}, expected that of X, {lower.shape}: one bound an entry.")
     open_end = np.finfo(lower.dtype).max  # stands for infinity, which is refused in data
     if sp.issparse(upper):
-        upper = sp.csr_array(upper, dtype=lower.dtype, copy=True)
+        upper = as_csr(upper, "upper", lower.dtype).copy()
         upper.data[np.isposinf(upper.data)] = open_end
     else:
         upper = np.where(np.isposinf(upper), open_end, upper).astype(lower.dtype)

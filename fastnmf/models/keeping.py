@@ -4,24 +4,24 @@
 them: so no estimator needs to know the others.
 """
 
-import warnings
-
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf import online, store
 from fastnmf.init import Start
+from fastnmf.models.fitted import FittedAtOnce
+from fastnmf.models.looking import n_features_of
 from fastnmf.models.transfer import brought
+from fastnmf.models.warn import warn
 from fastnmf.problem import aligned
 
 _STATISTICS = {"Statistics": online.Statistics, "StrataStatistics": online.StrataStatistics}
 
 
-class Keeping:
+class Keeping(FittedAtOnce):
     """`save` for estimators; stands among their bases."""
 
-    # What a fitted estimator has beside its parameters and the attributes that end in "_".
-    _kept_privately = ("_n_components", "_fitted_rows", "_names", "_statistics", "_sklearn_output_config")
+    _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics")
 
     def save(self, path, feature_names=None):
         """Write the fitted model to one file, from which `fastnmf.load` makes it again, without the training data.
@@ -90,11 +90,7 @@ def _of_model(model):
     """Return class, parameters and attributes of a model, fitted or not; models in them become such dicts, too."""
     parameters = model.get_params(deep=False)
     if parameters.get("callback") is not None or vars(model).get("_skl_callbacks"):
-        warnings.warn(
-            "A callback is a function and is not kept in the file; set it again on the loaded model.",
-            UserWarning,
-            stacklevel=4,
-        )
+        warn("A callback is a function and is not kept in the file; set it again on the loaded model.", UserWarning)
         parameters["callback"] = None
     start = brought(parameters.get("init"))
     if start is not None:
@@ -127,7 +123,7 @@ def restored(values, find):
 
 def is_kept(kind, name):
     """Tell whether an attribute of this name belongs into the file."""
-    return (name.endswith("_") and not name.startswith("_")) or name in kind._kept_privately
+    return kind._is_fitted_name(name) or name == "_sklearn_output_config"
 
 
 def _named(model, given):
@@ -137,8 +133,8 @@ def _named(model, given):
         given = getattr(model, "_names", None) if own is None else own
         return None if given is None else np.array([str(name) for name in given], dtype=object)
     names = np.array([str(name) for name in given], dtype=object)
-    if len(names) != model.n_features_in_:
-        raise ValueError(f"feature_names has {len(names)} names for {model.n_features_in_} features.")
+    if len(names) != n_features_of(model):
+        raise ValueError(f"feature_names has {len(names)} names for {n_features_of(model)} features.")
     if own is not None and names.tolist() != own.tolist():
         raise ValueError("The model was fitted with other feature names; leave feature_names out to keep those.")
     return names

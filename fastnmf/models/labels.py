@@ -137,6 +137,10 @@ class LabelledFit(ClassReading):
 
     _label_loss = "frobenius"
 
+    @property
+    def _fitted_shapes(self):
+        return super()._fitted_shapes | ({"coef_": "ck"} if hasattr(self, "coef_") else {})
+
     def _supervise(self, data, problem, factors, y):
         """Add the term of the labels, and the factor B (n_classes, k) that it brings."""
         if data.loading is not None:

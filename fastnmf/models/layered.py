@@ -6,18 +6,20 @@ from collections.abc import Callable
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastnmf.data import Strata, check_kind
+from fastnmf.data import Strata
 from fastnmf.descent import DESCENTS, Course, infer_stack, layerwise, revive
 from fastnmf.layers import LOSSES, Bottom, Labels, MaskedBottom, Stack, check_shares, on_unit_columns
+from fastnmf.matrix import check_kind
 from fastnmf.models.hierarchy import TopicTree
 from fastnmf.models.keeping import Keeping
 from fastnmf.models.labels import ClassReading, class_indicators, encode_classes
 from fastnmf.models.options import check_choice, check_integer, check_number, generator
 from fastnmf.models.semisupervised import SemiSupervisedNMF
 from fastnmf.models.stacked import STARTS, check_sizes, sequential, unit_columns
+from fastnmf.models.warn import warn
 from fastnmf.progress import progress
 from fastnmf.solve import threads
 from fastnmf.terms.weights import observed
@@ -133,7 +135,7 @@ class HierarchicalNMF(
     [(9, 87), (4, 87), (2, 87)]
     """
 
-    _kept_privately = ("_factors", "_sklearn_output_config")
+    _private_state = ("_factors",)
 
     def __init__(
         self,
@@ -263,6 +265,19 @@ class HierarchicalNMF(
             lost = Stack(bottom, "levels", np.ones(len(A))).errors(A, infer_stack(bottom, A, self.pool))[-1]
         return 1.0 if data.sq_norm == 0 else float(1 - lost / data.sq_norm)
 
+    def _check_fitted(self):
+        """Raise where the topics that users see are not those that new samples are weighed with."""
+        kind = type(self).__name__
+        if not hasattr(self, "_factors"):
+            raise NotFittedError(f"This {kind} has no layers, which only a fit finds; call fit first.")
+        shapes = [np.shape(topics) for topics in self.components_]
+        wanted = [(factor.shape[1], len(self._factors[0])) for factor in self._factors]
+        if shapes != wanted:
+            raise ValueError(
+                f"components_ of this {kind} has the shapes {shapes}, but the layers of its fit are of {wanted}; "
+                "weights are found with the layers, so fit again instead of editing topics."
+            )
+
     def _check_parameters(self):
         sizes = check_sizes(self.n_components)
         check_choice("method", self.method, ("neural", "deep", "sequential"))
@@ -283,6 +298,8 @@ class HierarchicalNMF(
     def _prepared(self, X, mask, *, reset):
         """Return X as float64 `Strata`, the lowest layer over it, the dtype of results, the exponent of the scale."""
         check_kind(X)
+        if not reset:
+            self._check_fitted()
         options = {"accept_sparse": True, "dtype": [np.float64, np.float32], "ensure_all_finite": False}
         X = validate_data(self, X, reset=reset, ensure_min_samples=1, **options)
         dtype, weights = X.dtype, None
@@ -405,9 +422,7 @@ class HierarchicalNMF(
         self.n_iter_ = max(len(course.curve) - 1, 1)
 
     def _set_classes(self, labels, coefs):
-        """Keep classes and coefficients as attributes; forget those of a fit before."""
-        for name in ("classes_", "coef_"):
-            vars(self).pop(name, None)
+        """Keep classes and coefficients as attributes."""
         found = {level: (c, b) for (level, c, _), b in zip(labels, coefs, strict=True)}
         if labels and self._has_list:
             each = [found.get(level, (None, None)) for level, _ in enumerate(self.components_)]
@@ -437,22 +452,19 @@ class HierarchicalNMF(
                 and is_same
                 and explained[level] < COLLAPSED_SHARE * explained[level + 1]
             ):
-                warnings.warn(
+                warn(
                     f"Level {level} has collapsed: its {fine.shape[1]} topics explain {explained[level]:.1%} of X, the "
                     f"{coarse.shape[1]} of level {level + 1} explain {explained[level + 1]:.1%}. Use loss='levels'.",
                     UserWarning,
-                    stacklevel=4,
                 )
         if dead:
-            warnings.warn(
+            warn(
                 f"No sample uses some of the topics of level {', '.join(map(str, dead))}; ask for fewer there.",
                 UserWarning,
-                stacklevel=4,
             )
         if not self.converged_ and self.tol > 0:
-            warnings.warn(
+            warn(
                 f"The fit stopped at max_iter={self.max_iter} before the loss settled to tol={self.tol:g}; raise "
                 "max_iter, or raise tol.",
                 ConvergenceWarning,
-                stacklevel=4,
             )

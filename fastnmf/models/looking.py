@@ -1,10 +1,16 @@
 """Look at a fitted model: strongest features, and the rows that stand for a component."""
 
 import numpy as np
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.models.options import check_integer, strongest
+
+
+def n_features_of(model):
+    """Return the number of features of a model; one whose components were set by hand has not seen data."""
+    return model.n_features_in_ if hasattr(model, "n_features_in_") else model.components_.shape[-1]
 
 
 class Naming:
@@ -14,9 +20,9 @@ class Naming:
         if feature_names is None:
             feature_names = getattr(self, "feature_names_in_", getattr(self, "_names", None))
         if feature_names is None:
-            feature_names = [str(j) for j in range(self.n_features_in_)]
-        if len(feature_names) != self.n_features_in_:
-            raise ValueError(f"feature_names has {len(feature_names)} names for {self.n_features_in_} features.")
+            feature_names = [str(j) for j in range(n_features_of(self))]
+        if len(feature_names) != n_features_of(self):
+            raise ValueError(f"feature_names has {len(feature_names)} names for {n_features_of(self)} features.")
         return np.asarray(feature_names)
 
 
@@ -50,4 +56,9 @@ class Looking(Naming):
         """
         check_is_fitted(self)
         check_integer("n", n)
+        if not hasattr(self, "W_"):
+            raise NotFittedError(
+                f"This {type(self).__name__} has no W_, the weights of the training rows; they are there after fit. "
+                "For other rows, sort the columns of transform(X)."
+            )
         return np.argsort(-self.W_.T, axis=1, kind="stable")[:, :n]

@@ -110,6 +110,10 @@ class DistributionallyRobustNMF(OwnLoss):
 
     solver = "mu"
 
+    @property
+    def _fitted_shapes(self):
+        return super()._fitted_shapes | {"betas_": "", "references_": "", "weights_": ""}
+
     def __init__(
         self,
         n_components=2,
@@ -152,8 +156,6 @@ class DistributionallyRobustNMF(OwnLoss):
                 raise ValueError(f"{name}={getattr(self, name)!r} is not valid; expected {len(betas)} numbers {sign}.")
         super()._check_parameters()
         self.betas_ = np.array(betas)
-        self.__dict__.pop("references_", None)  # of a fit before
-        self.__dict__.pop("weights_", None)
 
     def _problem(self, data, factors, tasks):
         for beta in self.betas_:

@@ -4,12 +4,14 @@ import time
 from contextlib import contextmanager
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastnmf.data import check_kind
 from fastnmf.init import Start
+from fastnmf.matrix import as_csr, check_kind
+from fastnmf.models.fitted import check_fitted_arrays
 from fastnmf.models.keeping import Keeping
 from fastnmf.models.nmf import NMF
 from fastnmf.models.options import (
@@ -146,7 +148,8 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     (10, 3)
     """
 
-    _kept_privately = ("_names", "_sklearn_output_config")
+    _private_state = ("_names",)
+    _fitted_shapes = {"components_": "km", "estimator_": ""}
     __metadata_request__fit = {"strata": True}
     __metadata_request__transform = {"strata": True}
 
@@ -373,7 +376,8 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _validated(self, X, *, reset):
         check_kind(X)
-        return validate_data(
+        X = as_csr(X) if sp.issparse(X) else X
+        X = validate_data(
             self,
             X,
             reset=reset,
@@ -382,6 +386,9 @@ class MetaNMF(Keeping, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ensure_all_finite=False,
             ensure_min_samples=1,
         )
+        if not reset:
+            check_fitted_arrays(self, X.shape[1])
+        return X
 
 
 def _refitted(refit, H, meta):

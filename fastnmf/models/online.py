@@ -3,7 +3,6 @@
 import itertools
 import numbers
 import time
-import warnings
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -14,6 +13,7 @@ from fastnmf.models.options import check_integer, check_sweeps, generator
 from fastnmf.models.problems import DIRECT_BELOW
 from fastnmf.models.streams import STARTS, PartialFit, StratifiedPartialFit, has_slowed, unpenalised
 from fastnmf.models.transfer import check_init
+from fastnmf.models.warn import warn
 from fastnmf.progress import progress
 from fastnmf.solve import normalized, threads
 
@@ -77,11 +77,10 @@ class _MiniBatch(BaseNMF):
         self.normalized_loss_ = float(self.history_["normalized_loss"][-1])
         self.reconstruction_err_ = self._reconstruction_error(fit.history["objective"][-1], -2 * data.exponent)
         if not fit.converged:
-            warnings.warn(
+            warn(
                 f"The fit stopped at max_iter={self.max_iter} passes before the objective settled to tol={self.tol:g}; "
                 "raise max_iter, or raise tol.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return self.W_
 

@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.matrix import as_csr
 from fastnmf.penalties import ElasticNet
 
 
@@ -137,7 +138,9 @@ def elastic_nets(data, alphas, l1_ratio, beta):
 
 def check_components(components, rank, n_columns):
     """Return known components (j, n_columns), NaN where an entry is free, as ``(values, is_fixed)`` of (rank, ...)."""
-    known = np.asarray(components.toarray() if sp.issparse(components) else components)  # never-densify-ok: k x n
+    if sp.issparse(components):
+        components = as_csr(components, "fixed_components").toarray()  # never-densify-ok: k x n
+    known = np.asarray(components)
     if known.dtype.kind not in "fiu" or known.ndim != 2 or known.shape[1] != n_columns or len(known) > rank:
         raise ValueError(
             f"fixed_components has shape {known.shape}; expected at most {rank} rows (n_components) of {n_columns} "

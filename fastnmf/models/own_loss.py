@@ -102,5 +102,5 @@ class OwnLoss(Unstratified, BaseNMF):
 
     def _transform(self, X):
         data, H, _ = self._prepared(X, None)
-        W = self._inferred_W(data, H)[:, : self.n_components_]
+        W = self._inferred_W(data, H)[:, : H.shape[1]]
         return np.ldexp(np.ascontiguousarray(W), -data.exponent)

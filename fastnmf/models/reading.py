@@ -5,10 +5,10 @@ import copy
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch, _safe_indexing
-from sklearn.utils.validation import check_is_fitted
 
 from fastnmf import shifts as shifting
 from fastnmf.data import Strata, encode_labels
+from fastnmf.matrix import as_csr, check_pointers
 from fastnmf.models.base import scaled
 from fastnmf.models.options import check_choice, check_integer, unpack
 from fastnmf.solve import pad, threads
@@ -49,7 +49,7 @@ class RowErrors:
         >>> model.reconstruction_errors([[0.0, 1, 0], [2, 0, 4]]).round(6)
         array([1., 0.])
         """
-        check_is_fitted(self)
+        self._check_fitted()
         X, strata = unpack(X, strata)
         if strata is not None and not self._has_shifts:
             raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
@@ -59,9 +59,9 @@ class RowErrors:
                 return model._row_divergences(X, strata)
             data, H, V = model._opened(X, strata, is_masked=True)
             if data.entry_weights is None:
-                errors = shifting.row_errors(data, self.n_components_, H, V)
+                errors = shifting.row_errors(data, len(self.components_), H, V)
             else:
-                W = masked.infer_masked(data, data.entry_weights, self.n_components_, H, V)
+                W = masked.infer_masked(data, data.entry_weights, len(self.components_), H, V)
                 errors = np.maximum(masked.row_errors(data, data.entry_weights, W, H, V)[0], 0)
         return np.ldexp(errors, -4 * data.exponent)
 
@@ -138,7 +138,7 @@ class Reading(RowErrors):
         >>> labels, shifts.shape
         (array(['new'], dtype='<U3'), (1, 3))
         """
-        check_is_fitted(self)
+        self._check_fitted()
         if strata is None:
             raise ValueError("estimate_shifts was given no strata; pass strata, one label a row.")
         X, strata = unpack(X, strata)
@@ -152,8 +152,8 @@ class Reading(RowErrors):
         with threads(self.n_threads):
             data, H, V = model._opened(_safe_indexing(X, is_new), of_new)
             found = shifting.estimate_divergence if is_divergence else shifting.estimate
-            V, W = found(data, self.n_components_, H, V[0])
-            W, H = W[:, : self.n_components_], H[:, : self.n_components_].T
+            V, W = found(data, len(self.components_), H, V[0])
+            W, H = W[:, : len(self.components_)], H[:, : len(self.components_)].T
             _, V = shifting.apply_gauge(W, H, V, data.codes, getattr(self, "gauge", None))
         return labels, scaled(V, -2 * data.exponent).astype(self.shifts_.dtype)
 
@@ -180,7 +180,7 @@ class Reading(RowErrors):
         >>> model.predict_stratum([[3.0, 0, 5], [3, 1, 0]])
         array(['a', 'b'], dtype='<U1')
         """
-        check_is_fitted(self)
+        self._check_fitted()
         X, _ = unpack(X, None)
         with threads(self.n_threads):
             model = copy.copy(self)
@@ -188,7 +188,7 @@ class Reading(RowErrors):
             if not self._reads_divergence("predict_stratum"):
                 data, H, _ = model._opened(X, None)
                 V = scaled(self.shifts_.astype(np.float64), 2 * data.exponent)
-                return self.strata_[shifting.nearest(data, self.n_components_, H, V)]
+                return self.strata_[shifting.nearest(data, len(self.components_), H, V)]
             errors = []
             for shift in self.shifts_:
                 model.shifts_ = shift[None]
@@ -231,7 +231,7 @@ class Reading(RowErrors):
         ValueError
             X, strata, names or n that cannot be used; a model of another loss than the squared error.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         check_integer("n", n)
         X, strata = unpack(X, strata)
         if getattr(self, "beta_loss", "frobenius") not in ("frobenius", 2):
@@ -240,7 +240,7 @@ class Reading(RowErrors):
         model = self._knowing(X, strata)
         with threads(self.n_threads):
             data, H, V = model._opened(X, strata)
-            groups, rank = data.groups, self.n_components_
+            groups, rank = data.groups, len(self.components_)
             nothing, residual = np.zeros_like(V), shifting.row_errors(data, rank, H, V)
             parts = [data.row_square_sums(nothing), data.row_square_sums(V), residual]
             squares, unshifted, left = (np.bincount(data.codes, part, data.n_strata) for part in parts)
@@ -299,7 +299,7 @@ class Reading(RowErrors):
         return super()._score(X, strata, *args, **more) if model is self else model._score(X, strata, *args, **more)
 
     def _inverse_transform(self, W, strata=None):
-        check_is_fitted(self)
+        self._check_fitted()
         labels, _, _ = self._unseen(strata, _n_rows(W))
         if len(labels) and self._policy() != "error":
             raise ValueError(
@@ -315,12 +315,18 @@ class Reading(RowErrors):
 
     def _mean_shift(self):
         """Return the mean of the shifts over the training rows, float64 (n_features,)."""
-        weights = self.stratum_sizes_ / np.sum(self.stratum_sizes_)
+        sizes = getattr(self, "stratum_sizes_", np.ones(len(self.shifts_)))
+        if len(sizes) != len(self.shifts_):
+            raise ValueError(
+                f"stratum_sizes_ has {len(sizes)} entries, but shifts_ has {len(self.shifts_)} rows; set both to fit "
+                "together, or fit again."
+            )
+        weights = sizes / np.sum(sizes)
         return weights @ self.shifts_.astype(np.float64)
 
     def _unseen(self, strata, n_rows):
         """Return the labels that were not there in fit, which rows have them, and the labels of these rows."""
-        check_is_fitted(self)
+        self._check_fitted()
         if strata is None:
             return self.strata_[:0], np.zeros(n_rows, bool), self.strata_[:0]
         codes, found = encode_labels(strata, n_rows)
@@ -381,7 +387,10 @@ def verdict(n_strata, losses, gain, chance, weight):
 
 def as_rows(X):
     """Return X so that its rows can be picked: sparse formats without rows become CSR."""
-    return sp.csr_array(X) if sp.issparse(X) and X.format != "csr" else X
+    if not sp.issparse(X):
+        return X
+    check_pointers(X)
+    return X if X.format == "csr" else as_csr(X)
 
 
 def _n_rows(X):

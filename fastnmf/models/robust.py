@@ -132,6 +132,10 @@ class RobustNMF(_Residual):
            [ 4., 12.,  8.]])
     """
 
+    @property
+    def _fitted_shapes(self):
+        return super()._fitted_shapes | {"typical_": ""} | ({"threshold_": ""} if self.loss == "huber" else {})
+
     def __init__(
         self,
         n_components=2,
@@ -176,8 +180,6 @@ class RobustNMF(_Residual):
                 if value == 0:
                     raise ValueError(f"{name}=0 is not valid; expected None or a number > 0.")
         super()._check_parameters()
-        for name in ("typical_", "threshold_"):
-            self.__dict__.pop(name, None)  # of a fit before
 
     def _observed(self, X, strata, weight=None, labels=None):
         data = super()._observed(X, strata, weight, labels)

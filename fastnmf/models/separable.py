@@ -1,7 +1,5 @@
 """Separable NMF: the components are rows, or features, of the data themselves."""
 
-import warnings
-
 import numpy as np
 
 from fastnmf.anchors import successive_projections
@@ -10,6 +8,7 @@ from fastnmf.models.base import scaled
 from fastnmf.models.options import check_bool, check_choice
 from fastnmf.models.presets import Preset
 from fastnmf.models.reading import RowErrors
+from fastnmf.models.warn import warn
 from fastnmf.problem import dense_rows
 from fastnmf.progress import progress
 from fastnmf.solve import infer, pad, threads
@@ -88,6 +87,10 @@ class SeparableNMF(RowErrors, Preset):
 
     init = None
 
+    @property
+    def _fitted_shapes(self):
+        return super()._fitted_shapes | {"anchors_": "k"}
+
     def __init__(self, n_components=10, *, axis=0, normalize=False, n_threads=None, verbose=0):
         self.n_components = n_components
         self.axis = axis
@@ -135,11 +138,10 @@ class SeparableNMF(RowErrors, Preset):
 
     def _warn_of_few(self, found):
         what = "samples" if self.axis == 0 else "features"
-        warnings.warn(
+        warn(
             f"n_components={self.n_components} anchors were asked for, but all {what} lie in the span of {found}; the "
             "model has no more. Ask for fewer.",
             UserWarning,
-            stacklevel=3,
         )
 
     def _set_factors(self, data, W, H, distances):

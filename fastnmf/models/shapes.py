@@ -4,8 +4,6 @@ They have no strata, penalties or weights of entries; in return the model may be
 writes its start, `_problem` and `_finish`.
 """
 
-import warnings
-
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import kmeans_plusplus
@@ -13,13 +11,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from fastnmf.data import Strata, check_kind
+from fastnmf.data import Strata
+from fastnmf.matrix import check_kind
 from fastnmf.models.callbacks import CallbackSupportMixin, watching, with_callbacks
+from fastnmf.models.fitted import check_fitted_arrays
 from fastnmf.models.keeping import Keeping
 from fastnmf.models.looking import Looking
 from fastnmf.models.options import check_choice, check_integer, check_number, check_watch, generator
 from fastnmf.models.problems import DIRECT_BELOW
 from fastnmf.models.transfer import Transfer, brought, check_init
+from fastnmf.models.warn import warn
 from fastnmf.moves import HALS, Assign
 from fastnmf.problem import Factors, Problem, Subproblem, aligned
 from fastnmf.solve import allocate, as_arrays, exact, infer, pad, row_tasks, solve, threads
@@ -101,7 +102,7 @@ class ShapedModel(Keeping, Transfer, CallbackSupportMixin, BaseEstimator):
 
     def _validated(self, X, *, reset):
         check_kind(X)
-        return validate_data(
+        X = validate_data(
             self,
             X,
             reset=reset,
@@ -110,6 +111,9 @@ class ShapedModel(Keeping, Transfer, CallbackSupportMixin, BaseEstimator):
             ensure_all_finite=False,
             ensure_min_samples=1,
         )
+        if not reset:
+            check_fitted_arrays(self, X.shape[1])
+        return X
 
     def _data(self, X):
         return Strata.from_array(X, is_signed=self._is_signed)
@@ -153,11 +157,10 @@ class ShapedModel(Keeping, Transfer, CallbackSupportMixin, BaseEstimator):
             self._finish(data, problem, fit)
             self._record(data, problem, fit)
         if fit.stopped_by == "max_iter" and not fit.converged:
-            warnings.warn(
+            warn(
                 f"The fit stopped at max_iter={self.max_iter} before the objective settled to tol={self.tol:g}; "
                 "raise max_iter, or raise tol.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         return self
 
@@ -191,6 +194,7 @@ class ShapedWeights(Looking, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def _weights(self, W, rank):
         """Return a user's weights, checked to have `rank` columns."""
         check_is_fitted(self)
+        check_fitted_arrays(self)
         W = check_array(W, dtype=[np.float64, np.float32])
         if W.shape[1] != rank:
             raise ValueError(f"W has {W.shape[1]} columns; expected {rank}, as transform gives.")
@@ -199,6 +203,8 @@ class ShapedWeights(Looking, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
 class ShapedTransformer(ShapedWeights):
     """Base of those that have components, of which new rows are combinations."""
+
+    _fitted_shapes = {"components_": "km"}
 
     def transform(self, X):
         """Return the weights of the rows of X for the fitted components: exact non-negative least squares, row by row.

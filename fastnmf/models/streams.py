@@ -87,7 +87,8 @@ class PartialFit:
                     f"n_components={self.n_components!r}, but the model has {statistics.rank} components; call fit to "
                     "begin anew."
                 )
-            self._statistics = self._learn(statistics, data)
+            # A batch that is refused or interrupted leaves the model as it was.
+            self._statistics = self._learn(None if statistics is None else statistics.copy(), data)
         self.n_steps_ = getattr(self, "n_steps_", 0) + 1
         self._let_go("W_", "row_strata_")
         self._show()
@@ -134,7 +135,8 @@ class PartialFit:
                 "This model does not know its rows any more, or they were weighted; call fit without weights before."
             )
         data = data.in_scale(self.components_.dtype, exponent)
-        statistics = self._empty(data.shape[1]).start(data, scaled(self.components_.T, exponent), np.zeros(0))
+        no_shifts = np.zeros(len(data.pattern.group)) if self._has_shifts else None  # until `remember` knows them
+        statistics = self._empty(data.shape[1]).start(data, scaled(self.components_.T, exponent), no_shifts)
         error = float(np.ldexp(float(self.reconstruction_err_), 2 * exponent)) ** 2
         shifts = (self.strata_, scaled(self.shifts_, 2 * exponent), codes) if self._has_shifts else None
         return online.remember(statistics, scaled(W, exponent), error, shifts)

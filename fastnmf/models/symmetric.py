@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf import init as starts
 from fastnmf.data import Strata
 from fastnmf.graphs import affinity_matrix, is_graph
+from fastnmf.matrix import as_csr
 from fastnmf.models.looking import Naming
 from fastnmf.models.options import check_choice, check_integer, check_number, strongest
 from fastnmf.models.shapes import (
@@ -238,7 +239,7 @@ class SymmetricNMF(GraphInput, ShapedModel):
             return X
         on_diagonal = X.dtype.type(self.diagonal)
         if sp.issparse(X):
-            X = sp.csr_array(X)
+            X = as_csr(X)
             return X + sp.diags_array(on_diagonal - X.diagonal(), dtype=X.dtype)
         return np.where(np.eye(len(X), dtype=bool), on_diagonal, X)
 

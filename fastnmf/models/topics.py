@@ -101,6 +101,10 @@ class PLSA(Preset):
 
     solver, beta_loss = "mu", "kullback-leibler"
 
+    @property
+    def _fitted_shapes(self):
+        return super()._fitted_shapes | {"s_": "k"}
+
     def __init__(
         self,
         n_components=10,

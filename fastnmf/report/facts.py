@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf import metrics
+from fastnmf.matrix import as_csr
 from fastnmf.models.options import unpack
 
 MOST_STRATA = 250
@@ -157,7 +158,7 @@ def _checked(X, W, H):
     if X is None:
         return None
     X, _ = unpack(X, None)
-    X = sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
+    X = as_csr(X) if sparse.issparse(X) else np.asarray(X)
     if X.ndim != 2 or X.shape[1] != H.shape[1]:
         raise ValueError(f"X has shape {X.shape}; the model was fitted to {H.shape[1]} features.")
     if W is not None and len(W) != X.shape[0]:

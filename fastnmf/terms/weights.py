@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data import as_matrix, check_kind
+from fastnmf.data import as_matrix
 from fastnmf.layout import Compressed
+from fastnmf.matrix import as_csr, check_kind
 
 MAX_WEIGHT = 1e12  # largest weight and its inverse: products with squares of the data stay within float32
 MISSING = ("nan", "zeros", None)
@@ -171,7 +172,7 @@ def _numbers(X):
     dtype = np.float32 if single else np.float64
     if not sp.issparse(X):
         return np.ascontiguousarray(X, dtype=dtype)
-    out = sp.csr_array(X, dtype=dtype)
+    out = as_csr(X, "X", dtype)
     if not out.has_canonical_format:
         out = out.copy()
         out.sum_duplicates()
@@ -189,7 +190,7 @@ def _checked(weight, X):
     if weight.dtype.kind not in "fiub":
         raise TypeError(f"weight has dtype {weight.dtype}; only real numbers >= 0, or booleans, can be weights.")
     if sp.issparse(weight):
-        weight = sp.csr_array(weight, dtype=X.dtype)
+        weight = as_csr(weight, "weight", X.dtype)
         if not weight.has_canonical_format or not weight.data.all():
             weight = weight.copy()
             weight.sum_duplicates()

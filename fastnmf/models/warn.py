@@ -1,0 +1,14 @@
+"""Warnings that point at the line of the user."""
+
+import sys
+import warnings
+
+_PASSED_OVER = ("fastnmf.", "sklearn.", "joblib.", "contextlib", "functools")
+
+
+def warn(message, category=UserWarning):
+    """Warn at the first frame that is neither ours nor of the libraries that call us or that we call through."""
+    level, frame = 2, sys._getframe(1)
+    while frame is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(_PASSED_OVER):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
