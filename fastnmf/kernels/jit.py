@@ -19,7 +19,8 @@ from types import FunctionType
 import llvmlite.ir as ir
 import numba
 import numpy as np
-from numba.core import config, event, types
+from numba._dispatcher import compute_fingerprint
+from numba.core import cgutils, config, event, types
 from numba.extending import intrinsic
 
 from fastnmf.blas import single_threaded_blas
@@ -65,7 +66,10 @@ def _named(function, suffix):
 
 
 def _crew(function, arguments):
-    """Return a function that runs a kernel in every thread of a crew.
+    """Return a function that runs the compiled serial kernel at an address in every thread.
+
+    Both twins run the same machine code: a kernel that is compiled a second time, inside a parallel loop, may round
+    otherwise, for LLVM then chooses another order for some sums (seen in `rows_hals` and four others).
 
     A parallel loop of Numba takes no tuples of arrays: the arrays come one by one, and are put together inside it.
     `arguments` are an example of those after the task table: flat but for tuples of flat ones.
@@ -74,12 +78,11 @@ def _crew(function, arguments):
     flat = ", ".join(", ".join(name) if isinstance(name, list) else name for name in names)
     whole = ", ".join(f"({', '.join(name)},)" if isinstance(name, list) else name for name in names)
     source = (
-        f"def {function.__name__}(tasks, tickets, {flat}):\n"
+        f"def {function.__name__}(address, tasks, tickets, {flat}):\n"
         f"    for thread in prange(len(tickets) // {TICKET_STEP}):\n"
-        f"        body((tasks, tickets, thread), {whole})\n"
+        f"        call(address, ((tasks, tickets, thread), {whole}))\n"
     )
-    body = numba.njit(inline="always")(function)  # a call would compile it twice
-    space = {"prange": numba.prange, "body": body, "__name__": function.__module__}
+    space = {"prange": numba.prange, "call": _call, "__name__": function.__module__}
     exec(compile(source, function.__code__.co_filename, "exec"), space)
     return space[function.__name__]
 
@@ -108,6 +111,23 @@ def _take(typingctx, tickets, place):
         return builder.atomic_rmw("add", slot, ir.Constant(ir.IntType(64), 1), "monotonic")
 
     return types.int64(tickets, types.int64), codegen
+
+
+@intrinsic
+def _call(typingctx, address, arguments):
+    """Call the compiled kernel at an address with a tuple of arguments, of the types it was compiled for."""
+
+    def codegen(context, builder, signature, values):
+        kinds = signature.args[1].types
+        convention = context.call_conv
+        pointer = builder.inttoptr(values[0], convention.get_function_type(types.none, kinds).as_pointer())
+        parts = cgutils.unpack_tuple(builder, values[1], len(kinds))
+        status, _ = convention.call_function(builder, pointer, types.none, kinds, parts)
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.none(address, arguments), codegen
 
 
 def _claimed_plain(tasks):
@@ -146,6 +166,7 @@ class Kernel:
         self.__name__, self.__doc__, self.__wrapped__ = function.__name__, function.__doc__, function
         self.serial = _compile(_named(function, "serial"))
         self.parallel = None  # compiled by the first call that needs it
+        self._addresses = {}  # of the serial kernel, by the types of the arguments
 
     def __call__(self, tasks, *args):
         n_threads = min(thread_count(), len(tasks) - 1)
@@ -159,10 +180,23 @@ class Kernel:
         with _LAUNCH:
             if self.parallel is None:
                 self.parallel = _compile(_named(_crew(self.__wrapped__, args), "parallel"), parallel=True)
-            flat = []
+            tickets, flat = np.zeros(n_threads * TICKET_STEP, np.int64), []
             for a in args:
                 flat.extend(a) if isinstance(a, tuple) else flat.append(a)
-            self.parallel(tasks, np.zeros(n_threads * TICKET_STEP, np.int64), *flat)
+            self.parallel(self._address(tasks, tickets, args), tasks, tickets, *flat)
+
+    def _address(self, tasks, tickets, args):
+        """Return the address of the serial kernel for arguments of these types; it is compiled where it is not yet."""
+        args = tuple(tuple(a) if isinstance(a, tuple) else a for a in args)
+        key = compute_fingerprint((tasks, args))
+        address = self._addresses.get(key)
+        if address is None:
+            kinds = tuple(numba.typeof(value) for value in ((tasks, tickets, 0), *args))
+            self.serial.compile(kinds)
+            compiled = self.serial.overloads[kinds]
+            address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+            self._addresses[key] = np.uint64(address)
+        return self._addresses[key]
 
 
 def kernel(function):
