@@ -9,8 +9,11 @@ import argparse
 import functools
 import hashlib
 import inspect
+import os
 import platform
+import subprocess
 import sys
+import tempfile
 import warnings
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -217,7 +220,7 @@ class Case:
     forms: tuple = ("sparse", "dense")
     dtypes: tuple = ("float32", "float64")
     is_chaotic: bool = False
-    options: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict, hash=False)
 
     def __str__(self):
         return f"{self.kind}-{self.name}" if self.name else self.kind
@@ -231,8 +234,6 @@ class Case:
         with ExitStack() as stack:
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            if n_threads == 1:
-                stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
             if "n_threads" in known:
                 options["n_threads"] = n_threads
             else:
@@ -242,7 +243,9 @@ class Case:
             return self.run(kind(**options), X, self.given(X))
 
 
-def of(kind, name="", *, data="counts", given=nothing, run=fitted, forms=None, dtypes=None, is_chaotic=False, **options):
+def of(
+    kind, name="", *, data="counts", given=nothing, run=fitted, forms=None, dtypes=None, is_chaotic=False, **options
+):
     return Case(
         kind, name, data, given, run, forms or Case.forms, dtypes or Case.dtypes, is_chaotic=is_chaotic, options=options
     )
@@ -254,7 +257,9 @@ def betas_of(function, X, options):
 
 
 def clustered(function, X, options):
-    return {"labels": function(fastnmf.NMF(4, max_iter=4, tol=0, random_state=0).fit(X), n_clusters=4, **options).labels}
+    return {
+        "labels": function(fastnmf.NMF(4, max_iter=4, tol=0, random_state=0).fit(X), n_clusters=4, **options).labels
+    }
 
 
 def published(function, A, options):
@@ -483,29 +488,45 @@ def records(case, dtype, form, n_threads):
 
 
 @functools.cache
-def records_of_both(case_name, dtype, form):
-    """Return the records with one thread and with two, of a case named; they are made once."""
-    (case,) = (case for case in CASES if str(case) == case_name)
-    with launches_noted():
-        return records(case, dtype, form, 1), records(case, dtype, form, 2)
+def records_of_one_thread():
+    """Return the records of all cases with one thread, from a process that has no other.
+
+    Twins of a kernel share helpers, which the process takes from the twin that it loads first: where that is the
+    parallel one, some sums of the serial one are rounded otherwise.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path, root = Path(folder) / "serial.npz", Path(__file__).resolve().parents[1]
+        search = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": search, "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, __file__, "--serial", str(path)], env=environment, check=True)
+        return read(path)[1]
 
 
-LAUNCHED = set()
+@functools.cache
+def records_of_two_threads(case, dtype, form):
+    """Return the records of an entry with two threads, and the names of the kernels that ran in both."""
+    with launches_noted() as launched:
+        return records(case, dtype, form, 2), launched
+
+
+def of_entry(found, case, dtype, form):
+    """Return those of the records that belong to an entry."""
+    return {name: one for name, one in found.items() if name.startswith(f"{case}/{dtype}/{form}/")}
 
 
 @contextmanager
 def launches_noted():
-    """Add the names of the kernels that run in several threads meanwhile to `LAUNCHED`."""
-    call = jit.Kernel.__call__
+    """Give a set to which the names of the kernels that run in several threads meanwhile are added."""
+    call, launched = jit.Kernel.__call__, set()
 
     def noted(self, tasks, *args):
         if min(jit.thread_count(), len(tasks) - 1) > 1:
-            LAUNCHED.add(self.__name__)
+            launched.add(self.__name__)
         return call(self, tasks, *args)
 
     jit.Kernel.__call__ = noted
     try:
-        yield
+        yield launched
     finally:
         jit.Kernel.__call__ = call
 
@@ -544,6 +565,12 @@ def differences(now, then, mode, is_chaotic=False):
             apart = np.abs(new.numbers - old.numbers).max() / (old.numbers[2] or 1)
             found.append(f"{name}: other {mode}; entries, sums and norms differ by {apart:.1e} of the largest entry")
     return found
+
+
+def changes(now, held, mode, case, dtype, form):
+    """Return `differences` of the records of one entry."""
+    entry = case, dtype, form
+    return differences(of_entry(now, *entry), of_entry(held, *entry), mode, case.is_chaotic)
 
 
 def _near(new, old, name):
@@ -591,27 +618,25 @@ def write(found, file=FILE):
 def main():
     parser = argparse.ArgumentParser(description="Compare golden numbers, or write them.")
     parser.add_argument("--write", nargs="*", metavar="NAME", help="write all, or the entries that begin so")
-    wanted = parser.parse_args().write
+    parser.add_argument("--serial", metavar="FILE", help="write what this process gives with one thread there")
+    wanted = parser.parse_args()
+    if wanted.serial:
+        found = [records(case, dtype, form, 1) for case, dtype, form in ENTRIES]
+        write({name: one for some in found for name, one in some.items()}, wanted.serial)
+        return
     held_stamp, held = read() if FILE.exists() else ([], {})
-    how = mode(held_stamp)
-    if wanted and how != "bits":
+    how, now = mode(held_stamp), records_of_one_thread()
+    if wanted.write is None:
+        found = [line for entry in ENTRIES for line in changes(now, held, how, *entry)]
+        print("\n".join([*found, f"{len(now)} arrays are compared by their {how}: {len(found)} differences"]))
+        sys.exit(bool(found))
+    if wanted.write and how != "bits":
         sys.exit("Entries of two machines cannot stand in one file; write all of them with --write.")
-    now, complaints = {}, []
-    for case, dtype, form in ENTRIES:
-        entry = f"{case}/{dtype}/{form}/"
-        if wanted and not entry.startswith(tuple(wanted)):
-            continue
-        one, two = records_of_both(str(case), dtype, form)
-        complaints += [f"{line} (two threads against one)" for line in differences(two, one, "bits")]
-        if wanted is None:
-            then = {name: old for name, old in held.items() if name.startswith(entry)}
-            complaints += differences(one, then, how, case.is_chaotic)
-        now.update(one)
-    print("\n".join([*complaints, f"{len(now)} arrays compared by their {how}, {len(complaints)} differences"]))
-    if wanted is not None and not complaints:
-        kept = {name: old for name, old in held.items() if wanted and not name.startswith(tuple(wanted))}
-        write(kept | now)
-    sys.exit(bool(complaints))
+    begin = tuple(wanted.write) or ""
+    kept = {name: one for name, one in held.items() if not name.startswith(begin)}
+    new = {name: one for name, one in now.items() if name.startswith(begin)}
+    write(kept | new)
+    print(f"{len(new)} arrays are written, {len(kept)} are kept")
 
 
 if __name__ == "__main__":
