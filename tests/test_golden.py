@@ -32,7 +32,7 @@ SHORT = {"entries_value", "dense_mu"}
 # process that compiles it they agree). Helpers that are not inlined come from the twin that was loaded first.
 # Beside them, the transform of KernelNMF takes as many threads of BLAS as there are.
 FAULTS = {
-    "float64": {"rows_hals", "rows_powers"},
+    "float64": {"rows_hals", "rows_powers", "rows_medians"},
     "float32": {"rows_hals_weighted", "rows_mu_weighted", "rows_normal"},
 }
 
@@ -57,7 +57,7 @@ def test_two_threads_give_what_one_gives(case, dtype, form):
     apart = golden.differences(two, one, "bits")
     faults = [*sorted(launched & FAULTS[dtype]), *(["transform"] if case.kind == "KernelNMF" else [])]
     if apart and faults:
-        assert not golden.differences(two, one, "numbers")
+        assert not golden.differences(two, one, "numbers", slack=case.slack)
         pytest.xfail(f"rounds otherwise with two threads: {', '.join(faults)}; see FAULTS")
     assert not apart
 
