@@ -27,16 +27,6 @@ SEQUENTIAL = {"chain_sweep", "quartic_sweep", "nodes_colour"}
 SHORT = {"entries_value", "dense_mu"}
 
 
-# Kernels whose two twins were seen to round otherwise, by dtype. "reassoc" of `FASTMATH` lets LLVM choose the order of
-# a sum, and it chooses one in the serial twin and another in the parallel twin that comes from the disk cache (in the
-# process that compiles it they agree). Helpers that are not inlined come from the twin that was loaded first.
-# Beside them, the transform of KernelNMF takes as many threads of BLAS as there are.
-FAULTS = {
-    "float64": {"rows_hals", "rows_powers", "rows_medians"},
-    "float32": {"rows_hals_weighted", "rows_mu_weighted", "rows_normal"},
-}
-
-
 @pytest.mark.parametrize("mode", [MODE])
 def test_how_numbers_are_compared(mode):
     """By their bits where all that bits depend on is as it was; the other way is told as a warning."""
@@ -53,13 +43,8 @@ def test_numbers(case, dtype, form):
 @pytest.mark.parametrize(("case", "dtype", "form"), golden.ENTRIES, ids=PLAIN_IDS)
 def test_two_threads_give_what_one_gives(case, dtype, form):
     one = golden.of_entry(golden.records_of_one_thread(), case, dtype, form)
-    two, launched = golden.records_of_two_threads(case, dtype, form)
-    apart = golden.differences(two, one, "bits")
-    faults = [*sorted(launched & FAULTS[dtype]), *(["transform"] if case.kind == "KernelNMF" else [])]
-    if apart and faults:
-        assert not golden.differences(two, one, "numbers", slack=case.slack)
-        pytest.xfail(f"rounds otherwise with two threads: {', '.join(faults)}; see FAULTS")
-    assert not apart
+    two, _ = golden.records_of_two_threads(case, dtype, form)
+    assert not golden.differences(two, one, "bits")
 
 
 def test_every_model_has_a_case():

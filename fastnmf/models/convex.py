@@ -388,13 +388,13 @@ class KernelNMF(Mixtures, ShapedWeights):
         """
         check_is_fitted(self)
         X = self._validated(X, reset=False)
-        K = X if self.kernel == "precomputed" else self._kernel(Strata.from_array(X, is_signed=True).X, self.X_fit_)
-        data = Strata.from_array(K, is_signed=True)
-        pos = pad(data.X @ self.C_.astype(data.dtype), data)
-        gram = np.zeros((pos.shape[1], pos.shape[1]))
-        k = self.C_.shape[1]
-        gram[:k, :k] = np.ldexp(self._inner, 2 * data.exponent)
-        with threads(self.n_threads):
+        with threads(self.n_threads):  # BLAS too: with several threads of its own the bits would depend on their number
+            K = X if self.kernel == "precomputed" else self._kernel(Strata.from_array(X, is_signed=True).X, self.X_fit_)
+            data = Strata.from_array(K, is_signed=True)
+            pos = pad(data.X @ self.C_.astype(data.dtype), data)
+            gram = np.zeros((pos.shape[1], pos.shape[1]))
+            k = self.C_.shape[1]
+            gram[:k, :k] = np.ldexp(self._inner, 2 * data.exponent)
             return exact_weights(gram, pos, k)
 
     def _check_parameters(self):
