@@ -5,6 +5,7 @@ import pkgutil
 import warnings
 
 import golden
+import golden_cases
 import numba
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 HELD_STAMP, HELD = golden.read()
 MODE = golden.mode(HELD_STAMP)
-PLAIN_IDS = [f"{case}-{dtype}-{form}" for case, dtype, form in golden.ENTRIES]
+PLAIN_IDS = [f"{case}-{dtype}-{form}" for case, dtype, form in golden_cases.ENTRIES]
 IDS = [f"{name}-{MODE}" for name in PLAIN_IDS]
 
 # Kernels that are always called with a task table of a single task: each step sees what the one before has written.
@@ -35,12 +36,12 @@ def test_how_numbers_are_compared(mode):
         warnings.warn(f"golden numbers are compared to a tolerance and not by their bits: {other}", stacklevel=1)
 
 
-@pytest.mark.parametrize(("case", "dtype", "form"), golden.ENTRIES, ids=IDS)
+@pytest.mark.parametrize(("case", "dtype", "form"), golden_cases.ENTRIES, ids=IDS)
 def test_numbers(case, dtype, form):
     assert not golden.changes(golden.records_of_one_thread(), HELD, MODE, case, dtype, form)
 
 
-@pytest.mark.parametrize(("case", "dtype", "form"), golden.ENTRIES, ids=PLAIN_IDS)
+@pytest.mark.parametrize(("case", "dtype", "form"), golden_cases.ENTRIES, ids=PLAIN_IDS)
 def test_two_threads_give_what_one_gives(case, dtype, form):
     one = golden.of_entry(golden.records_of_one_thread(), case, dtype, form)
     two, _ = golden.records_of_two_threads(case, dtype, form)
@@ -48,11 +49,11 @@ def test_two_threads_give_what_one_gives(case, dtype, form):
 
 
 def test_every_model_has_a_case():
-    assert {entry.name for entry in fastnmf.catalogue()} <= {case.kind for case in golden.CASES}
-    names = [str(case) for case in golden.CASES]
+    assert {entry.name for entry in fastnmf.catalogue()} <= {case.kind for case in golden_cases.CASES}
+    names = [str(case) for case in golden_cases.CASES]
     assert len(set(names)) == len(names)
     held = {name.rsplit("/", 1)[0] for name in HELD}
-    assert held == {f"{case}/{dtype}/{form}" for case, dtype, form in golden.ENTRIES}
+    assert held == {f"{case}/{dtype}/{form}" for case, dtype, form in golden_cases.ENTRIES}
 
 
 def example(dtype=np.float64):
@@ -105,7 +106,7 @@ def kernels():
 
 
 def test_every_kernel_runs_in_parallel():
-    launched = set().union(*(golden.records_of_two_threads(*entry)[1] for entry in golden.ENTRIES))
+    launched = set().union(*(golden.records_of_two_threads(*entry)[1] for entry in golden_cases.ENTRIES))
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("Numba has one thread here, so nothing is launched in parallel")
     assert kernels() - launched == SEQUENTIAL | SHORT
