@@ -45,6 +45,7 @@ small, dense = rng.random((100, 40)), rng.random((3000, 300))
 part, labels = X[:4000, :8000], strata[:4000]
 new = lambda kind, k, n, **more: getattr(fastnmf, kind)(k, random_state=0, max_iter=n, tol=0, **more)
 KL = {"solver": "mu", "beta_loss": "kullback-leibler"}
+only = [word for word in sys.argv[1:] if not word.startswith("--")]
 FITS = {
     "hals float64": lambda: new("StratifiedNMF", 20, 10).fit(X, strata=strata),
     "hals float32": lambda: new("StratifiedNMF", 20, 10).fit(X.astype(np.float32), strata=strata),
@@ -62,6 +63,7 @@ FITS = {
     "partial_fit": lambda: [m := new("MiniBatchStratifiedNMF", 20, 1)]
     + [m.partial_fit(X[lo : lo + 2000], strata=strata[lo : lo + 2000]) for lo in (0, 2000, 4000)],
 }
+FITS = {name: fit for name, fit in FITS.items() if not only or any(name.startswith(word) for word in only)}
 for fit in FITS.values():
     fit()
 print("ready", flush=True)
@@ -117,8 +119,9 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--kernels", action="store_true")
+    parser.add_argument("--only", nargs="+", default=[], help="beginnings of the names of fits")
     arguments = parser.parse_args()
-    options = ["--kernels"] if arguments.kernels else []
+    options = arguments.only + (["--kernels"] if arguments.kernels else [])
     folders = {"there": arguments.folder.resolve(), "here": HERE}
     processes = {name: start(folder, options) for name, folder in folders.items()}
     samples = measure({name: lambda name=name: ask(processes[name]) for name in processes}, arguments.rounds)
