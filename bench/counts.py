@@ -12,7 +12,7 @@ from sklearn.preprocessing import normalize
 from table import markdown
 
 from fastnmf import NMF, StratifiedNMF
-from fastnmf.datasets import simulate_counts
+from fastnmf.datasets.planted import simulate_counts
 
 SEEDS = 3
 KULLBACK_LEIBLER = {"solver": "mu", "beta_loss": "kullback-leibler"}

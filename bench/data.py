@@ -12,7 +12,7 @@ def newsgroups():
 
     None means that the corpus is not in the data home: a benchmark never downloads.
     """
-    from fastnmf.datasets import load_newsgroups
+    from fastnmf.datasets.text import load_newsgroups
 
     try:
         bunch = load_newsgroups(download_if_missing=False)

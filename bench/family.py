@@ -25,7 +25,7 @@ from machine import describe
 from table import markdown
 
 import fastnmf
-from fastnmf.family import MODELS
+from fastnmf.models.catalogue import MODELS
 
 LINES = [
     (entry.name, line) for entry in MODELS if entry.is_sparse and entry.name[0].isupper() for line in entry.use

@@ -24,7 +24,7 @@ from sklearn.preprocessing import minmax_scale, normalize
 from table import markdown
 
 from fastnmf import NMF, GraphNMF
-from fastnmf.graphs import neighbour_graph
+from fastnmf.data.graphs import neighbour_graph
 
 RANKS = (2, 3, 5, 10, 14, 18)
 
@@ -63,10 +63,10 @@ def evaluated(name):
 
 
 def cai(rank, X, seed):
-    """Fit as Cai et al.: multiplicative updates without an anchor, weight 100, a uniform start."""
+    """Fit as Cai et al.: multiplicative updates without scale invariance, weight 100, a uniform start."""
     rng = np.random.default_rng(seed)
     start = {"W": rng.random((len(X), rank)), "H": rng.random((rank, X.shape[1]))}
-    return GraphNMF(rank, anchor=None, solver="mu", init="custom", tol=0, max_iter=300).fit(X, **start)
+    return GraphNMF(rank, scale_invariant=False, solver="mu", init="custom", tol=0, max_iter=300).fit(X, **start)
 
 
 FITS = {

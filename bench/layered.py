@@ -18,11 +18,11 @@ from machine import describe
 from table import markdown
 
 from fastnmf import HierarchicalNMF
-from fastnmf.data import Strata
-from fastnmf.datasets import make_hierarchical
-from fastnmf.layers import Bottom, Stack
-from fastnmf.models.stacked import STARTS
-from fastnmf.solve import threads
+from fastnmf.core.stack import DataLayer, Stack
+from fastnmf.data.strata import Strata
+from fastnmf.datasets.toys import make_hierarchical
+from fastnmf.kernels.jit import threads
+from fastnmf.models.hierarchy.init import STARTS
 
 EPOCHS, ROUNDS, STEP = 30, 5, 1e-3
 NOTE = """\
@@ -38,7 +38,7 @@ def epoch(X, sizes, loss):
     """Return the milliseconds of CPU time of one epoch: the median of a few rounds from one random start."""
     data, found = Strata.from_array(X), []
     for _ in range(ROUNDS):
-        stack = Stack(Bottom(data), loss, np.ones(len(sizes)))
+        stack = Stack(DataLayer(data), loss, np.ones(len(sizes)))
         A = STARTS["random"](data, stack.bottom, sizes, np.random.default_rng(0))
         with threads(1):
             for i in range(3 + EPOCHS):

@@ -1,11 +1,11 @@
-"""Write the table "Which model when" of README anew, from the catalogue in fastnmf/family.py.
+"""Write the table "Which model when" of README anew, from the catalogue in fastnmf/models/catalogue.py.
 
 Usage: python bench/readme_table.py
 """
 
 from pathlib import Path
 
-from fastnmf.family import markdown
+from fastnmf.models.catalogue import markdown
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

@@ -10,7 +10,7 @@ from interleave import first_at_or_under
 
 from fastnmf.metrics import normalized_loss
 
-OURS = "fastnmf.models.base.solve"
+OURS = "fastnmf.models.base.estimator.solve"
 COORDINATE_DESCENT = "sklearn.decomposition._nmf._fit_coordinate_descent"
 MULTIPLICATIVE = "sklearn.decomposition._nmf._fit_multiplicative_update"
 
@@ -82,7 +82,7 @@ def reach(make, X, exact, target, labels=None):
     def keep(args):
         problem, factors = args[:2]
         W, H = (factors[name][:, : factors.rank].astype(np.float64) for name in "WH")
-        V = None if labels is None else problem.terms[0].pattern.dense(factors["V"])
+        V = None if labels is None else problem.losses[0].pattern.dense(factors["V"])
         found["loss"] = normalized_loss(exact, W, H.T, V, labels)
 
     with stamped(OURS, keep):

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 import fastnmf
-from fastnmf.family import MODELS
+from fastnmf.models.catalogue import MODELS
 
 N_ROWS, N_COLUMNS = 14, 9
 
@@ -48,7 +48,7 @@ class Case:
     data: str = "counts"
     given: callable = lambda X: {}
     name: str = ""
-    never_rises: bool | None = None
+    monotone: bool | None = None
     is_sparse: bool = True
     takes_negative: bool = False
     has_course: bool = True
@@ -106,56 +106,56 @@ def of(kind, name="", **options):
 MU = {"solver": "mu"}
 SPECIAL = (
     of("NMF"),
-    of("NMF", "hals", parameters={"solver": "hals"}, never_rises=True),
-    of("NMF", "kl", parameters={**MU, "beta_loss": "kullback-leibler"}, never_rises=True),
-    of("NMF", "is", parameters={**MU, "beta_loss": "itakura-saito"}, data="positive", never_rises=True),
+    of("NMF", "hals", parameters={"solver": "hals"}, monotone=True),
+    of("NMF", "kl", parameters={**MU, "beta_loss": "kullback-leibler"}, monotone=True),
+    of("NMF", "is", parameters={**MU, "beta_loss": "itakura-saito"}, data="positive", monotone=True),
     of("StratifiedNMF", given=groups),
-    of("StratifiedNMF", "steady", parameters={"extrapolate": False}, given=groups, never_rises=True),
+    of("StratifiedNMF", "steady", parameters={"extrapolate": False}, given=groups, monotone=True),
     of("MiniBatchNMF", parameters={"batch_size": 5}, has_course=False),  # the loss is known after a pass
     of("MiniBatchStratifiedNMF", parameters={"batch_size": 5}, given=groups, has_course=False),
-    of("HierarchicalNMF", rank=(4, 2), single=(1,), never_rises=True),
+    of("HierarchicalNMF", rank=(4, 2), single=(1,), monotone=True),
     of(
         "HierarchicalNMF", "sequential", parameters={"method": "sequential"}, rank=(4, 2), single=(1,), has_course=False
     ),
     of("SemiSupervisedNMF", given=classes),
-    of("SymmetricNMF", data="affinities", never_rises=True),
-    of("TriSymmetricNMF", data="affinities", never_rises=True),
+    of("SymmetricNMF", data="affinities", monotone=True),
+    of("TriSymmetricNMF", data="affinities", monotone=True),
     of(
         "TriSymmetricNMF",
         "cooccurrence",
         parameters={"affinity": "cooccurrence"},
-        never_rises=True,
+        monotone=True,
         is_scale_free=False,
     ),
     of("OrthogonalNMF", "mu", parameters=MU),
-    of("SemiNMF", data="signed", takes_negative=True, never_rises=True),
-    of("ConvexNMF", takes_negative=True, never_rises=True),
-    of("ConvexNMF", "signed", data="signed", takes_negative=True, never_rises=True),
+    of("SemiNMF", data="signed", takes_negative=True, monotone=True),
+    of("ConvexNMF", takes_negative=True, monotone=True),
+    of("ConvexNMF", "signed", data="signed", takes_negative=True, monotone=True),
     of(
-        "KernelNMF", takes_negative=True, is_sparse=False, never_rises=True, is_scale_free=False, has_top_features=False
+        "KernelNMF", takes_negative=True, is_sparse=False, monotone=True, is_scale_free=False, has_top_features=False
     ),  # components in the space of the kernel
-    of("SmoothNMF", never_rises=True, is_scale_free=False),
-    of("GraphNMF", never_rises=True),
-    of("DeepNMF", rank=(4, 2), single=(1,), never_rises=True),
-    of("ConvolutiveNMF", is_row_by_row=False, has_top_features=False, never_rises=True),
+    of("SmoothNMF", monotone=True, is_scale_free=False),
+    of("GraphNMF", monotone=True),
+    of("DeepNMF", rank=(4, 2), single=(1,), monotone=True),
+    of("ConvolutiveNMF", is_row_by_row=False, has_top_features=False, monotone=True),
     of("TriNMF", "orthogonal", parameters={"orthogonal": True}),
     of("SeparableNMF", has_course=False),  # greedy: no objective falls
     of("SeparableNMF", "features", parameters={"axis": 1}, has_course=False),
     of("UnderapproximationNMF", has_course=False),
     of("UnderapproximationNMF", "feasible", parameters={"feasible": True}, has_course=False),
-    of("BinaryNMF", data="bits", parameters={"n_init": 2}, never_rises=True, is_scale_free=False),
-    of("BooleanNMF", data="bits", parameters={"n_init": 2}, never_rises=True, is_scale_free=False),
-    of("IntervalNMF", given=above, never_rises=True),
-    of("AffineNMF", "steady", parameters={"extrapolate": False}, never_rises=True),
-    of("DictionaryNMF", parameters={"dictionary": atoms()}, never_rises=True),
-    of("ChebyshevNMF", parameters={"max_iter": 2}, n_rows=6, rank=2, is_sparse=False, never_rises=True),
-    of("RobustNMF", is_sparse=False, never_rises=True),
-    of("RobustNMF", "huber", parameters={"loss": "huber"}, is_sparse=False, never_rises=True),
-    of("RobustNMF", "l21", parameters={"loss": "l21"}, never_rises=True),
+    of("BinaryNMF", data="bits", parameters={"n_init": 2}, monotone=True, is_scale_free=False),
+    of("BooleanNMF", data="bits", parameters={"n_init": 2}, monotone=True, is_scale_free=False),
+    of("IntervalNMF", given=above, monotone=True),
+    of("AffineNMF", "steady", parameters={"extrapolate": False}, monotone=True),
+    of("DictionaryNMF", parameters={"dictionary": atoms()}, monotone=True),
+    of("ChebyshevNMF", parameters={"max_iter": 2}, n_rows=6, rank=2, is_sparse=False, monotone=True),
+    of("RobustNMF", is_sparse=False, monotone=True),
+    of("RobustNMF", "huber", parameters={"loss": "huber"}, is_sparse=False, monotone=True),
+    of("RobustNMF", "l21", parameters={"loss": "l21"}, monotone=True),
     of("DistributionallyRobustNMF", parameters={"betas": (1, 2)}),
-    of("DistributionallyRobustNMF", "steady", parameters={"betas": (1, 2), "weights": (0.5, 0.5)}, never_rises=True),
-    of("SparseNMF", "features", parameters={"sparseness_H": None, "max_features": 4}, never_rises=True),
-    of("SparseNMF", "components", parameters={"sparseness_H": None, "max_components": 2}, never_rises=True),
+    of("DistributionallyRobustNMF", "steady", parameters={"betas": (1, 2), "weights": (0.5, 0.5)}, monotone=True),
+    of("SparseNMF", "features", parameters={"sparseness_H": None, "max_features": 4}, monotone=True),
+    of("SparseNMF", "components", parameters={"sparseness_H": None, "max_components": 2}, monotone=True),
 )
 
 
@@ -173,7 +173,7 @@ def _plain():
     for name in KINDS:
         if name not in special:
             entry = next(entry for entry in MODELS if entry.name == name)
-            yield Case(name, never_rises=entry.never_rises, is_sparse=entry.is_sparse)
+            yield Case(name, monotone=entry.monotone, is_sparse=entry.is_sparse)
 
 
 CASES = (*_plain(), *SPECIAL)

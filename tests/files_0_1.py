@@ -458,9 +458,9 @@ def _write_checkpoint(path, case):
     path.write_bytes(written)
     options = {}
     if case.make().random_state is None:
-        from fastnmf import store
+        from fastnmf.io import archive
 
-        options["random_state"] = store.read(path, "checkpoint")["seed"]
+        options["random_state"] = archive.read(path, "checkpoint")["seed"]
     whole = fit(case, **options)
     if described(whole) != described(again):
         raise SystemExit(f"{path.name} does not end with the bits of a fit that nobody stops.")

@@ -13,8 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import fastnmf
-from fastnmf import blas
-from fastnmf.kernels import jit
+from fastnmf.kernels import blas, jit
 
 HOME = os.path.dirname(fastnmf.__file__) + os.sep
 

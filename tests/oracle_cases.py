@@ -7,15 +7,17 @@ import scipy.sparse as sp
 
 import fastnmf
 from fastnmf import NMF
-from fastnmf.data import Strata
-from fastnmf.models.problems import squared_problem
-from fastnmf.moves import HALS, ActiveSet, Medians, Minimax
-from fastnmf.penalties import ElasticNet
-from fastnmf.problem import Problem
-from fastnmf.solve import allocate, solve, sweep
-from fastnmf.terms import Frobenius
-from fastnmf.terms.entrywise import Residuals
-from fastnmf.terms.weights import observed
+from fastnmf.core.alternate import sweep
+from fastnmf.core.factors import allocate
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses import Frobenius
+from fastnmf.core.losses.robust import Residuals
+from fastnmf.core.objectives import squared_problem
+from fastnmf.core.penalties.elastic_net import ElasticNet
+from fastnmf.core.problem import Problem
+from fastnmf.core.updates import HALS, ActiveSet, ChebyshevLP, WeightedMedianDescent
+from fastnmf.data.entry_weights import observed
+from fastnmf.data.strata import Strata
 
 ALL = oracle_data.variants()
 CASES = {}  # name -> check
@@ -61,10 +63,10 @@ def history(X, W, H, order="HW", max_iter=1000, weight=None, **options):
 def alternate(X, W, H, make, move, max_iter, penalties=None, names="HW"):
     """Return the objective where factors take a move in the order of `names`, and the factors W and H."""
     data = Strata.from_array(X)
-    assert data.exponent == 0
+    assert data.log4_scale == 0
     factors, tasks = allocate(data, W, H.T, None)
-    moves = move if isinstance(move, dict) else dict.fromkeys("WH", move)
-    problem = Problem([make(data, factors["W"].shape[1], tasks)], moves, tuple((n, 1) for n in names), tasks, 1.0)
+    updates = move if isinstance(move, dict) else dict.fromkeys("WH", move)
+    problem = Problem([make(data, factors["W"].shape[1], tasks)], updates, tuple((n, 1) for n in names), tasks, 1.0)
     problem.penalties = penalties or {}
     found = solve(problem, factors, max_iter=max_iter, tol=0).history["objective"]
     return np.array(found), factors["W"][:, : W.shape[1]], factors["H"][:, : len(H)].T
@@ -185,7 +187,7 @@ def reweighted_squares(name, expected):
 @case("l1_median_cd")
 def medians(name, expected):
     """The move `Medians`, which polishes `RobustNMF`."""
-    found = alternate(*drawn(), absolute("l1"), Medians(), 30)[0]
+    found = alternate(*drawn(), absolute("l1"), WeightedMedianDescent(), 30)[0]
     close(found, expected["HW"])
     falls(found)
 
@@ -207,7 +209,7 @@ def outliers(name, expected):
     squares = NMF(3, solver="hals", sweeps=(1, 1), init="custom", max_iter=1000, tol=0).fit(X.T, W=H.T, H=W.T)
     W, H = squares.components_.T, squares.W_.T
     assert distance(W, H) == pytest.approx(expected["relerr_l2"], rel=1e-5)
-    _, W, H = alternate(X, W, H, absolute("l1"), Medians(), 50)
+    _, W, H = alternate(X, W, H, absolute("l1"), WeightedMedianDescent(), 50)
     assert distance(W, H) == pytest.approx(expected["relerr_l1_cd_from_l2"], rel=0.01)  # it crawls: who stops when?
 
 
@@ -216,7 +218,7 @@ def largest_error(name, expected):
     """The move `Minimax`, of `ChebyshevNMF`; later iterations depend on which of many optima is taken."""
     rng = np.random.default_rng(5)
     X, W = rng.random((12, 10)), rng.random((12, 3))
-    found = alternate(X, W, np.ones((3, 10)), absolute("linf"), Minimax(), 1, names="H")[0]
+    found = alternate(X, W, np.ones((3, 10)), absolute("linf"), ChebyshevLP(), 1, names="H")[0]
     assert found[1] == pytest.approx(expected["first_H_block"], rel=1e-8)
     model = fastnmf.ChebyshevNMF(3, init="custom", max_iter=5, tol=0).fit(X.T, W=np.ones((10, 3)), H=W.T)
     falls(model.history_["objective"])

@@ -10,16 +10,17 @@ from sklearn.metrics import normalized_mutual_info_score
 
 import fastnmf
 from fastnmf import NMF
-from fastnmf import init as starts
-from fastnmf.data import Strata
-from fastnmf.datasets import load_karate_club
-from fastnmf.models.shapes import padded_factors
+from fastnmf.core import init as starts
+from fastnmf.core.factors import allocate
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses.products import Symmetric
+from fastnmf.core.penalties.smoothness import Chain
+from fastnmf.core.problem import Problem
+from fastnmf.core.updates import HALS, MU, ChainDescent, LeastSquares
+from fastnmf.data.strata import Strata
+from fastnmf.datasets.karate import load_karate_club
+from fastnmf.models.base.factor_model import padded_factors
 from fastnmf.models.symmetric import symmetric_data
-from fastnmf.moves import HALS, MU, ChainDescent, LeastSquares
-from fastnmf.penalties import Chain
-from fastnmf.problem import Problem
-from fastnmf.solve import allocate, solve
-from fastnmf.terms.structured import Symmetric
 
 # ---------------------------------------------------------------- symmetric and orthogonal models
 
@@ -329,7 +330,7 @@ def smooth(name, expected):
 
 @case("nndsvd")
 def singular_vectors(name, expected):
-    """`fastnmf.init.nndsvd`, of `NMF(init="nndsvd")` and `"nndsvda"`."""
+    """`fastnmf.core.init.nndsvd.nndsvd`, of `NMF(init="nndsvd")` and `"nndsvda"`."""
     X = np.random.default_rng(26).random((25, 18))
     data = Strata.from_array(X)
     W, H, *_ = starts.nndsvd(data, 5, np.random.default_rng(0), has_shifts=False)

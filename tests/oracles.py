@@ -423,34 +423,34 @@ def beta_divergence(X, Y, beta):
     return total
 
 
-def shifted_model(codes, V, W, H, loading):
+def shifted_model(codes, V, W, H, row_scale):
     """Form y_ij = u_i v_(g(i), j) + w_i . h_j, row by row; V (S, n), W (m, r), H (r, n), loading u (m,)."""
-    return np.array([u * V[g] + w @ H for g, w, u in zip(codes, W, loading, strict=True)])
+    return np.array([u * V[g] + w @ H for g, w, u in zip(codes, W, row_scale, strict=True)])
 
 
-def beta_parts(X, codes, V, W, H, beta, loading):
+def beta_parts(X, codes, V, W, H, beta, row_scale):
     """Return the positive and the negative part of minus the gradient by V, W and H: a dict of pairs (pos, neg).
 
     As in scikit-learn, a model value below 1.2e-7 counts as that where it has a negative exponent.
     """
-    Y = shifted_model(codes, V, W, H, loading)
+    Y = shifted_model(codes, V, W, H, row_scale)
     safe = np.maximum(Y, 1.1920929e-07)
     P, Q = X * (safe if beta < 2 else Y) ** (beta - 2), (safe if beta < 1 else Y) ** (beta - 1)
 
     def by_stratum(Z):
         out = np.zeros(V.shape)
-        for g, z, u in zip(codes, Z, loading, strict=True):
+        for g, z, u in zip(codes, Z, row_scale, strict=True):
             out[g] += u * z
         return out
 
     return {"V": (by_stratum(P), by_stratum(Q)), "W": (P @ H.T, Q @ H.T), "H": (W.T @ P, W.T @ Q)}
 
 
-def beta_mu(X, codes, V, W, H, beta, names, loading=None):
+def beta_mu(X, codes, V, W, H, beta, names, row_scale=None):
     """Take one multiplicative step of the factors `names` from the same point (Fevotte and Idier 2011, eq. 4.1)."""
-    loading = np.ones(len(X)) if loading is None else loading
+    row_scale = np.ones(len(X)) if row_scale is None else row_scale
     gamma = 1 / (2 - beta) if beta < 1 else 1 if beta <= 2 else 1 / (beta - 1)
-    parts, factors = beta_parts(X, codes, V, W, H, beta, loading), {"V": V, "W": W, "H": H}
+    parts, factors = beta_parts(X, codes, V, W, H, beta, row_scale), {"V": V, "W": W, "H": H}
     for name in names:
         pos, neg = parts[name]
         ratio = np.divide(pos, neg, out=np.zeros(pos.shape), where=pos > 0)

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from fastnmf import NMF, GraphNMF, MetaNMF
-from fastnmf.graphs import neighbour_graph
+from fastnmf.data.graphs import neighbour_graph
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 

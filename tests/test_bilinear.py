@@ -88,5 +88,5 @@ def test_what_cannot_be_used_is_refused():
         BilinearNMF(3, init="custom").fit(X, W=start["W"][:, :3], H=start["H"])
     with pytest.raises(ValueError, match="sweeps=0 is not valid"):
         BilinearNMF(3, sweeps=0).fit(X)
-    with pytest.raises(ValueError, match="W has 3 columns; expected 6, as transform gives"):
+    with pytest.raises(ValueError, match="W has 3 columns; expected 6, as transform returns"):
         BilinearNMF(3, max_iter=2).fit(X).inverse_transform(np.ones((2, 3)))

@@ -11,9 +11,9 @@ import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
 
-from fastnmf import NMF, StratifiedNMF, load, store
-from fastnmf.models import checkpoints
-from fastnmf.terms import squared
+from fastnmf import NMF, StratifiedNMF, load
+from fastnmf.core.losses import squared
+from fastnmf.io import archive, checkpoints
 
 RNG = np.random.default_rng(0)
 X = sp.random_array((70, 22), density=0.5, rng=RNG, format="csr")
@@ -143,21 +143,21 @@ def test_the_loop_goes_on_from_the_state_that_it_was_in(kind, name, tmp_path, mo
     def watch(self, loop, is_last):
         if loop.iteration == 3 and loop.extrapolation is not None:
             loop.extrapolation.bound = loop.extrapolation.beta = 0.3
-        states.append(copy.deepcopy(loop.state()))
+        states.append(copy.deepcopy(loop.to_state()))
         real(self, loop, is_last)
 
     monkeypatch.setattr(checkpoints.Checkpoint, "__call__", watch)
     fit(kind, data, 9, tmp_path / "state.npz", given=given, **options)
     before, states[:] = states[-1], []
     fit(kind, data, state=tmp_path / "state.npz", given=given, **options)
-    assert before["history"]["iteration"][-1] == 8 and store.digest(states[0]) == store.digest(before)
-    assert before["at_hand"] == ["W"] or name != "mu known"
+    assert before["history"]["iteration"][-1] == 8 and archive.digest(states[0]) == archive.digest(before)
+    assert before["cached_products"] == ["W"] or name != "mu known"
 
 
 @pytest.mark.parametrize("kind", [NMF, StratifiedNMF])
 def test_components_that_died_are_counted_on(kind, tmp_path, monkeypatch):
     """Three components are dead from the start, and two attempts allowed: a count that began anew would allow more."""
-    monkeypatch.setattr(squared, "REVIVALS", 2)
+    monkeypatch.setattr(squared, "MAX_RESEEDINGS", 2)
     start = {"W": np.ones((70, 5)), "H": RNG.random((5, 22))} | (
         {"V": np.zeros((3, 22))} if kind is StratifiedNMF else {}
     )
@@ -222,8 +222,8 @@ def test_without_a_seed_the_checkpoint_chooses_one_and_keeps_it(tmp_path):
     options = {"random_state": None, "shuffle": True, "seed_features": {0: [1]}}
     for name in "ab":
         fit(NMF, until=5, state=tmp_path / name, **options)
-    kept = store.read(tmp_path / "a", "checkpoint")
-    assert kept["seed"] != store.read(tmp_path / "b", "checkpoint")["seed"]
+    kept = archive.read(tmp_path / "a", "checkpoint")
+    assert kept["seed"] != archive.read(tmp_path / "b", "checkpoint")["seed"]
     again = fit(NMF, state=tmp_path / "a", **options)
     assert_same_fit(again, fit(NMF, **options | {"random_state": kept["seed"]}))
     assert "_seed" not in vars(again) and again.random_state is None
@@ -337,7 +337,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
 
 
 def test_a_disk_that_is_full_for_a_while_does_not_end_the_fit(tmp_path, monkeypatch):
-    state, real, calls = tmp_path / "state.npz", store.write, []
+    state, real, calls = tmp_path / "state.npz", archive.write, []
 
     def write(*args):
         calls.append(args)
@@ -345,11 +345,11 @@ def test_a_disk_that_is_full_for_a_while_does_not_end_the_fit(tmp_path, monkeypa
             raise OSError("No space left on device")
         real(*args)
 
-    monkeypatch.setattr(checkpoints.store, "write", write)
+    monkeypatch.setattr(checkpoints.archive, "write", write)
     with pytest.warns(RuntimeWarning, match="could not be written .No space left .*the fit goes on.* of iteration 1"):
         model = fit(NMF, state=state)
     assert_same_fit(model, fit(NMF))
-    assert store.read(state, "checkpoint")["state"]["history"]["iteration"][-1] == LAST
+    assert archive.read(state, "checkpoint")["state"]["history"]["iteration"][-1] == LAST
 
 
 @pytest.mark.parametrize("every", [0.0, 1.0, 2.5, 10.0, 1e9])
@@ -358,7 +358,7 @@ def test_no_state_in_the_file_is_older_than_the_interval(every, tmp_path, monkey
 
     Or one iteration and its writing, where the interval is shorter than that.
     """
-    clock, written, real = [0.0], [], store.write
+    clock, written, real = [0.0], [], archive.write
 
     def write(path, kind, values):
         clock[0] += 0.1
@@ -369,7 +369,7 @@ def test_no_state_in_the_file_is_older_than_the_interval(every, tmp_path, monkey
         clock[0] += 0.7
 
     monkeypatch.setattr(checkpoints.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(checkpoints.store, "write", write)
+    monkeypatch.setattr(checkpoints.archive, "write", write)
     fit(NMF, state=tmp_path / "state.npz", every=every, callback=work)
     lost = [there - since for (_, since), (there, _) in zip(written[:-1], written[1:], strict=True)]
     assert max(lost) <= max(every, 0.9) + 1e-9
@@ -413,7 +413,7 @@ def test_a_killed_process_goes_on(tmp_path):
     made = {}
     exec(MAKE, made)
     again = made["model"].fit(made["data"], strata=made["labels"], checkpoint=state)
-    assert store.read(state, "checkpoint")["state"]["history"]["iteration"][-1] == 60
+    assert archive.read(state, "checkpoint")["state"]["history"]["iteration"][-1] == 60
     assert_same_fit(again, clone(again).fit(made["data"], strata=made["labels"]))
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
 

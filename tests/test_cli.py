@@ -9,8 +9,9 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
-from fastnmf import NMF, StratifiedNMF, catalogue, cli, datasets, load
-from fastnmf.cli import main
+from fastnmf import NMF, StratifiedNMF, catalogue, datasets, load
+from fastnmf.cli import commands as cli
+from fastnmf.cli.commands import main
 from fastnmf.report import write_report
 
 
@@ -142,7 +143,7 @@ def test_report_of_a_file_is_that_of_the_model(files, capsys):
     assert run(capsys, "report", files / "m.npz", "-o", files / "r.html")[0] == 0
     assert "NMF with 2 topics" in (files / "r.html").read_text("utf-8")
     code, out, _ = run(capsys, "top", files / "m.npz")
-    assert code == 0 and "Shared by all" in out and "Peculiar" not in out
+    assert code == 0 and "Shared by all" in out and "Specific" not in out
 
 
 def test_info(capsys):
@@ -183,11 +184,13 @@ def test_demo_without_corpus_and_without_matplotlib(tmp_path, capsys, monkeypatc
             raise ImportError(name)
         return real(name, *args, **kwargs)
 
-    import fastnmf.demo
+    import fastnmf.cli.demo
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(fastnmf.demo, "load_newsgroups", missing)
-    monkeypatch.setattr(fastnmf.demo, "load_docstrings", lambda: datasets.load_docstrings(packages=["joblib", "numba"]))
+    monkeypatch.setattr(fastnmf.cli.demo, "load_newsgroups", missing)
+    monkeypatch.setattr(
+        fastnmf.cli.demo, "load_docstrings", lambda: datasets.load_docstrings(packages=["joblib", "numba"])
+    )
     monkeypatch.setattr(builtins, "__import__", refuse)
     code, out, err = run(capsys, "demo", "--components", 3, "--output", tmp_path / "demo")
     assert code == 0 and "joblib" in out and "loss.png" not in out
@@ -210,7 +213,7 @@ def test_an_interrupt_and_a_closed_pipe_are_quiet(capsys, monkeypatch, tmp_path)
 def test_top_of_a_plain_model(files, capsys):
     NMF(2, random_state=0, max_iter=3, tol=0).fit(np.eye(5)).save(files / "plain.npz", list("abcde"))
     code, out, err = run(capsys, "top", files / "plain.npz")
-    assert code == 0 and not err and "Shared by all" in out and "Peculiar" not in out and " a" in out
+    assert code == 0 and not err and "Shared by all" in out and "Specific" not in out and " a" in out
 
 
 def test_a_fit_with_a_checkpoint_goes_on(files, capsys):

@@ -7,7 +7,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from fastnmf import NMF, SemiNMF, StratifiedNMF, cluster
-from fastnmf.metrics import clustering_scores
+from fastnmf.metrics.clusters import clustering_scores
 
 RNG = np.random.default_rng(0)
 LABELS = np.repeat(["red", "green", "blue"], 20)

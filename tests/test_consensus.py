@@ -9,9 +9,9 @@ import scipy.sparse as sp
 from sklearn.metrics import silhouette_samples
 
 from fastnmf import NMF, StratifiedNMF, consensus
-from fastnmf.ensemble.agreement import _agreement, _clusters, _density, _distances, _summary
-from fastnmf.ensemble.jobs import unit_rows
-from fastnmf.ensemble.rank import match_components
+from fastnmf.selection.consensus import _agreement, _cluster_components, _density, _distances, _summary
+from fastnmf.selection.parallel_fits import unit_rows
+from fastnmf.selection.rank import match_components
 
 FAST = StratifiedNMF(max_iter=40)
 
@@ -122,7 +122,7 @@ def test_one_component_and_fewer_points_than_clusters():
     found = consensus(X, strata, 1, n_runs=3, estimator=FAST, random_state=0)
     assert np.isnan(found.silhouette).all() and found.agreement[0] > 0.99 and "-" in repr(found)
     with pytest.raises(ValueError, match="fewer than 2 different"):
-        _clusters(np.ones((4, 3)), 2, 0)
+        _cluster_components(np.ones((4, 3)), 2, 0)
 
 
 def test_the_result_depends_on_the_seed_only():

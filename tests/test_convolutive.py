@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, ConvolutiveNMF
-from fastnmf.solve import threads
-from fastnmf.terms.convolved import folded, slid, stacked
+from fastnmf.core.losses.convolution import fold_lags, shift_rows, stacked
+from fastnmf.kernels.jit import threads
 
 LOSSES = {"frobenius": 2.0, "kullback-leibler": 1.0}
 IN_ORDER = "the rows are moments in time: a row depends on its neighbours"
@@ -102,11 +102,11 @@ def test_folding_is_the_transpose_of_stacking(n_rows):
     W, G = rng.random((n_rows, 2)), rng.random((n_rows, 10))
     L = stacked(W, 4, np.zeros((n_rows, 10)))
     assert not L[:, 8:].any()
-    assert np.sum(L * G) == pytest.approx(np.sum(W * folded(G, 4, 2)), rel=1e-14)
+    assert np.sum(L * G) == pytest.approx(np.sum(W * fold_lags(G, 4, 2)), rel=1e-14)
     C = rng.random((4, 2, 3))
     np.testing.assert_allclose(L[:, :8] @ C.reshape(8, 3), oracles.convolve(W, C), rtol=1e-14)
-    assert slid(W, 1)[1:].tolist() == W[:-1].tolist() and slid(W, -1)[:-1].tolist() == W[1:].tolist()
-    assert not slid(W, 1)[0].any() and not slid(W, 9).any()
+    assert shift_rows(W, 1)[1:].tolist() == W[:-1].tolist() and shift_rows(W, -1)[:-1].tolist() == W[1:].tolist()
+    assert not shift_rows(W, 1)[0].any() and not shift_rows(W, 9).any()
 
 
 @every_loss
@@ -219,5 +219,5 @@ def test_what_cannot_be_used_is_refused(options, start, match):
     with pytest.raises(ValueError, match=match):
         ConvolutiveNMF(2, **options).fit(drawn()[0], **start)
     model = ConvolutiveNMF(2, max_iter=1).fit(drawn()[0])
-    with pytest.raises(ValueError, match="W has 3 columns; expected 2, as transform gives"):
+    with pytest.raises(ValueError, match="W has 3 columns; expected 2, as transform returns"):
         model.inverse_transform(np.ones((4, 3)))

@@ -5,13 +5,15 @@ import oracles
 import pytest
 import scipy.sparse as sp
 
-from fastnmf import init as starts
-from fastnmf.data import Strata
-from fastnmf.models.problems import squared_problem
+from fastnmf.core import init as starts
+from fastnmf.core.alternate import sweep
+from fastnmf.core.factors import Factors, aligned, allocate
+from fastnmf.core.iterate import solve
+from fastnmf.core.objectives import squared_problem
+from fastnmf.core.problem import Subproblem
+from fastnmf.core.updates import HALS, MU, ActiveSet
+from fastnmf.data.strata import Strata
 from fastnmf.models.stratified import hals_schedule, mu_schedule
-from fastnmf.moves import HALS, MU, ActiveSet
-from fastnmf.problem import Factors, Subproblem, aligned
-from fastnmf.solve import allocate, solve, sweep
 
 
 @pytest.fixture(params=["sparse", "dense"])
@@ -27,7 +29,7 @@ def setting(request):
 
 def unpacked(data, factors):
     W, H = factors["W"][:, : factors.rank], factors["H"][:, : factors.rank].T
-    return data.pattern.dense(factors["V"]), [W[data.codes == s] for s in range(data.n_strata)], H
+    return data.pattern.dense(factors["V"]), [W[data.stratum_index == s] for s in range(data.n_strata)], H
 
 
 def test_half_gradients_and_value_are_those_of_the_objective(setting):
@@ -62,8 +64,8 @@ def test_hals_never_raises_the_objective_at_any_block_step(setting):
     values = [oracles.squared_loss(blocks, *unpacked(data, factors))]
     for _ in range(40):
         for name, n_sweeps in problem.schedule:
-            problem.moves[name](factors[name], problem.subproblem(name, factors), factors.rank, n_sweeps)
-            factors.moved(name)
+            problem.updates[name](factors[name], problem.subproblem(name, factors), factors.rank, n_sweeps)
+            factors.invalidate(name)
             values.append(oracles.squared_loss(blocks, *unpacked(data, factors)))
             assert problem.value(factors) == pytest.approx(values[-1], rel=1e-10)
     assert (np.diff(values) <= 1e-13 * values[0]).all()
@@ -119,10 +121,10 @@ def test_factors_remember_only_what_still_holds():
     factors, calls = Factors(1, W=np.zeros(2), H=np.zeros(2)), []
     compute = lambda: calls.append(1) or len(calls)  # noqa: E731
     assert [factors.cached("x", ("W",), compute) for _ in range(2)] == [1, 1]
-    factors.moved("H")
-    assert factors.cached("x", ("W",), compute) == 1 and factors.has("x", ("W",))
-    factors.moved("W")
-    assert not factors.has("x", ("W",)) and factors.cached("x", ("W",), compute) == 2
+    factors.invalidate("H")
+    assert factors.cached("x", ("W",), compute) == 1 and factors.cache_valid("x", ("W",))
+    factors.invalidate("W")
+    assert not factors.cache_valid("x", ("W",)) and factors.cached("x", ("W",), compute) == 2
 
 
 @pytest.mark.parametrize("move", [MU(), HALS(), ActiveSet()], ids=lambda move: type(move).__name__)
@@ -152,7 +154,7 @@ def test_starts_are_on_the_scale_of_the_data(is_sparse):
         assert W.shape == (60, 5) and H.shape == (30, 5) and v.shape == data.pattern.sums.shape
         assert min(W.min(), H.min(), v.min()) >= 0 and not H[3].any()
         if name == "random":
-            model = W @ H.T + data.pattern.dense(v)[data.codes]
+            model = W @ H.T + data.pattern.dense(v)[data.stratum_index]
             assert 0.7 < model.mean() / X.mean() < 1.3
     W, H, v = starts.rows(data, 5, np.random.default_rng(1), needs_positive=True)
     assert W.min() > 0 and (H[X.sum(axis=0) > 0] > 0).all()
@@ -166,7 +168,7 @@ def test_nndsvd_ignores_the_seed_and_starts_near_the_data():
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
     W, H, v = first
-    residual = X.toarray() - W @ H.T - data.pattern.dense(v)[data.codes]
+    residual = X.toarray() - W @ H.T - data.pattern.dense(v)[data.stratum_index]
     assert np.linalg.norm(residual) < np.linalg.norm(X.toarray())
     for F in starts.nndsvd(data, 4, rng, fill="mean")[:2]:
         assert (F > 0).all()

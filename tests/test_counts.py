@@ -8,7 +8,7 @@ import scipy.optimize as so
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from fastnmf import NMF, StratifiedNMF
-from fastnmf.datasets import simulate_counts
+from fastnmf.datasets.planted import simulate_counts
 
 
 def recovered(W, H, bunch):

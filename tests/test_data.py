@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from fastnmf.data import Strata, encode_labels
-from fastnmf.kernels.simd import padded
-from fastnmf.layout import Grouping
-from fastnmf.problem import Mixture, full
+import fastnmf
+from fastnmf.core.problem import LazyRows, full
+from fastnmf.data.labels import encode_labels
+from fastnmf.data.layout import Grouping
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.row_intrinsics import padded
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_products_pattern_and_sums(X, is_sparse, dtype):
     np.testing.assert_array_equal(pattern.entries(V), v)
     S = np.array([W[codes == s].sum(axis=0) for s in range(4)], dtype)
     np.testing.assert_allclose(data.groups.sum(W), S, **tolerance)
-    mixed = full(Mixture(pattern.start, pattern.group, v, S))
+    mixed = full(LazyRows(pattern.start, pattern.group, v, S))
     np.testing.assert_allclose(mixed, V.T.astype(float) @ S, **tolerance)
     np.testing.assert_allclose(pattern.tmatmul(v, H), V.astype(float) @ H, **tolerance)
     dots = np.empty_like(v)
@@ -224,7 +226,25 @@ def test_extreme_scales_are_taken_out_by_a_power_of_two(dtype, largest, is_scale
     for form in (np.asarray, sp.csr_array):
         X = form(np.array([[largest, 0], [largest / 3, largest / 7]], dtype))
         data = Strata.from_array(X)
-        assert (data.exponent != 0) == is_scaled
+        assert (data.log4_scale != 0) == is_scaled
         values, inner = (X.data, data.X.data) if sp.issparse(X) else (X, data.X)
-        np.testing.assert_array_equal(np.ldexp(inner, -2 * data.exponent), values)  # exact
+        np.testing.assert_array_equal(np.ldexp(inner, -2 * data.log4_scale), values)  # exact
         assert np.isfinite(data.sq_norm) and data.sq_norm > 0 and (not is_scaled or 0.1 < inner.max() < 10)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("codes", "stratum_index"), ("exponent", "log4_scale"), ("loading", "row_scale")]
+)
+def test_old_names_of_strata_work_and_warn(old, new):
+    data = Strata.from_array(np.eye(3), ["b", "a", "b"])
+    with pytest.warns(FutureWarning, match=f"use Strata.{new}"):
+        found = getattr(data, old)
+    assert found is getattr(data, new)
+
+
+def test_old_names_of_the_catalogue_work_and_warn():
+    entry = fastnmf.catalogue("NMF")[0]
+    with pytest.warns(FutureWarning, match="use Entry.monotone"):
+        assert entry.never_rises is entry.monotone
+    with pytest.warns(FutureWarning, match="use Entry.monotone_note"):
+        assert entry.rises_note is entry.monotone_note

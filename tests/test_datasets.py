@@ -9,8 +9,8 @@ import scipy.io
 import scipy.sparse as sp
 import sklearn.datasets
 
-from fastnmf import datasets, fetch
-from fastnmf.datasets import images, text
+from fastnmf import datasets
+from fastnmf.datasets import fetch, images, text
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,9 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import BinaryNMF, BooleanNMF, UnderapproximationNMF, discrete
-from fastnmf.data import Strata
+from fastnmf import BinaryNMF, BooleanNMF, UnderapproximationNMF
+from fastnmf.core import discrete
+from fastnmf.data.strata import Strata
 
 FORMS = (np.asarray, sp.csr_array)
 

@@ -9,14 +9,16 @@ import scipy.sparse as sp
 import sklearn.decomposition
 from sklearn.exceptions import ConvergenceWarning
 
-from fastnmf.data import Strata
+from fastnmf.core.alternate import sweep
+from fastnmf.core.factors import allocate
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses import BetaDivergence, KullbackLeibler, check_beta
+from fastnmf.core.penalties.elastic_net import ElasticNet
+from fastnmf.core.problem import Problem, full
+from fastnmf.core.updates import MU
+from fastnmf.data.strata import Strata
 from fastnmf.kernels import divergence, rows
 from fastnmf.kernels.jit import threads
-from fastnmf.moves import MU
-from fastnmf.penalties import ElasticNet
-from fastnmf.problem import Problem, full
-from fastnmf.solve import allocate, solve, sweep
-from fastnmf.terms import BetaDivergence, KullbackLeibler, check_beta
 
 BETAS = (-1, 0, 0.5, 1, 1.5, 2, 2.5, 3)
 FORMS = pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
@@ -64,11 +66,11 @@ KNOWN = {
 class Setting:
     """Data in strata, a start, and terms over them."""
 
-    def __init__(self, X, codes=None, rank=3, seed=0, loading=None, start=None):
+    def __init__(self, X, codes=None, rank=3, seed=0, row_scale=None, start=None):
         codes = np.zeros(X.shape[0], int) if codes is None else np.asarray(codes)
-        self.data, self.codes, self.loading = Strata.from_array(X, codes), codes, loading
-        if loading is not None:
-            self.data.loading = np.asarray(loading, dtype=self.data.dtype)
+        self.data, self.stratum_index, self.row_scale = Strata.from_array(X, codes), codes, row_scale
+        if row_scale is not None:
+            self.data.row_scale = np.asarray(row_scale, dtype=self.data.dtype)
         rng = np.random.default_rng(seed)
         drawn = rng.random((X.shape[0], rank)) + 0.1, rng.random((rank, X.shape[1])) + 0.1
         self.W, self.H = drawn if start is None else start[1:]
@@ -84,8 +86,8 @@ class Setting:
 
     def problem(self, beta, schedule, has_shifts=True, floor=0.0, **options):
         factors, tasks, term = self.terms(beta, has_shifts, **options)
-        moves = dict.fromkeys("WHV", MU(eps=0.0, floor=floor))
-        return factors, Problem([term], moves, schedule, tasks, scale=1.0)
+        updates = dict.fromkeys("WHV", MU(eps=0.0, floor=floor))
+        return factors, Problem([term], updates, schedule, tasks, scale=1.0)
 
     def fit(self, beta, schedule, max_iter, has_shifts=True, **options):
         factors, problem = self.problem(beta, schedule, has_shifts, **options)
@@ -97,8 +99,8 @@ class Setting:
         return self.data.pattern.dense(factors["V"]).astype(float), W, H.T
 
     def model(self, factors):
-        loading = np.ones(len(self.codes)) if self.loading is None else self.loading
-        return oracles.shifted_model(self.codes, *self.dense(factors), loading)
+        row_scale = np.ones(len(self.stratum_index)) if self.row_scale is None else self.row_scale
+        return oracles.shifted_model(self.stratum_index, *self.dense(factors), row_scale)
 
 
 def positive(n=23, m=17, seed=1):
@@ -211,8 +213,8 @@ def test_ratio_parts_at_every_width(beta, dtype, rank):
 @pytest.mark.parametrize("beta", [None, *BETAS])
 def test_gradients_are_those_of_the_value(beta, is_loaded):
     X, codes = data_for(beta)
-    loading = np.random.default_rng(7).random(len(X)) + 0.5 if is_loaded else None
-    setting = Setting(X, codes, loading=loading)
+    row_scale = np.random.default_rng(7).random(len(X)) + 0.5 if is_loaded else None
+    setting = Setting(X, codes, row_scale=row_scale)
     factors, tasks, term = setting.terms(beta)
     problem = Problem([term], {}, (), tasks, scale=1.0)
     for name in "VWH":
@@ -222,10 +224,10 @@ def test_gradients_are_those_of_the_value(beta, is_loaded):
             values, kept, step = [], F[at], 1e-6
             for side in (1, -1):
                 F[at] = kept + side * step
-                factors.moved(name)
+                factors.invalidate(name)
                 values.append(term.value(factors))
             F[at] = kept
-            factors.moved(name)
+            factors.invalidate(name)
             # Central differences: the third derivative times 1e-12, and the rounding of the value over 2e-6.
             assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope[at], rel=1e-5, abs=1e-6)
 
@@ -342,7 +344,7 @@ def test_loading_is_rows_repeated(beta, form):
     many = Setting(form(X[again]), codes[again])
     many.W = Setting(X, codes).W[again]
     u = often ** (1.0 if beta is None else 1 / beta)
-    few = Setting(form(X * u[:, None]), codes, loading=u)
+    few = Setting(form(X * u[:, None]), codes, row_scale=u)
     few.W, few.H, few.V = few.W * u[:, None], many.H, many.V
     schedule = JOINT if beta is None or beta > 0 else IN_TURN
     ours, theirs = few.fit(beta, schedule, 5), many.fit(beta, schedule, 5)

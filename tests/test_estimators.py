@@ -14,8 +14,8 @@ from estimators import CASES, KINDS, again, counts, every_case, factors, has, ha
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from fastnmf.family import MODELS
-from fastnmf.solve import threads
+from fastnmf.kernels.jit import threads
+from fastnmf.models.catalogue import MODELS
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +134,7 @@ def test_parameters_are_kept_cloned_and_changed(case):
     assert case.kind in repr(model)
 
 
-@of_those(lambda case: case.never_rises)
+@of_those(lambda case: case.monotone)
 def test_the_objective_never_rises_where_the_catalogue_says_so(case):
     for seed in range(3):
         model = case.fit(case.draw(seed=seed), **({"random_state": seed} if seed else {}))
@@ -242,14 +242,14 @@ def test_every_model_is_here_and_every_promise_of_the_catalogue_is_tested():
     assert len({str(case) for case in CASES}) == len(CASES)
     for entry in MODELS:
         own = [case for case in CASES if case.kind == entry.name]
-        assert not entry.never_rises or any(case.never_rises for case in own), entry.name
+        assert not entry.monotone or any(case.monotone for case in own), entry.name
         assert not own or entry.is_sparse == any(case.is_sparse for case in own) or entry.name == "RobustNMF", (
             entry.name
         )
     firsts = {entry.name: entry for entry in reversed(MODELS)}
     for case in CASES:
         if not case.name:  # the model as it is: what the first row of the table says
-            assert bool(case.never_rises) == bool(firsts[case.kind].never_rises), case
+            assert bool(case.monotone) == bool(firsts[case.kind].monotone), case
 
 
 def test_the_data_of_these_tests_have_no_empty_row_or_column():

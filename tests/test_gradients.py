@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastnmf.data import Strata
-from fastnmf.models.options import elastic_nets
-from fastnmf.models.problems import divergence_problem, squared_problem
+from fastnmf.core.alternate import rebalance, sweep
+from fastnmf.core.factors import allocate
+from fastnmf.core.objectives import divergence_problem, squared_problem
+from fastnmf.core.options import elastic_nets
+from fastnmf.data.entry_weights import observed
+from fastnmf.data.strata import Strata
 from fastnmf.models.stratified import hals_schedule, mu_schedule
-from fastnmf.solve import allocate, rebalance, sweep
-from fastnmf.terms.weights import observed
 
 RANK, STEP = 3, 1e-6
 LOSSES = (2, 1, 0.5, 1.5, 3)  # as beta of a beta divergence; 2 is the squared error itself
@@ -55,7 +56,7 @@ def problem_of(loss, penalty, is_masked, has_strata, solver="mu", form=np.asarra
         problem = divergence_problem(data, factors, tasks, loss)
     alphas = {name: alpha for name, alpha in PENALTIES[penalty].items() if name in factors.arrays}
     problem.penalties = elastic_nets(data, alphas, 0.5, 2 if loss == 2 else 1)
-    problem.balances = bool(problem.penalties)
+    problem.balance_penalties = bool(problem.penalties)
     return factors, problem
 
 
@@ -65,10 +66,10 @@ def slope(problem, factors, name, at):
     kept, step = F[at], STEP * (1 + F[at])
     for side in (1, -1):
         F[at] = kept + side * step
-        factors.moved(name)
+        factors.invalidate(name)
         values.append(problem.value(factors))
     F[at] = kept
-    factors.moved(name)
+    factors.invalidate(name)
     return (values[0] - values[1]) / (2 * step)
 
 

@@ -14,16 +14,16 @@ from sklearn.cluster import KMeans
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, GraphNMF, load
-from fastnmf.graphs import neighbour_graph
+from fastnmf.core.factors import Factors, row_tasks
+from fastnmf.core.losses.graph import Graph, colour_classes, compressed
+from fastnmf.core.problem import Subproblem
+from fastnmf.core.updates import GraphHALS
+from fastnmf.data.graphs import neighbour_graph
 from fastnmf.kernels import graph as kernels
-from fastnmf.moves import GraphHALS
-from fastnmf.problem import Factors, Subproblem
-from fastnmf.solve import row_tasks
-from fastnmf.terms.graph import Graph, colour_classes, compressed
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 CASES = oracle_data.variants()
-PUBLISHED = {"solver": "mu", "anchor": None, "init": "custom", "tol": 0, "max_iter": 100}
+PUBLISHED = {"solver": "mu", "scale_invariant": False, "init": "custom", "tol": 0, "max_iter": 100}
 
 
 @pytest.fixture
@@ -91,10 +91,10 @@ def test_the_kernels_are_plain_loops(rng, dtype):
     edges, parts = compressed(sp.csr_array(A), dtype), np.empty((1, width))
     kernels.rows_roughness(np.array([0, n]), edges.indptr, edges.indices, edges.data, F, F, parts)
     assert parts[0, :k] / 2 == pytest.approx([oracles_graph.roughness(F[:, c], A) for c in range(k)], rel=tolerance)
-    term = Graph("W", sp.csr_array(A + np.eye(n)), 1.0, np.dtype(dtype), way="descent", is_anchored=False)
+    term = Graph("W", sp.csr_array(A + np.eye(n)), 1.0, np.dtype(dtype), way="descent", is_scale_invariant=False)
     sub, visits = Subproblem(row_tasks(F)), np.concatenate(term.classes)
     term.contribute("W", Factors(k, W=F, H=np.zeros((3, width), dtype)), sub)
-    sub.local = sub.local._replace(scale=scale)
+    sub.update_data = sub.update_data._replace(scale=scale)
     sub.add(gram=gram, pos=pos)
     expected = F[:, :k].astype(np.float64)
     for _ in range(2):
@@ -105,9 +105,9 @@ def test_the_kernels_are_plain_loops(rng, dtype):
 
 
 @pytest.mark.parametrize(
-    ("way", "is_anchored", "name"), itertools.product(("descent", "ratio", "joint"), (True, False), "WH")
+    ("way", "is_scale_invariant", "name"), itertools.product(("descent", "ratio", "joint"), (True, False), "WH")
 )
-def test_value_and_half_gradients(rng, way, is_anchored, name):
+def test_value_and_half_gradients(rng, way, is_scale_invariant, name):
     n, m, k = 9, 6, 3
     padded = {"W": np.zeros((n, 16)), "H": np.zeros((m, 16))}  # as wide as the kernels want them
     for F in padded.values():
@@ -115,16 +115,16 @@ def test_value_and_half_gradients(rng, way, is_anchored, name):
     factors = Factors(k, **padded)
     A = affinity(rng, len(factors[name]), 0.5)
     unit, other = (1 if way == "joint" else 2), "H" if name == "W" else "W"
-    term = Graph(name, sp.csr_array(A), 0.7, np.dtype(float), way=way, is_anchored=is_anchored, unit=unit)
-    expected = unit / 2 * oracles_graph.penalty(factors[name], factors[other], A, 0.7, is_anchored)
+    term = Graph(name, sp.csr_array(A), 0.7, np.dtype(float), way=way, is_scale_invariant=is_scale_invariant, unit=unit)
+    expected = unit / 2 * oracles_graph.penalty(factors[name], factors[other], A, 0.7, is_scale_invariant)
     assert term.value(factors) == pytest.approx(expected, rel=1e-12)
-    assert other in term.touches if is_anchored else term.touches == (name,)
+    assert other in term.touches if is_scale_invariant else term.touches == (name,)
     for of in term.touches:
         sub, F = Subproblem(None), factors[of]
         sub.add(pos=np.zeros_like(F), neg=np.zeros_like(F))
         term.contribute(of, factors, sub)
         if way == "joint":
-            gradient = sum(part.neg - part.pos for part in sub.local)
+            gradient = sum(part.neg - part.pos for part in sub.update_data)
         else:
             gradient = sub.gradient(F)
         step = 1e-6
@@ -132,10 +132,10 @@ def test_value_and_half_gradients(rng, way, is_anchored, name):
             values = []
             for sign in (1, -1):
                 F[at] += sign * step
-                factors.moved(of)
+                factors.invalidate(of)
                 values.append(term.value(factors))
                 F[at] -= sign * step
-            factors.moved(of)
+            factors.invalidate(of)
             # quadratic in one factor: central differences are exact but for rounding / step
             assert gradient[at] == pytest.approx((values[0] - values[1]) / (2 * unit * step), abs=1e-7)
 
@@ -167,9 +167,9 @@ def test_published_updates_give_the_fixed_seed_numbers(case, options):
 
 WAYS = [
     {"solver": "cd"},
-    {"solver": "cd", "anchor": None},
+    {"solver": "cd", "scale_invariant": False},
     {"solver": "mu"},
-    {"solver": "mu", "anchor": None},
+    {"solver": "mu", "scale_invariant": False},
     {"solver": "mu", "beta_loss": "kullback-leibler"},
 ]
 
@@ -193,16 +193,16 @@ def test_the_objective_never_rises(rng, way, has_strata, features):
 def test_the_last_objective_is_that_of_the_factors(rng, way):
     X = data(rng)
     model = GraphNMF(3, graph_weight=2, feature_weight=0.5, max_iter=20, tol=0, random_state=0, **way).fit(X)
-    W, H, is_anchored = model.W_, model.components_.T, model.anchor is not None
+    W, H, is_scale_invariant = model.W_, model.components_.T, model.scale_invariant
     graphs = model.affinity_.toarray(), model.feature_affinity_.toarray()
-    both = oracles_graph.penalty(W, H, graphs[0], 2, is_anchored) + oracles_graph.penalty(
-        H, W, graphs[1], 0.5, is_anchored
+    both = oracles_graph.penalty(W, H, graphs[0], 2, is_scale_invariant) + oracles_graph.penalty(
+        H, W, graphs[1], 0.5, is_scale_invariant
     )
     Y = W @ H.T
     loss = np.sum((X - Y) ** 2) if model.beta_loss == "frobenius" else np.sum(X * np.log(X / Y) - X + Y)
     share = 1 if model.beta_loss == "frobenius" else 0.5
     assert model.history_["objective"][-1] == pytest.approx(loss + share * both, rel=1e-9)
-    if is_anchored:
+    if is_scale_invariant:
         assert np.linalg.norm(H, axis=0) == pytest.approx(1, rel=1e-12)
 
 
@@ -240,11 +240,13 @@ def test_the_weight_has_no_unit(rng, factor):
     assert other.transform(factor * 1.01 * X) / factor == pytest.approx(one.transform(1.01 * X), rel=1e-6, abs=1e-9)
 
 
-def test_scale_drift_is_what_the_anchor_is_for(rng):
+def test_scale_invariance_keeps_the_penalty_from_vanishing(rng):
     X, W, H = drawn()
     penalties = []
-    for anchor, c in itertools.product(("components", None), (1, 1000)):
-        model = GraphNMF(4, anchor=anchor, graph_weight=1, init="custom", solver="mu", max_iter=1, tol=0)
+    for scale_invariant, c in itertools.product((True, False), (1, 1000)):
+        model = GraphNMF(
+            4, scale_invariant=scale_invariant, graph_weight=1, init="custom", solver="mu", max_iter=1, tol=0
+        )
         history = model.fit(X, W=W / c, H=c * H).history_
         loss = np.square(history["normalized_loss"][0]) * np.square(X).sum()
         penalties.append(history["objective"][0] - loss)
@@ -394,6 +396,7 @@ def test_samples_without_entries_or_neighbours(rng):
         ({"heat_width": 0}, {}, "heat_width=0 is not valid"),
         ({"n_neighbors": 0}, {}, "n_neighbors=0 is not valid"),
         ({"anchor": "W"}, {}, "anchor='W' is not known"),
+        ({"scale_invariant": 1}, {}, "scale_invariant=1 is not valid"),
         ({"beta_loss": "kullback-leibler"}, {}, "use solver='mu'"),
         ({"beta_loss": "itakura-saito", "solver": "mu"}, {}, "beta_loss='itakura-saito' is not known"),
         ({}, {"graph": np.ones((3, 3))}, r"graph has shape \(3, 3\), and X has 25 samples"),
@@ -434,3 +437,19 @@ def test_of_equally_near_rows_the_first_are_neighbours(rng):
     least = np.sort(squares, axis=1)
     assert (least[:, 4] == least[:, 5]).any() and (least[:, 4] < least[:, 13]).all()  # the spare ones reach beyond ties
     np.testing.assert_array_equal(want.toarray(), np.maximum(drawn, drawn.T))
+
+
+@pytest.mark.parametrize(("old", "new"), [("components", True), (None, False)])
+def test_the_old_name_of_scale_invariant_works_and_warns(old, new):
+    X = drawn()[0]
+    options = {"graph_weight": 1, "solver": "mu", "random_state": 0, "max_iter": 3, "tol": 0}
+    with pytest.warns(FutureWarning, match=f"use scale_invariant={new}"):
+        found = GraphNMF(4, anchor=old, scale_invariant=not new, **options).fit(X)
+    wanted = GraphNMF(4, scale_invariant=new, **options).fit(X)
+    assert (found.W_ == wanted.W_).all() and (found.transform(X) == wanted.transform(X)).all()
+
+
+def test_a_model_without_the_old_name_does_not_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        GraphNMF(2, random_state=0, max_iter=2, tol=0).fit(drawn()[0])

@@ -80,23 +80,23 @@ def test_twins_do_not_share_a_cache_entry(tmp_path, order):
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
 def test_every_task_is_claimed_once(n_threads):
     """By threads that come one after the other: the first takes what the others would begin with, too."""
-    tasks, tickets = np.arange(0, 24, 2), np.zeros(n_threads * jit.TICKET_STEP, np.int64)
+    tasks, counters = np.arange(0, 24, 2), np.zeros(n_threads * jit.COUNTER_STEP, np.int64)
     whole = [(t, 2 * t, 2 * t + 2) for t in range(11)]
-    assert sorted(claims(tasks, tickets, n_threads - 1)) == whole
-    assert all(not claims(tasks, tickets, thread) for thread in range(n_threads))
-    tickets[:] = 0
-    tickets[:: jit.TICKET_STEP] = 1  # every thread has taken its first task
+    assert sorted(claims(tasks, counters, n_threads - 1)) == whole
+    assert all(not claims(tasks, counters, thread) for thread in range(n_threads))
+    counters[:] = 0
+    counters[:: jit.COUNTER_STEP] = 1  # every thread has taken its first task
     runs = [thread * 11 // n_threads for thread in range(n_threads)]
-    assert [t for t, _, _ in sorted(claims(tasks, tickets, 0))] == [t for t in range(11) if t not in runs]
+    assert [t for t, _, _ in sorted(claims(tasks, counters, 0))] == [t for t in range(11) if t not in runs]
 
 
-def claims(tasks, tickets, thread):
-    return [tuple(int(x) for x in claim) for claim in take_all((tasks, tickets, thread))]
+def claims(tasks, counters, thread):
+    return [tuple(int(x) for x in claim) for claim in take_all((tasks, counters, thread))]
 
 
 @numba.njit
 def take_all(tasks):
-    return [claim for claim in jit.claimed(tasks)]  # noqa: C416 - Numba makes no list of a generator
+    return [claim for claim in jit.work_stealing(tasks)]  # noqa: C416 - Numba makes no list of a generator
 
 
 @pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
@@ -232,7 +232,7 @@ def test_a_place_that_cannot_be_written_falls_back_to_no_cache(monkeypatch):
     monkeypatch.setattr(numba, "njit", refuse)
 
     def walk(tasks, out):
-        for t, _, _ in jit.claimed(tasks):
+        for t, _, _ in jit.work_stealing(tasks):
             out[t] = t
 
     out = np.zeros(3)
@@ -244,7 +244,7 @@ def test_compiling_is_noticed_once(monkeypatch):
     monkeypatch.setenv("FASTNMF_NUMBA_CACHE", "0")  # or the next run of this test would load it from the disk
 
     def walk(tasks, out):
-        for t, _, _ in jit.claimed(tasks):
+        for t, _, _ in jit.work_stealing(tasks):
             out[t] = t
 
     walk.__module__ = "fastnmf.kernels.made_up"

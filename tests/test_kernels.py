@@ -5,9 +5,11 @@ import oracles
 import pytest
 import scipy.sparse as sp
 
-from fastnmf.kernels import divergence, lanes, nnls, products, rows, simd
-from fastnmf.kernels.jit import N_TASKS, claimed, kernel, split_costs, split_rows
-from fastnmf.problem import Mixture, full
+from fastnmf.core.problem import LazyRows, full
+from fastnmf.kernels import divergence, nnls, products, rows
+from fastnmf.kernels import row_intrinsics as simd
+from fastnmf.kernels import tile_kernels as lanes
+from fastnmf.kernels.jit import N_TASKS, kernel, split_costs, split_rows, work_stealing
 
 DTYPES = [np.float32, np.float64]
 # float32 sums of a few hundred products of numbers near one; float64 likewise.
@@ -118,11 +120,11 @@ def test_pattern_sampled_and_spread(rng, dtype, rank):
 
 @kernel
 def turn_there_and_back(tasks, F, tile, G, dots):
-    for _, begin, until in claimed(tasks):
-        lanes.turn_rows(F, begin, until - begin, tile)
-        lanes.turn_back(tile, G, begin, until - begin)
+    for _, begin, until in work_stealing(tasks):
+        lanes.load_transposed(F, begin, until - begin, tile)
+        lanes.store_transposed(tile, G, begin, until - begin)
         for i in range(begin, until):
-            lanes.fetch_row(F, i + 1000)  # behind the end: nothing happens
+            lanes.prefetch_row(F, i + 1000)  # behind the end: nothing happens
             dots[i] = lanes.row_dot(F, i, F, i)
 
 
@@ -160,13 +162,13 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
     gram = L.T @ L
     draw = sp.random_array((n, 90), density=0.1, rng=rng, format="csr", dtype=dtype)
     below = {
-        "none": Mixture.of(neg[:0]),
-        "each": Mixture.of(neg),
-        "groups": Mixture.of(neg[:3], rng.integers(0, min(n, 3), n).astype(np.int32)),
-        "sums": Mixture(draw.indptr.astype(np.int64), draw.indices, draw.data, L),
+        "none": LazyRows.of(neg[:0]),
+        "each": LazyRows.of(neg),
+        "groups": LazyRows.of(neg[:3], rng.integers(0, min(n, 3), n).astype(np.int32)),
+        "sums": LazyRows(draw.indptr.astype(np.int64), draw.indices, draw.data, L),
     }[neg_kind]
     whole = np.zeros_like(neg) if neg_kind == "none" else full(below)
-    above = below if neg_kind == "sums" else Mixture.of(pos)
+    above = below if neg_kind == "sums" else LazyRows.of(pos)
     pos = full(above)
     wide = [a.astype(float) for a in (F, gram, pos, whole)]
     loose = {"rtol": 1e-3, "atol": 1e-3} if dtype == np.float32 else {"rtol": 1e-9, "atol": 1e-11}
@@ -186,7 +188,7 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
         rows.rows_hals(tasks, out, gram, above, below, dtype(0), rank, np.tile(np.arange(rank), 3), parts)
         np.testing.assert_allclose(out, oracles.rows_hals(*wide, n_sweeps=3), **loose)
         plain, free = F.copy(), np.ones(F.shape, bool)
-        rows.rows_hals_free(tasks, plain, gram, above, below, dtype(0), free, np.tile(np.arange(rank), 3), parts)
+        rows.rows_hals_masked(tasks, plain, gram, above, below, dtype(0), free, np.tile(np.arange(rank), 3), parts)
         np.testing.assert_allclose(plain, out, **loose)
         np.testing.assert_array_equal(out[:, 2], F[:, 2])
         check(out, parts.sum(), (pos,))
@@ -195,7 +197,7 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
 def test_rows_mu_respects_the_floor_and_keeps_zeros(rng, dtype):
     F, gram, pos = np.full((3, 8), 1e-15, dtype), np.eye(8, dtype=dtype), np.full((3, 8), 1e-15, dtype)
     F[:, 1], pos[:, 2] = 0, 0
-    sides = Mixture.of(pos), Mixture.of(pos[:0])
+    sides = LazyRows.of(pos), LazyRows.of(pos[:0])
     rows.rows_mu(one_task(3), F, gram, *sides, dtype(1e-9), dtype(1e-20), np.empty((1, 2)))
     assert (F[:, 1:3] == 0).all() and (F[:, [0, 3, 7]] == dtype(1e-20)).all()
 
@@ -301,7 +303,7 @@ def test_rows_accumulate(rng, dtype, is_sum):
     X, F = sp.random_array((70, 30), density=0.2, rng=rng, format="csr", dtype=dtype), padded_factor(rng, 30, 9, dtype)
     more, before = oracles.csr_matmul(X.indptr, X.indices, X.data, F), rng.random((70, F.shape[1]))
     side = (X.indptr.astype(np.int64), X.indices.astype(np.int32), X.data, F)
-    side = side if is_sum else Mixture.of(more.astype(dtype))
+    side = side if is_sum else LazyRows.of(more.astype(dtype))
     for tasks in (one_task(70), many_tasks(70)):
         total, out = before.copy(), np.full(more.shape, np.nan, dtype)
         rows.rows_accumulate(tasks, *side, total, out)

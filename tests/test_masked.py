@@ -6,16 +6,18 @@ import pytest
 import scipy.sparse as sp
 from masks import KINDS, grouped, weights_of
 
-from fastnmf.data import Strata
+from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.factors import allocate, pad
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses.masked import Masked, infer_masked, row_errors
+from fastnmf.core.penalties.elastic_net import ElasticNet
+from fastnmf.core.problem import LazyRows, Problem, full
+from fastnmf.core.updates import WeightedRows
+from fastnmf.data.entry_weights import observed
+from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.kernels.simd import padded
+from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.models.stratified import hals_schedule, mu_schedule
-from fastnmf.moves import WeightedRows
-from fastnmf.penalties import ElasticNet
-from fastnmf.problem import Mixture, Problem, full
-from fastnmf.solve import Extrapolation, allocate, pad, solve
-from fastnmf.terms.masked import Masked, infer_masked, row_errors
-from fastnmf.terms.weights import observed
 
 
 def problem_of(X, weight, strata=None, solver="hals", missing_values=None, rank=3, start=None, dtype=float, eps=0.0):
@@ -33,13 +35,13 @@ def problem_of(X, weight, strata=None, solver="hals", missing_values=None, rank=
         schedule = hals_schedule() if solver == "hals" else mu_schedule()
     move = WeightedRows(solver, eps=eps)
     problem = Problem([term], dict.fromkeys("VWH", move), schedule, tasks, term.sq_norm)
-    problem.direct = term.direct
+    problem.exact_value = term.exact_value
     return data, weights, factors, problem
 
 
 def model_of(data, factors):
     W, H = (factors[name][:, : factors.rank].astype(float) for name in "WH")
-    shift = data.pattern.dense(factors["V"])[data.codes] if "V" in factors.arrays else 0.0
+    shift = data.pattern.dense(factors["V"])[data.stratum_index] if "V" in factors.arrays else 0.0
     return W @ H.T + shift
 
 
@@ -58,7 +60,7 @@ def test_moves_are_those_of_the_plain_loops(kind, rank, dtype):
             data, _, factors, problem = problem_of(form(X), P, strata, solver, rank=rank, dtype=dtype, eps=1e-9)
             for name in ("W", "H"):
                 side, turned = (P, X) if name == "W" else (P.T, X.T)
-                shift = data.pattern.dense(factors["V"])[data.codes]
+                shift = data.pattern.dense(factors["V"])[data.stratum_index]
                 G = factors["H" if name == "W" else "W"][:, :rank].astype(float)
                 gram, pos, neg = oracles.weighted_row_parts(side, turned, shift if name == "W" else shift.T, G)
                 F = factors[name][:, :rank].astype(float)
@@ -70,11 +72,11 @@ def test_moves_are_those_of_the_plain_loops(kind, rank, dtype):
                         oracles.weighted_rows_mu(F, gram, pos, neg, 1e-9), gram, pos, neg, 1e-9
                     )
                 sub = problem.subproblem(name, factors)
-                found = problem.moves[name](factors[name], sub, rank, 2)
+                found = problem.updates[name](factors[name], sub, rank, 2)
                 np.testing.assert_allclose(factors[name][:, :rank], want, **loose)
                 assert not factors[name][:, rank:].any()
                 assert found[0] == pytest.approx(np.sum(want * pos), rel=1e-6 if dtype == np.float64 else 1e-2)
-                factors.moved(name)
+                factors.invalidate(name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,7 +99,7 @@ def test_gradients_are_those_of_the_objective(kind, is_sparse):
                 # the objective is quadratic in one entry: a central difference is exact but for rounding
                 assert gradient[place] == pytest.approx((values[0] - values[1]) / 4e-4, rel=1e-6, abs=1e-6)
             sub = problem.subproblem(name, factors)
-            if sub.local is not None:  # what the kernel divides by is the gradient, too
+            if sub.update_data is not None:  # what the kernel divides by is the gradient, too
                 moved = F.copy()
                 WeightedRows("mu", eps=0.0)(moved, sub, factors.rank, 1)
                 pos = full(sub.pos)
@@ -123,11 +125,11 @@ def test_every_step_lowers_the_objective_and_the_value_is_the_objective(kind, so
         values = [oracles.weighted_loss(X, model_of(data, factors), P)]
         for _ in range(15):
             for name, n_sweeps in problem.schedule:
-                problem.moves[name](factors[name], problem.subproblem(name, factors), factors.rank, n_sweeps)
-                factors.moved(name)
+                problem.updates[name](factors[name], problem.subproblem(name, factors), factors.rank, n_sweeps)
+                factors.invalidate(name)
                 values.append(oracles.weighted_loss(X, model_of(data, factors), P))
                 assert problem.value(factors) == pytest.approx(values[-1], rel=1e-10)
-                assert problem.direct(factors) == pytest.approx(values[-1], rel=1e-12)
+                assert problem.exact_value(factors) == pytest.approx(values[-1], rel=1e-12)
                 assert all((F >= 0).all() for F in factors.arrays.values())
         assert (np.diff(values) <= 1e-13 * values[0]).all()
 
@@ -139,9 +141,9 @@ def test_value_and_residual_for_shifts_off_the_pattern():
         data, _, factors, problem = problem_of(sp.csr_array(X), P, strata)
         V = np.random.default_rng(2).random((3, X.shape[1]))
         W, H = factors["W"][:, :3], factors["H"][:, :3]
-        want = oracles.weighted_loss(X, W @ H.T + V[data.codes], P)
+        want = oracles.weighted_loss(X, W @ H.T + V[data.stratum_index], P)
         assert problem.value(factors, V=V) == pytest.approx(want, rel=1e-11)
-        assert problem.direct(factors, V=V) == pytest.approx(want, rel=1e-12)
+        assert problem.exact_value(factors, V=V) == pytest.approx(want, rel=1e-12)
 
 
 def test_penalties_and_frozen_entries_are_heeded():
@@ -151,7 +153,7 @@ def test_penalties_and_frozen_entries_are_heeded():
     for solver in ("hals", "mu"):
         data, _, factors, problem = problem_of(X, P, None, solver)
         problem.penalties = {"W": [ElasticNet(0.5, 0.7)], "H": [ElasticNet(0.2, 0.1)]}
-        problem.free = {"W": ~frozen[:, : factors["W"].shape[1]], "H": np.array([True, False, True, True])}
+        problem.free_mask = {"W": ~frozen[:, : factors["W"].shape[1]], "H": np.array([True, False, True, True])}
         before = {name: F.copy() for name, F in factors.arrays.items()}
 
         def objective(data=data, factors=factors, problem=problem):
@@ -161,8 +163,8 @@ def test_penalties_and_frozen_entries_are_heeded():
         values = [objective()]
         for _ in range(10):
             for name in "WH":
-                problem.moves[name](factors[name], problem.subproblem(name, factors), factors.rank, 1)
-                factors.moved(name)
+                problem.updates[name](factors[name], problem.subproblem(name, factors), factors.rank, 1)
+                factors.invalidate(name)
                 values.append(objective())
         assert (np.diff(values) <= 1e-12 * values[0]).all() and values[-1] < 0.9 * values[0]
         still = frozen[:, : factors.rank]
@@ -367,7 +369,7 @@ def test_a_component_that_a_row_does_not_see_stays_out_of_it():
         data = Strata.from_array(clean)
         assert infer_masked(data, weights, 2, pad(H, data))[0, 0] == 0
         _, _, factors, problem = problem_of(X, seen, start=(np.full((8, 2), 0.7), H, None), dtype=dtype)
-        problem.moves["W"](factors["W"], problem.subproblem("W", factors), 2, 1)
+        problem.updates["W"](factors["W"], problem.subproblem("W", factors), 2, 1)
         assert factors["W"][0, 0] == dtype(0.7)
 
 
@@ -377,7 +379,7 @@ def test_both_factors_may_move_from_the_old_pair(is_sparse):
     P = weights_of("weights", X.shape)
     X, labels = (sp.csr_array(X) if is_sparse else X), strata
     data, _, factors, problem = problem_of(X, P, labels, "mu", eps=1e-9)
-    problem.terms = [
+    problem.losses = [
         Masked(data, factors["W"].shape[1], problem.tasks, observed(X, P)[1], has_shifts=True, holds_products=True)
     ]
     problem.schedule = ((("W", 1), ("H", 1)),)
@@ -397,8 +399,8 @@ def test_scale_of_the_data_and_nothing_but_zeros():
         losses = []
         for factor in (1.0, 2.0**300):
             data, weights, factors, problem = problem_of(X * factor, P, strata, solver)
-            assert (data.exponent != 0) == (factor != 1)
-            start = 2.0 ** (data.exponent + 150 * (factor != 1))  # of W, H in the inner scale
+            assert (data.log4_scale != 0) == (factor != 1)
+            start = 2.0 ** (data.log4_scale + 150 * (factor != 1))  # of W, H in the inner scale
             for name in "WH":
                 factors[name][:] *= start
             factors["V"][:] *= start**2
@@ -425,6 +427,6 @@ def test_pull_is_a_part_of_the_gradient_with_any_mixture():
     X, strata = grouped()
     data, _, factors, problem = problem_of(sp.csr_array(X), weights_of("mixed rows", X.shape), strata)
     sub = problem.subproblem("W", factors)
-    assert isinstance(sub.neg, Mixture) and sub.local.pull(factors["W"]).shape == factors["W"].shape
+    assert isinstance(sub.neg, LazyRows) and sub.update_data.pull(factors["W"]).shape == factors["W"].shape
     sub.clear()
-    assert sub.local is None
+    assert sub.update_data is None

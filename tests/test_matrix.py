@@ -7,8 +7,8 @@ from estimators import CASES, of_those, one_sentence
 
 import fastnmf
 from fastnmf import NMF, MiniBatchNMF, MiniBatchStratifiedNMF, StratifiedNMF, metrics, nnls, open_csr, save_csr
-from fastnmf.data import Strata, as_matrix
-from fastnmf.matrix import STEP, as_csr, check_indices
+from fastnmf.data.matrix import STEP, as_csr, as_matrix, check_indices
+from fastnmf.data.strata import Strata
 
 
 def whole(format="csr", seed=0, shape=(60, 30)):

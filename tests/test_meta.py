@@ -13,8 +13,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, PLSA, GraphNMF, MetaNMF, RobustNMF, SmoothNMF, SparseNMF, StratifiedNMF, load
 from fastnmf.kernels.dense import dense_mu
-from fastnmf.kernels.simd import padded
-from fastnmf.models.refits import Refit
+from fastnmf.kernels.row_intrinsics import padded
+from fastnmf.models.meta.refits import Refit
 
 RNG = np.random.default_rng(5)
 X = RNG.random((60, 3)) @ RNG.random((3, 14)) + 0.1 * RNG.random((60, 14))
@@ -91,7 +91,7 @@ def test_the_fused_updates_are_those_of_the_plain_twin(dtype, n, m, rank, way):
 
 @pytest.mark.parametrize(
     "estimator",
-    [MU, GraphNMF(3, solver="mu"), GraphNMF(3, solver="mu", anchor=None, graph_weight=2.0)],
+    [MU, GraphNMF(3, solver="mu"), GraphNMF(3, solver="mu", scale_invariant=False, graph_weight=2.0)],
     ids=["NMF", "GraphNMF", "GraphNMF, not anchored"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from masks import KINDS, grouped, weights_of
 
-from fastnmf.terms.weights import observed
+from fastnmf.data.entry_weights import observed
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,10 +12,11 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import NMF, StratifiedNMF, online
-from fastnmf.data import Strata
-from fastnmf.models.online import MiniBatchNMF, MiniBatchStratifiedNMF
-from fastnmf.ondisk import open_csr, save_csr
+from fastnmf import NMF, StratifiedNMF
+from fastnmf.core import batches as online
+from fastnmf.data.ondisk import open_csr, save_csr
+from fastnmf.data.strata import Strata
+from fastnmf.models.minibatch import MiniBatchNMF, MiniBatchStratifiedNMF
 
 LABELS = np.array(["a", "b", "c"])
 
@@ -56,7 +57,7 @@ def visited(X, strata, forget=1.0, n_batches=4, n_passes=1, rank=3):
     batches = [online.Batch(part) for part in parts]
     rng = np.random.default_rng(0)
     v, H = rng.random(len(parts[0].pattern.group)), rng.random((X.shape[1], rank))
-    statistics = online.StrataStatistics(rank, forget=forget).start(parts[0], H, v)
+    statistics = online.StrataStatistics(rank, forget_factor=forget).start(parts[0], H, v)
     for _ in range(n_passes):
         for batch in batches:
             statistics.visit(batch)
@@ -320,7 +321,7 @@ def test_the_rows_of_fit_count_as_the_model_says():
     model = StratifiedNMF(3, random_state=0, max_iter=50, tol=0).fit(X, strata=strata)
     modelled = model.inverse_transform(model.W_, strata=strata)
     expected = at_once(modelled, strata, model.W_, np.ones(len(X)))
-    statistics = model._recalled(Strata.from_array(X[:1], strata[:1]))
+    statistics = model._statistics_of_fit(Strata.from_array(X[:1], strata[:1]))
     assert_statistics(statistics, (*expected[:-1], expected[-1] + model.reconstruction_err_**2), 1e-9)
     np.testing.assert_allclose(statistics.shifts(), model.shifts_, atol=1e-12)
     statistics._move(statistics.N.astype(statistics.dtype))
@@ -395,7 +396,7 @@ BAD_CALLS = [
     (lambda m, X: m.partial_fit(-X, strata=LABELS[[0] * 120]), "Negative values"),
     (lambda m, X: m.set_params(n_components=5).partial_fit(X, strata=LABELS[[0] * 120]), "has 3 components; call fit"),
     (lambda m, X: m.fit_blocks([]), "no block"),
-    (lambda m, X: m.fit_blocks(iter([X]), n_passes=2), "walked only once"),
+    (lambda m, X: m.fit_blocks(iter([X]), n_passes=2), "iterated only once"),
     (lambda m, X: m.fit_blocks([X, X[:, :4]]), "X has 4 features"),
     (lambda m, X: m.fit_blocks([X], n_passes=0), "n_passes=0"),
     (lambda m, X: m.fit_blocks(iter([[(X, TWO)], [(X, TWO)] * 2]).__next__, n_passes=2), "another number of rows"),
@@ -422,12 +423,12 @@ def test_partial_fit_of_models_that_cannot():
     X, strata = planted()
     with pytest.raises(ValueError, match="squared error and coordinate descent"):
         StratifiedNMF(3, solver="mu").partial_fit(X, strata=strata)
-    with pytest.raises(ValueError, match="cannot be drawn from a first batch"):
+    with pytest.raises(ValueError, match="cannot be computed from a first batch"):
         NMF(3, init="custom").partial_fit(X)
     with pytest.raises(ValueError, match="alpha_W=0.1 is not supported for batches"):
         StratifiedNMF(3, alpha_W=0.1).partial_fit(X, strata=strata)
     model = NMF(3, max_iter=5, tol=0).fit(X, sample_weight=np.arange(1.0, 121))
-    with pytest.raises(ValueError, match="they were weighted"):
+    with pytest.raises(ValueError, match="no weights of rows"):
         model.partial_fit(X)
     with pytest.raises(ValueError, match="this model has none"):
         MiniBatchNMF(3).fit_blocks([(X, strata)])

@@ -10,12 +10,13 @@ from masks import grouped
 from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf import NMF, StratifiedNMF
-from fastnmf.data import Strata
-from fastnmf.moves import HALS
-from fastnmf.penalties import ElasticNet
-from fastnmf.problem import Problem
-from fastnmf.solve import allocate, solve
-from fastnmf.terms import Frobenius
+from fastnmf.core.factors import allocate
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses import Frobenius
+from fastnmf.core.penalties.elastic_net import ElasticNet
+from fastnmf.core.problem import Problem
+from fastnmf.core.updates import HALS
+from fastnmf.data.strata import Strata
 
 FORMS = {"dense": np.asarray, "sparse": sp.csr_array}
 KL = {"solver": "mu", "beta_loss": "kullback-leibler"}
@@ -74,8 +75,8 @@ def test_sparse_nmf_is_the_oracle():
     data = Strata.from_array(X)
     factors, tasks = allocate(data, W, H.T, None)
     problem = Problem(
-        terms=[Frobenius(data, factors["W"].shape[1], tasks)],
-        moves=dict.fromkeys("WH", HALS()),
+        losses=[Frobenius(data, factors["W"].shape[1], tasks)],
+        updates=dict.fromkeys("WH", HALS()),
         schedule=(("H", 1), ("W", 1)),
         tasks=tasks,
         scale=data.sq_norm,

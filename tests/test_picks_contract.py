@@ -39,7 +39,7 @@ MODELS = {
     "dictionary": (DictionaryNMF, {"dictionary": ATOMS, **SEEDED}, True),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
-MODULES = ("affine", "dictionary", "discrete", "interval", "separable", "topics")
+MODULES = ("affine", "binary", "dictionary", "interval", "plsa", "separable", "underapproximation")
 
 
 @pytest.fixture(autouse=True)

@@ -7,18 +7,10 @@ import pytest
 from matplotlib import pyplot
 from scipy import sparse
 
-from fastnmf.ensemble import RankSelection
-from fastnmf.plots import (
-    plot_consensus,
-    plot_images,
-    plot_loss,
-    plot_rank_selection,
-    plot_reconstructions,
-    plot_residual,
-    plot_shift_shares,
-    plot_top_features,
-    plot_usage,
-)
+from fastnmf.plots.choice import plot_consensus, plot_rank_selection
+from fastnmf.plots.fits import plot_images, plot_loss, plot_residual, plot_shift_shares, plot_top_features, plot_usage
+from fastnmf.plots.trees import plot_reconstructions
+from fastnmf.selection import RankSelection
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf import NMF, StratifiedNMF, select_rank
-from fastnmf.ensemble.holdout import REACH, Entries, RowsColumns
-from fastnmf.ensemble.jobs import Setting
-from fastnmf.ensemble.rank import _stability, match_components
+from fastnmf.selection.held_out import REACH, Entries, RowsColumns
+from fastnmf.selection.parallel_fits import ParallelFits
+from fastnmf.selection.rank import _stability, match_components
 
 FAST = StratifiedNMF(max_iter=20, tol=0)
 PLAIN = NMF(max_iter=20, tol=0)
@@ -76,7 +76,7 @@ def test_entries_are_measured_as_by_plain_loops(model, as_sparse):
     X, strata = planted()
     X = holed(X, 0.7)
     given = sp.csr_array(X) if as_sparse else X
-    setting = Setting(given, strata, model, None)
+    setting = ParallelFits(given, strata, model, None)
     held = Entries(setting, 4, np.random.default_rng(0))
     counts = np.array([(held.fold == fold).sum(axis=1) for fold in range(4)])
     assert counts.sum() == X.size and counts.max() - counts.min() <= 1  # even in every row, zeros among them
@@ -91,7 +91,7 @@ def test_entries_are_measured_as_by_plain_loops(model, as_sparse):
 def test_of_ratings_the_known_ones_are_held_out():
     X, strata = planted()
     X = holed(X)
-    setting = Setting(sp.csr_array(X), strata, StratifiedNMF(max_iter=20, tol=0, missing_values="zeros"), None)
+    setting = ParallelFits(sp.csr_array(X), strata, StratifiedNMF(max_iter=20, tol=0, missing_values="zeros"), None)
     held = Entries(setting, 3, np.random.default_rng(0))
     fold = np.full(X.shape, -1)
     fold[X > 0] = held.fold
@@ -121,7 +121,7 @@ def test_of_ratings_the_known_ones_are_held_out():
 def test_rows_and_columns_are_measured_as_by_plain_loops(model, as_sparse):
     X, strata = planted(sizes=(20, 16, 1))
     X = holed(X, 0.7)
-    setting = Setting(sp.csr_array(X) if as_sparse else X, strata, model, None)
+    setting = ParallelFits(sp.csr_array(X) if as_sparse else X, strata, model, None)
     held = RowsColumns(setting, 4, np.random.default_rng(0))
     assert held.fold[-1] == -1  # the only row of its stratum
     for name in ("s0", "s1"):
@@ -141,7 +141,7 @@ def test_rows_and_columns_are_measured_as_by_plain_loops(model, as_sparse):
 def test_divergences_are_measured_on_rows_and_columns(cls, beta_loss, beta):
     X, strata = planted()
     X = np.round(holed(5 * X, 0.7))
-    setting = Setting(sp.csr_array(X), strata, cls(solver="mu", beta_loss=beta_loss, max_iter=30, tol=0), None)
+    setting = ParallelFits(sp.csr_array(X), strata, cls(solver="mu", beta_loss=beta_loss, max_iter=30, tol=0), None)
     held = RowsColumns(setting, 4, np.random.default_rng(0))
     _, (error, _) = held.measure(setting, 3, 1, 7)
     is_out, part = held.fold == 1, held.part[1]
@@ -164,9 +164,9 @@ def test_divergences_are_measured_on_rows_and_columns(cls, beta_loss, beta):
 
 def test_held_out_entries_are_not_seen():
     X, strata = planted()
-    setting = Setting(X, strata, FAST, None)
+    setting = ParallelFits(X, strata, FAST, None)
     held = Entries(setting, 4, np.random.default_rng(0))
-    changed = Setting(np.where(held.fold == 2, X + 1, X), strata, FAST, None)
+    changed = ParallelFits(np.where(held.fold == 2, X + 1, X), strata, FAST, None)
     before = held.measure(setting, 2, 2, 7)[1]
     held.X = changed.X
     after = held.measure(changed, 2, 2, 7)[1]
@@ -198,7 +198,7 @@ def test_other_workers_of_joblib_give_the_same():
 
 def test_folds_are_the_same_for_models_with_and_without_strata():
     X, strata = planted()
-    settings = [Setting(X, strata, model, None) for model in (FAST, PLAIN)]
+    settings = [ParallelFits(X, strata, model, None) for model in (FAST, PLAIN)]
     for kind in (Entries, RowsColumns):
         a, b = (kind(setting, 3, np.random.default_rng(0)).fold for setting in settings)
         np.testing.assert_array_equal(a, b)
@@ -281,11 +281,11 @@ def test_fits_cut_short_are_told_once_and_progress_is_shown(capsys):
 def test_parameters_of_the_estimator_are_those_of_the_fits():
     X, strata = planted()
     model = StratifiedNMF(max_iter=5, tol=0, n_init=2, alpha_W=0.5, verbose=1, n_threads=2, random_state=5)
-    setting = Setting(X, strata, model, 2)
+    setting = ParallelFits(X, strata, model, 2)
     made = setting.make(3, 9)
     assert (made.n_components, made.random_state, made.verbose, made.n_threads) == (3, 9, 0, 1)
     assert (made.n_init, made.alpha_W, made.max_iter) == (2, 0.5, 5)
-    assert Setting(X, strata, model, None).make(3, 9).n_threads == 2
+    assert ParallelFits(X, strata, model, None).make(3, 9).n_threads == 2
     assert model.verbose == 1 and model.n_components == 10  # the user's stays as it is
 
 

@@ -14,8 +14,8 @@ import pytest
 import scipy.sparse as sp
 
 import fastnmf
-from fastnmf.family import MODELS as CATALOGUE
-from fastnmf.family import Entry, markdown
+from fastnmf.models.catalogue import MODELS as CATALOGUE
+from fastnmf.models.catalogue import Entry, markdown
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 SECTION = README.read_text(encoding="utf-8").split("## Your data look like this")[1].split("\n## ")[0]
@@ -94,14 +94,14 @@ def test_the_table_of_models_is_the_catalogue():
     lines = [line for line in MODELS.splitlines() if line.startswith("|")]
     assert lines == markdown().splitlines(), (
         'README\'s table "Which model when" is not that of the catalogue. Put what is new into MODELS in '
-        "fastnmf/family.py, one Entry a row; then run: python bench/readme_table.py"
+        "fastnmf/models/catalogue.py, one Entry a row; then run: python bench/readme_table.py"
     )
 
 
 def test_the_catalogue_has_all_models():
     kinds = {name for name, home in fastnmf._HOMES.items() if home.startswith("fastnmf.models.") and name[0].isupper()}
     assert {entry.name for entry in CATALOGUE if entry.name[0].isupper()} == kinds, (
-        "Every public model needs an Entry in MODELS of fastnmf/family.py, and nothing else may be there."
+        "Every public model needs an Entry in MODELS of fastnmf/models/catalogue.py, and nothing else may be there."
     )
     assert all(isinstance(entry, Entry) and isinstance(entry.use, tuple) for entry in CATALOGUE)
     assert all(all(line.startswith(f"{entry.name}(") for line in entry.use) for entry in CATALOGUE)

@@ -15,11 +15,12 @@ from scipy.optimize import linprog
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, ChebyshevNMF, DistributionallyRobustNMF, RobustNMF, SmoothNMF, SparseNMF
-from fastnmf.data import Strata
-from fastnmf.moves import Medians, Minimax
-from fastnmf.problem import Problem
-from fastnmf.solve import allocate, solve
-from fastnmf.terms.entrywise import Residuals
+from fastnmf.core.factors import allocate
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses.robust import Residuals
+from fastnmf.core.problem import Problem
+from fastnmf.core.updates import ChebyshevLP, WeightedMedianDescent
+from fastnmf.data.strata import Strata
 
 EXPECTED = oracle_data.variants()
 LOSSES = ("l1", "huber", "l21")
@@ -138,7 +139,7 @@ def test_medians_match_the_fixed_numbers():
     data = Strata.from_array(X)
     factors, tasks = allocate(data, W, H.T, None)
     term = Residuals(data, factors["W"].shape[1], tasks, "l1")
-    problem = Problem([term], dict.fromkeys("WH", Medians()), (("H", 1), ("W", 1)), tasks, scale=1.0)
+    problem = Problem([term], dict.fromkeys("WH", WeightedMedianDescent()), (("H", 1), ("W", 1)), tasks, scale=1.0)
     found = solve(problem, factors, max_iter=30, tol=0).history["objective"]
     assert (np.diff(found) <= 1e-12 * found[0]).all()
     for k, value in EXPECTED["l1_median_cd"]["HW"].items():
@@ -151,7 +152,7 @@ def test_one_sweep_of_medians_is_the_plain_loop():
     data = Strata.from_array(X)
     factors, tasks = allocate(data, W, H.T, None)
     term = Residuals(data, factors["W"].shape[1], tasks, "l1")
-    problem = Problem([term], dict.fromkeys("WH", Medians()), (("W", 1),), tasks, scale=1.0)
+    problem = Problem([term], dict.fromkeys("WH", WeightedMedianDescent()), (("W", 1),), tasks, scale=1.0)
     solve(problem, factors, max_iter=1, tol=0)
     np.testing.assert_allclose(factors["W"][:, :3], oracles.median_sweep(X, W, H), rtol=1e-12, atol=1e-14)
 
@@ -163,7 +164,7 @@ def test_chebyshev_matches_the_fixed_numbers():
     data = Strata.from_array(X)
     factors, tasks = allocate(data, W, np.ones((10, 3)), None)
     term = Residuals(data, factors["W"].shape[1], tasks, "linf")
-    problem = Problem([term], dict.fromkeys("WH", Minimax()), (("H", 1),), tasks, scale=1.0)
+    problem = Problem([term], dict.fromkeys("WH", ChebyshevLP()), (("H", 1),), tasks, scale=1.0)
     first = solve(problem, factors, max_iter=1, tol=0).history["objective"][-1]
     assert first == pytest.approx(expected["first_H_block"], rel=1e-8)
     model = ChebyshevNMF(3, init="custom", max_iter=5, tol=0).fit(X.T, W=np.ones((10, 3)), H=W.T)

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import SemiSupervisedNMF, StratifiedNMF
-from fastnmf.datasets import make_hierarchical
+from fastnmf.datasets.toys import make_hierarchical
 
 VARIANTS = {
     "hals": {"solver": "hals"},

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import SeparableNMF
-from fastnmf.anchors import successive_projections
+from fastnmf.core.init.successive_projection import successive_projections
 
 FORMS = (np.asarray, sp.csr_array)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastnmf.datasets import load_karate_club
+from fastnmf.datasets.karate import load_karate_club
 
 pytest.importorskip("matplotlib")
 PAPERS = Path(__file__).resolve().parent.parent / "bench" / "papers"

@@ -11,12 +11,13 @@ from scipy.optimize import nnls
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, SmoothNMF
-from fastnmf.data import Strata
-from fastnmf.moves import HALS, ChainDescent
-from fastnmf.penalties import Chain
-from fastnmf.problem import Problem, Subproblem, aligned
-from fastnmf.solve import allocate, solve
-from fastnmf.terms import Frobenius
+from fastnmf.core.factors import aligned, allocate
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses import Frobenius
+from fastnmf.core.penalties.smoothness import Chain
+from fastnmf.core.problem import Problem, Subproblem
+from fastnmf.core.updates import HALS, ChainDescent
+from fastnmf.data.strata import Strata
 
 EXPECTED = oracle_data.variants()["smooth_cd_lam1"]
 
@@ -95,8 +96,8 @@ def descend(by, penalty, n_sweeps=1):
     data = Strata.from_array(X)
     factors, tasks = allocate(data, W, H.T, None)
     term = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
-    moves = {"W": HALS(), "H": ChainDescent(by)}
-    problem = Problem([term], moves, (("H", n_sweeps), ("W", 1)), tasks, data.sq_norm)
+    updates = {"W": HALS(), "H": ChainDescent(by)}
+    problem = Problem([term], updates, (("H", n_sweeps), ("W", 1)), tasks, data.sq_norm)
     problem.penalties = {"H": [penalty]}
     return X, factors, np.array(solve(problem, factors, max_iter=200, tol=0).history["objective"])
 

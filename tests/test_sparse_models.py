@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, SparseNMF
-from fastnmf.moves import hoyer_cone, largest_in_rows
+from fastnmf.core.updates import hoyer_cone, largest_in_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -21,7 +21,7 @@ from fastnmf import (
     SemiNMF,
     TriNMF,
 )
-from fastnmf.solve import threads
+from fastnmf.kernels.jit import threads
 
 MODELS = {
     "orthogonal": OrthogonalNMF(3),

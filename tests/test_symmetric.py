@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import SymmetricNMF, TriSymmetricNMF
-from fastnmf.datasets import load_karate_club
-from fastnmf.graphs import affinity_matrix
+from fastnmf.data.graphs import affinity_matrix
+from fastnmf.datasets.karate import load_karate_club
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

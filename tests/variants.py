@@ -108,7 +108,7 @@ VARIANTS = [
     Variant("nmf-fast", NMF, {"solver": "mu", "beta_loss": 0.5, "exponent": "fast"}, has_strata=False, beta=0.5),
 ]
 
-# Hierarchies have several layers and no single W and H: `test_layered.py` has their contract. Name -> parameters.
+# Hierarchies have several layers and no single W and H: `test_hierarchy.py` has their contract. Name -> parameters.
 LAYERED = {
     "neural": {},
     "neural-recon": {"loss": "recon"},

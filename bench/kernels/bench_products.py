@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from fastnmf.data import Strata
+from fastnmf.core.factors import aligned, allocate
+from fastnmf.core.losses import KullbackLeibler
+from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.kernels.simd import padded
-from fastnmf.problem import aligned
-from fastnmf.solve import allocate
-from fastnmf.terms import KullbackLeibler
+from fastnmf.kernels.row_intrinsics import padded
 
 RANK = 20
 
@@ -84,7 +83,7 @@ def bench_ratio_matmul(benchmark, text, dtype, n_threads):
     term = KullbackLeibler(strata, factors["W"].shape[1], tasks)
 
     def value():
-        factors.moved("W")
+        factors.invalidate("W")
         return term.value(factors)
 
     benchmark.group = f"Kullback-Leibler pass, {text[0]}"

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from fastnmf.core.factors import aligned
+from fastnmf.core.problem import Subproblem
+from fastnmf.core.updates import HALS, MU, ActiveSet
 from fastnmf.kernels import rows
 from fastnmf.kernels.jit import split_rows, threads
-from fastnmf.kernels.simd import padded
-from fastnmf.moves import HALS, MU, ActiveSet
-from fastnmf.problem import Subproblem, aligned
+from fastnmf.kernels.row_intrinsics import padded
 
 N_ROWS = 52_000
 

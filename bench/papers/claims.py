@@ -9,7 +9,7 @@ import numpy as np
 import published
 from runs import DEFAULT, LONG, MU, SIMULTANEOUS
 
-from fastnmf.metrics import topic_overlap
+from fastnmf.metrics.topics import topic_overlap
 
 HOLDS, FAILS, PARTLY, OPEN = "holds", "does not hold", "holds in part", "cannot be compared"
 PAPER, RESULTS, OURS = "paper", "authors' results", "ours"

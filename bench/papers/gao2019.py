@@ -39,8 +39,8 @@ from matplotlib import pyplot as plt
 from table import markdown
 
 from fastnmf import HierarchicalNMF
-from fastnmf.datasets import make_hierarchical
-from fastnmf.plots import plot_layers, plot_reconstructions
+from fastnmf.datasets.toys import make_hierarchical
+from fastnmf.plots.trees import plot_layers, plot_reconstructions
 
 DEPTHS = ((9,), (9, 4), (9, 4, 2))
 SHARE_KNOWN = 0.4

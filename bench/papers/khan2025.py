@@ -33,7 +33,7 @@ from khan_report import report, tables
 from machine import describe, versions
 from matplotlib import pyplot as plt
 
-from fastnmf.progress import counting
+from fastnmf.core.progress import counting
 
 FULL = {
     "ranks": (2, 3, 5, 10, 14, 18),

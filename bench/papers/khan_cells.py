@@ -23,10 +23,11 @@ from sklearn.preprocessing import minmax_scale, normalize
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
-from fastnmf import NMF, GraphNMF, MetaNMF, cluster, datasets, init
-from fastnmf.data import Strata
-from fastnmf.fetch import fetch
-from fastnmf.metrics import clustering_scores
+from fastnmf import NMF, GraphNMF, MetaNMF, cluster, datasets
+from fastnmf.core import init
+from fastnmf.data.strata import Strata
+from fastnmf.datasets.fetch import fetch
+from fastnmf.metrics.clusters import clustering_scores
 
 SPLIT = 42
 N_TASKS = 5

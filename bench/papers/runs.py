@@ -10,8 +10,8 @@ import pandas as pd
 from interleave import first_at_or_under
 
 from fastnmf import StratifiedNMF, datasets
+from fastnmf.core.shifts import apply_gauge
 from fastnmf.metrics import normalized_loss
-from fastnmf.shifts import apply_gauge
 
 MU, SIMULTANEOUS, DEFAULT = "MU sequential", "MU simultaneous", "default solver"
 LONG, NNDSVD = f"{MU}, long", f"{DEFAULT}, NNDSVD"

@@ -4,7 +4,7 @@ import numpy as np
 from slides_style import BLACK, BLUE, GREEN, ORANGE, PINK, RED, axes_of
 
 from fastnmf import NMF, DistributionallyRobustNMF, select_beta
-from fastnmf.terms.several import divergences
+from fastnmf.core.losses.divergence_mixture import divergences
 
 DENSITY = 1 - np.exp(-0.5)
 OVER_AND_UNDER = {"squared error": (59.84, 80.12), "Itakura-Saito": (100.00, 0.33)}  # as on the slides

@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull
 from slides_style import BLACK, BLUE, GREEN, ORANGE, RED, axes_of
 
 from fastnmf import NMF, PLSA, SeparableNMF, SymmetricNMF, TriSymmetricNMF
-from fastnmf.datasets import load_karate_club
+from fastnmf.datasets.karate import load_karate_club
 
 SHARES = LinearSegmentedColormap.from_list("shares", (BLUE, "#EEEEEE", ORANGE))
 

@@ -22,8 +22,9 @@ from machine import describe
 from runs import Data, say
 from table import markdown
 
-from fastnmf import StratifiedNMF, datasets, init
-from fastnmf.data import Strata
+from fastnmf import StratifiedNMF, datasets
+from fastnmf.core import init
+from fastnmf.data.strata import Strata
 
 SEEDS = 5
 MU_ITERATIONS = 100

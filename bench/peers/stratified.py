@@ -9,11 +9,11 @@ from interleave import fastest, measure, ms, ratios, spread
 from stamps import reach, time_fit, time_to
 
 from fastnmf import StratifiedNMF
-from fastnmf import init as starts
-from fastnmf.data import Strata
+from fastnmf.core import init as starts
+from fastnmf.core.factors import allocate
+from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.metrics import normalized_loss
-from fastnmf.solve import allocate
 
 DTYPES = ("float64", "float32")
 PAPER_ITERATIONS = 100  # whose loss is the target

@@ -1,17 +1,17 @@
-"""Load real data that comes in groups, or plant it.
+"""Load real data that come in groups, or generate planted data.
 
-Every loader returns a `sklearn.utils.Bunch` with `data` (one row a sample), `strata` (one label a row) and
-`feature_names`. The package carries no data: scikit-learn's fetchers bring what has to be downloaded, and
-`load_docstrings` reads what is installed anyway; COIL-20 has to be put there.
+Every loader returns a `sklearn.utils.Bunch` with `data` (one row for each sample); most have `feature_names` and
+`strata` (one label for each row), too. The package contains no large data: scikit-learn's fetchers download them,
+`load_docstrings` reads the installed packages, and the user has to provide the files of COIL-20.
 """
 
 from fastnmf.datasets.images import load_fashion_mnist, load_mnist
+from fastnmf.datasets.karate import load_karate_club
 from fastnmf.datasets.planted import make_stratified, simulate_counts
 from fastnmf.datasets.tables import load_housing
 from fastnmf.datasets.text import load_docstrings, load_newsgroups
 from fastnmf.datasets.toys import make_hierarchical
 from fastnmf.datasets.views import load_coil20
-from fastnmf.graphs import load_karate_club
 
 __all__ = [
     "load_coil20",

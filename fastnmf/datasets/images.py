@@ -1,4 +1,4 @@
-"""Images: handwritten digits, and pieces of clothing in the same format."""
+"""Load images: handwritten digits, and pieces of clothing in the same format."""
 
 import gzip
 import zlib
@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from fastnmf.fetch import data_home_folder, fetch
+from fastnmf.datasets.fetch import data_home_folder, fetch
 
-ARCHIVE = SimpleNamespace(url="https://api.openml.org")  # who has to answer before a download is tried
+ARCHIVE = SimpleNamespace(url="https://api.openml.org")  # host that is tested before a download
 _FILES = {"train": "train", "test": "t10k"}
 _PLACES = {"MNIST": ("mnist", "mnist_784"), "Fashion-MNIST": ("fashion_mnist", "fashion-mnist")}  # folder, OpenML
 _N_TRAIN = 60_000
@@ -29,45 +29,45 @@ CLOTHING = (
 
 
 def load_mnist(subset="test", *, strata=((1, 2), (2, 3)), n_per_digit=100, data_home=None, download_if_missing=True):
-    """Load MNIST digits, one row an image, in strata that have some digits in common.
+    """Load MNIST digits, one row for each image, in strata that have some digits in common.
 
     Parameters
     ----------
     subset : {"test", "train", "all"}, default="test"
         10,000 images, 60,000, or the training images followed by the test images.
     strata : sequence of sequences of int, or dict of name -> digits, default=((1, 2), (2, 3))
-        Digits of each stratum. None: all ten digits, each a stratum of its own.
+        Digits of each stratum. None: ten strata of one digit each.
     n_per_digit : int, default=100
-        Images of each digit in each stratum: the i-th stratum (from 0) gets number ``i * n_per_digit`` to
-        ``(i + 1) * n_per_digit`` of each of its digits, in the order of the file, so that no image is in two strata;
-        without groups, the first ones. None: all images; those of a digit that is in several strata are dealt out to
-        these in equal parts.
+        Images of each digit in each stratum: the i-th stratum (from 0) gets the images ``i * n_per_digit`` to
+        ``(i + 1) * n_per_digit - 1`` of each of its digits, in the order of the file, so that no image is in two
+        strata. With ``strata=None`` these are the first images of each digit. None: all images; those of a digit that
+        is in several strata are divided between these in equal parts.
     data_home : str or path, default=None
-        Where to look, in the folder ``mnist``, for the files as published, ``train-images-idx3-ubyte``,
+        Folder whose subfolder ``mnist`` may contain the published files, ``train-images-idx3-ubyte``,
         ``train-labels-idx1-ubyte`` and the same with ``t10k``, with or without ``.gz``. None:
         ``$SCIKIT_LEARN_DATA``, else ``~/scikit_learn_data``.
     download_if_missing : bool, default=True
-        Where the files are not there, take ``mnist_784`` from OpenML through scikit-learn (15 MB), which keeps it in
+        If the files are missing, download ``mnist_784`` from OpenML through scikit-learn (15 MB), which stores it in
         the data home.
 
     Returns
     -------
     bunch : sklearn.utils.Bunch
-        `data`, float64 of shape (n_images, 784), grey values 0 to 255, stratum by stratum; `strata`, shape
-        (n_images,), names such as ``"1+2"``, or digits where there are no groups; `target`, the digits; `image_shape`,
-        (28, 28); `feature_names`; `stratum_names`, in the order given; `DESCR`.
+        `data`, float64 of shape (n_images, 784), grey values 0 to 255, sorted by stratum; `strata`, shape
+        (n_images,), names such as ``"1+2"``, or digits with ``strata=None``; `target`, the digits; `image_shape`,
+        (28, 28); `feature_names`; `stratum_names`, in the given order; `DESCR`.
 
     Raises
     ------
     ValueError
-        For a subset, strata or a number that are not as above, or a digit that has too few images.
+        The subset, the strata or a number is not as above, or a digit has too few images.
     OSError
-        If the images are not there and cannot be had, or a file is not what its name says.
+        The images are missing and cannot be downloaded, or a file has other contents than its name says.
 
     Notes
     -----
     The default is the experiment of Chapman, Yaniv, Needell 2023, DOI 10.48550/arXiv.2311.10789, on test images;
-    theirs are training images (``subset="train"``), so that losses differ.
+    theirs are training images (``subset="train"``), so the losses differ.
 
     Examples
     --------
@@ -97,33 +97,33 @@ def load_mnist(subset="test", *, strata=((1, 2), (2, 3)), n_per_digit=100, data_
 
 
 def load_fashion_mnist(subset="test", *, data_home=None, download_if_missing=True):
-    """Load Fashion-MNIST, small grey images of ten kinds of clothing, one row an image.
+    """Load Fashion-MNIST, small grey images of ten kinds of clothing, one row for each image.
 
     Parameters
     ----------
     subset : {"test", "train", "all"}, default="test"
         10,000 images, 60,000, or the training images followed by the test images, in the order of the files.
     data_home : str or path, default=None
-        Where to look, in the folder ``fashion_mnist``, for the files as published, ``train-images-idx3-ubyte``,
+        Folder whose subfolder ``fashion_mnist`` may contain the published files, ``train-images-idx3-ubyte``,
         ``train-labels-idx1-ubyte`` and the same with ``t10k``, with or without ``.gz``. None:
         ``$SCIKIT_LEARN_DATA``, else ``~/scikit_learn_data``.
     download_if_missing : bool, default=True
-        Where the files are not there, take ``Fashion-MNIST`` from OpenML through scikit-learn, which keeps it in the
+        If the files are missing, download ``Fashion-MNIST`` from OpenML through scikit-learn, which stores it in the
         data home.
 
     Returns
     -------
     bunch : sklearn.utils.Bunch
         `data`, float64 of shape (n_images, 784), grey values 0 to 255; `target`, int64 of shape (n_images,), 0 to 9;
-        `target_names`, what they mean; `strata`, the kind of each image by name; `stratum_names`, the ten names;
-        `image_shape`, (28, 28); `feature_names`; `DESCR`.
+        `target_names`, the kinds of clothing; `strata`, the name of the kind of each image; `stratum_names`, the ten
+        names; `image_shape`, (28, 28); `feature_names`; `DESCR`.
 
     Raises
     ------
     ValueError
-        For another subset.
+        The subset is not as above.
     OSError
-        If the images are not there and cannot be had, or a file is not what its name says.
+        The images are missing and cannot be downloaded, or a file has other contents than its name says.
 
     Notes
     -----
@@ -185,7 +185,25 @@ def _groups(strata):
 
 
 def _chosen(groups, digits, n_per_digit, is_grouped, subset):
-    """Return the row numbers of each stratum, digit by digit."""
+    """Return the row numbers of each stratum, sorted by digit.
+
+    Parameters
+    ----------
+    groups : dict, stratum name -> tuple of int
+        Digits of each stratum.
+    digits : ndarray (n,) of int
+        Digit of each image.
+    n_per_digit : int, or None
+        Images of each digit in a stratum; None: all.
+    is_grouped : bool
+        Whether the user gave strata; if not, each stratum takes the first images of its digit.
+    subset : str
+        For the message.
+
+    Returns
+    -------
+    list of ndarray of int
+    """
     of_digit = {d: np.flatnonzero(digits == d) for d in range(10)}
     shared = {d: [name for name, group in groups.items() if d in group] for d in range(10)}
     rows = []
@@ -208,7 +226,21 @@ def _chosen(groups, digits, n_per_digit, is_grouped, subset):
 
 
 def _read(subset, what, home, download_if_missing):
-    """Return images (n, 784) and classes (n,), unsigned bytes, from the files, else from OpenML."""
+    """Read images and classes from the published files, or else from OpenML.
+
+    Parameters
+    ----------
+    subset : {"test", "train", "all"}
+    what : {"MNIST", "Fashion-MNIST"}
+    home : Path
+        Data home.
+    download_if_missing : bool
+
+    Returns
+    -------
+    images : ndarray (n, 784) of uint8
+    classes : ndarray (n,) of uint8
+    """
     folder, name = _PLACES[what]
     names = ["train", "test"] if subset == "all" else [subset]
     paths = [_paths(home / folder, _FILES[name]) for name in names]
@@ -222,7 +254,7 @@ def _read(subset, what, home, download_if_missing):
 
 
 def _paths(folder, stem):
-    """Return the files of images and labels, None for what is not there."""
+    """Return the paths of the files of images and labels, None for a missing file."""
     found = []
     for kind in ("images-idx3", "labels-idx1"):
         both = (folder / f"{stem}-{kind}-ubyte{ending}" for ending in ("", ".gz"))
@@ -231,7 +263,7 @@ def _paths(folder, stem):
 
 
 def _read_pair(images, labels):
-    """Return images as rows, and their digits."""
+    """Return images as rows (n, 784) and their classes (n,), both uint8."""
     pixels, digits = _read_idx(images, 3), _read_idx(labels, 1)
     if pixels.shape[1:] != (_SIDE, _SIDE) or len(pixels) != len(digits) or (digits > 9).any():
         raise OSError(
@@ -257,7 +289,23 @@ def _read_idx(path, n_axes):
 
 
 def _openml(data_home, download_if_missing, folder, name, n_retries=0):
-    """Fetch images as scikit-learn's other fetchers do: without a download only what is there already."""
+    """Fetch images from OpenML, with the arguments of scikit-learn's other fetchers.
+
+    Parameters
+    ----------
+    data_home : str
+    download_if_missing : bool
+        False: raise OSError if the data home has no file of this data set.
+    folder : str
+        Subfolder of the published files, for the message.
+    name : str
+        Name of the data set on OpenML.
+    n_retries : int, default=0
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+    """
     from sklearn.datasets import fetch_openml
 
     kept = data_home_folder(data_home) / "openml"

@@ -1,4 +1,4 @@
-"""Data with a known truth, planted by a seed."""
+"""Generate data with known factors (planted data)."""
 
 import numpy as np
 from scipy import sparse
@@ -7,20 +7,20 @@ from scipy import sparse
 def make_stratified(
     sizes=(100, 100, 100, 100), n_features=100, n_components=5, *, noise=0.0, density=None, random_state=None
 ):
-    """Plant data of the form 1 v(i)' + W(i) H.
+    """Generate planted data of the form 1 v(i)' + W(i) H.
 
     Parameters
     ----------
     sizes : sequence of int, default=(100, 100, 100, 100)
-        Rows of each stratum, one number a stratum, each at least 1.
+        Number of rows of each stratum, each at least 1.
     n_features, n_components : int, default=100, 5
         Columns of the data and rows of H.
     noise : float, default=0.0
-        Standard deviation of Gaussian noise, as a multiple of the root mean square of the clean entries it is
-        added to. What falls below zero is set to zero.
+        Standard deviation of Gaussian noise, as a multiple of the root mean square of the entries without noise.
+        Entries that become negative are set to zero.
     density : float, default=None
-        None: dense data. A number in (0, 1): sparse factors, drawn so that this is the expected share of
-        non-zeros of their CSR product; noise is then added to the non-zeros only.
+        None: dense data. A number in (0, 1): sparse factors, drawn so that this is the expected density of the CSR
+        data; noise is then added to the non-zeros only.
     random_state : None, int or numpy.random.Generator, default=None
         Seed.
 
@@ -34,7 +34,7 @@ def make_stratified(
     Raises
     ------
     ValueError
-        If a size is not positive, noise is negative or density is not in (0, 1).
+        A size is not positive, noise is negative or density is not in (0, 1).
 
     Notes
     -----
@@ -107,18 +107,19 @@ def simulate_counts(
     depth=150.0,
     random_state=None,
 ):
-    """Simulate single-cell counts: expression programmes that all batches share, over a background of each batch.
+    """Simulate single-cell counts: expression programmes that all batches share, plus a background for each batch.
 
     Parameters
     ----------
     n_cells, n_genes, n_programs, n_batches : int, default=600, 400, 4, 3
-        Cells fall into batches at random, with the programmes unevenly spread over the batches.
+        Numbers of cells, genes, programmes and batches. Cells are assigned to batches at random; the frequencies of the
+        programmes differ between the batches.
     batch_effect : float, default=1.0
         Expected background counts of a cell, as a multiple of `depth`; 0 leaves no background.
     dispersion : float, default=0.5
-        Of the negative binomial: the variance is ``mean + dispersion * mean²``; 0 is Poisson.
+        Dispersion of the negative binomial: the variance is ``mean + dispersion * mean²``; 0 is Poisson.
     depth : float, default=150.0
-        Expected counts of a cell from the programmes. A cell's own depth varies by a factor, log-normal, sigma 0.3.
+        Expected counts of a cell from the programmes. The depth of a cell is this times a log-normal factor, sigma 0.3.
     random_state : None, int or numpy.random.Generator, default=None
         Seed.
 
@@ -133,12 +134,12 @@ def simulate_counts(
     Raises
     ------
     ValueError
-        If a size is below 1, or one of the other numbers negative.
+        A size is below 1, or another number is negative.
 
     Notes
     -----
-    ``mean = background[batch] + usage @ programs``: background (ambient RNA) does not grow with the depth of a cell, so
-    one shift a batch is the right model. Counts are a Poisson draw of a gamma draw of the mean.
+    ``mean = background[batch] + usage @ programs``: background (ambient RNA) does not depend on the depth of a cell,
+    so one shift for each batch is the right model. Counts are Poisson with a gamma-distributed rate.
 
     Examples
     --------
@@ -163,8 +164,8 @@ def simulate_counts(
 
     programs, background = profiles(n_programs, 0.2), batch_effect * depth * profiles(n_batches, 0.3)
     batch = rng.integers(0, n_batches, n_cells)
-    spread = rng.dirichlet(np.full(n_programs, 2.0), n_batches)
-    main = (rng.random(n_cells)[:, None] > np.cumsum(spread, axis=1)[batch, :-1]).sum(axis=1)
+    diverse_rows = rng.dirichlet(np.full(n_programs, 2.0), n_batches)
+    main = (rng.random(n_cells)[:, None] > np.cumsum(diverse_rows, axis=1)[batch, :-1]).sum(axis=1)
     shares = 0.3 * rng.dirichlet(np.ones(n_programs), n_cells)
     shares[np.arange(n_cells), main] += 0.7
     usage = depth * rng.lognormal(-0.045, 0.3, n_cells)[:, None] * shares

@@ -1,8 +1,8 @@
-"""Tables of measurements: California housing."""
+"""Load tables of measurements: California housing."""
 
 import numpy as np
 
-from fastnmf.fetch import fetch
+from fastnmf.datasets.fetch import fetch
 
 
 def load_housing(*, data_home=None, download_if_missing=True):
@@ -13,7 +13,7 @@ def load_housing(*, data_home=None, download_if_missing=True):
     data_home : str or path, default=None
         scikit-learn's data home. None: ``$SCIKIT_LEARN_DATA``, else ``~/scikit_learn_data``.
     download_if_missing : bool, default=True
-        Download the data (0.4 MB) where the data home does not have it.
+        Download the data (0.4 MB) if the data home does not have them.
 
     Returns
     -------
@@ -25,7 +25,7 @@ def load_housing(*, data_home=None, download_if_missing=True):
     Raises
     ------
     OSError
-        If the data are not there and cannot be had.
+        The data are missing and cannot be downloaded.
 
     Notes
     -----

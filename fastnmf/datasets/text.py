@@ -1,7 +1,8 @@
-"""Text, as TF-IDF matrices: 20 newsgroups, and the docstrings of installed packages.
+"""Load text as TF-IDF matrices: 20 newsgroups, and the docstrings of installed packages.
 
-The matrices are kept for the next call as plain arrays: in a folder `fastnmf` inside the data home, or, where that is
-read-only, in the user's cache folder (``$XDG_CACHE_HOME/fastnmf``, else ``~/.cache/fastnmf``).
+The matrices are cached as plain arrays. The newsgroups are cached in a folder `fastnmf` inside the data home, or, if
+that is read-only, in the user's cache folder (``$XDG_CACHE_HOME/fastnmf``, else ``~/.cache/fastnmf``); the docstrings
+always in the latter.
 """
 
 import ast
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from fastnmf.fetch import cached, data_home_folder, fetch, user_cache, version_key
+from fastnmf.datasets.fetch import cached, data_home_folder, fetch, user_cache, version_key
 
 DOCSTRING_PACKAGES = (
     "numpy",
@@ -32,9 +33,7 @@ DOCSTRING_PACKAGES = (
     "sympy",
     "xarray",
 )
-
-_MIN_DOCUMENTS = 20  # a package with fewer docstrings is no stratum
-
+_MIN_DOCUMENTS = 20  # packages with fewer docstrings are skipped
 _SKIPPED_FOLDERS = {"test", "tests", "testing", "_testing", "conftest", "_vendor", "vendored"}
 _EXAMPLE_LINE = re.compile(r"^\s*(>>>|\.\.\.(\s|$)).*$", re.MULTILINE)
 _MARKUP = re.compile(r"^\s*\.\. \S+::.*$|https?://\S+|:[A-Za-z:+-]+:(?=`)|^\s*:\w+", re.MULTILINE)
@@ -42,19 +41,19 @@ _WORD = re.compile(r"[A-Za-z]{2,}")
 
 
 def load_newsgroups(*, data_home=None, download_if_missing=True, cache=True):
-    """Load the 20 newsgroups as a TF-IDF matrix, one stratum a group.
+    """Load the 20 newsgroups as a TF-IDF matrix, one stratum for each group.
 
-    All 18,846 articles of the bydate version without headers, footers and quotes; words in more than 95 % of
-    the articles, in one article only, and English stop words are left out. 554 rows are empty.
+    Contains all 18,846 articles of the bydate version, without headers, footers and quotes. English stop words, words
+    in more than 95 % of the articles and words in a single article are left out. 554 rows are empty.
 
     Parameters
     ----------
     data_home : str or path, default=None
         scikit-learn's data home. None: ``$SCIKIT_LEARN_DATA``, else ``~/scikit_learn_data``.
     download_if_missing : bool, default=True
-        Download the corpus (14 MB) where the data home does not have it.
+        Download the corpus (14 MB) if the data home does not have it.
     cache : bool, default=True
-        Use and keep the finished matrix; building it takes about 10 seconds.
+        Read and write the cached matrix; building it takes about 10 seconds.
 
     Returns
     -------
@@ -65,7 +64,7 @@ def load_newsgroups(*, data_home=None, download_if_missing=True, cache=True):
     Raises
     ------
     OSError
-        If the corpus is not there and cannot be had; within a few seconds where no host answers.
+        The corpus is missing and cannot be downloaded; raised within 6 seconds if the host does not answer.
 
     Notes
     -----
@@ -96,7 +95,7 @@ def load_newsgroups(*, data_home=None, download_if_missing=True, cache=True):
         return _tfidf(corpus.data, strata, max_df=0.95, min_df=2)
 
     home = data_home_folder(data_home)
-    # The cache folder of the user serves several data homes, so it tells them apart.
+    # The user's cache folder serves several data homes; the label distinguishes them.
     label = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     places = [home / "fastnmf" / "newsgroups.npz", user_cache() / f"newsgroups-{label}.npz"]
     data, strata, names = cached(build, places, version_key(), cache)
@@ -110,24 +109,24 @@ def load_newsgroups(*, data_home=None, download_if_missing=True, cache=True):
 
 
 def load_docstrings(*, packages=None, min_df=2, max_df=0.15, min_words=30, cache=True):
-    """Load the docstrings of installed packages as a TF-IDF matrix, one stratum a package.
+    """Load the docstrings of installed packages as a TF-IDF matrix, one stratum for each package.
 
-    A real corpus that is always there. The sources are parsed, never imported; test folders are skipped,
-    doctest lines and markup removed, duplicates within a package kept once. Words have three letters or more.
+    A real corpus that needs no download. The sources are parsed, not imported. Test folders are skipped, doctest lines
+    and markup are removed, and duplicates within a package are kept once. Words have three letters or more.
 
     Parameters
     ----------
     packages : sequence of str, default=None
-        Import names. None: well-known scientific packages. What is not installed is skipped, and so is a
-        package with fewer than 20 documents.
+        Import names. None: the packages in `DOCSTRING_PACKAGES`. Packages that are not installed or have fewer than 20
+        documents are skipped.
     min_df : int or float, default=2
         Least document frequency of a word, as in scikit-learn's `TfidfVectorizer`.
     max_df : int or float, default=0.15
-        Largest document frequency. The default drops what every docstring says: parameters, returns, array.
+        Largest document frequency. The default drops words of most docstrings: parameters, returns, array.
     min_words : int, default=30
-        Shorter docstrings are skipped.
+        Docstrings with fewer words are skipped.
     cache : bool, default=True
-        Use and keep the finished matrix. It is rebuilt when a source file changes.
+        Read and write the cached matrix. It is rebuilt if a source file has changed.
 
     Returns
     -------
@@ -138,7 +137,7 @@ def load_docstrings(*, packages=None, min_df=2, max_df=0.15, min_words=30, cache
     Raises
     ------
     ValueError
-        If none of the packages has enough docstrings.
+        None of the packages has enough docstrings.
 
     Examples
     --------
@@ -215,7 +214,7 @@ def _docstrings(paths, min_words):
         try:
             tree = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError):
-            continue  # a template or a file for another Python
+            continue  # a template, or a file for another Python version
         for text in _texts(tree):
             clean = _MARKUP.sub(" ", _EXAMPLE_LINE.sub(" ", text))
             words = _WORD.findall(clean)
@@ -226,7 +225,7 @@ def _docstrings(paths, min_words):
 
 def _texts(tree):
     """Yield the docstrings of a module, and those that NumPy and SciPy attach to compiled functions."""
-    # Only statements are visited: expressions are nine tenths of a tree and hold neither.
+    # Only statements are visited: expressions are nine tenths of a tree and contain neither.
     statements = [tree]
     while statements:
         node = statements.pop()

@@ -1,10 +1,10 @@
-"""Planted hierarchies."""
+"""Generate planted hierarchies."""
 
 import numbers
 
 import numpy as np
 
-# The blocks of the toy data of Gao et al. (2019): heights and widths of the nine, and the four and the two groups.
+# The blocks of the toy data of Gao et al. (2019): heights and widths of the nine blocks, and their four and two groups.
 HEIGHTS = (10, 5, 10, 12, 13, 4, 11, 8, 14)
 WIDTHS = (10, 10, 5, 7, 5, 20, 10, 9, 14)
 FOUR = (0, 0, 1, 1, 2, 2, 3, 3, 3)
@@ -12,32 +12,33 @@ TWO = (0, 0, 0, 0, 1, 1, 1, 1, 1)
 
 
 def make_hierarchical(*, noise=0.15, random_state=None):
-    """Return the toy data of Neural NMF: nine topics in four groups in two.
+    """Generate the toy data of Neural NMF: nine topics in four groups, and these in two groups.
 
-    Samples and features lie in nine blocks. The mean is 4 where both lie in the same block, 2 where their blocks are in
-    the same of four groups, 1 in the same of two, 0 elsewhere; on top comes uniform noise.
+    Samples and features are divided into nine blocks. The mean of an entry is 4 if its sample and feature are in the
+    same block, 2 if their blocks are in the same of the four groups, 1 if in the same of the two groups, and 0
+    otherwise. Uniform noise is added.
 
     Parameters
     ----------
     noise : float, default=0.15
-        Upper end of the noise.
+        Upper end of the uniform noise, >= 0.
     random_state : None, int, Generator or RandomState, default=None
 
     Returns
     -------
     sklearn.utils.Bunch
-        ``data`` (90, 87), one row a sample; ``target``, ``target4``, ``target2`` (90,): the block of each sample and
-        its groups; ``feature_block`` (87,).
+        ``data`` (90, 87), one row for each sample; ``target``, ``target4``, ``target2`` (90,): the block of each sample
+        and its groups; ``feature_block`` (87,): the block of each feature.
 
     Raises
     ------
     ValueError
-        A negative `noise`.
+        `noise` is negative.
 
     Notes
     -----
     Source: Gao et al., "Neural nonnegative matrix factorization for hierarchical multilayer topic modeling", whose
-    matrix has one column a sample; sizes as in the authors' file ``synthetic_noise.mat``.
+    matrix has samples as columns; sizes as in the authors' file ``synthetic_noise.mat``.
 
     Examples
     --------

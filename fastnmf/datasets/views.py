@@ -1,15 +1,15 @@
-"""Images: twenty objects, seen from all sides."""
+"""Load images of twenty objects, photographed from all sides."""
 
 import numpy as np
 
+from fastnmf.datasets.fetch import data_home_folder
 from fastnmf.datasets.images import pixel_names
-from fastnmf.fetch import data_home_folder
 
 _SIDE, _OBJECTS, _VIEWS = 32, 20, 72
 
 
 def load_coil20(*, data_home=None):
-    """Load COIL-20, grey images of 20 objects, each turned by 5 degrees 72 times, at 32 x 32 pixels.
+    """Load COIL-20: grey images of 20 objects from 72 directions 5 degrees apart, at 32 x 32 pixels.
 
     The images are not downloaded: no archive keeps them under a stable address. Put one of the files named below into
     the data home.
@@ -17,9 +17,9 @@ def load_coil20(*, data_home=None):
     Parameters
     ----------
     data_home : str or path, default=None
-        Where to look, in the folder ``coil20``: for ``COIL20.mat`` (`fea`, (1440, 1024), and `gnd`, (1440, 1)), as it
-        goes round in work on graph-regularised NMF, or for the arrays ``coil20_X_small.npy`` (1440, 1024) and
-        ``coil20_Y.npy`` (1440,). None: ``$SCIKIT_LEARN_DATA``, else ``~/scikit_learn_data``.
+        Folder whose subfolder ``coil20`` contains ``COIL20.mat`` (`fea`, (1440, 1024), and `gnd`, (1440, 1)), the file
+        commonly used for graph-regularised NMF, or the arrays ``coil20_X_small.npy`` (1440, 1024) and ``coil20_Y.npy``
+        (1440,). None: ``$SCIKIT_LEARN_DATA``, else ``~/scikit_learn_data``.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def load_coil20(*, data_home=None):
     Raises
     ------
     OSError
-        If none of the files is there, or one is not what its name says.
+        No file is there, or a file has other contents than its name says.
 
     Notes
     -----
@@ -57,7 +57,7 @@ def load_coil20(*, data_home=None):
 
 
 def _read(folder):
-    """Return pixels (1440, 1024), 0 to 255, and objects (1440,), from the first file that is there."""
+    """Return pixels (1440, 1024), 0 to 255, and objects (1440,), from the first file that exists."""
     arrays = folder / "coil20_X_small.npy", folder / "coil20_Y.npy"
     whole = folder / "COIL20.mat"
     try:
@@ -75,7 +75,7 @@ def _read(folder):
             f"COIL-20 is not in {str(folder)!r}, and it cannot be downloaded; put COIL20.mat there, or "
             "coil20_X_small.npy with coil20_Y.npy, or set SCIKIT_LEARN_DATA to a folder that has one of them in coil20."
         ) from None
-    except Exception as error:  # of a file that is not MATLAB's, SciPy's reader raises what it happens to meet
+    except Exception as error:  # for a file that is not MATLAB's, SciPy's reader raises various exceptions
         raise OSError(f"The COIL-20 files in {str(folder)!r} cannot be read ({error}); replace them.") from error
     pixels, objects = np.asarray(pixels, dtype=np.float64), np.asarray(objects).ravel().astype(np.int64)
     if pixels.shape != (_OBJECTS * _VIEWS, _SIDE**2) or objects.shape != (len(pixels),):

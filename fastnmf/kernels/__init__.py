@@ -1,1 +1,1 @@
-"""Compiled loops. Files in here import numba, numpy, `jit` and `simd`, and never each other."""
+"""Provide the compiled loops. A kernel file imports numba, numpy and the shared kernel files, and no other."""

@@ -1,21 +1,37 @@
-"""Exact coordinate descent over the rows of a factor some of whose columns are products of two others."""
+"""Exact coordinate descent over the rows of a factor in which some columns are products of two other columns.
+
+Inputs are not checked.
+"""
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, kernel
+from fastnmf.kernels.jit import kernel, work_stealing
 
 
 @kernel
 def rows_products(tasks, F, gram, pos, pair, n_sweeps):
-    """Move the first k entries of each row f of F (p, K) in turn to the minimum of ``f gram f / 2 - f pos``, f >= 0.
+    """Minimise ``f gram f / 2 - f pos`` over the first k entries of each row f of F, one entry at a time, with f >= 0.
 
-    Column ``pair[c, l]`` of F is the product of columns c and l, and ``pair[c, c]`` is c, so that along one entry f is
-    a straight line and the objective a parabola. pair (k, k) int64 is symmetric; gram (K, K) float64, pos (p, K). The
-    columns of products are written anew. O(k² q) a row and sweep, with q columns in use. Inputs are not checked.
+    Column ``pair[c, l]`` of F is the product of columns c and l, and ``pair[c, c]`` is c. The row is therefore a linear
+    function of each single entry, and the objective a parabola in it. The columns of products are recomputed. The cost
+    is O(k² q) per row and sweep, where q = k (k + 1) / 2 is the number of columns in use.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K)
+        Written in its first q columns.
+    gram : ndarray (K, K) of float64
+    pos : ndarray (p, K)
+    pair : ndarray (k, k) of int64
+        Symmetric.
+    n_sweeps : int
+        Number of passes over the k entries of a row.
     """
     k = len(pair)
     q = k + k * (k - 1) // 2
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         f, slope, along = np.empty(q), np.empty(q), np.empty(q)
         for i in range(begin, until):
             for a in range(k):
@@ -29,7 +45,7 @@ def rows_products(tasks, F, gram, pos, pair, n_sweeps):
                     slope[a] += gram[a, b] * f[b]
             for _ in range(n_sweeps):
                 for c in range(k):
-                    # `along` is gram times the direction: 1 at c, f[l] at the product of c and l.
+                    # `along` is gram times the search direction, which is 1 at c and f[l] at the product of c and l.
                     pull, bend = 0.0, 0.0
                     for a in range(q):
                         along[a] = 0.0

@@ -1,18 +1,29 @@
-"""Factors whose rows are linked in a chain: exact minimisers of whole columns, and of one entry after another."""
+"""Exact coordinate descent for factors whose rows are linked in a chain, by whole columns or by single entries.
+
+Inputs are not checked.
+"""
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, helper, kernel
+from fastnmf.kernels.jit import helper, kernel, work_stealing
 
-PASSES = 60  # over the rows that are zero; a handful is usual
+PASSES = 60  # limit of the active-set iterations of one column; about five are usual
 
 
 @helper
 def _link(f, weight, bend, links):
-    """Fill links (p - 1,) with the curvatures of the steps of f: all the same, or those of parabolas above ``|step|``.
+    """Write the curvature of every step of f into links: one constant, or those of parabolas above the penalty.
 
-    bend > 0: ``weight sqrt(d² + bend²)`` lies below a parabola in d that meets it at the present d and has half its
-    second derivative there: ``weight / (2 sqrt(d² + bend²))``. bend = 0: the penalty is ``weight d²`` itself.
+    bend = 0: the penalty of a step d is ``weight d²`` itself. bend > 0: the penalty ``weight sqrt(d² + bend²)`` lies
+    below a parabola in d that touches it at the present d and has the half second derivative
+    ``weight / (2 sqrt(d² + bend²))``.
+
+    Parameters
+    ----------
+    f : ndarray (p,) of float64
+    weight, bend : float
+    links : ndarray (p - 1,) of float64
+        Written.
     """
     for j in range(len(links)):
         d = f[j + 1] - f[j]
@@ -21,10 +32,20 @@ def _link(f, weight, bend, links):
 
 @helper
 def _solve(g, links, b, inside, f, share):
-    """Write to f the solution of ``(g I + L) f = b`` in the rows that are inside, zero in the others.
+    """Write into f the solution of ``(g I + L) f = b`` in the rows that are inside, and zero in the others.
 
-    L is the Laplacian of the chain with these links. Elimination from the left; share[j] is what row j has of its own
-    and not from the next one, from sums of positive numbers only, so that strong links lose no digits.
+    L is the Laplacian of the chain with the curvatures `links`. The elimination goes from left to right. ``share[j]``
+    is the fraction of the pivot of row j that does not come from the link to the next row. It is computed from sums of
+    positive numbers only, so that strong links lose no digits.
+
+    Parameters
+    ----------
+    g : float
+    links : ndarray (p - 1,) of float64
+    b : ndarray (p,) of float64
+    inside : ndarray (p,) of bool
+    f, share : ndarray (p,) of float64
+        Written.
     """
     p = len(f)
     for j in range(p):
@@ -43,7 +64,19 @@ def _solve(g, links, b, inside, f, share):
 
 @helper
 def _excess(g, links, b, f, j):
-    """Return the half-gradient of entry j."""
+    """Return the half-gradient of entry j.
+
+    Parameters
+    ----------
+    g : float
+    links : ndarray (p - 1,) of float64
+    b, f : ndarray (p,) of float64
+    j : int
+
+    Returns
+    -------
+    float
+    """
     found = g * f[j] - b[j]
     if j > 0:
         found += links[j - 1] * (f[j] - f[j - 1])
@@ -54,10 +87,28 @@ def _excess(g, links, b, f, j):
 
 @helper
 def _best_column(g, links, b, f, inside, share):
-    """Write to f the exact minimiser over f >= 0; return whether it was found.
+    """Write the exact minimiser over f >= 0 into f, and return whether it was found.
 
-    Rows join where the gradient is negative and leave where the solution is (a primal-dual active set): with a matrix
-    that has no positive entries off its diagonal, as here, that ends at the minimiser.
+    This is a primal-dual active-set method: a row joins the set `inside` where the gradient is negative, and leaves it
+    where the solution is negative. The matrix has no positive entries off its diagonal; for such matrices the method
+    ends at the minimiser.
+
+    Parameters
+    ----------
+    g : float
+    links : ndarray (p - 1,) of float64
+    b : ndarray (p,) of float64
+    f : ndarray (p,) of float64
+        Start; written.
+    inside : ndarray (p,) of bool
+        Overwritten.
+    share : ndarray (p,) of float64
+        Overwritten.
+
+    Returns
+    -------
+    bool
+        Whether the method ended within `PASSES` iterations.
     """
     for j in range(len(f)):
         inside[j] = f[j] > 0.0 or b[j] > 0.0
@@ -75,16 +126,31 @@ def _best_column(g, links, b, f, inside, share):
 
 
 @kernel
-def chain_sweep(tasks, F, gram, pos, flat, chain, order, by_columns):
-    """Move the columns ``c = order[0], order[1], ...`` of F (p, K), whose rows are linked in a chain.
+def chain_sweep(tasks, F, gram, pos, linear, chain, order, by_columns):
+    """Update the columns ``c = order[0], order[1], ...`` of F, whose rows are linked in a chain.
 
-    Minimises the quadratic plus the penalty of the chain, ``(weight, bend)``, over the column c >= 0, all
-    others fixed: exactly where `by_columns` (with a parabola above the penalty where bend > 0), else one entry after
-    another, each exactly. pos (p, K), flat as for `rows_hals`. One task: a column needs those before it. Inputs are
-    not checked.
+    Each column c >= 0 minimises the quadratic objective plus the penalty of the chain, all other columns fixed. With
+    `by_columns` the whole column is minimised exactly (where bend > 0, with a parabola above the penalty). Otherwise,
+    and where `_best_column` finds no minimiser, the entries are minimised one after another, each exactly.
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        Task table with one task, because each column needs the columns before it.
+    F : ndarray (p, K)
+        Written in the columns of `order`.
+    gram : ndarray (k, k) of float64
+    pos : ndarray (p, K)
+    linear : float
+        Constant added to the half-gradient of every entry.
+    chain : tuple (weight, bend) of float
+        As for `_link`.
+    order : ndarray of int64
+        Columns below k.
+    by_columns : bool
     """
     p = len(F)
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         f, b, links, share = np.empty(p), np.empty(p), np.empty(max(p - 1, 0)), np.empty(p)
         inside = np.empty(p, np.bool_)
         for c in order:
@@ -93,13 +159,13 @@ def chain_sweep(tasks, F, gram, pos, flat, chain, order, by_columns):
                 continue
             for j in range(p):
                 f[j] = F[j, c]
-                b[j] = np.float64(pos[j, c]) - flat + g * f[j]
+                b[j] = np.float64(pos[j, c]) - linear + g * f[j]
                 for d in range(len(gram)):
                     b[j] -= F[j, d] * gram[d, c]
             _link(f, chain[0], chain[1], links)
             if not by_columns or not _best_column(g, links, b, f, inside, share):
                 for j in range(p):
-                    if by_columns:  # not found: back to where it was
+                    if by_columns:  # not found: restore the old column
                         f[j] = F[j, c]
                 for j in range(p):
                     around = (links[j - 1] if j > 0 else 0.0) + (links[j] if j < p - 1 else 0.0)

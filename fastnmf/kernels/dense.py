@@ -1,20 +1,32 @@
-"""Many multiplicative updates of dense data in one call: what would be a dozen launches an iteration is none.
+"""Many multiplicative updates of dense data in one call, instead of about a dozen kernel launches per iteration.
 
-For small data the launches cost more than the arithmetic; for larger ones products with short rows in registers beat a
-library that is made for square matrices.
+For small data the launches cost more than the arithmetic. For larger data, products with short rows held in registers
+take less time than those of a library made for square matrices. Inputs are not checked.
 """
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, helper, kernel
-from fastnmf.kernels.simd import TILE_ROWS, gather_row, mu_row, rows_gram_upper, rows_times
+from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.llvm_builder import TILE_ROWS
+from fastnmf.kernels.row_intrinsics import gather_row, mu_row, rows_gram_upper, rows_times
 
 GRAM_CHUNK = 256  # as in `rows`
 
 
 @helper
 def _square(F, block, gram, held):
-    """Write ``FᵀF`` of F (p, K) into gram, in its precision, and into held, float64; block (K, K) is scratch."""
+    """Write ``FᵀF`` into gram, in the precision of F, and into held, in float64.
+
+    Parameters
+    ----------
+    F : ndarray (p, K)
+    block : ndarray (K, K), dtype of F
+        Overwritten.
+    gram : ndarray (K, K), dtype of F
+        Written.
+    held : ndarray (K, K) of float64
+        Written.
+    """
     held[:] = 0.0
     for lo in range(0, len(F), GRAM_CHUNK):
         rows_gram_upper(F, lo, min(lo + GRAM_CHUNK, len(F)), block)
@@ -29,10 +41,30 @@ def _square(F, block, gram, held):
 
 @helper
 def _move(X, G, F, gram, before, graph, tiles, limits, sums):
-    """Move F (p, K) by ``F * (X G + near) / (F gram + own + eps)``; sums (2,) get those of `mu_row`.
+    """Update F by ``F * (X G + near) / (F gram + own + eps)``.
 
-    near and own are what neighbours and the row itself give, of the rows `before` (p, K); a graph of no rows is none.
-    tiles (4, TILE_ROWS, K) is scratch; without a graph tiles[2] is zero.
+    ``near`` and ``own`` are the parts of the graph penalty that come from the neighbours of a row and from the row
+    itself. Both are taken at the rows `before`, and are zero for a graph without rows.
+
+    Parameters
+    ----------
+    X : ndarray (p, q)
+        C order.
+    G : ndarray (q, K)
+    F : ndarray (p, K)
+        Written.
+    gram : ndarray (K, K), dtype of F
+    before : ndarray (p, K), dtype of F
+        F before the update; not read without a graph.
+    graph : tuple
+        ``(indptr, indices, weight, degree, scale)``, with scale (K,) the factor of the penalty of each column; indptr
+        has length 0 where there is no graph.
+    tiles : ndarray (4, TILE_ROWS, K), dtype of F
+        Overwritten. Without a graph, tiles[2] must be zero.
+    limits : tuple (eps, floor)
+        As for `dense_mu`.
+    sums : ndarray (2,) of float64
+        Written: the sums of `mu_row` over all rows.
     """
     indptr, indices, weight, degree, scale = graph
     eps, floor = limits
@@ -52,7 +84,7 @@ def _move(X, G, F, gram, before, graph, tiles, limits, sums):
 
 @helper
 def _roughness(graph, F, total):
-    """Write ``1/2 sum_ij a_ij (f_ik - f_jk)²`` into total (K,), float64; zeros for a graph of no rows."""
+    """Write ``1/2 sum_ij a_ij (f_ik - f_jk)²`` into total (K,), float64; zeros for a graph without rows."""
     indptr, indices, weight = graph[:3]
     total[:] = 0.0
     for i in range(len(indptr) - 1):
@@ -65,15 +97,33 @@ def _roughness(graph, F, total):
 
 @kernel
 def dense_mu(tasks, X, Xt, W, H, graph, limits, n_updates, out):
-    """Move W (n, K), then H (m, K), by the multiplicative update for ``||X - W Hᵀ||²``, n_updates times each.
+    """Update W, then H, by the multiplicative update for ``||X - W Hᵀ||²``, `n_updates` times each.
 
-    X (n, m) and its transposed copy Xt (m, n), C order; limits = (eps, floor) as for `rows_mu`. graph is
-    ``(indptr, indices, weight, degree, is_anchored)``, of no rows for none: the penalty ``sum_k s_k w_kᵀ L w_k`` with
-    ``s_k = ||h_k||²`` where is_anchored, or else 1. out (3,) float64 gets ``<X, W Hᵀ>``, ``||W Hᵀ||²`` and the penalty
-    at the end. The table has one task: an update waits for all rows of the one before.
+    The penalty of the graph is ``sum_k s_k w_kᵀ L w_k``, with ``s_k = ||h_k||²`` where `is_anchored` (the penalty is
+    then scale-invariant), or else ``s_k = 1``.
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        Task table with one task, because an update needs all rows of the update before it.
+    X : ndarray (n, m)
+        C order.
+    Xt : ndarray (m, n)
+        Transposed copy of X, C order.
+    W : ndarray (n, K)
+        Written.
+    H : ndarray (m, K)
+        Written.
+    graph : tuple
+        ``(indptr, indices, weight, degree, is_anchored)``; indptr has length 0 where there is no graph.
+    limits : tuple (eps, floor)
+        Added to each denominator, and the least positive value after an update, both in the dtype of W.
+    n_updates : int
+    out : ndarray (3,) of float64
+        Written: ``<X, W Hᵀ>``, ``||W Hᵀ||²`` and the penalty at the end.
     """
     K, (indptr, indices, weight, degree, is_anchored) = W.shape[1], graph
-    for _, _, _ in claimed(tasks):
+    for _, _, _ in work_stealing(tasks):
         tiles, block, gram = np.zeros((4, TILE_ROWS, K), W.dtype), np.zeros((K, K), W.dtype), np.zeros((K, K), W.dtype)
         of_H, of_W, sums = np.zeros((K, K)), np.zeros((K, K)), np.zeros(2)
         scale, rough, before = np.ones(K, W.dtype), np.zeros(K), np.zeros((len(indptr), K), W.dtype)

@@ -1,20 +1,37 @@
-"""Passes for peeling a matrix from below, and for the algebra of OR and AND."""
+"""Kernels for the underapproximation of a matrix by products ``u vᵀ`` below it, and for the Boolean product.
+
+Inputs are not checked.
+"""
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, helper, kernel
+from fastnmf.kernels.jit import helper, kernel, work_stealing
 
 
 @kernel
-def csr_press(tasks, indptr, indices, residual, multiplier, carried, pair, step, out):
-    """Raise the multipliers of ``u vᵀ <= R`` on the non-zeros of R, and write what they leave of R, times v.
+def csr_multiplier_step(tasks, indptr, indices, residual, multiplier, carried, pair, step, out):
+    """Update the multipliers of ``u vᵀ <= R`` on the non-zeros of R, and write the product of what remains of R with v.
 
-    With y = u_i v_j the multiplier becomes ``max(0, multiplier - step (residual - y))`` and `carried` grows by
-    ``step y``; out[i] is the sum of ``(residual - multiplier + carried) v_j``. residual, multiplier, carried (nnz,),
-    pair (u, v), all float64.
+    With ``y = u_i v_j`` the multiplier becomes ``max(0, multiplier - step (residual - y))`` and `carried` grows by
+    ``step y``. ``out[i]`` is the sum of ``(residual - multiplier + carried) v_j`` over the non-zeros of row i.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    indptr, indices : ndarray (p + 1,) of int64, (nnz,) of int32
+        Pattern of R in CSR.
+    residual : ndarray (nnz,) of float64
+        Values of R.
+    multiplier, carried : ndarray (nnz,) of float64
+        Written.
+    pair : tuple (u, v) of ndarray (p,), (q,) of float64
+    step : float
+    out : ndarray (p,) of float64
+        Written.
     """
     u, v = pair
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             total = 0.0
             for p in range(indptr[i], indptr[i + 1]):
@@ -26,12 +43,24 @@ def csr_press(tasks, indptr, indices, residual, multiplier, carried, pair, step,
 
 
 @kernel
-def csr_fits_below(tasks, indptr, indices, residual, v, n_used, out):
-    """Write the largest u with ``u vᵀ <= R`` for every row of R, CSR: ``min R_ij / v_j`` over the columns that v uses.
+def csr_largest_below(tasks, indptr, indices, residual, v, n_used, out):
+    """Write the largest u with ``u vᵀ <= R``: for each row ``min R_ij / v_j`` over the columns with ``v_j > 0``.
 
-    Zero where R has no entry in one of these n_used columns.
+    An entry of u is zero where R has no entry in one of these columns.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    indptr, indices, residual : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,) of float64
+        R in CSR.
+    v : ndarray (q,) of float64
+    n_used : int
+        Number of positive entries of v.
+    out : ndarray (p,) of float64
+        Written: u.
     """
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             n, least = 0, np.inf
             for p in range(indptr[i], indptr[i + 1]):
@@ -43,14 +72,36 @@ def csr_fits_below(tasks, indptr, indices, residual, v, n_used, out):
 
 @helper
 def _switch(lo, hi, columns, is_on, times):
-    """Add one component to the cover, or take it away: columns[lo:hi]."""
+    """Add one component, with the columns ``columns[lo:hi]``, to the cover of a row, or remove it.
+
+    Parameters
+    ----------
+    lo, hi : int
+    columns : ndarray of int32
+    is_on : bool
+        Whether the component is in the cover; it is then removed.
+    times : ndarray (n_columns,) of int32
+        Written: how many components of the cover have each column.
+    """
     for p in range(lo, hi):
         times[columns[p]] += -1 if is_on else 1
 
 
 @helper
 def _gain(lo, hi, columns, is_on, times, is_one):
-    """Return by how much the mismatches fall if a component with columns[lo:hi] is switched."""
+    """Return by how much the number of mismatches falls if a component is switched.
+
+    Parameters
+    ----------
+    lo, hi, columns, is_on, times :
+        As for `_switch`; nothing is written.
+    is_one : ndarray (n_columns,) of bool
+        Whether the row of X has a one in each column.
+
+    Returns
+    -------
+    int
+    """
     gain, alone = 0, 1 if is_on else 0
     for p in range(lo, hi):
         if times[columns[p]] == alone:
@@ -60,13 +111,28 @@ def _gain(lo, hi, columns, is_on, times, is_one):
 
 @kernel
 def rows_cover(tasks, csr, parts_of, n_columns, B, n_sweeps, errors):
-    """Switch entries of the rows b of B (p, k) bool while that lowers the mismatches of the union that b picks.
+    """Switch entries of the rows b of B as long as that lowers the mismatches between X and the union selected by b.
 
-    csr is (indptr, indices) of the ones of X (p, n_columns); parts_of is (indptr, indices) of the k sets of columns.
-    Sweeps over the components in ascending order, at most n_sweeps; errors (p,) int64 get the mismatches that are left.
+    The components are visited in ascending order.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    csr : tuple (indptr, indices) of ndarray (p + 1,) of int64, (nnz,) of int32
+        The ones of X (p, n_columns).
+    parts_of : tuple (indptr, indices) of ndarray (k + 1,) of int64, of int32
+        The columns of each of the k components.
+    n_columns : int
+    B : ndarray (p, k) of bool
+        Written.
+    n_sweeps : int
+        Largest number of passes over the components of a row.
+    errors : ndarray (p,) of int64
+        Written: the mismatches that remain in each row.
     """
     (indptr, indices), (first, columns) = csr, parts_of
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         times, is_one = np.zeros(n_columns, np.int32), np.zeros(n_columns, np.bool_)
         for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
@@ -79,7 +145,8 @@ def rows_cover(tasks, csr, parts_of, n_columns, B, n_sweeps, errors):
             for _ in range(n_sweeps):
                 before = wrong
                 for c in range(B.shape[1]):
-                    # its new columns are at least its size less what is covered, and at most the ones left are right
+                    # Skip components that are too large to help: at least (size - covered columns) of their columns
+                    # would be new, and at most the ones that are not covered yet are correct.
                     if not B[i, c] and first[c + 1] - first[c] >= hi - lo + wrong:
                         continue
                     gain = _gain(first[c], first[c + 1], columns, B[i, c], times, is_one)

@@ -1,19 +1,24 @@
-"""Passes of the Kullback-Leibler and beta divergences over the non-zeros of the data, and over whole models."""
+"""Kernels of the Kullback-Leibler and beta divergences, over the non-zeros of the data and over the whole model.
+
+The model of row i of the data is ``y = F Gᵀ + u_i v``: u is the row scale (`row_scale`, 1 where it is empty), v the
+shift of the row's stratum. Shifts are stored as the entries v (S,) of a pattern. Inputs are not checked.
+"""
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, helper, kernel
-from fastnmf.kernels.simd import BLOCK_BYTES, MAX_BLOCKS, dot_rows, gather_row, ratio_row
+from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.llvm_builder import BLOCK_BYTES, MAX_BLOCKS
+from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, ratio_row
 
-TILE_ROWS, TILE_COLUMNS = 32, 512  # of a whole model at a time: the rows of the other factor then stay in the cache
+TILE_ROWS, TILE_COLUMNS = 32, 512  # size of the tiles of a whole model; the rows of G for one tile stay in the cache
 
 
 @helper
 def _log(x):
     """Return the natural logarithm of a positive normal float64 to about 1e-13, in arithmetic that vectorises.
 
-    ``x = 2^e m`` with m in [0.707, 1.414); ``log m = 2 artanh(s)`` for ``s = (m - 1) / (m + 1)``, by its series. The
-    library's logarithm, a call a non-zero, took a third of a whole iteration.
+    ``x = 2^e m`` with m in [0.707, 1.414), and ``log m = 2 artanh(s)`` with ``s = (m - 1) / (m + 1)``, by its series.
+    One call of the library's logarithm for each non-zero took a third of a whole iteration.
     """
     bits = np.float64(x).view(np.int64)
     shifted = bits - 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
@@ -41,7 +46,7 @@ def _log_single(x):
 
 @helper
 def _power(y, exponent):
-    """Return ``y ** exponent`` of a non-negative float64; the exponents of common divergences without a logarithm."""
+    """Return ``y ** exponent`` of a float64 >= 0, without a logarithm for the exponents of common divergences."""
     if exponent == 0.0:
         return 1.0
     if exponent == 1.0:
@@ -63,10 +68,21 @@ def _power(y, exponent):
 
 @helper
 def _raise_row(lo, hi, least, exponent, y):
-    """Replace y[lo:hi] by ``max(y, least) ** exponent``; return the sum of ``y ** (exponent + 1)``.
+    """Replace y[lo:hi] by ``max(y, least) ** exponent``, and return the sum of ``y ** (exponent + 1)``.
 
-    One simple loop for each of the common exponents, which the compiler turns into vector instructions. The sum takes
-    y as it is where it can, which is for exponents above -1.
+    Each common exponent has a simple loop of its own, which the compiler turns into vector instructions. The sum uses y
+    without the limit `least` where that is defined, that is, for exponents above -1.
+
+    Parameters
+    ----------
+    lo, hi : int
+    least, exponent : float
+    y : ndarray of float32 or float64
+        Written.
+
+    Returns
+    -------
+    float
     """
     total, floor = 0.0, y.dtype.type(least)
     if least > 0.0 and exponent > -1.0:
@@ -102,41 +118,78 @@ def _raise_row(lo, hi, least, exponent, y):
 
 @helper
 def _add_shifts(lo, hi, i, indices, shifts, is_left, model):
-    """Add the shifts that the non-zeros lo..hi of row i meet to their model; see `csr_shifted_ratio`."""
-    v, places, loading = shifts
-    if len(loading) == 0:
+    """Add to each model value of the non-zeros lo..hi of row i the shift that the non-zero meets.
+
+    Parameters
+    ----------
+    lo, hi, i : int
+    indices : ndarray (nnz,) of int32
+    shifts : tuple (v, places, row_scale)
+        As for `csr_shifted_ratio`.
+    is_left : bool
+        Whether the rows are those of the data, so that the row scale is that of row i; else it is that of each index.
+    model : ndarray (nnz,)
+        Written.
+    """
+    v, places, row_scale = shifts
+    if len(row_scale) == 0:
         for p in range(lo, hi):
             model[p] += v[np.uint32(places[p])]
     elif is_left:
         for p in range(lo, hi):
-            model[p] += v[np.uint32(places[p])] * loading[i]
+            model[p] += v[np.uint32(places[p])] * row_scale[i]
     else:
         for p in range(lo, hi):
-            model[p] += v[np.uint32(places[p])] * loading[indices[p]]
+            model[p] += v[np.uint32(places[p])] * row_scale[indices[p]]
 
 
 @helper
 def _add_by_entry(lo, hi, indices, ratio, shifts, sums):
-    """Add the ratios of the non-zeros lo..hi of a column, as often as their rows count, to the sums of their shifts."""
-    _, places, loading = shifts
-    if len(loading) == 0:
+    """Add the ratios of the non-zeros lo..hi of a column, times the row scales, to the sums of their shifts.
+
+    Parameters
+    ----------
+    lo, hi : int
+    indices : ndarray (nnz,) of int32
+    ratio : ndarray (nnz,)
+    shifts : tuple (v, places, row_scale)
+        As for `csr_shifted_ratio`.
+    sums : ndarray (S,) of float64
+        Written.
+    """
+    _, places, row_scale = shifts
+    if len(row_scale) == 0:
         for p in range(lo, hi):
             sums[places[p]] += np.float64(ratio[p])
     else:
         for p in range(lo, hi):
-            sums[places[p]] += np.float64(ratio[p]) * loading[indices[p]]
+            sums[places[p]] += np.float64(ratio[p]) * row_scale[indices[p]]
 
 
 @kernel
 def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
     """Write ``out = Z G`` with ``z = x / (F Gᵀ)`` on the non-zeros x of X, and the sums of ``x log z``.
 
-    X (p, q) in CSR, F and out (p, K), G (q, K), ratio (nnz,) all of one dtype; parts (T,) float64, or no entries where
-    the sums, a logarithm a non-zero, are not wanted. A model value below 1.2e-7 counts as that, as in scikit-learn.
+    A model value below 1.2e-7 is replaced by that number, as in scikit-learn.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    indptr, indices, data : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,)
+        X (p, q) in CSR.
+    F : ndarray (p, K), dtype of data
+    G : ndarray (q, K), dtype of data
+    ratio : ndarray (nnz,), dtype of data
+        Written: z.
+    out : ndarray (p, K), dtype of data
+        Written.
+    parts : ndarray (T,) of float64
+        Written: the sums of each task. Length 0 where they are not needed; they cost one logarithm for each non-zero.
     """
     least = F.dtype.type(1.1920929e-07)
     widest = MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
             if F.shape[1] <= widest:
@@ -146,7 +199,9 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
                 for p in range(lo, hi):
                     ratio[p] = data[p] / max(ratio[p], least)
                 gather_row(lo, hi, indices, ratio, G, out, i)
-        if len(parts) > 0:  # all rows at once, for long loops; slices, and no function, for loops that vectorise
+        # One long loop over all rows of the task, in place of one for each row. Slices in this function vectorise; a
+        # helper function does not.
+        if len(parts) > 0:
             lo, hi, total = indptr[begin], indptr[until], 0.0
             x, z = data[lo:hi], ratio[lo:hi]
             if F.itemsize == 4:
@@ -160,17 +215,34 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
 
 @kernel
 def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
-    """Do what `csr_ratio_matmul` does for a model with shifts, ``z = x / (F Gᵀ + u v)``.
+    """Compute what `csr_ratio_matmul` computes for a model with shifts, ``z = x / (F Gᵀ + u v)``.
 
-    csr is (indptr, indices, data), factors (F, G), shifts (v, places, loading): the entries of the shifts (q,), for
-    every non-zero the entry that it meets (nnz,) int32, and how often each row counts (n,), or nothing where once.
-    Either the rows of X are the data's, and parts (T,) float64 get the sums of ``x log z``; or its rows are the data's
-    columns, and ``z u`` is added to sums (q,) float64, entry by entry of the shifts. The other one has no entries.
+    The rows of X are either the rows of the data or the columns of the data. For rows of the data, `parts` has entries
+    and `sums` has none; for columns of the data, `sums` has entries and `parts` has none.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    csr : tuple (indptr, indices, data)
+        X (p, q) as for `csr_ratio_matmul`.
+    factors : tuple (F, G) of ndarray (p, K), (q, K)
+    shifts : tuple (v, places, row_scale)
+        v (S,) are the entries of the shifts; places (nnz,) int32 has the entry of v that each non-zero meets; row_scale
+        has one number for each row of the data, or length 0 where all are 1.
+    ratio : ndarray (nnz,)
+        Written: z.
+    out : ndarray (p, K)
+        Written: ``Z G``.
+    parts : ndarray (T,) of float64
+        Written: the sums of ``x log z`` of each task.
+    sums : ndarray (S,) of float64
+        The sums of ``z u`` over the non-zeros that meet each entry of the shifts are added to it.
     """
-    (indptr, indices, data), (F, G), (v, places, loading) = csr, factors, shifts
+    (indptr, indices, data), (F, G), (v, places, row_scale) = csr, factors, shifts
     is_left, least = len(parts) > 0, F.dtype.type(1.1920929e-07)
-    is_simple = len(loading) == 0 and F.shape[1] <= MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
-    for t, begin, until in claimed(tasks):
+    is_simple = len(row_scale) == 0 and F.shape[1] <= MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
+    for t, begin, until in work_stealing(tasks):
         if is_simple:
             for i in range(begin, until):
                 lo, hi = indptr[i], indptr[i + 1]
@@ -185,7 +257,7 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
                 gather_row(lo, hi, indices, ratio, G, out, i)
                 if not is_left:
                     _add_by_entry(lo, hi, indices, ratio, shifts, sums)
-        if is_left:  # all rows at once, for long loops; slices, and no function, for loops that vectorise
+        if is_left:  # see `csr_ratio_matmul` for the form of these loops
             lo, hi, total = indptr[begin], indptr[until], 0.0
             x, z = data[lo:hi], ratio[lo:hi]
             if F.itemsize == 4:
@@ -199,15 +271,27 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
 
 @kernel
 def csr_power_matmul(tasks, csr, factors, limits, shifts, ratio, out, parts, sums):
-    """Write ``out = Z G`` with ``z = x y ** exponent`` on the non-zeros x of X, y the model there.
+    """Write ``out = Z G`` with ``z = x y ** exponent`` on the non-zeros x of X, where y is the model value.
 
-    limits is (least, exponent): y below `least` counts as that. Other arguments as for `csr_shifted_ratio`; no `places`
-    where there are no shifts. parts (T, 2), of no rows for the data's columns: the sums of ``z y``, and of ``log y``
-    for exponent -2, of ``x log y`` for exponent -1.
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    csr, factors, ratio, out :
+        As for `csr_shifted_ratio`.
+    limits : tuple (least, exponent) of float
+        A model value below `least` is replaced by it.
+    shifts : tuple (v, places, row_scale)
+        As for `csr_shifted_ratio`; places has length 0 where there are no shifts.
+    parts : ndarray (T, 2) of float64
+        Written for rows of the data: the sums of ``z y``, and of ``log y`` for exponent -2 or ``x log y`` for exponent
+        -1. No rows for columns of the data.
+    sums : ndarray (S,) of float64
+        As for `csr_shifted_ratio`.
     """
     (indptr, indices, data), (F, G), (least, exponent) = csr, factors, limits
     is_left, has_shifts = len(parts) > 0, len(shifts[1]) > 0
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         total, logs = 0.0, 0.0
         for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
@@ -230,7 +314,25 @@ def csr_power_matmul(tasks, csr, factors, limits, shifts, ratio, out, parts, sum
 
 @helper
 def _add_left_shifts(at, end, hi, scale, shifts, y):
-    """Add the shifts of a row's stratum from entry `at` on to y, up to column hi; return the first entry beyond."""
+    """Add the shifts of a row's stratum to y, from entry `at` on and up to column hi.
+
+    Parameters
+    ----------
+    at, end : int
+        First entry to be added, and end of the entries of the stratum.
+    hi : int
+    scale : float
+        Row scale.
+    shifts : tuple
+        As for `rows_powers`.
+    y : ndarray (q,)
+        Written.
+
+    Returns
+    -------
+    int
+        First entry whose column is hi or above.
+    """
     v, keys, entries = shifts[0], shifts[2], shifts[3]
     while at < end and keys[at] < hi:
         y[keys[at]] += scale * v[entries[at]]
@@ -240,22 +342,46 @@ def _add_left_shifts(at, end, hi, scale, shifts, y):
 
 @helper
 def _add_right_shifts(j, lo, hi, shifts, place, y):
-    """Add the shifts of column j to y over the rows lo..hi; `place` gets the entry of each stratum, -1 for none."""
-    v, start, keys, entries, codes, loading = shifts
+    """Add the shifts of column j to y over the rows lo..hi.
+
+    Parameters
+    ----------
+    j, lo, hi : int
+    shifts : tuple
+        As for `rows_powers`.
+    place : ndarray (n_strata,) of int64
+        -1 everywhere; written: the entry of each stratum in column j, -1 where it has none.
+    y : ndarray (q,)
+        Written.
+    """
+    v, start, keys, entries, stratum_index, row_scale = shifts
     for e in range(start[j], start[j + 1]):
         place[keys[e]] = entries[e]
     for i in range(lo, hi):
-        if place[codes[i]] >= 0:
-            y[i] += v[place[codes[i]]] * (loading[i] if len(loading) > 0 else 1.0)
+        if place[stratum_index[i]] >= 0:
+            y[i] += v[place[stratum_index[i]]] * (row_scale[i] if len(row_scale) > 0 else 1.0)
 
 
 @helper
 def _add_powers(j, lo, hi, shifts, place, q, sums):
-    """Add q over the rows lo..hi to the sums of the entries in `place`, which is cleared."""
-    _, start, keys, _, codes, loading = shifts
+    """Add q over the rows lo..hi to the sums of the entries in `place`, and reset `place` to -1.
+
+    Parameters
+    ----------
+    j, lo, hi : int
+    shifts : tuple
+        As for `rows_powers`.
+    place : ndarray (n_strata,) of int64
+        Filled by `_add_right_shifts`; written.
+    q : ndarray
+        One number for each row of the data.
+    sums : ndarray (S,) of float64
+        Written.
+    """
+    _, start, keys, _, stratum_index, row_scale = shifts
     for i in range(lo, hi):
-        if place[codes[i]] >= 0:
-            sums[place[codes[i]]] += np.float64(q[i]) * (loading[i] if len(loading) > 0 else 1.0)
+        if place[stratum_index[i]] >= 0:
+            sums[place[stratum_index[i]]] += np.float64(q[i]) * (row_scale[i] if len(row_scale) > 0 else 1.0)
     for e in range(start[j], start[j + 1]):
         place[keys[e]] = -1
 
@@ -264,29 +390,47 @@ def _add_powers(j, lo, hi, shifts, place, q, sums):
 def rows_powers(tasks, factors, every, limits, shifts, out, parts, sums):
     """Write ``out = Q G`` with ``q = max(y, least) ** exponent`` over the whole model ``y = F Gᵀ + u v``.
 
-    factors (F, G), out as F; `every` is ``arange(len(G))`` in int32, limits (least, exponent, n_strata). shifts is
-    (v, start, keys, entries, codes, loading): group g, the stratum of a row or a column, owns start[g]:start[g + 1] of
-    `keys`, the columns (ascending) or strata that it has shifts for, and of `entries`, their places in v; no codes
-    where there are no shifts. parts and sums as for `csr_shifted_ratio`: sums of ``y ** (exponent + 1)`` over tasks
-    (T,), and of ``q u`` over the rows of each entry of the shifts (q,). O(p q K) time, O(q) memory a task.
+    The cost is O(p q K) time and O(q) memory per task: the model is computed one tile at a time and never held as a
+    whole.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    factors : tuple (F, G) of ndarray (p, K), (q, K)
+    every : ndarray (q,) of int32
+        ``arange(q)``.
+    limits : tuple (least, exponent, n_strata)
+    shifts : tuple (v, start, keys, entries, stratum_index, row_scale)
+        Group g, a stratum where the rows of F are those of the data or else a column, has the entries ``v[entries[e]]``
+        for e in start[g]:start[g + 1]. ``keys[e]`` is the column of such an entry (ascending), or else its stratum.
+        stratum_index and row_scale have one number for each row of the data; stratum_index has length 0 where there are
+        no shifts, row_scale where all scales are 1.
+    out : ndarray (p, K)
+        Written.
+    parts : ndarray (T,) of float64
+        Written for rows of the data: the sums of ``y ** (exponent + 1)``. Length 0 for columns of the data.
+    sums : ndarray (S,) of float64
+        For columns of the data, the sums of ``q u`` over the rows that meet each entry of the shifts are added to it.
+        Length 0 for rows of the data.
     """
     (F, G), (least, exponent, n_strata) = factors, limits
-    v, start, keys, entries, codes, loading = shifts
-    is_left, has_shifts, K = len(parts) > 0, len(codes) > 0, F.shape[1]
-    for t, begin, until in claimed(tasks):
+    v, start, keys, entries, stratum_index, row_scale = shifts
+    is_left, has_shifts, K = len(parts) > 0, len(stratum_index) > 0, F.shape[1]
+    for t, begin, until in work_stealing(tasks):
         y, part, total = np.zeros(len(G), F.dtype), np.zeros((1, K), F.dtype), 0.0
         place, ahead = np.full(n_strata, -1), np.zeros(TILE_ROWS, np.int64)
         for first in range(begin, until, TILE_ROWS):
             last = min(first + TILE_ROWS, until)
             out[first:last] = 0
             for i in range(first, last if has_shifts and is_left else first):
-                ahead[i - first] = start[codes[i]]
+                ahead[i - first] = start[stratum_index[i]]
             for lo in range(0, len(G), TILE_COLUMNS):
                 hi = min(lo + TILE_COLUMNS, len(G))
                 for i in range(first, last):
                     dot_rows(lo, hi, every, F, i, G, y)
                     if has_shifts and is_left:
-                        scale, end = loading[i] if len(loading) > 0 else 1.0, start[codes[i] + 1]
+                        scale, end = row_scale[i] if len(row_scale) > 0 else 1.0, start[stratum_index[i] + 1]
                         ahead[i - first] = _add_left_shifts(ahead[i - first], end, hi, scale, shifts, y)
                     elif has_shifts:
                         _add_right_shifts(i, lo, hi, shifts, place, y)
@@ -301,14 +445,29 @@ def rows_powers(tasks, factors, every, limits, shifts, out, parts, sums):
 
 
 @kernel
-def csr_places(tasks, order, group, indptr, keys, pattern, n_keys, places):
-    """Write for every non-zero the entry of the shifts that it meets, places (nnz,) int32.
+def csr_shift_entries(tasks, order, group, indptr, keys, pattern, n_keys, places):
+    """Write for every non-zero the position of the shift entry that it meets.
 
-    pattern is (start, keys, entries), as for `rows_powers`: the non-zero p of row i meets the entry of group[i] whose
-    key is keys[p]. Rows are walked in `order`, which keeps groups together; keys are below n_keys.
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    order : ndarray (p,) of int64
+        Order in which the rows are visited; rows of one group follow each other.
+    group : ndarray (p,) of int32
+        Group of each row.
+    indptr : ndarray (p + 1,) of int64
+    keys : ndarray (nnz,) of int32
+        The non-zero p of row i meets the entry of group[i] whose key is keys[p].
+    pattern : tuple (start, keys, entries)
+        As for `rows_powers`.
+    n_keys : int
+        All keys are below it.
+    places : ndarray (nnz,) of int32
+        Written.
     """
     start, key_of, entries = pattern
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         slot, held = np.full(n_keys, -1, np.int32), -1
         for place in range(begin, until):
             i = order[place]

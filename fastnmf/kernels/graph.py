@@ -1,16 +1,35 @@
-"""Passes over one factor whose rows are the nodes of a graph: colours, roughness, descent among neighbours."""
+"""Kernels over one factor whose rows are the nodes of a graph: colouring, roughness, and coordinate descent.
+
+Inputs are not checked.
+"""
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, helper, kernel
-from fastnmf.kernels.simd import mixed_row
+from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.row_intrinsics import lazy_row
 
-LANES = 16  # rows side by side: a whole number of vector registers of either precision
+LANES = 16  # rows updated side by side: a whole number of vector registers in float32 and in float64
 
 
 @helper
 def coupled_lanes(c, gram, scale, degrees, tile, target, slope):
-    """Move entry c of the rows in the columns of tile (k, LANES) to the minimum along it; overwrite slope (LANES,)."""
+    """Update entry c of the rows in the columns of a tile, each to the minimum along this entry.
+
+    Parameters
+    ----------
+    c : int
+    gram : ndarray (k, k)
+    scale : float
+        Weight of the graph penalty of component c.
+    degrees : ndarray (LANES,)
+        Degree of each row.
+    tile : ndarray (k, LANES)
+        Rows of the factor, transposed; row c is written.
+    target : ndarray (k, LANES)
+        ``pos - neg`` plus the pull of the neighbours.
+    slope : ndarray (LANES,)
+        Overwritten.
+    """
     for lane in range(LANES):
         slope[lane] = target[c, lane] - scale * degrees[lane] * tile[c, lane]
     for b in range(len(gram)):
@@ -26,11 +45,22 @@ def coupled_lanes(c, gram, scale, degrees, tile, target, slope):
 
 @kernel
 def nodes_colour(tasks, indptr, indices, visits, colours):
-    """Write the least colour that no neighbour has yet into colours (p,) of int32, node after node of `visits`.
+    """Write a colouring of the nodes: each node of `visits` in turn gets the least colour that no neighbour has yet.
 
-    colours comes in as -1 everywhere. Sequential: the table has one task. Loops of a node to itself are ignored.
+    Edges of a node to itself are ignored.
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        Task table with one task, because the colouring is sequential.
+    indptr, indices : ndarray (p + 1,) of int64, (nnz,) of int32
+        Graph in CSR.
+    visits : ndarray (p,) of int64
+        Order of the nodes.
+    colours : ndarray (p,) of int32
+        -1 everywhere; written.
     """
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         taken = np.full(len(colours) + 1, -1, np.int64)
         for i in visits[begin:until]:
             for e in range(indptr[i], indptr[i + 1]):
@@ -44,13 +74,24 @@ def nodes_colour(tasks, indptr, indices, visits, colours):
 
 @kernel
 def rows_roughness(tasks, indptr, indices, weight, F, G, parts):
-    """Write ``sum_e weight_e (f_i - g_j)²`` over the edges e = (i, j) of each task's rows i into parts (T, K), float64.
+    """Write ``sum_e weight_e (f_i - g_j)²`` over the edges e = (i, j) of each task's rows i.
 
-    The graph as CSR; F (p, K), G (q, K). A row is summed in the precision of F and joins a float64 sum; no digits are
-    lost where neighbours are nearly equal.
+    Each row is summed in the precision of F, and the rows in float64. The differences are formed first, so that no
+    digits are lost where neighbours are nearly equal.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    indptr, indices, weight : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,)
+        Graph in CSR.
+    F : ndarray (p, K)
+    G : ndarray (q, K)
+    parts : ndarray (T, K) of float64
+        Written.
     """
     K = F.shape[1]
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         total, of_row = np.zeros(K), np.zeros(K, F.dtype)
         for i in range(begin, until):
             of_row[:] = 0
@@ -66,18 +107,33 @@ def rows_roughness(tasks, indptr, indices, weight, F, G, parts):
 
 @kernel
 def nodes_hals(tasks, F, G, gram, pos, neg, graph, order, parts):
-    """Move some rows of F (p, K) by exact coordinate descent over the columns order[0], order[1], ..., below k.
+    """Update some rows of F by exact coordinate descent over the columns order[0], order[1], ..., all below k.
 
-    Row i minimises ``f gram fᵀ / 2 + (neg_i - pos_i) f + sum_j weight_ij sum_c scale_c (f_c - G_jc)² / 2``; gram is
-    (k, k), graph ``(members, indptr, indices, weight, degree, scale)``. The tasks count the rows members[0],
-    members[1], ..., no two of which may be neighbours where G is F. pos and neg `fastnmf.problem.Mixture`; parts (T,)
-    get the sums of ``F * pos`` over the rows. Rows are turned into columns of a tile and moved side by side.
+    Row i minimises ``f gram fᵀ / 2 + (neg_i - pos_i) f + sum_j weight_ij sum_c scale_c (f_c - G_jc)² / 2``. The rows
+    are loaded as columns of a tile and updated side by side.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over `members`.
+    F : ndarray (p, K)
+        Written in the rows `members`.
+    G : ndarray (q, K)
+        Rows of the neighbours; it may be F itself.
+    gram : ndarray (k, k), dtype of F
+    pos, neg : fastnmf.core.problem.LazyRows (p, K)
+    graph : tuple (members, indptr, indices, weight, degree, scale)
+        members are the rows to be updated; no two of them may be neighbours where G is F. indptr, indices and weight
+        are the graph in CSR, degree (p,) the sums of its rows, scale (k,) the weight of the penalty of each component.
+    order : ndarray of int64
+    parts : ndarray (T,) of float64
+        Written: the sums of ``F * pos`` over the updated rows.
     """
     k, K = len(gram), F.shape[1]
     members, indptr, indices, weight, degree, scale = graph
     pos_start, pos_group, pos_weight, pos_rows = pos
     start, group, mix, shared = neg
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         tile, target = np.zeros((k, LANES), F.dtype), np.zeros((k, LANES), F.dtype)
         degrees, slope = np.zeros(LANES, F.dtype), np.zeros(LANES, F.dtype)
         more, less, near = np.zeros((LANES, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros(K, F.dtype)
@@ -86,8 +142,8 @@ def nodes_hals(tasks, F, G, gram, pos, neg, graph, order, parts):
             n = min(LANES, until - lo)
             for lane in range(n):
                 i = members[lo + lane]
-                mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, lane)
-                mixed_row(start, group, mix, shared, i, less, 0)
+                lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, lane)
+                lazy_row(start, group, mix, shared, i, less, 0)
                 near[:] = 0
                 for e in range(indptr[i], indptr[i + 1]):
                     g, share = G[indices[e]], weight[e]

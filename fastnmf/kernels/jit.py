@@ -1,12 +1,13 @@
-"""Compile kernels: serial and in parallel, one set of floating-point rights, task tables, and the thread guard.
+"""Compile kernels, serial and parallel, with one set of floating-point options; make task tables; guard the threads.
 
-A kernel is a plain function whose first argument is a *task table*: an int64 array of T + 1 row boundaries. It walks
-``for t, begin, until in claimed(tasks)`` and each task writes rows, or partial sums, of its own. Tables depend on the
-data alone, never on the number of threads, so the results are the same bits for any number of threads.
+A kernel is a plain function whose first argument is a *task table*: an int64 array of T + 1 row boundaries. It loops
+over ``for t, begin, until in work_stealing(tasks)``, and each task writes its own rows or partial sums. Task tables
+depend on the data alone and never on the number of threads, so any number of threads gives the same bits.
 
-In parallel every thread runs the whole function, and each task goes to the thread that claims it first. A fixed share
-for each (what ``prange`` over the tasks gives) waits for the slowest core: beside a program that kept one of two cores
-busy an iteration took 22 ms instead of 16 (`bench/side_by_side.py`). On idle cores both take the same time.
+In a parallel call every thread runs the whole function, and each task goes to the first thread that takes it. A fixed
+share for each thread (which ``prange`` over the tasks gives) would wait for the slowest core: beside a program that
+kept one of two cores busy, an iteration took 22 ms instead of 16 (`bench/side_by_side.py`). On idle cores both take the
+same time.
 """
 
 import hashlib
@@ -23,22 +24,24 @@ from numba._dispatcher import compute_fingerprint
 from numba.core import cgutils, config, event, types
 from numba.extending import intrinsic
 
-from fastnmf.blas import single_threaded_blas
+from fastnmf.kernels.blas import single_threaded_blas
 
-# Everything of "fast" except the rights to assume that NaN and infinity never occur: those delete our checks.
+# All options of "fast" except those that assume that NaN and infinity never occur: they delete checks for NaN.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 N_TASKS = 32
-TICKET_STEP = 8  # numbers between the tickets of two threads, which then do not share a cache line
-ROW_COST = 8  # non-zeros that cost as much as what is done once a row
-ROWS_TOGETHER = 64  # of a task: row kernels that move rows side by side like their number whole
+COUNTER_STEP = 8  # int64 numbers between the counters of two threads, which then do not share a cache line
+ROW_COST = 8  # non-zeros that cost as much as the work done once per row
+ROWS_TOGETHER = 64  # tables of many rows have bounds at its multiples: some kernels update that many rows side by side
 # Below this many multiply-adds a launch costs more than it gains (4 us idle, milliseconds on a loaded machine).
 SERIAL_BELOW = 200_000
-# Turns that a thread of GNU OpenMP waits for the next launch before it lets go of its core: about half a millisecond.
-# Left to itself it waits many milliseconds (GOMP_SPINCOUNT=300000); then two fits side by side on two cores took up to
-# 72 ms an iteration instead of 16 (`bench/side_by_side.py`). With far less, every launch wakes its threads: 5 %.
+# Spins of a waiting GNU OpenMP thread before it frees its core, about half a millisecond. The library's own default is
+# many milliseconds (GOMP_SPINCOUNT=300000); with it, two fits side by side on two cores took up to 72 ms an iteration
+# instead of 16 (`bench/side_by_side.py`). With far fewer spins every launch must wake its threads, which costs 5 %.
 SPINS = 10_000
-
-_SHARED = [pathlib.Path(__file__).with_name(name) for name in ("jit.py", "emit.py", "simd.py", "lanes.py")]
+_SHARED = [
+    pathlib.Path(__file__).with_name(name)
+    for name in ("jit.py", "llvm_builder.py", "row_intrinsics.py", "tile_kernels.py")
+]
 _HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:8]
 _LAUNCH = threading.Lock()
 _LOCAL = threading.local()
@@ -55,9 +58,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def _named(function, suffix):
-    """Copy `function` under another name: Numba's disk cache knows kernels by name and ignores ``parallel=``.
+    """Copy `function` under another name, because Numba's disk cache knows kernels by name and ignores ``parallel=``.
 
-    The name also carries a hash of this file and the three of vector loops: the cache does not notice their changes.
+    The name also carries a hash of the files in `_SHARED`, because the cache does not notice changes in them.
     """
     name = f"{function.__name__}_{suffix}_{_HASH}"
     copy = FunctionType(function.__code__.replace(co_name=name, co_qualname=name), function.__globals__, name)
@@ -65,22 +68,34 @@ def _named(function, suffix):
     return copy
 
 
-def _crew(function, arguments):
-    """Return a function that runs the compiled serial kernel at an address in every thread.
+def _parallel_body(function, arguments):
+    """Return a function that calls the compiled serial kernel, given its address, in every thread.
 
-    Both twins run the same machine code: a kernel that is compiled a second time, inside a parallel loop, may round
-    otherwise, for LLVM then chooses another order for some sums (seen in `rows_hals` and four others).
+    The serial and the parallel kernel run the same machine code. A kernel that is compiled a second time, inside a
+    parallel loop, may round differently, because LLVM then chooses another order for some sums (seen in `rows_hals` and
+    four others).
 
-    A parallel loop of Numba takes no tuples of arrays: the arrays come one by one, and are put together inside it.
-    `arguments` are an example of those after the task table: flat but for tuples of flat ones.
+    A parallel loop of Numba does not accept tuples of arrays. The arrays are therefore passed one by one, and the
+    tuples are rebuilt inside the loop.
+
+    Parameters
+    ----------
+    function : function
+        The kernel.
+    arguments : tuple
+        Example of the arguments after the task table: arrays, scalars, or tuples of these.
+
+    Returns
+    -------
+    function
     """
     names = [[f"a{i}_{j}" for j in range(len(a))] if isinstance(a, tuple) else f"a{i}" for i, a in enumerate(arguments)]
-    flat = ", ".join(", ".join(name) if isinstance(name, list) else name for name in names)
+    flattened = ", ".join(", ".join(name) if isinstance(name, list) else name for name in names)
     whole = ", ".join(f"({', '.join(name)},)" if isinstance(name, list) else name for name in names)
     source = (
-        f"def {function.__name__}(address, tasks, tickets, {flat}):\n"
-        f"    for thread in prange(len(tickets) // {TICKET_STEP}):\n"
-        f"        call(address, ((tasks, tickets, thread), {whole}))\n"
+        f"def {function.__name__}(address, tasks, counters, {flattened}):\n"
+        f"    for thread in prange(len(counters) // {COUNTER_STEP}):\n"
+        f"        call(address, ((tasks, counters, thread), {whole}))\n"
     )
     space = {"prange": numba.prange, "call": _call, "__name__": function.__module__}
     exec(compile(source, function.__code__.co_filename, "exec"), space)
@@ -97,25 +112,25 @@ def _compile(function, **options):
 
 
 def helper(function):
-    """Compile a function that kernels of the same file call; it is cached as a part of them."""
+    """Compile a function that kernels of the same file call; it is cached as a part of these kernels."""
     return numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy")(function)
 
 
 @intrinsic
-def _take(typingctx, tickets, place):
-    """Return tickets[place] and make it one more, in one step that no other thread can come between."""
+def _take(typingctx, counters, place):
+    """Return counters[place] and increment it, atomically."""
 
     def codegen(context, builder, signature, args):
         array = context.make_array(signature.args[0])(context, builder, args[0])
         slot = builder.gep(array.data, [args[1]])
         return builder.atomic_rmw("add", slot, ir.Constant(ir.IntType(64), 1), "monotonic")
 
-    return types.int64(tickets, types.int64), codegen
+    return types.int64(counters, types.int64), codegen
 
 
 @intrinsic
 def _call(typingctx, address, arguments):
-    """Call the compiled kernel at an address with a tuple of arguments, of the types it was compiled for."""
+    """Call the compiled kernel at an address with a tuple of arguments of the types that it was compiled for."""
 
     def codegen(context, builder, signature, values):
         kinds = signature.args[1].types
@@ -130,36 +145,43 @@ def _call(typingctx, address, arguments):
     return types.none(address, arguments), codegen
 
 
-def _claimed_plain(tasks):
+def _work_stealing_plain(tasks):
     for t in range(len(tasks) - 1):
         yield t, tasks[t], tasks[t + 1]
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _claimed(tasks):
-    bounds, tickets, me = tasks
-    n_threads, n_tasks = len(tickets) // TICKET_STEP, len(bounds) - 1
+def _work_stealing(tasks):
+    bounds, counters, me = tasks
+    n_threads, n_tasks = len(counters) // COUNTER_STEP, len(bounds) - 1
     for turn in range(n_threads):
         owner = (me + turn) % n_threads
         begin, until = owner * n_tasks // n_threads, (owner + 1) * n_tasks // n_threads
-        t = begin + _take(tickets, owner * TICKET_STEP)
+        t = begin + _take(counters, owner * COUNTER_STEP)
         while t < until:
             yield t, bounds[t], bounds[t + 1]
-            t = begin + _take(tickets, owner * TICKET_STEP)
+            t = begin + _take(counters, owner * COUNTER_STEP)
 
 
-# The tasks that nobody else has taken, one after the other: their number, and their first row and the one behind. A
-# thread begins with its own run of tasks, the same in every kernel, whose rows are then in its cache, and goes on with
-# what is left of the others' (first come, first served for all tasks cost 4 to 7 % on idle cores).
-claimed = _claimed_plain if config.DISABLE_JIT else _claimed
+# Yields the tasks that no other thread has taken, one after another, as (task number, first row, end of the rows). Each
+# thread begins with its own range of tasks, which is the same in every kernel, so that the rows are still in its cache.
+# It continues with the remaining tasks of the other threads. (One common queue for all tasks cost 4 to 7 % on idle
+# cores.)
+work_stealing = _work_stealing_plain if config.DISABLE_JIT else _work_stealing
 
 
 class Kernel:
-    """A function of a task table and arrays, compiled; a call runs it in all threads, or in this one where that pays.
+    """A compiled function of a task table and arrays, which a call runs in several threads where that saves time.
 
-    It runs in one when the task table has a single task, when one thread is asked for, in a forked child (GNU
-    OpenMP would end it), and while another Python thread is inside a parallel kernel: the workqueue layer aborts the
-    process when two threads launch at once, and the others would only compete for the same cores.
+    It runs in the calling thread alone in four cases: the task table has a single task; one thread is asked for; the
+    process is a forked child (GNU OpenMP would end it); or another Python thread is inside a parallel kernel. In the
+    last case the workqueue layer would abort the process, because two threads launch at once, and both would compete
+    for the same cores in any case.
+
+    Parameters
+    ----------
+    function : function
+        Its first argument is the task table; the others are arrays, scalars, or tuples of these.
     """
 
     def __init__(self, function):
@@ -172,26 +194,27 @@ class Kernel:
         n_threads = min(thread_count(), len(tasks) - 1)
         if n_threads <= 1 or _IS_FORKED or _LAUNCH.locked():
             self.serial(
-                (tasks, np.zeros(TICKET_STEP, np.int64), 0), *(tuple(a) if isinstance(a, tuple) else a for a in args)
+                (tasks, np.zeros(COUNTER_STEP, np.int64), 0), *(tuple(a) if isinstance(a, tuple) else a for a in args)
             )
             return
-        # `with` takes and releases a lock without a moment at which Ctrl-C could leave it taken; `acquire` before `try`
-        # does not. Who loses the race after `locked` waits for one kernel.
+        # `with` acquires and releases a lock so that Ctrl-C can at no moment leave it acquired; `acquire` before `try`
+        # has such a moment. If another thread acquires the lock after the check above, this thread waits for one
+        # kernel.
         with _LAUNCH:
             if self.parallel is None:
-                self.parallel = _compile(_named(_crew(self.__wrapped__, args), "parallel"), parallel=True)
-            tickets, flat = np.zeros(n_threads * TICKET_STEP, np.int64), []
+                self.parallel = _compile(_named(_parallel_body(self.__wrapped__, args), "parallel"), parallel=True)
+            counters, flattened = np.zeros(n_threads * COUNTER_STEP, np.int64), []
             for a in args:
-                flat.extend(a) if isinstance(a, tuple) else flat.append(a)
-            self.parallel(self._address(tasks, tickets, args), tasks, tickets, *flat)
+                flattened.extend(a) if isinstance(a, tuple) else flattened.append(a)
+            self.parallel(self._address(tasks, counters, args), tasks, counters, *flattened)
 
-    def _address(self, tasks, tickets, args):
-        """Return the address of the serial kernel for arguments of these types; it is compiled where it is not yet."""
+    def _address(self, tasks, counters, args):
+        """Return the address of the serial kernel for arguments of these types, compiling it if necessary."""
         args = tuple(tuple(a) if isinstance(a, tuple) else a for a in args)
         key = compute_fingerprint((tasks, args))
         address = self._addresses.get(key)
         if address is None:
-            kinds = tuple(numba.typeof(value) for value in ((tasks, tickets, 0), *args))
+            kinds = tuple(numba.typeof(value) for value in ((tasks, counters, 0), *args))
             self.serial.compile(kinds)
             compiled = self.serial.overloads[kinds]
             address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
@@ -200,7 +223,7 @@ class Kernel:
 
 
 def kernel(function):
-    """Turn a function of a task table and arrays into a `Kernel` (or leave it plain under NUMBA_DISABLE_JIT)."""
+    """Turn a function of a task table and arrays into a `Kernel`; with NUMBA_DISABLE_JIT it stays a plain function."""
     return function if config.DISABLE_JIT else Kernel(function)
 
 
@@ -212,12 +235,12 @@ def thread_count():
 
 
 def _numba_count():
-    """Return Numba's own number of threads, which starts them where they are not; see `SPINS`."""
+    """Return Numba's own number of threads, and start its threads if necessary; see `SPINS`."""
     global _IS_STARTED
     is_ours = not _IS_STARTED and not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
     try:
         if is_ours:
-            os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # read when the library is loaded, and by nobody afterwards
+            os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # read only when the library is loaded
         return numba.get_num_threads()
     finally:
         _IS_STARTED = True
@@ -227,7 +250,18 @@ def _numba_count():
 
 @contextmanager
 def threads(n_threads=None):
-    """Use `n_threads` in kernels inside the block, None for Numba's own setting, and one in BLAS; restore both."""
+    """Use `n_threads` threads in kernels and one thread in BLAS inside the block; restore both settings afterwards.
+
+    Parameters
+    ----------
+    n_threads : int, default=None
+        None is Numba's own setting.
+
+    Yields
+    ------
+    int
+        Number of threads in use.
+    """
     with single_threaded_blas():
         if _IS_FORKED or config.DISABLE_JIT:
             yield 1
@@ -246,7 +280,7 @@ def _numba_threads(n_threads):
             yield used
         finally:
             _set_count(before, mine)
-    finally:  # again, lest an interrupt in the `finally` above leaves the count of this block behind
+    finally:  # a second time, because an interrupt in the `finally` above would leave the count of this block in place
         _set_count(before, mine)
 
 
@@ -256,14 +290,39 @@ def _set_count(of_numba, of_this_thread):
 
 
 def split_rows(n_rows, cost_per_row, n_tasks=N_TASKS):
-    """Return a task table of equal rows, or of a single task where the whole work is too small to share."""
+    """Return a task table of equal numbers of rows, with a single task where the whole work is too small to share.
+
+    Parameters
+    ----------
+    n_rows : int
+    cost_per_row : int
+        Multiply-adds for each row.
+    n_tasks : int, default=N_TASKS
+        Largest number of tasks.
+
+    Returns
+    -------
+    ndarray (T + 1,) of int64
+    """
     if n_rows * cost_per_row < SERIAL_BELOW:
         return np.array([0, n_rows], dtype=np.int64)
     return np.linspace(0, n_rows, min(n_tasks, max(n_rows, 1)) + 1).astype(np.int64)
 
 
 def split_costs(indptr, width):
-    """Return a task table of rows whose costs (non-zeros times `width`, and a little for each row) are about equal."""
+    """Return a task table of about equal costs; a row costs its number of non-zeros plus `ROW_COST`.
+
+    Parameters
+    ----------
+    indptr : ndarray (p + 1,) of int64
+    width : int
+        Columns of the factor: multiply-adds for each non-zero.
+
+    Returns
+    -------
+    ndarray (T + 1,) of int64
+        A single task where the whole work is too small to share.
+    """
     n_rows = len(indptr) - 1
     if (int(indptr[-1]) + n_rows) * width < SERIAL_BELOW:
         return np.array([0, n_rows], dtype=np.int64)
@@ -276,7 +335,7 @@ def split_costs(indptr, width):
 
 @contextmanager
 def on_compile(callback):
-    """Call ``callback(name)`` whenever a kernel of ours is compiled, not loaded from the disk cache, in the block."""
+    """Call ``callback(name)`` in the block whenever one of our kernels is compiled, not loaded from the disk cache."""
 
     class Listener(event.Listener):
         def on_start(self, happening):
@@ -292,8 +351,8 @@ def on_compile(callback):
 
 
 def environment():
-    """Return what the kernels run on: ``threading_layer``, ``n_threads``, ``cache_dir``, ``jit`` and ``numba``."""
-    n_threads = thread_count()  # before Numba starts its threads in its own way
+    """Return a dict of the settings of the kernels: `threading_layer`, `n_threads`, `cache_dir`, `jit` and `numba`."""
+    n_threads = thread_count()  # first, so that Numba's threads start with `SPINS`
     try:
         with _LAUNCH:
             _probe(np.zeros(2, dtype=np.int64)) if not config.DISABLE_JIT else None

@@ -1,27 +1,42 @@
-"""Non-negative least squares in normal equations, one small problem a row, exactly, and its derivative.
+"""Exact non-negative least squares from the normal equations, one small problem for each row, and its derivative.
 
-Block principal pivoting from a guess of the support does nearly all rows in one to five factorisations; where it
-cycles, or the columns of a support depend on each other, active sets start from nothing, which always ends. A task
-holds the last factorisations by support, so that rows of equal supports share them.
+Block principal pivoting from a guess of the support solves nearly all rows with one to five factorisations. Where it
+cycles, or where the columns of a support are linearly dependent, an active-set method starts from zero; it always
+terminates. Each task holds its latest factorisations by support, so that rows with equal supports share them.
+
+A *support* is the set of the positive entries of a solution. Inputs are not checked.
 """
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, helper, kernel
+from fastnmf.kernels.jit import helper, kernel, work_stealing
 
-MAX_TRIES = 3  # exchanges in a row that may leave as many entries on the wrong side as before
-HELD_BYTES = 1 << 18  # of the factorisations that a task holds: they are to stay in the cache
-MAX_HELD = 61  # and their number: a prime spreads the supports
-BITS = 64  # a support is the key of its factorisation where it fits into one word
-NONE = np.int64(0)  # where a count begins: after a plain 0 Numba compiles what is called with it twice
-RANK_TOLERANCE = 1e-10  # a column whose part outside the support is shorter than this (squared) is dependent
+MAX_TRIES = 3  # consecutive exchanges that may fail to reduce the number of infeasible entries
+HELD_BYTES = 1 << 18  # size of the factorisations that a task holds; they should stay in the cache
+MAX_HELD = 61  # largest number of factorisations that a task holds; a prime, which spreads the keys evenly
+BITS = 64  # with at most this many columns a support fits into one word, the key of its factorisation
+NONE = np.int64(0)  # start of a count: with a plain 0, Numba compiles the functions called with the count twice
+RANK_TOLERANCE = 1e-10  # a column is dependent if its squared distance from the span is below this share of its square
 
 
 @helper
 def _append(gram, chol, support, n, column):
-    """Extend the Cholesky factor of gram on ``support[:n]`` by `column`; return whether it is independent.
+    """Extend the Cholesky factor of gram on ``support[:n]`` by `column`; return whether the column is independent.
 
-    The diagonal holds inverses: divisions are what these small problems wait for.
+    The diagonal of the factor holds inverses, because divisions dominate the time of these small problems.
+
+    Parameters
+    ----------
+    gram : ndarray (k, k) of float64
+    chol : ndarray (k, k) of float64
+        Lower triangular; row n is written.
+    support : ndarray (k,) of int64
+        Entry n is written.
+    n, column : int
+
+    Returns
+    -------
+    bool
     """
     total = 0.0
     for a in range(n):
@@ -40,7 +55,18 @@ def _append(gram, chol, support, n, column):
 
 @helper
 def _solve(chol, support, n, b, z):
-    """Solve for the n unknowns on the support; z holds them by position."""
+    """Solve for the n unknowns on the support, with the factor of `_append`.
+
+    Parameters
+    ----------
+    chol : ndarray (k, k) of float64
+    support : ndarray (k,) of int64
+    n : int
+    b : ndarray (k,) of float64
+        Right side, by column.
+    z : ndarray (k,) of float64
+        Written: the solution, by position in the support.
+    """
     for a in range(n):
         value = b[support[a]]
         for c in range(a):
@@ -55,7 +81,27 @@ def _solve(chol, support, n, b, z):
 
 @helper
 def _retreat(gram, chol, support, n, x, z):
-    """Go from x towards z as far as x stays non-negative, drop what reached zero, factorise again; return the new n."""
+    """Move x towards z as far as it stays non-negative, remove the entries that reach zero, and factorise again.
+
+    Parameters
+    ----------
+    gram : ndarray (k, k) of float64
+    chol : ndarray (k, k) of float64
+        Written.
+    support : ndarray (k,) of int64
+        Written.
+    n : int
+        Size of the support.
+    x : ndarray (k,) of float64
+        Written.
+    z : ndarray (k,) of float64
+        Solution on the support, by position.
+
+    Returns
+    -------
+    int
+        Size of the new support.
+    """
     step, first = 1.0, -1
     for a in range(n):
         if z[a] <= 0.0:
@@ -77,7 +123,27 @@ def _retreat(gram, chol, support, n, x, z):
 
 @helper
 def _steepest(gram, inverse, b, x, support, n, is_closed, tolerance):
-    """Return the free column whose entry would lower the objective fastest, or -1; x is zero off the support."""
+    """Return the column outside the support whose entry would lower the objective fastest, or -1 where none would.
+
+    Parameters
+    ----------
+    gram : ndarray (k, k) of float64
+    inverse : ndarray (k,) of float64
+        1 over the length of each column.
+    b, x : ndarray (k,) of float64
+        x is zero outside the support.
+    support : ndarray (k,) of int64
+    n : int
+        Size of the support.
+    is_closed : ndarray (k,) of bool
+        Columns that must not be chosen.
+    tolerance : float
+        Slopes up to it count as zero.
+
+    Returns
+    -------
+    int
+    """
     best, best_gain = -1, 0.0
     for c in range(len(b)):
         if x[c] > 0.0 or is_closed[c] or gram[c, c] <= 0.0:
@@ -93,7 +159,25 @@ def _steepest(gram, inverse, b, x, support, n, is_closed, tolerance):
 
 @helper
 def _nnls(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
-    """Minimise ``x gram x / 2 - b x`` over x >= 0 by active sets, from x = 0."""
+    """Minimise ``x gram x / 2 - b x`` over x >= 0 by an active-set method that starts from x = 0.
+
+    Parameters
+    ----------
+    gram : ndarray (k, k) of float64
+    inverse, b : ndarray (k,) of float64
+    tolerance : float
+        As for `_steepest`.
+    x : ndarray (k,) of float64
+        Written: the minimiser.
+    z : ndarray (k,) of float64
+        Overwritten.
+    support : ndarray (k,) of int64
+        Overwritten.
+    chol : ndarray (k, k) of float64
+        Overwritten.
+    is_closed : ndarray (k,) of bool
+        Overwritten.
+    """
     x[:] = 0.0
     is_closed[:] = False
     n = NONE
@@ -101,7 +185,7 @@ def _nnls(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
         column = _steepest(gram, inverse, b, x, support, n, is_closed, tolerance)
         if column < 0:
             break
-        is_closed[column] = True  # until the support has changed: a column that is dependent, or whose step rounds away
+        is_closed[column] = True  # until the support changes: the column is dependent, or its step is below rounding
         if not _append(gram, chol, support, n, column):
             continue
         n += 1
@@ -124,10 +208,23 @@ def _nnls(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
 
 @helper
 def _factorise(gram, support, n, upper):
-    """Fill upper (k, k) with the Cholesky factor U of gram on the support, ``UᵀU``; return whether it is independent.
+    """Write the Cholesky factor U of gram on the support, ``UᵀU``; return whether the columns are independent.
 
-    Row after row is taken off those below it: nothing waits for a sum, as it does where a factor grows by a column.
-    The diagonal holds inverses.
+    Each row is subtracted from the rows below it. No operation then waits for a sum, in contrast to a factor that grows
+    by one column at a time. The diagonal holds inverses.
+
+    Parameters
+    ----------
+    gram : ndarray (k, k) of float64
+    support : ndarray (k,) of int64
+    n : int
+        Size of the support.
+    upper : ndarray (k, k) of float64
+        Written.
+
+    Returns
+    -------
+    bool
     """
     for a in range(n):
         row, column = upper[a], gram[support[a]]
@@ -149,7 +246,18 @@ def _factorise(gram, support, n, upper):
 
 @helper
 def _substitute(upper, support, n, b, z):
-    """Solve for the n unknowns on the support, with the factor of `_factorise`; z holds them by position."""
+    """Solve for the n unknowns on the support, with the factor of `_factorise`.
+
+    Parameters
+    ----------
+    upper : ndarray (k, k) of float64
+    support : ndarray (k,) of int64
+    n : int
+    b : ndarray (k,) of float64
+        Right side, by column.
+    z : ndarray (k,) of float64
+        Written: the solution, by position in the support.
+    """
     for a in range(n):
         z[a] = b[support[a]]
     for a in range(n):
@@ -166,9 +274,25 @@ def _substitute(upper, support, n, b, z):
 
 @helper
 def _hold(gram, x, support, keys, chols):
-    """Have the Cholesky factor of gram on the support of x, ascending; return the size of the support and its place.
+    """Find or compute the Cholesky factor of gram on the support of x; return the size of the support and its place.
 
-    The size is -1 where the columns of the support depend on each other.
+    Parameters
+    ----------
+    gram : ndarray (k, k) of float64
+    x : ndarray (k,) of float64
+    support : ndarray (k,) of int64
+        Written: the support of x, ascending.
+    keys : ndarray (n_held,) of uint64
+        Support of each factor that is held, one bit for each column; written.
+    chols : ndarray (n_held, k, k) of float64
+        Factors that are held; written.
+
+    Returns
+    -------
+    n : int
+        Size of the support; -1 where its columns are linearly dependent.
+    place : int
+        Position of the factor in `chols`.
     """
     key, n, is_shared = np.uint64(0), NONE, len(x) <= BITS
     for c in range(len(x)):
@@ -180,7 +304,7 @@ def _hold(gram, x, support, keys, chols):
     place = np.int64(key % np.uint64(len(keys)))
     if n == 0 or (is_shared and keys[place] == key):
         return n, place
-    keys[place] = np.uint64(0)  # no support: nothing is held
+    keys[place] = np.uint64(0)  # the empty support: no factor is held here until this one succeeds
     if not _factorise(gram, support, n, chols[place]):
         return -1, place
     if is_shared:
@@ -190,10 +314,27 @@ def _hold(gram, x, support, keys, chols):
 
 @helper
 def _pivot(gram, b, tolerance, x, z, support, keys, chols):
-    """Turn x, whose support is a guess, into the minimiser by block principal pivoting; return whether that is it.
+    """Turn x, whose support is a guess, into the minimiser by block principal pivoting; return whether this succeeded.
 
-    All entries on the wrong side of the support change it at once (Kim and Park 2011); given up where their number has
-    not fallen `MAX_TRIES` times, or the support is dependent.
+    All infeasible entries change between support and complement at once (Kim and Park 2011). The method gives up where
+    the number of infeasible entries has not fallen `MAX_TRIES` times, or where the support is linearly dependent.
+
+    Parameters
+    ----------
+    gram : ndarray (k, k) of float64
+    b : ndarray (k,) of float64
+    tolerance : float
+        Slopes up to it count as zero.
+    x : ndarray (k,) of float64
+        Written.
+    z : ndarray (k,) of float64
+        Overwritten.
+    support, keys, chols :
+        As for `_hold`.
+
+    Returns
+    -------
+    bool
     """
     fewest, tries = len(b) + 1, MAX_TRIES
     while tries > 0:
@@ -223,33 +364,47 @@ def _pivot(gram, b, tolerance, x, z, support, keys, chols):
 
 @helper
 def _n_held(k):
-    """Return how many factorisations a task holds."""
+    """Return how many factorisations a task holds for problems of k unknowns."""
     return max(1, min(MAX_HELD, HELD_BYTES // (8 * k * k + 1)))
 
 
 @kernel
-def rows_nnls(tasks, F, gram, pos, neg, group, flat):
-    """Replace every row f of F (p, K) by the minimiser of ``f gram fᵀ / 2 - (pos - neg - flat) f`` over f >= 0.
+def rows_nnls(tasks, F, gram, pos, neg, group, linear):
+    """Replace every row f of F by the minimiser of ``f gram fᵀ / 2 - (pos - neg - linear) f`` over f >= 0.
 
-    The support of f is a first guess: right ones save time.
+    The support of f is the first guess of the support of the minimiser; a correct guess saves time. All computations
+    are in float64, and the result depends on the row alone.
 
-    gram (k, k) float64, k <= K. Row i meets row ``group[i]`` of neg, row i where `group` is empty; a neg of no rows is
-    zero. float64 inside; the result depends on the row alone.
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K)
+        Written in the first k columns.
+    gram : ndarray (k, k) of float64
+        k <= K.
+    pos : ndarray (p, K)
+    neg : ndarray (G, K), (p, K) or (0, K)
+        No rows: neg is zero.
+    group : ndarray (p,) of int32, or of length 0
+        Row i uses row ``group[i]`` of neg, or row i where `group` is empty.
+    linear : float
+        Constant added to the half-gradient of every entry.
     """
     k = len(gram)
     unit = 4.0 * np.finfo(F.dtype).eps
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         b, x, z, inverse = np.empty(k), np.empty(k), np.empty(k), np.zeros(k)
         for c in range(k):
             if gram[c, c] > 0.0:
-                inverse[c] = 1.0 / np.sqrt(gram[c, c])  # of the length of a column
+                inverse[c] = 1.0 / np.sqrt(gram[c, c])  # 1 over the length of the column
         support, is_closed, n_held = np.empty(k, np.int64), np.empty(k, np.bool_), _n_held(k)
         keys, chols = np.zeros(n_held, np.uint64), np.empty((n_held, k, k))
         for i in range(begin, until):
             largest = 0.0
             g = group[i] if len(group) > 0 else i
             for c in range(k):
-                b[c], x[c] = pos[i, c] - flat, F[i, c]
+                b[c], x[c] = pos[i, c] - linear, F[i, c]
                 if neg.shape[0] > 0:
                     b[c] -= neg[g, c]
                 largest = max(largest, b[c])
@@ -262,14 +417,25 @@ def rows_nnls(tasks, F, gram, pos, neg, group, flat):
 
 @kernel
 def rows_nnls_pullback(tasks, F, gram, G, W):
-    """Write ``w = gram[T, T]^-1 g[T]``, zero off T, for every row g of G (p, K): T the support of row f of F (p, K).
+    """Write ``w = gram[T, T]^-1 g[T]``, zero outside T, for every row g of G, where T is the support of the row f of F.
 
-    With f the minimiser of ``f gram fᵀ / 2 - b f`` over f >= 0 and g the gradient of some value with respect to f, w is
-    that with respect to b (where the support does not change). gram (k, k), k <= K; float64. A support of dependent
-    columns gets zeros. W (p, K) is written in the first k columns.
+    Let f be the minimiser of ``f gram fᵀ / 2 - b f`` over f >= 0, and g the gradient of some value with respect to f.
+    Then w is the gradient of this value with respect to b, wherever the support does not change. Where the columns of a
+    support are linearly dependent, w is zero.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K) of float64
+    gram : ndarray (k, k) of float64
+        k <= K.
+    G : ndarray (p, K) of float64
+    W : ndarray (p, K) of float64
+        Written in the first k columns.
     """
     k = len(gram)
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         x, z, g, support, n_held = np.empty(k), np.empty(k), np.empty(k), np.empty(k, np.int64), _n_held(k)
         keys, chols = np.zeros(n_held, np.uint64), np.empty((n_held, k, k))
         for i in range(begin, until):
@@ -284,7 +450,16 @@ def rows_nnls_pullback(tasks, F, gram, G, W):
 
 @helper
 def _descend(gram, b, x, n_sweeps):
-    """Move x from zero towards the minimiser by sweeps of coordinate descent: a guess of its support."""
+    """Write a first guess of the minimiser into x by sweeps of coordinate descent from zero.
+
+    Parameters
+    ----------
+    gram : ndarray (k, k) of float64
+    b : ndarray (k,) of float64
+    x : ndarray (k,) of float64
+        Written.
+    n_sweeps : int
+    """
     x[:] = 0.0
     for _ in range(n_sweeps):
         for c in range(len(b)):
@@ -297,14 +472,27 @@ def _descend(gram, b, x, n_sweeps):
 
 @kernel
 def rows_nnls_weighted(tasks, F, first, grams, right, n_sweeps):
-    """Replace the rows f = F[first + r] by the minimisers of ``f grams[r] fᵀ / 2 - right[r] f`` over f >= 0.
+    """Replace the rows ``f = F[first + r]`` by the minimisers of ``f grams[r] fᵀ / 2 - right[r] f`` over f >= 0.
 
-    F (p, K); grams (r, k, k) and right (r, k) float64, k <= K. `n_sweeps` of coordinate descent from zero guess the
-    support. The result depends on the row alone; columns that a row does not see are zero.
+    The support is guessed by coordinate descent from zero. The result depends on the row alone. Columns whose Gram
+    entry is zero for a row are zero in it.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over r.
+    F : ndarray (p, K)
+        Written in the first k columns of the rows first, first + 1, ...
+    first : int
+    grams : ndarray (r, k, k) of float64
+        k <= K.
+    right : ndarray (r, k) of float64
+    n_sweeps : int
+        Sweeps of coordinate descent for the guess.
     """
     k = grams.shape[1]
     unit = 4.0 * np.finfo(F.dtype).eps
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         x, z, inverse, keys, chols = np.empty(k), np.empty(k), np.zeros(k), np.zeros(1, np.uint64), np.empty((1, k, k))
         support, is_closed = np.empty(k, np.int64), np.empty(k, np.bool_)
         for r in range(begin, until):
@@ -313,7 +501,7 @@ def rows_nnls_weighted(tasks, F, first, grams, right, n_sweeps):
                 inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
                 largest = max(largest, b[c])
             _descend(gram, b, x, n_sweeps)
-            keys[0] = np.uint64(0)  # the factor held is that of another Gram matrix
+            keys[0] = np.uint64(0)  # drop the factor that is held: it belongs to another Gram matrix
             if not _pivot(gram, b, unit * largest, x, z, support, keys, chols):
                 _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
             for c in range(k):
@@ -322,12 +510,24 @@ def rows_nnls_weighted(tasks, F, first, grams, right, n_sweeps):
 
 @kernel
 def rows_nnls_weighted_pullback(tasks, F, first, grams, G, W):
-    """Write ``w = grams[r][T, T]^-1 g[T]``, zero off T, for the rows first + r of F, G and W (p, K) alike.
+    """Write ``w = grams[r][T, T]^-1 g[T]``, zero outside T, for the rows first + r of F, G and W.
 
-    As `rows_nnls_pullback`, with a Gram matrix for each row: grams (r, k, k), k <= K.
+    This is `rows_nnls_pullback` with one Gram matrix for each row.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over r.
+    F : ndarray (p, K) of float64
+    first : int
+    grams : ndarray (r, k, k) of float64
+        k <= K.
+    G : ndarray (p, K) of float64
+    W : ndarray (p, K) of float64
+        Written in the first k columns of the rows first, first + 1, ...
     """
     k = grams.shape[1]
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         x, z, g, support = np.empty(k), np.empty(k), np.empty(k), np.empty(k, np.int64)
         keys, chols = np.zeros(1, np.uint64), np.empty((1, k, k))
         for r in range(begin, until):

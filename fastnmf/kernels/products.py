@@ -1,23 +1,48 @@
-"""Passes over the data: compressed rows times a factor, sums over groups of rows, and products on the shift pattern."""
+"""Kernels over the data: products of CSR rows with a factor, sums over groups of rows, products on the shift pattern.
+
+The shift pattern is the list of the pairs (column, stratum) in which a shift may be positive. Inputs are not checked.
+"""
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, kernel
-from fastnmf.kernels.simd import dot_pairs, dot_rows, gather_row, spread_pairs
+from fastnmf.kernels.jit import kernel, work_stealing
+from fastnmf.kernels.row_intrinsics import dot_pairs, dot_rows, gather_row, spread_pairs
 
 
 @kernel
 def csr_matmul(tasks, indptr, indices, data, F, out):
-    """Write ``out = X F`` for X in CSR. indptr (p + 1,) int64, indices int32, F (q, K), out (p, K), same dtype."""
-    for _, begin, until in claimed(tasks):
+    """Write ``out = X F`` for X in CSR.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    indptr, indices, data : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,)
+        X (p, q).
+    F : ndarray (q, K), dtype of data
+        K is a whole number of blocks.
+    out : ndarray (p, K), dtype of data
+        Written.
+    """
+    for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             gather_row(indptr[i], indptr[i + 1], indices, data, F, out, i)
 
 
 @kernel
 def csr_duplicates(tasks, indptr, indices, n_columns, found):
-    """Write into found (T,) bool whether a row of each task has two entries in one column; rows need not be sorted."""
-    for t, begin, until in claimed(tasks):
+    """Write whether any row of each task has two entries in one column; the rows need not be sorted.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    indptr, indices : ndarray (p + 1,) of int64, (nnz,) of int32
+    n_columns : int
+    found : ndarray (T,) of bool
+        Written.
+    """
+    for t, begin, until in work_stealing(tasks):
         seen_in = np.full(n_columns, -1, np.int64)
         found[t] = False
         for i in range(begin, until):
@@ -29,8 +54,20 @@ def csr_duplicates(tasks, indptr, indices, n_columns, found):
 
 @kernel
 def groups_sum(tasks, start, order, F, out):
-    """Write the sums of rows of F by group: group g holds the rows ``order[start[g]:start[g + 1]]``. out (G, K)."""
-    for _, begin, until in claimed(tasks):
+    """Write the sums of the rows of F by group.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the groups.
+    start : ndarray (G + 1,) of int64
+        Group g holds the rows ``order[start[g]:start[g + 1]]``.
+    order : ndarray (p,) of int64
+    F : ndarray (p, K)
+    out : ndarray (G, K), dtype of F
+        Written.
+    """
+    for _, begin, until in work_stealing(tasks):
         for g in range(begin, until):
             out[g] = 0
             for p in range(start[g], start[g + 1]):
@@ -41,18 +78,33 @@ def groups_sum(tasks, start, order, F, out):
 
 @kernel
 def pattern_count(tasks, indptr, indices, data, group, n_groups, room, groups, sums, counts):
-    """Sum the columns of X by group, on the pattern of groups that use the column, in one walk.
+    """Sum the columns of X by group, on the pattern of groups that use the column, in one pass.
 
-    X^T comes as CSR (indptr, indices of rows, data); group (rows,) int32. Column j has the slots room[j]:room[j + 1]
-    of `groups` (int32) and `sums` (float64); counts[j] tells how many of them it fills, in the order of appearance.
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the columns.
+    indptr, indices, data : ndarray (m + 1,) of int64, (nnz,) of int32, (nnz,)
+        Transpose of X in CSR; the indices are rows of X.
+    group : ndarray (n,) of int32
+        Group of each row of X.
+    n_groups : int
+    room : ndarray (m + 1,) of int64
+        Column j has the slots room[j]:room[j + 1] of `groups` and `sums`.
+    groups : ndarray (room[m],) of int32
+        Written: the groups that use the column, in order of appearance.
+    sums : ndarray (room[m],) of float64
+        Written: the sum of the column over the rows of each of these groups.
+    counts : ndarray (m,) of int64
+        Written: how many of its slots each column fills.
     """
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         slot = np.full(n_groups, -1, np.int64)
         for j in range(begin, until):
             end = room[j]
             for p in range(indptr[j], indptr[j + 1]):
                 g = group[indices[p]]
-                if slot[g] < room[j]:  # left by an earlier column of this task, whose slots all lie below
+                if slot[g] < room[j]:  # written by an earlier column of this task, whose slots all lie below room[j]
                     slot[g] = end
                     groups[end] = g
                     sums[end] = 0.0
@@ -63,29 +115,61 @@ def pattern_count(tasks, indptr, indices, data, group, n_groups, room, groups, s
 
 @kernel
 def csr_sampled(tasks, start, group, F, S, out):
-    """Write ``out[p] = F[j] . S[group[p]]`` for the entries p in start[j]:start[j + 1]. F (n, K), S (G, K)."""
-    for _, begin, until in claimed(tasks):
+    """Write ``out[p] = F[j] . S[group[p]]`` for the entries p in start[j]:start[j + 1].
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the rows of F.
+    start : ndarray (n + 1,) of int64
+    group : ndarray (q,) of int32
+    F : ndarray (n, K)
+    S : ndarray (G, K), dtype of F
+    out : ndarray (q,), dtype of F
+        Written.
+    """
+    for _, begin, until in work_stealing(tasks):
         for j in range(begin, until):
             dot_rows(start[j], start[j + 1], group, F, j, S, out)
 
 
 @kernel
 def pattern_sampled(tasks, column, group, F, S, out):
-    """Write ``out[p] = F[column[p]] . S[group[p]]`` for entries p. column, group (q,) int32; F (n, K), S (G, K).
+    """Write ``out[p] = F[column[p]] . S[group[p]]`` for the entries p.
 
-    One loop over the entries: a column has about four, and a loop for each of them ends in a way that no processor
-    foresees.
+    There is one loop over all entries. A column has about four entries, and the processor cannot predict the end of a
+    separate loop for each column.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the entries.
+    column, group : ndarray (q,) of int32
+    F : ndarray (n, K)
+    S : ndarray (G, K), dtype of F
+    out : ndarray (q,), dtype of F
+        Written.
     """
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         dot_pairs(begin, until, column, group, F, S, out)
 
 
 @kernel
 def pattern_spread(tasks, column, group, v, F, parts):
-    """Write ``sum v[p] * F[column[p]]`` over each task's entries p of group g into parts[t, g]; (T, G, K).
+    """Write ``sum v[p] * F[column[p]]`` over the entries p of each task and group g into parts[t, g].
 
-    Entries as for `pattern_sampled`: one walk down F, and sums that stay in the cache.
+    One pass reads F in order, and the sums stay in the cache.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the entries.
+    column, group : ndarray (q,) of int32
+    v : ndarray (q,), dtype of F
+    F : ndarray (n, K)
+    parts : ndarray (T, G, K), dtype of F
+        Written.
     """
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         parts[t] = 0
         spread_pairs(begin, until, column, group, v, F, parts, t)

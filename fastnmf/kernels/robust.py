@@ -1,13 +1,16 @@
-"""Steps that see every entry of the residual."""
+"""Coordinate descent for the sum of absolute errors, which needs every entry of the residual.
+
+Inputs are not checked.
+"""
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, helper, kernel
+from fastnmf.kernels.jit import helper, kernel, work_stealing
 
 
 @helper
 def _weighted_median(values, weights, n):
-    """Return the least of the first n values at which half of their weights is reached."""
+    """Return the least of the first n values at which half of the total weight is reached."""
     order = np.argsort(values[:n])
     half = 0.0
     for p in range(n):
@@ -22,14 +25,26 @@ def _weighted_median(values, weights, n):
 
 @kernel
 def rows_medians(tasks, F, A, other, order):
-    """Move the rows of F (p, K) to the least ``sum_j |a_j - f . g_j|``, entry by entry, in the order of columns.
+    """Minimise ``sum_j |a_j - f . g_j|`` over the rows f >= 0 of F, one entry at a time, in the order of columns given.
 
-    A (p, q) has the data of this side, other (q, K) the rows g. All but one entry fixed, the best f_c is the median of
-    the ``(a_j - rest_j) / g_jc`` with the weights g_jc, or 0. Columns of `other` without a positive entry stay.
-    Inputs are not checked; O(p q (K + len(order) log q)).
+    With all other entries fixed, the best f_c is the median of the ``(a_j - rest_j) / g_jc`` with the weights g_jc, or
+    0 where that is negative. A component whose column of `other` has no positive entry keeps its value. The cost is
+    O(p q (K + len(order) log q)).
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K)
+        Written.
+    A : ndarray (p, q)
+        Data, with the rows of this factor as its rows.
+    other : ndarray (q, K)
+        The other factor, with the rows g_j.
+    order : ndarray of int64
     """
     q, K = other.shape
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         left, values, weights = np.empty(q), np.empty(q), np.empty(q)
         for i in range(begin, until):
             for j in range(q):

@@ -1,20 +1,32 @@
-"""Passes over one factor, row by row: multiplicative and HALS steps, Gram matrices, inner products, residuals."""
+"""Kernels over one factor, row by row: multiplicative and HALS updates, Gram matrices, inner products, scalar problems.
+
+F (p, K) is a factor with p rows and padded width K. pos and neg are `fastnmf.core.problem.LazyRows`, passed as tuples
+(start, group, weight, rows). Inputs are not checked.
+"""
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, kernel
-from fastnmf.kernels.lanes import LANE_BYTES, fetch_row, hals_lanes, row_dot, turn_back, turn_rows
-from fastnmf.kernels.simd import TILE_ROWS, mixed_row, mu_row, rows_gram_upper, rows_times
+from fastnmf.kernels.jit import kernel, work_stealing
+from fastnmf.kernels.llvm_builder import TILE_ROWS
+from fastnmf.kernels.row_intrinsics import lazy_row, mu_row, rows_gram_upper, rows_times
+from fastnmf.kernels.tile_kernels import (
+    LANE_BYTES,
+    hals_lanes,
+    load_transposed,
+    prefetch_row,
+    row_dot,
+    store_transposed,
+)
 
 GRAM_CHUNK = 256  # rows whose products are summed in the factor's own precision before they join the float64 sum
-ENTRIES_CHUNK = 512  # scalar subproblems whose weights are looked up before they move
+ENTRIES_CHUNK = 512  # scalar subproblems that are solved together, after their weights have been looked up
 
 
 @kernel
 def rows_gram(tasks, F, parts):
     """Write the upper triangle of ``sum f fᵀ`` over each task's rows f of F (p, K) into parts (T, K, K), float64."""
     K = F.shape[1]
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         block = np.empty((K, K), F.dtype)
         parts[t] = 0.0
         for lo in range(begin, until, GRAM_CHUNK):
@@ -37,7 +49,7 @@ def gram(tasks, F):
 @kernel
 def rows_sum(tasks, F, parts):
     """Write the sums of the columns over each task's rows of F (p, K) into parts (T, K), float64."""
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         parts[t] = 0.0
         for i in range(begin, until):
             for c in range(F.shape[1]):
@@ -46,8 +58,17 @@ def rows_sum(tasks, F, parts):
 
 @kernel
 def rows_dot(tasks, F, G, parts):
-    """Write ``sum F * G`` over each task's rows of F and G (p, K) into parts (T,), in float64."""
-    for t, begin, until in claimed(tasks):
+    """Write ``sum F * G`` over each task's rows.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F, G : ndarray (p, K)
+    parts : ndarray (T,) of float64
+        Written.
+    """
+    for t, begin, until in work_stealing(tasks):
         total = 0.0
         for i in range(begin, until):
             for c in range(F.shape[1]):
@@ -57,11 +78,23 @@ def rows_dot(tasks, F, G, parts):
 
 @kernel
 def rows_accumulate(tasks, start, group, weight, rows, total, out):
-    """Add the rows of a `fastnmf.problem.Mixture` to total (p, K), float64; write it into out (p, K) or (0, K), too."""
-    for _, begin, until in claimed(tasks):
+    """Add the rows of a `LazyRows` to total, and copy the result into out.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    start, group, weight, rows :
+        The fields of a `LazyRows` (p, K).
+    total : ndarray (p, K) of float64
+        Written.
+    out : ndarray (p, K) or (0, K), dtype of rows
+        Written, unless it has no rows.
+    """
+    for _, begin, until in work_stealing(tasks):
         more = np.zeros((1, total.shape[1]), out.dtype)
         for i in range(begin, until):
-            mixed_row(start, group, weight, rows, i, more, 0)
+            lazy_row(start, group, weight, rows, i, more, 0)
             for c in range(total.shape[1]):
                 total[i, c] += np.float64(more[0, c])
             if len(out) > 0:
@@ -71,23 +104,36 @@ def rows_accumulate(tasks, start, group, weight, rows, total, out):
 
 @kernel
 def rows_mu(tasks, F, gram, pos, neg, eps, floor, parts):
-    """Move F (p, K) by ``F * pos / (F gram + neg + eps)``.
+    """Update F by ``F * pos / (F gram + neg + eps)``.
 
-    pos and neg `fastnmf.problem.Mixture`; a gram of no rows is zero. parts (T, 2) get the sums of ``F * pos``
-    and ``F * neg`` over each task's rows for the new F, row by row in the precision of F and then in float64. What is
-    positive stays above `floor`; zeros, and what meets a pos of zero, are exactly zero.
+    Positive entries stay at or above `floor`. Entries that are zero, or whose pos is zero, become exactly zero.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K)
+        Written.
+    gram : ndarray (K, K) or (0, 0), dtype of F
+        No rows: gram is zero.
+    pos, neg : LazyRows (p, K)
+    eps, floor : scalar, dtype of F
+        Added to each denominator, and the least positive value after the update.
+    parts : ndarray (T, 2) of float64
+        Written: the sums of ``F * pos`` and ``F * neg`` over each task's rows for the new F. Each row is summed in the
+        precision of F, and the rows in float64.
     """
     K = F.shape[1]
     start, group, weight, shared = neg
     pos_start, pos_group, pos_weight, pos_rows = pos
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         more, less = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((TILE_ROWS, K), F.dtype)
         below, sums = np.zeros((TILE_ROWS, K), F.dtype), np.zeros(2)
         for lo in range(begin, until, TILE_ROWS):
             n = min(TILE_ROWS, until - lo)
             for r in range(n):
-                mixed_row(pos_start, pos_group, pos_weight, pos_rows, lo + r, more, r)
-                mixed_row(start, group, weight, shared, lo + r, less, r)
+                lazy_row(pos_start, pos_group, pos_weight, pos_rows, lo + r, more, r)
+                lazy_row(start, group, weight, shared, lo + r, less, r)
             if len(gram) > 0:
                 rows_times(F, lo, n, K, gram, below)
             for r in range(n):
@@ -96,56 +142,78 @@ def rows_mu(tasks, F, gram, pos, neg, eps, floor, parts):
 
 
 @kernel
-def rows_hals(tasks, F, gram, pos, neg, flat, rank, order, parts):
-    """Move F (p, K) by exact coordinate descent over its columns ``c = order[0], order[1], ...``, all below `rank`.
+def rows_hals(tasks, F, gram, pos, neg, linear, rank, order, parts):
+    """Update F by exact coordinate descent over its columns ``c = order[0], order[1], ...``, all below `rank`.
 
-    ``F[:, c] = max(0, F[:, c] + (pos - neg - flat - F gram)[:, c] / gram[c, c])``; columns whose gram[c, c] is zero,
-    or so small that its inverse would overflow, stay. flat is a number.
-    Rows are independent, so some are turned into columns of a tile and moved side by side. pos and neg as for
-    `rows_mu`; parts (T,) get the sums of ``F * pos``, as there.
+    ``F[:, c] = max(0, F[:, c] + (pos - neg - linear - F gram)[:, c] / gram[c, c])``. A column stays as it is where
+    gram[c, c] is zero, or so small that its inverse would overflow. Rows are independent of each other; some of them
+    are therefore loaded as columns of a tile and updated side by side.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K)
+        Written.
+    gram : ndarray (K, K), dtype of F
+    pos, neg : LazyRows (p, K)
+    linear : scalar, dtype of F
+        Constant added to the half-gradient of every entry.
+    rank : int
+    order : ndarray of int64
+    parts : ndarray (T,) of float64
+        Written: the sums of ``F * pos``, as in `rows_mu`.
     """
     K, n_lanes = F.shape[1], LANE_BYTES // F.itemsize
     start, group, weight, shared = neg
     pos_start, pos_group, pos_weight, pos_rows = pos
     least, has_neg = 4 * np.finfo(F.dtype).tiny, len(start) > 0 or len(shared) > 0
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         tile, target = np.zeros((K, n_lanes), F.dtype), np.zeros((K, n_lanes), F.dtype)
         more, less = np.zeros((n_lanes, K), F.dtype), np.zeros((n_lanes, K), F.dtype)
         high, low, with_pos = more.reshape(-1), less.reshape(-1), 0.0
         for lo in range(begin, until, n_lanes):
             n = min(n_lanes, until - lo)
             for i in range(n):
-                mixed_row(pos_start, pos_group, pos_weight, pos_rows, lo + i, more, i)
-                mixed_row(start, group, weight, shared, lo + i, less, i)
-                fetch_row(F, lo + n_lanes + i)
-            for e in range(n * K):  # where neg has no rows, less still holds what was put there before
-                low[e] = high[e] - flat - (low[e] if has_neg else 0)
-            turn_rows(F, lo, n, tile)
-            turn_rows(less, 0, n, target)
+                lazy_row(pos_start, pos_group, pos_weight, pos_rows, lo + i, more, i)
+                lazy_row(start, group, weight, shared, lo + i, less, i)
+                prefetch_row(F, lo + n_lanes + i)
+            for e in range(n * K):  # without rows of neg, `less` holds the numbers of the previous tile
+                low[e] = high[e] - linear - (low[e] if has_neg else 0)
+            load_transposed(F, lo, n, tile)
+            load_transposed(less, 0, n, target)
             for c in order:
                 if gram[c, c] > least:
                     hals_lanes(c, rank, gram, tile, target)
-            turn_back(tile, F, lo, n)
+            store_transposed(tile, F, lo, n)
             for i in range(n):
                 with_pos += np.float64(row_dot(F, lo + i, more, i))
         parts[t] = with_pos
 
 
 @kernel
-def rows_hals_free(tasks, F, gram, pos, neg, flat, free, order, parts):
-    """Move those entries of F (p, K) that are free, bool (p, K), as `rows_hals` moves all: row by row, plain loops."""
+def rows_hals_masked(tasks, F, gram, pos, neg, linear, free_mask, order, parts):
+    """Update the free entries of F as `rows_hals` updates all entries, row by row and in plain loops.
+
+    Parameters
+    ----------
+    tasks, F, gram, pos, neg, linear, order, parts :
+        As for `rows_hals`.
+    free_mask : ndarray (p, K) of bool
+        Entries that are updated.
+    """
     K = F.shape[1]
     start, group, weight, shared = neg
     pos_start, pos_group, pos_weight, pos_rows = pos
     least = 4 * np.finfo(F.dtype).tiny
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         more, less, with_pos = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype), 0.0
         for i in range(begin, until):
-            mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
-            mixed_row(start, group, weight, shared, i, less, 0)
+            lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
+            lazy_row(start, group, weight, shared, i, less, 0)
             for c in order:
-                if free[i, c] and gram[c, c] > least:
-                    target = more[0, c] - less[0, c] - flat + gram[c, c] * F[i, c]
+                if free_mask[i, c] and gram[c, c] > least:
+                    target = more[0, c] - less[0, c] - linear + gram[c, c] * F[i, c]
                     for b in range(K):
                         target -= gram[c, b] * F[i, b]
                     F[i, c] = max(target / gram[c, c], 0)
@@ -156,12 +224,21 @@ def rows_hals_free(tasks, F, gram, pos, neg, flat, free, order, parts):
 
 @kernel
 def rows_extrapolate(tasks, F, before, beta):
-    """Move F (p, K) on along its last step, ``max(0, F + beta * (F - before))``; before becomes the old F."""
+    """Extrapolate F along its last step, ``max(0, F + beta * (F - before))``; `before` becomes the old F.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F, before : ndarray (p, K), of one dtype
+        Both written.
+    beta : scalar, dtype of F
+    """
     K = F.shape[1]
-    flat, flat_before = F.reshape(-1), before.reshape(-1)
-    for _, begin, until in claimed(tasks):
+    linear, flat_before = F.reshape(-1), before.reshape(-1)
+    for _, begin, until in work_stealing(tasks):
         lo, hi = begin * K, until * K
-        f, old = flat[lo:hi], flat_before[lo:hi]
+        f, old = linear[lo:hi], flat_before[lo:hi]
         for e in range(len(f)):
             now = f[e]
             f[e] = max(now + beta * (now - old[e]), 0)
@@ -170,20 +247,33 @@ def rows_extrapolate(tasks, F, before, beta):
 
 @kernel
 def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
-    """Move entries whose subproblems are scalar: minimise ``weight v^2 / 2 + (neg - pos) v`` with weight[group[p]].
+    """Minimise ``weight v² / 2 + (neg - pos) v`` over v >= 0 for every entry, with the curvature ``weight[group[p]]``.
 
-    With n_updates = 0 the exact minimiser over v >= 0 (0 where the weight is 0), else that many multiplicative
-    updates, with ``limits = (eps, floor)`` as for `rows_mu`; eps, added to neg, is also where a flat penalty goes.
-    All arrays over entries (q,), weight (G,). parts (T, 2) get the sums over each task's entries of
-    ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v, in float64.
+    With n_updates = 0 each entry becomes the exact minimiser (0 where the weight is 0). Otherwise it gets `n_updates`
+    multiplicative updates.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the entries.
+    group : ndarray (q,) of int32
+    weight : ndarray (G,), dtype of v
+    pos, neg : ndarray (q,), dtype of v
+    v : ndarray (q,)
+        Written.
+    limits : tuple (eps, floor), dtype of v
+        As for `rows_mu`. eps is added to neg and therefore also carries a linear penalty.
+    n_updates : int
+    parts : ndarray (T, 2) of float64
+        Written: the sums over each task's entries of ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v.
     """
     eps, floor = limits
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         total, with_neg, own = 0.0, 0.0, np.empty(ENTRIES_CHUNK, v.dtype)
         for lo in range(begin, until, ENTRIES_CHUNK):
             hi = min(lo + ENTRIES_CHUNK, until)
             x, above, below, of = v[lo:hi], pos[lo:hi], neg[lo:hi], group[lo:hi]
-            for e in range(len(x)):  # one simple loop after the other, for the compiler to take many entries at once
+            for e in range(len(x)):  # several simple loops, which the compiler vectorises, instead of one long one
                 own[e] = weight[of[e]]
             if n_updates == 0:
                 for e in range(len(x)):
@@ -200,8 +290,16 @@ def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
 
 @kernel
 def entries_value(tasks, group, weight, pos, v, parts):
-    """Write ``sum v * (weight v - 2 pos)`` over each task's entries into parts (T,), in float64."""
-    for t, begin, until in claimed(tasks):
+    """Write ``sum v * (weight v - 2 pos)`` over each task's entries.
+
+    Parameters
+    ----------
+    tasks, group, weight, pos, v :
+        As for `entries_step`; v is not written.
+    parts : ndarray (T,) of float64
+        Written.
+    """
+    for t, begin, until in work_stealing(tasks):
         total = 0.0
         for p in range(begin, until):
             total += np.float64(v[p]) * (np.float64(weight[group[p]]) * v[p] - 2 * np.float64(pos[p]))
@@ -210,11 +308,23 @@ def entries_value(tasks, group, weight, pos, v, parts):
 
 @kernel
 def rows_power(tasks, F, before, power):
-    """Move F (p, K) back along the way from `before` (p, K): ``before * (F / before) ** power``; zeros stay zero."""
+    """Raise the ratio of the last update to a power: ``F = before * (F / before) ** power``; zeros stay zero.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K)
+        F after the update; written.
+    before : ndarray (p, K), dtype of F
+        F before the update; positive where F is.
+    power : float
+        Between 0 and 1 the step is shortened.
+    """
     K = F.shape[1]
-    flat, flat_before = F.reshape(-1), before.reshape(-1)
-    for _, begin, until in claimed(tasks):
+    linear, flat_before = F.reshape(-1), before.reshape(-1)
+    for _, begin, until in work_stealing(tasks):
         for e in range(begin * K, until * K):
-            if flat[e] > 0:
+            if linear[e] > 0:
                 old = np.float64(flat_before[e])
-                flat[e] = old * (np.float64(flat[e]) / old) ** power
+                linear[e] = old * (np.float64(linear[e]) / old) ** power

@@ -1,8 +1,8 @@
-"""Symmetric factorisation: exact coordinate descent on the quartic, entry after entry."""
+"""Exact coordinate descent for symmetric factorisation, whose objective is a quartic. Inputs are not checked."""
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, helper, kernel
+from fastnmf.kernels.jit import helper, kernel, work_stealing
 
 
 @helper
@@ -11,7 +11,7 @@ def _largest_root(a, b):
     third, half = a / 3.0, -0.5 * b
     inside = half * half + third * third * third
     if inside >= 0.0:
-        # Of the two cube roots of Cardano take the one without cancellation; the other is -third over it.
+        # Cardano's formula has two cube roots. Take the one without cancellation; the other is -third divided by it.
         root = np.sqrt(inside)
         big = np.cbrt(half + root if half >= 0.0 else half - root)
         x = big - third / big if big != 0.0 else 0.0
@@ -38,12 +38,23 @@ def _least(a, b):
 
 @kernel
 def quartic_sweep(tasks, indptr, indices, data, F, gram, rank):
-    """Move every entry of F (p, K) in turn to the minimiser of ``||A - F Fᵀ||²``, A (p, p) symmetric, in CSR.
+    """Minimise ``||A - F Fᵀ||²`` over each entry of F >= 0 in turn, for symmetric A (p, p).
 
-    gram (K, K) float64 holds ``FᵀF`` and is kept up to date. One task only: an entry needs those before it. Costs
-    O(nnz k + p k²). Inputs are not checked.
+    The cost is O(nnz k + p k²).
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        Task table with one task, because each entry needs the entries before it.
+    indptr, indices, data : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,)
+        A in CSR.
+    F : ndarray (p, K)
+        Written in the first `rank` columns.
+    gram : ndarray (K, K) of float64
+        ``FᵀF``; updated with F.
+    rank : int
     """
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         f, near = np.empty(rank), np.empty(rank)
         for i in range(begin, until):
             own, length = 0.0, 0.0

@@ -1,26 +1,45 @@
-"""Steps of factors whose rows meet the data with weights of their own, so that every row has its own Gram matrix.
+"""Updates of factors whose rows meet the data with entry weights, so that every row has its own Gram matrix.
 
-The weights O of row i are ``base[i] + D[i]``: base is 0 or 1, D sparse. `local` is the tuple (indptr, indices, weight,
-shift, base, gram, other, room) of `fastnmf.terms.masked.Local`: D (p, q) in CSR with the values `weight`; shift (nnz,)
-is what the model has at D's entries without the factors, of no length where that is zero; other (q, K) the factor that
-stays, gram (K, K) float64 its Gram matrix, room (nnz,) is overwritten. grams (2, K, K) are the Gram matrices of rows
-with base 0 and 1, all that rows have in common included.
+The entry weights O of row i are ``base[i] + D[i]``, where base is 0 or 1 and D is sparse. `rowwise` is the tuple
+(indptr, indices, weight, shift, base, gram, other, room) of `fastnmf.core.losses.masked.RowwiseGram`:
+
+- indptr (p + 1,), indices (nnz,), weight (nnz,): D (p, q) in CSR, with its values in weight.
+- shift (nnz,): the part of the model at the entries of D that does not come from the factors. Length 0 means zero.
+- base (p,) of int8.
+- gram (K, K) of float64: the Gram matrix of the other factor.
+- other (q, K): the other factor, which stays fixed.
+- room (nnz,): overwritten.
+
+`grams` (2, K, K) are the Gram matrices of the rows with base 0 and with base 1, including all parts that rows have in
+common. F (p, K) is the factor; pos and neg are `fastnmf.core.problem.LazyRows` (p, K). Inputs are not checked.
 """
 
 import numpy as np
 
-from fastnmf.kernels.jit import claimed, helper, kernel
-from fastnmf.kernels.simd import TILE_ROWS, dot_rows, gather_row, mixed_row, mu_row, rows_gram_upper, rows_times
+from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.llvm_builder import TILE_ROWS
+from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, lazy_row, mu_row, rows_gram_upper, rows_times
 
-TOGETHER = 64  # rows of the other factor that join a Gram matrix at a time
-ROUNDING = 64  # units in the last place below which a difference of Gram matrices is taken for zero
+TOGETHER = 64  # rows of the other factor that are added to a Gram matrix at a time
+ROUNDING = 64  # units in the last place below which a difference of Gram matrices counts as zero
 
 
 @helper
 def _row_gram(lo, hi, indices, weight, other, start, held, block, out):
-    """Write ``start + sum weight[p] g gᵀ`` over the rows ``g = other[indices[p]]`` into out, (K, K) float64.
+    """Write ``start + sum weight[p] g gᵀ`` over the rows ``g = other[indices[p]]``, p in lo..hi, into out.
 
-    held (TOGETHER, K) and block (K, K) are overwritten.
+    Parameters
+    ----------
+    lo, hi : int
+    indices, weight : ndarray (nnz,)
+    other : ndarray (q, K)
+    start : ndarray (K, K)
+    held : ndarray (TOGETHER, K), dtype of other
+        Overwritten.
+    block : ndarray (K, K), dtype of other
+        Overwritten.
+    out : ndarray (K, K) of float64
+        Written.
     """
     K = other.shape[1]
     out[:] = start
@@ -45,7 +64,17 @@ def _row_gram(lo, hi, indices, weight, other, start, held, block, out):
 
 @helper
 def _pull(lo, hi, indices, weight, shift, other, out):
-    """Subtract ``sum weight[p] shift[p] g`` over the rows ``g = other[indices[p]]`` from out (K,), float64."""
+    """Subtract ``sum weight[p] shift[p] g`` over the rows ``g = other[indices[p]]``, p in lo..hi, from out.
+
+    Parameters
+    ----------
+    lo, hi : int
+    indices, weight : ndarray (nnz,)
+    shift : ndarray (nnz,) or (0,)
+    other : ndarray (q, K)
+    out : ndarray (K,) of float64
+        Written.
+    """
     if len(shift) > 0:
         for p in range(lo, hi):
             scale = np.float64(weight[p]) * np.float64(shift[p])
@@ -54,26 +83,41 @@ def _pull(lo, hi, indices, weight, shift, other, out):
 
 
 @kernel
-def rows_mu_weighted(tasks, F, local, grams, pos, neg, limits, parts):
-    """Move F (p, K) by ``f * pos / (f gram_i + neg_i + eps)``, row by row; ``limits = (eps, floor)`` as for `rows_mu`.
+def rows_mu_weighted(tasks, F, rowwise, grams, pos, neg, limits, parts):
+    """Update F by ``f * pos / (f gram_i + neg_i + eps)``, row by row.
 
-    gram_i and neg_i are those of grams and neg, and what D adds: O(nnz(D) K), and no Gram matrix is formed. What
-    rounding would make negative is a positive trifle. parts (T, 2) get the sums of ``F * pos`` and zero.
+    gram_i and neg_i are those of `grams` and `neg` plus the contribution of D. The cost of that is O(nnz(D) K), and no
+    Gram matrix is formed. A denominator that rounding would make negative is replaced by a small positive number.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K)
+        Written.
+    rowwise : tuple
+        See the module.
+    grams : ndarray (2, K, K), dtype of F
+    pos, neg : LazyRows (p, K)
+    limits : tuple (eps, floor), dtype of F
+        As for `rows_mu`.
+    parts : ndarray (T, 2) of float64
+        Written: the sums of ``F * pos``, and zero.
     """
     K = F.shape[1]
-    indptr, indices, weight, shift, base, _, other, room = local
+    indptr, indices, weight, shift, base, _, other, room = rowwise
     eps, floor = limits
     pos_start, pos_group, pos_weight, pos_rows = pos
     start, group, mix, shared = neg
     unit = F.dtype.type(ROUNDING * np.finfo(F.dtype).eps)
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         below, added, whole = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((1, K), F.dtype), np.empty(K, F.dtype)
         more, less, none = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
         sums = np.zeros(2)
         for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
-            mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
-            mixed_row(start, group, mix, shared, i, less, 0)
+            lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
+            lazy_row(start, group, mix, shared, i, less, 0)
             rows_times(F, i, 1, K, grams[base[i]], below)
             dot_rows(lo, hi, indices, F, i, other, room)
             for p in range(lo, hi):
@@ -81,40 +125,58 @@ def rows_mu_weighted(tasks, F, local, grams, pos, neg, limits, parts):
             gather_row(lo, hi, indices, room, other, added, 0)
             for c in range(K):
                 whole[c] = below[0, c] + less[0, c]
-            for c in range(K):  # a loop of its own: sums of three terms may be taken in any order
+            for c in range(K):  # a separate loop, because a sum of three terms may be evaluated in any order
                 below[0, c] = max(whole[c] + added[0, c], unit * whole[c])
             mu_row(F, i, 0, more, below, none, eps, floor, sums)
         parts[t] = sums
 
 
 @kernel
-def rows_hals_weighted(tasks, F, local, grams, sides, flat, free, order, parts):
-    """Move F (p, K) by exact coordinate descent over its columns order[0], order[1], ..., row by row.
+def rows_hals_weighted(tasks, F, rowwise, grams, sides, linear, free_mask, order, parts):
+    """Update F by exact coordinate descent over its columns order[0], order[1], ..., row by row.
 
-    As `rows_hals`, with a Gram matrix for every row: O(nnz(D) K²). ``sides = (pos, neg)``; free (p, K) bool, or of no
-    rows. Where the entries of a row do not see a column the entry stays; of a row without any weight it becomes zero.
+    This is `rows_hals` with one Gram matrix for every row; the cost is O(nnz(D) K²). An entry stays as it is where the
+    observed entries of its row do not depend on it. A row without any positive weight becomes zero.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K)
+        Written.
+    rowwise : tuple
+        See the module.
+    grams : ndarray (2, K, K) of float64
+    sides : tuple (pos, neg) of LazyRows (p, K)
+    linear : float
+        Constant added to the half-gradient of every entry.
+    free_mask : ndarray (p, K) or (0, 0) of bool
+        Entries that are updated; all of them where it has no rows.
+    order : ndarray of int64
+    parts : ndarray (T,) of float64
+        Written: the sums of ``F * pos``.
     """
     K = F.shape[1]
-    indptr, indices, weight, shift, base, _, other, _ = local
+    indptr, indices, weight, shift, base, _, other, _ = rowwise
     pos, neg = sides
     pos_start, pos_group, pos_weight, pos_rows = pos
     start, group, mix, shared = neg
     unit, least = ROUNDING * np.finfo(F.dtype).eps, 4.0 * np.finfo(F.dtype).tiny
-    for t, begin, until in claimed(tasks):
+    for t, begin, until in work_stealing(tasks):
         held, block = np.zeros((TOGETHER, K), F.dtype), np.zeros((K, K), F.dtype)
         more, less = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
         gram, x, target, with_pos = np.zeros((K, K)), np.zeros(K), np.zeros(K), 0.0
         for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
-            mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
-            mixed_row(start, group, mix, shared, i, less, 0)
+            lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
+            lazy_row(start, group, mix, shared, i, less, 0)
             whole = grams[base[i]]
             _row_gram(lo, hi, indices, weight, other, whole, held, block, gram)
             for c in range(K):
-                x[c], target[c] = F[i, c], np.float64(more[0, c]) - np.float64(less[0, c]) - flat
+                x[c], target[c] = F[i, c], np.float64(more[0, c]) - np.float64(less[0, c]) - linear
             _pull(lo, hi, indices, weight, shift, other, target)
             for c in order:
-                if len(free) > 0 and not free[i, c]:
+                if len(free_mask) > 0 and not free_mask[i, c]:
                     continue
                 if gram[c, c] > least and gram[c, c] > unit * whole[c, c]:
                     slope = target[c]
@@ -130,25 +192,39 @@ def rows_hals_weighted(tasks, F, local, grams, sides, flat, free, order, parts):
 
 
 @kernel
-def rows_normal(tasks, first, local, grams, pos, neg, out, right):
-    """Write the normal equations of the rows first, first + 1, ...: out (r, k, k) and right (r, k), float64, k <= K.
+def rows_normal(tasks, first, rowwise, grams, pos, neg, out, right):
+    """Write the normal equations of the rows first, first + 1, ... of the factor.
 
-    What rounding leaves of columns that the entries of a row do not see is exactly zero. The tasks count from 0.
+    Where the observed entries of a row do not depend on a component, rounding errors are replaced by exact zeros.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table; it counts from 0, not from `first`.
+    first : int
+    rowwise : tuple
+        See the module.
+    grams : ndarray (2, K, K) of float64
+    pos, neg : LazyRows (p, K)
+    out : ndarray (r, k, k) of float64
+        Written: the Gram matrices; k <= K.
+    right : ndarray (r, k) of float64
+        Written: the right sides.
     """
     k = out.shape[1]
-    indptr, indices, weight, shift, base, _, other, _ = local
+    indptr, indices, weight, shift, base, _, other, _ = rowwise
     pos_start, pos_group, pos_weight, pos_rows = pos
     start, group, mix, shared = neg
     K, unit = other.shape[1], ROUNDING * np.finfo(other.dtype).eps
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         held, block = np.zeros((TOGETHER, K), other.dtype), np.zeros((K, K), other.dtype)
         more, less = np.zeros((1, K), other.dtype), np.zeros((1, K), other.dtype)
         gram, target = np.zeros((K, K)), np.zeros(K)
         for r in range(begin, until):
             i = first + r
             lo, hi = indptr[i], indptr[i + 1]
-            mixed_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
-            mixed_row(start, group, mix, shared, i, less, 0)
+            lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
+            lazy_row(start, group, mix, shared, i, less, 0)
             whole = grams[base[i]]
             _row_gram(lo, hi, indices, weight, other, whole, held, block, gram)
             for c in range(K):
@@ -162,15 +238,25 @@ def rows_normal(tasks, first, local, grams, pos, neg, out, right):
 
 
 @kernel
-def rows_squares(tasks, F, local, neg, out):
-    """Write ``sum_j O_ij (shift_ij + f . g_j)²`` into out (p,), float64, for every row f of F (p, K).
+def rows_squares(tasks, F, rowwise, neg, out):
+    """Write ``sum_j O_ij (shift_ij + f . g_j)²`` for every row f of F, without the part ``base[i] sum_j shift_ij²``.
 
-    Less ``base[i]`` times the squares of all shifts of the row; neg has ``base[i]`` times their products with `other`.
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F : ndarray (p, K)
+    rowwise : tuple
+        See the module.
+    neg : LazyRows (p, K)
+        ``base[i]`` times the products of all shifts of the row with `other`.
+    out : ndarray (p,) of float64
+        Written.
     """
     K = F.shape[1]
-    indptr, indices, weight, shift, base, gram, other, room = local
+    indptr, indices, weight, shift, base, gram, other, room = rowwise
     start, group, mix, shared = neg
-    for _, begin, until in claimed(tasks):
+    for _, begin, until in work_stealing(tasks):
         less = np.zeros((1, K), F.dtype)
         for i in range(begin, until):
             total = 0.0
@@ -179,7 +265,7 @@ def rows_squares(tasks, F, local, neg, out):
                 y = np.float64(room[p]) + np.float64(shift[p]) if len(shift) > 0 else np.float64(room[p])
                 total += np.float64(weight[p]) * y * y
             if base[i] > 0:
-                mixed_row(start, group, mix, shared, i, less, 0)
+                lazy_row(start, group, mix, shared, i, less, 0)
                 for c in range(K):
                     pull = 2.0 * np.float64(less[0, c])
                     for b in range(K):
@@ -189,13 +275,23 @@ def rows_squares(tasks, F, local, neg, out):
 
 
 @kernel
-def entries_spread(tasks, F, local, place, out):
-    """Add ``D[p] (f . g)`` to ``out[place[p]]`` for all entries p of D's rows, -1 for nowhere; out (q,) float64.
+def entries_spread(tasks, F, rowwise, place, out):
+    """Add ``D[p] (f . g)`` to ``out[place[p]]`` for the entries p of D, where f and g are the rows of the factors.
 
-    F (p, K). The places of one row of D are its own.
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table. The places of one row of D must differ from those of all other rows.
+    F : ndarray (p, K)
+    rowwise : tuple
+        See the module.
+    place : ndarray (nnz,) of int64
+        Position in out; -1 skips the entry.
+    out : ndarray (q,) of float64
+        Written.
     """
-    indptr, indices, weight, _, _, _, other, room = local
-    for _, begin, until in claimed(tasks):
+    indptr, indices, weight, _, _, _, other, room = rowwise
+    for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             dot_rows(indptr[i], indptr[i + 1], indices, F, i, other, room)
             for p in range(indptr[i], indptr[i + 1]):

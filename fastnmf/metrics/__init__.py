@@ -1,7 +1,8 @@
-"""Measure a factorization, independently of the solvers that made it.
+"""Measure a factorization, independently of the solver that computed it.
 
-NumPy and SciPy only, float64 throughout. Shapes follow the public attributes: X (n, m) samples by features,
-W (n, k) weights, H (k, m) shared components, V (S, m) shifts, one row a stratum.
+These functions use NumPy and SciPy only, in float64 throughout; `clustering_scores` also uses scikit-learn. Shapes
+follow the public attributes: X (n, m) samples by features, W (n, k) weights, H (k, m) shared components, V (S, m)
+shifts, one row a stratum.
 """
 
 import numpy as np
@@ -23,8 +24,7 @@ __all__ = [
     "sparseness",
     "topic_overlap",
 ]
-
-# The expansion loses the digits that cancel: below this share of its largest term the residual is formed.
+# The expanded form loses the digits that cancel: below this share of its largest term the residual itself is computed.
 _CANCELLATION = 1e-6
 _CHUNK_ENTRIES = 2**21  # entries of a dense row chunk: 16 MB
 
@@ -35,13 +35,13 @@ def normalized_loss(X, W, H, V=None, strata=None):
     Parameters
     ----------
     X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
-        The data A, all strata stacked, rows in any order. A sparse X stays sparse but for a chunk of rows.
+        The data A, all strata stacked, rows in any order. Of a sparse X only a chunk of rows at a time becomes dense.
     W : array-like of shape (n_samples, n_components)
         Weights, in the row order of X.
     H : array-like of shape (n_components, n_features)
         Shared components.
     V : array-like of shape (n_strata, n_features), default=None
-        Shifts, rows in the sorted order of the labels, as `numpy.unique` gives them. One row may come as a
+        Shifts, rows in the sorted order of the labels, as `numpy.unique` gives them. A single row may be given as a
         vector. None: no shift, the loss of plain NMF.
     strata : array-like of shape (n_samples,), default=None
         Labels of any sortable kind. None: all rows are one stratum. Ignored where V is None.
@@ -49,7 +49,7 @@ def normalized_loss(X, W, H, V=None, strata=None):
     Returns
     -------
     loss : float
-        0.0 for an all-zero X that is met exactly, inf for an all-zero X that is not.
+        For an all-zero X: 0.0 if the model is zero as well, else inf.
 
     Raises
     ------
@@ -58,9 +58,9 @@ def normalized_loss(X, W, H, V=None, strata=None):
 
     Notes
     -----
-    Sparse X: the expanded form with one product X H', O(nnz k + (n + m) k^2 + S m k). Where its terms cancel,
-    and for dense X, the residual itself in row chunks, O(n m k). Values may be of any scale: all is divided
-    by powers of two first.
+    For sparse X the squares are expanded, with one product X H', O(nnz k + (n + m) k^2 + S m k). Where the terms of the
+    expansion cancel, and for dense X, the residual is computed in chunks of rows, O(n m k). Values may be of any scale:
+    all arrays are first divided by powers of two.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def sparseness(F, *, axis=1):
     Parameters
     ----------
     F : array-like of shape (n_vectors, length)
-        A factor. Components and shifts have one vector a row.
+        A factor. Each component and each shift is one row.
     axis : {0, 1}, default=1
         The axis along which the entries of one vector lie: 1 for `components_` and `shifts_`, 0 for W.
 
@@ -105,7 +105,7 @@ def sparseness(F, *, axis=1):
     Notes
     -----
     Hoyer 2004, Non-negative Matrix Factorization with Sparseness Constraints, JMLR 5, section 3.1:
-    (sqrt(d) - |x|_1 / |x|_2) / (sqrt(d) - 1) for a vector x of length d. Independent of its scale.
+    (sqrt(d) - |x|_1 / |x|_2) / (sqrt(d) - 1) for a vector x of length d. It does not depend on the scale of x.
 
     Examples
     --------
@@ -129,7 +129,24 @@ def sparseness(F, *, axis=1):
 
 
 def _squared_gram(X, total, W, H, V, stratum):
-    """Return the squared residual of a sparse X by its expansion, or None where too many digits cancel."""
+    """Return the squared residual of a sparse X by expanding the squares.
+
+    Parameters
+    ----------
+    X : csr_array (n, m)
+    total : float
+        Squared norm of X.
+    W : ndarray (n, k)
+    H : ndarray (k, m)
+    V : ndarray (S, m)
+    stratum : ndarray (n,) of int
+        Row of V for each row of X.
+
+    Returns
+    -------
+    float, or None
+        None where too many digits cancel.
+    """
     n, S = X.shape[0], V.shape[0]
     rows = sparse.csr_array((np.ones(n), (stratum, np.arange(n))), shape=(S, n))
     sizes = np.bincount(stratum, minlength=S)
@@ -146,7 +163,23 @@ def _squared_gram(X, total, W, H, V, stratum):
 
 
 def _squared_direct(X, scale, W, H, V, stratum):
-    """Return the squared norm and the squared residual of X, formed in chunks of rows."""
+    """Return the squared norm of X and the squared residual, computed in chunks of rows.
+
+    Parameters
+    ----------
+    X : csr_array or ndarray (n, m)
+    scale : int
+        A dense X is divided by ``2 ** scale`` here; a sparse X already is.
+    W : ndarray (n, k)
+    H : ndarray (k, m)
+    V : ndarray (S, m)
+    stratum : ndarray (n,) of int
+        Row of V for each row of X.
+
+    Returns
+    -------
+    total, squared : float
+    """
     n, m = X.shape
     step = max(1, _CHUNK_ENTRIES // max(1, m))
     total = squared = 0.0

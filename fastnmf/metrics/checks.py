@@ -1,9 +1,9 @@
-"""Check and bring into range what the metrics are given."""
+"""Check the arguments of the metrics and scale them into range."""
 
 import numpy as np
 from scipy import sparse
 
-from fastnmf.matrix import as_csr
+from fastnmf.data.matrix import as_csr
 
 
 def as_matrix(values, name, dtype=np.float64):
@@ -17,7 +17,23 @@ def as_matrix(values, name, dtype=np.float64):
 
 
 def as_shifts(V, strata, n, m):
-    """Return V as (S, m), and the stratum of each row."""
+    """Check V and the labels.
+
+    Parameters
+    ----------
+    V : array-like (S, m) or (m,), or None
+        None: one shift of zeros.
+    strata : array-like (n,), or None
+        Labels of the rows.
+    n, m : int
+        Shape of X.
+
+    Returns
+    -------
+    V : ndarray (S, m) of float64
+    stratum : ndarray (n,) of int
+        Row of V for each row of X.
+    """
     if V is None:
         return np.zeros((1, m)), np.zeros(n, dtype=np.intp)
     V = as_matrix(np.atleast_2d(V) if not sparse.issparse(V) else V, "V")
@@ -34,15 +50,33 @@ def as_shifts(V, strata, n, m):
 
 
 def exponent_of(values):
-    """Return the exponent of two that each value is below, and not below half of; 0 for zero."""
+    """Return for each value x the integer e with ``2 ** (e - 1) <= |x| < 2 ** e``; 0 for zero."""
     return np.frexp(np.asarray(values, dtype=np.float64))[1]
 
 
 def in_range(X, W, H, V, strata):
-    """Return X, W, H and V, fit together and divided by powers of two, the stratum of each row, and X's exponent.
+    """Check that the shapes match, and divide all arrays by powers of two.
 
-    Powers of two are exact, and keep squares of 1e-200 or 1e200 within range. A dense X is returned as it is, to be
-    divided by ``2 ** exponent`` part by part.
+    Powers of two are exact, and keep the squares of 1e-200 or 1e200 within range.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix (n, m)
+    W : array-like (n, k)
+    H : array-like (k, m)
+    V : array-like (S, m) or (m,), or None
+    strata : array-like (n,), or None
+
+    Returns
+    -------
+    X : csr_array or ndarray (n, m)
+        Sparse: divided by ``2 ** scale``. Dense: as given; the caller divides it, one chunk at a time.
+    W, H, V : ndarray of float64
+        Divided such that W H and V are relative to ``2 ** scale``.
+    stratum : ndarray (n,) of int
+        Row of V for each row of X.
+    scale : int
+        Binary exponent of the largest entry of X.
     """
     W = as_matrix(W, "W")
     H = as_matrix(H, "H")

@@ -5,7 +5,7 @@ from scipy.optimize import linear_sum_assignment
 
 
 def clustering_scores(labels_true, labels_pred):
-    """Return how well clusters agree with known labels, by four measures; none depends on the clusters' numbers.
+    """Return four measures of the agreement of clusters with known labels; none depends on the numbering of clusters.
 
     Parameters
     ----------
@@ -20,17 +20,17 @@ def clustering_scores(labels_true, labels_pred):
         ``nmi``: normalized mutual information, divided by the arithmetic mean of the entropies. ``ari``: the Rand index
         adjusted for chance; about 0 for random clusters, 1 for the labels. ``purity``: share of the samples that have
         the most frequent label of their cluster; grows with the number of clusters. ``accuracy``: share of the samples
-        that are right when each cluster stands for one label, in the best assignment of clusters to labels.
+        that are correct under the best assignment of each cluster to one label.
 
     Raises
     ------
     ValueError
-        If the two are not one-dimensional, are empty, or differ in length.
+        If the arguments are not one-dimensional, are empty, or differ in length.
 
     Notes
     -----
     Purity and accuracy are those of Cai et al. 2011, Graph Regularized Nonnegative Matrix Factorization for Data
-    Representation, IEEE TPAMI 33(8), section 5.2. The assignment is that of the Hungarian method.
+    Representation, IEEE TPAMI 33(8), section 5.2. The assignment is found by the Hungarian method.
 
     Examples
     --------
@@ -51,7 +51,16 @@ def clustering_scores(labels_true, labels_pred):
 
 
 def label_counts(labels_true, labels_pred):
-    """Return how many samples have each label and cluster, (n_labels, n_clusters), and both lists in sorted order."""
+    """Return how many samples have each label and each cluster.
+
+    Returns
+    -------
+    table : ndarray (n_labels, n_clusters) of int64
+    names : ndarray (n_labels,)
+        Labels, sorted.
+    clusters : ndarray (n_clusters,)
+        Clusters, sorted.
+    """
     true, found = np.asarray(labels_true), np.asarray(labels_pred)
     if true.ndim != 1 or true.shape != found.shape or not len(true):
         raise ValueError(

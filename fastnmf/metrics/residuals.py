@@ -1,4 +1,4 @@
-"""Measure how near a factorization is to a stationary point, and what its components are used for."""
+"""Measure the distance of a factorization from a stationary point, and the usage of its components."""
 
 import time
 
@@ -7,11 +7,11 @@ from scipy import sparse
 
 from fastnmf.metrics.checks import as_matrix, in_range
 
-_CHUNK_ENTRIES = 2**21  # of a dense part at a time: 16 MB
+_CHUNK_ENTRIES = 2**21  # entries of a dense chunk at a time: 16 MB
 
 
 def kkt_residual(X, W, H, V=None, strata=None):
-    """Return how far W, H and V are from meeting the optimality conditions of the squared error; 0 where they do.
+    """Return by how much W, H and V violate the optimality conditions of the squared error; 0 at a stationary point.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def kkt_residual(X, W, H, V=None, strata=None):
     -------
     residual : float
         The largest of ``|min(x, g / d)| / |x|`` over the blocks x: all shifts together, every column of W and every
-        row of H. g is the gradient of half the squared error, d the diagonal of its Hessian. A block of zeros counts
-        as 0 where it should stay zero, and gives inf where it should not.
+        row of H. g is the gradient of half the squared error, d the diagonal of its Hessian. For a block of zeros the
+        ratio is 0 where zero is optimal, else inf.
 
     Raises
     ------
@@ -40,11 +40,11 @@ def kkt_residual(X, W, H, V=None, strata=None):
 
     Notes
     -----
-    The natural residual of the conditions ``x >= 0, g >= 0, x g = 0``: x and the step g / d of its own coordinate are
-    compared, so an entry of 1e-200 that a multiplicative update cannot bring to zero counts as zero, while the norm
-    of the projected gradient would count all of its gradient. It does not depend on the scale of X, nor on how a
-    component shares its scale between W and H. For the squared error without weights and penalties. Costs one product
-    each of X with W and H, O(nnz k + (n + m) k^2 + S m k).
+    This is the natural residual of the conditions ``x >= 0, g >= 0, x g = 0``, with the gradient divided by the
+    curvature d of its own coordinate. An entry of 1e-200, which a multiplicative update cannot make zero, therefore
+    counts as zero; the norm of the projected gradient would count its whole gradient. The residual depends neither on
+    the scale of X nor on the split of a component's scale between W and H. It is valid for the squared error without
+    weights and penalties. It costs one product each of X with W and H, O(nnz k + (n + m) k^2 + S m k).
 
     Examples
     --------
@@ -78,14 +78,14 @@ def kkt_residual(X, W, H, V=None, strata=None):
 
 
 def component_usage(W, H, strata=None):
-    """Return the share that each component has in what the components together bring to the rows of each stratum.
+    """Return the share of each component in the sum of all components over the rows of each stratum.
 
     Parameters
     ----------
     W : array-like of shape (n_samples, n_components)
         Weights of the rows.
     H : array-like of shape (n_components, n_features)
-        Components. Their sums give the weights a common scale: W alone has none.
+        Components. Multiplying by their sums makes the weights comparable: the scale of W alone is arbitrary.
     strata : array-like of shape (n_samples,), default=None
         Label of each row. None: all rows are one stratum.
 
@@ -102,7 +102,7 @@ def component_usage(W, H, strata=None):
     Notes
     -----
     ``usage[i, c] = sum of W[r, c] over the rows r of stratum i, times the sum of H[c]``, divided by its sum over c.
-    The shifts are left out: how much of a component they hold is not determined by the model.
+    The shifts are not counted: the model does not determine how much of a component they contain.
 
     Examples
     --------
@@ -114,18 +114,18 @@ def component_usage(W, H, strata=None):
     W, H = as_matrix(W, "W"), as_matrix(H, "H")
     if W.shape[1] != H.shape[0]:
         raise ValueError(f"W {W.shape} and H {H.shape} do not fit together as W H.")
-    codes = np.zeros(len(W), np.intp)
+    stratum_index = np.zeros(len(W), np.intp)
     if strata is not None:
         strata = np.asarray(strata)
         if strata.shape != (len(W),):
             raise ValueError(f"strata must have one label for each of {len(W)} rows; got shape {strata.shape}.")
-        codes = np.unique(strata, return_inverse=True)[1]
-    n_strata = int(codes.max(initial=0)) + 1
-    largest = H.max(axis=1, initial=0.0)  # first by it, so that the sums stay in range
+        stratum_index = np.unique(strata, return_inverse=True)[1]
+    n_strata = int(stratum_index.max(initial=0)) + 1
+    largest = H.max(axis=1, initial=0.0)  # divide by it first, so that the sums stay in range
     lengths = np.divide(H, largest[:, None], out=np.zeros_like(H), where=largest[:, None] > 0).sum(axis=1)
     amounts = W * largest
     amounts = amounts / (amounts.max(initial=0.0) or 1.0) * lengths
-    rows = sparse.csr_array((np.ones(len(W)), (codes, np.arange(len(W)))), shape=(n_strata, len(W)))
+    rows = sparse.csr_array((np.ones(len(W)), (stratum_index, np.arange(len(W)))), shape=(n_strata, len(W)))
     amounts = rows @ amounts
     totals = amounts.sum(axis=1, keepdims=True)
     return np.divide(amounts, totals, out=np.zeros_like(amounts), where=totals > 0)
@@ -141,14 +141,14 @@ class ResidualHistory:
     strata : array-like of shape (n_samples,), default=None
         The labels of the fit, for models with strata.
     every : int, default=1
-        Iterations from one record to the next; each costs two passes over X and a copy of the factors.
+        Number of iterations between two records; a record costs two passes over X and a copy of the factors.
 
     Attributes
     ----------
     history_ : dict of ndarray
         ``iteration``, ``seconds``, ``normalized_loss`` and ``kkt_residual`` of the recorded iterations, as
         `fastnmf.plots.plot_residual` and `plot_loss` take them. The seconds are those of the fit, without the time
-        that the records took.
+        for recording.
 
     Raises
     ------
@@ -174,7 +174,7 @@ class ResidualHistory:
         self._records, self._spent = [], 0.0
 
     def __call__(self, state):
-        """Record the residual of `state`, a `FitState`; never stop the fit."""
+        """Record the residual of `state`, a `FitState`; return False, so that the fit goes on."""
         if state.iteration == 0:
             self._records, self._spent = [], 0.0
         if state.iteration % self.every == 0:
@@ -186,14 +186,32 @@ class ResidualHistory:
 
     @property
     def history_(self):
-        """Return what was recorded, one array a quantity."""
+        """Return the recorded quantities, one array each."""
         names = ("iteration", "seconds", "normalized_loss", "kkt_residual")
         columns = zip(*self._records, strict=True) if self._records else [()] * len(names)
         return {name: np.asarray(values) for name, values in zip(names, columns, strict=True)}
 
 
 def _products(X, scale, W, H, of_stratum):
-    """Return X H', W' X and the sums of the rows of each stratum."""
+    """Return X H', W' X and the sums of the rows of each stratum.
+
+    Parameters
+    ----------
+    X : csr_array or ndarray (n, m)
+    scale : int
+        A dense X is divided by ``2 ** scale`` here; a sparse X already is.
+    W : ndarray (n, k)
+    H : ndarray (k, m)
+    of_stratum : csr_array (S, n)
+        Ones that assign rows to strata.
+
+    Returns
+    -------
+    XH : ndarray (n, k)
+    XW : ndarray (k, m)
+    sums : csr_array or ndarray (S, m)
+        Sparse if X is.
+    """
     if sparse.issparse(X):
         return X @ H.T, (X.T @ W).T, of_stratum @ X
     XH, XW, sums = np.empty_like(W), np.zeros_like(H), np.zeros((of_stratum.shape[0], X.shape[1]))
@@ -208,7 +226,20 @@ def _products(X, scale, W, H, of_stratum):
 
 
 def _blocks(F, gradient, curvature, axis):
-    """Return the residual of every vector of F along `axis`."""
+    """Return ``|min(x, g / d)| / |x|`` for every vector x of F along `axis`.
+
+    Parameters
+    ----------
+    F : ndarray (p, k) or (k, m)
+    gradient : ndarray of F's shape
+    curvature : ndarray that broadcasts against F
+        Diagonal of the Hessian, d; where it is 0 the step g / d counts as 0.
+    axis : {0, 1}
+
+    Returns
+    -------
+    ndarray (k,)
+    """
     step = np.divide(gradient, curvature, out=np.zeros_like(F), where=curvature > 0)
     return _ratio(np.linalg.norm(np.minimum(F, step), axis=axis), np.linalg.norm(F, axis=axis))
 

@@ -1,24 +1,24 @@
-"""Measure topics by their strongest words: overlap, coherence, diversity."""
+"""Measure topics by their top words: overlap, coherence, diversity."""
 
 import numpy as np
 from scipy import sparse
 
-from fastnmf.matrix import as_csr
+from fastnmf.data.matrix import as_csr
 from fastnmf.metrics.checks import as_matrix
 
 MEASURES = ("npmi", "umass")
 
 
 def topic_overlap(a, b, n=10):
-    """Return the mean share of top features that two lists of topics have in common, row by row.
+    """Return the mean share of top features that the rows of two lists of topics have in common.
 
     Parameters
     ----------
     a, b : list of lists of str, or array-like of shape (n_topics, n_features)
-        Either words, strongest first, or weights, whose largest n a row count (ties: the lower index first).
-        Both of the same kind. Row i of a is compared with row i of b: match the rows first.
+        Either words, strongest first, or weights, whose n largest in each row are compared (ties: the lower index
+        first). Both must be of the same kind. Row i of a is compared with row i of b: match the rows first.
     n : int, default=10
-        How many features of each row are compared.
+        Number of features compared in each row.
 
     Returns
     -------
@@ -48,22 +48,22 @@ def topic_overlap(a, b, n=10):
 
 
 def coherence(topics, X, *, measure="npmi", n_top=10, feature_names=None):
-    """Return how often the top words of each topic occur in the same documents.
+    """Return the coherence of each topic: how often its top words occur in the same documents.
 
     Parameters
     ----------
     topics : array-like of shape (n_topics, n_features), or list of lists of str
-        Weights, such as `components_` or `shifts_`, whose n_top largest positive entries a row count (ties: the lower
-        index first), or words, strongest first.
+        Weights, such as `components_` or `shifts_`, whose n_top largest positive entries in each row are used (ties:
+        the lower index first), or words, strongest first.
     X : {sparse matrix or array, array-like} of shape (n_documents, n_features)
-        A document is a row; a word occurs in it where the entry is not zero, whatever its weight.
+        A document is a row; a word occurs in it where the entry is not zero.
     measure : {"npmi", "umass"}, default="npmi"
-        ``"npmi"``: -1 for words that are never together to 1 for words that are never apart, 0 for words that ignore
-        each other. ``"umass"``: at most about 0; larger is better; depends on n_top.
+        ``"npmi"``: from -1 for words that never occur together to 1 for words that always do; 0 for independent words.
+        ``"umass"``: at most about 0; larger is better; depends on n_top.
     n_top : int, default=10
         Top words of each topic, at least 2.
     feature_names : array-like of shape (n_features,), default=None
-        Names of the columns of X; needed where the topics are words.
+        Names of the columns of X; required if the topics are words.
 
     Returns
     -------
@@ -73,22 +73,23 @@ def coherence(topics, X, *, measure="npmi", n_top=10, feature_names=None):
     Raises
     ------
     ValueError
-        If the measure is not known, n_top is less than 2, the widths do not fit, or a word is no name of a column.
+        If the measure is not known, n_top is less than 2, the numbers of features differ, or a word is not in
+        feature_names.
 
     Notes
     -----
-    D(u) is the number of documents with word u, D(u, w) that with both, N that of all; the window is the whole
-    document, and logarithms are natural.
+    D(u) is the number of documents with word u, D(u, w) the number with both words, N the number of all documents. The
+    window is the whole document, and logarithms are natural.
 
     UMass, Mimno et al. 2011, Optimizing Semantic Coherence in Topic Models, EMNLP, equation 1: the sum over pairs
     u stronger than w of ``log((D(w, u) + 1) / D(u))``.
 
     NPMI, Aletras and Stevenson 2013, Evaluating Topic Coherence Using Distributional Semantics, IWCS, and Roeder, Both,
     Hinneburg 2015, doi:10.1145/2684822.2685324: the mean over pairs of ``log(p(u, w) / p(u) p(w)) / -log p(u, w)``
-    with p = D / N. There is no epsilon: the limits are taken instead, -1 for pairs that are never together, 1 for
-    pairs that are in every document. Both authors count in windows of an outside corpus; here X is the corpus.
+    with p = D / N. There is no epsilon: the limits are used instead, -1 for pairs that never occur together, 1 for
+    pairs that occur in every document. Both papers count in windows of an external corpus; here X is the corpus.
 
-    Only the columns of top words are touched, and only n_top by n_top counts a topic are dense.
+    Only the columns of top words are read, and the only dense arrays are n_top by n_top counts for each topic.
 
     Examples
     --------
@@ -100,7 +101,7 @@ def coherence(topics, X, *, measure="npmi", n_top=10, feature_names=None):
     if measure not in MEASURES:
         raise ValueError(f"measure={measure!r} is not known; expected one of {', '.join(map(repr, MEASURES))}.")
     if n_top < 2:
-        raise ValueError(f"n_top must be at least 2, for coherence is of pairs; got {n_top}.")
+        raise ValueError(f"n_top must be at least 2, because coherence is defined for pairs; got {n_top}.")
     if not sparse.issparse(X):
         X = as_matrix(X, "X", dtype=None)
     rows = _top_columns(topics, n_top, X.shape[1], feature_names)
@@ -121,14 +122,14 @@ def diversity(topics, *, n_top=25):
     Parameters
     ----------
     topics : array-like of shape (n_topics, n_features), or list of lists of str
-        Weights, of which positive ones count, or words, strongest first.
+        Weights, of which only the positive ones are used, or words, strongest first.
     n_top : int, default=25
         Top words of each topic.
 
     Returns
     -------
     share : float
-        Above 0, at most 1; nan where there are no words at all.
+        Above 0, at most 1; nan if there are no words.
 
     Raises
     ------
@@ -138,7 +139,7 @@ def diversity(topics, *, n_top=25):
     Notes
     -----
     Dieng, Ruiz, Blei 2020, Topic Modeling in Embedding Spaces, TACL 8, doi:10.1162/tacl_a_00325, section 6, with 25
-    words. Where a topic has fewer words, all of its words count.
+    words. If a topic has fewer words, all of them are counted.
 
     Examples
     --------
@@ -174,7 +175,21 @@ def _are_words(topics):
 
 
 def _top_columns(topics, n_top, n_features, feature_names):
-    """Return the columns of the top words of each topic, strongest first; n_features None takes the topics' own."""
+    """Return the columns of the top words of each topic, strongest first.
+
+    Parameters
+    ----------
+    topics : array-like (n_topics, n_features), or list of lists of str
+    n_top : int
+    n_features : int, or None
+        Number of columns of X; None for topics of weights, whose own number is used.
+    feature_names : sequence of str, or None
+
+    Returns
+    -------
+    list of ndarray of int
+        At most n_top columns each; of weights only the positive ones.
+    """
     if _are_words(topics):
         if feature_names is None:
             raise ValueError("The topics are words; pass feature_names, the names of the columns of X.")
@@ -193,11 +208,11 @@ def _top_columns(topics, n_top, n_features, feature_names):
 
 
 def _occurrence(X, columns):
-    """Return which documents have which of the columns, as a sparse matrix of ones."""
+    """Return a sparse matrix of ones where a document contains the word of one of `columns`."""
     if not sparse.issparse(X):
         return sparse.csc_array((X[:, columns] != 0).astype(np.int64))
     part = sparse.csc_array(as_csr(X)[:, columns])
-    part.sum_duplicates()  # stored entries that together are one
+    part.sum_duplicates()  # several stored entries may belong to one position
     part = sparse.csc_array(((part.data != 0).astype(np.int64), part.indices, part.indptr), shape=part.shape)
     part.eliminate_zeros()
     return part

@@ -1,1 +1,1 @@
-"""The shop windows: scikit-learn classes with parameters, documentation, fitted attributes and `_problem()`."""
+"""The estimators: scikit-learn classes with parameters, documentation, fitted attributes and `_problem()`."""

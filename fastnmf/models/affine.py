@@ -1,75 +1,96 @@
-"""Affine NMF: one shift for all rows."""
+"""Affine NMF: NMF with one non-negative offset that all rows share."""
 
 import numpy as np
 
-from fastnmf.models.base import NNDSVD
-from fastnmf.models.options import check_bool, check_choice
-from fastnmf.models.presets import Preset
-from fastnmf.models.problems import squared_problem
-from fastnmf.models.reading import RowErrors
+from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.init.start_from import check_init
+from fastnmf.core.objectives import squared_problem
+from fastnmf.core.options import check_bool, check_choice
+from fastnmf.models.base.estimator import NNDSVD
+from fastnmf.models.base.inspection import RowErrorsMixin
+from fastnmf.models.base.presets import Preset
 from fastnmf.models.stratified import hals_schedule
-from fastnmf.models.transfer import check_init
-from fastnmf.solve import Extrapolation
 
-# Components and offset from one point: the update of [H; v] beside [W 1]. H first: its neg refers to V itself.
+# H and v are updated from the same point, as one factor [H; v] with the left factor [W 1]. H comes first: its `neg`
+# refers to the array V, which must still hold the old values.
 MU_SCHEDULE = (("W", 1), (("H", 1), ("V", 1)))
 
 
-class AffineNMF(RowErrors, Preset):
+class AffineNMF(RowErrorsMixin, Preset):
     """Factorise with an offset that all rows share: ``X ~ W H + 1 vᵀ`` with W, H, v >= 0.
 
-    The case of one stratum of `StratifiedNMF`, whose term, start and closed form of v this is. For data with a constant
-    background: spectra, images under the same light.
+    Minimises ``||X - W H - 1 vᵀ||²``. This is `StratifiedNMF` with a single stratum; loss, start and closed form of v
+    are the same. For data with a constant background: spectra, images under the same light.
 
     Parameters
     ----------
     n_components : int, default=10
+        k, the number of rows of H.
     solver : {"hals", "mu"}, default="hals"
-        Exact coordinate descent, or multiplicative updates; see `StratifiedNMF`.
+        ``"hals"``: exact coordinate descent. ``"mu"``: multiplicative updates. See `StratifiedNMF`.
     init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
-        See `StratifiedNMF`. ``"custom"``: the W, H and v passed to `fit`.
+        Start; see `StratifiedNMF`. ``"custom"`` takes the W, H and v passed to `fit`.
     extrapolate : bool, default=True
-        Whether ``"hals"`` carries W and H on along their last steps; the objective may then rise now and again.
+        Whether ``"hals"`` extrapolates W and H along their last updates. With extrapolation the objective may increase
+        in some iterations.
     gauge : {None, "max_shift", "min_shift"}, default=None
-        Which of the equivalent factors is returned: as much as possible, or as little, in the offset.
+        Which of the equivalent factorisations is returned. ``"max_shift"``: the one with the largest offset.
+        ``"min_shift"``: the one with the smallest. None: the one that the iterations end with.
     max_iter : int, default=200
+        Largest number of iterations.
     tol : float, default=1e-4
-        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
-        times itself. 0 runs exactly `max_iter` iterations.
+        Stop when, at the rate of the last 10 iterations, the next 100 iterations would lower the objective by less than
+        `tol` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Seconds after which no further iteration begins. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration; see `NMF`.
+        ``callback(state)``, called for the start and after every iteration with a `FitState`; see `NMF`. Returning True
+        stops the fit.
 
     Attributes
     ----------
     offset_ : ndarray (n_features,)
-        v.
+        v, in the units of X.
     components_ : ndarray (n_components, n_features)
+        H.
     W_ : ndarray (n_samples, n_components)
-    n_components_, n_iter_, n_revived_ : int
+        Weights of the training rows.
+    n_components_ : int
+        k.
+    n_iter_ : int
+        Number of iterations.
+    n_revived_ : int
+        How often a component that had become zero was replaced by the positive part of the residual of one row.
     converged_ : bool
+        True if the fit stopped because of `tol`, or, with ``tol=0``, after `max_iter` iterations.
     stopped_by_ : str
+        Reason for stopping: ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         ``||X - W H - 1 vᵀ||``.
     normalized_loss_ : float
-        The same divided by the norm of X; 0 for all-zero data.
+        ``||X - W H - 1 vᵀ|| / ||X||``; 0 for all-zero data.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective``, ``seconds``; entry 0 is the start.
-    shifts_, strata_, stratum_sizes_ : ndarray
-        Those of `StratifiedNMF` with its one stratum; ``shifts_[0]`` is `offset_`.
-    n_features_in_, feature_names_in_ :
-        As in scikit-learn.
+    shifts_ : ndarray (1, n_features)
+        As in `StratifiedNMF`; ``shifts_[0]`` is `offset_`.
+    strata_, stratum_sizes_ : ndarray (1,)
+        Label and number of rows of the single stratum, as in `StratifiedNMF`.
+    n_features_in_ : int
+        Number of features of X.
+    feature_names_in_ : ndarray (n_features,) of object
+        Names of the features; only if X has string column names.
 
     Notes
     -----
-    The offset is not unique: ``v + Hᵀc`` with ``W - 1cᵀ`` fits as well for any c that leaves both non-negative, and
-    components may hold a part of it. Compare ``W H + 1 vᵀ`` between fits. A column of zeros has no offset.
+    The offset is not unique: ``v + Hᵀc`` with ``W - 1cᵀ`` gives the same model for any c that keeps both non-negative,
+    and the components may contain a part of the offset. Between fits compare ``W H + 1 vᵀ``, not v. The offset of a
+    feature that is zero in all rows is zero.
 
     *Names*: the source has samples in columns, X ~ W H + w 1ᵀ; its w is `offset_`.
 
@@ -123,10 +144,15 @@ class AffineNMF(RowErrors, Preset):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite. float32 stays float32.
+            Non-negative and finite. float32 stays float32; all other types become float64.
         y : ignored
-        W, H, v : ndarray (n_samples, k), (k, n_features), (n_features,), default=None
-            Start for ``init="custom"``.
+            Present for compatibility with scikit-learn.
+        W : ndarray (n_samples, n_components), default=None
+            Start of the weights for ``init="custom"``, >= 0.
+        H : ndarray (n_components, n_features), default=None
+            Start of the components for ``init="custom"``, >= 0.
+        v : ndarray (n_features,), default=None
+            Start of the offset for ``init="custom"``, >= 0.
 
         Returns
         -------
@@ -135,13 +161,25 @@ class AffineNMF(RowErrors, Preset):
         Raises
         ------
         ValueError, TypeError
-            For parameters, data or starts that cannot be used: what was given, expected, and to be done.
+            If parameters, data or start cannot be used. The message says what was given, what was expected and what to
+            do.
         """
         self.fit_transform(X, W=W, H=H, v=v)
         return self
 
     def fit_transform(self, X, y=None, *, W=None, H=None, v=None):
-        """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
+        """Fit the model and return the weights of the rows of X.
+
+        Parameters
+        ----------
+        X, y, W, H, v :
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray (n_samples, n_components)
+            `W_`.
+        """
         if v is None and self.init == "custom":
             raise ValueError("init='custom' needs a start: pass W, H and v to fit (v is missing).")
         if v is not None and np.ndim(v) != 1:
@@ -152,7 +190,16 @@ class AffineNMF(RowErrors, Preset):
         return self.W_
 
     def transform(self, X):
-        """Return the exact minimiser of ``||x - v - w H||`` over w >= 0 for the rows x of X, (n_samples, k)."""
+        """Return the exact minimiser of ``||x - v - w H||`` over w >= 0 for each row x of X.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray (n_samples, n_components)
+        """
         return self._transform(X)
 
     def inverse_transform(self, W):
@@ -160,7 +207,19 @@ class AffineNMF(RowErrors, Preset):
         return self._inverse_transform(W)
 
     def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
+        """Return the names of at most n features of each component, strongest first.
+
+        Parameters
+        ----------
+        n : int, default=10
+            Largest number of features of one component.
+        feature_names : array-like (n_features,), default=None
+            Names of the features. None takes `feature_names_in_`, or else the column numbers.
+
+        Returns
+        -------
+        list of list of str
+        """
         return self._top_features(n, feature_names).components
 
     def _check_parameters(self):
@@ -170,14 +229,16 @@ class AffineNMF(RowErrors, Preset):
         check_bool("extrapolate", self.extrapolate)
         super()._check_parameters()
 
-    def _knowing(self, X, strata):
-        """Return the model that knows the strata of X: itself, with its one."""
+    def _with_new_strata(self, X, strata):
+        """Return the model that knows the strata of X; here the model itself, which has one stratum only."""
         return self
 
     def _problem(self, data, factors, tasks):
+        """Return the `Problem` of the squared error with the schedule of the solver."""
         is_descent = self.solver == "hals"
         schedule = hals_schedule((2, 1, 2)) if is_descent else MU_SCHEDULE
         return squared_problem(data, factors, tasks, schedule, is_descent=is_descent)
 
     def _extrapolation(self, factors, tasks):
+        """Return the `Extrapolation` of the fit, or None if there is none."""
         return Extrapolation(tasks, factors) if self.solver == "hals" and self.extrapolate else None

@@ -1,82 +1,96 @@
-"""Mixtures in which components also meet each other: ``X ~ W [H; products of two rows of H]``."""
+"""Bilinear mixing: components contribute alone and in pairs, ``X ~ W [H; products of two rows of H]``."""
 
 import numpy as np
 
-from fastnmf.models.options import check_integer
-from fastnmf.models.shapes import ShapedTransformer, divisors, finish_weights, shaped_problem, spread
-from fastnmf.moves import HALS, ProductDescent
-from fastnmf.solve import allocate
-from fastnmf.terms import Frobenius
+from fastnmf.core.factors import allocate
+from fastnmf.core.losses import Frobenius
+from fastnmf.core.options import check_integer
+from fastnmf.core.updates import HALS, ProductDescent
+from fastnmf.models.base.factor_model import (
+    FactorTransformer,
+    diverse_rows,
+    divisors,
+    finish_weights,
+    single_loss_problem,
+)
 
 
 def with_products(H):
-    """Return H (k, m) with the products of all pairs of its rows below it, in the order of `np.triu_indices`."""
+    """Return H (k, m) with the products of all pairs of its rows appended below, in the order of `np.triu_indices`."""
     first, second = np.triu_indices(len(H), 1)
     return np.vstack([H, H[first] * H[second]])
 
 
-class BilinearNMF(ShapedTransformer):
+class BilinearNMF(FactorTransformer):
     """Unmix rows to which components contribute alone and in pairs: ``x ~ sum_c w_c h_c + sum_{c<d} b_cd h_c * h_d``.
 
-    All of w, b and h are non-negative, and ``h_c * h_d`` is the product feature by feature. The model of light that has
-    met two materials before it reaches the sensor: rows are pixels, features are bands, components are the spectra of
-    the materials. Minimises the squared error.
+    All of w, b and h are non-negative, and ``h_c * h_d`` is the product feature by feature. Minimises the squared
+    error. This models light that was reflected by two materials before it reaches the sensor: rows are pixels, features
+    are bands, components are the spectra of the materials.
 
     Parameters
     ----------
     n_components : int, default=2
         k; with the products each row has ``k (k + 1) / 2`` weights.
     init : {None, "rows", "random", "custom"}, default=None
-        None is ``"rows"``: rows that point in different directions, as k-means++ takes them. ``"random"``: uniform.
+        None is ``"rows"``: rows of X that point in different directions, chosen by k-means++. ``"random"``: uniform.
         ``"custom"``: the W and H passed to `fit`.
     sweeps : int, default=3
-        Of coordinate descent over the weights, and then over the components, in one iteration.
+        Sweeps of coordinate descent over the weights, and as many over the components, in one iteration.
     max_iter : int, default=500
+        Largest number of iterations.
     tol : float, default=1e-4
-        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
-        times itself. 0 runs exactly `max_iter` iterations.
+        Stop when, at the rate of the last 10 iterations, the next 100 iterations would lower the objective by less than
+        `tol` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
     verbose : int, default=0
         1 shows progress on standard error.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Seconds after which no further iteration begins. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
-        ``normalized_loss``, ``seconds``, and copies of ``W`` and of ``H`` with its products, not scaled.
+        ``callback(state)``, called for the start and after every iteration; returning True stops the fit. `state` has
+        ``iteration``, ``normalized_loss``, ``seconds``, and copies of ``W`` and of ``H`` with its products, before the
+        components are normalised.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
     components_ : ndarray (n_components, n_features)
-        The largest entry of each is one, so that products of two are no larger; W carries the mass.
+        H. The largest entry of each component is one, so that products of two are not larger; the scale is in W_.
     W_ : ndarray (n_samples, k (k + 1) / 2)
         Weights: first those of the components, then those of their products.
     pairs_ : ndarray (k (k - 1) / 2, 2) of int
         The two components of each product, in the order of the columns of W_ from k on.
     n_iter_ : int
+        Number of iterations.
     converged_ : bool
+        True if the fit stopped because of `tol`, or, with ``tol=0``, after `max_iter` iterations.
     stopped_by_ : str
-        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+        Reason for stopping: ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
-        Norm of what the model misses.
+        Norm of the residual.
     normalized_loss_ : float
-        The same, over the norm of X.
+        Norm of the residual over the norm of X.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``objective`` (the squared error), ``seconds``; entry 0 is the start. It
-        never rises.
-    n_features_in_, feature_names_in_ :
-        As in scikit-learn.
+        ``iteration``, ``normalized_loss``, ``objective`` (the squared error), ``seconds``; entry 0 is the start. The
+        objective is monotone: it does not increase.
+    n_features_in_ : int
+        Number of features of X.
+    feature_names_in_ : ndarray (n_features,) of object
+        Names of the features; only if X has string column names.
 
     Notes
     -----
-    The weights see an ordinary problem, with the products as further components. In each entry of a component alone
-    the error is a parabola, for its products are linear in it, and the entry goes to the minimum. Data enter through
-    ``X Hᵀ`` and ``Wᵀ X`` only, so sparse X stays sparse; O(n_features k^4) an iteration beside the products. Squares
-    of components are not in the model: with them the error is no parabola.
+    The subproblem of the weights is that of NMF, with the products as further components. The squared error is a
+    parabola in each single entry of a component, because the products are linear in it, and each update sets the entry
+    to the minimum. The data enter only through ``X Hᵀ`` and ``Wᵀ X``, so sparse X stays sparse; O(n_features k^4) an
+    iteration in addition to these products. Squares of components are not in the model: with them the error would not
+    be a parabola.
 
-    The more weights a row has, the less they are unique: k components with products need well over ``k (k + 1) / 2``
-    features.
+    The more weights a row has, the less they are unique: k components with products need many more than
+    ``k (k + 1) / 2`` features.
 
     *Names*: the source's columns are rows here; its M is components_.T, its abundances and interactions are W_.T.
 
@@ -90,7 +104,7 @@ class BilinearNMF(ShapedTransformer):
     >>> import numpy as np
     >>> from fastnmf import NMF, BilinearNMF
     >>> rng = np.random.default_rng(0)
-    >>> H = rng.random((3, 30))  # three spectra, of which neighbours meet
+    >>> H = rng.random((3, 30))  # three spectra; neighbouring ones interact
     >>> W = rng.dirichlet(np.ones(3), 80)
     >>> X = W @ H + (W[:, :2] * W[:, 1:]) @ (H[:2] * H[1:])
     >>> [model.fit(X).normalized_loss_ < 0.005 for model in (NMF(3, tol=1e-6), BilinearNMF(3, random_state=0))]
@@ -130,10 +144,13 @@ class BilinearNMF(ShapedTransformer):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite. float32 stays float32.
+            Non-negative and finite. float32 stays float32; all other types become float64.
         y : ignored
-        W, H : ndarray (n_samples, k (k + 1) / 2), (k, n_features), default=None
-            Start for ``init="custom"``.
+            Present for compatibility with scikit-learn.
+        W : ndarray (n_samples, k (k + 1) / 2), default=None
+            Start of the weights for ``init="custom"``, >= 0.
+        H : ndarray (k, n_features), default=None
+            Start of the components for ``init="custom"``, >= 0.
 
         Returns
         -------
@@ -142,12 +159,24 @@ class BilinearNMF(ShapedTransformer):
         Raises
         ------
         ValueError, TypeError
-            For parameters, data or starts that cannot be used: what was given, expected, and to be done.
+            If parameters, data or start cannot be used. The message says what was given, what was expected and what to
+            do.
         """
         return self._fit(X, W=W, H=H)
 
     def fit_transform(self, X, y=None, *, W=None, H=None):
-        """Fit the model and return W_, (n_samples, k (k + 1) / 2); see `fit`."""
+        """Fit the model and return the weights of the rows of X.
+
+        Parameters
+        ----------
+        X, y, W, H :
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray (n_samples, k (k + 1) / 2)
+            `W_`.
+        """
         return self._fit(X, W=W, H=H).W_
 
     def _check_parameters(self):
@@ -155,28 +184,31 @@ class BilinearNMF(ShapedTransformer):
         check_integer("sweeps", self.sweeps)
 
     def _basis(self):
+        """Return the components with their products below, (k (k + 1) / 2, n_features)."""
         return with_products(self.components_)
 
     def _problem(self, data, rng, given):
+        """Return the `Problem` and its factors: W (n_rows, k (k + 1) / 2) and H with its products, as columns."""
         k, (n_rows, n_columns) = self.n_components, data.shape
         pairs = np.transpose(np.triu_indices(k, 1))
         n_weights = k + len(pairs)
-        start = self._given({"W": (n_rows, n_weights), "H": (k, n_columns)}, given)
+        start = self._checked_start({"W": (n_rows, n_weights), "H": (k, n_columns)}, given)
         if start is not None:
             W, H = start
         else:
-            W = np.zeros((n_rows, n_weights))  # they move first
-            H = rng.random((k, n_columns)) if self.init == "random" else spread(data, k, rng)
+            W = np.zeros((n_rows, n_weights))  # the weights are updated first
+            H = rng.random((k, n_columns)) if self.init == "random" else diverse_rows(data, k, rng)
             top = H.max(axis=1, keepdims=True)
             H = np.where(top > 0, H / divisors(top), rng.random(H.shape))
         pair = np.diag(np.arange(k))
         pair[tuple(pairs.T)] = pair.T[tuple(pairs.T)] = np.arange(k, n_weights)
         factors, tasks = allocate(data, W, with_products(H).T, None)
-        term = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
-        moves = {"W": HALS(), "H": ProductDescent(pair)}
-        return shaped_problem(data, term, moves, (("W", self.sweeps), ("H", self.sweeps)), tasks), factors
+        loss = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
+        updates = {"W": HALS(), "H": ProductDescent(pair)}
+        return single_loss_problem(data, loss, updates, (("W", self.sweeps), ("H", self.sweeps)), tasks), factors
 
     def _finish(self, data, problem, fit):
+        """Solve for W exactly, scale the largest entry of each component to one, and set the fitted arrays."""
         finish_weights(problem, fit)
         k, rank = self.n_components, fit.factors.rank
         W, H = (fit.factors[name][:, :n].astype(np.float64) for name, n in (("W", rank), ("H", k)))
@@ -184,4 +216,4 @@ class BilinearNMF(ShapedTransformer):
         first, second = np.triu_indices(k, 1)
         self.pairs_ = np.column_stack([first, second])
         self.components_ = (H / top).T.astype(data.dtype)
-        self.W_ = np.ldexp(W * np.concatenate([top, top[first] * top[second]]), -2 * data.exponent).astype(data.dtype)
+        self.W_ = np.ldexp(W * np.concatenate([top, top[first] * top[second]]), -2 * data.log4_scale).astype(data.dtype)

@@ -1,4 +1,8 @@
-"""Components that last several rows: ``X[i] ~ sum_l W[i - l] C_l``, the rows of X being moments in time."""
+"""Convolutive NMF: components that last several rows, ``X[i] ~ sum_l W[i - l] C_l``, where rows are moments in time.
+
+Inner scale: the data and the model are held multiplied by ``4 ** log4_scale``. With a given start this factor is in H,
+with a random start and in `transform` it is in W.
+"""
 
 import numbers
 import time
@@ -8,92 +12,107 @@ from operator import itemgetter
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.descent import Course, lbfgs
-from fastnmf.models.base import BETAS
-from fastnmf.models.fitted import check_fitted_arrays
-from fastnmf.models.options import check_choice
-from fastnmf.models.problems import divergence_term
-from fastnmf.models.shapes import ShapedWeights, divisors, rescaled, shaped_problem
-from fastnmf.moves import MU
-from fastnmf.problem import Factors
-from fastnmf.solve import allocate, pad, row_tasks, solve, threads
-from fastnmf.terms import Frobenius
-from fastnmf.terms.convolved import Convolved, slid, stacked
+from fastnmf.core.descent import History, lbfgs
+from fastnmf.core.factors import Factors, allocate, pad, row_tasks
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses import Frobenius
+from fastnmf.core.losses.convolution import ConvolutionLoss, shift_rows, stacked
+from fastnmf.core.objectives import divergence_loss
+from fastnmf.core.options import check_choice
+from fastnmf.core.updates import MU
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.estimator import BETAS
+from fastnmf.models.base.factor_model import WeightModel, best_scale, divisors, single_loss_problem
+from fastnmf.models.base.fitted_state import check_fitted_arrays
 
-# Of the search for a start: iterations before it, of each trial, of the best trial, the gain of the objective that
-# counts, and rounds at most. On 30 planted cases (3 and 6 components, 5 to 10 lags) a random start finds 3 and this 30.
+# The search for a start: iterations before it, iterations of each trial, further iterations of the best trial, relative
+# gain of the objective from which a trial is accepted, and largest number of rounds. On 30 planted cases (3 and 6
+# components, 5 to 10 lags) a random start finds 3 and this search 30.
 FIRST, PROBE, POLISH, GAIN, ROUNDS = 50, 10, 40, 0.02, 5
-SETTLE_ITER, SETTLE_TOL = 1000, 1e-10  # of W alone
-NOISE = 1e-2  # of the mean: what fills the rows that a shift has left empty
+SETTLE_ITER, SETTLE_TOL = 1000, 1e-10  # of the final solve for W alone
+NOISE = 1e-2  # added after a shift, relative to the mean: rows that the shift leaves empty must not stay zero
 
 
-class ConvolutiveNMF(ShapedWeights):
+class ConvolutiveNMF(WeightModel):
     """Find patterns that last several rows, and when they begin: ``X[i] ~ sum_l W[i - l] components_[l]``, all >= 0.
 
-    The rows of X are moments in time, in their order, as the frames of a spectrogram (n_frames, n_bins), and the lag
-    shifts along them. Component c is a small picture, ``components_[:, c]``, of n_lags rows; ``W_[i, c]`` tells how
-    strongly it begins at row i. With one lag this is NMF.
+    The rows of X are moments in time, in order, such as the frames of a spectrogram (n_frames, n_bins). The lag l
+    shifts along the rows. Component c is an array ``components_[:, c]`` of n_lags rows; ``W_[i, c]`` is the strength
+    with which it begins at row i. With one lag this is NMF.
 
     Parameters
     ----------
     n_components : int, default=2
+        k, the number of patterns.
     n_lags : int, default=5
-        Rows that a component lasts.
+        Number of rows that a component lasts.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
-        ``"frobenius"`` minimises ``||X - model||²``, the others their beta divergence. Those <= 0 need data without
+        ``"frobenius"`` minimises ``||X - model||²``, the others their beta divergence. Values <= 0 need data without
         zeros.
     init : {None, "shifted", "random", "custom"}, default=None
-        None is ``"shifted"``: a short fit from a random start, in which then each component is moved to and fro along
-        the lags, and stays where a few iterations fit better. Otherwise many a fit ends with a pattern cut off, half of
-        it in one component and half in another. ``"random"``: uniform, times the number that makes the total right.
-        ``"custom"``: the W and H passed to `fit`.
+        None is ``"shifted"``: a short fit from a random start, after which each component is shifted along the lags in
+        both directions; a shift is kept if a few iterations from there fit better. Without this, many fits end with a
+        pattern that is split between two components. ``"random"``: uniform, multiplied by the number that gives the
+        model the total of X. ``"custom"``: the W and H passed to `fit`.
     max_iter : int, default=500
+        Largest number of iterations.
     tol : float, default=1e-4
-        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
-        times itself. 0 runs exactly `max_iter` iterations.
+        Stop when, at the rate of the last 10 iterations, the next 100 iterations would lower the objective by less than
+        `tol` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
     verbose : int, default=0
         1 shows progress on standard error.
     max_time : float, default=None
-        Seconds after which no other iteration begins; the search for a start has as many to itself.
+        Seconds after which no further iteration begins; None sets no limit. The search for a start has a limit of the
+        same length of its own.
     callback : callable, default=None
-        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
-        ``normalized_loss``, ``seconds``, and copies of ``W`` and of ``H`` (n_lags, k, n_features), not scaled.
+        ``callback(state)``, called for the start and after every iteration; returning True stops the fit. `state` has
+        ``iteration``, ``normalized_loss``, ``seconds``, and copies of ``W`` and of ``H`` (n_lags, k, n_features),
+        before the components are normalised.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
     components_ : ndarray (n_lags, n_components, n_features)
-        ``components_[l]`` is what the components are l rows after they begin. Each sums to one over lags and features.
+        ``components_[l]`` holds the components l rows after they begin. Each component sums to one over lags and
+        features.
     W_ : ndarray (n_samples, n_components)
-        How strongly each component begins at each row; carries all the mass.
+        Strength with which each component begins at each row; carries the scale of X.
     n_iter_ : int
+        Number of iterations.
     converged_ : bool
+        True if the fit stopped because of `tol`, or, with ``tol=0``, after `max_iter` iterations.
     stopped_by_ : str
-        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+        Reason for stopping: ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
-        Norm of what the model misses; for other losses the square root of twice the divergence.
+        Norm of the residual; for other losses the square root of twice the divergence.
     normalized_loss_ : float
-        The same over the norm of X; for other losses over that of a trivial model.
+        Norm of the residual over the norm of X; for other losses the square root of the divergence over that of a
+        trivial model.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error, or the divergence), ``seconds``; entry 0
-        is the start. It never rises.
-    n_features_in_, feature_names_in_ :
-        As in scikit-learn.
+        is the start. The objective is monotone: it does not increase.
+    n_features_in_ : int
+        Number of features of X.
+    feature_names_in_ : ndarray (n_features,) of object
+        Names of the features; only if X has string column names.
 
     Notes
     -----
-    Multiplicative updates, with all lags in the numerator and in the denominator: the published average of one update
-    a lag may raise the objective, this one does not. At the end W alone is solved for, as in `transform`, if there is
-    time. Sparse X stays sparse for the squared error and for Kullback-Leibler: O(nnz k n_lags) an iteration, beside an
-    array of (n_samples, k n_lags). Other losses meet all entries, a tile at a time.
+    The updates are multiplicative and sum over all lags in the numerator and in the denominator. The published method
+    averages one update for each lag, which may increase the objective; this one does not. After the last iteration W
+    alone is solved for, as in `transform`, unless the fit stopped because of `max_time`. Sparse X stays sparse for the
+    squared error and for Kullback-Leibler: O(nnz k n_lags) an iteration, and an array (n_samples, k n_lags). Other
+    losses need all entries, which are visited a tile at a time.
 
-    The search of ``"shifted"`` takes some hundred iterations for each component, up to five times: on large data with
-    many components more than the fit itself. `max_time` bounds it, ``init="random"`` does without.
+    The search of ``"shifted"`` takes some hundred iterations for each component, and is repeated up to five times: on
+    large data with many components it takes longer than the fit itself. `max_time` limits it, ``init="random"`` omits
+    it.
 
-    A pattern shorter than n_lags may sit at any place within them: compare components up to such shifts. The start
-    ``"shifted"`` is ours.
+    A pattern shorter than n_lags may lie at any position within them: compare components up to such shifts. The start
+    ``"shifted"`` is not from the source.
 
     *Names*: the source's V is X.T, its W(t) is ``components_[t].T`` and its H is W_.T.
 
@@ -154,10 +173,14 @@ class ConvolutiveNMF(ShapedWeights):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite, its rows in the order of time. float32 stays float32.
+            Non-negative and finite, with rows in the order of time. float32 stays float32; all other types become
+            float64.
         y : ignored
-        W, H : ndarray (n_samples, k), (n_lags, k, n_features), default=None
-            Start for ``init="custom"``.
+            Present for compatibility with scikit-learn.
+        W : ndarray (n_samples, n_components), default=None
+            Start of the weights for ``init="custom"``, >= 0.
+        H : ndarray (n_lags, n_components, n_features), default=None
+            Start of the components for ``init="custom"``, >= 0.
 
         Returns
         -------
@@ -166,19 +189,31 @@ class ConvolutiveNMF(ShapedWeights):
         Raises
         ------
         ValueError, TypeError
-            For parameters, data or starts that cannot be used: what was given, expected, and to be done.
+            If parameters, data or start cannot be used. The message says what was given, what was expected and what to
+            do.
         """
         return self._fit(X, W=W, H=H)
 
     def fit_transform(self, X, y=None, *, W=None, H=None):
-        """Fit the model and return W_, (n_samples, n_components); see `fit`."""
+        """Fit the model and return the weights of the rows of X.
+
+        Parameters
+        ----------
+        X, y, W, H :
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray (n_samples, n_components)
+            `W_`.
+        """
         return self._fit(X, W=W, H=H).W_
 
     def transform(self, X):
-        """Return when the fitted components begin in X, a stretch of time of its own: rows depend on their neighbours.
+        """Return when the fitted components begin in X, which is one sequence: its rows depend on each other.
 
-        Solved for by quasi-Newton steps until they settle, from an even start, so that the result depends on X alone.
-        For ``1 <= beta <= 2`` the problem is convex.
+        W is found by quasi-Newton steps that run until they converge, from a constant start, so that the result depends
+        on X alone. For ``1 <= beta <= 2`` the problem is convex.
 
         Parameters
         ----------
@@ -195,8 +230,8 @@ class ConvolutiveNMF(ShapedWeights):
             data, k = self._data(X), self.components_.shape[1]
             W = np.ones((data.shape[0], k))
             problem, factors = self._of(data, W, self.components_.astype(np.float64), is_scaled=False)
-            self._settle(problem, factors)
-        return np.ldexp(np.ascontiguousarray(factors["W"][:, :k]), -2 * data.exponent)
+            self._final_exact_W(problem, factors)
+        return np.ldexp(np.ascontiguousarray(factors["W"][:, :k]), -2 * data.log4_scale)
 
     def inverse_transform(self, W):
         """Return ``sum_l W[i - l] components_[l]``, dense (n_samples, n_features), for W (n_samples, n_components)."""
@@ -216,41 +251,62 @@ class ConvolutiveNMF(ShapedWeights):
 
     @property
     def _beta(self):
+        """The loss as the beta of a beta divergence."""
         return BETAS.get(self.beta_loss, self.beta_loss)
 
     def _problem(self, data, rng, given):
+        """Return the problem and its factors at the start; with ``init="shifted"`` after the search for a start."""
         k, (n_rows, n_columns) = self.n_components, data.shape
         shapes = {"W": (n_rows, k), "H": (self.n_lags, k, n_columns)}
-        start = self._given(shapes, given)
+        start = self._checked_start(shapes, given)
         if start is not None:
-            return self._of(data, start[0], np.ldexp(start[1], 2 * data.exponent))
+            return self._of(data, start[0], np.ldexp(start[1], 2 * data.log4_scale))
         found = self._of(data, rng.random(shapes["W"]), rng.random(shapes["H"]), is_scaled=False)
         if self.init != "random" and self.n_lags > 1:
             self._search(*found)
         return found
 
     def _of(self, data, W, H, is_scaled=True):
-        """Return the problem and its factors; W (n_rows, k) times the number that makes the total right if asked."""
+        """Return the problem and its factors for given W and H.
+
+        Parameters
+        ----------
+        data : fastnmf.data.strata.Strata
+        W : ndarray (n_rows, k) of float64
+            Weights; not changed.
+        H : ndarray (n_lags, k, n_columns) of float64
+            Components, in the inner scale; not changed.
+        is_scaled : bool, default=True
+            False multiplies W by the number that gives the model the total of the data.
+
+        Returns
+        -------
+        problem : fastnmf.core.problem.Problem
+        factors : fastnmf.core.factors.Factors
+            W (n_rows, K) and H (n_columns, K'), padded; column ``l k + c`` of H is component c at lag l.
+        """
         n_lags, k, n_columns = H.shape
         H = H.reshape(-1, n_columns).T
         L = stacked(W, n_lags, np.zeros((len(W), n_lags * k)))
         if not is_scaled:
-            scale = rescaled(float(L.sum(axis=0) @ H.sum(axis=0)), float(data.X.sum(dtype=np.float64)))
+            scale = best_scale(float(L.sum(axis=0) @ H.sum(axis=0)), float(data.X.sum(dtype=np.float64)))
             W, L = W * scale, L * scale
         inner, tasks = allocate(data, L, H, None)
         factors = Factors(inner.rank, W=pad(W, data), H=inner["H"])
         beta, width = self._beta, inner["W"].shape[1]
         if beta == 2:
-            term, scale = Frobenius(data, width, tasks, holds_products=True), None
+            loss, scale = Frobenius(data, width, tasks, holds_products=True), None
         else:
-            term, scale = divergence_term(data, width, tasks, beta)
-        moves = dict.fromkeys("WH", MU.plain(data.dtype))
+            loss, scale = divergence_loss(data, width, tasks, beta)
+        updates = dict.fromkeys("WH", MU.plain(data.dtype))
         tasks = {"W": row_tasks(factors["W"]), "H": tasks["H"]}
-        term = Convolved(term, inner, k, n_lags)
-        return shaped_problem(data, term, moves, (("W", 1), ("H", 1)), tasks, scale, is_direct=beta == 2), factors
+        loss = ConvolutionLoss(loss, inner, k, n_lags)
+        return single_loss_problem(
+            data, loss, updates, (("W", 1), ("H", 1)), tasks, scale, is_direct=beta == 2
+        ), factors
 
     def _search(self, problem, factors):
-        """Move the factors to a start that no shift of a component along the lags improves, as far as trials tell."""
+        """Update the factors in place until no tried shift of one component along the lags lowers the objective."""
         k, n_lags = self.n_components, self.n_lags
         until = time.perf_counter() + (np.inf if self.max_time is None else self.max_time)
         steps = 2 ** np.arange(int(np.log2(n_lags - 1)) + 1)
@@ -259,15 +315,15 @@ class ConvolutiveNMF(ShapedWeights):
         def run(state, n_iter):
             for name, F in zip("WH", state, strict=True):
                 factors[name][:] = F
-                factors.moved(name)
+                factors.invalidate(name)
             value = solve(problem, factors, max_iter=n_iter, tol=0).history["objective"][-1]
             return value, (factors["W"].copy(), factors["H"].copy())
 
-        def moved(state, c, by):
+        def with_shifted_component(state, c, by):
             W, H = state[0].copy(), state[1].copy()
-            lags = slid(H[:, c : n_lags * k : k].T, by)  # what component c is at each lag
+            lags = shift_rows(H[:, c : n_lags * k : k].T, by)  # component c at each lag, shifted
             H[:, c : n_lags * k : k] = lags.T + NOISE * lags.mean()  # multiplicative updates cannot leave a zero
-            w = slid(W[:, c], -by)
+            w = shift_rows(W[:, c], -by)
             W[:, c] = w + NOISE * w.mean()
             return W, H
 
@@ -277,20 +333,20 @@ class ConvolutiveNMF(ShapedWeights):
             for c, _ in enumerate(factors["W"].T[:k]):
                 if time.perf_counter() >= until:
                     break
-                tried = min((run(moved(best[1], c, by), PROBE) for by in steps), key=itemgetter(0))
+                tried = min((run(with_shifted_component(best[1], c, by), PROBE) for by in steps), key=itemgetter(0))
                 found = run(tried[1], POLISH)
                 best = found if found[0] < (1 - GAIN) * best[0] else best
             if best[0] == before:
                 break
         run(best[1], 0)
 
-    def _settle(self, problem, factors):
-        """Move W alone until it settles; return the objective, which does not rise."""
-        W, k, unit, scale = factors["W"], problem.terms[0].rank, 2 if self._beta == 2 else 1, problem.scale or 1.0
+    def _final_exact_W(self, problem, factors):
+        """Solve for W alone by L-BFGS-B, in place; return the objective, which does not increase."""
+        W, k, unit, scale = factors["W"], problem.losses[0].rank, 2 if self._beta == 2 else 1, problem.scale or 1.0
 
         def value(parts):
             W[:, :k] = parts[0]
-            factors.moved("W")
+            factors.invalidate("W")
             return problem.value(factors) / scale
 
         def both(parts):
@@ -298,26 +354,28 @@ class ConvolutiveNMF(ShapedWeights):
             return found, [unit * (sub.neg[:, :k].astype(np.float64) - sub.pos[:, :k]) / scale]
 
         start = [W[:, :k].astype(np.float64)]
-        found = lbfgs(both, start, SETTLE_ITER, Course(SETTLE_TOL))
+        found = lbfgs(both, start, SETTLE_ITER, History(SETTLE_TOL))
         best = found if value(found) <= value(start) else start
         return value(best) * scale
 
     def _finish(self, data, problem, fit):
+        """Solve for W if there is time, scale each component to sum one, and set the fitted arrays."""
         if fit.stopped_by != "max_time":
-            fit.history["objective"][-1] = self._settle(problem, fit.factors)
+            fit.history["objective"][-1] = self._final_exact_W(problem, fit.factors)
         n_lags, k = self.n_lags, self.n_components
         W, H = fit.factors["W"][:, :k].astype(np.float64), fit.factors["H"][:, : n_lags * k].astype(np.float64)
         H = H.T.reshape(n_lags, k, -1)
         sums = divisors(H.sum(axis=(0, 2)))
         self.components_ = (H / sums[:, None]).astype(data.dtype)
-        self.W_ = np.ldexp(W * sums, -2 * data.exponent).astype(data.dtype)
+        self.W_ = np.ldexp(W * sums, -2 * data.log4_scale).astype(data.dtype)
 
     def _arrays(self, data, factors):
         W, H = factors["W"][:, : self.n_components].copy(), factors["H"][:, : self.n_lags * self.n_components].T
-        return W, np.ldexp(H.reshape(self.n_lags, self.n_components, -1), -2 * data.exponent), None
+        return W, np.ldexp(H.reshape(self.n_lags, self.n_components, -1), -2 * data.log4_scale), None
 
     def _record(self, data, problem, fit):
+        """Set the fitted attributes that follow from the history."""
         super()._record(data, problem, fit)
         if self._beta != 2:  # a divergence scales with the beta-th power of the data
             value = max(fit.history["objective"][-1], 0)
-            self.reconstruction_err_ = float(np.sqrt(2 * value) * 2.0 ** (-data.exponent * self._beta))
+            self.reconstruction_err_ = float(np.sqrt(2 * value) * 2.0 ** (-data.log4_scale * self._beta))

@@ -1,90 +1,101 @@
-"""Chains of factors fitted as one: ``X ~ W A_L ... A_1 A_0``."""
+"""Deep NMF: a chain of factors fitted together, ``X ~ W A_L ... A_1 A_0``.
+
+Inner scale: the data and A_0 are held multiplied by ``4 ** log4_scale``, all other factors as they are.
+"""
 
 import numpy as np
 
-from fastnmf.data import Strata
-from fastnmf.descent import infer_stack
-from fastnmf.layers import Bottom
-from fastnmf.models.options import check_choice
-from fastnmf.models.shapes import (
-    ShapedTransformer,
+from fastnmf.core.descent import infer_stack
+from fastnmf.core.losses.products import Chain
+from fastnmf.core.options import check_choice
+from fastnmf.core.stack import DataLayer
+from fastnmf.core.updates import HALS, MU
+from fastnmf.data.strata import Strata
+from fastnmf.models.base.factor_model import (
+    FactorTransformer,
     divisors,
     finish_weights,
     padded_factors,
     scale_core,
-    shaped_problem,
+    single_loss_problem,
 )
-from fastnmf.models.stacked import STARTS, check_sizes
-from fastnmf.moves import HALS, MU
-from fastnmf.terms.structured import Chain
+from fastnmf.models.hierarchy.init import STARTS, check_sizes
 
-SWEEPS = 2  # of coordinate descent over W, and over A_0, in one iteration
-UPDATES = 3  # of each of the others
-TRACE = 1e-3  # of the mean: what is zero in a start could not grow
+SWEEPS = 2  # sweeps of coordinate descent over W, and over A_0, in one iteration
+UPDATES = 3  # multiplicative updates of each other factor in one iteration
+TRACE = 1e-3  # added to a start, relative to the mean: multiplicative updates cannot leave a zero
 
 
-class DeepNMF(ShapedTransformer):
+class DeepNMF(FactorTransformer):
     """Factorise into a chain, ``X ~ W A_L ... A_1 A_0`` with all factors >= 0, all fitted to X together.
 
-    Level 0, ``A_0``, holds the most topics, in terms of features; those of each further level are made of those of the
-    level below, and W holds the weights of the last level. Minimises ``||X - W A_L ... A_0||²``.
+    Level 0, ``A_0``, has the most topics, each a combination of features. The topics of each further level are
+    combinations of those of the level below. W holds the weights of the last level. Minimises
+    ``||X - W A_L ... A_0||²``.
 
     Parameters
     ----------
     n_components : int or sequence of int, default=(4, 2)
-        Topics of each level, none more than the one before.
+        Number of topics of each level, from level 0 on; no level has more than the level before.
     init : {None, "sequential", "nested", "random", "custom"}, default=None
-        None is ``"sequential"``: an NMF of X, one of its weights, and so on. ``"nested"``: an NMF of X for every level,
-        and each level's topics in those of the level below. ``"random"``: exponential draws, times the number that
-        fits best. ``"custom"``: the W and the layers passed to `fit`.
+        None is ``"sequential"``: an NMF of X, then an NMF of its weights, and so on. ``"nested"``: an NMF of X for
+        every level; then the topics of each level are expressed by those of the level below. ``"random"``: exponential
+        draws, multiplied by the number that fits best. ``"custom"``: the W and the layers passed to `fit`.
     solver : {"cd", "mu"}, default="cd"
         ``"cd"``: coordinate descent for W and A_0, multiplicative updates for the layers between; after the last
         iteration W is solved for exactly. ``"mu"``: multiplicative updates for all.
     max_iter : int, default=500
+        Largest number of iterations.
     tol : float, default=1e-4
-        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
-        times itself. 0 runs exactly `max_iter` iterations.
+        Stop when, at the rate of the last 10 iterations, the next 100 iterations would lower the objective by less than
+        `tol` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
     verbose : int, default=0
         1 shows progress on standard error.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Seconds after which no further iteration begins. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
-        ``normalized_loss``, ``seconds``, and copies of ``W`` and of ``H``, which is A_0; not scaled.
+        ``callback(state)``, called for the start and after every iteration; returning True stops the fit. `state` has
+        ``iteration``, ``normalized_loss``, ``seconds``, and copies of ``W`` and of ``H``, which is A_0, before the
+        layers are normalised.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
 
     Attributes
     ----------
     layer_weights_ : list of ndarray
-        A_0 (k_0, n_features), A_1 (k_1, k_0), and so on: what each topic is made of on the level below. Rows of sum
-        one.
+        A_0 (k_0, n_features), A_1 (k_1, k_0), and so on: each topic as a combination of the topics of the level below.
+        Each row sums to one.
     W_ : ndarray (n_samples, k_L)
-        Weights of the last level; carries all the mass.
+        Weights of the last level; carries the scale of X.
     components_ : ndarray (k_L, n_features)
-        ``A_L ... A_0``, the topics of the last level in terms of features: what `transform` finds weights for.
+        ``A_L ... A_0``, the topics of the last level as combinations of features; `transform` finds weights for them.
     level_components_ : list of ndarray (k_l, n_features)
-        The same for every level.
+        ``A_l ... A_0`` for every level l.
     n_iter_ : int
+        Number of iterations.
     converged_ : bool
+        True if the fit stopped because of `tol`, or, with ``tol=0``, after `max_iter` iterations.
     stopped_by_ : str
-        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+        Reason for stopping: ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
-        Norm of what the model misses.
+        Norm of the residual.
     normalized_loss_ : float
-        The same, over the norm of X.
+        Norm of the residual over the norm of X.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``objective`` (the squared error), ``seconds``; entry 0 is the start. It
-        never rises.
-    n_features_in_, feature_names_in_ :
-        As in scikit-learn.
+        ``iteration``, ``normalized_loss``, ``objective`` (the squared error), ``seconds``; entry 0 is the start. The
+        objective is monotone: it does not increase.
+    n_features_in_ : int
+        Number of features of X.
+    feature_names_in_ : ndarray (n_features,) of object
+        Names of the features; only if X has string column names.
 
     Notes
     -----
-    Only the product counts: the fit is that of an NMF with k_L components, at best, and what the chain adds is how they
-    come about. `HierarchicalNMF` is another model, in which every level has weights of its own, the least squares of
-    those below, and may be asked to explain X by itself.
+    The loss depends on the product of the layers only: the fit is at best that of an NMF with k_L components, and the
+    chain adds how these are composed. `HierarchicalNMF` is a different model: there every level has weights of its own,
+    the least squares of those below, and may be fitted to X by itself.
 
     *Names*: the source's X is X.T; its Z_1, Z_2, ... are ``A_0.T``, ``A_1.T``, ..., and its H_m is W_.T.
 
@@ -138,11 +149,13 @@ class DeepNMF(ShapedTransformer):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite; sparse X stays sparse. float32 stays float32.
+            Non-negative and finite; sparse X stays sparse. float32 stays float32; all other types become float64.
         y : ignored
+            Present for compatibility with scikit-learn.
         W : ndarray (n_samples, k_L), default=None
+            Start of the weights for ``init="custom"``, >= 0.
         layers : list of ndarray, A_0 (k_0, n_features), A_1 (k_1, k_0), and so on, default=None
-            Start for ``init="custom"``.
+            Start of the layers for ``init="custom"``, >= 0.
 
         Returns
         -------
@@ -151,12 +164,24 @@ class DeepNMF(ShapedTransformer):
         Raises
         ------
         ValueError, TypeError
-            For parameters, data or starts that cannot be used: what was given, expected, and to be done.
+            If parameters, data or start cannot be used. The message says what was given, what was expected and what to
+            do.
         """
         return self._fit(X, W=W, layers=layers)
 
     def fit_transform(self, X, y=None, *, W=None, layers=None):
-        """Fit the model and return W_, (n_samples, k_L); see `fit`."""
+        """Fit the model and return the weights of the rows of X.
+
+        Parameters
+        ----------
+        X, y, W, layers :
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray (n_samples, k_L)
+            `W_`.
+        """
         return self._fit(X, W=W, layers=layers).W_
 
     def _ranks(self):
@@ -167,6 +192,7 @@ class DeepNMF(ShapedTransformer):
         check_choice("solver", self.solver, ("cd", "mu"))
 
     def _problem(self, data, rng, given):
+        """Return the problem and its factors: W, H = A_0ᵀ, and S1, S2, ... for the layers between."""
         sizes, (n_rows, n_columns) = check_sizes(self.n_components), data.shape
         shapes = dict(zip((f"layers[{level}]" for level, _ in enumerate(sizes)), self._shapes(n_columns), strict=True))
         layers = [None] * len(sizes) if given["layers"] is None else given["layers"]
@@ -174,47 +200,49 @@ class DeepNMF(ShapedTransformer):
             expected = ", ".join(str(shape) for shape in shapes.values())
             raise ValueError(f"layers is not valid; expected a list of {len(sizes)} arrays of shapes {expected}.")
         brought = {"W": given["W"], **dict(zip(shapes, layers, strict=True))}
-        start = self._given({"W": (n_rows, sizes[-1])} | shapes, brought)
+        start = self._checked_start({"W": (n_rows, sizes[-1])} | shapes, brought)
         if start is not None:
             W, A = start[0], start[1:]
-            A[0] = np.ldexp(A[0], 2 * data.exponent)
+            A[0] = np.ldexp(A[0], 2 * data.log4_scale)
         else:
             W, A = self._drawn(data, sizes, rng)
         names = [f"S{level}" for level, _ in enumerate(sizes)][:0:-1]
         factors, tasks = padded_factors(data, W=W, H=A[0].T, **dict(zip(names, A[:0:-1], strict=True)))
-        term = Chain(data, tasks, names)
+        loss = Chain(data, tasks, names)
         if start is None:
-            scale_core(term, factors, names[0] if names else "W")
+            scale_core(loss, factors, names[0] if names else "W")
         update = MU.plain(data.dtype)
         ends = HALS() if self.solver == "cd" else update
         n_sweeps, n_updates = (SWEEPS, UPDATES) if self.solver == "cd" else (1, 1)
-        moves = {"W": ends, "H": ends} | dict.fromkeys(names, update)
+        updates = {"W": ends, "H": ends} | dict.fromkeys(names, update)
         schedule = (("W", n_sweeps), *((name, n_updates) for name in names), ("H", n_sweeps))
-        return shaped_problem(data, term, moves, schedule, tasks), factors
+        return single_loss_problem(data, loss, updates, schedule, tasks), factors
 
     def _shapes(self, n_columns):
+        """Return the shapes of A_0, A_1, and so on."""
         sizes = check_sizes(self.n_components)
         return list(zip(sizes, (n_columns, *sizes), strict=False))
 
     def _drawn(self, data, sizes, rng):
-        """Return W and the layers of a start that is drawn, without zeros."""
+        """Return W (n_rows, k_L) and the layers A_0, A_1, ... of a start from `init`, float64, without zeros."""
         double = data if data.dtype == np.float64 else Strata.from_array(data.X.astype(np.float64))
-        bottom = Bottom(double)
+        bottom = DataLayer(double)
         A = STARTS[self.init or "sequential"](double, bottom, sizes, rng)
         W = infer_stack(bottom, A)[-1]
         W, *A = (F + TRACE * (F.mean() or 1.0) for F in (W, *A))
         return W, [a.T for a in A]
 
     def _finish(self, data, problem, fit):
+        """Set the fitted arrays; rows of the layers sum to one. After coordinate descent W is solved for exactly."""
         if self.solver == "cd":
             finish_weights(problem, fit)
-        W, H, *S = (fit.factors[name].astype(np.float64) for name in ("W", "H", *problem.terms[0].cores[::-1]))
+        W, H, *S = (fit.factors[name].astype(np.float64) for name in ("W", "H", *problem.losses[0].cores[::-1]))
         sums, A, sizes = 1.0, [], self._shapes(data.shape[1])
         for layer, (rows, columns) in zip((H.T, *S), sizes, strict=True):
             layer = layer[:rows, :columns] * sums
             sums = divisors(layer.sum(axis=1))
             A.append((layer / sums[:, None]).astype(data.dtype))
-        self.W_ = np.ldexp(W[:, : len(sums)] * sums, -2 * data.exponent).astype(data.dtype)
+        self.W_ = np.ldexp(W[:, : len(sums)] * sums, -2 * data.log4_scale).astype(data.dtype)
         self.layer_weights_, self.level_components_ = A, A[:1]
         for layer in A[1:]:
             self.level_components_ = [*self.level_components_, layer @ self.level_components_[-1]]

@@ -1,49 +1,58 @@
-"""Dictionary NMF: components that are mixtures of known atoms."""
+"""Dictionary NMF: components that are mixtures of known atoms.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+The factor ``"H"`` of the problem is Cᵀ, the transposed mixtures. The atoms are not scaled.
+"""
 
 from types import SimpleNamespace
 
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf import init as starts
-from fastnmf.data import as_matrix
-from fastnmf.models.base import scaled
-from fastnmf.models.options import check_choice
-from fastnmf.models.presets import Preset
-from fastnmf.models.problems import dictionary_problem
-from fastnmf.models.reading import RowErrors
-from fastnmf.solve import pad
+from fastnmf.core import init as starts
+from fastnmf.core.factors import pad
+from fastnmf.core.objectives import dictionary_problem
+from fastnmf.core.options import check_choice
+from fastnmf.data.matrix import as_matrix
+from fastnmf.models.base.estimator import scaled
+from fastnmf.models.base.inspection import RowErrorsMixin
+from fastnmf.models.base.presets import Preset
 
 
-class DictionaryNMF(RowErrors, Preset):
+class DictionaryNMF(RowErrorsMixin, Preset):
     """Factorise with components made of known atoms: ``X ~ W C D`` with W, C >= 0 and D given.
 
-    Minimises ``||X - W C D||²``. For a library of spectra, or known patterns of which the data show mixtures that
-    always come together.
+    Minimises ``||X - W C D||²``. For a library of spectra, or for known patterns that occur in the data in fixed
+    mixtures.
 
     Parameters
     ----------
     n_components : int, default=10
-        Mixtures, rows of C.
+        k, the number of mixtures, which are the rows of C.
     dictionary : sparse matrix or array (n_atoms, n_features), default=None
-        D, non-negative, an atom a row; has to be given.
+        D, non-negative, one atom a row. Must be given.
     move : {"hals", "mu"}, default="hals"
-        How W moves: coordinate descent, or multiplicative updates. C moves by the latter.
+        Update of W: ``"hals"`` is coordinate descent, ``"mu"`` is multiplicative. The update of C is multiplicative.
     init : {"random", "custom"}, default="random"
-        ``"custom"``: the W and C passed to `fit`.
+        ``"random"``: uniform, multiplied by the number that gives the model the total of X. ``"custom"``: the W and C
+        passed to `fit`.
     max_iter : int, default=200
+        Largest number of iterations.
     tol : float, default=1e-4
-        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
-        times itself. 0 runs exactly `max_iter` iterations.
+        Stop when, at the rate of the last 10 iterations, the next 100 iterations would lower the objective by less than
+        `tol` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting.
+        Threads of the kernels; None takes Numba's setting.
     verbose : int, default=0
         1 shows progress on standard error.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Seconds after which no further iteration begins. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration; see `NMF`. The state's H are the components.
+        ``callback(state)``, called for the start and after every iteration with a `FitState` whose H are the components
+        ``C D``; see `NMF`. Returning True stops the fit.
 
     Attributes
     ----------
@@ -52,24 +61,33 @@ class DictionaryNMF(RowErrors, Preset):
     components_ : ndarray (n_components, n_features)
         ``C D``.
     W_ : ndarray (n_samples, n_components)
-    n_components_, n_iter_ : int
+        Weights of the training rows: the last iterate.
+    n_components_ : int
+        k.
+    n_iter_ : int
+        Number of iterations.
     converged_ : bool
+        True if the fit stopped because of `tol`, or, with ``tol=0``, after `max_iter` iterations.
     stopped_by_ : str
+        Reason for stopping: ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         ``||X - W C D||``.
     normalized_loss_ : float
-        The same divided by the norm of X; 0 for all-zero data.
+        ``||X - W C D|| / ||X||``; 0 for all-zero data.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``objective``, ``seconds``; entry 0 is the start. The objective never rises.
-    n_features_in_, feature_names_in_ :
-        As in scikit-learn.
+        ``iteration``, ``normalized_loss``, ``objective``, ``seconds``; entry 0 is the start. The objective is monotone:
+        it does not increase.
+    n_features_in_ : int
+        Number of features of X.
+    feature_names_in_ : ndarray (n_features,) of object
+        Names of the features; only if X has string column names.
 
     Notes
     -----
-    C >= 0 is more than ``C D >= 0`` asks for, but what makes components readable as mixtures. The data are walked once,
-    for ``X Dᵀ``, a dense (n_samples, n_atoms); each iteration costs O(n_samples n_atoms n_components).
+    C >= 0 is a stronger condition than ``C D >= 0``; it makes components readable as mixtures of atoms. The data are
+    read once, for ``X Dᵀ``, a dense (n_samples, n_atoms) array; each iteration costs O(n_samples n_atoms n_components).
 
-    *Names*: the source has samples in columns, X ~ D C H; its H is our W, turned.
+    *Names*: the source has samples in columns, X ~ D C H; its H is our Wᵀ.
 
     References
     ----------
@@ -87,7 +105,7 @@ class DictionaryNMF(RowErrors, Preset):
     array([[1. , 0.5, 0. ]])
     """
 
-    solver = "mu"  # a start without zeros, and no exact solve at the end
+    solver = "mu"  # selects a start without zeros, and no exact solve at the end
 
     def __init__(
         self,
@@ -122,10 +140,13 @@ class DictionaryNMF(RowErrors, Preset):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite. float32 stays float32.
+            Non-negative and finite. float32 stays float32; all other types become float64.
         y : ignored
-        W, C : ndarray (n_samples, n_components), (n_components, n_atoms), default=None
-            Start for ``init="custom"``.
+            Present for compatibility with scikit-learn.
+        W : ndarray (n_samples, n_components), default=None
+            Start of the weights for ``init="custom"``, >= 0.
+        C : ndarray (n_components, n_atoms), default=None
+            Start of the mixtures for ``init="custom"``, >= 0.
 
         Returns
         -------
@@ -134,15 +155,24 @@ class DictionaryNMF(RowErrors, Preset):
         Raises
         ------
         ValueError, TypeError
-            For parameters, dictionaries, data or starts that cannot be used: what was given, expected, to be done.
+            If parameters, dictionary, data or start cannot be used. The message says what was given, what was expected
+            and what to do.
         """
         self._fit(X, None, W, C)
         return self
 
     def transform(self, X):
-        """Return the exact minimiser of ``||x - w C D||`` over w >= 0 for the rows x of X, (n_samples, n_components).
+        """Return the exact minimiser of ``||x - w C D||`` over w >= 0 for each row x of X.
 
-        `fit_transform` gives the same for the training rows; `W_` is the last iterate.
+        `fit_transform` returns the same for the training rows; `W_` is the last iterate.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray (n_samples, n_components)
         """
         return self._transform(X)
 
@@ -154,7 +184,7 @@ class DictionaryNMF(RowErrors, Preset):
         super()._check_parameters()
 
     def _atoms(self, data):
-        """Return Dᵀ (n_features, n_atoms), dense: atoms are few, as components are."""
+        """Return Dᵀ (n_features, n_atoms), dense: there are few atoms, as there are few components."""
         D = as_matrix(self.dictionary, "dictionary: ")
         values = D.data if sp.issparse(D) else D
         if D.shape[1] != data.shape[1] or (values < 0).any():
@@ -166,13 +196,32 @@ class DictionaryNMF(RowErrors, Preset):
         return D.T
 
     def _start(self, data, rank, W, H, V, random_state):
-        """Return W and the mixtures (n_atoms, k), such that the model has the best scale."""
+        """Return the start of W and of the mixtures; a random one has the total of the data.
+
+        Parameters
+        ----------
+        data : fastnmf.data.strata.Strata
+        rank : int
+            k.
+        W, H : ndarray (n_rows, k), (k, n_atoms), or None
+            The user's start, in the scale of the user's data; H is the argument C of `fit`.
+        V : None
+            Not used.
+        random_state : None, int, Generator or RandomState
+
+        Returns
+        -------
+        W, C : ndarray (n_rows, k), (n_atoms, k) of float64
+            In the inner scale.
+        v, V : None
+            The model has no shifts.
+        """
         D = self._atoms(data)
         if self.init == "custom":
             if W is None or H is None:
                 missing = "W" if W is None else "C"
                 raise ValueError(f"init='custom' needs a start: pass W and C to fit ({missing} missing).")
-            shape = SimpleNamespace(shape=(data.shape[0], D.shape[1]), exponent=data.exponent, n_strata=1)
+            shape = SimpleNamespace(shape=(data.shape[0], D.shape[1]), log4_scale=data.log4_scale, n_strata=1)
             return *starts.custom(shape, rank, W, H, has_shifts=False), None
         if W is not None or H is not None:
             raise ValueError(f"A start was given with init={self.init!r}; use init='custom'.")
@@ -182,14 +231,16 @@ class DictionaryNMF(RowErrors, Preset):
         return W * np.sqrt(level), C * np.sqrt(level), None, None
 
     def _problem(self, data, factors, tasks):
+        """Return the `Problem` of W and the transposed mixtures."""
         atoms = pad(self._atoms(data), data)
         return dictionary_problem(data, factors, tasks, atoms, is_descent=self.move == "hals")
 
     def _arrays(self, data, factors):
+        """Return W (n_samples, k), the components ``C D`` (k, n_features) and None, in the scale of the user's data."""
         W, C = (np.ascontiguousarray(factors[name][:, : factors.rank]) for name in "WH")
-        return scaled(W, -data.exponent), scaled(C.T @ self._atoms(data).T.astype(C.dtype), -data.exponent), None
+        return scaled(W, -data.log4_scale), scaled(C.T @ self._atoms(data).T.astype(C.dtype), -data.log4_scale), None
 
     def _finish(self, data, problem, fit):
         mixtures = np.ascontiguousarray(fit.factors["H"][:, : fit.factors.rank].T)
-        self.mixtures_ = scaled(mixtures, -data.exponent)
+        self.mixtures_ = scaled(mixtures, -data.log4_scale)
         super()._finish(data, problem, fit)

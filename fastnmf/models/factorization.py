@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.utils.validation import check_array
 
+from fastnmf.core.options import check_bool
+from fastnmf.core.warn import warn
 from fastnmf.models.nmf import NMF
-from fastnmf.models.options import check_bool
-from fastnmf.models.warn import warn
 
 W_IGNORED = "When update_H=False, the provided initial W is not used."
 
@@ -29,32 +29,56 @@ def non_negative_factorization(
     verbose=0,
     shuffle=False,
 ):
-    """Factorise ``X ~ W H``, with the signature of scikit-learn's function; see `NMF` for the parameters.
+    """Factorise ``X ~ W H`` with W, H >= 0, with the signature of scikit-learn's function.
 
     Parameters
     ----------
     X : sparse matrix or array (n_samples, n_features)
+        Non-negative and finite. float32 stays float32; all other types become float64.
     W : ndarray (n_samples, k), default=None
-        Start for ``init="custom"``; not used with ``update_H=False``, where W does not depend on a start.
+        Start for ``init="custom"``. Not used with ``update_H=False``, where W does not depend on a start.
     H : ndarray (k, n_features), default=None
         Start for ``init="custom"``; with ``update_H=False`` the components for which W is found.
     n_components : int or "auto", default="auto"
+        k; see `NMF`.
+    init : None, str, model or Start, default=None
+        Start; see `NMF`.
     update_H : bool, default=True
         False finds W for the given H, exactly for the squared error.
-    init, solver, beta_loss, tol, max_iter, alpha_W, alpha_H, l1_ratio, random_state, verbose, shuffle :
-        As in `NMF`.
+    solver : {"cd", "hals", "mu"}, default="cd"
+        See `NMF`.
+    beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
+        See `NMF`.
+    tol : float, default=1e-4
+        Stopping tolerance; see `NMF`.
+    max_iter : int, default=200
+        Largest number of iterations.
+    alpha_W : float, default=0.0
+        Strength of the penalty of W; see `NMF`.
+    alpha_H : float or "same", default="same"
+        Strength of the penalty of H; ``"same"`` is `alpha_W`.
+    l1_ratio : float, default=0.0
+        Share of the L1 penalty, from 0 (only L2) to 1 (only L1).
+    random_state : None, int, Generator or RandomState, default=None
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
+    verbose : int, default=0
+        1 shows progress on standard error.
+    shuffle : bool, default=False
+        Whether the components are visited in a random order; see `NMF`.
 
     Returns
     -------
     W : ndarray (n_samples, k)
+        Weights of the rows of X.
     H : ndarray (k, n_features)
+        Components.
     n_iter : int
-        Iterations; with ``update_H=False`` 1 for the squared error, or else `max_iter`.
+        Number of iterations; with ``update_H=False`` it is 1 for the squared error and `max_iter` for other losses.
 
     Raises
     ------
     ValueError, TypeError
-        For what cannot be used: what was given, expected, and to be done.
+        If an argument cannot be used. The message says what was given, what was expected and what to do.
 
     Examples
     --------
@@ -85,7 +109,7 @@ def non_negative_factorization(
         W = model.fit_transform(X, W=W, H=H)
         return W, model.components_, model.n_iter_
     if H is None:
-        raise ValueError("update_H=False needs the components; pass H.")
+        raise ValueError("update_H=False was given without H; pass the components as H, an array (k, n_features).")
     if W is not None:
         warn(W_IGNORED, RuntimeWarning)
     model._check_parameters()
@@ -95,5 +119,5 @@ def non_negative_factorization(
     model._validated(X, reset=True)
     model.components_, model.n_components_ = H, len(H)
     if H.shape[1] != model.n_features_in_:
-        raise ValueError(f"H has {H.shape[1]} columns for the {model.n_features_in_} features of X.")
+        raise ValueError(f"H has {H.shape[1]} columns; expected {model.n_features_in_}, one for each feature of X.")
     return model.transform(X), H, 1 if model._is_squared else max_iter

@@ -1,68 +1,89 @@
-"""Interval NMF: data of which only bounds are known."""
+"""Interval NMF: data whose entries are known only up to bounds.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+The bounds are scaled like the data.
+"""
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.data import Strata, as_matrix
-from fastnmf.matrix import as_csr
-from fastnmf.models.base import NNDSVD, scaled
-from fastnmf.models.options import check_choice
-from fastnmf.models.presets import Preset
-from fastnmf.models.problems import interval_problem
-from fastnmf.models.transfer import check_init
-from fastnmf.solve import allocate, sweep, threads
+from fastnmf.core.alternate import sweep
+from fastnmf.core.factors import allocate
+from fastnmf.core.init.start_from import check_init
+from fastnmf.core.objectives import interval_problem
+from fastnmf.core.options import check_choice
+from fastnmf.data.matrix import as_csr, as_matrix
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.estimator import NNDSVD, scaled
+from fastnmf.models.base.presets import Preset
 
 
 class IntervalNMF(Preset):
-    """Find a model inside bounds: ``lower <= W H <= upper`` with W, H >= 0, or as near as it gets.
+    """Find a model between bounds: ``lower <= W H <= upper`` with W, H >= 0, or as near to them as possible.
 
     Minimises the sum of the squared distances of the entries of ``W H`` to their intervals. For rounded, censored and
-    uncertain data. Where both bounds are zero, that is off the non-zeros of `upper`, W H is wanted to be zero.
+    uncertain data. Where `upper` has no non-zero, both bounds are zero, and the distance is that to zero.
 
     Parameters
     ----------
     n_components : int, default=10
+        k, the number of rows of H.
     move : {"hals", "mu"}, default="hals"
-        Coordinate descent, or multiplicative updates. Neither ever raises the objective.
+        Update: ``"hals"`` is coordinate descent, ``"mu"`` is multiplicative. With both the objective is monotone: it
+        does not increase.
     init : {"features", "rows", "random", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
-        Start, from the middle of the intervals; see `NMF`. ``"custom"``: the W and H passed to `fit`.
+        Start, computed from the middles of the intervals; see `NMF`. ``"custom"``: the W and H passed to `fit`.
     max_iter : int, default=200
-        Iterations; also sweeps of `transform`.
+        Largest number of iterations of `fit`, and number of sweeps of `transform`.
     tol : float, default=1e-4
-        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
-        times itself. 0 runs exactly `max_iter` iterations.
+        Stop when, at the rate of the last 10 iterations, the next 100 iterations would lower the objective by less than
+        `tol` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Seconds after which no further iteration begins. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration; see `NMF`.
+        ``callback(state)``, called for the start and after every iteration with a `FitState`; see `NMF`. Returning True
+        stops the fit.
 
     Attributes
     ----------
     components_ : ndarray (n_components, n_features)
+        H.
     W_ : ndarray (n_samples, n_components)
-    n_components_, n_iter_ : int
+        Weights of the training rows.
+    n_components_ : int
+        k.
+    n_iter_ : int
+        Number of iterations.
     converged_ : bool
+        True if the fit stopped because of `tol`, or, with ``tol=0``, after `max_iter` iterations.
     stopped_by_ : str
+        Reason for stopping: ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         Square root of the sum of squared distances.
     normalized_loss_ : float
-        The same divided by the norm of `lower`; 0 where that is 0.
+        The same divided by the norm of the lower bounds; 0 if that norm is 0.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective``, ``seconds``; entry 0 is the start.
-    n_features_in_, feature_names_in_ :
-        As in scikit-learn.
+    n_features_in_ : int
+        Number of features of X.
+    feature_names_in_ : ndarray (n_features,) of object
+        Names of the features; only if X has string column names.
 
     Notes
     -----
-    Before every step the data are replaced by the points of the intervals that are nearest to the present model. The
-    distance to these is an upper bound of the objective that touches it, so what lowers the one lowers the other.
-    O(nnz k) an iteration, nnz the non-zeros of `upper`: dense bounds cost about 100 bytes an entry.
+    Before every update the data are replaced by the points of the intervals that are nearest to the current model. The
+    squared distance to these points is an upper bound of the objective, and equal to it at the current model; so an
+    update that lowers the bound lowers the objective. O(nnz k) an iteration, where nnz counts the non-zeros of `upper`:
+    dense bounds need about 100 bytes an entry.
 
     *Names*: the source's a and b are the bounds.
 
@@ -76,7 +97,7 @@ class IntervalNMF(Preset):
     True
     """
 
-    solver = "mu"  # a start without zeros, and no exact solve at the end
+    solver = "mu"  # selects a start without zeros, and no exact solve at the end
     __metadata_request__fit = {"upper": True}
     __metadata_request__fit_transform = {"upper": True}
     __metadata_request__transform = {"upper": True}
@@ -113,12 +134,15 @@ class IntervalNMF(Preset):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Lower bounds, >= 0 and finite. float32 stays float32.
+            Lower bounds, >= 0 and finite. float32 stays float32; all other types become float64.
         y : ignored
+            Present for compatibility with scikit-learn.
         upper : sparse matrix or array (n_samples, n_features), default=None
-            Upper bounds, at least the lower ones; infinity for none. None takes X: the intervals are points.
-        W, H : ndarray (n_samples, k), (k, n_features), default=None
-            Start for ``init="custom"``.
+            Upper bounds, at least the lower bounds; infinity means no bound. None takes X: each interval is a point.
+        W : ndarray (n_samples, n_components), default=None
+            Start of the weights for ``init="custom"``, >= 0.
+        H : ndarray (n_components, n_features), default=None
+            Start of the components for ``init="custom"``, >= 0.
 
         Returns
         -------
@@ -127,25 +151,47 @@ class IntervalNMF(Preset):
         Raises
         ------
         ValueError, TypeError
-            For parameters, bounds or starts that cannot be used: what was given, expected, and to be done.
+            If parameters, bounds or start cannot be used. The message says what was given, what was expected and what
+            to do.
         """
         self._fit(X, None, W, H, None, None, upper)
         return self
 
     def fit_transform(self, X, y=None, *, upper=None, W=None, H=None):
-        """Fit the model and return what `transform` gives for the same bounds."""
+        """Fit the model and return the result of `transform` for the same bounds.
+
+        Parameters
+        ----------
+        X, y, upper, W, H :
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray (n_samples, n_components)
+        """
         return self.fit(X, upper=upper, W=W, H=H).transform(X, upper=upper)
 
     def transform(self, X, *, upper=None):
-        """Return weights of rows with bounds X and `upper` for the fitted components, (n_samples, n_components).
+        """Return weights of rows with bounds X and `upper` for the fitted components.
 
-        `max_iter` sweeps of coordinate descent from a start that depends on the row alone.
+        Runs `max_iter` sweeps of coordinate descent; the start of a row depends on this row alone.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Lower bounds.
+        upper : sparse matrix or array (n_samples, n_features), default=None
+            Upper bounds, as for `fit`.
+
+        Returns
+        -------
+        ndarray (n_samples, n_components)
         """
-        return self._placed(X, upper)[1]
+        return self._infer_between_bounds(X, upper)[1]
 
     def score(self, X, y=None, *, upper=None):
         """Return one minus the sum of squared distances over that of the zero model, at most 1; larger is better."""
-        value, _, scale = self._placed(X, upper)
+        value, _, scale = self._infer_between_bounds(X, upper)
         return 1.0 if scale == 0 else float(1 - value / scale)
 
     def _check_parameters(self):
@@ -154,24 +200,41 @@ class IntervalNMF(Preset):
         super()._check_parameters()
 
     def _strata(self, X, strata, sample_weight, weight):
-        """Return the middles of the intervals as data, with their ``bounds``; weight is the upper bounds."""
+        """Return the middles of the intervals as data, with the attribute ``bounds``.
+
+        Parameters
+        ----------
+        X : sparse matrix or ndarray (n_samples, n_features)
+            Lower bounds.
+        strata, sample_weight : None
+            Not used.
+        weight : sparse matrix or ndarray (n_samples, n_features), or None
+            Upper bounds.
+
+        Returns
+        -------
+        fastnmf.data.strata.Strata
+            CSR on the pattern of the upper bounds. Its ``bounds`` are a tuple (low, high) of ndarray (nnz,) in the
+            inner scale; high may be infinite.
+        """
         pattern, low = bounds_on_pattern(X, weight)
         high = pattern.data
         middle = np.where(np.isinf(high), np.where(low > 0, low, 1), low + (high - low) / 2)
         data = Strata.from_array(sp.csr_array((middle, pattern.indices, pattern.indptr), shape=pattern.shape))
-        data.bounds = tuple(np.ldexp(bound, 2 * data.exponent) for bound in (low, high))
+        data.bounds = tuple(np.ldexp(bound, 2 * data.log4_scale) for bound in (low, high))
         return data
 
     def _problem(self, data, factors, tasks):
+        """Return the `Problem` of the squared distance to the intervals."""
         return interval_problem(data, factors, tasks, data.bounds, is_descent=self.move == "hals")
 
-    def _placed(self, X, upper):
-        """Return the squared distance, W, and the squared distance of the zero model."""
+    def _infer_between_bounds(self, X, upper):
+        """Return the squared distance, W (n, k), and the squared distance of the zero model."""
         check_is_fitted(self)
         X = self._validated(X, reset=False)
         with threads(self.n_threads):
             data = self._strata(X, None, None, upper)
-            H = scaled(self.components_.T, data.exponent)
+            H = scaled(self.components_.T, data.log4_scale)
             rows = np.asarray(data.X.sum(axis=1), dtype=np.float64)
             share = rows / max(float(H.sum()), np.finfo(np.float64).tiny)
             factors, tasks = allocate(data, np.repeat(share[:, None], H.shape[1], axis=1), H, None)
@@ -180,13 +243,13 @@ class IntervalNMF(Preset):
             sweep(problem, factors)
             value = problem.value(factors)
         W = np.ascontiguousarray(factors["W"][:, : H.shape[1]])
-        return value, scaled(W, -data.exponent), problem.scale
+        return value, scaled(W, -data.log4_scale), problem.scale
 
 
 def bounds_on_pattern(X, upper):
-    """Return the upper bounds as CSR, infinity for none, and the lower bounds X on its pattern; checked.
+    """Check the bounds; return the upper ones as CSR, infinity for none, and the lower ones on their pattern, (nnz,).
 
-    upper None takes X for both.
+    X holds the lower bounds, `upper` the upper bounds; ``upper=None`` takes X for both.
     """
     lower = as_matrix(X)
     if upper is None:
@@ -194,8 +257,8 @@ def bounds_on_pattern(X, upper):
         return pattern, pattern.data
     upper = upper if sp.issparse(upper) else np.asarray(upper)
     if upper.shape != lower.shape:
-        raise ValueError(f"upper has shape {upper.shape}, expected that of X, {lower.shape}: one bound an entry.")
-    open_end = np.finfo(lower.dtype).max  # stands for infinity, which is refused in data
+        raise ValueError(f"upper has shape {upper.shape}, expected that of X, {lower.shape}: one bound for each entry.")
+    open_end = np.finfo(lower.dtype).max  # stands for infinity, which `as_matrix` refuses
     if sp.issparse(upper):
         upper = as_csr(upper, "upper", lower.dtype).copy()
         upper.data[np.isposinf(upper.data)] = open_end
@@ -209,11 +272,11 @@ def bounds_on_pattern(X, upper):
     if is_bounded:
         low[order[found]] = lower.data
     if not is_bounded or (low > pattern.data).any():
-        raise ValueError("X has an entry above its upper bound; X are the lower bounds, `upper` the upper ones.")
+        raise ValueError("X has an entry above its upper bound; pass lower bounds as X, upper bounds as `upper`.")
     pattern.data = np.where(pattern.data == open_end, np.inf, pattern.data).astype(lower.dtype)
     return pattern, low
 
 
 def _places(X):
-    """Return the number of every non-zero, counted along the rows."""
+    """Return the linear index (row times number of columns, plus column) of every stored entry, int64 (nnz,)."""
     return np.repeat(np.arange(X.shape[0], dtype=np.int64) * X.shape[1], np.diff(X.indptr)) + X.indices

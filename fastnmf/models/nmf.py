@@ -1,18 +1,19 @@
-"""Plain NMF on the same kernels."""
+"""Plain NMF with the interface of scikit-learn's `NMF`, on the kernels of this package."""
 
-from fastnmf.models.base import NNDSVD, BaseNMF
-from fastnmf.models.options import check_bool, check_choice, check_integer, check_sweeps
-from fastnmf.models.problems import divergence_problem, squared_problem
-from fastnmf.models.reading import RowErrors
-from fastnmf.models.streams import PartialFit
-from fastnmf.models.transfer import check_init
-from fastnmf.solve import Extrapolation
+from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.init.start_from import check_init
+from fastnmf.core.objectives import divergence_problem, squared_problem
+from fastnmf.core.options import check_bool, check_choice, check_integer, check_sweeps
+from fastnmf.models.base.estimator import NNDSVD, BaseNMF
+from fastnmf.models.base.inspection import RowErrorsMixin
+from fastnmf.models.base.partial_fit import PartialFitMixin
 
 
-class NMF(PartialFit, RowErrors, BaseNMF):
-    """Factorise a non-negative matrix, ``X ~ W H`` with W, H >= 0, sparse or dense; scikit-learn's `NMF`, faster.
+class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
+    """Factorise a non-negative matrix, sparse or dense: ``X ~ W H`` with W, H >= 0.
 
-    Minimises, with D half the squared error or another divergence and every row counted `sample_weight` times::
+    The interface is that of scikit-learn's `NMF`. With D half the squared error, or another divergence, and with every
+    row counted `sample_weight` times, the objective is::
 
         D(X, W H) + alpha_W n_features (l1_ratio ||W||_1 + (1 - l1_ratio) / 2 ||W||²)
                   + alpha_H n_samples  (l1_ratio ||H||_1 + (1 - l1_ratio) / 2 ||H||²)
@@ -20,84 +21,101 @@ class NMF(PartialFit, RowErrors, BaseNMF):
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Rows of H. ``"auto"``: those of the H passed to `fit`, or else as many as X has features.
+        Number of components (rows of H), >= 1. ``"auto"`` takes the number of rows of the H passed to `fit`, or the
+        number of features of X if no H is passed.
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
-        None is ``"features"``: means of the 30 rows that are richest in 10 random features. ``"rows"``: means of 30
-        random rows. ``"random"``: uniform, scaled to the columns. ``"nndsvd"``, ``"nndsvda"``, ``"nndsvdar"``: from the
-        singular vectors (deterministic), with zeros, without, with small random numbers instead; the latter two for
-        ``"mu"``. ``"custom"``: the W and H passed to `fit`. Another fitted model, or a `Start`: its components, and
-        the weights for them that fit X best.
+        The start. None is ``"features"``: each component is the mean of the 30 rows with the largest sums over 10
+        random features. ``"rows"``: means of 30 random rows. ``"random"``: uniform random numbers, scaled to the column
+        means. ``"nndsvd"``: from the singular vectors (deterministic), with zeros. ``"nndsvda"`` and ``"nndsvdar"``:
+        the same without zeros, and with small random numbers in place of zeros; use these two with ``"mu"``.
+        ``"custom"``: the W and H passed to `fit`. A fitted model or a `Start`: its components, with the weights that
+        fit X best for these components.
     solver : {"cd", "hals", "mu"}, default="cd"
-        ``"cd"``: exact coordinate descent, extrapolated; the objective may rise now and again. ``"hals"``: the same
-        without extrapolation; it never rises. After the last sweep of both, W is solved for exactly, once, and
-        `transform` repeats that. ``"mu"``: multiplicative updates, for any loss; `fit_transform` returns the iterate.
+        ``"cd"``: exact coordinate descent with extrapolation; the objective may increase in single iterations.
+        ``"hals"``: the same without extrapolation; the objective is monotone. After the last sweep of both solvers, W
+        is computed exactly for the final H; `transform` repeats this computation. ``"mu"``: multiplicative updates, for
+        any loss; `fit_transform` returns the last iterate.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
-        All but ``"frobenius"`` (2) need ``solver="mu"``. ``"kullback-leibler"`` (1) walks the non-zeros only.
+        The beta divergence D. All but ``"frobenius"`` (2) need ``solver="mu"``. ``"kullback-leibler"`` (1) visits the
+        non-zero entries only.
     exponent : {"mm", "fast"}, default="mm"
-        Of the multiplicative ratios, for `beta_loss` below 1 and above 2. ``"mm"``: 1 / (2 - beta) or 1 / (beta - 1),
-        with which the objective is proved not to rise. ``"fast"``: 1, with which it falls about twice as fast at
-        first; an iteration that raises it is undone and done again with the other exponent. `transform` uses ``"mm"``.
+        Exponent of the multiplicative ratios, for `beta_loss` below 1 and above 2. ``"mm"``: 1 / (2 - beta) or 1 /
+        (beta - 1), for which the objective is proved not to increase. ``"fast"``: 1, with which the objective falls
+        about twice as fast at first. An iteration that increases the objective is undone and repeated with the exponent
+        of ``"mm"``. `transform` always uses ``"mm"``.
     tol : float, default=1e-4
-        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
-        times itself. 0 runs exactly `max_iter` iterations.
+        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
+        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     max_iter : int, default=200
+        Maximum number of iterations, >= 1.
     n_init : int, default=1
-        Starts that are tried; the one with the lowest objective is kept. Starts that do not depend on the seed
-        (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a warm start that goes on) are tried once. `max_time` is the limit
-        of all together; a callback that returns True stops them all.
+        Number of starts that are tried; the result with the lowest objective is kept. Starts that do not depend on the
+        seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once. `max_time` limits the
+        total time of all starts. A callback that returns True stops all of them.
     random_state : None, int, Generator or RandomState, default=None
+        Source of the random numbers that the start uses.
     alpha_W, alpha_H : float, default=0.0 and "same"
-        Strength of the penalties; ``"same"`` is `alpha_W`. The scale of each component is chosen such that both
-        penalties together are least, which does not change ``W H``.
+        Strength of the penalties, >= 0; ``"same"`` takes the value of `alpha_W`. The scale of each component is chosen
+        such that the sum of both penalties is least; this does not change ``W H``.
     l1_ratio : float, default=0.0
-        1 is all L1, 0 all L2.
+        Share of the L1 penalty, from 0 (only L2) to 1 (only L1).
     verbose : int, default=0
-        1 shows progress on standard error.
+        1 shows the progress on standard error; 0 shows nothing.
     shuffle : bool, default=False
-        Visit the components in a random order, drawn once a fit, instead of ascending (not for ``"mu"``).
+        Whether coordinate descent visits the components in a random order, drawn once for each fit, instead of in
+        ascending order. Not used by ``"mu"``.
     sweeps : (int, int), default=(2, 2)
-        Of coordinate descent in one iteration: sweeps over W, sweeps over H.
+        Number of sweeps of coordinate descent in one iteration: over W, and over H.
     missing_values : {None, "nan", "zeros"}, default=None
-        Entries that are not known: NaN (dense X), or zero and unstored ones. They play no part.
+        Which entries are unknown: NaN (dense X), or zero and unstored entries. Unknown entries have no influence on the
+        fit.
     fixed_components : array-like or sparse (j, n_features), default=None
-        Known components: the first j rows of H. NaN marks entries that are to be found.
+        Known components: the first j rows of H, j <= n_components, in units of H. NaN marks entries that are estimated.
     seed_features : dict or list, default=None
-        Component -> features (names, if X has them, or column numbers) that it is to be about: a penalty pulls it
-        towards them.
+        Maps components to features (names, if X has names, or column numbers). A penalty pulls each of these components
+        towards its features.
     guide_weight : float, default=1.0
-        Strength of that; 1 weighs as much as the data that an average component explains.
+        Strength of this penalty, >= 0. With 1 it weighs as much as the data that an average component explains.
     warm_start : bool, default=False
-        Go on from the factors of the fit before.
+        Whether `fit` starts from the factors of the previous fit.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Time limit in seconds: no further iteration begins after it. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration, and for the start, with a `FitState` (``iteration``,
-        ``normalized_loss``, ``seconds``, ``W``, ``H``); returning True stops the fit.
+        Called as ``callback(state)`` for the start and after every iteration, with a `FitState` (``iteration``,
+        ``normalized_loss``, ``seconds``, ``W``, ``H``). The fit stops when it returns True.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+        Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
+        threads.
 
     Attributes
     ----------
-    components_ : ndarray (n_components, n_features)
-    W_ : ndarray (n_samples, n_components)
-        Weights of the training rows.
-    n_components_, n_iter_, n_revived_ : int
-        The last: how often a component had died and was given the row that the model missed most.
+    components_ : ndarray (n_components, n_features) of the dtype of X
+        H.
+    W_ : ndarray (n_samples, n_components) of the dtype of X
+        W, the weights of the training rows.
+    n_components_, n_iter_ : int
+        Number of components, and number of iterations.
+    n_revived_ : int
+        How often a component whose W or H had become zero was replaced by the positive part of the residual of the row
+        that the model fits worst.
     converged_ : bool
+        True if `tol` ended the fit, or if ``tol=0`` and all `max_iter` iterations were run; False if the fit was
+        stopped earlier.
     stopped_by_ : str
         ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
-    run_objectives_ : ndarray (n_runs,)
-        Objective at the end of the iterations from every start that was tried; all other attributes are those of the
-        lowest.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Objective after the last iteration from each start. All other attributes belong to the start with the lowest
+        objective.
     reconstruction_err_ : float
-        ``||X - W H||``, or the square root of twice the divergence, as in scikit-learn; of weighted rows if so.
+        ``||X - W H||``, or the square root of twice the divergence, as in scikit-learn; with row weights, of the
+        weighted rows.
     normalized_loss_ : float
-        Square root of the loss over that of a trivial model: nothing (Frobenius, so the norm of the data), or the
-        product of the margins (other losses).
+        Square root of the ratio of two losses: that of the model and that of a trivial model. The trivial model is zero
+        for the squared error (so the denominator is the norm of X), and the product of the margins for other losses.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties; the
-        squared error counts twice the formula above), ``seconds``; entry 0 is the start, the last that of the returned
-        factors.
+        squared error is twice D of the formula above) and ``seconds`` (since the start of the fit). Entry 0 belongs to
+        the start, the last entry to the returned factors.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -105,8 +123,8 @@ class NMF(PartialFit, RowErrors, BaseNMF):
     -----
     *Names*: the source's V, W, H are X, W_ and components_.
 
-    *Unlike scikit-learn*: the start, `tol` and the order of updates; `transform` is exact for the squared error;
-    `shuffle` draws once a fit; zeros in the data are refused where the loss is infinite.
+    *Differences from scikit-learn*: the start, `tol` and the order of the updates. `transform` is exact for the squared
+    error. `shuffle` draws one order for each fit. Zeros in the data are refused where the loss is infinite.
 
     References
     ----------
@@ -195,39 +213,46 @@ class NMF(PartialFit, RowErrors, BaseNMF):
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite. float32 stays float32. Or an AnnData.
+        X : sparse matrix or array (n_samples, n_features), or AnnData
+            Non-negative and finite. float32 is kept; integers and booleans become float64.
         y : ignored
+            Present for compatibility with scikit-learn.
         sample_weight : array-like (n_samples,), default=None
-            How often each row counts: weight 2 is the same as having the row twice.
-        W, H : ndarray (n_samples, k), (k, n_features), default=None
-            Start for ``init="custom"``.
+            Weight of each row, >= 0: weight 2 is the same as having the row twice.
+        W : ndarray (n_samples, k), default=None
+            Start of W for ``init="custom"``, non-negative, in units such that ``W @ H`` is in units of X.
+        H : ndarray (k, n_features), default=None
+            Start of H for ``init="custom"``, non-negative.
         weight : sparse matrix or array (n_samples, n_features), default=None
-            Weight of the squared error of each entry, >= 0; of a sparse one, what is not stored is zero.
+            Weight of the squared error of each entry, >= 0. Entries that a sparse `weight` does not store have weight
+            zero.
         checkpoint : str or path, default=None
-            File that the state of the fit is kept in while it runs. Where it holds a state of this fit, the fit goes on
-            from there and ends with the same bits, `n_iter_` and history as without the interruption.
+            File in which the state of the fit is saved while it runs. If the file already holds a state of this fit,
+            the fit continues from that state. It then ends with the same bits, `n_iter_` and history as without the
+            interruption.
         checkpoint_every : float, default=60.0
-            Seconds of work that are lost at most when the process is killed (or one iteration, if that takes longer).
+            Interval between two saves in seconds: the most work that is lost when the process is killed (or one
+            iteration, if an iteration takes longer).
 
         Returns
         -------
-        self
+        self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            For parameters, data or starts that cannot be used: what was given, expected, and to be done.
-            Also for a checkpoint that is damaged or belongs to another fit.
+            If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
+            do. Also if a checkpoint is damaged or belongs to another fit.
         OSError
-            The checkpoint cannot be written.
+            If the checkpoint cannot be written.
 
         Notes
         -----
-        A checkpoint belongs to one fit: other data, weights, starts or parameters raise an error, which says what is
-        not the same. ``max_iter``, ``tol``, ``max_time``, ``verbose``, ``callback`` and ``n_threads`` may change, as
-        when a fit is to go on for longer. After the fit the file stays, with the last state: the same call then
-        returns at once. With ``random_state=None`` the file keeps the seed; delete it for another draw.
+        A checkpoint belongs to one fit. With other data, weights, starts or parameters an error is raised that names
+        the difference. ``max_iter``, ``tol``, ``max_time``, ``verbose``, ``callback`` and ``n_threads`` may change, for
+        instance to continue a fit for longer. After the fit the file remains and holds the last state, so the same call
+        then returns at once. With ``random_state=None`` the file stores the seed; delete the file to draw another one.
         """
         self._fit(X, None, W, H, None, sample_weight, weight, (checkpoint, checkpoint_every))
         return self
@@ -244,14 +269,37 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         checkpoint=None,
         checkpoint_every=60.0,
     ):
-        """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
+        """Fit the model and return the weights of the rows of X.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features), or AnnData
+            Non-negative and finite.
+        y, sample_weight, W, H, weight, checkpoint, checkpoint_every :
+            As for `fit`.
+
+        Returns
+        -------
+        W : ndarray (n_samples, n_components) of the dtype of X
+            Non-negative weights of the rows.
+        """
         return self._fit(X, None, W, H, None, sample_weight, weight, (checkpoint, checkpoint_every))
 
     def transform(self, X):
-        """Return the non-negative weights of the rows of X for the fitted components, (n_samples, n_components).
+        """Return the non-negative weights of the rows of X for the fitted components.
 
-        Exact for the squared error, row by row; for other losses at most `max_iter` multiplicative updates of W from a
-        start that depends on the row alone.
+        For the squared error the weights are exact, row by row. For other losses they are the result of at most
+        `max_iter` multiplicative updates of W, from a start that depends on the row alone.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite.
+
+        Returns
+        -------
+        W : ndarray (n_samples, n_components) of the dtype of X
+            Non-negative weights of the rows.
         """
         return self._transform(X)
 
@@ -260,24 +308,39 @@ class NMF(PartialFit, RowErrors, BaseNMF):
         return self._inverse_transform(W)
 
     def score(self, X, y=None, sample_weight=None):
-        """Return how much of X the model explains, at most 1; larger is better.
+        """Return the share of X that the model explains, at most 1; larger is better.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite.
         y : ignored
+            Present for compatibility with scikit-learn.
         sample_weight : array-like (n_samples,), default=None
-            Squared error only.
+            Weight of each row, >= 0. Squared error only.
 
         Returns
         -------
         float
-            One minus the squared error, or divergence, over that of the trivial model (see `normalized_loss_`).
+            One minus the ratio of two losses: that of the model and that of the trivial model (see `normalized_loss_`).
         """
         return self._score(X, None, sample_weight)
 
     def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
+        """Return the names of the features with the largest weights in each component.
+
+        Parameters
+        ----------
+        n : int, default=10
+            Maximum number of names for each component, >= 1.
+        feature_names : array-like of str (n_features,), default=None
+            Names of the features. None uses `feature_names_in_`, or the column numbers if there are no names.
+
+        Returns
+        -------
+        list of list of str
+            One list for each component, largest weight first.
+        """
         return self._top_features(n, feature_names)
 
     def _check_parameters(self):

@@ -1,66 +1,87 @@
-"""Components onto which the data are projected: ``X ~ (X Hᵀ) H``."""
+"""Projective NMF: components onto which the data are projected, ``X ~ (X Hᵀ) H``.
+
+Scale inside a fit: the data and W are held multiplied by ``4 ** log4_scale``; H has no scale.
+"""
 
 import numpy as np
 
-from fastnmf import init as starts
-from fastnmf.data import Strata
-from fastnmf.models.shapes import ShapedTransformer, clusters, padded_factors, rescaled, shaped_problem
-from fastnmf.models.stacked import unit_columns
-from fastnmf.models.transfer import without_zeros
-from fastnmf.moves import MU
-from fastnmf.solve import pad, threads
-from fastnmf.terms.structured import Projective
+from fastnmf.core import init as starts
+from fastnmf.core.factors import pad
+from fastnmf.core.losses.products import Projective
+from fastnmf.core.updates import MU
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.factor_model import (
+    FactorTransformer,
+    best_scale,
+    clusters,
+    padded_factors,
+    single_loss_problem,
+)
+from fastnmf.models.base.warm_start import without_zeros
+from fastnmf.models.hierarchy.init import unit_columns
 
 
-class ProjectiveNMF(ShapedTransformer):
-    """Project non-negative data onto non-negative components, ``X ~ (X Hᵀ) H`` with H >= 0: a PCA without signs.
+class ProjectiveNMF(FactorTransformer):
+    """Project non-negative data onto non-negative components: ``X ~ (X Hᵀ) H`` with H >= 0, a non-negative PCA.
 
-    Minimises ``||X - X Hᵀ H||²``. The rows of H come out nearly orthogonal, which splits the features into parts.
+    Minimises ``||X - X Hᵀ H||²``. The rows of H become nearly orthogonal, so each feature belongs mainly to one
+    component.
 
     Parameters
     ----------
     n_components : int, default=2
+        Number of components (rows of H), >= 1.
     init : {None, "clusters", "nndsvda", "random", "custom"}, model or Start, default=None
-        None is ``"nndsvda"``: from the singular vectors. ``"clusters"``: of the features, by a few steps of
-        `OrthogonalNMF`; better where such clusters are clear. ``"random"``: uniform. All times the number that fits
-        best. ``"custom"``: the H passed to `fit`.
+        The start. None is ``"nndsvda"``: from the singular vectors. ``"clusters"``: clusters of the features, from a
+        few iterations of `OrthogonalNMF`; better if the features form clear clusters. ``"random"``: uniform random
+        numbers. Each of these is multiplied by the number for which the model fits best. ``"custom"``: the H passed to
+        `fit`. A fitted model or a `Start`: its components.
     max_iter : int, default=500
+        Maximum number of iterations, >= 1.
     tol : float, default=1e-4
-        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
-        times itself. 0 runs exactly `max_iter` iterations.
+        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
+        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
+        Source of the random numbers that the start uses.
     verbose : int, default=0
-        1 shows progress on standard error.
+        1 shows the progress on standard error; 0 shows nothing.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Time limit in seconds: no further iteration begins after it. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration, and for the start; True stops the fit. `state` has ``iteration``,
-        ``normalized_loss``, ``seconds``, and a copy of the factor ``H``.
+        Called as ``callback(state)`` for the start and after every iteration. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and a copy of the factor ``H``. The fit stops when it returns True.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+        Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
+        threads.
 
     Attributes
     ----------
-    components_ : ndarray (n_components, n_features)
-    W_ : ndarray (n_samples, n_components)
-        ``X @ components_.T``, which is also what `transform` returns.
+    components_ : ndarray (n_components, n_features) of the dtype of X
+        H, dimensionless.
+    W_ : ndarray (n_samples, n_components) of the dtype of X
+        ``X @ components_.T``, in units of X; `transform` returns the same.
     n_iter_ : int
+        Number of iterations.
     converged_ : bool
+        True if `tol` ended the fit, or if ``tol=0`` and all `max_iter` iterations were run; False if the fit was
+        stopped earlier.
     stopped_by_ : str
         ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
-        Norm of what the model misses.
+        Norm of the residual, in units of X.
     normalized_loss_ : float
-        The same, over the norm of X.
+        `reconstruction_err_` divided by the norm of X; 0 for all-zero X.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``objective`` (the squared error), ``seconds``; entry 0 is the start.
+        ``iteration``, ``normalized_loss``, ``objective`` (the squared error) and ``seconds`` (since the start of the
+        fit). Entry 0 belongs to the start.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
     Notes
     -----
-    Multiplicative updates with the exponent 1/3, with which the objective never rises; with the exponent 1 it can.
-    ``XᵀX`` is not formed. They are slow: from a random start expect thousands of iterations.
+    The multiplicative updates use the exponent 1/3, for which the objective is monotone; with the exponent 1 it can
+    increase. ``XᵀX`` is never formed. The updates converge slowly: from a random start expect thousands of iterations.
 
     *Names*: the source's X is X.T, and its W is components_.T.
 
@@ -114,48 +135,53 @@ class ProjectiveNMF(ShapedTransformer):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite. float32 stays float32.
+            Non-negative and finite. float32 is kept; integers and booleans become float64.
         y : ignored
+            Present for compatibility with scikit-learn.
         H : ndarray (k, n_features), default=None
-            Start for ``init="custom"``.
+            Start for ``init="custom"``, non-negative and dimensionless.
 
         Returns
         -------
-        self
+        self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            For parameters, data or starts that cannot be used: what was given, expected, and to be done.
+            If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
+            do.
         """
         return self._fit(X, H=H)
 
     def fit_transform(self, X, y=None, *, H=None):
-        """Fit the model and return W_, (n_samples, n_components); see `fit`."""
+        """Fit the model and return `W_`, (n_samples, n_components); see `fit`."""
         return self._fit(X, H=H).W_
 
     def transform(self, X):
-        """Return ``X @ components_.T``, (n_samples, n_components).
+        """Return ``X @ components_.T``.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite.
 
         Returns
         -------
-        ndarray (n_samples, n_components)
+        ndarray (n_samples, n_components) of the dtype of X
+            In units of X.
         """
-        data = self._seen(X)
+        data = self._new_data(X)
         H = pad(self.components_.T, data)
         W = np.empty((data.shape[0], H.shape[1]), data.dtype)
         with threads(self.n_threads):
             data.matmul(H, W)
-        return np.ldexp(np.ascontiguousarray(W[:, : len(self.components_)]), -2 * data.exponent)
+        return np.ldexp(np.ascontiguousarray(W[:, : len(self.components_)]), -2 * data.log4_scale)
 
     def _problem(self, data, rng, given):
         shape = self.n_components, data.shape[1]
-        start = self._given({"H": shape}, given)
-        passed_on = self._passed_on(data)
+        start = self._checked_start({"H": shape}, given)
+        passed_on = self._components_from_init(data)
         if start is not None:
             H = start[0].T
         elif passed_on is not None:
@@ -169,15 +195,15 @@ class ProjectiveNMF(ShapedTransformer):
                 H = clusters(Strata.from_array(data.X.T), shape[0], rng, weighted=True)
             H = unit_columns(H)
         factors, tasks = padded_factors(data, H=H)
-        term = Projective(data, tasks)
+        loss = Projective(data, tasks)
         if start is None:
-            inner = term.inner(factors)
-            factors["H"][:] *= data.dtype.type(np.sqrt(rescaled(np.sum(inner * term.gram(factors)), np.trace(inner))))
-            factors.moved("H")
-        return shaped_problem(data, term, {"H": MU.plain(data.dtype)}, (("H", 1),), tasks), factors
+            inner = loss.inner(factors)
+            factors["H"][:] *= data.dtype.type(np.sqrt(best_scale(np.sum(inner * loss.gram(factors)), np.trace(inner))))
+            factors.invalidate("H")
+        return single_loss_problem(data, loss, {"H": MU.plain(data.dtype)}, (("H", 1),), tasks), factors
 
     def _finish(self, data, problem, fit):
         H = fit.factors["H"][:, : self.n_components]
-        W = problem.terms[0].weights(fit.factors)[:, : self.n_components]
+        W = problem.losses[0].weights(fit.factors)[:, : self.n_components]
         self.components_ = np.ascontiguousarray(H.T)
-        self.W_ = np.ldexp(np.ascontiguousarray(W), -2 * data.exponent)
+        self.W_ = np.ldexp(np.ascontiguousarray(W), -2 * data.log4_scale)

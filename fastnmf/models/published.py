@@ -2,45 +2,56 @@
 
 import numpy as np
 
-from fastnmf import init as starts
-from fastnmf.data import Strata
-from fastnmf.models.options import check_choice, check_integer, generator
-from fastnmf.models.problems import squared_problem
+from fastnmf.core import init as starts
+from fastnmf.core.factors import allocate
+from fastnmf.core.iterate import as_arrays, solve
+from fastnmf.core.objectives import squared_problem
+from fastnmf.core.options import check_choice, check_integer, generator
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.jit import threads
 from fastnmf.models.stratified import hals_schedule, mu_schedule
-from fastnmf.solve import allocate, as_arrays, solve, threads
 
 
 def stratified_nmf(
     A, rank, iters, v_scaling=2, calculate_loss=True, *, update_order="simultaneous", random_state=None, solver="mu"
 ):
-    """Run Stratified-NMF on a list of strata, as the published program; `loss_array` has one entry more than there.
+    """Run Stratified-NMF on a list of strata with the arguments of the published program.
 
-    The published program logs the loss before each update, and so never that of what it returns; here entry k is the
-    loss after k iterations, entry 0 that of the start and the last that of the returned factors.
+    The losses differ from those of the published program, which records the loss before each update and therefore never
+    that of its result. Here entry k of `loss_array` is the loss after k iterations: entry 0 belongs to the start and
+    the last one to the returned factors. So the array has one entry more.
 
     Parameters
     ----------
     A : list of sparse matrices or arrays (m_i, n)
-        Any SciPy format, or dense.
+        The rows of each stratum, non-negative and finite; any SciPy format, or dense.
     rank : int
+        Number of components, >= 1.
     iters : int
+        Number of iterations, >= 0.
     v_scaling : int, default=2
-        Updates of the shifts an iteration.
+        Number of updates of the shifts in an iteration, >= 1.
     calculate_loss : bool, default=True
-        False returns zeros for the losses, as there.
+        False returns zeros for the losses, as in the published program.
     update_order : {"simultaneous", "sequential"}, default="simultaneous"
-        The published program moves W and H together from the old pair; the paper lets H see the new W.
+        ``"simultaneous"`` updates W and H together from their old values, as the published program does.
+        ``"sequential"`` updates H from the new W, as the paper says.
     random_state : None, int, Generator or RandomState, default=None
-        Seed of the start: V, then each W(i), then H, uniform on [0, 1), W and H divided by sqrt(rank).
+        Source of the random numbers of the start: V, then each W(i), then H, uniform on [0, 1), W and H divided by
+        sqrt(rank).
     solver : {"mu", "hals"}, default="mu"
+        Multiplicative updates, or exact coordinate descent.
 
     Returns
     -------
     V : ndarray (len(A), n)
+        Shifts, one row for each stratum, in units of A.
     W : list of ndarray (m_i, rank)
+        Weights of the rows of each stratum.
     H : ndarray (rank, n)
-    loss_array : ndarray (iters + 1,)
-        Square root of the squared error over the squared norm of the data.
+        Components.
+    loss_array : ndarray (iters + 1,) of float64
+        Square root of the squared error divided by the squared norm of the data.
 
     Examples
     --------
@@ -68,8 +79,8 @@ def stratified_nmf(
         problem = squared_problem(data, factors, tasks, schedule, is_descent=solver == "hals")
         start = problem.value(factors, V=V)
         fit = solve(problem, factors, max_iter=iters, tol=0, start_value=start)
-    W = np.ldexp(factors["W"][:, :rank], -data.exponent)
-    H = np.ldexp(factors["H"][:, :rank].T, -data.exponent)
-    V = np.ldexp(data.pattern.dense(factors["V"]) if iters else V, -2 * data.exponent)
+    W = np.ldexp(factors["W"][:, :rank], -data.log4_scale)
+    H = np.ldexp(factors["H"][:, :rank].T, -data.log4_scale)
+    V = np.ldexp(data.pattern.dense(factors["V"]) if iters else V, -2 * data.log4_scale)
     loss = as_arrays(fit.history, data.sq_norm)["normalized_loss"] if calculate_loss else np.zeros(iters + 1)
     return V, np.split(W, np.cumsum(data.groups.sizes)[:-1]), np.ascontiguousarray(H), loss

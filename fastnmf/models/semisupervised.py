@@ -1,53 +1,58 @@
-"""Semi-supervised NMF: labels of some of the rows, known entries of the data."""
+"""Semi-supervised NMF: class labels of some rows, and data with unknown entries."""
 
-from fastnmf.models.base import NNDSVD, BaseNMF
-from fastnmf.models.labels import LabelledFit
-from fastnmf.models.options import check_choice, check_integer, check_number
-from fastnmf.models.problems import squared_problem
-from fastnmf.models.reading import RowErrors
-from fastnmf.models.transfer import check_init
+from fastnmf.core.init.start_from import check_init
+from fastnmf.core.objectives import squared_problem
+from fastnmf.core.options import check_choice, check_integer, check_number
+from fastnmf.models.base.classification import LabelledFitMixin
+from fastnmf.models.base.estimator import NNDSVD, BaseNMF
+from fastnmf.models.base.inspection import RowErrorsMixin
 
 
-class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
-    """Factorise X and let the weights tell the class, where it is known: ``X ~ W H``, ``Y ~ W Bᵀ``, all >= 0.
+class SemiSupervisedNMF(LabelledFitMixin, RowErrorsMixin, BaseNMF):
+    """Factorise X such that the weights also predict the known classes: ``X ~ W H``, ``Y ~ W Bᵀ``, all >= 0.
 
     Minimises ``||O * (X - W H)||² + lam ||L * (Y - W Bᵀ)||²``, or the Kullback-Leibler divergence of the labels instead
-    of their squared error: O marks the entries of X that are known, L the rows whose class is, Y is the 0-1 matrix of
+    of their squared error. O marks the known entries of X, L marks the rows with a known class, Y is the 0-1 matrix of
     the classes, and lam is ``label_weight ||X||²/||L * Y||²``.
 
     Parameters
     ----------
     n_components : int, default=10
+        Number of components (rows of H), >= 1.
     label_weight : float, default=1.0
-        1 makes the labels as heavy as X.
+        Weight of the labels, >= 0. With 1 the labels weigh as much as X.
     label_loss : {"frobenius", "kullback-leibler"}, default="frobenius"
-        The latter needs ``solver="mu"``.
+        Loss of the labels. ``"kullback-leibler"`` needs ``solver="mu"``.
     solver : {"hals", "mu"}, default="hals"
-        ``"hals"``: exact coordinate descent. ``"mu"``: the multiplicative updates of the source. Neither raises the
-        objective.
+        ``"hals"``: exact coordinate descent. ``"mu"``: the multiplicative updates of the source. The objective is
+        monotone for both.
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`.
     missing_values : {None, "nan", "zeros"}, default=None
-        Entries of X that are not known, see `NMF`.
+        Which entries of X are unknown; see `NMF`.
     max_iter : int, default=200
+        Maximum number of iterations, >= 1.
     tol : float, default=1e-4
         As for `NMF`.
     random_state : None, int, Generator or RandomState, default=None
+        Source of the random numbers that the start uses.
     max_time, callback, verbose, n_threads :
         As for `NMF`.
 
     Attributes
     ----------
-    components_ : ndarray (n_components, n_features)
-    W_ : ndarray (n_samples, n_components)
-        Weights of the training rows, their labels taken into account: `transform` knows X only.
+    components_ : ndarray (n_components, n_features) of the dtype of X
+        H.
+    W_ : ndarray (n_samples, n_components) of the dtype of X
+        Weights of the training rows, computed from X and the labels; `transform` uses X only.
     classes_ : ndarray (n_classes,)
-    coef_ : ndarray (n_classes, n_components)
-        B: what each component says about each class.
+        The classes in sorted order.
+    coef_ : ndarray (n_classes, n_components) of the dtype of X
+        B: the weight of each component for each class.
     history_ : dict of ndarray
-        As for `NMF`; ``objective`` has the term of the labels.
+        As for `NMF`; ``objective`` includes the loss of the labels.
     n_components_, n_iter_, converged_, stopped_by_, reconstruction_err_, normalized_loss_ :
-        As for `NMF`: of X alone.
+        As for `NMF`; the last two are for X alone.
 
     References
     ----------
@@ -103,33 +108,60 @@ class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite where it is known.
+            Known entries are non-negative and finite. float32 is kept; integers and booleans become float64.
         y : array-like (n_samples,), default=None
-            Class of each row: numbers or strings; -1, NaN or None where it is not known. Without y, a plain NMF.
+            Class of each row: numbers or strings; -1, NaN or None if it is unknown. Without y the model is a plain NMF.
         W, H : ndarray (n_samples, k), (k, n_features), default=None
-            Start for ``init="custom"``.
+            Start for ``init="custom"``, non-negative.
         weight : sparse matrix or array (n_samples, n_features), default=None
-            O: False or 0 where an entry is not known, or weights >= 0; of a sparse one, what is not stored is zero.
+            O: False or 0 where an entry is unknown, or weights >= 0. Entries that a sparse `weight` does not store have
+            weight zero.
 
         Returns
         -------
-        self
+        self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            For parameters, data or labels that cannot be used: what was given, expected, and to be done.
+            If parameters, data or labels cannot be used. The message says what was given, what was expected and what to
+            do.
         """
         self._fit(X, None, W, H, None, None, weight, y=y)
         return self
 
     def fit_transform(self, X, y=None, *, W=None, H=None, weight=None):
-        """Fit the model and return what `transform` makes of X, without its labels; `W_` where `weight` is given."""
+        """Fit the model and return the weights of the rows of X, computed without their labels.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Known entries are non-negative and finite.
+        y, W, H, weight :
+            As for `fit`.
+
+        Returns
+        -------
+        W : ndarray (n_samples, n_components) of the dtype of X
+            The result of `transform` for X; `W_` if `weight` is given, or if there are no labels.
+        """
         W = self._fit(X, None, W, H, None, None, weight, y=y)
         return W if y is None or weight is not None else self.transform(X)
 
     def transform(self, X):
-        """Return the exact non-negative weights of the rows of X for the fitted components, (n_samples, k)."""
+        """Return the exact non-negative weights of the rows of X for the fitted components.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite.
+
+        Returns
+        -------
+        W : ndarray (n_samples, n_components) of the dtype of X
+            Non-negative weights of the rows.
+        """
         return self._transform(X)
 
     def inverse_transform(self, W):
@@ -137,13 +169,29 @@ class SemiSupervisedNMF(LabelledFit, RowErrors, BaseNMF):
         return self._inverse_transform(W)
 
     def score(self, X, y=None):
-        """Return the accuracy on rows whose label is known; without y, or labels in fit, the share of X explained."""
+        """Return the accuracy on the rows with a known label, or the share of X that the model explains.
+
+        The latter is returned if y is None, or if the model was fitted without labels.
+        """
         if y is not None and hasattr(self, "classes_"):
             return self._accuracy(X, y)
         return self._score(X)
 
     def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
+        """Return the names of the features with the largest weights in each component.
+
+        Parameters
+        ----------
+        n : int, default=10
+            Maximum number of names for each component, >= 1.
+        feature_names : array-like of str (n_features,), default=None
+            Names of the features. None uses `feature_names_in_`, or the column numbers if there are no names.
+
+        Returns
+        -------
+        list of list of str
+            One list for each component, largest weight first.
+        """
         return self._top_features(n, feature_names)
 
     def _check_parameters(self):

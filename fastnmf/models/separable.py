@@ -1,65 +1,72 @@
-"""Separable NMF: the components are rows, or features, of the data themselves."""
+"""Separable NMF: the components are rows, or features, of the data themselves.
+
+Scale inside a fit: the data and their anchors are held multiplied by ``4 ** log4_scale``; the weights for anchors have
+no scale.
+"""
 
 import numpy as np
 
-from fastnmf.anchors import successive_projections
-from fastnmf.data import Strata
-from fastnmf.models.base import scaled
-from fastnmf.models.options import check_bool, check_choice
-from fastnmf.models.presets import Preset
-from fastnmf.models.reading import RowErrors
-from fastnmf.models.warn import warn
-from fastnmf.problem import dense_rows
-from fastnmf.progress import progress
-from fastnmf.solve import infer, pad, threads
+from fastnmf.core.factors import dense_rows, pad
+from fastnmf.core.inference import infer
+from fastnmf.core.init.successive_projection import successive_projections
+from fastnmf.core.options import check_bool, check_choice
+from fastnmf.core.progress import progress
+from fastnmf.core.warn import warn
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.estimator import scaled
+from fastnmf.models.base.inspection import RowErrorsMixin
+from fastnmf.models.base.presets import Preset
 
 
-class SeparableNMF(RowErrors, Preset):
-    """Explain all rows as mixtures of a few of them: ``X ~ W X[anchors]`` with W >= 0.
+class SeparableNMF(RowErrorsMixin, Preset):
+    """Explain all rows as non-negative combinations of a few of them, the anchors: ``X ~ W X[anchors]`` with W >= 0.
 
-    Or all features as mixtures of a few features, ``X ~ X[:, anchors] H``. The anchors are found by the successive
-    projection algorithm, the weights by exact non-negative least squares. Right for spectra with pure pixels, for words
-    that belong to one topic only; a single outlier, though, is always an anchor.
+    With ``axis=1``, explain all features as combinations of a few features: ``X ~ X[:, anchors] H``. The successive
+    projection algorithm finds the anchors; exact non-negative least squares finds the weights. The model suits spectra
+    with pure pixels, and texts with words that belong to one topic only. A single outlier is always chosen as an
+    anchor.
 
     Parameters
     ----------
     n_components : int, default=10
-        Anchors. Fewer are found, with a warning, where all rows lie in the span of fewer.
+        Number of anchors, >= 1. If all rows lie in the span of fewer rows, fewer anchors are found, with a warning.
     axis : {0, 1}, default=0
         0: anchors are samples (rows of X). 1: anchors are features (columns).
     normalize : bool, default=False
-        Divide every sample (axis=1: every feature) by its sum before anchors are looked for. Without it mixtures
-        should have weights that sum to at most one; with it, any. For counts and other data of many scales. Noise of
-        small rows is blown up, too.
+        Whether every sample (axis=1: every feature) is divided by its sum before the anchors are chosen. Without it the
+        weights of a row should sum to at most one; with it they may have any sum. Use it for counts and other data
+        whose rows differ in scale. It also amplifies the noise of small rows.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting.
+        Number of threads of the kernels; None uses Numba's setting.
     verbose : int, default=0
-        1 shows progress on standard error.
+        1 shows the progress on standard error; 0 shows nothing.
 
     Attributes
     ----------
-    anchors_ : ndarray (n_components_,) of int
-        Numbers of the samples, or features, in the order in which they were found.
-    components_ : ndarray (n_components_, n_features)
-        ``X[anchors_]``; for axis=1 the weights H of every feature.
-    W_ : ndarray (n_samples, n_components_)
-        The weights; for axis=1 ``X[:, anchors_]``.
+    anchors_ : ndarray (n_components_,) of int64
+        Indices of the samples, or features, in the order in which they were chosen.
+    components_ : ndarray (n_components_, n_features) of the dtype of X
+        ``X[anchors_]``, in units of X; for axis=1 the dimensionless weights H of every feature.
+    W_ : ndarray (n_samples, n_components_) of the dtype of X
+        The dimensionless weights; for axis=1 ``X[:, anchors_]``, in units of X.
     n_components_, n_iter_ : int
-        Anchors found.
+        Number of anchors found.
     reconstruction_err_ : float
         ``||X - W H||``.
     normalized_loss_ : float
-        The same divided by the norm of X; 0 for all-zero data.
+        `reconstruction_err_` divided by the norm of X; 0 for all-zero X.
     history_ : dict of ndarray
-        ``iteration``: anchors so far, 0 to n_components_. ``distance``: the largest distance of a sample (feature) from
-        the span of these; it falls to the level of the noise when there are enough.
+        ``iteration``: number of anchors, from 0 to n_components_. ``distance``: largest distance of a sample (feature)
+        from the span of these anchors; with enough anchors it falls to the level of the noise.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
     Notes
     -----
-    One pass over the data an anchor, O(r nnz + m r²); sparse data stay sparse. Nothing is random. Every anchor is the
-    sample that is farthest from the span of those before, the first one among equals. There is no start to choose.
+    Each anchor needs one pass over the data: O(r nnz + m r²) in all; sparse data stay sparse. The algorithm is
+    deterministic and needs no start. Each anchor is the sample with the largest distance from the span of the previous
+    anchors, the first one among equals.
 
     *Names*: the source's K are `anchors_`; its columns are our rows for axis=0.
 
@@ -104,17 +111,19 @@ class SeparableNMF(RowErrors, Preset):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite. float32 stays float32.
+            Non-negative and finite. float32 is kept; integers and booleans become float64.
         y : ignored
+            Present for compatibility with scikit-learn.
 
         Returns
         -------
-        self
+        self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            For parameters or data that cannot be used: what was given, expected, and to be done.
+            If parameters or data cannot be used. The message says what was given, what was expected and what to do.
         """
         self._check_parameters()
         X = self._validated(X, reset=True)
@@ -127,16 +136,17 @@ class SeparableNMF(RowErrors, Preset):
                     points, wanted, normalize=self.normalize, callback=show
                 )
             if len(self.anchors_) < self.n_components:
-                self._warn_of_few(len(self.anchors_))
+                self._warn_too_few_anchors(len(self.anchors_))
             picked = dense_rows(points, self.anchors_)
-            of_points = data if self.axis == 0 else Strata.from_array(points)
-            weights = infer(of_points, len(picked), pad(picked.T, of_points), None)[0][:, : len(picked)]
+            points_data = data if self.axis == 0 else Strata.from_array(points)
+            weights = infer(points_data, len(picked), pad(picked.T, points_data), None)[0][:, : len(picked)]
             W, H = (weights, picked.T) if self.axis == 0 else (picked.T, weights)
-            W = scaled(np.ascontiguousarray(W), -2 * data.exponent if self.axis else 0)
+            W = scaled(np.ascontiguousarray(W), -2 * data.log4_scale if self.axis else 0)
             self._set_factors(data, W, H, distances)
         return self
 
-    def _warn_of_few(self, found):
+    def _warn_too_few_anchors(self, found):
+        """Warn that only `found` anchors exist."""
         what = "samples" if self.axis == 0 else "features"
         warn(
             f"n_components={self.n_components} anchors were asked for, but all {what} lie in the span of {found}; the "
@@ -145,9 +155,21 @@ class SeparableNMF(RowErrors, Preset):
         )
 
     def _set_factors(self, data, W, H, distances):
-        """Set the fitted attributes."""
-        # dimensionless weights beside rows of the data, each in the scale of the user
-        inner = 2 * data.exponent
+        """Set the fitted attributes.
+
+        Parameters
+        ----------
+        data : fastnmf.data.strata.Strata
+            The data, held multiplied by ``4 ** log4_scale``.
+        W : ndarray (n_samples, k)
+            Weights, or the anchor features (axis=1) in units of X.
+        H : ndarray (n_features, k)
+            The anchor samples in the scale of `data`, or dimensionless weights (axis=1).
+        distances : ndarray (k + 1,) of float64
+            Largest distances in the scale of `data`; without scale if `normalize`.
+        """
+        # Weights are dimensionless; rows of the data are returned in the units of X.
+        inner = 2 * data.log4_scale
         self.W_ = W
         self.components_ = scaled(np.ascontiguousarray(H.T), -inner if self.axis == 0 else 0)
         self.n_components_ = self.n_iter_ = self._n_components = len(self.components_)
@@ -161,16 +183,25 @@ class SeparableNMF(RowErrors, Preset):
         return self.fit(X).W_
 
     def transform(self, X):
-        """Return the weights of the rows of X, (n_samples, n_components_).
+        """Return the weights of the rows of X.
 
-        For axis=0 the exact minimiser of ``||x - w X[anchors_]||`` over w >= 0, row by row. For axis=1 the anchor
-        features of X themselves.
+        For axis=0 these are the exact minimisers of ``||x - w X[anchors_]||`` over w >= 0, row by row. For axis=1 they
+        are the anchor features of X.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite.
+
+        Returns
+        -------
+        ndarray (n_samples, n_components_) of the dtype of X
         """
         if self.axis == 0:
             return self._transform(X)
         data, _, _ = self._prepared(X, None)
         picked = dense_rows(_points(data, self.axis), self.anchors_)
-        return scaled(np.ascontiguousarray(picked.T), -2 * data.exponent)
+        return scaled(np.ascontiguousarray(picked.T), -2 * data.log4_scale)
 
     def _check_parameters(self):
         check_choice("axis", self.axis, (0, 1))
@@ -179,7 +210,7 @@ class SeparableNMF(RowErrors, Preset):
 
 
 def _points(data, axis):
-    """Return the samples (0) or the features (1) of the data as rows."""
+    """Return the samples (axis 0) or the features (axis 1) of the data as rows, CSR or dense."""
     if axis == 0:
         return data.X
     return data.X.T.tocsr() if data.is_sparse else np.ascontiguousarray(data.X.T)

@@ -1,72 +1,85 @@
-"""NMF whose components are smooth curves."""
+"""NMF whose components are smooth curves.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``.
+"""
 
 import numpy as np
 
-from fastnmf.models.options import check_choice, check_number
-from fastnmf.models.own_loss import OwnLoss
-from fastnmf.models.problems import squared_problem
-from fastnmf.moves import ChainDescent
-from fastnmf.penalties import Chain, ElasticNet
-from fastnmf.solve import infer, pad, scale_start
+from fastnmf.core.alternate import scale_start
+from fastnmf.core.factors import pad
+from fastnmf.core.inference import infer
+from fastnmf.core.objectives import squared_problem
+from fastnmf.core.options import check_choice, check_number
+from fastnmf.core.penalties.elastic_net import ElasticNet
+from fastnmf.core.penalties.smoothness import Chain
+from fastnmf.core.updates import ChainDescent
+from fastnmf.models.base.custom_loss import CustomLoss
 
 SWEEPS = 2
 BEND = 1e-3
-LEAST_SHARE = 1e-3  # of the penalty of W, on H: constant components, which are smooth at any size, stay bounded
+LEAST_SHARE = 1e-3  # weight of H's norm beside W's: bounds constant components, whose steps are zero at any size
 
 
-class SmoothNMF(OwnLoss):
+class SmoothNMF(CustomLoss):
     """Factorise ``X ~ W H`` with W, H >= 0 and components that change little from one feature to the next.
 
-    For features in an order: wavelengths, times, places along a line. Minimises::
+    For ordered features: wavelengths, times, positions along a line. Minimises::
 
         ||X - W H||² + smoothness (sum_kj (h_kj - h_k,j+1)² + ||W||² + 0.001 ||H||²)
 
-    or, with total variation, which prefers a few jumps to a slope, so that components are flat in between::
+    or, with total variation, which prefers a few jumps to a slope, so that components are constant between jumps::
 
         ||X - W H||² + smoothness (sum_kj |h_kj - h_k,j+1| + sum(W) + 0.001 sum(H))
 
     Parameters
     ----------
     n_components : int, default=2
-        Rows of H.
+        Number of components (rows of H), >= 1.
     smoothness : float, default=1.0
-        0 is plain NMF. Doubling the data asks for twice as much, for total variation for 2.8 times as much.
+        Strength of the penalty, >= 0; 0 is plain NMF. If X is doubled, the same effect needs twice the value, or 2.8
+        times the value for total variation.
     penalty : {"squares", "total_variation"}, default="squares"
-        ``"total_variation"`` rounds the corner of ``|d|``: it is ``sqrt(d² + e²) - e`` with e a thousandth of the
-        square root of the root mean square of X, which is about what components are large.
+        ``"total_variation"`` smooths ``|d|`` near zero: it is ``sqrt(d² + e²) - e``, where e is a thousandth of the
+        square root of the root mean square of X, the approximate size of components.
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`.
     max_iter : int, default=300
+        Maximum number of iterations, >= 1.
     tol : float, default=1e-4
         As for `NMF`; 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
+        Source of the random numbers that the start uses.
     verbose : int, default=0
-        1 shows progress on standard error.
+        1 shows the progress on standard error; 0 shows nothing.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Time limit in seconds: no further iteration begins after it. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration, as for `NMF`.
+        Called as ``callback(state)`` for the start and after every iteration, as for `NMF`. The fit stops when it
+        returns True.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting.
+        Number of threads of the kernels; None uses Numba's setting.
 
     Attributes
     ----------
-    components_ : ndarray (n_components, n_features)
-    W_ : ndarray (n_samples, n_components)
+    components_ : ndarray (n_components, n_features) of the dtype of X
+        H.
+    W_ : ndarray (n_samples, n_components) of the dtype of X
+        W, the weights of the training rows.
     reconstruction_err_ : float
         ``||X - W H||``.
     history_ : dict of ndarray
-        As for `NMF`; the objective, penalties included, never rises.
+        As for `NMF`; the objective, which includes the penalties, is monotone.
     n_components_, n_iter_, converged_, stopped_by_, normalized_loss_, n_features_in_, feature_names_in_ :
         As for `NMF`.
 
     Notes
     -----
-    A penalty of H alone says nothing: W grows, H shrinks, and it vanishes. W has its share for that reason, and the
-    scale of each component is chosen such that both cost least together, which does not change ``W H``.
+    A penalty on H alone has no effect: it vanishes as W grows and H shrinks, while ``W H`` stays the same. The
+    objective therefore has penalties on both factors. The scale of each component is chosen such that their sum is
+    least; this does not change ``W H``.
 
-    Sparse X stays sparse. A component is moved as a whole, to its exact minimiser; for total variation to that of a
-    parabola above the penalty. One thread does that, O(n_features k²) an iteration.
+    Sparse X stays sparse. A component is updated as a whole: to its exact minimiser, or, for total variation, to that
+    of a parabola above the penalty. This runs on one thread and costs O(n_features k²) an iteration.
 
     References
     ----------
@@ -124,9 +137,13 @@ class SmoothNMF(OwnLoss):
         super()._check_parameters()
 
     def _penalties(self, data):
-        """Return the penalties of W and H: the error goes with the square of X, W and H as the square root of X."""
+        """Return the penalties of W and H for the inner scale of the data.
+
+        The squared error is proportional to the square of X, and W and H to the square root of X; this determines the
+        powers of the scale.
+        """
         squares = self.penalty == "squares"
-        weight = float(np.ldexp(self.smoothness, (2 if squares else 3) * data.exponent))
+        weight = float(np.ldexp(self.smoothness, (2 if squares else 3) * data.log4_scale))
         if squares:
             return ElasticNet(0, weight), Chain(weight, l2=LEAST_SHARE * weight)
         bend = BEND * (data.sq_norm / (data.shape[0] * data.shape[1])) ** 0.25 or 1.0
@@ -136,14 +153,27 @@ class SmoothNMF(OwnLoss):
         schedule = (("W", SWEEPS), ("H", SWEEPS))
         return squared_problem(data, factors, tasks, schedule, is_descent=True, holds_products=self.smoothness > 0)
 
-    def _constrain(self, data, problem, factors, free, guide):
+    def _constrain(self, data, problem, factors, free_mask, guide):
+        """Add the penalties to the problem, and set the update of H that they need.
+
+        Parameters
+        ----------
+        data : fastnmf.data.strata.Strata
+            The data, held in the inner scale.
+        problem : fastnmf.core.problem.Problem
+            Changed in place.
+        factors : fastnmf.core.factors.Factors
+            The start, in the inner scale. H is rescaled in place if W is zero.
+        free_mask, guide : None
+            Not used: this model has no fixed or guided components.
+        """
         if self.smoothness == 0:
             return
         of_W, of_H = self._penalties(data)
-        problem.penalties, problem.moves["H"] = {"W": [of_W], "H": [of_H]}, ChainDescent()
-        problem.anchors_scale, problem.revive, problem.balances = False, None, True
+        problem.penalties, problem.updates["H"] = {"W": [of_W], "H": [of_H]}, ChainDescent()
+        problem.equalize_norms, problem.reseed_dead_component, problem.balance_penalties = False, None, True
         if not factors["W"].any():
             scale_start(problem, factors, data)
 
-    def _inferred_W(self, data, H):
+    def _infer_W(self, data, H):
         return infer(data, H.shape[1], pad(H, data), None, penalties=[self._penalties(data)[0]])[0]

@@ -4,76 +4,87 @@ from functools import partial
 
 import numpy as np
 
-from fastnmf.models.options import check_integer, check_number
-from fastnmf.models.own_loss import OwnLoss
-from fastnmf.moves import HALS, ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
-from fastnmf.solve import solve
-from fastnmf.terms import Frobenius
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses import Frobenius
+from fastnmf.core.options import check_integer, check_number
+from fastnmf.core.updates import HALS, ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
+from fastnmf.models.base.custom_loss import CustomLoss
 
 SWEEPS = 2
-INFERENCE_STEPS = 200  # gradient steps that find W for fixed H, with few components a row
+INFERENCE_STEPS = 200  # gradient steps that compute W for fixed H, with at most max_components in a row
 
 
 def _top(f, most):
+    """Return f (p,) as float64 with all but its `most` largest entries set to zero."""
     return largest_in_rows(np.asarray(f, np.float64)[None], most)[0]
 
 
-class SparseNMF(OwnLoss):
-    """Factorise ``X ~ W H`` with W, H >= 0 of a sparseness that is a promise, not the outcome of a penalty.
+class SparseNMF(CustomLoss):
+    """Factorise ``X ~ W H`` with W, H >= 0 under constraints that guarantee a sparseness of the factors.
 
-    Minimises ``||X - W H||²`` under the constraints that are given::
+    Minimises ``||X - W H||²`` under those of these constraints that are given::
 
         sparseness_H     each component (row of H) has at least this sparseness
         max_features     each component has at most so many features
         sparseness_W     each column of W has at least this sparseness
         max_components   each sample (row of W) has at most so many components
 
-    Sparseness is Hoyer's, ``(sqrt(n) - l1 / l2) / (sqrt(n) - 1)``: 0 for a constant vector, 1 for a single entry. The
-    usual L1 penalty, of which nobody knows beforehand how many zeros it makes, is ``NMF(alpha_W=..., l1_ratio=1)``.
+    The sparseness is Hoyer's, ``(sqrt(n) - l1 / l2) / (sqrt(n) - 1)``: 0 for a constant vector, 1 for a single entry.
+    The usual L1 penalty is ``NMF(alpha_W=..., l1_ratio=1)``; the number of zeros that it gives is not known beforehand.
 
     Parameters
     ----------
     n_components : int, default=2
-        Rows of H.
+        Number of components (rows of H), >= 1.
     sparseness_H : float, default=0.5
-        From 0 to 1, None for no constraint. Not used where `max_features` is given.
+        Least sparseness of each component, from 0 to 1; None for no constraint. Not used if `max_features` is given.
     max_features : int, default=None
+        Maximum number of non-zero features in each component, >= 1; None for no constraint.
     sparseness_W : float, default=None
-        From 0 to 1. Not together with `max_components`.
+        Least sparseness of each column of W, from 0 to 1; None for no constraint. Cannot be combined with
+        `max_components`.
     max_components : int, default=None
+        Maximum number of components with a non-zero weight in each sample, >= 1; None for no constraint.
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
-        As for `NMF`; what it gives is put onto the constraints first.
+        As for `NMF`; the start is first projected onto the constraints.
     max_iter : int, default=200
+        Maximum number of iterations, >= 1.
     tol : float, default=1e-4
         As for `NMF`; 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
+        Source of the random numbers that the start uses.
     verbose : int, default=0
-        1 shows progress on standard error.
+        1 shows the progress on standard error; 0 shows nothing.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Time limit in seconds: no further iteration begins after it. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration, as for `NMF`.
+        Called as ``callback(state)`` for the start and after every iteration, as for `NMF`. The fit stops when it
+        returns True.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting.
+        Number of threads of the kernels; None uses Numba's setting.
 
     Attributes
     ----------
-    components_ : ndarray (n_components, n_features)
-    W_ : ndarray (n_samples, n_components)
+    components_ : ndarray (n_components, n_features) of the dtype of X
+        H.
+    W_ : ndarray (n_samples, n_components) of the dtype of X
+        W, the weights of the training rows.
     reconstruction_err_ : float
         ``||X - W H||``.
     history_ : dict of ndarray
-        As for `NMF`; the objective never rises.
+        As for `NMF`; the objective is monotone.
     n_components_, n_iter_, converged_, stopped_by_, normalized_loss_, n_features_in_, feature_names_in_ :
         As for `NMF`.
 
     Notes
     -----
-    A column of W or H has the free minimiser of coordinate descent put onto its set, which is its exact best as the
-    others are; rows of W take gradient steps and are put onto theirs. Both sets are not convex, so that the result
-    depends on the start more than that of plain NMF. Sparse X stays sparse, at the price of plain NMF.
+    For a column of W or H, coordinate descent finds the unconstrained minimiser and projects it onto the constraint
+    set. This is the exact minimiser while the other columns are fixed. Rows of W take gradient steps, each followed by
+    a projection. The constraint sets are not convex, so the result depends on the start more than that of plain NMF.
+    Sparse X stays sparse, at the cost of plain NMF.
 
-    `transform` keeps to `max_components`; `sparseness_W` is about all samples of a fit together and plays no part.
+    `transform` observes `max_components`. `sparseness_W` is a constraint on all samples of a fit together, so
+    `transform` ignores it.
 
     References
     ----------
@@ -137,35 +148,35 @@ class SparseNMF(OwnLoss):
             )
         super()._check_parameters()
 
-    def _moves(self):
-        """Return the move of each factor, and what puts a start onto its set."""
-        moves, starts = {"W": HALS(), "H": HALS()}, {}
+    def _updates_and_projections(self):
+        """Return two dicts: the update of each factor, and the projection of a start onto the constraints."""
+        updates, starts = {"W": HALS(), "H": HALS()}, {}
         for name, sparseness, most in (("H", self.sparseness_H, self.max_features), ("W", self.sparseness_W, None)):
             if most is not None or sparseness is not None:
                 project = partial(_top, most=most) if most is not None else partial(hoyer_cone, sparseness=sparseness)
-                moves[name], starts[name] = ProjectedColumns(project), partial(np.apply_along_axis, project, 0)
+                updates[name], starts[name] = ProjectedColumns(project), partial(np.apply_along_axis, project, 0)
         if self.max_components is not None:
             project = partial(largest_in_rows, most=self.max_components)
-            moves["W"], starts["W"] = ProjectedRows(project), project
-        return moves, starts
+            updates["W"], starts["W"] = ProjectedRows(project), project
+        return updates, starts
 
     def _problem(self, data, factors, tasks):
-        moves, starts = self._moves()
+        updates, starts = self._updates_and_projections()
         for name, project in starts.items():
             factors[name][:, : factors.rank] = project(factors[name][:, : factors.rank])
-            factors.moved(name)
-        term = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
-        problem = self._of(term, None, factors, tasks, SWEEPS, scale=data.sq_norm)
-        problem.moves = moves
+            factors.invalidate(name)
+        loss = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
+        problem = self._of(loss, None, factors, tasks, SWEEPS, scale=data.sq_norm)
+        problem.updates = updates
         return problem
 
-    def _move_W(self, data, factors, tasks):
-        if self.max_components is None:  # the exact weights are there
+    def _update_W(self, data, factors, tasks):
+        if self.max_components is None:  # W already holds the exact weights
             return
         problem = self._problem(data, factors, tasks)
         problem.schedule = (("W", INFERENCE_STEPS),)
         solve(problem, factors, max_iter=1, tol=0)
 
-    def _settle(self, data, problem, fit):
+    def _final_exact_W(self, data, problem, fit):
         if self.sparseness_W is None:
-            super()._settle(data, problem, fit)
+            super()._final_exact_W(data, problem, fit)

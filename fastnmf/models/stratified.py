@@ -1,135 +1,145 @@
-"""Stratified-NMF: what groups of rows share, and what is peculiar to each."""
+"""Stratified-NMF: what groups of rows share, and what is specific to each group."""
 
-from fastnmf.models.base import NNDSVD, BaseNMF
-from fastnmf.models.labels import LabelledFit
-from fastnmf.models.options import check_bool, check_choice, check_integer, check_number, check_sweeps
-from fastnmf.models.problems import divergence_problem, squared_problem
-from fastnmf.models.reading import UNKNOWN_STRATA, Reading
-from fastnmf.models.streams import StratifiedPartialFit
-from fastnmf.models.transfer import check_init
-from fastnmf.solve import Extrapolation
+from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.init.start_from import check_init
+from fastnmf.core.objectives import divergence_problem, squared_problem
+from fastnmf.core.options import check_bool, check_choice, check_integer, check_number, check_sweeps
+from fastnmf.models.base.classification import LabelledFitMixin
+from fastnmf.models.base.estimator import NNDSVD, BaseNMF
+from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
+from fastnmf.models.base.partial_fit import StratifiedPartialFitMixin
 
 
-class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
-    """Factorise a non-negative matrix whose rows come in groups: ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
+class StratifiedNMF(LabelledFitMixin, StratifiedPartialFitMixin, InspectionMixin, BaseNMF):
+    """Factorise a non-negative matrix whose rows come in groups (strata): ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
-    The dictionary H is what all strata share, the shift v(i) what is peculiar to stratum i. Minimises
+    All strata share the dictionary H; the shift v(i) is specific to stratum i. Minimises
     ``sum_i ||A(i) - 1 v(i)ᵀ - W(i) H||²`` over v, W, H >= 0. Sparse data stay sparse.
 
     Parameters
     ----------
     n_components : int, default=10
-        Rows of H.
+        Number of components (rows of H), >= 1.
     solver : {"hals", "mu"}, default="hals"
-        ``"hals"``: exact coordinate descent with closed-form shifts. After the last sweep W is solved for exactly,
-        once, and `transform` repeats that. ``"mu"``: the multiplicative updates of the paper (Algorithm 1);
-        `fit_transform` returns the iterate itself, as the paper does, while `transform` solves for W exactly, so the
-        two differ.
+        ``"hals"``: exact coordinate descent with closed-form shifts. After the last sweep W is computed exactly for the
+        final H and shifts; `transform` repeats this computation. ``"mu"``: the multiplicative updates of the paper
+        (Algorithm 1). With ``"mu"`` `fit_transform` returns the last iterate, as the paper does, while `transform`
+        computes W exactly, so the two differ.
     init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
-        ``"features"``: half the stratum means, and means of the 30 rows that are richest in 10 random features.
-        ``"rows"``: means of 30 random rows instead. ``"random"``: uniform, scaled to the columns. ``"nndsvd"``,
-        ``"nndsvda"``, ``"nndsvdar"``: from the singular vectors of the shifted data, with zeros, without, and with
-        small random numbers instead (for ``"mu"``, which cannot leave a zero). ``"custom"``: the W, H and V that are
-        passed to `fit`. A model, or `Start`: its components, and its shifts where labels are the same.
+        The start. ``"features"``: shifts are half the stratum means; each component is the mean of the 30 rows with the
+        largest sums over 10 random features. ``"rows"``: means of 30 random rows instead. ``"random"``: uniform random
+        numbers, scaled to the column means. ``"nndsvd"``: from the singular vectors of the data minus the shifts, with
+        zeros. ``"nndsvda"`` and ``"nndsvdar"``: the same without zeros, and with small random numbers in place of
+        zeros; use these two with ``"mu"``, which cannot change a zero. ``"custom"``: the W, H and V passed to `fit`. A
+        fitted model or a `Start`: its components, and its shifts for labels that both have. None is ``"features"``.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
-        The divergence from ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``;
-        ``"kullback-leibler"`` (1), for counts, walks the non-zeros only.
+        The beta divergence between A(i) and ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``.
+        ``"kullback-leibler"`` (1), for counts, visits the non-zero entries only.
     exponent : {"mm", "fast"}, default="mm"
-        Of the multiplicative ratios, for `beta_loss` below 1 and above 2; see `NMF`.
+        Exponent of the multiplicative ratios, for `beta_loss` below 1 and above 2; see `NMF`.
     alpha_V, alpha_W, alpha_H, l1_ratio : float, default=0.0, 0.0, "same", 0.0
-        Penalties on shifts, weights and components, scaled as in `NMF`: alpha_V and alpha_H by the number of rows,
-        alpha_W by that of columns. Penalising V chooses small shifts, penalising W large ones.
+        Strengths of the penalties on shifts, weights and components, >= 0, and the share of L1 in them, from 0 to 1.
+        They are scaled as in `NMF`: alpha_V and alpha_H by the number of rows, alpha_W by the number of columns. A
+        penalty on V favours small shifts, a penalty on W large ones.
     strata_weight : {"rows", "equal"}, default="rows"
-        Whether a stratum counts by its rows, or all strata alike.
+        Whether each stratum counts in proportion to its number of rows, or all strata count equally.
     missing_values : {None, "nan", "zeros"}, default=None
-        Entries that are not known: NaN (dense X), or zero and unstored ones. They play no part.
+        Which entries are unknown: NaN (dense X), or zero and unstored entries. Unknown entries have no influence on the
+        fit.
     fixed_components, seed_features, guide_weight : default=None, None, 1.0
-        Known components, and features that components are to be about; see `NMF`.
+        Known components, and features that components are pulled towards; see `NMF`.
     label_weight : float, default=0.0
-        Where it is positive, the weights W are also to tell the classes `y` of `fit`: ``label_weight ||X||²/||Y||²``
-        times the squared error ``||Y - W Bᵀ||²`` of the rows whose class is known joins the objective, as in
-        `SemiSupervisedNMF`; `predict` then returns classes. 0 ignores y.
+        If positive, the weights W also predict the classes `y` passed to `fit`: ``label_weight ||X||²/||Y||²`` times
+        the squared error ``||Y - W Bᵀ||²`` of the rows with a known class is added to the objective, as in
+        `SemiSupervisedNMF`. `predict` then returns classes. 0 ignores y.
     update_order : {"sequential", "simultaneous"}, default="sequential"
-        Whether H sees the new W. ``"simultaneous"`` is the order of the published program; it is there to reproduce
-        it, only for ``"mu"``, and may diverge.
+        Whether the update of H uses the new W. ``"simultaneous"`` is the order of the published program, in which it
+        uses the old W. It exists to reproduce that program, works with ``"mu"`` only, and may diverge.
     n_shift_updates : int, default=2
-        Multiplicative updates of the shifts an iteration; ``"hals"`` has a closed form instead.
+        Number of multiplicative updates of the shifts in an iteration, >= 1. ``"hals"`` has a closed form instead.
     extrapolate : bool, default=True
-        Whether ``"hals"`` carries W and H on along their last steps, which takes about half the iterations. The
-        objective may then rise now and again; with False it never does, at any step.
+        Whether ``"hals"`` extrapolates W and H along their last steps, which takes about half the iterations. The
+        objective may then increase in single iterations; with False it is monotone in every step.
     sweeps : (int, int, int) or "thorough", default=(2, 1, 2)
-        Of ``"hals"`` in one iteration: sweeps over W, alternations of v and H, sweeps over H in each of these;
-        then v once more.
-        ``"thorough"`` is (3, 3, 1): a dearer iteration that gains more.
+        Work of ``"hals"`` in one iteration: sweeps over W, alternations of v and H, sweeps over H in each alternation.
+        v is updated once more at the end. ``"thorough"`` is (3, 3, 1): an iteration that costs more and lowers the
+        objective further.
     max_iter : int, default=200
+        Maximum number of iterations, >= 1.
     tol : float, default=1e-4
-        Stop when, at the pace of the last 10 iterations, the next 100 would lower the objective by less than `tol`
-        times itself. 0 runs exactly `max_iter` iterations.
+        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
+        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     n_init : int, default=1
-        Starts that are tried; the one with the lowest objective is kept. Starts that do not depend on the seed
-        (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a warm start that goes on) are tried once. `max_time` is the limit
-        of all together; a callback that returns True stops them all.
+        Number of starts that are tried; the result with the lowest objective is kept. Starts that do not depend on the
+        seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once. `max_time` limits the
+        total time of all starts. A callback that returns True stops all of them.
     random_state : None, int, Generator or RandomState, default=None
-        Seed of the start.
+        Source of the random numbers that the start uses.
     n_threads : int, default=None
-        Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
+        Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
+        threads.
     verbose : int, default=0
-        1 shows progress on standard error.
+        1 shows the progress on standard error; 0 shows nothing.
     unknown_strata : {"error", "estimate", "mean"}, default="error"
-        What `transform` and `score` do with a label that was not there in fit: refuse it, estimate its shift from its
-        rows (see `estimate_shifts`), or take the mean shift.
+        How `transform` and `score` treat a label that did not occur in `fit`: raise an error, estimate its shift from
+        its rows (see `estimate_shifts`), or use the mean shift.
     gauge : {None, "max_shift", "min_shift"}, default=None
-        Which of the equivalent factors is returned (see Notes): as much as possible, or as little, in the shifts.
+        Which of the equivalent factors is returned (see Notes): those with the largest, or with the smallest shifts.
     normalize : {None, "l1", "l2", "max"}, default=None
-        Norm that the rows of `components_` are given; the weights take the scale.
+        Norm to which the rows of `components_` are scaled; the weights are scaled inversely.
     warm_start : bool, default=False
-        Go on from the factors of the fit before; strata are matched by label.
+        Whether `fit` starts from the factors of the previous fit; strata are matched by label.
     max_time : float, default=None
-        Seconds after which no other iteration begins.
+        Time limit in seconds: no further iteration begins after it. None sets no limit.
     callback : callable, default=None
-        ``callback(state)`` after every iteration, and for the start, with a `FitState` (``iteration``,
-        ``normalized_loss``, ``seconds``, ``W``, ``H``, ``V``); returning True stops the fit.
+        Called as ``callback(state)`` for the start and after every iteration, with a `FitState` (``iteration``,
+        ``normalized_loss``, ``seconds``, ``W``, ``H``, ``V``). The fit stops when it returns True.
 
     Attributes
     ----------
-    components_ : ndarray (n_components, n_features)
+    components_ : ndarray (n_components, n_features) of the dtype of X
         H, the shared components.
-    shifts_ : ndarray (n_strata, n_features)
-        v(i), one row a stratum, in the order of `strata_`.
-    W_ : ndarray (n_samples, n_components)
-        Weights of the training rows, in the order in which they came.
+    shifts_ : ndarray (n_strata, n_features) of the dtype of X
+        v(i), one row for each stratum, in the order of `strata_`, in units of X.
+    W_ : ndarray (n_samples, n_components) of the dtype of X
+        Weights of the training rows, in their original order.
     strata_ : ndarray (n_strata,)
         Labels in sorted order.
     stratum_sizes_ : ndarray (n_strata,)
-        Rows of each stratum, or the sums of their weights.
-    row_strata_ : ndarray (n_samples,) of int
-        Stratum of each training row, as a position in `strata_`.
-    n_components_, n_iter_, n_revived_ : int
-        The last: how often a component had died and was given the row that the model missed most.
+        Number of rows of each stratum, or sum of their weights.
+    row_strata_ : ndarray (n_samples,) of int32
+        Stratum of each training row, as an index into `strata_`.
+    n_components_, n_iter_ : int
+        Number of components, and number of iterations.
+    n_revived_ : int
+        How often a component whose W or H had become zero was replaced by the positive part of the residual of the row
+        that the model fits worst.
     classes_, coef_ : ndarray (n_classes,), (n_classes, n_components)
-        Of fits with labels: the classes, and B.
+        The classes, and B; only for fits with class labels.
     converged_ : bool
-        Whether the fit ended by its own rule, and not short of it at `max_iter`.
+        True if `tol` ended the fit, or if ``tol=0`` and all `max_iter` iterations were run; False if the fit was
+        stopped earlier.
     stopped_by_ : str
         ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
-    run_objectives_ : ndarray (n_runs,)
-        Objective at the end of the iterations from every start that was tried; all other attributes are those of the
-        lowest.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Objective after the last iteration from each start. All other attributes belong to the start with the lowest
+        objective.
     reconstruction_err_ : float
-        Frobenius norm of the residual, or the square root of twice the divergence; of weighted rows if so.
+        Frobenius norm of the residual, or the square root of twice the divergence; with row weights, of the weighted
+        rows.
     normalized_loss_ : float
-        `reconstruction_err_` divided by the Frobenius norm of the data, or by that of a trivial model for other losses;
-        0 for all-zero data.
+        `reconstruction_err_` divided by the Frobenius norm of the data, or, for other losses, by the same value of a
+        trivial model; 0 for all-zero data.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``objective`` (squared error or divergence, with penalties), ``seconds``;
-        entry 0 is the start, the last that of the returned factors.
+        ``iteration``, ``normalized_loss``, ``objective`` (squared error or divergence, with penalties) and ``seconds``
+        (since the start of the fit). Entry 0 belongs to the start, the last entry to the returned factors.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
     Notes
     -----
-    The model has a free gauge: ``v(i) + Hᵀc`` with ``W(i) - 1cᵀ`` fits as well for any c that leaves both
-    non-negative. Compare ``W H + 1vᵀ`` or the loss between fits, not raw factors.
+    The model does not determine its factors: ``v(i) + Hᵀc`` with ``W(i) - 1cᵀ`` fits equally well for any c that leaves
+    both non-negative (a gauge freedom). Compare ``W H + 1vᵀ`` or the loss between fits, not the factors themselves.
 
     *Names*: A(i) rows of X with label i; v(i) ``shifts_[i]``; W(i) rows of ``W_``; H ``components_``; r
     ``n_components``; M ``n_shift_updates``.
@@ -245,41 +255,48 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite; rows of all strata, in any order. float32 stays float32. Or an AnnData.
+        X : sparse matrix or array (n_samples, n_features), or AnnData
+            Non-negative and finite; the rows of all strata, in any order. float32 is kept; integers and booleans become
+            float64.
         y : array-like (n_samples,), default=None
-            With ``label_weight > 0`` the class of each row; -1, NaN or None where it is not known. Ignored otherwise.
+            With ``label_weight > 0``, the class of each row; -1, NaN or None if it is unknown. Ignored otherwise.
         sample_weight : array-like (n_samples,), default=None
-            How often each row counts: weight 2 is the same as having the row twice.
+            Weight of each row, >= 0: weight 2 is the same as having the row twice.
         strata : array-like (n_samples,), or str, default=None
-            Label of each row: numbers, strings or categories; of an AnnData, the name of an obs column. None is a
-            single stratum.
+            Stratum label of each row: numbers, strings or categories. For an AnnData, the name of an obs column. None
+            is a single stratum.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
-            Start for ``init="custom"``; V in the order of the sorted labels. Where a stratum does not use a column,
-            its shift is zero from the first update on; ``"hals"`` takes it as zero at once.
+            Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels. If all rows
+            of a stratum are zero in a column, its shift there is zero after the first update; ``"hals"`` sets it to
+            zero before the first iteration.
         weight : sparse matrix or array (n_samples, n_features), default=None
-            Weight of the squared error of each entry, >= 0; of a sparse one, what is not stored is zero.
+            Weight of the squared error of each entry, >= 0. Entries that a sparse `weight` does not store have weight
+            zero.
         checkpoint : str or path, default=None
-            File that the state of the fit is kept in while it runs. Where it holds a state of this fit, the fit goes on
-            from there and ends with the same bits, `n_iter_` and history as without the interruption.
+            File in which the state of the fit is saved while it runs. If the file already holds a state of this fit,
+            the fit continues from that state. It then ends with the same bits, `n_iter_` and history as without the
+            interruption.
         checkpoint_every : float, default=60.0
-            Seconds of work that are lost at most when the process is killed (or one iteration, if that takes longer).
+            Interval between two saves in seconds: the most work that is lost when the process is killed (or one
+            iteration, if an iteration takes longer).
 
         Returns
         -------
-        self
+        self : object
+            The fitted estimator.
 
         Raises
         ------
         ValueError, TypeError
-            For parameters, data, labels or starts that cannot be used: what was given, expected, and to be done.
-            Also for a checkpoint that is damaged or belongs to another fit.
+            If parameters, data, labels or starts cannot be used. The message says what was given, what was expected and
+            what to do. Also if a checkpoint is damaged or belongs to another fit.
         OSError
-            The checkpoint cannot be written.
+            If the checkpoint cannot be written.
 
         Notes
         -----
-        A checkpoint belongs to one fit; what may change, and what becomes of the file, is said in `NMF.fit`.
+        A checkpoint belongs to one fit. `NMF.fit` says which parameters may change, and what happens to the file after
+        the fit.
         """
         labels = y if self.label_weight else None
         self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every), labels)
@@ -299,7 +316,20 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
         checkpoint=None,
         checkpoint_every=60.0,
     ):
-        """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
+        """Fit the model and return the weights of the rows of X.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features), or AnnData
+            Non-negative and finite.
+        y, sample_weight, strata, W, H, V, weight, checkpoint, checkpoint_every :
+            As for `fit`.
+
+        Returns
+        -------
+        W : ndarray (n_samples, n_components) of the dtype of X
+            Non-negative weights of the rows.
+        """
         labels = y if self.label_weight else None
         return self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every), labels)
 
@@ -309,30 +339,38 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Non-negative.
+            Non-negative and finite.
         strata : array-like (n_samples,), default=None
-            Label of each row, among `strata_`; may be left out for a model of one stratum.
+            Stratum label of each row, one of `strata_` (see `unknown_strata`). May be omitted for a model with one
+            stratum.
 
         Returns
         -------
-        W : ndarray (n_samples, n_components)
-            Minimiser of ``||a - v - w H||`` over w >= 0 for every row a of stratum v.
+        W : ndarray (n_samples, n_components) of the dtype of X
+            Minimiser of ``||a - v - w H||`` over w >= 0 for every row a, where v is the shift of its stratum.
 
         Raises
         ------
         ValueError
-            X negative or not finite, of another width, strata missing or with a label unseen in fit.
+            If X is negative, not finite or has another number of columns, or if strata are missing or contain a label
+            that did not occur in `fit`.
         """
         return self._transform(X, strata)
 
     def inverse_transform(self, W, *, strata=None):
-        """Return the model's rows ``v + w H``, dense (n_samples, n_features).
+        """Return the rows ``v + w H`` of the model, dense (n_samples, n_features).
 
         Parameters
         ----------
         W : array-like (n_samples, n_components)
+            Weights, one row for each sample.
         strata : array-like (n_samples,), default=None
-            Label of each row, among `strata_`; may be left out for a model of one stratum.
+            Stratum label of each row, one of `strata_`. May be omitted for a model with one stratum.
+
+        Returns
+        -------
+        ndarray (n_samples, n_features)
+            In units of X.
         """
         return self._inverse_transform(W, strata)
 
@@ -342,10 +380,13 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite.
         y : ignored
+            Present for compatibility with scikit-learn.
         strata : array-like (n_samples,), default=None
+            Stratum label of each row. May be omitted for a model with one stratum.
         sample_weight : array-like (n_samples,), default=None
-            Weight of each row's squared error and squared norm.
+            Weight of each row's squared error and squared norm, >= 0.
 
         Returns
         -------
@@ -355,18 +396,19 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
         return self._score(X, strata, sample_weight)
 
     def top_features(self, n=10, feature_names=None):
-        """Return the features with the largest weights, descending, for every stratum and every component.
+        """Return the features with the largest weights, in descending order, for every stratum and every component.
 
         Parameters
         ----------
         n : int, default=10
-        feature_names : array-like (n_features,), default=None
-            None takes `feature_names_in_`, or else the column numbers.
+            Maximum number of names for each component, >= 1.
+        feature_names : array-like of str (n_features,), default=None
+            Names of the features. None uses `feature_names_in_`, or the column numbers if there are no names.
 
         Returns
         -------
         Bunch
-            ``strata``: dict, label -> list of at most n names (features of weight zero are left out);
+            ``strata``: dict that maps each label to a list of at most n names (features of weight zero are left out);
             ``components``: list of such lists.
         """
         return self._top_features(n, feature_names)
@@ -389,12 +431,12 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
         check_choice("normalize", self.normalize, (None, "l1", "l2", "max"))
         if (self.gauge or self.normalize) and (self.alpha_V or self.alpha_W or self.alpha_H not in ("same", 0)):
             raise ValueError(
-                "gauge and normalize choose among factors that fit alike, and penalties (alpha_V, alpha_W, alpha_H) "
-                "choose themselves; leave one of the two out."
+                "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
+                "alpha_H) already determine that choice; leave one of the two out."
             )
         if self.normalize and self.fixed_components is not None:
             raise ValueError(
-                "normalize changes the scale of components, and fixed_components gives it; leave one of the two out."
+                "normalize changes the scale of components, and fixed_components sets it; leave one of the two out."
             )
         if self.update_order == "simultaneous" and self.solver != "mu":
             raise ValueError("update_order='simultaneous' is the published program's order; it needs solver='mu'.")
@@ -416,18 +458,21 @@ class StratifiedNMF(LabelledFit, StratifiedPartialFit, Reading, BaseNMF):
 
 
 def mu_schedule(update_order="sequential", n_shift_updates=2):
-    """Return the order v, W, H of Algorithm 1, or v and then W together with H, as the published program."""
+    """Return the schedule v, W, H of Algorithm 1, or v and then W together with H, as in the published program."""
     pair = (("W", 1), ("H", 1))
     return (("V", n_shift_updates), pair) if update_order == "simultaneous" else (("V", n_shift_updates), *pair)
 
 
 def hals_schedule(sweeps=(1, 1, 1)):
-    """Return the order W, v, H, v for ``(W sweeps, alternations of v and H, H sweeps in each)``.
+    """Return the schedule W, v, H, v with the given numbers of sweeps.
 
-    W comes first: the default start has W = 0 and half the means as shifts. Moving v first would give it the whole
-    means, and the W that follows little to explain. The last v needs no pass over the data, and without it the next W
-    makes up for shifts that belong to the H before (housing after 100 extrapolated iterations: loss 0.0088, with it
-    0.0029).
+    `sweeps` holds the sweeps over W, the alternations of v and H, and the sweeps over H in each alternation;
+    ``"thorough"`` is (3, 3, 1).
+
+    W comes first because the default start has W = 0 and half the means as shifts. If v were updated first, it would
+    take the whole means and leave little for the following W to explain. The last update of v needs no pass over the
+    data. Without it the next W compensates for shifts that belong to the previous H (housing after 100 extrapolated
+    iterations: loss 0.0088, with it 0.0029).
     """
     sweeps = (3, 3, 1) if sweeps == "thorough" else sweeps
     of_W, alternations, of_H = sweeps

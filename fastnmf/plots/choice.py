@@ -1,4 +1,4 @@
-"""Figures of many fits: which rank, and what they agree on."""
+"""Plot the results of many fits: the choice of the rank, and the consensus of several runs."""
 
 import math
 
@@ -16,26 +16,26 @@ def plot_rank_selection(result, ax=None):
     Parameters
     ----------
     result : RankSelection
-        What `fastnmf.select_rank` returned.
+        Result of `fastnmf.select_rank`.
     ax : matplotlib.axes.Axes, or sequence of two, default=None
-        Where to draw: the loss, and below it the stability. One alone gets the loss. None: a new figure, with the panel
-        of the stability if there is one.
+        Where to draw: the first shows the loss, the second the stability. Single axes show the loss. None: a new
+        figure, with a panel for the stability if it was measured.
 
     Returns
     -------
     ax : matplotlib.axes.Axes, or ndarray of two
-        As given. The filled dot is the least loss, the ring the smallest rank within one standard error of it.
+        As given. A filled dot marks the least loss, a ring the smallest rank within one standard error of it.
 
     Raises
     ------
     ValueError
-        If `ax` are more than two.
+        If `ax` has more than two axes.
     ImportError
         If matplotlib is not installed and no axes are given.
 
     Notes
     -----
-    Bars are one standard error either way. Where the largest loss is more than ten times the least, its axis is
+    Error bars extend one standard error up and down. If the largest loss is more than ten times the least, its axis is
     logarithmic.
 
     Examples
@@ -85,25 +85,25 @@ def plot_rank_selection(result, ax=None):
         panel.grid(axis="y", color="#dddddd", linewidth=0.8)
         plain(panel)
     panels[-1].set_xlabel("rank")
-    if len(ranks) <= 12:  # the ranks that were tried, and no others
+    if len(ranks) <= 12:  # ticks at the tried ranks only
         panels[-1].set_xticks(ranks)
     return ax
 
 
 def plot_consensus(result, ax=None):
-    """Plot the distances between the components of all runs as a map, cluster by cluster.
+    """Plot the distances between the components of all runs as a map, ordered by cluster.
 
     Parameters
     ----------
     result : Consensus
-        What `fastnmf.consensus` returned.
+        Result of `fastnmf.consensus`.
     ax : matplotlib.axes.Axes, default=None
         Where to draw. None: a new figure.
 
     Returns
     -------
     ax : matplotlib.axes.Axes
-        Dark squares along the diagonal are clusters of like components; their numbers are the rows of `components`.
+        Dark squares along the diagonal are clusters of similar components; their numbers are the rows of `components`.
         Dropped components are not on the map.
 
     Raises

@@ -1,4 +1,4 @@
-"""Figures of one fit: curves of its loss, strongest features, shifts, usage."""
+"""Plot the result of one fit: curves of its loss, top features, shifts, usage."""
 
 import math
 
@@ -20,7 +20,7 @@ def plot_loss(history, ax=None, *, x="iteration", label=None):
         Where to draw. None: a new figure.
     x : {"iteration", "seconds"}, default="iteration"
     label : str, default=None
-        Name of the curve, for a legend. None: the title says where it starts and ends.
+        Name of the curve, for a legend. None: no legend; the title gives the first and the last loss.
 
     Returns
     -------
@@ -30,13 +30,13 @@ def plot_loss(history, ax=None, *, x="iteration", label=None):
     Raises
     ------
     ValueError
-        If x is neither, or not in the history.
+        If x is not one of these, or not in the history.
     ImportError
         If matplotlib is not installed and no axes are given.
 
     Notes
     -----
-    Where the start is more than ten times the end, the loss axis is logarithmic.
+    If the first loss is more than ten times the last, the loss axis is logarithmic.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def plot_loss(history, ax=None, *, x="iteration", label=None):
     if 0 < 10 * lowest < highest < np.inf:
         ax.set_yscale("log")
     elif ax.get_yscale() == "linear":
-        # Without this the axis reads "+9.77e-1": a reader wants the loss, not its distance from an offset.
+        # Without this the axis shows an offset such as "+9.77e-1" and the distances from it.
         ax.ticklabel_format(axis="y", useOffset=False)
     loss = ax.get_lines()[-1].get_ydata()
     if loss.size and label is None:
@@ -64,8 +64,8 @@ def plot_residual(history, ax=None, *, x="iteration", label=None):
     Parameters
     ----------
     history : dict
-        `history_` of a `fastnmf.metrics.ResidualHistory`: arrays `kkt_residual` and `iteration` or `seconds`. What is
-        not finite, such as at a start with W = 0, is left out.
+        `history_` of a `fastnmf.metrics.ResidualHistory`: arrays `kkt_residual` and `iteration` or `seconds`. Values
+        that are not finite, such as at a start with W = 0, are left out.
     ax, x, label :
         As in `plot_loss`.
 
@@ -76,7 +76,7 @@ def plot_residual(history, ax=None, *, x="iteration", label=None):
     Raises
     ------
     ValueError
-        If the history has no residuals, or no such x.
+        If the history has no residuals, or x is not in it.
     ImportError
         If matplotlib is not installed and no axes are given.
 
@@ -95,7 +95,7 @@ def plot_residual(history, ax=None, *, x="iteration", label=None):
 
 
 def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_columns=None, color=BAR, figure=None):
-    """Plot the strongest features of each row as a panel of horizontal bars, the largest on top.
+    """Plot the features with the largest weights of each row as a panel of horizontal bars, the largest on top.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_col
     titles : sequence of n_panels
         Panel titles, such as `strata_`.
     n : int, default=10
-        Bars a panel.
+        Largest number of bars in a panel.
     title : str, default=None
         Title of the figure.
     n_columns : int, default=None
-        Panels a line. None: five at most, as even as possible.
-    color : matplotlib color, default a quiet blue
+        Panels side by side. None: five at most, as even as possible.
+    color : matplotlib color, default="#3b6ea5"
         Colour of the bars.
     figure : matplotlib.figure.Figure, default=None
         An empty figure to draw into; it is resized. None: a new one.
@@ -148,7 +148,7 @@ def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_col
         n_columns = math.ceil(len(titles) / n_lines)
     n_lines = math.ceil(len(titles) / n_columns)
     n_bars = min(n, len(names))
-    # Inches: a name and its bar need 2.9 across; a bar 0.19 and title and ticks 0.6 down.
+    # In inches: a name and its bar are 2.9 wide; a bar is 0.19 high, title and ticks together 0.6.
     size = (2.9 * n_columns, n_lines * (0.19 * n_bars + 0.6) + (0.5 if title else 0.0))
     figure = sized(figure, size, w_pad=0.08, h_pad=0.08)
     for index, row in enumerate(weights):
@@ -161,7 +161,7 @@ def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_col
 
 
 def plot_images(vectors, image_shape, titles=None, *, title=None, n_columns=None, cmap="gray_r", figure=None):
-    """Draw shifts or components whose features are pixels, an image each.
+    """Draw shifts or components whose features are pixels, each as an image.
 
     Parameters
     ----------
@@ -170,13 +170,13 @@ def plot_images(vectors, image_shape, titles=None, *, title=None, n_columns=None
     image_shape : (int, int)
         Height and width; their product is n_features, and pixels are in row order.
     titles : sequence of n_images, default=None
-        Such as `strata_`. None: no titles.
+        Titles of the images, such as `strata_`. None: no titles.
     title : str, default=None
         Title of the figure.
     n_columns : int, default=None
-        Images a line. None: ten at most, as even as possible.
+        Images side by side. None: ten at most, as even as possible.
     cmap : matplotlib colormap, default="gray_r"
-        Dark is large by default.
+        In the default, dark means large.
     figure : matplotlib.figure.Figure, default=None
         An empty figure to draw into; it is resized. None: a new one.
 
@@ -223,7 +223,7 @@ def plot_images(vectors, image_shape, titles=None, *, title=None, n_columns=None
 
 
 def plot_shift_shares(shifts, feature_names, strata, ax=None):
-    """Plot the share of each stratum in the shifts of a feature, ``v(i)_j / sum_i v(i)_j``, as grouped bars.
+    """Plot the share of each stratum in the summed shifts of a feature, ``v(i)_j / sum_i v(i)_j``, as grouped bars.
 
     Parameters
     ----------
@@ -238,19 +238,19 @@ def plot_shift_shares(shifts, feature_names, strata, ax=None):
     Returns
     -------
     ax : matplotlib.axes.Axes
-        The bars of a feature add up to one; a feature that no shift has has none.
+        The bars of a feature add up to one; a feature that is zero in all shifts has no bars.
 
     Raises
     ------
     ValueError
-        If the lengths do not fit together, or there are more than 30 features or strata: pick some.
+        If the lengths do not match, or there are more than 30 features or strata.
     ImportError
         If matplotlib is not installed and no axes are given.
 
     Notes
     -----
-    The chart of figure 3 of Chapman, Yaniv, Needell 2023, arXiv:2311.10789. The free gauge of the model moves these
-    shares; fit with ``gauge="max_shift"`` to compare them.
+    The chart of figure 3 of Chapman, Yaniv, Needell 2023, arXiv:2311.10789. These shares depend on the free gauge of
+    the model; fit with ``gauge="max_shift"`` to compare them.
 
     Examples
     --------
@@ -286,7 +286,7 @@ def plot_shift_shares(shifts, feature_names, strata, ax=None):
 
 
 def plot_usage(usage, strata, components=None, ax=None):
-    """Draw which components each stratum uses, as a map: a line a stratum, a column a component.
+    """Draw the usage of components by strata as a heat map, with one line a stratum and one column a component.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ def plot_usage(usage, strata, components=None, ax=None):
     Returns
     -------
     ax : matplotlib.axes.Axes
-        Up to 600 cells carry their share in percent, where it is at least one.
+        If there are at most 600 cells, those of at least half a percent show their share in percent.
 
     Raises
     ------
@@ -351,7 +351,24 @@ def plot_usage(usage, strata, components=None, ax=None):
 
 
 def _curve(history, name, title, ax, x, label):
-    """Draw one quantity of a history, and return the axes."""
+    """Draw one quantity of a history; return the axes.
+
+    Parameters
+    ----------
+    history : dict of array-like
+    name : str
+        Key of the quantity.
+    title : str
+        Label of the y axis.
+    ax : matplotlib.axes.Axes, or None
+    x : {"iteration", "seconds"}
+    label : str, or None
+        Name of the curve in the legend.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
     if x not in ("iteration", "seconds"):
         raise ValueError(f"x={x!r} is not valid; expected 'iteration' or 'seconds'.")
     missing = [key for key in (x, name) if key not in history]
@@ -379,7 +396,10 @@ def _curve(history, name, title, ax, x, label):
 
 
 def _colour(index, n):
-    """Return one of n colours that people who see few colours can tell apart (Okabe and Ito 2008), or of a scale."""
+    """Return colour `index` of n.
+
+    Up to eight colours come from a palette for colour-blind readers (Okabe and Ito 2008), more from a continuous scale.
+    """
     few = (BAR, "#e69f00", "#009e73", "#cc79a7", "#7a7a7a", "#d55e00", "#56b4e9", "#b5a900")
     if n <= len(few):
         return few[index]
@@ -389,7 +409,17 @@ def _colour(index, n):
 
 
 def _bars(ax, row, names, n_bars, color):
-    """Draw the strongest positive entries of a row, the largest on top."""
+    """Draw the largest positive entries of a row as bars, the largest on top.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    row : ndarray (n_features,)
+    names : list of str of length n_features
+    n_bars : int
+        Largest number of bars; the panel has room for all of them.
+    color : matplotlib color
+    """
     order = np.argsort(-row, kind="stable")[:n_bars]
     order = order[row[order] > 0]
     if order.size:
@@ -405,6 +435,6 @@ def _bars(ax, row, names, n_bars, color):
 
 
 def _shortened(name, longest):
-    """Return the name, cut to `longest` characters; a dollar sign is a dollar sign, not mathematics."""
+    """Return the name, cut to `longest` characters, with dollar signs escaped: they would start a formula."""
     name = name if len(name) <= longest else name[: longest - 3] + "..."
     return name.replace("$", r"\$")

@@ -1,11 +1,11 @@
-"""What the figures share."""
+"""Define the style that all figures share."""
 
 BAR = "#3b6ea5"
 INK = "#333333"
 
 
 def axes_or_new(ax, size=(6.4, 4.0)):
-    """Return `ax`, or the axes of a new figure of `size` inches where it is None."""
+    """Return `ax`, or if it is None the axes of a new figure of `size` inches."""
     if ax is not None:
         return ax
     from matplotlib import pyplot
@@ -14,7 +14,7 @@ def axes_or_new(ax, size=(6.4, 4.0)):
 
 
 def sized(figure, size, **pads):
-    """Return `figure`, or a new one where it is None, with `size` inches and a layout that keeps labels apart."""
+    """Return `figure`, or a new one if it is None, resized to `size` inches, with a layout that keeps labels apart."""
     if figure is None:
         from matplotlib import pyplot
 
@@ -25,7 +25,7 @@ def sized(figure, size, **pads):
 
 
 def plain(ax):
-    """Take away the box, keep the two axes."""
+    """Hide the top and right spines and draw the other two in grey."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#999999")
     ax.tick_params(color="#999999", labelcolor=INK)

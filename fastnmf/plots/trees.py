@@ -1,4 +1,7 @@
-"""Draw hierarchies of topics. matplotlib is imported inside the functions: ``pip install fastnmf[plot]``."""
+"""Plot hierarchies of topics.
+
+matplotlib is imported inside the functions: ``pip install fastnmf[plot]``.
+"""
 
 import numpy as np
 
@@ -8,18 +11,19 @@ MOST_PIXELS = 1 << 22
 
 
 def plot_tree(model, feature_names=None, *, n=5, threshold=0.1, ax=None):
-    """Draw the topics of all levels as a tree from left to right: the few on the left, what they are made of right.
+    """Draw the topics of all levels as a tree, the coarsest level on the left and the finest on the right.
 
     Parameters
     ----------
     model : HierarchicalNMF
         Fitted.
     feature_names : array-like (n_features,), default=None
-        None takes those of the fit, or the column numbers.
+        Names of the features. None: those of the fit, or else the column numbers.
     n : int, default=5
-        Features of each topic.
+        Number of features shown for each topic.
     threshold : float, default=0.1
-        Share of a topic from which on a thin line tells that it has a part in another one than the one it belongs to.
+        Each topic is joined to the parent in which it has its largest share. A thin dotted line joins it to any other
+        parent in which it has at least this share.
     ax : matplotlib.axes.Axes, default=None
         Where to draw. None: a new figure.
 
@@ -73,7 +77,10 @@ def plot_tree(model, feature_names=None, *, n=5, threshold=0.1, ax=None):
 
 
 def _places(model):
-    """Return the height of every topic by level, parents in the middle of their children, and the height of all."""
+    """Return the vertical positions of the topics of each level, and the height of the tree.
+
+    A parent lies in the middle of its children.
+    """
     top = len(model.components_) - 1
     place = [np.full(len(topics), np.nan) for topics in model.components_]
     height = 0
@@ -95,7 +102,7 @@ def _places(model):
 
 
 def plot_layers(model, *, figure=None):
-    """Draw the factors of all levels as heat maps, rows in the order that shows their blocks.
+    """Draw the factors of all levels as heat maps, with rows in an order that shows their block structure.
 
     Parameters
     ----------
@@ -110,8 +117,9 @@ def plot_layers(model, *, figure=None):
 
     Notes
     -----
-    As Figures 3 and 4 of Gao et al., "Neural nonnegative matrix factorization for hierarchical multilayer topic
-    modeling": topics are columns, of length one; rows are features on the left, then the topics of the level below.
+    As in Figures 3 and 4 of Gao et al., "Neural nonnegative matrix factorization for hierarchical multilayer topic
+    modeling": columns are topics, scaled to length one. Rows are features in the first map, and topics of the level
+    below in the others.
     """
     layers = model.display_factors()[0]
     orders = [model.row_order(level) for level, _ in enumerate(layers)]
@@ -123,7 +131,7 @@ def plot_layers(model, *, figure=None):
 
 
 def plot_reconstructions(model, X, *, figure=None):
-    """Draw X beside what each level makes of it.
+    """Draw X beside its reconstruction by each level.
 
     Parameters
     ----------
@@ -141,11 +149,11 @@ def plot_reconstructions(model, X, *, figure=None):
     Raises
     ------
     ValueError
-        X is larger than that.
+        If X has more than four million entries.
 
     Notes
     -----
-    As Figures 1 and 2 of Gao et al.; rows are features and columns samples there, as here.
+    As in Figures 1 and 2 of Gao et al.: rows are features, and columns are samples.
     """
     X = X if hasattr(X, "toarray") else np.asarray(X)
     if X.shape[0] * X.shape[1] > MOST_PIXELS:

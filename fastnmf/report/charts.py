@@ -1,4 +1,4 @@
-"""Draw a curve as SVG text, to stand inside a page; its colours are those of the page."""
+"""Draw a curve as SVG text for the report; the style sheet of the page sets its colours."""
 
 import math
 
@@ -10,20 +10,21 @@ MOST_POINTS = 300
 
 
 def curve(x, y, x_name, y_name, summary):
-    """Return an SVG of y against x, axes labelled; a logarithmic y axis where y spans more than a factor of ten.
+    """Return an SVG of y against x with labelled axes; y is logarithmic if it spans more than a factor of ten.
 
     Parameters
     ----------
     x, y : ndarray (n,)
-        What is not finite is left out; of more than 300 points some are, too.
+        Points that are not finite are left out. Of more than 300 points, 300 evenly spaced ones are drawn.
     x_name, y_name : str
+        Labels of the axes.
     summary : str
-        What a reader who does not see the curve is told.
+        Description of the curve for screen readers.
 
     Returns
     -------
     str
-        Empty where there are fewer than two points.
+        Empty if there are fewer than two points.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     is_finite = np.isfinite(x) & np.isfinite(y)

@@ -1,4 +1,4 @@
-"""Gather what a report tells about a model, as plain numbers and strings. Only this file knows estimators."""
+"""Gather the contents of a report as plain numbers and strings. Only this file of the report uses estimators."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf import metrics
-from fastnmf.matrix import as_csr
-from fastnmf.models.options import unpack
+from fastnmf.data.annotated import unpack
+from fastnmf.data.matrix import as_csr
 
 MOST_STRATA = 250
-N_WORDS = 40  # of a list, of which the page shows the first as bars
+N_WORDS = 40  # words in a list; the page shows the first of them as bars
 N_ROWS = 5
 LONGEST_ROW = 160
-ALIKE = 0.8  # cosine from which two components count as alike
+ALIKE = 0.8  # two components with at least this cosine count as nearly the same
 COHERENCE_WORDS = 10
 N_TREE_WORDS = 6
 
@@ -29,7 +29,7 @@ class Words:
 
 @dataclass
 class Row:
-    """A row of the data that represents something."""
+    """A typical row of a stratum or of a topic."""
 
     number: int
     stratum: str
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass
 class Stratum:
-    """What the page tells about a stratum; shares are None where the data are not given."""
+    """The contents of the page about a stratum; shares are None where the data are not given."""
 
     code: int
     label: str
@@ -54,7 +54,7 @@ class Stratum:
 
 @dataclass
 class Topic:
-    """What the page tells about a component."""
+    """The contents of the page about a component."""
 
     number: int
     words: Words
@@ -70,13 +70,13 @@ class Topic:
 
     @property
     def name(self):
-        """Return the first words, which serve as a name."""
+        """Return the first three words, which serve as a name."""
         return " ".join(self.words.names[:3]) or "nothing"
 
 
 @dataclass
 class Facts:
-    """All that a page tells."""
+    """All contents of a page."""
 
     title: str
     kind: str
@@ -101,17 +101,31 @@ class Facts:
 
 
 def gather(model, X, feature_names, row_names, title):
-    """Return the `Facts` of a fitted model; see `write_report`."""
+    """Return the `Facts` of a fitted model.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    X : sparse matrix or array (n_samples, n_features), or None
+    feature_names : sequence of str, or None
+    row_names : sequence of str, or None
+    title : str, or None
+        All as in `fastnmf.report.write_report`.
+
+    Returns
+    -------
+    Facts
+    """
     if not hasattr(model, "components_"):
         raise ValueError(f"A report needs a fitted model; this {type(model).__name__} has no components_: call fit.")
-    has_levels = isinstance(model.components_, list)  # a hierarchy: its finest level is told as topics
+    has_levels = isinstance(model.components_, list)  # a hierarchy: the topics of its finest level are listed
     H = np.asarray(model.components_[0] if has_levels else model.components_, dtype=np.float64)
     W = model.S_[0] if has_levels else getattr(model, "W_", None)
     names = _feature_names(model, feature_names, H.shape[1])
     X = _checked(X, W, H)
-    labels, codes, V, sizes = _strata(model, W)
-    rows = _Rows(X, row_names, names, labels, codes, 0 if W is None else len(W))
-    usage = None if W is None else metrics.component_usage(W, H, codes)
+    labels, stratum_index, V, sizes = _strata(model, W)
+    rows = _Rows(X, row_names, names, labels, stratum_index, 0 if W is None else len(W))
+    usage = None if W is None else metrics.component_usage(W, H, stratum_index)
     loss = getattr(model, "beta_loss", "frobenius")
     facts = Facts(
         title=title or f"{type(model).__name__} with {len(H)} topics",
@@ -140,7 +154,7 @@ def gather(model, X, feature_names, row_names, title):
         _add_strata(facts, labels, sizes, V, usage, names, rows, X)
     _add_usage_to_topics(facts, usage, labels)
     if X is not None:
-        _add_measures(facts, model, X, H, W, V, codes)
+        _add_measures(facts, model, X, H, W, V, stratum_index)
     return facts
 
 
@@ -167,18 +181,18 @@ def _checked(X, W, H):
 
 
 def _strata(model, W):
-    """Return labels, the code of each row, shifts and sizes; None for what the model does not have."""
+    """Return labels, the stratum index of each row, shifts and sizes; None for those that the model does not have."""
     V = getattr(model, "shifts_", None)
     if V is None:
         return None, None, None, None
-    codes = getattr(model, "row_strata_", None)
-    if codes is None and len(V) == 1 and W is not None:
-        codes = np.zeros(len(W), np.intp)
+    stratum_index = getattr(model, "row_strata_", None)
+    if stratum_index is None and len(V) == 1 and W is not None:
+        stratum_index = np.zeros(len(W), np.intp)
     sizes = getattr(model, "stratum_sizes_", None)
-    if codes is not None:
-        sizes = np.bincount(codes, minlength=len(V))
+    if stratum_index is not None:
+        sizes = np.bincount(stratum_index, minlength=len(V))
     labels = [str(label) for label in np.asarray(model.strata_).tolist()]
-    return labels, codes, np.asarray(V, dtype=np.float64), None if sizes is None else np.asarray(sizes)
+    return labels, stratum_index, np.asarray(V, dtype=np.float64), None if sizes is None else np.asarray(sizes)
 
 
 def _words(weights, names):
@@ -191,17 +205,30 @@ def _words(weights, names):
 
 
 class _Rows:
-    """The rows of the data, as the page names them."""
+    """The rows of the data, with the label and the text that the page shows for each.
 
-    def __init__(self, X, row_names, names, labels, codes, n_rows):
+    Parameters
+    ----------
+    X : csr_array or ndarray (n_rows, n_features), or None
+    row_names : sequence of str, or None
+    names : list of str
+        Names of the features.
+    labels : list of str, or None
+        Labels of the strata.
+    stratum_index : ndarray (n_rows,) of int, or None
+    n_rows : int
+        Number of rows if X is None.
+    """
+
+    def __init__(self, X, row_names, names, labels, stratum_index, n_rows):
         n_rows = n_rows if X is None else X.shape[0]
         if row_names is not None and len(row_names) != n_rows:
             raise ValueError(f"row_names has {len(row_names)} names for {n_rows} rows.")
-        self.X, self.row_names, self.names, self.labels, self.codes = X, row_names, names, labels, codes
+        self.X, self.row_names, self.names, self.labels, self.stratum_index = X, row_names, names, labels, stratum_index
 
     def __getitem__(self, number):
-        known = self.codes is not None and len(self.labels) > 1
-        return Row(int(number), self.labels[self.codes[number]] if known else "", self._text(number))
+        known = self.stratum_index is not None and len(self.labels) > 1
+        return Row(int(number), self.labels[self.stratum_index[number]] if known else "", self._text(number))
 
     def _text(self, number):
         if self.row_names is not None:
@@ -215,6 +242,22 @@ class _Rows:
 
 
 def _topics(model, H, W, usage, names, rows):
+    """Return the `Topic` of each component.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    H : ndarray (k, n_features)
+    W : ndarray (n_rows, k), or None
+    usage : ndarray (n_strata, k), or None
+    names : list of str
+        Names of the features.
+    rows : _Rows
+
+    Returns
+    -------
+    list of Topic
+    """
     lengths = np.linalg.norm(H, axis=1)
     units = np.divide(H, lengths[:, None], out=np.zeros_like(H), where=lengths[:, None] > 0)
     cosines = units @ units.T
@@ -236,6 +279,22 @@ def _topics(model, H, W, usage, names, rows):
 
 
 def _add_strata(facts, labels, sizes, V, usage, names, rows, X):
+    """Add a `Stratum` for each of the largest strata.
+
+    Parameters
+    ----------
+    facts : Facts
+        Its strata and notes are extended.
+    labels : list of str
+    sizes : ndarray (n_strata,), or None
+        Number of rows of each stratum.
+    V : ndarray (n_strata, n_features)
+    usage : ndarray (n_strata, k), or None
+    names : list of str
+        Names of the features.
+    rows : _Rows
+    X : csr_array or ndarray (n_rows, n_features), or None
+    """
     weights = np.ones(len(V)) if sizes is None else sizes
     mean = weights @ V / max(weights.sum(), 1)
     order = np.arange(len(V))
@@ -250,15 +309,25 @@ def _add_strata(facts, labels, sizes, V, usage, names, rows, X):
             _words(V[i], names),
             _words(V[i] - mean, names),
         )
-        if usage is not None and rows.codes is not None:
+        if usage is not None and rows.stratum_index is not None:
             stratum.usage = usage[i]
-        if X is not None and rows.codes is not None:
-            stratum.rows = [rows[r] for r in _typical(X, np.flatnonzero(rows.codes == i), V[i])]
+        if X is not None and rows.stratum_index is not None:
+            stratum.rows = [rows[r] for r in _typical(X, np.flatnonzero(rows.stratum_index == i), V[i])]
         facts.strata.append(stratum)
 
 
 def _typical(X, members, shift):
-    """Return the rows of a stratum that point most along its shift, among those that are not shorter than most."""
+    """Return the rows of a stratum with the largest cosine to its shift.
+
+    Rows with fewer non-zeros than the median are left out.
+
+    Parameters
+    ----------
+    X : csr_array or ndarray (n_rows, n_features)
+    members : ndarray of int
+        Rows of the stratum.
+    shift : ndarray (n_features,)
+    """
     part = X[members]
     counts = np.diff(part.indptr) if sparse.issparse(part) else np.count_nonzero(part, axis=1)
     squares = part.multiply(part).sum(axis=1) if sparse.issparse(part) else np.einsum("ij,ij->i", part, part)
@@ -271,7 +340,7 @@ def _typical(X, members, shift):
 
 
 def _add_usage_to_topics(facts, usage, labels):
-    """Tell each topic which of the strata on the page use it most: pairs of a position on the page and a share."""
+    """Store in each topic the strata on the page that use it most, as pairs of a position on the page and a share."""
     if usage is None or labels is None or not facts.strata or facts.strata[0].usage is None or len(labels) < 2:
         return
     shown = np.array([stratum.usage for stratum in facts.strata])
@@ -280,8 +349,20 @@ def _add_usage_to_topics(facts, usage, labels):
         topic.usage = [(int(i), float(shown[i, c])) for i in order if shown[i, c] >= 0.005]
 
 
-def _add_measures(facts, model, X, H, W, V, codes):
-    """Add what only the data tell."""
+def _add_measures(facts, model, X, H, W, V, stratum_index):
+    """Add the quantities that need the data: coherence, KKT residual, explained shares.
+
+    Parameters
+    ----------
+    facts : Facts
+        Its topics, strata and notes are changed.
+    model : fitted estimator
+    X : csr_array or ndarray (n_rows, n_features)
+    H : ndarray (k, n_features)
+    W : ndarray (n_rows, k), or None
+    V : ndarray (n_strata, n_features), or None
+    stratum_index : ndarray (n_rows,) of int, or None
+    """
     for name in metrics.topics.MEASURES:
         values = metrics.coherence(H, X, measure=name, n_top=COHERENCE_WORDS)
         for topic, value in zip(facts.topics, values, strict=True):
@@ -289,25 +370,27 @@ def _add_measures(facts, model, X, H, W, V, codes):
     facts.diversity = metrics.diversity(H, n_top=COHERENCE_WORDS)
     if not facts.is_squared or W is None:
         return
-    if V is not None and (codes is None or len(np.unique(codes)) < len(V)):  # a stratum may have no rows
+    if V is not None and (
+        stratum_index is None or len(np.unique(stratum_index)) < len(V)
+    ):  # a stratum may have no rows
         return
     values = X.data if sparse.issparse(X) else X
     if not np.isfinite(values).all():
-        facts.notes.append("The data have missing entries, so what is explained of each stratum is not told.")
+        facts.notes.append("The data have missing entries, so the explained shares of the strata are not shown.")
         return
-    own, found = facts.numbers["normalized_loss_"], metrics.normalized_loss(X, W, H, V, codes)
+    own, found = facts.numbers["normalized_loss_"], metrics.normalized_loss(X, W, H, V, stratum_index)
     if own is not None and not np.isclose(found, own, rtol=1e-4, atol=1e-9):
         facts.notes.append(
-            f"On the data that were given the loss of the model is {found:.4g}, and in its fit it was {own:.4g}: these "
-            "are other data, or the fit had weights or missing entries. What is explained of each stratum is not told."
+            f"On the given data the loss of the model is {found:.4g}; in its fit it was {own:.4g}. X holds other data, "
+            "or the fit had weights or missing entries. The explained shares of the strata are not shown."
         )
         return
     if not any(facts.parameters.get(name) for name in ("alpha_W", "alpha_V", "fixed_components", "seed_features")):
-        facts.kkt = metrics.kkt_residual(X, W, H, V, codes)
+        facts.kkt = metrics.kkt_residual(X, W, H, V, stratum_index)
     if hasattr(model, "explain") and len(facts.strata):
-        with warnings.catch_warnings():  # X has become an array, and names are not looked at
+        with warnings.catch_warnings():  # X is an array here, without feature names
             warnings.filterwarnings("ignore", "X does not have valid feature names")
-            found = model.explain(X, strata=model.strata_[codes])
+            found = model.explain(X, strata=model.strata_[stratum_index])
         facts.verdict = found.verdict if len(V) > 1 else None
         for stratum in facts.strata:
             part = found.strata[stratum.code]

@@ -1,4 +1,4 @@
-"""Turn `Facts` into the text of a web page. All that comes from data or files goes through `text`."""
+"""Render `Facts` as a web page. All strings from data or files pass through `text`."""
 
 import base64
 import hashlib
@@ -11,24 +11,24 @@ from fastnmf import __version__
 from fastnmf.report.charts import curve
 from fastnmf.report.facts import ALIKE, COHERENCE_WORDS
 
-N_BARS = 10  # words shown as bars; the rest of a list is folded away
+N_BARS = 10  # words shown as bars; the rest of a list is collapsed
 _CONTROLS = {code: "\ufffd" for code in (*range(9), 11, 12, *range(14, 32), 127)}
 _TEXT, _TEXT_COLUMNS = ' class="t"', ("Marked by topic", "Its shift", "Above the mean shift")
 _STOPPED = {
-    "tol": "the loss has settled",
-    "max_iter": "it reached max_iter before the loss had settled",
-    "max_time": "its time was over",
-    "callback": "a callback asked for it",
+    "tol": "the loss has converged",
+    "max_iter": "it reached max_iter before the loss had converged",
+    "max_time": "it reached max_time",
+    "callback": "a callback stopped it",
 }
 
 
 def text(value):
-    """Return a value as text that means nothing in HTML."""
+    """Return a value as text without any meaning in HTML."""
     return html.escape(str(value).translate(_CONTROLS), quote=True)
 
 
 def number(value, digits=3):
-    """Return a number in few digits; a dash for what is not known."""
+    """Return a number rounded to `digits` digits; a dash for None or a value that is not finite."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
     if isinstance(value, int | np.integer) or abs(value) >= 100:
@@ -41,15 +41,15 @@ def number(value, digits=3):
 
 
 def percent(share, digits=1):
-    """Return a share as a percentage; a dash for what is not known."""
+    """Return a share as a percentage; a dash for None."""
     return "–" if share is None else f"{100 * share:.{digits}f}&#8239;%"
 
 
 def render(facts):
-    """Return the page."""
+    """Return the page as one string."""
     style, script = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # The page forbids itself all but its own style and its own script: a label that slipped through would do nothing.
+    # The policy allows the page only its own style and script: markup in a label that is not escaped has no effect.
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     has_map = bool(facts.strata) and facts.strata[0].usage is not None and len(facts.strata) > 1
     sections = [
@@ -111,7 +111,7 @@ def _lede(facts):
     if facts.n_strata > 1:
         return (
             f"{size}, in {facts.n_strata:,} groups (strata). {len(facts.topics)} topics are shared by all of them; "
-            "each stratum has a shift of its own, which every one of its rows has."
+            "each stratum has its own shift, which is added to each of its rows."
         )
     if facts.tree:
         return f"{size}, described by a hierarchy: {len(facts.topics)} topics, in {len(facts.tree)} at the top."
@@ -150,31 +150,31 @@ def _overview(facts):
 
 def _guide(facts):
     lines = [
-        "<b>A topic</b> is a list of features with weights that occur together. A row is a sum of topics, each as much "
-        "as the row uses it. Topics have numbers, and their first words serve as names; the numbers have no order.",
+        "<b>A topic</b> is a list of features that occur together, with weights. A row is a weighted sum of topics. "
+        "Topics have numbers, and their first words serve as names; the order of the numbers has no meaning.",
     ]
     if facts.n_strata > 1:
         lines += [
-            "<b>The shift of a stratum</b> is what every row of it has, whatever its topics. <i>Above the mean "
-            "shift</i> are the features by which a stratum stands out from all rows; <i>in the shift</i> are its "
-            "largest ones, which other strata may have as well.",
-            "<b>The share of a topic in a stratum</b> is its part in all that topics bring to the rows of that "
+            "<b>The shift of a stratum</b> is the part that all its rows have in common, whatever their topics. "
+            "<i>Above the mean shift</i> are the features by which a stratum differs from others. <i>In the shift</i> "
+            "are its largest features, which other strata may share.",
+            "<b>The share of a topic in a stratum</b> is its part in the sum of all topics over the rows of that "
             "stratum; the shares of a stratum add up to 100&#8239;%.",
-            "<b>Caution.</b> How much a shift holds and how much the topics is not fully determined by the model: the "
-            "two can trade as long as both stay non-negative. Read the order of words before the size of bars.",
+            "<b>Caution.</b> The model does not fully determine the split between shifts and topics: parts can be "
+            "exchanged as long as both stay non-negative. The order of words is more reliable than the size of bars.",
         ]
     loss = facts.numbers["normalized_loss_"]
     if facts.is_sparse and facts.is_squared and loss is not None and 1 - loss**2 < 0.3:
         lines.append(
-            "<b>A small share explained</b> is usual for sparse data: most of the squared norm of a text, say, are "
-            "words that few others have. What counts is which words are grouped."
+            "<b>A small explained share</b> is usual for sparse data: most of the squared norm of a text, for example, "
+            "comes from words that few other texts contain. The grouping of the words is the result."
         )
     lines.append("Rows are counted from 0.")
     return "".join(f"<p>{line}</p>" for line in lines)
 
 
 def _tree(nodes):
-    """Return nested lists of topics, the coarsest outside; those of the finest level lead to their cards."""
+    """Return nested lists of topics, the coarsest level outside; topics of the finest level link to their cards."""
     if not nodes:
         return ""
     lines = []
@@ -194,7 +194,7 @@ def _tree(nodes):
 
 
 def _bars(words, kind):
-    """Return a list of features as bars, the rest of it folded away."""
+    """Return a list of features as bars; after the first `N_BARS` the list is collapsed."""
     if not words.names:
         return '<p class="none">None.</p>'
     largest = words.values[0]
@@ -211,7 +211,7 @@ def _bars(words, kind):
 
 
 def _shares(pairs):
-    """Return links with their shares as bars; pairs of (address, name, share)."""
+    """Return links with their shares as bars, from triples (address, name, share)."""
     largest = max((share for _, _, share in pairs), default=1) or 1
     items = "".join(
         f'<li style="--v:{share / largest:.3f}"><a href="#{address}">{text(name)}</a><span class="n">'
@@ -251,8 +251,8 @@ def _map(facts):
             "</tr>"
         )
     return (
-        "<p>How much of what topics bring to a stratum comes from each of them, in percent. Press the head of a column "
-        "to sort by it.</p>"
+        "<p>Share of each topic in the sum of all topics over the rows of a stratum, in percent. Press the head of a "
+        "column to sort by it.</p>"
         '<div class="wide" tabindex="0" role="region" aria-label="Shares of topics in strata">'
         '<table class="heat sortable"><thead><tr><th scope="col"><button type="button">Stratum</button></th>'
         f"{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
@@ -316,7 +316,7 @@ def _stratum_card(facts, at, stratum):
 
 
 def _columns(columns):
-    """Return lists beside each other, those of shares below."""
+    """Return lists side by side, with those of shares below the others."""
     wholly = ' class="wholly"'
     return "".join(
         f"<div{wholly if 'bars shares' in content else ''}><h4>{name}</h4>{content}</div>" for name, content in columns
@@ -328,7 +328,7 @@ def _topics(facts):
 
 
 def _topic_card(facts, topic):
-    about = [f"{percent(topic.share)} of what topics bring" if topic.share is not None else ""]
+    about = [f"{percent(topic.share)} of the sum of all topics" if topic.share is not None else ""]
     about.append(f"coherence {number(topic.npmi, 2)}" if topic.npmi is not None else "")
     about.append("dead: no row uses it" if topic.is_dead else "")
     columns = [("Features", _bars(topic.words, "topics"))]
@@ -366,7 +366,7 @@ def _diagnostics(facts):
     if has_coherence:
         known = [t.npmi for t in facts.topics if t.npmi is not None]
         parts.append(
-            f'<p class="small">NPMI and UMass tell how often the {COHERENCE_WORDS} first words of a topic occur in '
+            f'<p class="small">NPMI and UMass measure how often the {COHERENCE_WORDS} first words of a topic occur in '
             "the same rows: NPMI from −1 (never) over 0 (as by chance) to 1 (always); UMass is at most about 0. Their "
             f"mean NPMI is {number(float(np.mean(known)), 2)}, and {percent(facts.diversity, 0)} of these words are "
             "distinct. Sparseness is 0 for equal weights and 1 for a single word.</p>"
@@ -399,13 +399,13 @@ def _curves(facts):
 
 
 def _complaints(facts):
-    """Return sentences about what may be wrong, and one where nothing is."""
+    """Return sentences about possible problems, or one sentence that there are none."""
     found = []
     if facts.numbers["converged_"] is False:
         found.append("The fit had not converged; more iterations may change the topics.")
     dead = [f'<a href="#topic-{t.number}">{t.number}</a>' for t in facts.topics if t.is_dead]
     if dead:
-        found.append(f"Dead topics, which no row uses: {', '.join(dead)}. Fewer components would do.")
+        found.append(f"Dead topics, which no row uses: {', '.join(dead)}. Use fewer components.")
     pairs = {tuple(sorted((t.number, t.nearest))): t.similarity for t in facts.topics if t.similarity >= ALIKE}
     if pairs:
         alike = ", ".join(
@@ -414,12 +414,12 @@ def _complaints(facts):
         )
         found.append(f"Topics that are nearly the same: {alike}.")
     if facts.numbers["n_revived_"]:
-        found.append(f"A component died and was started anew {facts.numbers['n_revived_']} times during the fit.")
+        found.append(f"A component died and was reseeded {facts.numbers['n_revived_']} times during the fit.")
     if not found:
         found = ["No topic is dead, and no two are nearly the same."]
     if facts.kkt is not None:
         found.append(
-            f"KKT residual {number(facts.kkt, 2)}: how far the factors are from a stationary point of the loss, "
-            "relative to their size; 0 is there."
+            f"KKT residual {number(facts.kkt, 2)}: the distance of the factors from a stationary point of the loss, "
+            "relative to their size; 0 at a stationary point."
         )
     return f'<ul class="found">{"".join(f"<li>{sentence}</li>" for sentence in found)}</ul>'

@@ -1,0 +1,1 @@
+"""Define and minimise objectives: problems, losses, penalties, updates, starts, and the iteration that uses them."""

@@ -1,0 +1,446 @@
+"""Factorise with other algebra: underapproximation, factors of zeros and ones, and Boolean products.
+
+None of these methods alternates between block-quadratic problems, so none of them is built from losses and updates.
+Underapproximation subtracts one rank-one product after another, under one constraint for every entry of the data.
+Binary factors have no gradient: an entry is switched or it is not. In the Boolean product, OR takes the place of the
+sum: a component adds nothing where another one is already present, so Gram matrices do not determine the error.
+"""
+
+import time
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import ArpackError, svds
+
+from fastnmf.core.factors import pad
+from fastnmf.data.layout import Compressed
+from fastnmf.kernels import discrete
+from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.jit import split_rows
+
+DENSE_SVD = 1 << 16  # largest number of entries for which all singular vectors are computed
+SHARES = (0.0, 0.05, 0.2, 0.5)  # thresholds of `largest_below`, relative to the largest entry
+FLIP_SWEEPS = 50  # over the components of a row; two or three are usual
+
+
+class Peeling:
+    """The residual of a matrix after subtracting non-negative products ``u vᵀ``, on the pattern of its non-zeros.
+
+    Below, R is the residual.
+
+    Parameters
+    ----------
+    X : csr_array or ndarray (n, m)
+        Without explicit zeros.
+    """
+
+    def __init__(self, X):
+        X = sp.csr_array(X).astype(np.float64)
+        self.shape = X.shape
+        self.side = Compressed(X.indptr, X.indices, X.data.copy())
+        self.residual = self.side.data
+        turned = sp.csr_array((np.arange(X.nnz), X.indices, X.indptr), shape=X.shape).tocsc()
+        self.columns, self._turn = Compressed(turned.indptr, turned.indices, np.empty(0)), turned.data
+
+    def norm(self):
+        """Return the Frobenius norm of the residual."""
+        return float(np.linalg.norm(self.residual))
+
+    def inner(self, u, v):
+        """Return ``u R v``."""
+        return float(u @ (sp.csr_array((self.residual, self.side.indices, self.side.indptr), shape=self.shape) @ v))
+
+    def longest_row(self):
+        """Return the row of R with the largest norm, dense (m,)."""
+        of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.side.indptr))
+        row = int(np.argmax(np.bincount(of_row, self.residual**2, minlength=self.shape[0])))
+        part, out = slice(self.side.indptr[row], self.side.indptr[row + 1]), np.zeros(self.shape[1])
+        out[self.side.indices[part]] = self.residual[part]
+        return out
+
+    def take(self, u, v):
+        """Subtract ``u vᵀ``, both non-negative, on the pattern of R; negative results become zero."""
+        of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.side.indptr))
+        np.maximum(self.residual - u[of_row] * v[self.side.indices], 0, out=self.residual)
+
+    def leading(self):
+        """Return the leading singular pair of R, non-negative, each vector times the root of the singular value."""
+        R = sp.csr_array((self.residual, self.side.indices, self.side.indptr), shape=self.shape)
+        with single_threaded_blas():
+            if R.shape[0] * R.shape[1] <= DENSE_SVD or min(R.shape) == 1:
+                dense = R.toarray()  # never-densify-ok: at most 2**16 entries, or one row or column
+                left, values, right = np.linalg.svd(dense, full_matrices=False)
+            else:
+                first = np.random.default_rng(0).random(min(R.shape))
+                try:
+                    left, values, right = svds(R, k=1, v0=first, solver="arpack")
+                except ArpackError:  # R is zero
+                    return np.zeros(R.shape[0]), np.zeros(R.shape[1])
+        root = np.sqrt(values[0])
+        return np.abs(left[:, 0]) * root, np.abs(right[0]) * root
+
+    def pressed(self, u, v, n_steps):
+        """Return u, v that fit R, with Lagrange multipliers for the constraints ``u vᵀ <= R``.
+
+        In step j the multipliers grow by ``(u vᵀ - R) / j`` and are cut off at zero (Gillis and Glineur 2010). Where R
+        is zero they only grow, and equal the sum of the products so far over j. They are therefore held as n_steps
+        vectors on each side instead of a dense matrix; the part of these products on the pattern of R is subtracted
+        again.
+
+        Parameters
+        ----------
+        u, v : ndarray (n,), (m,)
+            The start.
+        n_steps : int
+        """
+        side = self.side
+        multiplier, carried = np.zeros(len(self.residual)), np.zeros(len(self.residual))
+        before = np.empty((n_steps, len(u))), np.empty((n_steps, len(v)))
+        D = sp.csr_array((multiplier, side.indices, side.indptr), shape=self.shape)
+        on_rows = np.empty(len(u))
+        with single_threaded_blas():
+            for n in range(n_steps):
+                step = 1 / (n + 1)
+                discrete.csr_multiplier_step(
+                    side.tasks(1), side.indptr, side.indices, self.residual, multiplier, carried, (u, v), step, on_rows
+                )
+                before[0][n], before[1][n] = step * u, v
+                earlier = before[0][: n + 1], before[1][: n + 1]
+                new_u = np.maximum(on_rows - (earlier[1] @ v) @ earlier[0], 0) / (v @ v)
+                if not new_u.any():
+                    break
+                D.data = self.residual - multiplier + carried
+                new_v = np.maximum(D.T @ new_u - (earlier[0] @ new_u) @ earlier[1], 0) / (new_u @ new_u)
+                if not new_v.any():
+                    break
+                u, v = new_u, new_v
+        return u, v
+
+    def fits_below(self, v):
+        """Return the largest u with ``u vᵀ <= R`` in every entry."""
+        return self._fits_below(self.side, self.residual, v)
+
+    def fits_beside(self, u):
+        """Return the largest v with ``u vᵀ <= R`` in every entry."""
+        return self._fits_below(self.columns, self.residual[self._turn], u)
+
+    def _fits_below(self, side, residual, v):
+        out = np.empty(len(side.indptr) - 1)
+        discrete.csr_largest_below(
+            side.tasks(1), side.indptr, side.indices, residual, v, int(np.count_nonzero(v > 0)), out
+        )
+        return out
+
+
+def underapproximate(X, rank, *, n_steps, is_feasible, start=None, callback=None):
+    """Subtract `rank` products ``u vᵀ`` from X, one after the other, each below the current residual.
+
+    Parameters
+    ----------
+    X : csr_array or ndarray (n, m)
+    rank : int
+        Number of products.
+    n_steps : int
+        Steps of the multipliers for each product.
+    is_feasible : bool
+        Whether every product is reduced until no entry exceeds the residual.
+    start : tuple of ndarray (n, rank) and (rank, m), default=None
+        None: the leading singular pair of the residual.
+    callback : callable, default=None
+        ``callback(n_peeled, share, seconds)``, with share the norm of the residual over that of X.
+
+    Returns
+    -------
+    W : ndarray (n, rank)
+    H : ndarray (rank, m)
+    norms : list of float
+        Norm of the residual, at the start and after every product.
+    seconds : list of float
+        Seconds since the start, for each entry of norms.
+    """
+    began, left = time.perf_counter(), Peeling(X)
+    W, H = np.zeros((X.shape[0], rank)), np.zeros((rank, X.shape[1]))
+    norms, seconds = [left.norm()], [0.0]
+    for c in range(rank):
+        u, v = left.leading() if start is None else (start[0][:, c], start[1][c])
+        if u.any() and v.any():
+            u, v = left.pressed(u, v, n_steps)
+            if is_feasible:
+                u, v = largest_below(left, v)
+        W[:, c], H[c] = u, v
+        left.take(u, v)
+        norms.append(left.norm())
+        seconds.append(time.perf_counter() - began)
+        if callback is not None:
+            callback(c + 1, norms[-1] / (norms[0] or 1.0), seconds[-1])
+    return W, H, norms, seconds
+
+
+def peel(X, H):
+    """Return the largest weights W (n, k) with ``W H <= X``, found for one row of H (k, m) after the other."""
+    left, W = Peeling(X), np.zeros((X.shape[0], len(H)))
+    for c, v in enumerate(H.astype(np.float64)):
+        W[:, c] = left.fits_below(v)
+        left.take(W[:, c], v)
+    return W
+
+
+def largest_below(left, v):
+    """Return u, v with ``u vᵀ`` below the residual, such that neither can grow, and with a large decrease of the error.
+
+    A row that has a zero in one column of v gets the weight zero. Therefore several candidates for v are tried: v with
+    its entries below several shares of the largest one set to zero, and the longest row of the residual, below which
+    there is always a non-zero product.
+    """
+    best, taken = None, -1.0
+    for start in [np.where(v > share * v.max(), v, 0) for share in SHARES] + [left.longest_row()]:
+        u = left.fits_below(start)
+        beside = left.fits_beside(u)
+        u = left.fits_below(beside)
+        amount = 2 * left.inner(u, beside) - (u @ u) * (beside @ beside)
+        if amount > taken:
+            best, taken = (u, beside), amount
+    return best
+
+
+def overshoot(X, W, H):
+    """Return ``||max(W H - X, 0)||``, the part of a model above the data.
+
+    Off the non-zeros of X the squared norm of ``W H`` comes from Gram matrices.
+    """
+    X = sp.csr_array(X)
+    on = np.zeros(X.nnz)
+    of_row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    for u, v in zip(W.T, H, strict=True):
+        on += u[of_row] * v[X.indices]
+    whole = float(np.sum((W.T @ W) * (H @ H.T)))
+    off = max(whole - float(on @ on), 0.0)
+    off = off if off > 1e-12 * whole else 0.0  # smaller values are rounding of the difference
+    return float(np.sqrt(off + np.square(np.maximum(on - X.data, 0)).sum()))
+
+
+def flip_binary(B, product, gram):
+    """Switch entries of B (p, k), zeros and ones, while that lowers ``||X - B Fᵀ||²``; exact, in place.
+
+    Given all others of its row, the best entry is one if ``(X F - B FᵀF + b f.f) > f.f / 2``, else zero.
+
+    Parameters
+    ----------
+    B : ndarray (p, k) of float64
+    product : ndarray (p, k)
+        X F.
+    gram : ndarray (k, k)
+        FᵀF.
+    """
+    for _ in range(FLIP_SWEEPS):
+        before = B.copy()
+        for c in range(B.shape[1]):
+            pull = product[:, c] - B @ gram[:, c] + B[:, c] * gram[c, c]
+            # on a tie the entry keeps its value, so that the sweeps end
+            B[:, c] = np.where(pull == gram[c, c] / 2, B[:, c], pull > gram[c, c] / 2)
+        if (B == before).all():
+            return
+
+
+class BinaryFit:
+    """Alternate exact switches of W and H, zeros and ones, for ``||X - W Hᵀ||²``; the objective is monotone.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    W, H : ndarray (n, k), (m, k)
+        Of zeros and ones, float64; updated in place.
+    """
+
+    def __init__(self, data, W, H):
+        self.data, self.W, self.H = data, W, H
+
+    def product(self, name):
+        """Return ``X H`` or ``Xᵀ W``, float64."""
+        other = self.H if name == "W" else self.W
+        out = pad(np.zeros((len(self.W if name == "W" else self.H), other.shape[1])), self.data)
+        (self.data.matmul if name == "W" else self.data.tmatmul)(pad(other, self.data), out)
+        return out[:, : other.shape[1]].astype(np.float64)
+
+    def value(self, product):
+        """Return the squared error, given ``product = X H``; exact for integers."""
+        with single_threaded_blas():
+            both = float(np.sum((self.W.T @ self.W) * (self.H.T @ self.H)))
+        return self.data.sq_norm + both - 2 * float(np.sum(self.W * product))
+
+    def descend(self, max_rounds):
+        """Switch entries until the error stops decreasing; return the errors, at the start and after every round."""
+        product = self.product("W")
+        values = [self.value(product)]
+        for _ in range(max_rounds):
+            with single_threaded_blas():
+                flip_binary(self.W, product, self.H.T @ self.H)
+                flip_binary(self.H, self.product("H"), self.W.T @ self.W)
+            product = self.product("W")
+            values.append(self.value(product))
+            if values[-1] >= values[-2]:
+                break
+        return values
+
+
+def infer_binary(product, gram, starts):
+    """Return for every row the best of the results of `flip_binary` from each of `starts`.
+
+    Parameters
+    ----------
+    product : ndarray (p, k)
+        X F.
+    gram : ndarray (k, k)
+        FᵀF.
+    starts : iterable of ndarray (p, k) of float64
+        Zeros and ones; changed in place.
+    """
+    best, least = None, None
+    for B in starts:
+        flip_binary(B, product, gram)
+        errors = np.einsum("ij,ij->i", B, B @ gram - 2 * product)
+        best = B if best is None else np.where((errors < least)[:, None], B, best)
+        least = errors if least is None else np.minimum(least, errors)
+    return best
+
+
+def rounded(W, H, at=(0.5, 0.5)):
+    """Return W (n, k) and H (m, k) as bools: entries above a threshold, after rescaling.
+
+    Before that, each column of W and of H is scaled such that both have the same largest entry.
+
+    Parameters
+    ----------
+    W, H : ndarray (n, k), (m, k)
+        Non-negative.
+    at : tuple of two floats, default=(0.5, 0.5)
+        Thresholds of W and of H.
+    """
+    tops = [np.where(F.max(axis=0) > 0, F.max(axis=0), 1) for F in (W, H)]
+    root = np.sqrt(tops[0] * tops[1])
+    return W / tops[0] * root > at[0], H / tops[1] * root > at[1]
+
+
+def flip_boolean(B, X, sets):
+    """Switch entries of B while that lowers the mismatches of the Boolean product of B and `sets`; in place.
+
+    Parameters
+    ----------
+    B : ndarray (p, k) of bool
+    X : fastnmf.data.layout.Compressed
+        Its stored entries are the ones.
+    sets : ndarray (m, k) of bool
+
+    Returns
+    -------
+    ndarray (p,) of int64
+        Mismatches of every row.
+    """
+    return _cover(B, X, sets, FLIP_SWEEPS)
+
+
+def mismatches(B, X, sets):
+    """Return the number of entries of each row of X that the Boolean product misses, int64 (p,); see `flip_boolean`."""
+    return _cover(B, X, sets, 0)
+
+
+def _cover(B, X, sets, n_sweeps):
+    """Run at most `n_sweeps` sweeps of switches over B; return the mismatches of every row.
+
+    Parameters
+    ----------
+    B : ndarray (p, k) of bool
+        Changed in place unless n_sweeps is 0.
+    X : fastnmf.data.layout.Compressed
+        Its stored entries are the ones.
+    sets : ndarray (m, k) of bool
+    n_sweeps : int
+
+    Returns
+    -------
+    ndarray (p,) of int64
+    """
+    component, columns = np.nonzero(sets.T)
+    first = np.concatenate([[0], np.cumsum(np.bincount(component, minlength=sets.shape[1]))]).astype(np.int64)
+    errors = np.empty(len(B), np.int64)
+    tasks = split_rows(len(B), (len(X.indices) + len(columns)) // len(B) + 1)
+    columns = columns.astype(np.int32)
+    discrete.rows_cover(tasks, (X.indptr, X.indices), (first, columns), len(sets), B, n_sweeps, errors)
+    return errors
+
+
+def descend_boolean(data, W, H, max_rounds):
+    """Switch entries of W and H in turn until the mismatches stop decreasing.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        Sparse; its stored entries are the ones.
+    W, H : ndarray (n, k), (m, k) of bool
+        Updated in place.
+    max_rounds : int
+
+    Returns
+    -------
+    list of int
+        Mismatches at the start and after every round.
+    """
+    values = [int(mismatches(W, data.rows, H).sum())]
+    for _ in range(max_rounds):
+        flip_boolean(W, data.rows, H)
+        values.append(int(flip_boolean(H, data.columns, W).sum()))
+        if values[-1] >= values[-2]:
+            break
+    return values
+
+
+def best_rounding(data, W, H, shares):
+    """Return W and H as bools, thresholded at the pair of `shares` with the fewest mismatches.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        Sparse; its stored entries are the ones.
+    W, H : ndarray (n, k), (m, k)
+        Non-negative.
+    shares : sequence of float
+        Thresholds to try, relative to the largest entry of each column.
+
+    Returns
+    -------
+    tuple of ndarray (n, k) and (m, k) of bool
+
+    Notes
+    -----
+    A row of the Boolean product has at least as many ones as the largest set that it uses. Pairs whose mismatches
+    exceed the best result by this bound alone are not evaluated.
+    """
+    best, least, of_row = None, np.inf, np.diff(data.rows.indptr)
+    tops = [np.where(F.max(axis=0) > 0, F.max(axis=0), 1) for F in (W, H)]
+    for of_W in shares:
+        for of_H in shares:
+            pair = W / tops[0] > of_W, H / tops[1] > of_H
+            if np.maximum((pair[0] * pair[1].sum(axis=0)).max(axis=1) - of_row, 0).sum() >= least:
+                continue
+            wrong = int(mismatches(pair[0], data.rows, pair[1]).sum())
+            if wrong < least:
+                best, least = pair, wrong
+    return best
+
+
+def infer_boolean(X, sets, starts):
+    """Return for every row the best of the results of `flip_boolean` from each of `starts`, and its mismatches.
+
+    Parameters
+    ----------
+    X : fastnmf.data.layout.Compressed
+    sets : ndarray (m, k) of bool
+    starts : iterable of ndarray (p, k) of bool
+        Changed in place.
+    """
+    best, least = None, None
+    for B in starts:
+        errors = flip_boolean(B, X, sets)
+        best = B if best is None else np.where((errors < least)[:, None], B, best)
+        least = errors if least is None else np.minimum(least, errors)
+    return best, least

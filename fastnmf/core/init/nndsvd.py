@@ -1,0 +1,149 @@
+"""Starts from singular vectors: NNDSVD and the singular value decomposition that it needs.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+
+from fastnmf.core.init.starts import _shift_rows, _start_shifts, rows
+from fastnmf.kernels.blas import single_threaded_blas
+
+DENSE_SVD = 1 << 18  # entries up to which a matrix gets a full dense decomposition
+_EIGEN_TOLERANCE = 1e-6  # relative, of an eigenvalue: triplets within 1e-7; 0 takes a third more products
+_GRAM_CUT = 1e-7  # singular values below this share of the largest are rounding errors of the squares
+
+
+def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
+    """Split the singular vectors of ``X - 1 v0ᵀ`` into non-negative parts (Boutsidis and Gallopoulos 2008).
+
+    v0 is the column minimum of each stratum for dense data, and half the column mean for sparse data, whose minimum is
+    zero. The operator is applied implicitly and nothing dense is formed. The start depends on the seed only where
+    `rng` is used.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.strata.Strata
+    rank : int
+        Number of components k.
+    rng : numpy.random.Generator
+        Used for ``fill="random"``, and for components beyond the number of singular vectors.
+    has_shifts : bool, default=True
+        Whether the model has shifts; if not, v0 = 0.
+    fill : {None, "mean", "random"}, default=None
+        With "mean" (NNDSVDa), zeros become a hundredth of the mean of their column of W or H, with "random" (NNDSVDar)
+        a uniform fraction of that. The original uses the mean of the data, which makes the start depend on their scale.
+        With either, shifts are at least a hundredth of the stratum means, so that multiplicative updates can change
+        them.
+
+    Returns
+    -------
+    W : ndarray (n_rows, k) of float64
+    H : ndarray (n_columns, k) of float64
+    v : ndarray (q,), or None
+        Entries of the shifts on ``strata.pattern``. All three are in the data's inner scale.
+    """
+    n_rows, n_columns = strata.shape
+    v = _start_shifts(strata) if has_shifts else None
+    by_stratum = _shift_rows(strata, v) if has_shifts else sp.csr_array((strata.n_strata, n_columns))
+    W, H = np.zeros((n_rows, rank)), np.zeros((n_columns, rank))
+    triplets = _svd(strata, by_stratum, min(rank, n_rows - 1, n_columns - 1))
+    for c, (u, s, w) in enumerate(triplets):
+        W[:, c], H[:, c] = _non_negative_pair(u, s, w)
+    if len(triplets) < rank:  # more components than singular vectors: the others are means of random rows
+        spare_W, spare_H, _ = rows(strata, rank, rng, has_shifts=False, needs_positive=True)
+        W[:, len(triplets) :], H[:, len(triplets) :] = spare_W[:, len(triplets) :], spare_H[:, len(triplets) :]
+    if fill:
+        level = {"mean": np.ones, "random": rng.random}[fill]
+        W, H = (np.where(F == 0, 0.01 * F.mean(axis=0) * level(F.shape), F) for F in (W, H))
+        v = np.maximum(v, 0.01 * strata.stratum_means()) if has_shifts else None
+    return W, H, v
+
+
+def singular(strata, n_vectors):
+    """Return the leading singular triplets (u, s, w) of the data, largest first; fewer where the rank is lower."""
+    return _svd(strata, sp.csr_array((strata.n_strata, strata.shape[1])), n_vectors)
+
+
+def _svd(strata, shifts, n_vectors):
+    """Return the leading singular triplets (u, s, w) of ``X - shifts[stratum_index]``, largest first.
+
+    The list is empty where that matrix is zero. Where rows have weights, X and the shifts are multiplied by the row
+    scale.
+    """
+    if n_vectors < 1:
+        return []
+    stratum_index, X, row_scale = strata.stratum_index, strata.X, strata.row_scale
+    row_scale = np.ones(len(stratum_index)) if row_scale is None else row_scale.astype(np.float64)
+    with single_threaded_blas():  # so that the bits do not depend on the number of threads
+        if max(strata.shape[0], strata.n_strata) * strata.shape[1] > DENSE_SVD:
+            return _svd_of_large(X.astype(np.float64, copy=False), shifts, stratum_index, row_scale, n_vectors)
+        # ARPACK restarts at random where it has found all singular vectors. Small data may well have few of them, so
+        # they get a full decomposition.
+        dense = X.toarray() if strata.is_sparse else np.asarray(X)  # never-densify-ok: at most 2**18 entries
+        rows = shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
+        left, values, right = np.linalg.svd(dense - row_scale[:, None] * rows[stratum_index], full_matrices=False)
+    kept = [c for c in range(n_vectors) if values[c] > 1e-10 * values[0]]
+    return [(left[:, c], values[c], right[c]) for c in kept]
+
+
+def _svd_of_large(X, shifts, stratum_index, row_scale, n_vectors):
+    """Return the triplets of `_svd` through the eigenvectors of the smaller Gram operator, which is never formed.
+
+    On 20 newsgroups, 20 triplets take a hundred products with X and with its transpose. The transpose is stored once as
+    CSR, so that both products gather; a product with the transposed view would scatter.
+
+    Parameters
+    ----------
+    X : csr_array or ndarray (n_rows, n_columns) of float64
+    shifts : csr_array (n_strata, n_columns)
+    stratum_index : ndarray (n_rows,) of int32
+    row_scale : ndarray (n_rows,) of float64
+    n_vectors : int
+        Number of triplets, at least 1.
+
+    Returns
+    -------
+    triplets : list of (ndarray (n_rows,), float, ndarray (n_columns,))
+        Left vector, singular value, right vector; largest first.
+    """
+    turned, shifts_turned = (sp.csr_array(X.T), sp.csr_array(shifts.T)) if sp.issparse(X) else (X.T, shifts.T)
+    n_strata = shifts.shape[0]
+
+    def over_columns(x):
+        return X @ x - row_scale * (shifts @ x)[stratum_index]
+
+    def over_rows(y):
+        return turned @ y - shifts_turned @ np.bincount(stratum_index, row_scale * y, minlength=n_strata)
+
+    inner, outer = (over_rows, over_columns) if X.shape[0] <= X.shape[1] else (over_columns, over_rows)
+    size = min(X.shape)
+    gram = LinearOperator((size, size), matvec=lambda x: outer(inner(x.ravel())), dtype=np.float64)
+    first = np.random.default_rng(0).standard_normal(size)  # fixed, so that the result depends on the data only
+    try:
+        squares, vectors = eigsh(gram, n_vectors, v0=first, tol=_EIGEN_TOLERANCE)
+    except ArpackError:  # the operator is zero: the shifts explain everything
+        return []
+    values, triplets = np.sqrt(np.maximum(squares, 0)), []
+    for c in np.argsort(values)[::-1]:
+        if values[c] > _GRAM_CUT * values.max():
+            pair = vectors[:, c], inner(vectors[:, c]) / values[c]
+            u, w = pair if X.shape[0] <= X.shape[1] else pair[::-1]
+            triplets.append((u, values[c], w))
+    return triplets
+
+
+def _non_negative_pair(u, s, w):
+    """Return the larger of the positive and the negative part of ``s u wᵀ``, as two balanced non-negative vectors."""
+    parts = [(np.maximum(sign * u, 0), np.maximum(sign * w, 0)) for sign in (1, -1)]
+    lengths = [(np.linalg.norm(a), np.linalg.norm(b)) for a, b in parts]
+    best = int(lengths[1][0] * lengths[1][1] > lengths[0][0] * lengths[0][1])
+    (a, b), (length_a, length_b) = parts[best], lengths[best]
+    if length_a * length_b == 0:
+        return a, b
+    scale = np.sqrt(s * length_a * length_b)
+    a, b = a / length_a * scale, b / length_b * scale
+    # Signs of near-zero entries are noise: cut them relative to the largest, whatever the scale of the data.
+    return np.where(a > 1e-6 * a.max(), a, 0), np.where(b > 1e-6 * b.max(), b, 0)

@@ -1,0 +1,68 @@
+"""The squared error of a model whose components are combinations of given atoms."""
+
+import numpy as np
+
+from fastnmf.core.factors import aligned
+from fastnmf.kernels import rows
+from fastnmf.kernels.blas import single_threaded_blas
+
+
+class Dictionary:
+    """``||X - W Fᵀ D||²`` with known atoms D (p, m), weights W (n, k) and mixing weights F (p, k), factor ``"H"``.
+
+    The data are read once. With ``Y = X Dᵀ`` and ``G = D Dᵀ`` the half-gradients are ``W (FᵀGF) - Y F`` and
+    ``G F (WᵀW) - YᵀW``. The second has a matrix on either side of F, so F cannot be updated row by row; its positive
+    and its negative part are given for multiplicative updates. Cost: O(nnz p) at the start, O((n + p) p k) an
+    iteration.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.strata.Strata
+        The data X (n, m).
+    width : int
+        Padded rank K.
+    tasks : dict of str to ndarray of int64
+        Task tables of the row kernels, by factor.
+    atoms : ndarray (m, P)
+        Dᵀ, padded to P columns, in the dtype of the data.
+    """
+
+    def __init__(self, strata, width, tasks, atoms):
+        self.strata, self.width, self.tasks, self._atoms = strata, width, tasks, atoms
+        self._product = aligned((strata.shape[0], atoms.shape[1]), strata.dtype)
+        strata.matmul(atoms, self._product)
+        with single_threaded_blas():
+            self._gram = atoms.astype(np.float64).T @ atoms.astype(np.float64)
+
+    def contribute(self, name, factors, sub):
+        """Add ``gram`` and ``pos`` of W, or ``pos`` and ``neg`` of the mixing weights F at this point."""
+        W, F, dtype = factors["W"], factors["H"], self.strata.dtype
+        p = len(F)
+        with single_threaded_blas():
+            if name == "W":
+                sub.add(gram=self._component_gram(factors), pos=self._seen(factors))
+                return
+            sub.is_quadratic = False
+            neg = self._gram[:p, :p] @ (F @ rows.gram(self.tasks["W"], W))
+            sub.add(pos=np.ascontiguousarray(self._product[:, :p].T @ W), neg=neg.astype(dtype))
+
+    def value(self, factors):
+        """Return the squared error from Gram matrices."""
+        with single_threaded_blas():
+            both = float(np.sum(rows.gram(self.tasks["W"], factors["W"]) * self._component_gram(factors)))
+            return self.strata.sq_norm + both - 2 * float(np.vdot(factors["W"], self._seen(factors)).astype(np.float64))
+
+    def exact_value(self, factors):
+        """Return the squared error from the residual itself."""
+        W, F = (factors[name][:, : factors.rank] for name in "WH")
+        return self.strata.residual_square_sum(W, self._atoms[:, : len(F)] @ F, None)
+
+    def _seen(self, factors):
+        """Return ``X Dᵀ F``, an array (n, K)."""
+        F = factors["H"]
+        return factors.cached("seen", ("H",), lambda: np.ascontiguousarray(self._product[:, : len(F)] @ F))
+
+    def _component_gram(self, factors):
+        """Return ``Fᵀ D Dᵀ F``, float64 (K, K)."""
+        F = factors["H"].astype(np.float64)
+        return factors.cached("mixed", ("H",), lambda: F.T @ (self._gram[: len(F), : len(F)] @ F))

@@ -1,0 +1,439 @@
+"""Squared errors of other products: ``F Fᵀ``, ``W S Hᵀ``, ``W S1 S2 Hᵀ``, ``W S Wᵀ``, ``X H Hᵀ``, ``W Cᵀ X``.
+
+Factors are tall and padded, as in the other losses. Where a factor occurs twice in the product, its half-gradient is
+not that of a quadratic. The loss then sets ``sub.is_quadratic = False`` and sets ``sub.power`` to the exponent for
+which the multiplicative update is proved monotone.
+"""
+
+import numpy as np
+
+from fastnmf.core.factors import aligned
+from fastnmf.core.losses.squared import REVIVAL_GAIN, Frobenius
+from fastnmf.core.problem import LazyRows
+from fastnmf.kernels import rows
+from fastnmf.kernels.blas import single_threaded_blas
+
+
+def _inner(F, G):
+    """Return ``FᵀG`` of two tall factors, float64; one BLAS thread, so that the bits do not depend on threads."""
+    with single_threaded_blas():
+        return F.T.astype(np.float64) @ G.astype(np.float64)
+
+
+def _times(F, M):
+    """Return ``F M`` for a tall factor and a small matrix, in the dtype of F."""
+    out = aligned((len(F), M.shape[1]), F.dtype)
+    with single_threaded_blas():
+        out[:] = F @ M.astype(F.dtype)
+    return out
+
+
+class Operator:
+    """A symmetric matrix of which only products with a factor are computed.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.strata.Strata
+    of : {None, "rows", "columns"}
+        None for the data themselves, "rows" for ``X Xᵀ``, "columns" for ``Xᵀ X``. The latter two are never stored as a
+        whole.
+    """
+
+    def __init__(self, strata, of=None):
+        self.strata, self.of = strata, of
+        self.size = strata.shape[1] if of == "columns" else strata.shape[0]
+
+    def matmul(self, F):
+        """Return the product with F (p, K), a new array."""
+        strata, out = self.strata, aligned((self.size, F.shape[1]), self.strata.dtype)
+        if self.of is None:
+            strata.matmul(F, out)
+            return out
+        inner = aligned((strata.shape[self.of == "rows"], F.shape[1]), strata.dtype)
+        first, second = (strata.matmul, strata.tmatmul) if self.of == "columns" else (strata.tmatmul, strata.matmul)
+        first(F, inner)
+        second(inner, out)
+        return out
+
+    def row_square_sums(self):
+        """Return the squared norm of every row, float64 (p,); products of the data are formed a few rows at a time."""
+        if self.of is None:
+            return self.strata.row_square_sums()
+        X, Xt = self.strata.X, self.strata.X.T
+        Xt = Xt.tocsr() if self.strata.is_sparse else Xt
+        left, right = (X, Xt) if self.of == "rows" else (Xt, X)
+        found = np.empty(self.size)
+        step = max(1, (1 << 22) // self.size)
+        with single_threaded_blas():
+            for lo in range(0, self.size, step):
+                part = left[lo : lo + step] @ right
+                squares = part.multiply(part) if self.strata.is_sparse else np.square(part, dtype=np.float64)
+                found[lo : lo + step] = np.asarray(squares.sum(axis=1)).ravel()
+        return found
+
+
+class DenseOperator:
+    """A dense symmetric matrix with entries of any sign, as a kernel.
+
+    Parameters
+    ----------
+    matrix : ndarray (p, p)
+
+    Attributes
+    ----------
+    minus : ndarray (p, p), or None
+        The negative part as non-negative numbers; None where no entry is negative.
+    """
+
+    def __init__(self, matrix):
+        self.matrix, self.size = matrix, len(matrix)
+        self.minus = np.maximum(-matrix, 0) if (matrix < 0).any() else None
+
+    def matmul(self, F):
+        """Return the product with F (p, K), a new array."""
+        return _times(self.matrix, F)
+
+    def matmul_minus(self, F):
+        """Return the product of the negative part, as non-negative numbers, with F (p, K)."""
+        return _times(self.minus, F)
+
+
+class Symmetric:
+    """``||A - F Fᵀ||²`` for a symmetric A. The only factor is W.
+
+    Its contribution is ``F (FᵀF) - A F``, half of the half-gradient. Cost of the value: O(nnz K + p K²). pos is
+    ``A F``, given as `LazyRows`, or with `holds_products` as an array, for updates of all rows from one point.
+    """
+
+    def __init__(self, strata, tasks, holds_products=False):
+        self.strata, self.tasks, self.holds_products = strata, tasks, holds_products
+
+    def contribute(self, name, factors, sub):
+        """Add ``gram`` and ``pos``."""
+        A = self.strata.rows
+        pos = LazyRows(A.indptr, A.indices, A.data, factors["W"])
+        sub.add(gram=self.gram(factors), pos=self.product(factors) if self.holds_products else pos)
+        sub.is_quadratic = False
+
+    def product(self, factors):
+        """Return ``A W``."""
+
+        def compute():
+            product = aligned(factors["W"].shape, self.strata.dtype)
+            self.strata.matmul(factors["W"], product)
+            return product
+
+        return factors.cached("product", ("W",), compute)
+
+    def gram(self, factors):
+        """Return ``WᵀW``, (K, K) in float64."""
+        return factors.cached("gram", ("W",), lambda: rows.gram(self.tasks["W"], factors["W"]))
+
+    def value(self, factors):
+        """Return the squared error from the Gram matrix and one product."""
+        parts = np.empty(len(self.tasks["W"]) - 1)
+        rows.rows_dot(self.tasks["W"], factors["W"], self.product(factors), parts)
+        return self.strata.sq_norm - 2 * float(parts.sum()) + float(np.square(self.gram(factors)).sum())
+
+    def exact_value(self, factors):
+        """Return the squared error from the residual itself."""
+        W = factors["W"][:, : factors.rank]
+        return self.strata.residual_square_sum(W, W, None)
+
+
+class FactorCoupling:
+    """``weight ||W - H||²``: a penalty on the difference of two factors of the same shape."""
+
+    def __init__(self, weight):
+        self.weight = float(weight)
+
+    def contribute(self, name, factors, sub):
+        """Add ``weight F - weight G`` for factor F and the other factor G."""
+        other = factors["H" if name == "W" else "W"]
+        sub.add(pos=other * other.dtype.type(self.weight), ridge=self.weight)
+
+    def value(self, factors):
+        """Return the squared distance times the weight."""
+        return self.weight * float(np.square(factors["W"] - factors["H"], dtype=np.float64).sum())
+
+
+class TriSymmetric:
+    """``||A - W S Wᵀ||²`` for a symmetric A, of which only products with W are computed (`Operator`).
+
+    Half-gradients: of W twice ``W (S WᵀW S) - A W S``, to be updated by the fourth root of the ratio; of S
+    ``WᵀW S WᵀW - WᵀA W``.
+    """
+
+    def __init__(self, operator, tasks, sq_norm):
+        self.operator, self.tasks, self.sq_norm = operator, tasks, sq_norm
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W or S."""
+        S, gram = factors["S"].astype(np.float64), self.gram(factors)
+        sub.is_quadratic = False
+        if name == "W":
+            sub.add(gram=S @ gram @ S, pos=_times(self.product(factors), S))
+            sub.power = 0.25
+        else:
+            dtype = factors["S"].dtype
+            sub.add(pos=self.core(factors).astype(dtype), neg=(gram @ S @ gram).astype(dtype))
+
+    def gram(self, factors):
+        """Return ``WᵀW``."""
+        return factors.cached("gram", ("W",), lambda: rows.gram(self.tasks["W"], factors["W"]))
+
+    def product(self, factors):
+        """Return ``A W``."""
+        return factors.cached("product", ("W",), lambda: self.operator.matmul(factors["W"]))
+
+    def middle(self, factors):
+        """Return S, float64."""
+        return factors["S"].astype(np.float64)
+
+    def core(self, factors):
+        """Return ``Wᵀ A W``."""
+        return factors.cached("core", ("W",), lambda: _inner(factors["W"], self.product(factors)))
+
+    def value(self, factors):
+        """Return the squared error."""
+        S, gram = factors["S"].astype(np.float64), self.gram(factors)
+        return self.sq_norm + float(np.sum(S * (gram @ S @ gram - 2 * self.core(factors))))
+
+    def exact_value(self, factors):
+        """Return the squared error from the residual itself; only for an operator that is the data themselves."""
+        W, S = factors["W"][:, : factors.rank].astype(np.float64), factors["S"][: factors.rank, : factors.rank]
+        return self.operator.strata.residual_square_sum(W @ S, W, None)
+
+
+class Chain:
+    """``||X - W S1 S2 ... Hᵀ||²``; W (n, K), cores (K, K) and H (m, K), zero beyond their own ranks.
+
+    With M the product of the cores, the subproblems of W and H are plain quadratics whose other factor is ``H Mᵀ`` or
+    ``W M``. A core S with L before it and R behind it has the half-gradient ``LᵀWᵀW L S R HᵀH Rᵀ - Lᵀ WᵀX H Rᵀ``.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.strata.Strata
+    tasks : dict of str to ndarray of int64
+        Task tables of the row kernels, by factor.
+    cores : tuple of str
+        Names of the factors between W and H, from left to right.
+    """
+
+    def __init__(self, strata, tasks, cores):
+        self.strata, self.tasks, self.cores, self.sq_norm = strata, tasks, tuple(cores), strata.sq_norm
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W, H or a core."""
+        if name in self.cores:
+            at, dtype = self.cores.index(name), factors[name].dtype
+            left, right = (self._product(names, factors) for names in (self.cores[:at], self.cores[at + 1 :]))
+            rows_, columns = left.T @ self.gram("W", factors) @ left, right @ self.gram("H", factors) @ right.T
+            below = rows_ @ factors[name].astype(np.float64) @ columns
+            sub.add(pos=(left.T @ self.core(factors) @ right.T).astype(dtype), neg=below.astype(dtype))
+            sub.is_quadratic = False
+            return
+        middle = self.middle(factors)
+        other, middle = ("H", middle.T) if name == "W" else ("W", middle)
+        gram = middle.T @ self.gram(other, factors) @ middle
+        sub.add(gram=gram, pos=_times(self.product(name, factors), middle))
+
+    def _product(self, names, factors):
+        """Return the product of the cores `names`, float64 (K, K); the identity where there are none."""
+        found = np.eye(factors["W"].shape[1])
+        for name in names:
+            found = found @ factors[name].astype(np.float64)
+        return found
+
+    def middle(self, factors):
+        """Return the product of the cores, float64."""
+        return factors.cached("middle", self.cores, lambda: self._product(self.cores, factors))
+
+    def gram(self, name, factors):
+        """Return ``FᵀF`` of W or H."""
+        return factors.cached(("gram", name), (name,), lambda: rows.gram(self.tasks[name], factors[name]))
+
+    def product(self, name, factors):
+        """Return ``X H`` for name W, ``Xᵀ W`` for name H."""
+        other = "H" if name == "W" else "W"
+
+        def compute():
+            out = aligned(factors[name].shape, self.strata.dtype)
+            (self.strata.matmul if name == "W" else self.strata.tmatmul)(factors[other], out)
+            return out
+
+        return factors.cached(("product", name), (other,), compute)
+
+    def core(self, factors):
+        """Return ``Wᵀ X H``."""
+        return factors.cached("core", ("W", "H"), lambda: _inner(factors["W"], self.product("W", factors)))
+
+    def value(self, factors):
+        """Return the squared error."""
+        S = self.middle(factors)
+        fitted = self.gram("W", factors) @ S @ self.gram("H", factors)
+        return self.sq_norm + float(np.sum(S * (fitted - 2 * self.core(factors))))
+
+    def exact_value(self, factors):
+        """Return the squared error from the residual itself."""
+        return self.strata.residual_square_sum(factors["W"] @ self.middle(factors), factors["H"], None)
+
+
+class Tri(Chain):
+    """`Chain` of one core S, ``||X - W S Hᵀ||²``.
+
+    With `is_orthogonal`, W and H are updated towards orthonormal columns: their denominators are ``W (Wᵀ pos)`` and
+    ``H (Hᵀ pos)``, and all three factors use the square root of the ratio (Ding, Li, Peng, Park 2006).
+    """
+
+    def __init__(self, strata, tasks, is_orthogonal=False):
+        super().__init__(strata, tasks, ("S",))
+        self.is_orthogonal = is_orthogonal
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W, S or H."""
+        super().contribute(name, factors, sub)
+        if self.is_orthogonal:
+            sub.power, sub.is_quadratic = 0.5, False
+            sub.gram = None if name == "S" else _inner(factors[name], sub.pos)
+
+
+class Projective:
+    """``||X - X H Hᵀ||²``. The only factor is H (m, K), to be updated by the cube root of the ratio.
+
+    The ratio is ``2 K H / (K H HᵀH + H HᵀK H)`` with ``K = XᵀX``, whose product with H is computed as ``Xᵀ (X H)``
+    (Yang and Oja 2010).
+    """
+
+    def __init__(self, strata, tasks):
+        self.strata, self.tasks, self.operator = strata, tasks, Operator(strata, "columns")
+
+    def contribute(self, name, factors, sub):
+        """Add ``pos``, ``neg`` and ``gram``."""
+        product = factors.cached("product", ("H",), lambda: self._transposed(factors))
+        sub.add(gram=self.inner(factors), pos=2 * product, neg=_times(product, self.gram(factors)))
+        sub.is_quadratic, sub.power = False, 1 / 3
+
+    def gram(self, factors):
+        """Return ``HᵀH``."""
+        return factors.cached("gram", ("H",), lambda: rows.gram(self.tasks["H"], factors["H"]))
+
+    def weights(self, factors):
+        """Return ``X H``."""
+
+        def compute():
+            out = aligned((self.strata.shape[0], factors["H"].shape[1]), self.strata.dtype)
+            self.strata.matmul(factors["H"], out)
+            return out
+
+        return factors.cached("weights", ("H",), compute)
+
+    def inner(self, factors):
+        """Return ``Hᵀ XᵀX H``."""
+        return factors.cached("inner", ("H",), lambda: _inner(self.weights(factors), self.weights(factors)))
+
+    def _transposed(self, factors):
+        """Return ``Xᵀ X H``."""
+        out = aligned(factors["H"].shape, self.strata.dtype)
+        self.strata.tmatmul(self.weights(factors), out)
+        return out
+
+    def value(self, factors):
+        """Return the squared error."""
+        inner = self.inner(factors)
+        return self.strata.sq_norm - 2 * float(np.trace(inner)) + float(np.sum(inner * self.gram(factors)))
+
+    def exact_value(self, factors):
+        """Return the squared error from the residual itself."""
+        return self.strata.residual_square_sum(self.weights(factors), factors["H"], None)
+
+
+class Convex:
+    """``||X - W Cᵀ X||²``, which depends on the data only through ``K = X Xᵀ``; K may be any kernel.
+
+    The subproblem of W (n, K) is a plain quadratic with gram ``CᵀK C`` and pos ``K C``. C (n, K) has the half-gradient
+    ``K C WᵀW - K W``. Where K has negative entries, C is updated by the square root of the ratio of all positive parts
+    to all negative parts (Ding, Li, Jordan 2010), which needs both parts of K as matrices.
+
+    Parameters
+    ----------
+    operator : Operator or DenseOperator
+        Multiplies by K.
+    tasks : dict of str to ndarray of int64
+        Task tables of the row kernels, by factor.
+    trace : float
+        Trace of K, that is the squared norm of the data.
+    """
+
+    def __init__(self, operator, tasks, trace):
+        self.operator, self.tasks, self.trace = operator, tasks, trace
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W or C."""
+        if name == "W":
+            sub.add(gram=self.inner(factors), pos=self.product(factors))
+            return
+        gram = self.gram(factors)
+        of_W = factors.cached("product of W", ("W",), lambda: self.operator.matmul(factors["W"]))
+        below = _times(self.product(factors), gram)
+        sub.is_quadratic = False
+        if getattr(self.operator, "minus", None) is not None:
+            more = self.operator.matmul_minus(factors["W"]), _times(self.operator.matmul_minus(factors["C"]), gram)
+            # K+ = K + K-: both sides are sums of non-negative products; rounding must not leave them below zero.
+            of_W, below = (np.maximum(side + part, 0) for side, part in zip((of_W, below), more, strict=True))
+            of_W, below = of_W + more[1], below + more[0]
+            sub.power = 0.5
+        sub.add(pos=of_W, neg=below)
+
+    def gram(self, factors):
+        """Return ``WᵀW``."""
+        return factors.cached("gram", ("W",), lambda: rows.gram(self.tasks["W"], factors["W"]))
+
+    def product(self, factors):
+        """Return ``K C``."""
+        return factors.cached("product", ("C",), lambda: self.operator.matmul(factors["C"]))
+
+    def inner(self, factors):
+        """Return ``Cᵀ K C``."""
+
+        def compute():
+            found = _inner(factors["C"], self.product(factors))
+            return (found + found.T) / 2
+
+        return factors.cached("inner", ("C",), compute)
+
+    def crossed(self, factors):
+        """Return ``<W, K C>``."""
+        parts = np.empty(len(self.tasks["W"]) - 1)
+        rows.rows_dot(self.tasks["W"], factors["W"], self.product(factors), parts)
+        return float(parts.sum())
+
+    def value(self, factors):
+        """Return the squared error."""
+        return self.trace - 2 * self.crossed(factors) + float(np.sum(self.inner(factors) * self.gram(factors)))
+
+
+class OrthogonalFrobenius(Frobenius):
+    """`Frobenius` whose W is updated towards orthonormal columns: its denominator is ``W (Wᵀ X H)`` (Choi 2008)."""
+
+    def contribute(self, name, factors, sub):
+        """Add ``gram`` and ``pos``."""
+        if name == "H":
+            super().contribute(name, factors, sub)
+            return
+        pos = self.product("W", factors)
+        sub.add(gram=_inner(factors["W"], pos), pos=pos)
+        sub.is_quadratic = False
+
+
+class AssignedFrobenius(Frobenius):
+    """`Frobenius` for W with one component a row: a component without rows becomes the row itself that is fitted worst.
+
+    The residual of that row would not do as the component: the row would stay assigned to its present component.
+    """
+
+    def _spare(self, row, factors):
+        """Return the data of the row if its residual is large enough to reseed, otherwise the residual."""
+        missed, whole = super()._spare(row, factors), self._row(row, factors)
+        worth = np.square(missed, dtype=np.float64).sum() > REVIVAL_GAIN * self.strata.sq_norm
+        return whole if worth else missed

@@ -1,0 +1,246 @@
+"""Build the problems of the plain and the stratified model: squared error, weighted or not, and divergences.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+import numpy as np
+
+from fastnmf.core.alternate import sweep
+from fastnmf.core.factors import allocate
+from fastnmf.core.losses import (
+    BetaDivergence,
+    Dictionary,
+    Frobenius,
+    Interval,
+    KullbackLeibler,
+    StrataFrobenius,
+    check_beta,
+)
+from fastnmf.core.losses.masked import Masked
+from fastnmf.core.problem import Problem
+from fastnmf.core.updates import HALS, MU, MU_FLOOR, WeightedRows
+
+# Below these fractions of the squared norm of the data the objective from Gram matrices has lost too many digits
+# (float64: relative error about 1e-10 there), and the objective is evaluated from the residual.
+EXACT_VALUE_BELOW = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
+
+
+def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
+    """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, for the squared error.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    factors : fastnmf.core.factors.Factors
+        W and H, padded, in the inner scale; V, the shifts on their pattern, for strata.
+    tasks : dict
+        Task tables of the row kernels, by factor.
+    schedule : tuple
+        As of `Problem`.
+    is_descent : bool
+        True: factors are updated by coordinate descent. False: by multiplicative updates (MU).
+    visits : ndarray of int, optional
+        Order of the components in coordinate descent.
+    holds_products : bool, default=False
+        See `fastnmf.core.losses.Frobenius`. It is set where the schedule needs it.
+
+    Returns
+    -------
+    Problem
+    """
+    moved = [step[0] for step in schedule]
+    holds_products |= moved.count("H") > 1 or any(isinstance(name, tuple) for name in moved)
+    width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
+    if data.entry_weights is not None:
+        loss = Masked(data, width, tasks, data.entry_weights, has_shifts, holds_products)
+        update, scale = WeightedRows("hals" if is_descent else "mu", floor=MU_FLOOR[data.dtype]), loss.sq_norm
+    else:
+        loss = (StrataFrobenius if has_shifts else Frobenius)(data, width, tasks, holds_products)
+        update, scale = HALS(visits) if is_descent else MU(floor=MU_FLOOR[data.dtype]), data.sq_norm
+    return Problem(
+        losses=[loss],
+        updates=dict.fromkeys(factors.arrays, update),
+        schedule=schedule,
+        tasks=tasks,
+        scale=scale,
+        cheap_value_floor=EXACT_VALUE_BELOW[data.dtype],
+        exact_value=loss.exact_value,
+        rounding=scale * (8 * np.finfo(data.dtype).eps) ** 2,
+        equalize_norms=is_descent,
+        reseed_dead_component=loss.reseed_dead_component if is_descent and data.entry_weights is None else None,
+    )
+
+
+def divergence_loss(data, width, tasks, beta, has_shifts=False, exponent="mm"):
+    """Return the loss of a beta divergence other than the squared error, and the value that normalizes it.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    width : int
+        Padded rank K.
+    tasks : dict
+        Task tables of the row kernels, by factor.
+    beta : float
+        Not 2.
+    has_shifts : bool, default=False
+    exponent : {"mm", "fast"}, default="mm"
+        As for `fastnmf.core.losses.BetaDivergence`.
+
+    Returns
+    -------
+    loss : KullbackLeibler or BetaDivergence
+    scale : float
+        Divergence of the trivial model, in the inner scale.
+    """
+    if beta == 1:
+        loss = KullbackLeibler(data, width, tasks, has_shifts)
+        return loss, loss.independence()
+    check_beta(data, beta)
+    loss = BetaDivergence(data, width, tasks, beta, has_shifts, exponent)
+    return loss, loss.reference()
+
+
+def divergence_problem(data, factors, tasks, beta, exponent="mm"):
+    """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, under a beta divergence.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    factors : fastnmf.core.factors.Factors
+        W and H, padded, in the inner scale; V, the shifts on their pattern, for strata.
+    tasks : dict
+        Task tables of the row kernels, by factor.
+    beta : float
+        Not 2.
+    exponent : {"mm", "fast"}, default="mm"
+        As for `fastnmf.core.losses.BetaDivergence`. With "fast", iterations that raise the objective are repeated with
+        "mm".
+
+    Returns
+    -------
+    Problem
+    """
+    width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
+    loss, scale = divergence_loss(data, width, tasks, beta, has_shifts, exponent)
+    columns = (("V", 1), ("H", 1)) if has_shifts else ("H", 1)
+    return Problem(
+        losses=[loss],
+        updates=dict.fromkeys(factors.arrays, MU.plain(data.dtype)),
+        schedule=(("W", 1), columns),
+        tasks=tasks,
+        scale=scale,
+        retry_with_safe_step=exponent == "fast" and not 1 <= beta <= 2,
+    )
+
+
+def interval_problem(data, factors, tasks, bounds, *, is_descent):
+    """Return the `Problem` of the squared distance to intervals on the pattern of sparse data.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    factors : fastnmf.core.factors.Factors
+        W and H, padded, in the inner scale.
+    tasks : dict
+        Task tables of the row kernels, by factor.
+    bounds : tuple of two ndarray (nnz,)
+        Lower and upper ends of the intervals, in the inner scale.
+    is_descent : bool
+        True: factors are updated by coordinate descent. False: by multiplicative updates.
+
+    Returns
+    -------
+    Problem
+    """
+    loss = Interval(data, factors["W"].shape[1], tasks, *bounds)
+    update = HALS() if is_descent else MU.plain(data.dtype)
+    return Problem(
+        losses=[loss],
+        updates=dict.fromkeys(factors.arrays, update),
+        schedule=(("W", 1), ("H", 1)),
+        tasks=tasks,
+        scale=loss.scale,
+        cheap_value_floor=EXACT_VALUE_BELOW[data.dtype],
+        exact_value=loss.exact_value,
+    )
+
+
+def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
+    """Return the `Problem` of components that are non-negative combinations of given atoms.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    factors : fastnmf.core.factors.Factors
+        W (n_rows, K) and H (P, K), the weights of the atoms, padded, in the inner scale.
+    tasks : dict
+        Task tables of the row kernels, by factor.
+    atoms : ndarray (n_columns, P)
+        Padded.
+    is_descent : bool
+        True: W is updated by coordinate descent. False: by multiplicative updates. H is always updated
+        multiplicatively.
+
+    Returns
+    -------
+    Problem
+    """
+    loss = Dictionary(data, factors["W"].shape[1], tasks, atoms)
+    ratio = MU.plain(data.dtype)
+    return Problem(
+        losses=[loss],
+        updates={"W": HALS() if is_descent else ratio, "H": ratio},
+        schedule=(("W", 1), ("H", 1)),
+        tasks=tasks,
+        scale=data.sq_norm,
+        cheap_value_floor=EXACT_VALUE_BELOW[data.dtype],
+        exact_value=loss.exact_value,
+        rounding=data.sq_norm * (8 * np.finfo(data.dtype).eps) ** 2,
+    )
+
+
+def infer_divergence(data, H, V, beta, penalties, max_iter, update=None):
+    """Return W for fixed H and V under a beta divergence, by `max_iter` updates.
+
+    The start of a row depends on this row alone; so does the result.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    H : ndarray (n_columns, k)
+        In the inner scale of the data.
+    V : ndarray (n_strata, n_columns), or None
+        Shifts in the inner scale of the data.
+    beta : float
+        Not 2.
+    penalties : sequence of Penalty
+        Penalties of W.
+    max_iter : int
+        Number of updates.
+    update : Update, optional
+        Replaces `MU`, where a penalty needs another update.
+
+    Returns
+    -------
+    W : ndarray (n_rows, k)
+        In the inner scale of the data.
+    value : float
+        The divergence, without the penalties.
+    scale : float
+        Divergence of the trivial model, which normalizes the loss.
+    """
+    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
+    if V is not None:  # a shift may be positive in columns where all given rows are zero
+        data.pattern = data.pattern.covering(np.where(data.groups.sizes[:, None] > 0, V, 0))
+    share = mass / max(float(H.sum()), np.finfo(np.float64).tiny)  # the model then has the total of each row
+    W = np.repeat(share[:, None], H.shape[1], axis=1)
+    factors, tasks = allocate(data, W, H, None if V is None else data.pattern.entries(V))
+    problem = divergence_problem(data, factors, tasks, beta)
+    problem.penalties = {"W": list(penalties)}
+    problem.schedule = (("W", max_iter),)
+    problem.updates["W"] = problem.updates["W"] if update is None else update
+    sweep(problem, factors)
+    value = problem.value(factors) - problem.penalty
+    return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale

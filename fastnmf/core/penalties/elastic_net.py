@@ -1,0 +1,113 @@
+"""L1 and L2 penalties of a factor, and the scale of components at which the penalties of two factors are smallest.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+import numpy as np
+
+from fastnmf.core.problem import LazyRows
+from fastnmf.kernels import rows
+from fastnmf.kernels.jit import split_rows
+
+BALANCE_STEPS = 30  # largest number of Newton steps for the scale of a component; it converges in about five
+
+
+class ElasticNet:
+    """``unit * (l1 sum(F) + l2 / 2 ||F||²)``: L1 makes entries zero, L2 keeps them small.
+
+    The half-gradient is ``l1 + l2 F``. Cost: O(p K).
+
+    Parameters
+    ----------
+    l1, l2 : float
+        Weights beside ``1/2 ||X - W H||²``, in the inner scale of the data.
+    row_scale : ndarray (p,), optional
+        Row i of the factor has the weight ``row_scale[i] ** power`` and is held multiplied by ``row_scale[i]``. Its l1
+        is therefore multiplied by ``row_scale[i] ** (power - 1)``, its l2 by ``row_scale[i] ** (power - 2)``.
+    unit : {1, 2}, default=2
+        2 beside the squared error, 1 beside a divergence.
+    power : float, default=2
+        Beta of the divergence; see `fastnmf.data.strata.Strata.weigh`.
+    """
+
+    def __init__(self, l1=0.0, l2=0.0, row_scale=None, unit=2, power=2.0):
+        self.l1, self.l2, self.unit = float(l1), float(l2), unit
+        self.of_l1, self.of_l2 = _powered(row_scale, power - 1), _powered(row_scale, power - 2)
+
+    def contribute(self, F, sub, rank):
+        """Add the half-gradient ``l1 + l2 F``."""
+        is_even = self.of_l1 is None or self.l1 == 0, self.of_l2 is None or self.l2 == 0
+        sub.add(linear=self.l1 if is_even[0] else 0.0, ridge=self.l2 if is_even[1] else 0.0)
+        if not is_even[0]:
+            each, none, one = np.arange(len(F) + 1), np.zeros(len(F), np.int32), np.ones((1, F.shape[1]), F.dtype)
+            sub.add(neg=LazyRows(each, none, (self.l1 * self.of_l1).astype(F.dtype), one))
+        if not is_even[1]:  # holds at this point only, like the parts of the divergence
+            sub.add(neg=F * (self.l2 * self.of_l2).astype(F.dtype)[:, None])
+
+    def value(self, F):
+        """Return the penalty."""
+        linear = F if F.ndim == 2 else F[:, None]
+        total = 0.0
+        if self.l1:
+            total += self.l1 * float(self._sums(linear).sum())
+        if self.l2:
+            total += self.l2 / 2 * float(self._squares(linear).sum())
+        return self.unit * total
+
+    def columns(self, F):
+        """Return ``(a, b)``, float64 (K,) each: column c of F, scaled by t, costs ``2 a[c] t + b[c] t²`` for unit 2."""
+        return self.l1 * self._sums(F), self.l2 * self._squares(F)
+
+    def _sums(self, F):
+        """Return the (weighted) column sums of F (p, K), float64 (K,)."""
+        if self.of_l1 is None:
+            tasks = split_rows(len(F), F.shape[1])
+            parts = np.empty((len(tasks) - 1, F.shape[1]))
+            rows.rows_sum(tasks, F, parts)
+            return parts.sum(axis=0)
+        return self.of_l1 @ F
+
+    def _squares(self, F):
+        """Return the (weighted) squared lengths of the columns of F (p, K), float64 (K,)."""
+        if self.of_l2 is None:
+            return np.einsum("ij,ij->j", F, F, dtype=np.float64)
+        return np.einsum("i,ij,ij->j", self.of_l2, F, F, dtype=np.float64)
+
+
+def _powered(row_scale, power):
+    """Return ``row_scale ** power`` as float64, 0 where row_scale is 0; None where every power is 1."""
+    if row_scale is None or power == 0:
+        return None
+    row_scale = row_scale.astype(np.float64)
+    return np.power(row_scale, power, out=np.zeros_like(row_scale), where=row_scale > 0)
+
+
+def balanced(of_W, of_H):
+    """Return factors t > 0 for the columns of W, 1 / t for those of H, that minimise the sum of the two penalties.
+
+    The product W Hᵀ does not change, so the objective does not increase. Minimises ``2 a t + b t² + 2 c / t + d / t²``
+    for each column (for L1 alone t = sqrt(c / a), for L2 alone (d / b) ** 1/4).
+
+    Parameters
+    ----------
+    of_W, of_H : tuple of two ndarray (K,)
+        ``(a, b)`` and ``(c, d)``, the results of `ElasticNet.columns` for the two factors.
+
+    Returns
+    -------
+    t : ndarray (K,) of float64
+        1 where one of the two columns has no penalty.
+    """
+    (a, b), (c, d) = of_W, of_H
+    t = np.ones(len(a))
+    is_used = (a + b > 0) & (c + d > 0)
+    a, b, c, d = (side[is_used] for side in (a, b, c, d))
+    x = np.log(np.sqrt((c + np.sqrt(d * (b + d)) + d) / (a + np.sqrt(b * (b + d)) + b)))  # a rough initial value
+    for _ in range(BALANCE_STEPS):  # convex in x = log t
+        e, f = np.exp(x), np.exp(-x)
+        slope = 2 * (a * e + b * e * e - c * f - d * f * f)
+        curvature = 2 * (a * e + 2 * b * e * e + c * f + 2 * d * f * f)
+        x -= np.clip(slope / curvature, -1, 1)
+    t[is_used] = np.exp(x)
+    return t

@@ -1,0 +1,293 @@
+"""Define the shared records and protocols: Subproblem, Problem, Loss, Penalty, Update.
+
+With all factors but one (F) held fixed, every alternating method for NMF needs the half-gradient of the objective
+
+    grad = F gram + neg - pos          gram (K, K);  pos, neg (p, K) >= 0
+
+or, where the objective is separable over the entries of F (the shifts of strata), ``grad = weight F + neg - pos`` for
+every entry. A `Subproblem` holds these quantities. Losses and penalties add to it; an update uses it to change F.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.core.factors import Factors
+
+_NONE = np.empty(0, np.int64)
+_NO_GROUP = np.empty(0, np.int32)
+
+
+class LazyRows(NamedTuple):
+    """An array (p, K) whose rows are weighted sums of a few given rows; kernels compute a row when they need it.
+
+    Attributes
+    ----------
+    start : ndarray (p + 1,) of int64, or of length 0
+        Row i is the sum of ``weight[e] * rows[group[e]]`` over e in start[i]:start[i + 1].
+    group : ndarray of int32
+        If `start` is empty, row i is ``rows[group[i]]``; if both are empty, it is ``rows[i]``.
+    weight : ndarray
+        Of the length of `group`, or empty if `start` is.
+    rows : ndarray (G, K)
+        G = 0 means that all entries are zero.
+    """
+
+    start: np.ndarray
+    group: np.ndarray
+    weight: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, rows, group=_NO_GROUP):
+        """Return the `LazyRows` whose row i is ``rows[group[i]]``, or ``rows[i]`` without `group`."""
+        return cls(_NONE, group, np.empty(0, rows.dtype), rows)
+
+
+def full(side):
+    """Return a `LazyRows` as the dense array that it represents; return an array unchanged."""
+    if not isinstance(side, LazyRows):
+        return side
+    if len(side.start):
+        shape = len(side.start) - 1, len(side.rows)
+        return sp.csr_array((side.weight, side.group, side.start), shape) @ side.rows
+    return side.rows[side.group] if len(side.group) else side.rows
+
+
+class Subproblem:
+    """The data of one update. `add` is additive: losses, penalties and chunks of data may all contribute.
+
+    Attributes
+    ----------
+    gram : ndarray (K, K) of float64, or None
+        None where the objective is separable over the entries, and where it is not quadratic (`is_quadratic`).
+    pos, neg : ndarray of the factor's shape, LazyRows, or None
+        The first contribution is held by reference and never written to; a second one makes a copy.
+    weight, group : ndarray (G,), ndarray (p,) of int32
+        For separable entries: the curvature of entry p is ``weight[group[p]]``.
+    linear, ridge : float
+        Half-gradients ``linear + ridge F`` that are the same for all entries; ridge may also be an array (K,), by
+        column.
+    free_mask : ndarray of bool, the factor's shape or (K,), or None
+        Entries, or whole columns, that may be updated; None: all.
+    is_of_data : (bool, bool)
+        Whether pos and neg are those of the first loss alone. If not, the inner products that an update returns cannot
+        be used for the value of this loss.
+    is_quadratic : bool
+        Whether the objective is the quadratic function with this gradient. If not, pos and neg are valid at the current
+        point only, and only updates that use their ratio may be applied.
+    power : float
+        Exponent of the ratio in a multiplicative update for which the objective is monotone; 1 for quadratic ones.
+    tasks : ndarray of int64
+        Task table of the updates of this factor: equal numbers of rows, unless a loss sets a table of equal costs.
+    update_data : object, or None
+        Data for one kind of update: `losses.masked.RowwiseGram` where each row has its own gram and neg
+        (`WeightedRows`), a `losses.robust.Residual` (`WeightedMedianDescent`, `ChebyshevLP`), a list of
+        `losses.divergence_mixture.Part` (`JointMU`), the `losses.graph.Neighbours` of its rows (`GraphHALS`).
+    """
+
+    def __init__(self, tasks):
+        self._equal_rows = tasks
+        self.clear()
+
+    def clear(self):
+        """Remove all contributions."""
+        self.gram = self.pos = self.neg = self.weight = self.group = None
+        self.tasks, self.is_of_data = self._equal_rows, (True, True)
+        self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
+        self.update_data = None
+        self.power = 1.0
+
+    def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):
+        """Add contributions to the half-gradient.
+
+        Parameters
+        ----------
+        gram : ndarray (K, K) of float64, optional
+        pos, neg : ndarray of the factor's shape, or LazyRows, optional
+            Non-negative.
+        linear : float, default=0.0
+        ridge : float or ndarray (K,), default=0.0
+        """
+        self.linear, self.ridge = self.linear + linear, self.ridge + ridge
+        self.gram = gram if self.gram is None else self.gram if gram is None else self.gram + gram
+        self.pos = pos if self.pos is None else self.pos if pos is None else full(self.pos) + full(pos)
+        self.neg = neg if self.neg is None else self.neg if neg is None else full(self.neg) + full(neg)
+
+    def lazy_rows(self, width, dtype):
+        """Return pos and neg as the row kernels take them; None becomes a `LazyRows` without rows."""
+        return tuple(
+            side if isinstance(side, LazyRows) else LazyRows.of(np.empty((0, width), dtype) if side is None else side)
+            for side in (self.pos, self.neg)
+        )
+
+    def full_gram(self, width, rank):
+        """Return gram with `ridge` on its diagonal, (K, K) of float64, or None where there is neither."""
+        if not np.any(self.ridge):
+            return self.gram
+        lifted, at = np.zeros((width, width)) if self.gram is None else self.gram.copy(), np.arange(rank)
+        lifted[at, at] += np.broadcast_to(self.ridge, (width,))[:rank]
+        return lifted
+
+    def order(self, visits, n_sweeps):
+        """Return those columns of `visits` that have entries to update, repeated `n_sweeps` times."""
+        if self.free_mask is not None:
+            visits = visits[np.atleast_2d(self.free_mask)[:, visits].any(axis=0)]
+        return np.tile(visits, n_sweeps)
+
+    def gradient(self, F):
+        """Return the half-gradient at F, an array of F's shape."""
+        pull = 0.0 if self.weight is None else F * self.weight[self.group]
+        pull = pull if self.gram is None else F @ self.gram
+        pull = pull + self.linear + self.ridge * F
+        pull = pull if self.update_data is None else pull + self.update_data.pull(F)
+        return pull + (0.0 if self.neg is None else full(self.neg)) - full(self.pos)
+
+
+class Loss(Protocol):
+    """A part of the objective that compares the model with the data, and may depend on all factors."""
+
+    def contribute(self, name: str, factors: Factors, sub: Subproblem) -> None:
+        """Add the half-gradient of this loss with respect to factor `name`."""
+
+    def value(self, factors: Factors) -> float:
+        """Return the value of this loss at `factors`."""
+
+
+class Penalty(Protocol):
+    """A part of the objective that depends on one factor and not on the data."""
+
+    def contribute(self, F: np.ndarray, sub: Subproblem, rank: int) -> None:
+        """Add the half-gradient of this penalty at F."""
+
+    def value(self, F: np.ndarray) -> float:
+        """Return the value of this penalty."""
+
+
+class Update(Protocol):
+    """An update step of one factor: it reads a subproblem and changes F in place."""
+
+    def __call__(self, F: np.ndarray, sub: Subproblem, rank: int, n_sweeps: int) -> tuple | None:
+        """Change F in place.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) or (p,)
+            Written.
+        sub : Subproblem
+        rank : int
+            Columns of F in use.
+        n_sweeps : int
+
+        Returns
+        -------
+        tuple of two floats, or None
+            ``<F, pos>`` (see `fastnmf.core.updates` for separable entries) and ``<F, neg>``; None where they would cost
+            extra.
+        """
+
+
+@dataclass
+class Problem:
+    """An objective and the method that minimises it.
+
+    Attributes
+    ----------
+    losses : list of Loss
+        The first is the loss of the data; the values of the others are reported as penalties.
+    updates : dict, factor name -> Update
+    schedule : tuple
+        One iteration: pairs ``(name, n_sweeps)``. A tuple of pairs in place of a pair updates its factors
+        simultaneously, all from the old point.
+    tasks : dict, factor name -> task table
+    scale : float
+        Objective of the trivial model, by which the loss is normalized: for the squared error, the squared norm of the
+        data.
+    cheap_value_floor : float
+        Fraction of `scale` below which `exact_value` is used.
+    exact_value : callable or None
+        Returns the loss of the data from the residual; used where the value from Gram matrices has lost too many
+        digits.
+    rounding : float
+        An objective below this is rounding error only.
+    equalize_norms : bool
+        Whether columns of W and H may be rescaled against each other; not for updates with an absolute eps.
+    penalties : dict, factor name -> list of Penalty
+    free_mask : dict, factor name -> ndarray of bool
+        Entries (of the factor's shape) or columns (K,) that may be updated; all entries of a factor that is absent.
+    balance_penalties : bool
+        Whether the first penalties of W and H are `ElasticNet` and decide the scale of the components.
+    reseed_dead_component : callable or None
+        ``reseed_dead_component(factors)`` replaces a dead component and returns whether there was one.
+    retry_with_safe_step : bool
+        Whether the `power` of the first loss may raise the objective. An iteration that raised it is undone and
+        repeated with the `safe_power` of that loss.
+    penalty : float
+        The part of the last evaluated objective that comes from penalties and from losses after the first.
+    subproblems : dict, factor name -> Subproblem
+        Buffers, made from `tasks`.
+    """
+
+    losses: list
+    updates: dict
+    schedule: tuple
+    tasks: dict
+    scale: float
+    cheap_value_floor: float = 0.0
+    exact_value: Callable | None = None
+    rounding: float = 0.0
+    equalize_norms: bool = False
+    penalties: dict = field(default_factory=dict)
+    free_mask: dict = field(default_factory=dict)
+    balance_penalties: bool = False
+    reseed_dead_component: Callable | None = None
+    retry_with_safe_step: bool = False
+    penalty: float = 0.0
+    subproblems: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.subproblems = {name: Subproblem(tasks) for name, tasks in self.tasks.items()}
+
+    def subproblem(self, name, factors):
+        """Return the subproblem of factor `name` at `factors`."""
+        sub = self.subproblems[name]
+        sub.clear()
+        for position, loss in enumerate(self.losses):
+            if name in getattr(loss, "touches", (name,)):
+                loss.contribute(name, factors, sub)
+            if position == 0:
+                of_data = sub.pos, sub.neg
+        for penalty in self.penalties.get(name, ()):
+            penalty.contribute(factors[name], sub, factors.rank)
+        sub.is_of_data = sub.pos is of_data[0], sub.neg is of_data[1]
+        sub.free_mask = self.free_mask.get(name)
+        return sub
+
+    def release(self):
+        """Drop the references to losses and buffers; the problem cannot be used afterwards."""
+        self.losses, self.exact_value, self.subproblems = [], None, {}
+
+    def value(self, factors, **instead):
+        """Return the objective at `factors`, at least 0, and store the part of the penalties in `penalty`.
+
+        Values from Gram matrices subtract numbers of the size of `scale`: their relative error is about machine epsilon
+        times scale / value. Below ``cheap_value_floor * scale`` the value is computed from the residual instead.
+
+        Parameters
+        ----------
+        factors : Factors
+        **instead : ndarray
+            Arrays that replace factors, such as V (n_strata, n_columns) with shifts off their pattern.
+        """
+        data_loss, *others = self.losses
+        value = data_loss.value(factors, **instead)
+        if self.exact_value is not None and value < self.cheap_value_floor * self.scale:
+            value = self.exact_value(factors, **instead)
+        value = max(value, 0.0)
+        self.penalty = sum(loss.value(factors) for loss in others)
+        for name, penalties in self.penalties.items():
+            self.penalty += sum(penalty.value(instead.get(name, factors[name])) for penalty in penalties)
+        return value + self.penalty

@@ -1,0 +1,363 @@
+"""Estimate the shifts of new strata, choose a canonical form of a fit, and compute the error of each row.
+
+The model ``A(i) ~ 1 v(i)ᵀ + W(i) H`` keeps its value when v(i) and W(i) are replaced by ``v(i) + Hᵀc`` and
+``W(i) - 1cᵀ``, as long as both stay non-negative, and when W and H exchange the scale of a component. `apply_gauge` and
+`normalize_components` choose one of these forms. There W is (n, k) and H (k, m), as in the public attributes.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.core.factors import aligned, allocate
+from fastnmf.core.inference import infer
+from fastnmf.core.iterate import solve
+from fastnmf.core.losses import KullbackLeibler
+from fastnmf.core.problem import Problem, full
+from fastnmf.core.updates import MU
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.blas import single_threaded_blas
+
+PSEUDO_ROWS = 5.0  # weight of the mean shift as a prior of a new stratum, in rows
+MAX_ROUNDS = 200
+TOLERANCE = 1e-8  # relative change of a shift below which its stratum has converged
+EXACT_VALUE_BELOW = 1e-6  # relative to the squares that cancel: above it the expanded error of a row keeps ten digits
+ROUNDING = 1e-13  # relative to the squares of a row: errors that differ by less count as equal
+CHUNK_ENTRIES = 1 << 21  # entries of a dense residual at a time: 16 MB
+
+
+def estimate(data, rank, H, prior, tau=PSEUDO_ROWS, *, tol=TOLERANCE, max_rounds=MAX_ROUNDS):
+    """Return the shifts of new strata for fixed components, and the exact weights for these shifts.
+
+    Minimises ``||A(i) - 1 v(i)ᵀ - W(i) H||² + tau ||v(i) - prior||²`` over v(i), W(i) >= 0, separately for every
+    stratum. The minimum over W for given v is a convex function of v with gradient
+    ``2 ((m_i + tau) v - (c_i - H s_i + tau prior))``, where c_i and s_i are the sums of the rows of A(i) and of W(i).
+    The projected gradient step of length 1 / (2 (m_i + tau)) is the closed form of v for given W. Along the free gauge
+    only the ridge of the prior gives curvature, so plain steps converge slowly there; momentum with restarts
+    (O'Donoghue and Candes 2015, doi:10.1007/s10208-013-9150-3) accelerates them.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        Rows of the new strata, float64.
+    rank : int
+        Columns of H in use.
+    H : ndarray (m, K)
+        Padded, in the inner scale of the data.
+    prior : ndarray (m,)
+        Mean shift, in the inner scale of the data; also the start of the iteration.
+    tau : float, default=5.0
+        Weight of the prior, in rows. With 0 the shift alone would explain a stratum of a single row.
+    tol : float, default=1e-8
+        A stratum has converged when a step changes its shift by at most this, relative to the norm of the shift.
+    max_rounds : int, default=200
+
+    Returns
+    -------
+    V : ndarray (n_strata, m)
+        In the inner scale of the data.
+    W : ndarray (n_rows, K)
+        In the inner scale of the data.
+    """
+    product = aligned((data.shape[0], H.shape[1]), data.dtype)
+    data.matmul(H, product)
+    sums = data.pattern.dense(data.pattern.sums) + tau * prior
+    weights = data.groups.sizes[:, None] + tau
+    V = np.repeat(prior[None], data.n_strata, axis=0)
+    ahead, t = V.copy(), np.ones((data.n_strata, 1))
+    is_moving = np.ones((data.n_strata, 1), bool)
+    for _ in range(max_rounds):
+        W, _ = infer(data, rank, H, ahead, product)
+        with single_threaded_blas():
+            found = np.maximum((sums - data.groups.sum(W) @ H.T) / weights, 0)
+        found = np.where(is_moving, found, V)
+        step = np.linalg.norm(found - ahead, axis=1, keepdims=True)
+        restarts = np.einsum("ij,ij->i", ahead - found, found - V)[:, None] > 0
+        t_next = np.where(restarts, 1.0, (1 + np.sqrt(1 + 4 * t * t)) / 2)
+        ahead = np.maximum(found + np.where(restarts, 0.0, (t - 1) / t_next) * (found - V), 0)
+        V, t = found, t_next
+        is_moving &= step > tol * np.linalg.norm(V, axis=1, keepdims=True)
+        ahead = np.where(is_moving, ahead, V)
+        if not is_moving.any():
+            break
+    return V, infer(data, rank, H, V, product)[0]
+
+
+def row_errors(data, rank, H, V, product=None):
+    """Return ``min_{w >= 0} ||a - v - H w||²`` for every row a, with at least six correct digits.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        float64.
+    rank : int
+        Columns of H in use.
+    H : ndarray (m, K)
+        Padded, in the inner scale of the data.
+    V : ndarray (n_strata, m), or None
+        Shifts in the inner scale of the data.
+    product : ndarray (n_rows, K), optional
+        ``X H``, if it has been computed.
+
+    Returns
+    -------
+    ndarray (n_rows,) of float64
+        In the squared units of the data in the inner scale.
+    """
+    W, sub = infer(data, rank, H, V, product)
+    V = np.zeros((data.n_strata, data.shape[1])) if V is None else V
+    linear = np.einsum("ij,ij->i", W, sub.pos) - (0 if sub.neg is None else np.einsum("ij,ij->i", W, full(sub.neg)))
+    without = data.row_square_sums(V)
+    errors = without + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear
+    squares = without + 2 * np.einsum("ij,ij->i", V, V)[data.stratum_index]
+    (lost,) = np.nonzero(errors < EXACT_VALUE_BELOW * squares)
+    step = max(1, CHUNK_ENTRIES // data.shape[1])
+    for at in range(0, len(lost), step):
+        block = lost[at : at + step]
+        with single_threaded_blas():
+            residual = W[block] @ H.T + V[data.stratum_index[block]]
+        if data.is_sparse:
+            part = data.X[block].tocoo()
+            residual[part.coords] -= part.data
+        else:
+            residual -= data.X[block]
+        errors[block] = np.einsum("ij,ij->i", residual, residual)
+    return np.maximum(errors, 0)
+
+
+def nearest(data, rank, H, V):
+    """Return for every row a the index i with the least ``min_{w >= 0} ||a - V[i] - H w||²``.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        float64, all rows in one stratum.
+    rank : int
+        Columns of H in use.
+    H : ndarray (m, K)
+        Padded, in the inner scale of the data.
+    V : ndarray (n_shifts, m)
+        Shifts in the inner scale of the data.
+
+    Returns
+    -------
+    ndarray (n_rows,) of int64
+        The smallest such i. Errors that differ by rounding only count as equal.
+    """
+    product = aligned((data.shape[0], H.shape[1]), data.dtype)
+    data.matmul(H, product)
+    squares = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
+    best, least = np.zeros(data.shape[0], np.int64), np.full(data.shape[0], np.inf)
+    for code, shift in enumerate(V):
+        W, sub = infer(data, rank, H, shift[None], product)
+        with single_threaded_blas():
+            length, cross = float(shift @ shift), data.X @ shift
+            quadratic = np.einsum("ij,ij->i", W, W @ sub.gram) - 2 * np.einsum("ij,ij->i", W, product - shift @ H)
+        errors = squares + length - 2 * cross + quadratic
+        is_less = errors < least - ROUNDING * (squares + length)
+        best[is_less], least[is_less] = code, errors[is_less]
+    return best
+
+
+def estimate_divergence(data, rank, H, prior, tau=PSEUDO_ROWS, *, max_rounds=MAX_ROUNDS, tol=1e-6):
+    """Return the shifts of new strata under the Kullback-Leibler divergence, and the weights for these shifts.
+
+    Minimises ``D(A(i) | 1 v(i)ᵀ + W(i) H) + tau D(prior | v(i))`` over v(i), W(i) >= 0, which is convex. This is plain
+    NMF of A(i) with one more row, ``tau prior``, and one more component, the shift. The weights of the shift are fixed
+    at one, and at tau in the last row. All other weights of the last row are fixed at zero, and the other components
+    are fixed.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        Rows of the new strata, float64.
+    rank : int
+        Columns of H in use.
+    H : ndarray (m, K)
+        Padded, in the inner scale of the data.
+    prior : ndarray (m,)
+        Mean shift, in the inner scale of the data.
+    tau : float, default=5.0
+        Weight of the prior, in rows.
+    max_rounds : int, default=200
+        Largest number of multiplicative updates.
+    tol : float, default=1e-6
+        As in `fastnmf.core.iterate.solve`.
+
+    Returns
+    -------
+    V : ndarray (n_strata, m)
+        In the inner scale of the data.
+    weights : ndarray (n_rows, K)
+        In the inner scale of the data.
+    """
+    V, weights = np.empty((data.n_strata, data.shape[1])), np.zeros((data.shape[0], H.shape[1]))
+    extra = sp.csr_array(tau * prior[None]) if data.is_sparse else tau * prior[None]
+    for code in range(data.n_strata):
+        is_here = data.stratum_index == code
+        stacked = sp.vstack([data.X[is_here], extra], format="csr") if data.is_sparse else None
+        part = Strata.from_array(np.concatenate([data.X[is_here], extra]) if stacked is None else stacked)
+        n_rows = part.shape[0]
+        components = np.column_stack([part.column_means(), H[:, :rank]])
+        share = np.asarray(part.X.sum(axis=1)).ravel() / max(components.sum(), np.finfo(np.float64).tiny)
+        W = np.column_stack([np.ones(n_rows), np.repeat(share[:, None], rank, axis=1)])
+        W[-1] = [tau] + [0] * rank
+        factors, tasks = allocate(part, W, components, None)
+        free_mask = {name: np.zeros(factors[name].shape, bool) for name in "WH"}
+        free_mask["W"][:-1, 1 : rank + 1], free_mask["H"][:, 0] = True, True
+        loss = KullbackLeibler(part, factors["W"].shape[1], tasks)
+        updates = dict.fromkeys("WH", MU(eps=0.0))
+        problem = Problem(
+            [loss], updates, (("W", 1), ("H", 1)), tasks, scale=max(loss.total, 1e-300), free_mask=free_mask
+        )
+        solve(problem, factors, max_iter=max_rounds, tol=tol)
+        V[code], weights[is_here, :rank] = factors["H"][:, 0], factors["W"][:-1, 1 : rank + 1]
+    return V, weights
+
+
+def row_divergences(data, W, H, V):
+    """Return ``sum_j x log(x / y) - x + y`` with ``y = v + w H`` for every row.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        May hold the user's data multiplied by a power of four; this is undone here.
+    W : ndarray (n_rows, k)
+    H : ndarray (k, m)
+    V : ndarray (n_strata, m)
+        W, H and V in the scale of the user.
+
+    Returns
+    -------
+    ndarray (n_rows,) of float64
+        In the units of the user's data. Where x is not zero, y is at least 1.2e-7 of the mean of the non-zeros, so the
+        result is finite.
+    """
+    W, H, V = (F.astype(np.float64) for F in (W, H, V))
+    X = sp.csr_array(data.X)
+    of_row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    values, errors = np.ldexp(X.data, -2 * data.log4_scale), V.sum(axis=1)[data.stratum_index] + W @ H.sum(axis=1)
+    least, tall = 1.2e-7 * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
+    step = max(1, CHUNK_ENTRIES // len(H))
+    for at in range(0, len(values), step):
+        i, j, x = of_row[at : at + step], X.indices[at : at + step], values[at : at + step]
+        y = np.maximum(V[data.stratum_index[i], j] + np.einsum("ij,ij->i", W[i], tall[j]), least)
+        errors += np.bincount(i, x * np.log(x / y) - x, minlength=len(errors))
+    return np.maximum(errors, 0)
+
+
+def apply_gauge(W, H, V, stratum_index, gauge):
+    """Return equivalent W and V in a canonical form: the model of Stratified-NMF does not determine its gauge.
+
+    Parameters
+    ----------
+    W : ndarray (n, k)
+        Weights of the rows.
+    H : ndarray (k, m)
+        Components.
+    V : ndarray (n_strata, m)
+        Shifts.
+    stratum_index : ndarray (n,) of int
+        Stratum of each row, an index into V.
+    gauge : {"max_shift", "min_shift", None}
+        ``"max_shift"``: ``v(i) + Hᵀc, W(i) - 1cᵀ``, where c holds the smallest weight of each component in the stratum,
+        so that the shift contains the part that all rows of the stratum have in common. ``"min_shift"``: as much of the
+        shifts as possible is moved into the components, one component after the other, in their order. None: no change.
+
+    Returns
+    -------
+    W, V : ndarray
+        New arrays of the same dtypes. ``1 v(i)ᵀ + W(i) H`` is the same up to rounding; both are non-negative. A
+        stratum without rows keeps its shift.
+
+    Raises
+    ------
+    ValueError
+        For a gauge that is not known.
+
+    Notes
+    -----
+    Chapman, Yaniv, Needell 2023, arXiv:2311.10789, do not fix the gauge; the result of their updates is near
+    ``"max_shift"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf.core.shifts import apply_gauge
+    >>> W, V = apply_gauge(np.array([[1.0], [3.0]]), np.array([[1.0, 2.0]]), np.zeros((1, 2)), [0, 0], "max_shift")
+    >>> W.ravel(), V
+    (array([0., 2.]), array([[1., 2.]]))
+    """
+    if gauge not in ("max_shift", "min_shift", None):
+        raise ValueError(f"gauge={gauge!r} is not known; expected one of 'max_shift', 'min_shift', None.")
+    stratum_index = np.asarray(stratum_index)
+    if gauge is None:
+        return W.copy(), V.copy()
+    sizes = np.bincount(stratum_index, minlength=len(V))
+    if gauge == "max_shift":
+        used = np.flatnonzero(sizes)
+        order = np.argsort(stratum_index, kind="stable")
+        start = np.cumsum(sizes[used]) - sizes[used]
+        least = np.zeros((len(V), W.shape[1]), W.dtype)
+        least[used] = np.minimum.reduceat(W[order], start, axis=0)
+        with single_threaded_blas():
+            shifts = V + least.astype(np.float64) @ H.astype(np.float64)
+        return W - least[stratum_index], shifts.astype(V.dtype)
+    shifts, taken = V.astype(np.float64), np.zeros((len(V), W.shape[1]))
+    for j, component in enumerate(H.astype(np.float64)):
+        (at,) = np.nonzero(component)
+        if len(at) == 0:
+            continue
+        t = np.where(sizes > 0, (shifts[:, at] / component[at]).min(axis=1), 0)
+        left = shifts[:, at] - t[:, None] * component[at]
+        # A tiny remainder of an entry is rounding: set it to zero, so that a second call changes nothing.
+        shifts[:, at] = np.where(left > 8 * np.finfo(V.dtype).eps * shifts[:, at], left, 0)
+        taken[:, j] = t
+    return (W + taken[stratum_index]).astype(W.dtype), shifts.astype(V.dtype)
+
+
+def normalize_components(W, H, norm):
+    """Return equivalent W and H such that the rows of H have norm one.
+
+    Parameters
+    ----------
+    W : ndarray (n, k)
+    H : ndarray (k, m)
+    norm : {"l1", "l2", "max", None}
+        Which of sum, Euclidean length and largest entry of a component becomes one. None: no change.
+
+    Returns
+    -------
+    W, H : ndarray
+        New arrays of the same dtypes; the product is the same up to rounding. A component of zeros is not changed.
+
+    Raises
+    ------
+    ValueError
+        For a norm that is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf.core.shifts import normalize_components
+    >>> W, H = normalize_components(np.array([[2.0]]), np.array([[3.0, 1.0]]), "l1")
+    >>> W, H
+    (array([[8.]]), array([[0.75, 0.25]]))
+    """
+    if norm not in ("l1", "l2", "max", None):
+        raise ValueError(f"normalize={norm!r} is not known; expected one of 'l1', 'l2', 'max', None.")
+    if norm is None:
+        return W.copy(), H.copy()
+    # Divide by the largest entry first, so that squares of any scale stay in range.
+    largest = H.max(axis=1, initial=0).astype(np.float64)
+    largest[largest == 0] = 1
+    relative = H / largest[:, None]
+    lengths = {
+        "l1": relative.sum(axis=1),
+        "l2": np.sqrt(np.einsum("ij,ij->i", relative, relative)),
+        "max": np.ones(len(H)),
+    }[norm]
+    lengths[lengths == 0] = 1
+    return (W * (largest * lengths)).astype(W.dtype), (relative / lengths[:, None]).astype(H.dtype)

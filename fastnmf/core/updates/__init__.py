@@ -1,0 +1,42 @@
+"""Updates of a factor: each one reads a `Subproblem` and changes the factor in place.
+
+An update returns two numbers that belong to the objective at the new point and would otherwise cost passes over the
+data: ``<F, pos>`` and ``<F, neg>``; for separable entries ``sum v (weight v - 2 pos)`` and ``<v, neg>``. Each is None
+where the update does not compute it anyway.
+"""
+
+from fastnmf.core.updates.active_set import ActiveSet, ClusterAssignment, LeastSquares
+from fastnmf.core.updates.coordinate_descent import (
+    HALS,
+    ChainDescent,
+    GraphHALS,
+    ProductDescent,
+    QuarticDescent,
+    WeightedRows,
+)
+from fastnmf.core.updates.multiplicative import MU, MU_FLOOR, DampedMU, JointMU, UnitColumns
+from fastnmf.core.updates.projections import ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
+from fastnmf.core.updates.robust import ChebyshevLP, WeightedMedianDescent
+
+__all__ = [
+    "ActiveSet",
+    "ChainDescent",
+    "ChebyshevLP",
+    "ClusterAssignment",
+    "DampedMU",
+    "GraphHALS",
+    "HALS",
+    "JointMU",
+    "LeastSquares",
+    "MU",
+    "MU_FLOOR",
+    "ProductDescent",
+    "ProjectedColumns",
+    "ProjectedRows",
+    "QuarticDescent",
+    "UnitColumns",
+    "WeightedMedianDescent",
+    "WeightedRows",
+    "hoyer_cone",
+    "largest_in_rows",
+]

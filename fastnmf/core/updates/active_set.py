@@ -1,0 +1,91 @@
+"""Exact minimisers: non-negative by active sets, unconstrained, and one component a row."""
+
+import numpy as np
+
+from fastnmf.core.problem import LazyRows, full
+from fastnmf.kernels import nnls
+from fastnmf.kernels.blas import single_threaded_blas
+
+
+class ActiveSet:
+    """The exact minimiser over F >= 0, row by row (Lawson and Hanson 1974, in normal equations).
+
+    Rows are independent of each other. The initial F is a guess of the support: correct guesses save time.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace F by the minimiser.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten. Its values are the initial guess of the support.
+        sub : fastnmf.core.problem.Subproblem
+            ``gram``, ``pos`` and ``neg``; quadratic.
+        rank : int
+            Columns in use.
+        n_sweeps : int, default=1
+            Not used.
+        """
+        neg = sub.lazy_rows(F.shape[1], F.dtype)[1]
+        neg = LazyRows.of(full(neg)) if len(neg.start) else neg
+        gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank])
+        nnls.rows_nnls(sub.tasks, F, gram, full(sub.pos), neg.rows, neg.group, sub.linear)
+
+
+class LeastSquares:
+    """The minimiser without a sign constraint: ``F = (pos - neg) gram⁺``.
+
+    Linearly dependent columns share the weight, as the pseudoinverse gives the solution of least norm.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace F by the minimiser.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``gram``, ``pos`` and ``neg``; quadratic.
+        rank : int
+            Columns in use.
+        n_sweeps : int, default=1
+            Not used.
+        """
+        right = full(sub.pos)[:, :rank].astype(np.float64)
+        right = right if sub.neg is None else right - full(sub.neg)[:, :rank]
+        with single_threaded_blas():
+            F[:, :rank] = right @ np.linalg.pinv(sub.gram[:rank, :rank], hermitian=True)
+
+
+class ClusterAssignment:
+    """One non-zero a row, columns of length one: each row is assigned to the component that explains most of it.
+
+    The update is the exact minimiser of the squared error over rows with one non-zero entry. The columns are then
+    divided by their lengths, which the next update of the other factor compensates. This is the step of orthogonal NMF
+    by k-means on the sphere (Pompili, Gillis, Absil, Glineur 2014).
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace F by the minimiser.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``gram``, whose diagonal alone is used, and ``pos``; quadratic.
+        rank : int
+            Columns in use.
+        n_sweeps : int, default=1
+            Not used.
+        """
+        pos, size = full(sub.pos)[:, :rank], np.diagonal(sub.gram)[:rank]
+        length = np.sqrt(size)
+        gain = np.divide(pos, length, out=np.zeros(pos.shape), where=length > 0)
+        best, each = np.argmax(gain, axis=1), np.arange(len(F))
+        weight = np.divide(np.maximum(gain[each, best], 0), length[best], out=np.zeros(len(F)), where=length[best] > 0)
+        lengths = np.sqrt(np.bincount(best, weight * weight, minlength=rank))
+        F[:] = 0
+        F[each, best] = np.divide(weight, lengths[best], out=np.zeros(len(F)), where=lengths[best] > 0)

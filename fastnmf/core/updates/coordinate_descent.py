@@ -1,0 +1,303 @@
+"""Coordinate descent, column by column or entry by entry, for quadratic and quartic subproblems."""
+
+import numpy as np
+
+from fastnmf.core.problem import full
+from fastnmf.core.updates.multiplicative import update_entries
+from fastnmf.kernels import bilinear, chain, graph, rows, symmetric, weighted
+from fastnmf.kernels.jit import split_rows
+
+
+class HALS:
+    """Exact coordinate descent over the columns of F (Cichocki and Phan 2009); the closed form for separable entries.
+
+    Monotone: no single step increases the objective. Columns whose gram entry is zero stay as they are.
+
+    Parameters
+    ----------
+    visits : ndarray (k,) of int, optional
+        Order of the columns in a sweep, ascending by default.
+    """
+
+    def __init__(self, visits=None):
+        self.visits = visits
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps, or entries to their minimum.
+
+        Parameters
+        ----------
+        F : ndarray (p, K), or (p,), of float32 or float64
+            The factor, padded, or the entries of a separable one; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            Quadratic.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Sweeps over the columns; not used for entries.
+
+        Returns
+        -------
+        inner_products : tuple of float and None
+            ``<F, pos>`` at the new F, and None; for entries as for `update_entries`.
+        """
+        if sub.weight is not None:
+            return update_entries(F, sub, 0)
+        parts, gram = np.empty(len(sub.tasks) - 1), sub.full_gram(F.shape[1], rank).astype(F.dtype)
+        order = sub.order(np.arange(rank) if self.visits is None else self.visits, n_sweeps)
+        sides, linear = sub.lazy_rows(F.shape[1], F.dtype), F.dtype.type(sub.linear)
+        if sub.free_mask is None or sub.free_mask.ndim == 1:
+            rows.rows_hals(sub.tasks, F, gram, *sides, linear, rank, order, parts)
+        else:
+            rows.rows_hals_masked(sub.tasks, F, gram, *sides, linear, sub.free_mask, order, parts)
+        return float(parts.sum()), None
+
+
+class WeightedRows:
+    """HALS or the multiplicative update for rows that have a Gram matrix of their own, as in `Masked`.
+
+    The Gram matrices are given by ``sub.update_data``. The rule is exact coordinate descent, or
+    ``F <- F * pos / (F gram_i + neg_i + eps)``. The first does not increase the objective, the second does not increase
+    the objective plus ``eps * sum(F)``. Separable entries are updated as by `HALS` and `MU`.
+
+    Parameters
+    ----------
+    rule : {"hals", "mu"}, default="hals"
+    eps, floor : float
+        As for `MU`; not used by ``"hals"``.
+    """
+
+    def __init__(self, rule="hals", eps=1e-9, floor=0.0):
+        self.is_hals, self.eps, self.floor = rule == "hals", eps, floor
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps or multiplicative updates.
+
+        Parameters
+        ----------
+        F : ndarray (p, K), or (p,), of float32 or float64
+            The factor, padded, or the entries of a separable one; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``update_data`` is a `fastnmf.core.losses.masked.RowwiseGram`; not needed for entries.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Sweeps over the columns, or multiplicative updates; for entries with "hals" not used.
+
+        Returns
+        -------
+        inner_products : tuple of float and None, or None
+            ``<F, pos>`` at the new F, and None; for entries as for `update_entries`. None after multiplicative updates
+            with a `free_mask`.
+        """
+        if sub.weight is not None:
+            return update_entries(F, sub, 0) if self.is_hals else update_entries(F, sub, n_sweeps, self.eps, self.floor)
+        shared = sub.full_gram(F.shape[1], rank)
+        shared = np.zeros_like(sub.update_data.gram) if shared is None else shared
+        grams = np.stack([shared, shared + sub.update_data.gram])
+        sides = sub.lazy_rows(F.shape[1], F.dtype)
+        return (
+            self._hals(F, sub, rank, n_sweeps, grams, sides)
+            if self.is_hals
+            else self._mu(F, sub, rank, n_sweeps, grams, sides)
+        )
+
+    def _hals(self, F, sub, rank, n_sweeps, grams, sides):
+        """Update F by exact coordinate descent.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``update_data`` is a `fastnmf.core.losses.masked.RowwiseGram`.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Sweeps over the columns.
+        grams : ndarray (2, K, K) of float64
+            Gram matrices of the rows with base 0 and 1, including the shared one.
+        sides : tuple of two LazyRows
+            ``pos`` and ``neg``.
+
+        Returns
+        -------
+        inner_products : tuple of float and None
+            ``<F, pos>`` at the new F, and None.
+        """
+        parts = np.empty(len(sub.tasks) - 1)
+        is_free = sub.free_mask if np.ndim(sub.free_mask) == 2 else np.empty((0, 0), np.bool_)
+        order = sub.order(np.arange(rank), n_sweeps)
+        weighted.rows_hals_weighted(
+            sub.tasks, F, sub.update_data, grams, sides, float(sub.linear), is_free, order, parts
+        )
+        return float(parts.sum()), None
+
+    def _mu(self, F, sub, rank, n_sweeps, grams, sides):
+        """Update F by multiplicative updates.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``update_data`` is a `fastnmf.core.losses.masked.RowwiseGram`.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Multiplicative updates.
+        grams : ndarray (2, K, K) of float64
+            Gram matrices of the rows with base 0 and 1, including the shared one.
+        sides : tuple of two LazyRows
+            ``pos`` and ``neg``.
+
+        Returns
+        -------
+        inner_products : tuple of float and None, or None
+            ``<F, pos>`` at the new F, and None; None with a `free_mask`.
+        """
+        parts, limits = (
+            np.empty((len(sub.tasks) - 1, 2)),
+            (F.dtype.type(self.eps + sub.linear), F.dtype.type(self.floor)),
+        )
+        grams, held = grams.astype(F.dtype), None if sub.free_mask is None else F.copy()
+        for _ in range(n_sweeps):
+            weighted.rows_mu_weighted(sub.tasks, F, sub.update_data, grams, *sides, limits, parts)
+            if held is not None:
+                np.copyto(F[:, :rank], held[:, :rank], where=~sub.free_mask[..., :rank])
+        return (float(parts[:, 0].sum()), None) if held is None else None
+
+
+class ChainDescent:
+    """Exact coordinate descent for a factor whose consecutive rows are linked.
+
+    The links are those of `fastnmf.core.penalties.smoothness.Chain`. A whole column is set to its minimiser at once, by
+    a tridiagonal system and a set of rows that are zero. Updating one entry after another would need many sweeps,
+    because neighbours that are strongly linked change by small steps only. For total variation the column minimises a
+    parabola above the penalty, which is computed anew for every column. Monotone. Sequential; O(p K²) a sweep.
+
+    Parameters
+    ----------
+    by : {"columns", "entries"}, default="columns"
+        ``"entries"``: one entry after another, along the chain.
+    """
+
+    def __init__(self, by="columns"):
+        self.by_columns = by == "columns"
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``update_data`` is a `fastnmf.core.penalties.smoothness.Chain`.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Sweeps over the columns.
+        """
+        gram, links = sub.full_gram(F.shape[1], rank)[:rank, :rank], (sub.update_data.weight, sub.update_data.bend)
+        order, pos = sub.order(np.arange(rank), n_sweeps), np.ascontiguousarray(full(sub.pos))
+        tasks = np.array([0, len(F)])
+        chain.chain_sweep(tasks, F, np.ascontiguousarray(gram), pos, float(sub.linear), links, order, self.by_columns)
+
+
+class GraphHALS:
+    """Exact coordinate descent, row by row, for rows that are coupled to their neighbours in a graph.
+
+    The graph is given by ``sub.update_data``. A row uses the updated values of its neighbours (Gauss-Seidel). Rows
+    without neighbours among themselves are updated in parallel, one colour class of the graph after the other.
+    Monotone. O(p K² + nnz(A) K) a sweep.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps; without a graph as `HALS` does.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``update_data`` is a `fastnmf.core.losses.graph.Neighbours`, or None.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Sweeps over all rows.
+
+        Returns
+        -------
+        inner_products : tuple of float and None
+            ``<F, pos>`` at the new F, and None.
+        """
+        if sub.update_data is None:
+            return HALS()(F, sub, rank, n_sweeps)
+        gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank], dtype=F.dtype)
+        order = sub.order(np.arange(rank), 1)
+        sides, (classes, *edges, degree, scale), total = sub.lazy_rows(F.shape[1], F.dtype), sub.update_data, 0.0
+        for at in range(n_sweeps * len(classes)):
+            members = classes[at % len(classes)]
+            tasks = split_rows(len(members), F.shape[1] ** 2)
+            parts = np.empty(len(tasks) - 1)
+            graph.nodes_hals(tasks, F, F, gram, *sides, (members, *edges, degree, scale), order, parts)
+            total += float(parts.sum()) if at >= (n_sweeps - 1) * len(classes) else 0.0
+        return total, None
+
+
+class QuarticDescent:
+    """Exact coordinate descent for ``||A - F Fᵀ||²``, A symmetric (Vandaele, Gillis, Lei, Zhong, Dhillon 2016).
+
+    Each entry is set to the best root of its cubic. Monotone. Sequential; one sweep costs O(nnz k + p k²). pos holds A
+    itself, as `LazyRows` over the rows of F.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``pos`` is `LazyRows` that hold A, ``gram`` is ``FᵀF``.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Sweeps over all entries.
+        """
+        A, gram = sub.pos, np.array(sub.gram)
+        for _ in range(n_sweeps):
+            symmetric.quartic_sweep(np.array([0, len(F)]), A.start, A.group, A.weight, F, gram, rank)
+
+
+class ProductDescent:
+    """Exact coordinate descent over the first k columns of F, whose other columns are products of two of them.
+
+    The squared error is a parabola in each single entry, including the products that contain it. Monotone.
+
+    Parameters
+    ----------
+    pair : ndarray (k, k) of int64
+        Column of the product of two columns; on the diagonal the column itself.
+    """
+
+    def __init__(self, pair):
+        self.pair = pair
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``gram`` and ``pos``; quadratic in F with independent columns.
+        rank : int
+            Not used.
+        n_sweeps : int
+            Sweeps over the first k columns.
+        """
+        bilinear.rows_products(sub.tasks, F, sub.gram, full(sub.pos), self.pair, n_sweeps)

@@ -1,0 +1,67 @@
+"""Coordinate descent by weighted medians, and linear programs for the largest residual."""
+
+import numpy as np
+
+from fastnmf.kernels import robust
+from fastnmf.kernels.jit import split_rows
+
+
+class WeightedMedianDescent:
+    """Exact coordinate descent for the sum of the absolute residuals: each entry is a weighted median, or 0.
+
+    Takes the `Residual` that `fastnmf.core.losses.robust.Residuals` provides. Monotone. It can stop where no change of
+    a single entry lowers the objective but a change of two together would, at a least squares solution for example.
+    Start it elsewhere.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``update_data`` is a `fastnmf.core.losses.robust.Residual`.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Sweeps over the columns.
+        """
+        data, other = sub.update_data
+        tasks = split_rows(len(F), len(other) * rank * 8)
+        robust.rows_medians(tasks, F, data, other, sub.order(np.arange(rank), n_sweeps))
+
+
+class ChebyshevLP:
+    """The exact minimiser of the largest residual of every row: one linear program a row.
+
+    ``min t, |a_j - f . g_j| <= t, f >= 0``, by SciPy's HiGHS. Takes the `Residual` that
+    `fastnmf.core.losses.robust.Residuals` provides. The minimiser need not be unique; a row is replaced only where that
+    lowers its largest residual.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace the rows of F by minimisers.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``update_data`` is a `fastnmf.core.losses.robust.Residual`.
+        rank : int
+            Columns in use.
+        n_sweeps : int, default=1
+            Not used.
+        """
+        from scipy.optimize import linprog
+
+        A, G = sub.update_data.data.astype(np.float64), sub.update_data.other[:, :rank].astype(np.float64)
+        below = np.full((len(G), 1), -1.0)
+        sides, cost = np.vstack([np.hstack([G, below]), np.hstack([-G, below])]), np.append(np.zeros(rank), 1.0)
+        for i, a in enumerate(A):
+            found = linprog(cost, sides, np.concatenate([a, -a]), method="highs")
+            best = None if found.x is None else np.maximum(found.x[:rank], 0)
+            if best is not None and np.abs(a - G @ best).max() < np.abs(a - G @ F[i, :rank]).max():
+                F[i, :rank] = best

@@ -1,0 +1,181 @@
+"""Data layouts of the kernels: compressed rows, groups of rows, and the pattern of the shifts."""
+
+import numpy as np
+
+from fastnmf.kernels import products
+from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
+
+_PIECE = 1024  # rows of a group that are summed together, before the partial sums of the group are added
+_SPREAD_ENTRIES = 1 << 22  # limit of the partial sums of a product over the shift pattern, over all tasks
+
+
+class Compressed:
+    """One orientation of sparse data, with the arrays that the kernels take.
+
+    Parameters
+    ----------
+    indptr, indices, data : array-like (p + 1,), (nnz,), (nnz,)
+
+    Attributes
+    ----------
+    indptr : ndarray (p + 1,) of int64
+    indices : ndarray (nnz,) of int32
+    data : ndarray (nnz,)
+    """
+
+    def __init__(self, indptr, indices, data):
+        self.indptr = np.ascontiguousarray(indptr, dtype=np.int64)
+        self.indices = np.ascontiguousarray(indices, dtype=np.int32)
+        self.data = np.ascontiguousarray(data)
+        self._tasks = {}
+
+    def tasks(self, width):
+        """Return the task table of a product with a factor of `width` columns."""
+        if width not in self._tasks:
+            self._tasks[width] = split_costs(self.indptr, width)
+        return self._tasks[width]
+
+    def matmul(self, F, out):
+        """Write the product with F (q, K) into out (p, K); K is a whole number of blocks."""
+        products.csr_matmul(self.tasks(F.shape[1]), self.indptr, self.indices, self.data, F, out)
+
+
+def _pieces(start):
+    """Cut groups of rows into pieces; return the bounds of all pieces, and the first piece of each group.
+
+    Group g has the rows start[g]:start[g + 1]. The pieces let several threads share one large stratum. They do not
+    depend on the number of threads, so the sums do not either.
+    """
+    count = -(-np.diff(start) // _PIECE)
+    first = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    within = np.arange(first[-1]) - np.repeat(first[:-1], count)
+    return np.append(np.repeat(start[:-1], count) + within * _PIECE, start[-1]).astype(np.int64), first
+
+
+class Grouping:
+    """Sums of rows by group.
+
+    Parameters
+    ----------
+    stratum_index : ndarray (rows,) of int32
+        The group of each row.
+    n_groups : int
+    weight : ndarray (rows,), optional
+        Weight of each row in the sizes of the groups.
+    row_scale : ndarray (rows,), optional
+        Factor of each row in the sums of the groups.
+
+    Attributes
+    ----------
+    counts : ndarray (n_groups,) of int
+        Number of rows of each group.
+    sizes : ndarray (n_groups,)
+        Sum of the weights of each group; `counts` without weights.
+    order : ndarray (rows,) of int64
+        The rows, sorted by group.
+    """
+
+    def __init__(self, stratum_index, n_groups, weight=None, row_scale=None):
+        self.stratum_index, self.n_groups, self.row_scale = stratum_index, n_groups, row_scale
+        self.counts = np.bincount(stratum_index, minlength=n_groups)
+        self.sizes = self.counts if weight is None else np.bincount(stratum_index, weight, minlength=n_groups)
+        self.order = np.argsort(stratum_index, kind="stable").astype(np.int64)
+        self.bounds, self.first = _pieces(np.concatenate([[0], np.cumsum(self.counts)]))
+        self._in_order, self._tasks = np.arange(self.first[-1]), {}
+
+    def _tables(self, width):
+        """Return the task tables of the sums of pieces, and of groups."""
+        if width not in self._tasks:
+            self._tasks[width] = split_costs(self.bounds, width), split_costs(self.first, width)
+        return self._tasks[width]
+
+    def sum(self, F):
+        """Return the sums of the rows of F (rows, K) by group, each row times its row scale: an array (n_groups, K)."""
+        of_pieces, of_groups = self._tables(F.shape[1])
+        parts = np.empty((self.first[-1], F.shape[1]), F.dtype)
+        F = F if self.row_scale is None else F * self.row_scale[:, None]
+        products.groups_sum(of_pieces, self.bounds, self.order, F, parts)
+        out = np.empty((self.n_groups, F.shape[1]), F.dtype)
+        products.groups_sum(of_groups, self.first, self._in_order, parts, out)
+        return out
+
+
+class Pattern:
+    """The entries (column, stratum) in which a stratum uses a column.
+
+    In all other entries the shift is zero in every minimiser, and after one update of any method. Shifts are therefore
+    held on this pattern only (21.5 % of all entries in 20 newsgroups), so that the cost of thousands of strata stays
+    small.
+
+    Parameters
+    ----------
+    start, group, sums :
+        As the attributes.
+    n_groups : int
+        Number of strata.
+
+    Attributes
+    ----------
+    start : ndarray (n_columns + 1,) of int64
+        Column j has the entries start[j]:start[j + 1].
+    group, column : ndarray (q,) of int32
+        The stratum and the column of each entry.
+    sums : ndarray (q,)
+        Sum of the column over the rows of the stratum.
+    """
+
+    def __init__(self, start, group, sums, n_groups):
+        self.start, self.group, self.sums, self.n_groups = start, group, sums, n_groups
+        self.n_columns = len(start) - 1
+        self.column = np.repeat(np.arange(self.n_columns, dtype=np.int32), np.diff(start))
+        self._entries, self._tasks = split_rows(len(group), 4), {}
+
+    @property
+    def entry_tasks(self):
+        """Task table over the entries."""
+        return self._entries
+
+    def _table(self, width, n_tasks=N_TASKS):
+        """Return the task table of products with rows of `width` numbers, one row for each entry."""
+        if (width, n_tasks) not in self._tasks:
+            self._tasks[width, n_tasks] = split_rows(len(self.group), width, n_tasks)
+        return self._tasks[width, n_tasks]
+
+    def tmatmul(self, v, H):
+        """Return ``V H``, an array (n_groups, K), for the entries v (q,) of V and H (n_columns, K)."""
+        n_tasks = min(N_TASKS, max(2, _SPREAD_ENTRIES // (self.n_groups * H.shape[1])))
+        tasks = self._table(H.shape[1], n_tasks)
+        parts = np.empty((len(tasks) - 1, self.n_groups, H.shape[1]), H.dtype)
+        products.pattern_spread(tasks, self.column, self.group, v, H, parts)
+        return parts.sum(axis=0)
+
+    def sampled(self, H, S, out):
+        """Write ``H[j] . S[s]`` for every entry (j, s) into out (q,)."""
+        products.pattern_sampled(self._table(H.shape[1]), self.column, self.group, H, S, out)
+
+    def entries(self, V):
+        """Return the values of a dense V (n_groups, n_columns) on the pattern, an array (q,)."""
+        return V[self.group, self.column]
+
+    def covering(self, V):
+        """Return the pattern extended by the positive entries of a dense V (n_groups, n_columns)."""
+        held = self.column.astype(np.int64) * self.n_groups + self.group
+        group, column = np.nonzero(V)
+        key = np.union1d(held, column * self.n_groups + group)
+        column, group = np.divmod(key, self.n_groups)
+        sums = np.zeros(len(key), self.sums.dtype)
+        sums[np.searchsorted(key, held)] = self.sums
+        start = np.searchsorted(column, np.arange(self.n_columns + 1))
+        return Pattern(start.astype(np.int64), group.astype(np.int32), sums, self.n_groups)
+
+    def row(self, v, group):
+        """Return the entries v (q,) of one group as a dense row (n_columns,)."""
+        out, mine = np.zeros(self.n_columns, v.dtype), np.flatnonzero(self.group == group)
+        out[self.column[mine]] = v[mine]
+        return out
+
+    def dense(self, v):
+        """Return the entries v (q,) as a dense V (n_groups, n_columns)."""
+        V = np.zeros((self.n_groups, self.n_columns), v.dtype)
+        V[self.group, self.column] = v
+        return V

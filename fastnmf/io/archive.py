@@ -1,0 +1,333 @@
+"""Write arrays and plain values to one .npz file without pickles, and read them after checking the file.
+
+A file is written completely or not at all. It is an ordinary archive of .npy arrays, which ``numpy.load`` can read, and
+ends with a checksum of everything before it. Truncated, changed and foreign files are rejected by this checksum before
+any of their contents is interpreted. The array ``facts`` holds all values that are not arrays, as JSON that refers to
+the arrays by name.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+import fastnmf
+from fastnmf.io.migrate import upgrade
+
+FORMAT = 2  # version of the contents of files; `fastnmf.io.migrate` translates older ones
+_DIGITS = 64
+_SEAL = b"fastnmf checksum "
+_BLOCK = 1 << 22
+_BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+_STORABLE = "a file without pickles holds numbers, strings, dates, and arrays, lists and dicts of these"
+
+
+def write(path, kind, values):
+    """Write `values` to `path`. An existing file is replaced only when the new one is complete and on the disk.
+
+    Parameters
+    ----------
+    path : str or path
+        Permissions follow the umask; symbolic links are followed.
+    kind : str
+        Kind of the contents, such as "model"; `read` requires the same kind.
+    values : dict
+        Of None, numbers, strings, arrays, sparse arrays, dtypes, NumPy's random generators, and tuples, lists and dicts
+        of these. Arrays of objects must hold strings alone, or numbers alone.
+
+    Raises
+    ------
+    TypeError
+        A value cannot be stored; the message gives its name.
+    OSError
+        The file cannot be written.
+    """
+    arrays = {}
+    facts = {"format": FORMAT, "kind": kind, "fastnmf": fastnmf.__version__}
+    facts["values"] = {name: _pack(value, name, arrays) for name, value in values.items()}
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    path = _target(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb+") as file:
+            _write_archive(file, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder):
+    """Write the entries of a folder to the disk, so that a new name survives a power failure, if the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:  # some file systems do not support this for folders
+        pass
+    finally:
+        os.close(handle)
+
+
+def check_writable(path):
+    """Raise OSError if no file can be written at `path`; remove temporary files of interrupted writes to it."""
+    path = _target(path)
+    probe = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    probe.touch(exist_ok=False)
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
+    for left in path.parent.iterdir():
+        if ours.fullmatch(left.name):
+            left.unlink(missing_ok=True)
+
+
+def _target(path):
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of a file.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder {path.parent} does not exist; make it, or give another path.")
+    return path
+
+
+def _write_archive(file, arrays):
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            if array.dtype.kind == "U":  # 4 bytes for each character; all strings are as long as the longest
+                entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        archive.comment = _SEAL + b"0" * _DIGITS
+    digest = _digest_of_file(file)
+    file.seek(-_DIGITS, os.SEEK_END)
+    file.write(digest)
+
+
+def _digest_of_file(file):
+    """Return the checksum of a file without its last `_DIGITS` bytes, which hold the checksum."""
+    left = file.seek(0, os.SEEK_END) - _DIGITS
+    file.seek(0)
+    found = _hash()
+    while left > 0:
+        block = file.read(min(left, _BLOCK))
+        if not block:
+            break
+        found.update(block)
+        left -= len(block)
+    return found.hexdigest().encode()
+
+
+def _hash():
+    return hashlib.sha256()  # half the time of BLAKE2 on processors with SHA instructions
+
+
+def read(path, kind):
+    """Read a file that `write` wrote, and return its values as a dict.
+
+    Parameters
+    ----------
+    path : str or path
+    kind : str
+        Kind of the contents that is expected, such as "model".
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file was not written by `write`, is damaged, is of another kind, or was written by a newer version.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():  # a folder, or a pipe, on which reading would block
+        raise ValueError(f"{path} is not a file; give the path of a {kind} file of fastnmf.")
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _DIGITS - len(_SEAL)))
+        seal = file.read()
+        if not seal.startswith(_SEAL) or len(seal) != len(_SEAL) + _DIGITS:
+            raise ValueError(f"{path} is not a {kind} file of fastnmf, or its end is missing.")
+        if _digest_of_file(file) != seal[len(_SEAL) :]:
+            raise ValueError(f"{path} is damaged: its contents do not match its checksum.")
+        try:
+            return _parsed(file, path, kind)
+        except _WrongFile as error:
+            raise ValueError(str(error)) from None
+        except MemoryError:
+            raise
+        except Exception as error:  # a file with a valid checksum that `write` did not write can raise anything
+            raise ValueError(f"{path} is not a {kind} file of fastnmf, or is damaged ({error}).") from error
+
+
+class _WrongFile(Exception):
+    """Error for a file of fastnmf of another kind or of a newer format."""
+
+
+def _parsed(file, path, kind):
+    with zipfile.ZipFile(file) as archive:
+
+        def array(name):
+            with archive.open(f"{name}.npy") as member:
+                return np.lib.format.read_array(member, allow_pickle=False)
+
+        facts = json.loads(array("facts").tobytes())
+        if facts["format"] > FORMAT:
+            raise _WrongFile(
+                f"{path} was written by a newer fastnmf (version {facts['fastnmf']}, format {facts['format']}; this is "
+                f"version {fastnmf.__version__}, format {FORMAT}); update fastnmf."
+            )
+        if facts["kind"] != kind:
+            raise _WrongFile(
+                f"{path} holds a {facts['kind']}, not a {kind}; give the path of a {kind} file of fastnmf."
+            )
+        values = {name: _unpack(value, array) for name, value in facts["values"].items()}
+        return upgrade(kind, facts["format"], values)
+
+
+def digest(value, name="value"):
+    """Return a checksum of a value that `write` can store, as a string of hexadecimal digits."""
+    arrays, found = {}, _hash()
+    found.update(json.dumps(_pack(value, name, arrays)).encode())
+    for array in arrays.values():
+        found.update(f"{array.dtype.str} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b"")
+    return found.hexdigest()
+
+
+def _pack(value, name, arrays):
+    """Convert `value` to JSON types; its arrays are added to the dict `arrays`, under names that begin with `name`."""
+    if value is None or type(value) in (bool, int, float):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, np.generic):
+        return _put("scalar", np.asarray(value), name, arrays)
+    if isinstance(value, np.ndarray):
+        return _pack_array(value, name, arrays)
+    if sp.issparse(value):
+        return _pack_sparse(value, name, arrays)
+    if isinstance(value, (tuple, list)):
+        items = [_pack(item, f"{name}.{place}", arrays) for place, item in enumerate(value)]
+        return {"is": "tuple" if isinstance(value, tuple) else "list", "items": items}
+    if isinstance(value, dict):
+        items = []
+        for place, (key, item) in enumerate(value.items()):
+            under = f"{name}.{key if isinstance(key, str) and key.isidentifier() else place}"
+            items.append([_pack(key, f"{under}.key", arrays), _pack(item, under, arrays)])
+        return {"is": "dict", "items": items}
+    if isinstance(value, np.dtype):
+        return {"is": "dtype", "name": value.str}
+    if isinstance(value, np.random.Generator):
+        return {"is": "Generator", "state": _pack(value.bit_generator.state, name, arrays)}
+    if isinstance(value, np.random.RandomState):
+        return {"is": "RandomState", "state": _pack(value.get_state(legacy=False), name, arrays)}
+    if hasattr(value, "__array__"):  # data frames and similar objects are read back as arrays
+        return _pack_array(np.asarray(value), name, arrays)
+    raise TypeError(f"{name} is of the type {type(value).__name__} and cannot be kept: {_STORABLE}.")
+
+
+def _put(what, array, name, arrays):
+    """Add an array to the dict `arrays`, and return the JSON object that refers to it.
+
+    Parameters
+    ----------
+    what : {"array", "scalar", "objects"}
+        How `_unpack` converts the array.
+    array : ndarray
+    name : str
+        Name of the array; underscores are appended if it is taken.
+    arrays : dict
+        Changed in place.
+
+    Returns
+    -------
+    dict
+    """
+    while name in arrays:
+        name += "_"
+    arrays[name] = array
+    return {"is": what, "at": name}
+
+
+def _pack_array(array, name, arrays):
+    if array.dtype.kind in "biufcSUmM" and array.dtype.names is None:
+        return _put("array", np.asarray(array), name, arrays)
+    if array.dtype.kind == "T":  # NumPy's strings of variable length, which .npy files cannot hold
+        return _put("array", array.astype(str), name, arrays)
+    found = array.ravel().tolist() if array.dtype.kind == "O" else [array.dtype]
+    kind = kind_of(found)
+    if kind is None:
+        raise TypeError(f"{name} holds {', '.join(types_of(found))} and cannot be kept: {_STORABLE}.")
+    plain = np.array(found, dtype=kind).reshape(array.shape)  # integers of more than 64 bits raise OverflowError
+    if plain.ravel().tolist() != found and not (kind is float and not all(map(math.isfinite, found))):
+        raise TypeError(f"{name} holds a string that ends in a NUL character and cannot be kept; remove it.")
+    return _put("objects", plain, name, arrays)
+
+
+def kind_of(values):
+    """Return the common type of all `values`: str, bool, int or float, or None if there is none of these."""
+    for kind, also in ((str, ()), (bool, (np.bool_,)), (int, (np.integer,)), (float, (np.floating,))):
+        if all(isinstance(value, (kind, *also)) and (kind is bool or type(value) is not bool) for value in values):
+            return kind
+    return None
+
+
+def types_of(values):
+    """Return the names of the types of `values`, sorted."""
+    return sorted({type(value).__name__ for value in values})
+
+
+def _pack_sparse(value, name, arrays):
+    kept = value if value.format in ("csr", "csc") else value.tocsr()
+    parts = {
+        part: _put("array", getattr(kept, part), f"{name}.{part}", arrays) for part in ("data", "indices", "indptr")
+    }
+    is_array = isinstance(value, sp.sparray)
+    return {"is": "sparse", "format": kept.format, "is_array": is_array, "shape": list(kept.shape), "parts": parts}
+
+
+def _unpack(value, array):
+    """Return the value that `_pack` converted; ``array(name)`` reads an array."""
+    if not isinstance(value, dict):
+        return value
+    what = value["is"]
+    if what == "array":
+        return array(value["at"])
+    if what == "scalar":
+        return array(value["at"])[()]
+    if what == "objects":
+        return array(value["at"]).astype(object)
+    if what in ("tuple", "list"):
+        return {"tuple": tuple, "list": list}[what](_unpack(item, array) for item in value["items"])
+    if what == "dict":
+        return {_unpack(key, array): _unpack(item, array) for key, item in value["items"]}
+    if what == "dtype":
+        return np.dtype(value["name"])
+    if what == "sparse":
+        kinds = {("csr", True): sp.csr_array, ("csc", True): sp.csc_array}
+        kind = (kinds | {("csr", False): sp.csr_matrix, ("csc", False): sp.csc_matrix})[
+            value["format"], value["is_array"]
+        ]
+        parts = (_unpack(value["parts"][part], array) for part in ("data", "indices", "indptr"))
+        return kind(tuple(parts), shape=tuple(value["shape"]))
+    state = _unpack(value["state"], array)
+    if what == "RandomState":
+        found = np.random.RandomState()  # noqa: NPY002 - the user's value had this type
+        found.set_state(state)
+        return found
+    if what != "Generator" or state["bit_generator"] not in _BIT_GENERATORS:
+        raise ValueError(f"a value of the kind {what!r}")
+    bits = getattr(np.random, state["bit_generator"])()
+    bits.state = state
+    return np.random.Generator(bits)

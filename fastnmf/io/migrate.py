@@ -1,0 +1,69 @@
+"""Translate files of older versions: tables of all renamed names and changed defaults.
+
+Files of format 1 were written by version 0.1. `upgrade` translates the values of a file before objects are made from
+them. Every rename is recorded in the tables of this module and nowhere else.
+"""
+
+# Parameters that were renamed: class -> old name -> (new name, function of the old value).
+PARAMETERS = {"GraphNMF": {"anchor": ("scale_invariant", lambda value: value is not None)}}
+
+# Fitted attributes that were renamed, for all classes: old name -> new name.
+ATTRIBUTES = {"_exponent": "_log4_scale"}
+
+# Names in the state of `fastnmf.core.batches.Statistics`, which `partial_fit` continues from: old name -> new name.
+STATISTICS = {"forget": "forget_factor", "exponent": "log4_scale"}
+
+# Names in the solver state of a checkpoint: old name -> new name.
+CHECKPOINT_STATE = {"revivals": "reseedings", "at_hand": "cached_products"}
+
+# Parameters of fits with checkpoints that were added after 0.1: name -> the value that reproduces a fit of 0.1.
+ADDED_PARAMETERS = {}
+
+# Parameters whose default has changed: (class, name) -> old default. A fit that is resumed from a checkpoint takes the
+# value in the file if its own value is the new default, which the user may not have chosen.
+CHANGED_DEFAULTS = {}
+
+
+def upgrade(kind, file_format, values):
+    """Return the values of a file under the names of the present format.
+
+    Parameters
+    ----------
+    kind : str
+        ``"model"`` or ``"checkpoint"``.
+    file_format : int
+        Format of the file; 1 is that of version 0.1.
+    values : dict
+        Contents of the file, as `fastnmf.io.archive` unpacks them.
+
+    Returns
+    -------
+    dict
+    """
+    if file_format >= 2:
+        return values
+    if kind == "model":
+        return _model(values)
+    if kind == "checkpoint":
+        return values | {"state": _renamed(values["state"], CHECKPOINT_STATE)}
+    return values
+
+
+def _model(values):
+    """Return a model of format 1, and models that it contains, under the present names; other values unchanged."""
+    if not (isinstance(values, dict) and values.keys() >= {"class", "parameters"}):
+        return values
+    renamed = PARAMETERS.get(values["class"], {})
+    parameters = {}
+    for name, value in values["parameters"].items():
+        name, convert = renamed.get(name, (name, _model))
+        parameters[name] = convert(value)
+    attributes = {name: _model(value) for name, value in values.items() if name not in ("class", "parameters")}
+    if isinstance(attributes.get("_statistics"), dict):
+        statistics = attributes["_statistics"]
+        attributes["_statistics"] = statistics | {"state": _renamed(statistics["state"], STATISTICS)}
+    return {"class": values["class"], "parameters": parameters} | _renamed(attributes, ATTRIBUTES)
+
+
+def _renamed(values, names):
+    return {names.get(name, name): value for name, value in values.items()}

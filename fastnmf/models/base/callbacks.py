@@ -1,0 +1,147 @@
+"""Run callbacks between iterations: the progress display, the user's `callback` and scikit-learn's callbacks."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from fastnmf.core.progress import progress
+
+try:  # scikit-learn 1.9 and later
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:
+
+    class CallbackSupportMixin:
+        """Empty substitute for scikit-learn's class of this name; versions before 1.9 have none."""
+
+    def with_callbacks(method):
+        """Return the method unchanged: this version of scikit-learn has no callbacks."""
+        return method
+
+
+class FitState:
+    """State of a fit between two iterations, passed to `callback`. W, H and V are copies, made on access.
+
+    Parameters
+    ----------
+    iteration : int
+        Number of finished iterations; 0 is the start.
+    normalized_loss : float
+        Current normalized loss.
+    seconds : float
+        Time since the fit began.
+    arrays : callable
+        ``arrays()`` returns W, H and V (or None) in the scale of the user's data.
+    run : int, default=0
+        Index of the current start, from 0 to ``n_init - 1``.
+
+    Attributes
+    ----------
+    iteration, run : int
+    normalized_loss, seconds : float
+    W : ndarray (n_samples, k), or None
+        With `sample_weight`, W belongs to the unweighted rows. Models based on `FactorModel` give the current W, before
+        the final scaling; None where the model has no such factor.
+    H : ndarray (k, n_features), or None
+        As W.
+    V : ndarray (n_strata, n_features), or None
+        None for models without shifts.
+    """
+
+    def __init__(self, iteration, normalized_loss, seconds, arrays, run=0):
+        self.iteration, self.normalized_loss, self.seconds, self._arrays = iteration, normalized_loss, seconds, arrays
+        self.run = run
+
+    @property
+    def W(self):
+        """Weights of the training rows, (n_samples, k)."""
+        return self._arrays()[0]
+
+    @property
+    def H(self):
+        """Components, (k, n_features)."""
+        return self._arrays()[1]
+
+    @property
+    def V(self):
+        """Shifts, (n_strata, n_features); None for models without shifts."""
+        return self._arrays()[2]
+
+
+class FitCallbacks:
+    """Run the display and all callbacks of a fit after each iteration; stop the fit when a callback returns True.
+
+    Parameters
+    ----------
+    show : callable, or None
+        Progress display, ``show(iteration, normalized_loss, seconds)``.
+    callback : callable, or None
+        The user's ``callback(state)``; `state` is a `FitState`.
+    context : scikit-learn callback context, or None
+    estimator : BaseEstimator
+        The estimator that is being fitted.
+    X : sparse matrix or ndarray (n_samples, n_features)
+        The validated data, passed on to scikit-learn's callbacks.
+
+    Attributes
+    ----------
+    arrays : callable
+        ``arrays()`` returns copies of W, H and V (or None); set by the fit before the first iteration.
+    is_needed : bool
+        Whether there is a display or a callback to run.
+    """
+
+    def __init__(self, show, callback, context, estimator, X):
+        self.show, self.callback, self.context, self.estimator, self.X = show, callback, context, estimator, X
+        self.arrays = self.task = None
+        self.run, self.before = 0, 0.0
+
+    def begin_run(self, run, n_runs, seconds):
+        """Announce start number `run` of `n_runs`; it begins `seconds` after the begin of the fit."""
+        self.run, self.before = run, seconds
+        if self.show is not None:
+            self.show.begin(f"{type(self.estimator).__name__}, run {run + 1} of {n_runs}")
+
+    def __call__(self, iteration, normalized_loss, seconds):
+        seconds += self.before
+        if self.show is not None:
+            self.show(iteration, normalized_loss, seconds)
+        stop = False
+        if self.callback is not None:
+            stop = bool(self.callback(FitState(iteration, normalized_loss, seconds, self.arrays, self.run)))
+        if self.context is None:
+            return stop
+        fitted = {"components_": lambda: self.arrays()[1], "W_": lambda: self.arrays()[0], **self._more()}
+        if self.task is not None:
+            asked = self.task.call_on_fit_task_end(estimator=self.estimator, X=self.X, reconstruction_attributes=fitted)
+            stop = stop or bool(asked)
+        self.task = None
+        if not stop and iteration < self.estimator.max_iter:
+            self.task = self.context.subcontext(task_name="iteration")
+            self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, reconstruction_attributes=fitted)
+        return stop
+
+    def _more(self):
+        shifts = {"shifts_": lambda: self.arrays()[2]} if self.estimator._has_shifts else {}
+        return shifts | {"n_components_": lambda: np.int64(self.arrays()[1].shape[0])}
+
+    @property
+    def is_needed(self):
+        """Whether there is a display or a callback to run."""
+        return not (self.show is None and self.callback is None and self.context is None)
+
+
+@contextmanager
+def fit_callbacks(estimator, X):
+    """Yield the `FitCallbacks` of a fit."""
+    context = None
+    if getattr(estimator, "_skl_callbacks", None) or hasattr(estimator, "_parent_callback_ctx"):
+        most = estimator.max_iter * getattr(estimator, "n_init", 1)
+        context = estimator._init_callback_context(max_subtasks=most)
+        context.call_on_fit_task_begin(estimator=estimator, X=X)
+    with progress(type(estimator).__name__, estimator.max_iter, estimator.verbose) as show:
+        callbacks = FitCallbacks(show, estimator.callback, context, estimator, X)
+        yield callbacks
+    if context is not None:  # after an exception, scikit-learn cleans up by itself
+        if callbacks.task is not None:  # the next iteration was announced, but the fit stopped
+            callbacks.task.call_on_fit_task_end(estimator=estimator, X=X)
+        context.call_on_fit_task_end(estimator=estimator, X=X)

@@ -1,0 +1,200 @@
+"""Encode class labels, some of them unknown; add them to a fit; predict classes."""
+
+import numpy as np
+from sklearn.utils import ClassifierTags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from fastnmf.core.factors import pad, row_tasks
+from fastnmf.core.losses.labels import LabelFit
+from fastnmf.core.problem import Subproblem
+from fastnmf.core.updates import HALS, MU, MU_FLOOR, WeightedRows
+
+
+def encode_classes(y, n_samples, classes=None):
+    """Return the sorted classes and the class index of each sample, -1 where the class is unknown.
+
+    Parameters
+    ----------
+    y : array-like (n_samples,)
+        Numbers or strings; -1, NaN and None mean unknown.
+    n_samples : int
+        Expected length of y.
+    classes : ndarray (n_classes,), default=None
+        The classes of the fit, sorted; a label that is not among them gets the index -2. None: the distinct labels.
+
+    Returns
+    -------
+    classes : ndarray (n_classes,)
+    class_index : ndarray (n_samples,) of int
+        Index into `classes`; -1 for unknown, -2 for a label that is not in `classes`.
+
+    Raises
+    ------
+    ValueError
+        y has another shape, has no label at all, or has labels that cannot be sorted.
+    """
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.shape != (n_samples,):
+        raise ValueError(f"y has shape {y.shape}; expected ({n_samples},): one label a sample.")
+    if y.dtype.kind in "iuf":
+        is_unknown = (y == -1) | (np.isnan(y) if y.dtype.kind == "f" else False)
+    elif y.dtype.kind == "O":
+        is_unknown = np.array([_is_unknown(label) for label in y.tolist()])
+    else:
+        is_unknown = np.zeros(n_samples, bool)
+    if is_unknown.all() and classes is None:
+        raise ValueError("y has no label: all are -1, NaN or None. Leave y out, or label some samples.")
+    known = y[~is_unknown]
+    try:
+        found = np.unique(known if y.dtype.kind != "O" else np.array(known.tolist()))
+    except TypeError as error:
+        raise ValueError("y mixes labels that cannot be sorted, such as numbers and text; use one kind.") from error
+    if classes is None and y.dtype.kind == "O" and len({type(label) is str for label in known.tolist()}) > 1:
+        raise ValueError("y mixes labels that cannot be sorted, such as numbers and text; use one kind.")
+    place = {label: code for code, label in enumerate((found if classes is None else classes).tolist())}
+    class_index = np.full(n_samples, -1)
+    class_index[~is_unknown] = [place.get(label, -2) for label in known.tolist()]
+    return found if classes is None else classes, class_index
+
+
+def _is_unknown(label):
+    is_number = isinstance(label, (int, float)) and not isinstance(label, bool)
+    return (
+        label is None or type(label).__name__ in ("NAType", "NaTType") or is_number and (label != label or label == -1)
+    )
+
+
+def class_indicators(class_index, n_classes):
+    """Return the 0-1 class matrix (n_samples, n_classes) and a mask (n_samples, 1), 1 where the class is known."""
+    Y = np.zeros((len(class_index), n_classes))
+    known = np.flatnonzero(class_index >= 0)
+    Y[known, class_index[known]] = 1
+    return Y, (class_index >= 0)[:, None].astype(np.float64)
+
+
+def _reads_classes(model):
+    """Raise AttributeError if a model ignores labels: by scikit-learn's convention it has no `predict` then."""
+    if getattr(model, "label_weight", 0) == 0:
+        raise AttributeError(f"{type(model).__name__} with label_weight=0 ignores labels; set label_weight > 0.")
+    return True
+
+
+class ClassPredictionMixin:
+    """Mixin that predicts classes, for models that are fitted with labels.
+
+    `fit` sets ``classes_`` and ``coef_`` if labels were given.
+    """
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags = ClassifierTags()
+        return tags
+
+    @available_if(_reads_classes)
+    def decision_function(self, X, **which):
+        """Return the score of every class: a linear function of the weights of the sample.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        **which
+            Further arguments of `transform`, such as `strata` or `level`. The default of `level` is the last level that
+            had labels in fit.
+
+        Returns
+        -------
+        ndarray (n_samples, n_classes)
+        """
+        _, coef, which = self._labelled(which)
+        return np.asarray(self.transform(X, **which)) @ coef.T
+
+    @available_if(_reads_classes)
+    def predict(self, X, **which):
+        """Return the class with the highest score, (n_samples,); parameters as in `decision_function`."""
+        scores = self.decision_function(X, **which)
+        return self._labelled(which)[0][scores.argmax(axis=1)]
+
+    @available_if(_reads_classes)
+    def predict_proba(self, X, **which):
+        """Return the scores, clipped at 0 and divided by their sum, (n_samples, n_classes).
+
+        These are shares, not calibrated probabilities. They are uniform where no score is positive. Parameters as in
+        `decision_function`.
+        """
+        scores = np.maximum(self.decision_function(X, **which), 0)
+        total = scores.sum(axis=1, keepdims=True)
+        return np.divide(scores, total, out=np.full_like(scores, 1 / scores.shape[1]), where=total > 0)
+
+    def _accuracy(self, X, y, **which):
+        classes, _, _ = self._labelled(which)
+        class_index = encode_classes(y, X.shape[0] if hasattr(X, "shape") else len(X), classes)[1]
+        if (class_index == -1).all():
+            raise ValueError("y has no label: all are -1, NaN or None; score needs some.")
+        is_known = class_index != -1
+        return float(np.mean(self.decision_function(X, **which).argmax(axis=1)[is_known] == class_index[is_known]))
+
+    def _labelled(self, which):
+        """Return the classes, the coefficients and the arguments of `transform` that belong to them."""
+        check_is_fitted(self)
+        if not hasattr(self, "classes_"):
+            raise ValueError(f"This {type(self).__name__} was fitted without labels; pass y to fit.")
+        return self.classes_, self.coef_, which
+
+
+class LabelledFitMixin(ClassPredictionMixin):
+    """Mixin that adds labels to a fit as a loss, for models with one layer; precedes `BaseNMF` among the bases."""
+
+    _label_loss = "frobenius"
+
+    @property
+    def _fitted_shapes(self):
+        return super()._fitted_shapes | ({"coef_": "ck"} if hasattr(self, "coef_") else {})
+
+    def _supervise(self, data, problem, factors, y):
+        """Add the loss of the labels to a problem, and the factor B (n_classes, k) of that loss.
+
+        Parameters
+        ----------
+        data : Strata
+            The data of the fit (n_samples rows), without weights of rows.
+        problem : Problem
+            Gets the loss, and the update, tasks and subproblem of B.
+        factors : Factors
+            W and H at the start, in the inner scale; gets B (n_classes, K).
+        y : array-like (n_samples,)
+            Labels as for `encode_classes`.
+
+        Raises
+        ------
+        ValueError
+            The data have weights of rows, or y cannot be used.
+        """
+        if data.row_scale is not None:
+            raise ValueError("Labels were given with weights of rows (sample_weight, strata_weight); leave one out.")
+        self._classes, class_index = encode_classes(y, data.shape[0])
+        Y, known = class_indicators(class_index, len(self._classes))
+        is_squared, is_mu = self._label_loss == "frobenius", self.solver == "mu"
+        weight = self.label_weight * (problem.scale or 1.0) / known.sum()
+        means = Y.T @ factors["W"][:, : factors.rank] / np.maximum(Y.sum(axis=0), 1)[:, None]
+        B = pad(means + (0.1 * means.mean() + 1e-3 if is_mu else 0.0), data)
+        factors.add("B", B)
+        tasks, floor = row_tasks(B), MU_FLOOR[data.dtype]
+        problem.losses.append(LabelFit(Y, known, weight, is_squared))
+        problem.updates["B"] = MU(eps=0.0, floor=floor) if is_mu else HALS()
+        if is_squared:
+            problem.updates["W"] = WeightedRows("mu" if is_mu else "hals", floor=floor)
+        problem.tasks["B"], problem.subproblems["B"] = tasks, Subproblem(tasks)
+        problem.schedule += (("B", 1 if is_mu else 2),)
+        problem.equalize_norms = problem.balance_penalties = False  # both handle W and H only
+        problem.reseed_dead_component = None
+
+    def _finish(self, data, problem, fit):
+        for name in ("classes_", "coef_"):
+            vars(self).pop(name, None)
+        super()._finish(data, problem, fit)
+        if "B" in fit.factors.arrays:
+            B = fit.factors["B"][:, : fit.factors.rank].astype(np.float64)
+            self.classes_, self.coef_ = self._classes, np.ldexp(B, data.log4_scale).astype(data.dtype)

@@ -1,0 +1,140 @@
+"""Replace fitted state atomically when a fit succeeds; check fitted arrays before they are used."""
+
+import copy
+import functools
+import inspect
+
+import numpy as np
+from sklearn.exceptions import NotFittedError
+
+_FITS = ("fit", "fit_transform", "partial_fit", "fit_blocks")
+_CONTINUING = ("partial_fit",)  # these continue the existing model; the others replace it
+
+
+class AtomicFitMixin:
+    """Mixin of all estimators: a method that fits works on a copy and replaces the fitted state in one assignment.
+
+    A fit that is rejected, fails or is interrupted leaves the estimator unchanged. A fit that succeeds leaves no
+    attribute of the previous model. The methods run on a shallow copy of the estimator; when they return, its
+    ``__dict__`` becomes that of the estimator.
+    """
+
+    _private_state = ()  # fitted attributes whose names begin with "_"
+    _fitted_shapes = {}  # see `check_fitted_arrays`
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        for name in _FITS:
+            method = inspect.getattr_static(cls, name, None)
+            is_ours = name in vars(cls) or getattr(method, "__module__", "").startswith("fastnmf.")
+            if inspect.isfunction(method) and is_ours and not hasattr(method, "is_atomic"):
+                setattr(cls, name, _atomic_fit(method))
+
+    @classmethod
+    def _is_fitted_name(cls, name):
+        """Tell whether an attribute of this name is part of the fitted state."""
+        return (name.endswith("_") and not name.startswith("_")) or name in cls._private_state
+
+    def _without_fit(self):
+        """Return a shallow copy of the estimator without fitted state; with `warm_start` the copy keeps it."""
+        aside = copy.copy(self)
+        if not getattr(self, "warm_start", False):
+            for name in [name for name in vars(aside) if self._is_fitted_name(name)]:
+                del vars(aside)[name]
+        return aside
+
+
+def _atomic_fit(method):
+    @functools.wraps(method)
+    def atomic_fit(self, *args, **kwargs):
+        before = dict(vars(self))
+        aside = copy.copy(self) if method.__name__ in _CONTINUING else self._without_fit()
+        result = method(aside, *args, **kwargs)
+        # Attributes that a callback has set on the estimator in the meantime are kept.
+        meanwhile = {name: value for name, value in vars(self).items() if before.get(name, before) is not value}
+        self.__dict__ = vars(aside) | meanwhile
+        return self if result is aside else result
+
+    atomic_fit.is_atomic = True
+    return atomic_fit
+
+
+def check_fitted_arrays(model, n_features=None):
+    """Raise if the shapes of a model's fitted arrays contradict each other or the data.
+
+    Users set `components_` by hand, as scikit-learn allows, and edit fitted arrays. The kernels do not check their
+    inputs, so this function checks the arrays themselves and not the sizes that a fit has stored beside them.
+
+    Parameters
+    ----------
+    model : estimator
+        Its ``_fitted_shapes`` maps the names of required attributes to their dimensions, one letter for each: k
+        components, m features, S strata and so on. Dimensions with the same letter must agree. An attribute without
+        letters may have any value.
+    n_features : int, optional
+        Number of features of the data that the model is applied to; without it the entries are not checked.
+
+    Raises
+    ------
+    NotFittedError
+        An attribute is missing.
+    ValueError
+        An attribute is not an array of finite numbers, or has the wrong shape.
+    """
+    kind = type(model).__name__
+    sizes = {"m": (n_features, "X")} if n_features is not None else {}
+    if hasattr(model, "n_components_"):
+        sizes["k"] = (model.n_components_, "n_components_")
+    for name, letters in model._fitted_shapes.items():
+        array = getattr(model, name, None)
+        if array is None:
+            raise NotFittedError(f"This {kind} has no {name}, which fit sets; call fit first.")
+        if not letters:
+            continue
+        is_numbers = isinstance(array, np.ndarray) and (array.dtype.kind in "fiu" or letters == "S")
+        if not is_numbers or array.ndim != len(letters):
+            found = f"an array of {array.dtype}, shape {array.shape}" if isinstance(array, np.ndarray) else type(array)
+            raise ValueError(
+                f"{name} of this {kind} is {found}; expected a NumPy array of numbers with {len(letters)} dimensions."
+            )
+        dimensions = list(zip(letters, array.shape, strict=True))
+        for letter, size in dimensions:
+            wanted, of = sizes.setdefault(letter, (size, name))
+            if size != wanted:
+                raise ValueError(_mismatch(kind, name, array.shape, letter, wanted, of))
+        if n_features is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} of this {kind} contains NaN or infinity; every entry must be a finite number.")
+
+
+_OF = {"k": "components", "m": "features", "S": "strata", "n": "samples", "L": "lags", "c": "classes"}
+
+
+def _mismatch(kind, name, shape, letter, wanted, of):
+    """Return the message for a dimension of a fitted array that has the wrong size.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the estimator's class.
+    name : str
+        Name of the attribute.
+    shape : tuple of int
+        Its shape.
+    letter : str
+        Letter of the dimension, a key of `_OF`.
+    wanted : int
+        Expected size.
+    of : str
+        Source of the expected size: "X" or the name of another attribute.
+
+    Returns
+    -------
+    str
+    """
+    what = _OF[letter]
+    if of == "X":
+        return (
+            f"X has {wanted} features, but {name} of this {kind} has shape {shape}, that is {shape[-1]} features; "
+            "give data with the features of the fit, or fit again."
+        )
+    return f"{name} of this {kind} has shape {shape}, but {of} implies {wanted} {what}; make both agree, or fit again."

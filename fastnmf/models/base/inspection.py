@@ -1,0 +1,437 @@
+"""Inspect a fitted model: errors of rows, shifts of new strata, the stratum of a row, the need for strata.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+import copy
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import Bunch, _safe_indexing
+
+from fastnmf.core import shifts as shift_estimation
+from fastnmf.core.factors import pad
+from fastnmf.core.losses import masked
+from fastnmf.core.options import check_choice, check_integer
+from fastnmf.data.annotated import unpack
+from fastnmf.data.labels import encode_labels
+from fastnmf.data.matrix import as_csr, check_pointers
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.estimator import scaled
+
+UNKNOWN_STRATA = ("error", "estimate", "mean")
+
+
+class RowErrorsMixin:
+    """Mixin that computes the error of each row."""
+
+    def reconstruction_errors(self, X, *, strata=None):
+        """Return the squared error (or divergence) of every row.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        strata : array-like (n_samples,), default=None
+            Label of each row, for models with strata; labels unseen in fit are treated as in `transform`.
+
+        Returns
+        -------
+        ndarray (n_samples,) of float64
+            ``min_{w >= 0} ||a - v - w H||²`` for every row a, over the known entries. If all entries are known, small
+            errors, too, are right to six digits. For the Kullback-Leibler loss: the divergence of the row from its
+            model.
+
+        Raises
+        ------
+        ValueError
+            X or strata that `transform` rejects; strata for a model without strata; a loss other than the squared error
+            and Kullback-Leibler.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnmf import NMF
+        >>> X = np.outer([1.0, 2, 3], [1.0, 0, 2])
+        >>> model = NMF(1, random_state=0).fit(X)
+        >>> model.reconstruction_errors([[0.0, 1, 0], [2, 0, 4]]).round(6)
+        array([1., 0.])
+        """
+        self._check_fitted()
+        X, strata = unpack(X, strata)
+        if strata is not None and not self._has_shifts:
+            raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
+        model = self._with_new_strata(X, strata) if self._has_shifts else self
+        with threads(self.n_threads):
+            if self._is_kullback_leibler("reconstruction_errors"):
+                return model._row_divergences(X, strata)
+            data, H, V = model._open_data(X, strata, is_masked=True)
+            if data.entry_weights is None:
+                errors = shift_estimation.row_errors(data, len(self.components_), H, V)
+            else:
+                W = masked.infer_masked(data, data.entry_weights, len(self.components_), H, V)
+                errors = np.maximum(masked.row_errors(data, data.entry_weights, W, H, V)[0], 0)
+        return np.ldexp(errors, -4 * data.log4_scale)
+
+    def _is_kullback_leibler(self, what):
+        """Return True for the Kullback-Leibler divergence, False for the squared error; raise for other losses."""
+        loss = getattr(self, "beta_loss", "frobenius")
+        if loss in ("frobenius", 2):
+            return False
+        if loss in ("kullback-leibler", 1):
+            return True
+        raise ValueError(
+            f"{what} was asked of a model with beta_loss={loss!r}; it supports 'frobenius' and 'kullback-leibler' only."
+        )
+
+    def _open_data(self, X, strata, *, is_masked=False):
+        """Return X as float64 `Strata`, the padded components and the shifts, or None, all in the inner scale."""
+        X = self._validated(X, reset=False)
+        if self._has_shifts and strata is None and len(self.strata_) > 1:
+            raise ValueError(f"This model has {len(self.strata_)} strata; pass strata=, one label a row.")
+        labels = self.strata_ if self._has_shifts else None
+        data = self._observed(X.astype(np.float64, copy=False), strata, labels=labels)
+        if data.entry_weights is not None and not is_masked:
+            raise ValueError(
+                "X has missing entries, and new shifts, predict_stratum and explain need complete rows; fill them, for "
+                "example from inverse_transform."
+            )
+        H = pad(scaled(self.components_.T.astype(np.float64), data.log4_scale), data)
+        V = scaled(self.shifts_.astype(np.float64), 2 * data.log4_scale) if self._has_shifts else None
+        return data, H, V
+
+    def _row_divergences(self, X, strata):
+        W = np.asarray(self.transform(X, strata=strata) if self._has_shifts else self.transform(X))
+        data, _, _ = self._open_data(X, strata)
+        V = self.shifts_ if self._has_shifts else np.zeros((1, self.components_.shape[1]))
+        return shift_estimation.row_divergences(data, W, self.components_, V)
+
+
+class InspectionMixin(RowErrorsMixin):
+    """Mixin of models with strata; `fit` sets ``components_``, ``shifts_``, ``strata_`` and ``stratum_sizes_``."""
+
+    def estimate_shifts(self, X, strata):
+        """Estimate the shifts of strata that were absent in fit, from their rows.
+
+        Minimises ``||A - 1 vᵀ - W H||² + 5 ||v - v̄||²`` over v, W >= 0 for every new stratum A separately: H is that of
+        the fit, v̄ the mean shift of its rows. The second part weighs as much as five rows; without it the shift would
+        explain a single row completely. The problem is convex. For the Kullback-Leibler loss both parts are
+        divergences.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative. Rows of known strata are ignored.
+        strata : array-like (n_samples,)
+            Label of each row.
+
+        Returns
+        -------
+        labels : ndarray (n_new,)
+            The labels that are not in `strata_`, sorted.
+        shifts : ndarray (n_new, n_features)
+            In the dtype of `shifts_`, and in the gauge of the model if it has one.
+
+        Raises
+        ------
+        ValueError
+            X or strata cannot be used, or the loss is not the squared error or Kullback-Leibler.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnmf import StratifiedNMF
+        >>> X = np.array([[1.0, 0, 5], [2, 0, 5], [3, 1, 0], [6, 2, 0]])
+        >>> model = StratifiedNMF(1, random_state=0).fit(X, strata=["a", "a", "b", "b"])
+        >>> labels, shifts = model.estimate_shifts(X[:2], ["new", "new"])
+        >>> labels, shifts.shape
+        (array(['new'], dtype='<U3'), (1, 3))
+        """
+        self._check_fitted()
+        if strata is None:
+            raise ValueError("estimate_shifts was given no strata; pass strata, one label a row.")
+        X, strata = unpack(X, strata)
+        X = as_rows(X)
+        labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
+        if len(labels) == 0:
+            return labels, np.zeros((0, self.components_.shape[1]), self.shifts_.dtype)
+        is_divergence = self._is_kullback_leibler("estimate_shifts")
+        model = copy.copy(self)
+        model.strata_, model.shifts_ = labels, np.repeat(self._mean_shift()[None], len(labels), axis=0)
+        with threads(self.n_threads):
+            data, H, V = model._open_data(_safe_indexing(X, is_new), of_new)
+            found = shift_estimation.estimate_divergence if is_divergence else shift_estimation.estimate
+            V, W = found(data, len(self.components_), H, V[0])
+            W, H = W[:, : len(self.components_)], H[:, : len(self.components_)].T
+            _, V = shift_estimation.apply_gauge(W, H, V, data.stratum_index, getattr(self, "gauge", None))
+        return labels, scaled(V, -2 * data.log4_scale).astype(self.shifts_.dtype)
+
+    def predict_stratum(self, X):
+        """Return the known stratum that explains each row best.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative.
+
+        Returns
+        -------
+        ndarray (n_samples,)
+            For every row a the label i with the least ``min_{w >= 0} ||a - v(i) - w H||²`` (Kullback-Leibler: the least
+            divergence); ties go to the first in `strata_`. Costs one inference of weights for each stratum.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnmf import StratifiedNMF
+        >>> X = np.array([[1.0, 0, 5], [2, 0, 5], [3, 1, 0], [6, 2, 0]])
+        >>> model = StratifiedNMF(1, random_state=0).fit(X, strata=["a", "a", "b", "b"])
+        >>> model.predict_stratum([[3.0, 0, 5], [3, 1, 0]])
+        array(['a', 'b'], dtype='<U1')
+        """
+        self._check_fitted()
+        X, _ = unpack(X, None)
+        with threads(self.n_threads):
+            model = copy.copy(self)
+            model.strata_, model.shifts_ = np.array([0]), self.shifts_[:1]
+            if not self._is_kullback_leibler("predict_stratum"):
+                data, H, _ = model._open_data(X, None)
+                V = scaled(self.shifts_.astype(np.float64), 2 * data.log4_scale)
+                return self.strata_[shift_estimation.nearest(data, len(self.components_), H, V)]
+            errors = []
+            for shift in self.shifts_:
+                model.shifts_ = shift[None]
+                errors.append(model._row_divergences(X, None))
+        return self.strata_[np.argmin(errors, axis=0)]
+
+    def explain(self, X, *, strata=None, n=10, feature_names=None):
+        """Return how much of X the shifts and the shared components explain, and whether strata are needed.
+
+        The squared norm of a stratum is the sum of three parts: the part that its shift alone explains,
+        ``||A||² - ||A - 1v||²``, the part of the rest that the components explain, and the residual. The division
+        between the first two depends on the free gauge; ``gauge="max_shift"`` makes it unique. The answer whether
+        strata are needed does not depend on the gauge: it compares the residual with that of the same components and
+        one newly fitted shift for all rows. (The components were fitted together with the shifts of the strata; a fit
+        without strata would find others and end with a somewhat lower loss.)
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            The training data, or new data.
+        strata : array-like (n_samples,), default=None
+            As in `transform`.
+        n : int, default=10
+            Number of features listed for each stratum.
+        feature_names : array-like (n_features,), default=None
+            None takes `feature_names_in_`, or else the column numbers.
+
+        Returns
+        -------
+        Explanation
+            A Bunch that prints as a table. ``strata``: a list of Bunches with ``label``, ``n_rows``, ``explained``,
+            ``by_shift`` and ``by_shared`` (shares of the squared norm; the last two add up to the first), ``features``
+            (those whose shift exceeds the mean shift of all rows most) and ``differences`` (by how much).
+            ``loss``, ``loss_one_shift``, ``loss_no_shift``: square root of the squared error divided by the squared
+            norm, for a shift for each stratum, one shift for all, and no shift. ``gain``: share of the squared error
+            with one shift that the shifts of the strata remove. ``chance``: share of the squared error of pure noise
+            that as many additional parameters would remove. ``weight``: the removed squared error divided by all that
+            the model explains. ``verdict``: one sentence.
+
+        Raises
+        ------
+        ValueError
+            X, strata, names or n cannot be used, or the loss of the model is not the squared error.
+        """
+        self._check_fitted()
+        check_integer("n", n)
+        X, strata = unpack(X, strata)
+        if getattr(self, "beta_loss", "frobenius") not in ("frobenius", 2):
+            raise ValueError(f"explain measures squared errors; this model has beta_loss={self.beta_loss!r}.")
+        names = self._feature_names(feature_names)
+        model = self._with_new_strata(X, strata)
+        with threads(self.n_threads):
+            data, H, V = model._open_data(X, strata)
+            groups, rank = data.groups, len(self.components_)
+            nothing, residual = np.zeros_like(V), shift_estimation.row_errors(data, rank, H, V)
+            parts = [data.row_square_sums(nothing), data.row_square_sums(V), residual]
+            squares, unshifted, left = (np.bincount(data.stratum_index, part, data.n_strata) for part in parts)
+            whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
+            mean = scaled(self._mean_shift(), 2 * data.log4_scale)
+            one, _ = shift_estimation.estimate(whole, rank, H, mean, tau=0.0, max_rounds=20)
+            left_by = [left.sum()] + [shift_estimation.row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
+        differences = model.shifts_ - self._mean_shift()
+        order = np.argsort(-differences, axis=1, kind="stable")[:, :n]
+        total = np.where(squares > 0, squares, 1)
+        strata_ = [
+            Bunch(
+                label=label,
+                n_rows=int(groups.sizes[code]),
+                explained=float((squares[code] - left[code]) / total[code]),
+                by_shift=float((squares[code] - unshifted[code]) / total[code]),
+                by_shared=float((unshifted[code] - left[code]) / total[code]),
+                features=[str(names[j]) for j in order[code] if differences[code, j] > 0],
+                differences=np.array([differences[code, j] for j in order[code] if differences[code, j] > 0]),
+            )
+            for code, label in enumerate(model.strata_.tolist())
+        ]
+        losses = np.sqrt(np.array(left_by) / max(squares.sum(), np.finfo(np.float64).tiny))
+        gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 else 0.0
+        weight = (left_by[1] - left_by[0]) / max(squares.sum() - left_by[0], np.finfo(np.float64).tiny)
+        chance = (np.count_nonzero(groups.sizes) - 1) / data.shape[0]
+        return Explanation(
+            strata=strata_,
+            loss=float(losses[0]),
+            loss_one_shift=float(losses[1]),
+            loss_no_shift=float(losses[2]),
+            gain=float(gain),
+            chance=float(chance),
+            weight=float(weight),
+            verdict=verdict(np.count_nonzero(groups.sizes), losses, gain, chance, weight),
+        )
+
+    def _transform(self, X, strata=None):
+        """Return the weights; those of rows of known strata do not depend, to the last bit, on rows of new strata."""
+        X, strata = unpack(X, strata)
+        X = X if strata is None else as_rows(X)
+        labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
+        if len(labels) == 0 or self._policy() == "error":
+            return super()._transform(X, strata)
+        part = self._with_new_strata(_safe_indexing(X, is_new), of_new)._transform(_safe_indexing(X, is_new), of_new)
+        if is_new.all():
+            return part
+        W = np.empty((len(is_new), part.shape[1]), part.dtype)
+        W[is_new] = part
+        W[~is_new] = super()._transform(_safe_indexing(X, ~is_new), np.asarray(strata)[~is_new])
+        return W
+
+    def _score(self, X, strata=None, *args, **more):
+        """Return the score as `BaseNMF` does, with shifts for new strata as `unknown_strata` says.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        strata : array-like (n_samples,), default=None
+            Label of each row.
+        *args, **more
+            Further arguments of the `_score` of the base.
+
+        Returns
+        -------
+        float
+        """
+        X, strata = unpack(X, strata)
+        model = self._with_new_strata(X, strata)
+        return super()._score(X, strata, *args, **more) if model is self else model._score(X, strata, *args, **more)
+
+    def _inverse_transform(self, W, strata=None):
+        self._check_fitted()
+        labels, _, _ = self._find_new_strata(strata, _n_rows(W))
+        if len(labels) and self._policy() != "error":
+            raise ValueError(
+                f"inverse_transform was given the label {labels.tolist()[0]!r}, which was not there in fit, and cannot "
+                "estimate a shift without data; add that of estimate_shifts to W @ components_."
+            )
+        return super()._inverse_transform(W, strata)
+
+    def _policy(self):
+        policy = getattr(self, "unknown_strata", "error")
+        check_choice("unknown_strata", policy, UNKNOWN_STRATA)
+        return policy
+
+    def _mean_shift(self):
+        """Return the mean of the shifts over the training rows, float64 (n_features,)."""
+        sizes = getattr(self, "stratum_sizes_", np.ones(len(self.shifts_)))
+        if len(sizes) != len(self.shifts_):
+            raise ValueError(
+                f"stratum_sizes_ has {len(sizes)} entries, but shifts_ has {len(self.shifts_)} rows; set both to fit "
+                "together, or fit again."
+            )
+        weights = sizes / np.sum(sizes)
+        return weights @ self.shifts_.astype(np.float64)
+
+    def _find_new_strata(self, strata, n_rows):
+        """Return the labels that were absent in fit, a mask of their rows, and the labels of these rows."""
+        self._check_fitted()
+        if strata is None:
+            return self.strata_[:0], np.zeros(n_rows, bool), self.strata_[:0]
+        stratum_index, found = encode_labels(strata, n_rows)
+        known = set(self.strata_.tolist())
+        is_unseen = np.array([label not in known for label in found.tolist()], bool)
+        is_new = is_unseen[stratum_index]
+        return found[is_unseen], is_new, np.asarray(strata)[is_new]
+
+    def _with_new_strata(self, X, strata):
+        """Return a model with shifts for all strata of X: this model, or a copy with the shifts of new strata added."""
+        X = X if strata is None else as_rows(X)
+        labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
+        policy = self._policy()
+        if len(labels) == 0 or policy == "error":
+            return self
+        shifts = np.repeat(self._mean_shift()[None], len(labels), axis=0).astype(self.shifts_.dtype)
+        if policy == "estimate":
+            _, shifts = self.estimate_shifts(_safe_indexing(X, is_new), of_new)
+        model = copy.copy(self)
+        model.strata_ = np.empty(len(self.strata_) + len(labels), object)  # old and new labels may have different types
+        model.strata_[:] = [*self.strata_.tolist(), *labels.tolist()]
+        model.shifts_ = np.concatenate([self.shifts_, shifts])
+        return model
+
+
+class Explanation(Bunch):
+    """Result of `explain`; prints as a table."""
+
+    def __str__(self):
+        """Return the table, the three losses and the verdict."""
+        width = max([len(str(stratum.label)) for stratum in self.strata] + [7])
+        lines = [f"{'stratum':<{width}}    rows  explained  by shift  by shared part  features above the mean shift"]
+        for part in self.strata:
+            lines.append(
+                f"{part.label!s:<{width}}  {part.n_rows:>6}  {part.explained:>9.4f}  {part.by_shift:>8.4f}  "
+                f"{part.by_shared:>14.4f}  {' '.join(part.features)}".rstrip()
+            )
+        lines.append(
+            f"loss {self.loss:.6f} with a shift for each stratum, {self.loss_one_shift:.6f} with one shift for all, "
+            f"{self.loss_no_shift:.6f} without"
+        )
+        return "\n".join([*lines, f"Do I need strata? {self.verdict}"])
+
+    __repr__ = __str__
+
+
+def verdict(n_strata, losses, gain, chance, weight):
+    """Return the sentence that answers whether strata are needed.
+
+    Parameters
+    ----------
+    n_strata : int
+        Strata that have rows.
+    losses : ndarray (3,)
+        Normalized losses with a shift for each stratum, with one shift for all, and without.
+    gain, chance, weight : float
+        Shares from 0 to 1, as in `InspectionMixin.explain`.
+
+    Returns
+    -------
+    str
+    """
+    if n_strata == 1:
+        return "These rows are of one stratum; fit with strata= and compare."
+    answer = "Yes" if gain > 3 * chance and weight > 0.02 else "A little" if gain > 2 * chance else "No"
+    return (
+        f"{answer}: a shift for each of the {n_strata} strata removes {100 * gain:.1f} % of the squared error that one "
+        f"shift for all leaves (loss {losses[0]:.4f} against {losses[1]:.4f}), which is {100 * weight:.1f} % of what "
+        f"the model explains; as many numbers fitted to noise would remove about {100 * chance:.1f} %."
+    )
+
+
+def as_rows(X):
+    """Return X in a format whose rows can be indexed: sparse formats other than CSR become CSR."""
+    if not sp.issparse(X):
+        return X
+    check_pointers(X)
+    return X if X.format == "csr" else as_csr(X)
+
+
+def _n_rows(X):
+    return X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X) if hasattr(X, "__len__") else 0

@@ -1,0 +1,265 @@
+"""Kernel NMF: factorise in the feature space of a kernel."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
+from sklearn.utils.validation import check_is_fitted
+
+from fastnmf.core.factors import pad
+from fastnmf.core.losses.products import DenseOperator
+from fastnmf.core.options import check_choice
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.factor_model import (
+    WeightModel,
+    exact_weights,
+    largest,
+)
+from fastnmf.models.base.saving import SaveMixin
+from fastnmf.models.convex import ConvexModel, check_rows
+
+
+class KernelNMF(ConvexModel, WeightModel):
+    """Cluster or factorise in the feature space of a kernel: ``phi(X) ~ W Cᵀ phi(X)`` with W, C >= 0.
+
+    `ConvexNMF` needs only inner products of rows, so these may be those of any kernel. With K the kernel matrix,
+    minimises ``trace(K - 2 W CᵀK + W CᵀK C Wᵀ)``, the squared error in the feature space.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        k, the number of columns of W and C.
+    kernel : str or callable, default="rbf"
+        As for scikit-learn's ``pairwise_kernels``, or ``"precomputed"``: X is the kernel matrix itself.
+    gamma : float, default=None
+        Parameter of the kernel, if it has one of this name. None leaves scikit-learn's default.
+    degree : float, default=None
+        As `gamma`; the degree of a polynomial kernel.
+    coef0 : float, default=None
+        As `gamma`; the constant term of a polynomial or sigmoid kernel.
+    kernel_params : dict, default=None
+        Keyword arguments of a callable kernel.
+    init : {None, "clusters", "random", "custom"}, default=None
+        None is ``"clusters"``: clusters of the rows of the kernel matrix, found by a few steps of `OrthogonalNMF`.
+        ``"random"``: uniform. ``"custom"``: the W and C passed to `fit`.
+    solver : {"cd", "mu"}, default="cd"
+        ``"cd"``: coordinate descent for W, multiplicative updates for C. ``"mu"``: multiplicative updates for both. See
+        `ConvexNMF`.
+    max_iter : int, default=200
+        Largest number of iterations.
+    tol : float, default=1e-4
+        Stop when, at the rate of the last 10 iterations, the next 100 iterations would lower the objective by less than
+        `tol` times its value. 0 runs exactly `max_iter` iterations.
+    random_state : None, int, Generator or RandomState, default=None
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
+    verbose : int, default=0
+        1 shows progress on standard error.
+    max_time : float, default=None
+        Seconds after which no further iteration begins. None sets no limit.
+    callback : callable, default=None
+        ``callback(state)``, called for the start and after every iteration; returning True stops the fit. `state` has
+        ``iteration``, ``normalized_loss``, ``seconds``, and a copy of the factor ``W``, before C is normalised.
+    n_threads : int, default=None
+        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+
+    Attributes
+    ----------
+    W_ : ndarray (n_samples, n_components)
+        Weights of the training rows.
+    C_ : ndarray (n_samples, n_components)
+        Weights of the rows in each component; each column sums to one. The components are combinations of images of
+        rows in the feature space and have no coordinates: there is no ``components_``.
+    labels_ : ndarray (n_samples,) of int
+        The component with the largest weight in each row; -1 if all weights are zero.
+    X_fit_ : sparse matrix or array (n_samples, n_features)
+        The rows of the fit, with which `transform` compares new rows.
+    n_iter_ : int
+        Number of iterations.
+    converged_ : bool
+        True if the fit stopped because of `tol`, or, with ``tol=0``, after `max_iter` iterations.
+    stopped_by_ : str
+        Reason for stopping: ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+    reconstruction_err_ : float
+        Square root of the objective.
+    normalized_loss_ : float
+        Square root of the objective over that of the trace of K.
+    history_ : dict of ndarray
+        ``iteration``, ``normalized_loss``, ``objective``, ``seconds``; entry 0 is the start.
+    n_features_in_ : int
+        Number of features of X.
+    feature_names_in_ : ndarray (n_features,) of object
+        Names of the features; only if X has string column names.
+
+    Notes
+    -----
+    The kernel matrix is a dense (n_samples, n_samples) array, also for sparse X: at most 10,000 rows. The width of the
+    kernel determines the clusters; try several.
+
+    References
+    ----------
+    C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010,
+    doi:10.1109/TPAMI.2008.277.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf import KernelNMF
+    >>> X = np.array([[0.0, 0], [0.1, 0], [5, 5], [5, 5.1]])
+    >>> model = KernelNMF(2, gamma=0.5, random_state=0).fit(X)
+    >>> model.labels_ == model.labels_[0]
+    array([ True,  True, False, False])
+    """
+
+    _inits = (None, "clusters", "random", "custom")
+    _is_signed = True
+
+    _private_state = (*SaveMixin._private_state, "_inner")
+    _fitted_shapes = {"C_": "nk", "_inner": "kk", "X_fit_": ""}
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        kernel="rbf",
+        gamma=None,
+        degree=None,
+        coef0=None,
+        kernel_params=None,
+        init=None,
+        solver="cd",
+        max_iter=200,
+        tol=1e-4,
+        random_state=None,
+        verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
+    ):
+        self.n_components = n_components
+        self.kernel = kernel
+        self.gamma = gamma
+        self.degree = degree
+        self.coef0 = coef0
+        self.kernel_params = kernel_params
+        self.init = init
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.pairwise = self.kernel == "precomputed"
+        return tags
+
+    def fit(self, X, y=None, *, W=None, C=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Finite, of any sign, at most 10,000 rows. With ``kernel="precomputed"``, the symmetric kernel matrix
+            (n_samples, n_samples). float32 stays float32; all other types become float64.
+        y : ignored
+            Present for compatibility with scikit-learn.
+        W : ndarray (n_samples, n_components), default=None
+            Start of the weights for ``init="custom"``, >= 0.
+        C : ndarray (n_samples, n_components), default=None
+            Start of the weights of the rows in the components for ``init="custom"``, >= 0.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If parameters, data or start cannot be used. The message says what was given, what was expected and what to
+            do.
+        """
+        return self._fit(X, W=W, C=C)
+
+    def fit_transform(self, X, y=None, *, W=None, C=None):
+        """Fit the model and return the weights of the rows of X.
+
+        Parameters
+        ----------
+        X, y, W, C :
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray (n_samples, n_components)
+            `W_`.
+        """
+        return self._fit(X, W=W, C=C).W_
+
+    def transform(self, X):
+        """Return the exact non-negative weights of new rows, in the feature space of the kernel.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_new, n_features)
+            With ``kernel="precomputed"``, the kernel of the new rows with those of the fit, (n_new, n_samples).
+
+        Returns
+        -------
+        ndarray (n_new, n_components)
+        """
+        check_is_fitted(self)
+        X = self._validated(X, reset=False)
+        with threads(self.n_threads):  # of BLAS too: its bits depend on its number of threads
+            K = X if self.kernel == "precomputed" else self._kernel(Strata.from_array(X, is_signed=True).X, self.X_fit_)
+            data = Strata.from_array(K, is_signed=True)
+            pos = pad(data.X @ self.C_.astype(data.dtype), data)
+            gram = np.zeros((pos.shape[1], pos.shape[1]))
+            k = self.C_.shape[1]
+            gram[:k, :k] = np.ldexp(self._inner, 2 * data.log4_scale)
+            return exact_weights(gram, pos, k)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        if not callable(self.kernel):
+            check_choice("kernel", self.kernel, (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "precomputed"))
+
+    def _kernel(self, X, Y=None):
+        """Return the kernel matrix of the rows of X with those of Y, or of X, dense."""
+        if callable(self.kernel):
+            return pairwise_kernels(X, Y, metric=self.kernel, **(self.kernel_params or {}))
+        options = {"gamma": self.gamma, "degree": self.degree, "coef0": self.coef0}
+        options = {name: value for name, value in options.items() if value is not None}
+        return pairwise_kernels(X, Y, metric=self.kernel, filter_params=True, **options)
+
+    def _data(self, X):
+        """Return the kernel matrix as `Strata`, and keep X as `X_fit_`."""
+        check_rows(X.shape[0], "a kernel")
+        rows = Strata.from_array(X, is_signed=True)  # finite, real, two-dimensional
+        self.X_fit_, K = X, X
+        if self.kernel != "precomputed":
+            K = self._kernel(rows.X if rows.log4_scale == 0 else X)
+        elif sp.issparse(X):
+            K = X.toarray()  # never-densify-ok: a kernel matrix, of limited size
+        if K.shape[0] != K.shape[1] or not np.allclose(K, K.T, atol=1e-6 * np.abs(K).max()):
+            raise ValueError(f"The kernel of shape {K.shape} is not a symmetric matrix (n_samples, n_samples).")
+        return Strata.from_array(K, is_signed=True)
+
+    def _problem(self, data, rng, given):
+        """Return the problem and its factors; the positive part of the kernel matrix is clustered for the start."""
+        groups = Strata.from_array(np.maximum(data.X, 0))
+        return self._mixed_problem(data, DenseOperator(data.X), float(np.trace(data.X)), rng, given, groups)
+
+    def _finish(self, data, problem, fit):
+        """Set W_, C_, labels_ and ``_inner``, which is ``CᵀK C`` (k, k) in the scale of the user's data."""
+        super()._finish(data, problem, fit)
+        self.labels_ = largest(self.W_)
+        C = self.C_.astype(np.float64)
+        self._inner = np.ldexp(C.T @ (data.X @ C), -2 * data.log4_scale)
+
+    def _record(self, data, problem, fit):
+        """Set the attributes that follow from the history; the error is the root of an objective that scales with K."""
+        super()._record(data, problem, fit)
+        self.reconstruction_err_ = float(np.ldexp(np.sqrt(max(fit.history["objective"][-1], 0)), -data.log4_scale))

@@ -1,0 +1,61 @@
+"""Read models that `save` wrote. Only estimators that fastnmf exports are created."""
+
+import fastnmf
+from fastnmf.io import archive
+from fastnmf.io.models import model_from_state
+from fastnmf.models.base.saving import SaveMixin
+
+
+def load(path):
+    """Read a model that the method `save` of an estimator wrote.
+
+    The loaded model transforms, predicts, scores and continues fitting (`partial_fit`, ``warm_start``) with the same
+    results as the saved one, to the last bit. The training data are not needed. The file is checked before it is
+    interpreted; no code in it is run, and only estimators of fastnmf are created from it.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    estimator
+        A model of the class that was saved, with its parameters and fitted attributes.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is not a model of fastnmf, is damaged or truncated, or was written by a newer version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import fastnmf
+    >>> X = np.array([[1.0, 0, 5], [2, 0, 5], [3, 1, 0], [6, 2, 0]])
+    >>> model = fastnmf.StratifiedNMF(1, random_state=0).fit(X, strata=["a", "a", "b", "b"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     again = fastnmf.load(f"{folder}/model.npz")
+    >>> again.strata_.tolist(), again.transform(X, strata=["a", "a", "b", "b"]).shape
+    (['a', 'b'], (4, 1))
+    """
+    values = archive.read(path, "model")
+    try:
+        return model_from_state(values, _class)
+    except MemoryError:
+        raise
+    except Exception as error:  # a file with a valid checksum that `save` did not write can raise anything
+        raise ValueError(f"{path} is not a model file of fastnmf, or is damaged ({error}).") from error
+
+
+def _class(name):
+    """Return the estimator that fastnmf exports under this name."""
+    if not fastnmf._HOMES.get(name, "").startswith("fastnmf.models."):
+        raise ValueError(f"fastnmf has no estimator {name!r}")
+    kind = getattr(fastnmf, name)
+    if not (isinstance(kind, type) and issubclass(kind, SaveMixin)):
+        raise ValueError(f"fastnmf has no estimator {name!r}")
+    return kind

@@ -1,0 +1,1 @@
+"""Meta-NMF: components that are learned on many small tasks."""

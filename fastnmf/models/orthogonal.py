@@ -1,0 +1,246 @@
+"""NMF with orthonormal columns of W, which assigns each row to one cluster.
+
+Scale inside a fit: the data and H are held multiplied by ``4 ** log4_scale``; W has no scale.
+"""
+
+import numpy as np
+
+from fastnmf.core.factors import allocate, pad
+from fastnmf.core.losses.products import OrthogonalFrobenius
+from fastnmf.core.objectives import squared_problem
+from fastnmf.core.options import check_choice
+from fastnmf.core.updates import MU
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.factor_model import FactorTransformer, diverse_rows, largest, orthogonal_problem
+
+
+class OrthogonalNMF(FactorTransformer):
+    """Cluster the rows of a non-negative matrix: ``X ~ W H`` with W, H >= 0 and orthonormal columns of W.
+
+    A non-negative W with orthogonal columns has one non-zero entry in each row: row i of X is approximated by a
+    multiple of the component of its cluster. This is k-means by direction in which long rows weigh more. Minimises
+    ``||X - W H||²``. To cluster features, fit ``X.T``.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of clusters (rows of H), >= 1.
+    init : {None, "random", "custom"}, model or Start, default=None
+        The start. None takes rows that point in different directions, by the rule of k-means++. ``"random"``: uniform
+        random numbers. ``"custom"``: the H passed to `fit`, and also W if the solver is ``"mu"``. A fitted model or a
+        `Start`: its components.
+    solver : {"em", "mu"}, default="em"
+        ``"em"``: each row is assigned to the component that explains most of it, then H is computed. Both steps are
+        exact, so the objective is monotone. A cluster that has lost all its rows restarts from the row with the largest
+        residual. ``"mu"``: multiplicative updates, which make W only nearly orthogonal; the objective may increase.
+    max_iter : int, default=200
+        Maximum number of iterations, >= 1.
+    tol : float, default=1e-4
+        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
+        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+    random_state : None, int, Generator or RandomState, default=None
+        Source of the random numbers that the start uses.
+    verbose : int, default=0
+        1 shows the progress on standard error; 0 shows nothing.
+    max_time : float, default=None
+        Time limit in seconds: no further iteration begins after it. None sets no limit.
+    callback : callable, default=None
+        Called as ``callback(state)`` for the start and after every iteration. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and copies of the factors ``W`` and ``H``, before the columns of W are scaled
+        to length one. The fit stops when it returns True.
+    n_threads : int, default=None
+        Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
+        threads.
+
+    Attributes
+    ----------
+    W_ : ndarray (n_samples, n_components) of the dtype of X
+        Columns of length one, zero for clusters without rows. With ``"em"`` ``W_.T @ W_`` is the identity for the
+        clusters that have rows.
+    components_ : ndarray (n_components, n_features) of the dtype of X
+        H, in units of X.
+    labels_ : ndarray (n_samples,) of int64
+        Cluster of each row, -1 for rows of zeros.
+    n_iter_ : int
+        Number of iterations.
+    converged_ : bool
+        True if `tol` ended the fit, or if ``tol=0`` and all `max_iter` iterations were run; False if the fit was
+        stopped earlier.
+    stopped_by_ : str
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+    reconstruction_err_ : float
+        Norm of the residual, in units of X.
+    normalized_loss_ : float
+        `reconstruction_err_` divided by the norm of X; 0 for all-zero X.
+    history_ : dict of ndarray
+        ``iteration``, ``normalized_loss``, ``objective`` (the squared error) and ``seconds`` (since the start of the
+        fit). Entry 0 belongs to the start.
+    n_features_in_, feature_names_in_ :
+        As in scikit-learn.
+
+    Notes
+    -----
+    *Names*: the source's X is X.T; its W is components_.T and its H, with orthonormal rows, is W_.T.
+
+    The fit ends in a local minimum that depends on the start: try several seeds.
+
+    References
+    ----------
+    F. Pompili, N. Gillis, P.-A. Absil, F. Glineur, "Two algorithms for orthogonal nonnegative matrix factorization with
+    application to clustering", Neurocomputing 141, 15-25, 2014 (``"em"``).
+    S. Choi, "Algorithms for orthogonal nonnegative matrix factorization", IJCNN 2008 (``"mu"``),
+    doi:10.1109/IJCNN.2008.4634046.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf import OrthogonalNMF
+    >>> X = np.array([[1.0, 2, 0], [2, 4, 0], [0, 0, 3], [0, 1, 6]])
+    >>> model = OrthogonalNMF(2, random_state=0).fit(X)
+    >>> model.labels_ == model.labels_[0]
+    array([ True,  True, False, False])
+    """
+
+    _takes_components = True
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        init=None,
+        solver="em",
+        max_iter=200,
+        tol=1e-4,
+        random_state=None,
+        verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
+    ):
+        self.n_components = n_components
+        self.init = init
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
+
+    def fit(self, X, y=None, *, W=None, H=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite. float32 is kept; integers and booleans become float64.
+        y : ignored
+            Present for compatibility with scikit-learn.
+        W : ndarray (n_samples, k), default=None
+            Start of W for ``init="custom"`` with ``solver="mu"`` only, non-negative.
+        H : ndarray (k, n_features), default=None
+            Start of H for ``init="custom"``, non-negative, in units of X.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
+            do.
+        """
+        return self._fit(X, W=W, H=H)
+
+    def fit_transform(self, X, y=None, *, W=None, H=None):
+        """Fit the model and return `W_`.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite.
+        y, W, H :
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray (n_samples, n_components) of the dtype of X
+        """
+        return self._fit(X, W=W, H=H).W_
+
+    def transform(self, X):
+        """Return the weight of each row of X for the component that explains most of it, zeros for the others.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite.
+
+        Returns
+        -------
+        ndarray (n_samples, n_components) of the dtype of X
+        """
+        data, rank = self._new_data(X), len(self.components_)
+        H = pad(np.ldexp(self.components_.T, 2 * data.log4_scale), data)
+        product = np.empty((data.shape[0], H.shape[1]), data.dtype)
+        with threads(self.n_threads):
+            data.matmul(H, product)
+        length = np.sqrt(np.square(H[:, :rank], dtype=np.float64).sum(axis=0))
+        return _single_component_weights(product[:, :rank], length)
+
+    def predict(self, X):
+        """Return the cluster of each row of X, ndarray (n_samples,) of int64, -1 for rows of zeros."""
+        return largest(self.transform(X))
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_choice("solver", self.solver, ("em", "mu"))
+
+    def _problem(self, data, rng, given):
+        rank, (n_rows, n_columns) = self.n_components, data.shape
+        shapes = {"W": (n_rows, rank), "H": (rank, n_columns)}
+        if self.solver == "em":
+            if given["W"] is not None:
+                raise ValueError("solver='em' computes W from H first, so a start of W has no effect; pass H alone.")
+            start = self._checked_start({"H": shapes["H"]}, given)
+            H = self._components_from_init(data) if start is None else np.ldexp(start[0], 2 * data.log4_scale)
+            if H is None:
+                H = rng.random(shapes["H"]) if self.init == "random" else diverse_rows(data, rank, rng)
+            return orthogonal_problem(data, H)
+        start = self._checked_start(shapes, given)
+        if start is None:
+            W, H = rng.random(shapes["W"]), self._components_from_init(data)
+            if H is None:
+                H = rng.random(shapes["H"]) if self.init == "random" else 0.9 * diverse_rows(data, rank, rng)
+            H = H + 0.1 * data.column_means()  # multiplicative updates cannot change a zero
+        else:
+            W, H = start[0], np.ldexp(start[1], 2 * data.log4_scale)
+        factors, tasks = allocate(data, W, H.T, None)
+        # W first: its update inverts the scale of W, and the following update of H corrects it.
+        problem = squared_problem(data, factors, tasks, (("W", 1), ("H", 1)), is_descent=False, holds_products=True)
+        problem.losses = [OrthogonalFrobenius(data, factors["W"].shape[1], tasks, holds_products=True)]
+        problem.updates = dict.fromkeys("WH", MU.plain(data.dtype))
+        return problem, factors
+
+    def _finish(self, data, problem, fit):
+        W, H = (np.ascontiguousarray(fit.factors[name][:, : self.n_components]) for name in "WH")
+        lengths = np.linalg.norm(W, axis=0)  # 1 with "em", except for rounding and clusters without rows
+        lengths = np.where((lengths > 0) & (self.solver == "mu"), lengths, 1).astype(W.dtype)
+        self.W_, self.components_ = W / lengths, np.ldexp(np.ascontiguousarray((H * lengths).T), -2 * data.log4_scale)
+        self.labels_ = largest(W)
+
+
+def _single_component_weights(product, length):
+    """Return weights with one non-zero entry in each row, for the component that explains most of the row.
+
+    `product` (n, k) is ``X Hᵀ``, `length` (k,) holds the lengths of the components. The non-zero weight is the best
+    multiple of the component.
+    """
+    gain = np.divide(product, length, out=np.zeros(product.shape), where=length > 0)
+    out, each, best = np.zeros_like(product), np.arange(len(product)), np.argmax(gain, axis=1)
+    gain = np.maximum(gain[each, best], 0)
+    out[each, best] = np.divide(gain, length[best], out=np.zeros(len(product)), where=length[best] > 0)
+    return out

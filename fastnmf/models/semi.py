@@ -1,0 +1,185 @@
+"""Semi-NMF: non-negative weights and components of any sign.
+
+Scale inside a fit: the data and H are held multiplied by ``4 ** log4_scale``; W has no scale.
+"""
+
+import numpy as np
+
+from fastnmf.core import init as starts
+from fastnmf.core.factors import allocate, pad
+from fastnmf.core.inference import infer
+from fastnmf.core.losses import Frobenius
+from fastnmf.core.updates import ActiveSet, LeastSquares
+from fastnmf.models.base.factor_model import FactorTransformer, single_loss_problem
+
+
+class SemiNMF(FactorTransformer):
+    """Factorise data of any sign, ``X ~ W H`` with W >= 0 and H of any sign.
+
+    The weights add up, while the components may have negative entries. Minimises ``||X - W H||²`` by computing H and W
+    in turn, both exactly, so the objective is monotone.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of components (rows of H), >= 1.
+    init : {None, "svd", "random", "custom"}, model or Start, default=None
+        The start. None is ``"svd"``: a column of ones, and the left singular vectors, to each of which the constant is
+        added that makes it non-negative. With this start the result is at least as good as the best approximation of
+        rank ``n_components - 1`` of any sign. ``"random"``: uniform random numbers. ``"custom"``: the W passed to
+        `fit`. A fitted model or a `Start`: its components, with the weights that fit X best for them.
+    max_iter : int, default=200
+        Maximum number of iterations, >= 1.
+    tol : float, default=1e-4
+        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
+        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+    random_state : None, int, Generator or RandomState, default=None
+        Source of random numbers for ``"random"``, and for components beyond the number of singular vectors of X.
+    verbose : int, default=0
+        1 shows the progress on standard error; 0 shows nothing.
+    max_time : float, default=None
+        Time limit in seconds: no further iteration begins after it. None sets no limit.
+    callback : callable, default=None
+        Called as ``callback(state)`` for the start and after every iteration. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and copies of the factors ``W`` and ``H``. The fit stops when it returns True.
+    n_threads : int, default=None
+        Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
+        threads.
+
+    Attributes
+    ----------
+    W_ : ndarray (n_samples, n_components) of the dtype of X
+        W, non-negative and dimensionless.
+    components_ : ndarray (n_components, n_features) of the dtype of X
+        H, of any sign, in units of X.
+    n_iter_ : int
+        Number of iterations.
+    converged_ : bool
+        True if `tol` ended the fit, or if ``tol=0`` and all `max_iter` iterations were run; False if the fit was
+        stopped earlier.
+    stopped_by_ : str
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+    reconstruction_err_ : float
+        Norm of the residual, in units of X.
+    normalized_loss_ : float
+        `reconstruction_err_` divided by the norm of X; 0 for all-zero X.
+    history_ : dict of ndarray
+        ``iteration``, ``normalized_loss``, ``objective`` (the squared error) and ``seconds`` (since the start of the
+        fit). Entry 0 belongs to the start.
+    n_features_in_, feature_names_in_ :
+        As in scikit-learn.
+
+    Notes
+    -----
+    *Names*: the source's X is X.T; its W, of any sign, is components_.T and its H is W_.T.
+
+    If columns of W are linearly dependent, H is the solution of least norm (by a pseudo-inverse), so components with
+    the same weights share their part evenly. For non-negative data use `NMF`.
+
+    References
+    ----------
+    C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010,
+    doi:10.1109/TPAMI.2008.277 (the model; its multiplicative update takes five to ten times as many iterations).
+    N. Gillis, A. Kumar, "Exact and heuristic algorithms for semi-nonnegative matrix factorization", SIAM Journal on
+    Matrix Analysis and Applications 36(4), 1404-1424, 2015 (the start).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnmf import SemiNMF
+    >>> X = np.array([[1.0, -1], [2, -2], [-1, 3], [0, 2]])
+    >>> model = SemiNMF(2).fit(X)
+    >>> (model.W_ @ model.components_ - X).round(6).any(), (model.W_ >= 0).all()
+    (np.False_, np.True_)
+    """
+
+    _inits = (None, "svd", "random", "custom")
+    _is_signed = _takes_components = True
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        init=None,
+        max_iter=200,
+        tol=1e-4,
+        random_state=None,
+        verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
+    ):
+        self.n_components = n_components
+        self.init = init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
+
+    def fit(self, X, y=None, *, W=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Finite, of any sign; a sparse X is not made dense. float32 is kept; integers and booleans become float64.
+        y : ignored
+            Present for compatibility with scikit-learn.
+        W : ndarray (n_samples, k), default=None
+            Start for ``init="custom"``, non-negative and dimensionless.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
+            do.
+        """
+        return self._fit(X, W=W)
+
+    def fit_transform(self, X, y=None, *, W=None):
+        """Fit the model and return `W_`, (n_samples, n_components); see `fit`."""
+        return self._fit(X, W=W).W_
+
+    def _problem(self, data, rng, given):
+        rank, (n_rows, n_columns) = self.n_components, data.shape
+        start = self._checked_start({"W": (n_rows, rank)}, given)
+        W, H = rng.random((n_rows, rank)) if start is None else start[0], self._components_from_init(data)
+        if H is not None:
+            W = infer(data, rank, pad(H.T, data), None)[0][:, :rank]
+        elif self.init in (None, "svd"):
+            W = _shifted_singular_start(starts.singular(data, min(max(rank - 1, 1), n_rows - 1, n_columns - 1)), W)
+        factors, tasks = allocate(data, W, np.zeros((n_columns, rank)), None)
+        loss = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
+        updates = {"H": LeastSquares(), "W": ActiveSet()}
+        return single_loss_problem(data, loss, updates, (("H", 1), ("W", 1)), tasks), factors
+
+    def _finish(self, data, problem, fit):
+        W, H = (np.ascontiguousarray(fit.factors[name][:, : self.n_components]) for name in "WH")
+        self.W_, self.components_ = W, np.ldexp(np.ascontiguousarray(H.T), -2 * data.log4_scale)
+
+
+def _shifted_singular_start(triplets, W):
+    """Return a copy of W (n, k) whose first columns are ones and shifted singular vectors; others are unchanged.
+
+    `triplets` yields (u, s, w) of the singular value decomposition. Each u gets the sign with the larger positive
+    entry, is shifted by a constant to be non-negative and divided by its largest absolute value. With k = 1 the only
+    column is the non-negative part of the first u.
+    """
+    W = W.copy()
+    if W.shape[1] == 1:
+        for u, _, _ in triplets:
+            W[:, 0] = np.maximum(u if u.sum() >= 0 else -u, 0)
+        return W
+    W[:, 0] = 1.0
+    for c, (u, _, _) in enumerate(triplets):
+        u = u if u.max() >= -u.min() else -u
+        W[:, c + 1] = (u - min(u.min(), 0)) / np.abs(u).max()
+    return W

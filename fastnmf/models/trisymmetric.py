@@ -1,0 +1,287 @@
+"""Tri-factorisation of a symmetric matrix, ``A ~ W S Wᵀ``: communities and the links between them.
+
+Scale inside a fit: the data are held multiplied by ``4 ** log4_scale``, so A, and S with it, by the same factor, or by
+its square if ``A = Xᵀ X``; W has no scale.
+"""
+
+import numpy as np
+
+from fastnmf.core import init as starts
+from fastnmf.core.factors import pad
+from fastnmf.core.losses.products import Operator, TriSymmetric
+from fastnmf.core.options import check_choice, check_number
+from fastnmf.core.updates import MU
+from fastnmf.models.base.factor_model import (
+    FactorModel,
+    divisors,
+    exact_weights,
+    largest,
+    padded_factors,
+    scale_core,
+    single_loss_problem,
+)
+from fastnmf.models.symmetric import GraphInputMixin, symmetric_data
+
+
+def anchor_start(data, operator, squares, rank, mass):
+    """Return anchors, and the start of W that writes every row as a combination of the anchors' rows.
+
+    The rows of A are scaled to sum one, and each is approximated by a non-negative combination of the anchors' scaled
+    rows. Row i of W holds these weights, scaled to the sum of row i of A, plus 0.01 / k of that sum.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        The data that `operator` multiplies by.
+    operator : fastnmf.core.losses.products.Operator
+        The matrix A, symmetric and non-negative, (p, p).
+    squares : ndarray (p,) of float64
+        Squared norms of the rows of A.
+    rank : int
+        Number of communities k.
+    mass : float
+        Share of the total of A, from 0 to 1. Anchors are chosen among the rows with the largest sums, those that
+        together hold this share.
+
+    Returns
+    -------
+    found : ndarray of int64
+        The anchors, at most `rank` rows of A.
+    W : ndarray (p, k) of float64
+        The start.
+    """
+    found, rows, sums = starts.anchors(operator, squares, rank, mass)
+    W = np.zeros((operator.size, rank))
+    if len(found):
+        R = pad(rows, data)
+        C = exact_weights(R.T.astype(np.float64) @ R, operator.matmul(R) / sums[:, None].astype(data.dtype), len(found))
+        total = C.sum(axis=1, keepdims=True)
+        W[:, : len(found)] = sums[:, None] * C / divisors(total)
+    trace = 0.01 * sums[:, None] / rank  # multiplicative updates cannot change a zero
+    return found, W + trace
+
+
+def core_start(product, gram):
+    """Return a start of S >= 0 for given W, from ``product = Wᵀ A W`` and ``gram = WᵀW``, both (k, k).
+
+    It is the exact minimiser without a constraint on its sign, in which entries below 1e-3 of the largest absolute
+    value are replaced by that value.
+    """
+    inverse = np.linalg.pinv(gram, hermitian=True)
+    S = inverse @ product @ inverse
+    S = (S + S.T) / 2
+    return np.maximum(S, 1e-3 * np.abs(S).max())
+
+
+class TriSymmetricNMF(GraphInputMixin, FactorModel):
+    """Factorise a symmetric non-negative matrix, ``A ~ W S Wᵀ`` with W, S >= 0: communities and the links between them.
+
+    Minimises ``||A - W S Wᵀ||²``. A holds affinities, or it is the co-occurrence matrix ``A = Xᵀ X`` of features. In
+    the latter case W holds topics, and S how often they occur together. That product is never stored as a whole: it is
+    formed once, a few rows at a time, to compute the norms of its rows. After that only products such as ``Xᵀ (X W)``
+    are computed.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of communities or topics (columns of W), >= 1.
+    affinity : {"precomputed", "cooccurrence"}, default="precomputed"
+        Whether `fit` gets A itself (or a graph), or data X (n_samples, n_features) with ``A = Xᵀ X``.
+    init : {None, "anchors", "random", "custom"}, default=None
+        The start. None is ``"anchors"``: the rows of A are scaled to sum one, and rows are chosen one after another,
+        each with the largest distance from the span of those before. Other rows are combinations of these anchors; W
+        and S are computed for them. ``"random"``: uniform random numbers, multiplied by the number for which the model
+        fits A best. ``"custom"``: the W and S passed to `fit`.
+    anchor_mass : float, default=0.5
+        Share of the total of A, from 0 to 1. Anchors are chosen only among the rows with the largest sums, those that
+        together hold this share. Rare nodes or features are far from all others, but carry little information. 1 admits
+        every row.
+    max_iter : int, default=500
+        Maximum number of iterations, >= 1.
+    tol : float, default=1e-4
+        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
+        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+    random_state : None, int, Generator or RandomState, default=None
+        Source of random numbers for ``"random"``.
+    verbose : int, default=0
+        1 shows the progress on standard error; 0 shows nothing.
+    max_time : float, default=None
+        Time limit in seconds: no further iteration begins after it. None sets no limit.
+    callback : callable, default=None
+        Called as ``callback(state)`` for the start and after every iteration. `state` has ``iteration``,
+        ``normalized_loss``, ``seconds``, and a copy of the factor ``W``, before its columns are scaled to sums of one.
+        The fit stops when it returns True.
+    n_threads : int, default=None
+        Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
+        threads.
+
+    Attributes
+    ----------
+    W_ : ndarray (n, n_components), or (n_features, n_components), of the dtype of X
+        Share of each node, or feature, in each community or topic; every column sums to one.
+    S_ : ndarray (n_components, n_components) of the dtype of X
+        Links between the communities; symmetric; it carries the scale of A.
+    anchors_ : ndarray (n_components,) of int64
+        Rows that the start used as anchors; only with ``init`` None or ``"anchors"``.
+    labels_ : ndarray (n,) of int64
+        Community in which the row has its largest weight, -1 if all its weights are zero.
+    n_iter_ : int
+        Number of iterations.
+    converged_ : bool
+        True if `tol` ended the fit, or if ``tol=0`` and all `max_iter` iterations were run; False if the fit was
+        stopped earlier.
+    stopped_by_ : str
+        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+    reconstruction_err_ : float
+        ``||A - W S Wᵀ||``.
+    normalized_loss_ : float
+        `reconstruction_err_` divided by the norm of A; 0 for all-zero A.
+    history_ : dict of ndarray
+        ``iteration``, ``normalized_loss``, ``objective`` (the squared error) and ``seconds`` (since the start of the
+        fit). Entry 0 belongs to the start.
+    n_features_in_, feature_names_in_ :
+        As in scikit-learn.
+
+    Notes
+    -----
+    The multiplicative updates of W use the exponent 1/4, for which the objective is monotone; with the exponent 1 it
+    can increase. There is no `transform`: W is both sides of the model. If S is diagonal, the model is that of
+    `SymmetricNMF`.
+
+    References
+    ----------
+    C. Ding, T. Li, W. Peng, H. Park, "Orthogonal nonnegative matrix tri-factorizations for clustering", KDD 2006
+    (the model), doi:10.1145/1150402.1150420.
+    S. Arora et al., "A practical algorithm for topic modeling with provable guarantees", ICML 2013 (the anchors).
+
+    Examples
+    --------
+    >>> from fastnmf import TriSymmetricNMF
+    >>> from fastnmf.datasets import load_karate_club
+    >>> club = load_karate_club()
+    >>> model = TriSymmetricNMF(2).fit(club.data)
+    >>> model.W_.sum(axis=0).round(6)
+    array([1., 1.])
+    """
+
+    _inits = (None, "anchors", "random", "custom")
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        affinity="precomputed",
+        init=None,
+        anchor_mass=0.5,
+        max_iter=500,
+        tol=1e-4,
+        random_state=None,
+        verbose=0,
+        max_time=None,
+        callback=None,
+        n_threads=None,
+    ):
+        self.n_components = n_components
+        self.affinity = affinity
+        self.init = init
+        self.anchor_mass = anchor_mass
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.verbose = verbose
+        self.max_time = max_time
+        self.callback = callback
+        self.n_threads = n_threads
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.pairwise = self.affinity == "precomputed"
+        return tags
+
+    def fit(self, X, y=None, *, W=None, S=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n, n), or a graph; with ``affinity="cooccurrence"`` (n_samples, n_features)
+            Non-negative and finite; symmetric if it is A. A graph is any object with ``nodes`` and ``edges``; see
+            `fastnmf.data.graphs.affinity_matrix`.
+        y : ignored
+            Present for compatibility with scikit-learn.
+        W, S : ndarray (n, k), (k, k), default=None
+            Start for ``init="custom"``, non-negative, S symmetric; S carries the scale of A.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
+            do.
+        """
+        return self._fit(X, W=W, S=S)
+
+    def fit_transform(self, X, y=None, *, W=None, S=None):
+        """Fit the model and return `W_`.
+
+        Parameters
+        ----------
+        X, y, W, S :
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray (n, n_components), or (n_features, n_components), of the dtype of X
+            With ``affinity="cooccurrence"`` the rows are the features of X.
+        """
+        return self._fit(X, W=W, S=S).W_
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_choice("affinity", self.affinity, ("precomputed", "cooccurrence"))
+        check_number("anchor_mass", self.anchor_mass, "a number from 0 to 1", most=1)
+
+    def _data(self, X):
+        return symmetric_data(X) if self.affinity == "precomputed" else super()._data(X)
+
+    def _problem(self, data, rng, given):
+        is_itself = self.affinity == "precomputed"
+        operator, k = Operator(data, None if is_itself else "columns"), self.n_components
+        start = self._checked_start({"W": (operator.size, k), "S": (k, k)}, given)
+        squares = operator.row_square_sums()
+        if start is not None:
+            W, S = start[0], np.ldexp(start[1], (2 if is_itself else 4) * data.log4_scale)
+            if not np.allclose(S, S.T):
+                raise ValueError("The start S is not symmetric; pass (S + S.T) / 2.")
+        elif self.init == "random":
+            W, S = rng.random((operator.size, k)), rng.random((k, k))
+            S = S + S.T
+        else:
+            self.anchors_, W = anchor_start(data, operator, squares, k, self.anchor_mass)
+            S = np.ones((k, k))
+        factors, tasks = padded_factors(data, W=W, S=S)
+        loss = TriSymmetric(operator, tasks, float(squares.sum()))
+        if start is None:
+            if self.init != "random":
+                factors["S"][:k, :k] = core_start(loss.core(factors)[:k, :k], loss.gram(factors)[:k, :k])
+                factors.invalidate("S")
+            scale_core(loss, factors)
+        updates = dict.fromkeys("WS", MU.plain(data.dtype))
+        schedule = (("W", 1), ("S", 1))
+        return single_loss_problem(data, loss, updates, schedule, tasks, loss.sq_norm, is_direct=is_itself), factors
+
+    def _finish(self, data, problem, fit):
+        k, power = self.n_components, 2 if self.affinity == "precomputed" else 4
+        W, S = fit.factors["W"][:, :k].astype(np.float64), fit.factors["S"][:k, :k].astype(np.float64)
+        sums = divisors(W.sum(axis=0))
+        S = np.ldexp(S * np.outer(sums, sums), -power * data.log4_scale)
+        self.W_, self.S_ = (W / sums).astype(data.dtype), ((S + S.T) / 2).astype(data.dtype)
+        self.labels_ = largest(self.W_)
+
+    def _record(self, data, problem, fit):
+        super()._record(data, problem, fit)
+        if self.affinity == "cooccurrence":
+            self.reconstruction_err_ = float(np.ldexp(self.reconstruction_err_, -2 * data.log4_scale))

@@ -1,0 +1,237 @@
+"""Hold data out of a factorization in two valid ways, and measure the error on the held-out data.
+
+A third way is not valid: to hold out whole rows and to find their weights from the same entries that are scored. More
+components always fit these entries better.
+"""
+
+import copy
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.core.factors import allocate
+from fastnmf.kernels.jit import threads
+from fastnmf.selection.parallel_fits import is_settled
+
+COLUMN_PARTS = 3  # weights come from two thirds of the columns, the error from the remaining third
+REACH = 2.0  # bound on predictions of held-out entries, relative to the largest entry of the column in the fit
+MAX_MASK = 1 << 27  # entries of a mask: 1.1 GB while it is drawn
+BLOCK = 1 << 21  # entries of a dense block
+
+
+class Entries:
+    """Folds of single entries, including zeros, spread evenly over the entries of every row and so of every stratum.
+
+    Also known as speckled hold-out (Wold 1978, "Cross-validatory estimation of the number of components in factor and
+    principal components models"). The fit gives the entries of one fold weight zero.
+
+    If the entries that are not stored are unknown (``missing_values="zeros"``), folds consist of stored entries.
+
+    Parameters
+    ----------
+    setting : fastnmf.selection.parallel_fits.Setting
+    n_folds : int
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, setting, n_folds, rng):
+        self.X, shape = setting.X, setting.X.shape
+        self.is_of_stored = sp.issparse(setting.X) and setting.estimator.missing_values == "zeros"
+        if self.is_of_stored:
+            sizes = np.diff(self.X.indptr)
+            row = np.repeat(np.arange(shape[0]), sizes)
+            order = np.lexsort((rng.random(len(row)), row))
+            place = np.empty(len(row), np.int64)
+            place[order] = np.arange(len(row)) - np.repeat(self.X.indptr[:-1], sizes)
+            self.fold = ((place + rng.integers(n_folds, size=shape[0])[row]) % n_folds).astype(np.int16)
+            return
+        self.fold = np.empty(shape, np.int16)
+        turn = np.arange(shape[1], dtype=np.int16) % n_folds
+        step = max(1, BLOCK // shape[1])
+        for at in range(0, shape[0], step):
+            block = self.fold[at : at + step]
+            first = rng.integers(n_folds, size=len(block))
+            block[:] = rng.permuted((turn + first[:, None]) % n_folds, axis=1)
+
+    def _mask(self, is_in):
+        """Return weights that are 1 where `is_in`, as a sparse matrix if only the stored entries are known."""
+        if not self.is_of_stored:
+            return is_in
+        return sp.csr_array((is_in.astype(np.float64), self.X.indices, self.X.indptr), self.X.shape)
+
+    def measure(self, setting, rank, fold, seed):
+        """Fit without one fold and measure the errors.
+
+        Parameters
+        ----------
+        setting : fastnmf.selection.parallel_fits.Setting
+        rank : int
+        fold : int
+        seed : int
+            Of the start.
+
+        Returns
+        -------
+        has_converged : bool
+            False if the fit stopped at max_iter.
+        errors : tuple of two floats
+            Normalized loss on the held-out data, and on the data of the fit.
+        """
+        model = setting.make(rank, seed).fit(self.X, **setting.labels(), weight=self._mask(self.fold != fold))
+        error = self._stored_error if self.is_of_stored else self._error
+        return is_settled(model), (error(setting, model, fold), model.normalized_loss_)
+
+    def _error(self, setting, model, fold):
+        """Return the normalized loss over the entries of a fold, computed in blocks of rows."""
+        lost = total = 0.0
+        missing = setting.estimator.missing_values
+        limit = REACH * self._largest(fold)
+        step = max(1, BLOCK // self.X.shape[1])
+        for at in range(0, self.X.shape[0], step):
+            rows = slice(at, at + step)
+            x = self.X[rows]
+            x = x.toarray() if sp.issparse(x) else x  # never-densify-ok: a block of at most 16 MB or one row
+            y = model.W_[rows] @ model.components_
+            y = y + model.shifts_[setting.stratum_index[rows]] if model._has_shifts else y
+            is_out = self.fold[rows] == fold
+            is_out &= ~np.isnan(x) if missing == "nan" else (x > 0 if missing == "zeros" else True)
+            x = x[is_out].astype(np.float64)
+            lost += np.square(x - np.minimum(y, limit)[is_out]).sum()
+            total += np.square(x).sum()
+        return _ratio(lost, total)
+
+    def _largest(self, fold):
+        """Return the largest entry of every column outside the fold."""
+        if not sp.issparse(self.X):
+            return np.nan_to_num(np.where(self.fold != fold, self.X, 0)).max(axis=0)
+        row = np.repeat(np.arange(self.X.shape[0]), np.diff(self.X.indptr))
+        is_in = self.fold[row, self.X.indices] != fold
+        largest = np.zeros(self.X.shape[1])
+        np.maximum.at(largest, self.X.indices[is_in], np.nan_to_num(self.X.data[is_in]))
+        return largest
+
+    def _stored_error(self, setting, model, fold):
+        """Return the normalized loss over the stored entries of a fold."""
+        row = np.repeat(np.arange(self.X.shape[0]), np.diff(self.X.indptr))
+        is_out = self.fold == fold
+        largest = np.zeros(self.X.shape[1])
+        np.maximum.at(largest, self.X.indices[~is_out], self.X.data[~is_out])
+        row, column, x = row[is_out], self.X.indices[is_out], self.X.data[is_out].astype(np.float64)
+        y = np.zeros(len(x))
+        for w, h in zip(model.W_.T, model.components_, strict=True):
+            y += w[row] * h[column]
+        if model._has_shifts:
+            y += model.shifts_[setting.stratum_index[row], column]
+        return _ratio(np.square(x - np.minimum(y, REACH * largest[column])).sum(), np.square(x).sum())
+
+
+class RowsColumns:
+    """Folds of rows, in which each third of the columns is predicted from the other two thirds.
+
+    Components and shifts come from the other rows. The weights of a held-out row come from two thirds of its columns,
+    the error from the remaining third; each third in turn. This follows Owen and Perry 2009, "Bi-cross-validation of
+    the SVD and the nonnegative matrix factorization", doi:10.1214/08-AOAS227, who also leave the columns out of the
+    fit. Folds are drawn within strata; the row of a stratum with a single row is part of every fit.
+
+    Parameters
+    ----------
+    setting : fastnmf.selection.parallel_fits.Setting
+    n_folds : int
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, setting, n_folds, rng):
+        n_rows, n_columns = setting.X.shape
+        self.fold = np.full(n_rows, -1)
+        for code in range(setting.stratum_index.max() + 1):
+            mine = np.flatnonzero(setting.stratum_index == code)
+            if len(mine) > 1:
+                self.fold[rng.permutation(mine)] = (np.arange(len(mine)) + rng.integers(n_folds)) % n_folds
+        counts = np.bincount(self.fold[self.fold >= 0], minlength=n_folds)
+        if not counts.all() or n_columns < 2:
+            raise ValueError(
+                f"{n_rows} rows in {setting.stratum_index.max() + 1} strata and {n_columns} columns are too few for "
+                f"method='rows_columns' with n_folds={n_folds}; use fewer folds, or method='entries'."
+            )
+        n_parts = min(COLUMN_PARTS, n_columns)
+        self.part = [rng.permutation(np.arange(n_columns) % n_parts) for _ in range(n_folds)]
+
+    def measure(self, setting, rank, fold, seed):
+        """Fit without one fold and measure the errors.
+
+        Parameters
+        ----------
+        setting : fastnmf.selection.parallel_fits.Setting
+        rank : int
+        fold : int
+        seed : int
+            Of the start.
+
+        Returns
+        -------
+        has_converged : bool
+            False if the fit stopped at max_iter.
+        errors : tuple of two floats
+            Normalized loss on the held-out data, and on the rows of the fit.
+        """
+        is_out, part = self.fold == fold, self.part[fold]
+        model = setting.make(rank, seed).fit(setting.X[~is_out], **setting.labels(~is_out))
+        X, labels = setting.X[is_out], setting.labels(is_out)
+        lost = total = 0.0
+        for left in range(part.max() + 1):
+            seen, scored = np.flatnonzero(part != left), np.flatnonzero(part == left)
+            W = restrict_columns(model, seen).transform(X[:, seen], **labels)
+            found = losses(restrict_columns(model, scored), X[:, scored], W, **labels)
+            lost, total = lost + found[0], total + found[1]
+        return is_settled(model), (_ratio(lost, total), model.normalized_loss_)
+
+
+def restrict_columns(model, columns):
+    """Return a copy of a fitted model with a subset of its columns."""
+    part = copy.copy(model)
+    part.components_, part.n_features_in_ = model.components_[:, columns], len(columns)
+    if model._has_shifts:
+        part.shifts_ = model.shifts_[:, columns]
+    return part
+
+
+def losses(model, X, W, strata=None):
+    """Return the loss of a model with given weights on X, and that of the trivial model (see `normalized_loss_`).
+
+    Parameters
+    ----------
+    model : NMF or StratifiedNMF
+        Fitted.
+    X : csr_array or ndarray (n, m)
+    W : ndarray (n, k)
+        In the scale of the user.
+    strata : array-like (n,), default=None
+        Labels of the rows.
+
+    Returns
+    -------
+    loss, trivial : float
+        In the units of the user's data.
+    """
+    with threads(model.n_threads):
+        data = model._observed(X, strata, labels=model.strata_ if model._has_shifts else None)
+        e, V = data.log4_scale, None
+        W, H = np.ldexp(W, e), np.ldexp(model.components_.T, e)
+        if model._has_shifts:
+            V = np.ldexp(model.shifts_.astype(np.float64), 2 * e)
+            V = np.where(data.groups.sizes[:, None] > 0, V, 0)
+            if not model._is_squared:  # a shift may be positive where all given rows are zero
+                data.pattern = data.pattern.covering(V)
+        factors, tasks = allocate(data, W, H, None if V is None else data.pattern.entries(V))
+        problem = model._problem(data, factors, tasks)
+        value = problem.value(factors, **({"V": V} if V is not None and model._is_squared else {}))
+    unit = 2.0 ** (-2 * model._beta() * e)
+    return max(value, 0.0) * unit, problem.scale * unit
+
+
+def _ratio(lost, total):
+    """Return the square root of a loss over that of the trivial model.
+
+    If the latter is 0, return 0 if the loss is 0, else inf.
+    """
+    return np.sqrt(lost / total) if total > 0 else (0.0 if lost == 0 else np.inf)

@@ -1,0 +1,136 @@
+"""Run many fits of one estimator in parallel: the input is checked once, and each fit has its own seed."""
+
+import threading
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from joblib import Parallel, delayed, effective_n_jobs
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from fastnmf.core.progress import counting
+from fastnmf.core.warn import warn
+from fastnmf.data.annotated import unpack
+from fastnmf.data.labels import encode_labels
+from fastnmf.data.matrix import as_csr, check_kind
+from fastnmf.models.nmf import NMF
+from fastnmf.models.stratified import StratifiedNMF
+
+
+class ParallelFits:
+    """Data, strata and estimator of many fits, checked.
+
+    Parameters
+    ----------
+    X : sparse matrix or array (n_samples, n_features)
+        Or an AnnData.
+    strata : array-like (n_samples,), str, or None
+    estimator : NMF, StratifiedNMF, or None
+        All as in `fastnmf.select_rank`.
+    n_jobs : int, or None
+        As for joblib.
+
+    Attributes
+    ----------
+    X : csr_array or ndarray (n_samples, n_features)
+        As the estimators read it, without feature names, so that columns can be left out.
+    strata : ndarray (n_samples,), or None
+    stratum_index : ndarray (n_samples,) of int32
+        Stratum of each row; zeros if there are none.
+    estimator : NMF or StratifiedNMF
+        Not fitted; not verbose, and with one thread if several fits run at once.
+    """
+
+    def __init__(self, X, strata, estimator, n_jobs):
+        X, strata = unpack(X, strata)
+        if not sp.issparse(X):
+            X = np.asarray(X)
+        check_kind(X)
+        self.X = _canonical(X) if sp.issparse(X) else X
+        self.stratum_index = encode_labels(strata, X.shape[0])[0]
+        self.strata = None if strata is None else np.asarray(strata)
+        if estimator is None:
+            estimator = NMF() if strata is None else StratifiedNMF()
+        if not isinstance(estimator, (NMF, StratifiedNMF)):
+            raise TypeError(f"estimator={estimator!r} is not known here; expected an NMF or a StratifiedNMF.")
+        if estimator.init == "custom":
+            raise ValueError("The estimator has init='custom', but many fits need many starts; choose another init.")
+        self.n_jobs = n_jobs
+        options = {"verbose": 0, "warm_start": False}
+        if effective_n_jobs(n_jobs) > 1:
+            options["n_threads"] = 1
+        self.estimator = clone(estimator).set_params(**options)
+
+    def make(self, rank, seed, **more):
+        """Return an unfitted estimator."""
+        return clone(self.estimator).set_params(n_components=int(rank), random_state=int(seed), **more)
+
+    def labels(self, rows=slice(None)):
+        """Return the strata of `rows` as a keyword argument of `fit`; an empty dict for models without strata."""
+        return {"strata": self.strata[rows]} if self.estimator._has_shifts and self.strata is not None else {}
+
+    def run(self, name, jobs, verbose):
+        """Return the results of ``[(function, arguments), ...]`` in their order; warn once if fits stopped at max_iter.
+
+        Each function is called with this object before its arguments. It returns whether its fit stopped before
+        max_iter, and its result. The calls run in threads that share X; the kernels release the interpreter lock.
+
+        Parameters
+        ----------
+        name : str
+            Name of the task, for the display of progress.
+        jobs : list of (callable, tuple)
+        verbose : int
+        """
+        calls = (delayed(_quietly)(function, self, *arguments) for function, arguments in jobs)
+        results, n_short = [], 0
+        with warnings.catch_warnings(), counting(name, len(jobs), verbose) as count:
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            for is_settled, result in Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")(calls):
+                results.append(result)
+                n_short += not is_settled
+                count()
+        if n_short:
+            warn(
+                f"{n_short} of {len(jobs)} fits stopped at max_iter={self.estimator.max_iter} before they converged; "
+                "pass an estimator with a larger max_iter, or a larger tol.",
+                ConvergenceWarning,
+            )
+        return results
+
+
+def _quietly(function, *arguments):
+    """Call a function without its ConvergenceWarning, also in a process of joblib."""
+    if threading.current_thread() is not threading.main_thread():
+        return function(*arguments)  # warning filters belong to the process; `Setting.run` has set them
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return function(*arguments)
+
+
+def _canonical(X):
+    """Return sparse X as CSR that stores every entry once and stores no zeros.
+
+    The folds of stored entries depend on this.
+    """
+    X = as_csr(X)
+    if not X.has_canonical_format or not X.data.all():
+        X = X.copy()
+        X.sum_duplicates()
+        X.eliminate_zeros()
+    return X
+
+
+def is_settled(model):
+    """Return whether a fit ended for another reason than max_iter."""
+    return model.converged_ or model.stopped_by_ != "max_iter"
+
+
+def unit_rows(components):
+    """Return the rows scaled to length 1, and their lengths; a row of zeros is not changed."""
+    largest = components.max(axis=1, initial=0)
+    scaled = components / np.where(largest > 0, largest, 1)[:, None]  # squares of tiny entries would underflow
+    lengths = np.sqrt(np.einsum("lj,lj->l", scaled, scaled, dtype=np.float64))
+    unit = (scaled / np.where(lengths > 0, lengths, 1)[:, None]).astype(components.dtype)
+    return unit, lengths * largest
