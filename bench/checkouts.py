@@ -17,7 +17,12 @@ import numpy as np
 from interleave import measure, spread
 
 HERE = Path(__file__).resolve().parent.parent
-RENAMED = {"rows_hals_free": "rows_hals_masked"}  # kernels of older checkouts under their present names
+RENAMED = {  # kernels of older checkouts under their present names
+    "rows_hals_free": "rows_hals_masked",
+    "csr_press": "csr_multiplier_step",
+    "csr_fits_below": "csr_largest_below",
+    "csr_places": "csr_shift_entries",
+}
 
 WORKER = """
 import collections, json, sys, time, warnings
