@@ -122,17 +122,25 @@ def main():
     """Measure two checkouts in turns and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=9, help="for each start of the processes")
+    parser.add_argument(
+        "--restarts", type=int, default=3, help="of both processes: some have unlucky memory throughout"
+    )
     parser.add_argument("--kernels", action="store_true")
     parser.add_argument("--only", nargs="+", default=[], help="beginnings of the names of fits")
     arguments = parser.parse_args()
     options = arguments.only + (["--kernels"] if arguments.kernels else [])
     folders = {"there": arguments.folder.resolve(), "here": HERE}
-    processes = {name: start(folder, options) for name, folder in folders.items()}
-    samples = measure({name: lambda name=name: ask(processes[name]) for name in processes}, arguments.rounds)
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
+    samples = {name: [] for name in folders}
+    for _ in range(arguments.restarts):
+        processes = {name: start(folder, options) for name, folder in folders.items()}
+        found = measure(
+            {name: lambda name=name, processes=processes: ask(processes[name]) for name in processes}, arguments.rounds
+        )
+        for name, process in processes.items():
+            samples[name] += found[name]
+            process.stdin.close()
+            process.wait()
     table("Fits", *([sample[0] for sample in samples[name]] for name in folders))
     if arguments.kernels:
         by_name = [[{RENAMED.get(k, k): t for k, t in s[1].items()} for s in samples[name]] for name in folders]
