@@ -90,3 +90,20 @@ def test_what_cannot_be_used_is_refused():
         BilinearNMF(3, sweeps=0).fit(X)
     with pytest.raises(ValueError, match="W has 3 columns; expected 6, as transform returns"):
         BilinearNMF(3, max_iter=2).fit(X).inverse_transform(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("factor", [2.0**-400, 2.0**400])
+def test_a_start_and_the_arrays_of_a_callback_are_in_the_scale_of_the_user(factor):
+    rng = np.random.default_rng(0)
+    X, W, H = rng.random((12, 7)), rng.random((12, 3)), rng.random((2, 7))
+    seen = []
+
+    def look(found):
+        seen.append((found.W, found.H))
+
+    options = {"init": "custom", "max_iter": 3, "tol": 0}
+    wanted = BilinearNMF(2, **options).fit(X, W=W, H=H)
+    found = BilinearNMF(2, callback=look, **options).fit(factor * X, W=factor * W, H=H)
+    assert (found.history_["normalized_loss"] == wanted.history_["normalized_loss"]).all()
+    start, H_start = seen[0]
+    assert start == pytest.approx(factor * W, rel=1e-12) and H_start == pytest.approx(H, rel=1e-12)

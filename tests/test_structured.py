@@ -446,3 +446,11 @@ def test_tri_finds_planted_blocks(orthogonal):
 def test_ranks_that_are_not_two_are_refused(n_components):
     with pytest.raises(ValueError, match="expected an integer >= 1"):
         TriNMF(n_components).fit(data())
+
+
+@pytest.mark.parametrize(("kernel", "factor"), [("cosine", 2.0**400), ("linear", 1e60), ("linear", 1e-60)])
+def test_weights_of_new_rows_do_not_depend_on_the_scale_of_the_data(kernel, factor):
+    X = np.random.default_rng(0).random((14, 5))
+    options = {"kernel": kernel, "random_state": 0, "max_iter": 5, "tol": 0}
+    wanted = KernelNMF(2, **options).fit(X).transform(X[:4])
+    assert KernelNMF(2, **options).fit(factor * X).transform(factor * X[:4]) == pytest.approx(wanted, rel=1e-6)

@@ -194,7 +194,7 @@ class BilinearNMF(FactorTransformer):
         n_weights = k + len(pairs)
         start = self._checked_start({"W": (n_rows, n_weights), "H": (k, n_columns)}, given)
         if start is not None:
-            W, H = start
+            W, H = np.ldexp(start[0], 2 * data.log4_scale), start[1]
         else:
             W = np.zeros((n_rows, n_weights))  # the weights are updated first
             H = rng.random((k, n_columns)) if self.init == "random" else diverse_rows(data, k, rng)
@@ -206,6 +206,11 @@ class BilinearNMF(FactorTransformer):
         loss = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
         updates = {"W": HALS(), "H": ProductDescent(pair)}
         return single_loss_problem(data, loss, updates, (("W", self.sweeps), ("H", self.sweeps)), tasks), factors
+
+    def _arrays(self, data, factors):
+        """Return copies of W, which holds the scale of the data, and H in the scale of the user, and None for V."""
+        W, H = factors["W"][:, : factors.rank], factors["H"][:, : self.n_components]
+        return np.ldexp(W, -2 * data.log4_scale), H.T.copy(), None
 
     def _finish(self, data, problem, fit):
         """Solve for W exactly, scale the largest entry of each component to one, and set the fitted arrays."""

@@ -213,7 +213,7 @@ class KernelNMF(ConvexModel, WeightModel):
         check_is_fitted(self)
         X = self._validated(X, reset=False)
         with threads(self.n_threads):  # of BLAS too: its bits depend on its number of threads
-            K = X if self.kernel == "precomputed" else self._kernel(Strata.from_array(X, is_signed=True).X, self.X_fit_)
+            K = X if self.kernel == "precomputed" else self._kernel(_checked(X), self.X_fit_)
             data = Strata.from_array(K, is_signed=True)
             pos = pad(data.X @ self.C_.astype(data.dtype), data)
             gram = np.zeros((pos.shape[1], pos.shape[1]))
@@ -237,10 +237,10 @@ class KernelNMF(ConvexModel, WeightModel):
     def _data(self, X):
         """Return the kernel matrix as `Strata`, and keep X as `X_fit_`."""
         check_rows(X.shape[0], "a kernel")
-        rows = Strata.from_array(X, is_signed=True)  # finite, real, two-dimensional
+        checked = _checked(X)
         self.X_fit_, K = X, X
         if self.kernel != "precomputed":
-            K = self._kernel(rows.X if rows.log4_scale == 0 else X)
+            K = self._kernel(checked)
         elif sp.issparse(X):
             K = X.toarray()  # never-densify-ok: a kernel matrix, of limited size
         if K.shape[0] != K.shape[1] or not np.allclose(K, K.T, atol=1e-6 * np.abs(K).max()):
@@ -263,3 +263,9 @@ class KernelNMF(ConvexModel, WeightModel):
         """Set the attributes that follow from the history; the error is the root of an objective that scales with K."""
         super()._record(data, problem, fit)
         self.reconstruction_err_ = float(np.ldexp(np.sqrt(max(fit.history["objective"][-1], 0)), -data.log4_scale))
+
+
+def _checked(X):
+    """Return X (n, n_features) checked to be finite and real, in the user's scale: kernels depend on the scale."""
+    data = Strata.from_array(X, is_signed=True)
+    return data.X if data.log4_scale == 0 else X
