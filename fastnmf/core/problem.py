@@ -57,6 +57,16 @@ def full(side):
     return side.rows[side.group] if len(side.group) else side.rows
 
 
+# What updates need of a subproblem beside its sums: name -> (phrase, remedy).
+NEEDS = {
+    "quadratic": ("a quadratic subproblem", "use a multiplicative update, such as MU"),
+    "rowwise": ("a Gram matrix of each row", "use it with weights of entries (Masked, Reweighted), or use HALS or MU"),
+    "residual": ("the data and the other factor", "use it with the loss Residuals"),
+    "parts": ("the gradients of several losses", "use it with DivergenceMixture, or use MU"),
+    "chain": ("the weights of steps from row to row", "use it with the penalty smoothness.Chain, or use HALS"),
+}
+
+
 class Subproblem:
     """The data of one update. `add` is additive: losses, penalties and chunks of data may all contribute.
 
@@ -117,6 +127,16 @@ class Subproblem:
         self.pos = pos if self.pos is None else self.pos if pos is None else full(self.pos) + full(pos)
         self.neg = neg if self.neg is None else self.neg if neg is None else full(self.neg) + full(neg)
 
+    @property
+    def provides(self):
+        """The kinds of data that are there for an update, a set of the keys of `NEEDS`."""
+        found = {getattr(self.update_data, "kind", "parts" if isinstance(self.update_data, list) else None)}
+        if self.is_quadratic:
+            found.add("quadratic")
+        if self.weight is not None:  # separable entries: each has its own curvature
+            found.add("rowwise")
+        return found
+
     def lazy_rows(self, width, dtype):
         """Return pos and neg as the row kernels take them; None becomes a `LazyRows` without rows."""
         return tuple(
@@ -169,6 +189,8 @@ class Penalty(Protocol):
 
 class Update(Protocol):
     """An update step of one factor: it reads a subproblem and changes F in place."""
+
+    needs: tuple = ()  # keys of `NEEDS`: what its subproblems have to provide
 
     def __call__(self, F: np.ndarray, sub: Subproblem, rank: int, n_sweeps: int) -> tuple | None:
         """Change F in place.
@@ -264,7 +286,17 @@ class Problem:
             penalty.contribute(factors[name], sub, factors.rank)
         sub.is_of_data = sub.pos is of_data[0], sub.neg is of_data[1]
         sub.free_mask = self.free_mask.get(name)
+        if needs := getattr(self.updates.get(name), "needs", ()):
+            self._check_pair(name, needs, sub)
         return sub
+
+    def _check_pair(self, name, needs, sub):
+        """Raise one sentence where the update of a factor needs data that the losses and penalties do not provide."""
+        missing = [need for need in needs if need not in sub.provides]
+        if missing:
+            what, remedy = NEEDS[missing[0]]
+            update, loss = type(self.updates[name]).__name__, type(self.losses[0]).__name__
+            raise ValueError(f"{update} needs {what}, and {loss} gives none for {name}; {remedy}.")
 
     def release(self):
         """Drop the references to losses and buffers; the problem cannot be used afterwards."""

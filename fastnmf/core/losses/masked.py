@@ -45,6 +45,8 @@ class RowwiseGram(NamedTuple):
         Workspace; overwritten by kernels.
     """
 
+    kind = "rowwise"  # see `fastnmf.core.problem.NEEDS`
+
     indptr: np.ndarray
     indices: np.ndarray
     weight: np.ndarray

@@ -30,6 +30,8 @@ class Residual(NamedTuple):
         The other factor.
     """
 
+    kind = "residual"  # see `fastnmf.core.problem.NEEDS`
+
     data: np.ndarray
     other: np.ndarray
 

@@ -29,6 +29,8 @@ class Chain:
         scale of the data.
     """
 
+    kind = "chain"  # see `fastnmf.core.problem.NEEDS`
+
     def __init__(self, weight, l1=0.0, l2=0.0, bend=0.0):
         self.weight, self.l1, self.l2, self.bend = float(weight), float(l1), float(l2), float(bend)
 

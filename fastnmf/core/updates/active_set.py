@@ -13,6 +13,8 @@ class ActiveSet:
     Rows are independent of each other. The initial F is a guess of the support: correct guesses save time.
     """
 
+    needs = ("quadratic",)
+
     def __call__(self, F, sub, rank, n_sweeps=1):
         """Replace F by the minimiser.
 
@@ -38,6 +40,8 @@ class LeastSquares:
 
     Linearly dependent columns share the weight, as the pseudoinverse gives the solution of least norm.
     """
+
+    needs = ("quadratic",)
 
     def __call__(self, F, sub, rank, n_sweeps=1):
         """Replace F by the minimiser.

@@ -19,6 +19,8 @@ class HALS:
         Order of the columns in a sweep, ascending by default.
     """
 
+    needs = ("quadratic",)
+
     def __init__(self, visits=None):
         self.visits = visits
 
@@ -66,6 +68,8 @@ class WeightedRows:
     eps, floor : float
         As for `MU`; not used by ``"hals"``.
     """
+
+    needs = ("rowwise",)
 
     def __init__(self, rule="hals", eps=1e-9, floor=0.0):
         self.is_hals, self.eps, self.floor = rule == "hals", eps, floor
@@ -182,6 +186,8 @@ class ChainDescent:
         ``"entries"``: one entry after another, along the chain.
     """
 
+    needs = ("quadratic", "chain")
+
     def __init__(self, by="columns"):
         self.by_columns = by == "columns"
 
@@ -212,6 +218,8 @@ class GraphHALS:
     without neighbours among themselves are updated in parallel, one colour class of the graph after the other.
     Monotone. O(p K² + nnz(A) K) a sweep.
     """
+
+    needs = ("quadratic",)
 
     def __call__(self, F, sub, rank, n_sweeps):
         """Update F by `n_sweeps` sweeps; without a graph as `HALS` does.
@@ -282,6 +290,8 @@ class ProductDescent:
     pair : ndarray (k, k) of int64
         Column of the product of two columns; on the diagonal the column itself.
     """
+
+    needs = ("quadratic",)
 
     def __init__(self, pair):
         self.pair = pair

@@ -188,6 +188,8 @@ class JointMU:
         As for `MU`.
     """
 
+    needs = ("parts",)
+
     STEPS = 50  # largest number of Newton steps; bisection alone would reach 1e-15 of the bracket
 
     def __init__(self, floor=0.0):

@@ -14,6 +14,8 @@ class WeightedMedianDescent:
     Start it elsewhere.
     """
 
+    needs = ("residual",)
+
     def __call__(self, F, sub, rank, n_sweeps):
         """Update F by `n_sweeps` sweeps.
 
@@ -40,6 +42,8 @@ class ChebyshevLP:
     `fastnmf.core.losses.robust.Residuals` provides. The minimiser need not be unique; a row is replaced only where that
     lowers its largest residual.
     """
+
+    needs = ("residual",)
 
     def __call__(self, F, sub, rank, n_sweeps=1):
         """Replace the rows of F by minimisers.

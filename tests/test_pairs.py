@@ -1,0 +1,73 @@
+"""A loss and an update that do not fit together: one sentence that names both, what is missing, and what to do."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from estimators import one_sentence
+
+from fastnmf.core.alternate import sweep
+from fastnmf.core.factors import allocate
+from fastnmf.core.objectives import divergence_problem, squared_problem
+from fastnmf.core.problem import NEEDS
+from fastnmf.core.updates import (
+    HALS,
+    MU,
+    ActiveSet,
+    ChainDescent,
+    ChebyshevLP,
+    GraphHALS,
+    JointMU,
+    LeastSquares,
+    WeightedMedianDescent,
+    WeightedRows,
+)
+from fastnmf.data.strata import Strata
+
+X = sp.random_array((14, 9), density=0.5, rng=np.random.default_rng(0), format="csr")
+
+
+def problem_of(beta):
+    data = Strata.from_array(X)
+    rng = np.random.default_rng(1)
+    factors, tasks = allocate(data, rng.random((14, 3)), rng.random((9, 3)), None)
+    if beta == 2:
+        schedule = (("W", 1), ("H", 1))
+        return squared_problem(data, factors, tasks, schedule, is_descent=True), factors
+    return divergence_problem(data, factors, tasks, beta), factors
+
+
+WRONG = [
+    (1, HALS(), "quadratic subproblem, and KullbackLeibler gives none for W; use a multiplicative"),
+    (0.5, HALS(), "quadratic subproblem, and BetaDivergence"),
+    (1, ActiveSet(), "quadratic subproblem, and KullbackLeibler"),
+    (1, LeastSquares(), "quadratic subproblem, and KullbackLeibler"),
+    (1, GraphHALS(), "quadratic subproblem, and KullbackLeibler"),
+    (2, WeightedMedianDescent(), "the data and the other factor, and Frobenius"),
+    (2, ChebyshevLP(), "the data and the other factor, and Frobenius"),
+    (2, JointMU(), "the gradients of several losses, and Frobenius"),
+    (2, WeightedRows(), "a Gram matrix of each row, and Frobenius"),
+    (2, ChainDescent("rows"), "the weights of steps from row to row, and Frobenius"),
+]
+
+
+@pytest.mark.parametrize(("beta", "update", "message"), WRONG, ids=lambda value: type(value).__name__)
+def test_a_wrong_pair_is_one_sentence(beta, update, message):
+    problem, factors = problem_of(beta)
+    before = factors["W"].copy()
+    problem.updates["W"] = update
+    with pytest.raises(ValueError, match=message) as caught:
+        sweep(problem, factors)
+    assert str(caught.value).startswith(type(update).__name__) and one_sentence(caught.value)
+    assert (factors["W"] == before).all()
+
+
+@pytest.mark.parametrize(("beta", "update"), [(2, HALS()), (2, MU()), (1, MU()), (2, GraphHALS()), (2, ActiveSet())])
+def test_a_right_pair_runs(beta, update):
+    problem, factors = problem_of(beta)
+    problem.updates = dict.fromkeys("WH", update)
+    sweep(problem, factors)
+    assert np.isfinite(problem.value(factors))
+
+
+def test_every_need_is_tried():
+    assert {need for _, update, _ in WRONG for need in update.needs} == set(NEEDS)
