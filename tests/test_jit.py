@@ -274,3 +274,14 @@ def test_environment_names_what_the_kernels_run_on():
     found = jit.environment()
     assert found["threading_layer"] in ("omp", "tbb", "workqueue") and found["n_threads"] >= 1
     assert found["numba"] == numba.__version__ and found["cache_dir"]
+
+
+def test_addresses_are_told_apart_by_the_types_of_the_arguments(monkeypatch):
+    """Also where Numba has no fingerprints any more."""
+    kernel, tasks = jit.Kernel(rows.rows_gram.__wrapped__), np.linspace(0, 64, 5).astype(np.int64)
+    for tell in (jit.compute_fingerprint, numba.typeof):
+        monkeypatch.setattr(jit, "compute_fingerprint", tell)
+        kernel._addresses.clear()
+        for dtype in (np.float64, np.float32, np.float64):
+            kernel(tasks, np.ones((64, 4), dtype), np.zeros((4, 4, 4)))
+        assert len(kernel._addresses) == (2 if jit.thread_count() > 1 else 0)

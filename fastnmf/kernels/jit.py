@@ -20,9 +20,13 @@ from types import FunctionType
 import llvmlite.ir as ir
 import numba
 import numpy as np
-from numba._dispatcher import compute_fingerprint
 from numba.core import cgutils, config, event, types
 from numba.extending import intrinsic
+
+try:  # private; it tells arguments of different types apart without building Numba's types
+    from numba._dispatcher import compute_fingerprint
+except ImportError:
+    compute_fingerprint = numba.typeof
 
 from fastnmf.kernels.blas import single_threaded_blas
 
