@@ -283,5 +283,5 @@ def test_addresses_are_told_apart_by_the_types_of_the_arguments(monkeypatch):
         monkeypatch.setattr(jit, "compute_fingerprint", tell)
         kernel._addresses.clear()
         for dtype in (np.float64, np.float32, np.float64):
-            kernel(tasks, np.ones((64, 4), dtype), np.zeros((4, 4, 4)))
+            kernel(tasks, np.ones((64, 8), dtype), np.zeros((4, 8, 8)))  # 8: whole vectors of both types
         assert len(kernel._addresses) == (2 if jit.thread_count() > 1 else 0)
