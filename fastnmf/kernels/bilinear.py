@@ -9,7 +9,7 @@ from fastnmf.kernels.jit import kernel, work_stealing
 
 
 @kernel
-def rows_products(tasks, F, gram, pos, pair, n_sweeps):
+def rows_products(tasks, F, gram, pos, pair, n_sweeps):  # noqa: C901 (split, its loops over one row would be calls)
     """Minimise ``f gram f / 2 - f pos`` over the first k entries of each row f of F, one entry at a time, with f >= 0.
 
     Column ``pair[c, l]`` of F is the product of columns c and l, and ``pair[c, c]`` is c. The row is therefore a linear
