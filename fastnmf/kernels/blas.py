@@ -33,21 +33,25 @@ class _Blas:
             self._leave(user)
 
     def _enter(self, user):
-        with self.lock:
-            self.users.add(user)
-            if self.before is None:
-                self.libraries = self.libraries or _libraries()
-                self.before = [library.num_threads for library in self.libraries]
-                for library in self.libraries:
-                    _set(library, 1)
+        with self.lock: self._hold(user)  # fmt: skip  # noqa: E701 (as in `jit.Kernel.__call__`)
 
     def _leave(self, user):
-        with self.lock:
-            self.users.discard(user)
-            if not self.users and self.before is not None:
-                for library, n_threads in zip(self.libraries, self.before, strict=True):
-                    _set(library, n_threads)
-                self.before = None
+        with self.lock: self._release(user)  # fmt: skip  # noqa: E701
+
+    def _hold(self, user):
+        self.users.add(user)
+        if self.before is None:
+            self.libraries = self.libraries or _libraries()
+            self.before = [library.num_threads for library in self.libraries]
+            for library in self.libraries:
+                _set(library, 1)
+
+    def _release(self, user):
+        self.users.discard(user)
+        if not self.users and self.before is not None:
+            for library, n_threads in zip(self.libraries, self.before, strict=True):
+                _set(library, n_threads)
+            self.before = None
 
 
 def _libraries():

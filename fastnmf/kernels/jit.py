@@ -202,15 +202,18 @@ class Kernel:
             )
             return
         # `with` acquires and releases a lock so that Ctrl-C can at no moment leave it acquired; `acquire` before `try`
-        # has such a moment. If another thread acquires the lock after the check above, this thread waits for one
-        # kernel.
-        with _LAUNCH:
-            if self.parallel is None:
-                self.parallel = _compile(_named(_parallel_body(self.__wrapped__, args), "parallel"), parallel=True)
-            counters, flattened = np.zeros(n_threads * COUNTER_STEP, np.int64), []
-            for a in args:
-                flattened.extend(a) if isinstance(a, tuple) else flattened.append(a)
-            self.parallel(self._address(tasks, counters, args), tasks, counters, *flattened)
+        # has such a moment. On one line a tracer has none either, which could raise at the end of a longer block. If
+        # another thread acquires the lock after the check above, this thread waits for one kernel.
+        with _LAUNCH: self._launch(n_threads, tasks, args)  # fmt: skip  # noqa: E701
+
+    def _launch(self, n_threads, tasks, args):
+        """Run the kernel in several threads; the caller holds the lock."""
+        if self.parallel is None:
+            self.parallel = _compile(_named(_parallel_body(self.__wrapped__, args), "parallel"), parallel=True)
+        counters, flattened = np.zeros(n_threads * COUNTER_STEP, np.int64), []
+        for a in args:
+            flattened.extend(a) if isinstance(a, tuple) else flattened.append(a)
+        self.parallel(self._address(tasks, counters, args), tasks, counters, *flattened)
 
     def _address(self, tasks, counters, args):
         """Return the address of the serial kernel for arguments of these types, compiling it if necessary."""
@@ -358,8 +361,7 @@ def environment():
     """Return a dict of the settings of the kernels: `threading_layer`, `n_threads`, `cache_dir`, `jit` and `numba`."""
     n_threads = thread_count()  # first, so that Numba's threads start with `SPINS`
     try:
-        with _LAUNCH:
-            _probe(np.zeros(2, dtype=np.int64)) if not config.DISABLE_JIT else None
+        with _LAUNCH: _start_threads()  # fmt: skip  # noqa: E701 (as in `Kernel.__call__`)
         layer = numba.threading_layer() if not config.DISABLE_JIT else "none"
     except ValueError:
         layer = "not started"
@@ -370,6 +372,11 @@ def environment():
         "n_threads": n_threads,
         "cache_dir": config.CACHE_DIR or str(pathlib.Path(__file__).parent / "__pycache__"),
     }
+
+
+def _start_threads():
+    if not config.DISABLE_JIT:
+        _probe(np.zeros(2, dtype=np.int64))
 
 
 @numba.njit(parallel=True, cache=False)
