@@ -78,8 +78,8 @@ def records(case, dtype, form, n_threads):
 def records_of_one_thread():
     """Return the records of all cases with one thread, from a process that has no other.
 
-    Twins of a kernel share helpers, which the process takes from the twin that it loads first: where that is the
-    parallel one, some sums of the serial one are rounded otherwise.
+    A process of its own, so that nothing parallel has been loaded in it: in version 0.1 the order in which the two
+    forms of a kernel were loaded could change the last bit.
     """
     with tempfile.TemporaryDirectory() as folder:
         path, root = Path(folder) / "serial.npz", Path(__file__).resolve().parents[1]
