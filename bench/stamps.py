@@ -10,7 +10,7 @@ from interleave import first_at_or_under
 
 from fastnmf.metrics import normalized_loss
 
-OURS = "fastnmf.models.base.estimator.solve"
+OURS = "fastnmf.core.restarts.iterate"
 COORDINATE_DESCENT = "sklearn.decomposition._nmf._fit_coordinate_descent"
 MULTIPLICATIVE = "sklearn.decomposition._nmf._fit_multiplicative_update"
 
@@ -80,7 +80,7 @@ def reach(make, X, exact, target, labels=None):
     found = {}
 
     def keep(args):
-        problem, factors = args[:2]
+        problem, factors = args[0].problem, args[0].factors
         W, H = (factors[name][:, : factors.rank].astype(np.float64) for name in "WH")
         V = None if labels is None else problem.losses[0].pattern.dense(factors["V"])
         found["loss"] = normalized_loss(exact, W, H.T, V, labels)

@@ -7,9 +7,8 @@ import scipy.sparse as sp
 
 import fastnmf
 from fastnmf import NMF
-from fastnmf.core.alternate import sweep
+from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import allocate
-from fastnmf.core.iterate import solve
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.robust import Residuals
 from fastnmf.core.objectives import squared_problem

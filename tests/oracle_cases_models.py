@@ -11,15 +11,14 @@ from sklearn.metrics import normalized_mutual_info_score
 import fastnmf
 from fastnmf import NMF
 from fastnmf.core import init as starts
-from fastnmf.core.factors import allocate
-from fastnmf.core.iterate import solve
+from fastnmf.core.alternate import solve
+from fastnmf.core.factors import allocate, padded_factors
 from fastnmf.core.losses.products import Symmetric
 from fastnmf.core.penalties.smoothness import Chain
 from fastnmf.core.problem import Problem
 from fastnmf.core.updates import HALS, MU, ChainDescent, LeastSquares
 from fastnmf.data.strata import Strata
 from fastnmf.datasets.karate import load_karate_club
-from fastnmf.models.base.factor_model import padded_factors
 from fastnmf.models.symmetric import symmetric_data
 
 # ---------------------------------------------------------------- symmetric and orthogonal models

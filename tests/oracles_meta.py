@@ -24,16 +24,17 @@ def updates(X, W, H, n_updates, eps, affinity=None, weight=0.0, is_anchored=True
     return W, H, np.square(X - W @ H).sum(), roughness(W) @ s
 
 
-def meta_nmf(X, tasks, starts, n_outer, n_inner, accumulate, eps):
+def meta_nmf(X, tasks, starts, n_outer, n_inner, accumulate, eps, shared=0.0):
     """Return shared components (k, m), the target's squared errors, and each task's, epoch by epoch.
 
-    Khan 2025, Algorithm 1, as the published program has it: W_t = 0 first, components at a largest entry of one.
+    Khan 2025, Algorithm 1, as the published program has it: W_t = 0 first (or `shared`), components at a largest entry
+    of one.
     """
-    own, shared, total = list(starts), np.zeros_like(starts[0]), np.zeros_like(starts[0])
+    own, total = list(starts), np.zeros_like(starts[0])
     errors, of_tasks = [], []
     for _ in range(n_outer):
         if not accumulate:
-            total = np.zeros_like(shared)
+            total = np.zeros_like(starts[0])
         of_tasks.append([])
         for i, task in enumerate(tasks):
             H = shared + own[i]

@@ -333,6 +333,46 @@ def rule_models_do_not_loop_over_data(module):
     return complaints
 
 
+LOOPS = {"max_iter", "n_outer", "n_inner", "n_passes", "passes", "max_rounds", "n_iter"}
+CLOCKS = {"perf_counter", "monotonic", "process_time", "thread_time"}
+
+# function -> why it may do by itself what belongs to `core/iterate.py`
+OWN_LOOPS = {
+    "core/progress.py": "shows how many of several fits are done, and when compiling began; no fit reads this clock",
+}
+
+
+def rule_one_loop(module):
+    """The loop of a fit, its clock, its history and its rules for stopping are in core/iterate.py."""
+    if module.room not in ("core", "models") or module.path == "core/iterate.py" or module.path in OWN_LOOPS:
+        return []
+    complaints = []
+    for node in ast.walk(module.tree):
+        found = None
+        if isinstance(node, ast.Attribute | ast.Name) and names_of(node, deep=False) & CLOCKS:
+            found = "reads a clock"
+        elif isinstance(node, ast.Compare) and "tol" in names_of(node):
+            found = "compares with tol"
+        elif isinstance(node, ast.For | ast.While | ast.comprehension):
+            over = node.test if isinstance(node, ast.While) else node.iter
+            found = "loops over iterations" if names_of(over) & LOOPS else None
+        elif isinstance(node, ast.Call) and called_name(node) in {"append", "extend", "note", "setdefault"}:
+            into = node.func.value if isinstance(node.func, ast.Attribute) else node
+            found = "appends to a history" if any("history" in name for name in names_of(into)) else None
+        elif isinstance(node, ast.AugAssign) and any("history" in name for name in names_of(node.target)):
+            found = "appends to a history"
+        if found:
+            line = getattr(node, "lineno", None) or node.iter.lineno
+            complaints.append(f"{module.at(line)} {found}; make it a Solver that core/iterate.py iterates")
+    return complaints
+
+
+def names_of(node, deep=True):
+    """Return the names and attributes in an expression; of the node alone without `deep`."""
+    nodes = ast.walk(node) if deep else [node]
+    return {getattr(n, "id", None) or getattr(n, "attr", None) for n in nodes} - {None}
+
+
 RULES = [value for name, value in list(globals().items()) if name.startswith("rule_")]
 
 
@@ -423,6 +463,11 @@ BAD = [
     (rule_never_densify, "metrics/topics.py", "x = X.toarray()"),
     (rule_never_densify, "metrics/topics.py", "x = X.todense()  # never-densify-ok:"),
     (rule_files_are_short, "metrics/topics.py", "x = 1\n" * 701),
+    (rule_one_loop, "core/batches.py", "import time\nbegan = time.perf_counter()"),
+    (rule_one_loop, "core/descent.py", "def f(change, tol):\n    return change < tol"),
+    (rule_one_loop, "models/nmf.py", "for _ in range(self.max_iter):\n    pass"),
+    (rule_one_loop, "models/nmf.py", "fit.history['objective'].append(1.0)"),
+    (rule_one_loop, "models/nmf.py", "fit.history['objective'] += [1.0]"),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "for i in range(X.shape[0]):\n    pass"),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "i = 0\nwhile i < len(X):\n    i += 1"),
 ]

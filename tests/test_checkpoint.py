@@ -141,9 +141,9 @@ def test_the_loop_goes_on_from_the_state_that_it_was_in(kind, name, tmp_path, mo
     data, states, real = X if data is None else data, [], checkpoints.Checkpoint.__call__
 
     def watch(self, loop, is_last):
-        if loop.iteration == 3 and loop.extrapolation is not None:
-            loop.extrapolation.bound = loop.extrapolation.beta = 0.3
-        states.append(copy.deepcopy(loop.to_state()))
+        if loop.iteration == 3 and loop.solver.extrapolation is not None:
+            loop.solver.extrapolation.bound = loop.solver.extrapolation.beta = 0.3
+        states.append(copy.deepcopy({name: part for name, part in loop.to_state().items() if name != "seconds"}))
         real(self, loop, is_last)
 
     monkeypatch.setattr(checkpoints.Checkpoint, "__call__", watch)
@@ -418,10 +418,33 @@ def test_a_killed_process_goes_on(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
 
 
-def test_a_checkpoint_is_of_one_start(tmp_path):
-    with pytest.raises(ValueError, match="n_init=3 asks for several; set n_init=1"):
-        NMF(2, n_init=3, random_state=0).fit(np.ones((4, 3)), checkpoint=tmp_path / "state.npz")
-    assert not list(tmp_path.iterdir())
+def test_several_starts_go_on_where_they_were(tmp_path):
+    """Killed in every iteration of every run: the finished runs are kept, the best of them with its factors."""
+    options = {"n_init": 3, "init": "random", "max_iter": 4, "random_state": 5, "tol": 0}
+    for kind in (NMF, StratifiedNMF):
+        whole, state = kind(2, **options).fit(X), tmp_path / f"{kind.__name__}.npz"
+        assert len(set(whole.run_objectives_)) == 3
+        for run in range(3):
+            for iteration in range(5):
+
+                def stop(now, run=run, iteration=iteration):
+                    if (now.run, now.iteration) == (run, iteration):
+                        raise KeyboardInterrupt
+
+                with pytest.raises(KeyboardInterrupt):
+                    kind(2, **options, callback=stop).fit(X, checkpoint=state, checkpoint_every=0)
+        again = kind(2, **options).fit(X, checkpoint=state, checkpoint_every=0)
+        assert_same_fit(again, whole)
+        np.testing.assert_array_equal(again.run_objectives_, whole.run_objectives_)
+
+
+def test_several_starts_need_seeds_that_can_be_drawn_again(tmp_path):
+    model = NMF(2, n_init=3, random_state=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="n_init=3 starts needs seeds that can be drawn again; set random_state to an"):
+        model.fit(np.ones((4, 3)), checkpoint=tmp_path / "state.npz")
+
+
+def test_starts_that_are_the_same_are_one(tmp_path):
     model = NMF(2, n_init=3, init="nndsvd", max_iter=2, tol=0)  # of which there is one start only
     model.fit(np.eye(4), checkpoint=tmp_path / "state.npz")
     assert (tmp_path / "state.npz").exists()

@@ -6,9 +6,8 @@ import pytest
 import scipy.sparse as sp
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import sweep
+from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import Factors, aligned, allocate
-from fastnmf.core.iterate import solve
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.updates import HALS, MU, ActiveSet

@@ -119,3 +119,56 @@ def test_sparse_data_stay_sparse(monkeypatch):
 def test_what_cannot_be_used_is_refused(options, start, match):
     with pytest.raises(ValueError, match=match):
         DeepNMF(**options).fit(drawn()[0], **start)
+
+
+# ---------------------------------------------------------------- how a fit goes on and ends
+
+
+class Interrupt(Exception):
+    pass
+
+
+def assert_same_fit(ours, theirs):
+    for mine, other in zip((ours.W_, *ours.layer_weights_), (theirs.W_, *theirs.layer_weights_), strict=True):
+        assert mine.tobytes() == other.tobytes()
+    assert ours.history_["objective"].tobytes() == theirs.history_["objective"].tobytes()
+    assert ours.run_objectives_.tobytes() == theirs.run_objectives_.tobytes()
+
+
+@pytest.mark.parametrize("solver", ["cd", "mu"])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_an_interrupted_fit_ends_as_one_that_was_not(solver, form, tmp_path):
+    X, state = form(drawn()[0]), tmp_path / "state.npz"
+    options = {"solver": solver, "random_state": 0, "max_iter": 9, "tol": 0, "n_init": 2}
+    whole = DeepNMF((6, 3), **options).fit(X)
+    for at in ((0, 0), (0, 4), (0, 4), (1, 1), (1, 8)):
+
+        def stop(seen, at=at):
+            if (seen.run, seen.iteration) == at:
+                raise Interrupt
+
+        with pytest.raises(Interrupt):
+            DeepNMF((6, 3), callback=stop, **options).fit(X, checkpoint=state, checkpoint_every=0)
+    assert_same_fit(DeepNMF((6, 3), **options).fit(X, checkpoint=state), whole)
+
+
+@pytest.mark.parametrize("solver", ["cd", "mu"])
+def test_a_fit_goes_on_from_the_one_before(solver):
+    X = drawn()[0]
+    options = {"n_components": (6, 4, 3), "solver": solver, "random_state": 0, "tol": 0}
+    model = DeepNMF(max_iter=20, warm_start=True, **options).fit(X)
+    end = model.history_["objective"][-1]
+    model.fit(X)
+    assert model.history_["objective"][0] == pytest.approx(end, rel=1e-2) and model.history_["objective"][-1] < end
+    long = DeepNMF(max_iter=40, **options).fit(X)
+    assert model.reconstruction_err_ == pytest.approx(long.reconstruction_err_, rel=0.01)
+    for changed, words in (
+        ({"n_components": (6, 4)}, "goes on from 3 levels, but n_components asks for 2"),
+        ({"n_components": (6, 5, 3)}, r"goes on from layer_weights_\[1\] of shape \(4, 6\), but \(5, 6\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            DeepNMF(warm_start=True, **options).fit(X).set_params(**changed).fit(X)
+    with pytest.raises(ValueError, match=r"goes on from W of shape \(20, 3\), but \(10, 3\)"):
+        model.fit(X[:10])
+    with pytest.raises(ValueError, match="use init='custom'"):
+        model.fit(X, W=model.W_)

@@ -109,7 +109,7 @@ def test_what_is_no_dictionary_is_refused():
     ):
         with pytest.raises(ValueError, match=words):
             DictionaryNMF(3, **options).fit(X)
-    with pytest.raises(ValueError, match="C missing"):
+    with pytest.raises(ValueError, match="C is missing"):
         DictionaryNMF(4, dictionary=D, init="custom").fit(X, W=W)
     with pytest.raises(ValueError, match="use init='custom'"):
         DictionaryNMF(4, dictionary=D).fit(X, W=W, C=C)

@@ -235,3 +235,141 @@ def test_degenerate_zeros_and_ones(estimator):
 def test_sums_of_ones_are_not_of_extreme_size():
     with pytest.raises(ValueError, match="Rescale X"):
         BinaryNMF(2).fit(1e60 * np.eye(3))
+
+
+# ---------------------------------------------------------------- one fit as any other
+
+
+MODELS = {
+    "below": lambda **more: UnderapproximationNMF(4, max_iter=10, **more),
+    "feasible": lambda **more: UnderapproximationNMF(4, feasible=True, max_iter=10, **more),
+    "binary": lambda **more: BinaryNMF(4, **{"random_state": 2, "n_init": 3, **more}),
+    "boolean": lambda **more: BooleanNMF(4, **{"random_state": 2, "n_init": 3, **more}),
+}
+every_model = pytest.mark.parametrize("name", MODELS)
+every_switch = pytest.mark.parametrize("name", ["binary", "boolean"])
+
+
+class Killed(Exception):
+    pass
+
+
+@every_model
+@pytest.mark.parametrize("form", FORMS)
+def test_a_killed_fit_goes_on_with_the_same_bits(name, form, tmp_path):
+    X, at = form(noisy()), []
+    whole = MODELS[name](callback=lambda state: at.append((state.run, state.iteration))).fit(X)
+    assert len(at) > 4 and len(set(at)) == len(at)
+    for killed_at in at[1:]:
+
+        def kill(state, killed_at=killed_at):
+            if (state.run, state.iteration) == killed_at:
+                raise Killed
+
+        path = tmp_path / "{}-{}".format(*killed_at)
+        more = {"checkpoint": path, "checkpoint_every": 0}
+        with pytest.raises(Killed):
+            MODELS[name](callback=kill).fit(X, **more)
+        again = MODELS[name]().fit(X, **more)
+        for attribute in ("W_", "components_", "run_objectives_"):
+            assert getattr(again, attribute).tobytes() == getattr(whole, attribute).tobytes()
+        for column in whole.history_.keys() - {"seconds"}:
+            assert again.history_[column].tobytes() == whole.history_[column].tobytes()
+        assert again.n_iter_ == whole.n_iter_ and again.stopped_by_ == whole.stopped_by_
+        assert again.reconstruction_err_ == whole.reconstruction_err_
+
+
+@every_model
+def test_on_what_iterates_depend_a_checkpoint_does_not_yield(name, tmp_path):
+    MODELS[name]().fit(noisy(), checkpoint=tmp_path / "c")
+    with pytest.raises(ValueError, match="max_iter was"):
+        MODELS[name]().set_params(max_iter=7).fit(noisy(), checkpoint=tmp_path / "c")
+
+
+@every_model
+def test_the_history_and_the_end_are_those_of_all_models(name):
+    X = noisy()
+    model = MODELS[name]().fit(X)
+    history = model.history_
+    assert {"iteration", "normalized_loss", "objective", "seconds"} <= history.keys()
+    assert model.converged_ and model.stopped_by_ == ("tol" if name in ("binary", "boolean") else "max_iter")
+    assert history["objective"][-1] == model.run_objectives_.min() and model.n_iter_ == history["iteration"][-1]
+    if "residual" in history:
+        np.testing.assert_allclose(history["objective"], history["residual"] ** 2, rtol=1e-12)
+        np.testing.assert_allclose(history["normalized_loss"], history["residual"] / np.linalg.norm(X), rtol=1e-12)
+        assert model.n_iter_ == model.n_components_ == 4
+    else:
+        assert len(model.run_objectives_) == model.n_runs_ == 3
+
+
+@every_model
+def test_time_and_callbacks_stop_a_fit(name):
+    X = noisy()
+    short = MODELS[name](max_time=0).fit(X)
+    assert short.stopped_by_ == "max_time" and short.n_iter_ == 1 == len(short.run_objectives_)
+    seen = []
+
+    def stop(state):
+        seen.append((state.iteration, state.W, state.H))
+        return state.iteration == 1
+
+    stopped = MODELS[name](callback=stop).fit(X)
+    assert stopped.stopped_by_ == "callback" and stopped.n_iter_ == 1 and [entry[0] for entry in seen] == [0, 1]
+    assert (seen[1][1] == stopped.W_).all() and (seen[1][2] == stopped.components_).all()
+    if hasattr(stopped, "overshoot_"):
+        assert stopped.components_[0].any() and not stopped.components_[1:].any()
+
+
+def test_the_relaxed_fit_ends_with_the_time(monkeypatch):
+    given = []
+    monkeypatch.setattr("fastnmf.models.binary.solve", lambda *args, **options: given.append(options["max_time"]))
+    BinaryNMF(3, random_state=0, max_time=1e6, n_init=2).fit(noisy())
+    assert len(given) == 2 and 0 < given[1] < given[0] < 1e6
+
+
+def test_warm_start_takes_the_products_of_the_previous_fit():
+    X = parts()
+    for feasible in (False, True):
+        first = UnderapproximationNMF(2, max_iter=5, feasible=feasible, warm_start=True).fit(X)
+        start = {"W": first.W_, "H": first.components_}
+        own = UnderapproximationNMF(2, max_iter=5, feasible=feasible, init="custom").fit(X, **start)
+        np.testing.assert_array_equal(first.fit(X).components_, own.components_)
+        fewer = first.fit(X[:20])  # other rows: only the components are a start
+        assert fewer.W_.shape == (20, 2) and (fewer.W_.any(axis=0) == fewer.components_.any(axis=1)).all()
+        assert fewer.normalized_loss_ < 0.9
+    with pytest.raises(ValueError, match="warm_start goes on"):
+        first.set_params(n_components=3).fit(X)
+
+
+@every_switch
+def test_warm_start_goes_on_switching(name):
+    X = noisy()
+    first = MODELS[name](max_iter=1, n_init=1).fit(X)
+    again = first.set_params(warm_start=True, max_iter=50, n_init=3)
+    before = first.history_["objective"][-1]
+    again.fit(X)
+    assert again.history_["objective"][0] == before > again.history_["objective"][-1] and again.n_runs_ == 1
+    kept = again.components_.copy()
+    np.testing.assert_array_equal(again.fit(X).components_, kept)
+    assert again.n_iter_ == 1
+    assert again.fit(X[:15]).W_.shape == (15, 4)
+
+
+@every_switch
+def test_a_fit_that_was_cut_off_says_so(name):
+    with pytest.warns(ConvergenceWarning, match="max_iter=1 rounds of switching"):
+        assert not MODELS[name](max_iter=1).fit(noisy()).converged_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert MODELS[name]().fit(noisy()).converged_
+
+
+@every_switch
+def test_a_start_of_the_users_is_one_run(name):
+    X, rng = noisy(), np.random.default_rng(0)
+    start = {"W": rng.random((20, 4)) + 0.1, "H": rng.random((4, 15)) + 0.1}
+    kind = type(MODELS[name]())
+    for n_init in (10, 1):
+        assert kind(4, init="custom", n_init=n_init).fit(X, **start).n_runs_ == 1
+    with pytest.raises(ValueError, match="n_init=3 asks for several starts"):
+        kind(4, init="custom", n_init=3).fit(X, **start)

@@ -12,8 +12,8 @@ from joblib import parallel_config
 from scipy.optimize import brentq
 
 from fastnmf import NMF, DistributionallyRobustNMF, StratifiedNMF, select_beta
+from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
-from fastnmf.core.iterate import solve
 from fastnmf.core.losses import BetaDivergence
 from fastnmf.core.problem import Problem
 from fastnmf.core.updates import MU, JointMU

@@ -9,9 +9,8 @@ import scipy.sparse as sp
 import sklearn.decomposition
 from sklearn.exceptions import ConvergenceWarning
 
-from fastnmf.core.alternate import sweep
+from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import allocate
-from fastnmf.core.iterate import solve
 from fastnmf.core.losses import BetaDivergence, KullbackLeibler, check_beta
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.problem import Problem, full

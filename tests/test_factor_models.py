@@ -8,10 +8,11 @@ import scipy.sparse as sp
 
 import fastnmf
 from fastnmf.kernels import jit
-from fastnmf.models.base.factor_model import FactorModel, FactorTransformer
+from fastnmf.models.base.products import BasisModel, WeightModel
+from fastnmf.models.symmetric import GraphModel
 
 PUBLIC = [getattr(fastnmf, name) for name, home in fastnmf._HOMES.items() if home.startswith("fastnmf.models.")]
-KINDS = [kind for kind in PUBLIC if isinstance(kind, type) and issubclass(kind, FactorModel)]
+KINDS = [kind for kind in PUBLIC if isinstance(kind, type) and issubclass(kind, (WeightModel, GraphModel))]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 A = np.random.default_rng(0).random((12, 12))
 A = A + A.T  # fits the symmetric models, too
@@ -64,7 +65,7 @@ def test_max_time_stops_after_an_iteration(kind):
 @every_kind
 def test_n_threads_holds_in_fit_and_transform(kind, monkeypatch):
     asked, real = [], jit.threads
-    for module in ("base.factor_model", "orthogonal", "projective", "kernel", "convolutive"):
+    for module in ("base.estimator", "base.products", "orthogonal", "projective", "kernel", "convolutive"):
         monkeypatch.setattr(f"fastnmf.models.{module}.threads", lambda n=None: asked.append(n) or real(n))
     model = fitted(kind, n_threads=2)
     assert asked and set(asked) == {2}
@@ -81,7 +82,7 @@ def test_what_cannot_be_used_is_refused(kind, name, value):
         fitted(kind, **{name: value})
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if issubclass(kind, FactorTransformer)])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if issubclass(kind, BasisModel)])
 def test_progress_is_shown(kind, capsys):
     fitted(kind, verbose=1)
     assert f"{kind.__name__}: iteration 6/6" in capsys.readouterr().err

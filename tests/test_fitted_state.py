@@ -55,7 +55,7 @@ def test_nothing_of_the_model_before_is_left():
     model = MiniBatchNMF(3, random_state=0, max_iter=2).fit(X)
     assert hasattr(model, "W_") and hasattr(model, "converged_")
     model.fit_blocks([X, X])
-    assert not any(hasattr(model, name) for name in ("W_", "converged_", "stopped_by_"))
+    assert not any(hasattr(model, name) for name in ("W_", "converged_", "run_objectives_"))
     model = NMF(3, random_state=0, max_iter=2).partial_fit(X).partial_fit(X)
     assert model.n_steps_ == 2
     assert not hasattr(model.fit(X), "n_steps_") and not hasattr(model, "_statistics")

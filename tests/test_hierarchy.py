@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from variants import LAYERED
 
-from fastnmf import HierarchicalNMF, plots
+from fastnmf import NMF, HierarchicalNMF, load, plots
 from fastnmf.core.descent import reseed_dead_topic
 from fastnmf.core.stack import DataLayer, Stack
 from fastnmf.data.strata import Strata
@@ -358,6 +358,147 @@ def test_more_starts_are_no_worse():
     assert four.loss_curve_[-1] <= one.loss_curve_[-1]
 
 
+# ---------------------------------------------------------------- how a fit begins, goes on and ends
+
+
+class Interrupt(Exception):
+    pass
+
+
+def interrupted_at(until):
+    def stop(state):
+        if state.iteration == until:
+            raise Interrupt
+
+    return stop
+
+
+def assert_same_fit(ours, theirs):
+    for name in ("S_", "components_", "layer_weights_"):
+        for mine, other in zip(getattr(ours, name), getattr(theirs, name), strict=True):
+            assert mine.tobytes() == other.tobytes(), name
+    for name in ("level_errors_", "loss_curve_", "run_objectives_"):
+        assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes(), name
+    for name in ("n_iter_", "converged_", "stopped_by_", "n_revived_", "normalized_loss_", "reconstruction_err_"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert (np.diff(ours.history_["seconds"]) >= 0).all()
+
+
+@every_variant
+def test_an_interrupted_fit_ends_as_one_that_was_not(options, tmp_path):
+    X, y, state = sp.csr_array(counts()), np.arange(40) % 3, tmp_path / "state.npz"
+    whole = make(options).fit(X, y)
+    for until in (0, 1, 6, 6, 12, 15):
+        if until <= whole.history_["iteration"][-1]:
+            with pytest.raises(Interrupt):
+                make(options, callback=interrupted_at(until)).fit(X, y, checkpoint=state, checkpoint_every=0)
+    assert_same_fit(make(options).fit(X, y, checkpoint=state, checkpoint_every=0), whole)
+    assert_same_fit(make(options).fit(X, y, checkpoint=state), whole)  # the file holds the end
+    with pytest.raises(ValueError, match="another fit: max_iter was 15 and is 16"):
+        make(options, max_iter=16).fit(X, y, checkpoint=state)
+    with pytest.raises(ValueError, match="another fit: the labels y"):
+        make(options).fit(X, checkpoint=state)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "pgd", "adam"])
+def test_so_it_does_among_several_starts_with_labels_of_every_level_and_gaps(solver, tmp_path):
+    X, state = counts(), tmp_path / "state.npz"
+    y, mask = [np.array(list("abc"))[np.arange(40) % 3], None], np.random.default_rng(0).random(X.shape) < 0.9
+    options = {"solver": solver, "init": "random", "n_init": 3, "max_iter": 8}
+    whole = make(options).fit(X, y, mask)
+    assert len(whole.run_objectives_) == 3 and whole.run_objectives_.min() == whole.loss_curve_.min()
+    for run in (0, 1, 1, 2):
+
+        def stop(at, run=run):
+            if at.run == run and at.iteration == 5:
+                raise Interrupt
+
+        with pytest.raises(Interrupt):
+            make(options, callback=stop).fit(X, y, mask, checkpoint=state, checkpoint_every=0)
+    assert_same_fit(make(options).fit(X, y, mask, checkpoint=state, checkpoint_every=0), whole)
+    with pytest.raises(ValueError, match="another fit: .*the labels y"):
+        make(options).fit(X, [y[0], y[0]], mask, checkpoint=state)
+
+
+@every_variant
+def test_a_callback_sees_the_model_and_stops_the_fit(options):
+    X, seen = counts(), []
+
+    def watch(state):
+        seen.append((state.iteration, state.normalized_loss, state.W, state.H))
+        return state.iteration == 3
+
+    for form in (X, X.astype(np.float32), X * 2.0**300):
+        seen.clear()
+        model = make(options, callback=watch).fit(form)
+        n_iter = 0 if options.get("method") == "sequential" else 3
+        assert [at for at, *_ in seen] == list(range(n_iter + 1)) == model.history_["iteration"].tolist()
+        assert model.stopped_by_ == ("callback" if n_iter else "tol") and model.converged_ == (n_iter == 0)
+        np.testing.assert_array_equal([loss for _, loss, *_ in seen], model.history_["normalized_loss"])
+        _, _, W, H = seen[-1]  # what fit sets where it ends
+        assert W.tobytes() == model.S_[-1].tobytes() and H.tobytes() == model.components_[-1].tobytes()
+        assert W.dtype == form.dtype
+    np.testing.assert_allclose(
+        model.history_["normalized_loss"] ** 2 * (1 if model.loss == "recon" else 2), model.loss_curve_, rtol=1e-12
+    )
+
+
+@every_variant
+def test_time_runs_out_after_an_iteration(options):
+    model = make(options, max_time=0.0, n_init=2, tol=1e-9).fit(counts())
+    assert model.n_iter_ == 1 and len(model.run_objectives_) == 1
+    assert model.stopped_by_ == ("tol" if options.get("method") == "sequential" else "max_time")
+    assert model.history_["iteration"].tolist() == ([0] if options.get("method") == "sequential" else [0, 1])
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "pgd"}, {"loss": "energy"}, {"method": "deep"}], ids=str)
+def test_a_fit_goes_on_from_the_one_before(options, tmp_path):
+    X = counts()
+    model = make(options, init="random", warm_start=True).fit(X)
+    before, path = model.loss_curve_, tmp_path / "model.npz"
+    model.save(path)
+    again = model.fit(X)
+    assert again.loss_curve_[0] == pytest.approx(before[-1], rel=0.1 if options.get("method") == "deep" else 1e-9)
+    assert again.loss_curve_[-1] <= before[-1] and len(again.run_objectives_) == 1
+    assert_same_fit(load(path).set_params(n_init=1).fit(X), again)
+    assert_same_fit(load(path).fit(X, checkpoint=tmp_path / "state.npz"), again)
+    assert_same_fit(load(path).fit(X, checkpoint=tmp_path / "state.npz"), again)
+    with pytest.raises(ValueError, match="the model that warm_start goes on from is not the same"):
+        again.fit(X, checkpoint=tmp_path / "state.npz")
+    assert again.fit(X[:20], np.arange(20) % 2).S_[0].shape == (20, 4)  # other samples
+    assert hasattr(again, "classes_") and not hasattr(again.fit(X[:20]), "classes_")
+    with pytest.raises(ValueError, match=r"goes on from layer_weights_\[0\] of shape \(4, 23\), but \(4, 20\)"):
+        again.fit(X[:, :20])
+    with pytest.raises(ValueError, match="goes on from 2 levels, but n_components asks for 3; set warm_start=False"):
+        again.set_params(n_components=(4, 2, 1)).fit(X)
+
+
+def test_one_nmf_after_the_other_has_nothing_to_go_on_from():
+    X = counts()
+    model = make({"method": "sequential"}, warm_start=True, n_init=2).fit(X)
+    first = model.level_errors_
+    assert len(model.run_objectives_) == 2
+    np.testing.assert_array_equal(
+        model.set_params(n_components=(3, 2)).fit(X).set_params(n_components=(4, 2)).fit(X).level_errors_, first
+    )
+
+
+def test_of_several_starts_by_adam_the_best_iterate_counts():
+    X = make_hierarchical(random_state=0).data
+    options = {"solver": "adam", "init": "random", "max_iter": 12, "tol": 0}
+    model = HierarchicalNMF((9, 4), random_state=0, n_init=4, **options).fit(X)
+    assert model.loss_curve_.min() == model.run_objectives_.min()
+    seeds, found = np.random.default_rng(0).integers(1 << 62, size=4), []
+    for seed in seeds:  # each start alone
+
+        class Fixed(np.random.Generator):
+            def integers(self, *args, **kwargs):
+                return np.array([seed])  # noqa: B023 (used at once)
+
+        found.append(HierarchicalNMF((9, 4), random_state=Fixed(np.random.PCG64()), **options).fit(X).loss_curve_.min())
+    np.testing.assert_array_equal(found, model.run_objectives_)
+
+
 # ---------------------------------------------------------------- reading
 
 
@@ -383,6 +524,11 @@ def test_trees_and_display():
     assert sum(len(root["children"]) for root in soft) >= 4
     for level in (1, 2):
         np.testing.assert_allclose(model.shares(level).sum(axis=1), 1, rtol=1e-12)
+    rows = model.top_samples(4, level=0)
+    np.testing.assert_array_equal(model.S_[0][rows[:, 0], np.arange(9)], model.S_[0].max(axis=0))
+    assert model.top_samples().shape == (2, 5) and (np.diff(model.S_[0][rows[3], 3]) <= 0).all()
+    np.testing.assert_array_equal(model.as_start(level=1).components, model.components_[1])
+    assert NMF(2, init=model.as_start()).fit(toy.data).components_.shape == (2, 87)
     order = toy.feature_block[model.row_order(0)]
     assert np.count_nonzero(np.diff(order)) == 8  # every block of features lies together
     with pytest.raises(ValueError, match="level=5 is not known"):

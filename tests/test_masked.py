@@ -6,9 +6,8 @@ import pytest
 import scipy.sparse as sp
 from masks import KINDS, grouped, weights_of
 
-from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.alternate import Extrapolation, solve
 from fastnmf.core.factors import allocate, pad
-from fastnmf.core.iterate import solve
 from fastnmf.core.losses.masked import Masked, infer_masked, row_errors
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.problem import LazyRows, Problem, full

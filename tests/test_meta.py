@@ -183,6 +183,115 @@ def test_patience_ends_the_epochs_that_gain_nothing():
     assert waited == 2
 
 
+RESUMED = {
+    "fused": (MU, {}),
+    "fused, settles": (MU, {"inner_tol": 1e-2, "n_inner": 60}),
+    "accumulating": (MU, {"accumulate": True, "disjoint": False, "start": "estimator"}),
+    "descent": (NMF(3), {"n_jobs": 2}),
+    "several starts": (NMF(3), {"n_init": 3}),
+    "several starts, fused": (MU, {"n_init": 3}),
+    "graph": (GraphNMF(3, solver="mu"), {}),
+    "strata": (StratifiedNMF(3), {}),
+    "a measured threshold": (RobustNMF(3, loss="huber"), {}),
+    "missing entries": (NMF(3, missing_values="zeros"), {}),
+}
+
+
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize(("estimator", "options"), RESUMED.values(), ids=RESUMED)
+def test_a_fit_that_was_interrupted_ends_with_the_same_bits(estimator, options, is_sparse, tmp_path):
+    def interrupt(state):
+        if state.iteration == 2 and state.run == options.get("n_init", 1) // 2:
+            raise InterruptedError
+
+    data, labels = sp.csr_array(X) if is_sparse else X, {"strata": LABELS} if "Str" in str(estimator) else {}
+    model = MetaNMF(estimator, **SMALL | options)
+    plain, states = clone(model).fit(data, **labels), {"checkpoint": tmp_path / "state", "checkpoint_every": 0}
+    with pytest.raises(InterruptedError):
+        clone(model).set_params(callback=interrupt).fit(data, **labels, **states)
+    for again in (clone(model).fit(data, **labels, **states), clone(model).fit(data, **labels, **states)):
+        assert again.n_updates_ == plain.n_updates_ and again.stopped_by_ == plain.stopped_by_
+        for one, other in ((again, plain), (again.estimator_, plain.estimator_)):
+            for name in ("W_", "components_", "reconstruction_err_", "normalized_loss_", "n_iter_"):
+                assert np.asarray(getattr(one, name)).tobytes() == np.asarray(getattr(other, name)).tobytes(), name
+            for name, entries in other.history_.items():
+                assert name == "seconds" or one.history_[name].tobytes() == entries.tobytes(), name
+        assert again.run_objectives_.tobytes() == plain.run_objectives_.tobytes()
+        assert again.target_rows_.tobytes() == plain.target_rows_.tobytes()
+        assert again.transform(data, **labels).tobytes() == plain.transform(data, **labels).tobytes()
+
+
+def test_a_checkpoint_belongs_to_one_fit(tmp_path):
+    states, tasks = {"checkpoint": tmp_path / "state"}, [(X[:20], None), X[20:40]]
+    MetaNMF(MU, **SMALL).fit(X[40:], tasks=tasks, **states)
+    longer = MetaNMF(MU, **SMALL | {"n_outer": 5, "n_jobs": 2}).fit(X[40:], tasks=tasks, **states)
+    assert (
+        longer.components_.tobytes()
+        == MetaNMF(MU, **SMALL | {"n_outer": 5}).fit(X[40:], tasks=tasks).components_.tobytes()
+    )
+    for more, given in (({}, {"tasks": tasks[:1]}), ({"n_inner": 7}, {"tasks": tasks}), ({}, {})):
+        with pytest.raises(ValueError, match="is the checkpoint of another fit"):
+            MetaNMF(MU, **SMALL | {"n_outer": 5, "n_tasks": 1} | more).fit(X[40:], **given, **states)
+
+
+@pytest.mark.parametrize("estimator", [MU, NMF(3)], ids=["mu", "cd"])
+def test_of_several_starts_the_lowest_target_wins(estimator):
+    model = MetaNMF(estimator, n_init=3, **SMALL).fit(X)
+    assert model.run_objectives_.shape == (3,) and model.history_["objective"][-1] == model.run_objectives_.min()
+    first = MetaNMF(estimator, **SMALL).fit(X)
+    assert model.run_objectives_[0] == first.run_objectives_[0]
+    assert np.square(X[model.target_rows_] - model.W_ @ model.components_).sum() <= model.run_objectives_.min() + 1e-12
+
+
+def test_a_warm_start_begins_at_the_shared_components():
+    model = MetaNMF(MU, warm_start=True, **SMALL).fit(X)
+    assert model.components_.tobytes() == MetaNMF(MU, **SMALL).fit(X).components_.tobytes()
+    rng, before = np.random.default_rng(0), model.components_
+    starts = [rng.random((14, 3)).T for _ in range(3)]
+    model.fit(X)
+    tasks, target = [X[rows] for rows in model.task_rows_], X[model.target_rows_]
+    shared, _, _ = oracles_meta.meta_nmf(target, tasks, starts, 3, 6, False, eps=1e-9, shared=before)
+    np.testing.assert_allclose(model.components_, shared, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"goes on from components_ of shape \(3, 14\), but \(4, 14\) is required"):
+        model.set_params(estimator=NMF(4, solver="mu")).fit(X)
+
+
+def test_a_callback_sees_the_target_and_stops_the_epochs():
+    seen = []
+
+    def note(state):
+        seen.append((state.iteration, state.normalized_loss, state.W, state.H))
+        return state.iteration == 2
+
+    for estimator in (MU, NMF(3)):
+        model = MetaNMF(estimator, callback=note, **SMALL).fit(X)
+        assert model.stopped_by_ == "callback" and model.n_iter_ == 2 and not model.converged_
+        iteration, loss, W, H = seen[-1]
+        target = X[model.target_rows_]
+        assert iteration == 2 and loss == model.history_["normalized_loss"][-1]
+        assert np.linalg.norm(target - W @ H) / np.linalg.norm(target) == pytest.approx(loss)
+    assert [iteration for iteration, *_ in seen] == [1, 2, 1, 2]
+
+
+def test_no_epoch_begins_after_the_time_limit():
+    model = MetaNMF(MU, max_time=0.0, **SMALL).fit(X)
+    assert model.stopped_by_ == "max_time" and model.n_iter_ == 1
+    several = MetaNMF(MU, max_time=0.0, n_init=3, **SMALL).fit(X)
+    assert len(several.run_objectives_) == 1
+
+
+def test_the_threads_of_the_estimator_are_those_of_the_model_unless_it_says_otherwise():
+    models = [MetaNMF(NMF(3, n_threads=2), n_threads=n, **SMALL).fit(X) for n in (None, 1)]
+    assert [model.estimator_.n_threads for model in models] == [2, 1]
+    assert models[0].components_.tobytes() == models[1].components_.tobytes()
+
+
+def test_the_history_has_the_columns_of_every_model():
+    history = MetaNMF(MU, **SMALL).fit(X).history_
+    assert {"iteration", "normalized_loss", "objective", "seconds", "epoch", "task_losses"} == set(history)
+    assert history["epoch"].tolist() == history["iteration"].tolist() == [1, 2, 3]
+
+
 def test_inner_fits_stop_early_when_they_may():
     lazy, eager = (MetaNMF(MU, inner_tol=t, **SMALL | {"n_inner": 200}).fit(X) for t in (1e-2, 0.0))
     assert lazy.n_updates_ < eager.n_updates_ == 3 * 4 * 200

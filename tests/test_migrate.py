@@ -33,9 +33,15 @@ def test_models_within_models_are_renamed_too():
     assert found["estimator_"]["parameters"] == {"scale_invariant": True}
 
 
-def test_the_state_of_a_checkpoint_of_format_1_is_renamed():
-    found = migrate.upgrade("checkpoint", 1, {"state": {"revivals": [0], "at_hand": [], "factors": {}}, "seed": 1})
-    assert found == {"state": {"reseedings": [0], "cached_products": [], "factors": {}}, "seed": 1}
+def test_the_state_of_a_checkpoint_of_format_1_is_translated():
+    history = {"iteration": np.arange(3), "objective": np.array([3.0, 2, 1]), "seconds": np.array([0.0, 1, 2])}
+    state = {"revivals": [0, 2], "at_hand": ["W"], "factors": {}, "extrapolation": None}
+    state |= {"history": history | {"revived": np.array(4)}}
+    found = migrate.upgrade("checkpoint", 1, {"state": state, "seed": 1})
+    assert found["seed"] == 1 and found["state"]["history"].keys() == history.keys()
+    assert found["state"]["losses"] == [{}, {"reseedings": 2}] and found["state"]["cached_products"] == ["W"]
+    assert (found["state"]["reseeded"], found["state"]["last"], found["state"]["n_steps"]) == (4, 1.0, 2)
+    assert found["state"]["runs"]["objectives"] == [] and found["state"]["seconds"] == 2.0
 
 
 def test_new_names_of_the_tables_exist():

@@ -10,8 +10,8 @@ from masks import grouped
 from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf import NMF, StratifiedNMF
+from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
-from fastnmf.core.iterate import solve
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.problem import Problem

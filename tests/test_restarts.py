@@ -73,10 +73,16 @@ def test_starts_that_are_all_alike_are_tried_once(init, tries):
     assert len(model.run_objectives_) == tries
 
 
-def test_a_given_start_and_a_warm_start_are_tried_once():
+def test_several_starts_are_refused_where_one_is_given():
+    model = fitted("cd")
+    with pytest.raises(ValueError, match="n_init=3 asks for several starts, and init='custom' gives one; set n_init=1"):
+        NMF(4, init="custom", n_init=3).fit(BUNCH.data, W=model.W_, H=model.components_)
+    with pytest.raises(ValueError, match="n_init=3 asks for several starts, and init=model gives one; set n_init=1"):
+        NMF(4, init=model, n_init=3).fit(BUNCH.data)
+
+
+def test_a_warm_start_is_tried_once():
     model = fitted("cd", n_init=3)
-    begun = NMF(4, init="custom", n_init=3).fit(BUNCH.data, W=model.W_, H=model.components_)
-    assert len(begun.run_objectives_) == 1
     model.set_params(warm_start=True).fit(BUNCH.data)
     assert len(model.run_objectives_) == 1
     assert model.run_objectives_[0] <= fitted("cd", n_init=3).run_objectives_.min()  # it went on from the best

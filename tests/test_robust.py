@@ -15,8 +15,8 @@ from scipy.optimize import linprog
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, ChebyshevNMF, DistributionallyRobustNMF, RobustNMF, SmoothNMF, SparseNMF
+from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
-from fastnmf.core.iterate import solve
 from fastnmf.core.losses.robust import Residuals
 from fastnmf.core.problem import Problem
 from fastnmf.core.updates import ChebyshevLP, WeightedMedianDescent

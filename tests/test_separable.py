@@ -133,3 +133,11 @@ def test_wrong_parameters_are_named():
     ):
         with pytest.raises(ValueError, match=words):
             SeparableNMF(**options).fit(np.eye(3))
+
+
+def test_without_iterations_there_is_nothing_to_save(tmp_path):
+    for fit in (SeparableNMF(2).fit, SeparableNMF(2).fit_transform):
+        with pytest.raises(ValueError, match="does not iterate, so it takes no checkpoint"):
+            fit(np.eye(3), checkpoint=tmp_path / "c")
+    with pytest.raises(ValueError, match="Invalid parameter 'n_init'"):
+        SeparableNMF().set_params(n_init=3)

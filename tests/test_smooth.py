@@ -11,8 +11,8 @@ from scipy.optimize import nnls
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, SmoothNMF
+from fastnmf.core.alternate import solve
 from fastnmf.core.factors import aligned, allocate
-from fastnmf.core.iterate import solve
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.penalties.smoothness import Chain
 from fastnmf.core.problem import Problem, Subproblem

@@ -1,8 +1,9 @@
-"""Run one iteration of an alternating method: the updates of a schedule, extrapolation, rescaling of components."""
+"""Alternate the updates of factors: the solver of a `Problem`, one iteration of it, extrapolation, rescaling."""
 
 import numpy as np
 
 from fastnmf.core.factors import aligned, refill
+from fastnmf.core.iterate import Solver, iterate
 from fastnmf.core.penalties.elastic_net import balanced
 from fastnmf.kernels import rows
 
@@ -75,6 +76,149 @@ class Extrapolation:
         self.beta, self.bound, self.is_on = state["beta"], state["bound"], state["is_on"]
         for name, array in state["before"].items():
             refill(self.before[name], array)
+
+
+class AlternatingSolver(Solver):
+    """Iterate the schedule of a problem from a start, the factors, which are updated in place.
+
+    Parameters
+    ----------
+    problem : Problem
+    factors : Factors
+    extrapolation : Extrapolation, optional
+        For schedules that update W first and H last. The objective may then increase in some iterations.
+    start_value : float, optional
+        Objective of the start, if `factors` cannot represent the start exactly (shifts outside their pattern).
+    """
+
+    def __init__(self, problem, factors, extrapolation=None, start_value=None):
+        self.problem, self.factors, self.extrapolation = problem, factors, extrapolation
+        self.scale, self.rounding, self._start_value = problem.scale, problem.rounding, start_value
+        self._last = None
+
+    @property
+    def penalty(self):
+        """The part of the last objective that comes from penalties and from losses after the first."""
+        return self.problem.penalty
+
+    def begin(self):
+        """Return the objective of the start."""
+        self._last = self.problem.value(self.factors) if self._start_value is None else self._start_value
+        return self._last
+
+    def step(self):
+        """Run the schedule once and return the objective."""
+        problem, factors, extrapolation, last = self.problem, self.factors, self.extrapolation, self._last
+        before = {name: F.copy() for name, F in factors.arrays.items()} if problem.retry_with_safe_step else None
+        sweep(problem, factors, extrapolation)
+        value = problem.value(factors)
+        if before is not None and not value <= last:
+            value = _retry_with_safe_power(problem, factors, before, last)
+        if extrapolation is not None:
+            extrapolation.adapt_step(value, last, factors)
+        if problem.equalize_norms:
+            equalize_column_norms(problem, factors, extrapolation)
+        if problem.reseed_dead_component is not None and problem.reseed_dead_component(factors):
+            self.n_reseeded += 1
+            if extrapolation is not None:
+                extrapolation.is_on = False
+        self._last = value
+        return value
+
+    def columns(self):
+        """Return the columns of the history that the data's loss adds."""
+        columns = getattr(self.problem.losses[0], "columns", None)
+        return {} if columns is None else columns()
+
+    def to_state(self):
+        """Return the factors, the extrapolation and the state of the losses.
+
+        The dict omits results that are computed from the factors. It only lists the names of the cached products of the
+        data with a factor: an update reads such a product if it is cached and otherwise computes its rows one by one,
+        and the two ways may round differently. So may the sum over V, which its update returns.
+        """
+        sides, of_V, factors, losses = {"W": "H", "H": "W"}, (("pos", "V"), ("V",)), self.factors, self.problem.losses
+        return {
+            "factors": dict(factors.arrays),
+            "extrapolation": None if self.extrapolation is None else self.extrapolation.to_state(),
+            "losses": [loss.to_state() if hasattr(loss, "to_state") else {} for loss in losses],
+            "cached_products": [
+                name for name, other in sides.items() if factors.cache_valid(("product", name), (other,))
+            ],
+            "sum_of_V": factors.cached(*of_V, None) if factors.cache_valid(*of_V) else None,
+            "reseeded": self.n_reseeded,
+            "last": self._last,
+        }
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned for the same problem."""
+        for name, array in state["factors"].items():
+            refill(self.factors[name], array)
+            self.factors.invalidate(name)
+        if self.extrapolation is not None:
+            self.extrapolation.from_state(state["extrapolation"])
+        for loss, kept in zip(self.problem.losses, state["losses"], strict=True):
+            if kept:
+                loss.from_state(kept)
+        for name in state["cached_products"]:
+            self.problem.losses[0].product(name, self.factors)
+        if state.get("sum_of_V") is not None:  # files of version 0.1 lack it
+            self.factors.cache_put(("pos", "V"), ("V",), state["sum_of_V"])
+        self.n_reseeded, self._last = state["reseeded"], state["last"]
+
+
+def solve(problem, factors, *, extrapolation=None, start_value=None, **options):
+    """Iterate the schedule of `problem` from `factors`, which are updated in place.
+
+    Parameters
+    ----------
+    problem : Problem
+    factors : Factors
+        The start.
+    extrapolation, start_value
+        As for `AlternatingSolver`.
+    **options
+        `max_iter`, `tol` and the others of `fastnmf.core.iterate.iterate`.
+
+    Returns
+    -------
+    fastnmf.core.iterate.Fit
+    """
+    return iterate(AlternatingSolver(problem, factors, extrapolation, start_value), **options)
+
+
+def _retry_with_safe_power(problem, factors, before, last):
+    """Undo an iteration that increased the objective, and repeat it with an exponent whose update is monotone.
+
+    If the repeated iteration also ends above `last`, the factors `before` are kept. The cause is then rounding, or data
+    below the smallest value that the model can represent.
+
+    Parameters
+    ----------
+    problem : Problem
+        The update of its first loss uses the exponent `power`, or `safe_power` for the repetition.
+    factors : Factors
+        Changed in place.
+    before : dict
+        Copies of the factors before the iteration, by name.
+    last : float
+        Objective before the iteration.
+
+    Returns
+    -------
+    float
+        The objective.
+    """
+    data_loss, power = problem.losses[0], problem.losses[0].power
+    factors.overwrite(before)
+    data_loss.power = data_loss.safe_power
+    sweep(problem, factors)
+    data_loss.power = power
+    value = problem.value(factors)
+    if value <= last:
+        return value
+    factors.overwrite(before)
+    return problem.value(factors)
 
 
 def sweep(problem, factors, extrapolation=None):

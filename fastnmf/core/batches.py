@@ -13,14 +13,12 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 """
 
 import copy
-import time
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, pad, row_tasks
 from fastnmf.core.inference import GUESS_SWEEPS, infer
-from fastnmf.core.iterate import Fit, normalized
 from fastnmf.core.problem import LazyRows, Subproblem, full
 from fastnmf.core.updates import HALS, ActiveSet
 from fastnmf.data.layout import Pattern
@@ -52,6 +50,20 @@ class Batch:
 
     def __init__(self, data, *, is_new=True):
         self.data, self.is_new, self.W, self.gram, self.sums = data, is_new, None, 0.0, 0.0
+
+    def to_state(self):
+        """Return all but the data as a dict of arrays and plain values, not copied."""
+        return {name: value for name, value in vars(self).items() if name != "data"}
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned for the same data."""
+        vars(self).update(state, W=None if state["W"] is None else _aligned_copy(state["W"]))
+
+
+def _aligned_copy(array):
+    copied = aligned(array.shape, array.dtype)
+    copied[:] = array
+    return copied
 
 
 class Statistics:
@@ -108,8 +120,7 @@ class Statistics:
         found = cls(state["rank"], state["sweeps"], state["forget_factor"])
         for name in cls._state_names:
             setattr(found, name, state[name])
-        found.H = aligned(state["H"].shape, state["H"].dtype)
-        found.H[:] = state["H"]
+        found.H = _aligned_copy(state["H"])
         return found
 
     def copy(self):
@@ -118,8 +129,7 @@ class Statistics:
         for name, value in vars(self).items():
             if isinstance(value, (np.ndarray, sp.csr_array)):
                 setattr(other, name, value.copy())
-        other.H = aligned(self.H.shape, self.H.dtype)
-        other.H[:] = self.H
+        other.H = _aligned_copy(self.H)
         return other
 
     def restart(self, data, H, v=None):
@@ -168,6 +178,14 @@ class Statistics:
             self._move(self.N.astype(self.dtype))
         self._last_pass, self._holds = None, False
         return self._rows_again == self.n_rows
+
+    def pass_to_state(self):
+        """Return what `visit` depends on between `begin_repeated_pass` and `end_repeated_pass`, as `to_state` does."""
+        return {"last_pass": self._last_pass, "rows_again": self._rows_again, "holds": self._holds}
+
+    def pass_from_state(self, state):
+        """Restore the state that `pass_to_state` returned."""
+        self._last_pass, self._rows_again, self._holds = state["last_pass"], state["rows_again"], state["holds"]
 
     def components(self):
         """Return H in the scale and orientation that the user sees, (k, m)."""
@@ -528,61 +546,6 @@ def merged(labels, more):
         raise ValueError(
             "Labels of strata of this batch cannot be sorted with those of earlier batches; use one kind."
         ) from error
-
-
-def passes(statistics, batches, *, max_iter, tol, max_no_improvement, cheap_value_floor=0.0, callback=None):
-    """Fit `statistics` to batches that are in memory, in several passes over all of them.
-
-    With ``forget_factor=1`` a batch that is visited again replaces its previous contributions. After a pass F is then
-    the objective of the whole data, and it does not increase from one pass to the next. Otherwise each visit counts as
-    new rows.
-
-    Parameters
-    ----------
-    statistics : Statistics
-        Updated in place.
-    batches : list of Batch
-    max_iter : int
-        Largest number of passes.
-    tol : float
-        Stop after `max_no_improvement` consecutive passes each of which lowered the lowest objective so far by at most
-        `tol` times itself; with 0 stop only after `max_iter` passes or by the callback.
-    max_no_improvement : int
-    cheap_value_floor : float, default=0.0
-        Fraction of the squared norm below which the objective is computed from the residual itself.
-    callback : callable, optional
-        As for `fastnmf.core.iterate.solve`.
-
-    Returns
-    -------
-    fastnmf.core.iterate.Fit
-        ``factors`` is `statistics`. The history has the objective after each pass, and no entry for the start. With
-        ``forget_factor < 1`` the objective is F of the decayed sums, rescaled to the squared norm of all data.
-    """
-    began = time.perf_counter()
-    history = {"iteration": [], "objective": [], "seconds": []}
-    scale = sum(batch.data.sq_norm for batch in batches)
-    least, in_vain = np.inf, 0
-    for iteration in range(1, max_iter + 1):
-        for batch in batches:
-            if batch.W is None and statistics.forget_factor == 1:  # visited again later: inexact weights suffice
-                batch.W = aligned((batch.data.shape[0], statistics.H.shape[1]), batch.data.dtype)
-            statistics.visit(batch if statistics.forget_factor == 1 else Batch(batch.data))
-        value = statistics.value
-        if statistics.forget_factor < 1:
-            value *= scale / statistics.sq_norm if statistics.sq_norm > 0 else 0.0
-        elif value < cheap_value_floor * scale:
-            value = residual(statistics, batches)
-        seconds = time.perf_counter() - began
-        for name, entry in (("iteration", iteration), ("objective", value), ("seconds", seconds)):
-            history[name].append(entry)
-        if callback is not None and callback(iteration, normalized(value, scale), seconds):
-            return Fit(statistics, history, iteration, False, "callback")
-        in_vain = in_vain + 1 if value >= (1 - tol) * least else 0
-        least = min(least, value)
-        if tol > 0 and (in_vain >= max_no_improvement or least == 0):
-            return Fit(statistics, history, iteration, True, "tol")
-    return Fit(statistics, history, max_iter, tol == 0, "max_iter")
 
 
 def residual(statistics, batches):

@@ -6,13 +6,12 @@ Binary factors have no gradient: an entry is switched or it is not. In the Boole
 sum: a component adds nothing where another one is already present, so Gram matrices do not determine the error.
 """
 
-import time
-
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import ArpackError, svds
 
 from fastnmf.core.factors import pad
+from fastnmf.core.iterate import Solver, lacks_progress
 from fastnmf.data.layout import Compressed
 from fastnmf.kernels import discrete
 from fastnmf.kernels.blas import single_threaded_blas
@@ -132,48 +131,61 @@ class Peeling:
         return out
 
 
-def underapproximate(X, rank, *, n_steps, is_feasible, start=None, callback=None):
-    """Subtract `rank` products ``u vᵀ`` from X, one after the other, each below the current residual.
+class Underapproximation(Solver):
+    """Subtract products ``u vᵀ`` from X, one in each step, each below the residual; minimise its squared norm.
 
     Parameters
     ----------
     X : csr_array or ndarray (n, m)
     rank : int
-        Number of products.
+        Largest number of products.
     n_steps : int
         Steps of the multipliers for each product.
     is_feasible : bool
         Whether every product is reduced until no entry exceeds the residual.
     start : tuple of ndarray (n, rank) and (rank, m), default=None
         None: the leading singular pair of the residual.
-    callback : callable, default=None
-        ``callback(n_peeled, share, seconds)``, with share the norm of the residual over that of X.
 
-    Returns
-    -------
-    W : ndarray (n, rank)
-    H : ndarray (rank, m)
-    norms : list of float
-        Norm of the residual, at the start and after every product.
-    seconds : list of float
-        Seconds since the start, for each entry of norms.
+    Attributes
+    ----------
+    W, H : ndarray (n, rank), (rank, m)
+        The products so far, followed by zeros.
     """
-    began, left = time.perf_counter(), Peeling(X)
-    W, H = np.zeros((X.shape[0], rank)), np.zeros((rank, X.shape[1]))
-    norms, seconds = [left.norm()], [0.0]
-    for c in range(rank):
-        u, v = left.leading() if start is None else (start[0][:, c], start[1][c])
+
+    def __init__(self, X, rank, *, n_steps, is_feasible, start=None):
+        self.left, self.n_steps, self.is_feasible, self.start = Peeling(X), n_steps, is_feasible, start
+        self.W, self.H, self.n_peeled = np.zeros((X.shape[0], rank)), np.zeros((rank, X.shape[1])), 0
+        self.scale = self.begin()
+
+    def begin(self):
+        """Return the squared norm of the residual."""
+        return self.left.norm() ** 2
+
+    def step(self):
+        """Subtract one product."""
+        left, c = self.left, self.n_peeled
+        u, v = left.leading() if self.start is None else (self.start[0][:, c], self.start[1][c])
         if u.any() and v.any():
-            u, v = left.pressed(u, v, n_steps)
-            if is_feasible:
+            u, v = left.pressed(u, v, self.n_steps)
+            if self.is_feasible:
                 u, v = largest_below(left, v)
-        W[:, c], H[c] = u, v
+        self.W[:, c], self.H[c] = u, v
         left.take(u, v)
-        norms.append(left.norm())
-        seconds.append(time.perf_counter() - began)
-        if callback is not None:
-            callback(c + 1, norms[-1] / (norms[0] or 1.0), seconds[-1])
-    return W, H, norms, seconds
+        self.n_peeled += 1
+        return self.begin()
+
+    def columns(self):
+        """Return the norm of the residual."""
+        return {"residual": self.left.norm()}
+
+    def to_state(self):
+        """Return the products and the residual."""
+        return {"W": self.W, "H": self.H, "residual": self.left.residual, "n_peeled": self.n_peeled}
+
+    def from_state(self, state):
+        """Restore what `to_state` returned."""
+        self.W, self.H, self.n_peeled = state["W"], state["H"], state["n_peeled"]
+        self.left.residual[:] = state["residual"]
 
 
 def peel(X, H):
@@ -242,45 +254,93 @@ def flip_binary(B, product, gram):
             return
 
 
-class BinaryFit:
-    """Alternate exact switches of W and H, zeros and ones, for ``||X - W Hᵀ||²``; the objective is monotone.
+class Switching(Solver):
+    """Switch entries of W and H, zeros and ones, in turn, until a round does not lower the error; never raises it.
+
+    A subclass defines `step` and `error`.
 
     Parameters
     ----------
     data : fastnmf.data.strata.Strata
-    W, H : ndarray (n, k), (m, k)
-        Of zeros and ones, float64; updated in place.
+    start : callable
+        ``start()`` returns W (n, k) and H (m, k) of zeros and ones; it is called unless a saved state is restored.
     """
 
-    def __init__(self, data, W, H):
-        self.data, self.W, self.H = data, W, H
+    dtype = np.float64
 
-    def product(self, name):
-        """Return ``X H`` or ``Xᵀ W``, float64."""
-        other = self.H if name == "W" else self.W
-        out = pad(np.zeros((len(self.W if name == "W" else self.H), other.shape[1])), self.data)
-        (self.data.matmul if name == "W" else self.data.tmatmul)(pad(other, self.data), out)
-        return out[:, : other.shape[1]].astype(np.float64)
+    def __init__(self, data, start):
+        self.data, self.scale, self._start = data, data.sq_norm, start
 
-    def value(self, product):
-        """Return the squared error, given ``product = X H``; exact for integers."""
+    def begin(self):
+        """Make the start and return its error."""
+        self.W, self.H = (np.ascontiguousarray(F, self.dtype) for F in self._start())
+        return self.error()
+
+    def stop(self, history, tol):
+        """Return "tol" after a round that has not lowered the error."""
+        return "tol" if lacks_progress(history, 0, 1) else None
+
+    def to_state(self):
+        """Return the factors."""
+        return {"W": self.W, "H": self.H}
+
+    def from_state(self, state):
+        """Restore what `to_state` returned."""
+        self.W, self.H = state["W"], state["H"]
+        self.error()
+
+
+class BinarySwitching(Switching):
+    """Alternate exact switches of W and H for ``||X - W Hᵀ||²``."""
+
+    def step(self):
+        """Switch entries of W, then of H."""
         with single_threaded_blas():
-            both = float(np.sum((self.W.T @ self.W) * (self.H.T @ self.H)))
-        return self.data.sq_norm + both - 2 * float(np.sum(self.W * product))
+            flip_binary(self.W, self._product, self.H.T @ self.H)
+            flip_binary(self.H, times(self.data, self.W, is_turned=True), self.W.T @ self.W)
+        return self.error()
 
-    def descend(self, max_rounds):
-        """Switch entries until the error stops decreasing; return the errors, at the start and after every round."""
-        product = self.product("W")
-        values = [self.value(product)]
-        for _ in range(max_rounds):
-            with single_threaded_blas():
-                flip_binary(self.W, product, self.H.T @ self.H)
-                flip_binary(self.H, self.product("H"), self.W.T @ self.W)
-            product = self.product("W")
-            values.append(self.value(product))
-            if values[-1] >= values[-2]:
-                break
-        return values
+    def error(self):
+        """Return the squared error, and keep ``X H`` for the next step."""
+        self._product = times(self.data, self.H)
+        return squared_error(self.data, self.W, self.H, self._product)
+
+
+class BooleanSwitching(Switching):
+    """Switch entries of W and H for the mismatches of their Boolean product; the stored entries of X are the ones."""
+
+    dtype = bool
+
+    def step(self):
+        """Switch entries of W, then of H."""
+        flip_boolean(self.W, self.data.rows, self.H)
+        return int(flip_boolean(self.H, self.data.columns, self.W).sum())
+
+    def error(self):
+        """Return the number of mismatches."""
+        return int(mismatches(self.W, self.data.rows, self.H).sum())
+
+
+def times(data, F, *, is_turned=False):
+    """Return ``X F``, or ``Xᵀ F`` if `is_turned`, float64."""
+    out = pad(np.zeros((data.shape[is_turned], F.shape[1])), data)
+    (data.tmatmul if is_turned else data.matmul)(pad(F, data), out)
+    return out[:, : F.shape[1]].astype(np.float64)
+
+
+def squared_error(data, W, H, product):
+    """Return ``||X - W Hᵀ||²``, exact for integers.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    W, H : ndarray (n, k), (m, k) of float64
+    product : ndarray (n, k)
+        X H.
+    """
+    with single_threaded_blas():
+        both = float(np.sum((W.T @ W) * (H.T @ H)))
+    return data.sq_norm + both - 2 * float(np.sum(W * product))
 
 
 def infer_binary(product, gram, starts):
@@ -367,31 +427,6 @@ def _cover(B, X, sets, n_sweeps):
     columns = columns.astype(np.int32)
     discrete.rows_cover(tasks, (X.indptr, X.indices), (first, columns), len(sets), B, n_sweeps, errors)
     return errors
-
-
-def descend_boolean(data, W, H, max_rounds):
-    """Switch entries of W and H in turn until the mismatches stop decreasing.
-
-    Parameters
-    ----------
-    data : fastnmf.data.strata.Strata
-        Sparse; its stored entries are the ones.
-    W, H : ndarray (n, k), (m, k) of bool
-        Updated in place.
-    max_rounds : int
-
-    Returns
-    -------
-    list of int
-        Mismatches at the start and after every round.
-    """
-    values = [int(mismatches(W, data.rows, H).sum())]
-    for _ in range(max_rounds):
-        flip_boolean(W, data.rows, H)
-        values.append(int(flip_boolean(H, data.columns, W).sum()))
-        if values[-1] >= values[-2]:
-            break
-    return values
 
 
 def best_rounding(data, W, H, shares):

@@ -64,6 +64,12 @@ class Factors:
         """Note that factor `name` has changed in place."""
         self._version[name] += 1
 
+    def overwrite(self, arrays):
+        """Replace the values of factors, by name."""
+        for name, F in arrays.items():
+            self.arrays[name][:] = F
+            self.invalidate(name)
+
     def cached(self, key, names, compute):
         """Return ``compute()``, or its last result if none of the factors `names` has changed since.
 
@@ -111,6 +117,25 @@ def pad(F, strata):
 def row_tasks(F):
     """Return the task table of the row kernels over a padded factor."""
     return split_rows(len(F), F.shape[1] ** 2)
+
+
+def padded_factors(data, **arrays):
+    """Return `Factors` that all have the padded width of the widest, and the task tables of their row kernels.
+
+    The core factors S, or S1, S2, ..., which stand between two others, are padded on both sides.
+    """
+    rank, held = max(F.shape[1] for F in arrays.values()), {}
+    for name, F in arrays.items():
+        wide = np.zeros((len(F), rank))
+        wide[:, : F.shape[1]] = F
+        held[name] = pad(wide, data)
+        if name.startswith("S"):
+            core = aligned((held[name].shape[1],) * 2, data.dtype)
+            core[: len(F)] = held[name]
+            held[name] = core
+    factors = Factors(rank, **held)
+    factors.widths = {name: F.shape[1] for name, F in arrays.items()}
+    return factors, {name: row_tasks(F) for name, F in held.items()}
 
 
 def allocate(strata, W, H, v):

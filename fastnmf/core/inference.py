@@ -73,3 +73,20 @@ def exact(F, sub, rank):
     """
     HALS()(F, sub, rank, GUESS_SWEEPS)
     ActiveSet()(F, sub, rank)
+
+
+def exact_weights(gram, pos, rank):
+    """Return the exact minimisers of ``w gram wᵀ / 2 - w pos`` over w >= 0, (p, k); gram (K, K), pos (p, K) padded."""
+    W = aligned(pos.shape, pos.dtype)
+    sub = Subproblem(row_tasks(W))
+    sub.add(gram=gram, pos=pos)
+    exact(W, sub, rank)
+    return np.ascontiguousarray(W[:, :rank])
+
+
+def finish_weights(fit):
+    """Solve for W exactly, as `transform` does, and write its objective to the last entry of the history of a fit."""
+    factors, sub = fit.factors, fit.problem.subproblem("W", fit.factors)
+    exact(factors["W"], sub, factors.rank)
+    factors.invalidate("W")
+    fit.history["objective"][-1] = fit.problem.value(factors)

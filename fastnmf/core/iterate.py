@@ -1,229 +1,300 @@
-"""Iterate a problem until a stopping rule applies: the loop, its state, its history and the stopping rules."""
+"""Iterate a solver until a stopping rule applies: the only loop of the package, its history, its clock and its rules.
+
+`iterate` knows how to step, to record a value, to stop and to report; it knows nothing of what is iterated. That is a
+`Solver`: alternating updates of factors (`fastnmf.core.alternate`), passes over batches (`fastnmf.core.passes`),
+descents of hierarchies (`fastnmf.core.descent`), switches of binary factors (`fastnmf.core.discrete`), epochs of
+Meta-NMF (`fastnmf.models.meta`). Every solver therefore has the same history, callbacks, time limit and checkpoints.
+"""
 
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from fastnmf.core.alternate import equalize_column_norms, sweep
-from fastnmf.core.factors import refill
-
 LOOK_BACK = 10  # iterations over which the decrease of the objective is measured: single steps plateau
 LOOK_AHEAD = 100  # iterations for which the decrease is extrapolated at that rate
 
 
-@dataclass
-class Fit:
-    """Result of a fit.
+class Clock:
+    """Seconds since a fit began, and what is left of its time limit.
+
+    Parameters
+    ----------
+    limit : float, or None
+        Seconds; None: no limit.
+    """
+
+    def __init__(self, limit=None):
+        self.began, self.limit = time.perf_counter(), limit
+
+    @property
+    def seconds(self):
+        """Seconds since the clock was made."""
+        return time.perf_counter() - self.began
+
+    @property
+    def left(self):
+        """Seconds that are left, possibly negative; None without a limit."""
+        return None if self.limit is None else self.limit - self.seconds
+
+
+class Solver:
+    """Base of what `iterate` runs: a state, a step, a value. A subclass defines `step`, and what else it needs.
 
     Attributes
     ----------
-    factors : Factors
-        The factors after the last iteration. A fit in batches stores its `fastnmf.core.batches.Statistics` here.
-    history : dict
-        Lists ``iteration``, ``objective``, ``penalty`` (the part of the objective that is due to penalties) and
-        ``seconds`` since the start; entry 0 of each list describes the start. ``revived`` is an int: the number of
-        times that a dead component was reseeded.
+    scale : float
+        Objective of the trivial model, by which the loss is normalized.
+    penalty : float
+        The part of the last objective that comes from penalties.
+    rounding : float
+        Objective below which only rounding errors are left.
+    stride : int
+        Iterations that the last step made.
+    n_reseeded : int
+        Times that a dead component was replaced.
+    ended : str, or None
+        Why no further step is possible, as `Fit.stopped_by`; set by a `step` that returns None, and never by another.
+    keeps_best : bool
+        Whether the result is the best state of the run, and not the last one.
+    can_cut : bool
+        Whether an iteration may end after one of its parts; `cut` then ends it.
+    """
+
+    scale, penalty, rounding, stride, n_reseeded, can_cut = 1.0, 0.0, 0.0, 1, 0, False
+    ended, keeps_best = None, False
+
+    def begin(self):
+        """Return the objective of the start; None if it is not known."""
+
+    def step(self):
+        """Make an iteration and return its objective; or make a part of one, after which a state is valid: None."""
+        raise NotImplementedError
+
+    def cut(self):
+        """End the present iteration after the part that `step` has made, and return its objective."""
+        raise NotImplementedError
+
+    def columns(self):
+        """Return further entries of the history, name -> value, for the last objective."""
+        return {}
+
+    def stop(self, history, tol):
+        """Return why the solver ends after the last entry of the history (``"tol"``, ``"patience"``), or None."""
+        return "tol" if tol > 0 and has_converged(history.best, tol, self.rounding) else None
+
+    def to_state(self):
+        """Return everything that later steps depend on, as a dict of arrays and plain values, not copied."""
+        raise NotImplementedError
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned for the same data and parameters."""
+        raise NotImplementedError
+
+
+class History(dict):
+    """Lists of equal length, one entry for the start (where its value is known) and one for each iteration.
+
+    ``iteration``, ``objective``, ``penalty`` (the part of the objective that is due to penalties), ``seconds`` since
+    the fit began, and the `Solver.columns` of the solver.
+
+    Attributes
+    ----------
+    best : list of float
+        Least objective up to each entry. With extrapolation the objective itself may increase for a few iterations.
+    """
+
+    def __init__(self, lists=()):
+        super().__init__({"iteration": [], "objective": [], "penalty": [], "seconds": []} | dict(lists))
+        self.best = np.minimum.accumulate(np.array(self["objective"], dtype=np.float64)).tolist()
+
+    def note(self, **entries):
+        """Append an entry to every list."""
+        for name, entry in entries.items():
+            self.setdefault(name, []).append(entry)
+        objective = entries["objective"]
+        self.best.append(min(self.best[-1], objective) if self.best else objective)
+
+    @property
+    def n_iter(self):
+        """Number of completed iterations."""
+        return self["iteration"][-1] if self["iteration"] else 0
+
+    def to_state(self):
+        """Return the lists as arrays."""
+        return {name: np.asarray(entries) for name, entries in self.items()}
+
+    @classmethod
+    def from_state(cls, state):
+        """Return the history whose `to_state` returned `state`."""
+        return cls({name: entries.tolist() for name, entries in state.items()})
+
+
+@dataclass
+class Fit:
+    """Result of a run of `iterate`.
+
+    Attributes
+    ----------
+    solver : Solver
+        The solver after its last step.
+    history : History
     n_iter : int
         Number of iterations.
     converged : bool
-        Whether the fit ended by `tol`, or at `max_iter` with ``tol=0``.
+        Whether the run ended by its own rule, or at `max_iter` with ``tol=0``.
     stopped_by : str
-        ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+        ``"tol"``, ``"patience"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     """
 
-    factors: object
-    history: dict
+    solver: Solver
+    history: History
     n_iter: int
     converged: bool
     stopped_by: str
 
+    @property
+    def factors(self):
+        """The factors of an alternating solver."""
+        return self.solver.factors
+
+    @property
+    def problem(self):
+        """The problem of an alternating solver."""
+        return self.solver.problem
+
+    def extend(self, later):
+        """Add the iterations of a run that continued from the end of this one."""
+        history, seconds, n_iter = self.history, self.history["seconds"][-1], self.n_iter
+        for at in range(1, len(later.history["iteration"])):
+            entries = {name: later.history[name][at] for name in history}
+            entries["iteration"], entries["seconds"] = entries["iteration"] + n_iter, entries["seconds"] + seconds
+            history.note(**entries)
+        self.n_iter += later.n_iter
+
+    @property
+    def objective(self):
+        """The objective of the result."""
+        return self.history.best[-1] if self.solver.keeps_best else self.history["objective"][-1]
+
+    @property
+    def loss(self):
+        """The last objective without penalties, at least 0."""
+        return max(self.history["objective"][-1] - self.history["penalty"][-1], 0.0)
+
+    def to_state(self):
+        """Return the run as a dict of arrays and plain values; the arrays are those of the solver, not copies."""
+        end = [self.n_iter, self.converged, self.stopped_by]
+        return {"history": self.history.to_state(), "end": end, "solver": self.solver.to_state()}
+
+    @classmethod
+    def from_state(cls, solver, state):
+        """Return the run whose `to_state` returned `state`, with its solver, which is changed in place."""
+        solver.from_state(state["solver"])
+        return cls(solver, History.from_state(state["history"]), *state["end"])
+
 
 class SolverState:
-    """State of a fit between two iterations: everything that later iterations depend on.
+    """Everything that the rest of a run depends on: the solver, its history, and the number of steps made.
 
     Parameters
     ----------
-    problem : Problem
-    factors : Factors
-        Updated in place.
-    extrapolation : Extrapolation, optional
+    solver : Solver
+    began : float
+        Time (``time.perf_counter``) from which seconds are counted.
 
     Attributes
     ----------
-    history : dict
-        As for `Fit`.
-    best : list of float
-        Lowest objective up to each entry of the history. With extrapolation the objective itself may increase for a
-        few iterations.
+    is_within : bool
+        Whether the last step was a part of an iteration.
     """
 
-    def __init__(self, problem, factors, extrapolation=None):
-        self.problem, self.factors, self.extrapolation = problem, factors, extrapolation
-        self.history = {"iteration": [], "objective": [], "penalty": [], "seconds": [], "revived": 0}
-        self.best = []
+    def __init__(self, solver, began):
+        self.solver, self.history, self.n_steps, self.began, self.is_within = solver, History(), 0, began, False
+
+    @property
+    def seconds(self):
+        """Seconds since the run began."""
+        return time.perf_counter() - self.began
 
     @property
     def iteration(self):
         """Number of completed iterations."""
-        return self.history["iteration"][-1]
-
-    def note(self, iteration, value, seconds):
-        """Add an entry to the history."""
-        entries = {"iteration": iteration, "objective": value, "penalty": self.problem.penalty, "seconds": seconds}
-        for name, entry in entries.items():
-            self.history[name].append(entry)
-        self.best.append(min(self.best[-1], value) if self.best else value)
+        return self.history.n_iter
 
     def to_state(self):
-        """Return the state as a dict of arrays and plain values; the arrays are those of the fit, not copies.
-
-        The dict omits results that are computed from the factors. It only lists the names of the cached products of the
-        data with a factor: an update reads such a product if it is cached and otherwise computes its rows one by one,
-        and the two ways may round differently.
-        """
-        sides, factors = {"W": "H", "H": "W"}, self.factors
-        history = {name: np.asarray(entries) for name, entries in self.history.items()}
-        return {
-            "factors": dict(factors.arrays),
-            "extrapolation": None if self.extrapolation is None else self.extrapolation.to_state(),
-            "history": history,
-            "reseedings": [getattr(data_loss, "reseedings", 0) for data_loss in self.problem.losses],
-            "cached_products": [
-                name for name, other in sides.items() if factors.cache_valid(("product", name), (other,))
-            ],
-        }
+        """Return the state as a dict of arrays and plain values; the arrays are those of the fit, not copies."""
+        own = {"history": self.history.to_state(), "n_steps": self.n_steps, "is_within": self.is_within}
+        return own | {"seconds": self.seconds, **self.solver.to_state()}
 
     def from_state(self, state):
-        """Restore the state that `to_state` returned for the same problem."""
-        for name, array in state["factors"].items():
-            refill(self.factors[name], array)
-            self.factors.invalidate(name)
-        if self.extrapolation is not None:
-            self.extrapolation.from_state(state["extrapolation"])
-        self.history = {name: entries.tolist() for name, entries in state["history"].items()}
-        self.best = np.minimum.accumulate(state["history"]["objective"]).tolist()
-        for data_loss, reseedings in zip(self.problem.losses, state["reseedings"], strict=True):
-            data_loss.reseedings = reseedings
-        for name in state["cached_products"]:
-            self.problem.losses[0].product(name, self.factors)
+        """Restore the state that `to_state` returned."""
+        self.history = History.from_state(state["history"])
+        self.n_steps, self.is_within = state["n_steps"], state["is_within"]
+        self.began = time.perf_counter() - state["seconds"]
+        self.solver.from_state(state)
 
 
-def solve(
-    problem,
-    factors,
-    *,
-    max_iter,
-    tol,
-    callback=None,
-    start_value=None,
-    extrapolation=None,
-    max_time=None,
-    checkpoint=None,
-):
-    """Iterate the schedule of `problem` from `factors`, which are updated in place.
-
-    The decrease of the objective over the last 10 iterations is extrapolated to the next 100. Iteration stops when the
-    extrapolated decrease is less than ``tol`` times the objective, or when the objective has reached the rounding error
-    of the data. With ``tol=0`` it stops only at `max_iter`, at `max_time` or by the callback. (Comparing the decrease
-    over 10 iterations itself with `tol` stopped 0.05 % above the final loss on 20 newsgroups: the model explains only
-    4 % of that sparse matrix, so progress is small relative to the objective.)
+def iterate(solver, *, max_iter, tol, callback=None, max_time=None, checkpoint=None, began=None):
+    """Make steps of a solver until a rule says stop.
 
     Parameters
     ----------
-    problem : Problem
-    factors : Factors
-        The start; updated in place.
+    solver : Solver
+        It is at its start, and is changed in place.
     max_iter : int
         Largest number of iterations.
     tol : float
-        Relative tolerance, >= 0.
+        Relative tolerance, >= 0, of the solver's own rule (`Solver.stop`).
     callback : callable, optional
-        ``callback(iteration, normalized_loss, seconds)``, called for the start and after every iteration. Iteration
-        stops if it returns a true value.
-    start_value : float, optional
-        Objective of the start, if `factors` cannot represent the start exactly (shifts outside their pattern).
-    extrapolation : Extrapolation, optional
-        For schedules that update W first and H last. The objective may then increase in some iterations.
+        ``callback(iteration, normalized_loss, seconds)``, called for the start, if its value is known, and after every
+        iteration. Iteration stops if it returns a true value.
     max_time : float, optional
-        Seconds after which no further iteration begins.
+        Seconds after which no further iteration begins, or no further part of one that can be cut short; at least one
+        is made.
     checkpoint : callable, optional
-        ``checkpoint(state, is_last)``, called with the `SolverState` for the start and after every iteration. If its
-        attribute ``kept`` is not None, it is a dict that ``SolverState.to_state`` returned, and the fit continues
-        from that state.
+        ``checkpoint(state, is_last)``, called with the `SolverState` for the start and after every step. If its
+        attribute ``kept`` is not None, it is a dict that `SolverState.to_state` returned, and the run continues there.
+    began : float, optional
+        Time (``time.perf_counter``) from which seconds are counted; None: now.
 
     Returns
     -------
     Fit
     """
-    state, began = SolverState(problem, factors, extrapolation), time.perf_counter()
+    state = SolverState(solver, time.perf_counter() if began is None else began)
     if checkpoint is not None and checkpoint.kept is not None:
         state.from_state(checkpoint.kept)
-        began -= state.history["seconds"][-1]
-    else:
-        value = problem.value(factors) if start_value is None else start_value
-        state.note(0, value, time.perf_counter() - began)
+    elif (value := solver.begin()) is not None:
+        _note(state, 0, value)
     while True:
-        stopped_by = _why_stop(state, max_iter, tol, callback, max_time)
-        if checkpoint is not None:
-            checkpoint(state, stopped_by is not None)
-        if stopped_by is not None:
-            is_settled = stopped_by == "tol" or stopped_by == "max_iter" and tol == 0
-            return Fit(factors, state.history, state.iteration, is_settled, stopped_by)
-        before = {name: F.copy() for name, F in factors.arrays.items()} if problem.retry_with_safe_step else None
-        sweep(problem, factors, extrapolation)
-        value = problem.value(factors)
-        if before is not None and not value <= state.history["objective"][-1]:
-            value = _retry_with_safe_power(problem, factors, before, state.history["objective"][-1])
-        if extrapolation is not None:
-            extrapolation.adapt_step(value, state.history["objective"][-1], factors)
-        if problem.equalize_norms:
-            equalize_column_norms(problem, factors, extrapolation)
-        if problem.reseed_dead_component is not None and problem.reseed_dead_component(factors):
-            state.history["revived"] += 1
-            if extrapolation is not None:
-                extrapolation.is_on = False
-        state.note(state.iteration + 1, value, time.perf_counter() - began)
+        if not state.is_within:  # a run may resume within an iteration
+            stopped_by = solver.ended or _why_stop(state, max_iter, tol, callback, max_time)
+            if checkpoint is not None:
+                checkpoint(state, stopped_by is not None)
+            if stopped_by is not None:
+                is_settled = stopped_by in ("tol", "patience") or stopped_by == "max_iter" and tol == 0
+                return Fit(solver, state.history, state.iteration, is_settled, stopped_by)
+        value = solver.step()
+        state.n_steps += 1
+        state.is_within = value is None and solver.ended is None
+        if state.is_within:
+            is_late = solver.can_cut and max_time is not None and state.seconds >= max_time
+            if checkpoint is not None:
+                checkpoint(state, is_late)
+            if not is_late:
+                continue
+            value, checkpoint = solver.cut(), None  # the file keeps the state from which the iteration can go on
+            state.is_within = False
+        if value is not None:
+            _note(state, state.iteration + solver.stride, value)
 
 
-def _retry_with_safe_power(problem, factors, before, last):
-    """Undo an iteration that increased the objective, and repeat it with an exponent whose update is monotone.
-
-    If the repeated iteration also ends above `last`, the factors `before` are kept. The cause is then rounding, or data
-    below the smallest value that the model can represent.
-
-    Parameters
-    ----------
-    problem : Problem
-        The update of its first loss uses the exponent `power`, or `safe_power` for the repetition.
-    factors : Factors
-        Changed in place.
-    before : dict
-        Copies of the factors before the iteration, by name.
-    last : float
-        Objective before the iteration.
-
-    Returns
-    -------
-    float
-        The objective.
-    """
-    data_loss, power = problem.losses[0], problem.losses[0].power
-    _restore(factors, before)
-    data_loss.power = data_loss.safe_power
-    sweep(problem, factors)
-    data_loss.power = power
-    value = problem.value(factors)
-    if value <= last:
-        return value
-    _restore(factors, before)
-    return problem.value(factors)
-
-
-def _restore(factors, arrays):
-    for name, F in arrays.items():
-        factors[name][:] = F
-        factors.invalidate(name)
+def _note(state, iteration, value):
+    solver = state.solver
+    state.history.note(
+        iteration=iteration, objective=value, penalty=solver.penalty, seconds=state.seconds, **solver.columns()
+    )
 
 
 def _why_stop(state, max_iter, tol, callback, max_time):
@@ -236,29 +307,35 @@ def _why_stop(state, max_iter, tol, callback, max_time):
     tol : float
     callback : callable, or None
     max_time : float, or None
-        As for `solve`.
+        As for `iterate`.
 
     Returns
     -------
     str or None
         As `Fit.stopped_by`; None to continue.
     """
-    problem, history = state.problem, state.history
+    solver, history = state.solver, state.history
+    if not history["iteration"]:
+        return None
     if callback is not None:
         loss = max(history["objective"][-1] - history["penalty"][-1], 0.0)
-        if callback(state.iteration, normalized(loss, problem.scale), history["seconds"][-1]):
+        if callback(state.iteration, normalized(loss, solver.scale), history["seconds"][-1]):
             return "callback"
-    if state.iteration > 0 and max_time is not None and history["seconds"][-1] >= max_time:
-        return "max_time"
-    if state.iteration > 0 and tol > 0 and has_converged(state.best, tol, problem.rounding):
-        return "tol"
+    if state.iteration > 0:
+        if max_time is not None and history["seconds"][-1] >= max_time:
+            return "max_time"
+        if (stopped_by := solver.stop(history, tol)) is not None:
+            return stopped_by
     return "max_iter" if state.iteration >= max_iter else None
 
 
 def has_converged(best, tol, rounding):
     """Return whether a fit has converged.
 
-    It has if the decrease over the last 10 iterations, extrapolated to 100, is at most ``tol`` times the objective.
+    It has if the decrease over the last 10 iterations, extrapolated to 100, is at most ``tol`` times the objective, or
+    if the objective has reached the rounding error of the data. (Comparing the decrease over 10 iterations itself with
+    `tol` stopped 0.05 % above the final loss on 20 newsgroups: the model explains only 4 % of that sparse matrix, so
+    progress is small relative to the objective.)
 
     Parameters
     ----------
@@ -275,6 +352,42 @@ def has_converged(best, tol, rounding):
     return (best[-1 - LOOK_BACK] - best[-1]) * LOOK_AHEAD / LOOK_BACK <= tol * best[-1]
 
 
+def has_slowed(before, now, n_iter, tol):
+    """Return whether `n_iter` iterations from objective `before` to `now` were too slow; the rule of `has_converged`.
+
+    For solvers that know the objective of every `n_iter`-th iteration only.
+    """
+    return (before - now) * LOOK_AHEAD / n_iter <= tol * now
+
+
+def still_moves(steps, lengths, tol):
+    """Return where a step is longer than `tol` times the length of what it has changed."""
+    return steps > tol * lengths
+
+
+def lacks_progress(history, tol, patience):
+    """Return whether each of the last `patience` iterations lowered the least objective by at most `tol` times itself.
+
+    An iteration without an earlier one counts as progress.
+    """
+    if len(history.best) <= patience:
+        return False
+    values, best = history["objective"][-patience:], history.best[-patience - 1 : -1]
+    return all(value >= (1 - tol) * least for value, least in zip(values, best, strict=True))
+
+
+def has_stalled(values, tol, patience):
+    """Return whether `patience` values in a row have not counted as a decrease, at the end of `values`.
+
+    A value counts if it is below ``1 - tol`` times the last one that counted; the first one does. Unlike in
+    `lacks_progress`, small decreases add up until they count.
+    """
+    least, waited = np.inf, 0
+    for value in values:
+        least, waited = (value, 0) if value < (1 - tol) * least else (least, waited + 1)
+    return waited >= patience
+
+
 def normalized(objective, scale):
     """Return the square root of ``objective / scale``, 0 where the scale is 0."""
     return np.sqrt(objective / scale) if scale > 0 else np.zeros_like(objective)
@@ -283,12 +396,14 @@ def normalized(objective, scale):
 def as_arrays(history, scale):
     """Return `history` as arrays: ``iteration``, ``normalized_loss``, ``objective`` (with penalties), ``seconds``.
 
-    ``normalized_loss`` is the square root of the objective without penalties divided by `scale`.
+    ``normalized_loss`` is the square root of the objective without penalties divided by `scale`. The further columns
+    of the solver follow.
     """
     objective, penalty = (np.asarray(history[name], dtype=np.float64) for name in ("objective", "penalty"))
-    return {
+    found = {
         "iteration": np.asarray(history["iteration"], dtype=np.int64),
         "normalized_loss": normalized(np.maximum(objective - penalty, 0.0), scale),
         "objective": objective,
         "seconds": np.asarray(history["seconds"], dtype=np.float64),
     }
+    return found | {name: np.array(entries) for name, entries in history.items() if name not in (*found, "penalty")}

@@ -7,7 +7,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 import numpy as np
 
 from fastnmf.core.alternate import sweep
-from fastnmf.core.factors import allocate
+from fastnmf.core.factors import Factors, allocate
+from fastnmf.core.iterate import normalized
 from fastnmf.core.losses import (
     BetaDivergence,
     Dictionary,
@@ -167,6 +168,20 @@ def interval_problem(data, factors, tasks, bounds, *, is_descent):
     )
 
 
+def measure_squared_error(data, W, H):
+    """Return ``||X - W Hᵀ||`` divided by ``||X||``, and the norm itself in the units of the user.
+
+    Parameters
+    ----------
+    data : Strata
+    W, H : ndarray (n_rows, k), (n_columns, k)
+        In the inner scale.
+    """
+    factors, tasks = allocate(data, W, H, None)
+    loss = squared_problem(data, factors, tasks, (("W", 1), ("H", 1)), is_descent=True).value(factors)
+    return float(normalized(loss, data.sq_norm)), float(np.ldexp(np.sqrt(loss), -2 * data.log4_scale))
+
+
 def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
     """Return the `Problem` of components that are non-negative combinations of given atoms.
 
@@ -199,6 +214,81 @@ def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
         exact_value=loss.exact_value,
         rounding=data.sq_norm * (8 * np.finfo(data.dtype).eps) ** 2,
     )
+
+
+def single_loss_problem(data, loss, updates, schedule, tasks, scale=None, is_direct=True):
+    """Return the `Problem` of one loss.
+
+    Parameters
+    ----------
+    data : Strata
+    loss : Loss
+        Has `exact_value` if `is_direct`.
+    updates : dict, factor name -> Update
+    schedule : tuple of (str, int)
+        One iteration: names of factors with their numbers of sweeps.
+    tasks : dict, factor name -> ndarray of int64
+        Task tables.
+    scale : float, default=None
+        Loss of the zero model; None: the squared norm of the data, in the inner scale.
+    is_direct : bool, default=True
+        Whether small values of the objective are computed from the residual itself (``loss.exact_value``).
+
+    Returns
+    -------
+    Problem
+    """
+    scale = data.sq_norm if scale is None else scale
+    return Problem(
+        losses=[loss],
+        updates=updates,
+        schedule=schedule,
+        tasks=tasks,
+        scale=scale,
+        cheap_value_floor=EXACT_VALUE_BELOW[data.dtype] if is_direct else 0.0,
+        exact_value=loss.exact_value if is_direct else None,
+        rounding=scale * (8 * np.finfo(data.dtype).eps) ** (2 if is_direct else 1),
+    )
+
+
+def own_loss_problem(loss, update, factors, tasks, n_sweeps=1, scale=None):
+    """Return the `Problem` of a loss that is neither a squared error nor one divergence.
+
+    Parameters
+    ----------
+    loss : Loss
+    update : Update
+        Of both W and H.
+    factors : Factors
+        W (n_rows, K) and H (n_columns, K).
+    tasks : dict, factor name -> ndarray of int64
+        Task tables.
+    n_sweeps : int, default=1
+        Sweeps over each factor in an iteration.
+    scale : float, default=None
+        Loss of the zero model; None computes it.
+
+    Returns
+    -------
+    Problem
+    """
+    if scale is None:
+        scale = loss.value(Factors(factors.rank, **{name: np.zeros_like(factors[name]) for name in "WH"}))
+    schedule = (("W", n_sweeps), ("H", n_sweeps))
+    return Problem(losses=[loss], updates=dict.fromkeys("WH", update), schedule=schedule, tasks=tasks, scale=scale)
+
+
+def scale_core(loss, factors, name="S"):
+    """Multiply a core factor in place by the scalar that minimises the squared error of the whole model."""
+    crossed = float(np.sum(loss.middle(factors) * loss.core(factors)))
+    fitted = loss.value(factors) - loss.sq_norm + 2 * crossed
+    factors[name][:] *= factors[name].dtype.type(best_scale(fitted, crossed))
+    factors.invalidate(name)
+
+
+def best_scale(fitted, crossed):
+    """Return the optimal scalar multiple of a model, from its squared norm and its inner product with the data."""
+    return crossed / fitted if fitted > 0 and crossed > 0 else 1.0
 
 
 def infer_divergence(data, H, V, beta, penalties, max_iter, update=None):

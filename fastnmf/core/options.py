@@ -1,16 +1,149 @@
-"""Check the parameters that the estimators share, and convert them to the form that the core takes.
+"""Check the parameters of estimators by one table, and hold them in the record that the core reads.
 
 Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
 ``4 ** log4_scale``.
 """
 
 import numbers
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.penalties.elastic_net import ElasticNet
+from fastnmf.data.entry_weights import MISSING
 from fastnmf.data.matrix import as_csr
+
+BETAS = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0}
+
+
+@dataclass(frozen=True)
+class FactorOptions:
+    """The options of one factor.
+
+    Attributes
+    ----------
+    alpha, l1_ratio : float
+        Strength of its elastic net, and the share of L1 in it.
+    fixed : array-like or sparse matrix, or None
+        Known entries, NaN elsewhere (H only).
+    seeds : dict or list, or None
+        Features that components are pulled to (H only).
+    guide_weight : float
+        Strength of that pull.
+    """
+
+    alpha: float = 0.0
+    l1_ratio: float = 0.0
+    fixed: object = None
+    seeds: object = None
+    guide_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """The checked parameters of a fit. A field that an estimator has no parameter for has the value given here.
+
+    Attributes
+    ----------
+    name : str
+        Class of the estimator, for messages.
+    n_components : int, tuple of int, or "auto"
+    init : str, Start, estimator, or None
+    solver : str
+    beta : float
+        The loss, as the beta of a beta divergence.
+    exponent : {"mm", "fast"}
+        Exponent of multiplicative updates for a divergence.
+    max_iter, n_init : int
+    tol : float
+    max_time : float, or None
+    callback : callable, or None
+    n_threads : int, or None
+    verbose : int
+    warm_start : bool
+    random_state : None, int, Generator or RandomState
+    W, H, V : FactorOptions
+    missing_values, strata_weight, gauge, normalize, label_weight :
+        As the parameters of `StratifiedNMF`.
+    label_loss : {"frobenius", "kullback-leibler"}
+        As the parameter of `SemiSupervisedNMF`.
+    """
+
+    name: str = ""
+    n_components: object = None
+    init: object = None
+    solver: str = "cd"
+    beta: float = 2.0
+    exponent: str = "mm"
+    max_iter: int = 1
+    n_init: int = 1
+    tol: float = 0.0
+    max_time: float | None = None
+    callback: Callable | None = None
+    n_threads: int | None = None
+    verbose: int = 0
+    warm_start: bool = False
+    random_state: object = None
+    W: FactorOptions = FactorOptions()
+    H: FactorOptions = FactorOptions()
+    V: FactorOptions = FactorOptions()
+    missing_values: object = None
+    strata_weight: str = "rows"
+    gauge: str | None = None
+    normalize: str | None = None
+    label_weight: float = 0.0
+    label_loss: str = "frobenius"
+
+    @property
+    def is_squared(self):
+        """Whether the loss is the squared error."""
+        return self.beta == 2
+
+    @property
+    def is_multiplicative(self):
+        """Whether factors are updated by multiplication, which never changes a zero."""
+        return self.solver == "mu"
+
+
+def read_options(name, parameters, constraints):
+    """Check the parameters of an estimator and return them as `Options`.
+
+    Parameters
+    ----------
+    name : str
+        Class of the estimator.
+    parameters : dict
+        Parameter -> value.
+    constraints : dict
+        Parameter -> ``check(name, value)``, which raises one sentence; they precede those of `CONSTRAINTS`.
+
+    Returns
+    -------
+    Options
+    """
+    for parameter, value in parameters.items():
+        check = constraints.get(parameter) or CONSTRAINTS.get(parameter)
+        if check is not None:
+            check(parameter, value)
+    found = {field: parameters[field] for field in _FIELDS if field in parameters}
+    if "beta_loss" in parameters:
+        found["beta"] = beta_of(parameters["beta_loss"])
+    alphas = {factor: parameters.get(f"alpha_{factor}", 0.0) for factor in "WHV"}
+    if alphas["H"] == "same":
+        alphas["H"] = alphas["W"]
+    l1_ratio = parameters.get("l1_ratio", 0.0)
+    found |= {factor: FactorOptions(alpha, l1_ratio) for factor, alpha in alphas.items() if alpha}
+    of_H = (alphas["H"], l1_ratio, parameters.get("fixed_components"), parameters.get("seed_features"))
+    if of_H[2] is not None or of_H[3]:
+        found["H"] = FactorOptions(*of_H, parameters.get("guide_weight", 1.0))
+    return Options(name=name, **found)
+
+
+def beta_of(loss):
+    """Return a loss, a name or a number, as the beta of a beta divergence."""
+    return BETAS[loss] if isinstance(loss, str) else float(loss)
 
 
 def check_choice(name, value, choices):
@@ -49,14 +182,54 @@ def check_bool(name, value):
         raise ValueError(f"{name}={value!r} is not valid; expected True or False.")
 
 
-def check_callback(max_time, callback, n_threads):
-    """Raise unless the time limit, the callback and the number of threads are valid."""
-    if max_time is not None:
-        check_number("max_time", max_time, "None or a number of seconds >= 0")
-    if callback is not None and not callable(callback):
-        raise ValueError(f"callback={callback!r} is not valid; expected None or a function of a FitState.")
-    if n_threads is not None:
-        check_integer("n_threads", n_threads)
+def integer(least=1):
+    """Return the constraint of an integer of at least `least`."""
+    return lambda name, value: check_integer(name, value, least)
+
+
+def number(what="a number >= 0", most=np.inf):
+    """Return the constraint of a finite number from 0 to `most`; `what` describes it in the message."""
+    return lambda name, value: check_number(name, value, what, most)
+
+
+def positive(name, value):
+    """Raise unless `value` is None or a finite number above 0."""
+    if value is not None:
+        check_number(name, value, "None or a number > 0")
+        if value == 0:
+            raise ValueError(f"{name}=0 is not valid; expected None or a number > 0.")
+
+
+def one_of(*choices):
+    """Return the constraint of a value among `choices`."""
+    return lambda name, value: check_choice(name, value, choices)
+
+
+def optional(check):
+    """Return the constraint of None or a value that meets the constraint `check`."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def check_beta_loss(name, value):
+    """Raise unless `value` is the name of a loss or a finite number."""
+    if isinstance(value, str) or not isinstance(value, numbers.Real):
+        check_choice(name, value, tuple(BETAS))
+
+
+def check_function(name, value):
+    """Raise unless `value` is None or callable."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{name}={value!r} is not valid; expected None or a function of a FitState.")
+
+
+def sweeps_of(length, example):
+    """Return the constraint of `length` numbers of sweeps, or with three of them also "thorough"."""
+
+    def check(name, value):
+        if not (isinstance(value, str) and value == "thorough" and length == 3):
+            check_sweeps(value, length, example)
+
+    return check
 
 
 def check_sweeps(sweeps, length, example):
@@ -65,6 +238,33 @@ def check_sweeps(sweeps, length, example):
     if not is_right or not all(isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 1 for n in sweeps):
         expected = f"{length} integers >= 1, such as {example}" + (", or 'thorough'" if length == 3 else "")
         raise ValueError(f"sweeps={sweeps!r} is not valid; expected {expected}.")
+
+
+# parameter -> constraint, for all estimators; a class adds those whose valid values are its own
+CONSTRAINTS = {
+    "n_components": integer(),
+    "max_iter": integer(),
+    "n_init": integer(),
+    "tol": number("a number >= 0 (0 runs exactly max_iter iterations)"),
+    "max_time": optional(number("None or a number of seconds >= 0")),
+    "callback": check_function,
+    "n_threads": optional(integer()),
+    "warm_start": check_bool,
+    "beta_loss": check_beta_loss,
+    "exponent": one_of("mm", "fast"),
+    "missing_values": one_of(*MISSING),
+    "alpha_W": number(),
+    "alpha_H": lambda name, value: None if value == "same" else check_number(name, value),
+    "alpha_V": number(),
+    "l1_ratio": number("a number from 0 (only L2) to 1 (only L1)", most=1),
+    "guide_weight": number(),
+    "label_weight": number(),
+    "shuffle": check_bool,
+    "extrapolate": check_bool,
+    "strata_weight": one_of("rows", "equal"),
+    "gauge": one_of(None, "max_shift", "min_shift"),
+}
+_FIELDS = [field.name for field in fields(Options) if field.name not in ("name", "beta", "W", "H", "V")]
 
 
 def generator(random_state):
@@ -112,7 +312,7 @@ def row_weights(data, sample_weight, strata_weight):
     return None if (weight == 1).all() else weight
 
 
-def elastic_nets(data, alphas, l1_ratio, beta):
+def elastic_nets(data, options, names="WHV"):
     """Return the penalties by factor, as `Problem` takes them.
 
     They are scaled as in scikit-learn: those of W by the number of columns, those of H and V by the number of rows.
@@ -120,24 +320,24 @@ def elastic_nets(data, alphas, l1_ratio, beta):
     Parameters
     ----------
     data : fastnmf.data.strata.Strata
-    alphas : dict
-        Factor name ("W", "H", "V") -> strength >= 0, in the scale of the user.
-    l1_ratio : float
-        Share of L1 in the penalties, between 0 and 1.
-    beta : float
-        Beta of the divergence. The squared error (2) is twice the textbook's ``1/2 ||X - W H||²``, and so are its
-        penalties.
+    options : Options
+        Strengths in the scale of the user, and the loss. The squared error is twice the textbook's
+        ``1/2 ||X - W H||²``, and so are its penalties.
+    names : sequence of str
+        The factors.
 
     Returns
     -------
     dict
         Factor name -> list of one `ElasticNet`, in the inner scale; factors with strength 0 are absent.
     """
-    unit, n_columns = 2 if beta == 2 else 1, data.shape[1]
+    beta, n_columns = options.beta, data.shape[1]
+    unit = 2 if options.is_squared else 1
     times = {"W": n_columns, "H": data.total, "V": data.total}
     # With s = 2 ** log4_scale the loss grows with s ** (2 beta), W and H grow with s, and V grows with s ** 2.
     found = {}
-    for name, alpha in alphas.items():
+    for name in names:
+        alpha, l1_ratio = getattr(options, name).alpha, getattr(options, name).l1_ratio
         if alpha == 0:
             continue
         weight = alpha * times[name]

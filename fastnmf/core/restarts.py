@@ -1,70 +1,108 @@
 """Fit from several starts and keep the best result."""
 
-import time
+from fastnmf.core.init.start_from import start_from_init
+from fastnmf.core.iterate import Clock, Fit, History, iterate
 
-from fastnmf.core.options import generator
-
-SAME_STARTS = ("nndsvd", "nndsvda", "custom")  # values of `init` whose starts do not depend on the seed
-
-
-def has_same_start(model):
-    """Return whether all fits of a model have the same start, independently of the seed."""
-    return not isinstance(model.init, (str, type(None))) or model.init in SAME_STARTS
+SAME_STARTS = ("nndsvd", "nndsvda", "svd", "custom")  # values of `init` whose starts do not depend on the seed
 
 
-def n_runs(model):
-    """Return how many starts a fit tries: one where all starts would be the same."""
-    goes_on = model.warm_start and hasattr(model, "components_")
-    return 1 if goes_on or has_same_start(model) else getattr(model, "n_init", 1)
+def has_same_start(init):
+    """Return whether all fits with this `init` have the same start, independently of the seed."""
+    return init in SAME_STARTS if isinstance(init, str) else start_from_init(init) is not None
+
+
+def check_restarts(n_init, init):
+    """Raise if several starts are asked for where the user has given one."""
+    if n_init > 1 and (init == "custom" if isinstance(init, str) else start_from_init(init) is not None):
+        given = "init='custom'" if isinstance(init, str) else "init=model"
+        raise ValueError(f"n_init={n_init} asks for several starts, and {given} gives one; set n_init=1.")
 
 
 class Restarts:
-    """Iterate over the seeds of the runs of one fit, and keep the run with the lowest final objective.
+    """Run a solver from several starts, one after the other, and keep the run with the lowest final objective.
 
-    The first run uses the model's own `random_state`, so it gives the same bits as a fit with ``n_init=1``. The seeds
-    of the other runs are spawned from it, and do not depend on the numbers that earlier runs drew. `max_time` limits
-    all runs together. No further run begins when this time has passed, or when a callback has stopped a run.
+    `max_time` limits all runs together. No further run begins when this time has passed, when a callback has stopped a
+    run, or when a run has reached the objective 0.
 
     Parameters
     ----------
-    model : estimator
+    options : Options
+        Its max_iter, tol and max_time are used.
+    n_runs : int
+        Number of starts.
+    seeds : iterator
+        Source of random numbers of each run; drawn when the run begins.
     callbacks : fastnmf.models.base.callbacks.FitCallbacks
-        Notified before each run if there are several.
+        Called after each iteration, and before each run if there are several.
+    checkpoint : callable, or None
+        As for `fastnmf.core.iterate.iterate`; it also stores the runs (see `to_state`).
 
     Attributes
     ----------
-    max_time : float, or None
-        Seconds that remain for the current run.
-    best : tuple, or None
-        Problem and `Fit` of the best run.
+    best : Fit, or None
+        The best run.
     objectives : list of float
         Final objective of every run.
+    clock : Clock
+        Of all runs together, from the begin of `run`.
     """
 
-    def __init__(self, model, callbacks):
-        self.model, self.callbacks, self.max_time = model, callbacks, model.max_time
-        self.best, self.objectives, self._stopped, self._began = None, [], False, time.perf_counter()
+    def __init__(self, options, n_runs, seeds, callbacks, checkpoint=None):
+        self.options, self.n_runs, self.seeds, self.callbacks = options, n_runs, seeds, callbacks
+        self.checkpoint, self.best, self.objectives, self._best_run = checkpoint, None, [], 0
 
-    def __iter__(self):
-        count, given = n_runs(self.model), self.model.random_state
-        if count > 1:
-            self.callbacks.begin_run(0, count, 0.0)
-        yield given
-        if count == 1:
-            return
-        for run, random_state in enumerate(generator(given).spawn(count - 1), start=1):
-            seconds = time.perf_counter() - self._began
-            if self.max_time is not None:
-                self.max_time = self.model.max_time - seconds
-            if self._stopped or (self.max_time is not None and self.max_time <= 0):
-                return
-            self.callbacks.begin_run(run, count, seconds)
-            yield random_state
+    def run(self, make):
+        """Run all starts and return the best `Fit`; ``make(seed)`` returns a solver at its start."""
+        clock = self.clock = Clock(self.options.max_time)
+        kept = None if self.checkpoint is None else self.checkpoint.kept
+        runs = {"objectives": []} if kept is None else kept["runs"]
+        for run, seed in enumerate(self.seeds):
+            if run < len(runs["objectives"]):
+                self._restore(runs, run, seed, make)
+                continue
+            if run and (self.best.objective == 0 or (clock.limit is not None and clock.left <= 0)):
+                break
+            if self.n_runs > 1:
+                self.callbacks.begin_run(run, self.n_runs, clock.seconds)
+            fit = self._run(Clock(clock.left), make(seed), kept)
+            kept, objective = None, fit.objective
+            if not self.objectives or objective < min(self.objectives):
+                self.best, self._best_run = fit, run
+            self.objectives.append(objective)
+            if fit.stopped_by == "callback":
+                break
+        return self.best
 
-    def keep(self, problem, fit):
-        """Record a finished run, and keep it if it is the best so far."""
-        objective = fit.history["objective"][-1]
-        self._stopped = fit.stopped_by == "callback"
-        if not self.objectives or objective < min(self.objectives):
-            self.best = problem, fit
-        self.objectives.append(objective)
+    def _run(self, clock, solver, kept):
+        if self.checkpoint is not None:
+            self.checkpoint.runs, self.checkpoint.kept = self.to_state(), kept
+        return iterate(
+            solver,
+            max_iter=self.options.max_iter,
+            tol=self.options.tol,
+            callback=self.callbacks if self.callbacks.is_needed else None,
+            max_time=clock.limit,
+            checkpoint=self.checkpoint,
+            began=clock.began,
+        )
+
+    def to_state(self):
+        """Return the finished runs as a dict of arrays and plain values."""
+        found = {"objectives": list(self.objectives), "best_run": self._best_run, "best": None}
+        if self.best is not None:
+            fit = self.best
+            found["best"] = {
+                "history": fit.history.to_state(),
+                "end": [fit.n_iter, fit.converged, fit.stopped_by],
+                "solver": fit.solver.to_state(),
+            }
+        return found
+
+    def _restore(self, state, run, seed, make):
+        """Restore a finished run. The first is always prepared: models measure the data at their first start."""
+        self.objectives.append(state["objectives"][run])
+        solver = make(seed) if run in (0, state["best_run"]) else None
+        if run == state["best_run"]:
+            solver.from_state(state["best"]["solver"])
+            history = History.from_state(state["best"]["history"])
+            self.best, self._best_run = Fit(solver, history, *state["best"]["end"]), run

@@ -11,9 +11,10 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.core.alternate import solve
 from fastnmf.core.factors import aligned, allocate
 from fastnmf.core.inference import infer
-from fastnmf.core.iterate import solve
+from fastnmf.core.iterate import Solver, iterate, still_moves
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.problem import Problem, full
 from fastnmf.core.updates import MU
@@ -32,7 +33,30 @@ def estimate(data, rank, H, prior, tau=PSEUDO_ROWS, *, tol=TOLERANCE, max_rounds
     """Return the shifts of new strata for fixed components, and the exact weights for these shifts.
 
     Minimises ``||A(i) - 1 v(i)ᵀ - W(i) H||² + tau ||v(i) - prior||²`` over v(i), W(i) >= 0, separately for every
-    stratum. The minimum over W for given v is a convex function of v with gradient
+    stratum.
+
+    Parameters
+    ----------
+    data, rank, H, prior, tau, tol :
+        As for `ShiftEstimation`.
+    max_rounds : int, default=200
+
+    Returns
+    -------
+    V : ndarray (n_strata, m)
+        In the inner scale of the data.
+    W : ndarray (n_rows, K)
+        In the inner scale of the data.
+    """
+    solver = ShiftEstimation(data, rank, H, prior, tau, tol)
+    iterate(solver, max_iter=max_rounds, tol=tol)
+    return solver.V, solver.weights(solver.V)
+
+
+class ShiftEstimation(Solver):
+    """Estimate the shifts of new strata by accelerated projected gradient steps; the objective is what still moves.
+
+    The minimum over W for given v is a convex function of v with gradient
     ``2 ((m_i + tau) v - (c_i - H s_i + tau prior))``, where c_i and s_i are the sums of the rows of A(i) and of W(i).
     The projected gradient step of length 1 / (2 (m_i + tau)) is the closed form of v for given W. Along the free gauge
     only the ridge of the prior gives curvature, so plain steps converge slowly there; momentum with restarts
@@ -48,41 +72,49 @@ def estimate(data, rank, H, prior, tau=PSEUDO_ROWS, *, tol=TOLERANCE, max_rounds
         Padded, in the inner scale of the data.
     prior : ndarray (m,)
         Mean shift, in the inner scale of the data; also the start of the iteration.
-    tau : float, default=5.0
+    tau : float
         Weight of the prior, in rows. With 0 the shift alone would explain a stratum of a single row.
-    tol : float, default=1e-8
+    tol : float
         A stratum has converged when a step changes its shift by at most this, relative to the norm of the shift.
-    max_rounds : int, default=200
 
-    Returns
-    -------
+    Attributes
+    ----------
     V : ndarray (n_strata, m)
-        In the inner scale of the data.
-    W : ndarray (n_rows, K)
-        In the inner scale of the data.
+        The shifts, in the inner scale of the data.
     """
-    product = aligned((data.shape[0], H.shape[1]), data.dtype)
-    data.matmul(H, product)
-    sums = data.pattern.dense(data.pattern.sums) + tau * prior
-    weights = data.groups.sizes[:, None] + tau
-    V = np.repeat(prior[None], data.n_strata, axis=0)
-    ahead, t = V.copy(), np.ones((data.n_strata, 1))
-    is_moving = np.ones((data.n_strata, 1), bool)
-    for _ in range(max_rounds):
-        W, _ = infer(data, rank, H, ahead, product)
+
+    def __init__(self, data, rank, H, prior, tau, tol):
+        self.data, self.rank, self.H, self.tol = data, rank, H, tol
+        self.product = aligned((data.shape[0], H.shape[1]), data.dtype)
+        data.matmul(H, self.product)
+        self.sums = data.pattern.dense(data.pattern.sums) + tau * prior
+        self.divisors = data.groups.sizes[:, None] + tau
+        self.V = np.repeat(prior[None], data.n_strata, axis=0)
+        self.ahead, self.t = self.V.copy(), np.ones((data.n_strata, 1))
+        self.is_moving = np.ones((data.n_strata, 1), bool)
+
+    def weights(self, V):
+        """Return the exact weights for the shifts V."""
+        return infer(self.data, self.rank, self.H, V, self.product)[0]
+
+    def step(self):
+        """Change the shifts of all strata that move, and return the number of those that move on."""
+        W, V, ahead, t = self.weights(self.ahead), self.V, self.ahead, self.t
         with single_threaded_blas():
-            found = np.maximum((sums - data.groups.sum(W) @ H.T) / weights, 0)
-        found = np.where(is_moving, found, V)
+            found = np.maximum((self.sums - self.data.groups.sum(W) @ self.H.T) / self.divisors, 0)
+        found = np.where(self.is_moving, found, V)
         step = np.linalg.norm(found - ahead, axis=1, keepdims=True)
         restarts = np.einsum("ij,ij->i", ahead - found, found - V)[:, None] > 0
         t_next = np.where(restarts, 1.0, (1 + np.sqrt(1 + 4 * t * t)) / 2)
         ahead = np.maximum(found + np.where(restarts, 0.0, (t - 1) / t_next) * (found - V), 0)
-        V, t = found, t_next
-        is_moving &= step > tol * np.linalg.norm(V, axis=1, keepdims=True)
-        ahead = np.where(is_moving, ahead, V)
-        if not is_moving.any():
-            break
-    return V, infer(data, rank, H, V, product)[0]
+        self.V, self.t = found, t_next
+        self.is_moving &= still_moves(step, np.linalg.norm(found, axis=1, keepdims=True), self.tol)
+        self.ahead = np.where(self.is_moving, ahead, found)
+        return float(self.is_moving.sum())
+
+    def stop(self, history, tol):
+        """Return "tol" when nothing moves."""
+        return None if self.is_moving.any() else "tol"
 
 
 def row_errors(data, rank, H, V, product=None):
@@ -184,7 +216,7 @@ def estimate_divergence(data, rank, H, prior, tau=PSEUDO_ROWS, *, max_rounds=MAX
     max_rounds : int, default=200
         Largest number of multiplicative updates.
     tol : float, default=1e-6
-        As in `fastnmf.core.iterate.solve`.
+        As in `fastnmf.core.iterate.iterate`.
 
     Returns
     -------

@@ -62,12 +62,15 @@ class Labels(NamedTuple):
     mask : ndarray (n_samples, n_classes) or (n_samples, 1)
         0 where Y is not known.
     weight : float
+    classes : ndarray (n_classes,), or None
+        The labels themselves.
     """
 
     level: int
     Y: np.ndarray
     mask: np.ndarray
     weight: float
+    classes: np.ndarray | None = None
 
     def coefficients(self, S):
         """Return the unconstrained least-squares B (n_classes, k) over the known labels."""
@@ -222,7 +225,7 @@ class Stack:
 
     Parameters
     ----------
-    bottom : Bottom
+    bottom : DataLayer
     loss : {"levels", "recon", "energy"}
     shares : sequence of float
         Weight of each level; with ``"recon"`` only the last is used.
@@ -341,10 +344,20 @@ class Stack:
         return value
 
 
+def unit_columns(F):
+    """Return F with columns of length one; columns of zeros stay zero."""
+    return F / _lengths(F)
+
+
+def _lengths(F):
+    """Return the lengths of the columns of F, 1 for columns of zeros."""
+    lengths = np.linalg.norm(F, axis=0)
+    return np.where(lengths > 0, lengths, 1.0)
+
+
 def on_unit_columns(value, A):
     """Return ``value`` at A with columns scaled to length one, and its gradients with respect to the unscaled A."""
-    lengths = [np.linalg.norm(a, axis=0) for a in A]
-    lengths = [np.where(length > 0, length, 1.0) for length in lengths]
+    lengths = [_lengths(a) for a in A]
     unit = [a / length for a, length in zip(A, lengths, strict=True)]
     found, gradients = value(unit)
     zipped = zip(gradients, unit, lengths, strict=True)

@@ -1,8 +1,8 @@
 """Write checkpoints of long fits, and resume fits from them.
 
-A checkpoint stores the `fastnmf.core.iterate.SolverState` and the seed of the random numbers. It does not store
-results that follow from the data: a fit that is resumed computes its start, its loss and its penalties again from the
-same seed, and then restores the solver state.
+A checkpoint stores the `fastnmf.core.iterate.SolverState`, the runs that have finished, and the seed of the random
+numbers. It does not store results that follow from the data: a fit that is resumed computes its start, its loss and its
+penalties again from the same seed, and then restores the state.
 """
 
 import copy
@@ -13,16 +13,15 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastnmf.core.init.start_from import start_from_init
+from fastnmf.core.init.start_from import is_model, start_from_init
 from fastnmf.core.options import check_number
 from fastnmf.core.progress import say
-from fastnmf.core.restarts import n_runs
 from fastnmf.core.warn import warn
 from fastnmf.io import archive
 from fastnmf.io.migrate import ADDED_PARAMETERS, CHANGED_DEFAULTS
 
 # Parameters that may differ when a fit is resumed, as they do not change the iterates: stopping, output, threads.
-FREE = {"max_iter", "tol", "max_time", "verbose", "callback", "n_threads"}
+FREE = {"max_iter", "n_outer", "tol", "max_no_improvement", "max_time", "verbose", "callback", "n_threads", "n_jobs"}
 SHOWN_DIFFERENCES = 3
 
 
@@ -32,7 +31,7 @@ def checkpointing(estimator, path, every):
 
     Parameters
     ----------
-    estimator : BaseNMF
+    estimator : Estimator
     path : str or path, or None
     every : float
         Seconds between two writes, >= 0.
@@ -40,7 +39,7 @@ def checkpointing(estimator, path, every):
     Raises
     ------
     ValueError, TypeError
-        `every` or `path` cannot be used, the file cannot be read, or the estimator tries several starts.
+        `every` or `path` cannot be used, the file cannot be read, or it belongs to another kind of fit.
     """
     if path is None:
         yield None
@@ -48,23 +47,15 @@ def checkpointing(estimator, path, every):
     check_number("checkpoint_every", every, "a number of seconds >= 0")
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"checkpoint={path!r} is not a path; expected a str or a Path, or None for no checkpoint.")
-    if n_runs(estimator) > 1:
-        raise ValueError(
-            f"A checkpoint holds one start, but n_init={estimator.n_init} asks for several; set n_init=1, or fit each "
-            "start separately, with its own random_state and path."
-        )
-    try:
-        yield Checkpoint(estimator, path, every)
-    finally:
-        estimator.__dict__.pop("_seed", None)
+    yield Checkpoint(estimator, path, every)
 
 
 class Checkpoint:
-    """Checkpoint file of one fit, written at intervals; `fastnmf.core.iterate.solve` calls it after every iteration.
+    """Checkpoint file of one fit, written at intervals; `fastnmf.core.iterate.iterate` calls it after every step.
 
     Parameters
     ----------
-    estimator : BaseNMF
+    estimator : Estimator
     path : str or path
         An existing file is read at once; a path that cannot be written raises OSError at once.
     every : float
@@ -73,7 +64,9 @@ class Checkpoint:
     Attributes
     ----------
     kept : dict, or None
-        The solver state from which to resume; set by `open`.
+        The state from which to resume; set by `open`.
+    runs : dict
+        The runs that have finished, as `fastnmf.core.restarts.Restarts.to_state` returns them.
     """
 
     def __init__(self, estimator, path, every):
@@ -83,85 +76,104 @@ class Checkpoint:
             self._found = archive.read(path, "checkpoint") if os.path.exists(path) else None
         except ValueError as error:
             raise ValueError(f"{error} Give another path as checkpoint, or delete the file.") from error
-        self._iteration, self._took = None, 0.0  # iteration of the state in the file, and seconds that writing it took
+        # run and step of the state in the file, and seconds that writing it took
+        self.runs, self._step, self._took = {"objectives": [], "best_run": 0, "best": None}, None, 0.0
 
-    def open(self, data, start, y=None):
+    def open(self, data, given, options, limit="max_iter"):
         """Compare the file with the fit that begins, and choose the seed.
 
         Parameters
         ----------
         data : fastnmf.data.strata.Strata
-        start : tuple of ndarray or None
-            W, H and V that the user gave.
-        y : array-like (n_rows,), default=None
-            Class labels of the rows.
+        given : dict
+            The arguments of `fit` that the user gave beside X.
+        options : Options
+        limit : str, default="max_iter"
+            What the user calls the largest number of iterations, for the message.
+
+        Returns
+        -------
+        seed : int, Generator or RandomState
+            The `random_state` of the fit.
 
         Raises
         ------
         ValueError
             The file belongs to another fit, or has passed `max_iter`. The message names the differences.
         """
-        given, found = self.estimator.random_state, self._found
+        random_state, found = options.random_state, self._found
+        is_number = isinstance(random_state, (int, np.integer, type(None)))
+        if options.n_init > 1 and not is_number:
+            raise ValueError(
+                f"A checkpoint of n_init={options.n_init} starts needs seeds that can be drawn again; set random_state "
+                "to an integer or None."
+            )
         if found is not None:
             _take_old_defaults(self.estimator, found["fit"])
-        self._fit = fingerprint(self.estimator, data, start, y)
-        self._seed = np.random.SeedSequence().entropy if given is None else copy.deepcopy(given)
+        self._fit = fingerprint(self.estimator, data, given)
+        self._seed = np.random.SeedSequence().entropy if random_state is None else copy.deepcopy(random_state)
         if found is not None:
             differences = list(_differences(found["fit"], self._fit))
-            if not differences and not isinstance(given, (int, np.integer, type(None))):
+            if not differences and not is_number:
                 known = [archive.digest(found[name]) for name in ("seed", "seed_after")]
-                differences = [] if archive.digest(given) in known else ["random_state is a generator in another state"]
+                is_known = archive.digest(random_state) in known
+                differences = [] if is_known else ["random_state is a generator in another state"]
             if differences:
                 shown = "; ".join(differences[:SHOWN_DIFFERENCES])
                 raise ValueError(
                     f"{self.path} is the checkpoint of another fit: {shown}. Delete it to begin anew, or give another "
                     "path."
                 )
-            self._seed, self.kept, self._found = found["seed"], found["state"], None
-            self._iteration = int(self.kept["history"]["iteration"][-1])
-            if self._iteration > self.estimator.max_iter:
-                raise ValueError(
-                    f"{self.path} is at iteration {self._iteration}, beyond max_iter={self.estimator.max_iter}; raise "
-                    "max_iter, or delete the file to begin anew."
-                )
-            if self.estimator.verbose:
-                say(f"{type(self.estimator).__name__}: going on from iteration {self._iteration} in {self.path}")
-        if isinstance(given, np.random.Generator):  # the start is drawn again
-            given.bit_generator.state = self._seed.bit_generator.state
-        elif isinstance(given, np.random.RandomState):
-            given.set_state(self._seed.get_state(legacy=False))
-        self.estimator._seed = self._seed if given is None else given
-        self._seed_after = None
+            self._resume(found, options.max_iter, limit)
+        if isinstance(random_state, np.random.Generator):  # the start is drawn again
+            random_state.bit_generator.state = self._seed.bit_generator.state
+        elif isinstance(random_state, np.random.RandomState):
+            random_state.set_state(self._seed.get_state(legacy=False))
+        self._drawn, self._seed_after = self._seed if random_state is None else random_state, None
+        return self._drawn
+
+    def _resume(self, found, max_iter, limit):
+        self._seed, self.kept, self._found = found["seed"], found["state"], None
+        self._step = len(self.kept["runs"]["objectives"]), self.kept["n_steps"]
+        iterations = self.kept["history"]["iteration"]
+        iteration = self._iteration = int(iterations[-1] if len(iterations) else 0) + self.kept["is_within"]
+        if iteration > max_iter:
+            raise ValueError(
+                f"{self.path} is at iteration {iteration}, beyond {limit}={max_iter}; raise {limit}, or delete the "
+                "file to begin anew."
+            )
+        if self.estimator.verbose:
+            say(f"{type(self.estimator).__name__}: going on from iteration {iteration} in {self.path}")
 
     def __call__(self, state, is_last):
-        """Write the solver state if a write is due or the fit ends, unless the file holds this iteration already.
+        """Write the state if a write is due or the run ends, unless the file holds this step already.
 
-        A write is due if the next iteration together with its write could end later than `every` seconds after the last
-        write. The durations are estimated from the last iteration and the last write.
+        A write is due if the next step together with its write could end later than `every` seconds after the last
+        write. The durations are estimated from the last step and the last write.
 
         Parameters
         ----------
         state : SolverState
         is_last : bool
-            Whether the fit ends here.
+            Whether the run ends here.
 
         Warns
         -----
         RuntimeWarning
             A later write failed; the fit continues. A failure of the first write raises OSError.
         """
-        now, iteration = time.perf_counter(), state.iteration
+        now, at = time.perf_counter(), (len(self.runs["objectives"]), state.n_steps)
         if self._seed_after is None:  # the iterations draw no random numbers
-            self._seed_after = copy.deepcopy(self.estimator._seed)
+            self._seed_after = copy.deepcopy(self._drawn)
             self._last = self._written = now
         step, self._last = now - self._last, now
-        if iteration == self._iteration:
+        if at == self._step:
             return
-        if self._iteration is None:
-            self._write(state)  # an error here is raised at once, not after an hour
+        if self._step is None:
+            self._write(state, at)  # an error here is raised at once, not after an hour
         elif is_last or now - self._written + step + self._took > self.every:
             try:
-                self._write(state)
+                self._write(state, at)
             except OSError as error:
                 warn(
                     f"The checkpoint {self.path} could not be written ({error}); the fit goes on, and the file holds "
@@ -173,33 +185,33 @@ class Checkpoint:
         self._written, self._last = now, time.perf_counter()
         self._took = self._last - now
 
-    def _write(self, state):
+    def _write(self, state, at):
         seeds = {"seed": self._seed, "seed_after": self._seed_after}
-        archive.write(self.path, "checkpoint", {"fit": self._fit, **seeds, "state": state.to_state()})
-        self._iteration = state.iteration
+        kept = {"runs": self.runs, **state.to_state()}
+        archive.write(self.path, "checkpoint", {"fit": self._fit, **seeds, "state": kept})
+        self._step, self._iteration = at, state.iteration
 
 
-def fingerprint(estimator, data, start, y=None):
+def fingerprint(estimator, data, given):
     """Return the properties that identify a fit as a dict of plain values; long values become checksums.
 
     Parameters
     ----------
-    estimator : BaseNMF
-        All its parameters but those in `FREE` are included.
+    estimator : Estimator
+        All its parameters but those in `FREE` are included, and those that it names in ``_not_free``.
     data : fastnmf.data.strata.Strata
-    start : tuple of ndarray or None
-        W, H and V that the user gave.
-    y : array-like (n_rows,), default=None
-        Class labels of the rows.
+    given : dict
+        The arguments of `fit` that the user gave beside X.
 
     Returns
     -------
     dict
         The keys are phrases that error messages show.
     """
-    X = data.X
+    X, given = data.X, {name: value for name, value in given.items() if value is not None}
     parts = (X.data, X.indices, X.indptr) if data.is_sparse else X
-    entries = data.entry_weights
+    entries, y = data.entry_weights, given.get("y")
+    has_labels = data.n_strata > 1 or "strata" in given or estimator._has_shifts
     found = {
         "estimator": type(estimator).__name__,
         "the shape of X": tuple(int(n) for n in X.shape),
@@ -207,19 +219,20 @@ def fingerprint(estimator, data, start, y=None):
         "the layout of X": "sparse" if data.is_sparse else "dense",
         "the number of stored entries of X": int(X.nnz if data.is_sparse else X.size),
         "the values of X": _plain_or_checksum((parts, data.log4_scale)),
-        "strata": _plain_or_checksum((data.stratum_index, data.labels.astype(str))) if estimator._has_shifts else None,
+        "strata": _plain_or_checksum((data.stratum_index, data.labels.astype(str))) if has_labels else None,
         "the weights of rows": _plain_or_checksum(data.weight),
         "the weights of entries": None if entries is None else _plain_or_checksum((entries.base, entries.difference)),
-        "the start (W, H, V)": _plain_or_checksum(start),
-        "the labels y": None if y is None else _plain_or_checksum(np.asarray(y).astype(str)),
+        "the start (W, H, V)": _plain_or_checksum(tuple(given.get(name) for name in "WHV")),
+        "the labels y": None if y is None else _plain_or_checksum(_as_text(y)),
     }
+    for name in given.keys() - {"strata", "W", "H", "V", "y", "sample_weight", "weight"}:
+        found[f"the argument {name}"] = _plain_or_checksum(given[name])
     if estimator.warm_start:
-        before = [getattr(estimator, name, None) for name in ("components_", "W_", "shifts_")]
+        names = dict.fromkeys(("components_", "W_", "shifts_", *estimator._continued.values()))
+        before = [getattr(estimator, name, None) for name in names]
         found["the model that warm_start goes on from"] = _plain_or_checksum(before)
     for name, value in estimator.get_params(deep=False).items():
-        if name == "init" and (start := start_from_init(value)) is not None:
-            value = start.to_state()
-        if name not in FREE:
+        if name not in FREE or name in estimator._not_free:
             found[name] = _plain_or_checksum(value)
     return found
 
@@ -238,8 +251,22 @@ def _take_old_defaults(estimator, kept):
             setattr(estimator, name, old)
 
 
+def _as_text(y):
+    """Return labels as an array of str, and a list of labels of several levels as a list of such arrays or None."""
+    if isinstance(y, (list, tuple)) and any(np.ndim(part) > 0 for part in y):
+        return [None if part is None else np.asarray(part).astype(str) for part in y]
+    return np.asarray(y).astype(str)
+
+
 def _plain_or_checksum(value):
     """Return `value` if it is short and plain, and otherwise a dict with its checksum."""
+    if hasattr(value, "components_" if is_model(value) else "W") and (start := start_from_init(value)) is not None:
+        value = start.to_state()
+    elif is_model(value):
+        parameters = {name: _plain_or_checksum(inner) for name, inner in value.get_params(deep=False).items()}
+        value = [type(value).__name__, parameters]
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__name__)
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -45,8 +45,19 @@ def upgrade(kind, file_format, values):
     if kind == "model":
         return _model(values)
     if kind == "checkpoint":
-        return values | {"state": _renamed(values["state"], CHECKPOINT_STATE)}
+        return values | {"state": _checkpoint_state(_renamed(values["state"], CHECKPOINT_STATE))}
     return values
+
+
+def _checkpoint_state(state):
+    """Return the state of a checkpoint of format 1, of the only run of alternating updates, in the present format."""
+    history = dict(state["history"])
+    n_reseeded = int(history.pop("revived"))
+    losses = [{"reseedings": count} if count else {} for count in state["reseedings"]]
+    found = {name: state[name] for name in ("factors", "extrapolation", "cached_products")}
+    found |= {"history": history, "losses": losses, "reseeded": n_reseeded, "last": float(history["objective"][-1])}
+    found |= {"is_within": False, "seconds": float(history["seconds"][-1])}
+    return found | {"n_steps": int(history["iteration"][-1]), "runs": {"objectives": [], "best_run": 0, "best": None}}
 
 
 def _model(values):

@@ -3,12 +3,11 @@
 import numpy as np
 
 from fastnmf.core.alternate import Extrapolation
-from fastnmf.core.init.start_from import check_init
+from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import squared_problem
-from fastnmf.core.options import check_bool, check_choice
-from fastnmf.models.base.estimator import NNDSVD
+from fastnmf.core.options import one_of
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.presets import Preset
+from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.stratified import hals_schedule
 
 # H and v are updated from the same point, as one factor [H; v] with the left factor [W 1]. H comes first: its `neg`
@@ -16,7 +15,7 @@ from fastnmf.models.stratified import hals_schedule
 MU_SCHEDULE = (("W", 1), (("H", 1), ("V", 1)))
 
 
-class AffineNMF(RowErrorsMixin, Preset):
+class AffineNMF(RowErrorsMixin, BaseNMF):
     """Factorise with an offset that all rows share: ``X ~ W H + 1 vᵀ`` with W, H, v >= 0.
 
     Minimises ``||X - W H - 1 vᵀ||²``. This is `StratifiedNMF` with a single stratum; loss, start and closed form of v
@@ -52,6 +51,11 @@ class AffineNMF(RowErrorsMixin, Preset):
     callback : callable, default=None
         ``callback(state)``, called for the start and after every iteration with a `FitState`; see `NMF`. Returning True
         stops the fit.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -107,6 +111,7 @@ class AffineNMF(RowErrorsMixin, Preset):
     array([5., 5., 5.])
     """
 
+    _constraints = {"solver": one_of("hals", "mu"), "init": starts_among(*STARTS[1:])}
     _has_shifts = True
 
     def __init__(
@@ -124,21 +129,12 @@ class AffineNMF(RowErrorsMixin, Preset):
         verbose=0,
         max_time=None,
         callback=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.solver = solver
-        self.init = init
-        self.extrapolate = extrapolate
-        self.gauge = gauge
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None, v=None):
+    def fit(self, X, y=None, *, W=None, H=None, v=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -153,6 +149,10 @@ class AffineNMF(RowErrorsMixin, Preset):
             Start of the components for ``init="custom"``, >= 0.
         v : ndarray (n_features,), default=None
             Start of the offset for ``init="custom"``, >= 0.
+        checkpoint : str or path, default=None
+            File of the state of the fit; see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -164,43 +164,18 @@ class AffineNMF(RowErrorsMixin, Preset):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        self.fit_transform(X, W=W, H=H, v=v)
-        return self
-
-    def fit_transform(self, X, y=None, *, W=None, H=None, v=None):
-        """Fit the model and return the weights of the rows of X.
-
-        Parameters
-        ----------
-        X, y, W, H, v :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, n_components)
-            `W_`.
-        """
         if v is None and self.init == "custom":
             raise ValueError("init='custom' needs a start: pass W, H and v to fit (v is missing).")
         if v is not None and np.ndim(v) != 1:
             raise ValueError(f"The start v has shape {np.shape(v)}; expected (n_features,).")
         V = None if v is None else [v]
-        self._fit(X, None, W, H, V)
+        self._fit(X, W=W, H=H, V=V, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
         self.offset_ = self.shifts_[0]
-        return self.W_
+        return self
 
-    def transform(self, X):
-        """Return the exact minimiser of ``||x - v - w H||`` over w >= 0 for each row x of X.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray (n_samples, n_components)
-        """
-        return self._transform(X)
+    def fit_transform(self, X, y=None, *, W=None, H=None, v=None, checkpoint=None, checkpoint_every=60.0):
+        """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
+        return self.fit(X, W=W, H=H, v=v, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
 
     def inverse_transform(self, W):
         """Return ``W H + 1 vᵀ``, dense (n_samples, n_features), for W (n_samples, n_components)."""
@@ -220,25 +195,16 @@ class AffineNMF(RowErrorsMixin, Preset):
         -------
         list of list of str
         """
-        return self._top_features(n, feature_names).components
-
-    def _check_parameters(self):
-        check_choice("solver", self.solver, ("hals", "mu"))
-        check_init(self.init, ("features", "rows", "random", *NNDSVD, "custom"))
-        check_choice("gauge", self.gauge, (None, "max_shift", "min_shift"))
-        check_bool("extrapolate", self.extrapolate)
-        super()._check_parameters()
+        return super().top_features(n, feature_names).components
 
     def _with_new_strata(self, X, strata):
         """Return the model that knows the strata of X; here the model itself, which has one stratum only."""
         return self
 
-    def _problem(self, data, factors, tasks):
-        """Return the `Problem` of the squared error with the schedule of the solver."""
-        is_descent = self.solver == "hals"
+    def _problem(self, data, factors, tasks, options):
+        is_descent = not options.is_multiplicative
         schedule = hals_schedule((2, 1, 2)) if is_descent else MU_SCHEDULE
         return squared_problem(data, factors, tasks, schedule, is_descent=is_descent)
 
-    def _extrapolation(self, factors, tasks):
-        """Return the `Extrapolation` of the fit, or None if there is none."""
-        return Extrapolation(tasks, factors) if self.solver == "hals" and self.extrapolate else None
+    def _extrapolation(self, factors, tasks, options):
+        return Extrapolation(tasks, factors) if options.solver == "hals" and self.extrapolate else None

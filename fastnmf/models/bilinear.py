@@ -3,16 +3,13 @@
 import numpy as np
 
 from fastnmf.core.factors import allocate
+from fastnmf.core.inference import finish_weights
+from fastnmf.core.init.clusters import diverse_rows
 from fastnmf.core.losses import Frobenius
-from fastnmf.core.options import check_integer
+from fastnmf.core.objectives import single_loss_problem
+from fastnmf.core.options import integer, one_of
 from fastnmf.core.updates import HALS, ProductDescent
-from fastnmf.models.base.factor_model import (
-    FactorTransformer,
-    diverse_rows,
-    divisors,
-    finish_weights,
-    single_loss_problem,
-)
+from fastnmf.models.base.products import BasisModel, divisors
 
 
 def with_products(H):
@@ -21,7 +18,7 @@ def with_products(H):
     return np.vstack([H, H[first] * H[second]])
 
 
-class BilinearNMF(FactorTransformer):
+class BilinearNMF(BasisModel):
     """Unmix rows to which components contribute alone and in pairs: ``x ~ sum_c w_c h_c + sum_{c<d} b_cd h_c * h_d``.
 
     All of w, b and h are non-negative, and ``h_c * h_d`` is the product feature by feature. Minimises the squared
@@ -54,6 +51,11 @@ class BilinearNMF(FactorTransformer):
         components are normalised.
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -111,7 +113,8 @@ class BilinearNMF(FactorTransformer):
     [False, True]
     """
 
-    _inits = (None, "rows", "random", "custom")
+    _constraints = {"init": one_of(None, "rows", "random", "custom"), "sweeps": integer()}
+    _continued = {"W": "W_", "H": "components_"}
 
     def __init__(
         self,
@@ -126,19 +129,12 @@ class BilinearNMF(FactorTransformer):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.sweeps = sweeps
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None):
+    def fit(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -151,6 +147,11 @@ class BilinearNMF(FactorTransformer):
             Start of the weights for ``init="custom"``, >= 0.
         H : ndarray (k, n_features), default=None
             Start of the components for ``init="custom"``, >= 0.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -162,42 +163,23 @@ class BilinearNMF(FactorTransformer):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, H=H)
-
-    def fit_transform(self, X, y=None, *, W=None, H=None):
-        """Fit the model and return the weights of the rows of X.
-
-        Parameters
-        ----------
-        X, y, W, H :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, k (k + 1) / 2)
-            `W_`.
-        """
-        return self._fit(X, W=W, H=H).W_
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_integer("sweeps", self.sweeps)
+        return self._fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def _basis(self):
         """Return the components with their products below, (k (k + 1) / 2, n_features)."""
         return with_products(self.components_)
 
-    def _problem(self, data, rng, given):
-        """Return the `Problem` and its factors: W (n_rows, k (k + 1) / 2) and H with its products, as columns."""
-        k, (n_rows, n_columns) = self.n_components, data.shape
+    def _compose(self, data, given, options, rng):
+        # The factors are W (n_rows, k (k + 1) / 2) and H with its products, as columns.
+        k, (n_rows, n_columns) = options.n_components, data.shape
         pairs = np.transpose(np.triu_indices(k, 1))
         n_weights = k + len(pairs)
-        start = self._checked_start({"W": (n_rows, n_weights), "H": (k, n_columns)}, given)
+        start = self._checked_start({"W": (n_rows, n_weights), "H": (k, n_columns)}, given, options)
         if start is not None:
             W, H = np.ldexp(start[0], 2 * data.log4_scale), start[1]
         else:
             W = np.zeros((n_rows, n_weights))  # the weights are updated first
-            H = rng.random((k, n_columns)) if self.init == "random" else diverse_rows(data, k, rng)
+            H = rng.random((k, n_columns)) if options.init == "random" else diverse_rows(data, k, rng)
             top = H.max(axis=1, keepdims=True)
             H = np.where(top > 0, H / divisors(top), rng.random(H.shape))
         pair = np.diag(np.arange(k))
@@ -207,15 +189,16 @@ class BilinearNMF(FactorTransformer):
         updates = {"W": HALS(), "H": ProductDescent(pair)}
         return single_loss_problem(data, loss, updates, (("W", self.sweeps), ("H", self.sweeps)), tasks), factors
 
-    def _arrays(self, data, factors):
+    def _arrays(self, data, solver):
         """Return copies of W, which holds the scale of the data, and H in the scale of the user, and None for V."""
+        factors = solver.factors
         W, H = factors["W"][:, : factors.rank], factors["H"][:, : self.n_components]
         return np.ldexp(W, -2 * data.log4_scale), H.T.copy(), None
 
-    def _finish(self, data, problem, fit):
+    def _set_factors(self, data, fit, options):
         """Solve for W exactly, scale the largest entry of each component to one, and set the fitted arrays."""
-        finish_weights(problem, fit)
-        k, rank = self.n_components, fit.factors.rank
+        finish_weights(fit)
+        k, rank = options.n_components, fit.factors.rank
         W, H = (fit.factors[name][:, :n].astype(np.float64) for name, n in (("W", rank), ("H", k)))
         top = divisors(H.max(axis=0))
         first, second = np.triu_indices(k, 1)

@@ -6,30 +6,35 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf.core import discrete
-from fastnmf.core import init as starts
+from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate, pad
 from fastnmf.core.inference import infer
-from fastnmf.core.iterate import solve
 from fastnmf.core.objectives import interval_problem, squared_problem
-from fastnmf.core.options import check_choice, check_integer, generator
-from fastnmf.core.progress import progress
+from fastnmf.core.options import generator, one_of
+from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.presets import Preset
+from fastnmf.models.base.nmf import BaseNMF
 
 THRESHOLDS = (0.6, 0.4, 0.2, 0.05)  # relative to the largest entry of a component; larger entries are rounded to true
 
 
-class FlipModel(Preset):
-    """Base of the models of zeros and ones: parameters, starts, choice of the best run, fitted attributes.
+class FlipModel(BaseNMF):
+    """Base of the models of zeros and ones: round a fit of non-negative factors, then switch entries.
+
+    A subclass defines `_problem`, the relaxed one, `_rounded`, and the solver that switches, `_switching`.
 
     Parameters
     ----------
-    n_components, init, n_init, max_iter, tol, random_state, n_threads, verbose :
+    n_components, init, n_init, max_iter, tol, random_state, n_threads, verbose, warm_start, max_time, callback :
         As for `BinaryNMF`.
     """
+
+    _constraints = {"init": one_of("random", "custom")}
+    _not_free = ("max_iter", "tol")  # of the relaxed fit
 
     def __init__(
         self,
@@ -42,117 +47,65 @@ class FlipModel(Preset):
         random_state=None,
         n_threads=None,
         verbose=0,
+        warm_start=False,
+        max_time=None,
+        callback=None,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.n_init = n_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.verbose = verbose
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None):
-        """Fit the model.
+    def fit_transform(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+        """Fit the model and return what `transform` returns for X, (n_samples, n_components).
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite. float32 stays float32; all other types become float64. `BooleanNMF` takes every
-            non-zero entry as 1.
-        y : ignored
-            Present for compatibility with scikit-learn.
-        W : ndarray (n_samples, n_components), default=None
-            Start of the weights for ``init="custom"``, >= 0.
-        H : ndarray (n_components, n_features), default=None
-            Start of the components for ``init="custom"``, >= 0.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If parameters, data or start cannot be used. The message says what was given, what was expected and what to
-            do.
+        X, y, W, H, checkpoint, checkpoint_every :
+            As for `fit`.
         """
-        self._check_parameters()
-        X = self._validated(X, reset=True)
-        with threads(self.n_threads):
-            data = self._observed(X, None)
-            self._keep(data, *self._best(data, W, H, self._run))
+        return self.fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every).transform(X)
+
+    def _fit(self, X, **arguments):
+        super()._fit(X, **arguments)
+        self.n_runs_ = len(self.run_objectives_)
         return self
 
-    def _runs(self, data, W, H):
-        """Yield the starts W (n, k) and Hᵀ (m, k) in the inner scale: the user's start, or n_init random ones."""
-        if self.init == "custom":
-            yield _custom(data, self, W, H, turned=True)
-            return
-        for rng in generator(self.random_state).spawn(self.n_init):
-            W, H, _ = starts.random(data, self.n_components, rng, has_shifts=False)
-            yield W + 0.1 * W.mean(), H + 0.1 * H.mean()
+    def _seeds(self, options):
+        yield from generator(options.random_state).spawn(self._n_runs(options))
 
-    def _best(self, data, W, H, run):
-        """Return the result of the run with the lowest last error; a run with error zero ends the search.
+    def _solver(self, data, given, options, random_state):
+        return self._switching(data, lambda: self._rounded_start(data, given, options, random_state))
+
+    def _rounded_start(self, data, given, options, random_state):
+        """Return W (n, k) and H (m, k) from which switching begins.
 
         Parameters
         ----------
-        data : fastnmf.data.strata.Strata
-        W, H : ndarray (n_samples, k), (k, n_features), or None
-            Start of the user, in the scale of the user's data.
-        run : callable
-            ``run(data, W, H)`` fits from one start W (n, k), H (m, k) in the inner scale and returns W, H and the
-            history.
-
-        Returns
-        -------
-        W, H : ndarray (n, k), (m, k)
-            Factors of zeros and ones.
-        values : list of float
-            Squared error before the first and after every round of switching.
+        data, given, options, random_state :
+            As for `_solver`.
         """
-        best = None
-        with progress(type(self).__name__, self.n_init, self.verbose) as show:
-            for n, start in enumerate(self._runs(data, W, H), 1):
-                found = run(data, *start)
-                best = found if best is None or found[2][-1] < best[2][-1] else best
-                if show is not None:
-                    show(n, np.sqrt(best[2][-1] / (data.sq_norm or 1.0)), 0.0)
-                if best[2][-1] == 0:
-                    break
-        self.n_runs_ = n
-        return best
+        W, H, _, _ = self._start(data, options.n_components, given, options, random_state)
+        if options.init != "custom":
+            if self._goes_on(options):
+                return W, H
+            W, H = W + 0.1 * W.mean(), H + 0.1 * H.mean()
+        factors, tasks = allocate(data, W, H, None)
+        problem = self._problem(data, factors, tasks, options)
+        solve(problem, factors, max_iter=options.max_iter, tol=options.tol, max_time=options.max_time)
+        return self._rounded(data, *(factors[name][:, : factors.rank].astype(np.float64) for name in "WH"))
 
-    def _keep(self, data, W, H, values):
-        """Set the fitted attributes.
+    def _arrays(self, data, solver):
+        return solver.W.astype(data.dtype), np.ascontiguousarray(solver.H.T.astype(data.dtype)), None
 
-        Parameters
-        ----------
-        data : fastnmf.data.strata.Strata
-        W, H : ndarray (n, k), (m, k)
-            Factors of zeros and ones, of bool or float64.
-        values : list of float
-            Squared errors by round; entry 0 is that of the rounded factors.
-        """
-        self.W_, self.components_ = W.astype(data.dtype), np.ascontiguousarray(H.T.astype(data.dtype))
-        self.n_components_ = self._n_components = self.n_components
-        values = np.asarray(values, dtype=np.float64)
-        self.n_iter_ = len(values) - 1
-        self.reconstruction_err_ = float(np.sqrt(values[-1]))
-        losses = np.sqrt(values / data.sq_norm) if data.sq_norm > 0 else np.zeros(len(values))
-        self.normalized_loss_ = float(losses[-1])
-        self.history_ = {"iteration": np.arange(len(values)), "normalized_loss": losses, "objective": values}
+    def _set_factors(self, data, fit, options):
+        self.W_, self.components_, _ = self._arrays(data, fit.solver)
+        self.n_components_ = self._n_components = options.n_components
 
-    def _relaxed(self, problem, factors):
-        """Return W (n, k) and H (m, k), float64, of a fit of non-negative factors that starts from `factors`."""
-        fit = solve(problem, factors, max_iter=self.max_iter, tol=self.tol)
-        return (fit.factors[name][:, : factors.rank].astype(np.float64) for name in "WH")
-
-    def _check_parameters(self):
-        check_choice("init", self.init, ("random", "custom"))
-        check_integer("n_init", self.n_init)
-        super()._check_parameters()
+    def _warn(self, fit, options):
+        if fit.stopped_by == "max_iter" and not fit.converged:
+            warn(
+                f"The fit stopped after max_iter={options.max_iter} rounds of switching, the last of which still "
+                "lowered the error; raise max_iter.",
+                ConvergenceWarning,
+            )
 
 
 class BinaryNMF(FlipModel):
@@ -168,7 +121,8 @@ class BinaryNMF(FlipModel):
     init : {"random", "custom"}, default="random"
         Start of the relaxed fit. ``"random"``: uniform draws. ``"custom"``: the W and H passed to `fit`.
     n_init : int, default=10
-        Largest number of random starts; the best result is kept. A result without error ends the search.
+        Largest number of random starts; the best result is kept. A result without error ends the search. With
+        ``init="custom"`` there is one start.
     max_iter : int, default=200
         Largest number of iterations of the relaxed fit, and of rounds of switching after it.
     tol : float, default=1e-4
@@ -179,6 +133,13 @@ class BinaryNMF(FlipModel):
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
+    warm_start : bool, default=False
+        Whether `fit` goes on switching the entries of the previous fit's factors, without a relaxed fit.
+    max_time : float, default=None
+        Seconds after which no further iteration, round or start begins. None sets no limit.
+    callback : callable, default=None
+        ``callback(state)``, called for the rounded factors and after every round of switching with a `FitState`; see
+        `NMF`. Returning True stops the fit.
 
     Attributes
     ----------
@@ -192,13 +153,19 @@ class BinaryNMF(FlipModel):
         Rounds of switching in the best run.
     n_runs_ : int
         Number of starts that were tried.
+    run_objectives_ : ndarray (n_runs_,)
+        Final objective of every start.
+    converged_ : bool
+        Whether the last round of switching did not lower the error.
+    stopped_by_ : str
+        Reason for stopping: ``"tol"`` (no switch lowers the error), ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         ``||X - W H||``.
     normalized_loss_ : float
         ``||X - W H|| / ||X||``; 0 for all-zero data.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss`` and ``objective``, the squared error. Entry 0 is that of the rounded factors,
-        the others follow each round of switching. The objective does not increase.
+        ``iteration``, ``normalized_loss``, ``objective``, the squared error, and ``seconds``. Entry 0 is that of the
+        rounded factors, the others follow each round of switching. The objective does not increase.
     n_features_in_ : int
         Number of features of X.
     feature_names_in_ : ndarray (n_features,) of object
@@ -230,6 +197,8 @@ class BinaryNMF(FlipModel):
     0.0
     """
 
+    _switching = discrete.BinarySwitching
+
     def transform(self, X):
         """Return weights of zeros and ones for the rows of X that no single switch improves.
 
@@ -251,60 +220,34 @@ class BinaryNMF(FlipModel):
         data, W = self._switched(X)
         if data.sq_norm == 0:
             return 1.0
-        fit = discrete.BinaryFit(data, W.astype(np.float64), self.components_.T.astype(np.float64))
-        return 1 - fit.value(fit.product("W")) / data.sq_norm
+        H = self.components_.T.astype(np.float64)
+        return 1 - discrete.squared_error(data, W.astype(np.float64), H, discrete.times(data, H)) / data.sq_norm
 
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, in the order of the features.
-
-        Parameters
-        ----------
-        n : int, default=10
-            Largest number of features of one component.
-        feature_names : array-like (n_features,), default=None
-            Names of the features. None takes `feature_names_in_`, or else the column numbers.
-
-        Returns
-        -------
-        list of list of str
-        """
-        return self._top_features(n, feature_names)
-
-    def _observed(self, X, strata, weight=None, labels=None):
-        """Return X as data of a fit; raise if the data had to be rescaled, because zeros and ones cannot be.
-
-        Parameters
-        ----------
-        X, strata, weight, labels :
-            As in `BaseNMF`; strata and weight are None here.
-
-        Returns
-        -------
-        fastnmf.data.strata.Strata
-        """
-        data = super()._observed(X, strata, weight, labels)
-        if data.log4_scale:
+    def _observed(self, X, options, strata=None, weight=None, labels=None):
+        data = super()._observed(X, options, strata, weight, labels)
+        if data.log4_scale:  # zeros and ones cannot be rescaled
             raise ValueError(
                 "The largest entry of X lies outside 1e-48 to 1e48 (in float32: 3e-8 to 1.6e7); sums of zeros and ones "
                 "are near 1. Rescale X."
             )
         return data
 
-    def _run(self, data, W, H):
-        """Return W (n, k) and H (m, k) of zeros and ones, float64, and the squared errors by round, from one start."""
-        factors, tasks = allocate(data, W, H, None)
-        problem = squared_problem(data, factors, tasks, (("W", 2), ("H", 2)), is_descent=True)
-        W, H = (F.astype(np.float64) for F in discrete.rounded(*self._relaxed(problem, factors)))
-        return W, H, discrete.BinaryFit(data, W, H).descend(self.max_iter)
+    def _problem(self, data, factors, tasks, options):
+        return squared_problem(data, factors, tasks, (("W", 2), ("H", 2)), is_descent=True)
+
+    def _rounded(self, data, W, H):
+        return discrete.rounded(W, H)
 
     def _switched(self, X):
         """Return X as `Strata`, and W (n, k) of zeros and ones for the fitted components."""
-        data, H, _ = self._prepared(X, None)
-        with threads(self.n_threads):
-            fit = discrete.BinaryFit(data, np.zeros((data.shape[0], H.shape[1])), H.astype(np.float64))
+        options = self._options()
+        data, H, _ = self._prepared(X, None, options)
+        with threads(options.n_threads):
             weights = infer(data, H.shape[1], pad(H, data), None)[0][:, : H.shape[1]]
-            guesses = fit.W, (weights > 0.5).astype(np.float64)
-            W = discrete.infer_binary(fit.product("W"), fit.H.T @ fit.H, guesses)
+            H = H.astype(np.float64)
+            product = discrete.times(data, H)
+            guesses = np.zeros(product.shape), (weights > 0.5).astype(np.float64)
+            W = discrete.infer_binary(product, H.T @ H, guesses)
         return data, W.astype(data.dtype)
 
 
@@ -312,7 +255,7 @@ class BooleanNMF(FlipModel):
     """Factorise a Boolean matrix: ``X_ij ~ OR_l (W_il AND H_lj)`` with W and H in {0, 1}.
 
     Every row is the union of some of the components, and every component is a set of features; one plus one is one.
-    Minimises the number of mismatches: entries in which model and data differ.
+    Every non-zero entry of X counts as 1. Minimises the number of mismatches: entries in which model and data differ.
 
     Parameters
     ----------
@@ -321,7 +264,8 @@ class BooleanNMF(FlipModel):
     init : {"random", "custom"}, default="random"
         Start of the relaxed fit. ``"random"``: uniform draws. ``"custom"``: the W and H passed to `fit`.
     n_init : int, default=10
-        Largest number of random starts; the best result is kept. A result without mismatches ends the search.
+        Largest number of random starts; the best result is kept. A result without mismatches ends the search. With
+        ``init="custom"`` there is one start.
     max_iter : int, default=200
         Largest number of iterations of the relaxed fit, and of rounds of switching after it.
     tol : float, default=1e-4
@@ -332,6 +276,13 @@ class BooleanNMF(FlipModel):
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
+    warm_start : bool, default=False
+        Whether `fit` goes on switching the entries of the previous fit's factors, without a relaxed fit.
+    max_time : float, default=None
+        Seconds after which no further iteration, round or start begins. None sets no limit.
+    callback : callable, default=None
+        ``callback(state)``, called for the rounded factors and after every round of switching with a `FitState`; see
+        `NMF`. Returning True stops the fit.
 
     Attributes
     ----------
@@ -347,13 +298,19 @@ class BooleanNMF(FlipModel):
         Rounds of switching in the best run.
     n_runs_ : int
         Number of starts that were tried.
+    run_objectives_ : ndarray (n_runs_,)
+        Final objective of every start.
+    converged_ : bool
+        Whether the last round of switching did not lower the error.
+    stopped_by_ : str
+        Reason for stopping: ``"tol"`` (no switch lowers the error), ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         Square root of `n_mismatches_`: the norm of the difference.
     normalized_loss_ : float
         Square root of the mismatches over the number of ones in X.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss`` and ``objective``, the mismatches. Entry 0 is that of the rounded factors,
-        the others follow each round of switching. The objective does not increase.
+        ``iteration``, ``normalized_loss``, ``objective``, the mismatches, and ``seconds``. Entry 0 is that of the
+        rounded factors, the others follow each round of switching. The objective does not increase.
     n_features_in_ : int
         Number of features of X.
     feature_names_in_ : ndarray (n_features,) of object
@@ -384,6 +341,8 @@ class BooleanNMF(FlipModel):
     array([1., 1., 1., 1.])
     """
 
+    _switching = discrete.BooleanSwitching
+
     def transform(self, X):
         """Return weights of zeros and ones for the rows of X that no single switch improves.
 
@@ -410,89 +369,28 @@ class BooleanNMF(FlipModel):
         data, _, wrong = self._switched(X)
         return 1.0 if data.sq_norm == 0 else float(1 - wrong.sum() / data.sq_norm)
 
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, in the order of the features.
-
-        Parameters
-        ----------
-        n : int, default=10
-            Largest number of features of one component.
-        feature_names : array-like (n_features,), default=None
-            Names of the features. None takes `feature_names_in_`, or else the column numbers.
-
-        Returns
-        -------
-        list of list of str
-        """
-        return self._top_features(n, feature_names)
-
-    def _observed(self, X, strata, weight=None, labels=None):
-        """Return X as data of a fit: CSR whose stored entries are all 1.
-
-        Parameters
-        ----------
-        X, strata, weight, labels :
-            As in `BaseNMF`; strata and weight are None here.
-
-        Returns
-        -------
-        fastnmf.data.strata.Strata
-        """
-        X = super()._observed(X, strata, weight, labels).X
-        X = sp.csr_array(X)
+    def _observed(self, X, options, strata=None, weight=None, labels=None):
+        # CSR whose stored entries are all 1
+        X = sp.csr_array(super()._observed(X, options, strata, weight, labels).X)
         return Strata.from_array(sp.csr_array((np.ones_like(X.data), X.indices, X.indptr), shape=X.shape))
 
-    def _run(self, data, W, H):
-        """Return W (n, k) and H (m, k) as bools, and the mismatches by round, from one start."""
-        factors, tasks = allocate(data, W, H, None)
+    def _problem(self, data, factors, tasks, options):
         ones = data.X.data
-        problem = interval_problem(data, factors, tasks, (ones, np.full_like(ones, np.inf)), is_descent=True)
-        W, H = discrete.best_rounding(data, *self._relaxed(problem, factors), THRESHOLDS)
-        return W, H, discrete.descend_boolean(data, W, H, self.max_iter)
+        return interval_problem(data, factors, tasks, (ones, np.full_like(ones, np.inf)), is_descent=True)
 
-    def _keep(self, data, W, H, values):
-        """Set the fitted attributes, `n_mismatches_` among them.
+    def _rounded(self, data, W, H):
+        return discrete.best_rounding(data, W, H, THRESHOLDS)
 
-        Parameters
-        ----------
-        data : fastnmf.data.strata.Strata
-        W, H : ndarray (n, k), (m, k) of bool
-            Factors of zeros and ones.
-        values : list of int
-            Mismatches by round; entry 0 is that of the rounded factors.
-        """
-        super()._keep(data, W, H, values)
-        self.n_mismatches_ = int(values[-1])
+    def _record(self, data, fit, options):
+        super()._record(data, fit, options)
+        self.n_mismatches_ = int(fit.history["objective"][-1])
 
     def _switched(self, X):
         """Return X as `Strata`, W (n, k) of zeros and ones, and the mismatches of each row, int64 (n,)."""
-        data, H, _ = self._prepared(X, None)
-        with threads(self.n_threads):
-            sets = H > 0
-            overlap = discrete.BinaryFit(data, np.zeros((data.shape[0], H.shape[1])), H.astype(np.float64)).product("W")
+        options = self._options()
+        data, H, _ = self._prepared(X, None, options)
+        with threads(options.n_threads):
+            sets, overlap = H > 0, discrete.times(data, H.astype(np.float64))
             guesses = np.zeros(overlap.shape, bool), overlap > 0.5 * sets.sum(axis=0)
             W, wrong = discrete.infer_boolean(data.rows, sets, guesses)
         return data, W.astype(data.dtype), wrong
-
-
-def _custom(data, model, W, H, turned=False):
-    """Return the user's start in the inner scale, or None if there is none.
-
-    Parameters
-    ----------
-    data : fastnmf.data.strata.Strata
-    model : estimator
-        Its `init` and `n_components` are read.
-    W, H : ndarray (n_samples, k), (k, n_features), or None
-        Start in the scale of the user's data.
-    turned : bool, default=False
-        Whether H is returned transposed, (n_features, k), instead of (k, n_features).
-
-    Returns
-    -------
-    tuple of ndarray (W, H) of float64, or None
-    """
-    if model.init != "custom":
-        return None
-    W, H, _ = starts.custom(data, model.n_components, W, H, has_shifts=False)
-    return (W, H) if turned else (W, H.T)

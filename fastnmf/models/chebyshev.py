@@ -1,14 +1,18 @@
 """Chebyshev NMF: minimise the largest error of all entries, by linear programs."""
 
-from fastnmf.core.iterate import solve
+import numpy as np
+
+from fastnmf.core.alternate import solve
 from fastnmf.core.losses.robust import Residuals
+from fastnmf.core.objectives import own_loss_problem
 from fastnmf.core.updates import ChebyshevLP
-from fastnmf.models.robust import ResidualLoss
+from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.robust import as_dense
 
 LINEAR_LIMIT = 20_000  # entries of X; a factor (p, k) needs p linear programs of 2 q constraints, milliseconds each
 
 
-class ChebyshevNMF(ResidualLoss):
+class ChebyshevNMF(BaseNMF):
     """Factorise ``X ~ W H`` with W, H >= 0 such that the largest error ``max_ij |X - W H|`` is small. For small X.
 
     Alternates between W and H. Each factor is solved for exactly: one linear program for each row of the factor
@@ -36,6 +40,11 @@ class ChebyshevNMF(ResidualLoss):
         stops the fit.
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The linear programs use one thread.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -82,7 +91,7 @@ class ChebyshevNMF(ResidualLoss):
     True
     """
 
-    solver = "cd"
+    _has_own_loss = True
 
     def __init__(
         self,
@@ -96,43 +105,27 @@ class ChebyshevNMF(ResidualLoss):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def _observed(self, X, strata, weight=None, labels=None):
-        """Return X as dense data of a fit; raise if X has more than LINEAR_LIMIT entries.
-
-        Parameters
-        ----------
-        X, strata, weight, labels :
-            As in `BaseNMF`; strata and weight are None here.
-
-        Returns
-        -------
-        fastnmf.data.strata.Strata
-        """
-        data = super()._observed(X, strata, weight, labels)
-        return self._as_dense(
-            data,
+    def _observed(self, X, options, strata=None, weight=None, labels=None):
+        return as_dense(
+            super()._observed(X, options, strata, weight, labels),
             LINEAR_LIMIT,
             "the largest error needs a linear program for every row and every column. Use fewer rows, or "
             "RobustNMF or NMF.",
         )
 
-    def _problem(self, data, factors, tasks):
-        """Return the `Problem` of the largest residual with the update `ChebyshevLP`."""
-        return self._of(Residuals(data, factors["W"].shape[1], tasks, "linf"), ChebyshevLP(), factors, tasks)
+    def _reconstruction_error(self, loss, exponent, options):
+        return float(np.ldexp(loss, exponent))
 
-    def _update_W(self, data, factors, tasks):
-        """Solve for W in place, with H fixed."""
-        problem = self._problem(data, factors, tasks)
+    def _problem(self, data, factors, tasks, options):
+        loss = Residuals(data, factors["W"].shape[1], tasks, "linf")
+        return own_loss_problem(loss, ChebyshevLP(), factors, tasks)
+
+    def _update_W(self, data, factors, tasks, options):
+        problem = self._problem(data, factors, tasks, options)
         problem.schedule = problem.schedule[:1]
         solve(problem, factors, max_iter=1, tol=0)

@@ -2,20 +2,15 @@
 
 import numpy as np
 
+from fastnmf.core.factors import padded_factors
+from fastnmf.core.inference import finish_weights
+from fastnmf.core.init.clusters import clusters
 from fastnmf.core.losses.products import Convex, DenseOperator, Operator
-from fastnmf.core.options import check_choice
+from fastnmf.core.objectives import best_scale, single_loss_problem
+from fastnmf.core.options import one_of
 from fastnmf.core.updates import HALS, MU
 from fastnmf.data.strata import Strata
-from fastnmf.models.base.factor_model import (
-    FactorModel,
-    FactorTransformer,
-    best_scale,
-    clusters,
-    divisors,
-    finish_weights,
-    padded_factors,
-    single_loss_problem,
-)
+from fastnmf.models.base.products import BasisModel, WeightModel, divisors
 
 MAX_ROWS = 10_000  # of a dense float64 matrix (n_rows, n_rows): 800 MB
 SWEEPS = 2  # sweeps of coordinate descent over W in one iteration
@@ -31,41 +26,58 @@ def check_rows(n_rows, why):
         )
 
 
-class ConvexModel(FactorModel):
-    """Base of `ConvexNMF` and `KernelNMF`: the start, the problem, and C with columns of sum one."""
+class ConvexModel(WeightModel):
+    """Base of `ConvexNMF` and `KernelNMF`: the start, the problem, and C with columns of sum one.
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_choice("solver", self.solver, ("cd", "mu"))
+    A subclass defines ``_parts(data)``, which returns an `Operator` or `DenseOperator` that multiplies by ``K = X Xᵀ``
+    (n, n) or by a kernel matrix, the trace of K, and non-negative `Strata` with n rows, which are clustered for the
+    start.
+    """
 
-    def _mixed_problem(self, data, operator, trace, rng, given, groups):
-        """Return the problem of ``||X - W Cᵀ X||²`` and its factors W and C.
+    _constraints = {"init": one_of(None, "clusters", "random", "custom"), "solver": one_of("cd", "mu")}
+    _continued = {"W": "W_", "C": "C_"}
+    _is_signed = True
+
+    def fit(self, X, y=None, *, W=None, C=None, checkpoint=None, checkpoint_every=60.0):
+        """Fit the model.
 
         Parameters
         ----------
-        data : fastnmf.data.strata.Strata
-            Its number of rows n and its dtype are read.
-        operator : fastnmf.core.losses.products.Operator or DenseOperator
-            Multiplies a factor by ``K = X Xᵀ`` (n, n), or by a kernel matrix.
-        trace : float
-            Trace of K, in the scale of K.
-        rng : numpy.random.Generator
-        given : dict
-            The user's start: W and C, ndarray (n, k), or None.
-        groups : fastnmf.data.strata.Strata
-            Non-negative data with n rows, which are clustered for the start.
+        X : sparse matrix or array (n_samples, n_features)
+            Finite. `ConvexNMF`: dense X with at most 10,000 rows may have negative entries; other X must be
+            non-negative. `KernelNMF`: of any sign, at most 10,000 rows; with ``kernel="precomputed"`` the symmetric
+            kernel matrix (n_samples, n_samples). float32 stays float32; all other types become float64.
+        y : ignored
+            Present for compatibility with scikit-learn.
+        W : ndarray (n_samples, n_components), default=None
+            Start of the weights for ``init="custom"``, >= 0.
+        C : ndarray (n_samples, n_components), default=None
+            Start of the weights of the rows in the components for ``init="custom"``, >= 0.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
-        problem : fastnmf.core.problem.Problem
-        factors : fastnmf.core.factors.Factors
-            W and C, both (n, K), padded.
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If parameters, data or start cannot be used. The message says what was given, what was expected and what to
+            do.
         """
-        shape = data.shape[0], self.n_components
-        start = self._checked_start({"W": shape, "C": shape}, given)
+        return self._fit(X, W=W, C=C, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+
+    def _compose(self, data, given, options, rng):
+        operator, trace, groups = self._parts(data)
+        shape = data.shape[0], options.n_components
+        start = self._checked_start({"W": shape, "C": shape}, given, options)
         if start is not None:
             W, C = start
-        elif self.init == "random":
+        elif options.init == "random":
             W, C = rng.random(shape), rng.random(shape)
         else:
             W = clusters(groups, shape[1], rng)
@@ -77,22 +89,21 @@ class ConvexModel(FactorModel):
             factors["W"][:] *= data.dtype.type(best_scale(fitted, crossed))
             factors.invalidate("W")
         update = MU.plain(data.dtype)
-        is_descent = self.solver == "cd"
-        updates = {"W": HALS() if is_descent else update, "C": update}
-        schedule = (("W", SWEEPS), ("C", UPDATES)) if is_descent else (("W", 1), ("C", 1))
+        updates = {"W": update if options.is_multiplicative else HALS(), "C": update}
+        schedule = (("W", 1), ("C", 1)) if options.is_multiplicative else (("W", SWEEPS), ("C", UPDATES))
         return single_loss_problem(data, loss, updates, schedule, tasks, trace, is_direct=False), factors
 
-    def _finish(self, data, problem, fit):
+    def _set_factors(self, data, fit, options):
         """Set W_ and C_, with columns of C_ of sum one; after coordinate descent W is solved for exactly."""
-        if self.solver == "cd":
-            finish_weights(problem, fit)
-        W, C = (np.ascontiguousarray(fit.factors[name][:, : self.n_components]) for name in "WC")
+        if not options.is_multiplicative:
+            finish_weights(fit)
+        W, C = (np.ascontiguousarray(fit.factors[name][:, : options.n_components]) for name in "WC")
         sums = C.sum(axis=0, dtype=np.float64)
         sums = divisors(sums).astype(C.dtype)
         self.W_, self.C_ = W * sums, C / sums
 
 
-class ConvexNMF(ConvexModel, FactorTransformer):
+class ConvexNMF(ConvexModel, BasisModel):
     """Factorise ``X ~ W Cᵀ X`` with W, C >= 0: components are weighted means of rows of X, so that they look like rows.
 
     Minimises ``||X - W (Cᵀ X)||²``. The data may have negative entries where they are dense.
@@ -124,6 +135,11 @@ class ConvexNMF(ConvexModel, FactorTransformer):
         ``iteration``, ``normalized_loss``, ``seconds``, and a copy of the factor ``W``, before C is normalised.
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -174,9 +190,6 @@ class ConvexNMF(ConvexModel, FactorTransformer):
            [0., 0., 3.]])
     """
 
-    _inits = (None, "clusters", "random", "custom")
-    _is_signed = True
-
     def __init__(
         self,
         n_components=2,
@@ -190,65 +203,16 @@ class ConvexNMF(ConvexModel, FactorTransformer):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, C=None):
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Finite. Dense X with at most 10,000 rows may have negative entries; other X must be non-negative. float32
-            stays float32; all other types become float64.
-        y : ignored
-            Present for compatibility with scikit-learn.
-        W : ndarray (n_samples, n_components), default=None
-            Start of the weights for ``init="custom"``, >= 0.
-        C : ndarray (n_samples, n_components), default=None
-            Start of the weights of the rows in the components for ``init="custom"``, >= 0.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If parameters, data or start cannot be used. The message says what was given, what was expected and what to
-            do.
-        """
-        return self._fit(X, W=W, C=C)
-
-    def fit_transform(self, X, y=None, *, W=None, C=None):
-        """Fit the model and return the weights of the rows of X.
-
-        Parameters
-        ----------
-        X, y, W, C :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, n_components)
-            `W_`.
-        """
-        return self._fit(X, W=W, C=C).W_
-
-    def _problem(self, data, rng, given):
-        """Return the problem and its factors; ``X Xᵀ`` is formed only if X has negative entries."""
+    def _parts(self, data):
+        """Return operator, trace and data to cluster; ``X Xᵀ`` is formed only if X has negative entries."""
         least = (data.X.data if data.is_sparse else data.X).min(initial=0)
         if least >= 0:
-            return self._mixed_problem(data, Operator(data, "rows"), data.sq_norm, rng, given, data)
+            return Operator(data, "rows"), data.sq_norm, data
         if data.is_sparse:
             raise ValueError(
                 f"X is sparse and has negative entries (the smallest is {least:g}): ConvexNMF would need a dense "
@@ -256,10 +220,8 @@ class ConvexNMF(ConvexModel, FactorTransformer):
             )
         check_rows(data.shape[0], "ConvexNMF of data with negative entries")
         K = data.X @ data.X.T
-        return self._mixed_problem(
-            data, DenseOperator(K), data.sq_norm, rng, given, Strata.from_array(np.maximum(K, 0))
-        )
+        return DenseOperator(K), data.sq_norm, Strata.from_array(np.maximum(K, 0))
 
-    def _finish(self, data, problem, fit):
-        super()._finish(data, problem, fit)
+    def _set_factors(self, data, fit, options):
+        super()._set_factors(data, fit, options)
         self.components_ = np.ldexp(np.asarray(self.C_.T @ data.X), -2 * data.log4_scale)

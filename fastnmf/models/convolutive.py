@@ -1,29 +1,24 @@
 """Convolutive NMF: components that last several rows, ``X[i] ~ sum_l W[i - l] C_l``, where rows are moments in time.
 
 Inner scale: the data and the model are held multiplied by ``4 ** log4_scale``. With a given start this factor is in H,
-with a random start and in `transform` it is in W.
+with a random start, with `warm_start` and in `transform` it is in W.
 """
 
-import numbers
-import time
-from itertools import repeat
 from operator import itemgetter
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.core.descent import History, lbfgs
+from fastnmf.core.alternate import AlternatingSolver, solve
+from fastnmf.core.descent import minimize
 from fastnmf.core.factors import Factors, allocate, pad, row_tasks
-from fastnmf.core.iterate import solve
+from fastnmf.core.iterate import Solver, iterate, lacks_progress
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.convolution import ConvolutionLoss, shift_rows, stacked
-from fastnmf.core.objectives import divergence_loss
-from fastnmf.core.options import check_choice
+from fastnmf.core.objectives import best_scale, divergence_loss, single_loss_problem
+from fastnmf.core.options import beta_of, integer, one_of
 from fastnmf.core.updates import MU
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.estimator import BETAS
-from fastnmf.models.base.factor_model import WeightModel, best_scale, divisors, single_loss_problem
-from fastnmf.models.base.fitted_state import check_fitted_arrays
+from fastnmf.models.base.products import WeightModel, checked_weights, divisors
 
 # The search for a start: iterations before it, iterations of each trial, further iterations of the best trial, relative
 # gain of the objective from which a trial is accepted, and largest number of rounds. On 30 planted cases (3 and 6
@@ -31,6 +26,84 @@ from fastnmf.models.base.fitted_state import check_fitted_arrays
 FIRST, PROBE, POLISH, GAIN, ROUNDS = 50, 10, 40, 0.02, 5
 SETTLE_ITER, SETTLE_TOL = 1000, 1e-10  # of the final solve for W alone
 NOISE = 1e-2  # added after a shift, relative to the mean: rows that the shift leaves empty must not stay zero
+
+
+class ShiftSearch(Solver):
+    """Shift one component after the other along the lags, and keep a shift from which a few iterations fit better.
+
+    It ends when no component has been improved since the last one that was.
+
+    Parameters
+    ----------
+    problem : fastnmf.core.problem.Problem
+    factors : fastnmf.core.factors.Factors
+        The start of the search; overwritten with the best factors.
+    rank, n_lags : int
+        Number of components and of rows that they last, more than one.
+    """
+
+    def __init__(self, problem, factors, rank, n_lags):
+        self.problem, self.factors, self.rank, self.n_lags = problem, factors, rank, n_lags
+        steps = 2 ** np.arange(int(np.log2(n_lags - 1)) + 1)
+        self.steps, self.n_tried = np.concatenate([steps, -steps]).tolist(), 0
+
+    def begin(self):
+        """Iterate from the start, and return the objective."""
+        self.value, self.best = self._run(self.factors.arrays, FIRST)
+        return self.value
+
+    def step(self):
+        """Try the shifts of the next component, and return the best objective so far."""
+        c = self.n_tried % self.rank
+        self.n_tried += 1
+        tried = min((self._run(self._shifted(c, by), PROBE) for by in self.steps), key=itemgetter(0))
+        value, found = self._run(tried[1], POLISH)
+        if value < (1 - GAIN) * self.value:
+            self.value, self.best = value, found
+        self.factors.overwrite(self.best)
+        return self.value
+
+    def stop(self, history, tol):
+        """Return ``"patience"`` if the last round of all components has brought nothing."""
+        return "patience" if lacks_progress(history, 0, self.rank) else None
+
+    def _run(self, arrays, n_iter):
+        """Iterate from W and H, by name; return the objective and copies of W and H."""
+        self.factors.overwrite(arrays)
+        value = solve(self.problem, self.factors, max_iter=n_iter, tol=0).history["objective"][-1]
+        return value, {name: F.copy() for name, F in self.factors.arrays.items()}
+
+    def _shifted(self, c, by):
+        """Return the best W and H with component c shifted by `by` lags."""
+        W, H, mine = self.best["W"].copy(), self.best["H"].copy(), slice(c, self.n_lags * self.rank, self.rank)
+        lags = shift_rows(H[:, mine].T, by)
+        H[:, mine] = lags.T + NOISE * lags.mean()  # multiplicative updates cannot leave a zero
+        w = shift_rows(W[:, c], -by)
+        W[:, c] = w + NOISE * w.mean()
+        return {"W": W, "H": H}
+
+
+class SearchedStart(AlternatingSolver):
+    """An alternating solver that searches for its start, as a part of the fit, unless it goes on from a checkpoint.
+
+    Parameters
+    ----------
+    search : ShiftSearch
+        Shares the problem and the factors.
+    max_iter : int
+        Largest number of steps of the search.
+    max_time : float, or None
+        Seconds after which the search makes no further step.
+    """
+
+    def __init__(self, search, max_iter, max_time):
+        super().__init__(search.problem, search.factors)
+        self._search, self._limits = search, {"max_iter": max_iter, "max_time": max_time}
+
+    def begin(self):
+        """Search, and return the objective of the start that was found."""
+        iterate(self._search, tol=0, **self._limits)
+        return super().begin()
 
 
 class ConvolutiveNMF(WeightModel):
@@ -64,14 +137,19 @@ class ConvolutiveNMF(WeightModel):
     verbose : int, default=0
         1 shows progress on standard error.
     max_time : float, default=None
-        Seconds after which no further iteration begins; None sets no limit. The search for a start has a limit of the
-        same length of its own.
+        Seconds after which no further iteration begins, neither of the search for a start nor of the fit. None sets no
+        limit.
     callback : callable, default=None
         ``callback(state)``, called for the start and after every iteration; returning True stops the fit. `state` has
         ``iteration``, ``normalized_loss``, ``seconds``, and copies of ``W`` and of ``H`` (n_lags, k, n_features),
         before the components are normalised.
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -137,7 +215,9 @@ class ConvolutiveNMF(WeightModel):
     array([ 2, 11, 17, 30])
     """
 
-    _inits = (None, "shifted", "random", "custom")
+    _constraints = {"init": one_of(None, "shifted", "random", "custom"), "n_lags": integer()}
+    _continued = {"W": "W_", "H": "components_"}
+    _fixed = {"solver": "mu"}
     _fitted_shapes = {"components_": "Lkm"}
 
     def __init__(
@@ -154,20 +234,12 @@ class ConvolutiveNMF(WeightModel):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.n_lags = n_lags
-        self.beta_loss = beta_loss
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None):
+    def fit(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -181,6 +253,11 @@ class ConvolutiveNMF(WeightModel):
             Start of the weights for ``init="custom"``, >= 0.
         H : ndarray (n_lags, n_components, n_features), default=None
             Start of the components for ``init="custom"``, >= 0.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -192,22 +269,7 @@ class ConvolutiveNMF(WeightModel):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, H=H)
-
-    def fit_transform(self, X, y=None, *, W=None, H=None):
-        """Fit the model and return the weights of the rows of X.
-
-        Parameters
-        ----------
-        X, y, W, H :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, n_components)
-            `W_`.
-        """
-        return self._fit(X, W=W, H=H).W_
+        return self._fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def transform(self, X):
         """Return when the fitted components begin in X, which is one sequence: its rows depend on each other.
@@ -224,49 +286,38 @@ class ConvolutiveNMF(WeightModel):
         -------
         ndarray (n_samples, n_components)
         """
-        check_is_fitted(self)
-        X = self._validated(X, reset=False)
         with threads(self.n_threads):
-            data, k = self._data(X), self.components_.shape[1]
+            data, k, beta = self._new_data(X), self.components_.shape[1], beta_of(self.beta_loss)
             W = np.ones((data.shape[0], k))
-            problem, factors = self._of(data, W, self.components_.astype(np.float64), is_scaled=False)
-            self._final_exact_W(problem, factors)
+            problem, factors = self._of(data, W, self.components_.astype(np.float64), beta, is_scaled=False)
+            self._final_exact_W(problem, factors, beta)
         return np.ldexp(np.ascontiguousarray(factors["W"][:, :k]), -2 * data.log4_scale)
 
     def inverse_transform(self, W):
         """Return ``sum_l W[i - l] components_[l]``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        check_is_fitted(self)
-        check_fitted_arrays(self)
+        self._check_fitted()
         n_lags, k, n_features = self.components_.shape
-        W = self._weights(W, k)
+        W = checked_weights(self, W, k)
         return stacked(W, n_lags, np.zeros((len(W), n_lags * k), W.dtype)) @ self.components_.reshape(-1, n_features)
 
-    def _ranks(self):
-        return {"n_components": self.n_components, "n_lags": self.n_lags}
+    def _solver(self, data, given, options, random_state):
+        solver, k = super()._solver(data, given, options, random_state), options.n_components
+        if self.n_lags == 1 or options.init in ("random", "custom") or self._goes_on(options):
+            return solver
+        return SearchedStart(ShiftSearch(solver.problem, solver.factors, k, self.n_lags), ROUNDS * k, options.max_time)
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        if isinstance(self.beta_loss, str) or not isinstance(self.beta_loss, numbers.Real):
-            check_choice("beta_loss", self.beta_loss, tuple(BETAS))
-
-    @property
-    def _beta(self):
-        """The loss as the beta of a beta divergence."""
-        return BETAS.get(self.beta_loss, self.beta_loss)
-
-    def _problem(self, data, rng, given):
-        """Return the problem and its factors at the start; with ``init="shifted"`` after the search for a start."""
-        k, (n_rows, n_columns) = self.n_components, data.shape
+    def _compose(self, data, given, options, rng):
+        k, (n_rows, n_columns), exponent = options.n_components, data.shape, 2 * data.log4_scale
         shapes = {"W": (n_rows, k), "H": (self.n_lags, k, n_columns)}
-        start = self._checked_start(shapes, given)
-        if start is not None:
-            return self._of(data, start[0], np.ldexp(start[1], 2 * data.log4_scale))
-        found = self._of(data, rng.random(shapes["W"]), rng.random(shapes["H"]), is_scaled=False)
-        if self.init != "random" and self.n_lags > 1:
-            self._search(*found)
-        return found
+        start = self._checked_start(shapes, given, options)
+        if start is None:
+            return self._of(data, rng.random(shapes["W"]), rng.random(shapes["H"]), options.beta, is_scaled=False)
+        W, H = start
+        if options.init == "custom":
+            return self._of(data, W, np.ldexp(H, exponent), options.beta)
+        return self._of(data, np.ldexp(W, exponent), H, options.beta)  # the fitted W_ carries the scale
 
-    def _of(self, data, W, H, is_scaled=True):
+    def _of(self, data, W, H, beta, is_scaled=True):
         """Return the problem and its factors for given W and H.
 
         Parameters
@@ -276,6 +327,8 @@ class ConvolutiveNMF(WeightModel):
             Weights; not changed.
         H : ndarray (n_lags, k, n_columns) of float64
             Components, in the inner scale; not changed.
+        beta : float
+            The loss, as the beta of a beta divergence.
         is_scaled : bool, default=True
             False multiplies W by the number that gives the model the total of the data.
 
@@ -293,7 +346,7 @@ class ConvolutiveNMF(WeightModel):
             W, L = W * scale, L * scale
         inner, tasks = allocate(data, L, H, None)
         factors = Factors(inner.rank, W=pad(W, data), H=inner["H"])
-        beta, width = self._beta, inner["W"].shape[1]
+        width = inner["W"].shape[1]
         if beta == 2:
             loss, scale = Frobenius(data, width, tasks, holds_products=True), None
         else:
@@ -301,48 +354,11 @@ class ConvolutiveNMF(WeightModel):
         updates = dict.fromkeys("WH", MU.plain(data.dtype))
         tasks = {"W": row_tasks(factors["W"]), "H": tasks["H"]}
         loss = ConvolutionLoss(loss, inner, k, n_lags)
-        return single_loss_problem(
-            data, loss, updates, (("W", 1), ("H", 1)), tasks, scale, is_direct=beta == 2
-        ), factors
+        return single_loss_problem(data, loss, updates, (("W", 1), ("H", 1)), tasks, scale, beta == 2), factors
 
-    def _search(self, problem, factors):
-        """Update the factors in place until no tried shift of one component along the lags lowers the objective."""
-        k, n_lags = self.n_components, self.n_lags
-        until = time.perf_counter() + (np.inf if self.max_time is None else self.max_time)
-        steps = 2 ** np.arange(int(np.log2(n_lags - 1)) + 1)
-        steps = np.concatenate([steps, -steps]).tolist()
-
-        def run(state, n_iter):
-            for name, F in zip("WH", state, strict=True):
-                factors[name][:] = F
-                factors.invalidate(name)
-            value = solve(problem, factors, max_iter=n_iter, tol=0).history["objective"][-1]
-            return value, (factors["W"].copy(), factors["H"].copy())
-
-        def with_shifted_component(state, c, by):
-            W, H = state[0].copy(), state[1].copy()
-            lags = shift_rows(H[:, c : n_lags * k : k].T, by)  # component c at each lag, shifted
-            H[:, c : n_lags * k : k] = lags.T + NOISE * lags.mean()  # multiplicative updates cannot leave a zero
-            w = shift_rows(W[:, c], -by)
-            W[:, c] = w + NOISE * w.mean()
-            return W, H
-
-        best = run((factors["W"].copy(), factors["H"].copy()), FIRST)
-        for _ in repeat(None, ROUNDS):
-            before = best[0]
-            for c, _ in enumerate(factors["W"].T[:k]):
-                if time.perf_counter() >= until:
-                    break
-                tried = min((run(with_shifted_component(best[1], c, by), PROBE) for by in steps), key=itemgetter(0))
-                found = run(tried[1], POLISH)
-                best = found if found[0] < (1 - GAIN) * best[0] else best
-            if best[0] == before:
-                break
-        run(best[1], 0)
-
-    def _final_exact_W(self, problem, factors):
+    def _final_exact_W(self, problem, factors, beta):
         """Solve for W alone by L-BFGS-B, in place; return the objective, which does not increase."""
-        W, k, unit, scale = factors["W"], problem.losses[0].rank, 2 if self._beta == 2 else 1, problem.scale or 1.0
+        W, k, unit, scale = factors["W"], problem.losses[0].rank, 2 if beta == 2 else 1, problem.scale or 1.0
 
         def value(parts):
             W[:, :k] = parts[0]
@@ -354,28 +370,22 @@ class ConvolutiveNMF(WeightModel):
             return found, [unit * (sub.neg[:, :k].astype(np.float64) - sub.pos[:, :k]) / scale]
 
         start = [W[:, :k].astype(np.float64)]
-        found = lbfgs(both, start, SETTLE_ITER, History(SETTLE_TOL))
+        found = minimize(both, start, max_iter=SETTLE_ITER, tol=SETTLE_TOL)
         best = found if value(found) <= value(start) else start
         return value(best) * scale
 
-    def _finish(self, data, problem, fit):
+    def _set_factors(self, data, fit, options):
         """Solve for W if there is time, scale each component to sum one, and set the fitted arrays."""
         if fit.stopped_by != "max_time":
-            fit.history["objective"][-1] = self._final_exact_W(problem, fit.factors)
-        n_lags, k = self.n_lags, self.n_components
+            fit.history["objective"][-1] = self._final_exact_W(fit.problem, fit.factors, options.beta)
+        n_lags, k = self.n_lags, options.n_components
         W, H = fit.factors["W"][:, :k].astype(np.float64), fit.factors["H"][:, : n_lags * k].astype(np.float64)
         H = H.T.reshape(n_lags, k, -1)
         sums = divisors(H.sum(axis=(0, 2)))
         self.components_ = (H / sums[:, None]).astype(data.dtype)
         self.W_ = np.ldexp(W * sums, -2 * data.log4_scale).astype(data.dtype)
 
-    def _arrays(self, data, factors):
-        W, H = factors["W"][:, : self.n_components].copy(), factors["H"][:, : self.n_lags * self.n_components].T
-        return W, np.ldexp(H.reshape(self.n_lags, self.n_components, -1), -2 * data.log4_scale), None
-
-    def _record(self, data, problem, fit):
-        """Set the fitted attributes that follow from the history."""
-        super()._record(data, problem, fit)
-        if self._beta != 2:  # a divergence scales with the beta-th power of the data
-            value = max(fit.history["objective"][-1], 0)
-            self.reconstruction_err_ = float(np.sqrt(2 * value) * 2.0 ** (-data.log4_scale * self._beta))
+    def _arrays(self, data, solver):
+        n_lags, k, factors = self.n_lags, self.n_components, solver.factors
+        H = factors["H"][:, : n_lags * k].T.reshape(n_lags, k, -1)
+        return factors["W"][:, :k].copy(), np.ldexp(H, -2 * data.log4_scale), None

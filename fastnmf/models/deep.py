@@ -3,30 +3,28 @@
 Inner scale: the data and A_0 are held multiplied by ``4 ** log4_scale``, all other factors as they are.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from fastnmf.core.descent import infer_stack
+from fastnmf.core.factors import padded_factors
+from fastnmf.core.inference import finish_weights
 from fastnmf.core.losses.products import Chain
-from fastnmf.core.options import check_choice
+from fastnmf.core.objectives import scale_core, single_loss_problem
+from fastnmf.core.options import one_of
 from fastnmf.core.stack import DataLayer
 from fastnmf.core.updates import HALS, MU
-from fastnmf.data.strata import Strata
-from fastnmf.models.base.factor_model import (
-    FactorTransformer,
-    divisors,
-    finish_weights,
-    padded_factors,
-    scale_core,
-    single_loss_problem,
-)
-from fastnmf.models.hierarchy.init import STARTS, check_sizes
+from fastnmf.models.base.estimator import continued, without_zeros
+from fastnmf.models.base.products import BasisModel, divisors
+from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers
 
 SWEEPS = 2  # sweeps of coordinate descent over W, and over A_0, in one iteration
 UPDATES = 3  # multiplicative updates of each other factor in one iteration
 TRACE = 1e-3  # added to a start, relative to the mean: multiplicative updates cannot leave a zero
 
 
-class DeepNMF(FactorTransformer):
+class DeepNMF(BasisModel):
     """Factorise into a chain, ``X ~ W A_L ... A_1 A_0`` with all factors >= 0, all fitted to X together.
 
     Level 0, ``A_0``, has the most topics, each a combination of features. The topics of each further level are
@@ -61,6 +59,11 @@ class DeepNMF(FactorTransformer):
         layers are normalised.
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -116,7 +119,12 @@ class DeepNMF(FactorTransformer):
     ([(4, 12), (2, 4)], True)
     """
 
-    _inits = (None, "sequential", "nested", "random", "custom")
+    _constraints = {
+        "n_components": lambda name, value: check_sizes(value),
+        "init": one_of(None, "sequential", "nested", "random", "custom"),
+        "solver": one_of("cd", "mu"),
+    }
+    _continued = {"W": "W_", "layers": "layer_weights_"}
 
     def __init__(
         self,
@@ -131,19 +139,12 @@ class DeepNMF(FactorTransformer):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, layers=None):
+    def fit(self, X, y=None, *, W=None, layers=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -156,6 +157,11 @@ class DeepNMF(FactorTransformer):
             Start of the weights for ``init="custom"``, >= 0.
         layers : list of ndarray, A_0 (k_0, n_features), A_1 (k_1, k_0), and so on, default=None
             Start of the layers for ``init="custom"``, >= 0.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -167,77 +173,55 @@ class DeepNMF(FactorTransformer):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, layers=layers)
+        return self._fit(X, W=W, layers=layers, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, *, W=None, layers=None):
-        """Fit the model and return the weights of the rows of X.
-
-        Parameters
-        ----------
-        X, y, W, layers :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, k_L)
-            `W_`.
-        """
-        return self._fit(X, W=W, layers=layers).W_
-
-    def _ranks(self):
-        return {f"n_components[{level}]": k for level, k in enumerate(check_sizes(self.n_components))}
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_choice("solver", self.solver, ("cd", "mu"))
-
-    def _problem(self, data, rng, given):
-        """Return the problem and its factors: W, H = A_0ᵀ, and S1, S2, ... for the layers between."""
-        sizes, (n_rows, n_columns) = check_sizes(self.n_components), data.shape
-        shapes = dict(zip((f"layers[{level}]" for level, _ in enumerate(sizes)), self._shapes(n_columns), strict=True))
-        layers = [None] * len(sizes) if given["layers"] is None else given["layers"]
-        if not isinstance(layers, (list, tuple)) or len(layers) != len(sizes):
-            expected = ", ".join(str(shape) for shape in shapes.values())
-            raise ValueError(f"layers is not valid; expected a list of {len(sizes)} arrays of shapes {expected}.")
-        brought = {"W": given["W"], **dict(zip(shapes, layers, strict=True))}
-        start = self._checked_start({"W": (n_rows, sizes[-1])} | shapes, brought)
+    def _compose(self, data, given, options, rng):
+        start = self._checked_start(shapes_of(options, data.shape), given, options)
+        W, *A = self._drawn(data, options, rng) if start is None else start
         if start is not None:
-            W, A = start[0], start[1:]
             A[0] = np.ldexp(A[0], 2 * data.log4_scale)
-        else:
-            W, A = self._drawn(data, sizes, rng)
-        names = [f"S{level}" for level, _ in enumerate(sizes)][:0:-1]
+        names = [f"S{level}" for level, _ in enumerate(A)][:0:-1]  # of A_1, A_2, ...; A_0ᵀ is H
         factors, tasks = padded_factors(data, W=W, H=A[0].T, **dict(zip(names, A[:0:-1], strict=True)))
         loss = Chain(data, tasks, names)
         if start is None:
             scale_core(loss, factors, names[0] if names else "W")
-        update = MU.plain(data.dtype)
-        ends = HALS() if self.solver == "cd" else update
-        n_sweeps, n_updates = (SWEEPS, UPDATES) if self.solver == "cd" else (1, 1)
+        update, is_descent = MU.plain(data.dtype), not options.is_multiplicative
+        ends = HALS() if is_descent else update
+        n_sweeps, n_updates = (SWEEPS, UPDATES) if is_descent else (1, 1)
         updates = {"W": ends, "H": ends} | dict.fromkeys(names, update)
         schedule = (("W", n_sweeps), *((name, n_updates) for name in names), ("H", n_sweeps))
         return single_loss_problem(data, loss, updates, schedule, tasks), factors
 
-    def _shapes(self, n_columns):
-        """Return the shapes of A_0, A_1, and so on."""
-        sizes = check_sizes(self.n_components)
-        return list(zip(sizes, (n_columns, *sizes), strict=False))
+    def _checked_start(self, shapes, given, options):
+        """Return W and the layers of a start that the user or the previous fit gives, or None; see the base class."""
+        W_shape, *of_layers = shapes.values()
+        layers = [None] * len(of_layers) if given["layers"] is None else given["layers"]
+        if not isinstance(layers, (list, tuple)) or len(layers) != len(of_layers):
+            expected = ", ".join(str(shape) for shape in of_layers)
+            raise ValueError(f"layers is not valid; expected a list of {len(of_layers)} arrays of shapes {expected}.")
+        brought = dict(zip(shapes, (given["W"], *layers), strict=True))
+        start = super()._checked_start(shapes, brought, replace(options, warm_start=False))
+        if start is not None or not self._goes_on(options):
+            return start
+        A = continued_layers(self.layer_weights_, of_layers, options)
+        # All layers but A_0 are updated by multiplication, which cannot leave a zero.
+        return [continued("W", self.W_, W_shape, options), A[0], *(without_zeros(a) for a in A[1:])]
 
-    def _drawn(self, data, sizes, rng):
+    def _drawn(self, data, options, rng):
         """Return W (n_rows, k_L) and the layers A_0, A_1, ... of a start from `init`, float64, without zeros."""
-        double = data if data.dtype == np.float64 else Strata.from_array(data.X.astype(np.float64))
+        double = data.in_scale(np.float64, data.log4_scale)
         bottom = DataLayer(double)
-        A = STARTS[self.init or "sequential"](double, bottom, sizes, rng)
+        A = STARTS[options.init or "sequential"](double, bottom, check_sizes(options.n_components), rng)
         W = infer_stack(bottom, A)[-1]
         W, *A = (F + TRACE * (F.mean() or 1.0) for F in (W, *A))
-        return W, [a.T for a in A]
+        return [W, *(a.T for a in A)]
 
-    def _finish(self, data, problem, fit):
+    def _set_factors(self, data, fit, options):
         """Set the fitted arrays; rows of the layers sum to one. After coordinate descent W is solved for exactly."""
-        if self.solver == "cd":
-            finish_weights(problem, fit)
-        W, H, *S = (fit.factors[name].astype(np.float64) for name in ("W", "H", *problem.losses[0].cores[::-1]))
-        sums, A, sizes = 1.0, [], self._shapes(data.shape[1])
+        if not options.is_multiplicative:
+            finish_weights(fit)
+        W, H, *S = (fit.factors[name].astype(np.float64) for name in ("W", "H", *fit.problem.losses[0].cores[::-1]))
+        sums, A, sizes = 1.0, [], list(shapes_of(options, data.shape).values())[1:]
         for layer, (rows, columns) in zip((H.T, *S), sizes, strict=True):
             layer = layer[:rows, :columns] * sums
             sums = divisors(layer.sum(axis=1))
@@ -247,3 +231,10 @@ class DeepNMF(FactorTransformer):
         for layer in A[1:]:
             self.level_components_ = [*self.level_components_, layer @ self.level_components_[-1]]
         self.components_ = self.level_components_[-1]
+
+
+def shapes_of(options, shape):
+    """Return the shapes of W and the layers A_0, A_1, and so on, by name, for data of a shape."""
+    sizes = check_sizes(options.n_components)
+    layers = zip(sizes, (shape[1], *sizes), strict=False)
+    return {"W": (shape[0], sizes[-1])} | {f"layers[{level}]": each for level, each in enumerate(layers)}

@@ -5,22 +5,24 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 The factor ``"H"`` of the problem is Cᵀ, the transposed mixtures. The atoms are not scaled.
 """
 
-from types import SimpleNamespace
-
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core import init as starts
 from fastnmf.core.factors import pad
 from fastnmf.core.objectives import dictionary_problem
-from fastnmf.core.options import check_choice
+from fastnmf.core.options import generator, one_of
 from fastnmf.data.matrix import as_matrix
-from fastnmf.models.base.estimator import scaled
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.presets import Preset
+from fastnmf.models.base.nmf import BaseNMF, scaled
 
 
-class DictionaryNMF(RowErrorsMixin, Preset):
+def check_dictionary(name, value):
+    """Raise if no atoms are given."""
+    if value is None:
+        raise ValueError("dictionary=None; give the known atoms, a non-negative array (n_atoms, n_features).")
+
+
+class DictionaryNMF(RowErrorsMixin, BaseNMF):
     """Factorise with components made of known atoms: ``X ~ W C D`` with W, C >= 0 and D given.
 
     Minimises ``||X - W C D||²``. For a library of spectra, or for known patterns that occur in the data in fixed
@@ -53,6 +55,11 @@ class DictionaryNMF(RowErrorsMixin, Preset):
     callback : callable, default=None
         ``callback(state)``, called for the start and after every iteration with a `FitState` whose H are the components
         ``C D``; see `NMF`. Returning True stops the fit.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -105,7 +112,13 @@ class DictionaryNMF(RowErrorsMixin, Preset):
     array([[1. , 0.5, 0. ]])
     """
 
-    solver = "mu"  # selects a start without zeros, and no exact solve at the end
+    _constraints = {
+        "move": one_of("hals", "mu"),
+        "init": one_of("random", "custom"),
+        "dictionary": check_dictionary,
+    }
+    _fixed = {"solver": "mu"}  # a start without zeros, and no exact solve at the end
+    _continued = {"W": "W_", "C": "mixtures_"}
 
     def __init__(
         self,
@@ -121,20 +134,12 @@ class DictionaryNMF(RowErrorsMixin, Preset):
         verbose=0,
         max_time=None,
         callback=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.dictionary = dictionary
-        self.move = move
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, C=None):
+    def fit(self, X, y=None, *, W=None, C=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -147,6 +152,10 @@ class DictionaryNMF(RowErrorsMixin, Preset):
             Start of the weights for ``init="custom"``, >= 0.
         C : ndarray (n_components, n_atoms), default=None
             Start of the mixtures for ``init="custom"``, >= 0.
+        checkpoint : str or path, default=None
+            File of the state of the fit; see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -158,8 +167,11 @@ class DictionaryNMF(RowErrorsMixin, Preset):
             If parameters, dictionary, data or start cannot be used. The message says what was given, what was expected
             and what to do.
         """
-        self._fit(X, None, W, C)
-        return self
+        return self._fit(X, W=W, C=C, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+
+    def fit_transform(self, X, y=None, **given):
+        """Fit the model and return the result of `transform` for X; arguments as in `fit`."""
+        return self.fit(X, **given).transform(X)
 
     def transform(self, X):
         """Return the exact minimiser of ``||x - w C D||`` over w >= 0 for each row x of X.
@@ -176,13 +188,6 @@ class DictionaryNMF(RowErrorsMixin, Preset):
         """
         return self._transform(X)
 
-    def _check_parameters(self):
-        check_choice("move", self.move, ("hals", "mu"))
-        check_choice("init", self.init, ("random", "custom"))
-        if self.dictionary is None:
-            raise ValueError("dictionary=None; give the known atoms, a non-negative array (n_atoms, n_features).")
-        super()._check_parameters()
-
     def _atoms(self, data):
         """Return Dᵀ (n_features, n_atoms), dense: there are few atoms, as there are few components."""
         D = as_matrix(self.dictionary, "dictionary: ")
@@ -195,52 +200,37 @@ class DictionaryNMF(RowErrorsMixin, Preset):
         D = D.toarray() if sp.issparse(D) else D  # never-densify-ok: n_atoms x n_features, as H
         return D.T
 
-    def _start(self, data, rank, W, H, V, random_state):
-        """Return the start of W and of the mixtures; a random one has the total of the data.
+    def _start(self, data, rank, given, options, random_state):
+        """Return the start of W and of the mixtures, the factor H; a random one has the total of the data.
 
         Parameters
         ----------
-        data : fastnmf.data.strata.Strata
-        rank : int
-            k.
-        W, H : ndarray (n_rows, k), (k, n_atoms), or None
-            The user's start, in the scale of the user's data; H is the argument C of `fit`.
-        V : None
-            Not used.
-        random_state : None, int, Generator or RandomState
+        data, rank, given, options, random_state :
+            As in `BaseNMF`; `given` may hold C (k, n_atoms) instead of H.
 
         Returns
         -------
-        W, C : ndarray (n_rows, k), (n_atoms, k) of float64
-            In the inner scale.
-        v, V : None
-            The model has no shifts.
+        W, H, None, None :
+            W (n_rows, k) and Cᵀ (n_atoms, k) of float64, in the inner scale.
         """
         D = self._atoms(data)
-        if self.init == "custom":
-            if W is None or H is None:
-                missing = "W" if W is None else "C"
-                raise ValueError(f"init='custom' needs a start: pass W and C to fit ({missing} missing).")
-            shape = SimpleNamespace(shape=(data.shape[0], D.shape[1]), log4_scale=data.log4_scale, n_strata=1)
-            return *starts.custom(shape, rank, W, H, has_shifts=False), None
-        if W is not None or H is not None:
-            raise ValueError(f"A start was given with init={self.init!r}; use init='custom'.")
-        rng = self._generator(random_state)
+        start = self._checked_start({"W": (data.shape[0], rank), "C": (rank, D.shape[1])}, given, options)
+        if start is not None:
+            return np.ldexp(start[0], data.log4_scale), np.ldexp(start[1], data.log4_scale).T, None, None
+        rng = generator(random_state)
         W, C = rng.random((data.shape[0], rank)) + 0.1, rng.random((D.shape[1], rank)) + 0.1
         level = float(data.X.sum(dtype=np.float64)) / max(float(W.sum(axis=0) @ (C.T @ D.T.sum(axis=1))), 1e-300)
         return W * np.sqrt(level), C * np.sqrt(level), None, None
 
-    def _problem(self, data, factors, tasks):
-        """Return the `Problem` of W and the transposed mixtures."""
-        atoms = pad(self._atoms(data), data)
-        return dictionary_problem(data, factors, tasks, atoms, is_descent=self.move == "hals")
+    def _problem(self, data, factors, tasks, options):
+        return dictionary_problem(data, factors, tasks, pad(self._atoms(data), data), is_descent=self.move == "hals")
 
-    def _arrays(self, data, factors):
+    def _arrays(self, data, solver):
         """Return W (n_samples, k), the components ``C D`` (k, n_features) and None, in the scale of the user's data."""
-        W, C = (np.ascontiguousarray(factors[name][:, : factors.rank]) for name in "WH")
+        W, C = (np.ascontiguousarray(solver.factors[name][:, : solver.factors.rank]) for name in "WH")
         return scaled(W, -data.log4_scale), scaled(C.T @ self._atoms(data).T.astype(C.dtype), -data.log4_scale), None
 
-    def _finish(self, data, problem, fit):
+    def _set_factors(self, data, fit, options):
         mixtures = np.ascontiguousarray(fit.factors["H"][:, : fit.factors.rank].T)
         self.mixtures_ = scaled(mixtures, -data.log4_scale)
-        super()._finish(data, problem, fit)
+        super()._set_factors(data, fit, options)

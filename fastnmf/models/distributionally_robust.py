@@ -8,13 +8,13 @@ import numbers
 
 import numpy as np
 
+from fastnmf.core.alternate import solve
 from fastnmf.core.factors import Factors
-from fastnmf.core.iterate import solve
 from fastnmf.core.losses import check_beta
 from fastnmf.core.losses.divergence_mixture import DivergenceMixture
-from fastnmf.core.objectives import divergence_problem, squared_problem
+from fastnmf.core.objectives import divergence_problem, own_loss_problem, squared_problem
 from fastnmf.core.updates import MU_FLOOR, JointMU
-from fastnmf.models.base.custom_loss import CustomLoss
+from fastnmf.models.base.nmf import BaseNMF
 
 NAMES = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0}
 LEAST_REFERENCE = 1e-10  # smallest e_b relative to the divergence of the trivial model: an exact fit would give e_b = 0
@@ -35,7 +35,7 @@ def check_betas(betas):
     return [float(b) for b in found]
 
 
-class DistributionallyRobustNMF(CustomLoss):
+class DistributionallyRobustNMF(BaseNMF):
     """Factorise ``X ~ W H`` with W, H >= 0 such that the model fits well under several divergences, not only one.
 
     With D_b the beta divergence and e_b its value for a fit of D_b alone, minimises the largest excess::
@@ -73,6 +73,11 @@ class DistributionallyRobustNMF(CustomLoss):
         stops the fit.
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -135,7 +140,9 @@ class DistributionallyRobustNMF(CustomLoss):
     True
     """
 
-    solver = "mu"
+    _fixed = {"solver": "mu"}
+    _not_free = ("max_iter", "tol")  # of the fits that find the references
+    _has_own_loss = True
 
     @property
     def _fitted_shapes(self):
@@ -156,21 +163,12 @@ class DistributionallyRobustNMF(CustomLoss):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.betas = betas
-        self.weights = weights
-        self.references = references
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def _check_parameters(self):
+    def _check_options(self, options):
         betas = check_betas(self.betas)
         for name, least in (("weights", 0), ("references", np.finfo(float).tiny)):
             given = getattr(self, name)
@@ -181,16 +179,20 @@ class DistributionallyRobustNMF(CustomLoss):
             if not is_right or (given < least).any() or not given.any():
                 sign = ">= 0, not all 0" if name == "weights" else "> 0"
                 raise ValueError(f"{name}={getattr(self, name)!r} is not valid; expected {len(betas)} numbers {sign}.")
-        super()._check_parameters()
-        self.betas_ = np.array(betas)
 
-    def _problem(self, data, factors, tasks):
+    def _data(self, X, given, options):
+        for name in ("references_", "weights_"):  # those of a fit that warm_start goes on from
+            self.__dict__.pop(name, None)
+        self.betas_ = np.array(check_betas(self.betas))
+        return super()._data(X, given, options)
+
+    def _problem(self, data, factors, tasks, options):
         """Return the `Problem` of the mixture of divergences; the first call finds and sets `references_`."""
         for beta in self.betas_:
             check_beta(data, beta, "beta")
         units = 2.0 ** (-2 * data.log4_scale * self.betas_)  # divergence in the user's scale over the inner one
         if not hasattr(self, "references_"):
-            self.references_ = self._references(data, factors, tasks) * units
+            self.references_ = self._references(data, factors, tasks, options) * units
         weights = getattr(self, "weights_", None)
         if weights is None and self.weights is not None:
             weights = np.asarray(self.weights, dtype=np.float64) / np.sum(self.weights)
@@ -198,10 +200,19 @@ class DistributionallyRobustNMF(CustomLoss):
             data, factors["W"].shape[1], tasks, self.betas_, self.references_ / units, weights
         )
         update = JointMU(floor=MU_FLOOR[data.dtype])
-        return self._of(data_loss, update, factors, tasks, scale=data_loss.reference())
+        return own_loss_problem(data_loss, update, factors, tasks, scale=data_loss.reference())
 
-    def _references(self, data, factors, tasks):
-        """Return the value that a fit of each divergence alone reaches from copies of these factors, (n_betas,)."""
+    def _references(self, data, factors, tasks, options):
+        """Return the value that a fit of each divergence alone reaches from copies of these factors, (n_betas,).
+
+        Parameters
+        ----------
+        data : Strata
+        factors : Factors
+            Not changed.
+        tasks : dict, factor name -> ndarray of int64
+        options : Options
+        """
         if self.references is not None:
             return np.asarray(self.references, dtype=np.float64)
         found = []
@@ -212,25 +223,20 @@ class DistributionallyRobustNMF(CustomLoss):
                 problem, unit = squared_problem(data, own, tasks, schedule, is_descent=False), 0.5
             else:
                 problem, unit = divergence_problem(data, own, tasks, beta), 1.0
-            best = solve(problem, own, max_iter=self.max_iter, tol=self.tol).history["objective"][-1]
+            best = solve(problem, own, max_iter=options.max_iter, tol=options.tol).history["objective"][-1]
             found.append(unit * max(best, LEAST_REFERENCE * problem.scale) or 1.0)
         return np.array(found)
 
-    def _final_exact_W(self, data, problem, fit):
+    def _final_exact_W(self, data, fit, options):
         """Set the weights and excesses; keep the factors, because the excesses are those of W and H together."""
-        data_loss = problem.losses[0]
+        data_loss = fit.problem.losses[0]
         self.weights_, self.excesses_ = data_loss.weights, data_loss.ratios(fit.factors)
-        self._trace = np.array(data_loss.trace)
 
-    def _finish(self, data, problem, fit):
-        super()._finish(data, problem, fit)
-        self.history_["excesses"] = self.__dict__.pop("_trace")
-
-    def _update_W(self, data, factors, tasks):
+    def _update_W(self, data, factors, tasks, options):
         """Update W in place, with H fixed, by `max_iter` iterations."""
-        problem = self._problem(data, factors, tasks)
+        problem = self._problem(data, factors, tasks, options)
         problem.schedule = problem.schedule[:1]
-        solve(problem, factors, max_iter=self.max_iter, tol=0)
+        solve(problem, factors, max_iter=options.max_iter, tol=0)
 
-    def _reconstruction_error(self, loss, exponent):
+    def _reconstruction_error(self, loss, exponent, options):
         return float(loss)

@@ -112,7 +112,7 @@ def non_negative_factorization(
         raise ValueError("update_H=False was given without H; pass the components as H, an array (k, n_features).")
     if W is not None:
         warn(W_IGNORED, RuntimeWarning)
-    model._check_parameters()
+    options = model._checked_options()
     H = check_array(H, dtype=[np.float64, np.float32], input_name="H")
     if (H < 0).any():
         raise ValueError("Negative values in data passed to NMF (input H); every entry must be >= 0.")
@@ -120,4 +120,4 @@ def non_negative_factorization(
     model.components_, model.n_components_ = H, len(H)
     if H.shape[1] != model.n_features_in_:
         raise ValueError(f"H has {H.shape[1]} columns; expected {model.n_features_in_}, one for each feature of X.")
-    return model.transform(X), H, 1 if model._is_squared else max_iter
+    return model.transform(X), H, 1 if options.is_squared else max_iter

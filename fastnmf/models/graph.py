@@ -1,20 +1,21 @@
 """NMF with samples or features as nodes of a graph: neighbouring nodes have similar weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.factors import aligned, allocate, pad
-from fastnmf.core.init.start_from import check_init
 from fastnmf.core.losses.graph import Graph, NeighbourPull, infer_with_neighbours
 from fastnmf.core.objectives import divergence_problem, infer_divergence, squared_problem
-from fastnmf.core.options import check_bool, check_choice, check_integer, check_number
+from fastnmf.core.options import check_bool, integer, number, one_of, optional, positive
 from fastnmf.core.updates import MU_FLOOR, GraphHALS, JointMU
 from fastnmf.core.warn import warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.estimator import NNDSVD, BaseNMF, scaled
+from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.stratified import hals_schedule, mu_schedule
 
 DEFAULT_WEIGHTS = {True: 5.0, False: 100.0}  # by `scale_invariant`; 100 is the value of Cai et al.
@@ -81,6 +82,8 @@ class GraphNMF(BaseNMF):
         Threads of the kernels, None for Numba's setting. The result has the same bits for any number.
     anchor : {"components", None}, default="deprecated"
         Old name of `scale_invariant`: "components" is True, None is False. It will be removed in version 0.3.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -138,10 +141,18 @@ class GraphNMF(BaseNMF):
     array([1, 1, 1, 0, 0, 0])
     """
 
-    l1_ratio, alpha_W, alpha_H, guide_weight = 0.0, 0.0, 0.0, 0.0
-    missing_values = fixed_components = seed_features = None
-    warm_start = False
-    _has_shifts, _log4_scale, _graphs = False, 0, (None, None)
+    _constraints = {
+        "graph_weight": optional(number("None or a number >= 0")),
+        "feature_weight": number(),
+        "n_neighbors": integer(),
+        "edge_weights": one_of(*EDGE_WEIGHTS),
+        "heat_width": positive,
+        "scale_invariant": check_bool,
+        "anchor": one_of("deprecated", "components", None),
+        "solver": one_of("cd", "mu"),
+        "beta_loss": one_of("frobenius", "kullback-leibler"),
+    }
+    _has_shifts, _log4_scale = False, 0
     __metadata_request__fit = {"strata": True}
     __metadata_request__fit_transform = {"strata": True}
     __metadata_request__transform = {"strata": True}
@@ -175,28 +186,24 @@ class GraphNMF(BaseNMF):
         callback=None,
         n_threads=None,
         anchor="deprecated",
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.graph_weight = graph_weight
-        self.feature_weight = feature_weight
-        self.n_neighbors = n_neighbors
-        self.edge_weights = edge_weights
-        self.heat_width = heat_width
-        self.scale_invariant = scale_invariant
-        self.solver = solver
-        self.beta_loss = beta_loss
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_init = n_init
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
-        self.anchor = anchor
+        self._set(locals())
 
-    def fit(self, X, y=None, *, graph=None, feature_graph=None, strata=None, W=None, H=None, V=None):
+    def fit(
+        self,
+        X,
+        y=None,
+        *,
+        graph=None,
+        feature_graph=None,
+        strata=None,
+        W=None,
+        H=None,
+        V=None,
+        checkpoint=None,
+        checkpoint_every=60.0,
+    ):
         """Fit the model.
 
         Parameters
@@ -214,6 +221,10 @@ class GraphNMF(BaseNMF):
             as in `StratifiedNMF`; the graph may join samples of different strata.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``; V only with strata.
+        checkpoint : str or path, default=None
+            File of the state of the fit; see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -227,27 +238,19 @@ class GraphNMF(BaseNMF):
         """
         if V is not None and strata is None:
             raise ValueError("V, a start of shifts, was given without strata; pass strata=, one label a row, or no V.")
-        self._graphs, self._has_shifts = (graph, feature_graph), strata is not None
-        try:
-            self._fit(X, strata, W, H, V)
-        finally:
-            del self._graphs
-        return self
+        if self.anchor != "deprecated":
+            warn(
+                f"anchor={self.anchor!r} is deprecated and will be removed in version 0.3; use "
+                f"scale_invariant={self.anchor is not None}.",
+                FutureWarning,
+            )
+        self._has_shifts = strata is not None
+        given = {"graph": graph, "feature_graph": feature_graph, "strata": strata, "W": W, "H": H, "V": V}
+        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
-    def fit_transform(self, X, y=None, *, graph=None, feature_graph=None, strata=None, W=None, H=None, V=None):
-        """Fit the model and return the weights of the rows of X.
-
-        Parameters
-        ----------
-        X, y, graph, feature_graph, strata, W, H, V :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, n_components)
-            `W_`.
-        """
-        return self.fit(X, graph=graph, feature_graph=feature_graph, strata=strata, W=W, H=H, V=V).W_
+    def fit_transform(self, X, y=None, *, strata=None, **given):
+        """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
+        return self.fit(X, strata=strata, **given).W_
 
     def transform(self, X, *, strata=None, graph=None):
         """Return the non-negative weights of the rows of X.
@@ -276,9 +279,9 @@ class GraphNMF(BaseNMF):
             raise ValueError(
                 "strata were given, but the model was fitted without; leave them out, or fit with strata=."
             )
-        with threads(self.n_threads):
-            W = self._infer_near_neighbours(*self._prepared(X, strata), graph)
-        return W
+        options = self._options()
+        with threads(options.n_threads):
+            return self._infer_near_neighbours(*self._prepared(X, strata, options), graph, options)
 
     def inverse_transform(self, W, *, strata=None):
         """Return ``W H``, with the shifts of a fit with strata, dense (n_samples, n_features)."""
@@ -286,32 +289,23 @@ class GraphNMF(BaseNMF):
 
     def score(self, X, y=None, *, strata=None):
         """Return one minus the ratio of the loss of X, without penalties, to that of the trivial model; at most 1."""
-        W = self.transform(X, strata=strata)
-        data, H, V = self._prepared(X, strata)
+        options, W = self._options(), self.transform(X, strata=strata)
+        data, H, V = self._prepared(X, strata, options)
         if V is not None:
             data.pattern = data.pattern.covering(V)
         factors, tasks = allocate(data, scaled(W, data.log4_scale), H, None if V is None else data.pattern.entries(V))
-        problem = self._problem(data, factors, tasks)
+        problem = self._problem(data, factors, tasks, options)
         return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
 
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first, as a list of lists.
-
-        For a fit with strata the result is that of `StratifiedNMF.top_features`.
-        """
-        return self._top_features(n, feature_names)
+    def _options(self):
+        return replace(super()._options(), normalize="l2" if self._is_scale_invariant else None)
 
     @property
     def _is_scale_invariant(self):
         """Whether the penalty is scale-invariant; the deprecated `anchor`, if given, takes precedence."""
         return self.scale_invariant if self.anchor == "deprecated" else self.anchor is not None
 
-    @property
-    def normalize(self):
-        """Normalisation of `components_`: "l2" if the penalty is scale-invariant, otherwise None."""
-        return "l2" if self._is_scale_invariant else None
-
-    def _infer_near_neighbours(self, data, H, V, graph):
+    def _infer_near_neighbours(self, data, H, V, graph, options):
         """Return the weights of new rows with penalties on their differences from neighbours in the training data.
 
         Parameters
@@ -323,13 +317,14 @@ class GraphNMF(BaseNMF):
             Shifts in the inner scale of `data`.
         graph : sparse matrix or array (n_rows, n_samples of the fit), or None
             Affinities; None finds the nearest samples of the fit.
+        options : Options
 
         Returns
         -------
         ndarray (n_rows, k)
             In the scale of the user's data.
         """
-        of_samples, of_features = (self._inner(weight, data) for weight in self._weights())
+        of_samples, of_features = (self._inner(weight, data, options) for weight in self._weights())
         affinity, same = self._affinity_to_fit(data, graph)
         W, G = scaled(self.W_.astype(np.float64), data.log4_scale), H.astype(np.float64)
         scale = of_samples * (np.square(G).sum(axis=0) if self._is_scale_invariant else np.ones(G.shape[1]))
@@ -337,11 +332,11 @@ class GraphNMF(BaseNMF):
         if of_features and self._is_scale_invariant:  # for W, the penalty of the features is a ridge
             A = self.feature_affinity_
             own = own + of_features * (G * (np.asarray(A.sum(axis=1)).reshape(-1, 1) * G - A @ G)).sum(axis=0)
-        if self._is_squared:
+        if options.is_squared:
             found = infer_with_neighbours(*self._normal_equations(data, H, V), G.shape[1], pull, own, data.dtype)
         else:
             drawn, update = [NeighbourPull(pull, own)], JointMU(floor=MU_FLOOR[data.dtype])
-            found, _, _ = infer_divergence(data, H, V, self._beta(), drawn, self.max_iter, update)
+            found, _, _ = infer_divergence(data, H, V, options.beta, drawn, options.max_iter, update)
         found = np.where(same[:, None] >= 0, W[same], found[:, : G.shape[1]]).astype(data.dtype)
         return scaled(found, -data.log4_scale)
 
@@ -375,59 +370,26 @@ class GraphNMF(BaseNMF):
             same = np.where(self.row_strata_[same] == data.stratum_index, same, -1)
         return A, same
 
-    def _check_parameters(self):
-        check_integer("n_components", self.n_components)
-        if self.graph_weight is not None:
-            check_number("graph_weight", self.graph_weight, "None or a number >= 0")
-        check_number("feature_weight", self.feature_weight)
-        check_integer("n_neighbors", self.n_neighbors)
-        check_choice("edge_weights", self.edge_weights, EDGE_WEIGHTS)
-        if self.heat_width is not None:
-            check_number("heat_width", self.heat_width, "None or a number > 0")
-            if self.heat_width == 0:
-                raise ValueError("heat_width=0 is not valid; expected None or a number > 0.")
-        check_bool("scale_invariant", self.scale_invariant)
-        if self.anchor != "deprecated":
-            check_choice("anchor", self.anchor, ("components", None))
-            warn(
-                f"anchor={self.anchor!r} is deprecated and will be removed in version 0.3; use "
-                f"scale_invariant={self.anchor is not None}.",
-                FutureWarning,
-            )
-        check_choice("solver", self.solver, ("cd", "mu"))
-        check_choice("beta_loss", self.beta_loss, ("frobenius", "kullback-leibler"))
-        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
-        super()._check_parameters()
-
     def _weights(self):
         """Return the weights of the graphs of samples and of features."""
         default = DEFAULT_WEIGHTS[self._is_scale_invariant]
         return default if self.graph_weight is None else float(self.graph_weight), self.feature_weight
 
-    def _strata(self, X, strata, sample_weight, weight):
-        """Return the data of a fit, and set the attributes of the graphs.
-
-        Parameters
-        ----------
-        X, strata, sample_weight, weight :
-            As for `fastnmf.models.base.estimator.BaseNMF`.
-
-        Returns
-        -------
-        fastnmf.data.strata.Strata
-        """
-        of_samples, of_features = self._weights()
-        graph, feature_graph = self._graphs
-        data = super()._strata(X, strata, sample_weight, weight)
+    def _data(self, X, given, options):
+        """Return the data of a fit, and set the attributes of the graphs."""
+        for name in ("affinity_", "feature_affinity_", "heat_width_", "training_data_"):  # those of the previous fit
+            self.__dict__.pop(name, None)
+        data, (of_samples, of_features) = super()._data(X, given, options), self._weights()
         self._log4_scale = data.log4_scale
-        if graph is not None:
-            self.affinity_ = check_affinity(graph, data.shape[0])
+        if given.get("graph") is not None:
+            self.affinity_ = given["graph"] = check_affinity(given["graph"], data.shape[0])
         elif of_samples:
             self.affinity_, width = self._neighbours(data.X)
             self.heat_width_ = None if width is None else width * 2.0 ** (-4 * data.log4_scale)
             self.training_data_ = data.X
-        if feature_graph is not None:
-            self.feature_affinity_ = check_affinity(feature_graph, data.shape[1], "feature_graph", "features")
+        if (graph := given.get("feature_graph")) is not None:
+            self.feature_affinity_ = check_affinity(graph, data.shape[1], "feature_graph", "features")
+            given["feature_graph"] = self.feature_affinity_
         elif of_features:
             self.feature_affinity_, _ = self._neighbours(data.X.T)
         return data
@@ -440,10 +402,10 @@ class GraphNMF(BaseNMF):
     def _inner_width(self, width):
         return None if width is None else width * 2.0 ** (4 * self._log4_scale)
 
-    def _problem(self, data, factors, tasks):
-        if not self._is_squared:
-            return divergence_problem(data, factors, tasks, self._beta())
-        is_descent, weights = self.solver == "cd", self._weights()
+    def _problem(self, data, factors, tasks, options):
+        if not options.is_squared:
+            return divergence_problem(data, factors, tasks, options.beta)
+        is_descent, weights = options.solver == "cd", self._weights()
         of_W, of_H = (AMONG_NEIGHBOURS if weight else SWEEPS for weight in weights)
         if self._has_shifts:
             schedule = hals_schedule((of_W, 1, of_H)) if is_descent else mu_schedule()
@@ -451,7 +413,7 @@ class GraphNMF(BaseNMF):
             schedule = (("W", of_W), ("H", of_H)) if is_descent else (("W", 1), ("H", 1))
         return squared_problem(data, factors, tasks, schedule, is_descent=is_descent, holds_products=any(weights))
 
-    def _constrain(self, data, problem, factors, free_mask, guide):
+    def _constrain(self, data, problem, factors, options, *, free_mask=None, guide=None):
         """Add the penalties of the graphs to a problem, and choose the updates for them.
 
         Parameters
@@ -461,16 +423,20 @@ class GraphNMF(BaseNMF):
             Changed in place.
         factors, free_mask, guide :
             Not used: this model has no fixed or guided components.
+        options : Options
         """
         of_samples, of_features = self._weights()
         is_scale_invariant = self._is_scale_invariant
-        way = "descent" if self.solver == "cd" else "ratio" if self._is_squared or not is_scale_invariant else "joint"
-        options = {"way": way, "is_scale_invariant": is_scale_invariant, "unit": 2 if self._is_squared else 1}
+        is_ratio = options.is_squared or not is_scale_invariant
+        way = "descent" if options.solver == "cd" else "ratio" if is_ratio else "joint"
+        more = {"way": way, "is_scale_invariant": is_scale_invariant, "unit": 2 if options.is_squared else 1}
         if of_samples:
-            problem.losses.append(Graph("W", self.affinity_, self._inner(of_samples, data), data.dtype, **options))
+            problem.losses.append(
+                Graph("W", self.affinity_, self._inner(of_samples, data, options), data.dtype, **more)
+            )
         if of_features:
-            weight = self._inner(of_features, data)
-            problem.losses.append(Graph("H", self.feature_affinity_, weight, data.dtype, **options))
+            weight = self._inner(of_features, data, options)
+            problem.losses.append(Graph("H", self.feature_affinity_, weight, data.dtype, **more))
         if len(problem.losses) == 1:
             return
         problem.equalize_norms &= is_scale_invariant
@@ -480,16 +446,13 @@ class GraphNMF(BaseNMF):
         elif way == "joint":
             problem.updates |= dict.fromkeys("WH", JointMU(floor=MU_FLOOR[data.dtype]))
 
-    def _inner(self, weight, data):
+    def _inner(self, weight, data, options):
         """Return the weight of a graph in the inner scale.
 
         With ``s = 2 ** log4_scale`` the loss is multiplied by ``s ** (2 beta)``, and each of W and H by s. The penalty
         has four factors, or two if it is not scale-invariant.
         """
-        return weight * 2.0 ** (data.log4_scale * (2 * self._beta() - (4 if self._is_scale_invariant else 2)))
+        return weight * 2.0 ** (data.log4_scale * (2 * options.beta - (4 if self._is_scale_invariant else 2)))
 
-    def _extrapolation(self, factors, tasks):
-        return None
-
-    def _final_exact_W(self, data, problem, fit):
+    def _final_exact_W(self, data, fit, options):
         """Leave W unchanged: the exact weights of a row depend on those of its neighbours."""

@@ -11,17 +11,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.alternate import sweep
 from fastnmf.core.factors import allocate
-from fastnmf.core.init.start_from import check_init
+from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import interval_problem
-from fastnmf.core.options import check_choice
+from fastnmf.core.options import one_of
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.estimator import NNDSVD, scaled
-from fastnmf.models.base.presets import Preset
+from fastnmf.models.base.nmf import STARTS, BaseNMF, scaled
 
 
-class IntervalNMF(Preset):
+class IntervalNMF(BaseNMF):
     """Find a model between bounds: ``lower <= W H <= upper`` with W, H >= 0, or as near to them as possible.
 
     Minimises the sum of the squared distances of the entries of ``W H`` to their intervals. For rounded, censored and
@@ -52,6 +51,11 @@ class IntervalNMF(Preset):
     callback : callable, default=None
         ``callback(state)``, called for the start and after every iteration with a `FitState`; see `NMF`. Returning True
         stops the fit.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -97,7 +101,11 @@ class IntervalNMF(Preset):
     True
     """
 
-    solver = "mu"  # selects a start without zeros, and no exact solve at the end
+    _constraints = {
+        "move": one_of("hals", "mu"),
+        "init": starts_among(*(name for name in STARTS if name not in (None, "nndsvd"))),
+    }
+    _fixed = {"solver": "mu"}  # a start without zeros, and no exact solve at the end
     __metadata_request__fit = {"upper": True}
     __metadata_request__fit_transform = {"upper": True}
     __metadata_request__transform = {"upper": True}
@@ -116,19 +124,12 @@ class IntervalNMF(Preset):
         verbose=0,
         max_time=None,
         callback=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.move = move
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
+        self._set(locals())
 
-    def fit(self, X, y=None, *, upper=None, W=None, H=None):
+    def fit(self, X, y=None, *, upper=None, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -143,6 +144,10 @@ class IntervalNMF(Preset):
             Start of the weights for ``init="custom"``, >= 0.
         H : ndarray (n_components, n_features), default=None
             Start of the components for ``init="custom"``, >= 0.
+        checkpoint : str or path, default=None
+            File of the state of the fit; see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -154,22 +159,23 @@ class IntervalNMF(Preset):
             If parameters, bounds or start cannot be used. The message says what was given, what was expected and what
             to do.
         """
-        self._fit(X, None, W, H, None, None, upper)
-        return self
+        return self._fit(X, upper=upper, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, *, upper=None, W=None, H=None):
+    def fit_transform(self, X, y=None, *, upper=None, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model and return the result of `transform` for the same bounds.
 
         Parameters
         ----------
-        X, y, upper, W, H :
+        X, y, upper, W, H, checkpoint, checkpoint_every :
             As for `fit`.
 
         Returns
         -------
         ndarray (n_samples, n_components)
         """
-        return self.fit(X, upper=upper, W=W, H=H).transform(X, upper=upper)
+        given = {"upper": upper, "W": W, "H": H}
+        self.fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        return self.transform(X, upper=upper)
 
     def transform(self, X, *, upper=None):
         """Return weights of rows with bounds X and `upper` for the fitted components.
@@ -194,52 +200,33 @@ class IntervalNMF(Preset):
         value, _, scale = self._infer_between_bounds(X, upper)
         return 1.0 if scale == 0 else float(1 - value / scale)
 
-    def _check_parameters(self):
-        check_choice("move", self.move, ("hals", "mu"))
-        check_init(self.init, ("features", "rows", "random", *(name for name in NNDSVD if name != "nndsvd"), "custom"))
-        super()._check_parameters()
+    def _data(self, X, given, options):
+        """Return the middles of the intervals as data, CSR on the pattern of the upper bounds.
 
-    def _strata(self, X, strata, sample_weight, weight):
-        """Return the middles of the intervals as data, with the attribute ``bounds``.
-
-        Parameters
-        ----------
-        X : sparse matrix or ndarray (n_samples, n_features)
-            Lower bounds.
-        strata, sample_weight : None
-            Not used.
-        weight : sparse matrix or ndarray (n_samples, n_features), or None
-            Upper bounds.
-
-        Returns
-        -------
-        fastnmf.data.strata.Strata
-            CSR on the pattern of the upper bounds. Its ``bounds`` are a tuple (low, high) of ndarray (nnz,) in the
-            inner scale; high may be infinite.
+        The attribute ``bounds`` is a tuple (low, high) of ndarray (nnz,) in the inner scale; high may be infinite.
         """
-        pattern, low = bounds_on_pattern(X, weight)
+        pattern, low = bounds_on_pattern(X, given.get("upper"))
         high = pattern.data
         middle = np.where(np.isinf(high), np.where(low > 0, low, 1), low + (high - low) / 2)
         data = Strata.from_array(sp.csr_array((middle, pattern.indices, pattern.indptr), shape=pattern.shape))
         data.bounds = tuple(np.ldexp(bound, 2 * data.log4_scale) for bound in (low, high))
         return data
 
-    def _problem(self, data, factors, tasks):
-        """Return the `Problem` of the squared distance to the intervals."""
+    def _problem(self, data, factors, tasks, options):
         return interval_problem(data, factors, tasks, data.bounds, is_descent=self.move == "hals")
 
     def _infer_between_bounds(self, X, upper):
         """Return the squared distance, W (n, k), and the squared distance of the zero model."""
         check_is_fitted(self)
-        X = self._validated(X, reset=False)
-        with threads(self.n_threads):
-            data = self._strata(X, None, None, upper)
+        options, X = self._options(), self._validated(X, reset=False)
+        with threads(options.n_threads):
+            data = self._data(X, {"upper": upper}, options)
             H = scaled(self.components_.T, data.log4_scale)
             rows = np.asarray(data.X.sum(axis=1), dtype=np.float64)
             share = rows / max(float(H.sum()), np.finfo(np.float64).tiny)
             factors, tasks = allocate(data, np.repeat(share[:, None], H.shape[1], axis=1), H, None)
             problem = interval_problem(data, factors, tasks, data.bounds, is_descent=True)
-            problem.schedule = (("W", 1),) * self.max_iter
+            problem.schedule = (("W", 1),) * options.max_iter
             sweep(problem, factors)
             value = problem.value(factors)
         W = np.ascontiguousarray(factors["W"][:, : H.shape[1]])

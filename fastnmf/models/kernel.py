@@ -3,23 +3,21 @@
 import numpy as np
 import scipy.sparse as sp
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
-from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.factors import pad
+from fastnmf.core.inference import exact_weights
 from fastnmf.core.losses.products import DenseOperator
 from fastnmf.core.options import check_choice
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.factor_model import (
-    WeightModel,
-    exact_weights,
-    largest,
-)
-from fastnmf.models.base.saving import SaveMixin
+from fastnmf.models.base.estimator import Estimator
+from fastnmf.models.base.products import largest
 from fastnmf.models.convex import ConvexModel, check_rows
 
+KERNELS = (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "precomputed")
 
-class KernelNMF(ConvexModel, WeightModel):
+
+class KernelNMF(ConvexModel):
     """Cluster or factorise in the feature space of a kernel: ``phi(X) ~ W Cᵀ phi(X)`` with W, C >= 0.
 
     `ConvexNMF` needs only inner products of rows, so these may be those of any kernel. With K the kernel matrix,
@@ -61,6 +59,11 @@ class KernelNMF(ConvexModel, WeightModel):
         ``iteration``, ``normalized_loss``, ``seconds``, and a copy of the factor ``W``, before C is normalised.
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -110,10 +113,10 @@ class KernelNMF(ConvexModel, WeightModel):
     array([ True,  True, False, False])
     """
 
-    _inits = (None, "clusters", "random", "custom")
-    _is_signed = True
-
-    _private_state = (*SaveMixin._private_state, "_inner")
+    _constraints = ConvexModel._constraints | {
+        "kernel": lambda name, value: None if callable(value) else check_choice(name, value, KERNELS)
+    }
+    _private_state = (*Estimator._private_state, "_inner")
     _fitted_shapes = {"C_": "nk", "_inner": "kk", "X_fit_": ""}
 
     def __init__(
@@ -134,69 +137,15 @@ class KernelNMF(ConvexModel, WeightModel):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.kernel = kernel
-        self.gamma = gamma
-        self.degree = degree
-        self.coef0 = coef0
-        self.kernel_params = kernel_params
-        self.init = init
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags
-
-    def fit(self, X, y=None, *, W=None, C=None):
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Finite, of any sign, at most 10,000 rows. With ``kernel="precomputed"``, the symmetric kernel matrix
-            (n_samples, n_samples). float32 stays float32; all other types become float64.
-        y : ignored
-            Present for compatibility with scikit-learn.
-        W : ndarray (n_samples, n_components), default=None
-            Start of the weights for ``init="custom"``, >= 0.
-        C : ndarray (n_samples, n_components), default=None
-            Start of the weights of the rows in the components for ``init="custom"``, >= 0.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If parameters, data or start cannot be used. The message says what was given, what was expected and what to
-            do.
-        """
-        return self._fit(X, W=W, C=C)
-
-    def fit_transform(self, X, y=None, *, W=None, C=None):
-        """Fit the model and return the weights of the rows of X.
-
-        Parameters
-        ----------
-        X, y, W, C :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, n_components)
-            `W_`.
-        """
-        return self._fit(X, W=W, C=C).W_
 
     def transform(self, X):
         """Return the exact non-negative weights of new rows, in the feature space of the kernel.
@@ -210,7 +159,7 @@ class KernelNMF(ConvexModel, WeightModel):
         -------
         ndarray (n_new, n_components)
         """
-        check_is_fitted(self)
+        self._check_fitted()
         X = self._validated(X, reset=False)
         with threads(self.n_threads):  # of BLAS too: its bits depend on its number of threads
             K = X if self.kernel == "precomputed" else self._kernel(_checked(X), self.X_fit_)
@@ -221,11 +170,6 @@ class KernelNMF(ConvexModel, WeightModel):
             gram[:k, :k] = np.ldexp(self._inner, 2 * data.log4_scale)
             return exact_weights(gram, pos, k)
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        if not callable(self.kernel):
-            check_choice("kernel", self.kernel, (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "precomputed"))
-
     def _kernel(self, X, Y=None):
         """Return the kernel matrix of the rows of X with those of Y, or of X, dense."""
         if callable(self.kernel):
@@ -234,7 +178,7 @@ class KernelNMF(ConvexModel, WeightModel):
         options = {name: value for name, value in options.items() if value is not None}
         return pairwise_kernels(X, Y, metric=self.kernel, filter_params=True, **options)
 
-    def _data(self, X):
+    def _data(self, X, given, options):
         """Return the kernel matrix as `Strata`, and keep X as `X_fit_`."""
         check_rows(X.shape[0], "a kernel")
         checked = _checked(X)
@@ -247,22 +191,20 @@ class KernelNMF(ConvexModel, WeightModel):
             raise ValueError(f"The kernel of shape {K.shape} is not a symmetric matrix (n_samples, n_samples).")
         return Strata.from_array(K, is_signed=True)
 
-    def _problem(self, data, rng, given):
-        """Return the problem and its factors; the positive part of the kernel matrix is clustered for the start."""
-        groups = Strata.from_array(np.maximum(data.X, 0))
-        return self._mixed_problem(data, DenseOperator(data.X), float(np.trace(data.X)), rng, given, groups)
+    def _parts(self, data):
+        """Return operator, trace and data to cluster, which are the positive part of the kernel matrix."""
+        return DenseOperator(data.X), float(np.trace(data.X)), Strata.from_array(np.maximum(data.X, 0))
 
-    def _finish(self, data, problem, fit):
+    def _set_factors(self, data, fit, options):
         """Set W_, C_, labels_ and ``_inner``, which is ``CᵀK C`` (k, k) in the scale of the user's data."""
-        super()._finish(data, problem, fit)
+        super()._set_factors(data, fit, options)
         self.labels_ = largest(self.W_)
         C = self.C_.astype(np.float64)
         self._inner = np.ldexp(C.T @ (data.X @ C), -2 * data.log4_scale)
 
-    def _record(self, data, problem, fit):
-        """Set the attributes that follow from the history; the error is the root of an objective that scales with K."""
-        super()._record(data, problem, fit)
-        self.reconstruction_err_ = float(np.ldexp(np.sqrt(max(fit.history["objective"][-1], 0)), -data.log4_scale))
+    def _reconstruction_error(self, loss, exponent, options):
+        """Return the root of an objective that scales with K."""
+        return super()._reconstruction_error(loss, exponent // 2, options)
 
 
 def _checked(X):

@@ -3,7 +3,7 @@
 import fastnmf
 from fastnmf.io import archive
 from fastnmf.io.models import model_from_state
-from fastnmf.models.base.saving import SaveMixin
+from fastnmf.models.base.estimator import Estimator
 
 
 def load(path):
@@ -56,6 +56,6 @@ def _class(name):
     if not fastnmf._HOMES.get(name, "").startswith("fastnmf.models."):
         raise ValueError(f"fastnmf has no estimator {name!r}")
     kind = getattr(fastnmf, name)
-    if not (isinstance(kind, type) and issubclass(kind, SaveMixin)):
+    if not (isinstance(kind, type) and issubclass(kind, Estimator)):
         raise ValueError(f"fastnmf has no estimator {name!r}")
     return kind

@@ -4,164 +4,40 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
-import itertools
-import numbers
-import time
+import copy
+from dataclasses import replace
 
 from sklearn.exceptions import ConvergenceWarning
 
-from fastnmf.core import batches
-from fastnmf.core.init.start_from import check_init
-from fastnmf.core.iterate import normalized
+from fastnmf.core import batches, passes
+from fastnmf.core.init.start_from import starts_among
+from fastnmf.core.iterate import as_arrays, iterate
 from fastnmf.core.objectives import EXACT_VALUE_BELOW
-from fastnmf.core.options import check_integer, check_sweeps, generator
-from fastnmf.core.progress import progress
+from fastnmf.core.options import check_integer, check_number, integer, number, optional, sweeps_of
 from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
+from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.estimator import BaseNMF, scaled
-from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin, StratifiedPartialFitMixin, has_slowed, unpenalised
+from fastnmf.models.base.callbacks import fit_callbacks, with_callbacks
+from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
 
 
-class MiniBatchBase(BaseNMF):
-    """Base of the two mini-batch models: checks of the parameters, `fit` in passes, and `fit_blocks`."""
-
-    _n_sweeps = 2
-    solver, beta_loss, alpha_W, l1_ratio = "hals", "frobenius", 0.0, 0.0  # fixed; parameters elsewhere
-    missing_values = None
-
-    def _check_parameters(self):
-        check_integer("n_components", self.n_components)
-        if self.batch_size is not None:
-            check_integer("batch_size", self.batch_size)
-        check_integer("max_iter", self.max_iter)
-        check_integer("max_no_improvement", self.max_no_improvement)
-        check_init(self.init, tuple(STARTS))
-        if self.sweeps != "thorough" or self._n_sweeps != 3:
-            check_sweeps(self.sweeps, self._n_sweeps, (2, 1, 2)[-self._n_sweeps :])
-        for name, least, is_right in (
-            ("tol", ">= 0", lambda x: x >= 0),
-            ("forget_factor", "above 0 and at most 1", lambda x: 0 < x <= 1),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Real) or isinstance(value, bool) or not is_right(value):
-                raise ValueError(f"{name}={value!r} is not valid; expected a number {least}.")
-        generator(self.random_state)
-        if self.n_threads is not None:
-            check_integer("n_threads", self.n_threads)
-
-    def _fit(self, X, strata):
-        """Fit rows that are in memory, with strata (n_samples,) or None, and return their weights, (n_samples, k)."""
-        self._check_parameters()
-        X = self._validated(X, reset=True)
-        with threads(self.n_threads), progress(type(self).__name__, self.max_iter, self.verbose) as callback:
-            data = Strata.from_array(X, strata)
-            parts = batches.split(data, self.batch_size)
-            for batch in parts[:2]:
-                batch.data.start_transpose()
-            first = max(parts, key=lambda batch: batch.data.sq_norm > 0)
-            statistics = self._empty(data.shape[1]).start(first.data, *self._draw(first.data))
-            cheap_value_floor = EXACT_VALUE_BELOW[data.dtype]
-            fit = batches.passes(
-                statistics,
-                parts,
-                max_iter=self.max_iter,
-                tol=self.tol,
-                max_no_improvement=self.max_no_improvement,
-                cheap_value_floor=cheap_value_floor,
-                callback=callback,
-            )
-            W, fit.history["objective"][-1] = batches.weigh(statistics, data, cheap_value_floor)
-        self._statistics = statistics
-        self._show()
-        if self._has_shifts:
-            self.row_strata_ = data.stratum_index
-        self.W_, self.n_iter_, self.n_steps_ = scaled(W, -data.log4_scale), fit.n_iter, fit.n_iter * len(parts)
-        self.converged_, self.stopped_by_ = fit.converged, fit.stopped_by
-        self.history_ = unpenalised(fit.history, data.sq_norm)
-        self.normalized_loss_ = float(self.history_["normalized_loss"][-1])
-        self.reconstruction_err_ = self._reconstruction_error(fit.history["objective"][-1], -2 * data.log4_scale)
-        if not fit.converged:
-            warn(
-                f"The fit stopped at max_iter={self.max_iter} passes before the objective converged to "
-                f"tol={self.tol:g}; raise max_iter, or raise tol.",
-                ConvergenceWarning,
-            )
-        return self.W_
-
-    def fit_blocks(self, blocks, n_passes=1):
-        """Fit data that do not fit in memory: only one block of rows is held at a time.
-
-        One pass learns from each block once, as `partial_fit` does. In later passes with ``forget_factor=1`` each block
-        replaces its share of what the pass before has contributed. Once a pass lowers the objective by less than 1 %,
-        shifts and components are updated at the end of a pass only, which makes the objective monotone. With a smaller
-        `forget_factor` rows that come again count as new rows. The fit sets no `W_`; use `transform` to find the
-        weights of a block.
-
-        Parameters
-        ----------
-        blocks : iterable of X, or callable that returns one
-            Each block is an X as in `partial_fit`; for models with strata also a pair ``(X, strata)``. More than one
-            pass needs an iterable that can be iterated again (a list, the ``blocks`` of an `open_csr`), or a callable.
-            The blocks must be the same each time.
-        n_passes : int, default=1
-            Number of passes over the blocks.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            As `partial_fit`; also if there is no block, if an iterator is given for more than one pass, or if the
-            passes differ.
-        """
-        self._check_parameters()
-        check_integer("n_passes", n_passes)
-        if not callable(blocks) and iter(blocks) is blocks and n_passes > 1:
-            raise ValueError(f"blocks can be iterated only once, but n_passes={n_passes}; pass a list or a function.")
-        history, began = {"iteration": [], "objective": [], "seconds": []}, time.perf_counter()
-        statistics, holds = None, False
-        with threads(self.n_threads), progress(type(self).__name__, n_passes, self.verbose) as callback:
-            for walk in itertools.repeat(blocks, n_passes):
-                holds = holds or has_slowed(history["objective"])
-                statistics, n_blocks = self._pass(statistics, walk() if callable(walk) else walk, holds)
-                entry = len(history["iteration"]) + 1, statistics.value, time.perf_counter() - began
-                for name, number in zip(history, entry, strict=True):
-                    history[name].append(number)
-                if callback is not None:
-                    callback(entry[0], normalized(statistics.value, statistics.sq_norm), entry[2])
-        self._delete_attributes("W_", "row_strata_")
-        self._statistics, self.n_iter_, self.n_steps_ = statistics, n_passes, n_passes * n_blocks
-        self.history_ = unpenalised(history, statistics.sq_norm)
-        self._show()
-        return self
-
-    def _pass(self, statistics, blocks, holds):
-        """Learn from each block; return the statistics and the number of blocks.
-
-        `statistics` is None before the first pass. With `holds`, shifts and components are updated only at the end of
-        the pass.
-        """
-        n_blocks, again = 0, statistics is not None and self.forget_factor == 1
-        if again:
-            statistics.begin_repeated_pass(hold=holds)
-        for block in blocks:
-            X, strata = block if isinstance(block, tuple) else (block, None)
-            if strata is not None and not self._has_shifts:
-                raise ValueError("A block has strata, but this model has none; use MiniBatchStratifiedNMF.")
-            known = getattr(statistics, "labels", ()) if self._has_shifts else ()
-            data = self._batch(X, strata, known, reset=statistics is None)
-            statistics, n_blocks = self._learn(statistics, data, is_new=not again), n_blocks + 1
-        if statistics is None:
-            raise ValueError("fit_blocks was given no block of rows; pass at least one block.")
-        if again and not statistics.end_repeated_pass():
-            raise ValueError("A later pass had another number of rows than the first; pass the same blocks each time.")
-        return statistics, n_blocks
+def check_forget_factor(name, value):
+    """Raise unless `value` is a number above 0 and at most 1."""
+    expected = "a number above 0 and at most 1"
+    check_number(name, value, expected, most=1)
+    if value == 0:
+        raise ValueError(f"{name}={value!r} is not valid; expected {expected}.")
 
 
-class MiniBatchNMF(PartialFitMixin, MiniBatchBase):
+def _one_and(first, rest):
+    """Yield the item of the list `first`, without keeping it in memory, and then those of `rest`."""
+    yield first.pop()
+    yield from rest
+
+
+class MiniBatchNMF(PartialFitMixin, BaseNMF):
     """Factorise a non-negative matrix, ``X ~ W H``, a batch of rows at a time.
 
     Minimises ``||X - W H||²`` over W, H >= 0, as `NMF` does, but updates H after each batch. Use `fit` for rows in
@@ -196,6 +72,17 @@ class MiniBatchNMF(PartialFitMixin, MiniBatchBase):
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
+    n_init : int, default=1
+        Number of starts that `fit` tries; the result with the lowest objective is kept. `max_time` limits the total
+        time of all starts.
+    warm_start : bool, default=False
+        Whether `fit` and `fit_blocks` start from the components of the previous fit.
+    max_time : float, default=None
+        Time limit in seconds: after it `fit` begins no further pass, and `fit_blocks` reads no further block. None sets
+        no limit.
+    callback : callable, default=None
+        Called as ``callback(state)`` after every pass, with a `FitState` (``iteration``, ``normalized_loss``,
+        ``seconds``, ``W``, ``H``). The fit stops when it returns True.
 
     Attributes
     ----------
@@ -206,13 +93,17 @@ class MiniBatchNMF(PartialFitMixin, MiniBatchBase):
     n_components_ : int
         k.
     n_iter_ : int
-        Number of passes over the data.
+        Number of passes over the data; the time limit may cut the last one of `fit_blocks` short.
     n_steps_ : int
         Number of batches visited.
     converged_ : bool
         True if `fit` stopped because of `tol`; only after `fit`.
     stopped_by_ : str
-        Reason for stopping, ``"tol"`` or ``"max_iter"``; only after `fit`.
+        Reason for stopping: ``"tol"``, ``"max_iter"`` (all passes were made), ``"max_time"`` or ``"callback"``; only
+        after `fit` and `fit_blocks`.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Objective after the last pass from each start; only after `fit`. All other attributes belong to the start with
+        the lowest objective.
     reconstruction_err_ : float
         ``||X - W H||``; after `partial_fit` and `fit_blocks` that of the remembered rows, with the weights that they
         had when they were visited.
@@ -250,6 +141,15 @@ class MiniBatchNMF(PartialFitMixin, MiniBatchBase):
            [4., 0., 8.]])
     """
 
+    _constraints = {
+        "batch_size": optional(integer()),
+        "tol": number(),
+        "max_no_improvement": integer(),
+        "forget_factor": check_forget_factor,
+        "init": starts_among(*STARTS),
+        "sweeps": sweeps_of(2, (1, 2)),
+    }
+
     def __init__(
         self,
         n_components=10,
@@ -264,20 +164,14 @@ class MiniBatchNMF(PartialFitMixin, MiniBatchBase):
         random_state=None,
         n_threads=None,
         verbose=0,
+        n_init=1,
+        warm_start=False,
+        max_time=None,
+        callback=None,
     ):
-        self.n_components = n_components
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.max_no_improvement = max_no_improvement
-        self.forget_factor = forget_factor
-        self.init = init
-        self.sweeps = sweeps
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.verbose = verbose
+        self._set(locals())
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, checkpoint=None, checkpoint_every=60.0):
         """Fit rows that are in memory, batch after batch, in several passes.
 
         Parameters
@@ -286,6 +180,11 @@ class MiniBatchNMF(PartialFitMixin, MiniBatchBase):
             Non-negative and finite. float32 stays float32; all other types become float64.
         y : ignored
             Present for compatibility with scikit-learn.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, also between two batches, and from which a fit
+            that was killed continues; see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -297,56 +196,149 @@ class MiniBatchNMF(PartialFitMixin, MiniBatchBase):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        self._fit(X, None)
+        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+
+    def fit_transform(self, X, y=None, *, checkpoint=None, checkpoint_every=60.0):
+        """Fit the model and return the weights of the rows of X, (n_samples, n_components).
+
+        Parameters
+        ----------
+        X, y, checkpoint, checkpoint_every :
+            As in `fit`.
+        """
+        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
+
+    @with_callbacks
+    def fit_blocks(self, blocks, n_passes=1, *, checkpoint=None, checkpoint_every=60.0):
+        """Fit data that do not fit in memory: only one block of rows is held at a time.
+
+        One pass learns from each block once, as `partial_fit` does. In later passes with ``forget_factor=1`` each block
+        replaces its share of what the pass before has contributed. Once a pass lowers the objective by less than 1 %,
+        shifts and components are updated at the end of a pass only, which makes the objective monotone. With a smaller
+        `forget_factor` rows that come again count as new rows. The fit sets no `W_`; use `transform` to find the
+        weights of a block. `max_iter` and `tol` are not used. No further block is read after `max_time`: the last pass
+        is then cut short, and ``n_steps_`` tells how many blocks were learned. `callback` is called after every pass;
+        the W of its state is None.
+
+        Parameters
+        ----------
+        blocks : iterable of X, or callable that returns one
+            Each block is an X as in `partial_fit`; for models with strata also a pair ``(X, strata)``. More than one
+            pass, or a checkpoint, needs an iterable that can be iterated again (a list, the ``blocks`` of an
+            `open_csr`), or a callable. The blocks must be the same each time.
+        n_passes : int, default=1
+            Number of passes over the blocks.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved between two blocks. A fit that was killed is called again with
+            the same blocks and the same file, skips the blocks that its pass has learned already, and ends with the
+            same bits. The file is recognised by the parameters and the first block.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `partial_fit`; also if there is no block, if an iterator is given for more than one pass or with a
+            checkpoint, or if the passes differ.
+        """
+        options = self._options_of_batches("fit_blocks")
+        check_integer("n_passes", n_passes)
+        if not callable(blocks) and iter(blocks) is blocks and (n_passes > 1 or checkpoint is not None):
+            why = f"n_passes={n_passes}" if n_passes > 1 else "a fit that goes on from a checkpoint reads them again"
+            raise ValueError(f"blocks can be iterated only once, but {why}; pass a list or a function.")
+        options = replace(options, max_iter=n_passes, tol=0.0)
+        with (
+            threads(options.n_threads),
+            checkpointing(self, checkpoint, checkpoint_every) as checkpointer,
+            fit_callbacks(self, options, None) as callbacks,
+        ):
+            solver = self._block_solver(blocks, options, checkpointer)
+            callbacks.arrays = lambda: (None, *self._components_of(solver))
+            fit = iterate(
+                solver,
+                max_iter=n_passes,
+                tol=0.0,
+                callback=callbacks if callbacks.is_needed else None,
+                max_time=options.max_time,
+                checkpoint=checkpointer,
+            )
+        self._delete_attributes("W_", "row_strata_", "converged_", "run_objectives_")
+        self._statistics, self.n_iter_, self.n_steps_ = solver.statistics, fit.n_iter, solver.n_learned
+        self.stopped_by_, self.history_ = fit.stopped_by, as_arrays(fit.history, solver.scale)
+        self._show()
         return self
 
-    def fit_transform(self, X, y=None):
-        """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
-        return self._fit(X, None)
+    # ---------------------------------------------------------------- the fit
 
-    def transform(self, X):
-        """Return the exact non-negative weights of the rows of X for the components, (n_samples, n_components)."""
-        return self._transform(X)
+    def _data(self, X, given, options):
+        return Strata.from_array(X, given.get("strata"))
 
-    def inverse_transform(self, W):
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
+    def _solver(self, data, given, options, random_state):
+        parts = batches.split(data, self.batch_size)
+        for batch in parts[:2]:
+            batch.data.start_transpose()
+        first = max(parts, key=lambda batch: batch.data.sq_norm > 0).data
+        statistics = self._started(first, replace(options, random_state=random_state))
+        rules = {"patience": self.max_no_improvement, "cheap_value_floor": EXACT_VALUE_BELOW[data.dtype]}
+        return passes.Passes(statistics, parts, scale=data.sq_norm, **rules)
 
-    def score(self, X, y=None, sample_weight=None):
-        """Return the share of the squared norm of X that the model explains, at most 1; larger is better.
+    def _block_solver(self, blocks, options, checkpointer):
+        """Return the solver of `fit_blocks` at its start, which is computed from the first block."""
 
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-        y : ignored
-            Present for compatibility with scikit-learn.
-        sample_weight : array-like (n_samples,), default=None
-            Weight of each row's squared error and squared norm.
+        def again():
+            return blocks() if callable(blocks) else blocks
 
-        Returns
-        -------
-        float
-        """
-        return self._score(X, None, sample_weight)
+        def read(block, known, reset):
+            X, strata = block if isinstance(block, tuple) else (block, None)
+            if strata is not None and not self._has_shifts:
+                raise ValueError("A block has strata, but this model has none; use MiniBatchStratifiedNMF.")
+            return self._batch(X, strata, known, reset=reset)
 
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of at most n features of each component, strongest first.
+        def learn(statistics, block, is_new):
+            data = block if isinstance(block, Strata) else read(block, getattr(statistics, "labels", ()), False)
+            self._learn(statistics, data, options, is_new=is_new)
 
-        Parameters
-        ----------
-        n : int, default=10
-            Largest number of features of one component.
-        feature_names : array-like (n_features,), default=None
-            Names of the features. None takes `feature_names_in_`, or else the column numbers.
+        rest = iter(again())
+        first = next((read(block, (), True) for block in rest), None)
+        if first is None:
+            raise ValueError("fit_blocks was given no block of rows; pass at least one block.")
+        if checkpointer is not None:
+            seed = checkpointer.open(first, {"blocks": "one at a time"}, options, limit="n_passes")
+            options = replace(options, random_state=seed)
+        statistics = self._started(first, options)
+        # Where the first blocks are zero, another start is drawn: the same one also in a fit that was resumed.
+        options = replace(options, random_state=copy.deepcopy(options.random_state))
+        return passes.BlockPasses(statistics, _one_and([first], rest), again, learn)
 
-        Returns
-        -------
-        list of list of str
-        """
-        return self._top_features(n, feature_names)
+    def _components_of(self, solver):
+        return solver.statistics.components(), solver.statistics.shifts() if self._has_shifts else None
+
+    def _arrays(self, data, solver):
+        return scaled(solver.weights(), -data.log4_scale), *self._components_of(solver)
+
+    def _set_factors(self, data, fit, options):
+        solver = fit.solver
+        W, fit.history["objective"][-1] = batches.weigh(solver.statistics, data, EXACT_VALUE_BELOW[data.dtype])
+        self._statistics, self.W_ = solver.statistics, scaled(W, -data.log4_scale)
+        self.n_steps_ = fit.n_iter * len(solver.batches)
+        if self._has_shifts:
+            self.row_strata_ = data.stratum_index
+        self._show()
+
+    def _warn(self, fit, options):
+        if fit.stopped_by == "max_iter" and not fit.converged:
+            warn(
+                f"The fit stopped at max_iter={options.max_iter} passes before the objective converged to "
+                f"tol={options.tol:g}; raise max_iter, or raise tol.",
+                ConvergenceWarning,
+            )
 
 
-class MiniBatchStratifiedNMF(StratifiedPartialFitMixin, MiniBatchBase):
+class MiniBatchStratifiedNMF(MiniBatchNMF):
     """Factorise a non-negative matrix whose rows come in groups, ``A(i) ~ 1 v(i)ᵀ + W(i) H``, a batch at a time.
 
     Minimises ``sum_i ||A(i) - 1 v(i)ᵀ - W(i) H||²`` over v, W, H >= 0, as `StratifiedNMF` does, but updates v and H
@@ -382,6 +374,17 @@ class MiniBatchStratifiedNMF(StratifiedPartialFitMixin, MiniBatchBase):
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
+    n_init : int, default=1
+        Number of starts that `fit` tries; the result with the lowest objective is kept. `max_time` limits the total
+        time of all starts.
+    warm_start : bool, default=False
+        Whether `fit` and `fit_blocks` start from the shifts and components of the previous fit.
+    max_time : float, default=None
+        Time limit in seconds: after it `fit` begins no further pass, and `fit_blocks` reads no further block. None sets
+        no limit.
+    callback : callable, default=None
+        Called as ``callback(state)`` after every pass, with a `FitState` (``iteration``, ``normalized_loss``,
+        ``seconds``, ``W``, ``H``, ``V``). The fit stops when it returns True.
 
     Attributes
     ----------
@@ -400,13 +403,17 @@ class MiniBatchStratifiedNMF(StratifiedPartialFitMixin, MiniBatchBase):
     n_components_ : int
         k.
     n_iter_ : int
-        Number of passes over the data.
+        Number of passes over the data; the time limit may cut the last one of `fit_blocks` short.
     n_steps_ : int
         Number of batches visited.
     converged_ : bool
         True if `fit` stopped because of `tol`; only after `fit`.
     stopped_by_ : str
-        Reason for stopping, ``"tol"`` or ``"max_iter"``; only after `fit`.
+        Reason for stopping: ``"tol"``, ``"max_iter"`` (all passes were made), ``"max_time"`` or ``"callback"``; only
+        after `fit` and `fit_blocks`.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Objective after the last pass from each start; only after `fit`. All other attributes belong to the start with
+        the lowest objective.
     reconstruction_err_ : float
         Norm of the residual; after `partial_fit` and `fit_blocks` that of the remembered rows, with the weights that
         they had when they were visited.
@@ -443,13 +450,14 @@ class MiniBatchStratifiedNMF(StratifiedPartialFitMixin, MiniBatchBase):
     (['a', 'b'], (2, 3))
     """
 
+    _constraints = MiniBatchNMF._constraints | {"sweeps": sweeps_of(3, (2, 1, 2))}
     _has_shifts = True
-    _n_sweeps = 3
     __metadata_request__fit = {"strata": True}
     __metadata_request__fit_transform = {"strata": True}
     __metadata_request__transform = {"strata": True}
     __metadata_request__inverse_transform = {"strata": True}
     __metadata_request__score = {"strata": True}
+    __metadata_request__partial_fit = {"strata": True}
 
     def __init__(
         self,
@@ -465,20 +473,14 @@ class MiniBatchStratifiedNMF(StratifiedPartialFitMixin, MiniBatchBase):
         random_state=None,
         n_threads=None,
         verbose=0,
+        n_init=1,
+        warm_start=False,
+        max_time=None,
+        callback=None,
     ):
-        self.n_components = n_components
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.tol = tol
-        self.max_no_improvement = max_no_improvement
-        self.forget_factor = forget_factor
-        self.init = init
-        self.sweeps = sweeps
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.verbose = verbose
+        self._set(locals())
 
-    def fit(self, X, y=None, *, strata=None):
+    def fit(self, X, y=None, *, strata=None, checkpoint=None, checkpoint_every=60.0):
         """Fit rows that are in memory, batch after batch, in several passes.
 
         Parameters
@@ -489,6 +491,11 @@ class MiniBatchStratifiedNMF(StratifiedPartialFitMixin, MiniBatchBase):
             Present for compatibility with scikit-learn.
         strata : array-like (n_samples,), default=None
             Label of each row, in any order. None is a single stratum.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, also between two batches, and from which a fit
+            that was killed continues; see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -500,12 +507,44 @@ class MiniBatchStratifiedNMF(StratifiedPartialFitMixin, MiniBatchBase):
             If parameters, data or labels cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        self._fit(X, strata)
-        return self
+        return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, *, strata=None):
-        """Fit the model and return the weights of the rows of X, (n_samples, n_components); see `fit`."""
-        return self._fit(X, strata)
+    def fit_transform(self, X, y=None, *, strata=None, checkpoint=None, checkpoint_every=60.0):
+        """Fit the model and return the weights of the rows of X, (n_samples, n_components).
+
+        Parameters
+        ----------
+        X, y, strata, checkpoint, checkpoint_every :
+            As in `fit`.
+        """
+        return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
+
+    def partial_fit(self, X, y=None, *, strata=None):
+        """Add the rows of X to the statistics, and update the shifts and the components once.
+
+        The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
+        model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative, finite.
+        y : ignored
+        strata : array-like (n_samples,), default=None
+            Label of each row. New labels become new strata; `strata_` stays sorted, so the rows of `shifts_` may change
+            their positions. May be omitted for a model of one stratum.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            The data or labels cannot be used, the number of features is another one, or the loss is not the squared
+            error.
+        """
+        return self._partial_fit(X, strata)
 
     def transform(self, X, *, strata=None):
         """Return the exact non-negative weights of the rows of X for the shifts and components.
@@ -544,20 +583,3 @@ class MiniBatchStratifiedNMF(StratifiedPartialFitMixin, MiniBatchBase):
         float
         """
         return self._score(X, strata, sample_weight)
-
-    def top_features(self, n=10, feature_names=None):
-        """Return the strongest features of each component and of each stratum, strongest first.
-
-        Parameters
-        ----------
-        n : int, default=10
-            Largest number of features of one component or stratum.
-        feature_names : array-like (n_features,), default=None
-            Names of the features. None takes `feature_names_in_`, or else the column numbers.
-
-        Returns
-        -------
-        Bunch
-            ``strata``, a dict of label -> list of str, and ``components``, a list of list of str.
-        """
-        return self._top_features(n, feature_names)

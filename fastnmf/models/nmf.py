@@ -1,11 +1,10 @@
 """Plain NMF with the interface of scikit-learn's `NMF`, on the kernels of this package."""
 
 from fastnmf.core.alternate import Extrapolation
-from fastnmf.core.init.start_from import check_init
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import check_bool, check_choice, check_integer, check_sweeps
-from fastnmf.models.base.estimator import NNDSVD, BaseNMF
+from fastnmf.core.options import generator, integer, one_of, sweeps_of
 from fastnmf.models.base.inspection import RowErrorsMixin
+from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 
 
@@ -146,6 +145,12 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
            [3., 0., 6.]])
     """
 
+    _constraints = {
+        "n_components": lambda name, value: (one_of("auto") if isinstance(value, str) else integer())(name, value),
+        "solver": one_of("cd", "hals", "mu"),
+        "sweeps": sweeps_of(2, (2, 2)),
+    }
+
     def __init__(
         self,
         n_components="auto",
@@ -173,29 +178,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
         callback=None,
         n_threads=None,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.solver = solver
-        self.beta_loss = beta_loss
-        self.exponent = exponent
-        self.tol = tol
-        self.max_iter = max_iter
-        self.n_init = n_init
-        self.random_state = random_state
-        self.alpha_W = alpha_W
-        self.alpha_H = alpha_H
-        self.l1_ratio = l1_ratio
-        self.verbose = verbose
-        self.shuffle = shuffle
-        self.sweeps = sweeps
-        self.missing_values = missing_values
-        self.fixed_components = fixed_components
-        self.seed_features = seed_features
-        self.guide_weight = guide_weight
-        self.warm_start = warm_start
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
     def fit(
         self,
@@ -254,8 +237,8 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
         instance to continue a fit for longer. After the fit the file remains and holds the last state, so the same call
         then returns at once. With ``random_state=None`` the file stores the seed; delete the file to draw another one.
         """
-        self._fit(X, None, W, H, None, sample_weight, weight, (checkpoint, checkpoint_every))
-        return self
+        given = {"sample_weight": sample_weight, "W": W, "H": H, "weight": weight}
+        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     def fit_transform(
         self,
@@ -283,85 +266,17 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
         W : ndarray (n_samples, n_components) of the dtype of X
             Non-negative weights of the rows.
         """
-        return self._fit(X, None, W, H, None, sample_weight, weight, (checkpoint, checkpoint_every))
+        given = {"sample_weight": sample_weight, "W": W, "H": H, "weight": weight}
+        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
 
-    def transform(self, X):
-        """Return the non-negative weights of the rows of X for the fitted components.
-
-        For the squared error the weights are exact, row by row. For other losses they are the result of at most
-        `max_iter` multiplicative updates of W, from a start that depends on the row alone.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite.
-
-        Returns
-        -------
-        W : ndarray (n_samples, n_components) of the dtype of X
-            Non-negative weights of the rows.
-        """
-        return self._transform(X)
-
-    def inverse_transform(self, W):
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the share of X that the model explains, at most 1; larger is better.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite.
-        y : ignored
-            Present for compatibility with scikit-learn.
-        sample_weight : array-like (n_samples,), default=None
-            Weight of each row, >= 0. Squared error only.
-
-        Returns
-        -------
-        float
-            One minus the ratio of two losses: that of the model and that of the trivial model (see `normalized_loss_`).
-        """
-        return self._score(X, None, sample_weight)
-
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of the features with the largest weights in each component.
-
-        Parameters
-        ----------
-        n : int, default=10
-            Maximum number of names for each component, >= 1.
-        feature_names : array-like of str (n_features,), default=None
-            Names of the features. None uses `feature_names_in_`, or the column numbers if there are no names.
-
-        Returns
-        -------
-        list of list of str
-            One list for each component, largest weight first.
-        """
-        return self._top_features(n, feature_names)
-
-    def _check_parameters(self):
-        if not isinstance(self.n_components, str):
-            check_integer("n_components", self.n_components)
-        else:
-            check_choice("n_components", self.n_components, ("auto",))
-        check_choice("solver", self.solver, ("cd", "hals", "mu"))
-        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
-        super()._check_parameters()
-        check_bool("shuffle", self.shuffle)
-        check_sweeps(self.sweeps, 2, (2, 2))
-
-    def _problem(self, data, factors, tasks):
-        is_descent = self.solver != "mu"
+    def _problem(self, data, factors, tasks, options):
+        is_descent = not options.is_multiplicative
         schedule = (("W", self.sweeps[0]), ("H", self.sweeps[1])) if is_descent else (("W", 1), ("H", 1))
-        if not self._is_squared:
-            return divergence_problem(data, factors, tasks, self._beta(), self.exponent)
-        visits = self._generator().permutation(factors.rank) if self.shuffle else None
-        options = {"is_descent": is_descent, "visits": visits, "holds_products": self.seed_features is not None}
-        return squared_problem(data, factors, tasks, schedule, **options)
+        if not options.is_squared:
+            return divergence_problem(data, factors, tasks, options.beta, options.exponent)
+        visits = generator(options.random_state).permutation(factors.rank) if self.shuffle else None
+        more = {"is_descent": is_descent, "visits": visits, "holds_products": options.H.seeds is not None}
+        return squared_problem(data, factors, tasks, schedule, **more)
 
-    def _extrapolation(self, factors, tasks):
-        return Extrapolation(tasks, factors) if self.solver == "cd" else None
+    def _extrapolation(self, factors, tasks, options):
+        return Extrapolation(tasks, factors) if options.solver == "cd" else None

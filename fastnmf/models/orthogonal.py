@@ -6,15 +6,17 @@ Scale inside a fit: the data and H are held multiplied by ``4 ** log4_scale``; W
 import numpy as np
 
 from fastnmf.core.factors import allocate, pad
+from fastnmf.core.init.clusters import diverse_rows, orthogonal_problem
+from fastnmf.core.init.start_from import check_init
 from fastnmf.core.losses.products import OrthogonalFrobenius
 from fastnmf.core.objectives import squared_problem
-from fastnmf.core.options import check_choice
+from fastnmf.core.options import one_of
 from fastnmf.core.updates import MU
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.factor_model import FactorTransformer, diverse_rows, largest, orthogonal_problem
+from fastnmf.models.base.products import BasisModel, largest
 
 
-class OrthogonalNMF(FactorTransformer):
+class OrthogonalNMF(BasisModel):
     """Cluster the rows of a non-negative matrix: ``X ~ W H`` with W, H >= 0 and orthonormal columns of W.
 
     A non-negative W with orthogonal columns has one non-zero entry in each row: row i of X is approximated by a
@@ -51,6 +53,11 @@ class OrthogonalNMF(FactorTransformer):
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -101,7 +108,11 @@ class OrthogonalNMF(FactorTransformer):
     array([ True,  True, False, False])
     """
 
-    _takes_components = True
+    _constraints = {
+        "init": lambda name, value: check_init(value, (None, "random", "custom")),
+        "solver": one_of("em", "mu"),
+    }
+    _continued = {"W": "W_", "H": "components_"}
 
     def __init__(
         self,
@@ -116,60 +127,10 @@ class OrthogonalNMF(FactorTransformer):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
-
-    def fit(self, X, y=None, *, W=None, H=None):
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite. float32 is kept; integers and booleans become float64.
-        y : ignored
-            Present for compatibility with scikit-learn.
-        W : ndarray (n_samples, k), default=None
-            Start of W for ``init="custom"`` with ``solver="mu"`` only, non-negative.
-        H : ndarray (k, n_features), default=None
-            Start of H for ``init="custom"``, non-negative, in units of X.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
-            do.
-        """
-        return self._fit(X, W=W, H=H)
-
-    def fit_transform(self, X, y=None, *, W=None, H=None):
-        """Fit the model and return `W_`.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite.
-        y, W, H :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, n_components) of the dtype of X
-        """
-        return self._fit(X, W=W, H=H).W_
+        self._set(locals())
 
     def transform(self, X):
         """Return the weight of each row of X for the component that explains most of it, zeros for the others.
@@ -195,40 +156,38 @@ class OrthogonalNMF(FactorTransformer):
         """Return the cluster of each row of X, ndarray (n_samples,) of int64, -1 for rows of zeros."""
         return largest(self.transform(X))
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_choice("solver", self.solver, ("em", "mu"))
-
-    def _problem(self, data, rng, given):
-        rank, (n_rows, n_columns) = self.n_components, data.shape
+    def _compose(self, data, given, options, rng):
+        rank, (n_rows, n_columns), is_assigned = options.n_components, data.shape, options.solver == "em"
         shapes = {"W": (n_rows, rank), "H": (rank, n_columns)}
-        if self.solver == "em":
-            if given["W"] is not None:
-                raise ValueError("solver='em' computes W from H first, so a start of W has no effect; pass H alone.")
-            start = self._checked_start({"H": shapes["H"]}, given)
-            H = self._components_from_init(data) if start is None else np.ldexp(start[0], 2 * data.log4_scale)
-            if H is None:
-                H = rng.random(shapes["H"]) if self.init == "random" else diverse_rows(data, rank, rng)
-            return orthogonal_problem(data, H)
-        start = self._checked_start(shapes, given)
-        if start is None:
-            W, H = rng.random(shapes["W"]), self._components_from_init(data)
-            if H is None:
-                H = rng.random(shapes["H"]) if self.init == "random" else 0.9 * diverse_rows(data, rank, rng)
-            H = H + 0.1 * data.column_means()  # multiplicative updates cannot change a zero
+        if is_assigned and given.get("W") is not None:
+            raise ValueError("solver='em' computes W from H first, so a start of W has no effect; pass H alone.")
+        if is_assigned and options.init == "custom":
+            shapes = {"H": shapes["H"]}
+        start = self._checked_start(shapes, given, options)
+        if start is not None:
+            *W, H = start
+            H = np.ldexp(H, 2 * data.log4_scale)
         else:
-            W, H = start[0], np.ldexp(start[1], 2 * data.log4_scale)
-        factors, tasks = allocate(data, W, H.T, None)
+            W, H = [] if is_assigned else [rng.random(shapes["W"])], self._components_from_init(data, options)
+            if H is None and options.init == "random":
+                H = rng.random(shapes["H"])
+            elif H is None:
+                H = diverse_rows(data, rank, rng) * (1 if is_assigned else 0.9)
+            if not is_assigned:
+                H = H + 0.1 * data.column_means()  # multiplicative updates cannot change a zero
+        if is_assigned:
+            return orthogonal_problem(data, H, *W)
+        factors, tasks = allocate(data, *W, H.T, None)
         # W first: its update inverts the scale of W, and the following update of H corrects it.
         problem = squared_problem(data, factors, tasks, (("W", 1), ("H", 1)), is_descent=False, holds_products=True)
         problem.losses = [OrthogonalFrobenius(data, factors["W"].shape[1], tasks, holds_products=True)]
         problem.updates = dict.fromkeys("WH", MU.plain(data.dtype))
         return problem, factors
 
-    def _finish(self, data, problem, fit):
-        W, H = (np.ascontiguousarray(fit.factors[name][:, : self.n_components]) for name in "WH")
+    def _set_factors(self, data, fit, options):
+        W, H = (np.ascontiguousarray(fit.factors[name][:, : options.n_components]) for name in "WH")
         lengths = np.linalg.norm(W, axis=0)  # 1 with "em", except for rounding and clusters without rows
-        lengths = np.where((lengths > 0) & (self.solver == "mu"), lengths, 1).astype(W.dtype)
+        lengths = np.where((lengths > 0) & (options.solver == "mu"), lengths, 1).astype(W.dtype)
         self.W_, self.components_ = W / lengths, np.ldexp(np.ascontiguousarray((H * lengths).T), -2 * data.log4_scale)
         self.labels_ = largest(W)
 

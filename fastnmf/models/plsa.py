@@ -5,21 +5,19 @@ probabilities and has no scale.
 """
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.core.init.start_from import check_init
+from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.updates import UnitColumns
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.estimator import NNDSVD
-from fastnmf.models.base.presets import Preset
+from fastnmf.models.base.nmf import STARTS, BaseNMF
 
 # The kernel replaces model values below 1.2e-7 by that number. Counts are therefore held multiplied by a power of four
 # such that their total is about 2**60; probabilities of a word in a document are then right down to 1e-25.
 TOTAL_BITS = 60
 
 
-class PLSA(Preset):
+class PLSA(BaseNMF):
     """Estimate topics as word probabilities: probabilistic latent semantic analysis, by expectation-maximisation.
 
     The model generates each word of the corpus as follows: draw a topic z with P(z), then a document with P(d|z) and a
@@ -50,6 +48,11 @@ class PLSA(Preset):
     callback : callable, default=None
         Called as ``callback(state)`` for the start and after every iteration, with a `FitState` whose W, H and V are
         P(d|z), P(w|z) and P(z). The fit stops when it returns True.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -109,7 +112,8 @@ class PLSA(Preset):
     1.825
     """
 
-    solver, beta_loss = "mu", "kullback-leibler"
+    _constraints = {"init": starts_among(*(name for name in STARTS if name not in (None, "nndsvd")))}
+    _fixed = {"solver": "mu", "beta_loss": "kullback-leibler"}
 
     @property
     def _fitted_shapes(self):
@@ -127,18 +131,12 @@ class PLSA(Preset):
         verbose=0,
         max_time=None,
         callback=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None, s=None):
+    def fit(self, X, y=None, *, W=None, H=None, s=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -154,6 +152,10 @@ class PLSA(Preset):
         s : array-like (k,), default=None
             Start of P(z), >= 0; it is divided by its sum. None uses the products of the sums by which W and H were
             divided, which are all equal if W and H are probabilities.
+        checkpoint : str or path, default=None
+            File of the state of the fit; see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -166,8 +168,11 @@ class PLSA(Preset):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        self._fit(X, None, W, H, s)
-        return self
+        return self._fit(X, W=W, H=H, s=s, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+
+    def fit_transform(self, X, y=None, **given):
+        """Fit the model and return the result of `transform` for X; arguments as in `fit`."""
+        return self.fit(X, **given).transform(X)
 
     def transform(self, X):
         """Return P(z|d) for the documents of X by folding in.
@@ -190,9 +195,13 @@ class PLSA(Preset):
         sums = weights.sum(axis=1, keepdims=True)
         return np.where(sums > 0, weights / np.where(sums > 0, sums, 1), self.s_.astype(weights.dtype))
 
-    def inverse_transform(self, W):
-        """Return P(w|d), dense (n_samples, n_features), for P(z|d) (n_samples, n_components)."""
-        return self._inverse_transform(W)
+    def score(self, X, y=None):
+        """Return the share of X that the model explains, at most 1; larger is better.
+
+        It is one minus the ratio of two divergences of X: from the model after folding in, and from the product of the
+        margins.
+        """
+        return self._score(X)
 
     def perplexity(self, X):
         """Return the perplexity of the documents of X after folding in: ``exp(-sum x_dw log P(w|d) / sum x_dw)``.
@@ -215,9 +224,10 @@ class PLSA(Preset):
         ValueError
             If all counts are zero.
         """
-        check_is_fitted(self)
-        with threads(self.n_threads):
-            data, _, divergence, _ = self._infer_by_divergence(X, None)
+        options = self._options()
+        with threads(options.n_threads):
+            data, H, _ = self._prepared(X, None, options)
+            _, divergence, _ = self._infer_by_divergence(data, H, None, options)
         used = np.asarray(data.X.sum(axis=0)).ravel() > 0
         if (used & ~(self.components_ > 0).any(axis=0)).any():
             return np.inf
@@ -228,91 +238,43 @@ class PLSA(Preset):
             )
         return float(np.exp((divergence - _entropy(data.X, rows)) / rows.sum()))
 
-    def score(self, X, y=None):
-        """Return the share of X that the model explains, at most 1; larger is better.
-
-        It is one minus the ratio of two divergences of X: from the model after folding in, and from the product of the
-        margins.
-        """
-        return self._score(X)
-
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of the words with the largest probabilities in each topic.
-
-        Parameters
-        ----------
-        n : int, default=10
-            Maximum number of words for each topic, >= 1.
-        feature_names : array-like of str (n_features,), default=None
-            The words. None uses `feature_names_in_`, or the column numbers if there are no names.
-
-        Returns
-        -------
-        list of list of str
-            One list for each topic, largest probability first.
-        """
-        return self._top_features(n, feature_names)
-
-    def _check_parameters(self):
-        starts = ("features", "rows", "random", *(name for name in NNDSVD if name != "nndsvd"), "custom")
-        check_init(self.init, starts)
-        super()._check_parameters()
-
-    def _observed(self, X, strata, weight=None, labels=None):
+    def _observed(self, X, options, strata=None, weight=None, labels=None):
         """Return X as `Strata`, scaled such that the total of the counts is about ``2 ** TOTAL_BITS``.
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Counts.
-        strata : None
-            Topic models have no strata.
-        weight : None
-            Topic models have no weights of entries.
-        labels : ndarray, optional
-            Sorted labels of the strata, as for `Strata.from_array`.
+        X, options, strata, weight, labels :
+            As in `BaseNMF`.
 
         Returns
         -------
-        fastnmf.data.strata.Strata
+        Strata
         """
-        data = super()._observed(X, strata, weight, labels)
+        data = super()._observed(X, options, strata, weight, labels)
         total = float(data.X.sum(dtype=np.float64))
         if total == 0:
             return data
         return data.in_scale(data.dtype, data.log4_scale + (TOTAL_BITS - int(np.frexp(total)[1])) // 2)
 
-    def _start(self, data, rank, W, H, V, random_state):
-        """Return the start W = A and H = total diag(s) B.
+    def _start(self, data, rank, given, options, random_state):
+        """Return the start W = A, with columns that sum to one, and H = total diag(s) B, in the inner scale.
 
         Parameters
         ----------
-        data : fastnmf.data.strata.Strata
-            The counts.
-        rank : int
-            Number of topics k.
-        W, H : ndarray (n_samples, k), (k, n_features), or None
-            The user's start, in units of X.
-        V : array-like (k,), or None
-            The user's s; the base class passes it in the place of the shifts.
-        random_state : None, int, Generator or RandomState
-            Source of the random numbers of the start; None uses the estimator's.
+        data, rank, given, options, random_state :
+            As in `BaseNMF`; `given` may also hold s (k,).
 
         Returns
         -------
-        W : ndarray (n_samples, k) of float64
-            Columns sum to one.
-        H : ndarray (n_features, k) of float64
-            Held multiplied by ``4 ** log4_scale``.
-        v, V : None
-            No shifts.
+        W, H, None, None :
+            As in `BaseNMF`.
         """
         total = float(data.X.sum(dtype=np.float64))
         if total == 0:
             raise ValueError(
                 "X has no words: every count is zero, so no topics can be found. Pass data with positive counts."
             )
-        W, H, _, _ = super()._start(data, rank, W, H, V, random_state)
+        W, H, _, _ = super()._start(data, rank, given, options, random_state)
         W, H = np.asarray(W, dtype=np.float64), np.asarray(H, dtype=np.float64)
         masses = W.sum(axis=0), H.sum(axis=0)
         for name, mass in zip(("column of W", "row of H"), masses, strict=True):
@@ -320,30 +282,34 @@ class PLSA(Preset):
                 raise ValueError(
                     f"A {name} in the start is zero and cannot be normalised to probabilities; give it a positive sum."
                 )
-        s = masses[0] * masses[1] if V is None else np.asarray(V, dtype=np.float64)
+        s = self.s_ if self._goes_on(options) else given.get("s")
+        s = masses[0] * masses[1] if s is None else np.asarray(s, dtype=np.float64)
         if s.shape != (rank,) or not np.isfinite(s).all() or (s < 0).any() or not s.any():
             raise ValueError(
                 f"The start s has shape {s.shape}; expected ({rank},), numbers >= 0 that are not all zero."
             )
         return W / masses[0], H / masses[1] * (total * s / s.sum()), None, None
 
-    def _problem(self, data, factors, tasks):
-        problem = divergence_problem(data, factors, tasks, 1)
+    def _problem(self, data, factors, tasks, options):
+        problem = divergence_problem(data, factors, tasks, options.beta)
         problem.updates["W"] = UnitColumns(0.0, problem.updates["W"].floor)
         problem.schedule = ((("W", 1), ("H", 1)),)
         return problem
 
-    def _arrays(self, data, factors):
+    def _arrays(self, data, solver):
         """Return P(d|z) (n_samples, k), P(w|z) (k, n_features) and P(z) (k,)."""
-        W, H, _ = super()._arrays(data, factors)
+        W, H, _ = super()._arrays(data, solver)
         columns, rows = W.sum(axis=0, dtype=np.float64), H.sum(axis=1, dtype=np.float64)
         s = columns * rows
         columns, rows = np.where(columns > 0, columns, 1), np.where(rows > 0, rows, 1)
         return (W / columns).astype(W.dtype), (H / rows[:, None]).astype(H.dtype), s / s.sum()
 
-    def _finish(self, data, problem, fit):
-        self.s_ = self._arrays(data, fit.factors)[2]
-        super()._finish(data, problem, fit)
+    def _set_factors(self, data, fit, options):
+        self.s_ = self._arrays(data, fit.solver)[2]
+        super()._set_factors(data, fit, options)
+
+    def _record(self, data, fit, options):
+        super()._record(data, fit, options)
         values = data.X.data if data.is_sparse else data.X
         entropy = _entropy(data.X, np.full(data.shape[0], values.sum(dtype=np.float64)))
         likelihood = entropy - self.history_["objective"]

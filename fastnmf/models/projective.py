@@ -6,23 +6,20 @@ Scale inside a fit: the data and W are held multiplied by ``4 ** log4_scale``; H
 import numpy as np
 
 from fastnmf.core import init as starts
-from fastnmf.core.factors import pad
+from fastnmf.core.factors import pad, padded_factors
+from fastnmf.core.init.clusters import clusters
+from fastnmf.core.init.start_from import check_init
 from fastnmf.core.losses.products import Projective
+from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.factor_model import (
-    FactorTransformer,
-    best_scale,
-    clusters,
-    padded_factors,
-    single_loss_problem,
-)
-from fastnmf.models.base.warm_start import without_zeros
+from fastnmf.models.base.estimator import without_zeros
+from fastnmf.models.base.products import BasisModel
 from fastnmf.models.hierarchy.init import unit_columns
 
 
-class ProjectiveNMF(FactorTransformer):
+class ProjectiveNMF(BasisModel):
     """Project non-negative data onto non-negative components: ``X ~ (X Hᵀ) H`` with H >= 0, a non-negative PCA.
 
     Minimises ``||X - X Hᵀ H||²``. The rows of H become nearly orthogonal, so each feature belongs mainly to one
@@ -54,6 +51,11 @@ class ProjectiveNMF(FactorTransformer):
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -103,8 +105,9 @@ class ProjectiveNMF(FactorTransformer):
            [1., 1., 1., 1.]])
     """
 
-    _inits = (None, "clusters", "nndsvda", "random", "custom")
-    _takes_components = True
+    _constraints = {"init": lambda name, value: check_init(value, (None, "clusters", "nndsvda", "random", "custom"))}
+    _continued = {"H": "components_"}
+    _fixed = {"solver": "mu"}
 
     def __init__(
         self,
@@ -118,18 +121,12 @@ class ProjectiveNMF(FactorTransformer):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def fit(self, X, y=None, *, H=None):
+    def fit(self, X, y=None, *, H=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -140,6 +137,11 @@ class ProjectiveNMF(FactorTransformer):
             Present for compatibility with scikit-learn.
         H : ndarray (k, n_features), default=None
             Start for ``init="custom"``, non-negative and dimensionless.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -152,11 +154,7 @@ class ProjectiveNMF(FactorTransformer):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, H=H)
-
-    def fit_transform(self, X, y=None, *, H=None):
-        """Fit the model and return `W_`, (n_samples, n_components); see `fit`."""
-        return self._fit(X, H=H).W_
+        return self._fit(X, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def transform(self, X):
         """Return ``X @ components_.T``.
@@ -178,18 +176,21 @@ class ProjectiveNMF(FactorTransformer):
             data.matmul(H, W)
         return np.ldexp(np.ascontiguousarray(W[:, : len(self.components_)]), -2 * data.log4_scale)
 
-    def _problem(self, data, rng, given):
-        shape = self.n_components, data.shape[1]
-        start = self._checked_start({"H": shape}, given)
-        passed_on = self._components_from_init(data)
+    def _n_runs(self, options):
+        return 1 if options.init is None else super()._n_runs(options)  # None is "nndsvda"
+
+    def _compose(self, data, given, options, rng):
+        shape = options.n_components, data.shape[1]
+        start = self._checked_start({"H": shape}, given, options)
+        passed_on = self._components_from_init(data, options)
         if start is not None:
             H = start[0].T
         elif passed_on is not None:
             H = without_zeros(passed_on.T / passed_on.max())
-        elif self.init == "random":
+        elif options.init == "random":
             H = rng.random(shape).T
         else:
-            if self.init != "clusters":
+            if options.init != "clusters":
                 H = starts.nndsvd(data, shape[0], rng, has_shifts=False, fill="mean")[1]
             else:
                 H = clusters(Strata.from_array(data.X.T), shape[0], rng, weighted=True)
@@ -202,8 +203,8 @@ class ProjectiveNMF(FactorTransformer):
             factors.invalidate("H")
         return single_loss_problem(data, loss, {"H": MU.plain(data.dtype)}, (("H", 1),), tasks), factors
 
-    def _finish(self, data, problem, fit):
-        H = fit.factors["H"][:, : self.n_components]
-        W = problem.losses[0].weights(fit.factors)[:, : self.n_components]
+    def _set_factors(self, data, fit, options):
+        H = fit.factors["H"][:, : options.n_components]
+        W = fit.problem.losses[0].weights(fit.factors)[:, : options.n_components]
         self.components_ = np.ascontiguousarray(H.T)
         self.W_ = np.ldexp(np.ascontiguousarray(W), -2 * data.log4_scale)

@@ -3,8 +3,9 @@
 import numpy as np
 
 from fastnmf.core import init as starts
+from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
-from fastnmf.core.iterate import as_arrays, solve
+from fastnmf.core.iterate import as_arrays
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import check_choice, check_integer, generator
 from fastnmf.data.strata import Strata

@@ -5,12 +5,13 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 
-from fastnmf.core.iterate import solve
+from fastnmf.core.alternate import solve
 from fastnmf.core.losses.robust import Residuals, Reweighted, RowNorms
-from fastnmf.core.options import check_choice, check_integer, check_number
+from fastnmf.core.objectives import own_loss_problem
+from fastnmf.core.options import integer, one_of, positive
 from fastnmf.core.updates import HALS, MU, WeightedMedianDescent, WeightedRows
 from fastnmf.data.strata import Strata
-from fastnmf.models.base.custom_loss import CustomLoss
+from fastnmf.models.base.nmf import BaseNMF
 
 DENSE_LIMIT = 2**24  # entries of a sparse X that is made dense: 134 MB in float64, and four working arrays of this size
 INFERENCE_STEPS = 50  # re-weighted steps that compute W for fixed H
@@ -27,27 +28,20 @@ SMOOTHING = (
 )
 
 
-class ResidualLoss(CustomLoss):
-    """Base of models whose loss needs the whole residual (`RobustNMF` and the model of the largest error)."""
+def as_dense(data, limit, why):
+    """Return `data` with a dense X, or raise ValueError if X has more than `limit` entries.
 
-    def _as_dense(self, data, limit, why):
-        """Return `data` with a dense X, or raise ValueError if X has more than `limit` entries.
-
-        `why` completes the sentence of the error: why X must be dense, and what to do.
-        """
-        size = data.shape[0] * data.shape[1]
-        if size > limit:
-            raise ValueError(f"X has {data.shape[0]} x {data.shape[1]} = {size} entries, more than {limit}: {why}")
-        if not data.is_sparse:
-            return data
-        return Strata.from_array(data.X.toarray())  # never-densify-ok: at most DENSE_LIMIT entries
-
-    def _reconstruction_error(self, loss, exponent):
-        """Return the loss in units of X (Huber: of X²), for an inner loss and ``exponent = -2 * log4_scale``."""
-        return float(np.ldexp(loss, (2 if getattr(self, "loss", None) == "huber" else 1) * exponent))
+    `why` completes the sentence of the error: why X must be dense, and what to do.
+    """
+    size = data.shape[0] * data.shape[1]
+    if size > limit:
+        raise ValueError(f"X has {data.shape[0]} x {data.shape[1]} = {size} entries, more than {limit}: {why}")
+    if not data.is_sparse:
+        return data
+    return Strata.from_array(data.X.toarray())  # never-densify-ok: at most DENSE_LIMIT entries
 
 
-class RobustNMF(ResidualLoss):
+class RobustNMF(BaseNMF):
     """Factorise ``X ~ W H`` with W, H >= 0 under a loss on which outliers have little influence: l1, Huber or l2,1.
 
     Minimises, with the residual ``R = X - W H``::
@@ -67,7 +61,8 @@ class RobustNMF(ResidualLoss):
         multiplicative updates, which converge much more slowly but need less memory.
     polish : int, default=10
         For ``"l1"``: maximum number of sweeps of exact coordinate descent on the unsmoothed loss at the end, >= 0. Each
-        entry is then a weighted median. Used if X is dense, or if X is sparse and the solver is ``"cd"``.
+        entry is then a weighted median. Used if X is dense, or if X is sparse and the solver is ``"cd"``; not after a
+        stop by `max_time` or by a callback.
     threshold : float, default=None
         Threshold of Huber's loss, > 0, in units of X. None: 1.345 standard deviations of the noise, which are estimated
         from the median of ``|R|`` after 50 iterations of ``"l1"`` from the same start. The value used is stored in
@@ -95,6 +90,11 @@ class RobustNMF(ResidualLoss):
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -152,6 +152,15 @@ class RobustNMF(ResidualLoss):
            [ 4., 12.,  8.]])
     """
 
+    _constraints = {
+        "loss": one_of(*LOSSES),
+        "solver": one_of("cd", "mu"),
+        "polish": integer(least=0),
+        "threshold": positive,
+        "smoothing": positive,
+    }
+    _has_own_loss = True
+
     @property
     def _fitted_shapes(self):
         return super()._fitted_shapes | {"typical_": ""} | ({"threshold_": ""} if self.loss == "huber" else {})
@@ -173,60 +182,29 @@ class RobustNMF(ResidualLoss):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.loss = loss
-        self.solver = solver
-        self.polish = polish
-        self.threshold = threshold
-        self.smoothing = smoothing
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def _check_parameters(self):
-        check_choice("loss", self.loss, LOSSES)
-        check_choice("solver", self.solver, ("cd", "mu"))
-        check_integer("polish", self.polish, least=0)
-        for name in ("threshold", "smoothing"):
-            value = getattr(self, name)
-            if value is not None:
-                check_number(name, value, "None or a number > 0")
-                if value == 0:
-                    raise ValueError(f"{name}=0 is not valid; expected None or a number > 0.")
-        super()._check_parameters()
-
-    def _observed(self, X, strata, weight=None, labels=None):
-        """Return X as `Strata`, dense where the solver needs that.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-        strata : None
-            This model has no strata.
-        weight : None
-            This model has no weights of entries.
-        labels : ndarray, optional
-            Sorted labels of the strata, as for `Strata.from_array`.
-
-        Returns
-        -------
-        fastnmf.data.strata.Strata
-        """
-        data = super()._observed(X, strata, weight, labels)
-        if self.loss == "l21" or self.solver == "mu" or not data.is_sparse:
+    def _observed(self, X, options, strata=None, weight=None, labels=None):
+        data = super()._observed(X, options, strata, weight, labels)
+        if self.loss == "l21" or options.is_multiplicative or not data.is_sparse:
             return data
-        return self._as_dense(
+        return as_dense(
             data,
             DENSE_LIMIT,
             f"loss={self.loss!r} weighs every entry of the residual, so that solver='cd' needs X dense. "
             "Use solver='mu', loss='l21', or fewer rows.",
         )
+
+    def _data(self, X, given, options):
+        for name in ("typical_", "threshold_"):  # those of a fit that warm_start goes on from
+            self.__dict__.pop(name, None)
+        return super()._data(X, given, options)
+
+    def _reconstruction_error(self, loss, exponent, options):
+        return float(np.ldexp(loss, (2 if self.loss == "huber" else 1) * exponent))
 
     def _bend(self, data):
         """Return eps of the loss, and the larger eps with which l1 begins, in the inner scale of the data.
@@ -256,9 +234,7 @@ class RobustNMF(ResidualLoss):
             deviation = MEDIAN_TO_DEVIATION * problem.losses[0].median_size(factors)
             least = np.ldexp(SMOOTHING * self.typical_, 2 * data.log4_scale)
             self.threshold_ = float(np.ldexp(max(TUNING * deviation, least), -2 * data.log4_scale))
-            for name, F in before.items():
-                factors[name][:] = F
-                factors.invalidate(name)
+            factors.overwrite(before)
         return float(np.ldexp(self.threshold_, 2 * data.log4_scale))
 
     def _reweighted(self, data, factors, tasks, loss, bend, first=None):
@@ -286,9 +262,9 @@ class RobustNMF(ResidualLoss):
         is_descent = self.solver == "cd"
         data_loss = Reweighted(data, factors["W"].shape[1], tasks, loss, bend, is_descent, first)
         update = WeightedRows() if is_descent else MU.plain(data.dtype)
-        return self._of(data_loss, update, factors, tasks, SWEEPS if is_descent else 1)
+        return own_loss_problem(data_loss, update, factors, tasks, SWEEPS if is_descent else 1)
 
-    def _problem(self, data, factors, tasks):
+    def _problem(self, data, factors, tasks, options):
         if self.loss == "huber":
             return self._reweighted(data, factors, tasks, "huber", self._threshold(data, factors, tasks))
         bend, first = self._bend(data)
@@ -296,7 +272,7 @@ class RobustNMF(ResidualLoss):
             return self._reweighted(data, factors, tasks, "l1", bend, first)
         update = HALS() if self.solver == "cd" else MU.plain(data.dtype)
         data_loss = RowNorms(data, factors["W"].shape[1], tasks, bend)
-        return self._of(data_loss, update, factors, tasks, SWEEPS if self.solver == "cd" else 1)
+        return own_loss_problem(data_loss, update, factors, tasks, SWEEPS if self.solver == "cd" else 1)
 
     def _runs_polish(self, data):
         return self.loss == "l1" and self.polish > 0 and not data.is_sparse
@@ -304,12 +280,12 @@ class RobustNMF(ResidualLoss):
     def _unsmoothed_problem(self, data, factors, tasks):
         """Return the `Problem` of the unsmoothed l1 loss, which is solved by weighted medians."""
         data_loss = Residuals(data, factors["W"].shape[1], tasks, "l1")
-        return self._of(data_loss, WeightedMedianDescent(), factors, tasks, 1)
+        return own_loss_problem(data_loss, WeightedMedianDescent(), factors, tasks, 1)
 
-    def _update_W(self, data, factors, tasks):
+    def _update_W(self, data, factors, tasks, options):
         if self.loss == "l21":  # the weight of a row does not change its best w, which W already holds
             return
-        problem = self._problem(data, factors, tasks)
+        problem = self._problem(data, factors, tasks, options)
         problem.schedule = problem.schedule[:1]
         solve(problem, factors, max_iter=INFERENCE_STEPS, tol=0)
         if self._runs_polish(data):
@@ -317,17 +293,13 @@ class RobustNMF(ResidualLoss):
             problem.schedule = problem.schedule[:1]
             solve(problem, factors, max_iter=self.polish, tol=0)
 
-    def _final_exact_W(self, data, problem, fit):
+    def _final_exact_W(self, data, fit, options):
         """Run the sweeps of `polish` if they apply, add them to the history, and compute W for the final H."""
-        if not self._runs_polish(data):
-            super()._final_exact_W(data, problem, fit)
+        if not self._runs_polish(data) or fit.stopped_by in ("max_time", "callback"):
+            super()._final_exact_W(data, fit, options)
             return
-        exact = self._unsmoothed_problem(data, fit.factors, problem.tasks)
-        more = solve(exact, fit.factors, max_iter=self.polish, tol=self.tol)
-        super()._final_exact_W(data, exact, more)
-        seconds, n_iter = fit.history["seconds"][-1], fit.n_iter
-        fit.n_iter += more.n_iter
-        for name, offset in (("iteration", n_iter), ("objective", 0), ("penalty", 0), ("seconds", seconds)):
-            fit.history[name] += [entry + offset for entry in more.history[name][1:]]
-        if more.n_iter == 0:
-            fit.history["objective"][-1] = more.history["objective"][-1]
+        exact = self._unsmoothed_problem(data, fit.factors, fit.problem.tasks)
+        more = solve(exact, fit.factors, max_iter=self.polish, tol=options.tol)
+        super()._final_exact_W(data, more, options)
+        fit.extend(more)
+        fit.history["objective"][-1] = more.history["objective"][-1]

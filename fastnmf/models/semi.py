@@ -8,12 +8,14 @@ import numpy as np
 from fastnmf.core import init as starts
 from fastnmf.core.factors import allocate, pad
 from fastnmf.core.inference import infer
+from fastnmf.core.init.start_from import check_init
 from fastnmf.core.losses import Frobenius
+from fastnmf.core.objectives import single_loss_problem
 from fastnmf.core.updates import ActiveSet, LeastSquares
-from fastnmf.models.base.factor_model import FactorTransformer, single_loss_problem
+from fastnmf.models.base.products import BasisModel
 
 
-class SemiNMF(FactorTransformer):
+class SemiNMF(BasisModel):
     """Factorise data of any sign, ``X ~ W H`` with W >= 0 and H of any sign.
 
     The weights add up, while the components may have negative entries. Minimises ``||X - W H||²`` by computing H and W
@@ -45,6 +47,11 @@ class SemiNMF(FactorTransformer):
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -93,8 +100,9 @@ class SemiNMF(FactorTransformer):
     (np.False_, np.True_)
     """
 
-    _inits = (None, "svd", "random", "custom")
-    _is_signed = _takes_components = True
+    _constraints = {"init": lambda name, value: check_init(value, (None, "svd", "random", "custom"))}
+    _continued = {"W": "W_", "H": "components_"}
+    _is_signed = True
 
     def __init__(
         self,
@@ -108,18 +116,12 @@ class SemiNMF(FactorTransformer):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None):
+    def fit(self, X, y=None, *, W=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -130,6 +132,11 @@ class SemiNMF(FactorTransformer):
             Present for compatibility with scikit-learn.
         W : ndarray (n_samples, k), default=None
             Start for ``init="custom"``, non-negative and dimensionless.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -142,27 +149,31 @@ class SemiNMF(FactorTransformer):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W)
+        return self._fit(X, W=W, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, *, W=None):
-        """Fit the model and return `W_`, (n_samples, n_components); see `fit`."""
-        return self._fit(X, W=W).W_
+    def _n_runs(self, options):
+        return 1 if options.init is None else super()._n_runs(options)  # None is "svd"
 
-    def _problem(self, data, rng, given):
-        rank, (n_rows, n_columns) = self.n_components, data.shape
-        start = self._checked_start({"W": (n_rows, rank)}, given)
-        W, H = rng.random((n_rows, rank)) if start is None else start[0], self._components_from_init(data)
-        if H is not None:
-            W = infer(data, rank, pad(H.T, data), None)[0][:, :rank]
-        elif self.init in (None, "svd"):
-            W = _shifted_singular_start(starts.singular(data, min(max(rank - 1, 1), n_rows - 1, n_columns - 1)), W)
-        factors, tasks = allocate(data, W, np.zeros((n_columns, rank)), None)
+    def _compose(self, data, given, options, rng):
+        rank, (n_rows, n_columns) = options.n_components, data.shape
+        shapes = {"W": (n_rows, rank)} if options.init == "custom" else {"W": (n_rows, rank), "H": (rank, n_columns)}
+        start, H = self._checked_start(shapes, given, options), np.zeros((n_columns, rank))  # H is computed first
+        if start is not None:
+            W, H = start[0], np.ldexp(start[1].T, 2 * data.log4_scale) if len(start) > 1 else H
+        else:
+            W, passed_on = rng.random((n_rows, rank)), self._components_from_init(data, options)
+            if passed_on is not None:
+                W = infer(data, rank, pad(passed_on.T, data), None)[0][:, :rank]
+            elif options.init in (None, "svd"):
+                n_triplets = min(max(rank - 1, 1), n_rows - 1, n_columns - 1)
+                W = _shifted_singular_start(starts.singular(data, n_triplets), W)
+        factors, tasks = allocate(data, W, H, None)
         loss = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
         updates = {"H": LeastSquares(), "W": ActiveSet()}
         return single_loss_problem(data, loss, updates, (("H", 1), ("W", 1)), tasks), factors
 
-    def _finish(self, data, problem, fit):
-        W, H = (np.ascontiguousarray(fit.factors[name][:, : self.n_components]) for name in "WH")
+    def _set_factors(self, data, fit, options):
+        W, H = (np.ascontiguousarray(fit.factors[name][:, : options.n_components]) for name in "WH")
         self.W_, self.components_ = W, np.ldexp(np.ascontiguousarray(H.T), -2 * data.log4_scale)
 
 

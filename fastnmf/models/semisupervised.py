@@ -1,14 +1,13 @@
 """Semi-supervised NMF: class labels of some rows, and data with unknown entries."""
 
-from fastnmf.core.init.start_from import check_init
 from fastnmf.core.objectives import squared_problem
-from fastnmf.core.options import check_choice, check_integer, check_number
-from fastnmf.models.base.classification import LabelledFitMixin
-from fastnmf.models.base.estimator import NNDSVD, BaseNMF
+from fastnmf.core.options import one_of
+from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.inspection import RowErrorsMixin
+from fastnmf.models.base.nmf import BaseNMF
 
 
-class SemiSupervisedNMF(LabelledFitMixin, RowErrorsMixin, BaseNMF):
+class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF):
     """Factorise X such that the weights also predict the known classes: ``X ~ W H``, ``Y ~ W Bᵀ``, all >= 0.
 
     Minimises ``||O * (X - W H)||² + lam ||L * (Y - W Bᵀ)||²``, or the Kullback-Leibler divergence of the labels instead
@@ -38,6 +37,11 @@ class SemiSupervisedNMF(LabelledFitMixin, RowErrorsMixin, BaseNMF):
         Source of the random numbers that the start uses.
     max_time, callback, verbose, n_threads :
         As for `NMF`.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -68,8 +72,7 @@ class SemiSupervisedNMF(LabelledFitMixin, RowErrorsMixin, BaseNMF):
     array(['a', 'a', 'b', 'b'], dtype='<U1')
     """
 
-    beta_loss, l1_ratio, alpha_W, alpha_H, guide_weight = "frobenius", 0.0, 0.0, 0.0, 0.0
-    fixed_components, seed_features, warm_start = None, None, False
+    _constraints = {"label_loss": one_of("frobenius", "kullback-leibler"), "solver": one_of("hals", "mu")}
 
     def __init__(
         self,
@@ -87,22 +90,12 @@ class SemiSupervisedNMF(LabelledFitMixin, RowErrorsMixin, BaseNMF):
         callback=None,
         verbose=0,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.label_weight = label_weight
-        self.label_loss = label_loss
-        self.solver = solver
-        self.init = init
-        self.missing_values = missing_values
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.max_time = max_time
-        self.callback = callback
-        self.verbose = verbose
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None, weight=None):
+    def fit(self, X, y=None, *, W=None, H=None, weight=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -116,6 +109,10 @@ class SemiSupervisedNMF(LabelledFitMixin, RowErrorsMixin, BaseNMF):
         weight : sparse matrix or array (n_samples, n_features), default=None
             O: False or 0 where an entry is unknown, or weights >= 0. Entries that a sparse `weight` does not store have
             weight zero.
+        checkpoint : str or path, default=None
+            File of the state of the fit; see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -128,17 +125,17 @@ class SemiSupervisedNMF(LabelledFitMixin, RowErrorsMixin, BaseNMF):
             If parameters, data or labels cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        self._fit(X, None, W, H, None, None, weight, y=y)
-        return self
+        given = {"y": y, "W": W, "H": H, "weight": weight}
+        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
-    def fit_transform(self, X, y=None, *, W=None, H=None, weight=None):
+    def fit_transform(self, X, y=None, *, W=None, H=None, weight=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model and return the weights of the rows of X, computed without their labels.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
             Known entries are non-negative and finite.
-        y, W, H, weight :
+        y, W, H, weight, checkpoint, checkpoint_every :
             As for `fit`.
 
         Returns
@@ -146,27 +143,9 @@ class SemiSupervisedNMF(LabelledFitMixin, RowErrorsMixin, BaseNMF):
         W : ndarray (n_samples, n_components) of the dtype of X
             The result of `transform` for X; `W_` if `weight` is given, or if there are no labels.
         """
-        W = self._fit(X, None, W, H, None, None, weight, y=y)
-        return W if y is None or weight is not None else self.transform(X)
-
-    def transform(self, X):
-        """Return the exact non-negative weights of the rows of X for the fitted components.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite.
-
-        Returns
-        -------
-        W : ndarray (n_samples, n_components) of the dtype of X
-            Non-negative weights of the rows.
-        """
-        return self._transform(X)
-
-    def inverse_transform(self, W):
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
+        given = {"W": W, "H": H, "weight": weight}
+        self.fit(X, y, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        return self.W_ if y is None or weight is not None else self.transform(X)
 
     def score(self, X, y=None):
         """Return the accuracy on the rows with a known label, or the share of X that the model explains.
@@ -177,43 +156,13 @@ class SemiSupervisedNMF(LabelledFitMixin, RowErrorsMixin, BaseNMF):
             return self._accuracy(X, y)
         return self._score(X)
 
-    def top_features(self, n=10, feature_names=None):
-        """Return the names of the features with the largest weights in each component.
-
-        Parameters
-        ----------
-        n : int, default=10
-            Maximum number of names for each component, >= 1.
-        feature_names : array-like of str (n_features,), default=None
-            Names of the features. None uses `feature_names_in_`, or the column numbers if there are no names.
-
-        Returns
-        -------
-        list of list of str
-            One list for each component, largest weight first.
-        """
-        return self._top_features(n, feature_names)
-
-    def _check_parameters(self):
-        check_integer("n_components", self.n_components)
-        check_number("label_weight", self.label_weight)
-        check_choice("label_loss", self.label_loss, ("frobenius", "kullback-leibler"))
-        check_choice("solver", self.solver, ("hals", "mu"))
-        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
-        super()._check_parameters()
-        if self.label_loss != "frobenius" and self.solver != "mu":
+    def _check_options(self, options):
+        if options.label_loss != "frobenius" and options.solver != "mu":
             raise ValueError(
-                f"label_loss={self.label_loss!r} is not quadratic, and solver='hals' needs that; use 'mu'."
+                f"label_loss={options.label_loss!r} is not quadratic, and solver='hals' needs that; use 'mu'."
             )
 
-    @property
-    def _label_loss(self):
-        return self.label_loss
-
-    def _problem(self, data, factors, tasks):
-        is_descent = self.solver == "hals"
+    def _problem(self, data, factors, tasks, options):
+        is_descent = not options.is_multiplicative
         schedule = (("W", 2), ("H", 2)) if is_descent else (("W", 1), ("H", 1))
         return squared_problem(data, factors, tasks, schedule, is_descent=is_descent)
-
-    def _extrapolation(self, factors, tasks):
-        return None

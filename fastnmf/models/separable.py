@@ -9,17 +9,17 @@ import numpy as np
 from fastnmf.core.factors import dense_rows, pad
 from fastnmf.core.inference import infer
 from fastnmf.core.init.successive_projection import successive_projections
-from fastnmf.core.options import check_bool, check_choice
+from fastnmf.core.objectives import measure_squared_error
+from fastnmf.core.options import check_bool, one_of
 from fastnmf.core.progress import progress
 from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.estimator import scaled
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.presets import Preset
+from fastnmf.models.base.nmf import BaseNMF, scaled
 
 
-class SeparableNMF(RowErrorsMixin, Preset):
+class SeparableNMF(RowErrorsMixin, BaseNMF):
     """Explain all rows as non-negative combinations of a few of them, the anchors: ``X ~ W X[anchors]`` with W >= 0.
 
     With ``axis=1``, explain all features as combinations of a few features: ``X ~ X[:, anchors] H``. The successive
@@ -92,20 +92,16 @@ class SeparableNMF(RowErrorsMixin, Preset):
            [1.  , 0.  ]])
     """
 
-    init = None
+    _constraints = {"axis": one_of(0, 1), "normalize": check_bool}
 
     @property
     def _fitted_shapes(self):
         return super()._fitted_shapes | {"anchors_": "k"}
 
     def __init__(self, n_components=10, *, axis=0, normalize=False, n_threads=None, verbose=0):
-        self.n_components = n_components
-        self.axis = axis
-        self.normalize = normalize
-        self.n_threads = n_threads
-        self.verbose = verbose
+        self._set(locals())
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, checkpoint=None, checkpoint_every=60.0):
         """Find the anchors and the weights.
 
         Parameters
@@ -114,6 +110,8 @@ class SeparableNMF(RowErrorsMixin, Preset):
             Non-negative and finite. float32 is kept; integers and booleans become float64.
         y : ignored
             Present for compatibility with scikit-learn.
+        checkpoint, checkpoint_every :
+            Refused: there are no iterations between which a state could be saved.
 
         Returns
         -------
@@ -125,10 +123,15 @@ class SeparableNMF(RowErrorsMixin, Preset):
         ValueError, TypeError
             If parameters or data cannot be used. The message says what was given, what was expected and what to do.
         """
-        self._check_parameters()
+        if checkpoint is not None:
+            raise ValueError(
+                "SeparableNMF picks its anchors one after another and does not iterate, so it takes no checkpoint; "
+                "leave it out."
+            )
+        options = self._checked_options()
         X = self._validated(X, reset=True)
-        with threads(self.n_threads):
-            data = self._observed(X, None)
+        with threads(options.n_threads):
+            data = self._observed(X, options)
             points = _points(data, self.axis)
             wanted = min(self.n_components, *data.shape)
             with progress(type(self).__name__, wanted, self.verbose) as show:
@@ -142,7 +145,7 @@ class SeparableNMF(RowErrorsMixin, Preset):
             weights = infer(points_data, len(picked), pad(picked.T, points_data), None)[0][:, : len(picked)]
             W, H = (weights, picked.T) if self.axis == 0 else (picked.T, weights)
             W = scaled(np.ascontiguousarray(W), -2 * data.log4_scale if self.axis else 0)
-            self._set_factors(data, W, H, distances)
+            self._keep(data, W, H, distances)
         return self
 
     def _warn_too_few_anchors(self, found):
@@ -154,7 +157,7 @@ class SeparableNMF(RowErrorsMixin, Preset):
             UserWarning,
         )
 
-    def _set_factors(self, data, W, H, distances):
+    def _keep(self, data, W, H, distances):
         """Set the fitted attributes.
 
         Parameters
@@ -174,13 +177,19 @@ class SeparableNMF(RowErrorsMixin, Preset):
         self.components_ = scaled(np.ascontiguousarray(H.T), -inner if self.axis == 0 else 0)
         self.n_components_ = self.n_iter_ = self._n_components = len(self.components_)
         W, H = (scaled(self.W_, inner), H) if self.axis else (self.W_, H)
-        self._measure(data, W, H)
+        self.normalized_loss_, self.reconstruction_err_ = measure_squared_error(data, W, H)
         distances = scaled(distances, 0 if self.normalize else -inner)
         self.history_ = {"iteration": np.arange(len(distances)), "distance": distances}
 
-    def fit_transform(self, X, y=None):
-        """Find the anchors and return the weights of the rows of X, (n_samples, n_components_); see `fit`."""
-        return self.fit(X).W_
+    def fit_transform(self, X, y=None, *, checkpoint=None, checkpoint_every=60.0):
+        """Find the anchors and return the weights of the rows of X, (n_samples, n_components_).
+
+        Parameters
+        ----------
+        X, y, checkpoint, checkpoint_every :
+            As for `fit`.
+        """
+        return self.fit(X, checkpoint=checkpoint).W_
 
     def transform(self, X):
         """Return the weights of the rows of X.
@@ -199,14 +208,9 @@ class SeparableNMF(RowErrorsMixin, Preset):
         """
         if self.axis == 0:
             return self._transform(X)
-        data, _, _ = self._prepared(X, None)
+        data, _, _ = self._prepared(X, None, self._options())
         picked = dense_rows(_points(data, self.axis), self.anchors_)
         return scaled(np.ascontiguousarray(picked.T), -2 * data.log4_scale)
-
-    def _check_parameters(self):
-        check_choice("axis", self.axis, (0, 1))
-        check_bool("normalize", self.normalize)
-        super()._check_parameters()
 
 
 def _points(data, axis):

@@ -9,18 +9,18 @@ from fastnmf.core.alternate import scale_start
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
 from fastnmf.core.objectives import squared_problem
-from fastnmf.core.options import check_choice, check_number
+from fastnmf.core.options import number, one_of
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.penalties.smoothness import Chain
 from fastnmf.core.updates import ChainDescent
-from fastnmf.models.base.custom_loss import CustomLoss
+from fastnmf.models.base.nmf import BaseNMF
 
 SWEEPS = 2
 BEND = 1e-3
 LEAST_SHARE = 1e-3  # weight of H's norm beside W's: bounds constant components, whose steps are zero at any size
 
 
-class SmoothNMF(CustomLoss):
+class SmoothNMF(BaseNMF):
     """Factorise ``X ~ W H`` with W, H >= 0 and components that change little from one feature to the next.
 
     For ordered features: wavelengths, times, positions along a line. Minimises::
@@ -58,6 +58,11 @@ class SmoothNMF(CustomLoss):
         returns True.
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -102,7 +107,8 @@ class SmoothNMF(CustomLoss):
     True
     """
 
-    solver = "cd"
+    _constraints = {"smoothness": number(), "penalty": one_of("squares", "total_variation")}
+    _has_own_loss = True
 
     def __init__(
         self,
@@ -118,23 +124,10 @@ class SmoothNMF(CustomLoss):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.smoothness = smoothness
-        self.penalty = penalty
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
-
-    def _check_parameters(self):
-        check_number("smoothness", self.smoothness)
-        check_choice("penalty", self.penalty, ("squares", "total_variation"))
-        super()._check_parameters()
+        self._set(locals())
 
     def _penalties(self, data):
         """Return the penalties of W and H for the inner scale of the data.
@@ -149,11 +142,11 @@ class SmoothNMF(CustomLoss):
         bend = BEND * (data.sq_norm / (data.shape[0] * data.shape[1])) ** 0.25 or 1.0
         return ElasticNet(weight / 2, 0), Chain(weight, l1=LEAST_SHARE * weight / 2, bend=bend)
 
-    def _problem(self, data, factors, tasks):
+    def _problem(self, data, factors, tasks, options):
         schedule = (("W", SWEEPS), ("H", SWEEPS))
         return squared_problem(data, factors, tasks, schedule, is_descent=True, holds_products=self.smoothness > 0)
 
-    def _constrain(self, data, problem, factors, free_mask, guide):
+    def _constrain(self, data, problem, factors, options, *, free_mask=None, guide=None):
         """Add the penalties to the problem, and set the update of H that they need.
 
         Parameters
@@ -164,6 +157,7 @@ class SmoothNMF(CustomLoss):
             Changed in place.
         factors : fastnmf.core.factors.Factors
             The start, in the inner scale. H is rescaled in place if W is zero.
+        options : Options
         free_mask, guide : None
             Not used: this model has no fixed or guided components.
         """
@@ -175,5 +169,5 @@ class SmoothNMF(CustomLoss):
         if not factors["W"].any():
             scale_start(problem, factors, data)
 
-    def _infer_W(self, data, H):
+    def _infer_own_W(self, data, H, options):
         return infer(data, H.shape[1], pad(H, data), None, penalties=[self._penalties(data)[0]])[0]

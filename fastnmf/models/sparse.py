@@ -4,11 +4,12 @@ from functools import partial
 
 import numpy as np
 
-from fastnmf.core.iterate import solve
+from fastnmf.core.alternate import solve
 from fastnmf.core.losses import Frobenius
-from fastnmf.core.options import check_integer, check_number
+from fastnmf.core.objectives import own_loss_problem
+from fastnmf.core.options import integer, number, optional
 from fastnmf.core.updates import HALS, ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
-from fastnmf.models.base.custom_loss import CustomLoss
+from fastnmf.models.base.nmf import BaseNMF
 
 SWEEPS = 2
 INFERENCE_STEPS = 200  # gradient steps that compute W for fixed H, with at most max_components in a row
@@ -19,7 +20,7 @@ def _top(f, most):
     return largest_in_rows(np.asarray(f, np.float64)[None], most)[0]
 
 
-class SparseNMF(CustomLoss):
+class SparseNMF(BaseNMF):
     """Factorise ``X ~ W H`` with W, H >= 0 under constraints that guarantee a sparseness of the factors.
 
     Minimises ``||X - W H||²`` under those of these constraints that are given::
@@ -62,6 +63,11 @@ class SparseNMF(CustomLoss):
         returns True.
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -101,7 +107,13 @@ class SparseNMF(CustomLoss):
     (4, 1)
     """
 
-    solver = "cd"
+    _constraints = {
+        "sparseness_H": optional(number("None or a number from 0 to 1", most=1)),
+        "sparseness_W": optional(number("None or a number from 0 to 1", most=1)),
+        "max_features": optional(integer()),
+        "max_components": optional(integer()),
+    }
+    _has_own_loss = True
 
     def __init__(
         self,
@@ -119,34 +131,17 @@ class SparseNMF(CustomLoss):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.sparseness_H = sparseness_H
-        self.max_features = max_features
-        self.sparseness_W = sparseness_W
-        self.max_components = max_components
-        self.init = init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def _check_parameters(self):
-        for name in ("sparseness_H", "sparseness_W"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), "None or a number from 0 to 1", most=1)
-        for name in ("max_features", "max_components"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name))
+    def _check_options(self, options):
         if self.sparseness_W is not None and self.max_components is not None:
             raise ValueError(
                 f"sparseness_W={self.sparseness_W} and max_components={self.max_components} both constrain W; leave "
                 "one out."
             )
-        super()._check_parameters()
 
     def _updates_and_projections(self):
         """Return two dicts: the update of each factor, and the projection of a start onto the constraints."""
@@ -160,23 +155,23 @@ class SparseNMF(CustomLoss):
             updates["W"], starts["W"] = ProjectedRows(project), project
         return updates, starts
 
-    def _problem(self, data, factors, tasks):
+    def _problem(self, data, factors, tasks, options):
         updates, starts = self._updates_and_projections()
         for name, project in starts.items():
             factors[name][:, : factors.rank] = project(factors[name][:, : factors.rank])
             factors.invalidate(name)
         loss = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
-        problem = self._of(loss, None, factors, tasks, SWEEPS, scale=data.sq_norm)
+        problem = own_loss_problem(loss, None, factors, tasks, SWEEPS, scale=data.sq_norm)
         problem.updates = updates
         return problem
 
-    def _update_W(self, data, factors, tasks):
+    def _update_W(self, data, factors, tasks, options):
         if self.max_components is None:  # W already holds the exact weights
             return
-        problem = self._problem(data, factors, tasks)
+        problem = self._problem(data, factors, tasks, options)
         problem.schedule = (("W", INFERENCE_STEPS),)
         solve(problem, factors, max_iter=1, tol=0)
 
-    def _final_exact_W(self, data, problem, fit):
+    def _final_exact_W(self, data, fit, options):
         if self.sparseness_W is None:
-            super()._final_exact_W(data, problem, fit)
+            super()._final_exact_W(data, fit, options)

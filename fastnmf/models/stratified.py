@@ -1,16 +1,15 @@
 """Stratified-NMF: what groups of rows share, and what is specific to each group."""
 
 from fastnmf.core.alternate import Extrapolation
-from fastnmf.core.init.start_from import check_init
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import check_bool, check_choice, check_integer, check_number, check_sweeps
-from fastnmf.models.base.classification import LabelledFitMixin
-from fastnmf.models.base.estimator import NNDSVD, BaseNMF
+from fastnmf.core.options import integer, one_of, sweeps_of
+from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
-from fastnmf.models.base.partial_fit import StratifiedPartialFitMixin
+from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.partial_fit import PartialFitMixin
 
 
-class StratifiedNMF(LabelledFitMixin, StratifiedPartialFitMixin, InspectionMixin, BaseNMF):
+class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, BaseNMF):
     """Factorise a non-negative matrix whose rows come in groups (strata): ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
     All strata share the dictionary H; the shift v(i) is specific to stratum i. Minimises
@@ -163,9 +162,18 @@ class StratifiedNMF(LabelledFitMixin, StratifiedPartialFitMixin, InspectionMixin
            [3. , 1.1, 0. ]])
     """
 
+    _constraints = {
+        "solver": one_of("hals", "mu"),
+        "sweeps": sweeps_of(3, (2, 1, 2)),
+        "update_order": one_of("sequential", "simultaneous"),
+        "n_shift_updates": integer(),
+        "unknown_strata": one_of(*UNKNOWN_STRATA),
+        "normalize": one_of(None, "l1", "l2", "max"),
+    }
     _has_shifts = True
     __metadata_request__fit = {"strata": True}
     __metadata_request__fit_transform = {"strata": True}
+    __metadata_request__partial_fit = {"strata": True}
     __metadata_request__transform = {"strata": True}
     __metadata_request__inverse_transform = {"strata": True}
     __metadata_request__score = {"strata": True}
@@ -205,37 +213,7 @@ class StratifiedNMF(LabelledFitMixin, StratifiedPartialFitMixin, InspectionMixin
         max_time=None,
         callback=None,
     ):
-        self.n_components = n_components
-        self.solver = solver
-        self.init = init
-        self.beta_loss = beta_loss
-        self.exponent = exponent
-        self.alpha_V = alpha_V
-        self.alpha_W = alpha_W
-        self.alpha_H = alpha_H
-        self.l1_ratio = l1_ratio
-        self.strata_weight = strata_weight
-        self.missing_values = missing_values
-        self.fixed_components = fixed_components
-        self.seed_features = seed_features
-        self.guide_weight = guide_weight
-        self.label_weight = label_weight
-        self.unknown_strata = unknown_strata
-        self.gauge = gauge
-        self.normalize = normalize
-        self.update_order = update_order
-        self.n_shift_updates = n_shift_updates
-        self.extrapolate = extrapolate
-        self.sweeps = sweeps
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_init = n_init
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.max_time = max_time
-        self.callback = callback
+        self._set(locals())
 
     def fit(
         self,
@@ -298,9 +276,9 @@ class StratifiedNMF(LabelledFitMixin, StratifiedPartialFitMixin, InspectionMixin
         A checkpoint belongs to one fit. `NMF.fit` says which parameters may change, and what happens to the file after
         the fit.
         """
-        labels = y if self.label_weight else None
-        self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every), labels)
-        return self
+        given = {"y": y if self.label_weight else None, "sample_weight": sample_weight, "strata": strata}
+        given |= {"W": W, "H": H, "V": V, "weight": weight}
+        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     def fit_transform(
         self,
@@ -330,8 +308,35 @@ class StratifiedNMF(LabelledFitMixin, StratifiedPartialFitMixin, InspectionMixin
         W : ndarray (n_samples, n_components) of the dtype of X
             Non-negative weights of the rows.
         """
-        labels = y if self.label_weight else None
-        return self._fit(X, strata, W, H, V, sample_weight, weight, (checkpoint, checkpoint_every), labels)
+        given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
+        return self.fit(X, y, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
+
+    def partial_fit(self, X, y=None, *, strata=None):
+        """Add the rows of X to the statistics, and update the shifts and the components once.
+
+        The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
+        model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative, finite.
+        y : ignored
+        strata : array-like (n_samples,), default=None
+            Label of each row. New labels become new strata; `strata_` stays sorted, so the rows of `shifts_` may change
+            their positions. May be omitted for a model of one stratum.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            The data or labels cannot be used, the number of features is another one, or the loss is not the squared
+            error.
+        """
+        return self._partial_fit(X, strata)
 
     def transform(self, X, *, strata=None):
         """Return the exact non-negative weights of the rows of X for the fitted components and shifts.
@@ -395,66 +400,35 @@ class StratifiedNMF(LabelledFitMixin, StratifiedPartialFitMixin, InspectionMixin
         """
         return self._score(X, strata, sample_weight)
 
-    def top_features(self, n=10, feature_names=None):
-        """Return the features with the largest weights, in descending order, for every stratum and every component.
-
-        Parameters
-        ----------
-        n : int, default=10
-            Maximum number of names for each component, >= 1.
-        feature_names : array-like of str (n_features,), default=None
-            Names of the features. None uses `feature_names_in_`, or the column numbers if there are no names.
-
-        Returns
-        -------
-        Bunch
-            ``strata``: dict that maps each label to a list of at most n names (features of weight zero are left out);
-            ``components``: list of such lists.
-        """
-        return self._top_features(n, feature_names)
-
-    def _check_parameters(self):
-        check_integer("n_components", self.n_components)
-        check_choice("solver", self.solver, ("hals", "mu"))
-        check_init(self.init, (None, "features", "rows", "random", *NNDSVD, "custom"))
-        super()._check_parameters()
-        check_choice("update_order", self.update_order, ("sequential", "simultaneous"))
-        check_integer("n_shift_updates", self.n_shift_updates)
-        check_number("label_weight", self.label_weight)
-        if self.label_weight and not self._is_squared:
+    def _check_options(self, options):
+        super()._check_options(options)
+        if options.label_weight and not options.is_squared:
             raise ValueError(
                 "label_weight needs beta_loss='frobenius': the labels are compared by their squared error."
             )
-        check_choice("strata_weight", self.strata_weight, ("rows", "equal"))
-        check_choice("unknown_strata", self.unknown_strata, UNKNOWN_STRATA)
-        check_choice("gauge", self.gauge, (None, "max_shift", "min_shift"))
-        check_choice("normalize", self.normalize, (None, "l1", "l2", "max"))
-        if (self.gauge or self.normalize) and (self.alpha_V or self.alpha_W or self.alpha_H not in ("same", 0)):
+        if (options.gauge or options.normalize) and any(getattr(options, name).alpha for name in "VWH"):
             raise ValueError(
                 "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
                 "alpha_H) already determine that choice; leave one of the two out."
             )
-        if self.normalize and self.fixed_components is not None:
+        if options.normalize and options.H.fixed is not None:
             raise ValueError(
                 "normalize changes the scale of components, and fixed_components sets it; leave one of the two out."
             )
-        if self.update_order == "simultaneous" and self.solver != "mu":
+        if self.update_order == "simultaneous" and options.solver != "mu":
             raise ValueError("update_order='simultaneous' is the published program's order; it needs solver='mu'.")
-        check_bool("extrapolate", self.extrapolate)
-        if self.sweeps != "thorough":
-            check_sweeps(self.sweeps, 3, (2, 1, 2))
 
-    def _problem(self, data, factors, tasks):
-        if not self._is_squared:
-            return divergence_problem(data, factors, tasks, self._beta(), self.exponent)
+    def _problem(self, data, factors, tasks, options):
+        if not options.is_squared:
+            return divergence_problem(data, factors, tasks, options.beta, options.exponent)
         schedule = hals_schedule(self.sweeps)
-        if self.solver == "mu":
+        if options.is_multiplicative:
             schedule = mu_schedule(self.update_order, self.n_shift_updates)
-        is_descent, guided = self.solver == "hals", self.seed_features is not None
-        return squared_problem(data, factors, tasks, schedule, is_descent=is_descent, holds_products=guided)
+        is_descent, is_guided = options.solver == "hals", options.H.seeds is not None
+        return squared_problem(data, factors, tasks, schedule, is_descent=is_descent, holds_products=is_guided)
 
-    def _extrapolation(self, factors, tasks):
-        return Extrapolation(tasks, factors) if self.solver == "hals" and self.extrapolate else None
+    def _extrapolation(self, factors, tasks, options):
+        return Extrapolation(tasks, factors) if options.solver == "hals" and self.extrapolate else None
 
 
 def mu_schedule(update_order="sequential", n_shift_updates=2):

@@ -7,22 +7,18 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.core.factors import aligned, allocate
+from fastnmf.core.factors import aligned, allocate, padded_factors
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.products import FactorCoupling, Symmetric
-from fastnmf.core.options import check_choice, check_integer, check_number
+from fastnmf.core.objectives import best_scale, single_loss_problem
+from fastnmf.core.options import check_integer, number, one_of, optional
 from fastnmf.core.updates import HALS, DampedMU, QuarticDescent
 from fastnmf.data.graphs import affinity_matrix, is_graph
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.strata import Strata
-from fastnmf.models.base.factor_model import (
-    FactorModel,
-    best_scale,
-    largest,
-    padded_factors,
-    single_loss_problem,
-)
-from fastnmf.models.base.top_features import FeatureNamesMixin, strongest
+from fastnmf.models.base.estimator import Estimator
+from fastnmf.models.base.products import largest
+from fastnmf.models.base.top_features import strongest
 
 ASYMMETRY = 1e-6  # in units of the largest entry; a larger difference is more than rounding
 
@@ -41,8 +37,12 @@ def symmetric_data(X):
     return data
 
 
-class GraphInputMixin(FeatureNamesMixin):
-    """Mixin of the models of symmetric matrices: accepts graphs as data."""
+class GraphModel(Estimator):
+    """Base of the models of symmetric matrices: accepts graphs as data."""
+
+    def fit_transform(self, X, y=None, **given):
+        """Fit the model and return `W_`; arguments as in `fit`."""
+        return self.fit(X, y, **given).W_
 
     def _validated(self, X, *, reset):
         if is_graph(X):
@@ -69,7 +69,7 @@ class GraphInputMixin(FeatureNamesMixin):
         return strongest(self.W_.T, self._feature_names(feature_names), n)
 
 
-class SymmetricNMF(GraphInputMixin, FactorModel):
+class SymmetricNMF(GraphModel):
     """Factorise a symmetric non-negative matrix, ``A ~ W Wᵀ`` with W >= 0: overlapping communities of a graph.
 
     Minimises ``||A - W Wᵀ||²``. One iteration costs O(nnz k + n k²) and visits the stored entries only.
@@ -111,6 +111,11 @@ class SymmetricNMF(GraphInputMixin, FactorModel):
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -166,6 +171,14 @@ class SymmetricNMF(GraphInputMixin, FactorModel):
     ['9']
     """
 
+    _constraints = {
+        "solver": one_of("cd", "mu", "penalised"),
+        "coupling": number(),
+        "init": one_of(None, "random", "custom"),
+        "diagonal": optional(number("None or a number >= 0")),
+    }
+    _continued = {"W": "W_"}
+
     def __init__(
         self,
         n_components=2,
@@ -181,26 +194,17 @@ class SymmetricNMF(GraphInputMixin, FactorModel):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.solver = solver
-        self.coupling = coupling
-        self.init = init
-        self.diagonal = diagonal
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = True
         return tags
 
-    def fit(self, X, y=None, *, W=None):
+    def fit(self, X, y=None, *, W=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -213,6 +217,11 @@ class SymmetricNMF(GraphInputMixin, FactorModel):
             Present for compatibility with scikit-learn.
         W : ndarray (n, n_components), default=None
             Start for ``init="custom"``, non-negative, in units of the square root of A.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -225,18 +234,7 @@ class SymmetricNMF(GraphInputMixin, FactorModel):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W)
-
-    def fit_transform(self, X, y=None, *, W=None):
-        """Fit the model and return `W_`, (n, n_components); see `fit`."""
-        return self._fit(X, W=W).W_
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_choice("solver", self.solver, ("cd", "mu", "penalised"))
-        check_number("coupling", self.coupling)
-        if self.diagonal is not None:
-            check_number("diagonal", self.diagonal, "None or a number >= 0")
+        return self._fit(X, W=W, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def _validated(self, X, *, reset):
         X = super()._validated(X, reset=reset)
@@ -248,15 +246,15 @@ class SymmetricNMF(GraphInputMixin, FactorModel):
             return X + sp.diags_array(on_diagonal - X.diagonal(), dtype=X.dtype)
         return np.where(np.eye(len(X), dtype=bool), on_diagonal, X)
 
-    def _data(self, X):
+    def _data(self, X, given, options):
         data = symmetric_data(X)
         return data if data.is_sparse else Strata.from_array(sp.csr_array(X))
 
-    def _problem(self, data, rng, given):
-        shape = data.shape[0], self.n_components
-        start = self._checked_start({"W": shape}, given)
+    def _compose(self, data, given, options, rng):
+        shape = data.shape[0], options.n_components
+        start = self._checked_start({"W": shape}, given, options)
         W = rng.random(shape) if start is None else np.ldexp(start[0], data.log4_scale)
-        if self.solver != "cd":  # the first sweep of "cd" sets the weights of nodes without edges to zero
+        if options.solver != "cd":  # the first sweep of "cd" sets the weights of nodes without edges to zero
             W = W * (data.row_square_sums() > 0)[:, None]
         factors, tasks = padded_factors(data, W=W)
         if start is None:
@@ -264,33 +262,33 @@ class SymmetricNMF(GraphInputMixin, FactorModel):
             data.matmul(factors["W"], product)
             gram = factors["W"].T.astype(np.float64) @ factors["W"]
             factors["W"][:] *= np.sqrt(best_scale(np.square(gram).sum(), np.sum(factors["W"] * product)))
-        if self.solver == "penalised":
-            return self._coupled(data, factors["W"])
+        if options.solver == "penalised":
+            return self._coupled(data, factors["W"][:, : factors.rank])
         updates = {"cd": QuarticDescent(), "mu": DampedMU.plain(data.dtype)}
-        loss = Symmetric(data, tasks, holds_products=self.solver == "mu")
-        return single_loss_problem(data, loss, {"W": updates[self.solver]}, (("W", 1),), tasks), factors
+        loss = Symmetric(data, tasks, holds_products=options.solver == "mu")
+        return single_loss_problem(data, loss, {"W": updates[options.solver]}, (("W", 1),), tasks), factors
 
     def _coupled(self, data, W):
-        """Return the problem with a penalty on ``W - H``, and its factors; W (n, K) is the start of both."""
-        factors, tasks = allocate(data, W[:, : self.n_components], W[:, : self.n_components], None)
-        loss = Frobenius(data, W.shape[1], tasks)
+        """Return the problem with a penalty on ``W - H``, and its factors; W (n, k) is the start of both."""
+        factors, tasks = allocate(data, W, W, None)
+        loss = Frobenius(data, factors["W"].shape[1], tasks)
         problem = single_loss_problem(data, loss, dict.fromkeys("WH", HALS()), (("W", 1), ("H", 1)), tasks)
-        problem.losses.append(FactorCoupling(self.coupling * np.sqrt(data.sq_norm / self.n_components)))
+        problem.losses.append(FactorCoupling(self.coupling * np.sqrt(data.sq_norm / factors.rank)))
         return problem, factors
 
-    def _finish(self, data, problem, fit):
-        W = fit.factors["W"][:, : self.n_components]
-        if self.solver == "penalised":
-            H = fit.factors["H"][:, : self.n_components]
+    def _set_factors(self, data, fit, options):
+        W = fit.factors["W"][:, : fit.factors.rank]
+        if options.solver == "penalised":
+            H = fit.factors["H"][:, : fit.factors.rank]
             total = np.linalg.norm(W + H)
             self.asymmetry_ = float(np.linalg.norm(W - H) / total) if total > 0 else 0.0
             W = (W + H) / 2
         self.W_ = np.ldexp(np.ascontiguousarray(W), -data.log4_scale)
         self.labels_ = largest(self.W_)
 
-    def _record(self, data, problem, fit):
-        super()._record(data, problem, fit)
-        if self.solver == "penalised":
+    def _record(self, data, fit, options):
+        super()._record(data, fit, options)
+        if options.solver == "penalised":
             W = np.ldexp(self.W_, data.log4_scale)
             error = np.sqrt(data.residual_square_sum(W, W, None))
             self.normalized_loss_ = float(error / np.sqrt(data.sq_norm)) if data.sq_norm > 0 else 0.0

@@ -4,28 +4,39 @@ Scale inside a fit: the data and S are held multiplied by ``4 ** log4_scale``; W
 """
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 
+from fastnmf.core.factors import padded_factors
+from fastnmf.core.inference import finish_weights
+from fastnmf.core.init.clusters import clusters
 from fastnmf.core.losses.products import Tri
-from fastnmf.core.options import check_bool, check_choice
+from fastnmf.core.objectives import scale_core, single_loss_problem
+from fastnmf.core.options import check_bool, check_integer, one_of
 from fastnmf.core.updates import HALS, MU
 from fastnmf.data.strata import Strata
-from fastnmf.models.base.factor_model import (
-    FactorTransformer,
-    clusters,
-    divisors,
-    finish_weights,
-    padded_factors,
-    scale_core,
-    single_loss_problem,
-)
+from fastnmf.models.base.products import BasisModel, divisors
 
 SWEEPS = 2  # of coordinate descent over W, and over H, in one iteration
 UPDATES = 3  # of S
 
 
-class TriNMF(FactorTransformer):
+def pair_of(value):
+    """Return the numbers of groups of rows and of features, for one number or two."""
+    return (value, value) if isinstance(value, numbers.Integral) else value
+
+
+def check_pair(name, value):
+    """Raise unless `value` is an integer >= 1, or two."""
+    pair = pair_of(value)
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise ValueError(f"{name}={value!r} is not valid; expected an integer >= 1, or two.")
+    for part, size in zip((name,) if pair[0] is value else "kl", pair, strict=False):
+        check_integer(part, size)
+
+
+class TriNMF(BasisModel):
     """Factorise ``X ~ W S H`` with W, S, H >= 0: groups of rows (W), groups of features (H), and their table (S).
 
     Minimises ``||X - W S H||²``. This is co-clustering in which each group of rows may use every group of features.
@@ -64,6 +75,11 @@ class TriNMF(FactorTransformer):
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -114,7 +130,13 @@ class TriNMF(FactorTransformer):
            [0., 0., 3.]])
     """
 
-    _inits = (None, "clusters", "random", "custom")
+    _constraints = {
+        "n_components": check_pair,
+        "orthogonal": check_bool,
+        "init": one_of(None, "clusters", "random", "custom"),
+        "solver": one_of("cd", "mu"),
+    }
+    _continued = {"W": "W_", "S": "S_", "H": "H_"}
 
     def __init__(
         self,
@@ -130,20 +152,12 @@ class TriNMF(FactorTransformer):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.orthogonal = orthogonal
-        self.init = init
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, S=None, H=None):
+    def fit(self, X, y=None, *, W=None, S=None, H=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -154,6 +168,11 @@ class TriNMF(FactorTransformer):
             Present for compatibility with scikit-learn.
         W, S, H : ndarray (n_samples, k), (k, l), (l, n_features), default=None
             Start for ``init="custom"``, non-negative; S carries the scale of X.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -166,52 +185,18 @@ class TriNMF(FactorTransformer):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, S=S, H=H)
+        return self._fit(X, W=W, S=S, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, *, W=None, S=None, H=None):
-        """Fit the model and return `W_`.
+    def _options(self):
+        options = super()._options()
+        return replace(options, solver="mu") if self.orthogonal else options
 
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite.
-        y, W, S, H :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, k) of the dtype of X
-            Every column sums to one.
-        """
-        return self._fit(X, W=W, S=S, H=H).W_
-
-    def _pair(self):
-        k = self.n_components
-        return (k, k) if isinstance(k, numbers.Integral) else tuple(k) if isinstance(k, (tuple, list)) else ()
-
-    def _ranks(self):
-        pair = self._pair()
-        if len(pair) != 2:
-            raise ValueError(f"n_components={self.n_components!r} is not valid; expected an integer >= 1, or two.")
-        return (
-            {"n_components": self.n_components} if pair[0] is self.n_components else dict(zip("kl", pair, strict=True))
-        )
-
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_bool("orthogonal", self.orthogonal)
-        check_choice("solver", self.solver, ("cd", "mu"))
-
-    @property
-    def _is_descent(self):
-        return self.solver == "cd" and not self.orthogonal
-
-    def _problem(self, data, rng, given):
-        (n_rows, n_columns), (k, m) = data.shape, self._pair()
-        start = self._checked_start({"W": (n_rows, k), "S": (k, m), "H": (m, n_columns)}, given)
+    def _compose(self, data, given, options, rng):
+        (n_rows, n_columns), (k, m) = data.shape, pair_of(options.n_components)
+        start = self._checked_start({"W": (n_rows, k), "S": (k, m), "H": (m, n_columns)}, given, options)
         if start is not None:
             W, S, H = start[0], np.ldexp(start[1], 2 * data.log4_scale), start[2].T
-        elif self.init == "random":
+        elif options.init == "random":
             W, S, H = rng.random((n_rows, k)), rng.random((k, m)), rng.random((n_columns, m))
         else:
             W, H = clusters(data, k, rng), clusters(Strata.from_array(data.X.T), m, rng)
@@ -221,15 +206,14 @@ class TriNMF(FactorTransformer):
         if start is None:
             scale_core(loss, factors)
         update = MU.plain(data.dtype)
-        ends = HALS() if self._is_descent else update
-        n_sweeps, n_updates = (SWEEPS, UPDATES) if self._is_descent else (1, 1)
+        ends, n_sweeps, n_updates = (update, 1, 1) if options.is_multiplicative else (HALS(), SWEEPS, UPDATES)
         schedule = (("H", n_sweeps), ("W", n_sweeps), ("S", n_updates))
         return single_loss_problem(data, loss, {"W": ends, "H": ends, "S": update}, schedule, tasks), factors
 
-    def _finish(self, data, problem, fit):
-        if self._is_descent:
-            finish_weights(problem, fit)
-        k, m = self._pair()
+    def _set_factors(self, data, fit, options):
+        if not options.is_multiplicative:
+            finish_weights(fit)
+        k, m = pair_of(options.n_components)
         W, S, H = (fit.factors[name].astype(np.float64) for name in "WSH")
         W, S, H = W[:, :k], S[:k, :m], H[:, :m].T
         rows, columns = divisors(W.sum(axis=0)), divisors(H.sum(axis=1))

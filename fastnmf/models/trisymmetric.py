@@ -7,20 +7,15 @@ its square if ``A = Xᵀ X``; W has no scale.
 import numpy as np
 
 from fastnmf.core import init as starts
-from fastnmf.core.factors import pad
+from fastnmf.core.factors import pad, padded_factors
+from fastnmf.core.inference import exact_weights
 from fastnmf.core.losses.products import Operator, TriSymmetric
-from fastnmf.core.options import check_choice, check_number
+from fastnmf.core.objectives import scale_core, single_loss_problem
+from fastnmf.core.options import number, one_of
 from fastnmf.core.updates import MU
-from fastnmf.models.base.factor_model import (
-    FactorModel,
-    divisors,
-    exact_weights,
-    largest,
-    padded_factors,
-    scale_core,
-    single_loss_problem,
-)
-from fastnmf.models.symmetric import GraphInputMixin, symmetric_data
+from fastnmf.data.strata import Strata
+from fastnmf.models.base.products import divisors, largest
+from fastnmf.models.symmetric import GraphModel, symmetric_data
 
 
 def anchor_start(data, operator, squares, rank, mass):
@@ -73,7 +68,7 @@ def core_start(product, gram):
     return np.maximum(S, 1e-3 * np.abs(S).max())
 
 
-class TriSymmetricNMF(GraphInputMixin, FactorModel):
+class TriSymmetricNMF(GraphModel):
     """Factorise a symmetric non-negative matrix, ``A ~ W S Wᵀ`` with W, S >= 0: communities and the links between them.
 
     Minimises ``||A - W S Wᵀ||²``. A holds affinities, or it is the co-occurrence matrix ``A = Xᵀ X`` of features. In
@@ -114,6 +109,11 @@ class TriSymmetricNMF(GraphInputMixin, FactorModel):
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
+    n_init : int, default=1
+        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        of all starts.
+    warm_start : bool, default=False
+        Whether `fit` starts from the factors of the previous fit.
 
     Attributes
     ----------
@@ -164,7 +164,13 @@ class TriSymmetricNMF(GraphInputMixin, FactorModel):
     array([1., 1.])
     """
 
-    _inits = (None, "anchors", "random", "custom")
+    _constraints = {
+        "affinity": one_of("precomputed", "cooccurrence"),
+        "init": one_of(None, "anchors", "random", "custom"),
+        "anchor_mass": number("a number from 0 to 1", most=1),
+    }
+    _continued = {"W": "W_", "S": "S_"}
+    _fixed = {"solver": "mu"}
 
     def __init__(
         self,
@@ -180,25 +186,17 @@ class TriSymmetricNMF(GraphInputMixin, FactorModel):
         max_time=None,
         callback=None,
         n_threads=None,
+        n_init=1,
+        warm_start=False,
     ):
-        self.n_components = n_components
-        self.affinity = affinity
-        self.init = init
-        self.anchor_mass = anchor_mass
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.max_time = max_time
-        self.callback = callback
-        self.n_threads = n_threads
+        self._set(locals())
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.affinity == "precomputed"
         return tags
 
-    def fit(self, X, y=None, *, W=None, S=None):
+    def fit(self, X, y=None, *, W=None, S=None, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -210,6 +208,11 @@ class TriSymmetricNMF(GraphInputMixin, FactorModel):
             Present for compatibility with scikit-learn.
         W, S : ndarray (n, k), (k, k), default=None
             Start for ``init="custom"``, non-negative, S symmetric; S carries the scale of A.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -222,41 +225,27 @@ class TriSymmetricNMF(GraphInputMixin, FactorModel):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, S=S)
+        return self._fit(X, W=W, S=S, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, *, W=None, S=None):
-        """Fit the model and return `W_`.
+    @property
+    def _is_itself(self):
+        return self.affinity == "precomputed"
 
-        Parameters
-        ----------
-        X, y, W, S :
-            As for `fit`.
+    def _data(self, X, given, options):
+        return symmetric_data(X) if self._is_itself else Strata.from_array(X)
 
-        Returns
-        -------
-        ndarray (n, n_components), or (n_features, n_components), of the dtype of X
-            With ``affinity="cooccurrence"`` the rows are the features of X.
-        """
-        return self._fit(X, W=W, S=S).W_
+    def _n_runs(self, options):
+        return 1 if options.init in (None, "anchors") else super()._n_runs(options)  # anchors do not depend on a seed
 
-    def _check_parameters(self):
-        super()._check_parameters()
-        check_choice("affinity", self.affinity, ("precomputed", "cooccurrence"))
-        check_number("anchor_mass", self.anchor_mass, "a number from 0 to 1", most=1)
-
-    def _data(self, X):
-        return symmetric_data(X) if self.affinity == "precomputed" else super()._data(X)
-
-    def _problem(self, data, rng, given):
-        is_itself = self.affinity == "precomputed"
-        operator, k = Operator(data, None if is_itself else "columns"), self.n_components
-        start = self._checked_start({"W": (operator.size, k), "S": (k, k)}, given)
+    def _compose(self, data, given, options, rng):
+        operator, k = Operator(data, None if self._is_itself else "columns"), options.n_components
+        start = self._checked_start({"W": (operator.size, k), "S": (k, k)}, given, options)
         squares = operator.row_square_sums()
         if start is not None:
-            W, S = start[0], np.ldexp(start[1], (2 if is_itself else 4) * data.log4_scale)
+            W, S = start[0], np.ldexp(start[1], (2 if self._is_itself else 4) * data.log4_scale)
             if not np.allclose(S, S.T):
                 raise ValueError("The start S is not symmetric; pass (S + S.T) / 2.")
-        elif self.init == "random":
+        elif options.init == "random":
             W, S = rng.random((operator.size, k)), rng.random((k, k))
             S = S + S.T
         else:
@@ -265,23 +254,22 @@ class TriSymmetricNMF(GraphInputMixin, FactorModel):
         factors, tasks = padded_factors(data, W=W, S=S)
         loss = TriSymmetric(operator, tasks, float(squares.sum()))
         if start is None:
-            if self.init != "random":
+            if options.init != "random":
                 factors["S"][:k, :k] = core_start(loss.core(factors)[:k, :k], loss.gram(factors)[:k, :k])
                 factors.invalidate("S")
             scale_core(loss, factors)
         updates = dict.fromkeys("WS", MU.plain(data.dtype))
         schedule = (("W", 1), ("S", 1))
-        return single_loss_problem(data, loss, updates, schedule, tasks, loss.sq_norm, is_direct=is_itself), factors
+        is_direct = self._is_itself
+        return single_loss_problem(data, loss, updates, schedule, tasks, loss.sq_norm, is_direct), factors
 
-    def _finish(self, data, problem, fit):
-        k, power = self.n_components, 2 if self.affinity == "precomputed" else 4
+    def _set_factors(self, data, fit, options):
+        k, power = options.n_components, 2 if self._is_itself else 4
         W, S = fit.factors["W"][:, :k].astype(np.float64), fit.factors["S"][:k, :k].astype(np.float64)
         sums = divisors(W.sum(axis=0))
         S = np.ldexp(S * np.outer(sums, sums), -power * data.log4_scale)
         self.W_, self.S_ = (W / sums).astype(data.dtype), ((S + S.T) / 2).astype(data.dtype)
         self.labels_ = largest(self.W_)
 
-    def _record(self, data, problem, fit):
-        super()._record(data, problem, fit)
-        if self.affinity == "cooccurrence":
-            self.reconstruction_err_ = float(np.ldexp(self.reconstruction_err_, -2 * data.log4_scale))
+    def _reconstruction_error(self, loss, exponent, options):
+        return super()._reconstruction_error(loss, exponent if self._is_itself else 2 * exponent, options)

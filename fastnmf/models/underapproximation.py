@@ -1,18 +1,20 @@
 """Nonnegative matrix underapproximation: components that stay below the data, found one after another."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fastnmf.core import discrete
-from fastnmf.core.options import check_bool, check_choice
-from fastnmf.core.progress import progress
+from fastnmf.core.factors import pad
+from fastnmf.core.inference import infer
+from fastnmf.core.objectives import measure_squared_error
+from fastnmf.core.options import check_bool, one_of
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.estimator import scaled
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.presets import Preset
-from fastnmf.models.binary import _custom
+from fastnmf.models.base.nmf import BaseNMF, scaled
 
 
-class UnderapproximationNMF(RowErrorsMixin, Preset):
+class UnderapproximationNMF(RowErrorsMixin, BaseNMF):
     """Factorise the data from below, one component after another: ``X ~ W H`` with ``W H <= X``, W, H >= 0.
 
     Each component is a rank-one matrix that is nowhere larger than the data. The remainder is therefore non-negative,
@@ -37,6 +39,15 @@ class UnderapproximationNMF(RowErrorsMixin, Preset):
         threads.
     verbose : int, default=0
         1 shows the progress on standard error; 0 shows nothing.
+    n_init : int, default=1
+        Without effect, as there is only one start.
+    warm_start : bool, default=False
+        Whether `fit` takes the start of each component from the factors of the previous fit.
+    max_time : float, default=None
+        Seconds after which no further component begins. None sets no limit.
+    callback : callable, default=None
+        ``callback(state)``, called for the start and after every component with a `FitState`; see `NMF`. Returning True
+        stops the fit.
 
     Attributes
     ----------
@@ -46,15 +57,23 @@ class UnderapproximationNMF(RowErrorsMixin, Preset):
         W, the weights of the training rows.
     overshoot_ : float
         ``||max(W H - X, 0)|| / ||X||``; only rounding if `feasible`.
-    n_components_, n_iter_ : int
-        Both are `n_components`.
+    n_components_ : int
+        `n_components`.
+    n_iter_ : int
+        Number of components found: `n_components`, unless `max_time` or `callback` has stopped the fit; the others are
+        zero then.
+    converged_ : bool
+        Whether all components were found.
+    stopped_by_ : str
+        Reason for stopping: ``"max_iter"`` (all components were found), ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
         ``||X - W H||``.
     normalized_loss_ : float
         `reconstruction_err_` divided by the norm of X; 0 for all-zero X.
     history_ : dict of ndarray
         ``iteration``: number of components so far; ``residual``: norm of the positive part of the remainder;
-        ``seconds``.
+        ``normalized_loss``: `residual` divided by the norm of X; ``objective``: square of `residual`, in the scale of
+        the fit; ``seconds``.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -87,54 +106,34 @@ class UnderapproximationNMF(RowErrorsMixin, Preset):
            [0., 0., 0.]])
     """
 
-    def __init__(self, n_components=10, *, feasible=False, init="svd", max_iter=100, n_threads=None, verbose=0):
-        self.n_components = n_components
-        self.feasible = feasible
-        self.init = init
-        self.max_iter = max_iter
-        self.n_threads = n_threads
-        self.verbose = verbose
+    _constraints = {"init": one_of("svd", "custom"), "feasible": check_bool}
+    _not_free = ("max_iter",)
 
-    def fit(self, X, y=None, *, W=None, H=None):
-        """Fit the model.
+    def __init__(
+        self,
+        n_components=10,
+        *,
+        feasible=False,
+        init="svd",
+        max_iter=100,
+        n_threads=None,
+        verbose=0,
+        n_init=1,
+        warm_start=False,
+        max_time=None,
+        callback=None,
+    ):
+        self._set(locals())
+
+    def fit_transform(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+        """Fit the model and return what `transform` returns for X, (n_samples, n_components).
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite. float32 is kept; integers and booleans become float64.
-        y : ignored
-            Present for compatibility with scikit-learn.
-        W, H : ndarray (n_samples, n_components), (n_components, n_features), default=None
-            Start for ``init="custom"``, non-negative.
-
-        Returns
-        -------
-        self : object
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
-            do.
+        X, y, W, H, checkpoint, checkpoint_every :
+            As for `fit`.
         """
-        self._check_parameters()
-        X = self._validated(X, reset=True)
-        with threads(self.n_threads), progress(type(self).__name__, self.n_components, self.verbose) as show:
-            data = self._observed(X, None)
-            start = _custom(data, self, W, H)
-            W, H, norms, seconds = discrete.underapproximate(
-                data.X, self.n_components, n_steps=self.max_iter, is_feasible=self.feasible, start=start, callback=show
-            )
-            length = float(np.sqrt(data.sq_norm)) or 1.0
-            self.overshoot_ = discrete.overshoot(data.X, W, H) / length
-            W, H = W.astype(data.dtype), H.astype(data.dtype)
-            self._measure(data, W, H.T)
-        self.W_, self.components_ = scaled(W, -data.log4_scale), scaled(H, -data.log4_scale)
-        self.n_components_ = self.n_iter_ = self._n_components = self.n_components
-        norms = scaled(np.array(norms), -2 * data.log4_scale)
-        self.history_ = {"iteration": np.arange(len(norms)), "residual": norms, "seconds": np.array(seconds)}
-        return self
+        return self.fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every).transform(X)
 
     def transform(self, X):
         """Return non-negative weights of the rows of X for the fitted components.
@@ -155,12 +154,39 @@ class UnderapproximationNMF(RowErrorsMixin, Preset):
         """
         if not self.feasible:
             return self._transform(X)
-        data, H, _ = self._prepared(X, None)
-        with threads(self.n_threads):
+        options = self._options()
+        data, H, _ = self._prepared(X, None, options)
+        with threads(options.n_threads):
             W = discrete.peel(data.X, H.T)
         return scaled(W.astype(data.dtype), -data.log4_scale)
 
-    def _check_parameters(self):
-        check_choice("init", self.init, ("svd", "custom"))
-        check_bool("feasible", self.feasible)
-        super()._check_parameters()
+    def _options(self):
+        """Return the `Options`, in which an iteration is a component; `max_iter` counts the steps of one component."""
+        return replace(super()._options(), max_iter=self.n_components)
+
+    def _data(self, X, given, options):
+        return self._observed(X, options)
+
+    def _solver(self, data, given, options, random_state):
+        start = None
+        if options.init == "custom" or self._goes_on(options):
+            W, H, _, _ = self._start(data, options.n_components, given, options, random_state)
+            if self._goes_on(options) and not W.any():  # the previous fit had other rows
+                W = infer(data, H.shape[1], pad(H, data), None)[0][:, : H.shape[1]].astype(np.float64)
+            start = W, H.T
+        more = {"n_steps": self.max_iter, "is_feasible": self.feasible, "start": start}
+        return discrete.Underapproximation(data.X, options.n_components, **more)
+
+    def _arrays(self, data, solver):
+        return *(scaled(F.astype(data.dtype), -data.log4_scale) for F in (solver.W, solver.H)), None
+
+    def _finish(self, data, fit, options):
+        self._record(data, fit, options)
+        solver = fit.solver
+        self.history_["residual"] = scaled(self.history_["residual"], -2 * data.log4_scale)
+        self.overshoot_ = discrete.overshoot(data.X, solver.W, solver.H) / (float(np.sqrt(data.sq_norm)) or 1.0)
+        self.W_, self.components_, _ = self._arrays(data, solver)
+        self.n_components_ = self._n_components = options.n_components
+        W, H = solver.W.astype(data.dtype), solver.H.astype(data.dtype)
+        self.normalized_loss_, self.reconstruction_err_ = measure_squared_error(data, W, H.T)
+        self.history_["normalized_loss"][-1] = self.normalized_loss_  # of W H itself, with what lies above the data

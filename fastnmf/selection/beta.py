@@ -7,8 +7,8 @@ import scipy.sparse as sp
 from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 
+from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
-from fastnmf.core.iterate import solve
 from fastnmf.core.losses import check_beta
 from fastnmf.core.losses.divergence_mixture import ObservedDivergence, divergences
 from fastnmf.core.losses.divergences import LEAST

@@ -174,7 +174,7 @@ def consensus(
     check_number("density_threshold", density_threshold)
     check_number("neighbors", neighbors, "a share of n_runs from 0 to 1", most=1)
     setting = ParallelFits(X, strata, estimator, n_jobs)
-    if has_same_start(setting.estimator):
+    if has_same_start(setting.estimator.init):
         raise ValueError(
             f"The estimator has init={setting.estimator.init!r}, from which all runs are the same; choose another init."
         )

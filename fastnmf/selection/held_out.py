@@ -213,19 +213,20 @@ def losses(model, X, W, strata=None):
     loss, trivial : float
         In the units of the user's data.
     """
-    with threads(model.n_threads):
-        data = model._observed(X, strata, labels=model.strata_ if model._has_shifts else None)
+    options = model._options()
+    with threads(options.n_threads):
+        data = model._observed(X, options, strata, labels=model.strata_ if model._has_shifts else None)
         e, V = data.log4_scale, None
         W, H = np.ldexp(W, e), np.ldexp(model.components_.T, e)
         if model._has_shifts:
             V = np.ldexp(model.shifts_.astype(np.float64), 2 * e)
             V = np.where(data.groups.sizes[:, None] > 0, V, 0)
-            if not model._is_squared:  # a shift may be positive where all given rows are zero
+            if not options.is_squared:  # a shift may be positive where all given rows are zero
                 data.pattern = data.pattern.covering(V)
         factors, tasks = allocate(data, W, H, None if V is None else data.pattern.entries(V))
-        problem = model._problem(data, factors, tasks)
-        value = problem.value(factors, **({"V": V} if V is not None and model._is_squared else {}))
-    unit = 2.0 ** (-2 * model._beta() * e)
+        problem = model._problem(data, factors, tasks, options)
+        value = problem.value(factors, **({"V": V} if V is not None and options.is_squared else {}))
+    unit = 2.0 ** (-2 * options.beta * e)
     return max(value, 0.0) * unit, problem.scale * unit
 
 

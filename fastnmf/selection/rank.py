@@ -202,7 +202,7 @@ def select_rank(
     for _ in range(n_repeats):
         held = METHODS[method](setting, n_folds, rng)
         splits += [(held, fold, seed) for fold, seed in enumerate(rng.integers(1 << 32, size=n_folds))]
-    if has_same_start(setting.estimator) or n_restarts < 2:
+    if has_same_start(setting.estimator.init) or n_restarts < 2:
         n_restarts = 0
     seeds = rng.integers(1 << 32, size=n_restarts)
 
@@ -313,8 +313,8 @@ def _method(method, setting):
     has_missing, stored = estimator.missing_values is not None, sp.issparse(X) and estimator.missing_values == "zeros"
     if method == "auto":
         wants = stored or (is_small and (has_missing or not sp.issparse(X)))
-        return "entries" if wants and estimator._is_squared else "rows_columns"
-    if method == "entries" and not estimator._is_squared:
+        return "entries" if wants and estimator._options().is_squared else "rows_columns"
+    if method == "entries" and not estimator._options().is_squared:
         raise ValueError(
             f"method='entries' needs beta_loss='frobenius'; the estimator has {estimator.beta_loss!r}. "
             "Use method='rows_columns'."

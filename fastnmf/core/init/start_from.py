@@ -27,6 +27,11 @@ def check_init(init, choices):
     check_choice("init", init, choices)
 
 
+def starts_among(*choices):
+    """Return the constraint of an `init` that is one of `choices`, a `Start`, or a fitted estimator."""
+    return lambda name, value: check_init(value, choices)
+
+
 def start_from_init(init):
     """Return the `Start` of a checked value of `init`, or None where it is a name."""
     return start_of(init) if is_model(init) else init if isinstance(init, Start) else None

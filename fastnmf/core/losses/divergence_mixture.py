@@ -98,8 +98,8 @@ class DivergenceMixture:
     Attributes
     ----------
     weights : ndarray (n_betas,)
-    trace : list of ndarray (n_betas,)
-        ``D_b / e_b`` at each evaluation of the objective.
+    excesses : ndarray (n_betas,), or None
+        ``D_b / e_b`` at the last evaluation of the objective.
     """
 
     def __init__(self, strata, width, tasks, betas, references, weights=None):
@@ -107,7 +107,7 @@ class DivergenceMixture:
         self.betas, self.references = np.asarray(betas, dtype=np.float64), np.asarray(references)
         self.is_fixed = weights is not None
         self.weights = np.full(len(betas), 1 / len(betas)) if weights is None else np.asarray(weights, np.float64)
-        self.trace, self._step = [], 0
+        self.excesses, self._step = None, 0
         self._of_which, self._views = None, []
 
     def contribute(self, name, factors, sub):
@@ -145,8 +145,20 @@ class DivergenceMixture:
 
     def value(self, factors):
         """Return the largest ratio, or for fixed weights their weighted sum."""
-        self.trace.append(self.ratios(factors))
-        return float(self.trace[-1] @ self.weights if self.is_fixed else self.trace[-1].max())
+        self.excesses = self.ratios(factors)
+        return float(self.excesses @ self.weights if self.is_fixed else self.excesses.max())
+
+    def columns(self):
+        """Return the ratios at the last evaluation of the objective, for the history."""
+        return {"excesses": self.excesses}
+
+    def to_state(self):
+        """Return what later iterations depend on beside the factors."""
+        return {"weights": self.weights, "step": self._step}
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned."""
+        self.weights, self._step = state["weights"], state["step"]
 
     def _of(self, factors):
         """Return one copy of `factors` for each divergence, each with its own cache."""

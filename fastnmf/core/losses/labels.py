@@ -32,12 +32,14 @@ class LabelFit:
         Weight of the loss beside the data in their inner scale.
     is_squared : bool
         Whether the loss is the squared error; if not, Kullback-Leibler.
+    classes : ndarray (c,), default=None
+        Labels of the columns of Y.
     """
 
     touches = ("W", "B")
 
-    def __init__(self, Y, known, weight, is_squared):
-        self.known, self.weight, self.is_squared = known, weight, is_squared
+    def __init__(self, Y, known, weight, is_squared, classes=None):
+        self.known, self.weight, self.is_squared, self.classes = known, weight, is_squared, classes
         self.Y = known * Y
         self._base = known[:, 0].astype(np.int8)
 

@@ -156,6 +156,14 @@ class Reweighted(Tiled):
 
         return factors.cached(("re-weighted", name), ("W", "H"), compute)
 
+    def to_state(self):
+        """Return what later iterations depend on beside the factors."""
+        return {"bend": float(self.bend)}
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned."""
+        self.bend = state["bend"]
+
     def median_size(self, factors):
         """Return the median of ``|x - y|``; of large data, that of about a million entries, evenly spread."""
         step = max(1, self.strata.shape[0] * self.strata.shape[1] // TILE)

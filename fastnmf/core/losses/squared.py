@@ -57,6 +57,14 @@ class Frobenius:
         W, H = (factors[name][:, : factors.rank] for name in "WH")
         return self.strata.residual_square_sum(W, H, None)
 
+    def to_state(self):
+        """Return what later iterations depend on beside the factors."""
+        return {"reseedings": self.reseedings}
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned."""
+        self.reseedings = state["reseedings"]
+
     def reseed_dead_component(self, factors):
         """Replace a dead component by the residual of the row that the model fits worst; tell whether it did.
 

@@ -39,8 +39,8 @@ class FitState:
     iteration, run : int
     normalized_loss, seconds : float
     W : ndarray (n_samples, k), or None
-        With `sample_weight`, W belongs to the unweighted rows. Models based on `FactorModel` give the current W, before
-        the final scaling; None where the model has no such factor.
+        With `sample_weight`, W belongs to the unweighted rows. Models other than W H give the current W, before the
+        final scaling; None where the model has no such factor.
     H : ndarray (k, n_features), or None
         As W.
     V : ndarray (n_strata, n_features), or None
@@ -81,6 +81,8 @@ class FitCallbacks:
         The estimator that is being fitted.
     X : sparse matrix or ndarray (n_samples, n_features)
         The validated data, passed on to scikit-learn's callbacks.
+    max_iter : int
+        Largest number of iterations.
 
     Attributes
     ----------
@@ -90,8 +92,9 @@ class FitCallbacks:
         Whether there is a display or a callback to run.
     """
 
-    def __init__(self, show, callback, context, estimator, X):
+    def __init__(self, show, callback, context, estimator, X, max_iter):
         self.show, self.callback, self.context, self.estimator, self.X = show, callback, context, estimator, X
+        self.max_iter = max_iter
         self.arrays = self.task = None
         self.run, self.before = 0, 0.0
 
@@ -115,7 +118,7 @@ class FitCallbacks:
             asked = self.task.call_on_fit_task_end(estimator=self.estimator, X=self.X, reconstruction_attributes=fitted)
             stop = stop or bool(asked)
         self.task = None
-        if not stop and iteration < self.estimator.max_iter:
+        if not stop and iteration < self.max_iter:
             self.task = self.context.subcontext(task_name="iteration")
             self.task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, reconstruction_attributes=fitted)
         return stop
@@ -131,15 +134,14 @@ class FitCallbacks:
 
 
 @contextmanager
-def fit_callbacks(estimator, X):
+def fit_callbacks(estimator, options, X):
     """Yield the `FitCallbacks` of a fit."""
     context = None
     if getattr(estimator, "_skl_callbacks", None) or hasattr(estimator, "_parent_callback_ctx"):
-        most = estimator.max_iter * getattr(estimator, "n_init", 1)
-        context = estimator._init_callback_context(max_subtasks=most)
+        context = estimator._init_callback_context(max_subtasks=options.max_iter * options.n_init)
         context.call_on_fit_task_begin(estimator=estimator, X=X)
-    with progress(type(estimator).__name__, estimator.max_iter, estimator.verbose) as show:
-        callbacks = FitCallbacks(show, estimator.callback, context, estimator, X)
+    with progress(options.name, options.max_iter, options.verbose) as show:
+        callbacks = FitCallbacks(show, options.callback, context, estimator, X, options.max_iter)
         yield callbacks
     if context is not None:  # after an exception, scikit-learn cleans up by itself
         if callbacks.task is not None:  # the next iteration was announced, but the fit stopped

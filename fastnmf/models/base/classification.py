@@ -144,57 +144,45 @@ class ClassPredictionMixin:
         return self.classes_, self.coef_, which
 
 
-class LabelledFitMixin(ClassPredictionMixin):
-    """Mixin that adds labels to a fit as a loss, for models with one layer; precedes `BaseNMF` among the bases."""
+def add_labels(data, problem, factors, y, options):
+    """Add the loss of class labels, and its coefficients B as a factor, to the problem of a fit.
 
-    _label_loss = "frobenius"
+    Parameters
+    ----------
+    data : Strata
+    problem : Problem
+        Changed in place.
+    factors : Factors
+        The start; gets the factor B (n_classes, K).
+    y : array-like (n_rows,)
+        Class of each row; -1, NaN or None if it is unknown.
+    options : Options
+    """
+    if data.row_scale is not None:
+        raise ValueError("Labels were given with weights of rows (sample_weight, strata_weight); leave one out.")
+    classes, class_index = encode_classes(y, data.shape[0])
+    Y, known = class_indicators(class_index, len(classes))
+    is_squared, is_mu = options.label_loss == "frobenius", options.is_multiplicative
+    weight = options.label_weight * (problem.scale or 1.0) / known.sum()
+    means = Y.T @ factors["W"][:, : factors.rank] / np.maximum(Y.sum(axis=0), 1)[:, None]
+    B = pad(means + (0.1 * means.mean() + 1e-3 if is_mu else 0.0), data)
+    factors.add("B", B)
+    tasks, floor = row_tasks(B), MU_FLOOR[data.dtype]
+    problem.losses.append(LabelFit(Y, known, weight, is_squared, classes))
+    problem.updates["B"] = MU(eps=0.0, floor=floor) if is_mu else HALS()
+    if is_squared:
+        problem.updates["W"] = WeightedRows("mu" if is_mu else "hals", floor=floor)
+    problem.tasks["B"], problem.subproblems["B"] = tasks, Subproblem(tasks)
+    problem.schedule += (("B", 1 if is_mu else 2),)
+    problem.equalize_norms = problem.balance_penalties = False
+    problem.reseed_dead_component = None
 
-    @property
-    def _fitted_shapes(self):
-        return super()._fitted_shapes | ({"coef_": "ck"} if hasattr(self, "coef_") else {})
 
-    def _supervise(self, data, problem, factors, y):
-        """Add the loss of the labels to a problem, and the factor B (n_classes, k) of that loss.
-
-        Parameters
-        ----------
-        data : Strata
-            The data of the fit (n_samples rows), without weights of rows.
-        problem : Problem
-            Gets the loss, and the update, tasks and subproblem of B.
-        factors : Factors
-            W and H at the start, in the inner scale; gets B (n_classes, K).
-        y : array-like (n_samples,)
-            Labels as for `encode_classes`.
-
-        Raises
-        ------
-        ValueError
-            The data have weights of rows, or y cannot be used.
-        """
-        if data.row_scale is not None:
-            raise ValueError("Labels were given with weights of rows (sample_weight, strata_weight); leave one out.")
-        self._classes, class_index = encode_classes(y, data.shape[0])
-        Y, known = class_indicators(class_index, len(self._classes))
-        is_squared, is_mu = self._label_loss == "frobenius", self.solver == "mu"
-        weight = self.label_weight * (problem.scale or 1.0) / known.sum()
-        means = Y.T @ factors["W"][:, : factors.rank] / np.maximum(Y.sum(axis=0), 1)[:, None]
-        B = pad(means + (0.1 * means.mean() + 1e-3 if is_mu else 0.0), data)
-        factors.add("B", B)
-        tasks, floor = row_tasks(B), MU_FLOOR[data.dtype]
-        problem.losses.append(LabelFit(Y, known, weight, is_squared))
-        problem.updates["B"] = MU(eps=0.0, floor=floor) if is_mu else HALS()
-        if is_squared:
-            problem.updates["W"] = WeightedRows("mu" if is_mu else "hals", floor=floor)
-        problem.tasks["B"], problem.subproblems["B"] = tasks, Subproblem(tasks)
-        problem.schedule += (("B", 1 if is_mu else 2),)
-        problem.equalize_norms = problem.balance_penalties = False  # both handle W and H only
-        problem.reseed_dead_component = None
-
-    def _finish(self, data, problem, fit):
-        for name in ("classes_", "coef_"):
-            vars(self).pop(name, None)
-        super()._finish(data, problem, fit)
-        if "B" in fit.factors.arrays:
-            B = fit.factors["B"][:, : fit.factors.rank].astype(np.float64)
-            self.classes_, self.coef_ = self._classes, np.ldexp(B, data.log4_scale).astype(data.dtype)
+def set_label_attributes(model, data, factors, label_losses):
+    """Set `classes_` and `coef_` of a model that was fitted with labels; remove those of an earlier fit otherwise."""
+    for name in ("classes_", "coef_"):
+        vars(model).pop(name, None)
+    if "B" in factors.arrays:
+        B = factors["B"][:, : factors.rank].astype(np.float64)
+        model.classes_ = label_losses[-1].classes
+        model.coef_ = np.ldexp(B, data.log4_scale).astype(data.dtype)

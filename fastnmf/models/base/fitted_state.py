@@ -11,44 +11,39 @@ _FITS = ("fit", "fit_transform", "partial_fit", "fit_blocks")
 _CONTINUING = ("partial_fit",)  # these continue the existing model; the others replace it
 
 
-class AtomicFitMixin:
-    """Mixin of all estimators: a method that fits works on a copy and replaces the fitted state in one assignment.
+def make_fits_atomic(kind):
+    """Make the methods of an estimator class that fit work on a copy, and replace the fitted state in one assignment.
 
     A fit that is rejected, fails or is interrupted leaves the estimator unchanged. A fit that succeeds leaves no
     attribute of the previous model. The methods run on a shallow copy of the estimator; when they return, its
     ``__dict__`` becomes that of the estimator.
     """
+    for name in _FITS:
+        method = inspect.getattr_static(kind, name, None)
+        is_ours = name in vars(kind) or getattr(method, "__module__", "").startswith("fastnmf.")
+        if inspect.isfunction(method) and is_ours and not hasattr(method, "is_atomic"):
+            setattr(kind, name, _atomic_fit(method))
 
-    _private_state = ()  # fitted attributes whose names begin with "_"
-    _fitted_shapes = {}  # see `check_fitted_arrays`
 
-    def __init_subclass__(cls, **options):
-        super().__init_subclass__(**options)
-        for name in _FITS:
-            method = inspect.getattr_static(cls, name, None)
-            is_ours = name in vars(cls) or getattr(method, "__module__", "").startswith("fastnmf.")
-            if inspect.isfunction(method) and is_ours and not hasattr(method, "is_atomic"):
-                setattr(cls, name, _atomic_fit(method))
+def is_fitted_name(kind, name):
+    """Tell whether an attribute of this name is part of the fitted state of an estimator class."""
+    return (name.endswith("_") and not name.startswith("_")) or name in kind._private_state
 
-    @classmethod
-    def _is_fitted_name(cls, name):
-        """Tell whether an attribute of this name is part of the fitted state."""
-        return (name.endswith("_") and not name.startswith("_")) or name in cls._private_state
 
-    def _without_fit(self):
-        """Return a shallow copy of the estimator without fitted state; with `warm_start` the copy keeps it."""
-        aside = copy.copy(self)
-        if not getattr(self, "warm_start", False):
-            for name in [name for name in vars(aside) if self._is_fitted_name(name)]:
-                del vars(aside)[name]
-        return aside
+def _without_fit(model):
+    """Return a shallow copy of an estimator without fitted state; with `warm_start` the copy keeps it."""
+    aside = copy.copy(model)
+    if not getattr(model, "warm_start", False):
+        for name in [name for name in vars(aside) if is_fitted_name(type(model), name)]:
+            del vars(aside)[name]
+    return aside
 
 
 def _atomic_fit(method):
     @functools.wraps(method)
     def atomic_fit(self, *args, **kwargs):
         before = dict(vars(self))
-        aside = copy.copy(self) if method.__name__ in _CONTINUING else self._without_fit()
+        aside = copy.copy(self) if method.__name__ in _CONTINUING else _without_fit(self)
         result = method(aside, *args, **kwargs)
         # Attributes that a callback has set on the estimator in the meantime are kept.
         meanwhile = {name: value for name, value in vars(self).items() if before.get(name, before) is not value}

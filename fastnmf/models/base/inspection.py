@@ -19,7 +19,7 @@ from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.estimator import scaled
+from fastnmf.models.base.nmf import scaled
 
 UNKNOWN_STRATA = ("error", "estimate", "mean")
 
@@ -91,7 +91,7 @@ class RowErrorsMixin:
         if self._has_shifts and strata is None and len(self.strata_) > 1:
             raise ValueError(f"This model has {len(self.strata_)} strata; pass strata=, one label a row.")
         labels = self.strata_ if self._has_shifts else None
-        data = self._observed(X.astype(np.float64, copy=False), strata, labels=labels)
+        data = self._observed(X.astype(np.float64, copy=False), self._options(), strata, labels=labels)
         if data.entry_weights is not None and not is_masked:
             raise ValueError(
                 "X has missing entries, and new shifts, predict_stratum and explain need complete rows; fill them, for "

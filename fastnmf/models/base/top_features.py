@@ -1,7 +1,6 @@
-"""Find the strongest features of a component, and the rows that use it most."""
+"""Find the names of features, and the strongest features of a component."""
 
 import numpy as np
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,56 +12,43 @@ def n_features_of(model):
     return model.n_features_in_ if hasattr(model, "n_features_in_") else model.components_.shape[-1]
 
 
-class FeatureNamesMixin:
-    """Mixin that finds the names of the features."""
-
-    def _feature_names(self, feature_names):
-        if feature_names is None:
-            feature_names = getattr(self, "feature_names_in_", getattr(self, "_names", None))
-        if feature_names is None:
-            feature_names = [str(j) for j in range(n_features_of(self))]
-        if len(feature_names) != n_features_of(self):
-            raise ValueError(f"feature_names has {len(feature_names)} names for {n_features_of(self)} features.")
-        return np.asarray(feature_names)
+def feature_names_for(model, given):
+    """Return the names of the features: those given, or the model's own, or the column numbers."""
+    if given is None:
+        given = getattr(model, "feature_names_in_", getattr(model, "_names", None))
+    if given is None:
+        given = [str(j) for j in range(n_features_of(model))]
+    if len(given) != n_features_of(model):
+        raise ValueError(f"feature_names has {len(given)} names for {n_features_of(model)} features.")
+    return np.asarray(given)
 
 
-class TopFeaturesMixin(FeatureNamesMixin):
-    """Mixin of all models with components: the strongest features, and the rows that use a component most."""
+def names_to_keep(model, given):
+    """Return the names of the features as an object array of str, or None if there are none."""
+    own = getattr(model, "feature_names_in_", None)
+    if given is None:
+        given = getattr(model, "_names", None) if own is None else own
+        return None if given is None else np.array([str(name) for name in given], dtype=object)
+    names = np.array([str(name) for name in given], dtype=object)
+    if len(names) != n_features_of(model):
+        raise ValueError(
+            f"feature_names has {len(names)} names for {n_features_of(model)} features; give one for each."
+        )
+    if own is not None and names.tolist() != own.tolist():
+        raise ValueError("The model was fitted with other feature names; leave feature_names out to keep those.")
+    return names
 
-    _has_shifts = False
 
-    def _top_features(self, n, feature_names):
-        """Return the strongest features of each component; for models with shifts, those of each stratum, too."""
-        check_is_fitted(self)
-        check_integer("n", n)
-        names = self._feature_names(feature_names)
-        components = strongest(self.components_, names, n)
-        if not self._has_shifts:
-            return components
-        per_stratum = strongest(self.shifts_, names, n)
-        return Bunch(strata=dict(zip(self.strata_.tolist(), per_stratum, strict=True)), components=components)
-
-    def top_samples(self, n=5):
-        """Return the training rows that use each component most, strongest first.
-
-        Parameters
-        ----------
-        n : int, default=5
-            Rows listed for each component.
-
-        Returns
-        -------
-        ndarray (n_components, min(n, n_samples)) of int
-            Row numbers; ties go to the earlier row.
-        """
-        check_is_fitted(self)
-        check_integer("n", n)
-        if not hasattr(self, "W_"):
-            raise NotFittedError(
-                f"This {type(self).__name__} has no W_, the weights of the training rows; fit sets them. "
-                "For other rows, sort the columns of transform(X)."
-            )
-        return np.argsort(-self.W_.T, axis=1, kind="stable")[:, :n]
+def top_features(model, n, feature_names):
+    """Return the strongest features of each component; for models with shifts, those of each stratum, too."""
+    check_is_fitted(model)
+    check_integer("n", n)
+    names = feature_names_for(model, feature_names)
+    components = strongest(model.components_, names, n)
+    if not model._has_shifts:
+        return components
+    per_stratum = strongest(model.shifts_, names, n)
+    return Bunch(strata=dict(zip(model.strata_.tolist(), per_stratum, strict=True)), components=components)
 
 
 def strongest(weights, names, n):

@@ -4,38 +4,73 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``. The weights S_
 not.
 """
 
-import time
 import warnings
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.core.descent import DESCENTS, History, infer_stack, layerwise, reseed_dead_topic
-from fastnmf.core.options import check_choice, check_integer, check_number, generator
-from fastnmf.core.progress import progress
-from fastnmf.core.stack import LOSSES, DataLayer, Labels, MaskedDataLayer, Stack, check_shares, on_unit_columns
+from fastnmf.core.descent import DESCENTS, Layerwise, NeuralDescent, infer_stack
+from fastnmf.core.iterate import Solver
+from fastnmf.core.options import generator, one_of
+from fastnmf.core.stack import LOSSES, DataLayer, Labels, MaskedDataLayer, Stack, check_shares, unit_columns
 from fastnmf.core.warn import warn
 from fastnmf.data.entry_weights import observed
-from fastnmf.data.matrix import check_kind
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import ClassPredictionMixin, class_indicators, encode_classes
-from fastnmf.models.base.saving import SaveMixin
-from fastnmf.models.hierarchy.init import STARTS, check_sizes, sequential, unit_columns
+from fastnmf.models.base.estimator import Estimator
+from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers, sequential
 from fastnmf.models.hierarchy.topic_tree import TopicTreeMixin
 from fastnmf.models.semisupervised import SemiSupervisedNMF
 
-MAX_RESEEDINGS = 10
 # A level has collapsed if the next level, which has fewer topics, has nearly the same squared error and explains
 # nearly the same share of X.
 COLLAPSED_ERROR, COLLAPSED_SHARE = 0.8, 1.1
 
 
+class Sequential(Solver):
+    """The solver of ``method="sequential"``, which has its result at the start.
+
+    Parameters
+    ----------
+    stack : fastnmf.core.stack.Stack
+    find : callable
+        ``find()`` returns the layers.
+    total : float
+        Squared norm of the data, by which the objective is divided.
+
+    Attributes
+    ----------
+    layers : list of ndarray (k_{l-1}, k_l)
+        The result.
+    """
+
+    def __init__(self, stack, find, total):
+        self.stack, self.scale, self._find, self._total = stack, float(stack.shares.sum()), find, total
+
+    def begin(self):
+        """Find the layers, and return their objective."""
+        self.layers = self._find()
+        return self.stack(self.layers)[0] / self._total
+
+    def step(self):
+        """Return None: there is nothing left to do."""
+        self.ended = "tol"
+
+    def to_state(self):
+        """Return the layers."""
+        return {"layers": self.layers, "ended": self.ended}
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned."""
+        self.layers, self.ended = state["layers"], state["ended"]
+
+
 class HierarchicalNMF(
-    TopicTreeMixin, ClassPredictionMixin, SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    TopicTreeMixin, ClassPredictionMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator
 ):
     """Find topics, topics of topics, and so on: ``X ~ S_l A_lᵀ ... A_0ᵀ`` for every level l, all >= 0.
 
@@ -86,6 +121,13 @@ class HierarchicalNMF(
         1 shows progress on standard error.
     n_threads : int, default=None
         Threads of the kernels; None: Numba's setting. The result has the same bits for any number of threads.
+    warm_start : bool, default=False
+        Whether `fit` starts from the layers of the previous fit. With ``method="sequential"`` it has no effect.
+    max_time : float, default=None
+        Time limit in seconds: no further iteration begins after it. None sets no limit.
+    callback : callable, default=None
+        Called as ``callback(state)`` after every iteration, with a `FitState` (``iteration``, ``normalized_loss``,
+        ``seconds``, ``W``, ``H``). The fit stops when it returns True.
 
     Attributes
     ----------
@@ -105,7 +147,8 @@ class HierarchicalNMF(
         The loss with labels, divided by ``||X||²``; entry 0 is the start. With ``method="deep"`` the S_l in it are
         independent variables.
     history_ : dict of ndarray
-        ``iteration``, ``objective`` (`loss_curve_`), ``seconds``; with ``method="sequential"`` the end only.
+        ``iteration``, ``normalized_loss`` (the square root of the objective over the sum of the level weights),
+        ``objective`` (`loss_curve_`), ``seconds``; with ``method="sequential"`` the end only.
     normalized_loss_ : float
         Entry of `level_errors_` for the last level.
     reconstruction_err_ : float
@@ -115,7 +158,12 @@ class HierarchicalNMF(
     n_revived_ : int
         Topics that no sample used and that were reseeded with the residual of the sample with the largest error.
     converged_ : bool
-        Whether the fit stopped by `tol`.
+        True if the fit stopped because of `tol`, or because no step lowers the loss, or, with ``tol=0``, after
+        `max_iter` iterations.
+    stopped_by_ : str
+        Reason for stopping: ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
+    run_objectives_ : ndarray (n_init,)
+        Final loss of each start.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -153,7 +201,16 @@ class HierarchicalNMF(
     [(9, 87), (4, 87), (2, 87)]
     """
 
-    _private_state = ("_factors",)
+    _constraints = {
+        "n_components": lambda name, value: check_sizes(value),
+        "method": one_of("neural", "deep", "sequential"),
+        "loss": one_of(*LOSSES),
+        "init": one_of(*STARTS),
+        "solver": one_of(*DESCENTS),
+    }
+    _not_free = ("max_iter",)  # the step lengths of Adam and the most evaluations of L-BFGS depend on it
+    _continued = {"layers": "layer_weights_"}
+    _private_state = (*Estimator._private_state, "_factors")
 
     def __init__(
         self,
@@ -172,34 +229,17 @@ class HierarchicalNMF(
         random_state=None,
         verbose=0,
         n_threads=None,
+        warm_start=False,
+        max_time=None,
+        callback=None,
     ):
-        self.n_components = n_components
-        self.method = method
-        self.loss = loss
-        self.level_weights = level_weights
-        self.label_weight = label_weight
-        self.init = init
-        self.n_init = n_init
-        self.solver = solver
-        self.pool = pool
-        self.max_iter = max_iter
-        self.tol = tol
-        self.random_state = random_state
-        self.verbose = verbose
-        self.n_threads = n_threads
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.positive_only = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+        self._set(locals())
 
     @property
     def _n_features_out(self):
         return len(self.components_[-1])
 
-    def fit(self, X, y=None, mask=None):
+    def fit(self, X, y=None, mask=None, *, checkpoint=None, checkpoint_every=60.0):
         """Fit the model.
 
         Parameters
@@ -211,6 +251,11 @@ class HierarchicalNMF(
             level, None for levels without labels; a single y belongs to the last level.
         mask : sparse matrix or array (n_samples, n_features), default=None
             True where the entry of X is known, False where it is missing; the values of missing entries are ignored.
+        checkpoint : str or path, default=None
+            File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
+            see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -221,13 +266,11 @@ class HierarchicalNMF(
         ValueError, TypeError
             Parameters, data or labels that cannot be used.
         """
-        self._fit(X, y, mask)
-        return self
+        return self._fit(X, y=y, mask=mask, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, mask=None):
+    def fit_transform(self, X, y=None, mask=None, **given):
         """Fit the model and return the weights of the samples on the last level, (n_samples, k_L); see `fit`."""
-        self._fit(X, y, mask)
-        return self.S_[-1]
+        return self.fit(X, y, mask, **given).S_[-1]
 
     def transform(self, X, level=-1, mask=None):
         """Return the exact weights of samples on a level.
@@ -247,10 +290,9 @@ class HierarchicalNMF(
         check_is_fitted(self)
         if level is not None:
             level = self._level(level)
-        _, bottom, dtype, exponent = self._prepared(X, mask, reset=False)
+        data = self._data(self._validated(X, reset=False), {"mask": mask}, None)
         with threads(self.n_threads):
-            S = infer_stack(bottom, self._factors, self.pool)
-        S = [np.ldexp(s, -2 * exponent).astype(dtype) for s in S]
+            S = self._weights(data, lowest_layer(data), self._factors)
         return S if level is None else S[level]
 
     def inverse_transform(self, S, level=-1):
@@ -278,13 +320,12 @@ class HierarchicalNMF(
         check_is_fitted(self)
         if y is not None and hasattr(self, "classes_"):
             return self._accuracy(X, y)
-        data, bottom, _, _ = self._prepared(X, None, reset=False)
-        A = self._factors
+        bottom = lowest_layer(self._new_data(X))
         with threads(self.n_threads):
-            lost = Stack(bottom, "levels", np.ones(len(A))).errors(A, infer_stack(bottom, A, self.pool))[-1]
-        return 1.0 if data.sq_norm == 0 else float(1 - lost / data.sq_norm)
+            lost = level_losses(bottom, self._factors, infer_stack(bottom, self._factors, self.pool))[-1]
+        return 1.0 if bottom.sq_norm == 0 else float(1 - lost / bottom.sq_norm)
 
-    def _check_fitted(self):
+    def _check_fitted(self, n_features=None):
         """Raise if the shapes of `components_` contradict those of the layers, which determine the weights."""
         kind = type(self).__name__
         if not hasattr(self, "_factors"):
@@ -297,220 +338,149 @@ class HierarchicalNMF(
                 "the layers determine the weights, so fit again instead of editing topics."
             )
 
-    def _check_parameters(self):
-        sizes = check_sizes(self.n_components)
-        check_choice("method", self.method, ("neural", "deep", "sequential"))
-        check_choice("loss", self.loss, LOSSES)
-        check_choice("init", self.init, tuple(STARTS))
-        check_choice("solver", self.solver, tuple(DESCENTS))
-        check_integer("n_init", self.n_init)
-        check_integer("max_iter", self.max_iter)
-        check_number("tol", self.tol, "a number >= 0 (0 runs exactly max_iter iterations)")
-        check_number("label_weight", self.label_weight)
-        check_shares(self.level_weights, len(sizes), self.loss)
+    def _check_options(self, options):
+        check_shares(self.level_weights, len(check_sizes(options.n_components)), self.loss)
         if self.pool is not None and (not isinstance(self.pool, Callable) or self.method != "deep"):
             raise ValueError(f"pool={self.pool!r} is not valid; expected None, or with method='deep' a function of S.")
-        if self.n_threads is not None:
-            check_integer("n_threads", self.n_threads)
-        return sizes
 
-    def _prepared(self, X, mask, *, reset):
-        """Return X as float64 `Strata`, its lowest layer (`DataLayer`), the dtype of results, and `log4_scale`."""
-        check_kind(X)
-        if not reset:
-            self._check_fitted()
-        options = {"accept_sparse": True, "dtype": [np.float64, np.float32], "ensure_all_finite": False}
-        X = validate_data(self, X, reset=reset, ensure_min_samples=1, **options)
-        dtype, weights = X.dtype, None
-        if mask is not None:
-            X, weights = observed(X, mask)
+    def _data(self, X, given, options):
+        weights = None
+        if given.get("mask") is not None:
+            X, weights = observed(X, given["mask"])
             if weights is not None and not weights.is_mask:
                 raise ValueError(
                     "mask has entries other than 0 and 1; expected True where X is known, False elsewhere."
                 )
-        data = Strata.from_array(X.astype(np.float64, copy=False))
+        data = Strata.from_array(X)
         data.entry_weights = weights
-        return data, DataLayer(data) if weights is None else MaskedDataLayer(data, weights), dtype, data.log4_scale
+        return data
 
-    def _labels(self, y, n_samples, sizes):
-        """Return a list of (level, classes, class_index) for the levels that have labels."""
-        if y is None:
-            return []
-        is_list = isinstance(y, (list, tuple)) and any(np.ndim(part) == 1 for part in y if not isinstance(part, str))
-        self._has_list = is_list
-        if is_list and len(y) != len(sizes):
-            raise ValueError(
-                f"y is a list of {len(y)} label arrays; expected {len(sizes)}, one a level (None for none)."
-            )
-        found = enumerate(y) if is_list else [(len(sizes) - 1, y)]
-        return [(level, *encode_classes(part, n_samples)) for level, part in found if part is not None]
-
-    def _fit(self, X, y, mask):
-        sizes = self._check_parameters()
-        data, bottom, dtype, exponent = self._prepared(X, mask, reset=True)
-        if data.is_sparse:
-            data.start_transpose()
-        labels, rng = self._labels(y, data.shape[0], sizes), generator(self.random_state)
-        scale, label_losses = data.sq_norm or 1.0, []
-        for level, classes, class_index in labels:
-            Y, known = class_indicators(class_index, len(classes))
-            label_losses.append(Labels(level, Y, known, self.label_weight * scale / known.sum()))
-        shares = check_shares(self.level_weights, len(sizes), self.loss)
-        best = None
-        with threads(self.n_threads), progress(*self._progress_options()) as show:
-            for seed in rng.integers(1 << 62, size=self.n_init):
-                found = self._run(data, bottom, sizes, generator(int(seed)), shares, label_losses, scale, labels, show)
-                best = found if best is None or found[1].best[-1] < best[1].best[-1] else best
-            A, history, self.n_revived_ = best
-            self._finish(A, history, data, bottom, label_losses, dtype, exponent, labels)
-        self._warn()
-
-    def _progress_options(self):
-        return type(self).__name__, self.max_iter, self.verbose
-
-    def _run(self, data, bottom, sizes, rng, shares, label_losses, scale, labels, show):
-        """Fit from one start.
+    def _labels(self, y, total, n_samples, options):
+        """Return the `Labels` of the levels that have some, and note whether `y` is a list.
 
         Parameters
         ----------
-        data : Strata
-            float64, in the inner scale.
-        bottom : Bottom
-            The lowest layer over these data.
-        sizes : tuple of int
-            Topics of each level.
-        rng : numpy.random.Generator
-        shares : ndarray (n_levels,)
-            Weight of each level in the loss.
-        label_losses : list of Labels
-            Losses of the labels.
-        scale : float
-            Squared norm of the data, by which the loss is divided.
-        labels : list of (int, ndarray, ndarray)
-            Level, classes and class index, as `_labels` returns them.
-        show : callable, or None
-            Progress display.
-
-        Returns
-        -------
-        A : list of ndarray (k_{l-1}, k_l)
-            Factors.
-        history : History
-        n_revived : int
-            Number of reseeded topics.
+        y : array-like (n_samples,), list of such, or None
+        total : float
+            Squared norm of the data.
+        n_samples : int
+        options : Options
         """
-
-        began, total = time.perf_counter(), 1.0 if self.loss == "recon" else shares.sum()
-
-        def callback(iteration, objective):
-            if show is not None:
-                show(iteration, np.sqrt(max(objective, 0.0) / total), time.perf_counter() - began)
-
-        history = History(self.tol, callback)
-        if self.method == "sequential":
-            A = self._sequential(data, bottom, sizes, rng, labels)
-            stack = Stack(bottom, "levels", np.ones(len(A)), label_losses)
-            history(stack(A)[0] / scale)
-            history.has_converged = True
-            return A, history, 0
-        A = STARTS[self.init](data, bottom, sizes, rng)
-        if self.method == "deep":
-            stack = Stack(bottom, "energy", shares, label_losses)
-            stack.S = infer_stack(bottom, A, self.pool)
-            return layerwise(stack, A, self.max_iter, history, scale), history, 0
-        stack = Stack(bottom, self.loss, shares, label_losses)
-
-        def value(A):
-            found, gradients = on_unit_columns(stack, A) if self.loss == "energy" else stack(A)
-            return found / scale, [np.divide(g, scale, out=g) for g in gradients]
-
-        descend, n_revived = DESCENTS[self.solver], 0
-        while True:  # ends: at most MAX_REVIVALS rounds, each with iterations left
-            A = descend(value, A, self.max_iter - max(len(history.curve) - 1, 0), history)
-            now, _ = value(A)
-            alive = (
-                reseed_dead_topic(stack, A)
-                if n_revived < MAX_RESEEDINGS and len(history.curve) <= self.max_iter
-                else None
+        if y is None:
+            return []
+        sizes, is_list = check_sizes(options.n_components), isinstance(y, (list, tuple))
+        self._has_list = is_list and any(np.ndim(part) == 1 for part in y if not isinstance(part, str))
+        if self._has_list and len(y) != len(sizes):
+            raise ValueError(
+                f"y is a list of {len(y)} label arrays; expected {len(sizes)}, one a level (None for none)."
             )
-            if alive is None or value(alive)[0] >= now:
-                return [unit_columns(a) for a in A] if self.loss == "energy" else A, history, n_revived
-            A, n_revived, history.has_converged = alive, n_revived + 1, False
+        found, of_level = [], y if self._has_list else [*[None] * (len(sizes) - 1), y]
+        for level, part in enumerate(of_level):
+            if part is not None:
+                classes, class_index = encode_classes(part, n_samples)
+                Y, known = class_indicators(class_index, len(classes))
+                found.append(Labels(level, Y, known, options.label_weight * total / known.sum(), classes))
+        return found
 
-    def _sequential(self, data, bottom, sizes, rng, labels):
+    def _goes_on(self, options):
+        return self.method != "sequential" and super()._goes_on(options)
+
+    def _n_runs(self, options):
+        return 1 if self._goes_on(options) else options.n_init
+
+    def _seeds(self, options):
+        for seed in generator(options.random_state).integers(1 << 62, size=options.n_init)[: self._n_runs(options)]:
+            yield generator(int(seed))
+
+    def _solver(self, data, given, options, random_state):
+        sizes, bottom, rng = check_sizes(options.n_components), lowest_layer(data), generator(random_state)
+        bottom.data.start_transpose()
+        total = bottom.sq_norm or 1.0
+        labels = self._labels(given.get("y"), total, data.shape[0], options)
+        if self.method == "sequential":
+            stack = Stack(bottom, "levels", np.ones(len(sizes)), labels)
+            return Sequential(stack, lambda: self._sequential(stack, sizes, rng, options), total)
+        if self._goes_on(options):
+            shapes = zip(sizes, (data.shape[1], *sizes), strict=False)
+            A = [a.T.copy() for a in continued_layers(self.layer_weights_, list(shapes), options)]
+        else:
+            A = STARTS[options.init](bottom.data, bottom, sizes, rng)
+        shares = check_shares(self.level_weights, len(sizes), self.loss)
+        if self.method == "neural":
+            stack = Stack(bottom, self.loss, shares, labels)
+            return NeuralDescent(stack, A, options.solver, options.max_iter, total)
+        stack = Stack(bottom, "energy", shares, labels)
+        stack.S = infer_stack(bottom, A, self.pool)
+        return Layerwise(stack, A, total)
+
+    def _sequential(self, stack, sizes, rng, options):
         """Return the factors of ``method="sequential"``.
 
         Parameters
         ----------
-        data, bottom, sizes, rng, labels
-            As in `_run`; labels are allowed on the last level only, whose factor is then found by `SemiSupervisedNMF`.
+        stack : Stack
+            Its labels are allowed on the last level only, whose factor is then found by `SemiSupervisedNMF`.
+        sizes : tuple of int
+            Topics of each level.
+        rng : numpy.random.Generator
+        options : Options
 
         Returns
         -------
         list of ndarray (k_{l-1}, k_l)
         """
-        start = self.init if self.init in ("nndsvd", "random") else None
+        start = options.init if options.init in ("nndsvd", "random") else None
         last = None
-        if labels:
-            level, _, class_index = labels[-1]
-            if len(labels) > 1 or level != len(sizes) - 1:
+        if stack.labels:
+            of_last = stack.labels[-1]
+            if len(stack.labels) > 1 or of_last.level != len(sizes) - 1:
                 raise ValueError("method='sequential' takes labels of the last level only; leave those of others out.")
 
             def last(S):
-                options = {"label_weight": self.label_weight, "max_iter": self.max_iter, "tol": 1e-5}
-                seed = int(rng.integers(1 << 31))
+                known = {"label_weight": options.label_weight, "max_iter": options.max_iter, "tol": 1e-5}
+                model = SemiSupervisedNMF(sizes[-1], random_state=int(rng.integers(1 << 31)), init="random", **known)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ConvergenceWarning)
-                    model = SemiSupervisedNMF(sizes[-1], random_state=seed, init="random", **options).fit(
-                        S, class_index
-                    )
+                    model.fit(S, np.where(of_last.mask[:, 0] > 0, of_last.Y.argmax(axis=1), -1))
                 return unit_columns(model.components_.T)
 
-        return sequential(data, bottom, sizes, rng, start=start, noise=0.0, last=last)
+        return sequential(stack.bottom.data, stack.bottom, sizes, rng, start=start, noise=0.0, last=last)
 
-    def _finish(self, A, history, data, bottom, label_losses, dtype, exponent, labels):
-        """Set the fitted attributes.
+    def _weights(self, data, bottom, A):
+        """Return the weights of all levels, in the scale and dtype of the user's data, for layers A."""
+        S = infer_stack(bottom, A, self.pool)
+        return [np.ldexp(s, -2 * data.log4_scale).astype(data.dtype) for s in S]
 
-        Parameters
-        ----------
-        A : list of ndarray (k_{l-1}, k_l)
-            Factors.
-        history : History
-        data, bottom, label_losses, labels
-            As in `_run`.
-        dtype : dtype
-            Of the fitted arrays.
-        exponent : int
-            ``log4_scale`` of the data.
-        """
-        stack, S = Stack(bottom, "levels", np.ones(len(A))), infer_stack(bottom, A, self.pool)
-        self.level_errors_ = np.sqrt(stack.errors(A, S) / (data.sq_norm or 1.0))
-        self._factors, topics = A, [A[0].T]
-        for a in A[1:]:
-            topics.append(a.T @ topics[-1])
-        self.components_ = [np.ascontiguousarray(t).astype(dtype) for t in topics]
-        self.layer_weights_ = [np.ascontiguousarray(a.T).astype(dtype) for a in A]
-        self.S_ = [np.ldexp(s, -2 * exponent).astype(dtype) for s in S]
-        coefs = [
-            np.ldexp(label_loss.coefficients(S[label_loss.level]), 2 * exponent).astype(dtype)
-            for label_loss in label_losses
-        ]
-        self._set_classes(labels, coefs)
-        self.normalized_loss_ = float(self.level_errors_[-1])
-        self.reconstruction_err_ = float(np.ldexp(self.level_errors_[-1] * np.sqrt(data.sq_norm), -2 * exponent))
-        curve = np.array(history.curve)
-        self.history_ = {"iteration": np.arange(len(curve)), "objective": curve, "seconds": np.array(history.seconds)}
-        self.loss_curve_, self.converged_ = curve, history.has_converged
-        self.n_iter_ = max(len(history.curve) - 1, 1)
+    def _arrays(self, data, solver):
+        A = solver.layers
+        return self._weights(data, solver.stack.bottom, A)[-1], topics_of(A, data.dtype)[-1], None
 
-    def _set_classes(self, labels, coefs):
-        """Set `classes_` and `coef_`."""
-        found = {level: (c, b) for (level, c, _), b in zip(labels, coefs, strict=True)}
-        if labels and self._has_list:
-            each = [found.get(level, (None, None)) for level, _ in enumerate(self.components_)]
+    def _set_factors(self, data, fit, options):
+        A, bottom, exponent = fit.solver.layers, fit.solver.stack.bottom, 2 * data.log4_scale
+        S = infer_stack(bottom, A, self.pool)
+        self.level_errors_ = np.sqrt(level_losses(bottom, A, S) / (bottom.sq_norm or 1.0))
+        self._factors, self.components_ = A, topics_of(A, data.dtype)
+        self.layer_weights_ = [np.ascontiguousarray(a.T).astype(data.dtype) for a in A]
+        self.S_ = [np.ldexp(s, -exponent).astype(data.dtype) for s in S]
+        self.n_revived_ = fit.solver.n_reseeded
+        found = {
+            known.level: (known.classes, np.ldexp(known.coefficients(S[known.level]), exponent).astype(data.dtype))
+            for known in fit.solver.stack.labels
+        }
+        for name in ("classes_", "coef_"):  # of an earlier fit
+            vars(self).pop(name, None)
+        if found and self._has_list:
+            each = [found.get(level, (None, None)) for level, _ in enumerate(A)]
             self.classes_, self.coef_ = [c for c, _ in each], [b for _, b in each]
-        elif labels:
-            self.classes_, self.coef_ = found[len(self.components_) - 1]
+        elif found:
+            self.classes_, self.coef_ = found[len(A) - 1]
+
+    def _record(self, data, fit, options):
+        super()._record(data, fit, options)
+        self.n_iter_, self.loss_curve_ = max(fit.n_iter, 1), self.history_["objective"]
+        self.normalized_loss_ = float(self.level_errors_[-1])
+        norm = np.sqrt(fit.solver.stack.bottom.sq_norm)
+        self.reconstruction_err_ = float(np.ldexp(self.level_errors_[-1] * norm, -2 * data.log4_scale))
 
     def _labelled(self, which):
         classes, coefs, _ = super()._labelled(which)
@@ -524,7 +494,7 @@ class HierarchicalNMF(
             raise ValueError(f"Level {level} had no labels in fit; there are labels of the levels {sorted(known)}.")
         return *known[level], {**which, "level": level}
 
-    def _warn(self):
+    def _warn(self, fit, options):
         dead = [level for level, s in enumerate(self.S_) if not s.max(axis=0, initial=0).all()]
         explained, squared = 1 - self.level_errors_**2, self.level_errors_**2
         for level, (fine, coarse) in enumerate(zip(self.S_, self.S_[1:], strict=False)):
@@ -544,9 +514,24 @@ class HierarchicalNMF(
                 f"No sample uses some of the topics of level {', '.join(map(str, dead))}; ask for fewer there.",
                 UserWarning,
             )
-        if not self.converged_ and self.tol > 0:
-            warn(
-                f"The fit stopped at max_iter={self.max_iter} before the loss converged to tol={self.tol:g}; raise "
-                "max_iter, or raise tol.",
-                ConvergenceWarning,
-            )
+        super()._warn(fit, options)
+
+
+def lowest_layer(data):
+    """Return the lowest layer over the data, which are converted to float64."""
+    double = data.in_scale(np.float64, data.log4_scale)
+    double.entry_weights = data.entry_weights
+    return DataLayer(double) if data.entry_weights is None else MaskedDataLayer(double, data.entry_weights)
+
+
+def level_losses(bottom, A, S):
+    """Return the squared error of every level for layers A and weights S, in the inner scale."""
+    return Stack(bottom, "levels", np.ones(len(A))).errors(A, S)
+
+
+def topics_of(A, dtype):
+    """Return the topics of every level in terms of features, (k_l, n_features), for layers A."""
+    topics = [A[0].T]
+    for a in A[1:]:
+        topics.append(a.T @ topics[-1])
+    return [np.ascontiguousarray(t).astype(dtype) for t in topics]

@@ -3,14 +3,14 @@
 import numpy as np
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.alternate import Extrapolation, solve
 from fastnmf.core.descent import infer_stack
 from fastnmf.core.factors import allocate
-from fastnmf.core.iterate import solve
 from fastnmf.core.objectives import squared_problem
-from fastnmf.core.stack import solve_rows
+from fastnmf.core.stack import solve_rows, unit_columns
 from fastnmf.core.updates import ActiveSet
 from fastnmf.data.strata import Strata
+from fastnmf.models.base.estimator import continued
 
 LARGE = 1_000_000  # entries of X, stored or not, above which each layer starts from one plain NMF
 TRIES = (starts.nndsvd,) + 4 * (starts.random,)
@@ -34,10 +34,15 @@ def check_sizes(sizes):
     return sizes
 
 
-def unit_columns(F):
-    """Return F with columns of length one; columns of zeros stay zero."""
-    lengths = np.linalg.norm(F, axis=0)
-    return F / np.where(lengths > 0, lengths, 1)
+def continued_layers(layers, shapes, options):
+    """Return the layers of the previous fit in float64, for ``warm_start``; raise where their shapes are others."""
+    if len(layers) != len(shapes):
+        raise ValueError(
+            f"warm_start goes on from {len(layers)} levels, but n_components asks for {len(shapes)}; set "
+            "warm_start=False, or keep n_components."
+        )
+    names = (f"layer_weights_[{level}]" for level, _ in enumerate(layers))
+    return [continued(*one, options) for one in zip(names, layers, shapes, strict=True)]
 
 
 def is_large(data):
@@ -64,14 +69,14 @@ def factorized(data, rank, rng, start=None):
     ndarray (n_columns, rank) of float64
     """
     if is_large(data):
-        return _descended(data, rank, starts.nndsvd if start == "nndsvd" else starts.features, rng)[0]
+        return _fitted(data, rank, starts.nndsvd if start == "nndsvd" else starts.features, rng)[0]
     draws = {"nndsvd": [starts.nndsvd], "random": [starts.random]}.get(start, TRIES)
-    found = [_alternated(data, rank, draw, rng) for draw in draws]
+    found = [_fitted(data, rank, draw, rng) for draw in draws]
     return min(found, key=lambda pair: pair[1])[0]
 
 
-def _alternated(data, rank, draw, rng):
-    """Run alternating exact least squares, H first, and return H and the squared error.
+def _fitted(data, rank, draw, rng):
+    """Run a plain NMF from one start, and return H and the squared error.
 
     Parameters
     ----------
@@ -90,36 +95,15 @@ def _alternated(data, rank, draw, rng):
     """
     W, H, _ = draw(data, rank, rng, has_shifts=False)
     factors, tasks = allocate(data, W, H, None)
-    problem = squared_problem(data, factors, tasks, (("H", 1), ("W", 1)), is_descent=True)
-    if data.entry_weights is None:
-        problem.updates = dict.fromkeys(("W", "H"), ActiveSet())
-    fit = solve(problem, factors, max_iter=N_ITERATIONS, tol=1e-5)
-    return unit_columns(factors["H"][:, :rank].astype(np.float64)), fit.history["objective"][-1]
-
-
-def _descended(data, rank, draw, rng):
-    """Run extrapolated coordinate descent, and return H and the squared error.
-
-    Parameters
-    ----------
-    data : Strata
-    rank : int
-    draw : callable
-        Start, ``draw(data, rank, rng, has_shifts=False)``: a function of `fastnmf.core.init`.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    H : ndarray (n_columns, rank) of float64
-        With unit columns.
-    error : float
-        Squared error, in the inner scale.
-    """
-    W, H, _ = draw(data, rank, rng, has_shifts=False)
-    factors, tasks = allocate(data, W, H, None)
-    problem = squared_problem(data, factors, tasks, (("W", 2), ("H", 2)), is_descent=True)
-    ahead = Extrapolation(tasks, factors)
-    fit = solve(problem, factors, max_iter=N_LARGE_ITERATIONS, tol=1e-3, extrapolation=ahead)
+    if is_large(data):
+        problem = squared_problem(data, factors, tasks, (("W", 2), ("H", 2)), is_descent=True)
+        options = {"max_iter": N_LARGE_ITERATIONS, "tol": 1e-3, "extrapolation": Extrapolation(tasks, factors)}
+    else:
+        problem = squared_problem(data, factors, tasks, (("H", 1), ("W", 1)), is_descent=True)
+        if data.entry_weights is None:
+            problem.updates = dict.fromkeys(("W", "H"), ActiveSet())
+        options = {"max_iter": N_ITERATIONS, "tol": 1e-5}
+    fit = solve(problem, factors, **options)
     return unit_columns(factors["H"][:, :rank].astype(np.float64)), fit.history["objective"][-1]
 
 
@@ -130,7 +114,7 @@ def nested(data, bottom, sizes, rng):
     ----------
     data : Strata
         float64.
-    bottom : Bottom
+    bottom : DataLayer
         Not used; all starts have the same signature.
     sizes : tuple of int
         Topics of each level.
@@ -156,7 +140,7 @@ def sequential(data, bottom, sizes, rng, start=None, pool=None, noise=NOISE, las
     ----------
     data : Strata
         float64.
-    bottom : Bottom
+    bottom : DataLayer
         The lowest layer over these data.
     sizes : tuple of int
         Topics of each level.
@@ -193,7 +177,7 @@ def random(data, bottom, sizes, rng):
     ----------
     data : Strata
         float64.
-    bottom : Bottom
+    bottom : DataLayer
         Not used; all starts have the same signature.
     sizes : tuple of int
         Topics of each level.
@@ -214,7 +198,7 @@ def nndsvd(data, bottom, sizes, rng):
     ----------
     data : Strata
         float64.
-    bottom : Bottom
+    bottom : DataLayer
         The lowest layer over these data.
     sizes : tuple of int
         Topics of each level.

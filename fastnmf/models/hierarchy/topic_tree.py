@@ -3,9 +3,10 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from fastnmf.core.init.starts import Start
 from fastnmf.core.options import check_integer, check_number
+from fastnmf.core.stack import unit_columns
 from fastnmf.models.base.top_features import strongest
-from fastnmf.models.hierarchy.init import unit_columns
 
 
 class TopicTreeMixin:
@@ -26,6 +27,17 @@ class TopicTreeMixin:
         check_is_fitted(self)
         check_integer("n", n)
         return strongest(self.components_[self._level(level)], self._feature_names(feature_names), n)
+
+    def top_samples(self, n=5, level=-1):
+        """Return the numbers of the training rows that use each topic of a level most, strongest first, int (k, n)."""
+        check_is_fitted(self)
+        check_integer("n", n)
+        return np.argsort(-self.S_[self._level(level)].T, axis=1, kind="stable")[:, :n]
+
+    def as_start(self, level=-1):
+        """Return the topics of a level as a `fastnmf.Start`, for use as `init` of another estimator."""
+        check_is_fitted(self)
+        return Start(self.components_[self._level(level)], feature_names=getattr(self, "feature_names_in_", None))
 
     def display_factors(self):
         """Return copies of the factors with topics of length one; the weights above take the scale.
@@ -156,10 +168,3 @@ class TopicTreeMixin:
         if not isinstance(level, (int, np.integer)) or isinstance(level, bool) or not -n <= level < n:
             raise ValueError(f"level={level!r} is not known; expected 0 (the finest) to {n - 1}, or -1 for the last.")
         return int(level) % n
-
-    def _feature_names(self, feature_names):
-        names = getattr(self, "feature_names_in_", None) if feature_names is None else feature_names
-        names = [str(j) for j in range(self.n_features_in_)] if names is None else names
-        if len(names) != self.n_features_in_:
-            raise ValueError(f"feature_names has {len(names)} names for {self.n_features_in_} features.")
-        return np.asarray(names)

@@ -1,30 +1,25 @@
 """Meta-NMF: learn components on many small tasks and transfer them to a target."""
 
-import time
-from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.init.starts import Start
-from fastnmf.core.options import check_bool, check_choice, check_integer, check_number, generator
-from fastnmf.core.progress import progress
+from fastnmf.core.options import check_bool, check_integer, generator, integer, number, one_of, optional
 from fastnmf.core.shifts import normalize_components
-from fastnmf.data.annotated import is_annotated, unpack
-from fastnmf.data.matrix import as_csr, check_kind
-from fastnmf.kernels.jit import threads
-from fastnmf.models.base.fitted_state import check_fitted_arrays
-from fastnmf.models.base.saving import SaveMixin
+from fastnmf.data.annotated import unpack
+from fastnmf.data.matrix import as_csr
+from fastnmf.models.base.estimator import Estimator, continued
+from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.meta.epochs import Epochs, side_by_side
 from fastnmf.models.meta.refits import Refit, check_refittable, weights_for
 from fastnmf.models.nmf import NMF
 
-STARTS = ("uniform", "estimator")
 
-
-class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     """Learn components on small tasks, transfer them to a larger target, and repeat: Meta-NMF of Khan 2025.
 
     In every epoch each task is factorised for a few iterations, starting at the sum of the shared components and its
@@ -65,6 +60,19 @@ class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Number of tasks that are fitted at the same time, in threads; None is one. The result does not depend on it.
     verbose : int, default=0
         1 shows progress on standard error.
+    n_init : int, default=1
+        Number of starts that are tried, each with its own tasks and first components; the result with the lowest
+        objective, the loss of the target, is kept. `max_time` limits the total time of all starts.
+    warm_start : bool, default=False
+        Whether the shared components of the first epoch are the `components_` of the previous fit instead of zero.
+    max_time : float, default=None
+        Time limit in seconds: no further epoch begins after it. None sets no limit.
+    callback : callable, default=None
+        Called as ``callback(state)`` after every epoch, with a `FitState` (``iteration``, ``normalized_loss``,
+        ``seconds``, and ``W``, ``H`` of the target). The fit stops when it returns True.
+    n_threads : int, default=None
+        Number of threads of the kernels; None uses that of the estimator. The result has the same bits for any number
+        of threads.
 
     Attributes
     ----------
@@ -85,11 +93,15 @@ class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     n_updates_ : int
         Iterations of all fits together: the budget, for comparison with a plain fit. The cost of an iteration is
         proportional to the number of rows of the task or target.
+    converged_ : bool
+        Whether `patience` ended the epochs.
     stopped_by_ : str
-        ``"max_iter"`` after `n_outer` epochs, or ``"patience"``.
+        ``"max_iter"`` after `n_outer` epochs, ``"patience"``, ``"max_time"`` or ``"callback"``.
     history_ : dict of ndarray
-        ``epoch``; ``normalized_loss`` of the target after each epoch; ``task_losses`` (n_epochs, n_tasks), the
-        normalized loss of each task after its fit; ``seconds``.
+        ``iteration``, also as ``epoch``; ``normalized_loss`` and ``objective`` (the loss) of the target after each
+        epoch; ``task_losses`` (n_epochs, n_tasks), the normalized loss of each task after its fit; ``seconds``.
+    run_objectives_ : ndarray of float
+        Final objective of every start.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -142,7 +154,20 @@ class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     (10, 3)
     """
 
-    _private_state = ("_names",)
+    _constraints = {
+        "estimator": optional(check_refittable),
+        "n_tasks": integer(),
+        "task_size": integer(),
+        "n_outer": integer(),
+        "n_inner": integer(),
+        "inner_tol": number(),
+        "tol": number(),
+        "accumulate": check_bool,
+        "disjoint": check_bool,
+        "start": one_of("uniform", "estimator"),
+        "patience": optional(integer()),
+    }
+    _continued = {"H": "components_"}
     _fitted_shapes = {"components_": "km", "estimator_": ""}
     __metadata_request__fit = {"strata": True}
     __metadata_request__transform = {"strata": True}
@@ -164,34 +189,19 @@ class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         random_state=None,
         n_jobs=None,
         verbose=0,
+        n_init=1,
+        warm_start=False,
+        max_time=None,
+        callback=None,
+        n_threads=None,
     ):
-        self.estimator = estimator
-        self.n_tasks = n_tasks
-        self.task_size = task_size
-        self.n_outer = n_outer
-        self.n_inner = n_inner
-        self.inner_tol = inner_tol
-        self.accumulate = accumulate
-        self.disjoint = disjoint
-        self.start = start
-        self.patience = patience
-        self.tol = tol
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.verbose = verbose
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.positive_only = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+        self._set(locals())
 
     @property
     def _n_features_out(self):
         return self.components_.shape[0]
 
-    def fit(self, X, y=None, *, tasks=None, strata=None):
+    def fit(self, X, y=None, *, tasks=None, strata=None, checkpoint=None, checkpoint_every=60.0):
         """Learn components on the tasks and the target.
 
         Parameters
@@ -204,6 +214,10 @@ class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             then the target. None: the tasks are drawn from X.
         strata : array-like (n_samples,), default=None
             Labels of the rows, for an estimator with strata. Shifts are not shared between fits.
+        checkpoint : str or path, default=None
+            File of the state of the fit, which is saved between epochs; see `NMF.fit`.
+        checkpoint_every : float, default=60.0
+            Seconds between two saves.
 
         Returns
         -------
@@ -214,65 +228,80 @@ class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ValueError, TypeError
             Parameters, data or tasks that cannot be used.
         """
-        self._check_parameters()
-        self._names = X.var_names if is_annotated(X) else None
-        X, strata = unpack(X, strata)
-        X = self._validated(X, reset=True)
-        strata = None if strata is None else np.asarray(strata)
-        with threads(self._base().n_threads):
-            target, refits, own = self._prepare_tasks(X, strata, tasks, generator(self.random_state))
-            self._learn(target, refits, own)
+        if tasks is not None:
+            tasks = [unpack(*task) if isinstance(task, tuple) else unpack(task, None) for task in tasks]
+        with side_by_side(self.n_jobs) as self._each:
+            self._fit(X, tasks=tasks, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        del self._each
         return self
 
-    def _prepare_tasks(self, X, strata, tasks, rng):
+    def _options(self):
+        options = super()._options()
+        return replace(options, max_iter=self.n_outer, n_threads=self._base().n_threads)
+
+    def _check_options(self, options):
+        if self.start == "estimator" and self._base().init == "custom":
+            raise ValueError(
+                "start='estimator' needs an init that computes a start; the estimator has init='custom'. Use another."
+            )
+
+    def _data(self, X, given, options):
+        """Return the rows of target and tasks, and their labels or None."""
+        strata = given.get("strata")
+        return as_csr(X) if sp.issparse(X) else X, None if strata is None else np.asarray(strata)
+
+    def _identity(self, data):
+        base = self._base()
+        return BaseNMF._observed(base, data[0], base._options(), data[1])
+
+    def _solver(self, data, given, options, random_state):
         """Prepare the target and the tasks, and compute the first components of each task.
 
         Random numbers are drawn in the order of the published program: first all starts, then the rows of every task.
 
         Parameters
         ----------
-        X : sparse matrix or ndarray (n_samples, n_features)
-            Validated.
-        strata : ndarray (n_samples,), or None
-        tasks : list, or None
-            As in `fit`.
-        rng : numpy.random.Generator
+        data : (sparse matrix or ndarray (n_samples, n_features), ndarray (n_samples,) or None)
+            Rows and labels.
+        given : dict
+            Arguments of `fit`; its tasks are pairs (matrix, labels or None).
+        options : Options
+        random_state : None, int, Generator or RandomState
+            Seed of this run.
 
         Returns
         -------
-        target : Refit
-        refits : list of Refit
-            The tasks.
-        own : list of ndarray (k, n_features)
-            First components of each task.
+        Epochs
         """
-        rank = self._base().n_components
-        rank = X.shape[1] if isinstance(rank, str) else rank
+        X, tasks, base, rng = data[0], given.get("tasks"), self._base(), generator(random_state)
+        rank = X.shape[1] if isinstance(base.n_components, str) else base.n_components
         n_tasks = self.n_tasks if tasks is None else len(tasks)
         if n_tasks == 0:
             raise ValueError("tasks is an empty list; give at least one matrix, or None to draw tasks from X.")
         own = [rng.random((X.shape[1], rank)).T for _ in range(n_tasks if self.start == "uniform" else 0)]
-        self.task_rows_, self.target_rows_ = [], np.arange(X.shape[0])
+        rows = np.arange(X.shape[0]), []
         if tasks is None:
-            self._draw_rows(X.shape[0], rng)
-            tasks = [(X[rows], None if strata is None else strata[rows]) for rows in self.task_rows_]
-        else:
-            tasks = [task if isinstance(task, tuple) else (task, None) for task in tasks]
-        if self.disjoint and len(self.task_rows_):
-            X, strata = X[self.target_rows_], None if strata is None else strata[self.target_rows_]
+            rows = self._draw_rows(X.shape[0], rng)
+            tasks = [_part(data, of_task) for of_task in rows[1]]
+            data = _part(data, rows[0]) if self.disjoint else data
         seeds = rng.integers(1 << 32, size=n_tasks + 1).tolist()
-        laid_out = [Refit(self._base(), *task, seed) for task, seed in zip([(X, strata), *tasks], seeds, strict=True)]
-        for i, refit in enumerate(laid_out):
+        more = {"max_iter": self.n_inner, "tol": self.inner_tol}
+        target, *refits = (Refit(base, *part, seed, **more) for part, seed in zip([data, *tasks], seeds, strict=True))
+        for i, refit in enumerate(refits):
             if refit.data.shape[1] != X.shape[1]:
                 raise ValueError(
-                    f"Task {i - 1} has {refit.data.shape[1]} features, and X has {X.shape[1]}; tasks and target share "
+                    f"Task {i} has {refit.data.shape[1]} features, and X has {X.shape[1]}; tasks and target share "
                     "components, so bring them to the same features."
                 )
         if self.start == "estimator":
-            own = [refit.own_start(seed) for refit, seed in zip(laid_out[1:], seeds[1:], strict=True)]
-        return laid_out[0], laid_out[1:], own
+            own = [refit.own_start(seed) for refit, seed in zip(refits, seeds[1:], strict=True)]
+        shared = np.zeros(own[0].shape)
+        if self._goes_on(options):
+            shared = continued("components_", self.components_, shared.shape, options)
+        return Epochs(target, refits, rows, shared, own, self._each, self.accumulate, self.patience)
 
     def _draw_rows(self, n_rows, rng):
+        """Return the rows of the target, and those of every task, drawn with the generator `rng`."""
         wanted = self.n_tasks * self.task_size if self.disjoint else self.task_size
         if wanted + self.disjoint > n_rows:
             what = f"{self.n_tasks} disjoint tasks" if self.disjoint else "Tasks"
@@ -283,42 +312,27 @@ class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         if self.disjoint:
             order = rng.permutation(n_rows)
-            self.task_rows_ = [np.sort(part) for part in np.split(order[:wanted], self.n_tasks)]
-            self.target_rows_ = np.sort(order[wanted:])
-        else:
-            self.task_rows_ = [rng.choice(n_rows, self.task_size, replace=False) for _ in range(self.n_tasks)]
+            return np.sort(order[wanted:]), [np.sort(part) for part in np.split(order[:wanted], self.n_tasks)]
+        return np.arange(n_rows), [rng.choice(n_rows, self.task_size, replace=False) for _ in range(self.n_tasks)]
 
-    def _learn(self, target, refits, own):
-        """Run the epochs; `own` holds the first components of every task, (k, n_features) each."""
-        history = {"epoch": [], "normalized_loss": [], "task_losses": [], "seconds": []}
-        shared, total, began, best = np.zeros(own[0].shape), 0.0, time.perf_counter(), (np.inf, 0)
-        stopped_by, epoch = None, 0
-        with progress(type(self).__name__, self.n_outer, self.verbose) as show, _side_by_side(self.n_jobs) as each:
-            while stopped_by is None:
-                epoch += 1
-                found = each(_refitted, [(refit, shared + H, self) for refit, H in zip(refits, own, strict=True)])
-                own = [H for H, _ in found]
-                total = sum(own) + (total if self.accumulate else 0.0)
-                H, loss, ended = target.run(shared + total / len(own), self.n_inner, self.inner_tol)
-                shared, seconds = _unit_max(H), time.perf_counter() - began
-                for name, entry in zip(history, (epoch, loss, [loss for _, loss in found], seconds), strict=True):
-                    history[name].append(entry)
-                if show is not None:
-                    show(epoch, loss, seconds)
-                best = (loss, epoch) if loss < (1 - self.tol) * best[0] else best
-                if self.patience is not None and epoch - best[1] >= self.patience:
-                    stopped_by = "patience"
-                elif epoch == self.n_outer:
-                    stopped_by = "max_iter"
-        self.n_iter_, self.stopped_by_ = epoch, stopped_by
-        self.n_updates_ = target.n_updates + sum(refit.n_updates for refit in refits)
-        self.estimator_ = target.finish(ended)
-        self.reconstruction_err_, self.normalized_loss_ = (
-            self.estimator_.reconstruction_err_,
-            self.estimator_.normalized_loss_,
-        )
+    def _arrays(self, data, solver):
+        target = solver.target
+        return target.model._arrays(target.data, solver.fit.solver)
+
+    def _set_factors(self, data, fit, options):
+        epochs = fit.solver
+        (self.target_rows_, self.task_rows_), self.n_updates_ = epochs.rows, epochs.n_updates
+        self.estimator_ = epochs.target.finish(epochs.fit)
         self.W_, self.components_ = normalize_components(self.estimator_.W_, self.estimator_.components_, "max")
-        self.history_ = {name: np.array(entries) for name, entries in history.items()}
+
+    def _record(self, data, fit, options):
+        super()._record(fit.solver.target.data, fit, options)
+        self.history_["epoch"] = self.history_["iteration"]
+        for name in ("reconstruction_err_", "normalized_loss_"):
+            setattr(self, name, getattr(self.estimator_, name))
+
+    def _warn(self, fit, options):
+        """Warn of nothing: without `patience`, `n_outer` epochs are what was asked for."""
 
     def transform(self, X, *, strata=None):
         """Return the non-negative weights of the rows of X for the fitted components, (n_samples, n_components).
@@ -359,9 +373,10 @@ class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             check_integer("n_iter", n_iter)
         X, strata = unpack(X, strata)
         X, H = self._validated(X, reset=False), self.components_.astype(np.float64)
-        W = weights_for(X, H) if self.estimator_.solver == "mu" else None
+        base = self._base()
+        W = weights_for(X, H) if base._options().is_multiplicative else None
         shifts, labels = getattr(self.estimator_, "shifts_", None), getattr(self.estimator_, "strata_", None)
-        model = clone(self._base()).set_params(
+        model = clone(base).set_params(
             init=Start(H, W=W, shifts=shifts, strata=labels),
             max_iter=self.n_inner if n_iter is None else n_iter,
             tol=self.inner_tol,
@@ -369,64 +384,12 @@ class MetaNMF(SaveMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return model.fit(X, **({} if strata is None else {"strata": strata}))
 
     def _base(self):
-        return NMF(10, solver="mu") if self.estimator is None else self.estimator
-
-    def _check_parameters(self):
-        check_refittable(self._base())
-        for name in ("n_tasks", "task_size", "n_outer", "n_inner"):
-            check_integer(name, getattr(self, name))
-        check_number("inner_tol", self.inner_tol)
-        check_number("tol", self.tol)
-        check_bool("accumulate", self.accumulate)
-        check_bool("disjoint", self.disjoint)
-        check_choice("start", self.start, STARTS)
-        if self.start == "estimator" and self._base().init == "custom":
-            raise ValueError(
-                "start='estimator' needs an init that computes a start; the estimator has init='custom'. Use another."
-            )
-        if self.patience is not None:
-            check_integer("patience", self.patience)
-
-    def _validated(self, X, *, reset):
-        check_kind(X)
-        X = as_csr(X) if sp.issparse(X) else X
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False,
-            ensure_min_samples=1,
-        )
-        if not reset:
-            check_fitted_arrays(self, X.shape[1])
-        return X
+        """Return the estimator, not fitted, with the number of threads of this fit."""
+        base = NMF(10, solver="mu") if self.estimator is None else self.estimator
+        return base if self.n_threads is None else clone(base).set_params(n_threads=self.n_threads)
 
 
-def _refitted(refit, H, meta):
-    """Fit one task from components H; return its components, scaled, and its loss."""
-    H, loss, _ = refit.run(H, meta.n_inner, meta.inner_tol)
-    return _unit_max(H), loss
-
-
-def _unit_max(H):
-    """Scale components to a largest entry of one; zero components stay zero."""
-    largest = H.max(axis=1)
-    return H / np.where(largest > 0, largest, 1)[:, None]
-
-
-@contextmanager
-def _side_by_side(n_jobs):
-    """Yield ``each(function, jobs)``, which calls the function for every tuple of arguments, `n_jobs` at a time."""
-    if n_jobs is None or n_jobs == 1:
-        yield lambda function, jobs: [function(*arguments) for arguments in jobs]
-        return
-    with Parallel(n_jobs, prefer="threads") as parallel:
-        yield lambda function, jobs: parallel(delayed(_on_one_thread)(function, *arguments) for arguments in jobs)
-
-
-def _on_one_thread(function, *arguments):
-    """Call a function with one kernel thread, because the tasks already run in parallel."""
-    with threads(1):
-        return function(*arguments)
+def _part(data, rows):
+    """Return rows and labels of some rows, given as indices."""
+    X, strata = data
+    return X[rows], None if strata is None else strata[rows]

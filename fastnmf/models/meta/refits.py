@@ -4,41 +4,39 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
-import time
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import clone
 
 from fastnmf.core.factors import allocate, copy_rows
 from fastnmf.core.init.starts import Start
-from fastnmf.core.iterate import LOOK_AHEAD, LOOK_BACK, Fit, normalized
+from fastnmf.core.iterate import Fit, iterate
 from fastnmf.core.losses.graph import Graph
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.core.updates import MU
 from fastnmf.core.updates.fused_dense import FusedDenseMU
-from fastnmf.data.annotated import is_annotated, unpack
 from fastnmf.kernels.blas import single_threaded_blas
-from fastnmf.models.base.estimator import BaseNMF, scaled
-from fastnmf.models.base.presets import Preset
-from fastnmf.models.base.warm_start import without_zeros
+from fastnmf.models.base.estimator import without_zeros
+from fastnmf.models.base.nmf import BaseNMF, scaled
 
-_UNWATCHED = SimpleNamespace(is_needed=False, arrays=None)
-_OWN_START = ("fixed_components", "seed_features", "warm_start")
+_OWN_FITS = ("_fit", "_solver", "_start")
+_OWN_STARTS = ("fixed_components", "seed_features", "warm_start")
 
 
-def check_refittable(estimator):
-    """Raise unless an estimator can start at given components, repeatedly on the same data."""
-    is_ours = isinstance(estimator, BaseNMF) and not isinstance(estimator, Preset)
-    if not is_ours or type(estimator)._fit is not BaseNMF._fit or type(estimator)._start is not BaseNMF._start:
+def check_refittable(name, estimator):
+    """Raise unless an estimator can start at given components, repeatedly on the same data; `name` is for messages."""
+    kind = type(estimator)
+    is_ours = isinstance(estimator, BaseNMF) and "init" in kind._get_param_names()
+    if not is_ours or any(getattr(kind, method) is not getattr(BaseNMF, method) for method in _OWN_FITS):
         raise TypeError(
-            f"estimator is a {type(estimator).__name__}; expected one whose fit can begin at given components: NMF, "
-            "GraphNMF, StratifiedNMF, SparseNMF, SmoothNMF or RobustNMF."
+            f"{name} is a {kind.__name__}; expected one whose fit can begin at given components: NMF, GraphNMF, "
+            "StratifiedNMF, SparseNMF, SmoothNMF or RobustNMF."
         )
-    for name in _OWN_START:
-        value = getattr(estimator, name, None)
+    for parameter in _OWN_STARTS:
+        value = getattr(estimator, parameter, None)
         if value is not None and value is not False:
-            raise ValueError(f"The estimator has {name}, but its components come from the transfer; leave it out.")
+            raise ValueError(f"The {name} has {parameter}, but its components come from the transfer; leave it out.")
 
 
 def weights_for(X, H):
@@ -57,17 +55,21 @@ class Refit:
     """An estimator and its data, prepared once for fits from many starts.
 
     Multiplicative updates of dense data use `FusedDenseMU`, with factors that are allocated once; all other fits use
-    the estimator's own iterations (`fastnmf.core.iterate.solve`).
+    the estimator's own solver.
 
     Parameters
     ----------
     estimator : BaseNMF
         Not changed.
     X : sparse matrix or array (n_samples, n_features)
-    strata : array-like (n_samples,), default=None
+    strata : array-like (n_samples,), or None
         Label of each row.
     random_state : None, int, Generator or RandomState, default=None
         Seed of the copy of the estimator.
+    max_iter : int, default=100
+        Largest number of iterations of a fit.
+    tol : float, default=0.0
+        As for `fastnmf.core.iterate.iterate`.
 
     Attributes
     ----------
@@ -75,101 +77,88 @@ class Refit:
         A copy of the estimator.
     rank : int
     n_updates : int
-        Iterations of all runs so far.
+        Iterations of all fits so far.
     """
 
-    def __init__(self, estimator, X, strata=None, random_state=None):
-        self.model = model = clone(estimator).set_params(verbose=0, callback=None, random_state=random_state)
-        model._check_parameters()
-        names, (X, strata) = X.var_names if is_annotated(X) else None, unpack(X, strata)
-        X, model._names = model._validated(X, reset=True), names
+    def __init__(self, estimator, X, strata=None, random_state=None, max_iter=100, tol=0.0):
+        self.model = model = clone(estimator)
+        model.verbose, model.callback, model.random_state = 0, None, random_state
+        self.options = model._checked_options()
+        X, model._names = model._validated(X, reset=True), None
         if strata is not None and not model._has_shifts:
             raise ValueError(f"strata were given, and {type(model).__name__} has no shifts for them; leave strata out.")
-        self.data = model._strata(X, strata, None, None)
-        self.data.start_transpose()
-        self.rank, self._shifts = model._rank(self.data.shape[1], None), None
-        self.n_updates, self._fused = 0, self._prepared()
+        self.data = model._data(X, {"strata": strata}, self.options)
+        self.rank, self._shifts = model._rank(self.data, {}, self.options), None
+        self.n_updates, self._fused, self._prior = 0, self._prepared(), set(vars(model))
+        self.options = replace(self.options, max_iter=max_iter, tol=tol)
+        model.max_iter, model.tol = max_iter, tol
 
     def own_start(self, random_state):
         """Return the components (k, n_features) that the estimator's own `init` computes from the data."""
-        H = self.model._start(self.data, self.rank, None, None, None, random_state)[1]
+        H = self.model._start(self.data, self.rank, {}, self.options, random_state)[1]
         return scaled(np.asarray(H, dtype=np.float64).T, -self.data.log4_scale)
 
     def _prepared(self):
-        """Return a `FusedDenseMU`, its factors and its problem if it does the estimator's iterations; else None."""
-        data, model = self.data, self.model
-        if data.is_sparse or data.row_scale is not None or model._has_shifts or model.solver != "mu":
+        """Return a `FusedDenseMU` if it does the estimator's iterations; else None."""
+        data, model, options = self.data, self.model, self.options
+        if data.is_sparse or data.row_scale is not None or model._has_shifts or not options.is_multiplicative:
             return None
         factors, tasks = allocate(data, *(np.ones((size, self.rank)) for size in data.shape), None)
-        problem = model._problem(data, factors, tasks)
-        model._constrain(data, problem, factors, None, None)
+        problem = model._problem(data, factors, tasks, options)
+        model._constrain(data, problem, factors, options)
         data_loss, *graphs = problem.losses
         is_plain = type(data_loss) is Frobenius and problem.schedule == (("W", 1), ("H", 1)) and not problem.penalties
         if not (is_plain and all(type(update) is MU for update in problem.updates.values())):
             return None
         if len(graphs) > 1 or any(type(g) is not Graph or g.name != "W" or g.way != "ratio" for g in graphs):
             return None
-        update = problem.updates["W"]
-        return FusedDenseMU(data, update.eps, update.floor, *graphs), factors, problem
+        return FusedDenseMU(data, problem, factors)
 
-    def run(self, H, n_iter, tol=0.0):
-        """Fit from given components.
-
-        Parameters
-        ----------
-        H : ndarray (k, n_features) of float64
-            Non-negative, in the user's scale.
-        n_iter : int
-            Largest number of iterations.
-        tol : float, default=0.0
-            As for `fastnmf.core.iterate.solve`.
+    def run(self, H):
+        """Fit from components H (k, n_features) >= 0, float64 in the user's scale.
 
         Returns
         -------
         H : ndarray (k, n_features), float64
-        loss : float
-            The normalized loss at the end.
-        ended : tuple
-            The problem and the `Fit`, for `finish`. The next run overwrites them.
+        fit : Fit
+            For `finish`. The next run overwrites its factors.
         """
-        H = without_zeros(H) if self.model.solver == "mu" else H
-        problem, fit = self._run_solver(H, n_iter, tol) if self._fused is None else self._run_fused(H, n_iter, tol)
+        fit = iterate(self._solver(H), max_iter=self.options.max_iter, tol=self.options.tol)
         self.n_updates += fit.n_iter
         found = np.empty((self.rank, self.data.shape[1]))
         copy_rows(fit.factors["H"][:, : self.rank], found.T)
         if self.model._has_shifts:
             self._shifts = scaled(self.data.pattern.dense(fit.factors["V"]), -2 * self.data.log4_scale)
-        loss = fit.history["objective"][-1] - fit.history["penalty"][-1]
-        return scaled(found, -self.data.log4_scale), float(normalized(max(loss, 0.0), problem.scale)), (problem, fit)
+        return scaled(found, -self.data.log4_scale), fit
 
-    def finish(self, ended):
-        """Return the estimator with the fitted attributes; `ended` is that of the last `run`."""
-        self.model._finish(self.data, *ended)
+    def _solver(self, H):
+        """Return the solver of a fit that begins at components H (k, n_features)."""
+        data, options, W = self.data, self.options, None
+        if options.is_multiplicative:
+            H = H if H.all() else without_zeros(H)
+            W = weights_for(data.X, np.ldexp(H, data.log4_scale))
+        if self._fused is not None:
+            self._fused.restart(W, np.ldexp(H, data.log4_scale).T, options.max_iter, options.tol)
+            return self._fused
+        W = None if W is None else np.ldexp(W, -data.log4_scale)
+        start = Start(H, W=W, shifts=self._shifts, strata=None if self._shifts is None else data.labels)
+        return self.model._solver(data, {}, replace(options, init=start), options.random_state)
+
+    def finish(self, fit):
+        """Return the estimator with the fitted attributes; `fit` is that of the last `run`."""
+        self.model._finish(self.data, fit, self.options)
         return self.model
 
-    def _run_solver(self, H, n_iter, tol):
-        model, data = self.model, self.data
-        W = None
-        if model.solver == "mu":
-            W = np.ldexp(weights_for(data.X, np.ldexp(H, data.log4_scale)), -data.log4_scale)
-        labels = None if self._shifts is None else data.labels
-        model.set_params(init=Start(H, W=W, shifts=self._shifts, strata=labels), max_iter=n_iter, tol=tol)
-        return model._run(data, self.rank, (None, None, None), None, _UNWATCHED, None, None, None)
+    def to_state(self):
+        """Return what later fits depend on: the shifts, and what the estimator has measured in the first fit."""
+        measured = {name: value for name, value in vars(self.model).items() if name not in self._prior}
+        return {"n_updates": self.n_updates, "shifts": self._shifts, "measured": measured}
 
-    def _run_fused(self, H, n_iter, tol):
-        """Iterate as `solve` does, but with tol > 0 check for convergence only every `LOOK_BACK` iterations."""
-        burst, factors, problem = self._fused
-        H, began = np.ldexp(H, self.data.log4_scale), time.perf_counter()
-        factors["W"][:, : self.rank] = weights_for(self.data.X, H)
-        factors["H"][:, : self.rank] = H.T
-        step, values, done, stopped_by = LOOK_BACK if tol else n_iter, [], 0, "max_iter"
-        while done < n_iter and stopped_by == "max_iter":
-            n = min(step, n_iter - done)
-            loss, problem.penalty = burst(factors, n)
-            values.append(loss + problem.penalty)
-            done += n
-            if len(values) > 1 and (values[-2] - values[-1]) * LOOK_AHEAD / n <= tol * values[-1]:
-                stopped_by = "tol"
-        history = {"iteration": [done], "objective": values[-1:], "penalty": [problem.penalty], "revived": 0}
-        history["seconds"] = [time.perf_counter() - began]
-        return problem, Fit(factors, history, done, stopped_by == "tol" or tol == 0, stopped_by)
+    def from_state(self, state):
+        """Restore the state that `to_state` returned."""
+        self.n_updates, self._shifts = state["n_updates"], state["shifts"]
+        vars(self.model).update(state["measured"])
+
+    def fit_from_state(self, H, state):
+        """Return the last `Fit` from its state; its solver is made for any components H (k, n_features)."""
+        return Fit.from_state(self._solver(H), state)

@@ -1,0 +1,62 @@
+"""Starts from clusters of the rows: rows in different directions, and a few iterations of orthogonal NMF."""
+
+import numpy as np
+
+from fastnmf.core.alternate import solve
+from fastnmf.core.factors import allocate
+from fastnmf.core.losses.products import AssignedFrobenius
+from fastnmf.core.objectives import single_loss_problem
+from fastnmf.core.updates import HALS, ClusterAssignment
+
+CLUSTER_STEPS = 20
+
+
+def diverse_rows(data, rank, rng):
+    """Return k rows of the data in different directions (k-means++), dense (k, n_columns); zero rows if X has fewer."""
+    from sklearn.cluster import kmeans_plusplus
+    from sklearn.preprocessing import normalize
+
+    n_rows = data.shape[0]
+    directions = normalize(data.X)
+    n_found = min(rank, n_rows)
+    chosen = kmeans_plusplus(directions, n_found, random_state=int(rng.integers(2**31 - 1)))[1]
+    components = np.zeros((rank, data.shape[1]))
+    rows = data.X[np.sort(chosen)]
+    components[:n_found] = rows.toarray() if data.is_sparse else rows  # never-densify-ok: k rows
+    return components
+
+
+def orthogonal_problem(data, H, W=None):
+    """Return the `Problem` of orthogonal NMF by assignment, and its factors, for components H (k, n_columns)."""
+    W = np.zeros((data.shape[0], len(H))) if W is None else W
+    factors, tasks = allocate(data, W, H.T, None)
+    loss = AssignedFrobenius(data, factors["W"].shape[1], tasks, holds_products=True)
+    problem = single_loss_problem(data, loss, {"W": ClusterAssignment(), "H": HALS()}, (("W", 1), ("H", 1)), tasks)
+    problem.reseed_dead_component = loss.reseed_dead_component
+    return problem, factors
+
+
+def clusters(data, rank, rng, *, weighted=False):
+    """Return a start for W from a few iterations of orthogonal NMF: 1 at the cluster of each row, plus 0.02 everywhere.
+
+    This is the start of Ding, Li and Jordan (2010), who add 0.2: multiplicative updates cannot leave a zero, but they
+    reduce 0.2 slowly. On planted data that were not used to choose the constant, all values from 0.002 to 0.05 gave
+    the same result; 0.2 was worse in 2 of 8 cases.
+
+    Parameters
+    ----------
+    data : Strata
+    rank : int
+        Number of clusters k.
+    rng : numpy.random.Generator
+    weighted : bool, default=False
+        Use the weights of orthogonal NMF instead of ones, plus 0.02 times their mean.
+
+    Returns
+    -------
+    ndarray (n_rows, k) of float64, positive
+    """
+    problem, factors = orthogonal_problem(data, diverse_rows(data, rank, rng))
+    solve(problem, factors, max_iter=CLUSTER_STEPS, tol=1e-3)
+    W = factors["W"][:, :rank].astype(np.float64)
+    return W + 0.02 * W.sum() / max(np.count_nonzero(W), 1) if weighted else 0.02 + (W > 0)

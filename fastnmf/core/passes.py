@@ -1,0 +1,170 @@
+"""Pass over batches in memory, or over blocks that are read one after the other: the solvers of `Statistics`."""
+
+from itertools import islice
+
+import numpy as np
+
+from fastnmf.core.batches import Batch, residual
+from fastnmf.core.factors import aligned, refill
+from fastnmf.core.iterate import Solver, lacks_progress
+
+MOVING_GAIN = 0.01  # relative decrease of the objective in a pass; below it H is updated only at the end of a pass
+
+
+class Passes(Solver):
+    """Fit statistics to batches that are in memory; a step visits a batch, and an iteration is a pass over all of them.
+
+    With ``forget_factor=1`` a batch that is visited again replaces its previous contributions. After a pass F is then
+    the objective of the whole data, and it does not increase from one pass to the next. Otherwise each visit counts as
+    new rows, and the objective is F of the decayed sums, rescaled to the squared norm of all data. The objective of the
+    start is not known.
+
+    Parameters
+    ----------
+    statistics : Statistics
+        At its start; updated in place.
+    batches : list of Batch
+        Updated in place.
+    scale : float
+        Squared norm of the data.
+    patience : int
+        The fit stops after so many consecutive passes each of which lowered the lowest objective so far by at most
+        ``tol`` times itself, and at the objective 0; with ``tol=0`` it does not stop by itself.
+    cheap_value_floor : float, default=0.0
+        Fraction of the squared norm below which the objective is computed from the residual itself.
+    """
+
+    def __init__(self, statistics, batches, *, scale, patience, cheap_value_floor=0.0):
+        self.statistics, self.batches, self.scale, self.patience = statistics, batches, scale, patience
+        self._floor, self._position = cheap_value_floor, 0
+
+    def step(self):
+        """Visit the next batch; return the objective after the last one of a pass."""
+        statistics, batch = self.statistics, self.batches[self._position]
+        if statistics.forget_factor < 1:  # rows that come again count as new
+            batch = self.batches[self._position] = Batch(batch.data)
+        elif batch.W is None:  # visited again later: inexact weights suffice
+            batch.W = aligned((batch.data.shape[0], statistics.H.shape[1]), batch.data.dtype)
+        statistics.visit(batch)
+        self._position = (self._position + 1) % len(self.batches)
+        if self._position:
+            return None
+        value, total = statistics.value, sum(batch.data.sq_norm for batch in self.batches)
+        if statistics.forget_factor < 1:
+            return value * (total / statistics.sq_norm if statistics.sq_norm > 0 else 0.0)
+        return residual(statistics, self.batches) if value < self._floor * total else value
+
+    def stop(self, history, tol):
+        """Return ``"tol"`` where the last passes made too little progress, or where the objective is 0."""
+        is_done = lacks_progress(history, tol, self.patience) or history.best[-1] == 0
+        return "tol" if tol and is_done else None
+
+    def weights(self):
+        """Return the weights of all rows after their last visits, (n_rows, k), for batches made by `split`."""
+        k, count = self.statistics.rank, len(self.batches)
+        W = np.empty((sum(len(batch.W) for batch in self.batches), k), self.statistics.dtype)
+        for first, batch in enumerate(self.batches):
+            W[first::count] = batch.W[:, :k]
+        return W
+
+    def to_state(self):
+        """Return the statistics, the contributions of every batch, and the position in the pass."""
+        batches = [batch.to_state() for batch in self.batches]
+        return {"statistics": self.statistics.to_state(), "batches": batches, "position": self._position}
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned for the same batches."""
+        self.statistics, self._position = _restored(self.statistics, state["statistics"]), state["position"]
+        for batch, kept in zip(self.batches, state["batches"], strict=True):
+            batch.from_state(kept)
+
+
+class BlockPasses(Solver):
+    """Fit statistics to blocks that are read one after the other; a step learns a block, an iteration is a pass.
+
+    In later passes with ``forget_factor=1`` each block replaces its share of what the pass before has contributed. Once
+    a pass lowers the objective by less than `MOVING_GAIN`, the next ones update v and H at their end only. The
+    objective is F of the sums at the end of a pass.
+
+    Parameters
+    ----------
+    statistics : Statistics
+        At its start; updated in place.
+    blocks : iterator
+        The blocks of the first pass that is made here.
+    again : callable
+        ``again()`` returns the same blocks once more, for each later pass.
+    learn : callable
+        ``learn(statistics, block, is_new)`` makes a `Batch` of a block, and `statistics` visit it.
+
+    Attributes
+    ----------
+    n_learned : int
+        Number of blocks visited, in all passes.
+    """
+
+    can_cut = True
+
+    def __init__(self, statistics, blocks, again, learn):
+        self.statistics, self._blocks, self._again, self._learn = statistics, blocks, again, learn
+        self.n_learned, self._position, self._values, self._holds = 0, 0, [], False
+
+    @property
+    def scale(self):
+        """Squared norm of the rows that the statistics remember."""
+        return self.statistics.sq_norm
+
+    def step(self):
+        """Learn the next block; if there is none, end the pass and return the objective."""
+        is_new = self.statistics.forget_factor < 1 or not self._values
+        if self._blocks is None:
+            self._blocks = iter(self._again())
+        if self._position == 0 and not is_new:
+            self._holds = self._holds or has_slowed(self._values)
+            self.statistics.begin_repeated_pass(hold=self._holds)
+        for block in self._blocks:
+            self._learn(self.statistics, block, is_new)
+            self._position, self.n_learned = self._position + 1, self.n_learned + 1
+            return None
+        if not is_new and not self.statistics.end_repeated_pass():
+            raise ValueError("A later pass had another number of rows than the first; pass the same blocks each time.")
+        return self._end()
+
+    def cut(self):
+        """End the pass; blocks that it has not reached keep what they contributed in the pass before."""
+        if self._values and self.statistics.forget_factor == 1:
+            self.statistics.end_repeated_pass()
+        return self._end()
+
+    def _end(self):
+        self._blocks, self._position = None, 0
+        self._values = [*self._values[-1:], self.statistics.value]
+        return self.statistics.value
+
+    def to_state(self):
+        """Return the statistics, the position in the pass, and what later passes depend on."""
+        own = {"position": self._position, "n_learned": self.n_learned, "values": self._values, "holds": self._holds}
+        return own | {"statistics": self.statistics.to_state(), "pass": self.statistics.pass_to_state()}
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned, and skip the blocks that the pass has learned already."""
+        self.statistics = _restored(self.statistics, state["statistics"])
+        self.statistics.pass_from_state(state["pass"])
+        self._position, self.n_learned = state["position"], state["n_learned"]
+        self._values, self._holds = state["values"], state["holds"]
+        if sum(1 for _ in islice(self._blocks, self._position)) < self._position:
+            raise ValueError(
+                f"The checkpoint is of a pass that has learned {self._position} blocks, but there are fewer now; pass "
+                "the same blocks, or delete the file to begin anew."
+            )
+
+
+def _restored(statistics, state):
+    """Return the statistics of a state; raise where those of a new fit have another shape or dtype."""
+    refill(statistics.H, state["H"])
+    return statistics.from_state(state)
+
+
+def has_slowed(objective):
+    """Return whether the objective decreased too little in the last pass for updates of H within a pass."""
+    return len(objective) > 1 and objective[-1] > (1 - MOVING_GAIN) * objective[-2]

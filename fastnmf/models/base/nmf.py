@@ -1,0 +1,579 @@
+"""Base of the models ``X ~ W H``, also with shifts of strata: data, starts, constraints, inference of weights, scores.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array
+
+from fastnmf.core import init as starts
+from fastnmf.core.alternate import AlternatingSolver, scale_start
+from fastnmf.core.factors import allocate, copy_rows, pad
+from fastnmf.core.inference import infer
+from fastnmf.core.init.start_from import start_from_init, starts_among
+from fastnmf.core.losses.masked import infer_masked, row_errors
+from fastnmf.core.objectives import infer_divergence
+from fastnmf.core.options import check_components, elastic_nets, find_seeds, generator, guide_components, row_weights
+from fastnmf.core.penalties.guide import Guide
+from fastnmf.core.problem import full
+from fastnmf.core.shifts import apply_gauge, normalize_components
+from fastnmf.core.warn import warn
+from fastnmf.data.annotated import unpack
+from fastnmf.data.entry_weights import observed
+from fastnmf.data.labels import encode_labels
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.classification import add_labels, set_label_attributes
+from fastnmf.models.base.estimator import Estimator, without_zeros
+from fastnmf.models.base.top_features import top_features
+
+NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
+STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
+
+
+def scaled(F, exponent):
+    """Return F times ``2 ** exponent``; F itself if the exponent is 0, the usual case: ldexp takes 5 ns per entry."""
+    return F if exponent == 0 else np.ldexp(F, exponent)
+
+
+class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
+    """Base of the models ``X ~ W H``. A subclass defines its parameters, its documentation and `_problem`.
+
+    Attributes
+    ----------
+    _has_own_loss : bool
+        Whether the loss is neither a squared error nor one divergence. The weights of new rows then begin at those of
+        the squared error, and `_update_W` improves them.
+    """
+
+    _constraints = {"init": starts_among(*STARTS)}
+    _continued = {"H": "components_"}
+    _has_own_loss = False
+
+    @property
+    def _fitted_shapes(self):
+        shapes = {"components_": "km"} | ({"shifts_": "Sm", "strata_": "S"} if self._has_shifts else {})
+        return shapes | ({"coef_": "ck"} if hasattr(self, "coef_") else {})
+
+    @property
+    def _n_features_out(self):
+        return self.components_.shape[0]
+
+    def _check_options(self, options):
+        if not options.is_multiplicative and not options.is_squared:
+            raise ValueError(
+                f"solver={options.solver!r} needs a quadratic subproblem, and beta_loss={self.beta_loss!r} gives none; "
+                "use solver='mu'."
+            )
+
+    # ---------------------------------------------------------------- public methods
+
+    def fit_transform(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+        """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
+        return self._fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
+
+    def transform(self, X):
+        """Return the non-negative weights of the rows of X for the fitted components.
+
+        They minimise the loss of the model, row by row.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray (n_samples, n_components)
+        """
+        return self._transform(X)
+
+    def inverse_transform(self, W):
+        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
+        return self._inverse_transform(W)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return 1 minus the loss of X divided by the loss of the trivial model, at most 1; larger is better.
+
+        For the squared error this is the share of the squared norm of X that the model explains.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        y : ignored
+            Present for compatibility with scikit-learn.
+        sample_weight : array-like (n_samples,), default=None
+            Weight of each row's squared error and squared norm; for the squared error only.
+
+        Returns
+        -------
+        float
+        """
+        return self._score(X, None, sample_weight)
+
+    def top_features(self, n=10, feature_names=None):
+        """Return the names of at most n features of each component, strongest first.
+
+        Parameters
+        ----------
+        n : int, default=10
+            Largest number of features of one component.
+        feature_names : array-like (n_features,), default=None
+            Names of the features. None takes `feature_names_in_`, or else the column numbers.
+
+        Returns
+        -------
+        list of list of str, or Bunch
+            For a model with strata a Bunch: ``strata``, a dict of label -> list of str (the features of its shift), and
+            ``components``, a list of list of str.
+        """
+        return top_features(self, n, feature_names)
+
+    # ---------------------------------------------------------------- the data of a fit
+
+    def _data(self, X, given, options):
+        """Return the data of a fit, with the weights of entries or of rows.
+
+        Raises
+        ------
+        ValueError
+            Weights of rows and of entries are given together, or the loss does not allow weights of rows.
+        """
+        data = self._observed(X, options, given.get("strata"), given.get("weight"))
+        of_rows = row_weights(data, given.get("sample_weight"), options.strata_weight)
+        if of_rows is not None:
+            if data.entry_weights is not None:
+                raise ValueError(
+                    "Weights of rows (sample_weight, strata_weight) and of entries (weight, missing_values) were "
+                    "given; multiply them into one: weight=sample_weight[:, None] * mask."
+                )
+            if options.beta == 0:
+                raise ValueError(
+                    "Itakura-Saito (beta_loss=0) does not depend on the scale of a row, so rows cannot be weighted; "
+                    "leave the weights out."
+                )
+            if options.beta < 0 and not of_rows.all():
+                raise ValueError(
+                    f"A row has weight 0, and beta_loss={self.beta_loss!r} < 0 needs data without zeros; leave the row "
+                    "out."
+                )
+            data.weigh(of_rows, options.beta)
+        data.start_transpose()
+        return data
+
+    def _observed(self, X, options, strata=None, weight=None, labels=None):
+        """Return X as `Strata`, without its missing values and with the weights of its entries.
+
+        Parameters
+        ----------
+        X : sparse matrix or ndarray (n_rows, n_columns)
+        options : Options
+        strata : array-like (n_rows,), default=None
+            Label of each row.
+        weight : array-like or sparse matrix (n_rows, n_columns), default=None
+            Weights of entries; 0 marks an entry as missing.
+        labels : ndarray (n_strata,), default=None
+            Labels of the fitted strata; None takes those of `strata`.
+
+        Returns
+        -------
+        Strata
+        """
+        weights = None
+        if weight is not None or options.missing_values is not None:
+            X, weights = observed(X, weight, options.missing_values)
+            if weights is not None and not options.is_squared:
+                raise ValueError(
+                    f"weight and missing_values need beta_loss='frobenius'; it is {self.beta_loss!r}. Leave one out."
+                )
+        data = Strata.from_array(X, strata, labels=labels)
+        data.entry_weights = weights
+        return data
+
+    # ---------------------------------------------------------------- the solver of a fit
+
+    def _solver(self, data, given, options, random_state):
+        W, H, v, V = self._start(data, self._rank(data, given, options), given, options, random_state)
+        H, free_mask, guide = self._fix_components(data, options, H)
+        factors, tasks = allocate(data, W, H, v)
+        problem = self._problem(data, factors, tasks, options)
+        self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
+        if given.get("y") is not None:
+            add_labels(data, problem, factors, given["y"], options)
+        start_value = None
+        if V is not None:
+            start_value = problem.value(factors, **({"V": V} if self._has_shifts else {}))
+        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), start_value)
+
+    def _rank(self, data, given, options):
+        """Return the number of components."""
+        if not isinstance(options.n_components, str):
+            return options.n_components
+        start = start_from_init(options.init)
+        H = given.get("H") if start is None else start.components
+        return data.shape[1] if H is None else len(H)
+
+    def _extrapolation(self, factors, tasks, options):
+        """Return the `Extrapolation` of a fit, or None."""
+
+    def _start(self, data, rank, given, options, random_state):
+        """Return the start of a fit.
+
+        Parameters
+        ----------
+        data : Strata
+            The data of the fit (n_rows, n_columns).
+        rank : int
+            Number of components k.
+        given : dict
+            May hold the user's start W (n_rows, k), H (k, n_columns), V (n_strata, n_columns), in the user's scale.
+        options : Options
+        random_state : None, int, Generator or RandomState
+            Seed of this start.
+
+        Returns
+        -------
+        W : ndarray (n_rows, k)
+        H : ndarray (n_columns, k)
+        v : ndarray (q,), or None
+            The entries of V on its pattern; None for models without shifts.
+        V : ndarray (n_strata, n_columns), or None
+            The dense V of the user's start. All are in the inner scale.
+        """
+        init, brought = options.init, [name for name in "WHV" if given.get(name) is not None]
+        if isinstance(init, str) and init == "custom":
+            W, H, V = starts.custom(data, rank, *(given.get(name) for name in "WHV"), has_shifts=self._has_shifts)
+            W = W if data.row_scale is None else W * data.row_scale[:, None]
+            return W, H, data.pattern.entries(V) if self._has_shifts else None, V
+        if brought and not self._has_shifts:  # as in scikit-learn
+            warn(
+                "When init!='custom', provided W or H are ignored. Set init='custom' to use them as initialization.",
+                RuntimeWarning,
+            )
+        elif brought:
+            raise ValueError(f"A start was given ({', '.join(brought)}) with init={init!r}; use init='custom'.")
+        if self._goes_on(options):
+            return self._warm_start(data, rank, options)
+        if (start := start_from_init(init)) is not None:
+            return self._start_from(data, rank, start, options)
+        if options.is_multiplicative and init == "nndsvd":
+            warn(
+                "The multiplicative update ('mu') solver cannot update zeros present in the initialization, and "
+                "init='nndsvd' is full of them; use 'nndsvda' or 'nndsvdar'.",
+                UserWarning,
+            )
+        rng, more = generator(random_state), {"has_shifts": self._has_shifts}
+        if init in (None, "features", "rows"):
+            draw = starts.rows if init == "rows" else starts.features
+            return *draw(data, rank, rng, needs_positive=options.is_multiplicative, **more), None
+        if init == "random":
+            return *starts.random(data, rank, rng, **more), None
+        return *starts.nndsvd(data, rank, rng, fill=NNDSVD[init], **more), None
+
+    def _start_from(self, data, rank, start, options):
+        """Return W, H, the entries of V, and None, for a `Start`, in the data's inner scale.
+
+        If the start has no W, W is the exact minimiser of the squared error, whatever the loss is.
+        """
+        start.check(data.shape, rank, getattr(self, "feature_names_in_", None))
+        H, W, V = np.ldexp(start.components.T, data.log4_scale), None, None
+        if self._has_shifts:
+            V = self._start_shifts_of(data, start.shifts, start.strata)
+        if options.is_multiplicative:
+            H = without_zeros(H)
+        if start.W is not None:
+            W = np.ldexp(start.W, data.log4_scale)
+            W = W if data.row_scale is None else W * data.row_scale[:, None]
+        else:
+            W = exact_weights_of(data, rank, pad(H, data), V)[0][:, :rank]
+            W = without_zeros(W) if options.is_multiplicative else W
+        return W, H, data.pattern.entries(V) if self._has_shifts else None, None
+
+    def _warm_start(self, data, rank, options):
+        """Return the factors of the previous fit as a start; W starts at zero if the number of rows has changed."""
+        if self.components_.shape != (rank, data.shape[1]):
+            raise ValueError(
+                f"warm_start goes on from components of shape {self.components_.shape}, but {(rank, data.shape[1])} is "
+                "required; set warm_start=False, or keep n_components and the features."
+            )
+        H = np.ldexp(self.components_.T.astype(np.float64), data.log4_scale)
+        W = np.zeros((data.shape[0], rank))
+        if getattr(self, "W_", W[:0]).shape == W.shape:
+            W = np.ldexp(self.W_.astype(np.float64), data.log4_scale)
+            W = W if data.row_scale is None else W * data.row_scale[:, None]
+        if options.is_multiplicative:
+            W, H = without_zeros(W), without_zeros(H)
+        if not self._has_shifts:
+            return W, H, None, None
+        return W, H, data.pattern.entries(self._start_shifts_of(data, self.shifts_, self.strata_)), None
+
+    def _start_shifts_of(self, data, shifts, labels):
+        """Return the start of the shifts (n_strata, n_columns): given ones by label, else half the means."""
+        V = data.pattern.dense(0.5 * data.stratum_means().astype(np.float64))
+        if shifts is None:
+            return V
+        known = {label: row for row, label in enumerate(labels.tolist())}
+        for row, label in enumerate(data.labels.tolist()):
+            if label in known:
+                V[row] = np.ldexp(shifts[known[label]].astype(np.float64), 2 * data.log4_scale)
+        return V
+
+    def _fix_components(self, data, options, H):
+        """Return H with its fixed entries, the mask of its free entries (None: all are) and the guide, or None."""
+        free_mask = guide = None
+        if options.H.fixed is not None:
+            values, is_fixed = check_components(options.H.fixed, H.shape[1], data.shape[1])
+            H = np.where(is_fixed.T, np.ldexp(values.T, data.log4_scale), H)
+            free_mask = ~is_fixed
+        if options.H.seeds:
+            names = getattr(self, "feature_names_in_", self._names)
+            seeds = find_seeds(options.H.seeds, H.shape[1], data.shape[1], names)
+            guide = guide_components(H, seeds, options.H.guide_weight)
+            H = guide[2] if free_mask is None else np.where(free_mask.T, guide[2], H)
+        return H, free_mask, guide
+
+    def _constrain(self, data, problem, factors, options, *, free_mask=None, guide=None):
+        """Add the penalties, the guide and the fixed entries of H to a problem.
+
+        Parameters
+        ----------
+        data : Strata
+        problem : Problem
+            Changed in place.
+        factors : Factors
+            The start; W is scaled in place where it is zero and both W and H are penalised.
+        options : Options
+        free_mask : ndarray (k, n_columns) of bool, default=None
+            True where the entry of H is updated; None: everywhere.
+        guide : (target, weight, H), default=None
+            Result of `fastnmf.core.options.guide_components`: target (n_columns, k), weight (k,), H (n_columns, k).
+        """
+        if (options.W.alpha > 0) != (options.H.alpha > 0) and free_mask is None:
+            one, other = ("W", "H") if options.W.alpha > 0 else ("H", "W")
+            warn(
+                f"Only {one} is penalised: {other} can grow while {one} shrinks, and the penalty vanishes. Penalise "
+                f"both (alpha_H='same').",
+                UserWarning,
+            )
+        problem.penalties = elastic_nets(data, options, "WHV" if self._has_shifts else "WH")
+        problem.balance_penalties = free_mask is None and guide is None and {"W", "H"} <= problem.penalties.keys()
+        if problem.balance_penalties and not factors["W"].any():
+            scale_start(problem, factors, data)
+        if problem.penalties or free_mask is not None or guide is not None:
+            problem.equalize_norms, problem.reseed_dead_component = False, None
+        if guide is not None:
+            target, weight = pad(guide[0], data), np.zeros(factors["H"].shape[1])
+            weight[: len(guide[1])] = guide[1] * problem.scale
+            problem.penalties.setdefault("H", []).append(Guide(target, weight, 2 if options.is_squared else 1))
+        if free_mask is not None:
+            is_whole = (free_mask.all(axis=1) | ~free_mask.any(axis=1)).all()
+            padded = np.zeros(factors["H"].shape, bool)
+            padded[:, : len(free_mask)] = free_mask.T
+            problem.free_mask = {"H": padded.any(axis=0) if is_whole else padded}
+
+    # ---------------------------------------------------------------- the end of a fit
+
+    def _arrays(self, data, solver):
+        """Return W (n_rows, k), H (k, n_columns) and V (or None) in the scale of the user's data."""
+        factors, half = solver.factors, -data.log4_scale
+        rank = factors.rank
+        H = np.empty((rank, data.shape[1]), data.dtype)
+        copy_rows(factors["H"][:, :rank], H.T)
+        W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, :rank]), half))
+        V = scaled(data.pattern.dense(factors["V"]), 2 * half) if self._has_shifts else None
+        return W, scaled(H, half), V
+
+    def _unscaled_W(self, data, W):
+        """Divide the rows of W by `row_scale`, if there are weights of rows; rows of weight zero become zero."""
+        if data.row_scale is None:
+            return W
+        return np.divide(W, data.row_scale[:, None], out=np.zeros_like(W), where=data.row_scale[:, None] > 0)
+
+    def _final_exact_W(self, data, fit, options):
+        """Solve for W exactly after the last iteration, with the same computation as `transform`."""
+        factors, problem = fit.factors, fit.problem
+        if self._has_own_loss:
+            self._final_own_W(data, fit, options)
+            return
+        if options.is_multiplicative or len(problem.losses) > 1:
+            return
+        shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
+        if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
+            shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.stratum_index, options.gauge)[1]
+            factors.overwrite({"V": data.pattern.entries(shifts)})
+        product, penalties = problem.losses[0].product("W", factors), problem.penalties.get("W", ())
+        found = exact_weights_of(data, factors.rank, factors["H"], shifts, product, penalties)[0]
+        factors.overwrite({"W": found})
+        fit.history["objective"][-1] = problem.value(factors)
+        fit.history["penalty"][-1] = problem.penalty
+
+    def _final_own_W(self, data, fit, options):
+        """Recompute W for the final H, as `transform` does; keep the old W if its objective is lower."""
+        factors, problem = fit.factors, fit.problem
+        found = self._infer_own_W(data, factors["H"][:, : factors.rank], options)
+        kept, before = factors["W"].copy(), (problem.value(factors), problem.penalty)
+        factors.overwrite({"W": found})
+        after = problem.value(factors), problem.penalty
+        if after[0] > before[0]:
+            factors.overwrite({"W": kept})
+            after = before
+        fit.history["objective"][-1], fit.history["penalty"][-1] = after
+
+    def _set_factors(self, data, fit, options):
+        factors = fit.factors
+        self.n_components_ = self._n_components = factors.rank
+        self._final_exact_W(data, fit, options)
+        label_losses = fit.problem.losses[1:]
+        fit.problem.release()  # before the factors are copied, to lower the peak of memory
+        factors.clear_cache()
+        self.W_, self.components_, shifts = self._arrays(data, fit.solver)
+        if options.normalize in ("l1", "l2", "max"):
+            self.W_, self.components_ = normalize_components(self.W_, self.components_, options.normalize)
+        if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
+            self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.stratum_index, options.gauge)
+        if self._has_shifts:
+            self.shifts_, self.strata_, self.stratum_sizes_ = shifts, data.labels, data.groups.sizes
+            self.row_strata_ = data.stratum_index
+        self.n_revived_ = fit.solver.n_reseeded
+        set_label_attributes(self, data, factors, label_losses)
+
+    # ---------------------------------------------------------------- new rows
+
+    def _prepared(self, X, strata, options):
+        """Return new data X as `Strata`, H (n_features, k) and V (or None), in the inner scale of X."""
+        self._check_fitted()
+        X, strata = unpack(X, strata)
+        X = self._validated(X, reset=False)
+        self._check_strata_given(strata)
+        data = self._observed(X, options, strata, labels=self.strata_ if self._has_shifts else None)
+        V = None
+        if self._has_shifts:
+            V = scaled(self.shifts_, 2 * data.log4_scale).astype(data.dtype, copy=False)
+        return data, self._prepared_H(data), V
+
+    def _check_strata_given(self, strata):
+        if self._has_shifts and strata is None and len(self.strata_) > 1:
+            raise ValueError(
+                f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row. In a Pipeline "
+                "or a search, switch on sklearn.set_config(enable_metadata_routing=True) and pass strata= there."
+            )
+
+    def _prepared_H(self, data):
+        return scaled(self.components_.T, data.log4_scale)
+
+    def _infer_exact(self, data, H, V, options):
+        """Return the exact W (n_samples, K) and its subproblem, in the inner scale; see `exact_weights_of`."""
+        penalties = elastic_nets(data, options, "W").get("W", ())
+        return exact_weights_of(data, H.shape[1], pad(H, data), V, None, penalties)
+
+    def _infer_by_divergence(self, data, H, V, options):
+        """Return W, its divergence and the scale of the normalized loss."""
+        penalties = elastic_nets(data, options, "W").get("W", ())
+        return infer_divergence(data, H, V, options.beta, penalties, options.max_iter)
+
+    def _infer_own_W(self, data, H, options):
+        """Return W (n_rows, K) for H (n_columns, k), in the inner scale; each row depends on its row of data only."""
+        W = infer(data, H.shape[1], pad(H, data), None)[0][:, : H.shape[1]]
+        if options.is_multiplicative:  # it cannot leave a zero
+            W = W + 1e-3 * (H.mean() or 1.0) * (W == 0)
+        factors, tasks = allocate(data, W, H, None)
+        self._update_W(data, factors, tasks, options)
+        return factors["W"]
+
+    def _update_W(self, data, factors, tasks, options):
+        """Improve W by the model's own loss; the exact W of the squared error needs no improvement."""
+
+    def _infer_W(self, data, H, V, options):
+        """Return the weights of new rows, (n_samples, at least k), in the inner scale."""
+        if self._has_own_loss:
+            return self._infer_own_W(data, H, options)
+        return (self._infer_exact if options.is_squared else self._infer_by_divergence)(data, H, V, options)[0]
+
+    def _transform(self, X, strata=None):
+        options = self._options()
+        with threads(options.n_threads):
+            data, H, V = self._prepared(X, strata, options)
+            W = self._infer_W(data, H, V, options)
+        return scaled(np.ascontiguousarray(W[:, : len(self.components_)]), -data.log4_scale)
+
+    def _inverse_transform(self, W, strata=None):
+        self._check_fitted()
+        W = check_array(W, dtype=[np.float64, np.float32])
+        if W.shape[1] != len(self.components_):
+            raise ValueError(f"W has {W.shape[1]} columns; the model has {len(self.components_)} components.")
+        if not self._has_shifts:
+            return W @ self.components_
+        if strata is None and len(self.strata_) > 1:
+            raise ValueError(f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row.")
+        stratum_index, _ = encode_labels(strata, len(W), self.strata_)
+        return W @ self.components_ + self.shifts_[stratum_index]
+
+    def _score(self, X, strata=None, sample_weight=None):
+        options = self._options()
+        if sample_weight is not None and self._has_own_loss:
+            raise ValueError(f"score of a {options.name} takes no sample_weight, as its loss is its own; leave it out.")
+        if sample_weight is not None and not options.is_squared:
+            raise ValueError("sample_weight needs beta_loss='frobenius' in score; leave it out.")
+        with threads(options.n_threads):
+            data, H, V = self._prepared(X, strata, options)
+            if self._has_own_loss:
+                return self._own_score(data, H, options)
+            if not options.is_squared:
+                _, value, scale = self._infer_by_divergence(data, H, V, options)
+                return 1.0 if scale == 0 else float(1 - value / scale)
+            W, sub = self._infer_exact(data, H, V, options)
+            if sub is None:
+                errors, norms = row_errors(data, data.entry_weights, W, pad(H, data), V)
+                return explained_share(errors, norms, sample_weight)
+            W, neg = W.astype(np.float64), 0.0 if sub.neg is None else full(sub.neg).astype(np.float64)
+            linear = np.einsum("ij,ij->i", W, sub.pos - neg)
+            norms = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
+            errors = norms if V is None else data.row_square_sums(V)
+            errors = errors + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear
+        return explained_share(errors, norms, sample_weight)
+
+    def _own_score(self, data, H, options):
+        """Return 1 minus the model's own loss divided by that of the trivial model."""
+        W = np.ascontiguousarray(self._infer_own_W(data, H, options)[:, : H.shape[1]])
+        factors, tasks = allocate(data, W, H, None)
+        problem = self._problem(data, factors, tasks, options)
+        return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
+
+
+def exact_weights_of(data, rank, H, V, product=None, penalties=()):
+    """Return the exact weights for fixed H and V, of data with or without weights of entries.
+
+    Parameters
+    ----------
+    data : Strata
+    rank : int
+    H : ndarray (n_columns, K)
+        Padded, in the inner scale.
+    V : ndarray (n_strata, n_columns), or None
+        Shifts, in the inner scale.
+    product : ndarray (n_rows, K), default=None
+        ``X H`` if it is known; with weights of entries ``(O * X) H``.
+    penalties : sequence of Penalty, default=()
+        Penalties of W.
+
+    Returns
+    -------
+    W : ndarray (n_rows, K)
+    sub : Subproblem, or None
+        The subproblem of W; None with weights of entries, where each row has its own Gram matrix.
+    """
+    if data.entry_weights is None:
+        return infer(data, rank, H, V, product, penalties)
+    return infer_masked(data, data.entry_weights, rank, H, V, product, penalties), None
+
+
+def explained_share(errors, norms, sample_weight):
+    """Return 1 minus the weighted sum of the squared errors of the rows divided by that of their squared norms."""
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight, dtype=np.float64)
+        if sample_weight.shape != errors.shape:
+            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one a row.")
+        errors, norms = errors * sample_weight, norms * sample_weight
+    total = norms.sum()
+    return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)

@@ -1,0 +1,84 @@
+"""Parts of the models whose approximation is another product of factors than W H.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``. Here H carries the same factor, and W none.
+"""
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from fastnmf.core.factors import pad
+from fastnmf.core.inference import infer
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.estimator import Estimator
+from fastnmf.models.base.fitted_state import check_fitted_arrays
+from fastnmf.models.base.top_features import top_features
+
+
+class WeightModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
+    """Base of models that find weights of rows.
+
+    A subclass defines `_compose`, which returns the problem and the factors of a start, `_set_factors` and `transform`.
+    """
+
+    @property
+    def _n_features_out(self):
+        return self.W_.shape[1]
+
+    def fit_transform(self, X, y=None, **given):
+        """Fit the model and return `W_`, the weights of the rows of X; arguments as in `fit`."""
+        return self.fit(X, y, **given).W_
+
+
+class BasisModel(WeightModel):
+    """Base of models that approximate new rows by non-negative combinations of a basis, the components."""
+
+    _fitted_shapes = {"components_": "km"}
+
+    def transform(self, X):
+        """Return the weights of the rows of X for the fitted components: exact non-negative least squares, row by row.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray (n_samples, n_components)
+        """
+        data, basis = self._new_data(X), self._basis()
+        with threads(self.n_threads):
+            W = infer(data, len(basis), pad(np.ldexp(basis.T, 2 * data.log4_scale), data), None)[0]
+        return np.ascontiguousarray(W[:, : len(basis)])
+
+    def inverse_transform(self, W):
+        """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""
+        return checked_weights(self, W, len(self._basis())) @ self._basis()
+
+    def _basis(self):
+        """Return the basis that approximates new rows, (k, n_features)."""
+        return self.components_
+
+    def top_features(self, n=10, feature_names=None):
+        """Return the names of at most n features of each component, strongest first, as a list of lists."""
+        return top_features(self, n, feature_names)
+
+
+def checked_weights(model, W, rank):
+    """Return the user's weights W (n, rank), checked."""
+    check_is_fitted(model)
+    check_fitted_arrays(model)
+    W = check_array(W, dtype=[np.float64, np.float32])
+    if W.shape[1] != rank:
+        raise ValueError(f"W has {W.shape[1]} columns; expected {rank}, as transform returns.")
+    return W
+
+
+def largest(W):
+    """Return the column of the largest entry of each row, int (n,), -1 for rows of zeros."""
+    return np.where(W.any(axis=1), W.argmax(axis=1), -1)
+
+
+def divisors(sizes):
+    """Return sizes with zeros replaced by ones, for use as divisors."""
+    return np.where(sizes > 0, sizes, 1)
