@@ -333,6 +333,16 @@ def rule_models_do_not_loop_over_data(module):
     return complaints
 
 
+def rule_exact_weights_come_from_inference(module):
+    """Complain where an `ActiveSet` is made and called at once, as for weights, outside core/inference.py."""
+    return [
+        f"{module.at(node.lineno)}: exact weights are found once, by `exact` in core/inference.py; call that"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Call) and called_name(node.func) == "ActiveSet"
+        if module.path != "core/inference.py"
+    ]
+
+
 RULES = [value for name, value in list(globals().items()) if name.startswith("rule_")]
 
 
@@ -425,6 +435,7 @@ BAD = [
     (rule_files_are_short, "metrics/topics.py", "x = 1\n" * 701),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "for i in range(X.shape[0]):\n    pass"),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "i = 0\nwhile i < len(X):\n    i += 1"),
+    (rule_exact_weights_come_from_inference, "core/batches.py", "HALS()(W, sub, k, 5)\nActiveSet()(W, sub, k)"),
 ]
 
 GOOD = [
@@ -443,6 +454,8 @@ GOOD = [
     ("plots/fits.py", "def draw():\n    import matplotlib.pyplot as plt\n    from .style import INK"),
     ("io/archive.py", "from .. import __version__"),
     ("cli/commands.py", "from .. import __version__, datasets"),
+    ("models/semi.py", "updates = {'W': ActiveSet()}"),
+    ("core/inference.py", "ActiveSet()(F, sub, rank)"),
 ]
 
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from fastnmf.core.iterate import has_converged
-from fastnmf.core.stack import solve_rows
+from fastnmf.core.stack import infer_layers
 
 EPS = 1e-12  # relative to the largest denominator of a multiplicative update
 CORRECTIONS = (3, 20)  # smallest and largest number of L-BFGS corrections; each takes 16 bytes a variable
@@ -316,11 +316,5 @@ def infer_stack(bottom, A, pool=None):
         Applied to S_l before the next layer uses it.
     """
     S = [np.zeros((bottom.data.shape[0], a.shape[1])) for a in A]
-    for level, a in enumerate(A):
-        if level == 0:
-            bottom.solve(bottom.product(a), S[0])
-        else:
-            solve_rows(a.T @ a, S[level - 1] @ a, S[level])
-        if pool is not None and level + 1 < len(A):
-            S[level] = pool(S[level])
+    infer_layers(bottom, A, bottom.product(A[0]), S, pool)
     return S

@@ -6,8 +6,6 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 
-from fastnmf.core.alternate import sweep
-from fastnmf.core.factors import allocate
 from fastnmf.core.losses import (
     BetaDivergence,
     Dictionary,
@@ -199,48 +197,3 @@ def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
         exact_value=loss.exact_value,
         rounding=data.sq_norm * (8 * np.finfo(data.dtype).eps) ** 2,
     )
-
-
-def infer_divergence(data, H, V, beta, penalties, max_iter, update=None):
-    """Return W for fixed H and V under a beta divergence, by `max_iter` updates.
-
-    The start of a row depends on this row alone; so does the result.
-
-    Parameters
-    ----------
-    data : fastnmf.data.strata.Strata
-    H : ndarray (n_columns, k)
-        In the inner scale of the data.
-    V : ndarray (n_strata, n_columns), or None
-        Shifts in the inner scale of the data.
-    beta : float
-        Not 2.
-    penalties : sequence of Penalty
-        Penalties of W.
-    max_iter : int
-        Number of updates.
-    update : Update, optional
-        Replaces `MU`, where a penalty needs another update.
-
-    Returns
-    -------
-    W : ndarray (n_rows, k)
-        In the inner scale of the data.
-    value : float
-        The divergence, without the penalties.
-    scale : float
-        Divergence of the trivial model, which normalizes the loss.
-    """
-    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
-    if V is not None:  # a shift may be positive in columns where all given rows are zero
-        data.pattern = data.pattern.covering(np.where(data.groups.sizes[:, None] > 0, V, 0))
-    share = mass / max(float(H.sum()), np.finfo(np.float64).tiny)  # the model then has the total of each row
-    W = np.repeat(share[:, None], H.shape[1], axis=1)
-    factors, tasks = allocate(data, W, H, None if V is None else data.pattern.entries(V))
-    problem = divergence_problem(data, factors, tasks, beta)
-    problem.penalties = {"W": list(penalties)}
-    problem.schedule = (("W", max_iter),)
-    problem.updates["W"] = problem.updates["W"] if update is None else update
-    sweep(problem, factors)
-    value = problem.value(factors) - problem.penalty
-    return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, allocate
-from fastnmf.core.inference import infer
+from fastnmf.core.inference import even_weights, infer
 from fastnmf.core.iterate import solve
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.problem import Problem, full
@@ -199,11 +199,9 @@ def estimate_divergence(data, rank, H, prior, tau=PSEUDO_ROWS, *, max_rounds=MAX
         is_here = data.stratum_index == code
         stacked = sp.vstack([data.X[is_here], extra], format="csr") if data.is_sparse else None
         part = Strata.from_array(np.concatenate([data.X[is_here], extra]) if stacked is None else stacked)
-        n_rows = part.shape[0]
         components = np.column_stack([part.column_means(), H[:, :rank]])
-        share = np.asarray(part.X.sum(axis=1)).ravel() / max(components.sum(), np.finfo(np.float64).tiny)
-        W = np.column_stack([np.ones(n_rows), np.repeat(share[:, None], rank, axis=1)])
-        W[-1] = [tau] + [0] * rank
+        W = even_weights(part, components)
+        W[:, 0], W[-1] = 1, [tau] + [0] * rank
         factors, tasks = allocate(part, W, components, None)
         free_mask = {name: np.zeros(factors[name].shape, bool) for name in "WH"}
         free_mask["W"][:-1, 1 : rank + 1], free_mask["H"][:, 0] = True, True

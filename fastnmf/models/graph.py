@@ -5,9 +5,10 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.factors import aligned, allocate, pad
+from fastnmf.core.inference import infer_divergence, infer_with_neighbours
 from fastnmf.core.init.start_from import check_init
-from fastnmf.core.losses.graph import Graph, NeighbourPull, infer_with_neighbours
-from fastnmf.core.objectives import divergence_problem, infer_divergence, squared_problem
+from fastnmf.core.losses.graph import Graph, NeighbourPull
+from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_bool, check_choice, check_integer, check_number
 from fastnmf.core.updates import MU_FLOOR, GraphHALS, JointMU
 from fastnmf.core.warn import warn

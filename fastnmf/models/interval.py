@@ -5,12 +5,13 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 The bounds are scaled like the data.
 """
 
+from functools import partial
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.core.alternate import sweep
-from fastnmf.core.factors import allocate
+from fastnmf.core.inference import infer_by_updates
 from fastnmf.core.init.start_from import check_init
 from fastnmf.core.objectives import interval_problem
 from fastnmf.core.options import check_choice
@@ -235,15 +236,10 @@ class IntervalNMF(Preset):
         with threads(self.n_threads):
             data = self._strata(X, None, None, upper)
             H = scaled(self.components_.T, data.log4_scale)
-            rows = np.asarray(data.X.sum(axis=1), dtype=np.float64)
-            share = rows / max(float(H.sum()), np.finfo(np.float64).tiny)
-            factors, tasks = allocate(data, np.repeat(share[:, None], H.shape[1], axis=1), H, None)
-            problem = interval_problem(data, factors, tasks, data.bounds, is_descent=True)
-            problem.schedule = (("W", 1),) * self.max_iter
-            sweep(problem, factors)
-            value = problem.value(factors)
-        W = np.ascontiguousarray(factors["W"][:, : H.shape[1]])
-        return value, scaled(W, -data.log4_scale), problem.scale
+            build = partial(interval_problem, bounds=data.bounds, is_descent=True)
+            schedule = (("W", 1),) * self.max_iter
+            W, value, scale = infer_by_updates(data, H, None, build, schedule)
+        return value, scaled(W, -data.log4_scale), scale
 
 
 def bounds_on_pattern(X, upper):

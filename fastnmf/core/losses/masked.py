@@ -10,17 +10,16 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.factors import aligned
+from fastnmf.core.factors import aligned, row_tasks
 from fastnmf.core.losses.squared import Frobenius
-from fastnmf.core.problem import LazyRows, Subproblem
+from fastnmf.core.problem import LazyRows
 from fastnmf.data.entry_weights import stored
-from fastnmf.kernels import nnls, rows, weighted
+from fastnmf.kernels import rows, weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_costs, split_rows
 
 EXTRA_COST = 4  # cost of an entry of D, in units of a non-zero of the data
-GUESS_SWEEPS = 8  # sweeps of coordinate descent that guess the supports of exact solutions
-BLOCK = 1 << 21  # entries of a dense residual, or of Gram matrices, held at a time: 16 MB
+BLOCK = 1 << 21  # entries of a dense residual held at a time: 16 MB
 _NO_SHIFT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
@@ -64,6 +63,29 @@ class RowwiseGram(NamedTuple):
         D = sp.csr_array((self.weight * y, self.indices, self.indptr), (len(F), len(self.other)))
         return self.base[:, None] * (F @ self.gram) + D @ self.other
 
+    def normal_equations(self, first, n, rank, pos, neg=None):
+        """Return the Gram matrices and the right sides of n rows from row `first` on.
+
+        Parameters
+        ----------
+        first, n : int
+        rank : int
+            Columns in use.
+        pos : ndarray (p, K), or LazyRows
+        neg : LazyRows (p, K), default=None
+
+        Returns
+        -------
+        grams : ndarray (n, rank, rank) of float64
+        right : ndarray (n, rank) of float64
+        """
+        of_base = np.stack([np.zeros_like(self.gram), self.gram])
+        pos, neg = (_as_lazy_rows(side, self.other) for side in (pos, neg))
+        grams, right = np.empty((n, rank, rank)), np.empty((n, rank))
+        tasks = split_rows(n, self.other.shape[1] ** 2)
+        weighted.rows_normal(tasks, first, self, of_base, pos, neg, grams, right)
+        return grams, right
+
 
 class Masked(Frobenius):
     """``sum_ij O_ij (x_ij - v_{g(i) j} - w_i . h_j)²`` with entry weights O >= 0; with or without shifts v.
@@ -102,7 +124,7 @@ class Masked(Frobenius):
 
     def __init__(self, strata, width, tasks, weights, has_shifts=False, holds_products=False):
         self.data, self.weights, self.has_shifts = strata, weights, has_shifts
-        super().__init__(_premultiplied(strata, weights), width, tasks, holds_products)
+        super().__init__(premultiplied(strata, weights), width, tasks, holds_products)
         self._keeps_old = holds_products  # W may be updated before H, whose update needs the old W
         self.sq_norm = _inner(strata.X, self.strata.X)
         self._sides, self._rooms, self._of_side = {"W": weights.rows, "H": weights.columns}, {}, {}
@@ -316,7 +338,14 @@ def _dense_shifts(side, V, H, strata):
     return neg, shift
 
 
-def _premultiplied(strata, weights):
+def rowwise_of(strata, H, V=None):
+    """Return the `RowwiseGram` of the rows for fixed H (n_columns, K) and dense shifts V, and their ``neg`` or None."""
+    side = strata.entry_weights.rows
+    neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
+    return _rowwise(side, shift, rows.gram(row_tasks(H), H), H), neg
+
+
+def premultiplied(strata, weights):
     """Return the strata with the data ``O x``; `strata` itself where all weights are 0 or 1."""
     if weights.is_mask:
         return strata
@@ -387,61 +416,13 @@ def _residual_squares(strata, side, W, H, V):
     return total
 
 
-def infer_masked(strata, weights, rank, H, V=None, product=None, penalties=()):
-    """Return the exact weights of every row for fixed H and V: ``min_{w >= 0} sum_j O_j (a_j - v_j - w . h_j)²``.
-
-    The rows are independent of each other, so the same row gets the same weights in fit and in transform. A component
-    that is zero in all observed entries of a row has weight zero there.
-
-    Parameters
-    ----------
-    strata : fastnmf.data.strata.Strata
-        Data as `fastnmf.data.entry_weights.observed` returns them.
-    weights : fastnmf.data.entry_weights.Weights
-    rank : int
-        Number of components.
-    H : ndarray (n_columns, K)
-        Padded, in the data's inner scale.
-    V : ndarray (n_strata, n_columns), default=None
-        Shifts in the data's inner scale.
-    product : ndarray (n_rows, K), optional
-        ``(O * X) H``, where it is known.
-    penalties : sequence of Penalty
-        Penalties of W.
-
-    Returns
-    -------
-    W : ndarray (n_rows, K)
-        In the inner scale.
-    """
-    if product is None:
-        product = aligned((strata.shape[0], H.shape[1]), strata.dtype)
-        _premultiplied(strata, weights).matmul(H, product)
-    side, W = weights.rows, aligned(product.shape, strata.dtype)
-    neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
-    gram = rows.gram(split_rows(len(H), H.shape[1] ** 2), H)
-    rowwise, grams = _rowwise(side, shift, gram, H), np.stack([np.zeros_like(gram), gram])
-    step, at, sub = max(1, BLOCK // rank**2), np.arange(rank), Subproblem(None)
-    for penalty in penalties:
-        penalty.contribute(W, sub, rank)
-    for first in range(0, len(W), step):
-        n = min(step, len(W) - first)
-        tasks, out, right = split_rows(n, H.shape[1] ** 2), np.empty((n, rank, rank)), np.empty((n, rank))
-        weighted.rows_normal(tasks, first, rowwise, grams, _as_lazy_rows(product, H), _as_lazy_rows(neg, H), out, right)
-        out[:, at, at] += sub.ridge
-        right -= sub.linear
-        nnls.rows_nnls_weighted(tasks, W, first, out, right, GUESS_SWEEPS)
-    return W
-
-
-def row_errors(strata, weights, W, H, V=None):
+def row_errors(strata, W, H, V=None):
     """Return the weighted squared error and the weighted squared norm of every row.
 
     Parameters
     ----------
     strata : fastnmf.data.strata.Strata
-        Data as `fastnmf.data.entry_weights.observed` returns them.
-    weights : fastnmf.data.entry_weights.Weights
+        With weights of entries, and data as `fastnmf.data.entry_weights.observed` returns them.
     W : ndarray (n_rows, K)
     H : ndarray (n_columns, K)
         Padded.
@@ -455,16 +436,13 @@ def row_errors(strata, weights, W, H, V=None):
     norms : ndarray (n_rows,) of float64
         ``sum_j O_ij x_ij²``.
     """
-    scaled, side = _premultiplied(strata, weights), weights.rows
+    scaled, (rowwise, neg) = premultiplied(strata, strata.entry_weights), rowwise_of(strata, H, V)
     product = aligned(W.shape, strata.dtype)
     scaled.matmul(H, product)
-    neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
-    tasks = split_rows(len(W), H.shape[1] ** 2)
-    rowwise = _rowwise(side, shift, rows.gram(split_rows(len(H), H.shape[1] ** 2), H), H)
     errors = np.empty(len(W))
-    weighted.rows_squares(tasks, W, rowwise, _as_lazy_rows(neg, H), errors)
+    weighted.rows_squares(row_tasks(W), W, rowwise, _as_lazy_rows(neg, H), errors)
     if V is not None:
-        errors += (np.square(V, dtype=np.float64).sum(axis=1))[strata.stratum_index] * side.base
+        errors += (np.square(V, dtype=np.float64).sum(axis=1))[strata.stratum_index] * rowwise.base
     errors -= 2 * np.einsum("ij,ij->i", W, product, dtype=np.float64)
     of_row = np.repeat(np.arange(len(W)), np.diff(scaled.X.indptr)) if strata.is_sparse else None
     if of_row is None:

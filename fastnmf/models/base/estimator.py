@@ -15,12 +15,11 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from fastnmf.core import init as starts
 from fastnmf.core.alternate import scale_start
 from fastnmf.core.factors import allocate, copy_rows, pad
-from fastnmf.core.inference import infer
+from fastnmf.core.inference import infer, infer_divergence
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import as_arrays, solve
 from fastnmf.core.losses.divergences import EXPONENTS
-from fastnmf.core.losses.masked import infer_masked, row_errors
-from fastnmf.core.objectives import infer_divergence
+from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import (
     check_bool,
     check_callback,
@@ -547,9 +546,7 @@ class BaseNMF(
         sub : Subproblem, or None
             The subproblem of W; None with weights of entries, where each row has its own Gram matrix.
         """
-        if data.entry_weights is None:
-            return infer(data, rank, H, V, product, penalties)
-        return infer_masked(data, data.entry_weights, rank, H, V, product, penalties), None
+        return infer(data, rank, H, V, product, penalties)
 
     def _infer_by_divergence(self, X, strata):
         """Return X as `Strata`, its W, its divergence and the scale of the normalized loss."""
@@ -585,7 +582,7 @@ class BaseNMF(
         with threads(self.n_threads):
             data, V, W, sub = self._infer_exact(X, strata)
             if sub is None:
-                errors, norms = row_errors(data, data.entry_weights, W, pad(self._prepared_H(data), data), V)
+                errors, norms = row_errors(data, W, pad(self._prepared_H(data), data), V)
                 return explained_share(errors, norms, sample_weight)
             W, neg = W.astype(np.float64), 0.0 if sub.neg is None else full(sub.neg).astype(np.float64)
             linear = np.einsum("ij,ij->i", W, sub.pos - neg)

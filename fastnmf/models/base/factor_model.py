@@ -14,13 +14,13 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fastnmf.core.factors import Factors, aligned, allocate, pad, row_tasks
-from fastnmf.core.inference import exact, infer
+from fastnmf.core.inference import exact, infer, quadratic_weights
 from fastnmf.core.init.start_from import check_init, start_from_init
 from fastnmf.core.iterate import as_arrays, solve
 from fastnmf.core.losses.products import AssignedFrobenius
 from fastnmf.core.objectives import EXACT_VALUE_BELOW
 from fastnmf.core.options import check_callback, check_choice, check_integer, check_number, generator
-from fastnmf.core.problem import Problem, Subproblem
+from fastnmf.core.problem import Problem
 from fastnmf.core.updates import HALS, ClusterAssignment
 from fastnmf.core.warn import warn
 from fastnmf.data.matrix import check_kind
@@ -361,11 +361,7 @@ def divisors(sizes):
 
 def exact_weights(gram, pos, rank):
     """Return the exact minimisers of ``w gram wᵀ / 2 - w pos`` over w >= 0, (p, k); gram (K, K), pos (p, K) padded."""
-    W = aligned(pos.shape, pos.dtype)
-    sub = Subproblem(row_tasks(W))
-    sub.add(gram=gram, pos=pos)
-    exact(W, sub, rank)
-    return np.ascontiguousarray(W[:, :rank])
+    return np.ascontiguousarray(quadratic_weights(gram, pos, rank)[0][:, :rank])
 
 
 def best_scale(fitted, crossed):

@@ -12,6 +12,7 @@ from sklearn.utils import Bunch, _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad
+from fastnmf.core.inference import infer
 from fastnmf.core.losses import masked
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.data.annotated import unpack
@@ -70,8 +71,8 @@ class RowErrorsMixin:
             if data.entry_weights is None:
                 errors = shift_estimation.row_errors(data, len(self.components_), H, V)
             else:
-                W = masked.infer_masked(data, data.entry_weights, len(self.components_), H, V)
-                errors = np.maximum(masked.row_errors(data, data.entry_weights, W, H, V)[0], 0)
+                W, _ = infer(data, len(self.components_), H, V)
+                errors = np.maximum(masked.row_errors(data, W, H, V)[0], 0)
         return np.ldexp(errors, -4 * data.log4_scale)
 
     def _is_kullback_leibler(self, what):

@@ -11,7 +11,6 @@ import numpy as np
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
 from fastnmf.core.init.start_from import check_init, is_model, start_of
-from fastnmf.core.losses.masked import infer_masked
 
 
 class StartMixin:
@@ -59,10 +58,8 @@ class StartMixin:
         if start.W is not None:
             W = np.ldexp(start.W, data.log4_scale)
             W = W if data.row_scale is None else W * data.row_scale[:, None]
-        elif data.entry_weights is None:
-            W = infer(data, rank, pad(H, data), V)[0][:, :rank]
         else:
-            W = infer_masked(data, data.entry_weights, rank, pad(H, data), V)[:, :rank]
+            W = infer(data, rank, pad(H, data), V)[0][:, :rank]
         if self.solver == "mu" and start.W is None:
             W = without_zeros(W)
         return W, H, data.pattern.entries(V) if self._has_shifts else None, None
