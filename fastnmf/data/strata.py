@@ -309,18 +309,31 @@ class Strata:
         step = max(1, _RESIDUAL_ENTRIES // self.shape[1])
         with single_threaded_blas():
             for lo in range(0, self.shape[0], step):
-                block = slice(lo, lo + step)
-                residual = W[block] @ H.T
-                if V is not None:
-                    shift = V[self.stratum_index[block]]
-                    residual += shift if self.row_scale is None else shift * self.row_scale[block, None]
-                if self.is_sparse:
-                    part = self.X[block].tocoo()
-                    residual[part.coords] -= part.data
-                else:
-                    residual -= self.X[block]
+                residual = self.residual(slice(lo, lo + step), W, H, V)
                 total += float(np.einsum("ij,ij->", residual, residual))
         return total
+
+    def residual(self, rows, W, H, V):
+        """Return the negative residual ``W Hᵀ + u V[stratum_index] - X`` of some rows, a dense array.
+
+        Parameters
+        ----------
+        rows : slice, or ndarray of int
+        W : ndarray (n_rows, k) of float64
+        H : ndarray (n_columns, k) of float64
+        V : ndarray (n_strata, n_columns), or None
+            Shifts; u is the row scale. All three are in the inner scale.
+        """
+        residual = W[rows] @ H.T
+        if V is not None:
+            shift = V[self.stratum_index[rows]]
+            residual += shift if self.row_scale is None else shift * self.row_scale[rows, None]
+        if self.is_sparse:
+            part = self.X[rows].tocoo()
+            residual[part.coords] -= part.data
+        else:
+            residual -= self.X[rows]
+        return residual
 
 
 def _square_sum(values):

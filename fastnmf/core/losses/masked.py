@@ -392,14 +392,7 @@ def _residual_squares(strata, side, W, H, V):
     with single_threaded_blas():
         for lo in range(0, len(dense), step):
             part = dense[lo : lo + step]
-            residual = W[part] @ H.T
-            if V is not None:
-                residual += V[strata.stratum_index[part]]
-            known = X[part].tocoo() if strata.is_sparse else None
-            if known is None:
-                residual -= X[part]
-            else:
-                residual[known.coords] -= known.data
+            residual = strata.residual(part, W, H, V)
             np.square(residual, out=residual)
             extra = D[part].tocoo()
             total += float(residual.sum() + extra.data @ residual[extra.coords])

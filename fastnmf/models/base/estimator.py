@@ -36,6 +36,7 @@ from fastnmf.core.options import (
 from fastnmf.core.penalties.guide import Guide
 from fastnmf.core.problem import full
 from fastnmf.core.restarts import Restarts
+from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import is_annotated, unpack
@@ -588,7 +589,7 @@ class BaseNMF(
             linear = np.einsum("ij,ij->i", W, sub.pos - neg)
             norms = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
             errors = norms if V is None else data.row_square_sums(V)
-            errors = errors + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear
+            errors = expanded_errors(errors, W, sub.gram, linear)
         return explained_share(errors, norms, sample_weight)
 
     def _prepared_H(self, data):
