@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import fastnmf
 from fastnmf.core.problem import LazyRows, full
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.layout import Grouping
+from fastnmf.data.layout import Grouping, row_squares
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.row_intrinsics import padded
 
@@ -248,3 +248,14 @@ def test_old_names_of_the_catalogue_work_and_warn():
         assert entry.never_rises is entry.monotone
     with pytest.warns(FutureWarning, match="use Entry.monotone_note"):
         assert entry.rises_note is entry.monotone_note
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squares_of_rows_are_those_of_the_plain_loops(dtype):
+    X = sp.random_array((9, 7), density=0.4, format="csr", dtype=dtype, rng=np.random.default_rng(3))
+    X = sp.csr_array(X * (np.arange(9) != 4)[:, None])  # a row without entries
+    want = [sum(float(X[i, j]) ** 2 for j in range(7)) for i in range(9)]
+    for form in (X, X.toarray()):
+        found = row_squares(form)
+        np.testing.assert_allclose(found, want, rtol=1e-14)
+        assert found.dtype == np.float64 and found[4] == 0

@@ -40,6 +40,14 @@ class Compressed:
         products.csr_matmul(self.tasks(F.shape[1]), self.indptr, self.indices, self.data, F, out)
 
 
+def row_squares(X):
+    """Return the squared length of every row of X, CSR or dense (n, m), float64 (n,)."""
+    if isinstance(X, np.ndarray):
+        return np.einsum("ij,ij->i", X, X, dtype=np.float64)
+    of_row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    return np.bincount(of_row, np.square(X.data, dtype=np.float64), minlength=X.shape[0])
+
+
 def _pieces(start):
     """Cut groups of rows into pieces; return the bounds of all pieces, and the first piece of each group.
 

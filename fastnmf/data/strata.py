@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.layout import Compressed, Grouping, Pattern
+from fastnmf.data.layout import Compressed, Grouping, Pattern, row_squares
 from fastnmf.data.matrix import as_matrix
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
@@ -275,10 +275,7 @@ class Strata:
         V (n_strata, n_columns) are dense shifts, g(i) is the stratum of row i and u its row scale. V None is zero.
         """
         if V is None:
-            if not self.is_sparse:
-                return np.einsum("ij,ij->i", self.X, self.X, dtype=np.float64)
-            of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.X.indptr))
-            return np.bincount(of_row, np.square(self.X.data, dtype=np.float64), minlength=self.shape[0])
+            return row_squares(self.X)
         row_scale = np.ones(self.shape[0]) if self.row_scale is None else self.row_scale.astype(np.float64)
         lengths = np.einsum("ij,ij->i", V, V, dtype=np.float64)[self.stratum_index] * row_scale**2
         if not self.is_sparse:
