@@ -343,6 +343,17 @@ def rule_exact_weights_come_from_inference(module):
     ]
 
 
+def rule_row_index_is_written_once(module):
+    """Complain about ``np.repeat(..., np.diff(...))``, which repeats something of a row for each of its entries."""
+    return [
+        f"{module.at(node.lineno)}: {ast.unparse(node)} is `row_index` of data/layout.py, or an array indexed by it"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and called_name(node) == "repeat" and len(node.args) > 1
+        if isinstance(node.args[1], ast.Call) and called_name(node.args[1]) == "diff"
+        if module.path != "data/layout.py"
+    ]
+
+
 RULES = [value for name, value in list(globals().items()) if name.startswith("rule_")]
 
 
@@ -435,6 +446,7 @@ BAD = [
     (rule_files_are_short, "metrics/topics.py", "x = 1\n" * 701),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "for i in range(X.shape[0]):\n    pass"),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "i = 0\nwhile i < len(X):\n    i += 1"),
+    (rule_row_index_is_written_once, "core/stack.py", "i = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))"),
     (rule_exact_weights_come_from_inference, "core/batches.py", "HALS()(W, sub, k, 5)\nActiveSet()(W, sub, k)"),
 ]
 
@@ -456,6 +468,8 @@ GOOD = [
     ("cli/commands.py", "from .. import __version__, datasets"),
     ("models/semi.py", "updates = {'W': ActiveSet()}"),
     ("core/inference.py", "ActiveSet()(F, sub, rank)"),
+    ("data/layout.py", "i = np.repeat(np.arange(n), np.diff(indptr))"),
+    ("core/shifts.py", "V = np.repeat(prior[None], n, axis=0)"),
 ]
 
 

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from fastnmf.core.inference import infer
 from fastnmf.core.losses import masked
 from fastnmf.core.problem import full
+from fastnmf.data.layout import row_index
 from fastnmf.kernels.blas import single_threaded_blas
 
 EXACT_VALUE_BELOW = 1e-6  # relative to the squares that cancel: above it the expanded error of a row keeps ten digits
@@ -98,7 +99,7 @@ def row_divergences(data, W, H, V):
     """
     W, H, V = (F.astype(np.float64) for F in (W, H, V))
     X = sp.csr_array(data.X)
-    of_row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    of_row = row_index(X)
     values, errors = np.ldexp(X.data, -2 * data.log4_scale), V.sum(axis=1)[data.stratum_index] + W @ H.sum(axis=1)
     least, tall = 1.2e-7 * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
     step = max(1, CHUNK_ENTRIES // len(H))

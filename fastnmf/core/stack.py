@@ -21,6 +21,7 @@ import scipy.sparse as sp
 from fastnmf.core.factors import aligned, copy_rows
 from fastnmf.core.inference import solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import RowwiseGram
+from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import nnls as kernels
@@ -145,7 +146,7 @@ class MaskedDataLayer(DataLayer):
         super().__init__(data)
         side = weights.rows
         self.base, self.D = side.base.astype(np.float64)[:, None], side.matrix(data.shape[1])
-        self._side, self._of_row = side, np.repeat(np.arange(len(side.base)), np.diff(side.extra.indptr))
+        self._side, self._of_row = side, row_index(side.extra)
 
     def _model(self, Q):
         """Return ``D * (Q Aᵀ)`` as a sparse array."""

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.layout import Compressed, Grouping, Pattern, row_squares
+from fastnmf.data.layout import Compressed, Grouping, Pattern, row_index, row_squares
 from fastnmf.data.matrix import as_matrix
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
@@ -127,7 +127,7 @@ class Strata:
         of_sums = np.power(row_scale, power - 1, out=np.zeros_like(row_scale), where=row_scale > 0)
         self.row_scale, self._sum_scale = row_scale.astype(self.dtype), of_sums.astype(self.dtype)
         if self.is_sparse:
-            each = np.repeat(self.row_scale, np.diff(self.X.indptr))
+            each = self.row_scale[row_index(self.X)]
             self.X = sp.csr_array((self.X.data * each, self.X.indices, self.X.indptr), shape=self.shape, copy=True)
             self.X.eliminate_zeros()
         else:
@@ -281,7 +281,7 @@ class Strata:
         if not self.is_sparse:
             each = zip(self.X, self.stratum_index, row_scale, strict=True)
             return np.array([np.square(row - u * V[code], dtype=np.float64).sum() for row, code, u in each])
-        of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.X.indptr))
+        of_row = row_index(self.X)
         x, v = self.X.data.astype(np.float64), V[self.stratum_index[of_row], self.X.indices] * row_scale[of_row]
         return lengths + np.bincount(of_row, x * (x - 2 * v), minlength=self.shape[0])
 

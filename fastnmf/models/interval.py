@@ -15,6 +15,7 @@ from fastnmf.core.inference import infer_by_updates
 from fastnmf.core.init.start_from import check_init
 from fastnmf.core.objectives import interval_problem
 from fastnmf.core.options import check_choice
+from fastnmf.data.layout import linear_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
@@ -261,7 +262,7 @@ def bounds_on_pattern(X, upper):
     else:
         upper = np.where(np.isposinf(upper), open_end, upper).astype(lower.dtype)
     pattern, lower = sp.csr_array(as_matrix(upper, "upper: ")), sp.csr_array(lower)
-    low, at, wanted = np.zeros(pattern.nnz, lower.dtype), _places(pattern), _places(lower)
+    low, at, wanted = np.zeros(pattern.nnz, lower.dtype), linear_index(pattern), linear_index(lower)
     order = np.argsort(at, kind="stable")  # rows need not be sorted
     found = np.searchsorted(at, wanted, sorter=order)
     is_bounded = np.isin(wanted, at).all()
@@ -271,8 +272,3 @@ def bounds_on_pattern(X, upper):
         raise ValueError("X has an entry above its upper bound; pass lower bounds as X, upper bounds as `upper`.")
     pattern.data = np.where(pattern.data == open_end, np.inf, pattern.data).astype(lower.dtype)
     return pattern, low
-
-
-def _places(X):
-    """Return the linear index (row times number of columns, plus column) of every stored entry, int64 (nnz,)."""
-    return np.repeat(np.arange(X.shape[0], dtype=np.int64) * X.shape[1], np.diff(X.indptr)) + X.indices

@@ -5,7 +5,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.problem import LazyRows
-from fastnmf.data.layout import Compressed
+from fastnmf.data.layout import Compressed, row_index
 from fastnmf.kernels import divergence, rows
 from fastnmf.kernels.jit import split_rows
 
@@ -321,7 +321,7 @@ class BetaDivergence(_Divergence):
         beta, (n_rows, n_columns) = self.beta, self.strata.shape
         u = self._loading.astype(np.float64) if len(self._loading) else np.ones(n_rows)
         side = self._sides["W"]
-        of_row = np.bincount(np.repeat(np.arange(n_rows), np.diff(side.indptr)), side.data, n_rows)[u > 0]
+        of_row = np.bincount(row_index(side), side.data, n_rows)[u > 0]
         count, u = np.diff(side.indptr)[u > 0], u[u > 0]
         if not of_row.any():
             return 0.0

@@ -14,6 +14,7 @@ from fastnmf.core.factors import aligned, row_tasks
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.core.problem import LazyRows
 from fastnmf.data.entry_weights import stored
+from fastnmf.data.layout import row_index
 from fastnmf.kernels import rows, weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_costs, split_rows
@@ -57,7 +58,7 @@ class RowwiseGram(NamedTuple):
 
     def pull(self, F):
         """Return the contribution to the half-gradient at F (p, K), an array of its shape."""
-        of_row = np.repeat(np.arange(len(F)), np.diff(self.indptr))
+        of_row = row_index(self)
         y = np.einsum("ec,ec->e", F[of_row], self.other[self.indices], dtype=np.float64)
         y = y + self.shift if len(self.shift) else y
         D = sp.csr_array((self.weight * y, self.indices, self.indptr), (len(F), len(self.other)))
@@ -135,12 +136,12 @@ class Masked(Frobenius):
         """Find the shift entry of every entry of D, and the sums and curvatures of the shifts."""
         strata, pattern, of_X = self.data, self.data.pattern, self.strata
         self.groups = strata.groups
-        column_of = np.repeat(np.arange(pattern.n_columns), np.diff(pattern.start))
+        column_of = row_index(pattern.start)
         key = column_of * pattern.n_groups + pattern.group
         order = np.argsort(key)
         self._place = {}
         for name, side in self._sides.items():
-            of_row = np.repeat(np.arange(len(side.base)), np.diff(side.extra.indptr))
+            of_row = row_index(side.extra)
             row, column = (of_row, side.extra.indices) if name == "W" else (side.extra.indices, of_row)
             wanted = column * np.int64(pattern.n_groups) + strata.stratum_index[row]
             place = np.searchsorted(key, wanted, sorter=order)
@@ -329,8 +330,7 @@ def _dense_shifts(side, V, H, strata):
     shift : ndarray (nnz,)
         The shifts at D's entries.
     """
-    of_row = np.repeat(np.arange(len(side.base)), np.diff(side.extra.indptr))
-    shift = V[strata.stratum_index[of_row], side.extra.indices].astype(strata.dtype, copy=False)
+    shift = V[strata.stratum_index[row_index(side.extra)], side.extra.indices].astype(strata.dtype, copy=False)
     with single_threaded_blas():
         neg = (
             _by_base(side, (V @ H).astype(strata.dtype, copy=False), strata.stratum_index) if side.base.any() else None
@@ -354,7 +354,7 @@ def premultiplied(strata, weights):
         X = sp.csr_array((X.data * weights.at(X).astype(strata.dtype), X.indices, X.indptr), X.shape)
     else:
         E, X = weights.difference, X * strata.dtype.type(weights.base)
-        of_row = np.repeat(np.arange(E.shape[0]), np.diff(E.indptr))
+        of_row = row_index(E)
         X[of_row, E.indices] = strata.X[of_row, E.indices] * (E.data + weights.base)
     out = copy.copy(strata)
     for name in ("rows", "columns", "pattern"):
@@ -396,7 +396,7 @@ def _residual_squares(strata, side, W, H, V):
             np.square(residual, out=residual)
             extra = D[part].tocoo()
             total += float(residual.sum() + extra.data @ residual[extra.coords])
-    of_row = np.repeat(np.arange(len(side.base)), np.diff(D.indptr))
+    of_row = row_index(D)
     chosen = np.flatnonzero(side.base[of_row] == 0)
     x = stored(X, D) if strata.is_sparse else X[of_row, D.indices]
     step = max(1, BLOCK // W.shape[1])
@@ -437,12 +437,11 @@ def row_errors(strata, W, H, V=None):
     if V is not None:
         errors += (np.square(V, dtype=np.float64).sum(axis=1))[strata.stratum_index] * rowwise.base
     errors -= 2 * np.einsum("ij,ij->i", W, product, dtype=np.float64)
-    of_row = np.repeat(np.arange(len(W)), np.diff(scaled.X.indptr)) if strata.is_sparse else None
-    if of_row is None:
+    if not strata.is_sparse:
         norms = np.einsum("ij,ij->i", strata.X, scaled.X, dtype=np.float64)
         with_shifts = 0.0 if V is None else np.einsum("ij,ij->i", scaled.X, V[strata.stratum_index], dtype=np.float64)
     else:
-        value = scaled.X.data.astype(np.float64)
+        of_row, value = row_index(scaled.X), scaled.X.data.astype(np.float64)
         norms = np.bincount(of_row, value * strata.X.data, len(W))
         shifts = 0.0 if V is None else V[strata.stratum_index[of_row], scaled.X.indices]
         with_shifts = np.bincount(of_row, value * shifts, len(W))
