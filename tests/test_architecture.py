@@ -181,6 +181,14 @@ def code_lines(function, comments):
     return signature + len({line for line in lines if line not in comments})
 
 
+# small numbers that tune one algorithm, and do not tell where digits end: (file, number)
+SMALL_BY_TUNING = {
+    ("core/descent.py", 1e-12),  # gtol of L-BFGS: as good as never, `History` stops it
+    ("core/init/nndsvd.py", 1e-6),  # tolerance of the eigensolver
+    ("core/init/starts.py", 1e-6),  # what is added to a start, as a share of the means
+    ("core/shifts.py", 1e-6),  # tol of `estimate_divergence`, as of a fit
+}
+
 # ---------------------------------------------------------------- the rules
 
 
@@ -354,6 +362,20 @@ def rule_row_index_is_written_once(module):
     ]
 
 
+def rule_thresholds_have_names(module):
+    """Complain about numbers of at most 1e-6, and epsilons, in core/ outside core/thresholds.py."""
+    if module.room != "core" or module.path == "core/thresholds.py":
+        return []
+    numbers = [n for n in ast.walk(module.tree) if isinstance(n, ast.Constant) and isinstance(n.value, float)]
+    small = [n for n in numbers if 0 < n.value <= 1e-6 and (module.path, n.value) not in SMALL_BY_TUNING]
+    epsilons = [n for n in ast.walk(module.tree) if isinstance(n, ast.Attribute) and n.attr == "finfo"]
+    return [
+        f"{module.at(n.lineno)}: {ast.unparse(n)}; name a threshold in core/thresholds.py, or put what tunes one "
+        "algorithm into SMALL_BY_TUNING"
+        for n in small + epsilons
+    ]
+
+
 RULES = [value for name, value in list(globals().items()) if name.startswith("rule_")]
 
 
@@ -446,6 +468,9 @@ BAD = [
     (rule_files_are_short, "metrics/topics.py", "x = 1\n" * 701),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "for i in range(X.shape[0]):\n    pass"),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "i = 0\nwhile i < len(X):\n    i += 1"),
+    (rule_thresholds_have_names, "core/stack.py", "gram += 1e-12"),
+    (rule_thresholds_have_names, "core/losses/labels.py", "LEAST = 1e-6"),
+    (rule_thresholds_have_names, "core/objectives.py", "rounding = 8 * np.finfo(dtype).eps"),
     (rule_row_index_is_written_once, "core/stack.py", "i = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))"),
     (rule_exact_weights_come_from_inference, "core/batches.py", "HALS()(W, sub, k, 5)\nActiveSet()(W, sub, k)"),
 ]
@@ -470,6 +495,10 @@ GOOD = [
     ("core/inference.py", "ActiveSet()(F, sub, rank)"),
     ("data/layout.py", "i = np.repeat(np.arange(n), np.diff(indptr))"),
     ("core/shifts.py", "V = np.repeat(prior[None], n, axis=0)"),
+    ("core/shifts.py", "tol = 1e-6"),
+    ("core/iterate.py", "share = 1e-3"),
+    ("core/thresholds.py", "MU_EPS = 1e-9"),
+    ("models/symmetric.py", "tol = 1e-6"),
 ]
 
 
@@ -485,6 +514,13 @@ def test_rule_complains(rule, path, text):
 @pytest.mark.parametrize(("path", "text"), GOOD)
 def test_rules_accept_good_code(path, text):
     assert [complaint for rule in RULES for complaint in rule(Module(path, text))] == []
+
+
+def test_small_numbers_that_tune_are_still_there():
+    found = {
+        (module.path, n.value) for module in modules() for n in ast.walk(module.tree) if isinstance(n, ast.Constant)
+    }
+    assert SMALL_BY_TUNING <= found
 
 
 def test_every_rule_is_shown_to_fail():

@@ -22,6 +22,7 @@ from fastnmf.core.factors import aligned, pad, row_tasks
 from fastnmf.core.inference import infer, quadratic_weights
 from fastnmf.core.iterate import Fit, normalized
 from fastnmf.core.problem import LazyRows, Subproblem, full
+from fastnmf.core.thresholds import LEAST_ROWS
 from fastnmf.core.updates import HALS
 from fastnmf.data.layout import Pattern
 from fastnmf.data.strata import Strata
@@ -30,7 +31,6 @@ from fastnmf.kernels.blas import single_threaded_blas
 
 BATCH_ROWS = 1024
 COLUMNS_PER_ROW = 4  # a sparse batch has at least a row for every 4 columns: each batch updates all rows of H
-LEAST_ROWS = 1e-12  # rows of a stratum below which its sums no longer decay: they keep its shift and hardly affect H
 
 
 class Batch:

@@ -10,8 +10,8 @@ import numpy as np
 
 from fastnmf.core.iterate import has_converged
 from fastnmf.core.stack import infer_layers
+from fastnmf.core.thresholds import DENOMINATOR_SHARE, LEAST_DIVISOR
 
-EPS = 1e-12  # relative to the largest denominator of a multiplicative update
 CORRECTIONS = (3, 20)  # smallest and largest number of L-BFGS corrections; each takes 16 bytes a variable
 CORRECTED = 4_000_000  # number of variables times number of corrections, within these bounds
 MAX_HALVINGS = 30
@@ -123,7 +123,7 @@ def pgd(value, A, max_iter, history):
     """
     A = [a.copy() for a in A]
     now, gradients = value(A)
-    steps = [0.1 * np.linalg.norm(a) / max(np.linalg.norm(g), 1e-300) for a, g in zip(A, gradients, strict=True)]
+    steps = [0.1 * np.linalg.norm(a) / max(np.linalg.norm(g), LEAST_DIVISOR) for a, g in zip(A, gradients, strict=True)]
     stop = history(now)
     for _ in range(max_iter):
         if stop:
@@ -182,7 +182,7 @@ def adam(value, A, max_iter, history):
             m += (1 - forget) * (g - m)
             v += (1 - fade) * (g * g - v)
             step = rate * 0.5 * (1 + np.cos(np.pi * i / max_iter)) / (1 - forget ** (i + 1))
-            a -= step * m / (np.sqrt(v / (1 - fade ** (i + 1))) + 1e-300)
+            a -= step * m / (np.sqrt(v / (1 - fade ** (i + 1))) + LEAST_DIVISOR)
             np.maximum(a, 0, out=a)
     return kept
 
@@ -222,7 +222,7 @@ def layerwise(stack, A, max_iter, history, scale=1.0):
         np.maximum(F, 1e-3 * F.mean(), out=F)
     B = [np.maximum(label_loss.coefficients(S[label_loss.level]), 0) for label_loss in labels]
     for b in B:
-        np.maximum(b, 1e-3 * b.mean() + 1e-300, out=b)
+        np.maximum(b, 1e-3 * b.mean() + LEAST_DIVISOR, out=b)
     stop = history(layerwise_energy(stack, A, B) / scale)
     for _ in range(max_iter):
         if stop:
@@ -256,7 +256,7 @@ def layerwise(stack, A, max_iter, history, scale=1.0):
 
 def _scale(F, above, under):
     """Multiply F by ``above / under`` in place."""
-    F *= above / (under + EPS * under.max() + 1e-300)
+    F *= above / (under + DENOMINATOR_SHARE * under.max() + LEAST_DIVISOR)
 
 
 def layerwise_energy(stack, A, B):

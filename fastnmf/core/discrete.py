@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import ArpackError, svds
 
 from fastnmf.core.factors import pad
+from fastnmf.core.thresholds import ROUNDED_OVERSHOOT
 from fastnmf.data.layout import Compressed, row_index
 from fastnmf.kernels import discrete
 from fastnmf.kernels.blas import single_threaded_blas
@@ -213,7 +214,7 @@ def overshoot(X, W, H):
         on += u[of_row] * v[X.indices]
     whole = float(np.sum((W.T @ W) * (H @ H.T)))
     off = max(whole - float(on @ on), 0.0)
-    off = off if off > 1e-12 * whole else 0.0  # smaller values are rounding of the difference
+    off = off if off > ROUNDED_OVERSHOOT * whole else 0.0
     return float(np.sqrt(off + np.square(np.maximum(on - X.data, 0)).sum()))
 
 

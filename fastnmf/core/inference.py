@@ -13,6 +13,7 @@ from fastnmf.core.factors import aligned, allocate, row_tasks
 from fastnmf.core.losses.masked import premultiplied, rowwise_of
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.problem import LazyRows, Subproblem
+from fastnmf.core.thresholds import tiny
 from fastnmf.core.updates import HALS, ActiveSet
 from fastnmf.kernels import nnls, rows
 from fastnmf.kernels.blas import single_threaded_blas
@@ -234,7 +235,7 @@ def infer_by_updates(data, H, v, build, schedule):
 def even_weights(data, H):
     """Return W (n_rows, k) with equal weights in a row, such that the model with H has the total of each row."""
     mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
-    share = mass / max(float(H.sum()), np.finfo(np.float64).tiny)
+    share = mass / max(float(H.sum()), tiny())
     return np.repeat(share[:, None], H.shape[1], axis=1)
 
 

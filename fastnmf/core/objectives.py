@@ -4,8 +4,6 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
-import numpy as np
-
 from fastnmf.core.losses import (
     BetaDivergence,
     Dictionary,
@@ -17,11 +15,8 @@ from fastnmf.core.losses import (
 )
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.problem import Problem
-from fastnmf.core.updates import HALS, MU, MU_FLOOR, WeightedRows
-
-# Below these fractions of the squared norm of the data the objective from Gram matrices has lost too many digits
-# (float64: relative error about 1e-10 there), and the objective is evaluated from the residual.
-EXACT_VALUE_BELOW = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
+from fastnmf.core.thresholds import EXACT_VALUE_BELOW, MU_FLOOR, rounding
+from fastnmf.core.updates import HALS, MU, WeightedRows
 
 
 def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
@@ -64,7 +59,7 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
         scale=scale,
         cheap_value_floor=EXACT_VALUE_BELOW[data.dtype],
         exact_value=loss.exact_value,
-        rounding=scale * (8 * np.finfo(data.dtype).eps) ** 2,
+        rounding=scale * rounding(data.dtype) ** 2,
         equalize_norms=is_descent,
         reseed_dead_component=loss.reseed_dead_component if is_descent and data.entry_weights is None else None,
     )
@@ -195,5 +190,5 @@ def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
         scale=data.sq_norm,
         cheap_value_floor=EXACT_VALUE_BELOW[data.dtype],
         exact_value=loss.exact_value,
-        rounding=data.sq_norm * (8 * np.finfo(data.dtype).eps) ** 2,
+        rounding=data.sq_norm * rounding(data.dtype) ** 2,
     )

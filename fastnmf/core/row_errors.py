@@ -10,10 +10,10 @@ import scipy.sparse as sp
 from fastnmf.core.inference import infer
 from fastnmf.core.losses import masked
 from fastnmf.core.problem import full
+from fastnmf.core.thresholds import EXPANSION_FLOOR, MODEL_SHARE
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.blas import single_threaded_blas
 
-EXACT_VALUE_BELOW = 1e-6  # relative to the squares that cancel: above it the expanded error of a row keeps ten digits
 CHUNK_ENTRIES = 1 << 21  # entries of a dense residual at a time: 16 MB
 
 
@@ -70,7 +70,7 @@ def row_errors(data, rank, H, V=None, product=None):
     unexplained = data.row_square_sums(V)
     errors = expanded_errors(unexplained, W, sub.gram, linear)
     squares = unexplained + 2 * np.einsum("ij,ij->i", V, V)[data.stratum_index]
-    (lost,) = np.nonzero(errors < EXACT_VALUE_BELOW * squares)
+    (lost,) = np.nonzero(errors < EXPANSION_FLOOR * squares)
     step = max(1, CHUNK_ENTRIES // data.shape[1])
     for at in range(0, len(lost), step):
         with single_threaded_blas():
@@ -94,14 +94,14 @@ def row_divergences(data, W, H, V):
     Returns
     -------
     ndarray (n_rows,) of float64
-        In the units of the user's data. Where x is not zero, y is at least 1.2e-7 of the mean of the non-zeros, so the
-        result is finite.
+        In the units of the user's data. Where x is not zero, y is at least `MODEL_SHARE` of the mean of the non-zeros,
+        so the result is finite.
     """
     W, H, V = (F.astype(np.float64) for F in (W, H, V))
     X = sp.csr_array(data.X)
     of_row = row_index(X)
     values, errors = np.ldexp(X.data, -2 * data.log4_scale), V.sum(axis=1)[data.stratum_index] + W @ H.sum(axis=1)
-    least, tall = 1.2e-7 * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
+    least, tall = MODEL_SHARE * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
     step = max(1, CHUNK_ENTRIES // len(H))
     for at in range(0, len(values), step):
         i, j, x = of_row[at : at + step], X.indices[at : at + step], values[at : at + step]

@@ -17,17 +17,16 @@ from fastnmf.core.iterate import solve
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.problem import Problem
 from fastnmf.core.row_errors import expanded_errors
+from fastnmf.core.thresholds import EQUAL_ERRORS, LEAST_DIVISOR, SHIFT_CHANGE, rounding
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.blas import single_threaded_blas
 
 PSEUDO_ROWS = 5.0  # weight of the mean shift as a prior of a new stratum, in rows
 MAX_ROUNDS = 200
-TOLERANCE = 1e-8  # relative change of a shift below which its stratum has converged
-ROUNDING = 1e-13  # relative to the squares of a row: errors that differ by less count as equal
 
 
-def estimate(data, rank, H, prior, tau=PSEUDO_ROWS, *, tol=TOLERANCE, max_rounds=MAX_ROUNDS):
+def estimate(data, rank, H, prior, tau=PSEUDO_ROWS, *, tol=SHIFT_CHANGE, max_rounds=MAX_ROUNDS):
     """Return the shifts of new strata for fixed components, and the exact weights for these shifts.
 
     Minimises ``||A(i) - 1 v(i)ᵀ - W(i) H||² + tau ||v(i) - prior||²`` over v(i), W(i) >= 0, separately for every
@@ -113,7 +112,7 @@ def nearest(data, rank, H, V):
             length, cross = float(shift @ shift), data.X @ shift
             linear = np.einsum("ij,ij->i", W, product - shift @ H)
         errors = expanded_errors(squares + length - 2 * cross, W, sub.gram, linear)
-        is_less = errors < least - ROUNDING * (squares + length)
+        is_less = errors < least - EQUAL_ERRORS * (squares + length)
         best[is_less], least[is_less] = code, errors[is_less]
     return best
 
@@ -165,7 +164,7 @@ def estimate_divergence(data, rank, H, prior, tau=PSEUDO_ROWS, *, max_rounds=MAX
         loss = KullbackLeibler(part, factors["W"].shape[1], tasks)
         updates = dict.fromkeys("WH", MU(eps=0.0))
         problem = Problem(
-            [loss], updates, (("W", 1), ("H", 1)), tasks, scale=max(loss.total, 1e-300), free_mask=free_mask
+            [loss], updates, (("W", 1), ("H", 1)), tasks, scale=max(loss.total, LEAST_DIVISOR), free_mask=free_mask
         )
         solve(problem, factors, max_iter=max_rounds, tol=tol)
         V[code], weights[is_here, :rank] = factors["H"][:, 0], factors["W"][:-1, 1 : rank + 1]
@@ -237,7 +236,7 @@ def apply_gauge(W, H, V, stratum_index, gauge):
         t = np.where(sizes > 0, (shifts[:, at] / component[at]).min(axis=1), 0)
         left = shifts[:, at] - t[:, None] * component[at]
         # A tiny remainder of an entry is rounding: set it to zero, so that a second call changes nothing.
-        shifts[:, at] = np.where(left > 8 * np.finfo(V.dtype).eps * shifts[:, at], left, 0)
+        shifts[:, at] = np.where(left > rounding(V.dtype) * shifts[:, at], left, 0)
         taken[:, j] = t
     return (W + taken[stratum_index]).astype(W.dtype), shifts.astype(V.dtype)
 

@@ -21,6 +21,7 @@ import scipy.sparse as sp
 from fastnmf.core.factors import aligned, copy_rows
 from fastnmf.core.inference import solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import RowwiseGram
+from fastnmf.core.thresholds import LABEL_RIDGE
 from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
@@ -72,7 +73,7 @@ class Labels(NamedTuple):
         """Return the unconstrained least-squares B (n_classes, k) over the known labels."""
         known = self.mask * S
         gram = known.T @ S
-        gram[np.diag_indices_from(gram)] += 1e-12 * (np.trace(gram) or 1.0)
+        gram[np.diag_indices_from(gram)] += LABEL_RIDGE * (np.trace(gram) or 1.0)
         return np.linalg.solve(gram, known.T @ self.Y).T
 
 

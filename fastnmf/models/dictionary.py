@@ -14,6 +14,7 @@ from fastnmf.core import init as starts
 from fastnmf.core.factors import pad
 from fastnmf.core.objectives import dictionary_problem
 from fastnmf.core.options import check_choice
+from fastnmf.core.thresholds import LEAST_DIVISOR
 from fastnmf.data.matrix import as_matrix
 from fastnmf.models.base.estimator import scaled
 from fastnmf.models.base.inspection import RowErrorsMixin
@@ -227,7 +228,7 @@ class DictionaryNMF(RowErrorsMixin, Preset):
             raise ValueError(f"A start was given with init={self.init!r}; use init='custom'.")
         rng = self._generator(random_state)
         W, C = rng.random((data.shape[0], rank)) + 0.1, rng.random((D.shape[1], rank)) + 0.1
-        level = float(data.X.sum(dtype=np.float64)) / max(float(W.sum(axis=0) @ (C.T @ D.T.sum(axis=1))), 1e-300)
+        level = float(data.X.sum(dtype=np.float64)) / max(float(W.sum(axis=0) @ (C.T @ D.T.sum(axis=1))), LEAST_DIVISOR)
         return W * np.sqrt(level), C * np.sqrt(level), None, None
 
     def _problem(self, data, factors, tasks):

@@ -13,11 +13,11 @@ from fastnmf.core.iterate import solve
 from fastnmf.core.losses import check_beta
 from fastnmf.core.losses.divergence_mixture import DivergenceMixture
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.updates import MU_FLOOR, JointMU
+from fastnmf.core.thresholds import LEAST_REFERENCE, MU_FLOOR, tiny
+from fastnmf.core.updates import JointMU
 from fastnmf.models.base.custom_loss import CustomLoss
 
 NAMES = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0}
-LEAST_REFERENCE = 1e-10  # smallest e_b relative to the divergence of the trivial model: an exact fit would give e_b = 0
 
 
 def check_betas(betas):
@@ -172,7 +172,7 @@ class DistributionallyRobustNMF(CustomLoss):
 
     def _check_parameters(self):
         betas = check_betas(self.betas)
-        for name, least in (("weights", 0), ("references", np.finfo(float).tiny)):
+        for name, least in (("weights", 0), ("references", tiny())):
             given = getattr(self, name)
             if given is None:
                 continue

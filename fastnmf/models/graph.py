@@ -10,7 +10,8 @@ from fastnmf.core.init.start_from import check_init
 from fastnmf.core.losses.graph import Graph, NeighbourPull
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_bool, check_choice, check_integer, check_number
-from fastnmf.core.updates import MU_FLOOR, GraphHALS, JointMU
+from fastnmf.core.thresholds import MU_FLOOR
+from fastnmf.core.updates import GraphHALS, JointMU
 from fastnmf.core.warn import warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.kernels.blas import single_threaded_blas

@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.factors import pad
 from fastnmf.core.losses.products import DenseOperator
 from fastnmf.core.options import check_choice
+from fastnmf.core.thresholds import ASYMMETRY
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.factor_model import (
@@ -243,7 +244,7 @@ class KernelNMF(ConvexModel, WeightModel):
             K = self._kernel(checked)
         elif sp.issparse(X):
             K = X.toarray()  # never-densify-ok: a kernel matrix, of limited size
-        if K.shape[0] != K.shape[1] or not np.allclose(K, K.T, atol=1e-6 * np.abs(K).max()):
+        if K.shape[0] != K.shape[1] or not np.allclose(K, K.T, atol=ASYMMETRY * np.abs(K).max()):
             raise ValueError(f"The kernel of shape {K.shape} is not a symmetric matrix (n_samples, n_samples).")
         return Strata.from_array(K, is_signed=True)
 

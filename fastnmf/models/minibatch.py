@@ -13,9 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from fastnmf.core import batches
 from fastnmf.core.init.start_from import check_init
 from fastnmf.core.iterate import normalized
-from fastnmf.core.objectives import EXACT_VALUE_BELOW
 from fastnmf.core.options import check_integer, check_sweeps, generator
 from fastnmf.core.progress import progress
+from fastnmf.core.thresholds import EXACT_VALUE_BELOW
 from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads

@@ -11,6 +11,7 @@ from fastnmf.core.factors import aligned, allocate
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.products import FactorCoupling, Symmetric
 from fastnmf.core.options import check_choice, check_integer, check_number
+from fastnmf.core.thresholds import ASYMMETRY
 from fastnmf.core.updates import HALS, DampedMU, QuarticDescent
 from fastnmf.data.graphs import affinity_matrix, is_graph
 from fastnmf.data.matrix import as_csr
@@ -23,8 +24,6 @@ from fastnmf.models.base.factor_model import (
     single_loss_problem,
 )
 from fastnmf.models.base.top_features import FeatureNamesMixin, strongest
-
-ASYMMETRY = 1e-6  # in units of the largest entry; a larger difference is more than rounding
 
 
 def symmetric_data(X):

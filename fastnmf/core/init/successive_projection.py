@@ -9,12 +9,12 @@ import time
 import numpy as np
 
 from fastnmf.core.factors import aligned, dense_rows
+from fastnmf.core.thresholds import EQUAL_LENGTHS, IN_SPAN, span_floor
 from fastnmf.data.layout import row_squares
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.row_intrinsics import padded
 
 CANDIDATES = 3  # rows whose residuals are computed directly before one of them is taken
-TIE = 1e-9  # relative difference of squared lengths below which two rows count as equally far
 
 
 def successive_projections(X, n_anchors, *, normalize=False, callback=None):
@@ -44,11 +44,11 @@ def successive_projections(X, n_anchors, *, normalize=False, callback=None):
     distances : ndarray (k + 1,)
         Largest distance of a row from the span of the anchors so far, before each choice and after the last.
     """
-    began, eps = time.perf_counter(), float(np.finfo(X.dtype).eps)
+    began = time.perf_counter()
     sums = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
     unit = np.divide(1.0, sums, out=np.zeros(len(sums)), where=sums > 0) if normalize else np.ones(len(sums))
     left, distances = _Left(row_squares(X) * unit**2, n_anchors, X.shape[1]), []
-    floor = 16 * eps * left.squares.max()
+    floor = span_floor(X.dtype) * left.squares.max()
 
     def along(u):
         return np.asarray(X @ u.astype(X.dtype), dtype=np.float64) * unit
@@ -62,7 +62,7 @@ def successive_projections(X, n_anchors, *, normalize=False, callback=None):
                 callback(step, distances[-1] / (distances[0] or 1.0), time.perf_counter() - began)
             if step == n_anchors or (step > 0 and exact.max() <= floor):
                 break
-            first = int(np.flatnonzero(exact >= (1 - TIE) * exact.max())[0])
+            first = int(np.flatnonzero(exact >= (1 - EQUAL_LENGTHS) * exact.max())[0])
             left.take(int(candidates[first]), residuals[first], exact[first], along)
     return np.array(left.anchors, dtype=np.intp), np.array(distances)
 
@@ -164,7 +164,7 @@ def anchors(operator, row_square_sums, rank, mass):
     may[order[: max(n_heavy, rank)]] = True
     may, sums = may & (sums > 0), np.where(sums > 0, sums, 1.0)
     left, rows = _Left(np.where(may, row_square_sums / sums**2, 0.0), rank, size), np.zeros((0, size))
-    least = 1e-10 * left.squares.max()
+    least = IN_SPAN * left.squares.max()
     while len(left.anchors) < rank and left.squares.max() > least:
         i = int(np.argmax(left.squares))
         row = product(np.arange(size) == i)[None] / sums[i]

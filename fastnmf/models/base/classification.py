@@ -8,7 +8,8 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.factors import pad, row_tasks
 from fastnmf.core.losses.labels import LabelFit
 from fastnmf.core.problem import Subproblem
-from fastnmf.core.updates import HALS, MU, MU_FLOOR, WeightedRows
+from fastnmf.core.thresholds import MU_FLOOR
+from fastnmf.core.updates import HALS, MU, WeightedRows
 
 
 def encode_classes(y, n_samples, classes=None):

@@ -18,9 +18,9 @@ from fastnmf.core.inference import exact, infer, quadratic_weights
 from fastnmf.core.init.start_from import check_init, start_from_init
 from fastnmf.core.iterate import as_arrays, solve
 from fastnmf.core.losses.products import AssignedFrobenius
-from fastnmf.core.objectives import EXACT_VALUE_BELOW
 from fastnmf.core.options import check_callback, check_choice, check_integer, check_number, generator
 from fastnmf.core.problem import Problem
+from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
 from fastnmf.core.updates import HALS, ClusterAssignment
 from fastnmf.core.warn import warn
 from fastnmf.data.matrix import check_kind
@@ -337,7 +337,7 @@ def single_loss_problem(data, loss, updates, schedule, tasks, scale=None, is_dir
         scale=scale,
         cheap_value_floor=EXACT_VALUE_BELOW[data.dtype] if is_direct else 0.0,
         exact_value=loss.exact_value if is_direct else None,
-        rounding=scale * (8 * np.finfo(data.dtype).eps) ** (2 if is_direct else 1),
+        rounding=scale * rounding(data.dtype) ** (2 if is_direct else 1),
     )
 
 

@@ -14,6 +14,7 @@ from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import row_divergences, row_errors
+from fastnmf.core.thresholds import tiny
 from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, check_pointers
@@ -271,9 +272,9 @@ class InspectionMixin(RowErrorsMixin):
             )
             for code, label in enumerate(model.strata_.tolist())
         ]
-        losses = np.sqrt(np.array(left_by) / max(squares.sum(), np.finfo(np.float64).tiny))
+        losses = np.sqrt(np.array(left_by) / max(squares.sum(), tiny()))
         gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 else 0.0
-        weight = (left_by[1] - left_by[0]) / max(squares.sum() - left_by[0], np.finfo(np.float64).tiny)
+        weight = (left_by[1] - left_by[0]) / max(squares.sum() - left_by[0], tiny())
         chance = (np.count_nonzero(groups.sizes) - 1) / data.shape[0]
         return Explanation(
             strata=strata_,
