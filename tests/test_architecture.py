@@ -181,6 +181,14 @@ def code_lines(function, comments):
     return signature + len({line for line in lines if line not in comments})
 
 
+# small numbers that tune one algorithm, and do not tell where digits end: (file, number)
+SMALL_BY_TUNING = {
+    ("core/descent.py", 1e-12),  # gtol of L-BFGS: as good as never, `History` stops it
+    ("core/init/nndsvd.py", 1e-6),  # tolerance of the eigensolver
+    ("core/init/starts.py", 1e-6),  # what is added to a start, as a share of the means
+    ("core/shifts.py", 1e-6),  # tol of `estimate_divergence`, as of a fit
+}
+
 # ---------------------------------------------------------------- the rules
 
 
@@ -373,6 +381,41 @@ def names_of(node, deep=True):
     return {getattr(n, "id", None) or getattr(n, "attr", None) for n in nodes} - {None}
 
 
+def rule_exact_weights_come_from_inference(module):
+    """Complain where an `ActiveSet` is made and called at once, as for weights, outside core/inference.py."""
+    return [
+        f"{module.at(node.lineno)}: exact weights are found once, by `exact` in core/inference.py; call that"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Call) and called_name(node.func) == "ActiveSet"
+        if module.path != "core/inference.py"
+    ]
+
+
+def rule_row_index_is_written_once(module):
+    """Complain about ``np.repeat(..., np.diff(...))``, which repeats something of a row for each of its entries."""
+    return [
+        f"{module.at(node.lineno)}: {ast.unparse(node)} is `row_index` of data/layout.py, or an array indexed by it"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and called_name(node) == "repeat" and len(node.args) > 1
+        if isinstance(node.args[1], ast.Call) and called_name(node.args[1]) == "diff"
+        if module.path != "data/layout.py"
+    ]
+
+
+def rule_thresholds_have_names(module):
+    """Complain about numbers of at most 1e-6, and epsilons, in core/ outside core/thresholds.py."""
+    if module.room != "core" or module.path == "core/thresholds.py":
+        return []
+    numbers = [n for n in ast.walk(module.tree) if isinstance(n, ast.Constant) and isinstance(n.value, float)]
+    small = [n for n in numbers if 0 < n.value <= 1e-6 and (module.path, n.value) not in SMALL_BY_TUNING]
+    epsilons = [n for n in ast.walk(module.tree) if isinstance(n, ast.Attribute) and n.attr == "finfo"]
+    return [
+        f"{module.at(n.lineno)}: {ast.unparse(n)}; name a threshold in core/thresholds.py, or put what tunes one "
+        "algorithm into SMALL_BY_TUNING"
+        for n in small + epsilons
+    ]
+
+
 RULES = [value for name, value in list(globals().items()) if name.startswith("rule_")]
 
 
@@ -470,6 +513,11 @@ BAD = [
     (rule_one_loop, "models/nmf.py", "fit.history['objective'] += [1.0]"),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "for i in range(X.shape[0]):\n    pass"),
     (rule_models_do_not_loop_over_data, "models/nmf.py", "i = 0\nwhile i < len(X):\n    i += 1"),
+    (rule_thresholds_have_names, "core/stack.py", "gram += 1e-12"),
+    (rule_thresholds_have_names, "core/losses/labels.py", "LEAST = 1e-6"),
+    (rule_thresholds_have_names, "core/objectives.py", "rounding = 8 * np.finfo(dtype).eps"),
+    (rule_row_index_is_written_once, "core/stack.py", "i = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))"),
+    (rule_exact_weights_come_from_inference, "core/batches.py", "HALS()(W, sub, k, 5)\nActiveSet()(W, sub, k)"),
 ]
 
 GOOD = [
@@ -488,6 +536,14 @@ GOOD = [
     ("plots/fits.py", "def draw():\n    import matplotlib.pyplot as plt\n    from .style import INK"),
     ("io/archive.py", "from .. import __version__"),
     ("cli/commands.py", "from .. import __version__, datasets"),
+    ("models/semi.py", "updates = {'W': ActiveSet()}"),
+    ("core/inference.py", "ActiveSet()(F, sub, rank)"),
+    ("data/layout.py", "i = np.repeat(np.arange(n), np.diff(indptr))"),
+    ("core/shifts.py", "V = np.repeat(prior[None], n, axis=0)"),
+    ("core/shifts.py", "tol = 1e-6"),
+    ("core/iterate.py", "share = 1e-3"),
+    ("core/thresholds.py", "MU_EPS = 1e-9"),
+    ("models/symmetric.py", "tol = 1e-6"),
 ]
 
 
@@ -503,6 +559,13 @@ def test_rule_complains(rule, path, text):
 @pytest.mark.parametrize(("path", "text"), GOOD)
 def test_rules_accept_good_code(path, text):
     assert [complaint for rule in RULES for complaint in rule(Module(path, text))] == []
+
+
+def test_small_numbers_that_tune_are_still_there():
+    found = {
+        (module.path, n.value) for module in modules() for n in ast.walk(module.tree) if isinstance(n, ast.Constant)
+    }
+    assert SMALL_BY_TUNING <= found
 
 
 def test_every_rule_is_shown_to_fail():

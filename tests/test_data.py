@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import fastnmf
 from fastnmf.core.problem import LazyRows, full
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.layout import Grouping
+from fastnmf.data.layout import Compressed, Grouping, linear_index, row_index, row_squares
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.row_intrinsics import padded
 
@@ -248,3 +248,25 @@ def test_old_names_of_the_catalogue_work_and_warn():
         assert entry.never_rises is entry.monotone
     with pytest.warns(FutureWarning, match="use Entry.monotone_note"):
         assert entry.rises_note is entry.monotone_note
+
+
+def test_rows_of_entries_are_those_of_the_plain_loops():
+    X = sp.random_array((9, 7), density=0.4, format="csr", rng=np.random.default_rng(3))
+    X = sp.csr_array(X.toarray() * (np.arange(9) % 4 > 0)[:, None])  # empty rows, the first and the last among them
+    want = [i for i in range(9) for j in range(7) if X[i, j] != 0]
+    for given in (X, Compressed(X.indptr, X.indices, X.data), X.indptr):
+        assert row_index(given).tolist() == want
+    assert linear_index(X).tolist() == [7 * i + j for i in range(9) for j in range(7) if X[i, j] != 0]
+    assert row_index(X.indptr, np.int32).dtype == np.int32 and row_index(X).dtype == np.int64
+    assert row_index(sp.csr_array((3, 2))).tolist() == []
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squares_of_rows_are_those_of_the_plain_loops(dtype):
+    X = sp.random_array((9, 7), density=0.4, format="csr", dtype=dtype, rng=np.random.default_rng(3))
+    X = sp.csr_array(X * (np.arange(9) != 4)[:, None])  # a row without entries
+    want = [sum(float(X[i, j]) ** 2 for j in range(7)) for i in range(9)]
+    for form in (X, X.toarray()):
+        found = row_squares(form)
+        np.testing.assert_allclose(found, want, rtol=1e-14)
+        assert found.dtype == np.float64 and found[4] == 0

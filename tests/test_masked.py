@@ -8,7 +8,8 @@ from masks import KINDS, grouped, weights_of
 
 from fastnmf.core.alternate import Extrapolation, solve
 from fastnmf.core.factors import allocate, pad
-from fastnmf.core.losses.masked import Masked, infer_masked, row_errors
+from fastnmf.core.inference import infer
+from fastnmf.core.losses.masked import Masked, row_errors
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.problem import LazyRows, Problem, full
 from fastnmf.core.updates import WeightedRows
@@ -23,6 +24,7 @@ def problem_of(X, weight, strata=None, solver="hals", missing_values=None, rank=
     """Return data, weights, factors and Problem of a masked fit, plain where strata is None."""
     X, weights = observed(X.astype(dtype), weight, missing_values)
     data = Strata.from_array(X, strata)
+    data.entry_weights = weights
     if start is None:
         rng = np.random.default_rng(1)
         start = rng.random((X.shape[0], rank)) + 0.1, rng.random((X.shape[1], rank)) + 0.1
@@ -319,7 +321,7 @@ def test_any_number_of_threads_gives_the_same_bits():
                 with threads(n):
                     data, weights, factors = fitted(form(X), P, strata, solver, 3)
                     V = data.pattern.dense(factors["V"])
-                    W = infer_masked(data, weights, 3, factors["H"], V)
+                    W, _ = infer(data, 3, factors["H"], V)
                 runs.append(b"".join(F.tobytes() for F in (*factors.arrays.values(), W)))
             assert runs[0] == runs[1]
 
@@ -338,19 +340,21 @@ def test_inferred_rows_are_exact_and_stand_alone(kind, is_sparse):
     for V in (None, rng.random((3, 23)) * 0.5):
         clean, weights = observed(form(X), P)
         data = Strata.from_array(clean, strata, labels=np.arange(3))
-        W = infer_masked(data, weights, 4, pad(H, data), V)
+        data.entry_weights = weights
+        W, _ = infer(data, 4, pad(H, data), V)
         shift = 0.0 * X if V is None else V[strata]
         gram, pos, neg = oracles.weighted_row_parts(P, X, shift, H)
         for i in range(0, 40, 3):
             want = oracles.nnls_by_supports(gram[i] + 1e-13 * np.eye(4), pos[i] - neg[i])
             np.testing.assert_allclose(W[i, :4], want, rtol=1e-6, atol=1e-7)
-        errors, norms = row_errors(data, weights, W, pad(H, data), V)
+        errors, norms = row_errors(data, W, pad(H, data), V)
         residual = np.where(P > 0, X, 0) - shift - W[:, :4] @ H.T
         np.testing.assert_allclose(errors, (P * residual**2).sum(axis=1), rtol=1e-10, atol=1e-10)
         np.testing.assert_allclose(norms, (P * X**2).sum(axis=1), rtol=1e-12)
         clean, weights = observed(form(X[10:20]), P[10:20])
         some = Strata.from_array(clean, strata[10:20], labels=np.arange(3))
-        alone = infer_masked(some, weights, 4, pad(H, some), V)
+        some.entry_weights = weights
+        alone, _ = infer(some, 4, pad(H, some), V)
         # dense products of other sizes round otherwise
         np.testing.assert_allclose(alone, W[10:20], rtol=1e-9, atol=1e-12)
 
@@ -366,7 +370,8 @@ def test_a_component_that_a_row_does_not_see_stays_out_of_it():
         clean, weights = observed(X.astype(dtype), seen)
         assert weights.rows.base[0] == 1
         data = Strata.from_array(clean)
-        assert infer_masked(data, weights, 2, pad(H, data))[0, 0] == 0
+        data.entry_weights = weights
+        assert infer(data, 2, pad(H, data))[0][0, 0] == 0
         _, _, factors, problem = problem_of(X, seen, start=(np.full((8, 2), 0.7), H, None), dtype=dtype)
         problem.updates["W"](factors["W"], problem.subproblem("W", factors), 2, 1)
         assert factors["W"][0, 0] == dtype(0.7)
@@ -408,7 +413,7 @@ def test_scale_of_the_data_and_nothing_but_zeros():
         for form in (np.asarray, sp.csr_array):
             data, weights, factors = fitted(form(0 * X), P, strata, solver)
             assert not np.any(model_of(data, factors)[P > 0] > 1e-12)
-            assert not infer_masked(data, weights, 3, factors["H"], np.zeros((3, 23))).any()
+            assert not infer(data, 3, factors["H"], np.zeros((3, 23)))[0].any()
 
 
 def test_padded_widths_beyond_the_registers():

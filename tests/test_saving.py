@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 import fastnmf
 from fastnmf import NMF, HierarchicalNMF, MiniBatchNMF, MiniBatchStratifiedNMF, SemiSupervisedNMF, StratifiedNMF, load
 from fastnmf.io import archive
-from fastnmf.models.base.saving import SaveMixin
+from fastnmf.models.base.estimator import Estimator
 
 RNG = np.random.default_rng(0)
 X = sp.random_array((60, 12), density=0.5, rng=RNG, format="csr")
@@ -116,7 +116,7 @@ def test_every_public_estimator_is_tried_here():
     found = {getattr(fastnmf, name) for name in homes}
     family = {getattr(fastnmf, name) for name in FAMILY}
     assert {kind for kind in found if isinstance(kind, type)} == {*KINDS, HierarchicalNMF, *family}
-    assert all(issubclass(kind, SaveMixin) for kind in (*KINDS, *family))
+    assert all(issubclass(kind, Estimator) for kind in (*KINDS, *family))
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -18,9 +18,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, pad, row_tasks
-from fastnmf.core.inference import GUESS_SWEEPS, infer
+from fastnmf.core.inference import infer, quadratic_weights
 from fastnmf.core.problem import LazyRows, Subproblem, full
-from fastnmf.core.updates import HALS, ActiveSet
+from fastnmf.core.thresholds import LEAST_ROWS
+from fastnmf.core.updates import HALS
 from fastnmf.data.layout import Pattern
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import rows
@@ -28,7 +29,6 @@ from fastnmf.kernels.blas import single_threaded_blas
 
 BATCH_ROWS = 1024
 COLUMNS_PER_ROW = 4  # a sparse batch has at least a row for every 4 columns: each batch updates all rows of H
-LEAST_ROWS = 1e-12  # rows of a stratum below which its sums no longer decay: they keep its shift and hardly affect H
 
 
 class Batch:
@@ -208,12 +208,9 @@ class Statistics:
         """Update the weights of a batch in place, and return the change, (n_rows, K)."""
         data = batch.data
         if batch.W is None:
-            product, batch.W = (aligned((data.shape[0], self.H.shape[1]), self.dtype) for _ in range(2))
+            product = aligned((data.shape[0], self.H.shape[1]), self.dtype)
             data.matmul(self.H, product)
-            sub = Subproblem(row_tasks(batch.W))
-            sub.add(gram=self.gram, pos=product, neg=self._under(data))
-            HALS()(batch.W, sub, self.rank, GUESS_SWEEPS)
-            ActiveSet()(batch.W, sub, self.rank)
+            batch.W, _ = quadratic_weights(self.gram, product, self.rank, self._under(data))
             return batch.W
         sub, step = Subproblem(row_tasks(batch.W)), batch.W.copy()
         if data.is_sparse:

@@ -10,9 +10,9 @@ import copy
 import numpy as np
 
 from fastnmf.core.iterate import Solver, iterate
-from fastnmf.core.stack import on_unit_columns, solve_rows, unit_columns
+from fastnmf.core.stack import infer_layers, on_unit_columns, unit_columns
+from fastnmf.core.thresholds import DENOMINATOR_SHARE, LEAST_DIVISOR
 
-EPS = 1e-12  # relative to the largest denominator of a multiplicative update
 CORRECTIONS = (3, 20)  # smallest and largest number of L-BFGS corrections; each takes 16 bytes a variable
 CORRECTED = 4_000_000  # number of variables times number of corrections, within these bounds
 FLAT = 1e-12  # largest entry of a projected gradient at which L-BFGS ends
@@ -143,7 +143,7 @@ class ProjectedGradient(Descent):
         """Return the objective of the start."""
         self.objective, self.gradients = self.value(self.best)
         pairs = zip(self.best, self.gradients, strict=True)
-        self.lengths = [0.1 * np.linalg.norm(a) / max(np.linalg.norm(g), 1e-300) for a, g in pairs]
+        self.lengths = [0.1 * np.linalg.norm(a) / max(np.linalg.norm(g), LEAST_DIVISOR) for a, g in pairs]
         return self.objective
 
     def step(self):
@@ -190,7 +190,7 @@ class Adam(Descent):
             m += (1 - forget) * (g - m)
             v += (1 - fade) * (g * g - v)
             length = rate * 0.5 * (1 + np.cos(np.pi * i / self.max_iter)) / (1 - forget ** (i + 1))
-            a -= length * m / (np.sqrt(v / (1 - fade ** (i + 1))) + 1e-300)
+            a -= length * m / (np.sqrt(v / (1 - fade ** (i + 1))) + LEAST_DIVISOR)
             np.maximum(a, 0, out=a)
         return self._evaluate()
 
@@ -337,7 +337,7 @@ class Layerwise(Solver):
             np.maximum(F, 1e-3 * F.mean(), out=F)
         self.B = [np.maximum(loss.coefficients(stack.S[loss.level]), 0) for loss in stack.labels]
         for b in self.B:
-            np.maximum(b, 1e-3 * b.mean() + 1e-300, out=b)
+            np.maximum(b, 1e-3 * b.mean() + LEAST_DIVISOR, out=b)
 
     def begin(self):
         """Return the energy of the start."""
@@ -385,7 +385,7 @@ class Layerwise(Solver):
 
 def _scale(F, above, under):
     """Multiply F by ``above / under`` in place."""
-    F *= above / (under + EPS * under.max() + 1e-300)
+    F *= above / (under + DENOMINATOR_SHARE * under.max() + LEAST_DIVISOR)
 
 
 def layerwise_energy(stack, A, B):
@@ -445,11 +445,5 @@ def infer_stack(bottom, A, pool=None):
         Applied to S_l before the next layer uses it.
     """
     S = [np.zeros((bottom.data.shape[0], a.shape[1])) for a in A]
-    for level, a in enumerate(A):
-        if level == 0:
-            bottom.solve(bottom.product(a), S[0])
-        else:
-            solve_rows(a.T @ a, S[level - 1] @ a, S[level])
-        if pool is not None and level + 1 < len(A):
-            S[level] = pool(S[level])
+    infer_layers(bottom, A, bottom.product(A[0]), S, pool)
     return S

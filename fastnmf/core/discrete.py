@@ -12,7 +12,8 @@ from scipy.sparse.linalg import ArpackError, svds
 
 from fastnmf.core.factors import pad
 from fastnmf.core.iterate import Solver, lacks_progress
-from fastnmf.data.layout import Compressed
+from fastnmf.core.thresholds import ROUNDED_OVERSHOOT
+from fastnmf.data.layout import Compressed, row_index
 from fastnmf.kernels import discrete
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
@@ -51,16 +52,14 @@ class Peeling:
 
     def longest_row(self):
         """Return the row of R with the largest norm, dense (m,)."""
-        of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.side.indptr))
-        row = int(np.argmax(np.bincount(of_row, self.residual**2, minlength=self.shape[0])))
+        row = int(np.argmax(np.bincount(row_index(self.side), self.residual**2, minlength=self.shape[0])))
         part, out = slice(self.side.indptr[row], self.side.indptr[row + 1]), np.zeros(self.shape[1])
         out[self.side.indices[part]] = self.residual[part]
         return out
 
     def take(self, u, v):
         """Subtract ``u vᵀ``, both non-negative, on the pattern of R; negative results become zero."""
-        of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.side.indptr))
-        np.maximum(self.residual - u[of_row] * v[self.side.indices], 0, out=self.residual)
+        np.maximum(self.residual - u[row_index(self.side)] * v[self.side.indices], 0, out=self.residual)
 
     def leading(self):
         """Return the leading singular pair of R, non-negative, each vector times the root of the singular value."""
@@ -222,12 +221,12 @@ def overshoot(X, W, H):
     """
     X = sp.csr_array(X)
     on = np.zeros(X.nnz)
-    of_row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    of_row = row_index(X)
     for u, v in zip(W.T, H, strict=True):
         on += u[of_row] * v[X.indices]
     whole = float(np.sum((W.T @ W) * (H @ H.T)))
     off = max(whole - float(on @ on), 0.0)
-    off = off if off > 1e-12 * whole else 0.0  # smaller values are rounding of the difference
+    off = off if off > ROUNDED_OVERSHOOT * whole else 0.0
     return float(np.sqrt(off + np.square(np.maximum(on - X.data, 0)).sum()))
 
 

@@ -1,4 +1,6 @@
-"""Find exact non-negative weights for fixed components.
+"""Find the weights W of rows for fixed components, and nothing else: by exact least squares, or by updates.
+
+The rows are independent, so a row gets the same weights in fit and in transform.
 
 Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
 ``4 ** log4_scale``.
@@ -6,19 +8,28 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 
-from fastnmf.core.factors import aligned, row_tasks
+from fastnmf.core.alternate import sweep
+from fastnmf.core.factors import aligned, allocate, row_tasks
+from fastnmf.core.losses.masked import premultiplied, rowwise_of
+from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.problem import LazyRows, Subproblem
+from fastnmf.core.thresholds import tiny
 from fastnmf.core.updates import HALS, ActiveSet
-from fastnmf.kernels import rows
+from fastnmf.kernels import nnls, rows
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.jit import split_rows
 
 GUESS_SWEEPS = 5  # sweeps of coordinate descent that guess the supports of the exact solutions
+ROWWISE_SWEEPS = 8  # the same where each row has its own Gram matrix
+BLOCK = 1 << 21  # entries of Gram matrices of rows held at a time: 16 MB
+_NO_GROUP = np.empty(0, np.int32)
 
 
-def infer(strata, rank, H, V, product=None, penalties=()):
-    """Return the exact non-negative weights of every row for fixed H and V: ``min_{w >= 0} ||a - v - H w||``.
+def infer(strata, rank, H, V=None, product=None, penalties=()):
+    """Return the exact non-negative weights of every row for fixed H and V: ``min_{w >= 0} ||a - v - H w||²``.
 
-    The rows are independent, so a row gets the same weights in fit and in transform.
+    With weights of entries O (``strata.entry_weights``) the sum is ``sum_j O_j (a_j - v_j - w . h_j)²``; a component
+    that is zero in all observed entries of a row then has weight zero there.
 
     Parameters
     ----------
@@ -27,33 +38,58 @@ def infer(strata, rank, H, V, product=None, penalties=()):
         Columns of H in use.
     H : ndarray (n_columns, K)
         Padded, in the inner scale of the data.
-    V : ndarray (n_strata, n_columns), or None
+    V : ndarray (n_strata, n_columns), default=None
         Shifts in the inner scale of the data.
     product : ndarray (n_rows, K), optional
-        ``X H``, if it has been computed.
+        ``X H``, if it has been computed; ``(O * X) H`` with weights of entries.
     penalties : sequence of Penalty
         Penalties of W.
 
     Returns
     -------
     W : ndarray (n_rows, K)
-    sub : Subproblem
+    sub : Subproblem, or None
         The quadratic problem that W solves: gram (K, K), pos (n_rows, K), and neg, a row of which is shared by the rows
-        of a stratum (times their row scale).
+        of a stratum (times their row scale). None with weights of entries: each row then has its own Gram matrix.
     """
+    is_masked = strata.entry_weights is not None
     if product is None:
         product = aligned((strata.shape[0], H.shape[1]), strata.dtype)
-        strata.matmul(H, product)
-    W = aligned(product.shape, strata.dtype)
-    sub = Subproblem(row_tasks(W))
-    sub.add(gram=rows.gram(row_tasks(H), H), pos=product)
+        (premultiplied(strata, strata.entry_weights) if is_masked else strata).matmul(H, product)
+    if is_masked:
+        return _infer_masked(strata, rank, H, V, product, penalties), None
+    neg = None
     if V is not None:
         with single_threaded_blas():
             below = V @ H
         if strata.row_scale is None:
-            sub.add(neg=LazyRows.of(below, strata.stratum_index))
+            neg = LazyRows.of(below, strata.stratum_index)
         else:
-            sub.add(neg=LazyRows(np.arange(len(W) + 1), strata.stratum_index, strata.row_scale, below))
+            neg = LazyRows(np.arange(len(product) + 1), strata.stratum_index, strata.row_scale, below)
+    return quadratic_weights(rows.gram(row_tasks(H), H), product, rank, neg, penalties)
+
+
+def quadratic_weights(gram, pos, rank, neg=None, penalties=()):
+    """Return the exact minimisers of ``w gram wᵀ / 2 - w (pos - neg)`` over w >= 0, and the subproblem.
+
+    Parameters
+    ----------
+    gram : ndarray (K, K) of float64
+    pos : ndarray (p, K)
+    rank : int
+        Columns in use.
+    neg : ndarray (p, K), or LazyRows, default=None
+    penalties : sequence of Penalty
+        Penalties of W.
+
+    Returns
+    -------
+    W : ndarray (p, K)
+    sub : Subproblem
+    """
+    W = aligned(pos.shape, pos.dtype)
+    sub = Subproblem(row_tasks(W))
+    sub.add(gram=gram, pos=pos, neg=neg)
     for penalty in penalties:
         penalty.contribute(W, sub, rank)
     exact(W, sub, rank)
@@ -75,18 +111,175 @@ def exact(F, sub, rank):
     ActiveSet()(F, sub, rank)
 
 
-def exact_weights(gram, pos, rank):
-    """Return the exact minimisers of ``w gram wᵀ / 2 - w pos`` over w >= 0, (p, k); gram (K, K), pos (p, K) padded."""
-    W = aligned(pos.shape, pos.dtype)
-    sub = Subproblem(row_tasks(W))
-    sub.add(gram=gram, pos=pos)
-    exact(W, sub, rank)
-    return np.ascontiguousarray(W[:, :rank])
-
-
 def finish_weights(fit):
     """Solve for W exactly, as `transform` does, and write its objective to the last entry of the history of a fit."""
     factors, sub = fit.factors, fit.problem.subproblem("W", fit.factors)
     exact(factors["W"], sub, factors.rank)
     factors.invalidate("W")
     fit.history["objective"][-1] = fit.problem.value(factors)
+
+
+def solve_rows(gram, right, S):
+    """Replace every row s of S by the minimiser of ``s gram sᵀ / 2 - right s`` over s >= 0.
+
+    Parameters
+    ----------
+    gram : ndarray (k, k) of float64
+    right : ndarray (n, k) of float64
+    S : ndarray (n, k) of float64
+        Overwritten; its values are the initial guess.
+    """
+    right = np.ascontiguousarray(right)
+    nnls.rows_nnls(split_rows(*S.shape), S, gram, right, np.empty((0, S.shape[1])), _NO_GROUP, 0.0)
+
+
+def solve_rows_each(W, rank, equations):
+    """Replace every row w of W by the minimiser of ``w gram wᵀ / 2 - right w`` over w >= 0, with a gram of its own.
+
+    Parameters
+    ----------
+    W : ndarray (n, K)
+        Overwritten in its first `rank` columns.
+    rank : int
+    equations : callable
+        ``equations(first, n) -> (grams, right)``, float64 (n, rank, rank) and (n, rank), of n rows from row `first` on:
+        not all Gram matrices are held at a time.
+    """
+    step = max(1, BLOCK // rank**2)
+    for first in range(0, len(W), step):
+        n = min(step, len(W) - first)
+        tasks = split_rows(n, W.shape[1] ** 2)
+        nnls.rows_nnls_weighted(tasks, W, first, *equations(first, n), ROWWISE_SWEEPS)
+
+
+def _infer_masked(strata, rank, H, V, product, penalties):
+    """Return the exact weights W (n_rows, K) with weights of entries.
+
+    Parameters
+    ----------
+    strata, rank, H, V, product, penalties :
+        As for `infer`; the product is given.
+    """
+    W, at, sub = aligned(product.shape, strata.dtype), np.arange(rank), Subproblem(None)
+    rowwise, neg = rowwise_of(strata, H, V)
+    for penalty in penalties:
+        penalty.contribute(W, sub, rank)
+
+    def equations(first, n):
+        grams, right = rowwise.normal_equations(first, n, rank, product, neg)
+        grams[:, at, at] += sub.ridge
+        return grams, right - sub.linear
+
+    solve_rows_each(W, rank, equations)
+    return W
+
+
+def infer_with_neighbours(pos, gram, rank, pull, own, dtype):
+    """Return the exact weights of rows that are pulled towards fixed other rows, (n, K).
+
+    Row i minimises ``w gram wᵀ - 2 pos_i w + sum_k (own_ik w_k² - 2 pull_ik w_k)`` over w >= 0.
+
+    Parameters
+    ----------
+    pos : ndarray (n, K)
+        Product of the data with the other factor.
+    gram : ndarray (K, K)
+        Gram matrix of the other factor.
+    rank : int
+        Columns in use.
+    pull, own : ndarray (n, k)
+        As for `fastnmf.core.losses.graph.NeighbourPull`.
+    dtype : numpy.dtype
+        Dtype of the result.
+
+    Returns
+    -------
+    W : ndarray (n, K)
+    """
+    W, at = np.zeros(pos.shape, dtype), np.arange(rank)
+
+    def equations(first, n):
+        part = slice(first, first + n)
+        grams = np.repeat(gram[None, :rank, :rank], n, axis=0)
+        grams[:, at, at] += own[part]
+        return grams, np.ascontiguousarray(pos[part, :rank] + pull[part], dtype=np.float64)
+
+    solve_rows_each(W, rank, equations)
+    return W
+
+
+def infer_by_updates(data, H, v, build, schedule):
+    """Return W for fixed H after the updates of a schedule; the start of a row depends on this row alone.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    H : ndarray (n_columns, k)
+        In the inner scale of the data.
+    v : ndarray (q,), or None
+        Entries of the shifts on ``data.pattern``.
+    build : callable
+        ``build(data, factors, tasks) -> Problem``.
+    schedule : tuple of (str, int)
+        One iteration of it is run.
+
+    Returns
+    -------
+    W : ndarray (n_rows, k)
+        In the inner scale of the data.
+    value : float
+        The objective without the penalties.
+    scale : float
+        Objective of the trivial model, which normalizes the loss.
+    """
+    factors, tasks = allocate(data, even_weights(data, H), H, v)
+    problem = build(data, factors, tasks)
+    problem.schedule = schedule
+    sweep(problem, factors)
+    value = problem.value(factors) - problem.penalty
+    return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale
+
+
+def even_weights(data, H):
+    """Return W (n_rows, k) with equal weights in a row, such that the model with H has the total of each row."""
+    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
+    share = mass / max(float(H.sum()), tiny())
+    return np.repeat(share[:, None], H.shape[1], axis=1)
+
+
+def infer_divergence(data, H, V, beta, penalties, max_iter, update=None):
+    """Return W for fixed H and V under a beta divergence, by `max_iter` updates.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    H : ndarray (n_columns, k)
+        In the inner scale of the data.
+    V : ndarray (n_strata, n_columns), or None
+        Shifts in the inner scale of the data.
+    beta : float
+        Not 2.
+    penalties : sequence of Penalty
+        Penalties of W.
+    max_iter : int
+        Number of updates.
+    update : Update, optional
+        Replaces `MU`, where a penalty needs another update.
+
+    Returns
+    -------
+    W, value, scale :
+        As for `infer_by_updates`.
+    """
+    v = None
+    if V is not None:  # a shift may be positive in columns where all given rows are zero
+        data.pattern = data.pattern.covering(np.where(data.groups.sizes[:, None] > 0, V, 0))
+        v = data.pattern.entries(V)
+
+    def build(data, factors, tasks):
+        problem = divergence_problem(data, factors, tasks, beta)
+        problem.penalties = {"W": list(penalties)}
+        problem.updates["W"] = problem.updates["W"] if update is None else update
+        return problem
+
+    return infer_by_updates(data, H, v, build, (("W", max_iter),))

@@ -356,6 +356,13 @@ def has_slowed(before, now, n_iter, tol):
     """Return whether `n_iter` iterations from objective `before` to `now` were too slow; the rule of `has_converged`.
 
     For solvers that know the objective of every `n_iter`-th iteration only.
+
+    Parameters
+    ----------
+    before, now : float
+        Objectives.
+    n_iter : int
+    tol : float
     """
     return (before - now) * LOOK_AHEAD / n_iter <= tol * now
 

@@ -6,7 +6,6 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 
-from fastnmf.core.alternate import sweep
 from fastnmf.core.factors import Factors, allocate
 from fastnmf.core.iterate import normalized
 from fastnmf.core.losses import (
@@ -20,11 +19,8 @@ from fastnmf.core.losses import (
 )
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.problem import Problem
-from fastnmf.core.updates import HALS, MU, MU_FLOOR, WeightedRows
-
-# Below these fractions of the squared norm of the data the objective from Gram matrices has lost too many digits
-# (float64: relative error about 1e-10 there), and the objective is evaluated from the residual.
-EXACT_VALUE_BELOW = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
+from fastnmf.core.thresholds import EXACT_VALUE_BELOW, MU_FLOOR, rounding
+from fastnmf.core.updates import HALS, MU, WeightedRows
 
 
 def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
@@ -67,7 +63,7 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
         scale=scale,
         cheap_value_floor=EXACT_VALUE_BELOW[data.dtype],
         exact_value=loss.exact_value,
-        rounding=scale * (8 * np.finfo(data.dtype).eps) ** 2,
+        rounding=scale * rounding(data.dtype) ** 2,
         equalize_norms=is_descent,
         reseed_dead_component=loss.reseed_dead_component if is_descent and data.entry_weights is None else None,
     )
@@ -212,7 +208,7 @@ def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
         scale=data.sq_norm,
         cheap_value_floor=EXACT_VALUE_BELOW[data.dtype],
         exact_value=loss.exact_value,
-        rounding=data.sq_norm * (8 * np.finfo(data.dtype).eps) ** 2,
+        rounding=data.sq_norm * rounding(data.dtype) ** 2,
     )
 
 
@@ -247,7 +243,7 @@ def single_loss_problem(data, loss, updates, schedule, tasks, scale=None, is_dir
         scale=scale,
         cheap_value_floor=EXACT_VALUE_BELOW[data.dtype] if is_direct else 0.0,
         exact_value=loss.exact_value if is_direct else None,
-        rounding=scale * (8 * np.finfo(data.dtype).eps) ** (2 if is_direct else 1),
+        rounding=scale * rounding(data.dtype) ** (2 if is_direct else 1),
     )
 
 
@@ -289,48 +285,3 @@ def scale_core(loss, factors, name="S"):
 def best_scale(fitted, crossed):
     """Return the optimal scalar multiple of a model, from its squared norm and its inner product with the data."""
     return crossed / fitted if fitted > 0 and crossed > 0 else 1.0
-
-
-def infer_divergence(data, H, V, beta, penalties, max_iter, update=None):
-    """Return W for fixed H and V under a beta divergence, by `max_iter` updates.
-
-    The start of a row depends on this row alone; so does the result.
-
-    Parameters
-    ----------
-    data : fastnmf.data.strata.Strata
-    H : ndarray (n_columns, k)
-        In the inner scale of the data.
-    V : ndarray (n_strata, n_columns), or None
-        Shifts in the inner scale of the data.
-    beta : float
-        Not 2.
-    penalties : sequence of Penalty
-        Penalties of W.
-    max_iter : int
-        Number of updates.
-    update : Update, optional
-        Replaces `MU`, where a penalty needs another update.
-
-    Returns
-    -------
-    W : ndarray (n_rows, k)
-        In the inner scale of the data.
-    value : float
-        The divergence, without the penalties.
-    scale : float
-        Divergence of the trivial model, which normalizes the loss.
-    """
-    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
-    if V is not None:  # a shift may be positive in columns where all given rows are zero
-        data.pattern = data.pattern.covering(np.where(data.groups.sizes[:, None] > 0, V, 0))
-    share = mass / max(float(H.sum()), np.finfo(np.float64).tiny)  # the model then has the total of each row
-    W = np.repeat(share[:, None], H.shape[1], axis=1)
-    factors, tasks = allocate(data, W, H, None if V is None else data.pattern.entries(V))
-    problem = divergence_problem(data, factors, tasks, beta)
-    problem.penalties = {"W": list(penalties)}
-    problem.schedule = (("W", max_iter),)
-    problem.updates["W"] = problem.updates["W"] if update is None else update
-    sweep(problem, factors)
-    value = problem.value(factors) - problem.penalty
-    return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale

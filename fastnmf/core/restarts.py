@@ -99,7 +99,18 @@ class Restarts:
         return found
 
     def _restore(self, state, run, seed, make):
-        """Restore a finished run. The first is always prepared: models measure the data at their first start."""
+        """Restore a finished run.
+
+        Parameters
+        ----------
+        state : dict
+            As `to_state` returns it.
+        run : int
+        seed : int, Generator, RandomState or None
+            Its seed.
+        make : callable
+            As for `run`. The first run is always prepared, because models measure the data at their first start.
+        """
         self.objectives.append(state["objectives"][run])
         solver = make(seed) if run in (0, state["best_run"]) else None
         if run == state["best_run"]:

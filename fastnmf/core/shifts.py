@@ -1,4 +1,4 @@
-"""Estimate the shifts of new strata, choose a canonical form of a fit, and compute the error of each row.
+"""Estimate the shifts of new strata, find the shift of each row, and choose a canonical form of a fit.
 
 The model ``A(i) ~ 1 v(i)ᵀ + W(i) H`` keeps its value when v(i) and W(i) are replaced by ``v(i) + Hᵀc`` and
 ``W(i) - 1cᵀ``, as long as both stay non-negative, and when W and H exchange the scale of a component. `apply_gauge` and
@@ -13,23 +13,21 @@ import scipy.sparse as sp
 
 from fastnmf.core.alternate import solve
 from fastnmf.core.factors import aligned, allocate
-from fastnmf.core.inference import infer
+from fastnmf.core.inference import even_weights, infer
 from fastnmf.core.iterate import Solver, iterate, still_moves
 from fastnmf.core.losses import KullbackLeibler
-from fastnmf.core.problem import Problem, full
+from fastnmf.core.problem import Problem
+from fastnmf.core.row_errors import expanded_errors
+from fastnmf.core.thresholds import EQUAL_ERRORS, LEAST_DIVISOR, SHIFT_CHANGE, rounding
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.blas import single_threaded_blas
 
 PSEUDO_ROWS = 5.0  # weight of the mean shift as a prior of a new stratum, in rows
 MAX_ROUNDS = 200
-TOLERANCE = 1e-8  # relative change of a shift below which its stratum has converged
-EXACT_VALUE_BELOW = 1e-6  # relative to the squares that cancel: above it the expanded error of a row keeps ten digits
-ROUNDING = 1e-13  # relative to the squares of a row: errors that differ by less count as equal
-CHUNK_ENTRIES = 1 << 21  # entries of a dense residual at a time: 16 MB
 
 
-def estimate(data, rank, H, prior, tau=PSEUDO_ROWS, *, tol=TOLERANCE, max_rounds=MAX_ROUNDS):
+def estimate(data, rank, H, prior, tau=PSEUDO_ROWS, *, tol=SHIFT_CHANGE, max_rounds=MAX_ROUNDS):
     """Return the shifts of new strata for fixed components, and the exact weights for these shifts.
 
     Minimises ``||A(i) - 1 v(i)ᵀ - W(i) H||² + tau ||v(i) - prior||²`` over v(i), W(i) >= 0, separately for every
@@ -117,48 +115,6 @@ class ShiftEstimation(Solver):
         return None if self.is_moving.any() else "tol"
 
 
-def row_errors(data, rank, H, V, product=None):
-    """Return ``min_{w >= 0} ||a - v - H w||²`` for every row a, with at least six correct digits.
-
-    Parameters
-    ----------
-    data : fastnmf.data.strata.Strata
-        float64.
-    rank : int
-        Columns of H in use.
-    H : ndarray (m, K)
-        Padded, in the inner scale of the data.
-    V : ndarray (n_strata, m), or None
-        Shifts in the inner scale of the data.
-    product : ndarray (n_rows, K), optional
-        ``X H``, if it has been computed.
-
-    Returns
-    -------
-    ndarray (n_rows,) of float64
-        In the squared units of the data in the inner scale.
-    """
-    W, sub = infer(data, rank, H, V, product)
-    V = np.zeros((data.n_strata, data.shape[1])) if V is None else V
-    linear = np.einsum("ij,ij->i", W, sub.pos) - (0 if sub.neg is None else np.einsum("ij,ij->i", W, full(sub.neg)))
-    without = data.row_square_sums(V)
-    errors = without + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear
-    squares = without + 2 * np.einsum("ij,ij->i", V, V)[data.stratum_index]
-    (lost,) = np.nonzero(errors < EXACT_VALUE_BELOW * squares)
-    step = max(1, CHUNK_ENTRIES // data.shape[1])
-    for at in range(0, len(lost), step):
-        block = lost[at : at + step]
-        with single_threaded_blas():
-            residual = W[block] @ H.T + V[data.stratum_index[block]]
-        if data.is_sparse:
-            part = data.X[block].tocoo()
-            residual[part.coords] -= part.data
-        else:
-            residual -= data.X[block]
-        errors[block] = np.einsum("ij,ij->i", residual, residual)
-    return np.maximum(errors, 0)
-
-
 def nearest(data, rank, H, V):
     """Return for every row a the index i with the least ``min_{w >= 0} ||a - V[i] - H w||²``.
 
@@ -186,9 +142,9 @@ def nearest(data, rank, H, V):
         W, sub = infer(data, rank, H, shift[None], product)
         with single_threaded_blas():
             length, cross = float(shift @ shift), data.X @ shift
-            quadratic = np.einsum("ij,ij->i", W, W @ sub.gram) - 2 * np.einsum("ij,ij->i", W, product - shift @ H)
-        errors = squares + length - 2 * cross + quadratic
-        is_less = errors < least - ROUNDING * (squares + length)
+            linear = np.einsum("ij,ij->i", W, product - shift @ H)
+        errors = expanded_errors(squares + length - 2 * cross, W, sub.gram, linear)
+        is_less = errors < least - EQUAL_ERRORS * (squares + length)
         best[is_less], least[is_less] = code, errors[is_less]
     return best
 
@@ -231,53 +187,20 @@ def estimate_divergence(data, rank, H, prior, tau=PSEUDO_ROWS, *, max_rounds=MAX
         is_here = data.stratum_index == code
         stacked = sp.vstack([data.X[is_here], extra], format="csr") if data.is_sparse else None
         part = Strata.from_array(np.concatenate([data.X[is_here], extra]) if stacked is None else stacked)
-        n_rows = part.shape[0]
         components = np.column_stack([part.column_means(), H[:, :rank]])
-        share = np.asarray(part.X.sum(axis=1)).ravel() / max(components.sum(), np.finfo(np.float64).tiny)
-        W = np.column_stack([np.ones(n_rows), np.repeat(share[:, None], rank, axis=1)])
-        W[-1] = [tau] + [0] * rank
+        W = even_weights(part, components)
+        W[:, 0], W[-1] = 1, [tau] + [0] * rank
         factors, tasks = allocate(part, W, components, None)
         free_mask = {name: np.zeros(factors[name].shape, bool) for name in "WH"}
         free_mask["W"][:-1, 1 : rank + 1], free_mask["H"][:, 0] = True, True
         loss = KullbackLeibler(part, factors["W"].shape[1], tasks)
         updates = dict.fromkeys("WH", MU(eps=0.0))
         problem = Problem(
-            [loss], updates, (("W", 1), ("H", 1)), tasks, scale=max(loss.total, 1e-300), free_mask=free_mask
+            [loss], updates, (("W", 1), ("H", 1)), tasks, scale=max(loss.total, LEAST_DIVISOR), free_mask=free_mask
         )
         solve(problem, factors, max_iter=max_rounds, tol=tol)
         V[code], weights[is_here, :rank] = factors["H"][:, 0], factors["W"][:-1, 1 : rank + 1]
     return V, weights
-
-
-def row_divergences(data, W, H, V):
-    """Return ``sum_j x log(x / y) - x + y`` with ``y = v + w H`` for every row.
-
-    Parameters
-    ----------
-    data : fastnmf.data.strata.Strata
-        May hold the user's data multiplied by a power of four; this is undone here.
-    W : ndarray (n_rows, k)
-    H : ndarray (k, m)
-    V : ndarray (n_strata, m)
-        W, H and V in the scale of the user.
-
-    Returns
-    -------
-    ndarray (n_rows,) of float64
-        In the units of the user's data. Where x is not zero, y is at least 1.2e-7 of the mean of the non-zeros, so the
-        result is finite.
-    """
-    W, H, V = (F.astype(np.float64) for F in (W, H, V))
-    X = sp.csr_array(data.X)
-    of_row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-    values, errors = np.ldexp(X.data, -2 * data.log4_scale), V.sum(axis=1)[data.stratum_index] + W @ H.sum(axis=1)
-    least, tall = 1.2e-7 * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
-    step = max(1, CHUNK_ENTRIES // len(H))
-    for at in range(0, len(values), step):
-        i, j, x = of_row[at : at + step], X.indices[at : at + step], values[at : at + step]
-        y = np.maximum(V[data.stratum_index[i], j] + np.einsum("ij,ij->i", W[i], tall[j]), least)
-        errors += np.bincount(i, x * np.log(x / y) - x, minlength=len(errors))
-    return np.maximum(errors, 0)
 
 
 def apply_gauge(W, H, V, stratum_index, gauge):
@@ -345,7 +268,7 @@ def apply_gauge(W, H, V, stratum_index, gauge):
         t = np.where(sizes > 0, (shifts[:, at] / component[at]).min(axis=1), 0)
         left = shifts[:, at] - t[:, None] * component[at]
         # A tiny remainder of an entry is rounding: set it to zero, so that a second call changes nothing.
-        shifts[:, at] = np.where(left > 8 * np.finfo(V.dtype).eps * shifts[:, at], left, 0)
+        shifts[:, at] = np.where(left > rounding(V.dtype) * shifts[:, at], left, 0)
         taken[:, j] = t
     return (W + taken[stratum_index]).astype(W.dtype), shifts.astype(V.dtype)
 

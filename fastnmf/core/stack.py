@@ -19,18 +19,18 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, copy_rows
+from fastnmf.core.inference import solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import RowwiseGram
-from fastnmf.core.problem import LazyRows
+from fastnmf.core.thresholds import LABEL_RIDGE
+from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import nnls as kernels
-from fastnmf.kernels import weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.row_intrinsics import padded
 
 LOSSES = ("levels", "recon", "energy")
-_EACH = np.empty(0, np.int32)
 _SAMPLED = 1 << 21  # entries of each of two gathered factors at a time: 16 MB each
 
 
@@ -76,22 +76,8 @@ class Labels(NamedTuple):
         """Return the unconstrained least-squares B (n_classes, k) over the known labels."""
         known = self.mask * S
         gram = known.T @ S
-        gram[np.diag_indices_from(gram)] += 1e-12 * (np.trace(gram) or 1.0)
+        gram[np.diag_indices_from(gram)] += LABEL_RIDGE * (np.trace(gram) or 1.0)
         return np.linalg.solve(gram, known.T @ self.Y).T
-
-
-def solve_rows(gram, right, S):
-    """Replace every row s of S by the minimiser of ``s gram sᵀ / 2 - right s`` over s >= 0.
-
-    Parameters
-    ----------
-    gram : ndarray (k, k) of float64
-    right : ndarray (n, k) of float64
-    S : ndarray (n, k) of float64
-        Overwritten; its values are the initial guess.
-    """
-    right = np.ascontiguousarray(right)
-    kernels.rows_nnls(split_rows(*S.shape), S, gram, right, np.empty((0, S.shape[1])), _EACH, 0.0)
 
 
 class DataLayer:
@@ -164,7 +150,7 @@ class MaskedDataLayer(DataLayer):
         super().__init__(data)
         side = weights.rows
         self.base, self.D = side.base.astype(np.float64)[:, None], side.matrix(data.shape[1])
-        self._side, self._of_row = side, np.repeat(np.arange(len(side.base)), np.diff(side.extra.indptr))
+        self._side, self._of_row = side, row_index(side.extra)
 
     def _model(self, Q):
         """Return ``D * (Q Aᵀ)`` as a sparse array."""
@@ -178,16 +164,11 @@ class MaskedDataLayer(DataLayer):
     def solve(self, F, S):
         """Replace S (n, k) by the exact weights, given the product F = ``X A``."""
         (n, k), extra, A = S.shape, self._side.extra, self._room("down in", *self.A.shape)
-        gram, tasks = np.zeros((A.shape[1], A.shape[1])), split_rows(n, k**3)
-        gram[:k, :k] = self.gram
-        none = np.empty(0)
+        gram, pos, none = np.zeros((A.shape[1], A.shape[1])), aligned((n, A.shape[1]), np.float64), np.empty(0)
+        gram[:k, :k], pos[:, :k] = self.gram, F
         rowwise = RowwiseGram(extra.indptr, extra.indices, extra.data, none, self._side.base, gram, A, none)
-        self._grams, right, nothing = np.empty((n, k, k)), np.empty((n, k)), LazyRows.of(np.empty((0, A.shape[1])))
-        pos = aligned((n, A.shape[1]), np.float64)
-        pos[:, :k] = F
-        both = np.stack([np.zeros_like(gram), gram])
-        weighted.rows_normal(tasks, 0, rowwise, both, LazyRows.of(pos), nothing, self._grams, right)
-        kernels.rows_nnls_weighted(tasks, S, 0, self._grams, right, 8)
+        self._grams, right = rowwise.normal_equations(0, n, k, pos)  # all of them: `pullback` needs them again
+        solve_rows_each(S, k, lambda first, n: (self._grams[first : first + n], right[first : first + n]))
 
     def pull(self, Q):
         """Return ``(O * (Q Aᵀ)) A``."""
@@ -218,6 +199,27 @@ def pullback(gram, S, G):
     W = np.empty_like(S)
     kernels.rows_nnls_pullback(split_rows(*S.shape), S, gram, np.ascontiguousarray(G), W)
     return W
+
+
+def infer_layers(bottom, A, product, S, pool=None):
+    """Replace the guesses S_l of all layers by the exact weights, lowest first.
+
+    Parameters
+    ----------
+    bottom : DataLayer
+    A : list of ndarray (k_{l-1}, k_l)
+    product : ndarray (n, k_0)
+        ``bottom.product(A[0])``.
+    S : list of ndarray (n, k_l) of float64
+        Changed in place; `pool` replaces the arrays of all but the last layer.
+    pool : callable, optional
+        Applied to S_l before the next layer uses it.
+    """
+    bottom.solve(product, S[0])
+    for level in range(1, len(A)):
+        if pool is not None:
+            S[level - 1] = pool(S[level - 1])
+        solve_rows(A[level].T @ A[level], S[level - 1] @ A[level], S[level])
 
 
 class Stack:
@@ -254,9 +256,7 @@ class Stack:
         if self.S is None:
             self.S = [np.zeros((n, a.shape[1])) for a in A]
         self._product = self.bottom.product(A[0])
-        self.bottom.solve(self._product, self.S[0])
-        for level in range(1, len(A)):
-            solve_rows(A[level].T @ A[level], self.S[level - 1] @ A[level], self.S[level])
+        infer_layers(self.bottom, A, self._product, self.S)
         return self.S
 
     def __call__(self, A, B=None):

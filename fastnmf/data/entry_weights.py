@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data.layout import Compressed
+from fastnmf.data.layout import Compressed, linear_index, row_index
 from fastnmf.data.matrix import as_csr, as_matrix, check_kind
 
 MAX_WEIGHT = 1e12  # the largest weight lies in 1e-12 .. 1e12: products with squares of the data then fit into float32
@@ -80,17 +80,13 @@ def stored(A, pattern):
     -------
     ndarray (pattern.nnz,), dtype of A
     """
-    mine, wanted = _keys(A), _keys(pattern)
+    mine, wanted = linear_index(A), linear_index(pattern)
     place = np.searchsorted(mine, wanted)
     place[place == len(mine)] = 0
     found = mine[place] == wanted if len(mine) else np.zeros(len(wanted), bool)
     out = np.zeros(len(wanted), A.dtype)
     out[found] = A.data[place[found]]
     return out
-
-
-def _keys(A):
-    return np.repeat(np.arange(A.shape[0]) * A.shape[1], np.diff(A.indptr)) + A.indices
 
 
 def _side(base, E):
@@ -100,7 +96,7 @@ def _side(base, E):
     """
     width = E.shape[1]
     n_stored = np.diff(E.indptr)
-    of_row = np.repeat(np.arange(E.shape[0]), n_stored)
+    of_row = row_index(E)
     n_other = width - np.bincount(of_row[E.data == 1 - 2 * base], minlength=len(n_stored))  # with the other base
     value = E.data + base
     lack = np.bincount(of_row, np.maximum(1 - value, 0), minlength=len(n_stored))  # by which O lies below 1
@@ -256,8 +252,7 @@ def _cleaned(X, weights):
     if not sp.issparse(X):
         E = weights.difference
         is_seen = np.full(X.shape, weights.base == 1)
-        of_row = np.repeat(np.arange(E.shape[0]), np.diff(E.indptr))
-        is_seen[of_row, E.indices] = E.data + weights.base > 0
+        is_seen[row_index(E), E.indices] = E.data + weights.base > 0
         return np.where(is_seen, X, X.dtype.type(0))
     return _kept(X, weights.at(X) > 0)
 

@@ -40,6 +40,24 @@ class Compressed:
         products.csr_matmul(self.tasks(F.shape[1]), self.indptr, self.indices, self.data, F, out)
 
 
+def row_index(X, dtype=np.int64):
+    """Return the row of every stored entry of a CSR array, a `Compressed`, or an indptr (n + 1,): an array (nnz,)."""
+    indptr = getattr(X, "indptr", X)
+    return np.repeat(np.arange(len(indptr) - 1, dtype=dtype), np.diff(indptr))
+
+
+def linear_index(X):
+    """Return row times number of columns plus column of every stored entry of a CSR array, int64 (nnz,)."""
+    return row_index(X) * X.shape[1] + X.indices
+
+
+def row_squares(X):
+    """Return the squared length of every row of X, CSR or dense (n, m), float64 (n,)."""
+    if isinstance(X, np.ndarray):
+        return np.einsum("ij,ij->i", X, X, dtype=np.float64)
+    return np.bincount(row_index(X), np.square(X.data, dtype=np.float64), minlength=X.shape[0])
+
+
 def _pieces(start):
     """Cut groups of rows into pieces; return the bounds of all pieces, and the first piece of each group.
 
@@ -127,7 +145,7 @@ class Pattern:
     def __init__(self, start, group, sums, n_groups):
         self.start, self.group, self.sums, self.n_groups = start, group, sums, n_groups
         self.n_columns = len(start) - 1
-        self.column = np.repeat(np.arange(self.n_columns, dtype=np.int32), np.diff(start))
+        self.column = row_index(start, np.int32)
         self._entries, self._tasks = split_rows(len(group), 4), {}
 
     @property

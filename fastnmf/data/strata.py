@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.layout import Compressed, Grouping, Pattern
+from fastnmf.data.layout import Compressed, Grouping, Pattern, row_index, row_squares
 from fastnmf.data.matrix import as_matrix
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
@@ -127,7 +127,7 @@ class Strata:
         of_sums = np.power(row_scale, power - 1, out=np.zeros_like(row_scale), where=row_scale > 0)
         self.row_scale, self._sum_scale = row_scale.astype(self.dtype), of_sums.astype(self.dtype)
         if self.is_sparse:
-            each = np.repeat(self.row_scale, np.diff(self.X.indptr))
+            each = self.row_scale[row_index(self.X)]
             self.X = sp.csr_array((self.X.data * each, self.X.indices, self.X.indptr), shape=self.shape, copy=True)
             self.X.eliminate_zeros()
         else:
@@ -275,16 +275,13 @@ class Strata:
         V (n_strata, n_columns) are dense shifts, g(i) is the stratum of row i and u its row scale. V None is zero.
         """
         if V is None:
-            if not self.is_sparse:
-                return np.einsum("ij,ij->i", self.X, self.X, dtype=np.float64)
-            of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.X.indptr))
-            return np.bincount(of_row, np.square(self.X.data, dtype=np.float64), minlength=self.shape[0])
+            return row_squares(self.X)
         row_scale = np.ones(self.shape[0]) if self.row_scale is None else self.row_scale.astype(np.float64)
         lengths = np.einsum("ij,ij->i", V, V, dtype=np.float64)[self.stratum_index] * row_scale**2
         if not self.is_sparse:
             each = zip(self.X, self.stratum_index, row_scale, strict=True)
             return np.array([np.square(row - u * V[code], dtype=np.float64).sum() for row, code, u in each])
-        of_row = np.repeat(np.arange(self.shape[0]), np.diff(self.X.indptr))
+        of_row = row_index(self.X)
         x, v = self.X.data.astype(np.float64), V[self.stratum_index[of_row], self.X.indices] * row_scale[of_row]
         return lengths + np.bincount(of_row, x * (x - 2 * v), minlength=self.shape[0])
 
@@ -309,18 +306,31 @@ class Strata:
         step = max(1, _RESIDUAL_ENTRIES // self.shape[1])
         with single_threaded_blas():
             for lo in range(0, self.shape[0], step):
-                block = slice(lo, lo + step)
-                residual = W[block] @ H.T
-                if V is not None:
-                    shift = V[self.stratum_index[block]]
-                    residual += shift if self.row_scale is None else shift * self.row_scale[block, None]
-                if self.is_sparse:
-                    part = self.X[block].tocoo()
-                    residual[part.coords] -= part.data
-                else:
-                    residual -= self.X[block]
+                residual = self.residual(slice(lo, lo + step), W, H, V)
                 total += float(np.einsum("ij,ij->", residual, residual))
         return total
+
+    def residual(self, rows, W, H, V):
+        """Return the negative residual ``W Hᵀ + u V[stratum_index] - X`` of some rows, a dense array.
+
+        Parameters
+        ----------
+        rows : slice, or ndarray of int
+        W : ndarray (n_rows, k) of float64
+        H : ndarray (n_columns, k) of float64
+        V : ndarray (n_strata, n_columns), or None
+            Shifts; u is the row scale. All three are in the inner scale.
+        """
+        residual = W[rows] @ H.T
+        if V is not None:
+            shift = V[self.stratum_index[rows]]
+            residual += shift if self.row_scale is None else shift * self.row_scale[rows, None]
+        if self.is_sparse:
+            part = self.X[rows].tocoo()
+            residual[part.coords] -= part.data
+        else:
+            residual -= self.X[rows]
+        return residual
 
 
 def _square_sum(values):

@@ -173,10 +173,6 @@ class AffineNMF(RowErrorsMixin, BaseNMF):
         self.offset_ = self.shifts_[0]
         return self
 
-    def fit_transform(self, X, y=None, *, W=None, H=None, v=None, checkpoint=None, checkpoint_every=60.0):
-        """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
-        return self.fit(X, W=W, H=H, v=v, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
-
     def inverse_transform(self, W):
         """Return ``W H + 1 vᵀ``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W)

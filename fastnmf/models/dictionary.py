@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from fastnmf.core.factors import pad
 from fastnmf.core.objectives import dictionary_problem
 from fastnmf.core.options import generator, one_of
+from fastnmf.core.thresholds import LEAST_DIVISOR
 from fastnmf.data.matrix import as_matrix
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF, scaled
@@ -219,7 +220,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF):
             return np.ldexp(start[0], data.log4_scale), np.ldexp(start[1], data.log4_scale).T, None, None
         rng = generator(random_state)
         W, C = rng.random((data.shape[0], rank)) + 0.1, rng.random((D.shape[1], rank)) + 0.1
-        level = float(data.X.sum(dtype=np.float64)) / max(float(W.sum(axis=0) @ (C.T @ D.T.sum(axis=1))), 1e-300)
+        level = float(data.X.sum(dtype=np.float64)) / max(float(W.sum(axis=0) @ (C.T @ D.T.sum(axis=1))), LEAST_DIVISOR)
         return W * np.sqrt(level), C * np.sqrt(level), None, None
 
     def _problem(self, data, factors, tasks, options):

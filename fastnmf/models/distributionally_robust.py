@@ -13,11 +13,11 @@ from fastnmf.core.factors import Factors
 from fastnmf.core.losses import check_beta
 from fastnmf.core.losses.divergence_mixture import DivergenceMixture
 from fastnmf.core.objectives import divergence_problem, own_loss_problem, squared_problem
-from fastnmf.core.updates import MU_FLOOR, JointMU
+from fastnmf.core.thresholds import LEAST_REFERENCE, MU_FLOOR, tiny
+from fastnmf.core.updates import JointMU
 from fastnmf.models.base.nmf import BaseNMF
 
 NAMES = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0}
-LEAST_REFERENCE = 1e-10  # smallest e_b relative to the divergence of the trivial model: an exact fit would give e_b = 0
 
 
 def check_betas(betas):
@@ -170,7 +170,7 @@ class DistributionallyRobustNMF(BaseNMF):
 
     def _check_options(self, options):
         betas = check_betas(self.betas)
-        for name, least in (("weights", 0), ("references", np.finfo(float).tiny)):
+        for name, least in (("weights", 0), ("references", tiny())):
             given = getattr(self, name)
             if given is None:
                 continue
@@ -187,11 +187,10 @@ class DistributionallyRobustNMF(BaseNMF):
         return super()._data(X, given, options)
 
     def _problem(self, data, factors, tasks, options):
-        """Return the `Problem` of the mixture of divergences; the first call finds and sets `references_`."""
         for beta in self.betas_:
             check_beta(data, beta, "beta")
         units = 2.0 ** (-2 * data.log4_scale * self.betas_)  # divergence in the user's scale over the inner one
-        if not hasattr(self, "references_"):
+        if not hasattr(self, "references_"):  # the first start finds them
             self.references_ = self._references(data, factors, tasks, options) * units
         weights = getattr(self, "weights_", None)
         if weights is None and self.weights is not None:
@@ -233,7 +232,6 @@ class DistributionallyRobustNMF(BaseNMF):
         self.weights_, self.excesses_ = data_loss.weights, data_loss.ratios(fit.factors)
 
     def _update_W(self, data, factors, tasks, options):
-        """Update W in place, with H fixed, by `max_iter` iterations."""
         problem = self._problem(data, factors, tasks, options)
         problem.schedule = problem.schedule[:1]
         solve(problem, factors, max_iter=options.max_iter, tol=0)

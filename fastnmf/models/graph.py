@@ -7,10 +7,12 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.factors import aligned, allocate, pad
-from fastnmf.core.losses.graph import Graph, NeighbourPull, infer_with_neighbours
-from fastnmf.core.objectives import divergence_problem, infer_divergence, squared_problem
+from fastnmf.core.inference import infer_divergence, infer_with_neighbours
+from fastnmf.core.losses.graph import Graph, NeighbourPull
+from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_bool, integer, number, one_of, optional, positive
-from fastnmf.core.updates import MU_FLOOR, GraphHALS, JointMU
+from fastnmf.core.thresholds import MU_FLOOR
+from fastnmf.core.updates import GraphHALS, JointMU
 from fastnmf.core.warn import warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.kernels.blas import single_threaded_blas

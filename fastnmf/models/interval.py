@@ -5,15 +5,17 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 The bounds are scaled like the data.
 """
 
+from functools import partial
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.core.alternate import sweep
-from fastnmf.core.factors import allocate
+from fastnmf.core.inference import infer_by_updates
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import interval_problem
 from fastnmf.core.options import one_of
+from fastnmf.data.layout import linear_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
@@ -222,15 +224,9 @@ class IntervalNMF(BaseNMF):
         with threads(options.n_threads):
             data = self._data(X, {"upper": upper}, options)
             H = scaled(self.components_.T, data.log4_scale)
-            rows = np.asarray(data.X.sum(axis=1), dtype=np.float64)
-            share = rows / max(float(H.sum()), np.finfo(np.float64).tiny)
-            factors, tasks = allocate(data, np.repeat(share[:, None], H.shape[1], axis=1), H, None)
-            problem = interval_problem(data, factors, tasks, data.bounds, is_descent=True)
-            problem.schedule = (("W", 1),) * options.max_iter
-            sweep(problem, factors)
-            value = problem.value(factors)
-        W = np.ascontiguousarray(factors["W"][:, : H.shape[1]])
-        return value, scaled(W, -data.log4_scale), problem.scale
+            build = partial(interval_problem, bounds=data.bounds, is_descent=True)
+            W, value, scale = infer_by_updates(data, H, None, build, (("W", 1),) * options.max_iter)
+        return value, scaled(W, -data.log4_scale), scale
 
 
 def bounds_on_pattern(X, upper):
@@ -252,7 +248,7 @@ def bounds_on_pattern(X, upper):
     else:
         upper = np.where(np.isposinf(upper), open_end, upper).astype(lower.dtype)
     pattern, lower = sp.csr_array(as_matrix(upper, "upper: ")), sp.csr_array(lower)
-    low, at, wanted = np.zeros(pattern.nnz, lower.dtype), _places(pattern), _places(lower)
+    low, at, wanted = np.zeros(pattern.nnz, lower.dtype), linear_index(pattern), linear_index(lower)
     order = np.argsort(at, kind="stable")  # rows need not be sorted
     found = np.searchsorted(at, wanted, sorter=order)
     is_bounded = np.isin(wanted, at).all()
@@ -262,8 +258,3 @@ def bounds_on_pattern(X, upper):
         raise ValueError("X has an entry above its upper bound; pass lower bounds as X, upper bounds as `upper`.")
     pattern.data = np.where(pattern.data == open_end, np.inf, pattern.data).astype(lower.dtype)
     return pattern, low
-
-
-def _places(X):
-    """Return the linear index (row times number of columns, plus column) of every stored entry, int64 (nnz,)."""
-    return np.repeat(np.arange(X.shape[0], dtype=np.int64) * X.shape[1], np.diff(X.indptr)) + X.indices

@@ -5,9 +5,10 @@ import scipy.sparse as sp
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
 from fastnmf.core.factors import pad
-from fastnmf.core.inference import exact_weights
+from fastnmf.core.inference import quadratic_weights
 from fastnmf.core.losses.products import DenseOperator
 from fastnmf.core.options import check_choice
+from fastnmf.core.thresholds import ASYMMETRY
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
@@ -168,7 +169,7 @@ class KernelNMF(ConvexModel):
             gram = np.zeros((pos.shape[1], pos.shape[1]))
             k = self.C_.shape[1]
             gram[:k, :k] = np.ldexp(self._inner, 2 * data.log4_scale)
-            return exact_weights(gram, pos, k)
+            return np.ascontiguousarray(quadratic_weights(gram, pos, k)[0][:, :k])
 
     def _kernel(self, X, Y=None):
         """Return the kernel matrix of the rows of X with those of Y, or of X, dense."""
@@ -187,7 +188,7 @@ class KernelNMF(ConvexModel):
             K = self._kernel(checked)
         elif sp.issparse(X):
             K = X.toarray()  # never-densify-ok: a kernel matrix, of limited size
-        if K.shape[0] != K.shape[1] or not np.allclose(K, K.T, atol=1e-6 * np.abs(K).max()):
+        if K.shape[0] != K.shape[1] or not np.allclose(K, K.T, atol=ASYMMETRY * np.abs(K).max()):
             raise ValueError(f"The kernel of shape {K.shape} is not a symmetric matrix (n_samples, n_samples).")
         return Strata.from_array(K, is_signed=True)
 

@@ -12,8 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from fastnmf.core import batches, passes
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import as_arrays, iterate
-from fastnmf.core.objectives import EXACT_VALUE_BELOW
 from fastnmf.core.options import check_integer, check_number, integer, number, optional, sweeps_of
+from fastnmf.core.thresholds import EXACT_VALUE_BELOW
 from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing

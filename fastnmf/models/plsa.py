@@ -9,6 +9,7 @@ import numpy as np
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.updates import UnitColumns
+from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 
@@ -321,6 +322,6 @@ class PLSA(BaseNMF):
 def _entropy(X, rows):
     """Return ``sum x_ij log(x_ij / rows_i)`` over the non-zero entries of X, CSR or dense; rows (n_rows,), float64."""
     is_dense = isinstance(X, np.ndarray)
-    of_row = np.nonzero(X)[0] if is_dense else np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    of_row = np.nonzero(X)[0] if is_dense else row_index(X)
     values = (X[X != 0] if is_dense else X.data).astype(np.float64)
     return float(values @ np.log(values / rows[of_row]))

@@ -12,6 +12,7 @@ from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.products import FactorCoupling, Symmetric
 from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import check_integer, number, one_of, optional
+from fastnmf.core.thresholds import ASYMMETRY
 from fastnmf.core.updates import HALS, DampedMU, QuarticDescent
 from fastnmf.data.graphs import affinity_matrix, is_graph
 from fastnmf.data.matrix import as_csr
@@ -19,8 +20,6 @@ from fastnmf.data.strata import Strata
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.products import largest
 from fastnmf.models.base.top_features import strongest
-
-ASYMMETRY = 1e-6  # in units of the largest entry; a larger difference is more than rounding
 
 
 def symmetric_data(X):

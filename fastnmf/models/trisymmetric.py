@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnmf.core import init as starts
 from fastnmf.core.factors import pad, padded_factors
-from fastnmf.core.inference import exact_weights
+from fastnmf.core.inference import quadratic_weights
 from fastnmf.core.losses.products import Operator, TriSymmetric
 from fastnmf.core.objectives import scale_core, single_loss_problem
 from fastnmf.core.options import number, one_of
@@ -49,7 +49,8 @@ def anchor_start(data, operator, squares, rank, mass):
     W = np.zeros((operator.size, rank))
     if len(found):
         R = pad(rows, data)
-        C = exact_weights(R.T.astype(np.float64) @ R, operator.matmul(R) / sums[:, None].astype(data.dtype), len(found))
+        pos = operator.matmul(R) / sums[:, None].astype(data.dtype)
+        C = quadratic_weights(R.T.astype(np.float64) @ R, pos, len(found))[0][:, : len(found)]
         total = C.sum(axis=1, keepdims=True)
         W[:, : len(found)] = sums[:, None] * C / divisors(total)
     trace = 0.01 * sums[:, None] / rank  # multiplicative updates cannot change a zero

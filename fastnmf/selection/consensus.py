@@ -9,6 +9,7 @@ from sklearn.metrics import silhouette_samples
 from fastnmf.core.options import check_integer, check_number, generator
 from fastnmf.core.restarts import has_same_start
 from fastnmf.core.shifts import normalize_components
+from fastnmf.core.thresholds import tiny
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
 
 
@@ -253,7 +254,7 @@ def _run(setting, rank, seed):
     model = setting.make(rank, seed).fit(setting.X, **setting.labels())
     units, lengths = unit_rows(model.components_)
     used = lengths * model.W_.sum(axis=0, dtype=np.float64)
-    return is_settled(model), (units, used / max(used.sum(), np.finfo(np.float64).tiny), model.normalized_loss_)
+    return is_settled(model), (units, used / max(used.sum(), tiny()), model.normalized_loss_)
 
 
 def _distances(units):

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import allocate
+from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
 from fastnmf.selection.parallel_fits import is_settled
 
@@ -38,11 +39,10 @@ class Entries:
         self.X, shape = setting.X, setting.X.shape
         self.is_of_stored = sp.issparse(setting.X) and setting.estimator.missing_values == "zeros"
         if self.is_of_stored:
-            sizes = np.diff(self.X.indptr)
-            row = np.repeat(np.arange(shape[0]), sizes)
+            row = row_index(self.X)
             order = np.lexsort((rng.random(len(row)), row))
             place = np.empty(len(row), np.int64)
-            place[order] = np.arange(len(row)) - np.repeat(self.X.indptr[:-1], sizes)
+            place[order] = np.arange(len(row)) - self.X.indptr[row]
             self.fold = ((place + rng.integers(n_folds, size=shape[0])[row]) % n_folds).astype(np.int16)
             return
         self.fold = np.empty(shape, np.int16)
@@ -104,7 +104,7 @@ class Entries:
         """Return the largest entry of every column outside the fold."""
         if not sp.issparse(self.X):
             return np.nan_to_num(np.where(self.fold != fold, self.X, 0)).max(axis=0)
-        row = np.repeat(np.arange(self.X.shape[0]), np.diff(self.X.indptr))
+        row = row_index(self.X)
         is_in = self.fold[row, self.X.indices] != fold
         largest = np.zeros(self.X.shape[1])
         np.maximum.at(largest, self.X.indices[is_in], np.nan_to_num(self.X.data[is_in]))
@@ -112,7 +112,7 @@ class Entries:
 
     def _stored_error(self, setting, model, fold):
         """Return the normalized loss over the stored entries of a fold."""
-        row = np.repeat(np.arange(self.X.shape[0]), np.diff(self.X.indptr))
+        row = row_index(self.X)
         is_out = self.fold == fold
         largest = np.zeros(self.X.shape[1])
         np.maximum.at(largest, self.X.indices[~is_out], self.X.data[~is_out])

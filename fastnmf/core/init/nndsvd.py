@@ -9,11 +9,11 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from fastnmf.core.init.starts import _shift_rows, _start_shifts, rows
+from fastnmf.core.thresholds import GRAM_CUT, NOISE_CUT, RANK_CUT
 from fastnmf.kernels.blas import single_threaded_blas
 
 DENSE_SVD = 1 << 18  # entries up to which a matrix gets a full dense decomposition
 _EIGEN_TOLERANCE = 1e-6  # relative, of an eigenvalue: triplets within 1e-7; 0 takes a third more products
-_GRAM_CUT = 1e-7  # singular values below this share of the largest are rounding errors of the squares
 
 
 def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
@@ -85,7 +85,7 @@ def _svd(strata, shifts, n_vectors):
         dense = X.toarray() if strata.is_sparse else np.asarray(X)  # never-densify-ok: at most 2**18 entries
         rows = shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
         left, values, right = np.linalg.svd(dense - row_scale[:, None] * rows[stratum_index], full_matrices=False)
-    kept = [c for c in range(n_vectors) if values[c] > 1e-10 * values[0]]
+    kept = [c for c in range(n_vectors) if values[c] > RANK_CUT * values[0]]
     return [(left[:, c], values[c], right[c]) for c in kept]
 
 
@@ -128,7 +128,7 @@ def _svd_of_large(X, shifts, stratum_index, row_scale, n_vectors):
         return []
     values, triplets = np.sqrt(np.maximum(squares, 0)), []
     for c in np.argsort(values)[::-1]:
-        if values[c] > _GRAM_CUT * values.max():
+        if values[c] > GRAM_CUT * values.max():
             pair = vectors[:, c], inner(vectors[:, c]) / values[c]
             u, w = pair if X.shape[0] <= X.shape[1] else pair[::-1]
             triplets.append((u, values[c], w))
@@ -146,4 +146,4 @@ def _non_negative_pair(u, s, w):
     scale = np.sqrt(s * length_a * length_b)
     a, b = a / length_a * scale, b / length_b * scale
     # Signs of near-zero entries are noise: cut them relative to the largest, whatever the scale of the data.
-    return np.where(a > 1e-6 * a.max(), a, 0), np.where(b > 1e-6 * b.max(), b, 0)
+    return np.where(a > NOISE_CUT * a.max(), a, 0), np.where(b > NOISE_CUT * b.max(), b, 0)

@@ -4,16 +4,16 @@ This is greedy selection without updates of factors and without an objective, so
 The non-negative least squares that follow it do.
 """
 
-import time
-
 import numpy as np
 
 from fastnmf.core.factors import aligned, dense_rows
+from fastnmf.core.iterate import Clock
+from fastnmf.core.thresholds import EQUAL_LENGTHS, IN_SPAN, span_floor
+from fastnmf.data.layout import row_squares
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.row_intrinsics import padded
 
 CANDIDATES = 3  # rows whose residuals are computed directly before one of them is taken
-TIE = 1e-9  # relative difference of squared lengths below which two rows count as equally far
 
 
 def successive_projections(X, n_anchors, *, normalize=False, callback=None):
@@ -43,39 +43,76 @@ def successive_projections(X, n_anchors, *, normalize=False, callback=None):
     distances : ndarray (k + 1,)
         Largest distance of a row from the span of the anchors so far, before each choice and after the last.
     """
-    began, eps = time.perf_counter(), float(np.finfo(X.dtype).eps)
+    clock = Clock()
     sums = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
     unit = np.divide(1.0, sums, out=np.zeros(len(sums)), where=sums > 0) if normalize else np.ones(len(sums))
-    squares = _square_sums(X) * unit**2
-    floor = 16 * eps * squares.max()
-    basis, anchors, distances = np.zeros((n_anchors, X.shape[1])), [], []
+    left, distances = _Left(row_squares(X) * unit**2, n_anchors, X.shape[1]), []
+    floor = span_floor(X.dtype) * left.squares.max()
+
+    def along(u):
+        return np.asarray(X @ u.astype(X.dtype), dtype=np.float64) * unit
+
     with single_threaded_blas():
         for step in range(n_anchors + 1):
-            candidates = _farthest(squares)
-            residuals = dense_rows(X, candidates).astype(np.float64) * unit[candidates, None]
-            for _ in range(2):  # orthogonalising twice is enough
-                residuals -= (residuals @ basis[:step].T) @ basis[:step]
-            exact = np.einsum("ij,ij->i", residuals, residuals)
+            candidates = _farthest(left.squares)
+            residuals, exact = left.residuals(dense_rows(X, candidates).astype(np.float64) * unit[candidates, None])
             distances.append(float(np.sqrt(exact.max())))
             if callback is not None:
-                callback(step, distances[-1] / (distances[0] or 1.0), time.perf_counter() - began)
+                callback(step, distances[-1] / (distances[0] or 1.0), clock.seconds)
             if step == n_anchors or (step > 0 and exact.max() <= floor):
                 break
-            first = int(np.flatnonzero(exact >= (1 - TIE) * exact.max())[0])
-            anchors.append(int(candidates[first]))
-            basis[step] = residuals[first] / (np.sqrt(exact[first]) or 1.0)
-            along = np.asarray(X @ basis[step].astype(X.dtype), dtype=np.float64)
-            squares = np.maximum(squares - (along * unit) ** 2, 0.0)
-            squares[anchors] = 0.0
-    return np.array(anchors, dtype=np.intp), np.array(distances)
+            first = int(np.flatnonzero(exact >= (1 - EQUAL_LENGTHS) * exact.max())[0])
+            left.take(int(candidates[first]), residuals[first], exact[first], along)
+    return np.array(left.anchors, dtype=np.intp), np.array(distances)
 
 
-def _square_sums(X):
-    """Return the squared length of every row of X (n, m), float64 (n,)."""
-    if isinstance(X, np.ndarray):
-        return np.einsum("ij,ij->i", X, X, dtype=np.float64)
-    of_row = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-    return np.bincount(of_row, np.square(X.data, dtype=np.float64), minlength=X.shape[0])
+class _Left:
+    """The squared distances of rows from the span of those that were taken.
+
+    After each choice the squared distance of every row decreases by ``(x . u)²``, where u is the new direction.
+
+    Parameters
+    ----------
+    squares : ndarray (n,)
+        Squared lengths of the rows; 0 where a row may not be taken.
+    n_anchors : int
+        Largest number of rows to take.
+    width : int
+        Length of a row.
+
+    Attributes
+    ----------
+    squares : ndarray (n,) of float64
+        Squared distances, 0 for rows that were taken. As differences they have lost digits where they are small.
+    anchors : list of int
+        The rows that were taken.
+    """
+
+    def __init__(self, squares, n_anchors, width):
+        self.squares, self.anchors, self._basis = squares, [], np.zeros((n_anchors, width))
+
+    def residuals(self, rows):
+        """Return the parts of rows (r, m) that are orthogonal to the span, and their squared lengths."""
+        basis = self._basis[: len(self.anchors)]
+        for _ in range(2):  # twice is enough; after once the rest of a row close to the span is mostly rounding
+            rows = rows - (rows @ basis.T) @ basis
+        return rows, np.einsum("ij,ij->i", rows, rows)
+
+    def take(self, row, residual, square, along):
+        """Take a row.
+
+        Parameters
+        ----------
+        row : int
+        residual, square : ndarray (m,), float
+            The results of `residuals` for this row.
+        along : callable
+            ``along(u)`` returns the inner products of all rows with a direction u (m,), (n,) of float64.
+        """
+        direction = self._basis[len(self.anchors)] = residual / (np.sqrt(square) or 1.0)
+        self.anchors.append(row)
+        self.squares = np.maximum(self.squares - along(direction) ** 2, 0.0)
+        self.squares[self.anchors] = 0.0
 
 
 def _farthest(squares):
@@ -125,18 +162,15 @@ def anchors(operator, row_square_sums, rank, mass):
     may = np.zeros(size, bool)
     may[order[: max(n_heavy, rank)]] = True
     may, sums = may & (sums > 0), np.where(sums > 0, sums, 1.0)
-    far = np.where(may, row_square_sums / sums**2, 0.0)
-    least, found, basis, rows = 1e-10 * far.max(), [], np.zeros((size, 0)), np.zeros((size, 0))
-    while len(found) < rank and far.max() > least:
-        i = int(np.argmax(far))
-        row = product(np.arange(size) == i) / sums[i]
-        rest = row - basis @ (basis.T @ row)
-        rest = rest - basis @ (basis.T @ rest)  # again: the remainder of a row close to the span is mostly rounding
-        length = np.linalg.norm(rest)
-        far[i] = 0.0
-        if length**2 <= least:
+    left, rows = _Left(np.where(may, row_square_sums / sums**2, 0.0), rank, size), np.zeros((0, size))
+    least = IN_SPAN * left.squares.max()
+    while len(left.anchors) < rank and left.squares.max() > least:
+        i = int(np.argmax(left.squares))
+        row = product(np.arange(size) == i)[None] / sums[i]
+        (residual,), (square,) = left.residuals(row)
+        if square <= least:  # the difference of squares promised more
+            left.squares[i] = 0.0
             continue
-        found.append(i)
-        basis, rows = np.column_stack([basis, rest / length]), np.column_stack([rows, row])
-        far = np.where(far > 0, np.maximum(far - (product(rest / length) / sums) ** 2, 0), 0)
-    return np.array(found, dtype=np.int64), rows, sums
+        rows = np.vstack([rows, row])
+        left.take(i, residual, square, lambda u: product(u) / sums)
+    return np.array(left.anchors, dtype=np.int64), rows.T, sums

@@ -5,13 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.losses.divergences import LEAST, BetaDivergence, KullbackLeibler
+from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler
 from fastnmf.core.losses.robust import Tiled
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.core.problem import full
+from fastnmf.core.thresholds import EXPANSION_FLOOR, MODEL_FLOOR
 from fastnmf.kernels.blas import single_threaded_blas
-
-DIGITS = 1e-6  # share of the squared norm of the data below which the cheap squared error is too inexact
 
 
 class Part(NamedTuple):
@@ -45,7 +44,7 @@ class HalfSquared(Frobenius):
     def value(self, factors):
         """Return half the squared error."""
         value = super().value(factors)
-        return 0.5 * (value if value > DIGITS * self.strata.sq_norm else self.exact_value(factors))
+        return 0.5 * (value if value > EXPANSION_FLOOR * self.strata.sq_norm else self.exact_value(factors))
 
     def reference(self):
         """Return the divergence of the best constant model."""
@@ -206,7 +205,7 @@ class ObservedDivergence(Tiled):
             neg, total = np.empty_like(pos), 0.0
             for part, x, y in self.tiles(name, factors):
                 seen = 1 - self._held[name][part].toarray()  # never-densify-ok: one tile
-                y = np.maximum(y, y.dtype.type(LEAST))
+                y = np.maximum(y, y.dtype.type(MODEL_FLOOR))
                 total += float(np.sum(divergences(x, y, self.beta) * seen, dtype=np.float64))
                 weight = seen * y ** y.dtype.type(self.beta - 2)
                 pos[part], neg[part] = (weight * x).astype(y.dtype) @ other, (weight * y).astype(y.dtype) @ other

@@ -5,12 +5,11 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.problem import LazyRows
-from fastnmf.data.layout import Compressed
+from fastnmf.core.thresholds import MODEL_FLOOR, TRIVIAL_DIVERGENCE
+from fastnmf.data.layout import Compressed, row_index
 from fastnmf.kernels import divergence, rows
 from fastnmf.kernels.jit import split_rows
 
-LEAST = 1.1920929e-07  # smallest model value to which a negative power is applied, as in scikit-learn
-ROUNDING = 1e-14  # relative to the sums whose difference is a trivial divergence
 EXPONENTS = ("mm", "fast")
 
 
@@ -321,7 +320,7 @@ class BetaDivergence(_Divergence):
         beta, (n_rows, n_columns) = self.beta, self.strata.shape
         u = self._loading.astype(np.float64) if len(self._loading) else np.ones(n_rows)
         side = self._sides["W"]
-        of_row = np.bincount(np.repeat(np.arange(n_rows), np.diff(side.indptr)), side.data, n_rows)[u > 0]
+        of_row = np.bincount(row_index(side), side.data, n_rows)[u > 0]
         count, u = np.diff(side.indptr)[u > 0], u[u > 0]
         if not of_row.any():
             return 0.0
@@ -369,7 +368,7 @@ class BetaDivergence(_Divergence):
             For side W the sums of ``x y^(b - 1)``, and of ``log y`` (b = 0) or ``x log y`` (b = 1); zeros for side H.
         """
         parts = np.empty((len(tasks) - 1 if name == "W" else 0, 2))
-        csr, limits = (side.indptr, side.indices, side.data), (LEAST if self.beta < 2 else 0.0, self.beta - 2)
+        csr, limits = (side.indptr, side.indices, side.data), (MODEL_FLOOR if self.beta < 2 else 0.0, self.beta - 2)
         shifts, both = self._shifts(name, factors), self._both(name, factors)
         divergence.csr_power_matmul(tasks, csr, both, limits, shifts, self._ratio, out, parts, sums)
         return tuple(parts.sum(axis=0).tolist())
@@ -411,7 +410,7 @@ class BetaDivergence(_Divergence):
         both, every = self._both(name, factors), self._every[name]
         tasks = split_rows(len(out), len(every) * out.shape[1])
         parts = np.empty(len(tasks) - 1 if name == "W" else 0)
-        limits = LEAST if self.beta < 1 else 0.0, self.beta - 1, self.strata.n_strata
+        limits = MODEL_FLOOR if self.beta < 1 else 0.0, self.beta - 1, self.strata.n_strata
         stratum_index = self.strata.stratum_index if self.has_shifts else np.empty(0, np.int32)
         divergence.rows_powers(tasks, both, every, limits, (*shifts, stratum_index, self._loading), out, parts, sums)
         return out, float(parts.sum()), sums
@@ -427,7 +426,7 @@ class BetaDivergence(_Divergence):
 def _zero_if_rounding(parts):
     """Return the sum of the parts of a divergence, 0 where it is no more than their rounding."""
     found = sum(parts)
-    return found if found > ROUNDING * sum(abs(part) for part in parts) else 0.0
+    return found if found > TRIVIAL_DIVERGENCE * sum(abs(part) for part in parts) else 0.0
 
 
 def check_beta(data, beta, name="beta_loss"):

@@ -14,11 +14,6 @@ from fastnmf.core.losses.divergence_mixture import Part
 from fastnmf.core.problem import full
 from fastnmf.data.layout import Compressed
 from fastnmf.kernels import graph as kernels
-from fastnmf.kernels import nnls
-from fastnmf.kernels.jit import split_rows
-
-BLOCK = 1 << 21  # entries of Gram matrices held at a time: 16 MB
-GUESS_SWEEPS = 8  # sweeps of coordinate descent that guess the supports of exact solutions
 
 
 class Neighbours(NamedTuple):
@@ -234,36 +229,3 @@ def colour_classes(edges):
     kernels.nodes_colour(np.array([0, n]), edges.indptr, edges.indices, visits, colours)
     order = np.argsort(colours, kind="stable")
     return np.split(order, np.cumsum(np.bincount(colours))[:-1]) if n else []
-
-
-def infer_with_neighbours(pos, gram, rank, pull, own, dtype):
-    """Return the exact weights of rows that are pulled towards fixed other rows, (n, K).
-
-    Row i minimises ``w gram wᵀ - 2 pos_i w + sum_k (own_ik w_k² - 2 pull_ik w_k)`` over w >= 0.
-
-    Parameters
-    ----------
-    pos : ndarray (n, K)
-        Product of the data with the other factor.
-    gram : ndarray (K, K)
-        Gram matrix of the other factor.
-    rank : int
-        Columns in use.
-    pull, own : ndarray (n, k)
-        As for `NeighbourPull`.
-    dtype : numpy.dtype
-        Dtype of the result.
-
-    Returns
-    -------
-    W : ndarray (n, K)
-    """
-    W, at, step = np.zeros(pos.shape, dtype), np.arange(rank), max(1, BLOCK // rank**2)
-    for first in range(0, len(W), step):
-        part = slice(first, min(first + step, len(W)))
-        n = part.stop - first
-        grams = np.repeat(gram[None, :rank, :rank], n, axis=0)
-        grams[:, at, at] += own[part]
-        right = np.ascontiguousarray(pos[part, :rank] + pull[part], dtype=np.float64)
-        nnls.rows_nnls_weighted(split_rows(n, pos.shape[1] ** 2), W, first, grams, right, GUESS_SWEEPS)
-    return W

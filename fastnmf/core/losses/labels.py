@@ -8,8 +8,7 @@ import numpy as np
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.losses.masked import RowwiseGram
-
-LEAST = 1e-16  # smallest model value by which a label is divided
+from fastnmf.core.thresholds import LABEL_FLOOR
 
 
 class LabelFit:
@@ -51,7 +50,7 @@ class LabelFit:
             pos = weight * (self.Y @ B if name == "W" else self.Y.T @ W)
             gram = weight * (W.T @ (self.known * W)) if name == "B" else None
         else:
-            sub.is_quadratic, ratio = False, self.Y / np.maximum(W @ B.T, LEAST)
+            sub.is_quadratic, ratio = False, self.Y / np.maximum(W @ B.T, LABEL_FLOOR)
             pos = weight / 2 * (ratio @ B if name == "W" else ratio.T @ W)
             neg = (
                 self.known * B.sum(axis=0) if name == "W" else np.repeat((self.known * W).sum(axis=0)[None], len(B), 0)
@@ -72,7 +71,7 @@ class LabelFit:
         model = W @ B.T
         if self.is_squared:
             return self.weight * float(np.square(self.known * model - self.Y).sum())
-        logs = np.log(np.maximum(model, LEAST), out=np.zeros_like(model), where=self.Y > 0)
+        logs = np.log(np.maximum(model, LABEL_FLOOR), out=np.zeros_like(model), where=self.Y > 0)
         return self.weight * float((self.known * model - self.Y * (1 + logs)).sum())
 
     def _rowwise_of_labels(self, gram, factors):

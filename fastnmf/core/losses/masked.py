@@ -10,17 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.factors import aligned
+from fastnmf.core.factors import aligned, row_tasks
 from fastnmf.core.losses.squared import Frobenius
-from fastnmf.core.problem import LazyRows, Subproblem
+from fastnmf.core.problem import LazyRows
 from fastnmf.data.entry_weights import stored
-from fastnmf.kernels import nnls, rows, weighted
+from fastnmf.data.layout import row_index
+from fastnmf.kernels import rows, weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_costs, split_rows
 
 EXTRA_COST = 4  # cost of an entry of D, in units of a non-zero of the data
-GUESS_SWEEPS = 8  # sweeps of coordinate descent that guess the supports of exact solutions
-BLOCK = 1 << 21  # entries of a dense residual, or of Gram matrices, held at a time: 16 MB
+BLOCK = 1 << 21  # entries of a dense residual held at a time: 16 MB
 _NO_SHIFT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
@@ -58,11 +58,34 @@ class RowwiseGram(NamedTuple):
 
     def pull(self, F):
         """Return the contribution to the half-gradient at F (p, K), an array of its shape."""
-        of_row = np.repeat(np.arange(len(F)), np.diff(self.indptr))
+        of_row = row_index(self)
         y = np.einsum("ec,ec->e", F[of_row], self.other[self.indices], dtype=np.float64)
         y = y + self.shift if len(self.shift) else y
         D = sp.csr_array((self.weight * y, self.indices, self.indptr), (len(F), len(self.other)))
         return self.base[:, None] * (F @ self.gram) + D @ self.other
+
+    def normal_equations(self, first, n, rank, pos, neg=None):
+        """Return the Gram matrices and the right sides of n rows from row `first` on.
+
+        Parameters
+        ----------
+        first, n : int
+        rank : int
+            Columns in use.
+        pos : ndarray (p, K), or LazyRows
+        neg : LazyRows (p, K), default=None
+
+        Returns
+        -------
+        grams : ndarray (n, rank, rank) of float64
+        right : ndarray (n, rank) of float64
+        """
+        of_base = np.stack([np.zeros_like(self.gram), self.gram])
+        pos, neg = (_as_lazy_rows(side, self.other) for side in (pos, neg))
+        grams, right = np.empty((n, rank, rank)), np.empty((n, rank))
+        tasks = split_rows(n, self.other.shape[1] ** 2)
+        weighted.rows_normal(tasks, first, self, of_base, pos, neg, grams, right)
+        return grams, right
 
 
 class Masked(Frobenius):
@@ -102,7 +125,7 @@ class Masked(Frobenius):
 
     def __init__(self, strata, width, tasks, weights, has_shifts=False, holds_products=False):
         self.data, self.weights, self.has_shifts = strata, weights, has_shifts
-        super().__init__(_premultiplied(strata, weights), width, tasks, holds_products)
+        super().__init__(premultiplied(strata, weights), width, tasks, holds_products)
         self._keeps_old = holds_products  # W may be updated before H, whose update needs the old W
         self.sq_norm = _inner(strata.X, self.strata.X)
         self._sides, self._rooms, self._of_side = {"W": weights.rows, "H": weights.columns}, {}, {}
@@ -113,12 +136,12 @@ class Masked(Frobenius):
         """Find the shift entry of every entry of D, and the sums and curvatures of the shifts."""
         strata, pattern, of_X = self.data, self.data.pattern, self.strata
         self.groups = strata.groups
-        column_of = np.repeat(np.arange(pattern.n_columns), np.diff(pattern.start))
+        column_of = row_index(pattern.start)
         key = column_of * pattern.n_groups + pattern.group
         order = np.argsort(key)
         self._place = {}
         for name, side in self._sides.items():
-            of_row = np.repeat(np.arange(len(side.base)), np.diff(side.extra.indptr))
+            of_row = row_index(side.extra)
             row, column = (of_row, side.extra.indices) if name == "W" else (side.extra.indices, of_row)
             wanted = column * np.int64(pattern.n_groups) + strata.stratum_index[row]
             place = np.searchsorted(key, wanted, sorter=order)
@@ -307,8 +330,7 @@ def _dense_shifts(side, V, H, strata):
     shift : ndarray (nnz,)
         The shifts at D's entries.
     """
-    of_row = np.repeat(np.arange(len(side.base)), np.diff(side.extra.indptr))
-    shift = V[strata.stratum_index[of_row], side.extra.indices].astype(strata.dtype, copy=False)
+    shift = V[strata.stratum_index[row_index(side.extra)], side.extra.indices].astype(strata.dtype, copy=False)
     with single_threaded_blas():
         neg = (
             _by_base(side, (V @ H).astype(strata.dtype, copy=False), strata.stratum_index) if side.base.any() else None
@@ -316,7 +338,14 @@ def _dense_shifts(side, V, H, strata):
     return neg, shift
 
 
-def _premultiplied(strata, weights):
+def rowwise_of(strata, H, V=None):
+    """Return the `RowwiseGram` of the rows for fixed H (n_columns, K) and dense shifts V, and their ``neg`` or None."""
+    side = strata.entry_weights.rows
+    neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
+    return _rowwise(side, shift, rows.gram(row_tasks(H), H), H), neg
+
+
+def premultiplied(strata, weights):
     """Return the strata with the data ``O x``; `strata` itself where all weights are 0 or 1."""
     if weights.is_mask:
         return strata
@@ -325,7 +354,7 @@ def _premultiplied(strata, weights):
         X = sp.csr_array((X.data * weights.at(X).astype(strata.dtype), X.indices, X.indptr), X.shape)
     else:
         E, X = weights.difference, X * strata.dtype.type(weights.base)
-        of_row = np.repeat(np.arange(E.shape[0]), np.diff(E.indptr))
+        of_row = row_index(E)
         X[of_row, E.indices] = strata.X[of_row, E.indices] * (E.data + weights.base)
     out = copy.copy(strata)
     for name in ("rows", "columns", "pattern"):
@@ -363,18 +392,11 @@ def _residual_squares(strata, side, W, H, V):
     with single_threaded_blas():
         for lo in range(0, len(dense), step):
             part = dense[lo : lo + step]
-            residual = W[part] @ H.T
-            if V is not None:
-                residual += V[strata.stratum_index[part]]
-            known = X[part].tocoo() if strata.is_sparse else None
-            if known is None:
-                residual -= X[part]
-            else:
-                residual[known.coords] -= known.data
+            residual = strata.residual(part, W, H, V)
             np.square(residual, out=residual)
             extra = D[part].tocoo()
             total += float(residual.sum() + extra.data @ residual[extra.coords])
-    of_row = np.repeat(np.arange(len(side.base)), np.diff(D.indptr))
+    of_row = row_index(D)
     chosen = np.flatnonzero(side.base[of_row] == 0)
     x = stored(X, D) if strata.is_sparse else X[of_row, D.indices]
     step = max(1, BLOCK // W.shape[1])
@@ -387,61 +409,13 @@ def _residual_squares(strata, side, W, H, V):
     return total
 
 
-def infer_masked(strata, weights, rank, H, V=None, product=None, penalties=()):
-    """Return the exact weights of every row for fixed H and V: ``min_{w >= 0} sum_j O_j (a_j - v_j - w . h_j)²``.
-
-    The rows are independent of each other, so the same row gets the same weights in fit and in transform. A component
-    that is zero in all observed entries of a row has weight zero there.
-
-    Parameters
-    ----------
-    strata : fastnmf.data.strata.Strata
-        Data as `fastnmf.data.entry_weights.observed` returns them.
-    weights : fastnmf.data.entry_weights.Weights
-    rank : int
-        Number of components.
-    H : ndarray (n_columns, K)
-        Padded, in the data's inner scale.
-    V : ndarray (n_strata, n_columns), default=None
-        Shifts in the data's inner scale.
-    product : ndarray (n_rows, K), optional
-        ``(O * X) H``, where it is known.
-    penalties : sequence of Penalty
-        Penalties of W.
-
-    Returns
-    -------
-    W : ndarray (n_rows, K)
-        In the inner scale.
-    """
-    if product is None:
-        product = aligned((strata.shape[0], H.shape[1]), strata.dtype)
-        _premultiplied(strata, weights).matmul(H, product)
-    side, W = weights.rows, aligned(product.shape, strata.dtype)
-    neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
-    gram = rows.gram(split_rows(len(H), H.shape[1] ** 2), H)
-    rowwise, grams = _rowwise(side, shift, gram, H), np.stack([np.zeros_like(gram), gram])
-    step, at, sub = max(1, BLOCK // rank**2), np.arange(rank), Subproblem(None)
-    for penalty in penalties:
-        penalty.contribute(W, sub, rank)
-    for first in range(0, len(W), step):
-        n = min(step, len(W) - first)
-        tasks, out, right = split_rows(n, H.shape[1] ** 2), np.empty((n, rank, rank)), np.empty((n, rank))
-        weighted.rows_normal(tasks, first, rowwise, grams, _as_lazy_rows(product, H), _as_lazy_rows(neg, H), out, right)
-        out[:, at, at] += sub.ridge
-        right -= sub.linear
-        nnls.rows_nnls_weighted(tasks, W, first, out, right, GUESS_SWEEPS)
-    return W
-
-
-def row_errors(strata, weights, W, H, V=None):
+def row_errors(strata, W, H, V=None):
     """Return the weighted squared error and the weighted squared norm of every row.
 
     Parameters
     ----------
     strata : fastnmf.data.strata.Strata
-        Data as `fastnmf.data.entry_weights.observed` returns them.
-    weights : fastnmf.data.entry_weights.Weights
+        With weights of entries, and data as `fastnmf.data.entry_weights.observed` returns them.
     W : ndarray (n_rows, K)
     H : ndarray (n_columns, K)
         Padded.
@@ -455,23 +429,19 @@ def row_errors(strata, weights, W, H, V=None):
     norms : ndarray (n_rows,) of float64
         ``sum_j O_ij x_ij²``.
     """
-    scaled, side = _premultiplied(strata, weights), weights.rows
+    scaled, (rowwise, neg) = premultiplied(strata, strata.entry_weights), rowwise_of(strata, H, V)
     product = aligned(W.shape, strata.dtype)
     scaled.matmul(H, product)
-    neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
-    tasks = split_rows(len(W), H.shape[1] ** 2)
-    rowwise = _rowwise(side, shift, rows.gram(split_rows(len(H), H.shape[1] ** 2), H), H)
     errors = np.empty(len(W))
-    weighted.rows_squares(tasks, W, rowwise, _as_lazy_rows(neg, H), errors)
+    weighted.rows_squares(row_tasks(W), W, rowwise, _as_lazy_rows(neg, H), errors)
     if V is not None:
-        errors += (np.square(V, dtype=np.float64).sum(axis=1))[strata.stratum_index] * side.base
+        errors += (np.square(V, dtype=np.float64).sum(axis=1))[strata.stratum_index] * rowwise.base
     errors -= 2 * np.einsum("ij,ij->i", W, product, dtype=np.float64)
-    of_row = np.repeat(np.arange(len(W)), np.diff(scaled.X.indptr)) if strata.is_sparse else None
-    if of_row is None:
+    if not strata.is_sparse:
         norms = np.einsum("ij,ij->i", strata.X, scaled.X, dtype=np.float64)
         with_shifts = 0.0 if V is None else np.einsum("ij,ij->i", scaled.X, V[strata.stratum_index], dtype=np.float64)
     else:
-        value = scaled.X.data.astype(np.float64)
+        of_row, value = row_index(scaled.X), scaled.X.data.astype(np.float64)
         norms = np.bincount(of_row, value * strata.X.data, len(W))
         shifts = 0.0 if V is None else V[strata.stratum_index[of_row], scaled.X.indices]
         with_shifts = np.bincount(of_row, value * shifts, len(W))

@@ -8,8 +8,9 @@ which the multiplicative update is proved monotone.
 import numpy as np
 
 from fastnmf.core.factors import aligned
-from fastnmf.core.losses.squared import REVIVAL_GAIN, Frobenius
+from fastnmf.core.losses.squared import Frobenius
 from fastnmf.core.problem import LazyRows
+from fastnmf.core.thresholds import REVIVAL_GAIN
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 

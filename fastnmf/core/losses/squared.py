@@ -4,11 +4,11 @@ import numpy as np
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.problem import LazyRows, full
+from fastnmf.core.thresholds import REVIVAL_GAIN
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 
 MAX_RESEEDINGS = 10  # attempts to reseed a component in a fit
-REVIVAL_GAIN = 1e-6  # smallest squared residual that is worth reseeding, as a share of the squared norm of the data
 
 
 class Frobenius:

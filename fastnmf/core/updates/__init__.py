@@ -14,7 +14,7 @@ from fastnmf.core.updates.coordinate_descent import (
     QuarticDescent,
     WeightedRows,
 )
-from fastnmf.core.updates.multiplicative import MU, MU_FLOOR, DampedMU, JointMU, UnitColumns
+from fastnmf.core.updates.multiplicative import MU, DampedMU, JointMU, UnitColumns
 from fastnmf.core.updates.projections import ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
 from fastnmf.core.updates.robust import ChebyshevLP, WeightedMedianDescent
 
@@ -29,7 +29,6 @@ __all__ = [
     "JointMU",
     "LeastSquares",
     "MU",
-    "MU_FLOOR",
     "ProductDescent",
     "ProjectedColumns",
     "ProjectedRows",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastnmf.core.problem import full
+from fastnmf.core.thresholds import MU_EPS
 from fastnmf.core.updates.multiplicative import update_entries
 from fastnmf.kernels import bilinear, chain, graph, rows, symmetric, weighted
 from fastnmf.kernels.jit import split_rows
@@ -71,7 +72,7 @@ class WeightedRows:
 
     needs = ("rowwise",)
 
-    def __init__(self, rule="hals", eps=1e-9, floor=0.0):
+    def __init__(self, rule="hals", eps=MU_EPS, floor=0.0):
         self.is_hals, self.eps, self.floor = rule == "hals", eps, floor
 
     def __call__(self, F, sub, rank, n_sweeps):

@@ -5,12 +5,12 @@ The half-gradient is ``F gram + neg - pos``.
 
 import numpy as np
 
+from fastnmf.core.thresholds import LEAST_SLOPE, LEAST_STEP, MU_EPS, MU_FLOOR, tiny
 from fastnmf.kernels import rows
 
 # Entries that shrink in every iteration become denormal numbers, with which processors compute ten times slower. They
 # then underflow to zero, which no update can change: in float32 soon (0.003 % of the loss on 20 newsgroups after 100
 # iterations), in float64 after some thousand iterations. The product of two floors must not be denormal either.
-MU_FLOOR = {np.dtype(np.float32): 1e-15, np.dtype(np.float64): 1e-150}
 
 
 def update_entries(F, sub, n_updates, eps=0.0, floor=0.0):
@@ -60,7 +60,7 @@ class MU:
         zero; `MU_FLOOR` has a value for each dtype.
     """
 
-    def __init__(self, eps=1e-9, floor=0.0):
+    def __init__(self, eps=MU_EPS, floor=0.0):
         self.eps, self.floor = eps, floor
 
     @classmethod
@@ -215,7 +215,7 @@ class JointMU:
 
     def factor(self, parts):
         """Return the roots t, float64, of ``sum neg t^a - pos t^-d`` for parts (beta, pos, neg); 1 where neg is 0."""
-        least = np.finfo(np.float64).tiny
+        least = tiny()
         if sorted(part[0] for part in parts) == [0, 1]:
             of = {beta: (pos.astype(np.float64), neg.astype(np.float64)) for beta, pos, neg in parts}
             (twice, linear), (once, sums) = of[0], of[1]  # linear + sums - once / t - twice / t² = 0
@@ -244,11 +244,11 @@ class JointMU:
             value = np.log(all_up) - np.log(all_down)
             slope = (a * up).sum(axis=0) / all_up + (d * down).sum(axis=0) / all_down
             lo, hi = np.where(value <= 0, s, lo), np.where(value >= 0, s, hi)
-            newton = s - value / np.maximum(slope, 1e-12)
+            newton = s - value / np.maximum(slope, LEAST_SLOPE)
             inside = (newton >= lo) & (newton <= hi)
             after = np.where(inside, newton, 0.5 * (lo + hi))
             step, s = np.abs(after - s)[is_moved].max(initial=0.0), after
-            if step <= 1e-12:
+            if step <= LEAST_STEP:
                 break
         t = np.exp(np.clip(s, -700, 700))
         return np.where(is_moved, t, np.where(neg.sum(axis=0) > 0, 0.0, 1.0))

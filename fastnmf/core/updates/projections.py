@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastnmf.core.problem import full
+from fastnmf.core.thresholds import EQUAL_RATIOS
 from fastnmf.kernels.blas import single_threaded_blas
 
 
@@ -111,7 +112,7 @@ def hoyer_cone(f, sparseness):
     if sparseness >= 1:
         return _top_entry(out)
     along = np.maximum(f - _threshold(f / f.max(), ratio) * f.max(), 0)
-    if not np.linalg.norm(along) * ratio >= along.sum() * (1 - 1e-6) > 0:  # ties at the top: keep the first ones
+    if not np.linalg.norm(along) * ratio >= along.sum() * (1 - EQUAL_RATIOS) > 0:  # ties at the top: keep the first
         x = f / f.max() + np.linspace(1e-4, 0, len(f))
         along = np.maximum(x - _threshold(x, ratio), 0)
     square = along @ along

@@ -8,7 +8,8 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.factors import pad, row_tasks
 from fastnmf.core.losses.labels import LabelFit
 from fastnmf.core.problem import Subproblem
-from fastnmf.core.updates import HALS, MU, MU_FLOOR, WeightedRows
+from fastnmf.core.thresholds import MU_FLOOR
+from fastnmf.core.updates import HALS, MU, WeightedRows
 
 
 def encode_classes(y, n_samples, classes=None):
@@ -179,7 +180,17 @@ def add_labels(data, problem, factors, y, options):
 
 
 def set_label_attributes(model, data, factors, label_losses):
-    """Set `classes_` and `coef_` of a model that was fitted with labels; remove those of an earlier fit otherwise."""
+    """Set `classes_` and `coef_` of a model that was fitted with labels; remove those of an earlier fit otherwise.
+
+    Parameters
+    ----------
+    model : estimator
+    data : Strata
+    factors : Factors
+        With B where there were labels.
+    label_losses : list
+        Its last entry is then the `LabelFit`.
+    """
     for name in ("classes_", "coef_"):
         vars(model).pop(name, None)
     if "B" in factors.arrays:

@@ -12,8 +12,9 @@ from sklearn.utils import Bunch, _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad
-from fastnmf.core.losses import masked
 from fastnmf.core.options import check_choice, check_integer
+from fastnmf.core.row_errors import row_divergences, row_errors
+from fastnmf.core.thresholds import tiny
 from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, check_pointers
@@ -67,11 +68,7 @@ class RowErrorsMixin:
             if self._is_kullback_leibler("reconstruction_errors"):
                 return model._row_divergences(X, strata)
             data, H, V = model._open_data(X, strata, is_masked=True)
-            if data.entry_weights is None:
-                errors = shift_estimation.row_errors(data, len(self.components_), H, V)
-            else:
-                W = masked.infer_masked(data, data.entry_weights, len(self.components_), H, V)
-                errors = np.maximum(masked.row_errors(data, data.entry_weights, W, H, V)[0], 0)
+            errors = row_errors(data, len(self.components_), H, V)
         return np.ldexp(errors, -4 * data.log4_scale)
 
     def _is_kullback_leibler(self, what):
@@ -105,7 +102,7 @@ class RowErrorsMixin:
         W = np.asarray(self.transform(X, strata=strata) if self._has_shifts else self.transform(X))
         data, _, _ = self._open_data(X, strata)
         V = self.shifts_ if self._has_shifts else np.zeros((1, self.components_.shape[1]))
-        return shift_estimation.row_divergences(data, W, self.components_, V)
+        return row_divergences(data, W, self.components_, V)
 
 
 class InspectionMixin(RowErrorsMixin):
@@ -253,13 +250,13 @@ class InspectionMixin(RowErrorsMixin):
         with threads(self.n_threads):
             data, H, V = model._open_data(X, strata)
             groups, rank = data.groups, len(self.components_)
-            nothing, residual = np.zeros_like(V), shift_estimation.row_errors(data, rank, H, V)
+            nothing, residual = np.zeros_like(V), row_errors(data, rank, H, V)
             parts = [data.row_square_sums(nothing), data.row_square_sums(V), residual]
             squares, unshifted, left = (np.bincount(data.stratum_index, part, data.n_strata) for part in parts)
             whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
             mean = scaled(self._mean_shift(), 2 * data.log4_scale)
             one, _ = shift_estimation.estimate(whole, rank, H, mean, tau=0.0, max_rounds=20)
-            left_by = [left.sum()] + [shift_estimation.row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
+            left_by = [left.sum()] + [row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
         differences = model.shifts_ - self._mean_shift()
         order = np.argsort(-differences, axis=1, kind="stable")[:, :n]
         total = np.where(squares > 0, squares, 1)
@@ -275,9 +272,9 @@ class InspectionMixin(RowErrorsMixin):
             )
             for code, label in enumerate(model.strata_.tolist())
         ]
-        losses = np.sqrt(np.array(left_by) / max(squares.sum(), np.finfo(np.float64).tiny))
+        losses = np.sqrt(np.array(left_by) / max(squares.sum(), tiny()))
         gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 else 0.0
-        weight = (left_by[1] - left_by[0]) / max(squares.sum() - left_by[0], np.finfo(np.float64).tiny)
+        weight = (left_by[1] - left_by[0]) / max(squares.sum() - left_by[0], tiny())
         chance = (np.count_nonzero(groups.sizes) - 1) / data.shape[0]
         return Explanation(
             strata=strata_,

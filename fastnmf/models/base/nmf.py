@@ -11,13 +11,13 @@ from sklearn.utils.validation import check_array
 from fastnmf.core import init as starts
 from fastnmf.core.alternate import AlternatingSolver, scale_start
 from fastnmf.core.factors import allocate, copy_rows, pad
-from fastnmf.core.inference import infer
+from fastnmf.core.inference import infer, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
-from fastnmf.core.losses.masked import infer_masked, row_errors
-from fastnmf.core.objectives import infer_divergence
+from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, elastic_nets, find_seeds, generator, guide_components, row_weights
 from fastnmf.core.penalties.guide import Guide
 from fastnmf.core.problem import full
+from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import unpack
@@ -70,9 +70,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     # ---------------------------------------------------------------- public methods
 
-    def fit_transform(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit_transform(self, X, y=None, **given):
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
-        return self._fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
+        return self.fit(X, y, **given).W_
 
     def transform(self, X):
         """Return the non-negative weights of the rows of X for the fitted components.
@@ -275,6 +275,13 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """Return W, H, the entries of V, and None, for a `Start`, in the data's inner scale.
 
         If the start has no W, W is the exact minimiser of the squared error, whatever the loss is.
+
+        Parameters
+        ----------
+        data : Strata
+        rank : int
+        start : Start
+        options : Options
         """
         start.check(data.shape, rank, getattr(self, "feature_names_in_", None))
         H, W, V = np.ldexp(start.components.T, data.log4_scale), None, None
@@ -286,7 +293,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W = np.ldexp(start.W, data.log4_scale)
             W = W if data.row_scale is None else W * data.row_scale[:, None]
         else:
-            W = exact_weights_of(data, rank, pad(H, data), V)[0][:, :rank]
+            W = infer(data, rank, pad(H, data), V)[0][:, :rank]
             W = without_zeros(W) if options.is_multiplicative else W
         return W, H, data.pattern.entries(V) if self._has_shifts else None, None
 
@@ -403,7 +410,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.stratum_index, options.gauge)[1]
             factors.overwrite({"V": data.pattern.entries(shifts)})
         product, penalties = problem.losses[0].product("W", factors), problem.penalties.get("W", ())
-        found = exact_weights_of(data, factors.rank, factors["H"], shifts, product, penalties)[0]
+        found = infer(data, factors.rank, factors["H"], shifts, product, penalties)[0]
         factors.overwrite({"W": found})
         fit.history["objective"][-1] = problem.value(factors)
         fit.history["penalty"][-1] = problem.penalty
@@ -463,12 +470,26 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return scaled(self.components_.T, data.log4_scale)
 
     def _infer_exact(self, data, H, V, options):
-        """Return the exact W (n_samples, K) and its subproblem, in the inner scale; see `exact_weights_of`."""
+        """Return the exact W (n_samples, K) and its subproblem, in the inner scale; see `fastnmf.core.inference.infer`.
+
+        Parameters
+        ----------
+        data, H, V :
+            As `_prepared` returns them.
+        options : Options
+        """
         penalties = elastic_nets(data, options, "W").get("W", ())
-        return exact_weights_of(data, H.shape[1], pad(H, data), V, None, penalties)
+        return infer(data, H.shape[1], pad(H, data), V, None, penalties)
 
     def _infer_by_divergence(self, data, H, V, options):
-        """Return W, its divergence and the scale of the normalized loss."""
+        """Return W, its divergence and the scale of the normalized loss.
+
+        Parameters
+        ----------
+        data, H, V :
+            As `_prepared` returns them.
+        options : Options
+        """
         penalties = elastic_nets(data, options, "W").get("W", ())
         return infer_divergence(data, H, V, options.beta, penalties, options.max_iter)
 
@@ -482,10 +503,26 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return factors["W"]
 
     def _update_W(self, data, factors, tasks, options):
-        """Improve W by the model's own loss; the exact W of the squared error needs no improvement."""
+        """Improve W in place by the model's own loss; the exact W of the squared error needs no improvement.
+
+        Parameters
+        ----------
+        data : Strata
+        factors : Factors
+            W and H in the inner scale.
+        tasks : dict, factor name -> ndarray of int64
+        options : Options
+        """
 
     def _infer_W(self, data, H, V, options):
-        """Return the weights of new rows, (n_samples, at least k), in the inner scale."""
+        """Return the weights of new rows, (n_samples, at least k), in the inner scale.
+
+        Parameters
+        ----------
+        data, H, V :
+            As `_prepared` returns them.
+        options : Options
+        """
         if self._has_own_loss:
             return self._infer_own_W(data, H, options)
         return (self._infer_exact if options.is_squared else self._infer_by_divergence)(data, H, V, options)[0]
@@ -524,13 +561,13 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 return 1.0 if scale == 0 else float(1 - value / scale)
             W, sub = self._infer_exact(data, H, V, options)
             if sub is None:
-                errors, norms = row_errors(data, data.entry_weights, W, pad(H, data), V)
+                errors, norms = row_errors(data, W, pad(H, data), V)
                 return explained_share(errors, norms, sample_weight)
             W, neg = W.astype(np.float64), 0.0 if sub.neg is None else full(sub.neg).astype(np.float64)
             linear = np.einsum("ij,ij->i", W, sub.pos - neg)
             norms = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
             errors = norms if V is None else data.row_square_sums(V)
-            errors = errors + np.einsum("ij,ij->i", W @ sub.gram, W) - 2 * linear
+            errors = expanded_errors(errors, W, sub.gram, linear)
         return explained_share(errors, norms, sample_weight)
 
     def _own_score(self, data, H, options):
@@ -539,33 +576,6 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         factors, tasks = allocate(data, W, H, None)
         problem = self._problem(data, factors, tasks, options)
         return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
-
-
-def exact_weights_of(data, rank, H, V, product=None, penalties=()):
-    """Return the exact weights for fixed H and V, of data with or without weights of entries.
-
-    Parameters
-    ----------
-    data : Strata
-    rank : int
-    H : ndarray (n_columns, K)
-        Padded, in the inner scale.
-    V : ndarray (n_strata, n_columns), or None
-        Shifts, in the inner scale.
-    product : ndarray (n_rows, K), default=None
-        ``X H`` if it is known; with weights of entries ``(O * X) H``.
-    penalties : sequence of Penalty, default=()
-        Penalties of W.
-
-    Returns
-    -------
-    W : ndarray (n_rows, K)
-    sub : Subproblem, or None
-        The subproblem of W; None with weights of entries, where each row has its own Gram matrix.
-    """
-    if data.entry_weights is None:
-        return infer(data, rank, H, V, product, penalties)
-    return infer_masked(data, data.entry_weights, rank, H, V, product, penalties), None
 
 
 def explained_share(errors, norms, sample_weight):

@@ -6,8 +6,9 @@ from fastnmf.core import init as starts
 from fastnmf.core.alternate import Extrapolation, solve
 from fastnmf.core.descent import infer_stack
 from fastnmf.core.factors import allocate
+from fastnmf.core.inference import solve_rows
 from fastnmf.core.objectives import squared_problem
-from fastnmf.core.stack import solve_rows, unit_columns
+from fastnmf.core.stack import unit_columns
 from fastnmf.core.updates import ActiveSet
 from fastnmf.data.strata import Strata
 from fastnmf.models.base.estimator import continued

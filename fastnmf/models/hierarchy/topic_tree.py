@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.init.starts import Start
 from fastnmf.core.options import check_integer, check_number
 from fastnmf.core.stack import unit_columns
+from fastnmf.core.thresholds import tiny
 from fastnmf.models.base.top_features import strongest
 
 
@@ -112,7 +113,7 @@ class TopicTreeMixin:
             children = []
             if level > 0:
                 row, of = shares[level][topic], shares[level].argmax(axis=0)
-                is_below = of == topic if threshold is None else row >= max(threshold, np.finfo(float).tiny)
+                is_below = of == topic if threshold is None else row >= max(threshold, tiny())
                 below = sorted(np.flatnonzero(is_below), key=lambda c: -row[c])
                 children = [node(level - 1, int(c), float(row[c])) for c in below]
             found = {"level": level, "topic": topic, "share": share, "features": names[level][topic]}

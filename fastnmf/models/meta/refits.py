@@ -83,7 +83,7 @@ class Refit:
     def __init__(self, estimator, X, strata=None, random_state=None, max_iter=100, tol=0.0):
         self.model = model = clone(estimator)
         model.verbose, model.callback, model.random_state = 0, None, random_state
-        self.options = model._checked_options()
+        self.options = replace(model._checked_options(), max_time=None)
         X, model._names = model._validated(X, reset=True), None
         if strata is not None and not model._has_shifts:
             raise ValueError(f"strata were given, and {type(model).__name__} has no shifts for them; leave strata out.")

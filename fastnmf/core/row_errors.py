@@ -1,0 +1,110 @@
+"""Compute the error of every row of the data, for fixed components and shifts.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.core.inference import infer
+from fastnmf.core.losses import masked
+from fastnmf.core.problem import full
+from fastnmf.core.thresholds import EXPANSION_FLOOR, MODEL_SHARE
+from fastnmf.data.layout import row_index
+from fastnmf.kernels.blas import single_threaded_blas
+
+CHUNK_ENTRIES = 1 << 21  # entries of a dense residual at a time: 16 MB
+
+
+def expanded_errors(unexplained, W, gram, linear):
+    """Return ``||a - v||² + w gram wᵀ - 2 w . b`` for every row a: the squared error by expansion.
+
+    It costs no pass over the data, and a small error loses its digits: it may even be negative.
+
+    Parameters
+    ----------
+    unexplained : ndarray (n_rows,) of float64
+        ``||a - v||²``, the error without weights.
+    W : ndarray (n_rows, K) of float64
+    gram : ndarray (K, K) of float64
+        Gram matrix of the components.
+    linear : ndarray (n_rows,) of float64
+        ``w . b``, with b the inner products of ``a - v`` and the components.
+
+    Returns
+    -------
+    ndarray (n_rows,) of float64
+    """
+    return unexplained + np.einsum("ij,ij->i", W @ gram, W) - 2 * linear
+
+
+def row_errors(data, rank, H, V=None, product=None):
+    """Return ``min_{w >= 0} ||a - v - H w||²`` for every row a, over its known entries.
+
+    Where all entries are known the result has at least six correct digits.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        float64.
+    rank : int
+        Columns of H in use.
+    H : ndarray (m, K)
+        Padded, in the inner scale of the data.
+    V : ndarray (n_strata, m), default=None
+        Shifts in the inner scale of the data.
+    product : ndarray (n_rows, K), optional
+        ``X H``, if it has been computed.
+
+    Returns
+    -------
+    ndarray (n_rows,) of float64
+        In the squared units of the data in the inner scale.
+    """
+    W, sub = infer(data, rank, H, V, product)
+    if sub is None:
+        return np.maximum(masked.row_errors(data, W, H, V)[0], 0)
+    V = np.zeros((data.n_strata, data.shape[1])) if V is None else V
+    linear = np.einsum("ij,ij->i", W, sub.pos) - (0 if sub.neg is None else np.einsum("ij,ij->i", W, full(sub.neg)))
+    unexplained = data.row_square_sums(V)
+    errors = expanded_errors(unexplained, W, sub.gram, linear)
+    squares = unexplained + 2 * np.einsum("ij,ij->i", V, V)[data.stratum_index]
+    (lost,) = np.nonzero(errors < EXPANSION_FLOOR * squares)
+    step = max(1, CHUNK_ENTRIES // data.shape[1])
+    for at in range(0, len(lost), step):
+        with single_threaded_blas():
+            residual = data.residual(lost[at : at + step], W, H, V)
+        errors[lost[at : at + step]] = np.einsum("ij,ij->i", residual, residual)
+    return np.maximum(errors, 0)
+
+
+def row_divergences(data, W, H, V):
+    """Return ``sum_j x log(x / y) - x + y`` with ``y = v + w H`` for every row.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        May hold the user's data multiplied by a power of four; this is undone here.
+    W : ndarray (n_rows, k)
+    H : ndarray (k, m)
+    V : ndarray (n_strata, m)
+        W, H and V in the scale of the user.
+
+    Returns
+    -------
+    ndarray (n_rows,) of float64
+        In the units of the user's data. Where x is not zero, y is at least `MODEL_SHARE` of the mean of the non-zeros,
+        so the result is finite.
+    """
+    W, H, V = (F.astype(np.float64) for F in (W, H, V))
+    X = sp.csr_array(data.X)
+    of_row = row_index(X)
+    values, errors = np.ldexp(X.data, -2 * data.log4_scale), V.sum(axis=1)[data.stratum_index] + W @ H.sum(axis=1)
+    least, tall = MODEL_SHARE * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
+    step = max(1, CHUNK_ENTRIES // len(H))
+    for at in range(0, len(values), step):
+        i, j, x = of_row[at : at + step], X.indices[at : at + step], values[at : at + step]
+        y = np.maximum(V[data.stratum_index[i], j] + np.einsum("ij,ij->i", W[i], tall[j]), least)
+        errors += np.bincount(i, x * np.log(x / y) - x, minlength=len(errors))
+    return np.maximum(errors, 0)

@@ -1,0 +1,113 @@
+"""Numerical thresholds: where a value counts as zero or as rounding, where digits are lost, and floors of divisors.
+
+Each has one name for one meaning, and says why it has its value. Numbers that tune one algorithm (sweeps, shares, step
+rules, the tolerance at which an iteration stops) stand in its file. Kernels hold their own, because a kernel file
+imports nothing of ours.
+"""
+
+import numpy as np
+
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+# ---------------------------------------------------------------- divisors and floors
+
+# Raises or joins a divisor that may be zero: its inverse, and that times 1e8, does not overflow.
+LEAST_DIVISOR = 1e-300
+
+# Added to the denominator of a multiplicative update, as is usual: `objective + MU_EPS * sum(F)` does not increase.
+MU_EPS = 1e-9
+
+# Added to the denominators of a layer, as a share of the largest of them, so that it has the scale of the data.
+DENOMINATOR_SHARE = 1e-12
+
+# A positive entry that a multiplicative update would push below this is held here, since it could not come back from
+# zero; the square is a normal number, too.
+MU_FLOOR = {_SINGLE: 1e-15, _DOUBLE: 1e-150}
+
+# Model values are raised to this before a negative power is applied: machine epsilon of float32, as in scikit-learn.
+MODEL_FLOOR = 1.1920929e-07
+
+# The same as a share of the mean of the non-zeros, where the data keep the user's scale; rounded up.
+MODEL_SHARE = 1.2e-7
+
+# Model values by which a label is divided are raised to this: it is below the rounding of a label, which is 1.
+LABEL_FLOOR = 1e-16
+
+# Ridge of the least squares of the labels, as a share of the trace: it decides only where topics are dependent.
+LABEL_RIDGE = 1e-12
+
+# Least e_b as a share of the divergence of the trivial model: an exact fit would give zero, by which is divided.
+LEAST_REFERENCE = 1e-10
+
+# The slope of a Newton step is raised to this; such a flat step leaves its bracket, and is then replaced by bisection.
+LEAST_SLOPE = 1e-12
+
+# ---------------------------------------------------------------- digits that cancel
+
+# Share of the squares that cancel, below which a squared error from products is computed from the residual itself: in
+# float64 it has about ten digits there.
+EXPANSION_FLOOR = 1e-6
+EXACT_VALUE_BELOW = {_SINGLE: 1e-3, _DOUBLE: EXPANSION_FLOOR}  # of whole objectives, whose products have these dtypes
+
+# Share of the sums whose difference is a trivial divergence, below which that is rounding: 45 epsilons.
+TRIVIAL_DIVERGENCE = 1e-14
+
+# Share of the squared norm of a model below which its part off the data, a difference, is rounding of long sums.
+ROUNDED_OVERSHOOT = 1e-12
+
+# Singular values below this share of the largest are rounding where they are roots of eigenvalues: a few times the root
+# of epsilon.
+GRAM_CUT = 1e-7
+
+# Singular values of a full decomposition below this share of the largest count as zero.
+RANK_CUT = 1e-10
+
+# ---------------------------------------------------------------- values that count as zero or as equal
+
+# Entries of singular vectors below this share of the largest: their sign is noise, so they become zero.
+NOISE_CUT = 1e-6
+
+# Squared distance from a span, as a share of the largest squared length, below which a row of a symmetric operator lies
+# in it. It is 1e-5 in length, more than products in float32 round off.
+IN_SPAN = 1e-10
+
+# Relative difference of squared lengths below which two rows count as equally far: sums of dense and sparse rows
+# round differently.
+EQUAL_LENGTHS = 1e-9
+
+# Relative difference of the squared errors of a row, in squares of the row, below which they count as equal.
+EQUAL_ERRORS = 1e-13
+
+# Relative difference below which the ratio of two norms counts as reached; it is missed only where the top is tied.
+EQUAL_RATIOS = 1e-6
+
+# Step of a Newton iteration in the logarithm of a factor, below which it ends: some thousand epsilons.
+LEAST_STEP = 1e-12
+
+# Relative change of a shift in a step below which its stratum has converged: half of the digits, since the error is
+# flat at its minimum.
+SHIFT_CHANGE = 1e-8
+
+# Least squared residual that is worth reseeding a dead component, as a share of the squared norm of the data.
+REVIVAL_GAIN = 1e-6
+
+# Rows of a stratum below which its sums no longer decay: they keep its shift and hardly affect H.
+LEAST_ROWS = 1e-12
+
+# Difference of a matrix and its transpose, in units of the largest entry, above which it is more than rounding.
+ASYMMETRY = 1e-6
+
+
+def tiny(dtype=np.float64):
+    """Return the least positive normal number, to which a sum that may be zero is raised before it divides."""
+    return np.finfo(dtype).tiny
+
+
+def rounding(dtype):
+    """Return the relative error that a few operations leave, 8 epsilons; of squared errors it is the square."""
+    return 8 * np.finfo(dtype).eps
+
+
+def span_floor(dtype):
+    """Return the share of the largest squared length below which a row lies in a span: 16 epsilons of the data."""
+    return 16 * float(np.finfo(dtype).eps)
