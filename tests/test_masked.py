@@ -11,11 +11,12 @@ from fastnmf.core.factors import allocate, pad
 from fastnmf.core.iterate import solve
 from fastnmf.core.losses.masked import Masked, infer_masked, row_errors
 from fastnmf.core.penalties.elastic_net import ElasticNet
-from fastnmf.core.problem import LazyRows, Problem, full
+from fastnmf.core.problem import Problem, full
 from fastnmf.core.updates import WeightedRows
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
+from fastnmf.kernels.records import LazyRows
 from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.models.stratified import hals_schedule, mu_schedule
 

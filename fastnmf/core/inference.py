@@ -7,10 +7,11 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 import numpy as np
 
 from fastnmf.core.factors import aligned, row_tasks
-from fastnmf.core.problem import LazyRows, Subproblem
+from fastnmf.core.problem import Subproblem
 from fastnmf.core.updates import HALS, ActiveSet
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.records import LazyRows
 
 GUESS_SWEEPS = 5  # sweeps of coordinate descent that guess the supports of the exact solutions
 

@@ -10,41 +10,13 @@ every entry. A `Subproblem` holds these quantities. Losses and penalties add to 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import Factors
-
-_NONE = np.empty(0, np.int64)
-_NO_GROUP = np.empty(0, np.int32)
-
-
-class LazyRows(NamedTuple):
-    """An array (p, K) whose rows are weighted sums of a few given rows; kernels compute a row when they need it.
-
-    Attributes
-    ----------
-    start : ndarray (p + 1,) of int64, or of length 0
-        Row i is the sum of ``weight[e] * rows[group[e]]`` over e in start[i]:start[i + 1].
-    group : ndarray of int32
-        If `start` is empty, row i is ``rows[group[i]]``; if both are empty, it is ``rows[i]``.
-    weight : ndarray
-        Of the length of `group`, or empty if `start` is.
-    rows : ndarray (G, K)
-        G = 0 means that all entries are zero.
-    """
-
-    start: np.ndarray
-    group: np.ndarray
-    weight: np.ndarray
-    rows: np.ndarray
-
-    @classmethod
-    def of(cls, rows, group=_NO_GROUP):
-        """Return the `LazyRows` whose row i is ``rows[group[i]]``, or ``rows[i]`` without `group`."""
-        return cls(_NONE, group, np.empty(0, rows.dtype), rows)
+from fastnmf.kernels.records import LazyRows
 
 
 def full(side):
@@ -94,7 +66,7 @@ class Subproblem:
     tasks : ndarray of int64
         Task table of the updates of this factor: equal numbers of rows, unless a loss sets a table of equal costs.
     update_data : object, or None
-        Data for one kind of update: `losses.masked.RowwiseGram` where each row has its own gram and neg
+        Data for one kind of update: `kernels.records.RowwiseGram` where each row has its own gram and neg
         (`WeightedRows`), a `losses.robust.Residual` (`WeightedMedianDescent`, `ChebyshevLP`), a list of
         `losses.divergence_mixture.Part` (`JointMU`), the `losses.graph.Neighbours` of its rows (`GraphHALS`).
     """

@@ -19,18 +19,16 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, copy_rows
-from fastnmf.core.losses.masked import RowwiseGram
-from fastnmf.core.problem import LazyRows
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import nnls as kernels
 from fastnmf.kernels import weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import LazyRows, RowwiseGram
 from fastnmf.kernels.row_intrinsics import padded
 
 LOSSES = ("levels", "recon", "energy")
-_EACH = np.empty(0, np.int32)
 _SAMPLED = 1 << 21  # entries of each of two gathered factors at a time: 16 MB each
 
 
@@ -88,7 +86,7 @@ def solve_rows(gram, right, S):
         Overwritten; its values are the initial guess.
     """
     right = np.ascontiguousarray(right)
-    kernels.rows_nnls(split_rows(*S.shape), S, gram, right, np.empty((0, S.shape[1])), _EACH, 0.0)
+    kernels.rows_nnls(split_rows(*S.shape), S, gram, right, LazyRows.of(np.empty((0, S.shape[1]))), 0.0)
 
 
 class DataLayer:
@@ -174,16 +172,14 @@ class MaskedDataLayer(DataLayer):
 
     def solve(self, F, S):
         """Replace S (n, k) by the exact weights, given the product F = ``X A``."""
-        (n, k), extra, A = S.shape, self._side.extra, self._room("down in", *self.A.shape)
-        gram, tasks = np.zeros((A.shape[1], A.shape[1])), split_rows(n, k**3)
-        gram[:k, :k] = self.gram
-        none = np.empty(0)
-        rowwise = RowwiseGram(extra.indptr, extra.indices, extra.data, none, self._side.base, gram, A, none)
+        (n, k), A = S.shape, self._room("down in", *self.A.shape)
+        grams, tasks, none = np.zeros((2, A.shape[1], A.shape[1])), split_rows(n, k**3), np.empty(0)
+        grams[1, :k, :k] = self.gram
+        rowwise = RowwiseGram(*self._side.extra.csr, none, self._side.base, grams, A, none)
         self._grams, right, nothing = np.empty((n, k, k)), np.empty((n, k)), LazyRows.of(np.empty((0, A.shape[1])))
         pos = aligned((n, A.shape[1]), np.float64)
         pos[:, :k] = F
-        both = np.stack([np.zeros_like(gram), gram])
-        weighted.rows_normal(tasks, 0, rowwise, both, LazyRows.of(pos), nothing, self._grams, right)
+        weighted.rows_normal(tasks, 0, rowwise, LazyRows.of(pos), nothing, self._grams, right)
         kernels.rows_nnls_weighted(tasks, S, 0, self._grams, right, 8)
 
     def pull(self, Q):

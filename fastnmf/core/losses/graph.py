@@ -14,7 +14,7 @@ from fastnmf.core.losses.divergence_mixture import Part
 from fastnmf.core.problem import full
 from fastnmf.data.layout import Compressed
 from fastnmf.kernels import graph as kernels
-from fastnmf.kernels import nnls
+from fastnmf.kernels import nnls, records
 from fastnmf.kernels.jit import split_rows
 
 BLOCK = 1 << 21  # entries of Gram matrices held at a time: 16 MB
@@ -28,25 +28,17 @@ class Neighbours(NamedTuple):
     ----------
     classes : list of ndarray of int64
         Row numbers, in groups without neighbours among themselves.
-    indptr, indices, weight : ndarray
-        The graph as CSR, without self-loops.
-    degree : ndarray (p,)
-        Sum of the weights of each row.
-    scale : ndarray (K,)
-        Weight of a difference in each column.
+    graph : fastnmf.kernels.records.Graph
+        Without self-loops.
     """
 
     classes: list
-    indptr: np.ndarray
-    indices: np.ndarray
-    weight: np.ndarray
-    degree: np.ndarray
-    scale: np.ndarray
+    graph: records.Graph
 
     def pull(self, F):
         """Return the contribution to the half-gradient at F (p, K), an array of its shape."""
-        A = sp.csr_array((self.weight, self.indices, self.indptr), (len(F), len(F)))
-        return self.scale * (self.degree[:, None] * F - A @ F)
+        indptr, indices, weight, degree, scale = self.graph
+        return scale * (degree[:, None] * F - sp.csr_array((weight, indices, indptr), (len(F), len(F))) @ F)
 
 
 class Graph:
@@ -119,8 +111,7 @@ class Graph:
             return
         F, scale = factors[name], (self.weight * self.scales(factors)).astype(self.dtype)
         if self.way == "descent":
-            edges = self.edges
-            sub.update_data = Neighbours(self.classes, edges.indptr, edges.indices, edges.data, self.degree, scale)
+            sub.update_data = Neighbours(self.classes, records.Graph(*self.edges.csr, self.degree, scale))
             return
         near, own = self._near(factors) * scale, self.degree[:, None] * F * scale
         if self.way == "ratio":
@@ -159,7 +150,7 @@ class Graph:
             F, edges = factors[self.name], self._edges_once
             tasks = edges.tasks(F.shape[1])
             parts = np.empty((len(tasks) - 1, F.shape[1]))
-            kernels.rows_roughness(tasks, edges.indptr, edges.indices, edges.data, F, F, parts)
+            kernels.rows_roughness(tasks, edges.csr, F, F, parts)
             return parts.sum(axis=0)
 
         return factors.cached(("roughness", self.name), (self.name,), compute)

@@ -7,7 +7,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 import numpy as np
 
 from fastnmf.core.factors import aligned
-from fastnmf.core.losses.masked import RowwiseGram
+from fastnmf.kernels.records import RowwiseGram
 
 LEAST = 1e-16  # smallest model value by which a label is divided
 
@@ -77,7 +77,8 @@ class LabelFit:
         """Return the `RowwiseGram` in which the labelled rows have `gram` (K, K) in addition to the shared one."""
         B, none = factors["B"], np.empty(0, factors["B"].dtype)
         start = np.zeros(len(self._base) + 1, np.int64)
-        return RowwiseGram(start, np.empty(0, np.int32), none, none, self._base, gram, B, none)
+        grams = np.stack([np.zeros_like(gram), gram])
+        return RowwiseGram(start, np.empty(0, np.int32), none, none, self._base, grams, B, none)
 
     def _append_labels(self, rowwise, factors):
         """Return a `RowwiseGram` that has the classes as further columns beside those of `rowwise`."""

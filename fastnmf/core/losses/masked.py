@@ -5,64 +5,23 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 """
 
 import copy
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.losses.squared import Frobenius
-from fastnmf.core.problem import LazyRows, Subproblem
+from fastnmf.core.problem import Subproblem
 from fastnmf.data.entry_weights import stored
 from fastnmf.kernels import nnls, rows, weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_costs, split_rows
+from fastnmf.kernels.records import LazyRows, RowwiseGram
 
 EXTRA_COST = 4  # cost of an entry of D, in units of a non-zero of the data
 GUESS_SWEEPS = 8  # sweeps of coordinate descent that guess the supports of exact solutions
 BLOCK = 1 << 21  # entries of a dense residual, or of Gram matrices, held at a time: 16 MB
 _NO_SHIFT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
-
-
-class RowwiseGram(NamedTuple):
-    """The parts of a subproblem that differ from row to row; row i meets the data with the weights ``base[i] + D[i]``.
-
-    The half-gradient is that of the subproblem plus ``base[i] f gram + sum_j D_ij (shift_ij + f . g_j) g_j``.
-
-    Attributes
-    ----------
-    indptr, indices, weight : ndarray
-        D (p, q) as CSR: int64 (p + 1,), int32 (nnz,), and the values (nnz,).
-    shift : ndarray (nnz,)
-        The shifts of the model at D's entries; of length 0 where they are zero.
-    base : ndarray (p,) of int8
-        0 or 1.
-    gram : ndarray (K, K) of float64
-        ``GᵀG`` of the other factor.
-    other : ndarray (q, K)
-        The other factor G.
-    room : ndarray (nnz,)
-        Workspace; overwritten by kernels.
-    """
-
-    kind = "rowwise"  # see `fastnmf.core.problem.NEEDS`
-
-    indptr: np.ndarray
-    indices: np.ndarray
-    weight: np.ndarray
-    shift: np.ndarray
-    base: np.ndarray
-    gram: np.ndarray
-    other: np.ndarray
-    room: np.ndarray
-
-    def pull(self, F):
-        """Return the contribution to the half-gradient at F (p, K), an array of its shape."""
-        of_row = np.repeat(np.arange(len(F)), np.diff(self.indptr))
-        y = np.einsum("ec,ec->e", F[of_row], self.other[self.indices], dtype=np.float64)
-        y = y + self.shift if len(self.shift) else y
-        D = sp.csr_array((self.weight * y, self.indices, self.indptr), (len(F), len(self.other)))
-        return self.base[:, None] * (F @ self.gram) + D @ self.other
 
 
 class Masked(Frobenius):
@@ -145,7 +104,7 @@ class Masked(Frobenius):
             pos = self.product(name, factors)
         else:
             side = self.strata.rows if name == "W" else self.strata.columns
-            pos = LazyRows(side.indptr, side.indices, side.data, factors[other])
+            pos = LazyRows(*side.csr, factors[other])
         sub.tasks = self._costs(name)
         sub.add(pos=pos, neg=self._neg(name, factors))
         sub.update_data = self.rowwise(name, factors)
@@ -269,9 +228,8 @@ def _rowwise(side, shift, gram, other, room=None):
     -------
     rowwise : RowwiseGram
     """
-    extra = side.extra
-    room = np.empty(len(extra.data), other.dtype) if room is None else room
-    return RowwiseGram(extra.indptr, extra.indices, extra.data, shift, side.base, gram, other, room)
+    room = np.empty(len(side.extra.data), other.dtype) if room is None else room
+    return RowwiseGram(*side.extra.csr, shift, side.base, np.stack([np.zeros_like(gram), gram]), other, room)
 
 
 def _as_lazy_rows(side, other):
@@ -420,14 +378,14 @@ def infer_masked(strata, weights, rank, H, V=None, product=None, penalties=()):
     side, W = weights.rows, aligned(product.shape, strata.dtype)
     neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
     gram = rows.gram(split_rows(len(H), H.shape[1] ** 2), H)
-    rowwise, grams = _rowwise(side, shift, gram, H), np.stack([np.zeros_like(gram), gram])
+    rowwise = _rowwise(side, shift, gram, H)
     step, at, sub = max(1, BLOCK // rank**2), np.arange(rank), Subproblem(None)
     for penalty in penalties:
         penalty.contribute(W, sub, rank)
     for first in range(0, len(W), step):
         n = min(step, len(W) - first)
         tasks, out, right = split_rows(n, H.shape[1] ** 2), np.empty((n, rank, rank)), np.empty((n, rank))
-        weighted.rows_normal(tasks, first, rowwise, grams, _as_lazy_rows(product, H), _as_lazy_rows(neg, H), out, right)
+        weighted.rows_normal(tasks, first, rowwise, _as_lazy_rows(product, H), _as_lazy_rows(neg, H), out, right)
         out[:, at, at] += sub.ridge
         right -= sub.linear
         nnls.rows_nnls_weighted(tasks, W, first, out, right, GUESS_SWEEPS)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnmf.core.factors import aligned
-from fastnmf.core.losses.masked import RowwiseGram
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import RowwiseGram
 
 TILE = 1 << 20  # entries of the model held at a time: 8 MB
 SHRINK = 0.98  # factor of the smoothing in one update of one factor
@@ -113,7 +113,7 @@ class Reweighted(Tiled):
             weight=np.empty(p * q, dtype),
             shift=np.empty(0, dtype),
             base=np.zeros(p, np.int8),
-            gram=np.zeros((self.width, self.width)),
+            grams=np.zeros((2, self.width, self.width)),
             other=None,
             room=np.empty(p * q, dtype),
         )

@@ -3,8 +3,7 @@
 import numpy as np
 
 from fastnmf.kernels import dense
-
-_NO_GRAPH = np.empty(0, np.int64), np.empty(0, np.int32)
+from fastnmf.kernels.records import Graph, Limits
 
 
 class FusedDenseMU:
@@ -27,24 +26,20 @@ class FusedDenseMU:
         self.strata, self.X = strata, np.ascontiguousarray(strata.X)
         self.Xt = np.ascontiguousarray(self.X.T)
         dtype = self.X.dtype.type
-        self.limits, self.tasks = (dtype(eps), dtype(floor)), np.array([0, len(self.X)])
-        if graph is None:
-            self.graph = *_NO_GRAPH, np.empty(0, dtype), np.empty(0, dtype), False
-        else:
-            edges, weight = graph.edges, dtype(graph.weight)
-            self.graph = (
-                edges.indptr,
-                edges.indices,
-                edges.data * weight,
-                graph.degree * weight,
-                graph.is_scale_invariant,
-            )
+        self.limits, self.tasks = Limits(dtype(eps), dtype(floor)), np.array([0, len(self.X)])
+        none = np.empty(0, dtype)
+        self.graph, self.is_scaled = Graph(np.empty(0, np.int64), np.empty(0, np.int32), none, none, none), False
+        if graph is not None:
+            (indptr, indices, weights), weight = graph.edges.csr, dtype(graph.weight)
+            self.graph = Graph(indptr, indices, weights * weight, graph.degree * weight, none)
+            self.is_scaled = not graph.is_scale_invariant
 
     def __call__(self, factors, n_updates):
         """Update W and H `n_updates` times, in place; return the squared error and the graph penalty as two floats."""
         found = np.empty(3)
-        W, H = factors["W"], factors["H"]
-        dense.dense_mu(self.tasks, self.X, self.Xt, W, H, self.graph, self.limits, n_updates, found)
+        W, H, graph = factors["W"], factors["H"], self.graph
+        graph = graph._replace(scale=np.ones(W.shape[1], W.dtype)) if self.is_scaled else graph
+        dense.dense_mu(self.tasks, self.X, self.Xt, W, H, graph, self.limits, n_updates, found)
         factors.invalidate("W")
         factors.invalidate("H")
         return max(self.strata.sq_norm - 2 * found[0] + found[1], 0.0), float(found[2])
