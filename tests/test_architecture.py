@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tokenize
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -23,17 +23,13 @@ import rooms  # noqa: E402 (the command that prints the rooms)
 
 PACKAGE = ROOT / "fastnmf"
 MAX_LINES = 700  # length is a smell, not a target: at this length a file nearly always has two subjects
-MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS, MAX_FUSED_PARAMETERS = 40, 9, 18
-
-# Kernels that do several things in one walk because a profile asked for it. Each may be long and take up to
-# 18 parameters, in the order csr, factors, sums, out. Adding a name here is a decision: say why in the
-# kernel.
-FUSED_PASSES = frozenset({"pattern_count"})
+MAX_KERNEL_LINES, MAX_KERNEL_PARAMETERS = 40, 9  # a record counts as one
 
 VECTORS = {
     f"kernels/{name}.py" for name in ("jit", "llvm_builder", "row_intrinsics", "tile_kernels")
 }  # they write LLVM
-SHARED = tuple(f"fastnmf.kernels.{name}" for name in ("jit", "llvm_builder", "row_intrinsics", "tile_kernels", "blas"))
+HASHED = ("jit", "llvm_builder", "records", "row_intrinsics", "tile_kernels")  # into the names of kernels
+SHARED = tuple(f"fastnmf.kernels.{name}" for name in (*HASHED, "blas"))
 ANYTHING = None
 
 # room -> the other rooms that it may import, at the top of a file or inside a function: those below it
@@ -291,15 +287,33 @@ def rule_kernels_are_small(module):
         arguments = function.args
         count = len(arguments.posonlyargs) + len(arguments.args) + len(arguments.kwonlyargs)
         lines = code_lines(function, module.comments)
-        most = MAX_FUSED_PARAMETERS if function.name in FUSED_PASSES else MAX_KERNEL_PARAMETERS
-        if count > most or arguments.vararg or arguments.kwarg:
-            complaints.append(f"{module.at(function.lineno)}: {function.name} takes {count} parameters, at most {most}")
-        if lines > MAX_KERNEL_LINES and function.name not in FUSED_PASSES:
+        if count > MAX_KERNEL_PARAMETERS or arguments.vararg or arguments.kwarg:
+            complaints.append(
+                f"{module.at(function.lineno)}: {function.name} takes {count} parameters, at most "
+                f"{MAX_KERNEL_PARAMETERS}; put arrays that belong together into a record"
+            )
+        if lines > MAX_KERNEL_LINES:
             complaints.append(
                 f"{module.at(function.lineno)}: {function.name} has {lines} lines of code, at most "
-                f"{MAX_KERNEL_LINES}; split it, or if a profile asked for the fusion add it to FUSED_PASSES"
+                f"{MAX_KERNEL_LINES}; split it"
             )
     return complaints
+
+
+@cache
+def kernel_names():
+    found = (f for module in modules() for f in kernels_of(module) if "kernel" in decorator_names(f))
+    return {function.name for function in found}
+
+
+def rule_kernels_take_no_bare_tuples(module):
+    described = [f for f in kernels_of(module) if re.search(r"^\s*[*\w, ]+ : tuple", ast.get_docstring(f) or "", re.M)]
+    calls = [n for n in ast.walk(module.tree) if isinstance(n, ast.Call) and called_name(n) in kernel_names()]
+    passed = [n for n in calls if any(isinstance(a, ast.Tuple) for a in n.args)]
+    return [
+        f"{module.at(n.lineno)}: a kernel takes no anonymous tuple; make it a record of kernels/records.py"
+        for n in described + passed
+    ]
 
 
 def rule_never_densify(module):
@@ -447,10 +461,11 @@ def test_a_circle_is_found():
         rooms.floors({"a": {"b"}, "b": {"a"}, "c": set()})
 
 
-def test_fused_passes_exist():
-    names = {function.name for module in modules() for function in kernels_of(module)}
-    gone = set(FUSED_PASSES) - names
-    assert not gone, f"FUSED_PASSES names kernels that no longer exist: {sorted(gone)}; remove them"
+def test_the_shared_files_are_hashed_into_the_names_of_kernels():
+    tree = Module("kernels/jit.py", (PACKAGE / "kernels" / "jit.py").read_text("utf-8")).tree
+    [held] = [n for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "_SHARED"]
+    names = {n.value for n in ast.walk(held) if isinstance(n, ast.Constant)}
+    assert names == {f"{name}.py" for name in HASHED}
 
 
 def test_bench_and_tests_are_short_too():
@@ -503,6 +518,12 @@ BAD = [
         "kernels/rows.py",
         kernel_source(parameters="*a", decorator="@kernel(serial=True)"),
     ),
+    (
+        rule_kernels_take_no_bare_tuples,
+        "kernels/rows.py",
+        kernel_source().replace("More.", "Parameters\n    ----------\n    a : tuple (indptr, data)"),
+    ),
+    (rule_kernels_take_no_bare_tuples, "core/iterate.py", "rows.rows_sum(tasks, (indptr, data), parts)"),
     (rule_never_densify, "metrics/topics.py", "x = X.toarray()"),
     (rule_never_densify, "metrics/topics.py", "x = X.todense()  # never-densify-ok:"),
     (rule_files_are_short, "metrics/topics.py", "x = 1\n" * 701),
@@ -523,6 +544,7 @@ BAD = [
 GOOD = [
     ("data/matrix.py", "import numpy as np\nfrom scipy import sparse\nfrom ..kernels import products"),
     ("kernels/rows.py", "import numba\nfrom .jit import kernel\n" + kernel_source(n_lines=38)),
+    ("core/iterate.py", "rows.rows_sum(tasks, CSR(indptr, indices, data), parts)"),
     ("kernels/row_intrinsics.py", "from llvmlite import ir"),
     (
         "models/nmf.py",

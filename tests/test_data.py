@@ -7,10 +7,11 @@ import pytest
 import scipy.sparse as sp
 
 import fastnmf
-from fastnmf.core.problem import LazyRows, full
+from fastnmf.core.problem import full
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import Compressed, Grouping, linear_index, row_index, row_squares
 from fastnmf.data.strata import Strata
+from fastnmf.kernels.records import LazyRows
 from fastnmf.kernels.row_intrinsics import padded
 
 

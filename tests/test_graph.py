@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, GraphNMF, load
 from fastnmf.core.factors import Factors, row_tasks
-from fastnmf.core.losses.graph import Graph, colour_classes, compressed
+from fastnmf.core.losses.graph import Graph, Neighbours, colour_classes, compressed
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.updates import GraphHALS
 from fastnmf.data.graphs import neighbour_graph
@@ -89,12 +89,12 @@ def test_the_kernels_are_plain_loops(rng, dtype):
     gram[:k, :k] = G.T @ G
     tolerance = 1e-5 if dtype == np.float32 else 1e-12  # a few hundred terms of the size of one
     edges, parts = compressed(sp.csr_array(A), dtype), np.empty((1, width))
-    kernels.rows_roughness(np.array([0, n]), edges.indptr, edges.indices, edges.data, F, F, parts)
+    kernels.rows_roughness(np.array([0, n]), edges.csr, F, F, parts)
     assert parts[0, :k] / 2 == pytest.approx([oracles_graph.roughness(F[:, c], A) for c in range(k)], rel=tolerance)
     term = Graph("W", sp.csr_array(A + np.eye(n)), 1.0, np.dtype(dtype), way="descent", is_scale_invariant=False)
     sub, visits = Subproblem(row_tasks(F)), np.concatenate(term.classes)
     term.contribute("W", Factors(k, W=F, H=np.zeros((3, width), dtype)), sub)
-    sub.update_data = sub.update_data._replace(scale=scale)
+    sub.neighbours = Neighbours(sub.neighbours.classes, sub.neighbours.graph._replace(scale=scale))
     sub.add(gram=gram, pos=pos)
     expected = F[:, :k].astype(np.float64)
     for _ in range(2):
@@ -124,7 +124,7 @@ def test_value_and_half_gradients(rng, way, is_scale_invariant, name):
         sub.add(pos=np.zeros_like(F), neg=np.zeros_like(F))
         term.contribute(of, factors, sub)
         if way == "joint":
-            gradient = sum(part.neg - part.pos for part in sub.update_data)
+            gradient = sum(part.neg - part.pos for part in sub.parts)
         else:
             gradient = sub.gradient(F)
         step = 1e-6

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -16,21 +17,28 @@ import threadpoolctl
 from joblib import Parallel, delayed
 
 from fastnmf import NMF, StratifiedNMF, warmup
-from fastnmf.kernels import jit, rows
+from fastnmf.kernels import jit, products, rows
+from fastnmf.kernels.records import CSR
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled under NUMBA_DISABLE_JIT=1")
 
 TWINS = """
 import sys
 import numpy as np
-from fastnmf.kernels import rows
+from fastnmf.kernels import products, rows
+from fastnmf.kernels.records import CSR
 F, parts = np.ones((64, 4)), {1: np.zeros((1, 4, 4)), 4: np.zeros((4, 4, 4))}
+twice, out = CSR(np.arange(65), np.arange(64, dtype=np.int32), np.full(64, 2.0)), np.zeros((64, 4))
 for n_tasks in map(int, sys.argv[1].split(",")):
-    rows.rows_gram(np.linspace(0, 64, n_tasks + 1).astype(np.int64), F, parts[n_tasks])
+    tasks, out[:] = np.linspace(0, 64, n_tasks + 1).astype(np.int64), 0
+    rows.rows_gram(tasks, F, parts[n_tasks])
     assert (parts[n_tasks].sum(axis=0) == np.triu(np.full((4, 4), 64))).all()
-hits = [sum(twin.stats.cache_hits.values()) for twin in (rows.rows_gram.serial, rows.rows_gram.parallel)]
+    products.csr_matmul(tasks, twice, F, out)
+    assert (out == 2).all()
+twins = [twin for kernel in (rows.rows_gram, products.csr_matmul) for twin in (kernel.serial, kernel.parallel)]
+hits = [sum(twin.stats.cache_hits.values()) for twin in twins]
 outlined = [any("parfor" in name for name in str(list(twin.inspect_llvm().values())).split()) for twin in
-            (rows.rows_gram.serial, rows.rows_gram.parallel)] if hits == [0, 0] else None
+            twins] if not any(hits) else None
 print(hits, outlined)
 """
 
@@ -68,13 +76,16 @@ def run(code, *args, **environment):
 
 @pytest.mark.parametrize("order", ["1,4", "4,1"])
 def test_twins_do_not_share_a_cache_entry(tmp_path, order):
-    """Numba's cache key ignores ``parallel=``; a serial twin that loads the parallel binary aborts under workqueue."""
+    """Numba's cache key ignores ``parallel=``; a serial twin that loads the parallel binary aborts under workqueue.
+
+    One kernel takes arrays, the other a record; a second process finds all four in the cache.
+    """
     first = run(TWINS, order, NUMBA_CACHE_DIR=str(tmp_path))
     assert first.returncode == 0, first.stderr
-    assert first.stdout.strip() == "[0, 0] [False, True]"
+    assert first.stdout.strip() == "[0, 0, 0, 0] [False, True, False, True]"
     second = run(TWINS, order[::-1], NUMBA_CACHE_DIR=str(tmp_path))
     assert second.returncode == 0, second.stderr
-    assert second.stdout.strip() == "[1, 1] None"  # both from the disk, each its own
+    assert second.stdout.strip() == "[1, 1, 1, 1] None"  # all from the disk, each its own
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
@@ -276,12 +287,50 @@ def test_environment_names_what_the_kernels_run_on():
     assert found["numba"] == numba.__version__ and found["cache_dir"]
 
 
+def test_records_have_fingerprints():
+    def found(kind, dtype):
+        return jit.compute_fingerprint(kind(np.arange(3), np.arange(2, dtype=np.int32), np.ones(2, dtype)))
+
+    Other = NamedTuple("Other", [(name, np.ndarray) for name in CSR._fields])
+    assert found(CSR, float) == found(CSR, float)
+    assert len({found(CSR, float), found(CSR, np.float32), found(Other, float)}) == 3
+
+
+PLAIN = """
+import numpy as np
+from fastnmf.kernels import jit, products, rows
+from fastnmf.kernels.records import CSR, LazyRows, Limits
+assert not isinstance(products.csr_matmul, jit.Kernel)
+F, out = np.ones((3, 8)), np.zeros((3, 8))
+twice = CSR(np.arange(4), np.arange(3, dtype=np.int32), np.full(3, 2.0))
+products.csr_matmul(np.array([0, 2, 3]), twice, F, out)
+assert (out == 2).all()
+sides = LazyRows(*twice, F), LazyRows.of(F[:0])
+rows.rows_mu(np.array([0, 2, 3]), F, np.eye(8), *sides, Limits(0.0, 0.0), np.zeros((2, 2)))
+assert (F == 2).all()
+print("done")
+"""
+
+
+def test_without_the_jit_kernels_take_records_too():
+    done = run(PLAIN, NUMBA_DISABLE_JIT="1")
+    assert done.stdout.strip() == "done", done.stderr
+
+
+def test_records_reach_every_thread_whole():
+    csr, F = CSR(np.arange(65), np.arange(64, dtype=np.int32)[::-1].copy(), np.arange(64.0)), np.ones((64, 4))
+    alone, shared = np.zeros((2, 64, 4))
+    products.csr_matmul(np.array([0, 64]), csr, F, alone)
+    products.csr_matmul(np.arange(65), csr, F, shared)
+    assert alone.tobytes() == shared.tobytes() and (alone[:, 0] == np.arange(64)).all()
+
+
 def test_addresses_are_told_apart_by_the_types_of_the_arguments(monkeypatch):
     """Also where Numba has no fingerprints any more."""
     kernel, tasks = jit.Kernel(rows.rows_gram.__wrapped__), np.linspace(0, 64, 5).astype(np.int64)
     for tell in (jit.compute_fingerprint, numba.typeof):
         monkeypatch.setattr(jit, "compute_fingerprint", tell)
-        kernel._addresses.clear()
+        kernel._entries.clear()
         for dtype in (np.float64, np.float32, np.float64):
             kernel(tasks, np.ones((64, 8), dtype), np.zeros((4, 8, 8)))  # 8: whole vectors of both types
-        assert len(kernel._addresses) == (2 if jit.thread_count() > 1 else 0)
+        assert len(kernel._entries) == 2

@@ -5,18 +5,16 @@ import oracles
 import pytest
 import scipy.sparse as sp
 
-from fastnmf.core.problem import LazyRows, full
+from fastnmf.core.problem import full
 from fastnmf.kernels import divergence, nnls, products, rows
 from fastnmf.kernels import row_intrinsics as simd
 from fastnmf.kernels import tile_kernels as lanes
 from fastnmf.kernels.jit import N_TASKS, kernel, split_costs, split_rows, work_stealing
+from fastnmf.kernels.records import CSR, LazyRows, Limits
 
 DTYPES = [np.float32, np.float64]
 # float32 sums of a few hundred products of numbers near one; float64 likewise.
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-12}
-
-
-EACH = np.empty(0, np.int32)
 
 
 def one_task(n):
@@ -31,6 +29,11 @@ def padded_factor(rng, n, rank, dtype):
     F = np.zeros((n, simd.padded(rank, dtype)), dtype)
     F[:, :rank] = rng.random((n, rank))
     return F
+
+
+def record(X):
+    """Return a SciPy array as the kernels take it."""
+    return CSR(X.indptr.astype(np.int64), X.indices.astype(np.int32), X.data)
 
 
 @pytest.fixture(params=DTYPES, ids=["float32", "float64"])
@@ -53,7 +56,7 @@ def test_csr_matmul_is_the_product_at_every_width(rng, dtype, rank):
     results = []
     for tasks in (one_task(57), many_tasks(57)):
         out = np.full((57, F.shape[1]), np.nan, dtype)
-        products.csr_matmul(tasks, X.indptr.astype(np.int64), X.indices.astype(np.int32), X.data, F, out)
+        products.csr_matmul(tasks, record(X), F, out)
         np.testing.assert_allclose(out, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
         results.append(out)
     assert results[0].tobytes() == results[1].tobytes()  # alone and in parallel
@@ -89,9 +92,7 @@ def test_pattern_count(rng, dtype):
     room = np.concatenate([[0], np.cumsum(np.minimum(np.diff(turned.indptr), 3))]).astype(np.int64)
     for tasks in (one_task(23), many_tasks(23)):
         group, total, count = np.empty(room[-1], np.int32), np.empty(room[-1]), np.empty(23, np.int64)
-        products.pattern_count(
-            tasks, turned.indptr.astype(np.int64), turned.indices, turned.data, codes, 3, room, group, total, count
-        )
+        products.pattern_count(tasks, record(turned), codes, 3, room, group, total, count)
         np.testing.assert_array_equal(count, np.diff(ptr))
         for j in range(23):
             mine = slice(room[j], room[j] + count[j])
@@ -165,7 +166,7 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
         "none": LazyRows.of(neg[:0]),
         "each": LazyRows.of(neg),
         "groups": LazyRows.of(neg[:3], rng.integers(0, min(n, 3), n).astype(np.int32)),
-        "sums": LazyRows(draw.indptr.astype(np.int64), draw.indices, draw.data, L),
+        "sums": LazyRows(*record(draw), L),
     }[neg_kind]
     whole = np.zeros_like(neg) if neg_kind == "none" else full(below)
     above = below if neg_kind == "sums" else LazyRows.of(pos)
@@ -181,7 +182,7 @@ def test_rows_mu_and_hals(rng, dtype, n, neg_kind, rank):
 
     for tasks in (one_task(n), many_tasks(n)):
         parts, out = np.full((len(tasks) - 1, 2), np.nan), F.copy()
-        rows.rows_mu(tasks, out, gram, above, below, dtype(1e-9), dtype(0), parts)
+        rows.rows_mu(tasks, out, gram, above, below, Limits(dtype(1e-9), dtype(0)), parts)
         np.testing.assert_allclose(out[:, :rank], oracles.rows_mu(*wide, 1e-9)[:, :rank], rtol=10 * TOLERANCE[dtype])
         check(out, parts.sum(axis=0), (pos, whole))
         parts, out = np.full(len(tasks) - 1, np.nan), F.copy()
@@ -198,7 +199,7 @@ def test_rows_mu_respects_the_floor_and_keeps_zeros(rng, dtype):
     F, gram, pos = np.full((3, 8), 1e-15, dtype), np.eye(8, dtype=dtype), np.full((3, 8), 1e-15, dtype)
     F[:, 1], pos[:, 2] = 0, 0
     sides = LazyRows.of(pos), LazyRows.of(pos[:0])
-    rows.rows_mu(one_task(3), F, gram, *sides, dtype(1e-9), dtype(1e-20), np.empty((1, 2)))
+    rows.rows_mu(one_task(3), F, gram, *sides, Limits(dtype(1e-9), dtype(1e-20)), np.empty((1, 2)))
     assert (F[:, 1:3] == 0).all() and (F[:, [0, 3, 7]] == dtype(1e-20)).all()
 
 
@@ -209,7 +210,7 @@ def test_entries_step_and_value(rng, dtype):
     for tasks in (one_task(40), many_tasks(40)):
         out = v.copy()
         parts, again = np.empty((len(tasks) - 1, 2)), np.empty(len(tasks) - 1)
-        rows.entries_step(tasks, group, weight, pos, neg, out, (dtype(0), dtype(0)), 0, parts)
+        rows.entries_step(tasks, group, weight, pos, neg, out, Limits(dtype(0), dtype(0)), 0, parts)
         rows.entries_value(tasks, group, weight, pos, out, again)
         np.testing.assert_allclose(parts[:, 0], again, rtol=1e-6)
         np.testing.assert_allclose(parts[:, 1].sum(), (out.astype(float) * neg).sum(), rtol=1e-6)
@@ -217,7 +218,7 @@ def test_entries_step_and_value(rng, dtype):
         want = np.where(w > 0, np.maximum(pos.astype(float) - neg, 0) / np.where(w > 0, w, 1), 0)
         np.testing.assert_allclose(out, want, rtol=1e-5, atol=1e-7)
         out = v.copy()
-        rows.entries_step(tasks, group, weight, pos, neg, out, (dtype(1e-9), dtype(0)), 2, parts)
+        rows.entries_step(tasks, group, weight, pos, neg, out, Limits(dtype(1e-9), dtype(0)), 2, parts)
         want = v.astype(float)
         for _ in range(2):
             want = want * pos / (w * want + neg + 1e-9)
@@ -238,7 +239,7 @@ def test_nnls_equals_the_search_over_all_supports(rng, dtype):
         F[:, k:] = 0
         F[::3, :k] = want[::3]  # a third of the supports is guessed right
         F[1::3] = 0
-        nnls.rows_nnls(tasks, F, gram, pos, neg, EACH, 0.0)
+        nnls.rows_nnls(tasks, F, gram, pos, LazyRows.of(neg), 0.0)
         np.testing.assert_allclose(
             F[:, :k], want, rtol=1e-3 if dtype == np.float32 else 1e-9, atol=1e-5 if dtype == np.float32 else 1e-10
         )
@@ -252,7 +253,7 @@ def test_nnls_of_dependent_and_dead_columns_is_stationary(rng):
     pos, k = np.zeros((50, 8)), L.shape[1]
     pos[:, :k] = b
     F = np.zeros((50, 8))
-    nnls.rows_nnls(one_task(50), F, gram, pos, pos[:0], EACH, 0.0)
+    nnls.rows_nnls(one_task(50), F, gram, pos, LazyRows.of(pos[:0]), 0.0)
     slope = F[:, :k] @ gram - b
     assert (F >= 0).all() and not F[:, 5].any()
     scale = b.max()
@@ -271,7 +272,7 @@ def test_ratio_matmul_is_the_divergence_pass(rng, dtype, rank):
     for tasks in (one_task(40), many_tasks(40)):
         out, ratio = np.full(F.shape, np.nan, dtype), np.empty(X.nnz, dtype)
         parts = np.empty(len(tasks) - 1)
-        arguments = (X.indptr.astype(np.int64), X.indices.astype(np.int32), X.data, F, G, ratio, out)
+        arguments = record(X), F, G, ratio, out
         divergence.csr_ratio_matmul(tasks, *arguments, parts)
         np.testing.assert_allclose(out, Z @ G, rtol=2e-5 if dtype == np.float32 else 1e-11)
         logs = np.log(np.where(Z > 0, Z, 1))
@@ -302,11 +303,10 @@ def test_rows_sum(rng, dtype):
 def test_rows_accumulate(rng, dtype, is_sum):
     X, F = sp.random_array((70, 30), density=0.2, rng=rng, format="csr", dtype=dtype), padded_factor(rng, 30, 9, dtype)
     more, before = oracles.csr_matmul(X.indptr, X.indices, X.data, F), rng.random((70, F.shape[1]))
-    side = (X.indptr.astype(np.int64), X.indices.astype(np.int32), X.data, F)
-    side = side if is_sum else LazyRows.of(more.astype(dtype))
+    side = LazyRows(*record(X), F) if is_sum else LazyRows.of(more.astype(dtype))
     for tasks in (one_task(70), many_tasks(70)):
         total, out = before.copy(), np.full(more.shape, np.nan, dtype)
-        rows.rows_accumulate(tasks, *side, total, out)
+        rows.rows_accumulate(tasks, side, total, out)
         np.testing.assert_allclose(total, before + more, rtol=TOLERANCE[dtype])
         np.testing.assert_array_equal(out, total.astype(dtype))
 

@@ -11,11 +11,12 @@ from fastnmf.core.factors import allocate, pad
 from fastnmf.core.inference import infer
 from fastnmf.core.losses.masked import Masked, row_errors
 from fastnmf.core.penalties.elastic_net import ElasticNet
-from fastnmf.core.problem import LazyRows, Problem, full
+from fastnmf.core.problem import Problem, full
 from fastnmf.core.updates import WeightedRows
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
+from fastnmf.kernels.records import LazyRows
 from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.models.stratified import hals_schedule, mu_schedule
 
@@ -100,7 +101,7 @@ def test_gradients_are_those_of_the_objective(kind, is_sparse):
                 # the objective is quadratic in one entry: a central difference is exact but for rounding
                 assert gradient[place] == pytest.approx((values[0] - values[1]) / 4e-4, rel=1e-6, abs=1e-6)
             sub = problem.subproblem(name, factors)
-            if sub.update_data is not None:  # what the kernel divides by is the gradient, too
+            if sub.rowwise is not None:  # what the kernel divides by is the gradient, too
                 moved = F.copy()
                 WeightedRows("mu", eps=0.0)(moved, sub, factors.rank, 1)
                 pos = full(sub.pos)
@@ -431,6 +432,9 @@ def test_pull_is_a_part_of_the_gradient_with_any_mixture():
     X, strata = grouped()
     data, _, factors, problem = problem_of(sp.csr_array(X), weights_of("mixed rows", X.shape), strata)
     sub = problem.subproblem("W", factors)
-    assert isinstance(sub.neg, LazyRows) and sub.update_data.pull(factors["W"]).shape == factors["W"].shape
+    F = factors["W"]
+    assert (
+        isinstance(sub.neg, LazyRows) and sub.rowwise.other.shape[1] == F.shape[1] and sub.gradient(F).shape == F.shape
+    )
     sub.clear()
-    assert sub.update_data is None
+    assert sub.rowwise is None

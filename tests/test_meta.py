@@ -13,6 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, PLSA, GraphNMF, MetaNMF, RobustNMF, SmoothNMF, SparseNMF, StratifiedNMF, load
 from fastnmf.kernels.dense import dense_mu
+from fastnmf.kernels.records import Graph, Limits
 from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.models.meta.refits import Refit
 
@@ -74,11 +75,11 @@ def test_the_fused_updates_are_those_of_the_plain_twin(dtype, n, m, rank, way):
     affinity = sp.csr_array(0.5 * (affinity + affinity.T)) if way != "plain" else sp.csr_array((n, n))
     edges = [affinity.indptr.astype(np.int64), affinity.indices.astype(np.int32), affinity.data.astype(dtype)]
     edges[0] = edges[0] if way != "plain" else edges[0][:0]
-    graph = (*edges, affinity.sum(axis=1).astype(dtype), way == "anchored")
+    graph = Graph(*edges, affinity.sum(axis=1).astype(dtype), np.ones(W.shape[1] if way == "free" else 0, dtype))
     expected = oracles_meta.updates(
         data, W[:, :rank], H[:, :rank].T, 4, 1e-9, affinity.toarray(), float(way != "plain"), way == "anchored"
     )
-    found, limits = np.empty(3), (dtype(1e-9), dtype(0))
+    found, limits = np.empty(3), Limits(dtype(1e-9), dtype(0))
     dense_mu(np.array([0, n]), data, np.ascontiguousarray(data.T), W, H, graph, limits, 4, found)
     tolerance = {np.float32: 2e-4, np.float64: 1e-11}[dtype]  # 4 updates, sums of at most 300 numbers near one
     np.testing.assert_allclose(W[:, :rank], expected[0], rtol=tolerance, atol=tolerance)

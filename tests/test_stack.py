@@ -14,6 +14,7 @@ from fastnmf.core.stack import DataLayer, Labels, MaskedDataLayer, Stack, on_uni
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import nnls as kernels
+from fastnmf.kernels.records import LazyRows
 
 LOSSES = ("levels", "recon", "energy")
 ORACLE = json.loads((Path(__file__).parent / "data" / "hierarchical.json").read_text(encoding="utf-8"))
@@ -83,10 +84,10 @@ def test_equal_supports_share_and_results_depend_on_the_row_alone():
     L = rng.random((12, 7))
     gram, right = L.T @ L, rng.normal(size=(80, 7))
     whole, single = np.zeros((80, 7)), rng.random((80, 7))
-    each = np.empty(0, np.int32)
-    kernels.rows_nnls(np.array([0, 80]), whole, gram, right, right[:0], each, 0.0)
+    none = LazyRows.of(right[:0])
+    kernels.rows_nnls(np.array([0, 80]), whole, gram, right, none, 0.0)
     for i in range(80):  # other guesses, other neighbours: the same minimiser
-        kernels.rows_nnls(np.array([0, 1]), single[i : i + 1], gram, right[i : i + 1], right[:0], each, 0.0)
+        kernels.rows_nnls(np.array([0, 1]), single[i : i + 1], gram, right[i : i + 1], none, 0.0)
     np.testing.assert_allclose(single, whole, rtol=1e-12, atol=1e-14)
     assert len({tuple(row > 0) for row in whole}) < 80
 

@@ -38,7 +38,7 @@ WORDS = {
     "flat": "linear",
     "lift": "ridge",
     "free": "free_mask",
-    "local": "update_data, or rowwise",
+    "local": "rowwise, residual, parts, neighbours or chain",
     "remember": "cache_put",
     "has": "cache_valid",
     "apart": "fork",

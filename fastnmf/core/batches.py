@@ -158,7 +158,7 @@ class Statistics:
         tasks, product = self._product(data, step)
         is_double = self.dtype == np.float64
         pos = aligned((0 if is_double else len(self.H), self.H.shape[1]), self.dtype)
-        rows.rows_accumulate(tasks, *product, self.N, pos)
+        rows.rows_accumulate(tasks, product, self.N, pos)
         self._add_strata(batch)
         batch.is_new = False
         if not self._holds:

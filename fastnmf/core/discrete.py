@@ -17,6 +17,7 @@ from fastnmf.data.layout import Compressed, row_index
 from fastnmf.kernels import discrete
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import CSR
 
 DENSE_SVD = 1 << 16  # largest number of entries for which all singular vectors are computed
 SHARES = (0.0, 0.05, 0.2, 0.5)  # thresholds of `largest_below`, relative to the largest entry
@@ -99,9 +100,8 @@ class Peeling:
         with single_threaded_blas():
             for n in range(n_steps):
                 step = 1 / (n + 1)
-                discrete.csr_multiplier_step(
-                    side.tasks(1), side.indptr, side.indices, self.residual, multiplier, carried, (u, v), step, on_rows
-                )
+                csr = side.csr._replace(data=self.residual)
+                discrete.csr_multiplier_step(side.tasks(1), csr, multiplier, carried, u, v, step, on_rows)
                 before[0][n], before[1][n] = step * u, v
                 earlier = before[0][: n + 1], before[1][: n + 1]
                 new_u = np.maximum(on_rows - (earlier[1] @ v) @ earlier[0], 0) / (v @ v)
@@ -124,9 +124,8 @@ class Peeling:
 
     def _fits_below(self, side, residual, v):
         out = np.empty(len(side.indptr) - 1)
-        discrete.csr_largest_below(
-            side.tasks(1), side.indptr, side.indices, residual, v, int(np.count_nonzero(v > 0)), out
-        )
+        csr, n_used = side.csr._replace(data=residual), int(np.count_nonzero(v > 0))
+        discrete.csr_largest_below(side.tasks(1), csr, v, n_used, out)
         return out
 
 
@@ -423,8 +422,8 @@ def _cover(B, X, sets, n_sweeps):
     first = np.concatenate([[0], np.cumsum(np.bincount(component, minlength=sets.shape[1]))]).astype(np.int64)
     errors = np.empty(len(B), np.int64)
     tasks = split_rows(len(B), (len(X.indices) + len(columns)) // len(B) + 1)
-    columns = columns.astype(np.int32)
-    discrete.rows_cover(tasks, (X.indptr, X.indices), (first, columns), len(sets), B, n_sweeps, errors)
+    parts_of = CSR(first, columns.astype(np.int32))
+    discrete.rows_cover(tasks, X.csr, parts_of, len(sets), B, n_sweeps, errors)
     return errors
 
 

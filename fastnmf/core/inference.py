@@ -10,19 +10,19 @@ import numpy as np
 
 from fastnmf.core.alternate import sweep
 from fastnmf.core.factors import aligned, allocate, row_tasks
-from fastnmf.core.losses.masked import premultiplied, rowwise_of
+from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_of
 from fastnmf.core.objectives import divergence_problem
-from fastnmf.core.problem import LazyRows, Subproblem
+from fastnmf.core.problem import Subproblem
 from fastnmf.core.thresholds import tiny
 from fastnmf.core.updates import HALS, ActiveSet
 from fastnmf.kernels import nnls, rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import LazyRows
 
 GUESS_SWEEPS = 5  # sweeps of coordinate descent that guess the supports of the exact solutions
 ROWWISE_SWEEPS = 8  # the same where each row has its own Gram matrix
 BLOCK = 1 << 21  # entries of Gram matrices of rows held at a time: 16 MB
-_NO_GROUP = np.empty(0, np.int32)
 
 
 def infer(strata, rank, H, V=None, product=None, penalties=()):
@@ -130,7 +130,7 @@ def solve_rows(gram, right, S):
         Overwritten; its values are the initial guess.
     """
     right = np.ascontiguousarray(right)
-    nnls.rows_nnls(split_rows(*S.shape), S, gram, right, np.empty((0, S.shape[1])), _NO_GROUP, 0.0)
+    nnls.rows_nnls(split_rows(*S.shape), S, gram, right, LazyRows.of(np.empty((0, S.shape[1]))), 0.0)
 
 
 def solve_rows_each(W, rank, equations):
@@ -166,7 +166,7 @@ def _infer_masked(strata, rank, H, V, product, penalties):
         penalty.contribute(W, sub, rank)
 
     def equations(first, n):
-        grams, right = rowwise.normal_equations(first, n, rank, product, neg)
+        grams, right = normal_equations(rowwise, first, n, rank, product, neg)
         grams[:, at, at] += sub.ridge
         return grams, right - sub.linear
 

@@ -10,41 +10,14 @@ every entry. A `Subproblem` holds these quantities. Losses and penalties add to 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import Factors
-
-_NONE = np.empty(0, np.int64)
-_NO_GROUP = np.empty(0, np.int32)
-
-
-class LazyRows(NamedTuple):
-    """An array (p, K) whose rows are weighted sums of a few given rows; kernels compute a row when they need it.
-
-    Attributes
-    ----------
-    start : ndarray (p + 1,) of int64, or of length 0
-        Row i is the sum of ``weight[e] * rows[group[e]]`` over e in start[i]:start[i + 1].
-    group : ndarray of int32
-        If `start` is empty, row i is ``rows[group[i]]``; if both are empty, it is ``rows[i]``.
-    weight : ndarray
-        Of the length of `group`, or empty if `start` is.
-    rows : ndarray (G, K)
-        G = 0 means that all entries are zero.
-    """
-
-    start: np.ndarray
-    group: np.ndarray
-    weight: np.ndarray
-    rows: np.ndarray
-
-    @classmethod
-    def of(cls, rows, group=_NO_GROUP):
-        """Return the `LazyRows` whose row i is ``rows[group[i]]``, or ``rows[i]`` without `group`."""
-        return cls(_NONE, group, np.empty(0, rows.dtype), rows)
+from fastnmf.data.layout import row_index
+from fastnmf.kernels.records import LazyRows
 
 
 def full(side):
@@ -93,10 +66,16 @@ class Subproblem:
         Exponent of the ratio in a multiplicative update for which the objective is monotone; 1 for quadratic ones.
     tasks : ndarray of int64
         Task table of the updates of this factor: equal numbers of rows, unless a loss sets a table of equal costs.
-    update_data : object, or None
-        Data for one kind of update: `losses.masked.RowwiseGram` where each row has its own gram and neg
-        (`WeightedRows`), a `losses.robust.Residual` (`WeightedMedianDescent`, `ChebyshevLP`), a list of
-        `losses.divergence_mixture.Part` (`JointMU`), the `losses.graph.Neighbours` of its rows (`GraphHALS`).
+    rowwise : fastnmf.kernels.records.RowwiseGram, or None
+        Where each row has its own gram and neg: what `WeightedRows` takes.
+    residual : fastnmf.core.losses.robust.Residual, or None
+        The data and the other factor: what `WeightedMedianDescent` and `ChebyshevLP` take.
+    parts : list of fastnmf.core.losses.divergence_mixture.Part, or None
+        The gradients of several losses: what `JointMU` takes.
+    neighbours : fastnmf.core.losses.graph.Neighbours, or None
+        The graph of the rows: what `GraphHALS` takes.
+    chain : fastnmf.core.penalties.smoothness.Chain, or None
+        The weights of steps from row to row: what `ChainDescent` takes.
     """
 
     def __init__(self, tasks):
@@ -108,7 +87,7 @@ class Subproblem:
         self.gram = self.pos = self.neg = self.weight = self.group = None
         self.tasks, self.is_of_data = self._equal_rows, (True, True)
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
-        self.update_data = None
+        self.rowwise = self.residual = self.parts = self.neighbours = self.chain = None
         self.power = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):
@@ -130,7 +109,7 @@ class Subproblem:
     @property
     def provides(self):
         """The kinds of data that are there for an update, a set of the keys of `NEEDS`."""
-        found = {getattr(self.update_data, "kind", "parts" if isinstance(self.update_data, list) else None)}
+        found = {name for name in ("rowwise", "residual", "parts", "chain") if getattr(self, name) is not None}
         if self.is_quadratic:
             found.add("quadratic")
         if self.weight is not None:  # separable entries: each has its own curvature
@@ -163,8 +142,20 @@ class Subproblem:
         pull = 0.0 if self.weight is None else F * self.weight[self.group]
         pull = pull if self.gram is None else F @ self.gram
         pull = pull + self.linear + self.ridge * F
-        pull = pull if self.update_data is None else pull + self.update_data.pull(F)
+        pull = pull if self.rowwise is None else pull + _pull_of_rows(self.rowwise, F)
+        for part in (self.neighbours, self.chain):
+            pull = pull if part is None else pull + part.pull(F)
         return pull + (0.0 if self.neg is None else full(self.neg)) - full(self.pos)
+
+
+def _pull_of_rows(rowwise, F):
+    """Return the contribution of a `RowwiseGram` to the half-gradient at F (p, K), an array of its shape."""
+    of_row, indices = row_index(rowwise), rowwise.indices
+    y = np.einsum("ec,ec->e", F[of_row], rowwise.other[indices], dtype=np.float64)
+    y = y + rowwise.shift if len(rowwise.shift) else y
+    of_D = np.zeros(F.shape)
+    np.add.at(of_D, of_row, (rowwise.weight * y)[:, None] * rowwise.other[indices])
+    return np.where(rowwise.base[:, None] > 0, F @ rowwise.grams[1], F @ rowwise.grams[0]) + of_D
 
 
 class Loss(Protocol):

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, copy_rows
 from fastnmf.core.inference import solve_rows, solve_rows_each
-from fastnmf.core.losses.masked import RowwiseGram
+from fastnmf.core.losses.masked import normal_equations
 from fastnmf.core.thresholds import LABEL_RIDGE
 from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix
@@ -28,6 +28,7 @@ from fastnmf.data.strata import Strata
 from fastnmf.kernels import nnls as kernels
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import RowwiseGram
 from fastnmf.kernels.row_intrinsics import padded
 
 LOSSES = ("levels", "recon", "energy")
@@ -163,11 +164,12 @@ class MaskedDataLayer(DataLayer):
 
     def solve(self, F, S):
         """Replace S (n, k) by the exact weights, given the product F = ``X A``."""
-        (n, k), extra, A = S.shape, self._side.extra, self._room("down in", *self.A.shape)
-        gram, pos, none = np.zeros((A.shape[1], A.shape[1])), aligned((n, A.shape[1]), np.float64), np.empty(0)
-        gram[:k, :k], pos[:, :k] = self.gram, F
-        rowwise = RowwiseGram(extra.indptr, extra.indices, extra.data, none, self._side.base, gram, A, none)
-        self._grams, right = rowwise.normal_equations(0, n, k, pos)  # all of them: `pullback` needs them again
+        (n, k), A = S.shape, self._room("down in", *self.A.shape)
+        grams, pos, none = np.zeros((2, A.shape[1], A.shape[1])), aligned((n, A.shape[1]), np.float64), np.empty(0)
+        grams[1, :k, :k], pos[:, :k] = self.gram, F
+        rowwise = RowwiseGram(*self._side.extra.csr, none, self._side.base, grams, A, none)
+        # All of them: `pullback` needs them again.
+        self._grams, right = normal_equations(rowwise, 0, n, k, pos)
         solve_rows_each(S, k, lambda first, n: (self._grams[first : first + n], right[first : first + n]))
 
     def pull(self, Q):

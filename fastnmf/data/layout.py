@@ -4,6 +4,7 @@ import numpy as np
 
 from fastnmf.kernels import products
 from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
+from fastnmf.kernels.records import CSR
 
 _PIECE = 1024  # rows of a group that are summed together, before the partial sums of the group are added
 _SPREAD_ENTRIES = 1 << 22  # limit of the partial sums of a product over the shift pattern, over all tasks
@@ -21,12 +22,15 @@ class Compressed:
     indptr : ndarray (p + 1,) of int64
     indices : ndarray (nnz,) of int32
     data : ndarray (nnz,)
+    csr : fastnmf.kernels.records.CSR
+        These three.
     """
 
     def __init__(self, indptr, indices, data):
         self.indptr = np.ascontiguousarray(indptr, dtype=np.int64)
         self.indices = np.ascontiguousarray(indices, dtype=np.int32)
         self.data = np.ascontiguousarray(data)
+        self.csr = CSR(self.indptr, self.indices, self.data)
         self._tasks = {}
 
     def tasks(self, width):
@@ -37,7 +41,7 @@ class Compressed:
 
     def matmul(self, F, out):
         """Write the product with F (q, K) into out (p, K); K is a whole number of blocks."""
-        products.csr_matmul(self.tasks(F.shape[1]), self.indptr, self.indices, self.data, F, out)
+        products.csr_matmul(self.tasks(F.shape[1]), self.csr, F, out)
 
 
 def row_index(X, dtype=np.int64):

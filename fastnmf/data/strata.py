@@ -235,9 +235,8 @@ class Strata:
         count = np.empty(self.shape[1], np.int64)
         tasks = turned.tasks(4)
         values = turned.data if self.weight is None else turned.data * self._sum_scale[turned.indices]
-        products.pattern_count(
-            tasks, turned.indptr, turned.indices, values, self.stratum_index, self.n_strata, room, group, sums, count
-        )
+        csr = turned.csr._replace(data=values)
+        products.pattern_count(tasks, csr, self.stratum_index, self.n_strata, room, group, sums, count)
         start = np.concatenate([[0], np.cumsum(count)])
         kept = np.arange(start[-1]) + np.repeat(room[:-1] - start[:-1], count)
         return Pattern(start, group[kept], sums[kept].astype(self.dtype), self.n_strata)

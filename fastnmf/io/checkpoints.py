@@ -21,7 +21,18 @@ from fastnmf.io import archive
 from fastnmf.io.migrate import ADDED_PARAMETERS, CHANGED_DEFAULTS
 
 # Parameters that may differ when a fit is resumed, as they do not change the iterates: stopping, output, threads.
-FREE = {"max_iter", "n_outer", "tol", "max_no_improvement", "max_time", "verbose", "callback", "n_threads", "n_jobs"}
+FREE = {
+    "max_iter",
+    "n_outer",
+    "tol",
+    "max_no_improvement",
+    "max_time",
+    "verbose",
+    "callback",
+    "n_threads",
+    "n_jobs",
+    "patience",
+}
 SHOWN_DIFFERENCES = 3
 
 

@@ -126,7 +126,7 @@ def _best_column(g, links, b, f, inside, share):
 
 
 @kernel
-def chain_sweep(tasks, F, gram, pos, linear, chain, order, by_columns):
+def chain_sweep(tasks, F, gram, pos, linear, weight, bend, order, by_columns):
     """Update the columns ``c = order[0], order[1], ...`` of F, whose rows are linked in a chain.
 
     Each column c >= 0 minimises the quadratic objective plus the penalty of the chain, all other columns fixed. With
@@ -143,7 +143,7 @@ def chain_sweep(tasks, F, gram, pos, linear, chain, order, by_columns):
     pos : ndarray (p, K)
     linear : float
         Constant added to the half-gradient of every entry.
-    chain : tuple (weight, bend) of float
+    weight, bend : float
         As for `_link`.
     order : ndarray of int64
         Columns below k.
@@ -162,7 +162,7 @@ def chain_sweep(tasks, F, gram, pos, linear, chain, order, by_columns):
                 b[j] = np.float64(pos[j, c]) - linear + g * f[j]
                 for d in range(len(gram)):
                     b[j] -= F[j, d] * gram[d, c]
-            _link(f, chain[0], chain[1], links)
+            _link(f, weight, bend, links)
             if not by_columns or not _best_column(g, links, b, f, inside, share):
                 for j in range(p):
                     if by_columns:  # not found: restore the old column

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastnmf.kernels.jit import helper, kernel, work_stealing
 from fastnmf.kernels.llvm_builder import TILE_ROWS
+from fastnmf.kernels.records import Graph
 from fastnmf.kernels.row_intrinsics import gather_row, mu_row, rows_gram_upper, rows_times
 
 GRAM_CHUNK = 256  # as in `rows`
@@ -56,18 +57,14 @@ def _move(X, G, F, gram, before, graph, tiles, limits, sums):
     gram : ndarray (K, K), dtype of F
     before : ndarray (p, K), dtype of F
         F before the update; not read without a graph.
-    graph : tuple
-        ``(indptr, indices, weight, degree, scale)``, with scale (K,) the factor of the penalty of each column; indptr
-        has length 0 where there is no graph.
+    graph : fastnmf.kernels.records.Graph
     tiles : ndarray (4, TILE_ROWS, K), dtype of F
         Overwritten. Without a graph, tiles[2] must be zero.
-    limits : tuple (eps, floor)
-        As for `dense_mu`.
+    limits : fastnmf.kernels.records.Limits
     sums : ndarray (2,) of float64
         Written: the sums of `mu_row` over all rows.
     """
-    indptr, indices, weight, degree, scale = graph
-    eps, floor = limits
+    (indptr, indices, weight, degree, scale), (eps, floor) = graph, limits
     sums[:] = 0.0
     for lo in range(0, len(F), TILE_ROWS):
         n = min(TILE_ROWS, len(F) - lo)
@@ -85,7 +82,7 @@ def _move(X, G, F, gram, before, graph, tiles, limits, sums):
 @helper
 def _roughness(graph, F, total):
     """Write ``1/2 sum_ij a_ij (f_ik - f_jk)²`` into total (K,), float64; zeros for a graph without rows."""
-    indptr, indices, weight = graph[:3]
+    indptr, indices, weight = graph.indptr, graph.indices, graph.weight
     total[:] = 0.0
     for i in range(len(indptr) - 1):
         for e in range(indptr[i], indptr[i + 1]):
@@ -99,8 +96,8 @@ def _roughness(graph, F, total):
 def dense_mu(tasks, X, Xt, W, H, graph, limits, n_updates, out):
     """Update W, then H, by the multiplicative update for ``||X - W Hᵀ||²``, `n_updates` times each.
 
-    The penalty of the graph is ``sum_k s_k w_kᵀ L w_k``, with ``s_k = ||h_k||²`` where `is_anchored` (the penalty is
-    then scale-invariant), or else ``s_k = 1``.
+    The penalty of the graph is ``sum_k s_k w_kᵀ L w_k``, with the scale s of the graph, or ``s_k = ||h_k||²`` where it
+    has none.
 
     Parameters
     ----------
@@ -114,20 +111,22 @@ def dense_mu(tasks, X, Xt, W, H, graph, limits, n_updates, out):
         Written.
     H : ndarray (m, K)
         Written.
-    graph : tuple
-        ``(indptr, indices, weight, degree, is_anchored)``; indptr has length 0 where there is no graph.
-    limits : tuple (eps, floor)
-        Added to each denominator, and the least positive value after an update, both in the dtype of W.
+    graph : fastnmf.kernels.records.Graph
+        Of the rows of W.
+    limits : fastnmf.kernels.records.Limits
     n_updates : int
     out : ndarray (3,) of float64
         Written: ``<X, W Hᵀ>``, ``||W Hᵀ||²`` and the penalty at the end.
     """
-    K, (indptr, indices, weight, degree, is_anchored) = W.shape[1], graph
+    K, (indptr, indices, weight, degree, given) = W.shape[1], graph
+    is_anchored = len(indptr) > 0 and len(given) == 0
     for _, _, _ in work_stealing(tasks):
         tiles, block, gram = np.zeros((4, TILE_ROWS, K), W.dtype), np.zeros((K, K), W.dtype), np.zeros((K, K), W.dtype)
         of_H, of_W, sums = np.zeros((K, K)), np.zeros((K, K)), np.zeros(2)
         scale, rough, before = np.ones(K, W.dtype), np.zeros(K), np.zeros((len(indptr), K), W.dtype)
-        edges, none = (indptr, indices, weight, degree, scale), (indptr[:0], indices, weight, degree, scale)
+        scale[: len(given)] = given
+        edges = Graph(indptr, indices, weight, degree, scale)
+        none = Graph(indptr[:0], indices, weight, degree, scale)
         _square(H, block, gram, of_H)
         for _ in range(n_updates):
             for c in range(K if is_anchored else 0):
@@ -143,6 +142,6 @@ def dense_mu(tasks, X, Xt, W, H, graph, limits, n_updates, out):
             _square(H, block, gram, of_H)
         out[0], out[1], out[2] = sums[0], 0.0, 0.0
         for a in range(K):
-            out[2] += rough[a] * (of_H[a, a] if is_anchored else 1.0)
+            out[2] += rough[a] * (of_H[a, a] if is_anchored else scale[a])
             for b in range(K):
                 out[1] += of_W[a, b] * of_H[a, b]

@@ -9,7 +9,7 @@ from fastnmf.kernels.jit import helper, kernel, work_stealing
 
 
 @kernel
-def csr_multiplier_step(tasks, indptr, indices, residual, multiplier, carried, pair, step, out):
+def csr_multiplier_step(tasks, csr, multiplier, carried, u, v, step, out):
     """Update the multipliers of ``u vᵀ <= R`` on the non-zeros of R, and write the product of what remains of R with v.
 
     With ``y = u_i v_j`` the multiplier becomes ``max(0, multiplier - step (residual - y))`` and `carried` grows by
@@ -19,18 +19,16 @@ def csr_multiplier_step(tasks, indptr, indices, residual, multiplier, carried, p
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    indptr, indices : ndarray (p + 1,) of int64, (nnz,) of int32
-        Pattern of R in CSR.
-    residual : ndarray (nnz,) of float64
-        Values of R.
+    csr : fastnmf.kernels.records.CSR
+        R (p, q), of float64.
     multiplier, carried : ndarray (nnz,) of float64
         Written.
-    pair : tuple (u, v) of ndarray (p,), (q,) of float64
+    u, v : ndarray (p,), (q,) of float64
     step : float
     out : ndarray (p,) of float64
         Written.
     """
-    u, v = pair
+    indptr, indices, residual = csr
     for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             total = 0.0
@@ -43,7 +41,7 @@ def csr_multiplier_step(tasks, indptr, indices, residual, multiplier, carried, p
 
 
 @kernel
-def csr_largest_below(tasks, indptr, indices, residual, v, n_used, out):
+def csr_largest_below(tasks, csr, v, n_used, out):
     """Write the largest u with ``u vᵀ <= R``: for each row ``min R_ij / v_j`` over the columns with ``v_j > 0``.
 
     An entry of u is zero where R has no entry in one of these columns.
@@ -52,14 +50,15 @@ def csr_largest_below(tasks, indptr, indices, residual, v, n_used, out):
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    indptr, indices, residual : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,) of float64
-        R in CSR.
+    csr : fastnmf.kernels.records.CSR
+        R (p, q), of float64.
     v : ndarray (q,) of float64
     n_used : int
         Number of positive entries of v.
     out : ndarray (p,) of float64
         Written: u.
     """
+    indptr, indices, residual = csr
     for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             n, least = 0, np.inf
@@ -119,10 +118,10 @@ def rows_cover(tasks, csr, parts_of, n_columns, B, n_sweeps, errors):
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    csr : tuple (indptr, indices) of ndarray (p + 1,) of int64, (nnz,) of int32
-        The ones of X (p, n_columns).
-    parts_of : tuple (indptr, indices) of ndarray (k + 1,) of int64, of int32
-        The columns of each of the k components.
+    csr : fastnmf.kernels.records.CSR
+        X (p, n_columns); its entries are the ones.
+    parts_of : fastnmf.kernels.records.CSR
+        The columns of each of the k components; no data.
     n_columns : int
     B : ndarray (p, k) of bool
         Written.
@@ -131,7 +130,7 @@ def rows_cover(tasks, csr, parts_of, n_columns, B, n_sweeps, errors):
     errors : ndarray (p,) of int64
         Written: the mismatches that remain in each row.
     """
-    (indptr, indices), (first, columns) = csr, parts_of
+    indptr, indices, first, columns = csr.indptr, csr.indices, parts_of.indptr, parts_of.indices
     for _, begin, until in work_stealing(tasks):
         times, is_one = np.zeros(n_columns, np.int32), np.zeros(n_columns, np.bool_)
         for i in range(begin, until):

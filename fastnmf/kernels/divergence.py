@@ -1,7 +1,8 @@
 """Kernels of the Kullback-Leibler and beta divergences, over the non-zeros of the data and over the whole model.
 
 The model of row i of the data is ``y = F Gᵀ + u_i v``: u is the row scale (`row_scale`, 1 where it is empty), v the
-shift of the row's stratum. Shifts are stored as the entries v (S,) of a pattern. Inputs are not checked.
+shift of the row's stratum. Shifts are stored as the entries v (S,) of a pattern. Records are those of
+`fastnmf.kernels.records`. Inputs are not checked.
 """
 
 import numpy as np
@@ -117,34 +118,33 @@ def _raise_row(lo, hi, least, exponent, y):
 
 
 @helper
-def _add_shifts(lo, hi, i, indices, shifts, is_left, model):
+def _add_shifts(lo, hi, i, indices, model, is_left, y):
     """Add to each model value of the non-zeros lo..hi of row i the shift that the non-zero meets.
 
     Parameters
     ----------
     lo, hi, i : int
     indices : ndarray (nnz,) of int32
-    shifts : tuple (v, places, row_scale)
-        As for `csr_shifted_ratio`.
+    model : ShiftedProduct
     is_left : bool
         Whether the rows are those of the data, so that the row scale is that of row i; else it is that of each index.
-    model : ndarray (nnz,)
+    y : ndarray (nnz,)
         Written.
     """
-    v, places, row_scale = shifts
+    v, places, row_scale = model.v, model.places, model.row_scale
     if len(row_scale) == 0:
         for p in range(lo, hi):
-            model[p] += v[np.uint32(places[p])]
+            y[p] += v[np.uint32(places[p])]
     elif is_left:
         for p in range(lo, hi):
-            model[p] += v[np.uint32(places[p])] * row_scale[i]
+            y[p] += v[np.uint32(places[p])] * row_scale[i]
     else:
         for p in range(lo, hi):
-            model[p] += v[np.uint32(places[p])] * row_scale[indices[p]]
+            y[p] += v[np.uint32(places[p])] * row_scale[indices[p]]
 
 
 @helper
-def _add_by_entry(lo, hi, indices, ratio, shifts, sums):
+def _add_by_entry(lo, hi, indices, ratio, model, sums):
     """Add the ratios of the non-zeros lo..hi of a column, times the row scales, to the sums of their shifts.
 
     Parameters
@@ -152,12 +152,11 @@ def _add_by_entry(lo, hi, indices, ratio, shifts, sums):
     lo, hi : int
     indices : ndarray (nnz,) of int32
     ratio : ndarray (nnz,)
-    shifts : tuple (v, places, row_scale)
-        As for `csr_shifted_ratio`.
+    model : ShiftedProduct
     sums : ndarray (S,) of float64
         Written.
     """
-    _, places, row_scale = shifts
+    places, row_scale = model.places, model.row_scale
     if len(row_scale) == 0:
         for p in range(lo, hi):
             sums[places[p]] += np.float64(ratio[p])
@@ -167,7 +166,7 @@ def _add_by_entry(lo, hi, indices, ratio, shifts, sums):
 
 
 @kernel
-def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
+def csr_ratio_matmul(tasks, csr, F, G, ratio, out, parts):
     """Write ``out = Z G`` with ``z = x / (F Gᵀ)`` on the non-zeros x of X, and the sums of ``x log z``.
 
     A model value below 1.2e-7 is replaced by that number, as in scikit-learn.
@@ -176,18 +175,17 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    indptr, indices, data : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,)
-        X (p, q) in CSR.
-    F : ndarray (p, K), dtype of data
-    G : ndarray (q, K), dtype of data
-    ratio : ndarray (nnz,), dtype of data
+    csr : CSR
+        X (p, q).
+    F, G : ndarray (p, K), (q, K), dtype of the data
+    ratio : ndarray (nnz,), dtype of the data
         Written: z.
-    out : ndarray (p, K), dtype of data
+    out : ndarray (p, K), dtype of the data
         Written.
     parts : ndarray (T,) of float64
         Written: the sums of each task. Length 0 where they are not needed; they cost one logarithm for each non-zero.
     """
-    least = F.dtype.type(1.1920929e-07)
+    (indptr, indices, data), least = csr, F.dtype.type(1.1920929e-07)
     widest = MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
     for t, begin, until in work_stealing(tasks):
         for i in range(begin, until):
@@ -214,7 +212,7 @@ def csr_ratio_matmul(tasks, indptr, indices, data, F, G, ratio, out, parts):
 
 
 @kernel
-def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
+def csr_shifted_ratio(tasks, csr, model, ratio, out, parts, sums):
     """Compute what `csr_ratio_matmul` computes for a model with shifts, ``z = x / (F Gᵀ + u v)``.
 
     The rows of X are either the rows of the data or the columns of the data. For rows of the data, `parts` has entries
@@ -224,12 +222,9 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    csr : tuple (indptr, indices, data)
-        X (p, q) as for `csr_ratio_matmul`.
-    factors : tuple (F, G) of ndarray (p, K), (q, K)
-    shifts : tuple (v, places, row_scale)
-        v (S,) are the entries of the shifts; places (nnz,) int32 has the entry of v that each non-zero meets; row_scale
-        has one number for each row of the data, or length 0 where all are 1.
+    csr : CSR
+        X (p, q).
+    model : ShiftedProduct
     ratio : ndarray (nnz,)
         Written: z.
     out : ndarray (p, K)
@@ -239,7 +234,7 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
     sums : ndarray (S,) of float64
         The sums of ``z u`` over the non-zeros that meet each entry of the shifts are added to it.
     """
-    (indptr, indices, data), (F, G), (v, places, row_scale) = csr, factors, shifts
+    (indptr, indices, data), (F, G, v, places, row_scale) = csr, model
     is_left, least = len(parts) > 0, F.dtype.type(1.1920929e-07)
     is_simple = len(row_scale) == 0 and F.shape[1] <= MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
     for t, begin, until in work_stealing(tasks):
@@ -251,12 +246,12 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
             for i in range(begin, until):
                 lo, hi = indptr[i], indptr[i + 1]
                 dot_rows(lo, hi, indices, F, i, G, ratio)
-                _add_shifts(lo, hi, i, indices, shifts, is_left, ratio)
+                _add_shifts(lo, hi, i, indices, model, is_left, ratio)
                 for p in range(lo, hi):
                     ratio[p] = data[p] / max(ratio[p], least)
                 gather_row(lo, hi, indices, ratio, G, out, i)
                 if not is_left:
-                    _add_by_entry(lo, hi, indices, ratio, shifts, sums)
+                    _add_by_entry(lo, hi, indices, ratio, model, sums)
         if is_left:  # see `csr_ratio_matmul` for the form of these loops
             lo, hi, total = indptr[begin], indptr[until], 0.0
             x, z = data[lo:hi], ratio[lo:hi]
@@ -270,34 +265,33 @@ def csr_shifted_ratio(tasks, csr, factors, shifts, ratio, out, parts, sums):
 
 
 @kernel
-def csr_power_matmul(tasks, csr, factors, limits, shifts, ratio, out, parts, sums):
+def csr_power_matmul(tasks, csr, model, least, exponent, ratio, out, parts, sums):
     """Write ``out = Z G`` with ``z = x y ** exponent`` on the non-zeros x of X, where y is the model value.
 
     Parameters
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    csr, factors, ratio, out :
+    csr, model, ratio, out :
         As for `csr_shifted_ratio`.
-    limits : tuple (least, exponent) of float
-        A model value below `least` is replaced by it.
-    shifts : tuple (v, places, row_scale)
-        As for `csr_shifted_ratio`; places has length 0 where there are no shifts.
+    least : float
+        A model value below it is replaced by it.
+    exponent : float
     parts : ndarray (T, 2) of float64
         Written for rows of the data: the sums of ``z y``, and of ``log y`` for exponent -2 or ``x log y`` for exponent
         -1. No rows for columns of the data.
     sums : ndarray (S,) of float64
         As for `csr_shifted_ratio`.
     """
-    (indptr, indices, data), (F, G), (least, exponent) = csr, factors, limits
-    is_left, has_shifts = len(parts) > 0, len(shifts[1]) > 0
+    (indptr, indices, data), F, G = csr, model.F, model.G
+    is_left, has_shifts = len(parts) > 0, len(model.places) > 0
     for t, begin, until in work_stealing(tasks):
         total, logs = 0.0, 0.0
         for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
             dot_rows(lo, hi, indices, F, i, G, ratio)
             if has_shifts:
-                _add_shifts(lo, hi, i, indices, shifts, is_left, ratio)
+                _add_shifts(lo, hi, i, indices, model, is_left, ratio)
             for p in range(lo, hi):
                 y, x = max(np.float64(ratio[p]), least), np.float64(data[p])
                 z = x * _power(y, exponent)
@@ -307,7 +301,7 @@ def csr_power_matmul(tasks, csr, factors, limits, shifts, ratio, out, parts, sum
                     logs += (x if exponent == -1.0 else 1.0) * _log(y)
             gather_row(lo, hi, indices, ratio, G, out, i)
             if has_shifts and not is_left:
-                _add_by_entry(lo, hi, indices, ratio, shifts, sums)
+                _add_by_entry(lo, hi, indices, ratio, model, sums)
         if is_left:
             parts[t, 0], parts[t, 1] = total, logs
 
@@ -323,8 +317,7 @@ def _add_left_shifts(at, end, hi, scale, shifts, y):
     hi : int
     scale : float
         Row scale.
-    shifts : tuple
-        As for `rows_powers`.
+    shifts : Shifts
     y : ndarray (q,)
         Written.
 
@@ -333,7 +326,7 @@ def _add_left_shifts(at, end, hi, scale, shifts, y):
     int
         First entry whose column is hi or above.
     """
-    v, keys, entries = shifts[0], shifts[2], shifts[3]
+    v, keys, entries = shifts.v, shifts.keys, shifts.entries
     while at < end and keys[at] < hi:
         y[keys[at]] += scale * v[entries[at]]
         at += 1
@@ -347,14 +340,13 @@ def _add_right_shifts(j, lo, hi, shifts, place, y):
     Parameters
     ----------
     j, lo, hi : int
-    shifts : tuple
-        As for `rows_powers`.
+    shifts : Shifts
     place : ndarray (n_strata,) of int64
         -1 everywhere; written: the entry of each stratum in column j, -1 where it has none.
     y : ndarray (q,)
         Written.
     """
-    v, start, keys, entries, stratum_index, row_scale = shifts
+    v, start, keys, entries, stratum_index, row_scale, _ = shifts
     for e in range(start[j], start[j + 1]):
         place[keys[e]] = entries[e]
     for i in range(lo, hi):
@@ -369,8 +361,7 @@ def _add_powers(j, lo, hi, shifts, place, q, sums):
     Parameters
     ----------
     j, lo, hi : int
-    shifts : tuple
-        As for `rows_powers`.
+    shifts : Shifts
     place : ndarray (n_strata,) of int64
         Filled by `_add_right_shifts`; written.
     q : ndarray
@@ -378,7 +369,7 @@ def _add_powers(j, lo, hi, shifts, place, q, sums):
     sums : ndarray (S,) of float64
         Written.
     """
-    _, start, keys, _, stratum_index, row_scale = shifts
+    _, start, keys, _, stratum_index, row_scale, _ = shifts
     for i in range(lo, hi):
         if place[stratum_index[i]] >= 0:
             sums[place[stratum_index[i]]] += np.float64(q[i]) * (row_scale[i] if len(row_scale) > 0 else 1.0)
@@ -387,7 +378,7 @@ def _add_powers(j, lo, hi, shifts, place, q, sums):
 
 
 @kernel
-def rows_powers(tasks, factors, every, limits, shifts, out, parts, sums):
+def rows_powers(tasks, F, G, shifts, least, exponent, out, parts, sums):
     """Write ``out = Q G`` with ``q = max(y, least) ** exponent`` over the whole model ``y = F Gᵀ + u v``.
 
     The cost is O(p q K) time and O(q) memory per task: the model is computed one tile at a time and never held as a
@@ -397,15 +388,9 @@ def rows_powers(tasks, factors, every, limits, shifts, out, parts, sums):
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    factors : tuple (F, G) of ndarray (p, K), (q, K)
-    every : ndarray (q,) of int32
-        ``arange(q)``.
-    limits : tuple (least, exponent, n_strata)
-    shifts : tuple (v, start, keys, entries, stratum_index, row_scale)
-        Group g, a stratum where the rows of F are those of the data or else a column, has the entries ``v[entries[e]]``
-        for e in start[g]:start[g + 1]. ``keys[e]`` is the column of such an entry (ascending), or else its stratum.
-        stratum_index and row_scale have one number for each row of the data; stratum_index has length 0 where there are
-        no shifts, row_scale where all scales are 1.
+    F, G : ndarray (p, K), (q, K)
+    shifts : Shifts
+    least, exponent : float
     out : ndarray (p, K)
         Written.
     parts : ndarray (T,) of float64
@@ -414,12 +399,12 @@ def rows_powers(tasks, factors, every, limits, shifts, out, parts, sums):
         For columns of the data, the sums of ``q u`` over the rows that meet each entry of the shifts are added to it.
         Length 0 for rows of the data.
     """
-    (F, G), (least, exponent, n_strata) = factors, limits
-    v, start, keys, entries, stratum_index, row_scale = shifts
+    start, stratum_index, row_scale = shifts.start, shifts.stratum_index, shifts.row_scale
     is_left, has_shifts, K = len(parts) > 0, len(stratum_index) > 0, F.shape[1]
     for t, begin, until in work_stealing(tasks):
         y, part, total = np.zeros(len(G), F.dtype), np.zeros((1, K), F.dtype), 0.0
-        place, ahead = np.full(n_strata, -1), np.zeros(TILE_ROWS, np.int64)
+        every = np.arange(len(G)).astype(np.int32)
+        place, ahead = np.full(shifts.n_strata, -1), np.zeros(TILE_ROWS, np.int64)
         for first in range(begin, until, TILE_ROWS):
             last = min(first + TILE_ROWS, until)
             out[first:last] = 0
@@ -459,8 +444,8 @@ def csr_shift_entries(tasks, order, group, indptr, keys, pattern, n_keys, places
     indptr : ndarray (p + 1,) of int64
     keys : ndarray (nnz,) of int32
         The non-zero p of row i meets the entry of group[i] whose key is keys[p].
-    pattern : tuple (start, keys, entries)
-        As for `rows_powers`.
+    pattern : CSR
+        The entries of the shifts: one row a group, one column a key.
     n_keys : int
         All keys are below it.
     places : ndarray (nnz,) of int32

@@ -73,7 +73,7 @@ def nodes_colour(tasks, indptr, indices, visits, colours):
 
 
 @kernel
-def rows_roughness(tasks, indptr, indices, weight, F, G, parts):
+def rows_roughness(tasks, csr, F, G, parts):
     """Write ``sum_e weight_e (f_i - g_j)²`` over the edges e = (i, j) of each task's rows i.
 
     Each row is summed in the precision of F, and the rows in float64. The differences are formed first, so that no
@@ -83,14 +83,14 @@ def rows_roughness(tasks, indptr, indices, weight, F, G, parts):
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    indptr, indices, weight : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,)
-        Graph in CSR.
+    csr : fastnmf.kernels.records.CSR
+        Weights of the edges (p, q).
     F : ndarray (p, K)
     G : ndarray (q, K)
     parts : ndarray (T, K) of float64
         Written.
     """
-    K = F.shape[1]
+    (indptr, indices, weight), K = csr, F.shape[1]
     for t, begin, until in work_stealing(tasks):
         total, of_row = np.zeros(K), np.zeros(K, F.dtype)
         for i in range(begin, until):
@@ -106,33 +106,29 @@ def rows_roughness(tasks, indptr, indices, weight, F, G, parts):
 
 
 @kernel
-def nodes_hals(tasks, F, G, gram, pos, neg, graph, order, parts):
+def nodes_hals(tasks, members, F, gram, pos, neg, graph, order, parts):
     """Update some rows of F by exact coordinate descent over the columns order[0], order[1], ..., all below k.
 
-    Row i minimises ``f gram fᵀ / 2 + (neg_i - pos_i) f + sum_j weight_ij sum_c scale_c (f_c - G_jc)² / 2``. The rows
+    Row i minimises ``f gram fᵀ / 2 + (neg_i - pos_i) f + sum_j weight_ij sum_c scale_c (f_c - F_jc)² / 2``. The rows
     are loaded as columns of a tile and updated side by side.
 
     Parameters
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table over `members`.
+    members : ndarray of int64
+        The rows to be updated; no two of them may be neighbours.
     F : ndarray (p, K)
         Written in the rows `members`.
-    G : ndarray (q, K)
-        Rows of the neighbours; it may be F itself.
     gram : ndarray (k, k), dtype of F
-    pos, neg : fastnmf.core.problem.LazyRows (p, K)
-    graph : tuple (members, indptr, indices, weight, degree, scale)
-        members are the rows to be updated; no two of them may be neighbours where G is F. indptr, indices and weight
-        are the graph in CSR, degree (p,) the sums of its rows, scale (k,) the weight of the penalty of each component.
+    pos, neg : fastnmf.kernels.records.LazyRows (p, K)
+    graph : fastnmf.kernels.records.Graph
     order : ndarray of int64
     parts : ndarray (T,) of float64
         Written: the sums of ``F * pos`` over the updated rows.
     """
     k, K = len(gram), F.shape[1]
-    members, indptr, indices, weight, degree, scale = graph
-    pos_start, pos_group, pos_weight, pos_rows = pos
-    start, group, mix, shared = neg
+    indptr, indices, weight, degree, scale = graph
     for t, begin, until in work_stealing(tasks):
         tile, target = np.zeros((k, LANES), F.dtype), np.zeros((k, LANES), F.dtype)
         degrees, slope = np.zeros(LANES, F.dtype), np.zeros(LANES, F.dtype)
@@ -142,11 +138,11 @@ def nodes_hals(tasks, F, G, gram, pos, neg, graph, order, parts):
             n = min(LANES, until - lo)
             for lane in range(n):
                 i = members[lo + lane]
-                lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, lane)
-                lazy_row(start, group, mix, shared, i, less, 0)
+                lazy_row(pos, i, more, lane)
+                lazy_row(neg, i, less, 0)
                 near[:] = 0
                 for e in range(indptr[i], indptr[i + 1]):
-                    g, share = G[indices[e]], weight[e]
+                    g, share = F[indices[e]], weight[e]
                     for c in range(K):
                         near[c] += share * g[c]
                 degrees[lane] = degree[i]

@@ -44,7 +44,7 @@ SERIAL_BELOW = 200_000
 SPINS = 10_000
 _SHARED = [
     pathlib.Path(__file__).with_name(name)
-    for name in ("jit.py", "llvm_builder.py", "row_intrinsics.py", "tile_kernels.py")
+    for name in ("jit.py", "llvm_builder.py", "records.py", "row_intrinsics.py", "tile_kernels.py")
 ]
 _HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:8]
 _LAUNCH = threading.Lock()
@@ -61,49 +61,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _named(function, suffix):
+def _named(function, name):
     """Copy `function` under another name, because Numba's disk cache knows kernels by name and ignores ``parallel=``.
 
     The name also carries a hash of the files in `_SHARED`, because the cache does not notice changes in them.
     """
-    name = f"{function.__name__}_{suffix}_{_HASH}"
+    name = f"{name}_{_HASH}"
     copy = FunctionType(function.__code__.replace(co_name=name, co_qualname=name), function.__globals__, name)
     copy.__qualname__, copy.__module__, copy.__doc__ = name, function.__module__, function.__doc__
     return copy
-
-
-def _parallel_body(function, arguments):
-    """Return a function that calls the compiled serial kernel, given its address, in every thread.
-
-    The serial and the parallel kernel run the same machine code. A kernel that is compiled a second time, inside a
-    parallel loop, may round differently, because LLVM then chooses another order for some sums (seen in `rows_hals` and
-    four others).
-
-    A parallel loop of Numba does not accept tuples of arrays. The arrays are therefore passed one by one, and the
-    tuples are rebuilt inside the loop.
-
-    Parameters
-    ----------
-    function : function
-        The kernel.
-    arguments : tuple
-        Example of the arguments after the task table: arrays, scalars, or tuples of these.
-
-    Returns
-    -------
-    function
-    """
-    names = [[f"a{i}_{j}" for j in range(len(a))] if isinstance(a, tuple) else f"a{i}" for i, a in enumerate(arguments)]
-    flattened = ", ".join(", ".join(name) if isinstance(name, list) else name for name in names)
-    whole = ", ".join(f"({', '.join(name)},)" if isinstance(name, list) else name for name in names)
-    source = (
-        f"def {function.__name__}(address, tasks, counters, {flattened}):\n"
-        f"    for thread in prange(len(counters) // {COUNTER_STEP}):\n"
-        f"        call(address, ((tasks, counters, thread), {whole}))\n"
-    )
-    space = {"prange": numba.prange, "call": _call, "__name__": function.__module__}
-    exec(compile(source, function.__code__.co_filename, "exec"), space)
-    return space[function.__name__]
 
 
 def _compile(function, **options):
@@ -133,20 +99,51 @@ def _take(typingctx, counters, place):
 
 
 @intrinsic
-def _call(typingctx, address, arguments):
-    """Call the compiled kernel at an address with a tuple of arguments of the types that it was compiled for."""
+def _call(typingctx, address, tasks, values):
+    """Call the compiled kernel at an address; compiled code passes a record as its fields, so the values are flat.
 
-    def codegen(context, builder, signature, values):
-        kinds = signature.args[1].types
+    Parameters
+    ----------
+    typingctx :
+        Context of Numba.
+    address, tasks, values :
+        Numba types: uint64, the first argument of the kernel, and a tuple of its other arguments, in which the fields
+        of records stand one by one.
+    """
+
+    def codegen(context, builder, signature, args):
+        kinds = (signature.args[1], *signature.args[2].types)
         convention = context.call_conv
-        pointer = builder.inttoptr(values[0], convention.get_function_type(types.none, kinds).as_pointer())
-        parts = cgutils.unpack_tuple(builder, values[1], len(kinds))
+        pointer = builder.inttoptr(args[0], convention.get_function_type(types.none, kinds).as_pointer())
+        parts = [args[1], *cgutils.unpack_tuple(builder, args[2], len(kinds) - 1)]
         status, _ = convention.call_function(builder, pointer, types.none, kinds, parts)
         with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
-    return types.none(address, arguments), codegen
+    return types.none(address, tasks, values), codegen
+
+
+def _in_every_thread(address, tasks, counters, *values):
+    """Call the compiled serial kernel, given its address, in every thread; see `Kernel`.
+
+    The serial and the parallel kernel run the same machine code. A kernel that is compiled a second time, inside a
+    parallel loop, may round differently, because LLVM then chooses another order for some sums (seen in `rows_hals` and
+    four others).
+
+    Parameters
+    ----------
+    address : uint64
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    counters : ndarray of int64
+        `COUNTER_STEP` zeros for each thread.
+    *values :
+        The arrays and numbers after the task table, with the fields of records one by one: a parallel loop of Numba
+        takes a tuple of arrays, but none with tuples inside.
+    """
+    for thread in numba.prange(len(counters) // COUNTER_STEP):
+        _call(address, (tasks, counters, thread), values)
 
 
 def _work_stealing_plain(tasks):
@@ -185,48 +182,57 @@ class Kernel:
     Parameters
     ----------
     function : function
-        Its first argument is the task table; the others are arrays, scalars, or tuples of these.
+        Its first argument is the task table; the others are arrays, scalars, or records of these (`records`).
     """
 
     def __init__(self, function):
         self.__name__, self.__doc__, self.__wrapped__ = function.__name__, function.__doc__, function
-        self.serial = _compile(_named(function, "serial"))
+        self.serial = _compile(_named(function, f"{self.__name__}_serial"))
         self.parallel = None  # compiled by the first call that needs it
-        self._addresses = {}  # of the serial kernel, by the types of the arguments
+        self._entries = {}  # types of the values -> the serial kernel as Python calls it, and its address
 
     def __call__(self, tasks, *args):
-        n_threads = min(thread_count(), len(tasks) - 1)
+        values = []  # the fields of records one by one: a fingerprint of the record itself takes longer
+        for a in args:
+            values.extend(a) if isinstance(a, tuple) else values.append(a)
+        key, n_tasks = compute_fingerprint((tasks, *values)), len(tasks) - 1
+        serial, address = self._entries.get(key) or self._load(key, tasks, args)
+        n_threads = 1 if n_tasks <= 1 else min(thread_count(), n_tasks)
         if n_threads <= 1 or _IS_FORKED or _LAUNCH.locked():
-            self.serial(
-                (tasks, np.zeros(COUNTER_STEP, np.int64), 0), *(tuple(a) if isinstance(a, tuple) else a for a in args)
-            )
+            serial((tasks, np.zeros(COUNTER_STEP, np.int64), 0), *args)
             return
         # `with` acquires and releases a lock so that Ctrl-C can at no moment leave it acquired; `acquire` before `try`
         # has such a moment. On one line a tracer has none either, which could raise at the end of a longer block. If
         # another thread acquires the lock after the check above, this thread waits for one kernel.
-        with _LAUNCH: self._launch(n_threads, tasks, args)  # fmt: skip  # noqa: E701
+        with _LAUNCH: self._launch(n_threads, address, tasks, values)  # fmt: skip  # noqa: E701
 
-    def _launch(self, n_threads, tasks, args):
-        """Run the kernel in several threads; the caller holds the lock."""
+    def _launch(self, n_threads, address, tasks, values):
+        """Run the kernel in several threads; the caller holds the lock.
+
+        Parameters
+        ----------
+        n_threads : int
+        address : uint64
+        tasks : ndarray (T + 1,) of int64
+        values : list
+            As for `_in_every_thread`.
+        """
         if self.parallel is None:
-            self.parallel = _compile(_named(_parallel_body(self.__wrapped__, args), "parallel"), parallel=True)
-        counters, flattened = np.zeros(n_threads * COUNTER_STEP, np.int64), []
-        for a in args:
-            flattened.extend(a) if isinstance(a, tuple) else flattened.append(a)
-        self.parallel(self._address(tasks, counters, args), tasks, counters, *flattened)
+            self.parallel = _compile(_named(_in_every_thread, f"{self.__name__}_parallel"), parallel=True)
+        self.parallel(address, tasks, np.zeros(n_threads * COUNTER_STEP, np.int64), *values)
 
-    def _address(self, tasks, counters, args):
-        """Return the address of the serial kernel for arguments of these types, compiling it if necessary."""
-        args = tuple(tuple(a) if isinstance(a, tuple) else a for a in args)
-        key = compute_fingerprint((tasks, args))
-        address = self._addresses.get(key)
-        if address is None:
-            kinds = tuple(numba.typeof(value) for value in ((tasks, counters, 0), *args))
-            self.serial.compile(kinds)
-            compiled = self.serial.overloads[kinds]
-            address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-            self._addresses[key] = np.uint64(address)
-        return self._addresses[key]
+    def _load(self, key, tasks, args):
+        """Compile the serial kernel for arguments of these types, or load it from the disk, and remember it.
+
+        Its entry point is what Numba's dispatcher calls in the end, after it has found the types of the arguments
+        anew; for records alone that takes a microsecond each.
+        """
+        kinds = tuple(map(numba.typeof, ((tasks, np.empty(0, np.int64), 0), *args)))
+        self.serial.compile(kinds)
+        found = self.serial.overloads[kinds]
+        address = np.uint64(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
+        self._entries[key] = found.entry_point, address
+        return self._entries[key]
 
 
 def kernel(function):

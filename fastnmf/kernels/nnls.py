@@ -369,7 +369,7 @@ def _n_held(k):
 
 
 @kernel
-def rows_nnls(tasks, F, gram, pos, neg, group, linear):
+def rows_nnls(tasks, F, gram, pos, neg, linear):
     """Replace every row f of F by the minimiser of ``f gram fᵀ / 2 - (pos - neg - linear) f`` over f >= 0.
 
     The support of f is the first guess of the support of the minimiser; a correct guess saves time. All computations
@@ -384,14 +384,12 @@ def rows_nnls(tasks, F, gram, pos, neg, group, linear):
     gram : ndarray (k, k) of float64
         k <= K.
     pos : ndarray (p, K)
-    neg : ndarray (G, K), (p, K) or (0, K)
-        No rows: neg is zero.
-    group : ndarray (p,) of int32, or of length 0
-        Row i uses row ``group[i]`` of neg, or row i where `group` is empty.
+    neg : fastnmf.kernels.records.LazyRows (p, K)
+        Its rows are used as they are: `start` has length 0.
     linear : float
         Constant added to the half-gradient of every entry.
     """
-    k = len(gram)
+    k, group, below = len(gram), neg.group, neg.rows
     unit = 4.0 * np.finfo(F.dtype).eps
     for _, begin, until in work_stealing(tasks):
         b, x, z, inverse = np.empty(k), np.empty(k), np.empty(k), np.zeros(k)
@@ -405,8 +403,8 @@ def rows_nnls(tasks, F, gram, pos, neg, group, linear):
             g = group[i] if len(group) > 0 else i
             for c in range(k):
                 b[c], x[c] = pos[i, c] - linear, F[i, c]
-                if neg.shape[0] > 0:
-                    b[c] -= neg[g, c]
+                if below.shape[0] > 0:
+                    b[c] -= below[g, c]
                 largest = max(largest, b[c])
             if not _pivot(gram, b, unit * largest, x, z, support, keys, chols):
                 keys[0] = np.uint64(0)

@@ -10,20 +10,21 @@ from fastnmf.kernels.row_intrinsics import dot_pairs, dot_rows, gather_row, spre
 
 
 @kernel
-def csr_matmul(tasks, indptr, indices, data, F, out):
+def csr_matmul(tasks, csr, F, out):
     """Write ``out = X F`` for X in CSR.
 
     Parameters
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    indptr, indices, data : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,)
+    csr : fastnmf.kernels.records.CSR
         X (p, q).
-    F : ndarray (q, K), dtype of data
+    F : ndarray (q, K), dtype of the data
         K is a whole number of blocks.
-    out : ndarray (p, K), dtype of data
+    out : ndarray (p, K), dtype of the data
         Written.
     """
+    indptr, indices, data = csr
     for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             gather_row(indptr[i], indptr[i + 1], indices, data, F, out, i)
@@ -77,15 +78,15 @@ def groups_sum(tasks, start, order, F, out):
 
 
 @kernel
-def pattern_count(tasks, indptr, indices, data, group, n_groups, room, groups, sums, counts):
+def pattern_count(tasks, csr, group, n_groups, room, groups, sums, counts):
     """Sum the columns of X by group, on the pattern of groups that use the column, in one pass.
 
     Parameters
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table over the columns.
-    indptr, indices, data : ndarray (m + 1,) of int64, (nnz,) of int32, (nnz,)
-        Transpose of X in CSR; the indices are rows of X.
+    csr : fastnmf.kernels.records.CSR
+        Transpose of X (n, m); the indices are rows of X.
     group : ndarray (n,) of int32
         Group of each row of X.
     n_groups : int
@@ -98,6 +99,7 @@ def pattern_count(tasks, indptr, indices, data, group, n_groups, room, groups, s
     counts : ndarray (m,) of int64
         Written: how many of its slots each column fills.
     """
+    indptr, indices, data = csr
     for _, begin, until in work_stealing(tasks):
         slot = np.full(n_groups, -1, np.int64)
         for j in range(begin, until):

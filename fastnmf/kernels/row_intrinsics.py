@@ -154,23 +154,26 @@ def _rows_times(typingctx, factor, row, n, rank, matrix, out):
 
 
 @intrinsic
-def _lazy_row(typingctx, start, group, weight, rows, i, out, r):
+def _lazy_row(typingctx, lazy, i, out, r):
     """Emit `lazy_row`.
 
     Parameters
     ----------
     typingctx :
         Context of Numba.
-    start, group, weight, rows, i, out, r :
+    lazy, i, out, r :
         Numba types of the arguments of `_lazy_row_plain`.
     """
-    signature = types.void(start, group, weight, rows, types.int64, out, types.int64)
+    signature = types.void(lazy, types.int64, out, types.int64)
 
     def codegen(context, builder, signature, args):
-        emit = Emitter(context, builder, signature.args[3].dtype)
-        start, group, weights, rows, out = (emit.array(signature.args[c], args[c]) for c in (0, 1, 2, 3, 5))
-        width, zero, i = emit.shape(rows, 1), emit.const(0), args[4]
-        target = builder.gep(out.data, [builder.mul(args[6], emit.shape(out, 1))])
+        lazy, out = signature.args[0], signature.args[2]
+        emit = Emitter(context, builder, out.dtype)
+        fields = cgutils.unpack_tuple(builder, args[0], len(lazy.types))
+        start, group, weights, rows = (emit.array(*field) for field in zip(lazy.types, fields, strict=True))
+        out, i, row = emit.array(out, args[2]), args[1], args[3]
+        width, zero = emit.shape(rows, 1), emit.const(0)
+        target = builder.gep(out.data, [builder.mul(row, emit.shape(out, 1))])
         walk = sparse_walk(emit, weights, group, width)
         with builder.if_else(builder.icmp_signed(">", emit.shape(start, 0), zero)) as (is_sum, is_row):
             with is_sum:
@@ -452,18 +455,19 @@ def _rows_times_plain(factor, row, n, rank, matrix, out):
     out[:n] = factor[row : row + n, :rank] @ matrix[:rank]
 
 
-def _lazy_row_plain(start, group, weight, rows, i, out, r):
-    """Write row i of a `fastnmf.core.problem.LazyRows` into out[r].
+def _lazy_row_plain(lazy, i, out, r):
+    """Write row i of a `LazyRows` into out[r].
 
     Parameters
     ----------
-    start, group, weight, rows :
-        The fields of the `LazyRows`. Where `rows` has no rows, out stays as it is.
+    lazy : fastnmf.kernels.records.LazyRows (p, K)
+        Where its `rows` have no rows, out stays as it is.
     i : int
-    out : ndarray (n, K), dtype of rows
+    out : ndarray (n, K), dtype of the rows
         Row r is written.
     r : int
     """
+    start, group, weight, rows = lazy
     if len(start):
         out[r] = weight[start[i] : start[i + 1]] @ rows[group[start[i] : start[i + 1]]]
     elif len(rows):

@@ -1,7 +1,7 @@
 """Kernels over one factor, row by row: multiplicative and HALS updates, Gram matrices, inner products, scalar problems.
 
-F (p, K) is a factor with p rows and padded width K. pos and neg are `fastnmf.core.problem.LazyRows`, passed as tuples
-(start, group, weight, rows). Inputs are not checked.
+F (p, K) is a factor with p rows and padded width K. Records are those of `fastnmf.kernels.records`. Inputs are not
+checked.
 """
 
 import numpy as np
@@ -77,24 +77,23 @@ def rows_dot(tasks, F, G, parts):
 
 
 @kernel
-def rows_accumulate(tasks, start, group, weight, rows, total, out):
+def rows_accumulate(tasks, lazy, total, out):
     """Add the rows of a `LazyRows` to total, and copy the result into out.
 
     Parameters
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    start, group, weight, rows :
-        The fields of a `LazyRows` (p, K).
+    lazy : LazyRows (p, K)
     total : ndarray (p, K) of float64
         Written.
-    out : ndarray (p, K) or (0, K), dtype of rows
+    out : ndarray (p, K) or (0, K), dtype of the rows
         Written, unless it has no rows.
     """
     for _, begin, until in work_stealing(tasks):
         more = np.zeros((1, total.shape[1]), out.dtype)
         for i in range(begin, until):
-            lazy_row(start, group, weight, rows, i, more, 0)
+            lazy_row(lazy, i, more, 0)
             for c in range(total.shape[1]):
                 total[i, c] += np.float64(more[0, c])
             if len(out) > 0:
@@ -103,10 +102,10 @@ def rows_accumulate(tasks, start, group, weight, rows, total, out):
 
 
 @kernel
-def rows_mu(tasks, F, gram, pos, neg, eps, floor, parts):
+def rows_mu(tasks, F, gram, pos, neg, limits, parts):
     """Update F by ``F * pos / (F gram + neg + eps)``.
 
-    Positive entries stay at or above `floor`. Entries that are zero, or whose pos is zero, become exactly zero.
+    Positive entries stay at or above the floor. Entries that are zero, or whose pos is zero, become exactly zero.
 
     Parameters
     ----------
@@ -117,23 +116,20 @@ def rows_mu(tasks, F, gram, pos, neg, eps, floor, parts):
     gram : ndarray (K, K) or (0, 0), dtype of F
         No rows: gram is zero.
     pos, neg : LazyRows (p, K)
-    eps, floor : scalar, dtype of F
-        Added to each denominator, and the least positive value after the update.
+    limits : Limits
     parts : ndarray (T, 2) of float64
         Written: the sums of ``F * pos`` and ``F * neg`` over each task's rows for the new F. Each row is summed in the
         precision of F, and the rows in float64.
     """
-    K = F.shape[1]
-    start, group, weight, shared = neg
-    pos_start, pos_group, pos_weight, pos_rows = pos
+    (eps, floor), K = limits, F.shape[1]
     for t, begin, until in work_stealing(tasks):
         more, less = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((TILE_ROWS, K), F.dtype)
         below, sums = np.zeros((TILE_ROWS, K), F.dtype), np.zeros(2)
         for lo in range(begin, until, TILE_ROWS):
             n = min(TILE_ROWS, until - lo)
             for r in range(n):
-                lazy_row(pos_start, pos_group, pos_weight, pos_rows, lo + r, more, r)
-                lazy_row(start, group, weight, shared, lo + r, less, r)
+                lazy_row(pos, lo + r, more, r)
+                lazy_row(neg, lo + r, less, r)
             if len(gram) > 0:
                 rows_times(F, lo, n, K, gram, below)
             for r in range(n):
@@ -165,9 +161,7 @@ def rows_hals(tasks, F, gram, pos, neg, linear, rank, order, parts):
         Written: the sums of ``F * pos``, as in `rows_mu`.
     """
     K, n_lanes = F.shape[1], LANE_BYTES // F.itemsize
-    start, group, weight, shared = neg
-    pos_start, pos_group, pos_weight, pos_rows = pos
-    least, has_neg = 4 * np.finfo(F.dtype).tiny, len(start) > 0 or len(shared) > 0
+    least, has_neg = 4 * np.finfo(F.dtype).tiny, len(neg.start) > 0 or len(neg.rows) > 0
     for t, begin, until in work_stealing(tasks):
         tile, target = np.zeros((K, n_lanes), F.dtype), np.zeros((K, n_lanes), F.dtype)
         more, less = np.zeros((n_lanes, K), F.dtype), np.zeros((n_lanes, K), F.dtype)
@@ -175,8 +169,8 @@ def rows_hals(tasks, F, gram, pos, neg, linear, rank, order, parts):
         for lo in range(begin, until, n_lanes):
             n = min(n_lanes, until - lo)
             for i in range(n):
-                lazy_row(pos_start, pos_group, pos_weight, pos_rows, lo + i, more, i)
-                lazy_row(start, group, weight, shared, lo + i, less, i)
+                lazy_row(pos, lo + i, more, i)
+                lazy_row(neg, lo + i, less, i)
                 prefetch_row(F, lo + n_lanes + i)
             for e in range(n * K):  # without rows of neg, `less` holds the numbers of the previous tile
                 low[e] = high[e] - linear - (low[e] if has_neg else 0)
@@ -203,14 +197,12 @@ def rows_hals_masked(tasks, F, gram, pos, neg, linear, free_mask, order, parts):
         Entries that are updated.
     """
     K = F.shape[1]
-    start, group, weight, shared = neg
-    pos_start, pos_group, pos_weight, pos_rows = pos
     least = 4 * np.finfo(F.dtype).tiny
     for t, begin, until in work_stealing(tasks):
         more, less, with_pos = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype), 0.0
         for i in range(begin, until):
-            lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
-            lazy_row(start, group, weight, shared, i, less, 0)
+            lazy_row(pos, i, more, 0)
+            lazy_row(neg, i, less, 0)
             for c in order:
                 if free_mask[i, c] and gram[c, c] > least:
                     target = more[0, c] - less[0, c] - linear + gram[c, c] * F[i, c]
@@ -261,8 +253,8 @@ def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
     pos, neg : ndarray (q,), dtype of v
     v : ndarray (q,)
         Written.
-    limits : tuple (eps, floor), dtype of v
-        As for `rows_mu`. eps is added to neg and therefore also carries a linear penalty.
+    limits : Limits
+        eps is added to neg and therefore also carries a linear penalty.
     n_updates : int
     parts : ndarray (T, 2) of float64
         Written: the sums over each task's entries of ``v * (weight v - 2 pos)`` and of ``v * neg`` for the new v.

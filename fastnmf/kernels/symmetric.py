@@ -37,7 +37,7 @@ def _least(a, b):
 
 
 @kernel
-def quartic_sweep(tasks, indptr, indices, data, F, gram, rank):
+def quartic_sweep(tasks, csr, F, gram, rank):
     """Minimise ``||A - F Fᵀ||²`` over each entry of F >= 0 in turn, for symmetric A (p, p).
 
     The cost is O(nnz k + p k²).
@@ -46,14 +46,15 @@ def quartic_sweep(tasks, indptr, indices, data, F, gram, rank):
     ----------
     tasks : ndarray (2,) of int64
         Task table with one task, because each entry needs the entries before it.
-    indptr, indices, data : ndarray (p + 1,) of int64, (nnz,) of int32, (nnz,)
-        A in CSR.
+    csr : fastnmf.kernels.records.CSR
+        A.
     F : ndarray (p, K)
         Written in the first `rank` columns.
     gram : ndarray (K, K) of float64
         ``FᵀF``; updated with F.
     rank : int
     """
+    indptr, indices, data = csr
     for _, begin, until in work_stealing(tasks):
         f, near = np.empty(rank), np.empty(rank)
         for i in range(begin, until):

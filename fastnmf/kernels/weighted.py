@@ -1,17 +1,8 @@
 """Updates of factors whose rows meet the data with entry weights, so that every row has its own Gram matrix.
 
-The entry weights O of row i are ``base[i] + D[i]``, where base is 0 or 1 and D is sparse. `rowwise` is the tuple
-(indptr, indices, weight, shift, base, gram, other, room) of `fastnmf.core.losses.masked.RowwiseGram`:
-
-- indptr (p + 1,), indices (nnz,), weight (nnz,): D (p, q) in CSR, with its values in weight.
-- shift (nnz,): the part of the model at the entries of D that does not come from the factors. Length 0 means zero.
-- base (p,) of int8.
-- gram (K, K) of float64: the Gram matrix of the other factor.
-- other (q, K): the other factor, which stays fixed.
-- room (nnz,): overwritten.
-
-`grams` (2, K, K) are the Gram matrices of the rows with base 0 and with base 1, including all parts that rows have in
-common. F (p, K) is the factor; pos and neg are `fastnmf.core.problem.LazyRows` (p, K). Inputs are not checked.
+The entry weights O of row i are ``base[i] + D[i]``, where base is 0 or 1 and D is sparse; `rowwise` is a
+`fastnmf.kernels.records.RowwiseGram`. F (p, K) is the factor; pos and neg are `fastnmf.kernels.records.LazyRows`
+(p, K). Inputs are not checked.
 """
 
 import numpy as np
@@ -83,10 +74,10 @@ def _pull(lo, hi, indices, weight, shift, other, out):
 
 
 @kernel
-def rows_mu_weighted(tasks, F, rowwise, grams, pos, neg, limits, parts):
+def rows_mu_weighted(tasks, F, rowwise, pos, neg, limits, parts):
     """Update F by ``f * pos / (f gram_i + neg_i + eps)``, row by row.
 
-    gram_i and neg_i are those of `grams` and `neg` plus the contribution of D. The cost of that is O(nnz(D) K), and no
+    gram_i is ``grams[base[i]]`` plus the contribution of D, and neg_i likewise. The cost of that is O(nnz(D) K), and no
     Gram matrix is formed. A denominator that rounding would make negative is replaced by a small positive number.
 
     Parameters
@@ -95,20 +86,15 @@ def rows_mu_weighted(tasks, F, rowwise, grams, pos, neg, limits, parts):
         Task table.
     F : ndarray (p, K)
         Written.
-    rowwise : tuple
-        See the module.
-    grams : ndarray (2, K, K), dtype of F
+    rowwise : RowwiseGram
+        `grams` of the dtype of F.
     pos, neg : LazyRows (p, K)
-    limits : tuple (eps, floor), dtype of F
-        As for `rows_mu`.
+    limits : fastnmf.kernels.records.Limits
     parts : ndarray (T, 2) of float64
         Written: the sums of ``F * pos``, and zero.
     """
-    K = F.shape[1]
-    indptr, indices, weight, shift, base, _, other, room = rowwise
-    eps, floor = limits
-    pos_start, pos_group, pos_weight, pos_rows = pos
-    start, group, mix, shared = neg
+    (eps, floor), K = limits, F.shape[1]
+    indptr, indices, weight, shift, base, grams, other, room = rowwise
     unit = F.dtype.type(ROUNDING * np.finfo(F.dtype).eps)
     for t, begin, until in work_stealing(tasks):
         below, added, whole = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((1, K), F.dtype), np.empty(K, F.dtype)
@@ -116,8 +102,8 @@ def rows_mu_weighted(tasks, F, rowwise, grams, pos, neg, limits, parts):
         sums = np.zeros(2)
         for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
-            lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
-            lazy_row(start, group, mix, shared, i, less, 0)
+            lazy_row(pos, i, more, 0)
+            lazy_row(neg, i, less, 0)
             rows_times(F, i, 1, K, grams[base[i]], below)
             dot_rows(lo, hi, indices, F, i, other, room)
             for p in range(lo, hi):
@@ -132,7 +118,7 @@ def rows_mu_weighted(tasks, F, rowwise, grams, pos, neg, limits, parts):
 
 
 @kernel
-def rows_hals_weighted(tasks, F, rowwise, grams, sides, linear, free_mask, order, parts):
+def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, parts):
     """Update F by exact coordinate descent over its columns order[0], order[1], ..., row by row.
 
     This is `rows_hals` with one Gram matrix for every row; the cost is O(nnz(D) K²). An entry stays as it is where the
@@ -144,10 +130,8 @@ def rows_hals_weighted(tasks, F, rowwise, grams, sides, linear, free_mask, order
         Task table.
     F : ndarray (p, K)
         Written.
-    rowwise : tuple
-        See the module.
-    grams : ndarray (2, K, K) of float64
-    sides : tuple (pos, neg) of LazyRows (p, K)
+    rowwise : RowwiseGram
+    pos, neg : LazyRows (p, K)
     linear : float
         Constant added to the half-gradient of every entry.
     free_mask : ndarray (p, K) or (0, 0) of bool
@@ -157,10 +141,7 @@ def rows_hals_weighted(tasks, F, rowwise, grams, sides, linear, free_mask, order
         Written: the sums of ``F * pos``.
     """
     K = F.shape[1]
-    indptr, indices, weight, shift, base, _, other, _ = rowwise
-    pos, neg = sides
-    pos_start, pos_group, pos_weight, pos_rows = pos
-    start, group, mix, shared = neg
+    indptr, indices, weight, shift, base, grams, other, _ = rowwise
     unit, least = ROUNDING * np.finfo(F.dtype).eps, 4.0 * np.finfo(F.dtype).tiny
     for t, begin, until in work_stealing(tasks):
         held, block = np.zeros((TOGETHER, K), F.dtype), np.zeros((K, K), F.dtype)
@@ -168,8 +149,8 @@ def rows_hals_weighted(tasks, F, rowwise, grams, sides, linear, free_mask, order
         gram, x, target, with_pos = np.zeros((K, K)), np.zeros(K), np.zeros(K), 0.0
         for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
-            lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
-            lazy_row(start, group, mix, shared, i, less, 0)
+            lazy_row(pos, i, more, 0)
+            lazy_row(neg, i, less, 0)
             whole = grams[base[i]]
             _row_gram(lo, hi, indices, weight, other, whole, held, block, gram)
             for c in range(K):
@@ -192,7 +173,7 @@ def rows_hals_weighted(tasks, F, rowwise, grams, sides, linear, free_mask, order
 
 
 @kernel
-def rows_normal(tasks, first, rowwise, grams, pos, neg, out, right):
+def rows_normal(tasks, first, rowwise, pos, neg, out, right):
     """Write the normal equations of the rows first, first + 1, ... of the factor.
 
     Where the observed entries of a row do not depend on a component, rounding errors are replaced by exact zeros.
@@ -202,9 +183,7 @@ def rows_normal(tasks, first, rowwise, grams, pos, neg, out, right):
     tasks : ndarray (T + 1,) of int64
         Task table; it counts from 0, not from `first`.
     first : int
-    rowwise : tuple
-        See the module.
-    grams : ndarray (2, K, K) of float64
+    rowwise : RowwiseGram
     pos, neg : LazyRows (p, K)
     out : ndarray (r, k, k) of float64
         Written: the Gram matrices; k <= K.
@@ -212,9 +191,7 @@ def rows_normal(tasks, first, rowwise, grams, pos, neg, out, right):
         Written: the right sides.
     """
     k = out.shape[1]
-    indptr, indices, weight, shift, base, _, other, _ = rowwise
-    pos_start, pos_group, pos_weight, pos_rows = pos
-    start, group, mix, shared = neg
+    indptr, indices, weight, shift, base, grams, other, _ = rowwise
     K, unit = other.shape[1], ROUNDING * np.finfo(other.dtype).eps
     for _, begin, until in work_stealing(tasks):
         held, block = np.zeros((TOGETHER, K), other.dtype), np.zeros((K, K), other.dtype)
@@ -223,8 +200,8 @@ def rows_normal(tasks, first, rowwise, grams, pos, neg, out, right):
         for r in range(begin, until):
             i = first + r
             lo, hi = indptr[i], indptr[i + 1]
-            lazy_row(pos_start, pos_group, pos_weight, pos_rows, i, more, 0)
-            lazy_row(start, group, mix, shared, i, less, 0)
+            lazy_row(pos, i, more, 0)
+            lazy_row(neg, i, less, 0)
             whole = grams[base[i]]
             _row_gram(lo, hi, indices, weight, other, whole, held, block, gram)
             for c in range(K):
@@ -246,16 +223,14 @@ def rows_squares(tasks, F, rowwise, neg, out):
     tasks : ndarray (T + 1,) of int64
         Task table.
     F : ndarray (p, K)
-    rowwise : tuple
-        See the module.
+    rowwise : RowwiseGram
     neg : LazyRows (p, K)
         ``base[i]`` times the products of all shifts of the row with `other`.
     out : ndarray (p,) of float64
         Written.
     """
     K = F.shape[1]
-    indptr, indices, weight, shift, base, gram, other, room = rowwise
-    start, group, mix, shared = neg
+    indptr, indices, weight, shift, base, grams, other, room = rowwise
     for _, begin, until in work_stealing(tasks):
         less = np.zeros((1, K), F.dtype)
         for i in range(begin, until):
@@ -265,11 +240,11 @@ def rows_squares(tasks, F, rowwise, neg, out):
                 y = np.float64(room[p]) + np.float64(shift[p]) if len(shift) > 0 else np.float64(room[p])
                 total += np.float64(weight[p]) * y * y
             if base[i] > 0:
-                lazy_row(start, group, mix, shared, i, less, 0)
+                lazy_row(neg, i, less, 0)
                 for c in range(K):
                     pull = 2.0 * np.float64(less[0, c])
                     for b in range(K):
-                        pull += gram[c, b] * F[i, b]
+                        pull += grams[1, c, b] * F[i, b]
                     total += pull * F[i, c]
             out[i] = total
 
@@ -283,8 +258,7 @@ def entries_spread(tasks, F, rowwise, place, out):
     tasks : ndarray (T + 1,) of int64
         Task table. The places of one row of D must differ from those of all other rows.
     F : ndarray (p, K)
-    rowwise : tuple
-        See the module.
+    rowwise : RowwiseGram
     place : ndarray (nnz,) of int64
         Position in out; -1 skips the entry.
     out : ndarray (q,) of float64

@@ -169,9 +169,7 @@ class AffineNMF(RowErrorsMixin, BaseNMF):
         if v is not None and np.ndim(v) != 1:
             raise ValueError(f"The start v has shape {np.shape(v)}; expected (n_features,).")
         V = None if v is None else [v]
-        self._fit(X, W=W, H=H, V=V, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
-        self.offset_ = self.shifts_[0]
-        return self
+        return self._fit(X, W=W, H=H, V=V, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def inverse_transform(self, W):
         """Return ``W H + 1 vᵀ``, dense (n_samples, n_features), for W (n_samples, n_components)."""
@@ -201,6 +199,10 @@ class AffineNMF(RowErrorsMixin, BaseNMF):
         is_descent = not options.is_multiplicative
         schedule = hals_schedule((2, 1, 2)) if is_descent else MU_SCHEDULE
         return squared_problem(data, factors, tasks, schedule, is_descent=is_descent)
+
+    def _set_factors(self, data, fit, options):
+        super()._set_factors(data, fit, options)
+        self.offset_ = self.shifts_[0]
 
     def _extrapolation(self, factors, tasks, options):
         return Extrapolation(tasks, factors) if options.solver == "hals" and self.extrapolate else None

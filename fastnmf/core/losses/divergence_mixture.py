@@ -110,7 +110,7 @@ class DivergenceMixture:
         self._of_which, self._views = None, []
 
     def contribute(self, name, factors, sub):
-        """Add the weighted ``pos`` and ``neg``, and set ``sub.update_data`` to one `Part` a divergence.
+        """Add the weighted ``pos`` and ``neg``, and set ``sub.parts`` to one `Part` a divergence.
 
         A call for W begins an iteration and updates the weights.
         """
@@ -126,7 +126,7 @@ class DivergenceMixture:
             part = Part(float(beta), weight * full(one.pos), weight * full(one.neg))
             sub.add(pos=part.pos, neg=part.neg)
             parts.append(part)
-        sub.update_data = parts
+        sub.parts = parts
 
     def reference(self):
         """Return the largest ratio of the trivial models.

@@ -4,11 +4,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
-from fastnmf.core.problem import LazyRows
 from fastnmf.core.thresholds import MODEL_FLOOR, TRIVIAL_DIVERGENCE
 from fastnmf.data.layout import Compressed, row_index
 from fastnmf.kernels import divergence, rows
 from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import CSR, LazyRows, ShiftedProduct, Shifts
 
 EXPONENTS = ("mm", "fast")
 
@@ -58,8 +58,8 @@ class _Divergence:
         each = np.arange(n_entries, dtype=np.int32)
         turned = sp.csr_array((each, pattern.group, pattern.start), (n_columns, strata.n_strata)).tocsc()
         self._entries = {
-            "W": (turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data),
-            "H": (np.asarray(pattern.start, dtype=np.int64), pattern.group, each),
+            "W": CSR(turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data),
+            "H": CSR(np.asarray(pattern.start, dtype=np.int64), pattern.group, each),
         }
         by_row, by_column = self._sides["W"], self._sides["H"]
         columns = np.arange(n_columns, dtype=np.int32)
@@ -111,14 +111,13 @@ class _Divergence:
         """Return factor `name` and the other one of W and H."""
         return factors[name], factors["H" if name == "W" else "W"]
 
-    def _shifts(self, name, factors):
-        """Return the shifts as the kernels take them.
+    def _v(self, factors):
+        """Return the shift entries (q,); of length 0 where there are none."""
+        return factors["V"] if self.has_shifts else np.empty(0, self.strata.dtype)
 
-        These are the shift entries (q,), the entry of every non-zero of side `name` (nnz,), and the row scales
-        (n_rows,); the latter two of length 0 where there are none.
-        """
-        v = factors["V"] if self.has_shifts else np.empty(0, self.strata.dtype)
-        return v, self._places[name], self._loading
+    def _model(self, name, factors):
+        """Return the model of side `name` as the kernels take it."""
+        return ShiftedProduct(*self._both(name, factors), self._v(factors), self._places[name], self._loading)
 
     def _pass(self, name, factors):
         """Return three results of one pass over the non-zeros at this point.
@@ -247,12 +246,11 @@ class KullbackLeibler(_Divergence):
             ``sum x log z`` for side W, 0 for side H.
         """
         parts = np.empty(len(tasks) - 1 if name == "W" else 0)
-        csr, both = (side.indptr, side.indices, side.data), self._both(name, factors)
         if self.has_shifts:
-            shifts = self._shifts(name, factors)
-            divergence.csr_shifted_ratio(tasks, csr, both, shifts, self._ratio, out, parts, sums)
+            model = self._model(name, factors)
+            divergence.csr_shifted_ratio(tasks, side.csr, model, self._ratio, out, parts, sums)
         else:
-            divergence.csr_ratio_matmul(tasks, *csr, *both, self._ratio, out, parts)
+            divergence.csr_ratio_matmul(tasks, side.csr, *self._both(name, factors), self._ratio, out, parts)
         return float(parts.sum())
 
 
@@ -288,10 +286,9 @@ class BetaDivergence(_Divergence):
         self.safe_power = 1 / (2 - beta) if beta < 1 else 1 / max(1.0, beta - 1)
         self.power = 1.0 if exponent == "fast" else self.safe_power
         self._below = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
-        self._every = {name: np.arange(n, dtype=np.int32) for name, n in zip("WH", strata.shape[::-1], strict=True)}
         if not has_shifts:
             nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)
-            self._entries = dict.fromkeys("WH", (nothing, none, none))
+            self._entries = dict.fromkeys("WH", CSR(nothing, none, none))
         self._shift_sums = np.zeros(len(self._sums))
         x = self._sides["W"].data.astype(np.float64)
         if beta == 0:
@@ -368,9 +365,8 @@ class BetaDivergence(_Divergence):
             For side W the sums of ``x y^(b - 1)``, and of ``log y`` (b = 0) or ``x log y`` (b = 1); zeros for side H.
         """
         parts = np.empty((len(tasks) - 1 if name == "W" else 0, 2))
-        csr, limits = (side.indptr, side.indices, side.data), (MODEL_FLOOR if self.beta < 2 else 0.0, self.beta - 2)
-        shifts, both = self._shifts(name, factors), self._both(name, factors)
-        divergence.csr_power_matmul(tasks, csr, both, limits, shifts, self._ratio, out, parts, sums)
+        model, least = self._model(name, factors), MODEL_FLOOR if self.beta < 2 else 0.0
+        divergence.csr_power_matmul(tasks, side.csr, model, least, self.beta - 2, self._ratio, out, parts, sums)
         return tuple(parts.sum(axis=0).tolist())
 
     def _whole(self, name, factors):
@@ -379,12 +375,11 @@ class BetaDivergence(_Divergence):
         def compute():
             sums = self._shift_sums if name == "H" else self._shift_sums[:0]
             sums[:] = 0
-            shifts = self._shifts(name, factors)[0], *self._entries[name]
-            return self._powers(name, factors, shifts, self._below[name], sums)
+            return self._powers(name, factors, self._v(factors), self._entries[name], self._below[name], sums)
 
         return factors.cached(("powers", name), self._points(), compute)
 
-    def _powers(self, name, factors, shifts, out, sums):
+    def _powers(self, name, factors, v, entries, out, sums):
         """Compute powers of the whole model, a tile at a time.
 
         Parameters
@@ -392,9 +387,10 @@ class BetaDivergence(_Divergence):
         name : {"W", "H"}
             The side whose rows are walked.
         factors : fastnmf.core.factors.Factors
-        shifts : tuple of four ndarray
-            The shift entries (q,), and their compressed pattern: its start, the columns (side W: one row a stratum) or
-            strata (side H: one row a column), and the index of each entry.
+        v : ndarray (q,)
+            The shift entries.
+        entries : fastnmf.kernels.records.CSR
+            The index of each entry, by strata and columns (side W) or by columns and strata (side H).
         out : ndarray (p, K)
             Overwritten with ``Y^(b - 1)`` times the other factor.
         sums : ndarray (q,) of float64, or of length 0
@@ -407,20 +403,20 @@ class BetaDivergence(_Divergence):
             The sum of ``y^b`` for side W, 0 for side H.
         sums : ndarray (q,)
         """
-        both, every = self._both(name, factors), self._every[name]
-        tasks = split_rows(len(out), len(every) * out.shape[1])
-        parts = np.empty(len(tasks) - 1 if name == "W" else 0)
-        limits = MODEL_FLOOR if self.beta < 1 else 0.0, self.beta - 1, self.strata.n_strata
+        both = self._both(name, factors)
+        tasks = split_rows(len(out), both[1].size)
+        parts, least = np.empty(len(tasks) - 1 if name == "W" else 0), MODEL_FLOOR if self.beta < 1 else 0.0
         stratum_index = self.strata.stratum_index if self.has_shifts else np.empty(0, np.int32)
-        divergence.rows_powers(tasks, both, every, limits, (*shifts, stratum_index, self._loading), out, parts, sums)
+        shifts = Shifts(v, *entries, stratum_index, self._loading, self.strata.n_strata)
+        divergence.rows_powers(tasks, *both, shifts, least, self.beta - 1, out, parts, sums)
         return out, float(parts.sum()), sums
 
     def _powers_with(self, V, factors):
         """Return the sum of ``y^b`` for dense shifts V (n_strata, n_columns)."""
         every = np.arange(V.size + 1, dtype=np.int32)
-        entries = every[:: V.shape[1]].astype(np.int64), np.tile(self._every["W"], len(V)), every[:-1]
+        entries = CSR(every[:: V.shape[1]].astype(np.int64), np.tile(every[: V.shape[1]], len(V)), every[:-1])
         out = np.empty_like(self._below["W"])  # leaves the cached array unchanged
-        return self._powers("W", factors, (V.astype(self.strata.dtype).ravel(), *entries), out, np.empty(0))[1]
+        return self._powers("W", factors, V.astype(self.strata.dtype).ravel(), entries, out, np.empty(0))[1]
 
 
 def _zero_if_rounding(parts):

@@ -14,6 +14,7 @@ from fastnmf.core.losses.divergence_mixture import Part
 from fastnmf.core.problem import full
 from fastnmf.data.layout import Compressed
 from fastnmf.kernels import graph as kernels
+from fastnmf.kernels import records
 
 
 class Neighbours(NamedTuple):
@@ -23,25 +24,17 @@ class Neighbours(NamedTuple):
     ----------
     classes : list of ndarray of int64
         Row numbers, in groups without neighbours among themselves.
-    indptr, indices, weight : ndarray
-        The graph as CSR, without self-loops.
-    degree : ndarray (p,)
-        Sum of the weights of each row.
-    scale : ndarray (K,)
-        Weight of a difference in each column.
+    graph : fastnmf.kernels.records.Graph
+        Without self-loops.
     """
 
     classes: list
-    indptr: np.ndarray
-    indices: np.ndarray
-    weight: np.ndarray
-    degree: np.ndarray
-    scale: np.ndarray
+    graph: records.Graph
 
     def pull(self, F):
         """Return the contribution to the half-gradient at F (p, K), an array of its shape."""
-        A = sp.csr_array((self.weight, self.indices, self.indptr), (len(F), len(F)))
-        return self.scale * (self.degree[:, None] * F - A @ F)
+        indptr, indices, weight, degree, scale = self.graph
+        return scale * (degree[:, None] * F - sp.csr_array((weight, indices, indptr), (len(F), len(F))) @ F)
 
 
 class Graph:
@@ -114,8 +107,7 @@ class Graph:
             return
         F, scale = factors[name], (self.weight * self.scales(factors)).astype(self.dtype)
         if self.way == "descent":
-            edges = self.edges
-            sub.update_data = Neighbours(self.classes, edges.indptr, edges.indices, edges.data, self.degree, scale)
+            sub.neighbours = Neighbours(self.classes, records.Graph(*self.edges.csr, self.degree, scale))
             return
         near, own = self._near(factors) * scale, self.degree[:, None] * F * scale
         if self.way == "ratio":
@@ -154,7 +146,7 @@ class Graph:
             F, edges = factors[self.name], self._edges_once
             tasks = edges.tasks(F.shape[1])
             parts = np.empty((len(tasks) - 1, F.shape[1]))
-            kernels.rows_roughness(tasks, edges.indptr, edges.indices, edges.data, F, F, parts)
+            kernels.rows_roughness(tasks, edges.csr, F, F, parts)
             return parts.sum(axis=0)
 
         return factors.cached(("roughness", self.name), (self.name,), compute)
@@ -197,13 +189,13 @@ class NeighbourPull:
 
 
 def _join(sub, pos, neg):
-    """Add pos and neg (p, K) to the part with beta = 2 in ``sub.update_data``, for `JointMU`."""
+    """Add pos and neg (p, K) to the part with beta = 2 in ``sub.parts``, for `JointMU`."""
     sub.is_quadratic = False
-    if sub.update_data is None:
-        sub.update_data = [Part(1.0, full(sub.pos), full(sub.neg)), Part(2.0, pos, neg)]
+    if sub.parts is None:
+        sub.parts = [Part(1.0, full(sub.pos), full(sub.neg)), Part(2.0, pos, neg)]
     else:
-        first, second = sub.update_data
-        sub.update_data = [first, Part(2.0, second.pos + pos, second.neg + neg)]
+        first, second = sub.parts
+        sub.parts = [first, Part(2.0, second.pos + pos, second.neg + neg)]
 
 
 def without_loops(affinity):

@@ -47,7 +47,7 @@ class Interval:
         other = "H" if name == "W" else "W"
         side, out = self._side(name), self._products[name]
         _, nearest = self._points(name, factors)
-        products.csr_matmul(side.tasks(self.width), side.indptr, side.indices, nearest, factors[other], out)
+        products.csr_matmul(side.tasks(self.width), side.csr._replace(data=nearest), factors[other], out)
         sub.add(gram=self._gram(other, factors), pos=out)
 
     def value(self, factors):

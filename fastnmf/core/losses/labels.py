@@ -7,8 +7,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 import numpy as np
 
 from fastnmf.core.factors import aligned
-from fastnmf.core.losses.masked import RowwiseGram
 from fastnmf.core.thresholds import LABEL_FLOOR
+from fastnmf.kernels.records import RowwiseGram
 
 
 class LabelFit:
@@ -59,10 +59,10 @@ class LabelFit:
         sub.add(gram=gram, pos=np.ascontiguousarray(pos, dtype=dtype), neg=neg)
         if self.is_squared and name == "W":
             gram = weight * (B.T @ B)
-            sub.update_data = (
+            sub.rowwise = (
                 self._rowwise_of_labels(gram, factors)
-                if sub.update_data is None
-                else self._append_labels(sub.update_data, factors)
+                if sub.rowwise is None
+                else self._append_labels(sub.rowwise, factors)
             )
 
     def value(self, factors):
@@ -78,7 +78,8 @@ class LabelFit:
         """Return the `RowwiseGram` in which the labelled rows have `gram` (K, K) in addition to the shared one."""
         B, none = factors["B"], np.empty(0, factors["B"].dtype)
         start = np.zeros(len(self._base) + 1, np.int64)
-        return RowwiseGram(start, np.empty(0, np.int32), none, none, self._base, gram, B, none)
+        grams = np.stack([np.zeros_like(gram), gram])
+        return RowwiseGram(start, np.empty(0, np.int32), none, none, self._base, grams, B, none)
 
     def _append_labels(self, rowwise, factors):
         """Return a `RowwiseGram` that has the classes as further columns beside those of `rowwise`."""

@@ -5,87 +5,22 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 """
 
 import copy
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, row_tasks
 from fastnmf.core.losses.squared import Frobenius
-from fastnmf.core.problem import LazyRows
 from fastnmf.data.entry_weights import stored
 from fastnmf.data.layout import row_index
 from fastnmf.kernels import rows, weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_costs, split_rows
+from fastnmf.kernels.records import LazyRows, RowwiseGram
 
 EXTRA_COST = 4  # cost of an entry of D, in units of a non-zero of the data
 BLOCK = 1 << 21  # entries of a dense residual held at a time: 16 MB
 _NO_SHIFT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
-
-
-class RowwiseGram(NamedTuple):
-    """The parts of a subproblem that differ from row to row; row i meets the data with the weights ``base[i] + D[i]``.
-
-    The half-gradient is that of the subproblem plus ``base[i] f gram + sum_j D_ij (shift_ij + f . g_j) g_j``.
-
-    Attributes
-    ----------
-    indptr, indices, weight : ndarray
-        D (p, q) as CSR: int64 (p + 1,), int32 (nnz,), and the values (nnz,).
-    shift : ndarray (nnz,)
-        The shifts of the model at D's entries; of length 0 where they are zero.
-    base : ndarray (p,) of int8
-        0 or 1.
-    gram : ndarray (K, K) of float64
-        ``GᵀG`` of the other factor.
-    other : ndarray (q, K)
-        The other factor G.
-    room : ndarray (nnz,)
-        Workspace; overwritten by kernels.
-    """
-
-    kind = "rowwise"  # see `fastnmf.core.problem.NEEDS`
-
-    indptr: np.ndarray
-    indices: np.ndarray
-    weight: np.ndarray
-    shift: np.ndarray
-    base: np.ndarray
-    gram: np.ndarray
-    other: np.ndarray
-    room: np.ndarray
-
-    def pull(self, F):
-        """Return the contribution to the half-gradient at F (p, K), an array of its shape."""
-        of_row = row_index(self)
-        y = np.einsum("ec,ec->e", F[of_row], self.other[self.indices], dtype=np.float64)
-        y = y + self.shift if len(self.shift) else y
-        D = sp.csr_array((self.weight * y, self.indices, self.indptr), (len(F), len(self.other)))
-        return self.base[:, None] * (F @ self.gram) + D @ self.other
-
-    def normal_equations(self, first, n, rank, pos, neg=None):
-        """Return the Gram matrices and the right sides of n rows from row `first` on.
-
-        Parameters
-        ----------
-        first, n : int
-        rank : int
-            Columns in use.
-        pos : ndarray (p, K), or LazyRows
-        neg : LazyRows (p, K), default=None
-
-        Returns
-        -------
-        grams : ndarray (n, rank, rank) of float64
-        right : ndarray (n, rank) of float64
-        """
-        of_base = np.stack([np.zeros_like(self.gram), self.gram])
-        pos, neg = (_as_lazy_rows(side, self.other) for side in (pos, neg))
-        grams, right = np.empty((n, rank, rank)), np.empty((n, rank))
-        tasks = split_rows(n, self.other.shape[1] ** 2)
-        weighted.rows_normal(tasks, first, self, of_base, pos, neg, grams, right)
-        return grams, right
 
 
 class Masked(Frobenius):
@@ -168,12 +103,12 @@ class Masked(Frobenius):
             pos = self.product(name, factors)
         else:
             side = self.strata.rows if name == "W" else self.strata.columns
-            pos = LazyRows(side.indptr, side.indices, side.data, factors[other])
+            pos = LazyRows(*side.csr, factors[other])
         sub.tasks = self._costs(name)
         sub.add(pos=pos, neg=self._neg(name, factors))
-        sub.update_data = self.rowwise(name, factors)
+        sub.rowwise = self.rowwise(name, factors)
         if self._keeps_old:
-            sub.update_data = sub.update_data._replace(other=sub.update_data.other.copy())
+            sub.rowwise = sub.rowwise._replace(other=sub.rowwise.other.copy())
 
     def value(self, factors, V=None):
         """Return the objective from ``sum O x²``, the products and ``sum O y²``; O((n + nnz(D)) K + n K²).
@@ -292,9 +227,8 @@ def _rowwise(side, shift, gram, other, room=None):
     -------
     rowwise : RowwiseGram
     """
-    extra = side.extra
-    room = np.empty(len(extra.data), other.dtype) if room is None else room
-    return RowwiseGram(extra.indptr, extra.indices, extra.data, shift, side.base, gram, other, room)
+    room = np.empty(len(side.extra.data), other.dtype) if room is None else room
+    return RowwiseGram(*side.extra.csr, shift, side.base, np.stack([np.zeros_like(gram), gram]), other, room)
 
 
 def _as_lazy_rows(side, other):
@@ -407,6 +341,30 @@ def _residual_squares(strata, side, W, H, V):
         y = y if V is None else y + V[strata.stratum_index[i], j]
         total += float(D.data[e] @ np.square(x[e] - y))
     return total
+
+
+def normal_equations(rowwise, first, n, rank, pos, neg=None):
+    """Return the Gram matrices and the right sides of n rows from row `first` on.
+
+    Parameters
+    ----------
+    rowwise : RowwiseGram
+    first, n : int
+    rank : int
+        Columns in use.
+    pos : ndarray (p, K), or LazyRows
+    neg : LazyRows (p, K), default=None
+
+    Returns
+    -------
+    grams : ndarray (n, rank, rank) of float64
+    right : ndarray (n, rank) of float64
+    """
+    pos, neg = (_as_lazy_rows(side, rowwise.other) for side in (pos, neg))
+    grams, right = np.empty((n, rank, rank)), np.empty((n, rank))
+    tasks = split_rows(n, rowwise.other.shape[1] ** 2)
+    weighted.rows_normal(tasks, first, rowwise, pos, neg, grams, right)
+    return grams, right
 
 
 def row_errors(strata, W, H, V=None):

@@ -9,10 +9,10 @@ import numpy as np
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.losses.squared import Frobenius
-from fastnmf.core.problem import LazyRows
 from fastnmf.core.thresholds import REVIVAL_GAIN
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.records import LazyRows
 
 
 def _inner(F, G):
@@ -111,8 +111,7 @@ class Symmetric:
 
     def contribute(self, name, factors, sub):
         """Add ``gram`` and ``pos``."""
-        A = self.strata.rows
-        pos = LazyRows(A.indptr, A.indices, A.data, factors["W"])
+        pos = LazyRows(*self.strata.rows.csr, factors["W"])
         sub.add(gram=self.gram(factors), pos=self.product(factors) if self.holds_products else pos)
         sub.is_quadratic = False
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnmf.core.factors import aligned
-from fastnmf.core.losses.masked import RowwiseGram
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import RowwiseGram
 
 TILE = 1 << 20  # entries of the model held at a time: 8 MB
 SHRINK = 0.98  # factor of the smoothing in one update of one factor
@@ -29,8 +29,6 @@ class Residual(NamedTuple):
     other : ndarray (q, K)
         The other factor.
     """
-
-    kind = "residual"  # see `fastnmf.core.problem.NEEDS`
 
     data: np.ndarray
     other: np.ndarray
@@ -113,7 +111,7 @@ class Reweighted(Tiled):
             weight=np.empty(p * q, dtype),
             shift=np.empty(0, dtype),
             base=np.zeros(p, np.int8),
-            gram=np.zeros((self.width, self.width)),
+            grams=np.zeros((2, self.width, self.width)),
             other=None,
             room=np.empty(p * q, dtype),
         )
@@ -125,7 +123,7 @@ class Reweighted(Tiled):
         self.bend = max(self.last, self.bend * SHRINK)
         if self.is_descent:
             sub.add(pos=pos)
-            sub.update_data = self._rowwise[name]._replace(other=other)
+            sub.rowwise = self._rowwise[name]._replace(other=other)
             sub.tasks = split_rows(len(pos), len(other) * self.width)
         else:
             sub.add(pos=pos, neg=neg)
@@ -195,9 +193,9 @@ class Residuals(Tiled):
         self.loss = loss
 
     def contribute(self, name, factors, sub):
-        """Set ``sub.update_data`` to the data and the other factor."""
+        """Set ``sub.residual`` to the data and the other factor."""
         sub.is_quadratic = False
-        sub.update_data = Residual(self._sides[name], factors["H" if name == "W" else "W"])
+        sub.residual = Residual(self._sides[name], factors["H" if name == "W" else "W"])
 
     def value(self, factors):
         """Return the norm of the residual."""

@@ -3,10 +3,11 @@
 import numpy as np
 
 from fastnmf.core.factors import aligned
-from fastnmf.core.problem import LazyRows, full
+from fastnmf.core.problem import full
 from fastnmf.core.thresholds import REVIVAL_GAIN
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.records import LazyRows
 
 MAX_RESEEDINGS = 10  # attempts to reseed a component in a fit
 
@@ -45,7 +46,7 @@ class Frobenius:
             pos = self.product(name, factors)
         else:
             side = self.strata.rows if name == "W" else self.strata.columns
-            pos, sub.tasks = LazyRows(side.indptr, side.indices, side.data, factors[other]), side.tasks(self.width)
+            pos, sub.tasks = LazyRows(*side.csr, factors[other]), side.tasks(self.width)
         sub.add(gram=self.gram(other, factors), pos=pos)
 
     def value(self, factors):

@@ -6,9 +6,9 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 
-from fastnmf.core.problem import LazyRows
 from fastnmf.kernels import rows
 from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import LazyRows
 
 BALANCE_STEPS = 30  # largest number of Newton steps for the scale of a component; it converges in about five
 

@@ -29,15 +29,13 @@ class Chain:
         scale of the data.
     """
 
-    kind = "chain"  # see `fastnmf.core.problem.NEEDS`
-
     def __init__(self, weight, l1=0.0, l2=0.0, bend=0.0):
         self.weight, self.l1, self.l2, self.bend = float(weight), float(l1), float(l2), float(bend)
 
     def contribute(self, F, sub, rank):
-        """Add the half-gradient of l1 and l2, and set ``sub.update_data`` to this penalty."""
+        """Add the half-gradient of l1 and l2, and set ``sub.chain`` to this penalty."""
         sub.add(linear=self.l1, ridge=self.l2)
-        sub.update_data = self
+        sub.chain = self
 
     def value(self, F):
         """Return the penalty."""

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from fastnmf.core.problem import LazyRows, full
+from fastnmf.core.problem import full
 from fastnmf.kernels import nnls
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.records import LazyRows
 
 
 class ActiveSet:
@@ -32,7 +33,7 @@ class ActiveSet:
         neg = sub.lazy_rows(F.shape[1], F.dtype)[1]
         neg = LazyRows.of(full(neg)) if len(neg.start) else neg
         gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank])
-        nnls.rows_nnls(sub.tasks, F, gram, full(sub.pos), neg.rows, neg.group, sub.linear)
+        nnls.rows_nnls(sub.tasks, F, gram, full(sub.pos), neg, sub.linear)
 
 
 class LeastSquares:

@@ -7,6 +7,7 @@ from fastnmf.core.thresholds import MU_EPS
 from fastnmf.core.updates.multiplicative import update_entries
 from fastnmf.kernels import bilinear, chain, graph, rows, symmetric, weighted
 from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import CSR, Limits
 
 
 class HALS:
@@ -59,7 +60,7 @@ class HALS:
 class WeightedRows:
     """HALS or the multiplicative update for rows that have a Gram matrix of their own, as in `Masked`.
 
-    The Gram matrices are given by ``sub.update_data``. The rule is exact coordinate descent, or
+    The Gram matrices are given by ``sub.rowwise``. The rule is exact coordinate descent, or
     ``F <- F * pos / (F gram_i + neg_i + eps)``. The first does not increase the objective, the second does not increase
     the objective plus ``eps * sum(F)``. Separable entries are updated as by `HALS` and `MU`.
 
@@ -83,7 +84,7 @@ class WeightedRows:
         F : ndarray (p, K), or (p,), of float32 or float64
             The factor, padded, or the entries of a separable one; overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``update_data`` is a `fastnmf.core.losses.masked.RowwiseGram`; not needed for entries.
+            ``rowwise`` is a `fastnmf.kernels.records.RowwiseGram`; not needed for entries.
         rank : int
             Columns in use.
         n_sweeps : int
@@ -98,16 +99,12 @@ class WeightedRows:
         if sub.weight is not None:
             return update_entries(F, sub, 0) if self.is_hals else update_entries(F, sub, n_sweeps, self.eps, self.floor)
         shared = sub.full_gram(F.shape[1], rank)
-        shared = np.zeros_like(sub.update_data.gram) if shared is None else shared
-        grams = np.stack([shared, shared + sub.update_data.gram])
-        sides = sub.lazy_rows(F.shape[1], F.dtype)
-        return (
-            self._hals(F, sub, rank, n_sweeps, grams, sides)
-            if self.is_hals
-            else self._mu(F, sub, rank, n_sweeps, grams, sides)
-        )
+        grams = sub.rowwise.grams if shared is None else sub.rowwise.grams + shared
+        step, dtype = (self._hals, np.float64) if self.is_hals else (self._mu, F.dtype)
+        rowwise = sub.rowwise._replace(grams=grams.astype(dtype, copy=False))
+        return step(F, sub, rank, n_sweeps, rowwise, sub.lazy_rows(F.shape[1], F.dtype))
 
-    def _hals(self, F, sub, rank, n_sweeps, grams, sides):
+    def _hals(self, F, sub, rank, n_sweeps, rowwise, sides):
         """Update F by exact coordinate descent.
 
         Parameters
@@ -115,13 +112,12 @@ class WeightedRows:
         F : ndarray (p, K) of float32 or float64
             The factor, padded; overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``update_data`` is a `fastnmf.core.losses.masked.RowwiseGram`.
         rank : int
             Columns in use.
         n_sweeps : int
             Sweeps over the columns.
-        grams : ndarray (2, K, K) of float64
-            Gram matrices of the rows with base 0 and 1, including the shared one.
+        rowwise : fastnmf.kernels.records.RowwiseGram
+            ``grams`` include the shared one.
         sides : tuple of two LazyRows
             ``pos`` and ``neg``.
 
@@ -133,12 +129,10 @@ class WeightedRows:
         parts = np.empty(len(sub.tasks) - 1)
         is_free = sub.free_mask if np.ndim(sub.free_mask) == 2 else np.empty((0, 0), np.bool_)
         order = sub.order(np.arange(rank), n_sweeps)
-        weighted.rows_hals_weighted(
-            sub.tasks, F, sub.update_data, grams, sides, float(sub.linear), is_free, order, parts
-        )
+        weighted.rows_hals_weighted(sub.tasks, F, rowwise, *sides, float(sub.linear), is_free, order, parts)
         return float(parts.sum()), None
 
-    def _mu(self, F, sub, rank, n_sweeps, grams, sides):
+    def _mu(self, F, sub, rank, n_sweeps, rowwise, sides):
         """Update F by multiplicative updates.
 
         Parameters
@@ -146,13 +140,12 @@ class WeightedRows:
         F : ndarray (p, K) of float32 or float64
             The factor, padded; overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``update_data`` is a `fastnmf.core.losses.masked.RowwiseGram`.
         rank : int
             Columns in use.
         n_sweeps : int
             Multiplicative updates.
-        grams : ndarray (2, K, K) of float64
-            Gram matrices of the rows with base 0 and 1, including the shared one.
+        rowwise : fastnmf.kernels.records.RowwiseGram
+            ``grams`` include the shared one.
         sides : tuple of two LazyRows
             ``pos`` and ``neg``.
 
@@ -161,13 +154,11 @@ class WeightedRows:
         inner_products : tuple of float and None, or None
             ``<F, pos>`` at the new F, and None; None with a `free_mask`.
         """
-        parts, limits = (
-            np.empty((len(sub.tasks) - 1, 2)),
-            (F.dtype.type(self.eps + sub.linear), F.dtype.type(self.floor)),
-        )
-        grams, held = grams.astype(F.dtype), None if sub.free_mask is None else F.copy()
+        parts = np.empty((len(sub.tasks) - 1, 2))
+        limits = Limits(F.dtype.type(self.eps + sub.linear), F.dtype.type(self.floor))
+        held = None if sub.free_mask is None else F.copy()
         for _ in range(n_sweeps):
-            weighted.rows_mu_weighted(sub.tasks, F, sub.update_data, grams, *sides, limits, parts)
+            weighted.rows_mu_weighted(sub.tasks, F, rowwise, *sides, limits, parts)
             if held is not None:
                 np.copyto(F[:, :rank], held[:, :rank], where=~sub.free_mask[..., :rank])
         return (float(parts[:, 0].sum()), None) if held is None else None
@@ -200,22 +191,22 @@ class ChainDescent:
         F : ndarray (p, K) of float32 or float64
             The factor, padded; overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``update_data`` is a `fastnmf.core.penalties.smoothness.Chain`.
+            ``chain`` is a `fastnmf.core.penalties.smoothness.Chain`.
         rank : int
             Columns in use.
         n_sweeps : int
             Sweeps over the columns.
         """
-        gram, links = sub.full_gram(F.shape[1], rank)[:rank, :rank], (sub.update_data.weight, sub.update_data.bend)
+        gram, links = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank]), sub.chain
         order, pos = sub.order(np.arange(rank), n_sweeps), np.ascontiguousarray(full(sub.pos))
-        tasks = np.array([0, len(F)])
-        chain.chain_sweep(tasks, F, np.ascontiguousarray(gram), pos, float(sub.linear), links, order, self.by_columns)
+        tasks, linear = np.array([0, len(F)]), float(sub.linear)
+        chain.chain_sweep(tasks, F, gram, pos, linear, links.weight, links.bend, order, self.by_columns)
 
 
 class GraphHALS:
     """Exact coordinate descent, row by row, for rows that are coupled to their neighbours in a graph.
 
-    The graph is given by ``sub.update_data``. A row uses the updated values of its neighbours (Gauss-Seidel). Rows
+    The graph is given by ``sub.neighbours``. A row uses the updated values of its neighbours (Gauss-Seidel). Rows
     without neighbours among themselves are updated in parallel, one colour class of the graph after the other.
     Monotone. O(p K² + nnz(A) K) a sweep.
     """
@@ -230,7 +221,7 @@ class GraphHALS:
         F : ndarray (p, K) of float32 or float64
             The factor, padded; overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``update_data`` is a `fastnmf.core.losses.graph.Neighbours`, or None.
+            ``neighbours`` is a `fastnmf.core.losses.graph.Neighbours`, or None.
         rank : int
             Columns in use.
         n_sweeps : int
@@ -241,16 +232,16 @@ class GraphHALS:
         inner_products : tuple of float and None
             ``<F, pos>`` at the new F, and None.
         """
-        if sub.update_data is None:
+        if sub.neighbours is None:
             return HALS()(F, sub, rank, n_sweeps)
         gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank], dtype=F.dtype)
         order = sub.order(np.arange(rank), 1)
-        sides, (classes, *edges, degree, scale), total = sub.lazy_rows(F.shape[1], F.dtype), sub.update_data, 0.0
+        sides, (classes, edges), total = sub.lazy_rows(F.shape[1], F.dtype), sub.neighbours, 0.0
         for at in range(n_sweeps * len(classes)):
             members = classes[at % len(classes)]
             tasks = split_rows(len(members), F.shape[1] ** 2)
             parts = np.empty(len(tasks) - 1)
-            graph.nodes_hals(tasks, F, F, gram, *sides, (members, *edges, degree, scale), order, parts)
+            graph.nodes_hals(tasks, members, F, gram, *sides, edges, order, parts)
             total += float(parts.sum()) if at >= (n_sweeps - 1) * len(classes) else 0.0
         return total, None
 
@@ -278,7 +269,7 @@ class QuarticDescent:
         """
         A, gram = sub.pos, np.array(sub.gram)
         for _ in range(n_sweeps):
-            symmetric.quartic_sweep(np.array([0, len(F)]), A.start, A.group, A.weight, F, gram, rank)
+            symmetric.quartic_sweep(np.array([0, len(F)]), CSR(A.start, A.group, A.weight), F, gram, rank)
 
 
 class ProductDescent:

@@ -5,8 +5,7 @@ import numpy as np
 from fastnmf.core.factors import refill
 from fastnmf.core.iterate import LOOK_BACK, Solver, has_slowed
 from fastnmf.kernels import dense
-
-_NO_GRAPH = np.empty(0, np.int64), np.empty(0, np.int32)
+from fastnmf.kernels.records import Graph, Limits
 
 
 class FusedDenseMU(Solver):
@@ -29,12 +28,13 @@ class FusedDenseMU(Solver):
         self.X = np.ascontiguousarray(strata.X)
         self.Xt = np.ascontiguousarray(self.X.T)
         dtype, update, graphs = self.X.dtype.type, problem.updates["W"], problem.losses[1:]
-        self.limits, self.tasks = (dtype(update.eps), dtype(update.floor)), np.array([0, len(self.X)])
-        self.graph = *_NO_GRAPH, np.empty(0, dtype), np.empty(0, dtype), False
+        self.limits, self.tasks = Limits(dtype(update.eps), dtype(update.floor)), np.array([0, len(self.X)])
+        none = np.empty(0, dtype)
+        self.graph = Graph(np.empty(0, np.int64), np.empty(0, np.int32), none, none, none)
         for graph in graphs:
-            edges, weight = graph.edges, dtype(graph.weight)
-            parts = (edges.data * weight, graph.degree * weight, graph.is_scale_invariant)
-            self.graph = edges.indptr, edges.indices, *parts
+            (indptr, indices, weights), weight = graph.edges.csr, dtype(graph.weight)
+            scale = none if graph.is_scale_invariant else np.ones(factors["W"].shape[1], self.X.dtype)
+            self.graph = Graph(indptr, indices, weights * weight, graph.degree * weight, scale)
 
     def restart(self, W, H, max_iter, tol):
         """Begin a fit.

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastnmf.core.thresholds import LEAST_SLOPE, LEAST_STEP, MU_EPS, MU_FLOOR, tiny
 from fastnmf.kernels import rows
+from fastnmf.kernels.records import Limits
 
 # Entries that shrink in every iteration become denormal numbers, with which processors compute ten times slower. They
 # then underflow to zero, which no update can change: in float32 soon (0.003 % of the loss on 20 newsgroups after 100
@@ -34,7 +35,7 @@ def update_entries(F, sub, n_updates, eps=0.0, floor=0.0):
     crossed : float
         ``<v, neg>``.
     """
-    limits = F.dtype.type(eps + sub.linear), F.dtype.type(floor)
+    limits = Limits(F.dtype.type(eps + sub.linear), F.dtype.type(floor))
     weight = sub.weight if sub.ridge == 0 else (sub.weight + sub.ridge).astype(F.dtype)
     parts = np.empty((len(sub.tasks) - 1, 2))
     rows.entries_step(sub.tasks, sub.group, weight, sub.pos, sub.neg, F, limits, n_updates, parts)
@@ -92,11 +93,11 @@ class MU:
             return self._entries(F, sub, n_sweeps)
         gram, parts = sub.full_gram(F.shape[1], rank), np.empty((len(sub.tasks) - 1, 2))
         gram = np.empty((0, 0), F.dtype) if gram is None else gram.astype(F.dtype)
-        eps, floor = F.dtype.type(self.eps + sub.linear), F.dtype.type(self.floor)
+        limits = Limits(F.dtype.type(self.eps + sub.linear), F.dtype.type(self.floor))
         is_plain = sub.free_mask is None and sub.power == 1
         for _ in range(n_sweeps):
             held = None if is_plain else F.copy()
-            rows.rows_mu(sub.tasks, F, gram, *sub.lazy_rows(F.shape[1], F.dtype), eps, floor, parts)
+            rows.rows_mu(sub.tasks, F, gram, *sub.lazy_rows(F.shape[1], F.dtype), limits, parts)
             if sub.power != 1:
                 rows.rows_power(sub.tasks, F, held, sub.power)
             if sub.free_mask is not None:
@@ -203,13 +204,13 @@ class JointMU:
         F : ndarray (p, K) of float32 or float64
             The factor, padded; overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``update_data`` is a list of `fastnmf.core.losses.divergence_mixture.Part`.
+            ``parts`` is a list of `fastnmf.core.losses.divergence_mixture.Part`.
         rank : int
             Columns in use.
         n_sweeps : int, default=1
             Not used.
         """
-        t = self.factor([(part.beta, part.pos[:, :rank], part.neg[:, :rank]) for part in sub.update_data])
+        t = self.factor([(part.beta, part.pos[:, :rank], part.neg[:, :rank]) for part in sub.parts])
         used = F[:, :rank]
         np.copyto(used, np.maximum(used * t, self.floor), where=used > 0, casting="same_kind")
 

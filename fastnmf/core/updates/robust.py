@@ -24,13 +24,13 @@ class WeightedMedianDescent:
         F : ndarray (p, K) of float32 or float64
             The factor, padded; overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``update_data`` is a `fastnmf.core.losses.robust.Residual`.
+            ``residual`` is a `fastnmf.core.losses.robust.Residual`.
         rank : int
             Columns in use.
         n_sweeps : int
             Sweeps over the columns.
         """
-        data, other = sub.update_data
+        data, other = sub.residual
         tasks = split_rows(len(F), len(other) * rank * 8)
         robust.rows_medians(tasks, F, data, other, sub.order(np.arange(rank), n_sweeps))
 
@@ -53,7 +53,7 @@ class ChebyshevLP:
         F : ndarray (p, K) of float32 or float64
             The factor, padded; overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``update_data`` is a `fastnmf.core.losses.robust.Residual`.
+            ``residual`` is a `fastnmf.core.losses.robust.Residual`.
         rank : int
             Columns in use.
         n_sweeps : int, default=1
@@ -61,7 +61,7 @@ class ChebyshevLP:
         """
         from scipy.optimize import linprog
 
-        A, G = sub.update_data.data.astype(np.float64), sub.update_data.other[:, :rank].astype(np.float64)
+        A, G = sub.residual.data.astype(np.float64), sub.residual.other[:, :rank].astype(np.float64)
         below = np.full((len(G), 1), -1.0)
         sides, cost = np.vstack([np.hstack([G, below]), np.hstack([-G, below])]), np.append(np.zeros(rank), 1.0)
         for i, a in enumerate(A):
