@@ -296,7 +296,9 @@ def test_the_history_and_the_end_are_those_of_all_models(name):
     assert history["objective"][-1] == model.run_objectives_.min() and model.n_iter_ == history["iteration"][-1]
     if "residual" in history:
         np.testing.assert_allclose(history["objective"], history["residual"] ** 2, rtol=1e-12)
-        np.testing.assert_allclose(history["normalized_loss"], history["residual"] / np.linalg.norm(X), rtol=1e-12)
+        shares = history["residual"] / np.linalg.norm(X)
+        np.testing.assert_allclose(history["normalized_loss"][:-1], shares[:-1], rtol=1e-12)
+        assert history["normalized_loss"][-1] == model.normalized_loss_  # of W H, with what lies above the data
         assert model.n_iter_ == model.n_components_ == 4
     else:
         assert len(model.run_objectives_) == model.n_runs_ == 3

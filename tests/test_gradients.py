@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from fastnmf.core.alternate import rebalance, sweep
 from fastnmf.core.factors import allocate
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import elastic_nets
+from fastnmf.core.options import FactorOptions, Options, elastic_nets
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.strata import Strata
 from fastnmf.models.stratified import hals_schedule, mu_schedule
@@ -55,7 +55,8 @@ def problem_of(loss, penalty, is_masked, has_strata, solver="mu", form=np.asarra
     else:
         problem = divergence_problem(data, factors, tasks, loss)
     alphas = {name: alpha for name, alpha in PENALTIES[penalty].items() if name in factors.arrays}
-    problem.penalties = elastic_nets(data, alphas, 0.5, 2 if loss == 2 else 1)
+    of_factors = {name: FactorOptions(alpha, 0.5) for name, alpha in alphas.items()}
+    problem.penalties = elastic_nets(data, Options(beta=2.0 if loss == 2 else 1.0, **of_factors))
     problem.balance_penalties = bool(problem.penalties)
     return factors, problem
 
