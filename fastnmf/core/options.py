@@ -172,7 +172,8 @@ def check_number(name, value, what="a number >= 0", most=np.inf):
     most : float, default=inf
         Largest valid value.
     """
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= most or np.isinf(value):
+    is_number = type(value) in (int, float) or isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= most or value == np.inf:
         raise ValueError(f"{name}={value!r} is not valid; expected {what}.")
 
 

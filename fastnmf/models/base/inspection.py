@@ -25,6 +25,52 @@ from fastnmf.models.base.nmf import scaled
 UNKNOWN_STRATA = ("error", "estimate", "mean")
 
 
+def is_kullback_leibler(model, what):
+    """Return True for the Kullback-Leibler divergence, False for the squared error; raise for other losses."""
+    loss = getattr(model, "beta_loss", "frobenius")
+    if loss in ("frobenius", 2):
+        return False
+    if loss in ("kullback-leibler", 1):
+        return True
+    raise ValueError(
+        f"{what} was asked of a model with beta_loss={loss!r}; it supports 'frobenius' and 'kullback-leibler' only."
+    )
+
+
+def open_data(model, X, strata, *, is_masked=False):
+    """Return X as float64 `Strata`, and the model's padded components and shifts, or None, all in the inner scale.
+
+    Parameters
+    ----------
+    model : BaseNMF
+    X : sparse matrix or array (n_samples, n_features)
+    strata : array-like (n_samples,), or None
+    is_masked : bool, default=False
+        Whether X may have missing entries.
+    """
+    X = model._validated(X, reset=False)
+    if model._has_shifts and strata is None and len(model.strata_) > 1:
+        raise ValueError(f"This model has {len(model.strata_)} strata; pass strata=, one label a row.")
+    labels = model.strata_ if model._has_shifts else None
+    data = model._observed(X.astype(np.float64, copy=False), model._options(), strata, labels=labels)
+    if data.entry_weights is not None and not is_masked:
+        raise ValueError(
+            "X has missing entries, and new shifts, predict_stratum and explain need complete rows; fill them, for "
+            "example from inverse_transform."
+        )
+    H = pad(scaled(model.components_.T.astype(np.float64), data.log4_scale), data)
+    V = scaled(model.shifts_.astype(np.float64), 2 * data.log4_scale) if model._has_shifts else None
+    return data, H, V
+
+
+def divergences_of_rows(model, X, strata):
+    """Return the Kullback-Leibler divergence of every row of X from the model, (n_samples,)."""
+    W = np.asarray(model.transform(X, strata=strata) if model._has_shifts else model.transform(X))
+    data, _, _ = open_data(model, X, strata)
+    V = model.shifts_ if model._has_shifts else np.zeros((1, model.components_.shape[1]))
+    return row_divergences(data, W, model.components_, V)
+
+
 class RowErrorsMixin:
     """Mixin that computes the error of each row."""
 
@@ -65,48 +111,17 @@ class RowErrorsMixin:
             raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
         model = self._with_new_strata(X, strata) if self._has_shifts else self
         with threads(self.n_threads):
-            if self._is_kullback_leibler("reconstruction_errors"):
-                return model._row_divergences(X, strata)
-            data, H, V = model._open_data(X, strata, is_masked=True)
+            if is_kullback_leibler(self, "reconstruction_errors"):
+                return divergences_of_rows(model, X, strata)
+            data, H, V = open_data(model, X, strata, is_masked=True)
             errors = row_errors(data, len(self.components_), H, V)
         return np.ldexp(errors, -4 * data.log4_scale)
 
-    def _is_kullback_leibler(self, what):
-        """Return True for the Kullback-Leibler divergence, False for the squared error; raise for other losses."""
-        loss = getattr(self, "beta_loss", "frobenius")
-        if loss in ("frobenius", 2):
-            return False
-        if loss in ("kullback-leibler", 1):
-            return True
-        raise ValueError(
-            f"{what} was asked of a model with beta_loss={loss!r}; it supports 'frobenius' and 'kullback-leibler' only."
-        )
 
-    def _open_data(self, X, strata, *, is_masked=False):
-        """Return X as float64 `Strata`, the padded components and the shifts, or None, all in the inner scale."""
-        X = self._validated(X, reset=False)
-        if self._has_shifts and strata is None and len(self.strata_) > 1:
-            raise ValueError(f"This model has {len(self.strata_)} strata; pass strata=, one label a row.")
-        labels = self.strata_ if self._has_shifts else None
-        data = self._observed(X.astype(np.float64, copy=False), self._options(), strata, labels=labels)
-        if data.entry_weights is not None and not is_masked:
-            raise ValueError(
-                "X has missing entries, and new shifts, predict_stratum and explain need complete rows; fill them, for "
-                "example from inverse_transform."
-            )
-        H = pad(scaled(self.components_.T.astype(np.float64), data.log4_scale), data)
-        V = scaled(self.shifts_.astype(np.float64), 2 * data.log4_scale) if self._has_shifts else None
-        return data, H, V
-
-    def _row_divergences(self, X, strata):
-        W = np.asarray(self.transform(X, strata=strata) if self._has_shifts else self.transform(X))
-        data, _, _ = self._open_data(X, strata)
-        V = self.shifts_ if self._has_shifts else np.zeros((1, self.components_.shape[1]))
-        return row_divergences(data, W, self.components_, V)
-
-
-class InspectionMixin(RowErrorsMixin):
+class InspectionMixin:
     """Mixin of models with strata; `fit` sets ``components_``, ``shifts_``, ``strata_`` and ``stratum_sizes_``."""
+
+    reconstruction_errors = RowErrorsMixin.reconstruction_errors
 
     def estimate_shifts(self, X, strata):
         """Estimate the shifts of strata that were absent in fit, from their rows.
@@ -153,11 +168,11 @@ class InspectionMixin(RowErrorsMixin):
         labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
         if len(labels) == 0:
             return labels, np.zeros((0, self.components_.shape[1]), self.shifts_.dtype)
-        is_divergence = self._is_kullback_leibler("estimate_shifts")
+        is_divergence = is_kullback_leibler(self, "estimate_shifts")
         model = copy.copy(self)
         model.strata_, model.shifts_ = labels, np.repeat(self._mean_shift()[None], len(labels), axis=0)
         with threads(self.n_threads):
-            data, H, V = model._open_data(_safe_indexing(X, is_new), of_new)
+            data, H, V = open_data(model, _safe_indexing(X, is_new), of_new)
             found = shift_estimation.estimate_divergence if is_divergence else shift_estimation.estimate
             V, W = found(data, len(self.components_), H, V[0])
             W, H = W[:, : len(self.components_)], H[:, : len(self.components_)].T
@@ -192,14 +207,14 @@ class InspectionMixin(RowErrorsMixin):
         with threads(self.n_threads):
             model = copy.copy(self)
             model.strata_, model.shifts_ = np.array([0]), self.shifts_[:1]
-            if not self._is_kullback_leibler("predict_stratum"):
-                data, H, _ = model._open_data(X, None)
+            if not is_kullback_leibler(self, "predict_stratum"):
+                data, H, _ = open_data(model, X, None)
                 V = scaled(self.shifts_.astype(np.float64), 2 * data.log4_scale)
                 return self.strata_[shift_estimation.nearest(data, len(self.components_), H, V)]
             errors = []
             for shift in self.shifts_:
                 model.shifts_ = shift[None]
-                errors.append(model._row_divergences(X, None))
+                errors.append(divergences_of_rows(model, X, None))
         return self.strata_[np.argmin(errors, axis=0)]
 
     def explain(self, X, *, strata=None, n=10, feature_names=None):
@@ -248,7 +263,7 @@ class InspectionMixin(RowErrorsMixin):
         names = self._feature_names(feature_names)
         model = self._with_new_strata(X, strata)
         with threads(self.n_threads):
-            data, H, V = model._open_data(X, strata)
+            data, H, V = open_data(model, X, strata)
             groups, rank = data.groups, len(self.components_)
             nothing, residual = np.zeros_like(V), row_errors(data, rank, H, V)
             parts = [data.row_square_sums(nothing), data.row_square_sums(V), residual]

@@ -449,7 +449,6 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _prepared(self, X, strata, options):
         """Return new data X as `Strata`, H (n_features, k) and V (or None), in the inner scale of X."""
-        self._check_fitted()
         X, strata = unpack(X, strata)
         X = self._validated(X, reset=False)
         self._check_strata_given(strata)
