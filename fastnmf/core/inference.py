@@ -247,8 +247,8 @@ def even_weights(data, H):
     return np.repeat(share[:, None], H.shape[1], axis=1)
 
 
-def infer_divergence(data, H, V, beta, penalties, max_iter, update=None):
-    """Return W for fixed H and V under a beta divergence, by `max_iter` updates.
+def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):
+    """Return W for fixed H and V under a divergence, by `max_iter` updates.
 
     Parameters
     ----------
@@ -257,8 +257,8 @@ def infer_divergence(data, H, V, beta, penalties, max_iter, update=None):
         In the inner scale of the data.
     V : ndarray (n_strata, n_columns), or None
         Shifts in the inner scale of the data.
-    beta : float
-        Not 2.
+    divergence : Divergence, str or float
+        Not the squared error.
     penalties : sequence of Penalty
         Penalties of W.
     max_iter : int
@@ -277,7 +277,7 @@ def infer_divergence(data, H, V, beta, penalties, max_iter, update=None):
         v = data.pattern.entries(V)
 
     def build(data, factors, tasks):
-        problem = divergence_problem(data, factors, tasks, beta)
+        problem = divergence_problem(data, factors, tasks, divergence)
         problem.penalties = {"W": list(penalties)}
         problem.updates["W"] = problem.updates["W"] if update is None else update
         return problem

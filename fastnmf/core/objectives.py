@@ -8,15 +8,8 @@ import numpy as np
 
 from fastnmf.core.factors import Factors, allocate
 from fastnmf.core.iterate import normalized
-from fastnmf.core.losses import (
-    BetaDivergence,
-    Dictionary,
-    Frobenius,
-    Interval,
-    KullbackLeibler,
-    StrataFrobenius,
-    check_beta,
-)
+from fastnmf.core.losses import Dictionary, Frobenius, Interval, StrataFrobenius
+from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, MU_FLOOR, rounding
@@ -69,38 +62,8 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     )
 
 
-def divergence_loss(data, width, tasks, beta, has_shifts=False, exponent="mm"):
-    """Return the loss of a beta divergence other than the squared error, and the value that normalizes it.
-
-    Parameters
-    ----------
-    data : fastnmf.data.strata.Strata
-    width : int
-        Padded rank K.
-    tasks : dict
-        Task tables of the row kernels, by factor.
-    beta : float
-        Not 2.
-    has_shifts : bool, default=False
-    exponent : {"mm", "fast"}, default="mm"
-        As for `fastnmf.core.losses.BetaDivergence`.
-
-    Returns
-    -------
-    loss : KullbackLeibler or BetaDivergence
-    scale : float
-        Divergence of the trivial model, in the inner scale.
-    """
-    if beta == 1:
-        loss = KullbackLeibler(data, width, tasks, has_shifts)
-        return loss, loss.independence()
-    check_beta(data, beta)
-    loss = BetaDivergence(data, width, tasks, beta, has_shifts, exponent)
-    return loss, loss.reference()
-
-
-def divergence_problem(data, factors, tasks, beta, exponent="mm"):
-    """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, under a beta divergence.
+def divergence_problem(data, factors, tasks, divergence, exponent="mm"):
+    """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, under a divergence.
 
     Parameters
     ----------
@@ -109,8 +72,8 @@ def divergence_problem(data, factors, tasks, beta, exponent="mm"):
         W and H, padded, in the inner scale; V, the shifts on their pattern, for strata.
     tasks : dict
         Task tables of the row kernels, by factor.
-    beta : float
-        Not 2.
+    divergence : Divergence, str or float
+        Not the squared error.
     exponent : {"mm", "fast"}, default="mm"
         As for `fastnmf.core.losses.BetaDivergence`. With "fast", iterations that raise the objective are repeated with
         "mm".
@@ -120,7 +83,7 @@ def divergence_problem(data, factors, tasks, beta, exponent="mm"):
     Problem
     """
     width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
-    loss, scale = divergence_loss(data, width, tasks, beta, has_shifts, exponent)
+    loss, scale = as_divergence(divergence).build(data, width, tasks, has_shifts=has_shifts, exponent=exponent)
     columns = (("V", 1), ("H", 1)) if has_shifts else ("H", 1)
     return Problem(
         losses=[loss],
@@ -128,7 +91,7 @@ def divergence_problem(data, factors, tasks, beta, exponent="mm"):
         schedule=(("W", 1), columns),
         tasks=tasks,
         scale=scale,
-        retry_with_safe_step=exponent == "fast" and not 1 <= beta <= 2,
+        retry_with_safe_step=getattr(loss, "safe_power", 1.0) != getattr(loss, "power", 1.0),
     )
 
 

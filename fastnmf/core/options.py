@@ -11,11 +11,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.core.losses.choice import DIVERGENCES, Divergence, as_divergence
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.data.entry_weights import MISSING
 from fastnmf.data.matrix import as_csr
-
-BETAS = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0}
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ class Options:
     n_components : int, tuple of int, or "auto"
     init : str, Start, estimator, or None
     solver : str
-    beta : float
-        The loss, as the beta of a beta divergence.
+    loss : fastnmf.core.losses.choice.Divergence
     exponent : {"mm", "fast"}
         Exponent of multiplicative updates for a divergence.
     max_iter, n_init : int
@@ -75,7 +73,7 @@ class Options:
     n_components: object = None
     init: object = None
     solver: str = "cd"
-    beta: float = 2.0
+    loss: Divergence = DIVERGENCES["frobenius"]
     exponent: str = "mm"
     max_iter: int = 1
     n_init: int = 1
@@ -99,7 +97,12 @@ class Options:
     @property
     def is_squared(self):
         """Whether the loss is the squared error."""
-        return self.beta == 2
+        return self.loss.is_squared
+
+    @property
+    def beta(self):
+        """Power with which the loss grows with the units: the beta of a beta divergence."""
+        return self.loss.degree
 
     @property
     def is_multiplicative(self):
@@ -129,7 +132,7 @@ def read_options(name, parameters, constraints):
             check(parameter, value)
     found = {field: parameters[field] for field in _FIELDS if field in parameters}
     if "beta_loss" in parameters:
-        found["beta"] = beta_of(parameters["beta_loss"])
+        found["loss"] = as_divergence(parameters["beta_loss"])
     alphas = {factor: parameters.get(f"alpha_{factor}", 0.0) for factor in "WHV"}
     if alphas["H"] == "same":
         alphas["H"] = alphas["W"]
@@ -139,11 +142,6 @@ def read_options(name, parameters, constraints):
     if of_H[2] is not None or of_H[3]:
         found["H"] = FactorOptions(*of_H, parameters.get("guide_weight", 1.0))
     return Options(name=name, **found)
-
-
-def beta_of(loss):
-    """Return a loss, a name or a number, as the beta of a beta divergence."""
-    return BETAS[loss] if isinstance(loss, str) else float(loss)
 
 
 def check_choice(name, value, choices):
@@ -212,9 +210,9 @@ def optional(check):
 
 
 def check_beta_loss(name, value):
-    """Raise unless `value` is the name of a loss or a finite number."""
-    if isinstance(value, str) or not isinstance(value, numbers.Real):
-        check_choice(name, value, tuple(BETAS))
+    """Raise unless `value` is the name of a loss, a number, or a `Divergence`."""
+    if not isinstance(value, (Divergence, numbers.Real)):
+        check_choice(name, value, tuple(DIVERGENCES))
 
 
 def check_function(name, value):
@@ -265,7 +263,7 @@ CONSTRAINTS = {
     "strata_weight": one_of("rows", "equal"),
     "gauge": one_of(None, "max_shift", "min_shift"),
 }
-_FIELDS = [field.name for field in fields(Options) if field.name not in ("name", "beta", "W", "H", "V")]
+_FIELDS = [field.name for field in fields(Options) if field.name not in ("name", "loss", "W", "H", "V")]
 
 
 def generator(random_state):

@@ -14,8 +14,8 @@ from fastnmf.core.factors import Factors, allocate, pad, row_tasks
 from fastnmf.core.iterate import Solver, iterate, lacks_progress
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.convolution import ConvolutionLoss, shift_rows, stacked
-from fastnmf.core.objectives import best_scale, divergence_loss, single_loss_problem
-from fastnmf.core.options import beta_of, integer, one_of
+from fastnmf.core.objectives import best_scale, single_loss_problem
+from fastnmf.core.options import integer, one_of
 from fastnmf.core.updates import MU
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.products import WeightModel, checked_weights, divisors
@@ -287,10 +287,10 @@ class ConvolutiveNMF(WeightModel):
         ndarray (n_samples, n_components)
         """
         with threads(self.n_threads):
-            data, k, beta = self._new_data(X), self.components_.shape[1], beta_of(self.beta_loss)
+            data, k, divergence = self._new_data(X), self.components_.shape[1], self._options().loss
             W = np.ones((data.shape[0], k))
-            problem, factors = self._of(data, W, self.components_.astype(np.float64), beta, is_scaled=False)
-            self._final_exact_W(problem, factors, beta)
+            problem, factors = self._of(data, W, self.components_.astype(np.float64), divergence, is_scaled=False)
+            self._final_exact_W(problem, factors, divergence)
         return np.ldexp(np.ascontiguousarray(factors["W"][:, :k]), -2 * data.log4_scale)
 
     def inverse_transform(self, W):
@@ -311,13 +311,13 @@ class ConvolutiveNMF(WeightModel):
         shapes = {"W": (n_rows, k), "H": (self.n_lags, k, n_columns)}
         start = self._checked_start(shapes, given, options)
         if start is None:
-            return self._of(data, rng.random(shapes["W"]), rng.random(shapes["H"]), options.beta, is_scaled=False)
+            return self._of(data, rng.random(shapes["W"]), rng.random(shapes["H"]), options.loss, is_scaled=False)
         W, H = start
         if options.init == "custom":
-            return self._of(data, W, np.ldexp(H, exponent), options.beta)
-        return self._of(data, np.ldexp(W, exponent), H, options.beta)  # the fitted W_ carries the scale
+            return self._of(data, W, np.ldexp(H, exponent), options.loss)
+        return self._of(data, np.ldexp(W, exponent), H, options.loss)  # the fitted W_ carries the scale
 
-    def _of(self, data, W, H, beta, is_scaled=True):
+    def _of(self, data, W, H, divergence, is_scaled=True):
         """Return the problem and its factors for given W and H.
 
         Parameters
@@ -327,8 +327,7 @@ class ConvolutiveNMF(WeightModel):
             Weights; not changed.
         H : ndarray (n_lags, k, n_columns) of float64
             Components, in the inner scale; not changed.
-        beta : float
-            The loss, as the beta of a beta divergence.
+        divergence : fastnmf.core.losses.choice.Divergence
         is_scaled : bool, default=True
             False multiplies W by the number that gives the model the total of the data.
 
@@ -347,18 +346,25 @@ class ConvolutiveNMF(WeightModel):
         inner, tasks = allocate(data, L, H, None)
         factors = Factors(inner.rank, W=pad(W, data), H=inner["H"])
         width = inner["W"].shape[1]
-        if beta == 2:
+        if divergence.is_squared:
             loss, scale = Frobenius(data, width, tasks, holds_products=True), None
         else:
-            loss, scale = divergence_loss(data, width, tasks, beta)
+            loss, scale = divergence.build(data, width, tasks)
         updates = dict.fromkeys("WH", MU.plain(data.dtype))
         tasks = {"W": row_tasks(factors["W"]), "H": tasks["H"]}
         loss = ConvolutionLoss(loss, inner, k, n_lags)
-        return single_loss_problem(data, loss, updates, (("W", 1), ("H", 1)), tasks, scale, beta == 2), factors
+        return single_loss_problem(
+            data, loss, updates, (("W", 1), ("H", 1)), tasks, scale, divergence.is_squared
+        ), factors
 
-    def _final_exact_W(self, problem, factors, beta):
+    def _final_exact_W(self, problem, factors, divergence):
         """Solve for W alone by L-BFGS-B, in place; return the objective, which does not increase."""
-        W, k, unit, scale = factors["W"], problem.losses[0].rank, 2 if beta == 2 else 1, problem.scale or 1.0
+        W, k, unit, scale = (
+            factors["W"],
+            problem.losses[0].rank,
+            2 if divergence.is_squared else 1,
+            problem.scale or 1.0,
+        )
 
         def value(parts):
             W[:, :k] = parts[0]
@@ -377,7 +383,7 @@ class ConvolutiveNMF(WeightModel):
     def _set_factors(self, data, fit, options):
         """Solve for W if there is time, scale each component to sum one, and set the fitted arrays."""
         if fit.stopped_by != "max_time":
-            fit.history["objective"][-1] = self._final_exact_W(fit.problem, fit.factors, options.beta)
+            fit.history["objective"][-1] = self._final_exact_W(fit.problem, fit.factors, options.loss)
         n_lags, k = self.n_lags, options.n_components
         W, H = fit.factors["W"][:, :k].astype(np.float64), fit.factors["H"][:, : n_lags * k].astype(np.float64)
         H = H.T.reshape(n_lags, k, -1)

@@ -338,7 +338,7 @@ class GraphNMF(BaseNMF):
             found = infer_with_neighbours(*self._normal_equations(data, H, V), G.shape[1], pull, own, data.dtype)
         else:
             drawn, update = [NeighbourPull(pull, own)], JointMU(floor=MU_FLOOR[data.dtype])
-            found, _, _ = infer_divergence(data, H, V, options.beta, drawn, options.max_iter, update)
+            found, _, _ = infer_divergence(data, H, V, options.loss, drawn, options.max_iter, update)
         found = np.where(same[:, None] >= 0, W[same], found[:, : G.shape[1]]).astype(data.dtype)
         return scaled(found, -data.log4_scale)
 
@@ -406,7 +406,7 @@ class GraphNMF(BaseNMF):
 
     def _problem(self, data, factors, tasks, options):
         if not options.is_squared:
-            return divergence_problem(data, factors, tasks, options.beta)
+            return divergence_problem(data, factors, tasks, options.loss)
         is_descent, weights = options.solver == "cd", self._weights()
         of_W, of_H = (AMONG_NEIGHBOURS if weight else SWEEPS for weight in weights)
         if self._has_shifts:

@@ -273,7 +273,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
         is_descent = not options.is_multiplicative
         schedule = (("W", self.sweeps[0]), ("H", self.sweeps[1])) if is_descent else (("W", 1), ("H", 1))
         if not options.is_squared:
-            return divergence_problem(data, factors, tasks, options.beta, options.exponent)
+            return divergence_problem(data, factors, tasks, options.loss, options.exponent)
         visits = generator(options.random_state).permutation(factors.rank) if self.shuffle else None
         more = {"is_descent": is_descent, "visits": visits, "holds_products": options.H.seeds is not None}
         return squared_problem(data, factors, tasks, schedule, **more)

@@ -292,7 +292,7 @@ class PLSA(BaseNMF):
         return W / masses[0], H / masses[1] * (total * s / s.sum()), None, None
 
     def _problem(self, data, factors, tasks, options):
-        problem = divergence_problem(data, factors, tasks, options.beta)
+        problem = divergence_problem(data, factors, tasks, options.loss)
         problem.updates["W"] = UnitColumns(0.0, problem.updates["W"].floor)
         problem.schedule = ((("W", 1), ("H", 1)),)
         return problem

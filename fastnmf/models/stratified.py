@@ -420,7 +420,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
 
     def _problem(self, data, factors, tasks, options):
         if not options.is_squared:
-            return divergence_problem(data, factors, tasks, options.beta, options.exponent)
+            return divergence_problem(data, factors, tasks, options.loss, options.exponent)
         schedule = hals_schedule(self.sweeps)
         if options.is_multiplicative:
             schedule = mu_schedule(self.update_order, self.n_shift_updates)

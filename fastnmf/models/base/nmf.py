@@ -490,7 +490,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         options : Options
         """
         penalties = elastic_nets(data, options, "W").get("W", ())
-        return infer_divergence(data, H, V, options.beta, penalties, options.max_iter)
+        return infer_divergence(data, H, V, options.loss, penalties, options.max_iter)
 
     def _infer_own_W(self, data, H, options):
         """Return W (n_rows, K) for H (n_columns, k), in the inner scale; each row depends on its row of data only."""

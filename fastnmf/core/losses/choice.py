@@ -1,0 +1,72 @@
+"""The choice of what X is compared with, `beta_loss`: a name, a number, or a `Divergence`."""
+
+import numbers
+
+from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
+
+
+class Divergence:
+    """A divergence ``D(X | model)`` as a value of `beta_loss`; a subclass defines `build`.
+
+    Attributes
+    ----------
+    degree : float
+        Power with which it grows with the units: ``D(t X | t Y) = t ** degree D(X | Y)``.
+    is_squared : bool
+        Whether it is the squared error, which has solvers of its own.
+    """
+
+    degree, is_squared = 1.0, False
+
+    def build(self, data, width, tasks, *, has_shifts=False, exponent="mm"):
+        """Return the loss of one fit, and the value that normalizes it.
+
+        Parameters
+        ----------
+        data : fastnmf.data.strata.Strata
+        width : int
+            Padded rank K.
+        tasks : dict, factor name -> ndarray of int64
+            Task tables of the row kernels.
+        has_shifts : bool, default=False
+        exponent : {"mm", "fast"}, default="mm"
+            As for `fastnmf.core.losses.BetaDivergence`.
+
+        Returns
+        -------
+        loss : fastnmf.core.problem.DataLoss
+            For multiplicative updates.
+        scale : float
+            Divergence of the trivial model, in the inner scale.
+        """
+        raise NotImplementedError
+
+
+class Beta(Divergence):
+    """The beta divergence; 2 is twice the textbook's half squared error, 1 Kullback-Leibler, 0 Itakura-Saito.
+
+    Parameters
+    ----------
+    beta : float
+    """
+
+    def __init__(self, beta):
+        self.degree, self.is_squared = float(beta), beta == 2
+
+    def build(self, data, width, tasks, *, has_shifts=False, exponent="mm"):
+        if self.degree == 1:
+            loss = KullbackLeibler(data, width, tasks, has_shifts)
+            return loss, loss.independence()
+        check_beta(data, self.degree)
+        loss = BetaDivergence(data, width, tasks, self.degree, has_shifts, exponent)
+        return loss, loss.reference()
+
+
+DIVERGENCES = {"frobenius": Beta(2), "kullback-leibler": Beta(1), "itakura-saito": Beta(0)}
+
+
+def as_divergence(loss):
+    """Return a valid value of `beta_loss` as a `Divergence`."""
+    if isinstance(loss, numbers.Real):
+        return Beta(loss)
+    return DIVERGENCES[loss] if isinstance(loss, str) else loss
