@@ -6,8 +6,10 @@ import scipy.sparse as sp
 
 from fastnmf.core.alternate import rebalance, sweep
 from fastnmf.core.factors import allocate
+from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import FactorOptions, Options, elastic_nets
+from fastnmf.core.options import FactorOptions, Options
+from fastnmf.core.penalties import penalties_of
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.strata import Strata
 from fastnmf.models.stratified import hals_schedule, mu_schedule
@@ -56,7 +58,7 @@ def problem_of(loss, penalty, is_masked, has_strata, solver="mu", form=np.asarra
         problem = divergence_problem(data, factors, tasks, loss)
     alphas = {name: alpha for name, alpha in PENALTIES[penalty].items() if name in factors.arrays}
     of_factors = {name: FactorOptions(alpha, 0.5) for name, alpha in alphas.items()}
-    problem.penalties = elastic_nets(data, Options(beta=2.0 if loss == 2 else 1.0, **of_factors))
+    problem.penalties = penalties_of(data, Options(loss=as_divergence(2 if loss == 2 else 1), **of_factors))
     problem.balance_penalties = bool(problem.penalties)
     return factors, problem
 

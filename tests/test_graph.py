@@ -453,3 +453,44 @@ def test_a_model_without_the_old_name_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         GraphNMF(2, random_state=0, max_iter=2, tol=0).fit(drawn()[0])
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("solver", ["cd", "mu"])
+def test_elastic_nets_join_the_penalties_of_graphs(solver, l1_ratio):
+    """The objective is that of its formula in dense loops, never rises, and its gradient vanishes at the end."""
+    rng = np.random.default_rng(3)
+    X, alpha, weight = rng.random((14, 4)) @ rng.random((4, 9)), 0.01, 0.3
+    A = np.triu(rng.random((14, 14)) < 0.2, 1).astype(float)
+    A = A + A.T
+    options = {"scale_invariant": False, "graph_weight": weight, "solver": solver, "random_state": 0}
+    more = {"alpha_W": alpha, "alpha_H": alpha, "l1_ratio": l1_ratio, "max_iter": 4000, "tol": 0}
+    model = GraphNMF(3, **options, **more).fit(X, graph=A)
+    W, H, L = model.W_, model.components_, np.diag(A.sum(axis=1)) - A
+
+    def net(F, n):
+        return 2 * alpha * n * (l1_ratio * F.sum() + (1 - l1_ratio) / 2 * np.square(F).sum())
+
+    value = np.square(X - W @ H).sum() + weight * np.trace(W.T @ L @ W) + net(W, 9) + net(H, 14)
+    assert model.history_["objective"][-1] == pytest.approx(value, rel=1e-10)
+    assert (np.diff(model.history_["objective"]) <= 1e-11 * value).all()
+    slopes = {
+        "W": (W, (W @ H - X) @ H.T + weight * L @ W + 9 * alpha * (l1_ratio + (1 - l1_ratio) * W)),
+        "H": (H, W.T @ (W @ H - X) + 14 * alpha * (l1_ratio + (1 - l1_ratio) * H)),
+    }
+    for F, slope in slopes.values():
+        assert np.abs(F * slope).max() < 1e-4 and slope[F == 0].min(initial=0) > -1e-4
+    plain = GraphNMF(3, **options, max_iter=4000, tol=0).fit(X, graph=A)
+    assert np.square(W).sum() + np.square(H).sum() < np.square(plain.W_).sum() + np.square(plain.components_).sum()
+    w = model.transform(X[:2], graph=A[:2])  # the neighbours' weights are fixed: the best w of each row alone
+    for i in range(2):
+        near = A[i] @ W
+        slope = (w[i] @ H - X[i]) @ H.T + weight * (A[i].sum() * w[i] - near)
+        slope = slope + 9 * alpha * (l1_ratio + (1 - l1_ratio) * w[i])
+        assert np.abs(w[i] * slope).max() < 1e-8 and slope.min() > -1e-8
+
+
+def test_elastic_nets_of_a_divergence_with_graphs_are_refused():
+    model = GraphNMF(2, beta_loss="kullback-leibler", solver="mu", alpha_W=0.1)
+    with pytest.raises(ValueError, match="alpha_W and alpha_H of a GraphNMF need beta_loss='frobenius'"):
+        model.fit(np.ones((5, 4)))

@@ -12,7 +12,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.losses.choice import DIVERGENCES, Divergence, as_divergence
-from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.data.entry_weights import MISSING
 from fastnmf.data.matrix import as_csr
 
@@ -309,42 +308,6 @@ def row_weights(data, sample_weight, strata_weight):
         factor = np.divide(weight.sum() / used.sum(), of_stratum, out=np.zeros(data.n_strata), where=used)
         weight = weight * factor[data.stratum_index]
     return None if (weight == 1).all() else weight
-
-
-def elastic_nets(data, options, names="WHV"):
-    """Return the penalties by factor, as `Problem` takes them.
-
-    They are scaled as in scikit-learn: those of W by the number of columns, those of H and V by the number of rows.
-
-    Parameters
-    ----------
-    data : fastnmf.data.strata.Strata
-    options : Options
-        Strengths in the scale of the user, and the loss. The squared error is twice the textbook's
-        ``1/2 ||X - W H||²``, and so are its penalties.
-    names : sequence of str
-        The factors.
-
-    Returns
-    -------
-    dict
-        Factor name -> list of one `ElasticNet`, in the inner scale; factors with strength 0 are absent.
-    """
-    beta, n_columns = options.beta, data.shape[1]
-    unit = 2 if options.is_squared else 1
-    times = {"W": n_columns, "H": data.total, "V": data.total}
-    # With s = 2 ** log4_scale the loss grows with s ** (2 beta), W and H grow with s, and V grows with s ** 2.
-    found = {}
-    for name in names:
-        alpha, l1_ratio = getattr(options, name).alpha, getattr(options, name).l1_ratio
-        if alpha == 0:
-            continue
-        weight = alpha * times[name]
-        own = 2 if name == "V" else 1
-        l1 = weight * l1_ratio * np.exp2((2 * beta - own) * data.log4_scale)
-        l2 = weight * (1 - l1_ratio) * np.exp2((2 * beta - 2 * own) * data.log4_scale)
-        found[name] = [ElasticNet(l1, l2, data.row_scale if name == "W" else None, unit, beta)]
-    return found
 
 
 def check_components(components, rank, n_columns):

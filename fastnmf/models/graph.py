@@ -11,6 +11,7 @@ from fastnmf.core.inference import infer_divergence, infer_with_neighbours
 from fastnmf.core.losses.graph import Graph, NeighbourPull
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_bool, integer, number, one_of, optional, positive
+from fastnmf.core.penalties import penalties_of
 from fastnmf.core.thresholds import MU_FLOOR
 from fastnmf.core.updates import GraphHALS, JointMU
 from fastnmf.core.warn import warn
@@ -86,6 +87,10 @@ class GraphNMF(BaseNMF):
         Old name of `scale_invariant`: "components" is True, None is False. It will be removed in version 0.3.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
+    alpha_W, alpha_H : float, default=0.0 and "same"
+        Strength of the penalties of W and H beside those of the graphs, as in `NMF`; for the squared error.
+    l1_ratio : float, default=0.0
+        Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
 
     Attributes
     ----------
@@ -189,6 +194,9 @@ class GraphNMF(BaseNMF):
         n_threads=None,
         anchor="deprecated",
         warm_start=False,
+        alpha_W=0.0,
+        alpha_H="same",
+        l1_ratio=0.0,
     ):
         self._set(locals())
 
@@ -299,6 +307,14 @@ class GraphNMF(BaseNMF):
         problem = self._problem(data, factors, tasks, options)
         return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
 
+    def _check_options(self, options):
+        super()._check_options(options)
+        if not options.is_squared and (options.W.alpha or options.H.alpha):
+            raise ValueError(
+                f"alpha_W and alpha_H of a GraphNMF need beta_loss='frobenius'; it is {self.beta_loss!r}. Leave one "
+                "of them out."
+            )
+
     def _options(self):
         return replace(super()._options(), normalize="l2" if self._is_scale_invariant else None)
 
@@ -335,6 +351,8 @@ class GraphNMF(BaseNMF):
             A = self.feature_affinity_
             own = own + of_features * (G * (np.asarray(A.sum(axis=1)).reshape(-1, 1) * G - A @ G)).sum(axis=0)
         if options.is_squared:
+            for net in penalties_of(data, options, "W").get("W", ()):
+                pull, own = pull - net.l1, own + net.l2
             found = infer_with_neighbours(*self._normal_equations(data, H, V), G.shape[1], pull, own, data.dtype)
         else:
             drawn, update = [NeighbourPull(pull, own)], JointMU(floor=MU_FLOOR[data.dtype])
@@ -423,10 +441,13 @@ class GraphNMF(BaseNMF):
         data : fastnmf.data.strata.Strata
         problem : fastnmf.core.problem.Problem
             Changed in place.
-        factors, free_mask, guide :
-            Not used: this model has no fixed or guided components.
+        factors : Factors
+            The start.
         options : Options
+        free_mask, guide : None
+            Not used: this model has no fixed or guided components.
         """
+        super()._constrain(data, problem, factors, options)
         of_samples, of_features = self._weights()
         is_scale_invariant = self._is_scale_invariant
         is_ratio = options.is_squared or not is_scale_invariant
@@ -442,6 +463,7 @@ class GraphNMF(BaseNMF):
         if len(problem.losses) == 1:
             return
         problem.equalize_norms &= is_scale_invariant
+        problem.balance_penalties &= is_scale_invariant  # else other scales of components are another penalty
         problem.reseed_dead_component = problem.reseed_dead_component if is_scale_invariant else None
         if way == "descent":
             problem.updates |= {"W": GraphHALS(), "H": GraphHALS()}

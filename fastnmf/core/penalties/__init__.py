@@ -4,4 +4,31 @@ from fastnmf.core.penalties.elastic_net import ElasticNet, balanced
 from fastnmf.core.penalties.guide import Guide
 from fastnmf.core.penalties.smoothness import Chain
 
-__all__ = ["Chain", "ElasticNet", "Guide", "balanced"]
+# Penalties that options ask for. A new one is a class with `of_options`, its parameters in `FactorOptions`, and a line
+# here; every model that takes penalties then has it.
+PENALTIES = (ElasticNet, Guide)
+
+
+def penalties_of(data, options, names="WHV", **context):
+    """Return the penalties by factor, as `Problem` takes them.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    options : fastnmf.core.options.Options
+    names : sequence of str
+        The factors.
+    **context
+        Results of the start that a penalty needs; see `Guide.of_options`.
+
+    Returns
+    -------
+    dict
+        Factor name -> list of penalties in the inner scale, in the order of `PENALTIES`; no factor without any.
+    """
+    made = {name: [kind.of_options(data, options, name, **context) for kind in PENALTIES] for name in names}
+    found = {name: [penalty for penalty in each if penalty is not None] for name, each in made.items()}
+    return {name: each for name, each in found.items() if each}
+
+
+__all__ = ["Chain", "ElasticNet", "Guide", "balanced", "penalties_of"]

@@ -35,6 +35,32 @@ class ElasticNet:
         self.l1, self.l2, self.unit = float(l1), float(l2), unit
         self.of_l1, self.of_l2 = _powered(row_scale, power - 1), _powered(row_scale, power - 2)
 
+    @classmethod
+    def of_options(cls, data, options, name, **context):
+        """Return the elastic net of a factor, or None where its strength is 0.
+
+        It is scaled as in scikit-learn: that of W by the number of columns, those of H and V by the number of rows.
+
+        Parameters
+        ----------
+        data : fastnmf.data.strata.Strata
+        options : fastnmf.core.options.Options
+            Strengths in the scale of the user, and the loss. The squared error is twice the textbook's
+            ``1/2 ||X - W H||²``, and so are its penalties.
+        name : {"W", "H", "V"}
+        **context
+            Not used.
+        """
+        strength, beta = getattr(options, name), options.beta
+        if strength.alpha == 0:
+            return None
+        weight = strength.alpha * (data.shape[1] if name == "W" else data.total)
+        # With s = 2 ** log4_scale the loss grows with s ** (2 beta), W and H grow with s, and V grows with s ** 2.
+        own = 2 if name == "V" else 1
+        l1 = weight * strength.l1_ratio * np.exp2((2 * beta - own) * data.log4_scale)
+        l2 = weight * (1 - strength.l1_ratio) * np.exp2((2 * beta - 2 * own) * data.log4_scale)
+        return cls(l1, l2, data.row_scale if name == "W" else None, 2 if options.is_squared else 1, beta)
+
     def contribute(self, F, sub, rank):
         """Add the half-gradient ``l1 + l2 F``."""
         is_even = self.of_l1 is None or self.l1 == 0, self.of_l2 is None or self.l2 == 0

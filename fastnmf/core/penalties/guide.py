@@ -6,6 +6,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 
+from fastnmf.core.factors import pad
+
 
 class Guide:
     """``unit / 2 weight[c] ||F[:, c] - target[:, c]||²``: pull some columns of a factor towards given profiles.
@@ -26,6 +28,27 @@ class Guide:
         self.unit, self.weight = unit, np.asarray(weight, dtype=np.float64)
         self.target = target
         self.pull = (target * self.weight.astype(target.dtype)).astype(target.dtype)
+
+    @classmethod
+    def of_options(cls, data, options, name, *, guide=None, scale=1.0):
+        """Return the penalty that pulls components towards their seed features, or None.
+
+        Parameters
+        ----------
+        data : fastnmf.data.strata.Strata
+        options : fastnmf.core.options.Options
+        name : {"W", "H", "V"}
+        guide : (target, weight, H), default=None
+            Result of `fastnmf.core.options.guide_components`: target (n_columns, k), weight (k,), H (n_columns, k).
+        scale : float, default=1.0
+            Loss of the trivial model.
+        """
+        if guide is None or name != "H":
+            return None
+        target = pad(guide[0], data)
+        weight = np.zeros(target.shape[1])
+        weight[: len(guide[1])] = guide[1] * scale
+        return cls(target, weight, 2 if options.is_squared else 1)
 
     def contribute(self, F, sub, rank):
         """Add ``weight F - weight target``."""

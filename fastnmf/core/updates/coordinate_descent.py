@@ -7,7 +7,7 @@ from fastnmf.core.thresholds import MU_EPS
 from fastnmf.core.updates.multiplicative import update_entries
 from fastnmf.kernels import bilinear, chain, graph, rows, symmetric, weighted
 from fastnmf.kernels.jit import split_rows
-from fastnmf.kernels.records import CSR, Limits
+from fastnmf.kernels.records import CSR, LazyRows, Limits
 
 
 class HALS:
@@ -234,6 +234,8 @@ class GraphHALS:
         """
         if sub.neighbours is None:
             return HALS()(F, sub, rank, n_sweeps)
+        if sub.linear:  # the same for all entries: one row for all rows
+            sub.add(neg=LazyRows.of(np.full((1, F.shape[1]), sub.linear, F.dtype), np.zeros(len(F), np.int32)))
         gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank], dtype=F.dtype)
         order = sub.order(np.arange(rank), 1)
         sides, (classes, edges), total = sub.lazy_rows(F.shape[1], F.dtype), sub.neighbours, 0.0

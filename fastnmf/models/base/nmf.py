@@ -14,8 +14,8 @@ from fastnmf.core.factors import allocate, copy_rows, pad
 from fastnmf.core.inference import infer, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
-from fastnmf.core.options import check_components, elastic_nets, find_seeds, generator, guide_components, row_weights
-from fastnmf.core.penalties.guide import Guide
+from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
+from fastnmf.core.penalties import penalties_of
 from fastnmf.core.problem import full
 from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
@@ -363,16 +363,13 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 f"both (alpha_H='same').",
                 UserWarning,
             )
-        problem.penalties = elastic_nets(data, options, "WHV" if self._has_shifts else "WH")
+        names = "WHV" if self._has_shifts else "WH"
+        problem.penalties = penalties_of(data, options, names, guide=guide, scale=problem.scale)
         problem.balance_penalties = free_mask is None and guide is None and {"W", "H"} <= problem.penalties.keys()
         if problem.balance_penalties and not factors["W"].any():
             scale_start(problem, factors, data)
-        if problem.penalties or free_mask is not None or guide is not None:
+        if problem.penalties or free_mask is not None:
             problem.equalize_norms, problem.reseed_dead_component = False, None
-        if guide is not None:
-            target, weight = pad(guide[0], data), np.zeros(factors["H"].shape[1])
-            weight[: len(guide[1])] = guide[1] * problem.scale
-            problem.penalties.setdefault("H", []).append(Guide(target, weight, 2 if options.is_squared else 1))
         if free_mask is not None:
             is_whole = (free_mask.all(axis=1) | ~free_mask.any(axis=1)).all()
             padded = np.zeros(factors["H"].shape, bool)
@@ -477,7 +474,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             As `_prepared` returns them.
         options : Options
         """
-        penalties = elastic_nets(data, options, "W").get("W", ())
+        penalties = penalties_of(data, options, "W").get("W", ())
         return infer(data, H.shape[1], pad(H, data), V, None, penalties)
 
     def _infer_by_divergence(self, data, H, V, options):
@@ -489,7 +486,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             As `_prepared` returns them.
         options : Options
         """
-        penalties = elastic_nets(data, options, "W").get("W", ())
+        penalties = penalties_of(data, options, "W").get("W", ())
         return infer_divergence(data, H, V, options.loss, penalties, options.max_iter)
 
     def _infer_own_W(self, data, H, options):
