@@ -1,10 +1,16 @@
 """A loss and an update that do not fit together: one sentence that names both, what is missing, and what to do."""
 
+import importlib
+import inspect
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from estimators import one_sentence
 
+from fastnmf.core import problem
 from fastnmf.core.alternate import sweep
 from fastnmf.core.factors import allocate
 from fastnmf.core.objectives import divergence_problem, squared_problem
@@ -71,3 +77,42 @@ def test_a_right_pair_runs(beta, update):
 
 def test_every_need_is_tried():
     assert {need for _, update, _ in WRONG for need in update.needs} == set(NEEDS)
+
+
+LOSS_FILES = ("convolution", "dictionary", "divergence_mixture", "divergences", "graph", "interval", "labels", "masked",
+              "products", "robust", "squared")  # fmt: skip
+PENALTY_FILES = ("elastic_net", "guide", "smoothness")
+
+
+def classes():
+    """Yield all losses and penalties with their protocol: a penalty is given one factor, F."""
+    for room, names in (("losses", LOSS_FILES), ("penalties", PENALTY_FILES)):
+        for name in names:
+            module = importlib.import_module(f"fastnmf.core.{room}.{name}")
+            for kind in vars(module).values():
+                if inspect.isclass(kind) and kind.__module__ == module.__name__ and hasattr(kind, "contribute"):
+                    is_penalty = "F" in inspect.signature(kind.contribute).parameters
+                    yield kind, problem.Penalty if is_penalty else problem.DataLoss
+
+
+@pytest.mark.parametrize("kind, protocol", list(classes()), ids=lambda kind: kind.__name__)
+def test_losses_and_penalties_have_the_methods_of_their_protocol(kind, protocol):
+    """A method that the protocol knows has its parameters, by name; `contribute` and `value` are there."""
+    for name, wanted in inspect.getmembers(protocol, inspect.isfunction):
+        if name.startswith("_") or not hasattr(kind, name):
+            assert name not in ("contribute", "value")
+            continue
+        found, asked = inspect.signature(getattr(kind, name)).parameters, inspect.signature(wanted).parameters
+        asked = [parameter for parameter in asked if parameter != "instead"]
+        if kind.__module__.endswith(("products", "convolution")):  # products of other factors than W and H
+            asked = [parameter for parameter in asked if parameter != "name"]
+        assert set(asked) <= set(found), (kind.__name__, name)
+
+
+def test_the_core_asks_the_data_loss_for_nothing_else():
+    """Attributes of the first loss that the core and the base of the models read are in the protocol."""
+    known = {name for name, _ in inspect.getmembers(problem.DataLoss)} | set(problem.DataLoss.__annotations__)
+    root = Path(problem.__file__).parents[1]
+    for path in (root / "core/alternate.py", root / "core/problem.py", root / "models/base/nmf.py"):
+        read = re.findall(r"(?:losses\[0\]|data_loss)\.(\w+)", path.read_text())
+        assert read and set(read) <= known, (path.name, set(read) - known)

@@ -159,13 +159,56 @@ def _pull_of_rows(rowwise, F):
 
 
 class Loss(Protocol):
-    """A part of the objective that compares the model with the data, and may depend on all factors."""
+    """A part of the objective that compares the model with the data, and may depend on all factors.
+
+    A loss that depends on some factors only names them in an attribute ``touches``, a tuple of str.
+    """
 
     def contribute(self, name: str, factors: Factors, sub: Subproblem) -> None:
         """Add the half-gradient of this loss with respect to factor `name`."""
 
     def value(self, factors: Factors) -> float:
         """Return the value of this loss at `factors`."""
+
+
+class DataLoss(Loss, Protocol):
+    """The first loss of a problem: what the core asks it for beside `Loss`, each only where a problem says so.
+
+    Attributes
+    ----------
+    power, safe_power : float
+        Exponent of its multiplicative updates, and one that never raises the objective; for `retry_with_safe_step`.
+    """
+
+    power: float
+    safe_power: float
+
+    def value(self, factors: Factors, **instead: np.ndarray) -> float:
+        """Return the value at `factors`, with the arrays of `instead` in place of factors of these names."""
+
+    def exact_value(self, factors: Factors, **instead: np.ndarray) -> float:
+        """Return the value from the residual itself; for `cheap_value_floor`."""
+
+    def gram(self, name: str, factors: Factors) -> np.ndarray:
+        """Return the Gram matrix of factor `name`, (K, K) of float64; for `equalize_norms`."""
+
+    def product(self, name: str, factors: Factors) -> np.ndarray:
+        """Return the product of the data with the other factor, (p, K); for the exact W at the end of a fit.
+
+        Where it is cached under ``("product", name)`` between two iterations, a checkpoint notes that.
+        """
+
+    def reseed_dead_component(self, factors: Factors) -> bool:
+        """Replace a dead component in place and return whether there was one."""
+
+    def columns(self) -> dict:
+        """Return further entries of the history for the last value, by name; optional."""
+
+    def to_state(self) -> dict:
+        """Return what later iterations depend on beside the factors; optional."""
+
+    def from_state(self, state: dict) -> None:
+        """Restore what `to_state` returned."""
 
 
 class Penalty(Protocol):
@@ -176,6 +219,12 @@ class Penalty(Protocol):
 
     def value(self, F: np.ndarray) -> float:
         """Return the value of this penalty."""
+
+    def columns(self, F: np.ndarray) -> tuple:
+        """Return ``(a, b)``, (K,) each: column c of F, scaled by t, costs at most ``2 a t + b t²`` up to a constant.
+
+        For the first penalties of W and H where `balance_penalties` is set.
+        """
 
 
 class Update(Protocol):
