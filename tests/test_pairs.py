@@ -90,7 +90,8 @@ def classes():
         for name in names:
             module = importlib.import_module(f"fastnmf.core.{room}.{name}")
             for kind in vars(module).values():
-                if inspect.isclass(kind) and kind.__module__ == module.__name__ and hasattr(kind, "contribute"):
+                is_ours = inspect.isclass(kind) and kind.__module__ == module.__name__
+                if is_ours and hasattr(kind, "contribute") and not kind.__name__.startswith("_"):
                     is_penalty = "F" in inspect.signature(kind.contribute).parameters
                     yield kind, problem.Penalty if is_penalty else problem.DataLoss
 
