@@ -425,8 +425,8 @@ def test_partial_fit_of_models_that_cannot():
         StratifiedNMF(3, solver="mu").partial_fit(X, strata=strata)
     with pytest.raises(ValueError, match="cannot be computed from a first batch"):
         NMF(3, init="custom").partial_fit(X)
-    with pytest.raises(ValueError, match="alpha_W=0.1 is not supported for batches"):
-        StratifiedNMF(3, alpha_W=0.1).partial_fit(X, strata=strata)
+    with pytest.raises(ValueError, match="alpha_V=0.1 is not supported for batches"):
+        StratifiedNMF(3, alpha_V=0.1).partial_fit(X, strata=strata)
     model = NMF(3, max_iter=5, tol=0).fit(X, sample_weight=np.arange(1.0, 121))
     with pytest.raises(ValueError, match="no weights of rows"):
         model.partial_fit(X)

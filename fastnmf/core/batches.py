@@ -19,6 +19,8 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, pad, row_tasks
 from fastnmf.core.inference import infer, quadratic_weights
+from fastnmf.core.options import FactorOptions, Options
+from fastnmf.core.penalties import penalties_of
 from fastnmf.core.problem import LazyRows, Subproblem, full
 from fastnmf.core.thresholds import LEAST_ROWS
 from fastnmf.core.updates import HALS
@@ -78,6 +80,9 @@ class Statistics:
         alternation.
     forget_factor : float in (0, 1], default=1.0
         Factor by which all sums are multiplied before a new batch is added; with 1 nothing is forgotten.
+    nets : (float, float, float), default=(0, 0, 0)
+        ``alpha_W``, ``alpha_H`` and ``l1_ratio`` of elastic nets, in the scale of the user; that of H grows with the
+        number of rows.
 
     Attributes
     ----------
@@ -88,14 +93,18 @@ class Statistics:
         The sums N and G of the module docstring.
     sq_norm, n_rows : float
         n2 of the module docstring and the number of rows; both decay with `forget_factor`.
+    total_W : ndarray (1,) of float64
+        Sum of the weights of the rows, for the L1 penalty of W; 0 without one.
     value : float
-        F at H, at least 0.
+        F at H without penalties, at least 0.
     dtype, log4_scale :
         As for `Strata`; all of the above is in that inner scale.
     """
 
-    def __init__(self, rank, sweeps=(2, 1, 2), forget_factor=1.0):
-        self.rank, self.sweeps, self.forget_factor = rank, sweeps, forget_factor
+    row_scale = None  # as of `Strata`: rows have no weights
+
+    def __init__(self, rank, sweeps=(2, 1, 2), forget_factor=1.0, nets=(0.0, 0.0, 0.0)):
+        self.rank, self.sweeps, self.forget_factor, self.nets = rank, sweeps, forget_factor, tuple(nets)
         self._last_pass, self._rows_again, self._holds = None, 0, False
 
     def start(self, data, H, v=None):
@@ -103,12 +112,12 @@ class Statistics:
         self.dtype, self.log4_scale, self.H = data.dtype, data.log4_scale, pad(H, data)
         self.gram = rows.gram(row_tasks(self.H), self.H)
         m, K = self.H.shape
-        self.N, self.G = np.zeros((m, K)), np.zeros((K, K))
+        self.N, self.G, self.total_W = np.zeros((m, K)), np.zeros((K, K)), np.zeros(1)
         self.sq_norm = self.n_rows = self.value = 0.0
         return self
 
     _state_names = ("rank", "sweeps", "forget_factor", "dtype", "log4_scale", "H", "gram", "N", "G")
-    _state_names += ("sq_norm", "n_rows", "value")
+    _state_names += ("sq_norm", "n_rows", "value", "nets", "total_W")
 
     def to_state(self):
         """Return everything that later batches depend on, as a dict of arrays and plain values."""
@@ -117,6 +126,7 @@ class Statistics:
     @classmethod
     def from_state(cls, state):
         """Return the statistics whose `to_state` returned `state`."""
+        state = {"nets": (0.0, 0.0, 0.0), "total_W": np.zeros(1)} | state  # version 0.1 had none
         found = cls(state["rank"], state["sweeps"], state["forget_factor"])
         for name in cls._state_names:
             setattr(found, name, state[name])
@@ -138,6 +148,30 @@ class Statistics:
         self.n_rows = n_rows
         return self
 
+    @property
+    def shape(self):
+        """Number of remembered rows and of columns."""
+        return self.n_rows, len(self.H)
+
+    @property
+    def total(self):
+        """Number of remembered rows."""
+        return self.n_rows
+
+    def penalties(self, name):
+        """Return the penalties of W or H for the rows so far, a sequence of `Penalty`."""
+        alpha_W, alpha_H, l1_ratio = self.nets
+        if not (alpha_W or alpha_H):
+            return ()
+        options = Options(W=FactorOptions(alpha_W, l1_ratio), H=FactorOptions(alpha_H, l1_ratio))
+        return penalties_of(self, options, name).get(name, ())
+
+    @property
+    def penalty(self):
+        """The value of the penalties of H and of the weights of all remembered rows."""
+        of_W = sum(net.unit * (net.l1 * self.total_W[0] + net.l2 / 2 * np.trace(self.G)) for net in self.penalties("W"))
+        return float(of_W + sum(net.value(self.H) for net in self.penalties("H")))
+
     def visit(self, batch):
         """Update the weights of a batch, replace its previous contributions to the sums, and update v and H.
 
@@ -152,7 +186,11 @@ class Statistics:
             self.n_rows += data.shape[0]
         if self._last_pass is not None:
             self._subtract_last_pass(data.shape[0])
+        if self.nets[0]:
+            self.total_W -= 0.0 if batch.W is None else batch.W.sum(dtype=np.float64)
         step, gram_before = self._weigh(batch), batch.gram
+        if self.nets[0]:
+            self.total_W += batch.W.sum(dtype=np.float64)
         batch.gram = rows.gram(row_tasks(batch.W), batch.W)
         self.G += batch.gram - gram_before
         tasks, product = self._product(data, step)
@@ -192,7 +230,7 @@ class Statistics:
         return np.ldexp(np.ascontiguousarray(self.H[:, : self.rank].T), -self.log4_scale)
 
     def _copied(self):
-        return {"N": self.N.copy(), "G": self.G.copy()}
+        return {"N": self.N.copy(), "G": self.G.copy(), "total_W": self.total_W.copy()}
 
     def _subtract_last_pass(self, n_rows):
         self._rows_again += n_rows
@@ -201,7 +239,7 @@ class Statistics:
             array -= n_rows / self.n_rows * old
 
     def _decay(self):
-        for name in ("N", "G", "sq_norm", "n_rows"):
+        for name in ("N", "G", "total_W", "sq_norm", "n_rows"):
             setattr(self, name, getattr(self, name) * self.forget_factor)
 
     def _weigh(self, batch):
@@ -210,7 +248,8 @@ class Statistics:
         if batch.W is None:
             product = aligned((data.shape[0], self.H.shape[1]), self.dtype)
             data.matmul(self.H, product)
-            batch.W, _ = quadratic_weights(self.gram, product, self.rank, self._under(data))
+            penalties = self.penalties("W")
+            batch.W, _ = quadratic_weights(self.gram, product, self.rank, self._under(data), penalties)
             return batch.W
         sub, step = Subproblem(row_tasks(batch.W)), batch.W.copy()
         if data.is_sparse:
@@ -220,6 +259,8 @@ class Statistics:
             pos = aligned(batch.W.shape, self.dtype)
             data.matmul(self.H, pos)
         sub.add(gram=self.gram, pos=pos, neg=self._under(data))
+        for penalty in self.penalties("W"):
+            penalty.contribute(batch.W, sub, self.rank)
         HALS()(batch.W, sub, self.rank, self.sweeps[0])
         return np.subtract(batch.W, step, out=step)
 
@@ -255,6 +296,8 @@ class Statistics:
         """
         sub = Subproblem(row_tasks(self.H))
         sub.add(gram=self.G, pos=pos, neg=neg)
+        for penalty in self.penalties("H"):
+            penalty.contribute(self.H, sub, self.rank)
         with_N, _ = HALS()(self.H, sub, self.rank, n_sweeps)
         self.gram = rows.gram(sub.tasks, self.H)
         return float(np.sum(self.G * self.gram)) - 2 * with_N
@@ -278,7 +321,7 @@ class Statistics:
         """Change the inner scale: multiply the data by ``4.0 ** shift``, and so H and W by ``2.0 ** shift``."""
         if shift:
             self.log4_scale += shift
-            for name, power in {"H": 1, "gram": 2, "N": 3, "G": 2, "sq_norm": 4, "value": 4}.items():
+            for name, power in {"H": 1, "gram": 2, "N": 3, "G": 2, "total_W": 1, "sq_norm": 4, "value": 4}.items():
                 setattr(self, name, np.ldexp(getattr(self, name), power * shift))
 
 
@@ -460,7 +503,7 @@ def set_from_model(statistics, W, error, shifts=None):
             statistics._below = statistics._below.astype(statistics.dtype)
             statistics._set_columns(sp.csr_array(columns.T))
             statistics.v = statistics.pattern.entries(V).astype(statistics.dtype)
-    statistics.N[:, :k], statistics.G[:k, :k] = N, G
+    statistics.N[:, :k], statistics.G[:k, :k], statistics.total_W[0] = N, G, W.sum()
     statistics.n_rows, statistics.sq_norm, statistics.value = float(len(W)), square + error, error
     return statistics
 
@@ -481,12 +524,13 @@ def weigh(statistics, data, cheap_value_floor=0.0):
     -------
     W : ndarray (n, k)
     value : float
-        At least 0, in the inner scale.
+        Without penalties, at least 0, in the inner scale.
+    penalty : float
     """
-    k, V = statistics.rank, None
+    k, V, nets = statistics.rank, None, statistics.penalties("W")
     if isinstance(statistics, StrataStatistics):
         V = statistics.pattern.dense(statistics.v)
-    W, sub = infer(data, k, statistics.H, V)
+    W, sub = infer(data, k, statistics.H, V, penalties=nets)
     if V is None:
         value = data.sq_norm
     elif statistics.forget_factor == 1:
@@ -498,7 +542,8 @@ def weigh(statistics, data, cheap_value_floor=0.0):
     value += float(np.sum(rows.gram(row_tasks(W), W) * sub.gram) - 2 * np.einsum("ij,ij->", W, pull, dtype=np.float64))
     if value < cheap_value_floor * data.sq_norm:
         value = data.residual_square_sum(W[:, :k], statistics.H[:, :k], V)
-    return np.ascontiguousarray(W[:, :k]), max(value, 0.0)
+    penalty = sum(net.value(W) for net in nets) + sum(net.value(statistics.H) for net in statistics.penalties("H"))
+    return np.ascontiguousarray(W[:, :k]), max(value, 0.0), float(penalty)
 
 
 def split(data, batch_size=None):

@@ -50,9 +50,12 @@ class Passes(Solver):
         if self._position:
             return None
         value, total = statistics.value, sum(batch.data.sq_norm for batch in self.batches)
+        self.penalty = statistics.penalty
         if statistics.forget_factor < 1:
-            return value * (total / statistics.sq_norm if statistics.sq_norm > 0 else 0.0)
-        return residual(statistics, self.batches) if value < self._floor * total else value
+            ratio = total / statistics.sq_norm if statistics.sq_norm > 0 else 0.0
+            self.penalty *= ratio
+            return value * ratio + self.penalty
+        return (residual(statistics, self.batches) if value < self._floor * total else value) + self.penalty
 
     def stop(self, history, tol):
         """Return ``"tol"`` where the last passes made too little progress, or where the objective is 0."""
@@ -138,8 +141,9 @@ class BlockPasses(Solver):
 
     def _end(self):
         self._blocks, self._position = None, 0
-        self._values = [*self._values[-1:], self.statistics.value]
-        return self.statistics.value
+        self.penalty = self.statistics.penalty
+        self._values = [*self._values[-1:], self.statistics.value + self.penalty]
+        return self._values[-1]
 
     def to_state(self):
         """Return the statistics, the position in the pass, and what later passes depend on."""

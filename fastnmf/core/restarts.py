@@ -1,7 +1,7 @@
 """Fit from several starts and keep the best result."""
 
 from fastnmf.core.init.start_from import start_from_init
-from fastnmf.core.iterate import Clock, Fit, History, iterate
+from fastnmf.core.iterate import Clock, Fit, iterate
 
 SAME_STARTS = ("nndsvd", "nndsvda", "svd", "custom")  # values of `init` whose starts do not depend on the seed
 
@@ -90,12 +90,7 @@ class Restarts:
         """Return the finished runs as a dict of arrays and plain values."""
         found = {"objectives": list(self.objectives), "best_run": self._best_run, "best": None}
         if self.best is not None:
-            fit = self.best
-            found["best"] = {
-                "history": fit.history.to_state(),
-                "end": [fit.n_iter, fit.converged, fit.stopped_by],
-                "solver": fit.solver.to_state(),
-            }
+            found["best"] = self.best.to_state()
         return found
 
     def _restore(self, state, run, seed, make):
@@ -114,6 +109,4 @@ class Restarts:
         self.objectives.append(state["objectives"][run])
         solver = make(seed) if run in (0, state["best_run"]) else None
         if run == state["best_run"]:
-            solver.from_state(state["best"]["solver"])
-            history = History.from_state(state["best"]["history"])
-            self.best, self._best_run = Fit(solver, history, *state["best"]["end"]), run
+            self.best, self._best_run = Fit.from_state(solver, state["best"]), run

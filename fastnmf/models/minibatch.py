@@ -83,6 +83,10 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF):
     callback : callable, default=None
         Called as ``callback(state)`` after every pass, with a `FitState` (``iteration``, ``normalized_loss``,
         ``seconds``, ``W``, ``H``). The fit stops when it returns True.
+    alpha_W, alpha_H : float, default=0.0 and "same"
+        Strength of the penalties of W and H, as in `NMF`; that of H grows with the number of rows.
+    l1_ratio : float, default=0.0
+        Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
 
     Attributes
     ----------
@@ -168,6 +172,9 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF):
         warm_start=False,
         max_time=None,
         callback=None,
+        alpha_W=0.0,
+        alpha_H="same",
+        l1_ratio=0.0,
     ):
         self._set(locals())
 
@@ -322,7 +329,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF):
 
     def _set_factors(self, data, fit, options):
         solver = fit.solver
-        W, fit.history["objective"][-1] = batches.weigh(solver.statistics, data, EXACT_VALUE_BELOW[data.dtype])
+        W, value, penalty = batches.weigh(solver.statistics, data, EXACT_VALUE_BELOW[data.dtype])
+        fit.history["objective"][-1], fit.history["penalty"][-1] = value + penalty, penalty
         self._statistics, self.W_ = solver.statistics, scaled(W, -data.log4_scale)
         self.n_steps_ = fit.n_iter * len(solver.batches)
         if self._has_shifts:
@@ -385,6 +393,10 @@ class MiniBatchStratifiedNMF(MiniBatchNMF):
     callback : callable, default=None
         Called as ``callback(state)`` after every pass, with a `FitState` (``iteration``, ``normalized_loss``,
         ``seconds``, ``W``, ``H``, ``V``). The fit stops when it returns True.
+    alpha_W, alpha_H : float, default=0.0 and "same"
+        Strength of the penalties of W and H, as in `NMF`; that of H grows with the number of rows.
+    l1_ratio : float, default=0.0
+        Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
 
     Attributes
     ----------
@@ -477,6 +489,9 @@ class MiniBatchStratifiedNMF(MiniBatchNMF):
         warm_start=False,
         max_time=None,
         callback=None,
+        alpha_W=0.0,
+        alpha_H="same",
+        l1_ratio=0.0,
     ):
         self._set(locals())
 

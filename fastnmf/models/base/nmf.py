@@ -356,13 +356,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         guide : (target, weight, H), default=None
             Result of `fastnmf.core.options.guide_components`: target (n_columns, k), weight (k,), H (n_columns, k).
         """
-        if (options.W.alpha > 0) != (options.H.alpha > 0) and free_mask is None:
-            one, other = ("W", "H") if options.W.alpha > 0 else ("H", "W")
-            warn(
-                f"Only {one} is penalised: {other} can grow while {one} shrinks, and the penalty vanishes. Penalise "
-                f"both (alpha_H='same').",
-                UserWarning,
-            )
+        if free_mask is None:
+            warn_of_one_penalty(options)
         names = "WHV" if self._has_shifts else "WH"
         problem.penalties = penalties_of(data, options, names, guide=guide, scale=problem.scale)
         problem.balance_penalties = free_mask is None and guide is None and {"W", "H"} <= problem.penalties.keys()
@@ -572,6 +567,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         factors, tasks = allocate(data, W, H, None)
         problem = self._problem(data, factors, tasks, options)
         return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
+
+
+def warn_of_one_penalty(options):
+    """Warn if one of W and H is penalised and the other is not."""
+    if (options.W.alpha > 0) != (options.H.alpha > 0):
+        one, other = ("W", "H") if options.W.alpha > 0 else ("H", "W")
+        warn(
+            f"Only {one} is penalised: {other} can grow while {one} shrinks, and the penalty vanishes. Penalise "
+            f"both (alpha_H='same').",
+            UserWarning,
+        )
 
 
 def explained_share(errors, norms, sample_weight):

@@ -14,12 +14,12 @@ from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import normalized
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.nmf import scaled
+from fastnmf.models.base.nmf import scaled, warn_of_one_penalty
 
 STARTS = ("features", "rows", "random", "nndsvd")  # those that a batch is enough for
-_NOT_IN_BATCHES = ("alpha_W", "alpha_H", "alpha_V", "fixed_components", "seed_features", "strata_weight")
+_NOT_IN_BATCHES = ("alpha_V", "fixed_components", "seed_features", "strata_weight")
 _NOT_IN_BATCHES += ("gauge", "normalize", "missing_values")
-_WITHOUT_EFFECT = {"strata_weight": "rows", "alpha_H": "same"}  # such values of the others are falsy
+_WITHOUT_EFFECT = {"strata_weight": "rows"}  # such values of the others are falsy
 
 
 class PartialFitMixin:
@@ -91,6 +91,7 @@ class PartialFitMixin:
                     f"n_components={self.n_components!r}, but the model has {statistics.rank} components; call fit to "
                     "begin anew."
                 )
+            statistics.nets = self._nets(options)
             self._learn(statistics, data, options)
         self._statistics, self.n_steps_ = statistics, getattr(self, "n_steps_", 0) + 1
         self._delete_attributes("W_", "row_strata_")
@@ -121,6 +122,7 @@ class PartialFitMixin:
 
     def _started(self, data, options):
         """Return statistics at the start that is computed from a first batch."""
+        warn_of_one_penalty(options)
         return self._empty(self._rank(data, {}, options)).start(data, *self._draw(data, options))
 
     def _learn(self, statistics, data, options, *, is_new=True):
@@ -147,7 +149,10 @@ class PartialFitMixin:
         sweeps = (3, 3, 1) if self.sweeps == "thorough" else tuple(self.sweeps)
         sweeps = sweeps if len(sweeps) == 3 else (sweeps[0], 1, sweeps[1])
         kind = batches.StrataStatistics if self._has_shifts else batches.Statistics
-        return kind(rank, sweeps, getattr(self, "forget_factor", 1.0))
+        return kind(rank, sweeps, getattr(self, "forget_factor", 1.0), self._nets(self._options()))
+
+    def _nets(self, options):
+        return options.W.alpha, options.H.alpha, self.l1_ratio
 
     def _statistics_of_fit(self, data):
         """Return the statistics of the model's approximation of the rows of `fit`; `data` is the next batch."""
