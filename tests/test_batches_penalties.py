@@ -38,12 +38,11 @@ def penalty(W, H, n_rows, l1_ratio):
     return total
 
 
-@every_ratio
+@pytest.mark.parametrize("form, l1_ratio", [(np.asarray, 0.0), (np.asarray, 1.0), (sp.csr_array, 0.4)])
 @every_kind
-@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_fit_minimises_the_objective_of_all_rows_at_once(kind, form, l1_ratio):
     options = {"l1_ratio": l1_ratio, "random_state": 0, "tol": 0, **NETS}
-    model = kind(3, batch_size=15, max_iter=400, **options).fit(form(X), **labels(kind))
+    model = kind(3, batch_size=15, max_iter=100, **options).fit(form(X), **labels(kind))
     shifts = model.shifts_[STRATA] if hasattr(model, "shifts_") else 0
     squares = np.square(X - shifts - model.W_ @ model.components_).sum()
     objective = model.history_["objective"]
@@ -51,7 +50,7 @@ def test_fit_minimises_the_objective_of_all_rows_at_once(kind, form, l1_ratio):
     assert model.reconstruction_err_ == pytest.approx(np.sqrt(squares)) and model.normalized_loss_ < 1
     assert (np.diff(objective) <= 1e-10 * objective[0]).all()
     plain = {"extrapolate": False} if kind is MiniBatchStratifiedNMF else {"solver": "hals"}
-    whole = KINDS[kind](3, max_iter=3000, **plain, **options).fit(X, **labels(kind))
+    whole = KINDS[kind](3, max_iter=300, **plain, **options).fit(X, **labels(kind))
     assert objective[-1] <= 1.02 * whole.history_["objective"][-1]
     W = model.transform(X, **labels(kind))
     np.testing.assert_allclose(W, model.W_, rtol=1e-6, atol=1e-9)

@@ -388,7 +388,7 @@ def assert_same_fit(ours, theirs):
 def test_an_interrupted_fit_ends_as_one_that_was_not(options, tmp_path):
     X, y, state = sp.csr_array(counts()), np.arange(40) % 3, tmp_path / "state.npz"
     whole = make(options).fit(X, y)
-    for until in (0, 1, 6, 6, 12, 15):
+    for until in (0, 6, 6, 15):
         if until <= whole.history_["iteration"][-1]:
             with pytest.raises(Interrupt):
                 make(options, callback=interrupted_at(until)).fit(X, y, checkpoint=state, checkpoint_every=0)
