@@ -123,7 +123,7 @@ class BlockPasses(Solver):
         if self._blocks is None:
             self._blocks = iter(self._again())
         if self._position == 0 and not is_new:
-            self._holds = self._holds or has_slowed(self._values)
+            self._holds = self._holds or gained_little(self._values)
             self.statistics.begin_repeated_pass(hold=self._holds)
         for block in self._blocks:
             self._learn(self.statistics, block, is_new)
@@ -169,6 +169,6 @@ def _restored(statistics, state):
     return statistics.from_state(state)
 
 
-def has_slowed(objective):
+def gained_little(objective):
     """Return whether the objective decreased too little in the last pass for updates of H within a pass."""
     return len(objective) > 1 and objective[-1] > (1 - MOVING_GAIN) * objective[-2]
