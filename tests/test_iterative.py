@@ -231,3 +231,18 @@ def test_a_model_that_does_not_iterate_takes_none_of_it(name):
         fastnmf.SeparableNMF(2, **{name: 1})
     with pytest.raises(ValueError, match="SeparableNMF picks its anchors one after another and does not iterate"):
         fastnmf.SeparableNMF(2).fit(estimators.counts(), checkpoint="state.npz")
+
+
+def test_a_subclass_with_other_parameters_keeps_those_of_its_base():
+    """What it passes on to the base counts, though it takes it not itself; it may add parameters, and ask for some."""
+
+    class Topics(NMF):
+        def __init__(self, n_components, words=10):
+            super().__init__(n_components, max_iter=7, tol=0, random_state=0)
+            self.words = words
+
+    X = estimators.counts()
+    model, plain = Topics(3).fit(X), NMF(3, max_iter=7, tol=0, random_state=0).fit(X)
+    assert model.n_iter_ == 7 and model.words == 10
+    np.testing.assert_array_equal(model.components_, plain.components_)
+    np.testing.assert_array_equal(model.transform(X), plain.transform(X))

@@ -79,6 +79,8 @@ class AffineNMF(RowErrorsMixin, BaseNMF):
         ``||X - W H - 1 vᵀ||``.
     normalized_loss_ : float
         ``||X - W H - 1 vᵀ|| / ||X||``; 0 for all-zero data.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective``, ``seconds``; entry 0 is the start.
     shifts_ : ndarray (1, n_features)

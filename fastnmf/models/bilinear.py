@@ -75,6 +75,8 @@ class BilinearNMF(BasisModel):
         Norm of the residual.
     normalized_loss_ : float
         Norm of the residual over the norm of X.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error), ``seconds``; entry 0 is the start. The
         objective is monotone: it does not increase.

@@ -56,6 +56,8 @@ class ChebyshevNMF(BaseNMF):
         The largest error, in the units of X.
     normalized_loss_ : float
         Square root of the largest error over the largest entry of X.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``objective`` (the largest error), ``normalized_loss`` (square root of the largest error over
         that of the zero model, which is the largest entry of X), ``seconds``; entry 0 is the start.

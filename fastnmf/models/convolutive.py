@@ -169,6 +169,8 @@ class ConvolutiveNMF(WeightModel):
     normalized_loss_ : float
         Norm of the residual over the norm of X; for other losses the square root of the divergence over that of a
         trivial model.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error, or the divergence), ``seconds``; entry 0
         is the start. The objective is monotone: it does not increase.

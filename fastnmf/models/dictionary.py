@@ -82,6 +82,8 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF):
         ``||X - W C D||``.
     normalized_loss_ : float
         ``||X - W C D|| / ||X||``; 0 for all-zero data.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective``, ``seconds``; entry 0 is the start. The objective is monotone:
         it does not increase.

@@ -97,6 +97,8 @@ class DistributionallyRobustNMF(BaseNMF):
         The largest excess; with fixed `weights` the weighted sum.
     normalized_loss_ : float
         As for `NMF`.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``objective`` (the largest excess, or the weighted sum), ``excesses`` (n_iter_ + 1, n_betas),
         ``normalized_loss``, ``seconds``. With fixed `weights` the objective does not increase. Otherwise the weights

@@ -77,6 +77,8 @@ class IntervalNMF(BaseNMF):
         Square root of the sum of squared distances.
     normalized_loss_ : float
         The same divided by the norm of the lower bounds; 0 if that norm is 0.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective``, ``seconds``; entry 0 is the start.
     n_features_in_ : int

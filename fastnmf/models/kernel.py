@@ -87,6 +87,8 @@ class KernelNMF(ConvexModel):
         Square root of the objective.
     normalized_loss_ : float
         Square root of the objective over that of the trace of K.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective``, ``seconds``; entry 0 is the start.
     n_features_in_ : int

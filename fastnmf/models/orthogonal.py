@@ -79,6 +79,8 @@ class OrthogonalNMF(BasisModel):
         Norm of the residual, in units of X.
     normalized_loss_ : float
         `reconstruction_err_` divided by the norm of X; 0 for all-zero X.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error) and ``seconds`` (since the start of the
         fit). Entry 0 belongs to the start.

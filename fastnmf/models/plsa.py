@@ -65,6 +65,8 @@ class PLSA(BaseNMF):
         B, P(w|z): every row sums to one.
     log_likelihood_ : float
         Log-likelihood of the counts at the end of the fit.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``log_likelihood``, ``objective`` (the divergence of X from the model), ``normalized_loss`` and
         ``seconds`` (since the start of the fit). Entry 0 belongs to the start. The log-likelihood does not decrease.

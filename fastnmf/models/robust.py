@@ -104,6 +104,8 @@ class RobustNMF(BaseNMF):
         W, the weights of the training rows.
     reconstruction_err_ : float
         The loss, in units of X (Huber: of X²).
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``objective`` (the loss, smoothed before the sweeps of `polish`; it does not increase),
         ``normalized_loss`` (square root of the loss divided by that of the zero model) and ``seconds`` (since the start

@@ -53,6 +53,8 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF):
         The classes in sorted order.
     coef_ : ndarray (n_classes, n_components) of the dtype of X
         B: the weight of each component for each class.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         As for `NMF`; ``objective`` includes the loss of the labels.
     n_components_, n_iter_, converged_, stopped_by_, reconstruction_err_, normalized_loss_ :

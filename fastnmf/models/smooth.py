@@ -72,6 +72,8 @@ class SmoothNMF(BaseNMF):
         W, the weights of the training rows.
     reconstruction_err_ : float
         ``||X - W H||``.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         As for `NMF`; the objective, which includes the penalties, is monotone.
     n_components_, n_iter_, converged_, stopped_by_, normalized_loss_, n_features_in_, feature_names_in_ :

@@ -135,6 +135,8 @@ class SymmetricNMF(GraphModel):
         `reconstruction_err_` divided by the norm of A; 0 for all-zero A.
     asymmetry_ : float
         With ``"penalised"``: ``||W - H|| / ||W + H||`` at the end of the fit. If it is far from 0, increase `coupling`.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (``||A - W Wᵀ||²``) and ``seconds`` (since the start of the
         fit). Entry 0 belongs to the start. With ``"penalised"`` the losses are those of ``||A - W Hᵀ||²``, and the

@@ -137,6 +137,8 @@ class TriSymmetricNMF(GraphModel):
         ``||A - W S Wᵀ||``.
     normalized_loss_ : float
         `reconstruction_err_` divided by the norm of A; 0 for all-zero A.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error) and ``seconds`` (since the start of the
         fit). Entry 0 belongs to the start.

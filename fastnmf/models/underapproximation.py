@@ -70,6 +70,8 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF):
         ``||X - W H||``.
     normalized_loss_ : float
         `reconstruction_err_` divided by the norm of X; 0 for all-zero X.
+    run_objectives_ : ndarray (n_runs,) of float64
+        Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
         ``iteration``: number of components so far; ``residual``: norm of the positive part of the remainder;
         ``normalized_loss``: `residual` divided by the norm of X; ``objective``: square of `residual`, in the scale of

@@ -9,6 +9,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``. What that mean
 
 import copy
 import functools
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +37,9 @@ from fastnmf.models.base.top_features import feature_names_for, names_to_keep
 
 @functools.cache
 def _parameter_names(kind):
-    return tuple(kind._get_param_names())
+    """Return the parameters of a class and of its bases, which a user's subclass may set without taking them."""
+    bases = (base for base in kind.__mro__ if hasattr(base, "_get_param_names"))
+    return tuple(dict.fromkeys(name for base in bases for name in base._get_param_names()))
 
 
 @functools.cache
@@ -49,7 +52,8 @@ def _constraints_of(kind):
 
 @functools.cache
 def _default_n_init(kind):
-    return getattr(kind(), "n_init", 1)
+    found = inspect.signature(kind).parameters.get("n_init")
+    return 1 if found is None else found.default
 
 
 class Estimator(CallbackSupportMixin, BaseEstimator):
@@ -92,7 +96,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
     def _set(self, parameters):
         """Set the parameters of ``__init__`` as attributes, unchanged, as scikit-learn asks; `parameters` by name."""
-        for name in _parameter_names(type(self)):
+        for name in parameters.keys() - {"self", "__class__"}:
             setattr(self, name, parameters[name])
 
     def _checked_options(self):
@@ -105,7 +109,8 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
     def _options(self):
         """Check each parameter for itself and return them as `Options`."""
-        parameters = self._fixed | {name: getattr(self, name) for name in _parameter_names(type(self))}
+        names = _parameter_names(type(self))
+        parameters = self._fixed | {name: getattr(self, name) for name in names if hasattr(self, name)}
         return read_options(type(self).__name__, parameters, _constraints_of(type(self)))
 
     def _check_options(self, options):
