@@ -1,12 +1,12 @@
-"""The architecture page speaks of files that exist, and shows the rooms as they are."""
+"""What the pages say holds: their code prints it, files that they name exist, the rooms are as they show them."""
 
 import re
 import sys
-from pathlib import Path
+import warnings
 
 import pytest
+from pages import ROOT, blocks, run_page
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 import rooms  # noqa: E402 (the command that prints the rooms)
 
@@ -15,6 +15,7 @@ QUESTIONS = PAGE.split("## Eight questions")[1].split("\n## ")[0]
 ROWS = [row for row in QUESTIONS.splitlines() if row.startswith("| Where")]
 FILES = sorted(set(re.findall(r"`((?:fastnmf|bench|tests|docs)/[\w/]+(?:\.py|/))", PAGE)))
 INSIDE = sorted(set(re.findall(r"`((?:kernels|data|core|io|models|selection|cli)/[\w/]+\.py)`", PAGE)))
+PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if blocks(path.read_text(encoding="utf-8"))]
 NAMED = re.findall(r"`(\w+)`[^`|;]* in `(fastnmf/[\w/]+\.py)`", QUESTIONS)
 
 
@@ -48,3 +49,49 @@ def test_modules_on_the_right_of_the_table_exist():
 
 def test_the_picture_is_that_of_the_imports():
     assert (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8") == rooms.picture(rooms.graph())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_code_of_a_page_prints_what_the_page_says(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for what a page writes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a page warns of is not what it shows
+        run_page(page)
+
+
+GOOD = """```python
+x = 2
+```
+
+Text.
+
+```python
+print(x + 1, 0.25)
+```
+
+```
+3 0.2...
+```
+
+```python
+>>> x
+2
+```
+"""
+
+
+def test_a_page_runs_in_one_namespace(tmp_path):
+    assert len(blocks(GOOD)) == 3
+    run_page(tmp_path / "page.md", GOOD)
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("```\n3 ", "```\n4 "), (">>> x\n2", ">>> x\n3")])
+def test_a_page_that_says_something_else_fails(tmp_path, right, wrong):
+    with pytest.raises(AssertionError, match=r"page says|Expected"):
+        run_page(tmp_path / "page.md", GOOD.replace(right, wrong))
+
+
+def test_a_page_whose_code_raises_fails_with_its_line(tmp_path):
+    with pytest.raises(NameError) as failure:
+        run_page(tmp_path / "page.md", GOOD.replace("x + 1", "y + 1"))
+    assert failure.traceback[-1].lineno + 1 == 8

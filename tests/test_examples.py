@@ -6,6 +6,7 @@ import pkgutil
 import warnings
 
 import pytest
+from pages import FLAGS
 
 import fastnmf
 
@@ -14,7 +15,6 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(fastnmf.__path__, "fastnmf.")
     if ".kernels" not in module.name and not module.name.endswith("__main__")
 )
-FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 @pytest.mark.parametrize("name", MODULES)
