@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Files side by side on a few cores, which halves the time; threads of the kernels that wait do not spin meanwhile.
 PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -p no:benchmark -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test check fuzz coverage bench bench-compare bench-peers papers clean
+.PHONY: demo test check docs fuzz coverage bench bench-compare bench-peers papers clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/fastnmf demo $(DEMO)
@@ -17,6 +17,11 @@ check: .venv/test.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(PYTEST) $(TEST)
+
+# The pages in docs/_build/html/index.html, from the docstrings and docs/*.md; a warning is an error. About a minute.
+docs: .venv/docs.stamp
+	@rm -rf docs/_api
+	@$(BIN)/python -m sphinx -W --keep-going -q -j 2 -d docs/_build/doctrees docs docs/_build/html
 
 # Longer searches for what the fixed cases of `make test` stand for: interrupts at 200 moments; half a minute.
 fuzz: .venv/test.stamp
@@ -45,7 +50,7 @@ papers: .venv/test.stamp
 	@$(BIN)/python bench/papers/chapman2023.py $(PAPERS)
 
 clean:
-	rm -rf .venv build dist fastnmf-demo .pytest_cache .ruff_cache .benchmarks .coverage htmlcov
+	rm -rf docs/_api docs/_build .venv build dist fastnmf-demo .pytest_cache .ruff_cache .benchmarks .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/python.stamp:
@@ -64,3 +69,8 @@ clean:
 	@echo "Installing fastnmf and what its tests need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $@ .venv/demo.stamp
+
+.venv/docs.stamp: .venv/python.stamp pyproject.toml
+	@echo "Installing fastnmf and what its pages need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	@touch $@

@@ -1,11 +1,15 @@
 """What the pages say holds: their code prints it, files that they name exist, the rooms are as they show them."""
 
+import operator
 import re
 import sys
+import types
 import warnings
 
 import pytest
 from pages import ROOT, blocks, run_page
+
+import fastnmf
 
 sys.path.insert(0, str(ROOT / "docs"))
 import rooms  # noqa: E402 (the command that prints the rooms)
@@ -95,3 +99,16 @@ def test_a_page_whose_code_raises_fails_with_its_line(tmp_path):
     with pytest.raises(NameError) as failure:
         run_page(tmp_path / "page.md", GOOD.replace("x + 1", "y + 1"))
     assert failure.traceback[-1].lineno + 1 == 8
+
+
+def test_the_reference_has_all_public_names():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = set()
+    for module, names in re.findall(r"currentmodule:: (\S+)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE):
+        listed |= {f"{module}.{name}" for name in re.findall(r"^ {3}([\w.]+)$", names, flags=re.MULTILINE)}
+    rooms_of_names = [name for name in fastnmf._HOMES if isinstance(getattr(fastnmf, name), types.ModuleType)]
+    public = {f"fastnmf.{name}" for name in fastnmf._HOMES if name not in rooms_of_names}
+    public |= {f"fastnmf.{room}.{name}" for room in rooms_of_names for name in getattr(fastnmf, room).__all__}
+    public.remove("fastnmf.report.write_report")  # it stands there as fastnmf.write_report
+    assert sorted(public - listed) == [], "Put these names into docs/api.md."
+    assert all(operator.attrgetter(name.removeprefix("fastnmf."))(fastnmf) for name in listed)

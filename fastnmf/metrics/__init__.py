@@ -30,7 +30,7 @@ _CHUNK_ENTRIES = 2**21  # entries of a dense row chunk: 16 MB
 
 
 def normalized_loss(X, W, H, V=None, strata=None):
-    """Return sqrt( sum_i ||A(i) - 1 v(i)' - W(i) H||_F^2 / sum_i ||A(i)||_F^2 ).
+    """Return ``sqrt(sum_i ||A(i) - 1 v(i)' - W(i) H||_F^2 / sum_i ||A(i)||_F^2)``.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def sparseness(F, *, axis=1):
     Notes
     -----
     Hoyer 2004, Non-negative Matrix Factorization with Sparseness Constraints, JMLR 5, section 3.1:
-    (sqrt(d) - |x|_1 / |x|_2) / (sqrt(d) - 1) for a vector x of length d. It does not depend on the scale of x.
+    ``(sqrt(d) - |x|_1 / |x|_2) / (sqrt(d) - 1)`` for a vector x of length d. It does not depend on the scale of x.
 
     Examples
     --------

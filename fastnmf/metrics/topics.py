@@ -23,7 +23,7 @@ def topic_overlap(a, b, n=10):
     Returns
     -------
     overlap : float
-        Mean over rows of |top_n(a) and top_n(b)| / n, in [0, 1].
+        Mean over rows of ``|top_n(a) and top_n(b)| / n``, in [0, 1].
 
     Raises
     ------

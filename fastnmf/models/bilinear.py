@@ -60,11 +60,11 @@ class BilinearNMF(BasisModel):
     Attributes
     ----------
     components_ : ndarray (n_components, n_features)
-        H. The largest entry of each component is one, so that products of two are not larger; the scale is in W_.
+        H. The largest entry of each component is one, so that products of two are not larger; the scale is in `W_`.
     W_ : ndarray (n_samples, k (k + 1) / 2)
         Weights: first those of the components, then those of their products.
     pairs_ : ndarray (k (k - 1) / 2, 2) of int
-        The two components of each product, in the order of the columns of W_ from k on.
+        The two components of each product, in the order of the columns of `W_` from k on.
     n_iter_ : int
         Number of iterations.
     converged_ : bool
@@ -96,7 +96,8 @@ class BilinearNMF(BasisModel):
     The more weights a row has, the less they are unique: k components with products need many more than
     ``k (k + 1) / 2`` features.
 
-    *Names*: the source's columns are rows here; its M is components_.T, its abundances and interactions are W_.T.
+    *Names*: the source's columns are rows here; its M is ``components_.T``, its abundances and interactions are
+    ``W_.T``.
 
     References
     ----------

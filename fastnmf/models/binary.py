@@ -153,7 +153,7 @@ class BinaryNMF(FlipModel):
         Rounds of switching in the best run.
     n_runs_ : int
         Number of starts that were tried.
-    run_objectives_ : ndarray (n_runs_,)
+    run_objectives_ : ndarray (`n_runs_`,)
         Final objective of every start.
     converged_ : bool
         Whether the last round of switching did not lower the error.
@@ -298,7 +298,7 @@ class BooleanNMF(FlipModel):
         Rounds of switching in the best run.
     n_runs_ : int
         Number of starts that were tried.
-    run_objectives_ : ndarray (n_runs_,)
+    run_objectives_ : ndarray (`n_runs_`,)
         Final objective of every start.
     converged_ : bool
         Whether the last round of switching did not lower the error.

@@ -174,7 +174,7 @@ class ConvexNMF(ConvexModel, BasisModel):
     with negative entries the update of C needs the positive and the negative part of ``X Xᵀ``, which is therefore
     formed, dense.
 
-    *Names*: the source's X is X.T; its W is C_ and its G is W_.
+    *Names*: the source's X is X.T; its W is `C_` and its G is `W_`.
 
     References
     ----------

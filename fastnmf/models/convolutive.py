@@ -194,7 +194,7 @@ class ConvolutiveNMF(WeightModel):
     A pattern shorter than n_lags may lie at any position within them: compare components up to such shifts. The start
     ``"shifted"`` is not from the source.
 
-    *Names*: the source's V is X.T, its W(t) is ``components_[t].T`` and its H is W_.T.
+    *Names*: the source's V is X.T, its W(t) is ``components_[t].T`` and its H is ``W_.T``.
 
     References
     ----------

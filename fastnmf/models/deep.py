@@ -25,11 +25,11 @@ TRACE = 1e-3  # added to a start, relative to the mean: multiplicative updates c
 
 
 class DeepNMF(BasisModel):
-    """Factorise into a chain, ``X ~ W A_L ... A_1 A_0`` with all factors >= 0, all fitted to X together.
+    """Factorise into a chain of factors, all >= 0, all fitted to X together.
 
-    Level 0, ``A_0``, has the most topics, each a combination of features. The topics of each further level are
-    combinations of those of the level below. W holds the weights of the last level. Minimises
-    ``||X - W A_L ... A_0||²``.
+    The model is ``X ~ W A_L ... A_1 A_0``. Level 0, ``A_0``, has the most topics, each a combination of features. The
+    topics of each further level are combinations of those of the level below. W holds the weights of the last level.
+    Minimises ``||X - W A_L ... A_0||²``.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class DeepNMF(BasisModel):
     chain adds how these are composed. `HierarchicalNMF` is a different model: there every level has weights of its own,
     the least squares of those below, and may be fitted to X by itself.
 
-    *Names*: the source's X is X.T; its Z_1, Z_2, ... are ``A_0.T``, ``A_1.T``, ..., and its H_m is W_.T.
+    *Names*: the source's X is X.T; its Z_1, Z_2, ... are ``A_0.T``, ``A_1.T``, ..., and its H_m is ``W_.T``.
 
     References
     ----------

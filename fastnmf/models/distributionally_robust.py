@@ -100,7 +100,7 @@ class DistributionallyRobustNMF(BaseNMF):
     run_objectives_ : ndarray (n_runs,) of float64
         Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
-        ``iteration``, ``objective`` (the largest excess, or the weighted sum), ``excesses`` (n_iter_ + 1, n_betas),
+        ``iteration``, ``objective`` (the largest excess, or the weighted sum), ``excesses`` (`n_iter_` + 1, n_betas),
         ``normalized_loss``, ``seconds``. With fixed `weights` the objective does not increase. Otherwise the weights
         change during the fit, and the objective may increase temporarily.
     n_components_ : int
@@ -125,7 +125,7 @@ class DistributionallyRobustNMF(BaseNMF):
 
     X may be sparse. beta = 1 and 2 visit the non-zeros only; all others cost O(n m K) an iteration, a tile at a time.
 
-    *Names*: the source's Omega is betas, lambda weights_.
+    *Names*: the source's Omega is betas, lambda `weights_`.
 
     References
     ----------

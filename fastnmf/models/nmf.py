@@ -120,7 +120,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
 
     Notes
     -----
-    *Names*: the source's V, W, H are X, W_ and components_.
+    *Names*: the source's V, W, H are X, `W_` and `components_`.
 
     *Differences from scikit-learn*: the start, `tol` and the order of the updates. `transform` is exact for the squared
     error. `shuffle` draws one order for each fit. Zeros in the data are refused where the loss is infinite.

@@ -89,7 +89,7 @@ class OrthogonalNMF(BasisModel):
 
     Notes
     -----
-    *Names*: the source's X is X.T; its W is components_.T and its H, with orthonormal rows, is W_.T.
+    *Names*: the source's X is X.T; its W is ``components_.T`` and its H, with orthonormal rows, is ``W_.T``.
 
     The fit ends in a local minimum that depends on the start: try several seeds.
 

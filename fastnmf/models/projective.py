@@ -87,7 +87,7 @@ class ProjectiveNMF(BasisModel):
     The multiplicative updates use the exponent 1/3, for which the objective is monotone; with the exponent 1 it can
     increase. ``XᵀX`` is never formed. The updates converge slowly: from a random start expect thousands of iterations.
 
-    *Names*: the source's X is X.T, and its W is components_.T.
+    *Names*: the source's X is X.T, and its W is ``components_.T``.
 
     References
     ----------

@@ -80,7 +80,7 @@ class SemiNMF(BasisModel):
 
     Notes
     -----
-    *Names*: the source's X is X.T; its W, of any sign, is components_.T and its H is W_.T.
+    *Names*: the source's X is X.T; its W, of any sign, is ``components_.T`` and its H is ``W_.T``.
 
     If columns of W are linearly dependent, H is the solution of least norm (by a pseudo-inverse), so components with
     the same weights share their part evenly. For non-negative data use `NMF`.

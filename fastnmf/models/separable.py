@@ -44,11 +44,11 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
 
     Attributes
     ----------
-    anchors_ : ndarray (n_components_,) of int64
+    anchors_ : ndarray (`n_components_`,) of int64
         Indices of the samples, or features, in the order in which they were chosen.
-    components_ : ndarray (n_components_, n_features) of the dtype of X
+    components_ : ndarray (`n_components_`, n_features) of the dtype of X
         ``X[anchors_]``, in units of X; for axis=1 the dimensionless weights H of every feature.
-    W_ : ndarray (n_samples, n_components_) of the dtype of X
+    W_ : ndarray (n_samples, `n_components_`) of the dtype of X
         The dimensionless weights; for axis=1 ``X[:, anchors_]``, in units of X.
     n_components_, n_iter_ : int
         Number of anchors found.
@@ -57,8 +57,8 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
     normalized_loss_ : float
         `reconstruction_err_` divided by the norm of X; 0 for all-zero X.
     history_ : dict of ndarray
-        ``iteration``: number of anchors, from 0 to n_components_. ``distance``: largest distance of a sample (feature)
-        from the span of these anchors; with enough anchors it falls to the level of the noise.
+        ``iteration``: number of anchors, from 0 to `n_components_`. ``distance``: largest distance of a sample
+        (feature) from the span of these anchors; with enough anchors it falls to the level of the noise.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -182,7 +182,7 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         self.history_ = {"iteration": np.arange(len(distances)), "distance": distances}
 
     def fit_transform(self, X, y=None, *, checkpoint=None, checkpoint_every=60.0):
-        """Find the anchors and return the weights of the rows of X, (n_samples, n_components_).
+        """Find the anchors and return the weights of the rows of X, (n_samples, `n_components_`).
 
         Parameters
         ----------
@@ -204,7 +204,7 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
 
         Returns
         -------
-        ndarray (n_samples, n_components_) of the dtype of X
+        ndarray (n_samples, `n_components_`) of the dtype of X
         """
         if self.axis == 0:
             return self._transform(X)

@@ -49,14 +49,14 @@ class GraphModel(Estimator):
         return super()._validated(X, reset=reset)
 
     def top_features(self, n=10, feature_names=None):
-        """Return the names of the nodes, or features, with the largest weights in each column of W_.
+        """Return the names of the nodes, or features, with the largest weights in each column of `W_`.
 
         Parameters
         ----------
         n : int, default=10
             Maximum number of names for each column, >= 1.
         feature_names : array-like of str, default=None
-            Names of the rows of W_. None uses `feature_names_in_`, or the row numbers if there are no names.
+            Names of the rows of `W_`. None uses `feature_names_in_`, or the row numbers if there are no names.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class SymmetricNMF(GraphModel):
     -----
     There is no `transform`: W is both sides of the model, so a new node would change the weights of all others.
 
-    *Names*: the source's H is W_. A *dense A* is stored as a sparse matrix, with 4 bytes more for each entry.
+    *Names*: the source's H is `W_`. A *dense A* is stored as a sparse matrix, with 4 bytes more for each entry.
 
     References
     ----------
@@ -212,7 +212,7 @@ class SymmetricNMF(GraphModel):
         ----------
         X : sparse matrix or array (n, n), or a graph
             Symmetric, non-negative and finite. A graph is any object with ``nodes`` and ``edges``, such as those of
-            networkx; the rows of W_ are then in the order of its nodes. Edges that have a ``weight`` count by it. To
+            networkx; the rows of `W_` are then in the order of its nodes. Edges that have a ``weight`` count by it. To
             count each edge once, pass ``fastnmf.data.graphs.affinity_matrix(graph, weight=None)``.
         y : ignored
             Present for compatibility with scikit-learn.

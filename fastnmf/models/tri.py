@@ -113,7 +113,7 @@ class TriNMF(BasisModel):
     Notes
     -----
     With k = l the model is no more general than ``X ~ W H``; it is useful for k and l that differ, and with
-    ``orthogonal=True``. *Names*: the source's F, S, G are W_, S_ and H_.T.
+    ``orthogonal=True``. *Names*: the source's F, S, G are `W_`, `S_` and ``H_.T``.
 
     References
     ----------

@@ -87,7 +87,7 @@ def cluster(
     Raises
     ------
     ValueError, TypeError
-        For a model without W_ and components_, factors whose shapes do not match, or invalid options.
+        For a model without `W_` and `components_`, factors whose shapes do not match, or invalid options.
 
     Notes
     -----

@@ -72,12 +72,12 @@ class Sequential(Solver):
 class HierarchicalNMF(
     TopicTreeMixin, ClassPredictionMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator
 ):
-    """Find topics, topics of topics, and so on: ``X ~ S_l A_lᵀ ... A_0ᵀ`` for every level l, all >= 0.
+    """Find topics, topics of topics, and so on.
 
-    Level 0 has the most topics. Each sample's weights S_l are the exact non-negative least squares of those below,
-    ``S_l = argmin ||S_{l-1} - S A_lᵀ||`` with S_{-1} = X, in the fit and in `transform` alike. With labels, the weights
-    of the last level (or of any) are also fitted to the classes; samples without a label contribute to the other
-    losses only.
+    The model is ``X ~ S_l A_lᵀ ... A_0ᵀ`` for every level l, all >= 0. Level 0 has the most topics. Each sample's
+    weights S_l are the exact non-negative least squares of those below, ``S_l = argmin ||S_{l-1} - S A_lᵀ||`` with
+    S_{-1} = X, in the fit and in `transform` alike. With labels, the weights of the last level (or of any) are also
+    fitted to the classes; samples without a label contribute to the other losses only.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class HierarchicalNMF(
         Least-squares coefficients of the labels on the weights of their level: ``S coef_ᵀ`` is `decision_function`.
     level_errors_ : ndarray (n_levels,)
         ``||X - S_l components_[l]|| / ||X||``, over the known entries.
-    loss_curve_ : ndarray (n_iter_ + 1,)
+    loss_curve_ : ndarray (`n_iter_` + 1,)
         The loss with labels, divided by ``||X||²``; entry 0 is the start. With ``method="deep"`` the S_l in it are
         independent variables.
     history_ : dict of ndarray
