@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Files side by side on a few cores, which halves the time; threads of the kernels that wait do not spin meanwhile.
 PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -p no:benchmark -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test check docs fuzz coverage bench bench-compare bench-peers papers clean
+.PHONY: demo test check fuzz coverage bench bench-compare bench-peers papers clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/fastnmf demo $(DEMO)
@@ -17,11 +17,6 @@ check: .venv/test.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(PYTEST) $(TEST)
-
-# The pages in docs/_build/html/index.html, from the docstrings and docs/*.md; a warning is an error. About a minute.
-docs: .venv/docs.stamp
-	@rm -rf docs/_api
-	@$(BIN)/python -m sphinx -W --keep-going -q -j 2 -d docs/_build/doctrees docs docs/_build/html
 
 # Longer searches for what the fixed cases of `make test` stand for: interrupts at 200 moments; half a minute.
 fuzz: .venv/test.stamp
@@ -49,15 +44,27 @@ bench-peers: .venv/test.stamp
 papers: .venv/test.stamp
 	@$(BIN)/python bench/papers/chapman2023.py $(PAPERS)
 
+.PHONY: docs
+# The pages in docs/_build/html/index.html, from the docstrings and docs/*.md; a warning is an error. About a minute.
+docs: .venv/docs.stamp
+	@rm -rf docs/_api
+	@$(BIN)/python -m sphinx -W --keep-going -q -j 2 -d docs/_build/doctrees docs docs/_build/html
+
 clean:
-	rm -rf docs/_api docs/_build .venv build dist fastnmf-demo .pytest_cache .ruff_cache .benchmarks .coverage htmlcov
+	rm -rf .venv build dist fastnmf-demo .pytest_cache .ruff_cache .benchmarks .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf docs/_api docs/_build
 
 .venv/python.stamp:
 	@command -v $(PYTHON) >/dev/null || { echo "No '$(PYTHON)' here; install Python 3.11 or newer, or name it: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastnmf needs Python 3.11 or newer, and '$(PYTHON)' is `$(PYTHON) --version`; name another: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Setting up a virtual environment in .venv ..."
 	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/docs.stamp: .venv/python.stamp pyproject.toml
+	@echo "Installing fastnmf and what its pages need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	@touch $@
 
 .venv/demo.stamp: .venv/python.stamp pyproject.toml
@@ -69,8 +76,3 @@ clean:
 	@echo "Installing fastnmf and what its tests need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $@ .venv/demo.stamp
-
-.venv/docs.stamp: .venv/python.stamp pyproject.toml
-	@echo "Installing fastnmf and what its pages need ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
-	@touch $@
