@@ -30,7 +30,7 @@ _CHUNK_ENTRIES = 2**21  # entries of a dense row chunk: 16 MB
 
 
 def normalized_loss(X, W, H, V=None, strata=None):
-    """Return ``sqrt(sum_i ||A(i) - 1 v(i)' - W(i) H||_F^2 / sum_i ||A(i)||_F^2)``.
+    """Return sqrt( sum_i ||A(i) - 1 v(i)' - W(i) H||_F^2 / sum_i ||A(i)||_F^2 ).
 
     Parameters
     ----------
