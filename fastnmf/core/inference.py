@@ -14,7 +14,7 @@ from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.thresholds import tiny
-from fastnmf.core.updates import HALS, ActiveSet
+from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
 from fastnmf.kernels import nnls, rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
@@ -238,6 +238,40 @@ def infer_by_updates(data, H, v, build, schedule):
     sweep(problem, factors)
     value = problem.value(factors) - problem.penalty
     return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale
+
+
+def infer_by_sweeps(strata, rank, H, V, penalties, update, n_sweeps):
+    """Return the weights W of every row after sweeps of an update, from the exact ones without penalties.
+
+    For penalties or an update that the user wrote, whose subproblems have no exact solution.
+
+    Parameters
+    ----------
+    strata, rank, H, V :
+        As for `infer`.
+    penalties : sequence of Penalty
+        Penalties of W.
+    update : Update, or None
+        Of W; None: coordinate descent.
+    n_sweeps : int
+
+    Returns
+    -------
+    W, sub :
+        As for `infer`.
+    """
+    W, sub = infer(strata, rank, H, V)
+    found, descent = sub, HALS()
+    if sub is None:  # each row has a Gram matrix of its own
+        sub, descent = Subproblem(row_tasks(W)), WeightedRows("hals")
+        sub.rowwise, neg = rowwise_of(strata, H, V)
+        product = aligned(W.shape, strata.dtype)
+        premultiplied(strata, strata.entry_weights).matmul(H, product)
+        sub.add(pos=product, neg=neg)
+    for penalty in penalties:
+        penalty.contribute(W, sub, rank)
+    Majorised(descent if update is None else update)(W, sub, rank, n_sweeps)
+    return W, found
 
 
 def even_weights(data, H):
