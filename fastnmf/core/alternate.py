@@ -7,7 +7,7 @@ from fastnmf.core.iterate import Solver, iterate
 from fastnmf.core.penalties.elastic_net import balanced
 from fastnmf.kernels import rows
 
-MAX_SCALE_POWER = 600  # of two, by which the start of W is multiplied and that of H divided, or the reverse
+WORTH_SCALING = 1e-3  # least gain by another scale of a start, as a share of the loss of the trivial model
 MAX_DRIFT = 60  # allowed difference between the binary logarithms of the squared lengths of a column of H and of W
 
 
@@ -334,7 +334,7 @@ def search_scale(problem, factors, strata):
         return sum(penalty.value(F) for name, F in pairs for penalty in problem.penalties[name])
 
     best, power, direction = cost(0), 0, 1 if cost(1) <= cost(-1) else -1
-    while abs(power) < MAX_SCALE_POWER and (value := cost(power + direction)) < best:
+    while best - (value := cost(power + direction)) > WORTH_SCALING * problem.scale:
         best, power = value, power + direction
     for name, sign in (("W", 1), ("H", -1)):
         np.ldexp(factors[name], sign * power, out=factors[name])

@@ -8,7 +8,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 
-from fastnmf.core.alternate import sweep
+from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import aligned, allocate, row_tasks
 from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_of
 from fastnmf.core.objectives import divergence_problem
@@ -221,7 +221,7 @@ def infer_by_updates(data, H, v, build, schedule):
     build : callable
         ``build(data, factors, tasks) -> Problem``.
     schedule : tuple of (str, int)
-        One iteration of it is run.
+        One iteration of it is run; the int is a number of updates.
 
     Returns
     -------
@@ -235,7 +235,12 @@ def infer_by_updates(data, H, v, build, schedule):
     factors, tasks = allocate(data, even_weights(data, H), H, v)
     problem = build(data, factors, tasks)
     problem.schedule = schedule
-    sweep(problem, factors)
+    if problem.retry_with_safe_step:  # a loss of the user, whose steps may have to be shortened
+        ((name, n_updates),) = schedule
+        problem.schedule = ((name, 1),)
+        solve(problem, factors, max_iter=n_updates, tol=0.0)
+    else:
+        sweep(problem, factors)
     value = problem.value(factors) - problem.penalty
     return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale
 

@@ -127,15 +127,14 @@ class CustomDivergence(_Divergence):
         """Return the loss of the best model that is constant in each row, by the mean of the data."""
         n_rows, n_columns = self.strata.shape
         u = self._loading.astype(np.float64) if len(self._loading) else np.ones(n_rows)
-        share = self._side_sum() / (n_columns * u.sum())
-        total = 0.0
-        for part, x in self._tiles("W"):
-            y = np.broadcast_to(self._units * share * u[part, None], x.shape)
-            total += self._sum(x, np.maximum(y, self._floor))
-        return total * self._scale
-
-    def _side_sum(self):
-        return float(self._sides["W"].data.sum(dtype=np.float64))
+        side, slope = self._sides["W"], self.user.zero_slope
+        share = float(side.data.sum(dtype=np.float64)) / (n_columns * u.sum())
+        of_row = np.maximum(self._units * share * u, self._floor)
+        if slope is not None:
+            x, y = self._units * side.data.astype(np.float64), of_row[row_index(side)]
+            return self._scale * (self._sum(x, y) + slope * (n_columns * of_row.sum() - y.sum()))
+        each = (self._sum(x, np.broadcast_to(of_row[part, None], x.shape)) for part, x in self._tiles("W"))
+        return self._scale * sum(each)
 
     def _sum(self, x, y):
         return float(np.sum(self._call("value", x, y), dtype=np.float64))

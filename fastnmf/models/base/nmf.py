@@ -153,8 +153,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 )
             if options.beta == 0:
                 raise ValueError(
-                    f"The loss {options.loss_given} (Itakura-Saito, or one of degree 0) does not grow with the scale of a "
-                    "row, so rows cannot be weighted; leave the weights out."
+                    f"The loss {options.loss_given} (degree 0, as Itakura-Saito) does not depend on the scale of "
+                    "a row, so rows cannot be weighted; leave the weights out."
                 )
             if options.beta < 0 and not of_rows.all():
                 raise ValueError(
