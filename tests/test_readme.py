@@ -123,3 +123,13 @@ def test_every_line_of_the_table_of_models_runs(of_models, line):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert eval(line, dict(of_models)) is not None
+
+
+def test_a_penalty_of_ones_own(of_models):
+    block = README.read_text(encoding="utf-8").split("## Your own penalty")[1].split("```python\n")[1].split("```")[0]
+    names = {"X": of_models["X"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(block, names)
+    objective = names["model"].history_["objective"]
+    assert len(objective) > 10 and (np.diff(objective) <= 1e-12 * objective[0]).all()
