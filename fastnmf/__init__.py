@@ -16,6 +16,7 @@ _HOMES = {
     "DictionaryNMF": "fastnmf.models.dictionary",
     "DistributionallyRobustNMF": "fastnmf.models.distributionally_robust",
     "hierarchical_loss": "fastnmf.core.stack",
+    "Factorization": "fastnmf.compose",
     "GraphNMF": "fastnmf.models.graph",
     "HierarchicalNMF": "fastnmf.models.hierarchy.hierarchical",
     "IntervalNMF": "fastnmf.models.interval",
@@ -52,10 +53,12 @@ _HOMES = {
     "open_csr": "fastnmf.data.ondisk",
     "save_csr": "fastnmf.data.ondisk",
     "warmup": "fastnmf.cli.warmup",
+    "compose": "fastnmf.compose",
     "datasets": "fastnmf.datasets",
     "metrics": "fastnmf.metrics",
     "plots": "fastnmf.plots",
     "report": "fastnmf.report",
+    "testing": "fastnmf.testing",
     "write_report": "fastnmf.report",
 }
 __all__ = [*_HOMES, "__version__"]

@@ -39,6 +39,8 @@ MAY_IMPORT = {
     "core": {"kernels", "data"},
     "io": {"kernels", "data", "core"},
     "models": {"kernels", "data", "core", "io"},
+    "compose": {"core", "models"},
+    "testing": {"core", "compose"},
     "metrics": {"data"},
     "selection": {"kernels", "data", "core", "io", "models", "metrics"},
     "datasets": set(),
@@ -63,6 +65,8 @@ OUTSIDE = {
     "core": {"numpy", "scipy", "rich", "sklearn"},
     "io": {"numpy", "scipy"},
     "models": {"numpy", "scipy", "sklearn"},
+    "compose": set(),
+    "testing": {"numpy", "scipy"},
     "metrics": {"numpy", "scipy", "sklearn"},
     "selection": {"numpy", "scipy", "sklearn", "joblib", "pandas"},  # joblib comes with scikit-learn
     "datasets": {"numpy", "scipy", "sklearn"},

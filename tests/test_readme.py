@@ -18,6 +18,7 @@ from fastnmf.models.catalogue import MODELS as CATALOGUE
 from fastnmf.models.catalogue import Entry, markdown
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+HOMES = ("fastnmf.models.", "fastnmf.compose")  # of estimators
 SECTION = README.read_text(encoding="utf-8").split("## Your data look like this")[1].split("\n## ")[0]
 LINES = [match for row in SECTION.splitlines() for match in re.findall(r"\| `(.+)` \|$", row)]
 
@@ -99,7 +100,7 @@ def test_the_table_of_models_is_the_catalogue():
 
 
 def test_the_catalogue_has_all_models():
-    kinds = {name for name, home in fastnmf._HOMES.items() if home.startswith("fastnmf.models.") and name[0].isupper()}
+    kinds = {name for name, home in fastnmf._HOMES.items() if home.startswith(HOMES) and name[0].isupper()}
     assert {entry.name for entry in CATALOGUE if entry.name[0].isupper()} == kinds, (
         "Every public model needs an Entry in MODELS of fastnmf/models/catalogue.py, and nothing else may be there."
     )
@@ -112,7 +113,7 @@ def test_the_catalogue_has_all_models():
 
 
 def test_the_table_of_models_has_all_that_are_not_in_the_other_one():
-    kinds = {name for name, home in fastnmf._HOMES.items() if home.startswith("fastnmf.models.") and name[0].isupper()}
+    kinds = {name for name, home in fastnmf._HOMES.items() if home.startswith(HOMES) and name[0].isupper()}
     assert len(MODEL_LINES) > len(ROWS) > 20
     assert kinds == {name for line in (*LINES, *MODEL_LINES) for name in kinds if f"{name}(" in line}
 
@@ -122,3 +123,13 @@ def test_every_line_of_the_table_of_models_runs(of_models, line):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert eval(line, dict(of_models)) is not None
+
+
+def test_a_penalty_of_ones_own(of_models):
+    block = README.read_text(encoding="utf-8").split("## Your own penalty")[1].split("```python\n")[1].split("```")[0]
+    names = {"X": of_models["X"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(block, names)
+    objective = names["model"].history_["objective"]
+    assert len(objective) > 10 and (np.diff(objective) <= 1e-12 * objective[0]).all()

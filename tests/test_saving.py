@@ -33,6 +33,7 @@ FAMILY = {
         "ConvexNMF",
         "ConvolutiveNMF",
         "DistributionallyRobustNMF",
+        "Factorization",
         "GraphNMF",
         "OrthogonalNMF",
         "PLSA",
@@ -112,7 +113,7 @@ def test_all_of_a_model_comes_back(kind, dtype, tmp_path):
 
 
 def test_every_public_estimator_is_tried_here():
-    homes = [name for name, home in fastnmf._HOMES.items() if home.startswith("fastnmf.models.")]
+    homes = [name for name, home in fastnmf._HOMES.items() if home.startswith(("fastnmf.models.", "fastnmf.compose"))]
     found = {getattr(fastnmf, name) for name in homes}
     family = {getattr(fastnmf, name) for name in FAMILY}
     assert {kind for kind in found if isinstance(kind, type)} == {*KINDS, HierarchicalNMF, *family}

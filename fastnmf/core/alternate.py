@@ -7,6 +7,7 @@ from fastnmf.core.iterate import Solver, iterate
 from fastnmf.core.penalties.elastic_net import balanced
 from fastnmf.kernels import rows
 
+WORTH_SCALING = 1e-3  # least gain by another scale of a start, as a share of the loss of the trivial model
 MAX_DRIFT = 60  # allowed difference between the binary logarithms of the squared lengths of a column of H and of W
 
 
@@ -142,6 +143,7 @@ class AlternatingSolver(Solver):
             "factors": dict(factors.arrays),
             "extrapolation": None if self.extrapolation is None else self.extrapolation.to_state(),
             "losses": [loss.to_state() if hasattr(loss, "to_state") else {} for loss in losses],
+            "penalties": [penalty.to_state() for penalty in self._stateful_penalties()],
             "cached_products": [
                 name for name, other in sides.items() if factors.cache_valid(("product", name), (other,))
             ],
@@ -149,6 +151,10 @@ class AlternatingSolver(Solver):
             "reseeded": self.n_reseeded,
             "last": self._last,
         }
+
+    def _stateful_penalties(self):
+        each = (penalty for penalties in self.problem.penalties.values() for penalty in penalties)
+        return [penalty for penalty in each if hasattr(penalty, "to_state")]
 
     def from_state(self, state):
         """Restore the state that `to_state` returned for the same problem."""
@@ -160,6 +166,8 @@ class AlternatingSolver(Solver):
         for loss, kept in zip(self.problem.losses, state["losses"], strict=True):
             if kept:
                 loss.from_state(kept)
+        for penalty, kept in zip(self._stateful_penalties(), state.get("penalties", ()), strict=True):
+            penalty.from_state(kept)
         for name in state["cached_products"]:
             self.problem.losses[0].product(name, self.factors)
         if state.get("sum_of_V") is not None:  # files of version 0.1 lack it
@@ -188,15 +196,15 @@ def solve(problem, factors, *, extrapolation=None, start_value=None, **options):
 
 
 def _retry_with_safe_power(problem, factors, before, last):
-    """Undo an iteration that increased the objective, and repeat it with an exponent whose update is monotone.
+    """Undo an iteration that increased the objective, and repeat it with exponents that give shorter steps.
 
-    If the repeated iteration also ends above `last`, the factors `before` are kept. The cause is then rounding, or data
+    If the repeated iterations also end above `last`, the factors `before` are kept. The cause is then rounding, or data
     below the smallest value that the model can represent.
 
     Parameters
     ----------
     problem : Problem
-        The update of its first loss uses the exponent `power`, or `safe_power` for the repetition.
+        The update of its first loss uses the exponent `power`, or one of `safe_powers` for the repetitions.
     factors : Factors
         Changed in place.
     before : dict
@@ -210,13 +218,15 @@ def _retry_with_safe_power(problem, factors, before, last):
         The objective.
     """
     data_loss, power = problem.losses[0], problem.losses[0].power
-    factors.overwrite(before)
-    data_loss.power = data_loss.safe_power
-    sweep(problem, factors)
+    for safe_power in data_loss.safe_powers:
+        data_loss.power = safe_power
+        factors.overwrite(before)
+        sweep(problem, factors)
+        value = problem.value(factors)
+        if value <= last:
+            data_loss.power = power
+            return value
     data_loss.power = power
-    value = problem.value(factors)
-    if value <= last:
-        return value
     factors.overwrite(before)
     return problem.value(factors)
 
@@ -291,13 +301,44 @@ def scale_start(problem, factors, strata):
     factors : Factors
     strata : fastnmf.data.strata.Strata
     """
-    lengths = np.sqrt(np.einsum("jc,jc->c", factors["H"], factors["H"], dtype=np.float64))
-    share = np.sqrt(problem.scale / (factors.rank * strata.total))  # total: the sum of the row weights
-    guess = np.full(factors["W"].shape, np.divide(share, lengths, out=np.zeros(len(lengths)), where=lengths > 0))
-    guess = guess if strata.row_scale is None else guess * strata.row_scale[:, None]
+    guess = _even_W(problem, factors, strata)
     t = balanced(problem.penalties["W"][0].columns(guess), problem.penalties["H"][0].columns(factors["H"]))
     np.divide(factors["H"], t, out=factors["H"], casting="same_kind")
     factors.invalidate("H")
+
+
+def _even_W(problem, factors, strata):
+    """Return a constant W, of the shape of W, with which every component explains the same share of the data."""
+    lengths = np.sqrt(np.einsum("jc,jc->c", factors["H"], factors["H"], dtype=np.float64))
+    share = np.sqrt(problem.scale / (factors.rank * strata.total))  # total: the sum of the row weights
+    guess = np.full(factors["W"].shape, np.divide(share, lengths, out=np.zeros(len(lengths)), where=lengths > 0))
+    return guess if strata.row_scale is None else guess * strata.row_scale[:, None]
+
+
+def search_scale(problem, factors, strata):
+    """Multiply W and divide H of a start in place by the power of two with which the penalties of both are smallest.
+
+    For penalties of which nothing but the value is known; see `scale_start` for W that is still zero.
+
+    Parameters
+    ----------
+    problem : Problem
+        Has penalties of W and of H.
+    factors : Factors
+    strata : fastnmf.data.strata.Strata
+    """
+    W, H = factors["W"] if factors["W"].any() else _even_W(problem, factors, strata), factors["H"]
+
+    def cost(power):
+        pairs = (("W", np.ldexp(W, power)), ("H", np.ldexp(H, -power)))
+        return sum(penalty.value(F) for name, F in pairs for penalty in problem.penalties[name])
+
+    best, power, direction = cost(0), 0, 1 if cost(1) <= cost(-1) else -1
+    while best - (value := cost(power + direction)) > WORTH_SCALING * problem.scale:
+        best, power = value, power + direction
+    for name, sign in (("W", 1), ("H", -1)):
+        np.ldexp(factors[name], sign * power, out=factors[name])
+        factors.invalidate(name)
 
 
 def equalize_column_norms(problem, factors, extrapolation=None):

@@ -8,13 +8,13 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 
-from fastnmf.core.alternate import sweep
+from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import aligned, allocate, row_tasks
 from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_of
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.thresholds import tiny
-from fastnmf.core.updates import HALS, ActiveSet
+from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
 from fastnmf.kernels import nnls, rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
@@ -221,7 +221,7 @@ def infer_by_updates(data, H, v, build, schedule):
     build : callable
         ``build(data, factors, tasks) -> Problem``.
     schedule : tuple of (str, int)
-        One iteration of it is run.
+        One iteration of it is run; the int is a number of updates.
 
     Returns
     -------
@@ -235,9 +235,48 @@ def infer_by_updates(data, H, v, build, schedule):
     factors, tasks = allocate(data, even_weights(data, H), H, v)
     problem = build(data, factors, tasks)
     problem.schedule = schedule
-    sweep(problem, factors)
+    if problem.retry_with_safe_step:  # a loss of the user, whose steps may have to be shortened
+        ((name, n_updates),) = schedule
+        problem.schedule = ((name, 1),)
+        solve(problem, factors, max_iter=n_updates, tol=0.0)
+    else:
+        sweep(problem, factors)
     value = problem.value(factors) - problem.penalty
     return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale
+
+
+def infer_by_sweeps(strata, rank, H, V, penalties, update, n_sweeps):
+    """Return the weights W of every row after sweeps of an update, from the exact ones without penalties.
+
+    For penalties or an update that the user wrote, whose subproblems have no exact solution.
+
+    Parameters
+    ----------
+    strata, rank, H, V :
+        As for `infer`.
+    penalties : sequence of Penalty
+        Penalties of W.
+    update : Update, or None
+        Of W; None: coordinate descent.
+    n_sweeps : int
+
+    Returns
+    -------
+    W, sub :
+        As for `infer`.
+    """
+    W, sub = infer(strata, rank, H, V)
+    found, descent = sub, HALS()
+    if sub is None:  # each row has a Gram matrix of its own
+        sub, descent = Subproblem(row_tasks(W)), WeightedRows("hals")
+        sub.rowwise, neg = rowwise_of(strata, H, V)
+        product = aligned(W.shape, strata.dtype)
+        premultiplied(strata, strata.entry_weights).matmul(H, product)
+        sub.add(pos=product, neg=neg)
+    for penalty in penalties:
+        penalty.contribute(W, sub, rank)
+    Majorised(descent if update is None else update)(W, sub, rank, n_sweeps)
+    return W, found
 
 
 def even_weights(data, H):

@@ -6,7 +6,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,6 +30,10 @@ class FactorOptions:
         Features that components are pulled to (H only).
     guide_weight : float
         Strength of that pull.
+    objects : tuple
+        Penalties that the user wrote; see `fastnmf.core.penalties.custom.CustomPenalty`.
+    update : str, object or None
+        Update that the user chose in place of the solver's: "hals", "mu", "exact", or an object with `step`.
     """
 
     alpha: float = 0.0
@@ -37,6 +41,8 @@ class FactorOptions:
     fixed: object = None
     seeds: object = None
     guide_weight: float = 1.0
+    objects: tuple = ()
+    update: object = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Options:
     init : str, Start, estimator, or None
     solver : str
     loss : fastnmf.core.losses.choice.Divergence
+    loss_given : str
+        The parameter and its value as the user gave it, for messages.
     exponent : {"mm", "fast"}
         Exponent of multiplicative updates for a divergence.
     max_iter, n_init : int
@@ -73,6 +81,7 @@ class Options:
     init: object = None
     solver: str = "cd"
     loss: Divergence = DIVERGENCES["frobenius"]
+    loss_given: str = ""
     exponent: str = "mm"
     max_iter: int = 1
     n_init: int = 1
@@ -108,8 +117,14 @@ class Options:
         """Whether factors are updated by multiplication, which never changes a zero."""
         return self.solver == "mu"
 
+    @property
+    def has_exact_W(self):
+        """Whether W for given components is a problem of least squares: it has no penalty or update of the user."""
+        is_quadratic = all(hasattr(each, "elastic_net") for each in self.W.objects)
+        return is_quadratic and (self.W.update is None or isinstance(self.W.update, str))
 
-def read_options(name, parameters, constraints):
+
+def read_options(name, parameters, constraints, loss_parameter="beta_loss"):
     """Check the parameters of an estimator and return them as `Options`.
 
     Parameters
@@ -120,6 +135,8 @@ def read_options(name, parameters, constraints):
         Parameter -> value.
     constraints : dict
         Parameter -> ``check(name, value)``, which raises one sentence; they precede those of `CONSTRAINTS`.
+    loss_parameter : str, default="beta_loss"
+        The parameter that holds the loss.
 
     Returns
     -------
@@ -130,8 +147,9 @@ def read_options(name, parameters, constraints):
         if check is not None:
             check(parameter, value)
     found = {field: parameters[field] for field in _FIELDS if field in parameters}
-    if "beta_loss" in parameters:
-        found["loss"] = as_divergence(parameters["beta_loss"])
+    if loss_parameter in parameters:
+        found["loss"] = as_divergence(parameters[loss_parameter])
+        found["loss_given"] = f"{loss_parameter}={parameters[loss_parameter]!r}"
     alphas = {factor: parameters.get(f"alpha_{factor}", 0.0) for factor in "WHV"}
     if alphas["H"] == "same":
         alphas["H"] = alphas["W"]
@@ -140,6 +158,9 @@ def read_options(name, parameters, constraints):
     of_H = (alphas["H"], l1_ratio, parameters.get("fixed_components"), parameters.get("seed_features"))
     if of_H[2] is not None or of_H[3]:
         found["H"] = FactorOptions(*of_H, parameters.get("guide_weight", 1.0))
+    for factor, objects in (parameters.get("penalties") or {}).items():
+        objects = tuple(objects) if isinstance(objects, (list, tuple)) else (objects,)
+        found[factor] = replace(found.get(factor, FactorOptions()), objects=objects)
     return Options(name=name, **found)
 
 
@@ -214,6 +235,22 @@ def check_beta_loss(name, value):
         check_choice(name, value, tuple(DIVERGENCES))
 
 
+def check_penalties(name, value):
+    """Raise unless `value` is None or maps W, H or V to penalties: objects with `value` and `half_gradient`."""
+    expected = "expected None or a dict such as {'H': [penalty]} with the keys 'W', 'H' or 'V'"
+    if value is not None and (not isinstance(value, dict) or not value.keys() <= {"W", "H", "V"}):
+        raise ValueError(f"{name}={value!r} is not valid; {expected}.")
+    for factor, objects in (value or {}).items():
+        for each in objects if isinstance(objects, (list, tuple)) else (objects,):
+            if isinstance(each, type):
+                raise ValueError(f"{name}[{factor!r}] has the class {each.__name__}; make an object of it first.")
+            if not all(callable(getattr(each, method, None)) for method in ("value", "half_gradient")):
+                raise ValueError(
+                    f"{name}[{factor!r}] has {each!r}; expected an object with the methods value(F) and "
+                    "half_gradient(F), where F has one row for each component."
+                )
+
+
 def check_function(name, value):
     """Raise unless `value` is None or callable."""
     if value is not None and not callable(value):
@@ -249,6 +286,7 @@ CONSTRAINTS = {
     "n_threads": optional(integer()),
     "warm_start": check_bool,
     "beta_loss": check_beta_loss,
+    "penalties": check_penalties,
     "exponent": one_of("mm", "fast"),
     "missing_values": one_of(*MISSING),
     "alpha_W": number(),
@@ -262,7 +300,7 @@ CONSTRAINTS = {
     "strata_weight": one_of("rows", "equal"),
     "gauge": one_of(None, "max_shift", "min_shift"),
 }
-_FIELDS = [field.name for field in fields(Options) if field.name not in ("name", "loss", "W", "H", "V")]
+_FIELDS = [field.name for field in fields(Options) if field.name not in ("name", "loss", "loss_given", "W", "H", "V")]
 
 
 def generator(random_state):

@@ -76,6 +76,10 @@ class Subproblem:
         The graph of the rows: what `GraphHALS` takes.
     chain : fastnmf.core.penalties.smoothness.Chain, or None
         The weights of steps from row to row: what `ChainDescent` takes.
+    tangent : fastnmf.core.penalties.custom.Tangent, or None
+        The user's penalties at this point: what `Majorised` takes.
+    beta : float
+        Where the objective is not quadratic: the beta of the divergence whose parts pos and neg are, for `Majorised`.
     """
 
     def __init__(self, tasks):
@@ -87,8 +91,8 @@ class Subproblem:
         self.gram = self.pos = self.neg = self.weight = self.group = None
         self.tasks, self.is_of_data = self._equal_rows, (True, True)
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
-        self.rowwise = self.residual = self.parts = self.neighbours = self.chain = None
-        self.power = 1.0
+        self.rowwise = self.residual = self.parts = self.neighbours = self.chain = self.tangent = None
+        self.power = self.beta = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):
         """Add contributions to the half-gradient.
@@ -145,6 +149,7 @@ class Subproblem:
         pull = pull if self.rowwise is None else pull + _pull_of_rows(self.rowwise, F)
         for part in (self.neighbours, self.chain):
             pull = pull if part is None else pull + part.pull(F)
+        pull = pull if self.tangent is None else pull + self.tangent.gradient
         return pull + (0.0 if self.neg is None else full(self.neg)) - full(self.pos)
 
 
@@ -176,12 +181,14 @@ class DataLoss(Loss, Protocol):
 
     Attributes
     ----------
-    power, safe_power : float
-        Exponent of its multiplicative updates, and one that never raises the objective; for `retry_with_safe_step`.
+    power : float
+        Exponent of its multiplicative updates.
+    safe_powers : tuple of float
+        Those of shorter steps, in the order in which they are tried; for `retry_with_safe_step`.
     """
 
     power: float
-    safe_power: float
+    safe_powers: tuple
 
     def value(self, factors: Factors, **instead: np.ndarray) -> float:
         """Return the value at `factors`, with the arrays of `instead` in place of factors of these names."""
@@ -286,7 +293,7 @@ class Problem:
         ``reseed_dead_component(factors)`` replaces a dead component and returns whether there was one.
     retry_with_safe_step : bool
         Whether the `power` of the first loss may raise the objective. An iteration that raised it is undone and
-        repeated with the `safe_power` of that loss.
+        repeated with the `safe_powers` of that loss.
     penalty : float
         The part of the last evaluated objective that comes from penalties and from losses after the first.
     subproblems : dict, factor name -> Subproblem
@@ -335,7 +342,8 @@ class Problem:
         missing = [need for need in needs if need not in sub.provides]
         if missing:
             what, remedy = NEEDS[missing[0]]
-            update, loss = type(self.updates[name]).__name__, type(self.losses[0]).__name__
+            update, loss = self.updates[name], type(self.losses[0]).__name__
+            update = getattr(update, "name", type(update).__name__)
             raise ValueError(f"{update} needs {what}, and {loss} gives none for {name}; {remedy}.")
 
     def release(self):

@@ -14,6 +14,10 @@ _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 # Raises or joins a divisor that may be zero: its inverse, and that times 1e8, does not overflow.
 LEAST_DIVISOR = 1e-300
 
+# Least curvature that is tried above a user's penalty whose tangent does not lie above it: any positive number will do,
+# as it is doubled until it is enough.
+LEAST_CURVATURE = 1e-300
+
 # Added to the denominator of a multiplicative update, as is usual: `objective + MU_EPS * sum(F)` does not increase.
 MU_EPS = 1e-9
 
@@ -61,6 +65,9 @@ GRAM_CUT = 1e-7
 
 # Singular values of a full decomposition below this share of the largest count as zero.
 RANK_CUT = 1e-10
+
+# Share of the values of a user's penalty below which a difference between two of them is rounding.
+PENALTY_ROUNDING = 1e-13
 
 # ---------------------------------------------------------------- values that count as zero or as equal
 

@@ -195,6 +195,11 @@ def _parsed(file, path, kind):
         return upgrade(kind, facts["format"], values)
 
 
+def is_exported(kind):
+    """Tell whether a class is one that fastnmf exports under its name."""
+    return fastnmf._HOMES.get(kind.__name__) == kind.__module__
+
+
 def digest(value, name="value"):
     """Return a checksum of a value that `write` can store, as a string of hexadecimal digits."""
     arrays, found = {}, _hash()

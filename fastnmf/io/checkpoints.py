@@ -288,7 +288,20 @@ def _plain_or_checksum(value):
         return list(value)
     if isinstance(value, (tuple, list)) and all(item is None for item in value):
         return None
-    return {"checksum": archive.digest(value)}
+    try:
+        return {"checksum": archive.digest(value)}
+    except TypeError:  # it is, or holds, an object of a class that the user wrote
+        return {"objects": _parts_of(value)}
+
+
+def _parts_of(value):
+    if isinstance(value, dict):
+        return {str(name): _plain_or_checksum(each) for name, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain_or_checksum(each) for each in value]
+    if isinstance(value, np.ndarray) or not hasattr(value, "__dict__"):
+        archive.digest(value)  # raises
+    return [type(value).__qualname__, {name: _plain_or_checksum(each) for name, each in vars(value).items()}]
 
 
 def _differences(kept, given):

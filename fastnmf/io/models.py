@@ -1,16 +1,108 @@
 """Convert estimators to plain values for a file, and back: parameters, fitted attributes, statistics of batches.
 
-This module imports no estimator: `save` is a method of every estimator (`fastnmf.models.base.saving`), and `load`
-passes a function that finds a class by its name (`fastnmf.models.loading`).
+This module imports no estimator: `save` is a method of every estimator, and `load` passes a function that finds a class
+by its name (`fastnmf.models.loading`).
+
+A file holds no code, and so no object of a class that the user wrote: a penalty, loss or update. It keeps the name of
+the class, and `Unsaved` takes the place of the object in the loaded model.
 """
 
 from fastnmf.core import batches
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.init.starts import Start
+from fastnmf.core.losses.choice import Beta, Divergence
+from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.warn import warn
 from fastnmf.io import archive
 
+# parameter -> what it holds
+OBJECTS = {"penalties": "a penalty", "loss": "a loss", "beta_loss": "a loss", "updates": "an update"}
 _STATISTICS = {"Statistics": batches.Statistics, "StrataStatistics": batches.StrataStatistics}
+
+
+class Unsaved(Divergence):
+    """Stand-in for an object of the user in a loaded model: every use of it raises ValueError.
+
+    Parameters
+    ----------
+    class_name : str
+    parameter : str
+        The parameter of the estimator in which it stood.
+    degree : float, default=1.0
+        Of a loss.
+    """
+
+    def __init__(self, class_name, parameter, degree=1.0):
+        self.class_name, self.parameter, self.degree = class_name, parameter, degree
+
+    def __repr__(self):
+        return f"<{self.class_name}, not in the file>"
+
+    def value(self, *given):
+        """Raise: there is nothing to compute it with."""
+        name = "loss" if OBJECTS[self.parameter] == "a loss" else self.parameter
+        raise ValueError(
+            f"This model was fitted with {OBJECTS[self.parameter]} of your own, {self.class_name}, which files do not "
+            f"hold; pass it when you load the model: fastnmf.load(path, {name}=...)."
+        )
+
+    half_gradient = step = value
+
+    def build(self, *given, **options):
+        """Raise, as `value` does."""
+        self.value()
+
+
+def _plain_objects(name, value):
+    """Return a parameter that may hold objects as plain values, which `_objects` turns back into objects."""
+    if isinstance(value, dict):
+        return {key: _plain_objects(name, each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_objects(name, each) for each in value]
+    if isinstance(value, ElasticNetPenalty):
+        return {"elastic_net": [value.l1, value.l2]}
+    if isinstance(value, Beta):
+        return value.degree
+    if isinstance(value, Unsaved):
+        return {"unsaved": value.class_name, "degree": float(value.degree)}
+    if any(hasattr(value, method) for method in ("build", "half_gradient", "step")):
+        return {"unsaved": type(value).__name__, "degree": float(getattr(value, "degree", 1.0))}
+    return value
+
+
+def _objects(name, value):
+    """Return what `_plain_objects` converted; `Unsaved` for what was not ours."""
+    if isinstance(value, dict) and "unsaved" in value:
+        return Unsaved(value["unsaved"], name, value["degree"])
+    if isinstance(value, dict) and "elastic_net" in value:
+        return ElasticNetPenalty(*value["elastic_net"])
+    if isinstance(value, dict):
+        return {key: _objects(name, each) for key, each in value.items()}
+    return [_objects(name, each) for each in value] if isinstance(value, list) else value
+
+
+def _unsaved_in(value):
+    """Return the names of the classes of the user in what `_plain_objects` returned."""
+    if isinstance(value, dict):
+        return [value["unsaved"]] if "unsaved" in value else [n for each in value.values() for n in _unsaved_in(each)]
+    return [name for each in value for name in _unsaved_in(each)] if isinstance(value, list) else []
+
+
+def saved_class(kind):
+    """Return the class under which an estimator is saved: its own, or for a class of the user the nearest of ours.
+
+    Raises
+    ------
+    TypeError
+        There is none that a file could be loaded as.
+    """
+    for base in kind.__mro__:
+        if archive.is_exported(base):
+            return base
+    raise TypeError(
+        f"{kind.__name__} is a class of your own that extends no estimator of fastnmf, so a file of it could not be "
+        "loaded; keep its arrays with numpy.savez, or extend an estimator such as NMF."
+    )
 
 
 def model_state(model, names=None):
@@ -36,7 +128,24 @@ def model_state(model, names=None):
 
 def _state_of(model):
     """Return class, parameters and attributes of a model as a dict; models among these become such dicts, too."""
-    parameters = model.get_params(deep=False)
+    kind = saved_class(type(model))
+    parameters = {
+        name: value for name, value in model.get_params(deep=False).items() if name in kind._get_param_names()
+    }
+    if kind is not type(model):
+        warn(
+            f"{type(model).__name__} is a class of your own, which files do not hold; the model is saved as "
+            f"{kind.__name__}, and is one when it is loaded.",
+            UserWarning,
+        )
+    plain = {name: _plain_objects(name, parameters[name]) for name in OBJECTS if name in parameters}
+    if unsaved := sorted({each for value in plain.values() for each in _unsaved_in(value)}):
+        warn(
+            f"Objects of your own are not kept in the file: {', '.join(unsaved)}. Pass them to fastnmf.load to fit the "
+            "loaded model again, or where the weights of rows depend on them.",
+            UserWarning,
+        )
+    parameters |= plain
     if parameters.get("callback") is not None or vars(model).get("_skl_callbacks"):
         warn("A callback is a function and is not kept in the file; set it again on the loaded model.", UserWarning)
         parameters["callback"] = None
@@ -51,7 +160,7 @@ def _state_of(model):
         {name: _state_of(value) if hasattr(value, "_saved_attributes") else value for name, value in values.items()}
         for values in (parameters, fitted)
     )
-    return {"class": type(model).__name__, "parameters": parameters} | fitted
+    return {"class": kind.__name__, "parameters": parameters} | fitted
 
 
 def model_from_state(values, find):
@@ -71,7 +180,10 @@ def model_from_state(values, find):
     if not (isinstance(values, dict) and values.keys() >= {"class", "parameters"}):
         return values
     kind = find(values["class"])
-    parameters = {name: model_from_state(value, find) for name, value in values["parameters"].items()}
+    parameters = {
+        name: _objects(name, value) if name in OBJECTS else model_from_state(value, find)
+        for name, value in values["parameters"].items()
+    }
     if isinstance(parameters.get("init"), dict):
         parameters["init"] = Start(**parameters["init"])
     model = kind(**parameters)

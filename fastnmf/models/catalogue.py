@@ -111,6 +111,13 @@ MODELS = (
         source="Chapman et al. 2023; Mairal et al. 2010",
     ),
     Entry(
+        "Factorization",
+        "a loss, penalties or updates of your own (`fastnmf.compose`)",
+        ('Factorization(20, loss="frobenius", updates={"W": "exact", "H": "hals"}).fit(X)',),
+        "X ~ W H, or A(i) ~ 1 v(i)ᵀ + W(i) H",
+        source="Lange 2016",
+    ),
+    Entry(
         "HierarchicalNMF",
         "topics of topics",
         ("HierarchicalNMF((12, 4)).fit(X)",),

@@ -6,7 +6,7 @@ from fastnmf.io.models import model_from_state
 from fastnmf.models.base.estimator import Estimator
 
 
-def load(path):
+def load(path, *, penalties=None, loss=None, updates=None):
     """Read a model that the method `save` of an estimator wrote.
 
     The loaded model transforms, predicts, scores and continues fitting (`partial_fit`, ``warm_start``) with the same
@@ -16,6 +16,10 @@ def load(path):
     Parameters
     ----------
     path : str or path
+    penalties, loss, updates : default=None
+        What the model was fitted with and its file does not hold, because you wrote it: the parameters `penalties`,
+        `beta_loss` or `loss`, and `updates` of the estimator. They are needed for another fit, and by `transform` and
+        `score` where the weights of rows depend on them: for a loss, and a penalty or update of W.
 
     Returns
     -------
@@ -27,7 +31,8 @@ def load(path):
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is not a model of fastnmf, is damaged or truncated, or was written by a newer version.
+        The file is not a model of fastnmf, is damaged or truncated, or was written by a newer version. Or `penalties`,
+        `loss` or `updates` are given for a model that has no such parameter.
 
     Examples
     --------
@@ -44,16 +49,27 @@ def load(path):
     """
     values = archive.read(path, "model")
     try:
-        return model_from_state(values, _class)
+        model = model_from_state(values, _class)
     except MemoryError:
         raise
     except Exception as error:  # a file with a valid checksum that `save` did not write can raise anything
         raise ValueError(f"{path} is not a model file of fastnmf, or is damaged ({error}).") from error
+    if not isinstance(model, Estimator):
+        raise ValueError(f"{path} is not a model file of fastnmf, or is damaged (it holds no estimator).")
+    known = model.get_params(deep=False)
+    for name, value in (("penalties", penalties), ("loss", loss), ("updates", updates)):
+        if value is None:
+            continue
+        parameter = model._loss_parameter if name == "loss" else name
+        if parameter not in known:
+            raise ValueError(f"{name} was given, and {path} holds a {type(model).__name__}, which has no {parameter}.")
+        model.set_params(**{parameter: value})
+    return model
 
 
 def _class(name):
     """Return the estimator that fastnmf exports under this name."""
-    if not fastnmf._HOMES.get(name, "").startswith("fastnmf.models."):
+    if not fastnmf._HOMES.get(name, "").startswith(("fastnmf.models.", "fastnmf.compose")):
         raise ValueError(f"fastnmf has no estimator {name!r}")
     kind = getattr(fastnmf, name)
     if not (isinstance(kind, type) and issubclass(kind, Estimator)):

@@ -75,6 +75,10 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
         towards its features.
     guide_weight : float, default=1.0
         Strength of this penalty, >= 0. With 1 it weighs as much as the data that an average component explains.
+    penalties : dict, default=None
+        Penalties of your own: a dict factor -> list of objects with ``value(F)`` and ``half_gradient(F)``, half of the
+        gradient of that; see `fastnmf.compose.Factorization`. Their values are added to the squared error (without the
+        1/2 above), or to the divergence.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
     max_time : float, default=None
@@ -173,6 +177,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
         fixed_components=None,
         seed_features=None,
         guide_weight=1.0,
+        penalties=None,
         warm_start=False,
         max_time=None,
         callback=None,

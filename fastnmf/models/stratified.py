@@ -47,6 +47,10 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         fit.
     fixed_components, seed_features, guide_weight : default=None, None, 1.0
         Known components, and features that components are pulled towards; see `NMF`.
+    penalties : dict, default=None
+        Penalties of your own: a dict factor -> list of objects with ``value(F)`` and ``half_gradient(F)``, half of the
+        gradient of that; see `fastnmf.compose.Factorization`. Their values are added to the squared error, or to the
+        divergence.
     label_weight : float, default=0.0
         If positive, the weights W also predict the classes `y` passed to `fit`: ``label_weight ||X||²/||Y||²`` times
         the squared error ``||Y - W Bᵀ||²`` of the rows with a known class is added to the objective, as in
@@ -195,6 +199,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         fixed_components=None,
         seed_features=None,
         guide_weight=1.0,
+        penalties=None,
         label_weight=0.0,
         unknown_strata="error",
         gauge=None,
@@ -406,10 +411,11 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
             raise ValueError(
                 "label_weight needs beta_loss='frobenius': the labels are compared by their squared error."
             )
-        if (options.gauge or options.normalize) and any(getattr(options, name).alpha for name in "VWH"):
+        of_factors = [getattr(options, name) for name in "VWH"]
+        if (options.gauge or options.normalize) and any(each.alpha or each.objects for each in of_factors):
             raise ValueError(
                 "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
-                "alpha_H) already determine that choice; leave one of the two out."
+                "alpha_H, penalties) already determine that choice; leave one of the two out."
             )
         if options.normalize and options.H.fixed is not None:
             raise ValueError(

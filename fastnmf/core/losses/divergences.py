@@ -92,7 +92,7 @@ class _Divergence:
 
     def contribute(self, name, factors, sub):
         """Add ``pos`` and ``neg`` of factor V, W or H at this point."""
-        sub.is_quadratic = False
+        sub.is_quadratic, sub.beta = False, getattr(self, "beta", 1.0)
         sub.power = self.power
         if name == "V":
             sub.weight, sub.group = self._no_weight, self.strata.pattern.group
@@ -283,8 +283,8 @@ class BetaDivergence(_Divergence):
             raise ValueError(f"exponent={exponent!r} is not known; expected one of {EXPONENTS}.")
         super().__init__(strata, width, tasks, has_shifts)
         self.beta = beta = float(beta)
-        self.safe_power = 1 / (2 - beta) if beta < 1 else 1 / max(1.0, beta - 1)
-        self.power = 1.0 if exponent == "fast" else self.safe_power
+        safe_power = 1 / (2 - beta) if beta < 1 else 1 / max(1.0, beta - 1)
+        self.power, self.safe_powers = (1.0, (safe_power,)) if exponent == "fast" else (safe_power, ())
         self._below = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
         if not has_shifts:
             nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)

@@ -1,12 +1,13 @@
 """Penalties: each one adds to the half-gradient of its factor and to the objective."""
 
+from fastnmf.core.penalties.custom import CustomPenalty
 from fastnmf.core.penalties.elastic_net import ElasticNet, balanced
 from fastnmf.core.penalties.guide import Guide
 from fastnmf.core.penalties.smoothness import Chain
 
 # Penalties that options ask for. A new one is a class with `of_options`, its parameters in `FactorOptions`, and a line
 # here; every model that takes penalties then has it.
-PENALTIES = (ElasticNet, Guide)
+PENALTIES = (ElasticNet, Guide, CustomPenalty)
 
 
 def penalties_of(data, options, names="WHV", **context):
@@ -19,7 +20,7 @@ def penalties_of(data, options, names="WHV", **context):
     names : sequence of str
         The factors.
     **context
-        Results of the start that a penalty needs; see `Guide.of_options`.
+        Results of the start that a penalty needs; see `Guide.of_options`. `rank` is needed for objects of the user.
 
     Returns
     -------
@@ -31,4 +32,4 @@ def penalties_of(data, options, names="WHV", **context):
     return {name: each for name, each in found.items() if each}
 
 
-__all__ = ["Chain", "ElasticNet", "Guide", "balanced", "penalties_of"]
+__all__ = ["Chain", "CustomPenalty", "ElasticNet", "Guide", "balanced", "penalties_of"]

@@ -40,6 +40,7 @@ class ElasticNet:
         """Return the elastic net of a factor, or None where its strength is 0.
 
         It is scaled as in scikit-learn: that of W by the number of columns, those of H and V by the number of rows.
+        Objects of the user with a method ``elastic_net()``, which returns (l1, l2), are added without such a scale.
 
         Parameters
         ----------
@@ -52,14 +53,18 @@ class ElasticNet:
             Not used.
         """
         strength, beta = getattr(options, name), options.beta
-        if strength.alpha == 0:
+        nets = [each.elastic_net() for each in strength.objects if hasattr(each, "elastic_net")]
+        if strength.alpha == 0 and not nets:
             return None
+        unit = 2 if options.is_squared else 1
         weight = strength.alpha * (data.shape[1] if name == "W" else data.total)
         # With s = 2 ** log4_scale the loss grows with s ** (2 beta), W and H grow with s, and V grows with s ** 2.
         own = 2 if name == "V" else 1
-        l1 = weight * strength.l1_ratio * np.exp2((2 * beta - own) * data.log4_scale)
-        l2 = weight * (1 - strength.l1_ratio) * np.exp2((2 * beta - 2 * own) * data.log4_scale)
-        return cls(l1, l2, data.row_scale if name == "W" else None, 2 if options.is_squared else 1, beta)
+        l1 = weight * strength.l1_ratio + 2 / unit * sum(net[0] for net in nets)
+        l2 = weight * (1 - strength.l1_ratio) + 2 / unit * sum(net[1] for net in nets)
+        l1 *= np.exp2((2 * beta - own) * data.log4_scale)
+        l2 *= np.exp2((2 * beta - 2 * own) * data.log4_scale)
+        return cls(l1, l2, data.row_scale if name == "W" else None, unit, beta)
 
     def contribute(self, F, sub, rank):
         """Add the half-gradient ``l1 + l2 F``."""

@@ -30,7 +30,7 @@ class Guide:
         self.pull = (target * self.weight.astype(target.dtype)).astype(target.dtype)
 
     @classmethod
-    def of_options(cls, data, options, name, *, guide=None, scale=1.0):
+    def of_options(cls, data, options, name, *, guide=None, scale=1.0, **context):
         """Return the penalty that pulls components towards their seed features, or None.
 
         Parameters
@@ -42,6 +42,8 @@ class Guide:
             Result of `fastnmf.core.options.guide_components`: target (n_columns, k), weight (k,), H (n_columns, k).
         scale : float, default=1.0
             Loss of the trivial model.
+        **context
+            Not used.
         """
         if guide is None or name != "H":
             return None

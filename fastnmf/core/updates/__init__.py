@@ -14,6 +14,7 @@ from fastnmf.core.updates.coordinate_descent import (
     QuarticDescent,
     WeightedRows,
 )
+from fastnmf.core.updates.custom import CustomUpdate, Majorised
 from fastnmf.core.updates.multiplicative import MU, DampedMU, JointMU, UnitColumns
 from fastnmf.core.updates.projections import ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
 from fastnmf.core.updates.robust import ChebyshevLP, WeightedMedianDescent
@@ -23,12 +24,14 @@ __all__ = [
     "ChainDescent",
     "ChebyshevLP",
     "ClusterAssignment",
+    "CustomUpdate",
     "DampedMU",
     "GraphHALS",
     "HALS",
     "JointMU",
     "LeastSquares",
     "MU",
+    "Majorised",
     "ProductDescent",
     "ProjectedColumns",
     "ProjectedRows",

@@ -73,6 +73,8 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         Fitted attributes whose names begin with "_".
     _fitted_shapes : dict
         See `check_fitted_arrays`.
+    _loss_parameter : str
+        The parameter that holds a name, a number, or a `Divergence`.
     _has_shifts, _is_signed : bool
         Whether the fitted model has shifts, and whether X may have negative entries.
     """
@@ -80,6 +82,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     _constraints, _fixed, _not_free, _continued, _fitted_shapes = {}, {}, (), {}, {}
     _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics")
     _has_shifts = _is_signed = False
+    _loss_parameter = "beta_loss"
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -111,7 +114,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         """Check each parameter for itself and return them as `Options`."""
         names = _parameter_names(type(self))
         parameters = self._fixed | {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return read_options(type(self).__name__, parameters, _constraints_of(type(self)))
+        return read_options(type(self).__name__, parameters, _constraints_of(type(self)), self._loss_parameter)
 
     def _check_options(self, options):
         """Raise where parameters that are valid each for itself do not go together."""

@@ -12,6 +12,7 @@ from sklearn.utils import Bunch, _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad
+from fastnmf.core.losses.choice import Beta
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.thresholds import tiny
@@ -27,13 +28,13 @@ UNKNOWN_STRATA = ("error", "estimate", "mean")
 
 def is_kullback_leibler(model, what):
     """Return True for the Kullback-Leibler divergence, False for the squared error; raise for other losses."""
-    loss = getattr(model, "beta_loss", "frobenius")
-    if loss in ("frobenius", 2):
+    options = model._options()
+    if options.is_squared:
         return False
-    if loss in ("kullback-leibler", 1):
+    if isinstance(options.loss, Beta) and options.beta == 1:
         return True
     raise ValueError(
-        f"{what} was asked of a model with beta_loss={loss!r}; it supports 'frobenius' and 'kullback-leibler' only."
+        f"{what} was asked of a model with {options.loss_given}; it supports 'frobenius' and 'kullback-leibler' only."
     )
 
 
@@ -258,8 +259,8 @@ class InspectionMixin:
         self._check_fitted()
         check_integer("n", n)
         X, strata = unpack(X, strata)
-        if getattr(self, "beta_loss", "frobenius") not in ("frobenius", 2):
-            raise ValueError(f"explain measures squared errors; this model has beta_loss={self.beta_loss!r}.")
+        if not (options := self._options()).is_squared:
+            raise ValueError(f"explain measures squared errors; this model has {options.loss_given}.")
         names = self._feature_names(feature_names)
         model = self._with_new_strata(X, strata)
         with threads(self.n_threads):

@@ -9,16 +9,17 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import AlternatingSolver, scale_start
+from fastnmf.core.alternate import AlternatingSolver, scale_start, search_scale
 from fastnmf.core.factors import allocate, copy_rows, pad
-from fastnmf.core.inference import infer, infer_divergence
+from fastnmf.core.inference import infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
-from fastnmf.core.penalties import penalties_of
+from fastnmf.core.penalties import CustomPenalty, ElasticNet, penalties_of
 from fastnmf.core.problem import full
 from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
+from fastnmf.core.updates import Majorised
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import unpack
 from fastnmf.data.entry_weights import observed
@@ -62,9 +63,11 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return self.components_.shape[0]
 
     def _check_options(self, options):
+        if options.V.objects and not self._has_shifts:
+            raise ValueError(f"penalties has the key 'V', and this {options.name} has no shifts V; leave it out.")
         if not options.is_multiplicative and not options.is_squared:
             raise ValueError(
-                f"solver={options.solver!r} needs a quadratic subproblem, and beta_loss={self.beta_loss!r} gives none; "
+                f"solver={options.solver!r} needs a quadratic subproblem, and {options.loss_given} gives none; "
                 "use solver='mu'."
             )
 
@@ -150,13 +153,12 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 )
             if options.beta == 0:
                 raise ValueError(
-                    "Itakura-Saito (beta_loss=0) does not depend on the scale of a row, so rows cannot be weighted; "
-                    "leave the weights out."
+                    f"The loss {options.loss_given} (degree 0, as Itakura-Saito) does not depend on the scale of "
+                    "a row, so rows cannot be weighted; leave the weights out."
                 )
             if options.beta < 0 and not of_rows.all():
                 raise ValueError(
-                    f"A row has weight 0, and beta_loss={self.beta_loss!r} < 0 needs data without zeros; leave the row "
-                    "out."
+                    f"A row has weight 0, and {options.loss_given} < 0 needs data without zeros; leave the row out."
                 )
             data.weigh(of_rows, options.beta)
         data.start_transpose()
@@ -185,7 +187,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             X, weights = observed(X, weight, options.missing_values)
             if weights is not None and not options.is_squared:
                 raise ValueError(
-                    f"weight and missing_values need beta_loss='frobenius'; it is {self.beta_loss!r}. Leave one out."
+                    f"weight and missing_values need the squared error, and {options.loss_given} is given. Leave one "
+                    "out."
                 )
         data = Strata.from_array(X, strata, labels=labels)
         data.entry_weights = weights
@@ -356,13 +359,18 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         guide : (target, weight, H), default=None
             Result of `fastnmf.core.options.guide_components`: target (n_columns, k), weight (k,), H (n_columns, k).
         """
+        names, more = "WHV" if self._has_shifts else "WH", {"scale": problem.scale, "rank": factors.rank}
+        problem.penalties = penalties_of(data, options, names, guide=guide, **more)
         if free_mask is None:
-            warn_of_one_penalty(options)
-        names = "WHV" if self._has_shifts else "WH"
-        problem.penalties = penalties_of(data, options, names, guide=guide, scale=problem.scale)
-        problem.balance_penalties = free_mask is None and guide is None and {"W", "H"} <= problem.penalties.keys()
+            warn_of_one_penalty(options, problem.penalties, factors)
+        has_nets = all(isinstance(problem.penalties.get(name, [None])[0], ElasticNet) for name in "WH")
+        custom = {name for name in names if isinstance(problem.penalties.get(name, [None])[-1], CustomPenalty)}
+        problem.balance_penalties = free_mask is None and guide is None and has_nets and not custom & {"W", "H"}
         if problem.balance_penalties and not factors["W"].any():
             scale_start(problem, factors, data)
+        elif free_mask is None and guide is None and custom and {"W", "H"} <= problem.penalties.keys():
+            search_scale(problem, factors, data)
+        problem.updates |= {name: Majorised(problem.updates[name]) for name in custom}
         if problem.penalties or free_mask is not None:
             problem.equalize_norms, problem.reseed_dead_component = False, None
         if free_mask is not None:
@@ -395,7 +403,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if self._has_own_loss:
             self._final_own_W(data, fit, options)
             return
-        if options.is_multiplicative or len(problem.losses) > 1:
+        if options.is_multiplicative or len(problem.losses) > 1 or not options.has_exact_W:
             return
         shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
         if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
@@ -469,8 +477,12 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             As `_prepared` returns them.
         options : Options
         """
-        penalties = penalties_of(data, options, "W").get("W", ())
-        return infer(data, H.shape[1], pad(H, data), V, None, penalties)
+        k = H.shape[1]
+        penalties = penalties_of(data, options, "W", rank=k).get("W", ())
+        if options.has_exact_W:
+            return infer(data, k, pad(H, data), V, None, penalties)
+        update = self._own_update("W", data, options)
+        return infer_by_sweeps(data, k, pad(H, data), V, penalties, update, options.max_iter)
 
     def _infer_by_divergence(self, data, H, V, options):
         """Return W, its divergence and the scale of the normalized loss.
@@ -481,8 +493,12 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             As `_prepared` returns them.
         options : Options
         """
-        penalties = penalties_of(data, options, "W").get("W", ())
-        return infer_divergence(data, H, V, options.loss, penalties, options.max_iter)
+        penalties = penalties_of(data, options, "W", rank=H.shape[1]).get("W", ())
+        update = None if options.has_exact_W else Majorised(self._own_update("W", data, options))
+        return infer_divergence(data, H, V, options.loss, penalties, options.max_iter, update)
+
+    def _own_update(self, name, data, options):
+        """Return the update of a factor that the user chose, or None."""
 
     def _infer_own_W(self, data, H, options):
         """Return W (n_rows, K) for H (n_columns, k), in the inner scale; each row depends on its row of data only."""
@@ -542,7 +558,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if sample_weight is not None and self._has_own_loss:
             raise ValueError(f"score of a {options.name} takes no sample_weight, as its loss is its own; leave it out.")
         if sample_weight is not None and not options.is_squared:
-            raise ValueError("sample_weight needs beta_loss='frobenius' in score; leave it out.")
+            raise ValueError(
+                f"sample_weight in score needs the squared error, and {options.loss_given} is given; leave it out."
+            )
         with threads(options.n_threads):
             data, H, V = self._prepared(X, strata, options)
             if self._has_own_loss:
@@ -569,13 +587,33 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
 
 
-def warn_of_one_penalty(options):
-    """Warn if one of W and H is penalised and the other is not."""
-    if (options.W.alpha > 0) != (options.H.alpha > 0):
-        one, other = ("W", "H") if options.W.alpha > 0 else ("H", "W")
+def warn_of_one_penalty(options, penalties=None, factors=None):
+    """Warn if one of W and H is penalised and the other is not, so that the penalty vanishes as the scale changes.
+
+    Parameters
+    ----------
+    options : Options
+    penalties : dict, default=None
+        Penalties by factor; needed for penalties of the user, which may not depend on the scale.
+    factors : Factors, default=None
+        The start.
+    """
+    is_penalised = {name: getattr(options, name).alpha > 0 or bool(getattr(options, name).objects) for name in "WH"}
+    if is_penalised["W"] == is_penalised["H"]:
+        return
+    one, other = ("W", "H") if is_penalised["W"] else ("H", "W")
+    what, how = one, "shrink"
+    if objects := getattr(options, one).objects:
+        of_user = [penalty for penalty in penalties[one] if isinstance(penalty, CustomPenalty)]
+        if len(of_user) == len(penalties[one]):
+            how = of_user[0].can_be_dodged(factors[one])
+        what = f"{one}, by {', '.join(type(each).__name__ for each in objects)},"
+    if how:
+        moves = {"shrink": ("grow", "shrinks"), "grow": ("shrink", "grows")}[how]
+        remedy = "both (alpha_H='same')" if what == one else f"{other}, too, by alpha_{other} or by penalties"
         warn(
-            f"Only {one} is penalised: {other} can grow while {one} shrinks, and the penalty vanishes. Penalise "
-            f"both (alpha_H='same').",
+            f"Only {what} is penalised: {other} can {moves[0]} while {one} {moves[1]}, and the penalty vanishes. "
+            f"Penalise {remedy}.",
             UserWarning,
         )
 

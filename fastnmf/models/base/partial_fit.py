@@ -18,7 +18,7 @@ from fastnmf.models.base.nmf import scaled, warn_of_one_penalty
 
 STARTS = ("features", "rows", "random", "nndsvd")  # those that a batch is enough for
 _NOT_IN_BATCHES = ("alpha_V", "fixed_components", "seed_features", "strata_weight")
-_NOT_IN_BATCHES += ("gauge", "normalize", "missing_values")
+_NOT_IN_BATCHES += ("gauge", "normalize", "missing_values", "penalties")
 _WITHOUT_EFFECT = {"strata_weight": "rows"}  # such values of the others are falsy
 
 
