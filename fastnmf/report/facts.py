@@ -126,7 +126,7 @@ def gather(model, X, feature_names, row_names, title):
     labels, stratum_index, V, sizes = _strata(model, W)
     rows = _Rows(X, row_names, names, labels, stratum_index, 0 if W is None else len(W))
     usage = None if W is None else metrics.component_usage(W, H, stratum_index)
-    loss = getattr(model, "beta_loss", "frobenius")
+    loss = getattr(model, getattr(model, "_loss_parameter", ""), "frobenius")
     facts = Facts(
         title=title or f"{type(model).__name__} with {len(H)} topics",
         kind=type(model).__name__,

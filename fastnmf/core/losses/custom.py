@@ -110,7 +110,7 @@ class CustomDivergence(_Divergence):
         self.user, self._units = user, float(np.exp2(-2 * strata.log4_scale))
         self._scale = self._units**-user.degree  # of the loss: the inner one is this much larger than the user's
         x = self._sides["W"].data
-        self._floor = MODEL_SHARE * self._units * float(x.mean(dtype=np.float64)) if len(x) else 1.0
+        self._floor = MODEL_SHARE * self._units * float(x.mean(dtype=np.float64)) if x.any() else MODEL_SHARE
         self._negs = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
         if has_shifts and user.zero_slope is not None:
             weight = self._loading.astype(np.float64) if len(self._loading) else None
@@ -128,6 +128,8 @@ class CustomDivergence(_Divergence):
         n_rows, n_columns = self.strata.shape
         u = self._loading.astype(np.float64) if len(self._loading) else np.ones(n_rows)
         side, slope = self._sides["W"], self.user.zero_slope
+        if not side.data.any():
+            return 0.0
         share = float(side.data.sum(dtype=np.float64)) / (n_columns * u.sum())
         of_row = np.maximum(self._units * share * u, self._floor)
         if slope is not None:
