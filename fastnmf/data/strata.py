@@ -4,7 +4,10 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -17,6 +20,7 @@ from fastnmf.data.matrix import as_matrix
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows, thread_count
+from fastnmf.typing import Array, Labels, Matrix
 
 # Squares and products of the data must neither underflow nor overflow. Data whose largest entry lies outside
 # 2**-limit .. 2**limit are therefore scaled when `Strata` is constructed.
@@ -135,7 +139,9 @@ class Strata:
         self.sq_norm, self.total = _square_sum(self.X.data if self.is_sparse else self.X), float(self.weight.sum())
 
     @classmethod
-    def from_array(cls, X, strata=None, *, labels=None, is_signed=False):
+    def from_array(
+        cls, X: Matrix, strata: Labels | None = None, *, labels: Array | None = None, is_signed: bool = False
+    ) -> Strata:
         """Validate one matrix and the labels of its rows.
 
         Parameters
@@ -163,7 +169,7 @@ class Strata:
         return cls(X, labels, stratum_index, is_signed)
 
     @classmethod
-    def from_blocks(cls, blocks):
+    def from_blocks(cls, blocks: Sequence[Matrix]) -> Strata:
         """Validate a list of matrices (m_i, n_columns), one for each stratum; the strata are labelled 0, 1, 2, ..."""
         if sp.issparse(blocks) or isinstance(blocks, np.ndarray) and blocks.ndim < 3:
             raise TypeError("from_blocks takes a list of matrices, one a stratum, not one matrix; use from_array.")

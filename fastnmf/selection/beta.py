@@ -1,6 +1,9 @@
 """Choose the divergence by held-out entries."""
 
+from __future__ import annotations
+
 import numbers
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,6 +21,7 @@ from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.distributionally_robust import check_betas
+from fastnmf.typing import Matrix, Seed
 
 MOST_HELD = 1_000_000  # largest number of entries held out in one split
 
@@ -48,17 +52,17 @@ class BetaSelection(Bunch):
 
 
 def select_beta(
-    X,
-    n_components=2,
-    betas=(0.5, 1, 1.5, 2),
+    X: Matrix,
+    n_components: int = 2,
+    betas: Sequence[float | str] = (0.5, 1, 1.5, 2),
     *,
-    n_splits=3,
-    held_out=0.1,
-    max_iter=1000,
-    tol=1e-4,
-    n_jobs=None,
-    random_state=None,
-):
+    n_splits: int = 3,
+    held_out: float = 0.1,
+    max_iter: int = 1000,
+    tol: float = 1e-4,
+    n_jobs: int | None = None,
+    random_state: Seed = None,
+) -> BetaSelection:
     """Choose the beta divergence by the error on held-out entries.
 
     In each split some entries are held out, a model is fitted to the others with each beta, and the mean divergence d

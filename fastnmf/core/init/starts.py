@@ -8,11 +8,14 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.kernels.row_intrinsics import padded
+from fastnmf.typing import Array, Dense, Factor, Floats, Labels
 
 ROWS_PER_COMPONENT = 30
 FEATURES_PER_COMPONENT = 10
@@ -61,7 +64,21 @@ class Start:
            [3.]])
     """
 
-    def __init__(self, components, *, W=None, shifts=None, strata=None, feature_names=None):
+    components: Floats
+    W: Floats | None
+    shifts: Floats | None
+    strata: Array | None
+    feature_names: Array | None
+
+    def __init__(
+        self,
+        components: Dense,
+        *,
+        W: Factor = None,
+        shifts: Factor = None,
+        strata: Labels | None = None,
+        feature_names: Labels | None = None,
+    ):
         self.components, self.W = _matrix("components", components, is_signed=True), _matrix("W", W)
         self.shifts = _matrix("shifts", shifts)
         self.strata = None if strata is None else np.asarray(strata)

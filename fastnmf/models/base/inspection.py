@@ -4,6 +4,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
 import copy
 
 import numpy as np
@@ -21,6 +23,7 @@ from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.nmf import scaled
+from fastnmf.typing import Array, Floats, Labels, Matrix
 
 UNKNOWN_STRATA = ("error", "estimate", "mean")
 
@@ -74,7 +77,7 @@ def divergences_of_rows(model, X, strata):
 class RowErrorsMixin:
     """Mixin that computes the error of each row."""
 
-    def reconstruction_errors(self, X, *, strata=None):
+    def reconstruction_errors(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
         """Return the squared error (or divergence) of every row.
 
         Parameters
@@ -123,7 +126,7 @@ class InspectionMixin:
 
     reconstruction_errors = RowErrorsMixin.reconstruction_errors
 
-    def estimate_shifts(self, X, strata):
+    def estimate_shifts(self, X: Matrix, strata: Labels) -> tuple[Array, Floats]:
         """Estimate the shifts of strata that were absent in fit, from their rows.
 
         Minimises ``||A - 1 vᵀ - W H||² + 5 ||v - v̄||²`` over v, W >= 0 for every new stratum A separately: H is that of
@@ -179,7 +182,7 @@ class InspectionMixin:
             _, V = shift_estimation.apply_gauge(W, H, V, data.stratum_index, getattr(self, "gauge", None))
         return labels, scaled(V, -2 * data.log4_scale).astype(self.shifts_.dtype)
 
-    def predict_stratum(self, X):
+    def predict_stratum(self, X: Matrix) -> Array:
         """Return the known stratum that explains each row best.
 
         Parameters
@@ -217,7 +220,9 @@ class InspectionMixin:
                 errors.append(divergences_of_rows(model, X, None))
         return self.strata_[np.argmin(errors, axis=0)]
 
-    def explain(self, X, *, strata=None, n=10, feature_names=None):
+    def explain(
+        self, X: Matrix, *, strata: Labels | None = None, n: int = 10, feature_names: Labels | None = None
+    ) -> Explanation:
         """Return how much of X the shifts and the shared components explain, and whether strata are needed.
 
         The squared norm of a stratum is the sum of three parts: the part that its shift alone explains,
