@@ -52,9 +52,9 @@ class HierarchicalLoss(NamedTuple):
     """
 
     loss: float
-    gradients: list
-    gradient_B: np.ndarray | None
-    S: list
+    gradients: list[Floats]
+    gradient_B: Floats | None
+    S: list[Floats]
 
 
 class Labels(NamedTuple):

@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
     name: str
     wanted: str
-    use: tuple
+    use: tuple[str, ...]
     formula: str
     is_sparse: bool = True
     sparse_note: str = ""

@@ -18,7 +18,7 @@ from fastnmf.core.options import generator, one_of
 from fastnmf.core.thresholds import LEAST_DIVISOR
 from fastnmf.data.matrix import as_matrix
 from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Iterative
+from fastnmf.models.base.for_checkers import Iterative, like_fit
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed
@@ -193,6 +193,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         """
         return self._fit(X, W=W, C=C, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
+    @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return the result of `transform` for X; arguments as in `fit`."""
         return self.fit(X, **given).transform(X)

@@ -22,7 +22,7 @@ from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neigh
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Init, WithStrata
+from fastnmf.models.base.for_checkers import Init, WithStrata, like_fit
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Seed
@@ -282,6 +282,7 @@ class GraphNMF(BaseNMF, WithStrata):
         given = {"graph": graph, "feature_graph": feature_graph, "strata": strata, "W": W, "H": H, "V": V}
         return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
+    @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, **given: Any) -> Floats:
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
         return self.fit(X, strata=strata, **given).W_

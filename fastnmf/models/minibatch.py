@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -22,8 +22,8 @@ from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback, fit_callbacks, with_callbacks
-from fastnmf.models.base.for_checkers import Iterative, Model, WithStrata
+from fastnmf.models.base.callbacks import Callback, fit_callbacks
+from fastnmf.models.base.for_checkers import Iterative, Model, StrataFeatures, WithStrata, with_callbacks
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
 from fastnmf.typing import Dense, File, Floats, Labels, Matrix, Seed, Vector
@@ -358,7 +358,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         self._statistics, self.W_ = solver.statistics, scaled(W, -data.log4_scale)
         self.n_steps_ = fit.n_iter * len(solver.batches)
         if self._has_shifts:
-            self.row_strata_ = data.stratum_index
+            vars(self)["row_strata_"] = data.stratum_index
         self._show()
 
     def _warn(self, fit, options):
@@ -496,6 +496,10 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     __metadata_request__inverse_transform = {"strata": True}
     __metadata_request__score = {"strata": True}
     __metadata_request__partial_fit = {"strata": True}
+
+    if TYPE_CHECKING:
+
+        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> StrataFeatures: ...
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from fastnmf.core.updates import UnitColumns
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Iterative, Model
+from fastnmf.models.base.for_checkers import Iterative, Model, like_fit
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
 
@@ -194,6 +194,7 @@ class PLSA(BaseNMF, Iterative):
         """
         return self._fit(X, W=W, H=H, s=s, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
+    @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return the result of `transform` for X; arguments as in `fit`."""
         return self.fit(X, **given).transform(X)

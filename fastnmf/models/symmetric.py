@@ -23,7 +23,7 @@ from fastnmf.data.matrix import as_csr
 from fastnmf.data.strata import Strata
 from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.estimator import Estimator
-from fastnmf.models.base.for_checkers import Iterative
+from fastnmf.models.base.for_checkers import Iterative, like_fit
 from fastnmf.models.base.products import largest
 from fastnmf.models.base.top_features import strongest
 from fastnmf.typing import Factor, File, Floats, Graph, Integers, Labels, Matrix, Seed
@@ -49,6 +49,7 @@ class GraphModel(Estimator, Iterative):
     W_: Floats
     labels_: Integers
 
+    @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return `W_`; arguments as in `fit`."""
         return self.fit(X, y, **given).W_

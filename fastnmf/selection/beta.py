@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 
 from fastnmf.core.alternate import solve
@@ -20,8 +19,9 @@ from fastnmf.core.thresholds import MODEL_FLOOR, MU_FLOOR, tiny
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Bunch
 from fastnmf.models.distributionally_robust import check_betas
-from fastnmf.typing import Matrix, Seed
+from fastnmf.typing import Floats, Matrix, Seed
 
 MOST_HELD = 1_000_000  # largest number of entries held out in one split
 
@@ -39,6 +39,12 @@ class BetaSelection(Bunch):
     table : list of dict
         For each beta: ``beta``, ``score``, ``deviation`` (the standard deviation over the splits), ``deviance``.
     """
+
+    best: float
+    betas: Floats
+    scores: Floats
+    deviances: Floats
+    table: list[dict[str, float]]
 
     def __repr__(self):
         """Return the table."""

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.options import check_choice, check_integer, generator
 from fastnmf.metrics.clusters import clustering_scores
 from fastnmf.models.base.estimator import Estimator
-from fastnmf.typing import Dense, Factor, Labels, Seed
+from fastnmf.typing import Dense, Factor, Floats, Integers, Labels, Seed
 
 METRICS = ("product", "factor", "max")
 
@@ -39,13 +39,13 @@ class Clustering:
         given.
     """
 
-    labels: np.ndarray
+    labels: Integers
     n_clusters: int
     metric: str
-    points: np.ndarray
-    centers: np.ndarray
+    points: Floats
+    centers: Floats
     inertia: float
-    scores: dict = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self):
         """Return the sizes of the clusters and the scores."""

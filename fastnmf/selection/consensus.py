@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -15,7 +16,7 @@ from fastnmf.core.thresholds import tiny
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
-from fastnmf.typing import Floats, Labels, Matrix, Seed
+from fastnmf.typing import Bools, Floats, Integers, Labels, Matrix, Seed
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,20 +58,20 @@ class Consensus:
     density_threshold : float
     """
 
-    model: object
-    lower: np.ndarray
-    upper: np.ndarray
-    agreement: np.ndarray
-    silhouette: np.ndarray
+    model: Any
+    lower: Floats
+    upper: Floats
+    agreement: Floats
+    silhouette: Floats
     stability: float
-    usage: np.ndarray
-    n_members: np.ndarray
-    losses: np.ndarray
-    density: np.ndarray
-    kept: np.ndarray
-    labels: np.ndarray
-    order: np.ndarray
-    distances: np.ndarray
+    usage: Floats
+    n_members: Integers
+    losses: Floats
+    density: Floats
+    kept: Bools
+    labels: Integers
+    order: Integers
+    distances: Floats
     density_threshold: float
 
     @property

@@ -18,7 +18,7 @@ from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.held_out import MAX_MASK, Entries, RowsColumns
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
-from fastnmf.typing import Labels, Matrix, Seed
+from fastnmf.typing import Floats, Integers, Labels, Matrix, Seed
 
 METHODS = {"entries": Entries, "rows_columns": RowsColumns}
 SMALL = 1_000_000  # largest number of entries of dense data for which the default method is "entries"
@@ -52,13 +52,13 @@ class RankSelection:
     n_folds, n_repeats, n_restarts : int
     """
 
-    ranks: np.ndarray
-    held_out: np.ndarray
-    held_out_se: np.ndarray
-    held_out_splits: np.ndarray
-    train: np.ndarray
-    stability: np.ndarray
-    seconds: np.ndarray
+    ranks: Integers
+    held_out: Floats
+    held_out_se: Floats
+    held_out_splits: Floats
+    train: Floats
+    stability: Floats
+    seconds: Floats
     best_rank: int
     rank_1se: int
     method: str

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastnmf.core.progress import progress
 from fastnmf.typing import Floats
-
-try:  # scikit-learn 1.9 and later
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:
-
-    class CallbackSupportMixin:
-        """Empty substitute for scikit-learn's class of this name; versions before 1.9 have none."""
-
-    def with_callbacks(method):
-        """Return the method unchanged: this version of scikit-learn has no callbacks."""
-        return method
 
 
 class FitState:
@@ -75,6 +64,9 @@ class FitState:
     def V(self) -> Floats | None:
         """Shifts, (n_strata, n_features); None for models without shifts."""
         return self._arrays()[2]
+
+
+Callback: TypeAlias = Callable[[FitState], object]
 
 
 class FitCallbacks:

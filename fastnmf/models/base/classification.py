@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import ClassifierTags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.factors import pad, row_tasks
@@ -14,6 +13,7 @@ from fastnmf.core.losses.labels import LabelFit
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.thresholds import MU_FLOOR
 from fastnmf.core.updates import HALS, MU, WeightedRows
+from fastnmf.models.base.for_checkers import available_if, like_transform
 from fastnmf.typing import Array, Floats, Matrix
 
 
@@ -104,6 +104,7 @@ class ClassPredictionMixin:
         return tags
 
     @available_if(_reads_classes)
+    @like_transform
     def decision_function(self, X: Matrix, **which: Any) -> Floats:
         """Return the score of every class: a linear function of the weights of the sample.
 
@@ -122,12 +123,14 @@ class ClassPredictionMixin:
         return np.asarray(self.transform(X, **which)) @ coef.T
 
     @available_if(_reads_classes)
+    @like_transform
     def predict(self, X: Matrix, **which: Any) -> Array:
         """Return the class with the highest score, (n_samples,); parameters as in `decision_function`."""
         scores = self.decision_function(X, **which)
         return self._labelled(which)[0][scores.argmax(axis=1)]
 
     @available_if(_reads_classes)
+    @like_transform
     def predict_proba(self, X: Matrix, **which: Any) -> Floats:
         """Return the scores, clipped at 0 and divided by their sum, (n_samples, n_classes).
 

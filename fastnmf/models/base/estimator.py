@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -34,8 +33,9 @@ from fastnmf.io import archive
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.io.models import model_state
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import CallbackSupportMixin, fit_callbacks, with_callbacks
+from fastnmf.models.base.callbacks import fit_callbacks
 from fastnmf.models.base.fitted_state import check_fitted_arrays, is_fitted_name, make_fits_atomic
+from fastnmf.models.base.for_checkers import BaseEstimator, CallbackSupportMixin, with_callbacks
 from fastnmf.models.base.top_features import feature_names_for, names_to_keep
 from fastnmf.typing import Array, Factor, File, FilePath, Integers, Labels, Matrix
 
@@ -222,7 +222,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             runs = Restarts(options, self._n_runs(options), self._seeds(options), callbacks, checkpointer)
             fit = runs.run(make)
             self._finish(data, fit, options)
-            self.run_objectives_ = np.array(runs.objectives)
+            vars(self)["run_objectives_"] = np.array(runs.objectives)
         self._warn(fit, options)
         return self
 
@@ -283,7 +283,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
     def _record(self, data, fit, options):
         """Set the attributes that tell how the fit went."""
-        self.n_iter_, self.converged_, self.stopped_by_ = fit.n_iter, fit.converged, fit.stopped_by
+        vars(self).update(n_iter_=fit.n_iter, converged_=fit.converged, stopped_by_=fit.stopped_by)
         self.history_ = as_arrays(fit.history, fit.solver.scale)
         self.normalized_loss_ = float(self.history_["normalized_loss"][-1])
         self.reconstruction_err_ = self._reconstruction_error(fit.loss, -2 * data.log4_scale, options)

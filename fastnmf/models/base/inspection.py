@@ -7,10 +7,11 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import Bunch, _safe_indexing
+from sklearn.utils import _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad
@@ -22,6 +23,7 @@ from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Bunch, StrataFeatures
 from fastnmf.models.base.nmf import scaled
 from fastnmf.typing import Array, Floats, Labels, Matrix
 
@@ -77,7 +79,7 @@ def divergences_of_rows(model, X, strata):
 class RowErrorsMixin:
     """Mixin that computes the error of each row."""
 
-    def reconstruction_errors(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
+    def reconstruction_errors(self: Any, X: Matrix, *, strata: Labels | None = None) -> Floats:
         """Return the squared error (or divergence) of every row.
 
         Parameters
@@ -125,6 +127,10 @@ class InspectionMixin:
     """Mixin of models with strata; `fit` sets ``components_``, ``shifts_``, ``strata_`` and ``stratum_sizes_``."""
 
     reconstruction_errors = RowErrorsMixin.reconstruction_errors
+
+    if TYPE_CHECKING:
+
+        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> StrataFeatures: ...
 
     def estimate_shifts(self, X: Matrix, strata: Labels) -> tuple[Array, Floats]:
         """Estimate the shifts of strata that were absent in fit, from their rows.
@@ -281,7 +287,7 @@ class InspectionMixin:
         order = np.argsort(-differences, axis=1, kind="stable")[:, :n]
         total = np.where(squares > 0, squares, 1)
         strata_ = [
-            Bunch(
+            ExplainedStratum(
                 label=label,
                 n_rows=int(groups.sizes[code]),
                 explained=float((squares[code] - left[code]) / total[code]),
@@ -395,8 +401,29 @@ class InspectionMixin:
         return model
 
 
+class ExplainedStratum(Bunch):
+    """Part of an `Explanation`: one stratum."""
+
+    label: Any
+    n_rows: int
+    explained: float
+    by_shift: float
+    by_shared: float
+    features: list[str]
+    differences: Floats
+
+
 class Explanation(Bunch):
     """Result of `explain`; prints as a table."""
+
+    strata: list[ExplainedStratum]
+    loss: float
+    loss_one_shift: float
+    loss_no_shift: float
+    gain: float
+    chance: float
+    weight: float
+    verdict: str
 
     def __str__(self):
         """Return the table, the three losses and the verdict."""

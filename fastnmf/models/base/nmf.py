@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
@@ -31,6 +30,7 @@ from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import add_labels, set_label_attributes
 from fastnmf.models.base.estimator import Estimator, without_zeros
+from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
 from fastnmf.models.base.top_features import top_features
 from fastnmf.typing import Dense, Floats, Labels, Matrix, Vector
 
@@ -80,6 +80,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     # ---------------------------------------------------------------- public methods
 
+    @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
         return self.fit(X, y, **given).W_
@@ -442,8 +443,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
             self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.stratum_index, options.gauge)
         if self._has_shifts:
-            self.shifts_, self.strata_, self.stratum_sizes_ = shifts, data.labels, data.groups.sizes
-            self.row_strata_ = data.stratum_index
+            of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
+            vars(self).update(of_strata, shifts_=shifts)
         self.n_revived_ = fit.solver.n_reseeded
         set_label_attributes(self, data, factors, label_losses)
 

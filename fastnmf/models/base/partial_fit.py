@@ -18,7 +18,7 @@ from fastnmf.core.iterate import normalized
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.nmf import scaled, warn_of_one_penalty
-from fastnmf.typing import Matrix
+from fastnmf.typing import Floats, Matrix
 
 STARTS = ("features", "rows", "random", "nndsvd")  # those that a batch is enough for
 _NOT_IN_BATCHES = ("alpha_V", "fixed_components", "seed_features", "strata_weight")
@@ -32,6 +32,8 @@ class PartialFitMixin:
     `_statistics` summarises the batches so far; its size does not depend on the number of rows.
     """
 
+    components_: Floats
+    n_components_: int
     n_steps_: int
 
     def partial_fit(self, X: Matrix, y: Any = None) -> Self:
@@ -181,8 +183,8 @@ class PartialFitMixin:
         self.components_ = statistics.components()
         self.n_components_ = self._n_components = statistics.rank
         if self._has_shifts:
-            self.shifts_, self.strata_ = statistics.shifts(), statistics.labels
-            self.stratum_sizes_ = statistics.sizes.copy()
+            sizes = statistics.sizes.copy()
+            vars(self).update(shifts_=statistics.shifts(), strata_=statistics.labels, stratum_sizes_=sizes)
         self.normalized_loss_ = float(normalized(statistics.value, statistics.sq_norm))
         self.reconstruction_err_ = float(np.ldexp(np.sqrt(statistics.value), -2 * statistics.log4_scale))
 

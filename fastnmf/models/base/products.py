@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from fastnmf.core.factors import pad
@@ -16,7 +15,7 @@ from fastnmf.core.inference import infer
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.fitted_state import check_fitted_arrays
-from fastnmf.models.base.for_checkers import Iterative
+from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Iterative, TransformerMixin, like_fit
 from fastnmf.models.base.top_features import top_features
 from fastnmf.typing import Dense, Floats, Labels, Matrix
 
@@ -33,6 +32,7 @@ class WeightModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, 
     def _n_features_out(self):
         return self.W_.shape[1]
 
+    @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return `W_`, the weights of the rows of X; arguments as in `fit`."""
         return self.fit(X, y, **given).W_

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -26,7 +25,7 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.classification import ClassPredictionMixin, class_indicators, encode_classes
 from fastnmf.models.base.estimator import Estimator
-from fastnmf.models.base.for_checkers import Iterative
+from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Iterative, TransformerMixin, like_fit
 from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers, sequential
 from fastnmf.models.hierarchy.topic_tree import TopicTreeMixin
 from fastnmf.models.semisupervised import SemiSupervisedNMF
@@ -298,11 +297,16 @@ class HierarchicalNMF(
         """
         return self._fit(X, y=y, mask=mask, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
+    @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, mask: Matrix | None = None, **given: Any) -> Floats:
         """Fit the model and return the weights of the samples on the last level, (n_samples, k_L); see `fit`."""
         return self.fit(X, y, mask, **given).S_[-1]
 
-    def transform(self, X: Matrix, level: int | None = -1, mask: Matrix | None = None) -> Floats:
+    @overload
+    def transform(self, X: Matrix, level: int = -1, mask: Matrix | None = None) -> Floats: ...
+    @overload
+    def transform(self, X: Matrix, level: None, mask: Matrix | None = None) -> list[Floats]: ...
+    def transform(self, X: Matrix, level: int | None = -1, mask: Matrix | None = None) -> Floats | list[Floats]:
         """Return the exact weights of samples on a level.
 
         Parameters

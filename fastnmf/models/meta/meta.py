@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.init.starts import Start
@@ -18,7 +18,7 @@ from fastnmf.data.annotated import unpack
 from fastnmf.data.matrix import as_csr
 from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.estimator import Estimator, continued
-from fastnmf.models.base.for_checkers import Runs
+from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.meta.epochs import Epochs, side_by_side
 from fastnmf.models.meta.refits import Refit, check_refittable, weights_for
