@@ -43,7 +43,7 @@ _HOMES = {
     "non_negative_factorization": "fastnmf.models.factorization",
     "select_beta": "fastnmf.selection",
     "stratified_nmf": "fastnmf.models.published",
-    "consensus": "fastnmf.selection",
+    "consensus": "fastnmf.selection.consensus",
     "select_rank": "fastnmf.selection",
     "cluster": "fastnmf.selection",
     "catalogue": "fastnmf.models.catalogue",
@@ -111,9 +111,9 @@ if TYPE_CHECKING:  # checkers read the names of `_HOMES` here, and no others
     from fastnmf.models.underapproximation import UnderapproximationNMF as UnderapproximationNMF
     from fastnmf.report import write_report as write_report
     from fastnmf.selection import cluster as cluster
-    from fastnmf.selection import consensus as consensus
     from fastnmf.selection import select_beta as select_beta
     from fastnmf.selection import select_rank as select_rank
+    from fastnmf.selection.consensus import consensus as consensus
 else:
 
     def __getattr__(name):

@@ -10,6 +10,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -104,12 +106,14 @@ class Start:
         more = "".join(f", with {name}" for name in ("W", "shifts") if getattr(self, name) is not None)
         return f"<Start: {rank} components of {n_columns} features{more}>"
 
-    def to_state(self):
+    def to_state(self) -> dict[str, Array]:
         """Return its arrays by name, from which ``Start(**state)`` makes it again."""
         names = ("components", "W", "shifts", "strata", "feature_names")
         return {name: getattr(self, name) for name in names}
 
-    def check(self, shape, rank, names, is_signed=False):
+    def check(
+        self, shape: tuple[int, int], rank: int | Literal["auto"], names: Array | None, is_signed: bool = False
+    ) -> None:
         """Raise a ValueError unless the start fits the data and the model.
 
         Parameters
