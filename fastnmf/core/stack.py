@@ -449,7 +449,7 @@ def hierarchical_loss(
     label_mask: Dense | Vector | None = None,
     B: Factor = None,
     label_weight: float = 0.0,
-    level_weights: Sequence[float] | None = None,
+    level_weights: Vector | None = None,
 ) -> HierarchicalLoss:
     """Return the objective of a hierarchy of topics and its gradients, in the paper's orientation.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -194,6 +194,10 @@ class GraphNMF(BaseNMF, WithStrata):
     @property
     def _fitted_shapes(self):
         return super()._fitted_shapes | {"W_": "nk"}
+
+    if TYPE_CHECKING:  # StrataFeatures after a fit with strata
+
+        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> Any: ...
 
     def __init__(
         self,

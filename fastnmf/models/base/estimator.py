@@ -95,7 +95,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics")
     _has_shifts = _is_signed = False
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         make_fits_atomic(cls)
 

@@ -29,7 +29,7 @@ from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, It
 from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers, sequential
 from fastnmf.models.hierarchy.topic_tree import TopicTreeMixin
 from fastnmf.models.semisupervised import SemiSupervisedNMF
-from fastnmf.typing import Dense, File, Floats, Matrix, Seed
+from fastnmf.typing import Dense, File, Floats, Matrix, Seed, Vector
 
 # A level has collapsed if the next level, which has fewer topics, has nearly the same squared error and explains
 # nearly the same share of X.
@@ -209,7 +209,7 @@ class HierarchicalNMF(
     n_components: int | Sequence[int]
     method: Literal["neural", "deep", "sequential"]
     loss: Literal["levels", "recon", "energy"]
-    level_weights: Sequence[float] | None
+    level_weights: Vector | None
     init: Literal["nested", "sequential", "random", "nndsvd"]
     solver: Literal["lbfgs", "pgd", "adam"]
     pool: Callable[[Floats], Floats] | None
@@ -239,7 +239,7 @@ class HierarchicalNMF(
         *,
         method: Literal["neural", "deep", "sequential"] = "neural",
         loss: Literal["levels", "recon", "energy"] = "levels",
-        level_weights: Sequence[float] | None = None,
+        level_weights: Vector | None = None,
         label_weight: float = 1.0,
         init: Literal["nested", "sequential", "random", "nndsvd"] = "nested",
         n_init: int = 1,
