@@ -7,7 +7,6 @@ then multiplied by ``4 ** (beta * log4_scale)``.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from fastnmf.core.objectives import divergence_problem, own_loss_problem, square
 from fastnmf.core.thresholds import LEAST_REFERENCE, MU_FLOOR, tiny
 from fastnmf.core.updates import JointMU
 from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Init, Iterative
+from fastnmf.models.base.for_checkers import Betas, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Floats, Seed, Vector
 
@@ -148,7 +147,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     True
     """
 
-    betas: Sequence[float | str]
+    betas: Betas
     weights: Vector | None
     references: Vector | None
     init: Init
@@ -169,7 +168,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         self,
         n_components: int = 2,
         *,
-        betas: Sequence[float | str] = (1, 2),
+        betas: Betas = (1, 2),
         weights: Vector | None = None,
         references: Vector | None = None,
         init: Init = None,

@@ -155,7 +155,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     max_no_improvement: int
     forget_factor: float
     init: Literal["features", "rows", "random", "nndsvd"] | Model
-    sweeps: tuple[int, int]
+    sweeps: tuple[int, int] | list[int]
     alpha_W: float
     alpha_H: float | Literal["same"]
     l1_ratio: float
@@ -179,7 +179,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         max_no_improvement: int = 10,
         forget_factor: float = 1.0,
         init: Literal["features", "rows", "random", "nndsvd"] | Model = "features",
-        sweeps: tuple[int, int] = (2, 2),
+        sweeps: tuple[int, int] | list[int] = (2, 2),
         random_state: Seed = None,
         n_threads: int | None = None,
         verbose: int = 0,
@@ -486,7 +486,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     (['a', 'b'], (2, 3))
     """
 
-    sweeps: tuple[int, int, int] | Literal["thorough"]
+    sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
 
     _constraints = MiniBatchNMF._constraints | {"sweeps": sweeps_of(3, (2, 1, 2))}
     _has_shifts = True
@@ -511,7 +511,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         max_no_improvement: int = 10,
         forget_factor: float = 1.0,
         init: Literal["features", "rows", "random", "nndsvd"] | Model = "features",
-        sweeps: tuple[int, int, int] | Literal["thorough"] = (2, 1, 2),
+        sweeps: tuple[int, int, int] | list[int] | Literal["thorough"] = (2, 1, 2),
         random_state: Seed = None,
         n_threads: int | None = None,
         verbose: int = 0,

@@ -162,7 +162,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     alpha_H: float | Literal["same"]
     l1_ratio: float
     shuffle: bool
-    sweeps: tuple[int, int]
+    sweeps: tuple[int, int] | list[int]
     missing_values: Literal["nan", "zeros"] | None
     fixed_components: Matrix | None
     seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None
@@ -191,7 +191,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         l1_ratio: float = 0.0,
         verbose: int = 0,
         shuffle: bool = False,
-        sweeps: tuple[int, int] = (2, 2),
+        sweeps: tuple[int, int] | list[int] = (2, 2),
         missing_values: Literal["nan", "zeros"] | None = None,
         fixed_components: Matrix | None = None,
         seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None = None,

@@ -189,7 +189,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     update_order: Literal["sequential", "simultaneous"]
     n_shift_updates: int
     extrapolate: bool
-    sweeps: tuple[int, int, int] | Literal["thorough"]
+    sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
 
     _constraints = {
         "solver": one_of("hals", "mu"),
@@ -231,7 +231,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         update_order: Literal["sequential", "simultaneous"] = "sequential",
         n_shift_updates: int = 2,
         extrapolate: bool = True,
-        sweeps: tuple[int, int, int] | Literal["thorough"] = (2, 1, 2),
+        sweeps: tuple[int, int, int] | list[int] | Literal["thorough"] = (2, 1, 2),
         max_iter: int = 200,
         tol: float = 1e-4,
         n_init: int = 1,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,7 +18,7 @@ from fastnmf.core.thresholds import MODEL_FLOOR, MU_FLOOR, tiny
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.for_checkers import Bunch
+from fastnmf.models.base.for_checkers import Betas, Bunch
 from fastnmf.models.distributionally_robust import check_betas
 from fastnmf.typing import Floats, Matrix, Seed
 
@@ -60,7 +59,7 @@ class BetaSelection(Bunch):
 def select_beta(
     X: Matrix,
     n_components: int = 2,
-    betas: Sequence[float | str] = (0.5, 1, 1.5, 2),
+    betas: Betas = (0.5, 1, 1.5, 2),
     *,
     n_splits: int = 3,
     held_out: float = 0.1,

@@ -7,12 +7,16 @@ attributes that many models share. As last base of a class, `object` changes not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fastnmf.core.init.starts import Start
-from fastnmf.typing import Array, FittedModel, Floats, Integers, Seed
+from fastnmf.core.losses.choice import Divergence
+from fastnmf.typing import Array, FittedModel, Floats, Integers, Seed, SupportsArray
 
-BetaLoss: TypeAlias = Literal["frobenius", "kullback-leibler", "itakura-saito"] | float
+BetaName: TypeAlias = Literal["frobenius", "kullback-leibler", "itakura-saito"]
+BetaLoss: TypeAlias = BetaName | float | Divergence
+Betas: TypeAlias = BetaName | float | Sequence[float | BetaName] | SupportsArray
 Model: TypeAlias = Start | FittedModel
 StartName: TypeAlias = Literal["features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"]
 Init: TypeAlias = StartName | Model | None
@@ -130,6 +134,7 @@ else:
 __all__ = [
     "BaseEstimator",
     "BetaLoss",
+    "Betas",
     "Bunch",
     "CallbackSupportMixin",
     "ClassNamePrefixFeaturesOutMixin",
