@@ -10,8 +10,7 @@ from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Model, StartName, WithStrata
+from fastnmf.models.base.for_checkers import Callback, Model, StartName, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.stratified import hals_schedule

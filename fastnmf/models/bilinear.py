@@ -13,7 +13,7 @@ from fastnmf.core.losses import Frobenius
 from fastnmf.core.objectives import single_loss_problem
 from fastnmf.core.options import integer, one_of
 from fastnmf.core.updates import HALS, ProductDescent
-from fastnmf.models.base.callbacks import Callback
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, divisors
 from fastnmf.typing import Factor, File, Integers, Matrix, Seed
 

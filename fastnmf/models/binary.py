@@ -21,8 +21,7 @@ from fastnmf.core.options import generator, one_of
 from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Iterative
+from fastnmf.models.base.for_checkers import Callback, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed
 

@@ -8,8 +8,7 @@ from fastnmf.core.alternate import solve
 from fastnmf.core.losses.robust import Residuals
 from fastnmf.core.objectives import own_loss_problem
 from fastnmf.core.updates import ChebyshevLP
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Init, Iterative
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.robust import as_dense
 from fastnmf.typing import Seed

@@ -14,7 +14,7 @@ from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import one_of
 from fastnmf.core.updates import HALS, MU
 from fastnmf.data.strata import Strata
-from fastnmf.models.base.callbacks import Callback
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, WeightModel, divisors
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 

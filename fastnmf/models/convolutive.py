@@ -22,8 +22,7 @@ from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import integer, one_of
 from fastnmf.core.updates import MU
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import BetaLoss
+from fastnmf.models.base.for_checkers import BetaLoss, Callback
 from fastnmf.models.base.products import WeightModel, checked_weights, divisors
 from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed, SupportsArray
 

@@ -19,8 +19,8 @@ from fastnmf.core.objectives import scale_core, single_loss_problem
 from fastnmf.core.options import one_of
 from fastnmf.core.stack import DataLayer
 from fastnmf.core.updates import HALS, MU
-from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.estimator import continued, without_zeros
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, divisors
 from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers
 from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed

@@ -17,8 +17,7 @@ from fastnmf.core.losses.divergence_mixture import DivergenceMixture
 from fastnmf.core.objectives import divergence_problem, own_loss_problem, squared_problem
 from fastnmf.core.thresholds import LEAST_REFERENCE, MU_FLOOR, tiny
 from fastnmf.core.updates import JointMU
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Betas, Init, Iterative
+from fastnmf.models.base.for_checkers import Betas, Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Floats, Seed, Vector
 

@@ -21,8 +21,7 @@ from fastnmf.core.warn import warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Init, WithStrata, like_fit
+from fastnmf.models.base.for_checkers import Callback, Init, WithStrata, like_fit
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Seed

@@ -22,8 +22,7 @@ from fastnmf.data.layout import linear_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Iterative, Model
+from fastnmf.models.base.for_checkers import Callback, Iterative, Model
 from fastnmf.models.base.nmf import STARTS, BaseNMF, scaled
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 

@@ -16,8 +16,8 @@ from fastnmf.core.options import check_choice
 from fastnmf.core.thresholds import ASYMMETRY
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.estimator import Estimator
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import largest
 from fastnmf.models.convex import ConvexModel, check_rows
 from fastnmf.typing import Floats, Integers, Matrix, Seed

@@ -22,8 +22,8 @@ from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback, fit_callbacks
-from fastnmf.models.base.for_checkers import Iterative, Model, StrataFeatures, WithStrata, with_callbacks
+from fastnmf.models.base.callbacks import fit_callbacks
+from fastnmf.models.base.for_checkers import Callback, Iterative, Model, StrataFeatures, WithStrata, with_callbacks
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
 from fastnmf.typing import Dense, File, Floats, Labels, Matrix, Seed, Vector

@@ -17,8 +17,7 @@ from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
 from fastnmf.core.updates import MU
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Model
+from fastnmf.models.base.for_checkers import Callback, Model
 from fastnmf.models.base.products import BasisModel, largest
 from fastnmf.typing import Floats, Integers, Matrix, Seed
 

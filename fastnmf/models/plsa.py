@@ -15,8 +15,7 @@ from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.updates import UnitColumns
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Iterative, Model, like_fit
+from fastnmf.models.base.for_checkers import Callback, Iterative, Model, like_fit
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
 

@@ -18,9 +18,8 @@ from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.estimator import without_zeros
-from fastnmf.models.base.for_checkers import Model
+from fastnmf.models.base.for_checkers import Callback, Model
 from fastnmf.models.base.products import BasisModel
 from fastnmf.models.hierarchy.init import unit_columns
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed

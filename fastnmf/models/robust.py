@@ -15,8 +15,7 @@ from fastnmf.core.objectives import own_loss_problem
 from fastnmf.core.options import integer, one_of, positive
 from fastnmf.core.updates import HALS, MU, WeightedMedianDescent, WeightedRows
 from fastnmf.data.strata import Strata
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Init, Iterative
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Seed
 

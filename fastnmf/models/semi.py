@@ -16,8 +16,7 @@ from fastnmf.core.init.start_from import check_init
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.objectives import single_loss_problem
 from fastnmf.core.updates import ActiveSet, LeastSquares
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Model
+from fastnmf.models.base.for_checkers import Callback, Model
 from fastnmf.models.base.products import BasisModel
 from fastnmf.typing import Factor, File, Matrix, Seed
 

@@ -6,9 +6,8 @@ from typing import Literal, Self
 
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
-from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.classification import ClassPredictionMixin
-from fastnmf.models.base.for_checkers import Init, Iterative
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Seed

@@ -17,8 +17,7 @@ from fastnmf.core.options import number, one_of
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.penalties.smoothness import Chain
 from fastnmf.core.updates import ChainDescent
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Init, Iterative
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Seed
 

@@ -11,8 +11,7 @@ from fastnmf.core.losses import Frobenius
 from fastnmf.core.objectives import own_loss_problem
 from fastnmf.core.options import integer, number, optional
 from fastnmf.core.updates import HALS, ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Init, Iterative
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Seed
 

@@ -8,9 +8,8 @@ from typing import Any, Literal, Self
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import integer, one_of, sweeps_of
-from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.classification import ClassPredictionMixin
-from fastnmf.models.base.for_checkers import BetaLoss, Init, WithStrata
+from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin

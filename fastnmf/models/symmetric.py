@@ -21,9 +21,8 @@ from fastnmf.core.updates import HALS, DampedMU, QuarticDescent
 from fastnmf.data.graphs import affinity_matrix, is_graph
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.strata import Strata
-from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.estimator import Estimator
-from fastnmf.models.base.for_checkers import Iterative, like_fit
+from fastnmf.models.base.for_checkers import Callback, Iterative, like_fit
 from fastnmf.models.base.products import largest
 from fastnmf.models.base.top_features import strongest
 from fastnmf.typing import Factor, File, Floats, Graph, Integers, Labels, Matrix, Seed

@@ -19,7 +19,7 @@ from fastnmf.core.objectives import scale_core, single_loss_problem
 from fastnmf.core.options import check_bool, check_integer, one_of
 from fastnmf.core.updates import HALS, MU
 from fastnmf.data.strata import Strata
-from fastnmf.models.base.callbacks import Callback
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, divisors
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 

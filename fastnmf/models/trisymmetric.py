@@ -18,7 +18,7 @@ from fastnmf.core.objectives import scale_core, single_loss_problem
 from fastnmf.core.options import number, one_of
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
-from fastnmf.models.base.callbacks import Callback
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import divisors, largest
 from fastnmf.models.symmetric import GraphModel, symmetric_data
 from fastnmf.typing import Factor, File, Floats, Graph, Integers, Matrix, Seed

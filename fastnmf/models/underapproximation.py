@@ -13,8 +13,7 @@ from fastnmf.core.inference import infer
 from fastnmf.core.objectives import measure_squared_error
 from fastnmf.core.options import check_bool, one_of
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
-from fastnmf.models.base.for_checkers import Runs
+from fastnmf.models.base.for_checkers import Callback, Runs
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.typing import Factor, File, Floats, Matrix

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fastnmf.core.init.starts import Start
 from fastnmf.core.losses.choice import Divergence
+from fastnmf.models.base.callbacks import Callback
 from fastnmf.typing import Array, FittedModel, Floats, Integers, Seed, SupportsArray
 
 BetaName: TypeAlias = Literal["frobenius", "kullback-leibler", "itakura-saito"]
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Generic, ParamSpec, Protocol, Self, TypeVar
 
-    from fastnmf.models.base.callbacks import Callback
     from fastnmf.typing import Bunch as Bunch
 
     P = ParamSpec("P")
@@ -136,6 +136,7 @@ __all__ = [
     "BetaLoss",
     "Betas",
     "Bunch",
+    "Callback",
     "CallbackSupportMixin",
     "ClassNamePrefixFeaturesOutMixin",
     "Init",

@@ -22,10 +22,15 @@ from fastnmf.core.warn import warn
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.classification import ClassPredictionMixin, class_indicators, encode_classes
 from fastnmf.models.base.estimator import Estimator
-from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Iterative, TransformerMixin, like_fit
+from fastnmf.models.base.for_checkers import (
+    Callback,
+    ClassNamePrefixFeaturesOutMixin,
+    Iterative,
+    TransformerMixin,
+    like_fit,
+)
 from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers, sequential
 from fastnmf.models.hierarchy.topic_tree import TopicTreeMixin
 from fastnmf.models.semisupervised import SemiSupervisedNMF

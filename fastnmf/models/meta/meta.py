@@ -16,9 +16,8 @@ from fastnmf.core.options import check_bool, check_integer, generator, integer, 
 from fastnmf.core.shifts import normalize_components
 from fastnmf.data.annotated import unpack
 from fastnmf.data.matrix import as_csr
-from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.estimator import Estimator, continued
-from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
+from fastnmf.models.base.for_checkers import Callback, ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.meta.epochs import Epochs, side_by_side
 from fastnmf.models.meta.refits import Refit, check_refittable, weights_for
