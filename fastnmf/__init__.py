@@ -43,7 +43,7 @@ _HOMES = {
     "non_negative_factorization": "fastnmf.models.factorization",
     "select_beta": "fastnmf.selection",
     "stratified_nmf": "fastnmf.models.published",
-    "consensus": "fastnmf.selection",
+    "consensus": "fastnmf.selection.consensus",
     "select_rank": "fastnmf.selection",
     "cluster": "fastnmf.selection",
     "catalogue": "fastnmf.models.catalogue",
@@ -63,14 +63,72 @@ _HOMES = {
 }
 __all__ = [*_HOMES, "__version__"]
 
+TYPE_CHECKING = False  # True to checkers by its name; importing `typing` for it takes 8 ms
+if TYPE_CHECKING:  # the names of `_HOMES`, and no others
+    from fastnmf import compose as compose
+    from fastnmf import datasets as datasets
+    from fastnmf import metrics as metrics
+    from fastnmf import plots as plots
+    from fastnmf import report as report
+    from fastnmf import testing as testing
+    from fastnmf.cli.warmup import warmup as warmup
+    from fastnmf.compose import Factorization as Factorization
+    from fastnmf.core.init import Start as Start
+    from fastnmf.core.stack import hierarchical_loss as hierarchical_loss
+    from fastnmf.core.stack import nnls as nnls
+    from fastnmf.data.ondisk import open_csr as open_csr
+    from fastnmf.data.ondisk import save_csr as save_csr
+    from fastnmf.data.strata import Strata as Strata
+    from fastnmf.models.affine import AffineNMF as AffineNMF
+    from fastnmf.models.bilinear import BilinearNMF as BilinearNMF
+    from fastnmf.models.binary import BinaryNMF as BinaryNMF
+    from fastnmf.models.binary import BooleanNMF as BooleanNMF
+    from fastnmf.models.catalogue import catalogue as catalogue
+    from fastnmf.models.chebyshev import ChebyshevNMF as ChebyshevNMF
+    from fastnmf.models.convex import ConvexNMF as ConvexNMF
+    from fastnmf.models.convolutive import ConvolutiveNMF as ConvolutiveNMF
+    from fastnmf.models.deep import DeepNMF as DeepNMF
+    from fastnmf.models.dictionary import DictionaryNMF as DictionaryNMF
+    from fastnmf.models.distributionally_robust import DistributionallyRobustNMF as DistributionallyRobustNMF
+    from fastnmf.models.factorization import non_negative_factorization as non_negative_factorization
+    from fastnmf.models.graph import GraphNMF as GraphNMF
+    from fastnmf.models.hierarchy.hierarchical import HierarchicalNMF as HierarchicalNMF
+    from fastnmf.models.interval import IntervalNMF as IntervalNMF
+    from fastnmf.models.kernel import KernelNMF as KernelNMF
+    from fastnmf.models.loading import load as load
+    from fastnmf.models.meta.meta import MetaNMF as MetaNMF
+    from fastnmf.models.minibatch import MiniBatchNMF as MiniBatchNMF
+    from fastnmf.models.minibatch import MiniBatchStratifiedNMF as MiniBatchStratifiedNMF
+    from fastnmf.models.nmf import NMF as NMF
+    from fastnmf.models.orthogonal import OrthogonalNMF as OrthogonalNMF
+    from fastnmf.models.plsa import PLSA as PLSA
+    from fastnmf.models.projective import ProjectiveNMF as ProjectiveNMF
+    from fastnmf.models.published import stratified_nmf as stratified_nmf
+    from fastnmf.models.robust import RobustNMF as RobustNMF
+    from fastnmf.models.semi import SemiNMF as SemiNMF
+    from fastnmf.models.semisupervised import SemiSupervisedNMF as SemiSupervisedNMF
+    from fastnmf.models.separable import SeparableNMF as SeparableNMF
+    from fastnmf.models.smooth import SmoothNMF as SmoothNMF
+    from fastnmf.models.sparse import SparseNMF as SparseNMF
+    from fastnmf.models.stratified import StratifiedNMF as StratifiedNMF
+    from fastnmf.models.symmetric import SymmetricNMF as SymmetricNMF
+    from fastnmf.models.tri import TriNMF as TriNMF
+    from fastnmf.models.trisymmetric import TriSymmetricNMF as TriSymmetricNMF
+    from fastnmf.models.underapproximation import UnderapproximationNMF as UnderapproximationNMF
+    from fastnmf.report import write_report as write_report
+    from fastnmf.selection import cluster as cluster
+    from fastnmf.selection import select_beta as select_beta
+    from fastnmf.selection import select_rank as select_rank
+    from fastnmf.selection.consensus import consensus as consensus
+else:
 
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(_HOMES[name])
-    value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
-    globals()[name] = value
-    return value
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(_HOMES[name])
+        value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__():

@@ -5,7 +5,11 @@
 `fastnmf.testing` checks them.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Literal, Self, TypeAlias
 
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.init.start_from import starts_among
@@ -15,13 +19,18 @@ from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_beta_loss, check_bool, check_choice
 from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.updates import HALS, MU, ActiveSet, CustomUpdate
+from fastnmf.models.base.callbacks import Callback
+from fastnmf.models.base.for_checkers import BetaLoss, Init, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.stratified import hals_schedule, mu_schedule
+from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Penalties, Seed, Step, Vector
 
 __all__ = ["Divergence", "ElasticNetPenalty", "EntrywiseLoss", "Factorization"]
 
 UPDATES = ("hals", "mu", "exact")
+Update: TypeAlias = Literal["hals", "mu", "exact"] | Step
+Schedule: TypeAlias = Sequence[str | tuple[str, int]]
 
 
 def check_updates(name, value):
@@ -54,7 +63,7 @@ def check_schedule(name, value):
             raise ValueError(f"{name} has the step {step!r}; {expected}.")
 
 
-class Factorization(RowErrorsMixin, BaseNMF):
+class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     """Factorise a non-negative matrix by a composition: a loss and penalties, minimised by updates in a schedule.
 
     The model is ``X ~ W H`` or, with `strata`, ``A(i) ~ 1 v(i)ᵀ + W(i) H``, with W, H, v >= 0. The objective is the
@@ -183,6 +192,14 @@ class Factorization(RowErrorsMixin, BaseNMF):
     True
     """
 
+    loss: BetaLoss
+    penalties: Penalties | None
+    updates: Update | Mapping[str, Update] | None
+    schedule: Schedule | None
+    strata: bool
+    extrapolate: bool
+    init: Init
+
     _constraints = {
         "loss": check_beta_loss,
         "updates": check_updates,
@@ -199,41 +216,41 @@ class Factorization(RowErrorsMixin, BaseNMF):
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        loss="frobenius",
-        penalties=None,
-        updates=None,
-        schedule=None,
-        strata=False,
-        extrapolate=False,
-        init=None,
-        max_iter=200,
-        tol=1e-4,
-        n_init=1,
-        random_state=None,
-        n_threads=None,
-        verbose=0,
-        warm_start=False,
-        max_time=None,
-        callback=None,
+        loss: BetaLoss = "frobenius",
+        penalties: Penalties | None = None,
+        updates: Update | Mapping[str, Update] | None = None,
+        schedule: Schedule | None = None,
+        strata: bool = False,
+        extrapolate: bool = False,
+        init: Init = None,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        n_init: int = 1,
+        random_state: Seed = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        callback: Callback | None = None,
     ):
         self._set(locals())
 
     def fit(
         self,
-        X,
-        y=None,
+        X: Matrix,
+        y: Any = None,
         *,
-        strata=None,
-        sample_weight=None,
-        weight=None,
-        W=None,
-        H=None,
-        V=None,
-        checkpoint=None,
-        checkpoint_every=60.0,
-    ):
+        strata: Labels | str | None = None,
+        sample_weight: Vector | None = None,
+        weight: Matrix | None = None,
+        W: Factor = None,
+        H: Factor = None,
+        V: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -274,7 +291,7 @@ class Factorization(RowErrorsMixin, BaseNMF):
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
         return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
-    def transform(self, X, *, strata=None):
+    def transform(self, X: Matrix, *, strata: Labels | str | None = None) -> Floats:
         """Return the non-negative weights of the rows of X for the fitted components, and shifts.
 
         They are exact for the squared error without penalties and updates of your own for W. Otherwise they are the
@@ -292,11 +309,13 @@ class Factorization(RowErrorsMixin, BaseNMF):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W, *, strata=None):
+    def inverse_transform(self, W: Dense, *, strata: Labels | None = None) -> Floats:
         """Return the rows of the model, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W, strata)
 
-    def score(self, X, y=None, *, strata=None, sample_weight=None):
+    def score(
+        self, X: Matrix, y: Any = None, *, strata: Labels | str | None = None, sample_weight: Vector | None = None
+    ) -> float:
         """Return 1 minus the loss of X divided by the loss of the trivial model, at most 1; larger is better.
 
         Parameters

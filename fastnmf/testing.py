@@ -3,6 +3,8 @@
 Each function returns None, or raises AssertionError with one sentence that says what is wrong and by how much.
 """
 
+from __future__ import annotations
+
 import warnings
 
 import numpy as np
@@ -10,6 +12,8 @@ import scipy.sparse as sp
 
 from fastnmf.compose import ElasticNetPenalty, EntrywiseLoss, Factorization
 from fastnmf.core.updates.custom import View
+from fastnmf.models.base.for_checkers import BetaLoss
+from fastnmf.typing import Penalty, Step
 
 __all__ = ["check_loss", "check_penalty", "check_update"]
 
@@ -19,7 +23,14 @@ RISE = 1e-10  # of the objective, as a share of it: more is no rounding
 SINGLE = 1e-3  # difference of the objectives of fits in float32 and float64, as a share
 
 
-def check_penalty(penalty, *, degree=None, n_components=4, n_features=30, random_state=0):
+def check_penalty(
+    penalty: Penalty,
+    *,
+    degree: float | None = None,
+    n_components: int = 4,
+    n_features: int = 30,
+    random_state: int = 0,
+) -> None:
     """Check that a penalty is right and that a fit with it is monotone.
 
     Checked are: `value` and `half_gradient` agree (central differences); both are finite where F has zeros, and leave F
@@ -80,7 +91,7 @@ def check_penalty(penalty, *, degree=None, n_components=4, n_features=30, random
         _check_fits(called, penalties={factor: [penalty], rest: [other]})
 
 
-def check_loss(loss, *, positive_data=False, random_state=0):
+def check_loss(loss: EntrywiseLoss, *, positive_data: bool = False, random_state: int = 0) -> None:
     """Check that a loss is right, and that a fit with it is monotone.
 
     Checked are: ``neg - pos`` is the derivative of `value` with respect to y (central differences); `pos` and `neg` are
@@ -138,7 +149,9 @@ def check_loss(loss, *, positive_data=False, random_state=0):
         _check_fits(called, positive_data, loss=loss, strata=strata)
 
 
-def check_update(update, *, loss="frobenius", n_components=4, n_rows=30, random_state=0):
+def check_update(
+    update: Step, *, loss: BetaLoss = "frobenius", n_components: int = 4, n_rows: int = 30, random_state: int = 0
+) -> None:
     """Check that an update is valid, and that it never raises the objective of its subproblem or of a fit.
 
     Parameters

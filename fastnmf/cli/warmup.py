@@ -1,7 +1,10 @@
 """Compile the kernels ahead of time."""
 
+from __future__ import annotations
+
 import time
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,7 +14,9 @@ from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 
 
-def warmup(dtypes=("float64", "float32"), *, kullback_leibler=False, verbose=0):
+def warmup(
+    dtypes: Sequence[str] = ("float64", "float32"), *, kullback_leibler: bool = False, verbose: int = 0
+) -> float:
     """Compile the kernels of the usual fits, or load them from the disk cache, before they are needed.
 
     Fits one sparse and one dense data set that are large enough for the parallel kernels, and a tiny one for the serial

@@ -13,7 +13,10 @@ multilayer topic modeling". The gradient here is that of the paper with its pseu
 sum over layers taken from l to L inclusive; checked against finite differences.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,6 +33,7 @@ from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import RowwiseGram
 from fastnmf.kernels.row_intrinsics import padded
+from fastnmf.typing import Dense, Factor, Floats, Matrix, Vector
 
 LOSSES = ("levels", "recon", "energy")
 _SAMPLED = 1 << 21  # entries of each of two gathered factors at a time: 16 MB each
@@ -48,9 +52,9 @@ class HierarchicalLoss(NamedTuple):
     """
 
     loss: float
-    gradients: list
-    gradient_B: np.ndarray | None
-    S: list
+    gradients: list[Floats]
+    gradient_B: Floats | None
+    S: list[Floats]
 
 
 class Labels(NamedTuple):
@@ -366,7 +370,7 @@ def on_unit_columns(value, A):
     return found, [(g - u * np.einsum("ij,ij->j", u, g)) / length for g, u, length in zipped]
 
 
-def nnls(A, B):
+def nnls(A: Dense, B: Matrix) -> Floats:
     """Solve ``min_{x >= 0} ||A x - b||`` exactly for every column b of B.
 
     Parameters
@@ -436,7 +440,17 @@ def _numbers(array, name, n_dimensions):
     return array.astype(np.float64)
 
 
-def hierarchical_loss(X, A, *, loss, Y=None, label_mask=None, B=None, label_weight=0.0, level_weights=None):
+def hierarchical_loss(
+    X: Matrix,
+    A: Sequence[Dense],
+    *,
+    loss: Literal["levels", "recon", "energy"],
+    Y: Factor = None,
+    label_mask: Dense | Vector | None = None,
+    B: Factor = None,
+    label_weight: float = 0.0,
+    level_weights: Vector | None = None,
+) -> HierarchicalLoss:
     """Return the objective of a hierarchy of topics and its gradients, in the paper's orientation.
 
     With ``S_l = argmin_{S >= 0} ||S_{l-1} - A_l S||``, S_{-1} = X, and sums of squares throughout::

@@ -1,11 +1,16 @@
 """Sparse matrices on disk, read one block of rows at a time through memory maps."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.data.matrix import as_csr
+from fastnmf.typing import FilePath, Labels, Matrix
 
 _PARTS = {"data": None, "indices": np.dtype(np.int32), "indptr": np.dtype(np.int64)}
 _SHAPE = "shape.npy"
@@ -34,7 +39,7 @@ class _Column:
         self.file.close()
 
 
-def save_csr(X, folder):
+def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
     """Write a sparse matrix into a folder, as the arrays of CSR: data.npy, indices.npy, indptr.npy and shape.npy.
 
     Parameters
@@ -95,7 +100,7 @@ def save_csr(X, folder):
     return open_csr(folder)
 
 
-def open_csr(folder):
+def open_csr(folder: FilePath) -> DiskCSR:
     """Open a matrix that `save_csr` wrote, or any CSR stored as data.npy, indices.npy, indptr.npy and shape.npy.
 
     Parameters
@@ -151,7 +156,11 @@ class DiskCSR:
     ((5, 5), (2, 5), [(2, 5), (2, 5), (1, 5)])
     """
 
-    def __init__(self, folder):
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    nnz: int
+
+    def __init__(self, folder: FilePath):
         folder = Path(folder)
         try:
             self.shape = tuple(int(n) for n in np.load(folder / _SHAPE))
@@ -179,7 +188,7 @@ class DiskCSR:
     def __repr__(self):
         return f"<DiskCSR of shape {self.shape}, {self.nnz} stored entries of {self.dtype}>"
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice) -> Any:
         """Return consecutive rows, ``X[lo:hi]``, as a CSR array in memory."""
         if not isinstance(rows, slice) or rows.step not in (None, 1):
             raise TypeError(f"Rows on disk are read as X[lo:hi], not as X[{rows!r}].")
@@ -197,7 +206,7 @@ class DiskCSR:
             )
         return sp.csr_array((data, indices, indptr), shape=(len(indptr) - 1, self.shape[1]))
 
-    def blocks(self, n_rows, strata=None):
+    def blocks(self, n_rows: int, strata: Labels | None = None) -> Iterable[Any]:
         """Return the matrix as blocks of `n_rows` rows; the result can be iterated any number of times.
 
         Parameters

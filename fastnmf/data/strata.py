@@ -4,9 +4,13 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,6 +21,7 @@ from fastnmf.data.matrix import as_matrix
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows, thread_count
+from fastnmf.typing import Array, Floats, Integers, Labels, Matrix, Vector
 
 # Squares and products of the data must neither underflow nor overflow. Data whose largest entry lies outside
 # 2**-limit .. 2**limit are therefore scaled when `Strata` is constructed.
@@ -70,7 +75,21 @@ class Strata:
     (['a', 'b'], [1, 0, 1], 3.0)
     """
 
-    def __init__(self, X, labels, stratum_index, is_signed=False):
+    X: Any
+    labels: Array
+    stratum_index: Integers
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    is_sparse: bool
+    n_strata: int
+    log4_scale: int
+    sq_norm: float
+    weight: Floats | None
+    row_scale: Floats | None
+    total: float
+    entry_weights: Any
+
+    def __init__(self, X: Any, labels: Array, stratum_index: Integers, is_signed: bool = False):
         self.X, self.labels, self.stratum_index = X, labels, np.ascontiguousarray(stratum_index, dtype=np.int32)
         self.is_sparse = sp.issparse(X)
         self.shape, self.dtype = X.shape, X.dtype
@@ -90,17 +109,17 @@ class Strata:
         self.total = float(X.shape[0])
 
     @property
-    def codes(self):
+    def codes(self) -> Integers:
         """The old name of `stratum_index`, to be removed in version 0.3."""
         return self._renamed("codes", "stratum_index")
 
     @property
-    def exponent(self):
+    def exponent(self) -> int:
         """The old name of `log4_scale`, to be removed in version 0.3."""
         return self._renamed("exponent", "log4_scale")
 
     @property
-    def loading(self):
+    def loading(self) -> Floats | None:
         """The old name of `row_scale`, to be removed in version 0.3."""
         return self._renamed("loading", "row_scale")
 
@@ -109,7 +128,7 @@ class Strata:
         warnings.warn(message, FutureWarning, stacklevel=3)
         return getattr(self, new)
 
-    def weigh(self, weight, power):
+    def weigh(self, weight: Vector, power: float) -> None:
         """Give row i the weight ``weight[i]`` in a loss that is homogeneous of degree `power` in the data.
 
         Row i of the data is multiplied by ``row_scale[i] = weight[i] ** (1 / power)``. Its part of the loss is then
@@ -135,7 +154,9 @@ class Strata:
         self.sq_norm, self.total = _square_sum(self.X.data if self.is_sparse else self.X), float(self.weight.sum())
 
     @classmethod
-    def from_array(cls, X, strata=None, *, labels=None, is_signed=False):
+    def from_array(
+        cls, X: Matrix, strata: Labels | None = None, *, labels: Array | None = None, is_signed: bool = False
+    ) -> Strata:
         """Validate one matrix and the labels of its rows.
 
         Parameters
@@ -163,7 +184,7 @@ class Strata:
         return cls(X, labels, stratum_index, is_signed)
 
     @classmethod
-    def from_blocks(cls, blocks):
+    def from_blocks(cls, blocks: Sequence[Matrix]) -> Strata:
         """Validate a list of matrices (m_i, n_columns), one for each stratum; the strata are labelled 0, 1, 2, ..."""
         if sp.issparse(blocks) or isinstance(blocks, np.ndarray) and blocks.ndim < 3:
             raise TypeError("from_blocks takes a list of matrices, one a stratum, not one matrix; use from_array.")
@@ -180,7 +201,7 @@ class Strata:
         stratum_index = np.repeat(np.arange(len(blocks)), [block.shape[0] for block in blocks])
         return cls(X, np.arange(len(blocks)), stratum_index)
 
-    def in_scale(self, dtype, log4_scale):
+    def in_scale(self, dtype: Any, log4_scale: int) -> Strata:
         """Return these data in another dtype, holding the user's data times ``4.0 ** log4_scale``."""
         if self.dtype == dtype and self.log4_scale == log4_scale:
             return self
@@ -193,23 +214,23 @@ class Strata:
         return inner
 
     @cached_property
-    def groups(self):
+    def groups(self) -> Grouping:
         """`Grouping` of the rows by stratum."""
         return Grouping(self.stratum_index, self.n_strata, self.weight, self.row_scale)
 
     @cached_property
-    def rows(self):
+    def rows(self) -> Compressed:
         """`Compressed` rows of sparse data."""
         return Compressed(self.X.indptr, self.X.indices, self.X.data)
 
     @cached_property
-    def columns(self):
+    def columns(self) -> Compressed:
         """`Compressed` columns of sparse data: a second copy, so that products with ``Xᵀ`` gather rows, too."""
         turned = self.X.tocsc() if self._transpose_future is None else self._transpose_future.result()
         self._transpose_future = None
         return Compressed(turned.indptr, turned.indices, turned.data)
 
-    def start_transpose(self):
+    def start_transpose(self) -> None:
         """Start to transpose sparse data in another thread while the start of the fit is computed.
 
         This needs more than one thread, and is done for large data only. (A transposition of our own on two threads
@@ -221,7 +242,7 @@ class Strata:
             pool.shutdown(wait=False)
 
     @cached_property
-    def pattern(self):
+    def pattern(self) -> Pattern:
         """`Pattern` of the shifts."""
         if not self.is_sparse:
             sums = Grouping(self.stratum_index, self.n_strata, None, self._sum_scale).sum(self.X).T
@@ -241,14 +262,14 @@ class Strata:
         kept = np.arange(start[-1]) + np.repeat(room[:-1] - start[:-1], count)
         return Pattern(start, group[kept], sums[kept].astype(self.dtype), self.n_strata)
 
-    def matmul(self, F, out):
+    def matmul(self, F: Floats, out: Floats) -> None:
         """Write ``X F`` into out (n_rows, K); F (n_columns, K)."""
         if self.is_sparse:
             self.rows.matmul(F, out)
         else:
             _chunked(self.X.shape[0], self.X.size * F.shape[1], lambda rows: np.matmul(self.X[rows], F, out=out[rows]))
 
-    def tmatmul(self, F, out):
+    def tmatmul(self, F: Floats, out: Floats) -> None:
         """Write ``Xᵀ F`` into out (n_columns, K); F (n_rows, K)."""
         if self.is_sparse:
             self.columns.matmul(F, out)
@@ -256,19 +277,19 @@ class Strata:
             X = self.X.T
             _chunked(self.X.shape[1], self.X.size * F.shape[1], lambda rows: np.matmul(X[rows], F, out=out[rows]))
 
-    def column_means(self):
+    def column_means(self) -> Floats:
         """Return the weighted mean of every column of the data without the row scale, an array (n_columns,)."""
         if self.weight is None and not self.is_sparse:
             return self.X.mean(axis=0, dtype=np.float64).astype(self.dtype)
         each = np.ones(self.shape[0]) if self.weight is None else self._sum_scale.astype(np.float64)
         return (each @ self.X / self.total).astype(self.dtype)
 
-    def stratum_means(self):
+    def stratum_means(self) -> Floats:
         """Return the weighted mean of every column over the rows of each stratum, on the pattern, an array (q,)."""
         sizes = np.where(self.groups.sizes > 0, self.groups.sizes, 1).astype(np.float64)
         return self.pattern.sums / sizes[self.pattern.group]
 
-    def row_square_sums(self, V=None):
+    def row_square_sums(self, V: Floats | None = None) -> Floats:
         """Return ``sum_j (x_ij - u_i V[g(i), j])²`` for every row, float64 (n_rows,).
 
         V (n_strata, n_columns) are dense shifts, g(i) is the stratum of row i and u its row scale. V None is zero.
@@ -284,7 +305,7 @@ class Strata:
         x, v = self.X.data.astype(np.float64), V[self.stratum_index[of_row], self.X.indices] * row_scale[of_row]
         return lengths + np.bincount(of_row, x * (x - 2 * v), minlength=self.shape[0])
 
-    def residual_square_sum(self, W, H, V):
+    def residual_square_sum(self, W: Floats, H: Floats, V: Floats) -> float:
         """Return ``sum (X - u V[stratum_index] - W Hᵀ)²`` from the residual itself, one block of rows at a time.
 
         The cost is n_rows * n_columns * k. The method is for cases in which the cheap form of the value has lost its
@@ -309,7 +330,7 @@ class Strata:
                 total += float(np.einsum("ij,ij->", residual, residual))
         return total
 
-    def residual(self, rows, W, H, V):
+    def residual(self, rows: slice | Integers, W: Floats, H: Floats, V: Floats) -> Floats:
         """Return the negative residual ``W Hᵀ + u V[stratum_index] - X`` of some rows, a dense array.
 
         Parameters

@@ -1,13 +1,18 @@
 """Load images: handwritten digits, and pieces of clothing in the same format."""
 
+from __future__ import annotations
+
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 
+from fastnmf.datasets.contents import FashionData, ImageData
 from fastnmf.datasets.fetch import data_home_folder, fetch
+from fastnmf.typing import File
 
 ARCHIVE = SimpleNamespace(url="https://api.openml.org")  # host that is tested before a download
 _FILES = {"train": "train", "test": "t10k"}
@@ -28,7 +33,14 @@ CLOTHING = (
 )
 
 
-def load_mnist(subset="test", *, strata=((1, 2), (2, 3)), n_per_digit=100, data_home=None, download_if_missing=True):
+def load_mnist(
+    subset: Literal["test", "train", "all"] = "test",
+    *,
+    strata: Sequence[Sequence[int]] | Mapping[str, Sequence[int]] | None = ((1, 2), (2, 3)),
+    n_per_digit: int | None = 100,
+    data_home: File = None,
+    download_if_missing: bool = True,
+) -> ImageData:
     """Load MNIST digits, one row for each image, in strata that have some digits in common.
 
     Parameters
@@ -96,7 +108,9 @@ def load_mnist(subset="test", *, strata=((1, 2), (2, 3)), n_per_digit=100, data_
     )
 
 
-def load_fashion_mnist(subset="test", *, data_home=None, download_if_missing=True):
+def load_fashion_mnist(
+    subset: Literal["test", "train", "all"] = "test", *, data_home: File = None, download_if_missing: bool = True
+) -> FashionData:
     """Load Fashion-MNIST, small grey images of ten kinds of clothing, one row for each image.
 
     Parameters

@@ -1,7 +1,11 @@
 """Load Zachary's karate club: a small graph with two known communities."""
 
+from __future__ import annotations
+
 import numpy as np
 from scipy import sparse
+
+from fastnmf.datasets.contents import GraphData
 
 # Zachary (1977), fig. 1: contacts outside the club; members numbered from 1, each pair once, under the lower number.
 _FRIENDS = """
@@ -13,7 +17,7 @@ _FRIENDS = """
 _WITH_THE_TEACHER = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 17, 18, 20, 22)
 
 
-def load_karate_club():
+def load_karate_club() -> GraphData:
     """Load Zachary's karate club: 34 members, 78 friendships, and the two clubs that it split into.
 
     Returns

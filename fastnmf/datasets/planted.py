@@ -1,12 +1,25 @@
 """Generate data with known factors (planted data)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import sparse
 
+from fastnmf.datasets.contents import CountData, StratifiedData
+from fastnmf.typing import Seed
+
 
 def make_stratified(
-    sizes=(100, 100, 100, 100), n_features=100, n_components=5, *, noise=0.0, density=None, random_state=None
-):
+    sizes: Sequence[int] = (100, 100, 100, 100),
+    n_features: int = 100,
+    n_components: int = 5,
+    *,
+    noise: float = 0.0,
+    density: float | None = None,
+    random_state: Seed = None,
+) -> StratifiedData:
     """Generate planted data of the form 1 v(i)' + W(i) H.
 
     Parameters
@@ -97,16 +110,16 @@ def make_stratified(
 
 
 def simulate_counts(
-    n_cells=600,
-    n_genes=400,
-    n_programs=4,
-    n_batches=3,
+    n_cells: int = 600,
+    n_genes: int = 400,
+    n_programs: int = 4,
+    n_batches: int = 3,
     *,
-    batch_effect=1.0,
-    dispersion=0.5,
-    depth=150.0,
-    random_state=None,
-):
+    batch_effect: float = 1.0,
+    dispersion: float = 0.5,
+    depth: float = 150.0,
+    random_state: Seed = None,
+) -> CountData:
     """Simulate single-cell counts: expression programmes that all batches share, plus a background for each batch.
 
     Parameters

@@ -1,11 +1,15 @@
 """Load tables of measurements: California housing."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from fastnmf.datasets.contents import TableData
 from fastnmf.datasets.fetch import fetch
+from fastnmf.typing import File
 
 
-def load_housing(*, data_home=None, download_if_missing=True):
+def load_housing(*, data_home: File = None, download_if_missing: bool = True) -> TableData:
     """Load California housing, three strata by median income.
 
     Parameters

@@ -5,16 +5,21 @@ that is read-only, in the user's cache folder (``$XDG_CACHE_HOME/fastnmf``, else
 always in the latter.
 """
 
+from __future__ import annotations
+
 import ast
 import hashlib
 import importlib.util
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
+from fastnmf.datasets.contents import TableData
 from fastnmf.datasets.fetch import cached, data_home_folder, fetch, user_cache, version_key
+from fastnmf.typing import File
 
 DOCSTRING_PACKAGES = (
     "numpy",
@@ -40,7 +45,7 @@ _MARKUP = re.compile(r"^\s*\.\. \S+::.*$|https?://\S+|:[A-Za-z:+-]+:(?=`)|^\s*:\
 _WORD = re.compile(r"[A-Za-z]{2,}")
 
 
-def load_newsgroups(*, data_home=None, download_if_missing=True, cache=True):
+def load_newsgroups(*, data_home: File = None, download_if_missing: bool = True, cache: bool = True) -> TableData:
     """Load the 20 newsgroups as a TF-IDF matrix, one stratum for each group.
 
     Contains all 18,846 articles of the bydate version, without headers, footers and quotes. English stop words, words
@@ -108,7 +113,14 @@ def load_newsgroups(*, data_home=None, download_if_missing=True, cache=True):
     )
 
 
-def load_docstrings(*, packages=None, min_df=2, max_df=0.15, min_words=30, cache=True):
+def load_docstrings(
+    *,
+    packages: Sequence[str] | None = None,
+    min_df: float = 2,
+    max_df: float = 0.15,
+    min_words: int = 30,
+    cache: bool = True,
+) -> TableData:
     """Load the docstrings of installed packages as a TF-IDF matrix, one stratum for each package.
 
     A real corpus that needs no download. The sources are parsed, not imported. Test folders are skipped, doctest lines

@@ -1,8 +1,13 @@
 """Generate planted hierarchies."""
 
+from __future__ import annotations
+
 import numbers
 
 import numpy as np
+
+from fastnmf.datasets.contents import HierarchicalData
+from fastnmf.typing import Seed
 
 # The blocks of the toy data of Gao et al. (2019): heights and widths of the nine blocks, and their four and two groups.
 HEIGHTS = (10, 5, 10, 12, 13, 4, 11, 8, 14)
@@ -11,7 +16,7 @@ FOUR = (0, 0, 1, 1, 2, 2, 3, 3, 3)
 TWO = (0, 0, 0, 0, 1, 1, 1, 1, 1)
 
 
-def make_hierarchical(*, noise=0.15, random_state=None):
+def make_hierarchical(*, noise: float = 0.15, random_state: Seed = None) -> HierarchicalData:
     """Generate the toy data of Neural NMF: nine topics in four groups, and these in two groups.
 
     Samples and features are divided into nine blocks. The mean of an entry is 4 if its sample and feature are in the

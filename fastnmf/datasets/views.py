@@ -1,14 +1,18 @@
 """Load images of twenty objects, photographed from all sides."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from fastnmf.datasets.contents import ImageData
 from fastnmf.datasets.fetch import data_home_folder
 from fastnmf.datasets.images import pixel_names
+from fastnmf.typing import File
 
 _SIDE, _OBJECTS, _VIEWS = 32, 20, 72
 
 
-def load_coil20(*, data_home=None):
+def load_coil20(*, data_home: File = None) -> ImageData:
     """Load COIL-20: grey images of 20 objects from 72 directions 5 degrees apart, at 32 x 32 pixels.
 
     The images are not downloaded: no archive keeps them under a stable address. Put one of the files named below into

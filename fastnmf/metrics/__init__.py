@@ -5,6 +5,10 @@ follow the public attributes: X (n, m) samples by features, W (n, k) weights, H 
 shifts, one row a stratum.
 """
 
+from __future__ import annotations
+
+from typing import Literal
+
 import numpy as np
 from scipy import sparse
 
@@ -12,6 +16,7 @@ from fastnmf.metrics.checks import as_matrix, in_range
 from fastnmf.metrics.clusters import clustering_scores
 from fastnmf.metrics.residuals import ResidualHistory, component_usage, kkt_residual
 from fastnmf.metrics.topics import coherence, diversity, topic_overlap
+from fastnmf.typing import Dense, Floats, Labels, Matrix, Vector
 
 __all__ = [
     "ResidualHistory",
@@ -29,7 +34,9 @@ _CANCELLATION = 1e-6
 _CHUNK_ENTRIES = 2**21  # entries of a dense row chunk: 16 MB
 
 
-def normalized_loss(X, W, H, V=None, strata=None):
+def normalized_loss(
+    X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None, strata: Labels | None = None
+) -> float:
     """Return sqrt( sum_i ||A(i) - 1 v(i)' - W(i) H||_F^2 / sum_i ||A(i)||_F^2 ).
 
     Parameters
@@ -82,7 +89,7 @@ def normalized_loss(X, W, H, V=None, strata=None):
     return float(np.sqrt(squared / total))
 
 
-def sparseness(F, *, axis=1):
+def sparseness(F: Dense, *, axis: Literal[0, 1] = 1) -> Floats:
     """Return how concentrated each component is: 0 for equal entries, 1 for a single non-zero entry.
 
     Parameters

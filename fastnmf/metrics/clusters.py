@@ -1,10 +1,14 @@
 """Compare a clustering with known labels."""
 
+from __future__ import annotations
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from fastnmf.typing import Labels
 
-def clustering_scores(labels_true, labels_pred):
+
+def clustering_scores(labels_true: Labels, labels_pred: Labels) -> dict[str, float]:
     """Return four measures of the agreement of clusters with known labels; none depends on the numbering of clusters.
 
     Parameters

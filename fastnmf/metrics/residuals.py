@@ -1,16 +1,20 @@
 """Measure the distance of a factorization from a stationary point, and the usage of its components."""
 
+from __future__ import annotations
+
 import time
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from fastnmf.metrics.checks import as_matrix, in_range
+from fastnmf.typing import Array, Dense, Floats, Labels, Matrix, Vector
 
 _CHUNK_ENTRIES = 2**21  # entries of a dense chunk at a time: 16 MB
 
 
-def kkt_residual(X, W, H, V=None, strata=None):
+def kkt_residual(X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None, strata: Labels | None = None) -> float:
     """Return by how much W, H and V violate the optimality conditions of the squared error; 0 at a stationary point.
 
     Parameters
@@ -77,7 +81,7 @@ def kkt_residual(X, W, H, V=None, strata=None):
     return float(found.max(initial=0.0))
 
 
-def component_usage(W, H, strata=None):
+def component_usage(W: Dense, H: Dense, strata: Labels | None = None) -> Floats:
     """Return the share of each component in the sum of all components over the rows of each stratum.
 
     Parameters
@@ -167,13 +171,13 @@ class ResidualHistory:
     np.True_
     """
 
-    def __init__(self, X, strata=None, every=1):
+    def __init__(self, X: Matrix, strata: Labels | None = None, every: int = 1):
         if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
             raise ValueError(f"every={every!r} is not valid; expected an integer >= 1.")
         self.X, self.strata, self.every = X, strata, every
         self._records, self._spent = [], 0.0
 
-    def __call__(self, state):
+    def __call__(self, state: Any) -> bool:
         """Record the residual of `state`, a `FitState`; return False, so that the fit goes on."""
         if state.iteration == 0:
             self._records, self._spent = [], 0.0
@@ -185,7 +189,7 @@ class ResidualHistory:
         return False
 
     @property
-    def history_(self):
+    def history_(self) -> dict[str, Array]:
         """Return the recorded quantities, one array each."""
         names = ("iteration", "seconds", "normalized_loss", "kkt_residual")
         columns = zip(*self._records, strict=True) if self._records else [()] * len(names)

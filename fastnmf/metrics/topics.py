@@ -1,15 +1,20 @@
 """Measure topics by their top words: overlap, coherence, diversity."""
 
+from __future__ import annotations
+
+from typing import Literal
+
 import numpy as np
 from scipy import sparse
 
 from fastnmf.data.matrix import as_csr
 from fastnmf.metrics.checks import as_matrix
+from fastnmf.typing import Floats, Labels, Matrix, Topics
 
 MEASURES = ("npmi", "umass")
 
 
-def topic_overlap(a, b, n=10):
+def topic_overlap(a: Topics, b: Topics, n: int = 10) -> float:
     """Return the mean share of top features that the rows of two lists of topics have in common.
 
     Parameters
@@ -47,7 +52,14 @@ def topic_overlap(a, b, n=10):
     return float(np.mean([len(x & y) / n for x, y in zip(rows_a, rows_b, strict=True)]))
 
 
-def coherence(topics, X, *, measure="npmi", n_top=10, feature_names=None):
+def coherence(
+    topics: Topics,
+    X: Matrix,
+    *,
+    measure: Literal["npmi", "umass"] = "npmi",
+    n_top: int = 10,
+    feature_names: Labels | None = None,
+) -> Floats:
     """Return the coherence of each topic: how often its top words occur in the same documents.
 
     Parameters
@@ -116,7 +128,7 @@ def coherence(topics, X, *, measure="npmi", n_top=10, feature_names=None):
     return values
 
 
-def diversity(topics, *, n_top=25):
+def diversity(topics: Topics, *, n_top: int = 25) -> float:
     """Return the share of distinct words among the top words of all topics: 1 where no two topics share a word.
 
     Parameters

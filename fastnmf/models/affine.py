@@ -1,21 +1,27 @@
 """Affine NMF: NMF with one non-negative offset that all rows share."""
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
+from fastnmf.models.base.for_checkers import Callback, Model, StartName, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.stratified import hals_schedule
+from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Seed, Vector
 
 # H and v are updated from the same point, as one factor [H; v] with the left factor [W 1]. H comes first: its `neg`
 # refers to the array V, which must still hold the old values.
 MU_SCHEDULE = (("W", 1), (("H", 1), ("V", 1)))
 
 
-class AffineNMF(RowErrorsMixin, BaseNMF):
+class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
     """Factorise with an offset that all rows share: ``X ~ W H + 1 vᵀ`` with W, H, v >= 0.
 
     Minimises ``||X - W H - 1 vᵀ||²``. This is `StratifiedNMF` with a single stratum; loss, start and closed form of v
@@ -113,30 +119,46 @@ class AffineNMF(RowErrorsMixin, BaseNMF):
     array([5., 5., 5.])
     """
 
+    solver: Literal["hals", "mu"]
+    init: StartName | Model
+    extrapolate: bool
+    gauge: Literal["max_shift", "min_shift"] | None
+    offset_: Floats
+
     _constraints = {"solver": one_of("hals", "mu"), "init": starts_among(*STARTS[1:])}
     _has_shifts = True
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        solver="hals",
-        init="features",
-        extrapolate=True,
-        gauge=None,
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        n_threads=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_init=1,
-        warm_start=False,
+        solver: Literal["hals", "mu"] = "hals",
+        init: StartName | Model = "features",
+        extrapolate: bool = True,
+        gauge: Literal["max_shift", "min_shift"] | None = None,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None, v=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        H: Factor = None,
+        v: Vector | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -173,11 +195,11 @@ class AffineNMF(RowErrorsMixin, BaseNMF):
         V = None if v is None else [v]
         return self._fit(X, W=W, H=H, V=V, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def inverse_transform(self, W):
+    def inverse_transform(self, W: Dense) -> Floats:
         """Return ``W H + 1 vᵀ``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W)
 
-    def top_features(self, n=10, feature_names=None):
+    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first.
 
         Parameters

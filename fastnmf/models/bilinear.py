@@ -1,5 +1,9 @@
 """Bilinear mixing: components contribute alone and in pairs, ``X ~ W [H; products of two rows of H]``."""
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 
 from fastnmf.core.factors import allocate
@@ -9,7 +13,9 @@ from fastnmf.core.losses import Frobenius
 from fastnmf.core.objectives import single_loss_problem
 from fastnmf.core.options import integer, one_of
 from fastnmf.core.updates import HALS, ProductDescent
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, divisors
+from fastnmf.typing import Factor, File, Integers, Matrix, Seed
 
 
 def with_products(H):
@@ -116,28 +122,41 @@ class BilinearNMF(BasisModel):
     [False, True]
     """
 
+    init: Literal["rows", "random", "custom"] | None
+    sweeps: int
+    pairs_: Integers
+
     _constraints = {"init": one_of(None, "rows", "random", "custom"), "sweeps": integer()}
     _continued = {"W": "W_", "H": "components_"}
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        init=None,
-        sweeps=3,
-        max_iter=500,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        init: Literal["rows", "random", "custom"] | None = None,
+        sweeps: int = 3,
+        max_iter: int = 500,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        H: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters

@@ -4,6 +4,10 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
+from typing import Any, Literal
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
@@ -17,12 +21,14 @@ from fastnmf.core.options import generator, one_of
 from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Callback, Iterative
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed
 
 THRESHOLDS = (0.6, 0.4, 0.2, 0.05)  # relative to the largest entry of a component; larger entries are rounded to true
 
 
-class FlipModel(BaseNMF):
+class FlipModel(BaseNMF, Iterative):
     """Base of the models of zeros and ones: round a fit of non-negative factors, then switch entries.
 
     A subclass defines `_problem`, the relaxed one, `_rounded`, and the solver that switches, `_switching`.
@@ -33,27 +39,39 @@ class FlipModel(BaseNMF):
         As for `BinaryNMF`.
     """
 
+    init: Literal["random", "custom"]
+    n_runs_: int
+
     _constraints = {"init": one_of("random", "custom")}
     _not_free = ("max_iter", "tol")  # of the relaxed fit
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        init="random",
-        n_init=10,
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        n_threads=None,
-        verbose=0,
-        warm_start=False,
-        max_time=None,
-        callback=None,
+        init: Literal["random", "custom"] = "random",
+        n_init: int = 10,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        callback: Callback | None = None,
     ):
         self._set(locals())
 
-    def fit_transform(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit_transform(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        H: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Floats:
         """Fit the model and return what `transform` returns for X, (n_samples, n_components).
 
         Parameters
@@ -199,7 +217,7 @@ class BinaryNMF(FlipModel):
 
     _switching = discrete.BinarySwitching
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return weights of zeros and ones for the rows of X that no single switch improves.
 
         Each row is solved from two starts, all zeros and the rounded non-negative weights; the better result is
@@ -215,7 +233,7 @@ class BinaryNMF(FlipModel):
         """
         return self._switched(X)[1]
 
-    def score(self, X, y=None):
+    def score(self, X: Matrix, y: Any = None) -> float:
         """Return the share of the squared norm of X that the model explains, at most 1; larger is better."""
         data, W = self._switched(X)
         if data.sq_norm == 0:
@@ -341,9 +359,11 @@ class BooleanNMF(FlipModel):
     array([1., 1., 1., 1.])
     """
 
+    n_mismatches_: int
+
     _switching = discrete.BooleanSwitching
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return weights of zeros and ones for the rows of X that no single switch improves.
 
         Each row is solved from two starts: all zeros, and the components with more than half of their features in the
@@ -359,12 +379,12 @@ class BooleanNMF(FlipModel):
         """
         return self._switched(X)[1]
 
-    def inverse_transform(self, W):
+    def inverse_transform(self, W: Dense) -> Floats:
         """Return the Boolean product of W and H as zeros and ones, dense (n_samples, n_features)."""
         sums = self._inverse_transform(W)
         return (sums > 0).astype(sums.dtype)
 
-    def score(self, X, y=None):
+    def score(self, X: Matrix, y: Any = None) -> float:
         """Return one minus the mismatches over the number of ones in X, at most 1; larger is better."""
         data, _, wrong = self._switched(X)
         return 1.0 if data.sq_norm == 0 else float(1 - wrong.sum() / data.sq_norm)

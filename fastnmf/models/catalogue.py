@@ -4,6 +4,8 @@ The table "Which model when" of README is printed from this list, so that every 
 a model, add an `Entry` to `MODELS`, then run ``python bench/readme_table.py``.
 """
 
+from __future__ import annotations
+
 import warnings
 from typing import NamedTuple
 
@@ -35,7 +37,7 @@ class Entry(NamedTuple):
 
     name: str
     wanted: str
-    use: tuple
+    use: tuple[str, ...]
     formula: str
     is_sparse: bool = True
     sparse_note: str = ""
@@ -44,12 +46,12 @@ class Entry(NamedTuple):
     source: str = ""
 
     @property
-    def never_rises(self):
+    def never_rises(self) -> bool | None:
         """Old name of `monotone`; it will be removed in version 0.3."""
         return self._renamed("never_rises", "monotone")
 
     @property
-    def rises_note(self):
+    def rises_note(self) -> str:
         """Old name of `monotone_note`; it will be removed in version 0.3."""
         return self._renamed("rises_note", "monotone_note")
 
@@ -400,7 +402,7 @@ MODELS = (
 )
 
 
-def catalogue(name=None):
+def catalogue(name: str | None = None) -> list[Entry]:
     """Return the catalogue of models: the purpose of each, its formula, and whether it accepts sparse data.
 
     The command ``fastnmf models`` prints the same list.

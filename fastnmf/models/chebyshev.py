@@ -1,18 +1,22 @@
 """Chebyshev NMF: minimise the largest error of all entries, by linear programs."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from fastnmf.core.alternate import solve
 from fastnmf.core.losses.robust import Residuals
 from fastnmf.core.objectives import own_loss_problem
 from fastnmf.core.updates import ChebyshevLP
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.robust import as_dense
+from fastnmf.typing import Seed
 
 LINEAR_LIMIT = 20_000  # entries of X; a factor (p, k) needs p linear programs of 2 q constraints, milliseconds each
 
 
-class ChebyshevNMF(BaseNMF):
+class ChebyshevNMF(BaseNMF, Iterative):
     """Factorise ``X ~ W H`` with W, H >= 0 such that the largest error ``max_ij |X - W H|`` is small. For small X.
 
     Alternates between W and H. Each factor is solved for exactly: one linear program for each row of the factor
@@ -93,22 +97,24 @@ class ChebyshevNMF(BaseNMF):
     True
     """
 
+    init: Init
+
     _has_own_loss = True
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        init=None,
-        max_iter=20,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        init: Init = None,
+        max_iter: int = 20,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 

@@ -1,5 +1,9 @@
 """Convex NMF: components that are weighted means of the rows of X, ``X ~ W Cᵀ X``, also in the space of a kernel."""
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 
 from fastnmf.core.factors import padded_factors
@@ -10,7 +14,9 @@ from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import one_of
 from fastnmf.core.updates import HALS, MU
 from fastnmf.data.strata import Strata
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, WeightModel, divisors
+from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 
 MAX_ROWS = 10_000  # of a dense float64 matrix (n_rows, n_rows): 800 MB
 SWEEPS = 2  # sweeps of coordinate descent over W in one iteration
@@ -34,11 +40,24 @@ class ConvexModel(WeightModel):
     start.
     """
 
+    init: Literal["clusters", "random", "custom"] | None
+    solver: Literal["cd", "mu"]
+    C_: Floats
+
     _constraints = {"init": one_of(None, "clusters", "random", "custom"), "solver": one_of("cd", "mu")}
     _continued = {"W": "W_", "C": "C_"}
     _is_signed = True
 
-    def fit(self, X, y=None, *, W=None, C=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        C: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -194,19 +213,19 @@ class ConvexNMF(ConvexModel, BasisModel):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        init=None,
-        solver="cd",
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        init: Literal["clusters", "random", "custom"] | None = None,
+        solver: Literal["cd", "mu"] = "cd",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 

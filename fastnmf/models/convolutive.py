@@ -4,7 +4,11 @@ Inner scale: the data and the model are held multiplied by ``4 ** log4_scale``. 
 with a random start, with `warm_start` and in `transform` it is in W.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from operator import itemgetter
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -18,7 +22,9 @@ from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import integer, one_of
 from fastnmf.core.updates import MU
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import BetaLoss, Callback
 from fastnmf.models.base.products import WeightModel, checked_weights, divisors
+from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed, SupportsArray
 
 # The search for a start: iterations before it, iterations of each trial, further iterations of the best trial, relative
 # gain of the objective from which a trial is accepted, and largest number of rounds. On 30 planted cases (3 and 6
@@ -217,6 +223,11 @@ class ConvolutiveNMF(WeightModel):
     array([ 2, 11, 17, 30])
     """
 
+    n_lags: int
+    beta_loss: BetaLoss
+    init: Literal["shifted", "random", "custom"] | None
+    components_: Floats
+
     _constraints = {"init": one_of(None, "shifted", "random", "custom"), "n_lags": integer()}
     _continued = {"W": "W_", "H": "components_"}
     _fixed = {"solver": "mu"}
@@ -224,24 +235,33 @@ class ConvolutiveNMF(WeightModel):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        n_lags=5,
-        beta_loss="frobenius",
-        init=None,
-        max_iter=500,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        n_lags: int = 5,
+        beta_loss: BetaLoss = "frobenius",
+        init: Literal["shifted", "random", "custom"] | None = None,
+        max_iter: int = 500,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        H: Sequence[Dense] | SupportsArray | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -273,7 +293,7 @@ class ConvolutiveNMF(WeightModel):
         """
         return self._fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return when the fitted components begin in X, which is one sequence: its rows depend on each other.
 
         W is found by quasi-Newton steps that run until they converge, from a constant start, so that the result depends
@@ -295,7 +315,7 @@ class ConvolutiveNMF(WeightModel):
             self._final_exact_W(problem, factors, divergence)
         return np.ldexp(np.ascontiguousarray(factors["W"][:, :k]), -2 * data.log4_scale)
 
-    def inverse_transform(self, W):
+    def inverse_transform(self, W: Dense) -> Floats:
         """Return ``sum_l W[i - l] components_[l]``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         self._check_fitted()
         n_lags, k, n_features = self.components_.shape

@@ -3,7 +3,11 @@
 Inner scale: the data and A_0 are held multiplied by ``4 ** log4_scale``, all other factors as they are.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -16,8 +20,10 @@ from fastnmf.core.options import one_of
 from fastnmf.core.stack import DataLayer
 from fastnmf.core.updates import HALS, MU
 from fastnmf.models.base.estimator import continued, without_zeros
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, divisors
 from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers
+from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed
 
 SWEEPS = 2  # sweeps of coordinate descent over W, and over A_0, in one iteration
 UPDATES = 3  # multiplicative updates of each other factor in one iteration
@@ -121,6 +127,12 @@ class DeepNMF(BasisModel):
     ([(4, 12), (2, 4)], True)
     """
 
+    n_components: int | Sequence[int]
+    init: Literal["sequential", "nested", "random", "custom"] | None
+    solver: Literal["cd", "mu"]
+    layer_weights_: list[Floats]
+    level_components_: list[Floats]
+
     _constraints = {
         "n_components": lambda name, value: check_sizes(value),
         "init": one_of(None, "sequential", "nested", "random", "custom"),
@@ -130,23 +142,32 @@ class DeepNMF(BasisModel):
 
     def __init__(
         self,
-        n_components=(4, 2),
+        n_components: int | Sequence[int] = (4, 2),
         *,
-        init=None,
-        solver="cd",
-        max_iter=500,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        init: Literal["sequential", "nested", "random", "custom"] | None = None,
+        solver: Literal["cd", "mu"] = "cd",
+        max_iter: int = 500,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, layers=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        layers: Sequence[Dense] | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters

@@ -5,6 +5,10 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 The factor ``"H"`` of the problem is Cᵀ, the transposed mixtures. The atoms are not scaled.
 """
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -13,8 +17,10 @@ from fastnmf.core.objectives import dictionary_problem
 from fastnmf.core.options import generator, one_of
 from fastnmf.core.thresholds import LEAST_DIVISOR
 from fastnmf.data.matrix import as_matrix
+from fastnmf.models.base.for_checkers import Callback, Iterative, like_fit
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 
 
 def check_dictionary(name, value):
@@ -23,7 +29,7 @@ def check_dictionary(name, value):
         raise ValueError("dictionary=None; give the known atoms, a non-negative array (n_atoms, n_features).")
 
 
-class DictionaryNMF(RowErrorsMixin, BaseNMF):
+class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     """Factorise with components made of known atoms: ``X ~ W C D`` with W, C >= 0 and D given.
 
     Minimises ``||X - W C D||²``. For a library of spectra, or for known patterns that occur in the data in fixed
@@ -115,6 +121,11 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF):
     array([[1. , 0.5, 0. ]])
     """
 
+    dictionary: Matrix | None
+    move: Literal["hals", "mu"]
+    init: Literal["random", "custom"]
+    mixtures_: Floats
+
     _constraints = {
         "move": one_of("hals", "mu"),
         "init": one_of("random", "custom"),
@@ -125,24 +136,33 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF):
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        dictionary=None,
-        move="hals",
-        init="random",
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        n_threads=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_init=1,
-        warm_start=False,
+        dictionary: Matrix | None = None,
+        move: Literal["hals", "mu"] = "hals",
+        init: Literal["random", "custom"] = "random",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, C=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        C: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -172,11 +192,12 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF):
         """
         return self._fit(X, W=W, C=C, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, **given):
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return the result of `transform` for X; arguments as in `fit`."""
         return self.fit(X, **given).transform(X)
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return the exact minimiser of ``||x - w C D||`` over w >= 0 for each row x of X.
 
         `fit_transform` returns the same for the training rows; `W_` is the last iterate.

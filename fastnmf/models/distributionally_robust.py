@@ -4,6 +4,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 then multiplied by ``4 ** (beta * log4_scale)``.
 """
 
+from __future__ import annotations
+
 import numbers
 
 import numpy as np
@@ -15,7 +17,9 @@ from fastnmf.core.losses.divergence_mixture import DivergenceMixture
 from fastnmf.core.objectives import divergence_problem, own_loss_problem, squared_problem
 from fastnmf.core.thresholds import LEAST_REFERENCE, MU_FLOOR, tiny
 from fastnmf.core.updates import JointMU
+from fastnmf.models.base.for_checkers import Betas, Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.typing import Floats, Seed, Vector
 
 NAMES = {"frobenius": 2.0, "kullback-leibler": 1.0, "itakura-saito": 0.0}
 
@@ -35,7 +39,7 @@ def check_betas(betas):
     return [float(b) for b in found]
 
 
-class DistributionallyRobustNMF(BaseNMF):
+class DistributionallyRobustNMF(BaseNMF, Iterative):
     """Factorise ``X ~ W H`` with W, H >= 0 such that the model fits well under several divergences, not only one.
 
     With D_b the beta divergence and e_b its value for a fit of D_b alone, minimises the largest excess::
@@ -142,6 +146,15 @@ class DistributionallyRobustNMF(BaseNMF):
     True
     """
 
+    betas: Betas
+    weights: Vector | None
+    references: Vector | None
+    init: Init
+    betas_: Floats
+    references_: Floats
+    weights_: Floats
+    excesses_: Floats
+
     _fixed = {"solver": "mu"}
     _not_free = ("max_iter", "tol")  # of the fits that find the references
     _has_own_loss = True
@@ -152,21 +165,21 @@ class DistributionallyRobustNMF(BaseNMF):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        betas=(1, 2),
-        weights=None,
-        references=None,
-        init=None,
-        max_iter=500,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        betas: Betas = (1, 2),
+        weights: Vector | None = None,
+        references: Vector | None = None,
+        init: Init = None,
+        max_iter: int = 500,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 

@@ -1,34 +1,40 @@
 """Plain NMF as a function."""
 
+from __future__ import annotations
+
+from typing import Literal
+
 import numpy as np
 from sklearn.utils.validation import check_array
 
 from fastnmf.core.options import check_bool
 from fastnmf.core.warn import warn
+from fastnmf.models.base.for_checkers import BetaLoss, Init
 from fastnmf.models.nmf import NMF
+from fastnmf.typing import Factor, Floats, Matrix, Seed
 
 W_IGNORED = "When update_H=False, the provided initial W is not used."
 
 
 def non_negative_factorization(
-    X,
-    W=None,
-    H=None,
-    n_components="auto",
+    X: Matrix,
+    W: Factor = None,
+    H: Factor = None,
+    n_components: int | Literal["auto"] = "auto",
     *,
-    init=None,
-    update_H=True,
-    solver="cd",
-    beta_loss="frobenius",
-    tol=1e-4,
-    max_iter=200,
-    alpha_W=0.0,
-    alpha_H="same",
-    l1_ratio=0.0,
-    random_state=None,
-    verbose=0,
-    shuffle=False,
-):
+    init: Init = None,
+    update_H: bool = True,
+    solver: Literal["cd", "hals", "mu"] = "cd",
+    beta_loss: BetaLoss = "frobenius",
+    tol: float = 1e-4,
+    max_iter: int = 200,
+    alpha_W: float = 0.0,
+    alpha_H: float | Literal["same"] = "same",
+    l1_ratio: float = 0.0,
+    random_state: Seed = None,
+    verbose: int = 0,
+    shuffle: bool = False,
+) -> tuple[Floats, Floats, int]:
     """Factorise ``X ~ W H`` with W, H >= 0, with the signature of scikit-learn's function.
 
     Parameters

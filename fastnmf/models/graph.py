@@ -1,6 +1,9 @@
 """NMF with samples or features as nodes of a graph: neighbouring nodes have similar weights."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,14 +21,16 @@ from fastnmf.core.warn import warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Callback, Init, WithStrata, like_fit
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.stratified import hals_schedule, mu_schedule
+from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Seed
 
 DEFAULT_WEIGHTS = {True: 5.0, False: 100.0}  # by `scale_invariant`; 100 is the value of Cai et al.
 SWEEPS, AMONG_NEIGHBOURS = 2, 4  # sweeps in an iteration, without and with a graph, where changes spread slowly
 
 
-class GraphNMF(BaseNMF):
+class GraphNMF(BaseNMF, WithStrata):
     """Factorise ``X ~ W H`` with W, H >= 0 such that neighbouring samples have similar weights.
 
     Minimises::
@@ -148,6 +153,24 @@ class GraphNMF(BaseNMF):
     array([1, 1, 1, 0, 0, 0])
     """
 
+    graph_weight: float | None
+    feature_weight: float
+    n_neighbors: int
+    edge_weights: Literal["binary", "heat", "cosine"]
+    heat_width: float | None
+    scale_invariant: bool
+    solver: Literal["cd", "mu"]
+    beta_loss: Literal["frobenius", "kullback-leibler"]
+    init: Init
+    anchor: Literal["components", "deprecated"] | None
+    alpha_W: float
+    alpha_H: float | Literal["same"]
+    l1_ratio: float
+    affinity_: Any
+    feature_affinity_: Any
+    heat_width_: float | None
+    training_data_: Any
+
     _constraints = {
         "graph_weight": optional(number("None or a number >= 0")),
         "feature_weight": number(),
@@ -171,49 +194,53 @@ class GraphNMF(BaseNMF):
     def _fitted_shapes(self):
         return super()._fitted_shapes | {"W_": "nk"}
 
+    if TYPE_CHECKING:  # StrataFeatures after a fit with strata
+
+        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> Any: ...
+
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        graph_weight=None,
-        feature_weight=0.0,
-        n_neighbors=5,
-        edge_weights="binary",
-        heat_width=None,
-        scale_invariant=True,
-        solver="cd",
-        beta_loss="frobenius",
-        init=None,
-        max_iter=300,
-        tol=1e-4,
-        n_init=1,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        anchor="deprecated",
-        warm_start=False,
-        alpha_W=0.0,
-        alpha_H="same",
-        l1_ratio=0.0,
+        graph_weight: float | None = None,
+        feature_weight: float = 0.0,
+        n_neighbors: int = 5,
+        edge_weights: Literal["binary", "heat", "cosine"] = "binary",
+        heat_width: float | None = None,
+        scale_invariant: bool = True,
+        solver: Literal["cd", "mu"] = "cd",
+        beta_loss: Literal["frobenius", "kullback-leibler"] = "frobenius",
+        init: Init = None,
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        n_init: int = 1,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        anchor: Literal["components", "deprecated"] | None = "deprecated",
+        warm_start: bool = False,
+        alpha_W: float = 0.0,
+        alpha_H: float | Literal["same"] = "same",
+        l1_ratio: float = 0.0,
     ):
         self._set(locals())
 
     def fit(
         self,
-        X,
-        y=None,
+        X: Matrix,
+        y: Any = None,
         *,
-        graph=None,
-        feature_graph=None,
-        strata=None,
-        W=None,
-        H=None,
-        V=None,
-        checkpoint=None,
-        checkpoint_every=60.0,
-    ):
+        graph: Matrix | Graph | None = None,
+        feature_graph: Matrix | Graph | None = None,
+        strata: Labels | None = None,
+        W: Factor = None,
+        H: Factor = None,
+        V: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -258,11 +285,12 @@ class GraphNMF(BaseNMF):
         given = {"graph": graph, "feature_graph": feature_graph, "strata": strata, "W": W, "H": H, "V": V}
         return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
-    def fit_transform(self, X, y=None, *, strata=None, **given):
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, **given: Any) -> Floats:
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
         return self.fit(X, strata=strata, **given).W_
 
-    def transform(self, X, *, strata=None, graph=None):
+    def transform(self, X: Matrix, *, strata: Labels | None = None, graph: Matrix | Graph | None = None) -> Floats:
         """Return the non-negative weights of the rows of X.
 
         The weights w of a row x minimise ``||x - w H||² + graph_weight sum_j a_j sum_k ||h_k||² (w_k - w_jk)²`` over
@@ -293,11 +321,11 @@ class GraphNMF(BaseNMF):
         with threads(options.n_threads):
             return self._infer_near_neighbours(*self._prepared(X, strata, options), graph, options)
 
-    def inverse_transform(self, W, *, strata=None):
+    def inverse_transform(self, W: Dense, *, strata: Labels | None = None) -> Floats:
         """Return ``W H``, with the shifts of a fit with strata, dense (n_samples, n_features)."""
         return self._inverse_transform(W, strata)
 
-    def score(self, X, y=None, *, strata=None):
+    def score(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> float:
         """Return one minus the ratio of the loss of X, without penalties, to that of the trivial model; at most 1."""
         options, W = self._options(), self.transform(X, strata=strata)
         data, H, V = self._prepared(X, strata, options)

@@ -5,7 +5,10 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 The bounds are scaled like the data.
 """
 
+from __future__ import annotations
+
 from functools import partial
+from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,10 +22,12 @@ from fastnmf.data.layout import linear_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Callback, Iterative, Model
 from fastnmf.models.base.nmf import STARTS, BaseNMF, scaled
+from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 
 
-class IntervalNMF(BaseNMF):
+class IntervalNMF(BaseNMF, Iterative):
     """Find a model between bounds: ``lower <= W H <= upper`` with W, H >= 0, or as near to them as possible.
 
     Minimises the sum of the squared distances of the entries of ``W H`` to their intervals. For rounded, censored and
@@ -105,6 +110,9 @@ class IntervalNMF(BaseNMF):
     True
     """
 
+    move: Literal["hals", "mu"]
+    init: Literal["features", "rows", "random", "nndsvda", "nndsvdar", "custom"] | Model
+
     _constraints = {
         "move": one_of("hals", "mu"),
         "init": starts_among(*(name for name in STARTS if name not in (None, "nndsvd"))),
@@ -117,23 +125,33 @@ class IntervalNMF(BaseNMF):
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        move="hals",
-        init="features",
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        n_threads=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_init=1,
-        warm_start=False,
+        move: Literal["hals", "mu"] = "hals",
+        init: Literal["features", "rows", "random", "nndsvda", "nndsvdar", "custom"] | Model = "features",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, upper=None, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        upper: Matrix | None = None,
+        W: Factor = None,
+        H: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -165,7 +183,17 @@ class IntervalNMF(BaseNMF):
         """
         return self._fit(X, upper=upper, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, *, upper=None, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit_transform(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        upper: Matrix | None = None,
+        W: Factor = None,
+        H: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Floats:
         """Fit the model and return the result of `transform` for the same bounds.
 
         Parameters
@@ -181,7 +209,7 @@ class IntervalNMF(BaseNMF):
         self.fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
         return self.transform(X, upper=upper)
 
-    def transform(self, X, *, upper=None):
+    def transform(self, X: Matrix, *, upper: Matrix | None = None) -> Floats:
         """Return weights of rows with bounds X and `upper` for the fitted components.
 
         Runs `max_iter` sweeps of coordinate descent; the start of a row depends on this row alone.
@@ -199,7 +227,7 @@ class IntervalNMF(BaseNMF):
         """
         return self._infer_between_bounds(X, upper)[1]
 
-    def score(self, X, y=None, *, upper=None):
+    def score(self, X: Matrix, y: Any = None, *, upper: Matrix | None = None) -> float:
         """Return one minus the sum of squared distances over that of the zero model, at most 1; larger is better."""
         value, _, scale = self._infer_between_bounds(X, upper)
         return 1.0 if scale == 0 else float(1 - value / scale)

@@ -1,5 +1,10 @@
 """Kernel NMF: factorise in the feature space of a kernel."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
@@ -12,8 +17,10 @@ from fastnmf.core.thresholds import ASYMMETRY
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import largest
 from fastnmf.models.convex import ConvexModel, check_rows
+from fastnmf.typing import Floats, Integers, Matrix, Seed
 
 KERNELS = (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "precomputed")
 
@@ -116,6 +123,14 @@ class KernelNMF(ConvexModel):
     array([ True,  True, False, False])
     """
 
+    kernel: str | Callable[..., Any]
+    gamma: float | None
+    degree: float | None
+    coef0: float | None
+    kernel_params: dict[str, Any] | None
+    labels_: Integers
+    X_fit_: Any
+
     _constraints = ConvexModel._constraints | {
         "kernel": lambda name, value: None if callable(value) else check_choice(name, value, KERNELS)
     }
@@ -124,24 +139,24 @@ class KernelNMF(ConvexModel):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        kernel="rbf",
-        gamma=None,
-        degree=None,
-        coef0=None,
-        kernel_params=None,
-        init=None,
-        solver="cd",
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        kernel: str | Callable[..., Any] = "rbf",
+        gamma: float | None = None,
+        degree: float | None = None,
+        coef0: float | None = None,
+        kernel_params: dict[str, Any] | None = None,
+        init: Literal["clusters", "random", "custom"] | None = None,
+        solver: Literal["cd", "mu"] = "cd",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
@@ -150,7 +165,7 @@ class KernelNMF(ConvexModel):
         tags.input_tags.pairwise = self.kernel == "precomputed"
         return tags
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return the exact non-negative weights of new rows, in the feature space of the kernel.
 
         Parameters

@@ -1,12 +1,20 @@
 """Read models that `save` wrote. Only estimators that fastnmf exports are created."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import fastnmf
+from fastnmf.core.losses.choice import Divergence
 from fastnmf.io import archive
 from fastnmf.io.models import model_from_state
 from fastnmf.models.base.estimator import Estimator
+from fastnmf.typing import FilePath, Penalties
 
 
-def load(path, *, penalties=None, loss=None, updates=None):
+def load(
+    path: FilePath, *, penalties: Penalties | None = None, loss: Divergence | None = None, updates: Any = None
+) -> Any:
     """Read a model that the method `save` of an estimator wrote.
 
     The loaded model transforms, predicts, scores and continues fitting (`partial_fit`, ``warm_start``) with the same

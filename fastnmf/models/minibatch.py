@@ -4,8 +4,12 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -18,9 +22,11 @@ from fastnmf.core.warn import warn
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import fit_callbacks, with_callbacks
+from fastnmf.models.base.callbacks import fit_callbacks
+from fastnmf.models.base.for_checkers import Callback, Iterative, Model, StrataFeatures, WithStrata, with_callbacks
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
+from fastnmf.typing import Dense, File, Floats, Labels, Matrix, Seed, Vector
 
 
 def check_forget_factor(name, value):
@@ -37,7 +43,7 @@ def _one_and(first, rest):
     yield from rest
 
 
-class MiniBatchNMF(PartialFitMixin, BaseNMF):
+class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     """Factorise a non-negative matrix, ``X ~ W H``, a batch of rows at a time.
 
     Minimises ``||X - W H||²`` over W, H >= 0, as `NMF` does, but updates H after each batch. Use `fit` for rows in
@@ -145,6 +151,15 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF):
            [4., 0., 8.]])
     """
 
+    batch_size: int | None
+    max_no_improvement: int
+    forget_factor: float
+    init: Literal["features", "rows", "random", "nndsvd"] | Model
+    sweeps: tuple[int, int] | list[int]
+    alpha_W: float
+    alpha_H: float | Literal["same"]
+    l1_ratio: float
+
     _constraints = {
         "batch_size": optional(integer()),
         "tol": number(),
@@ -156,29 +171,29 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF):
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        batch_size=None,
-        max_iter=200,
-        tol=1e-4,
-        max_no_improvement=10,
-        forget_factor=1.0,
-        init="features",
-        sweeps=(2, 2),
-        random_state=None,
-        n_threads=None,
-        verbose=0,
-        n_init=1,
-        warm_start=False,
-        max_time=None,
-        callback=None,
-        alpha_W=0.0,
-        alpha_H="same",
-        l1_ratio=0.0,
+        batch_size: int | None = None,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        max_no_improvement: int = 10,
+        forget_factor: float = 1.0,
+        init: Literal["features", "rows", "random", "nndsvd"] | Model = "features",
+        sweeps: tuple[int, int] | list[int] = (2, 2),
+        random_state: Seed = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        n_init: int = 1,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        alpha_W: float = 0.0,
+        alpha_H: float | Literal["same"] = "same",
+        l1_ratio: float = 0.0,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, checkpoint=None, checkpoint_every=60.0):
+    def fit(self, X: Matrix, y: Any = None, *, checkpoint: File = None, checkpoint_every: float = 60.0) -> Self:
         """Fit rows that are in memory, batch after batch, in several passes.
 
         Parameters
@@ -205,7 +220,9 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF):
         """
         return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, *, checkpoint=None, checkpoint_every=60.0):
+    def fit_transform(
+        self, X: Matrix, y: Any = None, *, checkpoint: File = None, checkpoint_every: float = 60.0
+    ) -> Floats:
         """Fit the model and return the weights of the rows of X, (n_samples, n_components).
 
         Parameters
@@ -216,7 +233,14 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF):
         return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
 
     @with_callbacks
-    def fit_blocks(self, blocks, n_passes=1, *, checkpoint=None, checkpoint_every=60.0):
+    def fit_blocks(
+        self,
+        blocks: Iterable[Any] | Callable[[], Iterable[Any]],
+        n_passes: int = 1,
+        *,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit data that do not fit in memory: only one block of rows is held at a time.
 
         One pass learns from each block once, as `partial_fit` does. In later passes with ``forget_factor=1`` each block
@@ -334,7 +358,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF):
         self._statistics, self.W_ = solver.statistics, scaled(W, -data.log4_scale)
         self.n_steps_ = fit.n_iter * len(solver.batches)
         if self._has_shifts:
-            self.row_strata_ = data.stratum_index
+            vars(self)["row_strata_"] = data.stratum_index
         self._show()
 
     def _warn(self, fit, options):
@@ -346,7 +370,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF):
             )
 
 
-class MiniBatchStratifiedNMF(MiniBatchNMF):
+class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     """Factorise a non-negative matrix whose rows come in groups, ``A(i) ~ 1 v(i)ᵀ + W(i) H``, a batch at a time.
 
     Minimises ``sum_i ||A(i) - 1 v(i)ᵀ - W(i) H||²`` over v, W, H >= 0, as `StratifiedNMF` does, but updates v and H
@@ -462,6 +486,8 @@ class MiniBatchStratifiedNMF(MiniBatchNMF):
     (['a', 'b'], (2, 3))
     """
 
+    sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
+
     _constraints = MiniBatchNMF._constraints | {"sweeps": sweeps_of(3, (2, 1, 2))}
     _has_shifts = True
     __metadata_request__fit = {"strata": True}
@@ -471,31 +497,43 @@ class MiniBatchStratifiedNMF(MiniBatchNMF):
     __metadata_request__score = {"strata": True}
     __metadata_request__partial_fit = {"strata": True}
 
+    if TYPE_CHECKING:
+
+        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> StrataFeatures: ...
+
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        batch_size=None,
-        max_iter=200,
-        tol=1e-4,
-        max_no_improvement=10,
-        forget_factor=1.0,
-        init="features",
-        sweeps=(2, 1, 2),
-        random_state=None,
-        n_threads=None,
-        verbose=0,
-        n_init=1,
-        warm_start=False,
-        max_time=None,
-        callback=None,
-        alpha_W=0.0,
-        alpha_H="same",
-        l1_ratio=0.0,
+        batch_size: int | None = None,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        max_no_improvement: int = 10,
+        forget_factor: float = 1.0,
+        init: Literal["features", "rows", "random", "nndsvd"] | Model = "features",
+        sweeps: tuple[int, int, int] | list[int] | Literal["thorough"] = (2, 1, 2),
+        random_state: Seed = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        n_init: int = 1,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        alpha_W: float = 0.0,
+        alpha_H: float | Literal["same"] = "same",
+        l1_ratio: float = 0.0,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, strata=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        strata: Labels | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit rows that are in memory, batch after batch, in several passes.
 
         Parameters
@@ -524,7 +562,15 @@ class MiniBatchStratifiedNMF(MiniBatchNMF):
         """
         return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, *, strata=None, checkpoint=None, checkpoint_every=60.0):
+    def fit_transform(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        strata: Labels | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Floats:
         """Fit the model and return the weights of the rows of X, (n_samples, n_components).
 
         Parameters
@@ -534,7 +580,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF):
         """
         return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
 
-    def partial_fit(self, X, y=None, *, strata=None):
+    def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> Self:
         """Add the rows of X to the statistics, and update the shifts and the components once.
 
         The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
@@ -561,7 +607,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF):
         """
         return self._partial_fit(X, strata)
 
-    def transform(self, X, *, strata=None):
+    def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
         """Return the exact non-negative weights of the rows of X for the shifts and components.
 
         Parameters
@@ -576,11 +622,13 @@ class MiniBatchStratifiedNMF(MiniBatchNMF):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W, *, strata=None):
+    def inverse_transform(self, W: Dense, *, strata: Labels | None = None) -> Floats:
         """Return the model's rows ``v + w H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W, strata)
 
-    def score(self, X, y=None, *, strata=None, sample_weight=None):
+    def score(
+        self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None
+    ) -> float:
         """Return the share of the squared norm of X that the model explains, at most 1; larger is better.
 
         Parameters

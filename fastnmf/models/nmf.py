@@ -1,14 +1,21 @@
 """Plain NMF with the interface of scikit-learn's `NMF`, on the kernels of this package."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import generator, integer, one_of, sweeps_of
+from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
+from fastnmf.typing import Factor, File, Floats, Matrix, Penalties, Seed, Vector
 
 
-class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
+class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     """Factorise a non-negative matrix, sparse or dense: ``X ~ W H`` with W, H >= 0.
 
     The interface is that of scikit-learn's `NMF`. With D half the squared error, or another divergence, and with every
@@ -149,6 +156,22 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
            [3., 0., 6.]])
     """
 
+    n_components: int | Literal["auto"]
+    init: Init
+    solver: Literal["cd", "hals", "mu"]
+    beta_loss: BetaLoss
+    exponent: Literal["mm", "fast"]
+    alpha_W: float
+    alpha_H: float | Literal["same"]
+    l1_ratio: float
+    shuffle: bool
+    sweeps: tuple[int, int] | list[int]
+    missing_values: Literal["nan", "zeros"] | None
+    fixed_components: Matrix | None
+    seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None
+    guide_weight: float
+    penalties: Penalties | None
+
     _constraints = {
         "n_components": lambda name, value: (one_of("auto") if isinstance(value, str) else integer())(name, value),
         "solver": one_of("cd", "hals", "mu"),
@@ -157,46 +180,46 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | Literal["auto"] = "auto",
         *,
-        init=None,
-        solver="cd",
-        beta_loss="frobenius",
-        exponent="mm",
-        tol=1e-4,
-        max_iter=200,
-        n_init=1,
-        random_state=None,
-        alpha_W=0.0,
-        alpha_H="same",
-        l1_ratio=0.0,
-        verbose=0,
-        shuffle=False,
-        sweeps=(2, 2),
-        missing_values=None,
-        fixed_components=None,
-        seed_features=None,
-        guide_weight=1.0,
-        penalties=None,
-        warm_start=False,
-        max_time=None,
-        callback=None,
-        n_threads=None,
+        init: Init = None,
+        solver: Literal["cd", "hals", "mu"] = "cd",
+        beta_loss: BetaLoss = "frobenius",
+        exponent: Literal["mm", "fast"] = "mm",
+        tol: float = 1e-4,
+        max_iter: int = 200,
+        n_init: int = 1,
+        random_state: Seed = None,
+        alpha_W: float = 0.0,
+        alpha_H: float | Literal["same"] = "same",
+        l1_ratio: float = 0.0,
+        verbose: int = 0,
+        shuffle: bool = False,
+        sweeps: tuple[int, int] | list[int] = (2, 2),
+        missing_values: Literal["nan", "zeros"] | None = None,
+        fixed_components: Matrix | None = None,
+        seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None = None,
+        guide_weight: float = 1.0,
+        penalties: Penalties | None = None,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
     ):
         self._set(locals())
 
     def fit(
         self,
-        X,
-        y=None,
-        sample_weight=None,
+        X: Matrix,
+        y: Any = None,
+        sample_weight: Vector | None = None,
         *,
-        W=None,
-        H=None,
-        weight=None,
-        checkpoint=None,
-        checkpoint_every=60.0,
-    ):
+        W: Factor = None,
+        H: Factor = None,
+        weight: Matrix | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -247,16 +270,16 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF):
 
     def fit_transform(
         self,
-        X,
-        y=None,
-        sample_weight=None,
+        X: Matrix,
+        y: Any = None,
+        sample_weight: Vector | None = None,
         *,
-        W=None,
-        H=None,
-        weight=None,
-        checkpoint=None,
-        checkpoint_every=60.0,
-    ):
+        W: Factor = None,
+        H: Factor = None,
+        weight: Matrix | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Floats:
         """Fit the model and return the weights of the rows of X.
 
         Parameters

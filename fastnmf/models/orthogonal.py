@@ -3,6 +3,10 @@
 Scale inside a fit: the data and H are held multiplied by ``4 ** log4_scale``; W has no scale.
 """
 
+from __future__ import annotations
+
+from typing import Literal
+
 import numpy as np
 
 from fastnmf.core.factors import allocate, pad
@@ -13,7 +17,9 @@ from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
 from fastnmf.core.updates import MU
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Callback, Model
 from fastnmf.models.base.products import BasisModel, largest
+from fastnmf.typing import Floats, Integers, Matrix, Seed
 
 
 class OrthogonalNMF(BasisModel):
@@ -110,6 +116,10 @@ class OrthogonalNMF(BasisModel):
     array([ True,  True, False, False])
     """
 
+    init: Literal["random", "custom"] | Model | None
+    solver: Literal["em", "mu"]
+    labels_: Integers
+
     _constraints = {
         "init": lambda name, value: check_init(value, (None, "random", "custom")),
         "solver": one_of("em", "mu"),
@@ -118,23 +128,23 @@ class OrthogonalNMF(BasisModel):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        init=None,
-        solver="em",
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        init: Literal["random", "custom"] | Model | None = None,
+        solver: Literal["em", "mu"] = "em",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return the weight of each row of X for the component that explains most of it, zeros for the others.
 
         Parameters
@@ -154,7 +164,7 @@ class OrthogonalNMF(BasisModel):
         length = np.sqrt(np.square(H[:, :rank], dtype=np.float64).sum(axis=0))
         return _single_component_weights(product[:, :rank], length)
 
-    def predict(self, X):
+    def predict(self, X: Matrix) -> Integers:
         """Return the cluster of each row of X, ndarray (n_samples,) of int64, -1 for rows of zeros."""
         return largest(self.transform(X))
 

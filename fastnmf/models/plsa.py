@@ -4,6 +4,10 @@ Scale inside a fit: the counts and ``H = total diag(s) B`` are held multiplied b
 probabilities and has no scale.
 """
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 
 from fastnmf.core.init.start_from import starts_among
@@ -11,14 +15,16 @@ from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.updates import UnitColumns
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Callback, Iterative, Model, like_fit
 from fastnmf.models.base.nmf import STARTS, BaseNMF
+from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
 
 # The kernel replaces model values below 1.2e-7 by that number. Counts are therefore held multiplied by a power of four
 # such that their total is about 2**60; probabilities of a word in a document are then right down to 1e-25.
 TOTAL_BITS = 60
 
 
-class PLSA(BaseNMF):
+class PLSA(BaseNMF, Iterative):
     """Estimate topics as word probabilities: probabilistic latent semantic analysis, by expectation-maximisation.
 
     The model generates each word of the corpus as follows: draw a topic z with P(z), then a document with P(d|z) and a
@@ -115,6 +121,10 @@ class PLSA(BaseNMF):
     1.825
     """
 
+    init: Literal["features", "rows", "random", "nndsvda", "nndsvdar", "custom"] | Model
+    s_: Floats
+    log_likelihood_: float
+
     _constraints = {"init": starts_among(*(name for name in STARTS if name not in (None, "nndsvd")))}
     _fixed = {"solver": "mu", "beta_loss": "kullback-leibler"}
 
@@ -124,22 +134,32 @@ class PLSA(BaseNMF):
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        init="features",
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        n_threads=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_init=1,
-        warm_start=False,
+        init: Literal["features", "rows", "random", "nndsvda", "nndsvdar", "custom"] | Model = "features",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None, s=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        H: Factor = None,
+        s: Vector | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -173,11 +193,12 @@ class PLSA(BaseNMF):
         """
         return self._fit(X, W=W, H=H, s=s, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, **given):
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return the result of `transform` for X; arguments as in `fit`."""
         return self.fit(X, **given).transform(X)
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return P(z|d) for the documents of X by folding in.
 
         At most `max_iter` steps of expectation-maximisation compute P(z|d) for fixed P(w|z), from a start that depends
@@ -198,7 +219,7 @@ class PLSA(BaseNMF):
         sums = weights.sum(axis=1, keepdims=True)
         return np.where(sums > 0, weights / np.where(sums > 0, sums, 1), self.s_.astype(weights.dtype))
 
-    def score(self, X, y=None):
+    def score(self, X: Matrix, y: Any = None) -> float:
         """Return the share of X that the model explains, at most 1; larger is better.
 
         It is one minus the ratio of two divergences of X: from the model after folding in, and from the product of the
@@ -206,7 +227,7 @@ class PLSA(BaseNMF):
         """
         return self._score(X)
 
-    def perplexity(self, X):
+    def perplexity(self, X: Matrix) -> float:
         """Return the perplexity of the documents of X after folding in: ``exp(-sum x_dw log P(w|d) / sum x_dw)``.
 
         The perplexity is the number of equally likely words that would be as hard to predict; smaller is better, 1 is

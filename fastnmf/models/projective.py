@@ -3,6 +3,10 @@
 Scale inside a fit: the data and W are held multiplied by ``4 ** log4_scale``; H has no scale.
 """
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 
 from fastnmf.core import init as starts
@@ -15,8 +19,10 @@ from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import without_zeros
+from fastnmf.models.base.for_checkers import Callback, Model
 from fastnmf.models.base.products import BasisModel
 from fastnmf.models.hierarchy.init import unit_columns
+from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 
 
 class ProjectiveNMF(BasisModel):
@@ -107,28 +113,32 @@ class ProjectiveNMF(BasisModel):
            [1., 1., 1., 1.]])
     """
 
+    init: Literal["clusters", "nndsvda", "random", "custom"] | Model | None
+
     _constraints = {"init": lambda name, value: check_init(value, (None, "clusters", "nndsvda", "random", "custom"))}
     _continued = {"H": "components_"}
     _fixed = {"solver": "mu"}
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        init=None,
-        max_iter=500,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        init: Literal["clusters", "nndsvda", "random", "custom"] | Model | None = None,
+        max_iter: int = 500,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self, X: Matrix, y: Any = None, *, H: Factor = None, checkpoint: File = None, checkpoint_every: float = 60.0
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -158,7 +168,7 @@ class ProjectiveNMF(BasisModel):
         """
         return self._fit(X, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return ``X @ components_.T``.
 
         Parameters

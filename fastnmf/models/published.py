@@ -1,5 +1,10 @@
 """Stratified-NMF with the signature of the published program."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 
 from fastnmf.core import init as starts
@@ -11,11 +16,20 @@ from fastnmf.core.options import check_choice, check_integer, generator
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.stratified import hals_schedule, mu_schedule
+from fastnmf.typing import Floats, Matrix, Seed
 
 
 def stratified_nmf(
-    A, rank, iters, v_scaling=2, calculate_loss=True, *, update_order="simultaneous", random_state=None, solver="mu"
-):
+    A: Sequence[Matrix],
+    rank: int,
+    iters: int,
+    v_scaling: int = 2,
+    calculate_loss: bool = True,
+    *,
+    update_order: Literal["sequential", "simultaneous"] = "simultaneous",
+    random_state: Seed = None,
+    solver: Literal["hals", "mu"] = "mu",
+) -> tuple[Floats, list[Floats], Floats, Floats]:
     """Run Stratified-NMF on a list of strata with the arguments of the published program.
 
     The losses differ from those of the published program, which records the loss before each update and therefore never

@@ -3,6 +3,10 @@
 Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``.
 """
 
+from __future__ import annotations
+
+from typing import Literal
+
 import numpy as np
 
 from fastnmf.core.alternate import solve
@@ -11,7 +15,9 @@ from fastnmf.core.objectives import own_loss_problem
 from fastnmf.core.options import integer, one_of, positive
 from fastnmf.core.updates import HALS, MU, WeightedMedianDescent, WeightedRows
 from fastnmf.data.strata import Strata
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.typing import Seed
 
 DENSE_LIMIT = 2**24  # entries of a sparse X that is made dense: 134 MB in float64, and four working arrays of this size
 INFERENCE_STEPS = 50  # re-weighted steps that compute W for fixed H
@@ -41,7 +47,7 @@ def as_dense(data, limit, why):
     return Strata.from_array(data.X.toarray())  # never-densify-ok: at most DENSE_LIMIT entries
 
 
-class RobustNMF(BaseNMF):
+class RobustNMF(BaseNMF, Iterative):
     """Factorise ``X ~ W H`` with W, H >= 0 under a loss on which outliers have little influence: l1, Huber or l2,1.
 
     Minimises, with the residual ``R = X - W H``::
@@ -154,6 +160,15 @@ class RobustNMF(BaseNMF):
            [ 4., 12.,  8.]])
     """
 
+    loss: Literal["l1", "huber", "l21"]
+    solver: Literal["cd", "mu"]
+    polish: int
+    threshold: float | None
+    smoothing: float | None
+    init: Init
+    typical_: float
+    threshold_: float
+
     _constraints = {
         "loss": one_of(*LOSSES),
         "solver": one_of("cd", "mu"),
@@ -169,23 +184,23 @@ class RobustNMF(BaseNMF):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        loss="l1",
-        solver="cd",
-        polish=10,
-        threshold=None,
-        smoothing=None,
-        init="random",
-        max_iter=300,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        loss: Literal["l1", "huber", "l21"] = "l1",
+        solver: Literal["cd", "mu"] = "cd",
+        polish: int = 10,
+        threshold: float | None = None,
+        smoothing: float | None = None,
+        init: Init = "random",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 

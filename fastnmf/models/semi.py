@@ -3,6 +3,10 @@
 Scale inside a fit: the data and H are held multiplied by ``4 ** log4_scale``; W has no scale.
 """
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 
 from fastnmf.core import init as starts
@@ -12,7 +16,9 @@ from fastnmf.core.init.start_from import check_init
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.objectives import single_loss_problem
 from fastnmf.core.updates import ActiveSet, LeastSquares
+from fastnmf.models.base.for_checkers import Callback, Model
 from fastnmf.models.base.products import BasisModel
+from fastnmf.typing import Factor, File, Matrix, Seed
 
 
 class SemiNMF(BasisModel):
@@ -102,28 +108,32 @@ class SemiNMF(BasisModel):
     (np.False_, np.True_)
     """
 
+    init: Literal["svd", "random", "custom"] | Model | None
+
     _constraints = {"init": lambda name, value: check_init(value, (None, "svd", "random", "custom"))}
     _continued = {"W": "W_", "H": "components_"}
     _is_signed = True
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        init=None,
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        init: Literal["svd", "random", "custom"] | Model | None = None,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self, X: Matrix, y: Any = None, *, W: Factor = None, checkpoint: File = None, checkpoint_every: float = 60.0
+    ) -> Self:
         """Fit the model.
 
         Parameters

@@ -1,13 +1,19 @@
 """Semi-supervised NMF: class labels of some rows, and data with unknown entries."""
 
+from __future__ import annotations
+
+from typing import Literal, Self
+
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
 from fastnmf.models.base.classification import ClassPredictionMixin
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Seed
 
 
-class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF):
+class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative):
     """Factorise X such that the weights also predict the known classes: ``X ~ W H``, ``Y ~ W Bᵀ``, all >= 0.
 
     Minimises ``||O * (X - W H)||² + lam ||L * (Y - W Bᵀ)||²``, or the Kullback-Leibler divergence of the labels instead
@@ -74,30 +80,45 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF):
     array(['a', 'a', 'b', 'b'], dtype='<U1')
     """
 
+    label_loss: Literal["frobenius", "kullback-leibler"]
+    solver: Literal["hals", "mu"]
+    init: Init
+    missing_values: Literal["nan", "zeros"] | None
+
     _constraints = {"label_loss": one_of("frobenius", "kullback-leibler"), "solver": one_of("hals", "mu")}
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        label_weight=1.0,
-        label_loss="frobenius",
-        solver="hals",
-        init=None,
-        missing_values=None,
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        max_time=None,
-        callback=None,
-        verbose=0,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        label_weight: float = 1.0,
+        label_loss: Literal["frobenius", "kullback-leibler"] = "frobenius",
+        solver: Literal["hals", "mu"] = "hals",
+        init: Init = None,
+        missing_values: Literal["nan", "zeros"] | None = None,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        verbose: int = 0,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, H=None, weight=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Labels | None = None,
+        *,
+        W: Factor = None,
+        H: Factor = None,
+        weight: Matrix | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -130,7 +151,17 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF):
         given = {"y": y, "W": W, "H": H, "weight": weight}
         return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
-    def fit_transform(self, X, y=None, *, W=None, H=None, weight=None, checkpoint=None, checkpoint_every=60.0):
+    def fit_transform(
+        self,
+        X: Matrix,
+        y: Labels | None = None,
+        *,
+        W: Factor = None,
+        H: Factor = None,
+        weight: Matrix | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Floats:
         """Fit the model and return the weights of the rows of X, computed without their labels.
 
         Parameters
@@ -149,7 +180,7 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF):
         self.fit(X, y, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
         return self.W_ if y is None or weight is not None else self.transform(X)
 
-    def score(self, X, y=None):
+    def score(self, X: Matrix, y: Labels | None = None) -> float:
         """Return the accuracy on the rows with a known label, or the share of X that the model explains.
 
         The latter is returned if y is None, or if the model was fitted without labels.

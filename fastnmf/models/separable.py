@@ -4,6 +4,10 @@ Scale inside a fit: the data and their anchors are held multiplied by ``4 ** log
 no scale.
 """
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 
 from fastnmf.core.factors import dense_rows, pad
@@ -17,6 +21,7 @@ from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.typing import File, Floats, Integers, Matrix
 
 
 class SeparableNMF(RowErrorsMixin, BaseNMF):
@@ -92,16 +97,29 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
            [1.  , 0.  ]])
     """
 
+    n_components: int
+    axis: Literal[0, 1]
+    normalize: bool
+    anchors_: Integers
+
     _constraints = {"axis": one_of(0, 1), "normalize": check_bool}
 
     @property
     def _fitted_shapes(self):
         return super()._fitted_shapes | {"anchors_": "k"}
 
-    def __init__(self, n_components=10, *, axis=0, normalize=False, n_threads=None, verbose=0):
+    def __init__(
+        self,
+        n_components: int = 10,
+        *,
+        axis: Literal[0, 1] = 0,
+        normalize: bool = False,
+        n_threads: int | None = None,
+        verbose: int = 0,
+    ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, checkpoint=None, checkpoint_every=60.0):
+    def fit(self, X: Matrix, y: Any = None, *, checkpoint: File = None, checkpoint_every: float = 60.0) -> Self:
         """Find the anchors and the weights.
 
         Parameters
@@ -181,7 +199,9 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         distances = scaled(distances, 0 if self.normalize else -inner)
         self.history_ = {"iteration": np.arange(len(distances)), "distance": distances}
 
-    def fit_transform(self, X, y=None, *, checkpoint=None, checkpoint_every=60.0):
+    def fit_transform(
+        self, X: Matrix, y: Any = None, *, checkpoint: File = None, checkpoint_every: float = 60.0
+    ) -> Floats:
         """Find the anchors and return the weights of the rows of X, (n_samples, `n_components_`).
 
         Parameters
@@ -191,7 +211,7 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         """
         return self.fit(X, checkpoint=checkpoint).W_
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return the weights of the rows of X.
 
         For axis=0 these are the exact minimisers of ``||x - w X[anchors_]||`` over w >= 0, row by row. For axis=1 they

@@ -3,6 +3,10 @@
 Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``.
 """
 
+from __future__ import annotations
+
+from typing import Literal
+
 import numpy as np
 
 from fastnmf.core.alternate import scale_start
@@ -13,14 +17,16 @@ from fastnmf.core.options import number, one_of
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.penalties.smoothness import Chain
 from fastnmf.core.updates import ChainDescent
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.typing import Seed
 
 SWEEPS = 2
 BEND = 1e-3
 LEAST_SHARE = 1e-3  # weight of H's norm beside W's: bounds constant components, whose steps are zero at any size
 
 
-class SmoothNMF(BaseNMF):
+class SmoothNMF(BaseNMF, Iterative):
     """Factorise ``X ~ W H`` with W, H >= 0 and components that change little from one feature to the next.
 
     For ordered features: wavelengths, times, positions along a line. Minimises::
@@ -109,25 +115,29 @@ class SmoothNMF(BaseNMF):
     True
     """
 
+    smoothness: float
+    penalty: Literal["squares", "total_variation"]
+    init: Init
+
     _constraints = {"smoothness": number(), "penalty": one_of("squares", "total_variation")}
     _has_own_loss = True
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        smoothness=1.0,
-        penalty="squares",
-        init=None,
-        max_iter=300,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        smoothness: float = 1.0,
+        penalty: Literal["squares", "total_variation"] = "squares",
+        init: Init = None,
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 

@@ -1,5 +1,7 @@
 """NMF with a guaranteed sparseness of its factors."""
 
+from __future__ import annotations
+
 from functools import partial
 
 import numpy as np
@@ -9,7 +11,9 @@ from fastnmf.core.losses import Frobenius
 from fastnmf.core.objectives import own_loss_problem
 from fastnmf.core.options import integer, number, optional
 from fastnmf.core.updates import HALS, ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.typing import Seed
 
 SWEEPS = 2
 INFERENCE_STEPS = 200  # gradient steps that compute W for fixed H, with at most max_components in a row
@@ -20,7 +24,7 @@ def _top(f, most):
     return largest_in_rows(np.asarray(f, np.float64)[None], most)[0]
 
 
-class SparseNMF(BaseNMF):
+class SparseNMF(BaseNMF, Iterative):
     """Factorise ``X ~ W H`` with W, H >= 0 under constraints that guarantee a sparseness of the factors.
 
     Minimises ``||X - W H||²`` under those of these constraints that are given::
@@ -109,6 +113,12 @@ class SparseNMF(BaseNMF):
     (4, 1)
     """
 
+    sparseness_H: float | None
+    max_features: int | None
+    sparseness_W: float | None
+    max_components: int | None
+    init: Init
+
     _constraints = {
         "sparseness_H": optional(number("None or a number from 0 to 1", most=1)),
         "sparseness_W": optional(number("None or a number from 0 to 1", most=1)),
@@ -119,22 +129,22 @@ class SparseNMF(BaseNMF):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        sparseness_H=0.5,
-        max_features=None,
-        sparseness_W=None,
-        max_components=None,
-        init=None,
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        sparseness_H: float | None = 0.5,
+        max_features: int | None = None,
+        sparseness_W: float | None = None,
+        max_components: int | None = None,
+        init: Init = None,
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 

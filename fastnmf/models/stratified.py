@@ -1,15 +1,22 @@
 """Stratified-NMF: what groups of rows share, and what is specific to each group."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import integer, one_of, sweeps_of
 from fastnmf.models.base.classification import ClassPredictionMixin
+from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
+from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Penalties, Seed, Vector
 
 
-class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, BaseNMF):
+class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, BaseNMF, WithStrata):
     """Factorise a non-negative matrix whose rows come in groups (strata): ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
     All strata share the dictionary H; the shift v(i) is specific to stratum i. Minimises
@@ -166,6 +173,28 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
            [3. , 1.1, 0. ]])
     """
 
+    solver: Literal["hals", "mu"]
+    init: Init
+    beta_loss: BetaLoss
+    exponent: Literal["mm", "fast"]
+    alpha_V: float
+    alpha_W: float
+    alpha_H: float | Literal["same"]
+    l1_ratio: float
+    strata_weight: Literal["rows", "equal"]
+    missing_values: Literal["nan", "zeros"] | None
+    fixed_components: Matrix | None
+    seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None
+    guide_weight: float
+    penalties: Penalties | None
+    unknown_strata: Literal["error", "estimate", "mean"]
+    gauge: Literal["max_shift", "min_shift"] | None
+    normalize: Literal["l1", "l2", "max"] | None
+    update_order: Literal["sequential", "simultaneous"]
+    n_shift_updates: int
+    extrapolate: bool
+    sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
+
     _constraints = {
         "solver": one_of("hals", "mu"),
         "sweeps": sweeps_of(3, (2, 1, 2)),
@@ -184,56 +213,56 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        solver="hals",
-        init="features",
-        beta_loss="frobenius",
-        exponent="mm",
-        alpha_V=0.0,
-        alpha_W=0.0,
-        alpha_H="same",
-        l1_ratio=0.0,
-        strata_weight="rows",
-        missing_values=None,
-        fixed_components=None,
-        seed_features=None,
-        guide_weight=1.0,
-        penalties=None,
-        label_weight=0.0,
-        unknown_strata="error",
-        gauge=None,
-        normalize=None,
-        update_order="sequential",
-        n_shift_updates=2,
-        extrapolate=True,
-        sweeps=(2, 1, 2),
-        max_iter=200,
-        tol=1e-4,
-        n_init=1,
-        random_state=None,
-        n_threads=None,
-        verbose=0,
-        warm_start=False,
-        max_time=None,
-        callback=None,
+        solver: Literal["hals", "mu"] = "hals",
+        init: Init = "features",
+        beta_loss: BetaLoss = "frobenius",
+        exponent: Literal["mm", "fast"] = "mm",
+        alpha_V: float = 0.0,
+        alpha_W: float = 0.0,
+        alpha_H: float | Literal["same"] = "same",
+        l1_ratio: float = 0.0,
+        strata_weight: Literal["rows", "equal"] = "rows",
+        missing_values: Literal["nan", "zeros"] | None = None,
+        fixed_components: Matrix | None = None,
+        seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None = None,
+        guide_weight: float = 1.0,
+        penalties: Penalties | None = None,
+        label_weight: float = 0.0,
+        unknown_strata: Literal["error", "estimate", "mean"] = "error",
+        gauge: Literal["max_shift", "min_shift"] | None = None,
+        normalize: Literal["l1", "l2", "max"] | None = None,
+        update_order: Literal["sequential", "simultaneous"] = "sequential",
+        n_shift_updates: int = 2,
+        extrapolate: bool = True,
+        sweeps: tuple[int, int, int] | list[int] | Literal["thorough"] = (2, 1, 2),
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        n_init: int = 1,
+        random_state: Seed = None,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        callback: Callback | None = None,
     ):
         self._set(locals())
 
     def fit(
         self,
-        X,
-        y=None,
-        sample_weight=None,
+        X: Matrix,
+        y: Labels | None = None,
+        sample_weight: Vector | None = None,
         *,
-        strata=None,
-        W=None,
-        H=None,
-        V=None,
-        weight=None,
-        checkpoint=None,
-        checkpoint_every=60.0,
-    ):
+        strata: Labels | None = None,
+        W: Factor = None,
+        H: Factor = None,
+        V: Factor = None,
+        weight: Matrix | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -287,18 +316,18 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
 
     def fit_transform(
         self,
-        X,
-        y=None,
-        sample_weight=None,
+        X: Matrix,
+        y: Labels | None = None,
+        sample_weight: Vector | None = None,
         *,
-        strata=None,
-        W=None,
-        H=None,
-        V=None,
-        weight=None,
-        checkpoint=None,
-        checkpoint_every=60.0,
-    ):
+        strata: Labels | None = None,
+        W: Factor = None,
+        H: Factor = None,
+        V: Factor = None,
+        weight: Matrix | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Floats:
         """Fit the model and return the weights of the rows of X.
 
         Parameters
@@ -316,7 +345,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
         return self.fit(X, y, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
 
-    def partial_fit(self, X, y=None, *, strata=None):
+    def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> Self:
         """Add the rows of X to the statistics, and update the shifts and the components once.
 
         The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
@@ -343,7 +372,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         """
         return self._partial_fit(X, strata)
 
-    def transform(self, X, *, strata=None):
+    def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
         """Return the exact non-negative weights of the rows of X for the fitted components and shifts.
 
         Parameters
@@ -367,7 +396,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W, *, strata=None):
+    def inverse_transform(self, W: Dense, *, strata: Labels | None = None) -> Floats:
         """Return the rows ``v + w H`` of the model, dense (n_samples, n_features).
 
         Parameters
@@ -384,7 +413,9 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         """
         return self._inverse_transform(W, strata)
 
-    def score(self, X, y=None, *, strata=None, sample_weight=None):
+    def score(
+        self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None
+    ) -> float:
         """Return the share of the squared norm of X that the model explains, at most 1; larger is better.
 
         Parameters

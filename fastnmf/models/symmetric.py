@@ -3,6 +3,10 @@
 Scale inside a fit: A is held multiplied by ``4 ** log4_scale`` and W by ``2 ** log4_scale``.
 """
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
@@ -18,8 +22,10 @@ from fastnmf.data.graphs import affinity_matrix, is_graph
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.strata import Strata
 from fastnmf.models.base.estimator import Estimator
+from fastnmf.models.base.for_checkers import Callback, Iterative, like_fit
 from fastnmf.models.base.products import largest
 from fastnmf.models.base.top_features import strongest
+from fastnmf.typing import Factor, File, Floats, Graph, Integers, Labels, Matrix, Seed
 
 
 def symmetric_data(X):
@@ -36,10 +42,14 @@ def symmetric_data(X):
     return data
 
 
-class GraphModel(Estimator):
+class GraphModel(Estimator, Iterative):
     """Base of the models of symmetric matrices: accepts graphs as data."""
 
-    def fit_transform(self, X, y=None, **given):
+    W_: Floats
+    labels_: Integers
+
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return `W_`; arguments as in `fit`."""
         return self.fit(X, y, **given).W_
 
@@ -48,7 +58,7 @@ class GraphModel(Estimator):
             X = affinity_matrix(X)
         return super()._validated(X, reset=reset)
 
-    def top_features(self, n=10, feature_names=None):
+    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
         """Return the names of the nodes, or features, with the largest weights in each column of `W_`.
 
         Parameters
@@ -172,6 +182,12 @@ class SymmetricNMF(GraphModel):
     ['9']
     """
 
+    solver: Literal["cd", "mu", "penalised"]
+    coupling: float
+    init: Literal["random", "custom"] | None
+    diagonal: float | None
+    asymmetry_: float
+
     _constraints = {
         "solver": one_of("cd", "mu", "penalised"),
         "coupling": number(),
@@ -182,21 +198,21 @@ class SymmetricNMF(GraphModel):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        solver="cd",
-        coupling=0.1,
-        init=None,
-        diagonal=None,
-        max_iter=200,
-        tol=1e-6,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        solver: Literal["cd", "mu", "penalised"] = "cd",
+        coupling: float = 0.1,
+        init: Literal["random", "custom"] | None = None,
+        diagonal: float | None = None,
+        max_iter: int = 200,
+        tol: float = 1e-6,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
@@ -205,7 +221,15 @@ class SymmetricNMF(GraphModel):
         tags.input_tags.pairwise = True
         return tags
 
-    def fit(self, X, y=None, *, W=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix | Graph,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters

@@ -3,8 +3,11 @@
 Scale inside a fit: the data and S are held multiplied by ``4 ** log4_scale``; W and H have no scale.
 """
 
+from __future__ import annotations
+
 import numbers
 from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -16,7 +19,9 @@ from fastnmf.core.objectives import scale_core, single_loss_problem
 from fastnmf.core.options import check_bool, check_integer, one_of
 from fastnmf.core.updates import HALS, MU
 from fastnmf.data.strata import Strata
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, divisors
+from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 
 SWEEPS = 2  # of coordinate descent over W, and over H, in one iteration
 UPDATES = 3  # of S
@@ -132,6 +137,13 @@ class TriNMF(BasisModel):
            [0., 0., 3.]])
     """
 
+    n_components: int | tuple[int, int]
+    orthogonal: bool
+    init: Literal["clusters", "random", "custom"] | None
+    solver: Literal["cd", "mu"]
+    S_: Floats
+    H_: Floats
+
     _constraints = {
         "n_components": check_pair,
         "orthogonal": check_bool,
@@ -142,24 +154,34 @@ class TriNMF(BasisModel):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int | tuple[int, int] = 2,
         *,
-        orthogonal=False,
-        init=None,
-        solver="cd",
-        max_iter=200,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        orthogonal: bool = False,
+        init: Literal["clusters", "random", "custom"] | None = None,
+        solver: Literal["cd", "mu"] = "cd",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
-    def fit(self, X, y=None, *, W=None, S=None, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        S: Factor = None,
+        H: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters

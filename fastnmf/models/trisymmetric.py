@@ -4,6 +4,10 @@ Scale inside a fit: the data are held multiplied by ``4 ** log4_scale``, so A, a
 its square if ``A = Xᵀ X``; W has no scale.
 """
 
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
 import numpy as np
 
 from fastnmf.core import init as starts
@@ -14,8 +18,10 @@ from fastnmf.core.objectives import scale_core, single_loss_problem
 from fastnmf.core.options import number, one_of
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
+from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import divisors, largest
 from fastnmf.models.symmetric import GraphModel, symmetric_data
+from fastnmf.typing import Factor, File, Floats, Graph, Integers, Matrix, Seed
 
 
 def anchor_start(data, operator, squares, rank, mass):
@@ -167,6 +173,12 @@ class TriSymmetricNMF(GraphModel):
     array([1., 1.])
     """
 
+    affinity: Literal["precomputed", "cooccurrence"]
+    init: Literal["anchors", "random", "custom"] | None
+    anchor_mass: float
+    S_: Floats
+    anchors_: Integers
+
     _constraints = {
         "affinity": one_of("precomputed", "cooccurrence"),
         "init": one_of(None, "anchors", "random", "custom"),
@@ -177,20 +189,20 @@ class TriSymmetricNMF(GraphModel):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        affinity="precomputed",
-        init=None,
-        anchor_mass=0.5,
-        max_iter=500,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        max_time=None,
-        callback=None,
-        n_threads=None,
-        n_init=1,
-        warm_start=False,
+        affinity: Literal["precomputed", "cooccurrence"] = "precomputed",
+        init: Literal["anchors", "random", "custom"] | None = None,
+        anchor_mass: float = 0.5,
+        max_iter: int = 500,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
+        n_init: int = 1,
+        warm_start: bool = False,
     ):
         self._set(locals())
 
@@ -199,7 +211,16 @@ class TriSymmetricNMF(GraphModel):
         tags.input_tags.pairwise = self.affinity == "precomputed"
         return tags
 
-    def fit(self, X, y=None, *, W=None, S=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix | Graph,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        S: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters

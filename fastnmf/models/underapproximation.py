@@ -1,6 +1,9 @@
 """Nonnegative matrix underapproximation: components that stay below the data, found one after another."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,11 +13,13 @@ from fastnmf.core.inference import infer
 from fastnmf.core.objectives import measure_squared_error
 from fastnmf.core.options import check_bool, one_of
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Callback, Runs
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.typing import Factor, File, Floats, Matrix
 
 
-class UnderapproximationNMF(RowErrorsMixin, BaseNMF):
+class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
     """Factorise the data from below, one component after another: ``X ~ W H`` with ``W H <= X``, W, H >= 0.
 
     Each component is a rank-one matrix that is nowhere larger than the data. The remainder is therefore non-negative,
@@ -108,26 +113,41 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF):
            [0., 0., 0.]])
     """
 
+    n_components: int
+    feasible: bool
+    init: Literal["svd", "custom"]
+    max_iter: int
+    overshoot_: float
+
     _constraints = {"init": one_of("svd", "custom"), "feasible": check_bool}
     _not_free = ("max_iter",)
 
     def __init__(
         self,
-        n_components=10,
+        n_components: int = 10,
         *,
-        feasible=False,
-        init="svd",
-        max_iter=100,
-        n_threads=None,
-        verbose=0,
-        n_init=1,
-        warm_start=False,
-        max_time=None,
-        callback=None,
+        feasible: bool = False,
+        init: Literal["svd", "custom"] = "svd",
+        max_iter: int = 100,
+        n_threads: int | None = None,
+        verbose: int = 0,
+        n_init: int = 1,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        callback: Callback | None = None,
     ):
         self._set(locals())
 
-    def fit_transform(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit_transform(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        H: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Floats:
         """Fit the model and return what `transform` returns for X, (n_samples, n_components).
 
         Parameters
@@ -137,7 +157,7 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF):
         """
         return self.fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every).transform(X)
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return non-negative weights of the rows of X for the fitted components.
 
         If `feasible`, the weight of each component in turn is the largest one for which it stays below the remainder of

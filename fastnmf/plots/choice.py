@@ -1,6 +1,9 @@
 """Plot the results of many fits: the choice of the rank, and the consensus of several runs."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +13,7 @@ _CHOSEN = "#c25a1c"
 _QUIET = "#999999"
 
 
-def plot_rank_selection(result, ax=None):
+def plot_rank_selection(result: Any, ax: Any = None) -> Any:
     """Plot held-out loss and stability over the rank, with the two choices.
 
     Parameters
@@ -90,7 +93,7 @@ def plot_rank_selection(result, ax=None):
     return ax
 
 
-def plot_consensus(result, ax=None):
+def plot_consensus(result: Any, ax: Any = None) -> Any:
     """Plot the distances between the components of all runs as a map, ordered by cluster.
 
     Parameters

@@ -1,15 +1,26 @@
 """Plot the result of one fit: curves of its loss, top features, shifts, usage."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
 from fastnmf.plots.style import BAR, INK, axes_or_new, plain, sized
+from fastnmf.typing import Dense, Labels
 
 _LONGEST_NAME = 18
 
 
-def plot_loss(history, ax=None, *, x="iteration", label=None):
+def plot_loss(
+    history: Mapping[str, Any],
+    ax: Any = None,
+    *,
+    x: Literal["iteration", "seconds"] = "iteration",
+    label: str | None = None,
+) -> Any:
     """Plot the normalized loss over the iterations, or over time.
 
     Parameters
@@ -58,7 +69,13 @@ def plot_loss(history, ax=None, *, x="iteration", label=None):
     return ax
 
 
-def plot_residual(history, ax=None, *, x="iteration", label=None):
+def plot_residual(
+    history: Mapping[str, Any],
+    ax: Any = None,
+    *,
+    x: Literal["iteration", "seconds"] = "iteration",
+    label: str | None = None,
+) -> Any:
     """Plot the KKT residual over the iterations, or over time, on a logarithmic axis.
 
     Parameters
@@ -94,7 +111,17 @@ def plot_residual(history, ax=None, *, x="iteration", label=None):
     return ax
 
 
-def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_columns=None, color=BAR, figure=None):
+def plot_top_features(
+    weights: Dense,
+    feature_names: Labels,
+    titles: Labels,
+    n: int = 10,
+    *,
+    title: str | None = None,
+    n_columns: int | None = None,
+    color: Any = BAR,
+    figure: Any = None,
+) -> Any:
     """Plot the features with the largest weights of each row as a panel of horizontal bars, the largest on top.
 
     Parameters
@@ -160,7 +187,16 @@ def plot_top_features(weights, feature_names, titles, n=10, *, title=None, n_col
     return figure
 
 
-def plot_images(vectors, image_shape, titles=None, *, title=None, n_columns=None, cmap="gray_r", figure=None):
+def plot_images(
+    vectors: Dense,
+    image_shape: tuple[int, int],
+    titles: Labels | None = None,
+    *,
+    title: str | None = None,
+    n_columns: int | None = None,
+    cmap: Any = "gray_r",
+    figure: Any = None,
+) -> Any:
     """Draw shifts or components whose features are pixels, each as an image.
 
     Parameters
@@ -222,7 +258,7 @@ def plot_images(vectors, image_shape, titles=None, *, title=None, n_columns=None
     return figure
 
 
-def plot_shift_shares(shifts, feature_names, strata, ax=None):
+def plot_shift_shares(shifts: Dense, feature_names: Labels, strata: Labels, ax: Any = None) -> Any:
     """Plot the share of each stratum in the summed shifts of a feature, ``v(i)_j / sum_i v(i)_j``, as grouped bars.
 
     Parameters
@@ -285,7 +321,7 @@ def plot_shift_shares(shifts, feature_names, strata, ax=None):
     return ax
 
 
-def plot_usage(usage, strata, components=None, ax=None):
+def plot_usage(usage: Dense, strata: Labels, components: Labels | None = None, ax: Any = None) -> Any:
     """Draw the usage of components by strata as a heat map, with one line a stratum and one column a component.
 
     Parameters

@@ -3,14 +3,21 @@
 matplotlib is imported inside the functions: ``pip install fastnmf[plot]``.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastnmf.plots.style import BAR, INK
+from fastnmf.typing import Labels, Matrix
 
 MOST_PIXELS = 1 << 22
 
 
-def plot_tree(model, feature_names=None, *, n=5, threshold=0.1, ax=None):
+def plot_tree(
+    model: Any, feature_names: Labels | None = None, *, n: int = 5, threshold: float = 0.1, ax: Any = None
+) -> Any:
     """Draw the topics of all levels as a tree, the coarsest level on the left and the finest on the right.
 
     Parameters
@@ -101,7 +108,7 @@ def _places(model):
     return place, height
 
 
-def plot_layers(model, *, figure=None):
+def plot_layers(model: Any, *, figure: Any = None) -> Any:
     """Draw the factors of all levels as heat maps, with rows in an order that shows their block structure.
 
     Parameters
@@ -130,7 +137,7 @@ def plot_layers(model, *, figure=None):
     return _images(images, titles, figure, aspect="auto")
 
 
-def plot_reconstructions(model, X, *, figure=None):
+def plot_reconstructions(model: Any, X: Matrix, *, figure: Any = None) -> Any:
     """Draw X beside its reconstruction by each level.
 
     Parameters

@@ -1,14 +1,26 @@
 """Write a report about a fitted model as a single HTML page that works in any browser without a network."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 from fastnmf.report.facts import gather
 from fastnmf.report.page import render
+from fastnmf.typing import FilePath, Labels, Matrix
 
 __all__ = ["write_report"]
 
 
-def write_report(model, path, *, X=None, feature_names=None, row_names=None, title=None):
+def write_report(
+    model: Any,
+    path: FilePath,
+    *,
+    X: Matrix | None = None,
+    feature_names: Labels | None = None,
+    row_names: Labels | None = None,
+    title: str | None = None,
+) -> Path:
     """Write a report about a fitted model as a single HTML file.
 
     The page shows every stratum with its specific features, every topic (component) with its features and the strata

@@ -1,10 +1,11 @@
 """Choose the divergence by held-out entries."""
 
+from __future__ import annotations
+
 import numbers
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel, delayed
 
 from fastnmf.core.alternate import solve
@@ -17,7 +18,9 @@ from fastnmf.core.thresholds import MODEL_FLOOR, MU_FLOOR, tiny
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Betas, Bunch
 from fastnmf.models.distributionally_robust import check_betas
+from fastnmf.typing import Floats, Matrix, Seed
 
 MOST_HELD = 1_000_000  # largest number of entries held out in one split
 
@@ -36,6 +39,12 @@ class BetaSelection(Bunch):
         For each beta: ``beta``, ``score``, ``deviation`` (the standard deviation over the splits), ``deviance``.
     """
 
+    best: float
+    betas: Floats
+    scores: Floats
+    deviances: Floats
+    table: list[dict[str, float]]
+
     def __repr__(self):
         """Return the table."""
         lines = [f"{'beta':>6} {'score':>10} {'+-':>8} {'held-out deviance':>18}"]
@@ -48,17 +57,17 @@ class BetaSelection(Bunch):
 
 
 def select_beta(
-    X,
-    n_components=2,
-    betas=(0.5, 1, 1.5, 2),
+    X: Matrix,
+    n_components: int = 2,
+    betas: Betas = (0.5, 1, 1.5, 2),
     *,
-    n_splits=3,
-    held_out=0.1,
-    max_iter=1000,
-    tol=1e-4,
-    n_jobs=None,
-    random_state=None,
-):
+    n_splits: int = 3,
+    held_out: float = 0.1,
+    max_iter: int = 1000,
+    tol: float = 1e-4,
+    n_jobs: int | None = None,
+    random_state: Seed = None,
+) -> BetaSelection:
     """Choose the beta divergence by the error on held-out entries.
 
     In each split some entries are held out, a model is fitted to the others with each beta, and the mean divergence d

@@ -1,6 +1,9 @@
 """Cluster the samples in a metric that does not depend on how a factorization splits its scale."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -8,6 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.options import check_choice, check_integer, generator
 from fastnmf.metrics.clusters import clustering_scores
+from fastnmf.models.base.estimator import Estimator
+from fastnmf.typing import Dense, Factor, Floats, Integers, Labels, Seed
 
 METRICS = ("product", "factor", "max")
 
@@ -34,13 +39,13 @@ class Clustering:
         given.
     """
 
-    labels: np.ndarray
+    labels: Integers
     n_clusters: int
     metric: str
-    points: np.ndarray
-    centers: np.ndarray
+    points: Floats
+    centers: Floats
     inertia: float
-    scores: dict = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self):
         """Return the sizes of the clusters and the scores."""
@@ -52,8 +57,16 @@ class Clustering:
 
 
 def cluster(
-    model, H=None, n_clusters=None, *, metric="product", labels=None, n_init=10, max_iter=300, random_state=None
-):
+    model: Estimator | Dense,
+    H: Factor = None,
+    n_clusters: int | None = None,
+    *,
+    metric: Literal["product", "factor", "max"] = "product",
+    labels: Labels | None = None,
+    n_init: int = 10,
+    max_iter: int = 300,
+    random_state: Seed = None,
+) -> Clustering:
     """Cluster the samples of a factorization by k-means, by default with the distances of the rows of ``W H``.
 
     Distances of the rows of W are arbitrary: ``(W D) (D^-1 H)`` is the same model for every positive diagonal D, but

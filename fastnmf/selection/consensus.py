@@ -1,6 +1,9 @@
 """Find the components on which many runs agree."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -10,7 +13,10 @@ from fastnmf.core.options import check_integer, check_number, generator
 from fastnmf.core.restarts import has_same_start
 from fastnmf.core.shifts import normalize_components
 from fastnmf.core.thresholds import tiny
+from fastnmf.models.nmf import NMF
+from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
+from fastnmf.typing import Bools, Floats, Integers, Labels, Matrix, Seed
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,24 +58,24 @@ class Consensus:
     density_threshold : float
     """
 
-    model: object
-    lower: np.ndarray
-    upper: np.ndarray
-    agreement: np.ndarray
-    silhouette: np.ndarray
+    model: Any
+    lower: Floats
+    upper: Floats
+    agreement: Floats
+    silhouette: Floats
     stability: float
-    usage: np.ndarray
-    n_members: np.ndarray
-    losses: np.ndarray
-    density: np.ndarray
-    kept: np.ndarray
-    labels: np.ndarray
-    order: np.ndarray
-    distances: np.ndarray
+    usage: Floats
+    n_members: Integers
+    losses: Floats
+    density: Floats
+    kept: Bools
+    labels: Integers
+    order: Integers
+    distances: Floats
     density_threshold: float
 
     @property
-    def components(self):
+    def components(self) -> Floats:
         """Return the components of the model."""
         return self.model.components_
 
@@ -93,18 +99,18 @@ class Consensus:
 
 
 def consensus(
-    X,
-    strata=None,
-    n_components=10,
+    X: Matrix,
+    strata: Labels | None = None,
+    n_components: int = 10,
     *,
-    n_runs=30,
-    estimator=None,
-    density_threshold=0.5,
-    neighbors=0.3,
-    n_jobs=None,
-    random_state=None,
-    verbose=0,
-):
+    n_runs: int = 30,
+    estimator: NMF | StratifiedNMF | None = None,
+    density_threshold: float = 0.5,
+    neighbors: float = 0.3,
+    n_jobs: int | None = None,
+    random_state: Seed = None,
+    verbose: int = 0,
+) -> Consensus:
     """Find the components on which many runs from different starts agree, and measure the agreement.
 
     The components of all runs are scaled to length one and pooled. Components without near neighbours are dropped; the

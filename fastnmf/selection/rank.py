@@ -1,8 +1,12 @@
 """Choose the rank by the error on held-out data, and by the stability of the components over restarts."""
 
+from __future__ import annotations
+
 import numbers
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,8 +14,11 @@ from scipy.optimize import linear_sum_assignment
 
 from fastnmf.core.options import check_choice, check_integer, generator
 from fastnmf.core.restarts import has_same_start
+from fastnmf.models.nmf import NMF
+from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.held_out import MAX_MASK, Entries, RowsColumns
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
+from fastnmf.typing import Floats, Integers, Labels, Matrix, Seed
 
 METHODS = {"entries": Entries, "rows_columns": RowsColumns}
 SMALL = 1_000_000  # largest number of entries of dense data for which the default method is "entries"
@@ -45,13 +52,13 @@ class RankSelection:
     n_folds, n_repeats, n_restarts : int
     """
 
-    ranks: np.ndarray
-    held_out: np.ndarray
-    held_out_se: np.ndarray
-    held_out_splits: np.ndarray
-    train: np.ndarray
-    stability: np.ndarray
-    seconds: np.ndarray
+    ranks: Integers
+    held_out: Floats
+    held_out_se: Floats
+    held_out_splits: Floats
+    train: Floats
+    stability: Floats
+    seconds: Floats
     best_rank: int
     rank_1se: int
     method: str
@@ -78,7 +85,7 @@ class RankSelection:
 
     __str__ = __repr__
 
-    def to_frame(self):
+    def to_frame(self) -> Any:
         """Return the table as a pandas DataFrame, one row a rank; needs pandas."""
         import pandas
 
@@ -88,19 +95,19 @@ class RankSelection:
 
 
 def select_rank(
-    X,
-    strata=None,
-    ranks=range(1, 11),
+    X: Matrix,
+    strata: Labels | None = None,
+    ranks: Iterable[int] = range(1, 11),
     *,
-    estimator=None,
-    method="auto",
-    n_folds=5,
-    n_repeats=1,
-    n_restarts=5,
-    n_jobs=None,
-    random_state=None,
-    verbose=0,
-):
+    estimator: NMF | StratifiedNMF | None = None,
+    method: Literal["auto", "entries", "rows_columns"] = "auto",
+    n_folds: int = 5,
+    n_repeats: int = 1,
+    n_restarts: int = 5,
+    n_jobs: int | None = None,
+    random_state: Seed = None,
+    verbose: int = 0,
+) -> RankSelection:
     """Choose the number of components by the error on held-out data.
 
     For every rank, `n_folds` fits, each without one fold, measure the error. `n_restarts` fits of all data from

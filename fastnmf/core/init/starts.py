@@ -8,11 +8,16 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
+from typing import Literal
+
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.kernels.row_intrinsics import padded
+from fastnmf.typing import Array, Dense, Factor, Floats, Labels
 
 ROWS_PER_COMPONENT = 30
 FEATURES_PER_COMPONENT = 10
@@ -61,7 +66,21 @@ class Start:
            [3.]])
     """
 
-    def __init__(self, components, *, W=None, shifts=None, strata=None, feature_names=None):
+    components: Floats
+    W: Floats | None
+    shifts: Floats | None
+    strata: Array | None
+    feature_names: Array | None
+
+    def __init__(
+        self,
+        components: Dense,
+        *,
+        W: Factor = None,
+        shifts: Factor = None,
+        strata: Labels | None = None,
+        feature_names: Labels | None = None,
+    ):
         self.components, self.W = _matrix("components", components, is_signed=True), _matrix("W", W)
         self.shifts = _matrix("shifts", shifts)
         self.strata = None if strata is None else np.asarray(strata)
@@ -87,12 +106,14 @@ class Start:
         more = "".join(f", with {name}" for name in ("W", "shifts") if getattr(self, name) is not None)
         return f"<Start: {rank} components of {n_columns} features{more}>"
 
-    def to_state(self):
+    def to_state(self) -> dict[str, Array]:
         """Return its arrays by name, from which ``Start(**state)`` makes it again."""
         names = ("components", "W", "shifts", "strata", "feature_names")
         return {name: getattr(self, name) for name in names}
 
-    def check(self, shape, rank, names, is_signed=False):
+    def check(
+        self, shape: tuple[int, int], rank: int | Literal["auto"], names: Array | None, is_signed: bool = False
+    ) -> None:
         """Raise a ValueError unless the start fits the data and the model.
 
         Parameters

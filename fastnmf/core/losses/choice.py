@@ -50,7 +50,7 @@ class Beta(Divergence):
     beta : float
     """
 
-    def __init__(self, beta):
+    def __init__(self, beta: float):
         self.degree, self.is_squared = float(beta), beta == 2
 
     def build(self, data, width, tasks, *, has_shifts=False, exponent="mm"):

@@ -4,6 +4,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``. The user's functions see the data and the model in the units of the user.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -47,11 +49,11 @@ class EntrywiseLoss(Divergence):
     >>> from fastnmf.compose import EntrywiseLoss
     >>> class Neyman(EntrywiseLoss):  # (x - y)² / y
     ...     degree, zero_slope = 1.0, 1.0
-    ...     def value(self, x, y):
+    ...     def value(self, x: Floats, y: Floats) -> Any:
     ...         return (x - y) ** 2 / y
-    ...     def pos(self, x, y):
+    ...     def pos(self, x: Floats, y: Floats) -> Any:
     ...         return (x / y) ** 2
-    ...     def neg(self, x, y):
+    ...     def neg(self, x: Floats, y: Floats) -> Any:
     ...         return np.ones_like(y)
     >>> X = np.outer([1.0, 2, 3], [1.0, 0, 2])
     >>> model = NMF(1, solver="mu", beta_loss=Neyman(), random_state=0).fit(X)
@@ -59,7 +61,8 @@ class EntrywiseLoss(Divergence):
     True
     """
 
-    degree, zero_slope = 1.0, None
+    degree: float = 1.0
+    zero_slope: float | None = None
 
     def __repr__(self):
         return f"{type(self).__name__}()"

@@ -4,11 +4,14 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.options import check_number
 from fastnmf.core.thresholds import LEAST_CURVATURE, PENALTY_ROUNDING
+from fastnmf.typing import Floats
 
 
 class ElasticNetPenalty:
@@ -23,7 +26,10 @@ class ElasticNetPenalty:
         Weights, >= 0.
     """
 
-    def __init__(self, l1=0.0, l2=0.0):
+    l1: float
+    l2: float
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0):
         check_number("l1", l1)
         check_number("l2", l2)
         self.l1, self.l2 = float(l1), float(l2)
@@ -31,15 +37,15 @@ class ElasticNetPenalty:
     def __repr__(self):
         return f"ElasticNetPenalty(l1={self.l1!r}, l2={self.l2!r})"
 
-    def elastic_net(self):
+    def elastic_net(self) -> tuple[float, float]:
         """Return (l1, l2), by which the core recognises what needs no majorisation."""
         return self.l1, self.l2
 
-    def value(self, F):
+    def value(self, F: Floats) -> float:
         """Return the penalty of F (k, p)."""
         return 2 * self.l1 * float(F.sum()) + self.l2 * float(np.einsum("ij,ij->", F, F))
 
-    def half_gradient(self, F):
+    def half_gradient(self, F: Floats) -> Floats:
         """Return half the gradient at F, an array of its shape."""
         return self.l1 + self.l2 * F
 

@@ -2,12 +2,15 @@
 that calls the user's own step.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from fastnmf.core.penalties.custom import Tangent
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import MU_FLOOR
 from fastnmf.core.updates.multiplicative import JointMU
+from fastnmf.typing import Floats
 
 TRIES = 60  # the curvature at least doubles in each: a step that is too long by 1e18 is found, too
 
@@ -109,19 +112,23 @@ class View:
         The other parts of the half-gradient ``gram F + neg - pos``, >= 0 without penalties.
     """
 
-    def __init__(self, gram, pos, neg):
+    gram: Floats | None
+    pos: Floats
+    neg: Floats
+
+    def __init__(self, gram: Floats | None, pos: Floats, neg: Floats):
         self.gram, self.pos, self.neg = gram, pos, neg
 
     @property
-    def right(self):
+    def right(self) -> Floats:
         """``pos - neg``, (k, p)."""
         return self.pos - self.neg
 
-    def half_gradient(self, F):
+    def half_gradient(self, F: Floats) -> Floats:
         """Return half the gradient at F (k, p); for a divergence the gradient, at the present point only."""
         return (0.0 if self.gram is None else self.gram @ F) - self.right
 
-    def value(self, F):
+    def value(self, F: Floats) -> float:
         """Return the objective at F (k, p), up to a constant; for squared errors only."""
         return float(np.einsum("ij,ij->", F, self.gram @ F - 2 * self.right))
 

@@ -1,21 +1,15 @@
 """Run callbacks between iterations: the progress display, the user's `callback` and scikit-learn's callbacks."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastnmf.core.progress import progress
-
-try:  # scikit-learn 1.9 and later
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:
-
-    class CallbackSupportMixin:
-        """Empty substitute for scikit-learn's class of this name; versions before 1.9 have none."""
-
-    def with_callbacks(method):
-        """Return the method unchanged: this version of scikit-learn has no callbacks."""
-        return method
+from fastnmf.typing import Floats
 
 
 class FitState:
@@ -47,24 +41,32 @@ class FitState:
         None for models without shifts.
     """
 
-    def __init__(self, iteration, normalized_loss, seconds, arrays, run=0):
+    iteration: int
+    normalized_loss: float
+    seconds: float
+    run: int
+
+    def __init__(self, iteration: int, normalized_loss: float, seconds: float, arrays: Callable[[], Any], run: int = 0):
         self.iteration, self.normalized_loss, self.seconds, self._arrays = iteration, normalized_loss, seconds, arrays
         self.run = run
 
     @property
-    def W(self):
+    def W(self) -> Floats | None:
         """Weights of the training rows, (n_samples, k)."""
         return self._arrays()[0]
 
     @property
-    def H(self):
+    def H(self) -> Floats | None:
         """Components, (k, n_features)."""
         return self._arrays()[1]
 
     @property
-    def V(self):
+    def V(self) -> Floats | None:
         """Shifts, (n_strata, n_features); None for models without shifts."""
         return self._arrays()[2]
+
+
+Callback: TypeAlias = Callable[[FitState], object]
 
 
 class FitCallbacks:

@@ -1,8 +1,11 @@
 """Encode class labels, some of them unknown; add them to a fit; predict classes."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from sklearn.utils import ClassifierTags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.factors import pad, row_tasks
@@ -10,6 +13,8 @@ from fastnmf.core.losses.labels import LabelFit
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.thresholds import MU_FLOOR
 from fastnmf.core.updates import HALS, MU, WeightedRows
+from fastnmf.models.base.for_checkers import available_if, like_transform
+from fastnmf.typing import Array, Floats, Matrix
 
 
 def encode_classes(y, n_samples, classes=None):
@@ -89,13 +94,18 @@ class ClassPredictionMixin:
     `fit` sets ``classes_`` and ``coef_`` if labels were given.
     """
 
+    label_weight: float
+    classes_: Array
+    coef_: Floats
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags = ClassifierTags()
         return tags
 
     @available_if(_reads_classes)
-    def decision_function(self, X, **which):
+    @like_transform
+    def decision_function(self, X: Matrix, **which: Any) -> Floats:
         """Return the score of every class: a linear function of the weights of the sample.
 
         Parameters
@@ -113,13 +123,15 @@ class ClassPredictionMixin:
         return np.asarray(self.transform(X, **which)) @ coef.T
 
     @available_if(_reads_classes)
-    def predict(self, X, **which):
+    @like_transform
+    def predict(self, X: Matrix, **which: Any) -> Array:
         """Return the class with the highest score, (n_samples,); parameters as in `decision_function`."""
         scores = self.decision_function(X, **which)
         return self._labelled(which)[0][scores.argmax(axis=1)]
 
     @available_if(_reads_classes)
-    def predict_proba(self, X, **which):
+    @like_transform
+    def predict_proba(self, X: Matrix, **which: Any) -> Floats:
         """Return the scores, clipped at 0 and divided by their sum, (n_samples, n_classes).
 
         These are shares, not calibrated probabilities. They are uniform where no score is positive. Parameters as in

@@ -7,18 +7,21 @@ for each start and iterated, and the best result becomes fitted attributes. A mo
 Inner scale: the data are held multiplied by ``4 ** log4_scale``. What that means for the factors is said by each model.
 """
 
+from __future__ import annotations
+
 import copy
 import functools
 import inspect
 from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastnmf.core.alternate import AlternatingSolver
 from fastnmf.core.init.start_from import check_init, is_model, start_from_init, start_of
+from fastnmf.core.init.starts import Start
 from fastnmf.core.iterate import as_arrays
 from fastnmf.core.options import check_integer, generator, read_options
 from fastnmf.core.restarts import Restarts, check_restarts, has_same_start
@@ -30,9 +33,11 @@ from fastnmf.io import archive
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.io.models import model_state
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.callbacks import CallbackSupportMixin, fit_callbacks, with_callbacks
+from fastnmf.models.base.callbacks import fit_callbacks
 from fastnmf.models.base.fitted_state import check_fitted_arrays, is_fitted_name, make_fits_atomic
+from fastnmf.models.base.for_checkers import BaseEstimator, CallbackSupportMixin, with_callbacks
 from fastnmf.models.base.top_features import feature_names_for, names_to_keep
+from fastnmf.typing import Array, Factor, File, FilePath, Integers, Labels, Matrix
 
 
 @functools.cache
@@ -79,12 +84,21 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         Whether the fitted model has shifts, and whether X may have negative entries.
     """
 
+    n_threads: int | None
+    verbose: int
+    n_iter_: int
+    reconstruction_err_: float
+    normalized_loss_: float
+    history_: dict[str, Array]
+    n_features_in_: int
+    feature_names_in_: Array
+
     _constraints, _fixed, _not_free, _continued, _fitted_shapes = {}, {}, (), {}, {}
     _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics")
     _has_shifts = _is_signed = False
     _loss_parameter = "beta_loss"
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         make_fits_atomic(cls)
 
@@ -146,7 +160,16 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
     # ---------------------------------------------------------------- the fit
 
-    def fit(self, X, y=None, *, W=None, H=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        H: Factor = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -202,7 +225,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             runs = Restarts(options, self._n_runs(options), self._seeds(options), callbacks, checkpointer)
             fit = runs.run(make)
             self._finish(data, fit, options)
-            self.run_objectives_ = np.array(runs.objectives)
+            vars(self)["run_objectives_"] = np.array(runs.objectives)
         self._warn(fit, options)
         return self
 
@@ -263,7 +286,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
     def _record(self, data, fit, options):
         """Set the attributes that tell how the fit went."""
-        self.n_iter_, self.converged_, self.stopped_by_ = fit.n_iter, fit.converged, fit.stopped_by
+        vars(self).update(n_iter_=fit.n_iter, converged_=fit.converged, stopped_by_=fit.stopped_by)
         self.history_ = as_arrays(fit.history, fit.solver.scale)
         self.normalized_loss_ = float(self.history_["normalized_loss"][-1])
         self.reconstruction_err_ = self._reconstruction_error(fit.loss, -2 * data.log4_scale, options)
@@ -330,7 +353,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         start.check(data.shape, options.n_components, names, self._is_signed)
         return np.ldexp(start.components, 2 * data.log4_scale)
 
-    def as_start(self):
+    def as_start(self) -> Start:
         """Return the fitted components as a `Start`, for use as `init` of another estimator.
 
         ``init=model`` does the same, and works with `sklearn.base.clone`, pipelines and searches. Only in the parameter
@@ -367,7 +390,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     def _saved_attributes(self):
         return {name: value for name, value in vars(self).items() if self._is_saved(name)}
 
-    def save(self, path, feature_names=None):
+    def save(self, path: FilePath, feature_names: Labels | None = None) -> None:
         """Write the fitted model to one file. `fastnmf.load` reads it without the training data.
 
         The file is an ``.npz`` without pickles: reading it cannot run code, and ``numpy.load(path)["components_"]``
@@ -421,7 +444,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     def _feature_names(self, feature_names):
         return feature_names_for(self, feature_names)
 
-    def top_samples(self, n=5):
+    def top_samples(self, n: int = 5) -> Integers:
         """Return the training rows that use each component most, strongest first.
 
         Parameters

@@ -4,11 +4,14 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
 import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import Bunch, _safe_indexing
+from sklearn.utils import _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad
@@ -21,7 +24,9 @@ from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.for_checkers import Bunch, StrataFeatures
 from fastnmf.models.base.nmf import scaled
+from fastnmf.typing import Array, Floats, Labels, Matrix
 
 UNKNOWN_STRATA = ("error", "estimate", "mean")
 
@@ -75,7 +80,7 @@ def divergences_of_rows(model, X, strata):
 class RowErrorsMixin:
     """Mixin that computes the error of each row."""
 
-    def reconstruction_errors(self, X, *, strata=None):
+    def reconstruction_errors(self: Any, X: Matrix, *, strata: Labels | None = None) -> Floats:
         """Return the squared error (or divergence) of every row.
 
         Parameters
@@ -124,7 +129,11 @@ class InspectionMixin:
 
     reconstruction_errors = RowErrorsMixin.reconstruction_errors
 
-    def estimate_shifts(self, X, strata):
+    if TYPE_CHECKING:
+
+        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> StrataFeatures: ...
+
+    def estimate_shifts(self, X: Matrix, strata: Labels) -> tuple[Array, Floats]:
         """Estimate the shifts of strata that were absent in fit, from their rows.
 
         Minimises ``||A - 1 vᵀ - W H||² + 5 ||v - v̄||²`` over v, W >= 0 for every new stratum A separately: H is that of
@@ -180,7 +189,7 @@ class InspectionMixin:
             _, V = shift_estimation.apply_gauge(W, H, V, data.stratum_index, getattr(self, "gauge", None))
         return labels, scaled(V, -2 * data.log4_scale).astype(self.shifts_.dtype)
 
-    def predict_stratum(self, X):
+    def predict_stratum(self, X: Matrix) -> Array:
         """Return the known stratum that explains each row best.
 
         Parameters
@@ -218,7 +227,9 @@ class InspectionMixin:
                 errors.append(divergences_of_rows(model, X, None))
         return self.strata_[np.argmin(errors, axis=0)]
 
-    def explain(self, X, *, strata=None, n=10, feature_names=None):
+    def explain(
+        self, X: Matrix, *, strata: Labels | None = None, n: int = 10, feature_names: Labels | None = None
+    ) -> Explanation:
         """Return how much of X the shifts and the shared components explain, and whether strata are needed.
 
         The squared norm of a stratum is the sum of three parts: the part that its shift alone explains,
@@ -277,7 +288,7 @@ class InspectionMixin:
         order = np.argsort(-differences, axis=1, kind="stable")[:, :n]
         total = np.where(squares > 0, squares, 1)
         strata_ = [
-            Bunch(
+            ExplainedStratum(
                 label=label,
                 n_rows=int(groups.sizes[code]),
                 explained=float((squares[code] - left[code]) / total[code]),
@@ -391,8 +402,29 @@ class InspectionMixin:
         return model
 
 
+class ExplainedStratum(Bunch):
+    """Part of an `Explanation`: one stratum."""
+
+    label: Any
+    n_rows: int
+    explained: float
+    by_shift: float
+    by_shared: float
+    features: list[str]
+    differences: Floats
+
+
 class Explanation(Bunch):
     """Result of `explain`; prints as a table."""
+
+    strata: list[ExplainedStratum]
+    loss: float
+    loss_one_shift: float
+    loss_no_shift: float
+    gain: float
+    chance: float
+    weight: float
+    verdict: str
 
     def __str__(self):
         """Return the table, the three losses and the verdict."""

@@ -4,8 +4,11 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
@@ -28,7 +31,9 @@ from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import add_labels, set_label_attributes
 from fastnmf.models.base.estimator import Estimator, without_zeros
+from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
 from fastnmf.models.base.top_features import top_features
+from fastnmf.typing import Dense, Floats, Labels, Matrix, Vector
 
 NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
@@ -48,6 +53,11 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         Whether the loss is neither a squared error nor one divergence. The weights of new rows then begin at those of
         the squared error, and `_update_W` improves them.
     """
+
+    components_: Floats
+    W_: Floats
+    n_components_: int
+    n_revived_: int
 
     _constraints = {"init": starts_among(*STARTS)}
     _continued = {"H": "components_"}
@@ -73,11 +83,12 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     # ---------------------------------------------------------------- public methods
 
-    def fit_transform(self, X, y=None, **given):
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
         return self.fit(X, y, **given).W_
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return the non-negative weights of the rows of X for the fitted components.
 
         They minimise the loss of the model, row by row.
@@ -92,11 +103,11 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         return self._transform(X)
 
-    def inverse_transform(self, W):
+    def inverse_transform(self, W: Dense) -> Floats:
         """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X: Matrix, y: Any = None, sample_weight: Vector | None = None) -> float:
         """Return 1 minus the loss of X divided by the loss of the trivial model, at most 1; larger is better.
 
         For the squared error this is the share of the squared norm of X that the model explains.
@@ -115,7 +126,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         return self._score(X, None, sample_weight)
 
-    def top_features(self, n=10, feature_names=None):
+    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first.
 
         Parameters
@@ -440,8 +451,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
             self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.stratum_index, options.gauge)
         if self._has_shifts:
-            self.shifts_, self.strata_, self.stratum_sizes_ = shifts, data.labels, data.groups.sizes
-            self.row_strata_ = data.stratum_index
+            of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
+            vars(self).update(of_strata, shifts_=shifts)
         self.n_revived_ = fit.solver.n_reseeded
         set_label_attributes(self, data, factors, label_losses)
 

@@ -4,8 +4,11 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from __future__ import annotations
+
 import numbers
 from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,6 +18,7 @@ from fastnmf.core.iterate import normalized
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.nmf import scaled, warn_of_one_penalty
+from fastnmf.typing import Floats, Matrix
 
 STARTS = ("features", "rows", "random", "nndsvd")  # those that a batch is enough for
 _NOT_IN_BATCHES = ("alpha_V", "fixed_components", "seed_features", "strata_weight")
@@ -28,7 +32,11 @@ class PartialFitMixin:
     `_statistics` summarises the batches so far; its size does not depend on the number of rows.
     """
 
-    def partial_fit(self, X, y=None):
+    components_: Floats
+    n_components_: int
+    n_steps_: int
+
+    def partial_fit(self, X: Matrix, y: Any = None) -> Self:
         """Add the rows of X to the statistics, and update the components once.
 
         The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
@@ -175,8 +183,8 @@ class PartialFitMixin:
         self.components_ = statistics.components()
         self.n_components_ = self._n_components = statistics.rank
         if self._has_shifts:
-            self.shifts_, self.strata_ = statistics.shifts(), statistics.labels
-            self.stratum_sizes_ = statistics.sizes.copy()
+            sizes = statistics.sizes.copy()
+            vars(self).update(shifts_=statistics.shifts(), strata_=statistics.labels, stratum_sizes_=sizes)
         self.normalized_loss_ = float(normalized(statistics.value, statistics.sq_norm))
         self.reconstruction_err_ = float(np.ldexp(np.sqrt(statistics.value), -2 * statistics.log4_scale))
 

@@ -3,8 +3,11 @@
 Inner scale: the data are held multiplied by ``4 ** log4_scale``. Here H carries the same factor, and W none.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from fastnmf.core.factors import pad
@@ -12,20 +15,25 @@ from fastnmf.core.inference import infer
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.fitted_state import check_fitted_arrays
+from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Iterative, TransformerMixin, like_fit
 from fastnmf.models.base.top_features import top_features
+from fastnmf.typing import Dense, Floats, Labels, Matrix
 
 
-class WeightModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
+class WeightModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Iterative):
     """Base of models that find weights of rows.
 
     A subclass defines `_compose`, which returns the problem and the factors of a start, `_set_factors` and `transform`.
     """
 
+    W_: Floats
+
     @property
     def _n_features_out(self):
         return self.W_.shape[1]
 
-    def fit_transform(self, X, y=None, **given):
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return `W_`, the weights of the rows of X; arguments as in `fit`."""
         return self.fit(X, y, **given).W_
 
@@ -33,9 +41,11 @@ class WeightModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 class BasisModel(WeightModel):
     """Base of models that approximate new rows by non-negative combinations of a basis, the components."""
 
+    components_: Floats
+
     _fitted_shapes = {"components_": "km"}
 
-    def transform(self, X):
+    def transform(self, X: Matrix) -> Floats:
         """Return the weights of the rows of X for the fitted components: exact non-negative least squares, row by row.
 
         Parameters
@@ -51,7 +61,7 @@ class BasisModel(WeightModel):
             W = infer(data, len(basis), pad(np.ldexp(basis.T, 2 * data.log4_scale), data), None)[0]
         return np.ascontiguousarray(W[:, : len(basis)])
 
-    def inverse_transform(self, W):
+    def inverse_transform(self, W: Dense) -> Floats:
         """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return checked_weights(self, W, len(self._basis())) @ self._basis()
 
@@ -59,7 +69,7 @@ class BasisModel(WeightModel):
         """Return the basis that approximates new rows, (k, n_features)."""
         return self.components_
 
-    def top_features(self, n=10, feature_names=None):
+    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first, as a list of lists."""
         return top_features(self, n, feature_names)
 

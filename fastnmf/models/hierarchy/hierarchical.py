@@ -4,11 +4,13 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``. The weights S_
 not.
 """
 
+from __future__ import annotations
+
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Self, overload
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,9 +24,17 @@ from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import ClassPredictionMixin, class_indicators, encode_classes
 from fastnmf.models.base.estimator import Estimator
+from fastnmf.models.base.for_checkers import (
+    Callback,
+    ClassNamePrefixFeaturesOutMixin,
+    Iterative,
+    TransformerMixin,
+    like_fit,
+)
 from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers, sequential
 from fastnmf.models.hierarchy.topic_tree import TopicTreeMixin
 from fastnmf.models.semisupervised import SemiSupervisedNMF
+from fastnmf.typing import Dense, File, Floats, Matrix, Seed, Vector
 
 # A level has collapsed if the next level, which has fewer topics, has nearly the same squared error and explains
 # nearly the same share of X.
@@ -70,7 +80,7 @@ class Sequential(Solver):
 
 
 class HierarchicalNMF(
-    TopicTreeMixin, ClassPredictionMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator
+    TopicTreeMixin, ClassPredictionMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Iterative
 ):
     """Find topics, topics of topics, and so on.
 
@@ -201,6 +211,22 @@ class HierarchicalNMF(
     [(9, 87), (4, 87), (2, 87)]
     """
 
+    n_components: int | Sequence[int]
+    method: Literal["neural", "deep", "sequential"]
+    loss: Literal["levels", "recon", "energy"]
+    level_weights: Vector | None
+    init: Literal["nested", "sequential", "random", "nndsvd"]
+    solver: Literal["lbfgs", "pgd", "adam"]
+    pool: Callable[[Floats], Floats] | None
+    components_: list[Floats]
+    layer_weights_: list[Floats]
+    S_: list[Floats]
+    classes_: Any
+    coef_: Any
+    level_errors_: Floats
+    loss_curve_: Floats
+    n_revived_: int
+
     _constraints = {
         "n_components": lambda name, value: check_sizes(value),
         "method": one_of("neural", "deep", "sequential"),
@@ -214,24 +240,24 @@ class HierarchicalNMF(
 
     def __init__(
         self,
-        n_components=(9, 4, 2),
+        n_components: int | Sequence[int] = (9, 4, 2),
         *,
-        method="neural",
-        loss="levels",
-        level_weights=None,
-        label_weight=1.0,
-        init="nested",
-        n_init=1,
-        solver="lbfgs",
-        pool=None,
-        max_iter=300,
-        tol=1e-4,
-        random_state=None,
-        verbose=0,
-        n_threads=None,
-        warm_start=False,
-        max_time=None,
-        callback=None,
+        method: Literal["neural", "deep", "sequential"] = "neural",
+        loss: Literal["levels", "recon", "energy"] = "levels",
+        level_weights: Vector | None = None,
+        label_weight: float = 1.0,
+        init: Literal["nested", "sequential", "random", "nndsvd"] = "nested",
+        n_init: int = 1,
+        solver: Literal["lbfgs", "pgd", "adam"] = "lbfgs",
+        pool: Callable[[Floats], Floats] | None = None,
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        verbose: int = 0,
+        n_threads: int | None = None,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        callback: Callback | None = None,
     ):
         self._set(locals())
 
@@ -239,7 +265,15 @@ class HierarchicalNMF(
     def _n_features_out(self):
         return len(self.components_[-1])
 
-    def fit(self, X, y=None, mask=None, *, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Labels | None = None,
+        mask: Matrix | None = None,
+        *,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -268,11 +302,16 @@ class HierarchicalNMF(
         """
         return self._fit(X, y=y, mask=mask, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def fit_transform(self, X, y=None, mask=None, **given):
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, mask: Matrix | None = None, **given: Any) -> Floats:
         """Fit the model and return the weights of the samples on the last level, (n_samples, k_L); see `fit`."""
         return self.fit(X, y, mask, **given).S_[-1]
 
-    def transform(self, X, level=-1, mask=None):
+    @overload
+    def transform(self, X: Matrix, level: int = -1, mask: Matrix | None = None) -> Floats: ...
+    @overload
+    def transform(self, X: Matrix, level: None, mask: Matrix | None = None) -> list[Floats]: ...
+    def transform(self, X: Matrix, level: int | None = -1, mask: Matrix | None = None) -> Floats | list[Floats]:
         """Return the exact weights of samples on a level.
 
         Parameters
@@ -295,7 +334,7 @@ class HierarchicalNMF(
             S = self._weights(data, lowest_layer(data), self._factors)
         return S if level is None else S[level]
 
-    def inverse_transform(self, S, level=-1):
+    def inverse_transform(self, S: Dense, level: int = -1) -> Floats:
         """Return the approximation of X by weights S (n_samples, k_level) on a level, dense (n_samples, n_features)."""
         check_is_fitted(self)
         S, topics = np.asarray(S), self.components_[self._level(level)]
@@ -303,7 +342,7 @@ class HierarchicalNMF(
             raise ValueError(f"S has shape {S.shape}; expected (n_samples, {len(topics)}): the topics of that level.")
         return S @ topics
 
-    def score(self, X, y=None):
+    def score(self, X: Matrix, y: Labels | None = None) -> float:
         """Return the accuracy of `predict` on samples with known labels, or, without y, the explained share of X.
 
         Parameters

@@ -1,5 +1,9 @@
 """Inspect a hierarchy of topics: names, trees, normalised copies of the factors."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -8,12 +12,13 @@ from fastnmf.core.options import check_integer, check_number
 from fastnmf.core.stack import unit_columns
 from fastnmf.core.thresholds import tiny
 from fastnmf.models.base.top_features import strongest
+from fastnmf.typing import Floats, Integers, Labels
 
 
 class TopicTreeMixin:
     """Mixin that shows hierarchies; `fit` sets ``components_``, ``layer_weights_`` and ``S_``."""
 
-    def top_features(self, n=10, feature_names=None, level=-1):
+    def top_features(self, n: int = 10, feature_names: Labels | None = None, level: int = -1) -> list[list[str]]:
         """Return the names of at most n features of each topic of a level, strongest first, as a list of lists.
 
         Parameters
@@ -29,18 +34,18 @@ class TopicTreeMixin:
         check_integer("n", n)
         return strongest(self.components_[self._level(level)], self._feature_names(feature_names), n)
 
-    def top_samples(self, n=5, level=-1):
+    def top_samples(self, n: int = 5, level: int = -1) -> Integers:
         """Return the numbers of the training rows that use each topic of a level most, strongest first, int (k, n)."""
         check_is_fitted(self)
         check_integer("n", n)
         return np.argsort(-self.S_[self._level(level)].T, axis=1, kind="stable")[:, :n]
 
-    def as_start(self, level=-1):
+    def as_start(self, level: int = -1) -> Start:
         """Return the topics of a level as a `fastnmf.Start`, for use as `init` of another estimator."""
         check_is_fitted(self)
         return Start(self.components_[self._level(level)], feature_names=getattr(self, "feature_names_in_", None))
 
-    def display_factors(self):
+    def display_factors(self) -> tuple[list[Floats], Floats]:
         """Return copies of the factors with topics of length one; the weights above take the scale.
 
         Returns
@@ -59,7 +64,7 @@ class TopicTreeMixin:
             scale = lengths
         return shown, self.S_[-1] * scale
 
-    def shares(self, level):
+    def shares(self, level: int) -> Floats:
         """Return the shares of the topics of the level below in each topic of a level > 0; rows add up to 1.
 
         Parameters
@@ -79,11 +84,13 @@ class TopicTreeMixin:
         total = layer.sum(axis=1, keepdims=True)
         return layer / np.where(total > 0, total, 1)
 
-    def parents(self, level):
+    def parents(self, level: int) -> Integers:
         """Return for each topic of a level the topic of level + 1 with the largest share of it, int (k_level,)."""
         return self.shares(self._level(level) + 1).argmax(axis=0)
 
-    def to_dict(self, n=8, feature_names=None, threshold=None):
+    def to_dict(
+        self, n: int = 8, feature_names: Labels | None = None, threshold: float | None = None
+    ) -> list[dict[str, Any]]:
         """Return the hierarchy as nested dicts, the last level on top.
 
         Parameters
@@ -122,7 +129,7 @@ class TopicTreeMixin:
         top = len(self.components_) - 1
         return [node(top, topic, 1.0) for topic, _ in enumerate(self.components_[-1])]
 
-    def export_text(self, n=8, feature_names=None, threshold=None):
+    def export_text(self, n: int = 8, feature_names: Labels | None = None, threshold: float | None = None) -> str:
         """Return the hierarchy as indented lines, one for each topic, with its share in the topic above.
 
         Parameters as in `to_dict`.
@@ -150,7 +157,7 @@ class TopicTreeMixin:
             add(root, 0)
         return "\n".join(lines)
 
-    def row_order(self, level=0):
+    def row_order(self, level: int = 0) -> Integers:
         """Return an order of the rows of the factor of a level that makes its block structure visible.
 
         A row is a feature or a topic of the level below. Rows are sorted by the topic with their largest weight, and

@@ -1,10 +1,14 @@
 """Meta-NMF: learn components on many small tasks and transfer them to a target."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.init.starts import Start
@@ -13,13 +17,15 @@ from fastnmf.core.shifts import normalize_components
 from fastnmf.data.annotated import unpack
 from fastnmf.data.matrix import as_csr
 from fastnmf.models.base.estimator import Estimator, continued
+from fastnmf.models.base.for_checkers import Callback, ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.meta.epochs import Epochs, side_by_side
 from fastnmf.models.meta.refits import Refit, check_refittable, weights_for
 from fastnmf.models.nmf import NMF
+from fastnmf.typing import File, Floats, Integers, Labels, Matrix, Seed
 
 
-class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
+class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs):
     """Learn components on small tasks, transfer them to a larger target, and repeat: Meta-NMF of Khan 2025.
 
     In every epoch each task is factorised for a few iterations, starting at the sum of the shared components and its
@@ -154,6 +160,26 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     (10, 3)
     """
 
+    estimator: BaseNMF | None
+    n_tasks: int
+    task_size: int
+    n_outer: int
+    n_inner: int
+    inner_tol: float
+    accumulate: bool
+    disjoint: bool
+    start: Literal["uniform", "estimator"]
+    patience: int | None
+    tol: float
+    random_state: Seed
+    n_jobs: int | None
+    components_: Floats
+    W_: Floats
+    estimator_: Any
+    target_rows_: Integers
+    task_rows_: list[Integers]
+    n_updates_: int
+
     _constraints = {
         "estimator": optional(check_refittable),
         "n_tasks": integer(),
@@ -174,26 +200,26 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def __init__(
         self,
-        estimator=None,
+        estimator: BaseNMF | None = None,
         *,
-        n_tasks=5,
-        task_size=50,
-        n_outer=50,
-        n_inner=100,
-        inner_tol=0.0,
-        accumulate=False,
-        disjoint=True,
-        start="uniform",
-        patience=None,
-        tol=1e-4,
-        random_state=None,
-        n_jobs=None,
-        verbose=0,
-        n_init=1,
-        warm_start=False,
-        max_time=None,
-        callback=None,
-        n_threads=None,
+        n_tasks: int = 5,
+        task_size: int = 50,
+        n_outer: int = 50,
+        n_inner: int = 100,
+        inner_tol: float = 0.0,
+        accumulate: bool = False,
+        disjoint: bool = True,
+        start: Literal["uniform", "estimator"] = "uniform",
+        patience: int | None = None,
+        tol: float = 1e-4,
+        random_state: Seed = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        n_init: int = 1,
+        warm_start: bool = False,
+        max_time: float | None = None,
+        callback: Callback | None = None,
+        n_threads: int | None = None,
     ):
         self._set(locals())
 
@@ -201,7 +227,16 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _n_features_out(self):
         return self.components_.shape[0]
 
-    def fit(self, X, y=None, *, tasks=None, strata=None, checkpoint=None, checkpoint_every=60.0):
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        tasks: Sequence[Any] | None = None,
+        strata: Labels | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Learn components on the tasks and the target.
 
         Parameters
@@ -334,7 +369,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _warn(self, fit, options):
         """Warn of nothing: without `patience`, `n_outer` epochs are what was asked for."""
 
-    def transform(self, X, *, strata=None):
+    def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
         """Return the non-negative weights of the rows of X for the fitted components, (n_samples, n_components).
 
         They are those of the estimator's own `transform`. See `adapt` for the second stage of the source.
@@ -351,7 +386,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         W = self.estimator_.transform(X, **({} if strata is None else {"strata": strata}))
         return W * self.estimator_.components_.max(axis=1)
 
-    def adapt(self, X, *, n_iter=None, strata=None):
+    def adapt(self, X: Matrix, *, n_iter: int | None = None, strata: Labels | None = None) -> Any:
         """Factorise new data, starting at the shared components, and update these: the second stage of the source.
 
         Parameters
