@@ -2,7 +2,7 @@
 
 `Factorization` is the estimator. What it is composed of: `EntrywiseLoss` (a divergence of your own), objects with
 ``value(F)`` and ``half_gradient(F)`` (penalties; `ElasticNetPenalty` is one), objects with ``step(F, view)`` (updates).
-`fastnmf.testing` checks them.
+`fastnmf.testing` checks them. `View` is what an update sees.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_beta_loss, check_bool, check_choice
 from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.updates import HALS, MU, ActiveSet, CustomUpdate
+from fastnmf.core.updates.custom import View
 from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.for_checkers import BetaLoss, Init, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
@@ -26,7 +27,7 @@ from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Penalties, Seed, Step, Vector
 
-__all__ = ["Divergence", "ElasticNetPenalty", "EntrywiseLoss", "Factorization"]
+__all__ = ["Divergence", "ElasticNetPenalty", "EntrywiseLoss", "Factorization", "View"]
 
 UPDATES = ("hals", "mu", "exact")
 Update: TypeAlias = Literal["hals", "mu", "exact"] | Step

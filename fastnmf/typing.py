@@ -70,7 +70,7 @@ class Step(Protocol):
     def step(self, F: Any, view: Any, /) -> Any: ...
 
 
-Penalties: TypeAlias = Mapping[str, Penalty | Sequence[Penalty]]
+Penalties: TypeAlias = Mapping[str, Any]  # lists of `Penalty`, but checkers join penalties of two classes to `object`
 Vector: TypeAlias = Sequence[float] | SupportsArray
 Dense: TypeAlias = Sequence[Sequence[float]] | Sequence[SupportsArray] | SupportsArray
 Matrix: TypeAlias = Dense | Sparse | Annotated

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "tests" / "typing" / "user_script.py"
 FACE = ast.parse((ROOT / "fastnmf" / "__init__.py").read_text("utf-8"))
 ESTIMATORS = [name for name in fastnmf._HOMES if hasattr(getattr(fastnmf, name), "get_params")]
-ROOMS = [fastnmf.metrics, fastnmf.plots, fastnmf.datasets]
+ROOMS = [fastnmf.compose, fastnmf.testing, fastnmf.metrics, fastnmf.plots, fastnmf.datasets]
 FUNCTIONS = [getattr(fastnmf, name) for name in fastnmf._HOMES if name not in ESTIMATORS]
 FUNCTIONS += [getattr(room, name) for room in ROOMS for name in room.__all__]
 # attributes that models have beyond those that they document
@@ -121,7 +121,8 @@ def test_checkers_see_the_public_names_and_no_others():
 
 def declarations():
     """Return class -> (fields that its body declares, names of its bases) of the files of the models."""
-    files = [ast.parse(path.read_text("utf-8")) for path in sorted((ROOT / "fastnmf" / "models").rglob("*.py"))]
+    paths = [*sorted((ROOT / "fastnmf" / "models").rglob("*.py")), ROOT / "fastnmf" / "compose.py"]
+    files = [ast.parse(path.read_text("utf-8")) for path in paths]
     found = {}
     for node in (node for tree in files for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         fields = {part.target.id for part in node.body if isinstance(part, ast.AnnAssign)}

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 import fastnmf
 from fastnmf import NMF, HierarchicalNMF, MetaNMF, MiniBatchNMF, MiniBatchStratifiedNMF, Start, StratifiedNMF
+from fastnmf.compose import ElasticNetPenalty, EntrywiseLoss, Factorization, View
 from fastnmf.datasets import load_karate_club, make_stratified, simulate_counts
 from fastnmf.metrics import ResidualHistory, clustering_scores, coherence, sparseness
+from fastnmf.testing import check_loss, check_penalty, check_update
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -156,12 +158,66 @@ def others(X: NDArray[np.float64], labels: list[str], folder: Path) -> None:
     print(pipeline_step.get_params(deep=False)["alpha_W"], pipeline_step.fit(X).get_feature_names_out().tolist())
 
 
+class Separation:
+    """Penalty of a user."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def value(self, F: Floats) -> float:
+        return float(self.weight * (F.sum(axis=0) @ F.sum(axis=0) - (F * F).sum()))
+
+    def half_gradient(self, F: Floats) -> Floats:
+        gradient: Floats = self.weight * (F.sum(axis=0) - F)
+        return gradient
+
+
+class Neyman(EntrywiseLoss):
+    """Loss of a user: (x - y)² / y."""
+
+    degree, zero_slope = 1.0, 1.0
+
+    def value(self, x: Floats, y: Floats) -> Floats:
+        return np.asarray((x - y) ** 2 / y)
+
+    def pos(self, x: Floats, y: Floats) -> Floats:
+        return np.asarray((x / y) ** 2)
+
+    def neg(self, x: Floats, y: Floats) -> Floats:
+        return np.ones_like(y)
+
+
+class Descent:
+    """Update of a user."""
+
+    def step(self, F: Floats, view: View) -> Floats:
+        assert view.gram is not None
+        return np.asarray(np.maximum(F - view.half_gradient(F) / np.linalg.norm(view.gram, 2), 0))
+
+
+def composed(X: NDArray[np.float64], labels: list[str], folder: Path) -> None:
+    """Compose models of parts of our own."""
+    check_penalty(Separation(0.5), degree=2)
+    check_loss(Neyman())
+    check_update(Descent())
+    penalties = {"H": [Separation(0.5)], "W": [ElasticNetPenalty(l2=0.1)]}
+    model = Factorization(2, penalties=penalties, updates={"W": "exact", "H": Descent()}, max_iter=9).fit(X)
+    by_schedule = Factorization(2, strata=True, schedule=("W", "V", ("H", 2)), extrapolate=False).fit(X, strata=labels)
+    shifts: Floats = by_schedule.shifts_
+    by_loss = NMF(2, solver="mu", beta_loss=Neyman(), max_iter=9).fit(X)
+    stratified = StratifiedNMF(2, penalties={"V": Separation(0.1)}, max_iter=9).fit(X, strata=labels)
+    model.save(folder / "composed.npz")
+    again: Factorization = fastnmf.load(folder / "composed.npz", penalties=penalties, updates="hals")
+    print(again.transform(X).shape, shifts.shape, by_loss.n_iter_, stratified.score(X, strata=labels), model.updates)
+
+
 def correct(folder: Path) -> None:
     """Run everything that is right."""
     X, labels = data()
     print(fit_all(X))
     stratified(X, labels, folder)
     others(X, labels, folder)
+    composed(X, labels, folder)
 
 
 def mistaken(X: NDArray[np.float64], labels: list[str]) -> None:
@@ -215,6 +271,17 @@ def mistaken(X: NDArray[np.float64], labels: list[str]) -> None:
     weights: list[int] = model.transform(X, strata=labels)  # error: [assignment]
     print(weights, model.explain(X).verdicts)  # error: [attr-defined]
     print(model.top_features().component)  # error: [attr-defined]
+    # compositions
+    print(Factorization(3, penalty={"H": [Separation(1.0)]}))  # error: [call-arg]
+    print(Factorization(3, updates="cd"))  # error: [arg-type]
+    print(Factorization(3, loss="kl"))  # error: [arg-type]
+    print(Factorization(3).fit(X, stratum=labels))  # error: [call-arg]
+    print(Factorization(3).fit(X).component_)  # error: [attr-defined]
+    print(NMF(3, penalties=[Separation(1.0)]))  # error: [arg-type]
+    print(ElasticNetPenalty(l3=1.0))  # error: [call-arg]
+    check_penalty(Descent())  # error: [arg-type]
+    check_loss("frobenius")  # error: [arg-type]
+    check_update(Descent(), losses="frobenius")  # error: [call-arg]
     # functions and their results
     best: str = fastnmf.select_rank(X).best_rank  # error: [assignment]
     print(best, fastnmf.select_rank(X, rank=[1, 2]))  # error: [call-arg]

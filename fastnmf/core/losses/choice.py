@@ -1,6 +1,9 @@
 """The choice of what X is compared with, `beta_loss`: a name, a number, or a `Divergence`."""
 
+from __future__ import annotations
+
 import numbers
+from typing import Any
 
 from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
 
@@ -16,9 +19,12 @@ class Divergence:
         Whether it is the squared error, which has solvers of its own.
     """
 
-    degree, is_squared = 1.0, False
+    degree: float = 1.0
+    is_squared = False
 
-    def build(self, data, width, tasks, *, has_shifts=False, exponent="mm"):
+    def build(
+        self, data: Any, width: int, tasks: Any, *, has_shifts: bool = False, exponent: str = "mm"
+    ) -> tuple[Any, float]:
         """Return the loss of one fit, and the value that normalizes it.
 
         Parameters

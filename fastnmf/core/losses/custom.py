@@ -6,6 +6,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -79,7 +81,9 @@ class EntrywiseLoss(Divergence):
         """Return the part of the derivative with respect to y that is added, of each entry, >= 0."""
         raise NotImplementedError(f"{type(self).__name__} has no method neg(x, y); write one.")
 
-    def build(self, data, width, tasks, *, has_shifts=False, exponent="mm"):
+    def build(
+        self, data: Any, width: int, tasks: Any, *, has_shifts: bool = False, exponent: str = "mm"
+    ) -> tuple[Any, float]:
         """Return the loss of one fit, and the loss of a constant model.
 
         Parameters
