@@ -1,4 +1,4 @@
-"""The pieces of README.md that run."""
+"""README.md in parts, for the tests and for `make dist`."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,9 @@ from pathlib import Path
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
-def section(heading, text=None):
-    """Return what stands below a heading of the second level."""
-    text = README.read_text(encoding="utf-8") if text is None else text
-    return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+def section(heading):
+    """Return the text of the section whose heading begins so."""
+    return README.read_text(encoding="utf-8").split(f"\n## {heading}")[1].split("\n## ")[0]
 
 
 def code(heading):
