@@ -7,7 +7,21 @@ the words, refusals of options, one fit of every estimator, the oracles of the k
 import pytest
 
 ALL = ("test_",)
+GOLDEN = (
+    *("NMF", "NMF-mu", "NMF-kl", "StratifiedNMF", "StratifiedNMF-mu", "StratifiedNMF-kl", "StratifiedNMF-partial-fit"),
+    *(
+        "GraphNMF",
+        "HierarchicalNMF",
+        "MetaNMF",
+        "MiniBatchNMF",
+        "SemiSupervisedNMF",
+        "BinaryNMF",
+        "PLSA",
+        "RobustNMF-l21",
+    ),
+)
 QUICK = {
+    # the source and its words
     "test_architecture.py": ALL,
     "test_words.py": ALL,
     "test_docs.py": ALL,
@@ -15,12 +29,19 @@ QUICK = {
     "test_packaging.py": ALL,
     "test_thresholds.py": ALL,
     "test_readme.py": ("test_the_",),
-    "test_kernels.py": ALL,
-    "test_core.py": ALL,
+    # what a user calls
+    "test_cli.py": ("test_version", "test_info", "test_top", "test_bad_input"),
     "test_options.py": ("test_options_that_cannot_be_used_are_refused_in_one_sentence",),
-    "test_oracle_numbers.py": ("test_plain_loops", "test_mu_losses_small[tiny-", "test_all_factors_on_tiny_data"),
     "test_estimators.py": ("test_fit_returns_itself_with_what_it_found",),
-    "test_golden.py": tuple(f"test_numbers[{name}-float64-sparse-" for name in ("NMF", "StratifiedNMF")),
+    "test_saving.py": ("test_all_of_the_family_comes_back",),
+    # the numbers
+    "test_core.py": ALL,
+    "test_kernels.py": ALL,
+    "test_oracle_numbers.py": ("test_plain_loops", "test_mu_losses_small[tiny-", "test_all_factors_on_tiny_data"),
+    "test_golden.py": (
+        *(f"test_numbers[{name}-float64-sparse-" for name in GOLDEN),
+        *(f"test_two_threads_give_what_one_gives[{name}-float64-sparse]" for name in ("NMF", "StratifiedNMF-kl")),
+    ),
 }
 
 

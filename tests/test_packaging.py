@@ -33,7 +33,7 @@ def floors(project):
 def pins(text):
     """Return name -> version of the lines ``name==version`` of a file of constraints."""
     lines = filter(None, (line.split("#")[0].strip() for line in text.splitlines()))
-    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    return {canonicalize_name(name): version for name, version in (re.split(" *== *", line) for line in lines)}
 
 
 def test_the_lowest_versions_are_those_of_the_project():
