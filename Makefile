@@ -35,7 +35,7 @@ test-lowest: .venv-lowest/test.stamp
 	@$(BIN)/ruff format --check .
 	@$(PYTEST) $(TEST)
 
-# The sdist and the wheel in dist/, built and tried in fresh environments; two minutes.
+# The sdist and the wheel in dist/, built and tried in fresh environments; a minute.
 dist: .venv/python.stamp
 	@$(BIN)/python .ci/dist.py
 

@@ -2,8 +2,8 @@
 
 Usage: python .ci/dist.py (as `make dist` does; a checkout of git, and a network or a package index, are needed)
 
-Checked are: the sdist holds the files that git knows, but for those that only a checkout needs; the wheel that is built
-from the sdist is the one built from the tree; `twine check`; and in an environment that has nothing but the wheel and
+Checked are: the sdist holds the files that git knows, and no others, where a name with a dot first does not count; the
+wheel that is built from the sdist is the one built from the tree; `twine check`; and in an environment that has nothing but the wheel and
 what it requires, in a folder of its own: ``fastnmf --version``, ``fastnmf info`` and the ten lines of README.md.
 """
 
@@ -14,7 +14,6 @@ import sys
 import tarfile
 import tempfile
 import time
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -23,8 +22,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 import readme  # noqa: E402 (what the tests take the README apart with)
 
 OUTPUT = ROOT / "dist"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-ONLY_IN_A_CHECKOUT = tuple(name[1:] + "/" for name in PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["exclude"])
 BEGAN = time.monotonic()
 
 
@@ -71,8 +68,9 @@ def check_same(found, wanted, of, than):
 
 
 def files_of_git():
+    """Return name -> content of the tracked files; those in folders such as .ci serve a checkout alone."""
     names = run("git", "-C", ROOT, "ls-files", "-z").split("\0")
-    return {name: (ROOT / name).read_bytes() for name in names if name and not name.startswith(ONLY_IN_A_CHECKOUT)}
+    return {name: (ROOT / name).read_bytes() for name in names if name and not name.startswith(".")}
 
 
 def files_of_sdist(path):
@@ -82,7 +80,7 @@ def files_of_sdist(path):
         found = {member.name.split("/", 1)[1]: archive.extractfile(member).read() for member in members}
     if not found.pop("PKG-INFO", b""):
         sys.exit(f"{path.name} has no PKG-INFO.")
-    return found
+    return {name: content for name, content in found.items() if not name.startswith(".")}
 
 
 def files_of_wheel(path):
@@ -121,7 +119,7 @@ def main():
         say(f"built and checked by twine: {sdist.name} ({sdist.stat().st_size / 1e6:.1f} MB), {wheel.name}")
         files = files_of_git()
         check_same(files_of_sdist(sdist), files, sdist.name, "git knows")
-        say(f"the sdist holds the {len(files)} files of git without {' and '.join(ONLY_IN_A_CHECKOUT)}")
+        say(f"the sdist holds the {len(files)} files of git, those with a dot aside")
         check_same(files_of_wheel(wheel), files_of_wheel(other), "The wheel of the sdist", "that of the tree")
         say(f"the wheel of the sdist is that of the tree, in all {len(files_of_wheel(wheel))} files")
         try_wheel(wheel, folder)
