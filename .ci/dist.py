@@ -3,8 +3,9 @@
 Usage: python .ci/dist.py (as `make dist` does; a checkout of git, and a network or a package index, are needed)
 
 Checked are: the sdist holds the files that git knows, and no others, where a name with a dot first does not count; the
-wheel that is built from the sdist is the one built from the tree; `twine check`; and in an environment that has nothing but the wheel and
-what it requires, in a folder of its own: ``fastnmf --version``, ``fastnmf info`` and the ten lines of README.md.
+wheel that is built from the sdist is the one built from the tree; `twine check`; and in an environment that has nothing
+but the wheel and what it requires, in a folder of its own: ``fastnmf --version``, ``fastnmf info`` and the ten lines of
+README.md.
 """
 
 import os
