@@ -1,11 +1,13 @@
 # The two commands of the README are `make demo` and `make test`; each does all set-up itself, in .venv.
 
 PYTHON ?= python3
+# The oldest Python that is promised, for test-lowest.
+PYTHON311 ?= python3.11
 BIN := .venv/bin
 # Files side by side on a few cores, which halves the time; threads of the kernels that wait do not spin meanwhile.
 PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -p no:benchmark -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test check fuzz coverage bench bench-compare bench-peers papers clean
+.PHONY: demo test quick check test-lowest dist fuzz coverage bench bench-compare bench-peers papers clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/fastnmf demo $(DEMO)
@@ -13,10 +15,29 @@ demo: .venv/demo.stamp
 test: .venv/test.stamp
 	@$(PYTEST) $(TEST)
 
+# What breaks first, in under a minute once the kernels are compiled; tests/quick.py names it.
+quick: .venv/test.stamp
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(PYTEST) -q -m quick $(TEST)
+
 check: .venv/test.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(PYTEST) $(TEST)
+
+# The oldest versions that pyproject.toml allows, in .venv-lowest, with compiled kernels of their own. Golden numbers are
+# then compared to a tolerance, because other versions round otherwise (`stamp` in tests/golden.py).
+test-lowest: BIN := .venv-lowest/bin
+test-lowest: export NUMBA_CACHE_DIR := $(CURDIR)/.venv-lowest/kernels
+test-lowest: .venv-lowest/test.stamp
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(PYTEST) $(TEST)
+
+# The sdist and the wheel in dist/, built and tried in fresh environments; a minute.
+dist: .venv/python.stamp
+	@$(BIN)/python .ci/dist.py
 
 # Longer searches for what the fixed cases of `make test` stand for: interrupts at 200 moments; half a minute.
 fuzz: .venv/test.stamp
@@ -51,7 +72,7 @@ docs: .venv/docs.stamp
 	@$(BIN)/python -m sphinx -W --keep-going -q -j 2 -d docs/_build/doctrees docs docs/_build/html
 
 clean:
-	rm -rf .venv build dist fastnmf-demo .pytest_cache .ruff_cache .benchmarks .coverage htmlcov
+	rm -rf .venv .venv-lowest build dist fastnmf-demo .pytest_cache .ruff_cache .benchmarks .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf docs/_api docs/_build
 
@@ -76,3 +97,11 @@ clean:
 	@echo "Installing fastnmf and what its tests need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $@ .venv/demo.stamp
+
+.venv-lowest/test.stamp: pyproject.toml tests/constraints-lowest.txt
+	@command -v $(PYTHON311) >/dev/null || { echo "No '$(PYTHON311)' here; install Python 3.11, the oldest that fastnmf promises, or name it: make PYTHON311=/path/to/python3.11 ..."; exit 1; }
+	@$(PYTHON311) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "'$(PYTHON311)' is `$(PYTHON311) --version`, and the oldest that fastnmf promises is Python 3.11; name it: make PYTHON311=/path/to/python3.11 ..."; exit 1; }
+	@echo "Setting up the oldest versions that fastnmf promises in .venv-lowest ..."
+	@$(PYTHON311) -m venv --clear .venv-lowest
+	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints-lowest.txt --editable ".[test]"
+	@touch $@

@@ -4,6 +4,7 @@ import os
 
 import matplotlib
 import pytest
+import quick
 
 matplotlib.use("Agg")
 
@@ -17,8 +18,21 @@ def data_home():
     return home
 
 
+def pytest_configure(config):
+    """Tell pytest of the mark of ``pytest -m quick``."""
+    config.addinivalue_line("markers", "quick: the tests of `make quick`, which tests/quick.py names")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Do not even import files of which ``-m quick`` wants nothing."""
+    return True if quick.is_wanted(config) and quick.has_nothing_of(collection_path) else None
+
+
 def pytest_collection_modifyitems(config, items):
-    """Mark what a module's DEVIATIONS (test -> reason) list as bound to fail; drop cases that name its OTHERS."""
+    """Mark what `quick.py` names; mark what a module's DEVIATIONS (test -> reason) list as bound to fail; drop cases
+    that name its OTHERS.
+    """
+    quick.mark(config, items)
     dropped = [item for item in items if (other := getattr(item.module, "OTHERS", None)) and other in item.name]
     for item in items:
         reason = getattr(item.module, "DEVIATIONS", {}).get(item.name)

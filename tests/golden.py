@@ -35,6 +35,14 @@ N_ENTRIES = 16
 TOLERANCE = {"float64": 1e-8, "float32": 1e-3}  # of the largest entry, on another processor, after so few iterations
 
 
+def entry_name(case, dtype, form):
+    """Return how the names of the records of an entry begin."""
+    return f"{case}/{dtype}/{form}"
+
+
+ALL = tuple(entry_name(*entry) for entry in ENTRIES)
+
+
 class Record(NamedTuple):
     """What is kept of an array; numbers: sum, norm, largest size, and entries at places spread over it."""
 
@@ -71,12 +79,12 @@ def records(case, dtype, form, n_threads):
     """Fit with so many threads and return the `Record` of all there is, by name."""
     model, more = case.fit(dtype, form, n_threads)
     found = dict(arrays_of(model) if model is not None else ()) | more
-    return {f"{case}/{dtype}/{form}/{name}": record(np.asarray(array)) for name, array in found.items()}
+    return {f"{entry_name(case, dtype, form)}/{name}": record(np.asarray(array)) for name, array in found.items()}
 
 
 @functools.cache
-def records_of_one_thread():
-    """Return the records of all cases with one thread, from a process that has no other.
+def records_of_one_thread(names=ALL):
+    """Return the records of the entries of these names with one thread, from a process that has no other.
 
     A process of its own, so that nothing parallel has been loaded in it: in version 0.1 the order in which the two
     forms of a kernel were loaded could change the last bit.
@@ -85,7 +93,7 @@ def records_of_one_thread():
         path, root = Path(folder) / "serial.npz", Path(__file__).resolve().parents[1]
         search = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": search, "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, __file__, "--serial", str(path)], env=environment, check=True)
+        subprocess.run([sys.executable, __file__, "--serial", str(path), *names], env=environment, check=True)
         return read(path)[1]
 
 
@@ -98,7 +106,7 @@ def records_of_two_threads(case, dtype, form):
 
 def of_entry(found, case, dtype, form):
     """Return those of the records that belong to an entry."""
-    begin = f"{case}/{dtype}/{form}/"
+    begin = entry_name(case, dtype, form) + "/"
     return {name: one for name, one in found.items() if name.startswith(begin)}
 
 
@@ -210,11 +218,12 @@ def write(found, file=FILE):
 def main():
     parser = argparse.ArgumentParser(description="Compare golden numbers, or write them.")
     parser.add_argument("--write", nargs="*", metavar="NAME", help="write all, or the entries that begin so")
-    parser.add_argument("--serial", metavar="FILE", help="write what this process gives with one thread there")
+    parser.add_argument("--serial", nargs="+", help="a file, and the entries of which to write what one thread gives")
     wanted = parser.parse_args()
     if wanted.serial:
-        found = [records(case, dtype, form, 1) for case, dtype, form in ENTRIES]
-        write({name: one for some in found for name, one in some.items()}, wanted.serial)
+        path, *names = wanted.serial
+        found = [records(*entry, 1) for entry in ENTRIES if entry_name(*entry) in names]
+        write({name: one for some in found for name, one in some.items()}, path)
         return
     held_stamp, held = read() if FILE.exists() else ([], {})
     how, now = mode(held_stamp), records_of_one_thread()

@@ -3,6 +3,8 @@
 import builtins
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,6 +152,11 @@ def test_info(capsys):
     code, out, _ = run(capsys, "info")
     found = dict(line.split(maxsplit=1) for line in out.replace("threading layer", "layer").splitlines())
     assert code == 0 and found["numba"] and found["layer"] in ("omp", "tbb", "workqueue", "none") and found["fastnmf"]
+
+
+def test_version(capsys):
+    project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert run(capsys, "--version") == (0, f"fastnmf {project['version']}\n", "")
 
 
 def test_demo_on_docstrings(tmp_path, capsys, monkeypatch):

@@ -28,6 +28,14 @@ SEQUENTIAL = {"chain_sweep", "quartic_sweep", "nodes_colour"}
 SHORT = {"entries_value", "dense_mu"}
 
 
+@pytest.fixture(scope="session")
+def one_thread(request):
+    """Give the records with one thread of the entries whose tests run, which `make quick` or ``-k`` makes few."""
+    own = [item.callspec.params for item in request.session.items if "one_thread" in item.fixturenames]
+    running = {golden.entry_name(*(params[part] for part in ("case", "dtype", "form"))) for params in own}
+    return golden.records_of_one_thread(tuple(sorted(running)))
+
+
 @pytest.mark.parametrize("mode", [MODE])
 def test_how_numbers_are_compared(mode):
     """By their bits where all that bits depend on is as it was; the other way is told as a warning."""
@@ -37,13 +45,13 @@ def test_how_numbers_are_compared(mode):
 
 
 @pytest.mark.parametrize(("case", "dtype", "form"), golden_cases.ENTRIES, ids=IDS)
-def test_numbers(case, dtype, form):
-    assert not golden.changes(golden.records_of_one_thread(), HELD, MODE, case, dtype, form)
+def test_numbers(one_thread, case, dtype, form):
+    assert not golden.changes(one_thread, HELD, MODE, case, dtype, form)
 
 
 @pytest.mark.parametrize(("case", "dtype", "form"), golden_cases.ENTRIES, ids=PLAIN_IDS)
-def test_two_threads_give_what_one_gives(case, dtype, form):
-    one = golden.of_entry(golden.records_of_one_thread(), case, dtype, form)
+def test_two_threads_give_what_one_gives(one_thread, case, dtype, form):
+    one = golden.of_entry(one_thread, case, dtype, form)
     two, _ = golden.records_of_two_threads(case, dtype, form)
     assert not golden.differences(two, one, "bits")
 

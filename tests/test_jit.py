@@ -218,6 +218,27 @@ def test_blas_has_one_thread_while_a_fit_runs(is_sparse):
     assert seen and all(set(counts) == {1} for counts in seen)
 
 
+class Watched(np.ndarray):
+    """An array that notes how many threads BLAS has during its products."""
+
+    seen = []
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **more):
+        if ufunc is np.matmul:
+            self.seen.append(blas_threads())
+        return getattr(ufunc, method)(*(np.asarray(value) for value in inputs), **more)
+
+
+def test_blas_has_one_thread_for_the_mean_shift():
+    """`transform` forms it outside of the loop of a fit; in two threads older versions of OpenBLAS give other bits."""
+    X, strata = planted(300, 200)
+    model = StratifiedNMF(6, max_iter=2, tol=0, unknown_strata="mean").fit(X, strata=strata)
+    model.shifts_ = model.shifts_.view(Watched)
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        model.transform(X[:4], strata=["new"] * 4)
+    assert Watched.seen and all(set(counts) == {1} for counts in Watched.seen)
+
+
 def test_while_a_launch_is_under_way_others_run_serially(monkeypatch):
     launched = []
     twin = rows.rows_gram

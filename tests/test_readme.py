@@ -3,27 +3,27 @@
 The second one is the catalogue's.
 """
 
+import ast
 import re
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import readme
 import scipy.sparse as sp
 
 import fastnmf
 from fastnmf.models.catalogue import MODELS as CATALOGUE
 from fastnmf.models.catalogue import Entry, markdown
 
-README = Path(__file__).resolve().parent.parent / "README.md"
 HOMES = ("fastnmf.models.", "fastnmf.compose")  # of estimators
-SECTION = README.read_text(encoding="utf-8").split("## Your data look like this")[1].split("\n## ")[0]
+SECTION = readme.section("Your data look like this")
 LINES = [match for row in SECTION.splitlines() for match in re.findall(r"\| `(.+)` \|$", row)]
 
 
-MODELS = README.read_text(encoding="utf-8").split("## Which model when")[1].split("\n## ")[0]
+MODELS = readme.section("Which model when")
 ROWS = [row.split(" | ") for row in MODELS.splitlines() if row.startswith("| ") and "`" in row]
 MODEL_LINES = [line for row in ROWS for line in re.findall("`(.+?)`", row[1])]
 
@@ -52,6 +52,12 @@ def names(tmp_path):
         "folder": tmp_path / "csr",
         **{name: getattr(fastnmf, name) for name in fastnmf.__all__ if not name.startswith("_")},
     }
+
+
+def test_the_ten_lines_are_ten_of_python():
+    """They run in an empty environment: make dist."""
+    lines = ast.parse(readme.code("Ten lines")).body
+    assert [line.lineno for line in lines] == sorted({line.end_lineno for line in lines}) and len(lines) == 10
 
 
 def test_the_table_is_there():
@@ -126,8 +132,7 @@ def test_every_line_of_the_table_of_models_runs(of_models, line):
 
 
 def test_a_penalty_of_ones_own(of_models):
-    block = README.read_text(encoding="utf-8").split("## Your own penalty")[1].split("```python\n")[1].split("```")[0]
-    names = {"X": of_models["X"]}
+    block, names = readme.code("Your own penalty"), {"X": of_models["X"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exec(block, names)

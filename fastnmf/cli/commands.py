@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastnmf import __version__
 from fastnmf.cli.text import print_top, summary
 
 
@@ -47,6 +48,7 @@ def _say(sentence, code=2):
 
 def _parser():
     parser = _Parser(prog="fastnmf", description="Factorise large, sparse, non-negative data that come in groups.")
+    parser.add_argument("--version", action="version", version=f"fastnmf {__version__}", help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     demo = commands.add_parser("demo", help="what twenty newsgroups share, and what is specific to each")
@@ -175,7 +177,6 @@ def _models(arguments):
 
 
 def _info(arguments):
-    from fastnmf import __version__
     from fastnmf.kernels.jit import environment
 
     found = environment()

@@ -112,7 +112,8 @@ def tiny(dtype=np.float64):
 
 def rounding(dtype):
     """Return the relative error that a few operations leave, 8 epsilons; of squared errors it is the square."""
-    return 8 * np.finfo(dtype).eps
+    eps = np.finfo(dtype).eps
+    return eps * type(eps)(8)  # NumPy 1 makes a float64 of an int and a float32
 
 
 def span_floor(dtype):

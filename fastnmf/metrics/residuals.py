@@ -167,8 +167,8 @@ class ResidualHistory:
     >>> X = np.random.default_rng(0).random((8, 5))
     >>> record = ResidualHistory(X)
     >>> model = NMF(2, random_state=0, max_iter=100, callback=record).fit(X)
-    >>> record.history_["kkt_residual"][-1] < 0.1
-    np.True_
+    >>> bool(record.history_["kkt_residual"][-1] < 0.1)
+    True
     """
 
     def __init__(self, X: Matrix, strata: Labels | None = None, every: int = 1):

@@ -23,6 +23,7 @@ from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.strata import Strata
+from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Bunch, StrataFeatures
 from fastnmf.models.base.nmf import scaled
@@ -372,7 +373,8 @@ class InspectionMixin:
                 "together, or fit again."
             )
         weights = sizes / np.sum(sizes)
-        return weights @ self.shifts_.astype(np.float64)
+        with single_threaded_blas():  # the bits would depend on the number of BLAS threads
+            return weights @ self.shifts_.astype(np.float64)
 
     def _find_new_strata(self, strata, n_rows):
         """Return the labels that were absent in fit, a mask of their rows, and the labels of these rows."""
