@@ -13,6 +13,7 @@ LINES = (ROOT / "core" / "thresholds.py").read_text("utf-8").splitlines()
 NAMES = [name for name in vars(thresholds) if name.isupper() and not name.startswith("_")]
 VALUES = {  # a number that has to change gets a commit of its own
     "LEAST_DIVISOR": 1e-300,
+    "LEAST_CURVATURE": 1e-300,
     "MU_EPS": 1e-9,
     "DENOMINATOR_SHARE": 1e-12,
     "MODEL_FLOOR": 1.1920929e-07,
@@ -24,6 +25,7 @@ VALUES = {  # a number that has to change gets a commit of its own
     "EXPANSION_FLOOR": 1e-6,
     "TRIVIAL_DIVERGENCE": 1e-14,
     "ROUNDED_OVERSHOOT": 1e-12,
+    "PENALTY_ROUNDING": 1e-13,
     "GRAM_CUT": 1e-7,
     "RANK_CUT": 1e-10,
     "NOISE_CUT": 1e-6,
