@@ -285,7 +285,11 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             fit.problem.release()
 
     def _record(self, data, fit, options):
-        """Set the attributes that tell how the fit went."""
+        """Set the attributes that tell how the fit went.
+
+        Here and elsewhere `vars(self)` sets attributes that not all models have: an assignment would show them to type
+        checkers in every class.
+        """
         vars(self).update(n_iter_=fit.n_iter, converged_=fit.converged, stopped_by_=fit.stopped_by)
         self.history_ = as_arrays(fit.history, fit.solver.scale)
         self.normalized_loss_ = float(self.history_["normalized_loss"][-1])
