@@ -10,9 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
+import own
 import scipy.sparse as sp
 
 import fastnmf
+from fastnmf.compose import ElasticNetPenalty
 from fastnmf.kernels import jit
 
 SHORT = {"n_components": 20, "max_iter": 3, "tol": 0, "random_state": 0}
@@ -260,6 +262,7 @@ SPARSE, DENSE, DOUBLE = {"forms": ("sparse",)}, {"forms": ("dense",)}, {"dtypes"
 GROUPED = {"given": groups}
 KNOWN = {"fixed_components": lambda X: atoms(X)[:3]}
 HALF_KNOWN = {"fixed_components": lambda X: np.where(np.arange(X.shape[1]) % 2, np.nan, atoms(X)[:3])}
+NET = ElasticNetPenalty(l1=0.01, l2=0.1)
 SEEDED = {"seed_features": {0: [0, 1, 2], 1: [5, 6]}}
 
 CASES = (
@@ -431,6 +434,12 @@ CASES = (
     of("BilinearNMF", n_components=6),
     of("DeepNMF", data="small", max_iter=2, n_components=(20, 6)),
     of("DeepNMF", "mu", data="small", max_iter=2, n_components=(6, 3), solver="mu"),
+    of("Factorization", updates="exact", schedule=("W", ("H", 2))),
+    of("Factorization", "strata", strata=True, given=groups),
+    of("Factorization", "penalties", penalties={"H": [own.Separation(0.1)], "W": [NET]}),
+    of("Factorization", "penalties-kl", loss="kullback-leibler", penalties={"H": [own.Separation(0.1)], "W": [NET]}),
+    of("Factorization", "own-loss", loss=own.JensenShannon(), strata=True, given=groups),
+    of("Factorization", "own-update", updates=own.ProjectedGradient(), **DOUBLE),
     of("nnls", run=solved),
     of("stratified_nmf", run=published, **DENSE),
 )

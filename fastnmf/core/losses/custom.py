@@ -19,6 +19,7 @@ from fastnmf.data.layout import row_index
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.records import CSR, LazyRows
+from fastnmf.typing import Floats
 
 TILE = 1 << 20  # entries of the model that are held at a time: 8 MB
 SAFE_POWERS = (0.5, 0.25, 0.125, 0.0625, 1 / 64, 1 / 1024)  # tried in this order after a step raised the objective
@@ -51,11 +52,11 @@ class EntrywiseLoss(Divergence):
     >>> from fastnmf.compose import EntrywiseLoss
     >>> class Neyman(EntrywiseLoss):  # (x - y)² / y
     ...     degree, zero_slope = 1.0, 1.0
-    ...     def value(self, x: Floats, y: Floats) -> Any:
+    ...     def value(self, x, y):
     ...         return (x - y) ** 2 / y
-    ...     def pos(self, x: Floats, y: Floats) -> Any:
+    ...     def pos(self, x, y):
     ...         return (x / y) ** 2
-    ...     def neg(self, x: Floats, y: Floats) -> Any:
+    ...     def neg(self, x, y):
     ...         return np.ones_like(y)
     >>> X = np.outer([1.0, 2, 3], [1.0, 0, 2])
     >>> model = NMF(1, solver="mu", beta_loss=Neyman(), random_state=0).fit(X)
@@ -69,15 +70,15 @@ class EntrywiseLoss(Divergence):
     def __repr__(self):
         return f"{type(self).__name__}()"
 
-    def value(self, x, y):
+    def value(self, x: Floats, y: Floats) -> Any:
         """Return d(x, y) of each entry."""
         raise NotImplementedError(f"{type(self).__name__} has no method value(x, y); write one.")
 
-    def pos(self, x, y):
+    def pos(self, x: Floats, y: Floats) -> Any:
         """Return the part of the derivative with respect to y that is subtracted, of each entry, >= 0."""
         raise NotImplementedError(f"{type(self).__name__} has no method pos(x, y); write one.")
 
-    def neg(self, x, y):
+    def neg(self, x: Floats, y: Floats) -> Any:
         """Return the part of the derivative with respect to y that is added, of each entry, >= 0."""
         raise NotImplementedError(f"{type(self).__name__} has no method neg(x, y); write one.")
 
