@@ -10,8 +10,6 @@ import hashlib
 import json
 import math
 import os
-import re
-import secrets
 import zipfile
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 
 import fastnmf
+from fastnmf.data.writing import replacing
 from fastnmf.io.migrate import upgrade
 
 FORMAT = 2  # version of the contents of files; `fastnmf.io.migrate` translates older ones
@@ -35,7 +34,7 @@ def write(path, kind, values):
     Parameters
     ----------
     path : str or path
-        Permissions follow the umask; symbolic links are followed.
+        See `fastnmf.data.writing.replacing`.
     kind : str
         Kind of the contents, such as "model"; `read` requires the same kind.
     values : dict
@@ -53,52 +52,8 @@ def write(path, kind, values):
     facts = {"format": FORMAT, "kind": kind, "fastnmf": fastnmf.__version__}
     facts["values"] = {name: _pack(value, name, arrays) for name, value in values.items()}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    path = _target(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb+") as file:
-            _write_archive(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder):
-    """Write the entries of a folder to the disk, so that a new name survives a power failure, if the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:  # some file systems do not support this for folders
-        pass
-    finally:
-        os.close(handle)
-
-
-def check_writable(path):
-    """Raise OSError if no file can be written at `path`; remove temporary files of interrupted writes to it."""
-    path = _target(path)
-    probe = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    probe.touch(exist_ok=False)
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
-    for left in path.parent.iterdir():
-        if ours.fullmatch(left.name):
-            left.unlink(missing_ok=True)
-
-
-def _target(path):
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the path of a file.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} does not exist; make it, or give another path.")
-    return path
+    with replacing(path) as file:
+        _write_archive(file, arrays)
 
 
 def _write_archive(file, arrays):

@@ -17,6 +17,7 @@ from fastnmf.core.init.start_from import is_model, start_from_init
 from fastnmf.core.options import check_number
 from fastnmf.core.progress import say
 from fastnmf.core.warn import warn
+from fastnmf.data.writing import check_writable
 from fastnmf.io import archive
 from fastnmf.io.migrate import ADDED_PARAMETERS, CHANGED_DEFAULTS
 
@@ -82,7 +83,7 @@ class Checkpoint:
 
     def __init__(self, estimator, path, every):
         self.estimator, self.path, self.every, self.kept = estimator, path, every, None
-        archive.check_writable(path)
+        check_writable(path)
         try:
             self._found = archive.read(path, "checkpoint") if os.path.exists(path) else None
         except ValueError as error:
