@@ -13,7 +13,7 @@ import fastnmf
 from fastnmf.io import archive
 
 SOME = ("NMF-kl", "StratifiedNMF", "MiniBatchStratifiedNMF", "HierarchicalNMF", "SemiSupervisedNMF", "KernelNMF")
-SOME += ("BilinearNMF", "SeparableNMF", "ConvolutiveNMF", "DeepNMF")
+SOME += ("BilinearNMF", "TriNMF", "ConvolutiveNMF", "DeepNMF")
 N_CASES = 40  # of each kind; all of them take a minute a kind
 
 
@@ -159,3 +159,53 @@ def test_nothing_of_a_file_reaches_the_terminal_as_an_escape(tmp_path):
         with pytest.raises(ValueError) as error:
             fastnmf.load(altered.sealed(tmp_path / name, parts, changed))
         assert str(error.value).isprintable(), name
+
+
+# ---------------------------------------------------------------- checkpoints
+
+CHECKPOINTS = ("StratifiedNMF", "NMF-kl", "MiniBatchStratifiedNMF", "HierarchicalNMF", "SemiNMF", "BinaryNMF")
+CHECKPOINTS += ("UnderapproximationNMF", "TriNMF", "RobustNMF", "DistributionallyRobustNMF")
+
+
+def gone_on(case, X, path):
+    """Return the factors of a fit that goes on from a checkpoint, or None where this is refused in a sentence."""
+    try:
+        model = case.make(max_iter=4).fit(X, checkpoint=path, **case.given(X))
+    except ValueError as error:
+        said = str(error)
+        assert said.isprintable() and str(path) in said and ("elete" in said or "anew" in said), said
+        return None
+    found = {name: value for name, value in vars(model).items() if name in ("W_", "components_", "shifts_")}
+    for name, value in found.items():
+        for array in value if isinstance(value, list) else [value]:
+            assert np.isfinite(array).all() and (array.min() >= 0 or case.kind == "SemiNMF"), name
+    return found
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_resealed_checkpoint_is_refused_or_gone_on_from(name, tmp_path):
+    case = next(case for case in CASES if str(case) == name)
+    X, path = case.draw(), tmp_path / "state"
+    begun = case.make(max_iter=4, callback=lambda state: state.iteration >= 2)
+    begun.fit(X, checkpoint=path, checkpoint_every=1e9, **case.given(X))
+    good = path.read_bytes()
+    whole = gone_on(case, X, path)
+    assert whole is not None
+    path.write_bytes(good)
+    parts, facts = altered.opened(path)
+    cases = list(altered.alterations(path))
+    rng = np.random.default_rng(sum(map(ord, name)))
+    n_refused = 0
+    for i in rng.choice(len(cases), N_CASES, replace=False):
+        what, *changed = cases[i]
+        altered.sealed(path, *changed)
+        try:
+            n_refused += gone_on(case, X, path) is None
+        except Exception as error:
+            raise AssertionError(f"{what}: {type(error).__name__} {error}") from error
+    altered.sealed(path, parts, facts)
+    again = gone_on(case, X, path)
+    assert n_refused > N_CASES // 3
+    for key, value in whole.items():
+        np.testing.assert_equal(again[key], value)

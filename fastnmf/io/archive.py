@@ -146,8 +146,7 @@ def read(path, kind):
 
 def not_of_fastnmf(path, kind, error):
     """Return the ValueError for a file whose contents raised `error`, in one printable sentence."""
-    said = " ".join(str(error).split()).encode("unicode_escape").decode()
-    said = said.rstrip(".") or type(error).__name__
+    said = printable(error).rstrip(".") or type(error).__name__
     said = said if len(said) <= 120 else f"{said[:117]}..."
     return ValueError(f"{path} is not a {kind} file of fastnmf, or is damaged ({said}).")
 
@@ -242,9 +241,13 @@ def _parsed(file, size, path, kind):
         return upgrade(kind, facts["format"], values)
 
 
+def printable(value):
+    """Return a value of a file as text for a message, without line breaks and characters that a terminal obeys."""
+    return " ".join(str(value).split()).encode("unicode_escape").decode()
+
+
 def _short(value):
-    """Return a value of a file for a message: short, without line breaks and control characters."""
-    return str(value).encode("unicode_escape").decode()[:40]
+    return printable(value)[:40]
 
 
 def is_exported(kind):

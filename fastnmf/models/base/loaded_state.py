@@ -5,13 +5,19 @@ here, and a loaded model is refused where one of them is missing, has another ty
 holds a number that no fit makes.
 """
 
-import numbers
-
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core import batches
-from fastnmf.core.factors import padded
+from fastnmf.core.kept_state import (
+    STOPPED_BY,
+    check_count,
+    check_entries,
+    check_exponent,
+    check_real,
+    check_statistics,
+    require,
+)
 from fastnmf.data.matrix import check_indices, check_pointers
 from fastnmf.models.base.fitted_state import is_fitted_name
 
@@ -70,14 +76,9 @@ NUMBERS = {
     "heat_width_",
     "asymmetry_",
 }
-STOPPED_BY = ("tol", "patience", "max_iter", "max_time", "callback")
-LARGEST_EXPONENT = 1100  # of `log4_scale`: float64 has exponents from -1074 to 1023
+ONE_NUMBER = ("iteration", "normalized_loss", "objective", "seconds")  # in each iteration
 LARGEST = 1e150  # of what is squared
 MAY_BE_NONE = {"heat_width_", "_names", "_statistics"}
-
-
-class Misfit(ValueError):
-    """Error for an attribute of a file that no fit makes."""
 
 
 def check_loaded(model):
@@ -94,11 +95,15 @@ def check_loaded(model):
         if hasattr(value, "_saved_attributes"):
             check_loaded(value)
     model._options()
+    for name in ("gamma", "degree", "coef0"):
+        if (value := getattr(model, name, None)) is not None:
+            check_real(name, value, is_signed=True)
+    require(getattr(model, "pool", None) is None, "pool")  # a function, which files do not hold
     output = getattr(model, "_sklearn_output_config", {})
     if not isinstance(output, dict) or not output.items() <= {
         ("transform", o) for o in ("default", "pandas", "polars")
     }:
-        raise Misfit("_sklearn_output_config is none of scikit-learn")
+        raise ValueError("_sklearn_output_config is none of scikit-learn")
     if held:
         _check_fitted(model, held)
 
@@ -109,12 +114,19 @@ def _check_fitted(model, held):
         required.add("n_features_in_")
     if held.keys() & {"n_components_", "_n_components"}:
         required |= {"n_components_", "_n_components"}
+    required |= {"W_"} & OF_CLASS.get(type(model).__name__, {}).keys()  # what tells their number of components
+    required |= {"classes_", "coef_"} if held.keys() & {"classes_", "coef_"} else set()
+    if isinstance(held.get("components_"), list):
+        required |= {"S_", "_factors", "layer_weights_", "level_errors_"}
+    else:
+        for name in ("W_", "S_", "classes_", "coef_"):
+            require(not isinstance(held.get(name), list), name)
     for name in sorted(required):
         if held.get(name) is None:
-            raise Misfit(f"it has no {name}")
+            raise ValueError(f"it has no {name}")
     _check_values(held)
     sizes = {letter: held[name] for letter, name in (("m", "n_features_in_"), ("k", "n_components_")) if name in held}
-    _require(held.get("_n_components") == held.get("n_components_"), "_n_components")
+    require(held.get("_n_components") == held.get("n_components_"), "_n_components")
     if isinstance(held.get("components_"), list) or "layer_weights_" in held:
         _check_levels(held, sizes)
     expected = ARRAYS | OF_CLASS.get(type(model).__name__, {})
@@ -128,11 +140,14 @@ def _check_fitted(model, held):
     if held.get("_names") is not None:
         _check_array("_names", held["_names"], "m", "names", sizes)
     if "pairs_" in held:
-        _require(sizes["q"] == 2 and sizes.get("P", sizes["k"] + sizes["p"]) == sizes["k"] + sizes["p"], "pairs_")
+        require(sizes["q"] == 2 and sizes.get("P", sizes["k"] + sizes["p"]) == sizes["k"] + sizes["p"], "pairs_")
     if held.get("_statistics") is not None:
-        _check_statistics(held["_statistics"], held, sizes)
+        found = held["_statistics"]
+        require(isinstance(found, batches.StrataStatistics) == ("shifts_" in held), "_statistics")
+        check_statistics(found, sizes["m"], sizes["k"])
+        require("S" not in sizes or len(found.labels) == sizes["S"], "_statistics")
     if "_fitted_rows" in held:
-        _require("reconstruction_err_" in held, "reconstruction_err_")
+        require("reconstruction_err_" in held, "reconstruction_err_")
         _check_fitted_rows(held["_fitted_rows"], held["reconstruction_err_"], sizes)
 
 
@@ -150,50 +165,30 @@ def _check_values(held):
         if value is None and name in MAY_BE_NONE:
             continue
         if name in COUNTS:
-            _count(name, value, name in ("n_components_", "_n_components", "n_features_in_"))
+            check_count(name, value, name in ("n_components_", "_n_components", "n_features_in_"))
         elif name in NUMBERS:
-            _number(name, value)
-            _require(name != "normalized_loss_" or value <= LARGEST, name)
+            check_real(name, value)
+            require(name != "normalized_loss_" or value <= LARGEST, name)
         elif name == "log_likelihood_":
-            _number(name, value, is_signed=True)
+            check_real(name, value, is_signed=True)
         elif name in ("converged_", "_has_shifts"):
-            _require(isinstance(value, (bool, np.bool_)), name)
+            require(isinstance(value, (bool, np.bool_)), name)
         elif name == "stopped_by_":
-            _require(isinstance(value, str) and value in STOPPED_BY, name)
+            require(isinstance(value, str) and value in STOPPED_BY, name)
         elif name == "_log4_scale":
-            _exponent(name, value)
+            check_exponent(name, value)
         elif name == "history_":
             _check_history(value)
 
 
-def _require(is_right, name):
-    if not is_right:
-        raise Misfit(f"{name} is not what a fit makes")
-
-
-def _count(name, value, least=0):
-    is_number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    _require(is_number and least <= value < 1 << 62, name)
-    return int(value)
-
-
-def _exponent(name, value):
-    is_number = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    _require(is_number and abs(value) <= LARGEST_EXPONENT, name)
-
-
-def _number(name, value, *, is_signed=False):
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    _require(is_number and abs(value) < np.inf and (is_signed or value >= 0), name)
-
-
 def _check_history(history):
-    _require(isinstance(history, dict) and history, "history_")
+    require(isinstance(history, dict) and history, "history_")
     lengths = {len(values) if np.ndim(values) else -1 for values in history.values()}
     for name, values in history.items():
         is_array = isinstance(name, str) and isinstance(values, np.ndarray) and values.ndim >= 1
-        _require(is_array and len(lengths) == 1 and values.dtype.kind in "iuf", f"history_[{name!r}]")
-        _require(np.isfinite(values).all(), f"history_[{name!r}]")
+        require(is_array and len(lengths) == 1 and values.dtype.kind in "iuf", f"history_[{name!r}]")
+        require(np.isfinite(values).all(), f"history_[{name!r}]")
+        require(values.ndim == 1 or name not in ONE_NUMBER, f"history_[{name!r}]")
 
 
 def _check_array(name, array, letters, content, sizes):
@@ -215,52 +210,44 @@ def _check_array(name, array, letters, content, sizes):
         check_indices(array)
         values = array.data
     else:
-        _require(isinstance(array, np.ndarray), name)
+        require(isinstance(array, np.ndarray), name)
         values = array
-    _require(array.ndim == len(letters), name)
+    require(array.ndim == len(letters), name)
     dimensions = list(zip(letters, array.shape, strict=True))
     for letter, size in dimensions:
         if size != sizes.setdefault(letter, size) or (size == 0 and letter not in "prqyz"):
-            raise Misfit(f"{name} has the shape {array.shape}, and {letter} is {sizes[letter]} elsewhere")
+            raise ValueError(f"{name} has the shape {array.shape}, and {letter} is {sizes[letter]} elsewhere")
     if content == "labels":
-        _require(values.dtype.kind in "biufSUMO", name)
-        _require(values.dtype.kind not in "fM" or (values == values).all(), name)
-        _require(len(set(values.tolist())) == len(values), name)
+        require(values.dtype.kind in "biufSUMO", name)
+        require(values.dtype.kind not in "fM" or (values == values).all(), name)
+        require(len(set(values.tolist())) == len(values), name)
     elif content == "names":
-        _require(values.dtype.kind == "U" or all(type(value) is str for value in values.tolist()), name)
+        require(values.dtype.kind == "U" or all(type(value) is str for value in values.tolist()), name)
     elif content in "+~":
-        _check_numbers(name, values, is_signed=content == "~")
+        check_entries(name, values, is_signed=content == "~")
     else:
-        _require(values.dtype.kind in "iu", name)
-        _require(values.size == 0 or (values.min() >= 0 and values.max() < sizes.get(content, 0)), name)
-
-
-def _check_numbers(name, values, *, is_signed=False):
-    kinds = (np.float32, np.float64)
-    _require(isinstance(values, np.ndarray) and (values.dtype.type in kinds or values.dtype.kind in "iu"), name)
-    if values.size:
-        low, high = values.min(), values.max()  # NaN where one entry is
-        _require(-np.inf < low and high < np.inf and (is_signed or low >= 0), name)
+        require(values.dtype.kind in "iu", name)
+        require(values.size == 0 or (values.min() >= 0 and values.max() < sizes.get(content, 0)), name)
 
 
 def _check_levels(held, sizes):
     """Check the lists of a hierarchy or a deep model, an array for each level."""
     below, ranks = sizes.get("m"), []
-    _require(isinstance(held.get("layer_weights_"), list) and held["layer_weights_"], "layer_weights_")
+    require(isinstance(held.get("layer_weights_"), list) and held["layer_weights_"], "layer_weights_")
     for array in held["layer_weights_"]:
-        _check_numbers("layer_weights_", array)
-        _require(array.ndim == 2 and array.shape[1] == below and len(array) > 0, "layer_weights_")
+        check_entries("layer_weights_", array)
+        require(array.ndim == 2 and array.shape[1] == below and len(array) > 0, "layer_weights_")
         below = len(array)
         ranks.append(below)
     for name in sorted(LEVELS - {"layer_weights_"}):
         arrays = held.get(name)
         if not isinstance(arrays, list):
             continue
-        _require(len(arrays) == len(ranks), name)
+        require(len(arrays) == len(ranks), name)
         for level, array in enumerate(arrays):
             if array is None and name in ("classes_", "coef_"):
                 continue
-            _require(isinstance(array, np.ndarray), name)
+            require(isinstance(array, np.ndarray), name)
             n_classes = f"c{level}"
             if name in ("components_", "level_components_"):
                 wanted = (ranks[level], sizes["m"])
@@ -271,19 +258,19 @@ def _check_levels(held, sizes):
             else:
                 sizes.setdefault(n_classes, len(array))
                 wanted = (sizes[n_classes],) if name == "classes_" else (sizes[n_classes], ranks[level])
-            _require(array.shape == wanted and len(array) > 0, name)
+            require(array.shape == wanted and len(array) > 0, name)
             if name == "classes_":
                 _check_array(name, array, "?", "labels", {})
             else:
-                _check_numbers(name, array, is_signed=name == "coef_")
+                check_entries(name, array, is_signed=name == "coef_")
     if "n" in sizes and isinstance(held.get("S_"), list):
-        _require(all(isinstance(s, np.ndarray) and len(s) == sizes["n"] for s in held["S_"]), "S_")
+        require(all(isinstance(s, np.ndarray) and len(s) == sizes["n"] for s in held["S_"]), "S_")
     if isinstance(held.get("components_"), list):
         for name in ("S_", "_factors"):
-            _require(isinstance(held.get(name), list), name)
+            require(isinstance(held.get(name), list), name)
         sizes["k"], sizes["z"] = ranks[-1], len(ranks)
     else:
-        _require(
+        require(
             ranks[-1] == np.shape(held.get("components_"))[:1][0] if np.ndim(held.get("components_")) else False,
             "components_",
         )
@@ -291,45 +278,9 @@ def _check_levels(held, sizes):
 
 def _check_fitted_rows(found, error, sizes):
     """Check the strata of the rows of the fit and the exponent of their scale, from which `partial_fit` goes on."""
-    _require(isinstance(found, tuple) and len(found) == 2, "_fitted_rows")
+    require(isinstance(found, tuple) and len(found) == 2, "_fitted_rows")
     strata, exponent = found
-    _exponent("_fitted_rows", exponent)
-    _require(np.ldexp(float(error), 2 * exponent) <= LARGEST, "reconstruction_err_")
+    check_exponent("_fitted_rows", exponent)
+    require(np.ldexp(float(error), 2 * exponent) <= LARGEST, "reconstruction_err_")
     if strata is not None:
         _check_array("_fitted_rows", strata, "n", "S", {"S": 1} | sizes)
-
-
-def _check_statistics(found, held, sizes):
-    """Check the sums that `partial_fit` goes on from."""
-    say = "_statistics"
-    _require(isinstance(found, batches.Statistics), say)
-    has_strata = isinstance(found, batches.StrataStatistics)
-    _require(has_strata == ("shifts_" in held), say)
-    _require(isinstance(found.dtype, np.dtype) and found.dtype in (np.float32, np.float64), say)
-    _exponent(say, found.log4_scale)
-    _require(_count(say, found.rank, 1) == sizes["k"], say)
-    m, K = sizes["m"], padded(found.rank, found.dtype)
-    shapes = {"H": (m, K), "gram": (K, K), "N": (m, K), "G": (K, K), "total_W": (1,)}
-    if has_strata:
-        n_strata = len(found.labels) if np.ndim(found.labels) == 1 else -1
-        _check_array(say, found.labels, "S", "labels", sizes)
-        shapes |= {"sizes": (n_strata,), "sums": (n_strata, K), "_below": (n_strata, K)}
-        _require(sp.issparse(found.columns) and found.columns.shape == (m, n_strata), say)
-        _check_numbers(say, found.columns.data)
-        shapes["v"] = (len(found.columns.data),)
-    wide = {"gram", "N", "G", "total_W", "sizes", "sums"}
-    for name, shape in shapes.items():
-        array = getattr(found, name)
-        _require(isinstance(array, np.ndarray) and array.shape == shape, say)
-        _require(array.dtype == (np.float64 if name in wide else found.dtype), say)
-        _check_numbers(say, array)
-        _require(array.ndim < 2 or array.shape[1] != K or not array[:, found.rank :].any(), say)
-    for value in (found.sq_norm, found.n_rows, found.value, found.forget_factor):
-        _number(say, value)
-    _require(0 < found.forget_factor <= 1, say)
-    _require(isinstance(found.sweeps, (tuple, list)) and len(found.sweeps) == 3, say)
-    for value in found.sweeps:
-        _count(say, value, 1)
-    _require(len(found.nets) == 3, say)
-    for value in found.nets:
-        _number(say, value)
