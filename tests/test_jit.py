@@ -254,22 +254,46 @@ def test_while_a_launch_is_under_way_others_run_serially(monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_falls_back_to_no_cache(monkeypatch):
-    real = numba.njit
+    def refuse(self, function):
+        raise RuntimeError("cannot cache function: no locator available")
 
-    def refuse(cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(cache=cache, **options)
-
-    monkeypatch.setattr(numba, "njit", refuse)
+    monkeypatch.setattr(numba.core.caching.FunctionCache, "__init__", refuse)
+    monkeypatch.setattr(jit, "_HAS_WARNED", False)
 
     def walk(tasks, out):
         for t, _, _ in jit.work_stealing(tasks):
             out[t] = t
 
     out = np.zeros(3)
-    jit.Kernel(walk)(np.arange(4), out)
-    assert out.tolist() == [0, 1, 2]
+    with pytest.warns(RuntimeWarning, match="cannot be used .*no locator available.*compiled anew") as found:
+        for _ in range(2):
+            jit.Kernel(walk)(np.arange(4), out)
+    assert out.tolist() == [0, 1, 2] and len(found) == 1 and found[0].filename == __file__
+
+
+def test_a_damaged_cache_is_compiled_anew_with_one_warning(tmp_path):
+    """Each kernel has another damage: no index, half of it, half of the code, code in which one bit is another."""
+    assert run(TWINS, "1,4", NUMBA_CACHE_DIR=str(tmp_path)).returncode == 0
+    names = ("rows_gram_serial", "rows_gram_parallel", "csr_matmul_serial", "csr_matmul_parallel")
+    index, code = ([next(tmp_path.rglob(f"*{name}*.{end}")) for name in names] for end in ("nbi", "nbc"))
+    index[0].write_bytes(b"")
+    index[1].write_bytes(index[1].read_bytes()[:-40])
+    code[2].write_bytes(code[2].read_bytes()[: code[2].stat().st_size // 2])
+    flipped = bytearray(code[3].read_bytes())
+    flipped[len(flipped) // 2] ^= 4
+    code[3].write_bytes(flipped)
+    again = run(TWINS, "1,4", NUMBA_CACHE_DIR=str(tmp_path))
+    assert again.returncode == 0 and again.stdout.startswith("[0, 0, 0, 0]"), again.stderr
+    assert again.stderr.count("RuntimeWarning") == 1 and str(tmp_path) in again.stderr
+    healed = run(TWINS, "1,4", NUMBA_CACHE_DIR=str(tmp_path))
+    assert healed.stdout.startswith("[1, 1, 1, 1]") and "RuntimeWarning" not in healed.stderr
+
+
+def test_a_full_disk_does_not_end_a_fit(tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
+    done = run(limit + TWINS, "4", NUMBA_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0 and done.stdout.startswith("[0, 0, 0, 0]"), done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1 and "File too large" in done.stderr
 
 
 def test_compiling_is_noticed_once(monkeypatch):
