@@ -77,7 +77,8 @@ NUMBERS = {
     "asymmetry_",
 }
 ONE_NUMBER = ("iteration", "normalized_loss", "objective", "seconds")  # in each iteration
-LARGEST = 1e150  # of what is squared
+SQUARED, LARGEST = ("normalized_loss_", "typical_", "threshold_"), 1e150
+LARGEST_DEGREE = 100  # of a divergence
 MAY_BE_NONE = {"heat_width_", "_names", "_statistics"}
 
 
@@ -139,6 +140,7 @@ def _check_fitted(model, held):
         _check_array(name, held[name], letters, content, sizes)  # integers last, which count on the sizes of others
     if held.get("_names") is not None:
         _check_array("_names", held["_names"], "m", "names", sizes)
+    require(np.max(np.abs(held.get("betas_", 0))) <= LARGEST_DEGREE, "betas_")
     if "pairs_" in held:
         require(sizes["q"] == 2 and sizes.get("P", sizes["k"] + sizes["p"]) == sizes["k"] + sizes["p"], "pairs_")
     if held.get("_statistics") is not None:
@@ -168,7 +170,7 @@ def _check_values(held):
             check_count(name, value, name in ("n_components_", "_n_components", "n_features_in_"))
         elif name in NUMBERS:
             check_real(name, value)
-            require(name != "normalized_loss_" or value <= LARGEST, name)
+            require(name not in SQUARED or value <= LARGEST, name)
         elif name == "log_likelihood_":
             check_real(name, value, is_signed=True)
         elif name in ("converged_", "_has_shifts"):
