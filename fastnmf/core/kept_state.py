@@ -85,6 +85,8 @@ def check_like(found, start, name="state", *, is_signed=False, skip=()):
         Names that are not compared.
     """
     if isinstance(start, dict):
+        if found == {} and name == "losses":  # of version 0.1: as at the start
+            return
         require(isinstance(found, dict) and found.keys() >= start.keys() - set(skip), name)
         for key in start.keys() - set(skip):
             check_like(found[key], start[key], key, is_signed=is_signed, skip=skip)
