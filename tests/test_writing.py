@@ -161,3 +161,22 @@ def test_matrix_market_files_are_read(files, name, capsys):
     (files / "bad.mtx.gz").write_bytes(content)
     assert main(["fit", "bad.mtx.gz", "--components", "1", "-o", "out"]) == 2
     assert "bad.mtx.gz cannot be read as a .mtx.gz matrix" in capsys.readouterr().err
+
+
+def test_nothing_in_a_model_is_obeyed_by_a_terminal_or_a_browser(tmp_path, capsys):
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e\x9b31m<script>&\n"
+    model = fastnmf.StratifiedNMF(1, random_state=0, max_iter=2).fit(X, strata=[f"{evil}a", f"{evil}b", f"{evil}a"])
+    model.save(tmp_path / "model", [f"{evil}{j}" for j in range(3)])
+    assert main(["top", str(tmp_path / "model")]) == 0
+    out = capsys.readouterr().out
+    assert "owned" in out and all(line.isprintable() for line in out.splitlines())
+    assert main(["top", str(tmp_path / f"no {evil}")]) == 2
+    assert (error := capsys.readouterr().err).count("\n") == 1 and error.strip().isprintable()
+    assert main(["report", str(tmp_path / "model"), "-o", str(tmp_path / "r.html"), "--title", evil]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert (
+        "owned" in page
+        and not set("\x1b\x9b\u202e") & set(page)
+        and "owned<script" not in page
+        and "31m<script" not in page
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnmf import __version__
-from fastnmf.cli.text import print_top, summary
+from fastnmf.cli.text import harmless, print_top, summary
 from fastnmf.data.writing import check_writable
 
 
@@ -43,7 +43,7 @@ def main(argv=None):
 
 
 def _say(sentence, code=2):
-    print(f"fastnmf: {sentence}", file=sys.stderr)
+    print(f"fastnmf: {harmless(sentence)}", file=sys.stderr)
     return code
 
 
