@@ -1,6 +1,7 @@
 """Fits that are interrupted and go on: they end with the bits of a fit that nobody interrupted."""
 
 import copy
+import os
 import subprocess
 import sys
 import warnings
@@ -319,7 +320,7 @@ def test_a_path_that_cannot_be_written_is_refused_before_the_fit_begins(tmp_path
         raise PermissionError(13, "Permission denied", "folder")
 
     with monkeypatch.context() as context:  # as root no folder is read-only
-        context.setattr(type(tmp_path), "touch", refuse)
+        context.setattr(os, "open", refuse)
         with pytest.raises(OSError, match="Permission denied"):
             fit(NMF, state=tmp_path / "state.npz")
     with pytest.raises(TypeError, match="checkpoint=3 is not a path"):

@@ -42,6 +42,15 @@ outlined = [any("parfor" in name for name in str(list(twin.inspect_llvm().values
 print(hits, outlined)
 """
 
+GRAM = """
+import numpy as np
+from fastnmf.kernels import rows
+F, out = np.ones((64, 4)), np.zeros((4, 4, 4))
+rows.rows_gram(np.linspace(0, 64, 5).astype(np.int64), F, out)
+assert (out.sum(axis=0) == np.triu(np.full((4, 4), 64))).all()
+print([sum(twin.stats.cache_hits.values()) for twin in (rows.rows_gram.serial, rows.rows_gram.parallel)])
+"""
+
 ABORT = """
 import threading, warnings
 import numpy as np, scipy.sparse as sp
@@ -254,22 +263,43 @@ def test_while_a_launch_is_under_way_others_run_serially(monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_falls_back_to_no_cache(monkeypatch):
-    real = numba.njit
+    def refuse(self, function):
+        raise RuntimeError("cannot cache function: no locator available")
 
-    def refuse(cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(cache=cache, **options)
-
-    monkeypatch.setattr(numba, "njit", refuse)
+    monkeypatch.setattr(numba.core.caching.FunctionCache, "__init__", refuse)
+    monkeypatch.setattr(jit, "_HAS_WARNED", False)
 
     def walk(tasks, out):
         for t, _, _ in jit.work_stealing(tasks):
             out[t] = t
 
     out = np.zeros(3)
-    jit.Kernel(walk)(np.arange(4), out)
-    assert out.tolist() == [0, 1, 2]
+    with pytest.warns(RuntimeWarning, match="cannot be used .*no locator available.*compiled anew") as found:
+        for _ in range(2):
+            jit.Kernel(walk)(np.arange(4), out)
+    assert out.tolist() == [0, 1, 2] and len(found) == 1 and found[0].filename == __file__
+
+
+def test_a_damaged_cache_is_compiled_anew_with_one_warning(tmp_path):
+    """Half of an index, and code in which one bit is another; then the cache is whole again."""
+    assert run(GRAM, NUMBA_CACHE_DIR=str(tmp_path)).stdout.strip() == "[0, 0]"
+    index = next(tmp_path.rglob("*rows_gram_serial*.nbi"))
+    index.write_bytes(index.read_bytes()[:-40])
+    code = next(tmp_path.rglob("*rows_gram_parallel*.nbc"))
+    content = code.read_bytes()
+    code.write_bytes(content[:999] + bytes([content[999] ^ 4]) + content[1000:])
+    again = run(GRAM, NUMBA_CACHE_DIR=str(tmp_path))
+    assert again.returncode == 0 and again.stdout.strip() == "[0, 0]", again.stderr
+    assert again.stderr.count("RuntimeWarning") == 1 and str(tmp_path) in again.stderr
+    healed = run(GRAM, NUMBA_CACHE_DIR=str(tmp_path))
+    assert healed.stdout.strip() == "[1, 1]" and "RuntimeWarning" not in healed.stderr
+
+
+def test_a_full_disk_does_not_end_a_fit(tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
+    done = run(limit + GRAM, NUMBA_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0 and done.stdout.strip() == "[0, 0]", done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1 and "File too large" in done.stderr
 
 
 def test_compiling_is_noticed_once(monkeypatch):

@@ -8,6 +8,7 @@ import stat
 import warnings
 import zipfile
 
+import altered
 import numpy as np
 import pandas as pd
 import pytest
@@ -340,14 +341,7 @@ def test_a_file_with_a_flipped_bit_is_refused(file):
 
 def sealed(path, arrays):
     """Write a file with a right checksum around anything."""
-    with open(path, "xb+") as file, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(np.lib.format, "write_array", lambda to, array, allow_pickle: to.write(array))
-        archive._write_archive(file, {name: _Bytes(content) for name, content in arrays.items()})
-    return path
-
-
-class _Bytes(bytes):
-    dtype = np.dtype(np.uint8)
+    return altered.sealed(path, {f"{name}.npy": content for name, content in arrays.items()})
 
 
 def npy(array, **options):

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from fastnmf import __version__
-from fastnmf.cli.text import print_top, summary
+from fastnmf.cli.text import harmless, print_top, summary
+from fastnmf.data.writing import check_writable
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,7 +43,7 @@ def main(argv=None):
 
 
 def _say(sentence, code=2):
-    print(f"fastnmf: {sentence}", file=sys.stderr)
+    print(f"fastnmf: {harmless(sentence)}", file=sys.stderr)
     return code
 
 
@@ -59,7 +60,9 @@ def _parser():
     demo.set_defaults(run=_demo)
 
     fit = commands.add_parser("fit", help="fit Stratified-NMF to a file")
-    fit.add_argument("X", type=Path, help="sparse (SciPy) .npz, dense .npy or Matrix Market .mtx; rows are samples")
+    fit.add_argument(
+        "X", type=Path, help="SciPy sparse .npz, dense .npy, Matrix Market .mtx or .mtx.gz; rows are samples"
+    )
     fit.add_argument("--strata", type=Path, help="label of each row: a text file with one label in each line, or .npy")
     fit.add_argument("--components", type=int, default=10, metavar="K", help="default: %(default)s")
     fit.add_argument("--solver", choices=("hals", "mu"), default="hals", help="default: %(default)s")
@@ -105,12 +108,17 @@ def _demo(arguments):
 
 
 def _fit(arguments):
+    inputs = (arguments.X, arguments.strata, arguments.features)
+    check_writable(arguments.output, (*inputs, arguments.checkpoint))
+    if arguments.checkpoint is not None:
+        check_writable(arguments.checkpoint, inputs)
+        if os.path.realpath(arguments.checkpoint) == os.path.realpath(arguments.output):
+            raise ValueError(f"{arguments.output} is both the model and the checkpoint; give two paths.")
     X = read_matrix(arguments.X)
     strata = None if arguments.strata is None else read_labels(arguments.strata)
     names = None if arguments.features is None else _lines(arguments.features)
     if names is not None and len(names) != X.shape[1]:
         raise ValueError(f"{arguments.features} has {len(names)} names for {X.shape[1]} columns of {arguments.X}.")
-    _check_folder(arguments.output)
     if arguments.dtype is not None:
         X = X.astype(arguments.dtype)
 
@@ -151,7 +159,7 @@ def _report(arguments):
     from fastnmf.models.loading import load
     from fastnmf.report import write_report
 
-    _check_folder(arguments.output)
+    check_writable(arguments.output, (arguments.model, arguments.features, arguments.rows, arguments.data))
     model = load(arguments.model)
     n_rows, n_features = (len(model.W_) if hasattr(model, "W_") else None), model.n_features_in_
     names = None if arguments.features is None else _lines(arguments.features)
@@ -163,11 +171,6 @@ def _report(arguments):
     X = None if arguments.data is None else read_matrix(arguments.data)
     write_report(model, arguments.output, X=X, feature_names=names, row_names=titles, title=arguments.title)
     print(f"Report written to {arguments.output} ({arguments.output.stat().st_size / 1000:,.0f} kB)")
-
-
-def _check_folder(path):
-    if not path.parent.is_dir():
-        raise ValueError(f"The folder {path.parent} of the output does not exist.")
 
 
 def _models(arguments):
@@ -194,19 +197,24 @@ def _info(arguments):
 
 
 def read_matrix(path):
-    """Read a SciPy sparse .npz, a dense .npy or a Matrix Market file."""
+    """Read a SciPy sparse .npz, a dense .npy or a Matrix Market file, .mtx or .mtx.gz."""
     import scipy.io
     import scipy.sparse as sp
 
     readers = {".npz": sp.load_npz, ".npy": lambda p: np.load(p, allow_pickle=False), ".mtx": scipy.io.mmread}
-    if path.suffix not in readers:
-        raise ValueError(f"{path} ends in {path.suffix!r}; expected a SciPy sparse .npz, a dense .npy or a .mtx file.")
+    readers[".mtx.gz"] = scipy.io.mmread
+    name = path.name.lower()
+    suffix = next((suffix for suffix in readers if name.endswith(suffix)), None)
+    if suffix is None:
+        raise ValueError(
+            f"{path} ends in {path.suffix!r}; expected a SciPy sparse .npz, a dense .npy, or a .mtx or .mtx.gz file."
+        )
     try:
-        return readers[path.suffix](path)
+        return readers[suffix](path)
     except FileNotFoundError:
         raise
-    except Exception as error:  # the three readers raise various exceptions
-        raise ValueError(f"{path} cannot be read as a {path.suffix} matrix ({error}).") from error
+    except Exception as error:  # the readers raise various exceptions
+        raise ValueError(f"{path} cannot be read as a {suffix} matrix ({error}).") from error
 
 
 def read_labels(path):

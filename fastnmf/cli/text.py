@@ -3,6 +3,11 @@
 import textwrap
 
 
+def harmless(text):
+    """Return text of a file without line breaks and characters that a terminal obeys: escapes, changes of direction."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in str(text))
+
+
 def summary(model):
     """Return one line with the iterations, time, stopping rule and loss of a fit."""
     why = {"tol": "the loss has converged", "max_iter": "max_iter reached, loss not converged"}[model.stopped_by_]
@@ -27,11 +32,13 @@ def print_top(title, labels, lists, width=100):
     width : int, default=100
         Longest line, in characters.
     """
-    labels = [str(label) for label in labels]
+    labels = [harmless(label) for label in labels]
     longest = min(max(map(len, labels)), 28)
     print(f"\n{title}")
     for label, words in zip(labels, lists, strict=True):
-        lines = textwrap.wrap(" ".join(words) or "(nothing)", width - longest - 4, break_on_hyphens=False)
+        lines = textwrap.wrap(
+            harmless(" ".join(map(str, words))) or "(nothing)", width - longest - 4, break_on_hyphens=False
+        )
         print(f"  {label[:longest]:<{longest}}  {lines[0]}")
         for line in lines[1:]:
             print(" " * (longest + 4) + line)

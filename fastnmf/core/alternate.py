@@ -4,6 +4,7 @@ import numpy as np
 
 from fastnmf.core.factors import aligned, refill
 from fastnmf.core.iterate import Solver, iterate
+from fastnmf.core.kept_state import require
 from fastnmf.core.penalties.elastic_net import balanced
 from fastnmf.kernels import rows
 
@@ -92,6 +93,8 @@ class AlternatingSolver(Solver):
         Objective of the start, if `factors` cannot represent the start exactly (shifts outside their pattern).
     """
 
+    varying = ("cached_products",)
+
     def __init__(self, problem, factors, extrapolation=None, start_value=None):
         self.problem, self.factors, self.extrapolation = problem, factors, extrapolation
         self.scale, self.rounding, self._start_value = problem.scale, problem.rounding, start_value
@@ -158,6 +161,8 @@ class AlternatingSolver(Solver):
 
     def from_state(self, state):
         """Restore the state that `to_state` returned for the same problem."""
+        require(all(name in ("W", "H") for name in state["cached_products"]), "cached_products")
+        require(state["last"] is not None or not len(state.get("history", {}).get("iteration", ())), "last")
         for name, array in state["factors"].items():
             refill(self.factors[name], array)
             self.factors.invalidate(name)

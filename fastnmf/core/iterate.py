@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastnmf.core.kept_state import STOPPED_BY, check_count, check_history, check_like, check_real, require
+
 LOOK_BACK = 10  # iterations over which the decrease of the objective is measured: single steps plateau
 LOOK_AHEAD = 100  # iterations for which the decrease is extrapolated at that rate
 
@@ -59,10 +61,12 @@ class Solver:
         Whether the result is the best state of the run, and not the last one.
     can_cut : bool
         Whether an iteration may end after one of its parts; `cut` then ends it.
+    varying : tuple of str
+        Names in its state whose structure changes during a run; `from_state` checks them.
     """
 
     scale, penalty, rounding, stride, n_reseeded, can_cut = 1.0, 0.0, 0.0, 1, 0, False
-    ended, keeps_best = None, False
+    ended, keeps_best, varying = None, False, ()
 
     def begin(self):
         """Return the objective of the start; None if it is not known."""
@@ -90,6 +94,15 @@ class Solver:
     def from_state(self, state):
         """Restore the state that `to_state` returned for the same data and parameters."""
         raise NotImplementedError
+
+    def check_state(self, state, *, is_signed=False):
+        """Raise ValueError where a state, read from a file, is not one of this solver."""
+        try:
+            start = self.to_state()
+        except AttributeError:  # what it holds is made by `begin`
+            self.begin()
+            start = self.to_state()
+        check_like(state, start, is_signed=is_signed, skip=self.varying)
 
 
 class History(dict):
@@ -188,8 +201,13 @@ class Fit:
         return {"history": self.history.to_state(), "end": end, "solver": self.solver.to_state()}
 
     @classmethod
-    def from_state(cls, solver, state):
+    def from_state(cls, solver, state, *, is_signed=False):
         """Return the run whose `to_state` returned `state`, with its solver, which is changed in place."""
+        check_history(state["history"])
+        n_iter, converged, stopped_by = state["end"]
+        check_count("n_iter", n_iter)
+        require(isinstance(converged, (bool, np.bool_)) and stopped_by in STOPPED_BY, "end")
+        solver.check_state(state["solver"], is_signed=is_signed)
         solver.from_state(state["solver"])
         return cls(solver, History.from_state(state["history"]), *state["end"])
 
@@ -227,8 +245,13 @@ class SolverState:
         own = {"history": self.history.to_state(), "n_steps": self.n_steps, "is_within": self.is_within}
         return own | {"seconds": self.seconds, **self.solver.to_state()}
 
-    def from_state(self, state):
-        """Restore the state that `to_state` returned."""
+    def from_state(self, state, *, is_signed=False):
+        """Restore the state that `to_state` returned; raise ValueError where a state is none for this solver."""
+        check_history(state["history"])
+        check_count("n_steps", state["n_steps"])
+        check_real("seconds", state["seconds"])
+        require(isinstance(state["is_within"], bool), "is_within")
+        self.solver.check_state(state, is_signed=is_signed)
         self.history = History.from_state(state["history"])
         self.n_steps, self.is_within = state["n_steps"], state["is_within"]
         self.began = time.perf_counter() - state["seconds"]
@@ -254,7 +277,8 @@ def iterate(solver, *, max_iter, tol, callback=None, max_time=None, checkpoint=N
         is made.
     checkpoint : callable, optional
         ``checkpoint(state, is_last)``, called with the `SolverState` for the start and after every step. If its
-        attribute ``kept`` is not None, it is a dict that `SolverState.to_state` returned, and the run continues there.
+        attribute ``kept`` is not None, it is a dict that `SolverState.to_state` returned, and the run continues there;
+        ``reading()`` is the context in which the state is checked, for data that may be negative if `is_signed`.
     began : float, optional
         Time (``time.perf_counter``) from which seconds are counted; None: now.
 
@@ -264,7 +288,8 @@ def iterate(solver, *, max_iter, tol, callback=None, max_time=None, checkpoint=N
     """
     state = SolverState(solver, time.perf_counter() if began is None else began)
     if checkpoint is not None and checkpoint.kept is not None:
-        state.from_state(checkpoint.kept)
+        with checkpoint.reading():
+            state.from_state(checkpoint.kept, is_signed=checkpoint.is_signed)
     elif (value := solver.begin()) is not None:
         _note(state, 0, value)
     while True:

@@ -7,6 +7,7 @@ import numpy as np
 from fastnmf.core.batches import Batch, residual
 from fastnmf.core.factors import aligned, refill
 from fastnmf.core.iterate import Solver, lacks_progress
+from fastnmf.core.kept_state import check_entries, check_like, check_real, check_statistics, require
 
 MOVING_GAIN = 0.01  # relative decrease of the objective in a pass; below it H is updated only at the end of a pass
 
@@ -33,6 +34,8 @@ class Passes(Solver):
     cheap_value_floor : float, default=0.0
         Fraction of the squared norm below which the objective is computed from the residual itself.
     """
+
+    varying = ("statistics", "batches")
 
     def __init__(self, statistics, batches, *, scale, patience, cheap_value_floor=0.0):
         self.statistics, self.batches, self.scale, self.patience = statistics, batches, scale, patience
@@ -77,6 +80,9 @@ class Passes(Solver):
 
     def from_state(self, state):
         """Restore the state that `to_state` returned for the same batches."""
+        for batch, kept in zip(self.batches, state["batches"], strict=True):
+            _check_batch(batch, kept, self.statistics)
+        require(state["position"] < len(self.batches), "position")
         self.statistics, self._position = _restored(self.statistics, state["statistics"]), state["position"]
         for batch, kept in zip(self.batches, state["batches"], strict=True):
             batch.from_state(kept)
@@ -106,7 +112,7 @@ class BlockPasses(Solver):
         Number of blocks visited, in all passes.
     """
 
-    can_cut = True
+    can_cut, varying = True, ("statistics", "pass", "values")
 
     def __init__(self, statistics, blocks, again, learn):
         self.statistics, self._blocks, self._again, self._learn = statistics, blocks, again, learn
@@ -152,7 +158,11 @@ class BlockPasses(Solver):
 
     def from_state(self, state):
         """Restore the state that `to_state` returned, and skip the blocks that the pass has learned already."""
-        self.statistics = _restored(self.statistics, state["statistics"])
+        require(isinstance(state["values"], list) and len(state["values"]) <= 2, "values")
+        for value in state["values"]:
+            check_real("values", value)
+        self.statistics = _restored(self.statistics, state["statistics"], may_grow=True)
+        _check_pass(state["pass"], self.statistics)
         self.statistics.pass_from_state(state["pass"])
         self._position, self.n_learned = state["position"], state["n_learned"]
         self._values, self._holds = state["values"], state["holds"]
@@ -163,10 +173,34 @@ class BlockPasses(Solver):
             )
 
 
-def _restored(statistics, state):
-    """Return the statistics of a state; raise where those of a new fit have another shape or dtype."""
+def _restored(statistics, state, may_grow=False):
+    """Return the statistics of a state; raise where those of a new fit are others, but for more strata if these may."""
     refill(statistics.H, state["H"])
-    return statistics.from_state(state)
+    found, labels = statistics.from_state(state), None if may_grow else getattr(statistics, "labels", None)
+    check_statistics(found, len(statistics.H), statistics.rank, labels)
+    require(found.dtype == statistics.dtype, "dtype")
+    return found
+
+
+def _check_batch(batch, kept, statistics):
+    """Raise unless `kept` is a state of a batch."""
+    K = statistics.H.shape[1]
+    require(isinstance(kept["is_new"], bool), "is_new")
+    shapes = {"W": (batch.data.shape[0], K), "gram": (K, K), "sums": (batch.data.n_strata, K)}
+    for name, shape in shapes.items():
+        if kept[name] is not None and not isinstance(kept[name], float):
+            require(np.shape(kept[name]) == shape, name)
+            check_entries(name, kept[name])
+    require(kept["W"] is None or kept["W"].dtype == batch.data.dtype, "W")
+    require(not any(kept[name] for name in ("gram", "sums") if isinstance(kept[name], float)), "gram")
+
+
+def _check_pass(kept, statistics):
+    """Raise unless `kept` is what `Statistics.pass_to_state` returns."""
+    check_real("rows_again", kept["rows_again"])
+    require(isinstance(kept["holds"], bool), "holds")
+    if kept["last_pass"] is not None:
+        check_like(kept["last_pass"], statistics._copied(), "last_pass")
 
 
 def gained_little(objective):

@@ -2,6 +2,7 @@
 
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import Clock, Fit, iterate
+from fastnmf.core.kept_state import check_count, check_real, require
 
 SAME_STARTS = ("nndsvd", "nndsvda", "svd", "custom")  # values of `init` whose starts do not depend on the seed
 
@@ -56,6 +57,9 @@ class Restarts:
         clock = self.clock = Clock(self.options.max_time)
         kept = None if self.checkpoint is None else self.checkpoint.kept
         runs = {"objectives": []} if kept is None else kept["runs"]
+        if kept is not None:
+            with self.checkpoint.reading():
+                self._check(runs)
         for run, seed in enumerate(self.seeds):
             if run < len(runs["objectives"]):
                 self._restore(runs, run, seed, make)
@@ -109,4 +113,14 @@ class Restarts:
         self.objectives.append(state["objectives"][run])
         solver = make(seed) if run in (0, state["best_run"]) else None
         if run == state["best_run"]:
-            self.best, self._best_run = Fit.from_state(solver, state["best"]), run
+            with self.checkpoint.reading():
+                self.best = Fit.from_state(solver, state["best"], is_signed=self.checkpoint.is_signed)
+            self._best_run = run
+
+    def _check(self, state):
+        """Raise unless `state` holds finished runs, of which one is the best."""
+        objectives, best = state["objectives"], check_count("best_run", state["best_run"])
+        require(isinstance(objectives, list) and len(objectives) <= self.n_runs, "objectives")
+        for objective in objectives:
+            check_real("objectives", objective, is_signed=True)
+        require((state["best"] is None) == (not objectives) and best < max(len(objectives), 1), "best_run")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
+import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +13,85 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.data.matrix import as_csr
+from fastnmf.data.writing import replacing
 from fastnmf.typing import FilePath, Labels, Matrix
 
-_PARTS = {"data": None, "indices": np.dtype(np.int32), "indptr": np.dtype(np.int64)}
+_PARTS = ("data", "indices", "indptr")
 _SHAPE = "shape.npy"
-_CHECKED_TOGETHER = 1 << 20  # row bounds that are checked together
+_CHECKED_TOGETHER = 1 << 20  # row bounds that are checked together, entries that are converted together
+_COPIED_TOGETHER = 1 << 16  # rows of a matrix on disk that is copied
+_MOST_INT32 = np.iinfo(np.int32).max
 
 
 class _Column:
-    """A one-dimensional .npy file that grows as it is written."""
+    """A one-dimensional .npy array that grows as it is written, and becomes wider where values need it."""
 
-    def __init__(self, path, dtype):
-        self.path, self.dtype, self.length = path, np.dtype(dtype), 0
-        self.file = open(path, "wb")
-        self._write_header()
+    def __init__(self, file, dtype):
+        self.file, self.dtype, self.length = file, np.dtype(dtype), 0
+        self.write_header()
+        self.begin = file.tell()
 
-    def _write_header(self):
+    def write_header(self):
+        self.file.seek(0)
         header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.length,)}
         np.lib.format.write_array_header_1_0(self.file, header)  # leaves room for a larger length
 
     def append(self, values):
-        self.file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
+        self._widen(np.result_type(self.dtype, values.dtype))
+        self.file.seek(0, os.SEEK_END)
+        self.file.write(np.ascontiguousarray(_exact(values, self.dtype)).data)
         self.length += len(values)
 
-    def close(self):
-        self.file.seek(0)
-        self._write_header()
-        self.file.close()
+    def _widen(self, dtype):
+        """Convert what is there to another type, from the end on: no value then overwrites one that is still needed."""
+        if dtype == self.dtype:
+            return
+        for end in range(self.length, 0, -_CHECKED_TOGETHER):
+            begin = max(end - _CHECKED_TOGETHER, 0)
+            self.file.seek(self.begin + begin * self.dtype.itemsize)
+            values = np.frombuffer(self.file.read((end - begin) * self.dtype.itemsize), self.dtype)
+            self.file.seek(self.begin + begin * dtype.itemsize)
+            self.file.write(_exact(values, dtype).data)
+        self.dtype = dtype
+
+
+def _exact(values, dtype):
+    """Return `values` in a wider type; raise ValueError for integers that it cannot hold."""
+    wide = values.astype(dtype, copy=False)
+    if values.dtype.kind in "iu" and dtype.kind == "f" and (wide.astype(values.dtype) != values).any():
+        raise ValueError(
+            f"Blocks of {values.dtype} and of floating-point numbers have the common type {dtype}, which does not hold "
+            "all integers of theirs; convert the blocks to one type."
+        )
+    return wide
+
+
+def _as_block(block):
+    """Return a block of the user as canonical CSR with checked indices, without changing it; sums are not narrowed."""
+    if not (sp.issparse(block) or isinstance(block, np.ndarray)) and hasattr(block, "__array__"):
+        block = np.asarray(block)  # a data frame
+    dtype, ndim = getattr(block, "dtype", None), getattr(block, "ndim", None)
+    if ndim != 2 or dtype is None or dtype.kind not in "biufc":
+        found = f"an array of {dtype} with {ndim} dimensions" if hasattr(block, "ndim") else f"a {type(block).__name__}"
+        raise ValueError(f"save_csr was given {found} as a block; give sparse or dense matrices of numbers.")
+    if np.ma.isMaskedArray(block) and np.ma.getmaskarray(block).any():
+        raise ValueError("save_csr was given a masked array, whose missing values CSR cannot tell from zeros; fill it.")
+    if dtype == np.float16:  # which SciPy does not take
+        block = block.astype(np.float32)
+    if not sp.issparse(block):
+        return sp.csr_array(np.asarray(block))
+    is_small = dtype.kind in "biu" and dtype.itemsize < 8
+    if is_small and not (block.format == "csr" and as_csr(block, "The block").has_canonical_format):
+        block = block.astype(np.int64)  # duplicates of uint8 may add up to more than 255
+    block = as_csr(block, "The block")
+    if not block.has_canonical_format:
+        block = block.copy()  # it may share its arrays with the user's
+        block.sum_duplicates()
+    if is_small and block.dtype != dtype:
+        limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if not block.nnz or limits[0] <= block.data.min() and block.data.max() <= limits[1]:
+            block = block.astype(dtype)
+    return block
 
 
 def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
@@ -45,9 +100,10 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
     Parameters
     ----------
     X : sparse matrix or array (n_rows, n_columns), or iterable of such, blocks of rows
-        One block at a time is held in memory. The type of the data is that of the first block.
+        One block at a time is held in memory. The data get the common type of all blocks.
     folder : str or path
-        Created where it is missing; a matrix in it is overwritten.
+        Created where it is missing. A matrix in it is replaced when the new one is complete and on the disk, so that
+        the blocks may come from it.
 
     Returns
     -------
@@ -57,7 +113,8 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
     Raises
     ------
     ValueError
-        There is no block, or the blocks have different numbers of columns.
+        There is no block, a block is no matrix of numbers, the blocks have different numbers of columns, or no common
+        type holds all their values.
     OSError
         The folder cannot be written.
 
@@ -72,32 +129,41 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
     (4, 4)
     [(3, 4), (1, 4)]
     """
-    blocks = [X] if sp.issparse(X) or isinstance(X, np.ndarray) else X
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _SHAPE).unlink(missing_ok=True)  # written last: without this file the folder does not open
-    files, n_rows, n_columns, end = {}, 0, None, 0
-    try:
-        for block in blocks:
-            block = as_csr(block, "The block") if sp.issparse(block) else sp.csr_array(block)
+    if isinstance(X, DiskCSR):
+        X = X.blocks(_COPIED_TOGETHER)
+    if not hasattr(X, "__iter__") and not sp.issparse(X):
+        raise TypeError(f"save_csr was given a {type(X).__name__}; give a matrix, or an iterable of blocks of rows.")
+    folder, columns, n_rows, n_columns, end = Path(folder), {}, 0, None, 0
+    with ExitStack() as stack:
+        for block in [X] if sp.issparse(X) or hasattr(X, "ndim") else X:
+            block = _as_block(block)
             if n_columns is None:
                 n_columns = block.shape[1]
-                files = {n: _Column(folder / f"{n}.npy", kind or block.dtype) for n, kind in _PARTS.items()}
-                files["indptr"].append(np.zeros(1))
+                folder.mkdir(parents=True, exist_ok=True)
+                for name, dtype in zip(_PARTS, (block.dtype, _index_type(n_columns), np.int64), strict=True):
+                    columns[name] = _Column(stack.enter_context(replacing(folder / f"{name}.npy")), dtype)
+                columns["indptr"].append(np.zeros(1, np.int64))
             if block.shape[1] != n_columns:
                 raise ValueError(f"A block has {block.shape[1]} columns, the first one {n_columns}; give equal widths.")
-            block.sum_duplicates()
-            files["data"].append(block.data)
-            files["indices"].append(block.indices)
-            files["indptr"].append(end + block.indptr[1:].astype(np.int64))
+            columns["data"].append(block.data)
+            columns["indices"].append(block.indices.astype(columns["indices"].dtype, copy=False))
+            columns["indptr"].append(end + block.indptr[1:].astype(np.int64))
             n_rows, end = n_rows + block.shape[0], end + int(block.nnz)
-    finally:
-        for file in files.values():
-            file.close()
-    if n_columns is None:
-        raise ValueError("save_csr was given no block of rows; give at least one.")
-    np.save(folder / _SHAPE, np.array([n_rows, n_columns], dtype=np.int64))
+        if n_columns is None:
+            raise ValueError("save_csr was given no block of rows; give at least one.")
+        for column in columns.values():
+            column.write_header()
+            column.file.flush()
+            os.fsync(column.file.fileno())
+        # all is on the disk; while the parts are exchanged, the folder without this file does not open
+        (folder / _SHAPE).unlink(missing_ok=True)
+    with replacing(folder / _SHAPE) as file:
+        np.save(file, np.array([n_rows, n_columns], dtype=np.int64))
     return open_csr(folder)
+
+
+def _index_type(n_columns):
+    return np.dtype(np.int32 if n_columns <= _MOST_INT32 else np.int64)
 
 
 def open_csr(folder: FilePath) -> DiskCSR:
@@ -161,19 +227,15 @@ class DiskCSR:
     nnz: int
 
     def __init__(self, folder: FilePath):
-        folder = Path(folder)
-        try:
-            self.shape = tuple(int(n) for n in np.load(folder / _SHAPE))
-            self.data, self.indices, self.indptr = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in _PARTS)
-        except FileNotFoundError as error:
-            name = Path(error.filename).name
-            raise ValueError(
-                f"{folder} holds no complete sparse matrix: {name} is missing; write it with save_csr."
-            ) from error
-        self.dtype, self.nnz, self.folder = self.data.dtype, len(self.data), folder
-        are_flat = self.data.ndim == 1 and all(part.ndim == 1 for part in (self.indices, self.indptr))
-        are_integers = self.indices.dtype.kind in "iu" and self.indptr.dtype.kind in "iu"
-        fits = are_flat and are_integers and len(self.shape) == 2 and len(self.indices) == self.nnz
+        self.folder = Path(folder)
+        shape = self._load(_SHAPE)
+        self.data, self.indices, self.indptr = (self._load(f"{name}.npy") for name in _PARTS)
+        self.dtype, self.nnz = self.data.dtype, len(self.data) if self.data.ndim else 0
+        are_flat = all(part.ndim == 1 for part in (shape, self.data, self.indices, self.indptr))
+        are_integers = all(part.dtype.kind in "iu" for part in (shape, self.indices, self.indptr))
+        fits = are_flat and are_integers and shape.shape == (2,) and self.dtype.kind in "biufc"
+        self.shape = (int(shape[0]), int(shape[1])) if fits else (0, 0)
+        fits = fits and len(self.indices) == self.nnz and min(self.shape) >= 0
         if not fits or len(self.indptr) != self.shape[0] + 1 or self.indptr[0] != 0 or self.indptr[-1] != self.nnz:
             raise ValueError(f"The arrays in {folder} do not fit together; write them again with save_csr.")
         for lo in range(0, self.shape[0], _CHECKED_TOGETHER):
@@ -184,6 +246,20 @@ class DiskCSR:
                     f"indptr.npy in {folder} decreases after row {row}: the matrix is damaged; write it again with "
                     "save_csr."
                 )
+
+    def _load(self, name):
+        path = self.folder / name
+        if not path.exists():
+            raise ValueError(
+                f"{self.folder} holds no complete sparse matrix: {name} is missing; write it with save_csr."
+            )
+        try:
+            if not path.is_file():  # reading a pipe would block
+                raise ValueError("it is not a file")
+            return np.lib.format.open_memmap(path, mode="r")
+        except (OSError, ValueError, TypeError, OverflowError, EOFError) as error:
+            said = " ".join(str(error).split())
+            raise ValueError(f"{path} cannot be read as an array ({said}); write it again with save_csr.") from error
 
     def __repr__(self):
         return f"<DiskCSR of shape {self.shape}, {self.nnz} stored entries of {self.dtype}>"
@@ -199,11 +275,13 @@ class DiskCSR:
         bounds = np.array(self.indptr[lo : max(hi, lo) + 1]).astype(np.int64, copy=False)
         start, end = int(bounds[0]), int(bounds[-1])
         data, indices, indptr = np.array(self.data[start:end]), np.array(self.indices[start:end]), bounds - start
+        data = data.astype(data.dtype.newbyteorder("="), copy=False)
         if not is_checked and len(indices) and (indices.min() < 0 or indices.max() >= self.shape[1]):
             raise ValueError(
                 f"Rows {lo} to {hi} in {self.folder} name columns outside 0 to {self.shape[1] - 1}: the matrix is "
                 "damaged; write it again with save_csr."
             )
+        indices = indices.astype(_index_type(self.shape[1]), copy=False)
         return sp.csr_array((data, indices, indptr), shape=(len(indptr) - 1, self.shape[1]))
 
     def blocks(self, n_rows: int, strata: Labels | None = None) -> Iterable[Any]:
@@ -212,6 +290,7 @@ class DiskCSR:
         Parameters
         ----------
         n_rows : int
+            At least 1.
         strata : array-like (rows of the matrix,), default=None
             With labels the blocks are pairs ``(X, labels)``, as `fit_blocks` takes them.
 
@@ -219,6 +298,8 @@ class DiskCSR:
         -------
         iterable of csr_array, or of pairs
         """
+        if not isinstance(n_rows, numbers.Integral) or isinstance(n_rows, bool) or n_rows < 1:
+            raise ValueError(f"n_rows={n_rows!r} is not valid; expected an integer >= 1, the rows of a block.")
         if strata is not None and len(strata) != self.shape[0]:
             raise ValueError(f"strata has {len(strata)} labels for {self.shape[0]} rows; give one label a row.")
         return _Blocks(self, n_rows, None if strata is None else np.asarray(strata))

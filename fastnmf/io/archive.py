@@ -10,8 +10,6 @@ import hashlib
 import json
 import math
 import os
-import re
-import secrets
 import zipfile
 from pathlib import Path
 
@@ -19,12 +17,20 @@ import numpy as np
 import scipy.sparse as sp
 
 import fastnmf
+from fastnmf.data.matrix import check_indices, check_pointers
+from fastnmf.data.writing import replacing
 from fastnmf.io.migrate import upgrade
 
 FORMAT = 2  # version of the contents of files; `fastnmf.io.migrate` translates older ones
 _DIGITS = 64
 _SEAL = b"fastnmf checksum "
 _BLOCK = 1 << 22
+# What reading may take, whatever the file promises: memory stays below 10 times its size plus 50 MB.
+_TEXT_ROOM, _TEXT_PER_BYTE = 1 << 23, 4  # bytes of compressed text: so many, and so many for each byte of the file
+_OBJECT_ROOM, _OBJECT_PER_BYTE, _OBJECT_COST = 24 << 20, 6, 64  # arrays of Python objects, bytes for each object
+_FACTS_ROOM, _FACTS_PER_BYTE = 3 << 19, 0.25  # bytes of JSON, which become about 20 times as many
+_MOST_MEMBERS = 20_000
+_ENTRY = b"PK\1\2"  # begins each entry of the list of members
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 _STORABLE = "a file without pickles holds numbers, strings, dates, and arrays, lists and dicts of these"
 
@@ -35,7 +41,7 @@ def write(path, kind, values):
     Parameters
     ----------
     path : str or path
-        Permissions follow the umask; symbolic links are followed.
+        See `fastnmf.data.writing.replacing`.
     kind : str
         Kind of the contents, such as "model"; `read` requires the same kind.
     values : dict
@@ -53,80 +59,45 @@ def write(path, kind, values):
     facts = {"format": FORMAT, "kind": kind, "fastnmf": fastnmf.__version__}
     facts["values"] = {name: _pack(value, name, arrays) for name, value in values.items()}
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    path = _target(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb+") as file:
-            _write_archive(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder):
-    """Write the entries of a folder to the disk, so that a new name survives a power failure, if the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:  # some file systems do not support this for folders
-        pass
-    finally:
-        os.close(handle)
-
-
-def check_writable(path):
-    """Raise OSError if no file can be written at `path`; remove temporary files of interrupted writes to it."""
-    path = _target(path)
-    probe = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    probe.touch(exist_ok=False)
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
-    for left in path.parent.iterdir():
-        if ours.fullmatch(left.name):
-            left.unlink(missing_ok=True)
-
-
-def _target(path):
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the path of a file.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} does not exist; make it, or give another path.")
-    return path
+    with replacing(path) as file:
+        _write_archive(file, arrays)
 
 
 def _write_archive(file, arrays):
+    plain = sum(array.nbytes for array in arrays.values() if array.dtype.kind != "U")
+    left = _TEXT_ROOM + _TEXT_PER_BYTE * plain  # what `read` takes
+    if arrays["facts"].nbytes > _FACTS_ROOM + _FACTS_PER_BYTE * plain or len(arrays) > _MOST_MEMBERS:
+        raise ValueError(
+            f"The parameters have {len(arrays):,} parts and {arrays['facts'].nbytes:,} bytes of plain values, too many "
+            "for a file; give long lists as arrays."
+        )
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             entry = zipfile.ZipInfo(f"{name}.npy")
-            if array.dtype.kind == "U":  # 4 bytes for each character; all strings are as long as the longest
-                entry.compress_type = zipfile.ZIP_DEFLATED
+            if array.dtype.kind == "U" and array.nbytes <= left:
+                # 4 bytes for each character; all strings are as long as the longest
+                entry.compress_type, left = zipfile.ZIP_DEFLATED, left - array.nbytes
             with archive.open(entry, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
         archive.comment = _SEAL + b"0" * _DIGITS
-    digest = _digest_of_file(file)
+    digest, _ = _digest_of_file(file)
     file.seek(-_DIGITS, os.SEEK_END)
     file.write(digest)
 
 
 def _digest_of_file(file):
-    """Return the checksum of a file without its last `_DIGITS` bytes, which hold the checksum."""
+    """Return the checksum of a file without its last bytes, which hold it, and how often `_ENTRY` occurs (nearly)."""
     left = file.seek(0, os.SEEK_END) - _DIGITS
     file.seek(0)
-    found = _hash()
+    found, n_entries = _hash(), 0
     while left > 0:
         block = file.read(min(left, _BLOCK))
         if not block:
             break
         found.update(block)
+        n_entries += block.count(_ENTRY)
         left -= len(block)
-    return found.hexdigest().encode()
+    return found.hexdigest().encode(), n_entries
 
 
 def _hash():
@@ -158,41 +129,125 @@ def read(path, kind):
         seal = file.read()
         if not seal.startswith(_SEAL) or len(seal) != len(_SEAL) + _DIGITS:
             raise ValueError(f"{path} is not a {kind} file of fastnmf, or its end is missing.")
-        if _digest_of_file(file) != seal[len(_SEAL) :]:
+        found, n_entries = _digest_of_file(file)
+        if found != seal[len(_SEAL) :]:
             raise ValueError(f"{path} is damaged: its contents do not match its checksum.")
         try:
-            return _parsed(file, path, kind)
+            if n_entries > 2 * _MOST_MEMBERS:  # before Python makes an object of each
+                raise ValueError(f"{n_entries} members")
+            return _parsed(file, size, path, kind)
         except _WrongFile as error:
             raise ValueError(str(error)) from None
         except MemoryError:
             raise
         except Exception as error:  # a file with a valid checksum that `write` did not write can raise anything
-            raise ValueError(f"{path} is not a {kind} file of fastnmf, or is damaged ({error}).") from error
+            raise not_of_fastnmf(path, kind, error) from error
+
+
+def not_of_fastnmf(path, kind, error):
+    """Return the ValueError for a file whose contents raised `error`, in one printable sentence."""
+    said = printable(error).rstrip(".") or type(error).__name__
+    said = said if len(said) <= 120 else f"{said[:117]}..."
+    return ValueError(f"{path} is not a {kind} file of fastnmf, or is damaged ({said}).")
 
 
 class _WrongFile(Exception):
     """Error for a file of fastnmf of another kind or of a newer format."""
 
 
-def _parsed(file, path, kind):
+class _Members:
+    """The arrays of an archive; each is read once, and only if it is what `write` writes and fits into the file.
+
+    Parameters
+    ----------
+    archive : zipfile.ZipFile
+    size : int
+        Size of the file in bytes.
+    """
+
+    def __init__(self, archive, size):
+        self.archive, self.unread = archive, set(archive.namelist())
+        self.size, self.text = size, _TEXT_ROOM + _TEXT_PER_BYTE * size
+        self.objects, self.facts = _OBJECT_ROOM + _OBJECT_PER_BYTE * size, _FACTS_ROOM + _FACTS_PER_BYTE * size
+
+    def __call__(self, name):
+        """Return the array of this name."""
+        if f"{name}.npy" not in self.unread:
+            raise ValueError(f"it has no array {name}, or uses it twice")
+        self.unread.remove(f"{name}.npy")
+        entry = self.archive.getinfo(f"{name}.npy")
+        with self.archive.open(entry) as member:
+            # headers of format 1.0 are short; `write` needs no other
+            if np.lib.format.read_magic(member) != (1, 0):
+                raise ValueError(f"{name} has another format")
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(member)
+            count = math.prod(shape)
+            is_plain = dtype.kind in "biufcSUmM" and dtype.names is None and dtype.subdtype is None
+            if not is_plain or min(shape, default=0) < 0 or (dtype.itemsize == 0 and count):
+                raise ValueError(f"{name} has the shape {shape} and the type {dtype}")
+            if member.tell() + count * dtype.itemsize != entry.file_size:
+                raise ValueError(f"{name} has another length than its shape {shape} says")
+            self._take(name, entry, dtype.kind == "U")
+            array = np.empty(count, dtype)
+            content = memoryview(array.view(np.uint8)) if count else b""
+            read = sum(member.readinto(content[lo : lo + _BLOCK]) for lo in range(0, len(content), _BLOCK))
+            if read != len(content) or member.read(1):
+                raise ValueError(f"{name} has another length than its shape {shape} says")
+        array = array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
+        if (
+            dtype.kind == "U"
+            and array.size
+            and array.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder)).max() > 0x10FFFF
+        ):
+            raise ValueError(f"{name} holds numbers that are no characters")
+        return array.astype(dtype.newbyteorder("="), copy=False)
+
+    def _take(self, name, entry, is_text):
+        """Count the bytes of a member; raise if there are more than the file can hold."""
+        if is_text and entry.compress_type == zipfile.ZIP_DEFLATED:
+            self.text -= entry.file_size
+        elif entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+            raise ValueError(f"{name} is compressed")
+        else:
+            self.size -= entry.file_size
+        if name == "facts":
+            self.facts -= entry.file_size
+        if min(self.text, self.size, self.facts) < 0:
+            raise ValueError(f"{name} is larger than the file can hold")
+
+    def as_objects(self, name):
+        """Return the array of this name as an array of Python objects."""
+        array = self(name)
+        self.objects -= array.nbytes + _OBJECT_COST * array.size
+        if self.objects < 0:
+            raise ValueError(f"{name} is larger than the file can hold")
+        return array.astype(object)
+
+
+def _parsed(file, size, path, kind):
     with zipfile.ZipFile(file) as archive:
-
-        def array(name):
-            with archive.open(f"{name}.npy") as member:
-                return np.lib.format.read_array(member, allow_pickle=False)
-
-        facts = json.loads(array("facts").tobytes())
+        members = _Members(archive, size)
+        facts = json.loads(members("facts").tobytes())
         if facts["format"] > FORMAT:
             raise _WrongFile(
-                f"{path} was written by a newer fastnmf (version {facts['fastnmf']}, format {facts['format']}; this is "
-                f"version {fastnmf.__version__}, format {FORMAT}); update fastnmf."
+                f"{path} was written by a newer fastnmf (version {_short(facts['fastnmf'])}, format "
+                f"{_short(facts['format'])}; this is version {fastnmf.__version__}, format {FORMAT}); update fastnmf."
             )
         if facts["kind"] != kind:
             raise _WrongFile(
-                f"{path} holds a {facts['kind']}, not a {kind}; give the path of a {kind} file of fastnmf."
+                f"{path} holds a {_short(facts['kind'])}, not a {kind}; give the path of a {kind} file of fastnmf."
             )
-        values = {name: _unpack(value, array) for name, value in facts["values"].items()}
+        values = {name: _unpack(value, members) for name, value in facts["values"].items()}
         return upgrade(kind, facts["format"], values)
+
+
+def printable(value):
+    """Return a value of a file as text for a message, without line breaks and characters that a terminal obeys."""
+    return " ".join(str(value).split()).encode("unicode_escape").decode()
+
+
+def _short(value):
+    return printable(value)[:40]
 
 
 def is_exported(kind):
@@ -303,21 +358,28 @@ def _pack_sparse(value, name, arrays):
 
 
 def _unpack(value, array):
-    """Return the value that `_pack` converted; ``array(name)`` reads an array."""
+    """Return the value that `_pack` converted; `array` are the `_Members`."""
+    if isinstance(value, list):
+        raise ValueError("a list that `write` does not write")
     if not isinstance(value, dict):
         return value
     what = value["is"]
     if what == "array":
         return array(value["at"])
     if what == "scalar":
-        return array(value["at"])[()]
+        found = array(value["at"])
+        if found.ndim:
+            raise ValueError("an array in the place of a number")
+        return found[()]
     if what == "objects":
-        return array(value["at"]).astype(object)
-    if what in ("tuple", "list"):
+        return array.as_objects(value["at"])
+    if what in ("tuple", "list") and isinstance(value["items"], list):
         return {"tuple": tuple, "list": list}[what](_unpack(item, array) for item in value["items"])
     if what == "dict":
         return {_unpack(key, array): _unpack(item, array) for key, item in value["items"]}
     if what == "dtype":
+        if not isinstance(value["name"], str):
+            raise ValueError("a type without a name")
         return np.dtype(value["name"])
     if what == "sparse":
         kinds = {("csr", True): sp.csr_array, ("csc", True): sp.csc_array}
@@ -325,8 +387,9 @@ def _unpack(value, array):
             value["format"], value["is_array"]
         ]
         parts = (_unpack(value["parts"][part], array) for part in ("data", "indices", "indptr"))
-        return kind(tuple(parts), shape=tuple(value["shape"]))
+        return as_checked(kind(tuple(parts), shape=tuple(value["shape"])))
     state = _unpack(value["state"], array)
+    _check_places(state)
     if what == "RandomState":
         found = np.random.RandomState()  # noqa: NPY002 - the user's value had this type
         found.set_state(state)
@@ -336,3 +399,18 @@ def _unpack(value, array):
     bits = getattr(np.random, state["bit_generator"])()
     bits.state = state
     return np.random.Generator(bits)
+
+
+def _check_places(state):
+    """Raise if a state of random numbers points outside its buffer: NumPy does not look."""
+    inner = state["state"] if isinstance(state.get("state"), dict) else {}
+    for place, most in ((inner.get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):
+        if not isinstance(place, int) or not 0 <= place <= most:
+            raise ValueError("a place outside a state of random numbers")
+
+
+def as_checked(X):
+    """Return a sparse matrix of a file after checking that its indices lie inside its shape."""
+    check_pointers(X)
+    check_indices(X)
+    return X

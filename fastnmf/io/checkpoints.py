@@ -7,6 +7,7 @@ penalties again from the same seed, and then restores the state.
 
 import copy
 import inspect
+import numbers
 import os
 import time
 from contextlib import contextmanager
@@ -14,10 +15,13 @@ from contextlib import contextmanager
 import numpy as np
 
 from fastnmf.core.init.start_from import is_model, start_from_init
+from fastnmf.core.kept_state import check_count, check_history, require
 from fastnmf.core.options import check_number
 from fastnmf.core.progress import say
 from fastnmf.core.warn import warn
+from fastnmf.data.writing import check_writable
 from fastnmf.io import archive
+from fastnmf.io.archive import printable
 from fastnmf.io.migrate import ADDED_PARAMETERS, CHANGED_DEFAULTS
 
 # Parameters that may differ when a fit is resumed, as they do not change the iterates: stopping, output, threads.
@@ -76,13 +80,16 @@ class Checkpoint:
     ----------
     kept : dict, or None
         The state from which to resume; set by `open`.
+    is_signed : bool
+        Whether the data may be negative.
     runs : dict
         The runs that have finished, as `fastnmf.core.restarts.Restarts.to_state` returns them.
     """
 
     def __init__(self, estimator, path, every):
         self.estimator, self.path, self.every, self.kept = estimator, path, every, None
-        archive.check_writable(path)
+        self.is_signed = estimator._is_signed
+        check_writable(path)
         try:
             self._found = archive.read(path, "checkpoint") if os.path.exists(path) else None
         except ValueError as error:
@@ -120,6 +127,8 @@ class Checkpoint:
                 "to an integer or None."
             )
         if found is not None:
+            with self.reading():
+                _check_parts(found)
             _take_old_defaults(self.estimator, found["fit"])
         self._fit = fingerprint(self.estimator, data, given)
         self._seed = np.random.SeedSequence().entropy if random_state is None else copy.deepcopy(random_state)
@@ -135,6 +144,12 @@ class Checkpoint:
                     f"{self.path} is the checkpoint of another fit: {shown}. Delete it to begin anew, or give another "
                     "path."
                 )
+            with self.reading():
+                _check_seeds(found, random_state)
+                check_history(found["state"]["history"])
+                require(isinstance(found["state"]["is_within"], bool), "is_within")
+                check_count("n_steps", found["state"]["n_steps"])
+                require(isinstance(found["state"]["runs"]["objectives"], list), "objectives")
             self._resume(found, options.max_iter, limit)
         if isinstance(random_state, np.random.Generator):  # the start is drawn again
             random_state.bit_generator.state = self._seed.bit_generator.state
@@ -142,6 +157,20 @@ class Checkpoint:
             random_state.set_state(self._seed.get_state(legacy=False))
         self._drawn, self._seed_after = self._seed if random_state is None else random_state, None
         return self._drawn
+
+    @contextmanager
+    def reading(self):
+        """Turn any error in the block, in which contents of the file are read, into a sentence that names the file."""
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:  # a file with a valid checksum can hold anything
+            said = f"it has no {error}" if isinstance(error, KeyError) else printable(error)
+            raise ValueError(
+                f"The fit cannot go on from {self.path}: {said.rstrip('.')}. Delete it to begin anew, or give another "
+                "path."
+            ) from error
 
     def _resume(self, found, max_iter, limit):
         self._seed, self.kept, self._found = found["seed"], found["state"], None
@@ -201,6 +230,22 @@ class Checkpoint:
         kept = {"runs": self.runs, **state.to_state()}
         archive.write(self.path, "checkpoint", {"fit": self._fit, **seeds, "state": kept})
         self._step, self._iteration = at, state.iteration
+
+
+def _check_parts(found):
+    """Raise unless a checkpoint has its parts."""
+    for name in ("fit", "state"):
+        require(isinstance(found[name], dict) and all(isinstance(key, str) for key in found[name]), name)
+    require(found.keys() >= {"seed", "seed_after"}, "seed")
+
+
+def _check_seeds(found, random_state):
+    """Raise unless the seeds are of the kind of `random_state`, which the fit has in common with the file."""
+    if isinstance(random_state, (np.random.Generator, np.random.RandomState)):
+        require(type(found["seed"]) is type(random_state) is type(found["seed_after"]), "seed")
+    else:
+        seed = found["seed"]  # an integer of any size
+        require(isinstance(seed, numbers.Integral) and not isinstance(seed, bool) and seed >= 0, "seed")
 
 
 def fingerprint(estimator, data, given):

@@ -56,6 +56,7 @@ def _checkpoint_state(state):
     losses = [{"reseedings": count} if count else {} for count in state["reseedings"]]
     found = {name: state[name] for name in ("factors", "extrapolation", "cached_products")}
     found |= {"history": history, "losses": losses, "reseeded": n_reseeded, "last": float(history["objective"][-1])}
+    found |= {"penalties": [], "sum_of_V": None}  # version 0.1 had none
     found |= {"is_within": False, "seconds": float(history["seconds"][-1])}
     return found | {"n_steps": int(history["iteration"][-1]), "runs": {"objectives": [], "best_run": 0, "best": None}}
 

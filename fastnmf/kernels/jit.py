@@ -13,14 +13,16 @@ same time.
 import hashlib
 import os
 import pathlib
+import sys
 import threading
+import warnings
 from contextlib import contextmanager
 from types import FunctionType
 
 import llvmlite.ir as ir
 import numba
 import numpy as np
-from numba.core import cgutils, config, event, types
+from numba.core import caching, cgutils, config, event, types
 from numba.extending import intrinsic
 
 try:  # private; it tells arguments of different types apart without building Numba's types
@@ -49,7 +51,8 @@ _SHARED = [
 _HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:8]
 _LAUNCH = threading.Lock()
 _LOCAL = threading.local()
-_IS_FORKED = _IS_STARTED = False
+_IS_FORKED = _IS_STARTED = _HAS_WARNED = False
+_PASSED_OVER = ("fastnmf.", "numba.", "sklearn.", "joblib.", "importlib.", "contextlib.", "functools.")
 
 
 def _after_fork():
@@ -74,11 +77,73 @@ def _named(function, name):
 
 def _compile(function, **options):
     options.update(fastmath=FASTMATH, nogil=True, error_model="numpy")
-    wants_cache = os.environ.get("FASTNMF_NUMBA_CACHE", "1") != "0"
-    try:
-        return numba.njit(cache=wants_cache, **options)(function)
-    except RuntimeError:  # "no locator available": nowhere to write the cache, so compile in every process
-        return numba.njit(cache=False, **options)(function)
+    compiled = numba.njit(cache=False, **options)(function)
+    if os.environ.get("FASTNMF_NUMBA_CACHE", "1") != "0":
+        try:
+            compiled._cache = _Cache(compiled.py_func)
+        except (RuntimeError, OSError) as error:  # "no locator available": nowhere to write the cache
+            _warn_of_cache(error)
+    return compiled
+
+
+class _CheckedFiles(caching.IndexDataCacheFile):
+    """Numba's files of compiled code, with a checksum: altered code would crash the process, or compute nonsense."""
+
+    def _dump(self, obj):
+        data = super()._dump(obj)
+        return data + hashlib.sha256(data).digest()  # which reading a pickle passes over
+
+    def _load_data(self, name):
+        data = pathlib.Path(self._data_path(name)).read_bytes()
+        if hashlib.sha256(data[:-32]).digest() != data[-32:]:
+            raise ValueError(f"{self._data_path(name)} does not match its checksum")
+        return super()._load_data(name)
+
+
+class _Cache(caching.FunctionCache):
+    """Numba's disk cache of a kernel; where it cannot be read or written, the kernel is compiled without it."""
+
+    def __init__(self, function):
+        super().__init__(function)
+        of_source = {"filename_base": self._impl.filename_base, "source_stamp": self._impl.locator.get_source_stamp()}
+        self._cache_file = _CheckedFiles(cache_path=self._cache_path, **of_source)
+
+    def load_overload(self, sig, target_context):
+        try:
+            found = super().load_overload(sig, target_context)
+            if found is not None and tuple(found.signature.args) != tuple(sig):
+                raise ValueError(f"{self._cache_path} holds code for other types")
+            return found
+        except Exception as error:  # whatever unpickling a damaged file raises
+            _warn_of_cache(error)
+            try:
+                self.flush()  # so that the code compiled now can be saved
+            except Exception:  # `save_overload` tells
+                pass
+            return None
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            _warn_of_cache(error)
+
+
+def _warn_of_cache(error):
+    """Warn, once in a process, at the user's line: as `fastnmf.core.warn`, which kernels cannot import."""
+    global _HAS_WARNED
+    if _HAS_WARNED:
+        return
+    _HAS_WARNED, level, frame = True, 2, sys._getframe(1)
+    while frame is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(_PASSED_OVER):
+        level, frame = level + 1, frame.f_back
+    folder = config.CACHE_DIR or pathlib.Path(__file__).parent / "__pycache__"
+    warnings.warn(
+        f"The cache of compiled kernels in {folder} cannot be used ({type(error).__name__}: {error}); kernels are "
+        "compiled anew. Delete the folder, make it writable, or set NUMBA_CACHE_DIR to another one.",
+        RuntimeWarning,
+        stacklevel=level,
+    )
 
 
 def helper(function):

@@ -9,6 +9,7 @@ from fastnmf.core.losses.choice import Divergence
 from fastnmf.io import archive
 from fastnmf.io.models import model_from_state
 from fastnmf.models.base.estimator import Estimator
+from fastnmf.models.base.loaded_state import check_loaded
 from fastnmf.typing import FilePath, Penalties
 
 
@@ -58,12 +59,13 @@ def load(
     values = archive.read(path, "model")
     try:
         model = model_from_state(values, _class)
+        if not isinstance(model, Estimator):
+            raise ValueError("it holds no estimator")
+        check_loaded(model)
     except MemoryError:
         raise
     except Exception as error:  # a file with a valid checksum that `save` did not write can raise anything
-        raise ValueError(f"{path} is not a model file of fastnmf, or is damaged ({error}).") from error
-    if not isinstance(model, Estimator):
-        raise ValueError(f"{path} is not a model file of fastnmf, or is damaged (it holds no estimator).")
+        raise archive.not_of_fastnmf(path, "model", error) from error
     known = model.get_params(deep=False)
     for name, value in (("penalties", penalties), ("loss", loss), ("updates", updates)):
         if value is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fastnmf.data.writing import check_writable, replacing
 from fastnmf.report.facts import gather
 from fastnmf.report.page import render
 from fastnmf.typing import FilePath, Labels, Matrix
@@ -34,7 +35,7 @@ def write_report(
         `StratifiedNMF`, `NMF`, a mini-batch variant, of any `beta_loss`, or `HierarchicalNMF`, whose tree is shown.
         The page leaves out what depends on attributes that the model lacks, such as `W_` after `partial_fit`.
     path : str or path
-        The file to write; an existing file is replaced.
+        The file to write; an existing file is replaced when the new one is complete and on the disk.
     X : sparse matrix or array of shape (n_samples, n_features), default=None
         The training data, rows in the order of the fit. With them the page also shows whether strata are needed, how
         much of each stratum is explained, coherence, the KKT residual, and words of the typical rows.
@@ -70,7 +71,8 @@ def write_report(
     >>> write_report(model, "report.html", X=X, title="Four rows")  # doctest: +SKIP
     PosixPath('report.html')
     """
-    path = Path(path)
+    check_writable(path)
     page = render(gather(model, X, feature_names, row_names, title))
-    path.write_bytes(page.encode("utf-8", errors="replace"))  # a name may contain half a surrogate pair
-    return path
+    with replacing(path) as file:
+        file.write(page.encode("utf-8", errors="replace"))  # a name may contain half a surrogate pair
+    return Path(path)

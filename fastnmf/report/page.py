@@ -12,7 +12,8 @@ from fastnmf.report.charts import curve
 from fastnmf.report.facts import ALIKE, COHERENCE_WORDS
 
 N_BARS = 10  # words shown as bars; the rest of a list is collapsed
-_CONTROLS = {code: "\ufffd" for code in (*range(9), 11, 12, *range(14, 32), 127)}
+_CONTROLS = (*range(9), 11, 12, *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_CONTROLS = dict.fromkeys(_CONTROLS, "\ufffd")  # the last two ranges turn the direction of the text after them
 _TEXT, _TEXT_COLUMNS = ' class="t"', ("Marked by topic", "Its shift", "Above the mean shift")
 _STOPPED = {
     "tol": "the loss has converged",

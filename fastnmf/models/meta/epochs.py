@@ -37,6 +37,8 @@ class Epochs(Solver):
         The last fit of the target.
     """
 
+    varying = ("shared", "own", "total", "refits", "fit")
+
     def __init__(self, target, tasks, rows, shared, own, each, accumulate, patience):
         self.target, self.tasks, self.rows, self.shared, self.own = target, tasks, rows, shared, own
         self.each, self.accumulate, self.patience = each, accumulate, patience

@@ -1,0 +1,288 @@
+"""Check the fitted state that was read from a file: compiled code reads it without looking, and any file can be sealed.
+
+A fit makes arrays that fit together. A file may hold anything. So every attribute that a method reads is described
+here, and a loaded model is refused where one of them is missing, has another type or shape than the others imply, or
+holds a number that no fit makes.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.core import batches
+from fastnmf.core.kept_state import (
+    STOPPED_BY,
+    check_count,
+    check_entries,
+    check_exponent,
+    check_real,
+    check_statistics,
+    require,
+)
+from fastnmf.data.matrix import check_indices, check_pointers
+from fastnmf.models.base.fitted_state import is_fitted_name
+
+# Attribute -> its dimensions and what it holds: "+" numbers >= 0, "~" numbers, "labels", "names", or the letter of the
+# size that its integers are below. Letters: n rows, m features, k components, S strata, c classes; others are free.
+ARRAYS = {
+    "components_": ("km", "+"),
+    "W_": ("nk", "+"),
+    "C_": ("nk", "+"),
+    "H_": ("lm", "+"),
+    "S_": ("kl", "+"),
+    "X_fit_": ("nm", "~"),
+    "_inner": ("kk", "~"),
+    "shifts_": ("Sm", "+"),
+    "strata_": ("S", "labels"),
+    "stratum_sizes_": ("S", "+"),
+    "row_strata_": ("n", "S"),
+    "labels_": ("n", "k"),
+    "classes_": ("c", "labels"),
+    "coef_": ("ck", "~"),
+    "offset_": ("m", "+"),
+    "s_": ("k", "+"),
+    "anchors_": ("k", "m"),
+    "pairs_": ("pq", "k"),
+    "mixtures_": ("kd", "+"),
+    "betas_": ("b", "~"),
+    "references_": ("b", "+"),
+    "weights_": ("b", "+"),
+    "excesses_": ("b", "~"),
+    "level_errors_": ("z", "+"),
+    "loss_curve_": ("y", "~"),
+    "run_objectives_": ("r", "~"),
+    "affinity_": ("nn", "+"),
+    "feature_affinity_": ("mm", "+"),
+    "training_data_": ("nm", "~"),
+    "feature_names_in_": ("m", "names"),
+}
+# where a class differs
+OF_CLASS = {
+    "BilinearNMF": {"W_": ("nP", "+")},
+    "ConvexNMF": {"components_": ("km", "~")},
+    "ConvolutiveNMF": {"components_": ("Lkm", "+")},
+    "SemiNMF": {"components_": ("km", "~")},
+    "SymmetricNMF": {"W_": ("mk", "+"), "labels_": ("m", "k")},
+    "TriSymmetricNMF": {"W_": ("mk", "+"), "S_": ("kk", "+"), "labels_": ("m", "k")},
+}
+LEVELS = {"components_", "S_", "layer_weights_", "level_components_", "_factors", "classes_", "coef_"}  # may be lists
+COUNTS = {"n_iter_", "n_components_", "_n_components", "n_features_in_", "n_revived_", "n_steps_", "n_runs_"}
+COUNTS |= {"n_mismatches_", "n_updates_"}
+NUMBERS = {
+    "normalized_loss_",
+    "reconstruction_err_",
+    "threshold_",
+    "typical_",
+    "overshoot_",
+    "heat_width_",
+    "asymmetry_",
+}
+ONE_NUMBER = ("iteration", "normalized_loss", "objective", "seconds")  # in each iteration
+SQUARED, LARGEST = ("normalized_loss_", "typical_", "threshold_"), 1e150
+LARGEST_DEGREE = 100  # of a divergence
+MAY_BE_NONE = {"heat_width_", "_names", "_statistics"}
+
+
+def check_loaded(model):
+    """Raise ValueError unless the parameters and the fitted state of a loaded model are what a fit makes.
+
+    Parameters
+    ----------
+    model : Estimator
+        Made from a file, as are the models in its parameters and attributes.
+    """
+    kind = type(model)
+    held = {name: value for name, value in vars(model).items() if is_fitted_name(kind, name)}
+    for value in (*model.get_params(deep=False).values(), *held.values()):
+        if hasattr(value, "_saved_attributes"):
+            check_loaded(value)
+    model._options()
+    for name in ("gamma", "degree", "coef0"):
+        if (value := getattr(model, name, None)) is not None:
+            check_real(name, value, is_signed=True)
+    require(getattr(model, "pool", None) is None, "pool")  # a function, which files do not hold
+    output = getattr(model, "_sklearn_output_config", {})
+    if not isinstance(output, dict) or not output.items() <= {
+        ("transform", o) for o in ("default", "pandas", "polars")
+    }:
+        raise ValueError("_sklearn_output_config is none of scikit-learn")
+    if held:
+        _check_fitted(model, held)
+
+
+def _check_fitted(model, held):
+    required = {name for name, letters in model._fitted_shapes.items() if letters}
+    if held.keys() & {"history_", "n_iter_", "_n_components"}:  # not one whose components were set by hand
+        required.add("n_features_in_")
+    if held.keys() & {"n_components_", "_n_components"}:
+        required |= {"n_components_", "_n_components"}
+    required |= {"W_"} & OF_CLASS.get(type(model).__name__, {}).keys()  # what tells their number of components
+    required |= {"classes_", "coef_"} if held.keys() & {"classes_", "coef_"} else set()
+    if isinstance(held.get("components_"), list):
+        required |= {"S_", "_factors", "layer_weights_", "level_errors_"}
+    else:
+        for name in ("W_", "S_", "classes_", "coef_"):
+            require(not isinstance(held.get(name), list), name)
+    for name in sorted(required):
+        if held.get(name) is None:
+            raise ValueError(f"it has no {name}")
+    _check_values(held)
+    sizes = {letter: held[name] for letter, name in (("m", "n_features_in_"), ("k", "n_components_")) if name in held}
+    require(held.get("_n_components") == held.get("n_components_"), "_n_components")
+    if isinstance(held.get("components_"), list) or "layer_weights_" in held:
+        _check_levels(held, sizes)
+    expected = ARRAYS | OF_CLASS.get(type(model).__name__, {})
+    if getattr(model, "axis", None) == 0:  # the components are rows
+        expected = expected | {"anchors_": ("k", "n")}
+    arrays = [
+        (name, *expected[name]) for name, value in held.items() if name in expected and not _is_levels(name, value)
+    ]
+    for name, letters, content in sorted(arrays, key=_counts_on_others):
+        _check_array(name, held[name], letters, content, sizes)  # integers last, which count on the sizes of others
+    if held.get("_names") is not None:
+        _check_array("_names", held["_names"], "m", "names", sizes)
+    require(np.max(np.abs(held.get("betas_", 0))) <= LARGEST_DEGREE, "betas_")
+    if "pairs_" in held:
+        require(sizes["q"] == 2 and sizes.get("P", sizes["k"] + sizes["p"]) == sizes["k"] + sizes["p"], "pairs_")
+    if held.get("_statistics") is not None:
+        found = held["_statistics"]
+        require(isinstance(found, batches.StrataStatistics) == ("shifts_" in held), "_statistics")
+        check_statistics(found, sizes["m"], sizes["k"])
+        require("S" not in sizes or len(found.labels) == sizes["S"], "_statistics")
+    if "_fitted_rows" in held:
+        require("reconstruction_err_" in held, "reconstruction_err_")
+        _check_fitted_rows(held["_fitted_rows"], held["reconstruction_err_"], sizes)
+
+
+def _counts_on_others(array):
+    return array[-1] in tuple("Sknm")
+
+
+def _is_levels(name, value):
+    return name in LEVELS and isinstance(value, list)
+
+
+def _check_values(held):
+    """Check what is no array."""
+    for name, value in held.items():
+        if value is None and name in MAY_BE_NONE:
+            continue
+        if name in COUNTS:
+            check_count(name, value, name in ("n_components_", "_n_components", "n_features_in_"))
+        elif name in NUMBERS:
+            check_real(name, value)
+            require(name not in SQUARED or value <= LARGEST, name)
+        elif name == "log_likelihood_":
+            check_real(name, value, is_signed=True)
+        elif name in ("converged_", "_has_shifts"):
+            require(isinstance(value, (bool, np.bool_)), name)
+        elif name == "stopped_by_":
+            require(isinstance(value, str) and value in STOPPED_BY, name)
+        elif name == "_log4_scale":
+            check_exponent(name, value)
+        elif name == "history_":
+            _check_history(value)
+
+
+def _check_history(history):
+    require(isinstance(history, dict) and history, "history_")
+    lengths = {len(values) if np.ndim(values) else -1 for values in history.values()}
+    for name, values in history.items():
+        is_array = isinstance(name, str) and isinstance(values, np.ndarray) and values.ndim >= 1
+        require(is_array and len(lengths) == 1 and values.dtype.kind in "iuf", f"history_[{name!r}]")
+        require(np.isfinite(values).all(), f"history_[{name!r}]")
+        require(values.ndim == 1 or name not in ONE_NUMBER, f"history_[{name!r}]")
+
+
+def _check_array(name, array, letters, content, sizes):
+    """Raise unless an array has the dimensions in `letters`, and holds what ARRAYS says.
+
+    Parameters
+    ----------
+    name : str
+    array : object
+    letters : str
+        A letter for each dimension.
+    content : str
+        As in ARRAYS.
+    sizes : dict
+        Letter -> size; sizes that are not known yet are added.
+    """
+    if sp.issparse(array) and name in ("affinity_", "feature_affinity_", "training_data_", "X_fit_"):
+        check_pointers(array)
+        check_indices(array)
+        values = array.data
+    else:
+        require(isinstance(array, np.ndarray), name)
+        values = array
+    require(array.ndim == len(letters), name)
+    dimensions = list(zip(letters, array.shape, strict=True))
+    for letter, size in dimensions:
+        if size != sizes.setdefault(letter, size) or (size == 0 and letter not in "prqyz"):
+            raise ValueError(f"{name} has the shape {array.shape}, and {letter} is {sizes[letter]} elsewhere")
+    if content == "labels":
+        require(values.dtype.kind in "biufSUMO", name)
+        require(values.dtype.kind not in "fM" or (values == values).all(), name)
+        require(len(set(values.tolist())) == len(values), name)
+    elif content == "names":
+        require(values.dtype.kind == "U" or all(type(value) is str for value in values.tolist()), name)
+    elif content in "+~":
+        check_entries(name, values, is_signed=content == "~")
+    else:
+        require(values.dtype.kind in "iu", name)
+        require(values.size == 0 or (values.min() >= 0 and values.max() < sizes.get(content, 0)), name)
+
+
+def _check_levels(held, sizes):
+    """Check the lists of a hierarchy or a deep model, an array for each level."""
+    below, ranks = sizes.get("m"), []
+    require(isinstance(held.get("layer_weights_"), list) and held["layer_weights_"], "layer_weights_")
+    for array in held["layer_weights_"]:
+        check_entries("layer_weights_", array)
+        require(array.ndim == 2 and array.shape[1] == below and len(array) > 0, "layer_weights_")
+        below = len(array)
+        ranks.append(below)
+    for name in sorted(LEVELS - {"layer_weights_"}):
+        arrays = held.get(name)
+        if not isinstance(arrays, list):
+            continue
+        require(len(arrays) == len(ranks), name)
+        for level, array in enumerate(arrays):
+            if array is None and name in ("classes_", "coef_"):
+                continue
+            require(isinstance(array, np.ndarray), name)
+            n_classes = f"c{level}"
+            if name in ("components_", "level_components_"):
+                wanted = (ranks[level], sizes["m"])
+            elif name == "_factors":
+                wanted = ([sizes["m"], *ranks][level], ranks[level])
+            elif name == "S_":
+                wanted = (sizes.setdefault("n", len(array)), ranks[level])
+            else:
+                sizes.setdefault(n_classes, len(array))
+                wanted = (sizes[n_classes],) if name == "classes_" else (sizes[n_classes], ranks[level])
+            require(array.shape == wanted and len(array) > 0, name)
+            if name == "classes_":
+                _check_array(name, array, "?", "labels", {})
+            else:
+                check_entries(name, array, is_signed=name == "coef_")
+    if "n" in sizes and isinstance(held.get("S_"), list):
+        require(all(isinstance(s, np.ndarray) and len(s) == sizes["n"] for s in held["S_"]), "S_")
+    if isinstance(held.get("components_"), list):
+        for name in ("S_", "_factors"):
+            require(isinstance(held.get(name), list), name)
+        sizes["k"], sizes["z"] = ranks[-1], len(ranks)
+    else:
+        require(
+            ranks[-1] == np.shape(held.get("components_"))[:1][0] if np.ndim(held.get("components_")) else False,
+            "components_",
+        )
+
+
+def _check_fitted_rows(found, error, sizes):
+    """Check the strata of the rows of the fit and the exponent of their scale, from which `partial_fit` goes on."""
+    require(isinstance(found, tuple) and len(found) == 2, "_fitted_rows")
+    strata, exponent = found
+    check_exponent("_fitted_rows", exponent)
+    require(np.ldexp(float(error), 2 * exponent) <= LARGEST, "reconstruction_err_")
+    if strata is not None:
+        _check_array("_fitted_rows", strata, "n", "S", {"S": 1} | sizes)

@@ -1,0 +1,211 @@
+"""Altered files: a broken seal is refused; a new seal gives a refusal in one sentence or a model that works."""
+
+import os
+import subprocess
+import sys
+
+import altered
+import numpy as np
+import pytest
+from estimators import CASES
+
+import fastnmf
+from fastnmf.io import archive
+
+SOME = ("NMF-kl", "StratifiedNMF", "MiniBatchStratifiedNMF", "HierarchicalNMF", "SemiSupervisedNMF", "KernelNMF")
+SOME += ("BilinearNMF", "TriNMF", "ConvolutiveNMF", "DeepNMF")
+N_CASES = 15  # of each kind; all of them take half a minute a kind
+
+
+def fitted(name):
+    case = next(case for case in CASES if str(case) == name)
+    X = case.draw()
+    return case.make(max_iter=2).fit(X, **case.given(X)), X, case.given(X)
+
+
+@pytest.mark.parametrize("name", SOME)
+@pytest.mark.filterwarnings("ignore")
+def test_a_resealed_file_is_refused_or_a_model_that_works(name, tmp_path):
+    model, X, given = fitted(name)
+    model.save(tmp_path / "model")
+    cases = list(altered.alterations(tmp_path / "model"))
+    rng = np.random.default_rng(sum(map(ord, name)))
+    chosen = [cases[i] for i in rng.choice(len(cases), N_CASES, replace=False)]
+    wrong, n_loaded = altered.tried([("nothing", *altered.opened(tmp_path / "model")), *chosen], X, given, tmp_path)
+    assert wrong == [] and n_loaded >= 1  # at least the file that was not altered
+
+
+@pytest.mark.parametrize("name", SOME[:3])
+@pytest.mark.filterwarnings("ignore")
+def test_a_broken_seal_is_refused(name, tmp_path):
+    model, _, _ = fitted(name)
+    model.save(tmp_path / "model")
+    whole, rng = (tmp_path / "model").read_bytes(), np.random.default_rng(0)
+    for _ in range(40):
+        changed = bytearray(whole)
+        changed[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        (tmp_path / "model").write_bytes(changed)
+        with pytest.raises(ValueError, match="damaged|not a model file"):
+            fastnmf.load(tmp_path / "model")
+
+
+# ---------------------------------------------------------------- memory
+
+LOAD = """
+import resource, sys, time, fastnmf
+fastnmf.load(sys.argv[1])
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + (48 << 20),) * 2)
+for path in sys.argv[2:]:
+    began = time.perf_counter()
+    try: said = f"loaded {type(fastnmf.load(path)).__name__}"
+    except ValueError as error: said = f"refused {error}"
+    except BaseException as error: said = f"{type(error).__name__} {error}"
+    print(said if time.perf_counter() - began < 5 else "slow", flush=True)
+"""
+
+
+def header(shape, kind="<f8"):
+    return (
+        altered.npy(np.zeros(0))[:10]
+        + repr({"descr": kind, "fortran_order": False, "shape": shape}).ljust(117).encode()
+        + b"\n"
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs the memory of a process, as Linux tells it")
+def test_no_file_takes_more_memory_than_its_size_allows(tmp_path):
+    model = fastnmf.StratifiedNMF(2, random_state=0, max_iter=2).fit(np.eye(6), strata=list("ababab"))
+    model.save(tmp_path / "good")
+    parts, facts = altered.opened(tmp_path / "good")
+    W = facts["values"]["W_"]["at"] + ".npy"
+    strata = facts["values"]["strata_"]["at"] + ".npy"
+    zeros, text = altered.npy(np.zeros(1 << 23)), altered.npy(np.full(1 << 20, "ab" * 16))
+    empty = altered.npy(np.full(1 << 22, "", "U1"))
+    objects = facts | {"values": facts["values"] | {"strata_": {"is": "objects", "at": "strata_"}}}
+    many = facts | {"values": facts["values"] | {"x_": {"is": "list", "items": [{"is": "array", "at": "W_"}] * 9}}}
+    lists = facts | {"values": facts["values"] | {"x_": {"is": "list", "items": [{}] * 700_000}}}
+    whole = altered.npy(np.frombuffer(b'{"format": 2, "kind": "model", "values": [' + b"[]," * (1 << 22), np.uint8))
+    files = {
+        "zeros": (parts | {W: zeros}, facts, (W,)),
+        "text": (parts | {strata: text}, facts, (strata,)),
+        "objects": (parts | {strata: empty}, objects, (strata,)),
+        "header": (parts | {W: header((10**12,)) + b"0" * 64}, facts, ()),
+        "header of text": (parts | {strata: header((10**9,), "<U100") + b"0" * 64}, facts, (strata,)),
+        "nothing, often": (parts | {W: header((10**15,), "<U0")}, facts, ()),
+        "overflow": (parts | {W: header((2**32, 2**32), "<f8")}, facts, ()),
+        "facts": (parts | {"facts.npy": whole}, None, ("facts.npy",)),
+        "long facts": (parts, lists, ()),
+        "twice": (parts, many, ()),
+        "deep": (parts | {"facts.npy": altered.npy(np.frombuffer(b"[" * 10**6, np.uint8))}, None, ()),
+        "members": (parts | {f"{i}.npy": b"" for i in range(50_000)}, facts, ()),
+    }
+    paths = [altered.sealed(tmp_path / name, *content) for name, content in files.items()]
+    run = [sys.executable, "-W", "ignore", "-c", LOAD, tmp_path / "good", tmp_path / "good", *paths]
+    said = subprocess.run(run, capture_output=True, text=True).stdout.splitlines()
+    assert said[0] == "loaded StratifiedNMF" and len(said) == len(files) + 1
+    assert [line for line in said[1:] if not line.startswith("refused")] == []
+
+
+def test_what_write_writes_can_be_read(tmp_path):
+    """Text that is compressed well and text that is long; few bytes for each object, and many objects."""
+    values = {
+        "long": np.array(["a" * 20_000, "b"] * 200),
+        "many": np.array([f"gene {i}" for i in range(300_000)], dtype=object),
+        "numbers": np.zeros(300_000),
+        "small": np.arange(5, dtype=object),
+        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "big-endian": np.arange(3, dtype=">f8"),
+        "none": np.zeros((0, 3)),
+    }
+    archive.write(tmp_path / "x", "test", values)
+    found = archive.read(tmp_path / "x", "test")
+    for name, array in values.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype.isnative
+    with pytest.raises(ValueError, match="too many for a file; give long lists as arrays"):
+        archive.write(tmp_path / "x", "test", {"long": [1] * 10**6})
+
+
+@pytest.mark.parametrize("bits, place", [("MT19937", ("state", "pos")), ("Philox", ("buffer_pos",))])
+@pytest.mark.parametrize("value", [-1, 10**6, 2.5, None])
+def test_states_of_random_numbers_point_into_their_buffers(bits, place, value, tmp_path):
+    archive.write(tmp_path / "x", "test", {"seed": np.random.Generator(getattr(np.random, bits)(0))})
+    parts, facts = altered.opened(tmp_path / "x")
+    node = facts["values"]["seed"]["state"]
+    for name in place:
+        items, last = node["items"], node
+        at = next(i for i, (key, _) in enumerate(items) if key == name)
+        node = items[at][1]
+    last["items"][at][1] = value
+    with pytest.raises(ValueError, match="place outside a state of random numbers"):
+        archive.read(altered.sealed(tmp_path / "y", parts, facts), "test")
+
+
+def test_nothing_of_a_file_reaches_the_terminal_as_an_escape(tmp_path):
+    model, X, _ = fitted("StratifiedNMF")
+    model.save(tmp_path / "good")
+    parts, facts = altered.opened(tmp_path / "good")
+    evil = "\x1b[31mred\x07\u202e\x9b\n" * 3
+    changes = {
+        "kind": facts | {"kind": evil},
+        "version": facts | {"format": 99, "fastnmf": evil},
+        "class": facts | {"values": facts["values"] | {"class": evil}},
+        "name": facts | {"values": facts["values"] | {"n_iter_": {"is": "array", "at": evil}}},
+        "value": facts | {"values": facts["values"] | {"n_iter_": {"is": evil}}},
+        "stopped": facts | {"values": facts["values"] | {"stopped_by_": evil}},
+    }
+    for name, changed in changes.items():
+        with pytest.raises(ValueError) as error:
+            fastnmf.load(altered.sealed(tmp_path / name, parts, changed))
+        assert str(error.value).isprintable(), name
+
+
+# ---------------------------------------------------------------- checkpoints
+
+CHECKPOINTS = ("StratifiedNMF", "NMF-kl", "MiniBatchStratifiedNMF", "HierarchicalNMF", "SemiNMF", "BinaryNMF")
+CHECKPOINTS += ("UnderapproximationNMF", "TriNMF", "RobustNMF", "DistributionallyRobustNMF")
+
+
+def gone_on(case, X, path):
+    """Return the factors of a fit that goes on from a checkpoint, or None where this is refused in a sentence."""
+    try:
+        model = case.make(max_iter=4).fit(X, checkpoint=path, **case.given(X))
+    except ValueError as error:
+        said = str(error)
+        assert said.isprintable() and str(path) in said and ("elete" in said or "anew" in said), said
+        return None
+    found = {name: value for name, value in vars(model).items() if name in ("W_", "components_", "shifts_")}
+    for name, value in found.items():
+        for array in value if isinstance(value, list) else [value]:
+            assert np.isfinite(array).all() and (array.min() >= 0 or case.kind == "SemiNMF"), name
+    return found
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_resealed_checkpoint_is_refused_or_gone_on_from(name, tmp_path):
+    case = next(case for case in CASES if str(case) == name)
+    X, path = case.draw(), tmp_path / "state"
+    begun = case.make(max_iter=4, callback=lambda state: state.iteration >= 2)
+    begun.fit(X, checkpoint=path, checkpoint_every=1e9, **case.given(X))
+    good = path.read_bytes()
+    whole = gone_on(case, X, path)
+    assert whole is not None
+    path.write_bytes(good)
+    parts, facts = altered.opened(path)
+    cases = list(altered.alterations(path))
+    rng = np.random.default_rng(sum(map(ord, name)))
+    n_refused = 0
+    for i in rng.choice(len(cases), N_CASES, replace=False):
+        what, *changed = cases[i]
+        altered.sealed(path, *changed)
+        try:
+            n_refused += gone_on(case, X, path) is None
+        except Exception as error:
+            raise AssertionError(f"{what}: {type(error).__name__} {error}") from error
+    altered.sealed(path, parts, facts)
+    again = gone_on(case, X, path)
+    assert n_refused > 0
+    for key, value in whole.items():
+        np.testing.assert_equal(again[key], value)
