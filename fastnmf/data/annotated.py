@@ -8,11 +8,30 @@ def is_annotated(X):
     return all(hasattr(X, name) for name in ("X", "obs", "var_names"))
 
 
+def check_index(X, **given):
+    """Raise ValueError where a Series or DataFrame in `given` names other rows, or columns, than X does.
+
+    Their values would go to rows by position, and so belong to other rows than the names say.
+    """
+    for axis in ("index", "columns"):
+        names = getattr(X.obs if is_annotated(X) and axis == "index" else X, axis, None)
+        for name, values in given.items():
+            other = getattr(values, axis, None)  # lists have a method of that name
+            if hasattr(names, "equals") and hasattr(other, "equals") and len(names) == len(other):
+                if not other.equals(names):
+                    raise ValueError(
+                        f"The {axis} of {name} differs from the {axis} of X; put {name} in the order of X, for example "
+                        f"by {name}.reindex, or pass {name}.to_numpy() if the order is the same."
+                    )
+
+
 def unpack(X, strata):
     """Return X and the labels of its rows.
 
-    Of an AnnData these are its matrix and, where `strata` is a name, that column of obs.
+    Of an AnnData these are its matrix and, where `strata` is a name, that column of obs. Labels with an index must have
+    that of X.
     """
+    check_index(X, strata=strata)
     if is_annotated(X):
         if isinstance(strata, str):
             if strata not in X.obs:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr
 from fastnmf.typing import FilePath, Labels, Matrix
 
@@ -219,9 +220,7 @@ class DiskCSR:
         -------
         iterable of csr_array, or of pairs
         """
-        if strata is not None and len(strata) != self.shape[0]:
-            raise ValueError(f"strata has {len(strata)} labels for {self.shape[0]} rows; give one label a row.")
-        return _Blocks(self, n_rows, None if strata is None else np.asarray(strata))
+        return _Blocks(self, n_rows, None if strata is None else known_labels(strata, "strata", self.shape[0]))
 
 
 class _Blocks:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import Compressed, Grouping, Pattern, row_index, row_squares
 from fastnmf.data.matrix import as_matrix
@@ -179,6 +180,7 @@ class Strata:
         ValueError, TypeError
             X or `strata` is invalid; see `as_matrix` and `encode_labels`.
         """
+        X, strata = unpack(X, strata)
         X = as_matrix(X, is_signed=is_signed)
         stratum_index, labels = encode_labels(strata, X.shape[0], labels)
         return cls(X, labels, stratum_index, is_signed)

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import sparse
 
+from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr
 
 
@@ -40,10 +41,7 @@ def as_shifts(V, strata, n, m):
     if strata is None:
         labels, stratum = np.zeros(1), np.zeros(n, dtype=np.intp)
     else:
-        strata = np.asarray(strata)
-        if strata.shape != (n,):
-            raise ValueError(f"strata must have one label for each of {n} rows; got shape {strata.shape}.")
-        labels, stratum = np.unique(strata, return_inverse=True)
+        stratum, labels = encode_labels(strata, n)
     if V.shape != (labels.size, m):
         raise ValueError(f"V must have shape {(labels.size, m)}, one row a label; got {V.shape}.")
     return V, stratum

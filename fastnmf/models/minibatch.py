@@ -18,7 +18,7 @@ from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import as_arrays, iterate
 from fastnmf.core.options import check_integer, check_number, integer, number, optional, sweeps_of
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import warn, warn_of_y
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
@@ -560,6 +560,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
             If parameters, data or labels cannot be used. The message says what was given, what was expected and what to
             do.
         """
+        warn_of_y(self, y, strata)
         return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def fit_transform(
@@ -578,6 +579,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         X, y, strata, checkpoint, checkpoint_every :
             As in `fit`.
         """
+        warn_of_y(self, y, strata)
         return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
 
     def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> Self:
@@ -605,6 +607,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
             The data or labels cannot be used, the number of features is another one, or the loss is not the squared
             error.
         """
+        warn_of_y(self, y, strata)
         return self._partial_fit(X, strata)
 
     def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import integer, one_of, sweeps_of
+from fastnmf.core.warn import warn_of_y
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
@@ -310,6 +311,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         A checkpoint belongs to one fit. `NMF.fit` says which parameters may change, and what happens to the file after
         the fit.
         """
+        if not self.label_weight:
+            warn_of_y(self, y, strata)
         given = {"y": y if self.label_weight else None, "sample_weight": sample_weight, "strata": strata}
         given |= {"W": W, "H": H, "V": V, "weight": weight}
         return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
@@ -370,6 +373,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
             The data or labels cannot be used, the number of features is another one, or the loss is not the squared
             error.
         """
+        warn_of_y(self, y, strata)
         return self._partial_fit(X, strata)
 
     def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:

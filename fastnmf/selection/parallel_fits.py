@@ -48,8 +48,8 @@ class ParallelFits:
             X = np.asarray(X)
         check_kind(X)
         self.X = _canonical(X) if sp.issparse(X) else X
-        self.stratum_index = encode_labels(strata, X.shape[0])[0]
-        self.strata = None if strata is None else np.asarray(strata)
+        self.stratum_index, labels = encode_labels(strata, X.shape[0])
+        self.strata = None if strata is None else labels[self.stratum_index]
         if estimator is None:
             estimator = NMF() if strata is None else StratifiedNMF()
         if not isinstance(estimator, (NMF, StratifiedNMF)):

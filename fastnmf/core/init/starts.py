@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
+from fastnmf.data.labels import known_labels
 from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.typing import Array, Dense, Factor, Floats, Labels
 
@@ -83,7 +84,7 @@ class Start:
     ):
         self.components, self.W = _matrix("components", components, is_signed=True), _matrix("W", W)
         self.shifts = _matrix("shifts", shifts)
-        self.strata = None if strata is None else np.asarray(strata)
+        self.strata = None if strata is None else known_labels(strata, "strata", len(strata))
         self.feature_names = None if feature_names is None else np.asarray(feature_names)
         if self.components is None or not self.components.any():
             raise ValueError(

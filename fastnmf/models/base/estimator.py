@@ -26,7 +26,7 @@ from fastnmf.core.iterate import as_arrays
 from fastnmf.core.options import check_integer, generator, read_options
 from fastnmf.core.restarts import Restarts, check_restarts, has_same_start
 from fastnmf.core.warn import warn
-from fastnmf.data.annotated import is_annotated, unpack
+from fastnmf.data.annotated import check_index, is_annotated, unpack
 from fastnmf.data.matrix import check_kind
 from fastnmf.data.strata import Strata
 from fastnmf.io import archive
@@ -204,6 +204,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         """Fit and return self; `given` are the arguments of `fit` beside X, by name, None where they were not given."""
         options = self._checked_options()
         names = X.var_names if is_annotated(X) else None
+        check_index(X, **{name: given.get(name) for name in ("y", "sample_weight", "weight")})
         X, strata = unpack(X, given.get("strata"))
         given |= {} if strata is None else {"strata": strata}
         X = self._validated(X, reset=True)

@@ -20,7 +20,7 @@ from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.thresholds import tiny
 from fastnmf.data.annotated import unpack
-from fastnmf.data.labels import encode_labels
+from fastnmf.data.labels import encode_labels, known_labels, places
 from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.blas import single_threaded_blas
@@ -327,7 +327,9 @@ class InspectionMixin:
             return part
         W = np.empty((len(is_new), part.shape[1]), part.dtype)
         W[is_new] = part
-        W[~is_new] = super()._transform(_safe_indexing(X, ~is_new), np.asarray(strata)[~is_new])
+        W[~is_new] = super()._transform(
+            _safe_indexing(X, ~is_new), known_labels(strata, "strata", len(is_new))[~is_new]
+        )
         return W
 
     def _score(self, X, strata=None, *args, **more):
@@ -382,10 +384,9 @@ class InspectionMixin:
         if strata is None:
             return self.strata_[:0], np.zeros(n_rows, bool), self.strata_[:0]
         stratum_index, found = encode_labels(strata, n_rows)
-        known = set(self.strata_.tolist())
-        is_unseen = np.array([label not in known for label in found.tolist()], bool)
+        is_unseen = places(found, self.strata_) < 0
         is_new = is_unseen[stratum_index]
-        return found[is_unseen], is_new, np.asarray(strata)[is_new]
+        return found[is_unseen], is_new, found[stratum_index][is_new]
 
     def _with_new_strata(self, X, strata):
         """Return a model with shifts for all strata of X: this model, or a copy with the shifts of new strata added."""

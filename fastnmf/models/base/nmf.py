@@ -24,7 +24,7 @@ from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.updates import Majorised
 from fastnmf.core.warn import warn
-from fastnmf.data.annotated import unpack
+from fastnmf.data.annotated import check_index, unpack
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.strata import Strata
@@ -554,6 +554,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _inverse_transform(self, W, strata=None):
         self._check_fitted()
+        check_index(W, strata=strata)
         W = check_array(W, dtype=[np.float64, np.float32])
         if W.shape[1] != len(self.components_):
             raise ValueError(f"W has {W.shape[1]} columns; the model has {len(self.components_)} components.")
@@ -572,6 +573,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             raise ValueError(
                 f"sample_weight in score needs the squared error, and {options.loss_given} is given; leave it out."
             )
+        check_index(X, sample_weight=sample_weight)
         with threads(options.n_threads):
             data, H, V = self._prepared(X, strata, options)
             if self._has_own_loss:

@@ -15,6 +15,7 @@ from fastnmf.core.init.starts import Start
 from fastnmf.core.options import check_bool, check_integer, generator, integer, number, one_of, optional
 from fastnmf.core.shifts import normalize_components
 from fastnmf.data.annotated import unpack
+from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr
 from fastnmf.models.base.estimator import Estimator, continued
 from fastnmf.models.base.for_checkers import Callback, ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
@@ -283,7 +284,8 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
     def _data(self, X, given, options):
         """Return the rows of target and tasks, and their labels or None."""
         strata = given.get("strata")
-        return as_csr(X) if sp.issparse(X) else X, None if strata is None else np.asarray(strata)
+        strata = None if strata is None else known_labels(strata, "strata", X.shape[0])
+        return as_csr(X) if sp.issparse(X) else X, strata
 
     def _identity(self, data):
         base = self._base()
