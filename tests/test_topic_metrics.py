@@ -74,7 +74,7 @@ def test_coherence_says_what_is_wrong(corpus):
         ((topics, counts), {"n_top": 1}, "at least 2"),
         ((topics[:, :5], counts), {}, "5 features, and X has 12 columns"),
         (([["a"]], counts), {}, "pass feature_names"),
-        (([["a"]], counts), {"feature_names": ["b"] * 3}, "3 names for 12 columns"),
+        (([["a"]], counts), {"feature_names": ["b"] * 3}, "3 names for 12 features"),
         (([["a"]], counts), {"feature_names": ["b"] * 12}, "'a' of a topic is not among"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,7 +1,5 @@
 """Take the matrix and the labels out of an AnnData or a similar object."""
 
-import numpy as np
-
 
 def is_annotated(X):
     """Tell whether X is an AnnData, or has the attributes of one."""
@@ -25,11 +23,25 @@ def check_index(X, **given):
                     )
 
 
-def unpack(X, strata):
-    """Return X and the labels of its rows.
+def matrix_of(X):
+    """Return the matrix of an AnnData, read into memory if it is on disk; anything else as it is."""
+    if not is_annotated(X):
+        return X
+    X = X.X
+    if hasattr(X, "to_memory"):  # sparse, in a file
+        return X.to_memory()
+    return X[()] if type(X).__module__.startswith("h5py") else X
 
-    Of an AnnData these are its matrix and, where `strata` is a name, that column of obs. Labels with an index must have
-    that of X.
+
+def unpack(X, strata):
+    """Return the matrix of X and the labels of its rows; see `row_labels`."""
+    return matrix_of(X), row_labels(X, strata)
+
+
+def row_labels(X, strata):
+    """Return the labels of the rows of X: of an AnnData, where `strata` is a name, that column of obs.
+
+    Labels with an index must have that of X.
     """
     check_index(X, strata=strata)
     if is_annotated(X):
@@ -37,10 +49,10 @@ def unpack(X, strata):
             if strata not in X.obs:
                 known = ", ".join(repr(name) for name in list(X.obs)[:8])
                 raise ValueError(f"strata={strata!r} is not a column of obs; its columns are {known}.")
-            strata = np.asarray(X.obs[strata])
-        return X.X, strata
+            return X.obs[strata]
+        return strata
     if isinstance(strata, str):
         raise ValueError(
             f"strata={strata!r} is one name; it stands for an obs column of an AnnData only. Pass one label a row."
         )
-    return X, strata
+    return strata

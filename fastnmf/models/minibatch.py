@@ -26,7 +26,7 @@ from fastnmf.models.base.callbacks import fit_callbacks
 from fastnmf.models.base.for_checkers import Callback, Iterative, Model, StrataFeatures, WithStrata, with_callbacks
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
-from fastnmf.typing import Dense, File, Floats, Labels, Matrix, Seed, Vector
+from fastnmf.typing import Dense, File, Floats, Labels, Matrix, Names, Seed, Vector
 
 
 def check_forget_factor(name, value):
@@ -499,7 +499,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
 
     if TYPE_CHECKING:
 
-        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> StrataFeatures: ...
+        def top_features(self, n: int = 10, feature_names: Names | None = None) -> StrataFeatures: ...
 
     def __init__(
         self,

@@ -305,4 +305,6 @@ def _refitted(setting, components, seed):
         scale = np.linalg.norm(scaled, axis=1, keepdims=True)
         options |= {"fixed_components": scaled, "normalize": None}
     model = setting.make(len(components), seed, **options).fit(setting.X, **setting.labels())
+    if setting.names is not None:  # of an X without names nothing is asked
+        vars(model).update(feature_names_in_=setting.names, _names=setting.names)
     return model.set_params(n_threads=getattr(given, "n_threads", None)), scale

@@ -24,7 +24,7 @@ from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.updates import Majorised
 from fastnmf.core.warn import warn
-from fastnmf.data.annotated import check_index, unpack
+from fastnmf.data.annotated import check_index, row_labels
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.strata import Strata
@@ -33,7 +33,7 @@ from fastnmf.models.base.classification import add_labels, set_label_attributes
 from fastnmf.models.base.estimator import Estimator, without_zeros
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
 from fastnmf.models.base.top_features import top_features
-from fastnmf.typing import Dense, Floats, Labels, Matrix, Vector
+from fastnmf.typing import Dense, Floats, Matrix, Names, Vector
 
 NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
@@ -126,7 +126,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         return self._score(X, None, sample_weight)
 
-    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
+    def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first.
 
         Parameters
@@ -134,7 +134,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         n : int, default=10
             Largest number of features of one component.
         feature_names : array-like (n_features,), default=None
-            Names of the features. None takes `feature_names_in_`, or else the column numbers.
+            Names of the features, or a vocabulary: name -> column. None takes `feature_names_in_`, or else the column
+            numbers.
 
         Returns
         -------
@@ -348,7 +349,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             H = np.where(is_fixed.T, np.ldexp(values.T, data.log4_scale), H)
             free_mask = ~is_fixed
         if options.H.seeds:
-            names = getattr(self, "feature_names_in_", self._names)
+            names = getattr(self, "feature_names_in_", None)
             seeds = find_seeds(options.H.seeds, H.shape[1], data.shape[1], names)
             guide = guide_components(H, seeds, options.H.guide_weight)
             H = guide[2] if free_mask is None else np.where(free_mask.T, guide[2], H)
@@ -460,7 +461,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _prepared(self, X, strata, options):
         """Return new data X as `Strata`, H (n_features, k) and V (or None), in the inner scale of X."""
-        X, strata = unpack(X, strata)
+        strata = row_labels(X, strata)
         X = self._validated(X, reset=False)
         self._check_strata_given(strata)
         data = self._observed(X, options, strata, labels=self.strata_ if self._has_shifts else None)

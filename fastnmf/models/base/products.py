@@ -17,7 +17,7 @@ from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.fitted_state import check_fitted_arrays
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Iterative, TransformerMixin, like_fit
 from fastnmf.models.base.top_features import top_features
-from fastnmf.typing import Dense, Floats, Labels, Matrix
+from fastnmf.typing import Dense, Floats, Matrix, Names
 
 
 class WeightModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Iterative):
@@ -69,7 +69,7 @@ class BasisModel(WeightModel):
         """Return the basis that approximates new rows, (k, n_features)."""
         return self.components_
 
-    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
+    def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first, as a list of lists."""
         return top_features(self, n, feature_names)
 
