@@ -91,6 +91,19 @@ def test_different_is_different(labels):
     assert sorted(encode_classes(list(labels)[:2] + [None], 3)[1]) == [-1, 0, 1]
 
 
+def test_arrays_of_objects_stay_and_lists_become_plain():
+    for labels, kind in (
+        (np.array(["b", "a"], object), "O"),
+        (pd.Series(["b", "a"]), "O"),
+        (["b", "a"], "U"),
+        ([2, np.int64(1)], "i"),
+        ([np.datetime64("2021"), np.datetime64("2020")], "M"),
+        (np.array(["b", "a"]), "U"),
+    ):
+        assert encode_labels(labels, 2)[1].dtype.kind == kind
+        assert encode_classes(labels, 2)[0].dtype.kind == ("U" if kind == "O" else kind)
+
+
 def test_shapes_are_told():
     for labels, words in (
         ([("a", 1), ("b", 1)], "2 dimensions"),

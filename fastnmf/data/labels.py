@@ -46,6 +46,8 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
     ValueError
         The labels have another length or more dimensions, or are of several kinds.
     """
+    if hasattr(given, "__dask_graph__"):
+        raise TypeError(f"{name} is a Dask collection, which is not in memory; pass {name}.compute().")
     labels = _as_array(given, name)
     labels = labels[:, 0] if may_be_column and labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1:
@@ -68,12 +70,22 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
             f"{name} mixes labels of several kinds, {' and '.join(sorted(kinds))}, which differ even where they look "
             "alike; use one kind."
         )
-    plain = np.asarray(known) if kinds <= {"truth values", "numbers", "text", "bytes"} and known else values
-    if plain.ndim != 1 or plain.dtype.kind == "O" or plain.tolist() != known:  # text may end in NUL, int become float
-        return values, is_missing
-    labels = np.zeros(n_rows, plain.dtype)
-    labels[~is_missing] = plain
+    if not isinstance(given, (list, tuple)) and labels.dtype.kind == "O":
+        return values, is_missing  # an array of objects stays one
+    known = plain(values[~is_missing])
+    labels = np.zeros(n_rows, known.dtype)
+    labels[~is_missing] = known
     return labels, is_missing
+
+
+def plain(labels):
+    """Return an array of objects as one of numbers, text or dates, where that changes no label."""
+    known = labels.tolist()
+    if labels.dtype.kind != "O" or not {kind_of(label) for label in known} <= _KINDS.keys():
+        return labels
+    found = np.asarray(known) if known else labels
+    again = list(found) if found.dtype.kind == "M" else found.tolist()
+    return found if found.ndim == 1 and again == known else labels  # text may end in NUL, int become float
 
 
 def _as_array(given, name):

@@ -13,7 +13,7 @@ from fastnmf.core.losses.labels import LabelFit
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.thresholds import MU_FLOOR
 from fastnmf.core.updates import HALS, MU, WeightedRows
-from fastnmf.data.labels import distinct, kind_of, places, read_labels
+from fastnmf.data.labels import distinct, kind_of, places, plain, read_labels
 from fastnmf.models.base.for_checkers import available_if, like_transform
 from fastnmf.typing import Array, Floats, Matrix
 
@@ -48,7 +48,7 @@ def encode_classes(y, n_samples, classes=None):
         is_unknown |= np.array([kind_of(label) == "numbers" and label == -1 for label in y], bool)
     if is_unknown.all() and classes is None:
         raise ValueError("y has no label: all are -1, NaN, None or masked. Leave y out, or label some samples.")
-    found, place = distinct(y[~is_unknown], "y")
+    found, place = distinct(plain(y[~is_unknown]), "y")
     class_index = np.full(n_samples, -1)
     if classes is not None:
         at = places(found, classes)
