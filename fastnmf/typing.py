@@ -75,6 +75,7 @@ Vector: TypeAlias = Sequence[float] | SupportsArray
 Dense: TypeAlias = Sequence[Sequence[float]] | Sequence[SupportsArray] | SupportsArray
 Matrix: TypeAlias = Dense | Sparse | Annotated
 Labels: TypeAlias = Sequence[Any] | SupportsArray
+SparseOrDense: TypeAlias = Dense | Sparse
 Names: TypeAlias = Labels | Mapping[str, Any]  # a mapping is a vocabulary: name -> column
 Factor: TypeAlias = Dense | None
 File: TypeAlias = FilePath | None

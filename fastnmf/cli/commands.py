@@ -110,7 +110,11 @@ def _fit(arguments):
     strata = None if arguments.strata is None else read_labels(arguments.strata)
     names = None if arguments.features is None else _lines(arguments.features)
     if names is not None and len(names) != X.shape[1]:
-        raise ValueError(f"{arguments.features} has {len(names)} names for {X.shape[1]} columns of {arguments.X}.")
+        turned = f"; it has {len(names)} rows: write its transpose, as rows are the samples"
+        raise ValueError(
+            f"{arguments.features} has {len(names)} names for {X.shape[1]} columns of {arguments.X}"
+            f"{turned if len(names) == X.shape[0] else ''}."
+        )
     _check_folder(arguments.output)
     if arguments.dtype is not None:
         X = X.astype(arguments.dtype)

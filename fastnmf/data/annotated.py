@@ -34,25 +34,28 @@ def matrix_of(X):
 
 
 def unpack(X, strata):
-    """Return the matrix of X and the labels of its rows; see `row_labels`."""
-    return matrix_of(X), row_labels(X, strata)
+    """Return the matrix of X and the labels of its rows; see `with_labels`."""
+    X, strata = with_labels(X, strata)
+    return matrix_of(X), strata
 
 
-def row_labels(X, strata):
-    """Return the labels of the rows of X: of an AnnData, where `strata` is a name, that column of obs.
+def with_labels(X, strata):
+    """Return X and the labels of its rows.
 
-    Labels with an index must have that of X.
+    Where `strata` is a name, these are a column of obs of an AnnData, or a column of a DataFrame, which is then no
+    longer in X. Labels with an index must have that of X.
     """
     check_index(X, strata=strata)
-    if is_annotated(X):
-        if isinstance(strata, str):
-            if strata not in X.obs:
-                known = ", ".join(repr(name) for name in list(X.obs)[:8])
-                raise ValueError(f"strata={strata!r} is not a column of obs; its columns are {known}.")
-            return X.obs[strata]
-        return strata
-    if isinstance(strata, str):
+    if not isinstance(strata, str):
+        return X, strata
+    table = X.obs if is_annotated(X) else X
+    if not hasattr(table, "columns"):
         raise ValueError(
-            f"strata={strata!r} is one name; it stands for an obs column of an AnnData only. Pass one label a row."
+            f"strata={strata!r} is one name; it stands for a column of a DataFrame, or of obs of an AnnData. Pass one "
+            "label a row."
         )
-    return strata
+    if strata not in table.columns:
+        known = ", ".join(repr(name) for name in list(table.columns)[:8])
+        where = "obs; its" if table is not X else "X; the"
+        raise ValueError(f"strata={strata!r} is not a column of {where} columns are {known}.")
+    return X if table is not X else X.drop(columns=strata), table[strata]

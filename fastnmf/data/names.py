@@ -16,7 +16,7 @@ def names_of(X):
     return names if names.ndim == 1 and len(names) and all(isinstance(name, str) for name in names) else None
 
 
-def read_names(given, n_features, known=None, name="feature_names"):
+def read_names(given, n_features, known=None, name="feature_names", *, n_rows=None):
     """Return names that a user gives, one for each feature, as an object array of str.
 
     Parameters
@@ -28,6 +28,8 @@ def read_names(given, n_features, known=None, name="feature_names"):
         Names that the columns have already. Others may replace them, but not the same ones in another order.
     name : str, default="feature_names"
         Name of the argument, for the messages.
+    n_rows : int, default=None
+        Rows of X: as many names tell that X is turned.
 
     Returns
     -------
@@ -47,7 +49,10 @@ def read_names(given, n_features, known=None, name="feature_names"):
         )
     given = given if isinstance(given, Mapping) else list(given)
     if len(given) != n_features:
-        raise ValueError(f"{name} has {len(given)} names for {n_features} features; give one for each.")
+        what = (
+            "give one for each" if len(given) != n_rows else f"X has {n_rows} rows, so pass X.T: rows are the samples"
+        )
+        raise ValueError(f"{name} has {len(given)} names for {n_features} features; {what}.")
     if isinstance(given, Mapping):
         of_column = {column: word for word, column in given.items()}
         if of_column.keys() != set(range(n_features)):

@@ -4,13 +4,14 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.matrix import as_csr
+from fastnmf.data.matrix import as_csr, check_unmasked
 
 
 def as_matrix(values, name, dtype=np.float64):
     """Return a dense matrix as a 2-D float array."""
     if sparse.issparse(values):
         raise ValueError(f"{name} must be a dense array; got a sparse one.")
+    check_unmasked(values, name)
     values = np.asarray(values, dtype=dtype)
     if values.ndim != 2:
         raise ValueError(f"{name} must be two-dimensional; got shape {values.shape}.")

@@ -120,7 +120,7 @@ def coherence(
     names, X = names_of(X), matrix_of(X)
     if not sparse.issparse(X):
         X = as_matrix(X, "X", dtype=None)
-    feature_names = names if feature_names is None else read_names(feature_names, X.shape[1], names)
+    feature_names = names if feature_names is None else read_names(feature_names, X.shape[1], names, n_rows=X.shape[0])
     rows = _top_columns(topics, n_top, X.shape[1], feature_names)
     used = np.unique(np.concatenate([np.zeros(0, np.intp), *rows]))
     occurs = _occurrence(X, used)

@@ -26,7 +26,7 @@ from fastnmf.models.base.callbacks import fit_callbacks
 from fastnmf.models.base.for_checkers import Callback, Iterative, Model, StrataFeatures, WithStrata, with_callbacks
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
-from fastnmf.typing import Dense, File, Floats, Labels, Matrix, Names, Seed, Vector
+from fastnmf.typing import File, Floats, Labels, Matrix, Names, Seed, SparseOrDense, Vector
 
 
 def check_forget_factor(name, value):
@@ -625,7 +625,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: Dense, *, strata: Labels | None = None) -> Floats:
+    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
         """Return the model's rows ``v + w H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W, strata)
 

@@ -122,7 +122,7 @@ def consensus(
     X : sparse matrix or array (n_samples, n_features)
         Non-negative. Or an AnnData.
     strata : array-like (n_samples,), or str, default=None
-        Label of each row, or the name of an obs column.
+        Label of each row, or the name of a column of obs or of a DataFrame.
     n_components : int, default=10
         Components of every run, and of the consensus.
     n_runs : int, default=30

@@ -11,9 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf.core.progress import counting
 from fastnmf.core.warn import warn
-from fastnmf.data.annotated import unpack
+from fastnmf.data.annotated import matrix_of, with_labels
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.matrix import as_csr, check_kind
+from fastnmf.data.matrix import as_csr, check_kind, unmasked
 from fastnmf.data.names import names_of, numbered
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
@@ -46,11 +46,13 @@ class ParallelFits:
     """
 
     def __init__(self, X, strata, estimator, n_jobs):
+        X, strata = with_labels(X, strata)
         self.names = names_of(X)
-        X, strata = unpack(X, strata)
+        X = unmasked(matrix_of(X), getattr(estimator, "missing_values", None), type(estimator).__name__)
+        check_kind(X)
         if not sp.issparse(X):
             X = np.asarray(X)
-        check_kind(X)
+            check_kind(X)
         self.X = _canonical(X) if sp.issparse(X) else X
         self.stratum_index, labels = encode_labels(strata, X.shape[0])
         self.strata = None if strata is None else labels[self.stratum_index]

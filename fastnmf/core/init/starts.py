@@ -17,6 +17,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.data.labels import known_labels
+from fastnmf.data.matrix import check_unmasked
 from fastnmf.data.names import check_names, read_names
 from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.typing import Array, Dense, Factor, Floats, Labels, Names
@@ -353,6 +354,7 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
         names = ", ".join(given)
         raise ValueError(f"init='custom' needs a start: pass {names} to fit ({', '.join(missing)} missing).")
     for name, shape in expected.items():
+        check_unmasked(given[name], f"The start {name}")
         array = np.asarray(given[name])
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise ValueError(f"The start {name} is an array of {array.dtype} with {array.ndim} dimensions; expected 2.")

@@ -26,8 +26,8 @@ from fastnmf.core.iterate import as_arrays
 from fastnmf.core.options import check_integer, generator, read_options
 from fastnmf.core.restarts import Restarts, check_restarts, has_same_start
 from fastnmf.core.warn import warn
-from fastnmf.data.annotated import check_index, is_annotated, matrix_of, row_labels
-from fastnmf.data.matrix import check_kind
+from fastnmf.data.annotated import check_index, is_annotated, matrix_of, with_labels
+from fastnmf.data.matrix import check_kind, check_unmasked, unmasked
 from fastnmf.data.names import check_names, names_of
 from fastnmf.data.strata import Strata
 from fastnmf.io import archive
@@ -138,7 +138,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         """Check feature names, feature counts and tags; `Strata` checks finiteness, sign and layout."""
         names = names_of(X) if is_annotated(X) else None  # scikit-learn looks after those of data frames
         is_plain = not hasattr(X, "columns")
-        X = matrix_of(X)
+        X = unmasked(matrix_of(X), getattr(self, "missing_values", None), type(self).__name__)
         check_kind(X)  # scikit-learn rejects these, too, but prints the whole matrix
         model = self
         if reset:
@@ -212,7 +212,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         """Fit and return self; `given` are the arguments of `fit` beside X, by name, None where they were not given."""
         options = self._checked_options()
         check_index(X, **{name: given.get(name) for name in ("y", "sample_weight", "weight")})
-        strata = row_labels(X, given.get("strata"))
+        X, strata = with_labels(X, given.get("strata"))
         given |= {} if strata is None else {"strata": strata}
         if self._goes_on(options):
             check_names(names_of(X), getattr(self, "feature_names_in_", None), "the fit that warm_start goes on from")
@@ -499,6 +499,7 @@ def check_start(name, array, shape, is_signed=False):
     ValueError
         Another shape, no numbers, or negative or non-finite entries.
     """
+    check_unmasked(array, f"The start {name}")
     array = np.asarray(array)
     if array.shape != shape or array.dtype.kind not in "fiub":
         raise ValueError(

@@ -19,7 +19,7 @@ from fastnmf.core.losses.choice import Beta
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.thresholds import tiny
-from fastnmf.data.annotated import is_annotated, row_labels
+from fastnmf.data.annotated import is_annotated, with_labels
 from fastnmf.data.labels import encode_labels, known_labels, places
 from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.strata import Strata
@@ -113,7 +113,7 @@ class RowErrorsMixin:
         array([1., 0.])
         """
         self._check_fitted()
-        strata = row_labels(X, strata)
+        X, strata = with_labels(X, strata)
         if strata is not None and not self._has_shifts:
             raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
         model = self._with_new_strata(X, strata) if self._has_shifts else self
@@ -174,7 +174,7 @@ class InspectionMixin:
         self._check_fitted()
         if strata is None:
             raise ValueError("estimate_shifts was given no strata; pass strata, one label a row.")
-        strata = row_labels(X, strata)
+        X, strata = with_labels(X, strata)
         X = as_rows(X)
         labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
         if len(labels) == 0:
@@ -269,7 +269,7 @@ class InspectionMixin:
         """
         self._check_fitted()
         check_integer("n", n)
-        strata = row_labels(X, strata)
+        X, strata = with_labels(X, strata)
         if not (options := self._options()).is_squared:
             raise ValueError(f"explain measures squared errors; this model has {options.loss_given}.")
         names = self._feature_names(feature_names)
@@ -316,7 +316,7 @@ class InspectionMixin:
 
     def _transform(self, X, strata=None):
         """Return the weights; those of rows of known strata do not depend, to the last bit, on rows of new strata."""
-        strata = row_labels(X, strata)
+        X, strata = with_labels(X, strata)
         X = X if strata is None else as_rows(X)
         labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
         if len(labels) == 0 or self._policy() == "error":
@@ -344,7 +344,7 @@ class InspectionMixin:
         -------
         float
         """
-        strata = row_labels(X, strata)
+        X, strata = with_labels(X, strata)
         model = self._with_new_strata(X, strata)
         return super()._score(X, strata, *args, **more) if model is self else model._score(X, strata, *args, **more)
 

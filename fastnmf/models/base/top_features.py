@@ -13,12 +13,16 @@ def n_features_of(model):
     return model.n_features_in_ if hasattr(model, "n_features_in_") else model.components_.shape[-1]
 
 
+def _n_rows_of(model):
+    return len(model.W_) if getattr(model, "W_", None) is not None else None
+
+
 def feature_names_for(model, given):
     """Return the names of the features: those given, or the model's own, or the column numbers."""
     own = getattr(model, "feature_names_in_", None)
     if given is None:
         given = range(n_features_of(model)) if own is None else own
-    return read_names(given, n_features_of(model), own)
+    return read_names(given, n_features_of(model), own, n_rows=_n_rows_of(model))
 
 
 def names_to_keep(model, given):
@@ -26,7 +30,7 @@ def names_to_keep(model, given):
     own = getattr(model, "feature_names_in_", None)
     if given is None:
         return own
-    names = read_names(given, n_features_of(model))
+    names = read_names(given, n_features_of(model), n_rows=_n_rows_of(model))
     if own is not None and names.tolist() != own.tolist():
         raise ValueError("The model was fitted with other feature names; leave feature_names out to keep those.")
     return names

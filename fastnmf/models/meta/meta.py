@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.init.starts import Start
 from fastnmf.core.options import check_bool, check_integer, generator, integer, number, one_of, optional
 from fastnmf.core.shifts import normalize_components
-from fastnmf.data.annotated import row_labels, unpack
+from fastnmf.data.annotated import unpack, with_labels
 from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr
 from fastnmf.models.base.estimator import Estimator, continued
@@ -383,7 +383,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             Labels of the rows, for an estimator with strata.
         """
         check_is_fitted(self)
-        strata = row_labels(X, strata)
+        X, strata = with_labels(X, strata)
         X = self._validated(X, reset=False)
         W = self.estimator_.transform(X, **({} if strata is None else {"strata": strata}))
         return W * self.estimator_.components_.max(axis=1)
@@ -408,7 +408,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         check_is_fitted(self)
         if n_iter is not None:
             check_integer("n_iter", n_iter)
-        strata = row_labels(X, strata)
+        X, strata = with_labels(X, strata)
         X, H = self._validated(X, reset=False), self.components_.astype(np.float64)
         base = self._base()
         W = weights_for(X, H) if base._options().is_multiplicative else None
