@@ -7,10 +7,21 @@ import scipy.sparse as sp
 from estimators import CASES, again, every_case, factors, has_transform, of_those, one_sentence
 
 import fastnmf
-from fastnmf import NMF, HierarchicalNMF, MiniBatchStratifiedNMF, StratifiedNMF, consensus, select_rank
+from fastnmf import (
+    NMF,
+    HierarchicalNMF,
+    IntervalNMF,
+    MiniBatchNMF,
+    MiniBatchStratifiedNMF,
+    StratifiedNMF,
+    consensus,
+    save_csr,
+    select_beta,
+    select_rank,
+)
 from fastnmf.cli.commands import _parser
 from fastnmf.data.strata import Strata
-from fastnmf.metrics import normalized_loss
+from fastnmf.metrics import coherence, kkt_residual, normalized_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 SHORT = {"max_iter": 5, "tol": 0, "random_state": 0}
@@ -65,6 +76,30 @@ def test_an_annotated_matrix_on_disk_is_read():
         assert (model.fit(Cells(OnDisk(X))).components_ == model.fit(X).components_).all()
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda X, annotated, path: (Strata.from_array(annotated).X, Strata.from_array(X).X),
+        lambda X, annotated, path: (Strata.from_blocks([annotated]).X, Strata.from_blocks([X]).X),
+        lambda X, annotated, path: [save_csr(given, path / "X").shape for given in (annotated, X)],
+        lambda X, annotated, path: [NMF(2, **SHORT).fit(X, weight=given).W_ for given in (annotated, X)],
+        lambda X, annotated, path: [IntervalNMF(2, **SHORT).fit(X, upper=given).W_ for given in (annotated, X)],
+        lambda X, annotated, path: [normalized_loss(given, X[:, :2], X[:2]) for given in (annotated, X)],
+        lambda X, annotated, path: [kkt_residual(given, X[:, :2], X[:2]) for given in (annotated, X)],
+        lambda X, annotated, path: [coherence(X[:2], given) for given in (annotated, X)],
+        lambda X, annotated, path: [
+            select_beta(given, 2, n_splits=1, random_state=0).scores for given in (annotated, X)
+        ],
+        lambda X, annotated, path: [
+            MiniBatchNMF(2, random_state=0).fit_blocks([given] * 2).components_ for given in (annotated, X)
+        ],
+    ],
+)
+def test_an_annotated_matrix_is_a_matrix_at_every_door(use, tmp_path):
+    X = np.random.default_rng(0).random((12, 6))
+    assert np.array_equal(*use(X, Cells(X), tmp_path))
+
+
 @every_case
 def test_masked_entries_are_refused_or_missing(case):
     X = case.draw()
@@ -107,6 +142,7 @@ def test_masked_is_missing():
         lambda X, masked: NMF(2, init="custom").fit(X, W=masked[:, :2], H=X[:2]),
         lambda X, masked: select_rank(masked, ranks=[1, 2]),
         lambda X, masked: consensus(masked, n_components=2),
+        lambda X, masked: IntervalNMF(2).fit(X, upper=masked),
         lambda X, masked: normalized_loss(masked, X[:, :2], X[:2]),
     ],
 )

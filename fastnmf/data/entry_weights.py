@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.annotated import matrix_of
 from fastnmf.data.layout import Compressed, linear_index, row_index
 from fastnmf.data.matrix import as_csr, as_matrix, check_kind, check_unmasked
 
@@ -195,6 +196,7 @@ def _checked(weight, X):
     """Return `weight` as an array or canonical CSR with the dtype of X, or None; raise an error where it is invalid."""
     if weight is None:
         return None
+    weight = matrix_of(weight)
     check_unmasked(weight, "weight")
     if not sp.issparse(weight):
         weight = np.asarray(weight)

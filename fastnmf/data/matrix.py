@@ -10,6 +10,8 @@ import numbers
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.annotated import matrix_of
+
 STEP = 1 << 16  # entries that are checked together, so that they stay in the cache from one check to the next
 _COMPRESSED = ("csr", "csc", "bsr")
 
@@ -280,6 +282,7 @@ def as_matrix(X, prefix="", *, is_signed=False):
     ValueError, TypeError
         X is not a matrix of finite real numbers, is empty or too large, or has negative entries that are not allowed.
     """
+    X = matrix_of(X)
     check_kind(X, prefix)
     if not sp.issparse(X):
         X = np.asarray(X)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.annotated import matrix_of
 from fastnmf.data.labels import known_labels
-from fastnmf.data.matrix import as_csr
+from fastnmf.data.matrix import as_csr, check_unmasked
 from fastnmf.typing import FilePath, Labels, Matrix
 
 _PARTS = {"data": None, "indices": np.dtype(np.int32), "indptr": np.dtype(np.int64)}
@@ -73,13 +74,15 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
     (4, 4)
     [(3, 4), (1, 4)]
     """
-    blocks = [X] if sp.issparse(X) or isinstance(X, np.ndarray) else X
+    X = matrix_of(X)
+    blocks = [X] if hasattr(X, "shape") else X
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _SHAPE).unlink(missing_ok=True)  # written last: without this file the folder does not open
     files, n_rows, n_columns, end = {}, 0, None, 0
     try:
-        for block in blocks:
+        for block in map(matrix_of, blocks):
+            check_unmasked(block, "The block")
             block = as_csr(block, "The block") if sp.issparse(block) else sp.csr_array(block)
             if n_columns is None:
                 n_columns = block.shape[1]

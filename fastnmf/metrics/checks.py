@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import sparse
 
+from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, check_unmasked
 
@@ -79,6 +80,7 @@ def in_range(X, W, H, V, strata):
     """
     W = as_matrix(W, "W")
     H = as_matrix(H, "H")
+    X, strata = unpack(X, strata)
     if sparse.issparse(X):
         X = as_csr(X)
         if not X.has_canonical_format:
