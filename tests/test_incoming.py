@@ -268,3 +268,14 @@ def test_text_of_numpy_is_text(case, tmp_path):
     assert all((factor == want[name]).all() for name, factor in factors(model).items())
     model.save(tmp_path / "m.npz")
     assert fastnmf.load(tmp_path / "m.npz").get_params().items() >= words.items()
+
+
+def test_labels_of_other_cells_are_refused():
+    cells = Cells(ROWS)
+    labels = cells.obs["batch"]
+    model = StratifiedNMF(2, **SHORT).fit(cells, strata=labels)
+    for use in (StratifiedNMF(2).fit, model.transform, model.score, model.explain):
+        with pytest.raises(ValueError, match="index of strata differs from the index of X"):
+            use(cells, strata=labels[::-1])
+        with pytest.raises(TypeError, match="strata is a Dask collection.*strata.compute"):
+            use(cells, strata=Lazy())

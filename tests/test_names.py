@@ -33,6 +33,26 @@ class Cells:
         return Cells(self.X[rows][:, columns], self.var_names[columns], self.obs[rows])
 
 
+class Backed(Cells):
+    """Stand-in for an AnnData on disk: its views have no views."""
+
+    isbacked = True
+
+    def __getitem__(self, at):
+        view = super().__getitem__(at)
+        return View(view.X, view.var_names, view.obs)
+
+
+class View(Backed):
+    """Stand-in for a part of an AnnData on disk."""
+
+    def __getitem__(self, at):
+        raise ValueError("Currently, you cannot index repeatedly into a backed AnnData.")
+
+    def to_memory(self):
+        return Cells(self.X, self.var_names, self.obs)
+
+
 def cells():
     return Cells(matrix(), NAMES, pd.DataFrame({"batch": STRATA}))
 
@@ -96,6 +116,13 @@ def test_an_annotated_matrix_gives_the_bits_of_its_matrix_and_no_warning(recwarn
     model = StratifiedNMF(2, **SAME).fit(annotated, strata="batch")
     model.transform(annotated, strata="batch"), model.explain(annotated, strata="batch")
     assert not recwarn.list
+
+
+def test_rows_of_new_strata_are_read_from_disk():
+    model = StratifiedNMF(2, unknown_strata="estimate", **SAME).fit(cells(), strata="batch")
+    on_disk, strata = Backed(matrix(), NAMES, cells().obs), ["new"] * 10 + ["a"] * 30
+    assert (model.transform(on_disk, strata=strata) == model.transform(cells(), strata=strata)).all()
+    assert model.score(on_disk, strata=strata) == model.score(cells(), strata=strata)
 
 
 def test_a_file_with_names_compares_those_of_frames(tmp_path):

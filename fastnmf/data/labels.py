@@ -18,6 +18,7 @@ _KINDS = {
     "bytes": bytes,
     "dates": (datetime.date, np.datetime64),
 }
+_NEVER_MISSING = (str, np.str_, bytes, bool, int)
 _KIND_OF_DTYPE = {"b": "truth values", "i": "numbers", "u": "numbers", "f": "numbers", "U": "text", "S": "bytes"}
 
 
@@ -62,9 +63,11 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
         return labels, is_missing
     absent = getattr(labels.dtype, "na_object", None)  # of NumPy's StringDType; text there is no missing label
     values = labels.astype(object)
-    is_missing |= np.fromiter((_is_missing(label, absent) for label in values), bool, n_rows)
-    known = values[~is_missing].tolist()
-    kinds = {kind_of(label) for label in known}
+    may_lack = {kind for kind in set(map(type, values)) if kind not in _NEVER_MISSING}  # a million labels in a second
+    if may_lack:
+        is_missing |= [type(label) in may_lack and _is_missing(label, absent) for label in values]
+    known = values[~is_missing]
+    kinds = {_kind_of_type(kind) for kind in set(map(type, known))}
     if len(kinds) > 1:
         raise ValueError(
             f"{name} mixes labels of several kinds, {' and '.join(sorted(kinds))}, which differ even where they look "
@@ -72,7 +75,7 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
         )
     if not isinstance(given, (list, tuple)) and labels.dtype.kind == "O":
         return values, is_missing  # an array of objects stays one
-    known = plain(values[~is_missing])
+    known = plain(known)
     labels = np.zeros(n_rows, known.dtype)
     labels[~is_missing] = known
     return labels, is_missing
@@ -81,7 +84,7 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
 def plain(labels):
     """Return an array of objects as one of numbers, text or dates, where that changes no label."""
     known = labels.tolist()
-    if labels.dtype.kind != "O" or not {kind_of(label) for label in known} <= _KINDS.keys():
+    if labels.dtype.kind != "O" or not {_kind_of_type(kind) for kind in set(map(type, known))} <= _KINDS.keys():
         return labels
     found = np.asarray(known) if known else labels
     again = list(found) if found.dtype.kind == "M" else found.tolist()
@@ -95,14 +98,15 @@ def _as_array(given, name):
     if not isinstance(given, (list, tuple)):  # a Series with missing integers would become one of floats
         has_own_dtype = not isinstance(getattr(given, "dtype", np.dtype(float)), np.dtype)
         return _as_array(np.asarray(given, dtype=object if has_own_dtype else None), name)
-    if any(isinstance(label, (list, tuple, np.ndarray)) and np.ndim(label) > 0 for label in given):
+    labels = np.fromiter(given, object, len(given))
+    arrays = {kind for kind in set(map(type, given)) if issubclass(kind, (list, tuple, np.ndarray))}
+    if arrays and any(type(label) in arrays and np.ndim(label) > 0 for label in given):
         nested = np.array(given, dtype=object)
         if nested.ndim < 2:
             raise ValueError(f"{name} holds sequences of different lengths; give one label a row.")
         return nested
-    labels = np.empty(len(given), object)
-    for row, label in enumerate(given):
-        labels[row] = label.item() if isinstance(label, np.ndarray) and label is not np.ma.masked else label
+    for row in np.flatnonzero([type(label) is np.ndarray for label in given]) if np.ndarray in arrays else ():
+        labels[row] = given[row].item()  # of no dimension
     return labels
 
 
@@ -111,7 +115,11 @@ def kind_of(label):
     if isinstance(label, np.ndarray):
         kind = _KIND_OF_DTYPE.get(label.dtype.kind, "dates" if label.dtype.kind == "M" else None)
         return kind_of(label.item(0)) if kind is None and label.size else kind
-    return next((kind for kind, types in _KINDS.items() if isinstance(label, types)), type(label).__name__)
+    return _kind_of_type(type(label))
+
+
+def _kind_of_type(kind):
+    return next((name for name, types in _KINDS.items() if issubclass(kind, types)), kind.__name__)
 
 
 def _is_missing(label, absent=None):

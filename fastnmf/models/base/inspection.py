@@ -479,7 +479,10 @@ def as_rows(X):
 
 
 def _rows(X, is_in):
-    return X[is_in] if is_annotated(X) else _safe_indexing(X, is_in)
+    """Return some rows of X; those of an AnnData on disk in memory, as its views have no views."""
+    if not is_annotated(X):
+        return _safe_indexing(X, is_in)
+    return X[is_in].to_memory() if getattr(X, "isbacked", False) else X[is_in]
 
 
 def _n_rows(X):
