@@ -25,7 +25,7 @@ from fastnmf.models.base.for_checkers import BetaLoss, Init, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.stratified import hals_schedule, mu_schedule
-from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Penalties, Seed, Step, Vector
+from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Step, Vector
 
 __all__ = ["Divergence", "ElasticNetPenalty", "EntrywiseLoss", "Factorization", "View"]
 
@@ -261,8 +261,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         y : ignored
             Present for compatibility with scikit-learn.
         strata : array-like (n_samples,), or str, default=None
-            Stratum label of each row, for ``strata=True``; None is a single stratum. For an AnnData, the name of an obs
-            column.
+            Stratum label of each row, for ``strata=True``; None is a single stratum. A name is an obs column
+            of an AnnData, or a column of a DataFrame, which is then no feature.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row in the loss, >= 0. Penalties of your own do not see it.
         weight : sparse matrix or array (n_samples, n_features), default=None
@@ -310,7 +310,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: Dense, *, strata: Labels | None = None) -> Floats:
+    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
         """Return the rows of the model, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W, strata)
 

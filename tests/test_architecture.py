@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "metrics": {"typing", "data"},
     "selection": {"typing", "kernels", "data", "core", "io", "models", "metrics"},
     "datasets": {"typing"},
-    "plots": {"typing"},
+    "plots": {"typing", "data"},
     "report": {"typing", "data", "metrics"},
     "cli": ANYTHING,
     "__main__": ANYTHING,

@@ -124,7 +124,7 @@ REFUSED = [
     (lambda: Strata.from_array(np.eye(2), [0.0, np.nan]), ValueError, "missing label"),
     (lambda: Strata.from_array(np.eye(2), ["a", None]), ValueError, "missing label"),
     (lambda: Strata.from_array(np.eye(2), pd.array(["a", pd.NA], dtype="string")), ValueError, "missing label"),
-    (lambda: Strata.from_array(np.eye(2), np.array(["a", 1], dtype=object)), ValueError, "cannot be sorted"),
+    (lambda: Strata.from_array(np.eye(2), np.array(["a", 1], dtype=object)), ValueError, "mixes labels"),
     (
         lambda: Strata.from_array(np.eye(2), ["a", "z"], labels=np.array(["a", "b"])),
         ValueError,

@@ -211,7 +211,7 @@ def test_dead_and_equal_topics_are_told(tmp_path, model):
 
 def test_bad_input_is_one_sentence(tmp_path, bunch, model):
     for arguments, message in (
-        ({"feature_names": ["a"]}, "1 names for the 40 features"),
+        ({"feature_names": ["a"]}, "1 names for 40 features"),
         ({"row_names": ["a"]}, "1 names for 75 rows"),
         ({"X": bunch.data[:, :5]}, "fitted to 40 features"),
         ({"X": bunch.data[:5]}, "5 rows; the model was fitted to 75"),

@@ -213,7 +213,7 @@ def test_names_frames_and_set_output(planted):
     model = (
         StratifiedNMF(2, random_state=0, max_iter=500)
         .set_output(transform="pandas")
-        .fit(frame, strata=pd.Series(strata))
+        .fit(frame, strata=pd.Series(strata, frame.index))
     )
     out = model.transform(frame, strata=strata)
     assert out.columns.tolist() == ["stratifiednmf0", "stratifiednmf1"] and (out.index == frame.index).all()

@@ -74,7 +74,7 @@ def test_coherence_says_what_is_wrong(corpus):
         ((topics, counts), {"n_top": 1}, "at least 2"),
         ((topics[:, :5], counts), {}, "5 features, and X has 12 columns"),
         (([["a"]], counts), {}, "pass feature_names"),
-        (([["a"]], counts), {"feature_names": ["b"] * 3}, "3 names for 12 columns"),
+        (([["a"]], counts), {"feature_names": ["b"] * 3}, "3 names for 12 features"),
         (([["a"]], counts), {"feature_names": ["b"] * 12}, "'a' of a topic is not among"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -163,5 +163,5 @@ def test_component_usage_is_the_share_of_what_components_bring():
     assert metrics.component_usage(np.zeros((2, 3)), H).tolist() == [[0, 0, 0]]
     with pytest.raises(ValueError, match="do not fit together"):
         metrics.component_usage(W[:, :2], H)
-    with pytest.raises(ValueError, match="one label for each of 9 rows"):
+    with pytest.raises(ValueError, match="2 labels for 9 rows"):
         metrics.component_usage(W, H, strata=[1, 2])

@@ -248,5 +248,5 @@ def test_names_of_features_must_agree():
     names = [f"f{j}" for j in range(12)]
     model = fitted(data=pd.DataFrame(X, columns=names))
     assert fitted(data=pd.DataFrame(X, columns=names), init=model, max_iter=1).n_components_ == 3
-    with pytest.raises(ValueError, match="other feature names"):
+    with pytest.raises(ValueError, match="feature names of init in another order"):
         NMF(3, init=model).fit(pd.DataFrame(X, columns=names[::-1]))

@@ -4,6 +4,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -118,7 +119,11 @@ def _fit(arguments):
     strata = None if arguments.strata is None else read_labels(arguments.strata)
     names = None if arguments.features is None else _lines(arguments.features)
     if names is not None and len(names) != X.shape[1]:
-        raise ValueError(f"{arguments.features} has {len(names)} names for {X.shape[1]} columns of {arguments.X}.")
+        turned = f"; it has {len(names)} rows: write its transpose, as rows are the samples"
+        raise ValueError(
+            f"{arguments.features} has {len(names)} names for {X.shape[1]} columns of {arguments.X}"
+            f"{turned if len(names) == X.shape[0] else ''}."
+        )
     if arguments.dtype is not None:
         X = X.astype(arguments.dtype)
 
@@ -218,22 +223,26 @@ def read_matrix(path):
 
 
 def read_labels(path):
-    """Read the label of each row from .npy or from a text file, one label in each line; integers if all are."""
+    """Read the label of each row from .npy or from a text file, one label in each line.
+
+    The labels are integers if every line is one as Python writes it, in 64 bits; otherwise they are the text of the
+    lines: 00501 is not 501, and 1_0 is not 10.
+    """
     if path.suffix == ".npy":
         try:
             return np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path} cannot be read as an .npy array ({error}).") from error
     labels = _lines(path)
-    try:
-        return np.array([int(label) for label in labels])
-    except ValueError:
-        return np.array(labels)
+    if blank := [number for number, label in enumerate(labels, 1) if not label.strip()]:
+        raise ValueError(f"Line {blank[0]} of {path} is blank; give every row a label, one in each line.")
+    is_integer = all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", label) for label in labels)
+    return np.array(labels, dtype=np.int64 if is_integer else None)
 
 
 def _lines(path):
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would also split titles at form feeds
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # splitlines would also split titles at form feeds
         return lines[:-1] if lines[-1] == "" else lines
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file in UTF-8.") from error

@@ -24,6 +24,7 @@ from fastnmf.core.penalties import penalties_of
 from fastnmf.core.problem import LazyRows, Subproblem, full
 from fastnmf.core.thresholds import LEAST_ROWS
 from fastnmf.core.updates import HALS
+from fastnmf.data.labels import kind_of
 from fastnmf.data.layout import Pattern
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import rows
@@ -577,10 +578,9 @@ def split(data, batch_size=None):
 
 
 def merged(labels, more):
-    """Return the sorted union of two arrays of labels; raise ValueError if they mix numbers and text."""
-    known = dict.fromkeys("biuf", "numbers") | {"U": "text"}
-    kinds = [known.get(array.dtype.kind) for array in (labels, more)]
-    if None not in kinds and kinds[0] != kinds[1]:
+    """Return the sorted union of two arrays of labels; raise ValueError if they are of different kinds."""
+    kinds = [kind_of(array) for array in (labels, more)]
+    if kinds[0] != kinds[1]:
         raise ValueError(f"Labels of strata were {kinds[0]} in earlier batches and are {kinds[1]} now; use one kind.")
     try:
         return np.union1d(labels, more)

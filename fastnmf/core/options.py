@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.losses.choice import DIVERGENCES, Divergence, as_divergence
 from fastnmf.data.entry_weights import MISSING
-from fastnmf.data.matrix import as_csr
+from fastnmf.data.matrix import as_csr, check_unmasked
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,8 @@ def read_options(name, parameters, constraints, loss_parameter="beta_loss"):
 
 
 def check_choice(name, value, choices):
-    """Raise unless `value` is one of `choices`."""
+    """Raise unless `value` is one of `choices`; a text of NumPy, as a grid of parameters holds it, counts as text."""
+    value = str(value) if isinstance(value, np.str_) else value
     if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
         expected = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name}={value!r} is not known; expected one of {expected}.")
@@ -331,6 +332,7 @@ def row_weights(data, sample_weight, strata_weight):
     n_rows = data.shape[0]
     weight = np.ones(n_rows)
     if sample_weight is not None:
+        check_unmasked(sample_weight, "sample_weight")
         weight = np.asarray(sample_weight, dtype=np.float64)
         if weight.ndim == 0:
             weight = np.full(n_rows, float(weight))

@@ -1,27 +1,61 @@
 """Take the matrix and the labels out of an AnnData or a similar object."""
 
-import numpy as np
-
 
 def is_annotated(X):
     """Tell whether X is an AnnData, or has the attributes of one."""
     return all(hasattr(X, name) for name in ("X", "obs", "var_names"))
 
 
+def check_index(X, **given):
+    """Raise ValueError where a Series or DataFrame in `given` names other rows, or columns, than X does.
+
+    Their values would go to rows by position, and so belong to other rows than the names say.
+    """
+    for axis in ("index", "columns"):
+        names = getattr(X.obs if is_annotated(X) and axis == "index" else X, axis, None)
+        for name, values in given.items():
+            other = getattr(values, axis, None)  # lists have a method of that name
+            if hasattr(names, "equals") and hasattr(other, "equals") and len(names) == len(other):
+                if not other.equals(names):
+                    raise ValueError(
+                        f"The {axis} of {name} differs from the {axis} of X; put {name} in the order of X, for example "
+                        f"by {name}.reindex, or pass {name}.to_numpy() if the order is the same."
+                    )
+
+
+def matrix_of(X):
+    """Return the matrix of an AnnData, read into memory if it is on disk; anything else as it is."""
+    if not is_annotated(X):
+        return X
+    X = X.X
+    if hasattr(X, "to_memory"):  # sparse, in a file
+        return X.to_memory()
+    return X[()] if type(X).__module__.startswith("h5py") else X
+
+
 def unpack(X, strata):
+    """Return the matrix of X and the labels of its rows; see `with_labels`."""
+    X, strata = with_labels(X, strata)
+    return matrix_of(X), strata
+
+
+def with_labels(X, strata):
     """Return X and the labels of its rows.
 
-    Of an AnnData these are its matrix and, where `strata` is a name, that column of obs.
+    Where `strata` is a name, these are a column of obs of an AnnData, or a column of a DataFrame, which is then no
+    longer in X. Labels with an index must have that of X.
     """
-    if is_annotated(X):
-        if isinstance(strata, str):
-            if strata not in X.obs:
-                known = ", ".join(repr(name) for name in list(X.obs)[:8])
-                raise ValueError(f"strata={strata!r} is not a column of obs; its columns are {known}.")
-            strata = np.asarray(X.obs[strata])
-        return X.X, strata
-    if isinstance(strata, str):
+    check_index(X, strata=strata)
+    if not isinstance(strata, str):
+        return X, strata
+    table = X.obs if is_annotated(X) else X
+    if not hasattr(table, "columns"):
         raise ValueError(
-            f"strata={strata!r} is one name; it stands for an obs column of an AnnData only. Pass one label a row."
+            f"strata={strata!r} is one name; it stands for a column of a DataFrame, or of obs of an AnnData. Pass one "
+            "label a row."
         )
-    return X, strata
+    if strata not in table.columns:
+        known = ", ".join(repr(name) for name in list(table.columns)[:8])
+        where = "obs; its" if table is not X else "X; the"
+        raise ValueError(f"strata={strata!r} is not a column of {where} columns are {known}.")
+    return X if table is not X else X.drop(columns=strata), table[strata]

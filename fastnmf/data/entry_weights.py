@@ -6,10 +6,14 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.annotated import matrix_of
 from fastnmf.data.layout import Compressed, linear_index, row_index
-from fastnmf.data.matrix import as_csr, as_matrix, check_kind
+from fastnmf.data.matrix import as_csr, as_matrix, check_kind, check_unmasked
 
 MAX_WEIGHT = 1e12  # the largest weight lies in 1e-12 .. 1e12: products with squares of the data then fit into float32
+NOTHING_OBSERVED = (
+    "No entry of X is observed: all are missing or have weight 0; give at least one entry a positive weight."
+)
 MISSING = ("nan", "zeros", None)
 
 
@@ -63,6 +67,12 @@ class Weights:
         """Whether all weights are 0 or 1."""
         return bool((self.difference.data == 1 - 2 * self.base).all())
 
+    @cached_property
+    def is_empty(self):
+        """Whether all weights are 0."""
+        n_plain = self.shape[0] * self.shape[1] - self.difference.nnz  # entries of weight `base`
+        return not (self.difference.data + self.base).any() and (self.base == 0 or n_plain == 0)
+
     def at(self, X):
         """Return the weights of the stored entries of X, a sorted `csr_array` without duplicates, in their order."""
         return self.base + stored(self.difference, X)
@@ -114,7 +124,7 @@ def _side(base, E):
     return Side(bases, Compressed(E.indptr, E.indices, E.data))
 
 
-def observed(X, weight=None, missing_values=None):
+def observed(X, weight=None, missing_values=None, *, may_be_empty=False):
     """Separate missing values and entry weights from the data.
 
     Parameters
@@ -126,6 +136,8 @@ def observed(X, weight=None, missing_values=None):
         does not store have weight 0. None: all weights are 1.
     missing_values : {"nan", "zeros", None}, default=None
         ``"nan"``: entries that are NaN are missing. ``"zeros"``: entries that are zero, or not stored, are missing.
+    may_be_empty : bool, default=False
+        Whether all entries may be missing, as in a single new row.
 
     Returns
     -------
@@ -150,11 +162,9 @@ def observed(X, weight=None, missing_values=None):
     values = difference.data + base
     if (values == 1).all() and (base == 1 or n_plain == 0):
         return given, None
-    if not (values.any() or (base == 1 and n_plain > 0)):
-        raise ValueError(
-            "No entry of X is observed: all are missing or have weight 0; give at least one entry a positive weight."
-        )
     weights = Weights(base, difference)
+    if weights.is_empty and not may_be_empty:
+        raise ValueError(NOTHING_OBSERVED)
     X = _cleaned(X, weights)
     if np.isnan(X.data if sp.issparse(X) else X).any():
         raise ValueError(
@@ -165,9 +175,10 @@ def observed(X, weight=None, missing_values=None):
 
 def _numbers(X):
     """Return X as an array, or as canonical CSR, of float32 or float64; NaN is accepted."""
+    check_kind(X)
     if not sp.issparse(X):
         X = np.asarray(X)
-    check_kind(X)
+        check_kind(X)
     if X.dtype.kind not in "fiub" or 0 in X.shape:
         return as_matrix(X)  # raises the error with its message
     single = X.dtype in (np.float16, np.float32)
@@ -185,6 +196,8 @@ def _checked(weight, X):
     """Return `weight` as an array or canonical CSR with the dtype of X, or None; raise an error where it is invalid."""
     if weight is None:
         return None
+    weight = matrix_of(weight)
+    check_unmasked(weight, "weight")
     if not sp.issparse(weight):
         weight = np.asarray(weight)
     if weight.shape != X.shape:

@@ -1,6 +1,153 @@
-"""Encode the labels of rows as integers."""
+"""Read the labels of rows, some of them missing; encode them as integers.
+
+Labels that differ stay different. NumPy turns a list of 1 and ``"1"`` into the same text twice, and NaN into the text
+``"nan"``, so lists are read one label at a time.
+"""
+
+import datetime
+import numbers
 
 import numpy as np
+
+# Types whose values are compared with each other; all others stand for themselves. The order matters: a truth value is
+# an int.
+_KINDS = {
+    "truth values": (bool, np.bool_),
+    "numbers": numbers.Number,
+    "text": str,
+    "bytes": bytes,
+    "dates": (datetime.date, np.datetime64),
+}
+_NEVER_MISSING = (str, np.str_, bytes, bool, int)
+_KIND_OF_DTYPE = {"b": "truth values", "i": "numbers", "u": "numbers", "f": "numbers", "U": "text", "S": "bytes"}
+
+
+def read_labels(given, name, n_rows, *, may_be_column=False):
+    """Return labels as an array without changing any, and a mask of those that are missing.
+
+    Parameters
+    ----------
+    given : array-like (n_rows,)
+        Numbers, text, truth values, dates or categories, of one kind. None, NaN, NaT, NA and masked entries are
+        missing.
+    name : str
+        What the labels are, for the messages.
+    n_rows : int
+    may_be_column : bool, default=False
+        Whether an array (n_rows, 1) is taken, too.
+
+    Returns
+    -------
+    labels : ndarray (n_rows,)
+        What stands where a label is missing means nothing.
+    is_missing : ndarray (n_rows,) of bool
+
+    Raises
+    ------
+    ValueError
+        The labels have another length or more dimensions, or are of several kinds.
+    """
+    if hasattr(given, "__dask_graph__"):
+        raise TypeError(f"{name} is a Dask collection, which is not in memory; pass {name}.compute().")
+    labels = _as_array(given, name)
+    labels = labels[:, 0] if may_be_column and labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1:
+        raise ValueError(f"{name} has {labels.ndim} dimensions; give one label a row, an array of shape ({n_rows},).")
+    if len(labels) != n_rows:
+        raise ValueError(f"{name} has {len(labels)} labels for {n_rows} rows of X; give one label a row.")
+    is_missing = np.array(np.ma.getmaskarray(labels))
+    labels = np.asarray(np.ma.getdata(labels))
+    if labels.dtype.kind in "fcmM":
+        return labels, is_missing | (labels != labels)
+    if labels.dtype.kind not in "OT":
+        return labels, is_missing
+    absent = getattr(labels.dtype, "na_object", None)  # of NumPy's StringDType; text there is no missing label
+    values = labels.astype(object)
+    may_lack = {kind for kind in set(map(type, values)) if kind not in _NEVER_MISSING}  # a million labels in a second
+    if may_lack:
+        is_missing |= [type(label) in may_lack and _is_missing(label, absent) for label in values]
+    known = values[~is_missing]
+    kinds = {_kind_of_type(kind) for kind in set(map(type, known))}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"{name} mixes labels of several kinds, {' and '.join(sorted(kinds))}, which differ even where they look "
+            "alike; use one kind."
+        )
+    if not isinstance(given, (list, tuple)) and labels.dtype.kind == "O":
+        return values, is_missing  # an array of objects stays one
+    known = plain(known)
+    labels = np.zeros(n_rows, known.dtype)
+    labels[~is_missing] = known
+    return labels, is_missing
+
+
+def plain(labels):
+    """Return an array of objects as one of numbers, text or dates, where that changes no label."""
+    known = labels.tolist()
+    if labels.dtype.kind != "O" or not {_kind_of_type(kind) for kind in set(map(type, known))} <= _KINDS.keys():
+        return labels
+    found = np.asarray(known) if known else labels
+    again = list(found) if found.dtype.kind == "M" else found.tolist()
+    return found if found.ndim == 1 and again == known else labels  # text may end in NUL, int become float
+
+
+def _as_array(given, name):
+    """Return labels as an array or masked array; as one of objects where NumPy would convert some."""
+    if isinstance(given, np.ndarray):
+        return given
+    if not isinstance(given, (list, tuple)):  # a Series with missing integers would become one of floats
+        has_own_dtype = not isinstance(getattr(given, "dtype", np.dtype(float)), np.dtype)
+        return _as_array(np.asarray(given, dtype=object if has_own_dtype else None), name)
+    labels = np.fromiter(given, object, len(given))
+    arrays = {kind for kind in set(map(type, given)) if issubclass(kind, (list, tuple, np.ndarray))}
+    if arrays and any(type(label) in arrays and np.ndim(label) > 0 for label in given):
+        nested = np.array(given, dtype=object)
+        if nested.ndim < 2:
+            raise ValueError(f"{name} holds sequences of different lengths; give one label a row.")
+        return nested
+    for row in np.flatnonzero([type(label) is np.ndarray for label in given]) if np.ndarray in arrays else ():
+        labels[row] = given[row].item()  # of no dimension
+    return labels
+
+
+def kind_of(label):
+    """Return the kind of a label, or of an array of labels without missing ones: labels of two kinds always differ."""
+    if isinstance(label, np.ndarray):
+        kind = _KIND_OF_DTYPE.get(label.dtype.kind, "dates" if label.dtype.kind == "M" else None)
+        return kind_of(label.item(0)) if kind is None and label.size else kind
+    return _kind_of_type(type(label))
+
+
+def _kind_of_type(kind):
+    return next((name for name, types in _KINDS.items() if issubclass(kind, types)), kind.__name__)
+
+
+def _is_missing(label, absent=None):
+    """Tell whether a label is None, NaN, NaT, NA or masked, or the object `absent`; pandas need not be imported."""
+    if label is None or label is np.ma.masked or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(label, str):
+        return False
+    return label is absent or isinstance(label, (numbers.Number, np.generic)) and bool(label != label)
+
+
+def known_labels(given, name, n_rows):
+    """Return labels of which none may be missing, as an array; see `read_labels`."""
+    labels, is_missing = read_labels(given, name, n_rows)
+    if is_missing.any():
+        raise ValueError(
+            f"{name} contains a missing label (NaN, None or masked) in row {int(is_missing.argmax())}; give every row "
+            "a label or drop the row."
+        )
+    return labels
+
+
+def distinct(labels, name):
+    """Return the sorted distinct labels, and the index of each label among them; raise ValueError if none can."""
+    try:
+        return np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(f"{name} has labels that cannot be sorted; use numbers, text or dates.") from error
 
 
 def encode_labels(strata, n_rows, labels=None):
@@ -22,28 +169,15 @@ def encode_labels(strata, n_rows, labels=None):
     Raises
     ------
     ValueError
-        The labels have the wrong length or dimension, are missing, cannot be sorted or, where `labels` is given, are
-        not among them.
+        The labels have the wrong length or dimension, are missing, are of several kinds or, where `labels` is given,
+        are not among them.
     """
     if strata is None:
         return np.zeros(n_rows, np.int32), np.array([0]) if labels is None else labels
-    strata = np.asarray(strata)
-    if strata.ndim != 1:
-        raise ValueError(f"strata has {strata.ndim} dimensions; give one label a row, an array of shape ({n_rows},).")
-    if len(strata) != n_rows:
-        raise ValueError(f"strata has {len(strata)} labels for {n_rows} rows of X; give one label a row.")
-    if _has_missing(strata):
-        raise ValueError("strata contains a missing label (NaN or None); give every row a label or drop the row.")
-    try:
-        found, stratum_index = np.unique(strata, return_inverse=True)
-    except TypeError as error:
-        raise ValueError(
-            "strata mixes labels that cannot be sorted, such as numbers and text; use one kind."
-        ) from error
+    found, stratum_index = distinct(known_labels(strata, "strata", n_rows), "strata")
     if labels is None:
         return stratum_index.astype(np.int32), found
-    known = {label: code for code, label in enumerate(labels.tolist())}
-    place = np.array([known.get(label, -1) for label in found.tolist()])
+    place = places(found, labels)
     if (place < 0).any():
         unseen = ", ".join(repr(label) for label in found[place < 0][:3].tolist())
         raise ValueError(
@@ -52,15 +186,9 @@ def encode_labels(strata, n_rows, labels=None):
     return place[stratum_index].astype(np.int32), labels
 
 
-def _has_missing(labels):
-    if labels.dtype.kind == "f":
-        return bool(np.isnan(labels).any())
-    if labels.dtype.kind in "mM":
-        return bool(np.isnat(labels).any())
-    if labels.dtype.kind != "O":
-        return False
-    # NaN is the only float that differs from itself. NA and NaT of pandas are recognised by name, without importing it.
-    return any(
-        label is None or type(label).__name__ in ("NAType", "NaTType") or (isinstance(label, float) and label != label)
-        for label in labels
-    )
+def places(found, labels):
+    """Return the position of each of the labels `found` among the distinct `labels`, -1 where it is not there."""
+    known = {label: code for code, label in enumerate(labels.tolist())}
+    place = np.array([known.get(label, -1) for label in found.tolist()], dtype=np.intp)
+    is_same = [at < 0 or kind_of(label) == kind_of(labels[at]) for at, label in zip(place, found, strict=True)]
+    return np.where(is_same, place, -1)  # True equals 1

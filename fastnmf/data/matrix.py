@@ -10,17 +10,62 @@ import numbers
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.annotated import matrix_of
+
 STEP = 1 << 16  # entries that are checked together, so that they stay in the cache from one check to the next
 _COMPRESSED = ("csr", "csc", "bsr")
 
 
+def check_unmasked(array, name):
+    """Raise ValueError for a masked array of NumPy with masked entries: as an array it would show what they hide."""
+    if np.ma.is_masked(array):
+        raise ValueError(f"{name} has masked entries, which have no value; fill them, for example by {name}.filled(0).")
+
+
+def unmasked(X, missing_values, name):
+    """Return X with its masked entries as the missing values that an estimator takes.
+
+    Parameters
+    ----------
+    X : any matrix
+    missing_values : {"nan", "zeros", None}
+        None: masked entries are refused.
+    name : str
+        Name of the estimator's class, for the message.
+    """
+    if not np.ma.isMaskedArray(X):
+        return X
+    if not np.ma.is_masked(X):
+        return np.ma.getdata(X)
+    if missing_values is None:
+        raise ValueError(
+            f"X has masked entries, which are missing, and this {name} uses every entry; pass missing_values='nan' "
+            "where a model has it, or fill them."
+        )
+    dtype = X.dtype if X.dtype.kind == "f" else np.float64
+    return np.ma.getdata(X.astype(dtype).filled(np.nan if missing_values == "nan" else 0))
+
+
 def check_kind(X, prefix=""):
     """Raise an error for data that are not a matrix of real numbers, or that are sparse with damaged pointers."""
+    check_unmasked(X, f"{prefix}X")
     if X is None or isinstance(X, (str, bytes)):
         raise TypeError(f"{prefix}X is {X!r}; expected a matrix (samples x features) of numbers.")
+    if hasattr(X, "__dask_graph__"):
+        raise TypeError(
+            f"{prefix}X is a Dask collection, which is not in memory; pass X.compute(), or its blocks to partial_fit "
+            "or fit_blocks of MiniBatchNMF."
+        )
+    if isinstance(X, (list, tuple)):
+        _check_list(X, prefix)
     n_dimensions = X.ndim if hasattr(X, "ndim") else np.ndim(X) if isinstance(X, (list, tuple, numbers.Number)) else 2
     if n_dimensions != 2:
         kind = f"{n_dimensions}D" if n_dimensions else "scalar"
+        if n_dimensions == 1 and _holds_text(X):
+            raise ValueError(
+                f"{prefix}Expected 2D array, got 1D array instead: X holds texts; count their words first, for example "
+                "by CountVectorizer().fit_transform(X) of scikit-learn."
+            )
         raise ValueError(
             f"{prefix}Expected 2D array, got {kind} array instead: X must be a matrix (samples x features). "
             "Reshape your data, for example with X.reshape(1, -1) if it is one sample."
@@ -37,10 +82,25 @@ def check_kind(X, prefix=""):
         if text:
             raise TypeError(
                 f"{prefix}Column {text[0]!r} of X holds text; only real numbers can be factorised. Leave the column "
-                "out, or encode it as numbers."
+                "out, pass its name as strata=, or make a matrix of a long table by pivot_table."
             )
     if sp.issparse(X):
         check_pointers(X, f"{prefix}X")
+
+
+def _check_list(X, prefix):
+    """Raise ValueError for a list of matrices, or of rows of different lengths, which NumPy cannot make a matrix of."""
+    if X and all(len(getattr(part, "shape", ())) == 2 for part in X):
+        raise ValueError(
+            f"{prefix}Expected 2D array, got a list of {len(X)} matrices instead: stack their rows, by numpy.vstack or "
+            "scipy.sparse.vstack, and pass strata=, one label a row, to models with strata."
+        )
+    lengths = {len(part) for part in X if isinstance(part, (list, tuple))}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{prefix}Expected 2D array, got rows of different lengths, {min(lengths)} to {max(lengths)}; give every "
+            "row the same number of entries."
+        )
 
 
 def _holds_text(column):
@@ -222,9 +282,11 @@ def as_matrix(X, prefix="", *, is_signed=False):
     ValueError, TypeError
         X is not a matrix of finite real numbers, is empty or too large, or has negative entries that are not allowed.
     """
+    X = matrix_of(X)
+    check_kind(X, prefix)
     if not sp.issparse(X):
         X = np.asarray(X)
-    check_kind(X, prefix)
+        check_kind(X, prefix)
     if X.dtype.kind not in "fiub":
         raise TypeError(f"{prefix}X has dtype {X.dtype}; only real numbers can be factorised. Convert X to float.")
     if 0 in X.shape:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data.matrix import as_csr
+from fastnmf.data.annotated import matrix_of
+from fastnmf.data.labels import known_labels
+from fastnmf.data.matrix import as_csr, check_unmasked
 from fastnmf.data.writing import replacing
 from fastnmf.typing import FilePath, Labels, Matrix
 
@@ -74,8 +76,7 @@ def _as_block(block):
     if ndim != 2 or dtype is None or dtype.kind not in "biufc":
         found = f"an array of {dtype} with {ndim} dimensions" if hasattr(block, "ndim") else f"a {type(block).__name__}"
         raise ValueError(f"save_csr was given {found} as a block; give sparse or dense matrices of numbers.")
-    if np.ma.isMaskedArray(block) and np.ma.getmaskarray(block).any():
-        raise ValueError("save_csr was given a masked array, whose missing values CSR cannot tell from zeros; fill it.")
+    check_unmasked(block, "The block")
     if dtype == np.float16:  # which SciPy does not take
         block = block.astype(np.float32)
     if not sp.issparse(block):
@@ -129,6 +130,7 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
     (4, 4)
     [(3, 4), (1, 4)]
     """
+    X = matrix_of(X)
     if isinstance(X, DiskCSR):
         X = X.blocks(_COPIED_TOGETHER)
     if not hasattr(X, "__iter__") and not sp.issparse(X):
@@ -136,7 +138,7 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
     folder, columns, n_rows, n_columns, end = Path(folder), {}, 0, None, 0
     with ExitStack() as stack:
         for block in [X] if sp.issparse(X) or hasattr(X, "ndim") else X:
-            block = _as_block(block)
+            block = _as_block(matrix_of(block))
             if n_columns is None:
                 n_columns = block.shape[1]
                 folder.mkdir(parents=True, exist_ok=True)
@@ -300,9 +302,7 @@ class DiskCSR:
         """
         if not isinstance(n_rows, numbers.Integral) or isinstance(n_rows, bool) or n_rows < 1:
             raise ValueError(f"n_rows={n_rows!r} is not valid; expected an integer >= 1, the rows of a block.")
-        if strata is not None and len(strata) != self.shape[0]:
-            raise ValueError(f"strata has {len(strata)} labels for {self.shape[0]} rows; give one label a row.")
-        return _Blocks(self, n_rows, None if strata is None else np.asarray(strata))
+        return _Blocks(self, n_rows, None if strata is None else known_labels(strata, "strata", self.shape[0]))
 
 
 class _Blocks:

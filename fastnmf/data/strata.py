@@ -7,7 +7,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import Compressed, Grouping, Pattern, row_index, row_squares
 from fastnmf.data.matrix import as_matrix
@@ -179,7 +180,18 @@ class Strata:
         ValueError, TypeError
             X or `strata` is invalid; see `as_matrix` and `encode_labels`.
         """
+        X, strata = unpack(X, strata)
         X = as_matrix(X, is_signed=is_signed)
+        if (
+            X.shape[0] != X.shape[1]
+            and isinstance(strata, Sized)
+            and np.ndim(strata) == 1
+            and len(strata) == X.shape[1]
+        ):
+            raise ValueError(
+                f"strata has {X.shape[1]} labels for {X.shape[0]} rows of X, and X has as many columns: rows are the "
+                "samples, so pass X.T."
+            )
         stratum_index, labels = encode_labels(strata, X.shape[0], labels)
         return cls(X, labels, stratum_index, is_signed)
 

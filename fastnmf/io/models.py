@@ -121,7 +121,7 @@ def model_state(model, names=None):
     found = _state_of(model)
     if names is not None:
         found["feature_names_in_"] = names
-        if not hasattr(model, "feature_names_in_"):  # for display only: `transform` does not check for these names
+        if not hasattr(model, "feature_names_in_"):  # X need not have them, but names that it has are compared
             found["_names"] = names
     return found
 

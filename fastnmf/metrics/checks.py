@@ -3,13 +3,16 @@
 import numpy as np
 from scipy import sparse
 
-from fastnmf.data.matrix import as_csr
+from fastnmf.data.annotated import unpack
+from fastnmf.data.labels import encode_labels
+from fastnmf.data.matrix import as_csr, check_unmasked
 
 
 def as_matrix(values, name, dtype=np.float64):
     """Return a dense matrix as a 2-D float array."""
     if sparse.issparse(values):
         raise ValueError(f"{name} must be a dense array; got a sparse one.")
+    check_unmasked(values, name)
     values = np.asarray(values, dtype=dtype)
     if values.ndim != 2:
         raise ValueError(f"{name} must be two-dimensional; got shape {values.shape}.")
@@ -40,10 +43,7 @@ def as_shifts(V, strata, n, m):
     if strata is None:
         labels, stratum = np.zeros(1), np.zeros(n, dtype=np.intp)
     else:
-        strata = np.asarray(strata)
-        if strata.shape != (n,):
-            raise ValueError(f"strata must have one label for each of {n} rows; got shape {strata.shape}.")
-        labels, stratum = np.unique(strata, return_inverse=True)
+        stratum, labels = encode_labels(strata, n)
     if V.shape != (labels.size, m):
         raise ValueError(f"V must have shape {(labels.size, m)}, one row a label; got {V.shape}.")
     return V, stratum
@@ -80,6 +80,7 @@ def in_range(X, W, H, V, strata):
     """
     W = as_matrix(W, "W")
     H = as_matrix(H, "H")
+    X, strata = unpack(X, strata)
     if sparse.issparse(X):
         X = as_csr(X)
         if not X.has_canonical_format:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from fastnmf.data.labels import distinct, known_labels
 from fastnmf.typing import Labels
 
 
@@ -70,8 +71,8 @@ def label_counts(labels_true, labels_pred):
         raise ValueError(
             f"labels_true has shape {true.shape}, labels_pred {found.shape}; expected one label a sample in both."
         )
-    names, rows = np.unique(true, return_inverse=True)
-    clusters, columns = np.unique(found, return_inverse=True)
+    names, rows = distinct(known_labels(labels_true, "labels_true", len(true)), "labels_true")
+    clusters, columns = distinct(known_labels(labels_pred, "labels_pred", len(true)), "labels_pred")
     table = np.zeros((len(names), len(clusters)), dtype=np.int64)
     np.add.at(table, (rows, columns), 1)
     return table, names, clusters

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from fastnmf.data.labels import encode_labels
 from fastnmf.metrics.checks import as_matrix, in_range
 from fastnmf.typing import Array, Dense, Floats, Labels, Matrix, Vector
 
@@ -120,10 +121,7 @@ def component_usage(W: Dense, H: Dense, strata: Labels | None = None) -> Floats:
         raise ValueError(f"W {W.shape} and H {H.shape} do not fit together as W H.")
     stratum_index = np.zeros(len(W), np.intp)
     if strata is not None:
-        strata = np.asarray(strata)
-        if strata.shape != (len(W),):
-            raise ValueError(f"strata must have one label for each of {len(W)} rows; got shape {strata.shape}.")
-        stratum_index = np.unique(strata, return_inverse=True)[1]
+        stratum_index = encode_labels(strata, len(W))[0]
     n_strata = int(stratum_index.max(initial=0)) + 1
     largest = H.max(axis=1, initial=0.0)  # divide by it first, so that the sums stay in range
     lengths = np.divide(H, largest[:, None], out=np.zeros_like(H), where=largest[:, None] > 0).sum(axis=1)

@@ -7,9 +7,11 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from fastnmf.data.annotated import matrix_of
 from fastnmf.data.matrix import as_csr
+from fastnmf.data.names import names_of, read_names
 from fastnmf.metrics.checks import as_matrix
-from fastnmf.typing import Floats, Labels, Matrix, Topics
+from fastnmf.typing import Floats, Matrix, Names, Topics
 
 MEASURES = ("npmi", "umass")
 
@@ -58,7 +60,7 @@ def coherence(
     *,
     measure: Literal["npmi", "umass"] = "npmi",
     n_top: int = 10,
-    feature_names: Labels | None = None,
+    feature_names: Names | None = None,
 ) -> Floats:
     """Return the coherence of each topic: how often its top words occur in the same documents.
 
@@ -75,7 +77,8 @@ def coherence(
     n_top : int, default=10
         Top words of each topic, at least 2.
     feature_names : array-like of shape (n_features,), default=None
-        Names of the columns of X; required if the topics are words.
+        Names of the columns of X; required if the topics are words and X, a DataFrame or AnnData, has no names. Or a
+        vocabulary: name -> column.
 
     Returns
     -------
@@ -114,8 +117,10 @@ def coherence(
         raise ValueError(f"measure={measure!r} is not known; expected one of {', '.join(map(repr, MEASURES))}.")
     if n_top < 2:
         raise ValueError(f"n_top must be at least 2, because coherence is defined for pairs; got {n_top}.")
+    names, X = names_of(X), matrix_of(X)
     if not sparse.issparse(X):
         X = as_matrix(X, "X", dtype=None)
+    feature_names = names if feature_names is None else read_names(feature_names, X.shape[1], names, n_rows=X.shape[0])
     rows = _top_columns(topics, n_top, X.shape[1], feature_names)
     used = np.unique(np.concatenate([np.zeros(0, np.intp), *rows]))
     occurs = _occurrence(X, used)
@@ -205,8 +210,6 @@ def _top_columns(topics, n_top, n_features, feature_names):
     if _are_words(topics):
         if feature_names is None:
             raise ValueError("The topics are words; pass feature_names, the names of the columns of X.")
-        if len(feature_names) != n_features:
-            raise ValueError(f"feature_names has {len(feature_names)} names for {n_features} columns of X.")
         at = {str(name): j for j, name in enumerate(feature_names)}
         try:
             return [np.array([at[str(word)] for word in list(row)[:n_top]], np.intp) for row in topics]

@@ -14,7 +14,7 @@ from fastnmf.models.base.for_checkers import Callback, Model, StartName, WithStr
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.stratified import hals_schedule
-from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Seed, Vector
+from fastnmf.typing import Factor, File, Floats, Matrix, Names, Seed, SparseOrDense, Vector
 
 # H and v are updated from the same point, as one factor [H; v] with the left factor [W 1]. H comes first: its `neg`
 # refers to the array V, which must still hold the old values.
@@ -195,11 +195,11 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
         V = None if v is None else [v]
         return self._fit(X, W=W, H=H, V=V, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def inverse_transform(self, W: Dense) -> Floats:
+    def inverse_transform(self, W: SparseOrDense) -> Floats:
         """Return ``W H + 1 vᵀ``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W)
 
-    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
+    def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first.
 
         Parameters

@@ -23,7 +23,7 @@ from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Iterative
 from fastnmf.models.base.nmf import BaseNMF
-from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed
+from fastnmf.typing import Factor, File, Floats, Matrix, Seed, SparseOrDense
 
 THRESHOLDS = (0.6, 0.4, 0.2, 0.05)  # relative to the largest entry of a component; larger entries are rounded to true
 
@@ -379,7 +379,7 @@ class BooleanNMF(FlipModel):
         """
         return self._switched(X)[1]
 
-    def inverse_transform(self, W: Dense) -> Floats:
+    def inverse_transform(self, W: SparseOrDense) -> Floats:
         """Return the Boolean product of W and H as zeros and ones, dense (n_samples, n_features)."""
         sums = self._inverse_transform(W)
         return (sums > 0).astype(sums.dtype)

@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any, Literal, Self
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core.alternate import AlternatingSolver, solve
 from fastnmf.core.descent import minimize
@@ -24,7 +25,7 @@ from fastnmf.core.updates import MU
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import BetaLoss, Callback
 from fastnmf.models.base.products import WeightModel, checked_weights, divisors
-from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed, SupportsArray
+from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed, SparseOrDense, SupportsArray
 
 # The search for a start: iterations before it, iterations of each trial, further iterations of the best trial, relative
 # gain of the objective from which a trial is accepted, and largest number of rounds. On 30 planted cases (3 and 6
@@ -315,11 +316,12 @@ class ConvolutiveNMF(WeightModel):
             self._final_exact_W(problem, factors, divergence)
         return np.ldexp(np.ascontiguousarray(factors["W"][:, :k]), -2 * data.log4_scale)
 
-    def inverse_transform(self, W: Dense) -> Floats:
+    def inverse_transform(self, W: SparseOrDense) -> Floats:
         """Return ``sum_l W[i - l] components_[l]``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         self._check_fitted()
         n_lags, k, n_features = self.components_.shape
         W = checked_weights(self, W, k)
+        W = W.toarray() if sp.issparse(W) else W  # never-densify-ok: as small as dense weights
         return stacked(W, n_lags, np.zeros((len(W), n_lags * k), W.dtype)) @ self.components_.reshape(-1, n_features)
 
     def _solver(self, data, given, options, random_state):

@@ -24,7 +24,7 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Init, WithStrata, like_fit
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.stratified import hals_schedule, mu_schedule
-from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Seed
+from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Names, Seed, SparseOrDense
 
 DEFAULT_WEIGHTS = {True: 5.0, False: 100.0}  # by `scale_invariant`; 100 is the value of Cai et al.
 SWEEPS, AMONG_NEIGHBOURS = 2, 4  # sweeps in an iteration, without and with a graph, where changes spread slowly
@@ -196,7 +196,7 @@ class GraphNMF(BaseNMF, WithStrata):
 
     if TYPE_CHECKING:  # StrataFeatures after a fit with strata
 
-        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> Any: ...
+        def top_features(self, n: int = 10, feature_names: Names | None = None) -> Any: ...
 
     def __init__(
         self,
@@ -321,7 +321,7 @@ class GraphNMF(BaseNMF, WithStrata):
         with threads(options.n_threads):
             return self._infer_near_neighbours(*self._prepared(X, strata, options), graph, options)
 
-    def inverse_transform(self, W: Dense, *, strata: Labels | None = None) -> Floats:
+    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
         """Return ``W H``, with the shifts of a fit with strata, dense (n_samples, n_features)."""
         return self._inverse_transform(W, strata)
 

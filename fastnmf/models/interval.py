@@ -18,8 +18,9 @@ from fastnmf.core.inference import infer_by_updates
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import interval_problem
 from fastnmf.core.options import one_of
+from fastnmf.data.annotated import matrix_of
 from fastnmf.data.layout import linear_index
-from fastnmf.data.matrix import as_csr, as_matrix
+from fastnmf.data.matrix import as_csr, as_matrix, check_unmasked
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Iterative, Model
@@ -268,6 +269,8 @@ def bounds_on_pattern(X, upper):
     if upper is None:
         pattern = sp.csr_array(lower)
         return pattern, pattern.data
+    upper = matrix_of(upper)
+    check_unmasked(upper, "upper")
     upper = upper if sp.issparse(upper) else np.asarray(upper)
     if upper.shape != lower.shape:
         raise ValueError(f"upper has shape {upper.shape}, expected that of X, {lower.shape}: one bound for each entry.")

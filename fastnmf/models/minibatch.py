@@ -18,7 +18,7 @@ from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import as_arrays, iterate
 from fastnmf.core.options import check_integer, check_number, integer, number, optional, sweeps_of
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import warn, warn_of_y
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
@@ -26,7 +26,7 @@ from fastnmf.models.base.callbacks import fit_callbacks
 from fastnmf.models.base.for_checkers import Callback, Iterative, Model, StrataFeatures, WithStrata, with_callbacks
 from fastnmf.models.base.nmf import BaseNMF, scaled
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
-from fastnmf.typing import Dense, File, Floats, Labels, Matrix, Seed, Vector
+from fastnmf.typing import File, Floats, Labels, Matrix, Names, Seed, SparseOrDense, Vector
 
 
 def check_forget_factor(name, value):
@@ -499,7 +499,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
 
     if TYPE_CHECKING:
 
-        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> StrataFeatures: ...
+        def top_features(self, n: int = 10, feature_names: Names | None = None) -> StrataFeatures: ...
 
     def __init__(
         self,
@@ -560,6 +560,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
             If parameters, data or labels cannot be used. The message says what was given, what was expected and what to
             do.
         """
+        warn_of_y(self, y, strata)
         return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def fit_transform(
@@ -578,6 +579,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         X, y, strata, checkpoint, checkpoint_every :
             As in `fit`.
         """
+        warn_of_y(self, y, strata)
         return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
 
     def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> Self:
@@ -605,6 +607,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
             The data or labels cannot be used, the number of features is another one, or the loss is not the squared
             error.
         """
+        warn_of_y(self, y, strata)
         return self._partial_fit(X, strata)
 
     def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
@@ -622,7 +625,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: Dense, *, strata: Labels | None = None) -> Floats:
+    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
         """Return the model's rows ``v + w H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W, strata)
 

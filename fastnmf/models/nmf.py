@@ -73,8 +73,8 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     sweeps : (int, int), default=(2, 2)
         Number of sweeps of coordinate descent in one iteration: over W, and over H.
     missing_values : {None, "nan", "zeros"}, default=None
-        Which entries are unknown: NaN (dense X), or zero and unstored entries. Unknown entries have no influence on the
-        fit.
+        Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are, too. Unknown entries
+        have no influence on the fit. A row without known entries has the weights 0.
     fixed_components : array-like or sparse (j, n_features), default=None
         Known components: the first j rows of H, j <= n_components, in units of H. NaN marks entries that are estimated.
     seed_features : dict or list, default=None

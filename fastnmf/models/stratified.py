@@ -8,12 +8,13 @@ from typing import Any, Literal, Self
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import integer, one_of, sweeps_of
+from fastnmf.core.warn import warn_of_y
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
-from fastnmf.typing import Dense, Factor, File, Floats, Labels, Matrix, Penalties, Seed, Vector
+from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
 
 
 class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, BaseNMF, WithStrata):
@@ -50,8 +51,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     strata_weight : {"rows", "equal"}, default="rows"
         Whether each stratum counts in proportion to its number of rows, or all strata count equally.
     missing_values : {None, "nan", "zeros"}, default=None
-        Which entries are unknown: NaN (dense X), or zero and unstored entries. Unknown entries have no influence on the
-        fit.
+        Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are, too. Unknown entries
+        have no influence on the fit.
     fixed_components, seed_features, guide_weight : default=None, None, 1.0
         Known components, and features that components are pulled towards; see `NMF`.
     penalties : dict, default=None
@@ -275,8 +276,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0: weight 2 is the same as having the row twice.
         strata : array-like (n_samples,), or str, default=None
-            Stratum label of each row: numbers, strings or categories. For an AnnData, the name of an obs column. None
-            is a single stratum.
+            Stratum label of each row, of one kind: numbers, strings or categories. A name is an obs column of an
+            AnnData, or a column of a DataFrame, which is then no feature. None is a single stratum.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels. If all rows
             of a stratum are zero in a column, its shift there is zero after the first update; ``"hals"`` sets it to
@@ -310,6 +311,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         A checkpoint belongs to one fit. `NMF.fit` says which parameters may change, and what happens to the file after
         the fit.
         """
+        if not self.label_weight:
+            warn_of_y(self, y, strata)
         given = {"y": y if self.label_weight else None, "sample_weight": sample_weight, "strata": strata}
         given |= {"W": W, "H": H, "V": V, "weight": weight}
         return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
@@ -370,6 +373,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
             The data or labels cannot be used, the number of features is another one, or the loss is not the squared
             error.
         """
+        warn_of_y(self, y, strata)
         return self._partial_fit(X, strata)
 
     def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
@@ -396,7 +400,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: Dense, *, strata: Labels | None = None) -> Floats:
+    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
         """Return the rows ``v + w H`` of the model, dense (n_samples, n_features).
 
         Parameters

@@ -25,7 +25,7 @@ from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import Callback, Iterative, like_fit
 from fastnmf.models.base.products import largest
 from fastnmf.models.base.top_features import strongest
-from fastnmf.typing import Factor, File, Floats, Graph, Integers, Labels, Matrix, Seed
+from fastnmf.typing import Factor, File, Floats, Graph, Integers, Matrix, Names, Seed
 
 
 def symmetric_data(X):
@@ -58,7 +58,7 @@ class GraphModel(Estimator, Iterative):
             X = affinity_matrix(X)
         return super()._validated(X, reset=reset)
 
-    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
+    def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
         """Return the names of the nodes, or features, with the largest weights in each column of `W_`.
 
         Parameters

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fastnmf.data.names import read_names
 from fastnmf.plots.style import BAR, INK, axes_or_new, plain, sized
-from fastnmf.typing import Dense, Labels
+from fastnmf.typing import Dense, Labels, Names
 
 _LONGEST_NAME = 18
 
@@ -113,7 +114,7 @@ def plot_residual(
 
 def plot_top_features(
     weights: Dense,
-    feature_names: Labels,
+    feature_names: Names,
     titles: Labels,
     n: int = 10,
     *,
@@ -161,7 +162,7 @@ def plot_top_features(
     <Figure size 290x180 with 1 Axes>
     """
     weights = np.asarray(weights, dtype=np.float64)
-    names = [str(name) for name in feature_names]
+    names = read_names(feature_names, len(feature_names)).tolist()
     titles = [str(label) for label in titles]
     if weights.ndim != 2 or weights.shape != (len(titles), len(names)) or not titles:
         raise ValueError(
@@ -258,7 +259,7 @@ def plot_images(
     return figure
 
 
-def plot_shift_shares(shifts: Dense, feature_names: Labels, strata: Labels, ax: Any = None) -> Any:
+def plot_shift_shares(shifts: Dense, feature_names: Names, strata: Labels, ax: Any = None) -> Any:
     """Plot the share of each stratum in the summed shifts of a feature, ``v(i)_j / sum_i v(i)_j``, as grouped bars.
 
     Parameters
@@ -294,7 +295,7 @@ def plot_shift_shares(shifts: Dense, feature_names: Labels, strata: Labels, ax: 
     >>> ax = plot_shift_shares([[1.0, 3.0], [3.0, 1.0]], ["rooms", "age"], ["low", "high"])  # doctest: +SKIP
     """
     shifts = np.asarray(shifts, dtype=np.float64)
-    names, strata = [str(name) for name in feature_names], [str(label) for label in strata]
+    names, strata = read_names(feature_names, len(feature_names)).tolist(), [str(label) for label in strata]
     if shifts.shape != (len(strata), len(names)):
         raise ValueError(
             f"shifts must have one row a stratum ({len(strata)}) and one column a name ({len(names)}); got shape "

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from fastnmf.plots.style import BAR, INK
-from fastnmf.typing import Labels, Matrix
+from fastnmf.typing import Matrix, Names
 
 MOST_PIXELS = 1 << 22
 
 
 def plot_tree(
-    model: Any, feature_names: Labels | None = None, *, n: int = 5, threshold: float = 0.1, ax: Any = None
+    model: Any, feature_names: Names | None = None, *, n: int = 5, threshold: float = 0.1, ax: Any = None
 ) -> Any:
     """Draw the topics of all levels as a tree, the coarsest level on the left and the finest on the right.
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastnmf.data.writing import check_writable, replacing
 from fastnmf.report.facts import gather
 from fastnmf.report.page import render
-from fastnmf.typing import FilePath, Labels, Matrix
+from fastnmf.typing import FilePath, Labels, Matrix, Names
 
 __all__ = ["write_report"]
 
@@ -18,7 +18,7 @@ def write_report(
     path: FilePath,
     *,
     X: Matrix | None = None,
-    feature_names: Labels | None = None,
+    feature_names: Names | None = None,
     row_names: Labels | None = None,
     title: str | None = None,
 ) -> Path:
@@ -40,7 +40,7 @@ def write_report(
         The training data, rows in the order of the fit. With them the page also shows whether strata are needed, how
         much of each stratum is explained, coherence, the KKT residual, and words of the typical rows.
     feature_names : sequence of str of length n_features, default=None
-        None: `feature_names_in_`, or else the column numbers.
+        Or a vocabulary: name -> column. None: `feature_names_in_`, or else the column numbers.
     row_names : sequence of str of length n_samples, default=None
         Titles or beginnings of the rows; 160 characters are shown. None: the numbers of the rows.
     title : str, default=None

@@ -7,8 +7,9 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf import metrics
-from fastnmf.data.annotated import unpack
+from fastnmf.data.annotated import matrix_of
 from fastnmf.data.matrix import as_csr
+from fastnmf.data.names import check_names, names_of, read_names
 
 MOST_STRATA = 250
 N_WORDS = 40  # words in a list; the page shows the first of them as bars
@@ -122,7 +123,7 @@ def gather(model, X, feature_names, row_names, title):
     H = np.asarray(model.components_[0] if has_levels else model.components_, dtype=np.float64)
     W = model.S_[0] if has_levels else getattr(model, "W_", None)
     names = _feature_names(model, feature_names, H.shape[1])
-    X = _checked(X, W, H)
+    X = _checked(model, X, W, H)
     labels, stratum_index, V, sizes = _strata(model, W)
     rows = _Rows(X, row_names, names, labels, stratum_index, 0 if W is None else len(W))
     usage = None if W is None else metrics.component_usage(W, H, stratum_index)
@@ -159,19 +160,17 @@ def gather(model, X, feature_names, row_names, title):
 
 
 def _feature_names(model, given, n_features):
+    own = getattr(model, "feature_names_in_", None)
     if given is None:
-        given = getattr(model, "feature_names_in_", getattr(model, "_names", None))
-    if given is None:
-        return [f"feature {j}" for j in range(n_features)]
-    if len(given) != n_features:
-        raise ValueError(f"feature_names has {len(given)} names for the {n_features} features of the model.")
-    return [str(name) for name in given]
+        given = [f"feature {j}" for j in range(n_features)] if own is None else own
+    return read_names(given, n_features, own).tolist()
 
 
-def _checked(X, W, H):
+def _checked(model, X, W, H):
     if X is None:
         return None
-    X, _ = unpack(X, None)
+    check_names(names_of(X), getattr(model, "feature_names_in_", None))
+    X = matrix_of(X)
     X = as_csr(X) if sparse.issparse(X) else np.asarray(X)
     if X.ndim != 2 or X.shape[1] != H.shape[1]:
         raise ValueError(f"X has shape {X.shape}; the model was fitted to {H.shape[1]} features.")

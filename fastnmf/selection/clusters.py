@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.options import check_choice, check_integer, generator
+from fastnmf.data.labels import known_labels
 from fastnmf.metrics.clusters import clustering_scores
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.typing import Dense, Factor, Floats, Integers, Labels, Seed
@@ -121,9 +122,9 @@ def cluster(
     check_integer("max_iter", max_iter)
     W, H = _factors(model, H)
     if labels is not None:
-        labels = np.asarray(labels)
-        if labels.shape != (len(W),):
-            raise ValueError(f"labels has shape {labels.shape}, expected ({len(W)},): one label a sample.")
+        if np.shape(labels) != (len(W),):
+            raise ValueError(f"labels has shape {np.shape(labels)}, expected ({len(W)},): one label a sample.")
+        labels = known_labels(labels, "labels", len(W))
     if n_clusters is None:
         n_clusters = W.shape[1] if labels is None else len(np.unique(labels))
     check_integer("n_clusters", n_clusters)

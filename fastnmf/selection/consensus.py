@@ -122,7 +122,7 @@ def consensus(
     X : sparse matrix or array (n_samples, n_features)
         Non-negative. Or an AnnData.
     strata : array-like (n_samples,), or str, default=None
-        Label of each row, or the name of an obs column.
+        Label of each row, or the name of a column of obs or of a DataFrame.
     n_components : int, default=10
         Components of every run, and of the consensus.
     n_runs : int, default=30
@@ -305,4 +305,6 @@ def _refitted(setting, components, seed):
         scale = np.linalg.norm(scaled, axis=1, keepdims=True)
         options |= {"fixed_components": scaled, "normalize": None}
     model = setting.make(len(components), seed, **options).fit(setting.X, **setting.labels())
+    if setting.names is not None:  # of an X without names nothing is asked
+        vars(model).update(feature_names_in_=setting.names, _names=setting.names)
     return model.set_params(n_threads=getattr(given, "n_threads", None)), scale

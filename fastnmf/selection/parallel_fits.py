@@ -11,9 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf.core.progress import counting
 from fastnmf.core.warn import warn
-from fastnmf.data.annotated import unpack
+from fastnmf.data.annotated import matrix_of, with_labels
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.matrix import as_csr, check_kind
+from fastnmf.data.matrix import as_csr, check_kind, unmasked
+from fastnmf.data.names import names_of, numbered
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 
@@ -35,6 +36,8 @@ class ParallelFits:
     ----------
     X : csr_array or ndarray (n_samples, n_features)
         As the estimators read it, without feature names, so that columns can be left out.
+    names : ndarray (n_features,) of str, or None
+        The feature names.
     strata : ndarray (n_samples,), or None
     stratum_index : ndarray (n_samples,) of int32
         Stratum of each row; zeros if there are none.
@@ -43,13 +46,16 @@ class ParallelFits:
     """
 
     def __init__(self, X, strata, estimator, n_jobs):
-        X, strata = unpack(X, strata)
+        X, strata = with_labels(X, strata)
+        self.names = names_of(X)
+        X = unmasked(matrix_of(X), getattr(estimator, "missing_values", None), type(estimator).__name__)
+        check_kind(X)
         if not sp.issparse(X):
             X = np.asarray(X)
-        check_kind(X)
+            check_kind(X)
         self.X = _canonical(X) if sp.issparse(X) else X
-        self.stratum_index = encode_labels(strata, X.shape[0])[0]
-        self.strata = None if strata is None else np.asarray(strata)
+        self.stratum_index, labels = encode_labels(strata, X.shape[0])
+        self.strata = None if strata is None else labels[self.stratum_index]
         if estimator is None:
             estimator = NMF() if strata is None else StratifiedNMF()
         if not isinstance(estimator, (NMF, StratifiedNMF)):
@@ -61,6 +67,8 @@ class ParallelFits:
         if effective_n_jobs(n_jobs) > 1:
             options["n_threads"] = 1
         self.estimator = clone(estimator).set_params(**options)
+        if self.names is not None and getattr(estimator, "seed_features", None) is not None:
+            self.estimator.set_params(seed_features=numbered(estimator.seed_features, self.names))
 
     def make(self, rank, seed, **more):
         """Return an unfitted estimator."""

@@ -118,8 +118,8 @@ def select_rank(
     X : sparse matrix or array (n_samples, n_features)
         Non-negative. Or an AnnData.
     strata : array-like (n_samples,), or str, default=None
-        Label of each row, or the name of an obs column. Folds are drawn within strata, also for an `NMF`, which does
-        not use them: with the same `random_state`, two estimators are evaluated on the same folds.
+        Label of each row, or the name of a column of obs or of a DataFrame. Folds are drawn within strata, also for an
+        `NMF`, which does not use them: with the same `random_state`, two estimators are evaluated on the same folds.
     ranks : iterable of int, default=range(1, 11)
         Numbers of components to try.
     estimator : NMF or StratifiedNMF, default=None

@@ -16,8 +16,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
+from fastnmf.data.labels import known_labels
+from fastnmf.data.matrix import check_unmasked
+from fastnmf.data.names import check_names, read_names
 from fastnmf.kernels.row_intrinsics import padded
-from fastnmf.typing import Array, Dense, Factor, Floats, Labels
+from fastnmf.typing import Array, Dense, Factor, Floats, Labels, Names
 
 ROWS_PER_COMPONENT = 30
 FEATURES_PER_COMPONENT = 10
@@ -79,17 +82,17 @@ class Start:
         W: Factor = None,
         shifts: Factor = None,
         strata: Labels | None = None,
-        feature_names: Labels | None = None,
+        feature_names: Names | None = None,
     ):
         self.components, self.W = _matrix("components", components, is_signed=True), _matrix("W", W)
         self.shifts = _matrix("shifts", shifts)
-        self.strata = None if strata is None else np.asarray(strata)
-        self.feature_names = None if feature_names is None else np.asarray(feature_names)
+        self.strata = None if strata is None else known_labels(strata, "strata", len(strata))
         if self.components is None or not self.components.any():
             raise ValueError(
                 "The start has no components, or all of them are zero, which no update can change; pass non-zero ones."
             )
         rank, n_columns = self.components.shape
+        self.feature_names = None if feature_names is None else read_names(feature_names, n_columns)
         if self.W is not None and self.W.shape[1] != rank:
             raise ValueError(f"The start W has {self.W.shape[1]} columns for {rank} components.")
         if (self.shifts is None) != (self.strata is None):
@@ -135,10 +138,7 @@ class Start:
             )
         if not is_signed and (self.components < 0).any():
             raise ValueError("init brings components with negative entries; this model needs every entry >= 0.")
-        if names is not None and self.feature_names is not None and list(names) != list(self.feature_names):
-            raise ValueError(
-                "init brings components of other feature names than X has; put the columns of X in the start's order."
-            )
+        check_names(names, self.feature_names, "init")
         if self.W is not None and len(self.W) != n_rows:
             raise ValueError(f"init brings W of {len(self.W)} rows for {n_rows} samples; leave W out of the start.")
 
@@ -354,6 +354,7 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
         names = ", ".join(given)
         raise ValueError(f"init='custom' needs a start: pass {names} to fit ({', '.join(missing)} missing).")
     for name, shape in expected.items():
+        check_unmasked(given[name], f"The start {name}")
         array = np.asarray(given[name])
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise ValueError(f"The start {name} is an array of {array.dtype} with {array.ndim} dimensions; expected 2.")

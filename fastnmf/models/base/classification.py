@@ -13,6 +13,7 @@ from fastnmf.core.losses.labels import LabelFit
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.thresholds import MU_FLOOR
 from fastnmf.core.updates import HALS, MU, WeightedRows
+from fastnmf.data.labels import distinct, kind_of, places, plain, read_labels
 from fastnmf.models.base.for_checkers import available_if, like_transform
 from fastnmf.typing import Array, Floats, Matrix
 
@@ -23,7 +24,7 @@ def encode_classes(y, n_samples, classes=None):
     Parameters
     ----------
     y : array-like (n_samples,)
-        Numbers or strings; -1, NaN and None mean unknown.
+        Of one kind, such as numbers or text; -1, NaN, None, NaT, NA and masked entries are unknown.
     n_samples : int
         Expected length of y.
     classes : ndarray (n_classes,), default=None
@@ -38,39 +39,22 @@ def encode_classes(y, n_samples, classes=None):
     Raises
     ------
     ValueError
-        y has another shape, has no label at all, or has labels that cannot be sorted.
+        y has another shape, has no label at all, or has labels of several kinds.
     """
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.shape != (n_samples,):
-        raise ValueError(f"y has shape {y.shape}; expected ({n_samples},): one label a sample.")
+    y, is_unknown = read_labels(y, "y", n_samples, may_be_column=True)
     if y.dtype.kind in "iuf":
-        is_unknown = (y == -1) | (np.isnan(y) if y.dtype.kind == "f" else False)
+        is_unknown |= y == -1
     elif y.dtype.kind == "O":
-        is_unknown = np.array([_is_unknown(label) for label in y.tolist()])
-    else:
-        is_unknown = np.zeros(n_samples, bool)
+        is_unknown |= np.array([kind_of(label) == "numbers" and label == -1 for label in y], bool)
     if is_unknown.all() and classes is None:
-        raise ValueError("y has no label: all are -1, NaN or None. Leave y out, or label some samples.")
-    known = y[~is_unknown]
-    try:
-        found = np.unique(known if y.dtype.kind != "O" else np.array(known.tolist()))
-    except TypeError as error:
-        raise ValueError("y mixes labels that cannot be sorted, such as numbers and text; use one kind.") from error
-    if classes is None and y.dtype.kind == "O" and len({type(label) is str for label in known.tolist()}) > 1:
-        raise ValueError("y mixes labels that cannot be sorted, such as numbers and text; use one kind.")
-    place = {label: code for code, label in enumerate((found if classes is None else classes).tolist())}
+        raise ValueError("y has no label: all are -1, NaN, None or masked. Leave y out, or label some samples.")
+    found, place = distinct(plain(y[~is_unknown]), "y")
     class_index = np.full(n_samples, -1)
-    class_index[~is_unknown] = [place.get(label, -2) for label in known.tolist()]
+    if classes is not None:
+        at = places(found, classes)
+        place = np.where(at < 0, -2, at)[place]
+    class_index[~is_unknown] = place
     return found if classes is None else classes, class_index
-
-
-def _is_unknown(label):
-    is_number = isinstance(label, (int, float)) and not isinstance(label, bool)
-    return (
-        label is None or type(label).__name__ in ("NAType", "NaTType") or is_number and (label != label or label == -1)
-    )
 
 
 def class_indicators(class_index, n_classes):

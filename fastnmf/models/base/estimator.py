@@ -26,8 +26,9 @@ from fastnmf.core.iterate import as_arrays
 from fastnmf.core.options import check_integer, generator, read_options
 from fastnmf.core.restarts import Restarts, check_restarts, has_same_start
 from fastnmf.core.warn import warn
-from fastnmf.data.annotated import is_annotated, unpack
-from fastnmf.data.matrix import check_kind
+from fastnmf.data.annotated import check_index, is_annotated, matrix_of, with_labels
+from fastnmf.data.matrix import check_kind, check_unmasked, unmasked
+from fastnmf.data.names import check_names, names_of
 from fastnmf.data.strata import Strata
 from fastnmf.io import archive
 from fastnmf.io.checkpoints import checkpointing
@@ -37,7 +38,7 @@ from fastnmf.models.base.callbacks import fit_callbacks
 from fastnmf.models.base.fitted_state import check_fitted_arrays, is_fitted_name, make_fits_atomic
 from fastnmf.models.base.for_checkers import BaseEstimator, CallbackSupportMixin, with_callbacks
 from fastnmf.models.base.top_features import feature_names_for, names_to_keep
-from fastnmf.typing import Array, Factor, File, FilePath, Integers, Labels, Matrix
+from fastnmf.typing import Array, Factor, File, FilePath, Integers, Matrix, Names
 
 
 @functools.cache
@@ -135,15 +136,22 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
     def _validated(self, X, *, reset, is_fitted=True):
         """Check feature names, feature counts and tags; `Strata` checks finiteness, sign and layout."""
+        names = names_of(X) if is_annotated(X) else None  # scikit-learn looks after those of data frames
+        is_plain = not hasattr(X, "columns")
+        X = unmasked(matrix_of(X), getattr(self, "missing_values", None), type(self).__name__)
         check_kind(X)  # scikit-learn rejects these, too, but prints the whole matrix
         model = self
         if reset:
             self.__dict__.pop("_names", None)
-        elif getattr(self, "_names", None) is not None and not hasattr(X, "columns"):
-            model = copy.copy(self)  # drop the names: scikit-learn would expect them in X
-            model.__dict__.pop("feature_names_in_", None)
+        else:
+            check_names(names, getattr(self, "feature_names_in_", None))
+            if names is not None or getattr(self, "_names", None) is not None and is_plain:
+                model = copy.copy(self)  # drop the names: scikit-learn would expect them in X
+                model.__dict__.pop("feature_names_in_", None)
         options = {"accept_sparse": True, "dtype": [np.float64, np.float32], "ensure_all_finite": False}
         X = validate_data(model, X, reset=reset, ensure_min_samples=1, **options)
+        if reset and names is not None:
+            self._names = self.feature_names_in_ = names
         if not reset and is_fitted:
             self._check_fitted(X.shape[1])
         return X
@@ -203,11 +211,12 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     def _fit(self, X, *, checkpoint=None, checkpoint_every=60.0, **given):
         """Fit and return self; `given` are the arguments of `fit` beside X, by name, None where they were not given."""
         options = self._checked_options()
-        names = X.var_names if is_annotated(X) else None
-        X, strata = unpack(X, given.get("strata"))
+        check_index(X, **{name: given.get(name) for name in ("y", "sample_weight", "weight")})
+        X, strata = with_labels(X, given.get("strata"))
         given |= {} if strata is None else {"strata": strata}
+        if self._goes_on(options):
+            check_names(names_of(X), getattr(self, "feature_names_in_", None), "the fit that warm_start goes on from")
         X = self._validated(X, reset=True)
-        self._names = names
         with (
             threads(options.n_threads),
             checkpointing(self, checkpoint, checkpoint_every) as checkpointer,
@@ -394,7 +403,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     def _saved_attributes(self):
         return {name: value for name, value in vars(self).items() if self._is_saved(name)}
 
-    def save(self, path: FilePath, feature_names: Labels | None = None) -> None:
+    def save(self, path: FilePath, feature_names: Names | None = None) -> None:
         """Write the fitted model to one file. `fastnmf.load` reads it without the training data.
 
         The file is an ``.npz`` without pickles: reading it cannot run code, and ``numpy.load(path)["components_"]``
@@ -406,7 +415,8 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         path : str or path
             Used unchanged; no suffix is added.
         feature_names : sequence of str (n_features,), default=None
-            Names for a model that was fitted to data without names; the loaded model has them as `feature_names_in_`.
+            Names for a model that was fitted to data without names, or a vocabulary: name -> column; the loaded model
+            has them as `feature_names_in_`.
 
         Raises
         ------
@@ -493,6 +503,7 @@ def check_start(name, array, shape, is_signed=False):
     ValueError
         Another shape, no numbers, or negative or non-finite entries.
     """
+    check_unmasked(array, f"The start {name}")
     array = np.asarray(array)
     if array.shape != shape or array.dtype.kind not in "fiub":
         raise ValueError(

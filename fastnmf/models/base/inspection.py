@@ -19,15 +19,15 @@ from fastnmf.core.losses.choice import Beta
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.thresholds import tiny
-from fastnmf.data.annotated import unpack
-from fastnmf.data.labels import encode_labels
+from fastnmf.data.annotated import is_annotated, with_labels
+from fastnmf.data.labels import encode_labels, known_labels, places
 from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Bunch, StrataFeatures
 from fastnmf.models.base.nmf import scaled
-from fastnmf.typing import Array, Floats, Labels, Matrix
+from fastnmf.typing import Array, Floats, Labels, Matrix, Names
 
 UNKNOWN_STRATA = ("error", "estimate", "mean")
 
@@ -113,7 +113,7 @@ class RowErrorsMixin:
         array([1., 0.])
         """
         self._check_fitted()
-        X, strata = unpack(X, strata)
+        X, strata = with_labels(X, strata)
         if strata is not None and not self._has_shifts:
             raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
         model = self._with_new_strata(X, strata) if self._has_shifts else self
@@ -132,7 +132,7 @@ class InspectionMixin:
 
     if TYPE_CHECKING:
 
-        def top_features(self, n: int = 10, feature_names: Labels | None = None) -> StrataFeatures: ...
+        def top_features(self, n: int = 10, feature_names: Names | None = None) -> StrataFeatures: ...
 
     def estimate_shifts(self, X: Matrix, strata: Labels) -> tuple[Array, Floats]:
         """Estimate the shifts of strata that were absent in fit, from their rows.
@@ -174,7 +174,7 @@ class InspectionMixin:
         self._check_fitted()
         if strata is None:
             raise ValueError("estimate_shifts was given no strata; pass strata, one label a row.")
-        X, strata = unpack(X, strata)
+        X, strata = with_labels(X, strata)
         X = as_rows(X)
         labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
         if len(labels) == 0:
@@ -183,7 +183,7 @@ class InspectionMixin:
         model = copy.copy(self)
         model.strata_, model.shifts_ = labels, np.repeat(self._mean_shift()[None], len(labels), axis=0)
         with threads(self.n_threads):
-            data, H, V = open_data(model, _safe_indexing(X, is_new), of_new)
+            data, H, V = open_data(model, _rows(X, is_new), of_new)
             found = shift_estimation.estimate_divergence if is_divergence else shift_estimation.estimate
             V, W = found(data, len(self.components_), H, V[0])
             W, H = W[:, : len(self.components_)], H[:, : len(self.components_)].T
@@ -214,7 +214,6 @@ class InspectionMixin:
         array(['a', 'b'], dtype='<U1')
         """
         self._check_fitted()
-        X, _ = unpack(X, None)
         with threads(self.n_threads):
             model = copy.copy(self)
             model.strata_, model.shifts_ = np.array([0]), self.shifts_[:1]
@@ -229,7 +228,7 @@ class InspectionMixin:
         return self.strata_[np.argmin(errors, axis=0)]
 
     def explain(
-        self, X: Matrix, *, strata: Labels | None = None, n: int = 10, feature_names: Labels | None = None
+        self, X: Matrix, *, strata: Labels | None = None, n: int = 10, feature_names: Names | None = None
     ) -> Explanation:
         """Return how much of X the shifts and the shared components explain, and whether strata are needed.
 
@@ -270,7 +269,7 @@ class InspectionMixin:
         """
         self._check_fitted()
         check_integer("n", n)
-        X, strata = unpack(X, strata)
+        X, strata = with_labels(X, strata)
         if not (options := self._options()).is_squared:
             raise ValueError(f"explain measures squared errors; this model has {options.loss_given}.")
         names = self._feature_names(feature_names)
@@ -317,17 +316,17 @@ class InspectionMixin:
 
     def _transform(self, X, strata=None):
         """Return the weights; those of rows of known strata do not depend, to the last bit, on rows of new strata."""
-        X, strata = unpack(X, strata)
+        X, strata = with_labels(X, strata)
         X = X if strata is None else as_rows(X)
         labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
         if len(labels) == 0 or self._policy() == "error":
             return super()._transform(X, strata)
-        part = self._with_new_strata(_safe_indexing(X, is_new), of_new)._transform(_safe_indexing(X, is_new), of_new)
+        part = self._with_new_strata(_rows(X, is_new), of_new)._transform(_rows(X, is_new), of_new)
         if is_new.all():
             return part
         W = np.empty((len(is_new), part.shape[1]), part.dtype)
         W[is_new] = part
-        W[~is_new] = super()._transform(_safe_indexing(X, ~is_new), np.asarray(strata)[~is_new])
+        W[~is_new] = super()._transform(_rows(X, ~is_new), known_labels(strata, "strata", len(is_new))[~is_new])
         return W
 
     def _score(self, X, strata=None, *args, **more):
@@ -345,7 +344,7 @@ class InspectionMixin:
         -------
         float
         """
-        X, strata = unpack(X, strata)
+        X, strata = with_labels(X, strata)
         model = self._with_new_strata(X, strata)
         return super()._score(X, strata, *args, **more) if model is self else model._score(X, strata, *args, **more)
 
@@ -382,10 +381,9 @@ class InspectionMixin:
         if strata is None:
             return self.strata_[:0], np.zeros(n_rows, bool), self.strata_[:0]
         stratum_index, found = encode_labels(strata, n_rows)
-        known = set(self.strata_.tolist())
-        is_unseen = np.array([label not in known for label in found.tolist()], bool)
+        is_unseen = places(found, self.strata_) < 0
         is_new = is_unseen[stratum_index]
-        return found[is_unseen], is_new, np.asarray(strata)[is_new]
+        return found[is_unseen], is_new, found[stratum_index][is_new]
 
     def _with_new_strata(self, X, strata):
         """Return a model with shifts for all strata of X: this model, or a copy with the shifts of new strata added."""
@@ -396,7 +394,7 @@ class InspectionMixin:
             return self
         shifts = np.repeat(self._mean_shift()[None], len(labels), axis=0).astype(self.shifts_.dtype)
         if policy == "estimate":
-            _, shifts = self.estimate_shifts(_safe_indexing(X, is_new), of_new)
+            _, shifts = self.estimate_shifts(_rows(X, is_new), of_new)
         model = copy.copy(self)
         model.strata_ = np.empty(len(self.strata_) + len(labels), object)  # old and new labels may have different types
         model.strata_[:] = [*self.strata_.tolist(), *labels.tolist()]
@@ -478,6 +476,13 @@ def as_rows(X):
         return X
     check_pointers(X)
     return X if X.format == "csr" else as_csr(X)
+
+
+def _rows(X, is_in):
+    """Return some rows of X; those of an AnnData on disk in memory, as its views have no views."""
+    if not is_annotated(X):
+        return _safe_indexing(X, is_in)
+    return X[is_in].to_memory() if getattr(X, "isbacked", False) else X[is_in]
 
 
 def _n_rows(X):

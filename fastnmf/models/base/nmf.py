@@ -24,8 +24,8 @@ from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.updates import Majorised
 from fastnmf.core.warn import warn
-from fastnmf.data.annotated import unpack
-from fastnmf.data.entry_weights import observed
+from fastnmf.data.annotated import check_index, with_labels
+from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
@@ -33,7 +33,7 @@ from fastnmf.models.base.classification import add_labels, set_label_attributes
 from fastnmf.models.base.estimator import Estimator, without_zeros
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
 from fastnmf.models.base.top_features import top_features
-from fastnmf.typing import Dense, Floats, Labels, Matrix, Vector
+from fastnmf.typing import Floats, Matrix, Names, SparseOrDense, Vector
 
 NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
@@ -103,7 +103,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         return self._transform(X)
 
-    def inverse_transform(self, W: Dense) -> Floats:
+    def inverse_transform(self, W: SparseOrDense) -> Floats:
         """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return self._inverse_transform(W)
 
@@ -126,7 +126,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         return self._score(X, None, sample_weight)
 
-    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
+    def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first.
 
         Parameters
@@ -134,7 +134,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         n : int, default=10
             Largest number of features of one component.
         feature_names : array-like (n_features,), default=None
-            Names of the features. None takes `feature_names_in_`, or else the column numbers.
+            Names of the features, or a vocabulary: name -> column. None takes `feature_names_in_`, or else the column
+            numbers.
 
         Returns
         -------
@@ -155,6 +156,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             Weights of rows and of entries are given together, or the loss does not allow weights of rows.
         """
         data = self._observed(X, options, given.get("strata"), given.get("weight"))
+        if data.entry_weights is not None and data.entry_weights.is_empty:
+            raise ValueError(NOTHING_OBSERVED)
         of_rows = row_weights(data, given.get("sample_weight"), options.strata_weight)
         if of_rows is not None:
             if data.entry_weights is not None:
@@ -195,7 +198,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         weights = None
         if weight is not None or options.missing_values is not None:
-            X, weights = observed(X, weight, options.missing_values)
+            X, weights = observed(X, weight, options.missing_values, may_be_empty=True)
             if weights is not None and not options.is_squared:
                 raise ValueError(
                     f"weight and missing_values need the squared error, and {options.loss_given} is given. Leave one "
@@ -348,7 +351,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             H = np.where(is_fixed.T, np.ldexp(values.T, data.log4_scale), H)
             free_mask = ~is_fixed
         if options.H.seeds:
-            names = getattr(self, "feature_names_in_", self._names)
+            names = getattr(self, "feature_names_in_", None)
             seeds = find_seeds(options.H.seeds, H.shape[1], data.shape[1], names)
             guide = guide_components(H, seeds, options.H.guide_weight)
             H = guide[2] if free_mask is None else np.where(free_mask.T, guide[2], H)
@@ -460,7 +463,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _prepared(self, X, strata, options):
         """Return new data X as `Strata`, H (n_features, k) and V (or None), in the inner scale of X."""
-        X, strata = unpack(X, strata)
+        X, strata = with_labels(X, strata)
         X = self._validated(X, reset=False)
         self._check_strata_given(strata)
         data = self._observed(X, options, strata, labels=self.strata_ if self._has_shifts else None)
@@ -554,14 +557,15 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _inverse_transform(self, W, strata=None):
         self._check_fitted()
-        W = check_array(W, dtype=[np.float64, np.float32])
+        check_index(W, strata=strata)
+        W = check_array(W, accept_sparse="csr", dtype=[np.float64, np.float32])
         if W.shape[1] != len(self.components_):
             raise ValueError(f"W has {W.shape[1]} columns; the model has {len(self.components_)} components.")
         if not self._has_shifts:
             return W @ self.components_
         if strata is None and len(self.strata_) > 1:
             raise ValueError(f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row.")
-        stratum_index, _ = encode_labels(strata, len(W), self.strata_)
+        stratum_index, _ = encode_labels(strata, W.shape[0], self.strata_)
         return W @ self.components_ + self.shifts_[stratum_index]
 
     def _score(self, X, strata=None, sample_weight=None):
@@ -572,6 +576,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             raise ValueError(
                 f"sample_weight in score needs the squared error, and {options.loss_given} is given; leave it out."
             )
+        check_index(X, sample_weight=sample_weight)
         with threads(options.n_threads):
             data, H, V = self._prepared(X, strata, options)
             if self._has_own_loss:

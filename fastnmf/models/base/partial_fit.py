@@ -15,6 +15,7 @@ import numpy as np
 from fastnmf.core import batches
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import normalized
+from fastnmf.data.annotated import with_labels
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.nmf import scaled, warn_of_one_penalty
@@ -123,6 +124,7 @@ class PartialFitMixin:
         -------
         Strata
         """
+        X, strata = with_labels(X, strata)
         X = self._validated(X, reset=reset, is_fitted=hasattr(self, "components_"))
         if strata is None and len(known) > 1:
             raise ValueError(f"This model has {len(known)} strata; pass strata=, one label a row.")

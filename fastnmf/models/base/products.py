@@ -17,7 +17,7 @@ from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.fitted_state import check_fitted_arrays
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Iterative, TransformerMixin, like_fit
 from fastnmf.models.base.top_features import top_features
-from fastnmf.typing import Dense, Floats, Labels, Matrix
+from fastnmf.typing import Floats, Matrix, Names, SparseOrDense
 
 
 class WeightModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Iterative):
@@ -61,7 +61,7 @@ class BasisModel(WeightModel):
             W = infer(data, len(basis), pad(np.ldexp(basis.T, 2 * data.log4_scale), data), None)[0]
         return np.ascontiguousarray(W[:, : len(basis)])
 
-    def inverse_transform(self, W: Dense) -> Floats:
+    def inverse_transform(self, W: SparseOrDense) -> Floats:
         """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""
         return checked_weights(self, W, len(self._basis())) @ self._basis()
 
@@ -69,7 +69,7 @@ class BasisModel(WeightModel):
         """Return the basis that approximates new rows, (k, n_features)."""
         return self.components_
 
-    def top_features(self, n: int = 10, feature_names: Labels | None = None) -> list[list[str]]:
+    def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first, as a list of lists."""
         return top_features(self, n, feature_names)
 
@@ -78,7 +78,7 @@ def checked_weights(model, W, rank):
     """Return the user's weights W (n, rank), checked."""
     check_is_fitted(model)
     check_fitted_arrays(model)
-    W = check_array(W, dtype=[np.float64, np.float32])
+    W = check_array(W, accept_sparse="csr", dtype=[np.float64, np.float32])
     if W.shape[1] != rank:
         raise ValueError(f"W has {W.shape[1]} columns; expected {rank}, as transform returns.")
     return W

@@ -5,6 +5,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.options import check_integer
+from fastnmf.data.names import read_names
 
 
 def n_features_of(model):
@@ -12,28 +13,24 @@ def n_features_of(model):
     return model.n_features_in_ if hasattr(model, "n_features_in_") else model.components_.shape[-1]
 
 
+def _n_rows_of(model):
+    return len(model.W_) if getattr(model, "W_", None) is not None else None
+
+
 def feature_names_for(model, given):
     """Return the names of the features: those given, or the model's own, or the column numbers."""
+    own = getattr(model, "feature_names_in_", None)
     if given is None:
-        given = getattr(model, "feature_names_in_", getattr(model, "_names", None))
-    if given is None:
-        given = [str(j) for j in range(n_features_of(model))]
-    if len(given) != n_features_of(model):
-        raise ValueError(f"feature_names has {len(given)} names for {n_features_of(model)} features.")
-    return np.asarray(given)
+        given = range(n_features_of(model)) if own is None else own
+    return read_names(given, n_features_of(model), own, n_rows=_n_rows_of(model))
 
 
 def names_to_keep(model, given):
     """Return the names of the features as an object array of str, or None if there are none."""
     own = getattr(model, "feature_names_in_", None)
     if given is None:
-        given = getattr(model, "_names", None) if own is None else own
-        return None if given is None else np.array([str(name) for name in given], dtype=object)
-    names = np.array([str(name) for name in given], dtype=object)
-    if len(names) != n_features_of(model):
-        raise ValueError(
-            f"feature_names has {len(names)} names for {n_features_of(model)} features; give one for each."
-        )
+        return own
+    names = read_names(given, n_features_of(model), n_rows=_n_rows_of(model))
     if own is not None and names.tolist() != own.tolist():
         raise ValueError("The model was fitted with other feature names; leave feature_names out to keep those.")
     return names

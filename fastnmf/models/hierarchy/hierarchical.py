@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self, overload
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -34,7 +35,7 @@ from fastnmf.models.base.for_checkers import (
 from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers, sequential
 from fastnmf.models.hierarchy.topic_tree import TopicTreeMixin
 from fastnmf.models.semisupervised import SemiSupervisedNMF
-from fastnmf.typing import Dense, File, Floats, Matrix, Seed, Vector
+from fastnmf.typing import File, Floats, Matrix, Seed, SparseOrDense, Vector
 
 # A level has collapsed if the next level, which has fewer topics, has nearly the same squared error and explains
 # nearly the same share of X.
@@ -334,10 +335,10 @@ class HierarchicalNMF(
             S = self._weights(data, lowest_layer(data), self._factors)
         return S if level is None else S[level]
 
-    def inverse_transform(self, S: Dense, level: int = -1) -> Floats:
+    def inverse_transform(self, S: SparseOrDense, level: int = -1) -> Floats:
         """Return the approximation of X by weights S (n_samples, k_level) on a level, dense (n_samples, n_features)."""
         check_is_fitted(self)
-        S, topics = np.asarray(S), self.components_[self._level(level)]
+        S, topics = S if sp.issparse(S) else np.asarray(S), self.components_[self._level(level)]
         if S.ndim != 2 or S.shape[1] != len(topics):
             raise ValueError(f"S has shape {S.shape}; expected (n_samples, {len(topics)}): the topics of that level.")
         return S @ topics
@@ -385,7 +386,7 @@ class HierarchicalNMF(
     def _data(self, X, given, options):
         weights = None
         if given.get("mask") is not None:
-            X, weights = observed(X, given["mask"])
+            X, weights = observed(X, given["mask"], may_be_empty=options is None)
             if weights is not None and not weights.is_mask:
                 raise ValueError(
                     "mask has entries other than 0 and 1; expected True where X is known, False elsewhere."

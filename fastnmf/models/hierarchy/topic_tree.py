@@ -12,13 +12,13 @@ from fastnmf.core.options import check_integer, check_number
 from fastnmf.core.stack import unit_columns
 from fastnmf.core.thresholds import tiny
 from fastnmf.models.base.top_features import strongest
-from fastnmf.typing import Floats, Integers, Labels
+from fastnmf.typing import Floats, Integers, Names
 
 
 class TopicTreeMixin:
     """Mixin that shows hierarchies; `fit` sets ``components_``, ``layer_weights_`` and ``S_``."""
 
-    def top_features(self, n: int = 10, feature_names: Labels | None = None, level: int = -1) -> list[list[str]]:
+    def top_features(self, n: int = 10, feature_names: Names | None = None, level: int = -1) -> list[list[str]]:
         """Return the names of at most n features of each topic of a level, strongest first, as a list of lists.
 
         Parameters
@@ -89,7 +89,7 @@ class TopicTreeMixin:
         return self.shares(self._level(level) + 1).argmax(axis=0)
 
     def to_dict(
-        self, n: int = 8, feature_names: Labels | None = None, threshold: float | None = None
+        self, n: int = 8, feature_names: Names | None = None, threshold: float | None = None
     ) -> list[dict[str, Any]]:
         """Return the hierarchy as nested dicts, the last level on top.
 
@@ -129,7 +129,7 @@ class TopicTreeMixin:
         top = len(self.components_) - 1
         return [node(top, topic, 1.0) for topic, _ in enumerate(self.components_[-1])]
 
-    def export_text(self, n: int = 8, feature_names: Labels | None = None, threshold: float | None = None) -> str:
+    def export_text(self, n: int = 8, feature_names: Names | None = None, threshold: float | None = None) -> str:
         """Return the hierarchy as indented lines, one for each topic, with its share in the topic above.
 
         Parameters as in `to_dict`.

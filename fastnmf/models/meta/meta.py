@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.init.starts import Start
 from fastnmf.core.options import check_bool, check_integer, generator, integer, number, one_of, optional
 from fastnmf.core.shifts import normalize_components
-from fastnmf.data.annotated import unpack
+from fastnmf.data.annotated import unpack, with_labels
+from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr
 from fastnmf.models.base.estimator import Estimator, continued
 from fastnmf.models.base.for_checkers import Callback, ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
@@ -283,7 +284,8 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
     def _data(self, X, given, options):
         """Return the rows of target and tasks, and their labels or None."""
         strata = given.get("strata")
-        return as_csr(X) if sp.issparse(X) else X, None if strata is None else np.asarray(strata)
+        strata = None if strata is None else known_labels(strata, "strata", X.shape[0])
+        return as_csr(X) if sp.issparse(X) else X, strata
 
     def _identity(self, data):
         base = self._base()
@@ -381,7 +383,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             Labels of the rows, for an estimator with strata.
         """
         check_is_fitted(self)
-        X, strata = unpack(X, strata)
+        X, strata = with_labels(X, strata)
         X = self._validated(X, reset=False)
         W = self.estimator_.transform(X, **({} if strata is None else {"strata": strata}))
         return W * self.estimator_.components_.max(axis=1)
@@ -406,7 +408,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         check_is_fitted(self)
         if n_iter is not None:
             check_integer("n_iter", n_iter)
-        X, strata = unpack(X, strata)
+        X, strata = with_labels(X, strata)
         X, H = self._validated(X, reset=False), self.components_.astype(np.float64)
         base = self._base()
         W = weights_for(X, H) if base._options().is_multiplicative else None

@@ -84,7 +84,7 @@ class Refit:
         self.model = model = clone(estimator)
         model.verbose, model.callback, model.random_state = 0, None, random_state
         self.options = replace(model._checked_options(), max_time=None)
-        X, model._names = model._validated(X, reset=True), None
+        X = model._validated(X, reset=True)
         if strata is not None and not model._has_shifts:
             raise ValueError(f"strata were given, and {type(model).__name__} has no shifts for them; leave strata out.")
         self.data = model._data(X, {"strata": strata}, self.options)
