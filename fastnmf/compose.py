@@ -20,6 +20,7 @@ from fastnmf.core.options import check_beta_loss, check_bool, check_choice
 from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.updates import HALS, MU, ActiveSet, CustomUpdate
 from fastnmf.core.updates.custom import View
+from fastnmf.core.warn import warn_of_y
 from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.for_checkers import BetaLoss, Init, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
@@ -289,6 +290,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         """
         if strata is not None and not self.strata:
             raise ValueError("Labels of strata were given, and the model has none; set strata=True, or leave them out.")
+        if self.strata:
+            warn_of_y(self, y, strata)
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
         return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 

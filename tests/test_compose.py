@@ -535,3 +535,8 @@ def test_a_checkpoint_knows_objects_of_the_user(tmp_path):
     np.testing.assert_array_equal(resumed.history_["objective"], whole.history_["objective"])
     with pytest.raises(ValueError, match="penalties is not the same"):
         fit(0.3, 20, tmp_path / "state.npz")
+
+
+def test_labels_of_strata_as_y_are_warned_of():
+    with pytest.warns(UserWarning, match="y is ignored, and all rows are one stratum: pass the labels .* strata="):
+        Factorization(3, strata=True, max_iter=2, tol=0).fit(X, LABELS)

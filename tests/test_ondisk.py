@@ -111,7 +111,7 @@ BAD_BLOCKS = {
     "a number": (lambda: 3, TypeError, "save_csr was given a int; give a matrix"),
     "nothing": (lambda: None, TypeError, "give a matrix"),
     "no block": (lambda: [], ValueError, "no block"),
-    "a masked array": (lambda: np.ma.masked_equal(np.eye(7), 0), ValueError, "masked array"),
+    "a masked array": (lambda: np.ma.masked_equal(np.eye(7), 0), ValueError, "masked entries"),
 }
 
 

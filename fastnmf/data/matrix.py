@@ -19,7 +19,7 @@ _COMPRESSED = ("csr", "csc", "bsr")
 def check_unmasked(array, name):
     """Raise ValueError for a masked array of NumPy with masked entries: as an array it would show what they hide."""
     if np.ma.is_masked(array):
-        raise ValueError(f"{name} has masked entries, which have no value; fill them, for example by {name}.filled(0).")
+        raise ValueError(f"{name} has masked entries, which have no value; fill them, with the method filled of NumPy.")
 
 
 def unmasked(X, missing_values, name):
