@@ -92,7 +92,10 @@ class Start:
                 "The start has no components, or all of them are zero, which no update can change; pass non-zero ones."
             )
         rank, n_columns = self.components.shape
-        self.feature_names = None if feature_names is None else read_names(feature_names, n_columns)
+        self.feature_names = None
+        if feature_names is not None:  # files keep the dtype of an array of names
+            names = read_names(feature_names, n_columns)
+            self.feature_names = feature_names if isinstance(feature_names, np.ndarray) else np.asarray(names.tolist())
         if self.W is not None and self.W.shape[1] != rank:
             raise ValueError(f"The start W has {self.W.shape[1]} columns for {rank} components.")
         if (self.shifts is None) != (self.strata is None):
