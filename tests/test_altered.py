@@ -80,8 +80,8 @@ def test_no_file_takes_more_memory_than_its_size_allows(tmp_path):
     parts, facts = altered.opened(tmp_path / "good")
     W = facts["values"]["W_"]["at"] + ".npy"
     strata = facts["values"]["strata_"]["at"] + ".npy"
-    zeros, text = altered.npy(np.zeros(1 << 23)), altered.npy(np.full(1 << 20, "ab" * 16))
-    empty = altered.npy(np.full(1 << 22, "", "U1"))
+    zeros, text = altered.npy(np.zeros(1 << 22)), altered.npy(np.full(1 << 18, "ab" * 16))
+    empty = altered.npy(np.full(1 << 20, "", "U1"))
     objects = facts | {"values": facts["values"] | {"strata_": {"is": "objects", "at": "strata_"}}}
     many = facts | {"values": facts["values"] | {"x_": {"is": "list", "items": [{"is": "array", "at": "W_"}] * 9}}}
     lists = facts | {"values": facts["values"] | {"x_": {"is": "list", "items": [{}] * 700_000}}}
@@ -98,7 +98,7 @@ def test_no_file_takes_more_memory_than_its_size_allows(tmp_path):
         "long facts": (parts, lists, ()),
         "twice": (parts, many, ()),
         "deep": (parts | {"facts.npy": altered.npy(np.frombuffer(b"[" * 10**6, np.uint8))}, None, ()),
-        "members": (parts | {f"{i}.npy": b"" for i in range(50_000)}, facts, ()),
+        "members": (parts | {f"{i}.npy": b"" for i in range(41_000)}, facts, ()),
     }
     paths = [altered.sealed(tmp_path / name, *content) for name, content in files.items()]
     run = [sys.executable, "-W", "ignore", "-c", LOAD, tmp_path / "good", tmp_path / "good", *paths]

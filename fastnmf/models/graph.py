@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.factors import aligned, allocate, pad
@@ -376,7 +377,9 @@ class GraphNMF(BaseNMF, WithStrata):
         scale = of_samples * (np.square(G).sum(axis=0) if self._is_scale_invariant else np.ones(G.shape[1]))
         pull, own = scale * (affinity @ W), scale * np.asarray(affinity.sum(axis=1)).reshape(-1, 1)
         if of_features and self._is_scale_invariant:  # for W, the penalty of the features is a ridge
-            A = self.feature_affinity_
+            A = getattr(self, "feature_affinity_", None)
+            if A is None:
+                raise NotFittedError("This GraphNMF was fitted without a graph of features; call fit with its weight.")
             own = own + of_features * (G * (np.asarray(A.sum(axis=1)).reshape(-1, 1) * G - A @ G)).sum(axis=0)
         if options.is_squared:
             for net in penalties_of(data, options, "W").get("W", ()):

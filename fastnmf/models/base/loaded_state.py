@@ -122,6 +122,9 @@ def _check_fitted(model, held):
     else:
         for name in ("W_", "S_", "classes_", "coef_"):
             require(not isinstance(held.get(name), list), name)
+    if "training_data_" in held:
+        required.add("_log4_scale")
+        require("heat_width_" in held, "heat_width_")
     for name in sorted(required):
         if held.get(name) is None:
             raise ValueError(f"it has no {name}")
