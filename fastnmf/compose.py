@@ -365,9 +365,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
                 f"schedule={self.schedule!r} updates {', '.join(sorted(set(steps)))}; this model has the factors "
                 f"{', '.join(names)}, and each needs a step."
             )
-        for name in ("V",) if not self.strata else ():
-            if getattr(options, name).objects or getattr(options, name).update:
-                raise ValueError("penalties or updates have the key 'V', and the model has no shifts; set strata=True.")
+        if not self.strata and (options.V.objects or options.V.update):
+            raise ValueError("penalties or updates have the key 'V', and the model has no shifts; set strata=True.")
         if self.extrapolate:
             if options.is_multiplicative or not all(isinstance(getattr(options, F).update, str) for F in "WH"):
                 raise ValueError(

@@ -91,7 +91,7 @@ def divergence_problem(data, factors, tasks, divergence, exponent="mm"):
         schedule=(("W", 1), columns),
         tasks=tasks,
         scale=scale,
-        retry_with_safe_step=getattr(loss, "safe_powers", ()) not in ((), (getattr(loss, "power", 1.0),)),
+        retry_with_safe_step=bool(getattr(loss, "safe_powers", ())),
     )
 
 

@@ -45,7 +45,7 @@ class Divergence:
         scale : float
             Divergence of the trivial model, in the inner scale.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method build; write one, or extend EntrywiseLoss.")
 
 
 class Beta(Divergence):

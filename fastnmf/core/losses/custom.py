@@ -120,10 +120,8 @@ class CustomDivergence(_Divergence):
         x = self._sides["W"].data
         self._floor = MODEL_SHARE * self._units * float(x.mean(dtype=np.float64)) if x.any() else MODEL_SHARE
         self._negs = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
-        if has_shifts and user.zero_slope is not None:
-            weight = self._loading.astype(np.float64) if len(self._loading) else None
-            sizes = np.bincount(strata.stratum_index, weight, strata.n_strata)
-            self._counts = sizes[strata.pattern.group]
+        if has_shifts:
+            self._counts = self.sizes[strata.pattern.group].astype(np.float64)
 
     def value(self, factors, V=None):
         """Return the loss; `V` as for `fastnmf.core.losses.KullbackLeibler`."""
@@ -164,13 +162,12 @@ class CustomDivergence(_Divergence):
 
     def _tiles(self, name):
         """Yield ``(part, x)``: a slice of the rows of a side and their data, dense, in the user's units."""
-        X = self.strata.X if name == "W" else self.strata.X.T
-        X = X.tocsr() if sp.issparse(X) else X
-        step = max(1, TILE // X.shape[1])
-        for lo in range(0, X.shape[0], step):
+        side, shape = self._sides[name], self.strata.shape if name == "W" else self.strata.shape[::-1]
+        X = sp.csr_array((side.data, side.indices, side.indptr), shape)  # shares the arrays
+        step = max(1, TILE // shape[1])
+        for lo in range(0, shape[0], step):
             part = slice(lo, lo + step)
-            x = X[part].toarray() if sp.issparse(X) else X[part]  # never-densify-ok: one tile
-            yield part, self._units * x.astype(np.float64)
+            yield part, self._units * X[part].toarray().astype(np.float64)  # never-densify-ok: one tile
 
     def _modelled(self, name, factors, V=None):
         """Yield ``(part, x, y)``: a slice of the rows of a side, their data and their model in the user's units."""

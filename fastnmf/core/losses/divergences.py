@@ -284,7 +284,8 @@ class BetaDivergence(_Divergence):
         super().__init__(strata, width, tasks, has_shifts)
         self.beta = beta = float(beta)
         safe_power = 1 / (2 - beta) if beta < 1 else 1 / max(1.0, beta - 1)
-        self.power, self.safe_powers = (1.0, (safe_power,)) if exponent == "fast" else (safe_power, ())
+        self.power = 1.0 if exponent == "fast" else safe_power
+        self.safe_powers = () if self.power == safe_power else (safe_power,)
         self._below = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
         if not has_shifts:
             nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)

@@ -168,8 +168,9 @@ class CustomPenalty:
         """Tell whether the penalty falls where the factor shrinks ("shrink"), or grows ("grow"), or neither ("")."""
         F = self.of_user(F)
         F = F if F.any() else np.ones(F.shape)
-        now, least = self._value(F), PENALTY_ROUNDING * abs(self._value(F))
-        return "shrink" if self._value(F / 2) < now - least else "grow" if self._value(2 * F) < now - least else ""
+        now = self._value(F)
+        lower = now - PENALTY_ROUNDING * abs(now)
+        return "shrink" if self._value(F / 2) < lower else "grow" if self._value(2 * F) < lower else ""
 
     def to_state(self):
         """Return what later iterations depend on beside the factors."""
