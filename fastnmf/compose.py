@@ -250,6 +250,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         W: Factor = None,
         H: Factor = None,
         V: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -270,6 +271,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
             Weight of the squared error of each entry, >= 0; 0 marks a missing entry.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``, non-negative.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -293,7 +296,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         if self.strata:
             warn_of_y(self, y, strata)
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
-        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     def transform(self, X: Matrix, *, strata: Labels | str | None = None) -> Floats:
         """Return the non-negative weights of the rows of X for the fitted components, and shifts.

@@ -47,7 +47,7 @@ def names(tmp_path):
         "counts": rng.integers(0, 4, 120),
         "known": rng.random((2, 60)),
         "frame": pd.DataFrame(X.toarray(), columns=words),
-        "adata": SimpleNamespace(X=X, obs=pd.DataFrame({"batch": labels}), var_names=words),
+        "adata": SimpleNamespace(X=X, layers={"counts": X}, obs=pd.DataFrame({"batch": labels}), var_names=words),
         "blocks": [(X[:60], labels[:60]), (X[60:], labels[60:])],
         "folder": tmp_path / "csr",
         **{name: getattr(fastnmf, name) for name in fastnmf.__all__ if not name.startswith("_")},

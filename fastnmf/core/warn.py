@@ -1,9 +1,8 @@
-"""Issue warnings that point at the user's line."""
+"""Warn of labels that are not used."""
 
 import sys
-import warnings
 
-_PASSED_OVER = ("fastnmf.", "sklearn.", "joblib.", "contextlib", "functools")
+from fastnmf.kernels.warn import warn
 
 
 def warn_of_y(model, y, strata):
@@ -20,11 +19,3 @@ def warn_of_y(model, y, strata):
         frame = frame.f_back
     of_classes = "; label_weight > 0 would fit classes" if hasattr(model, "label_weight") else ""
     warn(f"y is ignored, and all rows are one stratum: pass the labels of strata as strata={of_classes}.", UserWarning)
-
-
-def warn(message, category=UserWarning):
-    """Warn at the innermost frame outside this package and outside the libraries in `_PASSED_OVER`."""
-    level, frame = 2, sys._getframe(1)
-    while frame is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(_PASSED_OVER):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)

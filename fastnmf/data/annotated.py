@@ -1,6 +1,45 @@
 """Take the matrix and the labels out of an AnnData or a similar object."""
 
 
+class Layer:
+    """A layer of an AnnData in place of its X, with the same annotations of rows and columns.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the layer.
+    X : sparse matrix or array (n_samples, n_features)
+    obs : DataFrame
+    obs_names, var_names : Index
+    """
+
+    def __init__(self, X, layer):
+        self.X, self.layer, self.obs, self.var_names = X.layers[layer], layer, X.obs, X.var_names
+        self.obs_names = getattr(X, "obs_names", None)
+
+
+def with_layer(X, layer):
+    """Return X, or where `layer` is a name, that layer of X, which must be an AnnData then.
+
+    Raises
+    ------
+    ValueError
+        X is no AnnData, or has no such layer.
+    """
+    if layer is None or isinstance(X, Layer):
+        return X
+    if not is_annotated(X):
+        raise ValueError(
+            f"layer={layer!r} names a layer of an AnnData, but X is a {type(X).__name__}; leave layer out, or give the "
+            "AnnData."
+        )
+    layers = getattr(X, "layers", {})
+    if not isinstance(layer, str) or layer not in layers:
+        known = ", ".join(map(repr, layers)) or "none"
+        raise ValueError(f"layer={layer!r} is not a layer of X; its layers are: {known}. None stands for X.X.")
+    return Layer(X, layer)
+
+
 def is_annotated(X):
     """Tell whether X is an AnnData, or has the attributes of one."""
     return all(hasattr(X, name) for name in ("X", "obs", "var_names"))

@@ -6,7 +6,6 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -22,6 +21,7 @@ from fastnmf.data.matrix import as_matrix
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows, thread_count
+from fastnmf.kernels.warn import warn
 from fastnmf.typing import Array, Floats, Integers, Labels, Matrix, Vector
 
 # Squares and products of the data must neither underflow nor overflow. Data whose largest entry lies outside
@@ -126,7 +126,7 @@ class Strata:
 
     def _renamed(self, old, new):
         message = f"Strata.{old} is deprecated and will be removed in version 0.3; use Strata.{new}."
-        warnings.warn(message, FutureWarning, stacklevel=3)
+        warn(message, FutureWarning)
         return getattr(self, new)
 
     def weigh(self, weight: Vector, power: float) -> None:

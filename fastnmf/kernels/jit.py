@@ -13,9 +13,7 @@ same time.
 import hashlib
 import os
 import pathlib
-import sys
 import threading
-import warnings
 from contextlib import contextmanager
 from types import FunctionType
 
@@ -31,6 +29,7 @@ except ImportError:
     compute_fingerprint = numba.typeof
 
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.warn import warn
 
 # All options of "fast" except those that assume that NaN and infinity never occur: they delete checks for NaN.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
@@ -52,7 +51,6 @@ _HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdiges
 _LAUNCH = threading.Lock()
 _LOCAL = threading.local()
 _IS_FORKED = _IS_STARTED = _HAS_WARNED = False
-_PASSED_OVER = ("fastnmf.", "numba.", "sklearn.", "joblib.", "importlib.", "contextlib.", "functools.")
 
 
 def _after_fork():
@@ -130,19 +128,16 @@ class _Cache(caching.FunctionCache):
 
 
 def _warn_of_cache(error):
-    """Warn, once in a process, at the user's line: as `fastnmf.core.warn`, which kernels cannot import."""
+    """Warn, once in a process."""
     global _HAS_WARNED
     if _HAS_WARNED:
         return
-    _HAS_WARNED, level, frame = True, 2, sys._getframe(1)
-    while frame is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(_PASSED_OVER):
-        level, frame = level + 1, frame.f_back
+    _HAS_WARNED = True
     folder = config.CACHE_DIR or pathlib.Path(__file__).parent / "__pycache__"
-    warnings.warn(
+    warn(
         f"The cache of compiled kernels in {folder} cannot be used ({type(error).__name__}: {error}); kernels are "
         "compiled anew. Delete the folder, make it writable, or set NUMBA_CACHE_DIR to another one.",
         RuntimeWarning,
-        stacklevel=level,
     )
 
 

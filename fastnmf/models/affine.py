@@ -156,6 +156,7 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
         W: Factor = None,
         H: Factor = None,
         v: Vector | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -173,6 +174,8 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
             Start of the components for ``init="custom"``, >= 0.
         v : ndarray (n_features,), default=None
             Start of the offset for ``init="custom"``, >= 0.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0
@@ -193,7 +196,7 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
         if v is not None and np.ndim(v) != 1:
             raise ValueError(f"The start v has shape {np.shape(v)}; expected (n_features,).")
         V = None if v is None else [v]
-        return self._fit(X, W=W, H=H, V=V, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, H=H, V=V, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def inverse_transform(self, W: SparseOrDense) -> Floats:
         """Return ``W H + 1 vᵀ``, dense (n_samples, n_features), for W (n_samples, n_components)."""

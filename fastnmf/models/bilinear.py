@@ -154,6 +154,7 @@ class BilinearNMF(BasisModel):
         *,
         W: Factor = None,
         H: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -169,6 +170,8 @@ class BilinearNMF(BasisModel):
             Start of the weights for ``init="custom"``, >= 0.
         H : ndarray (k, n_features), default=None
             Start of the components for ``init="custom"``, >= 0.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -185,7 +188,7 @@ class BilinearNMF(BasisModel):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def _basis(self):
         """Return the components with their products below, (k (k + 1) / 2, n_features)."""

@@ -69,6 +69,7 @@ class FlipModel(BaseNMF, Iterative):
         *,
         W: Factor = None,
         H: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Floats:
@@ -76,10 +77,10 @@ class FlipModel(BaseNMF, Iterative):
 
         Parameters
         ----------
-        X, y, W, H, checkpoint, checkpoint_every :
+        X, y, W, H, layer, checkpoint, checkpoint_every :
             As for `fit`.
         """
-        return self.fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every).transform(X)
+        return self.fit(X, W=W, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every).transform(X)
 
     def _fit(self, X, **arguments):
         super()._fit(X, **arguments)

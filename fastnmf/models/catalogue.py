@@ -6,8 +6,9 @@ a model, add an `Entry` to `MODELS`, then run ``python bench/readme_table.py``.
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
+
+from fastnmf.core.warn import warn
 
 
 class Entry(NamedTuple):
@@ -57,7 +58,7 @@ class Entry(NamedTuple):
 
     def _renamed(self, old, new):
         message = f"Entry.{old} is deprecated and will be removed in version 0.3; use Entry.{new}."
-        warnings.warn(message, FutureWarning, stacklevel=3)
+        warn(message, FutureWarning)
         return getattr(self, new)
 
 

@@ -55,6 +55,7 @@ class ConvexModel(WeightModel):
         *,
         W: Factor = None,
         C: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -72,6 +73,8 @@ class ConvexModel(WeightModel):
             Start of the weights for ``init="custom"``, >= 0.
         C : ndarray (n_samples, n_components), default=None
             Start of the weights of the rows in the components for ``init="custom"``, >= 0.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -88,7 +91,7 @@ class ConvexModel(WeightModel):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, C=C, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, C=C, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def _compose(self, data, given, options, rng):
         operator, trace, groups = self._parts(data)

@@ -260,6 +260,7 @@ class ConvolutiveNMF(WeightModel):
         *,
         W: Factor = None,
         H: Sequence[Dense] | SupportsArray | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -276,6 +277,8 @@ class ConvolutiveNMF(WeightModel):
             Start of the weights for ``init="custom"``, >= 0.
         H : ndarray (n_lags, n_components, n_features), default=None
             Start of the components for ``init="custom"``, >= 0.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -292,7 +295,7 @@ class ConvolutiveNMF(WeightModel):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def transform(self, X: Matrix) -> Floats:
         """Return when the fitted components begin in X, which is one sequence: its rows depend on each other.

@@ -165,6 +165,7 @@ class DeepNMF(BasisModel):
         *,
         W: Factor = None,
         layers: Sequence[Dense] | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -180,6 +181,8 @@ class DeepNMF(BasisModel):
             Start of the weights for ``init="custom"``, >= 0.
         layers : list of ndarray, A_0 (k_0, n_features), A_1 (k_1, k_0), and so on, default=None
             Start of the layers for ``init="custom"``, >= 0.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -196,7 +199,7 @@ class DeepNMF(BasisModel):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, layers=layers, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, layers=layers, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def _compose(self, data, given, options, rng):
         start = self._checked_start(shapes_of(options, data.shape), given, options)

@@ -160,6 +160,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         *,
         W: Factor = None,
         C: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -175,6 +176,8 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
             Start of the weights for ``init="custom"``, >= 0.
         C : ndarray (n_components, n_atoms), default=None
             Start of the mixtures for ``init="custom"``, >= 0.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0
@@ -190,7 +193,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
             If parameters, dictionary, data or start cannot be used. The message says what was given, what was expected
             and what to do.
         """
-        return self._fit(X, W=W, C=C, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, C=C, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:

@@ -239,6 +239,7 @@ class GraphNMF(BaseNMF, WithStrata):
         W: Factor = None,
         H: Factor = None,
         V: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -259,6 +260,8 @@ class GraphNMF(BaseNMF, WithStrata):
             as in `StratifiedNMF`; the graph may join samples of different strata.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``; V only with strata.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0
@@ -284,7 +287,7 @@ class GraphNMF(BaseNMF, WithStrata):
             )
         self._has_shifts = strata is not None
         given = {"graph": graph, "feature_graph": feature_graph, "strata": strata, "W": W, "H": H, "V": V}
-        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, **given: Any) -> Floats:

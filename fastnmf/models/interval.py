@@ -150,6 +150,7 @@ class IntervalNMF(BaseNMF, Iterative):
         upper: Matrix | None = None,
         W: Factor = None,
         H: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -167,6 +168,8 @@ class IntervalNMF(BaseNMF, Iterative):
             Start of the weights for ``init="custom"``, >= 0.
         H : ndarray (n_components, n_features), default=None
             Start of the components for ``init="custom"``, >= 0.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0
@@ -182,7 +185,9 @@ class IntervalNMF(BaseNMF, Iterative):
             If parameters, bounds or start cannot be used. The message says what was given, what was expected and what
             to do.
         """
-        return self._fit(X, upper=upper, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(
+            X, upper=upper, W=W, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every
+        )
 
     def fit_transform(
         self,
@@ -192,6 +197,7 @@ class IntervalNMF(BaseNMF, Iterative):
         upper: Matrix | None = None,
         W: Factor = None,
         H: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Floats:
@@ -199,7 +205,7 @@ class IntervalNMF(BaseNMF, Iterative):
 
         Parameters
         ----------
-        X, y, upper, W, H, checkpoint, checkpoint_every :
+        X, y, upper, W, H, layer, checkpoint, checkpoint_every :
             As for `fit`.
 
         Returns
@@ -207,7 +213,7 @@ class IntervalNMF(BaseNMF, Iterative):
         ndarray (n_samples, n_components)
         """
         given = {"upper": upper, "W": W, "H": H}
-        self.fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        self.fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
         return self.transform(X, upper=upper)
 
     def transform(self, X: Matrix, *, upper: Matrix | None = None) -> Floats:

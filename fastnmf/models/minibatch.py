@@ -19,6 +19,7 @@ from fastnmf.core.iterate import as_arrays, iterate
 from fastnmf.core.options import check_integer, check_number, integer, number, optional, sweeps_of
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
 from fastnmf.core.warn import warn, warn_of_y
+from fastnmf.data.annotated import with_layer
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
@@ -193,7 +194,15 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     ):
         self._set(locals())
 
-    def fit(self, X: Matrix, y: Any = None, *, checkpoint: File = None, checkpoint_every: float = 60.0) -> Self:
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        layer: str | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Fit rows that are in memory, batch after batch, in several passes.
 
         Parameters
@@ -202,6 +211,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
             Non-negative and finite. float32 stays float32; all other types become float64.
         y : ignored
             Present for compatibility with scikit-learn.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, also between two batches, and from which a fit
             that was killed continues; see `NMF.fit`.
@@ -218,19 +229,25 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def fit_transform(
-        self, X: Matrix, y: Any = None, *, checkpoint: File = None, checkpoint_every: float = 60.0
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        layer: str | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
     ) -> Floats:
         """Fit the model and return the weights of the rows of X, (n_samples, n_components).
 
         Parameters
         ----------
-        X, y, checkpoint, checkpoint_every :
+        X, y, layer, checkpoint, checkpoint_every :
             As in `fit`.
         """
-        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
 
     @with_callbacks
     def fit_blocks(
@@ -531,6 +548,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         y: Any = None,
         *,
         strata: Labels | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -544,6 +562,8 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
             Present for compatibility with scikit-learn.
         strata : array-like (n_samples,), default=None
             Label of each row, in any order. None is a single stratum.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, also between two batches, and from which a fit
             that was killed continues; see `NMF.fit`.
@@ -561,7 +581,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
             do.
         """
         warn_of_y(self, y, strata)
-        return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, strata=strata, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def fit_transform(
         self,
@@ -569,6 +589,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         y: Any = None,
         *,
         strata: Labels | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Floats:
@@ -576,13 +597,13 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
 
         Parameters
         ----------
-        X, y, strata, checkpoint, checkpoint_every :
+        X, y, strata, layer, checkpoint, checkpoint_every :
             As in `fit`.
         """
         warn_of_y(self, y, strata)
-        return self._fit(X, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
+        return self._fit(X, strata=strata, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
 
-    def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> Self:
+    def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, layer: str | None = None) -> Self:
         """Add the rows of X to the statistics, and update the shifts and the components once.
 
         The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
@@ -596,6 +617,8 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         strata : array-like (n_samples,), default=None
             Label of each row. New labels become new strata; `strata_` stays sorted, so the rows of `shifts_` may change
             their positions. May be omitted for a model of one stratum.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; None: the one of the first call.
 
         Returns
         -------
@@ -608,7 +631,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
             error.
         """
         warn_of_y(self, y, strata)
-        return self._partial_fit(X, strata)
+        return self._partial_fit(with_layer(X, layer), strata)
 
     def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
         """Return the exact non-negative weights of the rows of X for the shifts and components.

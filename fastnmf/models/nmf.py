@@ -217,6 +217,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         W: Factor = None,
         H: Factor = None,
         weight: Matrix | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -237,6 +238,9 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         weight : sparse matrix or array (n_samples, n_features), default=None
             Weight of the squared error of each entry, >= 0. Entries that a sparse `weight` does not store have weight
             zero.
+        layer : str, default=None
+            Name of a layer of the AnnData X that holds the matrix, such as "counts"; None: its X. What the fitted model
+            does later with an AnnData (`transform`, `score`, ...) reads the same layer.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs. If the file already holds a state of this fit,
             the fit continues from that state. It then ends with the same bits, `n_iter_` and history as without the
@@ -266,7 +270,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         then returns at once. With ``random_state=None`` the file stores the seed; delete the file to draw another one.
         """
         given = {"sample_weight": sample_weight, "W": W, "H": H, "weight": weight}
-        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     def fit_transform(
         self,
@@ -277,6 +281,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         W: Factor = None,
         H: Factor = None,
         weight: Matrix | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Floats:
@@ -286,7 +291,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         ----------
         X : sparse matrix or array (n_samples, n_features), or AnnData
             Non-negative and finite.
-        y, sample_weight, W, H, weight, checkpoint, checkpoint_every :
+        y, sample_weight, W, H, weight, layer, checkpoint, checkpoint_every :
             As for `fit`.
 
         Returns
@@ -295,7 +300,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
             Non-negative weights of the rows.
         """
         given = {"sample_weight": sample_weight, "W": W, "H": H, "weight": weight}
-        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
 
     def _problem(self, data, factors, tasks, options):
         is_descent = not options.is_multiplicative

@@ -157,6 +157,7 @@ class PLSA(BaseNMF, Iterative):
         W: Factor = None,
         H: Factor = None,
         s: Vector | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -175,6 +176,8 @@ class PLSA(BaseNMF, Iterative):
         s : array-like (k,), default=None
             Start of P(z), >= 0; it is divided by its sum. None uses the products of the sums by which W and H were
             divided, which are all equal if W and H are probabilities.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0
@@ -191,7 +194,7 @@ class PLSA(BaseNMF, Iterative):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, H=H, s=s, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, H=H, s=s, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:

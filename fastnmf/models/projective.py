@@ -137,7 +137,14 @@ class ProjectiveNMF(BasisModel):
         self._set(locals())
 
     def fit(
-        self, X: Matrix, y: Any = None, *, H: Factor = None, checkpoint: File = None, checkpoint_every: float = 60.0
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        H: Factor = None,
+        layer: str | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
     ) -> Self:
         """Fit the model.
 
@@ -149,6 +156,8 @@ class ProjectiveNMF(BasisModel):
             Present for compatibility with scikit-learn.
         H : ndarray (k, n_features), default=None
             Start for ``init="custom"``, non-negative and dimensionless.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -166,7 +175,7 @@ class ProjectiveNMF(BasisModel):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def transform(self, X: Matrix) -> Floats:
         """Return ``X @ components_.T``.

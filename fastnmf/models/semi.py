@@ -132,7 +132,14 @@ class SemiNMF(BasisModel):
         self._set(locals())
 
     def fit(
-        self, X: Matrix, y: Any = None, *, W: Factor = None, checkpoint: File = None, checkpoint_every: float = 60.0
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        W: Factor = None,
+        layer: str | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
     ) -> Self:
         """Fit the model.
 
@@ -144,6 +151,8 @@ class SemiNMF(BasisModel):
             Present for compatibility with scikit-learn.
         W : ndarray (n_samples, k), default=None
             Start for ``init="custom"``, non-negative and dimensionless.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -161,7 +170,7 @@ class SemiNMF(BasisModel):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def _n_runs(self, options):
         return 1 if options.init is None else super()._n_runs(options)  # None is "svd"

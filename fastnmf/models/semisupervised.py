@@ -116,6 +116,7 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
         W: Factor = None,
         H: Factor = None,
         weight: Matrix | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -132,6 +133,8 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
         weight : sparse matrix or array (n_samples, n_features), default=None
             O: False or 0 where an entry is unknown, or weights >= 0. Entries that a sparse `weight` does not store have
             weight zero.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0
@@ -149,7 +152,7 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
             do.
         """
         given = {"y": y, "W": W, "H": H, "weight": weight}
-        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     def fit_transform(
         self,
@@ -159,6 +162,7 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
         W: Factor = None,
         H: Factor = None,
         weight: Matrix | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Floats:
@@ -168,7 +172,7 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
         ----------
         X : sparse matrix or array (n_samples, n_features)
             Known entries are non-negative and finite.
-        y, W, H, weight, checkpoint, checkpoint_every :
+        y, W, H, weight, layer, checkpoint, checkpoint_every :
             As for `fit`.
 
         Returns
@@ -177,7 +181,7 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
             The result of `transform` for X; `W_` if `weight` is given, or if there are no labels.
         """
         given = {"W": W, "H": H, "weight": weight}
-        self.fit(X, y, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
         return self.W_ if y is None or weight is not None else self.transform(X)
 
     def score(self, X: Matrix, y: Labels | None = None) -> float:

@@ -17,6 +17,7 @@ from fastnmf.core.objectives import measure_squared_error
 from fastnmf.core.options import check_bool, one_of
 from fastnmf.core.progress import progress
 from fastnmf.core.warn import warn
+from fastnmf.data.annotated import with_layer
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.inspection import RowErrorsMixin
@@ -119,7 +120,15 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
     ):
         self._set(locals())
 
-    def fit(self, X: Matrix, y: Any = None, *, checkpoint: File = None, checkpoint_every: float = 60.0) -> Self:
+    def fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        layer: str | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
+    ) -> Self:
         """Find the anchors and the weights.
 
         Parameters
@@ -128,6 +137,8 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
             Non-negative and finite. float32 is kept; integers and booleans become float64.
         y : ignored
             Present for compatibility with scikit-learn.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint, checkpoint_every :
             Refused: there are no iterations between which a state could be saved.
 
@@ -147,7 +158,7 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
                 "leave it out."
             )
         options = self._checked_options()
-        X = self._validated(X, reset=True)
+        X = self._validated(with_layer(X, layer), reset=True)
         with threads(options.n_threads):
             data = self._observed(X, options)
             points = _points(data, self.axis)
@@ -200,16 +211,22 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         self.history_ = {"iteration": np.arange(len(distances)), "distance": distances}
 
     def fit_transform(
-        self, X: Matrix, y: Any = None, *, checkpoint: File = None, checkpoint_every: float = 60.0
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        layer: str | None = None,
+        checkpoint: File = None,
+        checkpoint_every: float = 60.0,
     ) -> Floats:
         """Find the anchors and return the weights of the rows of X, (n_samples, `n_components_`).
 
         Parameters
         ----------
-        X, y, checkpoint, checkpoint_every :
+        X, y, layer, checkpoint, checkpoint_every :
             As for `fit`.
         """
-        return self.fit(X, checkpoint=checkpoint).W_
+        return self.fit(X, layer=layer, checkpoint=checkpoint).W_
 
     def transform(self, X: Matrix) -> Floats:
         """Return the weights of the rows of X.

@@ -9,6 +9,7 @@ from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import integer, one_of, sweeps_of
 from fastnmf.core.warn import warn_of_y
+from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
@@ -261,6 +262,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         H: Factor = None,
         V: Factor = None,
         weight: Matrix | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -285,6 +287,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         weight : sparse matrix or array (n_samples, n_features), default=None
             Weight of the squared error of each entry, >= 0. Entries that a sparse `weight` does not store have weight
             zero.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs. If the file already holds a state of this fit,
             the fit continues from that state. It then ends with the same bits, `n_iter_` and history as without the
@@ -315,7 +319,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
             warn_of_y(self, y, strata)
         given = {"y": y if self.label_weight else None, "sample_weight": sample_weight, "strata": strata}
         given |= {"W": W, "H": H, "V": V, "weight": weight}
-        return self._fit(X, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     def fit_transform(
         self,
@@ -328,6 +332,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         H: Factor = None,
         V: Factor = None,
         weight: Matrix | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Floats:
@@ -337,7 +342,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         ----------
         X : sparse matrix or array (n_samples, n_features), or AnnData
             Non-negative and finite.
-        y, sample_weight, strata, W, H, V, weight, checkpoint, checkpoint_every :
+        y, sample_weight, strata, W, H, V, weight, layer, checkpoint, checkpoint_every :
             As for `fit`.
 
         Returns
@@ -346,9 +351,9 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
             Non-negative weights of the rows.
         """
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
-        return self.fit(X, y, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
+        return self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
 
-    def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> Self:
+    def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, layer: str | None = None) -> Self:
         """Add the rows of X to the statistics, and update the shifts and the components once.
 
         The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
@@ -362,6 +367,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         strata : array-like (n_samples,), default=None
             Label of each row. New labels become new strata; `strata_` stays sorted, so the rows of `shifts_` may change
             their positions. May be omitted for a model of one stratum.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; None: the one of the first call.
 
         Returns
         -------
@@ -374,7 +381,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
             error.
         """
         warn_of_y(self, y, strata)
-        return self._partial_fit(X, strata)
+        return self._partial_fit(with_layer(X, layer), strata)
 
     def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
         """Return the exact non-negative weights of the rows of X for the fitted components and shifts.

@@ -227,6 +227,7 @@ class SymmetricNMF(GraphModel):
         y: Any = None,
         *,
         W: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -242,6 +243,8 @@ class SymmetricNMF(GraphModel):
             Present for compatibility with scikit-learn.
         W : ndarray (n, n_components), default=None
             Start for ``init="custom"``, non-negative, in units of the square root of A.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -259,7 +262,7 @@ class SymmetricNMF(GraphModel):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def _validated(self, X, *, reset):
         X = super()._validated(X, reset=reset)

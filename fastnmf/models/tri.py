@@ -179,6 +179,7 @@ class TriNMF(BasisModel):
         W: Factor = None,
         S: Factor = None,
         H: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -192,6 +193,8 @@ class TriNMF(BasisModel):
             Present for compatibility with scikit-learn.
         W, S, H : ndarray (n_samples, k), (k, l), (l, n_features), default=None
             Start for ``init="custom"``, non-negative; S carries the scale of X.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -209,7 +212,7 @@ class TriNMF(BasisModel):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, S=S, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, S=S, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     def _options(self):
         options = super()._options()

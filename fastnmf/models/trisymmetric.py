@@ -218,6 +218,7 @@ class TriSymmetricNMF(GraphModel):
         *,
         W: Factor = None,
         S: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -232,6 +233,8 @@ class TriSymmetricNMF(GraphModel):
             Present for compatibility with scikit-learn.
         W, S : ndarray (n, k), (k, k), default=None
             Start for ``init="custom"``, non-negative, S symmetric; S carries the scale of A.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -249,7 +252,7 @@ class TriSymmetricNMF(GraphModel):
             If parameters, data or starts cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, W=W, S=S, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, S=S, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     @property
     def _is_itself(self):

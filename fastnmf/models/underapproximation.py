@@ -145,6 +145,7 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
         *,
         W: Factor = None,
         H: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Floats:
@@ -152,10 +153,10 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
 
         Parameters
         ----------
-        X, y, W, H, checkpoint, checkpoint_every :
+        X, y, W, H, layer, checkpoint, checkpoint_every :
             As for `fit`.
         """
-        return self.fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every).transform(X)
+        return self.fit(X, W=W, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every).transform(X)
 
     def transform(self, X: Matrix) -> Floats:
         """Return non-negative weights of the rows of X for the fitted components.

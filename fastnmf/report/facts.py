@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf import metrics
-from fastnmf.data.annotated import matrix_of
+from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import check_names, names_of, read_names
 
@@ -170,7 +170,7 @@ def _checked(model, X, W, H):
     if X is None:
         return None
     check_names(names_of(X), getattr(model, "feature_names_in_", None))
-    X = matrix_of(X)
+    X = matrix_of(with_layer(X, getattr(model, "_layer", None)) if is_annotated(X) else X)
     X = as_csr(X) if sparse.issparse(X) else np.asarray(X)
     if X.ndim != 2 or X.shape[1] != H.shape[1]:
         raise ValueError(f"X has shape {X.shape}; the model was fitted to {H.shape[1]} features.")

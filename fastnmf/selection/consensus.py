@@ -13,6 +13,7 @@ from fastnmf.core.options import check_integer, check_number, generator
 from fastnmf.core.restarts import has_same_start
 from fastnmf.core.shifts import normalize_components
 from fastnmf.core.thresholds import tiny
+from fastnmf.data.annotated import with_layer
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
@@ -110,6 +111,7 @@ def consensus(
     n_jobs: int | None = None,
     random_state: Seed = None,
     verbose: int = 0,
+    layer: str | None = None,
 ) -> Consensus:
     """Find the components on which many runs from different starts agree, and measure the agreement.
 
@@ -142,6 +144,8 @@ def consensus(
         Seed of the starts and of k-means.
     verbose : int, default=0
         1 shows progress on standard error.
+    layer : str, default=None
+        Name of a layer of the AnnData X that holds the matrix; None: its X.
 
     Returns
     -------
@@ -180,7 +184,7 @@ def consensus(
     check_integer("n_runs", n_runs, 2)
     check_number("density_threshold", density_threshold)
     check_number("neighbors", neighbors, "a share of n_runs from 0 to 1", most=1)
-    setting = ParallelFits(X, strata, estimator, n_jobs)
+    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
     if has_same_start(setting.estimator.init):
         raise ValueError(
             f"The estimator has init={setting.estimator.init!r}, from which all runs are the same; choose another init."

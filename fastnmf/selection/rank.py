@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from fastnmf.core.options import check_choice, check_integer, generator
 from fastnmf.core.restarts import has_same_start
+from fastnmf.data.annotated import with_layer
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.held_out import MAX_MASK, Entries, RowsColumns
@@ -107,6 +108,7 @@ def select_rank(
     n_jobs: int | None = None,
     random_state: Seed = None,
     verbose: int = 0,
+    layer: str | None = None,
 ) -> RankSelection:
     """Choose the number of components by the error on held-out data.
 
@@ -146,6 +148,8 @@ def select_rank(
         Seed of folds and starts. The results for a rank do not depend on which other ranks are tried.
     verbose : int, default=0
         1 shows progress on standard error.
+    layer : str, default=None
+        Name of a layer of the AnnData X that holds the matrix; None: its X.
 
     Returns
     -------
@@ -202,7 +206,7 @@ def select_rank(
     check_integer("n_folds", n_folds, 2)
     check_integer("n_repeats", n_repeats)
     check_integer("n_restarts", n_restarts, 0)
-    setting = ParallelFits(X, strata, estimator, n_jobs)
+    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
     method = _method(method, setting)
     rng = generator(random_state)
     splits = []  # (hold-out, fold, seed of the start): the same for all ranks

@@ -26,7 +26,7 @@ from fastnmf.core.iterate import as_arrays
 from fastnmf.core.options import check_integer, generator, read_options
 from fastnmf.core.restarts import Restarts, check_restarts, has_same_start
 from fastnmf.core.warn import warn
-from fastnmf.data.annotated import check_index, is_annotated, matrix_of, with_labels
+from fastnmf.data.annotated import Layer, check_index, is_annotated, matrix_of, with_labels, with_layer
 from fastnmf.data.matrix import check_kind, check_unmasked, unmasked
 from fastnmf.data.names import check_names, names_of
 from fastnmf.data.strata import Strata
@@ -95,7 +95,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     feature_names_in_: Array
 
     _constraints, _fixed, _not_free, _continued, _fitted_shapes = {}, {}, (), {}, {}
-    _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics")
+    _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics", "_layer")
     _has_shifts = _is_signed = False
     _loss_parameter = "beta_loss"
 
@@ -136,6 +136,11 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
     def _validated(self, X, *, reset, is_fitted=True):
         """Check feature names, feature counts and tags; `Strata` checks finiteness, sign and layout."""
+        if reset:
+            vars(self).pop("_layer", None)
+            vars(self).update({"_layer": X.layer} if isinstance(X, Layer) else {})
+        elif is_annotated(X):
+            X = with_layer(X, getattr(self, "_layer", None))
         names = names_of(X) if is_annotated(X) else None  # scikit-learn looks after those of data frames
         is_plain = not hasattr(X, "columns")
         X = unmasked(matrix_of(X), getattr(self, "missing_values", None), type(self).__name__)
@@ -175,6 +180,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         *,
         W: Factor = None,
         H: Factor = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -189,6 +195,8 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             Present for compatibility with scikit-learn.
         W, H : ndarray (n_samples, n_components), (n_components, n_features), default=None
             Start for ``init="custom"``, non-negative.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -205,14 +213,14 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             If parameters, data or the start cannot be used. The message says what was given, what was expected and what
             to do.
         """
-        return self._fit(X, W=W, H=H, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, W=W, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     @with_callbacks
     def _fit(self, X, *, checkpoint=None, checkpoint_every=60.0, **given):
         """Fit and return self; `given` are the arguments of `fit` beside X, by name, None where they were not given."""
         options = self._checked_options()
         check_index(X, **{name: given.get(name) for name in ("y", "sample_weight", "weight")})
-        X, strata = with_labels(X, given.get("strata"))
+        X, strata = with_labels(with_layer(X, given.pop("layer", None)), given.get("strata"))
         given |= {} if strata is None else {"strata": strata}
         if self._goes_on(options):
             check_names(names_of(X), getattr(self, "feature_names_in_", None), "the fit that warm_start goes on from")

@@ -180,6 +180,8 @@ def _check_values(held):
             require(isinstance(value, (bool, np.bool_)), name)
         elif name == "stopped_by_":
             require(isinstance(value, str) and value in STOPPED_BY, name)
+        elif name == "_layer":
+            require(isinstance(value, str), name)
         elif name == "_log4_scale":
             check_exponent(name, value)
         elif name == "history_":

@@ -32,6 +32,7 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import add_labels, set_label_attributes
 from fastnmf.models.base.estimator import Estimator, without_zeros
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
+from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.base.top_features import top_features
 from fastnmf.typing import Floats, Matrix, Names, SparseOrDense, Vector
 
@@ -44,6 +45,7 @@ def scaled(F, exponent):
     return F if exponent == 0 else np.ldexp(F, exponent)
 
 
+@keep_row_names
 class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     """Base of the models ``X ~ W H``. A subclass defines its parameters, its documentation and `_problem`.
 
@@ -62,6 +64,10 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     _constraints = {"init": starts_among(*STARTS)}
     _continued = {"H": "components_"}
     _has_own_loss = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        keep_row_names(cls)
 
     @property
     def _fitted_shapes(self):

@@ -15,7 +15,7 @@ import numpy as np
 from fastnmf.core import batches
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import normalized
-from fastnmf.data.annotated import with_labels
+from fastnmf.data.annotated import with_labels, with_layer
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.nmf import scaled, warn_of_one_penalty
@@ -37,7 +37,7 @@ class PartialFitMixin:
     n_components_: int
     n_steps_: int
 
-    def partial_fit(self, X: Matrix, y: Any = None) -> Self:
+    def partial_fit(self, X: Matrix, y: Any = None, *, layer: str | None = None) -> Self:
         """Add the rows of X to the statistics, and update the components once.
 
         The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
@@ -48,6 +48,8 @@ class PartialFitMixin:
         X : sparse matrix or array (n_samples, n_features)
             Non-negative, finite.
         y : ignored
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; None: the one of the first call.
 
         Returns
         -------
@@ -58,7 +60,7 @@ class PartialFitMixin:
         ValueError, TypeError
             The data cannot be used or have another number of features, or the loss is not the squared error.
         """
-        return self._partial_fit(X, None)
+        return self._partial_fit(with_layer(X, layer), None)
 
     def _set_factors(self, data, fit, options):
         super()._set_factors(data, fit, options)

@@ -16,10 +16,12 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.fitted_state import check_fitted_arrays
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Iterative, TransformerMixin, like_fit
+from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.base.top_features import top_features
 from fastnmf.typing import Floats, Matrix, Names, SparseOrDense
 
 
+@keep_row_names
 class WeightModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Iterative):
     """Base of models that find weights of rows.
 
@@ -27,6 +29,10 @@ class WeightModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, 
     """
 
     W_: Floats
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        keep_row_names(cls)
 
     @property
     def _n_features_out(self):

@@ -272,6 +272,7 @@ class HierarchicalNMF(
         y: Labels | None = None,
         mask: Matrix | None = None,
         *,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -286,6 +287,8 @@ class HierarchicalNMF(
             level, None for levels without labels; a single y belongs to the last level.
         mask : sparse matrix or array (n_samples, n_features), default=None
             True where the entry of X is known, False where it is missing; the values of missing entries are ignored.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -301,7 +304,7 @@ class HierarchicalNMF(
         ValueError, TypeError
             Parameters, data or labels that cannot be used.
         """
-        return self._fit(X, y=y, mask=mask, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        return self._fit(X, y=y, mask=mask, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
     @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, mask: Matrix | None = None, **given: Any) -> Floats:

@@ -14,18 +14,20 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.init.starts import Start
 from fastnmf.core.options import check_bool, check_integer, generator, integer, number, one_of, optional
 from fastnmf.core.shifts import normalize_components
-from fastnmf.data.annotated import unpack, with_labels
+from fastnmf.data.annotated import unpack, with_labels, with_layer
 from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr
 from fastnmf.models.base.estimator import Estimator, continued
 from fastnmf.models.base.for_checkers import Callback, ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.meta.epochs import Epochs, side_by_side
 from fastnmf.models.meta.refits import Refit, check_refittable, weights_for
 from fastnmf.models.nmf import NMF
 from fastnmf.typing import File, Floats, Integers, Labels, Matrix, Seed
 
 
+@keep_row_names
 class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs):
     """Learn components on small tasks, transfer them to a larger target, and repeat: Meta-NMF of Khan 2025.
 
@@ -235,6 +237,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         *,
         tasks: Sequence[Any] | None = None,
         strata: Labels | None = None,
+        layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Self:
@@ -250,6 +253,8 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             then the target. None: the tasks are drawn from X.
         strata : array-like (n_samples,), default=None
             Labels of the rows, for an estimator with strata. Shifts are not shared between fits.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit, which is saved between epochs; see `NMF.fit`.
         checkpoint_every : float, default=60.0
@@ -265,9 +270,12 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             Parameters, data or tasks that cannot be used.
         """
         if tasks is not None:
-            tasks = [unpack(*task) if isinstance(task, tuple) else unpack(task, None) for task in tasks]
+            tasks = [task if isinstance(task, tuple) else (task, None) for task in tasks]
+            tasks = [unpack(with_layer(task, layer), labels) for task, labels in tasks]
         with side_by_side(self.n_jobs) as self._each:
-            self._fit(X, tasks=tasks, strata=strata, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+            self._fit(
+                X, tasks=tasks, strata=strata, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every
+            )
         del self._each
         return self
 
