@@ -32,6 +32,7 @@ from fastnmf.models.base.for_checkers import (
     TransformerMixin,
     like_fit,
 )
+from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.hierarchy.init import STARTS, check_sizes, continued_layers, sequential
 from fastnmf.models.hierarchy.topic_tree import TopicTreeMixin
 from fastnmf.models.semisupervised import SemiSupervisedNMF
@@ -80,6 +81,7 @@ class Sequential(Solver):
         self.layers, self.ended = state["layers"], state["ended"]
 
 
+@keep_row_names
 class HierarchicalNMF(
     TopicTreeMixin, ClassPredictionMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Iterative
 ):
