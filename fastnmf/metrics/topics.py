@@ -10,6 +10,7 @@ from scipy import sparse
 from fastnmf.data.annotated import matrix_of
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import names_of, read_names
+from fastnmf.data.sentences import shown
 from fastnmf.metrics.checks import as_matrix
 from fastnmf.typing import Floats, Matrix, Names, Topics
 
@@ -114,7 +115,7 @@ def coherence(
     array([ 0.415, -1.   ])
     """
     if measure not in MEASURES:
-        raise ValueError(f"measure={measure!r} is not known; expected one of {', '.join(map(repr, MEASURES))}.")
+        raise ValueError(f"measure={shown(measure)} is not known; expected one of {', '.join(map(repr, MEASURES))}.")
     if n_top < 2:
         raise ValueError(f"n_top must be at least 2, because coherence is defined for pairs; got {n_top}.")
     names, X = names_of(X), matrix_of(X)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import warnings
 from typing import NamedTuple
 
+from fastnmf.data.sentences import shown
+
 
 class Entry(NamedTuple):
     """Entry of the catalogue: a model, or a model with certain options, and its properties.
@@ -436,7 +438,7 @@ def catalogue(name: str | None = None) -> list[Entry]:
     found = [entry for entry in MODELS if entry.name.lower() == str(name).lower()]
     if not found:
         known = ", ".join(dict.fromkeys(entry.name for entry in MODELS))
-        raise ValueError(f"{name!r} is not in the catalogue; it has {known}.")
+        raise ValueError(f"{shown(name)} is not in the catalogue; it has {known}.")
     return found
 
 

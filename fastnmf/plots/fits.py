@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastnmf.data.names import read_names
+from fastnmf.data.sentences import shown
 from fastnmf.plots.style import BAR, INK, axes_or_new, plain, sized
 from fastnmf.typing import Dense, Labels, Names
 
@@ -407,7 +408,7 @@ def _curve(history, name, title, ax, x, label):
     matplotlib.axes.Axes
     """
     if x not in ("iteration", "seconds"):
-        raise ValueError(f"x={x!r} is not valid; expected 'iteration' or 'seconds'.")
+        raise ValueError(f"x={shown(x)} is not valid; expected 'iteration' or 'seconds'.")
     missing = [key for key in (x, name) if key not in history]
     if missing:
         raise ValueError(
