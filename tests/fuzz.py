@@ -356,7 +356,7 @@ def parted(given):
     text = given if isinstance(given, str) else "\n".join(given)
     meant, _, others = text.partition("||")
     return [
-        [each for each in re.split(r"\s+\|\s+|\n", part.strip(" |\n")) if each]
+        [each.strip() for each in re.split(r"\s+\|\s+|\n", part.strip(" |\n")) if each]
         for part in (meant, f"{meant}\n{others}")
     ]
 
@@ -601,7 +601,7 @@ def wrong_error(error):
     return "" if last.filename.startswith(CHECKS) or one_sentence(str(error)) else f"no sentence: {said}"
 
 
-SIGNED = {"SemiNMF": ("components_",), "ConvexNMF": ("components_", "W_"), "KernelNMF": ("W_",)}
+SIGNED = {"SemiNMF": ("components_",), "ConvexNMF": ("components_",), "KernelNMF": ("X_fit_",)}
 
 
 def numbers(found, prefix="", depth=0):
@@ -636,8 +636,8 @@ def wrong_model(model, kind, X):
             if name in ("W_", "components_", "shifts_") and array.dtype != wanted and not isinstance(X, pd.DataFrame):
                 return f"{where} is of {array.dtype} for X of {getattr(X, 'dtype', type(X).__name__)}"
     W = getattr(model, "W_", None)
-    if isinstance(W, np.ndarray) and len(W) != np.shape(X)[0] and kind != "MetaNMF":
-        return f"W_ has shape {W.shape} for {np.shape(X)}"
+    if isinstance(W, np.ndarray) and len(W) != shape_of(X)["n"] and kind != "MetaNMF":
+        return f"W_ has shape {W.shape} for {shape_of(X)}"
     return ""
 
 
@@ -650,8 +650,8 @@ def wrong_answer(name, answer, X):
         array = answer.toarray() if sp.issparse(answer) else np.asarray(answer)
         if array.dtype.kind == "f" and array.size and array.min() < 0:
             return "it is negative"
-        if len(array) != np.shape(X)[0]:
-            return f"it has shape {array.shape} for {np.shape(X)}"
+        if len(array) != shape_of(X)["n"]:
+            return f"it has shape {array.shape} for {shape_of(X)}"
     return ""
 
 
@@ -722,7 +722,11 @@ def run(case, folder=None):
 
 
 def shape_of(X):
-    shape = X.shape if sp.issparse(X) else np.shape(X)
+    """Return n and m where X is a matrix, also a list of lists."""
+    try:
+        shape = X.shape if hasattr(X, "shape") else (len(X), len(X[0]))
+    except (TypeError, IndexError, KeyError):
+        shape = ()
     return {"n": shape[0], "m": shape[1]} if len(shape) == 2 else {}
 
 
@@ -841,7 +845,9 @@ def batch(number, n_cases, folder, planted="", **environment):
     if done.returncode == 0 and done.stdout:
         return json.loads(done.stdout.splitlines()[-1])
     case = last.read_text() if last.exists() else "no case"
-    said = " ".join(done.stderr.split()[-60:])
+    lines = done.stderr.splitlines()
+    fatal = next((i for i, line in enumerate(lines) if line.startswith(("Fatal", "Timeout"))), len(lines) - 12)
+    said = " ".join(lines[max(fatal, 0) :][:12])
     wrong = {f"ended with {done.returncode}": [1, len(case), "process", said, case]}
     return {"cases": 0, "returned": 0, "refused": 0, "wrong": wrong}
 
