@@ -311,7 +311,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W = np.ldexp(start.W, data.log4_scale)
             W = W if data.row_scale is None else W * data.row_scale[:, None]
         else:
-            W = infer(data, rank, pad(H, data), V)[0][:, :rank]
+            W = infer(data, rank, pad(H, data), None if V is None else V.astype(data.dtype, copy=False))[0][:, :rank]
             W = without_zeros(W) if options.is_multiplicative else W
         return W, H, data.pattern.entries(V) if self._has_shifts else None, None
 
