@@ -259,7 +259,7 @@ class DiskCSR:
             if not path.is_file():  # reading a pipe would block
                 raise ValueError("it is not a file")
             return np.lib.format.open_memmap(path, mode="r")
-        except (OSError, ValueError, TypeError, OverflowError, EOFError) as error:
+        except Exception as error:  # damaged headers end in errors of many kinds, of Python's tokenizer, too
             said = " ".join(str(error).split())
             raise ValueError(f"{path} cannot be read as an array ({said}); write it again with save_csr.") from error
 
