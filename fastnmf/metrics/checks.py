@@ -1,11 +1,14 @@
 """Check the arguments of the metrics and scale them into range."""
 
+import numbers
+
 import numpy as np
 from scipy import sparse
 
 from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, as_numbers
+from fastnmf.data.sentences import shown
 
 
 def as_matrix(values, name, dtype=np.float64):
@@ -20,6 +23,12 @@ def as_matrix(values, name, dtype=np.float64):
     if not np.isfinite(values).all():
         raise ValueError(f"{name} contains NaN or infinity; every entry must be a finite number.")
     return values.astype(dtype, copy=False)
+
+
+def check_count(name, value, least=1, why=""):
+    """Raise ValueError unless a value is an integer of at least `least`."""
+    if not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be at least {least}, an integer{why}; got {shown(value)}.")
 
 
 def as_shifts(V, strata, n, m):
