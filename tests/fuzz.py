@@ -484,7 +484,7 @@ def cases(draw):
         names = OFTEN if draw(st.integers(0, 5)) else sorted(FUNCTIONS)
         calls = []
         for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=3)):
-            calls.append((name, draw(arguments(FUNCTIONS[name], 30, is_calm))))
+            calls.append((name, draw(arguments(FUNCTIONS[name], 30, is_calm or name.startswith("plots.")))))
         return Case(draw(matrices(is_calm)), draw(matrices(is_calm)), "", (), tuple(calls))
     kind = draw(st.sampled_from([*KINDS, "MetaNMF"]))
     is_square = kind in ("SymmetricNMF", "TriSymmetricNMF") and draw(st.integers(0, 5)) > 0
@@ -587,6 +587,8 @@ def wrong_error(error):
     ours = [frame for frame in frames if frame.filename.startswith(HOME)]
     place = f"{ours[-1].filename.removeprefix(HOME)}:{ours[-1].lineno} {ours[-1].name}" if ours else "outside"
     said = f"{type(error).__name__} at {place}"
+    if isinstance(error, AssertionError) and last.filename.endswith("testing.py"):  # what `fastnmf.testing` is for
+        return ""
     if not isinstance(error, (ValueError, TypeError, OSError)):
         return said
     if isinstance(error, OSError):
@@ -601,6 +603,8 @@ def wrong_error(error):
     return "" if last.filename.startswith(CHECKS) or one_sentence(str(error)) else f"no sentence: {said}"
 
 
+# without words, or pairs of words, these are NaN
+MAY_BE_NAN = ("metrics.diversity", "metrics.coherence")
 SIGNED = {"SemiNMF": ("components_",), "ConvexNMF": ("components_",), "KernelNMF": ("X_fit_",)}
 
 
@@ -643,7 +647,7 @@ def wrong_model(model, kind, X):
 
 def wrong_answer(name, answer, X):
     """Return what is wrong with what a method returned, or an empty string."""
-    for where, array in numbers(answer):
+    for where, array in numbers(answer) if name not in MAY_BE_NAN else ():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             return f"{where or 'it'} is not finite"
     if name in ("transform", "fit_transform"):

@@ -10,10 +10,13 @@ import scipy.sparse as sp
 from fuzz import one_sentence
 
 import fastnmf
-from fastnmf import metrics, plots, testing
+from fastnmf import datasets, metrics, plots, testing
 
 X = np.arange(12.0).reshape(4, 3)
 FACTORS = {"W": np.ones((4, 2)), "H": np.ones((2, 3))}
+
+
+stratified = fastnmf.StratifiedNMF(2, max_iter=2, random_state=0).fit(X, strata=[0, 0, 1, 1])
 
 
 def nmf(**parameters):
@@ -42,8 +45,21 @@ REFUSED = {
         "A is .*; expected an array of real numbers",
     ),
     "text in a metric": (lambda: metrics.normalized_loss(X, FACTORS["W"], [["a"]]), "H has dtype <U1; expected real"),
+    "an object to count": (
+        lambda: metrics.diversity(X, n_top=object()),
+        "n_top must be at least 1, an integer; got <",
+    ),
     "NaN in a metric": (lambda: metrics.normalized_loss(X, FACTORS["W"], FACTORS["H"] * np.nan), "H contains NaN"),
     "NaN in the data of a metric": (lambda: metrics.normalized_loss(X * np.nan, **FACTORS), "X contains NaN"),
+    "text in a plot": (lambda: plots.plot_usage([["a"]], ["a"]), "usage has dtype <U1; expected real numbers"),
+    "no names": (lambda: nmf().fit(X).top_features(2, feature_names=3), "feature_names is a int, which"),
+    "no blocks": (lambda: fastnmf.Strata.from_blocks(len), "from_blocks takes a list of matrices"),
+    "a scalar of numpy": (lambda: stratified.transform(np.array("x"), strata=[0]), "1 labels for 0 rows"),
+    "sizes of data": (
+        lambda: datasets.make_stratified(n_features="x"),
+        "n_features must be 1 or more, an integer; got 'x'",
+    ),
+    "a seed of data": (lambda: datasets.make_stratified(random_state=1j), "random_state=1j is not valid"),
     # what is no path
     "a number to load": (lambda: fastnmf.load(3), "The path is 3; expected a string or a Path"),
     "a number to save to": (lambda: nmf().fit(X).save(True), "The path is True; expected"),
@@ -73,6 +89,17 @@ def test_it_is_refused_in_one_sentence(what):
     with pytest.raises((ValueError, TypeError)) as found:
         call()
     assert re.search(said, str(found.value)) and one_sentence(str(found.value)), str(found.value)
+
+
+@pytest.mark.parametrize("kind", ["StratifiedNMF", "AffineNMF"])
+def test_components_of_another_model_serve_float32_data_with_shifts(kind):
+    """The kernels have no mixed types: compiling them failed."""
+    model = getattr(fastnmf, kind)(2, init=nmf().fit(X), max_iter=2, random_state=0).fit(X.astype(np.float32))
+    assert model.W_.dtype == np.float32 and np.isfinite(model.W_).all()
+
+
+def test_labels_of_strata_may_be_a_list():
+    assert fastnmf.Strata.from_array(X, list("abab"), labels=["b", "a"]).stratum_index.tolist() == [1, 0, 1, 0]
 
 
 def test_warm_start_goes_on_with_strata_after_a_fit_without():
