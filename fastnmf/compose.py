@@ -16,7 +16,7 @@ from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.losses.choice import Divergence
 from fastnmf.core.losses.custom import EntrywiseLoss
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import check_beta_loss, check_bool, check_choice
+from fastnmf.core.options import check_beta_loss, check_bool, check_choice, shown
 from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.updates import HALS, MU, ActiveSet, CustomUpdate
 from fastnmf.core.updates.custom import View
@@ -40,8 +40,8 @@ def check_updates(name, value):
     for each in value.values() if isinstance(value, dict) else (value,):
         if isinstance(each, type) or not (each is None or isinstance(each, str) or callable(getattr(each, "step", 0))):
             raise ValueError(
-                f"{name}={value!r} is not valid; expected one of {', '.join(map(repr, UPDATES))}, an object with the "
-                "method step(F, view), or a dict such as {'W': 'exact', 'H': 'hals'}."
+                f"{name}={shown(value)} is not valid; expected one of {', '.join(map(repr, UPDATES))}, an object with "
+                "the method step(F, view), or a dict such as {'W': 'exact', 'H': 'hals'}."
             )
         if isinstance(each, str):
             check_choice(name, each, UPDATES)
@@ -49,7 +49,7 @@ def check_updates(name, value):
         for factor, each in value.items():
             check_choice(f"a key of {name}", factor, ("W", "H", "V"))
             if factor == "V" and not isinstance(each, str):
-                raise ValueError(f"{name}['V']={each!r} is not valid; shifts have their closed form, or 'mu'.")
+                raise ValueError(f"{name}['V']={shown(each)} is not valid; shifts have their closed form, or 'mu'.")
 
 
 def check_schedule(name, value):
@@ -57,12 +57,12 @@ def check_schedule(name, value):
     expected = "expected None, or factors with numbers of sweeps such as ('W', 'H') or (('W', 2), ('H', 1))"
     steps = [] if value is None else value
     if isinstance(steps, str) or not isinstance(steps, (tuple, list)):
-        raise ValueError(f"{name}={value!r} is not valid; {expected}.")
+        raise ValueError(f"{name}={shown(value)} is not valid; {expected}.")
     for step in steps:
         pair = (step, 1) if isinstance(step, str) else step
         is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2 and pair[0] in ("W", "H", "V")
         if not is_pair or type(pair[1]) is not int or pair[1] < 1:
-            raise ValueError(f"{name} has the step {step!r}; {expected}.")
+            raise ValueError(f"{name} has the step {shown(step)}; {expected}.")
 
 
 class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
@@ -291,6 +291,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
             cannot be used, or an update does not fit the loss. The message says what was given, what was expected and
             what to do.
         """
+        check_bool("strata", self.strata)
         if strata is not None and not self.strata:
             raise ValueError("Labels of strata were given, and the model has none; set strata=True, or leave them out.")
         if self.strata:

@@ -42,6 +42,8 @@ def warmup(
     >>> fastnmf.warmup(["float32"]) > 0  # doctest: +SKIP
     True
     """
+    if isinstance(dtypes, str) or not all(each in ("float32", "float64") for each in dtypes):
+        raise ValueError(f"dtypes={dtypes!r} is not valid; expected a list of 'float32' and 'float64'.")
     began = time.perf_counter()
     rng = np.random.default_rng(0)
     X = sp.random_array((12_000, 3_000), density=0.004, rng=rng, format="csr")

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from fastnmf.core.losses.choice import DIVERGENCES, Divergence, as_divergence
 from fastnmf.data.entry_weights import MISSING
 from fastnmf.data.matrix import as_csr, check_unmasked
+from fastnmf.data.sentences import shown
 
 
 @dataclass(frozen=True)
@@ -169,13 +170,13 @@ def check_choice(name, value, choices):
     value = str(value) if isinstance(value, np.str_) else value
     if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
         expected = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name}={value!r} is not known; expected one of {expected}.")
+        raise ValueError(f"{name}={shown(value)} is not known; expected one of {expected}.")
 
 
 def check_integer(name, value, least=1):
     """Raise unless `value` is an integer of at least `least`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} is not valid; expected an integer >= {least}.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected an integer >= {least}.")
 
 
 def check_number(name, value, what="a number >= 0", most=np.inf):
@@ -193,13 +194,13 @@ def check_number(name, value, what="a number >= 0", most=np.inf):
     """
     is_number = type(value) in (int, float) or isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= most or value == np.inf:
-        raise ValueError(f"{name}={value!r} is not valid; expected {what}.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected {what}.")
 
 
 def check_bool(name, value):
     """Raise unless `value` is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name}={value!r} is not valid; expected True or False.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected True or False.")
 
 
 def integer(least=1):
@@ -240,14 +241,14 @@ def check_penalties(name, value):
     """Raise unless `value` is None or maps W, H or V to penalties: objects with `value` and `half_gradient`."""
     expected = "expected None or a dict such as {'H': [penalty]} with the keys 'W', 'H' or 'V'"
     if value is not None and (not isinstance(value, dict) or not value.keys() <= {"W", "H", "V"}):
-        raise ValueError(f"{name}={value!r} is not valid; {expected}.")
+        raise ValueError(f"{name}={shown(value)} is not valid; {expected}.")
     for factor, objects in (value or {}).items():
         for each in objects if isinstance(objects, (list, tuple)) else (objects,):
             if isinstance(each, type):
                 raise ValueError(f"{name}[{factor!r}] has the class {each.__name__}; make an object of it first.")
             if not all(callable(getattr(each, method, None)) for method in ("value", "half_gradient")):
                 raise ValueError(
-                    f"{name}[{factor!r}] has {each!r}; expected an object with the methods value(F) and "
+                    f"{name}[{factor!r}] has {shown(each)}; expected an object with the methods value(F) and "
                     "half_gradient(F), where F has one row for each component."
                 )
 
@@ -255,7 +256,7 @@ def check_penalties(name, value):
 def check_function(name, value):
     """Raise unless `value` is None or callable."""
     if value is not None and not callable(value):
-        raise ValueError(f"{name}={value!r} is not valid; expected None or a function of a FitState.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected None or a function of a FitState.")
 
 
 def sweeps_of(length, example):
@@ -273,7 +274,7 @@ def check_sweeps(sweeps, length, example):
     is_right = isinstance(sweeps, (tuple, list)) and len(sweeps) == length
     if not is_right or not all(isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 1 for n in sweeps):
         expected = f"{length} integers >= 1, such as {example}" + (", or 'thorough'" if length == 3 else "")
-        raise ValueError(f"sweeps={sweeps!r} is not valid; expected {expected}.")
+        raise ValueError(f"sweeps={shown(sweeps)} is not valid; expected {expected}.")
 
 
 # parameter -> constraint, for all estimators; a class adds those whose valid values are its own
@@ -313,7 +314,8 @@ def generator(random_state):
     if random_state is None or isinstance(random_state, numbers.Integral) and random_state >= 0:
         return np.random.default_rng(random_state)
     raise ValueError(
-        f"random_state={random_state!r} is not valid; expected None, an integer >= 0, a Generator or a RandomState."
+        f"random_state={shown(random_state)} is not valid; expected None, an integer >= 0, a Generator or a "
+        "RandomState."
     )
 
 
@@ -400,15 +402,17 @@ def find_seeds(seeds, rank, n_columns, names):
         Component -> ndarray of int, ascending; components without features are absent.
     """
     if not isinstance(seeds, (dict, list, tuple)):
-        raise ValueError(f"seed_features={seeds!r} is not valid; expected a dict component -> features, or a list.")
+        raise ValueError(
+            f"seed_features={shown(seeds)} is not valid; expected a dict component -> features, or a list."
+        )
     items = seeds.items() if isinstance(seeds, dict) else enumerate(seeds)
     place = None if names is None else {str(name): j for j, name in enumerate(names)}
     found = {}
     for component, features in items:
         if not isinstance(component, numbers.Integral) or not 0 <= component < rank:
-            raise ValueError(f"seed_features names component {component!r}; expected 0 to {rank - 1}.")
+            raise ValueError(f"seed_features names component {shown(component)}; expected 0 to {rank - 1}.")
         if isinstance(features, str) or not np.iterable(features):
-            raise ValueError(f"seed_features[{component}] is {features!r}; expected a list of features.")
+            raise ValueError(f"seed_features[{component}] is {shown(features)}; expected a list of features.")
         columns = []
         for feature in features:
             if isinstance(feature, str):

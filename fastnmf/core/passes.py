@@ -188,6 +188,7 @@ def _check_batch(batch, kept, statistics):
     require(isinstance(kept["is_new"], bool), "is_new")
     shapes = {"W": (batch.data.shape[0], K), "gram": (K, K), "sums": (batch.data.n_strata, K)}
     for name, shape in shapes.items():
+        require(name == "W" or kept[name] is not None, name)
         if kept[name] is not None and not isinstance(kept[name], float):
             require(np.shape(kept[name]) == shape, name)
             check_entries(name, kept[name])

@@ -20,6 +20,7 @@ from fastnmf.core.problem import Problem
 from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.thresholds import EQUAL_ERRORS, LEAST_DIVISOR, SHIFT_CHANGE, rounding
 from fastnmf.core.updates import MU
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.blas import single_threaded_blas
 
@@ -246,7 +247,7 @@ def apply_gauge(W, H, V, stratum_index, gauge):
     (array([0., 2.]), array([[1., 2.]]))
     """
     if gauge not in ("max_shift", "min_shift", None):
-        raise ValueError(f"gauge={gauge!r} is not known; expected one of 'max_shift', 'min_shift', None.")
+        raise ValueError(f"gauge={shown(gauge)} is not known; expected one of 'max_shift', 'min_shift', None.")
     stratum_index = np.asarray(stratum_index)
     if gauge is None:
         return W.copy(), V.copy()
@@ -302,7 +303,7 @@ def normalize_components(W, H, norm):
     (array([[8.]]), array([[0.75, 0.25]]))
     """
     if norm not in ("l1", "l2", "max", None):
-        raise ValueError(f"normalize={norm!r} is not known; expected one of 'l1', 'l2', 'max', None.")
+        raise ValueError(f"normalize={shown(norm)} is not known; expected one of 'l1', 'l2', 'max', None.")
     if norm is None:
         return W.copy(), H.copy()
     # Divide by the largest entry first, so that squares of any scale stay in range.

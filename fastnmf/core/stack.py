@@ -26,7 +26,8 @@ from fastnmf.core.inference import solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import normal_equations
 from fastnmf.core.thresholds import LABEL_RIDGE
 from fastnmf.data.layout import row_index
-from fastnmf.data.matrix import as_csr, as_matrix
+from fastnmf.data.matrix import as_csr, as_matrix, as_numbers
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import nnls as kernels
 from fastnmf.kernels.blas import single_threaded_blas
@@ -430,9 +431,8 @@ def _numbers(array, name, n_dimensions):
         array = as_csr(array, name)
         values = array.data
     else:
-        array = values = np.asarray(array)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers.")
+        array = as_numbers(array, name)
+        values = array
     if array.ndim != n_dimensions or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {n_dimensions} dimensions, none of them empty.")
     if not np.isfinite(values).all():
@@ -508,7 +508,7 @@ def hierarchical_loss(
     (3.0, [(3, 2), (2, 1)], array([[0.5, 0.5, 0. ]]))
     """
     if loss not in LOSSES:
-        raise ValueError(f"loss={loss!r} is not known; expected one of {', '.join(map(repr, LOSSES))}.")
+        raise ValueError(f"loss={shown(loss)} is not known; expected one of {', '.join(map(repr, LOSSES))}.")
     X = as_matrix(X.T if hasattr(X, "T") else np.asarray(X).T)
     A = [_numbers(a, f"A[{level}]", 2) for level, a in enumerate(A)]
     check_chain(A, X.shape[1])
@@ -557,5 +557,7 @@ def check_shares(level_weights, n_levels, loss):
     if loss == "recon":
         raise ValueError("level_weights were given with loss='recon', which has one term; use loss='levels'.")
     if shares.shape != (n_levels,) or not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
-        raise ValueError(f"level_weights={level_weights!r} is not valid; expected {n_levels} numbers >= 0, not all 0.")
+        raise ValueError(
+            f"level_weights={shown(level_weights)} is not valid; expected {n_levels} numbers >= 0, not all 0."
+        )
     return shares

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from fastnmf.data.annotated import matrix_of
 from fastnmf.data.layout import Compressed, linear_index, row_index
 from fastnmf.data.matrix import as_csr, as_matrix, check_kind, check_unmasked
+from fastnmf.data.sentences import shown
 
 MAX_WEIGHT = 1e12  # the largest weight lies in 1e-12 .. 1e12: products with squares of the data then fit into float32
 NOTHING_OBSERVED = (
@@ -153,7 +154,7 @@ def observed(X, weight=None, missing_values=None, *, may_be_empty=False):
         an entry that is not missing; `missing_values` is unknown.
     """
     if missing_values not in MISSING:
-        raise ValueError(f"missing_values={missing_values!r} is not known; expected 'nan', 'zeros' or None.")
+        raise ValueError(f"missing_values={shown(missing_values)} is not known; expected 'nan', 'zeros' or None.")
     if weight is None and missing_values is None:
         return X, None
     given, X = X, _numbers(X)

@@ -192,13 +192,15 @@ class Strata:
                 f"strata has {X.shape[1]} labels for {X.shape[0]} rows of X, and X has as many columns: rows are the "
                 "samples, so pass X.T."
             )
+        labels = None if labels is None else np.asarray(labels)
         stratum_index, labels = encode_labels(strata, X.shape[0], labels)
         return cls(X, labels, stratum_index, is_signed)
 
     @classmethod
     def from_blocks(cls, blocks: Sequence[Matrix]) -> Strata:
         """Validate a list of matrices (m_i, n_columns), one for each stratum; the strata are labelled 0, 1, 2, ..."""
-        if sp.issparse(blocks) or isinstance(blocks, np.ndarray) and blocks.ndim < 3:
+        is_one = sp.issparse(blocks) or isinstance(blocks, np.ndarray) and blocks.ndim < 3
+        if is_one or not hasattr(blocks, "__iter__") or isinstance(blocks, (str, bytes)):
             raise TypeError("from_blocks takes a list of matrices, one a stratum, not one matrix; use from_array.")
         blocks = [as_matrix(block, f"Block {i}: ") for i, block in enumerate(blocks)]
         if not blocks:

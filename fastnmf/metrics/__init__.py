@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from fastnmf.data.sentences import shown
 from fastnmf.metrics.checks import as_matrix, in_range
 from fastnmf.metrics.clusters import clustering_scores
 from fastnmf.metrics.residuals import ResidualHistory, component_usage, kkt_residual
@@ -122,7 +123,7 @@ def sparseness(F: Dense, *, axis: Literal[0, 1] = 1) -> Floats:
     """
     F = as_matrix(F, "F")
     if axis not in (0, 1):
-        raise ValueError(f"axis must be 0 or 1; got {axis!r}.")
+        raise ValueError(f"axis must be 0 or 1; got {shown(axis)}.")
     F = np.abs(F if axis == 1 else F.T)
     largest = F.max(axis=1, initial=0.0)
     used = largest > 0

@@ -1,22 +1,34 @@
 """Check the arguments of the metrics and scale them into range."""
 
+import numbers
+
 import numpy as np
 from scipy import sparse
 
 from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.matrix import as_csr, check_unmasked
+from fastnmf.data.matrix import as_csr, as_numbers
+from fastnmf.data.sentences import shown
 
 
 def as_matrix(values, name, dtype=np.float64):
     """Return a dense matrix as a 2-D float array."""
     if sparse.issparse(values):
         raise ValueError(f"{name} must be a dense array; got a sparse one.")
-    check_unmasked(values, name)
-    values = np.asarray(values, dtype=dtype)
+    values = as_numbers(values, name)
     if values.ndim != 2:
         raise ValueError(f"{name} must be two-dimensional; got shape {values.shape}.")
-    return values
+    if dtype is None:
+        return values
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} contains NaN or infinity; every entry must be a finite number.")
+    return values.astype(dtype, copy=False)
+
+
+def check_count(name, value, least=1, why=""):
+    """Raise ValueError unless a value is an integer of at least `least`."""
+    if not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be at least {least}, an integer{why}; got {shown(value)}.")
 
 
 def as_shifts(V, strata, n, m):
@@ -93,7 +105,10 @@ def in_range(X, W, H, V, strata):
     if W.shape[0] != n or H.shape[1] != m or W.shape[1] != H.shape[0]:
         raise ValueError(f"X {X.shape}, W {W.shape} and H {H.shape} do not fit together as X ~ W H.")
     V, stratum = as_shifts(V, strata, n, m)
-    scale = exponent_of(max(abs(float(values.max())), abs(float(values.min()))) if values.size else 0.0)
+    largest = max(abs(float(values.max())), abs(float(values.min()))) if values.size else 0.0
+    if not np.isfinite(largest):
+        raise ValueError("X contains NaN or infinity; every entry must be a finite number.")
+    scale = exponent_of(largest)
     largest = abs(W).max(axis=0, initial=0.0)
     scale_W = np.where(largest > 0, exponent_of(largest), scale)
     W = np.ldexp(W, -scale_W)

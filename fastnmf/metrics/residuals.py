@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf.data.labels import encode_labels
+from fastnmf.data.sentences import shown
 from fastnmf.metrics.checks import as_matrix, in_range
 from fastnmf.typing import Array, Dense, Floats, Labels, Matrix, Vector
 
@@ -171,7 +172,7 @@ class ResidualHistory:
 
     def __init__(self, X: Matrix, strata: Labels | None = None, every: int = 1):
         if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
-            raise ValueError(f"every={every!r} is not valid; expected an integer >= 1.")
+            raise ValueError(f"every={shown(every)} is not valid; expected an integer >= 1.")
         self.X, self.strata, self.every = X, strata, every
         self._records, self._spent = [], 0.0
 

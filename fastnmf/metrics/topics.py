@@ -10,7 +10,8 @@ from scipy import sparse
 from fastnmf.data.annotated import matrix_of
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import names_of, read_names
-from fastnmf.metrics.checks import as_matrix
+from fastnmf.data.sentences import shown
+from fastnmf.metrics.checks import as_matrix, check_count
 from fastnmf.typing import Floats, Matrix, Names, Topics
 
 MEASURES = ("npmi", "umass")
@@ -114,9 +115,8 @@ def coherence(
     array([ 0.415, -1.   ])
     """
     if measure not in MEASURES:
-        raise ValueError(f"measure={measure!r} is not known; expected one of {', '.join(map(repr, MEASURES))}.")
-    if n_top < 2:
-        raise ValueError(f"n_top must be at least 2, because coherence is defined for pairs; got {n_top}.")
+        raise ValueError(f"measure={shown(measure)} is not known; expected one of {', '.join(map(repr, MEASURES))}.")
+    check_count("n_top", n_top, 2, ", because coherence is defined for pairs")
     names, X = names_of(X), matrix_of(X)
     if not sparse.issparse(X):
         X = as_matrix(X, "X", dtype=None)
@@ -164,8 +164,7 @@ def diversity(topics: Topics, *, n_top: int = 25) -> float:
     >>> diversity([["ice", "snow"], ["ice", "sun"]], n_top=2)
     0.75
     """
-    if n_top < 1:
-        raise ValueError(f"n_top must be at least 1; got {n_top}.")
+    check_count("n_top", n_top)
     if _are_words(topics):
         words = [word for row in topics for word in list(row)[:n_top]]
     else:

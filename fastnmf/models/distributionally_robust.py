@@ -17,6 +17,7 @@ from fastnmf.core.losses.divergence_mixture import DivergenceMixture
 from fastnmf.core.objectives import divergence_problem, own_loss_problem, squared_problem
 from fastnmf.core.thresholds import LEAST_REFERENCE, MU_FLOOR, tiny
 from fastnmf.core.updates import JointMU
+from fastnmf.data.sentences import shown
 from fastnmf.models.base.for_checkers import Betas, Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Floats, Seed, Vector
@@ -34,7 +35,8 @@ def check_betas(betas):
     is_right = all(isinstance(b, numbers.Real) and not isinstance(b, bool) and np.isfinite(b) for b in found)
     if not found or not is_right or len({float(b) for b in found}) < len(found):
         raise ValueError(
-            f"betas={betas!r} is not valid; expected different numbers, or names among {', '.join(map(repr, NAMES))}."
+            f"betas={shown(betas)} is not valid; expected different numbers, or names among "
+            f"{', '.join(map(repr, NAMES))}."
         )
     return [float(b) for b in found]
 
@@ -193,7 +195,9 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
             is_right = given.shape == (len(betas),) and given.dtype.kind in "fiu" and np.isfinite(given).all()
             if not is_right or (given < least).any() or not given.any():
                 sign = ">= 0, not all 0" if name == "weights" else "> 0"
-                raise ValueError(f"{name}={getattr(self, name)!r} is not valid; expected {len(betas)} numbers {sign}.")
+                raise ValueError(
+                    f"{name}={shown(getattr(self, name))} is not valid; expected {len(betas)} numbers {sign}."
+                )
 
     def _data(self, X, given, options):
         for name in ("references_", "weights_"):  # those of a fit that warm_start goes on from

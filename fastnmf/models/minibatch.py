@@ -20,6 +20,7 @@ from fastnmf.core.options import check_integer, check_number, integer, number, o
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
 from fastnmf.core.warn import warn, warn_of_y
 from fastnmf.data.annotated import with_layer
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
@@ -35,7 +36,7 @@ def check_forget_factor(name, value):
     expected = "a number above 0 and at most 1"
     check_number(name, value, expected, most=1)
     if value == 0:
-        raise ValueError(f"{name}={value!r} is not valid; expected {expected}.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected {expected}.")
 
 
 def _one_and(first, rest):

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import integer, one_of, sweeps_of
+from fastnmf.core.options import check_number, integer, one_of, sweeps_of
 from fastnmf.core.warn import warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.classification import ClassPredictionMixin
@@ -315,6 +315,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         A checkpoint belongs to one fit. `NMF.fit` says which parameters may change, and what happens to the file after
         the fit.
         """
+        check_number("label_weight", self.label_weight)
         if not self.label_weight:
             warn_of_y(self, y, strata)
         given = {"y": y if self.label_weight else None, "sample_weight": sample_weight, "strata": strata}

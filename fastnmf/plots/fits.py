@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fastnmf.data.matrix import as_numbers
 from fastnmf.data.names import read_names
+from fastnmf.data.sentences import shown
 from fastnmf.plots.style import BAR, INK, axes_or_new, plain, sized
 from fastnmf.typing import Dense, Labels, Names
 
@@ -161,7 +163,7 @@ def plot_top_features(
     >>> plot_top_features([[1.0, 3.0]], ["ice", "orbit"], ["space"])  # doctest: +SKIP
     <Figure size 290x180 with 1 Axes>
     """
-    weights = np.asarray(weights, dtype=np.float64)
+    weights = as_numbers(weights, "weights").astype(np.float64)
     names = read_names(feature_names, len(feature_names)).tolist()
     titles = [str(label) for label in titles]
     if weights.ndim != 2 or weights.shape != (len(titles), len(names)) or not titles:
@@ -234,7 +236,7 @@ def plot_images(
     >>> plot_images([[0.0, 1.0, 1.0, 0.0]], image_shape=(2, 2), titles=["cross"])  # doctest: +SKIP
     <Figure size 140x160 with 1 Axes>
     """
-    vectors = np.atleast_2d(np.asarray(vectors, dtype=np.float64))
+    vectors = np.atleast_2d(as_numbers(vectors, "vectors").astype(np.float64))
     height, width = image_shape
     if vectors.ndim != 2 or vectors.shape[1] != height * width or not len(vectors):
         raise ValueError(
@@ -294,7 +296,7 @@ def plot_shift_shares(shifts: Dense, feature_names: Names, strata: Labels, ax: A
     >>> from fastnmf.plots import plot_shift_shares
     >>> ax = plot_shift_shares([[1.0, 3.0], [3.0, 1.0]], ["rooms", "age"], ["low", "high"])  # doctest: +SKIP
     """
-    shifts = np.asarray(shifts, dtype=np.float64)
+    shifts = as_numbers(shifts, "shifts").astype(np.float64)
     names, strata = read_names(feature_names, len(feature_names)).tolist(), [str(label) for label in strata]
     if shifts.shape != (len(strata), len(names)):
         raise ValueError(
@@ -353,7 +355,7 @@ def plot_usage(usage: Dense, strata: Labels, components: Labels | None = None, a
     >>> from fastnmf.plots import plot_usage
     >>> ax = plot_usage([[0.2, 0.8], [1.0, 0.0]], ["a", "b"])  # doctest: +SKIP
     """
-    usage = np.asarray(usage, dtype=np.float64)
+    usage = as_numbers(usage, "usage").astype(np.float64)
     strata = [str(label) for label in strata]
     components = range(1, usage.shape[-1] + 1) if components is None else components
     components = [str(name) for name in components]
@@ -407,7 +409,7 @@ def _curve(history, name, title, ax, x, label):
     matplotlib.axes.Axes
     """
     if x not in ("iteration", "seconds"):
-        raise ValueError(f"x={x!r} is not valid; expected 'iteration' or 'seconds'.")
+        raise ValueError(f"x={shown(x)} is not valid; expected 'iteration' or 'seconds'.")
     missing = [key for key in (x, name) if key not in history]
     if missing:
         raise ValueError(

@@ -16,6 +16,7 @@ from fastnmf.core.options import check_integer, generator
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import MODEL_FLOOR, MU_FLOOR, tiny
 from fastnmf.core.updates import MU
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Betas, Bunch
@@ -135,7 +136,7 @@ def select_beta(
     for name, value in (("n_components", n_components), ("n_splits", n_splits), ("max_iter", max_iter)):
         check_integer(name, value)
     if not isinstance(held_out, numbers.Real) or not 0 < held_out < 1:
-        raise ValueError(f"held_out={held_out!r} is not valid; expected a share of the entries, 0 < held_out < 1.")
+        raise ValueError(f"held_out={shown(held_out)} is not valid; expected a share of the entries, 0 < held_out < 1.")
     data = Strata.from_array(X)
     for beta in betas:
         check_beta(data, beta, "beta")

@@ -83,6 +83,8 @@ class Frobenius:
         if row_scale is not None:  # the weight counts how often a row occurs, not how badly it is fitted
             errors = np.divide(errors, np.square(row_scale, dtype=np.float64), out=0 * errors, where=row_scale > 0)
         row = int(np.argmax(errors))
+        if row_scale is not None and row_scale[row] == 0:  # all rows that count are fitted
+            return False
         missed = self._spare(row, factors) / (1 if row_scale is None else row_scale[row])
         if not np.square(missed, dtype=np.float64).sum() > REVIVAL_GAIN * self.strata.sq_norm:
             return False

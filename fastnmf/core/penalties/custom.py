@@ -11,6 +11,7 @@ import numpy as np
 from fastnmf.core.factors import aligned
 from fastnmf.core.options import check_number
 from fastnmf.core.thresholds import LEAST_CURVATURE, PENALTY_ROUNDING
+from fastnmf.data.sentences import shown
 from fastnmf.typing import Floats
 
 
@@ -160,7 +161,7 @@ class CustomPenalty:
         for each in self.objects:
             found = each.value(F)
             if np.ndim(found) or not np.isfinite(found):
-                raise ValueError(f"{_called(each)}.value returned {found!r}; return one finite number.")
+                raise ValueError(f"{_called(each)}.value returned {shown(found)}; return one finite number.")
             total += float(found)
         return total
 

@@ -29,6 +29,7 @@ from fastnmf.core.warn import warn
 from fastnmf.data.annotated import Layer, check_index, is_annotated, matrix_of, with_labels, with_layer
 from fastnmf.data.matrix import check_kind, check_unmasked, unmasked
 from fastnmf.data.names import check_names, names_of
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.io import archive
 from fastnmf.io.checkpoints import checkpointing
@@ -360,7 +361,9 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
                 raise ValueError(f"init='custom' needs a start: pass {names} to fit ({missing[0]} is missing).")
             return [check_start(name, given[name], shape, is_signed) for name, shape in shapes.items()]
         if brought:
-            raise ValueError(f"A start was given ({', '.join(brought)}) with init={options.init!r}; use init='custom'.")
+            raise ValueError(
+                f"A start was given ({', '.join(brought)}) with init={shown(options.init)}; use init='custom'."
+            )
         if not self._goes_on(options):
             return None
         return [continued(name, getattr(self, self._continued[name]), shape, options) for name, shape in shapes.items()]

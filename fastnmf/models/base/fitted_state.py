@@ -33,7 +33,8 @@ def is_fitted_name(kind, name):
 def _without_fit(model):
     """Return a shallow copy of an estimator without fitted state; with `warm_start` the copy keeps it."""
     aside = copy.copy(model)
-    if not getattr(model, "warm_start", False):
+    warm_start = getattr(model, "warm_start", False)  # of any type: the fit checks it later
+    if not isinstance(warm_start, (bool, np.bool_)) or not warm_start:
         for name in [name for name in vars(aside) if is_fitted_name(type(model), name)]:
             del vars(aside)[name]
     return aside

@@ -486,4 +486,4 @@ def _rows(X, is_in):
 
 
 def _n_rows(X):
-    return X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X) if hasattr(X, "__len__") else 0
+    return X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X) if isinstance(X, (list, tuple)) else 0

@@ -27,6 +27,7 @@ from fastnmf.core.warn import warn
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
 from fastnmf.data.labels import encode_labels
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import add_labels, set_label_attributes
@@ -275,7 +276,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 RuntimeWarning,
             )
         elif brought:
-            raise ValueError(f"A start was given ({', '.join(brought)}) with init={init!r}; use init='custom'.")
+            raise ValueError(f"A start was given ({', '.join(brought)}) with init={shown(init)}; use init='custom'.")
         if self._goes_on(options):
             return self._warm_start(data, rank, options)
         if (start := start_from_init(init)) is not None:
@@ -316,7 +317,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W = np.ldexp(start.W, data.log4_scale)
             W = W if data.row_scale is None else W * data.row_scale[:, None]
         else:
-            W = infer(data, rank, pad(H, data), V)[0][:, :rank]
+            W = infer(data, rank, pad(H, data), None if V is None else V.astype(data.dtype, copy=False))[0][:, :rank]
             W = without_zeros(W) if options.is_multiplicative else W
         return W, H, data.pattern.entries(V) if self._has_shifts else None, None
 
@@ -336,7 +337,11 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W, H = without_zeros(W), without_zeros(H)
         if not self._has_shifts:
             return W, H, None, None
-        return W, H, data.pattern.entries(self._start_shifts_of(data, self.shifts_, self.strata_)), None
+        shifts, labels = (
+            getattr(self, "shifts_", None),
+            getattr(self, "strata_", None),
+        )  # none after a fit without strata
+        return W, H, data.pattern.entries(self._start_shifts_of(data, shifts, labels)), None
 
     def _start_shifts_of(self, data, shifts, labels):
         """Return the start of the shifts (n_strata, n_columns): given ones by label, else half the means."""

@@ -16,6 +16,7 @@ from fastnmf.core import batches
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import normalized
 from fastnmf.data.annotated import with_labels, with_layer
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.nmf import scaled, warn_of_one_penalty
@@ -76,11 +77,11 @@ class PartialFitMixin:
             value = parameters.get(name)
             is_plain = isinstance(value, (str, numbers.Real))
             if value is not None and not (is_plain and (not value or value == _WITHOUT_EFFECT.get(name))):
-                raise ValueError(f"{name}={value!r} is not supported for batches; leave it out.")
+                raise ValueError(f"{name}={shown(value)} is not supported for batches; leave it out.")
         if options.init is not None and start_from_init(options.init) is None and options.init not in STARTS:
             expected = ", ".join(repr(name) for name in STARTS)
             raise ValueError(
-                f"init={options.init!r} cannot be computed from a first batch; expected one of {expected}."
+                f"init={shown(options.init)} cannot be computed from a first batch; expected one of {expected}."
             )
         if options.n_init > 1:
             raise ValueError(
@@ -99,8 +100,8 @@ class PartialFitMixin:
                 statistics = self._started(data, options) if is_first else self._statistics_of_fit(data)
             if options.n_components not in ("auto", statistics.rank):
                 raise ValueError(
-                    f"n_components={self.n_components!r}, but the model has {statistics.rank} components; call fit to "
-                    "begin anew."
+                    f"n_components={shown(self.n_components)}, but the model has {statistics.rank} components; call "
+                    "fit to begin anew."
                 )
             statistics.nets = self._nets(options)
             self._learn(statistics, data, options)

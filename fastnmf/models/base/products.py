@@ -69,6 +69,7 @@ class BasisModel(WeightModel):
 
     def inverse_transform(self, W: SparseOrDense) -> Floats:
         """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""
+        self._check_fitted()
         return checked_weights(self, W, len(self._basis())) @ self._basis()
 
     def _basis(self):

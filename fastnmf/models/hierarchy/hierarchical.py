@@ -21,6 +21,7 @@ from fastnmf.core.options import generator, one_of
 from fastnmf.core.stack import LOSSES, DataLayer, Labels, MaskedDataLayer, Stack, check_shares, unit_columns
 from fastnmf.core.warn import warn
 from fastnmf.data.entry_weights import observed
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import ClassPredictionMixin, class_indicators, encode_classes
@@ -386,7 +387,9 @@ class HierarchicalNMF(
     def _check_options(self, options):
         check_shares(self.level_weights, len(check_sizes(options.n_components)), self.loss)
         if self.pool is not None and (not isinstance(self.pool, Callable) or self.method != "deep"):
-            raise ValueError(f"pool={self.pool!r} is not valid; expected None, or with method='deep' a function of S.")
+            raise ValueError(
+                f"pool={shown(self.pool)} is not valid; expected None, or with method='deep' a function of S."
+            )
 
     def _data(self, X, given, options):
         weights = None
