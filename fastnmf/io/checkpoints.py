@@ -35,6 +35,7 @@ FREE = {
     "callback",
     "n_threads",
     "n_jobs",
+    "sparse_shifts",
     "patience",
 }
 SHOWN_DIFFERENCES = 3

@@ -9,13 +9,16 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf.data.labels import encode_labels
+from fastnmf.data.shifts import rows_of
 from fastnmf.metrics.checks import as_matrix, in_range
-from fastnmf.typing import Array, Dense, Floats, Labels, Matrix, Vector
+from fastnmf.typing import Array, Dense, Floats, Labels, Matrix, SparseOrDense, Vector
 
 _CHUNK_ENTRIES = 2**21  # entries of a dense chunk at a time: 16 MB
 
 
-def kkt_residual(X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None, strata: Labels | None = None) -> float:
+def kkt_residual(
+    X: Matrix, W: Dense, H: Dense, V: SparseOrDense | Vector | None = None, strata: Labels | None = None
+) -> float:
     """Return by how much W, H and V violate the optimality conditions of the squared error; 0 at a stationary point.
 
     Parameters
@@ -26,7 +29,7 @@ def kkt_residual(X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None,
         Weights, in the row order of X.
     H : array-like of shape (n_components, n_features)
         Shared components.
-    V : array-like of shape (n_strata, n_features), default=None
+    V : array-like or sparse matrix of shape (n_strata, n_features), default=None
         Shifts, rows in the sorted order of the labels. None: no shifts, plain NMF.
     strata : array-like of shape (n_samples,), default=None
         Label of each row. None: all rows are one stratum. Ignored where V is None.
@@ -61,8 +64,8 @@ def kkt_residual(X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None,
     """
     has_shifts = V is not None
     X, W, H, V, stratum, scale = in_range(X, W, H, V, strata)
-    of_stratum = sparse.csr_array((np.ones(len(W)), (stratum, np.arange(len(W)))), shape=(len(V), len(W)))
-    weight_sums, sizes = of_stratum @ W, np.bincount(stratum, minlength=len(V))[:, None]
+    of_stratum = sparse.csr_array((np.ones(len(W)), (stratum, np.arange(len(W)))), shape=(V.shape[0], len(W)))
+    weight_sums, sizes = of_stratum @ W, np.bincount(stratum, minlength=V.shape[0])[:, None]
     XH, XW, sums = _products(X, scale, W, H, of_stratum)
     gram_W, gram_H = W.T @ W, H @ H.T
     of_W = W @ gram_H + (V @ H.T)[stratum] - XH
@@ -72,12 +75,13 @@ def kkt_residual(X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None,
     if has_shifts:
         length = distance = 0.0
         step = max(1, _CHUNK_ENTRIES // V.shape[1])
-        for first in range(0, len(V), step):
+        for first in range(0, V.shape[0], step):
             part = slice(first, first + step)
+            shifts = rows_of(V, part)
             sums_here = sums[part].toarray() if sparse.issparse(sums) else sums[part]  # never-densify-ok: 16 MB
-            gradient = sizes[part] * V[part] + weight_sums[part] @ H - sums_here
-            distance += np.square(np.minimum(V[part], gradient / sizes[part])).sum()
-            length += np.square(V[part]).sum()
+            gradient = sizes[part] * shifts + weight_sums[part] @ H - sums_here
+            distance += np.square(np.minimum(shifts, gradient / sizes[part])).sum()
+            length += np.square(shifts).sum()
         found = np.append(found, _ratio(np.sqrt(distance), np.sqrt(length)))
     return float(found.max(initial=0.0))
 
