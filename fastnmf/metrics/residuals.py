@@ -9,7 +9,8 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.shifts import rows_of
+from fastnmf.data.layout import row_index
+from fastnmf.data.shifts import entries_at, rows_of
 from fastnmf.metrics.checks import as_matrix, in_range
 from fastnmf.typing import Array, Dense, Floats, Labels, Matrix, SparseOrDense, Vector
 
@@ -72,7 +73,9 @@ def kkt_residual(
     of_H = gram_W @ H + weight_sums.T @ V - XW
     found = _blocks(W, of_W, np.diagonal(gram_H), axis=0)
     found = np.append(found, _blocks(H, of_H, np.diagonal(gram_W)[:, None], axis=1))
-    if has_shifts:
+    if has_shifts and sparse.issparse(V) and sparse.issparse(sums):
+        found = np.append(found, _of_stored_shifts(V, sums, sizes.ravel(), weight_sums, H))
+    elif has_shifts:
         length = distance = 0.0
         step = max(1, _CHUNK_ENTRIES // V.shape[1])
         for first in range(0, V.shape[0], step):
@@ -229,6 +232,31 @@ def _products(X, scale, W, H, of_stratum):
         XW += W[part].T @ chunk
         sums += of_stratum[:, part] @ chunk
     return XH, XW, sums
+
+
+def _of_stored_shifts(V, sums, sizes, weight_sums, H):
+    """Return the ratio of the shifts from the entries where a shift or a sum of X is stored.
+
+    Elsewhere a shift is zero and its gradient is not negative, so the step is zero.
+
+    Parameters
+    ----------
+    V, sums : csr_array (S, m)
+    sizes : ndarray (S,)
+    weight_sums : ndarray (S, k)
+    H : ndarray (k, m)
+    """
+    either = sparse.csr_array(V + sums)
+    for A in (either, sums):
+        A.sum_duplicates()
+    row, tall = row_index(either), np.ascontiguousarray(H.T)
+    fitted, step = np.empty(len(row)), max(1, _CHUNK_ENTRIES // max(1, len(H)))
+    for first in range(0, len(row), step):
+        part = slice(first, first + step)
+        fitted[part] = np.einsum("ec,ec->e", weight_sums[row[part]], tall[either.indices[part]])
+    v = entries_at(V, row, either.indices)
+    gradient = sizes[row] * v + fitted - entries_at(sums, row, either.indices)
+    return _ratio(np.linalg.norm(np.minimum(v, gradient / sizes[row])), np.linalg.norm(v))
 
 
 def _blocks(F, gradient, curvature, axis):

@@ -198,10 +198,11 @@ def _strata(model, W):
 
 def _words(weights, names):
     """Return the strongest positive entries of a vector, ties by position."""
-    n = min(N_WORDS, len(weights))
-    least = np.partition(weights, len(weights) - n)[len(weights) - n] if n else 0
-    at = np.flatnonzero((weights >= least) & (weights > 0))
-    at = at[np.argsort(-weights[at], kind="stable")][:n]
+    at = np.flatnonzero(weights > 0)
+    if len(at) > N_WORDS:
+        found = weights[at]
+        at = at[found >= np.partition(found, len(at) - N_WORDS)[-N_WORDS]]
+    at = at[np.argsort(-weights[at], kind="stable")][:N_WORDS]
     return Words([names[j] for j in at], weights[at].tolist())
 
 
