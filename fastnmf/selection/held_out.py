@@ -192,7 +192,7 @@ def restrict_columns(model, columns):
     part = copy.copy(model)
     part.components_, part.n_features_in_ = model.components_[:, columns], len(columns)
     if model._has_shifts:
-        part.shifts_ = model.shifts_[:, columns]
+        part.shifts_ = shifts.as_read(model.shifts_)[:, columns]
     return part
 
 
