@@ -118,6 +118,9 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         Seconds after which no further iteration begins. None sets no limit.
     callback : callable, default=None
         ``callback(state)``, called for the start and after every iteration, as in `NMF`. Returning True stops the fit.
+    sparse_shifts : bool, default=None
+        Whether `shifts_` is a csr_array, as in `StratifiedNMF`. None: if it has more than 10⁸ entries. Penalties of
+        your own on V see a dense array.
 
     Attributes
     ----------
@@ -125,8 +128,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         H.
     W_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the training rows.
-    shifts_ : ndarray (n_strata, n_features) of the dtype of X
-        V, with `strata` only.
+    shifts_ : ndarray or csr_array (n_strata, n_features) of the dtype of X
+        V, with `strata` only; sparse as `sparse_shifts` says.
     strata_ : ndarray (n_strata,)
         Labels of the strata, sorted; with `strata` only.
     stratum_sizes_, row_strata_ : ndarray (n_strata,), (n_samples,) of int
@@ -201,6 +204,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     strata: bool
     extrapolate: bool
     init: Init
+    sparse_shifts: bool | None
 
     _constraints = {
         "loss": check_beta_loss,
@@ -236,6 +240,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         warm_start: bool = False,
         max_time: float | None = None,
         callback: Callback | None = None,
+        sparse_shifts: bool | None = None,
     ):
         self._set(locals())
 
@@ -249,7 +254,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         weight: Matrix | None = None,
         W: Factor = None,
         H: Factor = None,
-        V: Factor = None,
+        V: SparseOrDense | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -270,7 +275,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         weight : sparse matrix or array (n_samples, n_features), default=None
             Weight of the squared error of each entry, >= 0; 0 marks a missing entry.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
-            Start for ``init="custom"``, non-negative.
+            Start for ``init="custom"``, non-negative; V may be a sparse matrix.
         layer : str, default=None
             Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None

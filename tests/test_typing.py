@@ -35,6 +35,7 @@ BEYOND |= {(name, "n_revived_") for name in ESTIMATORS if hasattr(getattr(fastnm
 UNKNOWN = {("GraphNMF", name) for name in ("affinity_", "feature_affinity_", "training_data_")}
 UNKNOWN |= {("HierarchicalNMF", "classes_"), ("HierarchicalNMF", "coef_"), ("KernelNMF", "X_fit_")}
 UNKNOWN |= {("MetaNMF", "estimator_")}
+UNKNOWN |= {(name, "shifts_") for name in ("StratifiedNMF", "MiniBatchStratifiedNMF", "GraphNMF", "Factorization")}
 
 
 def documented(name):

@@ -24,13 +24,16 @@ from fastnmf.core.penalties import penalties_of
 from fastnmf.core.problem import LazyRows, Subproblem, full
 from fastnmf.core.thresholds import LEAST_ROWS
 from fastnmf.core.updates import HALS
+from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.labels import kind_of
-from fastnmf.data.layout import Pattern
+from fastnmf.data.layout import row_index
+from fastnmf.data.shifts import Pattern
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 
 BATCH_ROWS = 1024
+ENTRIES = 1 << 20  # of shifts that are computed at a time, with a row of W and of H each
 COLUMNS_PER_ROW = 4  # a sparse batch has at least a row for every 4 columns: each batch updates all rows of H
 
 
@@ -226,6 +229,9 @@ class Statistics:
         """Restore the state that `pass_to_state` returned."""
         self._last_pass, self._rows_again, self._holds = state["last_pass"], state["rows_again"], state["holds"]
 
+    def hold_shifts(self, sparse_shifts):
+        """Choose whether `StrataStatistics.shifts` are CSR, as `Strata.sparse_shifts` says; nothing to do here."""
+
     def components(self):
         """Return H in the scale and orientation that the user sees, (k, m)."""
         return np.ldexp(np.ascontiguousarray(self.H[:, : self.rank].T), -self.log4_scale)
@@ -341,11 +347,13 @@ class StrataStatistics(Statistics):
         m_i and s_i of the module docstring.
     columns : scipy.sparse.csr_array (m, S) of float64
         c_i of the module docstring, as columns.
-    pattern : fastnmf.data.layout.Pattern
+    pattern : fastnmf.data.shifts.Pattern
         The pattern of the entries of `columns`.
     v : ndarray (q,)
         Shifts: their entries on `pattern`.
     """
+
+    _sparse_shifts = None
 
     def start(self, data, H, v=None):
         """Initialise with H (m, k), the entries v of the shifts on ``data.pattern``, and sums of zero.
@@ -379,8 +387,14 @@ class StrataStatistics(Statistics):
         return found
 
     def shifts(self):
-        """Return the shifts in the scale of the user's data, a dense array (S, m)."""
-        return np.ldexp(self.pattern.dense(self.v), -2 * self.log4_scale)
+        """Return the shifts in the scale of the user's data, (S, m), dense or CSR."""
+        return shift_arrays.mapped(self.pattern.held(self.v), lambda v: np.ldexp(v, -2 * self.log4_scale))
+
+    def hold_shifts(self, sparse_shifts):
+        """Choose whether `shifts` are CSR: True, False, or None, where a dense array would be large."""
+        if sparse_shifts is not self._sparse_shifts:
+            self._sparse_shifts = sparse_shifts
+            self._set_columns(self.columns)
 
     def _copied(self):
         return super()._copied() | {"sums": self.sums.copy()}
@@ -432,7 +446,7 @@ class StrataStatistics(Statistics):
         columns.sort_indices()
         self.columns = columns
         start, group = columns.indptr.astype(np.int64), columns.indices.astype(np.int32)
-        self.pattern = Pattern(start, group, columns.data.astype(self.dtype), columns.shape[1])
+        self.pattern = Pattern(start, group, columns.data.astype(self.dtype), columns.shape[1], self._sparse_shifts)
 
     def _move(self, pos):
         """Update v and H so that F does not increase; at the end v is the exact minimiser of F for this H."""
@@ -476,7 +490,8 @@ def set_from_model(statistics, W, error, shifts=None):
     error : float
         Squared error of the model.
     shifts : (labels, V, stratum_index), default=None
-        For `StrataStatistics`: the sorted labels (S,), the shifts V (S, m) and the stratum of each row, (n,) of int.
+        For `StrataStatistics`: the sorted labels (S,), the shifts V (S, m), dense or CSR, and the stratum of each row,
+        (n,) of int. Of a large CSR array the shifts stay zero where none is stored, until a row uses the column.
 
     Returns
     -------
@@ -496,8 +511,16 @@ def set_from_model(statistics, W, error, shifts=None):
                 V @ H,
             )
             N += V.T @ sums
-            columns = sums @ H.T + sizes[:, None] * V
-            square += float(sizes @ np.einsum("ij,ij->i", V, V) + 2 * np.sum(below * sums))
+            square += float(sizes @ shift_arrays.square_lengths(V) + 2 * np.sum(below * sums))
+            if sp.issparse(V):
+                of_entry, step = row_index(V), max(1, ENTRIES // k)
+                fitted = sizes[of_entry] * V.data
+                for at in range(0, V.nnz, step):
+                    part = slice(at, at + step)
+                    fitted[part] += np.einsum("ec,ec->e", sums[of_entry[part]], H[V.indices[part]])
+                columns = sp.csr_array((fitted, V.indices, V.indptr), V.shape)
+            else:
+                columns = sums @ H.T + sizes[:, None] * V
             statistics.labels, statistics.sizes = labels, sizes.astype(np.float64)
             statistics.sums, statistics._below = (np.zeros((n_strata, statistics.H.shape[1])) for _ in range(2))
             statistics.sums[:, :k], statistics._below[:, :k] = sums, below
@@ -530,12 +553,12 @@ def weigh(statistics, data, cheap_value_floor=0.0):
     """
     k, V, nets = statistics.rank, None, statistics.penalties("W")
     if isinstance(statistics, StrataStatistics):
-        V = statistics.pattern.dense(statistics.v)
+        V = statistics.pattern.as_read(statistics.v)
     W, sub = infer(data, k, statistics.H, V, penalties=nets)
     if V is None:
         value = data.sq_norm
     elif statistics.forget_factor == 1:
-        of_v = np.einsum("ij,ij->i", V, V, dtype=np.float64)
+        of_v = shift_arrays.square_lengths(V)
         value = data.sq_norm + float(statistics.sizes @ of_v - 2 * statistics.columns.data @ statistics.v)
     else:
         value = float(data.row_square_sums(V).sum())
@@ -572,6 +595,7 @@ def split(data, batch_size=None):
         X, stratum_index = data.X[chosen], np.ascontiguousarray(data.stratum_index[chosen])
         inner = Strata(X if data.is_sparse else np.ascontiguousarray(X), data.labels, stratum_index)
         inner.log4_scale += data.log4_scale
+        inner.sparse_shifts = data.sparse_shifts
         return Batch(inner.in_scale(data.dtype, data.log4_scale))
 
     return [part(slice(first, None, count)) for first in range(count)]
@@ -595,6 +619,6 @@ def residual(statistics, batches):
     k, V, total = statistics.rank, None, 0.0
     for batch in batches:
         if isinstance(statistics, StrataStatistics):
-            V = statistics.pattern.dense(statistics.v)[statistics._places(batch.data)]
+            V = statistics.pattern.as_read(statistics.v)[statistics._places(batch.data)]
         total += batch.data.residual_square_sum(batch.W[:, :k], statistics.H[:, :k], V)
     return total

@@ -15,6 +15,7 @@ from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.thresholds import tiny
 from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
+from fastnmf.data import shifts
 from fastnmf.kernels import nnls, rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
@@ -38,7 +39,7 @@ def infer(strata, rank, H, V=None, product=None, penalties=()):
         Columns of H in use.
     H : ndarray (n_columns, K)
         Padded, in the inner scale of the data.
-    V : ndarray (n_strata, n_columns), default=None
+    V : ndarray or csr_array (n_strata, n_columns), default=None
         Shifts in the inner scale of the data.
     product : ndarray (n_rows, K), optional
         ``X H``, if it has been computed; ``(O * X) H`` with weights of entries.
@@ -294,7 +295,7 @@ def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):
     data : fastnmf.data.strata.Strata
     H : ndarray (n_columns, k)
         In the inner scale of the data.
-    V : ndarray (n_strata, n_columns), or None
+    V : ndarray or csr_array (n_strata, n_columns), or None
         Shifts in the inner scale of the data.
     divergence : Divergence, str or float
         Not the squared error.
@@ -312,7 +313,7 @@ def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):
     """
     v = None
     if V is not None:  # a shift may be positive in columns where all given rows are zero
-        data.pattern = data.pattern.covering(np.where(data.groups.sizes[:, None] > 0, V, 0))
+        data.pattern = data.pattern.covering(shifts.among(V, data.groups.sizes > 0))
         v = data.pattern.entries(V)
 
     def build(data, factors, tasks):

@@ -75,6 +75,8 @@ class Options:
         As the parameters of `StratifiedNMF`.
     label_loss : {"frobenius", "kullback-leibler"}
         As the parameter of `SemiSupervisedNMF`.
+    sparse_shifts : bool, or None
+        As the parameter of `StratifiedNMF`.
     """
 
     name: str = ""
@@ -102,6 +104,7 @@ class Options:
     normalize: str | None = None
     label_weight: float = 0.0
     label_loss: str = "frobenius"
+    sparse_shifts: bool | None = None
 
     @property
     def is_squared(self):
@@ -300,6 +303,7 @@ CONSTRAINTS = {
     "shuffle": check_bool,
     "extrapolate": check_bool,
     "strata_weight": one_of("rows", "equal"),
+    "sparse_shifts": optional(check_bool),
     "gauge": one_of(None, "max_shift", "min_shift"),
 }
 _FIELDS = [field.name for field in fields(Options) if field.name not in ("name", "loss", "loss_given", "W", "H", "V")]

@@ -179,6 +179,7 @@ def _restored(statistics, state, may_grow=False):
     found, labels = statistics.from_state(state), None if may_grow else getattr(statistics, "labels", None)
     check_statistics(found, len(statistics.H), statistics.rank, labels)
     require(found.dtype == statistics.dtype, "dtype")
+    found.hold_shifts(getattr(statistics, "_sparse_shifts", None))
     return found
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.data.annotated import matrix_of
-from fastnmf.data.layout import Compressed, linear_index, row_index
+from fastnmf.data.layout import Compressed, row_index
 from fastnmf.data.matrix import as_csr, as_matrix, check_kind, check_unmasked
 from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import entries_at
 
 MAX_WEIGHT = 1e12  # the largest weight lies in 1e-12 .. 1e12: products with squares of the data then fit into float32
 NOTHING_OBSERVED = (
@@ -91,13 +92,7 @@ def stored(A, pattern):
     -------
     ndarray (pattern.nnz,), dtype of A
     """
-    mine, wanted = linear_index(A), linear_index(pattern)
-    place = np.searchsorted(mine, wanted)
-    place[place == len(mine)] = 0
-    found = mine[place] == wanted if len(mine) else np.zeros(len(wanted), bool)
-    out = np.zeros(len(wanted), A.dtype)
-    out[found] = A.data[place[found]]
-    return out
+    return entries_at(A, row_index(pattern), pattern.indices)
 
 
 def _side(base, E):

@@ -36,6 +36,7 @@ FREE = {
     "callback",
     "n_threads",
     "n_jobs",
+    "sparse_shifts",
     "patience",
 }
 SHOWN_DIFFERENCES = 3

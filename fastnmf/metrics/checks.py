@@ -9,6 +9,7 @@ from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, as_numbers
 from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import as_read, mapped
 
 
 def as_matrix(values, name, dtype=np.float64):
@@ -36,7 +37,7 @@ def as_shifts(V, strata, n, m):
 
     Parameters
     ----------
-    V : array-like (S, m) or (m,), or None
+    V : array-like or sparse matrix (S, m), or array-like (m,), or None
         None: one shift of zeros.
     strata : array-like (n,), or None
         Labels of the rows.
@@ -45,13 +46,13 @@ def as_shifts(V, strata, n, m):
 
     Returns
     -------
-    V : ndarray (S, m) of float64
+    V : ndarray or csr_array (S, m) of float64
     stratum : ndarray (n,) of int
         Row of V for each row of X.
     """
     if V is None:
         return np.zeros((1, m)), np.zeros(n, dtype=np.intp)
-    V = as_matrix(np.atleast_2d(V) if not sparse.issparse(V) else V, "V")
+    V = as_read(as_csr(V, "V", np.float64)) if sparse.issparse(V) else as_matrix(np.atleast_2d(V), "V")
     if strata is None:
         labels, stratum = np.zeros(1), np.zeros(n, dtype=np.intp)
     else:
@@ -76,14 +77,14 @@ def in_range(X, W, H, V, strata):
     X : array-like or sparse matrix (n, m)
     W : array-like (n, k)
     H : array-like (k, m)
-    V : array-like (S, m) or (m,), or None
+    V : array-like or sparse matrix (S, m), or array-like (m,), or None
     strata : array-like (n,), or None
 
     Returns
     -------
     X : csr_array or ndarray (n, m)
         Sparse: divided by ``2 ** scale``. Dense: as given; the caller divides it, one chunk at a time.
-    W, H, V : ndarray of float64
+    W, H, V : ndarray of float64, or csr_array for V
         Divided such that W H and V are relative to ``2 ** scale``.
     stratum : ndarray (n,) of int
         Row of V for each row of X.
@@ -113,7 +114,7 @@ def in_range(X, W, H, V, strata):
     scale_W = np.where(largest > 0, exponent_of(largest), scale)
     W = np.ldexp(W, -scale_W)
     H = np.ldexp(H, (scale_W - scale)[:, None])
-    V = np.ldexp(V, -scale)
+    V = mapped(V, lambda v: np.ldexp(v, -scale))
     if sparse.issparse(X):
         X = sparse.csr_array((np.ldexp(X.data.astype(np.float64), -scale), X.indices, X.indptr), shape=X.shape)
     return X, W, H, V, stratum, scale

@@ -124,9 +124,10 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
     extrapolate: bool
     gauge: Literal["max_shift", "min_shift"] | None
     offset_: Floats
+    shifts_: Floats
 
     _constraints = {"solver": one_of("hals", "mu"), "init": starts_among(*STARTS[1:])}
-    _has_shifts = True
+    _has_shifts, _fixed = True, {"sparse_shifts": False}
 
     def __init__(
         self,

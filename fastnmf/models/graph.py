@@ -97,6 +97,9 @@ class GraphNMF(BaseNMF, WithStrata):
         Strength of the penalties of W and H beside those of the graphs, as in `NMF`; for the squared error.
     l1_ratio : float, default=0.0
         Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
+    sparse_shifts : bool, default=None
+        Whether the `shifts_` of a fit with strata are a csr_array, as in `StratifiedNMF`. None: if they have more than
+        10⁸ entries.
 
     Attributes
     ----------
@@ -167,6 +170,7 @@ class GraphNMF(BaseNMF, WithStrata):
     alpha_W: float
     alpha_H: float | Literal["same"]
     l1_ratio: float
+    sparse_shifts: bool | None
     affinity_: Any
     feature_affinity_: Any
     heat_width_: float | None
@@ -225,6 +229,7 @@ class GraphNMF(BaseNMF, WithStrata):
         alpha_W: float = 0.0,
         alpha_H: float | Literal["same"] = "same",
         l1_ratio: float = 0.0,
+        sparse_shifts: bool | None = None,
     ):
         self._set(locals())
 
@@ -238,7 +243,7 @@ class GraphNMF(BaseNMF, WithStrata):
         strata: Labels | None = None,
         W: Factor = None,
         H: Factor = None,
-        V: Factor = None,
+        V: SparseOrDense | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -259,7 +264,7 @@ class GraphNMF(BaseNMF, WithStrata):
             Label of each row. With labels the model is ``1 v(i)ᵀ + W(i) H`` with a shift v(i) >= 0 for every stratum,
             as in `StratifiedNMF`; the graph may join samples of different strata.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
-            Start for ``init="custom"``; V only with strata.
+            Start for ``init="custom"``; V, which may be a sparse matrix, only with strata.
         layer : str, default=None
             Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None

@@ -324,7 +324,9 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     # ---------------------------------------------------------------- the fit
 
     def _data(self, X, given, options):
-        return Strata.from_array(X, given.get("strata"))
+        data = Strata.from_array(X, given.get("strata"))
+        data.sparse_shifts = options.sparse_shifts
+        return data
 
     def _solver(self, data, given, options, random_state):
         parts = batches.split(data, self.batch_size)
@@ -439,13 +441,15 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         Strength of the penalties of W and H, as in `NMF`; that of H grows with the number of rows.
     l1_ratio : float, default=0.0
         Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
+    sparse_shifts : bool, default=None
+        Whether `shifts_` is a csr_array, as in `StratifiedNMF`. None: if it has more than 10⁸ entries.
 
     Attributes
     ----------
     components_ : ndarray (n_components, n_features)
         H, the shared components.
-    shifts_ : ndarray (n_strata, n_features)
-        v(i), one row for each stratum, in the order of `strata_`.
+    shifts_ : ndarray or csr_array (n_strata, n_features)
+        v(i), one row for each stratum, in the order of `strata_`; sparse as `sparse_shifts` says.
     strata_ : ndarray (n_strata,)
         Labels of the strata seen so far, in sorted order.
     stratum_sizes_ : ndarray (n_strata,) of float64
@@ -505,6 +509,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     """
 
     sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
+    sparse_shifts: bool | None
 
     _constraints = MiniBatchNMF._constraints | {"sweeps": sweeps_of(3, (2, 1, 2))}
     _has_shifts = True
@@ -540,6 +545,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         alpha_W: float = 0.0,
         alpha_H: float | Literal["same"] = "same",
         l1_ratio: float = 0.0,
+        sparse_shifts: bool | None = None,
     ):
         self._set(locals())
 

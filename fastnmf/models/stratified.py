@@ -99,6 +99,11 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         Which of the equivalent factors is returned (see Notes): those with the largest, or with the smallest shifts.
     normalize : {None, "l1", "l2", "max"}, default=None
         Norm to which the rows of `components_` are scaled; the weights are scaled inversely.
+    sparse_shifts : bool, default=None
+        Whether `shifts_` is a csr_array, which stores entries only where a stratum uses the feature: for thousands of
+        strata with few features each. None: if it has more than 10⁸ entries. Then neither the fit nor what reads the
+        model forms a dense array of that size. ``gauge="max_shift"`` fills shifts with parts of the components, and
+        penalties of your own on V see a dense array.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit; strata are matched by label.
     max_time : float, default=None
@@ -111,8 +116,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     ----------
     components_ : ndarray (n_components, n_features) of the dtype of X
         H, the shared components.
-    shifts_ : ndarray (n_strata, n_features) of the dtype of X
-        v(i), one row for each stratum, in the order of `strata_`, in units of X.
+    shifts_ : ndarray or csr_array (n_strata, n_features) of the dtype of X
+        v(i), one row for each stratum, in the order of `strata_`, in units of X; sparse as `sparse_shifts` says.
     W_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the training rows, in their original order.
     strata_ : ndarray (n_strata,)
@@ -196,6 +201,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     n_shift_updates: int
     extrapolate: bool
     sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
+    sparse_shifts: bool | None
 
     _constraints = {
         "solver": one_of("hals", "mu"),
@@ -248,6 +254,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         warm_start: bool = False,
         max_time: float | None = None,
         callback: Callback | None = None,
+        sparse_shifts: bool | None = None,
     ):
         self._set(locals())
 
@@ -260,7 +267,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         strata: Labels | None = None,
         W: Factor = None,
         H: Factor = None,
-        V: Factor = None,
+        V: SparseOrDense | None = None,
         weight: Matrix | None = None,
         layer: str | None = None,
         checkpoint: File = None,
@@ -281,9 +288,9 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
             Stratum label of each row, of one kind: numbers, strings or categories. A name is an obs column of an
             AnnData, or a column of a DataFrame, which is then no feature. None is a single stratum.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
-            Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels. If all rows
-            of a stratum are zero in a column, its shift there is zero after the first update; ``"hals"`` sets it to
-            zero before the first iteration.
+            Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels, and V may
+            be a sparse matrix. If all rows of a stratum are zero in a column, its shift there is zero after the first
+            update; ``"hals"`` sets it to zero before the first iteration.
         weight : sparse matrix or array (n_samples, n_features), default=None
             Weight of the squared error of each entry, >= 0. Entries that a sparse `weight` does not store have weight
             zero.
@@ -331,7 +338,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         strata: Labels | None = None,
         W: Factor = None,
         H: Factor = None,
-        V: Factor = None,
+        V: SparseOrDense | None = None,
         weight: Matrix | None = None,
         layer: str | None = None,
         checkpoint: File = None,

@@ -16,6 +16,7 @@ from fastnmf.core.losses.choice import Divergence
 from fastnmf.core.losses.divergences import _Divergence
 from fastnmf.core.thresholds import MODEL_SHARE
 from fastnmf.data.layout import row_index
+from fastnmf.data.shifts import rows_of
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.records import CSR, LazyRows
@@ -174,14 +175,15 @@ class CustomDivergence(_Divergence):
         F, G = self._both(name, factors)
         strata, u = self.strata, self._loading if len(self._loading) else 1.0
         if self.has_shifts:
-            V = strata.pattern.dense(factors["V"]) if V is None else V
+            V = strata.pattern.as_read(factors["V"]) if V is None else V
+            V = V.T.tocsr() if sp.issparse(V) and name == "H" else V.T if name == "H" else V
         for part, x in self._tiles(name):
             with single_threaded_blas():  # so that the bits do not depend on the number of threads
                 y = (F[part] @ G.T).astype(np.float64)
             if self.has_shifts and name == "W":
-                y += V[strata.stratum_index[part]] * np.broadcast_to(u, len(F))[part, None]
+                y += rows_of(V, strata.stratum_index[part]) * np.broadcast_to(u, len(F))[part, None]
             elif self.has_shifts:
-                y += V[:, part].T[:, strata.stratum_index] * u
+                y += rows_of(V, part)[:, strata.stratum_index] * u
             yield part, x, np.maximum(self._units * y, self._floor)
 
     def _sum_of_tiles(self, factors, V):
@@ -196,16 +198,19 @@ class CustomDivergence(_Divergence):
         """Return what `_pass` returns, from all entries."""
         other, pos, neg = self._both(name, factors)[1], self._products[name], self._negs[name]
         gradient, total, of_V = self._scale * self._units, 0.0, ([], [])
-        by_stratum = self._by_stratum() if self.has_shifts and name == "H" else None
+        by_stratum, pattern = None, self.strata.pattern if self.has_shifts else None
+        if self.has_shifts and name == "H":
+            by_stratum = self._by_stratum()
         for part, x, y in self._modelled(name, factors):
             for side, out, sums in zip(("pos", "neg"), (pos, neg), of_V, strict=True):
                 slope = gradient * self._call(side, x, y)
                 with single_threaded_blas():
                     out[part] = slope @ other
                 if by_stratum is not None:
-                    sums.append(slope @ by_stratum)
+                    here = slice(*pattern.start[[part.start, min(part.stop, len(pos))]])
+                    sums.append((slope @ by_stratum)[pattern.column[here] - part.start, pattern.group[here]])
             total += self._sum(x, y) if name == "W" else 0.0
-        of_V = [self.strata.pattern.entries(np.concatenate(sums).T) if sums else None for sums in of_V]
+        of_V = [np.concatenate(sums) if sums else None for sums in of_V]
         return pos, self._scale * total, of_V[0], neg, of_V[1]
 
     def _by_stratum(self):

@@ -193,8 +193,8 @@ class KullbackLeibler(_Divergence):
     def value(self, factors, V=None):
         """Return the divergence; its pass over the data is the one that the next update of W needs as well.
 
-        `V` (n_strata, n_columns), float64, gives shifts that may have entries off the pattern, as a user's start may
-        have. Entries on the pattern are taken from `factors`.
+        `V` (n_strata, n_columns), float64, dense or CSR, gives shifts that may have entries off the pattern, as a
+        user's start may have. Entries on the pattern are taken from `factors`.
         """
         model = float(self._totals("W", factors) @ self._totals("H", factors))
         if self.has_shifts:
@@ -413,11 +413,15 @@ class BetaDivergence(_Divergence):
         return out, float(parts.sum()), sums
 
     def _powers_with(self, V, factors):
-        """Return the sum of ``y^b`` for dense shifts V (n_strata, n_columns)."""
-        every = np.arange(V.size + 1, dtype=np.int32)
-        entries = CSR(every[:: V.shape[1]].astype(np.int64), np.tile(every[: V.shape[1]], len(V)), every[:-1])
+        """Return the sum of ``y^b`` for given shifts V (n_strata, n_columns), dense or CSR."""
+        if sp.issparse(V):
+            v, every = V.data, np.arange(V.nnz, dtype=np.int32)
+            entries = CSR(V.indptr.astype(np.int64), V.indices.astype(np.int32), every)
+        else:
+            v, every = V.ravel(), np.arange(V.size + 1, dtype=np.int32)
+            entries = CSR(every[:: V.shape[1]].astype(np.int64), np.tile(every[: V.shape[1]], len(V)), every[:-1])
         out = np.empty_like(self._below["W"])  # leaves the cached array unchanged
-        return self._powers("W", factors, V.astype(self.strata.dtype).ravel(), entries, out, np.empty(0))[1]
+        return self._powers("W", factors, v.astype(self.strata.dtype), entries, out, np.empty(0))[1]
 
 
 def _zero_if_rounding(parts):

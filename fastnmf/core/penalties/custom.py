@@ -7,6 +7,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.options import check_number
@@ -109,9 +110,10 @@ class CustomPenalty:
         return self._scale * self._value(self.of_user(F))
 
     def of_user(self, F):
-        """Return a factor, or a dense V (n_strata, n_columns), as a read-only array (k, p) in the user's units."""
+        """Return a factor, or a whole V (n_strata, n_columns), as a read-only array (k, p) in the user's units."""
         if self.pattern is not None:
             F = F if F.ndim == 2 else self.pattern.dense(F)
+            F = F.toarray() if sp.issparse(F) else F  # never-densify-ok: penalties of a user see V as a dense array
         else:
             F = F[:, : self.rank].T
         F = np.ldexp(F.astype(np.float64, order="C"), -self._exponent)

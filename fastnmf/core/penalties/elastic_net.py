@@ -5,6 +5,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 """
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.kernels import rows
 from fastnmf.kernels.jit import split_rows
@@ -78,6 +79,7 @@ class ElasticNet:
 
     def value(self, F):
         """Return the penalty."""
+        F = F.data if sp.issparse(F) else F  # shifts of a start
         linear = F if F.ndim == 2 else F[:, None]
         total = 0.0
         if self.l1:

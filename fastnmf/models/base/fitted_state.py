@@ -5,6 +5,7 @@ import functools
 import inspect
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 
 _FITS = ("fit", "fit_transform", "partial_fit", "fit_blocks")
@@ -87,7 +88,8 @@ def check_fitted_arrays(model, n_features=None):
             raise NotFittedError(f"This {kind} has no {name}, which fit sets; call fit first.")
         if not letters:
             continue
-        is_numbers = isinstance(array, np.ndarray) and (array.dtype.kind in "fiu" or letters == "S")
+        is_array = isinstance(array, np.ndarray) or name == "shifts_" and isinstance(array, sp.csr_array)
+        is_numbers = is_array and (array.dtype.kind in "fiu" or letters == "S")
         if not is_numbers or array.ndim != len(letters):
             found = f"an array of {array.dtype}, shape {array.shape}" if isinstance(array, np.ndarray) else type(array)
             raise ValueError(
@@ -98,7 +100,8 @@ def check_fitted_arrays(model, n_features=None):
             wanted, of = sizes.setdefault(letter, (size, name))
             if size != wanted:
                 raise ValueError(_mismatch(kind, name, array.shape, letter, wanted, of))
-        if n_features is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
+        values = array.data if sp.issparse(array) else array
+        if n_features is not None and array.dtype.kind == "f" and not np.isfinite(values).all():
             raise ValueError(f"{name} of this {kind} contains NaN or infinity; every entry must be a finite number.")
 
 

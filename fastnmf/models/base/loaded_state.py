@@ -212,9 +212,10 @@ def _check_array(name, array, letters, content, sizes):
     sizes : dict
         Letter -> size; sizes that are not known yet are added.
     """
-    if sp.issparse(array) and name in ("affinity_", "feature_affinity_", "training_data_", "X_fit_"):
+    if sp.issparse(array) and name in ("affinity_", "feature_affinity_", "training_data_", "X_fit_", "shifts_"):
         check_pointers(array)
         check_indices(array)
+        require(name != "shifts_" or isinstance(array, sp.csr_array) and array.has_canonical_format, name)
         values = array.data
     else:
         require(isinstance(array, np.ndarray), name)

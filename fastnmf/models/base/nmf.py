@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
@@ -24,6 +25,7 @@ from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.updates import Majorised
 from fastnmf.core.warn import warn
+from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
 from fastnmf.data.labels import encode_labels
@@ -212,7 +214,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                     "out."
                 )
         data = Strata.from_array(X, strata, labels=labels)
-        data.entry_weights = weights
+        data.entry_weights, data.sparse_shifts = weights, options.sparse_shifts
         return data
 
     # ---------------------------------------------------------------- the solver of a fit
@@ -262,8 +264,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         H : ndarray (n_columns, k)
         v : ndarray (q,), or None
             The entries of V on its pattern; None for models without shifts.
-        V : ndarray (n_strata, n_columns), or None
-            The dense V of the user's start. All are in the inner scale.
+        V : ndarray or csr_array (n_strata, n_columns), or None
+            The whole V of the user's start. All are in the inner scale.
         """
         init, brought = options.init, [name for name in "WHV" if given.get(name) is not None]
         if isinstance(init, str) and init == "custom":
@@ -317,7 +319,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W = np.ldexp(start.W, data.log4_scale)
             W = W if data.row_scale is None else W * data.row_scale[:, None]
         else:
-            W = infer(data, rank, pad(H, data), None if V is None else V.astype(data.dtype, copy=False))[0][:, :rank]
+            of_rows = None if V is None else V.astype(data.dtype, copy=False)
+            W = infer(data, rank, pad(H, data), of_rows)[0][:, :rank]
             W = without_zeros(W) if options.is_multiplicative else W
         return W, H, data.pattern.entries(V) if self._has_shifts else None, None
 
@@ -345,14 +348,23 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _start_shifts_of(self, data, shifts, labels):
         """Return the start of the shifts (n_strata, n_columns): given ones by label, else half the means."""
-        V = data.pattern.dense(0.5 * data.stratum_means().astype(np.float64))
+        V = data.pattern.as_read(0.5 * data.stratum_means().astype(np.float64))
         if shifts is None:
             return V
         known = {label: row for row, label in enumerate(labels.tolist())}
-        for row, label in enumerate(data.labels.tolist()):
-            if label in known:
-                V[row] = np.ldexp(shifts[known[label]].astype(np.float64), 2 * data.log4_scale)
-        return V
+        found = [known.get(label, -1) for label in data.labels.tolist()]
+        shifts = shift_arrays.as_read(shifts)
+
+        def inner(values):
+            return np.ldexp(values.astype(np.float64), 2 * data.log4_scale)
+
+        if not sp.issparse(V):
+            for row, given in enumerate(found):
+                if given >= 0:
+                    V[row] = inner(shift_arrays.dense_row(shifts, given))
+            return V
+        place = [len(found) + given if given >= 0 else row for row, given in enumerate(found)]
+        return shift_arrays.stacked(V, shift_arrays.mapped(sp.csr_array(shifts), inner))[place]
 
     def _fix_components(self, data, options, H):
         """Return H with its fixed entries, the mask of its free entries (None: all are) and the guide, or None."""
@@ -413,7 +425,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         H = np.empty((rank, data.shape[1]), data.dtype)
         copy_rows(factors["H"][:, :rank], H.T)
         W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, :rank]), half))
-        V = scaled(data.pattern.dense(factors["V"]), 2 * half) if self._has_shifts else None
+        V = None
+        if self._has_shifts:
+            V = shift_arrays.mapped(data.pattern.held(factors["V"]), lambda v: scaled(v, 2 * half))
         return W, scaled(H, half), V
 
     def _unscaled_W(self, data, W):
@@ -430,7 +444,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             return
         if options.is_multiplicative or len(problem.losses) > 1 or not options.has_exact_W:
             return
-        shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
+        shifts = data.pattern.as_read(factors["V"]) if self._has_shifts else None
         if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
             shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.stratum_index, options.gauge)[1]
             factors.overwrite({"V": data.pattern.entries(shifts)})
@@ -480,7 +494,10 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         data = self._observed(X, options, strata, labels=self.strata_ if self._has_shifts else None)
         V = None
         if self._has_shifts:
-            V = scaled(self.shifts_, 2 * data.log4_scale).astype(data.dtype, copy=False)
+            V = shift_arrays.mapped(
+                shift_arrays.as_read(self.shifts_),
+                lambda v: scaled(v, 2 * data.log4_scale).astype(data.dtype, copy=False),
+            )
         return data, self._prepared_H(data), V
 
     def _check_strata_given(self, strata):
@@ -577,7 +594,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if strata is None and len(self.strata_) > 1:
             raise ValueError(f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row.")
         stratum_index, _ = encode_labels(strata, W.shape[0], self.strata_)
-        return W @ self.components_ + self.shifts_[stratum_index]
+        return W @ self.components_ + shift_arrays.rows_of(self.shifts_, stratum_index)
 
     def _score(self, X, strata=None, sample_weight=None):
         options = self._options()
@@ -601,7 +618,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 return explained_share(errors, norms, sample_weight)
             W, neg = W.astype(np.float64), 0.0 if sub.neg is None else full(sub.neg).astype(np.float64)
             linear = np.einsum("ij,ij->i", W, sub.pos - neg)
-            norms = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
+            norms = data.row_square_sums(sp.csr_array((data.n_strata, data.shape[1])))
             errors = norms if V is None else data.row_square_sums(V)
             errors = expanded_errors(errors, W, sub.gram, linear)
         return explained_share(errors, norms, sample_weight)

@@ -15,6 +15,7 @@ import numpy as np
 from fastnmf.core import batches
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import normalized
+from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import with_labels, with_layer
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
@@ -104,6 +105,7 @@ class PartialFitMixin:
                     "fit to begin anew."
                 )
             statistics.nets = self._nets(options)
+            statistics.hold_shifts(options.sparse_shifts)
             self._learn(statistics, data, options)
         self._statistics, self.n_steps_ = statistics, getattr(self, "n_steps_", 0) + 1
         self._delete_attributes("W_", "row_strata_")
@@ -131,7 +133,9 @@ class PartialFitMixin:
         X = self._validated(X, reset=reset, is_fitted=hasattr(self, "components_"))
         if strata is None and len(known) > 1:
             raise ValueError(f"This model has {len(known)} strata; pass strata=, one label a row.")
-        return Strata.from_array(X, strata, labels=known if strata is None and len(known) == 1 else None)
+        data = Strata.from_array(X, strata, labels=known if strata is None and len(known) == 1 else None)
+        data.sparse_shifts = getattr(self, "sparse_shifts", None)
+        return data
 
     def _started(self, data, options):
         """Return statistics at the start that is computed from a first batch."""
@@ -162,7 +166,10 @@ class PartialFitMixin:
         sweeps = (3, 3, 1) if self.sweeps == "thorough" else tuple(self.sweeps)
         sweeps = sweeps if len(sweeps) == 3 else (sweeps[0], 1, sweeps[1])
         kind = batches.StrataStatistics if self._has_shifts else batches.Statistics
-        return kind(rank, sweeps, getattr(self, "forget_factor", 1.0), self._nets(self._options()))
+        options = self._options()
+        found = kind(rank, sweeps, getattr(self, "forget_factor", 1.0), self._nets(options))
+        found._sparse_shifts = options.sparse_shifts
+        return found
 
     def _nets(self, options):
         return options.W.alpha, options.H.alpha, self.l1_ratio
@@ -179,7 +186,10 @@ class PartialFitMixin:
         no_shifts = np.zeros(len(data.pattern.group)) if self._has_shifts else None  # until `set_from_model` sets them
         statistics = self._empty(len(self.components_)).start(data, scaled(self.components_.T, exponent), no_shifts)
         error = float(np.ldexp(float(self.reconstruction_err_), 2 * exponent)) ** 2
-        shifts = (self.strata_, scaled(self.shifts_, 2 * exponent), stratum_index) if self._has_shifts else None
+        shifts = None
+        if self._has_shifts:
+            V = shift_arrays.mapped(shift_arrays.as_read(self.shifts_), lambda v: scaled(v, 2 * exponent))
+            shifts = self.strata_, V, stratum_index
         return batches.set_from_model(statistics, scaled(W, exponent), error, shifts)
 
     def _show(self):

@@ -16,6 +16,7 @@ from fastnmf.core.losses.graph import Graph
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.core.updates import MU
 from fastnmf.core.updates.fused_dense import FusedDenseMU
+from fastnmf.data.shifts import mapped
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.nmf import BaseNMF, scaled
@@ -128,7 +129,8 @@ class Refit:
         found = np.empty((self.rank, self.data.shape[1]))
         copy_rows(fit.factors["H"][:, : self.rank], found.T)
         if self.model._has_shifts:
-            self._shifts = scaled(self.data.pattern.dense(fit.factors["V"]), -2 * self.data.log4_scale)
+            V = self.data.pattern.held(fit.factors["V"])
+            self._shifts = mapped(V, lambda v: scaled(v, -2 * self.data.log4_scale))
         return scaled(found, -self.data.log4_scale), fit
 
     def _solver(self, H):
