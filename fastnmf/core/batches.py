@@ -394,7 +394,8 @@ class StrataStatistics(Statistics):
         """Choose whether `shifts` are CSR: True, False, or None, where a dense array would be large."""
         if sparse_shifts is not self._sparse_shifts:
             self._sparse_shifts = sparse_shifts
-            self._set_columns(self.columns)
+            if hasattr(self, "columns"):
+                self._set_columns(self.columns)
 
     def _copied(self):
         return super()._copied() | {"sums": self.sums.copy()}

@@ -365,7 +365,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         """Add the rows of X to the statistics, and update the shifts and the components once.
 
         The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
-        model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed.
+        model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed. Of a sparse
+        `shifts_` with more than 2 million entries, shifts that are not stored stay zero until a row uses the feature.
 
         Parameters
         ----------

@@ -168,7 +168,7 @@ class PartialFitMixin:
         kind = batches.StrataStatistics if self._has_shifts else batches.Statistics
         options = self._options()
         found = kind(rank, sweeps, getattr(self, "forget_factor", 1.0), self._nets(options))
-        found._sparse_shifts = options.sparse_shifts
+        found.hold_shifts(options.sparse_shifts)
         return found
 
     def _nets(self, options):
