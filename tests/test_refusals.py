@@ -77,6 +77,13 @@ REFUSED = {
     # models and objects of another kind
     "a tree": (lambda: plots.plot_tree(nmf().fit(X)), r"The model is NMF\(.*expected a fitted HierarchicalNMF"),
     "layers": (lambda: plots.plot_layers(nmf().fit(X)), r"The model is NMF\(.*expected a fitted HierarchicalNMF"),
+    "a choice of rank": (lambda: plots.plot_rank_selection(nmf()), r"The result is NMF\(.*select_rank returns"),
+    "a consensus": (lambda: plots.plot_consensus(nmf()), r"The result is NMF\(.*consensus returns"),
+    "jobs": (lambda: fastnmf.MetaNMF(n_jobs=()).fit(X), r"n_jobs=\(\) is not valid; expected None"),
+    "no tasks": (lambda: fastnmf.MetaNMF().fit(X, tasks=3), "tasks is 3; expected a list of matrices"),
+    "jobs of a function": (lambda: fastnmf.select_beta(X, 2, n_jobs="x"), "n_jobs='x' is not valid; expected None"),
+    "labels of shifts": (lambda: fastnmf.Start(X, strata=np.datetime64("NaT")), "strata is .* expected a label"),
+    "topics": (lambda: metrics.diversity(0), "weights must be two-dimensional|topics must be two-dimensional"),
     "an update": (lambda: testing.check_update(3), "3 is no update; expected an object"),
     "a penalty": (lambda: testing.check_penalty(3), "3 is no penalty; expected an object"),
     "dtypes": (lambda: fastnmf.warmup(["float65"]), r"dtypes=\['float65'\] is not valid; expected"),

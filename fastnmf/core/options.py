@@ -262,6 +262,12 @@ def check_function(name, value):
         raise ValueError(f"{name}={shown(value)} is not valid; expected None or a function of a FitState.")
 
 
+def check_jobs(name, value):
+    """Raise unless `value` is None or an integer other than 0, as joblib takes it."""
+    if value is not None and (not isinstance(value, numbers.Integral) or isinstance(value, bool) or value == 0):
+        raise ValueError(f"{name}={shown(value)} is not valid; expected None, an integer >= 1, or -1 for all cores.")
+
+
 def sweeps_of(length, example):
     """Return the constraint of `length` numbers of sweeps, or with three of them also "thorough"."""
 
@@ -289,6 +295,7 @@ CONSTRAINTS = {
     "max_time": optional(number("None or a number of seconds >= 0")),
     "callback": check_function,
     "n_threads": optional(integer()),
+    "n_jobs": check_jobs,
     "warm_start": check_bool,
     "beta_loss": check_beta_loss,
     "penalties": check_penalties,

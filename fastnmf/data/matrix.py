@@ -99,8 +99,9 @@ def as_numbers(values, name):
         found = np.asarray(values)
         if found.dtype.kind == "O":
             found = found.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):  # also rows of different lengths
-        raise TypeError(f"{name} is {shown(values)}; expected an array of real numbers.") from None
+    except (TypeError, ValueError, OverflowError) as error:  # also rows of different lengths
+        said = " ".join(str(error).split())
+        raise TypeError(f"{name} is {shown(values)}; expected an array of real numbers ({said}).") from None
     if found.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {found.dtype}; expected real numbers.")
     return found

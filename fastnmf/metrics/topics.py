@@ -187,7 +187,9 @@ def _top_rows(topics, n):
 
 
 def _are_words(topics):
-    return not sparse.issparse(topics) and len(topics) > 0 and isinstance(next(iter(topics[0]), None), str)
+    is_list = isinstance(topics, (list, tuple)) or isinstance(topics, np.ndarray) and topics.ndim > 0
+    first = topics[0] if is_list and len(topics) else None
+    return hasattr(first, "__iter__") and not isinstance(first, str) and isinstance(next(iter(first), None), str)
 
 
 def _top_columns(topics, n_top, n_features, feature_names):

@@ -12,7 +12,7 @@ from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
 from fastnmf.core.losses import check_beta
 from fastnmf.core.losses.divergence_mixture import ObservedDivergence, divergences
-from fastnmf.core.options import check_integer, generator
+from fastnmf.core.options import check_integer, check_jobs, generator
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import MODEL_FLOOR, MU_FLOOR, tiny
 from fastnmf.core.updates import MU
@@ -146,6 +146,7 @@ def select_beta(
         raise ValueError(f"X has shape {data.shape}; holding entries out needs at least two.")
     seeds = generator(random_state).integers(2**32, size=(n_splits, 2)).tolist()
     tasks = [(beta, split) for split in seeds for beta in betas]
+    check_jobs("n_jobs", n_jobs)
     found = Parallel(n_jobs=n_jobs)(
         delayed(_measure)(data.X, n_components, beta, split, n_held, max_iter, tol) for beta, split in tasks
     )

@@ -9,6 +9,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from fastnmf.core.options import check_jobs
 from fastnmf.core.progress import counting
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import matrix_of, with_labels
@@ -63,6 +64,7 @@ class ParallelFits:
             raise TypeError(f"estimator={shown(estimator)} is not known here; expected an NMF or a StratifiedNMF.")
         if estimator.init == "custom":
             raise ValueError("The estimator has init='custom', but many fits need many starts; choose another init.")
+        check_jobs("n_jobs", n_jobs)
         self.n_jobs = n_jobs
         options = {"verbose": 0, "warm_start": False}
         if effective_n_jobs(n_jobs) > 1:

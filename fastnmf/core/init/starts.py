@@ -20,6 +20,7 @@ from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr, check_unmasked
 from fastnmf.data.names import check_names, read_names
+from fastnmf.data.sentences import shown
 from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.typing import Array, Dense, Factor, Floats, Labels, Names, SparseOrDense
 
@@ -87,6 +88,8 @@ class Start:
     ):
         self.components, self.W = _matrix("components", components, is_signed=True), _matrix("W", W)
         self.shifts = _sparse("shifts", shifts) if sp.issparse(shifts) else _matrix("shifts", shifts)
+        if strata is not None and (not hasattr(strata, "__len__") or not getattr(strata, "ndim", 1)):
+            raise TypeError(f"strata is {shown(strata)}; expected a label for each row of shifts.")
         self.strata = None if strata is None else known_labels(strata, "strata", len(strata))
         if self.components is None or not self.components.any():
             raise ValueError(
