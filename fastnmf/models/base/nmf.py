@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array
 from fastnmf.core import init as starts
 from fastnmf.core.alternate import AlternatingSolver, scale_start, search_scale
 from fastnmf.core.factors import allocate, copy_rows, pad
-from fastnmf.core.inference import infer, infer_by_sweeps, infer_divergence
+from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
@@ -518,7 +518,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """Return W (n_rows, K) for H (n_columns, k), in the inner scale; each row depends on its row of data only."""
         W = infer(data, H.shape[1], pad(H, data), None)[0][:, : H.shape[1]]
         if options.is_multiplicative:  # it cannot leave a zero
-            W = W + 1e-3 * (H.mean() or 1.0) * (W == 0)
+            W = W + 1e-3 * even_weights(data, H) * (W == 0)
         factors, tasks = allocate(data, W, H, None)
         self._update_W(data, factors, tasks, options)
         return factors["W"]

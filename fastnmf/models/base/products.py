@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
+from fastnmf.core.thresholds import MOST_BITS
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.fitted_state import check_fitted_arrays
@@ -57,9 +58,13 @@ class BasisModel(WeightModel):
         ndarray (n_samples, n_components)
         """
         data, basis = self._new_data(X), self._basis()
+        exponent = int(
+            np.frexp(np.abs(basis).max(initial=0.0))[1]
+        )  # the scale of the data is in W or in the components
+        shift = 2 * data.log4_scale if abs(exponent + 2 * data.log4_scale) < MOST_BITS // 4 else -exponent
         with threads(self.n_threads):
-            W = infer(data, len(basis), pad(np.ldexp(basis.T, 2 * data.log4_scale), data), None)[0]
-        return np.ascontiguousarray(W[:, : len(basis)])
+            W = infer(data, len(basis), pad(np.ldexp(basis.T, shift), data), None)[0]
+        return np.ldexp(np.ascontiguousarray(W[:, : len(basis)]), shift - 2 * data.log4_scale)
 
     def inverse_transform(self, W: SparseOrDense) -> Floats:
         """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""
