@@ -33,7 +33,7 @@ MU_FLOOR = {_SINGLE: 1e-15, _DOUBLE: 1e-150}
 # Model values are raised to this before a negative power is applied: machine epsilon of float32, as in scikit-learn; of
 # small data, to this share of the mean of the non-zeros (see `model_floor`).
 MODEL_FLOOR = 1.1920929e-07
-SMALL_MEAN = 1 / 64  # mean below which data are small: MODEL_FLOOR is a hundred-thousandth of it
+_SMALL_MEAN = 1 / 64  # mean below which data are small: MODEL_FLOOR is a hundred-thousandth of it
 
 # The same as a share of the mean of the non-zeros, for losses of the user; rounded up.
 MODEL_SHARE = 1.2e-7
@@ -126,7 +126,7 @@ _ORDINARY = 10
 def model_floor(mean):
     """Return the least model value of data whose non-zeros have this mean, or of rows with these: float64, an array."""
     mean = np.atleast_1d(np.asarray(mean, dtype=np.float64))
-    return MODEL_FLOOR * np.where((mean < SMALL_MEAN) & (mean > 0), mean, 1.0)
+    return MODEL_FLOOR * np.where((mean < _SMALL_MEAN) & (mean > 0), mean, 1.0)
 
 
 def unit_of(values):

@@ -182,7 +182,7 @@ def _check_values(held):
             require(isinstance(value, (bool, np.bool_)), name)
         elif name == "stopped_by_":
             require(isinstance(value, str) and value in STOPPED_BY, name)
-        elif name == "_log4_scale":
+        elif name in ("_log4_scale", "_unit_exponent"):
             check_exponent(name, value)
         elif name == "history_":
             _check_history(value)

@@ -39,6 +39,9 @@ NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacemen
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
 
 
+ALIKE = 1024  # ratio up to which typical entries of W and H are alike
+
+
 def scaled(F, exponent):
     """Return F times ``2 ** exponent``; F itself if the exponent is 0, the usual case: ldexp takes 5 ns per entry."""
     return F if exponent == 0 else np.ldexp(F, exponent)
@@ -517,8 +520,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _infer_own_W(self, data, H, options):
         """Return W (n_rows, K) for H (n_columns, k), in the inner scale; each row depends on its row of data only."""
         W = infer(data, H.shape[1], pad(H, data), None)[0][:, : H.shape[1]]
-        if options.is_multiplicative:  # it cannot leave a zero
-            W = W + 1e-3 * even_weights(data, H) * (W == 0)
+        if options.is_multiplicative:  # it cannot leave a zero; W and H are alike unless the start gave H the unit of X
+            trace, even = 1e-3 * (H.mean() or 1.0), 1e-3 * even_weights(data, H)
+            W = W + np.where((even > trace / ALIKE) & (even < trace * ALIKE), trace, even) * (W == 0)
         factors, tasks = allocate(data, W, H, None)
         self._update_W(data, factors, tasks, options)
         return factors["W"]
