@@ -3,6 +3,8 @@
 The half-gradient is ``F gram + neg - pos``.
 """
 
+import math
+
 import numpy as np
 
 from fastnmf.core.thresholds import LEAST_SLOPE, LEAST_STEP, MU_EPS, MU_FLOOR, ORDINARY_DENOMINATOR, tiny
@@ -80,7 +82,7 @@ class MU:
     @classmethod
     def of_squares(cls, data):
         """Return the update for the squared error of these data."""
-        return cls(MU_EPS, MU_FLOOR[data.dtype], np.sqrt(data.sq_norm))
+        return cls(MU_EPS, MU_FLOOR[data.dtype], math.sqrt(data.sq_norm))
 
     def eps_for(self, sq_norm, n_rows, rank):
         """Return eps for an update of a factor (n_rows, rank), where the other one has this squared norm.
@@ -90,8 +92,8 @@ class MU:
         """
         if self.norm is None:
             return self.eps
-        size = self.norm * np.sqrt(sq_norm / (n_rows * rank))
-        return self.eps * min(1.0, float(size) / ORDINARY_DENOMINATOR)
+        size = self.norm * math.sqrt(sq_norm / (n_rows * rank))
+        return self.eps if size >= ORDINARY_DENOMINATOR else self.eps * size / ORDINARY_DENOMINATOR
 
     def __call__(self, F, sub, rank, n_sweeps):
         """Update F by `n_sweeps` multiplicative updates.
@@ -116,7 +118,7 @@ class MU:
         if sub.weight is not None:
             return self._entries(F, sub, n_sweeps)
         gram, parts = sub.full_gram(F.shape[1], rank), np.empty((len(sub.tasks) - 1, 2))
-        eps = self.eps if gram is None else self.eps_for(np.trace(gram), len(F), rank)
+        eps = self.eps if gram is None else self.eps_for(float(gram.trace()), len(F), rank)
         gram = np.empty((0, 0), F.dtype) if gram is None else gram.astype(F.dtype)
         limits = limits_of(F.dtype, eps + sub.linear, self.floor)
         is_plain = sub.free_mask is None and sub.power == 1
@@ -131,9 +133,7 @@ class MU:
 
     def _entries(self, F, sub, n_sweeps):
         """Update separable entries F (p,) `n_sweeps` times."""
-        eps = self.eps
-        if self.norm is not None:
-            eps *= min(1.0, float(np.mean(sub.pos)) / ORDINARY_DENOMINATOR)
+        eps = self.eps_for(float(sub.weight.sum()) / len(sub.weight), len(F), 1)
         if sub.power == 1:
             return update_entries(F, sub, n_sweeps, eps, self.floor)
         for _ in range(n_sweeps):
