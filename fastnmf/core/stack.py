@@ -22,7 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, copy_rows
-from fastnmf.core.inference import solve_rows, solve_rows_each
+from fastnmf.core.inference import is_nearly_singular, solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import normal_equations
 from fastnmf.core.thresholds import LABEL_RIDGE
 from fastnmf.data.layout import row_index
@@ -263,6 +263,9 @@ class Stack:
         if self.S is None:
             self.S = [np.zeros((n, a.shape[1])) for a in A]
         self._product = self.bottom.product(A[0])
+        for a, guess in zip(A, self.S, strict=True):
+            if is_nearly_singular(a.T @ a):  # several S fit equally well: take that which inference from no guess finds
+                guess[:] = 0
         infer_layers(self.bottom, A, self._product, self.S)
         return self.S
 

@@ -131,7 +131,8 @@ def model_floor(mean):
 
 def unit_of(values):
     """Return the power of two of the largest of the values, or 1 where that is ordinary: what others' routines need."""
-    exponent = int(np.frexp(np.abs(values).max(initial=0.0))[1])
+    largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
+    exponent = int(np.frexp(largest)[1])
     return 2.0**exponent if abs(exponent) > _ORDINARY else 1.0
 
 

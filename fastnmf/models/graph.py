@@ -51,9 +51,9 @@ class GraphNMF(BaseNMF, WithStrata):
         Weight of the graph of samples, >= 0; 0 leaves the graph out. None is 5, or 100 with ``scale_invariant=False``.
         With ``scale_invariant=True`` and the squared error the weight has no unit: the same value suits X and 2 X, and
         any number of samples. With Kullback-Leibler it suits entries of about 1 to 1000, and is relative to the largest
-        entry where that lies outside 0.0005 to 1024. Clusters of a hundred samples allow a weight of 100, clusters of five at most 5. If all
-        samples are nearly equal, the nearest neighbours are arbitrary and the graph makes the result worse: compare
-        with a tenth and a hundredth of the weight.
+        entry where that lies outside 0.0005 to 1024. Clusters of a hundred samples allow a weight of 100, clusters of
+        five at most 5. If all samples are nearly equal, the nearest neighbours are arbitrary and the graph makes the
+        result worse: compare with a tenth and a hundredth of the weight.
     feature_weight : float, default=0.0
         Weight of the graph of features.
     n_neighbors : int, default=5

@@ -257,7 +257,12 @@ class TriSymmetricNMF(GraphModel):
         return self.affinity == "precomputed"
 
     def _data(self, X, given, options):
-        return symmetric_data(X) if self._is_itself else Strata.from_array(X)
+        if self._is_itself:
+            return symmetric_data(X)
+        data = Strata.from_array(X)
+        exponent = int(np.frexp((data.X.data if data.is_sparse else data.X).max(initial=0.0))[1])
+        is_near = abs(exponent) <= np.finfo(data.dtype).maxexp // 12  # products of A, W and S reach the 12th power of X
+        return data if is_near else data.in_scale(data.dtype, data.log4_scale - exponent // 2)
 
     def _n_runs(self, options):
         return 1 if options.init in (None, "anchors") else super()._n_runs(options)  # anchors do not depend on a seed

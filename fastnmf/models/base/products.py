@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
-from fastnmf.core.thresholds import MOST_BITS
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.fitted_state import check_fitted_arrays
@@ -61,7 +60,8 @@ class BasisModel(WeightModel):
         exponent = int(
             np.frexp(np.abs(basis).max(initial=0.0))[1]
         )  # the scale of the data is in W or in the components
-        shift = 2 * data.log4_scale if abs(exponent + 2 * data.log4_scale) < MOST_BITS // 4 else -exponent
+        is_near = abs(exponent + 2 * data.log4_scale) < np.finfo(data.dtype).maxexp // 4  # its squares fit
+        shift = 2 * data.log4_scale if is_near else -exponent
         with threads(self.n_threads):
             W = infer(data, len(basis), pad(np.ldexp(basis.T, shift), data), None)[0]
         return np.ldexp(np.ascontiguousarray(W[:, : len(basis)]), shift - 2 * data.log4_scale)

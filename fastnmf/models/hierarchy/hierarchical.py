@@ -16,7 +16,6 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.descent import DESCENTS, Layerwise, NeuralDescent, infer_stack
-from fastnmf.core.inference import is_nearly_singular
 from fastnmf.core.iterate import Solver
 from fastnmf.core.options import generator, one_of
 from fastnmf.core.stack import LOSSES, DataLayer, Labels, MaskedDataLayer, Stack, check_shares, unit_columns
@@ -40,7 +39,7 @@ from fastnmf.typing import File, Floats, Matrix, Seed, SparseOrDense, Vector
 
 # A level has collapsed if the next level, which has fewer topics, has nearly the same squared error and explains
 # nearly the same share of X.
-UNSETTLED = 1e-6  # squared error, as a share of the squares of X, by which weights found anew are worse
+BOUND = 1 + 1e-6  # squared error of a level, as a share of that of the zero model
 COLLAPSED_ERROR, COLLAPSED_SHARE = 0.8, 1.1
 
 
@@ -500,9 +499,8 @@ class HierarchicalNMF(
     def _set_factors(self, data, fit, options):
         A, bottom, exponent = fit.solver.layers, fit.solver.stack.bottom, 2 * data.log4_scale
         S = infer_stack(bottom, A, self.pool)
-        if self.method == "neural" and any(is_nearly_singular(a.T @ a) for a in A):
-            A, S = _settled(fit.solver.stack, A, S)
-        self.level_errors_ = np.sqrt(level_losses(bottom, A, S) / (bottom.sq_norm or 1.0))
+        A, S, losses = (A, S, level_losses(bottom, A, S)) if self.pool is not None else _bounded(bottom, A, S)
+        self.level_errors_ = np.sqrt(losses / (bottom.sq_norm or 1.0))
         self._factors, self.components_ = A, topics_of(A, data.dtype)
         self.layer_weights_ = [np.ascontiguousarray(a.T).astype(data.dtype) for a in A]
         self.S_ = [np.ldexp(s, -exponent).astype(data.dtype) for s in S]
@@ -573,24 +571,27 @@ def level_losses(bottom, A, S):
     return Stack(bottom, "levels", np.ones(len(A))).errors(A, S)
 
 
-def _settled(stack, A, S):
-    """Return layers A and their weights S (from no guess), without topics that the objective had no use for.
+def _bounded(bottom, A, S):
+    """Return layers A, their weights S and squared errors, such that no level is worse than the zero model.
 
-    Where columns are dependent, several S_l fit equally well, and the next layer describes only those that the descent
-    has seen. Without the columns of topics that those do not use, as a rule there are no others.
+    Where columns are dependent and of different lengths, the weights of a layer may be large where those of the next
+    one are inexact. Columns of length one change that. A level that stays worse gets none.
 
     Parameters
     ----------
-    stack : Stack
-        Its ``S`` are those of the descent.
+    bottom : DataLayer
     A : list of ndarray (k_{l-1}, k_l)
     S : list of ndarray (n, k_l)
     """
-    seen = [s.copy() for s in stack.forward(A)]
-    used = [a * (s.max(axis=0) > 0) for a, s in zip(A, seen, strict=True)]
-    found, again = stack.errors(A, S), infer_stack(stack.bottom, used)
-    is_worse = (found > stack.errors(A, seen) + UNSETTLED * stack.bottom.sq_norm).any()
-    return (used, again) if is_worse and stack.errors(used, again).sum() < found.sum() else (A, S)
+    losses, worst = level_losses(bottom, A, S), BOUND * bottom.sq_norm
+    if (losses > worst).any():
+        A = [unit_columns(a) for a in A]
+        S = infer_stack(bottom, A)
+        for level in np.flatnonzero(level_losses(bottom, A, S) > worst):
+            A = [a if at < level else 0 * a for at, a in enumerate(A)]
+            S = infer_stack(bottom, A)
+        losses = level_losses(bottom, A, S)
+    return A, S, losses
 
 
 def topics_of(A, dtype):
