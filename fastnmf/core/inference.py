@@ -12,8 +12,7 @@ from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import aligned, allocate, row_tasks
 from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_of
 from fastnmf.core.objectives import divergence_problem
-from fastnmf.core.problem import Subproblem
-from fastnmf.core.thresholds import tiny
+from fastnmf.core.problem import Subproblem, full
 from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
 from fastnmf.data import shifts
 from fastnmf.kernels import nnls, rows
@@ -23,6 +22,8 @@ from fastnmf.kernels.records import LazyRows
 
 GUESS_SWEEPS = 5  # sweeps of coordinate descent that guess the supports of the exact solutions
 ROWWISE_SWEEPS = 8  # the same where each row has its own Gram matrix
+NEARLY_SINGULAR = 1e-6  # least eigenvalue of cosines below which columns of float32 are dependent up to rounding
+ROUNDED_RISE = 1e-12  # of a row's objective, as a share of its linear part, that is rounding
 BLOCK = 1 << 21  # entries of Gram matrices of rows held at a time: 16 MB
 
 
@@ -100,6 +101,9 @@ def quadratic_weights(gram, pos, rank, neg=None, penalties=()):
 def exact(F, sub, rank):
     """Replace F (p, K) in place by the exact non-negative minimiser of a quadratic subproblem.
 
+    Where columns are nearly dependent, the active set leaves one of them out and may end above the start of its search;
+    such a row keeps its start.
+
     Parameters
     ----------
     F : ndarray (p, K)
@@ -109,7 +113,29 @@ def exact(F, sub, rank):
         Columns of F in use.
     """
     HALS()(F, sub, rank, GUESS_SWEEPS)
+    held = F.copy() if is_nearly_singular(sub.full_gram(F.shape[1], rank)[:rank, :rank]) else None
     ActiveSet()(F, sub, rank)
+    if held is not None:
+        (value, _), (before, size) = _row_values(F, sub, rank), _row_values(held, sub, rank)
+        rises = value - before > ROUNDED_RISE * size
+        F[rises] = held[rises]
+
+
+def is_nearly_singular(gram):
+    """Tell whether columns with this Gram matrix (k, k) are, at length one, dependent up to `NEARLY_SINGULAR`."""
+    length = np.sqrt(np.diagonal(gram))
+    used = length > 0
+    cosines = gram[np.ix_(used, used)] / np.outer(length[used], length[used])
+    return used.any() and np.linalg.eigvalsh(cosines)[0] < NEARLY_SINGULAR
+
+
+def _row_values(F, sub, rank):
+    """Return twice the objective of each row of F (p, K), and the size of its linear part, float64 (p,) each."""
+    right = full(sub.pos) - sub.linear - (0.0 if sub.neg is None else full(sub.neg))
+    F, gram = F[:, :rank].astype(np.float64), sub.full_gram(F.shape[1], rank)[:rank, :rank]
+    linear = np.einsum("ij,ij->i", F, right[:, :rank])
+    with single_threaded_blas():
+        return np.einsum("ij,ij->i", F @ gram, F) - 2 * linear, np.abs(linear)
 
 
 def finish_weights(fit):
@@ -282,8 +308,8 @@ def infer_by_sweeps(strata, rank, H, V, penalties, update, n_sweeps):
 
 def even_weights(data, H):
     """Return W (n_rows, k) with equal weights in a row, such that the model with H has the total of each row."""
-    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
-    share = mass / max(float(H.sum()), tiny())
+    mass, total = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel(), float(H.sum())
+    share = mass / total if total > 0 else np.zeros(len(mass))
     return np.repeat(share[:, None], H.shape[1], axis=1)
 
 
@@ -318,6 +344,8 @@ def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):
 
     def build(data, factors, tasks):
         problem = divergence_problem(data, factors, tasks, divergence)
+        if hasattr(problem.losses[0], "floor_by_row"):
+            problem.losses[0].floor_by_row()
         problem.penalties = {"W": list(penalties)}
         problem.updates["W"] = problem.updates["W"] if update is None else update
         return problem

@@ -4,6 +4,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -150,6 +151,7 @@ def read_options(name, parameters, constraints, loss_parameter="beta_loss"):
         check = constraints.get(parameter) or CONSTRAINTS.get(parameter)
         if check is not None:
             check(parameter, value)
+        check_finite(parameter, value)
     found = {field: parameters[field] for field in _FIELDS if field in parameters}
     if loss_parameter in parameters:
         found["loss"] = as_divergence(parameters[loss_parameter])
@@ -198,6 +200,13 @@ def check_number(name, value, what="a number >= 0", most=np.inf):
     is_number = type(value) in (int, float) or isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= most or value == np.inf:
         raise ValueError(f"{name}={shown(value)} is not valid; expected {what}.")
+
+
+def check_finite(name, value):
+    """Raise where a parameter is a number that is not finite, or a list or tuple that holds one."""
+    held = value if isinstance(value, (list, tuple)) else [value]
+    if not all(math.isfinite(each) for each in held if isinstance(each, numbers.Real)):
+        raise ValueError(f"{name}={value!r} is not finite; give finite numbers.")
 
 
 def check_bool(name, value):

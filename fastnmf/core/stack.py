@@ -22,7 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, copy_rows
-from fastnmf.core.inference import solve_rows, solve_rows_each
+from fastnmf.core.inference import is_nearly_singular, solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import normal_equations
 from fastnmf.core.thresholds import LABEL_RIDGE
 from fastnmf.data.layout import row_index
@@ -37,6 +37,7 @@ from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.typing import Dense, Factor, Floats, Matrix, Vector
 
 LOSSES = ("levels", "recon", "energy")
+SHORT = 1e-6  # length of a column, as a share of the longest, below which it is rounding of data of lower rank
 _SAMPLED = 1 << 21  # entries of each of two gathered factors at a time: 16 MB each
 
 
@@ -263,6 +264,9 @@ class Stack:
         if self.S is None:
             self.S = [np.zeros((n, a.shape[1])) for a in A]
         self._product = self.bottom.product(A[0])
+        for a, guess in zip(A, self.S, strict=True):
+            if is_nearly_singular(a.T @ a):  # several S fit equally well: take that which inference from no guess finds
+                guess[:] = 0
         infer_layers(self.bottom, A, self._product, self.S)
         return self.S
 
@@ -349,6 +353,19 @@ class Stack:
             pull[label_loss.level] = pull[label_loss.level] + 2 * label_loss.weight * (off @ b)
             self.gradients_B.append(2 * label_loss.weight * (off.T @ S[label_loss.level]))
         return value
+
+
+def without_short_columns(A):
+    """Return layers A in which columns are zero that are shorter than `SHORT` of the longest of their layer.
+
+    Such a column is left of data of lower rank. It would do for a long one, with a weight that is as much larger, and
+    the next layer would describe that weight in place of those that matter.
+    """
+    lengths = [np.linalg.norm(a, axis=0) for a in A]
+    return [
+        a * (size >= SHORT * size.max()) if size.min() < SHORT * size.max() else a
+        for a, size in zip(A, lengths, strict=True)
+    ]
 
 
 def unit_columns(F):

@@ -21,6 +21,7 @@ from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.convolution import ConvolutionLoss, shift_rows, stacked
 from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import integer, one_of
+from fastnmf.core.thresholds import unit_of
 from fastnmf.core.updates import MU
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import BetaLoss, Callback
@@ -393,16 +394,18 @@ class ConvolutiveNMF(WeightModel):
             problem.scale or 1.0,
         )
 
+        size = unit_of(W)
+
         def value(parts):
-            W[:, :k] = parts[0]
+            W[:, :k] = parts[0] * size
             factors.invalidate("W")
             return problem.value(factors) / scale
 
         def both(parts):
             found, sub = value(parts), problem.subproblem("W", factors)
-            return found, [unit * (sub.neg[:, :k].astype(np.float64) - sub.pos[:, :k]) / scale]
+            return found, [size * (unit * (sub.neg[:, :k].astype(np.float64) - sub.pos[:, :k]) / scale)]
 
-        start = [W[:, :k].astype(np.float64)]
+        start = [W[:, :k].astype(np.float64) / size]
         found = minimize(both, start, max_iter=SETTLE_ITER, tol=SETTLE_TOL)
         best = found if value(found) <= value(start) else start
         return value(best) * scale

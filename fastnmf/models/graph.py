@@ -16,7 +16,7 @@ from fastnmf.core.losses.graph import Graph, NeighbourPull
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_bool, integer, number, one_of, optional, positive
 from fastnmf.core.penalties import penalties_of
-from fastnmf.core.thresholds import MU_FLOOR
+from fastnmf.core.thresholds import MU_FLOOR, unit_of
 from fastnmf.core.updates import GraphHALS, JointMU
 from fastnmf.core.warn import warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
@@ -50,9 +50,10 @@ class GraphNMF(BaseNMF, WithStrata):
     graph_weight : float, default=None
         Weight of the graph of samples, >= 0; 0 leaves the graph out. None is 5, or 100 with ``scale_invariant=False``.
         With ``scale_invariant=True`` and the squared error the weight has no unit: the same value suits X and 2 X, and
-        any number of samples. Clusters of a hundred samples allow a weight of 100, clusters of five at most 5. If all
-        samples are nearly equal, the nearest neighbours are arbitrary and the graph makes the result worse: compare
-        with a tenth and a hundredth of the weight.
+        any number of samples. With Kullback-Leibler it suits entries of about 1 to 1000, and is relative to the largest
+        entry where that lies outside 0.0005 to 1024. Clusters of a hundred samples allow a weight of 100, clusters of
+        five at most 5. If all samples are nearly equal, the nearest neighbours are arbitrary and the graph makes the
+        result worse: compare with a tenth and a hundredth of the weight.
     feature_weight : float, default=0.0
         Weight of the graph of features.
     n_neighbors : int, default=5
@@ -187,13 +188,13 @@ class GraphNMF(BaseNMF, WithStrata):
         "solver": one_of("cd", "mu"),
         "beta_loss": one_of("frobenius", "kullback-leibler"),
     }
-    _has_shifts, _log4_scale = False, 0
+    _has_shifts, _log4_scale, _unit_exponent = False, 0, 0
     __metadata_request__fit = {"strata": True}
     __metadata_request__fit_transform = {"strata": True}
     __metadata_request__transform = {"strata": True}
     __metadata_request__inverse_transform = {"strata": True}
     __metadata_request__score = {"strata": True}
-    _private_state = (*BaseNMF._private_state, "_has_shifts", "_log4_scale")
+    _private_state = (*BaseNMF._private_state, "_has_shifts", "_log4_scale", "_unit_exponent")
 
     @property
     def _fitted_shapes(self):
@@ -439,12 +440,14 @@ class GraphNMF(BaseNMF, WithStrata):
         for name in ("affinity_", "feature_affinity_", "heat_width_", "training_data_"):  # those of the previous fit
             self.__dict__.pop(name, None)
         data, (of_samples, of_features) = super()._data(X, given, options), self._weights()
-        self._log4_scale = data.log4_scale
+        self._log4_scale, unit = data.log4_scale, unit_of(data.X.data if data.is_sparse else data.X)
+        self._unit_exponent = int(np.frexp(unit)[1]) - 1 - 2 * data.log4_scale
         if given.get("graph") is not None:
             self.affinity_ = given["graph"] = check_affinity(given["graph"], data.shape[0])
         elif of_samples:
             self.affinity_, width = self._neighbours(data.X)
-            self.heat_width_ = None if width is None else width * 2.0 ** (-4 * data.log4_scale)
+            with np.errstate(over="ignore"):
+                self.heat_width_ = None if width is None else float(np.ldexp(width, -4 * data.log4_scale))
             self.training_data_ = data.X
         if (graph := given.get("feature_graph")) is not None:
             self.feature_affinity_ = check_affinity(graph, data.shape[1], "feature_graph", "features")
@@ -459,7 +462,15 @@ class GraphNMF(BaseNMF, WithStrata):
         return neighbour_graph(X, self.n_neighbors, self.edge_weights, self._inner_width(self.heat_width))
 
     def _inner_width(self, width):
-        return None if width is None else width * 2.0 ** (4 * self._log4_scale)
+        if width is None:
+            return None
+        with np.errstate(over="ignore"):
+            inner = float(np.ldexp(width, 4 * self._log4_scale))
+        if not 0 < inner < np.inf:
+            raise ValueError(
+                f"heat_width={width:g} is no width for data of this scale, whose squares leave float64; scale X."
+            )
+        return inner
 
     def _problem(self, data, factors, tasks, options):
         if not options.is_squared:
@@ -513,9 +524,13 @@ class GraphNMF(BaseNMF, WithStrata):
         """Return the weight of a graph in the inner scale.
 
         With ``s = 2 ** log4_scale`` the loss is multiplied by ``s ** (2 beta)``, and each of W and H by s. The penalty
-        has four factors, or two if it is not scale-invariant.
+        has four factors, or two if it is not scale-invariant. With four factors it has the unit of the squared error;
+        beside a divergence of X that is not near 1 it is divided by the size of X.
         """
-        return weight * 2.0 ** (data.log4_scale * (2 * options.beta - (4 if self._is_scale_invariant else 2)))
+        exponent = data.log4_scale * (2 * options.beta - (4 if self._is_scale_invariant else 2))
+        if self._is_scale_invariant and not options.is_squared:
+            exponent -= self._unit_exponent
+        return weight * float(np.exp2(exponent))
 
     def _final_exact_W(self, data, fit, options):
         """Leave W unchanged: the exact weights of a row depend on those of its neighbours."""

@@ -11,7 +11,9 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from fastnmf.core.init.start_from import starts_among
+from fastnmf.core.losses.choice import Beta
 from fastnmf.core.objectives import divergence_problem
+from fastnmf.core.thresholds import MODEL_FLOOR
 from fastnmf.core.updates import UnitColumns
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
@@ -19,9 +21,19 @@ from fastnmf.models.base.for_checkers import Callback, Iterative, Model, like_fi
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
 
-# The kernel replaces model values below 1.2e-7 by that number. Counts are therefore held multiplied by a power of four
-# such that their total is about 2**60; probabilities of a word in a document are then right down to 1e-25.
+# Model values below MODEL_FLOOR are replaced by it. Counts are held multiplied by a power of four such that their total
+# is about 2**60; probabilities of a word in a document are then right down to 1e-25.
 TOTAL_BITS = 60
+
+
+class Likelihood(Beta):
+    """The Kullback-Leibler divergence of counts, with a floor of the model that is far below theirs."""
+
+    def build(self, data, width, tasks, **options):
+        loss, scale = super().build(data, width, tasks, **options)
+        loss.floor_by_row = lambda: None
+        loss.floor = np.array([MODEL_FLOOR])
+        return loss, scale
 
 
 class PLSA(BaseNMF, Iterative):
@@ -126,7 +138,7 @@ class PLSA(BaseNMF, Iterative):
     log_likelihood_: float
 
     _constraints = {"init": starts_among(*(name for name in STARTS if name not in (None, "nndsvd")))}
-    _fixed = {"solver": "mu", "beta_loss": "kullback-leibler"}
+    _fixed = {"solver": "mu", "beta_loss": Likelihood(1)}
 
     @property
     def _fitted_shapes(self):

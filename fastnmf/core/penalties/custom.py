@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.options import check_number
-from fastnmf.core.thresholds import LEAST_CURVATURE, PENALTY_ROUNDING
+from fastnmf.core.thresholds import LEAST_CURVATURE, MOST_BITS, PENALTY_ROUNDING
 from fastnmf.data.sentences import shown
 from fastnmf.typing import Floats
 
@@ -81,7 +81,7 @@ class CustomPenalty:
         self.row_scale = data.row_scale if name == "W" else None
         self.pattern = data.pattern if name == "V" else None
         self._exponent = (2 if name == "V" else 1) * data.log4_scale  # of the factor; below, that of the objective
-        self._scale = float(np.exp2(2 * options.beta * data.log4_scale))
+        self._scale = float(np.exp2(min(2 * options.beta * data.log4_scale, MOST_BITS)))
         self._half = 1 if options.is_squared else 2  # updates take half the gradient of the squared error
 
     @classmethod

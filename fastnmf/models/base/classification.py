@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.factors import pad, row_tasks
 from fastnmf.core.losses.labels import LabelFit
 from fastnmf.core.problem import Subproblem
-from fastnmf.core.thresholds import MU_FLOOR
+from fastnmf.core.thresholds import MU_FLOOR, unit_of
 from fastnmf.core.updates import HALS, MU, WeightedRows
 from fastnmf.data.labels import distinct, kind_of, places, plain, read_labels
 from fastnmf.models.base.for_checkers import available_if, like_transform
@@ -161,14 +161,15 @@ def add_labels(data, problem, factors, y, options):
     Y, known = class_indicators(class_index, len(classes))
     is_squared, is_mu = options.label_loss == "frobenius", options.is_multiplicative
     weight = options.label_weight * (problem.scale or 1.0) / known.sum()
-    means = Y.T @ factors["W"][:, : factors.rank] / np.maximum(Y.sum(axis=0), 1)[:, None]
-    B = pad(means + (0.1 * means.mean() + 1e-3 if is_mu else 0.0), data)
+    unit = unit_of(factors["W"])  # B has its inverse as unit
+    means = Y.T @ (factors["W"][:, : factors.rank] / unit) / np.maximum(Y.sum(axis=0), 1)[:, None]
+    B = pad((means + (0.1 * means.mean() + 1e-3 if is_mu else 0.0)) / unit, data)
     factors.add("B", B)
     tasks, floor = row_tasks(B), MU_FLOOR[data.dtype]
     problem.losses.append(LabelFit(Y, known, weight, is_squared, classes))
     problem.updates["B"] = MU(eps=0.0, floor=floor) if is_mu else HALS()
     if is_squared:
-        problem.updates["W"] = WeightedRows("mu" if is_mu else "hals", floor=floor)
+        problem.updates["W"] = WeightedRows.of_squares(data) if is_mu else WeightedRows()
     problem.tasks["B"], problem.subproblems["B"] = tasks, Subproblem(tasks)
     problem.schedule += (("B", 1 if is_mu else 2),)
     problem.equalize_norms = problem.balance_penalties = False

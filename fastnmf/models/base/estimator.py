@@ -311,14 +311,21 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         vars(self).update(n_iter_=fit.n_iter, converged_=fit.converged, stopped_by_=fit.stopped_by)
         self.history_ = as_arrays(fit.history, fit.solver.scale)
         self.normalized_loss_ = float(self.history_["normalized_loss"][-1])
-        self.reconstruction_err_ = self._reconstruction_error(fit.loss, -2 * data.log4_scale, options)
+        with np.errstate(over="ignore"):
+            self.reconstruction_err_ = self._reconstruction_error(fit.loss, -2 * data.log4_scale, options)
+        if np.isinf(self.reconstruction_err_):
+            warn(
+                "reconstruction_err_ grows with the square of X and leaves float64 for these data; read "
+                "normalized_loss_, or scale X.",
+                UserWarning,
+            )
 
     def _reconstruction_error(self, loss, exponent, options):
         """Return the reconstruction error for a loss of data that are ``2 ** -exponent`` times the user's."""
         if options.is_squared:
             return float(np.ldexp(np.sqrt(loss), exponent))
         # a divergence scales with the beta-th power of the data
-        return float(np.sqrt(2 * loss) * 2.0 ** (exponent * options.beta / 2))
+        return float(np.sqrt(2 * loss) * np.exp2(exponent * options.beta / 2))
 
     def _warn(self, fit, options):
         """Warn if the fit has not converged."""

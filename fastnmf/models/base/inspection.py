@@ -100,8 +100,8 @@ class RowErrorsMixin:
         -------
         ndarray (n_samples,) of float64
             ``min_{w >= 0} ||a - v - w H||²`` for every row a, over the known entries. If all entries are known, small
-            errors, too, are right to six digits. For the Kullback-Leibler loss: the divergence of the row from its
-            model.
+            errors, too, are right to six digits; it is infinite where a square leaves float64. For the Kullback-Leibler
+            loss: the divergence of the row from its model.
 
         Raises
         ------

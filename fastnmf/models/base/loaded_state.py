@@ -31,6 +31,7 @@ ARRAYS = {
     "S_": ("kl", "+"),
     "X_fit_": ("nm", "~"),
     "_inner": ("kk", "~"),
+    "_log2_references": ("b", "~"),
     "shifts_": ("Sm", "+"),
     "strata_": ("S", "labels"),
     "stratum_sizes_": ("S", "+"),
@@ -77,7 +78,7 @@ NUMBERS = {
     "asymmetry_",
 }
 ONE_NUMBER = ("iteration", "normalized_loss", "objective", "seconds")  # in each iteration
-SQUARED, LARGEST = ("normalized_loss_", "typical_", "threshold_"), 1e150
+SQUARED, LARGEST = ("normalized_loss_",), 1e150
 LARGEST_DEGREE = 100  # of a divergence
 MAY_BE_NONE = {"heat_width_", "_names", "_statistics"}
 
@@ -153,7 +154,8 @@ def _check_fitted(model, held):
         require("S" not in sizes or len(found.labels) == sizes["S"], "_statistics")
     if "_fitted_rows" in held:
         require("reconstruction_err_" in held, "reconstruction_err_")
-        _check_fitted_rows(held["_fitted_rows"], held["reconstruction_err_"], sizes)
+        error = held["reconstruction_err_"] if model._options().is_squared else 0.0  # others cannot go on
+        _check_fitted_rows(held["_fitted_rows"], error, sizes)
 
 
 def _counts_on_others(array):
@@ -172,7 +174,7 @@ def _check_values(held):
         if name in COUNTS:
             check_count(name, value, name in ("n_components_", "_n_components", "n_features_in_"))
         elif name in NUMBERS:
-            check_real(name, value)
+            check_real(name, value if name != "reconstruction_err_" or value != np.inf else 0.0)
             require(name not in SQUARED or value <= LARGEST, name)
         elif name == "log_likelihood_":
             check_real(name, value, is_signed=True)
@@ -182,7 +184,7 @@ def _check_values(held):
             require(isinstance(value, str) and value in STOPPED_BY, name)
         elif name == "_layer":
             require(isinstance(value, str), name)
-        elif name == "_log4_scale":
+        elif name in ("_log4_scale", "_unit_exponent"):
             check_exponent(name, value)
         elif name == "history_":
             _check_history(value)
@@ -232,7 +234,8 @@ def _check_array(name, array, letters, content, sizes):
     elif content == "names":
         require(values.dtype.kind == "U" or all(type(value) is str for value in values.tolist()), name)
     elif content in "+~":
-        check_entries(name, values, is_signed=content == "~")
+        may_overflow = name in ("references_", "S_") and isinstance(values, np.ndarray) and values.dtype == np.float64
+        check_entries(name, np.minimum(values, LARGEST) if may_overflow else values, is_signed=content == "~")
     else:
         require(values.dtype.kind in "iu", name)
         require(values.size == 0 or (values.min() >= 0 and values.max() < sizes.get(content, 0)), name)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array
 from fastnmf.core import init as starts
 from fastnmf.core.alternate import AlternatingSolver, scale_start, search_scale
 from fastnmf.core.factors import allocate, copy_rows, pad
-from fastnmf.core.inference import infer, infer_by_sweeps, infer_divergence
+from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
@@ -41,6 +41,9 @@ from fastnmf.typing import Floats, Matrix, Names, SparseOrDense, Vector
 
 NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
+
+
+ALIKE = 1024  # ratio up to which typical entries of W and H are alike
 
 
 def scaled(F, exponent):
@@ -545,8 +548,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _infer_own_W(self, data, H, options):
         """Return W (n_rows, K) for H (n_columns, k), in the inner scale; each row depends on its row of data only."""
         W = infer(data, H.shape[1], pad(H, data), None)[0][:, : H.shape[1]]
-        if options.is_multiplicative:  # it cannot leave a zero
-            W = W + 1e-3 * (H.mean() or 1.0) * (W == 0)
+        if options.is_multiplicative:  # it cannot leave a zero; W and H are alike unless the start gave H the unit of X
+            trace, even = 1e-3 * (H.mean() or 1.0), 1e-3 * even_weights(data, H)
+            W = W + np.where((even > trace / ALIKE) & (even < trace * ALIKE), trace, even) * (W == 0)
         factors, tasks = allocate(data, W, H, None)
         self._update_W(data, factors, tasks, options)
         return factors["W"]

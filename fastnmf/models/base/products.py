@@ -63,9 +63,14 @@ class BasisModel(WeightModel):
         ndarray (n_samples, n_components)
         """
         data, basis = self._new_data(X), self._basis()
+        exponent = int(
+            np.frexp(np.abs(basis).max(initial=0.0))[1]
+        )  # the scale of the data is in W or in the components
+        is_near = abs(exponent + 2 * data.log4_scale) < np.finfo(data.dtype).maxexp // 4  # its squares fit
+        shift = 2 * data.log4_scale if is_near else -exponent
         with threads(self.n_threads):
-            W = infer(data, len(basis), pad(np.ldexp(basis.T, 2 * data.log4_scale), data), None)[0]
-        return np.ascontiguousarray(W[:, : len(basis)])
+            W = infer(data, len(basis), pad(np.ldexp(basis.T, shift), data), None)[0]
+        return np.ldexp(np.ascontiguousarray(W[:, : len(basis)]), shift - 2 * data.log4_scale)
 
     def inverse_transform(self, W: SparseOrDense) -> Floats:
         """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""

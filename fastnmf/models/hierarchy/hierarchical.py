@@ -41,6 +41,7 @@ from fastnmf.typing import File, Floats, Matrix, Seed, SparseOrDense, Vector
 
 # A level has collapsed if the next level, which has fewer topics, has nearly the same squared error and explains
 # nearly the same share of X.
+BOUND = 1 + 1e-6  # squared error of a level, as a share of that of the zero model
 COLLAPSED_ERROR, COLLAPSED_SHARE = 0.8, 1.1
 
 
@@ -506,7 +507,8 @@ class HierarchicalNMF(
     def _set_factors(self, data, fit, options):
         A, bottom, exponent = fit.solver.layers, fit.solver.stack.bottom, 2 * data.log4_scale
         S = infer_stack(bottom, A, self.pool)
-        self.level_errors_ = np.sqrt(level_losses(bottom, A, S) / (bottom.sq_norm or 1.0))
+        A, S, losses = (A, S, level_losses(bottom, A, S)) if self.pool is not None else _bounded(bottom, A, S)
+        self.level_errors_ = np.sqrt(losses / (bottom.sq_norm or 1.0))
         self._factors, self.components_ = A, topics_of(A, data.dtype)
         self.layer_weights_ = [np.ascontiguousarray(a.T).astype(data.dtype) for a in A]
         self.S_ = [np.ldexp(s, -exponent).astype(data.dtype) for s in S]
@@ -575,6 +577,29 @@ def lowest_layer(data):
 def level_losses(bottom, A, S):
     """Return the squared error of every level for layers A and weights S, in the inner scale."""
     return Stack(bottom, "levels", np.ones(len(A))).errors(A, S)
+
+
+def _bounded(bottom, A, S):
+    """Return layers A, their weights S and squared errors, such that no level is worse than the zero model.
+
+    Where columns are dependent and of different lengths, the weights of a layer may be large where those of the next
+    one are inexact. Columns of length one change that. A level that stays worse gets none.
+
+    Parameters
+    ----------
+    bottom : DataLayer
+    A : list of ndarray (k_{l-1}, k_l)
+    S : list of ndarray (n, k_l)
+    """
+    losses, worst = level_losses(bottom, A, S), BOUND * bottom.sq_norm
+    if (losses > worst).any():
+        A = [unit_columns(a) for a in A]
+        S = infer_stack(bottom, A)
+        for level in np.flatnonzero(level_losses(bottom, A, S) > worst):
+            A = [a if at < level else 0 * a for at, a in enumerate(A)]
+            S = infer_stack(bottom, A)
+        losses = level_losses(bottom, A, S)
+    return A, S, losses
 
 
 def topics_of(A, dtype):
