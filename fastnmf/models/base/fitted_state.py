@@ -22,7 +22,7 @@ def make_fits_atomic(kind):
         method = inspect.getattr_static(kind, name, None)
         is_ours = name in vars(kind) or getattr(method, "__module__", "").startswith("fastnmf.")
         if inspect.isfunction(method) and is_ours and not hasattr(method, "is_atomic"):
-            setattr(kind, name, _atomic_fit(method))
+            setattr(kind, name, atomic_fit(method))
 
 
 def is_fitted_name(kind, name):
@@ -39,7 +39,9 @@ def _without_fit(model):
     return aside
 
 
-def _atomic_fit(method):
+def atomic_fit(method):
+    """Return a method that fits with the promises of `make_fits_atomic`, which does not see methods in descriptors."""
+
     @functools.wraps(method)
     def atomic_fit(self, *args, **kwargs):
         before = dict(vars(self))
