@@ -19,9 +19,9 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import check_classifiers_classes, parametrize_with_checks
 
 from fastnmf import NMF, HierarchicalNMF, SemiSupervisedNMF, StratifiedNMF, load
+from fastnmf.core.classes import CLASS_RIDGE, class_coefficients
 from fastnmf.data.strata import Strata
 from fastnmf.datasets.toys import make_hierarchical
-from fastnmf.models.base.classification import CLASS_RIDGE
 
 WITH_WEIGHTS = ("sample_weights_list", "sample_weights_not_overwritten")
 WITH_WEIGHTS += ("sample_weight_equivalence_on_dense_data", "sample_weight_equivalence_on_sparse_data")
@@ -172,8 +172,9 @@ def three_kinds(k, **more):
     yield HierarchicalNMF((k,), random_state=0, **more), {}
 
 
-@pytest.mark.parametrize("k", [10, 20])
-@pytest.mark.parametrize("kind", ["semi-supervised", "stratified", "hierarchical"])
+@pytest.mark.parametrize(
+    ("kind", "k"), [("semi-supervised", 10), ("semi-supervised", 20), ("stratified", 10), ("hierarchical", 10)]
+)
 def test_predictions_of_digits_with_a_tenth_labelled(kind, k):
     """Digits from the weights of `transform`: by B, which belongs to others, .38 of the rest were right, not .85."""
     X, y = load_digits(return_X_y=True)
@@ -263,6 +264,20 @@ def test_coefficients_depend_on_no_entry_of_weight_zero_and_no_row_without_label
     )
     np.testing.assert_array_equal(first.coef_, second.coef_)
     np.testing.assert_array_equal(first.intercept_, second.intercept_)
+
+
+def test_coefficients_follow_the_units_of_the_components_to_the_bit():
+    rng = np.random.default_rng(0)
+    W, classes, powers = (
+        rng.random((30, 4)) * (rng.random((30, 4)) < 0.6),
+        np.arange(30) % 3,
+        np.array([-560, 3, 0, 500]),
+    )
+    W[:, 2] = 0.0  # a component that no row uses
+    (coef, intercept), (other, same) = (class_coefficients(w, classes, 3) for w in (W, np.ldexp(W, powers)))
+    np.testing.assert_array_equal(np.ldexp(other, powers), coef)
+    np.testing.assert_array_equal(same, intercept)
+    assert np.isfinite(coef).all() and not coef[:, 2].any() and coef[:, 0].all()
 
 
 def test_some_rows_of_data_in_their_scale():

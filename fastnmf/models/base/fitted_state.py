@@ -3,9 +3,13 @@
 import copy
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _FITS = ("fit", "fit_transform", "partial_fit", "fit_blocks")
 _CONTINUING = ("partial_fit",)  # these continue the existing model; the others replace it
@@ -39,7 +43,7 @@ def _without_fit(model):
     return aside
 
 
-def atomic_fit(method):
+def atomic_fit(method: Method) -> Method:
     """Return a method that fits with the promises of `make_fits_atomic`, which does not see methods in descriptors."""
 
     @functools.wraps(method)
@@ -53,7 +57,7 @@ def atomic_fit(method):
         return self if result is aside else result
 
     atomic_fit.is_atomic = True
-    return atomic_fit
+    return cast("Method", atomic_fit)
 
 
 def check_fitted_arrays(model, n_features=None):

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from fastnmf.core.classes import class_coefficients
 from fastnmf.core.descent import DESCENTS, Layerwise, NeuralDescent, infer_stack
 from fastnmf.core.iterate import Solver
 from fastnmf.core.options import generator, one_of
@@ -26,7 +27,6 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import (
     LABEL_ATTRIBUTES,
     ClassPredictionMixin,
-    class_coefficients,
     class_indicators,
     encode_classes,
 )
