@@ -366,10 +366,11 @@ def test_scores_count_rows_with_labels_and_their_weights():
     X, y, truth = labelled()
     for model, given in three_kinds(4, max_iter=30):
         model.fit(X, y, **given)
-        is_right = model.predict(X, **given) == truth
-        some = np.where(np.arange(60) % 3, truth, -1)
+        given_wrong = np.where(np.arange(60) % 4, truth, (truth + 1) % 3)
+        is_right = model.predict(X, **given) == given_wrong
+        some = np.where(np.arange(60) % 3, given_wrong, -1)
         assert model.score(X, some, **given) == is_right[some >= 0].mean()
-        weight = np.arange(60.0)
+        weight = np.arange(60.0) ** 2
         wanted = np.average(is_right[some >= 0], weights=weight[some >= 0])
         assert model.score(X, some, sample_weight=weight, **given) == pytest.approx(wanted, rel=1e-12)
         with pytest.raises(ValueError, match="expected .60,.: one a row"):
@@ -407,9 +408,13 @@ def test_batches_learn_no_classes():
     assert "call fit, or set label_weight=0" in str(told.value.__cause__)
     model = model.set_params(label_weight=0.0).fit(X)
     before = model.components_
-    with pytest.raises(ValueError, match="features"):
-        model.partial_fit(X[:, 1:])
+    with pytest.raises(ValueError, match="59 labels for 60 rows"):  # refused after X, and nothing is kept of that
+        model.partial_fit(X, strata=y[1:])
     assert model.components_ is before and model.partial_fit(X).n_steps_ == 1
+    unfitted = StratifiedNMF(2)
+    with pytest.raises(ValueError, match="59 labels for 60 rows"):
+        unfitted.partial_fit(X, strata=y[1:])
+    assert not hasattr(unfitted, "n_features_in_")
 
 
 @pytest.mark.parametrize("name", ["semi-supervised", "stratified-classes", "hierarchical-labels"])
