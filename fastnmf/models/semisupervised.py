@@ -132,8 +132,8 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
             Known entries are non-negative and finite. float32 is kept; integers and booleans become float64.
         y : array-like (n_samples,), default=None
             Class of each row: whole numbers or strings; -1, NaN or None if it is unknown. Without y the model is a
-            plain NMF. Of these, scikit-learn's stratified folds take -1 only, and its scorers take it for a class, as
-            `score` does not.
+            plain NMF. Of these, scikit-learn's stratified folds take -1 only (others: ``cv=KFold(5)``), and its scorers
+            take it for a class, as `score` does not.
         W, H : ndarray (n_samples, k), (k, n_features), default=None
             Start for ``init="custom"``, non-negative.
         weight : sparse matrix or array (n_samples, n_features), default=None
