@@ -186,7 +186,7 @@ def test_predictions_of_digits_with_a_tenth_labelled(kind, k):
         X, model = X + 2.0 * (np.arange(64) % 3 == given["strata"][:, None]), StratifiedNMF(k, label_weight=1.0)
         model.set_params(random_state=0)
     else:
-        model = HierarchicalNMF((k,), random_state=0, max_iter=40)
+        model = HierarchicalNMF((k,), random_state=0, max_iter=20)
     model.fit(X, np.where(is_known, y, -1), **given)
     is_right = model.predict(X, **given) == y
     W, Y = model.transform(X, **given), np.eye(10)[y]
@@ -442,7 +442,7 @@ def test_scikit_learn_checks(estimator, check):
 
 
 @parametrize_with_checks(
-    [StratifiedNMF(2, max_iter=20, label_weight=1.0)],
+    [StratifiedNMF(2, max_iter=10, label_weight=1.0)],
     expected_failed_checks=lambda model: (
         FAILING_CLASSIFIER_CHECKS
         | {f"check_{name}": "labels and weights of rows are refused together" for name in WITH_WEIGHTS}
