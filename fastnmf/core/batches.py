@@ -28,7 +28,6 @@ from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.labels import kind_of
 from fastnmf.data.layout import row_index
 from fastnmf.data.shifts import Pattern
-from fastnmf.data.strata import Strata
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 
@@ -590,16 +589,7 @@ def split(data, batch_size=None):
     if batch_size is None:
         batch_size = max(BATCH_ROWS, data.shape[1] // COLUMNS_PER_ROW if data.is_sparse else 0)
     count = -(-data.shape[0] // batch_size)
-
-    def part(chosen):
-        # Kernels need contiguous arrays.
-        X, stratum_index = data.X[chosen], np.ascontiguousarray(data.stratum_index[chosen])
-        inner = Strata(X if data.is_sparse else np.ascontiguousarray(X), data.labels, stratum_index)
-        inner.log4_scale += data.log4_scale
-        inner.sparse_shifts = data.sparse_shifts
-        return Batch(inner.in_scale(data.dtype, data.log4_scale))
-
-    return [part(slice(first, None, count)) for first in range(count)]
+    return [Batch(data.take(slice(first, None, count))) for first in range(count)]
 
 
 def merged(labels, more):

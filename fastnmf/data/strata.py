@@ -233,6 +233,15 @@ class Strata:
         inner.sparse_shifts = self.sparse_shifts
         return inner
 
+    def take(self, rows: slice | Integers) -> Strata:
+        """Return some of the rows, in the same scale; these data have no weights of rows and no negative entries."""
+        X = self.X[rows]
+        part = Strata(X if self.is_sparse else np.ascontiguousarray(X), self.labels, self.stratum_index[rows])
+        part.log4_scale, part.sparse_shifts = part.log4_scale + self.log4_scale, self.sparse_shifts
+        part = part.in_scale(self.dtype, self.log4_scale)
+        part.entry_weights = None if self.entry_weights is None else self.entry_weights.take(rows)
+        return part
+
     @cached_property
     def groups(self) -> Grouping:
         """`Grouping` of the rows by stratum."""

@@ -11,11 +11,21 @@ from fastnmf.core.options import check_number, integer, one_of, sweeps_of
 from fastnmf.core.warn import warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.classification import ClassPredictionMixin
-from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata
+from fastnmf.models.base.fitted_state import atomic_fit
+from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata, available_if
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
+
+
+def _ignores_classes(model):
+    """Raise AttributeError if a model fits classes, which take all rows at once."""
+    if model.label_weight != 0:
+        raise AttributeError(
+            f"label_weight={model.label_weight!r} fits classes, which batches do not; call fit, or set label_weight=0."
+        )
+    return True
 
 
 class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, BaseNMF, WithStrata):
@@ -63,7 +73,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     label_weight : float, default=0.0
         If positive, the weights W also predict the classes `y` passed to `fit`: ``label_weight ||X||²/||Y||²`` times
         the squared error ``||Y - W Bᵀ||²`` of the rows with a known class is added to the objective, as in
-        `SemiSupervisedNMF`. `predict` then returns classes. 0 ignores y.
+        `SemiSupervisedNMF`. `predict` then returns classes, `score` the accuracy where y is given, and the model is a
+        classifier to scikit-learn, without `partial_fit`. 0 ignores y.
     update_order : {"sequential", "simultaneous"}, default="sequential"
         Whether the update of H uses the new W. ``"simultaneous"`` is the order of the published program, in which it
         uses the old W. It exists to reproduce that program, works with ``"mu"`` only, and may diverge.
@@ -131,8 +142,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     n_revived_ : int
         How often a component whose W or H had become zero was replaced by the positive part of the residual of the row
         that the model fits worst.
-    classes_, coef_ : ndarray (n_classes,), (n_classes, n_components)
-        The classes, and B; only for fits with class labels.
+    classes_, coef_, intercept_, B_ : ndarray (n_classes,), (n_classes, n_components), (n_classes,), as coef_
+        As for `SemiSupervisedNMF`; only for fits with class labels.
     converged_ : bool
         True if `tol` ended the fit, or if ``tol=0`` and all `max_iter` iterations were run; False if the fit was
         stopped earlier.
@@ -281,7 +292,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
             Non-negative and finite; the rows of all strata, in any order. float32 is kept; integers and booleans become
             float64.
         y : array-like (n_samples,), default=None
-            With ``label_weight > 0``, the class of each row; -1, NaN or None if it is unknown. Ignored otherwise.
+            With ``label_weight > 0``, the class of each row: whole numbers or strings; -1, NaN or None if it is
+            unknown. Ignored otherwise.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0: weight 2 is the same as having the row twice.
         strata : array-like (n_samples,), or str, default=None
@@ -344,7 +356,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Floats:
-        """Fit the model and return the weights of the rows of X.
+        """Fit the model and return the weights of the rows of X, computed without their class labels.
 
         Parameters
         ----------
@@ -356,11 +368,16 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         Returns
         -------
         W : ndarray (n_samples, n_components) of the dtype of X
-            Non-negative weights of the rows.
+            Non-negative weights of the rows: `W_`, or the result of `transform` for X if class labels, which new rows
+            lack, are given without `weight`.
         """
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
-        return self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
+        self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        has_seen_labels = self.label_weight and y is not None
+        return self.transform(X, strata=strata) if has_seen_labels and weight is None else self.W_
 
+    @available_if(_ignores_classes)
+    @atomic_fit
     def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, layer: str | None = None) -> Self:
         """Add the rows of X to the statistics, and update the shifts and the components once.
 
@@ -436,24 +453,29 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     def score(
         self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None
     ) -> float:
-        """Return the share of the squared norm of X that the model explains, at most 1; larger is better.
+        """Return the share of the squared norm of X that the model explains, or the accuracy of its classes.
+
+        Either is at most 1; larger is better.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
             Non-negative and finite.
-        y : ignored
-            Present for compatibility with scikit-learn.
+        y : array-like (n_samples,), default=None
+            Classes, for a model that was fitted with them and has ``label_weight > 0``: the score is then the accuracy
+            of `predict` on the rows whose class is known. Ignored otherwise.
         strata : array-like (n_samples,), default=None
             Stratum label of each row. May be omitted for a model with one stratum.
         sample_weight : array-like (n_samples,), default=None
-            Weight of each row's squared error and squared norm, >= 0.
+            Weight of each row, >= 0: of its squared error and squared norm, or of its class.
 
         Returns
         -------
         float
-            ``1 - sum_i w_i ||a_i - v - w_i H||² / sum_i w_i ||a_i||²``; 1.0 for all-zero data.
+            ``1 - sum_i w_i ||a_i - v - w_i H||² / sum_i w_i ||a_i||²``; 1.0 for all-zero data. Or the accuracy.
         """
+        if y is not None and self.label_weight and hasattr(self, "classes_"):
+            return self._accuracy(X, y, sample_weight, strata=strata)
         return self._score(X, strata, sample_weight)
 
     def _check_options(self, options):

@@ -3,10 +3,14 @@
 import copy
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _FITS = ("fit", "fit_transform", "partial_fit", "fit_blocks")
 _CONTINUING = ("partial_fit",)  # these continue the existing model; the others replace it
@@ -23,7 +27,7 @@ def make_fits_atomic(kind):
         method = inspect.getattr_static(kind, name, None)
         is_ours = name in vars(kind) or getattr(method, "__module__", "").startswith("fastnmf.")
         if inspect.isfunction(method) and is_ours and not hasattr(method, "is_atomic"):
-            setattr(kind, name, _atomic_fit(method))
+            setattr(kind, name, atomic_fit(method))
 
 
 def is_fitted_name(kind, name):
@@ -41,7 +45,9 @@ def _without_fit(model):
     return aside
 
 
-def _atomic_fit(method):
+def atomic_fit(method: Method) -> Method:
+    """Return a method that fits with the promises of `make_fits_atomic`, which does not see methods in descriptors."""
+
     @functools.wraps(method)
     def atomic_fit(self, *args, **kwargs):
         before = dict(vars(self))
@@ -53,7 +59,7 @@ def _atomic_fit(method):
         return self if result is aside else result
 
     atomic_fit.is_atomic = True
-    return atomic_fit
+    return cast("Method", atomic_fit)
 
 
 def check_fitted_arrays(model, n_features=None):

@@ -39,6 +39,8 @@ ARRAYS = {
     "labels_": ("n", "k"),
     "classes_": ("c", "labels"),
     "coef_": ("ck", "~"),
+    "intercept_": ("c", "~"),
+    "B_": ("ck", "~"),
     "offset_": ("m", "+"),
     "s_": ("k", "+"),
     "anchors_": ("k", "m"),
@@ -65,7 +67,8 @@ OF_CLASS = {
     "SymmetricNMF": {"W_": ("mk", "+"), "labels_": ("m", "k")},
     "TriSymmetricNMF": {"W_": ("mk", "+"), "S_": ("kk", "+"), "labels_": ("m", "k")},
 }
-LEVELS = {"components_", "S_", "layer_weights_", "level_components_", "_factors", "classes_", "coef_"}  # may be lists
+LABELS = {"classes_", "coef_", "intercept_", "B_"}  # all but the first two are younger than version 0.1
+LEVELS = {"components_", "S_", "layer_weights_", "level_components_", "_factors"} | LABELS  # may be lists
 COUNTS = {"n_iter_", "n_components_", "_n_components", "n_features_in_", "n_revived_", "n_steps_", "n_runs_"}
 COUNTS |= {"n_mismatches_", "n_updates_"}
 NUMBERS = {
@@ -117,11 +120,11 @@ def _check_fitted(model, held):
     if held.keys() & {"n_components_", "_n_components"}:
         required |= {"n_components_", "_n_components"}
     required |= {"W_"} & OF_CLASS.get(type(model).__name__, {}).keys()  # what tells their number of components
-    required |= {"classes_", "coef_"} if held.keys() & {"classes_", "coef_"} else set()
+    required |= {"classes_", "coef_"} if held.keys() & LABELS else set()
     if isinstance(held.get("components_"), list):
         required |= {"S_", "_factors", "layer_weights_", "level_errors_"}
     else:
-        for name in ("W_", "S_", "classes_", "coef_"):
+        for name in sorted({"W_", "S_"} | LABELS):
             require(not isinstance(held.get(name), list), name)
     if "training_data_" in held:
         required.add("_log4_scale")
@@ -129,6 +132,10 @@ def _check_fitted(model, held):
     for name in sorted(required):
         if held.get(name) is None:
             raise ValueError(f"it has no {name}")
+    of_labels = [held[name] for name in LABELS if name in held]  # of all levels or of one, and of the same levels
+    require(
+        len({tuple(e is None for e in each) if isinstance(each, list) else None for each in of_labels}) <= 1, "coef_"
+    )
     _check_values(held)
     sizes = {letter: held[name] for letter, name in (("m", "n_features_in_"), ("k", "n_components_")) if name in held}
     require(held.get("_n_components") == held.get("n_components_"), "_n_components")
@@ -256,7 +263,7 @@ def _check_levels(held, sizes):
             continue
         require(len(arrays) == len(ranks), name)
         for level, array in enumerate(arrays):
-            if array is None and name in ("classes_", "coef_"):
+            if array is None and name in LABELS:
                 continue
             require(isinstance(array, np.ndarray), name)
             n_classes = f"c{level}"
@@ -268,12 +275,12 @@ def _check_levels(held, sizes):
                 wanted = (sizes.setdefault("n", len(array)), ranks[level])
             else:
                 sizes.setdefault(n_classes, len(array))
-                wanted = (sizes[n_classes],) if name == "classes_" else (sizes[n_classes], ranks[level])
+                wanted = (sizes[n_classes],) + ((ranks[level],) if name in ("coef_", "B_") else ())
             require(array.shape == wanted and len(array) > 0, name)
             if name == "classes_":
                 _check_array(name, array, "?", "labels", {})
             else:
-                check_entries(name, array, is_signed=name == "coef_")
+                check_entries(name, array, is_signed=name in LABELS)
     if "n" in sizes and isinstance(held.get("S_"), list):
         require(all(isinstance(s, np.ndarray) and len(s) == sizes["n"] for s in held["S_"]), "S_")
     if isinstance(held.get("components_"), list):

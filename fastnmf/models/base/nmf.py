@@ -78,7 +78,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     @property
     def _fitted_shapes(self):
         shapes = {"components_": "km"} | ({"shifts_": "Sm", "strata_": "S"} if self._has_shifts else {})
-        return shapes | ({"coef_": "ck"} if hasattr(self, "coef_") else {})
+        of_labels = {"coef_": "ck", "intercept_": "c"}
+        return shapes | {name: letters for name, letters in of_labels.items() if hasattr(self, name)}
 
     @property
     def _n_features_out(self):
@@ -485,7 +486,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
             vars(self).update(of_strata, shifts_=shifts)
         self.n_revived_ = fit.solver.n_reseeded
-        set_label_attributes(self, data, factors, label_losses)
+        set_label_attributes(self, data, factors, label_losses, options)
 
     # ---------------------------------------------------------------- new rows
 
@@ -495,13 +496,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         X = self._validated(X, reset=False)
         self._check_strata_given(strata)
         data = self._observed(X, options, strata, labels=self.strata_ if self._has_shifts else None)
+        return data, *self._fitted_factors(data)
+
+    def _fitted_factors(self, data):
+        """Return H (n_features, k) and V (or None) of the fitted attributes in the inner scale of `data`."""
         V = None
         if self._has_shifts:
             V = shift_arrays.mapped(
                 shift_arrays.as_read(self.shifts_),
                 lambda v: scaled(v, 2 * data.log4_scale).astype(data.dtype, copy=False),
             )
-        return data, self._prepared_H(data), V
+        return self._prepared_H(data), V
 
     def _check_strata_given(self, strata):
         if self._has_shifts and strata is None and len(self.strata_) > 1:

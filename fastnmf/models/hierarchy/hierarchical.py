@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from fastnmf.core.classes import class_coefficients
 from fastnmf.core.descent import DESCENTS, Layerwise, NeuralDescent, infer_stack
 from fastnmf.core.iterate import Solver
 from fastnmf.core.options import generator, one_of
@@ -24,7 +25,12 @@ from fastnmf.data.entry_weights import observed
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.classification import ClassPredictionMixin, class_indicators, encode_classes
+from fastnmf.models.base.classification import (
+    LABEL_ATTRIBUTES,
+    ClassPredictionMixin,
+    class_indicators,
+    encode_classes,
+)
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import (
     Callback,
@@ -112,7 +118,8 @@ class HierarchicalNMF(
         Weight of each level in ``"levels"`` and ``"energy"``; None: all are 1.
     label_weight : float, default=1.0
         Weight of the squared error of the labels. It is multiplied by ``||X||²/||Y||²``, with Y the 0-1 matrix of the
-        known labels, so that 1 gives labels and X the same weight.
+        known labels, so that 1 gives labels and X the same weight. The model is a classifier to scikit-learn, although
+        labels are optional; with 0 it has no `predict`, and is a transformer only.
     init : {"nested", "sequential", "random", "nndsvd"}, default="nested"
         ``"nested"``: an NMF of X for every level; the topics of each level are then expressed in those of the level
         below. ``"sequential"``: as the method of that name. ``"nndsvd"``: sequential, from singular vectors.
@@ -154,8 +161,12 @@ class HierarchicalNMF(
         Weights of the training samples.
     classes_ : ndarray (n_classes,), or list
         Known labels, sorted; a list with one entry for each level if `y` was a list.
-    coef_ : ndarray (n_classes, k), or list
-        Least-squares coefficients of the labels on the weights of their level: ``S coef_ᵀ`` is `decision_function`.
+    coef_, intercept_ : ndarray (n_classes, k), (n_classes,), or lists
+        Coefficients of either sign by which `predict` scores the classes, ``S coef_ᵀ + intercept_``: a logistic
+        regression on the weights S of the labelled samples on the level.
+    B_ : ndarray (n_classes, k), or list
+        B of the objective: the least-squares coefficients of the labels on the same weights. Version 0.1 predicted by
+        it, and called it ``coef_``; its files still do.
     level_errors_ : ndarray (n_levels,)
         ``||X - S_l components_[l]|| / ||X||``, over the known entries.
     loss_curve_ : ndarray (`n_iter_` + 1,)
@@ -196,7 +207,7 @@ class HierarchicalNMF(
     `display_factors` returns normalised copies.
 
     *Names*: the paper has samples as columns: its X, A_l, S_l are ``X.T``, ``layer_weights_[l].T``, ``S_[l].T``; its B
-    is ``coef_``.
+    is ``B_``.
 
     References
     ----------
@@ -228,6 +239,8 @@ class HierarchicalNMF(
     S_: list[Floats]
     classes_: Any
     coef_: Any
+    intercept_: Any
+    B_: Any
     level_errors_: Floats
     loss_curve_: Floats
     n_revived_: int
@@ -287,8 +300,8 @@ class HierarchicalNMF(
         X : sparse matrix or array (n_samples, n_features)
             Non-negative; finite where it is known. Sparse X stays sparse.
         y : array-like (n_samples,), or list of such, default=None
-            Class of each sample: numbers or strings; -1, NaN or None where it is unknown. A list has one entry for each
-            level, None for levels without labels; a single y belongs to the last level.
+            Class of each sample: whole numbers or strings; -1, NaN or None where it is unknown. A list has one entry
+            for each level, None for levels without labels; a single y belongs to the last level.
         mask : sparse matrix or array (n_samples, n_features), default=None
             True where the entry of X is known, False where it is missing; the values of missing entries are ignored.
         layer : str, default=None
@@ -350,7 +363,7 @@ class HierarchicalNMF(
             raise ValueError(f"S has shape {S.shape}; expected (n_samples, {len(topics)}): the topics of that level.")
         return S @ topics
 
-    def score(self, X: Matrix, y: Labels | None = None) -> float:
+    def score(self, X: Matrix, y: Labels | None = None, sample_weight: Vector | None = None) -> float:
         """Return the accuracy of `predict` on samples with known labels, or, without y, the explained share of X.
 
         Parameters
@@ -359,6 +372,8 @@ class HierarchicalNMF(
         y : array-like (n_samples,), default=None
             Labels. None, or for a model that was fitted without labels: the score is
             ``1 - ||X - S_L components_[-1]||² / ||X||²``.
+        sample_weight : array-like (n_samples,), default=None
+            Weight of each sample in the accuracy.
 
         Returns
         -------
@@ -366,7 +381,9 @@ class HierarchicalNMF(
         """
         check_is_fitted(self)
         if y is not None and hasattr(self, "classes_"):
-            return self._accuracy(X, y)
+            return self._accuracy(X, y, sample_weight)
+        if sample_weight is not None:
+            raise ValueError("sample_weight was given and y was not; the explained share takes none, so leave it out.")
         bottom = lowest_layer(self._new_data(X))
         with threads(self.n_threads):
             lost = level_losses(bottom, self._factors, infer_stack(bottom, self._factors, self.pool))[-1]
@@ -513,17 +530,21 @@ class HierarchicalNMF(
         self.layer_weights_ = [np.ascontiguousarray(a.T).astype(data.dtype) for a in A]
         self.S_ = [np.ldexp(s, -exponent).astype(data.dtype) for s in S]
         self.n_revived_ = fit.solver.n_reseeded
-        found = {
-            known.level: (known.classes, np.ldexp(known.coefficients(S[known.level]), exponent).astype(data.dtype))
-            for known in fit.solver.stack.labels
-        }
-        for name in ("classes_", "coef_"):  # of an earlier fit
-            vars(self).pop(name, None)
-        if found and self._has_list:
-            each = [found.get(level, (None, None)) for level, _ in enumerate(A)]
-            self.classes_, self.coef_ = [c for c, _ in each], [b for _, b in each]
-        elif found:
-            self.classes_, self.coef_ = found[len(A) - 1]
+        found, nothing = {}, dict.fromkeys(LABEL_ATTRIBUTES)
+        for known in fit.solver.stack.labels:
+            of_level, is_known = S[known.level], known.mask[:, 0] > 0
+            coef, intercept = class_coefficients(
+                of_level[is_known], known.Y[is_known].argmax(axis=1), len(known.classes)
+            )
+            coef, B = (np.ldexp(each, exponent).astype(data.dtype) for each in (coef, known.coefficients(of_level)))
+            values = known.classes, coef, intercept.astype(data.dtype), B
+            found[known.level] = dict(zip(LABEL_ATTRIBUTES, values, strict=True))
+        for name in LABEL_ATTRIBUTES:
+            vars(self).pop(name, None)  # of an earlier fit
+            if found and self._has_list:
+                vars(self)[name] = [found.get(level, nothing)[name] for level, _ in enumerate(A)]
+            elif found:
+                vars(self)[name] = found[len(A) - 1][name]
 
     def _record(self, data, fit, options):
         super()._record(data, fit, options)
@@ -533,11 +554,12 @@ class HierarchicalNMF(
         self.reconstruction_err_ = float(np.ldexp(self.level_errors_[-1] * norm, -2 * data.log4_scale))
 
     def _labelled(self, which):
-        classes, coefs, _ = super()._labelled(which)
-        last = len(self.components_) - 1
-        known = {last: (classes, coefs)}
+        classes, coef, intercept, _ = super()._labelled(which)
+        known = {len(self.components_) - 1: (classes, coef, intercept)}
         if isinstance(classes, list):
-            known = {level: both for level, both in enumerate(zip(classes, coefs, strict=True)) if both[0] is not None}
+            intercept = intercept if isinstance(intercept, list) else [0] * len(classes)
+            each = enumerate(zip(classes, coef, intercept, strict=True))
+            known = {level: values for level, values in each if values[0] is not None}
         level = which.get("level")
         level = max(known) if level is None else self._level(level)
         if level not in known:
