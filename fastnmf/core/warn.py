@@ -22,6 +22,16 @@ def warn_of_y(model, y, strata):
     warn(f"y is ignored, and all rows are one stratum: pass the labels of strata as strata={of_classes}.", UserWarning)
 
 
+_SAID = set()
+
+
+def warn_once(key, message, category=UserWarning):
+    """Warn as `warn` does, but only once in a process for each key."""
+    if key not in _SAID:
+        _SAID.add(key)
+        warn(message, category)
+
+
 def warn(message, category=UserWarning):
     """Warn at the innermost frame outside this package and outside the libraries in `_PASSED_OVER`."""
     level, frame = 2, sys._getframe(1)

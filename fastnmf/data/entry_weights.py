@@ -67,6 +67,10 @@ class Weights:
         """Whether all weights are 0 or 1."""
         return bool((self.difference.data == 1 - 2 * self.base).all())
 
+    def part(self, chosen):
+        """Return the weights of some of the rows."""
+        return Weights(self.base, sp.csr_array(self.difference[chosen]))
+
     @cached_property
     def is_empty(self):
         """Whether all weights are 0."""

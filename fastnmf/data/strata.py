@@ -223,7 +223,24 @@ class Strata:
         X = inner.X
         inner.X = sp.csr_array((values, X.indices, X.indptr), shape=X.shape) if inner.is_sparse else values
         inner.log4_scale, inner.sq_norm = log4_scale, float(np.ldexp(inner.sq_norm, 4 * shift))
-        return inner
+        return inner._weighed_as(self)
+
+    def part(self, chosen: Any) -> Strata:
+        """Return some of the rows, `chosen` by a slice or an index array, with their weights and all strata."""
+        # Kernels need contiguous arrays.
+        X, stratum_index = self.X[chosen], np.ascontiguousarray(self.stratum_index[chosen])
+        inner = Strata(X if self.is_sparse else np.ascontiguousarray(X), self.labels, stratum_index)
+        inner.log4_scale += self.log4_scale
+        return inner.in_scale(self.dtype, self.log4_scale)._weighed_as(self, chosen)
+
+    def _weighed_as(self, other: Strata, chosen: Any = ...) -> Strata:
+        """Take the weights of the rows, by which X has been multiplied already, and those of the entries of others."""
+        if other.weight is not None:
+            self.weight, self._sum_scale = other.weight[chosen], other._sum_scale[chosen].astype(self.dtype)
+            self.row_scale, self.total = other.row_scale[chosen].astype(self.dtype), float(self.weight.sum())
+        if other.entry_weights is not None:
+            self.entry_weights = other.entry_weights if chosen is ... else other.entry_weights.part(chosen)
+        return self
 
     @cached_property
     def groups(self) -> Grouping:

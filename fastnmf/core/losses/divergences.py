@@ -90,6 +90,10 @@ class _Divergence:
         self.sizes = sizes.astype(strata.dtype)
         self._no_weight = np.zeros(strata.n_strata, strata.dtype)
 
+    def share(self, room):
+        """Use the workspaces in `room`, a dict, for results of side H, which then hold until another loss has its."""
+        self._products["H"] = room.setdefault("product", self._products["H"])
+
     def contribute(self, name, factors, sub):
         """Add ``pos`` and ``neg`` of factor V, W or H at this point."""
         sub.is_quadratic, sub.beta = False, getattr(self, "beta", 1.0)
@@ -298,6 +302,11 @@ class BetaDivergence(_Divergence):
             self._constant = float(x @ np.log(x)) - self.total
         else:
             self._constant = float((x**beta).sum()) / (beta * (beta - 1))
+
+    def share(self, room):
+        """As for `KullbackLeibler`; two results of side H are held."""
+        super().share(room)
+        self._below["H"] = room.setdefault("below", self._below["H"])
 
     def value(self, factors, V=None):
         """Return the divergence, for beta = 2 half the squared error.
