@@ -75,7 +75,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     max_no_improvement : int or None, default=10
         Number of such passes. None: `fit` does not stop because of `tol`.
     forget_factor : float, default=1.0
-        From 0 to 1. The stored statistics are multiplied by this factor before each
+        From 0 to 1. The stored statistics are multiplied by this factor in a pass of `fit`, a part of it before each
         batch, and before each batch of `partial_fit` and block of `fit_blocks`, so that older rows count less. 1
         forgets nothing and suits fixed data: then no pass of `fit` increases the squared error. 0.95 suits streams that
         change.
@@ -461,6 +461,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         rank = self._rank(data, given, options)
         W, H, v, _ = self._start(start, rank, given, options, random_state)
         statistics = self._empty(rank, options).start(start, H, v)
+        statistics.forget_factor **= 1 / len(parts)
         if has_all:
             for number, batch in enumerate(parts):
                 batch.W = pad(W[number :: len(parts)], data)

@@ -34,7 +34,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     max_no_improvement : int or None, default=10
         Number of such passes. None: `fit` does not stop because of `tol`.
     forget_factor : float, default=1.0
-        From 0 to 1. The stored statistics of all strata are multiplied by this factor,
+        From 0 to 1. The stored statistics of all strata are multiplied by this factor in a pass of `fit`, a part of it
         before each batch, and before each batch of `partial_fit` and block of `fit_blocks`, so that older rows count
         less. 1 forgets nothing and suits fixed data: then no pass of `fit` increases the squared error. 0.95 suits
         streams that change.
