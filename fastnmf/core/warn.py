@@ -19,3 +19,13 @@ def warn_of_y(model, y, strata):
         frame = frame.f_back
     of_classes = "; label_weight > 0 would fit classes" if hasattr(model, "label_weight") else ""
     warn(f"y is ignored, and all rows are one stratum: pass the labels of strata as strata={of_classes}.", UserWarning)
+
+
+_SAID = set()
+
+
+def warn_once(key, message, category=UserWarning):
+    """Warn as `warn` does, but only once in a process for each key."""
+    if key not in _SAID:
+        _SAID.add(key)
+        warn(message, category)

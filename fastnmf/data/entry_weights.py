@@ -69,15 +69,15 @@ class Weights:
         """Whether all weights are 0 or 1."""
         return bool((self.difference.data == 1 - 2 * self.base).all())
 
+    def part(self, chosen):
+        """Return the weights of some of the rows."""
+        return Weights(self.base, sp.csr_array(self.difference[chosen]))
+
     @cached_property
     def is_empty(self):
         """Whether all weights are 0."""
         n_plain = self.shape[0] * self.shape[1] - self.difference.nnz  # entries of weight `base`
         return not (self.difference.data + self.base).any() and (self.base == 0 or n_plain == 0)
-
-    def take(self, rows):
-        """Return the weights of some of the rows."""
-        return Weights(self.base, self.difference[rows])
 
     def at(self, X):
         """Return the weights of the stored entries of X, a sorted `csr_array` without duplicates, in their order."""

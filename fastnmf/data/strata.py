@@ -231,16 +231,24 @@ class Strata:
         inner.X = sp.csr_array((values, X.indices, X.indptr), shape=X.shape) if inner.is_sparse else values
         inner.log4_scale, inner.sq_norm = log4_scale, float(np.ldexp(inner.sq_norm, 4 * shift))
         inner.sparse_shifts = self.sparse_shifts
-        return inner
+        return inner._weighed_as(self)
 
-    def take(self, rows: slice | Integers) -> Strata:
-        """Return some of the rows, in the same scale; these data have no weights of rows and no negative entries."""
-        X = self.X[rows]
-        part = Strata(X if self.is_sparse else np.ascontiguousarray(X), self.labels, self.stratum_index[rows])
-        part.log4_scale, part.sparse_shifts = part.log4_scale + self.log4_scale, self.sparse_shifts
-        part = part.in_scale(self.dtype, self.log4_scale)
-        part.entry_weights = None if self.entry_weights is None else self.entry_weights.take(rows)
-        return part
+    def part(self, chosen: Any) -> Strata:
+        """Return some of the rows, `chosen` by a slice or an index array, with their weights and all strata."""
+        # Kernels need contiguous arrays.
+        X, stratum_index = self.X[chosen], np.ascontiguousarray(self.stratum_index[chosen])
+        inner = Strata(X if self.is_sparse else np.ascontiguousarray(X), self.labels, stratum_index)
+        inner.log4_scale, inner.sparse_shifts = inner.log4_scale + self.log4_scale, self.sparse_shifts
+        return inner.in_scale(self.dtype, self.log4_scale)._weighed_as(self, chosen)
+
+    def _weighed_as(self, other: Strata, chosen: Any = ...) -> Strata:
+        """Take the weights of the rows, by which X has been multiplied already, and those of the entries of others."""
+        if other.weight is not None:
+            self.weight, self._sum_scale = other.weight[chosen], other._sum_scale[chosen].astype(self.dtype)
+            self.row_scale, self.total = other.row_scale[chosen].astype(self.dtype), float(self.weight.sum())
+        if other.entry_weights is not None:
+            self.entry_weights = other.entry_weights if chosen is ... else other.entry_weights.part(chosen)
+        return self
 
     @cached_property
     def groups(self) -> Grouping:

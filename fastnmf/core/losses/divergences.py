@@ -108,6 +108,10 @@ class _Divergence:
         side, n_rows = self._sides["W"], self.strata.shape[0]
         return np.bincount(row_index(side), side.data, n_rows) / np.maximum(np.diff(side.indptr), 1)
 
+    def share(self, room):
+        """Use the workspaces in `room`, a dict, for results of side H, which then hold until another loss has its."""
+        self._products["H"] = room.setdefault("product", self._products["H"])
+
     def contribute(self, name, factors, sub):
         """Add ``pos`` and ``neg`` of factor V, W or H at this point."""
         sub.is_quadratic, sub.beta = False, getattr(self, "beta", 1.0)
@@ -317,6 +321,11 @@ class BetaDivergence(_Divergence):
             self._constant = float(x @ np.log(x)) - self.total
         else:
             self._constant = float((x**beta).sum()) / (beta * (beta - 1))
+
+    def share(self, room):
+        """As for `KullbackLeibler`; two results of side H are held."""
+        super().share(room)
+        self._below["H"] = room.setdefault("below", self._below["H"])
 
     def value(self, factors, V=None):
         """Return the divergence, for beta = 2 half the squared error.

@@ -93,6 +93,11 @@ class Masked(Frobenius):
         self._curvature = (self._base_of * self.groups.sizes[pattern.group] + seen).astype(strata.dtype)
         self._each = np.arange(len(key), dtype=np.int32)
 
+    def share(self, room):
+        """Use the workspace in `room`, a dict, for the product of side H, which is valid until another loss has its."""
+        shape = (self.data.shape[1], self.width)
+        self._products["H"] = room.setdefault("product", aligned(shape, self.data.dtype))
+
     def contribute(self, name, factors, sub):
         """Add the half-gradient of V, W or H."""
         if name == "V":

@@ -262,7 +262,7 @@ def set_label_attributes(model, data, factors, label_losses, options):
         return
     loss, rank, exponent = label_losses[-1], factors.rank, data.log4_scale
     is_known = loss.known[:, 0] > 0
-    labelled = data if is_known.all() else data.take(np.flatnonzero(is_known))
+    labelled = data if is_known.all() else data.part(np.flatnonzero(is_known))
     H, V = model._fitted_factors(labelled)
     W = model._infer_W(labelled, H, V, options)[:, :rank]
     coef, intercept = class_coefficients(W, loss.Y[is_known].argmax(axis=1), len(loss.classes))

@@ -168,7 +168,32 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         ValueError
             Weights of rows and of entries are given together, or the loss does not allow weights of rows.
         """
-        data = self._observed(X, options, given.get("strata"), given.get("weight"))
+        data = self._weighed(X, given, options)
+        data.start_transpose()
+        return data
+
+    def _weighed(self, X, given, options, labels=None):
+        """Return X as `Strata` with the weights of entries or of rows.
+
+        Parameters
+        ----------
+        X : sparse matrix or ndarray (n_rows, n_columns)
+        given : dict
+            Arguments of `fit`.
+        options : Options
+        labels : ndarray (n_strata,), default=None
+            As for `_observed`.
+
+        Returns
+        -------
+        Strata
+
+        Raises
+        ------
+        ValueError
+            As `_data`.
+        """
+        data = self._observed(X, options, given.get("strata"), given.get("weight"), labels)
         if data.entry_weights is not None and data.entry_weights.is_empty:
             raise ValueError(NOTHING_OBSERVED)
         of_rows = row_weights(data, given.get("sample_weight"), options.strata_weight)
@@ -188,7 +213,6 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                     f"A row has weight 0, and {options.loss_given} < 0 needs data without zeros; leave the row out."
                 )
             data.weigh(of_rows, options.beta)
-        data.start_transpose()
         return data
 
     def _observed(self, X, options, strata=None, weight=None, labels=None):
