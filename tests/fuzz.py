@@ -378,6 +378,7 @@ def parted(given):
 
 BY_NAME = {name: parted(given) for name, given in BY_NAME.items()}
 START = ("W", "H", "V", "v", "C", "S", "s", "layers")
+FITS = ["fit_transform", "fit_blocks", "partial_fit"]
 IN_PLACE = ("set_params", "set_output", "set_callbacks")
 
 FUNCTIONS = {
@@ -410,10 +411,10 @@ def parameters(function):
 def pool(name, annotation):
     """Return the expressions that are meant for a parameter, and more: of its annotation, or of `BY_NAME`."""
     chosen = re.findall(r"'[^']*'", str(annotation)) if "Literal[" in str(annotation) else []
+    if chosen and name == "init":
+        return [chosen, BY_NAME["init"][1]]
     chosen += ["None"] * ("None" in str(annotation))
-    if name in BY_NAME and not (
-        chosen and name in ("solver", "loss", "normalize", "penalty", "measure", "metric", "x")
-    ):
+    if name in BY_NAME and (not chosen or name not in ("loss", "normalize", "penalty", "x")):
         return BY_NAME[name]
     return 2 * [chosen or (["True", "False"] if "bool" in str(annotation) else ["1", "2"])]
 
@@ -507,7 +508,8 @@ def cases(draw):
     X, Y = (draw(matrices(is_calm, is_square, content)) for _ in range(2))
     made = draw(arguments(getattr(fastnmf, kind), 15, is_calm, ("n_components", "dictionary")))
     needed = START if dict(made).get("init") == "'custom'" else ()
-    first = draw(st.sampled_from(["fit", "fit", "fit", "fit", "fit_transform", "fit_blocks", "partial_fit", "nothing"]))
+    first = draw(st.sampled_from([*8 * ["fit"], *3 * FITS, "nothing"]))
+    first = first if first == "nothing" or hasattr(getattr(fastnmf, kind), first) else "fit"
     calls = []
     for name in [
         first,
