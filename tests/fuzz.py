@@ -136,7 +136,22 @@ FORMS = {
 PLAIN = ("dense", "csr", "fortran", "frozen", "strided", "frame", "csr_matrix", "csc", "coo")
 CONTENTS = ("counts", "sparse", "uniform", "bits", "zeros", "ones", "equal rows", "rank one", "rank two", "signed")
 CONTENTS += ("one entry", "affinities")
-SPOILT = ("empty row", "empty column", "nan", "inf", "-inf", "negative", "large", "tiny", 1e-8, 1e8, 1e-30, 1e30)
+SPOILT = (
+    "empty row",
+    "empty column",
+    "nan",
+    "inf",
+    "-inf",
+    "negative",
+    "large",
+    "tiny",
+    1e-8,
+    1e8,
+    1e-30,
+    1e30,
+    1e-100,
+    1e100,
+)
 DTYPES = ("float64", "float32", "int64", "int8", "uint8", "bool", "float16", "longdouble", "complex128", "str", ">f8")
 
 # ---------------------------------------------------------------- arguments, as expressions by name
@@ -363,6 +378,7 @@ def parted(given):
 
 BY_NAME = {name: parted(given) for name, given in BY_NAME.items()}
 START = ("W", "H", "V", "v", "C", "S", "s", "layers")
+FITS = ["fit_transform", "fit_blocks", "partial_fit"]
 IN_PLACE = ("set_params", "set_output", "set_callbacks")
 
 FUNCTIONS = {
@@ -395,10 +411,10 @@ def parameters(function):
 def pool(name, annotation):
     """Return the expressions that are meant for a parameter, and more: of its annotation, or of `BY_NAME`."""
     chosen = re.findall(r"'[^']*'", str(annotation)) if "Literal[" in str(annotation) else []
+    if chosen and name == "init":
+        return [chosen, BY_NAME["init"][1]]
     chosen += ["None"] * ("None" in str(annotation))
-    if name in BY_NAME and not (
-        chosen and name in ("solver", "loss", "normalize", "penalty", "measure", "metric", "x")
-    ):
+    if name in BY_NAME and (not chosen or name not in ("loss", "normalize", "penalty", "x")):
         return BY_NAME[name]
     return 2 * [chosen or (["True", "False"] if "bool" in str(annotation) else ["1", "2"])]
 
@@ -492,7 +508,8 @@ def cases(draw):
     X, Y = (draw(matrices(is_calm, is_square, content)) for _ in range(2))
     made = draw(arguments(getattr(fastnmf, kind), 15, is_calm, ("n_components", "dictionary")))
     needed = START if dict(made).get("init") == "'custom'" else ()
-    first = draw(st.sampled_from(["fit", "fit", "fit", "fit", "fit_transform", "fit_blocks", "partial_fit", "nothing"]))
+    first = draw(st.sampled_from([*8 * ["fit"], *3 * FITS, "nothing"]))
+    first = first if first == "nothing" or hasattr(getattr(fastnmf, kind), first) else "fit"
     calls = []
     for name in [
         first,
@@ -577,7 +594,7 @@ def shot(value):
 
 def one_sentence(text):
     """Tell whether a message is a sentence: one line, printable, not endless."""
-    return "\n" not in text and text.isprintable() and 15 < len(text) < 500 and text[-1] in ".)'\""
+    return "\n" not in text and text.isprintable() and 15 < len(text) < 600 and text[-1] in ".)'\""
 
 
 def wrong_error(error):
@@ -659,6 +676,13 @@ def wrong_answer(name, answer, X):
     return ""
 
 
+# what is wrong -> why it is left out for now
+EXCLUDED = {
+    f"overflow encountered in {what}": "new data 1e30 times or more those of the fit: units have a change of their own"
+    for what in ("matmul", "cast", "multiply", "square", "ldexp", "add", "dot", "divide")
+}
+
+
 def called(name, function, expressions, names, model=None, kind=""):
     """Call a function; return what is wrong, "" where it returned, None where it refused in one sentence."""
     given = {}
@@ -686,9 +710,9 @@ def called(name, function, expressions, names, model=None, kind=""):
         return "it changes the parameters of the estimator"
     if wrong == "":
         for warning in said:
-            if warning.category is RuntimeWarning and warning.filename.startswith(HOME):
-                place = f"{warning.filename.removeprefix(HOME)}:{warning.lineno}"
-                return f"RuntimeWarning at {place}: {' '.join(str(warning.message).split())[:100]}"
+            text = " ".join(str(warning.message).split())
+            if warning.category is RuntimeWarning and warning.filename.startswith(HOME) and text not in EXCLUDED:
+                return f"RuntimeWarning at {warning.filename.removeprefix(HOME)}:{warning.lineno}: {text}"
     if wrong == "" and model is not None:
         X = given.get("X")
         is_fit = name in ("fit", "fit_transform", "partial_fit", "fit_blocks")

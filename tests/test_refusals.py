@@ -86,6 +86,7 @@ REFUSED = {
     "topics": (lambda: metrics.diversity(0), "weights must be two-dimensional|topics must be two-dimensional"),
     "an update": (lambda: testing.check_update(3), "3 is no update; expected an object"),
     "a penalty": (lambda: testing.check_penalty(3), "3 is no penalty; expected an object"),
+    "no dtypes": (lambda: fastnmf.warmup(None), "dtypes=None is not valid; expected"),
     "dtypes": (lambda: fastnmf.warmup(["float65"]), r"dtypes=\['float65'\] is not valid; expected"),
 }
 
