@@ -375,6 +375,8 @@ def test_scores_count_rows_with_labels_and_their_weights():
         assert model.score(X, some, sample_weight=weight, **given) == pytest.approx(wanted, rel=1e-12)
         with pytest.raises(ValueError, match="expected .60,.: one a row"):
             model.score(X, some, sample_weight=weight[:9], **given)
+        with pytest.raises(ValueError, match="no positive sum"):
+            model.score(X, some, sample_weight=np.where(some < 0, 1.0, 0.0), **given)
         if not isinstance(model, HierarchicalNMF) or not given:
             explained = model.score(X) if not given else model.score(X, strata=given["strata"])
             assert explained == pytest.approx(1 - model.normalized_loss_**2, abs=0.2) and explained < 1

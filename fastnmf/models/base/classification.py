@@ -25,6 +25,8 @@ from fastnmf.data.labels import distinct, kind_of, places, plain, read_labels
 from fastnmf.models.base.for_checkers import available_if, like_transform
 from fastnmf.typing import Array, Floats, Matrix
 
+LABEL_ATTRIBUTES = ("classes_", "coef_", "intercept_", "B_")
+
 
 def encode_classes(y, n_samples, classes=None):
     """Return the sorted classes and the class index of each sample, -1 where the class is unknown.
@@ -190,6 +192,8 @@ class ClassPredictionMixin:
         sample_weight = np.asarray(sample_weight, dtype=np.float64)
         if sample_weight.shape != (n_samples,):
             raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {(n_samples,)}: one a row.")
+        if not sample_weight[is_known].sum() > 0:
+            raise ValueError("sample_weight has no positive sum over the rows with a label; give one of them a weight.")
         return float(np.average(is_right, weights=sample_weight[is_known]))
 
     def _labelled(self, which):
@@ -235,9 +239,6 @@ def add_labels(data, problem, factors, y, options):
     problem.schedule += (("B", 1 if is_mu else 2),)
     problem.equalize_norms = problem.balance_penalties = False
     problem.reseed_dead_component = None
-
-
-LABEL_ATTRIBUTES = ("classes_", "coef_", "intercept_", "B_")
 
 
 def set_label_attributes(model, data, factors, label_losses, options):
