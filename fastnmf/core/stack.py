@@ -24,7 +24,7 @@ import scipy.sparse as sp
 from fastnmf.core.factors import aligned, copy_rows
 from fastnmf.core.inference import is_nearly_singular, solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import normal_equations
-from fastnmf.core.thresholds import LABEL_RIDGE
+from fastnmf.core.thresholds import LABEL_RIDGE, SHORT_COLUMN
 from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.strata import Strata
@@ -36,7 +36,6 @@ from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.typing import Dense, Factor, Floats, Matrix, Vector
 
 LOSSES = ("levels", "recon", "energy")
-SHORT = 1e-6  # length of a column, as a share of the longest, below which it is rounding of data of lower rank
 _SAMPLED = 1 << 21  # entries of each of two gathered factors at a time: 16 MB each
 
 
@@ -355,14 +354,14 @@ class Stack:
 
 
 def without_short_columns(A):
-    """Return layers A in which columns are zero that are shorter than `SHORT` of the longest of their layer.
+    """Return layers A in which columns are zero that are shorter than `SHORT_COLUMN` of the longest of their layer.
 
     Such a column is left of data of lower rank. It would do for a long one, with a weight that is as much larger, and
     the next layer would describe that weight in place of those that matter.
     """
     lengths = [np.linalg.norm(a, axis=0) for a in A]
     return [
-        a * (size >= SHORT * size.max()) if size.min() < SHORT * size.max() else a
+        a * (size >= SHORT_COLUMN * size.max()) if size.min() < SHORT_COLUMN * size.max() else a
         for a, size in zip(A, lengths, strict=True)
     ]
 
