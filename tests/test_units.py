@@ -22,6 +22,7 @@ from fastnmf import (
     stratified_nmf,
 )
 from fastnmf.compose import Factorization
+from fastnmf.core.losses.choice import Beta
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -200,6 +201,15 @@ def test_parameters_that_are_not_finite_are_refused(kind):
             with pytest.raises(ValueError) as caught:
                 made(**needed, **{name: value}).fit(X)
             assert estimators.one_sentence(caught.value) and name.split("_")[0] in str(caught.value)
+
+
+def test_functions_and_objects_with_weights_refuse_them_too():
+    A, X = [np.eye(3)[:, :2]], np.eye(3)
+    with pytest.raises(ValueError, match="label_weight=nan"):
+        fastnmf.hierarchical_loss(X, A, loss="levels", Y=X, B=np.ones((3, 2)), label_weight=np.nan)
+    for made in (NMF(2, solver="mu", beta_loss=Beta(np.inf)), Factorization(2, loss=Beta(np.nan))):
+        with pytest.raises(ValueError, match="degree"):
+            made.fit(X)
 
 
 # ---------------------------------------------------------------- data of lower rank than asked for

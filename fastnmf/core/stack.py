@@ -24,6 +24,7 @@ import scipy.sparse as sp
 from fastnmf.core.factors import aligned, copy_rows
 from fastnmf.core.inference import is_nearly_singular, solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import normal_equations
+from fastnmf.core.options import check_number
 from fastnmf.core.thresholds import LABEL_RIDGE, SHORT_COLUMN
 from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix
@@ -523,6 +524,7 @@ def hierarchical_loss(
     >>> found.loss, [g.shape for g in found.gradients], found.S[1]
     (3.0, [(3, 2), (2, 1)], array([[0.5, 0.5, 0. ]]))
     """
+    check_number("label_weight", label_weight)
     if loss not in LOSSES:
         raise ValueError(f"loss={loss!r} is not known; expected one of {', '.join(map(repr, LOSSES))}.")
     X = as_matrix(X.T if hasattr(X, "T") else np.asarray(X).T)
