@@ -12,14 +12,17 @@ from fastnmf import (
     NMF,
     BilinearNMF,
     DistributionallyRobustNMF,
+    GraphNMF,
     HierarchicalNMF,
     KernelNMF,
     RobustNMF,
     SemiSupervisedNMF,
     StratifiedNMF,
+    TriSymmetricNMF,
     stratified_nmf,
 )
 from fastnmf.compose import Factorization
+from fastnmf.core.losses.choice import Beta
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -75,6 +78,25 @@ def test_factors_and_history_are_finite_beyond_squares(kind, scale, tmp_path):
         W = model.transform(X)
         assert np.isfinite(W).all()
         np.testing.assert_array_equal(again.transform(X), W)
+
+
+def test_the_graph_of_a_divergence_has_no_unit():
+    X = estimators.counts(30, 12)
+    losses = [
+        GraphNMF(3, solver="mu", beta_loss="kullback-leibler", random_state=0, max_iter=20).fit(c * X).normalized_loss_
+        for c in (1, 1e-40, 1e-10, 1e10, 1e40, 1e150)
+    ]
+    assert max(losses) < 1.25 * losses[0] and min(losses) > losses[0] / 1.25
+
+
+def test_a_cooccurrence_fits_into_single_precision():
+    X = estimators.counts().astype(np.float32)
+    near, *far = (
+        TriSymmetricNMF(3, affinity="cooccurrence", random_state=0, max_iter=5).fit(np.float32(c) * X)
+        for c in (1, 1e-6, 1e5, 1e15)
+    )
+    for model in far:
+        assert model.normalized_loss_ == pytest.approx(near.normalized_loss_, rel=1e-3)
 
 
 def test_an_error_that_leaves_float64_is_said():
@@ -181,6 +203,15 @@ def test_parameters_that_are_not_finite_are_refused(kind):
             assert estimators.one_sentence(caught.value) and name.split("_")[0] in str(caught.value)
 
 
+def test_functions_and_objects_with_weights_refuse_them_too():
+    A, X = [np.eye(3)[:, :2]], np.eye(3)
+    with pytest.raises(ValueError, match="label_weight=nan"):
+        fastnmf.hierarchical_loss(X, A, loss="levels", Y=X, B=np.ones((3, 2)), label_weight=np.nan)
+    for made in (NMF(2, solver="mu", beta_loss=Beta(np.inf)), Factorization(2, loss=Beta(np.nan))):
+        with pytest.raises(ValueError, match="degree"):
+            made.fit(X)
+
+
 # ---------------------------------------------------------------- data of lower rank than asked for
 
 
@@ -191,12 +222,15 @@ def test_the_last_weights_of_dependent_components_do_not_raise_the_objective():
         assert np.diff(objective).max() <= 1e-9 * objective[0]
 
 
-@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
-def test_hierarchies_of_data_of_lower_rank(form):
+DEEP = ({}, {"loss": "energy"}, {"loss": "recon"}, {"solver": "pgd"}, {"method": "deep"}, {"method": "sequential"})
+
+
+@pytest.mark.parametrize("options", DEEP, ids=str)
+def test_hierarchies_of_data_of_lower_rank(options):
     rng = np.random.default_rng(0)
-    for X in (np.repeat([[1.0, 3, 3, 4, 1, 2, 0]], 3, axis=0), np.outer(rng.random(50), rng.random(20))):
-        for seed in (0, 4, 7, 10, 11):
-            model = HierarchicalNMF((4, 2), random_state=seed, max_iter=25).fit(form(X))
-            assert max(model.level_errors_) < 1.001 and model.S_[0].max() < 1e6
+    for X in (np.repeat([[1.0, 3, 3, 4, 1, 2, 0]], 3, axis=0), sp.csr_array(np.outer(rng.random(50), rng.random(20)))):
+        for seed, sizes in ((4, (4, 2)), (7, (4, 2)), (10, (4, 2)), (11, (4, 2)), (0, (5, 4, 3)), (1, (5, 4, 3))):
+            model = HierarchicalNMF(sizes, random_state=seed, max_iter=25, **options).fit(X)
+            assert max(model.level_errors_) < 1.001 and max(s.max() for s in model.S_) < 1e6
             assert np.diff(model.history_["objective"]).max(initial=0) <= 1e-6
-            np.testing.assert_allclose(model.transform(form(X)), model.S_[-1], atol=1e-6 * model.S_[-1].max())
+            np.testing.assert_allclose(model.transform(X), model.S_[-1], atol=1e-6 * model.S_[-1].max())

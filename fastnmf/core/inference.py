@@ -13,6 +13,7 @@ from fastnmf.core.factors import aligned, allocate, row_tasks
 from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_of
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.problem import Subproblem, full
+from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE
 from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
 from fastnmf.data import shifts
 from fastnmf.kernels import nnls, rows
@@ -22,8 +23,6 @@ from fastnmf.kernels.records import LazyRows
 
 GUESS_SWEEPS = 5  # sweeps of coordinate descent that guess the supports of the exact solutions
 ROWWISE_SWEEPS = 8  # the same where each row has its own Gram matrix
-NEARLY_SINGULAR = 1e-6  # least eigenvalue of cosines below which columns of float32 are dependent up to rounding
-ROUNDED_RISE = 1e-12  # of a row's objective, as a share of its linear part, that is rounding
 BLOCK = 1 << 21  # entries of Gram matrices of rows held at a time: 16 MB
 
 

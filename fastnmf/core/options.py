@@ -245,6 +245,8 @@ def optional(check):
 
 def check_beta_loss(name, value):
     """Raise unless `value` is the name of a loss, a number, or a `Divergence`."""
+    if isinstance(value, Divergence) and not math.isfinite(value.degree):
+        raise ValueError(f"{name}={value!r} has the degree {value.degree}; give it a finite one, or 0 for none.")
     if not isinstance(value, (Divergence, numbers.Real)):
         check_choice(name, value, tuple(DIVERGENCES))
 

@@ -24,7 +24,8 @@ import scipy.sparse as sp
 from fastnmf.core.factors import aligned, copy_rows
 from fastnmf.core.inference import is_nearly_singular, solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import normal_equations
-from fastnmf.core.thresholds import LABEL_RIDGE
+from fastnmf.core.options import check_number
+from fastnmf.core.thresholds import LABEL_RIDGE, SHORT_COLUMN
 from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix, as_numbers
 from fastnmf.data.sentences import shown
@@ -37,7 +38,6 @@ from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.typing import Dense, Factor, Floats, Matrix, Vector
 
 LOSSES = ("levels", "recon", "energy")
-SHORT = 1e-6  # length of a column, as a share of the longest, below which it is rounding of data of lower rank
 _SAMPLED = 1 << 21  # entries of each of two gathered factors at a time: 16 MB each
 
 
@@ -356,14 +356,14 @@ class Stack:
 
 
 def without_short_columns(A):
-    """Return layers A in which columns are zero that are shorter than `SHORT` of the longest of their layer.
+    """Return layers A in which columns are zero that are shorter than `SHORT_COLUMN` of the longest of their layer.
 
     Such a column is left of data of lower rank. It would do for a long one, with a weight that is as much larger, and
     the next layer would describe that weight in place of those that matter.
     """
     lengths = [np.linalg.norm(a, axis=0) for a in A]
     return [
-        a * (size >= SHORT * size.max()) if size.min() < SHORT * size.max() else a
+        a * (size >= SHORT_COLUMN * size.max()) if size.min() < SHORT_COLUMN * size.max() else a
         for a, size in zip(A, lengths, strict=True)
     ]
 
@@ -524,6 +524,7 @@ def hierarchical_loss(
     >>> found.loss, [g.shape for g in found.gradients], found.S[1]
     (3.0, [(3, 2), (2, 1)], array([[0.5, 0.5, 0. ]]))
     """
+    check_number("label_weight", label_weight)
     if loss not in LOSSES:
         raise ValueError(f"loss={shown(loss)} is not known; expected one of {', '.join(map(repr, LOSSES))}.")
     X = as_matrix(X.T if hasattr(X, "T") else np.asarray(X).T)

@@ -82,6 +82,15 @@ PENALTY_ROUNDING = 1e-13
 # Entries of singular vectors below this share of the largest: their sign is noise, so they become zero.
 NOISE_CUT = 1e-6
 
+# Least eigenvalue of the cosines of columns below which these are dependent, up to the rounding of float32.
+NEARLY_SINGULAR = 1e-6
+
+# Rise of the objective of a row, as a share of its linear part, that is rounding of float64.
+ROUNDED_RISE = 1e-12
+
+# Length of a column of a layer, as a share of the longest, below which it is left of data of lower rank.
+SHORT_COLUMN = 1e-6
+
 # Squared distance from a span, as a share of the largest squared length, below which a row of a symmetric operator lies
 # in it. It is 1e-5 in length, more than products in float32 round off.
 IN_SPAN = 1e-10

@@ -92,7 +92,7 @@ class MU:
         """
         if self.norm is None:
             return self.eps
-        size = self.norm * math.sqrt(sq_norm / (n_rows * rank))
+        size = self.norm * math.sqrt(sq_norm / max(n_rows * rank, 1))
         return self.eps if size >= ORDINARY_DENOMINATOR else self.eps * size / ORDINARY_DENOMINATOR
 
     def __call__(self, F, sub, rank, n_sweeps):
@@ -133,7 +133,7 @@ class MU:
 
     def _entries(self, F, sub, n_sweeps):
         """Update separable entries F (p,) `n_sweeps` times."""
-        eps = self.eps_for(float(sub.weight.sum()) / len(sub.weight), len(F), 1)
+        eps = self.eps_for(float(sub.weight.sum()) / max(len(sub.weight), 1), len(F), 1)
         if sub.power == 1:
             return update_entries(F, sub, n_sweeps, eps, self.floor)
         for _ in range(n_sweeps):
