@@ -250,6 +250,39 @@ def test_zeros_come_first_and_scales_do_not_matter(kind):
         assert model.normalized_loss_ < 0.8
 
 
+@pytest.mark.parametrize("options", [KL, {"missing_values": "zeros"}], ids=str)
+@every_kind
+def test_penalties_that_make_all_zero_leave_finite_numbers(kind, options):
+    model = kind(2, random_state=0, alpha_W=1e3, l1_ratio=1.0, forget_factor=0, **options)
+    for rows in (slice(0, 30), slice(30, 60), slice(60, 90)):
+        model.partial_fit(X[rows], **of_strata(kind, rows))
+        assert np.isfinite(model.components_).all() and np.isfinite(model.reconstruction_err_)
+    if options != KL:  # their updates hold entries at a floor
+        assert not model.components_.any()
+
+
+@every_kind
+def test_sums_follow_the_scale_of_the_largest_batch(kind):
+    """Numbers above 2 ** 160 are held in a scale of their own, to which the sums of the batches before are brought."""
+    for options in (KL, {"beta_loss": 1.5}, {"missing_values": "zeros"}):
+        models = [kind(3, random_state=0, **options) for _ in range(2)]
+        for model, unit in zip(models, (1.0, 2.0**155), strict=True):
+            for rows, factor in ((slice(0, 45), 1 / 64), (slice(45, 90), 8)):
+                model.partial_fit(unit * factor * X[rows], **of_strata(kind, rows))
+        one, two = models
+        np.testing.assert_allclose(two.components_ / 2.0**155, one.components_, rtol=1e-6, atol=1e-9)
+        assert two.normalized_loss_ == pytest.approx(one.normalized_loss_, rel=1e-6)
+        assert two._statistics.log4_scale < 0
+
+
+def test_denominators_count_rows_before_the_first_entry_of_a_column():
+    first, later = np.ones((6, 3)), np.ones((2, 3))
+    first[:, 2] = 0
+    model = MiniBatchNMF(1, random_state=0, beta_loss=1.5).partial_fit(first).partial_fit(later)
+    counts = model._statistics.denominators[:, 0]
+    assert counts[2] == pytest.approx(counts[0], rel=0.3)
+
+
 @every_kind
 def test_what_was_forgotten_leaves_no_zero(kind):
     """After 200 batches the numerators of a column that stays away are below the least number, and it can come back."""

@@ -135,7 +135,7 @@ class RatioStatistics(Statistics):
         if batch.is_kept and not self.is_fresh:
             n_updates = 1 if self.beta != 2 else self.sweeps[0]
         elif batch.is_kept:
-            factors.overwrite({"W": pad(even_weights(data, self.H[:, : self.rank]), data)})
+            factors.overwrite({"W": self._even_weights(data)})
         problem.schedule = (("W", n_updates),)
         sweep(problem, factors)
         if not batch.is_kept:
@@ -165,7 +165,7 @@ class RatioStatistics(Statistics):
         data, known = batch.data, batch.problem
         if known is None or known[1]["H"] is not self.H or known[2] != self.n_pairs:
             if batch.W is None:
-                batch.W = pad(even_weights(data, self.H[:, : self.rank]), data)
+                batch.W = self._even_weights(data)
             factors = Factors(self.rank, W=batch.W, H=self.H, **self._shift_factor(batch))
             tasks = {name: row_tasks(factors[name]) for name in "WH"}
             if "V" in factors.arrays:
@@ -188,6 +188,11 @@ class RatioStatistics(Statistics):
             batch.problem[3] = self.n_moves
         problem.penalties = {"W": list(self.penalties("W", data))}
         return problem, factors
+
+    def _even_weights(self, data):
+        """Return the weights that rows begin with, (n_rows, K); zeros where penalties have made H zero."""
+        H = self.H[:, : self.rank]
+        return pad(even_weights(data, H) if H.any() else np.zeros((data.shape[0], self.rank)), data)
 
     def _begin_columns(self, data):
         """Begin the entries of H in columns that have their first positive values in `data`; return these columns.

@@ -143,10 +143,11 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Objective after the last pass from each start; only after `fit`. All other attributes belong to the start with
         the lowest objective.
     reconstruction_err_ : float
-        ``||X - W H||``; after `partial_fit` and `fit_blocks` that of the remembered rows, with the weights that they
-        had when they were visited.
+        ``||X - W H||``, or the square root of twice the divergence; after `partial_fit` and `fit_blocks` that of the
+        remembered rows, with the weights that they had when they were visited (and, of a divergence, the components
+        before that visit).
     normalized_loss_ : float
-        The same over the norm of the data.
+        The same over that of a trivial model: the norm of the data for the squared error; see `NMF`.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties),
         ``seconds``, one entry for each pass; only after `fit` and `fit_blocks`.
@@ -363,11 +364,12 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
 
         One pass learns from each block once, as `partial_fit` does. In later passes with ``forget_factor=1`` each block
         replaces its share of what the pass before has contributed. Once a pass lowers the objective by less than 1 %,
-        shifts and components are updated at the end of a pass only, which makes the objective monotone. With a smaller
-        `forget_factor` rows that come again count as new rows. The fit sets no `W_`; use `transform` to find the
-        weights of a block. `max_iter` and `tol` are not used. No further block is read after `max_time`: the last pass
-        is then cut short, and ``n_steps_`` tells how many blocks were learned. `callback` is called after every pass;
-        the W of its state is None.
+        shifts and components are updated at the end of a pass only, which makes the squared error monotone. With a
+        smaller `forget_factor` rows that come again count as new rows. The fit sets no `W_`; use `transform` to find
+        the weights of a block. The objective of a divergence is that of each block when it was visited, before the
+        components were updated. `max_iter` and `tol` are not used. No further block is read after `max_time`: the last
+        pass is then cut short, and ``n_steps_`` tells how many blocks were learned. `callback` is called after every
+        pass; the W of its state is None.
 
         Parameters
         ----------

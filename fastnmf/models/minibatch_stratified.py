@@ -113,10 +113,11 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         Objective after the last pass from each start; only after `fit`. All other attributes belong to the start with
         the lowest objective.
     reconstruction_err_ : float
-        Norm of the residual; after `partial_fit` and `fit_blocks` that of the remembered rows, with the weights that
-        they had when they were visited.
+        Norm of the residual, or the square root of twice the divergence; after `partial_fit` and `fit_blocks` that of
+        the remembered rows, with the weights that they had when they were visited (and, of a divergence, the shifts and
+        components before that visit).
     normalized_loss_ : float
-        The same over the norm of the data.
+        The same over that of a trivial model: the norm of the data for the squared error; see `NMF`.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties),
         ``seconds``, one entry for each pass; only after `fit` and `fit_blocks`.
