@@ -280,9 +280,12 @@ def infer_by_sweeps(strata, rank, H, V, penalties, update, n_sweeps):
 
 
 def even_weights(data, H):
-    """Return W (n_rows, k) with equal weights in a row, such that the model with H has the total of each row."""
-    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
-    share = mass / max(float(H.sum()), tiny())
+    """Return W (n_rows, k) with equal weights in a row, such that the model with H has the total of each row.
+
+    Where H is zero, W is, too.
+    """
+    mass, total = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel(), float(H.sum())
+    share = mass / max(total, tiny()) if total else 0 * mass
     return np.repeat(share[:, None], H.shape[1], axis=1)
 
 
