@@ -61,6 +61,10 @@ REFUSED = {
     ),
     "a seed of data": (lambda: datasets.make_stratified(random_state=1j), "random_state=1j is not valid"),
     "alpha_H": (lambda: nmf(alpha_H=np.ones(2)).fit(X), r"alpha_H=array.* expected a number >= 0"),
+    "sparse layers": (
+        lambda: fastnmf.hierarchical_loss(X, [sp.eye_array(4)], loss="levels"),
+        "A holds a sparse matrix",
+    ),
     "ragged strata": (lambda: fastnmf.StratifiedNMF(2).fit(X, strata=[[1.0, 2.0], [3.0]]), "strata"),
     "weights": (lambda: nmf().fit(X).inverse_transform(1j), "W has dtype complex128; expected real numbers"),
     "weights of others": (
