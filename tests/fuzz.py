@@ -35,6 +35,7 @@ import sklearn
 from estimators import CASES, KINDS
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from numba import config
 from sklearn.base import clone
 
 import fastnmf
@@ -393,6 +394,8 @@ FUNCTIONS = {
     **{f"plots.{name}": getattr(plots, name) for name in plots.__all__},
     **{f"testing.{name}": getattr(testing, name) for name in testing.__all__},
 }
+if config.DISABLE_JIT:  # there is nothing to compile, and the data are large
+    del FUNCTIONS["warmup"]
 SLOW = ("testing.", "plots.", "write_report", "select_rank", "consensus", "select_beta")
 OFTEN = [name for name in FUNCTIONS if not name.startswith(SLOW)]
 
@@ -621,7 +624,7 @@ def wrong_error(error):
 
 
 # NaN without words, or pairs of words; infinity for zeros that are not optimal: their docstrings say so
-NOT_FINITE = ("metrics.diversity", "metrics.coherence", "metrics.kkt_residual")
+NOT_FINITE = ("metrics.diversity", "metrics.coherence", "metrics.kkt_residual", "metrics.normalized_loss")
 SIGNED = {"SemiNMF": ("components_",), "ConvexNMF": ("components_",), "KernelNMF": ("X_fit_",)}
 
 

@@ -60,6 +60,21 @@ REFUSED = {
         "n_features must be 1 or more, an integer; got 'x'",
     ),
     "a seed of data": (lambda: datasets.make_stratified(random_state=1j), "random_state=1j is not valid"),
+    "alpha_H": (lambda: nmf(alpha_H=np.ones(2)).fit(X), r"alpha_H=array.* expected a number >= 0"),
+    "sparse layers": (
+        lambda: fastnmf.hierarchical_loss(X, [sp.eye_array(4)], loss="levels"),
+        "A holds a sparse matrix",
+    ),
+    "ragged strata": (lambda: fastnmf.StratifiedNMF(2).fit(X, strata=[[1.0, 2.0], [3.0]]), "strata"),
+    "weights": (lambda: nmf().fit(X).inverse_transform(1j), "W has dtype complex128; expected real numbers"),
+    "weights of others": (
+        lambda: fastnmf.TriNMF().fit(X).inverse_transform([[len]]),
+        "W is .*expected an array of real",
+    ),
+    "layers that are none": (
+        lambda: fastnmf.hierarchical_loss(X, np.float64(1), loss="levels"),
+        "A is .*expected a list",
+    ),
     # what is no path
     "a number to load": (lambda: fastnmf.load(3), "The path is 3; expected a string or a Path"),
     "a number to save to": (lambda: nmf().fit(X).save(True), "The path is True; expected"),
@@ -104,6 +119,13 @@ def test_components_of_another_model_serve_float32_data_with_shifts(kind):
     """The kernels have no mixed types: compiling them failed."""
     model = getattr(fastnmf, kind)(2, init=nmf().fit(X), max_iter=2, random_state=0).fit(X.astype(np.float32))
     assert model.W_.dtype == np.float32 and np.isfinite(model.W_).all()
+
+
+@pytest.mark.parametrize("kind", ["IntervalNMF", "NMF"])
+def test_components_of_zeros_give_finite_weights(kind):
+    more = {"solver": "mu", "beta_loss": 1} if kind == "NMF" else {}
+    model = getattr(fastnmf, kind)(2, max_iter=2, random_state=0, **more).fit(np.zeros((3, 3)))
+    assert not model.components_.any() and not model.transform(X).any()
 
 
 def test_labels_of_strata_may_be_a_list():

@@ -13,7 +13,7 @@ from fastnmf.core.factors import aligned, allocate, row_tasks
 from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_of
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.problem import Subproblem, full
-from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE
+from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE, tiny
 from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
 from fastnmf.data import shifts
 from fastnmf.kernels import nnls, rows
@@ -306,9 +306,12 @@ def infer_by_sweeps(strata, rank, H, V, penalties, update, n_sweeps):
 
 
 def even_weights(data, H):
-    """Return W (n_rows, k) with equal weights in a row, such that the model with H has the total of each row."""
+    """Return W (n_rows, k) with equal weights in a row, such that the model with H has the total of each row.
+
+    Where H is zero, W is, too.
+    """
     mass, total = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel(), float(H.sum())
-    share = mass / total if total > 0 else np.zeros(len(mass))
+    share = mass / max(total, tiny()) if total > 0 else np.zeros(len(mass))
     return np.repeat(share[:, None], H.shape[1], axis=1)
 
 

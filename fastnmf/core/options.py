@@ -313,7 +313,7 @@ CONSTRAINTS = {
     "exponent": one_of("mm", "fast"),
     "missing_values": one_of(*MISSING),
     "alpha_W": number(),
-    "alpha_H": lambda name, value: None if value == "same" else check_number(name, value),
+    "alpha_H": lambda name, value: None if isinstance(value, str) and value == "same" else check_number(name, value),
     "alpha_V": number(),
     "l1_ratio": number("a number from 0 (only L2) to 1 (only L1)", most=1),
     "guide_weight": number(),

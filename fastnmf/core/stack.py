@@ -527,7 +527,11 @@ def hierarchical_loss(
     check_number("label_weight", label_weight)
     if loss not in LOSSES:
         raise ValueError(f"loss={shown(loss)} is not known; expected one of {', '.join(map(repr, LOSSES))}.")
-    X = as_matrix(X.T if hasattr(X, "T") else np.asarray(X).T)
+    X = as_matrix(X.T if hasattr(X, "T") else as_numbers(X, "X").T)
+    if not isinstance(A, (list, tuple)) and np.ndim(A) != 3:
+        raise TypeError(f"A is {shown(A)}; expected a list of matrices, one for each level.")
+    if any(map(sp.issparse, A)):
+        raise TypeError("A holds a sparse matrix; layers are dense, so pass its toarray().")
     A = [_numbers(a, f"A[{level}]", 2) for level, a in enumerate(A)]
     check_chain(A, X.shape[1])
     shares = check_shares(level_weights, len(A), loss)

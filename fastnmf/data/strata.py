@@ -190,7 +190,7 @@ class Strata:
         if (
             X.shape[0] != X.shape[1]
             and isinstance(strata, Sized)
-            and np.ndim(strata) == 1
+            and getattr(strata, "ndim", 1) == 1
             and len(strata) == X.shape[1]
         ):
             raise ValueError(

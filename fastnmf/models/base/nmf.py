@@ -29,6 +29,7 @@ from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
 from fastnmf.data.labels import encode_labels
+from fastnmf.data.matrix import as_numbers
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
@@ -619,7 +620,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _inverse_transform(self, W, strata=None):
         self._check_fitted()
         check_index(W, strata=strata)
-        W = check_array(W, accept_sparse="csr", dtype=[np.float64, np.float32])
+        W = check_array(
+            W if sp.issparse(W) else as_numbers(W, "W"), accept_sparse="csr", dtype=[np.float64, np.float32]
+        )
         if W.shape[1] != len(self.components_):
             raise ValueError(f"W has {W.shape[1]} columns; the model has {len(self.components_)} components.")
         if not self._has_shifts:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
+from fastnmf.data.matrix import as_numbers
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.fitted_state import check_fitted_arrays
@@ -90,7 +92,7 @@ def checked_weights(model, W, rank):
     """Return the user's weights W (n, rank), checked."""
     check_is_fitted(model)
     check_fitted_arrays(model)
-    W = check_array(W, accept_sparse="csr", dtype=[np.float64, np.float32])
+    W = check_array(W if sp.issparse(W) else as_numbers(W, "W"), accept_sparse="csr", dtype=[np.float64, np.float32])
     if W.shape[1] != rank:
         raise ValueError(f"W has {W.shape[1]} columns; expected {rank}, as transform returns.")
     return W
