@@ -626,6 +626,7 @@ def wrong_error(error):
 # NaN without words, or pairs of words; infinity for zeros that are not optimal: their docstrings say so
 NOT_FINITE = ("metrics.diversity", "metrics.coherence", "metrics.kkt_residual", "metrics.normalized_loss")
 SIGNED = {"SemiNMF": ("components_",), "ConvexNMF": ("components_",), "KernelNMF": ("X_fit_",)}
+SIGNED["HierarchicalNMF"] = ("coef_",)  # of least squares
 
 
 def numbers(found, prefix="", depth=0):
