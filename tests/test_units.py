@@ -179,8 +179,18 @@ def test_the_kernel_of_far_rows_is_the_identity(kernel):
     X = 1e200 * estimators.counts()
     model = KernelNMF(2, kernel=kernel, random_state=0, max_iter=3).fit(X)
     np.testing.assert_array_equal(model._kernel(X), np.eye(len(X)))
-    with pytest.raises(ValueError, match="scale X"):
-        KernelNMF(2, kernel="poly").fit(X)
+    for kernel, scale in (("poly", 1.0), ("linear", 1.0), ("linear", 1e-300)):
+        with pytest.raises(ValueError, match="scale X"):
+            KernelNMF(2, kernel=kernel).fit(X * scale * (1e-100 if scale < 1 else 1))
+
+
+def test_cosines_have_no_unit():
+    X = estimators.counts()
+    losses = [
+        KernelNMF(2, kernel="cosine", random_state=0, max_iter=5).fit(c * X).normalized_loss_
+        for c in (1, 1e-200, 1e-150, 1e-20, 1e20, 1e200)
+    ]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
 
 
 # ---------------------------------------------------------------- what is not finite

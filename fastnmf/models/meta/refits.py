@@ -46,10 +46,13 @@ def weights_for(X, H):
     H is (k, n_features). For the squared error the first multiplicative update from ``X Hᵀ`` itself gives the same
     result, because that rule does not depend on the scale of a row of W; other rules, and penalties, depend on it.
     """
+    exponent = int(np.frexp(H.max(initial=0.0))[1])
+    H = np.ldexp(H, -exponent)  # exactly; the fourth power below would leave float64
     with single_threaded_blas():  # the bits would depend on the number of BLAS threads
         P = np.asarray(X @ H.T, dtype=np.float64)
         square = np.einsum("ic,ic->i", P @ (H @ H.T), P)
-    return P * np.divide(np.einsum("ic,ic->i", P, P), square, out=np.zeros(len(P)), where=square > 0)[:, None]
+    scale = np.divide(np.einsum("ic,ic->i", P, P), square, out=np.zeros(len(P)), where=square > 0)
+    return np.ldexp(P * scale[:, None], -exponent)
 
 
 class Refit:
