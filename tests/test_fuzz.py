@@ -10,6 +10,7 @@ import fuzz
 import numba
 import numpy as np
 import pytest
+from fuzz_cases import Case
 
 import fastnmf
 from fastnmf.core import options
@@ -57,7 +58,7 @@ def test_the_death_of_the_process_is_told_with_its_case(tmp_path):
 
 def case_of(*calls):
     X = "data('counts', 4, 3, 0, 'float64', 'dense', ())"
-    return fuzz.Case(X, X, "NMF", (("n_components", "2"), ("max_iter", "2"), ("random_state", "0")), calls)
+    return Case(X, X, "NMF", (("n_components", "2"), ("max_iter", "2"), ("random_state", "0")), calls)
 
 
 def changes_its_argument(self, X):
