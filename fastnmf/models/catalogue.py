@@ -344,7 +344,7 @@ MODELS = (
     Entry(
         "SmoothNMF",
         "components that are curves",
-        ("SmoothNMF(3, smoothness=1.0).fit(X)",),
+        ("SmoothNMF(3, smoothness=2.0).fit(X)",),
         "min ||X - W H||² + smoothness tr(H L Hᵀ) + ...",
         source="Chen, Cichocki, Rutkowski 2006",
     ),

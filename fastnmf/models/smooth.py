@@ -45,7 +45,7 @@ class SmoothNMF(BaseNMF, Iterative):
     ----------
     n_components : int, default=2
         Number of components (rows of H), >= 1.
-    smoothness : float, default=1.0
+    smoothness : float, default=2.0
         Strength of the penalty, >= 0, relative to the size of X; 0 is plain NMF. Up to version 0.1 it had the unit of
         X: there ``smoothness * s`` had this effect, or ``smoothness * s ** 1.5`` for total variation.
     penalty : {"squares", "total_variation"}, default="squares"
@@ -133,7 +133,7 @@ class SmoothNMF(BaseNMF, Iterative):
         self,
         n_components: int = 2,
         *,
-        smoothness: float = 1.0,
+        smoothness: float = 2.0,
         penalty: Literal["squares", "total_variation"] = "squares",
         init: Init = None,
         max_iter: int = 300,
