@@ -20,7 +20,7 @@ from fastnmf.core.iterate import as_arrays, iterate
 from fastnmf.core.losses.choice import Beta, as_divergence
 from fastnmf.core.options import check_bool, check_integer, integer, number, one_of, optional, sweeps_of
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
-from fastnmf.core.warn import warn, warn_once
+from fastnmf.core.warn import warn, warn_of_one_penalty, warn_once
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
@@ -33,7 +33,7 @@ from fastnmf.models.base.for_checkers import (
     Iterative,
     with_callbacks,
 )
-from fastnmf.models.base.nmf import NNDSVD, BaseNMF, scaled, warn_of_one_penalty
+from fastnmf.models.base.nmf import NNDSVD, BaseNMF, scaled
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
 

@@ -166,7 +166,7 @@ def plot_top_features(
     <Figure size 290x180 with 1 Axes>
     """
     weights = _rows_to_draw(weights, "weights")
-    names = read_names(feature_names, len(feature_names)).tolist()
+    names = read_names(feature_names, _count(feature_names)).tolist()
     titles = [str(label) for label in titles]
     if weights.ndim != 2 or weights.shape != (len(titles), len(names)) or not titles:
         raise ValueError(
@@ -301,7 +301,7 @@ def plot_shift_shares(shifts: SparseOrDense, feature_names: Names, strata: Label
     >>> ax = plot_shift_shares([[1.0, 3.0], [3.0, 1.0]], ["rooms", "age"], ["low", "high"])  # doctest: +SKIP
     """
     shifts = _rows_to_draw(shifts, "shifts")
-    names, strata = read_names(feature_names, len(feature_names)).tolist(), [str(label) for label in strata]
+    names, strata = read_names(feature_names, _count(feature_names)).tolist(), [str(label) for label in strata]
     if shifts.shape != (len(strata), len(names)):
         raise ValueError(
             f"shifts must have one row a stratum ({len(strata)}) and one column a name ({len(names)}); got shape "
@@ -391,6 +391,10 @@ def plot_usage(usage: Dense, strata: Labels, components: Labels | None = None, a
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0, labelcolor=INK)
     return ax
+
+
+def _count(names):
+    return len(names) if hasattr(names, "__len__") else 0
 
 
 def _rows_to_draw(weights, name):

@@ -24,7 +24,7 @@ from fastnmf.core.problem import full
 from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.updates import Majorised
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import warn, warn_of_one_penalty
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
@@ -50,6 +50,11 @@ ALIKE = 1024  # ratio up to which typical entries of W and H are alike
 def scaled(F, exponent):
     """Return F times ``2 ** exponent``; F itself if the exponent is 0, the usual case: ldexp takes 5 ns per entry."""
     return F if exponent == 0 else np.ldexp(F, exponent)
+
+
+def _in_scale(F, exponent, dtype):
+    """Return F times ``2 ** exponent``, for data of `dtype`, in the wider of the two types."""
+    return F if exponent == 0 else np.ldexp(F.astype(np.result_type(F, dtype), copy=False), exponent)
 
 
 @keep_row_names
@@ -267,7 +272,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             return options.n_components
         start = start_from_init(options.init)
         H = given.get("H") if start is None else start.components
-        return data.shape[1] if H is None else len(H)
+        return len(H) if np.ndim(H) == 2 else data.shape[1]  # another H is refused later
 
     def _extrapolation(self, factors, tasks, options):
         """Return the `Extrapolation` of a fit, or None."""
@@ -529,7 +534,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if self._has_shifts:
             V = shift_arrays.mapped(
                 shift_arrays.as_read(self.shifts_),
-                lambda v: scaled(v, 2 * data.log4_scale).astype(data.dtype, copy=False),
+                lambda v: _in_scale(v, 2 * data.log4_scale, data.dtype).astype(data.dtype, copy=False),
             )
         return self._prepared_H(data), V
 
@@ -541,7 +546,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             )
 
     def _prepared_H(self, data):
-        return scaled(self.components_.T, data.log4_scale)
+        return _in_scale(self.components_.T, data.log4_scale, data.dtype)
 
     def _infer_exact(self, data, H, V, options):
         """Return the exact W (n_samples, K) and its subproblem, in the inner scale; see `fastnmf.core.inference.infer`.
@@ -665,37 +670,6 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         factors, tasks = allocate(data, W, H, None)
         problem = self._problem(data, factors, tasks, options)
         return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
-
-
-def warn_of_one_penalty(options, penalties=None, factors=None):
-    """Warn if one of W and H is penalised and the other is not, so that the penalty vanishes as the scale changes.
-
-    Parameters
-    ----------
-    options : Options
-    penalties : dict, default=None
-        Penalties by factor; needed for penalties of the user, which may not depend on the scale.
-    factors : Factors, default=None
-        The start.
-    """
-    is_penalised = {name: getattr(options, name).alpha > 0 or bool(getattr(options, name).objects) for name in "WH"}
-    if is_penalised["W"] == is_penalised["H"]:
-        return
-    one, other = ("W", "H") if is_penalised["W"] else ("H", "W")
-    what, how = one, "shrink"
-    if objects := getattr(options, one).objects:
-        of_user = [penalty for penalty in penalties[one] if isinstance(penalty, CustomPenalty)]
-        if len(of_user) == len(penalties[one]):
-            how = of_user[0].can_be_dodged(factors[one])
-        what = f"{one}, by {', '.join(type(each).__name__ for each in objects)},"
-    if how:
-        moves = {"shrink": ("grow", "shrinks"), "grow": ("shrink", "grows")}[how]
-        remedy = "both (alpha_H='same')" if what == one else f"{other}, too, by alpha_{other} or by penalties"
-        warn(
-            f"Only {what} is penalised: {other} can {moves[0]} while {one} {moves[1]}, and the penalty vanishes. "
-            f"Penalise {remedy}.",
-            UserWarning,
-        )
 
 
 def explained_share(errors, norms, sample_weight):
