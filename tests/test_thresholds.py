@@ -15,7 +15,7 @@ VALUES = {  # a number that has to change gets a commit of its own
     "LEAST_DIVISOR": 1e-300,
     "LEAST_CURVATURE": 1e-300,
     "MU_EPS": 1e-9,
-    "ORDINARY_DENOMINATOR": 1e-2,
+    "ORDINARY_DENOMINATOR": 1e-3,
     "DENOMINATOR_SHARE": 1e-12,
     "MODEL_FLOOR": 1.1920929e-07,
     "MODEL_SHARE": 1.2e-7,

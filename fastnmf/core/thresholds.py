@@ -21,7 +21,7 @@ LEAST_CURVATURE = 1e-300
 # Added to the denominator of a multiplicative update of the squared error, as is usual. It has the unit of the
 # denominators: where these are below `ORDINARY_DENOMINATOR`, it is smaller in proportion.
 MU_EPS = 1e-9
-ORDINARY_DENOMINATOR = 1e-2  # MU_EPS is a ten-millionth of it
+ORDINARY_DENOMINATOR = 1e-3  # MU_EPS is a millionth of it
 
 # Added to the denominators of a layer, as a share of the largest of them, so that it has the scale of the data.
 DENOMINATOR_SHARE = 1e-12
