@@ -20,7 +20,7 @@ from fastnmf.core.options import check_beta_loss, check_bool, check_choice
 from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.updates import HALS, MU, ActiveSet, CustomUpdate
 from fastnmf.core.updates.custom import View
-from fastnmf.core.warn import warn_of_y
+from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.for_checkers import BetaLoss, Init, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
@@ -313,9 +313,10 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return the rows of the model, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W, strata)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+        """Return the rows of the model, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        return self._inverse_transform(X, strata)
 
     def score(
         self, X: Matrix, y: Any = None, *, strata: Labels | str | None = None, sample_weight: Vector | None = None

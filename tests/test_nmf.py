@@ -1,5 +1,6 @@
 """`NMF` beside scikit-learn's, and as its users meet it."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -8,9 +9,16 @@ import pytest
 import scipy.sparse as sp
 import sklearn.decomposition
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import NMF
+from fastnmf import NMF, MiniBatchNMF, non_negative_factorization
+
+KL = {"solver": "mu", "beta_loss": "kullback-leibler"}
+MINI = {"batch_size": 16, "alpha_W": 5e-5, "alpha_H": 5e-5, "l1_ratio": 0.5}
+HAS_LOSSES = pytest.mark.skipif(
+    "beta_loss" not in inspect.signature(MiniBatchNMF).parameters, reason="MiniBatchNMF has the squared error alone"
+)
 
 
 @parametrize_with_checks([NMF()])
@@ -91,3 +99,58 @@ def test_score_weights_need_a_squared_error(setting):
 def test_top_features_by_name():
     model = NMF(2, init="nndsvd", max_iter=500).fit(np.kron(np.eye(2), [[3.0, 1, 0]]).repeat(4, axis=0))
     assert sorted(model.top_features(5, list("abcdef"))) == [["a", "b"], ["d", "e"]]
+
+
+def test_start_by_position_as_in_scikit_learn(setting):
+    X, W, H = setting
+    model = NMF(4, init="custom", max_iter=5, tol=0)
+    want = model.fit_transform(X, W=W, H=H)
+    np.testing.assert_array_equal(model.fit_transform(X, None, W, H), want)
+    with pytest.raises(ValueError, match="shape .*sample_weight="):  # by position, it was the third argument of 0.1
+        model.fit_transform(X, None, np.ones(X.shape[0]))
+
+
+def test_n_components_none_is_the_number_of_features(setting):
+    X, W, H = setting
+    found = [NMF(k, max_iter=2, tol=0, random_state=0).fit(X).components_ for k in (None, X.shape[1])]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(ValueError, match="wrong second dimension"):
+        NMF(None, init="custom").fit(X, W=W, H=H)
+    with pytest.raises(ValueError, match="H has shape .* n_components=None"):
+        non_negative_factorization(X, None, H, None, update_H=False)
+    with pytest.raises(ValueError, match="H has shape .* n_components=2"):
+        non_negative_factorization(X, None, H, 2, update_H=False)
+
+
+def topics_of(word):
+    """Return sixty documents of twelve words about one of three things, and the words of each thing."""
+    rng = np.random.default_rng(0)
+    things = [[f"{word}{thing}{i}" for i in range(12)] for thing in ("sea", "sky", "sun")]
+    return [" ".join(rng.choice(things[i % 3], 12)) + f" {word}" for i in range(60)], things
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "options"),
+    [
+        (NMF, TfidfVectorizer, {"alpha_W": 5e-5, "alpha_H": 5e-5, "l1_ratio": 1}),
+        (NMF, TfidfVectorizer, {**KL, "max_iter": 1000, "alpha_W": 5e-5, "alpha_H": 5e-5, "l1_ratio": 0.5}),
+        pytest.param(MiniBatchNMF, TfidfVectorizer, {**MINI, "beta_loss": "frobenius"}, marks=HAS_LOSSES),
+        pytest.param(MiniBatchNMF, CountVectorizer, {**MINI, "beta_loss": "kullback-leibler"}, marks=HAS_LOSSES),
+    ],
+)
+def test_programs_of_scikit_learn_find_topics_with_the_imports_swapped(kind, features, options):
+    """Vectorise, fit, list the words of each topic and classify unseen documents: nothing but the import is ours."""
+    documents, things = topics_of("w")
+    vectorizer = features(max_df=0.95, min_df=2, max_features=100)
+    tf = vectorizer.fit_transform(documents[:45])
+    model = kind(n_components=3, random_state=1, init="nndsvda", **options).fit(tf)
+    names = vectorizer.get_feature_names_out()
+    found = [{names[i] for i in topic.argsort()[: -9 - 1 : -1]} for topic in model.components_]
+    best = [max(range(3), key=lambda thing, words=words: len(words & set(things[thing]))) for words in found]
+    assert sorted(best) == [0, 1, 2]
+    assert all(words <= set(things[thing]) for words, thing in zip(found, best, strict=True))
+    weights = model.transform(vectorizer.transform(documents[45:]))
+    assert [best[topic] for topic in weights.argmax(axis=1)] == [i % 3 for i in range(45, 60)]
+    assert model.inverse_transform(X=weights).shape == (15, len(names))
+    W, H, _ = non_negative_factorization(tf, n_components=3, init="nndsvda", random_state=1)
+    assert W.shape == (45, 3) and np.linalg.norm(tf - W @ H) < np.linalg.norm(tf.toarray())

@@ -26,7 +26,6 @@ from fastnmf.core.thresholds import LEAST_ROWS
 from fastnmf.core.updates import HALS
 from fastnmf.data.labels import kind_of
 from fastnmf.data.layout import Pattern
-from fastnmf.data.strata import Strata
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 
@@ -566,15 +565,7 @@ def split(data, batch_size=None):
     if batch_size is None:
         batch_size = max(BATCH_ROWS, data.shape[1] // COLUMNS_PER_ROW if data.is_sparse else 0)
     count = -(-data.shape[0] // batch_size)
-
-    def part(chosen):
-        # Kernels need contiguous arrays.
-        X, stratum_index = data.X[chosen], np.ascontiguousarray(data.stratum_index[chosen])
-        inner = Strata(X if data.is_sparse else np.ascontiguousarray(X), data.labels, stratum_index)
-        inner.log4_scale += data.log4_scale
-        return Batch(inner.in_scale(data.dtype, data.log4_scale))
-
-    return [part(slice(first, None, count)) for first in range(count)]
+    return [Batch(data.part(slice(first, None, count))) for first in range(count)]
 
 
 def merged(labels, more):

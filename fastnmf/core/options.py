@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.losses.choice import DIVERGENCES, Divergence, as_divergence
+from fastnmf.core.losses.choice import DIVERGENCES, Beta, Divergence, as_divergence
 from fastnmf.data.entry_weights import MISSING
 from fastnmf.data.matrix import as_csr, check_unmasked
 
@@ -53,7 +53,7 @@ class Options:
     ----------
     name : str
         Class of the estimator, for messages.
-    n_components : int, tuple of int, or "auto"
+    n_components : int, tuple of int, "auto" or None
     init : str, Start, estimator, or None
     solver : str
     loss : fastnmf.core.losses.choice.Divergence
@@ -106,6 +106,11 @@ class Options:
     def is_squared(self):
         """Whether the loss is the squared error."""
         return self.loss.is_squared
+
+    @property
+    def is_kullback_leibler(self):
+        """Whether the loss is the Kullback-Leibler divergence, for which W for given components is exact, too."""
+        return isinstance(self.loss, Beta) and self.beta == 1
 
     @property
     def beta(self):

@@ -1,7 +1,12 @@
 """Issue warnings that point at the user's line."""
 
+import functools
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _PASSED_OVER = ("fastnmf.", "sklearn.", "joblib.", "contextlib", "functools")
 
@@ -28,3 +33,20 @@ def warn(message, category=UserWarning):
     while frame is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(_PASSED_OVER):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def first_was(old: str) -> Callable[[Method], Method]:
+    """Return a decorator of methods whose first argument, X, had the name `old`: they still take it, and warn."""
+
+    def decorate(method: Any) -> Any:
+        @functools.wraps(method)
+        def with_either(self, *args, **more):
+            if old in more:
+                what = f"{type(self).__name__}.{method.__name__}({old}=...)"
+                warn(f"{what} is deprecated and will be removed in version 0.3; use X=.", FutureWarning)
+                args = (more.pop(old), *args)
+            return method(self, *args, **more)
+
+        return with_either
+
+    return decorate

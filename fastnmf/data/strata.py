@@ -225,6 +225,13 @@ class Strata:
         inner.log4_scale, inner.sq_norm = log4_scale, float(np.ldexp(inner.sq_norm, 4 * shift))
         return inner
 
+    def part(self, rows: slice | Integers) -> Strata:
+        """Return some of the rows, in the same scale and with the labels of all strata; without weights."""
+        X = self.X[rows] if self.is_sparse else np.ascontiguousarray(self.X[rows])  # as the kernels need it
+        inner = Strata(X, self.labels, self.stratum_index[rows])
+        inner.log4_scale += self.log4_scale
+        return inner.in_scale(self.dtype, self.log4_scale)
+
     @cached_property
     def groups(self) -> Grouping:
         """`Grouping` of the rows by stratum."""

@@ -18,7 +18,7 @@ from fastnmf.core.options import check_bool, integer, number, one_of, optional, 
 from fastnmf.core.penalties import penalties_of
 from fastnmf.core.thresholds import MU_FLOOR
 from fastnmf.core.updates import GraphHALS, JointMU
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import first_was, warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
@@ -322,9 +322,10 @@ class GraphNMF(BaseNMF, WithStrata):
         with threads(options.n_threads):
             return self._infer_near_neighbours(*self._prepared(X, strata, options), graph, options)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return ``W H``, with the shifts of a fit with strata, dense (n_samples, n_features)."""
-        return self._inverse_transform(W, strata)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+        """Return ``X H`` for weights X, with the shifts of a fit with strata, dense (n_samples, n_features)."""
+        return self._inverse_transform(X, strata)
 
     def score(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> float:
         """Return one minus the ratio of the loss of X, without penalties, to that of the trivial model; at most 1."""
@@ -387,7 +388,7 @@ class GraphNMF(BaseNMF, WithStrata):
             found = infer_with_neighbours(*self._normal_equations(data, H, V), G.shape[1], pull, own, data.dtype)
         else:
             drawn, update = [NeighbourPull(pull, own)], JointMU(floor=MU_FLOOR[data.dtype])
-            found, _, _ = infer_divergence(data, H, V, options.loss, drawn, options.max_iter, update)
+            found, _ = infer_divergence(data, H, V, options.loss, drawn, options.max_iter, update)
         found = np.where(same[:, None] >= 0, W[same], found[:, : G.shape[1]]).astype(data.dtype)
         return scaled(found, -data.log4_scale)
 

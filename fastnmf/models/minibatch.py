@@ -18,7 +18,7 @@ from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import as_arrays, iterate
 from fastnmf.core.options import check_integer, check_number, integer, number, optional, sweeps_of
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
-from fastnmf.core.warn import warn, warn_of_y
+from fastnmf.core.warn import first_was, warn, warn_of_y
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
@@ -625,9 +625,10 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return the model's rows ``v + w H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W, strata)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+        """Return the rows ``v + w H``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        return self._inverse_transform(X, strata)
 
     def score(
         self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None

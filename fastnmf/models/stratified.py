@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import integer, one_of, sweeps_of
-from fastnmf.core.warn import warn_of_y
+from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
@@ -400,12 +400,13 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
         """Return the rows ``v + w H`` of the model, dense (n_samples, n_features).
 
         Parameters
         ----------
-        W : array-like (n_samples, n_components)
+        X : array-like or sparse matrix (n_samples, n_components)
             Weights, one row for each sample.
         strata : array-like (n_samples,), default=None
             Stratum label of each row, one of `strata_`. May be omitted for a model with one stratum.
@@ -415,7 +416,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         ndarray (n_samples, n_features)
             In units of X.
         """
-        return self._inverse_transform(W, strata)
+        return self._inverse_transform(X, strata)
 
     def score(
         self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None

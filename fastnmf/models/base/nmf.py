@@ -23,7 +23,7 @@ from fastnmf.core.problem import full
 from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.updates import Majorised
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import first_was, warn
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
 from fastnmf.data.labels import encode_labels
@@ -103,9 +103,10 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         return self._transform(X)
 
-    def inverse_transform(self, W: SparseOrDense) -> Floats:
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense) -> Floats:
+        """Return ``X H``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        return self._inverse_transform(X)
 
     def score(self, X: Matrix, y: Any = None, sample_weight: Vector | None = None) -> float:
         """Return 1 minus the loss of X divided by the loss of the trivial model, at most 1; larger is better.
@@ -225,6 +226,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _rank(self, data, given, options):
         """Return the number of components."""
+        if options.n_components is None:
+            return data.shape[1]
         if not isinstance(options.n_components, str):
             return options.n_components
         start = start_from_init(options.init)
@@ -499,7 +502,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return infer_by_sweeps(data, k, pad(H, data), V, penalties, update, options.max_iter)
 
     def _infer_by_divergence(self, data, H, V, options):
-        """Return W, its divergence and the scale of the normalized loss.
+        """Return W, and a function that returns its divergence and the scale of the normalized loss.
 
         Parameters
         ----------
@@ -582,7 +585,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             if self._has_own_loss:
                 return self._own_score(data, H, options)
             if not options.is_squared:
-                _, value, scale = self._infer_by_divergence(data, H, V, options)
+                value, scale = self._infer_by_divergence(data, H, V, options)[1]()
                 return 1.0 if scale == 0 else float(1 - value / scale)
             W, sub = self._infer_exact(data, H, V, options)
             if sub is None:

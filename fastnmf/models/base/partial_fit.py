@@ -95,7 +95,7 @@ class PartialFitMixin:
                 statistics = statistics.copy()  # a batch that is rejected or interrupted leaves the model unchanged
             else:
                 statistics = self._started(data, options) if is_first else self._statistics_of_fit(data)
-            if options.n_components not in ("auto", statistics.rank):
+            if options.n_components not in ("auto", None, statistics.rank):
                 raise ValueError(
                     f"n_components={self.n_components!r}, but the model has {statistics.rank} components; call fit to "
                     "begin anew."
