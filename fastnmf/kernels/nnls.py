@@ -142,13 +142,13 @@ def _steepest(gram, inverse, b, x, support, n, is_closed, tolerance):
     is_closed : ndarray (k,) of bool
         Columns that must not be chosen.
     tolerance : float
-        Slopes up to it count as zero.
+        Slopes up to it, for columns of length one, count as zero.
 
     Returns
     -------
     int
     """
-    best, best_gain = -1, 0.0
+    best, best_gain = -1, tolerance
     for c in range(len(b)):
         if x[c] > 0.0 or is_closed[c] or gram[c, c] <= 0.0:
             continue
@@ -156,7 +156,7 @@ def _steepest(gram, inverse, b, x, support, n, is_closed, tolerance):
         for a in range(n):
             slope -= gram[c, support[a]] * x[support[a]]
         gain = slope * inverse[c]
-        if slope > tolerance and gain > best_gain:
+        if gain > best_gain:
             best, best_gain = c, gain
     return best
 
@@ -317,7 +317,7 @@ def _hold(gram, x, support, keys, chols):
 
 
 @helper
-def _pivot(gram, b, tolerance, x, z, support, keys, chols):
+def _pivot(gram, inverse, b, tolerance, x, z, support, keys, chols):
     """Turn x, whose support is a guess, into the minimiser by block principal pivoting; return whether this succeeded.
 
     All infeasible entries change between support and complement at once (Kim and Park 2011). The method gives up where
@@ -326,9 +326,9 @@ def _pivot(gram, b, tolerance, x, z, support, keys, chols):
     Parameters
     ----------
     gram : ndarray (k, k) of float64
-    b : ndarray (k,) of float64
+    inverse, b : ndarray (k,) of float64
     tolerance : float
-        Slopes up to it count as zero.
+        As for `_steepest`.
     x : ndarray (k,) of float64
         Written.
     z : ndarray (k,) of float64
@@ -356,7 +356,7 @@ def _pivot(gram, b, tolerance, x, z, support, keys, chols):
                 slope = b[c]
                 for a in range(n):
                     slope -= gram[c, support[a]] * z[a]
-                if slope > tolerance:
+                if slope * inverse[c] > tolerance:
                     x[c] = 1.0  # any positive number: it is in the support now
                     n_wrong += 1
         if n_wrong == 0:
@@ -409,8 +409,8 @@ def rows_nnls(tasks, F, gram, pos, neg, linear):
                 b[c], x[c] = pos[i, c] - linear, F[i, c]
                 if below.shape[0] > 0:
                     b[c] -= below[g, c]
-                largest = max(largest, b[c])
-            if not _pivot(gram, b, unit * largest, x, z, support, keys, chols):
+                largest = max(largest, b[c] * inverse[c])
+            if not _pivot(gram, inverse, b, unit * largest, x, z, support, keys, chols):
                 keys[0] = np.uint64(0)
                 _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
             for c in range(k):
@@ -501,10 +501,10 @@ def rows_nnls_weighted(tasks, F, first, grams, right, n_sweeps):
             gram, b, largest = grams[r], right[r], 0.0
             for c in range(k):
                 inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
-                largest = max(largest, b[c])
+                largest = max(largest, b[c] * inverse[c])
             _descend(gram, b, x, n_sweeps)
             keys[0] = np.uint64(0)  # drop the factor that is held: it belongs to another Gram matrix
-            if not _pivot(gram, b, unit * largest, x, z, support, keys, chols):
+            if not _pivot(gram, inverse, b, unit * largest, x, z, support, keys, chols):
                 _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
             for c in range(k):
                 F[first + r, c] = x[c]
@@ -645,9 +645,9 @@ def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, room):
                     gram[c, c] += ridge
                     b[c], x[c] = np.float64(pos[0, c]) - linear[c], F[i, c]
                     inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
-                    largest = max(largest, b[c])
+                    largest = max(largest, b[c] * inverse[c])
                 keys[0] = np.uint64(0)  # drop the factor that is held: it belongs to another Hessian
-                if not _pivot(gram, b, unit * largest, x, z, support, keys, chols):
+                if not _pivot(gram, inverse, b, unit * largest, x, z, support, keys, chols):
                     _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
                 for c in range(k):
                     whole[0, c] = x[c] if gram[c, c] > 0.0 else 0.0
