@@ -360,7 +360,13 @@ def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):
 
 
 def _infer_kullback_leibler(data, H, V, penalties):
-    """Return the exact W (n_rows, k) under the Kullback-Leibler divergence; arguments as for `infer_divergence`."""
+    """Return the exact W (n_rows, k) under the Kullback-Leibler divergence.
+
+    Parameters
+    ----------
+    data, H, V, penalties :
+        As for `infer_divergence`.
+    """
     side = data.rows if data.is_sparse else sp.csr_array(data.X)
     side = side if data.is_sparse else Compressed(side.indptr, side.indices, side.data)
     shift = np.empty(0, data.dtype)
