@@ -298,8 +298,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     def transform(self, X: Matrix, *, strata: Labels | str | None = None) -> Floats:
         """Return the non-negative weights of the rows of X for the fitted components, and shifts.
 
-        They are exact for the squared error without penalties and updates of your own for W. Otherwise they are the
-        result of `max_iter` updates.
+        They are exact for the squared error and Kullback-Leibler without penalties and updates of your own for W.
+        Otherwise they are the result of at most `max_iter` updates.
 
         Parameters
         ----------

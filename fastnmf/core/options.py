@@ -305,6 +305,7 @@ CONSTRAINTS = {
     "extrapolate": check_bool,
     "strata_weight": one_of("rows", "equal"),
     "gauge": one_of(None, "max_shift", "min_shift"),
+    "normalize": one_of(None, "l1", "l2", "max"),
 }
 _FIELDS = [field.name for field in fields(Options) if field.name not in ("name", "loss", "loss_given", "W", "H", "V")]
 

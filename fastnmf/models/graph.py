@@ -297,8 +297,8 @@ class GraphNMF(BaseNMF, WithStrata):
         The weights w of a row x minimise ``||x - w H||² + graph_weight sum_j a_j sum_k ||h_k||² (w_k - w_jk)²`` over
         w >= 0, where w_j are the weights of the `n_neighbors` nearest samples of the fit and a_j the affinities to
         them. The penalty of the features is added as in `fit`. The minimiser is exact for the squared error; for the
-        divergence, half of the penalties is added and `max_iter` updates are made. A row that equals a sample of the
-        fit gets the weights that this sample has in `W_`.
+        divergence, half of the penalties is added and at most `max_iter` updates are made. A row that equals a sample
+        of the fit gets the weights that this sample has in `W_`.
 
         Parameters
         ----------
@@ -501,6 +501,9 @@ class GraphNMF(BaseNMF, WithStrata):
             problem.updates |= {"W": GraphHALS(), "H": GraphHALS()}
         elif way == "joint":
             problem.updates |= dict.fromkeys("WH", JointMU(floor=MU_FLOOR[data.dtype]))
+
+    def _has_free_scale(self, problem, options):
+        return super()._has_free_scale(problem, options) and not any(self._weights())
 
     def _inner(self, weight, data, options):
         """Return the weight of a graph in the inner scale.

@@ -88,6 +88,9 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         Penalties of your own: a dict factor -> list of objects with ``value(F)`` and ``half_gradient(F)``, half of the
         gradient of that; see `fastnmf.compose.Factorization`. Their values are added to the squared error (without the
         1/2 above), or to the divergence.
+    normalize : {None, "l1", "l2", "max"}, default=None
+        Norm to which the rows of `components_` are scaled; the weights are scaled inversely. With None, and without
+        penalties, a column of `W_` is half to twice as long as the row of `components_` that belongs to it.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
     max_time : float, default=None
@@ -174,6 +177,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None
     guide_weight: float
     penalties: Penalties | None
+    normalize: Literal["l1", "l2", "max"] | None
 
     _constraints = {
         "n_components": lambda name, value: (one_of("auto") if isinstance(value, str) else optional(integer()))(
@@ -206,6 +210,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None = None,
         guide_weight: float = 1.0,
         penalties: Penalties | None = None,
+        normalize: Literal["l1", "l2", "max"] | None = None,
         warm_start: bool = False,
         max_time: float | None = None,
         callback: Callback | None = None,

@@ -97,7 +97,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     gauge : {None, "max_shift", "min_shift"}, default=None
         Which of the equivalent factors is returned (see Notes): those with the largest, or with the smallest shifts.
     normalize : {None, "l1", "l2", "max"}, default=None
-        Norm to which the rows of `components_` are scaled; the weights are scaled inversely.
+        Norm to which the rows of `components_` are scaled; the weights are scaled inversely. With None, and without
+        penalties, a column of `W_` is half to twice as long as the row of `components_` that belongs to it.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit; strata are matched by label.
     max_time : float, default=None
@@ -202,7 +203,6 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         "update_order": one_of("sequential", "simultaneous"),
         "n_shift_updates": integer(),
         "unknown_strata": one_of(*UNKNOWN_STRATA),
-        "normalize": one_of(None, "l1", "l2", "max"),
     }
     _has_shifts = True
     __metadata_request__fit = {"strata": True}
@@ -446,16 +446,6 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         if options.label_weight and not options.is_squared:
             raise ValueError(
                 "label_weight needs beta_loss='frobenius': the labels are compared by their squared error."
-            )
-        of_factors = [getattr(options, name) for name in "VWH"]
-        if (options.gauge or options.normalize) and any(each.alpha or each.objects for each in of_factors):
-            raise ValueError(
-                "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
-                "alpha_H, penalties) already determine that choice; leave one of the two out."
-            )
-        if options.normalize and options.H.fixed is not None:
-            raise ValueError(
-                "normalize changes the scale of components, and fixed_components sets it; leave one of the two out."
             )
         if self.update_order == "simultaneous" and options.solver != "mu":
             raise ValueError("update_order='simultaneous' is the published program's order; it needs solver='mu'.")

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import AlternatingSolver, scale_start, search_scale
+from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
 from fastnmf.core.factors import allocate, copy_rows, pad
 from fastnmf.core.inference import infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
@@ -79,6 +79,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             raise ValueError(
                 f"solver={options.solver!r} needs a quadratic subproblem, and {options.loss_given} gives none; "
                 "use solver='mu'."
+            )
+        of_factors = [getattr(options, name) for name in "VWH"]
+        normalize = getattr(self, "normalize", None)  # the user's: that of a `GraphNMF` is its own
+        if (options.gauge or normalize) and any(each.alpha or each.objects for each in of_factors):
+            raise ValueError(
+                "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
+                "alpha_H, penalties) already determine that choice; leave one of the two out."
+            )
+        if normalize and options.H.fixed is not None:
+            raise ValueError(
+                "normalize changes the scale of components, and fixed_components sets it; leave one of the two out."
             )
 
     # ---------------------------------------------------------------- public methods
@@ -456,11 +467,19 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             self.W_, self.components_ = normalize_components(self.W_, self.components_, options.normalize)
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
             self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.stratum_index, options.gauge)
+        if not options.normalize and self._has_free_scale(fit.problem, options):
+            self.W_, self.components_, powers = balanced_factors(self.W_, self.components_, data.weight)
+            for name in factors.arrays.keys() - {"W", "V"}:  # of which other attributes are made
+                factors[name][:, : factors.rank] = times_powers(factors[name][:, : factors.rank], -powers)
         if self._has_shifts:
             of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
             vars(self).update(of_strata, shifts_=shifts)
         self.n_revived_ = fit.solver.n_reseeded
         set_label_attributes(self, data, factors, label_losses)
+
+    def _has_free_scale(self, problem, options):
+        """Tell whether W and H could exchange the scale of a component: nothing else than their product counts."""
+        return not (problem.penalties.keys() & {"W", "H"} or problem.free_mask)
 
     # ---------------------------------------------------------------- new rows
 
