@@ -20,7 +20,7 @@ from fastnmf.core.options import check_beta_loss, check_bool, check_choice, show
 from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.updates import HALS, MU, ActiveSet, CustomUpdate
 from fastnmf.core.updates.custom import View
-from fastnmf.core.warn import warn_of_y
+from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.for_checkers import BetaLoss, Init, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
@@ -307,8 +307,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     def transform(self, X: Matrix, *, strata: Labels | str | None = None) -> Floats:
         """Return the non-negative weights of the rows of X for the fitted components, and shifts.
 
-        They are exact for the squared error without penalties and updates of your own for W. Otherwise they are the
-        result of `max_iter` updates.
+        They are exact for the squared error and Kullback-Leibler without penalties and updates of your own for W.
+        Otherwise they are the result of at most `max_iter` updates.
 
         Parameters
         ----------
@@ -322,9 +322,10 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return the rows of the model, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W, strata)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+        """Return the rows of the model, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        return self._inverse_transform(X, strata)
 
     def score(
         self, X: Matrix, y: Any = None, *, strata: Labels | str | None = None, sample_weight: Vector | None = None

@@ -221,6 +221,15 @@ def losses(blocks, start, iterations, iteration=mu_iteration, **options):
 # ---------------------------------------------------------------- twins of the kernels (tall factors)
 
 
+def differ_by_powers_of_two(F, G):
+    """Tell whether each row of F is that of G times a power of two, to the last bit."""
+    for f, g in zip(F, G, strict=True):
+        power = np.frexp(f.max())[1] - np.frexp(g.max())[1]
+        if not np.array_equal(f, np.ldexp(g, power)):
+            return False
+    return True
+
+
 def csr_matmul(indptr, indices, data, F):
     """Multiply a CSR matrix (p, q) by a tall dense F (q, k), entry by entry; shape (p, k)."""
     out = np.zeros((len(indptr) - 1, F.shape[1]))

@@ -43,6 +43,7 @@ VALUES = {  # a number that has to change gets a commit of its own
     "REVIVAL_GAIN": 1e-6,
     "LEAST_ROWS": 1e-12,
     "ASYMMETRY": 1e-6,
+    "SAFE_SQUARE": 1e-280,
 }
 BY_DTYPE = {"MU_FLOOR": (1e-15, 1e-150), "EXACT_VALUE_BELOW": (1e-3, 1e-6)}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.losses.choice import DIVERGENCES, Divergence, as_divergence
+from fastnmf.core.losses.choice import DIVERGENCES, Beta, Divergence, as_divergence
 from fastnmf.data.entry_weights import MISSING
 from fastnmf.data.matrix import as_csr, check_unmasked
 from fastnmf.data.sentences import shown
@@ -55,7 +55,7 @@ class Options:
     ----------
     name : str
         Class of the estimator, for messages.
-    n_components : int, tuple of int, or "auto"
+    n_components : int, tuple of int, "auto" or None
     init : str, Start, estimator, or None
     solver : str
     loss : fastnmf.core.losses.choice.Divergence
@@ -111,6 +111,11 @@ class Options:
     def is_squared(self):
         """Whether the loss is the squared error."""
         return self.loss.is_squared
+
+    @property
+    def is_kullback_leibler(self):
+        """Whether the loss is the Kullback-Leibler divergence, for which W for given components is exact, too."""
+        return isinstance(self.loss, Beta) and self.beta == 1
 
     @property
     def beta(self):
@@ -323,6 +328,7 @@ CONSTRAINTS = {
     "strata_weight": one_of("rows", "equal"),
     "sparse_shifts": optional(check_bool),
     "gauge": one_of(None, "max_shift", "min_shift"),
+    "normalize": one_of(None, "l1", "l2", "max"),
 }
 _FIELDS = [field.name for field in fields(Options) if field.name not in ("name", "loss", "loss_given", "W", "H", "V")]
 

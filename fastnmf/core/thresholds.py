@@ -30,6 +30,9 @@ DENOMINATOR_SHARE = 1e-12
 # zero; the square is a normal number, too.
 MU_FLOOR = {_SINGLE: 1e-15, _DOUBLE: 1e-150}
 
+# Squared lengths between this and its inverse have neither lost digits to underflow nor overflowed.
+SAFE_SQUARE = 1e-280
+
 # Model values are raised to this before a negative power is applied: machine epsilon of float32, as in scikit-learn; of
 # small data, to this share of the mean of the non-zeros (see `model_floor`).
 MODEL_FLOOR = 1.1920929e-07

@@ -1,9 +1,14 @@
 """Warn of labels that are not used, and of one factor that is penalised alone; warn once."""
 
+import functools
 import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fastnmf.core.penalties import CustomPenalty
 from fastnmf.kernels.warn import warn
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def warn_of_y(model, y, strata):
@@ -61,3 +66,20 @@ def warn_of_one_penalty(options, penalties=None, factors=None):
             f"Penalise {remedy}.",
             UserWarning,
         )
+
+
+def first_was(old: str) -> Callable[[Method], Method]:
+    """Return a decorator of methods whose first argument, X, had the name `old`: they still take it, and warn."""
+
+    def decorate(method: Any) -> Any:
+        @functools.wraps(method)
+        def with_either(self, *args, **more):
+            if old in more:
+                what = f"{type(self).__name__}.{method.__name__}({old}=...)"
+                warn(f"{what} is deprecated and will be removed in version 0.3; use X=.", FutureWarning)
+                args = (more.pop(old), *args)
+            return method(self, *args, **more)
+
+        return with_either
+
+    return decorate

@@ -259,6 +259,6 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         return scaled(W, -data.log4_scale), scaled(C.T @ self._atoms(data).T.astype(C.dtype), -data.log4_scale), None
 
     def _set_factors(self, data, fit, options):
+        super()._set_factors(data, fit, options)
         mixtures = np.ascontiguousarray(fit.factors["H"][:, : fit.factors.rank].T)
         self.mixtures_ = scaled(mixtures, -data.log4_scale)
-        super()._set_factors(data, fit, options)

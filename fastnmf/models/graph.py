@@ -18,7 +18,7 @@ from fastnmf.core.options import check_bool, integer, number, one_of, optional, 
 from fastnmf.core.penalties import penalties_of
 from fastnmf.core.thresholds import MU_FLOOR, unit_of
 from fastnmf.core.updates import GraphHALS, JointMU
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import first_was, warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
@@ -306,8 +306,8 @@ class GraphNMF(BaseNMF, WithStrata):
         The weights w of a row x minimise ``||x - w H||² + graph_weight sum_j a_j sum_k ||h_k||² (w_k - w_jk)²`` over
         w >= 0, where w_j are the weights of the `n_neighbors` nearest samples of the fit and a_j the affinities to
         them. The penalty of the features is added as in `fit`. The minimiser is exact for the squared error; for the
-        divergence, half of the penalties is added and `max_iter` updates are made. A row that equals a sample of the
-        fit gets the weights that this sample has in `W_`.
+        divergence, half of the penalties is added and at most `max_iter` updates are made. A row that equals a sample
+        of the fit gets the weights that this sample has in `W_`.
 
         Parameters
         ----------
@@ -331,9 +331,10 @@ class GraphNMF(BaseNMF, WithStrata):
         with threads(options.n_threads):
             return self._infer_near_neighbours(*self._prepared(X, strata, options), graph, options)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return ``W H``, with the shifts of a fit with strata, dense (n_samples, n_features)."""
-        return self._inverse_transform(W, strata)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+        """Return ``X H`` for weights X, with the shifts of a fit with strata, dense (n_samples, n_features)."""
+        return self._inverse_transform(X, strata)
 
     def score(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> float:
         """Return one minus the ratio of the loss of X, without penalties, to that of the trivial model; at most 1."""
@@ -396,7 +397,7 @@ class GraphNMF(BaseNMF, WithStrata):
             found = infer_with_neighbours(*self._normal_equations(data, H, V), G.shape[1], pull, own, data.dtype)
         else:
             drawn, update = [NeighbourPull(pull, own)], JointMU(floor=MU_FLOOR[data.dtype])
-            found, _, _ = infer_divergence(data, H, V, options.loss, drawn, options.max_iter, update)
+            found, _ = infer_divergence(data, H, V, options.loss, drawn, options.max_iter, update)
         found = np.where(same[:, None] >= 0, W[same], found[:, : G.shape[1]]).astype(data.dtype)
         return scaled(found, -data.log4_scale)
 
@@ -519,6 +520,9 @@ class GraphNMF(BaseNMF, WithStrata):
             problem.updates |= {"W": GraphHALS(), "H": GraphHALS()}
         elif way == "joint":
             problem.updates |= dict.fromkeys("WH", JointMU(floor=MU_FLOOR[data.dtype]))
+
+    def _has_free_scale(self, problem, options):
+        return super()._has_free_scale(problem, options) and not any(self._weights())
 
     def _inner(self, weight, data, options):
         """Return the weight of a graph in the inner scale.

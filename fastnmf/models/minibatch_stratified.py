@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fastnmf.core.options import sweeps_of
-from fastnmf.core.warn import warn_of_y
+from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata
 from fastnmf.models.minibatch import MiniBatchNMF
@@ -332,9 +332,10 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return the model's rows ``v + w H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W, strata)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+        """Return the rows ``v + w H``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        return self._inverse_transform(X, strata)
 
     def score(
         self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None

@@ -216,9 +216,8 @@ class PLSA(BaseNMF, Iterative):
     def transform(self, X: Matrix) -> Floats:
         """Return P(z|d) for the documents of X by folding in.
 
-        At most `max_iter` steps of expectation-maximisation compute P(z|d) for fixed P(w|z), from a start that depends
-        on the document alone. A document without a known word gets P(z). `fit_transform` returns the same for the
-        training documents.
+        P(z|d) is the most likely one for fixed P(w|z), which steps of expectation-maximisation would end at. A document
+        without a known word gets P(z). `fit_transform` returns the same for the training documents.
 
         Parameters
         ----------
@@ -266,7 +265,7 @@ class PLSA(BaseNMF, Iterative):
         options = self._options()
         with threads(options.n_threads):
             data, H, _ = self._prepared(X, None, options)
-            _, divergence, _ = self._infer_by_divergence(data, H, None, options)
+            divergence, _ = self._infer_by_divergence(data, H, None, options)[1]()
         used = np.asarray(data.X.sum(axis=0)).ravel() > 0
         if (used & ~(self.components_ > 0).any(axis=0)).any():
             return np.inf
@@ -342,6 +341,9 @@ class PLSA(BaseNMF, Iterative):
         s = columns * rows
         columns, rows = np.where(columns > 0, columns, 1), np.where(rows > 0, rows, 1)
         return (W / columns).astype(W.dtype), (H / rows[:, None]).astype(H.dtype), s / s.sum()
+
+    def _has_free_scale(self, problem, options):
+        return False  # columns and rows are probabilities
 
     def _set_factors(self, data, fit, options):
         self.s_ = self._arrays(data, fit.solver)[2]

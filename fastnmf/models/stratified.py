@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_number, integer, one_of, sweeps_of
-from fastnmf.core.warn import warn_of_y
+from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.fitted_state import atomic_fit
@@ -109,7 +109,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     gauge : {None, "max_shift", "min_shift"}, default=None
         Which of the equivalent factors is returned (see Notes): those with the largest, or with the smallest shifts.
     normalize : {None, "l1", "l2", "max"}, default=None
-        Norm to which the rows of `components_` are scaled; the weights are scaled inversely.
+        Norm to which the rows of `components_` are scaled; the weights are scaled inversely. With None, and without
+        penalties, a column of `W_` is half to twice as long as the row of `components_` that belongs to it.
     sparse_shifts : bool, default=None
         Whether `shifts_` is a csr_array, which stores entries only where a stratum uses the feature: for thousands of
         strata with few features each. None: if it has more than 10⁸ entries. Then neither the fit nor what reads the
@@ -220,7 +221,6 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         "update_order": one_of("sequential", "simultaneous"),
         "n_shift_updates": integer(),
         "unknown_strata": one_of(*UNKNOWN_STRATA),
-        "normalize": one_of(None, "l1", "l2", "max"),
     }
     _has_shifts = True
     __metadata_request__fit = {"strata": True}
@@ -433,12 +433,13 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
         """Return the rows ``v + w H`` of the model, dense (n_samples, n_features).
 
         Parameters
         ----------
-        W : array-like (n_samples, n_components)
+        X : array-like or sparse matrix (n_samples, n_components)
             Weights, one row for each sample.
         strata : array-like (n_samples,), default=None
             Stratum label of each row, one of `strata_`. May be omitted for a model with one stratum.
@@ -448,7 +449,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         ndarray (n_samples, n_features)
             In units of X.
         """
-        return self._inverse_transform(W, strata)
+        return self._inverse_transform(X, strata)
 
     def score(
         self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None
@@ -483,16 +484,6 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         if options.label_weight and not options.is_squared:
             raise ValueError(
                 "label_weight needs beta_loss='frobenius': the labels are compared by their squared error."
-            )
-        of_factors = [getattr(options, name) for name in "VWH"]
-        if (options.gauge or options.normalize) and any(each.alpha or each.objects for each in of_factors):
-            raise ValueError(
-                "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
-                "alpha_H, penalties) already determine that choice; leave one of the two out."
-            )
-        if options.normalize and options.H.fixed is not None:
-            raise ValueError(
-                "normalize changes the scale of components, and fixed_components sets it; leave one of the two out."
             )
         if self.update_order == "simultaneous" and options.solver != "mu":
             raise ValueError("update_order='simultaneous' is the published program's order; it needs solver='mu'.")

@@ -82,7 +82,7 @@ def check_fitted_arrays(model, n_features=None):
     NotFittedError
         An attribute is missing.
     ValueError
-        An attribute is not an array of finite numbers, or has the wrong shape.
+        An attribute is not an array of finite numbers, or has the wrong shape; or components are negative.
     """
     kind = type(model).__name__
     sizes = {"m": (n_features, "X")} if n_features is not None else {}
@@ -109,6 +109,8 @@ def check_fitted_arrays(model, n_features=None):
         values = array.data if sp.issparse(array) else array
         if n_features is not None and array.dtype.kind == "f" and not np.isfinite(values).all():
             raise ValueError(f"{name} of this {kind} contains NaN or infinity; every entry must be a finite number.")
+        if n_features is not None and name == "components_" and not model._is_signed and (array < 0).any():
+            raise ValueError(f"{name} of this {kind} contains negative entries; every entry must be >= 0.")
 
 
 _OF = {"k": "components", "m": "features", "S": "strata", "n": "samples", "L": "lags", "c": "classes"}

@@ -15,7 +15,6 @@ from sklearn.utils import _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad
-from fastnmf.core.losses.choice import Beta
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.thresholds import tiny
@@ -38,7 +37,7 @@ def is_kullback_leibler(model, what):
     options = model._options()
     if options.is_squared:
         return False
-    if isinstance(options.loss, Beta) and options.beta == 1:
+    if options.is_kullback_leibler:
         return True
     raise ValueError(
         f"{what} was asked of a model with {options.loss_given}; it supports 'frobenius' and 'kullback-leibler' only."

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import AlternatingSolver, scale_start, search_scale
+from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
 from fastnmf.core.factors import allocate, copy_rows, pad
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
@@ -24,7 +24,7 @@ from fastnmf.core.problem import full
 from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.updates import Majorised
-from fastnmf.core.warn import warn, warn_of_one_penalty
+from fastnmf.core.warn import first_was, warn, warn_of_one_penalty
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
@@ -99,6 +99,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 f"solver={options.solver!r} needs a quadratic subproblem, and {options.loss_given} gives none; "
                 "use solver='mu'."
             )
+        of_factors = [getattr(options, name) for name in "VWH"]
+        normalize = getattr(self, "normalize", None)  # the user's: that of a `GraphNMF` is its own
+        if (options.gauge or normalize) and any(each.alpha or each.objects for each in of_factors):
+            raise ValueError(
+                "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
+                "alpha_H, penalties) already determine that choice; leave one of the two out."
+            )
+        if normalize and options.H.fixed is not None:
+            raise ValueError(
+                "normalize changes the scale of components, and fixed_components sets it; leave one of the two out."
+            )
 
     # ---------------------------------------------------------------- public methods
 
@@ -122,9 +133,10 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         return self._transform(X)
 
-    def inverse_transform(self, W: SparseOrDense) -> Floats:
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense) -> Floats:
+        """Return ``X H``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        return self._inverse_transform(X)
 
     def score(self, X: Matrix, y: Any = None, sample_weight: Vector | None = None) -> float:
         """Return 1 minus the loss of X divided by the loss of the trivial model, at most 1; larger is better.
@@ -268,6 +280,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _rank(self, data, given, options):
         """Return the number of components."""
+        if options.n_components is None:
+            return data.shape[1]
         if not isinstance(options.n_components, str):
             return options.n_components
         start = start_from_init(options.init)
@@ -512,11 +526,19 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             self.W_, self.components_ = normalize_components(self.W_, self.components_, options.normalize)
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
             self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.stratum_index, options.gauge)
+        if not options.normalize and self._has_free_scale(fit.problem, options):
+            self.W_, self.components_, powers = balanced_factors(self.W_, self.components_, data.weight)
+            for name in factors.arrays.keys() - {"W", "V"}:  # of which other attributes are made
+                factors[name][:, : factors.rank] = times_powers(factors[name][:, : factors.rank], -powers)
         if self._has_shifts:
             of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
             vars(self).update(of_strata, shifts_=shifts)
         self.n_revived_ = fit.solver.n_reseeded
         set_label_attributes(self, data, factors, label_losses, options)
+
+    def _has_free_scale(self, problem, options):
+        """Tell whether W and H could exchange the scale of a component: nothing else than their product counts."""
+        return not (problem.penalties.keys() & {"W", "H"} or problem.free_mask)
 
     # ---------------------------------------------------------------- new rows
 
@@ -565,7 +587,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return infer_by_sweeps(data, k, pad(H, data), V, penalties, update, options.max_iter)
 
     def _infer_by_divergence(self, data, H, V, options):
-        """Return W, its divergence and the scale of the normalized loss.
+        """Return W, and a function that returns its divergence and the scale of the normalized loss.
 
         Parameters
         ----------
@@ -651,7 +673,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             if self._has_own_loss:
                 return self._own_score(data, H, options)
             if not options.is_squared:
-                _, value, scale = self._infer_by_divergence(data, H, V, options)
+                value, scale = self._infer_by_divergence(data, H, V, options)[1]()
                 return 1.0 if scale == 0 else float(1 - value / scale)
             W, sub = self._infer_exact(data, H, V, options)
             if sub is None:

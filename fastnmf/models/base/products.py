@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
+from fastnmf.core.warn import first_was
 from fastnmf.data.matrix import as_numbers
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
@@ -74,10 +75,11 @@ class BasisModel(WeightModel):
             W = infer(data, len(basis), pad(np.ldexp(basis.T, shift), data), None)[0]
         return np.ldexp(np.ascontiguousarray(W[:, : len(basis)]), shift - 2 * data.log4_scale)
 
-    def inverse_transform(self, W: SparseOrDense) -> Floats:
-        """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense) -> Floats:
+        """Return ``X components_``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
         self._check_fitted()
-        return checked_weights(self, W, len(self._basis())) @ self._basis()
+        return checked_weights(self, X, len(self._basis())) @ self._basis()
 
     def _basis(self):
         """Return the basis that approximates new rows, (k, n_features)."""

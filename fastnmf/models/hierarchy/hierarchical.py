@@ -20,7 +20,7 @@ from fastnmf.core.descent import DESCENTS, Layerwise, NeuralDescent, infer_stack
 from fastnmf.core.iterate import Solver
 from fastnmf.core.options import generator, one_of
 from fastnmf.core.stack import LOSSES, DataLayer, Labels, MaskedDataLayer, Stack, check_shares, unit_columns
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import first_was, warn
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
@@ -355,10 +355,11 @@ class HierarchicalNMF(
             S = self._weights(data, lowest_layer(data), self._factors)
         return S if level is None else S[level]
 
-    def inverse_transform(self, S: SparseOrDense, level: int = -1) -> Floats:
-        """Return the approximation of X by weights S (n_samples, k_level) on a level, dense (n_samples, n_features)."""
+    @first_was("S")
+    def inverse_transform(self, X: SparseOrDense, level: int = -1) -> Floats:
+        """Return the approximation of data by weights X (n_samples, k_level) on a level: (n_samples, n_features)."""
         check_is_fitted(self)
-        S, topics = S if sp.issparse(S) else np.asarray(S), self.components_[self._level(level)]
+        S, topics = X if sp.issparse(X) else np.asarray(X), self.components_[self._level(level)]
         if S.ndim != 2 or S.shape[1] != len(topics):
             raise ValueError(f"S has shape {S.shape}; expected (n_samples, {len(topics)}): the topics of that level.")
         return S @ topics
