@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fastnmf import NMF, MiniBatchNMF, non_negative_factorization
 
 KL = {"solver": "mu", "beta_loss": "kullback-leibler"}
-MINI = {"batch_size": 16, "alpha_W": 5e-5, "alpha_H": 5e-5, "l1_ratio": 0.5}
+MINI = {"batch_size": 24, "alpha_W": 5e-5, "alpha_H": 5e-5, "l1_ratio": 0.5}
 HAS_LOSSES = pytest.mark.skipif(
     "beta_loss" not in inspect.signature(MiniBatchNMF).parameters, reason="MiniBatchNMF has the squared error alone"
 )

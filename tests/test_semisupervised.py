@@ -285,7 +285,7 @@ def test_some_rows_of_data_in_their_scale():
     X = np.random.default_rng(0).random((6, 3)) * np.array([1e200, 1, 1, 1e-60, 1, 1e200])[:, None]
     for form in (np.asarray, sp.csr_array):
         data = Strata.from_array(form(X), list("aabbab"))
-        part = data.take(np.array([3, 1]))
+        part = data.part(np.array([3, 1]))
         assert part.log4_scale == data.log4_scale != 0 and part.labels.tolist() == ["a", "b"]
         np.testing.assert_array_equal(part.stratum_index, [1, 0])
         found = part.X.toarray() if part.is_sparse else part.X

@@ -28,7 +28,7 @@ from fastnmf.kernels.records import LazyRows
 GUESS_SWEEPS = 5  # sweeps of coordinate descent that guess the supports of the exact solutions
 ROWWISE_SWEEPS = 8  # the same where each row has its own Gram matrix
 LOOK = 10  # updates between two looks at the change of the rows
-SETTLED = 1e-5  # part of its largest weight that a row may still lack
+SETTLED = 1e-6  # part of its largest weight that a row may still lack
 BLOCK = 1 << 21  # entries of Gram matrices of rows held at a time: 16 MB
 
 
@@ -330,13 +330,13 @@ def infer_by_sweeps(strata, rank, H, V, penalties, update, n_sweeps):
 
 
 def even_weights(data, H):
-    """Return W (n_rows, k) with equal weights in a row, such that the model with H has the total of each row.
+    """Return W (n_rows, k) such that all components have equal parts of the total of each row, whatever their scale.
 
-    Where H is zero, W is, too.
+    A component that is zero has no part.
     """
-    mass, total = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel(), float(H.sum())
-    share = mass / max(total, tiny()) if total > 0 else np.zeros(len(mass))
-    return np.repeat(share[:, None], H.shape[1], axis=1)
+    mass, totals = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel(), H.sum(axis=0, dtype=np.float64)
+    of_each = np.where(totals > 0, 1 / np.maximum(totals, tiny()), 0.0) / max(np.count_nonzero(totals), 1)
+    return mass[:, None] * of_each
 
 
 def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):

@@ -16,6 +16,7 @@ MAX_TRIES = 3  # consecutive exchanges that may fail to reduce the number of inf
 HELD_BYTES = 1 << 18  # size of the factorisations that a task holds; they should stay in the cache
 MAX_HELD = 61  # largest number of factorisations that a task holds; a prime, which spreads the keys evenly
 BITS = 64  # with at most this many columns a support fits into one word, the key of its factorisation
+SMALL_MEAN = 1 / 64  # of the non-zeros of a row, below which LEAST counts in units of it
 LEAST = 1.1920929e-07  # values of the model below it are replaced by it in divergences, as in scikit-learn
 NONE = np.int64(0)  # start of a count: with a plain 0, Numba compiles the functions called with the count twice
 MAX_STEPS = 100  # largest number of Newton steps for a row; about eight are made
@@ -534,7 +535,20 @@ def _row_values(i, csr, F, r, other, shift, y):
 
 
 @helper
-def _newton_model(i, csr, other, shift, room, work, gram, pos):
+def _least_value(i, csr):
+    """Return the least value of the model of row i, of the dtype of X: `LEAST`, and less where the row is small.
+
+    It is that of `fastnmf.core.thresholds.model_floor` for the mean of the non-zeros of the row.
+    """
+    lo, hi, total = csr.indptr[i], csr.indptr[i + 1], 0.0
+    for p in range(lo, hi):
+        total += csr.data[p]
+    mean = total / max(hi - lo, 1)
+    return csr.data.dtype.type(LEAST * (mean if 0.0 < mean < SMALL_MEAN else 1.0))
+
+
+@helper
+def _newton_model(i, csr, other, shift, least, room, work, gram, pos):
     """Write the Hessian of ``-sum x log(f . g + shift)`` over row i of X at f, and ``Hessian f - gradient``.
 
     Parameters
@@ -544,6 +558,8 @@ def _newton_model(i, csr, other, shift, room, work, gram, pos):
         X (p, q).
     other : ndarray (q, K)
     shift : ndarray (nnz,) or (0,)
+    least : float
+        Values below it count as this.
     room : ndarray (2, nnz)
         ``f . g + shift``; the second row is overwritten.
     work : ndarray (TOGETHER + K, K)
@@ -554,7 +570,7 @@ def _newton_model(i, csr, other, shift, room, work, gram, pos):
         Written: ``Hessian f - gradient``.
     """
     k, n, y, right, held, block = len(gram), NONE, room[0], room[1], work[:TOGETHER], work[TOGETHER:]
-    lo, hi, least = csr.indptr[i], csr.indptr[i + 1], y.dtype.type(LEAST)
+    lo, hi = csr.indptr[i], csr.indptr[i + 1]
     gram[:] = 0.0
     for p in range(lo, hi):
         safe, j = max(y[p], least), csr.indices[p]
@@ -576,7 +592,7 @@ def _newton_model(i, csr, other, shift, room, work, gram, pos):
 
 
 @helper
-def _advance(lo, hi, room):
+def _advance(lo, hi, least, room):
     """Move the values in the first row of `room` towards those in the second, as far as the divergence surely falls.
 
     Along the step of a Newton model with relative changes -u of the values, t the largest of u, the divergence is at
@@ -586,6 +602,8 @@ def _advance(lo, hi, room):
     Parameters
     ----------
     lo, hi : int
+    least : float
+        As for `_newton_model`.
     room : ndarray (2, nnz)
         Its first row is written at lo..hi.
 
@@ -596,7 +614,7 @@ def _advance(lo, hi, room):
     change : float
         Largest relative change over the whole step.
     """
-    y, ahead, fall, change, least = room[0], room[1], 0.0, 0.0, room.dtype.type(LEAST)
+    y, ahead, fall, change = room[0], room[1], 0.0, 0.0
     for p in range(lo, hi):
         part = (y[p] - ahead[p]) / max(y[p], least)
         fall, change = max(fall, part), max(change, abs(part))
@@ -638,8 +656,9 @@ def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, room):
         work, pos, whole = np.zeros((TOGETHER + K, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
         for i in range(begin, until):
             _row_values(i, csr, F, i, other, shift, room[0])
+            least = _least_value(i, csr)
             for _ in range(MAX_STEPS):
-                _newton_model(i, csr, other, shift, room, work, gram, pos)
+                _newton_model(i, csr, other, shift, least, room, work, gram, pos)
                 largest, cost, moved = 0.0, 0.0, 0.0
                 for c in range(k):
                     gram[c, c] += ridge
@@ -652,7 +671,7 @@ def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, room):
                 for c in range(k):
                     whole[0, c] = x[c] if gram[c, c] > 0.0 else 0.0
                 _row_values(i, csr, whole, 0, other, shift, room[1])
-                share, change = _advance(csr.indptr[i], csr.indptr[i + 1], room)
+                share, change = _advance(csr.indptr[i], csr.indptr[i + 1], least, room)
                 for c in range(k):
                     step = share * (whole[0, c] - F[i, c])
                     F[i, c] = whole[0, c] if share == 1 else F[i, c] + step
