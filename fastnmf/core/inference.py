@@ -16,7 +16,7 @@ from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.penalties import ElasticNet
 from fastnmf.core.problem import Subproblem, full
-from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE, tiny
+from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE, model_floor, tiny
 from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
 from fastnmf.data import shifts
 from fastnmf.data.layout import Compressed, row_index
@@ -406,5 +406,6 @@ def _infer_kullback_leibler(data, H, V, penalties):
     W, other, room = pad(even_weights(data, H), data), pad(H, data), np.empty((2, len(side.data)), data.dtype)
     linear = H.sum(axis=0, dtype=np.float64) + sum(penalty.l1 for penalty in penalties)
     ridge, tasks = float(sum(penalty.l2 for penalty in penalties)), split_costs(side.indptr, W.shape[1] ** 2)
-    nnls.csr_entropy_rows(tasks, side.csr, W, other, linear, ridge, shift, room)
+    means = np.bincount(row_index(side), side.data, len(W)) / np.maximum(np.diff(side.indptr), 1)
+    nnls.csr_entropy_rows(tasks, side.csr, W, other, linear, ridge, shift, model_floor(means).astype(data.dtype), room)
     return np.ascontiguousarray(W[:, : H.shape[1]])

@@ -109,3 +109,14 @@ def row_divergences(data, W, H, V):
         y = np.maximum(entries_at(V, data.stratum_index[i], j) + np.einsum("ij,ij->i", W[i], tall[j]), least)
         errors += np.bincount(i, x * np.log(x / y) - x, minlength=len(errors))
     return np.maximum(errors, 0)
+
+
+def explained_share(errors, norms, sample_weight):
+    """Return 1 minus the weighted sum of the squared errors of the rows divided by that of their squared norms."""
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight, dtype=np.float64)
+        if sample_weight.shape != errors.shape:
+            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one a row.")
+        errors, norms = errors * sample_weight, norms * sample_weight
+    total = norms.sum()
+    return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)

@@ -16,8 +16,6 @@ MAX_TRIES = 3  # consecutive exchanges that may fail to reduce the number of inf
 HELD_BYTES = 1 << 18  # size of the factorisations that a task holds; they should stay in the cache
 MAX_HELD = 61  # largest number of factorisations that a task holds; a prime, which spreads the keys evenly
 BITS = 64  # with at most this many columns a support fits into one word, the key of its factorisation
-SMALL_MEAN = 1 / 64  # of the non-zeros of a row, below which LEAST counts in units of it
-LEAST = 1.1920929e-07  # values of the model below it are replaced by it in divergences, as in scikit-learn
 NONE = np.int64(0)  # start of a count: with a plain 0, Numba compiles the functions called with the count twice
 MAX_STEPS = 100  # largest number of Newton steps for a row; about eight are made
 TOGETHER = 64  # rows of the other factor that are added to a Hessian at a time
@@ -535,19 +533,6 @@ def _row_values(i, csr, F, r, other, shift, y):
 
 
 @helper
-def _least_value(i, csr):
-    """Return the least value of the model of row i, of the dtype of X: `LEAST`, and less where the row is small.
-
-    It is that of `fastnmf.core.thresholds.model_floor` for the mean of the non-zeros of the row.
-    """
-    lo, hi, total = csr.indptr[i], csr.indptr[i + 1], 0.0
-    for p in range(lo, hi):
-        total += csr.data[p]
-    mean = total / max(hi - lo, 1)
-    return csr.data.dtype.type(LEAST * (mean if 0.0 < mean < SMALL_MEAN else 1.0))
-
-
-@helper
 def _newton_model(i, csr, other, shift, least, room, work, gram, pos):
     """Write the Hessian of ``-sum x log(f . g + shift)`` over row i of X at f, and ``Hessian f - gradient``.
 
@@ -625,7 +610,7 @@ def _advance(lo, hi, least, room):
 
 
 @kernel
-def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, room):
+def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, least, room):
     """Replace every row f by the minimiser of ``linear f + ridge f f / 2 - sum x log(f . g + shift)`` over f >= 0.
 
     This is the Kullback-Leibler divergence of a row as a function of its weights, minimised by Newton steps: each
@@ -645,6 +630,8 @@ def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, room):
     ridge : float
     shift : ndarray (nnz,) or (0,)
         Shift at each non-zero.
+    least : ndarray (p,), dtype of F
+        Values of the model below it are replaced by it.
     room : ndarray (2, nnz), dtype of F
         Overwritten.
     """
@@ -656,9 +643,8 @@ def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, room):
         work, pos, whole = np.zeros((TOGETHER + K, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
         for i in range(begin, until):
             _row_values(i, csr, F, i, other, shift, room[0])
-            least = _least_value(i, csr)
             for _ in range(MAX_STEPS):
-                _newton_model(i, csr, other, shift, least, room, work, gram, pos)
+                _newton_model(i, csr, other, shift, least[i], room, work, gram, pos)
                 largest, cost, moved = 0.0, 0.0, 0.0
                 for c in range(k):
                     gram[c, c] += ridge
@@ -671,7 +657,7 @@ def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, room):
                 for c in range(k):
                     whole[0, c] = x[c] if gram[c, c] > 0.0 else 0.0
                 _row_values(i, csr, whole, 0, other, shift, room[1])
-                share, change = _advance(csr.indptr[i], csr.indptr[i + 1], least, room)
+                share, change = _advance(csr.indptr[i], csr.indptr[i + 1], least[i], room)
                 for c in range(k):
                     step = share * (whole[0, c] - F[i, c])
                     F[i, c] = whole[0, c] if share == 1 else F[i, c] + step

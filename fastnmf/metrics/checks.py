@@ -27,7 +27,16 @@ def as_matrix(values, name, dtype=np.float64):
 
 
 def check_count(name, value, least=1, why=""):
-    """Raise ValueError unless a value is an integer of at least `least`."""
+    """Raise ValueError unless a value is an integer of at least `least`.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    least : int, default=1
+    why : str, default=""
+        Why it must be, for the message.
+    """
     if not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{name} must be at least {least}, an integer{why}; got {shown(value)}.")
 

@@ -21,7 +21,7 @@ from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
 from fastnmf.core.penalties import CustomPenalty, ElasticNet, penalties_of
 from fastnmf.core.problem import full
-from fastnmf.core.row_errors import expanded_errors
+from fastnmf.core.row_errors import expanded_errors, explained_share
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.updates import Majorised
 from fastnmf.core.warn import first_was, warn, warn_of_one_penalty
@@ -692,14 +692,3 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         factors, tasks = allocate(data, W, H, None)
         problem = self._problem(data, factors, tasks, options)
         return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
-
-
-def explained_share(errors, norms, sample_weight):
-    """Return 1 minus the weighted sum of the squared errors of the rows divided by that of their squared norms."""
-    if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight, dtype=np.float64)
-        if sample_weight.shape != errors.shape:
-            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one a row.")
-        errors, norms = errors * sample_weight, norms * sample_weight
-    total = norms.sum()
-    return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)
