@@ -61,5 +61,6 @@ def warmup(
                     )
             if kullback_leibler:
                 for data, rank in ((X, 20), (tiny, 2)):
-                    NMF(rank, solver="mu", beta_loss="kullback-leibler", **options).fit(data.astype(dtype))
+                    data = data.astype(dtype)
+                    NMF(rank, solver="mu", beta_loss="kullback-leibler", **options).fit(data).transform(data)
     return time.perf_counter() - began
