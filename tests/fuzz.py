@@ -142,7 +142,7 @@ def wrong_error(error):
 # NaN without words, or pairs of words; infinity for zeros that are not optimal: their docstrings say so
 NOT_FINITE = ("metrics.diversity", "metrics.coherence", "metrics.kkt_residual", "metrics.normalized_loss")
 SIGNED = {"SemiNMF": ("components_",), "ConvexNMF": ("components_",), "KernelNMF": ("X_fit_",)}
-SIGNED["HierarchicalNMF"] = ("coef_",)  # of least squares
+SIGNED |= {"SemiSupervisedNMF": ("coef_",), "StratifiedNMF": ("coef_",), "HierarchicalNMF": ("coef_", "B_")}
 
 
 def numbers(found, prefix="", depth=0):
@@ -188,6 +188,7 @@ def wrong_answer(name, answer, X):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             return f"{where or 'it'} is not finite"
     if name in ("transform", "fit_transform"):
+        answer = answer[-1] if isinstance(answer, list) else answer  # of all levels
         array = answer.toarray() if sp.issparse(answer) else np.asarray(answer)
         if array.dtype.kind == "f" and array.size and array.min() < 0:
             return "it is negative"

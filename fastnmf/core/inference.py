@@ -128,9 +128,11 @@ def exact(F, sub, rank):
 
 def is_nearly_singular(gram):
     """Tell whether columns with this Gram matrix (k, k) are, at length one, dependent up to `NEARLY_SINGULAR`."""
-    length = np.sqrt(np.diagonal(gram))
+    length = np.sqrt(np.diagonal(gram).astype(np.float64))
     used = length > 0
-    cosines = gram[np.ix_(used, used)] / np.outer(length[used], length[used])
+    cosines = gram[np.ix_(used, used)] / length[used] / length[used][:, None]
+    if not np.isfinite(cosines).all():
+        return True
     return used.any() and np.linalg.eigvalsh(cosines)[0] < NEARLY_SINGULAR
 
 

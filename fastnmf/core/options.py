@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.losses.choice import DIVERGENCES, Beta, Divergence, as_divergence
 from fastnmf.data.entry_weights import MISSING
-from fastnmf.data.matrix import as_csr, check_unmasked
+from fastnmf.data.matrix import as_csr, as_numbers, check_unmasked
 from fastnmf.data.sentences import shown
 
 
@@ -167,7 +167,7 @@ def read_options(name, parameters, constraints, loss_parameter="beta_loss"):
     l1_ratio = parameters.get("l1_ratio", 0.0)
     found |= {factor: FactorOptions(alpha, l1_ratio) for factor, alpha in alphas.items() if alpha}
     of_H = (alphas["H"], l1_ratio, parameters.get("fixed_components"), parameters.get("seed_features"))
-    if of_H[2] is not None or of_H[3]:
+    if of_H[2] is not None or of_H[3] is not None and getattr(of_H[3], "__len__", lambda: 1)():
         found["H"] = FactorOptions(*of_H, parameters.get("guide_weight", 1.0))
     for factor, objects in (parameters.get("penalties") or {}).items():
         objects = tuple(objects) if isinstance(objects, (list, tuple)) else (objects,)
@@ -250,6 +250,10 @@ def optional(check):
 
 def check_beta_loss(name, value):
     """Raise unless `value` is the name of a loss, a number, or a `Divergence`."""
+    if isinstance(value, Divergence) and type(value).build is Divergence.build:
+        raise ValueError(
+            f"{name} is a {type(value).__name__}, which has no method build; write it, or extend EntrywiseLoss."
+        )
     if isinstance(value, Divergence) and not math.isfinite(value.degree):
         raise ValueError(f"{name}={value!r} has the degree {value.degree}; give it a finite one, or 0 for none.")
     if not isinstance(value, (Divergence, numbers.Real)):
@@ -363,7 +367,7 @@ def row_weights(data, sample_weight, strata_weight):
     weight = np.ones(n_rows)
     if sample_weight is not None:
         check_unmasked(sample_weight, "sample_weight")
-        weight = np.asarray(sample_weight, dtype=np.float64)
+        weight = as_numbers(sample_weight, "sample_weight").astype(np.float64)
         if weight.ndim == 0:
             weight = np.full(n_rows, float(weight))
         if weight.shape != (n_rows,):
