@@ -167,7 +167,7 @@ def read_options(name, parameters, constraints, loss_parameter="beta_loss"):
     l1_ratio = parameters.get("l1_ratio", 0.0)
     found |= {factor: FactorOptions(alpha, l1_ratio) for factor, alpha in alphas.items() if alpha}
     of_H = (alphas["H"], l1_ratio, parameters.get("fixed_components"), parameters.get("seed_features"))
-    if of_H[2] is not None or of_H[3] is not None and getattr(of_H[3], "__len__", lambda: 1)():
+    if of_H[2] is not None or of_H[3]:
         found["H"] = FactorOptions(*of_H, parameters.get("guide_weight", 1.0))
     for factor, objects in (parameters.get("penalties") or {}).items():
         objects = tuple(objects) if isinstance(objects, (list, tuple)) else (objects,)
@@ -276,6 +276,12 @@ def check_penalties(name, value):
                 )
 
 
+def check_seeds(name, value):
+    """Raise ValueError unless `value` is a dict or a list; `find_seeds` checks what is in it."""
+    if not isinstance(value, (dict, list, tuple)):
+        raise ValueError(f"{name}={shown(value)} is not valid; expected a dict component -> features, or a list.")
+
+
 def check_function(name, value):
     """Raise unless `value` is None or callable."""
     if value is not None and not callable(value):
@@ -330,6 +336,7 @@ CONSTRAINTS = {
     "shuffle": check_bool,
     "extrapolate": check_bool,
     "strata_weight": one_of("rows", "equal"),
+    "seed_features": optional(check_seeds),
     "sparse_shifts": optional(check_bool),
     "gauge": one_of(None, "max_shift", "min_shift"),
     "normalize": one_of(None, "l1", "l2", "max"),
@@ -433,10 +440,6 @@ def find_seeds(seeds, rank, n_columns, names):
     dict
         Component -> ndarray of int, ascending; components without features are absent.
     """
-    if not isinstance(seeds, (dict, list, tuple)):
-        raise ValueError(
-            f"seed_features={shown(seeds)} is not valid; expected a dict component -> features, or a list."
-        )
     items = seeds.items() if isinstance(seeds, dict) else enumerate(seeds)
     place = None if names is None else {str(name): j for j, name in enumerate(names)}
     found = {}
