@@ -32,6 +32,7 @@ import scipy.sparse as sp
 import sklearn
 from estimators import CASES
 from fuzz_cases import FUNCTIONS, IN_PLACE, cases, data
+from fuzz_cases import Case as Case  # for cases as they are printed
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from sklearn.base import clone
 

@@ -107,3 +107,11 @@ def test_a_start_and_the_arrays_of_a_callback_are_in_the_scale_of_the_user(facto
     assert (found.history_["normalized_loss"] == wanted.history_["normalized_loss"]).all()
     start, H_start = seen[0]
     assert start == pytest.approx(factor * W, rel=1e-12) and H_start == pytest.approx(H, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_superfluous_components_of_equal_rows_stay_in_single_precision(seed):
+    X = np.ascontiguousarray(np.tile(np.arange(1, 8, dtype=np.float32), (6, 1)))
+    with np.errstate(all="raise", under="ignore"):
+        model = BilinearNMF(9, max_iter=5, random_state=seed).fit(X)
+    assert np.isfinite(model.W_).all() and model.normalized_loss_ < 1e-3

@@ -172,3 +172,7 @@ def test_tiny_and_equal_rows_in_single_precision_have_a_start():
     X = np.float32(1e-30) * np.ones((4, 4), np.float32)
     with np.errstate(all="raise"):
         fastnmf.SparseNMF(2, init=fastnmf.Start(np.ones((2, 4))), max_iter=1, random_state=0).fit(X)
+        B = np.array([[15, 12, 5, 10], [12, 13, 7, 10], [5, 7, 6, 6], [10, 10, 6, 10]], np.float32) * np.float32(1e-30)
+        start = fastnmf.Start(np.ones((2, 4)))
+        fit = fastnmf.SparseNMF(2, init=start, max_iter=1, random_state=0).fit(sp.coo_array(B))
+    assert fit.normalized_loss_ < 1

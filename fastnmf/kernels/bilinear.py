@@ -9,7 +9,7 @@ from fastnmf.kernels.jit import kernel, work_stealing
 
 
 @kernel
-def rows_products(tasks, F, gram, pos, pair, n_sweeps):  # noqa: C901 (split, its loops over one row would be calls)
+def rows_products(tasks, F, gram, pos, pair, least, n_sweeps):  # noqa: C901 (split, its loops over one row would be calls)
     """Minimise ``f gram f / 2 - f pos`` over the first k entries of each row f of F, one entry at a time, with f >= 0.
 
     Column ``pair[c, l]`` of F is the product of columns c and l, and ``pair[c, c]`` is c. The row is therefore a linear
@@ -26,6 +26,8 @@ def rows_products(tasks, F, gram, pos, pair, n_sweeps):  # noqa: C901 (split, it
     pos : ndarray (p, K)
     pair : ndarray (k, k) of int64
         Symmetric.
+    least : float
+        Entries stay where the second derivative is not above it.
     n_sweeps : int
         Number of passes over the k entries of a row.
     """
@@ -55,7 +57,7 @@ def rows_products(tasks, F, gram, pos, pair, n_sweeps):  # noqa: C901 (split, it
                         share = 1.0 if b == c else f[b]
                         pull += share * slope[pair[c, b]]
                         bend += share * along[pair[c, b]]
-                    if bend > 0.0:
+                    if bend > least:
                         step = max(-pull / bend, -f[c])
                         for a in range(q):
                             slope[a] += step * along[a]

@@ -1,7 +1,7 @@
 """Starts: the initial factors of a fit."""
 
 from fastnmf.core.init.nndsvd import nndsvd, singular
-from fastnmf.core.init.starts import Start, custom, features, random, rows
+from fastnmf.core.init.starts import Start, custom, features, in_range, random, rows
 from fastnmf.core.init.successive_projection import anchors, successive_projections
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "anchors",
     "custom",
     "features",
+    "in_range",
     "nndsvd",
     "random",
     "rows",

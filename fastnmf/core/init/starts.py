@@ -26,6 +26,7 @@ from fastnmf.typing import Array, Dense, Factor, Floats, Labels, Names, SparseOr
 
 ROWS_PER_COMPONENT = 30
 FEATURES_PER_COMPONENT = 10
+MAX_SIZE = 30  # allowed binary logarithm of the largest entry of a component that the user gives
 
 
 class Start:
@@ -419,3 +420,12 @@ def _shift_rows(strata, v):
     """Return the start's shifts as a CSR array (n_strata, n_columns)."""
     pattern = strata.pattern
     return sp.csr_array((v, pattern.group, pattern.start), shape=(strata.shape[1], strata.n_strata)).T.tocsr()
+
+
+def in_range(H):
+    """Return H (m, k) with the components that are far from one scaled to it, by a power of two each.
+
+    A start may be in other units than the data. The squares of its lengths, or of those of W, would then leave float32.
+    """
+    powers = np.frexp(H.max(axis=0))[1]
+    return np.ldexp(H, np.where(np.abs(powers) > MAX_SIZE, -powers, 0))

@@ -311,4 +311,6 @@ class ProductDescent:
         n_sweeps : int
             Sweeps over the first k columns.
         """
-        bilinear.rows_products(sub.tasks, F, sub.gram, full(sub.pos), self.pair, n_sweeps)
+        # Weights that are rounding errors of the largest determine nothing: their entries would grow without bound.
+        least = np.finfo(F.dtype).eps ** 2 * np.diagonal(sub.gram).max()
+        bilinear.rows_products(sub.tasks, F, sub.gram, full(sub.pos), self.pair, float(least), n_sweeps)

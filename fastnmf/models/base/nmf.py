@@ -359,6 +359,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         start.check(data.shape, rank, getattr(self, "feature_names_in_", None))
         H, W, V = np.ldexp(start.components.T, data.log4_scale), None, None
+        H = H if start.W is not None else starts.in_range(H)
         if self._has_shifts:
             V = self._start_shifts_of(data, start.shifts, start.strata)
         if options.is_multiplicative:
