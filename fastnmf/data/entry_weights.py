@@ -73,6 +73,10 @@ class Weights:
         n_plain = self.shape[0] * self.shape[1] - self.difference.nnz  # entries of weight `base`
         return not (self.difference.data + self.base).any() and (self.base == 0 or n_plain == 0)
 
+    def part(self, rows, columns):
+        """Return the weights of some rows and columns, two ascending arrays of int."""
+        return Weights(self.base, sp.csr_array(self.difference[rows][:, columns]))
+
     def at(self, X):
         """Return the weights of the stored entries of X, a sorted `csr_array` without duplicates, in their order."""
         return self.base + stored(self.difference, X)

@@ -213,6 +213,27 @@ class Strata:
         stratum_index = np.repeat(np.arange(len(blocks)), [block.shape[0] for block in blocks])
         return cls(X, np.arange(len(blocks)), stratum_index)
 
+    def part(self, rows: Integers, X: Any, entry_weights: Any = None) -> Strata:
+        """Return the data of some rows, with all strata.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+        X : csr_array or ndarray (len(rows), n_columns)
+            These rows of the attribute `X`, or some columns of them.
+        entry_weights : fastnmf.data.entry_weights.Weights, default=None
+            Weights of the entries of this X.
+        """
+        part = Strata(X, self.labels, self.stratum_index[rows])
+        part.log4_scale, part.entry_weights = part.log4_scale + self.log4_scale, entry_weights
+        part = part.in_scale(self.dtype, self.log4_scale)
+        if self.weight is not None:
+            part.weight, part.row_scale, part._sum_scale = (
+                each[rows] for each in (self.weight, self.row_scale, self._sum_scale)
+            )
+            part.total = float(part.weight.sum())
+        return part
+
     def in_scale(self, dtype: Any, log4_scale: int) -> Strata:
         """Return these data in another dtype, holding the user's data times ``4.0 ** log4_scale``."""
         if self.dtype == dtype and self.log4_scale == log4_scale:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import generator, integer, one_of, sweeps_of
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Matrix, Penalties, Seed, Vector
 
@@ -172,7 +173,9 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     guide_weight: float
     penalties: Penalties | None
 
+    _has_levels = True
     _constraints = {
+        "init": starts_among(*STARTS, "auto", "multilevel"),
         "n_components": lambda name, value: (one_of("auto") if isinstance(value, str) else integer())(name, value),
         "solver": one_of("cd", "hals", "mu"),
         "sweeps": sweeps_of(2, (2, 2)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import integer, one_of, sweeps_of
 from fastnmf.core.warn import warn_of_y
@@ -13,7 +14,7 @@ from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
-from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
 
@@ -197,7 +198,9 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     extrapolate: bool
     sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
 
+    _has_levels = True
     _constraints = {
+        "init": starts_among(*STARTS, "auto", "multilevel"),
         "solver": one_of("hals", "mu"),
         "sweeps": sweeps_of(3, (2, 1, 2)),
         "update_order": one_of("sequential", "simultaneous"),

@@ -15,6 +15,7 @@ from fastnmf.core import init as starts
 from fastnmf.core.alternate import AlternatingSolver, scale_start, search_scale
 from fastnmf.core.factors import allocate, copy_rows, pad
 from fastnmf.core.inference import infer, infer_by_sweeps, infer_divergence
+from fastnmf.core.init.level import NO_LEVEL
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
@@ -32,6 +33,7 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import add_labels, set_label_attributes
 from fastnmf.models.base.estimator import Estimator, without_zeros
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
+from fastnmf.models.base.multilevel import level_of, level_start
 from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.base.top_features import top_features
 from fastnmf.typing import Floats, Matrix, Names, SparseOrDense, Vector
@@ -51,6 +53,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     Attributes
     ----------
+    _has_levels : bool
+        Whether large data are fitted in part first; see `fastnmf.models.base.multilevel`.
     _has_own_loss : bool
         Whether the loss is neither a squared error nor one divergence. The weights of new rows then begin at those of
         the squared error, and `_update_W` improves them.
@@ -63,7 +67,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     _constraints = {"init": starts_among(*STARTS)}
     _continued = {"H": "components_"}
-    _has_own_loss = False
+    _has_own_loss = _has_levels = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -217,7 +221,18 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     # ---------------------------------------------------------------- the solver of a fit
 
     def _solver(self, data, given, options, random_state):
-        W, H, v, V = self._start(data, self._rank(data, given, options), given, options, random_state)
+        rank, level = self._rank(data, given, options), NO_LEVEL
+        if self._has_levels and not self._goes_on(options) and not any(given.get(name) is not None for name in "WHV"):
+            level = level_of(data, rank, options)
+        if level is NO_LEVEL:
+            start = self._start(data, rank, given, options, random_state)
+        else:
+            start = level_start(self, data, rank, given, options, level, random_state)
+        return self._alternate(data, start, given, options, level if self._has_levels else None)
+
+    def _alternate(self, data, start, given, options, level=None):
+        """Return the solver of a fit from a start, as `_start` returns it."""
+        W, H, v, V = start
         H, free_mask, guide = self._fix_components(data, options, H)
         factors, tasks = allocate(data, W, H, v)
         problem = self._problem(data, factors, tasks, options)
@@ -227,7 +242,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         start_value = None
         if V is not None:
             start_value = problem.value(factors, **({"V": V} if self._has_shifts else {}))
-        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), start_value)
+        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), start_value, level)
 
     def _rank(self, data, given, options):
         """Return the number of components."""
@@ -287,7 +302,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 UserWarning,
             )
         rng, more = generator(random_state), {"has_shifts": self._has_shifts}
-        if init in (None, "features", "rows"):
+        if init in (None, "auto", "features", "rows"):
             draw = starts.rows if init == "rows" else starts.features
             return *draw(data, rank, rng, needs_positive=options.is_multiplicative, **more), None
         if init == "random":
