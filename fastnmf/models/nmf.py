@@ -30,13 +30,15 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     n_components : int or "auto", default="auto"
         Number of components (rows of H), >= 1. ``"auto"`` takes the number of rows of the H passed to `fit`, or the
         number of features of X if no H is passed.
-    init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
-        The start. None is ``"features"``: each component is the mean of the 30 rows with the largest sums over 10
-        random features. ``"rows"``: means of 30 random rows. ``"random"``: uniform random numbers, scaled to the column
-        means. ``"nndsvd"``: from the singular vectors (deterministic), with zeros. ``"nndsvda"`` and ``"nndsvdar"``:
-        the same without zeros, and with small random numbers in place of zeros; use these two with ``"mu"``.
-        ``"custom"``: the W and H passed to `fit`. A fitted model or a `Start`: its components, with the weights that
-        fit X best for these components.
+    init : None, str, model or Start, default=None
+        The start. None and ``"auto"``: ``"multilevel"`` for large sparse data (from about 60,000 non-zeros a component
+        on, for Kullback-Leibler 20,000), else ``"features"``. ``"multilevel"``: a short fit of 2 to 25 % of the rows,
+        whose components are the start of the fit of all rows. ``"features"``: each component is the mean of the 30 rows
+        with the largest sums over 10 random features. ``"rows"``: means of 30 random rows. ``"random"``: uniform random
+        numbers, scaled to the column means. ``"nndsvd"``: from the singular vectors (deterministic), with zeros.
+        ``"nndsvda"`` and ``"nndsvdar"``: the same without zeros, and with small random numbers in place of zeros; use
+        these two with ``"mu"``. ``"custom"``: the W and H passed to `fit`. A fitted model or a `Start`: its components,
+        with the weights that fit X best for these components.
     solver : {"cd", "hals", "mu"}, default="cd"
         ``"cd"``: exact coordinate descent with extrapolation; the objective may increase in single iterations.
         ``"hals"``: the same without extrapolation; the objective is monotone. After the last sweep of both solvers, W
@@ -125,8 +127,9 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         for the squared error (so the denominator is the norm of X), and the product of the margins for other losses.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties; the
-        squared error is twice D of the formula above) and ``seconds`` (since the start of the fit). Entry 0 belongs to
-        the start, the last entry to the returned factors.
+        squared error is twice D of the formula above), ``passes`` over the data (a multilevel start counts by its share
+        of the rows) and ``seconds`` (since the start of the fit). Entry 0 belongs to the start, the last entry to the
+        returned factors.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 

@@ -34,13 +34,15 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         final H and shifts; `transform` repeats this computation. ``"mu"``: the multiplicative updates of the paper
         (Algorithm 1). With ``"mu"`` `fit_transform` returns the last iterate, as the paper does, while `transform`
         computes W exactly, so the two differ.
-    init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
-        The start. ``"features"``: shifts are half the stratum means; each component is the mean of the 30 rows with the
-        largest sums over 10 random features. ``"rows"``: means of 30 random rows instead. ``"random"``: uniform random
-        numbers, scaled to the column means. ``"nndsvd"``: from the singular vectors of the data minus the shifts, with
-        zeros. ``"nndsvda"`` and ``"nndsvdar"``: the same without zeros, and with small random numbers in place of
-        zeros; use these two with ``"mu"``, which cannot change a zero. ``"custom"``: the W, H and V passed to `fit`. A
-        fitted model or a `Start`: its components, and its shifts for labels that both have. None is ``"features"``.
+    init : str, model or Start, default="auto"
+        The start. ``"auto"``: ``"multilevel"`` for large sparse data, else ``"features"``; see `NMF`. ``"multilevel"``:
+        a short fit of a part of the rows of each stratum first. ``"features"``: shifts are half the stratum means; each
+        component is the mean of the 30 rows with the largest sums over 10 random features. ``"rows"``: means of 30
+        random rows instead. ``"random"``: uniform random numbers, scaled to the column means. ``"nndsvd"``: from the
+        singular vectors of the data minus the shifts, with zeros. ``"nndsvda"`` and ``"nndsvdar"``: the same without
+        zeros, and with small random numbers in place of zeros; use these two with ``"mu"``, which cannot change a zero.
+        ``"custom"``: the W, H and V passed to `fit`. A fitted model or a `Start`: its components, and its shifts for
+        labels that both have. None is ``"auto"``.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
         The beta divergence between A(i) and ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``.
         ``"kullback-leibler"`` (1), for counts, visits the non-zero entries only.
@@ -144,8 +146,9 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         `reconstruction_err_` divided by the Frobenius norm of the data, or, for other losses, by the same value of a
         trivial model; 0 for all-zero data.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``objective`` (squared error or divergence, with penalties) and ``seconds``
-        (since the start of the fit). Entry 0 belongs to the start, the last entry to the returned factors.
+        ``iteration``, ``normalized_loss``, ``objective`` (squared error or divergence, with penalties), ``passes`` over
+        the data (a multilevel start counts by its share of the rows) and ``seconds`` (since the start of the fit).
+        Entry 0 belongs to the start, the last entry to the returned factors.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -221,7 +224,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         n_components: int = 10,
         *,
         solver: Literal["hals", "mu"] = "hals",
-        init: Init = "features",
+        init: Init = "auto",
         beta_loss: BetaLoss = "frobenius",
         exponent: Literal["mm", "fast"] = "mm",
         alpha_V: float = 0.0,
