@@ -48,6 +48,8 @@ except OSError:
     pass
 small, dense = rng.random((100, 40)), rng.random((3000, 300))
 part, labels = X[:4000, :8000], strata[:4000]
+parts = rng.gamma(0.3, size=(10, 2000))
+counts = rng.poisson(rng.gamma(0.3, size=(1000, 10)) @ parts).astype(float)
 new = lambda kind, k, n, **more: getattr(fastnmf, kind)(k, random_state=0, max_iter=n, tol=0, **more)
 KL = {"solver": "mu", "beta_loss": "kullback-leibler"}
 only = [word for word in sys.argv[1:] if not word.startswith("--")]
@@ -59,6 +61,7 @@ FITS = {
     "NMF cd": lambda: new("NMF", 20, 10).fit(X),
     "Kullback-Leibler": lambda: new("NMF", 20, 5, **KL).fit(part),
     "Kullback-Leibler, strata": lambda: new("StratifiedNMF", 20, 5, **KL).fit(part, strata=labels),
+    "Kullback-Leibler, W alone": lambda: fastnmf.non_negative_factorization(counts, None, parts, update_H=False, **KL),
     "masked": lambda: new("NMF", 10, 3, missing_values="zeros").fit(part[:1000]),
     "graph": lambda: new("GraphNMF", 10, 3, n_neighbors=3).fit(dense[:600]),
     "dense": lambda: new("NMF", 10, 20).fit(dense),

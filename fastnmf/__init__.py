@@ -23,7 +23,7 @@ _HOMES = {
     "KernelNMF": "fastnmf.models.kernel",
     "MetaNMF": "fastnmf.models.meta.meta",
     "MiniBatchNMF": "fastnmf.models.minibatch",
-    "MiniBatchStratifiedNMF": "fastnmf.models.minibatch",
+    "MiniBatchStratifiedNMF": "fastnmf.models.minibatch_stratified",
     "NMF": "fastnmf.models.nmf",
     "nnls": "fastnmf.core.stack",
     "OrthogonalNMF": "fastnmf.models.orthogonal",
@@ -98,7 +98,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.models.loading import load as load
     from fastnmf.models.meta.meta import MetaNMF as MetaNMF
     from fastnmf.models.minibatch import MiniBatchNMF as MiniBatchNMF
-    from fastnmf.models.minibatch import MiniBatchStratifiedNMF as MiniBatchStratifiedNMF
+    from fastnmf.models.minibatch_stratified import MiniBatchStratifiedNMF as MiniBatchStratifiedNMF
     from fastnmf.models.nmf import NMF as NMF
     from fastnmf.models.orthogonal import OrthogonalNMF as OrthogonalNMF
     from fastnmf.models.plsa import PLSA as PLSA

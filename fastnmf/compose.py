@@ -16,11 +16,11 @@ from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.losses.choice import Divergence
 from fastnmf.core.losses.custom import EntrywiseLoss
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import check_beta_loss, check_bool, check_choice
+from fastnmf.core.options import check_beta_loss, check_bool, check_choice, shown
 from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.updates import HALS, MU, ActiveSet, CustomUpdate
 from fastnmf.core.updates.custom import View
-from fastnmf.core.warn import warn_of_y
+from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.for_checkers import BetaLoss, Init, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
@@ -40,8 +40,8 @@ def check_updates(name, value):
     for each in value.values() if isinstance(value, dict) else (value,):
         if isinstance(each, type) or not (each is None or isinstance(each, str) or callable(getattr(each, "step", 0))):
             raise ValueError(
-                f"{name}={value!r} is not valid; expected one of {', '.join(map(repr, UPDATES))}, an object with the "
-                "method step(F, view), or a dict such as {'W': 'exact', 'H': 'hals'}."
+                f"{name}={shown(value)} is not valid; expected one of {', '.join(map(repr, UPDATES))}, an object with "
+                "the method step(F, view), or a dict such as {'W': 'exact', 'H': 'hals'}."
             )
         if isinstance(each, str):
             check_choice(name, each, UPDATES)
@@ -49,7 +49,7 @@ def check_updates(name, value):
         for factor, each in value.items():
             check_choice(f"a key of {name}", factor, ("W", "H", "V"))
             if factor == "V" and not isinstance(each, str):
-                raise ValueError(f"{name}['V']={each!r} is not valid; shifts have their closed form, or 'mu'.")
+                raise ValueError(f"{name}['V']={shown(each)} is not valid; shifts have their closed form, or 'mu'.")
 
 
 def check_schedule(name, value):
@@ -57,12 +57,12 @@ def check_schedule(name, value):
     expected = "expected None, or factors with numbers of sweeps such as ('W', 'H') or (('W', 2), ('H', 1))"
     steps = [] if value is None else value
     if isinstance(steps, str) or not isinstance(steps, (tuple, list)):
-        raise ValueError(f"{name}={value!r} is not valid; {expected}.")
+        raise ValueError(f"{name}={shown(value)} is not valid; {expected}.")
     for step in steps:
         pair = (step, 1) if isinstance(step, str) else step
         is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2 and pair[0] in ("W", "H", "V")
         if not is_pair or type(pair[1]) is not int or pair[1] < 1:
-            raise ValueError(f"{name} has the step {step!r}; {expected}.")
+            raise ValueError(f"{name} has the step {shown(step)}; {expected}.")
 
 
 class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
@@ -118,6 +118,9 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         Seconds after which no further iteration begins. None sets no limit.
     callback : callable, default=None
         ``callback(state)``, called for the start and after every iteration, as in `NMF`. Returning True stops the fit.
+    sparse_shifts : bool, default=None
+        Whether `shifts_` is a csr_array, as in `StratifiedNMF`. None: if it has more than 10⁸ entries. Penalties of
+        your own on V see a dense array.
 
     Attributes
     ----------
@@ -125,8 +128,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         H.
     W_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the training rows.
-    shifts_ : ndarray (n_strata, n_features) of the dtype of X
-        V, with `strata` only.
+    shifts_ : ndarray or csr_array (n_strata, n_features) of the dtype of X
+        V, with `strata` only; sparse as `sparse_shifts` says.
     strata_ : ndarray (n_strata,)
         Labels of the strata, sorted; with `strata` only.
     stratum_sizes_, row_strata_ : ndarray (n_strata,), (n_samples,) of int
@@ -201,6 +204,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     strata: bool
     extrapolate: bool
     init: Init
+    sparse_shifts: bool | None
 
     _constraints = {
         "loss": check_beta_loss,
@@ -236,6 +240,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         warm_start: bool = False,
         max_time: float | None = None,
         callback: Callback | None = None,
+        sparse_shifts: bool | None = None,
     ):
         self._set(locals())
 
@@ -249,7 +254,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         weight: Matrix | None = None,
         W: Factor = None,
         H: Factor = None,
-        V: Factor = None,
+        V: SparseOrDense | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -270,7 +275,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         weight : sparse matrix or array (n_samples, n_features), default=None
             Weight of the squared error of each entry, >= 0; 0 marks a missing entry.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
-            Start for ``init="custom"``, non-negative.
+            Start for ``init="custom"``, non-negative; V may be a sparse matrix.
         layer : str, default=None
             Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
@@ -291,6 +296,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
             cannot be used, or an update does not fit the loss. The message says what was given, what was expected and
             what to do.
         """
+        check_bool("strata", self.strata)
         if strata is not None and not self.strata:
             raise ValueError("Labels of strata were given, and the model has none; set strata=True, or leave them out.")
         if self.strata:
@@ -301,8 +307,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     def transform(self, X: Matrix, *, strata: Labels | str | None = None) -> Floats:
         """Return the non-negative weights of the rows of X for the fitted components, and shifts.
 
-        They are exact for the squared error without penalties and updates of your own for W. Otherwise they are the
-        result of `max_iter` updates.
+        They are exact for the squared error and Kullback-Leibler without penalties and updates of your own for W.
+        Otherwise they are the result of at most `max_iter` updates.
 
         Parameters
         ----------
@@ -316,9 +322,10 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return the rows of the model, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W, strata)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+        """Return the rows of the model, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        return self._inverse_transform(X, strata)
 
     def score(
         self, X: Matrix, y: Any = None, *, strata: Labels | str | None = None, sample_weight: Vector | None = None

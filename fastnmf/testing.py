@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.compose import ElasticNetPenalty, EntrywiseLoss, Factorization
+from fastnmf.core.options import shown
 from fastnmf.core.updates.custom import View
 from fastnmf.models.base.for_checkers import BetaLoss
 from fastnmf.typing import Penalty, Step
@@ -67,6 +68,8 @@ def check_penalty(
     ...
     AssertionError: Square.half_gradient is not half the gradient of Square.value: along a random direction it gives ...
     """
+    if not callable(getattr(penalty, "half_gradient", None)) or not callable(getattr(penalty, "value", None)):
+        raise TypeError(f"{shown(penalty)} is no penalty; expected an object with value(F) and half_gradient(F).")
     rng, called = np.random.default_rng(random_state), type(penalty).__name__
     F = _read_only(rng.random((n_components, n_features)) + 0.1)
     gradient = _finite(penalty.half_gradient(F), f"{called}.half_gradient")
@@ -114,7 +117,7 @@ def check_loss(loss: EntrywiseLoss, *, positive_data: bool = False, random_state
         `loss` is not an `EntrywiseLoss`.
     """
     if not isinstance(loss, EntrywiseLoss):
-        raise TypeError(f"{loss!r} is no loss; expected an object of a subclass of fastnmf.compose.EntrywiseLoss.")
+        raise TypeError(f"{shown(loss)} is no loss; expected an object of a subclass of fastnmf.compose.EntrywiseLoss.")
     rng, called = np.random.default_rng(random_state), type(loss).__name__
     y = rng.random(200) * 3 + 0.05
     x = np.where(rng.random(200) < (0.0 if positive_data else 0.3), 0.0, rng.random(200) * 3 + 0.05)
@@ -170,6 +173,8 @@ def check_update(
     AssertionError
         Something does not hold.
     """
+    if not callable(getattr(update, "step", None)):
+        raise TypeError(f"{shown(update)} is no update; expected an object with the method step(F, view).")
     rng, called = np.random.default_rng(random_state), type(update).__name__
     if loss in ("frobenius", 2):
         for _ in range(5):

@@ -79,7 +79,7 @@ SparseOrDense: TypeAlias = Dense | Sparse
 Names: TypeAlias = Labels | Mapping[str, Any]  # a mapping is a vocabulary: name -> column
 Factor: TypeAlias = Dense | None
 File: TypeAlias = FilePath | None
-Topics: TypeAlias = Dense | Sequence[Sequence[str]]
+Topics: TypeAlias = SparseOrDense | Sequence[Sequence[str]]
 
 
 class Bunch(dict[str, Any]):

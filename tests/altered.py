@@ -7,9 +7,12 @@ import copy
 import io
 import json
 import os
+import resource
 import signal
+import time
 import warnings
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import scipy.sparse as sp
@@ -177,6 +180,21 @@ def use(model, X, given, folder):
     return ""
 
 
+@contextmanager
+def no_more_memory_than(path):
+    """Allow the block as much memory as a file may take: ten times its size, and 50 MB."""
+    if not os.path.exists("/proc/self/statm"):
+        yield
+        return
+    now, before = int(open("/proc/self/statm").read().split()[0]), resource.getrlimit(resource.RLIMIT_AS)
+    most = now * resource.getpagesize() + 10 * os.path.getsize(path) + (50 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 def tried(cases, X, given, folder):
     """Load each altered file in a process of its own, and use what loads; return (what went wrong, how many loaded)."""
     read, write = os.pipe()
@@ -191,8 +209,10 @@ def tried(cases, X, given, folder):
                     print("?", what, file=out, flush=True)
                     path = f"{folder}/altered"
                     sealed(path, parts, facts)
+                    began = time.perf_counter()
                     try:
-                        model = load(path)
+                        with no_more_memory_than(path):
+                            model = load(path)
                     except ValueError as error:
                         said = str(error)
                         if "\n" in said or not said.isprintable() or len(said) > 400 or said[-1] != ".":
@@ -209,6 +229,9 @@ def tried(cases, X, given, folder):
                             flush=True,
                         )
                         continue
+                    finally:
+                        if time.perf_counter() - began > 5:
+                            print("!", what, "load takes more than 5 seconds", file=out, flush=True)
                     print("+", what, file=out, flush=True)
                     if wrong := use(model, X, given, folder):
                         print("!", what, "loaded;", " ".join(wrong.split()), file=out, flush=True)

@@ -255,6 +255,7 @@ def solved(function, X, options):
     return {"result": function(atoms(X.T).T, X)}
 
 
+BATCH_KL = {"beta_loss": "kullback-leibler"}
 KL, IS = {"solver": "mu", "beta_loss": "kullback-leibler"}, {"solver": "mu", "beta_loss": "itakura-saito"}
 L1, L2 = ({"alpha_W": 0.02, "alpha_H": 0.03, "l1_ratio": share} for share in (0.7, 0.0))
 # Fits that differ in where they begin and how they end, not in their kernels, are made in float64 only.
@@ -308,6 +309,14 @@ CASES = (
     of("MiniBatchNMF", batch_size=200),
     of("MiniBatchNMF", "forget", batch_size=200, forget_factor=0.7, run=learned),
     of("MiniBatchNMF", "blocks", run=learned_in_blocks),
+    of("MiniBatchNMF", "kl", batch_size=200, **BATCH_KL),
+    of("MiniBatchNMF", "kl-forget", forget_factor=0.7, fresh_restarts_max_iter=3, run=learned, **BATCH_KL, **DOUBLE),
+    of("MiniBatchNMF", "is", batch_size=200, data="positive", beta_loss="itakura-saito", **DENSE),
+    of("MiniBatchNMF", "beta-1.5", batch_size=200, beta_loss=1.5, **SPARSE),
+    of("MiniBatchNMF", "missing", batch_size=200, missing_values="zeros", **SPARSE),
+    of("MiniBatchNMF", "row-weights", batch_size=200, given=row_weights, **DOUBLE),
+    of("MiniBatchNMF", "fresh", batch_size=200, fresh_restarts=True, forget_factor=0.7, **DOUBLE),
+    of("MiniBatchNMF", "custom", batch_size=200, init="custom", given=start, **DOUBLE),
     of("StratifiedNMF", **GROUPED),
     of("StratifiedNMF", "steady", extrapolate=False, **GROUPED),
     of("StratifiedNMF", "thorough", sweeps="thorough", **GROUPED, **DOUBLE),
@@ -348,6 +357,19 @@ CASES = (
     of("MiniBatchStratifiedNMF", batch_size=200, **GROUPED),
     of("MiniBatchStratifiedNMF", "forget", batch_size=200, forget_factor=0.7, run=learned, **GROUPED),
     of("MiniBatchStratifiedNMF", "blocks", run=learned_in_blocks, **GROUPED),
+    of("MiniBatchStratifiedNMF", "kl", batch_size=200, **BATCH_KL, **GROUPED),
+    of(
+        "MiniBatchStratifiedNMF",
+        "kl-blocks",
+        fresh_restarts_max_iter=3,
+        run=learned_in_blocks,
+        **BATCH_KL,
+        **GROUPED,
+        **DOUBLE,
+    ),
+    of("MiniBatchStratifiedNMF", "beta-1.5", batch_size=200, beta_loss=1.5, **SPARSE, **DOUBLE, **GROUPED),
+    of("MiniBatchStratifiedNMF", "missing", batch_size=200, missing_values="zeros", **SPARSE, **GROUPED),
+    of("MiniBatchStratifiedNMF", "row-weights", batch_size=200, given=grouped_row_weights, **DOUBLE),
     of("HierarchicalNMF", n_components=(20, 6), init="random"),
     of("HierarchicalNMF", "nested", data="small", n_components=(6, 3), **DOUBLE),
     of("HierarchicalNMF", "recon", data="small", n_components=(6, 3), loss="recon", init="nndsvd", **DOUBLE),

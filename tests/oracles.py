@@ -221,6 +221,15 @@ def losses(blocks, start, iterations, iteration=mu_iteration, **options):
 # ---------------------------------------------------------------- twins of the kernels (tall factors)
 
 
+def differ_by_powers_of_two(F, G):
+    """Tell whether each row of F is that of G times a power of two, to the last bit."""
+    for f, g in zip(F, G, strict=True):
+        power = np.frexp(f.max())[1] - np.frexp(g.max())[1]
+        if not np.array_equal(f, np.ldexp(g, power)):
+            return False
+    return True
+
+
 def csr_matmul(indptr, indices, data, F):
     """Multiply a CSR matrix (p, q) by a tall dense F (q, k), entry by entry; shape (p, k)."""
     out = np.zeros((len(indptr) - 1, F.shape[1]))
@@ -456,3 +465,41 @@ def beta_mu(X, codes, V, W, H, beta, names, row_scale=None):
         ratio = np.divide(pos, neg, out=np.zeros(pos.shape), where=pos > 0)
         factors[name] = factors[name] * ratio**gamma
     return factors["V"], factors["W"], factors["H"]
+
+
+def settled_entry(kept, beta):
+    """Find the h > 0 where the sum of the slopes of functions above the divergence of batches is zero, by bisection.
+
+    kept holds (share, old h, pos, neg) of every batch; see Fevotte and Idier 2011, table 1, for these functions.
+    """
+
+    def slope(h):
+        total = 0.0
+        for share, old, pos, neg in kept:
+            t = h / old
+            total += share * (neg * (t ** (beta - 1) if beta > 1 else 1) - pos * (t ** (beta - 2) if beta < 2 else 1))
+        return total
+
+    low, high = 1e-9, 1e9
+    for _ in range(120):
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return low
+
+
+def learned_batches(blocks, V, H, beta, forget, weigh, parts):
+    """Learn V and H from one block (X, codes) after the other; a block counts `forget` times as much after the next.
+
+    weigh(X, codes, V, H) finds the weights of a block, parts(X, codes, V, W, H) is as `beta_parts`. Zeros stay.
+    """
+    kept = []
+    for X, codes in blocks:
+        found = parts(X, codes, V, weigh(X, codes, V, H), H)
+        kept = [(share * forget, *old) for share, *old in kept] + [(1.0, {"V": V, "H": H}, found)]
+        factors = {"V": V.copy(), "H": H.copy()}
+        for name, F in factors.items():
+            for at in zip(*np.nonzero(F), strict=True):
+                of_entry = [(share, old[name][at], *(part[at] for part in p[name])) for share, old, p in kept]
+                F[at] = settled_entry(of_entry, beta)
+        V, H = factors["V"], factors["H"]
+    return V, H

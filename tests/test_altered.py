@@ -1,5 +1,9 @@
-"""Altered files: a broken seal is refused; a new seal gives a refusal in one sentence or a model that works."""
+"""Altered files: a broken seal is refused; a new seal gives a refusal in one sentence or a model that works.
 
+FASTNMF_ALTERED=2000 tries as many over ten kinds of models, and others of checkpoints and folders (``make fuzz``).
+"""
+
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +18,7 @@ from fastnmf.io import archive
 
 SOME = ("NMF-kl", "StratifiedNMF", "MiniBatchStratifiedNMF", "HierarchicalNMF", "SemiSupervisedNMF", "KernelNMF")
 SOME += ("BilinearNMF", "TriNMF", "ConvolutiveNMF", "DeepNMF")
-N_CASES = 15  # of each kind; all of them take half a minute a kind
+N_CASES = max(15, int(os.environ.get("FASTNMF_ALTERED", "0")) // len(SOME))  # of each kind
 
 
 def fitted(name):
@@ -23,15 +27,21 @@ def fitted(name):
     return case.make(max_iter=2).fit(X, **case.given(X)), X, case.given(X)
 
 
+def some_of(cases, name):
+    """Return `N_CASES` of the cases."""
+    chosen = np.random.default_rng(sum(map(ord, name))).choice(len(cases), min(N_CASES, len(cases)), replace=False)
+    return [cases[i] for i in chosen]
+
+
 @pytest.mark.parametrize("name", SOME)
 @pytest.mark.filterwarnings("ignore")
 def test_a_resealed_file_is_refused_or_a_model_that_works(name, tmp_path):
     model, X, given = fitted(name)
     model.save(tmp_path / "model")
     cases = list(altered.alterations(tmp_path / "model"))
-    rng = np.random.default_rng(sum(map(ord, name)))
-    chosen = [cases[i] for i in rng.choice(len(cases), N_CASES, replace=False)]
+    chosen = some_of(cases, name)
     wrong, n_loaded = altered.tried([("nothing", *altered.opened(tmp_path / "model")), *chosen], X, given, tmp_path)
+    print(f"{len(chosen)} altered files of {name}: {n_loaded - 1} loaded")
     assert wrong == [] and n_loaded >= 1  # at least the file that was not altered
 
 
@@ -41,7 +51,7 @@ def test_a_broken_seal_is_refused(name, tmp_path):
     model, _, _ = fitted(name)
     model.save(tmp_path / "model")
     whole, rng = (tmp_path / "model").read_bytes(), np.random.default_rng(0)
-    for _ in range(40):
+    for _ in range(max(40, N_CASES)):
         changed = bytearray(whole)
         changed[rng.integers(len(whole))] ^= 1 << rng.integers(8)
         (tmp_path / "model").write_bytes(changed)
@@ -195,10 +205,8 @@ def test_a_resealed_checkpoint_is_refused_or_gone_on_from(name, tmp_path):
     path.write_bytes(good)
     parts, facts = altered.opened(path)
     cases = list(altered.alterations(path))
-    rng = np.random.default_rng(sum(map(ord, name)))
     n_refused = 0
-    for i in rng.choice(len(cases), N_CASES, replace=False):
-        what, *changed = cases[i]
+    for what, *changed in some_of(cases, name):
         altered.sealed(path, *changed)
         try:
             n_refused += gone_on(case, X, path) is None
@@ -209,3 +217,73 @@ def test_a_resealed_checkpoint_is_refused_or_gone_on_from(name, tmp_path):
     assert n_refused > 0
     for key, value in whole.items():
         np.testing.assert_equal(again[key], value)
+
+
+@pytest.mark.parametrize("part", ["gram", "sums"])
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_batch_contributed_is_a_number_or_an_array(part, tmp_path):
+    case = next(case for case in CASES if str(case) == "MiniBatchStratifiedNMF")
+    X, path = case.draw(), tmp_path / "state"
+    case.make(callback=lambda state: True).fit(X, checkpoint=path, checkpoint_every=1e9, **case.given(X))
+    parts, facts = altered.opened(path)
+    kept = json.dumps(facts).replace(json.dumps({"is": "array", "at": f"state.batches.0.{part}"}), "null")
+    altered.sealed(path, parts, json.loads(kept))
+    assert gone_on(case, X, path) is None
+
+
+# ---------------------------------------------------------------- folders of CSR
+
+
+def read_all(folder):
+    """Return the rows of a folder, and components learned from them; None where it is refused in a sentence."""
+    try:
+        X = fastnmf.open_csr(folder)
+        rows = list(X.blocks(5))
+        if X.shape[1] > 1000:  # a matrix of other columns, which may be many
+            return rows
+        model = fastnmf.MiniBatchNMF(2, random_state=0, init="random").fit_blocks(X.blocks(5))
+    except ValueError as error:
+        said = str(error)
+        assert said.isprintable() and "\n" not in said and said[-1] == ".", said
+        return None
+    assert np.isfinite(model.components_).all() and model.components_.min() >= 0
+    assert sum(block.shape[0] for block in rows) == X.shape[0] and model.components_.shape == (2, X.shape[1])
+    return rows
+
+
+@pytest.mark.parametrize("index_type", ["int32", "int64"])
+@pytest.mark.filterwarnings("ignore")
+def test_an_altered_folder_is_refused_or_read(index_type, tmp_path):
+    X = np.random.default_rng(0).poisson(1.0, (12, 6)).astype(float)
+    fastnmf.save_csr(X, tmp_path / "X")
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "X").iterdir()}
+    arrays = {name: np.load(tmp_path / "X" / name) for name in whole}
+    arrays["indices.npy"] = arrays["indices.npy"].astype(index_type)
+    whole = {name: altered.npy(array) for name, array in arrays.items()}
+    cases = [
+        (f"{name} {what}", name, altered.npy(array))
+        for name in whole
+        for what, array in altered.other_arrays(arrays[name])
+    ]
+    rng = np.random.default_rng(0)
+    for name, content in whole.items():
+        cases += [(f"{name} left out", name, None), (f"{name} cut", name, content[: len(content) // 2])]
+        for place in rng.integers(len(content), size=N_CASES // 2):
+            changed = bytearray(content)
+            changed[place] ^= 1 << rng.integers(8)
+            cases.append((f"{name}, a bit of byte {place}", name, bytes(changed)))
+    n_refused = 0
+    for what, name, content in [("nothing", "data.npy", whole["data.npy"]), *cases]:
+        for part, good in whole.items():
+            (tmp_path / "X" / part).write_bytes(good)
+        if content is None:
+            (tmp_path / "X" / name).unlink()
+        else:
+            (tmp_path / "X" / name).write_bytes(content)
+        try:
+            n_refused += read_all(tmp_path / "X") is None
+        except Exception as error:
+            raise AssertionError(f"{what}: {type(error).__name__} {error}") from error
+        assert what != "nothing" or not n_refused
+    print(f"{len(cases)} altered folders: {n_refused} refused")
+    assert n_refused > 10

@@ -12,6 +12,7 @@ from fastnmf import MiniBatchNMF, MiniBatchStratifiedNMF, Start, open_csr, save_
 from fastnmf.core import iterate
 from fastnmf.core.batches import Statistics
 from fastnmf.core.iterate import History, lacks_progress
+from fastnmf.core.ratio_batches import RatioStatistics
 
 RNG = np.random.default_rng(0)
 X = sp.random_array((90, 22), density=0.4, rng=RNG, format="csr")
@@ -35,16 +36,20 @@ class Interrupt(Exception):
 @contextlib.contextmanager
 def interrupted(after):
     """Interrupt what runs inside before visit number `after` of a batch; yield a list of the visits made."""
-    visit, made = Statistics.visit, []
+    made = []
 
-    def limited(self, batch):
-        if len(made) == after:
-            raise Interrupt
-        visit(self, batch)
-        made.append(batch.data.shape)
+    def limit(kind, visit):
+        def limited(self, batch):
+            if len(made) == after:
+                raise Interrupt
+            visit(self, batch)
+            made.append(batch.data.shape)
+
+        patch.setattr(kind, "visit", limited)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Statistics, "visit", limited)
+        limit(Statistics, Statistics.visit)
+        limit(RatioStatistics, RatioStatistics.visit)
         with pytest.raises(Interrupt) if after is not None else contextlib.nullcontext():
             yield made
 
@@ -72,7 +77,13 @@ def assert_same(ours, theirs):
     for name in ("n_iter_", "n_steps_", "stopped_by_", "reconstruction_err_", "normalized_loss_"):
         assert getattr(ours, name) == getattr(theirs, name), name
     one, two = ours._statistics.to_state(), theirs._statistics.to_state()
-    assert all(np.array_equal(one[name], two[name]) for name in ("H", "gram", "N", "G", "n_rows", "sq_norm", "value"))
+    names = (
+        "H",
+        "n_rows",
+        "sq_norm",
+        *("numerators denominators totals" if "totals" in one else "gram N G value").split(),
+    )
+    assert all(np.array_equal(one[name], two[name]) for name in names)
 
 
 CASES = {
@@ -94,6 +105,7 @@ every_case = pytest.mark.parametrize(("options", "data"), CASES.values(), ids=CA
 def test_an_interrupted_fit_ends_as_one_that_was_not(kind, options, data, after, tmp_path):
     given = labelled(kind)
     whole = make(kind, **options).fit(data, **given)
+    tmp_path.mkdir(exist_ok=True)
     with interrupted(after):
         make(kind, **options).fit(data, **given, checkpoint=tmp_path / "state", checkpoint_every=0)
     with interrupted(None) as made:
@@ -101,6 +113,22 @@ def test_an_interrupted_fit_ends_as_one_that_was_not(kind, options, data, after,
     assert_same(again, whole)
     assert again.run_objectives_.tobytes() == whole.run_objectives_.tobytes()
     assert len(made) + after == whole.n_steps_ * len(whole.run_objectives_) or len(whole.run_objectives_) > 1
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "options",
+    [{"beta_loss": "kullback-leibler", "alpha_W": 0.01}, {"missing_values": "zeros", "fresh_restarts": True}],
+    ids=["KL", "missing"],
+)
+def test_ratios_go_on_too(kind, options, tmp_path):
+    for after in (3, 6, 15):
+        test_an_interrupted_fit_ends_as_one_that_was_not(kind, options, X, after, tmp_path / f"{after}")
+    long = options | {"max_iter": 16}  # the last passes update the components at their end only
+    test_an_interrupted_fit_ends_as_one_that_was_not(kind, long, X, 54, tmp_path / "long")
+    options = options | {"fresh_restarts_max_iter": 3}
+    for after in (4, 17):
+        test_interrupted_blocks_end_as_those_that_were_not(kind, options, X, after, tmp_path / f"{after}")
 
 
 @every_kind
@@ -120,6 +148,7 @@ def test_a_fit_of_one_batch_a_call(kind, forget_factor, tmp_path):
 def test_interrupted_blocks_end_as_those_that_were_not(kind, options, data, after, tmp_path):
     options, n_passes = options | {"n_init": 1}, 6
     whole = make(kind, **options).fit_blocks(blocks_of(kind, data), n_passes)
+    tmp_path.mkdir(exist_ok=True)
     with interrupted(after):
         make(kind, **options).fit_blocks(
             blocks_of(kind, data), n_passes, checkpoint=tmp_path / "state", checkpoint_every=0

@@ -207,9 +207,7 @@ def test_scale_of_the_data_is_the_scale_of_the_model(variant, factor):
     for options in variant.scalings(factor):
         want = variant.make(**options[0]).fit(X, **labels)
         scaled = variant.make(**options[1]).fit(X * factor, **labels)
-        # MU's eps (1e-9) and the least model value of the divergence (1.2e-7) are absolute in ordinary scales: data of
-        # a thousandth of the size feel them a little.
-        rtol = 1e-6 if want.solver == "hals" else 1e-4
+        rtol = 1e-6
         assert scaled.normalized_loss_ == pytest.approx(want.normalized_loss_, rel=rtol)
         loose = {"rtol": 100 * rtol, "atol": 100 * rtol}
         found = scaled.inverse_transform(scaled.W_, **labels) / factor

@@ -94,7 +94,7 @@ def test_planted_data_are_what_they_say():
 
 @pytest.mark.parametrize("options, message", [
     ({"sizes": (0, 3)}, "positive integers"), ({"sizes": ()}, "non-empty"), ({"noise": -1}, "noise must be 0 or more"),
-    ({"density": 1.0}, "density must be"), ({"n_features": 0}, "must be positive"),
+    ({"density": 1.0}, "density must be"), ({"n_features": 0}, "n_features must be 1 or more"),
 ])  # fmt: skip
 def test_planted_data_refuse_nonsense(options, message):
     with pytest.raises(ValueError, match=message):

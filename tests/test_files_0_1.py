@@ -19,6 +19,7 @@ import fastnmf
 # and of float32 1e-7, which is what the float64 objective of a float32 fit is made of, too.
 TOLERANCE = {np.float32: 1e-3, np.float64: 1e-8}
 MOST_BYTES = 300_000
+EXACT_NOW = ("stratified-mu", "plsa")  # under Kullback-Leibler `transform` ended after `max_iter` updates
 NEW_SINCE_0_1 = {"Factorization"}  # names of estimators that did not exist then, and therefore have no file
 
 expected = cache(files_0_1.expected)
@@ -34,6 +35,11 @@ def copied(tmp_path):
     assert {path: path.read_bytes() for path in FOLDER.glob("*.npz")} == kept
 
 
+def without_powers_of_two(F, axis):
+    """Return F with components, along an axis, whose largest entry is from 1/2 to 1."""
+    return np.ldexp(F, -np.frexp(np.abs(F).max(axis=axis, keepdims=True))[1])
+
+
 def assert_as_expected(found, wanted):
     """Compare arrays by name, to the bit where the machine is the same."""
     assert found.keys() == wanted.keys()
@@ -41,6 +47,8 @@ def assert_as_expected(found, wanted):
     for name, array in wanted.items():
         ours = np.asarray(found[name])
         assert (ours.shape, ours.dtype) == (array.shape, array.dtype), name
+        if name.endswith(("components_", "W_")):  # a fit of today balances them
+            ours, array = (without_powers_of_two(F, 0 if name.endswith("W_") else 1) for F in (ours, array))
         if is_same_machine():
             assert ours.tobytes() == array.tobytes(), name
         else:
@@ -66,7 +74,7 @@ def differences(wanted, found, name=""):
 @pytest.mark.parametrize("name", SAVED)
 def test_a_model_of_0_1_is_loaded_and_goes_on(name, copied):
     facts, arrays, _ = expected()
-    case, wanted = SAVED[name], arrays[name]
+    case, wanted = SAVED[name], dict(arrays[name])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = fastnmf.load(copied(name))
@@ -74,6 +82,8 @@ def test_a_model_of_0_1_is_loaded_and_goes_on(name, copied):
         assert not differences(in_present_names(facts[name]), files_0_1.described(model) | others)
     if case.go_on is not None:
         numbers |= {f"on {key}": value for key, value in files_0_1.go_on(model, case).items()}
+    if name in EXACT_NOW:
+        numbers.pop("transform"), wanted.pop("transform")
     assert_as_expected(numbers, wanted)
 
 

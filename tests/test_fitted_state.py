@@ -126,6 +126,7 @@ EDITS = {
     "text": lambda H: H.astype(str),
     "NaN": lambda H: np.full_like(H, np.nan),
     "flat": lambda H: H.ravel(),
+    "negative": np.negative,
 }
 
 

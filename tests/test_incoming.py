@@ -176,7 +176,10 @@ def test_sparse_weights_are_weights(case):
     model = case.fit(X := case.draw())
     W, more = model.transform(X, **again(case, X)), {k: v for k, v in again(case, X).items() if k == "strata"}
     want = model.inverse_transform(W, **more)
-    assert np.allclose(np.asarray(model.inverse_transform(sp.csr_matrix(W), **more)), want)
+    assert np.allclose(np.asarray(model.inverse_transform(X=sp.csr_matrix(W), **more)), want)
+    with pytest.warns(FutureWarning, match="version 0.3; use X="):
+        old_name = "S" if isinstance(model, HierarchicalNMF) else "W"
+        assert np.array_equal(model.inverse_transform(**{old_name: W}, **more), want)
     assert np.allclose(np.asarray(model.inverse_transform(sp.coo_array(W), **more)), want)
 
 

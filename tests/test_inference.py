@@ -6,15 +6,18 @@ import pytest
 import scipy.sparse as sp
 from masks import grouped
 
+from fastnmf.core.alternate import sweep
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import (
     even_weights,
     infer,
+    infer_divergence,
     infer_with_neighbours,
     quadratic_weights,
     solve_rows,
     solve_rows_each,
 )
+from fastnmf.core.losses.choice import DIVERGENCES, Beta
 from fastnmf.core.penalties import ElasticNet
 from fastnmf.data.strata import Strata
 
@@ -96,6 +99,67 @@ def test_even_weights_give_the_total_of_each_row(form):
     X[2] = 0
     W = even_weights(Strata.from_array(form(X)), H)
     for w, x in zip(W, X, strict=True):
-        assert len(set(w)) == 1
+        parts = [w[c] * sum(H[j, c] for j in range(23)) for c in range(4)]
+        np.testing.assert_allclose(parts, parts[0])
         assert sum(w[c] * H[j, c] for c in range(4) for j in range(23)) == pytest.approx(sum(x), abs=1e-12)
     assert not even_weights(Strata.from_array(form(0 * X)), 0 * H).any()
+
+
+def slopes(X, W, H, V, beta, l1=0.0, l2=0.0):
+    """Return the derivatives of the divergence and an elastic net with respect to W, by plain loops."""
+    found = np.zeros(W.shape)
+    for i, x in enumerate(X):
+        for c in range(W.shape[1]):
+            found[i, c] = l1 + l2 * W[i, c]
+            for j in range(X.shape[1]):
+                y = V[i, j] + sum(W[i, b] * H[j, b] for b in range(W.shape[1]))
+                if H[j, c]:
+                    found[i, c] += H[j, c] * (y ** (beta - 1) - (x[j] * y ** (beta - 2) if x[j] else 0))
+    return found
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("has_shifts", "net"), [(False, (0.0, 0.0)), (True, (0.3, 0.2))])
+def test_weights_under_kullback_leibler_are_exact(form, has_shifts, net):
+    """No slope is negative, and where a weight is positive it is zero: a convex function has then its minimum."""
+    (X, strata), H = grouped(), components()
+    X, H = np.floor(4 * X), np.column_stack([components(), 0 * components()[:, 0]])  # zeros; a component of zeros
+    X[3] = 0
+    X[4, 1:] = 0
+    V = np.random.default_rng(7).random((3, 23)) * (np.arange(23) % 2) if has_shifts else None
+    penalties = [ElasticNet(*net, unit=1)] if any(net) else []
+    kl = DIVERGENCES["kullback-leibler"]
+    W, measure = infer_divergence(Strata.from_array(form(X), strata), H, V, kl, penalties, 1)
+    slope = slopes(X, W, H, np.zeros(X.shape) if V is None else V[strata], 1, *net)
+    assert slope.min() > -1e-7 * X.max() and np.abs(slope * W).max() < 1e-7 * X.max()
+    assert not W[3].any() and not W[:, 4].any() and (W == 0).any(axis=1).sum() > 5
+    part = Strata.from_array(form(X), strata).part(slice(5, 9))
+    small = infer_divergence(part, H, V, kl, penalties, 1)[0]
+    assert np.array_equal(small, W[5:9]), "a row depends on itself alone"
+    y = W @ H.T + (0 if V is None else V[strata])
+    want = np.sum(y - X) + np.sum(X[X > 0] * np.log(X[X > 0] / np.maximum(y[X > 0], 1.1920929e-07)))
+    assert measure()[0] == pytest.approx(want, rel=1e-12)
+    near = infer_divergence(Strata.from_array(form(X.astype(np.float32)), strata), H, V, kl, penalties, 1)[0]
+    assert near.dtype == np.float32
+    np.testing.assert_allclose(near, W, atol=1e-4 * W.max())
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.5])
+def test_updates_of_a_row_end_when_it_has_settled(beta, monkeypatch):
+    (X, strata), H = grouped(), components()
+    data, counted = Strata.from_array(X + 0.1, strata), []
+
+    def count(problem, factors):
+        counted.append(len(factors["W"]))
+        sweep(problem, factors)
+
+    monkeypatch.setattr("fastnmf.core.inference.sweep", count)
+    W, _ = infer_divergence(data, H, None, Beta(beta), (), 20_000)
+    assert len(counted) < 10_000 and sum(counted) < 0.5 * len(X) * len(counted), "settled rows are left out"
+    slope = slopes(X + 0.1, W, H, np.zeros(X.shape), beta)
+    assert slope.min() > -1e-3 and np.abs(slope * W).max() < 1e-3
+    part, _ = infer_divergence(data.part(slice(3, 9)), H, None, Beta(beta), (), 20_000)
+    assert np.array_equal(part, W[3:9]), "a row depends on itself alone"
+    counted.clear()
+    infer_divergence(data, H, None, Beta(beta), (), 13)
+    assert len(counted) == 13

@@ -1,6 +1,6 @@
 """Ctrl-C at any moment: the model is the old one or the new one, whole, and the next fit runs as if nothing had been.
 
-FASTNMF_MOMENTS=200 tries as many moments (``make fuzz``); 20 otherwise.
+FASTNMF_MOMENTS=1000 tries as many moments, with small data on two threads, too (``make fuzz``); 20 otherwise.
 """
 
 import os
@@ -19,6 +19,7 @@ from fastnmf import MetaNMF, MiniBatchNMF, MiniBatchStratifiedNMF, StratifiedNMF
 from fastnmf.kernels import jit
 
 N_MOMENTS = int(os.environ.get("FASTNMF_MOMENTS", "20"))
+IS_PARALLEL = "FASTNMF_MOMENTS" in os.environ and numba.get_num_threads() > 1 and not numba.config.DISABLE_JIT
 LAST = 80  # lines before the end of a fit, where the attributes are set
 RNG = np.random.default_rng(0)
 MOMENTS = [  # (case, where): every other one among the last lines, the others anywhere
@@ -65,18 +66,44 @@ def line_at(where, lines):
     return max(1, lines - where if isinstance(where, int) else int(where * lines))
 
 
+@pytest.fixture
+def launches(monkeypatch):
+    """Count launches of kernels in several threads; with `IS_PARALLEL` small data launch them, too."""
+    counted, whole = [], jit.Kernel._launch
+    monkeypatch.setattr(jit.Kernel, "_launch", lambda *args: (counted.append(None), whole(*args))[1])
+    if IS_PARALLEL:
+        monkeypatch.setattr(jit, "SERIAL_BELOW", 0)
+    return counted
+
+
+WHOLE = {}  # what `whole_fits` returned, by the number of the case
+
+
+def whole_fits(case, launches):
+    """Return the states of a case after a fit and after another one, and the lines and launches of the latter."""
+    at = CASES.index(case)
+    if at not in WHOLE:
+        model = case.fit(case.draw())
+        old, lines = state(model), count_lines(refit(case, model))
+        launches.clear()
+        refit(case, model)()
+        WHOLE[at] = old, state(model), lines, len(launches)
+    return WHOLE[at]
+
+
 @pytest.mark.parametrize(("case", "where"), MOMENTS, ids=str)
-def test_a_refit_is_interrupted(case, where):
+def test_a_refit_is_interrupted(case, where, launches):
     X = case.draw()
-    model, new = case.fit(X), case.fit(X)
-    old, lines = state(model), count_lines(refit(case, new))
+    old, new, lines, n_launched = whole_fits(case, launches)
+    model = case.fit(X)
     assert interrupt(refit(case, model), line_at(where, lines))
-    assert state(model) in (old, state(new))
+    assert state(model) in (old, new)
     if hasattr(model, "transform"):
         X = X if state(model) == old else other_data(case)
         assert np.isfinite(np.asarray(model.transform(X, **again(case, X)))).all()
+    launches.clear()
     refit(case, model)()
-    assert state(model) == state(new)
+    assert state(model) == new and len(launches) == n_launched
 
 
 @pytest.mark.parametrize("where", [1, 2, 5, 12, 30, 60, 150, 0.1, 0.3, 0.5, 0.7, 0.9])

@@ -188,6 +188,39 @@ def test_the_number_of_threads_is_restored():
     assert numba.get_num_threads() == before
 
 
+OVERRUN = """
+from fastnmf.kernels.jit import kernel, work_stealing
+
+@kernel
+def read_beyond(tasks, x, out):
+    for _, begin, until in work_stealing(tasks):
+        for i in range(begin, until):
+            out[i] = x[i + 1]
+"""
+SEE = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from overrun import read_beyond
+for n_tasks in (1, 4):
+    try:
+        read_beyond(np.linspace(0, 64, n_tasks + 1).astype(np.int64), np.ones(64), np.zeros(64))
+        print("returned", end=" ")
+    except IndexError as error:
+        print("IndexError", end=" ")
+print(sum(read_beyond.parallel.stats.cache_hits.values()))
+"""
+
+
+def test_an_index_beyond_an_array_is_seen_where_a_cache_has_the_kernel_without_checks(tmp_path):
+    """Numba's cache key ignores NUMBA_BOUNDSCHECK, too; and threads of a launch lose what they raise."""
+    (tmp_path / "overrun.py").write_text(OVERRUN)
+    place = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_NUM_THREADS": "2"}
+    said = [run(SEE, str(tmp_path), NUMBA_BOUNDSCHECK=flag, **place) for flag in (None, "1", None)]
+    said = [done.stdout.strip() or done.stderr for done in said]
+    assert said == ["returned returned 0", "IndexError IndexError 0", "returned returned 1"]
+
+
 SPIN = """
 import os, numpy as np
 from fastnmf.kernels import jit, rows

@@ -266,13 +266,13 @@ def test_ratio_matmul_is_the_divergence_pass(rng, dtype, rank):
     X[3] = 0
     X = sp.csr_array(X.astype(dtype))
     F, G = padded_factor(rng, 40, rank, dtype), padded_factor(rng, 31, rank, dtype)
-    F[7] = 0  # a model of zero counts as 1.2e-7
-    model = np.maximum(F.astype(float) @ G.T, 1.1920929e-07)
-    Z = np.where(X.toarray() > 0, X.toarray() / model, 0)
-    for tasks in (one_task(40), many_tasks(40)):
+    F[7] = 0  # a model of zero counts as the floor
+    for tasks, least in ((one_task(40), np.array([1e-7])), (many_tasks(40), rng.uniform(0.1, 0.5, 40) / rank)):
+        model = np.maximum(F.astype(float) @ G.T, np.broadcast_to(least, 40)[:, None])
+        Z = np.where(X.toarray() > 0, X.toarray() / model, 0)
         out, ratio = np.full(F.shape, np.nan, dtype), np.empty(X.nnz, dtype)
         parts = np.empty(len(tasks) - 1)
-        arguments = record(X), F, G, ratio, out
+        arguments = record(X), F, G, least, ratio, out
         divergence.csr_ratio_matmul(tasks, *arguments, parts)
         np.testing.assert_allclose(out, Z @ G, rtol=2e-5 if dtype == np.float32 else 1e-11)
         logs = np.log(np.where(Z > 0, Z, 1))

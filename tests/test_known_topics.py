@@ -5,6 +5,7 @@ import pickle
 import warnings
 
 import numpy as np
+import oracles
 import pandas as pd
 import pytest
 import scipy.sparse as sp
@@ -284,7 +285,8 @@ def test_a_callback_sees_every_iteration_and_can_stop(name):
     model.set_params(callback=watch).fit(X, **labels)
     assert [state[0] for state in states] == list(range(7)) and model.stopped_by_ == "callback" and model.n_iter_ == 6
     np.testing.assert_allclose([state[1] for state in states][:-1], model.history_["normalized_loss"][:-1])
-    assert model.components_.tobytes() == without.components_.tobytes() == states[-1][3].tobytes()
+    assert model.components_.tobytes() == without.components_.tobytes()
+    assert oracles.differ_by_powers_of_two(model.components_, states[-1][3])  # balanced after the last state
     for _, _, W, H, V in states:
         assert W.shape == (40, 3) and H.shape == (3, 23)
         assert V is None if not labels else V.shape == (3, 23)
@@ -297,7 +299,7 @@ def test_a_callback_sees_rows_without_their_weights(name):
     model, labels = make(name, max_iter=3)
     model.set_params(callback=lambda state: seen.append(state.W)).fit(X, sample_weight=weight, **labels)
     if "mu" in name or "kl" in name:  # the others solve for W once more
-        np.testing.assert_array_equal(seen[-1], model.W_)
+        assert oracles.differ_by_powers_of_two(seen[-1].T, model.W_.T)
         np.testing.assert_allclose(seen[0][1:], np.broadcast_to(seen[0][1], seen[0][1:].shape), rtol=1e-12)
     assert not model.W_[0].any() and not seen[-1][0].any()
 

@@ -12,11 +12,10 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import NMF, StratifiedNMF
+from fastnmf import NMF, MiniBatchNMF, MiniBatchStratifiedNMF, StratifiedNMF
 from fastnmf.core import batches as online
 from fastnmf.data.ondisk import open_csr, save_csr
 from fastnmf.data.strata import Strata
-from fastnmf.models.minibatch import MiniBatchNMF, MiniBatchStratifiedNMF
 
 LABELS = np.array(["a", "b", "c"])
 
@@ -400,7 +399,7 @@ BAD_CALLS = [
     (lambda m, X: m.fit_blocks([X, X[:, :4]]), "X has 4 features"),
     (lambda m, X: m.fit_blocks([X], n_passes=0), "n_passes=0"),
     (lambda m, X: m.fit_blocks(iter([[(X, TWO)], [(X, TWO)] * 2]).__next__, n_passes=2), "another number of rows"),
-    (lambda m, X: m.set_params(forget_factor=0).fit(X), "forget_factor=0.*above 0"),
+    (lambda m, X: m.set_params(forget_factor=-0.1).fit(X), "forget_factor=-0.1.*from 0 to 1"),
     (lambda m, X: m.set_params(forget_factor=1.5).fit(X), "forget_factor=1.5"),
     (lambda m, X: m.set_params(tol=-1).fit(X), "tol=-1"),
     (lambda m, X: m.set_params(batch_size=0).fit(X), "batch_size=0"),

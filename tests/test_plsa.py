@@ -125,13 +125,13 @@ def test_folding_in_is_expectation_maximisation_with_fixed_words():
     X, *start = oracles.counts()
     model = fitted(X, start, 30)
     B, weights = model.components_, np.full((20, 3), 1 / 3)
-    for _ in range(30):
+    for _ in range(20_000):  # to their end: ours are the exact ones
         weights = weights * ((X / (weights @ B)) @ B.T)
         weights /= weights.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(model.transform(X), weights, rtol=1e-9)
+    np.testing.assert_allclose(model.transform(X), weights, atol=1e-4)
     np.testing.assert_allclose(model.inverse_transform(weights), weights @ B, rtol=1e-12)
     likelihood = (X * np.log(weights @ B)).sum()
-    assert model.perplexity(X) == pytest.approx(np.exp(-likelihood / X.sum()), rel=1e-10)
+    assert model.perplexity(X) == pytest.approx(np.exp(-likelihood / X.sum()), rel=1e-7)
     assert model.perplexity(sp.csr_array(X)) == pytest.approx(model.perplexity(X), rel=1e-12)
 
 

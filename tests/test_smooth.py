@@ -135,7 +135,7 @@ def test_total_variation_finds_profiles_with_jumps(seed):
         error = np.linalg.norm(model.W_ @ model.components_ - truth)
         return error, int((np.abs(np.diff(shapes)) > 0.01).sum())
 
-    jumpy = judged(SmoothNMF(2, penalty="total_variation", random_state=0))
+    jumpy = judged(SmoothNMF(2, penalty="total_variation", smoothness=1, random_state=0))
     sloping = [judged(SmoothNMF(2, smoothness=value, max_iter=600, random_state=0)) for value in (0.3, 1, 4)]
     assert jumpy[1] <= 20 and min(jumps for _, jumps in sloping) >= 80  # 13 to 15; 84 and more
     assert jumpy[0] < 0.8 * min(error for error, _ in sloping)  # 2.0 against 2.8; plain NMF 2.9
@@ -168,24 +168,33 @@ def test_the_objective_is_what_it_says_and_never_rises(penalty):
         else:
             bend = 1e-3 * np.sqrt(np.sqrt(np.square(X).mean()))
             cost = total_variation(H.T, bend) + model.W_.sum() + 1e-3 * H.sum()
-        error = np.square(X - model.W_ @ H).sum()
-        assert found[-1] == pytest.approx(error + 0.5 * cost, rel=1e-10)
+        error, unit = np.square(X - model.W_ @ H).sum(), np.sqrt(np.square(X).mean())
+        weight = 0.5 * unit ** (1.0 if penalty == "squares" else 1.5)
+        assert found[-1] == pytest.approx(error + weight * cost, rel=1e-10)
         assert model.reconstruction_err_ == pytest.approx(np.sqrt(error), rel=1e-10)
     np.testing.assert_allclose(model.transform(X), model.W_, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize(("penalty", "power"), [("squares", 1.0), ("total_variation", 1.5)])
-def test_units_go_with_the_penalty_and_float32_is_near(penalty, power):
+@pytest.mark.parametrize("penalty", ["squares", "total_variation"])
+def test_smoothness_has_no_unit_and_float32_is_near(penalty):
     X, W, H = drawn()
     options = {"penalty": penalty, "init": "custom", "max_iter": 20, "tol": 0}
     one = SmoothNMF(4, **options).fit(X, W=W, H=H)
-    for factor in (4.0, 2.0**400):
-        other = SmoothNMF(4, smoothness=factor**power, **options)
+    for factor in (4.0, 2.0**400, 2.0**-600):
+        other = SmoothNMF(4, **options)
         other.fit(factor * X, W=np.sqrt(factor) * W, H=np.sqrt(factor) * H)
         np.testing.assert_allclose(other.components_, np.sqrt(factor) * one.components_, rtol=1e-9)
+        np.testing.assert_allclose(other.transform(factor * X), np.sqrt(factor) * one.transform(X), rtol=1e-9)
+        np.testing.assert_allclose(other.transform(factor * X[:3]), other.transform(factor * X)[:3], rtol=1e-12)
     single = SmoothNMF(4, **options).fit(X.astype(np.float32), W=W, H=H)
     assert single.components_.dtype == np.float32
     np.testing.assert_allclose(single.components_, one.components_, atol=1e-3)
+
+
+@pytest.mark.parametrize("penalty", ["squares", "total_variation"])
+def test_a_penalty_that_erases_the_model_is_said(penalty):
+    with pytest.warns(UserWarning, match="explain next to nothing"):
+        SmoothNMF(2, penalty=penalty, smoothness=1e8, random_state=0).fit(drawn()[0])
 
 
 def test_degenerate_data_and_bad_parameters():

@@ -15,9 +15,11 @@ VALUES = {  # a number that has to change gets a commit of its own
     "LEAST_DIVISOR": 1e-300,
     "LEAST_CURVATURE": 1e-300,
     "MU_EPS": 1e-9,
+    "ORDINARY_DENOMINATOR": 1e-3,
     "DENOMINATOR_SHARE": 1e-12,
     "MODEL_FLOOR": 1.1920929e-07,
     "MODEL_SHARE": 1.2e-7,
+    "MOST_BITS": 1000,
     "LABEL_FLOOR": 1e-16,
     "LABEL_RIDGE": 1e-12,
     "LEAST_REFERENCE": 1e-10,
@@ -29,6 +31,9 @@ VALUES = {  # a number that has to change gets a commit of its own
     "GRAM_CUT": 1e-7,
     "RANK_CUT": 1e-10,
     "NOISE_CUT": 1e-6,
+    "NEARLY_SINGULAR": 1e-6,
+    "ROUNDED_RISE": 1e-12,
+    "SHORT_COLUMN": 1e-6,
     "IN_SPAN": 1e-10,
     "EQUAL_LENGTHS": 1e-9,
     "EQUAL_ERRORS": 1e-13,
@@ -38,6 +43,7 @@ VALUES = {  # a number that has to change gets a commit of its own
     "REVIVAL_GAIN": 1e-6,
     "LEAST_ROWS": 1e-12,
     "ASYMMETRY": 1e-6,
+    "SAFE_SQUARE": 1e-280,
 }
 BY_DTYPE = {"MU_FLOOR": (1e-15, 1e-150), "EXACT_VALUE_BELOW": (1e-3, 1e-6)}
 

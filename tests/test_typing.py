@@ -33,8 +33,9 @@ BEYOND |= {("SemiSupervisedNMF", name) for name in ("n_features_in_", "feature_n
 BEYOND |= {(name, "n_revived_") for name in ESTIMATORS if hasattr(getattr(fastnmf, name), "_rank")}
 # attributes of which nothing is known: sparse matrices, data by reference, a model or a list that may be one of several
 UNKNOWN = {("GraphNMF", name) for name in ("affinity_", "feature_affinity_", "training_data_")}
-UNKNOWN |= {("HierarchicalNMF", "classes_"), ("HierarchicalNMF", "coef_"), ("KernelNMF", "X_fit_")}
-UNKNOWN |= {("MetaNMF", "estimator_")}
+UNKNOWN |= {("HierarchicalNMF", name) for name in ("classes_", "coef_", "intercept_", "B_")}
+UNKNOWN |= {("KernelNMF", "X_fit_"), ("MetaNMF", "estimator_")}
+UNKNOWN |= {(name, "shifts_") for name in ("StratifiedNMF", "MiniBatchStratifiedNMF", "GraphNMF", "Factorization")}
 
 
 def documented(name):

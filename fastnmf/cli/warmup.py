@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.progress import compile_notice
+from fastnmf.data.sentences import shown
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 
@@ -42,6 +43,9 @@ def warmup(
     >>> fastnmf.warmup(["float32"]) > 0  # doctest: +SKIP
     True
     """
+    is_list = isinstance(dtypes, (list, tuple, set)) and all(isinstance(each, str) for each in dtypes)
+    if not is_list or not set(dtypes) <= {"float32", "float64"}:
+        raise ValueError(f"dtypes={shown(dtypes)} is not valid; expected a list of 'float32' and 'float64'.")
     began = time.perf_counter()
     rng = np.random.default_rng(0)
     X = sp.random_array((12_000, 3_000), density=0.004, rng=rng, format="csr")
@@ -57,5 +61,6 @@ def warmup(
                     )
             if kullback_leibler:
                 for data, rank in ((X, 20), (tiny, 2)):
-                    NMF(rank, solver="mu", beta_loss="kullback-leibler", **options).fit(data.astype(dtype))
+                    data = data.astype(dtype)
+                    NMF(rank, solver="mu", beta_loss="kullback-leibler", **options).fit(data).transform(data)
     return time.perf_counter() - began

@@ -6,9 +6,11 @@ from fastnmf.core.factors import aligned, refill
 from fastnmf.core.iterate import Solver, iterate
 from fastnmf.core.kept_state import require
 from fastnmf.core.penalties.elastic_net import balanced
+from fastnmf.core.thresholds import SAFE_SQUARE
 from fastnmf.kernels import rows
 
 WORTH_SCALING = 1e-3  # least gain by another scale of a start, as a share of the loss of the trivial model
+SAFE_POWER = 120  # up to it, powers of two are normal numbers in float32, and so are their inverses
 MAX_DRIFT = 60  # allowed difference between the binary logarithms of the squared lengths of a column of H and of W
 
 
@@ -374,3 +376,45 @@ def equalize_column_norms(problem, factors, extrapolation=None):
         factors.invalidate(name)
         if extrapolation is not None:
             np.ldexp(extrapolation.before[name], sign * shift, out=extrapolation.before[name])
+
+
+def balancing_powers(W, H, weight=None):
+    """Return the integers p (k,) for which ``W 2**p`` and ``H 2**-p`` have components of similar lengths.
+
+    The length of each column of W is then between half and twice that of the row of H. Powers of two keep the product
+    to the last bit, short of underflow. A component that is zero in W or in H gets 0.
+
+    Parameters
+    ----------
+    W : ndarray (n, k)
+    H : ndarray (k, m)
+    weight : ndarray (n,), default=None
+        Each row of W counts so many times.
+    """
+    W = W if weight is None else W * np.sqrt(weight)[:, None]
+    squares = np.einsum("ij,ij->j", W, W, dtype=np.float64), np.einsum("ij,ij->i", H, H, dtype=np.float64)
+    if not all((side > SAFE_SQUARE).all() and (side < 1 / SAFE_SQUARE).all() for side in squares):
+        exponents = [np.frexp(side)[1] for side in (np.abs(W).max(axis=0), np.abs(H).max(axis=1))]
+        W, H = np.ldexp(W, -exponents[0]), np.ldexp(H, -exponents[1][:, None])
+        squares = np.einsum("ij,ij->j", W, W, dtype=np.float64), np.einsum("ij,ij->i", H, H, dtype=np.float64)
+        is_used = (squares[0] > 0) & (squares[1] > 0)
+        of_W, of_H = (np.log2(np.where(is_used, side, 1)) for side in squares)
+        drift = np.where(is_used, of_H - of_W + 2.0 * (exponents[1] - exponents[0]), 0)
+    else:
+        drift = np.log2(squares[1]) - np.log2(squares[0])
+    return np.rint(drift / 4).astype(int)
+
+
+def balanced_factors(W, H, weight=None):
+    """Return W (n, k) and H (k, m) times the `balancing_powers`, and these."""
+    powers = balancing_powers(W, H, weight)
+    return times_powers(W, powers), times_powers(H, -powers[:, None]), powers
+
+
+def times_powers(F, powers):
+    """Return ``F * 2.0 ** powers``, exactly; F itself where all powers are 0."""
+    if not np.any(powers):
+        return F
+    if np.abs(powers).max() > SAFE_POWER:
+        return np.ldexp(F, powers)
+    return F * np.ldexp(F.dtype.type(1), powers)  # in a fifth of the time

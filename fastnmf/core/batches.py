@@ -19,18 +19,21 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, pad, row_tasks
 from fastnmf.core.inference import infer, quadratic_weights
+from fastnmf.core.losses.choice import DIVERGENCES
 from fastnmf.core.options import FactorOptions, Options
 from fastnmf.core.penalties import penalties_of
 from fastnmf.core.problem import LazyRows, Subproblem, full
 from fastnmf.core.thresholds import LEAST_ROWS
 from fastnmf.core.updates import HALS
+from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.labels import kind_of
-from fastnmf.data.layout import Pattern
-from fastnmf.data.strata import Strata
+from fastnmf.data.layout import row_index
+from fastnmf.data.shifts import Pattern
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 
 BATCH_ROWS = 1024
+ENTRIES = 1 << 20  # of shifts that are computed at a time, with a row of W and of H each
 COLUMNS_PER_ROW = 4  # a sparse batch has at least a row for every 4 columns: each batch updates all rows of H
 
 
@@ -46,21 +49,25 @@ class Batch:
     Attributes
     ----------
     W : ndarray (n_rows, K), or None
-        Weights after the last visit; with None the next visit computes the exact ones.
+        Weights after the last visit, or those to begin with; with None the next visit computes the exact ones.
     gram, sums : ndarray (K, K), (strata of the batch, K) of float64
         ``WᵀW`` and the sums of the rows of W by stratum, 0 before the first visit.
+    is_kept, room, problem, places :
+        For `fastnmf.core.ratio_batches`: whether the batch stays in memory until its next visit, a dict in which such
+        batches share workspaces, its problem with its factors, and its entries among all shifts.
     """
 
     def __init__(self, data, *, is_new=True):
         self.data, self.is_new, self.W, self.gram, self.sums = data, is_new, None, 0.0, 0.0
+        self.is_kept, self.room, self.problem, self.places = False, None, None, None
 
     def to_state(self):
         """Return all but the data as a dict of arrays and plain values, not copied."""
-        return {name: value for name, value in vars(self).items() if name != "data"}
+        return {name: getattr(self, name) for name in ("is_new", "W", "gram", "sums")}
 
     def from_state(self, state):
         """Restore the state that `to_state` returned for the same data."""
-        vars(self).update(state, W=None if state["W"] is None else _aligned_copy(state["W"]))
+        vars(self).update(state, W=None if state["W"] is None else _aligned_copy(state["W"]), problem=None)
 
 
 def _aligned_copy(array):
@@ -79,11 +86,13 @@ class Statistics:
     sweeps : (int, int, int), default=(2, 1, 2)
         Sweeps over the W of rows that are visited again; alternations between the shifts and H; sweeps over H in each
         alternation.
-    forget_factor : float in (0, 1], default=1.0
+    forget_factor : float in [0, 1], default=1.0
         Factor by which all sums are multiplied before a new batch is added; with 1 nothing is forgotten.
     nets : (float, float, float), default=(0, 0, 0)
         ``alpha_W``, ``alpha_H`` and ``l1_ratio`` of elastic nets, in the scale of the user; that of H grows with the
         number of rows.
+    is_fresh : bool, default=False
+        Whether the weights of a batch are solved for anew whenever it is visited.
 
     Attributes
     ----------
@@ -93,7 +102,7 @@ class Statistics:
     N, G : ndarray (m, K), (K, K) of float64
         The sums N and G of the module docstring.
     sq_norm, n_rows : float
-        n2 of the module docstring and the number of rows; both decay with `forget_factor`.
+        n2 of the module docstring and the number of rows, or the sum of their weights; both decay.
     total_W : ndarray (1,) of float64
         Sum of the weights of the rows, for the L1 penalty of W; 0 without one.
     value : float
@@ -102,10 +111,12 @@ class Statistics:
         As for `Strata`; all of the above is in that inner scale.
     """
 
-    row_scale = None  # as of `Strata`: rows have no weights
+    loss = DIVERGENCES["frobenius"]
+    row_scale = None  # as of `Strata`, for the penalties of H, whose rows have no weights
 
-    def __init__(self, rank, sweeps=(2, 1, 2), forget_factor=1.0, nets=(0.0, 0.0, 0.0)):
+    def __init__(self, rank, sweeps=(2, 1, 2), forget_factor=1.0, nets=(0.0, 0.0, 0.0), is_fresh=False):
         self.rank, self.sweeps, self.forget_factor, self.nets = rank, sweeps, forget_factor, tuple(nets)
+        self.is_fresh = is_fresh
         self._last_pass, self._rows_again, self._holds = None, 0, False
 
     def start(self, data, H, v=None):
@@ -118,7 +129,7 @@ class Statistics:
         return self
 
     _state_names = ("rank", "sweeps", "forget_factor", "dtype", "log4_scale", "H", "gram", "N", "G")
-    _state_names += ("sq_norm", "n_rows", "value", "nets", "total_W")
+    _state_names += ("sq_norm", "n_rows", "value", "nets", "total_W", "is_fresh")
 
     def to_state(self):
         """Return everything that later batches depend on, as a dict of arrays and plain values."""
@@ -127,7 +138,7 @@ class Statistics:
     @classmethod
     def from_state(cls, state):
         """Return the statistics whose `to_state` returned `state`."""
-        state = {"nets": (0.0, 0.0, 0.0), "total_W": np.zeros(1)} | state  # version 0.1 had none
+        state = {"nets": (0.0, 0.0, 0.0), "total_W": np.zeros(1), "is_fresh": False} | state  # version 0.1 had none
         found = cls(state["rank"], state["sweeps"], state["forget_factor"])
         for name in cls._state_names:
             setattr(found, name, state[name])
@@ -159,13 +170,18 @@ class Statistics:
         """Number of remembered rows."""
         return self.n_rows
 
-    def penalties(self, name):
-        """Return the penalties of W or H for the rows so far, a sequence of `Penalty`."""
+    @property
+    def scale(self):
+        """Objective of the trivial model, by which the loss is normalized."""
+        return self.sq_norm
+
+    def penalties(self, name, data=None):
+        """Return the penalties of H for the rows so far, or of the W of `data`: a sequence of `Penalty`."""
         alpha_W, alpha_H, l1_ratio = self.nets
         if not (alpha_W or alpha_H):
             return ()
-        options = Options(W=FactorOptions(alpha_W, l1_ratio), H=FactorOptions(alpha_H, l1_ratio))
-        return penalties_of(self, options, name).get(name, ())
+        options = Options(loss=self.loss, W=FactorOptions(alpha_W, l1_ratio), H=FactorOptions(alpha_H, l1_ratio))
+        return penalties_of(self if data is None else data, options, name).get(name, ())
 
     @property
     def penalty(self):
@@ -184,14 +200,14 @@ class Statistics:
             if self.forget_factor < 1:
                 self._decay()
             self.sq_norm += data.sq_norm
-            self.n_rows += data.shape[0]
+            self.n_rows += data.total
         if self._last_pass is not None:
-            self._subtract_last_pass(data.shape[0])
+            self._subtract_last_pass(data.total)
         if self.nets[0]:
-            self.total_W -= 0.0 if batch.W is None else batch.W.sum(dtype=np.float64)
+            self.total_W -= 0.0 if batch.W is None or batch.is_new else _total(batch)
         step, gram_before = self._weigh(batch), batch.gram
         if self.nets[0]:
-            self.total_W += batch.W.sum(dtype=np.float64)
+            self.total_W += _total(batch)
         batch.gram = rows.gram(row_tasks(batch.W), batch.W)
         self.G += batch.gram - gram_before
         tasks, product = self._product(data, step)
@@ -214,7 +230,7 @@ class Statistics:
     def end_repeated_pass(self):
         """End the pass that `begin_repeated_pass` prepared, and return whether it had as many rows as the first one."""
         if self._holds:
-            self._move(self.N.astype(self.dtype))
+            self._move_at_end()
         self._last_pass, self._holds = None, False
         return self._rows_again == self.n_rows
 
@@ -226,9 +242,15 @@ class Statistics:
         """Restore the state that `pass_to_state` returned."""
         self._last_pass, self._rows_again, self._holds = state["last_pass"], state["rows_again"], state["holds"]
 
+    def hold_shifts(self, sparse_shifts):
+        """Choose whether `StrataStatistics.shifts` are CSR, as `Strata.sparse_shifts` says; nothing to do here."""
+
     def components(self):
         """Return H in the scale and orientation that the user sees, (k, m)."""
         return np.ldexp(np.ascontiguousarray(self.H[:, : self.rank].T), -self.log4_scale)
+
+    def _move_at_end(self):
+        self._move(self.N.astype(self.dtype))
 
     def _copied(self):
         return {"N": self.N.copy(), "G": self.G.copy(), "total_W": self.total_W.copy()}
@@ -246,12 +268,12 @@ class Statistics:
     def _weigh(self, batch):
         """Update the weights of a batch in place, and return the change, (n_rows, K)."""
         data = batch.data
-        if batch.W is None:
+        if batch.W is None or self.is_fresh:
             product = aligned((data.shape[0], self.H.shape[1]), self.dtype)
             data.matmul(self.H, product)
-            penalties = self.penalties("W")
+            penalties, before = self.penalties("W", data), batch.W
             batch.W, _ = quadratic_weights(self.gram, product, self.rank, self._under(data), penalties)
-            return batch.W
+            return batch.W if before is None or batch.is_new else batch.W - before
         sub, step = Subproblem(row_tasks(batch.W)), batch.W.copy()
         if data.is_sparse:
             side = data.rows
@@ -260,10 +282,10 @@ class Statistics:
             pos = aligned(batch.W.shape, self.dtype)
             data.matmul(self.H, pos)
         sub.add(gram=self.gram, pos=pos, neg=self._under(data))
-        for penalty in self.penalties("W"):
+        for penalty in self.penalties("W", data):
             penalty.contribute(batch.W, sub, self.rank)
         HALS()(batch.W, sub, self.rank, self.sweeps[0])
-        return np.subtract(batch.W, step, out=step)
+        return batch.W if batch.is_new else np.subtract(batch.W, step, out=step)
 
     def _product(self, data, W):
         """Return a task table for ``AᵀW``, and ``AᵀW`` as `LazyRows`."""
@@ -341,11 +363,13 @@ class StrataStatistics(Statistics):
         m_i and s_i of the module docstring.
     columns : scipy.sparse.csr_array (m, S) of float64
         c_i of the module docstring, as columns.
-    pattern : fastnmf.data.layout.Pattern
+    pattern : fastnmf.data.shifts.Pattern
         The pattern of the entries of `columns`.
     v : ndarray (q,)
         Shifts: their entries on `pattern`.
     """
+
+    _sparse_shifts = None
 
     def start(self, data, H, v=None):
         """Initialise with H (m, k), the entries v of the shifts on ``data.pattern``, and sums of zero.
@@ -379,20 +403,30 @@ class StrataStatistics(Statistics):
         return found
 
     def shifts(self):
-        """Return the shifts in the scale of the user's data, a dense array (S, m)."""
-        return np.ldexp(self.pattern.dense(self.v), -2 * self.log4_scale)
+        """Return the shifts in the scale of the user's data, (S, m), dense or CSR."""
+        return shift_arrays.mapped(self.pattern.held(self.v), lambda v: np.ldexp(v, -2 * self.log4_scale))
+
+    def hold_shifts(self, sparse_shifts):
+        """Choose whether `shifts` are CSR: True, False, or None, where a dense array would be large."""
+        if sparse_shifts is not self._sparse_shifts:
+            self._sparse_shifts = sparse_shifts
+            if hasattr(self, "columns"):
+                self._set_columns(self.columns)
 
     def _copied(self):
         return super()._copied() | {"sums": self.sums.copy()}
 
     def _decay(self):
         super()._decay()
-        factor = np.where(self.sizes * self.forget_factor > LEAST_ROWS, self.forget_factor, 1.0)
+        factor = strata_decay(self.sizes, self.forget_factor)
         self.sizes, self.sums = self.sizes * factor, self.sums * factor[:, None]
         self.columns.data *= factor[self.columns.indices]
 
     def _under(self, data):
-        return LazyRows.of(self._below[self._places(data)], data.stratum_index)
+        below = self._below[self._places(data)]
+        if data.row_scale is None:
+            return LazyRows.of(below, data.stratum_index)
+        return LazyRows(np.arange(data.shape[0] + 1), data.stratum_index, data.row_scale, below)
 
     def _places(self, data):
         return np.searchsorted(self.labels, data.labels)
@@ -432,7 +466,7 @@ class StrataStatistics(Statistics):
         columns.sort_indices()
         self.columns = columns
         start, group = columns.indptr.astype(np.int64), columns.indices.astype(np.int32)
-        self.pattern = Pattern(start, group, columns.data.astype(self.dtype), columns.shape[1])
+        self.pattern = Pattern(start, group, columns.data.astype(self.dtype), columns.shape[1], self._sparse_shifts)
 
     def _move(self, pos):
         """Update v and H so that F does not increase; at the end v is the exact minimiser of F for this H."""
@@ -476,7 +510,8 @@ def set_from_model(statistics, W, error, shifts=None):
     error : float
         Squared error of the model.
     shifts : (labels, V, stratum_index), default=None
-        For `StrataStatistics`: the sorted labels (S,), the shifts V (S, m) and the stratum of each row, (n,) of int.
+        For `StrataStatistics`: the sorted labels (S,), the shifts V (S, m), dense or CSR, and the stratum of each row,
+        (n,) of int. Of a large CSR array the shifts stay zero where none is stored, until a row uses the column.
 
     Returns
     -------
@@ -496,8 +531,16 @@ def set_from_model(statistics, W, error, shifts=None):
                 V @ H,
             )
             N += V.T @ sums
-            columns = sums @ H.T + sizes[:, None] * V
-            square += float(sizes @ np.einsum("ij,ij->i", V, V) + 2 * np.sum(below * sums))
+            square += float(sizes @ shift_arrays.square_lengths(V) + 2 * np.sum(below * sums))
+            if sp.issparse(V):
+                of_entry, step = row_index(V), max(1, ENTRIES // k)
+                fitted = sizes[of_entry] * V.data
+                for at in range(0, V.nnz, step):
+                    part = slice(at, at + step)
+                    fitted[part] += np.einsum("ec,ec->e", sums[of_entry[part]], H[V.indices[part]])
+                columns = sp.csr_array((fitted, V.indices, V.indptr), V.shape)
+            else:
+                columns = sums @ H.T + sizes[:, None] * V
             statistics.labels, statistics.sizes = labels, sizes.astype(np.float64)
             statistics.sums, statistics._below = (np.zeros((n_strata, statistics.H.shape[1])) for _ in range(2))
             statistics.sums[:, :k], statistics._below[:, :k] = sums, below
@@ -528,20 +571,21 @@ def weigh(statistics, data, cheap_value_floor=0.0):
         Without penalties, at least 0, in the inner scale.
     penalty : float
     """
-    k, V, nets = statistics.rank, None, statistics.penalties("W")
+    k, V, nets = statistics.rank, None, statistics.penalties("W", data)
     if isinstance(statistics, StrataStatistics):
-        V = statistics.pattern.dense(statistics.v)
+        V = statistics.pattern.as_read(statistics.v)
     W, sub = infer(data, k, statistics.H, V, penalties=nets)
     if V is None:
         value = data.sq_norm
     elif statistics.forget_factor == 1:
-        of_v = np.einsum("ij,ij->i", V, V, dtype=np.float64)
+        of_v = shift_arrays.square_lengths(V)
         value = data.sq_norm + float(statistics.sizes @ of_v - 2 * statistics.columns.data @ statistics.v)
     else:
         value = float(data.row_square_sums(V).sum())
     pull = sub.pos if sub.neg is None else sub.pos - full(sub.neg)
     value += float(np.sum(rows.gram(row_tasks(W), W) * sub.gram) - 2 * np.einsum("ij,ij->", W, pull, dtype=np.float64))
-    if value < cheap_value_floor * data.sq_norm:
+    # With weights of rows the L1 penalty of W stands in `pull`, too.
+    if value < cheap_value_floor * data.sq_norm or (data.row_scale is not None and any(net.l1 for net in nets)):
         value = data.residual_square_sum(W[:, :k], statistics.H[:, :k], V)
     penalty = sum(net.value(W) for net in nets) + sum(net.value(statistics.H) for net in statistics.penalties("H"))
     return np.ascontiguousarray(W[:, :k]), max(value, 0.0), float(penalty)
@@ -566,15 +610,18 @@ def split(data, batch_size=None):
     if batch_size is None:
         batch_size = max(BATCH_ROWS, data.shape[1] // COLUMNS_PER_ROW if data.is_sparse else 0)
     count = -(-data.shape[0] // batch_size)
+    return [Batch(data.part(slice(first, None, count))) for first in range(count)]
 
-    def part(chosen):
-        # Kernels need contiguous arrays.
-        X, stratum_index = data.X[chosen], np.ascontiguousarray(data.stratum_index[chosen])
-        inner = Strata(X if data.is_sparse else np.ascontiguousarray(X), data.labels, stratum_index)
-        inner.log4_scale += data.log4_scale
-        return Batch(inner.in_scale(data.dtype, data.log4_scale))
 
-    return [part(slice(first, None, count)) for first in range(count)]
+def _total(batch):
+    """Return the sum of the weights of a batch, each row as often as its weight says, for the L1 penalty of W."""
+    row_scale = batch.data.row_scale
+    return batch.W.sum(dtype=np.float64) if row_scale is None else (row_scale.astype(np.float64) @ batch.W).sum()
+
+
+def strata_decay(sizes, forget_factor):
+    """Return the factor by which the sums of each stratum decay: a stratum that stays away keeps its shift."""
+    return np.maximum(forget_factor, np.minimum(1.0, LEAST_ROWS / np.maximum(sizes, LEAST_ROWS)))
 
 
 def merged(labels, more):
@@ -595,6 +642,6 @@ def residual(statistics, batches):
     k, V, total = statistics.rank, None, 0.0
     for batch in batches:
         if isinstance(statistics, StrataStatistics):
-            V = statistics.pattern.dense(statistics.v)[statistics._places(batch.data)]
+            V = statistics.pattern.as_read(statistics.v)[statistics._places(batch.data)]
         total += batch.data.residual_square_sum(batch.W[:, :k], statistics.H[:, :k], V)
     return total

@@ -10,7 +10,7 @@ import copy
 import numpy as np
 
 from fastnmf.core.iterate import Solver, iterate
-from fastnmf.core.stack import infer_layers, on_unit_columns, unit_columns
+from fastnmf.core.stack import infer_layers, on_unit_columns, unit_columns, without_short_columns
 from fastnmf.core.thresholds import DENOMINATOR_SHARE, LEAST_DIVISOR
 
 CORRECTIONS = (3, 20)  # smallest and largest number of L-BFGS corrections; each takes 16 bytes a variable
@@ -100,12 +100,15 @@ class LBFGS(Descent):
     def step(self):
         """Run the routine to its next iterate and return the objective; None if there is none."""
         *memory, ln_task = self.memory.values()
-        task = self.memory["task"]
+        task, before = self.memory["task"], (self.x.copy(), self.objective)
         if self.n_evaluations > self._most_evaluations:
             self.ended = "max_iter"
         while self.ended is None:  # a line search: ends after EVALUATIONS
             now = self.objective, self.gradient
             self._run(self._n_corrections, self.x, *self._bounds, *now, 0.0, FLAT, *memory, EVALUATIONS, ln_task)
+            if task[0] == _NEW_ITERATE and self.objective > before[1]:  # rounding: its search ended without a descent
+                self.x[:], self.objective, self.ended = *before, "tol"
+                return None
             if task[0] == _NEW_ITERATE:
                 return self.objective
             if task[0] != _EVALUATE:
@@ -252,7 +255,7 @@ class NeuralDescent(Solver):
     @property
     def layers(self):
         """The layers, with columns of length one if the loss is the energy."""
-        A = self.descent.best
+        A = without_short_columns(self.descent.best)
         return [unit_columns(a) for a in A] if self.stack.is_energy else A
 
     def begin(self):
@@ -286,6 +289,7 @@ class NeuralDescent(Solver):
         self.descent.from_state(state["descent"])
 
     def _value(self, A):
+        A = without_short_columns(A)
         found, gradients = on_unit_columns(self.stack, A) if self.stack.is_energy else self.stack(A)
         return found / self.total, [np.divide(g, self.total, out=g) for g in gradients]
 
@@ -293,7 +297,7 @@ class NeuralDescent(Solver):
         """Reseed a dead topic and begin a descent there, if this lowers the objective; return whether it did."""
         if self.n_reseeded >= MAX_RESEEDINGS:
             return False
-        A = self.descent.best
+        A = without_short_columns(self.descent.best)
         before, _ = self._value(A)
         alive = reseed_dead_topic(self.stack, A)
         if alive is None or self._value(alive)[0] >= before:

@@ -7,21 +7,28 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 """
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core.alternate import solve, sweep
-from fastnmf.core.factors import aligned, allocate, row_tasks
+from fastnmf.core.factors import aligned, allocate, pad, row_tasks
+from fastnmf.core.losses.choice import Beta
 from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_of
 from fastnmf.core.objectives import divergence_problem
-from fastnmf.core.problem import Subproblem
-from fastnmf.core.thresholds import tiny
+from fastnmf.core.penalties import ElasticNet
+from fastnmf.core.problem import Subproblem, full
+from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE, model_floor, tiny
 from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
+from fastnmf.data import shifts
+from fastnmf.data.layout import Compressed, row_index
 from fastnmf.kernels import nnls, rows
 from fastnmf.kernels.blas import single_threaded_blas
-from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.jit import split_costs, split_rows
 from fastnmf.kernels.records import LazyRows
 
 GUESS_SWEEPS = 5  # sweeps of coordinate descent that guess the supports of the exact solutions
 ROWWISE_SWEEPS = 8  # the same where each row has its own Gram matrix
+LOOK = 10  # updates between two looks at the change of the rows
+SETTLED = 1e-6  # part of its largest weight that a row may still lack
 BLOCK = 1 << 21  # entries of Gram matrices of rows held at a time: 16 MB
 
 
@@ -38,7 +45,7 @@ def infer(strata, rank, H, V=None, product=None, penalties=()):
         Columns of H in use.
     H : ndarray (n_columns, K)
         Padded, in the inner scale of the data.
-    V : ndarray (n_strata, n_columns), default=None
+    V : ndarray or csr_array (n_strata, n_columns), default=None
         Shifts in the inner scale of the data.
     product : ndarray (n_rows, K), optional
         ``X H``, if it has been computed; ``(O * X) H`` with weights of entries.
@@ -99,6 +106,9 @@ def quadratic_weights(gram, pos, rank, neg=None, penalties=()):
 def exact(F, sub, rank):
     """Replace F (p, K) in place by the exact non-negative minimiser of a quadratic subproblem.
 
+    Where columns are nearly dependent, the active set leaves one of them out and may end above the start of its search;
+    such a row keeps its start.
+
     Parameters
     ----------
     F : ndarray (p, K)
@@ -108,7 +118,29 @@ def exact(F, sub, rank):
         Columns of F in use.
     """
     HALS()(F, sub, rank, GUESS_SWEEPS)
+    held = F.copy() if is_nearly_singular(sub.full_gram(F.shape[1], rank)[:rank, :rank]) else None
     ActiveSet()(F, sub, rank)
+    if held is not None:
+        (value, _), (before, size) = _row_values(F, sub, rank), _row_values(held, sub, rank)
+        rises = value - before > ROUNDED_RISE * size
+        F[rises] = held[rises]
+
+
+def is_nearly_singular(gram):
+    """Tell whether columns with this Gram matrix (k, k) are, at length one, dependent up to `NEARLY_SINGULAR`."""
+    length = np.sqrt(np.diagonal(gram))
+    used = length > 0
+    cosines = gram[np.ix_(used, used)] / np.outer(length[used], length[used])
+    return used.any() and np.linalg.eigvalsh(cosines)[0] < NEARLY_SINGULAR
+
+
+def _row_values(F, sub, rank):
+    """Return twice the objective of each row of F (p, K), and the size of its linear part, float64 (p,) each."""
+    right = full(sub.pos) - sub.linear - (0.0 if sub.neg is None else full(sub.neg))
+    F, gram = F[:, :rank].astype(np.float64), sub.full_gram(F.shape[1], rank)[:rank, :rank]
+    linear = np.einsum("ij,ij->i", F, right[:, :rank])
+    with single_threaded_blas():
+        return np.einsum("ij,ij->i", F @ gram, F) - 2 * linear, np.abs(linear)
 
 
 def finish_weights(fit):
@@ -208,41 +240,59 @@ def infer_with_neighbours(pos, gram, rank, pull, own, dtype):
     return W
 
 
-def infer_by_updates(data, H, v, build, schedule):
-    """Return W for fixed H after the updates of a schedule; the start of a row depends on this row alone.
+def infer_by_updates(data, H, begin, n_updates, *, can_cut=False):
+    """Return W for fixed H after updates, each row of it when it has settled.
+
+    The start of a row, and where it ends, depend on this row alone. After every `LOOK` updates the rows end whose
+    change, if it shrank on at the rate at which it has shrunk, would be at most `SETTLED` of their largest weight.
 
     Parameters
     ----------
     data : fastnmf.data.strata.Strata
     H : ndarray (n_columns, k)
         In the inner scale of the data.
-    v : ndarray (q,), or None
-        Entries of the shifts on ``data.pattern``.
-    build : callable
-        ``build(data, factors, tasks) -> Problem``.
-    schedule : tuple of (str, int)
-        One iteration of it is run; the int is a number of updates.
+    begin : callable
+        ``begin(data, W) -> (Problem, Factors)``, for W (n_rows, k); one iteration of its schedule is one update of W.
+    n_updates : int
+        Largest number of updates.
+    can_cut : bool, default=False
+        Whether `begin` also takes some rows of the data, which it then need not update any more.
 
     Returns
     -------
     W : ndarray (n_rows, k)
         In the inner scale of the data.
-    value : float
-        The objective without the penalties.
-    scale : float
-        Objective of the trivial model, which normalizes the loss.
+    measure : callable
+        ``measure() -> (value, scale)``: the objective without the penalties, and that of the trivial model.
     """
-    factors, tasks = allocate(data, even_weights(data, H), H, v)
-    problem = build(data, factors, tasks)
-    problem.schedule = schedule
-    if problem.retry_with_safe_step:  # a loss of the user, whose steps may have to be shortened
-        ((name, n_updates),) = schedule
-        problem.schedule = ((name, 1),)
-        solve(problem, factors, max_iter=n_updates, tol=0.0)
-    else:
-        sweep(problem, factors)
-    value = problem.value(factors) - problem.penalty
-    return np.ascontiguousarray(factors["W"][:, : H.shape[1]]), value, problem.scale
+    W = even_weights(data, H)
+    problem, factors = begin(data, W)
+    found = factors["W"][:, : H.shape[1]].copy()
+    rows_, last, is_open = np.arange(len(W)), None, np.ones(len(W), bool)
+    while n_updates > 0 and is_open.any():
+        before, n = factors["W"].copy(), min(LOOK, n_updates)
+        if problem.retry_with_safe_step:  # a loss of the user, whose steps may have to be shortened
+            solve(problem, factors, max_iter=n, tol=0.0)
+        else:
+            for _ in range(n):
+                sweep(problem, factors)
+        n_updates -= n
+        now = factors["W"]
+        found[rows_[is_open]] = now[is_open, : H.shape[1]]
+        change, size = np.abs(now - before).max(axis=1), now.max(axis=1)
+        last = change if last is None else last
+        is_open &= ~(change * change <= SETTLED * size * (last - change))  # the rest of a geometric series
+        last = change
+        if can_cut and 0 < 2 * np.count_nonzero(is_open) <= len(rows_):
+            rows_, last = rows_[is_open], last[is_open]
+            problem, factors = begin(data.part(rows_), now[is_open, : H.shape[1]])
+            is_open = np.ones(len(rows_), bool)
+
+    def measure():
+        problem, factors = begin(data, found)
+        return problem.value(factors) - problem.penalty, problem.scale
+
+    return found, measure
 
 
 def infer_by_sweeps(strata, rank, H, V, penalties, update, n_sweeps):
@@ -280,45 +330,82 @@ def infer_by_sweeps(strata, rank, H, V, penalties, update, n_sweeps):
 
 
 def even_weights(data, H):
-    """Return W (n_rows, k) with equal weights in a row, such that the model with H has the total of each row."""
-    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel()
-    share = mass / max(float(H.sum()), tiny())
-    return np.repeat(share[:, None], H.shape[1], axis=1)
+    """Return W (n_rows, k) such that all components have equal parts of the total of each row, whatever their scale.
+
+    A component that is zero has no part.
+    """
+    mass, totals = np.asarray(data.X.sum(axis=1), dtype=np.float64).ravel(), H.sum(axis=0, dtype=np.float64)
+    of_each = np.where(totals > 0, 1 / np.maximum(totals, tiny()), 0.0) / max(np.count_nonzero(totals), 1)
+    return mass[:, None] * of_each
 
 
 def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):
-    """Return W for fixed H and V under a divergence, by `max_iter` updates.
+    """Return W for fixed H and V under a divergence: exact for Kullback-Leibler, else by at most `max_iter` updates.
 
     Parameters
     ----------
     data : fastnmf.data.strata.Strata
     H : ndarray (n_columns, k)
         In the inner scale of the data.
-    V : ndarray (n_strata, n_columns), or None
+    V : ndarray or csr_array (n_strata, n_columns), or None
         Shifts in the inner scale of the data.
-    divergence : Divergence, str or float
+    divergence : Divergence
         Not the squared error.
     penalties : sequence of Penalty
         Penalties of W.
     max_iter : int
-        Number of updates.
+        Largest number of updates.
     update : Update, optional
         Replaces `MU`, where a penalty needs another update.
 
     Returns
     -------
-    W, value, scale :
+    W, measure :
         As for `infer_by_updates`.
     """
-    v = None
-    if V is not None:  # a shift may be positive in columns where all given rows are zero
-        data.pattern = data.pattern.covering(np.where(data.groups.sizes[:, None] > 0, V, 0))
-        v = data.pattern.entries(V)
 
-    def build(data, factors, tasks):
+    def begin(data, W):
+        v = None
+        if V is not None:  # a shift may be positive in columns where all given rows are zero
+            data.pattern = data.pattern.covering(shifts.among(V, data.groups.sizes > 0))
+            v = data.pattern.entries(V)
+        factors, tasks = allocate(data, W, H, v)
         problem = divergence_problem(data, factors, tasks, divergence)
+        if hasattr(problem.losses[0], "floor_by_row"):
+            problem.losses[0].floor_by_row()
         problem.penalties = {"W": list(penalties)}
         problem.updates["W"] = problem.updates["W"] if update is None else update
-        return problem
+        problem.schedule = (("W", 1),)
+        return problem, factors
 
-    return infer_by_updates(data, H, v, build, (("W", max_iter),))
+    is_plain = update is None and all(isinstance(penalty, ElasticNet) for penalty in penalties)
+    if not (is_plain and isinstance(divergence, Beta) and divergence.degree == 1):
+        return infer_by_updates(data, H, begin, max_iter, can_cut=is_plain)
+    W = _infer_kullback_leibler(data, H, V, penalties)
+
+    def measure():
+        problem, factors = begin(data, W)
+        return problem.value(factors) - problem.penalty, problem.scale
+
+    return W, measure
+
+
+def _infer_kullback_leibler(data, H, V, penalties):
+    """Return the exact W (n_rows, k) under the Kullback-Leibler divergence.
+
+    Parameters
+    ----------
+    data, H, V, penalties :
+        As for `infer_divergence`.
+    """
+    side = data.rows if data.is_sparse else sp.csr_array(data.X)
+    side = side if data.is_sparse else Compressed(side.indptr, side.indices, side.data)
+    shift = np.empty(0, data.dtype)
+    if V is not None:
+        shift = shifts.entries_at(V, data.stratum_index[row_index(side)], side.indices).astype(data.dtype, copy=False)
+    W, other, room = pad(even_weights(data, H), data), pad(H, data), np.empty((2, len(side.data)), data.dtype)
+    linear = H.sum(axis=0, dtype=np.float64) + sum(penalty.l1 for penalty in penalties)
+    ridge, tasks = float(sum(penalty.l2 for penalty in penalties)), split_costs(side.indptr, W.shape[1] ** 2)
+    means = np.bincount(row_index(side), side.data, len(W)) / np.maximum(np.diff(side.indptr), 1)
+    nnls.csr_entropy_rows(tasks, side.csr, W, other, linear, ridge, shift, model_floor(means).astype(data.dtype), room)
+    return np.ascontiguousarray(W[:, : H.shape[1]])

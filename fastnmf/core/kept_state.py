@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import padded
+from fastnmf.data.layout import row_index
 
 # names whose arrays are >= 0 in every model, and those that are in all but models of signed data
 NOT_NEGATIVE = {
@@ -24,6 +25,11 @@ NOT_NEGATIVE = {
     "N",
     "G",
     "gram",
+    "numerators",
+    "denominators",
+    "shift_numerators",
+    "shift_denominators",
+    "totals",
     "total_W",
     "sizes",
     "sums",
@@ -155,18 +161,26 @@ def check_statistics(found, n_columns, rank, labels=None):
     check_exponent(say, found.log4_scale)
     require(check_count(say, found.rank, 1) == rank, say)
     m, K = n_columns, padded(rank, found.dtype)
-    shapes = {"H": (m, K), "gram": (K, K), "N": (m, K), "G": (K, K), "total_W": (1,)}
-    if hasattr(found, "columns"):
+    wide = {"gram": (K, K), "N": (m, K), "G": (K, K), "total_W": (1,)}
+    if is_ratio := hasattr(found, "numerators"):
+        wide = {"numerators": (m, K), "denominators": (m, K), "totals": (3,)}
+        check_real(say, found.beta, is_signed=True)
+        check_count(say, found.n_updates, 1)
+    shapes = {"H": (m, K)}
+    if hasattr(found, "labels"):
         own = found.labels
         require(isinstance(own, np.ndarray) and own.ndim == 1 and len(own) > 0 and own.dtype.kind in "biufSUMO", say)
         require((own[1:] > own[:-1]).all(), say)
         require(labels is None or own.dtype == labels.dtype and np.array_equal(own, labels), say)
-        shapes |= {"sizes": (len(own),), "sums": (len(own), K), "_below": (len(own), K)}
-        require(sp.issparse(found.columns) and found.columns.shape == (m, len(own)), say)
-        check_entries(say, found.columns.data)
-        shapes["v"] = (len(found.columns.data),)
-    wide = {"gram", "N", "G", "total_W", "sizes", "sums"}
-    for name, shape in shapes.items():
+        wide["sizes"] = (len(own),)
+        if is_ratio:
+            shapes["v"] = wide["shift_numerators"] = wide["shift_denominators"] = (_count_pairs(say, found, m),)
+        else:
+            wide["sums"] = shapes["_below"] = (len(own), K)
+            require(sp.issparse(found.columns) and found.columns.shape == (m, len(own)), say)
+            check_entries(say, found.columns.data)
+            shapes["v"] = (len(found.columns.data),)
+    for name, shape in (shapes | wide).items():
         array = getattr(found, name)
         require(isinstance(array, np.ndarray) and array.shape == shape, say)
         require(array.dtype == (np.float64 if name in wide else found.dtype), say)
@@ -174,8 +188,19 @@ def check_statistics(found, n_columns, rank, labels=None):
         require(array.ndim < 2 or array.shape[1] != K or not array[:, rank:].any(), say)
     for value in (found.sq_norm, found.n_rows, found.value, found.forget_factor):
         check_real(say, value)
-    require(0 < found.forget_factor <= 1, say)
+    require(found.forget_factor <= 1 and isinstance(found.is_fresh, bool), say)
     for values, check in ((found.sweeps, lambda name, value: check_count(name, value, 1)), (found.nets, check_real)):
         require(isinstance(values, (tuple, list)) and len(values) == 3, say)
         for value in values:
             check(say, value)
+
+
+def _count_pairs(name, found, n_columns):
+    """Return the number of pairs of a column and a stratum; raise unless each column has its strata in order."""
+    start, stratum, n_strata = found.pair_start, found.pair_stratum, len(found.labels)
+    for array, dtype in ((start, np.int64), (stratum, np.int32)):
+        require(isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 1, name)
+    require(len(start) == n_columns + 1 and start[0] == 0 and start[-1] == len(stratum), name)
+    require((np.diff(start) >= 0).all() and (stratum >= 0).all() and (stratum < n_strata).all(), name)
+    require((np.diff(row_index(start) * n_strata + stratum) > 0).all(), name)
+    return len(stratum)

@@ -12,7 +12,7 @@ from fastnmf.core.losses import Dictionary, Frobenius, Interval, StrataFrobenius
 from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.problem import Problem
-from fastnmf.core.thresholds import EXACT_VALUE_BELOW, MU_FLOOR, rounding
+from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
 from fastnmf.core.updates import HALS, MU, WeightedRows
 
 
@@ -44,10 +44,10 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
     if data.entry_weights is not None:
         loss = Masked(data, width, tasks, data.entry_weights, has_shifts, holds_products)
-        update, scale = WeightedRows("hals" if is_descent else "mu", floor=MU_FLOOR[data.dtype]), loss.sq_norm
+        update, scale = WeightedRows() if is_descent else WeightedRows.of_squares(data), loss.sq_norm
     else:
         loss = (StrataFrobenius if has_shifts else Frobenius)(data, width, tasks, holds_products)
-        update, scale = HALS(visits) if is_descent else MU(floor=MU_FLOOR[data.dtype]), data.sq_norm
+        update, scale = HALS(visits) if is_descent else MU.of_squares(data), data.sq_norm
     return Problem(
         losses=[loss],
         updates=dict.fromkeys(factors.arrays, update),

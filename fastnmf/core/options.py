@@ -4,6 +4,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -11,9 +12,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.losses.choice import DIVERGENCES, Divergence, as_divergence
+from fastnmf.core.losses.choice import DIVERGENCES, Beta, Divergence, as_divergence
 from fastnmf.data.entry_weights import MISSING
 from fastnmf.data.matrix import as_csr, check_unmasked
+from fastnmf.data.sentences import shown
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Options:
     ----------
     name : str
         Class of the estimator, for messages.
-    n_components : int, tuple of int, or "auto"
+    n_components : int, tuple of int, "auto" or None
     init : str, Start, estimator, or None
     solver : str
     loss : fastnmf.core.losses.choice.Divergence
@@ -74,6 +76,8 @@ class Options:
         As the parameters of `StratifiedNMF`.
     label_loss : {"frobenius", "kullback-leibler"}
         As the parameter of `SemiSupervisedNMF`.
+    sparse_shifts : bool, or None
+        As the parameter of `StratifiedNMF`.
     """
 
     name: str = ""
@@ -101,11 +105,17 @@ class Options:
     normalize: str | None = None
     label_weight: float = 0.0
     label_loss: str = "frobenius"
+    sparse_shifts: bool | None = None
 
     @property
     def is_squared(self):
         """Whether the loss is the squared error."""
         return self.loss.is_squared
+
+    @property
+    def is_kullback_leibler(self):
+        """Whether the loss is the Kullback-Leibler divergence, for which W for given components is exact, too."""
+        return isinstance(self.loss, Beta) and self.beta == 1
 
     @property
     def beta(self):
@@ -146,6 +156,7 @@ def read_options(name, parameters, constraints, loss_parameter="beta_loss"):
         check = constraints.get(parameter) or CONSTRAINTS.get(parameter)
         if check is not None:
             check(parameter, value)
+        check_finite(parameter, value)
     found = {field: parameters[field] for field in _FIELDS if field in parameters}
     if loss_parameter in parameters:
         found["loss"] = as_divergence(parameters[loss_parameter])
@@ -169,13 +180,13 @@ def check_choice(name, value, choices):
     value = str(value) if isinstance(value, np.str_) else value
     if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
         expected = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name}={value!r} is not known; expected one of {expected}.")
+        raise ValueError(f"{name}={shown(value)} is not known; expected one of {expected}.")
 
 
 def check_integer(name, value, least=1):
     """Raise unless `value` is an integer of at least `least`."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} is not valid; expected an integer >= {least}.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected an integer >= {least}.")
 
 
 def check_number(name, value, what="a number >= 0", most=np.inf):
@@ -193,13 +204,20 @@ def check_number(name, value, what="a number >= 0", most=np.inf):
     """
     is_number = type(value) in (int, float) or isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= most or value == np.inf:
-        raise ValueError(f"{name}={value!r} is not valid; expected {what}.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected {what}.")
+
+
+def check_finite(name, value):
+    """Raise where a parameter is a number that is not finite, or a list or tuple that holds one."""
+    held = value if isinstance(value, (list, tuple)) else [value]
+    if not all(math.isfinite(each) for each in held if isinstance(each, numbers.Real)):
+        raise ValueError(f"{name}={value!r} is not finite; give finite numbers.")
 
 
 def check_bool(name, value):
     """Raise unless `value` is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name}={value!r} is not valid; expected True or False.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected True or False.")
 
 
 def integer(least=1):
@@ -232,6 +250,8 @@ def optional(check):
 
 def check_beta_loss(name, value):
     """Raise unless `value` is the name of a loss, a number, or a `Divergence`."""
+    if isinstance(value, Divergence) and not math.isfinite(value.degree):
+        raise ValueError(f"{name}={value!r} has the degree {value.degree}; give it a finite one, or 0 for none.")
     if not isinstance(value, (Divergence, numbers.Real)):
         check_choice(name, value, tuple(DIVERGENCES))
 
@@ -240,14 +260,14 @@ def check_penalties(name, value):
     """Raise unless `value` is None or maps W, H or V to penalties: objects with `value` and `half_gradient`."""
     expected = "expected None or a dict such as {'H': [penalty]} with the keys 'W', 'H' or 'V'"
     if value is not None and (not isinstance(value, dict) or not value.keys() <= {"W", "H", "V"}):
-        raise ValueError(f"{name}={value!r} is not valid; {expected}.")
+        raise ValueError(f"{name}={shown(value)} is not valid; {expected}.")
     for factor, objects in (value or {}).items():
         for each in objects if isinstance(objects, (list, tuple)) else (objects,):
             if isinstance(each, type):
                 raise ValueError(f"{name}[{factor!r}] has the class {each.__name__}; make an object of it first.")
             if not all(callable(getattr(each, method, None)) for method in ("value", "half_gradient")):
                 raise ValueError(
-                    f"{name}[{factor!r}] has {each!r}; expected an object with the methods value(F) and "
+                    f"{name}[{factor!r}] has {shown(each)}; expected an object with the methods value(F) and "
                     "half_gradient(F), where F has one row for each component."
                 )
 
@@ -255,7 +275,13 @@ def check_penalties(name, value):
 def check_function(name, value):
     """Raise unless `value` is None or callable."""
     if value is not None and not callable(value):
-        raise ValueError(f"{name}={value!r} is not valid; expected None or a function of a FitState.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected None or a function of a FitState.")
+
+
+def check_jobs(name, value):
+    """Raise unless `value` is None or an integer other than 0, as joblib takes it."""
+    if value is not None and (not isinstance(value, numbers.Integral) or isinstance(value, bool) or value == 0):
+        raise ValueError(f"{name}={shown(value)} is not valid; expected None, an integer >= 1, or -1 for all cores.")
 
 
 def sweeps_of(length, example):
@@ -273,7 +299,7 @@ def check_sweeps(sweeps, length, example):
     is_right = isinstance(sweeps, (tuple, list)) and len(sweeps) == length
     if not is_right or not all(isinstance(n, numbers.Integral) and not isinstance(n, bool) and n >= 1 for n in sweeps):
         expected = f"{length} integers >= 1, such as {example}" + (", or 'thorough'" if length == 3 else "")
-        raise ValueError(f"sweeps={sweeps!r} is not valid; expected {expected}.")
+        raise ValueError(f"sweeps={shown(sweeps)} is not valid; expected {expected}.")
 
 
 # parameter -> constraint, for all estimators; a class adds those whose valid values are its own
@@ -285,13 +311,14 @@ CONSTRAINTS = {
     "max_time": optional(number("None or a number of seconds >= 0")),
     "callback": check_function,
     "n_threads": optional(integer()),
+    "n_jobs": check_jobs,
     "warm_start": check_bool,
     "beta_loss": check_beta_loss,
     "penalties": check_penalties,
     "exponent": one_of("mm", "fast"),
     "missing_values": one_of(*MISSING),
     "alpha_W": number(),
-    "alpha_H": lambda name, value: None if value == "same" else check_number(name, value),
+    "alpha_H": lambda name, value: None if isinstance(value, str) and value == "same" else check_number(name, value),
     "alpha_V": number(),
     "l1_ratio": number("a number from 0 (only L2) to 1 (only L1)", most=1),
     "guide_weight": number(),
@@ -299,7 +326,9 @@ CONSTRAINTS = {
     "shuffle": check_bool,
     "extrapolate": check_bool,
     "strata_weight": one_of("rows", "equal"),
+    "sparse_shifts": optional(check_bool),
     "gauge": one_of(None, "max_shift", "min_shift"),
+    "normalize": one_of(None, "l1", "l2", "max"),
 }
 _FIELDS = [field.name for field in fields(Options) if field.name not in ("name", "loss", "loss_given", "W", "H", "V")]
 
@@ -313,7 +342,8 @@ def generator(random_state):
     if random_state is None or isinstance(random_state, numbers.Integral) and random_state >= 0:
         return np.random.default_rng(random_state)
     raise ValueError(
-        f"random_state={random_state!r} is not valid; expected None, an integer >= 0, a Generator or a RandomState."
+        f"random_state={shown(random_state)} is not valid; expected None, an integer >= 0, a Generator or a "
+        "RandomState."
     )
 
 
@@ -400,15 +430,17 @@ def find_seeds(seeds, rank, n_columns, names):
         Component -> ndarray of int, ascending; components without features are absent.
     """
     if not isinstance(seeds, (dict, list, tuple)):
-        raise ValueError(f"seed_features={seeds!r} is not valid; expected a dict component -> features, or a list.")
+        raise ValueError(
+            f"seed_features={shown(seeds)} is not valid; expected a dict component -> features, or a list."
+        )
     items = seeds.items() if isinstance(seeds, dict) else enumerate(seeds)
     place = None if names is None else {str(name): j for j, name in enumerate(names)}
     found = {}
     for component, features in items:
         if not isinstance(component, numbers.Integral) or not 0 <= component < rank:
-            raise ValueError(f"seed_features names component {component!r}; expected 0 to {rank - 1}.")
+            raise ValueError(f"seed_features names component {shown(component)}; expected 0 to {rank - 1}.")
         if isinstance(features, str) or not np.iterable(features):
-            raise ValueError(f"seed_features[{component}] is {features!r}; expected a list of features.")
+            raise ValueError(f"seed_features[{component}] is {shown(features)}; expected a list of features.")
         columns = []
         for feature in features:
             if isinstance(feature, str):

@@ -88,6 +88,71 @@ class Passes(Solver):
             batch.from_state(kept)
 
 
+class RatioPasses(Passes):
+    """Fit `RatioStatistics` to batches that are in memory: a batch keeps its weights from pass to pass.
+
+    With ``forget_factor=1`` a batch replaces its share of what the pass before has contributed. Once a pass lowers the
+    objective by less than `MOVING_GAIN`, H and shifts are updated at the end of a pass only, which is an iteration of
+    the batch algorithm and does not increase the objective. The objective is that of all rows at their last weights.
+
+    Parameters
+    ----------
+    statistics, batches, scale, patience :
+        As for `Passes`.
+    """
+
+    def __init__(self, statistics, batches, *, scale, patience):
+        super().__init__(statistics, batches, scale=scale, patience=patience)
+        self._values, self._holds, room = [], False, {}
+        for batch in batches:
+            batch.is_kept, batch.room = True, room
+
+    def step(self):
+        """Visit the next batch; return the objective after the last one of a pass."""
+        statistics, batch = self.statistics, self.batches[self._position]
+        if statistics.forget_factor < 1:  # rows that come again count as new
+            batch.is_new = True
+        elif self._values and self._position == 0:
+            self._holds = self._holds or gained_little(self._values)
+            statistics.begin_repeated_pass(hold=self._holds)
+        statistics.visit(batch)
+        self._position = (self._position + 1) % len(self.batches)
+        if self._position:
+            return None
+        if self._values and statistics.forget_factor == 1:
+            statistics.end_repeated_pass()
+        return self.measure()
+
+    def set_weights(self, W):
+        """Replace the weights by those of all rows, (n_rows, at least k), in the order of the data."""
+        k, count = self.statistics.rank, len(self.batches)
+        for first, batch in enumerate(self.batches):
+            _, factors = self.statistics.problem_of(batch)
+            factors["W"][:, :k] = W[first::count, :k]
+            factors.invalidate("W")
+
+    def measure(self):
+        """Return the objective of all batches at the present weights and components, and note it."""
+        value, self.penalty = self.statistics.measure(self.batches), self.statistics.penalty
+        self._values = [*self._values[-1:], value + self.penalty]
+        return self._values[-1]
+
+    def to_state(self):
+        """As `Passes.to_state`, with what later passes depend on."""
+        own = {"values": self._values, "holds": self._holds, "pass": self.statistics.pass_to_state()}
+        return super().to_state() | own
+
+    varying = (*Passes.varying, "values", "pass")
+
+    def from_state(self, state):
+        """Restore the state that `to_state` returned for the same batches."""
+        _check_values(state)
+        super().from_state(state)
+        _check_pass(state["pass"], self.statistics)
+        self.statistics.pass_from_state(state["pass"])
+        self._values, self._holds = state["values"], state["holds"]
+
+
 class BlockPasses(Solver):
     """Fit statistics to blocks that are read one after the other; a step learns a block, an iteration is a pass.
 
@@ -120,8 +185,8 @@ class BlockPasses(Solver):
 
     @property
     def scale(self):
-        """Squared norm of the rows that the statistics remember."""
-        return self.statistics.sq_norm
+        """Objective of the trivial model for the rows that the statistics remember."""
+        return self.statistics.scale
 
     def step(self):
         """Learn the next block; if there is none, end the pass and return the objective."""
@@ -158,9 +223,7 @@ class BlockPasses(Solver):
 
     def from_state(self, state):
         """Restore the state that `to_state` returned, and skip the blocks that the pass has learned already."""
-        require(isinstance(state["values"], list) and len(state["values"]) <= 2, "values")
-        for value in state["values"]:
-            check_real("values", value)
+        _check_values(state)
         self.statistics = _restored(self.statistics, state["statistics"], may_grow=True)
         _check_pass(state["pass"], self.statistics)
         self.statistics.pass_from_state(state["pass"])
@@ -179,6 +242,7 @@ def _restored(statistics, state, may_grow=False):
     found, labels = statistics.from_state(state), None if may_grow else getattr(statistics, "labels", None)
     check_statistics(found, len(statistics.H), statistics.rank, labels)
     require(found.dtype == statistics.dtype, "dtype")
+    found.hold_shifts(getattr(statistics, "_sparse_shifts", None))
     return found
 
 
@@ -188,11 +252,19 @@ def _check_batch(batch, kept, statistics):
     require(isinstance(kept["is_new"], bool), "is_new")
     shapes = {"W": (batch.data.shape[0], K), "gram": (K, K), "sums": (batch.data.n_strata, K)}
     for name, shape in shapes.items():
+        require(name == "W" or kept[name] is not None, name)
         if kept[name] is not None and not isinstance(kept[name], float):
             require(np.shape(kept[name]) == shape, name)
             check_entries(name, kept[name])
     require(kept["W"] is None or kept["W"].dtype == batch.data.dtype, "W")
     require(not any(kept[name] for name in ("gram", "sums") if isinstance(kept[name], float)), "gram")
+
+
+def _check_values(state):
+    """Raise unless the objectives of the last passes in a state are at most two numbers."""
+    require(isinstance(state["values"], list) and len(state["values"]) <= 2, "values")
+    for value in state["values"]:
+        check_real("values", value)
 
 
 def _check_pass(kept, statistics):

@@ -12,6 +12,7 @@ from fastnmf.core.losses import masked
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import EXPANSION_FLOOR, MODEL_SHARE
 from fastnmf.data.layout import row_index
+from fastnmf.data.shifts import entries_at, square_lengths
 from fastnmf.kernels.blas import single_threaded_blas
 
 CHUNK_ENTRIES = 1 << 21  # entries of a dense residual at a time: 16 MB
@@ -52,7 +53,7 @@ def row_errors(data, rank, H, V=None, product=None):
         Columns of H in use.
     H : ndarray (m, K)
         Padded, in the inner scale of the data.
-    V : ndarray (n_strata, m), default=None
+    V : ndarray or csr_array (n_strata, m), default=None
         Shifts in the inner scale of the data.
     product : ndarray (n_rows, K), optional
         ``X H``, if it has been computed.
@@ -65,11 +66,11 @@ def row_errors(data, rank, H, V=None, product=None):
     W, sub = infer(data, rank, H, V, product)
     if sub is None:
         return np.maximum(masked.row_errors(data, W, H, V)[0], 0)
-    V = np.zeros((data.n_strata, data.shape[1])) if V is None else V
+    V = sp.csr_array((data.n_strata, data.shape[1])) if V is None else V
     linear = np.einsum("ij,ij->i", W, sub.pos) - (0 if sub.neg is None else np.einsum("ij,ij->i", W, full(sub.neg)))
     unexplained = data.row_square_sums(V)
     errors = expanded_errors(unexplained, W, sub.gram, linear)
-    squares = unexplained + 2 * np.einsum("ij,ij->i", V, V)[data.stratum_index]
+    squares = unexplained + 2 * square_lengths(V)[data.stratum_index]
     (lost,) = np.nonzero(errors < EXPANSION_FLOOR * squares)
     step = max(1, CHUNK_ENTRIES // data.shape[1])
     for at in range(0, len(lost), step):
@@ -88,7 +89,7 @@ def row_divergences(data, W, H, V):
         May hold the user's data multiplied by a power of four; this is undone here.
     W : ndarray (n_rows, k)
     H : ndarray (k, m)
-    V : ndarray (n_strata, m)
+    V : ndarray or csr_array (n_strata, m)
         W, H and V in the scale of the user.
 
     Returns
@@ -105,6 +106,17 @@ def row_divergences(data, W, H, V):
     step = max(1, CHUNK_ENTRIES // len(H))
     for at in range(0, len(values), step):
         i, j, x = of_row[at : at + step], X.indices[at : at + step], values[at : at + step]
-        y = np.maximum(V[data.stratum_index[i], j] + np.einsum("ij,ij->i", W[i], tall[j]), least)
+        y = np.maximum(entries_at(V, data.stratum_index[i], j) + np.einsum("ij,ij->i", W[i], tall[j]), least)
         errors += np.bincount(i, x * np.log(x / y) - x, minlength=len(errors))
     return np.maximum(errors, 0)
+
+
+def explained_share(errors, norms, sample_weight):
+    """Return 1 minus the weighted sum of the squared errors of the rows divided by that of their squared norms."""
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight, dtype=np.float64)
+        if sample_weight.shape != errors.shape:
+            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one a row.")
+        errors, norms = errors * sample_weight, norms * sample_weight
+    total = norms.sum()
+    return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)

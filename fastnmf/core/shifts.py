@@ -20,6 +20,9 @@ from fastnmf.core.problem import Problem
 from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.thresholds import EQUAL_ERRORS, LEAST_DIVISOR, SHIFT_CHANGE, rounding
 from fastnmf.core.updates import MU
+from fastnmf.data.layout import row_index
+from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import each_row
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.blas import single_threaded_blas
 
@@ -126,7 +129,7 @@ def nearest(data, rank, H, V):
         Columns of H in use.
     H : ndarray (m, K)
         Padded, in the inner scale of the data.
-    V : ndarray (n_shifts, m)
+    V : ndarray or csr_array (n_shifts, m)
         Shifts in the inner scale of the data.
 
     Returns
@@ -136,9 +139,9 @@ def nearest(data, rank, H, V):
     """
     product = aligned((data.shape[0], H.shape[1]), data.dtype)
     data.matmul(H, product)
-    squares = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
+    squares = data.row_square_sums(sp.csr_array((data.n_strata, data.shape[1])))
     best, least = np.zeros(data.shape[0], np.int64), np.full(data.shape[0], np.inf)
-    for code, shift in enumerate(V):
+    for code, shift in enumerate(each_row(V)):
         W, sub = infer(data, rank, H, shift[None], product)
         with single_threaded_blas():
             length, cross = float(shift @ shift), data.X @ shift
@@ -212,7 +215,7 @@ def apply_gauge(W, H, V, stratum_index, gauge):
         Weights of the rows.
     H : ndarray (k, m)
         Components.
-    V : ndarray (n_strata, m)
+    V : ndarray or csr_array (n_strata, m)
         Shifts.
     stratum_index : ndarray (n,) of int
         Stratum of each row, an index into V.
@@ -223,7 +226,7 @@ def apply_gauge(W, H, V, stratum_index, gauge):
 
     Returns
     -------
-    W, V : ndarray
+    W, V : ndarray, or csr_array for V
         New arrays of the same dtypes. ``1 v(i)ᵀ + W(i) H`` is the same up to rounding; both are non-negative. A
         stratum without rows keeps its shift.
 
@@ -246,24 +249,30 @@ def apply_gauge(W, H, V, stratum_index, gauge):
     (array([0., 2.]), array([[1., 2.]]))
     """
     if gauge not in ("max_shift", "min_shift", None):
-        raise ValueError(f"gauge={gauge!r} is not known; expected one of 'max_shift', 'min_shift', None.")
+        raise ValueError(f"gauge={shown(gauge)} is not known; expected one of 'max_shift', 'min_shift', None.")
     stratum_index = np.asarray(stratum_index)
     if gauge is None:
         return W.copy(), V.copy()
-    sizes = np.bincount(stratum_index, minlength=len(V))
+    sizes = np.bincount(stratum_index, minlength=V.shape[0])
     if gauge == "max_shift":
         used = np.flatnonzero(sizes)
         order = np.argsort(stratum_index, kind="stable")
         start = np.cumsum(sizes[used]) - sizes[used]
-        least = np.zeros((len(V), W.shape[1]), W.dtype)
+        least = np.zeros((V.shape[0], W.shape[1]), W.dtype)
         least[used] = np.minimum.reduceat(W[order], start, axis=0)
+        more, H = least.astype(np.float64), H.astype(np.float64)
         with single_threaded_blas():
-            shifts = V + least.astype(np.float64) @ H.astype(np.float64)
+            shifts = V + (sp.csr_array(more) @ sp.csr_array(H) if sp.issparse(V) else more @ H)
+        if sp.issparse(shifts):
+            shifts.sum_duplicates()
         return W - least[stratum_index], shifts.astype(V.dtype)
-    shifts, taken = V.astype(np.float64), np.zeros((len(V), W.shape[1]))
+    shifts, taken = V.astype(np.float64), np.zeros((V.shape[0], W.shape[1]))
     for j, component in enumerate(H.astype(np.float64)):
         (at,) = np.nonzero(component)
         if len(at) == 0:
+            continue
+        if sp.issparse(V):
+            taken[:, j] = _take_from_rows(shifts, component, len(at), sizes > 0, rounding(V.dtype))
             continue
         t = np.where(sizes > 0, (shifts[:, at] / component[at]).min(axis=1), 0)
         left = shifts[:, at] - t[:, None] * component[at]
@@ -271,6 +280,30 @@ def apply_gauge(W, H, V, stratum_index, gauge):
         shifts[:, at] = np.where(left > rounding(V.dtype) * shifts[:, at], left, 0)
         taken[:, j] = t
     return (W + taken[stratum_index]).astype(W.dtype), shifts.astype(V.dtype)
+
+
+def _take_from_rows(V, component, n_at, is_used, least):
+    """Subtract as much of a component as possible from each row of a CSR array, in place, and return how much, (S,).
+
+    Parameters
+    ----------
+    V : csr_array (S, m) of float64
+    component : ndarray (m,)
+    n_at : int
+        Number of its positive entries: a row with fewer of them stored has nothing to take.
+    is_used : ndarray (S,) of bool
+        Whether the stratum has rows.
+    least : float
+        Share of an entry below which its remainder is rounding.
+    """
+    (entry,) = np.nonzero(component[V.indices])
+    row, h, v = row_index(V)[entry], component[V.indices[entry]], V.data[entry]
+    t = np.full(V.shape[0], np.inf)
+    np.minimum.at(t, row, v / h)
+    t[~is_used | (np.bincount(row, minlength=V.shape[0]) < n_at)] = 0
+    left = v - t[row] * h
+    V.data[entry] = np.where(left > least * v, left, 0)
+    return t
 
 
 def normalize_components(W, H, norm):
@@ -302,7 +335,7 @@ def normalize_components(W, H, norm):
     (array([[8.]]), array([[0.75, 0.25]]))
     """
     if norm not in ("l1", "l2", "max", None):
-        raise ValueError(f"normalize={norm!r} is not known; expected one of 'l1', 'l2', 'max', None.")
+        raise ValueError(f"normalize={shown(norm)} is not known; expected one of 'l1', 'l2', 'max', None.")
     if norm is None:
         return W.copy(), H.copy()
     # Divide by the largest entry first, so that squares of any scale stay in range.

@@ -22,11 +22,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, copy_rows
-from fastnmf.core.inference import solve_rows, solve_rows_each
+from fastnmf.core.inference import is_nearly_singular, solve_rows, solve_rows_each
 from fastnmf.core.losses.masked import normal_equations
-from fastnmf.core.thresholds import LABEL_RIDGE
+from fastnmf.core.options import check_number
+from fastnmf.core.thresholds import LABEL_RIDGE, SHORT_COLUMN
 from fastnmf.data.layout import row_index
-from fastnmf.data.matrix import as_csr, as_matrix
+from fastnmf.data.matrix import as_csr, as_matrix, as_numbers
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import nnls as kernels
 from fastnmf.kernels.blas import single_threaded_blas
@@ -262,6 +264,9 @@ class Stack:
         if self.S is None:
             self.S = [np.zeros((n, a.shape[1])) for a in A]
         self._product = self.bottom.product(A[0])
+        for a, guess in zip(A, self.S, strict=True):
+            if is_nearly_singular(a.T @ a):  # several S fit equally well: take that which inference from no guess finds
+                guess[:] = 0
         infer_layers(self.bottom, A, self._product, self.S)
         return self.S
 
@@ -350,6 +355,19 @@ class Stack:
         return value
 
 
+def without_short_columns(A):
+    """Return layers A in which columns are zero that are shorter than `SHORT_COLUMN` of the longest of their layer.
+
+    Such a column is left of data of lower rank. It would do for a long one, with a weight that is as much larger, and
+    the next layer would describe that weight in place of those that matter.
+    """
+    lengths = [np.linalg.norm(a, axis=0) for a in A]
+    return [
+        a * (size >= SHORT_COLUMN * size.max()) if size.min() < SHORT_COLUMN * size.max() else a
+        for a, size in zip(A, lengths, strict=True)
+    ]
+
+
 def unit_columns(F):
     """Return F with columns of length one; columns of zeros stay zero."""
     return F / _lengths(F)
@@ -430,9 +448,8 @@ def _numbers(array, name, n_dimensions):
         array = as_csr(array, name)
         values = array.data
     else:
-        array = values = np.asarray(array)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {array.dtype}; expected real numbers.")
+        array = as_numbers(array, name)
+        values = array
     if array.ndim != n_dimensions or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {n_dimensions} dimensions, none of them empty.")
     if not np.isfinite(values).all():
@@ -507,9 +524,14 @@ def hierarchical_loss(
     >>> found.loss, [g.shape for g in found.gradients], found.S[1]
     (3.0, [(3, 2), (2, 1)], array([[0.5, 0.5, 0. ]]))
     """
+    check_number("label_weight", label_weight)
     if loss not in LOSSES:
-        raise ValueError(f"loss={loss!r} is not known; expected one of {', '.join(map(repr, LOSSES))}.")
-    X = as_matrix(X.T if hasattr(X, "T") else np.asarray(X).T)
+        raise ValueError(f"loss={shown(loss)} is not known; expected one of {', '.join(map(repr, LOSSES))}.")
+    X = as_matrix(X.T if hasattr(X, "T") else as_numbers(X, "X").T)
+    if not isinstance(A, (list, tuple)) and np.ndim(A) != 3:
+        raise TypeError(f"A is {shown(A)}; expected a list of matrices, one for each level.")
+    if any(map(sp.issparse, A)):
+        raise TypeError("A holds a sparse matrix; layers are dense, so pass its toarray().")
     A = [_numbers(a, f"A[{level}]", 2) for level, a in enumerate(A)]
     check_chain(A, X.shape[1])
     shares = check_shares(level_weights, len(A), loss)
@@ -557,5 +579,7 @@ def check_shares(level_weights, n_levels, loss):
     if loss == "recon":
         raise ValueError("level_weights were given with loss='recon', which has one term; use loss='levels'.")
     if shares.shape != (n_levels,) or not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
-        raise ValueError(f"level_weights={level_weights!r} is not valid; expected {n_levels} numbers >= 0, not all 0.")
+        raise ValueError(
+            f"level_weights={shown(level_weights)} is not valid; expected {n_levels} numbers >= 0, not all 0."
+        )
     return shares

@@ -18,8 +18,10 @@ LEAST_DIVISOR = 1e-300
 # as it is doubled until it is enough.
 LEAST_CURVATURE = 1e-300
 
-# Added to the denominator of a multiplicative update, as is usual: `objective + MU_EPS * sum(F)` does not increase.
+# Added to the denominator of a multiplicative update of the squared error, as is usual. It has the unit of the
+# denominators: where these are below `ORDINARY_DENOMINATOR`, it is smaller in proportion.
 MU_EPS = 1e-9
+ORDINARY_DENOMINATOR = 1e-3  # MU_EPS is a millionth of it
 
 # Added to the denominators of a layer, as a share of the largest of them, so that it has the scale of the data.
 DENOMINATOR_SHARE = 1e-12
@@ -28,10 +30,15 @@ DENOMINATOR_SHARE = 1e-12
 # zero; the square is a normal number, too.
 MU_FLOOR = {_SINGLE: 1e-15, _DOUBLE: 1e-150}
 
-# Model values are raised to this before a negative power is applied: machine epsilon of float32, as in scikit-learn.
-MODEL_FLOOR = 1.1920929e-07
+# Squared lengths between this and its inverse have neither lost digits to underflow nor overflowed.
+SAFE_SQUARE = 1e-280
 
-# The same as a share of the mean of the non-zeros, where the data keep the user's scale; rounded up.
+# Model values are raised to this before a negative power is applied: machine epsilon of float32, as in scikit-learn; of
+# small data, to this share of the mean of the non-zeros (see `model_floor`).
+MODEL_FLOOR = 1.1920929e-07
+_SMALL_MEAN = 1 / 64  # mean below which data are small: MODEL_FLOOR is a hundred-thousandth of it
+
+# The same as a share of the mean of the non-zeros, for losses of the user; rounded up.
 MODEL_SHARE = 1.2e-7
 
 # Model values by which a label is divided are raised to this: it is below the rounding of a label, which is 1.
@@ -45,6 +52,10 @@ LEAST_REFERENCE = 1e-10
 
 # The slope of a Newton step is raised to this; such a flat step leaves its bracket, and is then replaced by bisection.
 LEAST_SLOPE = 1e-12
+
+# Exponents of two up to here are those of normal numbers of float64, with room for a sum: units of degree two of data
+# of extreme scale go beyond.
+MOST_BITS = 1000
 
 # ---------------------------------------------------------------- digits that cancel
 
@@ -73,6 +84,15 @@ PENALTY_ROUNDING = 1e-13
 
 # Entries of singular vectors below this share of the largest: their sign is noise, so they become zero.
 NOISE_CUT = 1e-6
+
+# Least eigenvalue of the cosines of columns below which these are dependent, up to the rounding of float32.
+NEARLY_SINGULAR = 1e-6
+
+# Rise of the objective of a row, as a share of its linear part, that is rounding of float64.
+ROUNDED_RISE = 1e-12
+
+# Length of a column of a layer, as a share of the longest, below which it is left of data of lower rank.
+SHORT_COLUMN = 1e-6
 
 # Squared distance from a span, as a share of the largest squared length, below which a row of a symmetric operator lies
 # in it. It is 1e-5 in length, more than products in float32 round off.
@@ -108,6 +128,24 @@ ASYMMETRY = 1e-6
 def tiny(dtype=np.float64):
     """Return the least positive normal number, to which a sum that may be zero is raised before it divides."""
     return np.finfo(dtype).tiny
+
+
+# Exponent of two up to which numbers are ordinary: routines of others, whose tolerances are absolute, take them as they
+# are, so that their iterates keep their bits.
+_ORDINARY = 10
+
+
+def model_floor(mean):
+    """Return the least model value of data whose non-zeros have this mean, or of rows with these: float64, an array."""
+    mean = np.atleast_1d(np.asarray(mean, dtype=np.float64))
+    return MODEL_FLOOR * np.where((mean < _SMALL_MEAN) & (mean > 0), mean, 1.0)
+
+
+def unit_of(values):
+    """Return the power of two of the largest of the values, or 1 where that is ordinary: what others' routines need."""
+    largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
+    exponent = int(np.frexp(largest)[1])
+    return 2.0**exponent if abs(exponent) > _ORDINARY else 1.0
 
 
 def rounding(dtype):

@@ -1,5 +1,7 @@
 """Take the matrix and the labels out of an AnnData or a similar object."""
 
+from fastnmf.data.sentences import shown
+
 
 class Layer:
     """A layer of an AnnData in place of its X, with the same annotations of rows and columns.
@@ -90,11 +92,11 @@ def with_labels(X, strata):
     table = X.obs if is_annotated(X) else X
     if not hasattr(table, "columns"):
         raise ValueError(
-            f"strata={strata!r} is one name; it stands for a column of a DataFrame, or of obs of an AnnData. Pass one "
-            "label a row."
+            f"strata={shown(strata)} is one name; it stands for a column of a DataFrame, or of obs of an AnnData. Pass "
+            "one label a row."
         )
     if strata not in table.columns:
         known = ", ".join(repr(name) for name in list(table.columns)[:8])
         where = "obs; its" if table is not X else "X; the"
-        raise ValueError(f"strata={strata!r} is not a column of {where} columns are {known}.")
+        raise ValueError(f"strata={shown(strata)} is not a column of {where} columns are {known}.")
     return X if table is not X else X.drop(columns=strata), table[strata]

@@ -7,8 +7,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.data.annotated import matrix_of
-from fastnmf.data.layout import Compressed, linear_index, row_index
+from fastnmf.data.layout import Compressed, row_index
 from fastnmf.data.matrix import as_csr, as_matrix, check_kind, check_unmasked
+from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import entries_at
 
 MAX_WEIGHT = 1e12  # the largest weight lies in 1e-12 .. 1e12: products with squares of the data then fit into float32
 NOTHING_OBSERVED = (
@@ -67,15 +69,16 @@ class Weights:
         """Whether all weights are 0 or 1."""
         return bool((self.difference.data == 1 - 2 * self.base).all())
 
+    def part(self, chosen, columns=None):
+        """Return the weights of some of the rows, and of some columns, an ascending array of int."""
+        difference = self.difference[chosen]
+        return Weights(self.base, sp.csr_array(difference if columns is None else difference[:, columns]))
+
     @cached_property
     def is_empty(self):
         """Whether all weights are 0."""
         n_plain = self.shape[0] * self.shape[1] - self.difference.nnz  # entries of weight `base`
         return not (self.difference.data + self.base).any() and (self.base == 0 or n_plain == 0)
-
-    def part(self, rows, columns):
-        """Return the weights of some rows and columns, two ascending arrays of int."""
-        return Weights(self.base, sp.csr_array(self.difference[rows][:, columns]))
 
     def at(self, X):
         """Return the weights of the stored entries of X, a sorted `csr_array` without duplicates, in their order."""
@@ -94,13 +97,7 @@ def stored(A, pattern):
     -------
     ndarray (pattern.nnz,), dtype of A
     """
-    mine, wanted = linear_index(A), linear_index(pattern)
-    place = np.searchsorted(mine, wanted)
-    place[place == len(mine)] = 0
-    found = mine[place] == wanted if len(mine) else np.zeros(len(wanted), bool)
-    out = np.zeros(len(wanted), A.dtype)
-    out[found] = A.data[place[found]]
-    return out
+    return entries_at(A, row_index(pattern), pattern.indices)
 
 
 def _side(base, E):
@@ -157,7 +154,7 @@ def observed(X, weight=None, missing_values=None, *, may_be_empty=False):
         an entry that is not missing; `missing_values` is unknown.
     """
     if missing_values not in MISSING:
-        raise ValueError(f"missing_values={missing_values!r} is not known; expected 'nan', 'zeros' or None.")
+        raise ValueError(f"missing_values={shown(missing_values)} is not known; expected 'nan', 'zeros' or None.")
     if weight is None and missing_values is None:
         return X, None
     given, X = X, _numbers(X)

@@ -1,13 +1,12 @@
-"""Data layouts of the kernels: compressed rows, groups of rows, and the pattern of the shifts."""
+"""Data layouts of the kernels: compressed rows, and groups of rows."""
 
 import numpy as np
 
 from fastnmf.kernels import products
-from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
+from fastnmf.kernels.jit import split_costs
 from fastnmf.kernels.records import CSR
 
 _PIECE = 1024  # rows of a group that are summed together, before the partial sums of the group are added
-_SPREAD_ENTRIES = 1 << 22  # limit of the partial sums of a product over the shift pattern, over all tasks
 
 
 class Compressed:
@@ -120,84 +119,3 @@ class Grouping:
         out = np.empty((self.n_groups, F.shape[1]), F.dtype)
         products.groups_sum(of_groups, self.first, self._in_order, parts, out)
         return out
-
-
-class Pattern:
-    """The entries (column, stratum) in which a stratum uses a column.
-
-    In all other entries the shift is zero in every minimiser, and after one update of any method. Shifts are therefore
-    held on this pattern only (21.5 % of all entries in 20 newsgroups), so that the cost of thousands of strata stays
-    small.
-
-    Parameters
-    ----------
-    start, group, sums :
-        As the attributes.
-    n_groups : int
-        Number of strata.
-
-    Attributes
-    ----------
-    start : ndarray (n_columns + 1,) of int64
-        Column j has the entries start[j]:start[j + 1].
-    group, column : ndarray (q,) of int32
-        The stratum and the column of each entry.
-    sums : ndarray (q,)
-        Sum of the column over the rows of the stratum.
-    """
-
-    def __init__(self, start, group, sums, n_groups):
-        self.start, self.group, self.sums, self.n_groups = start, group, sums, n_groups
-        self.n_columns = len(start) - 1
-        self.column = row_index(start, np.int32)
-        self._entries, self._tasks = split_rows(len(group), 4), {}
-
-    @property
-    def entry_tasks(self):
-        """Task table over the entries."""
-        return self._entries
-
-    def _table(self, width, n_tasks=N_TASKS):
-        """Return the task table of products with rows of `width` numbers, one row for each entry."""
-        if (width, n_tasks) not in self._tasks:
-            self._tasks[width, n_tasks] = split_rows(len(self.group), width, n_tasks)
-        return self._tasks[width, n_tasks]
-
-    def tmatmul(self, v, H):
-        """Return ``V H``, an array (n_groups, K), for the entries v (q,) of V and H (n_columns, K)."""
-        n_tasks = min(N_TASKS, max(2, _SPREAD_ENTRIES // (self.n_groups * H.shape[1])))
-        tasks = self._table(H.shape[1], n_tasks)
-        parts = np.empty((len(tasks) - 1, self.n_groups, H.shape[1]), H.dtype)
-        products.pattern_spread(tasks, self.column, self.group, v, H, parts)
-        return parts.sum(axis=0)
-
-    def sampled(self, H, S, out):
-        """Write ``H[j] . S[s]`` for every entry (j, s) into out (q,)."""
-        products.pattern_sampled(self._table(H.shape[1]), self.column, self.group, H, S, out)
-
-    def entries(self, V):
-        """Return the values of a dense V (n_groups, n_columns) on the pattern, an array (q,)."""
-        return V[self.group, self.column]
-
-    def covering(self, V):
-        """Return the pattern extended by the positive entries of a dense V (n_groups, n_columns)."""
-        held = self.column.astype(np.int64) * self.n_groups + self.group
-        group, column = np.nonzero(V)
-        key = np.union1d(held, column * self.n_groups + group)
-        column, group = np.divmod(key, self.n_groups)
-        sums = np.zeros(len(key), self.sums.dtype)
-        sums[np.searchsorted(key, held)] = self.sums
-        start = np.searchsorted(column, np.arange(self.n_columns + 1))
-        return Pattern(start.astype(np.int64), group.astype(np.int32), sums, self.n_groups)
-
-    def row(self, v, group):
-        """Return the entries v (q,) of one group as a dense row (n_columns,)."""
-        out, mine = np.zeros(self.n_columns, v.dtype), np.flatnonzero(self.group == group)
-        out[self.column[mine]] = v[mine]
-        return out
-
-    def dense(self, v):
-        """Return the entries v (q,) as a dense V (n_groups, n_columns)."""
-        V = np.zeros((self.n_groups, self.n_columns), v.dtype)
-        V[self.group, self.column] = v
-        return V

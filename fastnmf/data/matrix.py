@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.data.annotated import matrix_of
+from fastnmf.data.sentences import shown
 
 STEP = 1 << 16  # entries that are checked together, so that they stay in the cache from one check to the next
 _COMPRESSED = ("csr", "csc", "bsr")
@@ -50,7 +51,7 @@ def check_kind(X, prefix=""):
     """Raise an error for data that are not a matrix of real numbers, or that are sparse with damaged pointers."""
     check_unmasked(X, f"{prefix}X")
     if X is None or isinstance(X, (str, bytes)):
-        raise TypeError(f"{prefix}X is {X!r}; expected a matrix (samples x features) of numbers.")
+        raise TypeError(f"{prefix}X is {shown(X)}; expected a matrix (samples x features) of numbers.")
     if hasattr(X, "__dask_graph__"):
         raise TypeError(
             f"{prefix}X is a Dask collection, which is not in memory; pass X.compute(), or its blocks to partial_fit "
@@ -58,7 +59,8 @@ def check_kind(X, prefix=""):
         )
     if isinstance(X, (list, tuple)):
         _check_list(X, prefix)
-    n_dimensions = X.ndim if hasattr(X, "ndim") else np.ndim(X) if isinstance(X, (list, tuple, numbers.Number)) else 2
+    array = X if hasattr(X, "ndim") else _array_of(X, prefix)
+    n_dimensions = array.ndim
     if n_dimensions != 2:
         kind = f"{n_dimensions}D" if n_dimensions else "scalar"
         if n_dimensions == 1 and _holds_text(X):
@@ -70,13 +72,15 @@ def check_kind(X, prefix=""):
             f"{prefix}Expected 2D array, got {kind} array instead: X must be a matrix (samples x features). "
             "Reshape your data, for example with X.reshape(1, -1) if it is one sample."
         )
-    kind = getattr(getattr(X, "dtype", None), "kind", "")
+    kind = getattr(getattr(array, "dtype", None), "kind", "")
     if kind == "c":
         raise ValueError(
-            f"{prefix}Complex data not supported: X has dtype {X.dtype}. Take its real part, or its modulus."
+            f"{prefix}Complex data not supported: X has dtype {array.dtype}. Take its real part, or its modulus."
         )
     if kind in ("U", "S"):
-        raise TypeError(f"{prefix}X has dtype {X.dtype}; only real numbers can be factorised. Convert X to float.")
+        raise TypeError(f"{prefix}X has dtype {array.dtype}; only real numbers can be factorised. Convert X to float.")
+    if kind == "O":
+        as_numbers(array.data if sp.issparse(array) else array, f"{prefix}X")
     if hasattr(getattr(X, "dtypes", None), "items"):  # a data frame
         text = [name for name, dtype in X.dtypes.items() if getattr(dtype, "kind", "O") == "O" and _holds_text(X[name])]
         if text:
@@ -86,6 +90,32 @@ def check_kind(X, prefix=""):
             )
     if sp.issparse(X):
         check_pointers(X, f"{prefix}X")
+
+
+def as_numbers(values, name):
+    """Return array-like values as an array of real numbers, or raise TypeError where they are none."""
+    check_unmasked(values, name)
+    try:
+        found = np.asarray(values)
+        if found.dtype.kind == "O":
+            found = found.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:  # also rows of different lengths
+        said = " ".join(str(error).split())
+        raise TypeError(f"{name} is {shown(values)}; expected an array of real numbers ({said}).") from None
+    if found.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {found.dtype}; expected real numbers.")
+    return found
+
+
+def _array_of(X, prefix):
+    """Return what is no array as one, for `check_kind`."""
+    try:
+        found = np.asarray(X)
+    except ValueError:  # parts of different shapes
+        raise ValueError(f"{prefix}X is {shown(X)}; expected a matrix (samples x features) of numbers.") from None
+    if found.dtype.kind == "O" and not found.ndim and not isinstance(X, numbers.Number):
+        raise TypeError(f"{prefix}X is {shown(X)}; expected a matrix (samples x features) of numbers.")
+    return found
 
 
 def _check_list(X, prefix):

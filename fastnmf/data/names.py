@@ -42,7 +42,11 @@ def read_names(given, n_features, known=None, name="feature_names", *, n_rows=No
     ValueError
         Their number is another one, a vocabulary does not name each column once, or they are in another order.
     """
-    if isinstance(given, (str, bytes, Set)) or len(getattr(given, "shape", (0,))) != 1:
+    if (
+        isinstance(given, (str, bytes, Set))
+        or not hasattr(given, "__iter__")
+        or len(getattr(given, "shape", (0,))) != 1
+    ):
         raise TypeError(
             f"{name} is a {type(given).__name__}, which does not say what column a name belongs to; pass a sequence of "
             "names in the order of the columns, or a vocabulary: name -> column."

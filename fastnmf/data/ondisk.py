@@ -6,7 +6,6 @@ import numbers
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ import scipy.sparse as sp
 from fastnmf.data.annotated import matrix_of
 from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr, check_unmasked
-from fastnmf.data.writing import replacing
+from fastnmf.data.sentences import shown
+from fastnmf.data.writing import as_path, replacing
 from fastnmf.typing import FilePath, Labels, Matrix
 
 _PARTS = ("data", "indices", "indptr")
@@ -135,7 +135,7 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
         X = X.blocks(_COPIED_TOGETHER)
     if not hasattr(X, "__iter__") and not sp.issparse(X):
         raise TypeError(f"save_csr was given a {type(X).__name__}; give a matrix, or an iterable of blocks of rows.")
-    folder, columns, n_rows, n_columns, end = Path(folder), {}, 0, None, 0
+    folder, columns, n_rows, n_columns, end = as_path(folder), {}, 0, None, 0
     with ExitStack() as stack:
         for block in [X] if sp.issparse(X) or hasattr(X, "ndim") else X:
             block = _as_block(matrix_of(block))
@@ -229,7 +229,7 @@ class DiskCSR:
     nnz: int
 
     def __init__(self, folder: FilePath):
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
         shape = self._load(_SHAPE)
         self.data, self.indices, self.indptr = (self._load(f"{name}.npy") for name in _PARTS)
         self.dtype, self.nnz = self.data.dtype, len(self.data) if self.data.ndim else 0
@@ -259,7 +259,7 @@ class DiskCSR:
             if not path.is_file():  # reading a pipe would block
                 raise ValueError("it is not a file")
             return np.lib.format.open_memmap(path, mode="r")
-        except (OSError, ValueError, TypeError, OverflowError, EOFError) as error:
+        except Exception as error:  # damaged headers end in errors of many kinds, of Python's tokenizer, too
             said = " ".join(str(error).split())
             raise ValueError(f"{path} cannot be read as an array ({said}); write it again with save_csr.") from error
 
@@ -269,7 +269,7 @@ class DiskCSR:
     def __getitem__(self, rows: slice) -> Any:
         """Return consecutive rows, ``X[lo:hi]``, as a CSR array in memory."""
         if not isinstance(rows, slice) or rows.step not in (None, 1):
-            raise TypeError(f"Rows on disk are read as X[lo:hi], not as X[{rows!r}].")
+            raise TypeError(f"Rows on disk are read as X[lo:hi], not as X[{shown(rows)}].")
         return self._read(*rows.indices(self.shape[0])[:2])
 
     def _read(self, lo, hi, *, is_checked=False):
@@ -301,7 +301,7 @@ class DiskCSR:
         iterable of csr_array, or of pairs
         """
         if not isinstance(n_rows, numbers.Integral) or isinstance(n_rows, bool) or n_rows < 1:
-            raise ValueError(f"n_rows={n_rows!r} is not valid; expected an integer >= 1, the rows of a block.")
+            raise ValueError(f"n_rows={shown(n_rows)} is not valid; expected an integer >= 1, the rows of a block.")
         return _Blocks(self, n_rows, None if strata is None else known_labels(strata, "strata", self.shape[0]))
 
 

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data import shifts
 from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.layout import Compressed, Grouping, Pattern, row_index, row_squares
+from fastnmf.data.layout import Compressed, Grouping, row_index, row_squares
 from fastnmf.data.matrix import as_matrix
+from fastnmf.data.shifts import Pattern
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows, thread_count
@@ -66,6 +68,8 @@ class Strata:
         Number of rows, or sum of their weights.
     entry_weights : fastnmf.data.entry_weights.Weights, or None
         Weights of the entries; None until a model that has such weights sets them.
+    sparse_shifts : bool, or None
+        Whether the shifts of a fit are CSR; None, until a model sets it: where a dense array would be large.
 
     Examples
     --------
@@ -89,6 +93,7 @@ class Strata:
     row_scale: Floats | None
     total: float
     entry_weights: Any
+    sparse_shifts: bool | None
 
     def __init__(self, X: Any, labels: Array, stratum_index: Integers, is_signed: bool = False):
         self.X, self.labels, self.stratum_index = X, labels, np.ascontiguousarray(stratum_index, dtype=np.int32)
@@ -106,7 +111,7 @@ class Strata:
             values = self.X.data if self.is_sparse else self.X
             np.ldexp(values, 2 * self.log4_scale, out=values)
         self.sq_norm = _square_sum(values)
-        self.weight = self.row_scale = self._sum_scale = self.entry_weights = None
+        self.weight = self.row_scale = self._sum_scale = self.entry_weights = self.sparse_shifts = None
         self.total = float(X.shape[0])
 
     @property
@@ -185,20 +190,22 @@ class Strata:
         if (
             X.shape[0] != X.shape[1]
             and isinstance(strata, Sized)
-            and np.ndim(strata) == 1
+            and getattr(strata, "ndim", 1) == 1
             and len(strata) == X.shape[1]
         ):
             raise ValueError(
                 f"strata has {X.shape[1]} labels for {X.shape[0]} rows of X, and X has as many columns: rows are the "
                 "samples, so pass X.T."
             )
+        labels = None if labels is None else np.asarray(labels)
         stratum_index, labels = encode_labels(strata, X.shape[0], labels)
         return cls(X, labels, stratum_index, is_signed)
 
     @classmethod
     def from_blocks(cls, blocks: Sequence[Matrix]) -> Strata:
         """Validate a list of matrices (m_i, n_columns), one for each stratum; the strata are labelled 0, 1, 2, ..."""
-        if sp.issparse(blocks) or isinstance(blocks, np.ndarray) and blocks.ndim < 3:
+        is_one = sp.issparse(blocks) or isinstance(blocks, np.ndarray) and blocks.ndim < 3
+        if is_one or not hasattr(blocks, "__iter__") or isinstance(blocks, (str, bytes)):
             raise TypeError("from_blocks takes a list of matrices, one a stratum, not one matrix; use from_array.")
         blocks = [as_matrix(block, f"Block {i}: ") for i, block in enumerate(blocks)]
         if not blocks:
@@ -213,27 +220,6 @@ class Strata:
         stratum_index = np.repeat(np.arange(len(blocks)), [block.shape[0] for block in blocks])
         return cls(X, np.arange(len(blocks)), stratum_index)
 
-    def part(self, rows: Integers, X: Any, entry_weights: Any = None) -> Strata:
-        """Return the data of some rows, with all strata.
-
-        Parameters
-        ----------
-        rows : ndarray of int
-        X : csr_array or ndarray (len(rows), n_columns)
-            These rows of the attribute `X`, or some columns of them.
-        entry_weights : fastnmf.data.entry_weights.Weights, default=None
-            Weights of the entries of this X.
-        """
-        part = Strata(X, self.labels, self.stratum_index[rows])
-        part.log4_scale, part.entry_weights = part.log4_scale + self.log4_scale, entry_weights
-        part = part.in_scale(self.dtype, self.log4_scale)
-        if self.weight is not None:
-            part.weight, part.row_scale, part._sum_scale = (
-                each[rows] for each in (self.weight, self.row_scale, self._sum_scale)
-            )
-            part.total = float(part.weight.sum())
-        return part
-
     def in_scale(self, dtype: Any, log4_scale: int) -> Strata:
         """Return these data in another dtype, holding the user's data times ``4.0 ** log4_scale``."""
         if self.dtype == dtype and self.log4_scale == log4_scale:
@@ -244,7 +230,28 @@ class Strata:
         X = inner.X
         inner.X = sp.csr_array((values, X.indices, X.indptr), shape=X.shape) if inner.is_sparse else values
         inner.log4_scale, inner.sq_norm = log4_scale, float(np.ldexp(inner.sq_norm, 4 * shift))
-        return inner
+        inner.sparse_shifts = self.sparse_shifts
+        return inner._weighed_as(self)
+
+    def part(self, chosen: Any, X: Any = None) -> Strata:
+        """Return some of the rows, `chosen` by a slice or an index array, with their weights and all strata.
+
+        X are these rows of the attribute `X`, or some columns of them; weights of entries have all columns.
+        """
+        # Kernels need contiguous arrays.
+        X, stratum_index = self.X[chosen] if X is None else X, np.ascontiguousarray(self.stratum_index[chosen])
+        inner = Strata(X if self.is_sparse else np.ascontiguousarray(X), self.labels, stratum_index)
+        inner.log4_scale, inner.sparse_shifts = inner.log4_scale + self.log4_scale, self.sparse_shifts
+        return inner.in_scale(self.dtype, self.log4_scale)._weighed_as(self, chosen)
+
+    def _weighed_as(self, other: Strata, chosen: Any = ...) -> Strata:
+        """Take the weights of the rows, by which X has been multiplied already, and those of the entries of others."""
+        if other.weight is not None:
+            self.weight, self._sum_scale = other.weight[chosen], other._sum_scale[chosen].astype(self.dtype)
+            self.row_scale, self.total = other.row_scale[chosen].astype(self.dtype), float(self.weight.sum())
+        if other.entry_weights is not None:
+            self.entry_weights = other.entry_weights if chosen is ... else other.entry_weights.part(chosen)
+        return self
 
     @cached_property
     def groups(self) -> Grouping:
@@ -278,10 +285,12 @@ class Strata:
     def pattern(self) -> Pattern:
         """`Pattern` of the shifts."""
         if not self.is_sparse:
-            sums = Grouping(self.stratum_index, self.n_strata, None, self._sum_scale).sum(self.X).T
-            columns, group = np.nonzero(sums)
+            used, index = np.unique(self.stratum_index, return_inverse=True)  # no more strata than rows
+            sums = Grouping(index.astype(np.int32), len(used), None, self._sum_scale).sum(self.X).T
+            columns, place = np.nonzero(sums)
             start = np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=self.shape[1]))])
-            return Pattern(start, group.astype(np.int32), sums[columns, group], self.n_strata)
+            group = used[place].astype(np.int32)
+            return Pattern(start, group, sums[columns, place], self.n_strata, self.sparse_shifts)
         turned = self.columns
         room = np.minimum(np.diff(turned.indptr), self.n_strata)
         room = np.concatenate([[0], np.cumsum(room)]).astype(np.int64)
@@ -293,7 +302,7 @@ class Strata:
         products.pattern_count(tasks, csr, self.stratum_index, self.n_strata, room, group, sums, count)
         start = np.concatenate([[0], np.cumsum(count)])
         kept = np.arange(start[-1]) + np.repeat(room[:-1] - start[:-1], count)
-        return Pattern(start, group[kept], sums[kept].astype(self.dtype), self.n_strata)
+        return Pattern(start, group[kept], sums[kept].astype(self.dtype), self.n_strata, self.sparse_shifts)
 
     def matmul(self, F: Floats, out: Floats) -> None:
         """Write ``X F`` into out (n_rows, K); F (n_columns, K)."""
@@ -322,23 +331,26 @@ class Strata:
         sizes = np.where(self.groups.sizes > 0, self.groups.sizes, 1).astype(np.float64)
         return self.pattern.sums / sizes[self.pattern.group]
 
-    def row_square_sums(self, V: Floats | None = None) -> Floats:
+    def row_square_sums(self, V: Any = None) -> Floats:
         """Return ``sum_j (x_ij - u_i V[g(i), j])²`` for every row, float64 (n_rows,).
 
-        V (n_strata, n_columns) are dense shifts, g(i) is the stratum of row i and u its row scale. V None is zero.
+        V (n_strata, n_columns) are shifts, dense or CSR, g(i) is the stratum of row i and u its row scale. V None is
+        zero.
         """
         if V is None:
             return row_squares(self.X)
         row_scale = np.ones(self.shape[0]) if self.row_scale is None else self.row_scale.astype(np.float64)
-        lengths = np.einsum("ij,ij->i", V, V, dtype=np.float64)[self.stratum_index] * row_scale**2
         if not self.is_sparse:
             each = zip(self.X, self.stratum_index, row_scale, strict=True)
-            return np.array([np.square(row - u * V[code], dtype=np.float64).sum() for row, code, u in each])
+            each = (row - u * shifts.dense_row(V, code) for row, code, u in each)
+            return np.array([np.square(row, dtype=np.float64).sum() for row in each])
+        lengths = shifts.square_lengths(V)[self.stratum_index] * row_scale**2
         of_row = row_index(self.X)
-        x, v = self.X.data.astype(np.float64), V[self.stratum_index[of_row], self.X.indices] * row_scale[of_row]
+        v = shifts.entries_at(V, self.stratum_index[of_row], self.X.indices) * row_scale[of_row]
+        x = self.X.data.astype(np.float64)
         return lengths + np.bincount(of_row, x * (x - 2 * v), minlength=self.shape[0])
 
-    def residual_square_sum(self, W: Floats, H: Floats, V: Floats) -> float:
+    def residual_square_sum(self, W: Floats, H: Floats, V: Any) -> float:
         """Return ``sum (X - u V[stratum_index] - W Hᵀ)²`` from the residual itself, one block of rows at a time.
 
         The cost is n_rows * n_columns * k. The method is for cases in which the cheap form of the value has lost its
@@ -348,7 +360,7 @@ class Strata:
         ----------
         W : ndarray (n_rows, k)
         H : ndarray (n_columns, k)
-        V : ndarray (n_strata, n_columns), or None
+        V : ndarray or csr_array (n_strata, n_columns), or None
             Shifts; u is the row scale. All three are in the inner scale.
 
         Returns
@@ -363,7 +375,7 @@ class Strata:
                 total += float(np.einsum("ij,ij->", residual, residual))
         return total
 
-    def residual(self, rows: slice | Integers, W: Floats, H: Floats, V: Floats) -> Floats:
+    def residual(self, rows: slice | Integers, W: Floats, H: Floats, V: Any) -> Floats:
         """Return the negative residual ``W Hᵀ + u V[stratum_index] - X`` of some rows, a dense array.
 
         Parameters
@@ -371,12 +383,12 @@ class Strata:
         rows : slice, or ndarray of int
         W : ndarray (n_rows, k) of float64
         H : ndarray (n_columns, k) of float64
-        V : ndarray (n_strata, n_columns), or None
+        V : ndarray or csr_array (n_strata, n_columns), or None
             Shifts; u is the row scale. All three are in the inner scale.
         """
         residual = W[rows] @ H.T
         if V is not None:
-            shift = V[self.stratum_index[rows]]
+            shift = shifts.rows_of(V, self.stratum_index[rows])
             residual += shift if self.row_scale is None else shift * self.row_scale[rows, None]
         if self.is_sparse:
             part = self.X[rows].tocoo()

@@ -13,6 +13,8 @@ import stat
 from contextlib import contextmanager
 from pathlib import Path
 
+from fastnmf.data.sentences import shown
+
 _LONGEST_NAME = 200  # bytes; the temporary file of a longer name is named after a checksum of it
 
 
@@ -81,9 +83,20 @@ def check_writable(path, inputs=()):
             left.unlink(missing_ok=True)
 
 
+def as_path(path):
+    """Return a `Path`, or raise TypeError or ValueError; a number would be a file that the process has open."""
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"The path is {shown(path)}; expected a string or a Path.")
+    if "\0" in os.fspath(path):
+        raise ValueError(
+            f"The path {shown(path)} holds a null character, which no name of a file may have; leave it out."
+        )
+    return Path(path)
+
+
 def _target(path):
     """Return the file that `path` leads to, after checking that a file may be there."""
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(as_path(path)))
     try:
         found = os.stat(target)
     except (FileNotFoundError, NotADirectoryError):

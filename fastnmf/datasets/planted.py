@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,15 +66,13 @@ def make_stratified(
 
     sizes = np.asarray(sizes)
     if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iu" or sizes.min() < 1:
-        raise ValueError(f"sizes must be a non-empty sequence of positive integers; got {sizes.tolist()}.")
-    if n_features < 1 or n_components < 1:
-        raise ValueError(f"n_features, n_components must be positive; got {n_features}, {n_components}.")
-    if not noise >= 0:
-        raise ValueError(f"noise must be 0 or more; got {noise}.")
-    if density is not None and not 0 < density < 1:
-        raise ValueError(f"density must be None or between 0 and 1, both excluded; got {density}.")
+        raise ValueError("sizes must be a non-empty sequence of positive integers, the rows of each stratum.")
+    _check({"n_features": n_features, "n_components": n_components}, 1)
+    _check({"noise": noise}, 0)
+    if density is not None and not (isinstance(density, numbers.Real) and 0 < density < 1):
+        raise ValueError(f"density must be None or between 0 and 1, both excluded; got {_shown(density)}.")
 
-    rng = np.random.default_rng(random_state)
+    rng = _generator(random_state)
     strata = np.repeat(np.arange(sizes.size), sizes)
     W = rng.random((strata.size, n_components))
     H = rng.random((n_components, n_features))
@@ -164,11 +163,9 @@ def simulate_counts(
     from sklearn.utils import Bunch
 
     sizes = {"n_cells": n_cells, "n_genes": n_genes, "n_programs": n_programs, "n_batches": n_batches}
-    for name, value in (sizes | {"batch_effect": batch_effect, "dispersion": dispersion, "depth": depth}).items():
-        least = 1 if name in sizes else 0
-        if not value >= least:
-            raise ValueError(f"{name} must be {least} or more; got {value}.")
-    rng = np.random.default_rng(random_state)
+    _check(sizes, 1)
+    _check({"batch_effect": batch_effect, "dispersion": dispersion, "depth": depth}, 0)
+    rng = _generator(random_state)
 
     def profiles(n_profiles, share):
         weights = rng.gamma(0.7, size=(n_profiles, n_genes)) * (rng.random((n_profiles, n_genes)) < share)
@@ -196,3 +193,23 @@ def simulate_counts(
         feature_names=np.array([f"gene {j}" for j in range(n_genes)], dtype=object),
         DESCR="Simulated negative-binomial counts of cells: shared programmes over a background of each batch.",
     )
+
+
+def _check(values, least):
+    """Raise ValueError unless all values are numbers of at least `least`, integers if that is 1."""
+    for name, value in values.items():
+        if not isinstance(value, numbers.Integral if least else numbers.Real) or not least <= value < np.inf:
+            raise ValueError(f"{name} must be {least} or more{', an integer' if least else ''}; got {_shown(value)}.")
+
+
+def _generator(random_state):
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"random_state={_shown(random_state)} is not valid; expected None, an integer >= 0, or a Generator."
+        ) from None
+
+
+def _shown(value):  # `fastnmf.data` has it, too, but data sets know nothing of the package
+    return " ".join(repr(value).split())[:100]

@@ -11,14 +11,13 @@ import json
 import math
 import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
 import fastnmf
 from fastnmf.data.matrix import check_indices, check_pointers
-from fastnmf.data.writing import replacing
+from fastnmf.data.writing import as_path, replacing
 from fastnmf.io.migrate import upgrade
 
 FORMAT = 2  # version of the contents of files; `fastnmf.io.migrate` translates older ones
@@ -120,7 +119,7 @@ def read(path, kind):
     ValueError
         The file was not written by `write`, is damaged, is of another kind, or was written by a newer version.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.exists() and not path.is_file():  # a folder, or a pipe, on which reading would block
         raise ValueError(f"{path} is not a file; give the path of a {kind} file of fastnmf.")
     with open(path, "rb") as file:

@@ -19,6 +19,7 @@ from fastnmf.core.kept_state import check_count, check_history, require
 from fastnmf.core.options import check_number
 from fastnmf.core.progress import say
 from fastnmf.core.warn import warn
+from fastnmf.data.sentences import shown
 from fastnmf.data.writing import check_writable
 from fastnmf.io import archive
 from fastnmf.io.archive import printable
@@ -35,6 +36,7 @@ FREE = {
     "callback",
     "n_threads",
     "n_jobs",
+    "sparse_shifts",
     "patience",
 }
 SHOWN_DIFFERENCES = 3
@@ -61,7 +63,7 @@ def checkpointing(estimator, path, every):
         return
     check_number("checkpoint_every", every, "a number of seconds >= 0")
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"checkpoint={path!r} is not a path; expected a str or a Path, or None for no checkpoint.")
+        raise TypeError(f"checkpoint={shown(path)} is not a path; expected a str or a Path, or None for no checkpoint.")
     yield Checkpoint(estimator, path, every)
 
 

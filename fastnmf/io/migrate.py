@@ -74,6 +74,8 @@ def _model(values):
     if isinstance(attributes.get("_statistics"), dict):
         statistics = attributes["_statistics"]
         attributes["_statistics"] = statistics | {"state": _renamed(statistics["state"], STATISTICS)}
+    if "coef_" in attributes:  # 0.1 predicted by B of the objective, and such a model still does; it has no intercepts
+        attributes["B_"] = attributes["coef_"]
     return {"class": values["class"], "parameters": parameters} | _renamed(attributes, ATTRIBUTES)
 
 

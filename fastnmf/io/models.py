@@ -7,7 +7,7 @@ A file holds no code, and so no object of a class that the user wrote: a penalty
 the class, and `Unsaved` takes the place of the object in the loaded model.
 """
 
-from fastnmf.core import batches
+from fastnmf.core import batches, ratio_batches
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.init.starts import Start
 from fastnmf.core.losses.choice import Beta, Divergence
@@ -18,6 +18,7 @@ from fastnmf.io import archive
 # parameter -> what it holds
 OBJECTS = {"penalties": "a penalty", "loss": "a loss", "beta_loss": "a loss", "updates": "an update"}
 _STATISTICS = {"Statistics": batches.Statistics, "StrataStatistics": batches.StrataStatistics}
+_STATISTICS |= {kind.__name__: kind for kind in (ratio_batches.RatioStatistics, ratio_batches.StrataRatioStatistics)}
 
 
 class Unsaved(Divergence):

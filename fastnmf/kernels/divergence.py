@@ -166,10 +166,8 @@ def _add_by_entry(lo, hi, indices, ratio, model, sums):
 
 
 @kernel
-def csr_ratio_matmul(tasks, csr, F, G, ratio, out, parts):
+def csr_ratio_matmul(tasks, csr, F, G, least, ratio, out, parts):
     """Write ``out = Z G`` with ``z = x / (F Gᵀ)`` on the non-zeros x of X, and the sums of ``x log z``.
-
-    A model value below 1.2e-7 is replaced by that number, as in scikit-learn.
 
     Parameters
     ----------
@@ -178,6 +176,8 @@ def csr_ratio_matmul(tasks, csr, F, G, ratio, out, parts):
     csr : CSR
         X (p, q).
     F, G : ndarray (p, K), (q, K), dtype of the data
+    least : ndarray (1,) or (p,) of float64
+        A model value below it, or below that of its row, is replaced by it.
     ratio : ndarray (nnz,), dtype of the data
         Written: z.
     out : ndarray (p, K), dtype of the data
@@ -185,17 +185,17 @@ def csr_ratio_matmul(tasks, csr, F, G, ratio, out, parts):
     parts : ndarray (T,) of float64
         Written: the sums of each task. Length 0 where they are not needed; they cost one logarithm for each non-zero.
     """
-    (indptr, indices, data), least = csr, F.dtype.type(1.1920929e-07)
+    (indptr, indices, data), is_each = csr, len(least) > 1
     widest = MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
     for t, begin, until in work_stealing(tasks):
         for i in range(begin, until):
-            lo, hi = indptr[i], indptr[i + 1]
+            lo, hi, floor = indptr[i], indptr[i + 1], F.dtype.type(least[i if is_each else 0])
             if F.shape[1] <= widest:
-                ratio_row(lo, hi, indices, data, F, i, G, least, None, None, ratio, out, None)
+                ratio_row(lo, hi, indices, data, F, i, G, floor, None, None, ratio, out, None)
             else:
                 dot_rows(lo, hi, indices, F, i, G, ratio)
                 for p in range(lo, hi):
-                    ratio[p] = data[p] / max(ratio[p], least)
+                    ratio[p] = data[p] / max(ratio[p], floor)
                 gather_row(lo, hi, indices, ratio, G, out, i)
         # One long loop over all rows of the task, in place of one for each row. Slices in this function vectorise; a
         # helper function does not.
@@ -212,7 +212,7 @@ def csr_ratio_matmul(tasks, csr, F, G, ratio, out, parts):
 
 
 @kernel
-def csr_shifted_ratio(tasks, csr, model, ratio, out, parts, sums):
+def csr_shifted_ratio(tasks, csr, model, least, ratio, out, parts, sums):
     """Compute what `csr_ratio_matmul` computes for a model with shifts, ``z = x / (F Gᵀ + u v)``.
 
     The rows of X are either the rows of the data or the columns of the data. For rows of the data, `parts` has entries
@@ -225,6 +225,8 @@ def csr_shifted_ratio(tasks, csr, model, ratio, out, parts, sums):
     csr : CSR
         X (p, q).
     model : ShiftedProduct
+    least : ndarray (1,) or (p,) of float64
+        As for `csr_ratio_matmul`.
     ratio : ndarray (nnz,)
         Written: z.
     out : ndarray (p, K)
@@ -235,20 +237,20 @@ def csr_shifted_ratio(tasks, csr, model, ratio, out, parts, sums):
         The sums of ``z u`` over the non-zeros that meet each entry of the shifts are added to it.
     """
     (indptr, indices, data), (F, G, v, places, row_scale) = csr, model
-    is_left, least = len(parts) > 0, F.dtype.type(1.1920929e-07)
+    is_left, is_each = len(parts) > 0, len(least) > 1
     is_simple = len(row_scale) == 0 and F.shape[1] <= MAX_BLOCKS * (BLOCK_BYTES // F.itemsize)
     for t, begin, until in work_stealing(tasks):
         if is_simple:
             for i in range(begin, until):
-                lo, hi = indptr[i], indptr[i + 1]
-                ratio_row(lo, hi, indices, data, F, i, G, least, v, places, ratio, out, sums)
+                lo, hi, floor = indptr[i], indptr[i + 1], F.dtype.type(least[i if is_each else 0])
+                ratio_row(lo, hi, indices, data, F, i, G, floor, v, places, ratio, out, sums)
         else:
             for i in range(begin, until):
-                lo, hi = indptr[i], indptr[i + 1]
+                lo, hi, floor = indptr[i], indptr[i + 1], F.dtype.type(least[i if is_each else 0])
                 dot_rows(lo, hi, indices, F, i, G, ratio)
                 _add_shifts(lo, hi, i, indices, model, is_left, ratio)
                 for p in range(lo, hi):
-                    ratio[p] = data[p] / max(ratio[p], least)
+                    ratio[p] = data[p] / max(ratio[p], floor)
                 gather_row(lo, hi, indices, ratio, G, out, i)
                 if not is_left:
                     _add_by_entry(lo, hi, indices, ratio, model, sums)
@@ -272,10 +274,8 @@ def csr_power_matmul(tasks, csr, model, least, exponent, ratio, out, parts, sums
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
-    csr, model, ratio, out :
+    csr, model, least, ratio, out :
         As for `csr_shifted_ratio`.
-    least : float
-        A model value below it is replaced by it.
     exponent : float
     parts : ndarray (T, 2) of float64
         Written for rows of the data: the sums of ``z y``, and of ``log y`` for exponent -2 or ``x log y`` for exponent
@@ -284,16 +284,16 @@ def csr_power_matmul(tasks, csr, model, least, exponent, ratio, out, parts, sums
         As for `csr_shifted_ratio`.
     """
     (indptr, indices, data), F, G = csr, model.F, model.G
-    is_left, has_shifts = len(parts) > 0, len(model.places) > 0
+    is_left, has_shifts, is_each = len(parts) > 0, len(model.places) > 0, len(least) > 1
     for t, begin, until in work_stealing(tasks):
         total, logs = 0.0, 0.0
         for i in range(begin, until):
-            lo, hi = indptr[i], indptr[i + 1]
+            lo, hi, floor = indptr[i], indptr[i + 1], least[i if is_each else 0]
             dot_rows(lo, hi, indices, F, i, G, ratio)
             if has_shifts:
                 _add_shifts(lo, hi, i, indices, model, is_left, ratio)
             for p in range(lo, hi):
-                y, x = max(np.float64(ratio[p]), least), np.float64(data[p])
+                y, x = max(np.float64(ratio[p]), floor), np.float64(data[p])
                 z = x * _power(y, exponent)
                 ratio[p] = z
                 total += z * y
@@ -390,7 +390,9 @@ def rows_powers(tasks, F, G, shifts, least, exponent, out, parts, sums):
         Task table.
     F, G : ndarray (p, K), (q, K)
     shifts : Shifts
-    least, exponent : float
+    least : ndarray (1,) or (p,) of float64
+        As for `csr_ratio_matmul`.
+    exponent : float
     out : ndarray (p, K)
         Written.
     parts : ndarray (T,) of float64
@@ -400,7 +402,7 @@ def rows_powers(tasks, F, G, shifts, least, exponent, out, parts, sums):
         Length 0 for rows of the data.
     """
     start, stratum_index, row_scale = shifts.start, shifts.stratum_index, shifts.row_scale
-    is_left, has_shifts, K = len(parts) > 0, len(stratum_index) > 0, F.shape[1]
+    is_left, has_shifts, is_each, K = len(parts) > 0, len(stratum_index) > 0, len(least) > 1, F.shape[1]
     for t, begin, until in work_stealing(tasks):
         y, part, total = np.zeros(len(G), F.dtype), np.zeros((1, K), F.dtype), 0.0
         every = np.arange(len(G)).astype(np.int32)
@@ -419,7 +421,7 @@ def rows_powers(tasks, F, G, shifts, least, exponent, out, parts, sums):
                         ahead[i - first] = _add_left_shifts(ahead[i - first], end, hi, scale, shifts, y)
                     elif has_shifts:
                         _add_right_shifts(i, lo, hi, shifts, place, y)
-                    total += _raise_row(lo, hi, least, exponent, y)
+                    total += _raise_row(lo, hi, least[i if is_each else 0], exponent, y)
                     gather_row(lo, hi, every, y, G, part, 0)
                     for c in range(K):
                         out[i, c] += part[0, c]

@@ -47,7 +47,9 @@ _SHARED = [
     pathlib.Path(__file__).with_name(name)
     for name in ("jit.py", "llvm_builder.py", "records.py", "row_intrinsics.py", "tile_kernels.py")
 ]
+# The disk cache ignores NUMBA_BOUNDSCHECK; so the name says it.
 _HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:8]
+_HASH += "_checked" if config.BOUNDSCHECK else ""
 _LAUNCH = threading.Lock()
 _LOCAL = threading.local()
 _IS_FORKED = _IS_STARTED = _HAS_WARNED = False
@@ -65,7 +67,8 @@ if hasattr(os, "register_at_fork"):
 def _named(function, name):
     """Copy `function` under another name, because Numba's disk cache knows kernels by name and ignores ``parallel=``.
 
-    The name also carries a hash of the files in `_SHARED`, because the cache does not notice changes in them.
+    The name also carries a hash of the files in `_SHARED`, because the cache does not notice changes in them, and
+    whether indices are checked.
     """
     name = f"{name}_{_HASH}"
     copy = FunctionType(function.__code__.replace(co_name=name, co_qualname=name), function.__globals__, name)
@@ -160,7 +163,10 @@ def _take(typingctx, counters, place):
 
 @intrinsic
 def _call(typingctx, address, tasks, values):
-    """Call the compiled kernel at an address; compiled code passes a record as its fields, so the values are flat.
+    """Call the compiled kernel at an address and return its status, 0 where all went well.
+
+    Compiled code passes a record as its fields, so the values are flat. A status that was propagated as an exception
+    would be lost with the thread, and the caller would take what the kernel left for its result.
 
     Parameters
     ----------
@@ -177,15 +183,13 @@ def _call(typingctx, address, tasks, values):
         pointer = builder.inttoptr(args[0], convention.get_function_type(types.none, kinds).as_pointer())
         parts = [args[1], *cgutils.unpack_tuple(builder, args[2], len(kinds) - 1)]
         status, _ = convention.call_function(builder, pointer, types.none, kinds, parts)
-        with cgutils.if_unlikely(builder, status.is_error):
-            convention.return_status_propagate(builder, status)
-        return context.get_dummy_value()
+        return builder.select(status.is_error, status.code, status.code.type(0))
 
-    return types.none(address, tasks, values), codegen
+    return types.int32(address, tasks, values), codegen
 
 
 def _in_every_thread(address, tasks, counters, *values):
-    """Call the compiled serial kernel, given its address, in every thread; see `Kernel`.
+    """Call the compiled serial kernel, given its address, in every thread; return whether one failed. See `Kernel`.
 
     The serial and the parallel kernel run the same machine code. A kernel that is compiled a second time, inside a
     parallel loop, may round differently, because LLVM then chooses another order for some sums (seen in `rows_hals` and
@@ -197,13 +201,17 @@ def _in_every_thread(address, tasks, counters, *values):
     tasks : ndarray (T + 1,) of int64
         Task table.
     counters : ndarray of int64
-        `COUNTER_STEP` zeros for each thread.
+        `COUNTER_STEP` zeros for each thread; the second one becomes its status.
     *values :
         The arrays and numbers after the task table, with the fields of records one by one: a parallel loop of Numba
         takes a tuple of arrays, but none with tuples inside.
     """
     for thread in numba.prange(len(counters) // COUNTER_STEP):
-        _call(address, (tasks, counters, thread), values)
+        counters[thread * COUNTER_STEP + 1] = _call(address, (tasks, counters, thread), values)
+    has_failed = False
+    for thread in range(len(counters) // COUNTER_STEP):  # a sum over the array would be a second launch
+        has_failed |= counters[thread * COUNTER_STEP + 1] != 0
+    return has_failed
 
 
 def _work_stealing_plain(tasks):
@@ -279,7 +287,10 @@ class Kernel:
         """
         if self.parallel is None:
             self.parallel = _compile(_named(_in_every_thread, f"{self.__name__}_parallel"), parallel=True)
-        self.parallel(address, tasks, np.zeros(n_threads * COUNTER_STEP, np.int64), *values)
+        if self.parallel(address, tasks, np.zeros(n_threads * COUNTER_STEP, np.int64), *values):
+            if config.BOUNDSCHECK:
+                raise IndexError(f"The kernel {self.__name__} went beyond one of its arrays in one of several threads.")
+            raise MemoryError(f"The kernel {self.__name__} found no memory in one of several threads.")
 
     def _load(self, key, tasks, args):
         """Compile the serial kernel for arguments of these types, or load it from the disk, and remember it.

@@ -10,12 +10,15 @@ A *support* is the set of the positive entries of a solution. Inputs are not che
 import numpy as np
 
 from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, rows_gram_upper
 
 MAX_TRIES = 3  # consecutive exchanges that may fail to reduce the number of infeasible entries
 HELD_BYTES = 1 << 18  # size of the factorisations that a task holds; they should stay in the cache
 MAX_HELD = 61  # largest number of factorisations that a task holds; a prime, which spreads the keys evenly
 BITS = 64  # with at most this many columns a support fits into one word, the key of its factorisation
 NONE = np.int64(0)  # start of a count: with a plain 0, Numba compiles the functions called with the count twice
+MAX_STEPS = 100  # largest number of Newton steps for a row; about eight are made
+TOGETHER = 64  # rows of the other factor that are added to a Hessian at a time
 RANK_TOLERANCE = 1e-10  # a column is dependent if its squared distance from the span is below this share of its square
 
 
@@ -138,13 +141,13 @@ def _steepest(gram, inverse, b, x, support, n, is_closed, tolerance):
     is_closed : ndarray (k,) of bool
         Columns that must not be chosen.
     tolerance : float
-        Slopes up to it count as zero.
+        Slopes up to it, for columns of length one, count as zero.
 
     Returns
     -------
     int
     """
-    best, best_gain = -1, 0.0
+    best, best_gain = -1, tolerance
     for c in range(len(b)):
         if x[c] > 0.0 or is_closed[c] or gram[c, c] <= 0.0:
             continue
@@ -152,7 +155,7 @@ def _steepest(gram, inverse, b, x, support, n, is_closed, tolerance):
         for a in range(n):
             slope -= gram[c, support[a]] * x[support[a]]
         gain = slope * inverse[c]
-        if slope > tolerance and gain > best_gain:
+        if gain > best_gain:
             best, best_gain = c, gain
     return best
 
@@ -313,7 +316,7 @@ def _hold(gram, x, support, keys, chols):
 
 
 @helper
-def _pivot(gram, b, tolerance, x, z, support, keys, chols):
+def _pivot(gram, inverse, b, tolerance, x, z, support, keys, chols):
     """Turn x, whose support is a guess, into the minimiser by block principal pivoting; return whether this succeeded.
 
     All infeasible entries change between support and complement at once (Kim and Park 2011). The method gives up where
@@ -322,9 +325,9 @@ def _pivot(gram, b, tolerance, x, z, support, keys, chols):
     Parameters
     ----------
     gram : ndarray (k, k) of float64
-    b : ndarray (k,) of float64
+    inverse, b : ndarray (k,) of float64
     tolerance : float
-        Slopes up to it count as zero.
+        As for `_steepest`.
     x : ndarray (k,) of float64
         Written.
     z : ndarray (k,) of float64
@@ -352,7 +355,7 @@ def _pivot(gram, b, tolerance, x, z, support, keys, chols):
                 slope = b[c]
                 for a in range(n):
                     slope -= gram[c, support[a]] * z[a]
-                if slope > tolerance:
+                if slope * inverse[c] > tolerance:
                     x[c] = 1.0  # any positive number: it is in the support now
                     n_wrong += 1
         if n_wrong == 0:
@@ -405,8 +408,8 @@ def rows_nnls(tasks, F, gram, pos, neg, linear):
                 b[c], x[c] = pos[i, c] - linear, F[i, c]
                 if below.shape[0] > 0:
                     b[c] -= below[g, c]
-                largest = max(largest, b[c])
-            if not _pivot(gram, b, unit * largest, x, z, support, keys, chols):
+                largest = max(largest, b[c] * inverse[c])
+            if not _pivot(gram, inverse, b, unit * largest, x, z, support, keys, chols):
                 keys[0] = np.uint64(0)
                 _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
             for c in range(k):
@@ -497,13 +500,170 @@ def rows_nnls_weighted(tasks, F, first, grams, right, n_sweeps):
             gram, b, largest = grams[r], right[r], 0.0
             for c in range(k):
                 inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
-                largest = max(largest, b[c])
+                largest = max(largest, b[c] * inverse[c])
             _descend(gram, b, x, n_sweeps)
             keys[0] = np.uint64(0)  # drop the factor that is held: it belongs to another Gram matrix
-            if not _pivot(gram, b, unit * largest, x, z, support, keys, chols):
+            if not _pivot(gram, inverse, b, unit * largest, x, z, support, keys, chols):
                 _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
             for c in range(k):
                 F[first + r, c] = x[c]
+
+
+@helper
+def _row_values(i, csr, F, r, other, shift, y):
+    """Write ``F[r] . g + shift`` over the non-zeros of row i of X into y.
+
+    Parameters
+    ----------
+    i : int
+    csr : CSR
+        X (p, q).
+    F : ndarray (p, K)
+    r : int
+    other : ndarray (q, K)
+    shift : ndarray (nnz,) or (0,)
+    y : ndarray (nnz,)
+        Written.
+    """
+    lo, hi = csr.indptr[i], csr.indptr[i + 1]
+    dot_rows(lo, hi, csr.indices, F, r, other, y)
+    if len(shift) > 0:
+        for p in range(lo, hi):
+            y[p] += shift[p]
+
+
+@helper
+def _newton_model(i, csr, other, shift, least, room, work, gram, pos):
+    """Write the Hessian of ``-sum x log(f . g + shift)`` over row i of X at f, and ``Hessian f - gradient``.
+
+    Parameters
+    ----------
+    i : int
+    csr : CSR
+        X (p, q).
+    other : ndarray (q, K)
+    shift : ndarray (nnz,) or (0,)
+    least : float
+        Values below it count as this.
+    room : ndarray (2, nnz)
+        ``f . g + shift``; the second row is overwritten.
+    work : ndarray (TOGETHER + K, K)
+        Overwritten.
+    gram : ndarray (k, k) of float64
+        Written: the Hessian.
+    pos : ndarray (1, K)
+        Written: ``Hessian f - gradient``.
+    """
+    k, n, y, right, held, block = len(gram), NONE, room[0], room[1], work[:TOGETHER], work[TOGETHER:]
+    lo, hi = csr.indptr[i], csr.indptr[i + 1]
+    gram[:] = 0.0
+    for p in range(lo, hi):
+        safe, j = max(y[p], least), csr.indices[p]
+        root, ratio = np.sqrt(csr.data[p]) / safe, csr.data[p] / safe
+        for c in range(held.shape[1]):
+            held[n, c] = root * other[j, c]
+        right[p] = ratio + ratio * (y[p] - shift[p] if len(shift) > 0 else y[p]) / safe
+        n += 1
+        if n == TOGETHER or p == hi - 1:
+            rows_gram_upper(held, 0, n, block)
+            n = NONE
+            for a in range(k):
+                for c in range(a, k):
+                    gram[a, c] += block[a, c]
+    for a in range(k):
+        for c in range(a):
+            gram[a, c] = gram[c, a]
+    gather_row(lo, hi, csr.indices, right, other, pos, 0)
+
+
+@helper
+def _advance(lo, hi, least, room):
+    """Move the values in the first row of `room` towards those in the second, as far as the divergence surely falls.
+
+    Along the step of a Newton model with relative changes -u of the values, t the largest of u, the divergence is at
+    most its model plus ``sum x u² (-1/2 - 1/t - log(1 - t) / t²)``. So it does not rise where the step is whole for t
+    up to 1/2, and ``1 / (1 + t)`` of it otherwise.
+
+    Parameters
+    ----------
+    lo, hi : int
+    least : float
+        As for `_newton_model`.
+    room : ndarray (2, nnz)
+        Its first row is written at lo..hi.
+
+    Returns
+    -------
+    share : float
+        How much of the step was made.
+    change : float
+        Largest relative change over the whole step.
+    """
+    y, ahead, fall, change = room[0], room[1], 0.0, 0.0
+    for p in range(lo, hi):
+        part = (y[p] - ahead[p]) / max(y[p], least)
+        fall, change = max(fall, part), max(change, abs(part))
+    share = room.dtype.type(1.0 if fall <= 0.5 else 1.0 / (1.0 + fall))
+    for p in range(lo, hi):
+        y[p] = ahead[p] if fall <= 0.5 else y[p] + share * (ahead[p] - y[p])
+    return share, change
+
+
+@kernel
+def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, least, room):
+    """Replace every row f by the minimiser of ``linear f + ridge f f / 2 - sum x log(f . g + shift)`` over f >= 0.
+
+    This is the Kullback-Leibler divergence of a row as a function of its weights, minimised by Newton steps: each
+    minimises the model of second order exactly, over f >= 0. The result depends on the row alone.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    csr : CSR
+        X (p, q); its rows may be empty.
+    F : ndarray (p, K)
+        Written in the first k columns; its values are the start, positive where a row of X has entries.
+    other : ndarray (q, K)
+    linear : ndarray (k,) of float64
+        k <= K.
+    ridge : float
+    shift : ndarray (nnz,) or (0,)
+        Shift at each non-zero.
+    least : ndarray (p,), dtype of F
+        Values of the model below it are replaced by it.
+    room : ndarray (2, nnz), dtype of F
+        Overwritten.
+    """
+    k, K, unit, settled = len(linear), F.shape[1], 4.0 * np.finfo(F.dtype).eps, np.sqrt(np.finfo(F.dtype).eps)
+    for _, begin, until in work_stealing(tasks):
+        b, x, z, inverse, gram = np.empty(k), np.empty(k), np.empty(k), np.zeros(k), np.empty((k, k))
+        keys, chols = np.zeros(1, np.uint64), np.empty((1, k, k))
+        support, is_closed = np.empty(k, np.int64), np.empty(k, np.bool_)
+        work, pos, whole = np.zeros((TOGETHER + K, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
+        for i in range(begin, until):
+            _row_values(i, csr, F, i, other, shift, room[0])
+            for _ in range(MAX_STEPS):
+                _newton_model(i, csr, other, shift, least[i], room, work, gram, pos)
+                largest, cost, moved = 0.0, 0.0, 0.0
+                for c in range(k):
+                    gram[c, c] += ridge
+                    b[c], x[c] = np.float64(pos[0, c]) - linear[c], F[i, c]
+                    inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
+                    largest = max(largest, b[c] * inverse[c])
+                keys[0] = np.uint64(0)  # drop the factor that is held: it belongs to another Hessian
+                if not _pivot(gram, inverse, b, unit * largest, x, z, support, keys, chols):
+                    _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
+                for c in range(k):
+                    whole[0, c] = x[c] if gram[c, c] > 0.0 else 0.0
+                _row_values(i, csr, whole, 0, other, shift, room[1])
+                share, change = _advance(csr.indptr[i], csr.indptr[i + 1], least[i], room)
+                for c in range(k):
+                    step = share * (whole[0, c] - F[i, c])
+                    F[i, c] = whole[0, c] if share == 1 else F[i, c] + step
+                    cost, moved = cost + linear[c] * F[i, c], moved + linear[c] * step
+                if change <= settled and abs(moved) <= settled * cost:
+                    break
 
 
 @kernel

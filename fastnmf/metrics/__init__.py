@@ -12,11 +12,14 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from fastnmf.data.matrix import as_csr
+from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import as_read, each_row, rows_of, square_lengths
 from fastnmf.metrics.checks import as_matrix, in_range
 from fastnmf.metrics.clusters import clustering_scores
 from fastnmf.metrics.residuals import ResidualHistory, component_usage, kkt_residual
 from fastnmf.metrics.topics import coherence, diversity, topic_overlap
-from fastnmf.typing import Dense, Floats, Labels, Matrix, Vector
+from fastnmf.typing import Dense, Floats, Labels, Matrix, SparseOrDense, Vector
 
 __all__ = [
     "ResidualHistory",
@@ -35,7 +38,7 @@ _CHUNK_ENTRIES = 2**21  # entries of a dense row chunk: 16 MB
 
 
 def normalized_loss(
-    X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None, strata: Labels | None = None
+    X: Matrix, W: Dense, H: Dense, V: SparseOrDense | Vector | None = None, strata: Labels | None = None
 ) -> float:
     """Return sqrt( sum_i ||A(i) - 1 v(i)' - W(i) H||_F^2 / sum_i ||A(i)||_F^2 ).
 
@@ -47,7 +50,7 @@ def normalized_loss(
         Weights, in the row order of X.
     H : array-like of shape (n_components, n_features)
         Shared components.
-    V : array-like of shape (n_strata, n_features), default=None
+    V : array-like or sparse matrix of shape (n_strata, n_features), default=None
         Shifts, rows in the sorted order of the labels, as `numpy.unique` gives them. A single row may be given as a
         vector. None: no shift, the loss of plain NMF.
     strata : array-like of shape (n_samples,), default=None
@@ -89,12 +92,12 @@ def normalized_loss(
     return float(np.sqrt(squared / total))
 
 
-def sparseness(F: Dense, *, axis: Literal[0, 1] = 1) -> Floats:
+def sparseness(F: SparseOrDense, *, axis: Literal[0, 1] = 1) -> Floats:
     """Return how concentrated each component is: 0 for equal entries, 1 for a single non-zero entry.
 
     Parameters
     ----------
-    F : array-like of shape (n_vectors, length)
+    F : array-like or sparse matrix of shape (n_vectors, length)
         A factor. Each component and each shift is one row.
     axis : {0, 1}, default=1
         The axis along which the entries of one vector lie: 1 for `components_` and `shifts_`, 0 for W.
@@ -107,7 +110,7 @@ def sparseness(F: Dense, *, axis: Literal[0, 1] = 1) -> Floats:
     Raises
     ------
     ValueError
-        If F is not a dense matrix or axis is neither 0 nor 1.
+        If F is not a matrix or axis is neither 0 nor 1.
 
     Notes
     -----
@@ -120,9 +123,13 @@ def sparseness(F: Dense, *, axis: Literal[0, 1] = 1) -> Floats:
     >>> sparseness([[1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 0.0, 0.0]])
     array([0., 1.])
     """
-    F = as_matrix(F, "F")
     if axis not in (0, 1):
-        raise ValueError(f"axis must be 0 or 1; got {axis!r}.")
+        raise ValueError(f"axis must be 0 or 1; got {shown(axis)}.")
+    if sparse.issparse(F):
+        F = as_read(as_csr(F, "F") if axis == 1 else as_csr(F.T, "F"))
+        if sparse.issparse(F):
+            return np.concatenate([sparseness(row[None]) for row in each_row(F)])
+    F = as_matrix(F, "F")
     F = np.abs(F if axis == 1 else F.T)
     largest = F.max(axis=1, initial=0.0)
     used = largest > 0
@@ -145,7 +152,7 @@ def _squared_gram(X, total, W, H, V, stratum):
         Squared norm of X.
     W : ndarray (n, k)
     H : ndarray (k, m)
-    V : ndarray (S, m)
+    V : ndarray or csr_array (S, m)
     stratum : ndarray (n,) of int
         Row of V for each row of X.
 
@@ -161,8 +168,8 @@ def _squared_gram(X, total, W, H, V, stratum):
     weight_sums = rows @ W
     model = (
         float(np.vdot(W.T @ W, H @ H.T))
-        + 2 * float(np.vdot(weight_sums @ H, V))
-        + float(sizes @ np.einsum("ij,ij->i", V, V))
+        + 2 * float(np.vdot(weight_sums, V @ H.T) if sparse.issparse(V) else np.vdot(weight_sums @ H, V))
+        + float(sizes @ square_lengths(V))
     )
     squared = total - 2 * cross + model
     largest = max(total, abs(2 * cross), abs(model))
@@ -179,7 +186,7 @@ def _squared_direct(X, scale, W, H, V, stratum):
         A dense X is divided by ``2 ** scale`` here; a sparse X already is.
     W : ndarray (n, k)
     H : ndarray (k, m)
-    V : ndarray (S, m)
+    V : ndarray or csr_array (S, m)
     stratum : ndarray (n,) of int
         Row of V for each row of X.
 
@@ -198,6 +205,6 @@ def _squared_direct(X, scale, W, H, V, stratum):
             chunk = np.ldexp(np.asarray(X[part], dtype=np.float64), -scale)
         total += float(np.vdot(chunk, chunk))
         chunk -= W[part] @ H
-        chunk -= V[stratum[part]]
+        chunk -= rows_of(V, stratum[part])
         squared += float(np.vdot(chunk, chunk))
     return total, squared

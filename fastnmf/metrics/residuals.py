@@ -9,13 +9,18 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf.data.labels import encode_labels
+from fastnmf.data.layout import row_index
+from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import entries_at, rows_of
 from fastnmf.metrics.checks import as_matrix, in_range
-from fastnmf.typing import Array, Dense, Floats, Labels, Matrix, Vector
+from fastnmf.typing import Array, Dense, Floats, Labels, Matrix, SparseOrDense, Vector
 
 _CHUNK_ENTRIES = 2**21  # entries of a dense chunk at a time: 16 MB
 
 
-def kkt_residual(X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None, strata: Labels | None = None) -> float:
+def kkt_residual(
+    X: Matrix, W: Dense, H: Dense, V: SparseOrDense | Vector | None = None, strata: Labels | None = None
+) -> float:
     """Return by how much W, H and V violate the optimality conditions of the squared error; 0 at a stationary point.
 
     Parameters
@@ -26,7 +31,7 @@ def kkt_residual(X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None,
         Weights, in the row order of X.
     H : array-like of shape (n_components, n_features)
         Shared components.
-    V : array-like of shape (n_strata, n_features), default=None
+    V : array-like or sparse matrix of shape (n_strata, n_features), default=None
         Shifts, rows in the sorted order of the labels. None: no shifts, plain NMF.
     strata : array-like of shape (n_samples,), default=None
         Label of each row. None: all rows are one stratum. Ignored where V is None.
@@ -61,23 +66,26 @@ def kkt_residual(X: Matrix, W: Dense, H: Dense, V: Dense | Vector | None = None,
     """
     has_shifts = V is not None
     X, W, H, V, stratum, scale = in_range(X, W, H, V, strata)
-    of_stratum = sparse.csr_array((np.ones(len(W)), (stratum, np.arange(len(W)))), shape=(len(V), len(W)))
-    weight_sums, sizes = of_stratum @ W, np.bincount(stratum, minlength=len(V))[:, None]
+    of_stratum = sparse.csr_array((np.ones(len(W)), (stratum, np.arange(len(W)))), shape=(V.shape[0], len(W)))
+    weight_sums, sizes = of_stratum @ W, np.bincount(stratum, minlength=V.shape[0])[:, None]
     XH, XW, sums = _products(X, scale, W, H, of_stratum)
     gram_W, gram_H = W.T @ W, H @ H.T
     of_W = W @ gram_H + (V @ H.T)[stratum] - XH
     of_H = gram_W @ H + weight_sums.T @ V - XW
     found = _blocks(W, of_W, np.diagonal(gram_H), axis=0)
     found = np.append(found, _blocks(H, of_H, np.diagonal(gram_W)[:, None], axis=1))
-    if has_shifts:
+    if has_shifts and sparse.issparse(V) and sparse.issparse(sums):
+        found = np.append(found, _of_stored_shifts(V, sums, sizes.ravel(), weight_sums, H))
+    elif has_shifts:
         length = distance = 0.0
         step = max(1, _CHUNK_ENTRIES // V.shape[1])
-        for first in range(0, len(V), step):
+        for first in range(0, V.shape[0], step):
             part = slice(first, first + step)
+            shifts = rows_of(V, part)
             sums_here = sums[part].toarray() if sparse.issparse(sums) else sums[part]  # never-densify-ok: 16 MB
-            gradient = sizes[part] * V[part] + weight_sums[part] @ H - sums_here
-            distance += np.square(np.minimum(V[part], gradient / sizes[part])).sum()
-            length += np.square(V[part]).sum()
+            gradient = sizes[part] * shifts + weight_sums[part] @ H - sums_here
+            distance += np.square(np.minimum(shifts, gradient / sizes[part])).sum()
+            length += np.square(shifts).sum()
         found = np.append(found, _ratio(np.sqrt(distance), np.sqrt(length)))
     return float(found.max(initial=0.0))
 
@@ -171,7 +179,7 @@ class ResidualHistory:
 
     def __init__(self, X: Matrix, strata: Labels | None = None, every: int = 1):
         if isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1:
-            raise ValueError(f"every={every!r} is not valid; expected an integer >= 1.")
+            raise ValueError(f"every={shown(every)} is not valid; expected an integer >= 1.")
         self.X, self.strata, self.every = X, strata, every
         self._records, self._spent = [], 0.0
 
@@ -225,6 +233,31 @@ def _products(X, scale, W, H, of_stratum):
         XW += W[part].T @ chunk
         sums += of_stratum[:, part] @ chunk
     return XH, XW, sums
+
+
+def _of_stored_shifts(V, sums, sizes, weight_sums, H):
+    """Return the ratio of the shifts from the entries where a shift or a sum of X is stored.
+
+    Elsewhere a shift is zero and its gradient is not negative, so the step is zero.
+
+    Parameters
+    ----------
+    V, sums : csr_array (S, m)
+    sizes : ndarray (S,)
+    weight_sums : ndarray (S, k)
+    H : ndarray (k, m)
+    """
+    either = sparse.csr_array(V + sums)
+    for A in (either, sums):
+        A.sum_duplicates()
+    row, tall = row_index(either), np.ascontiguousarray(H.T)
+    fitted, step = np.empty(len(row)), max(1, _CHUNK_ENTRIES // max(1, len(H)))
+    for first in range(0, len(row), step):
+        part = slice(first, first + step)
+        fitted[part] = np.einsum("ec,ec->e", weight_sums[row[part]], tall[either.indices[part]])
+    v = entries_at(V, row, either.indices)
+    gradient = sizes[row] * v + fitted - entries_at(sums, row, either.indices)
+    return _ratio(np.linalg.norm(np.minimum(v, gradient / sizes[row])), np.linalg.norm(v))
 
 
 def _blocks(F, gradient, curvature, axis):

@@ -10,7 +10,9 @@ from scipy import sparse
 from fastnmf.data.annotated import matrix_of
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import names_of, read_names
-from fastnmf.metrics.checks import as_matrix
+from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import as_read, each_row
+from fastnmf.metrics.checks import as_matrix, check_count
 from fastnmf.typing import Floats, Matrix, Names, Topics
 
 MEASURES = ("npmi", "umass")
@@ -66,7 +68,7 @@ def coherence(
 
     Parameters
     ----------
-    topics : array-like of shape (n_topics, n_features), or list of lists of str
+    topics : array-like or sparse matrix of shape (n_topics, n_features), or list of lists of str
         Weights, such as `components_` or `shifts_`, whose n_top largest positive entries in each row are used (ties:
         the lower index first), or words, strongest first.
     X : {sparse matrix or array, array-like} of shape (n_documents, n_features)
@@ -114,9 +116,8 @@ def coherence(
     array([ 0.415, -1.   ])
     """
     if measure not in MEASURES:
-        raise ValueError(f"measure={measure!r} is not known; expected one of {', '.join(map(repr, MEASURES))}.")
-    if n_top < 2:
-        raise ValueError(f"n_top must be at least 2, because coherence is defined for pairs; got {n_top}.")
+        raise ValueError(f"measure={shown(measure)} is not known; expected one of {', '.join(map(repr, MEASURES))}.")
+    check_count("n_top", n_top, 2, ", because coherence is defined for pairs")
     names, X = names_of(X), matrix_of(X)
     if not sparse.issparse(X):
         X = as_matrix(X, "X", dtype=None)
@@ -138,7 +139,7 @@ def diversity(topics: Topics, *, n_top: int = 25) -> float:
 
     Parameters
     ----------
-    topics : array-like of shape (n_topics, n_features), or list of lists of str
+    topics : array-like or sparse matrix of shape (n_topics, n_features), or list of lists of str
         Weights, of which only the positive ones are used, or words, strongest first.
     n_top : int, default=25
         Top words of each topic.
@@ -164,8 +165,7 @@ def diversity(topics: Topics, *, n_top: int = 25) -> float:
     >>> diversity([["ice", "snow"], ["ice", "sun"]], n_top=2)
     0.75
     """
-    if n_top < 1:
-        raise ValueError(f"n_top must be at least 1; got {n_top}.")
+    check_count("n_top", n_top)
     if _are_words(topics):
         words = [word for row in topics for word in list(row)[:n_top]]
     else:
@@ -179,8 +179,7 @@ def _top_rows(topics, n):
         rows = [list(row)[:n] for row in topics]
         is_words = True
     else:
-        weights = as_matrix(topics, "weights")
-        rows = np.argsort(-weights, axis=1, kind="stable")[:, :n].tolist()
+        rows = [np.argsort(-row, kind="stable")[:n].tolist() for row in each_row(_weights(topics, "weights"))]
         is_words = False
     if any(len(row) < n for row in rows):
         raise ValueError(f"Every row must have at least n = {n} entries.")
@@ -188,7 +187,9 @@ def _top_rows(topics, n):
 
 
 def _are_words(topics):
-    return not sparse.issparse(topics) and len(topics) > 0 and isinstance(next(iter(topics[0]), None), str)
+    is_list = isinstance(topics, (list, tuple)) or isinstance(topics, np.ndarray) and topics.ndim > 0
+    first = topics[0] if is_list and len(topics) else None
+    return hasattr(first, "__iter__") and not isinstance(first, str) and isinstance(next(iter(first), None), str)
 
 
 def _top_columns(topics, n_top, n_features, feature_names):
@@ -215,11 +216,15 @@ def _top_columns(topics, n_top, n_features, feature_names):
             return [np.array([at[str(word)] for word in list(row)[:n_top]], np.intp) for row in topics]
         except KeyError as error:
             raise ValueError(f"The word {error.args[0]!r} of a topic is not among feature_names.") from None
-    weights = as_matrix(topics, "topics")
+    weights = _weights(topics, "topics")
     if n_features is not None and weights.shape[1] != n_features:
         raise ValueError(f"The topics have {weights.shape[1]} features, and X has {n_features} columns.")
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :n_top]
-    return [row[weight[row] > 0] for row, weight in zip(order, weights, strict=True)]
+    places = ((np.flatnonzero(row > 0), row) for row in each_row(weights))
+    return [at[np.argsort(-row[at], kind="stable")[:n_top]] for at, row in places]
+
+
+def _weights(topics, name):
+    return as_read(as_csr(topics, name)) if sparse.issparse(topics) else as_matrix(topics, name)
 
 
 def _occurrence(X, columns):

@@ -10,6 +10,7 @@ from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
+from fastnmf.core.warn import first_was
 from fastnmf.models.base.for_checkers import Callback, Model, StartName, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
@@ -124,9 +125,10 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
     extrapolate: bool
     gauge: Literal["max_shift", "min_shift"] | None
     offset_: Floats
+    shifts_: Floats
 
     _constraints = {"solver": one_of("hals", "mu"), "init": starts_among(*STARTS[1:])}
-    _has_shifts = True
+    _has_shifts, _fixed = True, {"sparse_shifts": False}
 
     def __init__(
         self,
@@ -198,9 +200,10 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
         V = None if v is None else [v]
         return self._fit(X, W=W, H=H, V=V, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
 
-    def inverse_transform(self, W: SparseOrDense) -> Floats:
-        """Return ``W H + 1 vᵀ``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense) -> Floats:
+        """Return ``X H + 1 vᵀ``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        return self._inverse_transform(X)
 
     def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first.

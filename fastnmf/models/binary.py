@@ -18,7 +18,7 @@ from fastnmf.core.factors import allocate, pad
 from fastnmf.core.inference import infer
 from fastnmf.core.objectives import interval_problem, squared_problem
 from fastnmf.core.options import generator, one_of
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import first_was, warn
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Iterative
@@ -380,9 +380,10 @@ class BooleanNMF(FlipModel):
         """
         return self._switched(X)[1]
 
-    def inverse_transform(self, W: SparseOrDense) -> Floats:
-        """Return the Boolean product of W and H as zeros and ones, dense (n_samples, n_features)."""
-        sums = self._inverse_transform(W)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense) -> Floats:
+        """Return the Boolean product of weights X and H as zeros and ones, dense (n_samples, n_features)."""
+        sums = self._inverse_transform(X)
         return (sums > 0).astype(sums.dtype)
 
     def score(self, X: Matrix, y: Any = None) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastnmf.core.warn import warn
+from fastnmf.data.sentences import shown
 
 
 class Entry(NamedTuple):
@@ -343,7 +344,7 @@ MODELS = (
     Entry(
         "SmoothNMF",
         "components that are curves",
-        ("SmoothNMF(3, smoothness=1.0).fit(X)",),
+        ("SmoothNMF(3, smoothness=2.0).fit(X)",),
         "min ||X - W H||² + smoothness tr(H L Hᵀ) + ...",
         source="Chen, Cichocki, Rutkowski 2006",
     ),
@@ -437,7 +438,7 @@ def catalogue(name: str | None = None) -> list[Entry]:
     found = [entry for entry in MODELS if entry.name.lower() == str(name).lower()]
     if not found:
         known = ", ".join(dict.fromkeys(entry.name for entry in MODELS))
-        raise ValueError(f"{name!r} is not in the catalogue; it has {known}.")
+        raise ValueError(f"{shown(name)} is not in the catalogue; it has {known}.")
     return found
 
 

@@ -21,7 +21,9 @@ from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.convolution import ConvolutionLoss, shift_rows, stacked
 from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import integer, one_of
+from fastnmf.core.thresholds import unit_of
 from fastnmf.core.updates import MU
+from fastnmf.core.warn import first_was
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import BetaLoss, Callback
 from fastnmf.models.base.products import WeightModel, checked_weights, divisors
@@ -319,11 +321,12 @@ class ConvolutiveNMF(WeightModel):
             self._final_exact_W(problem, factors, divergence)
         return np.ldexp(np.ascontiguousarray(factors["W"][:, :k]), -2 * data.log4_scale)
 
-    def inverse_transform(self, W: SparseOrDense) -> Floats:
-        """Return ``sum_l W[i - l] components_[l]``, dense (n_samples, n_features), for W (n_samples, n_components)."""
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense) -> Floats:
+        """Return ``sum_l X[i - l] components_[l]``, dense, for weights X (n_samples, n_components)."""
         self._check_fitted()
         n_lags, k, n_features = self.components_.shape
-        W = checked_weights(self, W, k)
+        W = checked_weights(self, X, k)
         W = W.toarray() if sp.issparse(W) else W  # never-densify-ok: as small as dense weights
         return stacked(W, n_lags, np.zeros((len(W), n_lags * k), W.dtype)) @ self.components_.reshape(-1, n_features)
 
@@ -393,16 +396,18 @@ class ConvolutiveNMF(WeightModel):
             problem.scale or 1.0,
         )
 
+        size = unit_of(W)
+
         def value(parts):
-            W[:, :k] = parts[0]
+            W[:, :k] = parts[0] * size
             factors.invalidate("W")
             return problem.value(factors) / scale
 
         def both(parts):
             found, sub = value(parts), problem.subproblem("W", factors)
-            return found, [unit * (sub.neg[:, :k].astype(np.float64) - sub.pos[:, :k]) / scale]
+            return found, [size * (unit * (sub.neg[:, :k].astype(np.float64) - sub.pos[:, :k]) / scale)]
 
-        start = [W[:, :k].astype(np.float64)]
+        start = [W[:, :k].astype(np.float64) / size]
         found = minimize(both, start, max_iter=SETTLE_ITER, tol=SETTLE_TOL)
         best = found if value(found) <= value(start) else start
         return value(best) * scale

@@ -246,7 +246,8 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
             return np.ldexp(start[0], data.log4_scale), np.ldexp(start[1], data.log4_scale).T, None, None
         rng = generator(random_state)
         W, C = rng.random((data.shape[0], rank)) + 0.1, rng.random((D.shape[1], rank)) + 0.1
-        level = float(data.X.sum(dtype=np.float64)) / max(float(W.sum(axis=0) @ (C.T @ D.T.sum(axis=1))), LEAST_DIVISOR)
+        total = float(W.sum(axis=0) @ (C.T @ D.T.sum(axis=1)))
+        level = float(data.X.sum(dtype=np.float64)) / max(total, LEAST_DIVISOR) if total else 1.0  # atoms of zeros
         return W * np.sqrt(level), C * np.sqrt(level), None, None
 
     def _problem(self, data, factors, tasks, options):
@@ -258,6 +259,6 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         return scaled(W, -data.log4_scale), scaled(C.T @ self._atoms(data).T.astype(C.dtype), -data.log4_scale), None
 
     def _set_factors(self, data, fit, options):
+        super()._set_factors(data, fit, options)
         mixtures = np.ascontiguousarray(fit.factors["H"][:, : fit.factors.rank].T)
         self.mixtures_ = scaled(mixtures, -data.log4_scale)
-        super()._set_factors(data, fit, options)

@@ -15,8 +15,9 @@ from fastnmf.core.factors import Factors
 from fastnmf.core.losses import check_beta
 from fastnmf.core.losses.divergence_mixture import DivergenceMixture
 from fastnmf.core.objectives import divergence_problem, own_loss_problem, squared_problem
-from fastnmf.core.thresholds import LEAST_REFERENCE, MU_FLOOR, tiny
+from fastnmf.core.thresholds import LEAST_REFERENCE, MOST_BITS, MU_FLOOR, tiny
 from fastnmf.core.updates import JointMU
+from fastnmf.data.sentences import shown
 from fastnmf.models.base.for_checkers import Betas, Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Floats, Seed, Vector
@@ -34,7 +35,8 @@ def check_betas(betas):
     is_right = all(isinstance(b, numbers.Real) and not isinstance(b, bool) and np.isfinite(b) for b in found)
     if not found or not is_right or len({float(b) for b in found}) < len(found):
         raise ValueError(
-            f"betas={betas!r} is not valid; expected different numbers, or names among {', '.join(map(repr, NAMES))}."
+            f"betas={shown(betas)} is not valid; expected different numbers, or names among "
+            f"{', '.join(map(repr, NAMES))}."
         )
     return [float(b) for b in found]
 
@@ -92,7 +94,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     betas_ : ndarray (n_betas,)
         The divergences as numbers.
     references_ : ndarray (n_betas,)
-        The e_b, of the data as given.
+        The e_b, of the data as given; 0 or infinite where they leave float64, as for data of 1e200 and beta = 2.
     weights_ : ndarray (n_betas,)
         Weights of the divergences at the end of the fit; they sum to one.
     excesses_ : ndarray (n_betas,)
@@ -158,6 +160,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     _fixed = {"solver": "mu"}
     _not_free = ("max_iter", "tol")  # of the fits that find the references
     _has_own_loss = True
+    _private_state = (*BaseNMF._private_state, "_log2_references")
 
     @property
     def _fitted_shapes(self):
@@ -193,10 +196,12 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
             is_right = given.shape == (len(betas),) and given.dtype.kind in "fiu" and np.isfinite(given).all()
             if not is_right or (given < least).any() or not given.any():
                 sign = ">= 0, not all 0" if name == "weights" else "> 0"
-                raise ValueError(f"{name}={getattr(self, name)!r} is not valid; expected {len(betas)} numbers {sign}.")
+                raise ValueError(
+                    f"{name}={shown(getattr(self, name))} is not valid; expected {len(betas)} numbers {sign}."
+                )
 
     def _data(self, X, given, options):
-        for name in ("references_", "weights_"):  # those of a fit that warm_start goes on from
+        for name in ("references_", "_log2_references", "weights_"):  # those of a fit that warm_start goes on from
             self.__dict__.pop(name, None)
         self.betas_ = np.array(check_betas(self.betas))
         return super()._data(X, given, options)
@@ -204,17 +209,38 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     def _problem(self, data, factors, tasks, options):
         for beta in self.betas_:
             check_beta(data, beta, "beta")
-        units = 2.0 ** (-2 * data.log4_scale * self.betas_)  # divergence in the user's scale over the inner one
-        if not hasattr(self, "references_"):  # the first start finds them
-            self.references_ = self._references(data, factors, tasks, options) * units
+        references = self._inner_references(data, factors, tasks, options)
         weights = getattr(self, "weights_", None)
         if weights is None and self.weights is not None:
             weights = np.asarray(self.weights, dtype=np.float64) / np.sum(self.weights)
-        data_loss = DivergenceMixture(
-            data, factors["W"].shape[1], tasks, self.betas_, self.references_ / units, weights
-        )
+        data_loss = DivergenceMixture(data, factors["W"].shape[1], tasks, self.betas_, references, weights)
         update = JointMU(floor=MU_FLOOR[data.dtype])
         return own_loss_problem(data_loss, update, factors, tasks, scale=data_loss.reference())
+
+    def _inner_references(self, data, factors, tasks, options):
+        """Return the e_b in the inner scale of the data, (n_betas,); the first start of a fit finds them.
+
+        The e_b of data of extreme scale leave float64, their logarithms do not: these are kept beside them.
+
+        Parameters
+        ----------
+        data, factors, tasks, options :
+            As for `_references`.
+        """
+        units = -2.0 * data.log4_scale * self.betas_  # log2 of a divergence in the user's scale over the inner one
+        if not hasattr(self, "references_"):
+            if self.references is None:
+                inner = self._references(data, factors, tasks, options)
+                self._log2_references = np.log2(inner) + units
+                with np.errstate(over="ignore"):
+                    self.references_ = inner * np.exp2(units)
+            else:
+                self.references_ = np.asarray(self.references, dtype=np.float64)
+        if not hasattr(self, "_log2_references"):
+            self._log2_references = np.log2(self.references_)
+        if np.abs(np.append(units, self._log2_references)).max() < MOST_BITS:
+            return self.references_ / np.exp2(units)
+        return np.exp2(self._log2_references - units)
 
     def _references(self, data, factors, tasks, options):
         """Return the value that a fit of each divergence alone reaches from copies of these factors, (n_betas,).
@@ -227,8 +253,6 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         tasks : dict, factor name -> ndarray of int64
         options : Options
         """
-        if self.references is not None:
-            return np.asarray(self.references, dtype=np.float64)
         found = []
         for beta in self.betas_:
             own = Factors(factors.rank, **{name: factors[name].copy() for name in "WH"})
@@ -248,6 +272,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
 
     def _update_W(self, data, factors, tasks, options):
         problem = self._problem(data, factors, tasks, options)
+        problem.losses[0].floor_by_row()
         problem.schedule = problem.schedule[:1]
         solve(problem, factors, max_iter=options.max_iter, tol=0)
 

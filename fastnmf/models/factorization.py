@@ -20,7 +20,7 @@ def non_negative_factorization(
     X: Matrix,
     W: Factor = None,
     H: Factor = None,
-    n_components: int | Literal["auto"] = "auto",
+    n_components: int | Literal["auto"] | None = "auto",
     *,
     init: Init = None,
     update_H: bool = True,
@@ -45,12 +45,12 @@ def non_negative_factorization(
         Start for ``init="custom"``. Not used with ``update_H=False``, where W does not depend on a start.
     H : ndarray (k, n_features), default=None
         Start for ``init="custom"``; with ``update_H=False`` the components for which W is found.
-    n_components : int or "auto", default="auto"
+    n_components : int, "auto" or None, default="auto"
         k; see `NMF`.
     init : None, str, model or Start, default=None
         Start; see `NMF`.
     update_H : bool, default=True
-        False finds W for the given H, exactly for the squared error.
+        False finds W for the given H as `NMF.transform` does.
     solver : {"cd", "hals", "mu"}, default="cd"
         See `NMF`.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
@@ -79,7 +79,8 @@ def non_negative_factorization(
     H : ndarray (k, n_features)
         Components.
     n_iter : int
-        Number of iterations; with ``update_H=False`` it is 1 for the squared error and `max_iter` for other losses.
+        Number of iterations; with ``update_H=False`` it is 1 where W is exact, and else `max_iter`, the largest number
+        of updates of a row.
 
     Raises
     ------
@@ -123,7 +124,11 @@ def non_negative_factorization(
     if (H < 0).any():
         raise ValueError("Negative values in data passed to NMF (input H); every entry must be >= 0.")
     model._validated(X, reset=True)
+    rank = model.n_features_in_ if n_components is None else len(H) if n_components == "auto" else n_components
+    if H.shape != (rank, model.n_features_in_):
+        raise ValueError(
+            f"H has shape {H.shape}; expected {rank, model.n_features_in_}, n_components={n_components!r} rows of one "
+            "number for each feature of X."
+        )
     model.components_, model.n_components_ = H, len(H)
-    if H.shape[1] != model.n_features_in_:
-        raise ValueError(f"H has {H.shape[1]} columns; expected {model.n_features_in_}, one for each feature of X.")
-    return model.transform(X), H, 1 if options.is_squared else max_iter
+    return model.transform(X), H, 1 if options.is_squared or options.is_kullback_leibler else max_iter

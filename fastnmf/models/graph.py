@@ -16,9 +16,9 @@ from fastnmf.core.losses.graph import Graph, NeighbourPull
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_bool, integer, number, one_of, optional, positive
 from fastnmf.core.penalties import penalties_of
-from fastnmf.core.thresholds import MU_FLOOR
+from fastnmf.core.thresholds import MU_FLOOR, unit_of
 from fastnmf.core.updates import GraphHALS, JointMU
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import first_was, warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
@@ -50,9 +50,10 @@ class GraphNMF(BaseNMF, WithStrata):
     graph_weight : float, default=None
         Weight of the graph of samples, >= 0; 0 leaves the graph out. None is 5, or 100 with ``scale_invariant=False``.
         With ``scale_invariant=True`` and the squared error the weight has no unit: the same value suits X and 2 X, and
-        any number of samples. Clusters of a hundred samples allow a weight of 100, clusters of five at most 5. If all
-        samples are nearly equal, the nearest neighbours are arbitrary and the graph makes the result worse: compare
-        with a tenth and a hundredth of the weight.
+        any number of samples. With Kullback-Leibler it suits entries of about 1 to 1000, and is relative to the largest
+        entry where that lies outside 0.0005 to 1024. Clusters of a hundred samples allow a weight of 100, clusters of
+        five at most 5. If all samples are nearly equal, the nearest neighbours are arbitrary and the graph makes the
+        result worse: compare with a tenth and a hundredth of the weight.
     feature_weight : float, default=0.0
         Weight of the graph of features.
     n_neighbors : int, default=5
@@ -97,6 +98,9 @@ class GraphNMF(BaseNMF, WithStrata):
         Strength of the penalties of W and H beside those of the graphs, as in `NMF`; for the squared error.
     l1_ratio : float, default=0.0
         Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
+    sparse_shifts : bool, default=None
+        Whether the `shifts_` of a fit with strata are a csr_array, as in `StratifiedNMF`. None: if they have more than
+        10⁸ entries.
 
     Attributes
     ----------
@@ -167,6 +171,7 @@ class GraphNMF(BaseNMF, WithStrata):
     alpha_W: float
     alpha_H: float | Literal["same"]
     l1_ratio: float
+    sparse_shifts: bool | None
     affinity_: Any
     feature_affinity_: Any
     heat_width_: float | None
@@ -183,13 +188,13 @@ class GraphNMF(BaseNMF, WithStrata):
         "solver": one_of("cd", "mu"),
         "beta_loss": one_of("frobenius", "kullback-leibler"),
     }
-    _has_shifts, _log4_scale = False, 0
+    _has_shifts, _log4_scale, _unit_exponent = False, 0, 0
     __metadata_request__fit = {"strata": True}
     __metadata_request__fit_transform = {"strata": True}
     __metadata_request__transform = {"strata": True}
     __metadata_request__inverse_transform = {"strata": True}
     __metadata_request__score = {"strata": True}
-    _private_state = (*BaseNMF._private_state, "_has_shifts", "_log4_scale")
+    _private_state = (*BaseNMF._private_state, "_has_shifts", "_log4_scale", "_unit_exponent")
 
     @property
     def _fitted_shapes(self):
@@ -225,6 +230,7 @@ class GraphNMF(BaseNMF, WithStrata):
         alpha_W: float = 0.0,
         alpha_H: float | Literal["same"] = "same",
         l1_ratio: float = 0.0,
+        sparse_shifts: bool | None = None,
     ):
         self._set(locals())
 
@@ -238,7 +244,7 @@ class GraphNMF(BaseNMF, WithStrata):
         strata: Labels | None = None,
         W: Factor = None,
         H: Factor = None,
-        V: Factor = None,
+        V: SparseOrDense | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -259,7 +265,7 @@ class GraphNMF(BaseNMF, WithStrata):
             Label of each row. With labels the model is ``1 v(i)ᵀ + W(i) H`` with a shift v(i) >= 0 for every stratum,
             as in `StratifiedNMF`; the graph may join samples of different strata.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
-            Start for ``init="custom"``; V only with strata.
+            Start for ``init="custom"``; V, which may be a sparse matrix, only with strata.
         layer : str, default=None
             Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
@@ -300,8 +306,8 @@ class GraphNMF(BaseNMF, WithStrata):
         The weights w of a row x minimise ``||x - w H||² + graph_weight sum_j a_j sum_k ||h_k||² (w_k - w_jk)²`` over
         w >= 0, where w_j are the weights of the `n_neighbors` nearest samples of the fit and a_j the affinities to
         them. The penalty of the features is added as in `fit`. The minimiser is exact for the squared error; for the
-        divergence, half of the penalties is added and `max_iter` updates are made. A row that equals a sample of the
-        fit gets the weights that this sample has in `W_`.
+        divergence, half of the penalties is added and at most `max_iter` updates are made. A row that equals a sample
+        of the fit gets the weights that this sample has in `W_`.
 
         Parameters
         ----------
@@ -325,9 +331,10 @@ class GraphNMF(BaseNMF, WithStrata):
         with threads(options.n_threads):
             return self._infer_near_neighbours(*self._prepared(X, strata, options), graph, options)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return ``W H``, with the shifts of a fit with strata, dense (n_samples, n_features)."""
-        return self._inverse_transform(W, strata)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+        """Return ``X H`` for weights X, with the shifts of a fit with strata, dense (n_samples, n_features)."""
+        return self._inverse_transform(X, strata)
 
     def score(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> float:
         """Return one minus the ratio of the loss of X, without penalties, to that of the trivial model; at most 1."""
@@ -390,7 +397,7 @@ class GraphNMF(BaseNMF, WithStrata):
             found = infer_with_neighbours(*self._normal_equations(data, H, V), G.shape[1], pull, own, data.dtype)
         else:
             drawn, update = [NeighbourPull(pull, own)], JointMU(floor=MU_FLOOR[data.dtype])
-            found, _, _ = infer_divergence(data, H, V, options.loss, drawn, options.max_iter, update)
+            found, _ = infer_divergence(data, H, V, options.loss, drawn, options.max_iter, update)
         found = np.where(same[:, None] >= 0, W[same], found[:, : G.shape[1]]).astype(data.dtype)
         return scaled(found, -data.log4_scale)
 
@@ -434,12 +441,14 @@ class GraphNMF(BaseNMF, WithStrata):
         for name in ("affinity_", "feature_affinity_", "heat_width_", "training_data_"):  # those of the previous fit
             self.__dict__.pop(name, None)
         data, (of_samples, of_features) = super()._data(X, given, options), self._weights()
-        self._log4_scale = data.log4_scale
+        self._log4_scale, unit = data.log4_scale, unit_of(data.X.data if data.is_sparse else data.X)
+        self._unit_exponent = int(np.frexp(unit)[1]) - 1 - 2 * data.log4_scale
         if given.get("graph") is not None:
             self.affinity_ = given["graph"] = check_affinity(given["graph"], data.shape[0])
         elif of_samples:
             self.affinity_, width = self._neighbours(data.X)
-            self.heat_width_ = None if width is None else width * 2.0 ** (-4 * data.log4_scale)
+            with np.errstate(over="ignore"):
+                self.heat_width_ = None if width is None else float(np.ldexp(width, -4 * data.log4_scale))
             self.training_data_ = data.X
         if (graph := given.get("feature_graph")) is not None:
             self.feature_affinity_ = check_affinity(graph, data.shape[1], "feature_graph", "features")
@@ -454,7 +463,15 @@ class GraphNMF(BaseNMF, WithStrata):
         return neighbour_graph(X, self.n_neighbors, self.edge_weights, self._inner_width(self.heat_width))
 
     def _inner_width(self, width):
-        return None if width is None else width * 2.0 ** (4 * self._log4_scale)
+        if width is None:
+            return None
+        with np.errstate(over="ignore"):
+            inner = float(np.ldexp(width, 4 * self._log4_scale))
+        if not 0 < inner < np.inf:
+            raise ValueError(
+                f"heat_width={width:g} is no width for data of this scale, whose squares leave float64; scale X."
+            )
+        return inner
 
     def _problem(self, data, factors, tasks, options):
         if not options.is_squared:
@@ -504,13 +521,20 @@ class GraphNMF(BaseNMF, WithStrata):
         elif way == "joint":
             problem.updates |= dict.fromkeys("WH", JointMU(floor=MU_FLOOR[data.dtype]))
 
+    def _has_free_scale(self, problem, options):
+        return super()._has_free_scale(problem, options) and not any(self._weights())
+
     def _inner(self, weight, data, options):
         """Return the weight of a graph in the inner scale.
 
         With ``s = 2 ** log4_scale`` the loss is multiplied by ``s ** (2 beta)``, and each of W and H by s. The penalty
-        has four factors, or two if it is not scale-invariant.
+        has four factors, or two if it is not scale-invariant. With four factors it has the unit of the squared error;
+        beside a divergence of X that is not near 1 it is divided by the size of X.
         """
-        return weight * 2.0 ** (data.log4_scale * (2 * options.beta - (4 if self._is_scale_invariant else 2)))
+        exponent = data.log4_scale * (2 * options.beta - (4 if self._is_scale_invariant else 2))
+        if self._is_scale_invariant and not options.is_squared:
+            exponent -= self._unit_exponent
+        return weight * float(np.exp2(exponent))
 
     def _final_exact_W(self, data, fit, options):
         """Leave W unchanged: the exact weights of a row depend on those of its neighbours."""

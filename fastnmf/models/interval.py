@@ -7,13 +7,13 @@ The bounds are scaled like the data.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
+from fastnmf.core.factors import allocate
 from fastnmf.core.inference import infer_by_updates
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import interval_problem
@@ -261,8 +261,15 @@ class IntervalNMF(BaseNMF, Iterative):
         with threads(options.n_threads):
             data = self._data(X, {"upper": upper}, options)
             H = scaled(self.components_.T, data.log4_scale)
-            build = partial(interval_problem, bounds=data.bounds, is_descent=True)
-            W, value, scale = infer_by_updates(data, H, None, build, (("W", 1),) * options.max_iter)
+
+            def begin(data, W):
+                factors, tasks = allocate(data, W, H, None)
+                problem = interval_problem(data, factors, tasks, data.bounds, is_descent=True)
+                problem.schedule = (("W", 1),)
+                return problem, factors
+
+            W, measure = infer_by_updates(data, H, begin, options.max_iter)
+            value, scale = measure()
         return value, scaled(W, -data.log4_scale), scale
 
 

@@ -22,6 +22,9 @@ from fastnmf.models.base.products import largest
 from fastnmf.models.convex import ConvexModel, check_rows
 from fastnmf.typing import Floats, Integers, Matrix, Seed
 
+SQUARES_FIT = 500  # exponent of two of data whose squared distances fit into float64
+COSINES_FIT = 20  # the same for cosines: scikit-learn takes a row below 2e-15 for zero
+LARGEST_GAMMA = 1e300  # times a distance of zero it is still zero
 KERNELS = (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "precomputed")
 
 
@@ -38,7 +41,8 @@ class KernelNMF(ConvexModel):
     kernel : str or callable, default="rbf"
         As for scikit-learn's ``pairwise_kernels``, or ``"precomputed"``: X is the kernel matrix itself.
     gamma : float, default=None
-        Parameter of the kernel, if it has one of this name. None leaves scikit-learn's default.
+        Parameter of the kernel, if it has one of this name. None leaves scikit-learn's default, which takes no notice
+        of the scale of X: with ``"rbf"``, rows that are much closer than ``sqrt(n_features)`` are all alike.
     degree : float, default=None
         As `gamma`; the degree of a polynomial kernel.
     coef0 : float, default=None
@@ -194,6 +198,13 @@ class KernelNMF(ConvexModel):
             return pairwise_kernels(X, Y, metric=self.kernel, **(self.kernel_params or {}))
         options = {"gamma": self.gamma, "degree": self.degree, "coef0": self.coef0}
         options = {name: value for name, value in options.items() if value is not None}
+        power = {"rbf": 2, "laplacian": 1, "cosine": 0}.get(self.kernel)
+        exponent = int(np.frexp(_largest(X if Y is None else Y))[1])
+        if power is not None and (exponent > SQUARES_FIT or power == 0 and abs(exponent) > COSINES_FIT):
+            if power:
+                gamma = options.get("gamma") or 1 / X.shape[1]
+                options["gamma"] = min(gamma * float(np.exp2(power * exponent)), LARGEST_GAMMA)
+            X, Y = (None if Z is None else Z * 2.0**-exponent for Z in (X, Y))
         return pairwise_kernels(X, Y, metric=self.kernel, filter_params=True, **options)
 
     def _data(self, X, given, options):
@@ -205,6 +216,10 @@ class KernelNMF(ConvexModel):
             K = self._kernel(checked)
         elif sp.issparse(X):
             K = X.toarray()  # never-densify-ok: a kernel matrix, of limited size
+        if not np.isfinite(K).all():
+            raise ValueError(f"The kernel {self.kernel!r} of these data is not finite, as they are too large; scale X.")
+        if self.kernel != "precomputed" and not K.any() and _largest(checked) > 0:
+            raise ValueError(f"The kernel {self.kernel!r} of these data is zero, as they are too small; scale X.")
         if K.shape[0] != K.shape[1] or not np.allclose(K, K.T, atol=ASYMMETRY * np.abs(K).max()):
             raise ValueError(f"The kernel of shape {K.shape} is not a symmetric matrix (n_samples, n_samples).")
         return Strata.from_array(K, is_signed=True)
@@ -223,6 +238,12 @@ class KernelNMF(ConvexModel):
     def _reconstruction_error(self, loss, exponent, options):
         """Return the root of an objective that scales with K."""
         return super()._reconstruction_error(loss, exponent // 2, options)
+
+
+def _largest(X):
+    """Return the largest absolute value of X, an array or a sparse matrix of any format."""
+    values = sp.csr_array(X).data if sp.issparse(X) else X
+    return np.abs(values).max(initial=0.0)
 
 
 def _checked(X):

@@ -9,33 +9,42 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf.core import batches, passes
+from fastnmf.core.factors import pad
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import as_arrays, iterate
-from fastnmf.core.options import check_integer, check_number, integer, number, optional, sweeps_of
+from fastnmf.core.losses.choice import Beta, as_divergence
+from fastnmf.core.options import check_bool, check_integer, integer, number, one_of, optional, sweeps_of
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
-from fastnmf.core.warn import warn, warn_of_y
+from fastnmf.core.warn import warn, warn_of_one_penalty, warn_once
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.callbacks import fit_callbacks
-from fastnmf.models.base.for_checkers import Callback, Iterative, Model, StrataFeatures, WithStrata, with_callbacks
-from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.models.base.for_checkers import (
+    BetaLoss,
+    Callback,
+    Init,
+    Iterative,
+    with_callbacks,
+)
+from fastnmf.models.base.nmf import NNDSVD, BaseNMF, scaled
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
-from fastnmf.typing import File, Floats, Labels, Matrix, Names, Seed, SparseOrDense, Vector
+from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
+
+OTHER_DEFAULTS = {"forget_factor": (1.0, 0.7), "n_components": (10, "auto"), "init": ("features", None)}
+BATCH_STARTS = (*dict.fromkeys((*STARTS, *NNDSVD)), "custom")
 
 
-def check_forget_factor(name, value):
-    """Raise unless `value` is a number above 0 and at most 1."""
-    expected = "a number above 0 and at most 1"
-    check_number(name, value, expected, most=1)
-    if value == 0:
-        raise ValueError(f"{name}={value!r} is not valid; expected {expected}.")
+def _comes_from_scikit_learn(model):
+    """Return whether a model has values of parameters that are scikit-learn's and not usual here."""
+    of_init = isinstance(model.init, str) and model.init in ("nndsvda", "nndsvdar", "custom") or model.init is None
+    return of_init or model.fresh_restarts or model.transform_max_iter is not None or model.max_no_improvement is None
 
 
 def _one_and(first, rest):
@@ -47,14 +56,15 @@ def _one_and(first, rest):
 class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     """Factorise a non-negative matrix, ``X ~ W H``, a batch of rows at a time.
 
-    Minimises ``||X - W H||²`` over W, H >= 0, as `NMF` does, but updates H after each batch. Use `fit` for rows in
-    memory, `fit_blocks` for rows that do not fit in memory, and `partial_fit` for batches that arrive one after
-    another.
+    Minimises ``||X - W H||²`` or a divergence over W, H >= 0, as `NMF` does, but updates H after each batch. Use `fit`
+    for rows in memory, `fit_blocks` for rows that do not fit in memory, and `partial_fit` for batches that arrive one
+    after another.
 
     Parameters
     ----------
-    n_components : int, default=10
-        k, the number of rows of H.
+    n_components : int, "auto" or None, default=10
+        k, the number of rows of H. ``"auto"`` takes that of the start that is passed or of `init`, or else, as None
+        does, the number of features.
     batch_size : int, default=None
         Number of rows of a batch in `fit`. None takes 1024, for sparse data at least a quarter of the number of
         features: each batch updates all of H, which would take most of the time with smaller batches.
@@ -63,16 +73,20 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     tol : float, default=1e-4
         `fit` stops after `max_no_improvement` consecutive passes that each lowered the objective by less than `tol`
         times its value. 0 makes exactly `max_iter` passes.
-    max_no_improvement : int, default=10
-        Number of such passes.
+    max_no_improvement : int or None, default=10
+        Number of such passes. None: `fit` does not stop because of `tol`.
     forget_factor : float, default=1.0
-        Above 0 and at most 1. The stored statistics are multiplied by this factor before a batch is added, so that
-        older batches count less. 1 forgets nothing and suits fixed data: then no pass of `fit` increases the objective.
-        0.95 suits streams that change.
-    init : {"features", "rows", "random", "nndsvd"}, model or Start, default="features"
-        Start, computed from the first batch; see `NMF`.
+        From 0 to 1. The stored statistics are multiplied by this factor in a pass of `fit`, a part of it before each
+        batch, and before each batch of `partial_fit` and block of `fit_blocks`, so that older rows count less. 1
+        forgets nothing and suits fixed data: then no pass of `fit` increases the squared error. 0.95 suits streams that
+        change.
+    init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom", None}, model or Start, \
+            default="features"
+        Start, computed from the first batch; None is ``"features"``, ``"custom"`` the start that is passed to `fit` or
+        to the first `partial_fit`. See `NMF`.
     sweeps : (int, int), default=(2, 2)
         Sweeps of coordinate descent for a batch: over its W in `fit` (elsewhere W is solved for exactly), and over H.
+        With another `beta_loss` both have one multiplicative update.
     random_state : None, int, Generator or RandomState, default=None
         Seed or source of the random numbers of the start. An int gives the same result in every call.
     n_threads : int, default=None
@@ -94,6 +108,19 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Strength of the penalties of W and H, as in `NMF`; that of H grows with the number of rows.
     l1_ratio : float, default=0.0
         Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
+    beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
+        Beta divergence; see `NMF`. All but ``"frobenius"`` (2) use multiplicative updates, and the statistics are
+        numerators and denominators; the objective may then increase in single passes.
+    missing_values : {None, "nan", "zeros"}, default=None
+        Which entries are unknown, for the squared error; see `NMF`. H then has multiplicative updates, too.
+    fresh_restarts : bool, default=False
+        Whether `fit` solves for the weights of a batch anew whenever it visits it, and at the end for those of all
+        rows as `transform` does, in place of going on from the last visit.
+    fresh_restarts_max_iter : int, default=30
+        Number of updates in which weights are solved for anew with another `beta_loss`, also in `partial_fit` and
+        `fit_blocks`; number of sweeps with missing values. Those of the squared error are exact.
+    transform_max_iter : int, default=None
+        The same in `transform`; None takes `max_iter`.
 
     Attributes
     ----------
@@ -116,13 +143,14 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Objective after the last pass from each start; only after `fit`. All other attributes belong to the start with
         the lowest objective.
     reconstruction_err_ : float
-        ``||X - W H||``; after `partial_fit` and `fit_blocks` that of the remembered rows, with the weights that they
-        had when they were visited.
+        ``||X - W H||``, or the square root of twice the divergence; after `partial_fit` and `fit_blocks` that of the
+        remembered rows, with the weights that they had when they were visited (and, of a divergence, the components
+        before that visit).
     normalized_loss_ : float
-        The same over the norm of the data.
+        The same over that of a trivial model: the norm of the data for the squared error; see `NMF`.
     history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``objective`` (the squared error), ``seconds``, one entry for each pass;
-        only after `fit` and `fit_blocks`.
+        ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties),
+        ``seconds``, one entry for each pass; only after `fit` and `fit_blocks`.
     n_features_in_ : int
         Number of features of X.
     feature_names_in_ : ndarray (n_features,) of object
@@ -132,12 +160,17 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     -----
     The statistics of the batches are exact: A and B of the paper's Algorithm 2 are our ``WᵀW`` and ``XᵀW``. Unlike the
     paper, `fit` subtracts the former contribution of a batch when it visits the batch again, which makes it block
-    coordinate descent.
+    coordinate descent. For other divergences, a function above the divergence of each batch is kept, the sum of whose
+    minimum H takes (Lefevre et al., Algorithm 2, there for Itakura-Saito and without their rescaling of H).
+
+    *Differences from scikit-learn's MiniBatchNMF* are listed in the README.
 
     References
     ----------
     J. Mairal, F. Bach, J. Ponce, G. Sapiro, "Online learning for matrix factorization and sparse coding", JMLR 2010,
     Algorithms 1 and 2.
+    A. Lefevre, F. Bach, C. Fevotte, "Online algorithms for nonnegative matrix factorization with the Itakura-Saito
+    divergence", WASPAA 2011, doi:10.1109/ASPAA.2011.6082314, Algorithm 2.
 
     Examples
     --------
@@ -152,34 +185,47 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
            [4., 0., 8.]])
     """
 
+    n_components: int | Literal["auto"] | None
     batch_size: int | None
-    max_no_improvement: int
+    max_no_improvement: int | None
     forget_factor: float
-    init: Literal["features", "rows", "random", "nndsvd"] | Model
+    init: Init
     sweeps: tuple[int, int] | list[int]
     alpha_W: float
     alpha_H: float | Literal["same"]
     l1_ratio: float
+    beta_loss: BetaLoss
+    missing_values: Literal["nan", "zeros"] | None
+    fresh_restarts: bool
+    fresh_restarts_max_iter: int
+    transform_max_iter: int | None
 
     _constraints = {
+        "n_components": optional(
+            lambda name, value: (one_of("auto") if isinstance(value, str) else integer())(name, value)
+        ),
         "batch_size": optional(integer()),
         "tol": number(),
-        "max_no_improvement": integer(),
-        "forget_factor": check_forget_factor,
-        "init": starts_among(*STARTS),
+        "max_no_improvement": optional(integer()),
+        "forget_factor": number("a number from 0 to 1", most=1),
+        "init": starts_among(*BATCH_STARTS),
         "sweeps": sweeps_of(2, (1, 2)),
+        "fresh_restarts": check_bool,
+        "fresh_restarts_max_iter": integer(),
+        "transform_max_iter": optional(integer()),
     }
+    _has_ratios, _not_in_batches, _batch_starts = True, (), BATCH_STARTS
 
     def __init__(
         self,
-        n_components: int = 10,
+        n_components: int | Literal["auto"] | None = 10,
         *,
         batch_size: int | None = None,
         max_iter: int = 200,
         tol: float = 1e-4,
-        max_no_improvement: int = 10,
+        max_no_improvement: int | None = 10,
         forget_factor: float = 1.0,
-        init: Literal["features", "rows", "random", "nndsvd"] | Model = "features",
+        init: Init = "features",
         sweeps: tuple[int, int] | list[int] = (2, 2),
         random_state: Seed = None,
         n_threads: int | None = None,
@@ -191,6 +237,11 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         alpha_W: float = 0.0,
         alpha_H: float | Literal["same"] = "same",
         l1_ratio: float = 0.0,
+        beta_loss: BetaLoss = "frobenius",
+        missing_values: Literal["nan", "zeros"] | None = None,
+        fresh_restarts: bool = False,
+        fresh_restarts_max_iter: int = 30,
+        transform_max_iter: int | None = None,
     ):
         self._set(locals())
 
@@ -198,7 +249,10 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         self,
         X: Matrix,
         y: Any = None,
+        W: Factor = None,
+        H: Factor = None,
         *,
+        sample_weight: Vector | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -211,6 +265,10 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
             Non-negative and finite. float32 stays float32; all other types become float64.
         y : ignored
             Present for compatibility with scikit-learn.
+        W, H : ndarray (n_samples, k), (k, n_features), default=None
+            Start for ``init="custom"``, non-negative.
+        sample_weight : array-like (n_samples,), default=None
+            Weight of each row, >= 0: weight 2 is the same as having the row twice.
         layer : str, default=None
             Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
@@ -229,13 +287,17 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
             If parameters, data or start cannot be used. The message says what was given, what was expected and what to
             do.
         """
-        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
+        given = {"W": W, "H": H, "sample_weight": sample_weight}
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     def fit_transform(
         self,
         X: Matrix,
         y: Any = None,
+        W: Factor = None,
+        H: Factor = None,
         *,
+        sample_weight: Vector | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -244,10 +306,50 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
 
         Parameters
         ----------
-        X, y, layer, checkpoint, checkpoint_every :
+        X, y, W, H, sample_weight, layer, checkpoint, checkpoint_every :
             As in `fit`.
         """
-        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
+        given = {"W": W, "H": H, "sample_weight": sample_weight}
+        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
+
+    def partial_fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        W: Factor = None,
+        H: Factor = None,
+        *,
+        sample_weight: Vector | None = None,
+        layer: str | None = None,
+    ) -> Self:
+        """Add the rows of X to the statistics, and update the components once.
+
+        The first call on a model that is not fitted computes the start from X. `W_` belongs to the rows of `fit` and is
+        removed.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative, finite.
+        y : ignored
+        W, H : ndarray (n_samples, k), (k, n_features), default=None
+            Start of the first call for ``init="custom"``, non-negative; the weights are solved for, so that W may be
+            left out.
+        sample_weight : array-like (n_samples,), default=None
+            Weight of each row, >= 0.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix in place of its X; None: the one of the first call.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            The data or the start cannot be used, or the data have another number of features.
+        """
+        return self._partial_fit(with_layer(X, layer), W=W, H=H, sample_weight=sample_weight)
 
     @with_callbacks
     def fit_blocks(
@@ -262,11 +364,12 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
 
         One pass learns from each block once, as `partial_fit` does. In later passes with ``forget_factor=1`` each block
         replaces its share of what the pass before has contributed. Once a pass lowers the objective by less than 1 %,
-        shifts and components are updated at the end of a pass only, which makes the objective monotone. With a smaller
-        `forget_factor` rows that come again count as new rows. The fit sets no `W_`; use `transform` to find the
-        weights of a block. `max_iter` and `tol` are not used. No further block is read after `max_time`: the last pass
-        is then cut short, and ``n_steps_`` tells how many blocks were learned. `callback` is called after every pass;
-        the W of its state is None.
+        shifts and components are updated at the end of a pass only, which makes the squared error monotone. With a
+        smaller `forget_factor` rows that come again count as new rows. The fit sets no `W_`; use `transform` to find
+        the weights of a block. The objective of a divergence is that of each block when it was visited, before the
+        components were updated. `max_iter` and `tol` are not used. No further block is read after `max_time`: the last
+        pass is then cut short, and ``n_steps_`` tells how many blocks were learned. `callback` is called after every
+        pass; the W of its state is None.
 
         Parameters
         ----------
@@ -322,17 +425,64 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
 
     # ---------------------------------------------------------------- the fit
 
+    def _options(self):
+        options = super()._options()
+        has_ratios = not options.is_squared or options.missing_values is not None
+        return replace(options, solver="mu") if has_ratios else options
+
+    def _check_options(self, options):
+        super()._check_options(options)
+        if not isinstance(options.loss, Beta):
+            raise ValueError(
+                f"{options.loss_given} is a divergence of your own, and batches take a name or a number; use NMF or "
+                "StratifiedNMF."
+            )
+        if not self._has_shifts and self.forget_factor == 1 and _comes_from_scikit_learn(self):
+            values = {name: getattr(self, name) for name in OTHER_DEFAULTS}
+            others = [
+                f"{name}={value!r} ({OTHER_DEFAULTS[name][1]!r} there)"
+                for name, value in values.items()
+                if isinstance(value, (int, float, str)) and value == OTHER_DEFAULTS[name][0]
+            ]
+            warn_once(
+                "MiniBatchNMF",
+                f"Defaults of scikit-learn's MiniBatchNMF are others: {', '.join(others)}; pass what you mean.",
+            )
+
+    def _rank(self, data, given, options):
+        return data.shape[1] if options.n_components is None else super()._rank(data, given, options)
+
+    def _infer_by_divergence(self, data, H, V, options):
+        n_updates = options.max_iter if self.transform_max_iter is None else self.transform_max_iter
+        return super()._infer_by_divergence(data, H, V, replace(options, max_iter=n_updates))
+
     def _data(self, X, given, options):
-        return Strata.from_array(X, given.get("strata"))
+        return self._weighed(X, given, options)
 
     def _solver(self, data, given, options, random_state):
+        warn_of_one_penalty(options)
         parts = batches.split(data, self.batch_size)
         for batch in parts[:2]:
             batch.data.start_transpose()
-        first = max(parts, key=lambda batch: batch.data.sq_norm > 0).data
-        statistics = self._started(first, replace(options, random_state=random_state))
-        rules = {"patience": self.max_no_improvement, "cheap_value_floor": EXACT_VALUE_BELOW[data.dtype]}
-        return passes.Passes(statistics, parts, scale=data.sq_norm, **rules)
+        first = max(parts, key=lambda batch: batch.data.sq_norm > 0)
+        is_custom = isinstance(options.init, str) and options.init == "custom"
+        has_all = is_custom or options.is_multiplicative  # their W has to begin somewhere, too
+        start, options = data if has_all else first.data, replace(options, random_state=random_state)
+        rank = self._rank(data, given, options)
+        W, H, v, _ = self._start(start, rank, given, options, random_state)
+        statistics = self._empty(rank, options).start(start, H, v)
+        statistics.forget_factor **= 1 / len(parts)
+        if has_all:
+            for number, batch in enumerate(parts):
+                batch.W = pad(W[number :: len(parts)], data)
+        patience = float("inf") if self.max_no_improvement is None else self.max_no_improvement
+        if not options.is_multiplicative:
+            floor = EXACT_VALUE_BELOW[data.dtype]
+            return passes.Passes(statistics, parts, scale=data.sq_norm, patience=patience, cheap_value_floor=floor)
+        scale = data.sq_norm
+        if not options.is_squared:  # of a copy: that what it holds is freed
+            scale = as_divergence(options.loss).build(copy.copy(data), 1, {})[1]
+        return passes.RatioPasses(statistics, parts, scale=scale, patience=patience)
 
     def _block_solver(self, blocks, options, checkpointer):
         """Return the solver of `fit_blocks` at its start, which is computed from the first block."""
@@ -344,7 +494,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
             X, strata = block if isinstance(block, tuple) else (block, None)
             if strata is not None and not self._has_shifts:
                 raise ValueError("A block has strata, but this model has none; use MiniBatchStratifiedNMF.")
-            return self._batch(X, strata, known, reset=reset)
+            return self._batch(X, strata, known, options, reset=reset)
 
         def learn(statistics, block, is_new):
             data = block if isinstance(block, Strata) else read(block, getattr(statistics, "labels", ()), False)
@@ -366,17 +516,24 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         return solver.statistics.components(), solver.statistics.shifts() if self._has_shifts else None
 
     def _arrays(self, data, solver):
-        return scaled(solver.weights(), -data.log4_scale), *self._components_of(solver)
+        return self._unscaled_W(data, scaled(solver.weights(), -data.log4_scale)), *self._components_of(solver)
 
     def _set_factors(self, data, fit, options):
         solver = fit.solver
-        W, value, penalty = batches.weigh(solver.statistics, data, EXACT_VALUE_BELOW[data.dtype])
-        fit.history["objective"][-1], fit.history["penalty"][-1] = value + penalty, penalty
-        self._statistics, self.W_ = solver.statistics, scaled(W, -data.log4_scale)
-        self.n_steps_ = fit.n_iter * len(solver.batches)
+        self._statistics, self.n_steps_ = solver.statistics, fit.n_iter * len(solver.batches)
+        self._show()
+        if not options.is_multiplicative:
+            W, value, penalty = batches.weigh(solver.statistics, data, EXACT_VALUE_BELOW[data.dtype])
+            fit.history["objective"][-1], fit.history["penalty"][-1] = value + penalty, penalty
+        else:
+            if self.fresh_restarts or options.is_squared:
+                V = solver.statistics.pattern.dense(solver.statistics.v) if self._has_shifts else None
+                solver.set_weights(self._infer_W(data, self._prepared_H(data), V, options))
+                fit.history["objective"][-1], fit.history["penalty"][-1] = solver.measure(), solver.penalty
+            W = solver.weights()
+        self.W_ = self._unscaled_W(data, scaled(W, -data.log4_scale))
         if self._has_shifts:
             vars(self)["row_strata_"] = data.stratum_index
-        self._show()
 
     def _warn(self, fit, options):
         if fit.stopped_by == "max_iter" and not fit.converged:
@@ -385,290 +542,3 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
                 f"tol={options.tol:g}; raise max_iter, or raise tol.",
                 ConvergenceWarning,
             )
-
-
-class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
-    """Factorise a non-negative matrix whose rows come in groups, ``A(i) ~ 1 v(i)ᵀ + W(i) H``, a batch at a time.
-
-    Minimises ``sum_i ||A(i) - 1 v(i)ᵀ - W(i) H||²`` over v, W, H >= 0, as `StratifiedNMF` does, but updates v and H
-    after each batch. Use `fit` for rows in memory, `fit_blocks` for rows that do not fit in memory, and `partial_fit`
-    for batches that arrive one after another. New strata may appear in any batch.
-
-    Parameters
-    ----------
-    n_components : int, default=10
-        k, the number of rows of H.
-    batch_size : int, default=None
-        Number of rows of a batch in `fit`. None takes 1024, for sparse data at least a quarter of the number of
-        features: each batch updates all of H, which would take most of the time with smaller batches.
-    max_iter : int, default=200
-        Largest number of passes of `fit` over the data.
-    tol : float, default=1e-4
-        `fit` stops after `max_no_improvement` consecutive passes that each lowered the objective by less than `tol`
-        times its value. 0 makes exactly `max_iter` passes.
-    max_no_improvement : int, default=10
-        Number of such passes.
-    forget_factor : float, default=1.0
-        Above 0 and at most 1. The stored statistics of all strata are multiplied by this factor before a batch is
-        added, so that older batches count less. 1 forgets nothing and suits fixed data: then no pass of `fit` increases
-        the objective. 0.95 suits streams that change.
-    init : {"features", "rows", "random", "nndsvd"}, model or Start, default="features"
-        Start, computed from the first batch; see `StratifiedNMF`.
-    sweeps : (int, int, int) or "thorough", default=(2, 1, 2)
-        Coordinate descent for a batch: sweeps over its W in `fit` (elsewhere W is solved for exactly); alternations of
-        v and H; sweeps over H in each alternation. A last update of v follows. ``"thorough"`` is (3, 3, 1).
-    random_state : None, int, Generator or RandomState, default=None
-        Seed or source of the random numbers of the start. An int gives the same result in every call.
-    n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
-    verbose : int, default=0
-        1 shows progress on standard error.
-    n_init : int, default=1
-        Number of starts that `fit` tries; the result with the lowest objective is kept. `max_time` limits the total
-        time of all starts.
-    warm_start : bool, default=False
-        Whether `fit` and `fit_blocks` start from the shifts and components of the previous fit.
-    max_time : float, default=None
-        Time limit in seconds: after it `fit` begins no further pass, and `fit_blocks` reads no further block. None sets
-        no limit.
-    callback : callable, default=None
-        Called as ``callback(state)`` after every pass, with a `FitState` (``iteration``, ``normalized_loss``,
-        ``seconds``, ``W``, ``H``, ``V``). The fit stops when it returns True.
-    alpha_W, alpha_H : float, default=0.0 and "same"
-        Strength of the penalties of W and H, as in `NMF`; that of H grows with the number of rows.
-    l1_ratio : float, default=0.0
-        Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
-
-    Attributes
-    ----------
-    components_ : ndarray (n_components, n_features)
-        H, the shared components.
-    shifts_ : ndarray (n_strata, n_features)
-        v(i), one row for each stratum, in the order of `strata_`.
-    strata_ : ndarray (n_strata,)
-        Labels of the strata seen so far, in sorted order.
-    stratum_sizes_ : ndarray (n_strata,) of float64
-        Number of remembered rows of each stratum, in the order of `strata_`.
-    W_ : ndarray (n_samples, n_components)
-        Weights of the training rows; only after `fit`.
-    row_strata_ : ndarray (n_samples,) of int
-        Stratum of each training row, as an index into `strata_`; only after `fit`.
-    n_components_ : int
-        k.
-    n_iter_ : int
-        Number of passes over the data; the time limit may cut the last one of `fit_blocks` short.
-    n_steps_ : int
-        Number of batches visited.
-    converged_ : bool
-        True if `fit` stopped because of `tol`; only after `fit`.
-    stopped_by_ : str
-        Reason for stopping: ``"tol"``, ``"max_iter"`` (all passes were made), ``"max_time"`` or ``"callback"``; only
-        after `fit` and `fit_blocks`.
-    run_objectives_ : ndarray (n_runs,) of float64
-        Objective after the last pass from each start; only after `fit`. All other attributes belong to the start with
-        the lowest objective.
-    reconstruction_err_ : float
-        Norm of the residual; after `partial_fit` and `fit_blocks` that of the remembered rows, with the weights that
-        they had when they were visited.
-    normalized_loss_ : float
-        The same over the norm of the data.
-    history_ : dict of ndarray
-        ``iteration``, ``normalized_loss``, ``objective`` (the squared error), ``seconds``, one entry for each pass;
-        only after `fit` and `fit_blocks`.
-    n_features_in_ : int
-        Number of features of X.
-    feature_names_in_ : ndarray (n_features,) of object
-        Names of the features; only if X has string column names.
-
-    Notes
-    -----
-    The weights of the first rows of a new stratum are found with the mean shift of the strata so far. From then on the
-    stratum has its own shift, the best fit to all its remembered rows. The shifts have the same gauge freedom as in
-    `StratifiedNMF`.
-
-    References
-    ----------
-    J. Chapman, Y. Yaniv, D. Needell, "Stratified-NMF for Heterogeneous Data", 2023, arXiv:2311.10789 (the model).
-    J. Mairal, F. Bach, J. Ponce, G. Sapiro, "Online learning for matrix factorization and sparse coding", JMLR 2010,
-    Algorithms 1 and 2 (the statistics).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnmf.models.minibatch import MiniBatchStratifiedNMF
-    >>> model = MiniBatchStratifiedNMF(1, random_state=0)
-    >>> model = model.partial_fit(np.array([[1.0, 0, 5], [2, 0, 5]]), strata=["a", "a"])
-    >>> model = model.partial_fit(np.array([[3.0, 1, 0], [6, 2, 0]]), strata=["b", "b"])
-    >>> model.strata_.tolist(), model.shifts_.shape
-    (['a', 'b'], (2, 3))
-    """
-
-    sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
-
-    _constraints = MiniBatchNMF._constraints | {"sweeps": sweeps_of(3, (2, 1, 2))}
-    _has_shifts = True
-    __metadata_request__fit = {"strata": True}
-    __metadata_request__fit_transform = {"strata": True}
-    __metadata_request__transform = {"strata": True}
-    __metadata_request__inverse_transform = {"strata": True}
-    __metadata_request__score = {"strata": True}
-    __metadata_request__partial_fit = {"strata": True}
-
-    if TYPE_CHECKING:
-
-        def top_features(self, n: int = 10, feature_names: Names | None = None) -> StrataFeatures: ...
-
-    def __init__(
-        self,
-        n_components: int = 10,
-        *,
-        batch_size: int | None = None,
-        max_iter: int = 200,
-        tol: float = 1e-4,
-        max_no_improvement: int = 10,
-        forget_factor: float = 1.0,
-        init: Literal["features", "rows", "random", "nndsvd"] | Model = "features",
-        sweeps: tuple[int, int, int] | list[int] | Literal["thorough"] = (2, 1, 2),
-        random_state: Seed = None,
-        n_threads: int | None = None,
-        verbose: int = 0,
-        n_init: int = 1,
-        warm_start: bool = False,
-        max_time: float | None = None,
-        callback: Callback | None = None,
-        alpha_W: float = 0.0,
-        alpha_H: float | Literal["same"] = "same",
-        l1_ratio: float = 0.0,
-    ):
-        self._set(locals())
-
-    def fit(
-        self,
-        X: Matrix,
-        y: Any = None,
-        *,
-        strata: Labels | None = None,
-        layer: str | None = None,
-        checkpoint: File = None,
-        checkpoint_every: float = 60.0,
-    ) -> Self:
-        """Fit rows that are in memory, batch after batch, in several passes.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite. float32 stays float32; all other types become float64.
-        y : ignored
-            Present for compatibility with scikit-learn.
-        strata : array-like (n_samples,), default=None
-            Label of each row, in any order. None is a single stratum.
-        layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
-        checkpoint : str or path, default=None
-            File in which the state of the fit is saved while it runs, also between two batches, and from which a fit
-            that was killed continues; see `NMF.fit`.
-        checkpoint_every : float, default=60.0
-            Seconds between two saves.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If parameters, data or labels cannot be used. The message says what was given, what was expected and what to
-            do.
-        """
-        warn_of_y(self, y, strata)
-        return self._fit(X, strata=strata, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every)
-
-    def fit_transform(
-        self,
-        X: Matrix,
-        y: Any = None,
-        *,
-        strata: Labels | None = None,
-        layer: str | None = None,
-        checkpoint: File = None,
-        checkpoint_every: float = 60.0,
-    ) -> Floats:
-        """Fit the model and return the weights of the rows of X, (n_samples, n_components).
-
-        Parameters
-        ----------
-        X, y, strata, layer, checkpoint, checkpoint_every :
-            As in `fit`.
-        """
-        warn_of_y(self, y, strata)
-        return self._fit(X, strata=strata, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every).W_
-
-    def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, layer: str | None = None) -> Self:
-        """Add the rows of X to the statistics, and update the shifts and the components once.
-
-        The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
-        model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite.
-        y : ignored
-        strata : array-like (n_samples,), default=None
-            Label of each row. New labels become new strata; `strata_` stays sorted, so the rows of `shifts_` may change
-            their positions. May be omitted for a model of one stratum.
-        layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; None: the one of the first call.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            The data or labels cannot be used, the number of features is another one, or the loss is not the squared
-            error.
-        """
-        warn_of_y(self, y, strata)
-        return self._partial_fit(with_layer(X, layer), strata)
-
-    def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
-        """Return the exact non-negative weights of the rows of X for the shifts and components.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-        strata : array-like (n_samples,), default=None
-            Label of each row, one of `strata_`. None is allowed for a model with one stratum.
-
-        Returns
-        -------
-        ndarray (n_samples, n_components)
-        """
-        return self._transform(X, strata)
-
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return the model's rows ``v + w H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W, strata)
-
-    def score(
-        self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None
-    ) -> float:
-        """Return the share of the squared norm of X that the model explains, at most 1; larger is better.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-        y : ignored
-            Present for compatibility with scikit-learn.
-        strata : array-like (n_samples,), default=None
-            Label of each row, one of `strata_`. None is allowed for a model with one stratum.
-        sample_weight : array-like (n_samples,), default=None
-            Weight of each row's squared error and squared norm.
-
-        Returns
-        -------
-        float
-        """
-        return self._score(X, strata, sample_weight)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
+import numpy as np
+
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import generator, integer, one_of, sweeps_of
+from fastnmf.core.options import generator, integer, one_of, optional, sweeps_of
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
@@ -27,9 +29,9 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
 
     Parameters
     ----------
-    n_components : int or "auto", default="auto"
+    n_components : int, "auto" or None, default="auto"
         Number of components (rows of H), >= 1. ``"auto"`` takes the number of rows of the H passed to `fit`, or the
-        number of features of X if no H is passed.
+        number of features of X if no H is passed. None takes the number of features.
     init : None, str, model or Start, default=None
         The start. None and ``"auto"``: ``"multilevel"`` for large sparse data (from about 60,000 non-zeros a component
         on, for Kullback-Leibler 20,000), else ``"features"``. ``"multilevel"``: a short fit of 2 to 25 % of the rows,
@@ -89,6 +91,9 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         Penalties of your own: a dict factor -> list of objects with ``value(F)`` and ``half_gradient(F)``, half of the
         gradient of that; see `fastnmf.compose.Factorization`. Their values are added to the squared error (without the
         1/2 above), or to the divergence.
+    normalize : {None, "l1", "l2", "max"}, default=None
+        Norm to which the rows of `components_` are scaled; the weights are scaled inversely. With None, and without
+        penalties, a column of `W_` is half to twice as long as the row of `components_` that belongs to it.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
     max_time : float, default=None
@@ -138,7 +143,8 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     *Names*: the source's V, W, H are X, `W_` and `components_`.
 
     *Differences from scikit-learn*: the start, `tol` and the order of the updates. `transform` is exact for the squared
-    error. `shuffle` draws one order for each fit. Zeros in the data are refused where the loss is infinite.
+    error and for Kullback-Leibler; for other losses it updates each row until it has settled, `max_iter` times at most.
+    `shuffle` draws one order for each fit. Zeros in the data are refused where the loss is infinite.
 
     References
     ----------
@@ -160,7 +166,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
            [3., 0., 6.]])
     """
 
-    n_components: int | Literal["auto"]
+    n_components: int | Literal["auto"] | None
     init: Init
     solver: Literal["cd", "hals", "mu"]
     beta_loss: BetaLoss
@@ -175,18 +181,21 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None
     guide_weight: float
     penalties: Penalties | None
+    normalize: Literal["l1", "l2", "max"] | None
 
     _has_levels = True
     _constraints = {
         "init": starts_among(*STARTS, "auto", "multilevel"),
-        "n_components": lambda name, value: (one_of("auto") if isinstance(value, str) else integer())(name, value),
+        "n_components": lambda name, value: (one_of("auto") if isinstance(value, str) else optional(integer()))(
+            name, value
+        ),
         "solver": one_of("cd", "hals", "mu"),
         "sweeps": sweeps_of(2, (2, 2)),
     }
 
     def __init__(
         self,
-        n_components: int | Literal["auto"] = "auto",
+        n_components: int | Literal["auto"] | None = "auto",
         *,
         init: Init = None,
         solver: Literal["cd", "hals", "mu"] = "cd",
@@ -207,6 +216,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         seed_features: Mapping[int, Sequence[Any]] | Sequence[Any] | None = None,
         guide_weight: float = 1.0,
         penalties: Penalties | None = None,
+        normalize: Literal["l1", "l2", "max"] | None = None,
         warm_start: bool = False,
         max_time: float | None = None,
         callback: Callback | None = None,
@@ -282,10 +292,10 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         self,
         X: Matrix,
         y: Any = None,
-        sample_weight: Vector | None = None,
-        *,
         W: Factor = None,
         H: Factor = None,
+        *,
+        sample_weight: Vector | None = None,
         weight: Matrix | None = None,
         layer: str | None = None,
         checkpoint: File = None,
@@ -297,14 +307,19 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         ----------
         X : sparse matrix or array (n_samples, n_features), or AnnData
             Non-negative and finite.
-        y, sample_weight, W, H, weight, layer, checkpoint, checkpoint_every :
-            As for `fit`.
+        y, W, H, sample_weight, weight, layer, checkpoint, checkpoint_every :
+            As for `fit`; in another order, that of scikit-learn.
 
         Returns
         -------
         W : ndarray (n_samples, n_components) of the dtype of X
             Non-negative weights of the rows.
         """
+        if W is not None and np.ndim(W) == 1:
+            raise ValueError(
+                f"The start W has shape {np.shape(W)}; expected (n_samples, k). Weights of rows are passed by name: "
+                "sample_weight=."
+            )
         given = {"sample_weight": sample_weight, "W": W, "H": H, "weight": weight}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
 

@@ -11,7 +11,9 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from fastnmf.core.init.start_from import starts_among
+from fastnmf.core.losses.choice import Beta
 from fastnmf.core.objectives import divergence_problem
+from fastnmf.core.thresholds import MODEL_FLOOR
 from fastnmf.core.updates import UnitColumns
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
@@ -19,9 +21,19 @@ from fastnmf.models.base.for_checkers import Callback, Iterative, Model, like_fi
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
 
-# The kernel replaces model values below 1.2e-7 by that number. Counts are therefore held multiplied by a power of four
-# such that their total is about 2**60; probabilities of a word in a document are then right down to 1e-25.
+# Model values below MODEL_FLOOR are replaced by it. Counts are held multiplied by a power of four such that their total
+# is about 2**60; probabilities of a word in a document are then right down to 1e-25.
 TOTAL_BITS = 60
+
+
+class Likelihood(Beta):
+    """The Kullback-Leibler divergence of counts, with a floor of the model that is far below theirs."""
+
+    def build(self, data, width, tasks, **options):
+        loss, scale = super().build(data, width, tasks, **options)
+        loss.floor_by_row = lambda: None
+        loss.floor = np.array([MODEL_FLOOR])
+        return loss, scale
 
 
 class PLSA(BaseNMF, Iterative):
@@ -126,7 +138,7 @@ class PLSA(BaseNMF, Iterative):
     log_likelihood_: float
 
     _constraints = {"init": starts_among(*(name for name in STARTS if name not in (None, "nndsvd")))}
-    _fixed = {"solver": "mu", "beta_loss": "kullback-leibler"}
+    _fixed = {"solver": "mu", "beta_loss": Likelihood(1)}
 
     @property
     def _fitted_shapes(self):
@@ -204,9 +216,8 @@ class PLSA(BaseNMF, Iterative):
     def transform(self, X: Matrix) -> Floats:
         """Return P(z|d) for the documents of X by folding in.
 
-        At most `max_iter` steps of expectation-maximisation compute P(z|d) for fixed P(w|z), from a start that depends
-        on the document alone. A document without a known word gets P(z). `fit_transform` returns the same for the
-        training documents.
+        P(z|d) is the most likely one for fixed P(w|z), which steps of expectation-maximisation would end at. A document
+        without a known word gets P(z). `fit_transform` returns the same for the training documents.
 
         Parameters
         ----------
@@ -254,7 +265,7 @@ class PLSA(BaseNMF, Iterative):
         options = self._options()
         with threads(options.n_threads):
             data, H, _ = self._prepared(X, None, options)
-            _, divergence, _ = self._infer_by_divergence(data, H, None, options)
+            divergence, _ = self._infer_by_divergence(data, H, None, options)[1]()
         used = np.asarray(data.X.sum(axis=0)).ravel() > 0
         if (used & ~(self.components_ > 0).any(axis=0)).any():
             return np.inf
@@ -330,6 +341,9 @@ class PLSA(BaseNMF, Iterative):
         s = columns * rows
         columns, rows = np.where(columns > 0, columns, 1), np.where(rows > 0, rows, 1)
         return (W / columns).astype(W.dtype), (H / rows[:, None]).astype(H.dtype), s / s.sum()
+
+    def _has_free_scale(self, problem, options):
+        return False  # columns and rows are probabilities
 
     def _set_factors(self, data, fit, options):
         self.s_ = self._arrays(data, fit.solver)[2]

@@ -13,6 +13,8 @@ from fastnmf.core.factors import allocate
 from fastnmf.core.iterate import as_arrays
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import check_choice, check_integer, generator
+from fastnmf.core.thresholds import MU_EPS, MU_FLOOR
+from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.stratified import hals_schedule, mu_schedule
@@ -92,6 +94,8 @@ def stratified_nmf(
         factors, tasks = allocate(data, W, H, data.pattern.entries(V))
         schedule = hals_schedule() if solver == "hals" else mu_schedule(update_order, v_scaling)
         problem = squared_problem(data, factors, tasks, schedule, is_descent=solver == "hals")
+        if solver == "mu":
+            problem.updates = dict.fromkeys(factors.arrays, MU(MU_EPS, MU_FLOOR[data.dtype]))
         start = problem.value(factors, V=V)
         fit = solve(problem, factors, max_iter=iters, tol=0, start_value=start)
     W = np.ldexp(factors["W"][:, :rank], -data.log4_scale)

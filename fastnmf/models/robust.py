@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 
 from fastnmf.core.alternate import solve
+from fastnmf.core.factors import pad
+from fastnmf.core.inference import infer
 from fastnmf.core.losses.robust import Residuals, Reweighted, RowNorms
 from fastnmf.core.objectives import own_loss_problem
 from fastnmf.core.options import integer, one_of, positive
@@ -109,7 +111,7 @@ class RobustNMF(BaseNMF, Iterative):
     W_ : ndarray (n_samples, n_components) of the dtype of X
         W, the weights of the training rows.
     reconstruction_err_ : float
-        The loss, in units of X (Huber: of X²).
+        The loss, in units of X (Huber: of X², and infinite where these leave float64).
     run_objectives_ : ndarray (n_runs,) of float64
         Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
@@ -299,9 +301,12 @@ class RobustNMF(BaseNMF, Iterative):
         data_loss = Residuals(data, factors["W"].shape[1], tasks, "l1")
         return own_loss_problem(data_loss, WeightedMedianDescent(), factors, tasks, 1)
 
+    def _infer_own_W(self, data, H, options):
+        if self.loss == "l21":  # the weight of a row does not change its best w
+            return infer(data, H.shape[1], pad(H, data), None)[0]
+        return super()._infer_own_W(data, H, options)
+
     def _update_W(self, data, factors, tasks, options):
-        if self.loss == "l21":  # the weight of a row does not change its best w, which W already holds
-            return
         problem = self._problem(data, factors, tasks, options)
         problem.schedule = problem.schedule[:1]
         solve(problem, factors, max_iter=INFERENCE_STEPS, tol=0)

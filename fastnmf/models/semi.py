@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from fastnmf.core import init as starts
+from fastnmf.core.alternate import balanced_factors
 from fastnmf.core.factors import allocate, pad
 from fastnmf.core.inference import infer
 from fastnmf.core.init.start_from import check_init
@@ -195,7 +196,7 @@ class SemiNMF(BasisModel):
 
     def _set_factors(self, data, fit, options):
         W, H = (np.ascontiguousarray(fit.factors[name][:, : options.n_components]) for name in "WH")
-        self.W_, self.components_ = W, np.ldexp(np.ascontiguousarray(H.T), -2 * data.log4_scale)
+        self.W_, self.components_, _ = balanced_factors(W, np.ldexp(np.ascontiguousarray(H.T), -2 * data.log4_scale))
 
 
 def _shifted_singular_start(triplets, W):

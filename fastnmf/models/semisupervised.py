@@ -10,7 +10,7 @@ from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF
-from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Seed
+from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Seed, Vector
 
 
 class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative):
@@ -25,7 +25,8 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
     n_components : int, default=10
         Number of components (rows of H), >= 1.
     label_weight : float, default=1.0
-        Weight of the labels, >= 0. With 1 the labels weigh as much as X.
+        Weight of the labels, >= 0. With 1 the labels weigh as much as X. The model is a classifier to scikit-learn;
+        with 0 it has no `predict`, and is a transformer only.
     label_loss : {"frobenius", "kullback-leibler"}, default="frobenius"
         Loss of the labels. ``"kullback-leibler"`` needs ``solver="mu"``.
     solver : {"hals", "mu"}, default="hals"
@@ -57,8 +58,12 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
         Weights of the training rows, computed from X and the labels; `transform` uses X only.
     classes_ : ndarray (n_classes,)
         The classes in sorted order.
-    coef_ : ndarray (n_classes, n_components) of the dtype of X
-        B: the weight of each component for each class.
+    coef_, intercept_ : ndarray (n_classes, n_components), (n_classes,) of the dtype of X
+        Coefficients of either sign by which `predict` scores the classes, ``transform(X) coef_ᵀ + intercept_``: a
+        logistic regression on the weights that `transform` gives to the labelled rows.
+    B_ : ndarray (n_classes, n_components) of the dtype of X
+        B of the objective, >= 0, which belongs to `W_`: the weight of each component for each class. Version 0.1
+        predicted by it, and called it ``coef_``; its files still do.
     run_objectives_ : ndarray (n_runs,) of float64
         Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
@@ -127,7 +132,9 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
         X : sparse matrix or array (n_samples, n_features)
             Known entries are non-negative and finite. float32 is kept; integers and booleans become float64.
         y : array-like (n_samples,), default=None
-            Class of each row: numbers or strings; -1, NaN or None if it is unknown. Without y the model is a plain NMF.
+            Class of each row: whole numbers or strings; -1, NaN or None if it is unknown. Without y the model is a
+            plain NMF. Of these, scikit-learn's stratified folds take -1 only (others: ``cv=KFold(5)``), and its scorers
+            take it for a class, as `score` does not.
         W, H : ndarray (n_samples, k), (k, n_features), default=None
             Start for ``init="custom"``, non-negative.
         weight : sparse matrix or array (n_samples, n_features), default=None
@@ -184,14 +191,24 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
         self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
         return self.W_ if y is None or weight is not None else self.transform(X)
 
-    def score(self, X: Matrix, y: Labels | None = None) -> float:
+    def score(self, X: Matrix, y: Labels | None = None, sample_weight: Vector | None = None) -> float:
         """Return the accuracy on the rows with a known label, or the share of X that the model explains.
 
-        The latter is returned if y is None, or if the model was fitted without labels.
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        y : array-like (n_samples,), default=None
+            Labels. None, or for a model that was fitted without labels: the explained share.
+        sample_weight : array-like (n_samples,), default=None
+            Weight of each row in either.
+
+        Returns
+        -------
+        float
         """
         if y is not None and hasattr(self, "classes_"):
-            return self._accuracy(X, y)
-        return self._score(X)
+            return self._accuracy(X, y, sample_weight)
+        return self._score(X, None, sample_weight)
 
     def _check_options(self, options):
         if options.label_loss != "frobenius" and options.solver != "mu":

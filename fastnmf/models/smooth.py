@@ -17,12 +17,14 @@ from fastnmf.core.options import number, one_of
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.penalties.smoothness import Chain
 from fastnmf.core.updates import ChainDescent
+from fastnmf.core.warn import warn
 from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Seed
 
 SWEEPS = 2
 BEND = 1e-3
+NOTHING = 1 - 1e-5  # loss from which on a model explains less than 1 % of what ten topics explain of text
 LEAST_SHARE = 1e-3  # weight of H's norm beside W's: bounds constant components, whose steps are zero at any size
 
 
@@ -31,22 +33,24 @@ class SmoothNMF(BaseNMF, Iterative):
 
     For ordered features: wavelengths, times, positions along a line. Minimises::
 
-        ||X - W H||² + smoothness (sum_kj (h_kj - h_k,j+1)² + ||W||² + 0.001 ||H||²)
+        ||X - W H||² + smoothness s (sum_kj (h_kj - h_k,j+1)² + ||W||² + 0.001 ||H||²)
 
     or, with total variation, which prefers a few jumps to a slope, so that components are constant between jumps::
 
-        ||X - W H||² + smoothness (sum_kj |h_kj - h_k,j+1| + sum(W) + 0.001 sum(H))
+        ||X - W H||² + smoothness s√s (sum_kj |h_kj - h_k,j+1| + sum(W) + 0.001 sum(H))
+
+    where s is the root mean square of the entries of X, so that `smoothness` has no unit.
 
     Parameters
     ----------
     n_components : int, default=2
         Number of components (rows of H), >= 1.
-    smoothness : float, default=1.0
-        Strength of the penalty, >= 0; 0 is plain NMF. If X is doubled, the same effect needs twice the value, or 2.8
-        times the value for total variation.
+    smoothness : float, default=2.0
+        Strength of the penalty, >= 0, relative to the size of X; 0 is plain NMF. Up to version 0.1 it had the unit of
+        X: there ``smoothness * s`` had this effect, or ``smoothness * s ** 1.5`` for total variation.
     penalty : {"squares", "total_variation"}, default="squares"
-        ``"total_variation"`` smooths ``|d|`` near zero: it is ``sqrt(d² + e²) - e``, where e is a thousandth of the
-        square root of the root mean square of X, the approximate size of components.
+        ``"total_variation"`` smooths ``|d|`` near zero: it is ``sqrt(d² + e²) - e``, where e is a thousandth of √s, the
+        approximate size of components.
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         As for `NMF`.
     max_iter : int, default=300
@@ -76,6 +80,8 @@ class SmoothNMF(BaseNMF, Iterative):
         H.
     W_ : ndarray (n_samples, n_components) of the dtype of X
         W, the weights of the training rows.
+    typical_ : float
+        s, the root mean square of X, in units of X.
     reconstruction_err_ : float
         ``||X - W H||``.
     run_objectives_ : ndarray (n_runs,) of float64
@@ -118,6 +124,7 @@ class SmoothNMF(BaseNMF, Iterative):
     smoothness: float
     penalty: Literal["squares", "total_variation"]
     init: Init
+    typical_: float
 
     _constraints = {"smoothness": number(), "penalty": one_of("squares", "total_variation")}
     _has_own_loss = True
@@ -126,7 +133,7 @@ class SmoothNMF(BaseNMF, Iterative):
         self,
         n_components: int = 2,
         *,
-        smoothness: float = 1.0,
+        smoothness: float = 2.0,
         penalty: Literal["squares", "total_variation"] = "squares",
         init: Init = None,
         max_iter: int = 300,
@@ -141,18 +148,25 @@ class SmoothNMF(BaseNMF, Iterative):
     ):
         self._set(locals())
 
+    def _data(self, X, given, options):
+        data = super()._data(X, given, options)
+        if options is not None:
+            mean = data.sq_norm / (data.shape[0] * data.shape[1])
+            self.typical_ = float(np.ldexp(np.sqrt(mean), -2 * data.log4_scale)) or 1.0
+        return data
+
     def _penalties(self, data):
         """Return the penalties of W and H for the inner scale of the data.
 
         The squared error is proportional to the square of X, and W and H to the square root of X; this determines the
-        powers of the scale.
+        powers of the unit, which is that of the fit.
         """
-        squares = self.penalty == "squares"
-        weight = float(np.ldexp(self.smoothness, (2 if squares else 3) * data.log4_scale))
-        if squares:
+        unit = float(np.ldexp(getattr(self, "typical_", 1.0), 2 * data.log4_scale))  # files of version 0.1 lack it
+        if self.penalty == "squares":
+            weight = self.smoothness * unit
             return ElasticNet(0, weight), Chain(weight, l2=LEAST_SHARE * weight)
-        bend = BEND * (data.sq_norm / (data.shape[0] * data.shape[1])) ** 0.25 or 1.0
-        return ElasticNet(weight / 2, 0), Chain(weight, l1=LEAST_SHARE * weight / 2, bend=bend)
+        weight = self.smoothness * unit**1.5
+        return ElasticNet(weight / 2, 0), Chain(weight, l1=LEAST_SHARE * weight / 2, bend=BEND * unit**0.5)
 
     def _problem(self, data, factors, tasks, options):
         schedule = (("W", SWEEPS), ("H", SWEEPS))
@@ -178,8 +192,18 @@ class SmoothNMF(BaseNMF, Iterative):
         of_W, of_H = self._penalties(data)
         problem.penalties, problem.updates["H"] = {"W": [of_W], "H": [of_H]}, ChainDescent()
         problem.equalize_norms, problem.reseed_dead_component, problem.balance_penalties = False, None, True
-        if not factors["W"].any():
+        if not factors["W"].any():  # H is in units of X; one scaling does not find the best scale of total variation
+            size = np.sqrt(np.ldexp(self.typical_, 2 * data.log4_scale))
+            factors.overwrite({"H": factors["H"] / factors["H"].dtype.type(size)})
             scale_start(problem, factors, data)
+
+    def _warn(self, fit, options):
+        super()._warn(fit, options)
+        if self.normalized_loss_ > NOTHING:
+            warn(
+                f"The components explain next to nothing of X, as smoothness={self.smoothness:g} is large; lower it.",
+                UserWarning,
+            )
 
     def _infer_own_W(self, data, H, options):
         return infer(data, H.shape[1], pad(H, data), None, penalties=[self._penalties(data)[0]])[0]

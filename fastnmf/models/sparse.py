@@ -184,6 +184,9 @@ class SparseNMF(BaseNMF, Iterative):
         problem.schedule = (("W", INFERENCE_STEPS),)
         solve(problem, factors, max_iter=1, tol=0)
 
+    def _has_free_scale(self, problem, options):
+        return self.max_components is None  # else the scale decides which weights of a row are the largest
+
     def _final_exact_W(self, data, fit, options):
         if self.sparseness_W is None:
             super()._final_exact_W(data, fit, options)

@@ -8,15 +8,25 @@ from typing import Any, Literal, Self
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import integer, one_of, sweeps_of
-from fastnmf.core.warn import warn_of_y
+from fastnmf.core.options import check_number, integer, one_of, sweeps_of
+from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.classification import ClassPredictionMixin
-from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata
+from fastnmf.models.base.fitted_state import atomic_fit
+from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata, available_if
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
+
+
+def _ignores_classes(model):
+    """Raise AttributeError if a model fits classes, which take all rows at once."""
+    if model.label_weight != 0:
+        raise AttributeError(
+            f"label_weight={model.label_weight!r} fits classes, which batches do not; call fit, or set label_weight=0."
+        )
+    return True
 
 
 class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, BaseNMF, WithStrata):
@@ -66,7 +76,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     label_weight : float, default=0.0
         If positive, the weights W also predict the classes `y` passed to `fit`: ``label_weight ||X||²/||Y||²`` times
         the squared error ``||Y - W Bᵀ||²`` of the rows with a known class is added to the objective, as in
-        `SemiSupervisedNMF`. `predict` then returns classes. 0 ignores y.
+        `SemiSupervisedNMF`. `predict` then returns classes, `score` the accuracy where y is given, and the model is a
+        classifier to scikit-learn, without `partial_fit`. 0 ignores y.
     update_order : {"sequential", "simultaneous"}, default="sequential"
         Whether the update of H uses the new W. ``"simultaneous"`` is the order of the published program, in which it
         uses the old W. It exists to reproduce that program, works with ``"mu"`` only, and may diverge.
@@ -101,7 +112,13 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     gauge : {None, "max_shift", "min_shift"}, default=None
         Which of the equivalent factors is returned (see Notes): those with the largest, or with the smallest shifts.
     normalize : {None, "l1", "l2", "max"}, default=None
-        Norm to which the rows of `components_` are scaled; the weights are scaled inversely.
+        Norm to which the rows of `components_` are scaled; the weights are scaled inversely. With None, and without
+        penalties, a column of `W_` is half to twice as long as the row of `components_` that belongs to it.
+    sparse_shifts : bool, default=None
+        Whether `shifts_` is a csr_array, which stores entries only where a stratum uses the feature: for thousands of
+        strata with few features each. None: if it has more than 10⁸ entries. Then neither the fit nor what reads the
+        model forms a dense array of that size. ``gauge="max_shift"`` fills shifts with parts of the components, and
+        penalties of your own on V see a dense array.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit; strata are matched by label.
     max_time : float, default=None
@@ -114,8 +131,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     ----------
     components_ : ndarray (n_components, n_features) of the dtype of X
         H, the shared components.
-    shifts_ : ndarray (n_strata, n_features) of the dtype of X
-        v(i), one row for each stratum, in the order of `strata_`, in units of X.
+    shifts_ : ndarray or csr_array (n_strata, n_features) of the dtype of X
+        v(i), one row for each stratum, in the order of `strata_`, in units of X; sparse as `sparse_shifts` says.
     W_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the training rows, in their original order.
     strata_ : ndarray (n_strata,)
@@ -129,8 +146,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     n_revived_ : int
         How often a component whose W or H had become zero was replaced by the positive part of the residual of the row
         that the model fits worst.
-    classes_, coef_ : ndarray (n_classes,), (n_classes, n_components)
-        The classes, and B; only for fits with class labels.
+    classes_, coef_, intercept_, B_ : ndarray (n_classes,), (n_classes, n_components), (n_classes,), as coef_
+        As for `SemiSupervisedNMF`; only for fits with class labels.
     converged_ : bool
         True if `tol` ended the fit, or if ``tol=0`` and all `max_iter` iterations were run; False if the fit was
         stopped earlier.
@@ -200,6 +217,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     n_shift_updates: int
     extrapolate: bool
     sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
+    sparse_shifts: bool | None
 
     _has_levels = True
     _constraints = {
@@ -209,7 +227,6 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         "update_order": one_of("sequential", "simultaneous"),
         "n_shift_updates": integer(),
         "unknown_strata": one_of(*UNKNOWN_STRATA),
-        "normalize": one_of(None, "l1", "l2", "max"),
     }
     _has_shifts = True
     __metadata_request__fit = {"strata": True}
@@ -254,6 +271,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         warm_start: bool = False,
         max_time: float | None = None,
         callback: Callback | None = None,
+        sparse_shifts: bool | None = None,
     ):
         self._set(locals())
 
@@ -266,7 +284,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         strata: Labels | None = None,
         W: Factor = None,
         H: Factor = None,
-        V: Factor = None,
+        V: SparseOrDense | None = None,
         weight: Matrix | None = None,
         layer: str | None = None,
         checkpoint: File = None,
@@ -280,16 +298,17 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
             Non-negative and finite; the rows of all strata, in any order. float32 is kept; integers and booleans become
             float64.
         y : array-like (n_samples,), default=None
-            With ``label_weight > 0``, the class of each row; -1, NaN or None if it is unknown. Ignored otherwise.
+            With ``label_weight > 0``, the class of each row: whole numbers or strings; -1, NaN or None if it is
+            unknown. Ignored otherwise.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0: weight 2 is the same as having the row twice.
         strata : array-like (n_samples,), or str, default=None
             Stratum label of each row, of one kind: numbers, strings or categories. A name is an obs column of an
             AnnData, or a column of a DataFrame, which is then no feature. None is a single stratum.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
-            Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels. If all rows
-            of a stratum are zero in a column, its shift there is zero after the first update; ``"hals"`` sets it to
-            zero before the first iteration.
+            Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels, and V may
+            be a sparse matrix. If all rows of a stratum are zero in a column, its shift there is zero after the first
+            update; ``"hals"`` sets it to zero before the first iteration.
         weight : sparse matrix or array (n_samples, n_features), default=None
             Weight of the squared error of each entry, >= 0. Entries that a sparse `weight` does not store have weight
             zero.
@@ -321,6 +340,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         A checkpoint belongs to one fit. `NMF.fit` says which parameters may change, and what happens to the file after
         the fit.
         """
+        check_number("label_weight", self.label_weight)
         if not self.label_weight:
             warn_of_y(self, y, strata)
         given = {"y": y if self.label_weight else None, "sample_weight": sample_weight, "strata": strata}
@@ -336,13 +356,13 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         strata: Labels | None = None,
         W: Factor = None,
         H: Factor = None,
-        V: Factor = None,
+        V: SparseOrDense | None = None,
         weight: Matrix | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
     ) -> Floats:
-        """Fit the model and return the weights of the rows of X.
+        """Fit the model and return the weights of the rows of X, computed without their class labels.
 
         Parameters
         ----------
@@ -354,16 +374,22 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         Returns
         -------
         W : ndarray (n_samples, n_components) of the dtype of X
-            Non-negative weights of the rows.
+            Non-negative weights of the rows: `W_`, or the result of `transform` for X if class labels, which new rows
+            lack, are given without `weight`.
         """
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
-        return self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
+        self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        has_seen_labels = self.label_weight and y is not None
+        return self.transform(X, strata=strata) if has_seen_labels and weight is None else self.W_
 
+    @available_if(_ignores_classes)
+    @atomic_fit
     def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, layer: str | None = None) -> Self:
         """Add the rows of X to the statistics, and update the shifts and the components once.
 
         The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
-        model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed.
+        model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed. Of a sparse
+        `shifts_` with more than 2 million entries, shifts that are not stored stay zero until a row uses the feature.
 
         Parameters
         ----------
@@ -413,12 +439,13 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         """
         return self._transform(X, strata)
 
-    def inverse_transform(self, W: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
         """Return the rows ``v + w H`` of the model, dense (n_samples, n_features).
 
         Parameters
         ----------
-        W : array-like (n_samples, n_components)
+        X : array-like or sparse matrix (n_samples, n_components)
             Weights, one row for each sample.
         strata : array-like (n_samples,), default=None
             Stratum label of each row, one of `strata_`. May be omitted for a model with one stratum.
@@ -428,29 +455,34 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         ndarray (n_samples, n_features)
             In units of X.
         """
-        return self._inverse_transform(W, strata)
+        return self._inverse_transform(X, strata)
 
     def score(
         self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None
     ) -> float:
-        """Return the share of the squared norm of X that the model explains, at most 1; larger is better.
+        """Return the share of the squared norm of X that the model explains, or the accuracy of its classes.
+
+        Either is at most 1; larger is better.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
             Non-negative and finite.
-        y : ignored
-            Present for compatibility with scikit-learn.
+        y : array-like (n_samples,), default=None
+            Classes, for a model that was fitted with them and has ``label_weight > 0``: the score is then the accuracy
+            of `predict` on the rows whose class is known. Ignored otherwise.
         strata : array-like (n_samples,), default=None
             Stratum label of each row. May be omitted for a model with one stratum.
         sample_weight : array-like (n_samples,), default=None
-            Weight of each row's squared error and squared norm, >= 0.
+            Weight of each row, >= 0: of its squared error and squared norm, or of its class.
 
         Returns
         -------
         float
-            ``1 - sum_i w_i ||a_i - v - w_i H||² / sum_i w_i ||a_i||²``; 1.0 for all-zero data.
+            ``1 - sum_i w_i ||a_i - v - w_i H||² / sum_i w_i ||a_i||²``; 1.0 for all-zero data. Or the accuracy.
         """
+        if y is not None and self.label_weight and hasattr(self, "classes_"):
+            return self._accuracy(X, y, sample_weight, strata=strata)
         return self._score(X, strata, sample_weight)
 
     def _check_options(self, options):
@@ -458,16 +490,6 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         if options.label_weight and not options.is_squared:
             raise ValueError(
                 "label_weight needs beta_loss='frobenius': the labels are compared by their squared error."
-            )
-        of_factors = [getattr(options, name) for name in "VWH"]
-        if (options.gauge or options.normalize) and any(each.alpha or each.objects for each in of_factors):
-            raise ValueError(
-                "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
-                "alpha_H, penalties) already determine that choice; leave one of the two out."
-            )
-        if options.normalize and options.H.fixed is not None:
-            raise ValueError(
-                "normalize changes the scale of components, and fixed_components sets it; leave one of the two out."
             )
         if self.update_order == "simultaneous" and options.solver != "mu":
             raise ValueError("update_order='simultaneous' is the published program's order; it needs solver='mu'.")

@@ -18,6 +18,7 @@ from fastnmf.core.losses.products import Tri
 from fastnmf.core.objectives import scale_core, single_loss_problem
 from fastnmf.core.options import check_bool, check_integer, one_of
 from fastnmf.core.updates import HALS, MU
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, divisors
@@ -36,7 +37,7 @@ def check_pair(name, value):
     """Raise unless `value` is an integer >= 1, or two."""
     pair = pair_of(value)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise ValueError(f"{name}={value!r} is not valid; expected an integer >= 1, or two.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected an integer >= 1, or two.")
     for part, size in zip((name,) if pair[0] is value else "kl", pair, strict=False):
         check_integer(part, size)
 

@@ -127,7 +127,8 @@ class TriSymmetricNMF(GraphModel):
     W_ : ndarray (n, n_components), or (n_features, n_components), of the dtype of X
         Share of each node, or feature, in each community or topic; every column sums to one.
     S_ : ndarray (n_components, n_components) of the dtype of X
-        Links between the communities; symmetric; it carries the scale of A.
+        Links between the communities; symmetric; it carries the scale of A, and is infinite where that leaves float64,
+        as the square of X = 1e200 does.
     anchors_ : ndarray (n_components,) of int64
         Rows that the start used as anchors; only with ``init`` None or ``"anchors"``.
     labels_ : ndarray (n,) of int64
@@ -259,7 +260,12 @@ class TriSymmetricNMF(GraphModel):
         return self.affinity == "precomputed"
 
     def _data(self, X, given, options):
-        return symmetric_data(X) if self._is_itself else Strata.from_array(X)
+        if self._is_itself:
+            return symmetric_data(X)
+        data = Strata.from_array(X)
+        exponent = int(np.frexp((data.X.data if data.is_sparse else data.X).max(initial=0.0))[1])
+        is_near = abs(exponent) <= np.finfo(data.dtype).maxexp // 12  # products of A, W and S reach the 12th power of X
+        return data if is_near else data.in_scale(data.dtype, data.log4_scale - exponent // 2)
 
     def _n_runs(self, options):
         return 1 if options.init in (None, "anchors") else super()._n_runs(options)  # anchors do not depend on a seed
@@ -294,7 +300,8 @@ class TriSymmetricNMF(GraphModel):
         k, power = options.n_components, 2 if self._is_itself else 4
         W, S = fit.factors["W"][:, :k].astype(np.float64), fit.factors["S"][:k, :k].astype(np.float64)
         sums = divisors(W.sum(axis=0))
-        S = np.ldexp(S * np.outer(sums, sums), -power * data.log4_scale)
+        with np.errstate(over="ignore"):
+            S = np.ldexp(S * np.outer(sums, sums), -power * data.log4_scale)
         self.W_, self.S_ = (W / sums).astype(data.dtype), ((S + S.T) / 2).astype(data.dtype)
         self.labels_ = largest(self.W_)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastnmf.core import discrete
+from fastnmf.core.alternate import balanced_factors
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
 from fastnmf.core.objectives import measure_squared_error
@@ -208,7 +209,7 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
         solver = fit.solver
         self.history_["residual"] = scaled(self.history_["residual"], -2 * data.log4_scale)
         self.overshoot_ = discrete.overshoot(data.X, solver.W, solver.H) / (float(np.sqrt(data.sq_norm)) or 1.0)
-        self.W_, self.components_, _ = self._arrays(data, solver)
+        self.W_, self.components_, _ = balanced_factors(*self._arrays(data, solver)[:2])
         self.n_components_ = self._n_components = options.n_components
         W, H = solver.W.astype(data.dtype), solver.H.astype(data.dtype)
         self.normalized_loss_, self.reconstruction_err_ = measure_squared_error(data, W, H.T)

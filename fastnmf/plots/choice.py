@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnmf.data.sentences import shown
 from fastnmf.plots.style import BAR, INK, plain
 
 _CHOSEN = "#c25a1c"
@@ -51,6 +52,7 @@ def plot_rank_selection(result: Any, ax: Any = None) -> Any:
     >>> plot_rank_selection(result)[0].get_ylabel()  # doctest: +SKIP
     'held-out loss'
     """
+    _check(result, "held_out_se", "select_rank")
     has_stability = not np.isnan(result.stability).all()
     if ax is None:
         from matplotlib import pyplot
@@ -124,6 +126,7 @@ def plot_consensus(result: Any, ax: Any = None) -> Any:
     >>> plot_consensus(result).get_xlabel()  # doctest: +SKIP
     'component'
     """
+    _check(result, "distances", "consensus")
     if ax is None:
         from matplotlib import pyplot
 
@@ -150,3 +153,8 @@ def plot_consensus(result: Any, ax: Any = None) -> Any:
     n_runs, rank = result.kept.shape
     ax.set_title(f"{n_runs} runs of {rank} components, {n_runs * rank - size} dropped", fontsize=11, loc="left")
     return ax
+
+
+def _check(result, attribute, function):
+    if not hasattr(result, attribute):
+        raise TypeError(f"The result is {shown(result)}; expected what fastnmf.{function} returns.")

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+from scipy import sparse
 
+from fastnmf.data.matrix import as_numbers
 from fastnmf.data.names import read_names
+from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import as_read, each_row
 from fastnmf.plots.style import BAR, INK, axes_or_new, plain, sized
-from fastnmf.typing import Dense, Labels, Names
+from fastnmf.typing import Dense, Labels, Names, SparseOrDense
 
 _LONGEST_NAME = 18
 
@@ -113,7 +117,7 @@ def plot_residual(
 
 
 def plot_top_features(
-    weights: Dense,
+    weights: SparseOrDense,
     feature_names: Names,
     titles: Labels,
     n: int = 10,
@@ -127,7 +131,7 @@ def plot_top_features(
 
     Parameters
     ----------
-    weights : array-like of shape (n_panels, n_features)
+    weights : array-like or sparse matrix of shape (n_panels, n_features)
         `shifts_` or `components_` of a fitted model. Zero weights get no bar. Each panel has its own scale.
     feature_names : sequence of str of length n_features
         Names shown beside the bars; names of more than 18 characters are shortened.
@@ -161,8 +165,8 @@ def plot_top_features(
     >>> plot_top_features([[1.0, 3.0]], ["ice", "orbit"], ["space"])  # doctest: +SKIP
     <Figure size 290x180 with 1 Axes>
     """
-    weights = np.asarray(weights, dtype=np.float64)
-    names = read_names(feature_names, len(feature_names)).tolist()
+    weights = _rows_to_draw(weights, "weights")
+    names = read_names(feature_names, _count(feature_names)).tolist()
     titles = [str(label) for label in titles]
     if weights.ndim != 2 or weights.shape != (len(titles), len(names)) or not titles:
         raise ValueError(
@@ -179,7 +183,7 @@ def plot_top_features(
     # In inches: a name and its bar are 2.9 wide; a bar is 0.19 high, title and ticks together 0.6.
     size = (2.9 * n_columns, n_lines * (0.19 * n_bars + 0.6) + (0.5 if title else 0.0))
     figure = sized(figure, size, w_pad=0.08, h_pad=0.08)
-    for index, row in enumerate(weights):
+    for index, row in enumerate(each_row(weights)):
         ax = figure.add_subplot(n_lines, n_columns, index + 1)
         _bars(ax, row, names, n_bars, color)
         ax.set_title(_shortened(titles[index], 34), fontsize=10, fontweight="bold", color=INK, loc="left")
@@ -189,7 +193,7 @@ def plot_top_features(
 
 
 def plot_images(
-    vectors: Dense,
+    vectors: SparseOrDense,
     image_shape: tuple[int, int],
     titles: Labels | None = None,
     *,
@@ -202,7 +206,7 @@ def plot_images(
 
     Parameters
     ----------
-    vectors : array-like of shape (n_images, n_features)
+    vectors : array-like or sparse matrix of shape (n_images, n_features)
         `shifts_` or `components_`. Each image has its own grey scale, from 0 to its largest entry.
     image_shape : (int, int)
         Height and width; their product is n_features, and pixels are in row order.
@@ -234,21 +238,23 @@ def plot_images(
     >>> plot_images([[0.0, 1.0, 1.0, 0.0]], image_shape=(2, 2), titles=["cross"])  # doctest: +SKIP
     <Figure size 140x160 with 1 Axes>
     """
-    vectors = np.atleast_2d(np.asarray(vectors, dtype=np.float64))
+    vectors = _rows_to_draw(vectors, "vectors")
+    vectors = np.atleast_2d(vectors) if isinstance(vectors, np.ndarray) else vectors
     height, width = image_shape
-    if vectors.ndim != 2 or vectors.shape[1] != height * width or not len(vectors):
+    if vectors.ndim != 2 or vectors.shape[1] != height * width or not vectors.shape[0]:
         raise ValueError(
             f"vectors of shape {vectors.shape} are no images of {height} x {width} pixels: a row must have "
             f"{height * width} entries."
         )
-    titles = [""] * len(vectors) if titles is None else [str(label) for label in titles]
-    if len(titles) != len(vectors):
-        raise ValueError(f"There are {len(titles)} titles for {len(vectors)} images; pass one for each.")
-    n_columns = n_columns or math.ceil(len(vectors) / math.ceil(len(vectors) / 10))
-    n_lines = math.ceil(len(vectors) / n_columns)
+    n = vectors.shape[0]
+    titles = [""] * n if titles is None else [str(label) for label in titles]
+    if len(titles) != n:
+        raise ValueError(f"There are {len(titles)} titles for {n} images; pass one for each.")
+    n_columns = n_columns or math.ceil(n / math.ceil(n / 10))
+    n_lines = math.ceil(n / n_columns)
     size = (1.4 * n_columns, n_lines * (1.4 * height / width + (0.2 if any(titles) else 0)) + (0.5 if title else 0))
     figure = sized(figure, size, w_pad=0.05, h_pad=0.05)
-    for index, (vector, label) in enumerate(zip(vectors, titles, strict=True)):
+    for index, (vector, label) in enumerate(zip(each_row(vectors), titles, strict=True)):
         ax = figure.add_subplot(n_lines, n_columns, index + 1)
         ax.imshow(vector.reshape(height, width), cmap=cmap, vmin=0, vmax=vector.max() or 1, interpolation="nearest")
         ax.set(xticks=[], yticks=[])
@@ -259,12 +265,12 @@ def plot_images(
     return figure
 
 
-def plot_shift_shares(shifts: Dense, feature_names: Names, strata: Labels, ax: Any = None) -> Any:
+def plot_shift_shares(shifts: SparseOrDense, feature_names: Names, strata: Labels, ax: Any = None) -> Any:
     """Plot the share of each stratum in the summed shifts of a feature, ``v(i)_j / sum_i v(i)_j``, as grouped bars.
 
     Parameters
     ----------
-    shifts : array-like of shape (n_strata, n_features)
+    shifts : array-like or sparse matrix of shape (n_strata, n_features)
         `shifts_` of a fitted model.
     feature_names : sequence of str of length n_features
     strata : sequence of n_strata
@@ -294,8 +300,8 @@ def plot_shift_shares(shifts: Dense, feature_names: Names, strata: Labels, ax: A
     >>> from fastnmf.plots import plot_shift_shares
     >>> ax = plot_shift_shares([[1.0, 3.0], [3.0, 1.0]], ["rooms", "age"], ["low", "high"])  # doctest: +SKIP
     """
-    shifts = np.asarray(shifts, dtype=np.float64)
-    names, strata = read_names(feature_names, len(feature_names)).tolist(), [str(label) for label in strata]
+    shifts = _rows_to_draw(shifts, "shifts")
+    names, strata = read_names(feature_names, _count(feature_names)).tolist(), [str(label) for label in strata]
     if shifts.shape != (len(strata), len(names)):
         raise ValueError(
             f"shifts must have one row a stratum ({len(strata)}) and one column a name ({len(names)}); got shape "
@@ -353,7 +359,7 @@ def plot_usage(usage: Dense, strata: Labels, components: Labels | None = None, a
     >>> from fastnmf.plots import plot_usage
     >>> ax = plot_usage([[0.2, 0.8], [1.0, 0.0]], ["a", "b"])  # doctest: +SKIP
     """
-    usage = np.asarray(usage, dtype=np.float64)
+    usage = as_numbers(usage, "usage").astype(np.float64)
     strata = [str(label) for label in strata]
     components = range(1, usage.shape[-1] + 1) if components is None else components
     components = [str(name) for name in components]
@@ -387,6 +393,16 @@ def plot_usage(usage: Dense, strata: Labels, components: Labels | None = None, a
     return ax
 
 
+def _count(names):
+    return len(names) if hasattr(names, "__len__") else 0
+
+
+def _rows_to_draw(weights, name):
+    """Return the argument `name` of a plot as a float64 array, or as a csr_array where a dense one would be large."""
+    weights = as_read(sparse.csr_array(weights)) if sparse.issparse(weights) else as_numbers(weights, name)
+    return weights.astype(np.float64)
+
+
 def _curve(history, name, title, ax, x, label):
     """Draw one quantity of a history; return the axes.
 
@@ -407,7 +423,7 @@ def _curve(history, name, title, ax, x, label):
     matplotlib.axes.Axes
     """
     if x not in ("iteration", "seconds"):
-        raise ValueError(f"x={x!r} is not valid; expected 'iteration' or 'seconds'.")
+        raise ValueError(f"x={shown(x)} is not valid; expected 'iteration' or 'seconds'.")
     missing = [key for key in (x, name) if key not in history]
     if missing:
         raise ValueError(

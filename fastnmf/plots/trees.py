@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnmf.data.sentences import shown
 from fastnmf.plots.style import BAR, INK
 from fastnmf.typing import Matrix, Names
 
@@ -88,6 +89,7 @@ def _places(model):
 
     A parent lies in the middle of its children.
     """
+    _check_layers(model)
     top = len(model.components_) - 1
     place = [np.full(len(topics), np.nan) for topics in model.components_]
     height = 0
@@ -128,6 +130,7 @@ def plot_layers(model: Any, *, figure: Any = None) -> Any:
     modeling": columns are topics, scaled to length one. Rows are features in the first map, and topics of the level
     below in the others.
     """
+    _check_layers(model)
     layers = model.display_factors()[0]
     orders = [model.row_order(level) for level, _ in enumerate(layers)]
     above = np.arange(len(layers[-1]))
@@ -168,12 +171,18 @@ def plot_reconstructions(model: Any, X: Matrix, *, figure: Any = None) -> Any:
             f"X has {X.shape[0]:,} x {X.shape[1]:,} entries, more than {MOST_PIXELS:,} pixels; draw some of the rows "
             "and features, or the factors with plot_layers."
         )
+    _check_layers(model)
     X = X.toarray() if hasattr(X, "toarray") else X  # never-densify-ok: at most MOST_PIXELS entries
     S = model.transform(X, level=None)
     images = [X.T] + [(s @ topics).T for s, topics in zip(S, model.components_, strict=True)]
     errors = [np.linalg.norm(image - X.T) / (np.linalg.norm(X) or 1.0) for image in images[1:]]
     titles = ["X"] + [f"{len(t)} topics, error {e:.4f}" for t, e in zip(model.components_, errors, strict=True)]
     return _images(images, titles, figure, vmin=0, vmax=float(X.max(initial=0)) or 1.0)
+
+
+def _check_layers(model):
+    if not hasattr(model, "display_factors"):
+        raise TypeError(f"The model is {shown(model)}; expected a fitted HierarchicalNMF, which has layers.")
 
 
 def _images(images, titles, figure, **options):

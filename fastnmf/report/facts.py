@@ -10,6 +10,7 @@ from fastnmf import metrics
 from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import check_names, names_of, read_names
+from fastnmf.data.shifts import as_read, dense_row
 
 MOST_STRATA = 250
 N_WORDS = 40  # words in a list; the page shows the first of them as bars
@@ -185,21 +186,23 @@ def _strata(model, W):
     if V is None:
         return None, None, None, None
     stratum_index = getattr(model, "row_strata_", None)
-    if stratum_index is None and len(V) == 1 and W is not None:
+    if stratum_index is None and V.shape[0] == 1 and W is not None:
         stratum_index = np.zeros(len(W), np.intp)
     sizes = getattr(model, "stratum_sizes_", None)
     if stratum_index is not None:
-        sizes = np.bincount(stratum_index, minlength=len(V))
+        sizes = np.bincount(stratum_index, minlength=V.shape[0])
     labels = [str(label) for label in np.asarray(model.strata_).tolist()]
-    return labels, stratum_index, np.asarray(V, dtype=np.float64), None if sizes is None else np.asarray(sizes)
+    V = as_read(V) if sparse.issparse(V) else np.asarray(V)
+    return labels, stratum_index, V.astype(np.float64, copy=False), None if sizes is None else np.asarray(sizes)
 
 
 def _words(weights, names):
     """Return the strongest positive entries of a vector, ties by position."""
-    n = min(N_WORDS, len(weights))
-    least = np.partition(weights, len(weights) - n)[len(weights) - n] if n else 0
-    at = np.flatnonzero((weights >= least) & (weights > 0))
-    at = at[np.argsort(-weights[at], kind="stable")][:n]
+    at = np.flatnonzero(weights > 0)
+    if len(at) > N_WORDS:
+        found = weights[at]
+        at = at[found >= np.partition(found, len(at) - N_WORDS)[-N_WORDS]]
+    at = at[np.argsort(-weights[at], kind="stable")][:N_WORDS]
     return Words([names[j] for j in at], weights[at].tolist())
 
 
@@ -287,31 +290,32 @@ def _add_strata(facts, labels, sizes, V, usage, names, rows, X):
     labels : list of str
     sizes : ndarray (n_strata,), or None
         Number of rows of each stratum.
-    V : ndarray (n_strata, n_features)
+    V : ndarray or csr_array (n_strata, n_features)
     usage : ndarray (n_strata, k), or None
     names : list of str
         Names of the features.
     rows : _Rows
     X : csr_array or ndarray (n_rows, n_features), or None
     """
-    weights = np.ones(len(V)) if sizes is None else sizes
+    weights = np.ones(V.shape[0]) if sizes is None else sizes
     mean = weights @ V / max(weights.sum(), 1)
-    order = np.arange(len(V))
-    if len(V) > MOST_STRATA:
+    order = np.arange(V.shape[0])
+    if V.shape[0] > MOST_STRATA:
         order = np.sort(np.argsort(-weights, kind="stable")[:MOST_STRATA])
-        facts.notes.append(f"The page shows the {MOST_STRATA} largest of {len(V):,} strata.")
+        facts.notes.append(f"The page shows the {MOST_STRATA} largest of {V.shape[0]:,} strata.")
     for i in order:
+        shift = dense_row(V, i)
         stratum = Stratum(
             int(i),
             labels[i],
             None if sizes is None else round(float(sizes[i])),
-            _words(V[i], names),
-            _words(V[i] - mean, names),
+            _words(shift, names),
+            _words(shift - mean, names),
         )
         if usage is not None and rows.stratum_index is not None:
             stratum.usage = usage[i]
         if X is not None and rows.stratum_index is not None:
-            stratum.rows = [rows[r] for r in _typical(X, np.flatnonzero(rows.stratum_index == i), V[i])]
+            stratum.rows = [rows[r] for r in _typical(X, np.flatnonzero(rows.stratum_index == i), shift)]
         facts.strata.append(stratum)
 
 
@@ -359,7 +363,7 @@ def _add_measures(facts, model, X, H, W, V, stratum_index):
     X : csr_array or ndarray (n_rows, n_features)
     H : ndarray (k, n_features)
     W : ndarray (n_rows, k), or None
-    V : ndarray (n_strata, n_features), or None
+    V : ndarray or csr_array (n_strata, n_features), or None
     stratum_index : ndarray (n_rows,) of int, or None
     """
     for name in metrics.topics.MEASURES:
@@ -370,7 +374,7 @@ def _add_measures(facts, model, X, H, W, V, stratum_index):
     if not facts.is_squared or W is None:
         return
     if V is not None and (
-        stratum_index is None or len(np.unique(stratum_index)) < len(V)
+        stratum_index is None or len(np.unique(stratum_index)) < V.shape[0]
     ):  # a stratum may have no rows
         return
     values = X.data if sparse.issparse(X) else X
@@ -390,7 +394,7 @@ def _add_measures(facts, model, X, H, W, V, stratum_index):
         with warnings.catch_warnings():  # X is an array here, without feature names
             warnings.filterwarnings("ignore", "X does not have valid feature names")
             found = model.explain(X, strata=model.strata_[stratum_index])
-        facts.verdict = found.verdict if len(V) > 1 else None
+        facts.verdict = found.verdict if V.shape[0] > 1 else None
         for stratum in facts.strata:
             part = found.strata[stratum.code]
             stratum.explained, stratum.by_shift, stratum.by_shared = part.explained, part.by_shift, part.by_shared

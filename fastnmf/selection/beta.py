@@ -12,10 +12,11 @@ from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
 from fastnmf.core.losses import check_beta
 from fastnmf.core.losses.divergence_mixture import ObservedDivergence, divergences
-from fastnmf.core.options import check_integer, generator
+from fastnmf.core.options import check_integer, check_jobs, generator
 from fastnmf.core.problem import Problem
-from fastnmf.core.thresholds import MODEL_FLOOR, MU_FLOOR, tiny
+from fastnmf.core.thresholds import tiny
 from fastnmf.core.updates import MU
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Betas, Bunch
@@ -135,7 +136,7 @@ def select_beta(
     for name, value in (("n_components", n_components), ("n_splits", n_splits), ("max_iter", max_iter)):
         check_integer(name, value)
     if not isinstance(held_out, numbers.Real) or not 0 < held_out < 1:
-        raise ValueError(f"held_out={held_out!r} is not valid; expected a share of the entries, 0 < held_out < 1.")
+        raise ValueError(f"held_out={shown(held_out)} is not valid; expected a share of the entries, 0 < held_out < 1.")
     data = Strata.from_array(X)
     for beta in betas:
         check_beta(data, beta, "beta")
@@ -145,6 +146,7 @@ def select_beta(
         raise ValueError(f"X has shape {data.shape}; holding entries out needs at least two.")
     seeds = generator(random_state).integers(2**32, size=(n_splits, 2)).tolist()
     tasks = [(beta, split) for split in seeds for beta in betas]
+    check_jobs("n_jobs", n_jobs)
     found = Parallel(n_jobs=n_jobs)(
         delayed(_measure)(data.X, n_components, beta, split, n_held, max_iter, tol) for beta, split in tasks
     )
@@ -189,14 +191,14 @@ def _measure(X, rank, beta, seeds, n_held, max_iter, tol):
     x = np.asarray(data.X[row, column], dtype=np.float64).ravel()
     mean = (float(data.X.sum(dtype=np.float64)) - x.sum()) / (data.shape[0] * data.shape[1] - n_held)
     rng = np.random.default_rng(seeds[1])  # not a start of `init`: those depend on all entries
-    W, H = rng.random((data.shape[0], rank)), 4 / rank * max(mean, MODEL_FLOOR) * rng.random((data.shape[1], rank))
+    W, H = rng.random((data.shape[0], rank)), 4 / rank * (max(mean, 0.0) or 1.0) * rng.random((data.shape[1], rank))
     with threads(1):  # fits run in parallel; the bits do not depend on n_jobs
         factors, tasks = allocate(data, W, H, None)
-        update = MU(eps=float(tiny(data.dtype)), floor=MU_FLOOR[data.dtype])
+        update = MU.plain(data.dtype)
         data_loss = ObservedDivergence(data, factors["W"].shape[1], tasks, beta, held)
         problem = Problem([data_loss], dict.fromkeys("WH", update), (("W", 1), ("H", 1)), tasks, scale=1.0)
         solve(problem, factors, max_iter=max_iter, tol=tol)
     y = np.einsum("ec,ec->e", factors["W"][row], factors["H"][column], dtype=np.float64)
-    y = np.maximum(y, MODEL_FLOOR)
+    y = np.maximum(y, data_loss.floor)
     mean = max(float(divergences(x, y, beta).mean()), tiny())
     return 0.5 * np.log(2 * mean) + (2 - beta) / 2 * float(np.log(y).mean()), mean

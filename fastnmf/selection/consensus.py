@@ -14,6 +14,7 @@ from fastnmf.core.restarts import has_same_start
 from fastnmf.core.shifts import normalize_components
 from fastnmf.core.thresholds import tiny
 from fastnmf.data.annotated import with_layer
+from fastnmf.data.sentences import shown
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
@@ -187,7 +188,8 @@ def consensus(
     setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
     if has_same_start(setting.estimator.init):
         raise ValueError(
-            f"The estimator has init={setting.estimator.init!r}, from which all runs are the same; choose another init."
+            f"The estimator has init={shown(setting.estimator.init)}, from which all runs are the same; choose "
+            "another init."
         )
     *seeds, of_clusters, of_fit = generator(random_state).integers(1 << 32, size=n_runs + 2)
     runs = setting.run("consensus", [(_run, (n_components, seed)) for seed in seeds], verbose)

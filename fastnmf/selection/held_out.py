@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import allocate
+from fastnmf.data import shifts
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
 from fastnmf.selection.parallel_fits import is_settled
@@ -92,7 +93,7 @@ class Entries:
             x = self.X[rows]
             x = x.toarray() if sp.issparse(x) else x  # never-densify-ok: a block of at most 16 MB or one row
             y = model.W_[rows] @ model.components_
-            y = y + model.shifts_[setting.stratum_index[rows]] if model._has_shifts else y
+            y = y + shifts.rows_of(model.shifts_, setting.stratum_index[rows]) if model._has_shifts else y
             is_out = self.fold[rows] == fold
             is_out &= ~np.isnan(x) if missing == "nan" else (x > 0 if missing == "zeros" else True)
             x = x[is_out].astype(np.float64)
@@ -121,7 +122,7 @@ class Entries:
         for w, h in zip(model.W_.T, model.components_, strict=True):
             y += w[row] * h[column]
         if model._has_shifts:
-            y += model.shifts_[setting.stratum_index[row], column]
+            y += shifts.entries_at(shifts.as_read(model.shifts_), setting.stratum_index[row], column)
         return _ratio(np.square(x - np.minimum(y, REACH * largest[column])).sum(), np.square(x).sum())
 
 
@@ -191,7 +192,7 @@ def restrict_columns(model, columns):
     part = copy.copy(model)
     part.components_, part.n_features_in_ = model.components_[:, columns], len(columns)
     if model._has_shifts:
-        part.shifts_ = model.shifts_[:, columns]
+        part.shifts_ = shifts.as_read(model.shifts_)[:, columns]
     return part
 
 
@@ -219,8 +220,8 @@ def losses(model, X, W, strata=None):
         e, V = data.log4_scale, None
         W, H = np.ldexp(W, e), np.ldexp(model.components_.T, e)
         if model._has_shifts:
-            V = np.ldexp(model.shifts_.astype(np.float64), 2 * e)
-            V = np.where(data.groups.sizes[:, None] > 0, V, 0)
+            V = shifts.mapped(shifts.as_read(model.shifts_), lambda v: np.ldexp(v.astype(np.float64), 2 * e))
+            V = shifts.among(V, data.groups.sizes > 0)
             if not options.is_squared:  # a shift may be positive where all given rows are zero
                 data.pattern = data.pattern.covering(V)
         factors, tasks = allocate(data, W, H, None if V is None else data.pattern.entries(V))

@@ -9,12 +9,14 @@ from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from fastnmf.core.options import check_jobs
 from fastnmf.core.progress import counting
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import matrix_of, with_labels
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, check_kind, unmasked
 from fastnmf.data.names import names_of, numbered
+from fastnmf.data.sentences import shown
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 
@@ -59,9 +61,10 @@ class ParallelFits:
         if estimator is None:
             estimator = NMF() if strata is None else StratifiedNMF()
         if not isinstance(estimator, (NMF, StratifiedNMF)):
-            raise TypeError(f"estimator={estimator!r} is not known here; expected an NMF or a StratifiedNMF.")
+            raise TypeError(f"estimator={shown(estimator)} is not known here; expected an NMF or a StratifiedNMF.")
         if estimator.init == "custom":
             raise ValueError("The estimator has init='custom', but many fits need many starts; choose another init.")
+        check_jobs("n_jobs", n_jobs)
         self.n_jobs = n_jobs
         options = {"verbose": 0, "warm_start": False}
         if effective_n_jobs(n_jobs) > 1:

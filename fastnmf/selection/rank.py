@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from fastnmf.core.options import check_choice, check_integer, generator
 from fastnmf.core.restarts import has_same_start
 from fastnmf.data.annotated import with_layer
+from fastnmf.data.sentences import shown
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.held_out import MAX_MASK, Entries, RowsColumns
@@ -313,7 +314,7 @@ def _checked_ranks(ranks):
     found = list(ranks) if np.iterable(ranks) and not isinstance(ranks, (str, dict)) else []
     is_right = all(isinstance(rank, numbers.Integral) and not isinstance(rank, bool) and rank >= 1 for rank in found)
     if not found or not is_right:
-        raise ValueError(f"ranks={ranks!r} is not valid; expected integers >= 1, such as range(2, 11).")
+        raise ValueError(f"ranks={shown(ranks)} is not valid; expected integers >= 1, such as range(2, 11).")
     return np.unique(np.array(found, dtype=np.int64))
 
 

@@ -1,12 +1,14 @@
 """Starts from clusters of the rows: rows in different directions, and a few iterations of orthogonal NMF."""
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
 from fastnmf.core.losses.products import AssignedFrobenius
 from fastnmf.core.objectives import single_loss_problem
 from fastnmf.core.updates import HALS, ClusterAssignment
+from fastnmf.data.layout import row_index
 
 CLUSTER_STEPS = 20
 
@@ -17,7 +19,14 @@ def diverse_rows(data, rank, rng):
     from sklearn.preprocessing import normalize
 
     n_rows = data.shape[0]
-    directions = normalize(data.X)
+    exponents = np.frexp(np.sqrt(data.row_square_sums()))[1]  # `normalize` leaves rows as they are that are below 2e-15
+    if data.is_sparse:
+        near = sp.csr_array(
+            (np.ldexp(data.X.data, -exponents[row_index(data.X)]), data.X.indices, data.X.indptr), data.shape
+        )
+    else:
+        near = np.ldexp(data.X, -exponents[:, None])
+    directions = normalize(near)
     n_found = min(rank, n_rows)
     chosen = kmeans_plusplus(directions, n_found, random_state=int(rng.integers(2**31 - 1)))[1]
     components = np.zeros((rank, data.shape[1]))

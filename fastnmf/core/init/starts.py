@@ -10,17 +10,19 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
+from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.labels import known_labels
-from fastnmf.data.matrix import check_unmasked
+from fastnmf.data.matrix import as_csr, check_unmasked
 from fastnmf.data.names import check_names, read_names
+from fastnmf.data.sentences import shown
 from fastnmf.kernels.row_intrinsics import padded
-from fastnmf.typing import Array, Dense, Factor, Floats, Labels, Names
+from fastnmf.typing import Array, Dense, Factor, Floats, Labels, Names, SparseOrDense
 
 ROWS_PER_COMPONENT = 30
 FEATURES_PER_COMPONENT = 10
@@ -40,7 +42,7 @@ class Start:
         Not all zero; non-negative, except for models whose own components may be negative.
     W : array-like (n_samples, n_components), default=None
         Initial weights, where the samples are known; None computes them.
-    shifts : array-like (n_strata, n_features), default=None
+    shifts : array-like or sparse matrix (n_strata, n_features), default=None
         For models with strata: where a label occurs in the data, its shift begins here; others begin at half the means.
     strata : array-like (n_strata,), default=None
         The labels that `shifts` belong to.
@@ -49,7 +51,7 @@ class Start:
 
     Attributes
     ----------
-    components, W, shifts : ndarray of float64, or None
+    components, W, shifts : ndarray of float64, or None; shifts that were given as a sparse matrix are a csr_array
     strata, feature_names : ndarray, or None
 
     Raises
@@ -71,7 +73,7 @@ class Start:
 
     components: Floats
     W: Floats | None
-    shifts: Floats | None
+    shifts: Any
     strata: Array | None
     feature_names: Array | None
 
@@ -80,12 +82,14 @@ class Start:
         components: Dense,
         *,
         W: Factor = None,
-        shifts: Factor = None,
+        shifts: SparseOrDense | None = None,
         strata: Labels | None = None,
         feature_names: Names | None = None,
     ):
         self.components, self.W = _matrix("components", components, is_signed=True), _matrix("W", W)
-        self.shifts = _matrix("shifts", shifts)
+        self.shifts = _sparse("shifts", shifts) if sp.issparse(shifts) else _matrix("shifts", shifts)
+        if strata is not None and (not hasattr(strata, "__len__") or not getattr(strata, "ndim", 1)):
+            raise TypeError(f"strata is {shown(strata)}; expected a label for each row of shifts.")
         self.strata = None if strata is None else known_labels(strata, "strata", len(strata))
         if self.components is None or not self.components.any():
             raise ValueError(
@@ -158,6 +162,15 @@ def _matrix(name, values, is_signed=False):
         raise ValueError(f"The start's {name} has entries that are not finite; every entry must be a number.")
     if not is_signed and (values < 0).any():
         raise ValueError(f"The start's {name} has negative entries; every entry must be >= 0.")
+    return values
+
+
+def _sparse(name, values):
+    """Return a sparse matrix as a csr_array that is checked as `_matrix` does, sorted and without duplicates."""
+    values = as_csr(values, f"The start's {name}")
+    _matrix(name, values.data[None])
+    values = values.astype(np.float64)  # a copy
+    values.sum_duplicates()
     return values
 
 
@@ -330,7 +343,7 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
         Number of components k.
     W : array-like (n_rows, k)
     H : array-like (k, n_columns)
-    V : array-like (n_strata, n_columns), default=None
+    V : array-like or sparse matrix (n_strata, n_columns), default=None
         Shifts; needed where `has_shifts`.
     has_shifts : bool, default=True
         Whether the model has shifts.
@@ -339,7 +352,7 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
     -------
     W : ndarray (n_rows, k) of float64
     H : ndarray (n_columns, k) of float64
-    V : ndarray (n_strata, n_columns) of float64, or None
+    V : ndarray or csr_array (n_strata, n_columns) of float64, or None
         All three are in the data's inner scale.
 
     Raises
@@ -356,9 +369,11 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
     if missing:
         names = ", ".join(given)
         raise ValueError(f"init='custom' needs a start: pass {names} to fit ({', '.join(missing)} missing).")
+    if sp.issparse(given.get("V")):
+        given["V"] = V = shift_arrays.as_read(_sparse("V", V))
     for name, shape in expected.items():
         check_unmasked(given[name], f"The start {name}")
-        array = np.asarray(given[name])
+        array = given[name] if sp.issparse(given[name]) and name == "V" else np.asarray(given[name])
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise ValueError(f"The start {name} is an array of {array.dtype} with {array.ndim} dimensions; expected 2.")
         for axis, place in enumerate(("first", "second")):
@@ -367,7 +382,8 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
                     f"Array with wrong {place} dimension passed to NMF (input {name}): the start {name} has shape "
                     f"{array.shape}, expected {shape}."
                 )
-        if not np.isfinite(array).all() or (array < 0).any():
+        values = array.data if sp.issparse(array) else array
+        if not np.isfinite(values).all() or (values < 0).any():
             raise ValueError(
                 f"Negative values in data passed to NMF (input {name}): the start {name} contains negative or "
                 "non-finite entries; every entry must be >= 0."
@@ -377,7 +393,10 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
                 "Array passed to NMF (input H) is full of zeros, which no update can change; pass non-zero components."
             )
     W, H = (np.ldexp(np.asarray(F, dtype=np.float64), strata.log4_scale) for F in (W, H))
-    return W, H.T, np.ldexp(np.asarray(V, dtype=np.float64), 2 * strata.log4_scale) if has_shifts else None
+    if not has_shifts:
+        return W, H.T, None
+    V = V if sp.issparse(V) else np.asarray(V, dtype=np.float64)
+    return W, H.T, shift_arrays.mapped(V, lambda v: np.ldexp(v, 2 * strata.log4_scale))
 
 
 def _start_shifts(strata):

@@ -14,8 +14,9 @@ import scipy.sparse as sp
 from fastnmf.core.factors import aligned
 from fastnmf.core.losses.choice import Divergence
 from fastnmf.core.losses.divergences import _Divergence
-from fastnmf.core.thresholds import MODEL_SHARE
+from fastnmf.core.thresholds import MODEL_SHARE, MOST_BITS
 from fastnmf.data.layout import row_index
+from fastnmf.data.shifts import rows_of
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.records import CSR, LazyRows
@@ -116,12 +117,17 @@ class CustomDivergence(_Divergence):
     def __init__(self, strata, width, tasks, user, has_shifts=False):
         super().__init__(strata, width, tasks, has_shifts)
         self.user, self._units = user, float(np.exp2(-2 * strata.log4_scale))
-        self._scale = self._units**-user.degree  # of the loss: the inner one is this much larger than the user's
-        x = self._sides["W"].data
-        self._floor = MODEL_SHARE * self._units * float(x.mean(dtype=np.float64)) if x.any() else MODEL_SHARE
+        power = np.clip(2 * strata.log4_scale * user.degree, -MOST_BITS, MOST_BITS)
+        self._scale = float(np.exp2(power))  # of the loss: the inner one is this much larger than the user's
+        self.floor = MODEL_SHARE * np.array([self.total / max(len(self._sides["W"].data), 1) or 1.0])
         self._negs = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
         if has_shifts:
             self._counts = self.sizes[strata.pattern.group].astype(np.float64)
+
+    def floor_by_row(self):
+        """Take the floor of each row from its own non-zeros; see `KullbackLeibler`."""
+        means = self._row_means()
+        self.floor = np.where(means > 0, MODEL_SHARE * means, self.floor)
 
     def value(self, factors, V=None):
         """Return the loss; `V` as for `fastnmf.core.losses.KullbackLeibler`."""
@@ -137,7 +143,7 @@ class CustomDivergence(_Divergence):
         if not side.data.any():
             return 0.0
         share = float(side.data.sum(dtype=np.float64)) / (n_columns * u.sum())
-        of_row = np.maximum(self._units * share * u, self._floor)
+        of_row = self._units * np.maximum(share * u, self.floor)
         if slope is not None:
             x, y = self._units * side.data.astype(np.float64), of_row[row_index(side)]
             return self._scale * (self._sum(x, y) + slope * (n_columns * of_row.sum() - y.sum()))
@@ -174,15 +180,16 @@ class CustomDivergence(_Divergence):
         F, G = self._both(name, factors)
         strata, u = self.strata, self._loading if len(self._loading) else 1.0
         if self.has_shifts:
-            V = strata.pattern.dense(factors["V"]) if V is None else V
+            V = strata.pattern.as_read(factors["V"]) if V is None else V
+            V = V.T.tocsr() if sp.issparse(V) and name == "H" else V.T if name == "H" else V
         for part, x in self._tiles(name):
             with single_threaded_blas():  # so that the bits do not depend on the number of threads
                 y = (F[part] @ G.T).astype(np.float64)
             if self.has_shifts and name == "W":
-                y += V[strata.stratum_index[part]] * np.broadcast_to(u, len(F))[part, None]
+                y += rows_of(V, strata.stratum_index[part]) * np.broadcast_to(u, len(F))[part, None]
             elif self.has_shifts:
-                y += V[:, part].T[:, strata.stratum_index] * u
-            yield part, x, np.maximum(self._units * y, self._floor)
+                y += rows_of(V, part)[:, strata.stratum_index] * u
+            yield part, x, self._units * np.maximum(y, self.floor if len(self.floor) == 1 else self.floor[part, None])
 
     def _sum_of_tiles(self, factors, V):
         return self._scale * sum(self._sum(x, y) for _, x, y in self._modelled("W", factors, V))
@@ -196,16 +203,19 @@ class CustomDivergence(_Divergence):
         """Return what `_pass` returns, from all entries."""
         other, pos, neg = self._both(name, factors)[1], self._products[name], self._negs[name]
         gradient, total, of_V = self._scale * self._units, 0.0, ([], [])
-        by_stratum = self._by_stratum() if self.has_shifts and name == "H" else None
+        by_stratum, pattern = None, self.strata.pattern if self.has_shifts else None
+        if self.has_shifts and name == "H":
+            by_stratum = self._by_stratum()
         for part, x, y in self._modelled(name, factors):
             for side, out, sums in zip(("pos", "neg"), (pos, neg), of_V, strict=True):
                 slope = gradient * self._call(side, x, y)
                 with single_threaded_blas():
                     out[part] = slope @ other
                 if by_stratum is not None:
-                    sums.append(slope @ by_stratum)
+                    here = slice(*pattern.start[[part.start, min(part.stop, len(pos))]])
+                    sums.append((slope @ by_stratum)[pattern.column[here] - part.start, pattern.group[here]])
             total += self._sum(x, y) if name == "W" else 0.0
-        of_V = [self.strata.pattern.entries(np.concatenate(sums).T) if sums else None for sums in of_V]
+        of_V = [np.concatenate(sums) if sums else None for sums in of_V]
         return pos, self._scale * total, of_V[0], neg, of_V[1]
 
     def _by_stratum(self):
@@ -225,7 +235,8 @@ class CustomDivergence(_Divergence):
             if len(self._loading):
                 row_scale = self._loading.astype(np.float64)[row_index(side) if name == "W" else side.indices]
             y += row_scale * factors["V"][self._places[name]]
-        model, y = self._units * y, np.maximum(self._units * y, self._floor)
+        floor = self.floor if len(self.floor) == 1 else self.floor[row_index(side)]
+        model, y = self._units * y, self._units * np.maximum(y, floor)
         sides = {sign: self._call(sign, x, y) for sign in ("pos", "neg")}
         sides["neg"] -= slope  # beyond what a zero would give
         sums = self._of_zeros(name, factors)

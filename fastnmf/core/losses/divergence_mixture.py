@@ -9,7 +9,7 @@ from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler
 from fastnmf.core.losses.robust import Tiled
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.core.problem import full
-from fastnmf.core.thresholds import EXPANSION_FLOOR, MODEL_FLOOR
+from fastnmf.core.thresholds import EXPANSION_FLOOR, model_floor
 from fastnmf.kernels.blas import single_threaded_blas
 
 
@@ -109,6 +109,12 @@ class DivergenceMixture:
         self.excesses, self._step = None, 0
         self._of_which, self._views = None, []
 
+    def floor_by_row(self):
+        """Take the floors of the divergences from each row, as `BetaDivergence` does."""
+        for loss, beta in zip(self.losses, self.betas, strict=True):
+            if beta != 2:
+                loss.floor_by_row()
+
     def contribute(self, name, factors, sub):
         """Add the weighted ``pos`` and ``neg``, and set ``sub.parts`` to one `Part` a divergence.
 
@@ -179,11 +185,17 @@ class ObservedDivergence(Tiled):
     beta : float
     held : csr_array (n_rows, n_columns)
         1 where an entry is held out.
+
+    Attributes
+    ----------
+    floor : float
+        Model values below it count as it.
     """
 
     def __init__(self, strata, width, tasks, beta, held):
         super().__init__(strata, width, tasks)
-        self.beta = float(beta)
+        self.beta, X = float(beta), sp.csr_array(strata.X)
+        self.floor = float(model_floor(X.sum(dtype=np.float64) / max(X.nnz, 1))[0])
         self.power = 1 / (2 - beta) if beta < 1 else 1 / max(1.0, beta - 1)
         self._held = {"W": held, "H": sp.csr_array(held.T)}
 
@@ -205,7 +217,7 @@ class ObservedDivergence(Tiled):
             neg, total = np.empty_like(pos), 0.0
             for part, x, y in self.tiles(name, factors):
                 seen = 1 - self._held[name][part].toarray()  # never-densify-ok: one tile
-                y = np.maximum(y, y.dtype.type(MODEL_FLOOR))
+                y = np.maximum(y, y.dtype.type(self.floor))
                 total += float(np.sum(divergences(x, y, self.beta) * seen, dtype=np.float64))
                 weight = seen * y ** y.dtype.type(self.beta - 2)
                 pos[part], neg[part] = (weight * x).astype(y.dtype) @ other, (weight * y).astype(y.dtype) @ other

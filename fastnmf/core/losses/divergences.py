@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
-from fastnmf.core.thresholds import MODEL_FLOOR, TRIVIAL_DIVERGENCE
+from fastnmf.core.thresholds import TRIVIAL_DIVERGENCE, model_floor
 from fastnmf.data.layout import Compressed, row_index
 from fastnmf.kernels import divergence, rows
 from fastnmf.kernels.jit import split_rows
@@ -28,6 +28,11 @@ class _Divergence:
         Task tables of the row kernels, by factor.
     has_shifts : bool, default=False
         Whether there is a factor V, entries (q,) on ``strata.pattern``.
+
+    Attributes
+    ----------
+    floor : ndarray (1,) or (n_rows,) of float64
+        Model values below it count as it; see `fastnmf.core.thresholds.model_floor`.
     """
 
     def __init__(self, strata, width, tasks, has_shifts=False):
@@ -44,6 +49,7 @@ class _Divergence:
         self._products = {name: aligned((n, width), strata.dtype) for name, n in (("W", n_rows), ("H", n_columns))}
         self._ratio = np.empty(len(values), strata.dtype)
         self.total = float(values.sum(dtype=np.float64))
+        self.floor = model_floor(self.total / max(len(values), 1))
         row_scale = getattr(strata, "row_scale", None)
         self._loading = np.empty(0, strata.dtype) if row_scale is None else np.asarray(row_scale, dtype=strata.dtype)
         self._places = dict.fromkeys("WH", np.empty(0, np.int32))
@@ -89,6 +95,22 @@ class _Divergence:
         sizes = np.bincount(strata.stratum_index, self._loading if len(self._loading) else None, strata.n_strata)
         self.sizes = sizes.astype(strata.dtype)
         self._no_weight = np.zeros(strata.n_strata, strata.dtype)
+
+    def floor_by_row(self):
+        """Take the floor of each row from its own non-zeros, so that W of a row for given H depends on this row alone.
+
+        After this, sides other than W must not be walked.
+        """
+        self.floor = model_floor(self._row_means())
+
+    def _row_means(self):
+        """Return the mean of the non-zeros of each row, float64 (n_rows,), 0 where there are none."""
+        side, n_rows = self._sides["W"], self.strata.shape[0]
+        return np.bincount(row_index(side), side.data, n_rows) / np.maximum(np.diff(side.indptr), 1)
+
+    def share(self, room):
+        """Use the workspaces in `room`, a dict, for results of side H, which then hold until another loss has its."""
+        self._products["H"] = room.setdefault("product", self._products["H"])
 
     def contribute(self, name, factors, sub):
         """Add ``pos`` and ``neg`` of factor V, W or H at this point."""
@@ -193,8 +215,8 @@ class KullbackLeibler(_Divergence):
     def value(self, factors, V=None):
         """Return the divergence; its pass over the data is the one that the next update of W needs as well.
 
-        `V` (n_strata, n_columns), float64, gives shifts that may have entries off the pattern, as a user's start may
-        have. Entries on the pattern are taken from `factors`.
+        `V` (n_strata, n_columns), float64, dense or CSR, gives shifts that may have entries off the pattern, as a
+        user's start may have. Entries on the pattern are taken from `factors`.
         """
         model = float(self._totals("W", factors) @ self._totals("H", factors))
         if self.has_shifts:
@@ -248,9 +270,10 @@ class KullbackLeibler(_Divergence):
         parts = np.empty(len(tasks) - 1 if name == "W" else 0)
         if self.has_shifts:
             model = self._model(name, factors)
-            divergence.csr_shifted_ratio(tasks, side.csr, model, self._ratio, out, parts, sums)
+            divergence.csr_shifted_ratio(tasks, side.csr, model, self.floor, self._ratio, out, parts, sums)
         else:
-            divergence.csr_ratio_matmul(tasks, side.csr, *self._both(name, factors), self._ratio, out, parts)
+            both = self._both(name, factors)
+            divergence.csr_ratio_matmul(tasks, side.csr, *both, self.floor, self._ratio, out, parts)
         return float(parts.sum())
 
 
@@ -298,6 +321,11 @@ class BetaDivergence(_Divergence):
             self._constant = float(x @ np.log(x)) - self.total
         else:
             self._constant = float((x**beta).sum()) / (beta * (beta - 1))
+
+    def share(self, room):
+        """As for `KullbackLeibler`; two results of side H are held."""
+        super().share(room)
+        self._below["H"] = room.setdefault("below", self._below["H"])
 
     def value(self, factors, V=None):
         """Return the divergence, for beta = 2 half the squared error.
@@ -366,7 +394,7 @@ class BetaDivergence(_Divergence):
             For side W the sums of ``x y^(b - 1)``, and of ``log y`` (b = 0) or ``x log y`` (b = 1); zeros for side H.
         """
         parts = np.empty((len(tasks) - 1 if name == "W" else 0, 2))
-        model, least = self._model(name, factors), MODEL_FLOOR if self.beta < 2 else 0.0
+        model, least = self._model(name, factors), self.floor if self.beta < 2 else np.zeros(1)
         divergence.csr_power_matmul(tasks, side.csr, model, least, self.beta - 2, self._ratio, out, parts, sums)
         return tuple(parts.sum(axis=0).tolist())
 
@@ -406,18 +434,22 @@ class BetaDivergence(_Divergence):
         """
         both = self._both(name, factors)
         tasks = split_rows(len(out), both[1].size)
-        parts, least = np.empty(len(tasks) - 1 if name == "W" else 0), MODEL_FLOOR if self.beta < 1 else 0.0
+        parts, least = np.empty(len(tasks) - 1 if name == "W" else 0), self.floor if self.beta < 1 else np.zeros(1)
         stratum_index = self.strata.stratum_index if self.has_shifts else np.empty(0, np.int32)
         shifts = Shifts(v, *entries, stratum_index, self._loading, self.strata.n_strata)
         divergence.rows_powers(tasks, *both, shifts, least, self.beta - 1, out, parts, sums)
         return out, float(parts.sum()), sums
 
     def _powers_with(self, V, factors):
-        """Return the sum of ``y^b`` for dense shifts V (n_strata, n_columns)."""
-        every = np.arange(V.size + 1, dtype=np.int32)
-        entries = CSR(every[:: V.shape[1]].astype(np.int64), np.tile(every[: V.shape[1]], len(V)), every[:-1])
+        """Return the sum of ``y^b`` for given shifts V (n_strata, n_columns), dense or CSR."""
+        if sp.issparse(V):
+            v, every = V.data, np.arange(V.nnz, dtype=np.int32)
+            entries = CSR(V.indptr.astype(np.int64), V.indices.astype(np.int32), every)
+        else:
+            v, every = V.ravel(), np.arange(V.size + 1, dtype=np.int32)
+            entries = CSR(every[:: V.shape[1]].astype(np.int64), np.tile(every[: V.shape[1]], len(V)), every[:-1])
         out = np.empty_like(self._below["W"])  # leaves the cached array unchanged
-        return self._powers("W", factors, V.astype(self.strata.dtype).ravel(), entries, out, np.empty(0))[1]
+        return self._powers("W", factors, v.astype(self.strata.dtype), entries, out, np.empty(0))[1]
 
 
 def _zero_if_rounding(parts):

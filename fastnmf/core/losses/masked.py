@@ -13,6 +13,7 @@ from fastnmf.core.factors import aligned, row_tasks
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.data.entry_weights import stored
 from fastnmf.data.layout import row_index
+from fastnmf.data.shifts import entries_at, rows_of, square_lengths
 from fastnmf.kernels import rows, weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_costs, split_rows
@@ -92,6 +93,11 @@ class Masked(Frobenius):
         self._curvature = (self._base_of * self.groups.sizes[pattern.group] + seen).astype(strata.dtype)
         self._each = np.arange(len(key), dtype=np.int32)
 
+    def share(self, room):
+        """Use the workspace in `room`, a dict, for the product of side H, which is valid until another loss has its."""
+        shape = (self.data.shape[1], self.width)
+        self._products["H"] = room.setdefault("product", aligned(shape, self.data.dtype))
+
     def contribute(self, name, factors, sub):
         """Add the half-gradient of V, W or H."""
         if name == "V":
@@ -113,14 +119,14 @@ class Masked(Frobenius):
     def value(self, factors, V=None):
         """Return the objective from ``sum O x²``, the products and ``sum O y²``; O((n + nnz(D)) K + n K²).
 
-        With V (n_strata, n_columns), float64, return it for these shifts instead of those in `factors`.
+        With V (n_strata, n_columns), float64, dense or CSR, return it for these shifts instead of those in `factors`.
         """
         return self.sq_norm - 2 * (self._with_product(factors) + self._fitted(factors, V)) + self._squares(factors, V)
 
     def exact_value(self, factors, V=None):
         """Return the objective from the residual itself, a bounded number of entries at a time; V as for `value`."""
         W, H = (factors[name][:, : factors.rank].astype(np.float64) for name in "WH")
-        V = self.data.pattern.dense(factors["V"]) if V is None and self.has_shifts else V
+        V = self.data.pattern.as_read(factors["V"]) if V is None and self.has_shifts else V
         return _residual_squares(self.data, self.weights.rows, W, H, V)
 
     def rowwise(self, name, factors):
@@ -199,6 +205,7 @@ class Masked(Frobenius):
             rowwise = rowwise._replace(shift=shift)
         if self.has_shifts and side.base.any():
             v, group = (factors["V"], self.data.pattern.group) if V is None else (V, None)
+            v, group = (v.data, row_index(v)) if sp.issparse(v) else (v, group)
             square = np.square(v, dtype=np.float64)
             of_group = square.sum(axis=1) if group is None else np.bincount(group, square, self.data.n_strata)
             lengths = float(np.bincount(self.data.stratum_index, side.base, self.data.n_strata) @ of_group)
@@ -246,13 +253,13 @@ def _by_base(side, rows_, stratum_index):
 
 
 def _dense_shifts(side, V, H, strata):
-    """Return the effect of dense shifts on the rows of W.
+    """Return the effect of given shifts on the rows of W.
 
     Parameters
     ----------
     side : fastnmf.data.entry_weights.Side
         The weights of the rows.
-    V : ndarray (n_strata, n_columns)
+    V : ndarray or csr_array (n_strata, n_columns)
         Shifts in the data's inner scale.
     H : ndarray (n_columns, K)
     strata : fastnmf.data.strata.Strata
@@ -264,7 +271,8 @@ def _dense_shifts(side, V, H, strata):
     shift : ndarray (nnz,)
         The shifts at D's entries.
     """
-    shift = V[strata.stratum_index[row_index(side.extra)], side.extra.indices].astype(strata.dtype, copy=False)
+    shift = entries_at(V, strata.stratum_index[row_index(side.extra)], side.extra.indices)
+    shift = shift.astype(strata.dtype, copy=False)
     with single_threaded_blas():
         neg = (
             _by_base(side, (V @ H).astype(strata.dtype, copy=False), strata.stratum_index) if side.base.any() else None
@@ -273,7 +281,7 @@ def _dense_shifts(side, V, H, strata):
 
 
 def rowwise_of(strata, H, V=None):
-    """Return the `RowwiseGram` of the rows for fixed H (n_columns, K) and dense shifts V, and their ``neg`` or None."""
+    """Return the `RowwiseGram` of the rows for fixed H (n_columns, K) and shifts V, and their ``neg`` or None."""
     side = strata.entry_weights.rows
     neg, shift = (None, _NO_SHIFT[strata.dtype]) if V is None else _dense_shifts(side, V, H, strata)
     return _rowwise(side, shift, rows.gram(row_tasks(H), H), H), neg
@@ -313,7 +321,7 @@ def _residual_squares(strata, side, W, H, V):
         The weights of the rows.
     W : ndarray (n_rows, k) of float64
     H : ndarray (n_columns, k) of float64
-    V : ndarray (n_strata, n_columns), or None
+    V : ndarray or csr_array (n_strata, n_columns), or None
         Shifts. All arrays are in the data's inner scale.
 
     Returns
@@ -338,7 +346,7 @@ def _residual_squares(strata, side, W, H, V):
         e = chosen[lo : lo + step]
         i, j = of_row[e], D.indices[e]
         y = np.einsum("ec,ec->e", W[i], H[j])
-        y = y if V is None else y + V[strata.stratum_index[i], j]
+        y = y if V is None else y + entries_at(V, strata.stratum_index[i], j)
         total += float(D.data[e] @ np.square(x[e] - y))
     return total
 
@@ -377,7 +385,7 @@ def row_errors(strata, W, H, V=None):
     W : ndarray (n_rows, K)
     H : ndarray (n_columns, K)
         Padded.
-    V : ndarray (n_strata, n_columns), default=None
+    V : ndarray or csr_array (n_strata, n_columns), default=None
         Shifts. All arrays are in the data's inner scale.
 
     Returns
@@ -393,14 +401,16 @@ def row_errors(strata, W, H, V=None):
     errors = np.empty(len(W))
     weighted.rows_squares(row_tasks(W), W, rowwise, _as_lazy_rows(neg, H), errors)
     if V is not None:
-        errors += (np.square(V, dtype=np.float64).sum(axis=1))[strata.stratum_index] * rowwise.base
+        squares = square_lengths(V) if sp.issparse(V) else np.square(V, dtype=np.float64).sum(axis=1)
+        errors += squares[strata.stratum_index] * rowwise.base
     errors -= 2 * np.einsum("ij,ij->i", W, product, dtype=np.float64)
     if not strata.is_sparse:
         norms = np.einsum("ij,ij->i", strata.X, scaled.X, dtype=np.float64)
-        with_shifts = 0.0 if V is None else np.einsum("ij,ij->i", scaled.X, V[strata.stratum_index], dtype=np.float64)
+        shifts = 0.0 if V is None else rows_of(V, strata.stratum_index)
+        with_shifts = 0.0 if V is None else np.einsum("ij,ij->i", scaled.X, shifts, dtype=np.float64)
     else:
         of_row, value = row_index(scaled.X), scaled.X.data.astype(np.float64)
         norms = np.bincount(of_row, value * strata.X.data, len(W))
-        shifts = 0.0 if V is None else V[strata.stratum_index[of_row], scaled.X.indices]
+        shifts = 0.0 if V is None else entries_at(V, strata.stratum_index[of_row], scaled.X.indices)
         with_shifts = np.bincount(of_row, value * shifts, len(W))
     return norms + errors - 2 * with_shifts, norms

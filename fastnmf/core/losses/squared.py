@@ -5,6 +5,7 @@ import numpy as np
 from fastnmf.core.factors import aligned
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import REVIVAL_GAIN
+from fastnmf.data.shifts import square_lengths
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.records import LazyRows
@@ -83,6 +84,8 @@ class Frobenius:
         if row_scale is not None:  # the weight counts how often a row occurs, not how badly it is fitted
             errors = np.divide(errors, np.square(row_scale, dtype=np.float64), out=0 * errors, where=row_scale > 0)
         row = int(np.argmax(errors))
+        if row_scale is not None and row_scale[row] == 0:  # all rows that count are fitted
+            return False
         missed = self._spare(row, factors) / (1 if row_scale is None else row_scale[row])
         if not np.square(missed, dtype=np.float64).sum() > REVIVAL_GAIN * self.strata.sq_norm:
             return False
@@ -199,13 +202,13 @@ class StrataFrobenius(Frobenius):
     def value(self, factors, V=None):
         """Return the objective from results that the updates of H or W have computed already.
 
-        With V (n_strata, n_columns), float64, return the objective for these shifts instead of those in `factors`: a
-        user's start may have entries where the stratum does not use the column.
+        With V (n_strata, n_columns), float64, dense or CSR, return the objective for these shifts instead of those in
+        `factors`: a user's start may have entries where the stratum does not use the column.
         """
         if V is not None:
             with single_threaded_blas():
                 cross = np.sum((V @ factors["H"].astype(np.float64)) * self._stratum_sums(factors))
-            fitted = self.groups.sizes @ np.einsum("ij,ij->i", V, V) - 2 * self.pattern.entries(V) @ self.pattern.sums
+            fitted = self.groups.sizes @ square_lengths(V) - 2 * self.pattern.entries(V) @ self.pattern.sums
             return super().value(factors) + float(2 * cross + fitted)
 
         def of_shifts():
@@ -219,7 +222,7 @@ class StrataFrobenius(Frobenius):
     def exact_value(self, factors, V=None):
         """Return the objective from the residual itself; V as for `value`."""
         W, H = (factors[name][:, : factors.rank] for name in "WH")
-        V = self.pattern.dense(factors["V"]) if V is None else V
+        V = self.pattern.as_read(factors["V"]) if V is None else V
         return self.strata.residual_square_sum(W, H, V)
 
     def _row(self, row, factors):
@@ -228,7 +231,7 @@ class StrataFrobenius(Frobenius):
         return super()._row(row, factors) - row_scale * shift
 
     def _row_errors(self, factors, squares=None):
-        return super()._row_errors(factors, self.strata.row_square_sums(self.pattern.dense(factors["V"])))
+        return super()._row_errors(factors, self.strata.row_square_sums(self.pattern.as_read(factors["V"])))
 
     def _neg_rows(self, factors):
         return full(self._neg("W", factors))

@@ -7,10 +7,12 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.options import check_number
-from fastnmf.core.thresholds import LEAST_CURVATURE, PENALTY_ROUNDING
+from fastnmf.core.thresholds import LEAST_CURVATURE, MOST_BITS, PENALTY_ROUNDING
+from fastnmf.data.sentences import shown
 from fastnmf.typing import Floats
 
 
@@ -79,7 +81,7 @@ class CustomPenalty:
         self.row_scale = data.row_scale if name == "W" else None
         self.pattern = data.pattern if name == "V" else None
         self._exponent = (2 if name == "V" else 1) * data.log4_scale  # of the factor; below, that of the objective
-        self._scale = float(np.exp2(2 * options.beta * data.log4_scale))
+        self._scale = float(np.exp2(min(2 * options.beta * data.log4_scale, MOST_BITS)))
         self._half = 1 if options.is_squared else 2  # updates take half the gradient of the squared error
 
     @classmethod
@@ -108,9 +110,10 @@ class CustomPenalty:
         return self._scale * self._value(self.of_user(F))
 
     def of_user(self, F):
-        """Return a factor, or a dense V (n_strata, n_columns), as a read-only array (k, p) in the user's units."""
+        """Return a factor, or a whole V (n_strata, n_columns), as a read-only array (k, p) in the user's units."""
         if self.pattern is not None:
             F = F if F.ndim == 2 else self.pattern.dense(F)
+            F = F.toarray() if sp.issparse(F) else F  # never-densify-ok: penalties of a user see V as a dense array
         else:
             F = F[:, : self.rank].T
         F = np.ldexp(F.astype(np.float64, order="C"), -self._exponent)
@@ -160,7 +163,7 @@ class CustomPenalty:
         for each in self.objects:
             found = each.value(F)
             if np.ndim(found) or not np.isfinite(found):
-                raise ValueError(f"{_called(each)}.value returned {found!r}; return one finite number.")
+                raise ValueError(f"{_called(each)}.value returned {shown(found)}; return one finite number.")
             total += float(found)
         return total
 

@@ -5,12 +5,15 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 """
 
 import numpy as np
+import scipy.sparse as sp
 
+from fastnmf.core.thresholds import MOST_BITS
 from fastnmf.kernels import rows
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import LazyRows
 
 BALANCE_STEPS = 30  # largest number of Newton steps for the scale of a component; it converges in about five
+LARGEST = 2.0**100  # weight beside data near 1, at which a penalty has long made its factor zero
 
 
 class ElasticNet:
@@ -62,8 +65,8 @@ class ElasticNet:
         own = 2 if name == "V" else 1
         l1 = weight * strength.l1_ratio + 2 / unit * sum(net[0] for net in nets)
         l2 = weight * (1 - strength.l1_ratio) + 2 / unit * sum(net[1] for net in nets)
-        l1 *= np.exp2((2 * beta - own) * data.log4_scale)
-        l2 *= np.exp2((2 * beta - 2 * own) * data.log4_scale)
+        if data.log4_scale:
+            l1, l2 = (_scaled(l, (2 * beta - n * own) * data.log4_scale) for l, n in ((l1, 1), (l2, 2)))
         return cls(l1, l2, data.row_scale if name == "W" else None, unit, beta)
 
     def contribute(self, F, sub, rank):
@@ -78,6 +81,7 @@ class ElasticNet:
 
     def value(self, F):
         """Return the penalty."""
+        F = F.data if sp.issparse(F) else F  # shifts of a start
         linear = F if F.ndim == 2 else F[:, None]
         total = 0.0
         if self.l1:
@@ -104,6 +108,11 @@ class ElasticNet:
         if self.of_l2 is None:
             return np.einsum("ij,ij->j", F, F, dtype=np.float64)
         return np.einsum("i,ij,ij->j", self.of_l2, F, F, dtype=np.float64)
+
+
+def _scaled(weight, exponent):
+    """Return ``weight * 2 ** exponent``, at most `LARGEST`."""
+    return min(weight * float(np.exp2(min(exponent, MOST_BITS))), LARGEST)
 
 
 def _powered(row_scale, power):

@@ -3,11 +3,10 @@
 import numpy as np
 
 from fastnmf.core.problem import full
-from fastnmf.core.thresholds import MU_EPS
-from fastnmf.core.updates.multiplicative import update_entries
+from fastnmf.core.updates.multiplicative import MU, limits_of, update_entries
 from fastnmf.kernels import bilinear, chain, graph, rows, symmetric, weighted
 from fastnmf.kernels.jit import split_rows
-from fastnmf.kernels.records import CSR, LazyRows, Limits
+from fastnmf.kernels.records import CSR, LazyRows
 
 
 class HALS:
@@ -67,14 +66,21 @@ class WeightedRows:
     Parameters
     ----------
     rule : {"hals", "mu"}, default="hals"
-    eps, floor : float
+    eps, floor, norm : float
         As for `MU`; not used by ``"hals"``.
     """
 
     needs = ("rowwise",)
 
-    def __init__(self, rule="hals", eps=MU_EPS, floor=0.0):
-        self.is_hals, self.eps, self.floor = rule == "hals", eps, floor
+    def __init__(self, rule="hals", eps=0.0, floor=0.0, norm=None):
+        self.is_hals, self.ratio = rule == "hals", MU(eps, floor, norm)
+
+    @classmethod
+    def of_squares(cls, data):
+        """Return the multiplicative update for the squared error of these data."""
+        found = cls("mu")
+        found.ratio = MU.of_squares(data)
+        return found
 
     def __call__(self, F, sub, rank, n_sweeps):
         """Update F by `n_sweeps` sweeps or multiplicative updates.
@@ -97,7 +103,7 @@ class WeightedRows:
             with a `free_mask`.
         """
         if sub.weight is not None:
-            return update_entries(F, sub, 0) if self.is_hals else update_entries(F, sub, n_sweeps, self.eps, self.floor)
+            return update_entries(F, sub, 0) if self.is_hals else self.ratio(F, sub, rank, n_sweeps)
         shared = sub.full_gram(F.shape[1], rank)
         grams = sub.rowwise.grams if shared is None else sub.rowwise.grams + shared
         step, dtype = (self._hals, np.float64) if self.is_hals else (self._mu, F.dtype)
@@ -155,7 +161,8 @@ class WeightedRows:
             ``<F, pos>`` at the new F, and None; None with a `free_mask`.
         """
         parts = np.empty((len(sub.tasks) - 1, 2))
-        limits = Limits(F.dtype.type(self.eps + sub.linear), F.dtype.type(self.floor))
+        eps = self.ratio.eps_for(max(np.trace(gram) for gram in rowwise.grams), len(F), rank)
+        limits = limits_of(F.dtype, eps + sub.linear, self.ratio.floor)
         held = None if sub.free_mask is None else F.copy()
         for _ in range(n_sweeps):
             weighted.rows_mu_weighted(sub.tasks, F, rowwise, *sides, limits, parts)

@@ -4,8 +4,9 @@ import numpy as np
 
 from fastnmf.core.factors import refill
 from fastnmf.core.iterate import LOOK_BACK, Solver, has_slowed
+from fastnmf.core.updates.multiplicative import limits_of
 from fastnmf.kernels import dense
-from fastnmf.kernels.records import Graph, Limits
+from fastnmf.kernels.records import Graph
 
 
 class FusedDenseMU(Solver):
@@ -27,8 +28,8 @@ class FusedDenseMU(Solver):
         self.strata, self.problem, self.factors, self.scale = strata, problem, factors, problem.scale
         self.X = np.ascontiguousarray(strata.X)
         self.Xt = np.ascontiguousarray(self.X.T)
-        dtype, update, graphs = self.X.dtype.type, problem.updates["W"], problem.losses[1:]
-        self.limits, self.tasks = Limits(dtype(update.eps), dtype(update.floor)), np.array([0, len(self.X)])
+        dtype, graphs = self.X.dtype.type, problem.losses[1:]
+        self.tasks = np.array([0, len(self.X)])
         none = np.empty(0, dtype)
         self.graph = Graph(np.empty(0, np.int64), np.empty(0, np.int32), none, none, none)
         for graph in graphs:
@@ -49,6 +50,9 @@ class FusedDenseMU(Solver):
             when the fit ends.
         """
         self.factors["W"][:, : self.factors.rank], self.factors["H"][:, : self.factors.rank] = W, H
+        update, sizes = self.problem.updates["W"], ((np.square(W).sum(), len(H)), (np.square(H).sum(), len(W)))
+        eps = min(update.eps_for(sq_norm, n_rows, self.factors.rank) for sq_norm, n_rows in sizes)
+        self.limits = limits_of(self.X.dtype, eps, update.floor)
         self.n_left, self.length = max_iter, LOOK_BACK if tol else max_iter
 
     def step(self):

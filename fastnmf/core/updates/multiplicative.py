@@ -3,15 +3,22 @@
 The half-gradient is ``F gram + neg - pos``.
 """
 
+import math
+
 import numpy as np
 
-from fastnmf.core.thresholds import LEAST_SLOPE, LEAST_STEP, MU_EPS, MU_FLOOR, tiny
+from fastnmf.core.thresholds import LEAST_SLOPE, LEAST_STEP, MU_EPS, MU_FLOOR, ORDINARY_DENOMINATOR, tiny
 from fastnmf.kernels import rows
 from fastnmf.kernels.records import Limits
 
 # Entries that shrink in every iteration become denormal numbers, with which processors compute ten times slower. They
 # then underflow to zero, which no update can change: in float32 soon (0.003 % of the loss on 20 newsgroups after 100
 # iterations), in float64 after some thousand iterations. The product of two floors must not be denormal either.
+
+
+def limits_of(dtype, eps, floor):
+    """Return `Limits` of a dtype; eps is at least its least normal number, by which a numerator can be divided."""
+    return Limits(dtype.type(max(eps, tiny(dtype))), dtype.type(floor))
 
 
 def update_entries(F, sub, n_updates, eps=0.0, floor=0.0):
@@ -35,7 +42,7 @@ def update_entries(F, sub, n_updates, eps=0.0, floor=0.0):
     crossed : float
         ``<v, neg>``.
     """
-    limits = Limits(F.dtype.type(eps + sub.linear), F.dtype.type(floor))
+    limits = limits_of(F.dtype, eps + sub.linear, floor)
     weight = sub.weight if sub.ridge == 0 else (sub.weight + sub.ridge).astype(F.dtype)
     parts = np.empty((len(sub.tasks) - 1, 2))
     rows.entries_step(sub.tasks, sub.group, weight, sub.pos, sub.neg, F, limits, n_updates, parts)
@@ -54,20 +61,39 @@ class MU:
 
     Parameters
     ----------
-    eps : float, default=1e-9
-        Added to every denominator, as in the published program of Stratified-NMF; absolute.
+    eps : float, default=0.0
+        Added to every denominator, as in the published program of Stratified-NMF; it has the unit of the data. A
+        denominator is at least the least normal number, so that its ratio is finite.
     floor : float, default=0.0
         Smallest value of a positive entry after an update, so that entries neither become denormal nor underflow to
         zero; `MU_FLOOR` has a value for each dtype.
+    norm : float, optional
+        Norm of the data. With it eps is smaller where denominators are, see `eps_for`.
     """
 
-    def __init__(self, eps=MU_EPS, floor=0.0):
-        self.eps, self.floor = eps, floor
+    def __init__(self, eps=0.0, floor=0.0, norm=None):
+        self.eps, self.floor, self.norm = eps, floor, norm
 
     @classmethod
     def plain(cls, dtype):
-        """Return the update of a model without eps: the ratio itself, with the floor of a dtype."""
-        return cls(eps=0.0, floor=MU_FLOOR[np.dtype(dtype)])
+        """Return the update without eps: the ratio itself, with the floor of a dtype."""
+        return cls(floor=MU_FLOOR[np.dtype(dtype)])
+
+    @classmethod
+    def of_squares(cls, data):
+        """Return the update for the squared error of these data."""
+        return cls(MU_EPS, MU_FLOOR[data.dtype], math.sqrt(data.sq_norm))
+
+    def eps_for(self, sq_norm, n_rows, rank):
+        """Return eps for an update of a factor (n_rows, rank), where the other one has this squared norm.
+
+        The denominators equal pos in the end, whose root mean square is at most the product of the norms of the data
+        and of the other factor over ``sqrt(n_rows * rank)``.
+        """
+        if self.norm is None:
+            return self.eps
+        size = self.norm * math.sqrt(sq_norm / max(n_rows * rank, 1))
+        return self.eps if size >= ORDINARY_DENOMINATOR else self.eps * size / ORDINARY_DENOMINATOR
 
     def __call__(self, F, sub, rank, n_sweeps):
         """Update F by `n_sweeps` multiplicative updates.
@@ -92,8 +118,9 @@ class MU:
         if sub.weight is not None:
             return self._entries(F, sub, n_sweeps)
         gram, parts = sub.full_gram(F.shape[1], rank), np.empty((len(sub.tasks) - 1, 2))
+        eps = self.eps if gram is None else self.eps_for(float(gram.trace()), len(F), rank)
         gram = np.empty((0, 0), F.dtype) if gram is None else gram.astype(F.dtype)
-        limits = Limits(F.dtype.type(self.eps + sub.linear), F.dtype.type(self.floor))
+        limits = limits_of(F.dtype, eps + sub.linear, self.floor)
         is_plain = sub.free_mask is None and sub.power == 1
         for _ in range(n_sweeps):
             held = None if is_plain else F.copy()
@@ -106,11 +133,12 @@ class MU:
 
     def _entries(self, F, sub, n_sweeps):
         """Update separable entries F (p,) `n_sweeps` times."""
+        eps = self.eps_for(float(sub.weight.sum()) / max(len(sub.weight), 1), len(F), 1)
         if sub.power == 1:
-            return update_entries(F, sub, n_sweeps, self.eps, self.floor)
+            return update_entries(F, sub, n_sweeps, eps, self.floor)
         for _ in range(n_sweeps):
             held = F.copy()
-            update_entries(F, sub, 1, self.eps, self.floor)
+            update_entries(F, sub, 1, eps, self.floor)
             rows.rows_power(sub.tasks, F[:, None], held[:, None], sub.power)
         return None
 

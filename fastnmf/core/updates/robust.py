@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastnmf.core.thresholds import unit_of
 from fastnmf.kernels import robust
 from fastnmf.kernels.jit import split_rows
 
@@ -63,9 +64,12 @@ class ChebyshevLP:
 
         A, G = sub.residual.data.astype(np.float64), sub.residual.other[:, :rank].astype(np.float64)
         below = np.full((len(G), 1), -1.0)
-        sides, cost = np.vstack([np.hstack([G, below]), np.hstack([-G, below])]), np.append(np.zeros(rank), 1.0)
+        unit = unit_of(G)
+        near = G / unit
+        sides, cost = np.vstack([np.hstack([near, below]), np.hstack([-near, below])]), np.append(np.zeros(rank), 1.0)
         for i, a in enumerate(A):
-            found = linprog(cost, sides, np.concatenate([a, -a]), method="highs")
-            best = None if found.x is None else np.maximum(found.x[:rank], 0)
+            of_row = unit_of(a)
+            found = linprog(cost, sides, np.concatenate([a, -a]) / of_row, method="highs")
+            best = None if found.x is None else np.maximum(found.x[:rank], 0) * (of_row / unit)
             if best is not None and np.abs(a - G @ best).max() < np.abs(a - G @ F[i, :rank]).max():
                 F[i, :rank] = best

@@ -37,8 +37,8 @@ class FitState:
         final scaling; None where the model has no such factor.
     H : ndarray (k, n_features), or None
         As W.
-    V : ndarray (n_strata, n_features), or None
-        None for models without shifts.
+    V : ndarray or csr_array (n_strata, n_features), or None
+        As the `shifts_` of the model; None for models without shifts.
     """
 
     iteration: int
@@ -61,8 +61,8 @@ class FitState:
         return self._arrays()[1]
 
     @property
-    def V(self) -> Floats | None:
-        """Shifts, (n_strata, n_features); None for models without shifts."""
+    def V(self) -> Any:
+        """Shifts, (n_strata, n_features), dense or CSR as `shifts_`; None for models without shifts."""
         return self._arrays()[2]
 
 

@@ -29,6 +29,7 @@ from fastnmf.core.warn import warn
 from fastnmf.data.annotated import Layer, check_index, is_annotated, matrix_of, with_labels, with_layer
 from fastnmf.data.matrix import check_kind, check_unmasked, unmasked
 from fastnmf.data.names import check_names, names_of
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.io import archive
 from fastnmf.io.checkpoints import checkpointing
@@ -310,14 +311,21 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         vars(self).update(n_iter_=fit.n_iter, converged_=fit.converged, stopped_by_=fit.stopped_by)
         self.history_ = as_arrays(fit.history, fit.solver.scale)
         self.normalized_loss_ = float(self.history_["normalized_loss"][-1])
-        self.reconstruction_err_ = self._reconstruction_error(fit.loss, -2 * data.log4_scale, options)
+        with np.errstate(over="ignore"):
+            self.reconstruction_err_ = self._reconstruction_error(fit.loss, -2 * data.log4_scale, options)
+        if np.isinf(self.reconstruction_err_):
+            warn(
+                "reconstruction_err_ grows with the square of X and leaves float64 for these data; read "
+                "normalized_loss_, or scale X.",
+                UserWarning,
+            )
 
     def _reconstruction_error(self, loss, exponent, options):
         """Return the reconstruction error for a loss of data that are ``2 ** -exponent`` times the user's."""
         if options.is_squared:
             return float(np.ldexp(np.sqrt(loss), exponent))
         # a divergence scales with the beta-th power of the data
-        return float(np.sqrt(2 * loss) * 2.0 ** (exponent * options.beta / 2))
+        return float(np.sqrt(2 * loss) * np.exp2(exponent * options.beta / 2))
 
     def _warn(self, fit, options):
         """Warn if the fit has not converged."""
@@ -360,7 +368,9 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
                 raise ValueError(f"init='custom' needs a start: pass {names} to fit ({missing[0]} is missing).")
             return [check_start(name, given[name], shape, is_signed) for name, shape in shapes.items()]
         if brought:
-            raise ValueError(f"A start was given ({', '.join(brought)}) with init={options.init!r}; use init='custom'.")
+            raise ValueError(
+                f"A start was given ({', '.join(brought)}) with init={shown(options.init)}; use init='custom'."
+            )
         if not self._goes_on(options):
             return None
         return [continued(name, getattr(self, self._continued[name]), shape, options) for name, shape in shapes.items()]

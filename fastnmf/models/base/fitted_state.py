@@ -3,9 +3,14 @@
 import copy
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _FITS = ("fit", "fit_transform", "partial_fit", "fit_blocks")
 _CONTINUING = ("partial_fit",)  # these continue the existing model; the others replace it
@@ -22,7 +27,7 @@ def make_fits_atomic(kind):
         method = inspect.getattr_static(kind, name, None)
         is_ours = name in vars(kind) or getattr(method, "__module__", "").startswith("fastnmf.")
         if inspect.isfunction(method) and is_ours and not hasattr(method, "is_atomic"):
-            setattr(kind, name, _atomic_fit(method))
+            setattr(kind, name, atomic_fit(method))
 
 
 def is_fitted_name(kind, name):
@@ -33,13 +38,16 @@ def is_fitted_name(kind, name):
 def _without_fit(model):
     """Return a shallow copy of an estimator without fitted state; with `warm_start` the copy keeps it."""
     aside = copy.copy(model)
-    if not getattr(model, "warm_start", False):
+    warm_start = getattr(model, "warm_start", False)  # of any type: the fit checks it later
+    if not isinstance(warm_start, (bool, np.bool_)) or not warm_start:
         for name in [name for name in vars(aside) if is_fitted_name(type(model), name)]:
             del vars(aside)[name]
     return aside
 
 
-def _atomic_fit(method):
+def atomic_fit(method: Method) -> Method:
+    """Return a method that fits with the promises of `make_fits_atomic`, which does not see methods in descriptors."""
+
     @functools.wraps(method)
     def atomic_fit(self, *args, **kwargs):
         before = dict(vars(self))
@@ -51,7 +59,7 @@ def _atomic_fit(method):
         return self if result is aside else result
 
     atomic_fit.is_atomic = True
-    return atomic_fit
+    return cast("Method", atomic_fit)
 
 
 def check_fitted_arrays(model, n_features=None):
@@ -74,7 +82,7 @@ def check_fitted_arrays(model, n_features=None):
     NotFittedError
         An attribute is missing.
     ValueError
-        An attribute is not an array of finite numbers, or has the wrong shape.
+        An attribute is not an array of finite numbers, or has the wrong shape; or components are negative.
     """
     kind = type(model).__name__
     sizes = {"m": (n_features, "X")} if n_features is not None else {}
@@ -86,7 +94,8 @@ def check_fitted_arrays(model, n_features=None):
             raise NotFittedError(f"This {kind} has no {name}, which fit sets; call fit first.")
         if not letters:
             continue
-        is_numbers = isinstance(array, np.ndarray) and (array.dtype.kind in "fiu" or letters == "S")
+        is_array = isinstance(array, np.ndarray) or name == "shifts_" and isinstance(array, sp.csr_array)
+        is_numbers = is_array and (array.dtype.kind in "fiu" or letters == "S")
         if not is_numbers or array.ndim != len(letters):
             found = f"an array of {array.dtype}, shape {array.shape}" if isinstance(array, np.ndarray) else type(array)
             raise ValueError(
@@ -97,8 +106,11 @@ def check_fitted_arrays(model, n_features=None):
             wanted, of = sizes.setdefault(letter, (size, name))
             if size != wanted:
                 raise ValueError(_mismatch(kind, name, array.shape, letter, wanted, of))
-        if n_features is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
+        values = array.data if sp.issparse(array) else array
+        if n_features is not None and array.dtype.kind == "f" and not np.isfinite(values).all():
             raise ValueError(f"{name} of this {kind} contains NaN or infinity; every entry must be a finite number.")
+        if n_features is not None and name == "components_" and not model._is_signed and (array < 0).any():
+            raise ValueError(f"{name} of this {kind} contains negative entries; every entry must be >= 0.")
 
 
 _OF = {"k": "components", "m": "features", "S": "strata", "n": "samples", "L": "lags", "c": "classes"}

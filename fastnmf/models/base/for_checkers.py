@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     class WithStrata(Iterative):
         """Attributes of models with shifts of strata."""
 
-        shifts_: Floats
+        shifts_: Any  # an array, or a csr_array where `sparse_shifts` says so
         strata_: Array
         stratum_sizes_: Array
         row_strata_: Integers

@@ -15,10 +15,10 @@ from sklearn.utils import _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad
-from fastnmf.core.losses.choice import Beta
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.thresholds import tiny
+from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, with_labels
 from fastnmf.data.labels import encode_labels, known_labels, places
 from fastnmf.data.matrix import as_csr, check_pointers
@@ -37,7 +37,7 @@ def is_kullback_leibler(model, what):
     options = model._options()
     if options.is_squared:
         return False
-    if isinstance(options.loss, Beta) and options.beta == 1:
+    if options.is_kullback_leibler:
         return True
     raise ValueError(
         f"{what} was asked of a model with {options.loss_given}; it supports 'frobenius' and 'kullback-leibler' only."
@@ -66,15 +66,20 @@ def open_data(model, X, strata, *, is_masked=False):
             "example from inverse_transform."
         )
     H = pad(scaled(model.components_.T.astype(np.float64), data.log4_scale), data)
-    V = scaled(model.shifts_.astype(np.float64), 2 * data.log4_scale) if model._has_shifts else None
-    return data, H, V
+    return data, H, _inner_shifts(model.shifts_, data) if model._has_shifts else None
+
+
+def _inner_shifts(V, data):
+    """Return shifts of a model as readers take them, float64 in the inner scale of the data."""
+    V = shift_arrays.as_read(V)
+    return shift_arrays.mapped(V, lambda v: scaled(v.astype(np.float64), 2 * data.log4_scale))
 
 
 def divergences_of_rows(model, X, strata):
     """Return the Kullback-Leibler divergence of every row of X from the model, (n_samples,)."""
     W = np.asarray(model.transform(X, strata=strata) if model._has_shifts else model.transform(X))
     data, _, _ = open_data(model, X, strata)
-    V = model.shifts_ if model._has_shifts else np.zeros((1, model.components_.shape[1]))
+    V = shift_arrays.as_read(model.shifts_) if model._has_shifts else np.zeros((1, model.components_.shape[1]))
     return row_divergences(data, W, model.components_, V)
 
 
@@ -94,8 +99,8 @@ class RowErrorsMixin:
         -------
         ndarray (n_samples,) of float64
             ``min_{w >= 0} ||a - v - w H||²`` for every row a, over the known entries. If all entries are known, small
-            errors, too, are right to six digits. For the Kullback-Leibler loss: the divergence of the row from its
-            model.
+            errors, too, are right to six digits; it is infinite where a square leaves float64. For the Kullback-Leibler
+            loss: the divergence of the row from its model.
 
         Raises
         ------
@@ -153,8 +158,8 @@ class InspectionMixin:
         -------
         labels : ndarray (n_new,)
             The labels that are not in `strata_`, sorted.
-        shifts : ndarray (n_new, n_features)
-            In the dtype of `shifts_`, and in the gauge of the model if it has one.
+        shifts : ndarray (n_new, n_features), or csr_array
+            As `shifts_`: of its dtype, dense or sparse, and in the gauge of the model if it has one.
 
         Raises
         ------
@@ -177,18 +182,42 @@ class InspectionMixin:
         X, strata = with_labels(X, strata)
         X = as_rows(X)
         labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
+        m, is_sparse = self.components_.shape[1], sp.issparse(self.shifts_)
         if len(labels) == 0:
-            return labels, np.zeros((0, self.components_.shape[1]), self.shifts_.dtype)
+            nothing = (sp.csr_array if is_sparse else np.zeros)((0, m), dtype=self.shifts_.dtype)
+            return labels, nothing
+        X, mean = _rows(X, is_new), self._mean_shift()
+        if not is_sparse:
+            return labels, self._estimated(X, labels, of_new, mean)
+        code, found = places(of_new, labels), []
+        for part in shift_arrays.few_at_a_time(labels, m):  # the strata are independent of each other
+            is_here = (code >= part.start) & (code < part.stop)
+            found.append(sp.csr_array(self._estimated(_rows(X, is_here), labels[part], of_new[is_here], mean)))
+        return labels, sp.csr_array(sp.vstack(found, format="csr"))
+
+    def _estimated(self, X, labels, strata, mean):
+        """Return the shifts of new strata as a dense array, in the dtype of `shifts_`.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Rows of these strata only.
+        labels : ndarray (n_new,)
+        strata : array-like (n_samples,)
+            Label of each row.
+        mean : ndarray (n_features,)
+            Mean of the fitted shifts.
+        """
         is_divergence = is_kullback_leibler(self, "estimate_shifts")
         model = copy.copy(self)
-        model.strata_, model.shifts_ = labels, np.repeat(self._mean_shift()[None], len(labels), axis=0)
+        model.strata_, model.shifts_ = labels, np.repeat(mean[None], len(labels), axis=0)
         with threads(self.n_threads):
-            data, H, V = open_data(model, _rows(X, is_new), of_new)
+            data, H, V = open_data(model, X, strata)
             found = shift_estimation.estimate_divergence if is_divergence else shift_estimation.estimate
             V, W = found(data, len(self.components_), H, V[0])
             W, H = W[:, : len(self.components_)], H[:, : len(self.components_)].T
             _, V = shift_estimation.apply_gauge(W, H, V, data.stratum_index, getattr(self, "gauge", None))
-        return labels, scaled(V, -2 * data.log4_scale).astype(self.shifts_.dtype)
+        return scaled(V, -2 * data.log4_scale).astype(self.shifts_.dtype)
 
     def predict_stratum(self, X: Matrix) -> Array:
         """Return the known stratum that explains each row best.
@@ -219,10 +248,10 @@ class InspectionMixin:
             model.strata_, model.shifts_ = np.array([0]), self.shifts_[:1]
             if not is_kullback_leibler(self, "predict_stratum"):
                 data, H, _ = open_data(model, X, None)
-                V = scaled(self.shifts_.astype(np.float64), 2 * data.log4_scale)
+                V = _inner_shifts(self.shifts_, data)
                 return self.strata_[shift_estimation.nearest(data, len(self.components_), H, V)]
             errors = []
-            for shift in self.shifts_:
+            for shift in shift_arrays.each_row(shift_arrays.as_read(self.shifts_)):
                 model.shifts_ = shift[None]
                 errors.append(divergences_of_rows(model, X, None))
         return self.strata_[np.argmin(errors, axis=0)]
@@ -277,15 +306,15 @@ class InspectionMixin:
         with threads(self.n_threads):
             data, H, V = open_data(model, X, strata)
             groups, rank = data.groups, len(self.components_)
-            nothing, residual = np.zeros_like(V), row_errors(data, rank, H, V)
+            nothing, residual = sp.csr_array(V.shape), row_errors(data, rank, H, V)
             parts = [data.row_square_sums(nothing), data.row_square_sums(V), residual]
             squares, unshifted, left = (np.bincount(data.stratum_index, part, data.n_strata) for part in parts)
             whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
             mean = scaled(self._mean_shift(), 2 * data.log4_scale)
             one, _ = shift_estimation.estimate(whole, rank, H, mean, tau=0.0, max_rounds=20)
             left_by = [left.sum()] + [row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
-        differences = model.shifts_ - self._mean_shift()
-        order = np.argsort(-differences, axis=1, kind="stable")[:, :n]
+        mean = self._mean_shift()
+        above = [_above(shift, mean, n) for shift in shift_arrays.each_row(shift_arrays.as_read(model.shifts_))]
         total = np.where(squares > 0, squares, 1)
         strata_ = [
             ExplainedStratum(
@@ -294,8 +323,8 @@ class InspectionMixin:
                 explained=float((squares[code] - left[code]) / total[code]),
                 by_shift=float((squares[code] - unshifted[code]) / total[code]),
                 by_shared=float((unshifted[code] - left[code]) / total[code]),
-                features=[str(names[j]) for j in order[code] if differences[code, j] > 0],
-                differences=np.array([differences[code, j] for j in order[code] if differences[code, j] > 0]),
+                features=[str(names[j]) for j in above[code][0]],
+                differences=above[code][1],
             )
             for code, label in enumerate(model.strata_.tolist())
         ]
@@ -365,15 +394,16 @@ class InspectionMixin:
 
     def _mean_shift(self):
         """Return the mean of the shifts over the training rows, float64 (n_features,)."""
-        sizes = getattr(self, "stratum_sizes_", np.ones(len(self.shifts_)))
-        if len(sizes) != len(self.shifts_):
+        V = shift_arrays.as_read(self.shifts_)
+        sizes = getattr(self, "stratum_sizes_", np.ones(V.shape[0]))
+        if len(sizes) != V.shape[0]:
             raise ValueError(
-                f"stratum_sizes_ has {len(sizes)} entries, but shifts_ has {len(self.shifts_)} rows; set both to fit "
+                f"stratum_sizes_ has {len(sizes)} entries, but shifts_ has {V.shape[0]} rows; set both to fit "
                 "together, or fit again."
             )
         weights = sizes / np.sum(sizes)
         with single_threaded_blas():  # the bits would depend on the number of BLAS threads
-            return weights @ self.shifts_.astype(np.float64)
+            return weights @ V.astype(np.float64)
 
     def _find_new_strata(self, strata, n_rows):
         """Return the labels that were absent in fit, a mask of their rows, and the labels of these rows."""
@@ -392,14 +422,24 @@ class InspectionMixin:
         policy = self._policy()
         if len(labels) == 0 or policy == "error":
             return self
-        shifts = np.repeat(self._mean_shift()[None], len(labels), axis=0).astype(self.shifts_.dtype)
         if policy == "estimate":
             _, shifts = self.estimate_shifts(_rows(X, is_new), of_new)
+        else:
+            mean = self._mean_shift()[None].astype(self.shifts_.dtype)
+            shifts = sp.csr_array(mean)[[0] * len(labels)] if sp.issparse(self.shifts_) else mean.repeat(len(labels), 0)
         model = copy.copy(self)
         model.strata_ = np.empty(len(self.strata_) + len(labels), object)  # old and new labels may have different types
         model.strata_[:] = [*self.strata_.tolist(), *labels.tolist()]
-        model.shifts_ = np.concatenate([self.shifts_, shifts])
+        model.shifts_ = shift_arrays.stacked(self.shifts_, shifts)
         return model
+
+
+def _above(shift, mean, n):
+    """Return the at most n features whose shift exceeds the mean most, strongest first, and by how much."""
+    (at,) = np.nonzero(shift > mean)  # non-negative, so only where the shift is not zero
+    differences = shift[at] - mean[at]
+    order = np.argsort(-differences, kind="stable")[:n]
+    return at[order], differences[order]
 
 
 class ExplainedStratum(Bunch):
@@ -486,4 +526,4 @@ def _rows(X, is_in):
 
 
 def _n_rows(X):
-    return X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X) if hasattr(X, "__len__") else 0
+    return X.shape[0] if hasattr(X, "shape") and len(X.shape) else len(X) if isinstance(X, (list, tuple)) else 0

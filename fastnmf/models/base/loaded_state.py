@@ -8,7 +8,6 @@ holds a number that no fit makes.
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core import batches
 from fastnmf.core.kept_state import (
     STOPPED_BY,
     check_count,
@@ -31,6 +30,7 @@ ARRAYS = {
     "S_": ("kl", "+"),
     "X_fit_": ("nm", "~"),
     "_inner": ("kk", "~"),
+    "_log2_references": ("b", "~"),
     "shifts_": ("Sm", "+"),
     "strata_": ("S", "labels"),
     "stratum_sizes_": ("S", "+"),
@@ -38,6 +38,8 @@ ARRAYS = {
     "labels_": ("n", "k"),
     "classes_": ("c", "labels"),
     "coef_": ("ck", "~"),
+    "intercept_": ("c", "~"),
+    "B_": ("ck", "~"),
     "offset_": ("m", "+"),
     "s_": ("k", "+"),
     "anchors_": ("k", "m"),
@@ -64,7 +66,8 @@ OF_CLASS = {
     "SymmetricNMF": {"W_": ("mk", "+"), "labels_": ("m", "k")},
     "TriSymmetricNMF": {"W_": ("mk", "+"), "S_": ("kk", "+"), "labels_": ("m", "k")},
 }
-LEVELS = {"components_", "S_", "layer_weights_", "level_components_", "_factors", "classes_", "coef_"}  # may be lists
+LABELS = {"classes_", "coef_", "intercept_", "B_"}  # all but the first two are younger than version 0.1
+LEVELS = {"components_", "S_", "layer_weights_", "level_components_", "_factors"} | LABELS  # may be lists
 COUNTS = {"n_iter_", "n_components_", "_n_components", "n_features_in_", "n_revived_", "n_steps_", "n_runs_"}
 COUNTS |= {"n_mismatches_", "n_updates_"}
 NUMBERS = {
@@ -77,7 +80,7 @@ NUMBERS = {
     "asymmetry_",
 }
 ONE_NUMBER = ("iteration", "normalized_loss", "objective", "seconds")  # in each iteration
-SQUARED, LARGEST = ("normalized_loss_", "typical_", "threshold_"), 1e150
+SQUARED, LARGEST = ("normalized_loss_",), 1e150
 LARGEST_DEGREE = 100  # of a divergence
 MAY_BE_NONE = {"heat_width_", "_names", "_statistics"}
 
@@ -116,11 +119,11 @@ def _check_fitted(model, held):
     if held.keys() & {"n_components_", "_n_components"}:
         required |= {"n_components_", "_n_components"}
     required |= {"W_"} & OF_CLASS.get(type(model).__name__, {}).keys()  # what tells their number of components
-    required |= {"classes_", "coef_"} if held.keys() & {"classes_", "coef_"} else set()
+    required |= {"classes_", "coef_"} if held.keys() & LABELS else set()
     if isinstance(held.get("components_"), list):
         required |= {"S_", "_factors", "layer_weights_", "level_errors_"}
     else:
-        for name in ("W_", "S_", "classes_", "coef_"):
+        for name in sorted({"W_", "S_"} | LABELS):
             require(not isinstance(held.get(name), list), name)
     if "training_data_" in held:
         required.add("_log4_scale")
@@ -128,6 +131,10 @@ def _check_fitted(model, held):
     for name in sorted(required):
         if held.get(name) is None:
             raise ValueError(f"it has no {name}")
+    of_labels = [held[name] for name in LABELS if name in held]  # of all levels or of one, and of the same levels
+    require(
+        len({tuple(e is None for e in each) if isinstance(each, list) else None for each in of_labels}) <= 1, "coef_"
+    )
     _check_values(held)
     sizes = {letter: held[name] for letter, name in (("m", "n_features_in_"), ("k", "n_components_")) if name in held}
     require(held.get("_n_components") == held.get("n_components_"), "_n_components")
@@ -148,12 +155,13 @@ def _check_fitted(model, held):
         require(sizes["q"] == 2 and sizes.get("P", sizes["k"] + sizes["p"]) == sizes["k"] + sizes["p"], "pairs_")
     if held.get("_statistics") is not None:
         found = held["_statistics"]
-        require(isinstance(found, batches.StrataStatistics) == ("shifts_" in held), "_statistics")
+        require(hasattr(found, "labels") == ("shifts_" in held), "_statistics")
         check_statistics(found, sizes["m"], sizes["k"])
         require("S" not in sizes or len(found.labels) == sizes["S"], "_statistics")
     if "_fitted_rows" in held:
         require("reconstruction_err_" in held, "reconstruction_err_")
-        _check_fitted_rows(held["_fitted_rows"], held["reconstruction_err_"], sizes)
+        error = held["reconstruction_err_"] if model._options().is_squared else 0.0  # others cannot go on
+        _check_fitted_rows(held["_fitted_rows"], error, sizes)
 
 
 def _counts_on_others(array):
@@ -172,7 +180,7 @@ def _check_values(held):
         if name in COUNTS:
             check_count(name, value, name in ("n_components_", "_n_components", "n_features_in_"))
         elif name in NUMBERS:
-            check_real(name, value)
+            check_real(name, value if name != "reconstruction_err_" or value != np.inf else 0.0)
             require(name not in SQUARED or value <= LARGEST, name)
         elif name == "log_likelihood_":
             check_real(name, value, is_signed=True)
@@ -182,7 +190,7 @@ def _check_values(held):
             require(isinstance(value, str) and value in STOPPED_BY, name)
         elif name == "_layer":
             require(isinstance(value, str), name)
-        elif name == "_log4_scale":
+        elif name in ("_log4_scale", "_unit_exponent"):
             check_exponent(name, value)
         elif name == "history_":
             _check_history(value)
@@ -212,9 +220,10 @@ def _check_array(name, array, letters, content, sizes):
     sizes : dict
         Letter -> size; sizes that are not known yet are added.
     """
-    if sp.issparse(array) and name in ("affinity_", "feature_affinity_", "training_data_", "X_fit_"):
+    if sp.issparse(array) and name in ("affinity_", "feature_affinity_", "training_data_", "X_fit_", "shifts_"):
         check_pointers(array)
         check_indices(array)
+        require(name != "shifts_" or isinstance(array, sp.csr_array) and array.has_canonical_format, name)
         values = array.data
     else:
         require(isinstance(array, np.ndarray), name)
@@ -231,7 +240,8 @@ def _check_array(name, array, letters, content, sizes):
     elif content == "names":
         require(values.dtype.kind == "U" or all(type(value) is str for value in values.tolist()), name)
     elif content in "+~":
-        check_entries(name, values, is_signed=content == "~")
+        may_overflow = name in ("references_", "S_") and isinstance(values, np.ndarray) and values.dtype == np.float64
+        check_entries(name, np.minimum(values, LARGEST) if may_overflow else values, is_signed=content == "~")
     else:
         require(values.dtype.kind in "iu", name)
         require(values.size == 0 or (values.min() >= 0 and values.max() < sizes.get(content, 0)), name)
@@ -252,7 +262,7 @@ def _check_levels(held, sizes):
             continue
         require(len(arrays) == len(ranks), name)
         for level, array in enumerate(arrays):
-            if array is None and name in ("classes_", "coef_"):
+            if array is None and name in LABELS:
                 continue
             require(isinstance(array, np.ndarray), name)
             n_classes = f"c{level}"
@@ -264,12 +274,12 @@ def _check_levels(held, sizes):
                 wanted = (sizes.setdefault("n", len(array)), ranks[level])
             else:
                 sizes.setdefault(n_classes, len(array))
-                wanted = (sizes[n_classes],) if name == "classes_" else (sizes[n_classes], ranks[level])
+                wanted = (sizes[n_classes],) + ((ranks[level],) if name in ("coef_", "B_") else ())
             require(array.shape == wanted and len(array) > 0, name)
             if name == "classes_":
                 _check_array(name, array, "?", "labels", {})
             else:
-                check_entries(name, array, is_signed=name == "coef_")
+                check_entries(name, array, is_signed=name in LABELS)
     if "n" in sizes and isinstance(held.get("S_"), list):
         require(all(isinstance(s, np.ndarray) and len(s) == sizes["n"] for s in held["S_"]), "S_")
     if isinstance(held.get("components_"), list):

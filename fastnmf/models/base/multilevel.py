@@ -74,8 +74,9 @@ def level_start(model, data, rank, given, options, level, random_state):
     if data.is_sparse:
         columns = frequent_columns(X, needed)
         X = with_columns(X, columns)
-    weights = None if data.entry_weights is None else data.entry_weights.part(rows, columns)
-    coarse = data.part(rows, X, weights)
+    coarse = data.part(rows, X)
+    if data.entry_weights is not None:
+        coarse.entry_weights = data.entry_weights.part(rows, columns)
     options = replace(options, init="features", n_components=rank, H=of_H(columns))
     labels = {} if given.get("y") is None else {"y": _taken(given["y"], rows)}
     solver = model._alternate(coarse, model._start(coarse, rank, {}, options, rng), labels, options)

@@ -9,25 +9,29 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import AlternatingSolver, scale_start, search_scale
+from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
 from fastnmf.core.factors import allocate, copy_rows, pad
-from fastnmf.core.inference import infer, infer_by_sweeps, infer_divergence
+from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.level import NO_LEVEL
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
 from fastnmf.core.penalties import CustomPenalty, ElasticNet, penalties_of
 from fastnmf.core.problem import full
-from fastnmf.core.row_errors import expanded_errors
+from fastnmf.core.row_errors import expanded_errors, explained_share
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.core.updates import Majorised
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import first_was, warn, warn_of_one_penalty
+from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
 from fastnmf.data.labels import encode_labels
+from fastnmf.data.matrix import as_numbers
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import add_labels, set_label_attributes
@@ -42,9 +46,17 @@ NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacemen
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
 
 
+ALIKE = 1024  # ratio up to which typical entries of W and H are alike
+
+
 def scaled(F, exponent):
     """Return F times ``2 ** exponent``; F itself if the exponent is 0, the usual case: ldexp takes 5 ns per entry."""
     return F if exponent == 0 else np.ldexp(F, exponent)
+
+
+def _in_scale(F, exponent, dtype):
+    """Return F times ``2 ** exponent``, for data of `dtype`, in the wider of the two types."""
+    return F if exponent == 0 else np.ldexp(F.astype(np.result_type(F, dtype), copy=False), exponent)
 
 
 @keep_row_names
@@ -76,7 +88,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     @property
     def _fitted_shapes(self):
         shapes = {"components_": "km"} | ({"shifts_": "Sm", "strata_": "S"} if self._has_shifts else {})
-        return shapes | ({"coef_": "ck"} if hasattr(self, "coef_") else {})
+        of_labels = {"coef_": "ck", "intercept_": "c"}
+        return shapes | {name: letters for name, letters in of_labels.items() if hasattr(self, name)}
 
     @property
     def _n_features_out(self):
@@ -89,6 +102,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             raise ValueError(
                 f"solver={options.solver!r} needs a quadratic subproblem, and {options.loss_given} gives none; "
                 "use solver='mu'."
+            )
+        of_factors = [getattr(options, name) for name in "VWH"]
+        normalize = getattr(self, "normalize", None)  # the user's: that of a `GraphNMF` is its own
+        if (options.gauge or normalize) and any(each.alpha or each.objects for each in of_factors):
+            raise ValueError(
+                "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
+                "alpha_H, penalties) already determine that choice; leave one of the two out."
+            )
+        if normalize and options.H.fixed is not None:
+            raise ValueError(
+                "normalize changes the scale of components, and fixed_components sets it; leave one of the two out."
             )
 
     # ---------------------------------------------------------------- public methods
@@ -113,9 +137,10 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         return self._transform(X)
 
-    def inverse_transform(self, W: SparseOrDense) -> Floats:
-        """Return ``W H``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return self._inverse_transform(W)
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense) -> Floats:
+        """Return ``X H``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        return self._inverse_transform(X)
 
     def score(self, X: Matrix, y: Any = None, sample_weight: Vector | None = None) -> float:
         """Return 1 minus the loss of X divided by the loss of the trivial model, at most 1; larger is better.
@@ -165,7 +190,32 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         ValueError
             Weights of rows and of entries are given together, or the loss does not allow weights of rows.
         """
-        data = self._observed(X, options, given.get("strata"), given.get("weight"))
+        data = self._weighed(X, given, options)
+        data.start_transpose()
+        return data
+
+    def _weighed(self, X, given, options, labels=None):
+        """Return X as `Strata` with the weights of entries or of rows.
+
+        Parameters
+        ----------
+        X : sparse matrix or ndarray (n_rows, n_columns)
+        given : dict
+            Arguments of `fit`.
+        options : Options
+        labels : ndarray (n_strata,), default=None
+            As for `_observed`.
+
+        Returns
+        -------
+        Strata
+
+        Raises
+        ------
+        ValueError
+            As `_data`.
+        """
+        data = self._observed(X, options, given.get("strata"), given.get("weight"), labels)
         if data.entry_weights is not None and data.entry_weights.is_empty:
             raise ValueError(NOTHING_OBSERVED)
         of_rows = row_weights(data, given.get("sample_weight"), options.strata_weight)
@@ -185,7 +235,6 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                     f"A row has weight 0, and {options.loss_given} < 0 needs data without zeros; leave the row out."
                 )
             data.weigh(of_rows, options.beta)
-        data.start_transpose()
         return data
 
     def _observed(self, X, options, strata=None, weight=None, labels=None):
@@ -215,7 +264,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                     "out."
                 )
         data = Strata.from_array(X, strata, labels=labels)
-        data.entry_weights = weights
+        data.entry_weights, data.sparse_shifts = weights, options.sparse_shifts
         return data
 
     # ---------------------------------------------------------------- the solver of a fit
@@ -246,11 +295,13 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _rank(self, data, given, options):
         """Return the number of components."""
+        if options.n_components is None:
+            return data.shape[1]
         if not isinstance(options.n_components, str):
             return options.n_components
         start = start_from_init(options.init)
         H = given.get("H") if start is None else start.components
-        return data.shape[1] if H is None else len(H)
+        return len(H) if np.ndim(H) == 2 else data.shape[1]  # another H is refused later
 
     def _extrapolation(self, factors, tasks, options):
         """Return the `Extrapolation` of a fit, or None."""
@@ -276,8 +327,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         H : ndarray (n_columns, k)
         v : ndarray (q,), or None
             The entries of V on its pattern; None for models without shifts.
-        V : ndarray (n_strata, n_columns), or None
-            The dense V of the user's start. All are in the inner scale.
+        V : ndarray or csr_array (n_strata, n_columns), or None
+            The whole V of the user's start. All are in the inner scale.
         """
         init, brought = options.init, [name for name in "WHV" if given.get(name) is not None]
         if isinstance(init, str) and init == "custom":
@@ -290,7 +341,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 RuntimeWarning,
             )
         elif brought:
-            raise ValueError(f"A start was given ({', '.join(brought)}) with init={init!r}; use init='custom'.")
+            raise ValueError(f"A start was given ({', '.join(brought)}) with init={shown(init)}; use init='custom'.")
         if self._goes_on(options):
             return self._warm_start(data, rank, options)
         if (start := start_from_init(init)) is not None:
@@ -331,7 +382,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W = np.ldexp(start.W, data.log4_scale)
             W = W if data.row_scale is None else W * data.row_scale[:, None]
         else:
-            W = infer(data, rank, pad(H, data), V)[0][:, :rank]
+            of_rows = None if V is None else V.astype(data.dtype, copy=False)
+            W = infer(data, rank, pad(H, data), of_rows)[0][:, :rank]
             W = without_zeros(W) if options.is_multiplicative else W
         return W, H, data.pattern.entries(V) if self._has_shifts else None, None
 
@@ -351,18 +403,31 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W, H = without_zeros(W), without_zeros(H)
         if not self._has_shifts:
             return W, H, None, None
-        return W, H, data.pattern.entries(self._start_shifts_of(data, self.shifts_, self.strata_)), None
+        shifts, labels = (
+            getattr(self, "shifts_", None),
+            getattr(self, "strata_", None),
+        )  # none after a fit without strata
+        return W, H, data.pattern.entries(self._start_shifts_of(data, shifts, labels)), None
 
     def _start_shifts_of(self, data, shifts, labels):
         """Return the start of the shifts (n_strata, n_columns): given ones by label, else half the means."""
-        V = data.pattern.dense(0.5 * data.stratum_means().astype(np.float64))
+        V = data.pattern.as_read(0.5 * data.stratum_means().astype(np.float64))
         if shifts is None:
             return V
         known = {label: row for row, label in enumerate(labels.tolist())}
-        for row, label in enumerate(data.labels.tolist()):
-            if label in known:
-                V[row] = np.ldexp(shifts[known[label]].astype(np.float64), 2 * data.log4_scale)
-        return V
+        found = [known.get(label, -1) for label in data.labels.tolist()]
+        shifts = shift_arrays.as_read(shifts)
+
+        def inner(values):
+            return np.ldexp(values.astype(np.float64), 2 * data.log4_scale)
+
+        if not sp.issparse(V):
+            for row, given in enumerate(found):
+                if given >= 0:
+                    V[row] = inner(shift_arrays.dense_row(shifts, given))
+            return V
+        place = [len(found) + given if given >= 0 else row for row, given in enumerate(found)]
+        return shift_arrays.stacked(V, shift_arrays.mapped(sp.csr_array(shifts), inner))[place]
 
     def _fix_components(self, data, options, H):
         """Return H with its fixed entries, the mask of its free entries (None: all are) and the guide, or None."""
@@ -423,7 +488,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         H = np.empty((rank, data.shape[1]), data.dtype)
         copy_rows(factors["H"][:, :rank], H.T)
         W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, :rank]), half))
-        V = scaled(data.pattern.dense(factors["V"]), 2 * half) if self._has_shifts else None
+        V = None
+        if self._has_shifts:
+            V = shift_arrays.mapped(data.pattern.held(factors["V"]), lambda v: scaled(v, 2 * half))
         return W, scaled(H, half), V
 
     def _unscaled_W(self, data, W):
@@ -440,7 +507,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             return
         if options.is_multiplicative or len(problem.losses) > 1 or not options.has_exact_W:
             return
-        shifts = data.pattern.dense(factors["V"]) if self._has_shifts else None
+        shifts = data.pattern.as_read(factors["V"]) if self._has_shifts else None
         if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
             shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.stratum_index, options.gauge)[1]
             factors.overwrite({"V": data.pattern.entries(shifts)})
@@ -474,11 +541,19 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             self.W_, self.components_ = normalize_components(self.W_, self.components_, options.normalize)
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
             self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.stratum_index, options.gauge)
+        if not options.normalize and self._has_free_scale(fit.problem, options):
+            self.W_, self.components_, powers = balanced_factors(self.W_, self.components_, data.weight)
+            for name in factors.arrays.keys() - {"W", "V"}:  # of which other attributes are made
+                factors[name][:, : factors.rank] = times_powers(factors[name][:, : factors.rank], -powers)
         if self._has_shifts:
             of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
             vars(self).update(of_strata, shifts_=shifts)
         self.n_revived_ = fit.solver.n_reseeded
-        set_label_attributes(self, data, factors, label_losses)
+        set_label_attributes(self, data, factors, label_losses, options)
+
+    def _has_free_scale(self, problem, options):
+        """Tell whether W and H could exchange the scale of a component: nothing else than their product counts."""
+        return not (problem.penalties.keys() & {"W", "H"} or problem.free_mask)
 
     # ---------------------------------------------------------------- new rows
 
@@ -488,10 +563,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         X = self._validated(X, reset=False)
         self._check_strata_given(strata)
         data = self._observed(X, options, strata, labels=self.strata_ if self._has_shifts else None)
+        return data, *self._fitted_factors(data)
+
+    def _fitted_factors(self, data):
+        """Return H (n_features, k) and V (or None) of the fitted attributes in the inner scale of `data`."""
         V = None
         if self._has_shifts:
-            V = scaled(self.shifts_, 2 * data.log4_scale).astype(data.dtype, copy=False)
-        return data, self._prepared_H(data), V
+            V = shift_arrays.mapped(
+                shift_arrays.as_read(self.shifts_),
+                lambda v: _in_scale(v, 2 * data.log4_scale, data.dtype).astype(data.dtype, copy=False),
+            )
+        return self._prepared_H(data), V
 
     def _check_strata_given(self, strata):
         if self._has_shifts and strata is None and len(self.strata_) > 1:
@@ -501,7 +583,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             )
 
     def _prepared_H(self, data):
-        return scaled(self.components_.T, data.log4_scale)
+        return _in_scale(self.components_.T, data.log4_scale, data.dtype)
 
     def _infer_exact(self, data, H, V, options):
         """Return the exact W (n_samples, K) and its subproblem, in the inner scale; see `fastnmf.core.inference.infer`.
@@ -520,7 +602,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return infer_by_sweeps(data, k, pad(H, data), V, penalties, update, options.max_iter)
 
     def _infer_by_divergence(self, data, H, V, options):
-        """Return W, its divergence and the scale of the normalized loss.
+        """Return W, and a function that returns its divergence and the scale of the normalized loss.
 
         Parameters
         ----------
@@ -538,8 +620,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _infer_own_W(self, data, H, options):
         """Return W (n_rows, K) for H (n_columns, k), in the inner scale; each row depends on its row of data only."""
         W = infer(data, H.shape[1], pad(H, data), None)[0][:, : H.shape[1]]
-        if options.is_multiplicative:  # it cannot leave a zero
-            W = W + 1e-3 * (H.mean() or 1.0) * (W == 0)
+        if options.is_multiplicative:  # it cannot leave a zero; W and H are alike unless the start gave H the unit of X
+            trace, even = 1e-3 * (H.mean() or 1.0), 1e-3 * even_weights(data, H)
+            W = W + np.where((even > trace / ALIKE) & (even < trace * ALIKE), trace, even) * (W == 0)
         factors, tasks = allocate(data, W, H, None)
         self._update_W(data, factors, tasks, options)
         return factors["W"]
@@ -579,7 +662,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _inverse_transform(self, W, strata=None):
         self._check_fitted()
         check_index(W, strata=strata)
-        W = check_array(W, accept_sparse="csr", dtype=[np.float64, np.float32])
+        W = check_array(
+            W if sp.issparse(W) else as_numbers(W, "W"), accept_sparse="csr", dtype=[np.float64, np.float32]
+        )
         if W.shape[1] != len(self.components_):
             raise ValueError(f"W has {W.shape[1]} columns; the model has {len(self.components_)} components.")
         if not self._has_shifts:
@@ -587,7 +672,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if strata is None and len(self.strata_) > 1:
             raise ValueError(f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row.")
         stratum_index, _ = encode_labels(strata, W.shape[0], self.strata_)
-        return W @ self.components_ + self.shifts_[stratum_index]
+        return W @ self.components_ + shift_arrays.rows_of(self.shifts_, stratum_index)
 
     def _score(self, X, strata=None, sample_weight=None):
         options = self._options()
@@ -603,7 +688,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             if self._has_own_loss:
                 return self._own_score(data, H, options)
             if not options.is_squared:
-                _, value, scale = self._infer_by_divergence(data, H, V, options)
+                value, scale = self._infer_by_divergence(data, H, V, options)[1]()
                 return 1.0 if scale == 0 else float(1 - value / scale)
             W, sub = self._infer_exact(data, H, V, options)
             if sub is None:
@@ -611,7 +696,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 return explained_share(errors, norms, sample_weight)
             W, neg = W.astype(np.float64), 0.0 if sub.neg is None else full(sub.neg).astype(np.float64)
             linear = np.einsum("ij,ij->i", W, sub.pos - neg)
-            norms = data.row_square_sums(np.zeros((data.n_strata, data.shape[1])))
+            norms = data.row_square_sums(sp.csr_array((data.n_strata, data.shape[1])))
             errors = norms if V is None else data.row_square_sums(V)
             errors = expanded_errors(errors, W, sub.gram, linear)
         return explained_share(errors, norms, sample_weight)
@@ -622,45 +707,3 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         factors, tasks = allocate(data, W, H, None)
         problem = self._problem(data, factors, tasks, options)
         return 1.0 if problem.scale == 0 else float(1 - problem.value(factors) / problem.scale)
-
-
-def warn_of_one_penalty(options, penalties=None, factors=None):
-    """Warn if one of W and H is penalised and the other is not, so that the penalty vanishes as the scale changes.
-
-    Parameters
-    ----------
-    options : Options
-    penalties : dict, default=None
-        Penalties by factor; needed for penalties of the user, which may not depend on the scale.
-    factors : Factors, default=None
-        The start.
-    """
-    is_penalised = {name: getattr(options, name).alpha > 0 or bool(getattr(options, name).objects) for name in "WH"}
-    if is_penalised["W"] == is_penalised["H"]:
-        return
-    one, other = ("W", "H") if is_penalised["W"] else ("H", "W")
-    what, how = one, "shrink"
-    if objects := getattr(options, one).objects:
-        of_user = [penalty for penalty in penalties[one] if isinstance(penalty, CustomPenalty)]
-        if len(of_user) == len(penalties[one]):
-            how = of_user[0].can_be_dodged(factors[one])
-        what = f"{one}, by {', '.join(type(each).__name__ for each in objects)},"
-    if how:
-        moves = {"shrink": ("grow", "shrinks"), "grow": ("shrink", "grows")}[how]
-        remedy = "both (alpha_H='same')" if what == one else f"{other}, too, by alpha_{other} or by penalties"
-        warn(
-            f"Only {what} is penalised: {other} can {moves[0]} while {one} {moves[1]}, and the penalty vanishes. "
-            f"Penalise {remedy}.",
-            UserWarning,
-        )
-
-
-def explained_share(errors, norms, sample_weight):
-    """Return 1 minus the weighted sum of the squared errors of the rows divided by that of their squared norms."""
-    if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight, dtype=np.float64)
-        if sample_weight.shape != errors.shape:
-            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one a row.")
-        errors, norms = errors * sample_weight, norms * sample_weight
-    total = norms.sum()
-    return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)

@@ -12,16 +12,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastnmf.core import batches
+from fastnmf.core import batches, ratio_batches
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import normalized
-from fastnmf.data.annotated import with_labels, with_layer
-from fastnmf.data.strata import Strata
+from fastnmf.core.warn import warn_of_one_penalty
+from fastnmf.data import shifts as shift_arrays
+from fastnmf.data.annotated import check_index, with_labels, with_layer
+from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.nmf import scaled, warn_of_one_penalty
+from fastnmf.models.base.nmf import scaled
 from fastnmf.typing import Floats, Matrix
 
-STARTS = ("features", "rows", "random", "nndsvd")  # those that a batch is enough for
+STARTS = (None, "features", "rows", "random", "nndsvd")  # those that a batch is enough for
 _NOT_IN_BATCHES = ("alpha_V", "fixed_components", "seed_features", "strata_weight")
 _NOT_IN_BATCHES += ("gauge", "normalize", "missing_values", "penalties")
 _WITHOUT_EFFECT = {"strata_weight": "rows"}  # such values of the others are falsy
@@ -31,7 +33,16 @@ class PartialFitMixin:
     """Mixin that adds `partial_fit` to models of the squared error; precedes `BaseNMF` among the bases.
 
     `_statistics` summarises the batches so far; its size does not depend on the number of rows.
+
+    Attributes
+    ----------
+    _has_ratios : bool
+        Whether batches may have divergences and missing values; see `fastnmf.core.ratio_batches`.
+    _not_in_batches, _batch_starts : tuple of str
+        Parameters that batches do not support, and values of `init` that they do.
     """
+
+    _has_ratios, _not_in_batches, _batch_starts = False, _NOT_IN_BATCHES, STARTS
 
     components_: Floats
     n_components_: int
@@ -60,7 +71,7 @@ class PartialFitMixin:
         ValueError, TypeError
             The data cannot be used or have another number of features, or the loss is not the squared error.
         """
-        return self._partial_fit(with_layer(X, layer), None)
+        return self._partial_fit(with_layer(X, layer))
 
     def _set_factors(self, data, fit, options):
         super()._set_factors(data, fit, options)
@@ -70,17 +81,20 @@ class PartialFitMixin:
     def _options_of_batches(self, method="partial_fit"):
         """Return the `Options` of `method`; raise if a parameter has a value that it does not support."""
         options, parameters = self._checked_options(), self.get_params(deep=False)
-        if options.is_multiplicative or not options.is_squared:
-            raise ValueError("Batches need the squared error and coordinate descent; leave out solver and beta_loss.")
-        for name in _NOT_IN_BATCHES:
+        if not self._has_ratios and (options.is_multiplicative or not options.is_squared):
+            raise ValueError(
+                "Batches need the squared error and coordinate descent here; leave out solver and beta_loss, or use "
+                "MiniBatchNMF or MiniBatchStratifiedNMF."
+            )
+        for name in self._not_in_batches:
             value = parameters.get(name)
             is_plain = isinstance(value, (str, numbers.Real))
             if value is not None and not (is_plain and (not value or value == _WITHOUT_EFFECT.get(name))):
-                raise ValueError(f"{name}={value!r} is not supported for batches; leave it out.")
-        if options.init is not None and start_from_init(options.init) is None and options.init not in STARTS:
-            expected = ", ".join(repr(name) for name in STARTS)
+                raise ValueError(f"{name}={shown(value)} is not supported for batches; leave it out.")
+        if start_from_init(options.init) is None and options.init not in self._batch_starts:
+            expected = ", ".join(repr(name) for name in self._batch_starts if name)
             raise ValueError(
-                f"init={options.init!r} cannot be computed from a first batch; expected one of {expected}."
+                f"init={shown(options.init)} cannot be computed from a first batch; expected one of {expected}."
             )
         if options.n_init > 1:
             raise ValueError(
@@ -88,28 +102,38 @@ class PartialFitMixin:
             )
         return options
 
-    def _partial_fit(self, X, strata):
+    def _partial_fit(self, X, strata=None, **given):
         options = replace(self._options_of_batches(), warm_start=False)  # it goes on without: this is for a start
         is_first, statistics = not hasattr(self, "components_"), getattr(self, "_statistics", None)
         with threads(options.n_threads):
-            data = self._batch(X, strata, () if is_first else getattr(self, "strata_", ()), reset=is_first)
+            known = () if is_first else getattr(self, "strata_", ())
+            data = self._batch(
+                X, strata, known, options, reset=is_first, sample_weight=given.pop("sample_weight", None)
+            )
             if statistics is not None:
                 statistics = statistics.copy()  # a batch that is rejected or interrupted leaves the model unchanged
             else:
-                statistics = self._started(data, options) if is_first else self._statistics_of_fit(data)
-            if options.n_components not in ("auto", statistics.rank):
+                statistics = self._started(data, options, given) if is_first else self._statistics_of_fit(data)
+            if options.n_components not in ("auto", None, statistics.rank):
                 raise ValueError(
-                    f"n_components={self.n_components!r}, but the model has {statistics.rank} components; call fit to "
-                    "begin anew."
+                    f"n_components={shown(self.n_components)}, but the model has {statistics.rank} components; call "
+                    "fit to begin anew."
                 )
-            statistics.nets = self._nets(options)
+            is_ratio = self._has_ratios and options.is_multiplicative
+            if hasattr(statistics, "numerators") != is_ratio or statistics.loss.degree != options.beta:
+                raise ValueError(
+                    f"{options.loss_given} or missing_values need other statistics of the rows so far than the model "
+                    "has; set both as they were, or call fit to begin anew."
+                )
+            statistics.nets, statistics.forget_factor = self._nets(options), getattr(self, "forget_factor", 1.0)
+            statistics.hold_shifts(options.sparse_shifts)
             self._learn(statistics, data, options)
         self._statistics, self.n_steps_ = statistics, getattr(self, "n_steps_", 0) + 1
         self._delete_attributes("W_", "row_strata_")
         self._show()
         return self
 
-    def _batch(self, X, strata, known, *, reset):
+    def _batch(self, X, strata, known, options, *, reset, sample_weight=None):
         """Validate a batch.
 
         Parameters
@@ -119,23 +143,32 @@ class PartialFitMixin:
             Label of each row.
         known : ndarray (n_strata,), or ()
             Labels of the strata so far.
+        options : Options
         reset : bool
             Whether this is the first batch, which sets the number and the names of features.
+        sample_weight : array-like (n_samples,), default=None
+            Weight of each row.
 
         Returns
         -------
         Strata
         """
+        check_index(X, sample_weight=sample_weight)
         X, strata = with_labels(X, strata)
         X = self._validated(X, reset=reset, is_fitted=hasattr(self, "components_"))
         if strata is None and len(known) > 1:
             raise ValueError(f"This model has {len(known)} strata; pass strata=, one label a row.")
-        return Strata.from_array(X, strata, labels=known if strata is None and len(known) == 1 else None)
+        labels = known if strata is None and len(known) == 1 else None
+        return self._weighed(X, {"strata": strata, "sample_weight": sample_weight}, options, labels)
 
-    def _started(self, data, options):
-        """Return statistics at the start that is computed from a first batch."""
+    def _started(self, data, options, given=None):
+        """Return statistics at the start: computed from a first batch, or W, H and V in `given`."""
         warn_of_one_penalty(options)
-        return self._empty(self._rank(data, {}, options)).start(data, *self._draw(data, options))
+        given = given or {}
+        if options.init == "custom" and given.get("W") is None and given.get("H") is not None:  # W is found for H
+            given = given | {"W": np.zeros((data.shape[0], len(given["H"])))}
+        rank = self._rank(data, given, options)
+        return self._empty(rank, options).start(data, *self._draw(data, options, given))
 
     def _learn(self, statistics, data, options, *, is_new=True):
         """Add a batch to the statistics, in place; if all rows before were zero, start anew from this batch.
@@ -153,15 +186,22 @@ class PartialFitMixin:
             statistics.restart(data, *self._draw(data, options))
         statistics.visit(batches.Batch(data, is_new=is_new))
 
-    def _draw(self, data, options):
-        return self._start(data, self._rank(data, {}, options), {}, options, options.random_state)[1:3]
+    def _draw(self, data, options, given=None):
+        given = given or {}
+        return self._start(data, self._rank(data, given, options), given, options, options.random_state)[1:3]
 
-    def _empty(self, rank):
+    def _empty(self, rank, options):
         """Return empty statistics."""
         sweeps = (3, 3, 1) if self.sweeps == "thorough" else tuple(self.sweeps)
         sweeps = sweeps if len(sweeps) == 3 else (sweeps[0], 1, sweeps[1])
-        kind = batches.StrataStatistics if self._has_shifts else batches.Statistics
-        return kind(rank, sweeps, getattr(self, "forget_factor", 1.0), self._nets(self._options()))
+        more = sweeps, getattr(self, "forget_factor", 1.0), self._nets(options), getattr(self, "fresh_restarts", False)
+        if self._has_ratios and options.is_multiplicative:
+            kind = ratio_batches.StrataRatioStatistics if self._has_shifts else ratio_batches.RatioStatistics
+            found = kind(rank, *more, options.beta, self.fresh_restarts_max_iter)
+        else:
+            found = (batches.StrataStatistics if self._has_shifts else batches.Statistics)(rank, *more)
+        found.hold_shifts(options.sparse_shifts)
+        return found
 
     def _nets(self, options):
         return options.W.alpha, options.H.alpha, self.l1_ratio
@@ -176,9 +216,14 @@ class PartialFitMixin:
             )
         data = data.in_scale(self.components_.dtype, exponent)
         no_shifts = np.zeros(len(data.pattern.group)) if self._has_shifts else None  # until `set_from_model` sets them
-        statistics = self._empty(len(self.components_)).start(data, scaled(self.components_.T, exponent), no_shifts)
+        statistics = self._empty(len(self.components_), self._options()).start(
+            data, scaled(self.components_.T, exponent), no_shifts
+        )
         error = float(np.ldexp(float(self.reconstruction_err_), 2 * exponent)) ** 2
-        shifts = (self.strata_, scaled(self.shifts_, 2 * exponent), stratum_index) if self._has_shifts else None
+        shifts = None
+        if self._has_shifts:
+            V = shift_arrays.mapped(shift_arrays.as_read(self.shifts_), lambda v: scaled(v, 2 * exponent))
+            shifts = self.strata_, V, stratum_index
         return batches.set_from_model(statistics, scaled(W, exponent), error, shifts)
 
     def _show(self):
@@ -189,8 +234,9 @@ class PartialFitMixin:
         if self._has_shifts:
             sizes = statistics.sizes.copy()
             vars(self).update(shifts_=statistics.shifts(), strata_=statistics.labels, stratum_sizes_=sizes)
-        self.normalized_loss_ = float(normalized(statistics.value, statistics.sq_norm))
-        self.reconstruction_err_ = float(np.ldexp(np.sqrt(statistics.value), -2 * statistics.log4_scale))
+        self.normalized_loss_ = float(normalized(statistics.value, statistics.scale))
+        exponent = -2 * statistics.log4_scale
+        self.reconstruction_err_ = float(self._reconstruction_error(statistics.value, exponent, self._options()))
 
     def _delete_attributes(self, *names):
         for name in names:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
+from fastnmf.core.warn import first_was
+from fastnmf.data.matrix import as_numbers
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.fitted_state import check_fitted_arrays
@@ -63,13 +66,20 @@ class BasisModel(WeightModel):
         ndarray (n_samples, n_components)
         """
         data, basis = self._new_data(X), self._basis()
+        exponent = int(
+            np.frexp(np.abs(basis).max(initial=0.0))[1]
+        )  # the scale of the data is in W or in the components
+        is_near = abs(exponent + 2 * data.log4_scale) < np.finfo(data.dtype).maxexp // 4  # its squares fit
+        shift = 2 * data.log4_scale if is_near else -exponent
         with threads(self.n_threads):
-            W = infer(data, len(basis), pad(np.ldexp(basis.T, 2 * data.log4_scale), data), None)[0]
-        return np.ascontiguousarray(W[:, : len(basis)])
+            W = infer(data, len(basis), pad(np.ldexp(basis.T, shift), data), None)[0]
+        return np.ldexp(np.ascontiguousarray(W[:, : len(basis)]), shift - 2 * data.log4_scale)
 
-    def inverse_transform(self, W: SparseOrDense) -> Floats:
-        """Return ``W components_``, dense (n_samples, n_features), for W (n_samples, n_components)."""
-        return checked_weights(self, W, len(self._basis())) @ self._basis()
+    @first_was("W")
+    def inverse_transform(self, X: SparseOrDense) -> Floats:
+        """Return ``X components_``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
+        self._check_fitted()
+        return checked_weights(self, X, len(self._basis())) @ self._basis()
 
     def _basis(self):
         """Return the basis that approximates new rows, (k, n_features)."""
@@ -84,7 +94,7 @@ def checked_weights(model, W, rank):
     """Return the user's weights W (n, rank), checked."""
     check_is_fitted(model)
     check_fitted_arrays(model)
-    W = check_array(W, accept_sparse="csr", dtype=[np.float64, np.float32])
+    W = check_array(W if sp.issparse(W) else as_numbers(W, "W"), accept_sparse="csr", dtype=[np.float64, np.float32])
     if W.shape[1] != rank:
         raise ValueError(f"W has {W.shape[1]} columns; expected {rank}, as transform returns.")
     return W

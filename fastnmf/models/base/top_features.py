@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.options import check_integer
 from fastnmf.data.names import read_names
+from fastnmf.data.shifts import as_read, each_row
 
 
 def n_features_of(model):
@@ -50,5 +51,10 @@ def top_features(model, n, feature_names):
 
 def strongest(weights, names, n):
     """Return the names of the n largest positive weights in each row, descending, ties by position (list of lists)."""
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :n]
-    return [[str(names[j]) for j in row if weight[j] > 0] for row, weight in zip(order, weights, strict=True)]
+    return [[str(names[j]) for j in top_places(row, n)] for row in each_row(as_read(weights))]
+
+
+def top_places(row, n):
+    """Return the positions of the n largest positive entries of a row, descending, ties by position."""
+    (at,) = np.nonzero(row > 0)
+    return at[np.argsort(-row[at], kind="stable")[:n]]

@@ -15,15 +15,22 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
+from fastnmf.core.classes import class_coefficients
 from fastnmf.core.descent import DESCENTS, Layerwise, NeuralDescent, infer_stack
 from fastnmf.core.iterate import Solver
 from fastnmf.core.options import generator, one_of
 from fastnmf.core.stack import LOSSES, DataLayer, Labels, MaskedDataLayer, Stack, check_shares, unit_columns
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import first_was, warn
 from fastnmf.data.entry_weights import observed
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.classification import ClassPredictionMixin, class_indicators, encode_classes
+from fastnmf.models.base.classification import (
+    LABEL_ATTRIBUTES,
+    ClassPredictionMixin,
+    class_indicators,
+    encode_classes,
+)
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import (
     Callback,
@@ -40,6 +47,7 @@ from fastnmf.typing import File, Floats, Matrix, Seed, SparseOrDense, Vector
 
 # A level has collapsed if the next level, which has fewer topics, has nearly the same squared error and explains
 # nearly the same share of X.
+BOUND = 1 + 1e-6  # squared error of a level, as a share of that of the zero model
 COLLAPSED_ERROR, COLLAPSED_SHARE = 0.8, 1.1
 
 
@@ -110,7 +118,8 @@ class HierarchicalNMF(
         Weight of each level in ``"levels"`` and ``"energy"``; None: all are 1.
     label_weight : float, default=1.0
         Weight of the squared error of the labels. It is multiplied by ``||X||²/||Y||²``, with Y the 0-1 matrix of the
-        known labels, so that 1 gives labels and X the same weight.
+        known labels, so that 1 gives labels and X the same weight. The model is a classifier to scikit-learn, although
+        labels are optional; with 0 it has no `predict`, and is a transformer only.
     init : {"nested", "sequential", "random", "nndsvd"}, default="nested"
         ``"nested"``: an NMF of X for every level; the topics of each level are then expressed in those of the level
         below. ``"sequential"``: as the method of that name. ``"nndsvd"``: sequential, from singular vectors.
@@ -152,8 +161,12 @@ class HierarchicalNMF(
         Weights of the training samples.
     classes_ : ndarray (n_classes,), or list
         Known labels, sorted; a list with one entry for each level if `y` was a list.
-    coef_ : ndarray (n_classes, k), or list
-        Least-squares coefficients of the labels on the weights of their level: ``S coef_ᵀ`` is `decision_function`.
+    coef_, intercept_ : ndarray (n_classes, k), (n_classes,), or lists
+        Coefficients of either sign by which `predict` scores the classes, ``S coef_ᵀ + intercept_``: a logistic
+        regression on the weights S of the labelled samples on the level.
+    B_ : ndarray (n_classes, k), or list
+        B of the objective: the least-squares coefficients of the labels on the same weights. Version 0.1 predicted by
+        it, and called it ``coef_``; its files still do.
     level_errors_ : ndarray (n_levels,)
         ``||X - S_l components_[l]|| / ||X||``, over the known entries.
     loss_curve_ : ndarray (`n_iter_` + 1,)
@@ -194,7 +207,7 @@ class HierarchicalNMF(
     `display_factors` returns normalised copies.
 
     *Names*: the paper has samples as columns: its X, A_l, S_l are ``X.T``, ``layer_weights_[l].T``, ``S_[l].T``; its B
-    is ``coef_``.
+    is ``B_``.
 
     References
     ----------
@@ -226,6 +239,8 @@ class HierarchicalNMF(
     S_: list[Floats]
     classes_: Any
     coef_: Any
+    intercept_: Any
+    B_: Any
     level_errors_: Floats
     loss_curve_: Floats
     n_revived_: int
@@ -285,8 +300,8 @@ class HierarchicalNMF(
         X : sparse matrix or array (n_samples, n_features)
             Non-negative; finite where it is known. Sparse X stays sparse.
         y : array-like (n_samples,), or list of such, default=None
-            Class of each sample: numbers or strings; -1, NaN or None where it is unknown. A list has one entry for each
-            level, None for levels without labels; a single y belongs to the last level.
+            Class of each sample: whole numbers or strings; -1, NaN or None where it is unknown. A list has one entry
+            for each level, None for levels without labels; a single y belongs to the last level.
         mask : sparse matrix or array (n_samples, n_features), default=None
             True where the entry of X is known, False where it is missing; the values of missing entries are ignored.
         layer : str, default=None
@@ -340,15 +355,16 @@ class HierarchicalNMF(
             S = self._weights(data, lowest_layer(data), self._factors)
         return S if level is None else S[level]
 
-    def inverse_transform(self, S: SparseOrDense, level: int = -1) -> Floats:
-        """Return the approximation of X by weights S (n_samples, k_level) on a level, dense (n_samples, n_features)."""
+    @first_was("S")
+    def inverse_transform(self, X: SparseOrDense, level: int = -1) -> Floats:
+        """Return the approximation of data by weights X (n_samples, k_level) on a level: (n_samples, n_features)."""
         check_is_fitted(self)
-        S, topics = S if sp.issparse(S) else np.asarray(S), self.components_[self._level(level)]
+        S, topics = X if sp.issparse(X) else np.asarray(X), self.components_[self._level(level)]
         if S.ndim != 2 or S.shape[1] != len(topics):
             raise ValueError(f"S has shape {S.shape}; expected (n_samples, {len(topics)}): the topics of that level.")
         return S @ topics
 
-    def score(self, X: Matrix, y: Labels | None = None) -> float:
+    def score(self, X: Matrix, y: Labels | None = None, sample_weight: Vector | None = None) -> float:
         """Return the accuracy of `predict` on samples with known labels, or, without y, the explained share of X.
 
         Parameters
@@ -357,6 +373,8 @@ class HierarchicalNMF(
         y : array-like (n_samples,), default=None
             Labels. None, or for a model that was fitted without labels: the score is
             ``1 - ||X - S_L components_[-1]||² / ||X||²``.
+        sample_weight : array-like (n_samples,), default=None
+            Weight of each sample in the accuracy.
 
         Returns
         -------
@@ -364,7 +382,9 @@ class HierarchicalNMF(
         """
         check_is_fitted(self)
         if y is not None and hasattr(self, "classes_"):
-            return self._accuracy(X, y)
+            return self._accuracy(X, y, sample_weight)
+        if sample_weight is not None:
+            raise ValueError("sample_weight was given and y was not; the explained share takes none, so leave it out.")
         bottom = lowest_layer(self._new_data(X))
         with threads(self.n_threads):
             lost = level_losses(bottom, self._factors, infer_stack(bottom, self._factors, self.pool))[-1]
@@ -386,7 +406,9 @@ class HierarchicalNMF(
     def _check_options(self, options):
         check_shares(self.level_weights, len(check_sizes(options.n_components)), self.loss)
         if self.pool is not None and (not isinstance(self.pool, Callable) or self.method != "deep"):
-            raise ValueError(f"pool={self.pool!r} is not valid; expected None, or with method='deep' a function of S.")
+            raise ValueError(
+                f"pool={shown(self.pool)} is not valid; expected None, or with method='deep' a function of S."
+            )
 
     def _data(self, X, given, options):
         weights = None
@@ -503,22 +525,27 @@ class HierarchicalNMF(
     def _set_factors(self, data, fit, options):
         A, bottom, exponent = fit.solver.layers, fit.solver.stack.bottom, 2 * data.log4_scale
         S = infer_stack(bottom, A, self.pool)
-        self.level_errors_ = np.sqrt(level_losses(bottom, A, S) / (bottom.sq_norm or 1.0))
+        A, S, losses = (A, S, level_losses(bottom, A, S)) if self.pool is not None else _bounded(bottom, A, S)
+        self.level_errors_ = np.sqrt(losses / (bottom.sq_norm or 1.0))
         self._factors, self.components_ = A, topics_of(A, data.dtype)
         self.layer_weights_ = [np.ascontiguousarray(a.T).astype(data.dtype) for a in A]
         self.S_ = [np.ldexp(s, -exponent).astype(data.dtype) for s in S]
         self.n_revived_ = fit.solver.n_reseeded
-        found = {
-            known.level: (known.classes, np.ldexp(known.coefficients(S[known.level]), exponent).astype(data.dtype))
-            for known in fit.solver.stack.labels
-        }
-        for name in ("classes_", "coef_"):  # of an earlier fit
-            vars(self).pop(name, None)
-        if found and self._has_list:
-            each = [found.get(level, (None, None)) for level, _ in enumerate(A)]
-            self.classes_, self.coef_ = [c for c, _ in each], [b for _, b in each]
-        elif found:
-            self.classes_, self.coef_ = found[len(A) - 1]
+        found, nothing = {}, dict.fromkeys(LABEL_ATTRIBUTES)
+        for known in fit.solver.stack.labels:
+            of_level, is_known = S[known.level], known.mask[:, 0] > 0
+            coef, intercept = class_coefficients(
+                of_level[is_known], known.Y[is_known].argmax(axis=1), len(known.classes)
+            )
+            coef, B = (np.ldexp(each, exponent).astype(data.dtype) for each in (coef, known.coefficients(of_level)))
+            values = known.classes, coef, intercept.astype(data.dtype), B
+            found[known.level] = dict(zip(LABEL_ATTRIBUTES, values, strict=True))
+        for name in LABEL_ATTRIBUTES:
+            vars(self).pop(name, None)  # of an earlier fit
+            if found and self._has_list:
+                vars(self)[name] = [found.get(level, nothing)[name] for level, _ in enumerate(A)]
+            elif found:
+                vars(self)[name] = found[len(A) - 1][name]
 
     def _record(self, data, fit, options):
         super()._record(data, fit, options)
@@ -528,11 +555,12 @@ class HierarchicalNMF(
         self.reconstruction_err_ = float(np.ldexp(self.level_errors_[-1] * norm, -2 * data.log4_scale))
 
     def _labelled(self, which):
-        classes, coefs, _ = super()._labelled(which)
-        last = len(self.components_) - 1
-        known = {last: (classes, coefs)}
+        classes, coef, intercept, _ = super()._labelled(which)
+        known = {len(self.components_) - 1: (classes, coef, intercept)}
         if isinstance(classes, list):
-            known = {level: both for level, both in enumerate(zip(classes, coefs, strict=True)) if both[0] is not None}
+            intercept = intercept if isinstance(intercept, list) else [0] * len(classes)
+            each = enumerate(zip(classes, coef, intercept, strict=True))
+            known = {level: values for level, values in each if values[0] is not None}
         level = which.get("level")
         level = max(known) if level is None else self._level(level)
         if level not in known:
@@ -572,6 +600,29 @@ def lowest_layer(data):
 def level_losses(bottom, A, S):
     """Return the squared error of every level for layers A and weights S, in the inner scale."""
     return Stack(bottom, "levels", np.ones(len(A))).errors(A, S)
+
+
+def _bounded(bottom, A, S):
+    """Return layers A, their weights S and squared errors, such that no level is worse than the zero model.
+
+    Where columns are dependent and of different lengths, the weights of a layer may be large where those of the next
+    one are inexact. Columns of length one change that. A level that stays worse gets none.
+
+    Parameters
+    ----------
+    bottom : DataLayer
+    A : list of ndarray (k_{l-1}, k_l)
+    S : list of ndarray (n, k_l)
+    """
+    losses, worst = level_losses(bottom, A, S), BOUND * bottom.sq_norm
+    if (losses > worst).any():
+        A = [unit_columns(a) for a in A]
+        S = infer_stack(bottom, A)
+        for level in np.flatnonzero(level_losses(bottom, A, S) > worst):
+            A = [a if at < level else 0 * a for at, a in enumerate(A)]
+            S = infer_stack(bottom, A)
+        losses = level_losses(bottom, A, S)
+    return A, S, losses
 
 
 def topics_of(A, dtype):

@@ -10,6 +10,7 @@ from fastnmf.core.inference import solve_rows
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.stack import unit_columns
 from fastnmf.core.updates import ActiveSet
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.models.base.estimator import continued
 
@@ -25,7 +26,9 @@ def check_sizes(sizes):
     sizes = (sizes,) if isinstance(sizes, (int, np.integer)) and not isinstance(sizes, bool) else sizes
     is_right = isinstance(sizes, (tuple, list, np.ndarray)) and np.ndim(sizes) == 1 and len(sizes) > 0
     if not is_right or not all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in sizes):
-        raise ValueError(f"n_components={given!r} is not valid; expected an integer, or several such as (9, 4, 2).")
+        raise ValueError(
+            f"n_components={shown(given)} is not valid; expected an integer, or several such as (9, 4, 2)."
+        )
     sizes = tuple(int(k) for k in sizes)
     if min(sizes) < 1 or any(above > below for below, above in zip(sizes, sizes[1:], strict=False)):
         raise ValueError(

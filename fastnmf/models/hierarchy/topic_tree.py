@@ -11,6 +11,7 @@ from fastnmf.core.init.starts import Start
 from fastnmf.core.options import check_integer, check_number
 from fastnmf.core.stack import unit_columns
 from fastnmf.core.thresholds import tiny
+from fastnmf.data.sentences import shown
 from fastnmf.models.base.top_features import strongest
 from fastnmf.typing import Floats, Integers, Names
 
@@ -172,7 +173,10 @@ class TopicTreeMixin:
         return np.lexsort((-layer.max(axis=0), rank[layer.argmax(axis=0)]))
 
     def _level(self, level):
+        check_is_fitted(self)
         n = len(self.components_)
         if not isinstance(level, (int, np.integer)) or isinstance(level, bool) or not -n <= level < n:
-            raise ValueError(f"level={level!r} is not known; expected 0 (the finest) to {n - 1}, or -1 for the last.")
+            raise ValueError(
+                f"level={shown(level)} is not known; expected 0 (the finest) to {n - 1}, or -1 for the last."
+            )
         return int(level) % n

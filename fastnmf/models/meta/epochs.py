@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 
 from fastnmf.core.iterate import Solver, has_stalled, normalized
+from fastnmf.core.options import check_jobs
 from fastnmf.kernels.jit import threads
 
 
@@ -102,6 +103,7 @@ def _unit_max(H):
 @contextmanager
 def side_by_side(n_jobs):
     """Yield ``each(function, jobs)``, which calls the function for every tuple of arguments, `n_jobs` at a time."""
+    check_jobs("n_jobs", n_jobs)
     if n_jobs is None or n_jobs == 1:
         yield lambda function, jobs: [function(*arguments) for arguments in jobs]
         return

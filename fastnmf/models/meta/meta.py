@@ -17,6 +17,7 @@ from fastnmf.core.shifts import normalize_components
 from fastnmf.data.annotated import unpack, with_labels, with_layer
 from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr
+from fastnmf.data.sentences import shown
 from fastnmf.models.base.estimator import Estimator, continued
 from fastnmf.models.base.for_checkers import Callback, ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
 from fastnmf.models.base.nmf import BaseNMF
@@ -270,7 +271,9 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             Parameters, data or tasks that cannot be used.
         """
         if tasks is not None:
-            tasks = [task if isinstance(task, tuple) else (task, None) for task in tasks]
+            if not hasattr(tasks, "__iter__") or isinstance(tasks, (str, bytes)):
+                raise TypeError(f"tasks is {shown(tasks)}; expected a list of matrices, or of pairs (X, strata).")
+            tasks = [task if isinstance(task, tuple) and len(task) == 2 else (task, None) for task in tasks]
             tasks = [unpack(with_layer(task, layer), labels) for task, labels in tasks]
         with side_by_side(self.n_jobs) as self._each:
             self._fit(

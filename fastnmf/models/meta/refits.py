@@ -16,6 +16,7 @@ from fastnmf.core.losses.graph import Graph
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.core.updates import MU
 from fastnmf.core.updates.fused_dense import FusedDenseMU
+from fastnmf.data.shifts import mapped
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.nmf import BaseNMF, scaled
@@ -45,10 +46,13 @@ def weights_for(X, H):
     H is (k, n_features). For the squared error the first multiplicative update from ``X Hᵀ`` itself gives the same
     result, because that rule does not depend on the scale of a row of W; other rules, and penalties, depend on it.
     """
+    exponent = int(np.frexp(H.max(initial=0.0))[1])
+    H = np.ldexp(H, -exponent)  # exactly; the fourth power below would leave float64
     with single_threaded_blas():  # the bits would depend on the number of BLAS threads
         P = np.asarray(X @ H.T, dtype=np.float64)
         square = np.einsum("ic,ic->i", P @ (H @ H.T), P)
-    return P * np.divide(np.einsum("ic,ic->i", P, P), square, out=np.zeros(len(P)), where=square > 0)[:, None]
+    scale = np.divide(np.einsum("ic,ic->i", P, P), square, out=np.zeros(len(P)), where=square > 0)
+    return np.ldexp(P * scale[:, None], -exponent)
 
 
 class Refit:
@@ -128,7 +132,8 @@ class Refit:
         found = np.empty((self.rank, self.data.shape[1]))
         copy_rows(fit.factors["H"][:, : self.rank], found.T)
         if self.model._has_shifts:
-            self._shifts = scaled(self.data.pattern.dense(fit.factors["V"]), -2 * self.data.log4_scale)
+            V = self.data.pattern.held(fit.factors["V"])
+            self._shifts = mapped(V, lambda v: scaled(v, -2 * self.data.log4_scale))
         return scaled(found, -self.data.log4_scale), fit
 
     def _solver(self, H):

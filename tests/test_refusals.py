@@ -1,0 +1,150 @@
+"""What generated cases (`tests/fuzz.py`) found: errors of NumPy or Python themselves, and NaN, are now sentences."""
+
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from fuzz import one_sentence
+
+import fastnmf
+from fastnmf import datasets, metrics, plots, testing
+
+X = np.arange(12.0).reshape(4, 3)
+FACTORS = {"W": np.ones((4, 2)), "H": np.ones((2, 3))}
+
+
+stratified = fastnmf.StratifiedNMF(2, max_iter=2, random_state=0).fit(X, strata=[0, 0, 1, 1])
+
+
+def nmf(**parameters):
+    return fastnmf.NMF(2, max_iter=2, random_state=0).set_params(**parameters)
+
+
+REFUSED = {
+    # values whose repr has several lines
+    "n_components": (
+        lambda: nmf(n_components=sp.eye_array(3).tocsr()).fit(X),
+        "n_components=<Compressed.* integer >= 1",
+    ),
+    "solver": (lambda: nmf(solver=np.eye(9)).fit(X), r"solver=array\(.* \.\.\. is not known"),
+    "random_state": (lambda: nmf(random_state=sp.eye_array(3).tocsr()).fit(X), "random_state=<.* RandomState"),
+    # what is no array of numbers
+    "a dict as X": (lambda: nmf().fit({"a": 1}), "X is {'a': 1}; expected a matrix"),
+    "a function as X": (lambda: nmf().fit(len), "X is <built-in function len>; expected a matrix"),
+    "complex objects": (
+        lambda: nmf().fit((X * 1j).astype(object)),
+        r"X is array\(.*; expected an array of real numbers",
+    ),
+    "missing values of pandas": (lambda: nmf().fit([[1.0, pd.NA], [2.0, 3.0]]), "X is .*; expected an array of real"),
+    "parts of several shapes": (lambda: nmf().fit([[X, 1], [2, 3]]), "X is .*; expected a matrix"),
+    "ragged A": (
+        lambda: fastnmf.nnls([np.ones((4, 2)), np.ones((2, 3))], X),
+        "A is .*; expected an array of real numbers",
+    ),
+    "text in a metric": (lambda: metrics.normalized_loss(X, FACTORS["W"], [["a"]]), "H has dtype <U1; expected real"),
+    "an object to count": (
+        lambda: metrics.diversity(X, n_top=object()),
+        "n_top must be at least 1, an integer; got <",
+    ),
+    "NaN in a metric": (lambda: metrics.normalized_loss(X, FACTORS["W"], FACTORS["H"] * np.nan), "H contains NaN"),
+    "NaN in the data of a metric": (lambda: metrics.normalized_loss(X * np.nan, **FACTORS), "X contains NaN"),
+    "text in a plot": (lambda: plots.plot_usage([["a"]], ["a"]), "usage has dtype <U1; expected real numbers"),
+    "no names": (lambda: nmf().fit(X).top_features(2, feature_names=3), "feature_names is a int, which"),
+    "no blocks": (lambda: fastnmf.Strata.from_blocks(len), "from_blocks takes a list of matrices"),
+    "a scalar of numpy": (lambda: stratified.transform(np.array("x"), strata=[0]), "1 labels for 0 rows"),
+    "sizes of data": (
+        lambda: datasets.make_stratified(n_features="x"),
+        "n_features must be 1 or more, an integer; got 'x'",
+    ),
+    "a seed of data": (lambda: datasets.make_stratified(random_state=1j), "random_state=1j is not valid"),
+    "alpha_H": (lambda: nmf(alpha_H=np.ones(2)).fit(X), r"alpha_H=array.* expected a number >= 0"),
+    "sparse layers": (
+        lambda: fastnmf.hierarchical_loss(X, [sp.eye_array(4)], loss="levels"),
+        "A holds a sparse matrix",
+    ),
+    "ragged strata": (lambda: fastnmf.StratifiedNMF(2).fit(X, strata=[[1.0, 2.0], [3.0]]), "strata"),
+    "weights": (lambda: nmf().fit(X).inverse_transform(1j), "W has dtype complex128; expected real numbers"),
+    "weights of others": (
+        lambda: fastnmf.TriNMF().fit(X).inverse_transform([[len]]),
+        "W is .*expected an array of real",
+    ),
+    "layers that are none": (
+        lambda: fastnmf.hierarchical_loss(X, np.float64(1), loss="levels"),
+        "A is .*expected a list",
+    ),
+    # what is no path
+    "a number to load": (lambda: fastnmf.load(3), "The path is 3; expected a string or a Path"),
+    "a number to save to": (lambda: nmf().fit(X).save(True), "The path is True; expected"),
+    "a null character": (lambda: nmf().fit(X).save("\0"), r"The path '\\x00' holds a null character"),
+    "no folder": (lambda: fastnmf.open_csr(None), "The path is None; expected"),
+    "no folder to save to": (lambda: fastnmf.save_csr(X, -1.0), "The path is -1.0; expected"),
+    # what is not fitted
+    "inverse_transform": (lambda: fastnmf.TriNMF().inverse_transform(np.ones((4, 2))), "TriNMF .*not fitted"),
+    "bilinear": (lambda: fastnmf.BilinearNMF().inverse_transform(np.ones((4, 2))), "BilinearNMF .*not fitted"),
+    "parents": (lambda: fastnmf.HierarchicalNMF().parents(0), "HierarchicalNMF .*not fitted"),
+    # parameters that were asked for their truth before they were checked
+    "warm_start": (lambda: nmf(warm_start=pd.Series([1, 2])).fit(X), "warm_start=.*; expected True or False"),
+    "strata": (lambda: fastnmf.Factorization(2, strata=np.arange(4)).fit(X), "strata=array.*; expected True or False"),
+    "label_weight": (lambda: fastnmf.StratifiedNMF(2, label_weight=np.ones(2)).fit(X), "label_weight=array.* number"),
+    # models and objects of another kind
+    "a tree": (lambda: plots.plot_tree(nmf().fit(X)), r"The model is NMF\(.*expected a fitted HierarchicalNMF"),
+    "layers": (lambda: plots.plot_layers(nmf().fit(X)), r"The model is NMF\(.*expected a fitted HierarchicalNMF"),
+    "a choice of rank": (lambda: plots.plot_rank_selection(nmf()), r"The result is NMF\(.*select_rank returns"),
+    "a consensus": (lambda: plots.plot_consensus(nmf()), r"The result is NMF\(.*consensus returns"),
+    "jobs": (lambda: fastnmf.MetaNMF(n_jobs=()).fit(X), r"n_jobs=\(\) is not valid; expected None"),
+    "no tasks": (lambda: fastnmf.MetaNMF().fit(X, tasks=3), "tasks is 3; expected a list of matrices"),
+    "jobs of a function": (lambda: fastnmf.select_beta(X, 2, n_jobs="x"), "n_jobs='x' is not valid; expected None"),
+    "labels of shifts": (lambda: fastnmf.Start(X, strata=np.datetime64("NaT")), "strata is .* expected a label"),
+    "topics": (lambda: metrics.diversity(0), "weights must be two-dimensional|topics must be two-dimensional"),
+    "an update": (lambda: testing.check_update(3), "3 is no update; expected an object"),
+    "a penalty": (lambda: testing.check_penalty(3), "3 is no penalty; expected an object"),
+    "no dtypes": (lambda: fastnmf.warmup(None), "dtypes=None is not valid; expected"),
+    "dtypes": (lambda: fastnmf.warmup(["float65"]), r"dtypes=\['float65'\] is not valid; expected"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_it_is_refused_in_one_sentence(what):
+    call, said = REFUSED[what]
+    with pytest.raises((ValueError, TypeError)) as found:
+        call()
+    assert re.search(said, str(found.value)) and one_sentence(str(found.value)), str(found.value)
+
+
+@pytest.mark.parametrize("kind", ["StratifiedNMF", "AffineNMF"])
+def test_components_of_another_model_serve_float32_data_with_shifts(kind):
+    """The kernels have no mixed types: compiling them failed."""
+    model = getattr(fastnmf, kind)(2, init=nmf().fit(X), max_iter=2, random_state=0).fit(X.astype(np.float32))
+    assert model.W_.dtype == np.float32 and np.isfinite(model.W_).all()
+
+
+@pytest.mark.parametrize("kind", ["IntervalNMF", "NMF"])
+def test_components_of_zeros_give_finite_weights(kind):
+    more = {"solver": "mu", "beta_loss": 1} if kind == "NMF" else {}
+    model = getattr(fastnmf, kind)(2, max_iter=2, random_state=0, **more).fit(np.zeros((3, 3)))
+    assert not model.components_.any() and not model.transform(X).any()
+
+
+def test_labels_of_strata_may_be_a_list():
+    assert fastnmf.Strata.from_array(X, list("abab"), labels=["b", "a"]).stratum_index.tolist() == [1, 0, 1, 0]
+
+
+def test_warm_start_goes_on_with_strata_after_a_fit_without():
+    model = fastnmf.GraphNMF(2, max_iter=2, random_state=0, warm_start=True).fit(X)
+    model.fit(X, strata=[0, 0, 1, 1])
+    assert np.isfinite(model.W_).all() and model.shifts_.shape == (2, 3)
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "weights"])
+def test_nothing_is_divided_by_zero(kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        if kind == "dictionary":
+            model = fastnmf.DictionaryNMF(2, dictionary=np.zeros((2, 3)), max_iter=3, random_state=0).fit(X)
+        else:  # all that counts is fitted, and a component is left
+            weight = [0.0, 1.0, 2.0, 0.0]
+            model = fastnmf.Factorization(3, max_iter=5, random_state=0).fit([[2], [0], [0], [2]], sample_weight=weight)
+    assert np.isfinite(model.W_).all()
