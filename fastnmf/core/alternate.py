@@ -118,8 +118,7 @@ class AlternatingSolver(Solver):
         """Run the schedule once and return the objective."""
         problem, factors, extrapolation, last = self.problem, self.factors, self.extrapolation, self._last
         before = {name: F.copy() for name, F in factors.arrays.items()} if problem.retry_with_safe_step else None
-        is_after_level = self._n_done == 0 and self.level is not None and self.level.n_iter > 0
-        sweep(problem, factors, extrapolation, n_more=is_after_level and self.level.n_more)
+        sweep(problem, factors, extrapolation, n_more=self.level.n_more if self.level and self._n_done == 0 else 0)
         self._n_done += 1
         value = problem.value(factors)
         if before is not None and not value <= last:

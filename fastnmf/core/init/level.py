@@ -38,6 +38,9 @@ class Level:
     n_iter: int = 0
     n_more: int = 0
 
+    def __bool__(self):
+        return self.n_iter > 0
+
     @property
     def passes(self):
         """What the level costs, in passes over all rows."""

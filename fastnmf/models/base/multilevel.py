@@ -24,20 +24,26 @@ from fastnmf.core.options import check_components, find_seeds, generator
 SMOOTHING = 0.1  # share of the column means in H that multiplicative updates begin at: they cannot leave a zero
 
 
-def level_of(data, rank, options):
+def level_of(model, data, rank, given, options):
     """Return the `Level` whose fit gives the start; `NO_LEVEL` where `init` or the size of the data asks for none.
+
+    None stands for models that never have one.
 
     Parameters
     ----------
-    data : Strata
-    rank : int
-    options : Options
+    model : BaseNMF
+    data, rank, given, options :
+        As for `BaseNMF._start`.
 
     Raises
     ------
     ValueError
         ``init="multilevel"`` is asked for, and there is none for this loss, solver or penalty.
     """
+    if not model._has_levels:
+        return None
+    if model._goes_on(options) or any(given.get(name) is not None for name in "WHV"):
+        return NO_LEVEL
     is_asked = isinstance(options.init, str) and options.init == "multilevel"
     if not (is_asked or options.init is None or isinstance(options.init, str) and options.init == "auto"):
         return NO_LEVEL
@@ -57,15 +63,15 @@ def level_of(data, rank, options):
     return level if is_worth or is_asked else NO_LEVEL
 
 
-def level_start(model, data, rank, given, options, level, random_state):
+def level_start(model, level, data, rank, given, options, random_state):
     """Return the start of a fit, as `BaseNMF._start` does, from the fit of a part of the rows.
 
     Parameters
     ----------
     model : BaseNMF
+    level : Level
     data, rank, given, options, random_state :
         As for `BaseNMF._start`.
-    level : Level
     """
     rng = generator(random_state)
     rows = draw_rows(data.stratum_index, data.n_strata, level.share, rng)

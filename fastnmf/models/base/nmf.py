@@ -6,6 +6,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from fastnmf.core import init as starts
 from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
 from fastnmf.core.factors import allocate, copy_rows, pad
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
-from fastnmf.core.init.level import NO_LEVEL
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
@@ -270,14 +270,10 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     # ---------------------------------------------------------------- the solver of a fit
 
     def _solver(self, data, given, options, random_state):
-        rank, level = self._rank(data, given, options), NO_LEVEL
-        if self._has_levels and not self._goes_on(options) and not any(given.get(name) is not None for name in "WHV"):
-            level = level_of(data, rank, options)
-        if level is NO_LEVEL:
-            start = self._start(data, rank, given, options, random_state)
-        else:
-            start = level_start(self, data, rank, given, options, level, random_state)
-        return self._alternate(data, start, given, options, level if self._has_levels else None)
+        rank = self._rank(data, given, options)
+        level = level_of(self, data, rank, given, options)
+        begin = partial(level_start, self, level) if level else self._start
+        return self._alternate(data, begin(data, rank, given, options, random_state), given, options, level)
 
     def _alternate(self, data, start, given, options, level=None):
         """Return the solver of a fit from a start, as `_start` returns it."""
