@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
 from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
-from fastnmf.core.factors import allocate, copy_rows, pad
+from fastnmf.core.factors import allocate, copy_rows, pad, scaled_for
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
@@ -52,11 +52,6 @@ ALIKE = 1024  # ratio up to which typical entries of W and H are alike
 def scaled(F, exponent):
     """Return F times ``2 ** exponent``; F itself if the exponent is 0, the usual case: ldexp takes 5 ns per entry."""
     return F if exponent == 0 else np.ldexp(F, exponent)
-
-
-def _in_scale(F, exponent, dtype):
-    """Return F times ``2 ** exponent``, for data of `dtype`, in the wider of the two types."""
-    return F if exponent == 0 else np.ldexp(F.astype(np.result_type(F, dtype), copy=False), exponent)
 
 
 @keep_row_names
@@ -567,7 +562,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if self._has_shifts:
             V = shift_arrays.mapped(
                 shift_arrays.as_read(self.shifts_),
-                lambda v: _in_scale(v, 2 * data.log4_scale, data.dtype).astype(data.dtype, copy=False),
+                lambda v: scaled_for(v, 2 * data.log4_scale, data.dtype).astype(data.dtype, copy=False),
             )
         return self._prepared_H(data), V
 
@@ -579,7 +574,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             )
 
     def _prepared_H(self, data):
-        return _in_scale(self.components_.T, data.log4_scale, data.dtype)
+        return scaled_for(self.components_.T, data.log4_scale, data.dtype)
 
     def _infer_exact(self, data, H, V, options):
         """Return the exact W (n_samples, K) and its subproblem, in the inner scale; see `fastnmf.core.inference.infer`.
