@@ -25,7 +25,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastnmf
-from fastnmf import NMF, MiniBatchNMF, StratifiedNMF
+from fastnmf import NMF, SemiNMF, StratifiedNMF
 from fastnmf.compose import ElasticNetPenalty, Factorization
 from fastnmf.kernels.jit import threads
 
@@ -485,9 +485,9 @@ def test_penalties_and_losses_of_ours_are_kept(tmp_path):
 
 
 def test_load_takes_only_what_the_model_has(tmp_path):
-    MiniBatchNMF(2, random_state=0).fit(X).save(tmp_path / "model.npz")
+    SemiNMF(2, random_state=0).fit(X).save(tmp_path / "model.npz")
     for name in ("penalties", "loss", "updates"):
-        with pytest.raises(ValueError, match=f"{name} was given, and .*model.npz holds a MiniBatchNMF, which has no"):
+        with pytest.raises(ValueError, match=f"{name} was given, and .*model.npz holds a SemiNMF, which has no"):
             fastnmf.load(tmp_path / "model.npz", **{name: {}})
 
 

@@ -60,7 +60,10 @@ def test_a_divergence_of_ones_own(kind):
     np.testing.assert_allclose(own.components_, named.components_, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(own.history_["objective"], 2 * named.history_["objective"], rtol=1e-9)
     np.testing.assert_allclose(own.history_["normalized_loss"], named.history_["normalized_loss"], rtol=1e-9)
-    np.testing.assert_allclose(own.transform(X, **given), named.transform(X, **given), rtol=1e-9, atol=1e-9)
+    exact = named.transform(X, **given)  # by Newton steps; those of one's own are updated until they have settled
+    np.testing.assert_allclose(
+        own.set_params(max_iter=2000).transform(X, **given), exact, rtol=0, atol=1e-4 * exact.max()
+    )
     assert own.score(X, **given) == pytest.approx(named.score(X, **given))
 
 

@@ -76,6 +76,8 @@ def _model(values):
         attributes["_statistics"] = statistics | {"state": _renamed(statistics["state"], STATISTICS)}
     if "coef_" in attributes:  # 0.1 predicted by B of the objective, and such a model still does; it has no intercepts
         attributes["B_"] = attributes["coef_"]
+    if values["class"] == "SmoothNMF" and "components_" in attributes:  # smoothness had a unit, that of X
+        attributes["typical_"] = 1.0
     return {"class": values["class"], "parameters": parameters} | _renamed(attributes, ATTRIBUTES)
 
 

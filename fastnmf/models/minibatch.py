@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf.core import batches, passes
+from fastnmf.core.alternate import balanced_factors
 from fastnmf.core.factors import pad
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import as_arrays, iterate
@@ -532,6 +533,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
                 fit.history["objective"][-1], fit.history["penalty"][-1] = solver.measure(), solver.penalty
             W = solver.weights()
         self.W_ = self._unscaled_W(data, scaled(W, -data.log4_scale))
+        if not (options.W.alpha or options.H.alpha):  # the statistics keep their scale: `partial_fit` goes on from them
+            self.W_, self.components_, _ = balanced_factors(self.W_, self.components_, data.weight)
         if self._has_shifts:
             vars(self)["row_strata_"] = data.stratum_index
 

@@ -148,6 +148,10 @@ class SmoothNMF(BaseNMF, Iterative):
     ):
         self._set(locals())
 
+    @property
+    def _fitted_shapes(self):
+        return super()._fitted_shapes | {"typical_": ""}
+
     def _data(self, X, given, options):
         data = super()._data(X, given, options)
         if options is not None:
@@ -161,7 +165,7 @@ class SmoothNMF(BaseNMF, Iterative):
         The squared error is proportional to the square of X, and W and H to the square root of X; this determines the
         powers of the unit, which is that of the fit.
         """
-        unit = float(np.ldexp(getattr(self, "typical_", 1.0), 2 * data.log4_scale))  # files of version 0.1 lack it
+        unit = float(np.ldexp(self.typical_, 2 * data.log4_scale))
         if self.penalty == "squares":
             weight = self.smoothness * unit
             return ElasticNet(0, weight), Chain(weight, l2=LEAST_SHARE * weight)
