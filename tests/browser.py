@@ -81,7 +81,8 @@ def opened(program):
     """Yield a `Page` of a browser that reaches no network."""
     to_browser, from_us = os.pipe()
     to_us, from_browser = os.pipe()
-    with tempfile.TemporaryDirectory() as profile:
+    # Children of the browser may still write into the profile when it has been killed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [
             program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
             "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking", "--disable-component-update",

@@ -212,7 +212,7 @@ BY_NAME = {
     "level_weights": "None | (1, 2) | (1, 1, 1) | [0, 0]",
     "label_weight": "0 | 1.0 | 1e6",
     "pool": "None | np.sqrt | lambda S: S || lambda S: S[:, :1]",
-    "kernel": "'rbf' | 'linear' | 'polynomial' | 'cosine' | 'sigmoid' | 'chi2' || lambda a, b: float(a @ b)",
+    "kernel": "'rbf' | 'linear' | 'polynomial' | 'cosine' | 'sigmoid' | 'chi2' || lambda a, b: 1.0",
     "gamma": "None | 0.1 | 10",
     "degree": "None | 2 | 3",
     "coef0": "None | 0 | 1",

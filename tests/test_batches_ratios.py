@@ -370,6 +370,9 @@ def test_a_callback_sees_the_model_whose_loss_it_is_told():
 class Own(Divergence):
     """A divergence of a user."""
 
+    def build(self, data, width, tasks, **more):
+        raise AssertionError("it is refused before")
+
 
 REFUSED = [
     ({"beta_loss": Own()}, {}, "is a divergence of your own, and batches take a name or a number"),

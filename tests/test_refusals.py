@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from fuzz import one_sentence
 
 import fastnmf
-from fastnmf import datasets, metrics, plots, testing
+from fastnmf import compose, datasets, metrics, plots, testing
 
 X = np.arange(12.0).reshape(4, 3)
 FACTORS = {"W": np.ones((4, 2)), "H": np.ones((2, 3))}
@@ -148,3 +148,27 @@ def test_nothing_is_divided_by_zero(kind):
             weight = [0.0, 1.0, 2.0, 0.0]
             model = fastnmf.Factorization(3, max_iter=5, random_state=0).fit([[2], [0], [0], [2]], sample_weight=weight)
     assert np.isfinite(model.W_).all()
+
+
+@pytest.mark.parametrize(
+    "use, message",
+    [
+        (lambda X: fastnmf.NMF(2, solver="mu", beta_loss=compose.Divergence()).fit(X), "has no method build"),
+        (lambda X: fastnmf.NMF(2).fit(X, sample_weight=["a"] * len(X)), "sample_weight"),
+        (lambda X: fastnmf.StratifiedNMF(2, seed_features=pd.Series([1, 2])).fit(X), "seed_features"),
+        (lambda X: fastnmf.MiniBatchNMF(2).fit_blocks(7), "blocks is 7; expected an iterable of blocks"),
+        (lambda X: fastnmf.KernelNMF(2, gamma="wide").fit(X), "gamma='wide' is not valid"),
+        (lambda X: metrics.coherence(X[:2], X, measure=np.arange(2)), "measure"),
+        (lambda X: metrics.topic_overlap(X[:2], X[:2], n=[1]), "n must be at least 1, an integer"),
+    ],
+)
+def test_what_later_cases_found_gets_a_sentence(use, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)) as found:
+        use(np.random.default_rng(0).random((8, 5)))
+    assert one_sentence(str(found.value))
+
+
+def test_tiny_and_equal_rows_in_single_precision_have_a_start():
+    X = np.float32(1e-30) * np.ones((4, 4), np.float32)
+    with np.errstate(all="raise"):
+        fastnmf.SparseNMF(2, init=fastnmf.Start(np.ones((2, 4))), max_iter=1, random_state=0).fit(X)

@@ -107,9 +107,10 @@ class Factors:
         return known is not None and known[0] == tuple(self._version[name] for name in names)
 
 
-def pad(F, strata):
-    """Return F (p, k) in an aligned array (p, K) of the data's dtype, zero from column k on."""
-    out = aligned((len(F), padded(F.shape[1], strata.dtype)), strata.dtype)
+def pad(F, strata, dtype=None):
+    """Return F (p, k) in an aligned array (p, K) of a dtype, None: the data's, zero from column k on."""
+    dtype = np.dtype(strata.dtype if dtype is None else dtype)
+    out = aligned((len(F), padded(F.shape[1], dtype)), dtype)
     copy_rows(F, out[:, : F.shape[1]])
     return out
 

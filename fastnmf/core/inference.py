@@ -19,7 +19,7 @@ from fastnmf.core.problem import Subproblem, full
 from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE, model_floor, tiny
 from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
 from fastnmf.data import shifts
-from fastnmf.data.layout import Compressed, row_index
+from fastnmf.data.layout import Compressed, nonzero_means, row_index
 from fastnmf.kernels import nnls, rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_costs, split_rows
@@ -128,9 +128,11 @@ def exact(F, sub, rank):
 
 def is_nearly_singular(gram):
     """Tell whether columns with this Gram matrix (k, k) are, at length one, dependent up to `NEARLY_SINGULAR`."""
-    length = np.sqrt(np.diagonal(gram))
+    length = np.sqrt(np.diagonal(gram).astype(np.float64))
     used = length > 0
-    cosines = gram[np.ix_(used, used)] / np.outer(length[used], length[used])
+    cosines = gram[np.ix_(used, used)] / length[used] / length[used][:, None]
+    if not np.isfinite(cosines).all():
+        return True
     return used.any() and np.linalg.eigvalsh(cosines)[0] < NEARLY_SINGULAR
 
 
@@ -399,13 +401,15 @@ def _infer_kullback_leibler(data, H, V, penalties):
         As for `infer_divergence`.
     """
     side = data.rows if data.is_sparse else sp.csr_array(data.X)
-    side = side if data.is_sparse else Compressed(side.indptr, side.indices, side.data)
-    shift = np.empty(0, data.dtype)
+    side = Compressed(side.indptr, side.indices, side.data.astype(np.float64, copy=False))
+    shift = np.empty(0)
     if V is not None:
-        shift = shifts.entries_at(V, data.stratum_index[row_index(side)], side.indices).astype(data.dtype, copy=False)
-    W, other, room = pad(even_weights(data, H), data), pad(H, data), np.empty((2, len(side.data)), data.dtype)
+        shift = shifts.entries_at(V, data.stratum_index[row_index(side)], side.indices).astype(np.float64, copy=False)
+    # In float64 whatever the data are: in single precision the last step of a row hangs on its rounding.
+    W, other = (pad(F, data, np.float64) for F in (even_weights(data, H), H))
+    room = np.empty((2, len(side.data)))
     linear = H.sum(axis=0, dtype=np.float64) + sum(penalty.l1 for penalty in penalties)
     ridge, tasks = float(sum(penalty.l2 for penalty in penalties)), split_costs(side.indptr, W.shape[1] ** 2)
-    means = np.bincount(row_index(side), side.data, len(W)) / np.maximum(np.diff(side.indptr), 1)
-    nnls.csr_entropy_rows(tasks, side.csr, W, other, linear, ridge, shift, model_floor(means).astype(data.dtype), room)
-    return np.ascontiguousarray(W[:, : H.shape[1]])
+    least = model_floor(nonzero_means(side))
+    nnls.csr_entropy_rows(tasks, side.csr, W, other, linear, ridge, shift, least, room)
+    return np.ascontiguousarray(W[:, : H.shape[1]], dtype=data.dtype)

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.losses.choice import DIVERGENCES, Beta, Divergence, as_divergence
 from fastnmf.data.entry_weights import MISSING
-from fastnmf.data.matrix import as_csr, check_unmasked
+from fastnmf.data.matrix import as_csr, as_numbers, check_unmasked
 from fastnmf.data.sentences import shown
 
 
@@ -250,6 +250,10 @@ def optional(check):
 
 def check_beta_loss(name, value):
     """Raise unless `value` is the name of a loss, a number, or a `Divergence`."""
+    if isinstance(value, Divergence) and type(value).build is Divergence.build:
+        raise ValueError(
+            f"{name} is a {type(value).__name__}, which has no method build; write it, or extend EntrywiseLoss."
+        )
     if isinstance(value, Divergence) and not math.isfinite(value.degree):
         raise ValueError(f"{name}={value!r} has the degree {value.degree}; give it a finite one, or 0 for none.")
     if not isinstance(value, (Divergence, numbers.Real)):
@@ -270,6 +274,12 @@ def check_penalties(name, value):
                     f"{name}[{factor!r}] has {shown(each)}; expected an object with the methods value(F) and "
                     "half_gradient(F), where F has one row for each component."
                 )
+
+
+def check_seeds(name, value):
+    """Raise ValueError unless `value` is a dict or a list; `find_seeds` checks what is in it."""
+    if not isinstance(value, (dict, list, tuple)):
+        raise ValueError(f"{name}={shown(value)} is not valid; expected a dict component -> features, or a list.")
 
 
 def check_function(name, value):
@@ -326,6 +336,7 @@ CONSTRAINTS = {
     "shuffle": check_bool,
     "extrapolate": check_bool,
     "strata_weight": one_of("rows", "equal"),
+    "seed_features": optional(check_seeds),
     "sparse_shifts": optional(check_bool),
     "gauge": one_of(None, "max_shift", "min_shift"),
     "normalize": one_of(None, "l1", "l2", "max"),
@@ -363,7 +374,7 @@ def row_weights(data, sample_weight, strata_weight):
     weight = np.ones(n_rows)
     if sample_weight is not None:
         check_unmasked(sample_weight, "sample_weight")
-        weight = np.asarray(sample_weight, dtype=np.float64)
+        weight = as_numbers(sample_weight, "sample_weight").astype(np.float64)
         if weight.ndim == 0:
             weight = np.full(n_rows, float(weight))
         if weight.shape != (n_rows,):
@@ -429,10 +440,6 @@ def find_seeds(seeds, rank, n_columns, names):
     dict
         Component -> ndarray of int, ascending; components without features are absent.
     """
-    if not isinstance(seeds, (dict, list, tuple)):
-        raise ValueError(
-            f"seed_features={shown(seeds)} is not valid; expected a dict component -> features, or a list."
-        )
     items = seeds.items() if isinstance(seeds, dict) else enumerate(seeds)
     place = None if names is None else {str(name): j for j, name in enumerate(names)}
     found = {}

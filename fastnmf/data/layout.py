@@ -49,6 +49,12 @@ def row_index(X, dtype=np.int64):
     return np.repeat(np.arange(len(indptr) - 1, dtype=dtype), np.diff(indptr))
 
 
+def nonzero_means(side):
+    """Return the mean of the stored entries of each row of a `Compressed`, float64 (p,), 0 where there are none."""
+    n_rows = len(side.indptr) - 1
+    return np.bincount(row_index(side), side.data, n_rows) / np.maximum(np.diff(side.indptr), 1)
+
+
 def linear_index(X):
     """Return row times number of columns plus column of every stored entry of a CSR array, int64 (nnz,)."""
     return row_index(X) * X.shape[1] + X.indices

@@ -8,7 +8,7 @@ compute the same bits from either.
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data.layout import row_index
+from fastnmf.data.layout import linear_index, row_index
 from fastnmf.kernels import products
 from fastnmf.kernels.jit import N_TASKS, split_rows
 
@@ -44,7 +44,7 @@ def entries_at(V, rows, columns):
     """Return the entries of V at ``(rows[p], columns[p])``, an array (q,); CSR has to be sorted, without duplicates."""
     if not sp.issparse(V):
         return V[rows, columns]
-    held = row_index(V) * V.shape[1] + V.indices
+    held = linear_index(V)
     wanted = np.asarray(rows, dtype=np.int64) * V.shape[1] + columns
     out = np.zeros(len(wanted), V.dtype)
     if len(held):

@@ -144,6 +144,15 @@ def _warn_of_cache(error):
     )
 
 
+def inlined(function):
+    """Compile a function that kernels of the same file call, into each of them.
+
+    A function that is not inlined is in every kernel that calls it. Which copy a process runs depends on what it has
+    loaded first, and the copies may round differently.
+    """
+    return numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy", forceinline=True)(function)
+
+
 def helper(function):
     """Compile a function that kernels of the same file call; it is cached as a part of these kernels."""
     return numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy")(function)

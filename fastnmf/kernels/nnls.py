@@ -9,7 +9,7 @@ A *support* is the set of the positive entries of a solution. Inputs are not che
 
 import numpy as np
 
-from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.jit import helper, inlined, kernel, work_stealing
 from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, rows_gram_upper
 
 MAX_TRIES = 3  # consecutive exchanges that may fail to reduce the number of infeasible entries
@@ -509,7 +509,7 @@ def rows_nnls_weighted(tasks, F, first, grams, right, n_sweeps):
                 F[first + r, c] = x[c]
 
 
-@helper
+@inlined
 def _row_values(i, csr, F, r, other, shift, y):
     """Write ``F[r] . g + shift`` over the non-zeros of row i of X into y.
 
@@ -532,7 +532,7 @@ def _row_values(i, csr, F, r, other, shift, y):
             y[p] += shift[p]
 
 
-@helper
+@inlined
 def _newton_model(i, csr, other, shift, least, room, work, gram, pos):
     """Write the Hessian of ``-sum x log(f . g + shift)`` over row i of X at f, and ``Hessian f - gradient``.
 
@@ -576,7 +576,7 @@ def _newton_model(i, csr, other, shift, least, room, work, gram, pos):
     gather_row(lo, hi, csr.indices, right, other, pos, 0)
 
 
-@helper
+@inlined
 def _advance(lo, hi, least, room):
     """Move the values in the first row of `room` towards those in the second, as far as the divergence surely falls.
 

@@ -46,8 +46,7 @@ def topic_overlap(a: Topics, b: Topics, n: int = 10) -> float:
     >>> topic_overlap([["gun", "law", "state"]], [["law", "gun", "court"]], n=2)
     1.0
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1; got {n}.")
+    check_count("n", n)
     (rows_a, words_a), (rows_b, words_b) = _top_rows(a, n), _top_rows(b, n)
     if words_a != words_b:
         raise ValueError("a and b must be of one kind: both words or both weights.")
@@ -115,7 +114,7 @@ def coherence(
     >>> coherence([["ice", "snow"], ["ice", "sun"]], X, n_top=2, feature_names=["ice", "snow", "sun"]).round(3)
     array([ 0.415, -1.   ])
     """
-    if measure not in MEASURES:
+    if not isinstance(measure, str) or measure not in MEASURES:
         raise ValueError(f"measure={shown(measure)} is not known; expected one of {', '.join(map(repr, MEASURES))}.")
     check_count("n_top", n_top, 2, ", because coherence is defined for pairs")
     names, X = names_of(X), matrix_of(X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,8 +13,9 @@ from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import quadratic_weights
 from fastnmf.core.losses.products import DenseOperator
-from fastnmf.core.options import check_choice
+from fastnmf.core.options import check_choice, optional
 from fastnmf.core.thresholds import ASYMMETRY
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
@@ -26,6 +28,12 @@ SQUARES_FIT = 500  # exponent of two of data whose squared distances fit into fl
 COSINES_FIT = 20  # the same for cosines: scikit-learn takes a row below 2e-15 for zero
 LARGEST_GAMMA = 1e300  # times a distance of zero it is still zero
 KERNELS = (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "precomputed")
+
+
+def _check_real(name, value):
+    """Raise ValueError unless a value is a finite number."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not np.isfinite(value):
+        raise ValueError(f"{name}={shown(value)} is not valid; expected None or a finite number.")
 
 
 class KernelNMF(ConvexModel):
@@ -136,7 +144,8 @@ class KernelNMF(ConvexModel):
     X_fit_: Any
 
     _constraints = ConvexModel._constraints | {
-        "kernel": lambda name, value: None if callable(value) else check_choice(name, value, KERNELS)
+        "kernel": lambda name, value: None if callable(value) else check_choice(name, value, KERNELS),
+        **{name: optional(_check_real) for name in ("gamma", "degree", "coef0")},
     }
     _private_state = (*Estimator._private_state, "_inner")
     _fitted_shapes = {"C_": "nk", "_inner": "kk", "X_fit_": ""}

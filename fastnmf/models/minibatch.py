@@ -23,6 +23,7 @@ from fastnmf.core.options import check_bool, check_integer, integer, number, one
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
 from fastnmf.core.warn import warn, warn_of_one_penalty, warn_once
 from fastnmf.data.annotated import with_layer
+from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
@@ -399,6 +400,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         """
         options = self._options_of_batches("fit_blocks")
         check_integer("n_passes", n_passes)
+        if not callable(blocks) and not hasattr(blocks, "__iter__"):
+            raise TypeError(f"blocks is {shown(blocks)}; expected an iterable of blocks of rows, or a function.")
         if not callable(blocks) and iter(blocks) is blocks and (n_passes > 1 or checkpoint is not None):
             why = f"n_passes={n_passes}" if n_passes > 1 else "a fit that goes on from a checkpoint reads them again"
             raise ValueError(f"blocks can be iterated only once, but {why}; pass a list or a function.")

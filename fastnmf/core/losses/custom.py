@@ -15,7 +15,7 @@ from fastnmf.core.factors import aligned
 from fastnmf.core.losses.choice import Divergence
 from fastnmf.core.losses.divergences import _Divergence
 from fastnmf.core.thresholds import MODEL_SHARE, MOST_BITS
-from fastnmf.data.layout import row_index
+from fastnmf.data.layout import nonzero_means, row_index
 from fastnmf.data.shifts import rows_of
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
@@ -126,7 +126,7 @@ class CustomDivergence(_Divergence):
 
     def floor_by_row(self):
         """Take the floor of each row from its own non-zeros; see `KullbackLeibler`."""
-        means = self._row_means()
+        means = nonzero_means(self._sides["W"])
         self.floor = np.where(means > 0, MODEL_SHARE * means, self.floor)
 
     def value(self, factors, V=None):

@@ -5,7 +5,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.thresholds import TRIVIAL_DIVERGENCE, model_floor
-from fastnmf.data.layout import Compressed, row_index
+from fastnmf.data.layout import Compressed, nonzero_means, row_index
 from fastnmf.kernels import divergence, rows
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import CSR, LazyRows, ShiftedProduct, Shifts
@@ -101,12 +101,7 @@ class _Divergence:
 
         After this, sides other than W must not be walked.
         """
-        self.floor = model_floor(self._row_means())
-
-    def _row_means(self):
-        """Return the mean of the non-zeros of each row, float64 (n_rows,), 0 where there are none."""
-        side, n_rows = self._sides["W"], self.strata.shape[0]
-        return np.bincount(row_index(side), side.data, n_rows) / np.maximum(np.diff(side.indptr), 1)
+        self.floor = model_floor(nonzero_means(self._sides["W"]))
 
     def share(self, room):
         """Use the workspaces in `room`, a dict, for results of side H, which then hold until another loss has its."""
