@@ -8,17 +8,17 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from fastnmf.core.alternate import Extrapolation
-from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import generator, integer, one_of, optional, sweeps_of
+from fastnmf.models.base.auto_start import AutoStartMixin
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.nmf import STARTS, BaseNMF
+from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Matrix, Penalties, Seed, Vector
 
 
-class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
+class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
     """Factorise a non-negative matrix, sparse or dense: ``X ~ W H`` with W, H >= 0.
 
     The interface is that of scikit-learn's `NMF`. With D half the squared error, or another divergence, and with every
@@ -183,9 +183,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     penalties: Penalties | None
     normalize: Literal["l1", "l2", "max"] | None
 
-    _has_levels = True
     _constraints = {
-        "init": starts_among(*STARTS, "auto", "multilevel"),
         "n_components": lambda name, value: (one_of("auto") if isinstance(value, str) else optional(integer()))(
             name, value
         ),

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from fastnmf.core.alternate import Extrapolation
-from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_number, integer, one_of, sweeps_of
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
+from fastnmf.models.base.auto_start import AutoStartMixin
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata, available_if
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
-from fastnmf.models.base.nmf import STARTS, BaseNMF
+from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
 
@@ -29,7 +29,7 @@ def _ignores_classes(model):
     return True
 
 
-class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, BaseNMF, WithStrata):
+class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, AutoStartMixin, InspectionMixin, BaseNMF, WithStrata):
     """Factorise a non-negative matrix whose rows come in groups (strata): ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
     All strata share the dictionary H; the shift v(i) is specific to stratum i. Minimises
@@ -219,9 +219,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
     sparse_shifts: bool | None
 
-    _has_levels = True
     _constraints = {
-        "init": starts_among(*STARTS, "auto", "multilevel"),
         "solver": one_of("hals", "mu"),
         "sweeps": sweeps_of(3, (2, 1, 2)),
         "update_order": one_of("sequential", "simultaneous"),
