@@ -45,14 +45,15 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, AutoStartMixin, Inspe
         (Algorithm 1). With ``"mu"`` `fit_transform` returns the last iterate, as the paper does, while `transform`
         computes W exactly, so the two differ.
     init : str, model or Start, default="auto"
-        The start. ``"auto"``: ``"multilevel"`` for large sparse data, else ``"features"``; see `NMF`. ``"multilevel"``:
-        a short fit of a part of the rows of each stratum first. ``"features"``: shifts are half the stratum means; each
-        component is the mean of the 30 rows with the largest sums over 10 random features. ``"rows"``: means of 30
-        random rows instead. ``"random"``: uniform random numbers, scaled to the column means. ``"nndsvd"``: from the
-        singular vectors of the data minus the shifts, with zeros. ``"nndsvda"`` and ``"nndsvdar"``: the same without
-        zeros, and with small random numbers in place of zeros; use these two with ``"mu"``, which cannot change a zero.
-        ``"custom"``: the W, H and V passed to `fit`. A fitted model or a `Start`: its components, and its shifts for
-        labels that both have. None is ``"auto"``.
+        The start. ``"auto"`` chooses by the size of the data, see `NMF`: ``"multilevel"`` for large sparse data; the
+        better of two fits, from ``"features"`` and from ``"nndsvd"``, on small dense data with ``"hals"``; else
+        ``"features"``. ``"multilevel"``: a short fit of a part of the rows of each stratum first. ``"features"``:
+        shifts are half the stratum means; each component is the mean of the 30 rows with the largest sums over 10
+        random features. ``"rows"``: means of 30 random rows instead. ``"random"``: uniform random numbers, scaled to
+        the column means. ``"nndsvd"``: from the singular vectors of the data minus the shifts, with zeros.
+        ``"nndsvda"`` and ``"nndsvdar"``: the same without zeros, and with small random numbers in place of zeros; use
+        these two with ``"mu"``, which cannot change a zero. ``"custom"``: the W, H and V passed to `fit`. A fitted
+        model or a `Start`: its components, and its shifts for labels that both have. None is ``"auto"``.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
         The beta divergence between A(i) and ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``.
         ``"kullback-leibler"`` (1), for counts, visits the non-zero entries only.
@@ -97,8 +98,9 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, AutoStartMixin, Inspe
         would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     n_init : int, default=1
         Number of starts that are tried; the result with the lowest objective is kept. Starts that do not depend on the
-        seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once. `max_time` limits the
-        total time of all starts. A callback that returns True stops all of them.
+        seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once; ``init="auto"`` may add
+        one to small data. `max_time` limits the total time of all starts. A callback that returns True stops all of
+        them.
     random_state : None, int, Generator or RandomState, default=None
         Source of the random numbers that the start uses.
     n_threads : int, default=None
