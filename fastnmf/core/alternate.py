@@ -93,14 +93,16 @@ class AlternatingSolver(Solver):
         For schedules that update W first and H last. The objective may then increase in some iterations.
     start_value : float, optional
         Objective of the start, if `factors` cannot represent the start exactly (shifts outside their pattern).
+    level : fastnmf.core.init.level.Level, optional
+        The coarse level that the start comes from: the history then counts passes over the data.
     """
 
     varying = ("cached_products",)
 
-    def __init__(self, problem, factors, extrapolation=None, start_value=None):
+    def __init__(self, problem, factors, extrapolation=None, start_value=None, level=None):
         self.problem, self.factors, self.extrapolation = problem, factors, extrapolation
         self.scale, self.rounding, self._start_value = problem.scale, problem.rounding, start_value
-        self._last = None
+        self._last, self.level, self._n_done = None, level, 0
 
     @property
     def penalty(self):
@@ -116,7 +118,8 @@ class AlternatingSolver(Solver):
         """Run the schedule once and return the objective."""
         problem, factors, extrapolation, last = self.problem, self.factors, self.extrapolation, self._last
         before = {name: F.copy() for name, F in factors.arrays.items()} if problem.retry_with_safe_step else None
-        sweep(problem, factors, extrapolation)
+        sweep(problem, factors, extrapolation, n_more=self.level.n_more if self.level and self._n_done == 0 else 0)
+        self._n_done += 1
         value = problem.value(factors)
         if before is not None and not value <= last:
             value = _retry_with_safe_power(problem, factors, before, last)
@@ -134,7 +137,8 @@ class AlternatingSolver(Solver):
     def columns(self):
         """Return the columns of the history that the data's loss adds."""
         columns = getattr(self.problem.losses[0], "columns", None)
-        return {} if columns is None else columns()
+        passes = {} if self.level is None else {"passes": self.level.passes + self._n_done}
+        return passes | ({} if columns is None else columns())
 
     def to_state(self):
         """Return the factors, the extrapolation and the state of the losses.
@@ -180,6 +184,7 @@ class AlternatingSolver(Solver):
         if state.get("sum_of_V") is not None:  # files of version 0.1 lack it
             self.factors.cache_put(("pos", "V"), ("V",), state["sum_of_V"])
         self.n_reseeded, self._last = state["reseeded"], state["last"]
+        self._n_done = ([0, *state.get("history", {}).get("iteration", ())])[-1]
 
 
 def solve(problem, factors, *, extrapolation=None, start_value=None, **options):
@@ -238,7 +243,7 @@ def _retry_with_safe_power(problem, factors, before, last):
     return problem.value(factors)
 
 
-def sweep(problem, factors, extrapolation=None):
+def sweep(problem, factors, extrapolation=None, *, n_more=0):
     """Run the schedule of `problem` once, and update `factors` in place.
 
     Factors that the schedule updates together are all updated from the same point. A subproblem that is not quadratic
@@ -249,6 +254,8 @@ def sweep(problem, factors, extrapolation=None):
     problem : Problem
     factors : Factors
     extrapolation : Extrapolation, optional
+    n_more : int, default=0
+        Further sweeps over W.
     """
     if problem.balance_penalties:
         rebalance(problem, factors, extrapolation)
@@ -258,6 +265,7 @@ def sweep(problem, factors, extrapolation=None):
         together = step if isinstance(step[0], tuple) else (step,)
         subs = [problem.subproblem(name, factors) for name, _ in together]
         for (name, n_sweeps), sub in zip(together, subs, strict=True):
+            n_sweeps += n_more if name == "W" else 0
             for _ in range(n_sweeps - 1 if not sub.is_quadratic else 0):  # pos and neg are valid at one point only
                 problem.updates[name](factors[name], sub, factors.rank, 1)
                 factors.invalidate(name)

@@ -176,3 +176,8 @@ def refill(array, kept):
             f"{array.dtype}. It may come from a processor with other vector registers. Start a new fit."
         )
     array[:] = kept
+
+
+def scaled_for(F, exponent, dtype):
+    """Return F times ``2 ** exponent``, for data of `dtype`, in the wider of the two types."""
+    return F if exponent == 0 else np.ldexp(F.astype(np.result_type(F, dtype), copy=False), exponent)

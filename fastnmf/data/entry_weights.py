@@ -69,9 +69,10 @@ class Weights:
         """Whether all weights are 0 or 1."""
         return bool((self.difference.data == 1 - 2 * self.base).all())
 
-    def part(self, chosen):
-        """Return the weights of some of the rows."""
-        return Weights(self.base, sp.csr_array(self.difference[chosen]))
+    def part(self, chosen, columns=None):
+        """Return the weights of some of the rows, and of some columns, an ascending array of int."""
+        difference = self.difference[chosen]
+        return Weights(self.base, sp.csr_array(difference if columns is None else difference[:, columns]))
 
     @cached_property
     def is_empty(self):

@@ -19,7 +19,9 @@ BetaName: TypeAlias = Literal["frobenius", "kullback-leibler", "itakura-saito"]
 BetaLoss: TypeAlias = BetaName | float | Divergence
 Betas: TypeAlias = BetaName | float | Sequence[float | BetaName] | SupportsArray
 Model: TypeAlias = Start | FittedModel
-StartName: TypeAlias = Literal["features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"]
+StartName: TypeAlias = Literal[
+    "auto", "multilevel", "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"
+]
 Init: TypeAlias = StartName | Model | None
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
 from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
-from fastnmf.core.factors import allocate, copy_rows, pad
+from fastnmf.core.factors import allocate, copy_rows, pad, scaled_for
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
@@ -50,11 +50,6 @@ ALIKE = 1024  # ratio up to which typical entries of W and H are alike
 def scaled(F, exponent):
     """Return F times ``2 ** exponent``; F itself if the exponent is 0, the usual case: ldexp takes 5 ns per entry."""
     return F if exponent == 0 else np.ldexp(F, exponent)
-
-
-def _in_scale(F, exponent, dtype):
-    """Return F times ``2 ** exponent``, for data of `dtype`, in the wider of the two types."""
-    return F if exponent == 0 else np.ldexp(F.astype(np.result_type(F, dtype), copy=False), exponent)
 
 
 @keep_row_names
@@ -266,7 +261,12 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     # ---------------------------------------------------------------- the solver of a fit
 
     def _solver(self, data, given, options, random_state):
-        W, H, v, V = self._start(data, self._rank(data, given, options), given, options, random_state)
+        start = self._start(data, self._rank(data, given, options), given, options, random_state)
+        return self._alternate(data, start, given, options)
+
+    def _alternate(self, data, start, given, options, level=None):
+        """Return the solver of a fit from a start, as `_start` returns it."""
+        W, H, v, V = start
         H, free_mask, guide = self._fix_components(data, options, H)
         factors, tasks = allocate(data, W, H, v)
         problem = self._problem(data, factors, tasks, options)
@@ -276,7 +276,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         start_value = None
         if V is not None:
             start_value = problem.value(factors, **({"V": V} if self._has_shifts else {}))
-        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), start_value)
+        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), start_value, level)
 
     def _rank(self, data, given, options):
         """Return the number of components."""
@@ -338,7 +338,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 UserWarning,
             )
         rng, more = generator(random_state), {"has_shifts": self._has_shifts}
-        if init in (None, "features", "rows"):
+        if init in (None, "auto", "features", "rows"):
             draw = starts.rows if init == "rows" else starts.features
             return *draw(data, rank, rng, needs_positive=options.is_multiplicative, **more), None
         if init == "random":
@@ -557,7 +557,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if self._has_shifts:
             V = shift_arrays.mapped(
                 shift_arrays.as_read(self.shifts_),
-                lambda v: _in_scale(v, 2 * data.log4_scale, data.dtype).astype(data.dtype, copy=False),
+                lambda v: scaled_for(v, 2 * data.log4_scale, data.dtype).astype(data.dtype, copy=False),
             )
         return self._prepared_H(data), V
 
@@ -569,7 +569,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             )
 
     def _prepared_H(self, data):
-        return _in_scale(self.components_.T, data.log4_scale, data.dtype)
+        return scaled_for(self.components_.T, data.log4_scale, data.dtype)
 
     def _infer_exact(self, data, H, V, options):
         """Return the exact W (n_samples, K) and its subproblem, in the inner scale; see `fastnmf.core.inference.infer`.

@@ -1,0 +1,207 @@
+"""Choose the start of a fit by the size of its data: see `fastnmf.core.init.level` for the rules.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+from dataclasses import replace
+from functools import partial
+from itertools import chain, repeat
+
+import numpy as np
+
+from fastnmf.core.init.level import (
+    MIN_ROWS_PER_COMPONENT,
+    NO_LEVEL,
+    draw_rows,
+    frequent_columns,
+    n_wanted,
+    plan,
+    starts_of_auto,
+    with_columns,
+)
+from fastnmf.core.init.start_from import starts_among
+from fastnmf.core.iterate import iterate
+from fastnmf.core.losses.choice import Beta
+from fastnmf.core.options import check_components, find_seeds, generator
+from fastnmf.models.base.nmf import STARTS
+
+SMOOTHING = 0.1  # share of the column means in H that multiplicative updates begin at: they cannot leave a zero
+
+
+class AutoStartMixin:
+    """Mixin that gives a model ``init="auto"`` and ``init="multilevel"``; precedes `BaseNMF` among the bases."""
+
+    _constraints = {"init": starts_among(*STARTS, "auto", "multilevel")}
+
+    def _runs(self, data, given, options):
+        n_runs, runs = super()._runs(data, given, options)
+        if not _is_free(self, given, options) or not _is_auto(options):
+            return n_runs, runs
+        rank = self._rank(data, given, options)
+        first, *more = ("auto",) if level_of(data, rank, options) else _starts(self, data.X, rank, options)
+        inits = chain([first], repeat("features" if first == "nndsvda" else first))
+        return n_runs + len(more), chain(zip((seed for seed, _ in runs), inits, strict=False), zip(repeat(None), more))
+
+    def _solver(self, data, given, options, random_state):
+        rank = self._rank(data, given, options)
+        level = level_of(data, rank, options) if _is_free(self, given, options) else NO_LEVEL
+        begin = partial(level_start, self, level) if level else self._start
+        return self._alternate(data, begin(data, rank, given, options, random_state), given, options, level)
+
+    def _most_runs(self, options):
+        return super()._most_runs(options) + _is_auto(options)
+
+
+def random_start(estimator, X, rank):
+    """Return the value of `init` for fits that differ by their seed only: that of the estimator, or what it stands for.
+
+    Parameters
+    ----------
+    estimator : NMF or StratifiedNMF
+    X : csr_array or ndarray (n_rows, n_columns)
+    rank : int
+    """
+    options = estimator._checked_options()
+    is_single = _is_auto(options) and _starts(estimator, X, rank, options) != ("features",)
+    return "features" if is_single else estimator.init
+
+
+def _starts(model, X, rank, options):
+    """Return the values of `init` that ``"auto"`` stands for where it has no level; see `starts_of_auto`."""
+    is_exact, is_kullback_leibler = _is_exact(options), _is_kullback_leibler(options) and not model._has_shifts
+    return starts_of_auto(X, rank, is_exact=is_exact, is_kullback_leibler=is_kullback_leibler)
+
+
+def _is_auto(options):
+    return options.init is None or isinstance(options.init, str) and options.init == "auto"
+
+
+def _is_free(model, given, options):
+    """Return whether the start is for `init` to choose."""
+    return not model._goes_on(options) and all(given.get(name) is None for name in "WHV")
+
+
+def _is_exact(options):
+    return options.is_squared and not options.is_multiplicative
+
+
+def _is_kullback_leibler(options):
+    return options.is_multiplicative and isinstance(options.loss, Beta) and options.beta == 1
+
+
+def level_of(data, rank, options):
+    """Return the `Level` whose fit gives the start; `NO_LEVEL` where `init` or the size of the data asks for none.
+
+    Parameters
+    ----------
+    data : Strata
+    rank : int
+    options : Options
+
+    Raises
+    ------
+    ValueError
+        ``init="multilevel"`` is asked for, and there is none for this loss, solver or penalty.
+    """
+    is_asked = isinstance(options.init, str) and options.init == "multilevel"
+    if not (is_asked or _is_auto(options)):
+        return NO_LEVEL
+    if not (_is_exact(options) or _is_kullback_leibler(options)) or any(
+        getattr(options, name).objects for name in "WHV"
+    ):
+        if is_asked:
+            raise ValueError(
+                "init='multilevel' needs coordinate descent for the squared error or solver='mu' for Kullback-Leibler, "
+                "and no penalties of your own; use init='features'."
+            )
+        return NO_LEVEL
+    n_entries = data.X.nnz if data.is_sparse else data.X.size
+    level = plan(n_entries, rank, is_squared=options.is_squared, is_asked=is_asked)
+    n_drawn = int(n_wanted(data.groups.counts, level.share).sum())
+    is_worth = data.is_sparse and MIN_ROWS_PER_COMPONENT * rank <= n_drawn <= data.shape[0] // 2
+    return level if is_worth or is_asked else NO_LEVEL
+
+
+def level_start(model, level, data, rank, given, options, random_state):
+    """Return the start of a fit, as `BaseNMF._start` does, from the fit of a part of the rows.
+
+    Parameters
+    ----------
+    model : BaseNMF
+    level : Level
+    data, rank, given, options, random_state :
+        As for `BaseNMF._start`.
+    """
+    rng = generator(random_state)
+    rows = draw_rows(data.stratum_index, data.n_strata, level.share, rng)
+    X, columns = data.X[rows], np.arange(data.shape[1])
+    of_H, needed = _known_columns(model, data, rank, options)
+    if data.is_sparse:
+        columns = frequent_columns(X, needed)
+        X = with_columns(X, columns)
+    coarse = data.part(rows, X)
+    if data.entry_weights is not None:
+        coarse.entry_weights = data.entry_weights.part(rows, columns)
+    options = replace(options, init="features", n_components=rank, H=of_H(columns))
+    labels = {} if given.get("y") is None else {"y": _taken(given["y"], rows)}
+    solver = model._alternate(coarse, model._start(coarse, rank, {}, options, rng), labels, options)
+    fit = iterate(solver, max_iter=level.n_iter, tol=0.0)
+    factors, back = fit.factors, data.log4_scale - coarse.log4_scale
+    H = np.zeros((data.shape[1], rank))
+    H[columns] = np.ldexp(factors["H"][:, :rank].astype(np.float64), back)
+    v = None
+    if model._has_shifts:
+        v = _spread(data, coarse, columns, np.ldexp(factors["V"].astype(np.float64), 2 * back))
+    if options.is_multiplicative:
+        W, H, v = _positive(data, H, v)
+    else:
+        W = np.zeros((data.shape[0], rank))
+    fit.problem.release()
+    return W, H, v, None
+
+
+def _known_columns(model, data, rank, options):
+    """Return what makes the options of H for some columns, and the columns that these options need."""
+    known, is_fixed, seeds = None, None, {}
+    if options.H.fixed is not None:
+        known, is_fixed = check_components(options.H.fixed, rank, data.shape[1])
+        known = np.where(is_fixed, known, np.nan)
+    if options.H.seeds:
+        seeds = find_seeds(options.H.seeds, rank, data.shape[1], getattr(model, "feature_names_in_", None))
+    needed = [] if known is None else np.flatnonzero((np.nan_to_num(known) > 0).any(axis=0)).tolist()
+    needed += [column for of_one in seeds.values() for column in of_one]
+
+    def of_columns(columns):
+        found = {c: np.searchsorted(columns, of_one).tolist() for c, of_one in seeds.items()}
+        return replace(options.H, fixed=None if known is None else known[:, columns], seeds=found or options.H.seeds)
+
+    return of_columns, needed
+
+
+def _taken(labels, rows):
+    """Return the labels of some rows, of a list, an array or a Series."""
+    return labels.iloc[rows] if hasattr(labels, "iloc") else np.asarray(labels, dtype=object)[rows]
+
+
+def _spread(data, coarse, columns, v):
+    """Return entries of the shifts of the coarse data on the pattern of all data, zero elsewhere."""
+    full, part = data.pattern, coarse.pattern
+    keys = full.column.astype(np.int64) * full.n_groups + full.group
+    mine = columns[part.column] * full.n_groups + part.group
+    out = np.zeros(len(keys))
+    out[np.searchsorted(keys, mine)] = v
+    return out
+
+
+def _positive(data, H, v):
+    """Return W, H and v without zeros, for multiplicative updates: each row of W with the mass of its row of data."""
+    means = data.column_means().astype(np.float64)
+    H = H + SMOOTHING * (means / (means.sum() or 1.0))[:, None] * H.sum(axis=0)
+    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64)
+    if v is not None:
+        v = v + SMOOTHING * data.stratum_means()
+        of_strata = np.bincount(data.pattern.group, v, minlength=data.n_strata)[data.stratum_index]
+        mass = np.maximum(mass - (of_strata if data.row_scale is None else of_strata * data.row_scale), 0.1 * mass)
+    lengths = H.sum(axis=0)
+    return np.repeat((mass / (lengths.sum() or 1.0))[:, None], H.shape[1], axis=1), H, v
