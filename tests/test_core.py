@@ -5,9 +5,11 @@ import oracles
 import pytest
 import scipy.sparse as sp
 
+from fastnmf import NMF
 from fastnmf.core import init as starts
 from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import Factors, aligned, allocate
+from fastnmf.core.iterate import has_converged
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.updates import HALS, MU, ActiveSet
@@ -100,7 +102,8 @@ def test_solve_stops_by_its_rules(setting):
     fit = run(tol=1e-3)
     assert fit.stopped_by == "tol" and fit.converged and 10 <= fit.n_iter < 400
     values = fit.history["objective"]
-    assert 10 * (values[-11] - values[-1]) <= 1e-3 * values[-1] and 10 * (values[-12] - values[-2]) > 1e-3 * values[-2]
+    best = np.minimum.accumulate(values).tolist()
+    assert has_converged(best, 1e-3, 0.0) and not has_converged(best[:-1], 1e-3, 0.0)
     fit = run(callback=lambda iteration, value, seconds: iteration == 3)
     assert (fit.n_iter, fit.stopped_by, fit.converged) == (3, "callback", False)
 
@@ -178,3 +181,26 @@ def test_aligned_arrays_are_aligned_and_zero():
         array = aligned(shape, dtype)
         assert array.ctypes.data % 64 == 0 and array.shape == shape and array.dtype == dtype and not array.any()
         assert array.flags.c_contiguous and array.flags.writeable
+
+
+def test_a_fit_ends_where_a_power_law_forecasts_no_gain():
+    i = np.arange(1.0, 1500.0)
+    for power, tol in ((0.2, 0.02), (0.4, 0.01), (0.5, 0.01)):
+        best = (1 + i**-power).tolist()
+        n = next(n for n in range(1, len(best)) if has_converged(best[: n + 1], tol, 0.0))
+        gain = best[n] - best[min(n + 100, len(best) - 1)]
+        assert 0.9 * tol < gain / best[n] <= 1.1 * tol and n >= 6  # the promise, and not much more
+    assert not has_converged((1 + 100 * i**-3)[:5].tolist(), 1.0, 0.0) and has_converged([1.0, 0.5, 0.01], 1e-4, 0.02)
+
+
+def test_a_plateau_of_the_least_objective_does_not_end_a_fit():
+    falls = [26.6, 14.4, 4.6, 1.3, 0.567, 0.427, 0.427, 0.427]  # an extrapolation went too far
+    assert not any(has_converged(falls[:n], 1e-4, 0.0) for n in range(1, 9))
+    flat = [2.0] + [1.0] * 11
+    assert has_converged(flat, 1e-8, 0.0) and not has_converged(flat[:-1], 1e-8, 0.0)
+    rng = np.random.default_rng(0)
+    X = rng.dirichlet(np.ones(4), 60) @ rng.random((4, 12)) ** 3
+    for seed in range(5):
+        fit = NMF(3, init="features", random_state=seed, max_iter=2000, tol=1e-6).fit(X)
+        more = NMF(3, init="features", random_state=seed, max_iter=fit.n_iter_ + 100, tol=0).fit(X)
+        assert fit.history_["objective"][-1] <= (1 + 3e-6) * more.history_["objective"][-1]

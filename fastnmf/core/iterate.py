@@ -363,6 +363,7 @@ def has_converged(best, tol, rounding):
     objective has reached the rounding error of the data. The forecast is a power law of the decrease an iteration,
     through the last two windows of up to 10 iterations each: most fits slow down like one. The exponent is bounded,
     because a faster decay would stop fits that move on after a plateau, and it takes at least six iterations to tell.
+    Where an extrapolation went too far in the last window, the pace is that of the last 10 iterations, and constant.
 
     Parameters
     ----------
@@ -378,6 +379,8 @@ def has_converged(best, tol, rounding):
     if i < MIN_ITERATIONS:
         return False
     window = min(LOOK_BACK, i // 3)
+    if any(best[j] == best[j - 1] for j in range(i - window + 1, i + 1)):
+        return i >= LOOK_BACK and has_slowed(best[i - LOOK_BACK], best[i], LOOK_BACK, tol)
     earlier, later = best[i - 2 * window] - best[i - window], best[i - window] - best[i]
     pace, exponent = later / window, 0.0
     if earlier > later > 0:

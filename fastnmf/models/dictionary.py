@@ -12,14 +12,14 @@ from typing import Any, Literal, Self
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.factors import pad
+from fastnmf.core.factors import pad, scaled
 from fastnmf.core.objectives import dictionary_problem
 from fastnmf.core.options import generator, one_of
 from fastnmf.core.thresholds import LEAST_DIVISOR
 from fastnmf.data.matrix import as_matrix
 from fastnmf.models.base.for_checkers import Callback, Iterative, like_fit
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 
 

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.core.factors import aligned, allocate, pad
+from fastnmf.core.factors import aligned, allocate, pad, scaled
 from fastnmf.core.inference import infer_divergence, infer_with_neighbours
 from fastnmf.core.losses.graph import Graph, NeighbourPull
 from fastnmf.core.objectives import divergence_problem, squared_problem
@@ -23,7 +23,7 @@ from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neigh
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Init, WithStrata, like_fit
-from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Names, Seed, SparseOrDense
 

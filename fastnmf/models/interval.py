@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from fastnmf.core.factors import allocate
+from fastnmf.core.factors import allocate, scaled
 from fastnmf.core.inference import infer_by_updates
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import interval_problem
@@ -24,7 +24,7 @@ from fastnmf.data.matrix import as_csr, as_matrix, check_unmasked
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Iterative, Model
-from fastnmf.models.base.nmf import STARTS, BaseNMF, scaled
+from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 
 

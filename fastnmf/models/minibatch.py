@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf.core import batches, passes
 from fastnmf.core.alternate import balanced_factors
-from fastnmf.core.factors import pad
+from fastnmf.core.factors import pad, scaled
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import as_arrays, iterate
 from fastnmf.core.losses.choice import Beta, as_divergence
@@ -35,7 +35,7 @@ from fastnmf.models.base.for_checkers import (
     Iterative,
     with_callbacks,
 )
-from fastnmf.models.base.nmf import NNDSVD, BaseNMF, scaled
+from fastnmf.models.base.nmf import NNDSVD, BaseNMF
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
 

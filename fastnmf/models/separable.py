@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from fastnmf.core.factors import dense_rows, pad
+from fastnmf.core.factors import dense_rows, pad, scaled
 from fastnmf.core.inference import infer
 from fastnmf.core.init.successive_projection import successive_projections
 from fastnmf.core.objectives import measure_squared_error
@@ -21,7 +21,7 @@ from fastnmf.data.annotated import with_layer
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import File, Floats, Integers, Matrix
 
 

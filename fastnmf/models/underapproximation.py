@@ -9,14 +9,14 @@ import numpy as np
 
 from fastnmf.core import discrete
 from fastnmf.core.alternate import balanced_factors
-from fastnmf.core.factors import pad
+from fastnmf.core.factors import pad, scaled
 from fastnmf.core.inference import infer
 from fastnmf.core.objectives import measure_squared_error
 from fastnmf.core.options import check_bool, one_of
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Runs
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Factor, File, Floats, Matrix
 
 

@@ -45,7 +45,7 @@ class Level:
 
     @property
     def passes(self):
-        """What the level costs, in passes over all rows."""
+        """Cost of the level, in passes over all rows."""
         return self.share * self.n_iter
 
 

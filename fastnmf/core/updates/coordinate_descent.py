@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastnmf.core.problem import full
+from fastnmf.core.thresholds import rounding
 from fastnmf.core.updates.multiplicative import MU, limits_of, update_entries
 from fastnmf.kernels import bilinear, chain, graph, rows, symmetric, weighted
 from fastnmf.kernels.jit import split_rows
@@ -312,5 +313,5 @@ class ProductDescent:
             Sweeps over the first k columns.
         """
         # Weights that are rounding errors of the largest determine nothing: their entries would grow without bound.
-        least = np.finfo(F.dtype).eps ** 2 * np.diagonal(sub.gram).max()
+        least = rounding(F.dtype) ** 2 * np.diagonal(sub.gram).max()
         bilinear.rows_products(sub.tasks, F, sub.gram, full(sub.pos), self.pair, float(least), n_sweeps)

@@ -68,7 +68,15 @@ def random_start(estimator, X, rank):
 
 
 def _starts(model, X, rank, options):
-    """Return the values of `init` that ``"auto"`` stands for where it has no level; see `starts_of_auto`."""
+    """Return the values of `init` that ``"auto"`` stands for where it has no level; see `starts_of_auto`.
+
+    Parameters
+    ----------
+    model : AutoStartMixin
+    X : csr_array or ndarray (n_rows, n_columns)
+    rank : int
+    options : Options
+    """
     is_exact, is_kullback_leibler = _is_exact(options), _is_kullback_leibler(options) and not model._has_shifts
     return starts_of_auto(X, rank, is_exact=is_exact, is_kullback_leibler=is_kullback_leibler)
 
@@ -162,7 +170,19 @@ def level_start(model, level, data, rank, given, options, random_state):
 
 
 def _known_columns(model, data, rank, options):
-    """Return what makes the options of H for some columns, and the columns that these options need."""
+    """Return what makes the options of H for some columns, and the columns that these options need.
+
+    Parameters
+    ----------
+    model, data, rank, options :
+        As for `level_start`.
+
+    Returns
+    -------
+    of_columns : callable
+        ``of_columns(columns)`` returns the options of H for these columns.
+    needed : list of int
+    """
     known, is_fixed, seeds = None, None, {}
     if options.H.fixed is not None:
         known, is_fixed = check_components(options.H.fixed, rank, data.shape[1])
@@ -185,7 +205,16 @@ def _taken(labels, rows):
 
 
 def _spread(data, coarse, columns, v):
-    """Return entries of the shifts of the coarse data on the pattern of all data, zero elsewhere."""
+    """Return entries of the shifts of the coarse data on the pattern of all data, zero elsewhere.
+
+    Parameters
+    ----------
+    data, coarse : Strata
+    columns : ndarray of int
+        Those of the coarse data, in ascending order.
+    v : ndarray (q,)
+        Entries on the pattern of the coarse data.
+    """
     full, part = data.pattern, coarse.pattern
     keys = full.column.astype(np.int64) * full.n_groups + full.group
     mine = columns[part.column] * full.n_groups + part.group

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
-from fastnmf.core.factors import pad
+from fastnmf.core.factors import pad, scaled
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.thresholds import tiny
@@ -26,7 +26,6 @@ from fastnmf.data.strata import Strata
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Bunch, StrataFeatures
-from fastnmf.models.base.nmf import scaled
 from fastnmf.typing import Array, Floats, Labels, Matrix, Names
 
 UNKNOWN_STRATA = ("error", "estimate", "mean")

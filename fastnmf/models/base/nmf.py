@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
 from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
-from fastnmf.core.factors import allocate, copy_rows, pad, scaled_for
+from fastnmf.core.factors import allocate, copy_rows, pad, scaled, scaled_for
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
@@ -45,11 +45,6 @@ STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
 
 
 ALIKE = 1024  # ratio up to which typical entries of W and H are alike
-
-
-def scaled(F, exponent):
-    """Return F times ``2 ** exponent``; F itself if the exponent is 0, the usual case: ldexp takes 5 ns per entry."""
-    return F if exponent == 0 else np.ldexp(F, exponent)
 
 
 @keep_row_names
@@ -265,7 +260,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return self._alternate(data, start, given, options)
 
     def _alternate(self, data, start, given, options, level=None):
-        """Return the solver of a fit from a start, as `_start` returns it."""
+        """Return the solver of a fit.
+
+        Parameters
+        ----------
+        data, given, options :
+            As for `_start`.
+        start : tuple
+            As `_start` returns it.
+        level : Level, optional
+            The coarse level that the start comes from.
+        """
         W, H, v, V = start
         H, free_mask, guide = self._fix_components(data, options, H)
         factors, tasks = allocate(data, W, H, v)

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from fastnmf.core import batches, ratio_batches
+from fastnmf.core.factors import scaled
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import normalized
 from fastnmf.core.warn import warn_of_one_penalty
@@ -20,7 +21,6 @@ from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels, with_layer
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.nmf import scaled
 from fastnmf.typing import Floats, Matrix
 
 STARTS = (None, "auto", "features", "rows", "random", "nndsvd")  # those that a batch is enough for

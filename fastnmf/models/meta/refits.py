@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn.base import clone
 
-from fastnmf.core.factors import allocate, copy_rows
+from fastnmf.core.factors import allocate, copy_rows, scaled
 from fastnmf.core.init.starts import Start
 from fastnmf.core.iterate import Fit, iterate
 from fastnmf.core.losses.graph import Graph
@@ -20,7 +20,7 @@ from fastnmf.data.shifts import mapped
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.models.base.auto_start import AutoStartMixin
 from fastnmf.models.base.estimator import without_zeros
-from fastnmf.models.base.nmf import BaseNMF, scaled
+from fastnmf.models.base.nmf import BaseNMF
 
 _OWN_FITS = ("_fit", "_solver", "_start")
 _OWN_STARTS = ("fixed_components", "seed_features", "warm_start")
