@@ -113,13 +113,28 @@ def test_slow_contestants_take_turns_by_seed(peers):
     assert set(contest.facts) == set(runs)
 
 
+def test_bits_are_those_of_all_factors(peers, text):
+    bits, X = peers.worker.bits_of, text[0]
+    assert (
+        bits(np.ones(2), X, None) == bits(np.ones(2), X.copy()) != bits(np.ones(2), 2 * X) != bits(np.zeros(2), 2 * X)
+    )
+
+
 def test_a_section_runs_in_a_process_of_its_own(peers, text, tmp_path, capfd):
+    class SeedsOfThreads(peers.contest.Contest):
+        """Two threads of float32 begin elsewhere, so that these bits differ."""
+
+        def ask(self, who, data, options, **more):
+            seed = more["threads"] if more["dtype"] == "float32" else 0
+            return super().ask(who, data, options | {"random_state": seed}, **more)
+
     report = peers.report.Report(tmp_path, {}, "# Title")
     X, labels = text
-    setting = SimpleNamespace(X=X, labels=labels, is_quick=True, contest=lambda d: peers.contest.Contest(d, pause=0))
+    setting = SimpleNamespace(X=X, labels=labels, is_quick=True, contest=lambda d: SeedsOfThreads(d, pause=0))
     peers.ends.bits(setting, report)
     report.end()
     report.close()
     content = json.loads((tmp_path / "results.json").read_text())
-    assert [row[-1] for row in content["targets"]] == ["met"]
-    assert (tmp_path / "results.md").read_text().count("| same |") == 2
+    assert [row[1:] for row in content["targets"]] == [["<= 0 ", "1 ", "MISSED"]]
+    written = (tmp_path / "results.md").read_text()
+    assert written.count("same |") == written.count("DIFFER |") == 1

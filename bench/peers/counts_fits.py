@@ -128,6 +128,9 @@ def topics(setting, report):
                     runs["to their objective", who, seed] = (who, "topics", fixed(options, n, seed)), {"threads": most}
         samples, facts = contest.take_turns(runs, setting.repeats, "topics"), contest.facts
     gained = {}
+    for (who, seed), found in reached.items():
+        if found["iterations"] is None:
+            rows.append(["to their objective", who, seed, "not in 3,000", *[""] * 4])
     for task, who, seed in runs:
         gained[task, who, seed] = ratios(samples["default fit", SKLEARN, seed], samples[task, who, seed])
         found = reached[who, seed] if task != "default fit" else facts[task, who, seed]
