@@ -122,12 +122,13 @@ class Contest:
         n, _ = fewest_iterations(loss_after, target, first, last)
         return n, found.get(n)
 
-    def fewest_by_curve(self, who, data, options, target, *, last, **more):
+    def fewest_by_curve(self, who, data, options, target, *, last, length=64, **more):
         """Do as `fewest`, beginning at the iteration at which the history of a longer fit comes to the target.
 
-        For models whose history holds multiples of the loss: the last one belongs to the returned factors.
+        For models whose history holds multiples of the loss: the last one belongs to the returned factors. The fit has
+        `length` iterations, or twice as many, and so on, at most `last`.
         """
-        length = min(64, last)
+        length = min(length, last)
         while True:
             long = self.ask(who, data, options | {"max_iter": length, "tol": 0}, facts=True, **more)
             if long["loss"] <= target or length == last:

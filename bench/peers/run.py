@@ -2,7 +2,7 @@
 
 Usage::
 
-    python bench/peers/run.py [--quick] [--repeats 5] [--cold] [--against FOLDER] [--output bench/peers/results]
+    python bench/peers/run.py [--quick] [--repeats 5] [--seeds 0 1 2] [--cold] [--against FOLDER] [--output bench/peers/results]
                               [--sections target,nmf,default,counts,topics,large,small,converged,starts,bits,memory,
                                           iteration,preparation,kl,minibatch,zipf,import]
 
@@ -92,6 +92,7 @@ def arguments(argv):
     parser.add_argument("--repeats", type=int, help="rounds of each section (default 5, quick 3)")
     parser.add_argument("--sections", default=",".join(SECTIONS), help=f"of {','.join(SECTIONS)}")
     parser.add_argument("--cold", action="store_true", help="also first fits from an empty compilation cache")
+    parser.add_argument("--seeds", type=int, nargs="+", choices=(0, 1, 2), help="default 0 1 2, quick 0")
     parser.add_argument("--against", type=Path, help="folder of another checkout")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--output", type=Path, default=HERE / "results")
@@ -123,7 +124,7 @@ def main(argv=None):
         rank=20,
         repeats=options.repeats or (3 if options.quick else 5),
         threads=tuple(options.threads),
-        seeds=(0,) if options.quick else (0, 1, 2),
+        seeds=tuple(options.seeds or ((0,) if options.quick else (0, 1, 2))),
         is_quick=options.quick,
         is_cold=options.cold,
         against=options.against,
