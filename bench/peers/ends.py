@@ -18,7 +18,7 @@ def levels():
     """Yield (name, X, options, iterations) of data that are large enough for a level at some rank."""
     yield "newsgroups", data.newsgroups()[0], {}, 60
     yield "Zipf text x4", data.zipf_text(75_000, 100_000, 5_100_000, 20)[0], {}, 30
-    cells = simulate_counts(3000, 2000, 10, depth=300.0, random_state=0)
+    cells = simulate_counts(3000, 2000, 10, random_state=0)
     yield "simulated counts, Kullback-Leibler", cells.data, KULLBACK_LEIBLER, 300
 
 

@@ -2,7 +2,8 @@
 
 Usage::
 
-    python bench/peers/run.py [--quick] [--repeats 5] [--seeds 0 1 2] [--cold] [--against FOLDER] [--output bench/peers/results]
+    python bench/peers/run.py [--quick] [--repeats 5] [--seeds 0 1 2] [--cold] [--against FOLDER]
+                              [--output bench/peers/results]
                               [--sections target,nmf,default,counts,topics,large,small,converged,starts,bits,memory,
                                           iteration,preparation,kl,minibatch,zipf,import]
 
