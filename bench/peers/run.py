@@ -90,7 +90,7 @@ def arguments(argv):
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 repeats, seed 0, fewer iterations, Zipf text x1 only")
-    parser.add_argument("--repeats", type=int, help="rounds of each section (default 5, quick 3)")
+    parser.add_argument("--repeats", type=int, help="rounds of all but the slowest contestants (default 5, quick 3)")
     parser.add_argument("--sections", default=",".join(SECTIONS), help=f"of {','.join(SECTIONS)}")
     parser.add_argument("--cold", action="store_true", help="also first fits from an empty compilation cache")
     parser.add_argument("--seeds", type=int, nargs="+", choices=(0, 1, 2), help="default 0 1 2, quick 0")
