@@ -100,6 +100,7 @@ def test_the_fewest_iterations_are_found_by_whole_fits_and_by_the_curve(peers, t
     for find in (contest.fewest, contest.fewest_by_curve):
         n, facts = find("this", "text", options, losses[4], last=20)
         assert n == 5 and facts["loss"] == losses[4]
+        assert contest.fewest("this", "text", options, losses[4], first=7)[0] == 5
         assert find("this", "text", options, 0.5 * losses[-1], last=7) == (None, None)
 
 

@@ -107,7 +107,7 @@ class Contest:
             As for `ask`.
         target : float
         first, last : int
-            The range that is searched.
+            Where the search begins, upwards, or downwards where the target is reached there; and where it ends.
 
         Returns
         -------
@@ -120,6 +120,8 @@ class Contest:
             return found[n]["loss"]
 
         n, _ = fewest_iterations(loss_after, target, first, last)
+        while n == first > 1 and loss_after(n - 1) <= target:
+            n = first = n - 1
         return n, found.get(n)
 
     def fewest_by_curve(self, who, data, options, target, *, last, length=64, **more):

@@ -59,13 +59,15 @@ def large(setting, report):
     X = data.zipf_text(*shape)[0].astype(np.float32)
     kinds = {"default": (OURS, {}), "plain start": (OURS, {"init": "features"}), "cd": (SKLEARN, {"init": "random"})}
     runs, reached, rows, more = {}, {}, [], {"dtype": "float32", "threads": max(setting.threads)}
+    guess = {"default": 1, "plain start": 7, "cd": 10}
     with setting.contest({"large": (X, None)}) as contest:
         for seed in setting.seeds:
             own = {"n_components": setting.rank, "random_state": seed}
             end = contest.ask(OURS, "large", own, facts=True, **more)
             for name, (who, options) in kinds.items():
-                first = 4 if who == SKLEARN else 1
-                n, facts = contest.fewest(who, "large", own | options, NEAR * end["loss"], first=first, last=30, **more)
+                goal = NEAR * end["loss"]
+                n, facts = contest.fewest(who, "large", own | options, goal, first=guess[name], last=30, **more)
+                guess[name] = n or guess[name]
                 reached[name, seed] = {"converged": end["loss"], "iterations": n} | (
                     {"loss": facts["loss"], "passes": facts["passes"][-1] if "passes" in facts else n} if n else {}
                 )
