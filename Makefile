@@ -58,7 +58,8 @@ bench: .venv/test.stamp
 bench-compare: .venv/test.stamp
 	@$(BIN)/python bench/compare.py $(COMPARE)
 
-# About 20 minutes on an idle machine; PEERS="--quick" or PEERS="--sections kl,nmf" take less.
+# More than an hour on two idle cores; PEERS="--quick" or PEERS="--sections kl,nmf" take less. PEERS="--against FOLDER"
+# measures another checkout too.
 bench-peers: .venv/test.stamp
 	@$(BIN)/python bench/peers/run.py $(PEERS)
 

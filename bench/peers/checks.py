@@ -1,6 +1,7 @@
 """Compute again, from the factors alone and in float64, what a contestant claims to have reached."""
 
 import numpy as np
+from scipy import sparse
 
 _CHUNK = 1 << 16  # non-zeros at a time: their rows of W and H are 20 MB at rank 20
 
@@ -25,3 +26,19 @@ def fewest_iterations(error_after, target, first=1, last=60):
         if error <= target:
             return n, error
     return None, None
+
+
+def relative_error(X, W, H, V=None, labels=None):
+    """Return ``||X - W H - V[labels]|| / ||X||`` (Frobenius) of a CSR array or an ndarray X; V (S, m) may be None."""
+    W, H = np.asarray(W, dtype=np.float64), np.asarray(H, dtype=np.float64)
+    if V is not None:  # a shift is a component that is 1 in the rows of its stratum
+        V = V.toarray() if sparse.issparse(V) else np.asarray(V, dtype=np.float64)
+        W, H = np.hstack([W, labels[:, None] == np.arange(len(V))]), np.vstack([H, V])
+    if not sparse.issparse(X):
+        return float(np.linalg.norm(X - W @ H) / np.linalg.norm(X))
+    norm, tall = float(np.vdot(X.data, X.data)), np.ascontiguousarray(H.T)
+    rows, cross = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr)), 0.0
+    for low in range(0, X.nnz, _CHUNK):
+        part = slice(low, low + _CHUNK)
+        cross += float(X.data[part] @ np.einsum("ij,ij->i", W[rows[part]], tall[X.indices[part]]))
+    return float(np.sqrt((norm - 2 * cross + np.vdot(W.T @ W, H @ H.T)) / norm))

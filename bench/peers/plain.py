@@ -1,17 +1,17 @@
 """Sections on plain NMF beside scikit-learn: time to an error, Kullback-Leibler iterations, data of growing size."""
 
-import statistics
+from itertools import product
 
 import data
 import numpy as np
-from checks import divergence, fewest_iterations
+from checks import divergence
+from contest import OURS, SKLEARN, fixed, worst
 from interleave import fastest, measure, ms, per_iteration, ratios, spread
 from sklearn.decomposition import NMF as SklearnNMF
-from stamps import COORDINATE_DESCENT, MULTIPLICATIVE, reach, time_fit, time_to
+from stamps import COORDINATE_DESCENT, MULTIPLICATIVE, time_fit
 from threadpoolctl import threadpool_limits
 
 from fastnmf import NMF, StratifiedNMF
-from fastnmf.metrics import normalized_loss
 
 DTYPES = ("float64", "float32")
 # Relative Frobenius error of scikit-learn cd after 200 iterations on newsgroups at rank 20 (median of three seeds),
@@ -33,87 +33,44 @@ def time_sklearn(model, X, loop, n_threads, **arguments):
 
 
 def nmf(setting, report):
-    """Time plain NMF to an error near the end of scikit-learn's coordinate descent."""
+    """Time plain NMF to an error near the end of scikit-learn's coordinate descent, whole fits."""
     report.section("nmf", f"Plain NMF: time to the relative error {ERROR}")
-    found, reached = {}, {}
-    for dtype in DTYPES:
-        X = setting.X.astype(dtype)
-        for seed in setting.seeds:
-            facts, runs = nmf_contestants(setting, X, seed)
-            reached[dtype, seed] = facts
-            found.update({(name, dtype, seed): run for name, run in runs.items()})
-    samples = measure(found, setting.repeats, "nmf: round")
+    reached, runs, most = {}, {}, max(setting.threads)
+    with setting.contest({"newsgroups": (setting.X, None)}) as contest:
+        for who, dtype, seed in product((*contest.ours, SKLEARN), DTYPES, setting.seeds):
+            options = {"n_components": setting.rank, "random_state": seed}
+            options |= {"solver": "cd", "init": "random"} if who == SKLEARN else {}
+            first = 4 if who == SKLEARN else 1
+            n, facts = contest.fewest(
+                who, "newsgroups", options, ERROR, first=first, last=40, dtype=dtype, threads=most
+            )
+            reached[who, dtype, seed] = {"iterations": n, "error": facts and facts["loss"]}
+            for threads in (setting.threads if who == SKLEARN else (most,)) if n else ():
+                more = {"dtype": dtype, "threads": threads}
+                runs[who, threads, dtype, seed] = (who, "newsgroups", fixed(options, n, seed)), more
+        samples = contest.take_turns(runs, setting.repeats, "nmf")
     rows, gained = [], {}
-    for (dtype, seed), facts in reached.items():
-        counts = [facts[name]["iterations"] or "not in 40" for name in ("fit", "iterate", "cd")]
-        if ("fit", dtype, seed) not in samples:
-            rows.append([dtype, seed, *counts, *[""] * 8])
+    for (who, dtype, seed), facts in reached.items():
+        if facts["iterations"] is None or reached[SKLEARN, dtype, seed]["iterations"] is None:
+            rows.append([who, dtype, seed, "not in 40", *[""] * 3])
             continue
-        fit = [sample["whole"] for sample in samples["fit", dtype, seed]]
-        iterate = [sample["to target"] for sample in samples["iterate", dtype, seed]]
-        cd_fit, cd_loop = (
-            fastest(*([sample[part] for sample in samples[f"cd, {n}", dtype, seed]] for n in setting.threads))
-            for part in ("whole", "loop")
-        )
-        gained["fit / fit", dtype, seed] = ratios(cd_fit, fit)
-        gained["loop / to error", dtype, seed] = ratios(cd_loop, iterate)
-        errors = [f"{facts[name]['error']:.6f}" for name in ("fit", "cd")]
-        times = [ms(t, 0) for t in (fit, iterate, cd_fit, cd_loop)]
-        both = [spread(gained[name, dtype, seed]) for name in ("fit / fit", "loop / to error")]
-        rows.append([dtype, seed, *counts, *errors, *times, *both])
+        each = [
+            fastest(*(v for k, v in samples.items() if k[0] == name and k[2:] == (dtype, seed)))
+            for name in (who, SKLEARN)
+        ]
+        gained[who, dtype, seed] = ratios(each[1], each[0])
+        own = [facts["iterations"], f"{facts['error']:.6f}", ms(each[0])]
+        rows.append([who, dtype, seed, *own, spread(gained[who, dtype, seed])])
     report.note(
-        "Errors are computed again from the factors in float64. `fit`: the fewest iterations with which what `fit` "
-        "returns is at or under the error, found outside the clock; the whole call is timed, on our side with "
-        "preparation and the last exact solve of W. `iterate`: the fewest after which our iterate itself is there; "
-        f"timed from the call of `fit` to that moment. Ours: default start, {max(setting.threads)} threads. "
-        "scikit-learn cd: tol=0, random start, faster number of BLAS threads; its loop alone is without validation "
-        "and final error. Ratios: its fit / our fit, and its bare loop / our call to error."
+        "Errors are computed again from the returned factors in float64; the fewest iterations that come to the error "
+        f"are found outside the clock. Ours: default start, {most} threads, the whole call of `fit`, with start, level "
+        "and last exact W. scikit-learn: cd, tol=0, random start, the whole call, faster number of BLAS threads."
     )
-    header = ["", "seed", "our fit its", "our iterate its", "cd its", "our error", "cd error", "our fit ms"]
-    report.table([*header, "our call to error ms", "cd fit ms", "cd loop ms", "fit / fit", "loop / to error"], rows)
+    report.table(["", "dtype", "seed", "its", "error", "fit ms", "cd / this"], rows)
     report.keep(reached=reached, samples=samples)
-    for dtype, least in (("float64", 4), ("float32", 3)):
-        for name in ("fit / fit", "loop / to error"):
-            mine = [each for key, each in gained.items() if key[:2] == (name, dtype)]
-            report.at_least(f"plain NMF to {ERROR}, {dtype}, worst seed: cd / ours, {name}", worst(mine), least)
-
-
-def nmf_contestants(setting, X, seed):
-    """Return what it takes to come to the error, and functions that time it: ours to the end of `fit` and of the
-    iterations, and scikit-learn's on each number of BLAS threads; none if one of them does not come there."""
-
-    def ours(n):
-        return NMF(setting.rank, max_iter=n, tol=0, random_state=seed, n_threads=max(setting.threads))
-
-    def theirs(n):
-        return cd(setting.rank, n, seed)
-
-    facts = {}
-    for name, make, first in (("fit", ours, 2), ("cd", theirs, 4)):
-        n_iter, error = fewest_iterations(lambda n, make=make: error_of(make(n), X, setting.X), ERROR, first, 40)
-        facts[name] = {"iterations": n_iter, "error": error}
-    facts["iterate"] = reach(ours, X, setting.X, ERROR)
-    if any(fact["iterations"] is None for fact in facts.values()):
-        return facts, {}
-    count = {name: fact["iterations"] for name, fact in facts.items()}
-    runs = {
-        "fit": lambda: time_fit(ours(count["fit"]), X),
-        "iterate": lambda: time_to(ours(count["iterate"]), X, count["iterate"]),
-    }
-    for n in setting.threads:
-        runs[f"cd, {n}"] = lambda n=n: time_sklearn(theirs(count["cd"]), X, COORDINATE_DESCENT, n)
-    return facts, runs
-
-
-def worst(lists):
-    """Return the list with the smallest median."""
-    return min(lists, key=statistics.median, default=[0.0])
-
-
-def error_of(model, X, exact):
-    """Fit, and return the relative error of the returned factors against the float64 data."""
-    W = model.fit_transform(X)
-    return normalized_loss(exact, W, model.components_)
+    for dtype, least in (("float64", 6.5), ("float32", 5)):
+        mine = [each for key, each in gained.items() if key[:2] == (OURS, dtype)]
+        report.at_least(f"plain NMF to {ERROR}, {dtype}, whole fits, worst seed: cd / ours", worst(mine), least)
 
 
 def kl(setting, report):

@@ -11,6 +11,7 @@ from pathlib import Path
 from interleave import measure, ratios, spread
 
 HERE = Path(__file__).resolve().parent
+DTYPES = ("float64", "float32")
 OURS, USED = "import fastnmf", "from fastnmf import StratifiedNMF"
 THEIRS = "import sklearn.decomposition, numba"
 
@@ -35,7 +36,7 @@ def memory(setting, report):
     limits = {("mu", "float64"): 60, ("mu", "float32"): 40, ("hals", "float64"): 85, ("hals", "float32"): 55}
     rows, samples = [], {}
     for solver in ("mu", "hals", "cd", "paper"):
-        for dtype in ("float64", "float32"):
+        for dtype in DTYPES:
             few = () if solver in ("mu", "hals") else ("--max-iter", 3)
             found = run_json(HERE.parent / "memory.py", "--solver", solver, "--dtype", dtype, *few, "--json")
             samples[solver, dtype] = found
@@ -48,6 +49,13 @@ def memory(setting, report):
                 what = f"{solver}, {dtype}"
                 report.at_most(f"solver arrays with the data, {what}", [(alive + found["data"]) / 1e6], limit, "MB")
                 report.at_most(f"resident peak beyond the data, {what}", [found["taken"] / 1e6], limit, "MB")
+    for dtype in DTYPES if setting.against else ():
+        folder = setting.against.resolve()
+        found = run_json(folder / "bench" / "memory.py", "--dtype", dtype, "--json", PYTHONPATH=str(folder))
+        samples["hals, against", dtype] = found
+        rows.append(["against, hals", dtype, *(mb(found[name]) for name in ("data", "alive", "peak", "taken"))])
+        more = [(samples["hals", dtype]["taken"] - found["taken"]) / found["data"]]
+        report.at_most(f"resident peak above the other checkout's, hals, {dtype}", more, 0.25, "of the data", 2)
     report.note(
         "MB (10^6 bytes), beyond the data themselves. Arrays: what NumPy holds when the loop ends, and at its worst "
         "moment in a fit. Resident: the worst moment as the system sees it, beyond a warm-up fit (bench/memory.py)."

@@ -2,13 +2,16 @@
 
 Usage::
 
-    python bench/peers/run.py [--quick] [--repeats 5] [--cold] [--output bench/peers/results]
-                              [--sections iteration,preparation,target,nmf,kl,minibatch,zipf,memory,import]
+    python bench/peers/run.py [--quick] [--repeats 5] [--seeds 0 1 2] [--cold] [--against FOLDER]
+                              [--output bench/peers/results]
+                              [--sections target,nmf,default,counts,topics,large,small,converged,starts,bits,memory,
+                                          iteration,preparation,kl,minibatch,zipf,import]
 
 Within a section all contestants run in turn, round by round in shuffled order, so that the machine's moods hit all
 of them alike; ratios are formed within a round, and tables hold medians with the range. Prints Markdown and writes
 it to ``results.md``, all raw samples to ``results.json`` and a figure to ``loss_against_time.png``. ``--cold`` also
-measures first fits from an empty compilation cache, which takes minutes.
+measures first fits from an empty compilation cache, which takes minutes. ``--against`` measures the checkout in a
+folder by turns with this one, in the sections on whole fits and in that on memory.
 """
 
 import argparse
@@ -23,26 +26,38 @@ from types import SimpleNamespace
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
 import batches
+import counts_fits
 import data
+import defaults
+import ends
 import figure
 import numpy as np
 import plain
 import process
 import stratified
+from contest import Contest
 from machine import describe, versions
 from report import Report
 
 HERE = Path(__file__).resolve().parent
 
 SECTIONS = {
-    "iteration": stratified.iteration,
-    "preparation": stratified.preparation,
     "target": stratified.target,
     "nmf": plain.nmf,
+    "default": defaults.default,
+    "counts": counts_fits.counts,
+    "topics": counts_fits.topics,
+    "large": defaults.large,
+    "small": defaults.small,
+    "converged": ends.converged,
+    "starts": ends.starts,
+    "bits": ends.bits,
+    "memory": process.memory,
+    "iteration": stratified.iteration,
+    "preparation": stratified.preparation,
     "kl": plain.kl,
     "minibatch": batches.minibatch,
     "zipf": plain.zipf,
-    "memory": process.memory,
     "import": process.first_calls,
 }
 
@@ -60,19 +75,26 @@ class Setting:
     seeds: tuple
     is_quick: bool
     is_cold: bool
+    against: Path | None = None
 
     def options(self, **more):
         """Return options as `versus_baselines` takes them."""
         return SimpleNamespace(threads=self.threads, rank=self.rank, **more)
+
+    def contest(self, datasets):
+        """Return the processes that fit these data, name -> (X, labels or None)."""
+        return Contest(datasets, self.against)
 
 
 def arguments(argv):
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 repeats, seed 0, fewer iterations, Zipf text x1 only")
-    parser.add_argument("--repeats", type=int, help="rounds of each section (default 5, quick 3)")
+    parser.add_argument("--repeats", type=int, help="rounds of all but the slowest contestants (default 5, quick 3)")
     parser.add_argument("--sections", default=",".join(SECTIONS), help=f"of {','.join(SECTIONS)}")
     parser.add_argument("--cold", action="store_true", help="also first fits from an empty compilation cache")
+    parser.add_argument("--seeds", type=int, nargs="+", choices=(0, 1, 2), help="default 0 1 2, quick 0")
+    parser.add_argument("--against", type=Path, help="folder of another checkout")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--output", type=Path, default=HERE / "results")
     options = parser.parse_args(argv)
@@ -103,9 +125,10 @@ def main(argv=None):
         rank=20,
         repeats=options.repeats or (3 if options.quick else 5),
         threads=tuple(options.threads),
-        seeds=(0,) if options.quick else (0, 1, 2),
+        seeds=tuple(options.seeds or ((0,) if options.quick else (0, 1, 2))),
         is_quick=options.quick,
         is_cold=options.cold,
+        against=options.against,
     )
     shape = (
         f"20 newsgroups, {X.shape[0]:,} x {X.shape[1]:,}, {X.nnz:,} non-zeros ({X.nnz / np.prod(X.shape):.3%}), "
