@@ -54,6 +54,45 @@ def csr_duplicates(tasks, indptr, indices, n_columns, found):
 
 
 @kernel
+def csr_cut(tasks, csr, chosen, least, number, cut):
+    """Copy the chosen rows of X with those of their columns that have entries enough, and number these anew.
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        A single task over the chosen rows.
+    csr : fastnmf.kernels.records.CSR
+        X (p, q).
+    chosen : ndarray (r,) of int64
+        Rows of X.
+    least : int
+        Entries that a column needs.
+    number : ndarray (q,) of int32
+        Entries that each column has beside those of the chosen rows. Written: its new number, -1 where it is left out.
+    cut : fastnmf.kernels.records.CSR
+        Written: indptr (r + 1,); indices and data have room for all entries of the chosen rows.
+    """
+    indptr, indices, data = csr
+    starts, columns, values = cut
+    for _, begin, until in work_stealing(tasks):
+        for r in range(begin, until):
+            for p in range(indptr[chosen[r]], indptr[chosen[r] + 1]):
+                number[indices[p]] += 1
+        n_kept, end = 0, 0
+        for j in range(len(number)):
+            is_kept = number[j] >= least
+            number[j] = n_kept if is_kept else -1
+            n_kept += is_kept
+        starts[0] = 0
+        for r in range(begin, until):
+            for p in range(indptr[chosen[r]], indptr[chosen[r] + 1]):
+                if number[indices[p]] >= 0:
+                    columns[end], values[end] = number[indices[p]], data[p]
+                    end += 1
+            starts[r + 1] = end
+
+
+@kernel
 def groups_sum(tasks, start, order, F, out):
     """Write the sums of the rows of F by group.
 
@@ -113,6 +152,33 @@ def pattern_count(tasks, csr, group, n_groups, room, groups, sums, counts):
                     end += 1
                 sums[slot[g]] += data[p]
             counts[j] = end - room[j]
+
+
+@kernel
+def pattern_places(tasks, columns, start, group, held_start, held_group, slot, place):
+    """Write where the entries of a pattern of some columns and groups are among those of a pattern that holds them.
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        A single task over the columns of the first pattern.
+    columns : ndarray (c,) of int64
+        The column of the second pattern that each column of the first is.
+    start, group : ndarray (c + 1,) of int64, (q,) of int32
+        The first pattern: column j has the groups ``group[start[j]:start[j + 1]]``, in any order.
+    held_start, held_group : ndarray (m + 1,) of int64, (p,) of int32
+        The second one, likewise.
+    slot : ndarray (n_groups,) of int64
+        Overwritten.
+    place : ndarray (q,) of int64
+        Written: an index into `held_group` for each entry of `group`.
+    """
+    for _, begin, until in work_stealing(tasks):
+        for j in range(begin, until):
+            for p in range(held_start[columns[j]], held_start[columns[j] + 1]):
+                slot[held_group[p]] = p
+            for p in range(start[j], start[j + 1]):
+                place[p] = slot[group[p]]
 
 
 @kernel

@@ -8,15 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastnmf.core.init.level import (
-    MIN_ROWS_PER_COMPONENT,
-    NO_LEVEL,
-    draw_rows,
-    frequent_columns,
-    n_wanted,
-    plan,
-    with_columns,
-)
+from fastnmf.core.init.level import MIN_ROWS_PER_COMPONENT, NO_LEVEL, cut, draw_rows, n_wanted, plan
 from fastnmf.core.iterate import iterate
 from fastnmf.core.losses.choice import Beta
 from fastnmf.core.options import check_components, find_seeds, generator
@@ -75,11 +67,8 @@ def level_start(model, level, data, rank, given, options, random_state):
     """
     rng = generator(random_state)
     rows = draw_rows(data.stratum_index, data.n_strata, level.share, rng)
-    X, columns = data.X[rows], np.arange(data.shape[1])
     of_H, needed = _known_columns(model, data, rank, options)
-    if data.is_sparse:
-        columns = frequent_columns(X, needed)
-        X = with_columns(X, columns)
+    X, columns = cut(data, rows, needed) if data.is_sparse else (data.X[rows], np.arange(data.shape[1]))
     coarse = data.part(rows, X)
     if data.entry_weights is not None:
         coarse.entry_weights = data.entry_weights.part(rows, columns)
@@ -126,11 +115,8 @@ def _taken(labels, rows):
 
 def _spread(data, coarse, columns, v):
     """Return entries of the shifts of the coarse data on the pattern of all data, zero elsewhere."""
-    full, part = data.pattern, coarse.pattern
-    keys = full.column.astype(np.int64) * full.n_groups + full.group
-    mine = columns[part.column] * full.n_groups + part.group
-    out = np.zeros(len(keys))
-    out[np.searchsorted(keys, mine)] = v
+    out = np.zeros(len(data.pattern.group))
+    out[data.pattern.places(coarse.pattern, columns)] = v
     return out
 
 
