@@ -106,6 +106,10 @@ class Factors:
         known = self._cache.get(key)
         return known is not None and known[0] == tuple(self._version[name] for name in names)
 
+    def known(self, key, names):
+        """Return what ``cached(key, names, ...)`` would return without computing, or None."""
+        return self._cache[key][1] if self.cache_valid(key, names) else None
+
 
 def pad(F, strata, dtype=None):
     """Return F (p, k) in an aligned array (p, K) of a dtype, None: the data's, zero from column k on."""

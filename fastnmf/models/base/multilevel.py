@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fastnmf.core.factors import scaled_for
 from fastnmf.core.init.level import MIN_ROWS_PER_COMPONENT, NO_LEVEL, cut, draw_rows, n_wanted, plan
 from fastnmf.core.iterate import iterate
 from fastnmf.core.losses.choice import Beta
@@ -78,7 +79,7 @@ def level_start(model, level, data, rank, given, options, random_state):
     fit = iterate(solver, max_iter=level.n_iter, tol=0.0)
     factors, back = fit.factors, data.log4_scale - coarse.log4_scale
     H = np.zeros((data.shape[1], rank))
-    H[columns] = np.ldexp(factors["H"][:, :rank].astype(np.float64), back)
+    H[columns] = scaled_for(factors["H"][:, :rank], back, H.dtype)
     v = None
     if model._has_shifts:
         v = _spread(data, coarse, columns, np.ldexp(factors["V"].astype(np.float64), 2 * back))

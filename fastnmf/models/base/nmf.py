@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
+from fastnmf.core.alternate import AlternatingSolver, balance, scale_start, search_scale
 from fastnmf.core.factors import allocate, copy_rows, pad, scaled_for
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
@@ -44,8 +44,6 @@ from fastnmf.typing import Floats, Matrix, Names, SparseOrDense, Vector
 
 NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
-
-
 ALIKE = 1024  # ratio up to which typical entries of W and H are alike
 
 
@@ -60,6 +58,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     Attributes
     ----------
+    _reads_factors : bool
+        Whether attributes are made of the factors after `_set_factors`.
     _has_levels : bool
         Whether large data are fitted in part first; see `fastnmf.models.base.multilevel`.
     _has_own_loss : bool
@@ -74,7 +74,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     _constraints = {"init": starts_among(*STARTS)}
     _continued = {"H": "components_"}
-    _has_own_loss = _has_levels = False
+    _has_own_loss = _has_levels = _reads_factors = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -503,7 +503,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.stratum_index, options.gauge)[1]
             factors.overwrite({"V": data.pattern.entries(shifts)})
         product, penalties = problem.losses[0].product("W", factors), problem.penalties.get("W", ())
-        found = infer(data, factors.rank, factors["H"], shifts, product, penalties)[0]
+        gram = factors.known(("gram", "H"), ("H",))
+        found = infer(data, factors.rank, factors["H"], shifts, product, penalties, gram)[0]
         factors.overwrite({"W": found})
         fit.history["objective"][-1] = problem.value(factors)
         fit.history["penalty"][-1] = problem.penalty
@@ -533,9 +534,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
             self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.stratum_index, options.gauge)
         if not options.normalize and self._has_free_scale(fit.problem, options):
-            self.W_, self.components_, powers = balanced_factors(self.W_, self.components_, data.weight)
-            for name in factors.arrays.keys() - {"W", "V"}:  # of which other attributes are made
-                factors[name][:, : factors.rank] = times_powers(factors[name][:, : factors.rank], -powers)
+            names = factors.arrays.keys() - {"W", "V"} if self._reads_factors or "B" in factors.arrays else ()
+            balance(self.W_, self.components_, data.weight, [factors[name][:, : factors.rank] for name in names])
         if self._has_shifts:
             of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
             vars(self).update(of_strata, shifts_=shifts)
