@@ -257,21 +257,6 @@ def csr_sampled(indptr, indices, L, R):
     return out
 
 
-def csr_cut(indptr, indices, data, chosen, least, number):
-    """Take the chosen rows of a CSR matrix, and of these the columns with at least `least` entries beside `number`.
-
-    Returns the rows as lists of (new number, value), and the new number of each column, -1 where it is left out.
-    """
-    count = list(number)
-    for i in chosen:
-        for p in range(indptr[i], indptr[i + 1]):
-            count[indices[p]] += 1
-    kept = [j for j in range(len(count)) if count[j] >= least]
-    new = [kept.index(j) if j in kept else -1 for j in range(len(count))]
-    rows = [[(new[indices[p]], data[p]) for p in range(indptr[i], indptr[i + 1])] for i in chosen]
-    return [[(j, x) for j, x in row if j >= 0] for row in rows], new
-
-
 def gram(F):
     """Form F'F, one scalar product at a time; shape (k, k)."""
     F = F.astype(float)

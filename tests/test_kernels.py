@@ -74,19 +74,6 @@ def test_duplicates_are_found_in_unsorted_rows(rng):
         assert found.any()
 
 
-def test_csr_cut(rng, dtype):
-    X = sp.random_array((40, 30), density=0.1, rng=rng, format="csr").astype(dtype)
-    chosen, number = np.array([2, 3, 17, 39]), np.zeros(30, np.int32)
-    number[[0, 29]] = 2
-    want, new = oracles.csr_cut(X.indptr, X.indices, X.data, chosen, 2, number)
-    found = CSR(np.empty(5, np.int64), np.empty(X.nnz, np.int32), np.empty(X.nnz, dtype))
-    products.csr_cut(one_task(4), record(X), chosen, 2, number, found)
-    assert number.tolist() == new and new[0] == 0 and new[29] > 0 and -1 in new
-    for r in range(4):
-        part = slice(found.indptr[r], found.indptr[r + 1])
-        assert list(zip(found.indices[part].tolist(), found.data[part].tolist(), strict=True)) == want[r]
-
-
 def test_pattern_places(rng):
     held_ptr, held = np.array([0, 3, 3, 5, 8]), np.array([2, 0, 1, 1, 0, 0, 2, 1], np.int32)
     ptr, group, columns = np.array([0, 2, 3]), np.array([0, 2, 1], np.int32), np.array([0, 3])

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from fastnmf import NMF, StratifiedNMF
-from fastnmf.core.init.level import NO_LEVEL, cut, draw_rows, plan
+from fastnmf.core.init.level import NO_LEVEL, draw_rows, frequent_columns, plan, with_columns
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.strata import Strata
 from fastnmf.models.base.auto_start import _spread
@@ -50,11 +50,12 @@ def test_rows_are_drawn_by_stratum():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_parts_of_the_data_are_those_of_scipy(dtype):
-    part, whole = X.astype(dtype)[::5], Strata.from_array(X.astype(dtype), GROUPS)
-    found, columns = cut(whole, np.arange(0, X.shape[0], 5), [0])
+    part = X.astype(dtype)[::5]
+    columns = frequent_columns(part, [0])
     assert (columns == np.flatnonzero((np.bincount(part.indices, minlength=600) >= 3) | (np.arange(600) == 0))).all()
     assert 0 < len(columns) < 600
-    assert (found.toarray() == part.toarray()[:, columns]).all() and found.dtype == dtype and found.has_canonical_format
+    cut = with_columns(part, columns)
+    assert (cut.toarray() == part.toarray()[:, columns]).all() and cut.dtype == dtype and cut.has_canonical_format
     weight = 1.0 + np.arange(X.shape[0]) % 3
     whole = Strata.from_array(X.astype(dtype), GROUPS)
     whole.weigh(weight, 2)
@@ -65,15 +66,15 @@ def test_parts_of_the_data_are_those_of_scipy(dtype):
     assert (got.X != want.X).nnz == 0 and (got.column_means() == want.column_means()).all()
     assert (got.stratum_means() == want.stratum_means()).all() and (got.row_scale == want.row_scale).all()
     weights = observed(X, missing_values="zeros")[1]
-    assert (weights.part(rows, columns).at(found) == weights.at(X)[0]).all()
+    assert (weights.part(rows, columns).at(cut) == weights.at(X)[0]).all()
 
 
 def test_shifts_are_handed_on_to_their_column_and_stratum():
     """The strata of a column stand in the order in which its rows come: here another in the part than in the whole."""
     whole = Strata.from_array(X, GROUPS)
     rows = draw_rows(whole.stratum_index, 3, 0.25, np.random.default_rng(0))
-    part, columns = cut(whole, rows)
-    coarse = whole.part(rows, part)
+    columns = frequent_columns(whole.X[rows])
+    coarse = whole.part(rows, with_columns(whole.X[rows], columns))
     v, want = np.arange(1.0, len(coarse.pattern.group) + 1), np.zeros((3, 600))
     want[coarse.pattern.group, columns[coarse.pattern.column]] = v
     full = whole.pattern

@@ -87,9 +87,9 @@ class Factors:
             known = self._cache[key] = (stamp, compute())
         return known[1]
 
-    def clear_cache(self):
-        """Remove all cached results."""
-        self._cache.clear()
+    def clear_cache(self, kept=None):
+        """Remove all cached results but the one of the key `kept`."""
+        self._cache = {key: known for key, known in self._cache.items() if key == kept}
 
     def fork(self):
         """Return the same factors with a separate cache, for one of several losses that use the same keys."""

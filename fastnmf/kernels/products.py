@@ -54,45 +54,6 @@ def csr_duplicates(tasks, indptr, indices, n_columns, found):
 
 
 @kernel
-def csr_cut(tasks, csr, chosen, least, number, cut):
-    """Copy the chosen rows of X with those of their columns that have entries enough, and number these anew.
-
-    Parameters
-    ----------
-    tasks : ndarray (2,) of int64
-        A single task over the chosen rows.
-    csr : fastnmf.kernels.records.CSR
-        X (p, q).
-    chosen : ndarray (r,) of int64
-        Rows of X.
-    least : int
-        Entries that a column needs.
-    number : ndarray (q,) of int32
-        Entries that each column has beside those of the chosen rows. Written: its new number, -1 where it is left out.
-    cut : fastnmf.kernels.records.CSR
-        Written: indptr (r + 1,); indices and data have room for all entries of the chosen rows.
-    """
-    indptr, indices, data = csr
-    starts, columns, values = cut
-    for _, begin, until in work_stealing(tasks):
-        for r in range(begin, until):
-            for p in range(indptr[chosen[r]], indptr[chosen[r] + 1]):
-                number[indices[p]] += 1
-        n_kept, end = 0, 0
-        for j in range(len(number)):
-            is_kept = number[j] >= least
-            number[j] = n_kept if is_kept else -1
-            n_kept += is_kept
-        starts[0] = 0
-        for r in range(begin, until):
-            for p in range(indptr[chosen[r]], indptr[chosen[r] + 1]):
-                if number[indices[p]] >= 0:
-                    columns[end], values[end] = number[indices[p]], data[p]
-                    end += 1
-            starts[r + 1] = end
-
-
-@kernel
 def groups_sum(tasks, start, order, F, out):
     """Write the sums of the rows of F by group.
 

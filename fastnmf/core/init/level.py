@@ -8,10 +8,6 @@ that the start has the same bits for any number of threads.
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
-
-from fastnmf.kernels import products
-from fastnmf.kernels.records import CSR
 
 MIN_ENTRIES = 3  # of a column in the drawn rows: a rarer one says little, and costs as much as any other
 MIN_ROWS_PER_COMPONENT, MIN_ROWS_PER_STRATUM = 30, 20
@@ -49,7 +45,7 @@ class Level:
 
     @property
     def passes(self):
-        """What the level costs, in passes over all rows."""
+        """Cost of the level, in passes over all rows."""
         return self.share * self.n_iter
 
 
@@ -140,28 +136,18 @@ def draw_rows(stratum_index, n_strata, share, rng):
     return np.sort(by_stratum[place < np.repeat(wanted, sizes)])
 
 
-def cut(data, rows, needed=()):
-    """Return some rows of sparse data with their frequent columns, numbered anew, and these columns.
+def frequent_columns(X, needed=()):
+    """Return the columns of CSR data with at least `MIN_ENTRIES` entries, and those `needed`, in ascending order."""
+    is_kept = np.bincount(X.indices, minlength=X.shape[1]) >= MIN_ENTRIES
+    is_kept[list(needed)] = True
+    return np.flatnonzero(is_kept)
 
-    Frequent are columns with at least `MIN_ENTRIES` entries in these rows, and those `needed`.
 
-    Parameters
-    ----------
-    data : fastnmf.data.strata.Strata
-    rows : ndarray (r,) of int64
-    needed : sequence of int, default=()
-
-    Returns
-    -------
-    X : csr_array (r, c)
-    columns : ndarray (c,) of int64
-        Ascending.
-    """
-    side, number = data.rows, np.zeros(data.shape[1], np.int32)
-    number[list(needed)] = MIN_ENTRIES
-    room = int(np.diff(side.indptr)[rows].sum())
-    found = CSR(np.empty(len(rows) + 1, np.int64), np.empty(room, np.int32), np.empty(room, data.dtype))
-    products.csr_cut(np.array([0, len(rows)]), side.csr, rows, MIN_ENTRIES, number, found)
-    columns, n_kept = np.flatnonzero(number >= 0), found.indptr[-1]
-    arrays = found.data[:n_kept], found.indices[:n_kept], found.indptr
-    return sp.csr_array(arrays, shape=(len(rows), len(columns))), columns
+def with_columns(X, columns):
+    """Return CSR data with these columns only, numbered anew."""
+    number = np.full(X.shape[1], -1, X.indices.dtype)
+    number[columns] = np.arange(len(columns), dtype=X.indices.dtype)
+    indices = number[X.indices]
+    is_kept = indices >= 0
+    indptr = np.concatenate([[0], np.cumsum(is_kept)])[X.indptr]
+    return type(X)((X.data[is_kept], indices[is_kept], indptr), shape=(X.shape[0], len(columns)))

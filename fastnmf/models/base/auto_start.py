@@ -11,7 +11,16 @@ from itertools import chain, repeat
 import numpy as np
 
 from fastnmf.core.factors import scaled_for
-from fastnmf.core.init.level import MIN_ROWS_PER_COMPONENT, NO_LEVEL, cut, draw_rows, n_wanted, plan, starts_of_auto
+from fastnmf.core.init.level import (
+    MIN_ROWS_PER_COMPONENT,
+    NO_LEVEL,
+    draw_rows,
+    frequent_columns,
+    n_wanted,
+    plan,
+    starts_of_auto,
+    with_columns,
+)
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import iterate
 from fastnmf.core.losses.choice import Beta
@@ -127,8 +136,11 @@ def level_start(model, level, data, rank, given, options, random_state):
     """
     rng = generator(random_state)
     rows = draw_rows(data.stratum_index, data.n_strata, level.share, rng)
+    X, columns = data.X[rows], np.arange(data.shape[1])
     of_H, needed = _known_columns(model, data, rank, options)
-    X, columns = cut(data, rows, needed) if data.is_sparse else (data.X[rows], np.arange(data.shape[1]))
+    if data.is_sparse:
+        columns = frequent_columns(X, needed)
+        X = with_columns(X, columns)
     coarse = data.part(rows, X)
     if data.entry_weights is not None:
         coarse.entry_weights = data.entry_weights.part(rows, columns)

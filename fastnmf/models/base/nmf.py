@@ -475,7 +475,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, :rank]), half))
         V = None
         if self._has_shifts:
-            V = shift_arrays.mapped(data.pattern.held(factors["V"]), lambda v: scaled(v, 2 * half))
+            V = factors.known("held V", ("V",))  # by the last exact W
+            V = data.pattern.held(factors["V"]) if V is None else V
+            V = shift_arrays.mapped(V, lambda v: scaled(v, 2 * half))
         return W, scaled(H, half), V
 
     def _unscaled_W(self, data, W):
@@ -492,7 +494,10 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             return
         if options.is_multiplicative or len(problem.losses) > 1 or not options.has_exact_W:
             return
-        shifts = data.pattern.as_read(factors["V"]) if self._has_shifts else None
+        shifts = None
+        if self._has_shifts:
+            shifts = factors.cached("held V", ("V",), lambda: data.pattern.held(factors["V"]))
+            shifts = shift_arrays.as_read(shifts)
         if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
             shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.stratum_index, options.gauge)[1]
             factors.overwrite({"V": data.pattern.entries(shifts)})
@@ -521,7 +526,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         self._final_exact_W(data, fit, options)
         label_losses = fit.problem.losses[1:]
         fit.problem.release()  # before the factors are copied, to lower the peak of memory
-        factors.clear_cache()
+        factors.clear_cache(kept="held V")
         self.W_, self.components_, shifts = self._arrays(data, fit.solver)
         if options.normalize in ("l1", "l2", "max"):
             self.W_, self.components_ = normalize_components(self.W_, self.components_, options.normalize)
