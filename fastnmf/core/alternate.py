@@ -411,7 +411,16 @@ def balanced_factors(W, H, weight=None):
 
 
 def balance(W, H, weight, others):
-    """Multiply W (n, k) and H (k, m) in place by the `balancing_powers`, and columns of `others` as the rows of H."""
+    """Multiply W and H in place by the `balancing_powers`, and the columns of other factors as the rows of H.
+
+    Parameters
+    ----------
+    W : ndarray (n, k)
+    H : ndarray (k, m)
+    weight : ndarray (n,), or None
+        Each row of W counts so many times.
+    others : sequence of ndarray (p, k)
+    """
     powers = balancing_powers(W, H, weight)
     for F, of_F in ((W, powers), (H, -powers[:, None]), *((F, -powers) for F in others)):
         times_powers(F, of_F, out=F)

@@ -153,7 +153,8 @@ def level_start(model, level, data, rank, given, options, random_state):
     H[columns] = scaled_for(factors["H"][:, :rank], back, H.dtype)
     v = None
     if model._has_shifts:
-        v = _spread(data, coarse, columns, np.ldexp(factors["V"].astype(np.float64), 2 * back))
+        v = np.zeros(len(data.pattern.group))
+        v[data.pattern.places(coarse.pattern, columns)] = scaled_for(factors["V"], 2 * back, v.dtype)
     if options.is_multiplicative:
         W, H, v = _positive(data, H, v)
     else:
@@ -183,13 +184,6 @@ def _known_columns(model, data, rank, options):
 def _taken(labels, rows):
     """Return the labels of some rows, of a list, an array or a Series."""
     return labels.iloc[rows] if hasattr(labels, "iloc") else np.asarray(labels, dtype=object)[rows]
-
-
-def _spread(data, coarse, columns, v):
-    """Return entries of the shifts of the coarse data on the pattern of all data, zero elsewhere."""
-    out = np.zeros(len(data.pattern.group))
-    out[data.pattern.places(coarse.pattern, columns)] = v
-    return out
 
 
 def _positive(data, H, v):
