@@ -329,6 +329,17 @@ def pattern_dense(ptr, stratum, v, n_strata):
     return V
 
 
+def pattern_places(ptr, stratum, columns, held_ptr, held_stratum):
+    """Find where each entry (column, stratum) of a pattern, whose columns are `columns`, is in another pattern."""
+    place = []
+    for j in range(len(ptr) - 1):
+        for p in range(ptr[j], ptr[j + 1]):
+            for at in range(held_ptr[columns[j]], held_ptr[columns[j] + 1]):
+                if held_stratum[at] == stratum[p]:
+                    place.append(at)
+    return place
+
+
 def pattern_matmul(ptr, stratum, v, F):
     """Multiply V' (n, S), held on its pattern, by F (S, k): row j is sum_s v[s, j] F[s]; shape (n, k)."""
     out = np.zeros((len(ptr) - 1, F.shape[1]))

@@ -10,7 +10,7 @@ import oracles
 import pytest
 from scipy import sparse
 
-from fastnmf import NMF, GraphNMF, MetaNMF
+from fastnmf import NMF, GraphNMF, MetaNMF, StratifiedNMF
 from fastnmf.data.graphs import neighbour_graph
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
@@ -54,6 +54,18 @@ def test_stacked_loop_is_algorithm_1(expected, order, is_sparse):
     )
     for ours, theirs in zip(found, results[order], strict=True):
         np.testing.assert_allclose(ours, np.vstack(theirs), rtol=1e-9, atol=1e-13)
+
+
+def test_every_part_of_a_fit_is_timed_once(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    where = load("where_time_goes")
+    X = sparse.random_array((600, 300), density=0.05, rng=np.random.default_rng(0), format="csr")
+    model = StratifiedNMF(2, init="multilevel", max_iter=2, tol=0, random_state=0)
+    whole, parts = where.parts_of(model, X, {"strata": np.arange(600) % 3}, 1)
+    parts_of_level = {name.removeprefix(where.LEVEL) for name in parts if name.startswith(where.LEVEL)}
+    assert {*parts, *parts_of_level} >= {*where.PARTS.values(), where.REST}
+    assert {"iterations", "start", "coarse data", "hand-over"} <= parts_of_level and "iterations" in parts
+    assert min(parts.values()) >= 0 and sum(parts.values()) == pytest.approx(whole)
 
 
 def test_zipf_text_has_long_tail_and_unit_rows():

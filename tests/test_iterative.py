@@ -127,21 +127,22 @@ def test_time_that_is_over_leaves_one_iteration(case):
 @every_case
 def test_the_best_of_several_starts_is_kept(case):
     model = plain(case, n_init=3)
-    assert 1 <= len(model.run_objectives_) <= 3
+    more = 1 if case.kind in ("NMF", "StratifiedNMF") and case.parameters.get("solver") != "mu" else 0
+    assert 1 <= len(model.run_objectives_) <= 3 + more
     first = plain(case, n_init=1)
-    assert first.run_objectives_.shape == (1,)
+    assert first.run_objectives_.shape == (1 + more,)
     if case.kind not in ("HierarchicalNMF",):
         assert first.run_objectives_[0] == model.run_objectives_[0]
     if case.kind in FEW_STARTS | {"BinaryNMF", "BooleanNMF"}:
         return
-    assert len(model.run_objectives_) == 3
+    assert len(model.run_objectives_) == 3 + more  # nndsvd
     best = int(np.argmin(model.run_objectives_))
     if best == 0:
         for name, array in estimators.factors(first).items():
             np.testing.assert_array_equal(array, estimators.factors(model)[name])
     runs = []
     plain(case, n_init=3, callback=lambda state: runs.append(state.run) and None)
-    assert sorted(set(runs)) == [0, 1, 2]
+    assert sorted(set(runs)) == list(range(3 + more))
 
 
 @every_case

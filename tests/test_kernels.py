@@ -74,6 +74,14 @@ def test_duplicates_are_found_in_unsorted_rows(rng):
         assert found.any()
 
 
+def test_pattern_places(rng):
+    held_ptr, held = np.array([0, 3, 3, 5, 8]), np.array([2, 0, 1, 1, 0, 0, 2, 1], np.int32)
+    ptr, group, columns = np.array([0, 2, 3]), np.array([0, 2, 1], np.int32), np.array([0, 3])
+    place = np.empty(3, np.int64)
+    products.pattern_places(one_task(2), columns, ptr, group, held_ptr, held, np.empty(3, np.int64), place)
+    assert place.tolist() == oracles.pattern_places(ptr, group, columns, held_ptr, held) == [1, 0, 7]
+
+
 def test_groups_sum(rng, dtype):
     F = padded_factor(rng, 30, 5, dtype)
     start, order = np.array([0, 7, 7, 29, 30]), rng.permutation(30)

@@ -19,7 +19,7 @@ from fastnmf import (
 )
 from fastnmf.cli.commands import read_labels
 from fastnmf.core.batches import merged
-from fastnmf.data.labels import encode_labels
+from fastnmf.data.labels import distinct, encode_labels
 from fastnmf.data.strata import Strata
 from fastnmf.metrics import clustering_scores, component_usage
 from fastnmf.models.base.classification import encode_classes
@@ -222,3 +222,11 @@ def test_blank_lines_are_refused(content, tmp_path):
     (tmp_path / "labels.txt").write_bytes(content)
     with pytest.raises(ValueError, match="Line [1-3] of .* is blank"):
         read_labels(tmp_path / "labels.txt")
+
+
+@pytest.mark.parametrize("make", [np.array, lambda names: np.array(names, dtype=object)], ids=["U", "O"])
+def test_text_is_looked_up_as_numpy_sorts_it(make):
+    names = make(["b", "ä", "B", "", "a b", "b", "\U0001f600", "b\0c", "10", "9", "ä"])
+    found, index = distinct(names, "strata")
+    want, want_index = np.unique(names, return_inverse=True)
+    assert found.dtype == want.dtype and found.tolist() == want.tolist() and (index == want_index).all()

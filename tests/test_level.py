@@ -68,6 +68,18 @@ def test_parts_of_the_data_are_those_of_scipy(dtype):
     assert (weights.part(rows, columns).at(cut) == weights.at(X)[0]).all()
 
 
+def test_shifts_are_handed_on_to_their_column_and_stratum():
+    """The strata of a column stand in the order in which its rows come: here another in the part than in the whole."""
+    whole = Strata.from_array(X, GROUPS)
+    rows = draw_rows(whole.stratum_index, 3, 0.25, np.random.default_rng(0))
+    columns = frequent_columns(whole.X[rows])
+    coarse = whole.part(rows, with_columns(whole.X[rows], columns))
+    full, part = whole.pattern, coarse.pattern
+    assert (np.diff(full.column.astype(int) * 3 + full.group) < 0).any()
+    place = full.places(part, columns)
+    assert (full.column[place] == columns[part.column]).all() and (full.group[place] == part.group).all()
+
+
 @pytest.mark.parametrize("kind, given", [(NMF, {}), (StratifiedNMF, {"strata": GROUPS})])
 @pytest.mark.parametrize("options", [{}, KL], ids=["squared", "kl"])
 def test_auto_takes_a_level_for_large_data_only(kind, given, options):

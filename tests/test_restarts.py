@@ -10,13 +10,13 @@ from fastnmf.datasets.planted import make_stratified
 
 BUNCH = make_stratified((14, 12), n_features=15, n_components=3, noise=0.3, random_state=0)
 MODELS = {
-    "cd": (NMF, {}),
+    "cd": (NMF, {"init": "features"}),
     "mu": (NMF, {"solver": "mu"}),
     "random": (NMF, {"init": "random", "shuffle": True}),
     "nndsvdar": (NMF, {"init": "nndsvdar"}),
-    "stratified": (StratifiedNMF, {}),
+    "stratified": (StratifiedNMF, {"init": "features"}),
     "stratified-kl": (StratifiedNMF, {"solver": "mu", "beta_loss": "kullback-leibler"}),
-    "stratified-missing": (StratifiedNMF, {"missing_values": "zeros"}),
+    "stratified-missing": (StratifiedNMF, {"init": "features", "missing_values": "zeros"}),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -118,9 +118,10 @@ def test_progress_names_the_run(capsys):
 def test_callbacks_of_scikit_learn_see_all_runs():
     callback = pytest.importorskip("sklearn.callback")
     pytest.importorskip("rich")
-    model = NMF(3, n_init=3, max_iter=4, tol=0, random_state=0).set_callbacks(callback.ProgressBar())
-    model.fit(BUNCH.data)
-    assert len(model.run_objectives_) == 3
+    for init, n_runs in (("features", 3), ("auto", 4)):  # "auto" adds nndsvd
+        model = NMF(3, init=init, n_init=3, max_iter=4, tol=0, random_state=0).set_callbacks(callback.ProgressBar())
+        model.fit(BUNCH.data)
+        assert len(model.run_objectives_) == n_runs
 
 
 @pytest.mark.parametrize("n_init", [0, 1.5, True, "3"])

@@ -262,7 +262,9 @@ def test_verbose_says_what_happens(planted, capsys):
     X, strata, _ = planted
     StratifiedNMF(2, random_state=0, max_iter=5, tol=0, verbose=1).fit(X, strata=strata)
     said = capsys.readouterr()
-    assert "StratifiedNMF: iteration 5/5, normalized loss 0." in said.err and not said.out
+    assert "StratifiedNMF, run 2 of 2: iteration 5/5, normalized loss 0." in said.err and not said.out
+    StratifiedNMF(2, init="features", random_state=0, max_iter=5, tol=0, verbose=1).fit(X, strata=strata)
+    assert "StratifiedNMF: iteration 5/5, normalized loss 0." in capsys.readouterr().err
 
 
 def test_a_bar_is_drawn_where_someone_watches(planted, monkeypatch):

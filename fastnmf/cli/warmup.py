@@ -56,9 +56,9 @@ def warmup(
         for dtype in dtypes:
             for solver in ("hals", "mu"):
                 for data, labels in ((X, strata), (dense, strata[:3_000]), (tiny, strata[:6])):
-                    StratifiedNMF(20 if len(labels) > 6 else 2, solver=solver, **options).fit(
-                        data.astype(dtype), strata=labels
-                    )
+                    init = "multilevel" if data is X and solver == "hals" else "features"
+                    model = StratifiedNMF(20 if len(labels) > 6 else 2, solver=solver, init=init, **options)
+                    model.fit(data.astype(dtype), strata=labels)
             if kullback_leibler:
                 for data, rank in ((X, 20), (tiny, 2)):
                     data = data.astype(dtype)

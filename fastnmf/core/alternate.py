@@ -410,10 +410,26 @@ def balanced_factors(W, H, weight=None):
     return times_powers(W, powers), times_powers(H, -powers[:, None]), powers
 
 
-def times_powers(F, powers):
-    """Return ``F * 2.0 ** powers``, exactly; F itself where all powers are 0."""
+def balance(W, H, weight, others):
+    """Multiply W and H in place by the `balancing_powers`, and the columns of other factors as the rows of H.
+
+    Parameters
+    ----------
+    W : ndarray (n, k)
+    H : ndarray (k, m)
+    weight : ndarray (n,), or None
+        Each row of W counts so many times.
+    others : sequence of ndarray (p, k)
+    """
+    powers = balancing_powers(W, H, weight)
+    for F, of_F in ((W, powers), (H, -powers[:, None]), *((F, -powers) for F in others)):
+        times_powers(F, of_F, out=F)
+
+
+def times_powers(F, powers, out=None):
+    """Return ``F * 2.0 ** powers``, exactly, in `out` if it is given; F itself where all powers are 0."""
     if not np.any(powers):
         return F
     if np.abs(powers).max() > SAFE_POWER:
-        return np.ldexp(F, powers)
-    return F * np.ldexp(F.dtype.type(1), powers)  # in a fifth of the time
+        return np.ldexp(F, powers, out=out)
+    return np.multiply(F, np.ldexp(F.dtype.type(1), powers), out=out)  # in a fifth of the time

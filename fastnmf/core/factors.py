@@ -87,9 +87,9 @@ class Factors:
             known = self._cache[key] = (stamp, compute())
         return known[1]
 
-    def clear_cache(self):
-        """Remove all cached results."""
-        self._cache.clear()
+    def clear_cache(self, kept=None):
+        """Remove all cached results but the one of the key `kept`."""
+        self._cache = {key: known for key, known in self._cache.items() if key == kept}
 
     def fork(self):
         """Return the same factors with a separate cache, for one of several losses that use the same keys."""
@@ -105,6 +105,10 @@ class Factors:
         """Return whether ``cached(key, names, ...)`` would return without computing."""
         known = self._cache.get(key)
         return known is not None and known[0] == tuple(self._version[name] for name in names)
+
+    def known(self, key, names):
+        """Return what ``cached(key, names, ...)`` would return without computing, or None."""
+        return self._cache[key][1] if self.cache_valid(key, names) else None
 
 
 def pad(F, strata, dtype=None):

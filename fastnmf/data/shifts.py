@@ -170,6 +170,13 @@ class Pattern:
         start = np.searchsorted(column, np.arange(self.n_columns + 1))
         return Pattern(start.astype(np.int64), group.astype(np.int32), sums, self.n_groups, self.sparse_shifts)
 
+    def places(self, part, columns):
+        """Return the position of each entry of the pattern of a part of the data, whose columns are `columns` here."""
+        place, slot = np.empty(len(part.group), np.int64), np.empty(self.n_groups, np.int64)
+        held = (self.start, self.group)
+        products.pattern_places(np.array([0, len(columns)]), columns, part.start, part.group, *held, slot, place)
+        return place
+
     def row(self, v, group):
         """Return the entries v (q,) of one group as a dense row (n_columns,)."""
         out, mine = np.zeros(self.n_columns, v.dtype), np.flatnonzero(self.group == group)

@@ -116,6 +116,33 @@ def pattern_count(tasks, csr, group, n_groups, room, groups, sums, counts):
 
 
 @kernel
+def pattern_places(tasks, columns, start, group, held_start, held_group, slot, place):
+    """Write where the entries of a pattern of some columns and groups are among those of a pattern that holds them.
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        A single task over the columns of the first pattern.
+    columns : ndarray (c,) of int64
+        The column of the second pattern that each column of the first is.
+    start, group : ndarray (c + 1,) of int64, (q,) of int32
+        The first pattern: column j has the groups ``group[start[j]:start[j + 1]]``, in any order.
+    held_start, held_group : ndarray (m + 1,) of int64, (p,) of int32
+        The second one, likewise.
+    slot : ndarray (n_groups,) of int64
+        Overwritten.
+    place : ndarray (q,) of int64
+        Written: an index into `held_group` for each entry of `group`.
+    """
+    for _, begin, until in work_stealing(tasks):
+        for j in range(begin, until):
+            for p in range(held_start[columns[j]], held_start[columns[j] + 1]):
+                slot[held_group[p]] = p
+            for p in range(start[j], start[j + 1]):
+                place[p] = slot[group[p]]
+
+
+@kernel
 def csr_sampled(tasks, start, group, F, S, out):
     """Write ``out[p] = F[j] . S[group[p]]`` for the entries p in start[j]:start[j + 1].
 

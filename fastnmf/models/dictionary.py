@@ -133,6 +133,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     }
     _fixed = {"solver": "mu"}  # a start without zeros, and no exact solve at the end
     _continued = {"W": "W_", "C": "mixtures_"}
+    _reads_factors = True
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from itertools import chain, repeat
 
 import numpy as np
 
+from fastnmf.core.factors import scaled_for
 from fastnmf.core.init.level import (
     MIN_ROWS_PER_COMPONENT,
     NO_LEVEL,
@@ -35,13 +36,15 @@ class AutoStartMixin:
     _constraints = {"init": starts_among(*STARTS, "auto", "multilevel")}
 
     def _runs(self, data, given, options):
-        n_runs, runs = super()._runs(data, given, options)
         if not _is_free(self, given, options) or not _is_auto(options):
-            return n_runs, runs
+            return super()._runs(data, given, options)
         rank = self._rank(data, given, options)
         first, *more = ("auto",) if level_of(data, rank, options) else _starts(self, data.X, rank, options)
-        inits = chain([first], repeat("features" if first == "nndsvda" else first))
-        return n_runs + len(more), chain(zip((seed for seed, _ in runs), inits, strict=False), zip(repeat(None), more))
+        if first == "nndsvda" and data.row_scale is not None:  # it would not take a row of weight 2 for two rows
+            first = "features"
+        n_runs = options.n_init + len(more)
+        inits = chain([first], repeat("features" if first == "nndsvda" else first, options.n_init - 1), more)
+        return n_runs, zip(self._seeds(replace(options, n_init=n_runs)), inits, strict=True)
 
     def _solver(self, data, given, options, random_state):
         rank = self._rank(data, given, options)
@@ -157,10 +160,11 @@ def level_start(model, level, data, rank, given, options, random_state):
     fit = iterate(solver, max_iter=level.n_iter, tol=0.0)
     factors, back = fit.factors, data.log4_scale - coarse.log4_scale
     H = np.zeros((data.shape[1], rank))
-    H[columns] = np.ldexp(factors["H"][:, :rank].astype(np.float64), back)
+    H[columns] = scaled_for(factors["H"][:, :rank], back, H.dtype)
     v = None
     if model._has_shifts:
-        v = _spread(data, coarse, columns, np.ldexp(factors["V"].astype(np.float64), 2 * back))
+        v = np.zeros(len(data.pattern.group))
+        v[data.pattern.places(coarse.pattern, columns)] = scaled_for(factors["V"], 2 * back, v.dtype)
     if options.is_multiplicative:
         W, H, v = _positive(data, H, v)
     else:
@@ -202,25 +206,6 @@ def _known_columns(model, data, rank, options):
 def _taken(labels, rows):
     """Return the labels of some rows, of a list, an array or a Series."""
     return labels.iloc[rows] if hasattr(labels, "iloc") else np.asarray(labels, dtype=object)[rows]
-
-
-def _spread(data, coarse, columns, v):
-    """Return entries of the shifts of the coarse data on the pattern of all data, zero elsewhere.
-
-    Parameters
-    ----------
-    data, coarse : Strata
-    columns : ndarray of int
-        Those of the coarse data, in ascending order.
-    v : ndarray (q,)
-        Entries on the pattern of the coarse data.
-    """
-    full, part = data.pattern, coarse.pattern
-    keys = full.column.astype(np.int64) * full.n_groups + full.group
-    mine = columns[part.column] * full.n_groups + part.group
-    out = np.zeros(len(keys))
-    out[np.searchsorted(keys, mine)] = v
-    return out
 
 
 def _positive(data, H, v):

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
+from fastnmf.core.alternate import AlternatingSolver, balance, scale_start, search_scale
 from fastnmf.core.factors import allocate, copy_rows, pad, scaled, scaled_for
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
@@ -42,8 +42,6 @@ from fastnmf.typing import Floats, Matrix, Names, SparseOrDense, Vector
 
 NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
-
-
 ALIKE = 1024  # ratio up to which typical entries of W and H are alike
 
 
@@ -53,6 +51,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     Attributes
     ----------
+    _reads_factors : bool
+        Whether attributes are made of the factors after `_set_factors`.
     _has_own_loss : bool
         Whether the loss is neither a squared error nor one divergence. The weights of new rows then begin at those of
         the squared error, and `_update_W` improves them.
@@ -65,7 +65,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     _constraints = {"init": starts_among(*STARTS)}
     _continued = {"H": "components_"}
-    _has_own_loss = False
+    _has_own_loss = _reads_factors = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -481,7 +481,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, :rank]), half))
         V = None
         if self._has_shifts:
-            V = shift_arrays.mapped(data.pattern.held(factors["V"]), lambda v: scaled(v, 2 * half))
+            V = factors.known("held V", ("V",))  # by the last exact W
+            V = data.pattern.held(factors["V"]) if V is None else V
+            V = shift_arrays.mapped(V, lambda v: scaled(v, 2 * half))
         return W, scaled(H, half), V
 
     def _unscaled_W(self, data, W):
@@ -498,12 +500,16 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             return
         if options.is_multiplicative or len(problem.losses) > 1 or not options.has_exact_W:
             return
-        shifts = data.pattern.as_read(factors["V"]) if self._has_shifts else None
+        shifts = None
+        if self._has_shifts:
+            shifts = factors.cached("held V", ("V",), lambda: data.pattern.held(factors["V"]))
+            shifts = shift_arrays.as_read(shifts)
         if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
             shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.stratum_index, options.gauge)[1]
             factors.overwrite({"V": data.pattern.entries(shifts)})
         product, penalties = problem.losses[0].product("W", factors), problem.penalties.get("W", ())
-        found = infer(data, factors.rank, factors["H"], shifts, product, penalties)[0]
+        gram = factors.known(("gram", "H"), ("H",))
+        found = infer(data, factors.rank, factors["H"], shifts, product, penalties, gram)[0]
         factors.overwrite({"W": found})
         fit.history["objective"][-1] = problem.value(factors)
         fit.history["penalty"][-1] = problem.penalty
@@ -526,16 +532,15 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         self._final_exact_W(data, fit, options)
         label_losses = fit.problem.losses[1:]
         fit.problem.release()  # before the factors are copied, to lower the peak of memory
-        factors.clear_cache()
+        factors.clear_cache(kept="held V")
         self.W_, self.components_, shifts = self._arrays(data, fit.solver)
         if options.normalize in ("l1", "l2", "max"):
             self.W_, self.components_ = normalize_components(self.W_, self.components_, options.normalize)
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
             self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.stratum_index, options.gauge)
         if not options.normalize and self._has_free_scale(fit.problem, options):
-            self.W_, self.components_, powers = balanced_factors(self.W_, self.components_, data.weight)
-            for name in factors.arrays.keys() - {"W", "V"}:  # of which other attributes are made
-                factors[name][:, : factors.rank] = times_powers(factors[name][:, : factors.rank], -powers)
+            names = factors.arrays.keys() - {"W", "V"} if self._reads_factors or "B" in factors.arrays else ()
+            balance(self.W_, self.components_, data.weight, [factors[name][:, : factors.rank] for name in names])
         if self._has_shifts:
             of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
             vars(self).update(of_strata, shifts_=shifts)
