@@ -395,11 +395,11 @@ def squarem_step(x0, x1, x2):
     """Return the step of SQUAREM, at least 1, from factors (dicts of arrays) before and after two updates."""
     of_r = of_s = 0.0
     for name, F in x2.items():
-        r, s, length = 0.0, 0.0, 0.0
+        r, s, size = 0.0, 0.0, 0.0
         for a, b, c in zip(np.ravel(x0[name]), np.ravel(x1[name]), np.ravel(F), strict=True):
-            r, s, length = r + (b - a) ** 2, s + (c - 2 * b + a) ** 2, length + c**2
-        of_r, of_s = of_r + r / length, of_s + s / length
-    return max(1.0, (of_r / of_s) ** 0.5)
+            r, s, size = r + abs(b - a), s + abs(c - 2 * b + a), size + abs(c)
+        of_r, of_s = of_r + r / size, of_s + s / size
+    return max(1.0, of_r / of_s)
 
 
 def squarem_point(x0, x1, x2, step):

@@ -69,9 +69,9 @@ def test_kernels_do_what_plain_loops_do(dtype):
     tasks, parts = np.array([0, 3, 7]), np.empty((2, 3))
     rows.rows_curvature(tasks, x2, x1, x0, parts)
     wide = [F.astype(np.float64) for F in (x0, x1, x2)]
-    r, s, _ = squares = [(wide[1] - wide[0]) ** 2, (wide[2] - 2 * wide[1] + wide[0]) ** 2, wide[2] ** 2]
-    np.testing.assert_allclose(parts, [[each[lo:hi].sum() for each in squares] for lo, hi in ((0, 3), (3, 7))])
-    assert oracles.squarem_step(*({"F": F} for F in wide)) == pytest.approx(max(1.0, (r.sum() / s.sum()) ** 0.5))
+    r, s, _ = sizes = [abs(wide[1] - wide[0]), abs(wide[2] - 2 * wide[1] + wide[0]), wide[2]]
+    np.testing.assert_allclose(parts, [[each[lo:hi].sum() for each in sizes] for lo, hi in ((0, 3), (3, 7))])
+    assert oracles.squarem_step(*({"F": F} for F in wide)) == pytest.approx(max(1.0, r.sum() / s.sum()))
     F, second = x2.copy(), x1.copy()
     rows.rows_squarem(tasks, F, second, x0, dtype(1.75))
     np.testing.assert_allclose(F, oracles.squarem_point(*wide, 1.75), rtol=1e-5, atol=1e-6)

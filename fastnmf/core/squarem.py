@@ -21,10 +21,11 @@ class SQUAREM:
     Where it does not end below the objective of x2, the cycle ends at x2. The objective is therefore monotone. Zeros of
     x2 stay zero, and no other entries become zero.
 
-    Differences from the source: the squared lengths of r and s are sums over the factors, each divided by the squared
-    length of this factor, because the scale of W against H is arbitrary. With plain lengths, five of six cycles failed
-    on simulated counts from a start whose H has the unit of the data. The bound of a is multiplied by 4 after a cycle
-    that reaches it and succeeds, and divided by 4 after one that reaches it and fails.
+    Differences from the source: ``|r|`` is a sum over the factors of ``||r||_1 / ||x2||_1``, and so is ``|s|``. Each
+    factor is divided by its size because the scale of W against H is arbitrary: with plain Euclidean lengths, five of
+    six cycles failed on simulated counts from a start whose H has the unit of the data. Sizes are sums, so that a row
+    of weight 2, whose W is held doubled, counts as two rows. The bound of a is multiplied by 4 after a cycle that
+    reaches it and succeeds, and divided by 4 after one that reaches it and fails.
 
     Parameters
     ----------
@@ -70,10 +71,10 @@ class SQUAREM:
         for name, of_factor in points.items():
             parts = np.empty((len(self.tasks[name]) - 1, 3))
             rows.rows_curvature(self.tasks[name], *of_factor, parts)
-            r, s, length = parts.sum(axis=0)
-            if length > 0:
-                of_r, of_s = of_r + r / length, of_s + s / length
-        step = max(1.0, float(np.sqrt(of_r / of_s))) if of_s > 0 else 1.0
+            r, s, size = parts.sum(axis=0)
+            if size > 0:
+                of_r, of_s = of_r + r / size, of_s + s / size
+        step = max(1.0, float(of_r / of_s)) if of_s > 0 else 1.0
         self._is_bounded, step = step >= self.limit, min(step, self.limit)
         for name, of_factor in points.items():
             rows.rows_squarem(self.tasks[name], *of_factor, factors[name].dtype.type(step))

@@ -239,30 +239,28 @@ def rows_extrapolate(tasks, F, before, beta):
 
 @kernel
 def rows_curvature(tasks, F, second, first, parts):
-    """Write the squared lengths of the step from `first` to `second`, of the change of the steps after it, and of F.
+    """Write the sizes of the step from `first` to `second`, of the change to the next step, which ends in F, and of F.
 
     Parameters
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
     F, second, first : ndarray (p, K), of one dtype
-        Points one after the other, F the last.
     parts : ndarray (T, 3) of float64
-        Written: the sums of ``(second - first)²``, ``(F - second - (second - first))²`` and ``F²`` over each task's
+        Written: the sums of ``|second - first|``, ``|F - second - (second - first)|`` and ``|F|`` over each task's
         rows.
     """
     K = F.shape[1]
     last, middle, start = F.reshape(-1), second.reshape(-1), first.reshape(-1)
     for t, begin, until in work_stealing(tasks):
-        lo, hi, of_step, of_change, length = begin * K, until * K, 0.0, 0.0, 0.0
+        lo, hi, of_step, of_change, size = begin * K, until * K, 0.0, 0.0, 0.0
         f, m, b = last[lo:hi], middle[lo:hi], start[lo:hi]
         for e in range(len(f)):
             step = np.float64(m[e]) - np.float64(b[e])
-            change = np.float64(f[e]) - np.float64(m[e]) - step
-            of_step += step * step
-            of_change += change * change
-            length += np.float64(f[e]) * np.float64(f[e])
-        parts[t, 0], parts[t, 1], parts[t, 2] = of_step, of_change, length
+            of_step += abs(step)
+            of_change += abs(np.float64(f[e]) - np.float64(m[e]) - step)
+            size += abs(np.float64(f[e]))
+        parts[t, 0], parts[t, 1], parts[t, 2] = of_step, of_change, size
 
 
 @kernel
