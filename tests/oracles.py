@@ -402,6 +402,50 @@ def kullback_leibler_mu(X, W, H):
     return W, H * (W.T @ (X / (W @ H))) / W.sum(axis=0)[:, None]
 
 
+def squarem_step(x0, x1, x2):
+    """Return the step of SQUAREM, at least 1, from factors (dicts of arrays) before and after two updates."""
+    of_r = of_s = 0.0
+    for name, F in x2.items():
+        r, s, size = 0.0, 0.0, 0.0
+        for a, b, c in zip(np.ravel(x0[name]), np.ravel(x1[name]), np.ravel(F), strict=True):
+            r, s, size = r + abs(b - a), s + abs(c - 2 * b + a), size + abs(c)
+        of_r, of_s = of_r + r / size, of_s + s / size
+    return max(1.0, of_r / of_s)
+
+
+def squarem_point(x0, x1, x2, step):
+    """Extrapolate an array by SQUAREM, entry by entry; zeros of x2 stay."""
+    point = np.zeros(np.shape(x2))
+    for at, c in np.ndenumerate(x2):
+        r, s = x1[at] - x0[at], c - 2 * x1[at] + x0[at]
+        point[at] = max(x0[at] + 2 * step * r + step**2 * s, c / 10) if c > 0 else 0
+    return point
+
+
+def squarem_fit(X, W, H, n_plain, n_cycles):
+    """Fit by `kullback_leibler_mu`: plain steps, then SQUAREM cycles; return the values, W, H and the failed cycles."""
+    x, values, limit, failed = {"W": W, "H": H}, [kullback_leibler(X, W @ H)], 4.0, 0
+
+    def update(x):
+        W, H = kullback_leibler_mu(X, x["W"], x["H"])
+        return {"W": W, "H": H}, kullback_leibler(X, W @ H)
+
+    for _ in range(n_plain):
+        x, value = update(x)
+        values.append(value)
+    for _ in range(n_cycles):
+        x1, value_1 = update(x)
+        x2, value_2 = update(x1)
+        step = squarem_step(x, x1, x2)
+        x, value = update({name: squarem_point(x[name], x1[name], x2[name], min(step, limit)) for name in x})
+        if step >= limit:
+            limit = limit * 4 if value < value_2 else max(1.0, limit / 4)
+        if not value < value_2:
+            x, value, failed = x2, value_2, failed + 1
+        values += [value_1, value_2, value]
+    return np.array(values), x["W"], x["H"], failed
+
+
 # ---------------------------------------------------------------- entry weights
 
 

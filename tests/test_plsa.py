@@ -48,7 +48,7 @@ def test_every_step_is_one_of_expectation_maximisation(form):
 def test_the_fixed_seed_case():
     X, *start = oracles.counts()
     case = oracles.numbers("plsa_em")
-    model = fitted(X, start, 200)
+    model = fitted(X, start, 200, extrapolate=False)
     likelihood = model.history_["log_likelihood"]
     for step, value in case["loglik"].items():
         assert likelihood[int(step)] == pytest.approx(value, rel=1e-12 if int(step) <= 100 else 1e-9)
@@ -75,10 +75,10 @@ def test_scale_handed_over_instead_of_dropped_is_another_path_to_the_same_end():
     case = oracles.numbers("plsa_vs_klmu_gs")["klmu_gaussseidel"]
     # the case moves the words first
     options = {"solver": "mu", "beta_loss": "kullback-leibler", "init": "custom", "max_iter": 2000, "tol": 0}
-    objective = NMF(3, **options).fit(X.T, W=B.T, H=A.T).history_["objective"]
+    objective = NMF(3, extrapolate=False, **options).fit(X.T, W=B.T, H=A.T).history_["objective"]
     for step, value in case.items():
         assert objective[int(step)] == pytest.approx(value, rel=1e-8 if int(step) <= 100 else 1e-5)
-    model = fitted(X, (A, np.full(3, 1 / 3), B), 3000)
+    model = fitted(X, (A, np.full(3, 1 / 3), B), 3000, extrapolate=False)
     assert abs(model.history_["objective"][1] - objective[1]) > 0.1
     assert model.history_["objective"][-1] == pytest.approx(objective[-1], rel=1e-4)
 

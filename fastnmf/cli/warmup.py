@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.progress import compile_notice
+from fastnmf.core.squarem import START
 from fastnmf.data.sentences import shown
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
@@ -61,6 +62,6 @@ def warmup(
                     model.fit(data.astype(dtype), strata=labels)
             if kullback_leibler:
                 for data, rank in ((X, 20), (tiny, 2)):
-                    data = data.astype(dtype)
-                    NMF(rank, solver="mu", beta_loss="kullback-leibler", **options).fit(data).transform(data)
+                    data, more = data.astype(dtype), options | {"max_iter": START + 3}
+                    NMF(rank, solver="mu", beta_loss="kullback-leibler", **more).fit(data).transform(data)
     return time.perf_counter() - began

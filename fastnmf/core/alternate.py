@@ -6,6 +6,7 @@ from fastnmf.core.factors import aligned, refill
 from fastnmf.core.iterate import Solver, iterate
 from fastnmf.core.kept_state import require
 from fastnmf.core.penalties.elastic_net import balanced
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.thresholds import SAFE_SQUARE
 from fastnmf.kernels import rows
 
@@ -82,6 +83,13 @@ class Extrapolation:
             refill(self.before[name], array)
 
 
+def acceleration(tasks, factors, options):
+    """Return the `Extrapolation` of coordinate descent, the `SQUAREM` of Kullback-Leibler, or None."""
+    if not options.is_multiplicative:
+        return Extrapolation(tasks, factors)
+    return SQUAREM(tasks, factors) if options.is_kullback_leibler else None
+
+
 class AlternatingSolver(Solver):
     """Iterate the schedule of a problem from a start, the factors, which are updated in place.
 
@@ -89,8 +97,8 @@ class AlternatingSolver(Solver):
     ----------
     problem : Problem
     factors : Factors
-    extrapolation : Extrapolation, optional
-        For schedules that update W first and H last. The objective may then increase in some iterations.
+    extrapolation : Extrapolation or SQUAREM, optional
+        The former is for schedules that update W first and H last. The objective may then increase in some iterations.
     start_value : float, optional
         Objective of the start, if `factors` cannot represent the start exactly (shifts outside their pattern).
     level : fastnmf.core.init.level.Level, optional
@@ -100,7 +108,9 @@ class AlternatingSolver(Solver):
     varying = ("cached_products",)
 
     def __init__(self, problem, factors, extrapolation=None, start_value=None, level=None):
-        self.problem, self.factors, self.extrapolation = problem, factors, extrapolation
+        self.problem, self.factors = problem, factors
+        self.squarem = extrapolation if isinstance(extrapolation, SQUAREM) else None
+        self.extrapolation = None if self.squarem else extrapolation
         self.scale, self.rounding, self._start_value = problem.scale, problem.rounding, start_value
         self._last, self.level, self._n_done = None, level, 0
 
@@ -118,11 +128,15 @@ class AlternatingSolver(Solver):
         """Run the schedule once and return the objective."""
         problem, factors, extrapolation, last = self.problem, self.factors, self.extrapolation, self._last
         before = {name: F.copy() for name, F in factors.arrays.items()} if problem.retry_with_safe_step else None
+        is_tried = self.squarem is not None and self.squarem.before_update(self._n_done, factors)
         sweep(problem, factors, extrapolation, n_more=self.level.n_more if self.level and self._n_done == 0 else 0)
         self._n_done += 1
         value = problem.value(factors)
         if before is not None and not value <= last:
             value = _retry_with_safe_power(problem, factors, before, last)
+        if is_tried:
+            self.squarem.after_update(value < last, factors)
+            value = value if value < last else problem.value(factors)  # that of x2, and its part of the penalties
         if extrapolation is not None:
             extrapolation.adapt_step(value, last, factors)
         if problem.equalize_norms:
@@ -148,9 +162,10 @@ class AlternatingSolver(Solver):
         and the two ways may round differently. So may the sum over V, which its update returns.
         """
         sides, of_V, factors, losses = {"W": "H", "H": "W"}, (("pos", "V"), ("V",)), self.factors, self.problem.losses
+        kept = self.extrapolation or self.squarem
         return {
             "factors": dict(factors.arrays),
-            "extrapolation": None if self.extrapolation is None else self.extrapolation.to_state(),
+            "extrapolation": None if kept is None else kept.to_state(),
             "losses": [loss.to_state() if hasattr(loss, "to_state") else {} for loss in losses],
             "penalties": [penalty.to_state() for penalty in self._stateful_penalties()],
             "cached_products": [
@@ -165,6 +180,11 @@ class AlternatingSolver(Solver):
         each = (penalty for penalties in self.problem.penalties.values() for penalty in penalties)
         return [penalty for penalty in each if hasattr(penalty, "to_state")]
 
+    def check_state(self, state, *, is_signed=False):
+        """As `Solver.check_state`; a fit of version 0.1, which had no cycles, goes on without them."""
+        self.squarem = self.squarem if state["extrapolation"] is not None else None
+        super().check_state(state, is_signed=is_signed)
+
     def from_state(self, state):
         """Restore the state that `to_state` returned for the same problem."""
         require(all(name in ("W", "H") for name in state["cached_products"]), "cached_products")
@@ -172,8 +192,8 @@ class AlternatingSolver(Solver):
         for name, array in state["factors"].items():
             refill(self.factors[name], array)
             self.factors.invalidate(name)
-        if self.extrapolation is not None:
-            self.extrapolation.from_state(state["extrapolation"])
+        if (kept := self.extrapolation or self.squarem) is not None:
+            kept.from_state(state["extrapolation"])
         for loss, kept in zip(self.problem.losses, state["losses"], strict=True):
             if kept:
                 loss.from_state(kept)

@@ -238,6 +238,60 @@ def rows_extrapolate(tasks, F, before, beta):
 
 
 @kernel
+def rows_curvature(tasks, F, second, first, parts):
+    """Write the sizes of the step from `first` to `second`, of the change to the next step, which ends in F, and of F.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F, second, first : ndarray (p, K), of one dtype
+    parts : ndarray (T, 3) of float64
+        Written: the sums of ``|second - first|``, ``|F - second - (second - first)|`` and ``|F|`` over each task's
+        rows.
+    """
+    K = F.shape[1]
+    last, middle, start = F.reshape(-1), second.reshape(-1), first.reshape(-1)
+    for t, begin, until in work_stealing(tasks):
+        lo, hi, of_step, of_change, size = begin * K, until * K, 0.0, 0.0, 0.0
+        f, m, b = last[lo:hi], middle[lo:hi], start[lo:hi]
+        for e in range(len(f)):
+            step = np.float64(m[e]) - np.float64(b[e])
+            of_step += abs(step)
+            of_change += abs(np.float64(f[e]) - np.float64(m[e]) - step)
+            size += abs(np.float64(f[e]))
+        parts[t, 0], parts[t, 1], parts[t, 2] = of_step, of_change, size
+
+
+@kernel
+def rows_squarem(tasks, F, second, first, a):
+    """Extrapolate F twice along its last two steps, ``max(first + 2 a r + a² s, F / 10)``; `second` becomes the old F.
+
+    Here ``r = second - first`` and ``s = F - second - r``. Zeros stay zero, and no other entry becomes zero.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F, second : ndarray (p, K), of one dtype
+        Both written.
+    first : ndarray (p, K)
+    a : scalar, dtype of F
+    """
+    K = F.shape[1]
+    last, middle, start = F.reshape(-1), second.reshape(-1), first.reshape(-1)
+    least = F.dtype.type(0.1)
+    for _, begin, until in work_stealing(tasks):
+        lo, hi = begin * K, until * K
+        f, m, b = last[lo:hi], middle[lo:hi], start[lo:hi]
+        for e in range(len(f)):
+            now, r = f[e], m[e] - b[e]
+            ahead = b[e] + a * (2 * r + a * (now - m[e] - r))
+            f[e] = max(ahead, least * now) if now > 0 else 0
+            m[e] = now
+
+
+@kernel
 def entries_step(tasks, group, weight, pos, neg, v, limits, n_updates, parts):
     """Minimise ``weight v² / 2 + (neg - pos) v`` over v >= 0 for every entry, with the curvature ``weight[group[p]]``.
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.alternate import acceleration
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import generator, integer, one_of, optional, sweeps_of
 from fastnmf.models.base.auto_start import AutoStartMixin
@@ -49,7 +49,7 @@ class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
         ``"cd"``: exact coordinate descent with extrapolation; the objective may increase in single iterations.
         ``"hals"``: the same without extrapolation; the objective is monotone. After the last sweep of both solvers, W
         is computed exactly for the final H; `transform` repeats this computation. ``"mu"``: multiplicative updates, for
-        any loss; `fit_transform` returns the last iterate.
+        any loss; `fit_transform` returns the last iterate. `extrapolate` says what both ``"cd"`` and ``"mu"`` add.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
         The beta divergence D. All but ``"frobenius"`` (2) need ``solver="mu"``. ``"kullback-leibler"`` (1) visits the
         non-zero entries only.
@@ -80,6 +80,10 @@ class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
     shuffle : bool, default=False
         Whether coordinate descent visits the components in a random order, drawn once for each fit, instead of in
         ascending order. Not used by ``"mu"``.
+    extrapolate : bool, default=True
+        Whether fits go further along their last steps. ``"cd"`` without is ``"hals"``. ``"mu"`` does so for
+        ``"kullback-leibler"`` only: after ten iterations, every third one begins at an extrapolated point (SQUAREM),
+        and is undone unless it lowers the objective, which stays monotone. False: the plain updates.
     sweeps : (int, int), default=(2, 2)
         Number of sweeps of coordinate descent in one iteration: over W, and over H.
     missing_values : {None, "nan", "zeros"}, default=None
@@ -158,6 +162,8 @@ class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
     Computation 2019, doi:10.1162/neco_a_01157.
     C. Fevotte, J. Idier, "Algorithms for nonnegative matrix factorization with the beta-divergence", Neural Computation
     2011, doi:10.1162/NECO_a_00168 (both exponents).
+    R. Varadhan, C. Roland, "Simple and globally convergent methods for accelerating the convergence of any EM
+    algorithm", Scandinavian Journal of Statistics 2008, doi:10.1111/j.1467-9469.2007.00585.x (SQUAREM).
 
     Examples
     --------
@@ -180,6 +186,7 @@ class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
     alpha_H: float | Literal["same"]
     l1_ratio: float
     shuffle: bool
+    extrapolate: bool
     sweeps: tuple[int, int] | list[int]
     missing_values: Literal["nan", "zeros"] | None
     fixed_components: Matrix | None
@@ -213,6 +220,7 @@ class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
         l1_ratio: float = 0.0,
         verbose: int = 0,
         shuffle: bool = False,
+        extrapolate: bool = True,
         sweeps: tuple[int, int] | list[int] = (2, 2),
         missing_values: Literal["nan", "zeros"] | None = None,
         fixed_components: Matrix | None = None,
@@ -336,4 +344,4 @@ class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
         return squared_problem(data, factors, tasks, schedule, **more)
 
     def _extrapolation(self, factors, tasks, options):
-        return Extrapolation(tasks, factors) if options.solver == "cd" else None
+        return acceleration(tasks, factors, options) if self.extrapolate and options.solver != "hals" else None

@@ -13,6 +13,7 @@ import numpy as np
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.losses.choice import Beta
 from fastnmf.core.objectives import divergence_problem
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.thresholds import MODEL_FLOOR
 from fastnmf.core.updates import UnitColumns
 from fastnmf.data.layout import row_index
@@ -55,6 +56,9 @@ class PLSA(BaseNMF, Iterative):
     tol : float, default=1e-4
         Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
         would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+    extrapolate : bool, default=True
+        Whether, after ten iterations, every third one begins at a point that is extrapolated along the last two
+        (SQUAREM); it is undone unless it raises the likelihood. False: plain expectation-maximisation.
     random_state : None, int, Generator or RandomState, default=None
         Source of the random numbers that the start uses.
     n_threads : int, default=None
@@ -114,6 +118,8 @@ class PLSA(BaseNMF, Iterative):
     References
     ----------
     T. Hofmann, "Probabilistic latent semantic indexing", SIGIR 1999, doi:10.1145/312624.312649.
+    R. Varadhan, C. Roland, "Simple and globally convergent methods for accelerating the convergence of any EM
+    algorithm", Scandinavian Journal of Statistics 2008, doi:10.1111/j.1467-9469.2007.00585.x.
     C. Ding, T. Li, W. Peng, "On the equivalence between non-negative matrix factorization and probabilistic latent
     semantic indexing", Computational Statistics & Data Analysis 52(8), 3913-3927, 2008.
 
@@ -134,6 +140,7 @@ class PLSA(BaseNMF, Iterative):
     """
 
     init: Literal["features", "rows", "random", "nndsvda", "nndsvdar", "custom"] | Model
+    extrapolate: bool
     s_: Floats
     log_likelihood_: float
 
@@ -151,6 +158,7 @@ class PLSA(BaseNMF, Iterative):
         init: Literal["features", "rows", "random", "nndsvda", "nndsvdar", "custom"] | Model = "features",
         max_iter: int = 200,
         tol: float = 1e-4,
+        extrapolate: bool = True,
         random_state: Seed = None,
         n_threads: int | None = None,
         verbose: int = 0,
@@ -333,6 +341,9 @@ class PLSA(BaseNMF, Iterative):
         problem.updates["W"] = UnitColumns(0.0, problem.updates["W"].floor)
         problem.schedule = ((("W", 1), ("H", 1)),)
         return problem
+
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors, units=("W",)) if self.extrapolate else None
 
     def _arrays(self, data, solver):
         """Return P(d|z) (n_samples, k), P(w|z) (k, n_features) and P(z) (k,)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
-from fastnmf.core.alternate import Extrapolation
+from fastnmf.core.alternate import acceleration
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_number, integer, one_of, sweeps_of
 from fastnmf.core.warn import first_was, warn_of_y
@@ -86,7 +86,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, AutoStartMixin, Inspe
         Number of multiplicative updates of the shifts in an iteration, >= 1. ``"hals"`` has a closed form instead.
     extrapolate : bool, default=True
         Whether ``"hals"`` extrapolates W and H along their last steps, which takes about half the iterations. The
-        objective may then increase in single iterations; with False it is monotone in every step.
+        objective may then increase in single iterations; with False it is monotone in every step. ``"mu"`` is
+        extrapolated for ``"kullback-leibler"`` only, and stays monotone; see `NMF`.
     sweeps : (int, int, int) or "thorough", default=(2, 1, 2)
         Work of ``"hals"`` in one iteration: sweeps over W, alternations of v and H, sweeps over H in each alternation.
         v is updated once more at the end. ``"thorough"`` is (3, 3, 1): an iteration that costs more and lowers the
@@ -504,7 +505,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, AutoStartMixin, Inspe
         return squared_problem(data, factors, tasks, schedule, is_descent=is_descent, holds_products=is_guided)
 
     def _extrapolation(self, factors, tasks, options):
-        return Extrapolation(tasks, factors) if options.solver == "hals" and self.extrapolate else None
+        return acceleration(tasks, factors, options) if self.extrapolate else None
 
 
 def mu_schedule(update_order="sequential", n_shift_updates=2):

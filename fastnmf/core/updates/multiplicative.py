@@ -193,10 +193,15 @@ class UnitColumns(MU):
             Number of updates.
         """
         super().__call__(F, sub, rank, n_sweeps)
-        parts = np.empty((len(sub.tasks) - 1, F.shape[1]))
-        rows.rows_sum(sub.tasks, F, parts)
-        sums = parts.sum(axis=0)
-        F *= np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0).astype(F.dtype)
+        scale_to_unit(F, sub.tasks)
+
+
+def scale_to_unit(F, tasks):
+    """Divide every column of F (p, K) by its sum, in place; columns of zeros stay. `tasks` is a table of its rows."""
+    parts = np.empty((len(tasks) - 1, F.shape[1]))
+    rows.rows_sum(tasks, F, parts)
+    sums = parts.sum(axis=0)
+    F *= np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0).astype(F.dtype)
 
 
 class JointMU:
