@@ -22,7 +22,7 @@ ADDED_PARAMETERS = {"extrapolate": True}
 
 # Parameters whose default has changed: (class, name) -> old default. A fit that is resumed from a checkpoint takes the
 # value in the file if its own value is the new default, which the user may not have chosen.
-CHANGED_DEFAULTS = {}
+CHANGED_DEFAULTS = {("StratifiedNMF", "init"): "features", ("NMF", "init"): "features"}
 
 
 def upgrade(kind, file_format, values):
@@ -46,7 +46,10 @@ def upgrade(kind, file_format, values):
     if kind == "model":
         return _model(values)
     if kind == "checkpoint":
-        return values | {"state": _checkpoint_state(_renamed(values["state"], CHECKPOINT_STATE))}
+        fit = values["fit"]
+        if fit["estimator"] == "NMF" and fit["init"] is None:  # which was "features"
+            fit = fit | {"init": "features"}
+        return values | {"fit": fit, "state": _checkpoint_state(_renamed(values["state"], CHECKPOINT_STATE))}
     return values
 
 

@@ -234,7 +234,8 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         ):
             data = self._data(X, given, options)
             if checkpointer is not None:
-                options = replace(options, random_state=checkpointer.open(self._identity(data), given, options))
+                seed = checkpointer.open(self._identity(data), given, options)
+                options = replace(options, random_state=seed, init=getattr(self, "init", None))  # a default may be old
 
             def make(start):
                 seed, init = start
