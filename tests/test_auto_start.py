@@ -18,13 +18,14 @@ GROUPS = np.repeat([0, 1, 2], 20)
 
 def test_the_rule():
     exact, kl = ({"is_exact": i == 0, "is_kullback_leibler": i == 1} for i in range(2))
-    large, wide = np.broadcast_to(1.0, (5000, 1000)), sp.csr_array((10, 1000))
+    large, wide = np.broadcast_to(1.0, (5000, 1000)), sp.csr_array((10, 1_000_000))
     assert starts_of_auto(X, 2, **exact) == ("features", "nndsvd") and starts_of_auto(X, 2, **kl) == ("nndsvda",)
-    assert starts_of_auto(large, 2, **exact) == ("features",) == starts_of_auto(large, 2, **kl)
-    assert starts_of_auto(wide, 2, **exact) == ("features",) and starts_of_auto(wide, 2, **kl) == ("nndsvda",)
-    assert starts_of_auto(sp.csr_array(X), 3, **exact) == ("features", "nndsvd")  # 12 columns, 3 components
-    assert starts_of_auto(sp.csr_array(X), 2, **exact) == ("features",)
-    assert starts_of_auto(X, 2, is_exact=False, is_kullback_leibler=False) == ("features",)
+    assert starts_of_auto(large, 2, **exact) == ("auto",) == starts_of_auto(large, 2, **kl)
+    assert starts_of_auto(wide, 2, **exact) == ("auto",) and starts_of_auto(wide, 2, **kl) == ("nndsvda",)
+    assert starts_of_auto(large, 250, **exact) == ("features", "nndsvd")  # four columns a component
+    for ways in (exact, kl):
+        assert starts_of_auto(sp.csr_array(X), 2, **ways) == starts_of_auto(X, 2, **ways)
+    assert starts_of_auto(X, 2, is_exact=False, is_kullback_leibler=False) == ("auto",)
 
 
 @pytest.mark.parametrize(("kind", "given"), [(NMF, {}), (StratifiedNMF, {"strata": GROUPS})])
@@ -105,7 +106,7 @@ def test_a_given_start_and_batches_have_one():
 
 def test_runs_that_are_to_differ_do():
     assert random_start(NMF(), X, 3) == "features" == random_start(NMF(init="auto", **KL), X, 3)
-    assert random_start(NMF(init="rows"), X, 3) == "rows" and random_start(NMF(), sp.csr_array((9, 99)), 2) is None
+    assert random_start(NMF(init="rows"), X, 3) == "rows" and random_start(NMF(), sp.csr_array((9, 999_999)), 2) is None
     plain = NMF(init="features", max_iter=20, tol=0)
     for default in (NMF(max_iter=20, tol=0), NMF(init="auto", max_iter=20, tol=0)):
         losses = [consensus(X, n_components=3, estimator=m, n_runs=4, random_state=0).losses for m in (default, plain)]

@@ -12,7 +12,7 @@ from fastnmf.data.strata import Strata
 KL = {"solver": "mu", "beta_loss": "kullback-leibler"}
 
 
-def texts(n_rows=4000, n_columns=600, per_row=30, n_topics=6, seed=0):
+def texts(n_rows=4000, n_columns=1100, per_row=30, n_topics=6, seed=0):
     """Draw counts of words from planted topics, with rare words, and the group of each row."""
     rng = np.random.default_rng(seed)
     topics = rng.dirichlet(np.full(n_columns, 0.05), n_topics)
@@ -51,8 +51,8 @@ def test_rows_are_drawn_by_stratum():
 def test_parts_of_the_data_are_those_of_scipy(dtype):
     part = X.astype(dtype)[::5]
     columns = frequent_columns(part, [0])
-    assert (columns == np.flatnonzero((np.bincount(part.indices, minlength=600) >= 3) | (np.arange(600) == 0))).all()
-    assert 0 < len(columns) < 600
+    assert (columns == np.flatnonzero((np.bincount(part.indices, minlength=1100) >= 3) | (np.arange(1100) == 0))).all()
+    assert 0 < len(columns) < 1100
     cut = with_columns(part, columns)
     assert (cut.toarray() == part.toarray()[:, columns]).all() and cut.dtype == dtype and cut.has_canonical_format
     weight = 1.0 + np.arange(X.shape[0]) % 3
@@ -85,7 +85,7 @@ def test_shifts_are_handed_on_to_their_column_and_stratum():
 def test_auto_takes_a_level_for_large_data_only(kind, given, options):
     options = {"random_state": 0, "max_iter": 3, "tol": 0} | options
     rank = 2 if "solver" in options else 1
-    data = texts(8000, 600, 40)[0] if "solver" in options else X
+    data = texts(8000, 1100, 40)[0] if "solver" in options else X
     given = {name: np.resize(GROUPS, data.shape[0]) for name in given}
     fits = {init: kind(rank, init=init, **options).fit(data, **given) for init in ("auto", "multilevel", "features")}
     assert (fits["auto"].components_ == fits["multilevel"].components_).all() and fits["auto"].n_iter_ == 3
@@ -104,7 +104,7 @@ def test_auto_takes_a_level_for_large_data_only(kind, given, options):
 COMPOSITIONS = {
     "plain": {},
     "penalties": {"alpha_W": 1e-4, "l1_ratio": 0.5},
-    "fixed": {"fixed_components": np.where(np.arange(600) % 7, np.nan, 0.5)[None, :]},
+    "fixed": {"fixed_components": np.where(np.arange(1100) % 7, np.nan, 0.5)[None, :]},
     "seeds": {"seed_features": {0: [3, 599], 2: [0]}},
     "masked": {"missing_values": "zeros"},
     "kl": KL,

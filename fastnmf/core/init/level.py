@@ -18,7 +18,7 @@ ITERATIONS, FEWER_ITERATIONS = 12, 6  # the latter for a share above LARGE_SHARE
 # Kullback-Leibler: multiplicative updates are slow, so that a level is worth more.
 KL_SHARE, KL_SMALLER_SHARE, KL_LARGE_DATA, KL_SMALLEST_DATA = 0.25, 0.125, 10_000_000, 200_000
 KL_MIN_ENTRIES_PER_COMPONENT, KL_ITERATIONS = 5_000, 25
-# Dense data up to so many entries, and data of so few columns, are worth a second start; see `starts_of_auto`.
+# Data of up to so many entries, zeros included, and data of so few columns, are worth a second start.
 SMALL_DATA, FEW_COLUMNS_PER_COMPONENT = 1 << 22, 4
 
 
@@ -79,7 +79,7 @@ def plan(n_entries, rank, *, is_squared, is_asked=False):
 
 
 def starts_of_auto(X, rank, *, is_exact, is_kullback_leibler):
-    """Return the starts that ``init="auto"`` stands for where it has no coarse level.
+    """Return the starts that ``init="auto"`` stands for, ``"auto"`` itself where that may be a coarse level.
 
     On small data of few columns a single start may end far from the best: on the housing data ``"features"`` ends at 55
     times the loss of ``"nndsvd"``, on others it is the better one. So both run to their ends; the better one after 10
@@ -100,13 +100,12 @@ def starts_of_auto(X, rank, *, is_exact, is_kullback_leibler):
     tuple of str
         Values of `init`; several for fits of which the one with the lowest objective is kept.
     """
-    is_sparse = not isinstance(X, np.ndarray)
-    is_small = X.shape[1] <= FEW_COLUMNS_PER_COMPONENT * rank if is_sparse else X.size <= SMALL_DATA
-    if is_exact and is_small:
+    is_small = X.shape[0] * X.shape[1] <= SMALL_DATA  # sparse or dense: both have the same start
+    if is_exact and (is_small or X.shape[1] <= FEW_COLUMNS_PER_COMPONENT * rank):
         return "features", "nndsvd"
-    if is_kullback_leibler and (X.nnz < KL_SMALLEST_DATA if is_sparse else is_small):
+    if is_kullback_leibler and (is_small or not isinstance(X, np.ndarray) and X.nnz < KL_SMALLEST_DATA):
         return ("nndsvda",)
-    return ("features",)
+    return ("auto",)
 
 
 def n_wanted(sizes, share):

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from fastnmf.core.init.starts import _shift_rows, _start_shifts, rows
-from fastnmf.core.thresholds import GRAM_CUT, NOISE_CUT, RANK_CUT
+from fastnmf.core.thresholds import GRAM_CUT, NOISE_CUT, RANK_CUT, span_floor
 from fastnmf.kernels.blas import single_threaded_blas
 
 DENSE_SVD = 1 << 18  # entries up to which a matrix gets a full dense decomposition
@@ -21,7 +21,7 @@ def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
 
     v0 is the column minimum of each stratum for dense data, and half the column mean for sparse data, whose minimum is
     zero. The operator is applied implicitly and nothing dense is formed. The start depends on the seed only where
-    `rng` is used.
+    `rng` is used. A row of weight 2 counts as two rows.
 
     Parameters
     ----------
@@ -52,12 +52,19 @@ def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
     triplets = _svd(strata, by_stratum, min(rank, n_rows - 1, n_columns - 1))
     for c, (u, s, w) in enumerate(triplets):
         W[:, c], H[:, c] = _non_negative_pair(u, s, w)
+    if (root := _root_scale(strata)) is not None:
+        W /= root[:, None]
     if len(triplets) < rank:  # more components than singular vectors: the others are means of random rows
         spare_W, spare_H, _ = rows(strata, rank, rng, has_shifts=False, needs_positive=True)
         W[:, len(triplets) :], H[:, len(triplets) :] = spare_W[:, len(triplets) :], spare_H[:, len(triplets) :]
     if fill:
-        level = {"mean": np.ones, "random": rng.random}[fill]
-        W, H = (np.where(F == 0, 0.01 * F.mean(axis=0) * level(F.shape), F) for F in (W, H))
+        level, mean, scale = {"mean": np.ones, "random": rng.random}[fill], W.mean(axis=0), 1.0
+        if strata.row_scale is not None:  # the mean of the rows as often as their weights say
+            scale = strata.row_scale[:, None].astype(np.float64)
+            rows_of_user = np.divide(W, scale, out=np.zeros_like(W), where=scale > 0)
+            mean = strata.weight @ rows_of_user / strata.total
+        W = np.where(W == 0, 0.01 * mean * scale * level(W.shape), W)
+        H = np.where(H == 0, 0.01 * H.mean(axis=0) * level(H.shape), H)
         v = np.maximum(v, 0.01 * strata.stratum_means()) if has_shifts else None
     return W, H, v
 
@@ -65,6 +72,15 @@ def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
 def singular(strata, n_vectors):
     """Return the leading singular triplets (u, s, w) of the data, largest first; fewer where the rank is lower."""
     return _svd(strata, sp.csr_array((strata.n_strata, strata.shape[1])), n_vectors)
+
+
+def _root_scale(strata):
+    """Return by what rows of the data are multiplied so that a row of weight 2 counts as two; None: they do already."""
+    if strata.row_scale is None:
+        return None
+    root, scale = np.sqrt(strata.weight), strata.row_scale.astype(np.float64)
+    found = np.divide(root, scale, out=np.ones_like(root), where=(scale > 0) & (root > 0))
+    return None if np.allclose(found, 1, rtol=span_floor(strata.dtype), atol=0) else found
 
 
 def _svd(strata, shifts, n_vectors):
@@ -77,6 +93,8 @@ def _svd(strata, shifts, n_vectors):
         return []
     stratum_index, X, row_scale = strata.stratum_index, strata.X, strata.row_scale
     row_scale = np.ones(len(stratum_index)) if row_scale is None else row_scale.astype(np.float64)
+    if (root := _root_scale(strata)) is not None:
+        X, row_scale = sp.diags_array(root) @ X, row_scale * root
     with single_threaded_blas():  # so that the bits do not depend on the number of threads
         if max(strata.shape[0], strata.n_strata) * strata.shape[1] > DENSE_SVD:
             return _svd_of_large(X.astype(np.float64, copy=False), shifts, stratum_index, row_scale, n_vectors)

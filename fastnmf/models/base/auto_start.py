@@ -39,9 +39,7 @@ class AutoStartMixin:
         if not _is_free(self, given, options) or not _is_auto(options):
             return super()._runs(data, given, options)
         rank = self._rank(data, given, options)
-        first, *more = ("auto",) if level_of(data, rank, options) else _starts(self, data.X, rank, options)
-        if first == "nndsvda" and data.row_scale is not None:  # it would not take a row of weight 2 for two rows
-            first = "features"
+        first, *more = _starts(self, data.X, rank, options)
         n_runs = options.n_init + len(more)
         inits = chain([first], repeat("features" if first == "nndsvda" else first, options.n_init - 1), more)
         return n_runs, zip(self._seeds(replace(options, n_init=n_runs)), inits, strict=True)
@@ -66,12 +64,12 @@ def random_start(estimator, X, rank):
     rank : int
     """
     options = estimator._checked_options()
-    is_single = _is_auto(options) and _starts(estimator, X, rank, options) != ("features",)
+    is_single = _is_auto(options) and _starts(estimator, X, rank, options) != ("auto",)
     return "features" if is_single else estimator.init
 
 
 def _starts(model, X, rank, options):
-    """Return the values of `init` that ``"auto"`` stands for where it has no level; see `starts_of_auto`.
+    """Return the values of `init` that ``"auto"`` stands for; see `starts_of_auto`.
 
     Parameters
     ----------
