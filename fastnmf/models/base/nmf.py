@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import AlternatingSolver, balanced_factors, scale_start, search_scale, times_powers
+from fastnmf.core.alternate import balanced_factors, scale_start, search_scale, times_powers
 from fastnmf.core.factors import allocate, copy_rows, pad, scaled_for
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
@@ -24,6 +24,7 @@ from fastnmf.core.penalties import CustomPenalty, ElasticNet, penalties_of
 from fastnmf.core.problem import full
 from fastnmf.core.row_errors import expanded_errors, explained_share
 from fastnmf.core.shifts import apply_gauge, normalize_components
+from fastnmf.core.small import alternating_solver
 from fastnmf.core.updates import Majorised
 from fastnmf.core.warn import first_was, warn, warn_of_one_penalty
 from fastnmf.data import shifts as shift_arrays
@@ -44,7 +45,6 @@ from fastnmf.typing import Floats, Matrix, Names, SparseOrDense, Vector
 
 NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
-
 
 ALIKE = 1024  # ratio up to which typical entries of W and H are alike
 
@@ -282,7 +282,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         start_value = None
         if V is not None:
             start_value = problem.value(factors, **({"V": V} if self._has_shifts else {}))
-        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), start_value, level)
+        return alternating_solver(problem, factors, self._extrapolation(factors, tasks, options), start_value, level)
 
     def _rank(self, data, given, options):
         """Return the number of components."""
@@ -503,7 +503,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.stratum_index, options.gauge)[1]
             factors.overwrite({"V": data.pattern.entries(shifts)})
         product, penalties = problem.losses[0].product("W", factors), problem.penalties.get("W", ())
-        found = infer(data, factors.rank, factors["H"], shifts, product, penalties)[0]
+        found = infer(data, factors.rank, factors["H"], shifts, product, penalties, fit.solver.guess)[0]
         factors.overwrite({"W": found})
         fit.history["objective"][-1] = problem.value(factors)
         fit.history["penalty"][-1] = problem.penalty
