@@ -59,6 +59,7 @@ def warmup(
                     StratifiedNMF(20 if len(labels) > 6 else 2, solver=solver, **options).fit(
                         data.astype(dtype), strata=labels
                     )
+            NMF(2, **options).fit(tiny.astype(dtype))
             if kullback_leibler:
                 for data, rank in ((X, 20), (tiny, 2)):
                     data = data.astype(dtype)

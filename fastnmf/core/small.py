@@ -15,9 +15,12 @@ SMALL_WORK = 1 << 18  # entries of the data times rank, up to which one thread w
 
 
 def alternating_solver(problem, factors, extrapolation=None, start_value=None, level=None):
-    """Return the solver of an alternating schedule; parameters as for `AlternatingSolver`.
+    """Return the solver of an alternating schedule: for the squared error of small dense data a `SmallSolver`.
 
-    It is a `SmallSolver` for the squared error of small dense data, without penalties, fixed entries and shifts.
+    Parameters
+    ----------
+    problem, factors, extrapolation, start_value, level :
+        As for `AlternatingSolver`. Penalties, fixed entries and shifts take that one, too.
     """
     is_small = type(problem.losses[0]) is squared.Frobenius and len(problem.losses) == 1 and start_value is None
     is_small = is_small and not (problem.penalties or problem.free_mask or problem.losses[0].strata.is_sparse)
@@ -102,7 +105,7 @@ class SmallSolver(AlternatingSolver):
         values = np.concatenate([history["objective"], np.zeros(n_iter)])
         found = {"objective": self._run(values, n_known, tol).tolist()}
         if self.level is not None:
-            found["passes"] = [self.level.passes + n for n in range(before + 1, self._n_done + 1)]
+            found["passes"] = (self.level.passes + np.arange(before + 1, self._n_done + 1)).tolist()
         return found
 
     def _run(self, values, n_known, tol):

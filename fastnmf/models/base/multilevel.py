@@ -47,6 +47,8 @@ def level_of(model, data, rank, given, options):
     is_asked = isinstance(options.init, str) and options.init == "multilevel"
     if not (is_asked or options.init is None or isinstance(options.init, str) and options.init == "auto"):
         return NO_LEVEL
+    if not is_asked and not data.is_sparse:
+        return NO_LEVEL
     is_known = options.is_squared != options.is_multiplicative
     is_known = is_known and (options.is_squared or isinstance(options.loss, Beta) and options.beta == 1)
     if not is_known or any(getattr(options, name).objects for name in "WHV"):
