@@ -108,30 +108,32 @@ def _update(F, G, X, visits, n_sweeps, gram, pos, weights, row):
 
 
 @helper
-def _value(X, W, H, plan, room):
+def _value(X, Xt, W, H, plan, room):
     """Return ``||X - WᵀH||²``, at least 0; from the residual itself where the products have lost their digits.
 
     Parameters
     ----------
-    X : ndarray (n, m)
+    X, Xt : ndarray (n, m), (m, n)
     W, H : ndarray (K, n), (K, m)
     plan : Plan
     room : Room
         Its gram and pos_H are those of the last update of H.
     """
-    value, weights, row = plan.sq_norm, room.weights, room.row_H
+    value, weights = plan.sq_norm, room.weights
     for a in range(len(W)):
         value -= 2.0 * _dot(H[a], room.pos_H[a])
         for b in range(len(W)):
             value += room.gram[a, b] * _dot(H[a], H[b])
     if value < plan.exact_below:
-        value = 0.0
-        for i in range(len(X)):
-            for c in range(len(W)):
-                weights[c] = -W[c, i]
+        value, F, G, Y, row = 0.0, W, H, X, room.row_H
+        if len(X) > len(Xt):  # along the longer side
+            F, G, Y, row = H, W, Xt, room.row_W
+        for i in range(len(Y)):
+            for c in range(len(F)):
+                weights[c] = -F[c, i]
             for j in range(len(row)):
-                row[j] = X[i, j]
-            _combine(weights, H, row)
+                row[j] = Y[i, j]
+            _combine(weights, G, row)
             value += _dot(row, row)
     return max(value, 0.0)
 
@@ -226,7 +228,7 @@ def dense_hals(tasks, X, Xt, W, H, momentum, plan, room, values):
                         F, G, last, Y, n_sweeps, pos, row = H, W, momentum.W, X, plan.sweeps_H, room.pos_H, room.row_H
                     _extrapolate(G, last, momentum)
                     _update(F, G, Y, plan.visits, n_sweeps, gram, pos, weights, row)
-                values[i] = _value(X, W, H, plan, room)
+                values[i] = _value(X, Xt, W, H, plan, room)
                 _adapt(W, H, momentum, values[i] <= values[i - 1], plan)
                 state[3] = i + 1
             best[i] = min(best[i - 1], values[i])
