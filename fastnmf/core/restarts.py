@@ -31,8 +31,8 @@ class Restarts:
         Its max_iter, tol and max_time are used.
     n_runs : int
         Number of starts.
-    seeds : iterator
-        Source of random numbers of each run; drawn when the run begins.
+    starts : iterator
+        What `make` needs for the start of each run; drawn when the run begins.
     callbacks : fastnmf.models.base.callbacks.FitCallbacks
         Called after each iteration, and before each run if there are several.
     checkpoint : callable, or None
@@ -48,27 +48,27 @@ class Restarts:
         Of all runs together, from the begin of `run`.
     """
 
-    def __init__(self, options, n_runs, seeds, callbacks, checkpoint=None):
-        self.options, self.n_runs, self.seeds, self.callbacks = options, n_runs, seeds, callbacks
+    def __init__(self, options, n_runs, starts, callbacks, checkpoint=None):
+        self.options, self.n_runs, self.starts, self.callbacks = options, n_runs, starts, callbacks
         self.checkpoint, self.best, self.objectives, self._best_run = checkpoint, None, [], 0
 
     def run(self, make):
-        """Run all starts and return the best `Fit`; ``make(seed)`` returns a solver at its start."""
+        """Run all starts and return the best `Fit`; ``make(start)`` returns a solver at its start."""
         clock = self.clock = Clock(self.options.max_time)
         kept = None if self.checkpoint is None else self.checkpoint.kept
         runs = {"objectives": []} if kept is None else kept["runs"]
         if kept is not None:
             with self.checkpoint.reading():
                 self._check(runs)
-        for run, seed in enumerate(self.seeds):
+        for run, start in enumerate(self.starts):
             if run < len(runs["objectives"]):
-                self._restore(runs, run, seed, make)
+                self._restore(runs, run, start, make)
                 continue
             if run and (self.best.objective == 0 or (clock.limit is not None and clock.left <= 0)):
                 break
             if self.n_runs > 1:
                 self.callbacks.begin_run(run, self.n_runs, clock.seconds)
-            fit = self._run(Clock(clock.left), make(seed), kept)
+            fit = self._run(Clock(clock.left), make(start), kept)
             kept, objective = None, fit.objective
             if not self.objectives or objective < min(self.objectives):
                 self.best, self._best_run = fit, run
@@ -97,7 +97,7 @@ class Restarts:
             found["best"] = self.best.to_state()
         return found
 
-    def _restore(self, state, run, seed, make):
+    def _restore(self, state, run, start, make):
         """Restore a finished run.
 
         Parameters
@@ -105,13 +105,13 @@ class Restarts:
         state : dict
             As `to_state` returns it.
         run : int
-        seed : int, Generator, RandomState or None
-            Its seed.
+        start :
+            As `make` takes it.
         make : callable
             As for `run`. The first run is always prepared, because models measure the data at their first start.
         """
         self.objectives.append(state["objectives"][run])
-        solver = make(seed) if run in (0, state["best_run"]) else None
+        solver = make(start) if run in (0, state["best_run"]) else None
         if run == state["best_run"]:
             with self.checkpoint.reading():
                 self.best = Fit.from_state(solver, state["best"], is_signed=self.checkpoint.is_signed)

@@ -8,17 +8,17 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from fastnmf.core.alternate import Extrapolation
-from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import generator, integer, one_of, optional, sweeps_of
+from fastnmf.models.base.auto_start import AutoStartMixin
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
-from fastnmf.models.base.nmf import STARTS, BaseNMF
+from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Matrix, Penalties, Seed, Vector
 
 
-class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
+class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
     """Factorise a non-negative matrix, sparse or dense: ``X ~ W H`` with W, H >= 0.
 
     The interface is that of scikit-learn's `NMF`. With D half the squared error, or another divergence, and with every
@@ -33,11 +33,15 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         Number of components (rows of H), >= 1. ``"auto"`` takes the number of rows of the H passed to `fit`, or the
         number of features of X if no H is passed. None takes the number of features.
     init : None, str, model or Start, default=None
-        The start. None and ``"auto"``: ``"multilevel"`` for large sparse data (from about 60,000 non-zeros a component
-        on, for Kullback-Leibler 20,000), else ``"features"``. ``"multilevel"``: a short fit of 2 to 25 % of the rows,
-        whose components are the start of the fit of all rows. ``"features"``: each component is the mean of the 30 rows
-        with the largest sums over 10 random features. ``"rows"``: means of 30 random rows. ``"random"``: uniform random
-        numbers, scaled to the column means. ``"nndsvd"``: from the singular vectors (deterministic), with zeros.
+        The start. None and ``"auto"`` choose by the size of the data. Large sparse data (from about 60,000 non-zeros a
+        component on, for Kullback-Leibler 20,000): ``"multilevel"``. Dense data of up to 2**22 entries, and data of at
+        most four columns a component: one fit from ``"features"`` and one from ``"nndsvd"``, of which the better is
+        kept; for Kullback-Leibler, also of fewer than 200,000 non-zeros, ``"nndsvda"``. Others: ``"features"``.
+
+        ``"multilevel"``: a short fit of 2 to 25 % of the rows, whose components are the start of the fit of all rows.
+        ``"features"``: each component is the mean of the 30 rows with the largest sums over 10 random features.
+        ``"rows"``: means of 30 random rows. ``"random"``: uniform random numbers, scaled to the column means.
+        ``"nndsvd"``: from the singular vectors (deterministic), with zeros.
         ``"nndsvda"`` and ``"nndsvdar"``: the same without zeros, and with small random numbers in place of zeros; use
         these two with ``"mu"``. ``"custom"``: the W and H passed to `fit`. A fitted model or a `Start`: its components,
         with the weights that fit X best for these components.
@@ -61,8 +65,9 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         Maximum number of iterations, >= 1.
     n_init : int, default=1
         Number of starts that are tried; the result with the lowest objective is kept. Starts that do not depend on the
-        seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once. `max_time` limits the
-        total time of all starts. A callback that returns True stops all of them.
+        seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once; ``init="auto"`` may add
+        one to small data. `max_time` limits the total time of all starts. A callback that returns True stops all of
+        them.
     random_state : None, int, Generator or RandomState, default=None
         Source of the random numbers that the start uses.
     alpha_W, alpha_H : float, default=0.0 and "same"
@@ -183,9 +188,7 @@ class NMF(PartialFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     penalties: Penalties | None
     normalize: Literal["l1", "l2", "max"] | None
 
-    _has_levels = True
     _constraints = {
-        "init": starts_among(*STARTS, "auto", "multilevel"),
         "n_components": lambda name, value: (one_of("auto") if isinstance(value, str) else optional(integer()))(
             name, value
         ),

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from fastnmf.core.alternate import Extrapolation
-from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_number, integer, one_of, sweeps_of
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
+from fastnmf.models.base.auto_start import AutoStartMixin
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata, available_if
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
-from fastnmf.models.base.nmf import STARTS, BaseNMF
+from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
 
@@ -29,7 +29,7 @@ def _ignores_classes(model):
     return True
 
 
-class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, BaseNMF, WithStrata):
+class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, AutoStartMixin, InspectionMixin, BaseNMF, WithStrata):
     """Factorise a non-negative matrix whose rows come in groups (strata): ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
     All strata share the dictionary H; the shift v(i) is specific to stratum i. Minimises
@@ -45,14 +45,15 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         (Algorithm 1). With ``"mu"`` `fit_transform` returns the last iterate, as the paper does, while `transform`
         computes W exactly, so the two differ.
     init : str, model or Start, default="auto"
-        The start. ``"auto"``: ``"multilevel"`` for large sparse data, else ``"features"``; see `NMF`. ``"multilevel"``:
-        a short fit of a part of the rows of each stratum first. ``"features"``: shifts are half the stratum means; each
-        component is the mean of the 30 rows with the largest sums over 10 random features. ``"rows"``: means of 30
-        random rows instead. ``"random"``: uniform random numbers, scaled to the column means. ``"nndsvd"``: from the
-        singular vectors of the data minus the shifts, with zeros. ``"nndsvda"`` and ``"nndsvdar"``: the same without
-        zeros, and with small random numbers in place of zeros; use these two with ``"mu"``, which cannot change a zero.
-        ``"custom"``: the W, H and V passed to `fit`. A fitted model or a `Start`: its components, and its shifts for
-        labels that both have. None is ``"auto"``.
+        The start. ``"auto"`` chooses by the size of the data, see `NMF`: ``"multilevel"`` for large sparse data; the
+        better of two fits, from ``"features"`` and from ``"nndsvd"``, on small dense data with ``"hals"``; else
+        ``"features"``. ``"multilevel"``: a short fit of a part of the rows of each stratum first. ``"features"``:
+        shifts are half the stratum means; each component is the mean of the 30 rows with the largest sums over 10
+        random features. ``"rows"``: means of 30 random rows instead. ``"random"``: uniform random numbers, scaled to
+        the column means. ``"nndsvd"``: from the singular vectors of the data minus the shifts, with zeros.
+        ``"nndsvda"`` and ``"nndsvdar"``: the same without zeros, and with small random numbers in place of zeros; use
+        these two with ``"mu"``, which cannot change a zero. ``"custom"``: the W, H and V passed to `fit`. A fitted
+        model or a `Start`: its components, and its shifts for labels that both have. None is ``"auto"``.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
         The beta divergence between A(i) and ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``.
         ``"kullback-leibler"`` (1), for counts, visits the non-zero entries only.
@@ -97,8 +98,9 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
         would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     n_init : int, default=1
         Number of starts that are tried; the result with the lowest objective is kept. Starts that do not depend on the
-        seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once. `max_time` limits the
-        total time of all starts. A callback that returns True stops all of them.
+        seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once; ``init="auto"`` may add
+        one to small data. `max_time` limits the total time of all starts. A callback that returns True stops all of
+        them.
     random_state : None, int, Generator or RandomState, default=None
         Source of the random numbers that the start uses.
     n_threads : int, default=None
@@ -219,9 +221,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, InspectionMixin, Base
     sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
     sparse_shifts: bool | None
 
-    _has_levels = True
     _constraints = {
-        "init": starts_among(*STARTS, "auto", "multilevel"),
         "solver": one_of("hals", "mu"),
         "sweeps": sweeps_of(3, (2, 1, 2)),
         "update_order": one_of("sequential", "simultaneous"),

@@ -17,6 +17,7 @@ from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_csr, check_kind, unmasked
 from fastnmf.data.names import names_of, numbered
 from fastnmf.data.sentences import shown
+from fastnmf.models.base.auto_start import random_start
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 
@@ -76,6 +77,10 @@ class ParallelFits:
     def make(self, rank, seed, **more):
         """Return an unfitted estimator."""
         return clone(self.estimator).set_params(n_components=int(rank), random_state=int(seed), **more)
+
+    def make_random(self, rank, seed):
+        """Return an unfitted estimator whose start depends on the seed."""
+        return self.make(rank, seed, init=random_start(self.estimator, self.X, rank))
 
     def labels(self, rows=slice(None)):
         """Return the strata of `rows` as a keyword argument of `fit`; an empty dict for models without strata."""

@@ -140,7 +140,7 @@ def fit_callbacks(estimator, options, X):
     """Yield the `FitCallbacks` of a fit."""
     context = None
     if getattr(estimator, "_skl_callbacks", None) or hasattr(estimator, "_parent_callback_ctx"):
-        context = estimator._init_callback_context(max_subtasks=options.max_iter * options.n_init)
+        context = estimator._init_callback_context(max_subtasks=options.max_iter * estimator._most_runs(options))
         context.call_on_fit_task_begin(estimator=estimator, X=X)
     with progress(options.name, options.max_iter, options.verbose) as show:
         callbacks = FitCallbacks(show, options.callback, context, estimator, X, options.max_iter)

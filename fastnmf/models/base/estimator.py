@@ -13,6 +13,7 @@ import copy
 import functools
 import inspect
 from dataclasses import replace
+from itertools import repeat
 from typing import Any, Self
 
 import numpy as np
@@ -238,12 +239,13 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             if checkpointer is not None:
                 options = replace(options, random_state=checkpointer.open(self._identity(data), given, options))
 
-            def make(seed):
-                solver = self._solver(data, given, replace(options, max_time=runs.clock.left), seed)
+            def make(start):
+                seed, init = start
+                solver = self._solver(data, given, replace(options, init=init, max_time=runs.clock.left), seed)
                 callbacks.arrays = lambda: self._arrays(data, solver)
                 return solver
 
-            runs = Restarts(options, self._n_runs(options), self._seeds(options), callbacks, checkpointer)
+            runs = Restarts(options, *self._runs(data, given, options), callbacks, checkpointer)
             fit = runs.run(make)
             self._finish(data, fit, options)
             vars(self)["run_objectives_"] = np.array(runs.objectives)
@@ -280,6 +282,14 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     def _n_runs(self, options):
         """Return how many starts a fit tries: one where all starts would be the same."""
         return 1 if self._goes_on(options) or has_same_start(options.init) else options.n_init
+
+    def _most_runs(self, options):
+        """Return how many starts a fit tries at most."""
+        return options.n_init
+
+    def _runs(self, data, given, options):
+        """Return how many starts a fit tries, and an iterator of the seed and the value of `init` of each."""
+        return self._n_runs(options), zip(self._seeds(options), repeat(options.init), strict=False)
 
     def _seeds(self, options):
         """Yield the seed of each run. The first is `random_state` itself: its run is the fit with ``n_init=1``."""

@@ -6,7 +6,6 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,6 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import add_labels, set_label_attributes
 from fastnmf.models.base.estimator import Estimator, without_zeros
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
-from fastnmf.models.base.multilevel import level_of, level_start
 from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.base.top_features import top_features
 from fastnmf.typing import Floats, Matrix, Names, SparseOrDense, Vector
@@ -60,8 +58,6 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     Attributes
     ----------
-    _has_levels : bool
-        Whether large data are fitted in part first; see `fastnmf.models.base.multilevel`.
     _has_own_loss : bool
         Whether the loss is neither a squared error nor one divergence. The weights of new rows then begin at those of
         the squared error, and `_update_W` improves them.
@@ -74,7 +70,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     _constraints = {"init": starts_among(*STARTS)}
     _continued = {"H": "components_"}
-    _has_own_loss = _has_levels = False
+    _has_own_loss = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -265,10 +261,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     # ---------------------------------------------------------------- the solver of a fit
 
     def _solver(self, data, given, options, random_state):
-        rank = self._rank(data, given, options)
-        level = level_of(self, data, rank, given, options)
-        begin = partial(level_start, self, level) if level else self._start
-        return self._alternate(data, begin(data, rank, given, options, random_state), given, options, level)
+        start = self._start(data, self._rank(data, given, options), given, options, random_state)
+        return self._alternate(data, start, given, options)
 
     def _alternate(self, data, start, given, options, level=None):
         """Return the solver of a fit from a start, as `_start` returns it."""

@@ -23,7 +23,7 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.nmf import scaled
 from fastnmf.typing import Floats, Matrix
 
-STARTS = (None, "features", "rows", "random", "nndsvd")  # those that a batch is enough for
+STARTS = (None, "auto", "features", "rows", "random", "nndsvd")  # those that a batch is enough for
 _NOT_IN_BATCHES = ("alpha_V", "fixed_components", "seed_features", "strata_weight")
 _NOT_IN_BATCHES += ("gauge", "normalize", "missing_values", "penalties")
 _WITHOUT_EFFECT = {"strata_weight": "rows"}  # such values of the others are falsy

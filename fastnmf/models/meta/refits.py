@@ -18,6 +18,7 @@ from fastnmf.core.updates import MU
 from fastnmf.core.updates.fused_dense import FusedDenseMU
 from fastnmf.data.shifts import mapped
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.models.base.auto_start import AutoStartMixin
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.nmf import BaseNMF, scaled
 
@@ -29,7 +30,7 @@ def check_refittable(name, estimator):
     """Raise unless an estimator can start at given components, repeatedly on the same data; `name` is for messages."""
     kind = type(estimator)
     is_ours = isinstance(estimator, BaseNMF) and "init" in kind._get_param_names()
-    if not is_ours or any(getattr(kind, method) is not getattr(BaseNMF, method) for method in _OWN_FITS):
+    if not is_ours or any(_is_own(kind, method) for method in _OWN_FITS):
         raise TypeError(
             f"{name} is a {kind.__name__}; expected one whose fit can begin at given components: NMF, GraphNMF, "
             "StratifiedNMF, SparseNMF, SmoothNMF or RobustNMF."
@@ -38,6 +39,14 @@ def check_refittable(name, estimator):
         value = getattr(estimator, parameter, None)
         if value is not None and value is not False:
             raise ValueError(f"The {name} has {parameter}, but its components come from the transfer; leave it out.")
+
+
+def _is_own(kind, method):
+    return all(
+        getattr(kind, method) is not getattr(base, method)
+        for base in (BaseNMF, AutoStartMixin)
+        if hasattr(base, method)
+    )
 
 
 def weights_for(X, H):

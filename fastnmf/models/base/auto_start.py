@@ -1,10 +1,12 @@
-"""Find the start of a fit by a fit of a part of the rows: see `fastnmf.core.init.level` for when and how much.
+"""Choose the start of a fit by the size of its data: see `fastnmf.core.init.level` for the rules.
 
 Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
 ``4 ** log4_scale``.
 """
 
 from dataclasses import replace
+from functools import partial
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -15,43 +17,99 @@ from fastnmf.core.init.level import (
     frequent_columns,
     n_wanted,
     plan,
+    starts_of_auto,
     with_columns,
 )
+from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import iterate
 from fastnmf.core.losses.choice import Beta
 from fastnmf.core.options import check_components, find_seeds, generator
+from fastnmf.models.base.nmf import STARTS
 
 SMOOTHING = 0.1  # share of the column means in H that multiplicative updates begin at: they cannot leave a zero
 
 
-def level_of(model, data, rank, given, options):
-    """Return the `Level` whose fit gives the start; `NO_LEVEL` where `init` or the size of the data asks for none.
+class AutoStartMixin:
+    """Mixin that gives a model ``init="auto"`` and ``init="multilevel"``; precedes `BaseNMF` among the bases."""
 
-    None stands for models that never have one.
+    _constraints = {"init": starts_among(*STARTS, "auto", "multilevel")}
+
+    def _runs(self, data, given, options):
+        n_runs, runs = super()._runs(data, given, options)
+        if not _is_free(self, given, options) or not _is_auto(options):
+            return n_runs, runs
+        rank = self._rank(data, given, options)
+        first, *more = ("auto",) if level_of(data, rank, options) else _starts(self, data.X, rank, options)
+        inits = chain([first], repeat("features" if first == "nndsvda" else first))
+        return n_runs + len(more), chain(zip((seed for seed, _ in runs), inits, strict=False), zip(repeat(None), more))
+
+    def _solver(self, data, given, options, random_state):
+        rank = self._rank(data, given, options)
+        level = level_of(data, rank, options) if _is_free(self, given, options) else NO_LEVEL
+        begin = partial(level_start, self, level) if level else self._start
+        return self._alternate(data, begin(data, rank, given, options, random_state), given, options, level)
+
+    def _most_runs(self, options):
+        return super()._most_runs(options) + _is_auto(options)
+
+
+def random_start(estimator, X, rank):
+    """Return the value of `init` for fits that differ by their seed only: that of the estimator, or what it stands for.
 
     Parameters
     ----------
-    model : BaseNMF
-    data, rank, given, options :
-        As for `BaseNMF._start`.
+    estimator : NMF or StratifiedNMF
+    X : csr_array or ndarray (n_rows, n_columns)
+    rank : int
+    """
+    options = estimator._checked_options()
+    is_single = _is_auto(options) and _starts(estimator, X, rank, options) != ("features",)
+    return "features" if is_single else estimator.init
+
+
+def _starts(model, X, rank, options):
+    """Return the values of `init` that ``"auto"`` stands for where it has no level; see `starts_of_auto`."""
+    is_exact, is_kullback_leibler = _is_exact(options), _is_kullback_leibler(options) and not model._has_shifts
+    return starts_of_auto(X, rank, is_exact=is_exact, is_kullback_leibler=is_kullback_leibler)
+
+
+def _is_auto(options):
+    return options.init is None or isinstance(options.init, str) and options.init == "auto"
+
+
+def _is_free(model, given, options):
+    """Return whether the start is for `init` to choose."""
+    return not model._goes_on(options) and all(given.get(name) is None for name in "WHV")
+
+
+def _is_exact(options):
+    return options.is_squared and not options.is_multiplicative
+
+
+def _is_kullback_leibler(options):
+    return options.is_multiplicative and isinstance(options.loss, Beta) and options.beta == 1
+
+
+def level_of(data, rank, options):
+    """Return the `Level` whose fit gives the start; `NO_LEVEL` where `init` or the size of the data asks for none.
+
+    Parameters
+    ----------
+    data : Strata
+    rank : int
+    options : Options
 
     Raises
     ------
     ValueError
         ``init="multilevel"`` is asked for, and there is none for this loss, solver or penalty.
     """
-    if not model._has_levels:
-        return None
-    if model._goes_on(options) or any(given.get(name) is not None for name in "WHV"):
-        return NO_LEVEL
     is_asked = isinstance(options.init, str) and options.init == "multilevel"
-    if not (is_asked or options.init is None or isinstance(options.init, str) and options.init == "auto"):
+    if not (is_asked or _is_auto(options) and data.is_sparse):
         return NO_LEVEL
-    if not is_asked and not data.is_sparse:
-        return NO_LEVEL
-    is_known = options.is_squared != options.is_multiplicative
-    is_known = is_known and (options.is_squared or isinstance(options.loss, Beta) and options.beta == 1)
-    if not is_known or any(getattr(options, name).objects for name in "WHV"):
+    if not (_is_exact(options) or _is_kullback_leibler(options)) or any(
+        getattr(options, name).objects for name in "WHV"
+    ):
         if is_asked:
             raise ValueError(
                 "init='multilevel' needs coordinate descent for the squared error or solver='mu' for Kullback-Leibler, "
@@ -61,7 +119,7 @@ def level_of(model, data, rank, given, options):
     n_entries = data.X.nnz if data.is_sparse else data.X.size
     level = plan(n_entries, rank, is_squared=options.is_squared, is_asked=is_asked)
     n_drawn = int(n_wanted(data.groups.counts, level.share).sum())
-    is_worth = data.is_sparse and MIN_ROWS_PER_COMPONENT * rank <= n_drawn <= data.shape[0] // 2
+    is_worth = MIN_ROWS_PER_COMPONENT * rank <= n_drawn <= data.shape[0] // 2
     return level if is_worth or is_asked else NO_LEVEL
 
 
