@@ -234,7 +234,7 @@ class Plan(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Workspace of `dense_hals`, float64; overwritten.
+    """Workspace of `dense_hals`, float64, zeros at first; overwritten.
 
     Attributes
     ----------

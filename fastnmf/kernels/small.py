@@ -53,7 +53,7 @@ _dot = np.dot if config.DISABLE_JIT else _dot_compiled
 
 
 @helper
-def _extrapolate(F, last, momentum):
+def _extrapolate(F, last, momentum, rank):
     """Extrapolate F along its last step where this is on.
 
     Parameters
@@ -63,9 +63,11 @@ def _extrapolate(F, last, momentum):
     last : ndarray (K, n)
         Becomes the old F.
     momentum : Momentum
+    rank : int
+        Rows in use.
     """
     beta = momentum.state[0] if momentum.state[2] > 0.0 else 0.0
-    for c in range(len(F)):
+    for c in range(rank):
         for i in range(F.shape[1]):
             now = F[c, i]
             F[c, i] = max(now + beta * (now - last[c, i]), 0.0)
@@ -84,11 +86,11 @@ def _update(F, G, X, visits, n_sweeps, gram, pos, weights, row):
     visits : ndarray (k,) of int64
     n_sweeps : int
     gram, pos : ndarray (K, K), (K, n)
-        Written: G Gᵀ and G X.
+        Written: G Gᵀ and G X; zero beyond the first k rows and columns.
     weights, row : ndarray (K,), (n,)
         Overwritten.
     """
-    for a in range(len(G)):
+    for a in range(len(visits)):
         for i in range(F.shape[1]):
             pos[a, i] = 0.0
         _combine(G[a], X, pos[a])
@@ -120,10 +122,10 @@ def _value(X, Xt, W, H, plan, room):
         Its gram and pos_H are those of the last update of H.
     """
     value, weights = plan.sq_norm, room.weights
-    for a in range(len(W)):
-        value -= 2.0 * _dot(H[a], room.pos_H[a])
-        for b in range(len(W)):
-            value += room.gram[a, b] * _dot(H[a], H[b])
+    for a in range(len(plan.visits)):
+        value += room.gram[a, a] * _dot(H[a], H[a]) - 2.0 * _dot(H[a], room.pos_H[a])
+        for b in range(a):
+            value += 2.0 * room.gram[a, b] * _dot(H[a], H[b])
     if value < plan.exact_below:
         value, F, G, Y, row = 0.0, W, H, X, room.row_H
         if len(X) > len(Xt):  # along the longer side
@@ -226,7 +228,7 @@ def dense_hals(tasks, X, Xt, W, H, momentum, plan, room, values):
                     F, G, last, Y, n_sweeps, pos, row = W, H, momentum.H, Xt, plan.sweeps_W, room.pos_W, room.row_W
                     if side == 1:
                         F, G, last, Y, n_sweeps, pos, row = H, W, momentum.W, X, plan.sweeps_H, room.pos_H, room.row_H
-                    _extrapolate(G, last, momentum)
+                    _extrapolate(G, last, momentum, len(plan.visits))
                     _update(F, G, Y, plan.visits, n_sweeps, gram, pos, weights, row)
                 values[i] = _value(X, Xt, W, H, plan, room)
                 _adapt(W, H, momentum, values[i] <= values[i - 1], plan)

@@ -83,8 +83,10 @@ def _svd(strata, shifts, n_vectors):
         # ARPACK restarts at random where it has found all singular vectors. Small data may well have few of them, so
         # they get a full decomposition.
         dense = X.toarray() if strata.is_sparse else np.asarray(X)  # never-densify-ok: at most 2**18 entries
-        rows = shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
-        left, values, right = np.linalg.svd(dense - row_scale[:, None] * rows[stratum_index], full_matrices=False)
+        if shifts.nnz:
+            rows = shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
+            dense = dense - row_scale[:, None] * rows[stratum_index]
+        left, values, right = np.linalg.svd(dense.astype(np.float64, copy=False), full_matrices=False)
     kept = [c for c in range(n_vectors) if values[c] > RANK_CUT * values[0]]
     return [(left[:, c], values[c], right[c]) for c in kept]
 
@@ -138,7 +140,7 @@ def _svd_of_large(X, shifts, stratum_index, row_scale, n_vectors):
 def _non_negative_pair(u, s, w):
     """Return the larger of the positive and the negative part of ``s u wᵀ``, as two balanced non-negative vectors."""
     parts = [(np.maximum(sign * u, 0), np.maximum(sign * w, 0)) for sign in (1, -1)]
-    lengths = [(np.linalg.norm(a), np.linalg.norm(b)) for a, b in parts]
+    lengths = [(np.sqrt(a @ a), np.sqrt(b @ b)) for a, b in parts]
     best = int(lengths[1][0] * lengths[1][1] > lengths[0][0] * lengths[0][1])
     (a, b), (length_a, length_b) = parts[best], lengths[best]
     if length_a * length_b == 0:
