@@ -354,8 +354,8 @@ def _note(state, iteration, value):
 def _note_all(state, found):
     """Add the entries that `Solver.leap` has returned; the seconds between them are spread evenly."""
     count, history = len(found["objective"]), state.history
-    seconds = np.linspace(history["seconds"][-1], state.seconds, count + 1)[1:].tolist()
-    first = state.iteration + 1
+    before, now, first = history["seconds"][-1], state.seconds, state.iteration + 1
+    seconds = [before + (now - before) * at / count for at in range(1, count + 1)]
     more = {"iteration": range(first, first + count), "penalty": [state.solver.penalty] * count, "seconds": seconds}
     history.note_all(more | found)
 

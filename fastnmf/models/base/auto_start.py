@@ -41,7 +41,8 @@ class AutoStartMixin:
         rank = self._rank(data, given, options)
         first, *more = ("auto",) if level_of(data, rank, options) else _starts(self, data.X, rank, options)
         inits = chain([first], repeat("features" if first == "nndsvda" else first))
-        return n_runs + len(more), chain(zip((seed for seed, _ in runs), inits, strict=False), zip(repeat(None), more))
+        # Components beyond the singular vectors are drawn; a seed of their own leaves the other runs as they are.
+        return n_runs + len(more), chain(zip((seed for seed, _ in runs), inits, strict=False), zip(repeat(0), more))
 
     def _solver(self, data, given, options, random_state):
         rank = self._rank(data, given, options)
