@@ -146,7 +146,7 @@ def test_larger_and_other_fits_take_other_kernels(monkeypatch):
         ({"fixed_components": X[:1]}, {}),
         ({"missing_values": "zeros"}, {"X": np.round(X)}),
         ({}, {"weight": 1 + X}),
-        ({}, {"X": RNG.random((600, 200))}),
+        ({}, {"X": RNG.random((600, 300))}),
     ):
         fit(**{"data": given.pop("X", X), "options": options, "given": given})
         assert not seen

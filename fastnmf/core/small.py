@@ -11,7 +11,9 @@ from fastnmf.core.updates import HALS
 from fastnmf.kernels import small
 from fastnmf.kernels.records import Momentum, Plan, Room
 
-SMALL_WORK = 1 << 18  # entries of the data times rank, up to which one thread without launches is the faster way
+# Entries of the data times rank up to which one kernel on one thread is faster: an iteration of 2**18 took 0.05 ms and
+# launched kernels 0.24, of 2**20 0.25 and 0.53, both in time of all threads (`python bench/small.py --bound`).
+SMALL_WORK = 1 << 19
 
 
 def alternating_solver(problem, factors, extrapolation=None, start_value=None, level=None):
