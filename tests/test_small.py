@@ -20,6 +20,7 @@ RNG = np.random.default_rng(0)
 X = RNG.random((30, 13))
 LOW_RANK = RNG.random((24, 3)) @ RNG.random((3, 10))
 ATTRIBUTES = ("components_", "W_", "n_iter_", "stopped_by_", "n_revived_", "reconstruction_err_", "normalized_loss_")
+ATTRIBUTES += ("run_objectives_",)
 
 # name -> data, parameters
 CASES = {
@@ -43,6 +44,7 @@ CASES = {
     "random": (X, {"init": "random"}),
     "nndsvd": (X, {"init": "nndsvd"}),
     "several": (X, {"n_init": 3}),
+    "automatic": (X, {"init": None}),
     "normalised": (X, {"normalize": "l1"}),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -56,7 +58,8 @@ def no_convergence_warnings():
 
 
 def fit(data, options, given=None, **more):
-    return NMF(**{"n_components": 4, "random_state": 0, "max_iter": 150} | options).fit(data, **(given or {}), **more)
+    options = {"n_components": 4, "init": "features", "random_state": 0, "max_iter": 150} | options
+    return NMF(**options).fit(data, **(given or {}), **more)
 
 
 def assert_same(one, other):
