@@ -155,8 +155,9 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             if names is not None or getattr(self, "_names", None) is not None and is_plain:
                 model = copy.copy(self)  # drop the names: scikit-learn would expect them in X
                 model.__dict__.pop("feature_names_in_", None)
-        if is_ready(X) and not hasattr(model, "feature_names_in_") and (reset or model.n_features_in_ == X.shape[1]):
-            self.n_features_in_ = X.shape[1]
+        n_known = None if reset else getattr(model, "n_features_in_", None)  # None: or components set by hand
+        if is_ready(X) and not hasattr(model, "feature_names_in_") and n_known in (None, X.shape[1]):
+            vars(self).update({"n_features_in_": X.shape[1]} if reset else {})
         else:
             options = {"accept_sparse": True, "dtype": [np.float64, np.float32], "ensure_all_finite": False}
             X = validate_data(model, X, reset=reset, ensure_min_samples=1, **options)
