@@ -362,6 +362,7 @@ def test_after_a_warmup_nothing_is_compiled():
                 model.transform(X[:100], strata=strata[:100])
                 StratifiedNMF(rank, solver=solver, max_iter=2, tol=0).fit(X[:9].toarray(), strata=strata[:9])
         NMF(7, solver="mu", beta_loss="kullback-leibler", max_iter=13, tol=0).fit(X).transform(X)
+        NMF(3, max_iter=2, tol=0).fit(X[:9].toarray()).transform(X[:2].toarray())
     assert not seen
 
 

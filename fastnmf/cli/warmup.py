@@ -60,6 +60,7 @@ def warmup(
                     init = "multilevel" if data is X and solver == "hals" else "features"
                     model = StratifiedNMF(20 if len(labels) > 6 else 2, solver=solver, init=init, **options)
                     model.fit(data.astype(dtype), strata=labels)
+            NMF(2, **options).fit(tiny.astype(dtype))
             if kullback_leibler:
                 for data, rank in ((X, 20), (tiny, 2)):
                     data, more = data.astype(dtype), options | {"max_iter": START + 3}

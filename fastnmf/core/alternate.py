@@ -103,9 +103,14 @@ class AlternatingSolver(Solver):
         Objective of the start, if `factors` cannot represent the start exactly (shifts outside their pattern).
     level : fastnmf.core.init.level.Level, optional
         The coarse level that the start comes from: the history then counts passes over the data.
+
+    Attributes
+    ----------
+    guess : ndarray (n_rows, K), or None
+        W whose supports are those of the exact W, up to a few; None where they are found anew.
     """
 
-    varying = ("cached_products",)
+    varying, guess = ("cached_products",), None
 
     def __init__(self, problem, factors, extrapolation=None, start_value=None, level=None):
         self.problem, self.factors = problem, factors
@@ -383,18 +388,35 @@ def equalize_column_norms(problem, factors, extrapolation=None):
     perfect fit with more components than columns. The scales are powers of two, so that the product stays the same to
     the last bit.
     """
-    squares = {name: np.diagonal(problem.losses[0].gram(name, factors)) for name in ("W", "H")}
-    is_used = (squares["W"] > 0) & (squares["H"] > 0)
-    drift = np.zeros(len(is_used))
-    drift[is_used] = np.log2(squares["H"][is_used]) - np.log2(squares["W"][is_used])
-    if np.abs(drift).max() <= MAX_DRIFT:
+    shift = drift_powers(*(np.diagonal(problem.losses[0].gram(name, factors)) for name in ("W", "H")))
+    if shift is None:
         return
-    shift = np.where(np.abs(drift) > MAX_DRIFT, np.rint(drift / 4), 0).astype(int)
     for name, sign in (("W", 1), ("H", -1)):
         np.ldexp(factors[name], sign * shift, out=factors[name])
         factors.invalidate(name)
         if extrapolation is not None:
             np.ldexp(extrapolation.before[name], sign * shift, out=extrapolation.before[name])
+
+
+def drift_powers(of_W, of_H):
+    """Return integers p (k,): components of ``W 2**p`` and ``H 2**-p`` have similar lengths where they had drifted.
+
+    Parameters
+    ----------
+    of_W, of_H : ndarray (k,)
+        Squared lengths of the columns of W and of H.
+
+    Returns
+    -------
+    ndarray of int, or None
+        None where the lengths of no component differ by more than `MAX_DRIFT`.
+    """
+    is_used = (of_W > 0) & (of_H > 0)
+    drift = np.zeros(len(is_used))
+    drift[is_used] = np.log2(of_H[is_used]) - np.log2(of_W[is_used])
+    if np.abs(drift).max() <= MAX_DRIFT:
+        return None
+    return np.where(np.abs(drift) > MAX_DRIFT, np.rint(drift / 4), 0).astype(int)
 
 
 def balancing_powers(W, H, weight=None):

@@ -1,5 +1,7 @@
 """Hold the factors of a fit in padded, aligned arrays, and cache results that are computed from them."""
 
+import math
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -12,7 +14,7 @@ ALIGNMENT = 64
 def aligned(shape, dtype):
     """Return a zeroed C-order array aligned to a cache line: vector loads of gathered rows then cross fewer lines."""
     dtype = np.dtype(dtype)
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    n_bytes = math.prod(shape) * dtype.itemsize
     raw = np.zeros(n_bytes + ALIGNMENT, dtype=np.uint8)
     offset = -raw.ctypes.data % ALIGNMENT
     return raw[offset : offset + n_bytes].view(dtype).reshape(shape)

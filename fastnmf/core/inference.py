@@ -32,7 +32,7 @@ SETTLED = 1e-6  # part of its largest weight that a row may still lack
 BLOCK = 1 << 21  # entries of Gram matrices of rows held at a time: 16 MB
 
 
-def infer(strata, rank, H, V=None, product=None, penalties=(), gram=None):
+def infer(strata, rank, H, V=None, product=None, penalties=(), gram=None, guess=None):
     """Return the exact non-negative weights of every row for fixed H and V: ``min_{w >= 0} ||a - v - H w||²``.
 
     With weights of entries O (``strata.entry_weights``) the sum is ``sum_j O_j (a_j - v_j - w . h_j)²``; a component
@@ -53,6 +53,8 @@ def infer(strata, rank, H, V=None, product=None, penalties=(), gram=None):
         Penalties of W.
     gram : ndarray (K, K) of float64, optional
         ``HᵀH``, if it has been computed.
+    guess : ndarray (n_rows, K), optional
+        Its supports are tried first. It is not used where the columns of H are nearly dependent: it would decide there.
 
     Returns
     -------
@@ -76,10 +78,10 @@ def infer(strata, rank, H, V=None, product=None, penalties=(), gram=None):
         else:
             neg = LazyRows(np.arange(len(product) + 1), strata.stratum_index, strata.row_scale, below)
     gram = rows.gram(row_tasks(H), H) if gram is None else gram
-    return quadratic_weights(gram, product, rank, neg, penalties)
+    return quadratic_weights(gram, product, rank, neg, penalties, guess)
 
 
-def quadratic_weights(gram, pos, rank, neg=None, penalties=()):
+def quadratic_weights(gram, pos, rank, neg=None, penalties=(), guess=None):
     """Return the exact minimisers of ``w gram wᵀ / 2 - w (pos - neg)`` over w >= 0, and the subproblem.
 
     Parameters
@@ -91,6 +93,8 @@ def quadratic_weights(gram, pos, rank, neg=None, penalties=()):
     neg : ndarray (p, K), or LazyRows, default=None
     penalties : sequence of Penalty
         Penalties of W.
+    guess : ndarray (p, K), optional
+        As for `infer`.
 
     Returns
     -------
@@ -102,7 +106,11 @@ def quadratic_weights(gram, pos, rank, neg=None, penalties=()):
     sub.add(gram=gram, pos=pos, neg=neg)
     for penalty in penalties:
         penalty.contribute(W, sub, rank)
-    exact(W, sub, rank)
+    if guess is None or is_nearly_singular(sub.full_gram(W.shape[1], rank)[:rank, :rank]):
+        exact(W, sub, rank)
+    else:
+        W[:] = guess
+        ActiveSet()(W, sub, rank)
     return W, sub
 
 

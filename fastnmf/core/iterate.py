@@ -77,6 +77,22 @@ class Solver:
         """Make an iteration and return its objective; or make a part of one, after which a state is valid: None."""
         raise NotImplementedError
 
+    def leap(self, history, n_iter, tol):
+        """Make up to `n_iter` iterations that nothing watches, and return their entries of the history; or make a step.
+
+        Parameters
+        ----------
+        history : History
+        n_iter : int
+        tol : float
+            As `stop` takes it; the iterations end where that may tell the fit to.
+
+        Returns
+        -------
+        dict of list, or what `step` returns
+        """
+        return self.step()
+
     def cut(self):
         """End the present iteration after the part that `step` has made, and return its objective."""
         raise NotImplementedError
@@ -129,6 +145,13 @@ class History(dict):
             self.setdefault(name, []).append(entry)
         objective = entries["objective"]
         self.best.append(min(self.best[-1], objective) if self.best else objective)
+
+    def note_all(self, found):
+        """Append several entries to every list, `found` by name."""
+        for name, entries in found.items():
+            self.setdefault(name, []).extend(entries)
+        known = self.best[-1:] + found["objective"]
+        self.best += np.minimum.accumulate(known)[len(known) - len(found["objective"]) :].tolist()
 
     @property
     def n_iter(self):
@@ -289,6 +312,7 @@ def iterate(solver, *, max_iter, tol, callback=None, max_time=None, checkpoint=N
     Fit
     """
     state = SolverState(solver, time.perf_counter() if began is None else began)
+    is_watched = callback is not None or checkpoint is not None or max_time is not None
     if checkpoint is not None and checkpoint.kept is not None:
         with checkpoint.reading():
             state.from_state(checkpoint.kept, is_signed=checkpoint.is_signed)
@@ -302,8 +326,11 @@ def iterate(solver, *, max_iter, tol, callback=None, max_time=None, checkpoint=N
             if stopped_by is not None:
                 is_settled = stopped_by in ("tol", "patience") or stopped_by == "max_iter" and tol == 0
                 return Fit(solver, state.history, state.iteration, is_settled, stopped_by)
-        value = solver.step()
+        value = solver.step() if is_watched else solver.leap(state.history, max_iter - state.iteration, tol)
         state.n_steps += 1
+        if isinstance(value, dict):
+            _note_all(state, value)
+            continue
         state.is_within = value is None and solver.ended is None
         if state.is_within:
             is_late = solver.can_cut and max_time is not None and state.seconds >= max_time
@@ -322,6 +349,15 @@ def _note(state, iteration, value):
     state.history.note(
         iteration=iteration, objective=value, penalty=solver.penalty, seconds=state.seconds, **solver.columns()
     )
+
+
+def _note_all(state, found):
+    """Add the entries that `Solver.leap` has returned; the seconds between them are spread evenly."""
+    count, history = len(found["objective"]), state.history
+    before, now, first = history["seconds"][-1], state.seconds, state.iteration + 1
+    seconds = [before + (now - before) * at / count for at in range(1, count + 1)]
+    more = {"iteration": range(first, first + count), "penalty": [state.solver.penalty] * count, "seconds": seconds}
+    history.note_all(more | found)
 
 
 def _why_stop(state, max_iter, tol, callback, max_time):

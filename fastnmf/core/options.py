@@ -209,6 +209,8 @@ def check_number(name, value, what="a number >= 0", most=np.inf):
 
 def check_finite(name, value):
     """Raise where a parameter is a number that is not finite, or a list or tuple that holds one."""
+    if value is None or type(value) in (str, bool, int) or type(value) is float and math.isfinite(value):
+        return  # most are, and abstract classes take time
     held = value if isinstance(value, (list, tuple)) else [value]
     if not all(math.isfinite(each) for each in held if isinstance(each, numbers.Real)):
         raise ValueError(f"{name}={value!r} is not finite; give finite numbers.")

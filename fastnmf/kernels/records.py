@@ -172,3 +172,82 @@ class Shifts(NamedTuple):
     stratum_index: np.ndarray
     row_scale: np.ndarray
     n_strata: int
+
+
+class Momentum(NamedTuple):
+    """The extrapolation of W and H in `dense_hals`.
+
+    Attributes
+    ----------
+    W, H : ndarray (K, n), (K, m) of float64
+        The factors after their last updates, before they were extrapolated.
+    state : ndarray (5,) of float64
+        beta; its bound; 1 where the next iteration extrapolates, else 0; the number of iterations, with the start; 1
+        where a component has to be reseeded or rescaled, else 0.
+    growth, bound_growth, shrink : float
+        Factors of beta and of its bound after a decrease of the objective, and divisor of beta after an increase.
+    """
+
+    W: np.ndarray
+    H: np.ndarray
+    state: np.ndarray
+    growth: float
+    bound_growth: float
+    shrink: float
+
+
+class Plan(NamedTuple):
+    """The sweeps of an iteration of `dense_hals`, and when a run of it returns before its last iteration.
+
+    Attributes
+    ----------
+    visits : ndarray (k,) of int64
+        Order of the components in a sweep.
+    sweeps_W, sweeps_H : int
+    tol, rounding : float
+        Those of `fastnmf.core.iterate.has_converged`; with ``tol=0`` a run does not end by it.
+    look_back, look_ahead, at_least : int
+        Its windows, and the iterations before the first forecast.
+    largest_exponent : float
+        Of its power law.
+    reseeds : bool
+        Whether a component that is zero in W or in H ends the run.
+    most_uneven : float
+        Ratio of the squared lengths of a component in W and in H above which the run ends.
+    sq_norm, exact_below : float
+        The squared norm of the data, and the objective below which it is computed from the residual itself.
+    """
+
+    visits: np.ndarray
+    sweeps_W: int
+    sweeps_H: int
+    tol: float
+    rounding: float
+    look_back: int
+    look_ahead: int
+    at_least: int
+    largest_exponent: float
+    reseeds: bool
+    most_uneven: float
+    sq_norm: float
+    exact_below: float
+
+
+class Room(NamedTuple):
+    """Workspace of `dense_hals`, float64, zeros at first; overwritten.
+
+    Attributes
+    ----------
+    gram : ndarray (K, K)
+    pos_W, pos_H : ndarray (K, n), (K, m)
+    weights, row_W, row_H : ndarray (K,), (n,), (m,)
+    best : ndarray, as long as the values
+    """
+
+    gram: np.ndarray
+    pos_W: np.ndarray
+    pos_H: np.ndarray
+    weights: np.ndarray
+    row_W: np.ndarray
+    row_H: np.ndarray
+    best: np.ndarray

@@ -424,7 +424,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         self._delete_attributes("W_", "row_strata_", "converged_", "run_objectives_")
         self._statistics, self.n_iter_, self.n_steps_ = solver.statistics, fit.n_iter, solver.n_learned
         self.stopped_by_, self.history_ = fit.stopped_by, as_arrays(fit.history, solver.scale)
-        self._show()
+        self._show(options)
         return self
 
     # ---------------------------------------------------------------- the fit
@@ -525,7 +525,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     def _set_factors(self, data, fit, options):
         solver = fit.solver
         self._statistics, self.n_steps_ = solver.statistics, fit.n_iter * len(solver.batches)
-        self._show()
+        self._show(options)
         if not options.is_multiplicative:
             W, value, penalty = batches.weigh(solver.statistics, data, EXACT_VALUE_BELOW[data.dtype])
             fit.history["objective"][-1], fit.history["penalty"][-1] = value + penalty, penalty

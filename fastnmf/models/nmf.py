@@ -142,8 +142,8 @@ class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties; the
         squared error is twice D of the formula above), ``passes`` over the data (a multilevel start counts by its share
-        of the rows) and ``seconds`` (since the start of the fit). Entry 0 belongs to the start, the last entry to the
-        returned factors.
+        of the rows) and ``seconds`` (since the start of the fit; of small dense data evenly spread). Entry 0 belongs to
+        the start, the last entry to the returned factors.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 

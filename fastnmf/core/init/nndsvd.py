@@ -47,7 +47,7 @@ def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
     """
     n_rows, n_columns = strata.shape
     v = _start_shifts(strata) if has_shifts else None
-    by_stratum = _shift_rows(strata, v) if has_shifts else sp.csr_array((strata.n_strata, n_columns))
+    by_stratum = _shift_rows(strata, v) if has_shifts else None
     W, H = np.zeros((n_rows, rank)), np.zeros((n_columns, rank))
     triplets = _svd(strata, by_stratum, min(rank, n_rows - 1, n_columns - 1))
     for c, (u, s, w) in enumerate(triplets):
@@ -71,7 +71,7 @@ def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
 
 def singular(strata, n_vectors):
     """Return the leading singular triplets (u, s, w) of the data, largest first; fewer where the rank is lower."""
-    return _svd(strata, sp.csr_array((strata.n_strata, strata.shape[1])), n_vectors)
+    return _svd(strata, None, n_vectors)
 
 
 def _root_scale(strata):
@@ -86,8 +86,8 @@ def _root_scale(strata):
 def _svd(strata, shifts, n_vectors):
     """Return the leading singular triplets (u, s, w) of ``X - shifts[stratum_index]``, largest first.
 
-    The list is empty where that matrix is zero. Where rows have weights, X and the shifts are multiplied by the row
-    scale.
+    Without shifts (None) they are those of X. The list is empty where that matrix is zero. Where rows have weights, X
+    and the shifts are multiplied by the row scale.
     """
     if n_vectors < 1:
         return []
@@ -97,12 +97,15 @@ def _svd(strata, shifts, n_vectors):
         X, row_scale = sp.diags_array(root) @ X, row_scale * root
     with single_threaded_blas():  # so that the bits do not depend on the number of threads
         if max(strata.shape[0], strata.n_strata) * strata.shape[1] > DENSE_SVD:
+            shifts = sp.csr_array((strata.n_strata, strata.shape[1])) if shifts is None else shifts
             return _svd_of_large(X.astype(np.float64, copy=False), shifts, stratum_index, row_scale, n_vectors)
         # ARPACK restarts at random where it has found all singular vectors. Small data may well have few of them, so
         # they get a full decomposition.
         dense = X.toarray() if strata.is_sparse else np.asarray(X)  # never-densify-ok: at most 2**18 entries
-        rows = shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
-        left, values, right = np.linalg.svd(dense - row_scale[:, None] * rows[stratum_index], full_matrices=False)
+        if shifts is not None:
+            rows = shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
+            dense = dense - row_scale[:, None] * rows[stratum_index]
+        left, values, right = np.linalg.svd(dense.astype(np.float64, copy=False), full_matrices=False)
     kept = [c for c in range(n_vectors) if values[c] > RANK_CUT * values[0]]
     return [(left[:, c], values[c], right[c]) for c in kept]
 
@@ -156,7 +159,7 @@ def _svd_of_large(X, shifts, stratum_index, row_scale, n_vectors):
 def _non_negative_pair(u, s, w):
     """Return the larger of the positive and the negative part of ``s u wᵀ``, as two balanced non-negative vectors."""
     parts = [(np.maximum(sign * u, 0), np.maximum(sign * w, 0)) for sign in (1, -1)]
-    lengths = [(np.linalg.norm(a), np.linalg.norm(b)) for a, b in parts]
+    lengths = [(np.sqrt(a @ a), np.sqrt(b @ b)) for a, b in parts]
     best = int(lengths[1][0] * lengths[1][1] > lengths[0][0] * lengths[0][1])
     (a, b), (length_a, length_b) = parts[best], lengths[best]
     if length_a * length_b == 0:

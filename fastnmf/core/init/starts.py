@@ -289,8 +289,8 @@ def _means_of(strata, pick, means, rng, has_shifts, needs_positive):
     """
     rank, n_rows = pick.shape
     if strata.row_scale is not None:
-        pick = pick.multiply(1 / np.where(strata.row_scale > 0, strata.row_scale, np.inf)[None, :])
-    H = sp.csr_array(pick.astype(strata.dtype)) @ strata.X
+        pick = sp.csr_array(pick.multiply(1 / np.where(strata.row_scale > 0, strata.row_scale, np.inf)[None, :]))
+    H = pick.astype(strata.dtype, copy=False) @ strata.X
     if sp.issparse(H):
         H = H.tocsc().T.toarray()  # never-densify-ok: n_columns x k, the size of the factor
     else:

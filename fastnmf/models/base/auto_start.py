@@ -114,7 +114,7 @@ def level_of(data, rank, options):
         ``init="multilevel"`` is asked for, and there is none for this loss, solver or penalty.
     """
     is_asked = isinstance(options.init, str) and options.init == "multilevel"
-    if not (is_asked or _is_auto(options)):
+    if not (is_asked or _is_auto(options) and data.is_sparse):
         return NO_LEVEL
     if not (_is_exact(options) or _is_kullback_leibler(options)) or any(
         getattr(options, name).objects for name in "WHV"
@@ -128,7 +128,7 @@ def level_of(data, rank, options):
     n_entries = data.X.nnz if data.is_sparse else data.X.size
     level = plan(n_entries, rank, is_squared=options.is_squared, is_asked=is_asked)
     n_drawn = int(n_wanted(data.groups.counts, level.share).sum())
-    is_worth = data.is_sparse and MIN_ROWS_PER_COMPONENT * rank <= n_drawn <= data.shape[0] // 2
+    is_worth = MIN_ROWS_PER_COMPONENT * rank <= n_drawn <= data.shape[0] // 2
     return level if is_worth or is_asked else NO_LEVEL
 
 

@@ -155,8 +155,12 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             if names is not None or getattr(self, "_names", None) is not None and is_plain:
                 model = copy.copy(self)  # drop the names: scikit-learn would expect them in X
                 model.__dict__.pop("feature_names_in_", None)
-        options = {"accept_sparse": True, "dtype": [np.float64, np.float32], "ensure_all_finite": False}
-        X = validate_data(model, X, reset=reset, ensure_min_samples=1, **options)
+        n_known = None if reset else getattr(model, "n_features_in_", None)  # None: or components set by hand
+        if is_ready(X) and not hasattr(model, "feature_names_in_") and n_known in (None, X.shape[1]):
+            vars(self).update({"n_features_in_": X.shape[1]} if reset else {})
+        else:
+            options = {"accept_sparse": True, "dtype": [np.float64, np.float32], "ensure_all_finite": False}
+            X = validate_data(model, X, reset=reset, ensure_min_samples=1, **options)
         if reset and names is not None:
             self._names = self.feature_names_in_ = names
         if not reset and is_fitted:
@@ -508,6 +512,11 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
                 "For other rows, sort the columns of transform(X)."
             )
         return np.argsort(-self.W_.T, axis=1, kind="stable")[:, :n]
+
+
+def is_ready(X):
+    """Tell whether X is a plain array that scikit-learn would return as it is, after looking for data frames."""
+    return type(X) is np.ndarray and X.ndim == 2 and X.size > 0 and X.dtype in (np.float64, np.float32)
 
 
 def check_start(name, array, shape, is_signed=False):

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
-from fastnmf.core.alternate import AlternatingSolver, balance, scale_start, search_scale
+from fastnmf.core.alternate import balance, scale_start, search_scale
 from fastnmf.core.factors import allocate, copy_rows, pad, scaled, scaled_for
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
 from fastnmf.core.init.start_from import start_from_init, starts_among
@@ -23,6 +23,7 @@ from fastnmf.core.penalties import CustomPenalty, ElasticNet, penalties_of
 from fastnmf.core.problem import full
 from fastnmf.core.row_errors import expanded_errors, explained_share
 from fastnmf.core.shifts import apply_gauge, normalize_components
+from fastnmf.core.small import alternating_solver
 from fastnmf.core.updates import Majorised
 from fastnmf.core.warn import first_was, warn, warn_of_one_penalty
 from fastnmf.data import shifts as shift_arrays
@@ -265,9 +266,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         Parameters
         ----------
         data, given, options :
-            As for `_start`.
+            As for `_start`, which returns `start`.
         start : tuple
-            As `_start` returns it.
         level : Level, optional
             The coarse level that the start comes from.
         """
@@ -278,10 +278,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
         if given.get("y") is not None:
             add_labels(data, problem, factors, given["y"], options)
-        start_value = None
-        if V is not None:
-            start_value = problem.value(factors, **({"V": V} if self._has_shifts else {}))
-        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), start_value, level)
+        start_value = None if V is None else problem.value(factors, **({"V": V} if self._has_shifts else {}))
+        return alternating_solver(problem, factors, self._extrapolation(factors, tasks, options), start_value, level)
 
     def _rank(self, data, given, options):
         """Return the number of components."""
@@ -363,8 +361,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         options : Options
         """
         start.check(data.shape, rank, getattr(self, "feature_names_in_", None))
-        H, W, V = np.ldexp(start.components.T, data.log4_scale), None, None
-        H = H if start.W is not None else starts.in_range(H)
+        in_range = starts.in_range if start.W is None else np.asarray
+        H, W, V = in_range(np.ldexp(start.components.T, data.log4_scale)), None, None
         if self._has_shifts:
             V = self._start_shifts_of(data, start.shifts, start.strata)
         if options.is_multiplicative:
@@ -394,10 +392,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W, H = without_zeros(W), without_zeros(H)
         if not self._has_shifts:
             return W, H, None, None
-        shifts, labels = (
-            getattr(self, "shifts_", None),
-            getattr(self, "strata_", None),
-        )  # none after a fit without strata
+        shifts, labels = (getattr(self, name, None) for name in ("shifts_", "strata_"))  # none if there were no strata
         return W, H, data.pattern.entries(self._start_shifts_of(data, shifts, labels)), None
 
     def _start_shifts_of(self, data, shifts, labels):
@@ -509,7 +504,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             factors.overwrite({"V": data.pattern.entries(shifts)})
         product, penalties = problem.losses[0].product("W", factors), problem.penalties.get("W", ())
         gram = factors.known(("gram", "H"), ("H",))
-        found = infer(data, factors.rank, factors["H"], shifts, product, penalties, gram)[0]
+        found = infer(data, factors.rank, factors["H"], shifts, product, penalties, gram, fit.solver.guess)[0]
         factors.overwrite({"W": found})
         fit.history["objective"][-1] = problem.value(factors)
         fit.history["penalty"][-1] = problem.penalty

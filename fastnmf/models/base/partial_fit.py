@@ -80,14 +80,14 @@ class PartialFitMixin:
 
     def _options_of_batches(self, method="partial_fit"):
         """Return the `Options` of `method`; raise if a parameter has a value that it does not support."""
-        options, parameters = self._checked_options(), self.get_params(deep=False)
+        options = self._checked_options()
         if not self._has_ratios and (options.is_multiplicative or not options.is_squared):
             raise ValueError(
                 "Batches need the squared error and coordinate descent here; leave out solver and beta_loss, or use "
                 "MiniBatchNMF or MiniBatchStratifiedNMF."
             )
         for name in self._not_in_batches:
-            value = parameters.get(name)
+            value = getattr(self, name, None)
             is_plain = isinstance(value, (str, numbers.Real))
             if value is not None and not (is_plain and (not value or value == _WITHOUT_EFFECT.get(name))):
                 raise ValueError(f"{name}={shown(value)} is not supported for batches; leave it out.")
@@ -130,7 +130,7 @@ class PartialFitMixin:
             self._learn(statistics, data, options)
         self._statistics, self.n_steps_ = statistics, getattr(self, "n_steps_", 0) + 1
         self._delete_attributes("W_", "row_strata_")
-        self._show()
+        self._show(options)
         return self
 
     def _batch(self, X, strata, known, options, *, reset, sample_weight=None):
@@ -226,7 +226,7 @@ class PartialFitMixin:
             shifts = self.strata_, V, stratum_index
         return batches.set_from_model(statistics, scaled(W, exponent), error, shifts)
 
-    def _show(self):
+    def _show(self, options):
         """Set the fitted attributes from the statistics."""
         statistics = self._statistics
         self.components_ = statistics.components()
@@ -236,7 +236,7 @@ class PartialFitMixin:
             vars(self).update(shifts_=statistics.shifts(), strata_=statistics.labels, stratum_sizes_=sizes)
         self.normalized_loss_ = float(normalized(statistics.value, statistics.scale))
         exponent = -2 * statistics.log4_scale
-        self.reconstruction_err_ = float(self._reconstruction_error(statistics.value, exponent, self._options()))
+        self.reconstruction_err_ = float(self._reconstruction_error(statistics.value, exponent, options))
 
     def _delete_attributes(self, *names):
         for name in names:
