@@ -32,10 +32,10 @@ def both(monkeypatch, kind, given, **options):
 @pytest.mark.parametrize(
     ("kind", "options", "given"),
     [
-        (NMF, {}, {}),
+        (NMF, {"init": "features"}, {}),
         (NMF, {"solver": "mu"}, {}),
-        (NMF, {"missing_values": "zeros"}, {}),
-        (NMF, KL, {"sample_weight": 1.0 + np.arange(60) % 4}),
+        (NMF, {"init": "features", "missing_values": "zeros"}, {}),
+        (NMF, KL | {"init": "features"}, {"sample_weight": 1.0 + np.arange(60) % 4}),
         (StratifiedNMF, {"alpha_V": 0.1}, GROUPS),
         (StratifiedNMF, {"gauge": "max_shift"}, GROUPS),
         (GraphNMF, {"scale_invariant": False, "graph_weight": 0}, {}),

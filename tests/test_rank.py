@@ -17,6 +17,7 @@ from fastnmf.selection.parallel_fits import ParallelFits
 from fastnmf.selection.rank import _stability, match_components
 
 FAST = StratifiedNMF(max_iter=20, tol=0)
+FLOOR = np.finfo(np.float32).eps  # least value of a model where data are positive
 PLAIN = NMF(max_iter=20, tol=0)
 
 
@@ -156,9 +157,9 @@ def test_divergences_are_measured_on_rows_and_columns(cls, beta_loss, beta):
         Y = fit.inverse_transform(small.transform(rows[:, seen], **setting.labels(is_out)), **setting.labels(is_out))
         x = rows[:, ~seen]
         trivial = np.full(x.shape, x.mean()) if beta != 1 else np.outer(x.sum(axis=1), x.sum(axis=0)) / x.sum()
-        lost += oracles.beta_divergence(x, np.maximum(Y[:, ~seen], np.where(x > 0, 1.2e-7, 1e-300)), beta)
+        lost += oracles.beta_divergence(x, np.maximum(Y[:, ~seen], np.where(x > 0, FLOOR, 1e-300)), beta)
         total += oracles.beta_divergence(x, np.maximum(trivial, 1e-300), beta)
-    assert error == pytest.approx(np.sqrt(lost / total), rel=1e-6)  # the floor of the model is 1.2e-7
+    assert error == pytest.approx(np.sqrt(lost / total), rel=1e-6)
     assert select_rank(X, strata, [1, 2], estimator=setting.estimator, n_restarts=0).method == "rows_columns"
 
 

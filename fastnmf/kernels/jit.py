@@ -34,8 +34,7 @@ from fastnmf.kernels.warn import warn
 # All options of "fast" except those that assume that NaN and infinity never occur: they delete checks for NaN.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _BARE = {"fastmath": FASTMATH, "nogil": True, "error_model": "numpy"}
-# Functions that kernels alone call need no wrappers for Python and C, which were a fifth of all time of compiling.
-_INNER = _BARE | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_INNER = _BARE | {"no_cfunc_wrapper": True}  # the one for Python stays: a call without it kills the process
 N_TASKS = 32
 COUNTER_STEP = 8  # int64 numbers between the counters of two threads, which then do not share a cache line
 ROW_COST = 8  # non-zeros that cost as much as the work done once per row
@@ -230,7 +229,7 @@ def _work_stealing_plain(tasks):
         yield t, tasks[t], tasks[t + 1]
 
 
-@numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def _work_stealing(tasks):
     bounds, counters, me = tasks
     n_threads, n_tasks = len(counters) // COUNTER_STEP, len(bounds) - 1

@@ -263,7 +263,7 @@ def _agreement(units, usage, density_threshold, n_neighbors, seed):
 
 def _run(setting, rank, seed):
     """Return whether the fit converged, and its unit components, the share of each in the fit, and the loss."""
-    model = setting.make_random(rank, seed).fit(setting.X, **setting.labels())
+    model = setting.make(rank, seed).fit(setting.X, **setting.labels())
     units, lengths = unit_rows(model.components_)
     used = lengths * model.W_.sum(axis=0, dtype=np.float64)
     return is_settled(model), (units, used / max(used.sum(), tiny()), model.normalized_loss_)

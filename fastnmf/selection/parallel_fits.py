@@ -75,12 +75,9 @@ class ParallelFits:
             self.estimator.set_params(seed_features=numbered(estimator.seed_features, self.names))
 
     def make(self, rank, seed, **more):
-        """Return an unfitted estimator."""
+        """Return an unfitted estimator whose start is of the same kind for all seeds and depends on them."""
+        more = {"init": random_start(self.estimator, self.X, rank)} | more
         return clone(self.estimator).set_params(n_components=int(rank), random_state=int(seed), **more)
-
-    def make_random(self, rank, seed):
-        """Return an unfitted estimator whose start depends on the seed."""
-        return self.make(rank, seed, init=random_start(self.estimator, self.X, rank))
 
     def labels(self, rows=slice(None)):
         """Return the strata of `rows` as a keyword argument of `fit`; an empty dict for models without strata."""

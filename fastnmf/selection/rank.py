@@ -299,7 +299,7 @@ def _hold_out(setting, rank, held, fold, seed):
 
 
 def _restart(setting, rank, seed):
-    model = setting.make_random(rank, seed).fit(setting.X, **setting.labels())
+    model = setting.make(rank, seed).fit(setting.X, **setting.labels())
     return is_settled(model), model.components_
 
 
