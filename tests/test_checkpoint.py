@@ -371,7 +371,7 @@ def test_no_state_in_the_file_is_older_than_the_interval(every, tmp_path, monkey
 
     monkeypatch.setattr(checkpoints.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(checkpoints.archive, "write", write)
-    fit(NMF, state=tmp_path / "state.npz", every=every, callback=work)
+    fit(NMF, state=tmp_path / "state.npz", every=every, init="features", callback=work)
     lost = [there - since for (_, since), (there, _) in zip(written[:-1], written[1:], strict=True)]
     assert max(lost) <= max(every, 0.9) + 1e-9
     expected = {0.0: LAST + 1, 1.0: LAST + 1, 1e9: 2}

@@ -300,7 +300,8 @@ def test_a_loss_is_the_sum_of_its_entries_and_a_step_is_the_ratio_of_its_parts()
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_a_written_kullback_leibler_is_ours(form, weights, has_strata):
     kind, given = (StratifiedNMF, {"strata": LABELS}) if has_strata else (NMF, {})
-    options = {"kind": kind, "solver": "mu", "given": given | {"sample_weight": weights}}
+    options = {"kind": kind, "solver": "mu", "init": "features", "given": given | {"sample_weight": weights}}
+    options |= {"extrapolate": False}
     for data in (form(X), form(X * 1e200)):
         ours, own = (fitted(data, beta_loss=loss, **options) for loss in ("kullback-leibler", KullbackLeibler()))
         np.testing.assert_allclose(own.components_, ours.components_, rtol=1e-8, atol=1e-10 * ours.components_.max())

@@ -280,7 +280,7 @@ def test_a_callback_sees_every_iteration_and_can_stop(name):
         states.append((state.iteration, state.normalized_loss, state.W, state.H, state.V))
         return state.iteration == 6
 
-    model, labels = make(name, max_iter=10)
+    model, labels = make(name, init="features", max_iter=10)
     without = clone(model).set_params(max_iter=6).fit(X, **labels)
     model.set_params(callback=watch).fit(X, **labels)
     assert [state[0] for state in states] == list(range(7)) and model.stopped_by_ == "callback" and model.n_iter_ == 6
@@ -296,7 +296,7 @@ def test_a_callback_sees_every_iteration_and_can_stop(name):
 def test_a_callback_sees_rows_without_their_weights(name):
     X, _ = grouped()
     seen, weight = [], np.arange(40)
-    model, labels = make(name, max_iter=3)
+    model, labels = make(name, init="features", max_iter=3)
     model.set_params(callback=lambda state: seen.append(state.W)).fit(X, sample_weight=weight, **labels)
     if "mu" in name or "kl" in name:  # the others solve for W once more
         assert oracles.differ_by_powers_of_two(seen[-1].T, model.W_.T)

@@ -187,7 +187,8 @@ class AlternatingSolver(Solver):
 
     def check_state(self, state, *, is_signed=False):
         """As `Solver.check_state`; a fit of version 0.1, which had no cycles, goes on without them."""
-        self.squarem = self.squarem if state["extrapolation"] is not None else None
+        if self.squarem is not None and state.get("extrapolation") is None:
+            self.squarem = None
         super().check_state(state, is_signed=is_signed)
 
     def from_state(self, state):

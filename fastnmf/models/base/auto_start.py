@@ -78,6 +78,8 @@ def _starts(model, X, rank, options):
     rank : int
     options : Options
     """
+    if options.H.seeds or options.H.fixed is not None or _has_objects(options):  # known topics have their places
+        return ("auto",)
     is_exact, is_kullback_leibler = _is_exact(options), _is_kullback_leibler(options) and not model._has_shifts
     return starts_of_auto(X, rank, is_exact=is_exact, is_kullback_leibler=is_kullback_leibler)
 
@@ -89,6 +91,11 @@ def _is_auto(options):
 def _is_free(model, given, options):
     """Return whether the start is for `init` to choose."""
     return not model._goes_on(options) and all(given.get(name) is None for name in "WHV")
+
+
+def _has_objects(options):
+    """Return whether there are penalties of the user; an elastic net is that of alpha."""
+    return any(not hasattr(each, "elastic_net") for name in "WHV" for each in getattr(options, name).objects)
 
 
 def _is_exact(options):
@@ -116,9 +123,7 @@ def level_of(data, rank, options):
     is_asked = isinstance(options.init, str) and options.init == "multilevel"
     if not (is_asked or _is_auto(options) and data.is_sparse):
         return NO_LEVEL
-    if not (_is_exact(options) or _is_kullback_leibler(options)) or any(
-        getattr(options, name).objects for name in "WHV"
-    ):
+    if not (_is_exact(options) or _is_kullback_leibler(options)) or _has_objects(options):
         if is_asked:
             raise ValueError(
                 "init='multilevel' needs coordinate descent for the squared error or solver='mu' for Kullback-Leibler, "
