@@ -50,7 +50,7 @@ def test_fit_minimises_the_objective_of_all_rows_at_once(kind, form, l1_ratio):
     assert model.reconstruction_err_ == pytest.approx(np.sqrt(squares)) and model.normalized_loss_ < 1
     assert (np.diff(objective) <= 1e-10 * objective[0]).all()
     plain = {"extrapolate": False} if kind is MiniBatchStratifiedNMF else {"solver": "hals"}
-    whole = KINDS[kind](3, max_iter=300, **plain, **options).fit(X, **labels(kind))
+    whole = KINDS[kind](3, init="features", max_iter=300, **plain, **options).fit(X, **labels(kind))
     assert objective[-1] <= 1.02 * whole.history_["objective"][-1]
     W = model.transform(X, **labels(kind))
     np.testing.assert_allclose(W, model.W_, rtol=1e-6, atol=1e-9)

@@ -127,7 +127,7 @@ def test_a_section_runs_in_a_process_of_its_own(peers, text, tmp_path, capfd):
 
         def ask(self, who, data, options, **more):
             seed = more["threads"] if more["dtype"] == "float32" else 0
-            return super().ask(who, data, options | {"random_state": seed}, **more)
+            return super().ask(who, data, options | {"random_state": seed, "init": "features"}, **more)
 
     report = peers.report.Report(tmp_path, {}, "# Title")
     X, labels = text

@@ -1,5 +1,7 @@
 """Multilevel starts: when, how much, from which rows and columns, and what the fits of all rows make of them."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -96,9 +98,10 @@ def test_auto_takes_a_level_for_large_data_only(kind, given, options):
     np.testing.assert_allclose(fits["features"].history_["passes"], np.arange(4))
     assert fits["auto"].history_["objective"][-1] < 1.03 * fits["features"].history_["objective"][-1]
     small = {name: label[:500] for name, label in given.items()}
-    start = "nndsvda" if kind is NMF and "solver" in options else "features"
-    plain = [kind(rank, init=init, **options).fit(data[:500], **small).W_ for init in ("auto", start)]
-    assert (plain[0] == plain[1]).all()
+    starts = ["features", "nndsvd"] if "solver" not in options else ["nndsvda"] if kind is NMF else ["features"]
+    auto, *plain = (kind(rank, init=init, **options).fit(data[:500], **small) for init in ("auto", *starts))
+    best = min(plain, key=lambda model: model.run_objectives_[0])
+    assert (auto.W_ == best.W_).all() and len(auto.run_objectives_) == len(starts)
 
 
 COMPOSITIONS = {
@@ -124,11 +127,11 @@ def test_every_composition_begins_lower_and_ends_no_higher(kind, given, name):
     if name == "fixed":
         assert (level.components_[0, ::7] == 0.5).all()
     n_iter = 10 if name == "masked" else 60
-    ends = [kind(6, init=init, max_iter=n_iter, **options).fit(X, **given).history_["objective"][-1] for init in INITS]
-    assert ends[0] <= 1.01 * ends[1]
-
-
-INITS = ("multilevel", "features")
+    ends = {"multilevel": [], "features": []}
+    for init, seed in product(ends, range(3) if name == "kl" else [0]):  # Kullback-Leibler has more local minima
+        model = kind(6, init=init, max_iter=n_iter, **options | {"random_state": seed}).fit(X, **given)
+        ends[init].append(model.history_["objective"][-1])
+    assert np.median(ends["multilevel"]) <= 1.01 * np.median(ends["features"])
 
 
 def test_weights_of_rows_reach_the_level():

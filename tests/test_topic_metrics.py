@@ -128,7 +128,8 @@ def test_kkt_residual_falls_during_a_fit_and_is_recorded():
     rng = np.random.default_rng(0)
     X, strata = rng.random((30, 8)), np.repeat(["x", "y", "z"], 10)
     record = metrics.ResidualHistory(sp.csr_array(X), strata, every=10)
-    model = StratifiedNMF(2, random_state=0, max_iter=400, tol=0, callback=record).fit(X, strata=strata)
+    model = StratifiedNMF(2, init="features", random_state=0, max_iter=400, tol=0, callback=record)
+    model.fit(X, strata=strata)
     found = record.history_
     assert found["iteration"].tolist() == list(range(0, 401, 10))
     # All but the last: after it W is solved for exactly, which the model's own history counts.

@@ -46,9 +46,9 @@ def upgrade(kind, file_format, values):
     if kind == "model":
         return _model(values)
     if kind == "checkpoint":
-        fit = values["fit"]
-        if fit["estimator"] == "NMF" and fit["init"] is None:  # which was "features"
-            fit = fit | {"init": "features"}
+        fit = values.get("fit", {})
+        if fit.get("estimator") == "NMF" and fit.get("init") is None:
+            fit = fit | {"init": "features"}  # which None was
         return values | {"fit": fit, "state": _checkpoint_state(_renamed(values["state"], CHECKPOINT_STATE))}
     return values
 
