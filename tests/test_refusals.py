@@ -176,3 +176,19 @@ def test_tiny_and_equal_rows_in_single_precision_have_a_start():
         start = fastnmf.Start(np.ones((2, 4)))
         fit = fastnmf.SparseNMF(2, init=start, max_iter=1, random_state=0).fit(sp.coo_array(B))
     assert fit.normalized_loss_ < 1
+
+
+def test_what_the_third_search_found_gets_a_sentence_or_a_number():
+    with pytest.raises(ValueError, match="labels is 2.5; expected an array of distinct labels") as found:
+        fastnmf.Strata.from_array(np.ones((2, 2)), np.array([0, 1], dtype=object), labels=2.5)
+    assert one_sentence(str(found.value))
+    with pytest.raises(ValueError, match="names a layer of an AnnData, but X is a") as found:
+        fastnmf.MetaNMF(fastnmf.NMF(2)).fit(np.ones((4, 3)), layer=pd.Series([1, 2]))
+    assert one_sentence(str(found.value))
+    model = fastnmf.AffineNMF(1, max_iter=2, random_state=0).fit(sp.csr_array([[1.0]]))
+    far = np.array([[0], [7.8e-31], [1.2e-30]], np.float32)
+    small = np.diag([1e100, 1.0, 1e-300, 1e-250]) + 1e-290  # some entries become zero beside the largest
+    with np.errstate(all="raise", under="ignore"):
+        assert model.score(far) == pytest.approx(model.score(far.astype(float)), rel=1e-5) and model.score(far) < -1e58
+        loss = fastnmf.DistributionallyRobustNMF(2, max_iter=1, random_state=0).fit(sp.csr_array(small))
+    assert np.isfinite(loss.normalized_loss_)

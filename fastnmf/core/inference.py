@@ -16,7 +16,7 @@ from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.penalties import ElasticNet
 from fastnmf.core.problem import Subproblem, full
-from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE, model_floor, tiny
+from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE, huge, model_floor, tiny
 from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
 from fastnmf.data import shifts
 from fastnmf.data.layout import Compressed, nonzero_means, row_index
@@ -71,8 +71,8 @@ def infer(strata, rank, H, V=None, product=None, penalties=(), gram=None, guess=
         return _infer_masked(strata, rank, H, V, product, penalties), None
     neg = None
     if V is not None:
-        with single_threaded_blas():
-            below = V @ H
+        with single_threaded_blas(), np.errstate(over="ignore"):  # shifts of far larger data: these rows have W = 0
+            below = np.minimum(V @ H, huge(strata.dtype))
         if strata.row_scale is None:
             neg = LazyRows.of(below, strata.stratum_index)
         else:

@@ -130,6 +130,11 @@ def tiny(dtype=np.float64):
     return np.finfo(dtype).tiny
 
 
+def huge(dtype=np.float64):
+    """Return the largest number, which takes the place of an infinity that is to be multiplied by zero."""
+    return np.finfo(dtype).max
+
+
 # Exponent of two up to which numbers are ordinary: routines of others, whose tolerances are absolute, take them as they
 # are, so that their iterates keep their bits.
 _ORDINARY = 10

@@ -32,13 +32,13 @@ def with_layer(X, layer):
         return X
     if not is_annotated(X):
         raise ValueError(
-            f"layer={layer!r} names a layer of an AnnData, but X is a {type(X).__name__}; leave layer out, or give the "
-            "AnnData."
+            f"layer={shown(layer)} names a layer of an AnnData, but X is a {type(X).__name__}; leave layer out, or "
+            "give the AnnData."
         )
     layers = getattr(X, "layers", {})
     if not isinstance(layer, str) or layer not in layers:
         known = ", ".join(map(repr, layers)) or "none"
-        raise ValueError(f"layer={layer!r} is not a layer of X; its layers are: {known}. None stands for X.X.")
+        raise ValueError(f"layer={shown(layer)} is not a layer of X; its layers are: {known}. None stands for X.X.")
     return Layer(X, layer)
 
 

@@ -183,6 +183,8 @@ def encode_labels(strata, n_rows, labels=None):
     found, stratum_index = distinct(known_labels(strata, "strata", n_rows), "strata")
     if labels is None:
         return stratum_index.astype(np.int32), found
+    if np.ndim(labels) != 1:
+        raise ValueError(f"labels is {labels}; expected an array of distinct labels, (n_strata,).")
     place = places(found, labels)
     if (place < 0).any():
         unseen = ", ".join(repr(label) for label in found[place < 0][:3].tolist())

@@ -202,7 +202,8 @@ class KullbackLeibler(_Divergence):
         of_row = np.add.reduceat(np.append(side.data, 0).astype(np.float64), side.indptr[:-1])
         of_row[np.diff(side.indptr) == 0] = 0
         of_column = np.bincount(side.indices, side.data, minlength=self.strata.shape[1])
-        entropy = float(side.data @ np.log(side.data.astype(np.float64)))
+        entries = side.data.astype(np.float64)  # some may have become zero beside far larger ones
+        entropy = float(side.data @ np.log(entries, out=np.zeros_like(entries), where=entries > 0))
         margins = sum(float(m[m > 0] @ np.log(m[m > 0])) for m in (of_row, of_column))
         parts = (entropy, self.total * np.log(self.total), -margins) if self.total > 0 else (0.0,)
         return _zero_if_rounding(parts)
