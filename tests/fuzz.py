@@ -133,6 +133,8 @@ def wrong_error(error):
     is_ours = last.filename.startswith((HOME, CHECKS)) and linecache.getline(
         last.filename, last.lineno
     ).strip().startswith("raise")
+    if type(error.__cause__).__name__ == "_RemoteTraceback" and one_sentence(str(error)):  # raised in another process
+        return ""
     if not ours:  # a method that is scikit-learn's own
         return ""
     if not is_ours:
@@ -178,7 +180,8 @@ def wrong_model(model, kind, X):
             if name in ("W_", "components_", "shifts_") and array.dtype != wanted and not isinstance(X, pd.DataFrame):
                 return f"{where} is of {array.dtype} for X of {getattr(X, 'dtype', type(X).__name__)}"
     W = getattr(model, "W_", None)
-    if isinstance(W, np.ndarray) and len(W) != shape_of(X)["n"] and kind != "MetaNMF":
+    n_rows = shape_of(X)["m" if getattr(model, "affinity", None) == "cooccurrence" else "n"]  # that of features
+    if isinstance(W, np.ndarray) and len(W) != n_rows and kind != "MetaNMF":
         return f"W_ has shape {W.shape} for {shape_of(X)}"
     return ""
 

@@ -192,3 +192,17 @@ def test_what_the_third_search_found_gets_a_sentence_or_a_number():
         assert model.score(far) == pytest.approx(model.score(far.astype(float)), rel=1e-5) and model.score(far) < -1e58
         loss = fastnmf.DistributionallyRobustNMF(2, max_iter=1, random_state=0).fit(sp.csr_array(small))
     assert np.isfinite(loss.normalized_loss_)
+
+
+def test_frames_and_batches_without_weight_are_read():
+    X = np.diag([1.0, 2.0, 3.0]) + 0.1
+    model = fastnmf.OrthogonalNMF(2, random_state=0).fit(X)
+    before = model.predict(X)
+    assert (model.set_output(transform="pandas").predict(X) == before).all()
+    graph = fastnmf.GraphNMF(2, random_state=0, max_iter=5).fit(X)
+    before = graph.score(X)
+    assert graph.set_output(transform="pandas").score(X) == before
+    with np.errstate(all="raise"):
+        fastnmf.MiniBatchNMF(1, batch_size=1, max_iter=1).fit(np.zeros((2, 5)), sample_weight=[0.0, 1.0])
+        sparse = fastnmf.MiniBatchNMF(1, batch_size=1, max_iter=1).fit(sp.csr_array((2, 5)), sample_weight=[0.0, 1.0])
+    assert not sparse.W_.any()

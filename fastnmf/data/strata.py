@@ -324,7 +324,7 @@ class Strata:
         if self.weight is None and not self.is_sparse:
             return self.X.mean(axis=0, dtype=np.float64).astype(self.dtype)
         each = np.ones(self.shape[0]) if self.weight is None else self._sum_scale.astype(np.float64)
-        return (each @ self.X / self.total).astype(self.dtype)
+        return (each @ self.X / (self.total or 1.0)).astype(self.dtype)  # rows without weight: zeros
 
     def stratum_means(self) -> Floats:
         """Return the weighted mean of every column over the rows of each stratum, on the pattern, an array (q,)."""

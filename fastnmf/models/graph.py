@@ -338,7 +338,7 @@ class GraphNMF(BaseNMF, WithStrata):
 
     def score(self, X: Matrix, y: Any = None, *, strata: Labels | None = None) -> float:
         """Return one minus the ratio of the loss of X, without penalties, to that of the trivial model; at most 1."""
-        options, W = self._options(), self.transform(X, strata=strata)
+        options, W = self._options(), np.asarray(self.transform(X, strata=strata))
         data, H, V = self._prepared(X, strata, options)
         if V is not None:
             data.pattern = data.pattern.covering(V)

@@ -166,7 +166,7 @@ class OrthogonalNMF(BasisModel):
 
     def predict(self, X: Matrix) -> Integers:
         """Return the cluster of each row of X, ndarray (n_samples,) of int64, -1 for rows of zeros."""
-        return largest(self.transform(X))
+        return largest(np.asarray(self.transform(X)))  # a DataFrame, if `set_output` says so
 
     def _compose(self, data, given, options, rng):
         rank, (n_rows, n_columns), is_assigned = options.n_components, data.shape, options.solver == "em"
