@@ -7,7 +7,7 @@ import oracles_small
 import pytest
 import scipy.sparse as sp
 
-from fastnmf import NMF
+from fastnmf import NMF, SparseNMF
 from fastnmf.core import small
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.factors import allocate
@@ -180,3 +180,10 @@ def test_lengths_that_have_drifted_apart_become_similar():
             assert drifting.step() == pytest.approx(even.step(), rel=1e-9)
         lengths = np.log2([np.linalg.norm(drifting.factors[name][:, :3], axis=0) for name in "WH"])
         assert (np.abs(lengths[0] - lengths[1]) < 30).all()
+
+
+def test_a_model_that_reseeds_no_dead_components_is_fitted():
+    X = np.zeros((4, 4))
+    X[2, 1] = 3.0
+    model = SparseNMF(3, sparseness_H=None, max_iter=1, random_state=np.random.default_rng(3)).fit(X)
+    assert np.isfinite(model.W_).all() and np.isfinite(model.components_).all()

@@ -141,7 +141,8 @@ class SmallSolver(AlternatingSolver):
             for F, last, sign in zip(self._F.values(), self._momentum[:2], (1, -1), strict=True):
                 for array in (F, last):
                     np.ldexp(array, sign * powers[:, None], out=array)
-        if self.problem.reseed_dead_component(self.factors):
+        reseed = self.problem.reseed_dead_component
+        if reseed is not None and reseed(self.factors):
             self.n_reseeded += 1
             self._momentum.state[2] = 0.0
             for name, F in self._F.items():
