@@ -102,7 +102,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     max_iter : int, default=200
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
-        The fit stops when, at the rate of the last 10 iterations, the next 100 would lower the objective by less than
+        The fit stops when the next 100 iterations are expected to lower the objective by less than
         ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     n_init : int, default=1
         Number of starts; the result with the lowest objective is kept.

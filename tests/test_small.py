@@ -11,10 +11,12 @@ from fastnmf import NMF, SparseNMF
 from fastnmf.core import small
 from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.factors import allocate
+from fastnmf.core.iterate import has_converged
 from fastnmf.core.losses.squared import MAX_RESEEDINGS
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.small import SmallSolver, alternating_solver
 from fastnmf.data.strata import Strata
+from fastnmf.kernels import small as kernels
 
 RNG = np.random.default_rng(0)
 X = RNG.random((30, 13))
@@ -187,3 +189,16 @@ def test_a_model_that_reseeds_no_dead_components_is_fitted():
     X[2, 1] = 3.0
     model = SparseNMF(3, sparseness_H=None, max_iter=1, random_state=np.random.default_rng(3)).fit(X)
     assert np.isfinite(model.W_).all() and np.isfinite(model.components_).all()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_kernel_never_runs_past_the_rule(seed):
+    """Also where the least objective stands still after an extrapolation went too far."""
+    rng = np.random.default_rng(seed)
+    gains = rng.random(40) ** 4 * np.arange(1.0, 41) ** -rng.uniform(0, 3) * (rng.random(40) < rng.uniform(0.3, 1))
+    best, tol = 1.0 + np.append(gains[::-1].cumsum()[::-1], 0.0), 10 ** rng.uniform(-4, 0)
+    start = np.zeros((4, 2))
+    plan = solver(RNG.random((4, 4)), start, start)._plan._replace(tol=tol)
+    for i in range(1, len(best)):
+        if has_converged(best[: i + 1].tolist(), tol, plan.rounding):
+            assert kernels._may_have_converged(best, i, plan)

@@ -139,8 +139,8 @@ class ConvolutiveNMF(WeightModel):
     max_iter : int, default=500
         Largest number of iterations.
     tol : float, default=1e-4
-        Stop when, at the rate of the last 10 iterations, the next 100 iterations would lower the objective by less than
-        `tol` times its value. 0 runs exactly `max_iter` iterations.
+        Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
+        exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
         Seed or source of the random numbers of the start. An int gives the same result in every call.
     verbose : int, default=0

@@ -34,8 +34,8 @@ class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
         number of features of X if no H is passed. None takes the number of features.
     init : None, str, model or Start, default=None
         The start. None and ``"auto"`` choose by the size of the data. Large sparse data (from about 60,000 non-zeros a
-        component on, for Kullback-Leibler 20,000): ``"multilevel"``. Dense data of up to 2**22 entries, and data of at
-        most four columns a component: one fit from ``"features"`` and one from ``"nndsvd"``, of which the better is
+        component on, for Kullback-Leibler 20,000): ``"multilevel"``. Data of up to 2**22 entries, zeros included, and
+        of at most four columns a component: a fit from ``"features"`` and one from ``"nndsvd"``, of which the better is
         kept; for Kullback-Leibler, also of fewer than 200,000 non-zeros, ``"nndsvda"``. Others: ``"features"``.
 
         ``"multilevel"``: a short fit of 2 to 25 % of the rows, whose components are the start of the fit of all rows.
@@ -59,8 +59,8 @@ class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
         about twice as fast at first. An iteration that increases the objective is undone and repeated with the exponent
         of ``"mm"``. `transform` always uses ``"mm"``.
     tol : float, default=1e-4
-        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
-        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+        Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
+        than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     max_iter : int, default=200
         Maximum number of iterations, >= 1.
     n_init : int, default=1

@@ -44,8 +44,8 @@ class OrthogonalNMF(BasisModel):
     max_iter : int, default=200
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
-        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
-        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+        Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
+        than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
         Source of the random numbers that the start uses.
     verbose : int, default=0

@@ -54,8 +54,8 @@ class PLSA(BaseNMF, Iterative):
     max_iter : int, default=200
         Maximum number of iterations of `fit`, and of `transform`, >= 1.
     tol : float, default=1e-4
-        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
-        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+        Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
+        than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     extrapolate : bool, default=True
         Whether, after ten iterations, every third one begins at a point that is extrapolated along the last two
         (SQUAREM); it is undone unless it raises the likelihood. False: plain expectation-maximisation.

@@ -46,7 +46,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, AutoStartMixin, Inspe
         computes W exactly, so the two differ.
     init : str, model or Start, default="auto"
         The start. ``"auto"`` chooses by the size of the data, see `NMF`: ``"multilevel"`` for large sparse data; the
-        better of two fits, from ``"features"`` and from ``"nndsvd"``, on small dense data with ``"hals"``; else
+        better of two fits, from ``"features"`` and from ``"nndsvd"``, on small data with ``"hals"``; else
         ``"features"``. ``"multilevel"``: a short fit of a part of the rows of each stratum first. ``"features"``:
         shifts are half the stratum means; each component is the mean of the 30 rows with the largest sums over 10
         random features. ``"rows"``: means of 30 random rows instead. ``"random"``: uniform random numbers, scaled to
@@ -95,8 +95,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, AutoStartMixin, Inspe
     max_iter : int, default=200
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
-        Relative tolerance, >= 0. The fit stops when, at the rate of the last 10 iterations, the next 100 iterations
-        would lower the objective by less than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+        Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
+        than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     n_init : int, default=1
         Number of starts that are tried; the result with the lowest objective is kept. Starts that do not depend on the
         seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once; ``init="auto"`` may add

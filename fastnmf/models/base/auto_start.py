@@ -23,7 +23,6 @@ from fastnmf.core.init.level import (
 )
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import iterate
-from fastnmf.core.losses.choice import Beta
 from fastnmf.core.options import check_components, find_seeds, generator
 from fastnmf.models.base.nmf import STARTS
 
@@ -103,7 +102,7 @@ def _is_exact(options):
 
 
 def _is_kullback_leibler(options):
-    return options.is_multiplicative and isinstance(options.loss, Beta) and options.beta == 1
+    return options.is_multiplicative and options.is_kullback_leibler
 
 
 def level_of(data, rank, options):

@@ -136,7 +136,7 @@ class HierarchicalNMF(
     max_iter : int, default=300
         Largest number of iterations.
     tol : float, default=1e-4
-        Stop when, at the rate of the last 10 iterations, the next 100 would lower the loss by less than `tol` times
+        Stop when the next 100 iterations are expected to lower the loss by less than `tol` times
         its value. 0 runs `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
     verbose : int, default=0
