@@ -329,6 +329,13 @@ def test_progress_is_shown_on_request(capsys):
     assert "MetaNMF: iteration 3/3, normalized loss" in shown
 
 
+@pytest.mark.parametrize("method", ["transform", "adapt"])
+def test_labels_for_an_estimator_without_shifts_are_refused_after_fit(method):
+    model = MetaNMF(MU, **SMALL).fit(X)
+    with pytest.raises(ValueError, match="strata were given, and NMF has no shifts for them; leave strata out"):
+        getattr(model, method)(X, strata=LABELS)
+
+
 def test_what_cannot_be_learned_from_is_refused():
     def fails(match, *arguments, kind=ValueError, data=X, tasks=None, strata=None, **options):
         with pytest.raises(kind, match=match):

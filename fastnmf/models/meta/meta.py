@@ -23,7 +23,7 @@ from fastnmf.models.base.for_checkers import Callback, ClassNamePrefixFeaturesOu
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.meta.epochs import Epochs, side_by_side
-from fastnmf.models.meta.refits import Refit, check_refittable, weights_for
+from fastnmf.models.meta.refits import Refit, as_argument, check_refittable, weights_for
 from fastnmf.models.nmf import NMF
 from fastnmf.typing import File, Floats, Integers, Labels, Matrix, Seed
 
@@ -396,7 +396,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         check_is_fitted(self)
         X, strata = with_labels(X, strata)
         X = self._validated(X, reset=False)
-        W = self.estimator_.transform(X, **({} if strata is None else {"strata": strata}))
+        W = self.estimator_.transform(X, **as_argument(strata, self.estimator_))
         return W * self.estimator_.components_.max(axis=1)
 
     def adapt(self, X: Matrix, *, n_iter: int | None = None, strata: Labels | None = None) -> Any:
@@ -429,7 +429,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             max_iter=self.n_inner if n_iter is None else n_iter,
             tol=self.inner_tol,
         )
-        return model.fit(X, **({} if strata is None else {"strata": strata}))
+        return model.fit(X, **as_argument(strata, model))
 
     def _base(self):
         """Return the estimator, not fitted, with the number of threads of this fit."""

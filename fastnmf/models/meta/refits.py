@@ -49,6 +49,15 @@ def _is_own(kind, method):
     )
 
 
+def as_argument(strata, model):
+    """Return the labels of rows, or None, as keyword arguments of a method of `model`, which may take none."""
+    if strata is None:
+        return {}
+    if not model._has_shifts:
+        raise ValueError(f"strata were given, and {type(model).__name__} has no shifts for them; leave strata out.")
+    return {"strata": strata}
+
+
 def weights_for(X, H):
     """Return W = ``X Hᵀ`` with each row scaled to minimise the squared error of ``W H``, (n_samples, k).
 
@@ -98,9 +107,7 @@ class Refit:
         model.verbose, model.callback, model.random_state = 0, None, random_state
         self.options = replace(model._checked_options(), max_time=None)
         X = model._validated(X, reset=True)
-        if strata is not None and not model._has_shifts:
-            raise ValueError(f"strata were given, and {type(model).__name__} has no shifts for them; leave strata out.")
-        self.data = model._data(X, {"strata": strata}, self.options)
+        self.data = model._data(X, {"strata": None} | as_argument(strata, model), self.options)
         self.rank, self._shifts = model._rank(self.data, {}, self.options), None
         self.n_updates, self._fused, self._prior = 0, self._prepared(), set(vars(model))
         self.options = replace(self.options, max_iter=max_iter, tol=tol)
