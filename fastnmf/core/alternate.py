@@ -69,8 +69,7 @@ class Extrapolation:
             self.beta = min(self.bound, self.growth * self.beta)
         else:
             self.bound, self.beta = self.beta, self.beta / self.shrink
-            factors["W"][:] = self.before["W"]
-            factors.invalidate("W")
+            factors.go_back("W", self.before["W"])
 
     def to_state(self):
         """Return a dict of everything that later extrapolations depend on."""
@@ -169,7 +168,7 @@ class AlternatingSolver(Solver):
         sides, of_V, factors, losses = {"W": "H", "H": "W"}, (("pos", "V"), ("V",)), self.factors, self.problem.losses
         kept = self.extrapolation or self.squarem
         return {
-            "factors": dict(factors.arrays),
+            "factors": factors.to_state(),
             "extrapolation": None if kept is None else kept.to_state(),
             "losses": [loss.to_state() if hasattr(loss, "to_state") else {} for loss in losses],
             "penalties": [penalty.to_state() for penalty in self._stateful_penalties()],
@@ -195,9 +194,7 @@ class AlternatingSolver(Solver):
         """Restore the state that `to_state` returned for the same problem."""
         require(all(name in ("W", "H") for name in state["cached_products"]), "cached_products")
         require(state["last"] is not None or not len(state.get("history", {}).get("iteration", ())), "last")
-        for name, array in state["factors"].items():
-            refill(self.factors[name], array)
-            self.factors.invalidate(name)
+        self.factors.from_state(state["factors"])
         if (kept := self.extrapolation or self.squarem) is not None:
             kept.from_state(state["extrapolation"])
         for loss, kept in zip(self.problem.losses, state["losses"], strict=True):
@@ -322,8 +319,7 @@ def rebalance(problem, factors, extrapolation=None):
     if np.allclose(t, 1, rtol=1e-3, atol=0):  # smaller corrections are left to the updates
         return
     for name, scale in (("W", t), ("H", 1 / t)):
-        np.multiply(factors[name], scale, out=factors[name], casting="same_kind")
-        factors.invalidate(name)
+        factors.multiply_columns(name, scale)
         if extrapolation is not None:
             np.multiply(extrapolation.before[name], scale, out=extrapolation.before[name], casting="same_kind")
 
@@ -342,18 +338,27 @@ def scale_start(problem, factors, strata):
     factors : Factors
     strata : fastnmf.data.strata.Strata
     """
-    guess = _even_W(problem, factors, strata)
-    t = balanced(problem.penalties["W"][0].columns(guess), problem.penalties["H"][0].columns(factors["H"]))
+    net = problem.penalties["W"][0]
+    if len(factors["W"]) == strata.shape[0]:
+        of_W = net.columns(_even_W(problem, factors, strata))
+    else:  # the rows of W are elsewhere
+        of_W = net.columns_of_even_rows(_even_row(problem, factors, strata), strata.total)
+    t = balanced(of_W, problem.penalties["H"][0].columns(factors["H"]))
     np.divide(factors["H"], t, out=factors["H"], casting="same_kind")
     factors.invalidate("H")
 
 
 def _even_W(problem, factors, strata):
     """Return a constant W, of the shape of W, with which every component explains the same share of the data."""
+    guess = np.full(factors["W"].shape, _even_row(problem, factors, strata))
+    return guess if strata.row_scale is None else guess * strata.row_scale[:, None]
+
+
+def _even_row(problem, factors, strata):
+    """Return the row (K,) of a constant W with which every component explains the same share of the data."""
     lengths = np.sqrt(np.einsum("jc,jc->c", factors["H"], factors["H"], dtype=np.float64))
     share = np.sqrt(problem.scale / (factors.rank * strata.total))  # total: the sum of the row weights
-    guess = np.full(factors["W"].shape, np.divide(share, lengths, out=np.zeros(len(lengths)), where=lengths > 0))
-    return guess if strata.row_scale is None else guess * strata.row_scale[:, None]
+    return np.divide(share, lengths, out=np.zeros(len(lengths)), where=lengths > 0)
 
 
 def search_scale(problem, factors, strata):
@@ -393,8 +398,7 @@ def equalize_column_norms(problem, factors, extrapolation=None):
     if shift is None:
         return
     for name, sign in (("W", 1), ("H", -1)):
-        np.ldexp(factors[name], sign * shift, out=factors[name])
-        factors.invalidate(name)
+        factors.shift_exponents(name, sign * shift)
         if extrapolation is not None:
             np.ldexp(extrapolation.before[name], sign * shift, out=extrapolation.before[name])
 

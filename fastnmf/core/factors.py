@@ -72,6 +72,39 @@ class Factors:
             self.arrays[name][:] = F
             self.invalidate(name)
 
+    def multiply_columns(self, name, scale):
+        """Multiply the columns of factor `name` (p, K) in place by `scale` (K,)."""
+        np.multiply(self.arrays[name], scale, out=self.arrays[name], casting="same_kind")
+        self.invalidate(name)
+
+    def shift_exponents(self, name, powers):
+        """Multiply the columns of factor `name` (p, K) in place by ``2 ** powers``, int (K,)."""
+        np.ldexp(self.arrays[name], powers, out=self.arrays[name])
+        self.invalidate(name)
+
+    def go_back(self, name, before):
+        """Replace factor `name` by its value `before` the extrapolation."""
+        self.arrays[name][:] = before
+        self.invalidate(name)
+
+    def is_zero(self, name):
+        """Tell whether all entries of factor `name` are zero."""
+        return not self.arrays[name].any()
+
+    def to_state(self):
+        """Return the arrays by name, not copied."""
+        return dict(self.arrays)
+
+    def from_state(self, state):
+        """Replace the values of the factors by those that `to_state` returned."""
+        for name, array in state.items():
+            refill(self.arrays[name], array)
+            self.invalidate(name)
+
+    def gathered(self, name):
+        """Return factor `name` (p, k) without padding, not a copy."""
+        return self.arrays[name][:, : self.rank]
+
     def cached(self, key, names, compute):
         """Return ``compute()``, or its last result if none of the factors `names` has changed since.
 

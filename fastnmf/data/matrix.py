@@ -52,6 +52,11 @@ def check_kind(X, prefix=""):
     check_unmasked(X, f"{prefix}X")
     if X is None or isinstance(X, (str, bytes)):
         raise TypeError(f"{prefix}X is {shown(X)}; expected a matrix (samples x features) of numbers.")
+    if hasattr(X, "chunk_rows"):
+        raise TypeError(
+            f"{prefix}X is a matrix on disk, which fit of NMF and StratifiedNMF, and transform of all models that have "
+            "it, read chunk by chunk; X[:] reads it whole."
+        )
     if hasattr(X, "__dask_graph__"):
         raise TypeError(
             f"{prefix}X is a Dask collection, which is not in memory; pass X.compute(), or its blocks to partial_fit "

@@ -19,10 +19,14 @@ from fastnmf.data.writing import as_path, replacing
 from fastnmf.typing import FilePath, Labels, Matrix
 
 _PARTS = ("data", "indices", "indptr")
-_SHAPE = "shape.npy"
+_SHAPE, _CHUNK_ROWS = "shape.npy", "chunk_rows.npy"
+_COLUMNS = ("columns_data", "columns_rows", "columns_indptr")
 _CHECKED_TOGETHER = 1 << 20  # row bounds that are checked together, entries that are converted together
 _COPIED_TOGETHER = 1 << 16  # rows of a matrix on disk that is copied
 _MOST_INT32 = np.iinfo(np.int32).max
+_CHUNK_ENTRIES = (
+    10_000_000  # stored entries of a chunk, unless the user chooses its rows: 80 to 160 MB with its columns
+)
 
 
 class _Column:
@@ -95,7 +99,7 @@ def _as_block(block):
     return block
 
 
-def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
+def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath, *, columns: int | None = None) -> DiskCSR:
     """Write a sparse matrix into a folder, as the arrays of CSR: data.npy, indices.npy, indptr.npy and shape.npy.
 
     Parameters
@@ -105,17 +109,20 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
     folder : str or path
         Created where it is missing. A matrix in it is replaced when the new one is complete and on the disk, so that
         the blocks may come from it.
+    columns : int, default=None
+        Rows of a chunk. If given, the columns of every chunk are stored, too, in twice the space: a fit of the chunks
+        would otherwise transpose each of them in every iteration, which takes as long as the rest of it.
 
     Returns
     -------
     DiskCSR
-        The matrix that was written.
+        The matrix that was written, with ``chunk_rows=columns``.
 
     Raises
     ------
     ValueError
         There is no block, a block is no matrix of numbers, the blocks have different numbers of columns, or no common
-        type holds all their values.
+        type holds all their values. `columns` is no positive integer.
     OSError
         The folder cannot be written.
 
@@ -131,11 +138,13 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
     [(3, 4), (1, 4)]
     """
     X = matrix_of(X)
+    if columns is not None:
+        _check_rows("columns", columns, "the rows of a chunk")
     if isinstance(X, DiskCSR):
         X = X.blocks(_COPIED_TOGETHER)
     if not hasattr(X, "__iter__") and not sp.issparse(X):
         raise TypeError(f"save_csr was given a {type(X).__name__}; give a matrix, or an iterable of blocks of rows.")
-    folder, columns, n_rows, n_columns, end = as_path(folder), {}, 0, None, 0
+    folder, written, n_rows, n_columns, end = as_path(folder), {}, 0, None, 0
     with ExitStack() as stack:
         for block in [X] if sp.issparse(X) or hasattr(X, "ndim") else X:
             block = _as_block(matrix_of(block))
@@ -143,37 +152,69 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath) -> DiskCSR:
                 n_columns = block.shape[1]
                 folder.mkdir(parents=True, exist_ok=True)
                 for name, dtype in zip(_PARTS, (block.dtype, _index_type(n_columns), np.int64), strict=True):
-                    columns[name] = _Column(stack.enter_context(replacing(folder / f"{name}.npy")), dtype)
-                columns["indptr"].append(np.zeros(1, np.int64))
+                    written[name] = _Column(stack.enter_context(replacing(folder / f"{name}.npy")), dtype)
+                written["indptr"].append(np.zeros(1, np.int64))
             if block.shape[1] != n_columns:
                 raise ValueError(f"A block has {block.shape[1]} columns, the first one {n_columns}; give equal widths.")
-            columns["data"].append(block.data)
-            columns["indices"].append(block.indices.astype(columns["indices"].dtype, copy=False))
-            columns["indptr"].append(end + block.indptr[1:].astype(np.int64))
+            written["data"].append(block.data)
+            written["indices"].append(block.indices.astype(written["indices"].dtype, copy=False))
+            written["indptr"].append(end + block.indptr[1:].astype(np.int64))
             n_rows, end = n_rows + block.shape[0], end + int(block.nnz)
         if n_columns is None:
             raise ValueError("save_csr was given no block of rows; give at least one.")
-        for column in columns.values():
+        for column in written.values():
             column.write_header()
             column.file.flush()
             os.fsync(column.file.fileno())
         # all is on the disk; while the parts are exchanged, the folder without this file does not open
         (folder / _SHAPE).unlink(missing_ok=True)
+        for name in (_CHUNK_ROWS, *(f"{name}.npy" for name in _COLUMNS)):
+            (folder / name).unlink(missing_ok=True)
     with replacing(folder / _SHAPE) as file:
         np.save(file, np.array([n_rows, n_columns], dtype=np.int64))
-    return open_csr(folder)
+    if columns is not None:
+        _save_columns(open_csr(folder), columns)
+    return open_csr(folder, chunk_rows=columns)
+
+
+def _save_columns(X, chunk_rows):
+    """Write the columns of every chunk of a matrix on disk beside its rows."""
+    with ExitStack() as stack:
+        dtypes = X.dtype, np.dtype(np.int32), np.dtype(np.int64)
+        files = [stack.enter_context(replacing(X.folder / f"{name}.npy")) for name in _COLUMNS]
+        parts = [_Column(file, dtype) for file, dtype in zip(files, dtypes, strict=True)]
+        for block in X.blocks(chunk_rows):
+            turned = block.tocsc()
+            for part, array in zip(parts, (turned.data, turned.indices, turned.indptr), strict=True):
+                part.append(array.astype(part.dtype, copy=False))
+        for part in parts:
+            part.write_header()
+            part.file.flush()
+            os.fsync(part.file.fileno())
+    with replacing(X.folder / _CHUNK_ROWS) as file:
+        np.save(file, np.array([chunk_rows], dtype=np.int64))
+
+
+def _check_rows(name, n_rows, what):
+    if not isinstance(n_rows, numbers.Integral) or isinstance(n_rows, bool) or n_rows < 1:
+        raise ValueError(f"{name}={shown(n_rows)} is not valid; expected an integer >= 1, {what}.")
 
 
 def _index_type(n_columns):
     return np.dtype(np.int32 if n_columns <= _MOST_INT32 else np.int64)
 
 
-def open_csr(folder: FilePath) -> DiskCSR:
+def open_csr(folder: FilePath, *, chunk_rows: int | None = None) -> DiskCSR:
     """Open a matrix that `save_csr` wrote, or any CSR stored as data.npy, indices.npy, indptr.npy and shape.npy.
+
+    `NMF.fit` and `StratifiedNMF.fit` take it, and read one chunk of rows at a time.
 
     Parameters
     ----------
     folder : str or path
+    chunk_rows : int, default=None
+        Rows of a chunk. None: those whose columns are stored, see `save_csr`, or else about 10 million entries a chunk.
+        Sums are rounded otherwise for other chunks.
 
     Returns
     -------
@@ -197,7 +238,7 @@ def open_csr(folder: FilePath) -> DiskCSR:
     (4, 4)
     [(3, 4), (1, 4)]
     """
-    return DiskCSR(folder)
+    return DiskCSR(folder, chunk_rows)
 
 
 class DiskCSR:
@@ -206,6 +247,8 @@ class DiskCSR:
     Parameters
     ----------
     folder : str or path
+    chunk_rows : int, default=None
+        As for `open_csr`.
 
     Attributes
     ----------
@@ -213,6 +256,9 @@ class DiskCSR:
     dtype : numpy.dtype
     nnz : int
         Number of stored entries.
+    chunk_rows : int
+        Rows of a chunk; the last chunk may have fewer.
+    n_chunks : int
 
     Examples
     --------
@@ -227,8 +273,9 @@ class DiskCSR:
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     nnz: int
+    chunk_rows: int
 
-    def __init__(self, folder: FilePath):
+    def __init__(self, folder: FilePath, chunk_rows: int | None = None):
         self.folder = as_path(folder)
         shape = self._load(_SHAPE)
         self.data, self.indices, self.indptr = (self._load(f"{name}.npy") for name in _PARTS)
@@ -248,6 +295,69 @@ class DiskCSR:
                     f"indptr.npy in {folder} decreases after row {row}: the matrix is damaged; write it again with "
                     "save_csr."
                 )
+
+        stored = self._stored_rows()
+        if chunk_rows is not None:
+            _check_rows("chunk_rows", chunk_rows, "the rows of a chunk")
+        usual = max(1, round(_CHUNK_ENTRIES * self.shape[0] / max(self.nnz, 1)))
+        self.chunk_rows = int(chunk_rows or stored or min(usual, self.shape[0] or 1))
+        self._columns = self._load_columns() if stored == self.chunk_rows else None
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of chunks of `chunk_rows` rows."""
+        return -(-self.shape[0] // self.chunk_rows)
+
+    def _stored_rows(self):
+        """Return the rows of the chunks whose columns are stored, 0 where none are."""
+        if not (self.folder / _CHUNK_ROWS).exists():
+            return 0
+        found = self._load(_CHUNK_ROWS)
+        if found.shape != (1,) or found.dtype.kind not in "iu" or not 0 < found[0] <= _MOST_INT32:
+            raise ValueError(f"{self.folder / _CHUNK_ROWS} is damaged; write the matrix again with save_csr.")
+        return int(found[0])
+
+    def _load_columns(self):
+        data, rows, indptr = parts = [self._load(f"{name}.npy") for name in _COLUMNS]
+        fits = data.dtype == self.dtype and rows.dtype == np.int32 and indptr.dtype == np.int64
+        fits = fits and data.shape == rows.shape == (self.nnz,)
+        if not fits or indptr.shape != (self.n_chunks * (self.shape[1] + 1),):
+            raise ValueError(
+                f"The stored columns in {self.folder} do not fit its rows; write them again with save_csr."
+            )
+        return parts
+
+    def bounds(self, chunk: int) -> tuple[int, int]:
+        """Return the first row of a chunk, and the first one after it."""
+        return chunk * self.chunk_rows, min((chunk + 1) * self.chunk_rows, self.shape[0])
+
+    def chunk(self, number: int) -> Any:
+        """Return the rows of a chunk, csr_array (chunk_rows, n_columns), in memory; its columns are checked."""
+        return self._read(*self.bounds(number))
+
+    def mapped_chunk(self, number: int) -> Any:
+        """Return the rows of a chunk as a csr_array in the mapped file, and its columns as a csc_array, or None.
+
+        Nothing is checked or copied but the bounds of the rows. Changes of the arrays do not reach the file.
+        """
+        lo, hi = self.bounds(number)
+        bounds = np.array(self.indptr[lo : hi + 1]).astype(np.int64, copy=False)
+        first, last = int(bounds[0]), int(bounds[-1])
+        shape = hi - lo, self.shape[1]
+        by_row = _mapped(self.data, first, last), _mapped(self.indices, first, last), bounds - first
+        by_column = sp.csc_array(self.stored_columns(number), shape) if self.has_columns else None
+        return sp.csr_array(by_row, shape), by_column
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether the columns of the chunks are stored, too."""
+        return self._columns is not None
+
+    def stored_columns(self, number: int) -> tuple[Any, Any, Any]:
+        """Return the stored columns of a chunk, not checked: values, rows (nnz,), and bounds (n_columns + 1,)."""
+        (data, rows, indptr), (lo, hi), at = self._columns, self.bounds(number), number * (self.shape[1] + 1)
+        first, last = int(self.indptr[lo]), int(self.indptr[hi])
+        return _mapped(data, first, last), _mapped(rows, first, last), np.array(indptr[at : at + self.shape[1] + 1])
 
     def _load(self, name):
         path = self.folder / name
@@ -300,9 +410,16 @@ class DiskCSR:
         -------
         iterable of csr_array, or of pairs
         """
-        if not isinstance(n_rows, numbers.Integral) or isinstance(n_rows, bool) or n_rows < 1:
-            raise ValueError(f"n_rows={shown(n_rows)} is not valid; expected an integer >= 1, the rows of a block.")
+        _check_rows("n_rows", n_rows, "the rows of a block")
         return _Blocks(self, n_rows, None if strata is None else known_labels(strata, "strata", self.shape[0]))
+
+
+def _mapped(array, lo, hi):
+    """Return ``array[lo:hi]`` of a mapped file as a plain array that kernels may take: writable, not in the file."""
+    if lo == hi:
+        return np.empty(0, array.dtype)
+    offset = array.offset + lo * array.itemsize
+    return np.asarray(np.memmap(array.filename, array.dtype, "c", offset, (hi - lo,)))
 
 
 class _Blocks:

@@ -46,6 +46,8 @@ class Strata:
         As the attributes, already validated; X in the user's scale.
     is_signed : bool, default=False
         Whether X may have negative entries.
+    log4_scale : int, default=None
+        As the attribute, for X in that scale already, whose `sq_norm` is then 0. None: X is looked at.
 
     Attributes
     ----------
@@ -95,24 +97,27 @@ class Strata:
     entry_weights: Any
     sparse_shifts: bool | None
 
-    def __init__(self, X: Any, labels: Array, stratum_index: Integers, is_signed: bool = False):
+    def __init__(
+        self, X: Any, labels: Array, stratum_index: Integers, is_signed: bool = False, log4_scale: int | None = None
+    ):
         self.X, self.labels, self.stratum_index = X, labels, np.ascontiguousarray(stratum_index, dtype=np.int32)
         self.is_sparse = sp.issparse(X)
         self.shape, self.dtype = X.shape, X.dtype
         self.n_strata = len(labels)
-        self.log4_scale, self._transpose_future = 0, None
+        self.log4_scale, self._transpose_future = log4_scale or 0, None
+        self.weight = self.row_scale = self._sum_scale = self.entry_weights = self.sparse_shifts = None
+        self.total, self.sq_norm = float(X.shape[0]), 0.0
+        if log4_scale is not None:
+            return
         values = X.data if self.is_sparse else X
         largest = float(values.max()) if values.size else 0.0
         largest = max(largest, -float(values.min())) if is_signed and values.size else largest
-        limit = _EXTREME[X.dtype]
-        if largest > 0 and abs(np.frexp(largest)[1]) > limit:
-            self.log4_scale = -int(np.frexp(largest)[1]) // 2
+        self.log4_scale = log4_scale_for(largest, X.dtype)
+        if self.log4_scale:
             self.X = X * X.dtype.type(1) if self.is_sparse else X.copy()
             values = self.X.data if self.is_sparse else self.X
             np.ldexp(values, 2 * self.log4_scale, out=values)
         self.sq_norm = _square_sum(values)
-        self.weight = self.row_scale = self._sum_scale = self.entry_weights = self.sparse_shifts = None
-        self.total = float(X.shape[0])
 
     @property
     def codes(self) -> Integers:
@@ -147,17 +152,14 @@ class Strata:
             Weights >= 0.
         power : float
         """
-        self.weight = np.asarray(weight, dtype=np.float64)
-        row_scale = self.weight ** (1 / power)
-        of_sums = np.power(row_scale, power - 1, out=np.zeros_like(row_scale), where=row_scale > 0)
-        self.row_scale, self._sum_scale = row_scale.astype(self.dtype), of_sums.astype(self.dtype)
+        self.with_row_weights(weight, power)
         if self.is_sparse:
             each = self.row_scale[row_index(self.X)]
             self.X = sp.csr_array((self.X.data * each, self.X.indices, self.X.indptr), shape=self.shape, copy=True)
             self.X.eliminate_zeros()
         else:
             self.X = self.X * self.row_scale[:, None]
-        self.sq_norm, self.total = _square_sum(self.X.data if self.is_sparse else self.X), float(self.weight.sum())
+        self.sq_norm = _square_sum(self.X.data if self.is_sparse else self.X)
 
     @classmethod
     def from_array(
@@ -220,6 +222,15 @@ class Strata:
         stratum_index = np.repeat(np.arange(len(blocks)), [block.shape[0] for block in blocks])
         return cls(X, np.arange(len(blocks)), stratum_index)
 
+    def with_row_weights(self, weight: Floats, power: float) -> Strata:
+        """Set the weights of rows by which X has been multiplied already, see `weigh`, and return self."""
+        self.weight = np.asarray(weight, dtype=np.float64)
+        row_scale = self.weight ** (1 / power)
+        of_sums = np.power(row_scale, power - 1, out=np.zeros_like(row_scale), where=row_scale > 0)
+        self.row_scale, self._sum_scale = row_scale.astype(self.dtype), of_sums.astype(self.dtype)
+        self.total = float(self.weight.sum())
+        return self
+
     def in_scale(self, dtype: Any, log4_scale: int) -> Strata:
         """Return these data in another dtype, holding the user's data times ``4.0 ** log4_scale``."""
         if self.dtype == dtype and self.log4_scale == log4_scale:
@@ -232,6 +243,15 @@ class Strata:
         inner.log4_scale, inner.sq_norm = log4_scale, float(np.ldexp(inner.sq_norm, 4 * shift))
         inner.sparse_shifts = self.sparse_shifts
         return inner._weighed_as(self)
+
+    @property
+    def n_entries(self) -> int:
+        """Number of stored entries."""
+        return self.X.nnz if self.is_sparse else self.X.size
+
+    def take(self, chosen: Any) -> Any:
+        """Return some rows of the attribute `X`, `chosen` by an index array."""
+        return self.X[chosen]
 
     def part(self, chosen: Any, X: Any = None) -> Strata:
         """Return some of the rows, `chosen` by a slice or an index array, with their weights and all strata.
@@ -396,6 +416,12 @@ class Strata:
         else:
             residual -= self.X[rows]
         return residual
+
+
+def log4_scale_for(largest, dtype):
+    """Return the `log4_scale` for data with this largest entry: 0 unless it is extreme."""
+    exponent = int(np.frexp(largest)[1])
+    return -exponent // 2 if largest > 0 and abs(exponent) > _EXTREME[np.dtype(dtype)] else 0
 
 
 def _square_sum(values):

@@ -266,16 +266,19 @@ def fingerprint(estimator, data, given):
     dict
         The keys are phrases that error messages show.
     """
-    X, given = data.X, {name: value for name, value in given.items() if value is not None}
-    parts = (X.data, X.indices, X.indptr) if data.is_sparse else X
+    given = {name: value for name, value in given.items() if value is not None}
+    if hasattr(data, "identity"):  # in chunks
+        parts = data.identity()
+    else:
+        parts = (data.X.data, data.X.indices, data.X.indptr) if data.is_sparse else data.X
     entries, y = data.entry_weights, given.get("y")
     has_labels = data.n_strata > 1 or "strata" in given or estimator._has_shifts
     found = {
         "estimator": type(estimator).__name__,
-        "the shape of X": tuple(int(n) for n in X.shape),
-        "the dtype of X": X.dtype.name,
+        "the shape of X": tuple(int(n) for n in data.shape),
+        "the dtype of X": data.dtype.name,
         "the layout of X": "sparse" if data.is_sparse else "dense",
-        "the number of stored entries of X": int(X.nnz if data.is_sparse else X.size),
+        "the number of stored entries of X": int(data.n_entries),
         "the values of X": _plain_or_checksum((parts, data.log4_scale)),
         "strata": _plain_or_checksum((data.stratum_index, data.labels.astype(str))) if has_labels else None,
         "the weights of rows": _plain_or_checksum(data.weight),

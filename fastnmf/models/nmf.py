@@ -10,7 +10,7 @@ import numpy as np
 from fastnmf.core.alternate import acceleration
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import generator, integer, one_of, optional, sweeps_of
-from fastnmf.models.base.auto_start import AutoStartMixin
+from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF
@@ -18,7 +18,7 @@ from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.typing import Factor, File, Floats, Matrix, Penalties, Seed, Vector
 
 
-class NMF(PartialFitMixin, AutoStartMixin, RowErrorsMixin, BaseNMF, Iterative):
+class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     """Factorise a non-negative matrix, sparse or dense: ``X ~ W H`` with W, H >= 0.
 
     The interface is that of scikit-learn's `NMF`. With D half the squared error, or another divergence, and with every

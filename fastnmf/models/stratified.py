@@ -10,7 +10,7 @@ from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_number, integer, one_of, sweeps_of
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
-from fastnmf.models.base.auto_start import AutoStartMixin
+from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata, available_if
@@ -29,7 +29,7 @@ def _ignores_classes(model):
     return True
 
 
-class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, AutoStartMixin, InspectionMixin, BaseNMF, WithStrata):
+class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, InspectionMixin, BaseNMF, WithStrata):
     """Factorise a non-negative matrix whose rows come in groups (strata): ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
     All strata share the dictionary H; the shift v(i) is specific to stratum i. Minimises

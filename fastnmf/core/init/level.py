@@ -128,11 +128,28 @@ def draw_rows(stratum_index, n_strata, share, rng):
     ndarray of int64
     """
     sizes = np.bincount(stratum_index, minlength=n_strata)
-    wanted = n_wanted(sizes, share)
-    shuffled = rng.permutation(len(stratum_index))
+    return np.sort(np.argsort(stratum_index, kind="stable")[draw_places(sizes, share, rng)])
+
+
+def draw_places(sizes, share, rng):
+    """Draw rows as `draw_rows` does, as places in the list of all rows sorted by stratum: from the sizes alone.
+
+    Parameters
+    ----------
+    sizes : ndarray (n_strata,) of int
+        Number of rows of each stratum.
+    share : float
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of int64
+    """
+    n_rows, stratum_index = int(sizes.sum()), np.repeat(np.arange(len(sizes)), sizes)
+    shuffled = rng.permutation(n_rows)
     by_stratum = shuffled[np.argsort(stratum_index[shuffled], kind="stable")]
-    place = np.arange(len(by_stratum)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.sort(by_stratum[place < np.repeat(wanted, sizes)])
+    place = np.arange(n_rows) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return by_stratum[place < np.repeat(n_wanted(sizes, share), sizes)]
 
 
 def frequent_columns(X, needed=()):

@@ -230,28 +230,76 @@ def features(strata, rank, rng, *, has_shifts=True, needs_positive=False):
     v : ndarray (q,), or None
         Entries of the shifts on ``strata.pattern``.
     """
-    n_rows, n_columns = strata.shape
-    means, weight = strata.column_means().astype(np.float64), strata.weight
-    n_features = min(FEATURES_PER_COMPONENT, max(1, n_columns // (4 * rank)))
-    share = np.cumsum(means) / (means.sum() or 1.0)
-    drawn = np.minimum(np.searchsorted(share, rng.random((rank, n_features))), n_columns - 1)
-    seek = aligned((n_columns, padded(rank, strata.dtype)), strata.dtype)
-    seek[:, :rank] = 1e-3 * rng.random((n_columns, rank), dtype=np.float32)  # breaks ties between equally rich rows
-    for c in range(rank):
-        np.add.at(seek[:, c], drawn[c], 1)
+    n_rows, weight = strata.shape[0], strata.weight
+    means = strata.column_means().astype(np.float64)
+    seek = wanted_features(means, rank, rng, strata.dtype)
     rich = aligned((n_rows, seek.shape[1]), strata.dtype)
     strata.matmul(seek, rich)
     if strata.row_scale is not None:
         rich /= np.where(strata.row_scale > 0, strata.row_scale, np.inf)[:, None]
-    per = min(ROWS_PER_COMPONENT, max(1, int(strata.total) // (2 * rank)))
+    per = rows_per_component(strata.total, rank)
     found = [_richest(rich[:, c], per, weight) for c in range(rank)]
+    W, H, v = _means_of(strata, pick_of(found, n_rows), means, rng, has_shifts, needs_positive)
+    return W, distinct(H, per, rng), v
+
+
+def wanted_features(means, rank, rng, dtype):
+    """Return the weights of random features, one column a component: one for each time that a feature was drawn.
+
+    Parameters
+    ----------
+    means : ndarray (n_columns,) of float64
+        Column means; the features are drawn in proportion to them.
+    rank : int
+    rng : numpy.random.Generator
+    dtype : numpy.dtype
+    """
+    n_columns = len(means)
+    n_features = min(FEATURES_PER_COMPONENT, max(1, n_columns // (4 * rank)))
+    share = np.cumsum(means) / (means.sum() or 1.0)
+    drawn = np.minimum(np.searchsorted(share, rng.random((rank, n_features))), n_columns - 1)
+    seek = aligned((n_columns, padded(rank, dtype)), dtype)
+    seek[:, :rank] = 1e-3 * rng.random((n_columns, rank), dtype=np.float32)  # breaks ties between equally rich rows
+    for c in range(rank):
+        np.add.at(seek[:, c], drawn[c], 1)
+    return seek
+
+
+def rows_per_component(total, rank):
+    """Return how many rows the mean of a component is taken of, for rows of this total weight."""
+    return min(ROWS_PER_COMPONENT, max(1, int(total) // (2 * rank)))
+
+
+def distinct(H, per, rng):
+    """Return H, whose components are means of `per` rows, changed at random where two of them may be the same."""
+    return H * rng.uniform(0.5, 1.5, H.shape) if per < ROWS_PER_COMPONENT else H
+
+
+def pick_of(found, n_rows):
+    """Return the coefficients of the rows, csr_array (k, n_rows), for rows and shares of each component."""
     start = np.cumsum([0] + [len(rows) for rows, _ in found])
     chosen, share = (np.concatenate([part[i] for part in found]) for i in (0, 1))
-    pick = sp.csr_array((share, chosen, start), shape=(rank, n_rows))
-    W, H, v = _means_of(strata, pick, means, rng, has_shifts, needs_positive)
-    if per < ROWS_PER_COMPONENT:  # few rows: two components may be the same
-        H = H * rng.uniform(0.5, 1.5, H.shape)
-    return W, H, v
+    return sp.csr_array((share, chosen, start), shape=(len(found), n_rows))
+
+
+def merged_richest(parts, per, weight=None):
+    """Return the rows of the highest score, and their shares, of the lists that `chunks.richest` has made of chunks.
+
+    Parameters
+    ----------
+    parts : list of (ndarray, ndarray)
+        Scores and numbers of rows.
+    per : int
+        As for `_richest`.
+    weight : ndarray (n_rows,), default=None
+        Of all rows.
+    """
+    scores, rows_ = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    order = np.lexsort((rows_, -scores))
+    if weight is None:
+        return rows_[order[:per]], np.full(per, 1 / per)
+    taken = np.diff(np.minimum(np.cumsum(weight[rows_[order]]), per), prepend=0.0)
+    return rows_[order[taken > 0]], taken[taken > 0] / per
 
 
 def _richest(score, per, weight):
@@ -287,7 +335,15 @@ def _means_of(strata, pick, means, rng, has_shifts, needs_positive):
     v : ndarray (q,), or None
         Entries of the shifts on ``strata.pattern``.
     """
-    rank, n_rows = pick.shape
+    H = components_of(strata, pick, means, needs_positive)
+    W = np.full((strata.shape[0], pick.shape[0]), 1 / pick.shape[0] if needs_positive else 0.0)
+    if needs_positive and strata.row_scale is not None:
+        W = W * strata.row_scale[:, None]
+    return W, H, 0.5 * strata.stratum_means() if has_shifts else None
+
+
+def components_of(strata, pick, means, needs_positive):
+    """Return components that are weighted sums of rows, (n_columns, k); parameters as for `_means_of`."""
     if strata.row_scale is not None:
         pick = sp.csr_array(pick.multiply(1 / np.where(strata.row_scale > 0, strata.row_scale, np.inf)[None, :]))
     H = pick.astype(strata.dtype, copy=False) @ strata.X
@@ -297,10 +353,7 @@ def _means_of(strata, pick, means, rng, has_shifts, needs_positive):
         H = np.ascontiguousarray(H.T)
     # A component that drew only empty rows would be dead from the start; a small multiple of the means prevents this.
     H += ((1e-3 if needs_positive else 1e-6) * means).astype(strata.dtype)[:, None]
-    W = np.full((n_rows, rank), 1 / rank if needs_positive else 0.0)
-    if needs_positive and strata.row_scale is not None:
-        W = W * strata.row_scale[:, None]
-    return W, H, 0.5 * strata.stratum_means() if has_shifts else None
+    return H
 
 
 def rows(strata, rank, rng, *, has_shifts=True, needs_positive=False):
@@ -324,11 +377,21 @@ def rows(strata, rank, rng, *, has_shifts=True, needs_positive=False):
     v : ndarray (q,), or None
         Entries of the shifts on ``strata.pattern``.
     """
-    n_rows = strata.shape[0]
+    pick = drawn_rows(strata.shape[0], rank, rng)
+    return _means_of(strata, pick, strata.column_means(), rng, has_shifts, needs_positive)
+
+
+def drawn_rows(n_rows, rank, rng):
+    """Return coefficients of random rows, csr_array (rank, n_rows): the means of 30 rows for each component, or fewer.
+
+    Parameters
+    ----------
+    n_rows, rank : int
+    rng : numpy.random.Generator
+    """
     per = min(ROWS_PER_COMPONENT, max(1, n_rows // (2 * rank)))  # with all rows, all components would be equal
     chosen = np.concatenate([rng.choice(n_rows, per, replace=False) for _ in range(rank)])
-    pick = sp.csr_array((np.full(rank * per, 1 / per), chosen, np.arange(0, rank * per + 1, per)), (rank, n_rows))
-    return _means_of(strata, pick, strata.column_means(), rng, has_shifts, needs_positive)
+    return sp.csr_array((np.full(rank * per, 1 / per), chosen, np.arange(0, rank * per + 1, per)), (rank, n_rows))
 
 
 def custom(strata, rank, W, H, V=None, *, has_shifts=True):

@@ -133,7 +133,7 @@ class CustomDivergence(_Divergence):
         """Return the loss; `V` as for `fastnmf.core.losses.KullbackLeibler`."""
         if V is not None:
             return self._sum_of_tiles(factors, V)
-        return self._pass("W", factors)[1]
+        return self.ratio_pass("W", factors)[1]
 
     def reference(self):
         """Return the loss of the best model that is constant in each row, by the mean of the data."""
@@ -194,7 +194,7 @@ class CustomDivergence(_Divergence):
     def _sum_of_tiles(self, factors, V):
         return self._scale * sum(self._sum(x, y) for _, x, y in self._modelled("W", factors, V))
 
-    def _pass(self, name, factors):
+    def ratio_pass(self, name, factors):
         """Return ``(pos, value, pos of V, neg, neg of V)`` of factor `name` at this point; the value for W only."""
         compute = self._walk_tiles if self.user.zero_slope is None else self._walk_entries
         return factors.cached(("ratio", name), self._points(), lambda: compute(name, factors))
@@ -278,8 +278,8 @@ class CustomDivergence(_Divergence):
 
     def _neg(self, name, factors):
         """Return ``neg`` of factor W or H."""
-        return self._pass(name, factors)[3]
+        return self.ratio_pass(name, factors)[3]
 
     def _shift_neg(self, factors):
         """Return ``neg`` of V, float64 (q,)."""
-        return self._pass("H", factors)[4]
+        return self.ratio_pass("H", factors)[4]

@@ -115,10 +115,11 @@ class _Divergence:
             sub.weight, sub.group = self._no_weight, self.strata.pattern.group
             dtype = self.strata.dtype
             sub.add(
-                pos=self._pass("H", factors)[2].astype(dtype), neg=self._shift_neg(factors).astype(dtype, copy=False)
+                pos=self.ratio_pass("H", factors)[2].astype(dtype),
+                neg=self._shift_neg(factors).astype(dtype, copy=False),
             )
         else:
-            sub.add(pos=self._pass(name, factors)[0], neg=self._neg(name, factors))
+            sub.add(pos=self.ratio_pass(name, factors)[0], neg=self._neg(name, factors))
 
     def _points(self):
         """Return the names of the factors that the model depends on."""
@@ -136,7 +137,7 @@ class _Divergence:
         """Return the model of side `name` as the kernels take it."""
         return ShiftedProduct(*self._both(name, factors), self._v(factors), self._places[name], self._loading)
 
-    def _pass(self, name, factors):
+    def ratio_pass(self, name, factors):
         """Return three results of one pass over the non-zeros at this point.
 
         Parameters
@@ -163,6 +164,19 @@ class _Divergence:
             return out, self._walk(name, factors, side, tasks, out, sums), sums
 
         return factors.cached(("ratio", name), self._points(), compute)
+
+
+def independence(entropy, total, margins):
+    """Return the divergence of data from the product of their margins.
+
+    Parameters
+    ----------
+    entropy, total : float
+        Sums of x log x and of x over the entries.
+    margins : tuple of float
+        Sums of s log s over the sums s of the rows, and of the columns, or the sum of both.
+    """
+    return _zero_if_rounding((entropy, total * np.log(total), -sum(margins)) if total > 0 else (0.0,))
 
 
 class KullbackLeibler(_Divergence):
@@ -205,8 +219,7 @@ class KullbackLeibler(_Divergence):
         entries = side.data.astype(np.float64)  # some may have become zero beside far larger ones
         entropy = float(side.data @ np.log(entries, out=np.zeros_like(entries), where=entries > 0))
         margins = sum(float(m[m > 0] @ np.log(m[m > 0])) for m in (of_row, of_column))
-        parts = (entropy, self.total * np.log(self.total), -margins) if self.total > 0 else (0.0,)
-        return _zero_if_rounding(parts)
+        return independence(entropy, self.total, (margins,))
 
     def value(self, factors, V=None):
         """Return the divergence; its pass over the data is the one that the next update of W needs as well.
@@ -220,7 +233,7 @@ class KullbackLeibler(_Divergence):
         if V is not None:
             pattern = self.strata.pattern
             model += float(self.sizes @ V.sum(axis=1) - self._counts @ pattern.entries(V))
-        return self._pass("W", factors)[1] - self.total + model
+        return self.ratio_pass("W", factors)[1] - self.total + model
 
     def _neg(self, name, factors):
         """Return ``neg`` of factor W or H: the same row of column sums for every row."""
@@ -328,7 +341,7 @@ class BetaDivergence(_Divergence):
 
         Its passes over the data are those that the next update of W needs as well. `V` as for `KullbackLeibler`.
         """
-        crossed, logs = self._pass("W", factors)[1]
+        crossed, logs = self.ratio_pass("W", factors)[1]
         if self.beta == 0:
             return self._from_sums(crossed, logs, 0.0)
         powers = self._whole("W", factors)[1] if V is None else self._powers_with(V, factors)

@@ -151,7 +151,7 @@ class Frobenius:
         for name in ("H", "W"):
             if factors.cache_valid(("pos", name), ("W", "H")):
                 return factors.cached(("pos", name), ("W", "H"), None)
-        if not factors["W"].any():  # as in many starts
+        if factors.is_zero("W"):  # as in many starts
             return 0.0
         name = "H" if factors.cache_valid(("product", "H"), ("W",)) else "W"  # the final exact W needs X H, too
         parts = np.empty(len(self.tasks[name]) - 1)
@@ -187,7 +187,6 @@ class StrataFrobenius(Frobenius):
         super().__init__(strata, width, tasks, holds_products)
         self.pattern, self.groups = strata.pattern, strata.groups
         self.sizes = self.groups.sizes.astype(strata.dtype)
-        self._each = np.arange(strata.shape[0] + 1)
         self._sampled = np.empty(len(self.pattern.group), strata.dtype)
 
     def contribute(self, name, factors, sub):
@@ -267,7 +266,7 @@ class StrataFrobenius(Frobenius):
             below, row_scale = self.pattern.tmatmul(factors["V"], factors["H"]), self.strata.row_scale
             if row_scale is None:
                 return LazyRows.of(below, self.groups.stratum_index)
-            return LazyRows(self._each, self.groups.stratum_index, row_scale, below)
+            return LazyRows(np.arange(len(row_scale) + 1), self.groups.stratum_index, row_scale, below)
 
         if name == "W":
             return factors.cached(("below", "W"), ("V", "H"), of_rows)

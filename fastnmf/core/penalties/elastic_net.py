@@ -35,7 +35,7 @@ class ElasticNet:
     """
 
     def __init__(self, l1=0.0, l2=0.0, row_scale=None, unit=2, power=2.0):
-        self.l1, self.l2, self.unit = float(l1), float(l2), unit
+        self.l1, self.l2, self.unit, self.power = float(l1), float(l2), unit, power
         self.of_l1, self.of_l2 = _powered(row_scale, power - 1), _powered(row_scale, power - 2)
 
     @classmethod
@@ -68,6 +68,14 @@ class ElasticNet:
         if data.log4_scale:
             l1, l2 = (_scaled(l, (2 * beta - n * own) * data.log4_scale) for l, n in ((l1, 1), (l2, 2)))
         return cls(l1, l2, data.row_scale if name == "W" else None, unit, beta)
+
+    def of_rows(self, row_scale):
+        """Return the same penalty for a factor whose rows have this row scale, or none."""
+        return ElasticNet(self.l1, self.l2, row_scale, self.unit, self.power)
+
+    def columns_of_even_rows(self, row, total):
+        """Return `columns` of a factor whose rows are `row` (K,) times their row scale, of this total weight."""
+        return self.l1 * total * row, self.l2 * total * row**2
 
     def contribute(self, F, sub, rank):
         """Add the half-gradient ``l1 + l2 F``."""

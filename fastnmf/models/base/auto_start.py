@@ -5,11 +5,11 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 """
 
 from dataclasses import replace
-from functools import partial
 from itertools import chain, repeat
 
 import numpy as np
 
+from fastnmf.core.chunks import MassStart, even_rows
 from fastnmf.core.factors import scaled_for
 from fastnmf.core.init.level import (
     MIN_ROWS_PER_COMPONENT,
@@ -35,7 +35,7 @@ class AutoStartMixin:
     _constraints = {"init": starts_among(*STARTS, "auto", "multilevel")}
 
     def _runs(self, data, given, options):
-        if not _is_free(self, given, options) or not _is_auto(options):
+        if not is_free(self, given, options) or not _is_auto(options):
             return super()._runs(data, given, options)
         rank = self._rank(data, given, options)
         first, *more = _starts(self, data.X, rank, options)
@@ -45,9 +45,12 @@ class AutoStartMixin:
 
     def _solver(self, data, given, options, random_state):
         rank = self._rank(data, given, options)
-        level = level_of(data, rank, options) if _is_free(self, given, options) else NO_LEVEL
-        begin = partial(level_start, self, level) if level else self._start
-        return self._alternate(data, begin(data, rank, given, options, random_state), given, options, level)
+        level = level_of(data, rank, options) if is_free(self, given, options) else NO_LEVEL
+        if not level:
+            return super()._solver(data, given, options, random_state)
+        start, *others = level_start(self, level, data, rank, given, options, random_state)
+        W = np.zeros((data.shape[0], rank)) if start is None else even_rows(data, start.length, start.of_strata, rank)
+        return self._alternate(data, (W, *others), given, options, level)
 
     def _most_runs(self, options):
         return super()._most_runs(options) + _is_auto(options)
@@ -87,7 +90,7 @@ def _is_auto(options):
     return options.init is None or isinstance(options.init, str) and options.init == "auto"
 
 
-def _is_free(model, given, options):
+def is_free(model, given, options):
     """Return whether the start is for `init` to choose."""
     return not model._goes_on(options) and all(given.get(name) is None for name in "WHV")
 
@@ -129,15 +132,14 @@ def level_of(data, rank, options):
                 "and no penalties of your own; use init='features'."
             )
         return NO_LEVEL
-    n_entries = data.X.nnz if data.is_sparse else data.X.size
-    level = plan(n_entries, rank, is_squared=options.is_squared, is_asked=is_asked)
+    level = plan(data.n_entries, rank, is_squared=options.is_squared, is_asked=is_asked)
     n_drawn = int(n_wanted(data.groups.counts, level.share).sum())
     is_worth = MIN_ROWS_PER_COMPONENT * rank <= n_drawn <= data.shape[0] // 2
     return level if is_worth or is_asked else NO_LEVEL
 
 
 def level_start(model, level, data, rank, given, options, random_state):
-    """Return the start of a fit, as `BaseNMF._start` does, from the fit of a part of the rows.
+    """Return the start of a fit from the fit of a part of the rows.
 
     Parameters
     ----------
@@ -145,10 +147,17 @@ def level_start(model, level, data, rank, given, options, random_state):
     level : Level
     data, rank, given, options, random_state :
         As for `BaseNMF._start`.
+
+    Returns
+    -------
+    start : MassStart, or None
+        Start of W; None: W is zero.
+    H, v, V :
+        As for `BaseNMF._start`.
     """
     rng = generator(random_state)
     rows = draw_rows(data.stratum_index, data.n_strata, level.share, rng)
-    X, columns = data.X[rows], np.arange(data.shape[1])
+    X, columns = data.take(rows), np.arange(data.shape[1])
     of_H, needed = _known_columns(model, data, rank, options)
     if data.is_sparse:
         columns = frequent_columns(X, needed)
@@ -167,12 +176,10 @@ def level_start(model, level, data, rank, given, options, random_state):
     if model._has_shifts:
         v = np.zeros(len(data.pattern.group))
         v[data.pattern.places(coarse.pattern, columns)] = scaled_for(factors["V"], 2 * back, v.dtype)
-    if options.is_multiplicative:
-        W, H, v = _positive(data, H, v)
-    else:
-        W = np.zeros((data.shape[0], rank))
     fit.problem.release()
-    return W, H, v, None
+    if not options.is_multiplicative:
+        return None, H, v, None
+    return *_positive(data, H, v), None
 
 
 def _known_columns(model, data, rank, options):
@@ -211,13 +218,11 @@ def _taken(labels, rows):
 
 
 def _positive(data, H, v):
-    """Return W, H and v without zeros, for multiplicative updates: each row of W with the mass of its row of data."""
+    """Return W, as a `MassStart`, and H and v without zeros, for multiplicative updates."""
     means = data.column_means().astype(np.float64)
     H = H + SMOOTHING * (means / (means.sum() or 1.0))[:, None] * H.sum(axis=0)
-    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64)
+    of_strata = None
     if v is not None:
         v = v + SMOOTHING * data.stratum_means()
-        of_strata = np.bincount(data.pattern.group, v, minlength=data.n_strata)[data.stratum_index]
-        mass = np.maximum(mass - (of_strata if data.row_scale is None else of_strata * data.row_scale), 0.1 * mass)
-    lengths = H.sum(axis=0)
-    return np.repeat((mass / (lengths.sum() or 1.0))[:, None], H.shape[1], axis=1), H, v
+        of_strata = np.bincount(data.pattern.group, v, minlength=data.n_strata)
+    return MassStart(float(H.sum(axis=0).sum()), of_strata), H, v

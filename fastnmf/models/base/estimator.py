@@ -244,7 +244,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
             def make(start):
                 seed, init = start
                 solver = self._solver(data, given, replace(options, init=init, max_time=runs.clock.left), seed)
-                callbacks.arrays = lambda: self._arrays(data, solver)
+                callbacks.arrays = lambda: _apart(self._arrays(data, solver), solver)
                 return solver
 
             runs = Restarts(options, *self._runs(data, given, options), callbacks, checkpointer)
@@ -512,6 +512,14 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
                 "For other rows, sort the columns of transform(X)."
             )
         return np.argsort(-self.W_.T, axis=1, kind="stable")[:, :n]
+
+
+def _apart(arrays, solver):
+    """Return W, H and V for callbacks, W as a copy where it is the factor that the fit goes on to change."""
+    W, *others = arrays
+    factors = getattr(solver, "factors", None)
+    is_shared = W is not None and factors is not None and np.may_share_memory(W, factors.arrays.get("W"))
+    return W.copy() if is_shared else W, *others
 
 
 def is_ready(X):

@@ -452,7 +452,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         has_nets = all(isinstance(problem.penalties.get(name, [None])[0], ElasticNet) for name in "WH")
         custom = {name for name in names if isinstance(problem.penalties.get(name, [None])[-1], CustomPenalty)}
         problem.balance_penalties = free_mask is None and guide is None and has_nets and not custom & {"W", "H"}
-        if problem.balance_penalties and not factors["W"].any():
+        if problem.balance_penalties and factors.is_zero("W"):
             scale_start(problem, factors, data)
         elif free_mask is None and guide is None and custom and {"W", "H"} <= problem.penalties.keys():
             search_scale(problem, factors, data)
@@ -473,7 +473,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         rank = factors.rank
         H = np.empty((rank, data.shape[1]), data.dtype)
         copy_rows(factors["H"][:, :rank], H.T)
-        W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, :rank]), half))
+        W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors.gathered("W")), half))
         V = None
         if self._has_shifts:
             V = factors.known("held V", ("V",))  # by the last exact W

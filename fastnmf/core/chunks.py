@@ -1,0 +1,604 @@
+"""Steps of a fit whose rows lie in chunks: pure functions of a chunk, its weights and an order; no engine runs here.
+
+The driver of such a fit holds H, the shifts V and the loop. It sends an `Order` to every chunk, and each chunk answers
+with its new weights, which stay where the chunk is, and a `Share`: sums over its rows. Shares add up in a fixed tree
+over the numbers of the chunks. The bits of a fit therefore depend on the chunks alone, and not on who computes them.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.core.factors import Factors, aligned, copy_rows, row_tasks
+from fastnmf.core.inference import quadratic_weights
+from fastnmf.core.losses import KullbackLeibler
+from fastnmf.core.penalties import ElasticNet
+from fastnmf.core.problem import Subproblem
+from fastnmf.data.layout import Compressed, row_index
+from fastnmf.data.strata import Strata
+from fastnmf.kernels import rows
+from fastnmf.kernels.records import LazyRows
+
+
+class State(NamedTuple):
+    """The weights of the rows of a chunk.
+
+    Attributes
+    ----------
+    W : ndarray (n_rows, K)
+    before : ndarray (n_rows, K), or None
+        W before its extrapolation, or before its last update, where a fit may go back to it.
+    """
+
+    W: np.ndarray
+    before: np.ndarray | None
+
+
+@dataclass
+class Order:
+    """What a chunk needs from the driver for one step; arrays are copies or never written again.
+
+    Attributes
+    ----------
+    rank : int
+    has_shifts : bool
+    H : ndarray (n_columns, K), or None
+    gram : ndarray (K, K) of float64, or None
+        ``HᵀH``.
+    below : ndarray (n_strata, K), or None
+        ``V H``; None for models without shifts.
+    v : ndarray (q,), or None
+        The entries of the shifts on the pattern of all data; for Kullback-Leibler.
+    update : Update, or None
+        The update of W.
+    n_sweeps : int
+    beta : float, or None
+        Step of the extrapolation; None: there is none in this step.
+    scale : ndarray (K,), or None
+        The columns of W are multiplied by it first.
+    fill : float
+        Entries of W that are zero are set to it first.
+    floor : ndarray (1,) of float64, or None
+        Least model value of Kullback-Leibler, for all chunks alike.
+    """
+
+    rank: int
+    has_shifts: bool = False
+    H: np.ndarray | None = None
+    gram: np.ndarray | None = None
+    below: np.ndarray | None = None
+    v: np.ndarray | None = None
+    update: Any = None
+    n_sweeps: int = 1
+    beta: float | None = None
+    scale: np.ndarray | None = None
+    fill: float = 0.0
+    floor: np.ndarray | None = None
+
+    @property
+    def n_bytes(self):
+        """Size of its arrays."""
+        each = (getattr(self, name) for name in ("H", "gram", "below", "v", "scale"))
+        return sum(array.nbytes for array in each if array is not None)
+
+
+@dataclass
+class Share:
+    """Sums over the rows of one chunk or several; all in float64, None where a step has none.
+
+    Attributes
+    ----------
+    product : ndarray (n_columns, K), or None
+        ``Xᵀ W``; for Kullback-Leibler ``pos`` of H.
+    gram : ndarray (K, K), or None
+        ``WᵀW``.
+    sums : ndarray (n_strata, K), or None
+        Sums of the rows of W by stratum, each times its row scale.
+    totals : ndarray (K,), or None
+        Sums of the rows of W.
+    columns : ndarray (2, K), or None
+        What the columns of W cost by its elastic net, as `ElasticNet.columns` returns it.
+    of_shifts : ndarray (q,), or None
+        ``pos`` of the shifts, for Kullback-Leibler.
+    value : float
+        A part of the objective.
+    """
+
+    product: np.ndarray | None = None
+    gram: np.ndarray | None = None
+    sums: np.ndarray | None = None
+    totals: np.ndarray | None = None
+    columns: np.ndarray | None = None
+    of_shifts: np.ndarray | None = None
+    value: float = 0.0
+
+    _arrays = ("product", "gram", "sums", "totals", "columns", "of_shifts")
+
+    @property
+    def n_bytes(self):
+        """Size of its arrays."""
+        return sum(array.nbytes for name in self._arrays if (array := getattr(self, name)) is not None)
+
+    def add(self, other):
+        """Add the sums of another share in place, and return this one."""
+        for name in self._arrays:
+            own, more = getattr(self, name), getattr(other, name)
+            if own is None:
+                setattr(self, name, more)
+            elif more is not None:
+                own += more
+        self.value += other.value
+        return self
+
+
+class ShareTree:
+    """The sum of shares in a fixed binary tree over the numbers of the chunks, as few at a time as possible.
+
+    A chunk without rows has no share, None.
+    """
+
+    def __init__(self):
+        self._stack = []  # (height, share): the sums of whole subtrees, from left to right
+
+    def add(self, share):
+        """Add the share of the next chunk."""
+        height = 0
+        while self._stack and self._stack[-1][0] == height:
+            share, height = added(self._stack.pop()[1], share), height + 1
+        self._stack.append((height, share))
+
+    def result(self):
+        """Return the sum of all shares; the arrays of the shares may be overwritten."""
+        found = None
+        while self._stack:
+            found = added(self._stack.pop()[1], found)
+        return found
+
+
+def added(left, right):
+    """Return the sum of two shares, of which either may be None; the left one is overwritten."""
+    if left is None or right is None:
+        return right if left is None else left
+    return left.add(right)
+
+
+@dataclass
+class Part:
+    """A chunk as the steps take it.
+
+    Attributes
+    ----------
+    data : Strata
+        Its rows, in the inner scale of the fit and with the labels of all strata.
+    first : int
+        Number of its first row among all rows.
+    net : ElasticNet, or None
+        The penalty of its weights.
+    places : ndarray (q,) of int64, or None
+        Position of each entry of its own pattern in that of all data; for Kullback-Leibler with shifts.
+    """
+
+    data: Strata
+    first: int = 0
+    net: ElasticNet | None = None
+    places: np.ndarray | None = None
+    _known: dict = field(default_factory=dict)
+
+    @property
+    def n_rows(self):
+        """Number of rows."""
+        return self.data.shape[0]
+
+
+@dataclass
+class Weighing:
+    """What turns checked rows into the data of a fit.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+    labels : ndarray (n_strata,)
+    log4_scale : int
+    power : float
+        See `Strata.weigh`.
+    """
+
+    dtype: np.dtype
+    labels: np.ndarray
+    log4_scale: int = 0
+    power: float = 2.0
+
+    def strata(self, X, stratum_index, weight=None, columns=None):
+        """Return rows as `Strata`.
+
+        Parameters
+        ----------
+        X : csr_array (n_rows, n_columns)
+            Checked, without duplicates and explicit zeros, in the scale of the user.
+        stratum_index : ndarray (n_rows,) of int32
+        weight : ndarray (n_rows,) of float64, default=None
+        columns : csc_array (n_rows, n_columns), default=None
+            The same matrix; None: it is transposed when it is needed.
+        """
+        X, columns = (_scaled(side, self.dtype, self.log4_scale) for side in (X, columns))
+        data = Strata(X, self.labels, stratum_index, log4_scale=self.log4_scale)
+        if weight is not None:
+            data.weigh(weight, self.power)
+            if columns is not None and data.row_scale.all():
+                values = columns.data * data.row_scale[columns.indices]
+                columns = sp.csc_array((values, columns.indices, columns.indptr), columns.shape)
+            else:
+                columns = None
+        if columns is not None:
+            data.columns = Compressed(columns.indptr, columns.indices, columns.data)
+        return data
+
+
+def _scaled(side, dtype, log4_scale):
+    """Return a sparse matrix of a dtype, times ``4 ** log4_scale``; the arrays of the user are not changed."""
+    if side is None or (side.dtype == dtype and log4_scale == 0):
+        return side
+    values = np.ldexp(side.data, 2 * log4_scale).astype(dtype)
+    return type(side)((values, side.indices, side.indptr), side.shape)
+
+
+# ---------------------------------------------------------------- the first pass
+
+
+@dataclass
+class Summary:
+    """What a fit has to know of its data before it starts; summaries of chunks add up.
+
+    Attributes
+    ----------
+    n_entries : int
+    largest : float
+        Largest entry, in the scale of the user.
+    squares, total, entropy, margins : float
+        Sums of x², x, x log x over the entries, and of r log r over the sums r of the rows; in the inner scale.
+    pattern : csr_array (n_columns, n_strata) of float64
+        Sum of each column over the rows of each stratum.
+    """
+
+    n_entries: int = 0
+    largest: float = 0.0
+    squares: float = 0.0
+    total: float = 0.0
+    entropy: float = 0.0
+    margins: float = 0.0
+    pattern: Any = None
+
+    def add(self, other):
+        """Add another summary in place, and return this one."""
+        for name in ("n_entries", "squares", "total", "entropy", "margins"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.largest = max(self.largest, other.largest)
+        self.pattern = self.pattern + other.pattern
+        return self
+
+
+def summarized(data, *, has_entropy):
+    """Return the `Summary` of the rows of a chunk; x log x is summed only if `has_entropy`."""
+    values, (n_rows, n_columns) = data.X.data, data.shape
+    found = Summary(len(values), float(values.max(initial=0.0)) * 4.0**-data.log4_scale)
+    found.squares = float(sum(np.square(part, dtype=np.float64).sum() for part in _pieces(values)))
+    found.total = float(values.sum(dtype=np.float64))
+    if has_entropy:
+        entries = values.astype(np.float64)
+        logs = np.log(entries, out=np.zeros_like(entries), where=entries > 0)
+        of_rows = np.bincount(row_index(data.X), entries, n_rows)
+        found.entropy, found.margins = float(entries @ logs), float(of_rows[of_rows > 0] @ np.log(of_rows[of_rows > 0]))
+    pattern = data.pattern
+    sums = pattern.sums.astype(np.float64)
+    found.pattern = sp.csr_array((sums, pattern.group.astype(np.int64), pattern.start), (n_columns, data.n_strata))
+    return found
+
+
+def _pieces(values):
+    return (values[lo : lo + (1 << 20)] for lo in range(0, len(values), 1 << 20))
+
+
+def richest(part, seek, n_wanted, weight=None):
+    """Return the rows of a chunk with the largest sums over wanted features, for each component.
+
+    Parameters
+    ----------
+    part : Part
+    seek : ndarray (n_columns, K)
+        Weights of the features, one column a component.
+    n_wanted : int
+        Rows of a component, or the sum of their weights.
+    weight : ndarray (n_rows,), default=None
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        For each component the scores, descending, and the numbers of the rows among all; equal scores by number.
+    """
+    data = part.data
+    scores = aligned((part.n_rows, seek.shape[1]), data.dtype)
+    data.matmul(seek, scores)
+    if data.row_scale is not None:
+        scores /= np.where(data.row_scale > 0, data.row_scale, np.inf)[:, None]
+    found = []
+    for score in scores.T:
+        order = np.argsort(-score, kind="stable")
+        if weight is None:
+            order = order[:n_wanted]
+        else:
+            order = order[np.diff(np.minimum(np.cumsum(weight[order]), n_wanted), prepend=0.0) > 0]
+        found.append((score[order], order + part.first))
+    return found
+
+
+# ---------------------------------------------------------------- starts of W
+
+
+class GivenStart:
+    """Start at the rows of an array (n_rows of all, k), in the inner scale and with the row scale."""
+
+    def __init__(self, W):
+        self.W = W
+
+    def __call__(self, part, order):
+        """Return the start of W (n_rows, k) of a chunk."""
+        return self.W[part.first : part.first + part.n_rows]
+
+
+class ConstantStart:
+    """Start at a constant, times the row scale."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, part, order):
+        """Return the start of W (n_rows, k) of a chunk."""
+        W = np.full((part.n_rows, order.rank), self.value)
+        return W if part.data.row_scale is None else W * part.data.row_scale[:, None]
+
+
+class MassStart:
+    """Start at rows that all have the same weight for every component, and the mass of their row of data.
+
+    Parameters
+    ----------
+    length : float
+        Mass of all components together.
+    of_strata : ndarray (n_strata,), or None
+        Mass of the shift of each stratum.
+    """
+
+    def __init__(self, length, of_strata):
+        self.length, self.of_strata = length, of_strata
+
+    def __call__(self, part, order):
+        """Return the start of W (n_rows, k) of a chunk."""
+        return even_rows(part.data, self.length, self.of_strata, order.rank)
+
+
+def even_rows(data, length, of_strata, rank):
+    """Return W (n_rows, rank) with equal columns, with which each row of the model has the mass of its row of data.
+
+    Parameters
+    ----------
+    data : Strata
+    length : float
+        Mass of all components together.
+    of_strata : ndarray (n_strata,), or None
+        Mass of the shift of each stratum.
+    rank : int
+    """
+    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64)
+    if of_strata is not None:
+        shifts = of_strata[data.stratum_index]
+        mass = np.maximum(mass - (shifts if data.row_scale is None else shifts * data.row_scale), 0.1 * mass)
+    return np.repeat((mass / (length or 1.0))[:, None], rank, axis=1)
+
+
+class RandomStart:
+    """Start at uniform random numbers: those rows of ``rng.random((n_rows of all, k))`` that a chunk has.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        In the state before the draw; a bit generator that can advance.
+    """
+
+    def __init__(self, rng):
+        self.kind, self.state = type(rng.bit_generator), rng.bit_generator.state
+
+    def __call__(self, part, order):
+        """Return the start of W (n_rows, k) of a chunk."""
+        bits = self.kind()
+        bits.state = self.state
+        bits.advance(part.first * order.rank)
+        return np.random.Generator(bits).random((part.n_rows, order.rank))
+
+
+class ExactStart:
+    """Start at the exact weights for the given components and shifts."""
+
+    def __call__(self, part, order):
+        """Return the start of W (n_rows, k) of a chunk."""
+        return _exact(part.data, order, None)[0][:, : order.rank]
+
+
+# ---------------------------------------------------------------- steps
+
+
+def begin(part, state, order, start):
+    """Set W of a chunk to its start; return the state, and the share of `measure` where `order` has H."""
+    W = np.zeros_like(state.W)
+    copy_rows(start(part, order), W[:, : order.rank])
+    return measured(part, State(W, state.before), order)
+
+
+def measured(part, state, order):
+    """Return the state and the `Share` of a chunk for its present W."""
+    state = _prepared(state, order)
+    return state, _share(part, order, state.W, _product(part.data, state.W))
+
+
+def descended(part, state, order):
+    """Update W of a chunk for the squared error, extrapolate it, and return the state and the `Share`."""
+    state, data = _prepared(state, order), part.data
+    W, before = state.W.copy(), state.before
+    sub = Subproblem(row_tasks(W))
+    sub.add(gram=order.gram, pos=LazyRows(*data.rows.csr, order.H), neg=_of_shifts(data, order.below))
+    sub.tasks = data.rows.tasks(W.shape[1])
+    if part.net is not None:
+        part.net.contribute(W, sub, order.rank)
+    order.update(W, sub, order.rank, order.n_sweeps)
+    if before is not None and order.beta is not None:
+        before = before.copy()
+        rows.rows_extrapolate(row_tasks(W), W, before, W.dtype.type(order.beta))
+    elif before is not None:
+        before = W.copy()
+    return State(W, before), _share(part, order, W, _product(data, W))
+
+
+def gone_back(part, state, order):
+    """Set W to what it was before its extrapolation; return the state and a `Share` without a product."""
+    W = state.before.copy()
+    return State(W, state.before), _share(part, order, W, None)
+
+
+def rated(part, state, order):
+    """Update W of a chunk for Kullback-Leibler; return the state and the `Share`.
+
+    The value of the share belongs to W before the update, which the state keeps; its sums belong to W after it.
+    """
+    state = _prepared(state, order)
+    W, has_shifts = state.W.copy(), order.v is not None
+    tasks = {"W": row_tasks(W), "H": row_tasks(order.H)}
+    loss = _loss_of(part, W.shape[1], tasks, has_shifts)
+    loss.floor = order.floor
+    arrays = {"W": W, "H": order.H} | ({"V": order.v[part.places]} if has_shifts else {})
+    factors, sub = Factors(order.rank, **arrays), Subproblem(tasks["W"])
+    loss.contribute("W", factors, sub)
+    value = loss.ratio_pass("W", factors)[1]
+    if part.net is not None:
+        part.net.contribute(W, sub, order.rank)
+    order.update(W, sub, order.rank, 1)
+    factors.invalidate("W")
+    product, _, of_part = loss.ratio_pass("H", factors)
+    share = _share(part, order, W, product.astype(np.float64), has_grams=False)
+    share.value = value
+    if has_shifts:
+        share.of_shifts = np.zeros(len(order.v))
+        share.of_shifts[part.places] = of_part
+    return State(W, state.W), share
+
+
+def finished(part, state, order):
+    """Replace W by the exact weights; return the state and a `Share` whose value is ``<W, X H>``."""
+    product = aligned(state.W.shape, part.data.dtype)
+    part.data.matmul(order.H, product)
+    W = _exact(part.data, order, product, part.net)[0]
+    share = _share(part, order, W, None)
+    inner = np.empty(len(tasks := row_tasks(W)) - 1)
+    rows.rows_dot(tasks, W, product, inner)
+    share.value = float(inner.sum())
+    return State(W, state.before), share
+
+
+def squared_residual(part, W, H, V):
+    """Return the squared error of a chunk from the residual itself; W, H and V as for `Strata.residual_square_sum`."""
+    return part.data.residual_square_sum(W, H, V)
+
+
+def worst_row(part, W, order):
+    """Return the largest squared error of a row, not counting its weight, its number, and its row scale.
+
+    Parameters
+    ----------
+    part : Part
+    W : ndarray (n_rows, K)
+    order : Order
+        Its H, gram and below; `v` gives the shifts, dense or CSR (n_strata, n_columns), or None.
+    """
+    data, W = part.data, W.astype(np.float64)
+    product = aligned(W.shape, data.dtype)
+    data.matmul(order.H, product)
+    linear = product.astype(np.float64)
+    if order.below is not None:
+        neg = order.below[data.stratum_index].astype(np.float64)
+        linear -= neg if data.row_scale is None else neg * data.row_scale[:, None]
+    errors = data.row_square_sums(order.v) + np.einsum("ij,ij->i", W, W @ order.gram - 2 * linear)
+    scale = np.ones(part.n_rows) if data.row_scale is None else data.row_scale.astype(np.float64)
+    errors = np.divide(errors, scale**2, out=np.full(len(errors), -1.0), where=scale > 0)
+    row = int(np.argmax(errors))
+    return float(errors[row]), part.first + row, float(scale[row])
+
+
+def _prepared(state, order):
+    """Return the state with the scale and the fill of an order."""
+    W, before = state
+    if order.scale is not None:
+        scale = order.scale.astype(W.dtype)
+        W, before = W * scale, None if before is None else before * scale
+    if order.fill:
+        W = W.copy()
+        W[:, : order.rank] += W.dtype.type(order.fill) * (W[:, : order.rank] == 0)
+    return State(W, before)
+
+
+def _of_shifts(data, below):
+    """Return ``neg`` of W as `LazyRows` for ``V H`` (n_strata, K), or None."""
+    if below is None:
+        return None
+    if data.row_scale is None:
+        return LazyRows.of(below, data.stratum_index)
+    return LazyRows(np.arange(data.shape[0] + 1), data.stratum_index, data.row_scale, below)
+
+
+def _exact(data, order, product, net=None):
+    """Return the exact weights of rows, (n_rows, K), and their subproblem."""
+    if product is None:
+        product = aligned((data.shape[0], order.H.shape[1]), data.dtype)
+        data.matmul(order.H, product)
+    nets = () if net is None else (net,)
+    return quadratic_weights(order.gram, product, order.rank, _of_shifts(data, order.below), nets)
+
+
+def _product(data, W):
+    """Return ``Xᵀ W``, float64 (n_columns, K)."""
+    out = aligned((data.shape[1], W.shape[1]), data.dtype)
+    data.tmatmul(W, out)
+    return out.astype(np.float64, copy=False)
+
+
+def _share(part, order, W, product, has_grams=True):
+    """Return the `Share` of W with a product.
+
+    Parameters
+    ----------
+    part : Part
+    order : Order
+    W : ndarray (n_rows, K)
+    product : ndarray (n_columns, K), or None
+    has_grams : bool, default=True
+        Whether it has the Gram matrix and the sums by stratum.
+    """
+    tasks, net = row_tasks(W), part.net
+    parts = np.empty((len(tasks) - 1, W.shape[1]))
+    rows.rows_sum(tasks, W, parts)
+    return Share(
+        product=product,
+        gram=rows.gram(tasks, W) if has_grams else None,
+        sums=part.data.groups.sum(W).astype(np.float64) if has_grams and order.has_shifts else None,
+        totals=parts.sum(axis=0),
+        columns=None if net is None else np.array(net.columns(W)),
+    )
+
+
+def _loss_of(part, width, tasks, has_shifts):
+    """Return the Kullback-Leibler divergence of a chunk; a chunk that is held keeps what it has found."""
+    if width not in part._known:
+        part._known[width] = KullbackLeibler(part.data, width, tasks, has_shifts)
+    return part._known[width]

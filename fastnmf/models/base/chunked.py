@@ -1,0 +1,268 @@
+"""Fits and transforms of a matrix on disk, one chunk of rows at a time.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
+``4 ** log4_scale``.
+"""
+
+from functools import partial
+from itertools import repeat
+from types import SimpleNamespace
+
+import numpy as np
+
+from fastnmf.core import chunks, remote
+from fastnmf.core.factors import pad, row_tasks
+from fastnmf.core.init import starts
+from fastnmf.core.init.start_from import start_from_init
+from fastnmf.core.options import generator, row_weights
+from fastnmf.core.penalties import penalties_of
+from fastnmf.core.problem import Problem
+from fastnmf.core.updates import MU
+from fastnmf.data.labels import encode_labels, known_labels
+from fastnmf.data.ondisk import DiskCSR
+from fastnmf.data.sentences import shown
+from fastnmf.kernels.row_intrinsics import padded
+from fastnmf.models.base.auto_start import AutoStartMixin, is_free, level_of, level_start
+from fastnmf.models.base.estimator import without_zeros
+
+INITS = (None, "auto", "multilevel", "features", "rows", "random", "custom")
+
+
+class ChunkedFitMixin(AutoStartMixin):
+    """Mixin that lets a model fit and transform a `DiskCSR`; precedes `BaseNMF` among the bases."""
+
+    def _validated(self, X, *, reset, is_fitted=True):
+        if not (isinstance(X, DiskCSR) and reset):
+            return super()._validated(X, reset=reset, is_fitted=is_fitted)
+        if 0 in X.shape:
+            raise ValueError(f"X of shape {X.shape} is empty; at least one row and one column are required.")
+        for name in ("_layer", "_names", "feature_names_in_"):
+            vars(self).pop(name, None)
+        self.n_features_in_ = X.shape[1]
+        return X
+
+    def _data(self, X, given, options):
+        return chunked_data(self, X, given, options) if isinstance(X, DiskCSR) else super()._data(X, given, options)
+
+    def _runs(self, data, given, options):
+        if not isinstance(data, remote.ChunkedStrata):
+            return super()._runs(data, given, options)
+        return 1, zip(self._seeds(options), repeat(options.init), strict=False)
+
+    def _solver(self, data, given, options, random_state):
+        if not isinstance(data, remote.ChunkedStrata):
+            return super()._solver(data, given, options, random_state)
+        return chunked_solver(self, data, given, options, random_state)
+
+    def _final_exact_W(self, data, fit, options):
+        if not isinstance(data, remote.ChunkedStrata):
+            super()._final_exact_W(data, fit, options)
+        elif not options.is_multiplicative:
+            remote.finish_exactly(fit)
+
+    def _unscaled_W(self, data, W):
+        if not isinstance(data, remote.ChunkedStrata) or data.row_scale is None:
+            return super()._unscaled_W(data, W)
+        row_scale = data.row_scale[:, None]  # W is a copy, and may be in a file
+        np.divide(W, row_scale, out=W, where=row_scale > 0)
+        W[data.row_scale == 0] = 0
+        return W
+
+    def _transform(self, X, strata=None):
+        if not isinstance(X, DiskCSR):
+            return super()._transform(X, strata)
+        self._check_fitted(X.shape[1])
+        self._check_strata_given(strata)
+        strata = None if strata is None else known_labels(strata, "strata", X.shape[0])
+        out = None
+        for chunk in range(X.n_chunks):
+            lo, hi = X.bounds(chunk)
+            W = super()._transform(X.chunk(chunk), None if strata is None else strata[lo:hi])
+            out = remote.room((X.shape[0], W.shape[1]), W.dtype) if out is None else out
+            out[lo:hi] = W
+        return out
+
+
+def refuse(model, given, options):
+    """Raise ValueError where a fit of chunks does not support what is asked for."""
+    init = options.init
+    is_known = start_from_init(init) is not None if not isinstance(init, (str, type(None))) else init in INITS
+    asked = {
+        f"n_init={options.n_init}": (options.n_init > 1, "set n_init=1"),
+        f"init={shown(init)}": (not is_known, "use 'auto', 'multilevel', 'features', 'rows', 'random' or a model"),
+        f"missing_values={options.missing_values!r}": (options.missing_values is not None, "set it to None"),
+        "weight": (given.get("weight") is not None, "use sample_weight, or leave it out"),
+        "label_weight": (given.get("y") is not None, "set it to 0"),
+        "gauge='min_shift'": (options.gauge == "min_shift", "use 'max_shift' or None"),
+        "penalties": (any(getattr(options, name).objects for name in "WHV"), "use alpha_W, alpha_H and l1_ratio"),
+        "update_order='simultaneous'": (
+            getattr(model, "update_order", "sequential") == "simultaneous",
+            "use 'sequential'",
+        ),
+        f"beta_loss={options.loss_given}": (
+            not (options.is_squared or options.is_kullback_leibler),
+            "use 'frobenius' or 'kullback-leibler'",
+        ),
+    }
+    for what, (is_asked, remedy) in asked.items():
+        if is_asked:
+            raise ValueError(f"{what} needs all rows at once, and X is a matrix on disk; {remedy}, or fit X[:].")
+
+
+def chunked_data(model, X, given, options):
+    """Return the data of a fit of a `DiskCSR`, after a first pass over its chunks.
+
+    Parameters
+    ----------
+    model : BaseNMF
+    X : DiskCSR
+    given : dict
+        Arguments of `fit`.
+    options : Options
+
+    Returns
+    -------
+    fastnmf.core.remote.ChunkedStrata
+    """
+    refuse(model, given, options)
+    stratum_index, labels = encode_labels(given.get("strata"), X.shape[0], None)
+    of_rows = SimpleNamespace(shape=X.shape, stratum_index=stratum_index, n_strata=len(labels))
+    weight = row_weights(of_rows, given.get("sample_weight"), options.strata_weight)
+    dtype = np.dtype(X.dtype.newbyteorder("=") if X.dtype in (np.float32, np.float64) else np.float64)
+    source = remote.DiskSource(X, stratum_index, weight)
+    has_entropy = options.is_kullback_leibler
+    summary, weighing = remote.summarize(source, labels, dtype, options.beta, has_entropy=has_entropy)
+    return remote.ChunkedStrata(source, summary, weighing, options.sparse_shifts)
+
+
+def chunked_solver(model, data, given, options, random_state):
+    """Return the solver of a fit of chunks.
+
+    Parameters
+    ----------
+    model : BaseNMF
+    data : fastnmf.core.remote.ChunkedStrata
+    given : dict
+        Arguments of `fit`.
+    options : Options
+    random_state : None, int, Generator or RandomState
+
+    Returns
+    -------
+    Solver
+    """
+    rank = model._rank(data, given, options)
+    level = level_of(data, rank, options) if is_free(model, given, options) else None
+    begin = partial(level_start, model, level) if level else partial(chunked_start, model)
+    start, H, v, V = begin(data, rank, given, options, random_state)
+    H, free_mask, guide = model._fix_components(data, options, H)
+    has_shifts, is_ratio = model._has_shifts, not options.is_squared
+    net = penalties_of(data, options, "W", rank=rank).get("W", [None])[0]
+    net = None if net is None else net.of_rows(None)
+    width = padded(rank, data.dtype)
+    engine = remote.LocalEngine(data, width, net=net, has_places=is_ratio and has_shifts)
+    arrays = {"H": pad(H, data)} | ({"V": np.array(v, dtype=data.dtype)} if has_shifts else {})
+    factors = remote.ChunkedFactors(remote.Rounds(engine, rank, has_shifts), **arrays)
+    tasks = {name: row_tasks(factors[name]) for name in "WH"}
+    tasks |= {"V": data.pattern.entry_tasks} if has_shifts else {}
+    remote.set_start(factors, start, options.is_multiplicative and isinstance(start, chunks.ExactStart))
+    if is_ratio:
+        problem, extrapolation = ratio_problem(data, factors, tasks), None
+    else:
+        problem = model._problem(data, factors, tasks, options)
+        extrapolation = model._extrapolation(factors, tasks, options)
+    if is_ratio or extrapolation is not None:
+        engine.keep_before()
+    model._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
+    start_value = None if V is None or is_ratio else problem.value(factors, **({"V": V} if has_shifts else {}))
+    return remote.chunked_solver(problem, factors, extrapolation, start_value, level)
+
+
+def ratio_problem(data, factors, tasks):
+    """Return the `Problem` of Kullback-Leibler for data in chunks.
+
+    Parameters
+    ----------
+    data : fastnmf.core.remote.ChunkedStrata
+    factors : fastnmf.core.remote.ChunkedFactors
+    tasks : dict, factor name -> ndarray of int64
+        Task tables.
+    """
+    loss = remote.ChunkedKullbackLeibler(data, tasks, factors)
+    together = (("V", 1), ("H", 1)) if "V" in factors.arrays else ("H", 1)
+    return Problem(
+        losses=[loss],
+        updates=dict.fromkeys(factors.arrays, MU.plain(data.dtype)),
+        schedule=(("W", 1), together),
+        tasks=tasks,
+        scale=loss.independence(),
+    )
+
+
+def chunked_start(model, data, rank, given, options, random_state):
+    """Return the start of a fit of chunks.
+
+    Parameters
+    ----------
+    model, data, given, options, random_state :
+        As for `chunked_solver`.
+    rank : int
+
+    Returns
+    -------
+    start : callable, or None
+        Start of W, see `fastnmf.core.chunks`; None: W is zero.
+    H : ndarray (n_columns, k)
+    v : ndarray (q,), or None
+        Entries of the shifts on the pattern.
+    V : ndarray or csr_array (n_strata, n_columns), or None
+        The whole shifts of the user's start.
+    """
+    init, is_positive = options.init, options.is_multiplicative
+    if not is_free(model, given, options) or not (isinstance(init, str) or init is None):
+        return _given_start(model, data, rank, given, options)
+    rng, means = generator(random_state), data.column_means().astype(np.float64)
+    v = 0.5 * data.stratum_means() if model._has_shifts else None
+    if init == "random":
+        v = rng.random(len(data.pattern.group)) * data.stratum_means() if model._has_shifts else None
+        start = chunks.RandomStart(rng)
+        rng.bit_generator.advance(data.shape[0] * rank)
+        H = rng.random((data.shape[1], rank)) * ((2 if model._has_shifts else 4) / rank * data.column_means())[:, None]
+        return start, H, v, None
+    if init == "rows":
+        pick, per = starts.drawn_rows(data.shape[0], rank, rng), None
+    else:
+        pick, per = _rich_rows(data, means, rank, rng)
+    chosen, place = np.unique(pick.indices, return_inverse=True)
+    few = data.part(chosen, data.take(chosen))
+    pick = type(pick)((pick.data, place, pick.indptr), (rank, len(chosen)))
+    H = starts.components_of(few, pick, means, is_positive)
+    H = H if per is None else starts.distinct(H, per, rng)
+    return chunks.ConstantStart(1 / rank) if is_positive else None, H, v, None
+
+
+def _rich_rows(data, means, rank, rng):
+    """Return the rows that are richest in random features, as their coefficients, and how many a component has."""
+    seek = starts.wanted_features(means, rank, rng, data.dtype)
+    per, found, source = starts.rows_per_component(data.total, rank), [], data.source
+    for chunk in range(source.n_chunks):
+        lo, hi = source.bounds(chunk)
+        weight = None if data.weight is None else data.weight[lo:hi]
+        part = chunks.Part(source.strata(chunk, data.weighing), lo)
+        found.append(chunks.richest(part, seek, per, weight)[:rank])
+    merged = [starts.merged_richest(list(parts), per, data.weight) for parts in zip(*found, strict=True)]
+    return starts.pick_of(merged, data.shape[0]), per
+
+
+def _given_start(model, data, rank, given, options):
+    """Return a start that the user or a model gives, as `chunked_start` does."""
+    start = None if model._goes_on(options) else start_from_init(options.init)
+    if start is None or start.W is not None:
+        W, H, v, V = model._start(data, rank, given, options, None)
+        return chunks.GivenStart(W), H, v, V
+    start.check(data.shape, rank, getattr(model, "feature_names_in_", None))
+    H = starts.in_range(np.ldexp(start.components.T, data.log4_scale))
+    v = None
+    if model._has_shifts:
+        v = data.pattern.entries(model._start_shifts_of(data, start.shifts, start.strata))
+    return chunks.ExactStart(), without_zeros(H) if options.is_multiplicative else H, v, None
