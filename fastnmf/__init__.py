@@ -44,6 +44,7 @@ _HOMES = {
     "select_beta": "fastnmf.selection",
     "stratified_nmf": "fastnmf.models.published",
     "consensus": "fastnmf.selection.consensus",
+    "estimate": "fastnmf.selection.size",
     "select_rank": "fastnmf.selection",
     "cluster": "fastnmf.selection",
     "catalogue": "fastnmf.models.catalogue",
@@ -120,6 +121,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.selection import select_beta as select_beta
     from fastnmf.selection import select_rank as select_rank
     from fastnmf.selection.consensus import consensus as consensus
+    from fastnmf.selection.size import estimate as estimate
 else:
 
     def __getattr__(name):
