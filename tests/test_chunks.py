@@ -14,7 +14,8 @@ from fastnmf.core.chunks import Share, ShareTree
 from fastnmf.data.strata import Strata
 
 RANK = 4
-KL = {"solver": "mu", "beta_loss": "kullback-leibler", "extrapolate": False}
+CYCLES = {"solver": "mu", "beta_loss": "kullback-leibler"}
+KL = CYCLES | {"extrapolate": False}
 NETS = {"alpha_W": 1e-3, "alpha_H": 1e-3, "l1_ratio": 0.5}
 
 
@@ -39,6 +40,8 @@ CASES = {
     "nmf, mu": (NMF, {"solver": "mu"}, {}),
     "nmf, kl": (NMF, KL, {}),
     "nmf, kl, multilevel": (NMF, KL | {"init": "multilevel"}, {}),
+    "nmf, kl, cycles": (NMF, CYCLES | {"max_iter": 40}, {}),
+    "strata, kl, cycles, weights": (StratifiedNMF, CYCLES, {"strata": GROUPS, "sample_weight": WEIGHT}),
     "nmf, multilevel": (NMF, {"init": "multilevel"}, {}),
     "nmf, nets": (NMF, NETS, {}),
     "nmf, nets, weights": (NMF, NETS, {"sample_weight": WEIGHT}),
@@ -169,13 +172,16 @@ def test_bits_depend_on_the_chunks_alone(name, disk, tmp_path, monkeypatch):
     assert bits(mapped) == expected and not mapped.W_.flags.owndata
 
 
-@pytest.mark.parametrize("name", ["nmf", "strata", "strata, kl", "strata, nets", "strata, kl, nets", "strata, mu"])
+@pytest.mark.parametrize(
+    "name", ["nmf", "strata", "strata, kl", "nmf, kl, cycles", "strata, nets", "strata, kl, nets", "strata, mu"]
+)
 def test_a_fit_goes_on_from_its_checkpoint(name, disk, tmp_path):
     kind, options, given = CASES[name]
     path = tmp_path / "state.npz"
     expected = fitted(kind, options, disk(97), given)
-    for max_iter in (1, 7, 8, 20):
-        found = fitted(kind, options, disk(97), given | {"checkpoint": path, "checkpoint_every": 0}, max_iter=max_iter)
+    for max_iter in (1, 7, 11, 12, 13, expected.n_iter_):
+        own = options | {"max_iter": max_iter}
+        found = fitted(kind, own, disk(97), given | {"checkpoint": path, "checkpoint_every": 0})
         assert found.n_iter_ == max_iter
     assert bits(found) == bits(expected)
     np.testing.assert_array_equal(found.history_["objective"], expected.history_["objective"])

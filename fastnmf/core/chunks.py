@@ -19,6 +19,7 @@ from fastnmf.core.inference import quadratic_weights
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.penalties import ElasticNet
 from fastnmf.core.problem import Subproblem
+from fastnmf.core.squarem import sizes
 from fastnmf.data.layout import Compressed, row_index
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import rows
@@ -33,10 +34,14 @@ class State(NamedTuple):
     W : ndarray (n_rows, K)
     before : ndarray (n_rows, K), or None
         W before its extrapolation, or before its last update, where a fit may go back to it.
+    first, second : ndarray (n_rows, K), or None
+        W at two points of a cycle of extrapolation, as of `fastnmf.core.squarem.SQUAREM`.
     """
 
     W: np.ndarray
-    before: np.ndarray | None
+    before: np.ndarray | None = None
+    first: np.ndarray | None = None
+    second: np.ndarray | None = None
 
 
 @dataclass
@@ -65,6 +70,10 @@ class Order:
         Entries of W that are zero are set to it first.
     floor : ndarray (1,) of float64, or None
         Least model value of Kullback-Leibler, for all chunks alike.
+    kept_as : {"first", "second"}, or None
+        Where in the state W before the update is kept.
+    ahead : float, or None
+        W is extrapolated over a cycle by this step before the update.
     """
 
     rank: int
@@ -79,6 +88,8 @@ class Order:
     scale: np.ndarray | None = None
     fill: float = 0.0
     floor: np.ndarray | None = None
+    kept_as: str | None = None
+    ahead: float | None = None
 
     @property
     def n_bytes(self):
@@ -105,6 +116,8 @@ class Share:
         What the columns of W cost by its elastic net, as `ElasticNet.columns` returns it.
     of_shifts : ndarray (q,), or None
         ``pos`` of the shifts, for Kullback-Leibler.
+    sizes : ndarray (3,), or None
+        See `fastnmf.core.squarem.sizes`.
     value : float
         A part of the objective.
     """
@@ -115,9 +128,10 @@ class Share:
     totals: np.ndarray | None = None
     columns: np.ndarray | None = None
     of_shifts: np.ndarray | None = None
+    sizes: np.ndarray | None = None
     value: float = 0.0
 
-    _arrays = ("product", "gram", "sums", "totals", "columns", "of_shifts")
+    _arrays = ("product", "gram", "sums", "totals", "columns", "of_shifts", "sizes")
 
     @property
     def n_bytes(self):
@@ -435,7 +449,7 @@ def begin(part, state, order, start):
     """Set W of a chunk to its start; return the state, and the share of `measure` where `order` has H."""
     W = np.zeros_like(state.W)
     copy_rows(start(part, order), W[:, : order.rank])
-    return measured(part, State(W, state.before), order)
+    return measured(part, state._replace(W=W), order)
 
 
 def measured(part, state, order):
@@ -459,13 +473,13 @@ def descended(part, state, order):
         rows.rows_extrapolate(row_tasks(W), W, before, W.dtype.type(order.beta))
     elif before is not None:
         before = W.copy()
-    return State(W, before), _share(part, order, W, _product(data, W))
+    return state._replace(W=W, before=before), _share(part, order, W, _product(data, W))
 
 
 def gone_back(part, state, order):
     """Set W to what it was before its extrapolation; return the state and a `Share` without a product."""
     W = state.before.copy()
-    return State(W, state.before), _share(part, order, W, None)
+    return state._replace(W=W), _share(part, order, W, None)
 
 
 def rated(part, state, order):
@@ -474,12 +488,15 @@ def rated(part, state, order):
     The value of the share belongs to W before the update, which the state keeps; its sums belong to W after it.
     """
     state = _prepared(state, order)
-    W, has_shifts = state.W.copy(), order.v is not None
-    tasks = {"W": row_tasks(W), "H": row_tasks(order.H)}
-    loss = _loss_of(part, W.shape[1], tasks, has_shifts)
-    loss.floor = order.floor
-    arrays = {"W": W, "H": order.H} | ({"V": order.v[part.places]} if has_shifts else {})
-    factors, sub = Factors(order.rank, **arrays), Subproblem(tasks["W"])
+    if order.kept_as is not None:
+        state = state._replace(**{order.kept_as: state.W})
+    if order.ahead is not None:
+        W, second = state.W.copy(), state.second.copy()
+        rows.rows_squarem(row_tasks(W), W, second, state.first, W.dtype.type(order.ahead))
+        state = state._replace(W=W, second=second)
+    W = state.W.copy()
+    loss, factors = _divergence(part, W, order)
+    sub = Subproblem(loss.tasks["W"])
     loss.contribute("W", factors, sub)
     value = loss.ratio_pass("W", factors)[1]
     if part.net is not None:
@@ -489,10 +506,26 @@ def rated(part, state, order):
     product, _, of_part = loss.ratio_pass("H", factors)
     share = _share(part, order, W, product.astype(np.float64), has_grams=False)
     share.value = value
-    if has_shifts:
+    if order.v is not None:
         share.of_shifts = np.zeros(len(order.v))
         share.of_shifts[part.places] = of_part
-    return State(W, state.W), share
+    return state._replace(W=W, before=state.W), share
+
+
+def valued(part, state, order):
+    """Return the state, and a `Share` with the value of `rated`, and the sizes of the steps of a cycle."""
+    state = _prepared(state, order)
+    loss, factors = _divergence(part, state.W, order)
+    share = _share(part, order, state.W, None, has_grams=False)
+    share.value = loss.ratio_pass("W", factors)[1]
+    share.sizes = sizes(row_tasks(state.W), state.W, state.second, state.first)
+    return state, share
+
+
+def returned(part, state, order):
+    """Set W to that of the second point of a cycle; return the state and a `Share` of sums."""
+    state = state._replace(W=state.second.copy())
+    return state, _share(part, order, state.W, None, has_grams=False)
 
 
 def finished(part, state, order):
@@ -504,7 +537,7 @@ def finished(part, state, order):
     inner = np.empty(len(tasks := row_tasks(W)) - 1)
     rows.rows_dot(tasks, W, product, inner)
     share.value = float(inner.sum())
-    return State(W, state.before), share
+    return state._replace(W=W), share
 
 
 def squared_residual(part, W, H, V):
@@ -538,14 +571,14 @@ def worst_row(part, W, order):
 
 def _prepared(state, order):
     """Return the state with the scale and the fill of an order."""
-    W, before = state
+    W, before = state.W, state.before
     if order.scale is not None:
         scale = order.scale.astype(W.dtype)
         W, before = W * scale, None if before is None else before * scale
     if order.fill:
         W = W.copy()
         W[:, : order.rank] += W.dtype.type(order.fill) * (W[:, : order.rank] == 0)
-    return State(W, before)
+    return state._replace(W=W, before=before)
 
 
 def _of_shifts(data, below):
@@ -597,8 +630,20 @@ def _share(part, order, W, product, has_grams=True):
     )
 
 
-def _loss_of(part, width, tasks, has_shifts):
-    """Return the Kullback-Leibler divergence of a chunk; a chunk that is held keeps what it has found."""
+def _divergence(part, W, order):
+    """Return the Kullback-Leibler divergence of a chunk and the factors; a chunk that is held keeps what it has found.
+
+    Parameters
+    ----------
+    part : Part
+    W : ndarray (n_rows, K)
+    order : Order
+    """
+    width, has_shifts = W.shape[1], order.v is not None
     if width not in part._known:
+        tasks = {"W": row_tasks(W), "H": row_tasks(order.H)}
         part._known[width] = KullbackLeibler(part.data, width, tasks, has_shifts)
-    return part._known[width]
+    loss = part._known[width]
+    loss.floor = order.floor
+    arrays = {"W": W, "H": order.H} | ({"V": order.v[part.places]} if has_shifts else {})
+    return loss, Factors(order.rank, **arrays)

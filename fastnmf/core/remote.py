@@ -23,6 +23,7 @@ from fastnmf.core.iterate import Solver
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.losses.divergences import independence
 from fastnmf.core.losses.squared import MAX_RESEEDINGS
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.thresholds import REVIVAL_GAIN, huge, model_floor
 from fastnmf.core.updates import MU
 from fastnmf.data.layout import Compressed
@@ -250,29 +251,30 @@ class LocalEngine:
 
     Attributes
     ----------
-    W, before : ndarray (n_rows, K), the latter or None
-        The weights of all chunks, in files where they are large.
+    W, before, first, second : ndarray (n_rows, K), all but the first or None
+        The weights of all chunks as in `State`, in files where they are large.
     """
 
     def __init__(self, data, width, *, net=None, has_places=False):
         self.data, self.net, self.has_places = data, net, has_places
         self.W = room((data.shape[0], width), data.dtype)
-        self.before = None
+        self.before = self.first = self.second = None
 
-    def keep_before(self):
-        """Keep the W before the extrapolation or the last update, too."""
-        self.before = room(self.W.shape, self.W.dtype)
+    def keep(self, *names):
+        """Keep these parts of the states of the chunks, too."""
+        for name in names:
+            setattr(self, name, room(self.W.shape, self.W.dtype))
 
     def run(self, step, order, *given, reads=True):
         """Run ``step(part, state, order, *given)`` on every chunk, and return the sum of their shares."""
         tree = ShareTree()
         for chunk, (lo, hi) in self._chunks():
-            before = None if self.before is None else self.before[lo:hi]
             part = self._part(chunk) if reads else self._without_rows(chunk)
-            state, share = step(part, State(self.W[lo:hi], before), order, *given)
-            if before is not None:  # first: it may be the old W itself
-                before[:] = state.before
-            self.W[lo:hi] = state.W
+            held = State(*(None if (array := getattr(self, name)) is None else array[lo:hi] for name in State._fields))
+            state, share = step(part, held, order, *given)
+            for array, found in reversed(list(zip(held, state, strict=True))):  # W last: others may be the old W itself
+                if array is not None:
+                    array[:] = found
             tree.add(share)
         return tree.result()
 
@@ -539,7 +541,19 @@ class ChunkedKullbackLeibler(KullbackLeibler):
     def ratio_pass(self, name, factors):
         """Return ``pos`` of H, the sum of the logarithms at the W before, and ``pos`` of V, of the last round."""
         share = self._rounds.share
-        return share.product.astype(self.strata.dtype, copy=False), share.value, share.of_shifts
+        product = None if share.product is None else share.product.astype(self.strata.dtype, copy=False)
+        return product, share.value, share.of_shifts
+
+
+class ChunkedSQUAREM(SQUAREM):
+    """Cycles of extrapolation of H and V, and of W by the sizes of its steps that the chunks have sent."""
+
+    def _sizes(self, name, of_factor):
+        return self.rounds.share.sizes if name == "W" else super()._sizes(name, of_factor)
+
+    def __init__(self, tasks, factors):
+        super().__init__(tasks, factors)
+        self.rounds = factors.rounds
 
 
 class RatioSolver(Solver):
@@ -556,10 +570,13 @@ class RatioSolver(Solver):
     factors : ChunkedFactors
     level : Level, optional
         As for `AlternatingSolver`.
+    squarem : ChunkedSQUAREM, optional
+        Without penalties of both W and H.
     """
 
-    def __init__(self, problem, factors, level=None):
-        self.problem, self.factors, self.level, self._n_done = problem, factors, level, 0
+    def __init__(self, problem, factors, level=None, squarem=None):
+        self.problem, self.factors, self.level, self._n_done, self.squarem = problem, factors, level, 0, squarem
+        self._last = None
         self.scale, self.rounding, self.extrapolation, self.guess = problem.scale, problem.rounding, None, None
 
     @property
@@ -573,7 +590,10 @@ class RatioSolver(Solver):
 
     def step(self):
         """Take the updated W, update V and H, and return the objective."""
-        problem, factors = self.problem, self.factors
+        problem, factors, squarem, last = self.problem, self.factors, self.squarem, self._last
+        is_tried = squarem is not None and squarem.before_update(self._n_done, factors)
+        if is_tried:
+            self._rate(ahead=squarem.step)
         factors.rounds.is_ahead = False
         factors.invalidate("W")
         names = [name for name in ("V", "H") if name in factors.arrays]
@@ -582,7 +602,15 @@ class RatioSolver(Solver):
         for name in names:
             factors.invalidate(name)
         self._n_done += 1
-        return self._next()
+        value = self._next()
+        if is_tried:
+            squarem.after_update(value < last, factors)
+            if not value < last:
+                factors.rounds.run(chunks.returned, reads=False)
+                factors.rounds.is_ahead = False
+                factors.invalidate("W")
+                value = self._next()
+        return value
 
     def _next(self):
         """Return the objective at the present point, and let the chunks begin the next iteration."""
@@ -591,22 +619,25 @@ class RatioSolver(Solver):
         problem.penalty = sum(penalty.value(factors[name]) for name, penalty in each)
         if problem.balance_penalties:
             rebalance(problem, factors)
-        return problem.penalty + self._rate()
+        place = None if self.squarem is None else self.squarem.place(self._n_done)
+        if place == 2:
+            value = self._round(chunks.valued)
+        else:
+            value = self._rate(kept_as=None if place is None else ("first", "second")[place])
+        self._last = problem.penalty + value
+        return self._last
 
-    def _rate(self):
+    def _rate(self, **content):
         """Return the divergence at the present point, and let the chunks update W."""
-        problem, factors, rounds = self.problem, self.factors, self.factors.rounds
-        loss = problem.losses[0]
-        before = factors.cached(("sums", "W"), ("W",), None)
-        rounds.run(
-            chunks.rated,
-            H=factors["H"].copy(),
-            v=factors["V"].copy() if "V" in factors.arrays else None,
-            update=problem.updates["W"],
-            floor=loss.floor,
-        )
-        rounds.is_ahead, rounds.is_zero = True, False
-        factors.cache_put(("sums", "W"), ("W",), before)
+        value = self._round(chunks.rated, update=self.problem.updates["W"], **content)
+        self.factors.rounds.is_ahead, self.factors.rounds.is_zero = True, False
+        return value
+
+    def _round(self, step, **content):
+        """Return the divergence at the present point, which a step over all chunks has found."""
+        factors, loss = self.factors, self.problem.losses[0]
+        v = factors["V"].copy() if "V" in factors.arrays else None
+        factors.rounds.run(step, H=factors["H"].copy(), v=v, floor=loss.floor, **content)
         return max(loss.value(factors), 0.0)
 
     def columns(self):
@@ -614,14 +645,26 @@ class RatioSolver(Solver):
         return {} if self.level is None else {"passes": self.level.passes + self._n_done}
 
     def to_state(self):
-        """Return the factors; the step that the chunks are ahead is repeated."""
-        return {"factors": {name: F for name, F in self.factors.to_state().items() if name != "before"}}
+        """Return the factors, and the points of a cycle; the step that the chunks are ahead is repeated."""
+        factors = {name: F for name, F in self.factors.to_state().items() if name != "before"}
+        if self.squarem is None:
+            return {"factors": factors}
+        cycle, engine = self.squarem.to_state(), self.factors.rounds.engine
+        for name in ("first", "second"):
+            cycle[name]["W"] = getattr(engine, name)
+        return {"factors": factors, "cycle": cycle}
 
     def from_state(self, state):
         """Restore the state that `to_state` returned for the same problem."""
         self.factors.from_state(state["factors"])
         self._n_done = ([0, *state.get("history", {}).get("iteration", ())])[-1]
-        self._rate()
+        if self.squarem is not None:
+            cycle, engine = state["cycle"], self.factors.rounds.engine
+            for name in ("first", "second"):
+                refill(getattr(engine, name), cycle[name]["W"])
+            parts = {name: cycle[name] | {"W": self.factors["W"]} for name in ("first", "second")}
+            self.squarem.from_state(cycle | parts)
+        self._next()
 
 
 def chunked_solver(problem, factors, extrapolation=None, start_value=None, level=None):
@@ -637,7 +680,7 @@ def chunked_solver(problem, factors, extrapolation=None, start_value=None, level
         (net,) = problem.penalties["W"]
         problem.penalties["W"] = [SharedNet(net, rounds)]
     if isinstance(problem.losses[0], KullbackLeibler):
-        return RatioSolver(problem, factors, level)
+        return RatioSolver(problem, factors, level, extrapolation)
     problem.updates["W"] = ChunkUpdate(factors, problem.updates["W"], extrapolation)
     problem.exact_value = partial(_exact_value, rounds, data, factors)
     if problem.reseed_dead_component is not None:

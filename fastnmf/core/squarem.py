@@ -42,6 +42,8 @@ class SQUAREM:
         Factors before the first and before the second update of a cycle; during the third, `second` is x2.
     limit : float
         Bound of a.
+    step : float
+        The last a.
 
     References
     ----------
@@ -50,14 +52,14 @@ class SQUAREM:
     """
 
     def __init__(self, tasks, factors, units=(), start=START):
-        self.tasks, self.units, self.start, self.limit = tasks, units, start, LIMIT
+        self.tasks, self.units, self.start, self.limit, self.step = tasks, units, start, LIMIT, 1.0
         self.first, self.second = (
             {name: aligned(F.shape, F.dtype) for name, F in factors.arrays.items()} for _ in range(2)
         )
 
     def before_update(self, n_done, factors):
         """Store the factors before update `n_done`, counted from 0, or extrapolate them in place; return whether so."""
-        place = (n_done - self.start) % 3 if n_done >= self.start else None
+        place = self.place(n_done)
         if place == 2:
             self._extrapolate(factors)
         elif place is not None:
@@ -65,22 +67,28 @@ class SQUAREM:
                 held[:] = factors[name]
         return place == 2
 
+    def place(self, n_done):
+        """Return the place of update `n_done` in its cycle: 0, 1, or 2, which is extrapolated; None before START."""
+        return (n_done - self.start) % 3 if n_done >= self.start else None
+
     def _extrapolate(self, factors):
         of_r = of_s = 0.0
         points = {name: [_rows(each[name]) for each in (factors, self.second, self.first)] for name in self.first}
         for name, of_factor in points.items():
-            parts = np.empty((len(self.tasks[name]) - 1, 3))
-            rows.rows_curvature(self.tasks[name], *of_factor, parts)
-            r, s, size = parts.sum(axis=0)
+            r, s, size = self._sizes(name, of_factor)
             if size > 0:
                 of_r, of_s = of_r + r / size, of_s + s / size
         step = max(1.0, float(of_r / of_s)) if of_s > 0 else 1.0
-        self._is_bounded, step = step >= self.limit, min(step, self.limit)
+        self._is_bounded, self.step = step >= self.limit, min(step, self.limit)
         for name, of_factor in points.items():
-            rows.rows_squarem(self.tasks[name], *of_factor, factors[name].dtype.type(step))
+            rows.rows_squarem(self.tasks[name], *of_factor, factors[name].dtype.type(self.step))
             if name in self.units:
                 scale_to_unit(factors[name], self.tasks[name])
             factors.invalidate(name)
+
+    def _sizes(self, name, of_factor):
+        """Return the sizes of r, s and x2 of a factor, for its values at x2, x1 and x0."""
+        return sizes(self.tasks[name], *of_factor)
 
     def after_update(self, is_lower, factors):
         """Adapt the bound after an update from an extrapolated point; return to x2 unless it lowered the objective."""
@@ -99,6 +107,13 @@ class SQUAREM:
         for name in self.first:
             refill(self.first[name], state["first"][name])
             refill(self.second[name], state["second"][name])
+
+
+def sizes(tasks, F, second, first):
+    """Return the sums of ``|second - first|``, ``|F - second - (second - first)|`` and ``|F|``, float64 (3,)."""
+    parts = np.empty((len(tasks) - 1, 3))
+    rows.rows_curvature(tasks, F, second, first, parts)
+    return parts.sum(axis=0)
 
 
 def _rows(F):

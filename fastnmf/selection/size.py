@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core import chunks
-from fastnmf.core.remote import MAPPED_ABOVE
 from fastnmf.core.options import check_integer
+from fastnmf.core.remote import MAPPED_ABOVE
 from fastnmf.core.updates import HALS
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown

@@ -166,14 +166,13 @@ def chunked_solver(model, data, given, options, random_state):
     tasks = {name: row_tasks(factors[name]) for name in "WH"}
     tasks |= {"V": data.pattern.entry_tasks} if has_shifts else {}
     remote.set_start(factors, start, options.is_multiplicative and isinstance(start, chunks.ExactStart))
-    if is_ratio:
-        problem, extrapolation = ratio_problem(data, factors, tasks), None
-    else:
-        problem = model._problem(data, factors, tasks, options)
-        extrapolation = model._extrapolation(factors, tasks, options)
-    if is_ratio or extrapolation is not None:
-        engine.keep_before()
+    problem = ratio_problem(data, factors, tasks) if is_ratio else model._problem(data, factors, tasks, options)
     model._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
+    extrapolation = model._extrapolation(factors, tasks, options)
+    if is_ratio and extrapolation is not None:  # the scale of penalties would have to be balanced within a cycle
+        extrapolation = None if problem.balance_penalties else remote.ChunkedSQUAREM(tasks, factors)
+    if is_ratio or extrapolation is not None:
+        engine.keep("before", *(("first", "second") if is_ratio and extrapolation is not None else ()))
     start_value = None if V is None or is_ratio else problem.value(factors, **({"V": V} if has_shifts else {}))
     return remote.chunked_solver(problem, factors, extrapolation, start_value, level)
 
