@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import tempfile
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -77,6 +78,17 @@ def with_zeros(X):
     return X
 
 
+FOLDERS = tempfile.TemporaryDirectory()
+
+
+def on_disk(X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folder = tempfile.mkdtemp(dir=FOLDERS.name)
+        fastnmf.save_csr(X, folder, columns=2 if X.shape[0] % 2 else None)
+        return fastnmf.open_csr(folder, chunk_rows=2)
+
+
 FORMS = {
     "dense": lambda X: X,
     "fortran": np.asfortranarray,
@@ -102,6 +114,7 @@ FORMS = {
     "no rows": lambda X: X[:0],
     "no columns": lambda X: X[:, :0],
     "objects": lambda X: X.astype(object),
+    "on disk": on_disk,
 }
 PLAIN = ("dense", "csr", "fortran", "frozen", "strided", "frame", "csr_matrix", "csc", "coo")
 CONTENTS = ("counts", "sparse", "uniform", "bits", "zeros", "ones", "equal rows", "rank one", "rank two", "signed")
@@ -306,6 +319,10 @@ BY_NAME = {
     "n_clusters": "None | 1 | 2 | 50",
     "name": "None | 'NMF' | 'plsa' | 'x'",
     "shape": "(n, m) | (m, n)",
+    "X_or_shape": "(n, m) | X | sp.csr_array(X) || (3,) | (-1, 2)",
+    "n_entries": "1 | n | n * m || None | 10**9",
+    "columns": "None | 1 | 2 | 100",
+    "chunk_rows": "None | 1 | 2 | 100",
     "dtypes": "('float65',) | ['x'] | () | 'float64x'",
     "title": "None | 'A title' | '<b>' ",
     "result": "found('consensus') | found('select_rank') | fitted('NMF')",

@@ -40,7 +40,7 @@ CASES = {
     "nmf, mu": (NMF, {"solver": "mu"}, {}),
     "nmf, kl": (NMF, KL, {}),
     "nmf, kl, multilevel": (NMF, KL | {"init": "multilevel"}, {}),
-    "nmf, kl, cycles": (NMF, CYCLES | {"max_iter": 40}, {}),
+    "nmf, kl, cycles": (NMF, CYCLES | {"max_iter": 100, "random_state": 1}, {}),
     "strata, kl, cycles, weights": (StratifiedNMF, CYCLES, {"strata": GROUPS, "sample_weight": WEIGHT}),
     "nmf, multilevel": (NMF, {"init": "multilevel"}, {}),
     "nmf, nets": (NMF, NETS, {}),
@@ -411,6 +411,12 @@ def test_chunks_of_a_matrix_on_disk(tmp_path):
     np.save(tmp_path / "chunk_rows.npy", np.array([-1]))
     with pytest.raises(ValueError, match="chunk_rows.npy is damaged"):
         open_csr(tmp_path)
+
+
+def test_progress_is_shown_on_request(disk, capsys):
+    NMF(2, max_iter=2, tol=0, verbose=1).fit(disk(97))
+    said = capsys.readouterr()
+    assert "NMF: the first pass over 6 chunks of 97 rows" in said.out + said.err
 
 
 def test_temporary_files_have_no_name(monkeypatch, tmp_path):

@@ -75,6 +75,8 @@ def test_what_cannot_be_estimated_is_refused():
         estimate((3, 4))
     with pytest.raises(ValueError, match="is not valid; expected \\(n_samples, n_features\\)"):
         estimate((3, -4), n_entries=2)
+    with pytest.raises(ValueError, match="n_entries=13 is more than a matrix of shape \\(3, 4\\) has"):
+        estimate((3, 4), n_entries=13)
     with pytest.raises(TypeError, match="was given a ndarray; give a sparse matrix, open_csr\\(folder\\), or a shape"):
         estimate(np.ones((3, 4)))
     with pytest.raises(ValueError, match="n_components"):

@@ -17,6 +17,7 @@ from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.options import generator, row_weights
 from fastnmf.core.penalties import penalties_of
 from fastnmf.core.problem import Problem
+from fastnmf.core.progress import say
 from fastnmf.core.updates import MU
 from fastnmf.data.labels import encode_labels, known_labels
 from fastnmf.data.ondisk import DiskCSR
@@ -130,6 +131,8 @@ def chunked_data(model, X, given, options):
     weight = row_weights(of_rows, given.get("sample_weight"), options.strata_weight)
     dtype = np.dtype(X.dtype.newbyteorder("=") if X.dtype in (np.float32, np.float64) else np.float64)
     source = remote.DiskSource(X, stratum_index, weight)
+    if options.verbose:
+        say(f"{options.name}: the first pass over {X.n_chunks} chunks of {X.chunk_rows} rows")
     has_entropy = options.is_kullback_leibler
     summary, weighing = remote.summarize(source, labels, dtype, options.beta, has_entropy=has_entropy)
     return remote.ChunkedStrata(source, summary, weighing, options.sparse_shifts)
