@@ -7,6 +7,7 @@ become larger than they are.
 """
 
 import uuid
+import weakref
 from collections import Counter
 
 import numpy as np
@@ -18,7 +19,8 @@ from fastnmf.dask.tasks import Call, Context, Setting, Side
 from fastnmf.data.labels import distinct, known_labels
 
 NAMES = {"begin": "start", "measured": "measure", "gone_back": "undo", "finished": "last"}  # other steps: "step"
-PAST = 1 << 26  # bytes of orders of the past that the scheduler may hold, whatever the size of the weights
+PAST = 1 << 26  # bytes of the past that the scheduler may hold, whatever the size of the weights
+OF_TASK = 2000  # bytes that the scheduler holds for a task
 
 
 class DaskSource:
@@ -46,21 +48,21 @@ class DaskSource:
 
     def __init__(self, client, blocks, holds, n_threads=None):
         self.client, self.blocks, self.holds, self.chunk_rows = client, blocks, holds, None
-        self.uid, self._counts, self._rows, self._parts, self.setting = (
-            uuid.uuid4().hex[:12],
-            Counter(),
-            None,
-            None,
-            None,
-        )
+        self.uid, self._counts, self._futures = uuid.uuid4().hex[:12], Counter(), weakref.WeakSet()
+        self._rows = self._parts = self.setting = None
         hosts = Counter()
         for address, count in client.nthreads().items():
             hosts[tasks.host_of(address)] += count
         self.context = Context(dict(hosts), n_threads)
 
     def release(self):
-        """Let go of all that the workers hold for the fit."""
+        """Let go of all that the workers hold for the fit, but for what its result needs."""
         self._rows = self._parts = self.sides = self.setting = None
+
+    def abandon(self):
+        """Let go of all futures of a fit that has failed: the traceback of its exception may keep them."""
+        for future in list(self._futures):
+            future.release()
 
     # ---------------------------------------------------------------- tasks
 
@@ -69,7 +71,9 @@ class DaskSource:
         self._counts[name] += 1
         label = f"{name}-{self._counts[name]}-{self.uid}"
         keys = [(label, number) for number in range(len(lists[0]))]
-        return self.client.map(function, *lists, key=keys, pure=False, **more)
+        futures = self.client.map(function, *lists, key=keys, pure=False, **more)
+        self._futures.update(futures)
+        return futures
 
     def send(self, name, value):
         """Return the future of a value that the workers fetch from each other."""
@@ -78,7 +82,9 @@ class DaskSource:
         self._counts[name] += 1
         key = f"{name}-{self._counts[name]}-{self.uid}"
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            return self.client.submit(tasks.identity, value, key=key, pure=False)
+            future = self.client.submit(tasks.identity, value, key=key, pure=False)
+        self._futures.add(future)
+        return future
 
     def total(self, name, futures):
         """Return the sum of shares or summaries in the tree of `ShareTree`, level by level."""
@@ -104,13 +110,18 @@ class DaskSource:
                 nodes[place] = future
         return nodes[root].result()
 
+    def sent(self, parts):
+        """Return a list in which futures stand for what Dask is to compute."""
+        lazy = [place for place, part in enumerate(parts) if hasattr(part, "__dask_graph__")]
+        futures, found = self.client.compute([parts[place] for place in lazy]), list(parts)
+        self._futures.update(futures)
+        for place, future in zip(lazy, futures, strict=True):
+            found[place] = future
+        return found
+
     def _pieces(self, which):
         """Return what tasks take for some chunks of the user: files as they are, and futures of what Dask computes."""
-        pieces = [self.blocks.pieces[chunk] for chunk in which]
-        lazy = [place for place, piece in enumerate(pieces) if hasattr(piece, "__dask_graph__")]
-        for place, future in zip(lazy, self.client.compute([pieces[i] for i in lazy]), strict=True):
-            pieces[place] = future
-        return pieces
+        return self.sent([self.blocks.pieces[chunk] for chunk in which])
 
     # ---------------------------------------------------------------- the first pass
 
@@ -133,7 +144,7 @@ class DaskSource:
         if self.holds:
             pieces = self.map("read", tasks.loaded, pieces, numbers, **context)
         none = [None] * n_chunks
-        given = [none if parts is None else self._sent(parts) for parts in (strata, weight)]
+        given = [none if parts is None else self.sent(parts) for parts in (strata, weight)]
         found = self.client.gather(self.map("look", tasks.facts, pieces, numbers, *given, **context))
         width = found[0].n_columns
         for number, fact in enumerate(found):
@@ -154,14 +165,6 @@ class DaskSource:
         self._bounds = list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
         weight = None if weight is None else np.concatenate([fact.weight for fact in found])
         return (*(_union(used) if strata is not None else (None, None)), weight)
-
-    def _sent(self, parts):
-        """Return labels or weights of chunks as futures, where Dask is to compute them."""
-        lazy = [place for place, part in enumerate(parts) if hasattr(part, "__dask_graph__")]
-        parts = list(parts)
-        for place, future in zip(lazy, self.client.compute([parts[i] for i in lazy]), strict=True):
-            parts[place] = future
-        return parts
 
     def assign(self, stratum_index, weight):
         """Send the strata and the weights of their rows to the chunks."""
@@ -292,7 +295,7 @@ class DaskEngine:
         self._welcome()
         source, starts = self.source, [None] * self.source.n_chunks
         if given and isinstance(given[0], GivenStart):
-            starts, given = source._sent(self._cut(given[0].W)), ()
+            starts, given = source.sent(self._cut(given[0].W)), ()
         call = source.send("order", Call(step, (order, *given), self._keeps_before))
         name, more = NAMES.get(step.__name__, "step"), [call] * source.n_chunks
         lists = *source.ready(reads=reads), self.states, more, starts
@@ -301,7 +304,7 @@ class DaskEngine:
         shares = source.map("share", tasks.second, pairs)
         del pairs, call, lists, more
         share = tasks.writeable(source.total("merge", shares))
-        self._past += order.n_bytes
+        self._past += order.n_bytes + 2 * OF_TASK * source.n_chunks
         if self._past > max(PAST, self.data.shape[0] * self.width * self.data.dtype.itemsize):
             self._forget()
         return share

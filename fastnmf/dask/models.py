@@ -119,10 +119,13 @@ class DaskFitMixin:
             raise ValueError("fit of fastnmf.dask writes no checkpoint; leave checkpoint out.")
         try:
             return super()._fit(X, **given)
+        except BaseException:
+            if "_source" in vars(self):
+                self._source.abandon()
+            raise
         finally:
-            source = vars(self).pop("_source", None)
-            if source is not None:
-                source.release()
+            if "_source" in vars(self):
+                vars(self).pop("_source").release()
 
     def _validated(self, X, *, reset, is_fitted=True):
         blocks = blocks_of(X)
