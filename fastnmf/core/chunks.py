@@ -8,6 +8,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+import operator
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -138,14 +140,17 @@ class Share:
         """Size of its arrays."""
         return sum(array.nbytes for name in self._arrays if (array := getattr(self, name)) is not None)
 
-    def add(self, other):
-        """Add the sums of another share in place, and return this one."""
+    def __sizeof__(self):  # by which an engine decides what to move
+        return 1000 + self.n_bytes
+
+    def add(self, other, plus=operator.iadd):
+        """Add the sums of another share, its arrays in place unless ``plus(own, more)`` says else; return this one."""
         for name in self._arrays:
             own, more = getattr(self, name), getattr(other, name)
-            if own is None:
-                setattr(self, name, more)
-            elif more is not None:
-                own += more
+            if own is None or more is None:
+                setattr(self, name, more if own is None else own)
+            else:
+                setattr(self, name, plus(own, more))
         self.value += other.value
         return self
 
@@ -154,31 +159,41 @@ class ShareTree:
     """The sum of shares in a fixed binary tree over the numbers of the chunks, as few at a time as possible.
 
     A chunk without rows has no share, None.
+
+    Parameters
+    ----------
+    plus : callable, optional
+        ``plus(left, right)`` returns the sum of two shares, neither of which is None. Without it the arrays of the
+        left one are overwritten.
     """
 
-    def __init__(self):
+    def __init__(self, plus=None):
+        self._plus = plus or (lambda left, right: left.add(right))
         self._stack = []  # (height, share): the sums of whole subtrees, from left to right
 
     def add(self, share):
         """Add the share of the next chunk."""
         height = 0
         while self._stack and self._stack[-1][0] == height:
-            share, height = added(self._stack.pop()[1], share), height + 1
+            share, height = self._sum(self._stack.pop()[1], share), height + 1
         self._stack.append((height, share))
 
     def result(self):
         """Return the sum of all shares; the arrays of the shares may be overwritten."""
         found = None
         while self._stack:
-            found = added(self._stack.pop()[1], found)
+            found = self._sum(self._stack.pop()[1], found)
         return found
+
+    def _sum(self, left, right):
+        if left is None or right is None:
+            return right if left is None else left
+        return self._plus(left, right)
 
 
 def added(left, right):
-    """Return the sum of two shares, of which either may be None; the left one is overwritten."""
-    if left is None or right is None:
-        return right if left is None else left
-    return left.add(right)
+    """Return the sum of two shares or summaries, neither of which is changed."""
+    return copy(left).add(right, operator.add)
 
 
 @dataclass
@@ -202,6 +217,13 @@ class Part:
     net: ElasticNet | None = None
     places: np.ndarray | None = None
     _known: dict = field(default_factory=dict)
+
+    def __sizeof__(self):  # by which an engine decides what to move
+        X = self.data.X
+        return 1000 + 2 * (X.data.nbytes + X.indices.nbytes) + X.indptr.nbytes  # and the columns
+
+    def __getstate__(self):
+        return vars(self) | {"_known": {}}  # what a process has found is as large as the data
 
     @property
     def n_rows(self):
@@ -287,8 +309,8 @@ class Summary:
     margins: float = 0.0
     pattern: Any = None
 
-    def add(self, other):
-        """Add another summary in place, and return this one."""
+    def add(self, other, plus=None):
+        """Add another summary in place, and return this one; no array is changed."""
         for name in ("n_entries", "squares", "total", "entropy", "margins"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.largest = max(self.largest, other.largest)
@@ -317,7 +339,7 @@ def _pieces(values):
     return (values[lo : lo + (1 << 20)] for lo in range(0, len(values), 1 << 20))
 
 
-def richest(part, seek, n_wanted, weight=None):
+def richest(part, seek, n_wanted, n_kept):
     """Return the rows of a chunk with the largest sums over wanted features, for each component.
 
     Parameters
@@ -327,7 +349,8 @@ def richest(part, seek, n_wanted, weight=None):
         Weights of the features, one column a component.
     n_wanted : int
         Rows of a component, or the sum of their weights.
-    weight : ndarray (n_rows,), default=None
+    n_kept : int
+        Components for which the rows are returned.
 
     Returns
     -------
@@ -339,8 +362,8 @@ def richest(part, seek, n_wanted, weight=None):
     data.matmul(seek, scores)
     if data.row_scale is not None:
         scores /= np.where(data.row_scale > 0, data.row_scale, np.inf)[:, None]
-    found = []
-    for score in scores.T:
+    found, weight = [], data.weight
+    for score in scores.T[:n_kept]:
         order = np.argsort(-score, kind="stable")
         if weight is None:
             order = order[:n_wanted]
@@ -354,14 +377,21 @@ def richest(part, seek, n_wanted, weight=None):
 
 
 class GivenStart:
-    """Start at the rows of an array (n_rows of all, k), in the inner scale and with the row scale."""
+    """Start at the rows of an array, in the inner scale and with the row scale.
 
-    def __init__(self, W):
-        self.W = W
+    Parameters
+    ----------
+    W : ndarray (n_rows of all, k), or some of its rows
+    first : int, default=0
+        Number of its first row among all rows.
+    """
+
+    def __init__(self, W, first=0):
+        self.W, self.first = W, first
 
     def __call__(self, part, order):
         """Return the start of W (n_rows, k) of a chunk."""
-        return self.W[part.first : part.first + part.n_rows]
+        return self.W[part.first - self.first : part.first - self.first + part.n_rows]
 
 
 class ConstantStart:

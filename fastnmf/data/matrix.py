@@ -59,7 +59,7 @@ def check_kind(X, prefix=""):
         )
     if hasattr(X, "__dask_graph__"):
         raise TypeError(
-            f"{prefix}X is a Dask collection, which is not in memory; pass X.compute(), or its blocks to partial_fit "
+            f"{prefix}X is a Dask collection, which fastnmf.dask fits; pass X.compute(), or its blocks to partial_fit "
             "or fit_blocks of MiniBatchNMF."
         )
     if isinstance(X, (list, tuple)):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from fastnmf.core import chunks, remote
+from fastnmf.core import chunks, remote, rounds
 from fastnmf.core.factors import pad, row_tasks
 from fastnmf.core.init import starts
 from fastnmf.core.init.start_from import start_from_init
@@ -59,7 +59,7 @@ class ChunkedFitMixin(AutoStartMixin):
         if not isinstance(data, remote.ChunkedStrata):
             super()._final_exact_W(data, fit, options)
         elif not options.is_multiplicative:
-            remote.finish_exactly(fit)
+            rounds.finish_exactly(fit)
 
     def _unscaled_W(self, data, W):
         if not isinstance(data, remote.ChunkedStrata) or data.row_scale is None:
@@ -84,8 +84,18 @@ class ChunkedFitMixin(AutoStartMixin):
         return out
 
 
-def refuse(model, given, options):
-    """Raise ValueError where a fit of chunks does not support what is asked for."""
+def refuse(model, given, options, what_X="X is a matrix on disk", instead="fit X[:]"):
+    """Raise ValueError where a fit of chunks does not support what is asked for.
+
+    Parameters
+    ----------
+    model : BaseNMF
+    given : dict
+        Arguments of `fit`.
+    options : Options
+    what_X, instead : str
+        For the message: what X is, and what to do instead.
+    """
     init = options.init
     is_known = start_from_init(init) is not None if not isinstance(init, (str, type(None))) else init in INITS
     asked = {
@@ -107,7 +117,7 @@ def refuse(model, given, options):
     }
     for what, (is_asked, remedy) in asked.items():
         if is_asked:
-            raise ValueError(f"{what} needs all rows at once, and X is a matrix on disk; {remedy}, or fit X[:].")
+            raise ValueError(f"{what} needs all rows at once, and {what_X}; {remedy}, or {instead}.")
 
 
 def chunked_data(model, X, given, options):
@@ -163,21 +173,21 @@ def chunked_solver(model, data, given, options, random_state):
     net = penalties_of(data, options, "W", rank=rank).get("W", [None])[0]
     net = None if net is None else net.of_rows(None)
     width = padded(rank, data.dtype)
-    engine = remote.LocalEngine(data, width, net=net, has_places=is_ratio and has_shifts)
+    engine = data.source.engine(data, width, net=net, has_places=is_ratio and has_shifts)
     arrays = {"H": pad(H, data)} | ({"V": np.array(v, dtype=data.dtype)} if has_shifts else {})
-    factors = remote.ChunkedFactors(remote.Rounds(engine, rank, has_shifts), **arrays)
+    factors = rounds.ChunkedFactors(rounds.Rounds(engine, rank, has_shifts), **arrays)
     tasks = {name: row_tasks(factors[name]) for name in "WH"}
     tasks |= {"V": data.pattern.entry_tasks} if has_shifts else {}
-    remote.set_start(factors, start, options.is_multiplicative and isinstance(start, chunks.ExactStart))
+    rounds.set_start(factors, start, options.is_multiplicative and isinstance(start, chunks.ExactStart))
     problem = ratio_problem(data, factors, tasks) if is_ratio else model._problem(data, factors, tasks, options)
     model._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
     extrapolation = model._extrapolation(factors, tasks, options)
     if is_ratio and extrapolation is not None:  # the scale of penalties would have to be balanced within a cycle
-        extrapolation = None if problem.balance_penalties else remote.ChunkedSQUAREM(tasks, factors)
+        extrapolation = None if problem.balance_penalties else rounds.ChunkedSQUAREM(tasks, factors)
     if is_ratio or extrapolation is not None:
         engine.keep("before", *(("first", "second") if is_ratio and extrapolation is not None else ()))
     start_value = None if V is None or is_ratio else problem.value(factors, **({"V": V} if has_shifts else {}))
-    return remote.chunked_solver(problem, factors, extrapolation, start_value, level)
+    return rounds.chunked_solver(problem, factors, extrapolation, start_value, level)
 
 
 def ratio_problem(data, factors, tasks):
@@ -186,11 +196,11 @@ def ratio_problem(data, factors, tasks):
     Parameters
     ----------
     data : fastnmf.core.remote.ChunkedStrata
-    factors : fastnmf.core.remote.ChunkedFactors
+    factors : fastnmf.core.rounds.ChunkedFactors
     tasks : dict, factor name -> ndarray of int64
         Task tables.
     """
-    loss = remote.ChunkedKullbackLeibler(data, tasks, factors)
+    loss = rounds.ChunkedKullbackLeibler(data, tasks, factors)
     together = (("V", 1), ("H", 1)) if "V" in factors.arrays else ("H", 1)
     return Problem(
         losses=[loss],
@@ -246,12 +256,8 @@ def chunked_start(model, data, rank, given, options, random_state):
 def _rich_rows(data, means, rank, rng):
     """Return the rows that are richest in random features, as their coefficients, and how many a component has."""
     seek = starts.wanted_features(means, rank, rng, data.dtype)
-    per, found, source = starts.rows_per_component(data.total, rank), [], data.source
-    for chunk in range(source.n_chunks):
-        lo, hi = source.bounds(chunk)
-        weight = None if data.weight is None else data.weight[lo:hi]
-        part = chunks.Part(source.strata(chunk, data.weighing), lo)
-        found.append(chunks.richest(part, seek, per, weight)[:rank])
+    per = starts.rows_per_component(data.total, rank)
+    found = data.source.each(chunks.richest, data.weighing, seek, per, rank)
     merged = [starts.merged_richest(list(parts), per, data.weight) for parts in zip(*found, strict=True)]
     return starts.pick_of(merged, data.shape[0]), per
 

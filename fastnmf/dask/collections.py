@@ -1,0 +1,100 @@
+"""Turn what the user brings, a collection of Dask or a list of parts, into chunks of rows."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastnmf.dask.tasks import Npz, OnDisk
+from fastnmf.data.annotated import is_annotated
+from fastnmf.data.ondisk import DiskCSR
+
+
+@dataclass
+class Blocks:
+    """A matrix in chunks of rows, none of which has been read.
+
+    Attributes
+    ----------
+    pieces : list
+        For each chunk a Delayed, an `OnDisk` or an `Npz`.
+    sizes : list of int or None
+        Rows of each chunk; None where the number is not known.
+    n_columns : int, or None
+        None where it is not known.
+    """
+
+    pieces: list
+    sizes: list
+    n_columns: int | None
+
+
+def blocks_of(X):
+    """Return a collection, or the X of an AnnData that is one, as `Blocks`; None for anything else.
+
+    Raises
+    ------
+    ValueError
+        A Dask array is chunked by columns, or has other than two dimensions.
+    """
+    X = X.X if is_annotated(X) else X
+    if isinstance(X, DiskCSR):
+        stamp = (X.folder / "shape.npy").stat().st_mtime_ns
+        pieces = [OnDisk(str(X.folder.absolute()), X.chunk_rows, number, stamp) for number in range(X.n_chunks)]
+        bounds = map(X.bounds, range(X.n_chunks))
+        return Blocks(pieces, [hi - lo for lo, hi in bounds], X.shape[1])
+    if hasattr(X, "__dask_graph__") and hasattr(X, "numblocks"):
+        if X.ndim != 2:
+            raise ValueError(f"X is a Dask array of {X.ndim} dimensions; expected two, samples x features.")
+        if X.numblocks[1] != 1:
+            raise ValueError(
+                f"X has {X.numblocks[1]} chunks of columns, and chunks must hold whole rows; pass X.rechunk({{1: -1}})."
+            )
+        n_columns = None if np.isnan(X.shape[1]) else int(X.shape[1])
+        return Blocks(list(X.to_delayed().ravel()), [_known(size) for size in X.chunks[0]], n_columns)
+    if isinstance(X, (list, tuple)) and X and all(_is_lazy(piece) or _is_path(piece) for piece in X):
+        pieces = [Npz(os.fspath(piece)) if _is_path(piece) else piece for piece in X]
+        return Blocks(pieces, [None] * len(pieces), None)
+    return None
+
+
+def _known(size):
+    return None if np.isnan(size) else int(size)
+
+
+def _is_lazy(piece):
+    """Tell whether something is a Delayed."""
+    return hasattr(piece, "__dask_graph__") and hasattr(piece, "key")
+
+
+def _is_path(piece):
+    return isinstance(piece, os.PathLike) or isinstance(piece, str) and piece.endswith(".npz")
+
+
+def parts_of(given, name, blocks):
+    """Return the labels or weights of rows as one part a chunk, or None where they are not in parts.
+
+    Parameters
+    ----------
+    given : Dask array or series, list of parts, or anything
+    name : str
+        What they are, for the message.
+    blocks : Blocks
+
+    Raises
+    ------
+    ValueError
+        There are more or fewer chunks than X has.
+    """
+    n_chunks = len(blocks.pieces)
+    if hasattr(given, "__dask_graph__"):
+        parts = list(np.ravel(np.array(given.to_delayed(), dtype=object)))
+        if len(parts) != n_chunks:
+            raise ValueError(
+                f"{name} has {len(parts)} chunks and X has {n_chunks}; give {name} the chunks of the rows of X."
+            )
+        return parts
+    if isinstance(given, (list, tuple)) and len(given) == n_chunks:
+        is_parts = all(_is_lazy(part) or not isinstance(part, str) and hasattr(part, "__len__") for part in given)
+        return list(given) if is_parts else None
+    return None

@@ -1,0 +1,381 @@
+"""Run the steps of a fit on the workers of a Dask cluster: the chunks, their weights, and sums in a fixed tree.
+
+All that a worker holds is a result of tasks, so that Dask computes it again, with the same bits, where a worker is
+lost: nothing is scattered, and orders travel as tasks. What a result was computed from stays known to the scheduler as
+long as the result is needed; so the weights are sent anew as tasks without a past when the orders of the past have
+become larger than they are.
+"""
+
+import uuid
+import weakref
+from collections import Counter
+
+import numpy as np
+
+from fastnmf.core import chunks
+from fastnmf.core.chunks import GivenStart, ShareTree
+from fastnmf.dask import tasks
+from fastnmf.dask.tasks import Call, Context, Setting, Side
+from fastnmf.data.labels import distinct, known_labels
+
+NAMES = {"begin": "start", "measured": "measure", "gone_back": "undo", "finished": "last"}  # other steps: "step"
+PAST = 1 << 26  # bytes of the past that the scheduler may hold, whatever the size of the weights
+OF_TASK = 2000  # bytes that the scheduler holds for a task
+
+
+class DaskSource:
+    """The chunks of rows of a fit, on the workers or where they can be read.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    blocks : fastnmf.dask.collections.Blocks
+    holds : bool
+        Whether the workers keep the chunks.
+    n_threads : int, or None
+        Threads of the kernels in a task.
+
+    Attributes
+    ----------
+    shape : (int, int)
+    sizes : list of int
+        Rows of each chunk of the user.
+    chunks : list of int
+        The chunks of the user that have rows; the others are left out, and numbers of chunks are places in this list.
+    stratum_index : ndarray (n_rows,) of int32
+    weight : ndarray (n_rows,) of float64, or None
+    """
+
+    def __init__(self, client, blocks, holds, n_threads=None):
+        self.client, self.blocks, self.holds, self.chunk_rows = client, blocks, holds, None
+        self.uid, self._counts, self._futures = uuid.uuid4().hex[:12], Counter(), weakref.WeakSet()
+        self._rows = self._parts = self.setting = None
+        hosts = Counter()
+        for address, count in client.nthreads().items():
+            hosts[tasks.host_of(address)] += count
+        self.context = Context(dict(hosts), n_threads)
+
+    def release(self):
+        """Let go of all that the workers hold for the fit, but for what its result needs."""
+        self._rows = self._parts = self.sides = self.setting = None
+
+    def abandon(self):
+        """Let go of all futures of a fit that has failed: the traceback of its exception may keep them."""
+        for future in list(self._futures):
+            future.release()
+
+    # ---------------------------------------------------------------- tasks
+
+    def map(self, name, function, *lists, **more):
+        """Return futures of a function of the elements of lists; the dashboard shows the tasks under a name."""
+        self._counts[name] += 1
+        label = f"{name}-{self._counts[name]}-{self.uid}"
+        keys = [(label, number) for number in range(len(lists[0]))]
+        futures = self.client.map(function, *lists, key=keys, pure=False, **more)
+        self._futures.update(futures)
+        return futures
+
+    def send(self, name, value):
+        """Return the future of a value that the workers fetch from each other."""
+        import dask
+
+        self._counts[name] += 1
+        key = f"{name}-{self._counts[name]}-{self.uid}"
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            future = self.client.submit(tasks.identity, value, key=key, pure=False)
+        self._futures.add(future)
+        return future
+
+    def total(self, name, futures):
+        """Return the sum of shares or summaries in the tree of `ShareTree`, level by level."""
+        depth, nodes, levels = [0] * len(futures), list(futures), []
+
+        def plus(left, right):
+            level = max(depth[left], depth[right])
+            if level == len(levels):
+                levels.append([])
+            levels[level].append((left, right, len(depth)))
+            depth.append(level + 1)
+            return len(depth) - 1
+
+        tree = ShareTree(plus)
+        for number in range(len(futures)):
+            tree.add(number)
+        root = tree.result()
+        nodes += [None] * (len(depth) - len(nodes))
+        for level in levels:
+            lefts, rights, places = zip(*level, strict=True)
+            found = self.map(name, chunks.added, [nodes[i] for i in lefts], [nodes[i] for i in rights])
+            for place, future in zip(places, found, strict=True):
+                nodes[place] = future
+        return nodes[root].result()
+
+    def sent(self, parts):
+        """Return a list in which futures stand for what Dask is to compute."""
+        lazy = [place for place, part in enumerate(parts) if hasattr(part, "__dask_graph__")]
+        futures, found = self.client.compute([parts[place] for place in lazy]), list(parts)
+        self._futures.update(futures)
+        for place, future in zip(lazy, futures, strict=True):
+            found[place] = future
+        return found
+
+    def _pieces(self, which):
+        """Return what tasks take for some chunks of the user: files as they are, and futures of what Dask computes."""
+        return self.sent([self.blocks.pieces[chunk] for chunk in which])
+
+    # ---------------------------------------------------------------- the first pass
+
+    def look(self, strata, weight):
+        """Count rows, check entries, and collect labels and weights that come in one part a chunk.
+
+        Parameters
+        ----------
+        strata, weight : list, or None
+            As `fastnmf.dask.collections.parts_of` returns them.
+
+        Returns
+        -------
+        labels : ndarray (n_strata,), or None
+        stratum_index : ndarray (n_rows,) of int32, or None
+        weight : ndarray (n_rows,), or None
+        """
+        n_chunks, context = len(self.blocks.pieces), {"context": self.context}
+        numbers, pieces = list(range(n_chunks)), self._pieces(range(n_chunks))
+        if self.holds:
+            pieces = self.map("read", tasks.loaded, pieces, numbers, **context)
+        none = [None] * n_chunks
+        given = [none if parts is None else self.sent(parts) for parts in (strata, weight)]
+        found = self.client.gather(self.map("look", tasks.facts, pieces, numbers, *given, **context))
+        width = found[0].n_columns
+        for number, fact in enumerate(found):
+            if fact.n_columns != width:
+                raise ValueError(
+                    f"Chunk {number} of X has {fact.n_columns} columns and chunk 0 has {width}; give all the same."
+                )
+        self.sizes = [fact.n_rows for fact in found]
+        self.chunks = [number for number in numbers if self.sizes[number]]
+        self._rows = [pieces[chunk] for chunk in self.chunks] if self.holds else None
+        self.n_chunks, self.shape = len(self.chunks), (sum(self.sizes), width)
+        if not self.n_chunks:
+            raise ValueError(f"X of shape {self.shape} is empty; at least one row and one column are required.")
+        used = [found[chunk] for chunk in self.chunks]
+        self.dtype = np.result_type(*(fact.dtype for fact in used))
+        self.largest = max(fact.largest for fact in used)
+        ends = np.cumsum([fact.n_rows for fact in used])
+        self._bounds = list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
+        weight = None if weight is None else np.concatenate([fact.weight for fact in found])
+        return (*(_union(used) if strata is not None else (None, None)), weight)
+
+    def assign(self, stratum_index, weight):
+        """Send the strata and the weights of their rows to the chunks."""
+        self.stratum_index, self.weight = stratum_index, weight
+        cut = [slice(*bounds) for bounds in self._bounds]
+        each = [Side(rows.start, stratum_index[rows], None if weight is None else weight[rows]) for rows in cut]
+        self.sides = [self.send("side", side) for side in each]
+
+    def bounds(self, chunk):
+        """Return the first row of a chunk, and the first one after it."""
+        return self._bounds[chunk]
+
+    def summary(self, weighing, has_entropy, is_first):
+        """Return the `Summary` of all chunks."""
+        found = self._applied("summary", tasks.summary_of, weighing, (has_entropy,))
+        summary = self.total("merge", found)
+        summary.largest = self.largest
+        return summary
+
+    def each(self, function, weighing, *given, own=None):
+        """Return what `DiskSource.each` returns; the arguments are the same."""
+        return self.client.gather(self._applied("start", function, weighing, given, own))
+
+    def _applied(self, name, function, weighing, given, own=None):
+        """Return futures of a function of the chunks; the arguments are as for `each`."""
+        which = range(self.n_chunks) if own is None else list(own)
+        last = [()] * self.n_chunks if own is None else [(own[chunk],) for chunk in which]
+        self.set(Setting(weighing, self.shape[1]))
+        call = self.send("order", Call(function, given))
+        return self.map(name, tasks.applied, *self.ready(which), [call] * len(which), last, context=self.context)
+
+    def set(self, setting):
+        """Tell the chunks how they become parts."""
+        known, n_chunks = None if self.setting is None else self.setting[0], self.n_chunks
+        if known is not None and known == setting:
+            return
+        self.setting = setting, self.send("setting", setting)
+        if not self.holds:
+            return
+        futures = [self.setting[1]] * n_chunks
+        if known is None or known.weighing is not setting.weighing:
+            lists = self._rows, self.sides, futures, self.chunks
+            self._parts = self.map("part", tasks.part, *lists, context=self.context)
+        else:
+            self._parts = self.map("part", tasks.completed, self._parts, futures, context=self.context)
+
+    def ready(self, which=None, reads=True):
+        """Return the first arguments of tasks over some chunks: pieces, sides, the setting, numbers.
+
+        Parameters
+        ----------
+        which : sequence of int, default=None
+            None: all.
+        reads : bool, default=True
+            Whether the tasks need the rows.
+        """
+        which = range(self.n_chunks) if which is None else which
+        numbers = [self.chunks[chunk] for chunk in which]
+        if self.holds:
+            pieces = [self._parts[chunk] for chunk in which]
+        else:
+            pieces = self._pieces(numbers) if reads else [None] * len(numbers)
+        return pieces, [self.sides[chunk] for chunk in which], [self.setting[1]] * len(numbers), numbers
+
+    def engine(self, data, width, *, net=None, has_places=False):
+        """Return the engine of a fit of these chunks; the arguments are those of `LocalEngine`."""
+        self.set(Setting(data.weighing, self.shape[1], net, data.pattern if has_places else None))
+        self._rows = None
+        return DaskEngine(data, width, net)
+
+    def spread(self, workers):
+        """Move held chunks to the workers among these addresses that have none, so that each has about as many."""
+        held = self.client.who_has(self._parts)
+        owner = [next(iter(held.get(part.key, ())), None) for part in self._parts]
+        counts = Counter({address: 0 for address in workers}) + Counter(a for a in owner if a in workers)
+        for address in set(workers) - set(counts):
+            for _ in range(self.n_chunks // len(workers)):
+                fullest = counts.most_common(1)[0][0]
+                chunk = owner.index(fullest)
+                options = {"workers": [address], "allow_other_workers": True}
+                (self._parts[chunk],) = self.map("move", tasks.moved, [self._parts[chunk]], **options)
+                owner[chunk] = address
+                counts[fullest] -= 1
+
+
+def _union(found):
+    """Return the sorted labels of all chunks, and the index of the stratum of each row."""
+    each = [fact.labels for fact in found]
+    if len({labels.dtype.kind for labels in each}) == 1 and each[0].dtype.kind != "O":
+        whole = np.concatenate(each)
+    else:
+        given = [label for labels in each for label in labels.tolist()]
+        whole = known_labels(given, "strata", len(given))
+    labels, place = distinct(whole, "strata")
+    starts = np.cumsum([0, *map(len, each)])
+    parts = [place[lo : lo + len(fact.labels)][fact.codes] for lo, fact in zip(starts, found, strict=False)]
+    return labels, np.concatenate(parts).astype(np.int32)
+
+
+class DaskEngine:
+    """Run the steps of a fit as tasks, one a chunk; another task adds up two of their shares.
+
+    Parameters
+    ----------
+    data : fastnmf.core.remote.ChunkedStrata
+        Its source is a `DaskSource`.
+    width : int
+        Padded rank K.
+    net : ElasticNet, or None
+        The penalty of W, for rows without weights.
+    """
+
+    before = None
+
+    def __init__(self, data, width, net):
+        self.data, self.source, self.width, self.net, self._kept = data, data.source, width, net, ()
+        n_chunks = self.source.n_chunks
+        arguments = self.source.sides, [width] * n_chunks, [data.dtype] * n_chunks
+        self.states = self.source.map("state", tasks.zeros, *arguments)
+        self.workers, self._past = frozenset(self.source.client.nthreads()), 0
+
+    def keep(self, *names):
+        """Keep these parts of the states of the chunks, too."""
+        self._kept = names
+
+    def run(self, step, order, *given, reads=True):
+        """Run ``step(part, state, order, *given)`` on every chunk, and return the sum of their shares."""
+        self._welcome()
+        source, starts = self.source, [None] * self.source.n_chunks
+        if given and isinstance(given[0], GivenStart):
+            starts, given = source.sent(self._cut(given[0].W)), ()
+        call = source.send("order", Call(step, (order, *given), self._kept))
+        name, more = NAMES.get(step.__name__, "step"), [call] * source.n_chunks
+        lists = *source.ready(reads=reads), self.states, more, starts
+        pairs = source.map(name, tasks.stepped, *lists, context=source.context)
+        self.states = source.map("state", tasks.first, pairs)
+        shares = source.map("share", tasks.second, pairs)
+        del pairs, call, lists, more
+        share = tasks.writeable(source.total("merge", shares))
+        self._past += order.n_bytes + 2 * OF_TASK * source.n_chunks
+        if self._past > max(PAST, self.data.shape[0] * self.width * self.data.dtype.itemsize):
+            self._forget()
+        return share
+
+    def _cut(self, W):
+        """Return the rows of each chunk of a start, NumPy or Dask."""
+        each = [W[slice(*self.source.bounds(chunk))] for chunk in range(self.source.n_chunks)]
+        if hasattr(W, "__dask_graph__"):
+            return [rows.rechunk(rows.shape).to_delayed().item() for rows in each]
+        return each
+
+    def _welcome(self):
+        """Give chunks to workers that have come since the last step."""
+        workers = frozenset(self.source.client.nthreads())
+        if self.source.holds and workers - self.workers:
+            self.source.spread(workers)
+        self.workers = workers
+
+    def _forget(self):
+        """Send the weights anew as tasks that depend on nothing, chunk by chunk: the past is then forgotten."""
+        for chunk, state in enumerate(self.states):
+            self.states[chunk] = self.source.send("state", state.result())
+        self._past = 0
+
+    def ask(self, function, *given):
+        """Return ``function(part, W, *given)`` of every chunk."""
+        source = self.source
+        call = source.send("order", Call(function, given))
+        lists = *source.ready(), self.states, [call] * source.n_chunks
+        return source.client.gather(source.map("ask", tasks.asked, *lists, context=source.context))
+
+    def scale(self, scale):
+        """Multiply the columns of all weights by `scale` (K,)."""
+        self.states = self.source.map("state", tasks.rescaled, self.states, [scale] * len(self.states))
+
+    def row(self, number, is_ahead):
+        """Return the present weights (K,) of one row."""
+        ends = [hi for _, hi in map(self.source.bounds, range(self.source.n_chunks))]
+        chunk = int(np.searchsorted(ends, number, side="right"))
+        place = number - self.source.bounds(chunk)[0]
+        return self.source.client.submit(_row, self.states[chunk], place, is_ahead, pure=False).result()
+
+    def gathered(self, rank, is_ahead):
+        """Return an array (0, rank): the weights stay with the chunks."""
+        return np.empty((0, rank), self.data.dtype)
+
+    def each_state(self, function, finish):
+        """Return ``function(state, side, finish)`` of every chunk."""
+        source = self.source
+        found = source.map("finish", function, self.states, source.sides, [finish] * len(self.states))
+        return source.client.gather(found)
+
+    def collection(self, finish):
+        """Return the weights of the user as a Dask array (n_rows, k), in the chunks of X, of which none is computed."""
+        import dask.array as da
+        from dask.task_spec import DataNode, Task, TaskRef
+
+        source, rank, dtype = self.source, finish.rank, self.data.dtype
+        name, place = f"weights-{source.uid}", {chunk: number for number, chunk in enumerate(source.chunks)}
+        last = DataNode(f"finish-{source.uid}", finish)
+        graph = {last.key: last}
+        for chunk in range(len(source.sizes)):
+            key = (name, chunk, 0)
+            if chunk not in place:
+                graph[key] = DataNode(key, np.empty((0, rank), dtype))
+                continue
+            state, side = self.states[place[chunk]], source.sides[place[chunk]]
+            graph |= {state.key: state, side.key: side}
+            graph[key] = Task(key, tasks.finished, TaskRef(state.key), TaskRef(side.key), TaskRef(last.key))
+        return da.Array(graph, name, (tuple(source.sizes), (rank,)), meta=np.empty((0, 0), dtype))
+
+
+def _row(state, place, is_ahead):
+    return np.array((state.before if is_ahead else state.W)[place])

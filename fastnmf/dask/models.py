@@ -1,0 +1,353 @@
+"""`NMF` and `StratifiedNMF` for collections of Dask: the plain classes with another source of chunks."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import uuid
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from fastnmf.core import remote
+from fastnmf.core.alternate import balancing_powers, times_powers
+from fastnmf.core.options import one_of, row_weights
+from fastnmf.core.shifts import apply_gauge, normalize_components
+from fastnmf.dask import tasks
+from fastnmf.dask.collections import Blocks, blocks_of, parts_of
+from fastnmf.dask.engine import DaskSource
+from fastnmf.data.annotated import Layer, is_annotated, with_labels, with_layer
+from fastnmf.data.labels import encode_labels, known_labels
+from fastnmf.data.names import check_names, names_of
+from fastnmf.data.ondisk import DiskCSR
+from fastnmf.data.sentences import shown
+from fastnmf.models import nmf, stratified
+from fastnmf.models.base.chunked import refuse
+
+
+def current_client(client):
+    """Return a client of Dask: the given one, or the current one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no client, or there is none.
+    """
+    from distributed import default_client
+
+    if client is not None:
+        return client
+    try:
+        return default_client()
+    except ValueError:
+        raise ValueError(
+            "fastnmf.dask needs a client of Dask, and there is none; make one, client = dask.distributed.Client(), or "
+            "pass client=."
+        ) from None
+
+
+def check_client(name, value):
+    """Raise TypeError unless a value is None or looks like a client of Dask."""
+    if value is not None and not all(hasattr(value, method) for method in ("submit", "gather", "nthreads")):
+        raise TypeError(f"{name}={shown(value)} is no client of Dask; pass a dask.distributed.Client, or None.")
+
+
+def with_client(kind):
+    """Give a class the parameters of its plain base, and `client` and `hold`; return the class."""
+    base = kind.__mro__[2]
+
+    def __init__(self, *given, client=None, hold="auto", **parameters):
+        base.__init__(self, *given, **parameters)
+        self.client, self.hold = client, hold
+
+    own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in _OWN.items()]
+    signature = inspect.signature(base.__init__)
+    __init__.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *own])
+    kind.__init__ = __init__
+    return kind
+
+
+_OWN = {"client": None, "hold": "auto"}
+
+
+class DaskFitMixin:
+    """Mixin that fits and transforms collections of Dask; precedes the plain class among the bases."""
+
+    client: Any
+    hold: Any
+
+    _constraints = {"client": check_client, "hold": one_of("auto", True, False)}
+
+    def __sklearn_clone__(self):
+        plain = copy.copy(self)  # a client cannot be copied
+        plain.client = None
+        cloned = super(DaskFitMixin, plain).__sklearn_clone__()
+        cloned.client = self.client
+        return cloned
+
+    def save(self, path, feature_names=None):
+        """Refuse: a model whose weights lie on workers is saved as the plain model that `to_local` returns."""
+        raise TypeError("A model of fastnmf.dask is not saved, as its W_ lies with the workers; use to_local().save.")
+
+    def to_local(self, *, weights: bool = False) -> Any:
+        """Return the fitted model as one of the plain class of `fastnmf`, which saves and needs no Dask.
+
+        Parameters
+        ----------
+        weights : bool, default=False
+            Whether it has `W_`, which is then computed and held in memory.
+
+        Returns
+        -------
+        NMF or StratifiedNMF
+        """
+        self._check_fitted()
+        parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
+        local = type(self).__mro__[2](**parameters)
+        fitted = self._saved_attributes()
+        of_rows = {name: fitted.pop(name) for name in ("W_", "row_strata_") if name in fitted}
+        vars(local).update(fitted)
+        if weights:
+            vars(local).update({name: np.asarray(values) for name, values in of_rows.items()})
+        return local
+
+    # ---------------------------------------------------------------- the fit
+
+    def _fit(self, X, *, checkpoint=None, checkpoint_every=60.0, **given):
+        if checkpoint is not None:
+            raise ValueError("fit of fastnmf.dask writes no checkpoint; leave checkpoint out.")
+        try:
+            return super()._fit(X, **given)
+        except BaseException:
+            if "_source" in vars(self):
+                self._source.abandon()
+            raise
+        finally:
+            if "_source" in vars(self):
+                vars(self).pop("_source").release()
+
+    def _validated(self, X, *, reset, is_fitted=True):
+        blocks = blocks_of(X)
+        if blocks is None and not reset:
+            return super()._validated(X, reset=reset, is_fitted=is_fitted)
+        if blocks is None:
+            raise TypeError(
+                f"X is a {type(X).__name__}, and fastnmf.dask fits a Dask array, an AnnData of one, open_csr(folder), "
+                "or a list of delayed matrices or of paths of .npz files; use the class of fastnmf for others."
+            )
+        names = names_of(X) if is_annotated(X) else None
+        for name in ("_layer", "_names", "feature_names_in_"):
+            vars(self).pop(name, None)
+        vars(self).update({"_layer": X.layer} if isinstance(X, Layer) else {})
+        if names is not None:
+            self._names = self.feature_names_in_ = names
+        return blocks
+
+    def _data(self, X, given, options):
+        if not isinstance(X, Blocks):
+            return super()._data(X, given, options)
+        refuse(self, given, options, "X is a Dask collection", "fit the matrix in memory by the class of fastnmf")
+        source = DaskSource(current_client(self.client), X, self.hold in ("auto", True), options.n_threads)
+        vars(self)["_source"] = source
+        strata, weight = (given.get(name) for name in ("strata", "sample_weight"))
+        parts = parts_of(strata, "strata", X), parts_of(weight, "sample_weight", X)
+        labels, stratum_index, of_rows = source.look(*parts)
+        if labels is None:
+            stratum_index, labels = encode_labels(strata, source.shape[0], None)
+        given["sample_weight"] = weight = weight if of_rows is None else of_rows
+        self.n_features_in_ = source.shape[1]
+        rows = SimpleNamespace(shape=source.shape, stratum_index=stratum_index, n_strata=len(labels))
+        source.assign(stratum_index, row_weights(rows, weight, options.strata_weight))
+        more = {"has_entropy": options.is_kullback_leibler}
+        summary, weighing = remote.summarize(source, labels, source.dtype, options.beta, **more)
+        return remote.ChunkedStrata(source, summary, weighing, options.sparse_shifts)
+
+    def _unscaled_W(self, data, W):
+        return W if isinstance(data, remote.ChunkedStrata) else super()._unscaled_W(data, W)
+
+    def _arrays(self, data, solver):
+        arrays = super()._arrays(data, solver)
+        return (None, *arrays[1:]) if isinstance(data, remote.ChunkedStrata) else arrays
+
+    def _set_factors(self, data, fit, options):
+        factors, of_rounds = fit.factors, fit.factors.rounds
+        self.n_components_ = self._n_components = factors.rank
+        self._final_exact_W(data, fit, options)
+        factors.clear_cache(kept="held V")
+        _, H, shifts = self._arrays(data, fit.solver)
+        engine, power = of_rounds.engine, data.weighing.power
+        finish = tasks.Finish(factors.rank, of_rounds.is_ahead, -data.log4_scale, power)
+        if options.normalize in ("l1", "l2", "max"):
+            ones, H = normalize_components(np.ones((1, factors.rank)), H, options.normalize)
+            finish.scale = ones[0]
+        if options.gauge:  # "max_shift"; the rows of a stratum need their smallest weights only
+            finish.least, shifts = _gauged(engine.each_state(tasks.least_of, finish), H, shifts, options.gauge)
+        if not options.normalize and self._has_free_scale(fit.problem, options):
+            lengths = np.hypot.reduce(engine.each_state(tasks.lengths_of, finish), axis=0)
+            finish.powers = balancing_powers(lengths[None], H)
+            H = times_powers(H, -finish.powers[:, None])
+        self.components_ = H
+        vars(self)["W_"] = engine.collection(finish)
+        if self._has_shifts:
+            of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
+            vars(self).update(of_strata, shifts_=shifts)
+        self.n_revived_ = fit.solver.n_reseeded
+        engine.states = None
+
+    # ---------------------------------------------------------------- new rows
+
+    def _transform(self, X, strata=None):
+        X = with_layer(X, getattr(self, "_layer", None)) if is_annotated(X) else X
+        blocks = None if isinstance(X, DiskCSR) else blocks_of(X)
+        if blocks is None:
+            return super()._transform(X, strata)
+        self._check_fitted(blocks.n_columns)
+        if is_annotated(X):
+            check_names(names_of(X), getattr(self, "feature_names_in_", None))
+        _, strata = with_labels(X, strata)
+        self._check_strata_given(strata)
+        return _lazily(self.to_local(), blocks, strata)
+
+
+def _gauged(found, H, shifts, gauge):
+    """Return the smallest weights (n_strata, k) of the strata, and the shifts that have taken their part.
+
+    Parameters
+    ----------
+    found : list
+        What `fastnmf.dask.tasks.least_of` returned for the chunks.
+    H : ndarray (k, n_columns)
+    shifts : ndarray or csr_array (n_strata, n_columns)
+    gauge : str
+    """
+    least = np.full((shifts.shape[0], len(H)), np.inf, found[0][1].dtype)
+    for used, of_chunk in found:
+        least[used] = np.minimum(least[used], of_chunk)
+    used = np.flatnonzero(np.isfinite(least).all(axis=1))
+    least[~np.isfinite(least)] = 0
+    return least, apply_gauge(least[used], H, shifts, used, gauge)[1]
+
+
+def _lazily(model, blocks, strata):
+    """Return the weights of new rows as a Dask array.
+
+    Parameters
+    ----------
+    model : NMF or StratifiedNMF
+        Without Dask.
+    blocks : Blocks
+    strata : Dask array or series, list of parts, or array-like; or None
+    """
+    import dask
+    import dask.array as da
+    from dask.highlevelgraph import HighLevelGraph
+    from dask.task_spec import Alias
+
+    labels, n_chunks = parts_of(strata, "strata", blocks), len(blocks.pieces)
+    if labels is None and strata is not None:
+        if None in blocks.sizes:
+            raise ValueError(
+                "The chunks of X have unknown numbers of rows; give strata as many chunks, as a Dask array or a list."
+            )
+        ends = np.cumsum(blocks.sizes)
+        whole = known_labels(strata, "strata", int(ends[-1]))
+        labels = [whole[end - size : end] for size, end in zip(blocks.sizes, ends, strict=True)]
+    labels = [None] * n_chunks if labels is None else labels
+    shared, run = dask.delayed(model, traverse=False), dask.delayed(tasks.transformed, pure=False)
+    each = zip(blocks.pieces, labels, range(n_chunks), strict=True)
+    parts = [run(shared, piece, of_rows, number) for piece, of_rows, number in each]
+    name, sizes = f"transform-{uuid.uuid4().hex}", tuple(np.nan if size is None else size for size in blocks.sizes)
+    own = {(name, number, 0): Alias((name, number, 0), part.key) for number, part in enumerate(parts)}
+    graph = HighLevelGraph.from_collections(name, own, dependencies=parts)
+    return da.Array(graph, name, (sizes, (len(model.components_),)), meta=np.empty((0, 0), model.components_.dtype))
+
+
+@with_client
+class NMF(DaskFitMixin, nmf.NMF):
+    """Factorise a matrix in chunks of rows on a Dask cluster: `fastnmf.NMF` for more rows than fit in memory.
+
+    `fit` computes at once and takes a Dask array of CSR or NumPy blocks, an AnnData whose X is one,
+    ``fastnmf.open_csr(folder)``, or a list of delayed matrices or of paths of ``.npz`` files that SciPy wrote.
+    `sample_weight` may be a Dask array or a list with as many chunks. Blocks hold whole rows and may be empty; their
+    sizes may be unknown. The bits of a fit depend on the chunks alone.
+
+    Parameters
+    ----------
+    n_components, init, solver, beta_loss, exponent, tol, max_iter, random_state, alpha_W, alpha_H, l1_ratio, verbose,
+    shuffle, extrapolate, sweeps, fixed_components, seed_features, guide_weight, normalize, warm_start, max_time,
+    callback, n_threads :
+        As of `fastnmf.NMF`. `callback` sees W as None. None for `n_threads`: one, or where a worker has one thread the
+        share of the cores of its machine.
+    n_init, missing_values, penalties :
+        Only their defaults are supported.
+    client : distributed.Client, default=None
+        The cluster; None is the current one.
+    hold : {"auto", True, False}, default="auto"
+        Whether the workers keep the chunks in memory during the fit; False: they are read anew in every pass. "auto" is
+        True.
+
+    Attributes
+    ----------
+    W_ : dask.array.Array (n_samples, n_components)
+        The weights of the rows, with the chunks of X; computed when asked for.
+    components_, history_ and all others :
+        As of `fastnmf.NMF`, in NumPy.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> from distributed import Client
+    >>> from fastnmf.dask import NMF
+    >>> client = Client(processes=False, n_workers=1, dashboard_address=None)
+    >>> X = da.from_array(np.outer([1.0, 2, 3], [1.0, 0, 2]), chunks=(2, 3))
+    >>> model = NMF(1, random_state=0).fit(X)
+    >>> (model.W_ @ model.components_).compute().round(2)
+    array([[1., 0., 2.],
+           [2., 0., 4.],
+           [3., 0., 6.]])
+    >>> client.close()
+    """
+
+
+@with_client
+class StratifiedNMF(DaskFitMixin, stratified.StratifiedNMF):
+    """Factorise strata in chunks of rows on a Dask cluster: `fastnmf.StratifiedNMF` for more rows than fit in memory.
+
+    `fit` takes what `fastnmf.dask.NMF` takes. `strata`, and `sample_weight` likewise, is a Dask array or series or a
+    list with as many chunks as X, a NumPy array, or the name of an obs column of an AnnData. Strata may span chunks.
+
+    Parameters
+    ----------
+    n_components, solver, init, beta_loss, exponent, alpha_V, alpha_W, alpha_H, l1_ratio, strata_weight,
+    fixed_components, seed_features, guide_weight, unknown_strata, normalize, n_shift_updates, extrapolate, sweeps,
+    max_iter, tol, random_state, n_threads, verbose, warm_start, max_time, callback, sparse_shifts :
+        As of `fastnmf.StratifiedNMF`; `callback` and `n_threads` as of `fastnmf.dask.NMF`.
+    gauge : {None, "max_shift"}, default=None
+    n_init, missing_values, penalties, label_weight, update_order :
+        Only their defaults are supported.
+    client, hold :
+        As of `fastnmf.dask.NMF`.
+
+    Attributes
+    ----------
+    W_ : dask.array.Array (n_samples, n_components)
+        The weights of the rows, with the chunks of X; computed when asked for.
+    components_, shifts_, history_ and all others :
+        As of `fastnmf.StratifiedNMF`, in NumPy.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> from distributed import Client
+    >>> from fastnmf.dask import StratifiedNMF
+    >>> client = Client(processes=False, n_workers=1, dashboard_address=None)
+    >>> X = da.from_array(np.array([[1.0, 0, 5], [2, 0, 5], [3, 1, 0], [6, 2, 0]]), chunks=(2, 3))
+    >>> model = StratifiedNMF(1, gauge="max_shift", random_state=0).fit(X, strata=["a", "a", "b", "b"])
+    >>> model.shifts_.round(1)
+    array([[1.1, 0. , 5. ],
+           [3. , 1.1, 0. ]])
+    >>> client.close()
+    """

@@ -1,0 +1,399 @@
+"""What the workers of a fit run: pure functions of what they are given, but for what a chunk remembers of itself."""
+
+import functools
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.core import chunks
+from fastnmf.core.alternate import times_powers
+from fastnmf.core.chunks import GivenStart, Part, State
+from fastnmf.core.factors import scaled
+from fastnmf.core.remote import DiskSource, part_of
+from fastnmf.data.labels import distinct, known_labels
+from fastnmf.data.matrix import as_matrix, as_numbers
+from fastnmf.data.ondisk import open_csr
+from fastnmf.kernels.jit import threads
+
+
+def host_of(address):
+    """Return the host in the address of a worker, such as ``tcp://10.0.0.1:4000``."""
+    rest = address.split("://")[-1]
+    return rest.split("/")[0] if "/" in rest else rest.rsplit(":", 1)[0]
+
+
+@dataclass
+class Context:
+    """How many threads the kernels of a task use.
+
+    Attributes
+    ----------
+    threads_of_host : dict
+        Host -> threads of all workers on it.
+    n_threads : int, or None
+        What the user asks for.
+    """
+
+    threads_of_host: dict
+    n_threads: int | None = None
+
+    @contextmanager
+    def threads(self):
+        """Use as many threads in the block."""
+        n_threads = self.n_threads
+        if n_threads is None:
+            from distributed import get_worker
+
+            worker = get_worker()
+            n_own, host = worker.state.nthreads, host_of(worker.address)
+            # Kernels of two threads of a process run one after the other; a worker of one thread has a share of cores.
+            n_threads = max(1, _n_cores() // self.threads_of_host.get(host, n_own)) if n_own == 1 else 1
+        with threads(n_threads):
+            yield
+
+
+def _n_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def task(function):
+    """Return a function that takes a `Context`, too, and runs in it."""
+
+    @functools.wraps(function)
+    def run(*given, context):
+        with context.threads():
+            return function(*given)
+
+    return run
+
+
+# ---------------------------------------------------------------- reading
+
+
+@dataclass
+class Loaded:
+    """Checked rows of a chunk, csr_array, and its columns where they are stored, csc_array or None."""
+
+    X: Any
+    columns: Any = None
+
+    def __sizeof__(self):  # by which the scheduler decides what to move
+        return self.X.data.nbytes + self.X.indices.nbytes + self.X.indptr.nbytes
+
+
+@dataclass(frozen=True)
+class Npz:
+    """A chunk in a file that `scipy.sparse.save_npz` wrote."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A chunk of a matrix on disk; `stamp` tells matrices in the same folder apart."""
+
+    folder: str
+    chunk_rows: int
+    number: int
+    stamp: int
+
+    def loaded(self):
+        """Return the rows; their entries are checked when a process reads them for the first time."""
+        source, checked = _disk(self.folder, self.chunk_rows, self.stamp)
+        if self.number not in checked:
+            source.check(self.number)
+            checked.add(self.number)
+        return Loaded(*source.rows(self.number))
+
+
+@functools.lru_cache(maxsize=8)
+def _disk(folder, chunk_rows, stamp):
+    return DiskSource(open_csr(folder, chunk_rows=chunk_rows), None), set()
+
+
+def loaded_piece(piece, number):
+    """Return a chunk, which a Dask task has computed or which lies in a file, as `Loaded`."""
+    if isinstance(piece, Loaded):
+        return piece
+    if isinstance(piece, OnDisk):
+        return piece.loaded()
+    X = sp.load_npz(piece.path) if isinstance(piece, Npz) else piece
+    if len(getattr(X, "shape", ())) == 2 and X.shape[0] == 0 and X.shape[1] > 0:  # chunks may be empty
+        dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
+        return Loaded(sp.csr_array(X.shape, dtype=dtype))
+    X = as_matrix(X, f"Chunk {number} of X: ")
+    X = X if sp.issparse(X) else sp.csr_array(X)
+    arrays = (array if array.flags.writeable else array.copy() for array in (X.data, X.indices, X.indptr))
+    own = sp.csr_array(tuple(arrays), X.shape)  # arrays that may not be written are another type to kernels
+    own.has_canonical_format = X.has_canonical_format
+    return Loaded(own)
+
+
+loaded = task(loaded_piece)
+
+
+class Facts(NamedTuple):
+    """What the driver has to know of a chunk before anything else; `codes` are indices into `labels`."""
+
+    n_rows: int
+    n_columns: int
+    dtype: Any
+    largest: float
+    labels: Any
+    codes: Any
+    weight: Any
+
+
+@task
+def facts(piece, number, strata, weight):
+    """Return the `Facts` of a chunk; labels and weights are None where they do not come in parts."""
+    X, labels, codes = loaded_piece(piece, number).X, None, None
+    for name, given in (("labels in strata", strata), ("weights in sample_weight", weight)):
+        if given is not None and len(given) != X.shape[0]:
+            raise ValueError(
+                f"Chunk {number} of X has {X.shape[0]} rows and {len(given)} {name}; give both the same chunks."
+            )
+    if strata is not None and X.shape[0]:
+        labels, codes = distinct(known_labels(strata, f"strata of chunk {number}", X.shape[0]), "strata")
+        codes = codes.astype(np.int32)
+    weight = None if weight is None else as_numbers(weight, "sample_weight").astype(np.float64)
+    return Facts(*X.shape, X.dtype, float(X.data.max(initial=0.0)), labels, codes, weight)
+
+
+# ---------------------------------------------------------------- parts and steps
+
+
+@dataclass
+class Side:
+    """What a chunk has beside its rows: the number of the first one, their strata, and their weights or None."""
+
+    first: int
+    stratum_index: np.ndarray
+    weight: np.ndarray | None
+
+
+@dataclass
+class Setting:
+    """What turns a chunk into a `Part`.
+
+    Attributes
+    ----------
+    weighing : fastnmf.core.chunks.Weighing
+    n_columns : int
+    net : ElasticNet, or None
+    pattern : Pattern, or None
+        As `fastnmf.core.remote.part_of` takes them.
+    """
+
+    weighing: chunks.Weighing
+    n_columns: int
+    net: Any = None
+    pattern: Any = None
+
+
+@dataclass
+class Call:
+    """A function and its last arguments, the same for all chunks.
+
+    Attributes
+    ----------
+    function : callable
+    given : tuple
+    kept : tuple of str
+        Parts that the state of a chunk has beside W.
+    """
+
+    function: Any
+    given: tuple = ()
+    kept: tuple = ()
+
+    def __sizeof__(self):
+        return 1000 + sum(getattr(each, "n_bytes", getattr(each, "nbytes", 0)) for each in self.given)
+
+
+def as_part(piece, side, setting, number):
+    """Return a `Part`: the one that the worker holds, or a new one of a piece; of no rows where the piece is None."""
+    if isinstance(piece, Part):
+        return piece
+    X, columns = sp.csr_array((len(side.stratum_index), setting.n_columns), dtype=setting.weighing.dtype), None
+    if piece is not None:
+        found = loaded_piece(piece, number)
+        X, columns = found.X, found.columns
+    data = setting.weighing.strata(X, side.stratum_index, side.weight, columns)
+    return part_of(data, side.first, setting.net, None if piece is None else setting.pattern)
+
+
+part = task(as_part)
+
+
+@task
+def completed(held, setting):
+    """Return a `Part` with the penalty and the places of a setting."""
+    return part_of(held.data, held.first, setting.net, setting.pattern)
+
+
+@task
+def applied(piece, side, setting, number, call, own):
+    """Return ``call.function(part, *call.given, *own)``."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # data of extreme scale, in the first pass
+        return call.function(as_part(piece, side, setting, number), *call.given, *own)
+
+
+def summary_of(held, has_entropy):
+    """Return the `Summary` of a chunk."""
+    return chunks.summarized(held.data, has_entropy=has_entropy)
+
+
+def rows_of(held, rows):
+    """Return some rows of a chunk, in the inner scale and with their row scale."""
+    return held.data.X[rows]
+
+
+def zeros(side, width, dtype):
+    """Return the `State` of a chunk before its start."""
+    return State(np.zeros((len(side.stratum_index), width), dtype))
+
+
+@task
+def stepped(piece, side, setting, number, state, call, start):
+    """Run a step of `fastnmf.core.chunks` and return the new `State` and the `Share`.
+
+    Parameters
+    ----------
+    piece, side, setting, number :
+        As for `as_part`.
+    state : State
+    call : Call
+        Of an `Order`, and what else the step takes.
+    start : ndarray (n_rows, k), or None
+        The rows of this chunk, for a step that begins at rows that the user gives.
+    """
+    state = State(*(None if array is None else owned(array) for array in state))
+    state = state._replace(**{name: np.zeros_like(state.W) for name in call.kept if getattr(state, name) is None})
+    given = call.given if start is None else (*call.given, GivenStart(start, side.first))
+    order, *rest = given
+    return call.function(as_part(piece, side, setting, number), state, writeable(order), *rest)
+
+
+def owned(array):
+    """Return an array that may be written: a copy where it may not, as arrays that have come from another worker."""
+    return array if array.flags.writeable else array.copy()
+
+
+def writeable(record):
+    """Return a dataclass all of whose arrays may be written, as kernels take no others without compiling anew."""
+    found = {name: value for name, value in vars(record).items() if isinstance(value, np.ndarray)}
+    copies = {name: array.copy() for name, array in found.items() if not array.flags.writeable}
+    return replace(record, **copies) if copies else record
+
+
+def first(pair):
+    """Return the state of what `stepped` returned."""
+    return pair[0]
+
+
+def second(pair):
+    """Return the share of what `stepped` returned."""
+    return pair[1]
+
+
+@task
+def asked(piece, side, setting, number, state, call):
+    """Return ``call.function(part, W, *call.given)``."""
+    return call.function(as_part(piece, side, setting, number), owned(state.W), *call.given)
+
+
+def rescaled(state, scale):
+    """Return a `State` whose columns are multiplied by `scale` (K,)."""
+    each = (None if F is None else np.multiply(F, scale, out=np.empty_like(F), casting="same_kind") for F in state)
+    return State(*each)
+
+
+def identity(value):
+    """Return a value: what is sent as a task is computed again where it is lost."""
+    return value
+
+
+def moved(held):
+    """Return a held chunk on another worker."""
+    return held
+
+
+# ---------------------------------------------------------------- the weights of the user
+
+
+@dataclass
+class Finish:
+    """What turns the weights of a chunk into those of the user, in this order.
+
+    Attributes
+    ----------
+    rank : int
+    is_ahead : bool
+        Whether they are those before the last step.
+    exponent : int
+        They are multiplied by ``2 ** exponent``.
+    power : float
+        The row scale, by which they are divided, is the weight of the row to the power of ``1 / power``.
+    scale : ndarray (k,), or None
+        Their columns are multiplied by it.
+    least : ndarray (n_strata, k), or None
+        The part of a stratum that is subtracted.
+    powers : ndarray (k,) of int, or None
+        Their columns are multiplied by ``2 ** powers``.
+    """
+
+    rank: int
+    is_ahead: bool
+    exponent: int
+    power: float
+    scale: np.ndarray | None = None
+    least: np.ndarray | None = None
+    powers: np.ndarray | None = field(default=None)
+
+
+def finished(state, side, finish):
+    """Return the weights (n_rows, k) of the rows of a chunk in the units of the user."""
+    W = scaled(np.array((state.before if finish.is_ahead else state.W)[:, : finish.rank]), finish.exponent)
+    if side.weight is not None:
+        row_scale = (side.weight ** (1 / finish.power)).astype(W.dtype)[:, None]
+        W = np.divide(W, row_scale, out=np.zeros_like(W), where=row_scale > 0)
+    if finish.scale is not None:
+        W = (W * finish.scale).astype(W.dtype)
+    if finish.least is not None:
+        W = W - finish.least[side.stratum_index]
+    return W if finish.powers is None else times_powers(W, finish.powers)
+
+
+def least_of(state, side, finish):
+    """Return the numbers of the strata that a chunk has, and the smallest weight of each component in them."""
+    used, index = np.unique(side.stratum_index, return_inverse=True)
+    W = finished(state, side, finish)
+    least = np.full((len(used), W.shape[1]), np.inf, W.dtype)
+    np.minimum.at(least, index, W)
+    return used, least
+
+
+def lengths_of(state, side, finish):
+    """Return the lengths (k,) of the columns of the weights of a chunk, each row counted as often as it weighs."""
+    W = finished(state, side, finish).astype(np.float64)
+    W = W if side.weight is None else W * np.sqrt(side.weight)[:, None]
+    largest = np.frexp(W.max(axis=0, initial=0.0))[1]
+    return np.ldexp(np.sqrt(np.square(np.ldexp(W, -largest)).sum(axis=0)), largest)
+
+
+def transformed(model, piece, strata, number):
+    """Return the weights of the rows of a chunk for a fitted model without Dask."""
+    X, given = loaded_piece(piece, number).X, {} if strata is None else {"strata": strata}
+    if strata is not None and len(strata) != X.shape[0]:
+        raise ValueError(
+            f"Chunk {number} of X has {X.shape[0]} rows and {len(strata)} labels in strata; give both the same chunks."
+        )
+    if X.shape[0] == 0:
+        return np.zeros((0, len(model.components_)), X.dtype)
+    with threads(1):
+        return model.transform(X, **given)
