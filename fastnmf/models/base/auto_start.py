@@ -5,6 +5,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 """
 
 from dataclasses import replace
+from functools import partial
 from itertools import chain, repeat
 
 import numpy as np
@@ -46,11 +47,21 @@ class AutoStartMixin:
     def _solver(self, data, given, options, random_state):
         rank = self._rank(data, given, options)
         level = level_of(data, rank, options) if is_free(self, given, options) else NO_LEVEL
-        if not level:
-            return super()._solver(data, given, options, random_state)
+        begin = partial(self._level_start, level) if level else self._start
+        return self._alternate(data, begin(data, rank, given, options, random_state), given, options, level)
+
+    def _level_start(self, level, data, rank, given, options, random_state):
+        """Return the start of a fit, as `BaseNMF._start` does, from the fit of a part of the rows.
+
+        Parameters
+        ----------
+        level : Level
+        data, rank, given, options, random_state :
+            As for `BaseNMF._start`.
+        """
         start, *others = level_start(self, level, data, rank, given, options, random_state)
         W = np.zeros((data.shape[0], rank)) if start is None else even_rows(data, start.length, start.of_strata, rank)
-        return self._alternate(data, (W, *others), given, options, level)
+        return W, *others
 
     def _most_runs(self, options):
         return super()._most_runs(options) + _is_auto(options)
@@ -169,14 +180,15 @@ def level_start(model, level, data, rank, given, options, random_state):
     labels = {} if given.get("y") is None else {"y": _taken(given["y"], rows)}
     solver = model._alternate(coarse, model._start(coarse, rank, {}, options, rng), labels, options)
     fit = iterate(solver, max_iter=level.n_iter, tol=0.0)
-    factors, back = fit.factors, data.log4_scale - coarse.log4_scale
+    found, back, v = fit.factors.arrays, data.log4_scale - coarse.log4_scale, None
+    places = data.pattern.places(coarse.pattern, columns) if model._has_shifts else None
+    fit.problem.release()
+    del X, coarse, solver, fit  # their memory
     H = np.zeros((data.shape[1], rank))
-    H[columns] = scaled_for(factors["H"][:, :rank], back, H.dtype)
-    v = None
+    H[columns] = scaled_for(found["H"][:, :rank], back, H.dtype)
     if model._has_shifts:
         v = np.zeros(len(data.pattern.group))
-        v[data.pattern.places(coarse.pattern, columns)] = scaled_for(factors["V"], 2 * back, v.dtype)
-    fit.problem.release()
+        v[places] = scaled_for(found["V"], 2 * back, v.dtype)
     if not options.is_multiplicative:
         return None, H, v, None
     return *_positive(data, H, v), None

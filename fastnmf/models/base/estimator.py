@@ -309,6 +309,8 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
     def _finish(self, data, fit, options):
         """Set the fitted attributes."""
+        if isinstance(fit.solver, AlternatingSolver):
+            fit.solver.extrapolation = fit.solver.squarem = None  # two factors
         self._set_factors(data, fit, options)
         self._record(data, fit, options)
         self._release(fit)

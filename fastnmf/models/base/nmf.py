@@ -265,15 +265,15 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
         Parameters
         ----------
-        data, given, options :
+        data, start, given, options :
             As for `_start`, which returns `start`.
-        start : tuple
         level : Level, optional
             The coarse level that the start comes from.
         """
         W, H, v, V = start
         H, free_mask, guide = self._fix_components(data, options, H)
         factors, tasks = allocate(data, W, H, v)
+        del start, W, H, v  # their memory
         problem = self._problem(data, factors, tasks, options)
         self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
         if given.get("y") is not None:
