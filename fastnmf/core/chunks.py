@@ -43,7 +43,7 @@ class State(NamedTuple):
 
 @dataclass
 class Order:
-    """What a chunk needs from the driver for one step; arrays are copies or never written again.
+    """The arrays and numbers that one step takes from the driver; arrays are copies or never written again.
 
     Attributes
     ----------
@@ -202,14 +202,14 @@ class Part:
     first: int = 0
     net: ElasticNet | None = None
     places: np.ndarray | None = None
-    _known: dict = field(default_factory=dict)
+    _losses: dict = field(default_factory=dict)
 
     def __sizeof__(self):  # by which an engine decides what to move
         X = self.data.X
         return 1000 + 2 * (X.data.nbytes + X.indices.nbytes) + X.indptr.nbytes  # and the columns
 
     def __getstate__(self):
-        return vars(self) | {"_known": {}}  # what a process has found is as large as the data
+        return vars(self) | {"_losses": {}}  # what a process has found is as large as the data
 
     @property
     def n_rows(self):
@@ -219,7 +219,7 @@ class Part:
 
 @dataclass
 class Weighing:
-    """What turns checked rows into the data of a fit.
+    """Turns checked rows into the data of a fit.
 
     Attributes
     ----------
@@ -274,7 +274,7 @@ def _scaled(side, dtype, log4_scale):
 
 @dataclass
 class Summary:
-    """What a fit has to know of its data before it starts; summaries of chunks add up.
+    """The sums over its data that a fit needs before it starts; summaries of chunks add up.
 
     Attributes
     ----------
@@ -462,7 +462,15 @@ class ExactStart:
 
 
 def begin(part, state, order, start):
-    """Set W of a chunk to its start; return the state, and the share of `measure` where `order` has H."""
+    """Set W of a chunk to its start; return what `measured` returns.
+
+    Parameters
+    ----------
+    part, state, order :
+        As for all steps.
+    start : callable
+        ``start(part, order)`` returns W (n_rows, k).
+    """
     W = np.zeros_like(state.W)
     copy_rows(start(part, order), W[:, : order.rank])
     return measured(part, State(W, state.before), order)
@@ -538,7 +546,14 @@ def finished(part, state, order):
 
 
 def squared_residual(part, W, H, V):
-    """Return the squared error of a chunk from the residual itself; W, H and V as for `Strata.residual_square_sum`."""
+    """Return the squared error of a chunk from the residual itself.
+
+    Parameters
+    ----------
+    part : Part
+    W, H, V :
+        As for `Strata.residual_square_sum`.
+    """
     return part.data.residual_square_sum(W, H, V)
 
 
@@ -588,7 +603,16 @@ def _of_shifts(data, below):
 
 
 def _exact(data, order, product, net=None):
-    """Return the exact weights of rows, (n_rows, K), and their subproblem."""
+    """Return the exact weights of rows, (n_rows, K), and their subproblem.
+
+    Parameters
+    ----------
+    data : Strata
+    order : Order
+    product : ndarray (n_rows, K), or None
+        ``X H``; None: it is computed.
+    net : ElasticNet, default=None
+    """
     if product is None:
         product = aligned((data.shape[0], order.H.shape[1]), data.dtype)
         data.matmul(order.H, product)
@@ -628,7 +652,16 @@ def _share(part, order, W, product, has_grams=True):
 
 
 def _loss_of(part, width, tasks, has_shifts):
-    """Return the Kullback-Leibler divergence of a chunk; a chunk that is held keeps what it has found."""
-    if width not in part._known:
-        part._known[width] = KullbackLeibler(part.data, width, tasks, has_shifts)
-    return part._known[width]
+    """Return the Kullback-Leibler divergence of a chunk; a chunk that is held keeps what it has found.
+
+    Parameters
+    ----------
+    part : Part
+    width : int
+        Padded rank K.
+    tasks : dict of str to ndarray of int64
+    has_shifts : bool
+    """
+    if width not in part._losses:
+        part._losses[width] = KullbackLeibler(part.data, width, tasks, has_shifts)
+    return part._losses[width]

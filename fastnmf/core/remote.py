@@ -158,7 +158,7 @@ class StratumSizes:
 
 
 class ChunkedStrata:
-    """What a fit knows of data in chunks: all that `Strata` has but the rows, of which it has none.
+    """The data of a fit in chunks: all that `Strata` has but the rows, of which it has none.
 
     Parameters
     ----------

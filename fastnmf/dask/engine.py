@@ -189,7 +189,15 @@ class DaskSource:
         return self.client.gather(self._applied("start", function, weighing, given, own))
 
     def _applied(self, name, function, weighing, given, own=None):
-        """Return futures of a function of the chunks; the arguments are as for `each`."""
+        """Return futures of a function of the chunks.
+
+        Parameters
+        ----------
+        name : str
+            Of the tasks.
+        function, weighing, given, own :
+            As for `each`.
+        """
         which = range(self.n_chunks) if own is None else list(own)
         last = [()] * self.n_chunks if own is None else [(own[chunk],) for chunk in which]
         self.set(Setting(weighing, self.shape[1]))
@@ -230,7 +238,13 @@ class DaskSource:
         return pieces, [self.sides[chunk] for chunk in which], [self.setting[1]] * len(numbers), numbers
 
     def engine(self, data, width, *, net=None, has_places=False):
-        """Return the engine of a fit of these chunks; the arguments are those of `LocalEngine`."""
+        """Return the engine of a fit of these chunks.
+
+        Parameters
+        ----------
+        data, width, net, has_places :
+            As for `LocalEngine`.
+        """
         self.set(Setting(data.weighing, self.shape[1], net, data.pattern if has_places else None))
         self._rows = None
         return DaskEngine(data, width, net)
@@ -245,7 +259,7 @@ class DaskSource:
                 fullest = counts.most_common(1)[0][0]
                 chunk = owner.index(fullest)
                 options = {"workers": [address], "allow_other_workers": True}
-                (self._parts[chunk],) = self.map("move", tasks.moved, [self._parts[chunk]], **options)
+                (self._parts[chunk],) = self.map("move", tasks.received, [self._parts[chunk]], **options)
                 owner[chunk] = address
                 counts[fullest] -= 1
 
@@ -260,7 +274,7 @@ def _union(found):
         whole = known_labels(given, "strata", len(given))
     labels, place = distinct(whole, "strata")
     starts = np.cumsum([0, *map(len, each)])
-    parts = [place[lo : lo + len(fact.labels)][fact.codes] for lo, fact in zip(starts, found, strict=False)]
+    parts = [place[lo : lo + len(fact.labels)][fact.stratum_index] for lo, fact in zip(starts, found, strict=False)]
     return labels, np.concatenate(parts).astype(np.int32)
 
 

@@ -1,4 +1,4 @@
-"""What the workers of a fit run: pure functions of what they are given, but for what a chunk remembers of itself."""
+"""Run on the workers of a fit: pure functions of what they are given, but for what a chunk remembers of itself."""
 
 import functools
 import os
@@ -137,31 +137,40 @@ loaded = task(loaded_piece)
 
 
 class Facts(NamedTuple):
-    """What the driver has to know of a chunk before anything else; `codes` are indices into `labels`."""
+    """The driver's knowledge of a chunk before anything else; `stratum_index` belongs to its own `labels`."""
 
     n_rows: int
     n_columns: int
     dtype: Any
     largest: float
     labels: Any
-    codes: Any
+    stratum_index: Any
     weight: Any
 
 
 @task
 def facts(piece, number, strata, weight):
-    """Return the `Facts` of a chunk; labels and weights are None where they do not come in parts."""
-    X, labels, codes = loaded_piece(piece, number).X, None, None
+    """Return the `Facts` of a chunk.
+
+    Parameters
+    ----------
+    piece :
+        As for `loaded_piece`.
+    number : int
+    strata, weight : array-like (n_rows,), or None
+        None where they do not come in parts.
+    """
+    X, labels, index = loaded_piece(piece, number).X, None, None
     for name, given in (("labels in strata", strata), ("weights in sample_weight", weight)):
         if given is not None and len(given) != X.shape[0]:
             raise ValueError(
                 f"Chunk {number} of X has {X.shape[0]} rows and {len(given)} {name}; give both the same chunks."
             )
     if strata is not None and X.shape[0]:
-        labels, codes = distinct(known_labels(strata, f"strata of chunk {number}", X.shape[0]), "strata")
-        codes = codes.astype(np.int32)
+        labels, index = distinct(known_labels(strata, f"strata of chunk {number}", X.shape[0]), "strata")
+        index = index.astype(np.int32)
     weight = None if weight is None else as_numbers(weight, "sample_weight").astype(np.float64)
-    return Facts(*X.shape, X.dtype, float(X.data.max(initial=0.0)), labels, codes, weight)
+    return Facts(*X.shape, X.dtype, float(X.data.max(initial=0.0)), labels, index, weight)
 
 
 # ---------------------------------------------------------------- parts and steps
@@ -169,7 +178,7 @@ def facts(piece, number, strata, weight):
 
 @dataclass
 class Side:
-    """What a chunk has beside its rows: the number of the first one, their strata, and their weights or None."""
+    """The data of a chunk beside its rows: the number of the first one, their strata, and their weights or None."""
 
     first: int
     stratum_index: np.ndarray
@@ -178,7 +187,7 @@ class Side:
 
 @dataclass
 class Setting:
-    """What turns a chunk into a `Part`.
+    """The options by which a chunk becomes a `Part`.
 
     Attributes
     ----------
@@ -216,7 +225,17 @@ class Call:
 
 
 def as_part(piece, side, setting, number):
-    """Return a `Part`: the one that the worker holds, or a new one of a piece; of no rows where the piece is None."""
+    """Return a `Part`: the one that the worker holds, or a new one.
+
+    Parameters
+    ----------
+    piece : Part, or what `loaded_piece` takes, or None
+        None: the entries are not needed.
+    side : Side
+    setting : Setting
+    number : int
+        Of the chunk of the user, for messages.
+    """
     if isinstance(piece, Part):
         return piece
     X, columns = sp.csr_array((len(side.stratum_index), setting.n_columns), dtype=setting.weighing.dtype), None
@@ -238,7 +257,16 @@ def completed(held, setting):
 
 @task
 def applied(piece, side, setting, number, call, own):
-    """Return ``call.function(part, *call.given, *own)``."""
+    """Return ``call.function(part, *call.given, *own)``.
+
+    Parameters
+    ----------
+    piece, side, setting, number :
+        As for `as_part`.
+    call : Call
+    own : tuple
+        Last arguments, of this chunk alone.
+    """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # data of extreme scale, in the first pass
         return call.function(as_part(piece, side, setting, number), *call.given, *own)
 
@@ -304,7 +332,15 @@ def second(pair):
 
 @task
 def asked(piece, side, setting, number, state, call):
-    """Return ``call.function(part, W, *call.given)``."""
+    """Return ``call.function(part, W, *call.given)``.
+
+    Parameters
+    ----------
+    piece, side, setting, number :
+        As for `as_part`.
+    state : State
+    call : Call
+    """
     return call.function(as_part(piece, side, setting, number), owned(state.W), *call.given)
 
 
@@ -319,8 +355,8 @@ def identity(value):
     return value
 
 
-def moved(held):
-    """Return a held chunk on another worker."""
+def received(held):
+    """Return a held chunk: on the worker that it was sent to."""
     return held
 
 
@@ -329,7 +365,7 @@ def moved(held):
 
 @dataclass
 class Finish:
-    """What turns the weights of a chunk into those of the user, in this order.
+    """The changes that make the weights of a chunk those of the user, in this order.
 
     Attributes
     ----------
@@ -388,7 +424,17 @@ def lengths_of(state, side, finish):
 
 
 def transformed(model, piece, strata, number):
-    """Return the weights of the rows of a chunk for a fitted model without Dask."""
+    """Return the weights of the rows of a chunk.
+
+    Parameters
+    ----------
+    model : NMF or StratifiedNMF
+        Fitted, without Dask.
+    piece :
+        As for `loaded_piece`.
+    strata : array-like (n_rows,), or None
+    number : int
+    """
     X, given = loaded_piece(piece, number).X, {} if strata is None else {"strata": strata}
     if strata is not None and len(strata) != X.shape[0]:
         raise ValueError(
