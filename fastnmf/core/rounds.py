@@ -16,7 +16,7 @@ import numpy as np
 from fastnmf.core import chunks
 from fastnmf.core.alternate import AlternatingSolver, rebalance
 from fastnmf.core.chunks import Order, Share
-from fastnmf.core.factors import Factors, refill, row_tasks
+from fastnmf.core.factors import Factors, row_tasks
 from fastnmf.core.iterate import Solver
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.losses.divergences import independence
@@ -118,9 +118,7 @@ class Rounds:
 
     def restore(self, W, before):
         """Replace the weights of all rows by those of a saved state."""
-        refill(self.engine.W, W)
-        if before is not None:
-            refill(self.engine.before, before)
+        self.engine.restore(W, before)
         self._scale, self.is_zero, self.is_ahead = None, False, False
 
 

@@ -6,6 +6,7 @@ long as the result is needed; so the weights are sent anew as tasks without a pa
 become larger than they are.
 """
 
+import time
 import uuid
 import weakref
 from collections import Counter
@@ -34,6 +35,8 @@ class DaskSource:
         Whether the workers keep the chunks.
     n_threads : int, or None
         Threads of the kernels in a task.
+    folder : Path, or None
+        Folder that all workers see, for the weights of a checkpoint.
 
     Attributes
     ----------
@@ -46,8 +49,8 @@ class DaskSource:
     weight : ndarray (n_rows,) of float64, or None
     """
 
-    def __init__(self, client, blocks, holds, n_threads=None):
-        self.client, self.blocks, self.holds, self.chunk_rows = client, blocks, holds, None
+    def __init__(self, client, blocks, holds, n_threads=None, folder=None):
+        self.client, self.blocks, self.holds, self.folder = client, blocks, holds, folder
         self.uid, self._counts, self._futures = uuid.uuid4().hex[:12], Counter(), weakref.WeakSet()
         self._rows = self._parts = self.setting = None
         hosts = Counter()
@@ -160,7 +163,7 @@ class DaskSource:
             raise ValueError(f"X of shape {self.shape} is empty; at least one row and one column are required.")
         used = [found[chunk] for chunk in self.chunks]
         self.dtype = np.result_type(*(fact.dtype for fact in used))
-        self.largest = max(fact.largest for fact in used)
+        self.largest, self.chunk_rows = max(fact.largest for fact in used), np.array(self.sizes)
         ends = np.cumsum([fact.n_rows for fact in used])
         self._bounds = list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
         weight = None if weight is None else np.concatenate([fact.weight for fact in found])
@@ -298,7 +301,7 @@ class DaskEngine:
         n_chunks = self.source.n_chunks
         arguments = self.source.sides, [width] * n_chunks, [data.dtype] * n_chunks
         self.states = self.source.map("state", tasks.zeros, *arguments)
-        self.workers, self._past = frozenset(self.source.client.nthreads()), 0
+        self.workers, self._past, self._generations = frozenset(self.source.client.nthreads()), 0, []
 
     def keep_before(self):
         """Keep the W before the extrapolation or the last update, too."""
@@ -353,6 +356,35 @@ class DaskEngine:
     def scale(self, scale):
         """Multiply the columns of all weights by `scale` (K,)."""
         self.states = self.source.map("state", tasks.rescaled, self.states, [scale] * len(self.states))
+
+    def weights(self, is_ahead):
+        """Write the weights of all chunks to the folder, and return what `restore` needs to find them."""
+        self._generations.append(time.time_ns())
+        paths = self._paths(self._generations[-1])
+        self.source.client.gather(self.source.map("save", tasks.saved, self.states, paths))
+        self._read(paths, False)
+        for generation in self._generations[:-2]:  # the last but one is that of the file of the driver until it is new
+            for path in self._paths(generation):
+                path.unlink(missing_ok=True)
+        self._generations = self._generations[-2:]
+        return np.array([self._generations[-1], is_ahead])
+
+    def restore(self, W, before):
+        """Read the weights of all chunks from where `weights` wrote them; `W` is what it returned."""
+        generation, is_ahead = W.tolist()
+        self._read(self._paths(generation), bool(is_ahead))
+        kept = set(self._paths(generation))
+        for path in self.source.folder.glob("weights-*-*.npy"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+        self._generations = [generation]
+
+    def _paths(self, generation):
+        return [self.source.folder / f"weights-{generation}-{chunk}.npy" for chunk in self.source.chunks]
+
+    def _read(self, paths, is_ahead):
+        """Take the weights from files: by tasks that depend on nothing, so that the past is forgotten."""
+        self.states, self._past = self.source.map("state", tasks.restored, paths, [is_ahead] * len(paths)), 0
 
     def row(self, number, is_ahead):
         """Return the present weights (K,) of one row."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import uuid
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +47,23 @@ def current_client(client):
             "fastnmf.dask needs a client of Dask, and there is none; make one, client = dask.distributed.Client(), or "
             "pass client=."
         ) from None
+
+
+def checkpoint_folder(path):
+    """Return the folder of a checkpoint, which is made where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no path, or a file.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"checkpoint={shown(path)} is not a path; expected a folder that all workers see.")
+    folder = Path(path).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"checkpoint={shown(path)} is a file; on Dask it is a folder that all workers see.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def check_client(name, value):
@@ -115,8 +134,11 @@ class DaskFitMixin:
     # ---------------------------------------------------------------- the fit
 
     def _fit(self, X, *, checkpoint=None, checkpoint_every=60.0, **given):
+        self._folder = None if checkpoint is None else checkpoint_folder(checkpoint)
         if checkpoint is not None:
-            raise ValueError("fit of fastnmf.dask writes no checkpoint; leave checkpoint out.")
+            if self.warm_start:
+                raise ValueError("checkpoint and warm_start=True do not go together on Dask; leave one of the two out.")
+            given |= {"checkpoint": self._folder / "fit.npz", "checkpoint_every": checkpoint_every}
         try:
             return super()._fit(X, **given)
         except BaseException:
@@ -124,6 +146,7 @@ class DaskFitMixin:
                 self._source.abandon()
             raise
         finally:
+            del self._folder
             if "_source" in vars(self):
                 vars(self).pop("_source").release()
 
@@ -148,7 +171,8 @@ class DaskFitMixin:
         if not isinstance(X, Blocks):
             return super()._data(X, given, options)
         refuse(self, given, options, "X is a Dask collection", "fit the matrix in memory by the class of fastnmf")
-        source = DaskSource(current_client(self.client), X, self.hold in ("auto", True), options.n_threads)
+        holds = self.hold in ("auto", True)
+        source = DaskSource(current_client(self.client), X, holds, options.n_threads, self._folder)
         vars(self)["_source"] = source
         strata, weight = (given.get(name) for name in ("strata", "sample_weight"))
         parts = parts_of(strata, "strata", X), parts_of(weight, "sample_weight", X)

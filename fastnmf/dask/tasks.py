@@ -17,6 +17,7 @@ from fastnmf.core.remote import DiskSource, part_of
 from fastnmf.data.labels import distinct, known_labels
 from fastnmf.data.matrix import as_matrix, as_numbers
 from fastnmf.data.ondisk import open_csr
+from fastnmf.data.writing import replacing
 from fastnmf.kernels.jit import threads
 
 
@@ -348,6 +349,18 @@ def rescaled(state, scale):
     """Return a `State` whose columns are multiplied by `scale` (K,)."""
     each = (None if F is None else np.multiply(F, scale, out=np.empty_like(F), casting="same_kind") for F in state)
     return State(*each)
+
+
+def saved(state, path):
+    """Write the `State` of a chunk to a file, whole or not at all."""
+    with replacing(path) as file:
+        np.save(file, np.stack([F for F in state if F is not None]))
+
+
+def restored(path, is_ahead):
+    """Return the `State` of a chunk that `saved` wrote; only the weights before the last step if `is_ahead`."""
+    arrays = list(np.load(path))
+    return State(arrays[1], None) if is_ahead else State(*arrays, *[None] * (2 - len(arrays)))
 
 
 def identity(value):
