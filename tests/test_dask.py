@@ -5,6 +5,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 import time
 import warnings
 
@@ -293,7 +295,8 @@ def test_the_past_is_forgotten(client, disk, monkeypatch):
     assert max(seen[2:]) <= seen[1] + 4 * len(SIZES)
 
 
-@pytest.mark.parametrize("name", ["strata", "strata, kl", "strata, nets"] if IS_WHOLE else ["strata, kl"])
+@long
+@pytest.mark.parametrize("name", ["strata", "strata, kl", "strata, nets"])
 def test_a_fit_goes_on_from_its_checkpoint(name, disk, client, tmp_path):
     kind, options, given = CASES[name]
     folder, given = tmp_path / "state", {"strata": da.from_array(GROUPS, chunks=(SIZES,))}
@@ -320,7 +323,9 @@ def test_the_sum_is_that_of_the_tree(client):
     source, numbers = DaskSource(client, Blocks([], [], 0), True), np.random.default_rng(0).random(13)
     for n in range(1, 14):
         shares, tree = [Share(totals=np.array([number])) for number in numbers[:n]], ShareTree()
-        found = source.total("merge", source.map("share", _same, shares))
+        graph = {}
+        total = source.add_total(graph, "merge", source.add(graph, "share", _same, shares))
+        found = source.futures(graph, [total])[0].result()
         for share in shares:
             tree.add(Share(totals=share.totals.copy()))
         assert found.totals[0] == tree.result().totals[0] and shares[0].totals[0] == numbers[0]
@@ -372,3 +377,18 @@ def test_a_client_is_needed(disk, monkeypatch):
     monkeypatch.setattr(distributed, "default_client", none)
     with pytest.raises(ValueError, match="needs a client of Dask, and there is none"):
         on_dask.NMF(2).fit(open_csr(disk.folder))
+
+
+def test_dask_that_is_not_there():
+    code = "import sys; sys.modules['distributed'] = None; import fastnmf; fastnmf.NMF; import fastnmf.dask"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stderr.strip().endswith("fastnmf.dask needs Dask, which is not installed: pip install fastnmf[dask]")
+
+
+@long
+def test_labels_in_a_series(client, disk):
+    pd, frames = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+    labels = frames.from_pandas(pd.Series(GROUPS, name="batch"), npartitions=1, sort=False)
+    model = on_dask.StratifiedNMF(RANK, random_state=0, max_iter=3).fit([dask.delayed(X)], strata=labels)
+    expected = on_dask.StratifiedNMF(RANK, random_state=0, max_iter=3).fit([dask.delayed(X)], strata=GROUPS)
+    assert bits(model) == bits(expected)

@@ -88,7 +88,8 @@ def parts_of(given, name, blocks):
     """
     n_chunks = len(blocks.pieces)
     if hasattr(given, "__dask_graph__"):
-        parts = list(np.ravel(np.array(given.to_delayed(), dtype=object)))
+        parts = given.to_delayed()  # of a series a list, of an array an array
+        parts = parts.ravel().tolist() if isinstance(parts, np.ndarray) else list(parts)
         if len(parts) != n_chunks:
             raise ValueError(
                 f"{name} has {len(parts)} chunks and X has {n_chunks}; give {name} the chunks of the rows of X."

@@ -51,7 +51,10 @@ class DaskSource:
 
     def __init__(self, client, blocks, holds, n_threads=None, folder=None):
         self.client, self.blocks, self.holds, self.folder = client, blocks, holds, folder
-        self.uid, self._counts, self._futures = uuid.uuid4().hex[:12], Counter(), weakref.WeakSet()
+        from distributed import Future
+
+        self.uid, self._counts, self._future = uuid.uuid4().hex[:12], Counter(), Future
+        self._futures = weakref.WeakSet()
         self._rows = self._parts = self.setting = None
         hosts = Counter()
         for address, count in client.nthreads().items():
@@ -69,49 +72,72 @@ class DaskSource:
 
     # ---------------------------------------------------------------- tasks
 
-    def map(self, name, function, *lists, **more):
-        """Return futures of a function of the elements of lists; the dashboard shows the tasks under a name."""
-        self._counts[name] += 1
-        label = f"{name}-{self._counts[name]}-{self.uid}"
-        keys = [(label, number) for number in range(len(lists[0]))]
-        futures = self.client.map(function, *lists, key=keys, pure=False, **more)
+    def map(self, name, function, *lists, **options):
+        """Return futures of a function of the elements of lists; the dashboard shows the tasks under a name.
+
+        Parameters
+        ----------
+        name : str
+        function : callable
+        *lists :
+            Of futures and values.
+        **options :
+            Of `Client.map`, and small arguments of the function by name.
+        """
+        futures = self.client.map(function, *lists, key=self._keys(name, len(lists[0])), pure=False, **options)
         self._futures.update(futures)
         return futures
 
+    def _keys(self, name, count):
+        self._counts[name] += 1
+        return [(f"{name}-{self._counts[name]}-{self.uid}", number) for number in range(count)]
+
     def send(self, name, value):
         """Return the future of a value that the workers fetch from each other."""
-        import dask
+        graph = {}
+        return self.futures(graph, self.add(graph, name, tasks.identity, [value]))[0]
 
-        self._counts[name] += 1
-        key = f"{name}-{self._counts[name]}-{self.uid}"
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            future = self.client.submit(tasks.identity, value, key=key, pure=False)
-        self._futures.add(future)
-        return future
+    def add(self, graph, name, function, *lists, **more):
+        """Add tasks to a graph, which go to the scheduler together, and return what stands for them in others.
 
-    def total(self, name, futures):
-        """Return the sum of shares or summaries in the tree of `ShareTree`, level by level."""
-        depth, nodes, levels = [0] * len(futures), list(futures), []
+        Parameters
+        ----------
+        graph : dict
+            Changed in place.
+        name, function, *lists :
+            As for `map`; what `add` has returned may be in the lists, too.
+        **more :
+            Arguments by name.
+        """
+        from dask.task_spec import Task, TaskRef
+
+        def reference(value):
+            return TaskRef(value.key) if isinstance(value, self._future) else value
+
+        keys = self._keys(name, len(lists[0]))
+        for key, given in zip(keys, zip(*lists, strict=True), strict=True):
+            graph[key] = Task(key, function, *map(reference, given), **more)
+        return list(map(TaskRef, keys))
+
+    def add_total(self, graph, name, terms):
+        """Add the tasks that sum shares or summaries in the tree of `ShareTree`; return what stands for the sum."""
 
         def plus(left, right):
-            level = max(depth[left], depth[right])
-            if level == len(levels):
-                levels.append([])
-            levels[level].append((left, right, len(depth)))
-            depth.append(level + 1)
-            return len(depth) - 1
+            return self.add(graph, name, chunks.added, [left], [right])[0]
 
         tree = ShareTree(plus)
-        for number in range(len(futures)):
-            tree.add(number)
-        root = tree.result()
-        nodes += [None] * (len(depth) - len(nodes))
-        for level in levels:
-            lefts, rights, places = zip(*level, strict=True)
-            found = self.map(name, chunks.added, [nodes[i] for i in lefts], [nodes[i] for i in rights])
-            for place, future in zip(places, found, strict=True):
-                nodes[place] = future
-        return nodes[root].result()
+        for term in terms:
+            tree.add(term)
+        return tree.result()
+
+    def futures(self, graph, wanted):
+        """Send a graph and return futures of the tasks that are wanted."""
+        import dask
+
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            futures = self.client.get(graph, [each.key for each in wanted], sync=False)
+        self._futures.update(futures)
+        return futures
 
     def sent(self, parts):
         """Return a list in which futures stand for what Dask is to compute."""
@@ -174,7 +200,8 @@ class DaskSource:
         self.stratum_index, self.weight = stratum_index, weight
         cut = [slice(*bounds) for bounds in self._bounds]
         each = [Side(rows.start, stratum_index[rows], None if weight is None else weight[rows]) for rows in cut]
-        self.sides = [self.send("side", side) for side in each]
+        graph = {}
+        self.sides = self.futures(graph, self.add(graph, "side", tasks.identity, each))
 
     def bounds(self, chunk):
         """Return the first row of a chunk, and the first one after it."""
@@ -182,8 +209,9 @@ class DaskSource:
 
     def summary(self, weighing, has_entropy, is_first):
         """Return the `Summary` of all chunks."""
-        found = self._applied("summary", tasks.summary_of, weighing, (has_entropy,))
-        summary = self.total("merge", found)
+        found, graph = self._applied("summary", tasks.summary_of, weighing, (has_entropy,)), {}
+        (future,) = self.futures(graph, [self.add_total(graph, "merge", found)]) if len(found) > 1 else found
+        summary = future.result()
         summary.largest = self.largest
         return summary
 
@@ -210,7 +238,8 @@ class DaskSource:
     def set(self, setting):
         """Tell the chunks how they become parts."""
         known, n_chunks = None if self.setting is None else self.setting[0], self.n_chunks
-        if known is not None and known == setting:
+        names = ("weighing", "net", "pattern")
+        if known is not None and all(getattr(known, name) is getattr(setting, name) for name in names):
             return
         self.setting = setting, self.send("setting", setting)
         if not self.holds:
@@ -258,7 +287,7 @@ class DaskSource:
         owner = [next(iter(held.get(part.key, ())), None) for part in self._parts]
         counts = Counter({address: 0 for address in workers}) + Counter(a for a in owner if a in workers)
         for address in set(workers) - set(counts):
-            for _ in range(self.n_chunks // len(workers)):
+            for _ in range(self.n_chunks // len(workers) if counts else 0):  # none: all are being computed anew
                 fullest = counts.most_common(1)[0][0]
                 chunk = owner.index(fullest)
                 options = {"workers": [address], "allow_other_workers": True}
@@ -313,14 +342,15 @@ class DaskEngine:
         source, starts = self.source, [None] * self.source.n_chunks
         if given and isinstance(given[0], GivenStart):
             starts, given = source.sent(self._cut(given[0].W)), ()
-        call = source.send("order", Call(step, (order, *given), self._keeps_before))
-        name, more = NAMES.get(step.__name__, "step"), [call] * source.n_chunks
-        lists = *source.ready(reads=reads), self.states, more, starts
-        pairs = source.map(name, tasks.stepped, *lists, context=source.context)
-        self.states = source.map("state", tasks.first, pairs)
-        shares = source.map("share", tasks.second, pairs)
-        del pairs, call, lists, more
-        share = tasks.writeable(source.total("merge", shares))
+        graph, name = {}, NAMES.get(step.__name__, "step")
+        call = source.add(graph, "order", tasks.identity, [Call(step, (order, *given), self._keeps_before)])
+        lists = *source.ready(reads=reads), self.states, call * source.n_chunks, starts
+        pairs = source.add(graph, name, tasks.stepped, *lists, context=source.context)
+        states = source.add(graph, "state", tasks.first, pairs)
+        total = source.add_total(graph, "merge", source.add(graph, "share", tasks.second, pairs))
+        *self.states, share = source.futures(graph, [*states, total])
+        del graph, lists
+        share = tasks.writeable(share.result())
         self._past += order.n_bytes + 2 * OF_TASK * source.n_chunks
         if self._past > max(PAST, self.data.shape[0] * self.width * self.data.dtype.itemsize):
             self._forget()

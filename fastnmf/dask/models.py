@@ -294,7 +294,8 @@ class NMF(DaskFitMixin, nmf.NMF):
     `fit` computes at once and takes a Dask array of CSR or NumPy blocks, an AnnData whose X is one,
     ``fastnmf.open_csr(folder)``, or a list of delayed matrices or of paths of ``.npz`` files that SciPy wrote.
     `sample_weight` may be a Dask array or a list with as many chunks. Blocks hold whole rows and may be empty; their
-    sizes may be unknown. The bits of a fit depend on the chunks alone.
+    sizes may be unknown. The bits of a fit depend on the chunks alone. A worker that is lost delays a fit, and changes
+    nothing. `checkpoint` is a folder that all workers see; from it a fit goes on whose driver was killed.
 
     Parameters
     ----------
