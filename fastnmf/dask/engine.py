@@ -350,7 +350,7 @@ class DaskEngine:
         total = source.add_total(graph, "merge", source.add(graph, "share", tasks.second, pairs))
         *self.states, share = source.futures(graph, [*states, total])
         del graph, lists
-        share = tasks.writeable(share.result())
+        share = tasks.owned(share.result())
         self._past += order.n_bytes + 2 * OF_TASK * source.n_chunks
         if self._past > max(PAST, self.data.shape[0] * self.width * self.data.dtype.itemsize):
             self._forget()
@@ -365,8 +365,10 @@ class DaskEngine:
 
     def _welcome(self):
         """Give chunks to workers that have come since the last step."""
+        if not self.source.holds:
+            return
         workers = frozenset(self.source.client.nthreads())
-        if self.source.holds and workers - self.workers:
+        if workers - self.workers:
             self.source.spread(workers)
         self.workers = workers
 

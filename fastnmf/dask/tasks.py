@@ -269,7 +269,7 @@ def applied(piece, side, setting, number, call, own):
         Last arguments, of this chunk alone.
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # data of extreme scale, in the first pass
-        return call.function(as_part(piece, side, setting, number), *call.given, *own)
+        return call.function(as_part(piece, side, setting, number), *map(owned, call.given), *own)
 
 
 def summary_of(held, has_entropy):
@@ -301,24 +301,24 @@ def stepped(piece, side, setting, number, state, call, start):
     start : ndarray (n_rows, k), or None
         The rows of this chunk, for a step that begins at rows that the user gives.
     """
-    state = State(*(None if array is None else owned(array) for array in state))
+    state = State(*map(owned, state))
     if call.keeps_before and state.before is None:
         state = State(state.W, np.zeros_like(state.W))
     given = call.given if start is None else (*call.given, GivenStart(start, side.first))
-    order, *rest = given
-    return call.function(as_part(piece, side, setting, number), state, writeable(order), *rest)
+    return call.function(as_part(piece, side, setting, number), state, *map(owned, given))
 
 
-def owned(array):
-    """Return an array that may be written: a copy where it may not, as arrays that have come from another worker."""
-    return array if array.flags.writeable else array.copy()
+def owned(value):
+    """Return an array, or an order or share with arrays, that may be written; anything else as it is.
 
-
-def writeable(record):
-    """Return a dataclass all of whose arrays may be written, as kernels take no others without compiling anew."""
-    found = {name: value for name, value in vars(record).items() if isinstance(value, np.ndarray)}
-    copies = {name: array.copy() for name, array in found.items() if not array.flags.writeable}
-    return replace(record, **copies) if copies else record
+    Arrays from another worker may not be written, which is another type to kernels: each would be compiled anew.
+    """
+    if isinstance(value, np.ndarray):
+        return value if value.flags.writeable else value.copy()
+    if not isinstance(value, (chunks.Order, chunks.Share)):
+        return value
+    copies = {name: owned(array) for name, array in vars(value).items() if isinstance(array, np.ndarray)}
+    return replace(value, **copies)
 
 
 def first(pair):
@@ -342,7 +342,7 @@ def asked(piece, side, setting, number, state, call):
     state : State
     call : Call
     """
-    return call.function(as_part(piece, side, setting, number), owned(state.W), *call.given)
+    return call.function(as_part(piece, side, setting, number), owned(state.W), *map(owned, call.given))
 
 
 def rescaled(state, scale):
