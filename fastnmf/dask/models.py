@@ -8,7 +8,7 @@ import os
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.models import nmf, stratified
 from fastnmf.models.base.chunked import refuse
+from fastnmf.typing import FilePath, Names
 
 
 def current_client(client):
@@ -72,31 +73,36 @@ def check_client(name, value):
         raise TypeError(f"{name}={shown(value)} is no client of Dask; pass a dask.distributed.Client, or None.")
 
 
-def with_client(kind):
-    """Give a class the parameters of its plain base, and `client` and `hold`; return the class."""
-    base = kind.__mro__[2]
+Kind = TypeVar("Kind", bound=type)
+_OWN = {"client": None, "hold": "auto"}
 
-    def __init__(self, *given, client=None, hold="auto", **parameters):
-        base.__init__(self, *given, **parameters)
-        self.client, self.hold = client, hold
+
+def with_client(kind: Kind) -> Kind:
+    """Give a class a signature with the parameters of its plain base, and `client` and `hold`; return the class."""
+
+    def __init__(self: Any, *given: Any, **parameters: Any) -> None:
+        super(kind, self).__init__(*given, **parameters)
 
     own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in _OWN.items()]
-    signature = inspect.signature(base.__init__)
-    __init__.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *own])
+    plain = inspect.signature(kind.__mro__[2].__init__)
+    __init__.__signature__ = plain.replace(parameters=[*plain.parameters.values(), *own])
     kind.__init__ = __init__
     return kind
-
-
-_OWN = {"client": None, "hold": "auto"}
 
 
 class DaskFitMixin:
     """Mixin that fits and transforms collections of Dask; precedes the plain class among the bases."""
 
     client: Any
-    hold: Any
+    hold: bool | Literal["auto"]
 
     _constraints = {"client": check_client, "hold": one_of("auto", True, False)}
+
+    def __init__(
+        self, *given: Any, client: Any = None, hold: bool | Literal["auto"] = "auto", **parameters: Any
+    ) -> None:
+        super().__init__(*given, **parameters)
+        self.client, self.hold = client, hold
 
     def __sklearn_clone__(self):
         plain = copy.copy(self)  # a client cannot be copied
@@ -105,7 +111,7 @@ class DaskFitMixin:
         cloned.client = self.client
         return cloned
 
-    def save(self, path, feature_names=None):
+    def save(self, path: FilePath, feature_names: Names | None = None) -> NoReturn:
         """Refuse: a model whose weights lie on workers is saved as the plain model that `to_local` returns."""
         raise TypeError("A model of fastnmf.dask is not saved, as its W_ lies with the workers; use to_local().save.")
 
