@@ -50,9 +50,9 @@ class DaskSource:
     """
 
     def __init__(self, client, blocks, holds, n_threads=None, folder=None):
-        self.client, self.blocks, self.holds, self.folder = client, blocks, holds, folder
         from distributed import Future
 
+        self.client, self.blocks, self.holds, self.folder = client, blocks, holds, folder
         self.uid, self._counts, self._future = uuid.uuid4().hex[:12], Counter(), Future
         self._futures = weakref.WeakSet()
         self._rows = self._parts = self.setting = None
@@ -72,7 +72,7 @@ class DaskSource:
 
     # ---------------------------------------------------------------- tasks
 
-    def map(self, name, function, *lists, **options):
+    def map(self, name, function, *lists, **more):
         """Return futures of a function of the elements of lists; the dashboard shows the tasks under a name.
 
         Parameters
@@ -81,21 +81,19 @@ class DaskSource:
         function : callable
         *lists :
             Of futures and values.
-        **options :
-            Of `Client.map`, and small arguments of the function by name.
+        **more :
+            Arguments by name.
         """
-        futures = self.client.map(function, *lists, key=self._keys(name, len(lists[0])), pure=False, **options)
-        self._futures.update(futures)
-        return futures
+        graph = {}
+        return self.futures(graph, self.add(graph, name, function, *lists, **more))
+
+    def send(self, name, value):
+        """Return the future of a value that the workers fetch from each other."""
+        return self.map(name, tasks.identity, [value])[0]
 
     def _keys(self, name, count):
         self._counts[name] += 1
         return [(f"{name}-{self._counts[name]}-{self.uid}", number) for number in range(count)]
-
-    def send(self, name, value):
-        """Return the future of a value that the workers fetch from each other."""
-        graph = {}
-        return self.futures(graph, self.add(graph, name, tasks.identity, [value]))[0]
 
     def add(self, graph, name, function, *lists, **more):
         """Add tasks to a graph, which go to the scheduler together, and return what stands for them in others.
@@ -104,10 +102,8 @@ class DaskSource:
         ----------
         graph : dict
             Changed in place.
-        name, function, *lists :
+        name, function, *lists, **more :
             As for `map`; what `add` has returned may be in the lists, too.
-        **more :
-            Arguments by name.
         """
         from dask.task_spec import Task, TaskRef
 
@@ -200,8 +196,7 @@ class DaskSource:
         self.stratum_index, self.weight = stratum_index, weight
         cut = [slice(*bounds) for bounds in self._bounds]
         each = [Side(rows.start, stratum_index[rows], None if weight is None else weight[rows]) for rows in cut]
-        graph = {}
-        self.sides = self.futures(graph, self.add(graph, "side", tasks.identity, each))
+        self.sides = self.map("side", tasks.identity, each)
 
     def bounds(self, chunk):
         """Return the first row of a chunk, and the first one after it."""
@@ -285,13 +280,15 @@ class DaskSource:
         """Move held chunks to the workers among these addresses that have none, so that each has about as many."""
         held = self.client.who_has(self._parts)
         owner = [next(iter(held.get(part.key, ())), None) for part in self._parts]
-        counts = Counter({address: 0 for address in workers}) + Counter(a for a in owner if a in workers)
+        counts = Counter(address for address in owner if address in workers)
         for address in set(workers) - set(counts):
             for _ in range(self.n_chunks // len(workers) if counts else 0):  # none: all are being computed anew
                 fullest = counts.most_common(1)[0][0]
                 chunk = owner.index(fullest)
-                options = {"workers": [address], "allow_other_workers": True}
-                (self._parts[chunk],) = self.map("move", tasks.received, [self._parts[chunk]], **options)
+                (key,) = self._keys("move", 1)
+                options = {"workers": [address], "allow_other_workers": True, "key": key}
+                self._parts[chunk] = self.client.submit(tasks.identity, self._parts[chunk], **options)
+                self._futures.add(self._parts[chunk])
                 owner[chunk] = address
                 counts[fullest] -= 1
 
@@ -423,7 +420,7 @@ class DaskEngine:
         ends = [hi for _, hi in map(self.source.bounds, range(self.source.n_chunks))]
         chunk = int(np.searchsorted(ends, number, side="right"))
         place = number - self.source.bounds(chunk)[0]
-        return self.source.client.submit(_row, self.states[chunk], place, is_ahead, pure=False).result()
+        return self.source.map("row", tasks.row_of, [self.states[chunk]], [place], [is_ahead])[0].result()
 
     def gathered(self, rank, is_ahead):
         """Return an array (0, rank): the weights stay with the chunks."""
@@ -453,7 +450,3 @@ class DaskEngine:
             graph |= {state.key: state, side.key: side}
             graph[key] = Task(key, tasks.finished, TaskRef(state.key), TaskRef(side.key), TaskRef(last.key))
         return da.Array(graph, name, (tuple(source.sizes), (rank,)), meta=np.empty((0, 0), dtype))
-
-
-def _row(state, place, is_ahead):
-    return np.array((state.before if is_ahead else state.W)[place])

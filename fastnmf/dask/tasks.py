@@ -363,14 +363,14 @@ def restored(path, is_ahead):
     return State(arrays[1], None) if is_ahead else State(*arrays, *[None] * (2 - len(arrays)))
 
 
+def row_of(state, place, is_ahead):
+    """Return one row (K,) of the weights of a chunk."""
+    return np.array((state.before if is_ahead else state.W)[place])
+
+
 def identity(value):
-    """Return a value: what is sent as a task is computed again where it is lost."""
+    """Return a value, on the worker that it was sent to: what is sent as a task is sent again where it is lost."""
     return value
-
-
-def received(held):
-    """Return a held chunk: on the worker that it was sent to."""
-    return held
 
 
 # ---------------------------------------------------------------- the weights of the user
