@@ -77,6 +77,11 @@ Kind = TypeVar("Kind", bound=type)
 _OWN = {"client": None, "hold": "auto"}
 
 
+def plain_of(kind: type) -> Any:
+    """Return the class of `fastnmf` that a class of `fastnmf.dask`, or of the user, extends."""
+    return kind.__mro__[kind.__mro__.index(DaskFitMixin) + 1]
+
+
 def with_client(kind: Kind) -> Kind:
     """Give a class a signature with the parameters of its plain base, and `client` and `hold`; return the class."""
 
@@ -84,7 +89,7 @@ def with_client(kind: Kind) -> Kind:
         super(kind, self).__init__(*given, **parameters)
 
     own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in _OWN.items()]
-    plain = inspect.signature(kind.__mro__[2].__init__)
+    plain = inspect.signature(plain_of(kind).__init__)
     __init__.__signature__ = plain.replace(parameters=[*plain.parameters.values(), *own])
     kind.__init__ = __init__
     return kind
@@ -129,7 +134,7 @@ class DaskFitMixin:
         """
         self._check_fitted()
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
-        local = type(self).__mro__[2](**parameters)
+        local = plain_of(type(self))(**parameters)
         fitted = self._saved_attributes()
         of_rows = {name: fitted.pop(name) for name in ("W_", "row_strata_") if name in fitted}
         vars(local).update(fitted)
