@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Files side by side on a few cores, which halves the time; threads of the kernels that wait do not spin meanwhile.
 PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -p no:benchmark -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test quick check test-lowest dist fuzz coverage bench bench-compare bench-peers papers clean
+.PHONY: demo test quick check test-dask test-lowest dist fuzz coverage bench bench-compare bench-peers papers clean
 
 demo: .venv/demo.stamp
 	@$(BIN)/fastnmf demo $(DEMO)
@@ -25,6 +25,10 @@ check: .venv/test.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(PYTEST) $(TEST)
+
+# Fits on Dask, with worker processes that are killed; `make test` runs a part of them in one process. Some minutes.
+test-dask: .venv/test.stamp
+	@FASTNMF_DASK=1 $(BIN)/python -m pytest -p no:benchmark tests/test_dask.py tests/test_dask_cluster.py $(TEST)
 
 # The oldest versions that pyproject.toml allows, in .venv-lowest, with compiled kernels of their own. Golden numbers are
 # then compared to a tolerance, because other versions round otherwise (`stamp` in tests/golden.py).

@@ -63,6 +63,7 @@ _HOMES = {
     "write_report": "fastnmf.report",
 }
 __all__ = [*_HOMES, "__version__"]
+_OPTIONAL = {"dask": "fastnmf.dask"}  # needs packages that may not be there
 
 TYPE_CHECKING = False  # True to checkers by its name; importing `typing` for it takes 8 ms
 if TYPE_CHECKING:  # the names of `_HOMES`, and no others
@@ -125,9 +126,10 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
 else:
 
     def __getattr__(name):
-        if name not in _HOMES:
+        home = _HOMES.get(name) or _OPTIONAL.get(name)
+        if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module(_HOMES[name])
+        module = import_module(home)
         value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
         globals()[name] = value
         return value

@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "testing": {"typing", "core", "models", "compose"},
     "metrics": {"typing", "data"},
     "selection": {"typing", "kernels", "data", "core", "io", "models", "metrics"},
+    "dask": {"typing", "kernels", "data", "core", "models"},
     "datasets": {"typing"},
     "plots": {"typing", "data"},
     "report": {"typing", "data", "metrics"},
@@ -51,7 +52,7 @@ MAY_IMPORT = {
     "__main__": ANYTHING,
     "__init__": ANYTHING,
 }
-MAX_ROOMS = 16
+MAX_ROOMS = 17
 # files that may know the package itself: its version, and the public names
 KNOW_THE_PACKAGE = {"io/archive.py", "models/loading.py", "report/page.py"}
 
@@ -71,6 +72,7 @@ OUTSIDE = {
     "testing": {"numpy", "scipy"},
     "metrics": {"numpy", "scipy", "sklearn"},
     "selection": {"numpy", "scipy", "sklearn", "joblib", "pandas"},  # joblib comes with scikit-learn
+    "dask": {"numpy", "scipy", "dask", "distributed"},
     "datasets": {"numpy", "scipy", "sklearn"},
     "plots": {"numpy", "scipy", "sklearn", "matplotlib"},
     "report": {"numpy", "scipy", "sklearn", "matplotlib"},
@@ -82,7 +84,7 @@ OUTSIDE = {
 # rooms in which scikit-learn is an ordinary import; elsewhere it is imported inside the function that needs
 # it
 SKLEARN_AT_TOP = {"models", "selection"}
-OPTIONAL = {"matplotlib", "rich", "dask", "pandas"}
+OPTIONAL = {"matplotlib", "rich", "dask", "distributed", "pandas"}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Fits of collections of Dask, beside those of the same chunks on disk; one worker in this process.
 
-`tests/test_dask_cluster.py` has the longer ones, with worker processes that are killed.
+`make test` runs a part of them, `make test-dask` all, and `tests/test_dask_cluster.py` with worker processes.
 """
 
 import itertools
+import os
+import subprocess
+import sys
 import time
 import warnings
 
@@ -25,6 +28,8 @@ from dask.task_spec import Alias  # noqa: E402
 import fastnmf.dask as on_dask  # noqa: E402
 
 ROWS = 97  # of a chunk
+IS_WHOLE = "FASTNMF_DASK" in os.environ
+long = pytest.mark.skipif(not IS_WHOLE, reason="make test-dask runs it")
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +68,20 @@ def of(kind):
 
 
 @pytest.mark.parametrize("hold", [True, False])
-@pytest.mark.parametrize("name", ["nmf", "nmf, kl", "strata", "strata, kl, nets, weights", "strata, multilevel"])
+@pytest.mark.parametrize(
+    "name", [name for name in CASES if "sparse" not in name] if IS_WHOLE else ["nmf", "strata, kl, nets, weights"]
+)
 def test_a_fit_has_the_bits_of_the_same_chunks_on_disk(name, hold, disk, client):
     kind, options, given = CASES[name]
-    expected = fitted(kind, options, disk, given, max_iter=6)
-    found = fitted(of(kind), options, disk, given, max_iter=6, hold=hold)
+    expected = fitted(kind, options, disk, given, max_iter=3)
+    found = fitted(of(kind), options, disk, given, max_iter=3, hold=hold)
     assert bits(found) == bits(expected)
     np.testing.assert_array_equal(found.history_["objective"], expected.history_["objective"])
     assert found.reconstruction_err_ == expected.reconstruction_err_ and found.n_features_in_ == 70
     assert found.W_.chunks == (SIZES, (RANK,)) and not isinstance(found.W_, np.ndarray)
 
 
+@long
 @pytest.mark.parametrize("name", ["strata, gauge", "strata, normalized", "strata, rows without weight", "strata, mu"])
 def test_weights_are_those_of_the_user(name, disk, client):
     kind, options, given = CASES[name]
@@ -82,6 +90,7 @@ def test_weights_are_those_of_the_user(name, disk, client):
     assert bits(found) == bits(expected)
 
 
+@long
 def test_units_of_any_size(tmp_path, client):
     for scale in (1e-150, 1e150):
         D = save_csr(X * scale, tmp_path, columns=ROWS)
@@ -123,7 +132,7 @@ def test_what_fit_takes(tmp_path, disk, client):
 @pytest.mark.parametrize("hold", [True, False])
 def test_empty_chunks_and_chunks_of_one_row(hold, client):
     sizes = (0, 1, 200, 0, 1, 298, 0)
-    for X_, tol in ((X, 1e-12), (X.astype(np.float32), 1e-5)):
+    for X_, tol in ((X, 1e-12), (X.astype(np.float32), 1e-5))[: 1 + IS_WHOLE]:
         whole = fastnmf.StratifiedNMF(RANK, random_state=0, max_iter=5, init="features").fit(X_, strata=GROUPS)
         model = on_dask.StratifiedNMF(RANK, random_state=0, max_iter=5, init="features", hold=hold)
         model.fit(array(X_, sizes), strata=da.from_array(GROUPS, chunks=(sizes,)))
@@ -135,6 +144,7 @@ def test_empty_chunks_and_chunks_of_one_row(hold, client):
         np.testing.assert_allclose(W @ model.components_, new.compute() @ model.components_, rtol=0, atol=10 * tol)
 
 
+@long
 def test_wide_indices(client):
     wide = X.copy()
     wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
@@ -146,6 +156,7 @@ def test_wide_indices(client):
     assert bits(models[0]) == bits(models[1])
 
 
+@long
 def test_an_anndata_whose_matrix_is_lazy(client):
     pd, anndata = pytest.importorskip("pandas"), pytest.importorskip("anndata")
     obs = pd.DataFrame({"batch": GROUPS.astype(str)}, index=[f"cell{i}" for i in range(500)])
@@ -206,6 +217,7 @@ def test_the_model_without_dask(tmp_path, disk, client):
     assert model.top_features(2) == local.top_features(2) and local.get_params()["n_components"] == RANK
 
 
+@long
 def test_parameters_and_copies(client, disk):
     model = on_dask.NMF(3, client=client, hold=False, tol=0)
     assert model.get_params()["hold"] is False and model.get_params()["tol"] == 0
@@ -220,6 +232,7 @@ def test_parameters_and_copies(client, disk):
     assert stopped.stopped_by_ == "callback" and stopped.n_iter_ == 2
 
 
+@long
 @pytest.mark.parametrize("name", ["strata", "strata, kl"])
 def test_starts_of_the_user(name, disk, client):
     kind, options, given = CASES[name]
@@ -237,6 +250,7 @@ def test_starts_of_the_user(name, disk, client):
     np.testing.assert_allclose(*(model.history_["objective"] for model in models), rtol=1e-12)
 
 
+@long
 def test_dead_components_are_replaced(tmp_path, client):
     blocks = sp.csr_array(sp.block_diag([np.ones((40, 6)), np.full((30, 5), 3.0), np.ones((30, 7))]))
     H = np.zeros((3, blocks.shape[1]))
@@ -266,6 +280,7 @@ def wait_for(is_true, seconds=10.0):
     return is_true()
 
 
+@long
 def test_the_past_is_forgotten(client, disk, monkeypatch):
     from fastnmf.dask import engine
 
@@ -280,6 +295,26 @@ def test_the_past_is_forgotten(client, disk, monkeypatch):
     assert max(seen[2:]) <= seen[1] + 4 * len(SIZES)
 
 
+@long
+@pytest.mark.parametrize("name", ["strata", "strata, kl", "strata, nets"])
+def test_a_fit_goes_on_from_its_checkpoint(name, disk, client, tmp_path):
+    kind, options, given = CASES[name]
+    folder, given = tmp_path / "state", {"strata": da.from_array(GROUPS, chunks=(SIZES,))}
+    expected = fitted(of(kind), options, disk, given, max_iter=7)
+    for max_iter in (1, 6, 7):
+        more = given | {"checkpoint": folder, "checkpoint_every": 0}
+        found = fitted(of(kind), options, disk, more, max_iter=max_iter, client=client, hold=max_iter != 6)
+        assert found.n_iter_ == max_iter and len(list(folder.iterdir())) <= 1 + 2 * len(SIZES)
+    assert bits(found) == bits(expected)
+    np.testing.assert_array_equal(found.history_["objective"], expected.history_["objective"])
+    assert bits(fitted(of(kind), options, disk, more, max_iter=7)) == bits(expected)  # at once
+    with pytest.raises(ValueError, match="the values of X are not the same"):
+        fitted(of(kind), options, [dask.delayed(part) for part in cut(X, (250, 250))], more | {"strata": GROUPS})
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file; on Dask it is a folder"):
+        on_dask.NMF(2).fit(disk, checkpoint=tmp_path / "file")
+
+
 def test_the_sum_is_that_of_the_tree(client):
     from fastnmf.core.chunks import Share, ShareTree
     from fastnmf.dask.collections import Blocks
@@ -288,7 +323,9 @@ def test_the_sum_is_that_of_the_tree(client):
     source, numbers = DaskSource(client, Blocks([], [], 0), True), np.random.default_rng(0).random(13)
     for n in range(1, 14):
         shares, tree = [Share(totals=np.array([number])) for number in numbers[:n]], ShareTree()
-        found = source.total("merge", source.map("share", _same, shares))
+        graph = {}
+        total = source.add_total(graph, "merge", source.add(graph, "share", _same, shares))
+        found = source.futures(graph, [total])[0].result()
         for share in shares:
             tree.add(Share(totals=share.totals.copy()))
         assert found.totals[0] == tree.result().totals[0] and shares[0].totals[0] == numbers[0]
@@ -320,7 +357,7 @@ def test_what_cannot_be_used_is_refused(client, disk, tmp_path):
     fails("three|3 dimensions", da.ones((2, 2, 2)))
     fails("strata mixes labels", lazy, given={"strata": [*cut(GROUPS, SIZES)[:5], ["a"] * 15]})
     fails("n_init=2 needs all rows at once, and X is a Dask collection; set n_init=1, or fit the matrix", n_init=2)
-    fails("checkpoint", given={"checkpoint": tmp_path / "state.npz"})
+    fails("checkpoint and warm_start=True do not go together", given={"checkpoint": tmp_path}, warm_start=True)
     fails("X is a csr_array, and fastnmf.dask fits a Dask array", X, TypeError)
     fails("hold=1 is not known", hold=1)
     fails("client='tcp' is no client", error=TypeError, client="tcp")
@@ -340,3 +377,18 @@ def test_a_client_is_needed(disk, monkeypatch):
     monkeypatch.setattr(distributed, "default_client", none)
     with pytest.raises(ValueError, match="needs a client of Dask, and there is none"):
         on_dask.NMF(2).fit(open_csr(disk.folder))
+
+
+def test_dask_that_is_not_there():
+    code = "import sys; sys.modules['distributed'] = None; import fastnmf; fastnmf.NMF; import fastnmf.dask"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stderr.strip().endswith("fastnmf.dask needs Dask, which is not installed: pip install fastnmf[dask]")
+
+
+@long
+def test_labels_in_a_series(client, disk):
+    pd, frames = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
+    labels = frames.from_pandas(pd.Series(GROUPS, name="batch"), npartitions=1, sort=False)
+    model = on_dask.StratifiedNMF(RANK, random_state=0, max_iter=3).fit([dask.delayed(X)], strata=labels)
+    expected = on_dask.StratifiedNMF(RANK, random_state=0, max_iter=3).fit([dask.delayed(X)], strata=GROUPS)
+    assert bits(model) == bits(expected)

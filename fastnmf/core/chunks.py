@@ -48,7 +48,7 @@ class State(NamedTuple):
 
 @dataclass
 class Order:
-    """What a chunk needs from the driver for one step; arrays are copies or never written again.
+    """The arrays and numbers that one step takes from the driver; arrays are copies or never written again.
 
     Attributes
     ----------
@@ -216,14 +216,14 @@ class Part:
     first: int = 0
     net: ElasticNet | None = None
     places: np.ndarray | None = None
-    _known: dict = field(default_factory=dict)
+    _losses: dict = field(default_factory=dict)
 
     def __sizeof__(self):  # by which an engine decides what to move
         X = self.data.X
         return 1000 + 2 * (X.data.nbytes + X.indices.nbytes) + X.indptr.nbytes  # and the columns
 
     def __getstate__(self):
-        return vars(self) | {"_known": {}}  # what a process has found is as large as the data
+        return vars(self) | {"_losses": {}}  # what a process has found is as large as the data
 
     @property
     def n_rows(self):
@@ -233,7 +233,7 @@ class Part:
 
 @dataclass
 class Weighing:
-    """What turns checked rows into the data of a fit.
+    """Turns checked rows into the data of a fit.
 
     Attributes
     ----------
@@ -288,7 +288,7 @@ def _scaled(side, dtype, log4_scale):
 
 @dataclass
 class Summary:
-    """What a fit has to know of its data before it starts; summaries of chunks add up.
+    """The sums over its data that a fit needs before it starts; summaries of chunks add up.
 
     Attributes
     ----------
@@ -476,7 +476,15 @@ class ExactStart:
 
 
 def begin(part, state, order, start):
-    """Set W of a chunk to its start; return the state, and the share of `measure` where `order` has H."""
+    """Set W of a chunk to its start; return what `measured` returns.
+
+    Parameters
+    ----------
+    part, state, order :
+        As for all steps.
+    start : callable
+        ``start(part, order)`` returns W (n_rows, k).
+    """
     W = np.zeros_like(state.W)
     copy_rows(start(part, order), W[:, : order.rank])
     return measured(part, state._replace(W=W), order)
@@ -571,7 +579,14 @@ def finished(part, state, order):
 
 
 def squared_residual(part, W, H, V):
-    """Return the squared error of a chunk from the residual itself; W, H and V as for `Strata.residual_square_sum`."""
+    """Return the squared error of a chunk from the residual itself.
+
+    Parameters
+    ----------
+    part : Part
+    W, H, V :
+        As for `Strata.residual_square_sum`.
+    """
     return part.data.residual_square_sum(W, H, V)
 
 
@@ -621,7 +636,16 @@ def _of_shifts(data, below):
 
 
 def _exact(data, order, product, net=None):
-    """Return the exact weights of rows, (n_rows, K), and their subproblem."""
+    """Return the exact weights of rows, (n_rows, K), and their subproblem.
+
+    Parameters
+    ----------
+    data : Strata
+    order : Order
+    product : ndarray (n_rows, K), or None
+        ``X H``; None: it is computed.
+    net : ElasticNet, default=None
+    """
     if product is None:
         product = aligned((data.shape[0], order.H.shape[1]), data.dtype)
         data.matmul(order.H, product)
@@ -670,10 +694,10 @@ def _divergence(part, W, order):
     order : Order
     """
     width, has_shifts = W.shape[1], order.v is not None
-    if width not in part._known:
+    if width not in part._losses:
         tasks = {"W": row_tasks(W), "H": row_tasks(order.H)}
-        part._known[width] = KullbackLeibler(part.data, width, tasks, has_shifts)
-    loss = part._known[width]
+        part._losses[width] = KullbackLeibler(part.data, width, tasks, has_shifts)
+    loss = part._losses[width]
     loss.floor = order.floor
     arrays = {"W": W, "H": order.H} | ({"V": order.v[part.places]} if has_shifts else {})
     return loss, Factors(order.rank, **arrays)

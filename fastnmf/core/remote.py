@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from fastnmf.core import chunks
 from fastnmf.core.chunks import ShareTree, State
-from fastnmf.core.factors import aligned
+from fastnmf.core.factors import aligned, refill
 from fastnmf.data.layout import Compressed
 from fastnmf.data.matrix import as_matrix
 from fastnmf.data.shifts import Pattern
@@ -158,7 +158,7 @@ class StratumSizes:
 
 
 class ChunkedStrata:
-    """What a fit knows of data in chunks: all that `Strata` has but the rows, of which it has none.
+    """The data of a fit in chunks: all that `Strata` has but the rows, of which it has none.
 
     Parameters
     ----------
@@ -308,6 +308,12 @@ class LocalEngine:
     def weights(self, is_ahead):
         """Return the present weights of all rows (n_rows, K), not a copy: those before the last step if `is_ahead`."""
         return self.before if is_ahead else self.W
+
+    def restore(self, W, before):
+        """Replace the weights of all rows by those of a saved state; `before` may be None."""
+        for array, kept in ((self.W, W), (self.before, before)):
+            if kept is not None:
+                refill(array, kept)
 
     def row(self, number, is_ahead):
         """Return the present weights (K,) of one row."""

@@ -16,7 +16,7 @@ import numpy as np
 from fastnmf.core import chunks
 from fastnmf.core.alternate import AlternatingSolver, rebalance
 from fastnmf.core.chunks import Order, Share
-from fastnmf.core.factors import Factors, refill, row_tasks
+from fastnmf.core.factors import Factors, row_tasks
 from fastnmf.core.iterate import Solver
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.losses.divergences import independence
@@ -119,9 +119,7 @@ class Rounds:
 
     def restore(self, W, before):
         """Replace the weights of all rows by those of a saved state."""
-        refill(self.engine.W, W)
-        if before is not None:
-            refill(self.engine.before, before)
+        self.engine.restore(W, before)
         self._scale, self.is_zero, self.is_ahead = None, False, False
 
 
@@ -213,7 +211,15 @@ class ChunkUpdate:
         self.factors, self.update, self.extrapolation = factors, update, extrapolation
 
     def __call__(self, F, sub, rank, n_sweeps):
-        """Update W; `F` has no rows, and `sub` gives the Gram matrix of H and the shifts."""
+        """Update W.
+
+        Parameters
+        ----------
+        F : ndarray (0, K)
+        sub : Subproblem
+            It gives the Gram matrix of H and the shifts.
+        rank, n_sweeps : int
+        """
         factors, update, extrapolation = self.factors, self.update, self.extrapolation
         rounds = factors.rounds
         if isinstance(update, MU):  # its eps depends on the number of rows
@@ -408,7 +414,17 @@ def chunked_solver(problem, factors, extrapolation=None, start_value=None, level
 
 
 def _exact_value(rounds, data, factors, _, V=None):
-    """Return the squared error from the residual itself."""
+    """Return the squared error from the residual itself.
+
+    Parameters
+    ----------
+    rounds, data, factors :
+        Of the fit.
+    _ :
+        Not used: the factors as `Problem.exact_value` gives them.
+    V : ndarray or csr_array (n_strata, n_columns), default=None
+        None: the present shifts.
+    """
     if "V" in factors.arrays and V is None:
         V = data.pattern.as_read(factors["V"])
     parts = rounds.ask(_residual, factors["H"][:, : factors.rank], V)
@@ -449,7 +465,16 @@ def data_shifts(data, factors):
 
 
 def _missed(rounds, data, factors, row, scale):
-    """Return the positive part of the residual of a row, without its row scale, dense (n_columns,)."""
+    """Return the positive part of the residual of a row, without its row scale, dense (n_columns,).
+
+    Parameters
+    ----------
+    rounds, data, factors :
+        Of the fit.
+    row : int
+    scale : float
+        Its row scale.
+    """
     taken = data.take(np.array([row]))
     missed = np.zeros(data.shape[1], data.dtype)
     missed[taken.indices] = taken.data

@@ -51,15 +51,15 @@ def blocks_of(X):
                 f"X has {X.numblocks[1]} chunks of columns, and chunks must hold whole rows; pass X.rechunk({{1: -1}})."
             )
         n_columns = None if np.isnan(X.shape[1]) else int(X.shape[1])
-        return Blocks(list(X.to_delayed().ravel()), [_known(size) for size in X.chunks[0]], n_columns)
+        return Blocks(list(X.to_delayed().ravel()), [_size_of(chunk) for chunk in X.chunks[0]], n_columns)
     if isinstance(X, (list, tuple)) and X and all(_is_lazy(piece) or _is_path(piece) for piece in X):
         pieces = [Npz(os.fspath(piece)) if _is_path(piece) else piece for piece in X]
         return Blocks(pieces, [None] * len(pieces), None)
     return None
 
 
-def _known(size):
-    return None if np.isnan(size) else int(size)
+def _size_of(chunk):
+    return None if np.isnan(chunk) else int(chunk)
 
 
 def _is_lazy(piece):
@@ -88,7 +88,8 @@ def parts_of(given, name, blocks):
     """
     n_chunks = len(blocks.pieces)
     if hasattr(given, "__dask_graph__"):
-        parts = list(np.ravel(np.array(given.to_delayed(), dtype=object)))
+        parts = given.to_delayed()  # of a series a list, of an array an array
+        parts = parts.ravel().tolist() if isinstance(parts, np.ndarray) else list(parts)
         if len(parts) != n_chunks:
             raise ValueError(
                 f"{name} has {len(parts)} chunks and X has {n_chunks}; give {name} the chunks of the rows of X."

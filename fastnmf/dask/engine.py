@@ -6,6 +6,7 @@ long as the result is needed; so the weights are sent anew as tasks without a pa
 become larger than they are.
 """
 
+import time
 import uuid
 import weakref
 from collections import Counter
@@ -34,6 +35,8 @@ class DaskSource:
         Whether the workers keep the chunks.
     n_threads : int, or None
         Threads of the kernels in a task.
+    folder : Path, or None
+        Folder that all workers see, for the weights of a checkpoint.
 
     Attributes
     ----------
@@ -46,9 +49,12 @@ class DaskSource:
     weight : ndarray (n_rows,) of float64, or None
     """
 
-    def __init__(self, client, blocks, holds, n_threads=None):
-        self.client, self.blocks, self.holds, self.chunk_rows = client, blocks, holds, None
-        self.uid, self._counts, self._futures = uuid.uuid4().hex[:12], Counter(), weakref.WeakSet()
+    def __init__(self, client, blocks, holds, n_threads=None, folder=None):
+        from distributed import Future
+
+        self.client, self.blocks, self.holds, self.folder = client, blocks, holds, folder
+        self.uid, self._counts, self._future = uuid.uuid4().hex[:12], Counter(), Future
+        self._futures = weakref.WeakSet()
         self._rows = self._parts = self.setting = None
         hosts = Counter()
         for address, count in client.nthreads().items():
@@ -67,48 +73,67 @@ class DaskSource:
     # ---------------------------------------------------------------- tasks
 
     def map(self, name, function, *lists, **more):
-        """Return futures of a function of the elements of lists; the dashboard shows the tasks under a name."""
-        self._counts[name] += 1
-        label = f"{name}-{self._counts[name]}-{self.uid}"
-        keys = [(label, number) for number in range(len(lists[0]))]
-        futures = self.client.map(function, *lists, key=keys, pure=False, **more)
-        self._futures.update(futures)
-        return futures
+        """Return futures of a function of the elements of lists; the dashboard shows the tasks under a name.
+
+        Parameters
+        ----------
+        name : str
+        function : callable
+        *lists :
+            Of futures and values.
+        **more :
+            Arguments by name.
+        """
+        graph = {}
+        return self.futures(graph, self.add(graph, name, function, *lists, **more))
 
     def send(self, name, value):
         """Return the future of a value that the workers fetch from each other."""
-        import dask
+        return self.map(name, tasks.identity, [value])[0]
 
+    def _keys(self, name, count):
         self._counts[name] += 1
-        key = f"{name}-{self._counts[name]}-{self.uid}"
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            future = self.client.submit(tasks.identity, value, key=key, pure=False)
-        self._futures.add(future)
-        return future
+        return [(f"{name}-{self._counts[name]}-{self.uid}", number) for number in range(count)]
 
-    def total(self, name, futures):
-        """Return the sum of shares or summaries in the tree of `ShareTree`, level by level."""
-        depth, nodes, levels = [0] * len(futures), list(futures), []
+    def add(self, graph, name, function, *lists, **more):
+        """Add tasks to a graph, which go to the scheduler together, and return what stands for them in others.
+
+        Parameters
+        ----------
+        graph : dict
+            Changed in place.
+        name, function, *lists, **more :
+            As for `map`; what `add` has returned may be in the lists, too.
+        """
+        from dask.task_spec import Task, TaskRef
+
+        def reference(value):
+            return TaskRef(value.key) if isinstance(value, self._future) else value
+
+        keys = self._keys(name, len(lists[0]))
+        for key, given in zip(keys, zip(*lists, strict=True), strict=True):
+            graph[key] = Task(key, function, *map(reference, given), **more)
+        return list(map(TaskRef, keys))
+
+    def add_total(self, graph, name, terms):
+        """Add the tasks that sum shares or summaries in the tree of `ShareTree`; return what stands for the sum."""
 
         def plus(left, right):
-            level = max(depth[left], depth[right])
-            if level == len(levels):
-                levels.append([])
-            levels[level].append((left, right, len(depth)))
-            depth.append(level + 1)
-            return len(depth) - 1
+            return self.add(graph, name, chunks.added, [left], [right])[0]
 
         tree = ShareTree(plus)
-        for number in range(len(futures)):
-            tree.add(number)
-        root = tree.result()
-        nodes += [None] * (len(depth) - len(nodes))
-        for level in levels:
-            lefts, rights, places = zip(*level, strict=True)
-            found = self.map(name, chunks.added, [nodes[i] for i in lefts], [nodes[i] for i in rights])
-            for place, future in zip(places, found, strict=True):
-                nodes[place] = future
-        return nodes[root].result()
+        for term in terms:
+            tree.add(term)
+        return tree.result()
+
+    def futures(self, graph, wanted):
+        """Send a graph and return futures of the tasks that are wanted."""
+        import dask
+
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            futures = self.client.get(graph, [each.key for each in wanted], sync=False)
+        self._futures.update(futures)
+        return futures
 
     def sent(self, parts):
         """Return a list in which futures stand for what Dask is to compute."""
@@ -160,7 +185,7 @@ class DaskSource:
             raise ValueError(f"X of shape {self.shape} is empty; at least one row and one column are required.")
         used = [found[chunk] for chunk in self.chunks]
         self.dtype = np.result_type(*(fact.dtype for fact in used))
-        self.largest = max(fact.largest for fact in used)
+        self.largest, self.chunk_rows = max(fact.largest for fact in used), np.array(self.sizes)
         ends = np.cumsum([fact.n_rows for fact in used])
         self._bounds = list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
         weight = None if weight is None else np.concatenate([fact.weight for fact in found])
@@ -171,7 +196,7 @@ class DaskSource:
         self.stratum_index, self.weight = stratum_index, weight
         cut = [slice(*bounds) for bounds in self._bounds]
         each = [Side(rows.start, stratum_index[rows], None if weight is None else weight[rows]) for rows in cut]
-        self.sides = [self.send("side", side) for side in each]
+        self.sides = self.map("side", tasks.identity, each)
 
     def bounds(self, chunk):
         """Return the first row of a chunk, and the first one after it."""
@@ -179,8 +204,9 @@ class DaskSource:
 
     def summary(self, weighing, has_entropy, is_first):
         """Return the `Summary` of all chunks."""
-        found = self._applied("summary", tasks.summary_of, weighing, (has_entropy,))
-        summary = self.total("merge", found)
+        found, graph = self._applied("summary", tasks.summary_of, weighing, (has_entropy,)), {}
+        (future,) = self.futures(graph, [self.add_total(graph, "merge", found)]) if len(found) > 1 else found
+        summary = future.result()
         summary.largest = self.largest
         return summary
 
@@ -189,7 +215,15 @@ class DaskSource:
         return self.client.gather(self._applied("start", function, weighing, given, own))
 
     def _applied(self, name, function, weighing, given, own=None):
-        """Return futures of a function of the chunks; the arguments are as for `each`."""
+        """Return futures of a function of the chunks.
+
+        Parameters
+        ----------
+        name : str
+            Of the tasks.
+        function, weighing, given, own :
+            As for `each`.
+        """
         which = range(self.n_chunks) if own is None else list(own)
         last = [()] * self.n_chunks if own is None else [(own[chunk],) for chunk in which]
         self.set(Setting(weighing, self.shape[1]))
@@ -199,7 +233,8 @@ class DaskSource:
     def set(self, setting):
         """Tell the chunks how they become parts."""
         known, n_chunks = None if self.setting is None else self.setting[0], self.n_chunks
-        if known is not None and known == setting:
+        names = ("weighing", "net", "pattern")
+        if known is not None and all(getattr(known, name) is getattr(setting, name) for name in names):
             return
         self.setting = setting, self.send("setting", setting)
         if not self.holds:
@@ -230,7 +265,13 @@ class DaskSource:
         return pieces, [self.sides[chunk] for chunk in which], [self.setting[1]] * len(numbers), numbers
 
     def engine(self, data, width, *, net=None, has_places=False):
-        """Return the engine of a fit of these chunks; the arguments are those of `LocalEngine`."""
+        """Return the engine of a fit of these chunks.
+
+        Parameters
+        ----------
+        data, width, net, has_places :
+            As for `LocalEngine`.
+        """
         self.set(Setting(data.weighing, self.shape[1], net, data.pattern if has_places else None))
         self._rows = None
         return DaskEngine(data, width, net)
@@ -239,13 +280,15 @@ class DaskSource:
         """Move held chunks to the workers among these addresses that have none, so that each has about as many."""
         held = self.client.who_has(self._parts)
         owner = [next(iter(held.get(part.key, ())), None) for part in self._parts]
-        counts = Counter({address: 0 for address in workers}) + Counter(a for a in owner if a in workers)
+        counts = Counter(address for address in owner if address in workers)
         for address in set(workers) - set(counts):
-            for _ in range(self.n_chunks // len(workers)):
+            for _ in range(self.n_chunks // len(workers) if counts else 0):  # none: all are being computed anew
                 fullest = counts.most_common(1)[0][0]
                 chunk = owner.index(fullest)
-                options = {"workers": [address], "allow_other_workers": True}
-                (self._parts[chunk],) = self.map("move", tasks.moved, [self._parts[chunk]], **options)
+                (key,) = self._keys("move", 1)
+                options = {"workers": [address], "allow_other_workers": True, "key": key}
+                self._parts[chunk] = self.client.submit(tasks.identity, self._parts[chunk], **options)
+                self._futures.add(self._parts[chunk])
                 owner[chunk] = address
                 counts[fullest] -= 1
 
@@ -260,7 +303,7 @@ def _union(found):
         whole = known_labels(given, "strata", len(given))
     labels, place = distinct(whole, "strata")
     starts = np.cumsum([0, *map(len, each)])
-    parts = [place[lo : lo + len(fact.labels)][fact.codes] for lo, fact in zip(starts, found, strict=False)]
+    parts = [place[lo : lo + len(fact.labels)][fact.stratum_index] for lo, fact in zip(starts, found, strict=False)]
     return labels, np.concatenate(parts).astype(np.int32)
 
 
@@ -284,7 +327,7 @@ class DaskEngine:
         n_chunks = self.source.n_chunks
         arguments = self.source.sides, [width] * n_chunks, [data.dtype] * n_chunks
         self.states = self.source.map("state", tasks.zeros, *arguments)
-        self.workers, self._past = frozenset(self.source.client.nthreads()), 0
+        self.workers, self._past, self._generations = frozenset(self.source.client.nthreads()), 0, []
 
     def keep(self, *names):
         """Keep these parts of the states of the chunks, too."""
@@ -296,14 +339,15 @@ class DaskEngine:
         source, starts = self.source, [None] * self.source.n_chunks
         if given and isinstance(given[0], GivenStart):
             starts, given = source.sent(self._cut(given[0].W)), ()
-        call = source.send("order", Call(step, (order, *given), self._kept))
-        name, more = NAMES.get(step.__name__, "step"), [call] * source.n_chunks
-        lists = *source.ready(reads=reads), self.states, more, starts
-        pairs = source.map(name, tasks.stepped, *lists, context=source.context)
-        self.states = source.map("state", tasks.first, pairs)
-        shares = source.map("share", tasks.second, pairs)
-        del pairs, call, lists, more
-        share = tasks.writeable(source.total("merge", shares))
+        graph, name = {}, NAMES.get(step.__name__, "step")
+        call = source.add(graph, "order", tasks.identity, [Call(step, (order, *given), self._kept)])
+        lists = *source.ready(reads=reads), self.states, call * source.n_chunks, starts
+        pairs = source.add(graph, name, tasks.stepped, *lists, context=source.context)
+        states = source.add(graph, "state", tasks.first, pairs)
+        total = source.add_total(graph, "merge", source.add(graph, "share", tasks.second, pairs))
+        *self.states, share = source.futures(graph, [*states, total])
+        del graph, lists
+        share = tasks.owned(share.result())
         self._past += order.n_bytes + 2 * OF_TASK * source.n_chunks
         if self._past > max(PAST, self.data.shape[0] * self.width * self.data.dtype.itemsize):
             self._forget()
@@ -318,8 +362,10 @@ class DaskEngine:
 
     def _welcome(self):
         """Give chunks to workers that have come since the last step."""
+        if not self.source.holds:
+            return
         workers = frozenset(self.source.client.nthreads())
-        if self.source.holds and workers - self.workers:
+        if workers - self.workers:
             self.source.spread(workers)
         self.workers = workers
 
@@ -340,12 +386,41 @@ class DaskEngine:
         """Multiply the columns of all weights by `scale` (K,)."""
         self.states = self.source.map("state", tasks.rescaled, self.states, [scale] * len(self.states))
 
+    def weights(self, is_ahead):
+        """Write the weights of all chunks to the folder, and return what `restore` needs to find them."""
+        self._generations.append(time.time_ns())
+        paths = self._paths(self._generations[-1])
+        self.source.client.gather(self.source.map("save", tasks.saved, self.states, paths))
+        self._read(paths, False)
+        for generation in self._generations[:-2]:  # the last but one is that of the file of the driver until it is new
+            for path in self._paths(generation):
+                path.unlink(missing_ok=True)
+        self._generations = self._generations[-2:]
+        return np.array([self._generations[-1], is_ahead])
+
+    def restore(self, W, before):
+        """Read the weights of all chunks from where `weights` wrote them; `W` is what it returned."""
+        generation, is_ahead = W.tolist()
+        self._read(self._paths(generation), bool(is_ahead))
+        kept = set(self._paths(generation))
+        for path in self.source.folder.glob("weights-*-*.npy"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+        self._generations = [generation]
+
+    def _paths(self, generation):
+        return [self.source.folder / f"weights-{generation}-{chunk}.npy" for chunk in self.source.chunks]
+
+    def _read(self, paths, is_ahead):
+        """Take the weights from files: by tasks that depend on nothing, so that the past is forgotten."""
+        self.states, self._past = self.source.map("state", tasks.restored, paths, [is_ahead] * len(paths)), 0
+
     def row(self, number, is_ahead):
         """Return the present weights (K,) of one row."""
         ends = [hi for _, hi in map(self.source.bounds, range(self.source.n_chunks))]
         chunk = int(np.searchsorted(ends, number, side="right"))
         place = number - self.source.bounds(chunk)[0]
-        return self.source.client.submit(_row, self.states[chunk], place, is_ahead, pure=False).result()
+        return self.source.map("row", tasks.row_of, [self.states[chunk]], [place], [is_ahead])[0].result()
 
     def gathered(self, rank, is_ahead):
         """Return an array (0, rank): the weights stay with the chunks."""
@@ -375,7 +450,3 @@ class DaskEngine:
             graph |= {state.key: state, side.key: side}
             graph[key] = Task(key, tasks.finished, TaskRef(state.key), TaskRef(side.key), TaskRef(last.key))
         return da.Array(graph, name, (tuple(source.sizes), (rank,)), meta=np.empty((0, 0), dtype))
-
-
-def _row(state, place, is_ahead):
-    return np.array((state.before if is_ahead else state.W)[place])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import uuid
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal, NoReturn, TypeVar
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.models import nmf, stratified
 from fastnmf.models.base.chunked import refuse
+from fastnmf.typing import FilePath, Names
 
 
 def current_client(client):
@@ -47,37 +50,64 @@ def current_client(client):
         ) from None
 
 
+def checkpoint_folder(path):
+    """Return the folder of a checkpoint, which is made where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no path, or a file.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"checkpoint={shown(path)} is not a path; expected a folder that all workers see.")
+    folder = Path(path).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"checkpoint={shown(path)} is a file; on Dask it is a folder that all workers see.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def check_client(name, value):
     """Raise TypeError unless a value is None or looks like a client of Dask."""
     if value is not None and not all(hasattr(value, method) for method in ("submit", "gather", "nthreads")):
         raise TypeError(f"{name}={shown(value)} is no client of Dask; pass a dask.distributed.Client, or None.")
 
 
-def with_client(kind):
-    """Give a class the parameters of its plain base, and `client` and `hold`; return the class."""
-    base = kind.__mro__[2]
+Kind = TypeVar("Kind", bound=type)
+_OWN = {"client": None, "hold": "auto"}
 
-    def __init__(self, *given, client=None, hold="auto", **parameters):
-        base.__init__(self, *given, **parameters)
-        self.client, self.hold = client, hold
+
+def plain_of(kind: type) -> Any:
+    """Return the class of `fastnmf` that a class of `fastnmf.dask`, or of the user, extends."""
+    return kind.__mro__[kind.__mro__.index(DaskFitMixin) + 1]
+
+
+def with_client(kind: Kind) -> Kind:
+    """Give a class a signature with the parameters of its plain base, and `client` and `hold`; return the class."""
+
+    def __init__(self: Any, *given: Any, **parameters: Any) -> None:
+        super(kind, self).__init__(*given, **parameters)
 
     own = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in _OWN.items()]
-    signature = inspect.signature(base.__init__)
-    __init__.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *own])
+    plain = inspect.signature(plain_of(kind).__init__)
+    __init__.__signature__ = plain.replace(parameters=[*plain.parameters.values(), *own])
     kind.__init__ = __init__
     return kind
-
-
-_OWN = {"client": None, "hold": "auto"}
 
 
 class DaskFitMixin:
     """Mixin that fits and transforms collections of Dask; precedes the plain class among the bases."""
 
     client: Any
-    hold: Any
+    hold: bool | Literal["auto"]
 
     _constraints = {"client": check_client, "hold": one_of("auto", True, False)}
+
+    def __init__(
+        self, *given: Any, client: Any = None, hold: bool | Literal["auto"] = "auto", **parameters: Any
+    ) -> None:
+        super().__init__(*given, **parameters)
+        self.client, self.hold = client, hold
 
     def __sklearn_clone__(self):
         plain = copy.copy(self)  # a client cannot be copied
@@ -86,7 +116,7 @@ class DaskFitMixin:
         cloned.client = self.client
         return cloned
 
-    def save(self, path, feature_names=None):
+    def save(self, path: FilePath, feature_names: Names | None = None) -> NoReturn:
         """Refuse: a model whose weights lie on workers is saved as the plain model that `to_local` returns."""
         raise TypeError("A model of fastnmf.dask is not saved, as its W_ lies with the workers; use to_local().save.")
 
@@ -104,7 +134,7 @@ class DaskFitMixin:
         """
         self._check_fitted()
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
-        local = type(self).__mro__[2](**parameters)
+        local = plain_of(type(self))(**parameters)
         fitted = self._saved_attributes()
         of_rows = {name: fitted.pop(name) for name in ("W_", "row_strata_") if name in fitted}
         vars(local).update(fitted)
@@ -115,8 +145,11 @@ class DaskFitMixin:
     # ---------------------------------------------------------------- the fit
 
     def _fit(self, X, *, checkpoint=None, checkpoint_every=60.0, **given):
+        self._folder = None if checkpoint is None else checkpoint_folder(checkpoint)
         if checkpoint is not None:
-            raise ValueError("fit of fastnmf.dask writes no checkpoint; leave checkpoint out.")
+            if self.warm_start:
+                raise ValueError("checkpoint and warm_start=True do not go together on Dask; leave one of the two out.")
+            given |= {"checkpoint": self._folder / "fit.npz", "checkpoint_every": checkpoint_every}
         try:
             return super()._fit(X, **given)
         except BaseException:
@@ -124,6 +157,7 @@ class DaskFitMixin:
                 self._source.abandon()
             raise
         finally:
+            del self._folder
             if "_source" in vars(self):
                 vars(self).pop("_source").release()
 
@@ -148,7 +182,8 @@ class DaskFitMixin:
         if not isinstance(X, Blocks):
             return super()._data(X, given, options)
         refuse(self, given, options, "X is a Dask collection", "fit the matrix in memory by the class of fastnmf")
-        source = DaskSource(current_client(self.client), X, self.hold in ("auto", True), options.n_threads)
+        holds = self.hold in ("auto", True)
+        source = DaskSource(current_client(self.client), X, holds, options.n_threads, self._folder)
         vars(self)["_source"] = source
         strata, weight = (given.get(name) for name in ("strata", "sample_weight"))
         parts = parts_of(strata, "strata", X), parts_of(weight, "sample_weight", X)
@@ -270,7 +305,8 @@ class NMF(DaskFitMixin, nmf.NMF):
     `fit` computes at once and takes a Dask array of CSR or NumPy blocks, an AnnData whose X is one,
     ``fastnmf.open_csr(folder)``, or a list of delayed matrices or of paths of ``.npz`` files that SciPy wrote.
     `sample_weight` may be a Dask array or a list with as many chunks. Blocks hold whole rows and may be empty; their
-    sizes may be unknown. The bits of a fit depend on the chunks alone.
+    sizes may be unknown. The bits of a fit depend on the chunks alone. A worker that is lost delays a fit, and changes
+    nothing. `checkpoint` is a folder that all workers see; from it a fit goes on whose driver was killed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the workers of a fit run: pure functions of what they are given, but for what a chunk remembers of itself."""
+"""Run on the workers of a fit: pure functions of what they are given, but for what a chunk remembers of itself."""
 
 import functools
 import os
@@ -17,6 +17,7 @@ from fastnmf.core.remote import DiskSource, part_of
 from fastnmf.data.labels import distinct, known_labels
 from fastnmf.data.matrix import as_matrix, as_numbers
 from fastnmf.data.ondisk import open_csr
+from fastnmf.data.writing import replacing
 from fastnmf.kernels.jit import threads
 
 
@@ -137,31 +138,40 @@ loaded = task(loaded_piece)
 
 
 class Facts(NamedTuple):
-    """What the driver has to know of a chunk before anything else; `codes` are indices into `labels`."""
+    """The driver's knowledge of a chunk before anything else; `stratum_index` belongs to its own `labels`."""
 
     n_rows: int
     n_columns: int
     dtype: Any
     largest: float
     labels: Any
-    codes: Any
+    stratum_index: Any
     weight: Any
 
 
 @task
 def facts(piece, number, strata, weight):
-    """Return the `Facts` of a chunk; labels and weights are None where they do not come in parts."""
-    X, labels, codes = loaded_piece(piece, number).X, None, None
+    """Return the `Facts` of a chunk.
+
+    Parameters
+    ----------
+    piece :
+        As for `loaded_piece`.
+    number : int
+    strata, weight : array-like (n_rows,), or None
+        None where they do not come in parts.
+    """
+    X, labels, index = loaded_piece(piece, number).X, None, None
     for name, given in (("labels in strata", strata), ("weights in sample_weight", weight)):
         if given is not None and len(given) != X.shape[0]:
             raise ValueError(
                 f"Chunk {number} of X has {X.shape[0]} rows and {len(given)} {name}; give both the same chunks."
             )
     if strata is not None and X.shape[0]:
-        labels, codes = distinct(known_labels(strata, f"strata of chunk {number}", X.shape[0]), "strata")
-        codes = codes.astype(np.int32)
+        labels, index = distinct(known_labels(strata, f"strata of chunk {number}", X.shape[0]), "strata")
+        index = index.astype(np.int32)
     weight = None if weight is None else as_numbers(weight, "sample_weight").astype(np.float64)
-    return Facts(*X.shape, X.dtype, float(X.data.max(initial=0.0)), labels, codes, weight)
+    return Facts(*X.shape, X.dtype, float(X.data.max(initial=0.0)), labels, index, weight)
 
 
 # ---------------------------------------------------------------- parts and steps
@@ -169,7 +179,7 @@ def facts(piece, number, strata, weight):
 
 @dataclass
 class Side:
-    """What a chunk has beside its rows: the number of the first one, their strata, and their weights or None."""
+    """The data of a chunk beside its rows: the number of the first one, their strata, and their weights or None."""
 
     first: int
     stratum_index: np.ndarray
@@ -178,7 +188,7 @@ class Side:
 
 @dataclass
 class Setting:
-    """What turns a chunk into a `Part`.
+    """The options by which a chunk becomes a `Part`.
 
     Attributes
     ----------
@@ -216,7 +226,17 @@ class Call:
 
 
 def as_part(piece, side, setting, number):
-    """Return a `Part`: the one that the worker holds, or a new one of a piece; of no rows where the piece is None."""
+    """Return a `Part`: the one that the worker holds, or a new one.
+
+    Parameters
+    ----------
+    piece : Part, or what `loaded_piece` takes, or None
+        None: the entries are not needed.
+    side : Side
+    setting : Setting
+    number : int
+        Of the chunk of the user, for messages.
+    """
     if isinstance(piece, Part):
         return piece
     X, columns = sp.csr_array((len(side.stratum_index), setting.n_columns), dtype=setting.weighing.dtype), None
@@ -238,9 +258,18 @@ def completed(held, setting):
 
 @task
 def applied(piece, side, setting, number, call, own):
-    """Return ``call.function(part, *call.given, *own)``."""
+    """Return ``call.function(part, *call.given, *own)``.
+
+    Parameters
+    ----------
+    piece, side, setting, number :
+        As for `as_part`.
+    call : Call
+    own : tuple
+        Last arguments, of this chunk alone.
+    """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # data of extreme scale, in the first pass
-        return call.function(as_part(piece, side, setting, number), *call.given, *own)
+        return call.function(as_part(piece, side, setting, number), *map(owned, call.given), *own)
 
 
 def summary_of(held, has_entropy):
@@ -272,23 +301,23 @@ def stepped(piece, side, setting, number, state, call, start):
     start : ndarray (n_rows, k), or None
         The rows of this chunk, for a step that begins at rows that the user gives.
     """
-    state = State(*(None if array is None else owned(array) for array in state))
+    state = State(*map(owned, state))
     state = state._replace(**{name: np.zeros_like(state.W) for name in call.kept if getattr(state, name) is None})
     given = call.given if start is None else (*call.given, GivenStart(start, side.first))
-    order, *rest = given
-    return call.function(as_part(piece, side, setting, number), state, writeable(order), *rest)
+    return call.function(as_part(piece, side, setting, number), state, *map(owned, given))
 
 
-def owned(array):
-    """Return an array that may be written: a copy where it may not, as arrays that have come from another worker."""
-    return array if array.flags.writeable else array.copy()
+def owned(value):
+    """Return an array, or an order or share with arrays, that may be written; anything else as it is.
 
-
-def writeable(record):
-    """Return a dataclass all of whose arrays may be written, as kernels take no others without compiling anew."""
-    found = {name: value for name, value in vars(record).items() if isinstance(value, np.ndarray)}
-    copies = {name: array.copy() for name, array in found.items() if not array.flags.writeable}
-    return replace(record, **copies) if copies else record
+    Arrays from another worker may not be written, which is another type to kernels: each would be compiled anew.
+    """
+    if isinstance(value, np.ndarray):
+        return value if value.flags.writeable else value.copy()
+    if not isinstance(value, (chunks.Order, chunks.Share)):
+        return value
+    copies = {name: owned(array) for name, array in vars(value).items() if isinstance(array, np.ndarray)}
+    return replace(value, **copies)
 
 
 def first(pair):
@@ -303,8 +332,16 @@ def second(pair):
 
 @task
 def asked(piece, side, setting, number, state, call):
-    """Return ``call.function(part, W, *call.given)``."""
-    return call.function(as_part(piece, side, setting, number), owned(state.W), *call.given)
+    """Return ``call.function(part, W, *call.given)``.
+
+    Parameters
+    ----------
+    piece, side, setting, number :
+        As for `as_part`.
+    state : State
+    call : Call
+    """
+    return call.function(as_part(piece, side, setting, number), owned(state.W), *map(owned, call.given))
 
 
 def rescaled(state, scale):
@@ -313,14 +350,26 @@ def rescaled(state, scale):
     return State(*each)
 
 
+def saved(state, path):
+    """Write the `State` of a chunk to a file, whole or not at all."""
+    with replacing(path) as file:
+        np.save(file, np.stack([F for F in state if F is not None]))
+
+
+def restored(path, is_ahead):
+    """Return the `State` of a chunk that `saved` wrote; only the weights before the last step if `is_ahead`."""
+    arrays = list(np.load(path))
+    return State(arrays[1], None) if is_ahead else State(*arrays, *[None] * (2 - len(arrays)))
+
+
+def row_of(state, place, is_ahead):
+    """Return one row (K,) of the weights of a chunk."""
+    return np.array((state.before if is_ahead else state.W)[place])
+
+
 def identity(value):
-    """Return a value: what is sent as a task is computed again where it is lost."""
+    """Return a value, on the worker that it was sent to: what is sent as a task is sent again where it is lost."""
     return value
-
-
-def moved(held):
-    """Return a held chunk on another worker."""
-    return held
 
 
 # ---------------------------------------------------------------- the weights of the user
@@ -328,7 +377,7 @@ def moved(held):
 
 @dataclass
 class Finish:
-    """What turns the weights of a chunk into those of the user, in this order.
+    """The changes that make the weights of a chunk those of the user, in this order.
 
     Attributes
     ----------
@@ -387,7 +436,17 @@ def lengths_of(state, side, finish):
 
 
 def transformed(model, piece, strata, number):
-    """Return the weights of the rows of a chunk for a fitted model without Dask."""
+    """Return the weights of the rows of a chunk.
+
+    Parameters
+    ----------
+    model : NMF or StratifiedNMF
+        Fitted, without Dask.
+    piece :
+        As for `loaded_piece`.
+    strata : array-like (n_rows,), or None
+    number : int
+    """
     X, given = loaded_piece(piece, number).X, {} if strata is None else {"strata": strata}
     if strata is not None and len(strata) != X.shape[0]:
         raise ValueError(

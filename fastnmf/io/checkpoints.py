@@ -36,6 +36,8 @@ FREE = {
     "callback",
     "n_threads",
     "n_jobs",
+    "client",
+    "hold",
     "sparse_shifts",
     "patience",
 }

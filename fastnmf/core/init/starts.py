@@ -343,7 +343,13 @@ def _means_of(strata, pick, means, rng, has_shifts, needs_positive):
 
 
 def components_of(strata, pick, means, needs_positive):
-    """Return components that are weighted sums of rows, (n_columns, k); parameters as for `_means_of`."""
+    """Return components that are weighted sums of rows, (n_columns, k).
+
+    Parameters
+    ----------
+    strata, pick, means, needs_positive :
+        As for `_means_of`.
+    """
     if strata.row_scale is not None:
         pick = sp.csr_array(pick.multiply(1 / np.where(strata.row_scale > 0, strata.row_scale, np.inf)[None, :]))
     H = pick.astype(strata.dtype, copy=False) @ strata.X

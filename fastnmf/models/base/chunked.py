@@ -75,12 +75,12 @@ class ChunkedFitMixin(AutoStartMixin):
         self._check_fitted(X.shape[1])
         self._check_strata_given(strata)
         strata = None if strata is None else known_labels(strata, "strata", X.shape[0])
-        out = None
-        for chunk in range(X.n_chunks):
-            lo, hi = X.bounds(chunk)
-            W = super()._transform(X.chunk(chunk), None if strata is None else strata[lo:hi])
+        out, lo = None, 0
+        for block in X.blocks(X.chunk_rows):
+            hi = lo + block.shape[0]
+            W = super()._transform(block, None if strata is None else strata[lo:hi])
             out = remote.room((X.shape[0], W.shape[1]), W.dtype) if out is None else out
-            out[lo:hi] = W
+            out[lo:hi], lo = W, hi
         return out
 
 
@@ -254,7 +254,15 @@ def chunked_start(model, data, rank, given, options, random_state):
 
 
 def _rich_rows(data, means, rank, rng):
-    """Return the rows that are richest in random features, as their coefficients, and how many a component has."""
+    """Return the rows that are richest in random features, as their coefficients, and how many a component has.
+
+    Parameters
+    ----------
+    data : ChunkedStrata
+    means : ndarray (n_columns,)
+    rank : int
+    rng : numpy.random.Generator
+    """
     seek = starts.wanted_features(means, rank, rng, data.dtype)
     per = starts.rows_per_component(data.total, rank)
     found = data.source.each(chunks.richest, data.weighing, seek, per, rank)
@@ -263,7 +271,13 @@ def _rich_rows(data, means, rank, rng):
 
 
 def _given_start(model, data, rank, given, options):
-    """Return a start that the user or a model gives, as `chunked_start` does."""
+    """Return a start that the user or a model gives, as `chunked_start` does.
+
+    Parameters
+    ----------
+    model, data, rank, given, options :
+        As for `chunked_start`.
+    """
     start = None if model._goes_on(options) else start_from_init(options.init)
     if start is None or start.W is not None:
         W, H, v, V = model._start(data, rank, given, options, None)

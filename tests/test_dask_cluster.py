@@ -1,0 +1,255 @@
+"""Fits on worker processes: the same bits on any number of them, where some are killed, and where the driver is."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from test_chunks import CASES, GROUPS, RANK, X, bits, fitted
+
+import fastnmf
+from fastnmf import open_csr, save_csr
+
+distributed = pytest.importorskip("distributed")
+from distributed.diagnostics.plugin import SchedulerPlugin  # noqa: E402 (only where it is installed)
+
+import fastnmf.dask as on_dask  # noqa: E402
+
+pytestmark = pytest.mark.skipif("FASTNMF_DASK" not in os.environ, reason="make test-dask runs it")
+NAMES = ("strata", "strata, kl")
+MOST_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
+        yield cluster
+
+
+@pytest.fixture
+def two(cluster):
+    """Return the cluster with two workers, one thread each."""
+    scale(cluster, 2)
+    return cluster
+
+
+def scale(cluster, n_workers):
+    client = distributed.default_client()
+    cluster.scale(n_workers)
+    until = time.monotonic() + MOST_SECONDS
+    while len(client.nthreads()) != n_workers and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(client.nthreads()) == n_workers
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory):
+    """Return ``disk(dtype)``, a matrix on disk in six chunks."""
+    found = {dtype: save_csr(X.astype(dtype), tmp_path_factory.mktemp("X"), columns=97) for dtype in ("f4", "f8")}
+    return found.get
+
+
+def on_workers(kind):
+    return getattr(on_dask, kind.__name__)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", ["nmf", "nmf, kl", *NAMES, "strata, multilevel"])
+def test_bits_do_not_depend_on_the_workers(name, dtype, cluster, disk):
+    kind, options, given = CASES[name]
+    expected = bits(fitted(kind, options, disk(dtype), given, max_iter=8))
+    for n_workers in (1, 2, 3):
+        scale(cluster, n_workers)
+        for hold in (True, False):
+            model = fitted(on_workers(kind), options, disk(dtype), given, max_iter=8, hold=hold)
+            assert bits(model) == expected, (n_workers, hold)
+
+
+class Killer(SchedulerPlugin):
+    """Kill workers of the tasks under a label, as soon as they begin ("processing") or have ended ("memory").
+
+    Parameters
+    ----------
+    cluster : LocalCluster
+    moments : list of (str, str)
+        Beginning of the label, and when.
+    """
+
+    def __init__(self, cluster, moments):
+        self.scheduler, self.left, self.n_killed = cluster.scheduler, list(moments), 0
+        self.pids = distributed.default_client().run(os.getpid)
+        self.scheduler.add_plugin(self, name="killer")
+
+    def transition(self, key, start, finish, *args, **more):
+        if not self.left or not isinstance(key, tuple):
+            return
+        label, moment = self.left[0]
+        if finish != moment or not key[0].startswith(label):
+            return
+        task = self.scheduler.tasks[key]
+        worker = task.processing_on or next(iter(task.who_has or ()), None)
+        if worker is not None and worker.address in self.pids:
+            del self.left[0]
+            self.n_killed += 1
+            os.kill(self.pids.pop(worker.address), signal.SIGKILL)
+
+    def end(self):
+        self.scheduler.remove_plugin("killer")
+        return self.n_killed
+
+
+def survives(cluster, moments, name, D, **options):
+    """Fit while workers are killed, and compare with the same fit on disk."""
+    kind, own, given = CASES[name]
+    expected = fitted(kind, own, D, given, max_iter=8)
+    killer, began = Killer(cluster, moments), time.monotonic()
+    try:
+        found = fitted(on_workers(kind), own, D, given, max_iter=8, **options)
+        assert bits(found) == bits(expected)
+        np.testing.assert_array_equal(found.history_["objective"], expected.history_["objective"])
+    finally:
+        n_killed = killer.end()
+    assert n_killed == len(moments), "no such task"
+    assert time.monotonic() - began < MOST_SECONDS
+
+
+MOMENTS = {
+    "first pass": ("read-1", "processing"),
+    "first pass, done": ("look-1", "memory"),
+    "sums": ("summary-1", "processing"),
+    "parts": ("part-1", "memory"),
+    "start": ("start-1", "processing"),
+    "first step": ("step-1", "processing"),
+    "step": ("step-5", "processing"),
+    "step, done": ("step-5", "memory"),
+    "weights": ("state-6", "memory"),
+    "merge": ("merge-4", "processing"),
+    "merge, done": ("merge-6", "memory"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_worker_is_killed(name, moment, two, disk):
+    survives(two, [MOMENTS[moment]], name, disk("f8"))
+
+
+def test_a_worker_is_killed_in_the_last_pass(two, disk):
+    survives(two, [("last-1", "processing")], "strata", disk("f8"))
+    scale(two, 2)
+    survives(two, [("finish-1", "processing")], "strata", disk("f8"))
+
+
+def test_two_workers_are_killed_and_chunks_are_read_anew(two, disk):
+    survives(two, [("step-3", "memory"), ("step-6", "processing")], "strata", disk("f8"))
+    scale(two, 2)
+    survives(two, [("step-3", "processing")], "strata, kl", disk("f8"), hold=False)
+
+
+def test_weights_of_a_fit_survive_their_worker(two, disk):
+    kind, options, given = CASES["strata"]
+    expected = fitted(kind, options, disk("f8"), given, max_iter=4)
+    model, client = fitted(on_workers(kind), options, disk("f8"), given, max_iter=4), distributed.default_client()
+    os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+    assert (model.W_.compute() == expected.W_).all()
+
+
+def test_a_worker_that_comes_late_is_used(cluster, disk):
+    scale(cluster, 1)
+    client, used = distributed.default_client(), {}
+
+    def come(state):
+        if state.iteration == 2:
+            scale(cluster, 2)
+        if state.iteration == 6:
+            used.update(client.run(_n_parts))
+
+    kind, options, given = CASES["strata"]
+    expected = bits(fitted(kind, options, disk("f8"), given, max_iter=8))
+    assert bits(fitted(on_workers(kind), options, disk("f8"), given, max_iter=8, callback=come)) == expected
+    assert sorted(used.values()) == [3, 3]
+
+
+def _n_parts():
+    from fastnmf.core.chunks import Part
+
+    return sum(isinstance(each, Part) for each in distributed.get_worker().data.values())
+
+
+def test_nothing_is_left_behind(two, disk):
+    client = distributed.default_client()
+    model = on_dask.StratifiedNMF(RANK, random_state=0, max_iter=4).fit(disk("f8"), strata=GROUPS)
+    del model
+    until = time.monotonic() + 10
+    while time.monotonic() < until and client.run_on_scheduler(_n_tasks):
+        time.sleep(0.05)
+    assert client.run_on_scheduler(_n_tasks) == 0
+
+
+def _n_tasks(dask_scheduler):
+    return len(dask_scheduler.tasks)
+
+
+DRIVER = """
+import sys
+import distributed
+import fastnmf, fastnmf.dask, numpy as np
+
+if __name__ == "__main__":
+    rows, labels, folder, name = sys.argv[1:]
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        with distributed.Client(cluster):
+            options = {"solver": "mu", "beta_loss": "kullback-leibler", "extrapolate": False} if "kl" in name else {}
+            options |= {"n_components": 4, "init": "features", "random_state": 0, "max_iter": 2000, "tol": 0}
+            model = fastnmf.dask.StratifiedNMF(**options)
+            model.fit(fastnmf.open_csr(rows), strata=np.load(labels), checkpoint=folder, checkpoint_every=0.5)
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_driver_is_killed_with_its_workers(name, two, disk, tmp_path):
+    np.save(tmp_path / "labels.npy", GROUPS)
+    (tmp_path / "driver.py").write_text(DRIVER)
+    folder, D = tmp_path / "state", disk("f8")
+    arguments = [sys.executable, tmp_path / "driver.py", D.folder, tmp_path / "labels.npy", folder, name]
+    driver = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + MOST_SECONDS
+    try:
+        while not (folder / "fit.npz").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(3)  # a few iterations
+    finally:
+        driver.kill()
+        driver.wait()
+    at = int(fastnmf.io.archive.read(folder / "fit.npz", "checkpoint")["state"]["history"]["iteration"][-1])
+    assert at > 0
+    kind, options, given = CASES[name]
+    more = {"max_iter": at + 4, "callback": None}
+    expected = bits(fitted(kind, options, D, given, **more))
+    found = fitted(on_workers(kind), options, open_csr(D.folder), given | {"checkpoint": folder}, **more)
+    assert bits(found) == expected and found.history_["seconds"][at] < found.history_["seconds"][at + 1]
+
+
+def test_an_anndata_on_disk(two, tmp_path):
+    pd, anndata = pytest.importorskip("pandas"), pytest.importorskip("anndata")
+    zarr = pytest.importorskip("zarr")
+    import scipy.sparse as sp
+    from anndata.experimental import read_elem_lazy
+
+    obs = pd.DataFrame({"batch": GROUPS.astype(str)}, index=[f"cell{i}" for i in range(500)])
+    genes = pd.DataFrame(index=[f"gene{j}" for j in range(70)])
+    anndata.AnnData(sp.csr_matrix(X), obs=obs, var=genes).write_zarr(tmp_path / "cells.zarr")
+    stored = read_elem_lazy(zarr.open(tmp_path / "cells.zarr", mode="r")["X"], chunks=(97, 70))
+    cells = anndata.AnnData(stored, obs=obs, var=genes)
+    model = on_dask.StratifiedNMF(RANK, random_state=0, max_iter=5).fit(cells, strata="batch")
+    expected = fastnmf.StratifiedNMF(RANK, random_state=0, max_iter=5)
+    expected.fit(save_csr(X, tmp_path / "rows", columns=97), strata=GROUPS.astype(str))
+    assert bits(model) == bits(expected)
+    W = model.transform(cells, strata="batch").compute()
+    model.to_local().save(tmp_path / "model.npz")
+    again = fastnmf.load(tmp_path / "model.npz")
+    assert (again.transform(anndata.AnnData(sp.csr_matrix(X), obs=obs, var=genes), strata="batch") == W).all()
