@@ -13,7 +13,10 @@ def texts(n_rows=6000, n_columns=3000, per_row=60):
     rng = np.random.default_rng(0)
     words = np.minimum(rng.geometric(0.002, n_rows * per_row), n_columns) - 1
     X = sp.coo_array((rng.random(len(words)), (np.repeat(np.arange(n_rows), per_row), words)), (n_rows, n_columns))
-    return X.tocsr(), rng.integers(0, 8, n_rows)
+    X = X.tocsr()
+    return sp.csr_array((X.data, X.indices.astype(np.int32), X.indptr.astype(np.int32)), X.shape), rng.integers(
+        0, 8, n_rows
+    )
 
 
 X, GROUPS = texts()

@@ -578,18 +578,6 @@ def finished(part, state, order):
     return state._replace(W=W), share
 
 
-def squared_residual(part, W, H, V):
-    """Return the squared error of a chunk from the residual itself.
-
-    Parameters
-    ----------
-    part : Part
-    W, H, V :
-        As for `Strata.residual_square_sum`.
-    """
-    return part.data.residual_square_sum(W, H, V)
-
-
 def worst_row(part, W, order):
     """Return the largest squared error of a row, not counting its weight, its number, and its row scale.
 

@@ -16,7 +16,7 @@ import numpy as np
 from fastnmf.core import chunks
 from fastnmf.core.alternate import AlternatingSolver, rebalance
 from fastnmf.core.chunks import Order, Share
-from fastnmf.core.factors import Factors, row_tasks
+from fastnmf.core.factors import Factors, refill, row_tasks
 from fastnmf.core.iterate import Solver
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.losses.divergences import independence
@@ -432,7 +432,7 @@ def _exact_value(rounds, data, factors, _, V=None):
 
 
 def _residual(part, W, H, V):
-    return chunks.squared_residual(part, W[:, : H.shape[1]], H, V)
+    return part.data.residual_square_sum(W[:, : H.shape[1]], H, V)
 
 
 def _reseed(loss, rounds, factors):
