@@ -19,6 +19,7 @@ from fastnmf.core.updates.fused_dense import FusedDenseMU
 from fastnmf.data.shifts import mapped
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.models.base.auto_start import AutoStartMixin
+from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.nmf import BaseNMF
 
@@ -44,7 +45,7 @@ def check_refittable(name, estimator):
 def _is_own(kind, method):
     return all(
         getattr(kind, method) is not getattr(base, method)
-        for base in (BaseNMF, AutoStartMixin)
+        for base in (BaseNMF, AutoStartMixin, ChunkedFitMixin)
         if hasattr(base, method)
     )
 
