@@ -170,13 +170,13 @@ def test_a_worker_that_comes_late_is_used(cluster, disk):
     kind, options, given = CASES["strata"]
     expected = bits(fitted(kind, options, disk("f8"), given, max_iter=8))
     assert bits(fitted(on_workers(kind), options, disk("f8"), given, max_iter=8, callback=come)) == expected
-    assert sorted(used.values()) == [3, 3]
+    assert len(used) == 2 and min(used.values()) >= 3  # of six chunks; a copy may be on both for a while
 
 
-def _n_parts():
+def _n_parts(dask_worker):
     from fastnmf.core.chunks import Part
 
-    return sum(isinstance(each, Part) for each in distributed.get_worker().data.values())
+    return sum(isinstance(each, Part) for each in dask_worker.data.values())
 
 
 def test_nothing_is_left_behind(two, disk):
