@@ -59,14 +59,13 @@ def on_workers(kind):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("name", ["nmf", "nmf, kl", *NAMES, "strata, multilevel"])
-def test_bits_do_not_depend_on_the_workers(name, dtype, cluster, disk):
+@pytest.mark.parametrize("n_workers", [1, 2, 3])  # varies slowest: to start a worker takes seconds
+def test_bits_do_not_depend_on_the_workers(n_workers, name, dtype, cluster, disk):
     kind, options, given = CASES[name]
     expected = bits(fitted(kind, options, disk(dtype), given, max_iter=8))
-    for n_workers in (1, 2, 3):
-        scale(cluster, n_workers)
-        for hold in (True, False):
-            model = fitted(on_workers(kind), options, disk(dtype), given, max_iter=8, hold=hold)
-            assert bits(model) == expected, (n_workers, hold)
+    scale(cluster, n_workers)
+    for hold in (True, False):
+        assert bits(fitted(on_workers(kind), options, disk(dtype), given, max_iter=8, hold=hold)) == expected
 
 
 class Killer(SchedulerPlugin):
@@ -171,13 +170,13 @@ def test_a_worker_that_comes_late_is_used(cluster, disk):
     kind, options, given = CASES["strata"]
     expected = bits(fitted(kind, options, disk("f8"), given, max_iter=8))
     assert bits(fitted(on_workers(kind), options, disk("f8"), given, max_iter=8, callback=come)) == expected
-    assert sorted(used.values()) == [3, 3]
+    assert len(used) == 2 and min(used.values()) >= 3  # of six chunks; a copy may be on both for a while
 
 
-def _n_parts():
+def _n_parts(dask_worker):
     from fastnmf.core.chunks import Part
 
-    return sum(isinstance(each, Part) for each in distributed.get_worker().data.values())
+    return sum(isinstance(each, Part) for each in dask_worker.data.values())
 
 
 def test_nothing_is_left_behind(two, disk):
