@@ -3,6 +3,7 @@
 `make test` runs a part of them, `make test-dask` all, and `tests/test_dask_cluster.py` with worker processes.
 """
 
+import gc
 import itertools
 import os
 import subprocess
@@ -23,7 +24,7 @@ distributed = pytest.importorskip("distributed")
 import dask  # noqa: E402 (only where it is installed)
 import dask.array as da  # noqa: E402
 from dask.highlevelgraph import HighLevelGraph  # noqa: E402
-from dask.task_spec import Alias  # noqa: E402
+from dask.task_spec import Task, TaskRef  # noqa: E402
 
 import fastnmf.dask as on_dask  # noqa: E402
 
@@ -53,7 +54,8 @@ def cut(X, sizes):
 def array(X, sizes, *, are_known=True, read=dask.delayed):
     """Return a Dask array of CSR blocks, each of which is what `read` makes of some rows."""
     parts, name = [read(part) for part in cut(X, sizes)], f"rows-{next(NUMBERS)}"
-    own = {(name, number, 0): Alias((name, number, 0), part.key) for number, part in enumerate(parts)}
+    keys = [(name, number, 0) for number in range(len(parts))]
+    own = {key: Task(key, _same, TaskRef(part.key)) for key, part in zip(keys, parts, strict=True)}
     graph = HighLevelGraph.from_collections(name, own, dependencies=parts)  # da.concatenate drops empty blocks
     chunks = tuple(sizes) if are_known else (np.nan,) * len(sizes)
     return da.Array(graph, name, (chunks, (X.shape[1],)), meta=sp.csr_array((0, 0), dtype=X.dtype))
@@ -111,6 +113,7 @@ def inputs(X, sizes, tmp_path):
     return {
         "blocks": (array(X, sizes), GROUPS, WEIGHT),
         "labels of Dask": (array(X, sizes), *lazy),
+        "on the workers": (array(X, sizes).persist(), *lazy),
         "unknown sizes": (array(X, sizes, are_known=False), *lazy),
         "dense blocks": (da.from_array(X.toarray(), chunks=(*known, (70,))), *lazy),
         "delayed": ([dask.delayed(part) for part in cut(X, sizes)], *given),
@@ -264,6 +267,8 @@ def test_a_finished_fit_leaves_nothing_behind(client, disk):
     def keys():
         return client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
 
+    gc.collect()  # tracebacks of the tests before
+    assert wait_for(lambda: keys() == 0)
     model = on_dask.StratifiedNMF(RANK, random_state=0, max_iter=3).fit(disk, strata=GROUPS)
     assert keys() > 0
     del model
