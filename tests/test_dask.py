@@ -114,6 +114,7 @@ def inputs(X, sizes, tmp_path):
         "blocks": (array(X, sizes), GROUPS, WEIGHT),
         "labels of Dask": (array(X, sizes), *lazy),
         "on the workers": (array(X, sizes).persist(), *lazy),
+        "made of what is there": (array(X, sizes).persist().map_blocks(_same, meta=sp.csr_array((0, 0))), *lazy),
         "unknown sizes": (array(X, sizes, are_known=False), *lazy),
         "dense blocks": (da.from_array(X.toarray(), chunks=(*known, (70,))), *lazy),
         "delayed": ([dask.delayed(part) for part in cut(X, sizes)], *given),

@@ -65,12 +65,16 @@ def read_at_once(piece):
     own names of it: it mixes up tasks of one name where the user computes the same collection otherwise optimised.
     """
     from dask.optimization import cull
-    from distributed import Future
 
     if not _is_lazy(piece):
         return piece
-    graph, _ = cull(dict(piece.__dask_graph__()), [piece.key])
-    return piece if any(isinstance(task, Future) for task in graph.values()) else Recipe(graph, piece.key)
+    try:
+        graph, _ = cull(dict(piece.__dask_graph__()), [piece.key])
+    except KeyError:  # only the workers have it
+        return piece
+    is_known = all(hasattr(task, "dependencies") for task in graph.values())  # a Future has none
+    is_whole = is_known and all(need in graph for task in graph.values() for need in task.dependencies)
+    return Recipe(graph, piece.key) if is_whole else piece
 
 
 def _size_of(chunk):
