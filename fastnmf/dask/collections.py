@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastnmf.dask.tasks import Npz, OnDisk
+from fastnmf.dask.tasks import Npz, OnDisk, Recipe
 from fastnmf.data.annotated import is_annotated
 from fastnmf.data.ondisk import DiskCSR
 
@@ -56,6 +56,25 @@ def blocks_of(X):
         pieces = [Npz(os.fspath(piece)) if _is_path(piece) else piece for piece in X]
         return Blocks(pieces, [None] * len(pieces), None)
     return None
+
+
+def read_at_once(piece):
+    """Return a Delayed as a `Recipe` that one task follows, or as it is where it needs results that workers hold.
+
+    The scheduler knows what a fitted model was computed from as long as the model is there. It must not know the user's
+    own names of it: it mixes up tasks of one name where the user computes the same collection otherwise optimised.
+    """
+    from dask.optimization import cull
+
+    if not _is_lazy(piece):
+        return piece
+    try:
+        graph, _ = cull(dict(piece.__dask_graph__()), [piece.key])
+    except KeyError:  # only the workers have it
+        return piece
+    is_known = all(hasattr(task, "dependencies") for task in graph.values())  # a Future has none
+    is_whole = is_known and all(need in graph for task in graph.values() for need in task.dependencies)
+    return Recipe(graph, piece.key) if is_whole else piece
 
 
 def _size_of(chunk):

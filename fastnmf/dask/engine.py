@@ -16,6 +16,7 @@ import numpy as np
 from fastnmf.core import chunks
 from fastnmf.core.chunks import GivenStart, ShareTree
 from fastnmf.dask import tasks
+from fastnmf.dask.collections import read_at_once
 from fastnmf.dask.tasks import Call, Context, Setting, Side
 from fastnmf.data.labels import distinct, known_labels
 
@@ -53,6 +54,7 @@ class DaskSource:
         from distributed import Future
 
         self.client, self.blocks, self.holds, self.folder = client, blocks, holds, folder
+        self._recipes = list(map(read_at_once, blocks.pieces))
         self.uid, self._counts, self._future = uuid.uuid4().hex[:12], Counter(), Future
         self._futures = weakref.WeakSet()
         self._rows = self._parts = self.setting = None
@@ -146,7 +148,7 @@ class DaskSource:
 
     def _pieces(self, which):
         """Return what tasks take for some chunks of the user: files as they are, and futures of what Dask computes."""
-        return self.sent([self.blocks.pieces[chunk] for chunk in which])
+        return self.sent([self._recipes[chunk] for chunk in which])
 
     # ---------------------------------------------------------------- the first pass
 

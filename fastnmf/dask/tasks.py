@@ -94,6 +94,20 @@ class Npz:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """A chunk as the result of a small graph of Dask."""
+
+    graph: dict
+    key: Any
+
+    def loaded(self):
+        """Return the result."""
+        import dask
+
+        return dask.get(self.graph, self.key)
+
+
+@dataclass(frozen=True)
 class OnDisk:
     """A chunk of a matrix on disk; `stamp` tells matrices in the same folder apart."""
 
@@ -123,6 +137,7 @@ def loaded_piece(piece, number):
     if isinstance(piece, OnDisk):
         return piece.loaded()
     X = sp.load_npz(piece.path) if isinstance(piece, Npz) else piece
+    X = X.loaded() if isinstance(X, Recipe) else X
     if len(getattr(X, "shape", ())) == 2 and X.shape[0] == 0 and X.shape[1] > 0:  # chunks may be empty
         dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
         return Loaded(sp.csr_array(X.shape, dtype=dtype))
