@@ -110,7 +110,14 @@ class SQUAREM:
 
 
 def sizes(tasks, F, second, first):
-    """Return the sums of ``|second - first|``, ``|F - second - (second - first)|`` and ``|F|``, float64 (3,)."""
+    """Return the sums of ``|second - first|``, ``|F - second - (second - first)|`` and ``|F|``, float64 (3,).
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    F, second, first : ndarray (p, K)
+    """
     parts = np.empty((len(tasks) - 1, 3))
     rows.rows_curvature(tasks, F, second, first, parts)
     return parts.sum(axis=0)

@@ -27,7 +27,7 @@ _CHUNK_ENTRIES = 10_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a fit will take; see `estimate`. Printing it gives a sentence for each way to fit.
+    """Memory and time of a fit; see `estimate`. Printing it gives a sentence for each way to fit.
 
     Attributes
     ----------
@@ -135,20 +135,41 @@ def estimate(
 
 
 def _of_shifts(shape, n_entries, n_strata, dtype):
-    """Return the bytes of shifts on their pattern, and of `shifts_`."""
+    """Return the bytes of shifts on their pattern, and of `shifts_`.
+
+    Parameters
+    ----------
+    shape : tuple of two int
+    n_entries, n_strata : int
+    dtype : numpy.dtype
+    """
     n_pairs = min(n_entries, shape[1] * n_strata)
     return n_pairs * (8 + 3 * dtype.itemsize + 12) + (shape[1] * n_strata * dtype.itemsize if n_strata > 1 else 0)
 
 
 def _in_memory(shape, n_entries, n_components, n_strata, dtype):
-    """Return the bytes of a fit in memory beside its data: the transposed data, and five arrays of each factor."""
+    """Return the bytes of a fit in memory beside its data: the transposed data, and five arrays of each factor.
+
+    Parameters
+    ----------
+    shape : tuple of two int
+    n_entries, n_components, n_strata : int
+    dtype : numpy.dtype
+    """
     width = padded(n_components, dtype)
     factors = 5 * (shape[0] + shape[1]) * width * dtype.itemsize
     return n_entries * (dtype.itemsize + 4) + factors + _of_shifts(shape, n_entries, n_strata, dtype)
 
 
 def _on_disk(shape, n_entries, n_components, n_strata, dtype):
-    """Return the bytes of memory of a fit of chunks: one chunk, weights that are not in files, and sums in float64."""
+    """Return the bytes of memory of a fit of chunks: one chunk, weights that are not in files, and sums in float64.
+
+    Parameters
+    ----------
+    shape : tuple of two int
+    n_entries, n_components, n_strata : int
+    dtype : numpy.dtype
+    """
     width, share = padded(n_components, dtype), min(1.0, _CHUNK_ENTRIES / max(n_entries, 1))
     chunk = share * (2 * n_entries * (dtype.itemsize + 4) + 4 * shape[0] * width * dtype.itemsize)
     of_rows = shape[0] * (4 + 8)  # strata, and bounds of rows
@@ -159,6 +180,14 @@ def _on_disk(shape, n_entries, n_components, n_strata, dtype):
 
 
 def _files(shape, n_entries, n_components, dtype):
+    """Return the bytes of the files of a fit of chunks: the data with their columns, and large weights.
+
+    Parameters
+    ----------
+    shape : tuple of two int
+    n_entries, n_components : int
+    dtype : numpy.dtype
+    """
     weights = shape[0] * padded(n_components, dtype) * dtype.itemsize
     stored = 2 * n_entries * (dtype.itemsize + 4) + 8 * shape[0]
     return stored + (3 * weights if weights > MAPPED_ABOVE else 0)
