@@ -149,7 +149,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, Insp
     n_revived_ : int
         How often a component whose W or H had become zero was replaced by the positive part of the residual of the row
         that the model fits worst.
-    classes_, coef_, intercept_, B_ : ndarray (n_classes,), (n_classes, n_components), (n_classes,), as coef_
+    classes_, coef_, intercept_, B_ : ndarray (n_classes,), (n_classes, n_components), (n_classes,), as `coef_`
         As for `SemiSupervisedNMF`; only for fits with class labels.
     converged_ : bool
         True if `tol` ended the fit, or if ``tol=0`` and all `max_iter` iterations were run; False if the fit was
