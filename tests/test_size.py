@@ -82,5 +82,8 @@ def test_what_cannot_be_estimated_is_refused():
         estimate((3, 4), n_entries=13)
     with pytest.raises(TypeError, match="was given a ndarray; give a sparse matrix, open_csr\\(folder\\), or a shape"):
         estimate(np.ones((3, 4)))
+    for dtype in (1, "float16", np.int64, [np.float32], "no such"):
+        with pytest.raises(ValueError, match="is not known; expected numpy.float32, numpy.float64, or None"):
+            estimate(X, dtype=dtype)
     with pytest.raises(ValueError, match="n_components"):
         estimate(X, 0)

@@ -22,6 +22,7 @@ from fastnmf.kernels.row_intrinsics import padded
 
 _TIMED_ENTRIES = 500_000  # non-zeros of the rows on which a pass is timed
 _TIMED_PASSES = 3
+_TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _CHUNK_ENTRIES = 10_000_000
 
 
@@ -123,8 +124,7 @@ def estimate(
         raise TypeError(
             f"estimate was given a {type(X_or_shape).__name__}; give a sparse matrix, open_csr(folder), or a shape."
         )
-    dtype = np.dtype(getattr(X, "dtype", np.float64) if dtype is None else dtype)
-    dtype = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float64)
+    dtype = _checked_type(getattr(X, "dtype", np.float64), dtype)
     return Estimate(
         data=n_entries * (dtype.itemsize + 4) + 8 * shape[0],
         in_memory=_in_memory(shape, n_entries, n_components, n_strata, dtype),
@@ -132,6 +132,16 @@ def estimate(
         files=_files(shape, n_entries, n_components, dtype),
         seconds_per_pass=_timed(shape, n_entries, n_components, dtype, X, n_threads),
     )
+
+
+def _checked_type(of_X, given):
+    """Return the type of the numbers of a fit: the one that is given, or that of X."""
+    if given is not None and not (
+        isinstance(given, (str, type, np.dtype)) and given in (*_TYPES, "float32", "float64")
+    ):
+        raise ValueError(f"dtype={shown(given)} is not known; expected numpy.float32, numpy.float64, or None.")
+    found = np.dtype(of_X if given is None else given)
+    return found if found in _TYPES else np.dtype(np.float64)
 
 
 def _of_shifts(shape, n_entries, n_strata, dtype):
