@@ -212,6 +212,15 @@ def test_starts_of_the_user(name, disk):
     np.testing.assert_allclose(*(approximation(model) for model in models), rtol=1e-9, atol=1e-12)
 
 
+def test_factors_that_are_no_start_are_left_as_in_memory(disk):
+    H = np.ones((RANK, X.shape[1]))
+    for data in (X, disk(97)):
+        with pytest.warns(RuntimeWarning, match="provided W or H are ignored"):
+            NMF(RANK, max_iter=2, tol=0).fit(data, H=H)
+        with pytest.raises(ValueError, match="A start was given \\(H\\) with init='auto'; use init='custom'"):
+            StratifiedNMF(RANK).fit(data, H=H)
+
+
 def test_dead_components_are_replaced(disk):
     blocks = sp.csr_array(sp.block_diag([np.ones((40, 6)), np.full((30, 5), 3.0), np.ones((30, 7))]))
     strata = np.arange(100) % 2

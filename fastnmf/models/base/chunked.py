@@ -24,7 +24,7 @@ from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.models.base.auto_start import AutoStartMixin, is_free, level_of, level_start
-from fastnmf.models.base.estimator import without_zeros
+from fastnmf.models.base.estimator import check_brought, without_zeros
 
 INITS = (None, "auto", "multilevel", "features", "rows", "random", "custom")
 
@@ -231,8 +231,9 @@ def chunked_start(model, data, rank, given, options, random_state):
         The whole shifts of the user's start.
     """
     init, is_positive = options.init, options.is_multiplicative
-    if not is_free(model, given, options) or not (isinstance(init, str) or init is None):
+    if model._goes_on(options) or not (isinstance(init, str) or init is None) or init == "custom":
         return _given_start(model, data, rank, given, options)
+    check_brought([name for name in "WHV" if given.get(name) is not None], init, model._has_shifts)
     rng, means = generator(random_state), data.column_means().astype(np.float64)
     v = 0.5 * data.stratum_means() if model._has_shifts else None
     if init == "random":

@@ -529,6 +529,17 @@ def is_ready(X):
     return type(X) is np.ndarray and X.ndim == 2 and X.size > 0 and X.dtype in (np.float64, np.float32)
 
 
+def check_brought(brought, init, has_shifts):
+    """Warn, or for models with shifts raise, where factors `brought` to `fit` by name are no start for this `init`."""
+    if brought and has_shifts:
+        raise ValueError(f"A start was given ({', '.join(brought)}) with init={shown(init)}; use init='custom'.")
+    if brought:  # as in scikit-learn
+        warn(
+            "When init!='custom', provided W or H are ignored. Set init='custom' to use them as initialization.",
+            RuntimeWarning,
+        )
+
+
 def check_start(name, array, shape, is_signed=False):
     """Return the array of a user's start as float64.
 

@@ -31,11 +31,10 @@ from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.matrix import as_numbers
-from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import add_labels, set_label_attributes
-from fastnmf.models.base.estimator import Estimator, without_zeros
+from fastnmf.models.base.estimator import Estimator, check_brought, without_zeros
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
 from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.base.top_features import top_features
@@ -323,13 +322,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W, H, V = starts.custom(data, rank, *(given.get(name) for name in "WHV"), has_shifts=self._has_shifts)
             W = W if data.row_scale is None else W * data.row_scale[:, None]
             return W, H, data.pattern.entries(V) if self._has_shifts else None, V
-        if brought and not self._has_shifts:  # as in scikit-learn
-            warn(
-                "When init!='custom', provided W or H are ignored. Set init='custom' to use them as initialization.",
-                RuntimeWarning,
-            )
-        elif brought:
-            raise ValueError(f"A start was given ({', '.join(brought)}) with init={shown(init)}; use init='custom'.")
+        check_brought(brought, init, self._has_shifts)
         if self._goes_on(options):
             return self._warm_start(data, rank, options)
         if (start := start_from_init(init)) is not None:
