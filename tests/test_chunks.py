@@ -73,7 +73,7 @@ CASES = {
     "strata, fixed components": (StratifiedNMF, {"fixed_components": FIXED}, {"strata": GROUPS}),
     "strata, random rows": (StratifiedNMF, {"init": "rows"}, {"strata": GROUPS}),
     "strata, random": (StratifiedNMF, {"init": "random"}, {"strata": np.zeros(len(GROUPS))}),
-    "nmf, random, mu": (NMF, {"init": "random", "solver": "mu"}, {}),
+    "nmf, random, mu": (NMF, {"init": "random", "solver": "mu", "n_components": np.int64(RANK)}, {}),
     "strata, plain": (StratifiedNMF, {"extrapolate": False}, {"strata": GROUPS}),
     "strata, gauge": (StratifiedNMF, {"gauge": "max_shift"}, {"strata": GROUPS}),
     "strata, normalized": (StratifiedNMF, {"normalize": "l2"}, {"strata": GROUPS}),

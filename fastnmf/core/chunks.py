@@ -460,7 +460,7 @@ class RandomStart:
         """Return the start of W (n_rows, k) of a chunk."""
         bits = self.kind()
         bits.state = self.state
-        bits.advance(part.first * order.rank)
+        bits.advance(int(part.first) * int(order.rank))
         return np.random.Generator(bits).random((part.n_rows, order.rank))
 
 

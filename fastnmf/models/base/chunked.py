@@ -239,7 +239,7 @@ def chunked_start(model, data, rank, given, options, random_state):
     if init == "random":
         v = rng.random(len(data.pattern.group)) * data.stratum_means() if model._has_shifts else None
         start = chunks.RandomStart(rng)
-        rng.bit_generator.advance(data.shape[0] * rank)
+        rng.bit_generator.advance(int(data.shape[0]) * int(rank))
         H = rng.random((data.shape[1], rank)) * ((2 if model._has_shifts else 4) / rank * data.column_means())[:, None]
         return start, H, v, None
     if init == "rows":
