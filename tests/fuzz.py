@@ -143,7 +143,7 @@ def wrong_error(error):
 
 
 # NaN without words, or pairs of words; infinity for zeros that are not optimal: their docstrings say so
-NOT_FINITE = ("metrics.diversity", "metrics.coherence", "metrics.kkt_residual", "metrics.normalized_loss")
+NOT_FINITE = ("metrics.diversity", "metrics.coherence", "metrics.kkt_residual", "metrics.normalized_loss", "perplexity")
 SIGNED = {"SemiNMF": ("components_",), "ConvexNMF": ("components_",), "KernelNMF": ("X_fit_",)}
 SIGNED |= {"SemiSupervisedNMF": ("coef_",), "StratifiedNMF": ("coef_",), "HierarchicalNMF": ("coef_", "B_")}
 
@@ -186,8 +186,8 @@ def wrong_model(model, kind, X):
     return ""
 
 
-def wrong_answer(name, answer, X):
-    """Return what is wrong with what a method returned, or an empty string."""
+def wrong_answer(name, answer, X, is_of_features=False):
+    """Return what is wrong with what a method returned, whose rows are features or samples; or an empty string."""
     for where, array in numbers(answer) if name not in NOT_FINITE else ():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             return f"{where or 'it'} is not finite"
@@ -196,7 +196,7 @@ def wrong_answer(name, answer, X):
         array = answer.toarray() if sp.issparse(answer) else np.asarray(answer)
         if array.dtype.kind == "f" and array.size and array.min() < 0:
             return "it is negative"
-        if len(array) != shape_of(X)["n"]:
+        if len(array) != shape_of(X)["m" if is_of_features else "n"]:
             return f"it has shape {array.shape} for {shape_of(X)}"
     return ""
 
@@ -236,7 +236,7 @@ def called(name, function, expressions, names, model=None, kind=""):
         is_fit = name in ("fit", "fit_transform", "partial_fit", "fit_blocks")
         wrong = (
             wrong_model(model, kind, X) if is_fit and X is not None and name != "partial_fit" else ""
-        ) or wrong_answer(name, answer, X)
+        ) or wrong_answer(name, answer, X, getattr(model, "affinity", None) == "cooccurrence")
     elif wrong == "" and name not in ("load", "catalogue", "warmup"):
         wrong = wrong_answer(name, answer, None) if not name.startswith(("plots.", "datasets.")) else ""
     return wrong

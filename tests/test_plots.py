@@ -183,3 +183,5 @@ def test_consensus_map_shows_clusters_in_order():
 def test_reconstructions_of_more_than_can_be_drawn_are_refused():
     with pytest.raises(ValueError, match="3,000 x 3,000 entries, more than 4,194,304 pixels; draw some"):
         plot_reconstructions(None, sparse.csr_array((3000, 3000)))
+    with pytest.raises(ValueError, match="X has 1 dimensions; expected a matrix"):
+        plot_reconstructions(None, [1.0, 2.0])

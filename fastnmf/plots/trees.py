@@ -159,13 +159,15 @@ def plot_reconstructions(model: Any, X: Matrix, *, figure: Any = None) -> Any:
     Raises
     ------
     ValueError
-        If X has more than four million entries.
+        If X has more than four million entries, or is no matrix.
 
     Notes
     -----
     As in Figures 1 and 2 of Gao et al.: rows are features, and columns are samples.
     """
     X = X if hasattr(X, "toarray") else np.asarray(X)
+    if X.ndim != 2:
+        raise ValueError(f"X has {X.ndim} dimensions; expected a matrix (n_samples, n_features).")
     if X.shape[0] * X.shape[1] > MOST_PIXELS:
         raise ValueError(
             f"X has {X.shape[0]:,} x {X.shape[1]:,} entries, more than {MOST_PIXELS:,} pixels; draw some of the rows "
