@@ -6,6 +6,7 @@ import pytest
 import scipy.sparse as sp
 from masks import KINDS, grouped, weights_of
 
+from fastnmf import NMF
 from fastnmf.core.factors import pad
 from fastnmf.core.row_errors import expanded_errors, row_divergences, row_errors
 from fastnmf.core.shifts import nearest
@@ -102,3 +103,10 @@ def test_the_residual_of_some_rows(form):
                 ]
             )
             np.testing.assert_allclose(data.residual(rows, W, H, shifts), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -1.0])
+def test_a_score_refuses_weights_that_are_none(weight):
+    model = NMF(2, max_iter=2, tol=0).fit(np.eye(4))
+    with pytest.raises(ValueError, match="sample_weight contains negative or non-finite weights"):
+        model.score(np.eye(4), sample_weight=np.array([1.0, 1.0, 1.0, weight]))

@@ -117,6 +117,8 @@ def explained_share(errors, norms, sample_weight):
         sample_weight = np.asarray(sample_weight, dtype=np.float64)
         if sample_weight.shape != errors.shape:
             raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one a row.")
+        if not np.isfinite(sample_weight).all() or (sample_weight < 0).any():
+            raise ValueError("sample_weight contains negative or non-finite weights; every weight must be >= 0.")
         errors, norms = errors * sample_weight, norms * sample_weight
     total = norms.sum()
     return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)

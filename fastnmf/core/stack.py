@@ -575,7 +575,10 @@ def check_shares(level_weights, n_levels, loss):
     """Return the weights of the levels as an array; raise where they are not valid."""
     if level_weights is None:
         return np.ones(n_levels)
-    shares = np.asarray(level_weights, dtype=np.float64)
+    try:
+        shares = np.asarray(level_weights, dtype=np.float64)
+    except (TypeError, ValueError):  # objects, lists of lists of other lengths
+        shares = np.empty(0)
     if loss == "recon":
         raise ValueError("level_weights were given with loss='recon', which has one term; use loss='levels'.")
     if shares.shape != (n_levels,) or not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
