@@ -322,6 +322,16 @@ def test_a_fit_goes_on_from_its_checkpoint(name, disk, client, tmp_path):
         on_dask.NMF(2).fit(disk, checkpoint=tmp_path / "file")
 
 
+def test_a_checkpoint_within_a_cycle_of_extrapolation(disk, client, tmp_path):
+    kind, options, _ = CASES["nmf, kl, cycles"]
+    expected = fitted(of(kind), options, disk, {}, max_iter=15)
+    for max_iter in (11, 12, 13, 15):
+        given = {"checkpoint": tmp_path, "checkpoint_every": 0}
+        found = fitted(of(kind), options, disk, given, max_iter=max_iter, client=client)
+    assert bits(found) == bits(expected)
+    np.testing.assert_array_equal(found.history_["objective"], expected.history_["objective"])
+
+
 def test_the_sum_is_that_of_the_tree(client):
     from fastnmf.core.chunks import Share, ShareTree
     from fastnmf.dask.collections import Blocks

@@ -305,26 +305,31 @@ class LocalEngine:
             if array is not None:
                 np.multiply(array, scale, out=array, casting="same_kind")
 
-    def weights(self, is_ahead):
-        """Return the present weights of all rows (n_rows, K), not a copy: those before the last step if `is_ahead`."""
-        return self.before if is_ahead else self.W
+    def to_state(self, is_ahead):
+        """Return all that is kept, by name, not copied; if `is_ahead`, W is the one before the last step."""
+        found = {name: array for name in State._fields if (array := getattr(self, name)) is not None}
+        if is_ahead:
+            found["W"] = found.pop("before")
+        return found
 
-    def restore(self, W, before):
-        """Replace the weights of all rows by those of a saved state; `before` may be None."""
-        for array, kept in ((self.W, W), (self.before, before)):
-            if kept is not None:
-                refill(array, kept)
+    def from_state(self, state):
+        """Replace what is kept by what `to_state` returned."""
+        for name, kept in state.items():
+            refill(getattr(self, name), kept)
 
     def row(self, number, is_ahead):
         """Return the present weights (K,) of one row."""
-        return self.weights(is_ahead)[number]
+        return self._present(is_ahead)[number]
 
     def gathered(self, rank, is_ahead):
         """Return the present weights of all rows (n_rows, rank), a copy; in a file where it is large."""
-        W = self.weights(is_ahead)
+        W = self._present(is_ahead)
         out = room((len(W), rank), W.dtype)
         out[:] = W[:, :rank]
         return out
+
+    def _present(self, is_ahead):
+        return self.before if is_ahead else self.W
 
     def _chunks(self):
         source = self.data.source

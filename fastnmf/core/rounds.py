@@ -15,8 +15,8 @@ import numpy as np
 
 from fastnmf.core import chunks
 from fastnmf.core.alternate import AlternatingSolver, rebalance
-from fastnmf.core.chunks import Order, Share
-from fastnmf.core.factors import Factors, refill, row_tasks
+from fastnmf.core.chunks import Order, Share, State
+from fastnmf.core.factors import Factors, row_tasks
 from fastnmf.core.iterate import Solver
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.losses.divergences import independence
@@ -70,13 +70,11 @@ class Rounds:
         Whether W is zero, as in many starts.
     is_ahead : bool
         Whether W has been updated for the next iteration already; the engine's `before` is then the present W.
-    n_bytes : int
-        Size of all orders and shares so far.
     """
 
     def __init__(self, engine, rank, has_shifts):
         self.engine, self.rank, self.has_shifts = engine, rank, has_shifts
-        self.is_zero, self.is_ahead, self.n_bytes, self._scale = True, False, 0, None
+        self.is_zero, self.is_ahead, self._scale = True, False, None
         width, data = engine.width, engine.data
         sums = np.zeros((data.n_strata, width)) if has_shifts else None
         columns = None if engine.net is None else np.zeros((2, width))
@@ -88,7 +86,6 @@ class Rounds:
         order = Order(self.rank, self.has_shifts, scale=self._scale, **content)
         self._scale = None
         self.share = self.engine.run(step, order, *given, reads=reads)
-        self.n_bytes += (order.n_bytes + self.share.n_bytes) * self.engine.data.source.n_chunks
         return self.share
 
     def ask(self, function, *given):
@@ -113,13 +110,13 @@ class Rounds:
             self._scale = None
 
     def present(self, method, *given):
-        """Return what a method of the engine says of the present W: `weights`, `row` or `gathered`."""
+        """Return what a method of the engine returns for the present W: `to_state`, `row` or `gathered`."""
         self.flush()
         return method(*given, self.is_ahead)
 
-    def restore(self, W, before):
-        """Replace the weights of all rows by those of a saved state."""
-        self.engine.restore(W, before)
+    def restore(self, weights):
+        """Replace the weights of all rows by those that `to_state` of the engine returned."""
+        self.engine.from_state(weights)
         self._scale, self.is_zero, self.is_ahead = None, False, False
 
 
@@ -136,7 +133,7 @@ class ChunkedFactors(Factors):
     def __init__(self, rounds, **arrays):
         dtype, width = rounds.engine.data.dtype, rounds.engine.width
         super().__init__(rounds.rank, W=np.empty((0, width), dtype), **arrays)
-        self.rounds, self.inner = rounds, None
+        self.rounds = rounds
         self.invalidate("W")
 
     def invalidate(self, name):
@@ -178,15 +175,13 @@ class ChunkedFactors(Factors):
         return self.rounds.is_zero if name == "W" else super().is_zero(name)
 
     def to_state(self):
-        """Return the arrays by name, with the W of all rows, and W before its extrapolation."""
-        engine = self.rounds.engine
-        W, before = self.rounds.present(engine.weights), engine.before
-        return super().to_state() | {"W": W} | ({} if before is None else {"before": before})
+        """Return the arrays by name, with W and all that the engine keeps of it."""
+        return super().to_state() | self.rounds.present(self.rounds.engine.to_state)
 
     def from_state(self, state):
         """Replace the values of the factors, and ask the chunks for their sums again."""
-        self.rounds.restore(state["W"], state.get("before"))
-        super().from_state({name: array for name, array in state.items() if name not in ("W", "before")})
+        self.rounds.restore({name: kept for name, kept in state.items() if name in State._fields})
+        super().from_state({name: array for name, array in state.items() if name not in State._fields})
         self.rounds.run(chunks.measured)
         self.invalidate("W")
 
@@ -302,7 +297,7 @@ class RatioSolver(Solver):
     def __init__(self, problem, factors, level=None, squarem=None):
         self.problem, self.factors, self.level, self._n_done, self.squarem = problem, factors, level, 0, squarem
         self._last = None
-        self.scale, self.rounding, self.extrapolation, self.guess = problem.scale, problem.rounding, None, None
+        self.scale, self.rounding = problem.scale, problem.rounding
 
     @property
     def penalty(self):
@@ -372,23 +367,14 @@ class RatioSolver(Solver):
     def to_state(self):
         """Return the factors, and the points of a cycle; the step that the chunks are ahead is repeated."""
         factors = {name: F for name, F in self.factors.to_state().items() if name != "before"}
-        if self.squarem is None:
-            return {"factors": factors}
-        cycle, engine = self.squarem.to_state(), self.factors.rounds.engine
-        for name in ("first", "second"):
-            cycle[name]["W"] = getattr(engine, name)
-        return {"factors": factors, "cycle": cycle}
+        return {"factors": factors} | ({} if self.squarem is None else {"cycle": self.squarem.to_state()})
 
     def from_state(self, state):
         """Restore the state that `to_state` returned for the same problem."""
         self.factors.from_state(state["factors"])
         self._n_done = ([0, *state.get("history", {}).get("iteration", ())])[-1]
         if self.squarem is not None:
-            cycle, engine = state["cycle"], self.factors.rounds.engine
-            for name in ("first", "second"):
-                refill(getattr(engine, name), cycle[name]["W"])
-            parts = {name: cycle[name] | {"W": self.factors["W"]} for name in ("first", "second")}
-            self.squarem.from_state(cycle | parts)
+            self.squarem.from_state(state["cycle"])
         self._next()
 
 

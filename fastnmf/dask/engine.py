@@ -322,8 +322,6 @@ class DaskEngine:
         The penalty of W, for rows without weights.
     """
 
-    before = None
-
     def __init__(self, data, width, net):
         self.data, self.source, self.width, self.net, self._kept = data, data.source, width, net, ()
         n_chunks = self.source.n_chunks
@@ -388,21 +386,24 @@ class DaskEngine:
         """Multiply the columns of all weights by `scale` (K,)."""
         self.states = self.source.map("state", tasks.rescaled, self.states, [scale] * len(self.states))
 
-    def weights(self, is_ahead):
-        """Write the weights of all chunks to the folder, and return what `restore` needs to find them."""
+    def to_state(self, is_ahead):
+        """Write the weights of all chunks to the folder, and return what `from_state` needs to find them."""
+        from distributed import wait
+
         self._generations.append(time.time_ns())
         paths = self._paths(self._generations[-1])
         self.source.client.gather(self.source.map("save", tasks.saved, self.states, paths))
         self._read(paths, False)
+        wait(self.states)  # the files may go as soon as another state is restored
         for generation in self._generations[:-2]:  # the last but one is that of the file of the driver until it is new
             for path in self._paths(generation):
                 path.unlink(missing_ok=True)
         self._generations = self._generations[-2:]
-        return np.array([self._generations[-1], is_ahead])
+        return {"W": np.array([self._generations[-1], is_ahead])}
 
-    def restore(self, W, before):
-        """Read the weights of all chunks from where `weights` wrote them; `W` is what it returned."""
-        generation, is_ahead = W.tolist()
+    def from_state(self, state):
+        """Read the weights of all chunks from where `to_state` wrote them."""
+        generation, is_ahead = state["W"].tolist()
         self._read(self._paths(generation), bool(is_ahead))
         kept = set(self._paths(generation))
         for path in self.source.folder.glob("weights-*-*.npy"):

@@ -292,11 +292,6 @@ def summary_of(held, has_entropy):
     return chunks.summarized(held.data, has_entropy=has_entropy)
 
 
-def rows_of(held, rows):
-    """Return some rows of a chunk, in the inner scale and with their row scale."""
-    return held.data.X[rows]
-
-
 def zeros(side, width, dtype):
     """Return the `State` of a chunk before its start."""
     return State(np.zeros((len(side.stratum_index), width), dtype))
@@ -372,9 +367,9 @@ def saved(state, path):
 
 
 def restored(path, is_ahead):
-    """Return the `State` of a chunk that `saved` wrote; only the weights before the last step if `is_ahead`."""
-    arrays = list(np.load(path))
-    return State(arrays[1], None) if is_ahead else State(*arrays, *[None] * (2 - len(arrays)))
+    """Return the `State` of a chunk that `saved` wrote; if `is_ahead`, W is the one before the last step."""
+    state = State(*np.load(path))
+    return state._replace(W=state.before, before=None) if is_ahead else state
 
 
 def row_of(state, place, is_ahead):
