@@ -423,10 +423,7 @@ class StrataStatistics(Statistics):
         self.columns.data *= factor[self.columns.indices]
 
     def _under(self, data):
-        below = self._below[self._places(data)]
-        if data.row_scale is None:
-            return LazyRows.of(below, data.stratum_index)
-        return LazyRows(np.arange(data.shape[0] + 1), data.stratum_index, data.row_scale, below)
+        return LazyRows.of(self._below[self._places(data)], data.stratum_index, data.row_scale)
 
     def _places(self, data):
         return np.searchsorted(self.labels, data.labels)

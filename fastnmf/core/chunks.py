@@ -21,9 +21,10 @@ from fastnmf.core.inference import quadratic_weights
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.penalties import ElasticNet
 from fastnmf.core.problem import Subproblem
+from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.squarem import sizes
 from fastnmf.data.layout import Compressed, row_index
-from fastnmf.data.strata import Strata
+from fastnmf.data.strata import Strata, square_sum
 from fastnmf.kernels import rows
 from fastnmf.kernels.records import LazyRows
 
@@ -294,7 +295,7 @@ class Summary:
     ----------
     n_entries : int
     largest : float
-        Largest entry, in the scale of the user.
+        Largest entry, in the scale of the user; found where the entries are checked.
     squares, total, entropy, margins : float
         Sums of x², x, x log x over the entries, and of r log r over the sums r of the rows; in the inner scale.
     pattern : csr_array (n_columns, n_strata) of float64
@@ -313,17 +314,14 @@ class Summary:
         """Add another summary in place, and return this one; no array is changed."""
         for name in ("n_entries", "squares", "total", "entropy", "margins"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.largest = max(self.largest, other.largest)
         self.pattern = self.pattern + other.pattern
         return self
 
 
 def summarized(data, *, has_entropy):
-    """Return the `Summary` of the rows of a chunk; x log x is summed only if `has_entropy`."""
+    """Return the `Summary` of the rows of a chunk but for `largest`; x log x is summed only if `has_entropy`."""
     values, (n_rows, n_columns) = data.X.data, data.shape
-    found = Summary(len(values), float(values.max(initial=0.0)) * 4.0**-data.log4_scale)
-    found.squares = float(sum(np.square(part, dtype=np.float64).sum() for part in _pieces(values)))
-    found.total = float(values.sum(dtype=np.float64))
+    found = Summary(len(values), squares=square_sum(values), total=float(values.sum(dtype=np.float64)))
     if has_entropy:
         entries = values.astype(np.float64)
         logs = np.log(entries, out=np.zeros_like(entries), where=entries > 0)
@@ -333,10 +331,6 @@ def summarized(data, *, has_entropy):
     sums = pattern.sums.astype(np.float64)
     found.pattern = sp.csr_array((sums, pattern.group.astype(np.int64), pattern.start), (n_columns, data.n_strata))
     return found
-
-
-def _pieces(values):
-    return (values[lo : lo + (1 << 20)] for lo in range(0, len(values), 1 << 20))
 
 
 def richest(part, seek, n_wanted, n_kept):
@@ -469,7 +463,7 @@ class ExactStart:
 
     def __call__(self, part, order):
         """Return the start of W (n_rows, k) of a chunk."""
-        return _exact(part.data, order, None)[0][:, : order.rank]
+        return _exact(part.data, order, None)[:, : order.rank]
 
 
 # ---------------------------------------------------------------- steps
@@ -570,7 +564,7 @@ def finished(part, state, order):
     """Replace W by the exact weights; return the state and a `Share` whose value is ``<W, X H>``."""
     product = aligned(state.W.shape, part.data.dtype)
     part.data.matmul(order.H, product)
-    W = _exact(part.data, order, product, part.net)[0]
+    W = _exact(part.data, order, product, part.net)
     share = _share(part, order, W, None)
     inner = np.empty(len(tasks := row_tasks(W)) - 1)
     rows.rows_dot(tasks, W, product, inner)
@@ -595,7 +589,7 @@ def worst_row(part, W, order):
     if order.below is not None:
         neg = order.below[data.stratum_index].astype(np.float64)
         linear -= neg if data.row_scale is None else neg * data.row_scale[:, None]
-    errors = data.row_square_sums(order.v) + np.einsum("ij,ij->i", W, W @ order.gram - 2 * linear)
+    errors = expanded_errors(data.row_square_sums(order.v), W, order.gram, np.einsum("ij,ij->i", W, linear))
     scale = np.ones(part.n_rows) if data.row_scale is None else data.row_scale.astype(np.float64)
     errors = np.divide(errors, scale**2, out=np.full(len(errors), -1.0), where=scale > 0)
     row = int(np.argmax(errors))
@@ -616,15 +610,11 @@ def _prepared(state, order):
 
 def _of_shifts(data, below):
     """Return ``neg`` of W as `LazyRows` for ``V H`` (n_strata, K), or None."""
-    if below is None:
-        return None
-    if data.row_scale is None:
-        return LazyRows.of(below, data.stratum_index)
-    return LazyRows(np.arange(data.shape[0] + 1), data.stratum_index, data.row_scale, below)
+    return None if below is None else LazyRows.of(below, data.stratum_index, data.row_scale)
 
 
 def _exact(data, order, product, net=None):
-    """Return the exact weights of rows, (n_rows, K), and their subproblem.
+    """Return the exact weights of rows, (n_rows, K).
 
     Parameters
     ----------
@@ -638,7 +628,7 @@ def _exact(data, order, product, net=None):
         product = aligned((data.shape[0], order.H.shape[1]), data.dtype)
         data.matmul(order.H, product)
     nets = () if net is None else (net,)
-    return quadratic_weights(order.gram, product, order.rank, _of_shifts(data, order.below), nets)
+    return quadratic_weights(order.gram, product, order.rank, _of_shifts(data, order.below), nets)[0]
 
 
 def _product(data, W):

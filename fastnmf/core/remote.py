@@ -19,7 +19,7 @@ from fastnmf.core.factors import aligned, refill
 from fastnmf.data.layout import Compressed
 from fastnmf.data.matrix import as_matrix
 from fastnmf.data.shifts import Pattern
-from fastnmf.data.strata import Strata, log4_scale_for
+from fastnmf.data.strata import Strata, log4_scale_for, square_sum
 
 MAPPED_ABOVE = 1 << 30  # bytes of the weights from which on they are held in a file
 
@@ -229,7 +229,7 @@ class ChunkedStrata:
     def part(self, chosen, X):
         """Return some of the rows as `Strata`, with their weights and all strata; as `Strata.part`."""
         data = Strata(X, self.labels, self.stratum_index[chosen], log4_scale=self.log4_scale)
-        data.sq_norm, data.sparse_shifts = float(np.square(X.data, dtype=np.float64).sum()), self.sparse_shifts
+        data.sq_norm, data.sparse_shifts = square_sum(X.data), self.sparse_shifts
         return data if self.weight is None else data.with_row_weights(self.weight[chosen], self.weighing.power)
 
     def identity(self):

@@ -411,8 +411,7 @@ def _exact_value(rounds, data, factors, _, V=None):
     V : ndarray or csr_array (n_strata, n_columns), default=None
         None: the present shifts.
     """
-    if "V" in factors.arrays and V is None:
-        V = data.pattern.as_read(factors["V"])
+    V = data_shifts(data, factors) if V is None else V
     parts = rounds.ask(_residual, factors["H"][:, : factors.rank], V)
     return math.fsum(parts)
 

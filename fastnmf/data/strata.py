@@ -117,7 +117,7 @@ class Strata:
             self.X = X * X.dtype.type(1) if self.is_sparse else X.copy()
             values = self.X.data if self.is_sparse else self.X
             np.ldexp(values, 2 * self.log4_scale, out=values)
-        self.sq_norm = _square_sum(values)
+        self.sq_norm = square_sum(values)
 
     @property
     def codes(self) -> Integers:
@@ -159,7 +159,7 @@ class Strata:
             self.X.eliminate_zeros()
         else:
             self.X = self.X * self.row_scale[:, None]
-        self.sq_norm = _square_sum(self.X.data if self.is_sparse else self.X)
+        self.sq_norm = square_sum(self.X.data if self.is_sparse else self.X)
 
     @classmethod
     def from_array(
@@ -424,7 +424,8 @@ def log4_scale_for(largest, dtype):
     return -exponent // 2 if largest > 0 and abs(exponent) > _EXTREME[np.dtype(dtype)] else 0
 
 
-def _square_sum(values):
+def square_sum(values):
+    """Return the sum of the squares of an array, a part of it at a time."""
     flattened = values.reshape(-1)
     step = 1 << 20
     return float(

@@ -51,8 +51,18 @@ class LazyRows(NamedTuple):
     rows: np.ndarray
 
     @classmethod
-    def of(cls, rows, group=_NO_GROUP):
-        """Return the `LazyRows` whose row i is ``rows[group[i]]``, or ``rows[i]`` without `group`."""
+    def of(cls, rows, group=_NO_GROUP, scale=None):
+        """Return the `LazyRows` whose row i is ``rows[group[i]]``, or ``rows[i]`` without `group`.
+
+        Parameters
+        ----------
+        rows : ndarray (G, K)
+        group : ndarray (p,) of int32, optional
+        scale : ndarray (p,), optional
+            Row i is multiplied by ``scale[i]``; only with `group`.
+        """
+        if scale is not None:
+            return cls(np.arange(len(scale) + 1), group, scale, rows)
         return cls(_NONE, group, np.empty(0, rows.dtype), rows)
 
 

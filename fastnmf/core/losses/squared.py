@@ -263,10 +263,8 @@ class StrataFrobenius(Frobenius):
         """
 
         def of_rows():
-            below, row_scale = self.pattern.tmatmul(factors["V"], factors["H"]), self.strata.row_scale
-            if row_scale is None:
-                return LazyRows.of(below, self.groups.stratum_index)
-            return LazyRows(np.arange(len(row_scale) + 1), self.groups.stratum_index, row_scale, below)
+            below = self.pattern.tmatmul(factors["V"], factors["H"])
+            return LazyRows.of(below, self.groups.stratum_index, self.strata.row_scale)
 
         if name == "W":
             return factors.cached(("below", "W"), ("V", "H"), of_rows)
