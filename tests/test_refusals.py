@@ -160,6 +160,11 @@ def test_nothing_is_divided_by_zero(kind):
         (lambda X: fastnmf.KernelNMF(2, gamma="wide").fit(X), "gamma='wide' is not valid"),
         (lambda X: metrics.coherence(X[:2], X, measure=np.arange(2)), "measure"),
         (lambda X: metrics.topic_overlap(X[:2], X[:2], n=[1]), "n must be at least 1, an integer"),
+        (lambda X: fastnmf.NMF(2, verbose=pd.Series([1, 2])).fit(X), "expected 0 for silence"),
+        (lambda X: fastnmf.Factorization(2, verbose="yes").fit(X), "verbose='yes' is not valid"),
+        (lambda X: fastnmf.consensus(X, None, 2, verbose=None), "verbose=None is not valid"),
+        (lambda X: fastnmf.select_rank(X, ranks=[1, 2], verbose=[1]), "verbose=[1] is not valid"),
+        (lambda X: fastnmf.DeepNMF([[1.0, 2.0], [3.0]]).fit(X), "expected an integer, or several"),
     ],
 )
 def test_what_later_cases_found_gets_a_sentence(use, message):
@@ -176,6 +181,18 @@ def test_tiny_and_equal_rows_in_single_precision_have_a_start():
         start = fastnmf.Start(np.ones((2, 4)))
         fit = fastnmf.SparseNMF(2, init=start, max_iter=1, random_state=0).fit(sp.coo_array(B))
     assert fit.normalized_loss_ < 1
+
+
+@pytest.mark.parametrize("kind", ["NMF", "SmoothNMF", "RobustNMF", "huber"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_far_below_those_of_the_fit_have_weights(kind, dtype):
+    X = np.random.default_rng(0).random((8, 5)).astype(dtype)
+    tiny = X[:2] * np.finfo(dtype).tiny
+    model = fastnmf.RobustNMF(2, loss="huber") if kind == "huber" else getattr(fastnmf, kind)(2)
+    model.set_params(random_state=0, max_iter=20).fit(X)
+    with np.errstate(all="raise", under="ignore"):
+        W = model.transform(tiny)
+    assert np.isfinite(W).all() and (W >= 0).all() and W.max() <= 1e-30
 
 
 def test_what_the_third_search_found_gets_a_sentence_or_a_number():

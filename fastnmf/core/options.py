@@ -222,6 +222,14 @@ def check_bool(name, value):
         raise ValueError(f"{name}={shown(value)} is not valid; expected True or False.")
 
 
+def check_verbose(name, value):
+    """Raise unless `value` is True, False or an integer >= 0."""
+    if not isinstance(value, (numbers.Integral, np.bool_)) or value < 0:
+        raise ValueError(
+            f"{name}={shown(value)} is not valid; expected 0 or False for silence, 1 or True for progress."
+        )
+
+
 def integer(least=1):
     """Return the constraint of an integer of at least `least`."""
     return lambda name, value: check_integer(name, value, least)
@@ -324,6 +332,7 @@ CONSTRAINTS = {
     "callback": check_function,
     "n_threads": optional(integer()),
     "n_jobs": check_jobs,
+    "verbose": check_verbose,
     "warm_start": check_bool,
     "beta_loss": check_beta_loss,
     "penalties": check_penalties,

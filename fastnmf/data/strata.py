@@ -29,6 +29,8 @@ from fastnmf.typing import Array, Floats, Integers, Labels, Matrix, Vector
 # Squares and products of the data must neither underflow nor overflow. Data whose largest entry lies outside
 # 2**-limit .. 2**limit are therefore scaled when `Strata` is constructed.
 _EXTREME = {np.dtype(np.float32): 24, np.dtype(np.float64): 160}
+# Largest `log4_scale`: components of a fit get its power of 2, and their squares must not overflow either.
+_LARGEST_LOG4 = {np.dtype(np.float32): 50, np.dtype(np.float64): 400}
 _CHUNKS = 16  # chunks of a dense product; a fixed number, so that its bits do not depend on the number of threads
 _DENSE_SERIAL_BELOW = 4_000_000  # multiply-adds
 _TRANSPOSE_ABOVE = 200_000  # non-zeros above which sparse data are transposed in another thread
@@ -420,8 +422,8 @@ class Strata:
 
 def log4_scale_for(largest, dtype):
     """Return the `log4_scale` for data with this largest entry: 0 unless it is extreme."""
-    exponent = int(np.frexp(largest)[1])
-    return -exponent // 2 if largest > 0 and abs(exponent) > _EXTREME[np.dtype(dtype)] else 0
+    exponent, dtype = int(np.frexp(largest)[1]), np.dtype(dtype)
+    return min(-exponent // 2, _LARGEST_LOG4[dtype]) if largest > 0 and abs(exponent) > _EXTREME[dtype] else 0
 
 
 def square_sum(values):

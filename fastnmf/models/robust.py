@@ -25,6 +25,7 @@ DENSE_LIMIT = 2**24  # entries of a sparse X that is made dense: 134 MB in float
 INFERENCE_STEPS = 50  # re-weighted steps that compute W for fixed H
 LOSSES = ("l1", "huber", "l21")
 SWEEPS = 2  # of coordinate descent over each factor, for one set of weights
+LARGEST_BEND = 2.0**60  # of eps beside entries near 1: the loss is the squared error there, and eps**2 fits float32
 FIRST = 0.3  # of the mean of X: the smoothing with which l1 begins
 TUNING, MEDIAN_TO_DEVIATION = (
     1.345,
@@ -236,7 +237,9 @@ class RobustNMF(BaseNMF, Iterative):
             typical = np.sqrt(data.sq_norm / data.shape[0]) if self.loss == "l21" else mean
             self.typical_ = float(np.ldexp(typical, -2 * data.log4_scale)) or 1.0
         bend = SMOOTHING * self.typical_ if self.smoothing is None else self.smoothing
-        return (float(np.ldexp(size, 2 * data.log4_scale)) for size in (bend, FIRST * self.typical_))
+        with np.errstate(over="ignore"):  # rows of far smaller units than those of the fit
+            sizes = np.ldexp([bend, FIRST * self.typical_], 2 * data.log4_scale)
+        return (min(float(size), LARGEST_BEND) for size in sizes)
 
     def _threshold(self, data, factors, tasks):
         """Return the threshold of Huber's loss in the inner scale.
@@ -254,7 +257,8 @@ class RobustNMF(BaseNMF, Iterative):
             least = np.ldexp(SMOOTHING * self.typical_, 2 * data.log4_scale)
             self.threshold_ = float(np.ldexp(max(TUNING * deviation, least), -2 * data.log4_scale))
             factors.overwrite(before)
-        return float(np.ldexp(self.threshold_, 2 * data.log4_scale))
+        with np.errstate(over="ignore"):
+            return min(float(np.ldexp(self.threshold_, 2 * data.log4_scale)), LARGEST_BEND)
 
     def _reweighted(self, data, factors, tasks, loss, bend, first=None):
         """Return the `Problem` of the re-weighted squared error.

@@ -24,6 +24,7 @@ from fastnmf.typing import Seed
 
 SWEEPS = 2
 BEND = 1e-3
+LARGEST_UNIT = 2.0**600  # the penalty holds its power 1.5; beside it the data count for nothing long before
 NOTHING = 1 - 1e-5  # loss from which on a model explains less than 1 % of what ten topics explain of text
 LEAST_SHARE = 1e-3  # weight of H's norm beside W's: bounds constant components, whose steps are zero at any size
 
@@ -165,7 +166,8 @@ class SmoothNMF(BaseNMF, Iterative):
         The squared error is proportional to the square of X, and W and H to the square root of X; this determines the
         powers of the unit, which is that of the fit.
         """
-        unit = float(np.ldexp(self.typical_, 2 * data.log4_scale))
+        with np.errstate(over="ignore"):  # rows of far smaller units than those of the fit
+            unit = min(float(np.ldexp(self.typical_, 2 * data.log4_scale)), LARGEST_UNIT)
         if self.penalty == "squares":
             weight = self.smoothness * unit
             return ElasticNet(0, weight), Chain(weight, l2=LEAST_SHARE * weight)

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_samples
 
-from fastnmf.core.options import check_integer, check_number, generator
+from fastnmf.core.options import check_integer, check_number, check_verbose, generator
 from fastnmf.core.restarts import has_same_start
 from fastnmf.core.shifts import normalize_components
 from fastnmf.core.thresholds import tiny
@@ -183,6 +183,7 @@ def consensus(
     """
     check_integer("n_components", n_components)
     check_integer("n_runs", n_runs, 2)
+    check_verbose("verbose", verbose)
     check_number("density_threshold", density_threshold)
     check_number("neighbors", neighbors, "a share of n_runs from 0 to 1", most=1)
     setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)

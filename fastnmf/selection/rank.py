@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 
-from fastnmf.core.options import check_choice, check_integer, generator
+from fastnmf.core.options import check_choice, check_integer, check_verbose, generator
 from fastnmf.core.restarts import has_same_start
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.sentences import shown
@@ -207,6 +207,7 @@ def select_rank(
     check_integer("n_folds", n_folds, 2)
     check_integer("n_repeats", n_repeats)
     check_integer("n_restarts", n_restarts, 0)
+    check_verbose("verbose", verbose)
     setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
     method = _method(method, setting)
     rng = generator(random_state)

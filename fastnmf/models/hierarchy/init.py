@@ -24,8 +24,9 @@ def check_sizes(sizes):
     """Return the numbers of topics as a tuple of int, for one integer or a sequence; raise ValueError for others."""
     given = sizes
     sizes = (sizes,) if isinstance(sizes, (int, np.integer)) and not isinstance(sizes, bool) else sizes
-    is_right = isinstance(sizes, (tuple, list, np.ndarray)) and np.ndim(sizes) == 1 and len(sizes) > 0
-    if not is_right or not all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in sizes):
+    is_right = isinstance(sizes, (tuple, list)) or isinstance(sizes, np.ndarray) and sizes.ndim == 1
+    is_integer = (isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in sizes) if is_right else ()
+    if not is_right or len(sizes) == 0 or not all(is_integer):
         raise ValueError(
             f"n_components={shown(given)} is not valid; expected an integer, or several such as (9, 4, 2)."
         )
