@@ -54,7 +54,7 @@ MAY_IMPORT = {
 }
 MAX_ROOMS = 17
 # files that may know the package itself: its version, and the public names
-KNOW_THE_PACKAGE = {"io/archive.py", "models/loading.py", "report/page.py"}
+KNOW_THE_PACKAGE = {"io/archive.py", "models/loading.py", "report/page.py", "report/tables.py"}
 
 # room -> what it may import from outside (besides the standard library)
 OUTSIDE = {
@@ -65,7 +65,7 @@ OUTSIDE = {
         "threadpoolctl",
     },  # threadpoolctl comes with scikit-learn; it holds BLAS to one thread
     "data": {"numpy", "scipy", "sklearn"},
-    "core": {"numpy", "scipy", "rich", "sklearn"},
+    "core": {"numpy", "scipy", "IPython", "sklearn"},  # IPython: where it runs already, progress is shown in a cell
     "io": {"numpy", "scipy"},
     "models": {"numpy", "scipy", "sklearn"},
     "compose": set(),
@@ -75,8 +75,8 @@ OUTSIDE = {
     "dask": {"numpy", "scipy", "dask", "distributed"},
     "datasets": {"numpy", "scipy", "sklearn"},
     "plots": {"numpy", "scipy", "sklearn", "matplotlib"},
-    "report": {"numpy", "scipy", "sklearn", "matplotlib"},
-    "cli": {"numpy", "scipy", "sklearn", "matplotlib", "rich"},
+    "report": {"numpy", "scipy", "sklearn", "matplotlib", "pyarrow"},
+    "cli": {"numpy", "scipy", "sklearn", "matplotlib"},
     "__main__": set(),
     "__init__": set(),
 }
@@ -84,7 +84,7 @@ OUTSIDE = {
 # rooms in which scikit-learn is an ordinary import; elsewhere it is imported inside the function that needs
 # it
 SKLEARN_AT_TOP = {"models", "selection"}
-OPTIONAL = {"matplotlib", "rich", "dask", "distributed", "pandas"}
+OPTIONAL = {"matplotlib", "IPython", "pyarrow", "dask", "distributed", "pandas"}
 
 
 @dataclass(frozen=True)
