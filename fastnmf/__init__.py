@@ -51,6 +51,7 @@ _HOMES = {
     "Start": "fastnmf.core.init",
     "Strata": "fastnmf.data.strata",
     "load": "fastnmf.models.loading",
+    "read": "fastnmf.io.tables",
     "open_csr": "fastnmf.data.ondisk",
     "save_csr": "fastnmf.data.ondisk",
     "warmup": "fastnmf.cli.warmup",
@@ -81,6 +82,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.data.ondisk import open_csr as open_csr
     from fastnmf.data.ondisk import save_csr as save_csr
     from fastnmf.data.strata import Strata as Strata
+    from fastnmf.io.tables import read as read
     from fastnmf.models.affine import AffineNMF as AffineNMF
     from fastnmf.models.bilinear import BilinearNMF as BilinearNMF
     from fastnmf.models.binary import BinaryNMF as BinaryNMF

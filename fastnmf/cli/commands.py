@@ -4,16 +4,14 @@ import argparse
 import importlib.metadata
 import os
 import platform
-import re
 import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 from fastnmf import __version__
 from fastnmf.cli.text import harmless, print_top, summary
 from fastnmf.data.writing import check_writable
+from fastnmf.io.tables import read_labels, read_lines, read_matrix
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,7 +32,7 @@ def main(argv=None):
     except MemoryError as error:
         return _say(f"not enough memory ({error}); use fewer components or --dtype float32.")
     except ModuleNotFoundError as error:
-        return _say(f"{error.name} is not installed.")
+        return _say(f"{str(error).rstrip('.')}.")
     except OSError as error:
         reason = f"{error.strerror}: {error.filename!r}" if error.strerror and error.filename else str(error)
         return _say(reason if reason.endswith(".") else reason + ".")
@@ -117,7 +115,7 @@ def _fit(arguments):
             raise ValueError(f"{arguments.output} is both the model and the checkpoint; give two paths.")
     X = read_matrix(arguments.X)
     strata = None if arguments.strata is None else read_labels(arguments.strata)
-    names = None if arguments.features is None else _lines(arguments.features)
+    names = None if arguments.features is None else read_lines(arguments.features)
     if names is not None and len(names) != X.shape[1]:
         turned = f"; it has {len(names)} rows: write its transpose, as rows are the samples"
         raise ValueError(
@@ -149,7 +147,7 @@ def _top(arguments):
     from fastnmf.models.loading import load
 
     model = load(arguments.model)
-    names = None if arguments.features is None else _lines(arguments.features)
+    names = None if arguments.features is None else read_lines(arguments.features)
     if names is not None and len(names) != model.n_features_in_:
         raise ValueError(f"{arguments.features} has {len(names)} names for {model.n_features_in_} features.")
     top = model.top_features(arguments.n, names)
@@ -167,10 +165,10 @@ def _report(arguments):
     check_writable(arguments.output, (arguments.model, arguments.features, arguments.rows, arguments.data))
     model = load(arguments.model)
     n_rows, n_features = (len(model.W_) if hasattr(model, "W_") else None), model.n_features_in_
-    names = None if arguments.features is None else _lines(arguments.features)
+    names = None if arguments.features is None else read_lines(arguments.features)
     if names is not None and len(names) != n_features:
         raise ValueError(f"{arguments.features} has {len(names)} names for {n_features} features.")
-    titles = None if arguments.rows is None else _lines(arguments.rows)
+    titles = None if arguments.rows is None else read_lines(arguments.rows)
     if titles is not None and n_rows not in (None, len(titles)):
         raise ValueError(f"{arguments.rows} has {len(titles)} titles for the {n_rows} rows of the model.")
     X = None if arguments.data is None else read_matrix(arguments.data)
@@ -199,50 +197,3 @@ def _info(arguments):
     }
     for name, value in rows.items():
         print(f"{name:<16}{value}")
-
-
-def read_matrix(path):
-    """Read a SciPy sparse .npz, a dense .npy or a Matrix Market file, .mtx or .mtx.gz."""
-    import scipy.io
-    import scipy.sparse as sp
-
-    readers = {".npz": sp.load_npz, ".npy": lambda p: np.load(p, allow_pickle=False), ".mtx": scipy.io.mmread}
-    readers[".mtx.gz"] = scipy.io.mmread
-    name = path.name.lower()
-    suffix = next((suffix for suffix in readers if name.endswith(suffix)), None)
-    if suffix is None:
-        raise ValueError(
-            f"{path} ends in {path.suffix!r}; expected a SciPy sparse .npz, a dense .npy, or a .mtx or .mtx.gz file."
-        )
-    try:
-        return readers[suffix](path)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # the readers raise various exceptions
-        raise ValueError(f"{path} cannot be read as a {suffix} matrix ({error}).") from error
-
-
-def read_labels(path):
-    """Read the label of each row from .npy or from a text file, one label in each line.
-
-    The labels are integers if every line is one as Python writes it, in 64 bits; otherwise they are the text of the
-    lines: 00501 is not 501, and 1_0 is not 10.
-    """
-    if path.suffix == ".npy":
-        try:
-            return np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{path} cannot be read as an .npy array ({error}).") from error
-    labels = _lines(path)
-    if blank := [number for number, label in enumerate(labels, 1) if not label.strip()]:
-        raise ValueError(f"Line {blank[0]} of {path} is blank; give every row a label, one in each line.")
-    is_integer = all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", label) for label in labels)
-    return np.array(labels, dtype=np.int64 if is_integer else None)
-
-
-def _lines(path):
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # splitlines would also split titles at form feeds
-        return lines[:-1] if lines[-1] == "" else lines
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file in UTF-8.") from error
