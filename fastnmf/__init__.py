@@ -62,6 +62,7 @@ _HOMES = {
     "report": "fastnmf.report",
     "testing": "fastnmf.testing",
     "write_report": "fastnmf.report",
+    "write_tables": "fastnmf.report",
 }
 __all__ = [*_HOMES, "__version__"]
 _OPTIONAL = {"dask": "fastnmf.dask"}  # needs packages that may not be there
@@ -120,6 +121,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.models.trisymmetric import TriSymmetricNMF as TriSymmetricNMF
     from fastnmf.models.underapproximation import UnderapproximationNMF as UnderapproximationNMF
     from fastnmf.report import write_report as write_report
+    from fastnmf.report import write_tables as write_tables
     from fastnmf.selection import cluster as cluster
     from fastnmf.selection import select_beta as select_beta
     from fastnmf.selection import select_rank as select_rank

@@ -36,6 +36,7 @@ ARRAYS = {
     "strata_": ("S", "labels"),
     "stratum_sizes_": ("S", "+"),
     "row_strata_": ("n", "S"),
+    "row_names_": ("n", "names"),
     "labels_": ("n", "k"),
     "classes_": ("c", "labels"),
     "coef_": ("ck", "~"),
