@@ -51,6 +51,7 @@ _HOMES = {
     "Start": "fastnmf.core.init",
     "Strata": "fastnmf.data.strata",
     "load": "fastnmf.models.loading",
+    "read": "fastnmf.io.tables",
     "open_csr": "fastnmf.data.ondisk",
     "save_csr": "fastnmf.data.ondisk",
     "warmup": "fastnmf.cli.warmup",
@@ -61,6 +62,7 @@ _HOMES = {
     "report": "fastnmf.report",
     "testing": "fastnmf.testing",
     "write_report": "fastnmf.report",
+    "write_tables": "fastnmf.report",
 }
 __all__ = [*_HOMES, "__version__"]
 _OPTIONAL = {"dask": "fastnmf.dask"}  # needs packages that may not be there
@@ -81,6 +83,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.data.ondisk import open_csr as open_csr
     from fastnmf.data.ondisk import save_csr as save_csr
     from fastnmf.data.strata import Strata as Strata
+    from fastnmf.io.tables import read as read
     from fastnmf.models.affine import AffineNMF as AffineNMF
     from fastnmf.models.bilinear import BilinearNMF as BilinearNMF
     from fastnmf.models.binary import BinaryNMF as BinaryNMF
@@ -118,6 +121,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.models.trisymmetric import TriSymmetricNMF as TriSymmetricNMF
     from fastnmf.models.underapproximation import UnderapproximationNMF as UnderapproximationNMF
     from fastnmf.report import write_report as write_report
+    from fastnmf.report import write_tables as write_tables
     from fastnmf.selection import cluster as cluster
     from fastnmf.selection import select_beta as select_beta
     from fastnmf.selection import select_rank as select_rank

@@ -100,8 +100,8 @@ def other_arrays(array):
     yield "another size", np.zeros((2, 0))
     yield "a dimension more", array[None]
     if array.dtype.kind in "iuf":
-        yield "-1 - it", -1 - array
-        yield "much larger", array + 10**6
+        yield "-1 - it", ~array if array.dtype.kind == "u" else -1 - array
+        yield "much larger", array + (100 if array.dtype == np.uint8 else 10**6)
     if array.dtype.kind == "f":
         yield "NaN", array * np.nan
         yield "infinity", array + np.inf

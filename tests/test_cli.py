@@ -12,7 +12,7 @@ import scipy.io
 import scipy.sparse as sp
 
 from fastnmf import NMF, StratifiedNMF, catalogue, datasets, load
-from fastnmf.cli import commands as cli
+from fastnmf.cli import showing
 from fastnmf.cli.commands import main
 from fastnmf.report import write_report
 
@@ -85,7 +85,7 @@ BAD = [
     (["fit", "x.npz", "--components", "0", "-o", "m.npz"], "n_components=0"),
     (["fit", "x.npz", "--components", "two", "-o", "m.npz"], "invalid int value: 'two'"),
     (["fit", "x.npz", "--tol", "-1", "-o", "m.npz"], "tol=-1"),
-    (["fit", "x.npz", "--solver", "sgd", "-o", "m.npz"], "invalid choice: 'sgd'"),
+    (["fit", "x.npz", "--solver", "sgd", "-o", "m.npz"], "solver='sgd' is not known; expected one of"),
     (["fit", "x.npz"], "-o"),
     (["fit", "x.npz", "-o", "no/such/folder/m.npz"], "folder .* does not exist"),
     (["fit", "junk.npz", "-o", "m.npz"], "junk.npz cannot be read"),
@@ -106,7 +106,10 @@ BAD = [
     (["report", "m2.npz", "-o", "r.html", "--rows", "short.txt"], "short.txt has 2 titles for the 4 rows"),
     (["report", "m2.npz", "-o", "r.html", "--data", "x.npz"], "X has 50 rows; the model was fitted to 4"),
     (["report", "m2.npz", "-o", "r.html", "--data", "names.txt"], "ends in '.txt'"),
-    (["fly"], "invalid choice: 'fly'"),
+    (["fly"], "invalid choice: 'fly'; expected one of demo, fit, transform"),
+    (["fti", "x.npz"], "invalid choice: 'fti'; did you mean 'fit'"),
+    (["fit", "x.npz", "--stratta", "strata.txt", "-o", "m.npz"], "--stratta strata.txt; did you mean '--strata'"),
+    (["models", "StratifedNMF"], "'StratifedNMF' is not in the catalogue; did you mean 'StratifiedNMF'"),
     (["info", "--loud"], "unrecognized arguments: --loud"),
     ([], "required"),
 ]
@@ -205,12 +208,10 @@ def test_demo_without_corpus_and_without_matplotlib(tmp_path, capsys, monkeypatc
 
 
 def test_an_interrupt_and_a_closed_pipe_are_quiet(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "_info", None)
-
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_info", interrupt)
+    monkeypatch.setattr(showing, "_info", interrupt)
     assert run(capsys, "info")[::2] == (130, "fastnmf: interrupted.\n")
     command = f"{sys.executable} -m fastnmf info | head -c 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=120)
@@ -235,7 +236,7 @@ def test_a_fit_with_a_checkpoint_goes_on(files, capsys):
     assert code == 0 and "going on from iteration 3" in err
     assert again.components_.tobytes() == whole.components_.tobytes() and again.n_iter_ == 6
     code, _, err = run(capsys, *command, *state, "--solver", "mu")
-    assert code == 2 and "solver was 'hals' and is 'mu'" in err and "Delete it" in err
+    assert code == 2 and "solver was 'cd' and is 'mu'" in err and "Delete it" in err
     code, _, err = run(capsys, "top", files / "state.npz")
     assert code == 2 and "holds a checkpoint, not a model" in err
 

@@ -104,7 +104,7 @@ def test_solve_stops_by_its_rules(setting):
     values = fit.history["objective"]
     best = np.minimum.accumulate(values).tolist()
     assert has_converged(best, 1e-3, 0.0) and not has_converged(best[:-1], 1e-3, 0.0)
-    fit = run(callback=lambda iteration, value, seconds: iteration == 3)
+    fit = run(callback=lambda iteration, value, seconds, distance: iteration == 3)
     assert (fit.n_iter, fit.stopped_by, fit.converged) == (3, "callback", False)
 
 

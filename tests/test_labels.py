@@ -17,10 +17,10 @@ from fastnmf import (
     save_csr,
     select_rank,
 )
-from fastnmf.cli.commands import read_labels
 from fastnmf.core.batches import merged
 from fastnmf.data.labels import distinct, encode_labels
 from fastnmf.data.strata import Strata
+from fastnmf.io.tables import read_labels
 from fastnmf.metrics import clustering_scores, component_usage
 from fastnmf.models.base.classification import encode_classes
 

@@ -2,6 +2,14 @@
 
 import textwrap
 
+STOPPED = {
+    "tol": "the loss has converged",
+    "patience": "no more progress",
+    "max_iter": "max_iter reached, loss not converged",
+    "max_time": "max_time reached, loss not converged",
+    "callback": "a callback stopped it",
+}
+
 
 def harmless(text):
     """Return text of a file without line breaks and characters that a terminal obeys: escapes, changes of direction."""
@@ -9,13 +17,16 @@ def harmless(text):
 
 
 def summary(model):
-    """Return one line with the iterations, time, stopping rule and loss of a fit."""
-    why = {"tol": "the loss has converged", "max_iter": "max_iter reached, loss not converged"}[model.stopped_by_]
-    why = why if model.tol > 0 or model.stopped_by_ == "tol" else "all iterations done"
-    return (
-        f"{model.n_iter_} iterations in {model.history_['seconds'][-1]:.2f} s; stopped: {why}; "
-        f"normalized loss {model.normalized_loss_:.6f}"
-    )
+    """Return one line with the iterations, time, stopping rule and loss of a fit, as far as the model has them."""
+    why, parts = getattr(model, "stopped_by_", None), []
+    if hasattr(model, "n_iter_") and hasattr(model, "history_"):
+        parts.append(f"{model.n_iter_} iterations in {model.history_['seconds'][-1]:.2f} s")
+    if why is not None:
+        is_done = why == "max_iter" and getattr(model, "converged_", False)
+        parts.append(f"stopped: {'all iterations done' if is_done else STOPPED[why]}")
+    if hasattr(model, "normalized_loss_"):
+        parts.append(f"normalized loss {model.normalized_loss_:.6f}")
+    return "; ".join(parts) or f"{type(model).__name__} fitted"
 
 
 def print_top(title, labels, lists, width=100):

@@ -8,6 +8,7 @@ Meta-NMF (`fastnmf.models.meta`). Every solver therefore has the same history, c
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -104,6 +105,12 @@ class Solver:
     def stop(self, history, tol):
         """Return why the solver ends after the last entry of the history (``"tol"``, ``"patience"``), or None."""
         return "tol" if tol > 0 and has_converged(history.best, tol, self.rounding) else None
+
+    def distance(self, history, tol):
+        """Return how far the run is from its own rule: a ratio that is at most 1 when it applies; None: not known."""
+        ahead, limit = decrease_ahead(history.best), tol * history.best[-1]
+        is_known = ahead is not None and limit > 0 and type(self).stop is Solver.stop
+        return float(ahead / limit) if is_known else None
 
     def to_state(self):
         """Return everything that later steps depend on, as a dict of arrays and plain values, not copied."""
@@ -295,8 +302,8 @@ def iterate(solver, *, max_iter, tol, callback=None, max_time=None, checkpoint=N
     tol : float
         Relative tolerance, >= 0, of the solver's own rule (`Solver.stop`).
     callback : callable, optional
-        ``callback(iteration, normalized_loss, seconds)``, called for the start, if its value is known, and after every
-        iteration. Iteration stops if it returns a true value.
+        ``callback(iteration, normalized_loss, seconds, distance)``, called for the start, if its value is known, and
+        after every iteration; ``distance()`` is `Solver.distance`. Iteration stops if it returns a true value.
     max_time : float, optional
         Seconds after which no further iteration begins, or no further part of one that can be cut short; at least one
         is made.
@@ -382,7 +389,8 @@ def _why_stop(state, max_iter, tol, callback, max_time):
         return None
     if callback is not None:
         loss = max(history["objective"][-1] - history["penalty"][-1], 0.0)
-        if callback(state.iteration, normalized(loss, solver.scale), history["seconds"][-1]):
+        distance = partial(solver.distance, history, tol)
+        if callback(state.iteration, normalized(loss, solver.scale), history["seconds"][-1], distance):
             return "callback"
     if state.iteration > 0:
         if max_time is not None and history["seconds"][-1] >= max_time:
@@ -396,10 +404,7 @@ def has_converged(best, tol, rounding):
     """Return whether a fit has converged.
 
     It has if the next 100 iterations are expected to lower the objective by at most ``tol`` times itself, or if the
-    objective has reached the rounding error of the data. The forecast is a power law of the decrease an iteration,
-    through the last two windows of up to 10 iterations each: most fits slow down like one. The exponent is bounded,
-    because a faster decay would stop fits that move on after a plateau, and it takes at least six iterations to tell.
-    Where an extrapolation went too far in the last window, the pace is that of the last 10 iterations, and constant.
+    objective has reached the rounding error of the data.
 
     Parameters
     ----------
@@ -411,18 +416,35 @@ def has_converged(best, tol, rounding):
     """
     if best[-1] <= rounding:
         return True
+    ahead = decrease_ahead(best)
+    return ahead is not None and bool(ahead <= tol * best[-1])
+
+
+def decrease_ahead(best):
+    """Return by how much the next 100 iterations are expected to lower the objective; None: it is too early to tell.
+
+    The forecast is a power law of the decrease an iteration, through the last two windows of up to 10 iterations each:
+    most fits slow down like one. The exponent is bounded, because a faster decay would stop fits that move on after a
+    plateau, and it takes at least six iterations to tell. Where an extrapolation went too far in the last window, the
+    pace is that of the last 10 iterations, and constant.
+
+    Parameters
+    ----------
+    best : list of float
+        Lowest objective up to each iteration.
+    """
     i = len(best) - 1
     if i < MIN_ITERATIONS:
-        return False
+        return None
     window = min(LOOK_BACK, i // 3)
     if any(best[j] == best[j - 1] for j in range(i - window + 1, i + 1)):
-        return i >= LOOK_BACK and has_slowed(best[i - LOOK_BACK], best[i], LOOK_BACK, tol)
+        return (best[i - LOOK_BACK] - best[i]) * LOOK_AHEAD / LOOK_BACK if i >= LOOK_BACK else None
     earlier, later = best[i - 2 * window] - best[i - window], best[i - window] - best[i]
     pace, exponent = later / window, 0.0
     if earlier > later > 0:
         exponent = min(np.log(earlier / later) / np.log((i - 0.5 * window) / (i - 1.5 * window)), LARGEST_EXPONENT)
     ahead = np.arange(i + 1, i + 1 + LOOK_AHEAD) / (i - 0.5 * window)
-    return bool(pace * (ahead**-exponent).sum() <= tol * best[-1])
+    return pace * (ahead**-exponent).sum()
 
 
 def has_slowed(before, now, n_iter, tol):

@@ -1,58 +1,166 @@
-"""Show the progress of long fits: a bar on a terminal if `rich` is installed, otherwise lines on standard error."""
+"""Show the progress of long fits on standard error: a bar on a terminal or in a notebook, lines of text elsewhere."""
 
+import html
+import math
+import os
+import shutil
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from fastnmf.kernels.jit import on_compile
 
 LINE_EVERY = 2.0  # seconds between two lines where no bar can be drawn
+DRAW_EVERY = 0.1  # seconds between two drawings of a bar
+WIDTH = 20  # characters of a bar
+_CLEAR = "\r\x1b[K"  # go to the begin of the line of a terminal, and empty it
 
 
 class _Lines:
-    """Print a line at the start, every two seconds, and at the end."""
+    """Print what is shown as lines."""
 
-    def __init__(self, name, max_iter):
-        self.name, self.max_iter, self.last, self.unsaid = name, max_iter, -LINE_EVERY, None
+    every = LINE_EVERY
+
+    def write(self, text, share):
+        """Show a text, and a bar of which a `share` is full."""
+        say(text)
+
+    def close(self):
+        """Leave the place to what comes after it."""
+
+
+class _Terminal(_Lines):
+    """Draw a bar in the last line of a terminal, and take it away at the end."""
+
+    every = DRAW_EVERY
+
+    def write(self, text, share):
+        """Show a text, and a bar of which a `share` is full."""
+        full = round(WIDTH * min(share, 1.0))
+        room = shutil.get_terminal_size().columns - WIDTH - 4
+        print(f"{_CLEAR}[{'#' * full}{'-' * (WIDTH - full)}] {text[:room]}", end="", file=sys.stderr, flush=True)
+
+    def close(self):
+        """Leave the place to what comes after it."""
+        print(_CLEAR, end="", file=sys.stderr, flush=True)
+
+
+class _Notebook(_Lines):
+    """Draw a bar in the output of a cell, by the function `display` of IPython."""
+
+    every = 2 * DRAW_EVERY  # each drawing is a message
+
+    def __init__(self, display):
+        self.handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text, share):
+        """Show a text, and a bar of which a `share` is full."""
+        page = f'<progress value="{min(share, 1.0):.3f}"></progress> {html.escape(text)}'
+        self.handle.update({"text/plain": text, "text/html": page}, raw=True)
+
+
+def _place():
+    """Return where progress is shown."""
+    if "IPython" in sys.modules:  # a notebook has imported it
+        from IPython import get_ipython
+        from IPython.display import display
+
+        if hasattr(get_ipython(), "kernel"):
+            return _Notebook(display)
+    return _Terminal() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else _Lines()
+
+
+class _Course:
+    """Describe how far a fit is, and how long it will take.
+
+    Parameters
+    ----------
+    place : _Lines
+    name : str
+    max_iter : int
+    """
+
+    def __init__(self, place, name, max_iter):
+        self.place, self.max_iter, self.unsaid = place, max_iter, None
+        self.begin(name)
 
     def begin(self, name):
-        """Continue under another name."""
+        """Continue with another fit."""
         self.finish()
-        self.name, self.last = name, -LINE_EVERY
+        self.name, self.last, self.first, self.distances = name, -LINE_EVERY, None, []
 
-    def __call__(self, iteration, loss, seconds):
-        line = f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s"
-        self.unsaid = line
-        if seconds - self.last >= LINE_EVERY:
+    def __call__(self, iteration, loss, seconds, distance=None):
+        self.unsaid = (iteration, loss, seconds, distance)
+        self.first = self.first or (iteration, seconds)
+        if seconds - self.last >= self.place.every:
             self.last = seconds
             self.finish()
 
     def finish(self):
+        """Show the last iteration, if it was not shown."""
         if self.unsaid is not None:
-            say(self.unsaid)
-            self.unsaid = None
+            (iteration, loss, seconds, distance), self.unsaid = self.unsaid, None
+            parts = [f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s"]
+            parts += self._forecast(iteration, seconds, None if distance is None else distance())
+            self.place.write(", ".join(parts), iteration / self.max_iter)
+
+    def _forecast(self, iteration, seconds, distance):
+        """Return what is known of the rest of the fit, as parts of a sentence.
+
+        Parameters
+        ----------
+        iteration : int
+        seconds : float
+        distance : float, or None
+            As `fastnmf.core.iterate.Solver.distance` returns it.
+
+        Returns
+        -------
+        list of str
+        """
+        began, before = self.first
+        if iteration == began:
+            return []
+        pace, left = (seconds - before) / (iteration - began), self.max_iter - iteration
+        parts = [f"{pace:.2g} s an iteration"]
+        if distance is not None:
+            parts.append(f"{distance:.1f} x tol from stopping" if distance > 1 else "at the tolerance")
+            left = min(left, self._iterations_left(iteration, distance))
+        return [*parts, f"about {_duration(left * pace)} left"] if left > 0 else parts
+
+    def _iterations_left(self, iteration, distance):
+        """Return after how many iterations the distance, as a power law of the iteration, will be 1."""
+        if distance <= 1:
+            return 0
+        self.distances.append((iteration, distance))
+        earlier = [each for each in self.distances if each[0] <= iteration * 2 / 3] or self.distances[:1]
+        at, before = earlier[-1]
+        if at == iteration or not before > distance:
+            return self.max_iter - iteration
+        growth = math.log(distance) * math.log(iteration / at) / math.log(before / distance)
+        return iteration * math.expm1(min(growth, 50.0))
 
 
-class _Bar:
-    """Update a bar of `rich` at most ten times a second."""
-
-    def __init__(self, bar, task):
-        self.bar, self.task, self.last = bar, task, -1.0
-
-    def begin(self, name):
-        """Continue under another name."""
-        self.last = -1.0
-        self.bar.update(self.task, description=name, completed=0)
-
-    def __call__(self, iteration, loss, seconds):
-        if seconds - self.last >= 0.1:
-            self.last = seconds
-            self.bar.update(self.task, completed=iteration, loss=f"{loss:.6f}")
+def _duration(seconds):
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def say(text):
-    """Print one line on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line on standard error, in place of a bar that stands there."""
+    print(f"{_CLEAR if sys.stderr.isatty() else ''}{text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def waiting(text):
+    """Show a text on a terminal while the block runs, which cannot tell how far it is."""
+    is_terminal = sys.stderr.isatty()
+    print(text if is_terminal else "", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print(_CLEAR if is_terminal else "", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -71,34 +179,14 @@ def compile_notice():
 
 @contextmanager
 def progress(name, max_iter, verbose):
-    """Yield a callback for `fastnmf.core.iterate.solve` that shows the progress of a fit, or None if verbose is 0."""
+    """Yield a callback for `fastnmf.core.iterate.iterate` that shows the progress of a fit, or None if verbose is 0."""
     if not verbose:
         yield None
         return
-    bar = _rich_bar() if sys.stderr.isatty() else None
-    with compile_notice():
-        if bar is None:
-            lines = _Lines(name, max_iter)
-            yield lines
-            lines.finish()
-            return
-        with bar:
-            yield _Bar(bar, bar.add_task(name, total=max_iter, loss="..."))
-
-
-def _rich_bar(fields="loss {task.fields[loss]}"):
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    except ImportError:
-        return None
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(fields),
-    )
-    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    with closing(_place()) as place, compile_notice():
+        course = _Course(place, name, max_iter)
+        yield course
+        course.finish()
 
 
 @contextmanager
@@ -107,26 +195,21 @@ def counting(name, total, verbose):
     if not verbose:
         yield lambda: None
         return
-    bar, began, done = _rich_bar(fields="") if sys.stderr.isatty() else None, time.perf_counter(), 0
+    place, began, done = _place(), time.perf_counter(), 0
     last = began
 
-    def line():
-        say(f"{name}: {done} of {total} fits, {time.perf_counter() - began:.1f} s")
+    def show():
+        seconds = time.perf_counter() - began
+        left = f", about {_duration(seconds / done * (total - done))} left" if 0 < done < total else ""
+        place.write(f"{name}: {done} of {total} fits, {seconds:.1f} s{left}", done / total)
 
     def count():
         nonlocal done, last
         done += 1
-        if bar is not None:
-            bar.update(task, completed=done)
-        elif time.perf_counter() - last >= LINE_EVERY and done < total:
+        if time.perf_counter() - last >= place.every and done < total:
             last = time.perf_counter()
-            line()
+            show()
 
-    with compile_notice():
-        if bar is None:
-            yield count
-            line()
-            return
-        with bar:
-            task = bar.add_task(name, total=total)
-            yield count
+    with closing(place), compile_notice():
+        yield count
+        show()

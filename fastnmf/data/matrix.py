@@ -70,8 +70,8 @@ def check_kind(X, prefix=""):
         kind = f"{n_dimensions}D" if n_dimensions else "scalar"
         if n_dimensions == 1 and _holds_text(X):
             raise ValueError(
-                f"{prefix}Expected 2D array, got 1D array instead: X holds texts; count their words first, for example "
-                "by CountVectorizer().fit_transform(X) of scikit-learn."
+                f"{prefix}Expected 2D array, got 1D array instead: X holds texts; count their words first, by "
+                "fastnmf.read (new texts with source=model.source_) or a vectorizer such as TfidfVectorizer."
             )
         raise ValueError(
             f"{prefix}Expected 2D array, got {kind} array instead: X must be a matrix (samples x features). "

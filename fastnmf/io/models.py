@@ -14,6 +14,7 @@ from fastnmf.core.losses.choice import Beta, Divergence
 from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.warn import warn
 from fastnmf.io import archive
+from fastnmf.io.source import pack, unpack
 
 # parameter -> what it holds
 OBJECTS = {"penalties": "a penalty", "loss": "a loss", "beta_loss": "a loss", "updates": "an update"}
@@ -156,6 +157,8 @@ def _state_of(model):
     fitted = model._saved_attributes()
     if (statistics := fitted.get("_statistics")) is not None:
         fitted["_statistics"] = {"class": type(statistics).__name__, "state": statistics.to_state()}
+    if "source_" in fitted:
+        fitted["source_"] = pack(fitted["source_"])
     _check_labels(fitted.get("strata_"))
     parameters, fitted = (
         {name: _state_of(value) if hasattr(value, "_saved_attributes") else value for name, value in values.items()}
@@ -189,7 +192,9 @@ def model_from_state(values, find):
         parameters["init"] = Start(**parameters["init"])
     model = kind(**parameters)
     for name, value in values.items():
-        if kind._is_saved(name):
+        if name == "source_":
+            vars(model)[name] = unpack(value)
+        elif kind._is_saved(name):
             is_statistics = name == "_statistics" and value is not None
             setattr(model, name, _statistics_from_state(value) if is_statistics else model_from_state(value, find))
     return model

@@ -1,4 +1,4 @@
-"""Write a report about a fitted model as a single HTML page that works in any browser without a network."""
+"""Write a report about a fitted model: a single HTML page that works without a network, or a folder of tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 from fastnmf.data.writing import check_writable, replacing
 from fastnmf.report.facts import gather
 from fastnmf.report.page import render
+from fastnmf.report.tables import write_tables
 from fastnmf.typing import FilePath, Labels, Matrix, Names
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_tables"]
 
 
 def write_report(

@@ -75,7 +75,7 @@ class FitCallbacks:
     Parameters
     ----------
     show : callable, or None
-        Progress display, ``show(iteration, normalized_loss, seconds)``.
+        Progress display, ``show(iteration, normalized_loss, seconds, distance)``.
     callback : callable, or None
         The user's ``callback(state)``; `state` is a `FitState`.
     context : scikit-learn callback context, or None
@@ -106,10 +106,10 @@ class FitCallbacks:
         if self.show is not None:
             self.show.begin(f"{type(self.estimator).__name__}, run {run + 1} of {n_runs}")
 
-    def __call__(self, iteration, normalized_loss, seconds):
+    def __call__(self, iteration, normalized_loss, seconds, distance=None):
         seconds += self.before
         if self.show is not None:
-            self.show(iteration, normalized_loss, seconds)
+            self.show(iteration, normalized_loss, seconds, distance)
         stop = False
         if self.callback is not None:
             stop = bool(self.callback(FitState(iteration, normalized_loss, seconds, self.arrays, self.run)))

@@ -95,6 +95,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     history_: dict[str, Array]
     n_features_in_: int
     feature_names_in_: Array
+    source_: dict[str, Any]  # that of what fastnmf.read read, where the user sets it; files keep it
 
     _constraints, _fixed, _not_free, _continued, _fitted_shapes = {}, {}, (), {}, {}
     _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics", "_layer")
@@ -443,7 +444,8 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
         The file is an ``.npz`` without pickles: reading it cannot run code, and ``numpy.load(path)["components_"]``
         works, too. It holds the class, all parameters, all fitted attributes, the statistics from which `partial_fit`
-        continues, and the version. An existing file is replaced only when the new one is complete and on the disk.
+        continues, `source_` where it was set to the source of what `fastnmf.read` read, and the version. An existing
+        file is replaced only when the new one is complete and on the disk.
 
         Parameters
         ----------
@@ -456,7 +458,8 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            Labels of strata, or a parameter, are neither numbers nor strings nor arrays of these.
+            Labels of strata, or a parameter, are neither numbers nor strings nor arrays of these, or the vectorizer in
+            `source_` has a function.
         ValueError
             The model is not fitted (NotFittedError), `feature_names` has another length, or the model has other names.
         OSError

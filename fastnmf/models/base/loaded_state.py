@@ -18,6 +18,7 @@ from fastnmf.core.kept_state import (
     require,
 )
 from fastnmf.data.matrix import check_indices, check_pointers
+from fastnmf.io.source import check_source
 from fastnmf.models.base.fitted_state import is_fitted_name
 
 # Attribute -> its dimensions and what it holds: "+" numbers >= 0, "~" numbers, "labels", "names", or the letter of the
@@ -35,6 +36,7 @@ ARRAYS = {
     "strata_": ("S", "labels"),
     "stratum_sizes_": ("S", "+"),
     "row_strata_": ("n", "S"),
+    "row_names_": ("n", "names"),
     "labels_": ("n", "k"),
     "classes_": ("c", "labels"),
     "coef_": ("ck", "~"),
@@ -110,6 +112,8 @@ def check_loaded(model):
         raise ValueError("_sklearn_output_config is none of scikit-learn")
     if held:
         _check_fitted(model, held)
+    if "source_" in held:
+        check_source(held["source_"], held.get("n_features_in_"))
 
 
 def _check_fitted(model, held):

@@ -1,0 +1,267 @@
+"""Commands that fit: ``fit``, ``consensus``, ``select-rank``."""
+
+import inspect
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from fastnmf.cli import parser as options
+from fastnmf.cli.inputs import input_files, names_of_rows, read_data
+from fastnmf.cli.plotting import check_plot, save_plot
+from fastnmf.cli.text import summary
+from fastnmf.data.writing import check_writable
+
+# option -> parameter of the estimators, where they have different names
+_NAMES = {"components": "n_components", "seed": "random_state", "missing": "missing_values", "threads": "n_threads"}
+_SAME = ("solver", "beta_loss", "init", "n_init", "alpha_W", "alpha_H", "alpha_V", "l1_ratio", "gauge", "normalize")
+_SAME += ("max_iter", "tol", "max_time")
+MODEL = "MODEL.npz"
+FIT = """\
+fastnmf fit posts.csv --text text --strata group --components 20 -o model.npz
+fastnmf fit cells.h5ad --strata batch --layer counts --beta-loss kullback-leibler -o cells.npz
+fastnmf fit ratings.parquet --triplets user,item,rating --missing zeros -o ratings.npz"""
+LONGEST_NAME = 100  # characters of a row that a model keeps
+
+
+def add_fit(commands):
+    """Add the command ``fit``."""
+    parser = options.command(
+        commands, "fit", "fit a model to a file: texts, cells, ratings or a matrix", "X -o MODEL.npz", FIT
+    )
+    options.add_data(parser)
+    options.add_words(parser)
+    parser.add_argument("--components", type=options.numbers, metavar="K", help="default: 10, or the model's own")
+    options.add_model(parser)
+    parser.add_argument("--classes", action="store_true", help="the labels of --strata are classes, for y of the model")
+    parser.add_argument("--features", type=Path, help=f"{options.NAMES}; kept in the model")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep X there, for tables larger than memory")
+    parser.add_argument("--checkpoint", type=Path, metavar="STATE.npz", help="state of the fit, to resume it")
+    every = "seconds, default %(default)s"
+    parser.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help=every)
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write the tables of fastnmf export, too")
+    options.add_output(parser, MODEL)
+    parser.set_defaults(run=_fit, parser=parser)
+
+
+def add_consensus(commands):
+    """Add the command ``consensus``."""
+    parser = options.command(
+        commands, "consensus", "fit many times, and keep the components on which the fits agree", "X -o MODEL.npz"
+    )
+    options.add_data(parser)
+    options.add_words(parser)
+    parser.add_argument("--components", type=int, default=10, metavar="K", help="default: %(default)s")
+    parser.add_argument("--runs", type=int, default=30, metavar="N", help="number of fits, default %(default)s")
+    threshold = "largest mean distance to near neighbours of a component that is kept, default %(default)s"
+    parser.add_argument("--density-threshold", type=float, default=0.5, metavar="D", help=threshold)
+    _add_parallel(parser)
+    options.add_output(parser, MODEL)
+    parser.set_defaults(run=_consensus, parser=parser)
+
+
+def add_select_rank(commands):
+    """Add the command ``select-rank``."""
+    parser = options.command(
+        commands, "select-rank", "choose the number of components by the error on held-out data", "X --ranks K,K,..."
+    )
+    options.add_data(parser)
+    options.add_words(parser)
+    parser.add_argument("--ranks", type=options.ranks, required=True, metavar="K,K,...", help="such as 5,10,20 or 2-10")
+    parser.add_argument("--method", default="auto", help="auto (default), entries or rows_columns are held out")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
+    parser.add_argument("--restarts", type=int, default=5, metavar="N", help="fits for stability, default %(default)s")
+    _add_parallel(parser)
+    options.add_output(parser, "RANKS.csv", required=False)
+    parser.set_defaults(run=_select_rank, parser=parser)
+
+
+def _add_parallel(parser):
+    parser.add_argument("--jobs", type=int, metavar="N", help="number of fits at a time; -1: one a core")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result, too; needs matplotlib")
+    options.add_model(parser)
+
+
+def _fit(arguments):
+    from sklearn.exceptions import ConvergenceWarning
+
+    from fastnmf.report import tables
+
+    inputs = input_files(arguments, "features")
+    _check_model_file(arguments.output, (*inputs, arguments.checkpoint))
+    if arguments.export is not None:
+        tables.check_folder(arguments.export, inputs=inputs)
+    if arguments.checkpoint is not None:
+        check_writable(arguments.checkpoint, inputs)
+        if os.path.realpath(arguments.checkpoint) == os.path.realpath(arguments.output):
+            raise ValueError(f"{arguments.output} is both the model and the checkpoint; give two paths.")
+    model, given = _model(arguments), {}
+    bunch = read_data(arguments)
+    X, names = _data_and_names(arguments, bunch)
+    if arguments.strata is not None or bunch.strata is not None:
+        given["y" if arguments.classes else "strata"] = bunch.strata
+    if arguments.checkpoint is not None:
+        given |= {"checkpoint": arguments.checkpoint, "checkpoint_every": arguments.checkpoint_every}
+    with warnings.catch_warnings():  # the summary line says why the fit stopped
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, **given)
+    _save(model, bunch, arguments.output, names)
+    files = [arguments.output]
+    if arguments.export is not None:
+        files += tables.write_tables(model, arguments.export, feature_names=names, inputs=inputs)
+    if arguments.json:
+        print(tables.as_json(tables.model_summary(model) | {"files": [str(file) for file in files]}))
+        return
+    print(summary(model))
+    print(f"Model written to {arguments.output}")
+    if arguments.export is not None:
+        print(f"Tables written to {arguments.export}/: {', '.join(file.name for file in files[1:])}")
+
+
+def _consensus(arguments):
+    from fastnmf.report import tables
+    from fastnmf.selection.consensus import consensus
+
+    inputs = input_files(arguments)
+    _check_model_file(arguments.output, inputs)
+    check_plot(arguments.plot, inputs)
+    estimator = _model(arguments)
+    bunch = read_data(arguments)
+    X, names = _data_and_names(arguments, bunch)
+    found = consensus(
+        X,
+        bunch.strata,
+        arguments.components,
+        n_runs=arguments.runs,
+        estimator=estimator,
+        density_threshold=arguments.density_threshold,
+        n_jobs=arguments.jobs,
+        random_state=arguments.seed,
+        verbose=0 if arguments.quiet else 1,
+    )
+    _save(found.model, bunch, arguments.output, names)
+    if arguments.plot is not None:
+        from fastnmf.plots import plot_consensus
+
+        save_plot(lambda: plot_consensus(found), arguments.plot)
+    if arguments.json:
+        names = ("n_members", "agreement", "silhouette", "usage", "losses", "stability")
+        print(tables.as_json({name: getattr(found, name) for name in names} | {"model": str(arguments.output)}))
+        return
+    print(found)
+    print(f"Model written to {arguments.output}")
+
+
+def _select_rank(arguments):
+    from fastnmf.report import tables
+    from fastnmf.selection.rank import select_rank
+
+    inputs = input_files(arguments)
+    if arguments.output is not None:
+        tables.check_table(arguments.output, inputs)
+    check_plot(arguments.plot, inputs)
+    estimator = _model(arguments)
+    bunch = read_data(arguments)
+    X, _ = _data_and_names(arguments, bunch)
+    found = select_rank(
+        X,
+        bunch.strata,
+        arguments.ranks,
+        estimator=estimator,
+        method=arguments.method,
+        n_folds=arguments.folds,
+        n_restarts=arguments.restarts,
+        n_jobs=arguments.jobs,
+        random_state=arguments.seed,
+        verbose=0 if arguments.quiet else 1,
+    )
+    columns = ("held_out", "held_out_se", "train", "stability", "seconds")
+    table = {"rank": found.ranks} | {name: getattr(found, name) for name in columns}
+    if arguments.plot is not None:
+        from fastnmf.plots import plot_rank_selection
+
+        save_plot(lambda: plot_rank_selection(found), arguments.plot)
+    if arguments.output is not None:
+        tables.write_table(table, arguments.output)
+    if arguments.json and str(arguments.output) != "-":
+        print(
+            tables.as_json(table | {"best_rank": found.best_rank, "rank_1se": found.rank_1se, "method": found.method})
+        )
+    elif str(arguments.output) != "-":
+        print(found)
+
+
+def _check_model_file(path, inputs):
+    if str(path) == "-":
+        raise ValueError("A model is a file, and - is for tables and JSON; give a path such as model.npz.")
+    check_writable(path, inputs)
+
+
+def _data_and_names(arguments, bunch):
+    """Return X in the type that was asked for, and the names of its columns."""
+    X, names, given = bunch.data, bunch.feature_names, getattr(arguments, "features", None)
+    if given is not None:
+        from fastnmf.io.tables import read_lines
+
+        names = read_lines(given)
+        if len(names) != X.shape[1]:
+            turned = f"; it has {len(names)} rows: write its transpose, as rows are the samples"
+            raise ValueError(
+                f"{given} has {len(names)} names for {X.shape[1]} columns of {arguments.X}"
+                f"{turned if len(names) == X.shape[0] else ''}."
+            )
+    if arguments.dtype is not None:
+        X = X.astype(arguments.dtype)
+    return X, names
+
+
+def _save(model, bunch, path, names):
+    """Write a model with what its new data and its tables need: how data were read, and the names of the rows."""
+    if bunch.source is not None:
+        model.source_ = bunch.source
+    if (rows := names_of_rows(bunch)) is not None:
+        model.row_names_ = np.array([str(name)[:LONGEST_NAME] for name in rows], dtype=object)
+    model.save(path, names)
+
+
+def _model(arguments):
+    """Return the estimator that arguments describe, with checked parameters, before any data are read."""
+    has_strata = arguments.strata is not None or len(arguments.triplets or ()) == 4
+    kind = model_class(arguments.model or ("StratifiedNMF" if has_strata else "NMF"))
+    known = {name: each.default for name, each in inspect.signature(kind).parameters.items()}
+    given = {_NAMES.get(name, name): getattr(arguments, name, None) for name in (*_NAMES, *_SAME)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "n_components" in known and "n_components" not in given and not isinstance(known["n_components"], int | tuple):
+        given["n_components"] = 10
+    if given.get("beta_loss", "frobenius") not in ("frobenius", 2) and "solver" in known:
+        given.setdefault("solver", "mu")
+    given |= dict(arguments.set)
+    for name in given:
+        if name not in known:
+            option = next((option for option, parameter in _NAMES.items() if parameter == name), name)
+            hint = options.proposal(name, known) or f"; its parameters are {', '.join(known)}."
+            raise ValueError(f"{kind.__name__} has no parameter for --{option.replace('_', '-')}={given[name]}{hint}")
+    takes = inspect.signature(kind.fit).parameters
+    if has_strata and not getattr(arguments, "classes", False) and "strata" not in takes:
+        raise ValueError(f"{kind.__name__} takes no strata; leave --strata out, or choose --model StratifiedNMF.")
+    if "verbose" in known:
+        given["verbose"] = 0 if arguments.quiet else 1
+    model = kind(**given)
+    model._checked_options()
+    return model
+
+
+def model_class(name):
+    """Return the estimator of this name, in upper or lower case, of those in the catalogue."""
+    import fastnmf
+    from fastnmf.models.base.estimator import Estimator
+    from fastnmf.models.catalogue import MODELS
+
+    found = {each: getattr(fastnmf, each) for each in dict.fromkeys(entry.name for entry in MODELS)}
+    found = {each: kind for each, kind in found.items() if isinstance(kind, type) and issubclass(kind, Estimator)}
+    kind = next((kind for each, kind in found.items() if each.lower() == name.lower()), None)
+    if kind is None:
+        hint = options.proposal(name, found) or f"; the models are {', '.join(found)}."
+        raise ValueError(f"{name!r} is no model{hint}")
+    return kind

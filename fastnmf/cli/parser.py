@@ -1,0 +1,251 @@
+"""Parse the command line: options that commands share, options from a file, and what to do about a wrong word."""
+
+import argparse
+import difflib
+import json
+import re
+import tomllib
+from pathlib import Path
+
+NAMES = "text file with one column name in each line"
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser whose errors are one sentence, which proposes the nearest of the known words."""
+
+    def __init__(self, **options):
+        super().__init__(**options, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message):
+        """Print a sentence and exit with code 2."""
+        wrong = re.search(r"(?:argument COMMAND: )?invalid choice: '([^']*)' \(choose from (.*)\)$", message, re.DOTALL)
+        if wrong:
+            known = re.findall(r"[^\s',]+", wrong[2])
+            hint = proposal(wrong[1], known) or f"; expected one of {', '.join(known)}"
+            message = f"{message[: wrong.start()]}invalid choice: '{wrong[1]}'{hint}"
+        more = "" if message.endswith("?") else f"; see {self.prog} --help."
+        self.exit(2, f"{self.prog}: {message}{more}\n")
+
+    def refuse(self, unknown):
+        """Refuse arguments that no option takes."""
+        word = unknown[0].split("=")[0]
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{proposal(word, self.long_options())}")
+
+    def long_options(self):
+        """Return name -> action of the options that begin with two dashes."""
+        return {name: action for name, action in self._option_string_actions.items() if name.startswith("--")}
+
+
+def proposal(word, known):
+    """Return what to add to a sentence that refuses a word: the nearest known one, or nothing where none is near."""
+    near = difflib.get_close_matches(word.lower(), {each.lower(): each for each in known}, 1, 0.6)
+    return f"; did you mean {next(each for each in known if each.lower() == near[0])!r}?" if near else ""
+
+
+def with_config(parser, argv):
+    """Return the arguments with those of ``--config`` before them, so that the command line wins.
+
+    Parameters
+    ----------
+    parser : Parser
+        That of the command, the first of the arguments.
+    argv : list of str
+
+    Raises
+    ------
+    ValueError
+        The file is no TOML, or has a key that is no option of the command.
+    """
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    try:
+        path = finder.parse_known_args(argv)[0].config
+    except SystemExit:
+        return argv  # the parser of the command says what is wrong
+    if path is None or "--config" not in parser.long_options():
+        return argv
+    try:
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as TOML ({error}).") from error
+    options, given = {name: act for name, act in parser.long_options().items() if name != "--config"}, []
+    for key, value in found.items():
+        name = f"--{key.replace('_', '-')}"
+        if key == "parameters" and isinstance(value, dict):
+            given += [f"--set={parameter}={json.dumps(each)}" for parameter, each in value.items()]
+            continue
+        if (action := next((act for each, act in options.items() if each.lower() == name.lower()), None)) is None:
+            hint = proposal(name, options) or f"; its options are those of {parser.prog} --help."
+            raise ValueError(f"{path} has the key {key!r}, which is no option{hint.replace('--', '', 1)}")
+        given += _arguments(path, key, value, action)
+    return [argv[0], *given, *argv[1:]]
+
+
+def _arguments(path, key, value, action):
+    """Return an entry of a file as arguments.
+
+    Parameters
+    ----------
+    path : str
+    key : str
+    value : object
+        As TOML holds it.
+    action : argparse.Action
+        The option.
+    """
+    is_flag = action.nargs == 0
+    if isinstance(value, dict) or isinstance(value, bool) != is_flag:
+        expected = "true or false" if is_flag else "a number, a text or a list"
+        raise ValueError(f"{path} has {key} = {json.dumps(value)}; expected {expected}.")
+    if is_flag:
+        return [action.option_strings[-1]] if value else []
+    values = value if isinstance(value, list) else [value]
+    return [f"{action.option_strings[-1]}={','.join(map(str, values))}"]
+
+
+# ---------------------------------------------------------------- types of values
+
+
+def numbers(text):
+    """Return the integer, or for a list with commas the tuple of integers, that a text stands for."""
+    try:
+        found = tuple(int(each) for each in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid int value: {text!r}") from None
+    return found[0] if len(found) == 1 else found
+
+
+def ranks(text):
+    """Return the integers of a list with commas such as ``5,10,20``, in which ``2-10`` stands for a range."""
+    try:
+        bounds = [tuple(int(each) for each in part.split("-")) for part in text.split(",")]
+    except ValueError:
+        bounds = [()]
+    if any(len(each) not in (1, 2) or each[-1] < each[0] or each[0] < 1 for each in bounds):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of ranks; give it as 5,10,20 or 2-10")
+    return [rank for each in bounds for rank in range(each[0], each[-1] + 1)]
+
+
+def number_or_name(text):
+    """Return the number that a text stands for, or the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def words(text):
+    """Return the parts of a list with commas."""
+    return [part.strip() for part in text.split(",")]
+
+
+def setting(text):
+    """Return the name and the value of ``NAME=VALUE``; the value is read as TOML, else it is a text."""
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} has no '='; give NAME=VALUE")
+    try:
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name.strip(), value
+
+
+# ---------------------------------------------------------------- options of several commands
+
+
+def command(commands, name, purpose, needed, examples=""):
+    """Add a command and return its parser.
+
+    Parameters
+    ----------
+    commands :
+        What `add_subparsers` returned.
+    name, purpose : str
+        `purpose` is shown in the list of commands, too.
+    needed : str
+        Arguments that the line of usage shows; all others are "options".
+    examples : str, default=""
+        Lines that the help ends with.
+    """
+    usage = f"fastnmf {name} {needed} [options]".replace("  ", " ")
+    epilog = f"examples:\n{examples}" if examples else None
+    return commands.add_parser(name, help=purpose, description=purpose, usage=usage, epilog=epilog)
+
+
+def add_data(parser, positional=True, title="--title"):
+    """Add the options that tell where data are and how they are read; `title` names that of the titles of the rows."""
+    where = "CSV, TSV, JSON Lines or Parquet table, .h5ad, folder or .h5 of 10x, .npz, .npy, .mtx; - is standard input"
+    if positional:
+        parser.add_argument("X", help=f"{where}; rows are samples")
+    else:
+        parser.add_argument("--data", dest="X", metavar="X", help=f"data of the fit: {where}")
+    group = parser.add_argument_group("data")
+    group.add_argument("--text", metavar="COLUMN", help="column of texts, which become TF-IDF")
+    group.add_argument(title, dest="title", metavar="COLUMN", help="column of titles of the rows")
+    group.add_argument("--names", metavar="COLUMN", help="column of the names of the rows; default: one without a name")
+    group.add_argument("--triplets", type=words, metavar="COLUMNS", help="of ratings, such as user,item,rating")
+    strata = "group of each row: a column of a table, an .h5ad or triplets; for a matrix a text file or .npy"
+    group.add_argument("--strata", metavar="NAME", help=strata)
+    group.add_argument("--layer", metavar="NAME", help="layer of an .h5ad, in place of its X")
+    group.add_argument("--raw", action="store_true", help="take the raw counts of an .h5ad")
+    group.add_argument("--highly-variable", action="store_true", help="take the highly variable features of an .h5ad")
+    group.add_argument("--transpose", action="store_true", help="the columns are samples")
+    group.add_argument("--encoding", help="of a text file, where it is not UTF-8, such as latin-1")
+    group.add_argument("--kind", metavar="KIND", help="what the file holds, where its ending does not tell")
+    group.add_argument("--duplicates", metavar="HOW", help="of triplets: sum (default), mean, or raise to refuse them")
+
+
+def add_words(parser):
+    """Add the options that tell how texts become numbers."""
+    group = parser.add_argument_group("words of texts")
+    group.add_argument("--min-df", type=number_or_name, metavar="N", help="fewest texts, or share of them, of a word")
+    group.add_argument("--max-df", type=number_or_name, metavar="N", help="most texts, or share of them, of a word")
+    group.add_argument("--stop-words", metavar="LANGUAGE", help="english leaves out its stop words")
+    group.add_argument("--max-features", type=int, metavar="N", help="keep the N most frequent words")
+    group.add_argument("--ngram-range", type=numbers, metavar="N,M", help="sequences of N to M words; default 1,1")
+    group.add_argument("--counts", action="store_true", help="count the words, without TF-IDF")
+
+
+def add_model(parser):
+    """Add the options that tell what is fitted."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", metavar="NAME", help="default: StratifiedNMF with strata, else NMF; fastnmf models")
+    group.add_argument("--solver", help="default: the model's own, or mu for a loss other than frobenius")
+    group.add_argument("--beta-loss", type=number_or_name, metavar="LOSS", help="frobenius, kullback-leibler, ...")
+    group.add_argument("--init", help="the start")
+    group.add_argument("--n-init", type=int, metavar="N", help="number of starts; the best is kept")
+    for factor, what in (("W", "weights"), ("H", "components"), ("V", "shifts")):
+        group.add_argument(f"--alpha-{factor}", type=number_or_name, metavar="A", help=f"penalty on the {what}")
+    group.add_argument("--l1-ratio", type=float, metavar="R", help="share of L1 in the penalties, from 0 to 1")
+    group.add_argument("--gauge", help="max_shift or min_shift")
+    group.add_argument("--normalize", metavar="NORM", help="norm of the components: l1, l2 or max")
+    group.add_argument("--missing", metavar="WHICH", help="unknown entries: zeros or nan")
+    group.add_argument("--max-iter", type=int, metavar="N", help="largest number of iterations")
+    group.add_argument("--tol", type=float, help="tolerance; 0 runs all iterations")
+    group.add_argument("--max-time", type=float, metavar="S", help="time limit in seconds")
+    group.add_argument("--seed", type=int, help="of the random start")
+    group.add_argument("--threads", type=int, metavar="N", help="number of threads")
+    group.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: as they are")
+    more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
+    group.add_argument("--set", type=setting, help="any parameter of the model", **more)
+    config = "TOML file of these options; the command line wins; a table [parameters] holds those of --set"
+    parser.add_argument("--config", metavar="FILE.toml", help=config)
+    add_quiet(parser)
+
+
+def add_quiet(parser):
+    """Add the options for scripts."""
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_json(parser)
+
+
+def add_json(parser):
+    """Add the option for scripts that read what a command says."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_output(parser, what, **options):
+    """Add ``-o``; required unless `options` say otherwise."""
+    parser.add_argument("-o", "--output", type=Path, metavar=what, **{"required": True} | options)

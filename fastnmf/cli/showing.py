@@ -1,0 +1,234 @@
+"""Commands that read a model: ``transform``, ``explain``, ``top``, ``report``, ``export``; and what is known to all."""
+
+import importlib.metadata
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from fastnmf import __version__
+from fastnmf.cli import parser as options
+from fastnmf.cli.inputs import input_files, lines_of, load_model, names_of_rows, read_data
+from fastnmf.cli.text import harmless, print_top
+from fastnmf.data.writing import check_writable
+
+
+def add_transform(commands):
+    """Add the command ``transform``."""
+    parser = options.command(
+        commands, "transform", "find the weights of new data, and write them as a table", "MODEL.npz X -o WEIGHTS.csv"
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.npz")
+    options.add_data(parser)
+    unknown = "groups that the fit did not have: error (default), estimate or mean of the shifts"
+    parser.add_argument("--unknown-strata", metavar="HOW", help=unknown)
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    options.add_output(parser, "WEIGHTS.csv")
+    parser.set_defaults(run=_transform, parser=parser)
+
+
+def add_explain(commands):
+    """Add the command ``explain``."""
+    parser = options.command(
+        commands, "explain", "tell how much groups and shared components explain", "MODEL.npz --data X"
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.npz")
+    options.add_data(parser, positional=False)
+    parser.add_argument("-n", type=int, default=10, help="features of a group, default %(default)s")
+    options.add_quiet(parser)
+    parser.set_defaults(run=_explain, parser=parser)
+
+
+def add_top(commands):
+    """Add the command ``top``."""
+    parser = options.command(
+        commands, "top", "strongest features of every stratum and every component of a model", "MODEL.npz"
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.npz")
+    parser.add_argument("--features", type=Path, help=options.NAMES)
+    parser.add_argument("-n", type=int, default=10, help="features in a line, default %(default)s")
+    options.add_json(parser)
+    parser.set_defaults(run=_top, parser=parser)
+
+
+def add_report(commands):
+    """Add the command ``report``."""
+    parser = options.command(
+        commands,
+        "report",
+        "write a web page about a model, readable without network",
+        "MODEL.npz [--data X] -o REPORT.html",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.npz")
+    parser.add_argument("--features", type=Path, help=options.NAMES)
+    parser.add_argument("--rows", type=Path, help="text file with one row title in each line")
+    options.add_data(parser, positional=False, title="--row-title")
+    parser.add_argument("--title", dest="heading", help="heading of the page")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    options.add_output(parser, "REPORT.html")
+    parser.set_defaults(run=_report, parser=parser)
+
+
+def add_export(commands):
+    """Add the command ``export``."""
+    parser = options.command(
+        commands, "export", "write a model as a folder of tables and a summary in JSON", "MODEL.npz -o FOLDER"
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.npz")
+    parser.add_argument("--features", type=Path, help=options.NAMES)
+    parser.add_argument("--rows", type=Path, help="text file with one row name in each line")
+    formats = ("csv", "tsv", "jsonl", "parquet")
+    parser.add_argument("--format", choices=formats, default="csv", help="default: %(default)s")
+    parser.add_argument("-n", type=int, default=10, help="features of a topic or group, default %(default)s")
+    options.add_output(parser, "FOLDER")
+    parser.set_defaults(run=_export, parser=parser)
+
+
+def _new_data(arguments, model):
+    """Read data as those of the fit were read, and say what to do where the model does not tell how."""
+    source = getattr(model, "source_", None)
+    bunch = read_data(arguments, source)
+    names, own = bunch.feature_names, getattr(model, "feature_names_in_", None)
+    if bunch.data.shape[1] != model.n_features_in_:
+        raise ValueError(
+            f"{arguments.X} has {bunch.data.shape[1]} columns; the model was fitted to {model.n_features_in_}: give "
+            "data with the features of the fit."
+        )
+    if names is not None and own is not None and list(names) != list(own):
+        raise ValueError(f"{arguments.X} has other features than the fit, or in another order; put them in that order.")
+    return bunch
+
+
+def _transform(arguments):
+    from fastnmf.report import tables
+
+    inputs = input_files(arguments, "model")
+    tables.check_table(arguments.output, inputs)
+    model, _ = load_model(arguments.model)
+    if not hasattr(model, "transform"):
+        raise ValueError(f"{type(model).__name__} has no weights for new rows; use another model.")
+    if arguments.unknown_strata is not None:
+        if not hasattr(model, "unknown_strata"):
+            raise ValueError(f"{type(model).__name__} has no strata; leave --unknown-strata out.")
+        model.set_params(unknown_strata=arguments.unknown_strata)
+    bunch = _new_data(arguments, model)
+    given = {"strata": bunch.strata} if model._has_shifts and bunch.strata is not None else {}
+    W = np.asarray(model.transform(bunch.data, **given))
+    tables.write_table(tables.weights_table(W, names_of_rows(bunch), bunch.strata), arguments.output)
+    if str(arguments.output) != "-":
+        print(f"Weights of {W.shape[0]:,} rows for {W.shape[1]} topics written to {arguments.output}")
+
+
+def _explain(arguments):
+    from fastnmf.report import tables
+
+    if arguments.X is None:
+        arguments.parser.error("the following arguments are required: --data")
+    model, _ = load_model(arguments.model)
+    if not hasattr(model, "explain"):
+        raise ValueError(f"{type(model).__name__} has no strata to explain; fit with --strata.")
+    bunch = _new_data(arguments, model)
+    strata, rows = bunch.strata, getattr(model, "row_strata_", None)
+    if strata is None and rows is not None and len(rows) == bunch.data.shape[0]:
+        strata = model.strata_[rows]
+    found = model.explain(bunch.data, strata=strata, n=arguments.n)
+    print(tables.as_json(found) if arguments.json else "\n".join(map(harmless, str(found).split("\n"))))
+
+
+def _top(arguments):
+    from fastnmf.report import tables
+
+    model, names = load_model(arguments.model, arguments.features)
+    top = model.top_features(arguments.n, names)
+    components, strata = getattr(top, "components", top), getattr(top, "strata", None)
+    if arguments.json:
+        print(tables.as_json({"components": components} | ({} if strata is None else {"strata": strata})))
+        return
+    if strata is not None:
+        print_top("Specific to each stratum", strata, strata.values())
+    print_top("Shared by all", range(1, len(components) + 1), components)
+
+
+def _report(arguments):
+    from fastnmf.report import write_report
+
+    check_writable(arguments.output, input_files(arguments, "model", "features", "rows"))
+    model, names = load_model(arguments.model, arguments.features)
+    n_rows = len(model.W_) if hasattr(model, "W_") else None
+    titles = None if arguments.rows is None else lines_of(arguments.rows, "titles", n_rows, "rows of the model")
+    X, found = None, [titles]
+    if arguments.X is not None:
+        bunch = read_data(arguments, getattr(model, "source_", None))
+        X, names = bunch.data, bunch.feature_names if names is None else names
+        found += [bunch.titles, bunch.texts, bunch.row_names]
+    titles = next((each for each in (*found, getattr(model, "row_names_", None)) if each is not None), None)
+    write_report(model, arguments.output, X=X, feature_names=names, row_names=titles, title=arguments.heading)
+    print(f"Report written to {arguments.output} ({arguments.output.stat().st_size / 1000:,.0f} kB)")
+
+
+def _export(arguments):
+    from fastnmf.report import tables
+
+    inputs = (arguments.model, arguments.features, arguments.rows)
+    tables.check_folder(arguments.output, arguments.format, inputs)
+    model, names = load_model(arguments.model, arguments.features)
+    n_rows = len(model.W_) if hasattr(model, "W_") else None
+    rows = None if arguments.rows is None else lines_of(arguments.rows, "names", n_rows, "rows of the model")
+    how = {"format": arguments.format, "n": arguments.n, "inputs": inputs}
+    files = tables.write_tables(model, arguments.output, feature_names=names, row_names=rows, **how)
+    print(f"Tables written to {arguments.output}/: {', '.join(file.name for file in files)}")
+
+
+# ---------------------------------------------------------------- what is known without a model
+
+
+def add_models(commands):
+    """Add the command ``models``."""
+    parser = options.command(
+        commands, "models", "list all models: purpose, formula, whether they take sparse data", "[NAME]"
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a class, such as PLSA, to describe in full")
+    options.add_json(parser)
+    parser.set_defaults(run=_models, parser=parser)
+
+
+def add_info(commands):
+    """Add the command ``info``."""
+    parser = options.command(commands, "info", "versions, threading layer, threads, cache folder", "")
+    options.add_json(parser)
+    parser.set_defaults(run=_info, parser=parser)
+
+
+def _models(arguments):
+    from fastnmf.models.catalogue import catalogue, print_models
+    from fastnmf.report import tables
+
+    known = {entry.name.lower(): entry.name for entry in catalogue()}
+    if arguments.name is not None and arguments.name.lower() not in known:
+        if hint := options.proposal(arguments.name, known.values()):
+            raise ValueError(f"{arguments.name!r} is not in the catalogue{hint}")
+    if arguments.json:
+        print(tables.as_json([entry._asdict() for entry in catalogue(arguments.name)]))
+    else:
+        print_models(arguments.name)
+
+
+def _info(arguments):
+    from fastnmf.kernels.jit import environment
+    from fastnmf.report import tables
+
+    found = environment()
+    rows = {
+        "fastnmf": __version__,
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        **{name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn", "numba")},
+        "compiler": "on" if found["jit"] else "off (NUMBA_DISABLE_JIT)",
+        "threading layer": found["threading_layer"],
+        "threads": found["n_threads"],
+        "kernel cache": found["cache_dir"],
+    }
+    if arguments.json:
+        print(tables.as_json(rows | {"kernel cache": str(found["cache_dir"])}))
+        return
+    for name, value in rows.items():
+        print(f"{name:<16}{value}")

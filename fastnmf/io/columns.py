@@ -1,0 +1,314 @@
+"""Read tables of CSV, TSV, JSON Lines and Parquet in chunks of rows, and check what their columns hold.
+
+CSV, TSV and JSON Lines need no other package: the modules of Python read a million short lines in a second or two, and
+tell the line in which something is wrong.
+"""
+
+import csv
+import json
+import math
+import re
+from itertools import islice
+
+import numpy as np
+
+from fastnmf.data.labels import plain, read_labels
+from fastnmf.data.sentences import shown
+from fastnmf.io.files import ending, known_name, open_text, package
+
+DELIMITED = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
+JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+PARQUET = (".parquet", ".pq")
+ENDINGS = (*DELIMITED, *JSON_LINES, *PARQUET)
+_ROWS, _FIELDS = 10_000, 1_000_000  # of a chunk, at most
+_LONGEST_FIELD = (1 << 31) - 1  # characters; the limit of Python's module, 131,072, is less than a long text
+_OTHER_DELIMITERS = (";", "\t", "|", ",")
+_UNNAMED = ("", "Unnamed: 0", "__index_level_0__")  # the index of pandas: in CSV, read and written again, in Parquet
+
+
+def open_table(path, *, encoding=None, delimiter=None):
+    """Return a `Table` for a file: Parquet and JSON Lines by the ending, all others as CSV.
+
+    Parameters
+    ----------
+    path : Path
+    encoding : str, default=None
+        Of a text file; None is UTF-8.
+    delimiter : str, default=None
+        Between the fields of a line of CSV. None: a comma, or the one of the header where it has no comma; a tab in
+        files that end in .tsv.
+    """
+    if ending(path) in PARQUET:
+        return _Parquet(path)
+    return _JsonLines(path, encoding) if ending(path) in JSON_LINES else _Delimited(path, encoding, delimiter)
+
+
+class Table:
+    """Table in a file.
+
+    Attributes
+    ----------
+    path : Path
+    names : list of str
+        Names of the columns.
+    place : {"line", "row"}
+        What the numbers of rows in messages count.
+    is_typed : bool
+        Whether the file tells numbers from text.
+    """
+
+    place, is_typed = "line", True
+
+    def known(self, *wanted):
+        """Raise ValueError unless these are columns, each there once."""
+        for name in wanted:
+            known_name(name, self.names, f"column of {self.path}")
+            if self.names.count(name) > 1:
+                raise ValueError(f"{self.path} has {self.names.count(name)} columns {name!r}; give each its own name.")
+
+    def index_column(self):
+        """Return the first column if it has no name, as that of the row names that pandas writes, else None."""
+        return next((name for name in self.names if name in _UNNAMED), None)
+
+    def chunks(self, wanted=None):
+        """Yield ``(places, columns)``: line numbers, and a dict of name -> sequence of values, of consecutive rows.
+
+        Parameters
+        ----------
+        wanted : sequence of str, default=None
+            Columns; None is all.
+
+        Raises
+        ------
+        ValueError
+            A line has another number of fields, or the table has no rows.
+        """
+        wanted = self.names if wanted is None else list(dict.fromkeys(wanted))
+        self.known(*wanted)
+        is_empty = True
+        for places, columns in self._chunks(wanted, min(_ROWS, max(1, _FIELDS // max(1, len(self.names))))):
+            is_empty = False
+            yield places, columns
+        if is_empty:
+            raise ValueError(f"{self.path} has names of columns and no rows; give a table with at least one row.")
+
+    def wrong(self, place, what):
+        """Return a ValueError about a row; `what` ends the sentence."""
+        return ValueError(f"{self.place.capitalize()} {place} of {self.path} {what}.")
+
+
+class _Delimited(Table):
+    is_typed = False
+
+    def __init__(self, path, encoding, delimiter):
+        self.path, self.encoding = path, encoding
+        with open_text(path, encoding) as file:
+            first = next((line for line in file if line.strip()), None)
+        if first is None:
+            raise ValueError(f"{path} is empty; give a table whose first line names the columns.")
+        usual = DELIMITED.get(ending(path), ",")
+        if delimiter is None:
+            delimiter = usual if usual in first else next((d for d in _OTHER_DELIMITERS if d in first), usual)
+        self.delimiter = delimiter
+        self.names = next(self._rows())[1]
+
+    def _rows(self):
+        """Yield the number and the fields of each line that is not blank."""
+        csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+        with open_text(self.path, self.encoding) as file:
+            try:
+                reader = csv.reader(file, delimiter=self.delimiter, strict=True)
+            except TypeError:
+                raise ValueError(f"delimiter={shown(self.delimiter)} is not valid; expected one character.") from None
+            try:
+                for fields in reader:
+                    if fields:
+                        yield reader.line_num, fields
+            except csv.Error as error:
+                raise self.wrong(reader.line_num, f"cannot be read ({error}); close its quotes") from None
+
+    def _chunks(self, wanted, n_rows):
+        at = [self.names.index(name) for name in wanted]
+        rows, n_fields = islice(self._rows(), 1, None), len(self.names)
+        while chunk := list(islice(rows, n_rows)):
+            places, fields = zip(*chunk, strict=True)
+            for place, found in chunk:
+                if len(found) != n_fields:
+                    raise self._ragged(place, found)
+            columns = list(zip(*fields, strict=True))
+            yield places, {name: columns[i] for name, i in zip(wanted, at, strict=True)}
+
+    def _ragged(self, place, fields):
+        line = self.delimiter.join(fields)
+        other = [d for d in _OTHER_DELIMITERS if line.count(d) == len(self.names) - 1 and d != self.delimiter]
+        why = f"; it seems to be delimited by {other[0]!r}" if other and len(fields) == 1 else ""
+        return self.wrong(
+            place,
+            f"has {len(fields)} field{'s' * (len(fields) != 1)} and the header {len(self.names)}, delimited by "
+            f"{self.delimiter!r}{why}; mend the line, or quote fields that hold the delimiter",
+        )
+
+
+class _JsonLines(Table):
+    def __init__(self, path, encoding):
+        self.path, self.encoding = path, encoding
+        first = next(self._records(), None)
+        if first is None:
+            raise ValueError(f"{path} is empty; give JSON Lines, one object a line.")
+        self.names = list(first[1])
+
+    def _records(self):
+        with open_text(self.path, self.encoding) as file:
+            for place, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    if isinstance(error, UnicodeDecodeError):
+                        raise
+                    raise self.wrong(place, f"is no JSON ({error}); give one object a line") from None
+                if not isinstance(record, dict):
+                    raise self.wrong(place, f"is a {type(record).__name__}; give one object a line")
+                yield place, record
+
+    def _chunks(self, wanted, n_rows):
+        records, are_all = self._records(), len(wanted) == len(self.names)
+        while chunk := list(islice(records, n_rows)):
+            for place, record in chunk if are_all else ():
+                if record.keys() != set(wanted):
+                    other = next(iter(record.keys() ^ set(wanted)))
+                    raise self.wrong(place, f"has other keys than the first, such as {other!r}; give all the same")
+            places, found = zip(*chunk, strict=True)
+            yield places, {name: [record.get(name) for record in found] for name in wanted}
+
+
+class _Parquet(Table):
+    place = "row"
+
+    def __init__(self, path):
+        self.path = path
+        parquet = package("pyarrow.parquet", "io", path)
+        try:
+            self.file = parquet.ParquetFile(path)
+        except Exception as error:  # of pyarrow's own kinds
+            raise self._unreadable(error) from None
+        self.names = list(self.file.schema_arrow.names)
+
+    def _unreadable(self, error):
+        said = " ".join(str(error).split()).rstrip(".")
+        return ValueError(f"{self.path} cannot be read as Parquet ({said}); write it anew.")
+
+    def _chunks(self, wanted, n_rows):
+        batches, begin = self.file.iter_batches(n_rows, columns=wanted), 1
+        while True:
+            try:
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                columns = {name: _values(batch.column(name)) for name in wanted}
+            except Exception as error:
+                raise self._unreadable(error) from None
+            if batch.num_rows:
+                yield range(begin, begin + batch.num_rows), columns
+            begin += batch.num_rows
+
+
+def _values(column):
+    """Return a column of Arrow as an array of numbers where it holds these without gaps, else as a list."""
+    is_plain = column.null_count == 0 and str(column.type) in ("double", "float", *_INTEGERS)
+    return column.to_numpy() if is_plain else column.to_pylist()
+
+
+_INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+
+
+# ---------------------------------------------------------------- what columns hold
+
+
+def is_missing(value):
+    """Tell whether a value of a table is missing: None, NaN, or an empty field."""
+    return value is None or value == "" or value != value
+
+
+def texts_of(table, name, places, values):
+    """Return a list of str; a text may be empty, but in JSON Lines and Parquet not null.
+
+    Parameters
+    ----------
+    table : Table
+    name : str
+        The column, for messages.
+    places : sequence of int
+    values : sequence
+    """
+    for place, value in zip(places, values, strict=True):
+        if not isinstance(value, str):
+            what = "is missing" if is_missing(value) else f"is {shown(value)}"
+            raise table.wrong(place, f"has no text: {name!r} {what}; give every row a text, or drop the row")
+    return list(values)
+
+
+def present(table, name, places, values):
+    """Return the values of a column as a list, none of which may be missing.
+
+    Parameters
+    ----------
+    table : Table
+    name : str
+        The column, for messages.
+    places : sequence of int
+    values : sequence
+    """
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    if None in values or "" in values or any(value != value for value in values):
+        place = next(place for place, value in zip(places, values, strict=True) if is_missing(value))
+        raise table.wrong(place, f"has no {name!r}; give every row one, or drop the row")
+    return list(values)
+
+
+def numbers_of(table, name, places, values, hint=""):
+    """Return the values of a column as an array of float64, all finite.
+
+    Parameters
+    ----------
+    table : Table
+    name : str
+        The column, for messages.
+    places : sequence of int
+    values : sequence
+    hint : str, default=""
+        End of the message.
+    """
+    try:
+        found = np.fromiter(map(float, values), np.float64, len(values))
+        if np.isfinite(found).all():
+            return found
+    except (TypeError, ValueError, OverflowError):
+        pass
+    place, value = next(pair for pair in zip(places, values, strict=True) if not _is_finite(pair[1]))
+    what = "is missing" if is_missing(value) else f"is {shown(value)}"
+    raise table.wrong(place, f"has no number: {name!r} {what}; expected a finite number{hint}")
+
+
+def _is_finite(value):
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def as_labels(values, *, is_typed=False):
+    """Return labels as an array: integers if they are some, or text that all is written as Python writes integers.
+
+    So 00501 is not 501, and 1_0 is not 10.
+
+    Parameters
+    ----------
+    values : list
+    is_typed : bool, default=False
+        Whether text stays text: the file tells it from numbers.
+    """
+    if not is_typed and values and all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", value) for value in values):
+        return np.array(values, dtype=np.int64)
+    return plain(read_labels(list(values), "strata", len(values))[0])

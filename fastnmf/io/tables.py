@@ -1,0 +1,428 @@
+"""Read data as people have them: tables of texts, ratings or numbers, counts of cells, matrices.
+
+`read` goes by the ending of a file. Each kind has its own function here; all return the same kind of `Bunch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.data.ondisk import open_csr, save_csr
+from fastnmf.data.sentences import shown
+from fastnmf.io import cells, columns, matrices, texts
+from fastnmf.io.columns import as_labels, numbers_of, open_table, present, texts_of
+from fastnmf.io.files import ending, input_path
+from fastnmf.io.matrices import as_data, read_labels, read_lines, read_matrix
+from fastnmf.io.ratings import add_strata, codes_of, of_known_items, summed
+from fastnmf.io.rows import Rows, as_names, labels_of, order_of, place_of_strata
+from fastnmf.io.source import DUPLICATES, KINDS, check_given, names_in, record
+from fastnmf.typing import Array, Bunch, File, FilePath
+
+__all__ = ["Readings", "read", "read_labels", "read_lines", "read_matrix"]
+
+_OF_TABLES = ("texts", "triplets", "table")  # kinds that one file may be read as
+
+
+class Readings(Bunch):
+    """Keys of what `read` returns, for type checkers; at run time it is scikit-learn's Bunch."""
+
+    data: Any
+    strata: Array | None
+    feature_names: Array | None
+    row_names: Array | None
+    texts: Array | None
+    titles: Array | None
+    source: dict[str, Any]
+
+
+def read(
+    path: FilePath,
+    *,
+    kind: str | None = None,
+    strata: Any = None,
+    text: str | None = None,
+    title: str | None = None,
+    names: str | None = None,
+    triplets: str | Sequence[str] | None = None,
+    layer: str | None = None,
+    use_highly_variable: bool = False,
+    raw: bool = False,
+    transpose: bool = False,
+    vectorizer: Any = None,
+    duplicates: str = "sum",
+    source: dict[str, Any] | None = None,
+    folder: File = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+) -> Readings:
+    """Read a file of texts, ratings, counts of cells, or numbers as a matrix with names and strata.
+
+    Parameters
+    ----------
+    path : str or path
+        A table, ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, each also compressed as ``.gz``, or ``.parquet``; cells,
+        ``.h5ad``, an ``.h5`` or a folder of 10x Genomics' Cell Ranger; a matrix, ``.npz`` of SciPy, ``.npy``, ``.mtx``,
+        ``.mtx.gz`` or a folder of `save_csr`.
+    kind : {"texts", "table", "triplets", "cells", "matrix"}, default=None
+        None: "texts" where `text` is given, "triplets" where these are, what `source` says, or else by the ending, a
+        table of numbers for one of tables.
+    strata : str, path or array-like (n_rows,), default=None
+        A column of a table, or of ``obs`` of an ``.h5ad``; or a file with a label in each line, or ``.npy``; or labels.
+    text, title : str, default=None
+        Columns of a table: texts, whose words are counted, and their titles.
+    names : str, default=None
+        Column of a table with the names of the rows. None: the first column if it has no name, as pandas writes it.
+    triplets : str or sequence of str, default=None
+        Columns of a table of ratings, ``"user,item,rating"``; a fourth is the stratum of the user; without the third
+        each line counts 1. Users are the rows, in the order in which they appear.
+    layer : str, default=None
+        Layer of an ``.h5ad`` in place of its X.
+    use_highly_variable : bool, default=False
+        Whether only the features that ``var["highly_variable"]`` marks are read from an ``.h5ad``.
+    raw : bool, default=False
+        Whether ``raw`` of an ``.h5ad`` is read.
+    transpose : bool, default=False
+        Whether the columns of a matrix, or of a table of numbers, are the samples. (10x folders are always transposed.)
+    vectorizer : dict, TfidfVectorizer or CountVectorizer, default=None
+        Options of scikit-learn's TfidfVectorizer, such as ``{"min_df": 5, "stop_words": "english"}``, and
+        ``"counts": True`` for counts in place of TF-IDF; or an unfitted vectorizer, of which a copy is used.
+    duplicates : {"sum", "mean", "raise"}, default="sum"
+        What becomes of several ratings of one item by one user.
+    source : dict, default=None
+        `source` of an earlier result, or ``model.source_``: texts are counted in its vocabulary, with its weights, and
+        columns are put into the order of its names. Columns and options that are not given are those of the record.
+    folder : str or path, default=None
+        Where the matrix is written by `save_csr`; `data` is then the DiskCSR of `open_csr`, `texts` is None, and memory
+        is that of some rows. (Ratings take 16 bytes each; texts are read twice.)
+    encoding : str, default=None
+        Of a text file; None is UTF-8.
+    delimiter : str, default=None
+        Of a table. None: a tab for ``.tsv``; else a comma, or ``;``, a tab or ``|`` where the header has no comma.
+
+    Returns
+    -------
+    bunch : sklearn.utils.Bunch
+        `data`, csr_array (n_rows, n_features) of float64, or float32 where the file holds that, or an array where the
+        file holds a dense one; `strata` (n_rows,), or None; `feature_names`, `row_names`, `texts` and `titles`, arrays
+        of str, or None; `source`, a dict of plain values and arrays. An estimator whose attribute ``source_`` is set
+        to it keeps it in its files.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ModuleNotFoundError
+        Parquet needs pyarrow, ``pip install fastnmf[io]``; cells need anndata, ``pip install fastnmf[anndata]``.
+    ValueError, TypeError
+        The ending is not known, the file is damaged or empty, a column is missing, or a row lacks what is asked for.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import fastnmf
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name) / "posts.csv"
+    >>> _ = path.write_text("text,group\\nshort posts,a\\nlong posts,b\\n")
+    >>> posts = fastnmf.read(path, text="text", strata="group")
+    >>> posts.feature_names.tolist(), posts.strata.tolist(), posts.data.shape
+    (['long', 'posts', 'short'], ['a', 'b'], (2, 3))
+    >>> fastnmf.read(path, source=posts.source).data.shape
+    (2, 3)
+    """
+    path = input_path(path)
+    given = {
+        "strata": strata,
+        "text": text,
+        "title": title,
+        "names": names,
+        "triplets": _as_triplets(triplets),
+        "layer": layer,
+        "use_highly_variable": use_highly_variable,
+        "raw": raw,
+        "transpose": transpose,
+        "vectorizer": vectorizer,
+        "duplicates": duplicates,
+        "source": None if source is None else check_given(source),
+        "folder": folder,
+        "encoding": encoding,
+        "delimiter": delimiter,
+    }
+    kind = _kind_of(path, kind, given)
+    _check_options(path, kind, given)
+    given = _with_source(kind, given)
+    readers = {"texts": _texts, "table": _table, "triplets": _triplets, "cells": _cells, "matrix": _matrix}
+    return readers[kind](path, given)
+
+
+_OPTIONS = {  # what only some kinds use, so that nothing that is given is ignored
+    "text": ("texts",),
+    "title": ("texts",),
+    "names": ("texts", "table"),
+    "triplets": ("triplets",),
+    "layer": ("cells",),
+    "use_highly_variable": ("cells",),
+    "raw": ("cells",),
+    "transpose": ("table", "matrix"),
+    "vectorizer": ("texts",),
+    "encoding": _OF_TABLES,
+    "delimiter": _OF_TABLES,
+}
+
+
+def _as_triplets(given):
+    if given is None:
+        return None
+    found = tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else tuple(given)
+    if not 2 <= len(found) <= 4 or not all(isinstance(name, str) for name in found) or len(set(found)) < len(found):
+        raise ValueError(
+            f"triplets={shown(given)} is not valid; expected names of different columns, 'user,item,rating' or "
+            "'user,item,rating,strata'."
+        )
+    return found
+
+
+def _kind_of(path, kind, given):
+    """Return the kind of a file: what is asked for, or by the columns that are given, the record, the ending."""
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kind={shown(kind)} is not valid; expected one of {', '.join(map(repr, KINDS))}.")
+    if given["text"] is not None and given["triplets"] is not None:
+        raise ValueError("text and triplets are both given; a table holds texts or ratings, so leave one out.")
+    of_ending = _kind_of_ending(path)
+    if kind is None and of_ending in (None, "table"):
+        kind = "texts" if given["text"] is not None else "triplets" if given["triplets"] is not None else of_ending
+        if of_ending == kind == "table" and given["source"] is not None and given["source"]["kind"] in _OF_TABLES:
+            kind = given["source"]["kind"]
+    kind = kind or of_ending
+    if kind == "texts" and given["source"] is not None and given["source"]["kind"] != kind:
+        raise ValueError(f"source is of {given['source']['kind']}, which has no vocabulary for texts; leave it out.")
+    if kind is None or of_ending is None and kind in ("cells", "matrix"):
+        endings = ", ".join((*columns.ENDINGS, *cells.ENDINGS, *matrices.ENDINGS))
+        raise ValueError(f"{path} ends in {path.suffix!r}; expected a folder of 10x Genomics or one of {endings}.")
+    return kind
+
+
+def _kind_of_ending(path):
+    if path.is_dir():
+        return "matrix" if (path / "shape.npy").exists() else "cells"
+    found = ending(path)
+    known = (("table", columns.ENDINGS), ("cells", cells.ENDINGS), ("matrix", matrices.ENDINGS))
+    return next((kind for kind, endings in known if found in endings), None)
+
+
+def _check_options(path, kind, given):
+    for name, kinds in _OPTIONS.items():
+        if given[name] is not None and given[name] is not False and kind not in kinds:
+            raise ValueError(
+                f"{name}={shown(given[name])} goes with {' or '.join(kinds)}, and {path} is read as {kind}; leave it "
+                "out."
+            )
+    needed = {"texts": "text", "triplets": "triplets"}.get(kind)
+    if needed is not None and given[needed] is None and (given["source"] or {}).get("kind") != kind:
+        raise ValueError(f"kind={kind!r} needs {needed}, which names {needed} of {path}; give {needed}.")
+    if given["duplicates"] not in DUPLICATES:
+        raise ValueError(f"duplicates={shown(given['duplicates'])} is not valid; expected 'sum', 'mean' or 'raise'.")
+    if given["vectorizer"] is not None and (given["source"] or {}).get("kind") == "texts":
+        raise ValueError("vectorizer and source are both given; the source has the vectorizer, so leave one out.")
+
+
+def _with_source(kind, given):
+    """Return the arguments, and what is not given as the record has it; columns of the record may be missing."""
+    source = given["source"]
+    given = given | {"known": None if source is None else names_in(source), "may_lack": set()}
+    if source is None or source["kind"] != kind:
+        return given
+    names = [name for name, kinds in _OPTIONS.items() if kind in kinds and name not in ("vectorizer", "names")]
+    kept = {name: source[name] for name in names if given[name] is None or given[name] is False}
+    optional = {name: source[name] for name in ("strata", "title", "names") if given[name] is None and source[name]}
+    if kind == "triplets" and given["duplicates"] == "sum":
+        kept["duplicates"] = source["duplicates"]
+    return given | kept | optional | {"may_lack": set(optional)}
+
+
+def _result(data, source, **values):
+    from sklearn.utils import Bunch
+
+    empty = dict.fromkeys(("strata", "feature_names", "row_names", "texts", "titles"))
+    return Bunch(**{"data": data} | empty | values | {"source": source})
+
+
+def _kept(data, folder):
+    """Return what save_csr made of blocks of rows in a folder, or the blocks one below the other."""
+    if folder is not None:
+        return save_csr(data, folder)
+    blocks = list(data)
+    if all(sp.issparse(block) for block in blocks):
+        return blocks[0] if len(blocks) == 1 else sp.csr_array(sp.vstack(blocks, format="csr"))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+# ---------------------------------------------------------------- the kinds
+
+
+def _texts(path, given):
+    table, column, folder = _open(path, given), given["text"], given["folder"]
+    table.known(column)
+    rows, known = Rows(table, given), given["source"]
+
+    def chunks(rows=None):
+        for places, chunk in table.chunks([column, *(rows.wanted if rows else ())]):
+            if rows:
+                rows.add(places, chunk)
+            yield texts_of(table, column, places, chunk[column])
+        if rows:
+            rows.result()  # raises while nothing is written yet
+
+    options = None if known else texts.parameters_of(given["vectorizer"])
+    found = None
+    if folder is not None:
+        made = known or texts.fit(chunks(), options)
+        data = save_csr((texts.transform(part, made) for part in chunks(rows)), folder)
+    else:
+        found = [each for part in chunks(rows) for each in part]
+        if known:
+            data, made = texts.transform(found, known), known
+        else:
+            try:
+                data, made = texts.fit_transform(found, options)
+            except ValueError as error:
+                said = " ".join(str(error).split()).rstrip(".")
+                raise ValueError(f"The texts in {column!r} of {path} give no matrix: {said}.") from None
+    state = {name: made[name] for name in ("vectorizer", "vocabulary", "idf")}
+    source = _record("texts", given, rows.columns, text=column, **state)
+    found = None if found is None else as_names(found)
+    return _result(data, source, feature_names=made["vocabulary"], texts=found, **rows.result())
+
+
+def _table(path, given):
+    table = _open(path, given)
+    if given["names"] is None:
+        given = given | {"names": table.index_column()}
+    rows, is_turned = Rows(table, given), given["transpose"]
+    names = [name for name in table.names if name not in rows.wanted]
+    if not names:
+        raise ValueError(f"{path} has no column of numbers; give a table with one, or name a column by text.")
+    order = None if is_turned else order_of(names, given["known"], path)
+    names = names if order is None else [names[place] for place in order]
+
+    def blocks():
+        for places, chunk in table.chunks([*names, *rows.wanted]):
+            rows.add(places, chunk)
+            yield sp.csr_array(np.column_stack([numbers_of(table, name, places, chunk[name], _HINT) for name in names]))
+        if not is_turned:
+            rows.result()  # raises while nothing is written yet
+
+    if not is_turned:
+        data = _kept(blocks(), given["folder"])
+        source = _record("table", given, rows.columns, feature_names=as_names(names))
+        return _result(data, source, feature_names=as_names(names), **rows.result())
+    if rows.columns["strata"] is not None:
+        raise ValueError(f"The columns of {path} are the samples; give their strata as a file or an array.")
+    data = sp.csr_array(_kept(blocks(), None).T)
+    found = as_names(rows.found["names"]) if "names" in rows.found else None
+    order = None if found is None else order_of(found, given["known"], path)
+    data, found = (data, found) if order is None else (data[:, order], found[order])
+    data = data if given["folder"] is None else save_csr(data, given["folder"])
+    source = _record("table", given, rows.columns, feature_names=found)
+    strata = labels_of(rows.elsewhere, len(names))
+    return _result(data, source, strata=strata, feature_names=found, row_names=as_names(names))
+
+
+_HINT = "; a column of something else is named by text, strata or names"
+
+
+def _triplets(path, given):
+    table, (user, item, *more) = _open(path, given), given["triplets"]
+    rating = more[0] if more else None
+    column, elsewhere = more[1] if len(more) > 1 else None, None
+    if column is None or given["strata"] is not None:
+        column, elsewhere = place_of_strata(given, table.names, f"column of {path}")
+    wanted = [name for name in (user, item, rating, column) if name is not None]
+    table.known(*wanted)
+    users, items = {}, {name: place for place, name in enumerate(given["known"] if given["known"] is not None else ())}
+    n_known, strata, parts = len(items), {}, []
+    for places, chunk in table.chunks(wanted):
+        i, j = (codes_of(present(table, of, places, chunk[of]), into) for of, into in ((user, users), (item, items)))
+        ratings = np.ones(len(i)) if rating is None else numbers_of(table, rating, places, chunk[rating])
+        if (ratings < 0).any():
+            at = int(np.argmax(ratings < 0))
+            raise table.wrong(places[at], f"has the rating {ratings[at]:g}; expected numbers >= 0: shift them first")
+        if column is not None:
+            add_strata(table, places, i, present(table, column, places, chunk[column]), strata, column)
+        parts.append((i, j, ratings))
+    i, j, ratings = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if given["known"] is not None:
+        i, j, ratings = of_known_items(path, i, j, ratings, n_known, len(items))
+    shape = (len(users), n_known if given["known"] is not None else len(items))
+    data = summed(i, j, ratings, shape, path, given["duplicates"], (list(users), list(items)))
+    names = given["known"] if given["known"] is not None else as_names(list(items))
+    labels = labels_of(elsewhere, len(users))
+    if column is not None:
+        labels = as_labels([strata[code] for code in range(len(users))], is_typed=table.is_typed)
+    data = data if given["folder"] is None else save_csr(data, given["folder"])
+    columns = {"strata": None if len(more) > 1 and column == more[1] else column}
+    source = _record("triplets", given, columns, triplets=given["triplets"], feature_names=names)
+    return _result(data, source, strata=labels, feature_names=names, row_names=as_names(list(users)))
+
+
+def _cells(path, given):
+    is_annotated = ending(path) == ".h5ad" and not path.is_dir()
+    if is_annotated:
+        # the names of a source choose the features, whatever is highly variable in new cells
+        chosen = {"use_highly_variable": given["use_highly_variable"] and given["known"] is None}
+        found = cells.open_h5ad(path, layer=given["layer"], raw=given["raw"], **chosen)
+        column, elsewhere = place_of_strata(given, [*map(str, found.obs.columns)], f"column of obs in {path}")
+    else:
+        if options := [name for name in ("layer", "raw", "use_highly_variable") if given[name]]:
+            raise ValueError(f"{options[0]} goes with an .h5ad, and {path} is of 10x Genomics; leave it out.")
+        found = cells.read_10x_folder(path) if path.is_dir() else cells.open_10x_h5(path)
+        column, elsewhere = None, Path(given["strata"]) if isinstance(given["strata"], str) else given["strata"]
+    with closing(found):
+        if (order := order_of(found.feature_names, given["known"], path)) is not None:
+            found.choose(order)
+        strata = labels_of(elsewhere, found.shape[0]) if column is None else cells.column_of_obs(found, path, column)
+        parts = (block if found.columns is None else block[:, found.columns] for block in found.blocks())
+        data = _kept((as_data(part, path) for part in parts), given["folder"])
+    names = as_names(found.feature_names)
+    source = _record("cells", given, {"strata": column}, feature_names=names)
+    return _result(data, source, strata=strata, feature_names=names, row_names=as_names(found.row_names))
+
+
+def _matrix(path, given):
+    if path.is_dir():
+        if given["transpose"]:
+            raise ValueError(f"{path} is a folder of save_csr, which is read by rows; write its transpose.")
+        data = open_csr(path)
+    else:
+        data = read_matrix(path, transpose=given["transpose"])
+    strata = Path(given["strata"]) if isinstance(given["strata"], str) else given["strata"]
+    strata = labels_of(strata, data.shape[0])
+    data = data if given["folder"] is None else save_csr(data, given["folder"])
+    return _result(data, _record("matrix", given, {}), strata=strata)
+
+
+def _open(path, given):
+    return open_table(path, encoding=given["encoding"], delimiter=given["delimiter"])
+
+
+def _record(kind, given, found, **values):
+    """Return the record of what was read: the columns that were found, and the options of this kind.
+
+    Parameters
+    ----------
+    kind : str
+    given : dict
+        Arguments of `read`.
+    found : dict
+        Argument -> column, or None.
+    **values
+        What else the record has.
+    """
+    of_kind = ("layer", "raw", "use_highly_variable", "transpose", "encoding", "delimiter", "duplicates")
+    options = {name: given[name] for name in of_kind if kind in _OPTIONS.get(name, KINDS)}
+    return record(kind, **options | found | values)
