@@ -317,7 +317,7 @@ BAD = {
         "a.csv",
         "u,i,s\na,b,x\na,c,y\n",
         {"triplets": "u,i", "strata": "s"},
-        "Line 3 .* 's' 'y' for a user who",
+        "'a' in .* has two strata, 'x' and 'y'; a row",
     ),
     "duplicates": ("a.csv", "u,i\na,b\n", {"triplets": "u,i", "duplicates": "max"}, "duplicates='max' is not valid"),
     "one triplet": ("a.csv", "u,i\na,b\n", {"triplets": "u"}, "triplets='u' is not valid; expected"),
