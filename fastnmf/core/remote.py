@@ -292,8 +292,13 @@ class LocalEngine:
             for array, found in reversed(list(zip(held, state, strict=True))):  # W last: others may be the old W itself
                 if array is not None:
                     array[:] = found
+            share.moved = self.data.source.X.n_bytes(chunk) if reads else 0
             tree.add(share)
         return tree.result()
+
+    def columns(self):
+        """Return further entries of the history: none."""
+        return {}
 
     def ask(self, function, *given):
         """Return ``function(part, W, *given)`` of every chunk."""
