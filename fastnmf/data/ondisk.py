@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import numbers
 import os
 from collections.abc import Iterable
@@ -349,6 +350,18 @@ class DiskCSR:
             return sp.csr_array(by_row, shape), None
         data, rows, bounds = self.stored_columns(number)
         return sp.csr_array(by_row, shape), sp.csc_array((data, rows, _narrow(bounds)), shape)
+
+    def will_need(self, number: int) -> None:
+        """Let the system read a chunk ahead, if there is one, while another is computed with."""
+        if number >= self.n_chunks or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        first, last = (int(self.indptr[row]) for row in self.bounds(number))
+        for array in (self.data, self.indices, *(self._columns or ())[:2]):
+            begin = array.offset + first * array.itemsize
+            begin -= begin % mmap.PAGESIZE
+            length = array.offset + last * array.itemsize - begin
+            if last > first:
+                array._mmap.madvise(mmap.MADV_WILLNEED, begin, length)
 
     def n_bytes(self, number: int) -> int:
         """Return the size of the rows of a chunk in the files, and of its columns where they are stored."""
