@@ -305,6 +305,18 @@ def test_one_iteration_reads_every_chunk_once(disk, monkeypatch):
         assert reads[1] - reads[0] == 5 * 5  # five iterations more, five chunks
 
 
+@pytest.mark.parametrize("name", ["strata", "strata, kl"])
+def test_the_history_has_the_bytes_that_an_iteration_read(name, disk):
+    kind, options, given = CASES[name]
+    for columns in (100, None):
+        history = fitted(kind, options, open_csr(disk(columns).folder, chunk_rows=100), given, max_iter=5).history_
+        size = X.nnz * (8 + 4) + (500 + 5) * 8  # entries and their columns, bounds of the rows of five chunks
+        size += 0 if columns is None else X.nnz * (8 + 4) + 5 * 71 * 8
+        assert history["bytes"][1:-1].tolist() == [size] * 4
+        assert history["bytes"][-1] == size * (1 if "kl" in name else 2)  # and the pass for the exact weights
+        assert "replayed" not in history
+
+
 def test_shares_add_up_in_a_fixed_tree():
     numbers = np.random.default_rng(0).random(13)
 

@@ -396,6 +396,17 @@ def test_a_client_is_needed(disk, monkeypatch):
         on_dask.NMF(2).fit(open_csr(disk.folder))
 
 
+def test_a_cluster_that_has_no_worker(disk):
+    options = {"processes": False, "n_workers": 0, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+        model = on_dask.NMF(2, random_state=0, max_iter=3, client=client)
+        with dask.config.set({"fastnmf.no-workers-timeout": "100ms"}):
+            with pytest.raises(TimeoutError, match="has had no worker for 0.1 seconds, and the fit needs one; start"):
+                model.fit(disk)
+        cluster.scale(1)  # a fit waits for one
+        assert model.fit(disk).history_["replayed"].tolist() == [0] * 4
+
+
 def test_dask_that_is_not_there():
     code = "import sys; sys.modules['distributed'] = None; import fastnmf; fastnmf.NMF; import fastnmf.dask"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -14,6 +14,7 @@ import fastnmf
 from fastnmf import open_csr, save_csr
 
 distributed = pytest.importorskip("distributed")
+import dask  # noqa: E402 (only where it is installed)
 from distributed.diagnostics.plugin import SchedulerPlugin  # noqa: E402 (only where it is installed)
 
 import fastnmf.dask as on_dask  # noqa: E402
@@ -67,7 +68,18 @@ def test_bits_do_not_depend_on_the_workers(n_workers, name, dtype, cluster, disk
     expected = bits(fitted(kind, options, disk(dtype), given, max_iter=max_iter))
     scale(cluster, n_workers)
     for hold in (True, False):
-        assert bits(fitted(on_workers(kind), options, disk(dtype), given, max_iter=max_iter, hold=hold)) == expected
+        found = fitted(on_workers(kind), options, disk(dtype), given, max_iter=max_iter, hold=hold)
+        assert bits(found) == expected and not found.history_["replayed"].any()
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_the_history_has_the_bytes_that_an_iteration_moved(n_workers, cluster, disk):
+    scale(cluster, n_workers)
+    kind, options, given = CASES["strata"]
+    moved = fitted(on_workers(kind), options, disk("f4"), given, max_iter=6).history_["bytes"][1:-1]
+    order, share = (70 + 5) * 8 * 4 + 64 * 8, (70 + 5 + 8 + 1) * 8 * 8  # H, V H and HᵀH; XᵀW, sums, WᵀW and totals
+    least, most = n_workers * order + share, n_workers * order + 6 * share  # of six chunks: none or all sums travel
+    assert (moved >= least).all() and (moved <= (least if n_workers == 1 else most)).all()
 
 
 class Killer(SchedulerPlugin):
@@ -76,8 +88,8 @@ class Killer(SchedulerPlugin):
     Parameters
     ----------
     cluster : LocalCluster
-    moments : list of (str, str)
-        Beginning of the label, and when.
+    moments : list of (str, str) or (str, str, int)
+        Beginning of the label, when, and the number of the chunk, or of any chunk.
     """
 
     def __init__(self, cluster, moments):
@@ -88,8 +100,8 @@ class Killer(SchedulerPlugin):
     def transition(self, key, start, finish, *args, **more):
         if not self.left or not isinstance(key, tuple):
             return
-        label, moment = self.left[0]
-        if finish != moment or not key[0].startswith(label):
+        label, moment, *number = self.left[0]
+        if finish != moment or not key[0].startswith(label) or number not in ([], [key[1]]):
             return
         task = self.scheduler.tasks[key]
         worker = task.processing_on or next(iter(task.who_has or ()), None)
@@ -104,7 +116,7 @@ class Killer(SchedulerPlugin):
 
 
 def survives(cluster, moments, name, D, **options):
-    """Fit while workers are killed, and compare with the same fit on disk."""
+    """Fit while workers are killed, compare with the same fit on disk, and return the number of steps made again."""
     kind, own, given = CASES[name]
     expected = fitted(kind, own, D, given, max_iter=8)
     killer, began = Killer(cluster, moments), time.monotonic()
@@ -116,6 +128,7 @@ def survives(cluster, moments, name, D, **options):
         n_killed = killer.end()
     assert n_killed == len(moments), "no such task"
     assert time.monotonic() - began < MOST_SECONDS
+    return found.history_["replayed"].sum()
 
 
 MOMENTS = {
@@ -146,9 +159,60 @@ def test_a_worker_is_killed_in_the_last_pass(two, disk):
 
 
 def test_two_workers_are_killed_and_chunks_are_read_anew(two, disk):
-    survives(two, [("step-3", "memory"), ("step-6", "processing")], "strata", disk("f8"))
+    assert survives(two, [("step-3", "memory"), ("step-6", "processing")], "strata", disk("f8")) > 0
     scale(two, 2)
     survives(two, [("step-3", "processing")], "strata, kl", disk("f8"), hold=False)
+
+
+class Recorder(SchedulerPlugin):
+    """Note the tasks that have ended, as label and number, in their order."""
+
+    def __init__(self):
+        self.ended = []
+
+    def transition(self, key, start, finish, *args, **more):
+        if finish == "memory" and isinstance(key, tuple):
+            self.ended.append((key[0].rsplit("-", 1)[0] + "-", key[1]))
+
+
+@pytest.fixture(scope="module")
+def tasks_of(cluster, disk):
+    """Return the tasks of an undisturbed fit by the name of its case."""
+    scale(cluster, 2)
+    found = {}
+    for name in NAMES:
+        recorder = Recorder()
+        cluster.scheduler.add_plugin(recorder, name="recorder")
+        kind, options, given = CASES[name]
+        fitted(on_workers(kind), options, disk("f8"), given, max_iter=8)
+        cluster.scheduler.remove_plugin("recorder")
+        found[name] = sorted(set(recorder.ended))
+    return found
+
+
+PHASES = ("last-", "start-", "step-", "merge-")  # the first four moments are in these
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_a_worker_is_killed_at_a_random_moment(number, two, disk, tasks_of):
+    rng, name = np.random.default_rng([22, number]), NAMES[number % 2]
+    phase = PHASES[number] if number < len(PHASES) else ""
+    tasks = [task for task in tasks_of[name] if task[0].startswith(phase)]
+    (label, chunk), moment = tasks[rng.integers(len(tasks))], rng.choice(["processing", "memory"])
+    survives(two, [(label, str(moment), chunk)], name, disk("f8"), hold=bool(rng.random() < 0.7))
+
+
+def test_all_workers_are_gone(two, disk):
+    def leave(state):
+        if state.iteration == 2:
+            scale(two, 0)
+
+    kind, options, given = CASES["strata"]
+    began = time.monotonic()
+    with dask.config.set({"fastnmf.no-workers-timeout": "2s"}):
+        with pytest.raises(TimeoutError, match="has had no worker for 2 seconds, and the fit needs one; start workers"):
+            fitted(on_workers(kind), options, disk("f8"), given, max_iter=8, callback=leave)
+    assert time.monotonic() - began < MOST_SECONDS
 
 
 def test_weights_of_a_fit_survive_their_worker(two, disk):
@@ -212,20 +276,22 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", NAMES)
-def test_the_driver_is_killed_with_its_workers(name, two, disk, tmp_path):
+def test_the_driver_is_killed_with_its_workers(name, seed, two, disk, tmp_path):
     np.save(tmp_path / "labels.npy", GROUPS)
     (tmp_path / "driver.py").write_text(DRIVER)
     folder, D = tmp_path / "state", disk("f8")
     arguments = [sys.executable, tmp_path / "driver.py", D.folder, tmp_path / "labels.npy", folder, name]
-    driver = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    driver = subprocess.Popen(arguments, start_new_session=True, **quiet)
     until = time.monotonic() + MOST_SECONDS
     try:
         while not (folder / "fit.npz").exists() and time.monotonic() < until:
             time.sleep(0.05)
-        time.sleep(3)  # a few iterations
+        time.sleep(np.random.default_rng(seed).uniform(0, 4))  # it may be writing
     finally:
-        driver.kill()
+        os.killpg(driver.pid, signal.SIGKILL)  # its workers, too
         driver.wait()
     at = int(fastnmf.io.archive.read(folder / "fit.npz", "checkpoint")["state"]["history"]["iteration"][-1])
     assert at > 0

@@ -9,8 +9,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 """
 
 import operator
-from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +122,8 @@ class Share:
         See `fastnmf.core.squarem.sizes`.
     value : float
         A part of the objective.
+    moved : int
+        Bytes that came to where the sums were computed, from other processes or from files.
     """
 
     product: np.ndarray | None = None
@@ -133,6 +134,7 @@ class Share:
     of_shifts: np.ndarray | None = None
     sizes: np.ndarray | None = None
     value: float = 0.0
+    moved: int = 0
 
     _arrays = ("product", "gram", "sums", "totals", "columns", "of_shifts", "sizes")
 
@@ -144,6 +146,10 @@ class Share:
     def __sizeof__(self):  # by which an engine decides what to move
         return 1000 + self.n_bytes
 
+    def __setstate__(self, state):  # it has come from another process
+        vars(self).update(state)
+        self.moved += self.n_bytes
+
     def add(self, other, plus=operator.iadd):
         """Add the sums of another share, its arrays in place unless ``plus(own, more)`` says else; return this one."""
         for name in self._arrays:
@@ -152,7 +158,7 @@ class Share:
                 setattr(self, name, more if own is None else own)
             else:
                 setattr(self, name, plus(own, more))
-        self.value += other.value
+        self.value, self.moved = self.value + other.value, self.moved + other.moved
         return self
 
 
@@ -194,7 +200,7 @@ class ShareTree:
 
 def added(left, right):
     """Return the sum of two shares or summaries, neither of which is changed."""
-    return copy(left).add(right, operator.add)
+    return replace(left).add(right, operator.add)
 
 
 @dataclass

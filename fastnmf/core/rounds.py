@@ -74,7 +74,7 @@ class Rounds:
 
     def __init__(self, engine, rank, has_shifts):
         self.engine, self.rank, self.has_shifts = engine, rank, has_shifts
-        self.is_zero, self.is_ahead, self._scale = True, False, None
+        self.is_zero, self.is_ahead, self._scale, self._moved = True, False, None, 0
         width, data = engine.width, engine.data
         sums = np.zeros((data.n_strata, width)) if has_shifts else None
         columns = None if engine.net is None else np.zeros((2, width))
@@ -86,7 +86,13 @@ class Rounds:
         order = Order(self.rank, self.has_shifts, scale=self._scale, **content)
         self._scale = None
         self.share = self.engine.run(step, order, *given, reads=reads)
+        self._moved += self.share.moved
         return self.share
+
+    def columns(self):
+        """Return entries of the history, of what has happened since the last call: bytes moved, and the engine's."""
+        moved, self._moved = self._moved, 0
+        return {"bytes": moved} | self.engine.columns()
 
     def ask(self, function, *given):
         """Return ``function(part, W, *given)`` of every chunk, W with its present scale."""
@@ -189,6 +195,14 @@ class ChunkedFactors(Factors):
         """Return a factor (p, k) without padding; W of all rows, in a file where it is large."""
         rounds = self.rounds
         return rounds.present(rounds.engine.gathered, self.rank) if name == "W" else super().gathered(name)
+
+
+class ChunkedSolver(AlternatingSolver):
+    """Iterate the schedule of a problem of data in chunks, for the squared error."""
+
+    def columns(self):
+        """As `AlternatingSolver.columns`, and what the rounds have moved."""
+        return super().columns() | self.factors.rounds.columns()
 
 
 class ChunkUpdate:
@@ -361,8 +375,9 @@ class RatioSolver(Solver):
         return max(loss.value(factors), 0.0)
 
     def columns(self):
-        """Return the passes over the data where the start has a level."""
-        return {} if self.level is None else {"passes": self.level.passes + self._n_done}
+        """Return what the rounds have moved, and the passes over the data where the start has a level."""
+        passes = {} if self.level is None else {"passes": self.level.passes + self._n_done}
+        return passes | self.factors.rounds.columns()
 
     def to_state(self):
         """Return the factors, and the points of a cycle; the step that the chunks are ahead is repeated."""
@@ -396,7 +411,7 @@ def chunked_solver(problem, factors, extrapolation=None, start_value=None, level
     problem.exact_value = partial(_exact_value, rounds, data, factors)
     if problem.reseed_dead_component is not None:
         problem.reseed_dead_component = partial(_reseed, problem.losses[0], rounds)
-    return AlternatingSolver(problem, factors, extrapolation, start_value, level)
+    return ChunkedSolver(problem, factors, extrapolation, start_value, level)
 
 
 def _exact_value(rounds, data, factors, _, V=None):
@@ -510,3 +525,5 @@ def finish_exactly(fit):
     factors.cache_put(("pos", "H"), ("W", "H"), inner)
     fit.history["objective"][-1] = problem.value(factors)
     fit.history["penalty"][-1] = problem.penalty
+    for name, more in rounds.columns().items():
+        fit.history[name][-1] += more

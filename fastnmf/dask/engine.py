@@ -6,6 +6,9 @@ long as the result is needed; so the weights are sent anew as tasks without a pa
 become larger than they are.
 """
 
+import asyncio
+import concurrent.futures
+import itertools
 import time
 import uuid
 import weakref
@@ -23,6 +26,27 @@ from fastnmf.data.labels import distinct, known_labels
 NAMES = {"begin": "start", "measured": "measure", "gone_back": "undo", "finished": "last"}  # other steps: "step"
 PAST = 1 << 26  # bytes of the past that the scheduler may hold, whatever the size of the weights
 OF_TASK = 2000  # bytes that the scheduler holds for a task
+MOST_WITHOUT = 60  # seconds without any worker; Dask's configuration may say else, as fastnmf.no-workers-timeout
+LOOK_EVERY = 1.0  # seconds after which a result that is waited for lets the driver look for workers
+_REPEATS = weakref.WeakValueDictionary()  # uid of a fit -> its `Repeats`
+
+
+class Repeats:
+    """Count the steps of a fit that were made again: their results were lost with workers."""
+
+    def __init__(self):
+        self.count, self._made = 0, set()
+
+    def note(self, name, number):
+        """Note that a step of a chunk has been made."""
+        self.count += (name, number) in self._made
+        self._made.add((name, number))
+
+
+def _note_step(event):
+    name, number = event[1]
+    if (repeats := _REPEATS.get(name.rsplit("-", 1)[1])) is not None:
+        repeats.note(name, number)
 
 
 class DaskSource:
@@ -58,10 +82,17 @@ class DaskSource:
         self.uid, self._counts, self._future = uuid.uuid4().hex[:12], Counter(), Future
         self._futures = weakref.WeakSet()
         self._rows = self._parts = self.setting = None
-        hosts = Counter()
-        for address, count in client.nthreads().items():
+        n_threads_of, hosts = client.nthreads(), Counter()
+        for address, count in n_threads_of.items():
             hosts[tasks.host_of(address)] += count
         self.context = Context(dict(hosts), n_threads)
+        each, n_chunks = (
+            [address for address in sorted(n_threads_of) for _ in range(n_threads_of[address])],
+            len(blocks.pieces),
+        )
+        self._owners = [each[chunk * len(each) // n_chunks] for chunk in range(n_chunks)] if each else None
+        self.repeats = _REPEATS[self.uid] = Repeats()
+        client.subscribe_topic(tasks.STEPS, _note_step)
 
     def release(self):
         """Let go of all that the workers hold for the fit, but for what its result needs."""
@@ -88,6 +119,24 @@ class DaskSource:
         """
         graph = {}
         return self.futures(graph, self.add(graph, name, function, *lists, **more))
+
+    def placed(self, which, name, function, *lists, **more):
+        """Return what `map` returns, with neighbouring chunks on one worker, which then adds up their shares itself.
+
+        Parameters
+        ----------
+        which : list of int
+            The chunks of the user; their workers are asked for, and others do where these are lost.
+        name, function, *lists, **more :
+            As for `map`.
+        """
+        owners, found = [self._owners and self._owners[chunk] for chunk in which], []
+        each = zip(owners, zip(*lists, strict=True), strict=True)
+        for owner, group in itertools.groupby(each, key=lambda pair: pair[0]):
+            graph, own = {}, zip(*(given for _, given in group), strict=True)
+            wanted = self.add(graph, name, function, *map(list, own), **more)
+            found += self.futures(graph, wanted, **({"workers": [owner], "allow_other_workers": True} if owner else {}))
+        return found
 
     def send(self, name, value):
         """Return the future of a value that the workers fetch from each other."""
@@ -128,14 +177,44 @@ class DaskSource:
             tree.add(term)
         return tree.result()
 
-    def futures(self, graph, wanted):
-        """Send a graph and return futures of the tasks that are wanted."""
+    def futures(self, graph, wanted, **where):
+        """Send a graph and return futures of the tasks that are wanted; `where` are options of the client's `get`."""
         import dask
 
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            futures = self.client.get(graph, [each.key for each in wanted], sync=False)
+            futures = self.client.get(graph, [each.key for each in wanted], sync=False, **where)
         self._futures.update(futures)
         return futures
+
+    def gather(self, futures):
+        """Return the results of futures; raise TimeoutError where the cluster has no worker for long."""
+        import dask
+        from dask.utils import parse_timedelta
+
+        client, most = self.client, dask.config.get("fastnmf.no-workers-timeout", MOST_WITHOUT)
+        most, seen = parse_timedelta(most), time.monotonic()
+        coming = client.gather(futures, asynchronous=True)
+        coming = asyncio.run_coroutine_threadsafe(coming, client.loop.asyncio_loop)
+        try:
+            while True:
+                try:
+                    return coming.result(LOOK_EVERY)
+                except (concurrent.futures.TimeoutError, TimeoutError):
+                    if coming.done():  # by now, or the error is that of a task
+                        return coming.result()
+                if client.nthreads():
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > most:
+                    raise TimeoutError(
+                        f"The cluster has had no worker for {most:g} seconds, and the fit needs one; start workers "
+                        "and fit again (with checkpoint=folder a fit goes on where the last one was)."
+                    )
+        finally:
+            coming.cancel()
+
+    def result(self, future):
+        """Return the result of a future, as `gather`."""
+        return self.gather([future])[0]
 
     def sent(self, parts):
         """Return a list in which futures stand for what Dask is to compute."""
@@ -168,11 +247,13 @@ class DaskSource:
         """
         n_chunks, context = len(self.blocks.pieces), {"context": self.context}
         numbers, pieces = list(range(n_chunks)), self._pieces(range(n_chunks))
-        if self.holds:
+        if self.holds and any(isinstance(piece, self._future) for piece in pieces):  # they are on workers
             pieces = self.map("read", tasks.loaded, pieces, numbers, **context)
+        elif self.holds:
+            pieces = self.placed(numbers, "read", tasks.loaded, pieces, numbers, **context)
         none = [None] * n_chunks
         given = [none if parts is None else self.sent(parts) for parts in (strata, weight)]
-        found = self.client.gather(self.map("look", tasks.facts, pieces, numbers, *given, **context))
+        found = self.gather(self.map("look", tasks.facts, pieces, numbers, *given, **context))
         width = found[0].n_columns
         for number, fact in enumerate(found):
             if fact.n_columns != width:
@@ -198,7 +279,7 @@ class DaskSource:
         self.stratum_index, self.weight = stratum_index, weight
         cut = [slice(*bounds) for bounds in self._bounds]
         each = [Side(rows.start, stratum_index[rows], None if weight is None else weight[rows]) for rows in cut]
-        self.sides = self.map("side", tasks.identity, each)
+        self.sides = self.placed(self.chunks, "side", tasks.identity, each)
 
     def bounds(self, chunk):
         """Return the first row of a chunk, and the first one after it."""
@@ -208,13 +289,13 @@ class DaskSource:
         """Return the `Summary` of all chunks."""
         found, graph = self._applied("summary", tasks.summary_of, weighing, (has_entropy,)), {}
         (future,) = self.futures(graph, [self.add_total(graph, "merge", found)]) if len(found) > 1 else found
-        summary = future.result()
+        summary = self.result(future)
         summary.largest = self.largest
         return summary
 
     def each(self, function, weighing, *given, own=None):
         """Return what `DiskSource.each` returns; the arguments are the same."""
-        return self.client.gather(self._applied("start", function, weighing, given, own))
+        return self.gather(self._applied("start", function, weighing, given, own))
 
     def _applied(self, name, function, weighing, given, own=None):
         """Return futures of a function of the chunks.
@@ -328,6 +409,7 @@ class DaskEngine:
         arguments = self.source.sides, [width] * n_chunks, [data.dtype] * n_chunks
         self.states = self.source.map("state", tasks.zeros, *arguments)
         self.workers, self._past, self._generations = frozenset(self.source.client.nthreads()), 0, []
+        self._n_repeats = 0
 
     def keep(self, *names):
         """Keep these parts of the states of the chunks, too."""
@@ -347,11 +429,16 @@ class DaskEngine:
         total = source.add_total(graph, "merge", source.add(graph, "share", tasks.second, pairs))
         *self.states, share = source.futures(graph, [*states, total])
         del graph, lists
-        share = tasks.owned(share.result())
+        share = tasks.owned(source.result(share))
         self._past += order.n_bytes + 2 * OF_TASK * source.n_chunks
         if self._past > max(PAST, self.data.shape[0] * self.width * self.data.dtype.itemsize):
             self._forget()
         return share
+
+    def columns(self):
+        """Return the number of steps that were made again since the last call."""
+        before, self._n_repeats = self._n_repeats, self.source.repeats.count
+        return {"replayed": self._n_repeats - before}
 
     def _cut(self, W):
         """Return the rows of each chunk of a start, NumPy or Dask."""
@@ -372,7 +459,7 @@ class DaskEngine:
     def _forget(self):
         """Send the weights anew as tasks that depend on nothing, chunk by chunk: the past is then forgotten."""
         for chunk, state in enumerate(self.states):
-            self.states[chunk] = self.source.send("state", state.result())
+            self.states[chunk] = self.source.send("state", self.source.result(state))
         self._past = 0
 
     def ask(self, function, *given):
@@ -380,7 +467,7 @@ class DaskEngine:
         source = self.source
         call = source.send("order", Call(function, given))
         lists = *source.ready(), self.states, [call] * source.n_chunks
-        return source.client.gather(source.map("ask", tasks.asked, *lists, context=source.context))
+        return source.gather(source.map("ask", tasks.asked, *lists, context=source.context))
 
     def scale(self, scale):
         """Multiply the columns of all weights by `scale` (K,)."""
@@ -388,13 +475,11 @@ class DaskEngine:
 
     def to_state(self, is_ahead):
         """Write the weights of all chunks to the folder, and return what `from_state` needs to find them."""
-        from distributed import wait
-
         self._generations.append(time.time_ns())
         paths = self._paths(self._generations[-1])
-        self.source.client.gather(self.source.map("save", tasks.saved, self.states, paths))
+        self.source.gather(self.source.map("save", tasks.saved, self.states, paths))
         self._read(paths, False)
-        wait(self.states)  # the files may go as soon as another state is restored
+        self.source.gather(self.source.map("state", len, self.states))  # the files may then go
         for generation in self._generations[:-2]:  # the last but one is that of the file of the driver until it is new
             for path in self._paths(generation):
                 path.unlink(missing_ok=True)
@@ -423,7 +508,8 @@ class DaskEngine:
         ends = [hi for _, hi in map(self.source.bounds, range(self.source.n_chunks))]
         chunk = int(np.searchsorted(ends, number, side="right"))
         place = number - self.source.bounds(chunk)[0]
-        return self.source.map("row", tasks.row_of, [self.states[chunk]], [place], [is_ahead])[0].result()
+        row = self.source.map("row", tasks.row_of, [self.states[chunk]], [place], [is_ahead])[0]
+        return self.source.result(row)
 
     def gathered(self, rank, is_ahead):
         """Return an array (0, rank): the weights stay with the chunks."""
@@ -433,7 +519,7 @@ class DaskEngine:
         """Return ``function(state, side, finish)`` of every chunk."""
         source = self.source
         found = source.map("finish", function, self.states, source.sides, [finish] * len(self.states))
-        return source.client.gather(found)
+        return source.gather(found)
 
     def collection(self, finish):
         """Return the weights of the user as a Dask array (n_rows, k), in the chunks of X, of which none is computed."""

@@ -328,7 +328,9 @@ class NMF(DaskFitMixin, nmf.NMF):
     W_ : dask.array.Array (n_samples, n_components)
         The weights of the rows, with the chunks of X; computed when asked for.
     components_, history_ and all others :
-        As of `fastnmf.NMF`, in NumPy.
+        As of `fastnmf.NMF`, in NumPy. ``history_["bytes"]`` are those of orders and sums that went from process to
+        process in an iteration, ``history_["replayed"]`` the steps of chunks that were made again after workers were
+        lost.
 
     Examples
     --------
@@ -371,7 +373,7 @@ class StratifiedNMF(DaskFitMixin, stratified.StratifiedNMF):
     W_ : dask.array.Array (n_samples, n_components)
         The weights of the rows, with the chunks of X; computed when asked for.
     components_, shifts_, history_ and all others :
-        As of `fastnmf.StratifiedNMF`, in NumPy.
+        As of `fastnmf.StratifiedNMF`, in NumPy; ``history_`` as of `fastnmf.dask.NMF`.
 
     Examples
     --------

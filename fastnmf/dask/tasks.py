@@ -20,6 +20,8 @@ from fastnmf.data.ondisk import open_csr
 from fastnmf.data.writing import replacing
 from fastnmf.kernels.jit import threads
 
+STEPS = "fastnmf-steps"  # the topic under which workers tell the driver which steps they have made
+
 
 def host_of(address):
     """Return the host in the address of a worker, such as ``tcp://10.0.0.1:4000``."""
@@ -237,7 +239,20 @@ class Call:
     kept: tuple = ()
 
     def __sizeof__(self):
-        return 1000 + sum(getattr(each, "n_bytes", getattr(each, "nbytes", 0)) for each in self.given)
+        return 1000 + self.n_bytes
+
+    def __setstate__(self, state):  # it has come from another process
+        vars(self).update(state)
+        self._moved = self.n_bytes
+
+    @property
+    def n_bytes(self):
+        """Size of its arrays."""
+        return sum(getattr(each, "n_bytes", getattr(each, "nbytes", 0)) for each in self.given)
+
+    def take_moved(self):
+        """Return the bytes that have come to this process, once."""
+        return vars(self).pop("_moved", 0)
 
 
 def as_part(piece, side, setting, number):
@@ -314,7 +329,18 @@ def stepped(piece, side, setting, number, state, call, start):
     state = State(*map(owned, state))
     state = state._replace(**{name: np.zeros_like(state.W) for name in call.kept if getattr(state, name) is None})
     given = call.given if start is None else (*call.given, GivenStart(start, side.first))
-    return call.function(as_part(piece, side, setting, number), state, *map(owned, given))
+    state, share = call.function(as_part(piece, side, setting, number), state, *map(owned, given))
+    share.moved += call.take_moved()
+    _tell()
+    return state, share
+
+
+def _tell():
+    """Tell the driver that a step has been made."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    worker.log_event(STEPS, list(worker.get_current_task()))
 
 
 def owned(value):

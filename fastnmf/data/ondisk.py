@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import numbers
 import os
 from collections.abc import Iterable
@@ -344,9 +345,30 @@ class DiskCSR:
         bounds = np.array(self.indptr[lo : hi + 1]).astype(np.int64, copy=False)
         first, last = int(bounds[0]), int(bounds[-1])
         shape = hi - lo, self.shape[1]
-        by_row = _mapped(self.data, first, last), _mapped(self.indices, first, last), bounds - first
-        by_column = sp.csc_array(self.stored_columns(number), shape) if self.has_columns else None
-        return sp.csr_array(by_row, shape), by_column
+        by_row = _mapped(self.data, first, last), _mapped(self.indices, first, last), _narrow(bounds - first)
+        if not self.has_columns:
+            return sp.csr_array(by_row, shape), None
+        data, rows, bounds = self.stored_columns(number)
+        return sp.csr_array(by_row, shape), sp.csc_array((data, rows, _narrow(bounds)), shape)
+
+    def will_need(self, number: int) -> None:
+        """Let the system read a chunk ahead, if there is one, while another is computed with."""
+        if number >= self.n_chunks or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        first, last = (int(self.indptr[row]) for row in self.bounds(number))
+        for array in (self.data, self.indices, *(self._columns or ())[:2]):
+            begin = array.offset + first * array.itemsize
+            begin -= begin % mmap.PAGESIZE
+            length = array.offset + last * array.itemsize - begin
+            if last > first:
+                array._mmap.madvise(mmap.MADV_WILLNEED, begin, length)
+
+    def n_bytes(self, number: int) -> int:
+        """Return the size of the rows of a chunk in the files, and of its columns where they are stored."""
+        lo, hi = self.bounds(number)
+        of_entry, n_entries = self.dtype.itemsize + self.indices.itemsize, int(self.indptr[hi] - self.indptr[lo])
+        size = n_entries * of_entry + (hi - lo + 1) * self.indptr.itemsize
+        return size + (n_entries * (self.dtype.itemsize + 4) + 8 * (self.shape[1] + 1) if self.has_columns else 0)
 
     @property
     def has_columns(self) -> bool:
@@ -412,6 +434,11 @@ class DiskCSR:
         """
         _check_rows("n_rows", n_rows, "the rows of a block")
         return _Blocks(self, n_rows, None if strata is None else known_labels(strata, "strata", self.shape[0]))
+
+
+def _narrow(bounds):
+    """Return the bounds of a chunk as int32 where they fit: SciPy would copy the mapped indices to their wider type."""
+    return bounds.astype(np.int32) if bounds[-1] <= _MOST_INT32 else bounds
 
 
 def _mapped(array, lo, hi):

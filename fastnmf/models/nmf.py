@@ -143,7 +143,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties; the
         squared error is twice D of the formula above), ``passes`` over the data (a multilevel start counts by its share
         of the rows) and ``seconds`` (since the start of the fit; of small dense data evenly spread). Entry 0 belongs to
-        the start, the last entry to the returned factors.
+        the start, the last entry to the returned factors. Of a matrix on disk also ``bytes`` that each iteration read.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 

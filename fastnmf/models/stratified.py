@@ -168,7 +168,8 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, Insp
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (squared error or divergence, with penalties), ``passes`` over
         the data (a multilevel start counts by its share of the rows) and ``seconds`` (since the start of the fit).
-        Entry 0 belongs to the start, the last entry to the returned factors.
+        Entry 0 belongs to the start, the last entry to the returned factors. Of a matrix on disk also ``bytes`` that
+        each iteration read.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
