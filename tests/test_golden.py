@@ -25,7 +25,7 @@ IDS = [f"{name}-{MODE}" for name in PLAIN_IDS]
 # Kernels that are always called with a task table of a single task: each step sees what the one before has written.
 SEQUENTIAL = {"chain_sweep", "quartic_sweep", "nodes_colour"}
 # So are these, whose whole work is small: one pass over few entries, and short fits of dense data one after the other.
-SHORT = {"entries_value", "dense_mu", "dense_hals", "pattern_places"}
+SHORT = {"entries_value", "dense_mu", "dense_hals", "pattern_places", "csr_cut"}
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,19 @@ def test_pattern_places(rng):
     assert place.tolist() == oracles.pattern_places(ptr, group, columns, held_ptr, held) == [1, 0, 7]
 
 
+def test_csr_cut(rng, dtype):
+    csr = record(sp.csr_array([[0, 1, 2, 0], [3, 0, 4, 5], [0, 0, 0, 0], [6, 7, 8, 0]], dtype=dtype))
+    number, counts = np.array([1, -1, 0, -1], np.int32), np.array([0, 3, 5])
+    cut, turned = (
+        csr._replace(indptr=start, indices=np.empty(5, np.int32), data=np.empty(5, dtype))
+        for start in (np.empty(5, np.int64), counts)
+    )
+    products.csr_cut(one_task(4), csr, number, cut, turned, counts[:-1].copy())
+    for found, want in ((cut, [[2, 0], [4, 3], [0, 0], [8, 6]]), (turned, [[2, 4, 0, 8], [0, 3, 0, 6]])):
+        assert sp.csr_array((found.data, found.indices, found.indptr)).toarray().tolist() == want
+    assert turned.indices.tolist() == [0, 1, 3, 1, 3] and cut.indices.tolist() == [0, 1, 0, 1, 0]
+
+
 def test_groups_sum(rng, dtype):
     F = padded_factor(rng, 30, 5, dtype)
     start, order = np.array([0, 7, 7, 29, 30]), rng.permutation(30)
@@ -107,6 +120,10 @@ def test_pattern_count(rng, dtype):
             order = np.argsort(group[mine])
             np.testing.assert_array_equal(group[mine][order], stratum[ptr[j] : ptr[j + 1]])
             np.testing.assert_allclose(total[mine][order], sums[ptr[j] : ptr[j + 1]], rtol=1e-12)
+        packed, of_each = np.empty(ptr[-1], np.int32), np.empty(ptr[-1], dtype)
+        products.pattern_packed(tasks, room, group, total, ptr, packed, of_each)
+        used = np.concatenate([np.arange(room[j], room[j] + count[j]) for j in range(23)])
+        assert (packed == group[used]).all() and (of_each == total[used].astype(dtype)).all()
 
 
 @pytest.mark.parametrize("rank", [5, 70])  # of one block, and of more than fit into registers at a time

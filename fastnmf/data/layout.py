@@ -79,6 +79,12 @@ def _pieces(start):
     return np.append(np.repeat(start[:-1], count) + within * _PIECE, start[-1]).astype(np.int64), first
 
 
+def in_order(stratum_index, n_groups):
+    """Return the rows, int64, sorted by group and within a group as they come."""
+    few = np.uint16 if n_groups <= 1 << 16 else np.int64  # those are sorted by counting, in a tenth of the time
+    return np.argsort(stratum_index.astype(few), kind="stable").astype(np.int64, copy=False)
+
+
 class Grouping:
     """Sums of rows by group.
 
@@ -106,7 +112,7 @@ class Grouping:
         self.stratum_index, self.n_groups, self.row_scale = stratum_index, n_groups, row_scale
         self.counts = np.bincount(stratum_index, minlength=n_groups)
         self.sizes = self.counts if weight is None else np.bincount(stratum_index, weight, minlength=n_groups)
-        self.order = np.argsort(stratum_index, kind="stable").astype(np.int64)
+        self.order = in_order(stratum_index, n_groups)
         self.bounds, self.first = _pieces(np.concatenate([[0], np.cumsum(self.counts)]))
         self._in_order, self._tasks = np.arange(self.first[-1]), {}
 

@@ -196,5 +196,5 @@ class Pattern:
     def dense(self, v):
         """Return the entries v (q,) as a dense V (n_groups, n_columns)."""
         V = np.zeros((self.n_groups, self.n_columns), v.dtype)
-        V[self.group, self.column] = v
+        V.reshape(-1)[self.group * np.int64(self.n_columns) + self.column] = v  # in half the time of two indices
         return V

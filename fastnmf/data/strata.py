@@ -316,15 +316,16 @@ class Strata:
         turned = self.columns
         room = np.minimum(np.diff(turned.indptr), self.n_strata)
         room = np.concatenate([[0], np.cumsum(room)]).astype(np.int64)
-        group, sums = np.empty(room[-1], np.int32), np.empty(room[-1], np.float64)
+        groups, sums = np.empty(room[-1], np.int32), np.empty(room[-1], np.float64)
         count = np.empty(self.shape[1], np.int64)
         tasks = turned.tasks(4)
         values = turned.data if self.weight is None else turned.data * self._sum_scale[turned.indices]
         csr = turned.csr._replace(data=values)
-        products.pattern_count(tasks, csr, self.stratum_index, self.n_strata, room, group, sums, count)
+        products.pattern_count(tasks, csr, self.stratum_index, self.n_strata, room, groups, sums, count)
         start = np.concatenate([[0], np.cumsum(count)])
-        kept = np.arange(start[-1]) + np.repeat(room[:-1] - start[:-1], count)
-        return Pattern(start, group[kept], sums[kept].astype(self.dtype), self.n_strata, self.sparse_shifts)
+        group, packed = np.empty(start[-1], np.int32), np.empty(start[-1], self.dtype)
+        products.pattern_packed(tasks, room, groups, sums, start, group, packed)
+        return Pattern(start, group, packed, self.n_strata, self.sparse_shifts)
 
     def matmul(self, F: Floats, out: Floats) -> None:
         """Write ``X F`` into out (n_rows, K); F (n_columns, K)."""

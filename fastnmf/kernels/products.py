@@ -54,6 +54,39 @@ def csr_duplicates(tasks, indptr, indices, n_columns, found):
 
 
 @kernel
+def csr_cut(tasks, csr, number, cut, turned, ends):
+    """Write some columns of a sparse matrix (p, q), by rows and by columns, in one pass.
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        A single task over the rows.
+    csr : fastnmf.kernels.records.CSR
+        The matrix.
+    number : ndarray (q,) of int32
+        Number of each column among the c that are kept; negative for the others.
+    cut : fastnmf.kernels.records.CSR
+        (p, c); written. The entries of a row stand in the order that they have in `csr`.
+    turned : fastnmf.kernels.records.CSR
+        (c, p), the transpose; its `indptr` is given, the rest is written, in ascending order of the rows.
+    ends : ndarray (c,) of int64
+        The first c entries of the `indptr` of `turned`; overwritten.
+    """
+    indptr, indices, data = csr
+    for _, begin, until in work_stealing(tasks):
+        place = cut.indptr[begin] = 0
+        for i in range(begin, until):
+            for p in range(indptr[i], indptr[i + 1]):
+                j = number[indices[p]]
+                if j >= 0:
+                    at = ends[j]
+                    cut.indices[place], cut.data[place] = j, data[p]
+                    turned.indices[at], turned.data[at] = i, data[p]
+                    ends[j], place = at + 1, place + 1
+            cut.indptr[i + 1] = place
+
+
+@kernel
 def groups_sum(tasks, start, order, F, out):
     """Write the sums of the rows of F by group.
 
@@ -113,6 +146,28 @@ def pattern_count(tasks, csr, group, n_groups, room, groups, sums, counts):
                     end += 1
                 sums[slot[g]] += data[p]
             counts[j] = end - room[j]
+
+
+@kernel
+def pattern_packed(tasks, room, groups, sums, start, group, out):
+    """Copy what `pattern_count` has written, without the slots that are free.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the columns.
+    room, groups, sums :
+        As for `pattern_count`.
+    start : ndarray (m + 1,) of int64
+        Column j goes to the places start[j]:start[j + 1].
+    group, out : ndarray (q,) of int32, (q,) of float
+        Written: the groups and the sums.
+    """
+    for _, begin, until in work_stealing(tasks):
+        for j in range(begin, until):
+            skip = room[j] - start[j]
+            for p in range(start[j], start[j + 1]):
+                group[p], out[p] = groups[p + skip], sums[p + skip]
 
 
 @kernel

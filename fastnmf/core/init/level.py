@@ -8,6 +8,11 @@ that the start has the same bits for any number of threads.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.data.layout import Compressed, in_order
+from fastnmf.kernels import products
+from fastnmf.kernels.records import CSR
 
 MIN_ENTRIES = 3  # of a column in the drawn rows: a rarer one says little, and costs as much as any other
 MIN_ROWS_PER_COMPONENT, MIN_ROWS_PER_STRATUM = 30, 20
@@ -128,7 +133,7 @@ def draw_rows(stratum_index, n_strata, share, rng):
     ndarray of int64
     """
     sizes = np.bincount(stratum_index, minlength=n_strata)
-    return np.sort(np.argsort(stratum_index, kind="stable")[draw_places(sizes, share, rng)])
+    return np.sort(in_order(stratum_index, n_strata)[draw_places(sizes, share, rng)])
 
 
 def draw_places(sizes, share, rng):
@@ -147,23 +152,35 @@ def draw_places(sizes, share, rng):
     """
     n_rows, stratum_index = int(sizes.sum()), np.repeat(np.arange(len(sizes)), sizes)
     shuffled = rng.permutation(n_rows)
-    by_stratum = shuffled[np.argsort(stratum_index[shuffled], kind="stable")]
+    by_stratum = shuffled[in_order(stratum_index[shuffled], len(sizes))]
     place = np.arange(n_rows) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return by_stratum[place < np.repeat(n_wanted(sizes, share), sizes)]
 
 
-def frequent_columns(X, needed=()):
-    """Return the columns of CSR data with at least `MIN_ENTRIES` entries, and those `needed`, in ascending order."""
-    is_kept = np.bincount(X.indices, minlength=X.shape[1]) >= MIN_ENTRIES
+def cut(X, needed=()):
+    """Return CSR data with the columns that have at least `MIN_ENTRIES` entries, and those `needed`, numbered anew.
+
+    Parameters
+    ----------
+    X : csr_array (n_rows, n_columns)
+    needed : sequence of int, default=()
+
+    Returns
+    -------
+    part : csr_array (n_rows, c)
+    turned : fastnmf.data.layout.Compressed
+        The same by columns.
+    columns : ndarray (c,) of int64
+        In ascending order.
+    """
+    counts = np.bincount(X.indices, minlength=X.shape[1])
+    is_kept = counts >= MIN_ENTRIES
     is_kept[list(needed)] = True
-    return np.flatnonzero(is_kept)
-
-
-def with_columns(X, columns):
-    """Return CSR data with these columns only, numbered anew."""
-    number = np.full(X.shape[1], -1, X.indices.dtype)
-    number[columns] = np.arange(len(columns), dtype=X.indices.dtype)
-    indices = number[X.indices]
-    is_kept = indices >= 0
-    indptr = np.concatenate([[0], np.cumsum(is_kept)])[X.indptr]
-    return type(X)((X.data[is_kept], indices[is_kept], indptr), shape=(X.shape[0], len(columns)))
+    columns, number = np.flatnonzero(is_kept), np.where(is_kept, np.cumsum(is_kept) - 1, -1).astype(np.int32)
+    start = np.concatenate([[0], np.cumsum(counts[columns])])
+    room = (np.empty(start[-1], kind) for kind in (np.int32, X.dtype) * 2)
+    part, turned = CSR(np.empty(len(X.indptr), np.int64), next(room), next(room)), CSR(start, next(room), next(room))
+    tasks, csr = np.array([0, X.shape[0]]), Compressed(X.indptr, X.indices, X.data).csr
+    products.csr_cut(tasks, csr, number, part, turned, start[:-1].copy())
+    X = sp.csr_array((part.data, part.indices, part.indptr), shape=(X.shape[0], len(columns)))
+    return X, Compressed(*turned), columns

@@ -15,12 +15,11 @@ from fastnmf.core.factors import scaled_for
 from fastnmf.core.init.level import (
     MIN_ROWS_PER_COMPONENT,
     NO_LEVEL,
+    cut,
     draw_rows,
-    frequent_columns,
     n_wanted,
     plan,
     starts_of_auto,
-    with_columns,
 )
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import iterate
@@ -168,12 +167,13 @@ def level_start(model, level, data, rank, given, options, random_state):
     """
     rng = generator(random_state)
     rows = draw_rows(data.stratum_index, data.n_strata, level.share, rng)
-    X, columns = data.take(rows), np.arange(data.shape[1])
     of_H, needed = _known_columns(model, data, rank, options)
+    X, turned, columns = data.take(rows), None, np.arange(data.shape[1])
     if data.is_sparse:
-        columns = frequent_columns(X, needed)
-        X = with_columns(X, columns)
+        X, turned, columns = cut(X, needed)
     coarse = data.part(rows, X)
+    if data.is_sparse and coarse.X is X:  # in the same scale
+        coarse.columns = turned
     if data.entry_weights is not None:
         coarse.entry_weights = data.entry_weights.part(rows, columns)
     options = replace(options, init="features", n_components=rank, H=of_H(columns))
@@ -183,7 +183,7 @@ def level_start(model, level, data, rank, given, options, random_state):
     found, back, v = fit.factors.arrays, data.log4_scale - coarse.log4_scale, None
     places = data.pattern.places(coarse.pattern, columns) if model._has_shifts else None
     fit.problem.release()
-    del X, coarse, solver, fit  # their memory
+    del X, turned, coarse, solver, fit  # their memory
     H = np.zeros((data.shape[1], rank))
     H[columns] = scaled_for(found["H"][:, :rank], back, H.dtype)
     if model._has_shifts:
