@@ -61,6 +61,7 @@ _HOMES = {
     "plots": "fastnmf.plots",
     "report": "fastnmf.report",
     "testing": "fastnmf.testing",
+    "tl": "fastnmf.tl",
     "write_report": "fastnmf.report",
     "write_tables": "fastnmf.report",
 }
@@ -75,6 +76,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf import plots as plots
     from fastnmf import report as report
     from fastnmf import testing as testing
+    from fastnmf import tl as tl
     from fastnmf.cli.warmup import warmup as warmup
     from fastnmf.compose import Factorization as Factorization
     from fastnmf.core.init import Start as Start

@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "metrics": {"typing", "data"},
     "selection": {"typing", "kernels", "data", "core", "io", "models", "metrics"},
     "dask": {"typing", "kernels", "data", "core", "models"},
+    "tl": {"typing", "kernels", "data", "core", "models", "selection", "dask"},
     "datasets": {"typing"},
     "plots": {"typing", "data"},
     "report": {"typing", "data", "metrics"},
@@ -73,6 +74,7 @@ OUTSIDE = {
     "metrics": {"numpy", "scipy", "sklearn"},
     "selection": {"numpy", "scipy", "sklearn", "joblib", "pandas"},  # joblib comes with scikit-learn
     "dask": {"numpy", "scipy", "dask", "distributed"},
+    "tl": {"numpy", "scipy"},
     "datasets": {"numpy", "scipy", "sklearn"},
     "plots": {"numpy", "scipy", "sklearn", "matplotlib"},
     "report": {"numpy", "scipy", "sklearn", "matplotlib", "pyarrow"},

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "tests" / "typing" / "user_script.py"
 FACE = ast.parse((ROOT / "fastnmf" / "__init__.py").read_text("utf-8"))
 ESTIMATORS = [name for name in fastnmf._HOMES if hasattr(getattr(fastnmf, name), "get_params")]
-ROOMS = [fastnmf.compose, fastnmf.testing, fastnmf.metrics, fastnmf.plots, fastnmf.datasets]
+ROOMS = [fastnmf.compose, fastnmf.testing, fastnmf.metrics, fastnmf.plots, fastnmf.datasets, fastnmf.tl]
 FUNCTIONS = [getattr(fastnmf, name) for name in fastnmf._HOMES if name not in ESTIMATORS]
 FUNCTIONS += [getattr(room, name) for room in ROOMS for name in room.__all__]
 # attributes that models have beyond those that they document
