@@ -67,7 +67,7 @@ OUTSIDE = {
     "data": {"numpy", "scipy", "sklearn"},
     "core": {"numpy", "scipy", "rich", "sklearn"},
     "io": {"numpy", "scipy"},
-    "models": {"numpy", "scipy", "sklearn"},
+    "models": {"numpy", "scipy", "sklearn", "pandas"},
     "compose": set(),
     "testing": {"numpy", "scipy"},
     "metrics": {"numpy", "scipy", "sklearn"},
