@@ -14,7 +14,7 @@ from fastnmf.report.facts import gather
 
 
 def corpus(seed=0):
-    """Return texts of three subjects and chat, in which function words are everywhere; 12 of them end in a signature."""
+    """Return texts of three subjects and chat, in which function words are everywhere; 12 end in a signature."""
     rng = np.random.default_rng(seed)
     subjects, per_subject = ("chat", "sea", "sun", "sky"), 80
     names = [f"say{j}" for j in range(8)] + [f"sign{j}" for j in range(8)]
@@ -40,13 +40,13 @@ def model():
 
 def test_a_signature_and_function_words_are_flagged(model):
     X, names, _ = corpus()
-    flags = {flag.kind: flag for flag in flag_topics(model, X)}
-    assert flags.keys() == {"repeated text", "function words"}
-    assert [flag.kind for flag in flag_topics(model, X)].count("repeated text") == 1
-    copied, spoken = flags["repeated text"], flags["function words"]
+    flags = flag_topics(model, X)
+    (copied,) = (flag for flag in flags if "sign1" in flag.words)
+    spoken = next(flag for flag in flags if flag.kind == "function words")
+    assert copied.kind == "repeated text" and not any("sky1" in flag.words[:3] for flag in flags)
     assert sum(word.startswith("sign") for word in copied.words) == 8 and set(copied.rows) >= set(range(80, 320, 20))
     assert sum(word.startswith("say") for word in spoken.words) >= 6 and 0.5 <= spoken.value <= 1
-    for flag in flags.values():
+    for flag in flags:
         text = str(flag)
         assert text.startswith(f"Topic {flag.topic} ({flag.words[0]}") and text.endswith("and fit again.")
     dense = flag_topics(model, X.toarray(), feature_names=names)
