@@ -94,7 +94,7 @@ def rows_mu_weighted(tasks, F, rowwise, pos, neg, limits, parts):
         Written: the sums of ``F * pos``, and zero.
     """
     (eps, floor), K = limits, F.shape[1]
-    indptr, indices, weight, shift, base, grams, other, room = rowwise
+    indptr, indices, weight, shift, base, grams, other, room, ridge = rowwise
     unit = F.dtype.type(ROUNDING * np.finfo(F.dtype).eps)
     for t, begin, until in work_stealing(tasks):
         below, added, whole = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((1, K), F.dtype), np.empty(K, F.dtype)
@@ -109,8 +109,9 @@ def rows_mu_weighted(tasks, F, rowwise, pos, neg, limits, parts):
             for p in range(lo, hi):
                 room[p] = weight[p] * (room[p] + shift[p]) if len(shift) > 0 else weight[p] * room[p]
             gather_row(lo, hi, indices, room, other, added, 0)
+            own = F.dtype.type(ridge[i] if len(ridge) > 0 else 0.0)
             for c in range(K):
-                whole[c] = below[0, c] + less[0, c]
+                whole[c] = below[0, c] + less[0, c] + own * F[i, c]
             for c in range(K):  # a separate loop, because a sum of three terms may be evaluated in any order
                 below[0, c] = max(whole[c] + added[0, c], unit * whole[c])
             mu_row(F, i, 0, more, below, none, eps, floor, sums)
@@ -141,7 +142,7 @@ def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, pa
         Written: the sums of ``F * pos``.
     """
     K = F.shape[1]
-    indptr, indices, weight, shift, base, grams, other, _ = rowwise
+    indptr, indices, weight, shift, base, grams, other, _, ridge = rowwise
     unit, least = ROUNDING * np.finfo(F.dtype).eps, 4.0 * np.finfo(F.dtype).tiny
     for t, begin, until in work_stealing(tasks):
         held, block = np.zeros((TOGETHER, K), F.dtype), np.zeros((K, K), F.dtype)
@@ -156,14 +157,15 @@ def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, pa
             for c in range(K):
                 x[c], target[c] = F[i, c], np.float64(more[0, c]) - np.float64(less[0, c]) - linear
             _pull(lo, hi, indices, weight, shift, other, target)
+            own = ridge[i] if len(ridge) > 0 else 0.0
             for c in order:
                 if len(free_mask) > 0 and not free_mask[i, c]:
                     continue
-                if gram[c, c] > least and gram[c, c] > unit * whole[c, c]:
-                    slope = target[c]
+                if own > 0.0 or (gram[c, c] > least and gram[c, c] > unit * whole[c, c]):
+                    slope = target[c] - own * x[c]
                     for b in range(K):
                         slope -= gram[c, b] * x[b]
-                    x[c] = max(x[c] + slope / gram[c, c], 0.0)
+                    x[c] = max(x[c] + slope / (gram[c, c] + own), 0.0)
                 elif lo == hi and base[i] == 0:
                     x[c] = 0.0
             for c in range(K):
@@ -191,7 +193,7 @@ def rows_normal(tasks, first, rowwise, pos, neg, out, right):
         Written: the right sides.
     """
     k = out.shape[1]
-    indptr, indices, weight, shift, base, grams, other, _ = rowwise
+    indptr, indices, weight, shift, base, grams, other, _, ridge = rowwise
     K, unit = other.shape[1], ROUNDING * np.finfo(other.dtype).eps
     for _, begin, until in work_stealing(tasks):
         held, block = np.zeros((TOGETHER, K), other.dtype), np.zeros((K, K), other.dtype)
@@ -212,6 +214,7 @@ def rows_normal(tasks, first, rowwise, pos, neg, out, right):
                 right[r, c] = target[c] if is_seen else 0.0
                 for b in range(k):
                     out[r, c, b] = gram[c, b] if is_seen and gram[b, b] > unit * whole[b, b] else 0.0
+                out[r, c, c] += ridge[i] if len(ridge) > 0 else 0.0
 
 
 @kernel
@@ -230,7 +233,7 @@ def rows_squares(tasks, F, rowwise, neg, out):
         Written.
     """
     K = F.shape[1]
-    indptr, indices, weight, shift, base, grams, other, room = rowwise
+    indptr, indices, weight, shift, base, grams, other, room, _ = rowwise
     for _, begin, until in work_stealing(tasks):
         less = np.zeros((1, K), F.dtype)
         for i in range(begin, until):
@@ -264,7 +267,7 @@ def entries_spread(tasks, F, rowwise, place, out):
     out : ndarray (q,) of float64
         Written.
     """
-    indptr, indices, weight, _, _, _, other, room = rowwise
+    indptr, indices, weight, _, _, _, other, room, _ = rowwise
     for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             dot_rows(indptr[i], indptr[i + 1], indices, F, i, other, room)

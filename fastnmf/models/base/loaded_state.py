@@ -35,6 +35,7 @@ ARRAYS = {
     "strata_": ("S", "labels"),
     "stratum_sizes_": ("S", "+"),
     "row_strata_": ("n", "S"),
+    "_known": ("nm", "+"),
     "labels_": ("n", "k"),
     "classes_": ("c", "labels"),
     "coef_": ("ck", "~"),
@@ -220,10 +221,18 @@ def _check_array(name, array, letters, content, sizes):
     sizes : dict
         Letter -> size; sizes that are not known yet are added.
     """
-    if sp.issparse(array) and name in ("affinity_", "feature_affinity_", "training_data_", "X_fit_", "shifts_"):
+    if sp.issparse(array) and name in (
+        "affinity_",
+        "feature_affinity_",
+        "training_data_",
+        "X_fit_",
+        "shifts_",
+        "_known",
+    ):
         check_pointers(array)
         check_indices(array)
-        require(name != "shifts_" or isinstance(array, sp.csr_array) and array.has_canonical_format, name)
+        is_canonical = isinstance(array, sp.csr_array) and array.has_canonical_format
+        require(name not in ("shifts_", "_known") or is_canonical, name)
         values = array.data
     else:
         require(isinstance(array, np.ndarray), name)
