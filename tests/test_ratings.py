@@ -12,6 +12,8 @@ from masks import KINDS, grouped, weights_of
 import fastnmf
 from fastnmf import NMF, StratifiedNMF
 from fastnmf.core.factors import allocate, pad
+from fastnmf.core.inference import infer
+from fastnmf.core.losses.choice import Beta
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import FactorOptions, Options
 from fastnmf.core.penalties import penalties_of
@@ -188,7 +190,9 @@ def test_what_cannot_be_predicted_is_refused_in_one_sentence(call, error, messag
 # ---------------------------------------------------------------- penalties by what is known
 
 
-def problem_of(X, weight, labels=None, missing_values=None, beta=2, alpha=(0.0, 0.0, 0.0), ratio=0.5, solver="hals"):
+def problem_of(
+    X, weight, labels=None, missing_values=None, beta=2, alpha=(0.0, 0.0, 0.0), ratio=0.5, solver="hals", start=None
+):
     """Return data, factors and Problem of NMF, or of Stratified-NMF, with weights of entries that scale penalties."""
     X, weights = observed(X, weight, missing_values)
     data = Strata.from_array(X, labels)
@@ -196,7 +200,8 @@ def problem_of(X, weight, labels=None, missing_values=None, beta=2, alpha=(0.0, 
     weights.scales_penalties = True
     rng = np.random.default_rng(1)
     v = None if labels is None else 0.3 + np.zeros(len(data.pattern.group))
-    factors, tasks = allocate(data, rng.random((X.shape[0], 3)) + 0.1, rng.random((X.shape[1], 3)) + 0.1, v)
+    start = (rng.random((X.shape[0], 3)) + 0.1, rng.random((X.shape[1], 3)) + 0.1) if start is None else start
+    factors, tasks = allocate(data, *start, v)
     if beta == 2:
         schedule = ((("V", 1),) if labels is not None else ()) + (("W", 1), ("H", 1))
         problem = squared_problem(data, factors, tasks, schedule, is_descent=solver == "hals")
@@ -204,7 +209,7 @@ def problem_of(X, weight, labels=None, missing_values=None, beta=2, alpha=(0.0, 
         problem = divergence_problem(data, factors, tasks, 1.0)
     options = Options(**{name: FactorOptions(a, ratio) for name, a in zip("WHV", alpha, strict=True)})
     if beta != 2:
-        options = Options(loss=fastnmf.core.losses.choice.Beta(1), W=options.W, H=options.H, V=options.V)
+        options = Options(loss=Beta(1), W=options.W, H=options.H, V=options.V)
     problem.penalties = penalties_of(data, options, "WH" if labels is None else "WHV")
     return data, factors, problem
 
@@ -333,6 +338,35 @@ def test_a_fit_warns_where_rows_have_fewer_known_entries_than_components():
         NMF(3, missing_values="zeros", max_iter=2, tol=0, random_state=0).fit(data.train)
 
 
+def test_no_row_sets_a_weight_from_entries_that_are_next_to_nothing():
+    # Row 0 is known in one column only, where component 0 is 1e-9: x / 1e-9 fits it, and predicts that elsewhere.
+    rng = np.random.default_rng(0)
+    H = rng.random((30, 2)) + 0.1
+    H[0] = 1e-9, 0
+    X = sp.csr_array(rng.random((8, 2)) @ H.T)
+    X.data[:30] = np.where(X.indices[:30] == 0, 3.0, 0)
+    X.eliminate_zeros()
+    for solver in ("hals", "exact"):
+        data, factors, problem = problem_of(X, None, missing_values="zeros", start=(np.full((8, 2), 0.7), H))
+        if solver == "hals":
+            problem.updates["W"](factors["W"], problem.subproblem("W", factors), 2, 3)
+            assert factors["W"][0, 0] <= 0.7
+        else:
+            assert infer(data, 2, pad(H, data))[0][0, 0] == 0
+    options = {"missing_values": "zeros", "init": "custom", "max_iter": 1, "tol": 0}
+    model = NMF(2, **options, alpha_W=1e-6).fit(X, W=np.full((8, 2), 0.7), H=H.T)
+    assert model.predict_entries(0, np.arange(30)).max() < 1e3
+
+
+@pytest.mark.parametrize("solver", ["hals", "mu"])
+def test_predictions_stay_finite_where_a_fit_has_no_penalty(solver):
+    data = simulate_ratings(400, 300, 3, 12, n_ratings=6000, random_state=0)
+    options = {"missing_values": "zeros", "tol": 0, "max_iter": 150, "random_state": 0, "solver": solver}
+    model = StratifiedNMF(20, **options).fit(data.train, strata=data.strata)
+    whole = model.W_ @ model.components_ + model.shifts_[model.row_strata_]
+    assert whole.max() < 1e6  # 1e4 times the largest rating for each component that a row just sees
+
+
 # ---------------------------------------------------------------- implicit feedback
 
 
@@ -348,7 +382,7 @@ def implicit(seed=0):
 
 
 def whole_weights(C, background):
-    out = np.full(C.shape, background)
+    out = np.full(C.shape, float(background))
     i, j, _ = entries_of(C)
     out[i, j] = C.data
     return out
@@ -383,7 +417,7 @@ def test_rows_of_implicit_feedback_are_those_of_the_published_equations():
     clean, weights = observed(X, Background(C, 0.4))
     data = Strata.from_array(clean)
     data.entry_weights = weights
-    W = fastnmf.core.inference.infer(data, 3, pad(H, data))[0][:, :3]
+    W = infer(data, 3, pad(H, data))[0][:, :3]
     rows = [list(zip(C[[i]].indices, X[[i]].toarray()[0, C[[i]].indices], C[[i]].data, strict=True)) for i in range(30)]
     for w, gram, right in zip(W, *oracles.implicit_row_parts(rows, 0.4, H), strict=True):
         np.testing.assert_allclose(w, oracles.nnls_by_supports(gram, right), rtol=1e-9, atol=1e-12)

@@ -21,7 +21,7 @@ from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import Bunch
 from fastnmf.models.base.inspection import as_rows
 from fastnmf.models.base.top_features import feature_names_for
-from fastnmf.typing import Floats, Integers, Labels, Matrix, SupportsArray
+from fastnmf.typing import Floats, Integers, Labels, Matrix, Vector
 
 AT_ONCE = 1 << 16  # entries that are computed at a time
 MANY = 0.1  # share of rows or columns with fewer known entries than components from which on a fit warns
@@ -41,7 +41,7 @@ class RatingsMixin:
     _weighs_divergences = True
     _private_state = (*Estimator._private_state, "_known")
 
-    def predict_entries(self: Any, rows: SupportsArray, columns: SupportsArray) -> Floats:
+    def predict_entries(self: Any, rows: Vector | int, columns: Labels | int) -> Floats:
         """Return the model at some entries of the training data: ``w_i . h_j``, plus the shift of the row's stratum.
 
         Only these entries are computed, O(k) each.
