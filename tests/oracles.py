@@ -471,6 +471,42 @@ def weighted_rows_hals(F, gram, pos, neg, n_sweeps=1):
     return np.array(pieces)
 
 
+def implicit_row_parts(rows, background, G):
+    """Form for every row i: sum_j c_ij g_j g_j' and sum_j c_ij x_ij g_j, as Hu, Koren and Volinsky 2008, eq. 4, do it.
+
+    A row is a list of (j, x_ij, c_ij); of all other j, c_ij is the background and x_ij is zero. The sum over all j with
+    the weight of the background is the same for all rows, and each stored entry is a correction of it.
+    """
+    shared = background * sum(np.outer(g, g) for g in G)
+    grams = [shared + sum((c - background) * np.outer(G[j], G[j]) for j, _, c in row) for row in rows]
+    return np.array(grams), np.array([sum((c * x * G[j] for j, x, c in row), np.zeros(G.shape[1])) for row in rows])
+
+
+def weighted_kullback_leibler(X, Y, O):
+    """Evaluate sum_ij O_ij (x log(x / y) - x + y), entry by entry; what has weight zero is not looked at."""
+    total = 0.0
+    for x, y, o in zip(np.ravel(X), np.ravel(Y), np.ravel(O), strict=True):
+        if o > 0:
+            total += o * (y - x + (x * np.log(x / y) if x > 0 else 0.0))
+    return total
+
+
+def weighted_kullback_leibler_parts(X, codes, V, W, H, O):
+    """Return the positive and the negative part of minus the gradient by V, W and H: a dict of pairs (pos, neg).
+
+    V (S, n), W (m, r), H (r, n); row i has the shift V[codes[i]]. Zhang, Wang, Ford and Makedon 2006 weigh the ratios
+    of Lee and Seung 2001 by O.
+    """
+    parts = {name: (np.zeros(F.shape), np.zeros(F.shape)) for name, F in (("V", V), ("W", W), ("H", H))}
+    for i, j in zip(*np.nonzero(O), strict=True):
+        ratio = X[i, j] / (V[codes[i], j] + W[i] @ H[:, j]) if X[i, j] > 0 else 0.0
+        for side, weight in ((0, O[i, j] * ratio), (1, O[i, j])):
+            parts["V"][side][codes[i], j] += weight
+            parts["W"][side][i] += weight * H[:, j]
+            parts["H"][side][:, j] += weight * W[i]
+    return parts
+
+
 # ---------------------------------------------------------------- beta divergences
 
 

@@ -13,6 +13,7 @@ from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import aligned, allocate, pad, row_tasks
 from fastnmf.core.losses.choice import Beta
 from fastnmf.core.losses.masked import normal_equations, premultiplied, rowwise_of
+from fastnmf.core.losses.masked_divergence import weighted_sums
 from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.penalties import ElasticNet
 from fastnmf.core.problem import Subproblem, full
@@ -206,11 +207,13 @@ def _infer_masked(strata, rank, H, V, product, penalties):
     rowwise, neg = rowwise_of(strata, H, V)
     for penalty in penalties:
         penalty.contribute(W, sub, rank)
+    rowwise = rowwise if sub.row_ridge is None else rowwise._replace(ridge=sub.row_ridge)
+    linear = sub.linear if sub.neg is None else sub.linear + full(sub.neg)[:, :rank].astype(np.float64)
 
     def equations(first, n):
         grams, right = normal_equations(rowwise, first, n, rank, product, neg)
         grams[:, at, at] += sub.ridge
-        return grams, right - sub.linear
+        return grams, right - (linear[first : first + n] if np.ndim(linear) else linear)
 
     solve_rows_each(W, rank, equations)
     return W
@@ -408,7 +411,9 @@ def _infer_kullback_leibler(data, H, V, penalties):
     data, H, V, penalties :
         As for `infer_divergence`.
     """
-    side = data.rows if data.is_sparse else sp.csr_array(data.X)
+    weights = data.entry_weights
+    inner = data if weights is None else premultiplied(data, weights)
+    side = inner.rows if data.is_sparse else sp.csr_array(inner.X)
     side = Compressed(side.indptr, side.indices, side.data.astype(np.float64, copy=False))
     shift = np.empty(0)
     if V is not None:
@@ -416,8 +421,15 @@ def _infer_kullback_leibler(data, H, V, penalties):
     # In float64 whatever the data are: in single precision the last step of a row hangs on its rounding.
     W, other = (pad(F, data, np.float64) for F in (even_weights(data, H), H))
     room = np.empty((2, len(side.data)))
-    linear = H.sum(axis=0, dtype=np.float64) + sum(penalty.l1 for penalty in penalties)
-    ridge, tasks = float(sum(penalty.l2 for penalty in penalties)), split_costs(side.indptr, W.shape[1] ** 2)
-    least = model_floor(nonzero_means(side))
+    linear, means = H.sum(axis=0, dtype=np.float64)[None], nonzero_means(side)
+    if weights is not None:
+        linear = weighted_sums(weights.rows, other, other.sum(axis=0))[:, : H.shape[1]]
+        plain = Compressed(side.indptr, side.indices, side.data / weights.at(side))
+        means = nonzero_means(plain)
+    nets, ridge = [penalty.each_row() for penalty in penalties], np.zeros(1)
+    for l1, l2 in nets:
+        linear, ridge = linear + l1[:, None], ridge + l2
+    linear, tasks = np.ascontiguousarray(linear), split_costs(side.indptr, W.shape[1] ** 2)
+    least = model_floor(means)
     nnls.csr_entropy_rows(tasks, side.csr, W, other, linear, ridge, shift, least, room)
     return np.ascontiguousarray(W[:, : H.shape[1]], dtype=data.dtype)

@@ -68,6 +68,8 @@ class Subproblem:
         Task table of the updates of this factor: equal numbers of rows, unless a loss sets a table of equal costs.
     rowwise : fastnmf.kernels.records.RowwiseGram, or None
         Where each row has its own gram and neg: what `WeightedRows` takes.
+    row_ridge : ndarray (p,) of float64, or None
+        The ridge of each row, in addition to `ridge`; only where there is `rowwise`.
     residual : fastnmf.core.losses.robust.Residual, or None
         The data and the other factor: what `WeightedMedianDescent` and `ChebyshevLP` take.
     parts : list of fastnmf.core.losses.divergence_mixture.Part, or None
@@ -91,7 +93,7 @@ class Subproblem:
         self.gram = self.pos = self.neg = self.weight = self.group = None
         self.tasks, self.is_of_data = self._equal_rows, (True, True)
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
-        self.rowwise = self.residual = self.parts = self.neighbours = self.chain = self.tangent = None
+        self.rowwise = self.row_ridge = self.residual = self.parts = self.neighbours = self.chain = self.tangent = None
         self.power = self.beta = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):
@@ -147,6 +149,7 @@ class Subproblem:
         pull = pull if self.gram is None else F @ self.gram
         pull = pull + self.linear + self.ridge * F
         pull = pull if self.rowwise is None else pull + _pull_of_rows(self.rowwise, F)
+        pull = pull if self.row_ridge is None else pull + self.row_ridge[:, None] * F
         for part in (self.neighbours, self.chain):
             pull = pull if part is None else pull + part.pull(F)
         pull = pull if self.tangent is None else pull + self.tangent.gradient

@@ -1,7 +1,8 @@
 """Validate entry weights and missing values once, and turn them into `Weights`."""
 
+import numbers
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -49,10 +50,18 @@ class Weights:
     base : {0, 1}
     difference : csr_array (n_rows, n_columns)
         ``O - base``, canonical, without explicit zeros.
+    scales_penalties : bool, default=False
+        Whether the penalties of a row or column count by the sum of its weights, not by the number of its entries.
     """
 
-    def __init__(self, base, difference):
+    def __init__(self, base, difference, scales_penalties=False):
         self.base, self.difference, self.shape = base, difference, difference.shape
+        self.scales_penalties = scales_penalties
+
+    def totals(self, axis):
+        """Return the sum of the weights of each row (axis 1) or column (axis 0), float64."""
+        sums = np.asarray(self.difference.sum(axis=axis, dtype=np.float64)).ravel()
+        return np.maximum(self.base * self.shape[axis] + sums, 0.0)
 
     @cached_property
     def rows(self):
@@ -72,7 +81,27 @@ class Weights:
     def part(self, chosen, columns=None):
         """Return the weights of some of the rows, and of some columns, an ascending array of int."""
         difference = self.difference[chosen]
-        return Weights(self.base, sp.csr_array(difference if columns is None else difference[:, columns]))
+        difference = sp.csr_array(difference if columns is None else difference[:, columns])
+        return Weights(self.base, difference, self.scales_penalties)
+
+    def counts(self, axis):
+        """Return the number of positive weights of each row (axis 1) or column (axis 0)."""
+        E, n = self.difference, self.shape[1 - axis]
+        place = row_index(E) if axis == 1 else E.indices
+        plain = self.base * (self.shape[axis] - np.bincount(place, minlength=n))
+        return plain + np.bincount(place[E.data + self.base > 0], minlength=n)
+
+    def known(self, X):
+        """Return where X is known, a csr_array of bool: what sparse X stores, the positive weights of a dense X."""
+        if sp.issparse(X):
+            return sp.csr_array((np.ones(X.nnz, bool), X.indices.copy(), X.indptr.copy()), X.shape)
+        return sp.csr_array(self.is_seen())
+
+    def is_seen(self):
+        """Return whether each weight is positive, a dense array (n_rows, n_columns) of bool; for dense data."""
+        E, out = self.difference, np.full(self.shape, self.base == 1)
+        out[row_index(E), E.indices] = E.data + self.base > 0
+        return out
 
     @cached_property
     def is_empty(self):
@@ -125,6 +154,13 @@ def _side(base, E):
     return Side(bases, Compressed(E.indptr, E.indices, E.data))
 
 
+class Background(NamedTuple):
+    """Sparse weights of entries (n_rows, n_columns), and the weight > 0 of all entries that they do not store."""
+
+    weight: Any
+    background: float
+
+
 def observed(X, weight=None, missing_values=None, *, may_be_empty=False):
     """Separate missing values and entry weights from the data.
 
@@ -132,9 +168,9 @@ def observed(X, weight=None, missing_values=None, *, may_be_empty=False):
     ----------
     X : sparse matrix or array of any format (n_rows, n_columns)
         May contain NaN where ``missing_values="nan"``, and any value where the weight is 0.
-    weight : array-like or sparse matrix (n_rows, n_columns), default=None
-        Weights >= 0 of the squared errors of the entries. 0 or False excludes an entry. Entries that a sparse `weight`
-        does not store have weight 0. None: all weights are 1.
+    weight : array-like or sparse matrix (n_rows, n_columns), or Background, default=None
+        Weights >= 0 of the errors of the entries. 0 or False excludes an entry. Entries that a sparse `weight` does not
+        store have weight 0, or that of the `Background`. None: all weights are 1.
     missing_values : {"nan", "zeros", None}, default=None
         ``"nan"``: entries that are NaN are missing. ``"zeros"``: entries that are zero, or not stored, are missing.
     may_be_empty : bool, default=False
@@ -158,7 +194,10 @@ def observed(X, weight=None, missing_values=None, *, may_be_empty=False):
     if weight is None and missing_values is None:
         return X, None
     given, X = X, _numbers(X)
-    base, difference = _combined(X, _checked(weight, X), missing_values)
+    if isinstance(weight, Background):  # weights of 1 beside those that are stored: all are divided by the background
+        base, difference = 1, _over_background(weight, X, missing_values)
+    else:
+        base, difference = _combined(X, _checked(weight, X), missing_values)
     n_plain = X.shape[0] * X.shape[1] - difference.nnz  # entries of weight `base`
     values = difference.data + base
     if (values == 1).all() and (base == 1 or n_plain == 0):
@@ -249,6 +288,29 @@ def _combined(X, weight, missing_values):
     return base, _canonical(weight - X.dtype.type(base))
 
 
+def _over_background(given, X, missing_values):
+    """Return ``O / background - 1`` as a canonical csr_array."""
+    weight, background = matrix_of(given.weight), given.background
+    if not isinstance(background, numbers.Real) or isinstance(background, bool) or not 0 < background < np.inf:
+        raise ValueError(f"background={shown(background)} is not valid; expected a number > 0, or None.")
+    if weight is None or not sp.issparse(weight):
+        found = "no weight" if weight is None else f"a dense weight ({type(weight).__name__})"
+        raise ValueError(f"background is the weight of entries that a sparse weight does not store; {found} was given.")
+    if missing_values is not None:
+        raise ValueError(
+            f"background counts entries that are not stored as known zeros, and missing_values={missing_values!r} as "
+            "unknown; leave one of the two out."
+        )
+    plain = sp.csr_array(weight)
+    zeros = plain.data == 0  # stored: of weight 0, not of that of the background
+    weight = _checked(weight, X)
+    difference = weight.data / X.dtype.type(background) - 1
+    difference = sp.csr_array((difference, weight.indices, weight.indptr), X.shape)
+    if zeros.any():
+        difference = difference - sp.csr_array((zeros.astype(X.dtype), plain.indices, plain.indptr), X.shape)
+    return _canonical(difference)
+
+
 def _pattern(A):
     """Return the non-zero entries of A as a canonical csr_array of booleans."""
     return _canonical(sp.csr_array(A) != 0)
@@ -264,10 +326,7 @@ def _canonical(A):
 def _cleaned(X, weights):
     """Return a copy of X that is zero, or not stored, where the weight is 0."""
     if not sp.issparse(X):
-        E = weights.difference
-        is_seen = np.full(X.shape, weights.base == 1)
-        is_seen[row_index(E), E.indices] = E.data + weights.base > 0
-        return np.where(is_seen, X, X.dtype.type(0))
+        return np.where(weights.is_seen(), X, X.dtype.type(0))
     return _kept(X, weights.at(X) > 0)
 
 

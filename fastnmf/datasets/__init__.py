@@ -8,6 +8,7 @@ Every loader returns a `sklearn.utils.Bunch` with `data` (one row for each sampl
 from fastnmf.datasets.images import load_fashion_mnist, load_mnist
 from fastnmf.datasets.karate import load_karate_club
 from fastnmf.datasets.planted import make_stratified, simulate_counts
+from fastnmf.datasets.ratings import simulate_ratings
 from fastnmf.datasets.tables import load_housing
 from fastnmf.datasets.text import load_docstrings, load_newsgroups
 from fastnmf.datasets.toys import make_hierarchical
@@ -24,4 +25,5 @@ __all__ = [
     "make_hierarchical",
     "make_stratified",
     "simulate_counts",
+    "simulate_ratings",
 ]

@@ -41,6 +41,17 @@ class CountData(Data):
     background: Floats
 
 
+class RatingData(TableData):
+    """Simulated ratings, known and held out, and the truth."""
+
+    train: Any
+    test: Any
+    row_names: Array
+    W: Floats
+    H: Floats
+    V: Floats
+
+
 class GraphData(Data):
     """Affinities of nodes in known communities."""
 

@@ -625,9 +625,9 @@ def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, least, room):
     F : ndarray (p, K)
         Written in the first k columns; its values are the start, positive where a row of X has entries.
     other : ndarray (q, K)
-    linear : ndarray (k,) of float64
-        k <= K.
-    ridge : float
+    linear : ndarray (1, k) or (p, k) of float64
+        k <= K; one row for all rows, or one for each.
+    ridge : ndarray (1,) or (p,) of float64
     shift : ndarray (nnz,) or (0,)
         Shift at each non-zero.
     least : ndarray (p,), dtype of F
@@ -635,20 +635,21 @@ def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, least, room):
     room : ndarray (2, nnz), dtype of F
         Overwritten.
     """
-    k, K, unit, settled = len(linear), F.shape[1], 4.0 * np.finfo(F.dtype).eps, np.sqrt(np.finfo(F.dtype).eps)
+    k, K, unit, settled = linear.shape[1], F.shape[1], 4.0 * np.finfo(F.dtype).eps, np.sqrt(np.finfo(F.dtype).eps)
     for _, begin, until in work_stealing(tasks):
         b, x, z, inverse, gram = np.empty(k), np.empty(k), np.empty(k), np.zeros(k), np.empty((k, k))
         keys, chols = np.zeros(1, np.uint64), np.empty((1, k, k))
         support, is_closed = np.empty(k, np.int64), np.empty(k, np.bool_)
         work, pos, whole = np.zeros((TOGETHER + K, K), F.dtype), np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
         for i in range(begin, until):
+            of_linear, own = linear[i if len(linear) > 1 else 0], ridge[i if len(ridge) > 1 else 0]
             _row_values(i, csr, F, i, other, shift, room[0])
             for _ in range(MAX_STEPS):
                 _newton_model(i, csr, other, shift, least[i], room, work, gram, pos)
                 largest, cost, moved = 0.0, 0.0, 0.0
                 for c in range(k):
-                    gram[c, c] += ridge
-                    b[c], x[c] = np.float64(pos[0, c]) - linear[c], F[i, c]
+                    gram[c, c] += own
+                    b[c], x[c] = np.float64(pos[0, c]) - of_linear[c], F[i, c]
                     inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
                     largest = max(largest, b[c] * inverse[c])
                 keys[0] = np.uint64(0)  # drop the factor that is held: it belongs to another Hessian
@@ -661,7 +662,7 @@ def csr_entropy_rows(tasks, csr, F, other, linear, ridge, shift, least, room):
                 for c in range(k):
                     step = share * (whole[0, c] - F[i, c])
                     F[i, c] = whole[0, c] if share == 1 else F[i, c] + step
-                    cost, moved = cost + linear[c] * F[i, c], moved + linear[c] * step
+                    cost, moved = cost + of_linear[c] * F[i, c], moved + of_linear[c] * step
                 if change <= settled and abs(moved) <= settled * cost:
                     break
 

@@ -121,6 +121,8 @@ class RowwiseGram(NamedTuple):
         The other factor G, which stays fixed.
     room : ndarray (nnz,)
         Workspace; overwritten by kernels.
+    ridge : ndarray (p,) of float64, or of length 0
+        ``ridge[i] f`` is added to the half-gradient of row i; of length 0 where it is zero.
     """
 
     indptr: np.ndarray
@@ -131,6 +133,7 @@ class RowwiseGram(NamedTuple):
     grams: np.ndarray
     other: np.ndarray
     room: np.ndarray
+    ridge: np.ndarray = np.empty(0)
 
 
 class ShiftedProduct(NamedTuple):

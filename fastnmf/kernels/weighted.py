@@ -13,6 +13,9 @@ from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, lazy_row, mu_ro
 
 TOGETHER = 64  # rows of the other factor that are added to a Gram matrix at a time
 ROUNDING = 64  # units in the last place below which a difference of Gram matrices counts as zero
+# Share of the squared length of a component below which a row with few weights does not see it: such a row would set
+# its weight from entries that are next to nothing, and predict any size elsewhere (1e22 for ratings from 1 to 5).
+UNSEEN = 1e-8
 
 
 @helper
@@ -94,7 +97,7 @@ def rows_mu_weighted(tasks, F, rowwise, pos, neg, limits, parts):
         Written: the sums of ``F * pos``, and zero.
     """
     (eps, floor), K = limits, F.shape[1]
-    indptr, indices, weight, shift, base, grams, other, room = rowwise
+    indptr, indices, weight, shift, base, grams, other, room, ridge = rowwise
     unit = F.dtype.type(ROUNDING * np.finfo(F.dtype).eps)
     for t, begin, until in work_stealing(tasks):
         below, added, whole = np.zeros((TILE_ROWS, K), F.dtype), np.zeros((1, K), F.dtype), np.empty(K, F.dtype)
@@ -109,8 +112,9 @@ def rows_mu_weighted(tasks, F, rowwise, pos, neg, limits, parts):
             for p in range(lo, hi):
                 room[p] = weight[p] * (room[p] + shift[p]) if len(shift) > 0 else weight[p] * room[p]
             gather_row(lo, hi, indices, room, other, added, 0)
+            own = F.dtype.type(ridge[i] if len(ridge) > 0 else 0.0)
             for c in range(K):
-                whole[c] = below[0, c] + less[0, c]
+                whole[c] = below[0, c] + less[0, c] + own * F[i, c]
             for c in range(K):  # a separate loop, because a sum of three terms may be evaluated in any order
                 below[0, c] = max(whole[c] + added[0, c], unit * whole[c])
             mu_row(F, i, 0, more, below, none, eps, floor, sums)
@@ -122,7 +126,8 @@ def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, pa
     """Update F by exact coordinate descent over its columns order[0], order[1], ..., row by row.
 
     This is `rows_hals` with one Gram matrix for every row; the cost is O(nnz(D) K²). An entry stays as it is where the
-    observed entries of its row do not depend on it. A row without any positive weight becomes zero.
+    observed entries of its row do not depend on it, and does not grow where they hardly do (`UNSEEN`). A row without
+    any positive weight becomes zero.
 
     Parameters
     ----------
@@ -141,7 +146,7 @@ def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, pa
         Written: the sums of ``F * pos``.
     """
     K = F.shape[1]
-    indptr, indices, weight, shift, base, grams, other, _ = rowwise
+    indptr, indices, weight, shift, base, grams, other, _, ridge = rowwise
     unit, least = ROUNDING * np.finfo(F.dtype).eps, 4.0 * np.finfo(F.dtype).tiny
     for t, begin, until in work_stealing(tasks):
         held, block = np.zeros((TOGETHER, K), F.dtype), np.zeros((K, K), F.dtype)
@@ -156,14 +161,18 @@ def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, pa
             for c in range(K):
                 x[c], target[c] = F[i, c], np.float64(more[0, c]) - np.float64(less[0, c]) - linear
             _pull(lo, hi, indices, weight, shift, other, target)
+            own = ridge[i] if len(ridge) > 0 else 0.0
             for c in order:
                 if len(free_mask) > 0 and not free_mask[i, c]:
                     continue
-                if gram[c, c] > least and gram[c, c] > unit * whole[c, c]:
-                    slope = target[c]
+                share = unit * whole[c, c] if base[i] > 0 else UNSEEN * grams[1, c, c]
+                is_seen = own > 0.0 or (gram[c, c] > least and gram[c, c] > share)
+                if is_seen or (base[i] == 0 and gram[c, c] > least):
+                    slope = target[c] - own * x[c]
                     for b in range(K):
                         slope -= gram[c, b] * x[b]
-                    x[c] = max(x[c] + slope / gram[c, c], 0.0)
+                    step = slope / (gram[c, c] + own)
+                    x[c] = max(x[c] + (step if is_seen else min(step, 0.0)), 0.0)
                 elif lo == hi and base[i] == 0:
                     x[c] = 0.0
             for c in range(K):
@@ -176,7 +185,8 @@ def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, pa
 def rows_normal(tasks, first, rowwise, pos, neg, out, right):
     """Write the normal equations of the rows first, first + 1, ... of the factor.
 
-    Where the observed entries of a row do not depend on a component, rounding errors are replaced by exact zeros.
+    Where the observed entries of a row do not depend on a component, rounding errors are replaced by exact zeros; so
+    are entries of a component of which the row sees next to nothing (`UNSEEN`), unless a ridge holds its weight.
 
     Parameters
     ----------
@@ -191,12 +201,12 @@ def rows_normal(tasks, first, rowwise, pos, neg, out, right):
         Written: the right sides.
     """
     k = out.shape[1]
-    indptr, indices, weight, shift, base, grams, other, _ = rowwise
+    indptr, indices, weight, shift, base, grams, other, _, ridge = rowwise
     K, unit = other.shape[1], ROUNDING * np.finfo(other.dtype).eps
     for _, begin, until in work_stealing(tasks):
         held, block = np.zeros((TOGETHER, K), other.dtype), np.zeros((K, K), other.dtype)
         more, less = np.zeros((1, K), other.dtype), np.zeros((1, K), other.dtype)
-        gram, target = np.zeros((K, K)), np.zeros(K)
+        gram, target, sees = np.zeros((K, K)), np.zeros(K), np.zeros(K, np.bool_)
         for r in range(begin, until):
             i = first + r
             lo, hi = indptr[i], indptr[i + 1]
@@ -204,14 +214,17 @@ def rows_normal(tasks, first, rowwise, pos, neg, out, right):
             lazy_row(neg, i, less, 0)
             whole = grams[base[i]]
             _row_gram(lo, hi, indices, weight, other, whole, held, block, gram)
+            own = ridge[i] if len(ridge) > 0 else 0.0
             for c in range(K):
+                share = unit * whole[c, c] if base[i] > 0 else (UNSEEN * grams[1, c, c] if own == 0.0 else 0.0)
+                sees[c] = gram[c, c] > share
                 target[c] = np.float64(more[0, c]) - np.float64(less[0, c])
             _pull(lo, hi, indices, weight, shift, other, target)
             for c in range(k):
-                is_seen = gram[c, c] > unit * whole[c, c]
-                right[r, c] = target[c] if is_seen else 0.0
+                right[r, c] = target[c] if sees[c] else 0.0
                 for b in range(k):
-                    out[r, c, b] = gram[c, b] if is_seen and gram[b, b] > unit * whole[b, b] else 0.0
+                    out[r, c, b] = gram[c, b] if sees[c] and sees[b] else 0.0
+                out[r, c, c] += own
 
 
 @kernel
@@ -230,7 +243,7 @@ def rows_squares(tasks, F, rowwise, neg, out):
         Written.
     """
     K = F.shape[1]
-    indptr, indices, weight, shift, base, grams, other, room = rowwise
+    indptr, indices, weight, shift, base, grams, other, room, _ = rowwise
     for _, begin, until in work_stealing(tasks):
         less = np.zeros((1, K), F.dtype)
         for i in range(begin, until):
@@ -264,7 +277,7 @@ def entries_spread(tasks, F, rowwise, place, out):
     out : ndarray (q,) of float64
         Written.
     """
-    indptr, indices, weight, _, _, _, other, room = rowwise
+    indptr, indices, weight, _, _, _, other, room, _ = rowwise
     for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             dot_rows(indptr[i], indptr[i + 1], indices, F, i, other, room)

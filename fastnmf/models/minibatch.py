@@ -107,7 +107,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Called as ``callback(state)`` after every pass, with a `FitState` (``iteration``, ``normalized_loss``,
         ``seconds``, ``W``, ``H``). The fit stops when it returns True.
     alpha_W, alpha_H : float, default=0.0 and "same"
-        Strength of the penalties of W and H, as in `NMF`; that of H grows with the number of rows.
+        Strength of the penalties of W and H, as in `NMF`; that of H grows with the number of rows. They count all rows
+        and features, also where entries are missing.
     l1_ratio : float, default=0.0
         Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"

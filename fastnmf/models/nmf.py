@@ -15,10 +15,11 @@ from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
+from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import Factor, File, Floats, Matrix, Penalties, Seed, Vector
 
 
-class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
+class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNMF, Iterative):
     """Factorise a non-negative matrix, sparse or dense: ``X ~ W H`` with W, H >= 0.
 
     The interface is that of scikit-learn's `NMF`. With D half the squared error, or another divergence, and with every
@@ -72,7 +73,9 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         Source of the random numbers that the start uses.
     alpha_W, alpha_H : float, default=0.0 and "same"
         Strength of the penalties, >= 0; ``"same"`` takes the value of `alpha_W`. The scale of each component is chosen
-        such that the sum of both penalties is least; this does not change ``W H``.
+        such that the sum of both penalties is least; this does not change ``W H``. With `missing_values` or weights of
+        entries n_features and n_samples are, for each row of W and each column of H, the number of its known entries,
+        or the sum of their weights (Zhou et al. 2008), so that a strength serves any density: 0.1 for ratings.
     l1_ratio : float, default=0.0
         Share of the L1 penalty, from 0 (only L2) to 1 (only L1).
     verbose : int, default=0
@@ -88,7 +91,8 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         Number of sweeps of coordinate descent in one iteration: over W, and over H.
     missing_values : {None, "nan", "zeros"}, default=None
         Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are, too. Unknown entries
-        have no influence on the fit. A row without known entries has the weights 0.
+        have no influence on the fit. A row without known entries has the weights 0. Without a penalty, a row with fewer
+        known entries than components is predicted badly; see "Ratings". For the squared error and Kullback-Leibler.
     fixed_components : array-like or sparse (j, n_features), default=None
         Known components: the first j rows of H, j <= n_components, in units of H. NaN marks entries that are estimated.
     seed_features : dict or list, default=None
@@ -164,6 +168,10 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
     2011, doi:10.1162/NECO_a_00168 (both exponents).
     R. Varadhan, C. Roland, "Simple and globally convergent methods for accelerating the convergence of any EM
     algorithm", Scandinavian Journal of Statistics 2008, doi:10.1111/j.1467-9469.2007.00585.x (SQUAREM).
+    Y. Zhou, D. Wilkinson, R. Schreiber, R. Pan, "Large-scale parallel collaborative filtering for the Netflix Prize",
+    AAIM 2008, doi:10.1007/978-3-540-68880-8_32 (penalties by the number of known entries).
+    Y. Hu, Y. Koren, C. Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008,
+    doi:10.1109/ICDM.2008.22 (`background`).
 
     Examples
     --------
@@ -244,6 +252,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         W: Factor = None,
         H: Factor = None,
         weight: Matrix | None = None,
+        background: float | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -263,8 +272,11 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         H : ndarray (k, n_features), default=None
             Start of H for ``init="custom"``, non-negative.
         weight : sparse matrix or array (n_samples, n_features), default=None
-            Weight of the squared error of each entry, >= 0. Entries that a sparse `weight` does not store have weight
-            zero.
+            Weight of the error of each entry, >= 0, for the squared error and Kullback-Leibler. Entries that a sparse
+            `weight` does not store have weight zero, or `background`.
+        background : float, default=None
+            Weight > 0 of all entries that a sparse `weight` does not store, as for implicit feedback; nothing of the
+            size of X is formed.
         layer : str, default=None
             Name of a layer of the AnnData X that holds the matrix, such as "counts"; None: its X. What the fitted model
             does later with an AnnData (`transform`, `score`, ...) reads the same layer.
@@ -296,7 +308,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         instance to continue a fit for longer. After the fit the file remains and holds the last state, so the same call
         then returns at once. With ``random_state=None`` the file stores the seed; delete the file to draw another one.
         """
-        given = {"sample_weight": sample_weight, "W": W, "H": H, "weight": weight}
+        given = {"sample_weight": sample_weight, "W": W, "H": H, "weight": weight, "background": background}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     def fit_transform(
@@ -308,6 +320,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         *,
         sample_weight: Vector | None = None,
         weight: Matrix | None = None,
+        background: float | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -318,7 +331,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
         ----------
         X : sparse matrix or array (n_samples, n_features), or AnnData
             Non-negative and finite.
-        y, W, H, sample_weight, weight, layer, checkpoint, checkpoint_every :
+        y, W, H, sample_weight, weight, background, layer, checkpoint, checkpoint_every :
             As for `fit`; in another order, that of scikit-learn.
 
         Returns
@@ -331,7 +344,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RowErrorsMixin, BaseNMF, Iterative):
                 f"The start W has shape {np.shape(W)}; expected (n_samples, k). Weights of rows are passed by name: "
                 "sample_weight=."
             )
-        given = {"sample_weight": sample_weight, "W": W, "H": H, "weight": weight}
+        given = {"sample_weight": sample_weight, "W": W, "H": H, "weight": weight, "background": background}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
 
     def _problem(self, data, factors, tasks, options):

@@ -17,6 +17,7 @@ from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrat
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
+from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
 
 
@@ -29,7 +30,9 @@ def _ignores_classes(model):
     return True
 
 
-class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, InspectionMixin, BaseNMF, WithStrata):
+class StratifiedNMF(
+    ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, RatingsMixin, InspectionMixin, BaseNMF, WithStrata
+):
     """Factorise a non-negative matrix whose rows come in groups (strata): ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
     All strata share the dictionary H; the shift v(i) is specific to stratum i. Minimises
@@ -61,13 +64,14 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, Insp
         Exponent of the multiplicative ratios, for `beta_loss` below 1 and above 2; see `NMF`.
     alpha_V, alpha_W, alpha_H, l1_ratio : float, default=0.0, 0.0, "same", 0.0
         Strengths of the penalties on shifts, weights and components, >= 0, and the share of L1 in them, from 0 to 1.
-        They are scaled as in `NMF`: alpha_V and alpha_H by the number of rows, alpha_W by the number of columns. A
-        penalty on V favours small shifts, a penalty on W large ones.
+        They are scaled as in `NMF`: alpha_V and alpha_H by the number of rows, alpha_W by the number of columns; with
+        missing values or weights of entries by what is known, alpha_V by the mean of all columns. A penalty on V
+        favours small shifts, a penalty on W large ones.
     strata_weight : {"rows", "equal"}, default="rows"
         Whether each stratum counts in proportion to its number of rows, or all strata count equally.
     missing_values : {None, "nan", "zeros"}, default=None
         Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are, too. Unknown entries
-        have no influence on the fit.
+        have no influence on the fit. For the squared error and Kullback-Leibler.
     fixed_components, seed_features, guide_weight : default=None, None, 1.0
         Known components, and features that components are pulled towards; see `NMF`.
     penalties : dict, default=None
@@ -288,6 +292,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, Insp
         H: Factor = None,
         V: SparseOrDense | None = None,
         weight: Matrix | None = None,
+        background: float | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -312,8 +317,11 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, Insp
             be a sparse matrix. If all rows of a stratum are zero in a column, its shift there is zero after the first
             update; ``"hals"`` sets it to zero before the first iteration.
         weight : sparse matrix or array (n_samples, n_features), default=None
-            Weight of the squared error of each entry, >= 0. Entries that a sparse `weight` does not store have weight
-            zero.
+            Weight of the error of each entry, >= 0, for the squared error and Kullback-Leibler. Entries that a sparse
+            `weight` does not store have weight zero, or `background`.
+        background : float, default=None
+            Weight > 0 of all entries that a sparse `weight` does not store, as for implicit feedback; nothing of the
+            size of X is formed.
         layer : str, default=None
             Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
@@ -346,7 +354,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, Insp
         if not self.label_weight:
             warn_of_y(self, y, strata)
         given = {"y": y if self.label_weight else None, "sample_weight": sample_weight, "strata": strata}
-        given |= {"W": W, "H": H, "V": V, "weight": weight}
+        given |= {"W": W, "H": H, "V": V, "weight": weight, "background": background}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
     def fit_transform(
@@ -360,6 +368,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, Insp
         H: Factor = None,
         V: SparseOrDense | None = None,
         weight: Matrix | None = None,
+        background: float | None = None,
         layer: str | None = None,
         checkpoint: File = None,
         checkpoint_every: float = 60.0,
@@ -370,7 +379,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, Insp
         ----------
         X : sparse matrix or array (n_samples, n_features), or AnnData
             Non-negative and finite.
-        y, sample_weight, strata, W, H, V, weight, layer, checkpoint, checkpoint_every :
+        y, sample_weight, strata, W, H, V, weight, background, layer, checkpoint, checkpoint_every :
             As for `fit`.
 
         Returns
@@ -380,6 +389,7 @@ class StratifiedNMF(ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, Insp
             lack, are given without `weight`.
         """
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
+        given["background"] = background
         self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
         has_seen_labels = self.label_weight and y is not None
         return self.transform(X, strata=strata) if has_seen_labels and weight is None else self.W_

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import fastnmf
 from fastnmf import NMF, HierarchicalNMF, MetaNMF, MiniBatchNMF, MiniBatchStratifiedNMF, Start, StratifiedNMF
 from fastnmf.compose import ElasticNetPenalty, EntrywiseLoss, Factorization, View
-from fastnmf.datasets import load_karate_club, make_stratified, simulate_counts
+from fastnmf.datasets import load_karate_club, make_stratified, simulate_counts, simulate_ratings
 from fastnmf.metrics import ResidualHistory, clustering_scores, coherence, sparseness
 from fastnmf.testing import check_loss, check_penalty, check_update
 
@@ -108,6 +108,9 @@ def stratified(X: NDArray[np.float64], labels: list[str], folder: Path) -> None:
     X_again: Floats = model.inverse_transform(W, strata=labels)
     errors: Floats = model.reconstruction_errors(X, strata=labels)
     print(X_again.sum(), errors.max(), model.predict_stratum(X).tolist(), model.coef_.shape, model.classes_.tolist())
+    rated, liked = simulate_ratings(20, 15, random_state=0), model.recommend(0, 3, X=X, strata=labels)
+    entries: Floats = model.predict_entries([0, 1], [2, 3])
+    print(rated.test.shape, liked.names[0], liked.scores.max(), entries.sum(), model.similar_features(1, 2).columns)
     model.save(folder / "model.npz", feature_names=list("abcdefgh"))
     again: StratifiedNMF = fastnmf.load(folder / "model.npz")
     path: Path = fastnmf.write_report(again, folder / "report.html", X=X, title="Counts")

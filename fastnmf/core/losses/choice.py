@@ -6,6 +6,7 @@ import numbers
 from typing import Any
 
 from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
+from fastnmf.core.losses.masked_divergence import MaskedKullbackLeibler
 
 
 class Divergence:
@@ -61,7 +62,10 @@ class Beta(Divergence):
 
     def build(self, data, width, tasks, *, has_shifts=False, exponent="mm"):
         if self.degree == 1:
-            loss = KullbackLeibler(data, width, tasks, has_shifts)
+            weights = getattr(data, "entry_weights", None)
+            masked = () if weights is None else (weights,)
+            kind = MaskedKullbackLeibler if masked else KullbackLeibler
+            loss = kind(data, width, tasks, *masked, has_shifts)
             return loss, loss.independence()
         check_beta(data, self.degree)
         loss = BetaDivergence(data, width, tasks, self.degree, has_shifts, exponent)

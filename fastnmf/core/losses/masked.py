@@ -73,25 +73,20 @@ class Masked(Frobenius):
         strata, pattern, of_X = self.data, self.data.pattern, self.strata
         self.groups = strata.groups
         column_of = row_index(pattern.start)
-        key = column_of * pattern.n_groups + pattern.group
-        order = np.argsort(key)
         self._place = {}
         for name, side in self._sides.items():
             of_row = row_index(side.extra)
             row, column = (of_row, side.extra.indices) if name == "W" else (side.extra.indices, of_row)
-            wanted = column * np.int64(pattern.n_groups) + strata.stratum_index[row]
-            place = np.searchsorted(key, wanted, sorter=order)
-            place = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), np.int64)
-            self._place[name] = np.where(key[place] == wanted, place, -1) if len(order) else place - 1
+            self._place[name] = shift_places(pattern, column, strata.stratum_index[row])
         if of_X is strata:
             self._sums = pattern.sums
         else:
             self._sums = of_X.pattern.sums if of_X.is_sparse else pattern.entries(self.groups.sum(of_X.X))
         place, side = self._place["H"], self._sides["H"]
         self._base_of = side.base[column_of].astype(strata.dtype)
-        seen = np.bincount(place[place >= 0], side.extra.data[place >= 0], len(key))
+        seen = np.bincount(place[place >= 0], side.extra.data[place >= 0], len(column_of))
         self._curvature = (self._base_of * self.groups.sizes[pattern.group] + seen).astype(strata.dtype)
-        self._each = np.arange(len(key), dtype=np.int32)
+        self._each = np.arange(len(column_of), dtype=np.int32)
 
     def share(self, room):
         """Use the workspace in `room`, a dict, for the product of side H, which is valid until another loss has its."""
@@ -212,6 +207,17 @@ class Masked(Frobenius):
         out = np.empty(len(side.base))
         weighted.rows_squares(self._costs("W"), factors["W"], rowwise, _as_lazy_rows(neg, rowwise.other), out)
         return float(out.sum()) + lengths
+
+
+def shift_places(pattern, column, group):
+    """Return the position of each pair of a column and a group (r,) in a `Pattern`, int64 (r,); -1 where it is not."""
+    key = row_index(pattern.start) * pattern.n_groups + pattern.group
+    wanted = column * np.int64(pattern.n_groups) + group
+    if len(key) == 0:
+        return np.full(len(wanted), -1)
+    order = np.argsort(key)
+    place = order[np.minimum(np.searchsorted(key, wanted, sorter=order), len(order) - 1)]
+    return np.where(key[place] == wanted, place, -1)
 
 
 def _rowwise(side, shift, gram, other, room=None):

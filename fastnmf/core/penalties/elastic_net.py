@@ -43,6 +43,8 @@ class ElasticNet:
         """Return the elastic net of a factor, or None where its strength is 0.
 
         It is scaled as in scikit-learn: that of W by the number of columns, those of H and V by the number of rows.
+        With weights of entries that scale penalties, row i of W counts by the sum of its weights, column j of H by the
+        sum of its weights (Zhou, Wilkinson, Schreiber and Pan 2008), and V by the mean of the sums of all columns.
         Objects of the user with a method ``elastic_net()``, which returns (l1, l2), are added without such a scale.
 
         Parameters
@@ -60,18 +62,35 @@ class ElasticNet:
         if strength.alpha == 0 and not nets:
             return None
         unit = 2 if options.is_squared else 1
-        weight = strength.alpha * (data.shape[1] if name == "W" else data.total)
+        size, weights = data.shape[1] if name == "W" else data.total, getattr(data, "entry_weights", None)
+        if weights is not None and weights.scales_penalties:
+            size = weights.totals(1 if name == "W" else 0)
+            size = float(size.mean()) if name == "V" else size
+        weight = strength.alpha * size
         # With s = 2 ** log4_scale the loss grows with s ** (2 beta), W and H grow with s, and V grows with s ** 2.
         own = 2 if name == "V" else 1
         l1 = weight * strength.l1_ratio + 2 / unit * sum(net[0] for net in nets)
         l2 = weight * (1 - strength.l1_ratio) + 2 / unit * sum(net[1] for net in nets)
         if data.log4_scale:
             l1, l2 = (_scaled(l, (2 * beta - n * own) * data.log4_scale) for l, n in ((l1, 1), (l2, 2)))
+        if np.ndim(weight):
+            return cls(1.0, 1.0, None, unit, beta)._of_each_row(l1, l2)
         return cls(l1, l2, data.row_scale if name == "W" else None, unit, beta)
+
+    def _of_each_row(self, l1, l2):
+        """Take the weights of each row, (p,) each, and return self."""
+        self.l1, self.l2 = float(l1.mean()), float(l2.mean())
+        self.of_l1, self.of_l2 = l1 / (self.l1 or 1.0), l2 / (self.l2 or 1.0)
+        return self
 
     def of_rows(self, row_scale):
         """Return the same penalty for a factor whose rows have this row scale, or none."""
         return ElasticNet(self.l1, self.l2, row_scale, self.unit, self.power)
+
+    def each_row(self):
+        """Return l1 and l2 of the rows, float64 (1,) each, or (p,) where they differ from row to row."""
+        pairs = ((self.l1, self.of_l1), (self.l2, self.of_l2))
+        return tuple(np.array([weight]) if of is None else weight * of for weight, of in pairs)
 
     def columns_of_even_rows(self, row, total):
         """Return `columns` of a factor whose rows are `row` (K,) times their row scale, of this total weight."""
@@ -84,7 +103,9 @@ class ElasticNet:
         if not is_even[0]:
             each, none, one = np.arange(len(F) + 1), np.zeros(len(F), np.int32), np.ones((1, F.shape[1]), F.dtype)
             sub.add(neg=LazyRows(each, none, (self.l1 * self.of_l1).astype(F.dtype), one))
-        if not is_even[1]:  # holds at this point only, like the parts of the divergence
+        if not is_even[1] and sub.is_quadratic:  # with weights of entries each row has its own Gram matrix anyway
+            sub.row_ridge = self.l2 * self.of_l2
+        elif not is_even[1]:  # holds at this point only, like the parts of the divergence
             sub.add(neg=F * (self.l2 * self.of_l2).astype(F.dtype)[:, None])
 
     def value(self, F):
@@ -120,7 +141,8 @@ class ElasticNet:
 
 def _scaled(weight, exponent):
     """Return ``weight * 2 ** exponent``, at most `LARGEST`."""
-    return min(weight * float(np.exp2(min(exponent, MOST_BITS))), LARGEST)
+    scaled = weight * float(np.exp2(min(exponent, MOST_BITS)))
+    return np.minimum(scaled, LARGEST) if np.ndim(scaled) else min(scaled, LARGEST)
 
 
 def _powered(row_scale, power):

@@ -109,6 +109,7 @@ class WeightedRows:
         grams = sub.rowwise.grams if shared is None else sub.rowwise.grams + shared
         step, dtype = (self._hals, np.float64) if self.is_hals else (self._mu, F.dtype)
         rowwise = sub.rowwise._replace(grams=grams.astype(dtype, copy=False))
+        rowwise = rowwise if sub.row_ridge is None else rowwise._replace(ridge=sub.row_ridge)
         return step(F, sub, rank, n_sweeps, rowwise, sub.lazy_rows(F.shape[1], F.dtype))
 
     def _hals(self, F, sub, rank, n_sweeps, rowwise, sides):

@@ -37,6 +37,7 @@ ARRAYS = {
     "stratum_sizes_": ("S", "+"),
     "row_strata_": ("n", "S"),
     "row_names_": ("n", "names"),
+    "_known": ("nm", "+"),
     "labels_": ("n", "k"),
     "classes_": ("c", "labels"),
     "coef_": ("ck", "~"),
@@ -225,10 +226,18 @@ def _check_array(name, array, letters, content, sizes):
     sizes : dict
         Letter -> size; sizes that are not known yet are added.
     """
-    if sp.issparse(array) and name in ("affinity_", "feature_affinity_", "training_data_", "X_fit_", "shifts_"):
+    if sp.issparse(array) and name in (
+        "affinity_",
+        "feature_affinity_",
+        "training_data_",
+        "X_fit_",
+        "shifts_",
+        "_known",
+    ):
         check_pointers(array)
         check_indices(array)
-        require(name != "shifts_" or isinstance(array, sp.csr_array) and array.has_canonical_format, name)
+        is_canonical = isinstance(array, sp.csr_array) and array.has_canonical_format
+        require(name not in ("shifts_", "_known") or is_canonical, name)
         values = array.data
     else:
         require(isinstance(array, np.ndarray), name)

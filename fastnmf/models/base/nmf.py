@@ -53,6 +53,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     ----------
     _reads_factors : bool
         Whether attributes are made of the factors after `_set_factors`.
+    _weighs_divergences : bool
+        Whether Kullback-Leibler takes weights of entries, too.
     _has_own_loss : bool
         Whether the loss is neither a squared error nor one divergence. The weights of new rows then begin at those of
         the squared error, and `_update_W` improves them.
@@ -65,7 +67,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     _constraints = {"init": starts_among(*STARTS)}
     _continued = {"H": "components_"}
-    _has_own_loss = _reads_factors = False
+    _has_own_loss = _reads_factors = _weighs_divergences = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -250,10 +252,11 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         weights = None
         if weight is not None or options.missing_values is not None:
             X, weights = observed(X, weight, options.missing_values, may_be_empty=True)
-            if weights is not None and not options.is_squared:
+            takes = options.is_squared or self._weighs_divergences and options.is_kullback_leibler
+            if weights is not None and not takes:
+                known = "the squared error" + (" or Kullback-Leibler" if self._weighs_divergences else "")
                 raise ValueError(
-                    f"weight and missing_values need the squared error, and {options.loss_given} is given. Leave one "
-                    "out."
+                    f"weight and missing_values need {known}, and {options.loss_given} is given. Leave one out."
                 )
         data = Strata.from_array(X, strata, labels=labels)
         data.entry_weights, data.sparse_shifts = weights, options.sparse_shifts
