@@ -282,11 +282,11 @@ def _texts(path, given):
     found = None
     if folder is not None:
         made = known or texts.fit(chunks(), options)
-        data = save_csr((texts.transform(part, made) for part in chunks(rows)), folder)
+        data = save_csr(map(texts.transformer(made), chunks(rows)), folder)
     else:
         found = [each for part in chunks(rows) for each in part]
         if known:
-            data, made = texts.transform(found, known), known
+            data, made = texts.transformer(known)(found), known
         else:
             try:
                 data, made = texts.fit_transform(found, options)

@@ -1,7 +1,7 @@
 """Turn texts into a matrix of words by scikit-learn's vectorizers, whose state is a record of plain values.
 
 The record can stand in a file without pickles: the parameters of the vectorizer, its vocabulary, and the inverse
-document frequencies. `transform` computes from these what scikit-learn's `transform` would, to the last bit.
+document frequencies. `transformer` computes from these what scikit-learn's `transform` would, to the last bit.
 """
 
 import numbers
@@ -71,7 +71,7 @@ def fit_transform(texts, parameters):
     """
     counter = _counter(parameters, parameters["vocabulary"], **{name: parameters[name] for name in _LIMITS})
     counts = counter.fit_transform(texts)
-    counts.sort_indices()  # as `transform` has them: norms of rows are then the same sums, to the last bit
+    counts.sort_indices()  # as for new texts: norms of rows are then the same sums, to the last bit
     df = np.bincount(counts.indices, minlength=counts.shape[1])
     record = _record(parameters, counter.get_feature_names_out(), df, len(texts))
     return _weighted(counts, record), record
@@ -99,10 +99,10 @@ def fit(chunks, parameters):
     return _record(parameters, words, np.array([df[word] for word in words]), n_texts)
 
 
-def transform(texts, record):
-    """Return the matrix (n_texts, n_words) of new texts, in the words and with the frequencies of a record."""
-    counts = _counter(record["vectorizer"], record["vocabulary"].tolist()).transform(texts)
-    return _weighted(counts, record)
+def transformer(record):
+    """Return a function of a list of texts: their matrix (n_texts, n_words), in the words and weights of a record."""
+    counter = _counter(record["vectorizer"], record["vocabulary"].tolist())  # it looks at all words once
+    return lambda texts: _weighted(counter.transform(texts), record)
 
 
 def _chosen(df, total, n_texts, parameters):
