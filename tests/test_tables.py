@@ -284,6 +284,12 @@ BAD = {
     "a column in other case": ("a.csv", CSV, {"text": "TEXT"}, "did you mean 'text'?"),
     "no such column": ("a.csv", CSV, {"text": "zz"}, "which are 'text', 'group', 'n'; give one of them"),
     "strata": ("a.csv", CSV, {"text": "text", "strata": "grup"}, "'grup' is no column of .*did you mean 'group'?"),
+    "a line after others": (
+        "a.csv",
+        'text,group\n"ab\r\n\ncd",x\n\nef,\n',
+        {"text": "text", "strata": "group"},
+        "Line 6 of",
+    ),
     "a title": ("a.csv", CSV, {"text": "text", "title": "head"}, "'head' is no column"),
     "a missing stratum": ("a.csv", CSV + "gh,,3\n", {"text": "text", "strata": "group"}, "Line 4 of .* has no 'group'"),
     "a missing text": (

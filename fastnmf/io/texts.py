@@ -14,6 +14,31 @@ from fastnmf.data.sentences import shown
 from fastnmf.io.files import known_name
 
 CALLABLES = ("tokenizer", "preprocessor", "analyzer")  # parameters that may be functions
+_NUMBER = (int, float)
+PARAMETERS = {  # of a vectorizer -> types of its values; those of later versions of scikit-learn are not kept
+    "analyzer": (str,),
+    "binary": (bool,),
+    "counts": (bool,),
+    "decode_error": (str,),
+    "dtype": (str,),
+    "encoding": (str,),
+    "input": (str,),
+    "lowercase": (bool,),
+    "max_df": _NUMBER,
+    "max_features": (int, type(None)),
+    "min_df": _NUMBER,
+    "ngram_range": (tuple, list),
+    "norm": (str, type(None)),
+    "preprocessor": (type(None),),
+    "smooth_idf": (bool,),
+    "stop_words": (str, list, type(None)),
+    "strip_accents": (str, type(None)),
+    "sublinear_tf": (bool,),
+    "token_pattern": (str, type(None)),
+    "tokenizer": (type(None),),
+    "use_idf": (bool,),
+    "vocabulary": (type(None),),
+}
 _OF_TFIDF = ("norm", "use_idf", "smooth_idf", "sublinear_tf")
 _LIMITS = ("min_df", "max_df", "max_features")  # choose the vocabulary; not used once there is one
 
@@ -35,10 +60,9 @@ def parameters_of(vectorizer):
 
     given = {} if vectorizer is None else vectorizer
     if isinstance(given, dict):
+        for name in given:
+            known_name(name, [*PARAMETERS], "option of TfidfVectorizer")
         options = {name: value for name, value in given.items() if name != "counts"}
-        known = [*TfidfVectorizer().get_params(), "counts"]
-        for name in options:
-            known_name(name, known, "option of TfidfVectorizer")
         found, is_counts = TfidfVectorizer(**options).get_params(), given.get("counts", False)
         if not isinstance(is_counts, bool):
             raise ValueError(f"counts={shown(is_counts)} is not valid; expected True or False.")
@@ -56,6 +80,7 @@ def parameters_of(vectorizer):
         stop_words = sorted(stop_words)
     dtype = np.dtype(found["dtype"])
     dtype = dtype.name if dtype.kind == "f" else "float64"
+    found = {name: value for name, value in found.items() if name in PARAMETERS}
     found = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
     return found | {"counts": is_counts, "stop_words": stop_words, "dtype": dtype}
 
