@@ -168,7 +168,7 @@ def test_an_altered_source_is_refused_or_read(is_counts, tmp_path):
     for what, parts, facts in altered.alterations(tmp_path / "model"):
         if facts["values"].get("source_") != whole[1]["values"]["source_"] or what.startswith("source_"):
             cases.append((what, parts, facts))
-    chosen = np.random.default_rng(0).permutation(len(cases))[:40]
+    chosen = np.random.default_rng(0).permutation(len(cases))[:25]
     n_refused = 0
     for at in chosen:
         what, parts, facts = cases[at]
@@ -179,7 +179,7 @@ def test_an_altered_source_is_refused_or_read(is_counts, tmp_path):
             assert "source_" in str(error) and what.startswith("source_ "), what
         except Exception as error:
             raise AssertionError(f"{what}: {type(error).__name__} {error}") from error
-    assert n_refused > 20
+    assert n_refused > 12
     altered.sealed(tmp_path / "model", *whole)
     same(read_and_use(tmp_path / "model", tmp_path)[0].data, posts.data)
 
@@ -284,6 +284,12 @@ BAD = {
     "a column in other case": ("a.csv", CSV, {"text": "TEXT"}, "did you mean 'text'?"),
     "no such column": ("a.csv", CSV, {"text": "zz"}, "which are 'text', 'group', 'n'; give one of them"),
     "strata": ("a.csv", CSV, {"text": "text", "strata": "grup"}, "'grup' is no column of .*did you mean 'group'?"),
+    "a line after others": (
+        "a.csv",
+        'text,group\n"ab\r\n\ncd",x\n\nef,\n',
+        {"text": "text", "strata": "group"},
+        "Line 6 of",
+    ),
     "a title": ("a.csv", CSV, {"text": "text", "title": "head"}, "'head' is no column"),
     "a missing stratum": ("a.csv", CSV + "gh,,3\n", {"text": "text", "strata": "group"}, "Line 4 of .* has no 'group'"),
     "a missing text": (

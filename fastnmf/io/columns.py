@@ -22,6 +22,7 @@ JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 PARQUET = (".parquet", ".pq")
 ENDINGS = (*DELIMITED, *JSON_LINES, *PARQUET)
 _ROWS, _FIELDS = 10_000, 1_000_000  # of a chunk, at most
+_ROWS_OF_CSV = 500  # fewer lists than those at which Python looks for garbage: a quarter of the time
 _LONGEST_FIELD = (1 << 31) - 1  # characters; the limit of Python's module, 131,072, is less than a long text
 _OTHER_DELIMITERS = (";", "\t", "|", ",")
 _UNNAMED = ("", "Unnamed: 0", "__index_level_0__")  # the index of pandas: in CSV, read and written again, in Parquet
@@ -134,7 +135,7 @@ class _Delimited(Table):
             next(filter(None, reader))
             while True:
                 begin = reader.line_num
-                if not (rows := list(islice(reader, n_rows))):
+                if not (rows := list(islice(reader, min(n_rows, _ROWS_OF_CSV)))):
                     return
                 places = _lines(rows, begin + 1, reader.line_num)
                 if set(map(len, rows)) != {n_fields}:

@@ -3,8 +3,8 @@
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.warn import warn
 from fastnmf.data.sentences import shown
+from fastnmf.kernels.warn import warn
 
 
 def codes_of(names, known):
@@ -14,32 +14,32 @@ def codes_of(names, known):
     return np.fromiter(map(known.__getitem__, names), np.int32, len(names))
 
 
-def one_of_each(rows, codes, path, names, labels):
-    """Return the code that each row has in all its entries, (n_rows,) of int.
+def one_of_each(rows, found, path, names, labels):
+    """Return the label that each row has in all its entries, (n_rows,) of int: its place among `labels`.
 
     Parameters
     ----------
-    rows, codes : ndarray (n,) of int
-        Of the entries.
+    rows, found : ndarray (n,) of int
+        Row of each entry, and place of its label.
     path : Path
     names, labels : list
-        Of rows and of codes, for the message.
+        For the message, names of the rows.
 
     Raises
     ------
     ValueError
         A row has two.
     """
-    found = np.zeros(len(names), dtype=np.int64)
-    found[rows] = codes
-    differs = found[rows] != codes
+    of_row = np.zeros(len(names), dtype=np.int64)
+    of_row[rows] = found
+    differs = of_row[rows] != found
     if differs.any():
         at = int(differs.argmax())
-        both = f"{shown(labels[codes[at]])} and {shown(labels[found[rows[at]]])}"
+        both = f"{shown(labels[found[at]])} and {shown(labels[of_row[rows[at]]])}"
         raise ValueError(
             f"{names[rows[at]]!r} in {path} has two strata, {both}; a row is in one, so give each user one stratum."
         )
-    return found
+    return of_row
 
 
 def of_known_items(path, i, j, ratings, n_known, n_items):

@@ -99,7 +99,7 @@ def read(
         columns are put into the order of its names. Columns and options that are not given are those of the record.
     folder : str or path, default=None
         Where the matrix is written by `save_csr`; `data` is then the DiskCSR of `open_csr`, `texts` is None, and memory
-        is that of some rows. (Ratings take 16 bytes each; texts are read twice.)
+        is that of some rows. (Ratings take 16 bytes each, texts are read twice, an ``.h5ad`` in CSC is read whole.)
     encoding : str, default=None
         Of a text file; None is UTF-8.
     delimiter : str, default=None
@@ -282,11 +282,11 @@ def _texts(path, given):
     found = None
     if folder is not None:
         made = known or texts.fit(chunks(), options)
-        data = save_csr((texts.transform(part, made) for part in chunks(rows)), folder)
+        data = save_csr(map(texts.transformer(made), chunks(rows)), folder)
     else:
         found = [each for part in chunks(rows) for each in part]
         if known:
-            data, made = texts.transform(found, known), known
+            data, made = texts.transformer(known)(found), known
         else:
             try:
                 data, made = texts.fit_transform(found, options)
