@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, SupportsFloat, TypeAlias
+from typing import Any, Literal, Protocol, SupportsFloat, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,7 @@ SparseOrDense: TypeAlias = Dense | Sparse
 Names: TypeAlias = Labels | Mapping[str, Any]  # a mapping is a vocabulary: name -> column
 Factor: TypeAlias = Dense | None
 File: TypeAlias = FilePath | None
+Ranking: TypeAlias = Literal["contrast", "weight", "lift"]
 Topics: TypeAlias = SparseOrDense | Sequence[Sequence[str]]
 
 

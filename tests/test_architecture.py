@@ -67,7 +67,7 @@ OUTSIDE = {
     "data": {"numpy", "scipy", "sklearn"},
     "core": {"numpy", "scipy", "IPython", "sklearn"},  # IPython: where it runs already, progress is shown in a cell
     "io": {"numpy", "scipy"},
-    "models": {"numpy", "scipy", "sklearn"},
+    "models": {"numpy", "scipy", "sklearn", "pandas"},
     "compose": set(),
     "testing": {"numpy", "scipy"},
     "metrics": {"numpy", "scipy", "sklearn"},

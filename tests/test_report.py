@@ -99,7 +99,7 @@ def test_page_is_whole_and_alone(tmp_path, bunch, model, with_X):
     reader = check_alone(page)
     assert "http://" not in page and "https://" not in page and "//" not in re.sub(r"^\s*//.*$", "", page, flags=re.M)
     said = " ".join(reader.text)
-    for label in ("red", "green", "blue", "Who uses what", "Diagnostics", "In the shift", "Above the mean shift"):
+    for label in ("red", "green", "blue", "Who uses what", "Diagnostics", "In the shift", "Above the other strata"):
         assert label in said
     assert ("Do these data need strata?" in said) == with_X and ("NPMI" in said) == with_X
     assert reader.tags.count("article") == 6 and reader.tags.count("svg") == 1
@@ -122,15 +122,14 @@ def test_page_shows_what_the_model_found(bunch, model):
     names = [f"w{j}" for j in range(40)]
     facts = gather(model, bunch.data, names, None, None)
     labels = model.strata_[model.row_strata_]
-    mean = model.shifts_[model.row_strata_].mean(axis=0)
     usage = metrics.component_usage(model.W_, model.components_, labels)
     found = model.explain(bunch.data, strata=labels, n=5, feature_names=names)
     assert facts.verdict == found.verdict and facts.n_nonzeros == bunch.data.count_nonzero()
     for i, stratum in enumerate(facts.strata):
         assert stratum.label == model.strata_[i] and stratum.n_rows == (labels == model.strata_[i]).sum()
-        assert stratum.shift.names[:5] == model.top_features(5, names).strata[stratum.label]
-        assert stratum.above.names[:5] == found.strata[i].features
-        np.testing.assert_allclose(stratum.above.values[0], (model.shifts_[i] - mean).max(), rtol=1e-12)
+        assert stratum.shift.names[:5] == model.top_features(5, names, by="weight").strata[stratum.label]
+        assert stratum.above.names[:5] == found.strata[i].features == model.top_features(5, names).strata[stratum.label]
+        np.testing.assert_array_equal(stratum.above.values[:5], found.strata[i].differences)
         np.testing.assert_array_equal(stratum.usage, usage[i])
         assert (stratum.explained, stratum.by_shift) == (found.strata[i].explained, found.strata[i].by_shift)
         assert stratum.rows and all(row.stratum == stratum.label for row in stratum.rows)

@@ -38,7 +38,7 @@ def run(corpus, n_components, seed, folder):
     print(f"The model explains {1 - model.normalized_loss_**2:.1%} of the squared norm; words of single documents are")
     print("most of the rest. What counts is which words it groups:")
     top = model.top_features(10, bunch.feature_names)
-    print_top("Specific to each stratum: the ten strongest words of its shift", top.strata, top.strata.values())
+    print_top("Specific to each stratum: ten words above the others", top.strata, top.strata.values())
     print_top("Shared by all: the ten strongest words of each topic", range(1, n_components + 1), top.components)
     print()
     model.save(folder / "model.npz", bunch.feature_names)
@@ -91,9 +91,7 @@ def _draw(model, bunch, folder, title):
     names, topics = bunch.feature_names, [f"topic {c + 1}" for c in range(len(model.components_))]
     figures = {
         "loss.png": plot_loss(model.history_).figure,
-        "strata.png": plot_top_features(
-            model.shifts_, names, model.strata_, title=f"{title}: what is specific to each stratum"
-        ),
+        "strata.png": plot_top_features(model, names, title=f"{title}: what is specific to each stratum"),
         "topics.png": plot_top_features(
             model.components_, names, topics, title=f"{title}: what all strata share", color="#b5651d"
         ),

@@ -18,18 +18,34 @@ from fastnmf.data.shifts import as_read, each_row, rows_of, square_lengths
 from fastnmf.metrics.checks import as_matrix, in_range
 from fastnmf.metrics.clusters import clustering_scores
 from fastnmf.metrics.residuals import ResidualHistory, component_usage, kkt_residual
-from fastnmf.metrics.topics import coherence, diversity, topic_overlap
+from fastnmf.metrics.topics import (
+    TopicFlag,
+    coherence,
+    diversity,
+    flag_topics,
+    group_words,
+    merge_topics,
+    rename_topics,
+    topic_names,
+    topic_overlap,
+)
 from fastnmf.typing import Dense, Floats, Labels, Matrix, SparseOrDense, Vector
 
 __all__ = [
     "ResidualHistory",
+    "TopicFlag",
     "clustering_scores",
     "coherence",
     "component_usage",
     "diversity",
+    "flag_topics",
+    "group_words",
     "kkt_residual",
+    "merge_topics",
     "normalized_loss",
+    "rename_topics",
     "sparseness",
+    "topic_names",
     "topic_overlap",
 ]
 # The expanded form loses the digits that cancel: below this share of its largest term the residual itself is computed.

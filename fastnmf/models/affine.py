@@ -15,7 +15,7 @@ from fastnmf.models.base.for_checkers import Callback, Model, StartName, WithStr
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.stratified import hals_schedule
-from fastnmf.typing import Factor, File, Floats, Matrix, Names, Seed, SparseOrDense, Vector
+from fastnmf.typing import Factor, File, Floats, Matrix, Names, Ranking, Seed, SparseOrDense, Vector
 
 # H and v are updated from the same point, as one factor [H; v] with the left factor [W 1]. H comes first: its `neg`
 # refers to the array V, which must still hold the old values.
@@ -205,7 +205,9 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
         """Return ``X H + 1 vᵀ``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
         return self._inverse_transform(X)
 
-    def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
+    def top_features(
+        self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+    ) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first.
 
         Parameters
@@ -214,12 +216,14 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
             Largest number of features of one component.
         feature_names : array-like (n_features,), default=None
             Names of the features. None takes `feature_names_in_`, or else the column numbers.
+        by : {None, "contrast", "weight", "lift"}, default=None
+            As in `NMF.top_features`.
 
         Returns
         -------
         list of list of str
         """
-        return super().top_features(n, feature_names).components
+        return super().top_features(n, feature_names, by=by).components
 
     def _with_new_strata(self, X, strata):
         """Return the model that knows the strata of X; here the model itself, which has one stratum only."""

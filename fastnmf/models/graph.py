@@ -25,7 +25,7 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Init, WithStrata, like_fit
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.stratified import hals_schedule, mu_schedule
-from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Names, Seed, SparseOrDense
+from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Names, Ranking, Seed, SparseOrDense
 
 DEFAULT_WEIGHTS = {True: 5.0, False: 100.0}  # by `scale_invariant`; 100 is the value of Cai et al.
 SWEEPS, AMONG_NEIGHBOURS = 2, 4  # sweeps in an iteration, without and with a graph, where changes spread slowly
@@ -202,7 +202,9 @@ class GraphNMF(BaseNMF, WithStrata):
 
     if TYPE_CHECKING:  # StrataFeatures after a fit with strata
 
-        def top_features(self, n: int = 10, feature_names: Names | None = None) -> Any: ...
+        def top_features(
+            self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+        ) -> Any: ...
 
     def __init__(
         self,

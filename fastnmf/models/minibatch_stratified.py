@@ -9,7 +9,7 @@ from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata
 from fastnmf.models.minibatch import MiniBatchNMF
-from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Names, Seed, SparseOrDense, Vector
+from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Names, Ranking, Seed, SparseOrDense, Vector
 
 
 class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
@@ -165,7 +165,9 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
 
     if TYPE_CHECKING:
 
-        def top_features(self, n: int = 10, feature_names: Names | None = None) -> StrataFeatures: ...
+        def top_features(
+            self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+        ) -> StrataFeatures: ...
 
     def __init__(
         self,

@@ -11,10 +11,11 @@ from scipy import sparse
 
 from fastnmf.data.matrix import as_numbers
 from fastnmf.data.names import read_names
+from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import as_read, each_row
 from fastnmf.plots.style import BAR, INK, axes_or_new, plain, sized
-from fastnmf.typing import Dense, Labels, Names, SparseOrDense
+from fastnmf.typing import Dense, FittedModel, Labels, Names, Ranking, SparseOrDense
 
 _LONGEST_NAME = 18
 
@@ -117,28 +118,34 @@ def plot_residual(
 
 
 def plot_top_features(
-    weights: SparseOrDense,
-    feature_names: Names,
-    titles: Labels,
+    weights: SparseOrDense | FittedModel,
+    feature_names: Names | None = None,
+    titles: Labels | None = None,
     n: int = 10,
     *,
+    by: Ranking | None = None,
     title: str | None = None,
     n_columns: int | None = None,
     color: Any = BAR,
     figure: Any = None,
 ) -> Any:
-    """Plot the features with the largest weights of each row as a panel of horizontal bars, the largest on top.
+    """Plot the strongest features of each row as a panel of horizontal bars, the largest on top.
 
     Parameters
     ----------
     weights : array-like or sparse matrix of shape (n_panels, n_features)
-        `shifts_` or `components_` of a fitted model. Zero weights get no bar. Each panel has its own scale.
-    feature_names : sequence of str of length n_features
-        Names shown beside the bars; names of more than 18 characters are shortened.
-    titles : sequence of n_panels
-        Panel titles, such as `strata_`.
+        `shifts_` or `components_` of a fitted model. Zero weights get no bar. Each panel has its own scale. Or the
+        fitted model itself: a panel shows what is specific to one of its strata, or without strata one component.
+    feature_names : sequence of str of length n_features, default=None
+        Names shown beside the bars; names of more than 18 characters are shortened. None: `feature_names_in_` of the
+        model, or else the column numbers.
+    titles : sequence of n_panels, default=None
+        Panel titles, such as `strata_`. None: those of the model, or else numbers from 1.
     n : int, default=10
         Largest number of bars in a panel.
+    by : {"weight", "contrast", "lift"}, default=None
+        What the bars show, as in `NMF.top_features`. ``"contrast"``: the weight less the mean weight of the other rows,
+        which tells what is specific to a stratum. None: contrast for the strata of a model, else the weight.
     title : str, default=None
         Title of the figure.
     n_columns : int, default=None
@@ -165,9 +172,16 @@ def plot_top_features(
     >>> plot_top_features([[1.0, 3.0]], ["ice", "orbit"], ["space"])  # doctest: +SKIP
     <Figure size 290x180 with 1 Axes>
     """
+    model = weights
+    if hasattr(model, "components_"):
+        weights = getattr(model, "shifts_", model.components_)
+        feature_names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
+    if hasattr(model, "shifts_"):
+        by, titles = by or "contrast", model.strata_ if titles is None else titles
     weights = _rows_to_draw(weights, "weights")
+    feature_names = range(weights.shape[-1]) if feature_names is None else feature_names
     names = read_names(feature_names, _count(feature_names)).tolist()
-    titles = [str(label) for label in titles]
+    titles = [str(label) for label in (range(1, weights.shape[0] + 1) if titles is None else titles)]
     if weights.ndim != 2 or weights.shape != (len(titles), len(names)) or not titles:
         raise ValueError(
             f"weights must have one row a title ({len(titles)}) and one column a name ({len(names)}), "
@@ -183,9 +197,9 @@ def plot_top_features(
     # In inches: a name and its bar are 2.9 wide; a bar is 0.19 high, title and ticks together 0.6.
     size = (2.9 * n_columns, n_lines * (0.19 * n_bars + 0.6) + (0.5 if title else 0.0))
     figure = sized(figure, size, w_pad=0.08, h_pad=0.08)
-    for index, row in enumerate(each_row(weights)):
+    for index, scores in enumerate(feature_scores(weights, by or "weight")):
         ax = figure.add_subplot(n_lines, n_columns, index + 1)
-        _bars(ax, row, names, n_bars, color)
+        _bars(ax, scores, names, n_bars, color)
         ax.set_title(_shortened(titles[index], 34), fontsize=10, fontweight="bold", color=INK, loc="left")
     if title:
         figure.suptitle(title, fontsize=13, color=INK, x=0.01, ha="left")
@@ -461,22 +475,22 @@ def _colour(index, n):
     return matplotlib.colormaps["viridis"](index / (n - 1))
 
 
-def _bars(ax, row, names, n_bars, color):
-    """Draw the largest positive entries of a row as bars, the largest on top.
+def _bars(ax, scores, names, n_bars, color):
+    """Draw the largest scores of a row as bars, the largest on top.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-    row : ndarray (n_features,)
+    scores : (ndarray, ndarray)
+        Columns and their positive scores.
     names : list of str of length n_features
     n_bars : int
         Largest number of bars; the panel has room for all of them.
     color : matplotlib color
     """
-    order = np.argsort(-row, kind="stable")[:n_bars]
-    order = order[row[order] > 0]
+    order, values = strongest_of(scores, n_bars)
     if order.size:
-        ax.barh(np.arange(order.size), row[order], height=0.72, color=color)
+        ax.barh(np.arange(order.size), values, height=0.72, color=color)
     else:
         ax.text(0.5, 0.5, "all zero", transform=ax.transAxes, ha="center", va="center", color="#888888")
     ax.set_yticks(np.arange(order.size), [_shortened(names[j], _LONGEST_NAME) for j in order], fontsize=8.5)

@@ -76,4 +76,6 @@ def write_report(
     page = render(gather(model, X, feature_names, row_names, title))
     with replacing(path) as file:
         file.write(page.encode("utf-8", errors="replace"))  # a name may contain half a surrogate pair
+    if hasattr(model, "_html_repr"):  # its box in a notebook links to the page
+        model._report = str(Path(path).resolve())
     return Path(path)

@@ -10,6 +10,7 @@ from fastnmf import metrics
 from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import check_names, names_of, read_names
+from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.shifts import as_read, dense_row
 
 MOST_STRATA = 250
@@ -69,11 +70,12 @@ class Topic:
     similarity: float = 0.0
     sparseness: float = 0.0
     is_dead: bool = False
+    given_name: str = None
 
     @property
     def name(self):
-        """Return the first three words, which serve as a name."""
-        return " ".join(self.words.names[:3]) or "nothing"
+        """Return the name that the user gave, or the first three words, which serve as one."""
+        return self.given_name or " ".join(self.words.names[:3]) or "nothing"
 
 
 @dataclass
@@ -266,9 +268,10 @@ def _topics(model, H, W, usage, names, rows):
     np.fill_diagonal(cosines, -1)
     sparsenesses = metrics.sparseness(H)
     overall = None if W is None else metrics.component_usage(W, H)[0]
-    topics = []
+    topics, given = [], getattr(model, "topic_names_", None)
     for c in range(len(H)):
         topic = Topic(c + 1, _words(H[c], names), sparseness=float(sparsenesses[c]))
+        topic.given_name = None if given is None else given[c]
         topic.is_dead = lengths[c] == 0 or (W is not None and not np.any(W[:, c]))
         if len(H) > 1 and not topic.is_dead:
             topic.nearest, topic.similarity = int(np.argmax(cosines[c])) + 1, float(cosines[c].max())
@@ -297,20 +300,21 @@ def _add_strata(facts, labels, sizes, V, usage, names, rows, X):
     rows : _Rows
     X : csr_array or ndarray (n_rows, n_features), or None
     """
-    weights = np.ones(V.shape[0]) if sizes is None else sizes
-    mean = weights @ V / max(weights.sum(), 1)
-    order = np.arange(V.shape[0])
+    shown = np.arange(V.shape[0])
     if V.shape[0] > MOST_STRATA:
-        order = np.sort(np.argsort(-weights, kind="stable")[:MOST_STRATA])
+        weights = np.ones(V.shape[0]) if sizes is None else sizes
+        shown = np.sort(np.argsort(-weights, kind="stable")[:MOST_STRATA])
         facts.notes.append(f"The page shows the {MOST_STRATA} largest of {V.shape[0]:,} strata.")
-    for i in order:
-        shift = dense_row(V, i)
+    for i, scores in enumerate(feature_scores(V, "contrast")):
+        if i not in shown:
+            continue
+        shift, (at, values) = dense_row(V, i), strongest_of(scores, N_WORDS)
         stratum = Stratum(
             int(i),
             labels[i],
             None if sizes is None else round(float(sizes[i])),
             _words(shift, names),
-            _words(shift - mean, names),
+            Words([names[j] for j in at], values.tolist()),
         )
         if usage is not None and rows.stratum_index is not None:
             stratum.usage = usage[i]

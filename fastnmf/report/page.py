@@ -14,7 +14,7 @@ from fastnmf.report.facts import ALIKE, COHERENCE_WORDS
 N_BARS = 10  # words shown as bars; the rest of a list is collapsed
 _CONTROLS = (*range(9), 11, 12, *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _CONTROLS = dict.fromkeys(_CONTROLS, "\ufffd")  # the last two ranges turn the direction of the text after them
-_TEXT, _TEXT_COLUMNS = ' class="t"', ("Marked by topic", "Its shift", "Above the mean shift")
+_TEXT, _TEXT_COLUMNS = ' class="t"', ("Marked by topic", "Its shift", "Above the other strata")
 _STOPPED = {
     "tol": "the loss has converged",
     "max_iter": "it reached max_iter before the loss had converged",
@@ -157,8 +157,8 @@ def _guide(facts):
     if facts.n_strata > 1:
         lines += [
             "<b>The shift of a stratum</b> is the part that all its rows have in common, whatever their topics. "
-            "<i>Above the mean shift</i> are the features by which a stratum differs from others. <i>In the shift</i> "
-            "are its largest features, which other strata may share.",
+            "<i>Above the other strata</i> are the features by which a stratum differs from others: its shift less the "
+            "mean shift of the others. <i>In the shift</i> are its largest features, which other strata may share.",
             "<b>The share of a topic in a stratum</b> is its part in the sum of all topics over the rows of that "
             "stratum; the shares of a stratum add up to 100&#8239;%.",
             "<b>Caution.</b> The model does not fully determine the split between shifts and topics: parts can be "
@@ -267,7 +267,7 @@ def _strata(facts):
     is_one = len(facts.strata) == 1
     heads = ["Stratum", "Rows"] + (["Explained", "by shift", "by topics"] if known else [])
     heads += ["Marked by topic"] if facts.strata[0].usage is not None else []
-    heads += ["Its shift" if is_one else "Above the mean shift"]
+    heads += ["Its shift" if is_one else "Above the other strata"]
     lines = []
     for at, stratum in enumerate(facts.strata):
         cells = [f'<td data-v="{stratum.n_rows or 0}">{number(stratum.n_rows)}</td>']
@@ -303,7 +303,7 @@ def _stratum_card(facts, at, stratum):
     about.append(f"{percent(stratum.explained)} explained" if stratum.explained is not None else "")
     columns = [("In the shift", _bars(stratum.shift, "strata"))]
     if len(facts.strata) > 1:
-        columns.insert(0, ("Above the mean shift", _bars(stratum.above, "strata")))
+        columns.insert(0, ("Above the other strata", _bars(stratum.above, "strata")))
     if stratum.usage is not None:
         order = [c for c in np.argsort(-stratum.usage, kind="stable")[:5] if stratum.usage[c] >= 0.005]
         topics = [(f"topic-{c + 1}", f"{c + 1} {facts.topics[c].name}", float(stratum.usage[c])) for c in order]

@@ -39,6 +39,7 @@ from fastnmf.kernels.jit import threads
 from fastnmf.models.base.callbacks import fit_callbacks
 from fastnmf.models.base.fitted_state import check_fitted_arrays, is_fitted_name, make_fits_atomic
 from fastnmf.models.base.for_checkers import BaseEstimator, CallbackSupportMixin, with_callbacks
+from fastnmf.models.base.representation import RepresentationMixin
 from fastnmf.models.base.top_features import feature_names_for, names_to_keep
 from fastnmf.typing import Array, Factor, File, FilePath, Integers, Matrix, Names
 
@@ -64,7 +65,7 @@ def _default_n_init(kind):
     return 1 if found is None else found.default
 
 
-class Estimator(CallbackSupportMixin, BaseEstimator):
+class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
     """Base of all estimators. A class says what is its own in the attributes below and in the methods of the fit.
 
     Attributes
@@ -98,7 +99,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
     source_: dict[str, Any]  # that of what fastnmf.read read, where the user sets it; files keep it
 
     _constraints, _fixed, _not_free, _continued, _fitted_shapes = {}, {}, (), {}, {}
-    _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics", "_layer")
+    _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics", "_layer", "_report")
     _has_shifts = _is_signed = False
     _loss_parameter = "beta_loss"
 
@@ -434,7 +435,7 @@ class Estimator(CallbackSupportMixin, BaseEstimator):
 
     @classmethod
     def _is_saved(cls, name):
-        return is_fitted_name(cls, name) or name == "_sklearn_output_config"
+        return name != "_report" and is_fitted_name(cls, name) or name == "_sklearn_output_config"
 
     def _saved_attributes(self):
         return {name: value for name, value in vars(self).items() if self._is_saved(name)}

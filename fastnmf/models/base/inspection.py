@@ -22,11 +22,12 @@ from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, with_labels
 from fastnmf.data.labels import encode_labels, known_labels, places
 from fastnmf.data.matrix import as_csr, check_pointers
+from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Bunch, StrataFeatures
-from fastnmf.typing import Array, Floats, Labels, Matrix, Names
+from fastnmf.typing import Array, Floats, Labels, Matrix, Names, Ranking
 
 UNKNOWN_STRATA = ("error", "estimate", "mean")
 
@@ -136,7 +137,9 @@ class InspectionMixin:
 
     if TYPE_CHECKING:
 
-        def top_features(self, n: int = 10, feature_names: Names | None = None) -> StrataFeatures: ...
+        def top_features(
+            self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+        ) -> StrataFeatures: ...
 
     def estimate_shifts(self, X: Matrix, strata: Labels) -> tuple[Array, Floats]:
         """Estimate the shifts of strata that were absent in fit, from their rows.
@@ -283,7 +286,8 @@ class InspectionMixin:
         Explanation
             A Bunch that prints as a table. ``strata``: a list of Bunches with ``label``, ``n_rows``, ``explained``,
             ``by_shift`` and ``by_shared`` (shares of the squared norm; the last two add up to the first), ``features``
-            (those whose shift exceeds the mean shift of all rows most) and ``differences`` (by how much).
+            (those whose shift exceeds the mean shift of the other strata most, as in `top_features`) and
+            ``differences`` (by how much, less where others have the feature, too).
             ``loss``, ``loss_one_shift``, ``loss_no_shift``: square root of the squared error divided by the squared
             norm, for a shift for each stratum, one shift for all, and no shift. ``gain``: share of the squared error
             with one shift that the shifts of the strata remove. ``chance``: share of the squared error of pure noise
@@ -312,8 +316,8 @@ class InspectionMixin:
             mean = scaled(self._mean_shift(), 2 * data.log4_scale)
             one, _ = shift_estimation.estimate(whole, rank, H, mean, tau=0.0, max_rounds=20)
             left_by = [left.sum()] + [row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
-        mean = self._mean_shift()
-        above = [_above(shift, mean, n) for shift in shift_arrays.each_row(shift_arrays.as_read(model.shifts_))]
+        scores = feature_scores(model.shifts_, "contrast", len(self.strata_))
+        above = [strongest_of(each, n) for each in scores]
         total = np.where(squares > 0, squares, 1)
         strata_ = [
             ExplainedStratum(
@@ -431,14 +435,6 @@ class InspectionMixin:
         model.strata_[:] = [*self.strata_.tolist(), *labels.tolist()]
         model.shifts_ = shift_arrays.stacked(self.shifts_, shifts)
         return model
-
-
-def _above(shift, mean, n):
-    """Return the at most n features whose shift exceeds the mean most, strongest first, and by how much."""
-    (at,) = np.nonzero(shift > mean)  # non-negative, so only where the shift is not zero
-    differences = shift[at] - mean[at]
-    order = np.argsort(-differences, kind="stable")[:n]
-    return at[order], differences[order]
 
 
 class ExplainedStratum(Bunch):

@@ -58,6 +58,7 @@ ARRAYS = {
     "feature_affinity_": ("mm", "+"),
     "training_data_": ("nm", "~"),
     "feature_names_in_": ("m", "names"),
+    "topic_names_": ("k", "names"),
 }
 # where a class differs
 OF_CLASS = {

@@ -38,7 +38,7 @@ from fastnmf.models.base.estimator import Estimator, check_brought, without_zero
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
 from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.base.top_features import top_features
-from fastnmf.typing import Floats, Matrix, Names, SparseOrDense, Vector
+from fastnmf.typing import Floats, Matrix, Names, Ranking, SparseOrDense, Vector
 
 NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
@@ -147,7 +147,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """
         return self._score(X, None, sample_weight)
 
-    def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
+    def top_features(
+        self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+    ) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first.
 
         Parameters
@@ -157,14 +159,18 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         feature_names : array-like (n_features,), default=None
             Names of the features, or a vocabulary: name -> column. None takes `feature_names_in_`, or else the column
             numbers.
+        by : {"contrast", "weight", "lift"}, default=None
+            ``"weight"``: the entries themselves. ``"contrast"``: the shift less the mean shift of the other strata,
+            times the root of its share of the shift. ``"lift"``: class-based TF-IDF. None: strata by contrast,
+            components by weight.
 
         Returns
         -------
         list of list of str, or Bunch
-            For a model with strata a Bunch: ``strata``, a dict of label -> list of str (the features of its shift), and
-            ``components``, a list of list of str.
+            For a model with strata a Bunch: ``strata``, a dict of label -> list of str (the features specific to it),
+            and ``components``, a list of list of str.
         """
-        return top_features(self, n, feature_names)
+        return top_features(self, n, feature_names, by)
 
     # ---------------------------------------------------------------- the data of a fit
 

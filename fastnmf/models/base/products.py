@@ -21,7 +21,7 @@ from fastnmf.models.base.fitted_state import check_fitted_arrays
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, Iterative, TransformerMixin, like_fit
 from fastnmf.models.base.row_names import keep_row_names
 from fastnmf.models.base.top_features import top_features
-from fastnmf.typing import Floats, Matrix, Names, SparseOrDense
+from fastnmf.typing import Floats, Matrix, Names, Ranking, SparseOrDense
 
 
 @keep_row_names
@@ -85,9 +85,11 @@ class BasisModel(WeightModel):
         """Return the basis that approximates new rows, (k, n_features)."""
         return self.components_
 
-    def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
-        """Return the names of at most n features of each component, strongest first, as a list of lists."""
-        return top_features(self, n, feature_names)
+    def top_features(
+        self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+    ) -> list[list[str]]:
+        """Return the names of at most n features of each component, strongest first; see `NMF.top_features`."""
+        return top_features(self, n, feature_names, by)
 
 
 def checked_weights(model, W, rank):

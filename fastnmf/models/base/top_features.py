@@ -1,12 +1,11 @@
 """Find the names of features, and the strongest features of a component."""
 
-import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.options import check_integer
 from fastnmf.data.names import read_names
-from fastnmf.data.shifts import as_read, each_row
+from fastnmf.data.ranking import feature_scores, strongest_of
 
 
 def n_features_of(model):
@@ -37,24 +36,40 @@ def names_to_keep(model, given):
     return names
 
 
-def top_features(model, n, feature_names):
-    """Return the strongest features of each component; for models with shifts, those of each stratum, too."""
+def top_features(model, n, feature_names, by=None):
+    """Return the strongest features of each component; for models with shifts, those of each stratum, too.
+
+    Parameters
+    ----------
+    model : estimator
+    n : int
+    feature_names : array-like (n_features,), or None
+    by : {"contrast", "weight", "lift"}, default=None
+        What features are ranked by, see `feature_scores`. None: contrast for strata, weight for components.
+    """
     check_is_fitted(model)
     check_integer("n", n)
     names = feature_names_for(model, feature_names)
-    components = strongest(model.components_, names, n)
+    components = strongest(model.components_, names, n, "weight" if by is None else by)
     if not model._has_shifts:
         return components
-    per_stratum = strongest(model.shifts_, names, n)
+    per_stratum = strongest(model.shifts_, names, n, "contrast" if by is None else by)
     return Bunch(strata=dict(zip(model.strata_.tolist(), per_stratum, strict=True)), components=components)
 
 
-def strongest(weights, names, n):
-    """Return the names of the n largest positive weights in each row, descending, ties by position (list of lists)."""
-    return [[str(names[j]) for j in top_places(row, n)] for row in each_row(as_read(weights))]
+def strongest(weights, names, n, by="weight"):
+    """Return the names of the n features with the largest scores in each row, descending, ties by position.
 
+    Parameters
+    ----------
+    weights : array or sparse array (n_rows, n_features)
+    names : sequence (n_features,)
+    n : int
+    by : {"contrast", "weight", "lift"}, default="weight"
+        As in `feature_scores`.
 
-def top_places(row, n):
-    """Return the positions of the n largest positive entries of a row, descending, ties by position."""
-    (at,) = np.nonzero(row > 0)
-    return at[np.argsort(-row[at], kind="stable")[:n]]
+    Returns
+    -------
+    list of list of str
+    """
+    return [[str(names[j]) for j in strongest_of(scores, n)[0]] for scores in feature_scores(weights, by)]

