@@ -235,6 +235,12 @@ def add_model(parser):
     add_quiet(parser)
 
 
+def add_ranking(parser):
+    """Add the option that tells by what features are ranked."""
+    by = "what ranks features; default: contrast with the other strata for strata, weight for components"
+    parser.add_argument("--by", choices=("contrast", "weight", "lift"), help=by)
+
+
 def add_quiet(parser):
     """Add the options for scripts."""
     parser.add_argument("--quiet", action="store_true", help="no progress")
