@@ -217,7 +217,17 @@ def _data_and_names(arguments, bunch):
 
 
 def _save(model, bunch, path, names):
-    """Write a model with what its new data and its tables need: how data were read, and the names of the rows."""
+    """Write a model with what its new data and its tables need: how data were read, and the names of the rows.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    bunch : sklearn.utils.Bunch
+        What `fastnmf.read` returned.
+    path : Path
+    names : sequence of str, or None
+        Names of the features.
+    """
     if bunch.source is not None:
         model.source_ = bunch.source
     if (rows := names_of_rows(bunch)) is not None:

@@ -145,8 +145,9 @@ def model_tables(model, feature_names=None, row_names=None, n=10):
         tables["components"] = {"feature": names} | _columns(H)
     labels, stratum_index, V, sizes = strata_of(model, W)
     if V is not None and H is not None:
-        top = model.top_features(n, names.tolist()).strata.values()
-        tables["strata"] = {"stratum": labels, "rows": sizes, "features": [" ".join(words) for words in top]}
+        top = getattr(model.top_features(n, names.tolist()), "strata", None)
+        words = None if top is None else [" ".join(features) for features in top.values()]
+        tables["strata"] = {"stratum": labels, "rows": sizes, "features": words}
         tables["shifts"] = _shifts(V, labels, names)
     if W is not None:
         row_names = getattr(model, "row_names_", None) if row_names is None else row_names
