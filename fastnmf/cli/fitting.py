@@ -211,6 +211,8 @@ def _data_and_names(arguments, bunch):
                 f"{given} has {len(names)} names for {X.shape[1]} columns of {arguments.X}"
                 f"{turned if len(names) == X.shape[0] else ''}."
             )
+    if arguments.dtype is not None and not hasattr(X, "astype"):
+        raise ValueError("--dtype converts data in memory, and these stay on the disk; leave --dtype or --folder out.")
     if arguments.dtype is not None:
         X = X.astype(arguments.dtype)
     return X, names

@@ -88,8 +88,8 @@ def _usage(model, names, arguments):
 def _topics(model, names, arguments):
     from fastnmf.plots import plot_top_features
 
-    titles = _titles(model, names, 1)
-    return plot_top_features(model.components_, names, titles, arguments.n, by=arguments.by or "weight")
+    titles, by = _titles(model, names, 1), arguments.by or "weight"
+    return plot_top_features(_components(model), names, titles, arguments.n, by=by)
 
 
 def _strata(model, names, arguments):
@@ -104,8 +104,13 @@ def _titles(model, names, n):
 
     found = getattr(model, "topic_names_", None)
     if found is None and names is not None:
-        found = topic_names(model.components_, n, feature_names=names)
-    return [str(c + 1) if found is None else f"{c + 1} {found[c]}" for c in range(len(model.components_))]
+        found = topic_names(model, n, feature_names=names)
+    return [str(c + 1) if found is None else f"{c + 1} {found[c]}" for c in range(len(_components(model)))]
+
+
+def _components(model):
+    """Return the components, of a hierarchy those of the finest level."""
+    return model.components_[0] if isinstance(model.components_, list) else model.components_
 
 
 def _images(model, names, arguments):

@@ -140,6 +140,8 @@ def _top(arguments):
     from fastnmf.report import tables
 
     model, names = load_model(arguments.model, arguments.features)
+    if not hasattr(model, "top_features"):
+        raise ValueError(f"{type(model).__name__} has no components that features could be listed of; see export.")
     top = model.top_features(arguments.n, names, **({} if arguments.by is None else {"by": arguments.by}))
     components, strata = getattr(top, "components", top), getattr(top, "strata", None)
     if arguments.json:
