@@ -284,6 +284,12 @@ BAD = {
     "a column in other case": ("a.csv", CSV, {"text": "TEXT"}, "did you mean 'text'?"),
     "no such column": ("a.csv", CSV, {"text": "zz"}, "which are 'text', 'group', 'n'; give one of them"),
     "strata": ("a.csv", CSV, {"text": "text", "strata": "grup"}, "'grup' is no column of .*did you mean 'group'?"),
+    "a line after others": (
+        "a.csv",
+        'text,group\n"ab\r\n\ncd",x\n\nef,\n',
+        {"text": "text", "strata": "group"},
+        "Line 6 of",
+    ),
     "a title": ("a.csv", CSV, {"text": "text", "title": "head"}, "'head' is no column"),
     "a missing stratum": ("a.csv", CSV + "gh,,3\n", {"text": "text", "strata": "group"}, "Line 4 of .* has no 'group'"),
     "a missing text": (
@@ -317,7 +323,7 @@ BAD = {
         "a.csv",
         "u,i,s\na,b,x\na,c,y\n",
         {"triplets": "u,i", "strata": "s"},
-        "Line 3 .* 's' 'y' for a user who",
+        "'a' in .* has two strata, 'x' and 'y'; a row",
     ),
     "duplicates": ("a.csv", "u,i\na,b\n", {"triplets": "u,i", "duplicates": "max"}, "duplicates='max' is not valid"),
     "one triplet": ("a.csv", "u,i\na,b\n", {"triplets": "u"}, "triplets='u' is not valid; expected"),

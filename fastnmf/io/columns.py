@@ -8,7 +8,8 @@ import csv
 import json
 import math
 import re
-from itertools import islice
+from contextlib import contextmanager
+from itertools import accumulate, islice
 
 import numpy as np
 
@@ -21,6 +22,7 @@ JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 PARQUET = (".parquet", ".pq")
 ENDINGS = (*DELIMITED, *JSON_LINES, *PARQUET)
 _ROWS, _FIELDS = 10_000, 1_000_000  # of a chunk, at most
+_ROWS_OF_CSV = 500  # fewer lists than those at which Python looks for garbage: a quarter of the time
 _LONGEST_FIELD = (1 << 31) - 1  # characters; the limit of Python's module, 131,072, is less than a long text
 _OTHER_DELIMITERS = (";", "\t", "|", ",")
 _UNNAMED = ("", "Unnamed: 0", "__index_level_0__")  # the index of pandas: in CSV, read and written again, in Parquet
@@ -110,10 +112,12 @@ class _Delimited(Table):
         if delimiter is None:
             delimiter = usual if usual in first else next((d for d in _OTHER_DELIMITERS if d in first), usual)
         self.delimiter = delimiter
-        self.names = next(self._rows())[1]
+        with self._reader() as reader:
+            self.names = next(filter(None, reader))
 
-    def _rows(self):
-        """Yield the number and the fields of each line that is not blank."""
+    @contextmanager
+    def _reader(self):
+        """Yield the reader of Python's csv; its errors in the block become one sentence."""
         csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
         with open_text(self.path, self.encoding) as file:
             try:
@@ -121,22 +125,29 @@ class _Delimited(Table):
             except TypeError:
                 raise ValueError(f"delimiter={shown(self.delimiter)} is not valid; expected one character.") from None
             try:
-                for fields in reader:
-                    if fields:
-                        yield reader.line_num, fields
+                yield reader
             except csv.Error as error:
                 raise self.wrong(reader.line_num, f"cannot be read ({error}); close its quotes") from None
 
     def _chunks(self, wanted, n_rows):
-        at = [self.names.index(name) for name in wanted]
-        rows, n_fields = islice(self._rows(), 1, None), len(self.names)
-        while chunk := list(islice(rows, n_rows)):
-            places, fields = zip(*chunk, strict=True)
-            for place, found in chunk:
-                if len(found) != n_fields:
-                    raise self._ragged(place, found)
-            columns = list(zip(*fields, strict=True))
-            yield places, {name: columns[i] for name, i in zip(wanted, at, strict=True)}
+        at, n_fields = [self.names.index(name) for name in wanted], len(self.names)
+        with self._reader() as reader:
+            next(filter(None, reader))
+            while True:
+                begin = reader.line_num
+                if not (rows := list(islice(reader, min(n_rows, _ROWS_OF_CSV)))):
+                    return
+                places = _lines(rows, begin + 1, reader.line_num)
+                if set(map(len, rows)) != {n_fields}:
+                    kept = [(place, fields) for place, fields in zip(places, rows, strict=True) if fields]
+                    for place, fields in kept:
+                        if len(fields) != n_fields:
+                            raise self._ragged(place, fields)
+                    if not kept:
+                        continue
+                    places, rows = zip(*kept, strict=True)
+                columns = list(zip(*rows, strict=True))
+                yield places, {name: columns[i] for name, i in zip(wanted, at, strict=True)}
 
     def _ragged(self, place, fields):
         line = self.delimiter.join(fields)
@@ -147,6 +158,14 @@ class _Delimited(Table):
             f"has {len(fields)} field{'s' * (len(fields) != 1)} and the header {len(self.names)}, delimited by "
             f"{self.delimiter!r}{why}; mend the line, or quote fields that hold the delimiter",
         )
+
+
+def _lines(rows, first, last):
+    """Return the line in which each row begins: fields in quotes may hold ends of lines."""
+    if last - first + 1 == len(rows):
+        return range(first, last + 1)
+    ends = [sum(field.count("\n") + field.count("\r") - field.count("\r\n") for field in fields) for fields in rows]
+    return list(accumulate((1 + n for n in ends[:-1]), initial=first))
 
 
 class _JsonLines(Table):
@@ -261,7 +280,8 @@ def present(table, name, places, values):
     values : sequence
     """
     values = values.tolist() if isinstance(values, np.ndarray) else values
-    if None in values or "" in values or any(value != value for value in values):
+    may_be_nan = float in set(map(type, values))
+    if None in values or "" in values or may_be_nan and any(value != value for value in values):
         place = next(place for place, value in zip(places, values, strict=True) if is_missing(value))
         raise table.wrong(place, f"has no {name!r}; give every row one, or drop the row")
     return list(values)

@@ -9,34 +9,37 @@ from fastnmf.data.sentences import shown
 
 def codes_of(names, known):
     """Return the number of each name, (n,) of int32; new names are added to the dict `known`."""
-    return np.fromiter((known.setdefault(str(name), len(known)) for name in names), np.int32, len(names))
+    for name in dict.fromkeys(names):
+        known.setdefault(name, len(known))
+    return np.fromiter(map(known.__getitem__, names), np.int32, len(names))
 
 
-def add_strata(table, places, users, labels, known, column):
-    """Add the strata of users to the dict `known`, code -> label.
+def one_of_each(rows, found, path, names, labels):
+    """Return the label that each row has in all its entries, (n_rows,) of int: its place among `labels`.
 
     Parameters
     ----------
-    table : Table
-    places : sequence of int
-    users : ndarray of int
-    labels : list
-    known : dict
-    column : str
-        Of the strata.
+    rows, found : ndarray (n,) of int
+        Row of each entry, and place of its label.
+    path : Path
+    names, labels : list
+        For the message, names of the rows.
 
     Raises
     ------
     ValueError
-        A user has two.
+        A row has two.
     """
-    for place, code, label in zip(places, users.tolist(), labels, strict=True):
-        if known.setdefault(code, label) != label:
-            raise table.wrong(
-                place,
-                f"has the {column!r} {shown(label)} for a user who had {shown(known[code])}; a row is in one stratum, "
-                "so give each user one",
-            )
+    of_row = np.zeros(len(names), dtype=np.int64)
+    of_row[rows] = found
+    differs = of_row[rows] != found
+    if differs.any():
+        at = int(differs.argmax())
+        both = f"{shown(labels[found[at]])} and {shown(labels[of_row[rows[at]]])}"
+        raise ValueError(
+            f"{names[rows[at]]!r} in {path} has two strata, {both}; a row is in one, so give each user one stratum."
+        )
+    return of_row
 
 
 def of_known_items(path, i, j, ratings, n_known, n_items):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnmf.data.labels import known_labels
-from fastnmf.io.columns import as_labels, present, texts_of
+from fastnmf.io.columns import as_labels, is_missing, present
 from fastnmf.io.files import input_path, known_name
 from fastnmf.io.matrices import read_labels
 
@@ -81,7 +81,10 @@ class Rows:
         self.n_rows += len(places)
         for argument, values in self.found.items():
             column = self.columns[argument]
-            values += (texts_of if argument == "title" else present)(self.table, column, places, chunk[column])
+            if argument == "title":  # which is only shown
+                values += ["" if is_missing(value) else str(value) for value in chunk[column]]
+            else:
+                values += present(self.table, column, places, chunk[column])
 
     def result(self):
         """Return `strata`, `titles` and `row_names`."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnmf.core.kept_state import require
 from fastnmf.data.sentences import shown
-from fastnmf.io.texts import CALLABLES
+from fastnmf.io.texts import CALLABLES, PARAMETERS
 
 KINDS = ("texts", "table", "triplets", "cells", "matrix")
 DUPLICATES = ("sum", "mean", "raise")
@@ -18,31 +18,6 @@ _NAMES = ("text", "strata", "title", "names", "layer", "encoding", "delimiter") 
 _FLAGS = ("raw", "use_highly_variable", "transpose")
 _WORDS = ("vocabulary", "feature_names")  # arrays of str, or None
 _LONGEST_PATTERN = 1000
-_NUMBER = (int, float)
-_PARAMETERS = {  # of a vectorizer -> types of its values
-    "analyzer": (str,),
-    "binary": (bool,),
-    "counts": (bool,),
-    "decode_error": (str,),
-    "dtype": (str,),
-    "encoding": (str,),
-    "input": (str,),
-    "lowercase": (bool,),
-    "max_df": _NUMBER,
-    "max_features": (int, type(None)),
-    "min_df": _NUMBER,
-    "ngram_range": (tuple, list),
-    "norm": (str, type(None)),
-    "preprocessor": (type(None),),
-    "smooth_idf": (bool,),
-    "stop_words": (str, list, type(None)),
-    "strip_accents": (str, type(None)),
-    "sublinear_tf": (bool,),
-    "token_pattern": (str, type(None)),
-    "tokenizer": (type(None),),
-    "use_idf": (bool,),
-    "vocabulary": (type(None),),
-}
 _NOT_OF_COUNTS = {"norm", "smooth_idf", "sublinear_tf", "use_idf"}
 _CHOICES = {
     "analyzer": ("word", "char", "char_wb"),
@@ -101,9 +76,9 @@ def _check_vectorizer(source):
     found, words, idf = source["vectorizer"], source["vocabulary"], source["idf"]
     require(isinstance(found, dict) and isinstance(source["text"], str), "source_: vectorizer")
     lacking = _NOT_OF_COUNTS if found.get("counts") is True else set()
-    require(_PARAMETERS.keys() - lacking <= found.keys() <= _PARAMETERS.keys(), "source_: vectorizer")
+    require(PARAMETERS.keys() - lacking <= found.keys() <= PARAMETERS.keys(), "source_: vectorizer")
     for name, value in found.items():
-        may_be = (*_PARAMETERS[name], *((object,) if name in CALLABLES and callable(value) else ()))
+        may_be = (*PARAMETERS[name], *((object,) if name in CALLABLES and callable(value) else ()))
         is_typed = isinstance(value, may_be) and (bool in may_be or object in may_be or not isinstance(value, bool))
         require(is_typed, f"source_: {name}")
         require(name not in _CHOICES or callable(value) or value in _CHOICES[name], f"source_: {name}")

@@ -19,7 +19,7 @@ from fastnmf.io import cells, columns, matrices, texts
 from fastnmf.io.columns import as_labels, numbers_of, open_table, present, texts_of
 from fastnmf.io.files import ending, input_path
 from fastnmf.io.matrices import as_data, read_labels, read_lines, read_matrix
-from fastnmf.io.ratings import add_strata, codes_of, of_known_items, summed
+from fastnmf.io.ratings import codes_of, of_known_items, one_of_each, summed
 from fastnmf.io.rows import Rows, as_names, labels_of, order_of, place_of_strata
 from fastnmf.io.source import DUPLICATES, KINDS, check_given, names_in, record
 from fastnmf.typing import Array, Bunch, File, FilePath
@@ -99,7 +99,7 @@ def read(
         columns are put into the order of its names. Columns and options that are not given are those of the record.
     folder : str or path, default=None
         Where the matrix is written by `save_csr`; `data` is then the DiskCSR of `open_csr`, `texts` is None, and memory
-        is that of some rows. (Ratings take 16 bytes each; texts are read twice.)
+        is that of some rows. (Ratings take 16 bytes each, texts are read twice, an ``.h5ad`` in CSC is read whole.)
     encoding : str, default=None
         Of a text file; None is UTF-8.
     delimiter : str, default=None
@@ -282,11 +282,11 @@ def _texts(path, given):
     found = None
     if folder is not None:
         made = known or texts.fit(chunks(), options)
-        data = save_csr((texts.transform(part, made) for part in chunks(rows)), folder)
+        data = save_csr(map(texts.transformer(made), chunks(rows)), folder)
     else:
         found = [each for part in chunks(rows) for each in part]
         if known:
-            data, made = texts.transform(found, known), known
+            data, made = texts.transformer(known)(found), known
         else:
             try:
                 data, made = texts.fit_transform(found, options)
@@ -345,29 +345,31 @@ def _triplets(path, given):
     wanted = [name for name in (user, item, rating, column) if name is not None]
     table.known(*wanted)
     users, items = {}, {name: place for place, name in enumerate(given["known"] if given["known"] is not None else ())}
-    n_known, strata, parts = len(items), {}, []
+    n_known, labels, parts = len(items), {}, []
+    names = ((user, users), (item, items))
     for places, chunk in table.chunks(wanted):
-        i, j = (codes_of(present(table, of, places, chunk[of]), into) for of, into in ((user, users), (item, items)))
+        i, j = (codes_of(list(map(str, present(table, of, places, chunk[of]))), into) for of, into in names)
         ratings = np.ones(len(i)) if rating is None else numbers_of(table, rating, places, chunk[rating])
         if (ratings < 0).any():
             at = int(np.argmax(ratings < 0))
             raise table.wrong(places[at], f"has the rating {ratings[at]:g}; expected numbers >= 0: shift them first")
-        if column is not None:
-            add_strata(table, places, i, present(table, column, places, chunk[column]), strata, column)
         parts.append((i, j, ratings))
-    i, j, ratings = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if column is not None:
+            parts[-1] += (codes_of(present(table, column, places, chunk[column]), labels),)
+    i, j, ratings, *codes = (np.concatenate(part) for part in zip(*parts, strict=True))
+    strata = labels_of(elsewhere, len(users))
+    if column is not None:
+        found = as_labels(list(labels), is_typed=table.is_typed)
+        strata = found[one_of_each(i, codes[0], path, list(users), list(labels))]
     if given["known"] is not None:
         i, j, ratings = of_known_items(path, i, j, ratings, n_known, len(items))
     shape = (len(users), n_known if given["known"] is not None else len(items))
     data = summed(i, j, ratings, shape, path, given["duplicates"], (list(users), list(items)))
-    names = given["known"] if given["known"] is not None else as_names(list(items))
-    labels = labels_of(elsewhere, len(users))
-    if column is not None:
-        labels = as_labels([strata[code] for code in range(len(users))], is_typed=table.is_typed)
+    known = as_names(list(items)) if given["known"] is None else given["known"]
     data = data if given["folder"] is None else save_csr(data, given["folder"])
     columns = {"strata": None if len(more) > 1 and column == more[1] else column}
-    source = _record("triplets", given, columns, triplets=given["triplets"], feature_names=names)
-    return _result(data, source, strata=labels, feature_names=names, row_names=as_names(list(users)))
+    source = _record("triplets", given, columns, triplets=given["triplets"], feature_names=known)
+    return _result(data, source, strata=strata, feature_names=known, row_names=as_names(list(users)))
 
 
 def _cells(path, given):

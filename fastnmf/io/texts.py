@@ -1,7 +1,7 @@
 """Turn texts into a matrix of words by scikit-learn's vectorizers, whose state is a record of plain values.
 
 The record can stand in a file without pickles: the parameters of the vectorizer, its vocabulary, and the inverse
-document frequencies. `transform` computes from these what scikit-learn's `transform` would, to the last bit.
+document frequencies. `transformer` computes from these what scikit-learn's `transform` would, to the last bit.
 """
 
 import numbers
@@ -14,6 +14,31 @@ from fastnmf.data.sentences import shown
 from fastnmf.io.files import known_name
 
 CALLABLES = ("tokenizer", "preprocessor", "analyzer")  # parameters that may be functions
+_NUMBER = (int, float)
+PARAMETERS = {  # of a vectorizer -> types of its values; those of later versions of scikit-learn are not kept
+    "analyzer": (str,),
+    "binary": (bool,),
+    "counts": (bool,),
+    "decode_error": (str,),
+    "dtype": (str,),
+    "encoding": (str,),
+    "input": (str,),
+    "lowercase": (bool,),
+    "max_df": _NUMBER,
+    "max_features": (int, type(None)),
+    "min_df": _NUMBER,
+    "ngram_range": (tuple, list),
+    "norm": (str, type(None)),
+    "preprocessor": (type(None),),
+    "smooth_idf": (bool,),
+    "stop_words": (str, list, type(None)),
+    "strip_accents": (str, type(None)),
+    "sublinear_tf": (bool,),
+    "token_pattern": (str, type(None)),
+    "tokenizer": (type(None),),
+    "use_idf": (bool,),
+    "vocabulary": (type(None),),
+}
 _OF_TFIDF = ("norm", "use_idf", "smooth_idf", "sublinear_tf")
 _LIMITS = ("min_df", "max_df", "max_features")  # choose the vocabulary; not used once there is one
 
@@ -35,10 +60,9 @@ def parameters_of(vectorizer):
 
     given = {} if vectorizer is None else vectorizer
     if isinstance(given, dict):
+        for name in given:
+            known_name(name, [*PARAMETERS], "option of TfidfVectorizer")
         options = {name: value for name, value in given.items() if name != "counts"}
-        known = [*TfidfVectorizer().get_params(), "counts"]
-        for name in options:
-            known_name(name, known, "option of TfidfVectorizer")
         found, is_counts = TfidfVectorizer(**options).get_params(), given.get("counts", False)
         if not isinstance(is_counts, bool):
             raise ValueError(f"counts={shown(is_counts)} is not valid; expected True or False.")
@@ -56,6 +80,7 @@ def parameters_of(vectorizer):
         stop_words = sorted(stop_words)
     dtype = np.dtype(found["dtype"])
     dtype = dtype.name if dtype.kind == "f" else "float64"
+    found = {name: value for name, value in found.items() if name in PARAMETERS}
     found = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
     return found | {"counts": is_counts, "stop_words": stop_words, "dtype": dtype}
 
@@ -71,7 +96,7 @@ def fit_transform(texts, parameters):
     """
     counter = _counter(parameters, parameters["vocabulary"], **{name: parameters[name] for name in _LIMITS})
     counts = counter.fit_transform(texts)
-    counts.sort_indices()  # as `transform` has them: norms of rows are then the same sums, to the last bit
+    counts.sort_indices()  # as for new texts: norms of rows are then the same sums, to the last bit
     df = np.bincount(counts.indices, minlength=counts.shape[1])
     record = _record(parameters, counter.get_feature_names_out(), df, len(texts))
     return _weighted(counts, record), record
@@ -99,10 +124,10 @@ def fit(chunks, parameters):
     return _record(parameters, words, np.array([df[word] for word in words]), n_texts)
 
 
-def transform(texts, record):
-    """Return the matrix (n_texts, n_words) of new texts, in the words and with the frequencies of a record."""
-    counts = _counter(record["vectorizer"], record["vocabulary"].tolist()).transform(texts)
-    return _weighted(counts, record)
+def transformer(record):
+    """Return a function of a list of texts: their matrix (n_texts, n_words), in the words and weights of a record."""
+    counter = _counter(record["vectorizer"], record["vocabulary"].tolist())  # it looks at all words once
+    return lambda texts: _weighted(counter.transform(texts), record)
 
 
 def _chosen(df, total, n_texts, parameters):

@@ -121,6 +121,12 @@ def others(X: NDArray[np.float64], labels: list[str], folder: Path) -> None:
     """Use batches, levels, tasks and functions."""
     matrix = fastnmf.save_csr(X, folder / "matrix")
     rows, columns = matrix.shape
+    table = folder / "posts.csv"
+    table.write_text("text,group\nlong posts,a\nshort posts,b\n")
+    posts = fastnmf.read(table, text="text", strata="group", vectorizer={"min_df": 1})
+    of_posts = NMF(1).fit(posts.data)
+    of_posts.source_ = posts.source
+    print(posts.feature_names, posts.strata, fastnmf.read(table, source=of_posts.source_).data.shape)
     batches = MiniBatchNMF(2).fit_blocks(fastnmf.open_csr(folder / "matrix").blocks(4), n_passes=2).partial_fit(X)
     steps: int = batches.n_steps_ + rows + columns
     strata = MiniBatchStratifiedNMF(2).partial_fit(X, strata=labels).set_params(forget_factor=0.5)
@@ -259,6 +265,8 @@ def mistaken(X: NDArray[np.float64], labels: list[str]) -> None:
     print(plain.set_output(transform="panda"))  # error: [arg-type]
     print(plain.get_param())  # error: [attr-defined]
     plain.save()  # error: [call-arg]
+    print(fastnmf.read("posts.csv", txt="text"))  # error: [call-arg]
+    print(fastnmf.read("posts.csv").stratum)  # error: [attr-defined]
     print(fastnmf.SymmetricNMF(3).fit(X).transform(X))  # error: [attr-defined]
     # fitted attributes
     print(model.shift_)  # error: [attr-defined]
