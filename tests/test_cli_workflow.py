@@ -174,6 +174,26 @@ def test_other_models_and_losses(posts, capsys, monkeypatch):
     assert run(capsys, "plot", "other.npz", "--kind", "tree", "-o", "tree.png")[0] == 0
 
 
+def test_a_table_larger_than_memory_stays_on_the_disk(posts, capsys, monkeypatch):
+    monkeypatch.chdir(posts)
+    command = [
+        "fit",
+        "posts.csv",
+        "--text",
+        "text",
+        "--quiet",
+        "--max-iter",
+        "3",
+        "--components",
+        "2",
+        "-o",
+        "disk.npz",
+    ]
+    assert run(capsys, *command, "--folder", "disk")[0] == 0 and load("disk.npz").components_.shape[0] == 2
+    code, _, err = run(capsys, *command, "--folder", "disk2", "--dtype", "float32")
+    assert code == 2 and "leave --dtype or --folder out" in err
+
+
 def test_fit_writes_tables_too(posts, capsys, monkeypatch):
     monkeypatch.chdir(posts)
     command = ["fit", "posts.csv", "--text", "text", "--quiet", "--max-iter", "3", "--components", "2"]
@@ -231,8 +251,12 @@ BAD = [
     (["fit", "posts.csv", "--config", "wrong.toml", "-o", "x.npz"], "'componnents', which is no option; did you mean"),
     (["fit", "posts.csv", "--config", "flag.toml", "-o", "x.npz"], "counts = 3; expected true or false"),
     (["fit", "posts.csv", "--config", "posts.csv", "-o", "x.npz"], "posts.csv cannot be read as TOML"),
+    (["fit", "tenx", "-o", "tenx/matrix.mtx"], "tenx/matrix.mtx is both read and to be written"),
     (["fit", "empty.csv", "--text", "text", "-o", "x.npz"], "empty.csv is empty"),
-    (["fit", "latin.csv", "--text", "text", "-o", "x.npz"], "latin.csv is not a text file in UTF-8"),
+    (
+        ["fit", "latin.csv", "--text", "text", "-o", "x.npz"],
+        "latin.csv is not .* UTF-8.*--encoding 'latin-1'",
+    ),
     (["fit", "both.csv", "--text", "text", "--strata", "stratum", "-o", "x.npz"], "is a column of both.csv and a file"),
     (["fit", "posts.csv", "--text", "text", "--export", "posts.csv", "-o", "x.npz"], "posts.csv is a file, .* folder"),
     (["transform", "model.npz", "new.csv", "-o", "weights.doc"], "ends in '.doc'; a table is .csv"),
@@ -259,6 +283,8 @@ def test_bad_input_is_one_sentence(posts, capsys, monkeypatch, arguments, messag
     (posts / "flag.toml").write_text("counts = 3\n")
     (posts / "both.csv").write_text("text,stratum\na b c,x\nb c d,y\n")
     (posts / "stratum").write_text("x\ny\n")
+    (posts / "tenx").mkdir(exist_ok=True)
+    (posts / "tenx" / "matrix.mtx").write_text("")
     before = {path.name: path.stat().st_mtime_ns for path in posts.iterdir()}
     code, out, err = run(capsys, *arguments)
     (sentence,) = err.strip().splitlines()

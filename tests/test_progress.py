@@ -70,7 +70,7 @@ def test_the_forecast_is_that_of_a_power_law():
     assert text.endswith("1.8 x tol from stopping, about 1.0 s left") and share == 6 / 200
     course(8, 0.5, 14.0, lambda: 1.0)
     assert page.texts[-1][0].endswith("0.5 s an iteration, at the tolerance")
-    assert page.texts[0][0].endswith("10.0 s"), "nothing is known at the start"
+    assert [page.texts[i][0][-6:] for i in (0, 1)] == ["10.0 s", "10.5 s"], "the first iteration may be a slow one"
 
 
 @pytest.mark.parametrize("distance", [1e300, 2.0])

@@ -145,6 +145,8 @@ def test_merging_of_strata_and_of_other_models():
     assert merged.transform(X, strata=strata).shape == (30, 2)
     np.testing.assert_array_equal(merged.shifts_, model.shifts_)
     assert merged.top_features(2).strata == model.top_features(2).strata
+    graph = merge_topics(fastnmf.GraphNMF(3, random_state=0, max_iter=5, tol=0).fit(X), [0, 1])
+    assert graph.transform(X).shape == (30, 2)
     foreign = pytest.importorskip("sklearn.decomposition").NMF(3, init="random", random_state=0, max_iter=500).fit(X)
     assert merge_topics(foreign, [0, 1]).transform(X).shape == (30, 2)
     for kind in ("PLSA", "HierarchicalNMF", "SemiNMF", "ConvolutiveNMF", "DeepNMF"):

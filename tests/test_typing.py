@@ -170,8 +170,8 @@ def test_declarations_make_no_attributes():
     assert not [name for kind in ESTIMATORS for name in documented(kind) if hasattr(getattr(fastnmf, kind), name)]
     ours = [kind.__name__ for kind in fastnmf.NMF.__mro__ if kind.__module__.startswith("fastnmf")]
     mixins = ["PartialFitMixin", "ChunkedFitMixin", "AutoStartMixin", "RowErrorsMixin"]
-    assert ours[:7] == ["NMF", *mixins, "BaseNMF", "Estimator"]
-    assert ours[7:] in ([], ["CallbackSupportMixin"])  # a substitute for that of scikit-learn 1.9
+    assert ours[:8] == ["NMF", *mixins, "BaseNMF", "Estimator", "RepresentationMixin"]
+    assert ours[8:] in ([], ["CallbackSupportMixin"])  # a substitute for that of scikit-learn 1.9
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -211,13 +211,25 @@ def _data_and_names(arguments, bunch):
                 f"{given} has {len(names)} names for {X.shape[1]} columns of {arguments.X}"
                 f"{turned if len(names) == X.shape[0] else ''}."
             )
+    if arguments.dtype is not None and not hasattr(X, "astype"):
+        raise ValueError("--dtype converts data in memory, and these stay on the disk; leave --dtype or --folder out.")
     if arguments.dtype is not None:
         X = X.astype(arguments.dtype)
     return X, names
 
 
 def _save(model, bunch, path, names):
-    """Write a model with what its new data and its tables need: how data were read, and the names of the rows."""
+    """Write a model with what its new data and its tables need: how data were read, and the names of the rows.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    bunch : sklearn.utils.Bunch
+        What `fastnmf.read` returned.
+    path : Path
+    names : sequence of str, or None
+        Names of the features.
+    """
     if bunch.source is not None:
         model.source_ = bunch.source
     if (rows := names_of_rows(bunch)) is not None:

@@ -1,5 +1,6 @@
 """Read the data that arguments of the command line name."""
 
+import re
 import sys
 import tempfile
 import time
@@ -14,7 +15,8 @@ VECTORIZER = ("min_df", "max_df", "stop_words", "max_features", "ngram_range", "
 def input_files(arguments, *names):
     """Return the files that arguments name and that must not be overwritten: data, strata, and those of `names`."""
     found = [getattr(arguments, name, None) for name in ("X", "strata", "config", *names)]
-    return [Path(each) for each in found if each is not None and str(each) != "-"]
+    found = [Path(each) for each in found if each is not None and str(each) != "-"]
+    return [file for each in found for file in (each.iterdir() if each.is_dir() else [each])]
 
 
 def read_data(arguments, source=None):
@@ -41,7 +43,7 @@ def read_data(arguments, source=None):
         try:
             bunch = read(path, source=source, **_options(arguments))
         except ValueError as error:
-            raise ValueError(str(error).replace(str(path), name)) from error
+            raise ValueError(_with_options(str(error).replace(str(path), name))) from error
     seconds, (n_rows, n_columns) = time.perf_counter() - began, bunch.data.shape
     if seconds > LONG and not is_quiet:
         say(f"Read {name}: {n_rows:,} rows x {n_columns:,} columns in {seconds:.1f} s")
@@ -60,6 +62,17 @@ def _options(arguments):
         raise ValueError(f"--{name} is an option for texts, and --text is not given; name the column of texts.")
     found["vectorizer"] = words or None
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _with_options(sentence):
+    """Return a sentence of `fastnmf.read` with options of the command line in place of its arguments."""
+
+    def option(found):
+        name = found[1].removeprefix("use_").replace("_", "-")
+        return f"--{name}" if found[2] == "True" else f"--{name} {found[2]}"
+
+    names = "|".join((*OPTIONS, "raw", "transpose", "use_highly_variable"))
+    return re.sub(rf"\b({names})=('[^']*'|True)", option, sentence)
 
 
 @contextmanager

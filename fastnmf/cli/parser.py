@@ -7,6 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
+_NOT_IN_FILES = ("--config", "--help", "--set")  # a table [parameters] stands for the last
 NAMES = "text file with one column name in each line"
 
 
@@ -68,7 +69,7 @@ def with_config(parser, argv):
         found = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as TOML ({error}).") from error
-    options, given = {name: act for name, act in parser.long_options().items() if name != "--config"}, []
+    options, given = {name: act for name, act in parser.long_options().items() if name not in _NOT_IN_FILES}, []
     for key, value in found.items():
         name = f"--{key.replace('_', '-')}"
         if key == "parameters" and isinstance(value, dict):
@@ -233,6 +234,12 @@ def add_model(parser):
     config = "TOML file of these options; the command line wins; a table [parameters] holds those of --set"
     parser.add_argument("--config", metavar="FILE.toml", help=config)
     add_quiet(parser)
+
+
+def add_ranking(parser):
+    """Add the option that tells by what features are ranked."""
+    by = "what ranks features; default: contrast with the other strata for strata, weight for components"
+    parser.add_argument("--by", choices=("contrast", "weight", "lift"), help=by)
 
 
 def add_quiet(parser):

@@ -50,6 +50,7 @@ def add_plot(commands):
     parser.add_argument("--kind", choices=tuple(KINDS), default="usage", help="default: %(default)s")
     parser.add_argument("--features", type=Path, help=options.NAMES)
     parser.add_argument("-n", type=int, default=10, help="features of a panel, default %(default)s")
+    options.add_ranking(parser)
     parser.add_argument("--shape", metavar="HEIGHT,WIDTH", type=options.numbers, help="of images, for --kind images")
     options.add_output(parser, "FILE.png")
     parser.set_defaults(run=_plot, parser=parser)
@@ -81,20 +82,35 @@ def _usage(model, names, arguments):
 
     rows = getattr(model, "row_strata_", None)
     labels = ["all rows"] if rows is None else np.asarray(model.strata_)[np.unique(rows)]
-    return plot_usage(component_usage(model.W_, model.components_, rows), labels)
+    return plot_usage(component_usage(model.W_, model.components_, rows), labels, _titles(model, names, 2))
 
 
 def _topics(model, names, arguments):
     from fastnmf.plots import plot_top_features
 
-    titles = [f"topic {c + 1}" for c in range(len(model.components_))]
-    return plot_top_features(model.components_, names, titles, arguments.n)
+    titles, by = _titles(model, names, 1), arguments.by or "weight"
+    return plot_top_features(_components(model), names, titles, arguments.n, by=by)
 
 
 def _strata(model, names, arguments):
     from fastnmf.plots import plot_top_features
 
-    return plot_top_features(model.shifts_, names, model.strata_, arguments.n)
+    return plot_top_features(model, names, n=arguments.n, by=arguments.by)
+
+
+def _titles(model, names, n):
+    """Return the number of each topic, and its name or, where features have names, its n words of largest lift."""
+    from fastnmf.metrics import topic_names
+
+    found = getattr(model, "topic_names_", None)
+    if found is None and names is not None:
+        found = topic_names(model, n, feature_names=names)
+    return [str(c + 1) if found is None else f"{c + 1} {found[c]}" for c in range(len(_components(model)))]
+
+
+def _components(model):
+    """Return the components, of a hierarchy those of the finest level."""
+    return model.components_[0] if isinstance(model.components_, list) else model.components_
 
 
 def _images(model, names, arguments):

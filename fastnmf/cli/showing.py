@@ -47,6 +47,7 @@ def add_top(commands):
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--features", type=Path, help=options.NAMES)
     parser.add_argument("-n", type=int, default=10, help="features in a line, default %(default)s")
+    options.add_ranking(parser)
     options.add_json(parser)
     parser.set_defaults(run=_top, parser=parser)
 
@@ -139,7 +140,9 @@ def _top(arguments):
     from fastnmf.report import tables
 
     model, names = load_model(arguments.model, arguments.features)
-    top = model.top_features(arguments.n, names)
+    if not hasattr(model, "top_features"):
+        raise ValueError(f"{type(model).__name__} has no components that features could be listed of; see export.")
+    top = model.top_features(arguments.n, names, **({} if arguments.by is None else {"by": arguments.by}))
     components, strata = getattr(top, "components", top), getattr(top, "strata", None)
     if arguments.json:
         print(tables.as_json({"components": components} | ({} if strata is None else {"strata": strata})))

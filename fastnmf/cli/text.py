@@ -19,8 +19,9 @@ def harmless(text):
 def summary(model):
     """Return one line with the iterations, time, stopping rule and loss of a fit, as far as the model has them."""
     why, parts = getattr(model, "stopped_by_", None), []
-    if hasattr(model, "n_iter_") and hasattr(model, "history_"):
-        parts.append(f"{model.n_iter_} iterations in {model.history_['seconds'][-1]:.2f} s")
+    seconds = getattr(model, "history_", {}).get("seconds")
+    if hasattr(model, "n_iter_") and seconds is not None:
+        parts.append(f"{model.n_iter_} iterations in {seconds[-1]:.2f} s")
     if why is not None:
         is_done = why == "max_iter" and getattr(model, "converged_", False)
         parts.append(f"stopped: {'all iterations done' if is_done else STOPPED[why]}")

@@ -87,11 +87,14 @@ class _Course:
     def begin(self, name):
         """Continue with another fit."""
         self.finish()
-        self.name, self.last, self.first, self.distances = name, -LINE_EVERY, None, []
+        self.name, self.last, self.distances = name, -LINE_EVERY, []
+        self.base, self.is_paced = None, False
 
     def __call__(self, iteration, loss, seconds, distance=None):
         self.unsaid = (iteration, loss, seconds, distance)
-        self.first = self.first or (iteration, seconds)
+        if self.base is None or iteration == self.base[0] + 1 and not self.is_paced:
+            self.is_paced = self.base is not None  # the first iteration may have compiled kernels, and does not count
+            self.base = (iteration, seconds)
         if seconds - self.last >= self.place.every:
             self.last = seconds
             self.finish()
@@ -118,7 +121,7 @@ class _Course:
         -------
         list of str
         """
-        began, before = self.first
+        began, before = self.base
         if iteration == began:
             return []
         pace, left = (seconds - before) / (iteration - began), self.max_iter - iteration

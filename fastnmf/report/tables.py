@@ -40,7 +40,7 @@ def write_tables(
 ) -> list[Path]:
     """Write a fitted model as a folder of tables, and its summary as JSON.
 
-    ``topics`` (share and strongest features of each component), ``components`` (one row a feature, one column a
+    ``topics`` (name, share and strongest features of each component), ``components`` (one row a feature, one column a
     component), ``weights`` (one row a training row), ``history``, for models with strata also ``strata`` and ``shifts``
     (one row a feature, one column a stratum; above ten million cells one row a non-zero entry), and ``summary.json``.
     What the model lacks is left out.
@@ -132,25 +132,33 @@ def model_tables(model, feature_names=None, row_names=None, n=10):
         raise ValueError(f"Tables need a fitted model; this {type(model).__name__} is not: call fit.")
     has_levels = isinstance(getattr(model, "components_", None), list)  # a hierarchy: its finest level
     H = model.components_[0] if has_levels else getattr(model, "components_", None)
-    H = None if H is None or np.ndim(H) != 2 else np.asarray(H)
+    H = H.sum(axis=0) if np.ndim(H) == 3 else H  # over lags
     W = model.S_[0] if has_levels else getattr(model, "W_", None)
     tables = {}
     if H is not None:
         names = np.array(feature_names_of(model, feature_names, H.shape[1]), dtype=object)
         usage = None if W is None or W.shape[1] != len(H) or H.min() < 0 else metrics.component_usage(W, H)[0]
-        tables["topics"] = {"topic": _topics(len(H)), "share": usage, "features": [_words(h, names, n) for h in H]}
+        own = getattr(model, "topic_names_", None)
+        own = metrics.topic_names(H, feature_names=names.astype(str)) if own is None else own
+        tables["topics"] = {"topic": _topics(len(H)), "name": own, "share": usage}
+        tables["topics"]["features"] = metrics.topic_names(H, n, by="weight", feature_names=names.astype(str))
         tables["components"] = {"feature": names} | _columns(H)
     labels, stratum_index, V, sizes = strata_of(model, W)
     if V is not None and H is not None:
-        top = model.top_features(n, names.tolist()).strata.values()
-        tables["strata"] = {"stratum": labels, "rows": sizes, "features": [" ".join(words) for words in top]}
+        top = getattr(model.top_features(n, names.tolist()), "strata", None)
+        words = None if top is None else [" ".join(features) for features in top.values()]
+        tables["strata"] = {"stratum": labels, "rows": sizes, "features": words}
         tables["shifts"] = _shifts(V, labels, names)
     if W is not None:
         row_names = getattr(model, "row_names_", None) if row_names is None else row_names
         strata = None if stratum_index is None else np.take(labels, stratum_index)
         tables["weights"] = weights_table(W, row_names, strata)
     if history := getattr(model, "history_", None):
-        tables["history"] = dict(history)
+        tables["history"] = {
+            name if np.ndim(values) == 1 else f"{name}_{j}": column
+            for name, values in history.items()
+            for j, column in enumerate(np.reshape(values, (len(values), -1)).T)
+        }
     return {
         name: {key: column for key, column in table.items() if column is not None} for name, table in tables.items()
     }
@@ -170,11 +178,6 @@ def _topics(k):
 
 def _columns(rows):
     return dict(zip(_topics(len(rows)), rows, strict=True))
-
-
-def _words(row, names, n):
-    at = np.flatnonzero(row > 0)
-    return " ".join(map(str, names[at[np.argsort(-row[at], kind="stable")[:n]]]))
 
 
 def _shifts(V, labels, names):

@@ -116,7 +116,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
     source_: dict[str, Any]  # that of what fastnmf.read read, where the user sets it; files keep it
 
     _constraints, _fixed, _not_free, _continued, _fitted_shapes = {}, {}, (), {}, {}
-    _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics", "_layer", "_report")
+    _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics", "_layer")
     _has_shifts = _is_signed = False
     _loss_parameter = "beta_loss"
 
@@ -455,7 +455,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
 
     @classmethod
     def _is_saved(cls, name):
-        return name != "_report" and is_fitted_name(cls, name) or name == "_sklearn_output_config"
+        return is_fitted_name(cls, name) or name == "_sklearn_output_config"
 
     def _saved_attributes(self):
         return {name: value for name, value in vars(self).items() if self._is_saved(name)}

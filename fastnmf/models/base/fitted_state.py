@@ -52,6 +52,7 @@ def atomic_fit(method: Method) -> Method:
     def atomic_fit(self, *args, **kwargs):
         before = dict(vars(self))
         aside = copy.copy(self) if method.__name__ in _CONTINUING else _without_fit(self)
+        vars(aside).pop("_report", None)  # the page is about the model before
         result = method(aside, *args, **kwargs)
         # Attributes that a callback has set on the estimator in the meantime are kept.
         meanwhile = {name: value for name, value in vars(self).items() if before.get(name, before) is not value}

@@ -289,10 +289,10 @@ def _html(model):
     weights = topic_weights(model)
     names = None if weights is None else feature_names_for(model, None)
     parts = [f"<div>{'. '.join(map(_escaped, _sentences(model)))}.</div>"]
-    for title, rows, total in (
-        ("Topics", _topic_rows(model, weights, names, N_WORDS, MOST_TOPICS), 0 if weights is None else len(weights)),
-        ("Strata", _strata_rows(model, names, N_WORDS, MOST_STRATA), len(getattr(model, "strata_", ()))),
-    ):
+    n_topics, n_strata = (0 if array is None else len(array) for array in (weights, getattr(model, "strata_", None)))
+    topics = _topic_rows(model, weights, names, N_WORDS, MOST_TOPICS)
+    strata = _strata_rows(model, names, N_WORDS, MOST_STRATA)
+    for title, rows, total in (("Topics", topics, n_topics), ("Strata", strata, n_strata)):
         lines = "".join(
             f'<tr><th scope="row" style="{_HEAD}"><bdi>{_escaped(_cut(label))}</bdi></th>'
             f'<td style="{_CELL};opacity:.7;white-space:nowrap">{_escaped(about)}</td>'
