@@ -264,7 +264,7 @@ def _run(kind, adata, batch_key, n_components, given, parameters, key_added, cop
         **model.get_params(deep=False),
         **(options or {}),
     }
-    source = source_of(adata, *given.values())
+    source = source_of(adata, *given.values(), chunk_rows)
     if options is not None:
         model, found = _agreed(model, source, labels, options)
     elif source.is_lazy:
