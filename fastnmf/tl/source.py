@@ -158,6 +158,10 @@ def source_of(adata, layer, use_raw, use_highly_variable, most_rows=None):
     elif raw is None:
         raise ValueError("use_raw=True, but adata.raw is None; set adata.raw, pass layer=, or leave use_raw out.")
     X, holder = (raw.X, raw) if use_raw else (X, adata)
+    if use_raw and not (raw.var_names.is_unique or raw.var_names.equals(adata.var_names)):
+        raise ValueError(
+            "adata.raw has several genes of one name, which adata lacks; make its var_names unique before raw is set."
+        )
     if not use_raw and (least := _least(X)) < 0:
         raise ValueError(
             f"{where} has negative entries, the smallest is {least:g}, as scaled data do; pass layer= or use_raw=True, "
