@@ -92,8 +92,8 @@ def test_usages_sum_to_one_and_do_not_depend_on_the_scale_of_components():
 @pytest.mark.parametrize("form", [sp.csr_array, sp.csc_matrix, lambda X: X.toarray(), lambda X: X.astype(np.int32)])
 @pytest.mark.parametrize("is_counts", [True, False])
 def test_scores_are_the_regression_of_the_paper(form, is_counts, monkeypatch):
-    monkeypatch.setattr("fastnmf.tl.source._SPARSE_ENTRIES", 24 * 40)  # several blocks
-    monkeypatch.setattr("fastnmf.tl.source._DENSE_ENTRIES", 24 * 7)
+    monkeypatch.setattr("fastnmf.tl.source._ENTRIES", 24 * 40)  # several blocks
+    monkeypatch.setattr("fastnmf.tl.source._ENTRIES_READ", 24 * 7)
     X = COUNTS.data.toarray()
     X[:, 5] = 0
     if not is_counts:
@@ -167,8 +167,8 @@ def test_views_and_copies(cells):
 @pytest.mark.parametrize("options", LOSSES)
 @pytest.mark.parametrize("form", [sp.csr_matrix, lambda X: X.toarray()])
 def test_a_file_is_read_chunk_by_chunk(ad, cells, form, options, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastnmf.tl.source._SPARSE_ENTRIES", 24 * 25)
-    monkeypatch.setattr("fastnmf.tl.source._DENSE_ENTRIES", 24 * 25)
+    monkeypatch.setattr("fastnmf.tl.source._ENTRIES", 24 * 25)
+    monkeypatch.setattr("fastnmf.tl.source._ENTRIES_READ", 24 * 25)
     cells.X, cells.var["highly_variable"] = form(COUNTS.data), GENES
     more = {**SHORT, **options, "init": "features"}
     seeds = {"seed_features": {0: [COUNTS.feature_names[3]]}}

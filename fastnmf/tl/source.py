@@ -12,7 +12,7 @@ from fastnmf.data.annotated import is_annotated
 from fastnmf.data.labels import known_labels
 from fastnmf.data.sentences import shown
 
-_SPARSE_ENTRIES, _DENSE_ENTRIES = 1 << 25, 1 << 22  # of a block, zeros included: some 50 MB where a tenth is stored
+_ENTRIES, _ENTRIES_READ = 1 << 25, 1 << 23  # of a block, zeros included: in memory already, and in a file or dense
 
 
 def unknown(what, value, where, known):
@@ -58,6 +58,8 @@ class Source:
         The genes that are fitted; None: all.
     obs : DataFrame
     is_raw : bool
+    most_rows : int, default=None
+        Rows of a block at most.
     """
 
     whole: Any
@@ -65,6 +67,7 @@ class Source:
     is_used: Any
     obs: Any
     is_raw: bool
+    most_rows: int | None = None
 
     @cached_property
     def X(self):
@@ -113,13 +116,13 @@ class Source:
         if self.is_lazy:
             yield from (part.compute() for part in X.to_delayed().ravel())
             return
-        is_dense = isinstance(X, np.ndarray) or self.is_in_file and not hasattr(X, "to_memory")
         X = X.tocsr() if sp.issparse(X) else X
-        step = max(1, (_DENSE_ENTRIES if is_dense else _SPARSE_ENTRIES) // max(X.shape[1], 1))
+        step = max(1, (_ENTRIES if sp.issparse(X) else _ENTRIES_READ) // max(X.shape[1], 1))
+        step = min(step, self.most_rows or step)
         yield from (X[lo : lo + step] for lo in range(0, X.shape[0], step))
 
 
-def source_of(adata, layer, use_raw, use_highly_variable):
+def source_of(adata, layer, use_raw, use_highly_variable, most_rows=None):
     """Return what is factorised.
 
     Parameters
@@ -128,6 +131,8 @@ def source_of(adata, layer, use_raw, use_highly_variable):
     layer : str, or None
     use_raw, use_highly_variable : bool, or None
         As of `fastnmf.tl.nmf`.
+    most_rows : int, or None
+        Rows that are read of a file at a time, at most.
 
     Returns
     -------
@@ -153,6 +158,10 @@ def source_of(adata, layer, use_raw, use_highly_variable):
     elif raw is None:
         raise ValueError("use_raw=True, but adata.raw is None; set adata.raw, pass layer=, or leave use_raw out.")
     X, holder = (raw.X, raw) if use_raw else (X, adata)
+    if use_raw and not (raw.var_names.is_unique or raw.var_names.equals(adata.var_names)):
+        raise ValueError(
+            "adata.raw has several genes of one name, which adata lacks; make its var_names unique before raw is set."
+        )
     if not use_raw and (least := _least(X)) < 0:
         raise ValueError(
             f"{where} has negative entries, the smallest is {least:g}, as scaled data do; pass layer= or use_raw=True, "
@@ -162,7 +171,9 @@ def source_of(adata, layer, use_raw, use_highly_variable):
         raise ValueError(
             f"{where} is in the file by columns (CSC), and rows are read; pass adata.to_memory(), or write it as CSR."
         )
-    return Source(X, holder.var_names, _used_genes(holder.var, use_highly_variable), adata.obs, bool(use_raw))
+    return Source(
+        X, holder.var_names, _used_genes(holder.var, use_highly_variable), adata.obs, bool(use_raw), most_rows
+    )
 
 
 def _least(X):

@@ -92,8 +92,9 @@ def nmf(
     has the rows of all its genes, and ``adata.varm`` those of the genes of ``adata``.
 
     *A file*: an X that is in a file is read in blocks of rows, and copied to a temporary folder (in TMPDIR; up to 24
-    bytes a stored entry), from which the fit reads one chunk at a time. Memory holds a chunk, and what is written. The
-    result is that in memory up to rounding; what needs all rows at once, such as ``n_init`` above 1, is refused.
+    bytes a stored entry), from which the fit reads one chunk at a time. Memory holds a chunk, and what is written. From
+    the same start the result is that in memory up to rounding; what needs all rows at once, such as ``n_init`` above 1,
+    is refused.
     *Dask*: `fastnmf.dask` fits X on the workers of the current client.
 
     References
@@ -264,7 +265,7 @@ def _run(kind, adata, batch_key, n_components, given, parameters, key_added, cop
         **model.get_params(deep=False),
         **(options or {}),
     }
-    source = source_of(adata, *given.values())
+    source = source_of(adata, *given.values(), chunk_rows)
     if options is not None:
         model, found = _agreed(model, source, labels, options)
     elif source.is_lazy:
