@@ -39,7 +39,7 @@ class RatingsMixin:
     """Mixin that predicts entries; `fit` sets ``W_``, ``components_``, and with strata ``shifts_``, ``row_strata_``."""
 
     _weighs_divergences = True
-    _private_state = (*Estimator._private_state, "_known")
+    _private_state = (*Estimator._private_state, "_known_entries")
 
     def predict_entries(self: Any, rows: Vector | int, columns: Labels | int) -> Floats:
         """Return the model at some entries of the training data: ``w_i . h_j``, plus the shift of the row's stratum.
@@ -241,9 +241,9 @@ class RatingsMixin:
 
     def _set_factors(self, data, fit, options):
         super()._set_factors(data, fit, options)
-        vars(self).pop("_known", None)
+        vars(self).pop("_known_entries", None)
         if data.entry_weights is not None:
-            self._known = data.entry_weights.known(data.X)
+            self._known_entries = data.entry_weights.known(data.X)
 
 
 def _weights_of(model, what):
@@ -302,7 +302,7 @@ def _sorted(V):
 
 def _known_of(model, row):
     """Return the columns that are known in a training row."""
-    known = getattr(model, "_known", None)
+    known = getattr(model, "_known_entries", None)
     if known is None or known.shape[0] != len(model.W_):
         raise ValueError(
             "exclude_known=True needs the known entries, which a fit without missing_values and weight does not keep; "
@@ -334,7 +334,21 @@ def _scores_of_new(model, X, strata):
 
 
 def _strongest(model, score, n, without):
-    """Return the n largest scores (n_columns,) outside the columns `without`, as `Features`."""
+    """Return the features with the largest scores.
+
+    Parameters
+    ----------
+    model : BaseNMF
+    score : ndarray (n_columns,)
+    n : int
+        Largest number of features.
+    without : sequence of int
+        Columns that are left out.
+
+    Returns
+    -------
+    Features
+    """
     is_there = np.ones(len(score), bool)
     is_there[np.asarray(without, np.int64)] = False
     columns = np.flatnonzero(is_there)
@@ -354,7 +368,7 @@ def _warn_of_few_entries(weights, rank, options):
         if share > MANY:
             warn(
                 f"{100 * share:.0f} % of the {what} have fewer known entries than the {rank} components, so that other "
-                f"entries are predicted badly; set alpha_W=0.1 (alpha_H follows), or a smaller n_components.",
+                f"entries are predicted badly; set alpha_W=0.2 (alpha_H follows), or a smaller n_components.",
                 UserWarning,
             )
             return
