@@ -110,7 +110,7 @@ def test_predicted_entries_are_those_of_the_model(n_strata, sparse_shifts):
     shifts = 0 if shifts is None else shifts.toarray() if sparse_shifts else shifts
     whole = model.W_ @ model.components_ + shifts
     rng = np.random.default_rng(0)
-    i, j = rng.integers(0, 60, 70_000), rng.integers(0, 40, 70_000)  # more than are computed at a time
+    i, j = rng.integers(0, 60, 800_000), rng.integers(0, 40, 800_000)  # more than are computed at a time
     np.testing.assert_allclose(model.predict_entries(i, j), whole[i, j], rtol=1e-12)
     np.testing.assert_allclose(model.predict_entries(7, [0, 3]), whole[7, [0, 3]], rtol=1e-12)
     np.testing.assert_allclose(model.predict_entries([5], np.arange(40)), whole[5], rtol=1e-12)

@@ -10,6 +10,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from fastnmf.core.options import check_integer
+from fastnmf.core.row_errors import entries_of_product
 from fastnmf.core.warn import warn
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, matrix_of, with_labels
@@ -23,7 +24,6 @@ from fastnmf.models.base.inspection import as_rows
 from fastnmf.models.base.top_features import feature_names_for
 from fastnmf.typing import Floats, Integers, Labels, Matrix, Vector
 
-AT_ONCE = 1 << 16  # entries that are computed at a time
 MANY = 0.1  # share of rows or columns with fewer known entries than components from which on a fit warns
 
 
@@ -81,10 +81,7 @@ class RatingsMixin:
                 f"rows has {len(i)} entries and columns has {len(j)}; give one column for each row, or a single one."
             )
         i, j = np.broadcast_arrays(i, j)
-        found = np.empty(len(i), W.dtype)
-        for lo in range(0, len(i), AT_ONCE):
-            at = slice(lo, lo + AT_ONCE)
-            found[at] = np.einsum("ec,ce->e", W[i[at]], self.components_[:, j[at]])
+        found = entries_of_product(W, self.components_, i, j)
         if self._has_shifts:
             found += shift_arrays.entries_at(_sorted(self.shifts_), self.row_strata_[i], j)
         return found
@@ -209,7 +206,7 @@ class RatingsMixin:
     def _fit(self, X, **given):
         super()._fit(X, **given)
         if (background := given.get("background")) is not None:  # by which all weights were divided
-            self.history_["objective"] *= background
+            self.history_ = self.history_ | {"objective": background * self.history_["objective"]}
             vars(self)["run_objectives_"] *= background
             self.reconstruction_err_ *= float(np.sqrt(background))
         return self
