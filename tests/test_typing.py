@@ -169,9 +169,9 @@ def test_declarations_make_no_attributes():
     """At run time a declared attribute is there after `fit` only, and the classes for checkers are not there at all."""
     assert not [name for kind in ESTIMATORS for name in documented(kind) if hasattr(getattr(fastnmf, kind), name)]
     ours = [kind.__name__ for kind in fastnmf.NMF.__mro__ if kind.__module__.startswith("fastnmf")]
-    mixins = ["PartialFitMixin", "ChunkedFitMixin", "AutoStartMixin", "RowErrorsMixin"]
-    assert ours[:8] == ["NMF", *mixins, "BaseNMF", "Estimator", "RepresentationMixin"]
-    assert ours[8:] in ([], ["CallbackSupportMixin"])  # a substitute for that of scikit-learn 1.9
+    mixins = ["PartialFitMixin", "ChunkedFitMixin", "AutoStartMixin", "RatingsMixin", "RowErrorsMixin"]
+    assert ours[:9] == ["NMF", *mixins, "BaseNMF", "Estimator", "RepresentationMixin"]
+    assert ours[9:] in ([], ["CallbackSupportMixin"])  # a substitute for that of scikit-learn 1.9
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -122,3 +122,23 @@ def explained_share(errors, norms, sample_weight):
         errors, norms = errors * sample_weight, norms * sample_weight
     total = norms.sum()
     return 1.0 if total == 0 else float(1 - np.maximum(errors, 0).sum() / total)
+
+
+def entries_of_product(W, H, rows, columns):
+    """Return ``W H`` at some entries, a bounded number at a time, and no others.
+
+    Parameters
+    ----------
+    W : ndarray (n_rows, k)
+    H : ndarray (k, n_columns)
+    rows, columns : ndarray (q,) of int
+
+    Returns
+    -------
+    ndarray (q,), dtype of W
+    """
+    out, step = np.empty(len(rows), W.dtype), max(1, CHUNK_ENTRIES // W.shape[1])
+    for lo in range(0, len(rows), step):
+        at = slice(lo, lo + step)
+        out[at] = np.einsum("ec,ce->e", W[rows[at]], H[:, columns[at]])
+    return out

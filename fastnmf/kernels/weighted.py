@@ -15,7 +15,7 @@ TOGETHER = 64  # rows of the other factor that are added to a Gram matrix at a t
 ROUNDING = 64  # units in the last place below which a difference of Gram matrices counts as zero
 # Share of the squared length of a component below which a row with few weights does not see it: such a row would set
 # its weight from entries that are next to nothing, and predict any size elsewhere (1e22 for ratings from 1 to 5).
-UNSEEN = 1e-8
+UNSEEN = 1e-10
 
 
 @helper

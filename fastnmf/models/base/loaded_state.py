@@ -37,7 +37,7 @@ ARRAYS = {
     "stratum_sizes_": ("S", "+"),
     "row_strata_": ("n", "S"),
     "row_names_": ("n", "names"),
-    "_known": ("nm", "+"),
+    "_known_entries": ("nm", "+"),
     "labels_": ("n", "k"),
     "classes_": ("c", "labels"),
     "coef_": ("ck", "~"),
@@ -232,12 +232,12 @@ def _check_array(name, array, letters, content, sizes):
         "training_data_",
         "X_fit_",
         "shifts_",
-        "_known",
+        "_known_entries",
     ):
         check_pointers(array)
         check_indices(array)
         is_canonical = isinstance(array, sp.csr_array) and array.has_canonical_format
-        require(name not in ("shifts_", "_known") or is_canonical, name)
+        require(name not in ("shifts_", "_known_entries") or is_canonical, name)
         values = array.data
     else:
         require(isinstance(array, np.ndarray), name)

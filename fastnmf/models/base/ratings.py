@@ -10,6 +10,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from fastnmf.core.options import check_integer
+from fastnmf.core.row_errors import entries_of_product
 from fastnmf.core.warn import warn
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, matrix_of, with_labels
@@ -23,7 +24,6 @@ from fastnmf.models.base.inspection import as_rows
 from fastnmf.models.base.top_features import feature_names_for
 from fastnmf.typing import Floats, Integers, Labels, Matrix, Vector
 
-AT_ONCE = 1 << 16  # entries that are computed at a time
 MANY = 0.1  # share of rows or columns with fewer known entries than components from which on a fit warns
 
 
@@ -39,7 +39,7 @@ class RatingsMixin:
     """Mixin that predicts entries; `fit` sets ``W_``, ``components_``, and with strata ``shifts_``, ``row_strata_``."""
 
     _weighs_divergences = True
-    _private_state = (*Estimator._private_state, "_known")
+    _private_state = (*Estimator._private_state, "_known_entries")
 
     def predict_entries(self: Any, rows: Vector | int, columns: Labels | int) -> Floats:
         """Return the model at some entries of the training data: ``w_i . h_j``, plus the shift of the row's stratum.
@@ -81,10 +81,7 @@ class RatingsMixin:
                 f"rows has {len(i)} entries and columns has {len(j)}; give one column for each row, or a single one."
             )
         i, j = np.broadcast_arrays(i, j)
-        found = np.empty(len(i), W.dtype)
-        for lo in range(0, len(i), AT_ONCE):
-            at = slice(lo, lo + AT_ONCE)
-            found[at] = np.einsum("ec,ce->e", W[i[at]], self.components_[:, j[at]])
+        found = entries_of_product(W, self.components_, i, j)
         if self._has_shifts:
             found += shift_arrays.entries_at(_sorted(self.shifts_), self.row_strata_[i], j)
         return found
@@ -209,7 +206,7 @@ class RatingsMixin:
     def _fit(self, X, **given):
         super()._fit(X, **given)
         if (background := given.get("background")) is not None:  # by which all weights were divided
-            self.history_["objective"] *= background
+            self.history_ = self.history_ | {"objective": background * self.history_["objective"]}
             vars(self)["run_objectives_"] *= background
             self.reconstruction_err_ *= float(np.sqrt(background))
         return self
@@ -241,9 +238,9 @@ class RatingsMixin:
 
     def _set_factors(self, data, fit, options):
         super()._set_factors(data, fit, options)
-        vars(self).pop("_known", None)
+        vars(self).pop("_known_entries", None)
         if data.entry_weights is not None:
-            self._known = data.entry_weights.known(data.X)
+            self._known_entries = data.entry_weights.known(data.X)
 
 
 def _weights_of(model, what):
@@ -302,7 +299,7 @@ def _sorted(V):
 
 def _known_of(model, row):
     """Return the columns that are known in a training row."""
-    known = getattr(model, "_known", None)
+    known = getattr(model, "_known_entries", None)
     if known is None or known.shape[0] != len(model.W_):
         raise ValueError(
             "exclude_known=True needs the known entries, which a fit without missing_values and weight does not keep; "
@@ -334,7 +331,21 @@ def _scores_of_new(model, X, strata):
 
 
 def _strongest(model, score, n, without):
-    """Return the n largest scores (n_columns,) outside the columns `without`, as `Features`."""
+    """Return the features with the largest scores.
+
+    Parameters
+    ----------
+    model : BaseNMF
+    score : ndarray (n_columns,)
+    n : int
+        Largest number of features.
+    without : sequence of int
+        Columns that are left out.
+
+    Returns
+    -------
+    Features
+    """
     is_there = np.ones(len(score), bool)
     is_there[np.asarray(without, np.int64)] = False
     columns = np.flatnonzero(is_there)
@@ -354,7 +365,7 @@ def _warn_of_few_entries(weights, rank, options):
         if share > MANY:
             warn(
                 f"{100 * share:.0f} % of the {what} have fewer known entries than the {rank} components, so that other "
-                f"entries are predicted badly; set alpha_W=0.1 (alpha_H follows), or a smaller n_components.",
+                f"entries are predicted badly; set alpha_W=0.2 (alpha_H follows), or a smaller n_components.",
                 UserWarning,
             )
             return

@@ -22,6 +22,7 @@ from fastnmf.models.base.auto_start import AutoStartMixin
 from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.ratings import RatingsMixin
 
 _OWN_FITS = ("_fit", "_solver", "_start")
 _OWN_STARTS = ("fixed_components", "seed_features", "warm_start")
@@ -45,7 +46,7 @@ def check_refittable(name, estimator):
 def _is_own(kind, method):
     return all(
         getattr(kind, method) is not getattr(base, method)
-        for base in (BaseNMF, AutoStartMixin, ChunkedFitMixin)
+        for base in (BaseNMF, AutoStartMixin, ChunkedFitMixin, RatingsMixin)
         if hasattr(base, method)
     )
 
