@@ -33,7 +33,7 @@ def test_the_plan_is_that_of_the_study():
     assert plan(18_300_000, 20, is_squared=True).n_iter == 12
     assert (plan(1_147_174, 20, is_squared=True).share, plan(1_147_174, 20, is_squared=True).n_iter) == (0.25, 6)
     strata = plan(1_147_174, 20, is_squared=True, has_strata=True)
-    assert (strata.share, strata.n_iter) == (0.2, 10)
+    assert (strata.share, strata.n_iter) == (0.2, 12)
     assert plan(18_300_000, 20, is_squared=True, has_strata=True).n_iter == 12
     assert plan(1_147_174, 50, is_squared=True) is NO_LEVEL and plan(100_000_000, 20, is_squared=True).share == 0.02
     assert plan(1_147_174, 50, is_squared=False).n_iter == 25 and plan(190_000, 5, is_squared=False) is NO_LEVEL
@@ -97,7 +97,7 @@ def test_auto_takes_a_level_for_large_data_only(kind, given, options):
     assert (fits["auto"].components_ == fits["multilevel"].components_).all() and fits["auto"].n_iter_ == 3
     assert (kind(rank, **options).fit(data, **given).W_ == fits["auto"].W_).all()
     assert not np.array_equal(fits["auto"].components_, fits["features"].components_)
-    spent = 0.25 * 25 if "solver" in options else 0.2 * 10 if given else 0.25 * 6
+    spent = 0.25 * 25 if "solver" in options else 0.2 * 12 if given else 0.25 * 6
     np.testing.assert_allclose(fits["auto"].history_["passes"], spent + np.arange(4))
     np.testing.assert_allclose(fits["features"].history_["passes"], np.arange(4))
     assert fits["auto"].history_["objective"][-1] < 1.03 * fits["features"].history_["objective"][-1]
