@@ -194,5 +194,7 @@ def test_dense_data_and_extreme_units_may_have_a_level():
     dense = NMF(3, init="multilevel", max_iter=2, tol=0, random_state=0).fit(X.toarray()[:, :50])
     assert dense.history_["passes"][0] == 1.5
     options = {"init": "multilevel", "max_iter": 2, "tol": 0, "random_state": 0}
-    near, far = (StratifiedNMF(3, **options).fit(X * unit, strata=GROUPS) for unit in (1.0, 2.0**400))
+    units = 1.0, 2.0**400, 2.0**140  # the last are beyond float32, and not scaled
+    near, far, wide = (StratifiedNMF(3, **options).fit(X * unit, strata=GROUPS) for unit in units)
     assert far.normalized_loss_ == pytest.approx(near.normalized_loss_, rel=1e-12)
+    assert wide.normalized_loss_ == pytest.approx(near.normalized_loss_, rel=1e-4)
