@@ -139,10 +139,12 @@ def is_nearly_singular(gram):
     """Tell whether columns with this Gram matrix (k, k) are, at length one, dependent up to `NEARLY_SINGULAR`."""
     length = np.sqrt(np.diagonal(gram).astype(np.float64))
     used = length > 0
-    cosines = gram[np.ix_(used, used)] / length[used] / length[used][:, None]
+    if not used.all():
+        gram, length = gram[np.ix_(used, used)], length[used]
+    cosines = gram / length / length[:, None]
     if not np.isfinite(cosines).all():
         return True
-    return used.any() and np.linalg.eigvalsh(cosines)[0] < NEARLY_SINGULAR
+    return len(length) > 0 and np.linalg.eigvalsh(cosines)[0] < NEARLY_SINGULAR
 
 
 def _row_values(F, sub, rank):

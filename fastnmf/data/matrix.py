@@ -358,6 +358,8 @@ def as_matrix(X, prefix="", *, is_signed=False):
 def _range(values):
     """Return the least and the largest entry, both NaN where an entry is NaN, with one read of the memory."""
     flattened = values.reshape(-1)
+    if len(flattened) <= STEP:
+        return flattened.min(), flattened.max()
     parts = [flattened[lo : lo + STEP] for lo in range(0, len(flattened), STEP)]
     low, high = np.array([(part.min(), part.max()) for part in parts]).T
     return low.min(), high.max()

@@ -258,13 +258,14 @@ class Strata:
     def part(self, chosen: Any, X: Any = None) -> Strata:
         """Return some of the rows, `chosen` by a slice or an index array, with their weights and all strata.
 
-        X are these rows of the attribute `X`, or some columns of them; weights of entries have all columns.
+        X are these rows of the attribute `X`, or some columns of them, and may have another dtype; weights of entries
+        have all columns.
         """
         # Kernels need contiguous arrays.
         X, stratum_index = self.X[chosen] if X is None else X, np.ascontiguousarray(self.stratum_index[chosen])
         inner = Strata(X if self.is_sparse else np.ascontiguousarray(X), self.labels, stratum_index)
         inner.log4_scale, inner.sparse_shifts = inner.log4_scale + self.log4_scale, self.sparse_shifts
-        return inner.in_scale(self.dtype, self.log4_scale)._weighed_as(self, chosen)
+        return inner.in_scale(inner.dtype, self.log4_scale)._weighed_as(self, chosen)
 
     def _weighed_as(self, other: Strata, chosen: Any = ...) -> Strata:
         """Take the weights of the rows, by which X has been multiplied already, and those of the entries of others."""

@@ -136,15 +136,22 @@ def pattern_count(tasks, csr, group, n_groups, room, groups, sums, counts):
     for _, begin, until in work_stealing(tasks):
         slot = np.full(n_groups, -1, np.int64)
         for j in range(begin, until):
-            end = room[j]
+            end, last, at, total = room[j], -1, room[j], 0.0
             for p in range(indptr[j], indptr[j + 1]):
                 g = group[indices[p]]
-                if slot[g] < room[j]:  # written by an earlier column of this task, whose slots all lie below room[j]
-                    slot[g] = end
-                    groups[end] = g
-                    sums[end] = 0.0
-                    end += 1
-                sums[slot[g]] += data[p]
+                if g != last:  # else the sum is at hand: rows often come stratum by stratum
+                    if last >= 0:
+                        sums[at] = total
+                    last, at = g, slot[g]
+                    if at < room[j]:  # written by an earlier column of this task, whose slots all lie below room[j]
+                        slot[g] = at = end
+                        groups[end] = g
+                        sums[end] = 0.0
+                        end += 1
+                    total = sums[at]
+                total += data[p]
+            if last >= 0:
+                sums[at] = total
             counts[j] = end - room[j]
 
 

@@ -16,10 +16,13 @@ from fastnmf.kernels.records import CSR
 
 MIN_ENTRIES = 3  # of a column in the drawn rows: a rarer one says little, and costs as much as any other
 MIN_ROWS_PER_COMPONENT, MIN_ROWS_PER_STRATUM = 30, 20
-# Squared error: 45,000 entries a component never failed, 18,000 failed one seed in three; below 14,000 nothing is won.
-ENTRIES_PER_COMPONENT, MIN_ENTRIES_PER_COMPONENT = 45_000, 14_000
-SMALLEST_SHARE, LARGEST_SHARE, LARGE_SHARE = 0.02, 0.25, 0.2
-ITERATIONS, FEWER_ITERATIONS = 12, 6  # the latter for a share above LARGE_SHARE
+# Squared error: 45,000 entries a component never failed, 18,000 failed one seed in three; where all rows have less than
+# 56,000, nothing is won. With strata a fit of all rows converges slowly, so that more is left to the level: on 20
+# newsgroups, twelve seeds, 7.7 iterations to the same loss became 2.3 after 20 % x 10, and 3.2 after 25 % x 10; with 12
+# in place of 10 the slowest of six seeds takes 2 in place of 3.
+ENTRIES_PER_COMPONENT, LEAST_ENTRIES_PER_COMPONENT = 45_000, 56_000
+SMALLEST_SHARE, LARGEST_SHARE, LARGEST_WITH_STRATA = 0.02, 0.25, 0.2
+ITERATIONS, FEWER_ITERATIONS = 12, 6  # the latter for shares above LARGEST_WITH_STRATA
 # Kullback-Leibler: multiplicative updates are slow, so that a level is worth more.
 KL_SHARE, KL_SMALLER_SHARE, KL_LARGE_DATA, KL_SMALLEST_DATA = 0.25, 0.125, 10_000_000, 200_000
 KL_MIN_ENTRIES_PER_COMPONENT, KL_ITERATIONS = 5_000, 25
@@ -57,7 +60,7 @@ class Level:
 NO_LEVEL = Level()
 
 
-def plan(n_entries, rank, *, is_squared, is_asked=False):
+def plan(n_entries, rank, *, is_squared, is_asked=False, has_strata=False):
     """Return the `Level` for sparse data of `n_entries` non-zeros, `NO_LEVEL` where none would be faster.
 
     Parameters
@@ -68,15 +71,18 @@ def plan(n_entries, rank, *, is_squared, is_asked=False):
         The squared error; else Kullback-Leibler.
     is_asked : bool, default=False
         Whether the user asks for a level, whatever the size of the data.
+    has_strata : bool, default=False
+        Whether the rows belong to several strata.
 
     Returns
     -------
     Level
     """
     if is_squared:
-        share = float(np.clip(ENTRIES_PER_COMPONENT * rank / max(n_entries, 1), SMALLEST_SHARE, LARGEST_SHARE))
-        level = Level(share, FEWER_ITERATIONS if share > LARGE_SHARE else ITERATIONS, n_more=1)
-        is_worth = share * n_entries >= MIN_ENTRIES_PER_COMPONENT * rank
+        largest = LARGEST_WITH_STRATA if has_strata else LARGEST_SHARE
+        share = float(np.clip(ENTRIES_PER_COMPONENT * rank / max(n_entries, 1), SMALLEST_SHARE, largest))
+        level = Level(share, FEWER_ITERATIONS if share > LARGEST_WITH_STRATA else ITERATIONS, n_more=1)
+        is_worth = n_entries >= LEAST_ENTRIES_PER_COMPONENT * rank
     else:
         level = Level(KL_SHARE if n_entries <= KL_LARGE_DATA else KL_SMALLER_SHARE, KL_ITERATIONS)
         is_worth = n_entries >= KL_SMALLEST_DATA and level.share * n_entries >= KL_MIN_ENTRIES_PER_COMPONENT * rank
@@ -157,13 +163,15 @@ def draw_places(sizes, share, rng):
     return by_stratum[place < np.repeat(n_wanted(sizes, share), sizes)]
 
 
-def cut(X, needed=()):
+def cut(X, needed=(), dtype=None):
     """Return CSR data with the columns that have at least `MIN_ENTRIES` entries, and those `needed`, numbered anew.
 
     Parameters
     ----------
     X : csr_array (n_rows, n_columns)
     needed : sequence of int, default=()
+    dtype : dtype, default=None
+        Type of the result; None: that of X.
 
     Returns
     -------
@@ -178,7 +186,7 @@ def cut(X, needed=()):
     is_kept[list(needed)] = True
     columns, number = np.flatnonzero(is_kept), np.where(is_kept, np.cumsum(is_kept) - 1, -1).astype(np.int32)
     start = np.concatenate([[0], np.cumsum(counts[columns])])
-    room = (np.empty(start[-1], kind) for kind in (np.int32, X.dtype) * 2)
+    room = (np.empty(start[-1], kind) for kind in (np.int32, dtype or X.dtype) * 2)
     part, turned = CSR(np.empty(len(X.indptr), np.int64), next(room), next(room)), CSR(start, next(room), next(room))
     tasks, csr = np.array([0, X.shape[0]]), Compressed(X.indptr, X.indices, X.data).csr
     products.csr_cut(tasks, csr, number, part, turned, start[:-1].copy())
