@@ -3,7 +3,7 @@ import anndata
 from fastnmf import tl
 
 adata = anndata.read_h5ad("cells.h5ad")
-tl.stratified_nmf(adata, "batch", 4, layer="counts", beta_loss="kullback-leibler", random_state=0)
+tl.stratified_nmf(adata, "batch", 4, layer="counts", beta_loss="kullback-leibler", n_init=4, random_state=0)
 markers = adata.varm["nmf_markers"]
 for programme in range(4):
     print(programme, *adata.var_names[(-markers[:, programme]).argsort()[:6]])
