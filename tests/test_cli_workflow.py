@@ -263,6 +263,7 @@ BAD = [
     (["transform", "model.npz", "new.csv", "-o", "new.csv"], "new.csv is both read and to be written"),
     (["transform", "model.npz", "new.csv", "--unknown-strata", "no", "-o", "w.csv"], "unknown_strata='no'"),
     (["transform", "model.npz", "empty.csv", "-o", "w.csv"], "empty.csv is empty"),
+    (["fit", "posts.csv", "--text", "text", "--ngram-range", "2", "-o", "x.npz"], "'2' is no pair of integers"),
     (["select-rank", "posts.csv", "--text", "text", "--ranks", "5-2"], "'5-2' is no list of ranks"),
     (["plot", "model.npz", "--kind", "tree", "-o", "x.png"], "has no layer_weights_, .* usage, topics, strata, loss"),
     (["plot", "model.npz", "--kind", "images", "-o", "x.png"], "give --shape HEIGHT,WIDTH"),
