@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -100,9 +101,13 @@ def test_export_and_parquet(posts, capsys, monkeypatch):
     assert found["normalized_loss"] == model.normalized_loss_ and found["strata"] == {"cars": 30, "space": 30}
     assert found["source"]["text"] == "text" and found["parameters"]["max_iter"] == 20
     (folder / "mine.txt").write_text("kept")
-    pyarrow = pytest.importorskip("pyarrow.parquet")
-    assert run(capsys, "export", "model.npz", "--format", "parquet", "-o", "folder")[0] == 0
-    found = pyarrow.read_table(folder / "weights.parquet").to_pydict()
+    code, _, err = run(capsys, "export", "model.npz", "--format", "parquet", "-o", "folder")
+    if find_spec("pyarrow") is None:
+        assert code == 2 and "Parquet needs pyarrow" in err
+        return
+    import pyarrow.parquet
+
+    found = pyarrow.parquet.read_table(folder / "weights.parquet").to_pydict()
     assert np.array_equal(found["topic_1"], model.W_[:, 0]) and (folder / "mine.txt").exists()
 
 
@@ -154,6 +159,19 @@ def test_a_config_holds_options_and_the_command_line_wins(posts, capsys, monkeyp
     assert code == 0 and not err and said["n_iter"] == 4 and said["files"] == ["of_config.npz"]
     assert model.n_components == 2 and model.alpha_W == 0.25 and tuple(model.sweeps) == (1, 1, 1)
     assert any(" " in name for name in model.feature_names_in_) and model.source_["vectorizer"]["counts"]
+
+
+def test_topics_of_function_words_are_told_of(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng, often = np.random.default_rng(0), "the of and to is in it that".split()
+    rare = [f"word{j}" for j in range(400)]
+    lines = [" ".join([*rng.permutation(often), *rng.choice(rare, 4)]) for _ in range(120)]
+    (tmp_path / "x.csv").write_text("text\n" + "\n".join(lines) + "\n")
+    command = ["fit", "x.csv", "--text", "text", "--components", "2", "--seed", "0", "-o", "x.npz"]
+    code, out, _ = run(capsys, *command)
+    assert code == 0 and "of 2 topics are of function words; --stop-words english" in out
+    code, out, _ = run(capsys, *command, "--stop-words", "english")
+    assert code == 0 and "function words" not in out
 
 
 def test_other_models_and_losses(posts, capsys, monkeypatch):
@@ -263,6 +281,7 @@ BAD = [
     (["transform", "model.npz", "new.csv", "-o", "new.csv"], "new.csv is both read and to be written"),
     (["transform", "model.npz", "new.csv", "--unknown-strata", "no", "-o", "w.csv"], "unknown_strata='no'"),
     (["transform", "model.npz", "empty.csv", "-o", "w.csv"], "empty.csv is empty"),
+    (["fit", "posts.csv", "--text", "text", "--ngram-range", "2", "-o", "x.npz"], "'2' is no pair of integers"),
     (["select-rank", "posts.csv", "--text", "text", "--ranks", "5-2"], "'5-2' is no list of ranks"),
     (["plot", "model.npz", "--kind", "tree", "-o", "x.png"], "has no layer_weights_, .* usage, topics, strata, loss"),
     (["plot", "model.npz", "--kind", "images", "-o", "x.png"], "give --shape HEIGHT,WIDTH"),

@@ -55,7 +55,7 @@ class Page(progress._Lines):
     def __init__(self):
         self.texts = []
 
-    def write(self, text, share):
+    def write(self, text, share, short=None):
         self.texts.append((text, share))
 
 
@@ -87,10 +87,15 @@ def test_durations_are_short():
     assert {seconds: progress._duration(seconds) for seconds in shown} == shown
 
 
-def test_a_terminal_shows_a_bar_that_is_gone_at_the_end(monkeypatch):
+WIDE = r"\r\x1b\[K\[#{20}\] NMF: iteration 3/3, normalized loss 0\.\d{6}, "
+NARROW = r"\r\x1b\[K\[#{10}\] 3/3 loss 0\.\d{5}, [\d.e-]+ s/it\r"
+
+
+@pytest.mark.parametrize("columns, wanted", [("200", WIDE), ("60", NARROW)])
+def test_a_terminal_shows_a_bar_that_is_gone_at_the_end(monkeypatch, columns, wanted):
     host, terminal = pty.openpty()
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", columns)
     with os.fdopen(terminal, "w") as file:
         monkeypatch.setattr(sys, "stderr", file)
         NMF(2, init="random", random_state=0, max_iter=3, tol=0, verbose=1).fit(X)
@@ -100,7 +105,7 @@ def test_a_terminal_shows_a_bar_that_is_gone_at_the_end(monkeypatch):
         while True:
             seen += os.read(host, 10_000).decode()
     os.close(host)
-    assert re.search(r"\r\x1b\[K\[#{20}\] NMF: iteration 3/3, normalized loss 0\.\d{6}, ", seen)
+    assert re.search(wanted, seen), seen
     assert seen.endswith("\r\x1b[K") and "\n" not in seen.replace("...\r\n", "")  # compiling may be told of
 
 

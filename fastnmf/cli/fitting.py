@@ -115,8 +115,21 @@ def _fit(arguments):
         return
     print(summary(model))
     print(f"Model written to {arguments.output}")
+    if bunch.texts is not None and arguments.stop_words is None and hasattr(model, "W_"):
+        _tell_of_function_words(model, X, names)
     if arguments.export is not None:
         print(f"Tables written to {arguments.export}/: {', '.join(file.name for file in files[1:])}")
+
+
+def _tell_of_function_words(model, X, names):
+    from fastnmf.metrics import flag_topics
+
+    found = [flag for flag in flag_topics(model, X, feature_names=names) if flag.kind == "function words"]
+    if found:
+        print(
+            f"{len(found)} of {len(model.components_)} topics are of function words; --stop-words english or --max-df "
+            "leaves them out."
+        )
 
 
 def _consensus(arguments):

@@ -116,6 +116,14 @@ def numbers(text):
     return found[0] if len(found) == 1 else found
 
 
+def pair(text):
+    """Return the two integers of a text such as ``1,2``."""
+    found = numbers(text)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair of integers; give it as 1,2")
+    return found
+
+
 def ranks(text):
     """Return the integers of a list with commas such as ``5,10,20``, in which ``2-10`` stands for a range."""
     try:
@@ -205,7 +213,7 @@ def add_words(parser):
     group.add_argument("--max-df", type=number_or_name, metavar="N", help="most texts, or share of them, of a word")
     group.add_argument("--stop-words", metavar="LANGUAGE", help="english leaves out its stop words")
     group.add_argument("--max-features", type=int, metavar="N", help="keep the N most frequent words")
-    group.add_argument("--ngram-range", type=numbers, metavar="N,M", help="sequences of N to M words; default 1,1")
+    group.add_argument("--ngram-range", type=pair, metavar="N,M", help="sequences of N to M words; default 1,1")
     group.add_argument("--counts", action="store_true", help="count the words, without TF-IDF")
 
 

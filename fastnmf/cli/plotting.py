@@ -51,7 +51,7 @@ def add_plot(commands):
     parser.add_argument("--features", type=Path, help=options.NAMES)
     parser.add_argument("-n", type=int, default=10, help="features of a panel, default %(default)s")
     options.add_ranking(parser)
-    parser.add_argument("--shape", metavar="HEIGHT,WIDTH", type=options.numbers, help="of images, for --kind images")
+    parser.add_argument("--shape", metavar="HEIGHT,WIDTH", type=options.pair, help="of images, for --kind images")
     options.add_output(parser, "FILE.png")
     parser.set_defaults(run=_plot, parser=parser)
 
@@ -116,10 +116,9 @@ def _components(model):
 def _images(model, names, arguments):
     from fastnmf.plots import plot_images
 
-    shape = arguments.shape
-    if not isinstance(shape, tuple) or len(shape) != 2:
+    if arguments.shape is None:
         raise ValueError("--kind images needs the height and the width of an image; give --shape HEIGHT,WIDTH.")
-    return plot_images(model.components_, shape)
+    return plot_images(model.components_, arguments.shape)
 
 
 def _tree(model, names, arguments):

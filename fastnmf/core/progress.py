@@ -21,8 +21,8 @@ class _Lines:
 
     every = LINE_EVERY
 
-    def write(self, text, share):
-        """Show a text, and a bar of which a `share` is full."""
+    def write(self, text, share, short=None):
+        """Show a text, and a bar of which a `share` is full; or `short`, where there is no room for the text."""
         say(text)
 
     def close(self):
@@ -34,11 +34,13 @@ class _Terminal(_Lines):
 
     every = DRAW_EVERY
 
-    def write(self, text, share):
-        """Show a text, and a bar of which a `share` is full."""
-        full = round(WIDTH * min(share, 1.0))
-        room = shutil.get_terminal_size().columns - WIDTH - 4
-        print(f"{_CLEAR}[{'#' * full}{'-' * (WIDTH - full)}] {text[:room]}", end="", file=sys.stderr, flush=True)
+    def write(self, text, share, short=None):
+        """Show a text, and a bar of which a `share` is full; or `short`, where there is no room for the text."""
+        columns = shutil.get_terminal_size().columns
+        width = WIDTH if columns > 100 else WIDTH // 2
+        full, room = round(width * min(share, 1.0)), columns - width - 4
+        text = text if short is None or len(text) <= room else short
+        print(f"{_CLEAR}[{'#' * full}{'-' * (width - full)}] {text[:room]}", end="", file=sys.stderr, flush=True)
 
     def close(self):
         """Leave the place to what comes after it."""
@@ -53,8 +55,8 @@ class _Notebook(_Lines):
     def __init__(self, display):
         self.handle = display({"text/plain": ""}, raw=True, display_id=True)
 
-    def write(self, text, share):
-        """Show a text, and a bar of which a `share` is full."""
+    def write(self, text, share, short=None):
+        """Show a text, and a bar of which a `share` is full; there is always room for the text."""
         page = f'<progress value="{min(share, 1.0):.3f}"></progress> {html.escape(text)}'
         self.handle.update({"text/plain": text, "text/html": page}, raw=True)
 
@@ -105,7 +107,10 @@ class _Course:
             (iteration, loss, seconds, distance), self.unsaid = self.unsaid, None
             parts = [f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s"]
             parts += self._forecast(iteration, seconds, None if distance is None else distance())
-            self.place.write(", ".join(parts), iteration / self.max_iter)
+            short = [f"{iteration}/{self.max_iter} loss {loss:.5f}", *parts[1:]]
+            for word, shorter in ((" an iteration", "/it"), (" from stopping", ""), ("about ", "")):
+                short = [part.replace(word, shorter) for part in short]
+            self.place.write(", ".join(parts), iteration / self.max_iter, ", ".join(short))
 
     def _forecast(self, iteration, seconds, distance):
         """Return what is known of the rest of the fit, as parts of a sentence.
