@@ -15,7 +15,7 @@ from fastnmf import NMF, StratifiedNMF
 from fastnmf.datasets import simulate_ratings
 
 FITS = [(NMF, {}, alpha) for alpha in (0.0, 0.03, 0.1, 0.2, 0.3, 1.0)]
-LARGE = [(NMF, {}, 0.2), (StratifiedNMF, {}, 0.2)]
+LARGE = [(NMF, {}, 0.2), (StratifiedNMF, {}, 0.1)]
 
 
 def means(at, values, size):
