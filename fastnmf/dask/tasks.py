@@ -403,6 +403,11 @@ def row_of(state, place, is_ahead):
     return np.array((state.before if is_ahead else state.W)[place])
 
 
+def together(function, each, **more):
+    """Return ``[function(*given, **more) for given in each]``."""
+    return [function(*given, **more) for given in each]
+
+
 def identity(value):
     """Return a value, on the worker that it was sent to: what is sent as a task is sent again where it is lost."""
     return value
