@@ -126,20 +126,28 @@ class DaskSource:
         Parameters
         ----------
         name, function, *lists, **more :
-            As for `map`; there are no futures in the lists.
+            As for `map`.
         """
+        from dask.task_spec import List, Task
+
         graph, wanted = {}, []
         each, n_groups = list(zip(*lists, strict=True)), max(1, sum(self.context.threads_of_host.values()))
         for _, group in itertools.groupby(range(len(each)), key=lambda number: number * n_groups // len(each)):
-            given = [each[number] for number in group]
-            whole = self.add(graph, name, tasks.together, [function], [given], **more)
+            given = [List(*map(self._reference, each[number])) for number in group]
+            (key,) = self._keys(name, 1)
+            whole = graph[key] = Task(key, tasks.together, function, List(*given), **more)
             # each under a name of its own: many tasks of a name that need few others are spread over all workers
-            wanted += [self.add(graph, name, operator.getitem, whole, [place])[0] for place in range(len(given))]
+            wanted += [self.add(graph, name, operator.getitem, [whole.ref()], [n])[0] for n in range(len(given))]
         return self.futures(graph, wanted)
 
     def send(self, name, value):
         """Return the future of a value that the workers fetch from each other."""
         return self.map(name, tasks.identity, [value])[0]
+
+    def _reference(self, value):
+        from dask.task_spec import TaskRef
+
+        return TaskRef(value.key) if isinstance(value, self._future) else value
 
     def _keys(self, name, count):
         self._counts[name] += 1
@@ -157,12 +165,9 @@ class DaskSource:
         """
         from dask.task_spec import Task, TaskRef
 
-        def reference(value):
-            return TaskRef(value.key) if isinstance(value, self._future) else value
-
         keys = self._keys(name, len(lists[0]))
         for key, given in zip(keys, zip(*lists, strict=True), strict=True):
-            graph[key] = Task(key, function, *map(reference, given), **more)
+            graph[key] = Task(key, function, *map(self._reference, given), **more)
         return list(map(TaskRef, keys))
 
     def add_total(self, graph, name, terms):
@@ -326,7 +331,7 @@ class DaskSource:
         futures = [self.setting[1]] * n_chunks
         if known is None or known.weighing is not setting.weighing:
             lists = self._rows, self.sides, futures, self.chunks
-            self._parts = self.map("part", tasks.part, *lists, context=self.context)
+            self._parts = self.map_together("part", tasks.part, *lists, context=self.context)
         else:
             self._parts = self.map("part", tasks.completed, self._parts, futures, context=self.context)
 
@@ -407,8 +412,9 @@ class DaskEngine:
     def __init__(self, data, width, net):
         self.data, self.source, self.width, self.net, self._kept = data, data.source, width, net, ()
         n_chunks = self.source.n_chunks
-        arguments = self.source.sides, [width] * n_chunks, [data.dtype] * n_chunks
-        self.states = self.source.map("state", tasks.zeros, *arguments)
+        ends = [self.source.bounds(chunk) for chunk in range(n_chunks)]
+        shapes = [(hi - lo, width) for lo, hi in ends]
+        self.states = self.source.map_together("state", tasks.zeros, shapes, [data.dtype] * n_chunks)
         self.workers, self._past, self._generations = frozenset(self.source.client.nthreads()), 0, []
         self._n_repeats = 0
 

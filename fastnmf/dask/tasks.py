@@ -307,9 +307,9 @@ def summary_of(held, has_entropy):
     return chunks.summarized(held.data, has_entropy=has_entropy)
 
 
-def zeros(side, width, dtype):
+def zeros(shape, dtype):
     """Return the `State` of a chunk before its start."""
-    return State(np.zeros((len(side.stratum_index), width), dtype))
+    return State(np.zeros(shape, dtype))
 
 
 @task
