@@ -9,10 +9,12 @@ become larger than they are.
 import asyncio
 import concurrent.futures
 import itertools
+import operator
 import time
 import uuid
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import suppress
 
 import numpy as np
 
@@ -82,15 +84,10 @@ class DaskSource:
         self.uid, self._counts, self._future = uuid.uuid4().hex[:12], Counter(), Future
         self._futures = weakref.WeakSet()
         self._rows = self._parts = self.setting = None
-        n_threads_of, hosts = client.nthreads(), Counter()
-        for address, count in n_threads_of.items():
+        hosts = Counter()
+        for address, count in client.nthreads().items():
             hosts[tasks.host_of(address)] += count
         self.context = Context(dict(hosts), n_threads)
-        each, n_chunks = (
-            [address for address in sorted(n_threads_of) for _ in range(n_threads_of[address])],
-            len(blocks.pieces),
-        )
-        self._owners = [each[chunk * len(each) // n_chunks] for chunk in range(n_chunks)] if each else None
         self.repeats = _REPEATS[self.uid] = Repeats()
         client.subscribe_topic(tasks.STEPS, _note_step)
 
@@ -120,27 +117,37 @@ class DaskSource:
         graph = {}
         return self.futures(graph, self.add(graph, name, function, *lists, **more))
 
-    def placed(self, which, name, function, *lists, **more):
+    def map_together(self, name, function, *lists, **more):
         """Return what `map` returns, with neighbouring chunks on one worker, which then adds up their shares itself.
+
+        One task a thread makes the results of its chunks, and others take them apart. (Tasks that name a worker would
+        not begin again where all workers are lost at a time, even if they allow others: Dask forgets them.)
 
         Parameters
         ----------
-        which : list of int
-            The chunks of the user; their workers are asked for, and others do where these are lost.
         name, function, *lists, **more :
             As for `map`.
         """
-        owners, found = [self._owners and self._owners[chunk] for chunk in which], []
-        each = zip(owners, zip(*lists, strict=True), strict=True)
-        for owner, group in itertools.groupby(each, key=lambda pair: pair[0]):
-            graph, own = {}, zip(*(given for _, given in group), strict=True)
-            wanted = self.add(graph, name, function, *map(list, own), **more)
-            found += self.futures(graph, wanted, **({"workers": [owner], "allow_other_workers": True} if owner else {}))
-        return found
+        from dask.task_spec import List, Task
+
+        graph, wanted = {}, []
+        each, n_groups = list(zip(*lists, strict=True)), max(1, sum(self.context.threads_of_host.values()))
+        for _, group in itertools.groupby(range(len(each)), key=lambda number: number * n_groups // len(each)):
+            given = [List(*map(self._reference, each[number])) for number in group]
+            (key,) = self._keys(name, 1)
+            whole = graph[key] = Task(key, tasks.together, function, List(*given), **more)
+            # each under a name of its own: many tasks of a name that need few others are spread over all workers
+            wanted += [self.add(graph, name, operator.getitem, [whole.ref()], [n])[0] for n in range(len(given))]
+        return self.futures(graph, wanted)
 
     def send(self, name, value):
         """Return the future of a value that the workers fetch from each other."""
         return self.map(name, tasks.identity, [value])[0]
+
+    def _reference(self, value):
+        from dask.task_spec import TaskRef
+
+        return TaskRef(value.key) if isinstance(value, self._future) else value
 
     def _keys(self, name, count):
         self._counts[name] += 1
@@ -158,12 +165,9 @@ class DaskSource:
         """
         from dask.task_spec import Task, TaskRef
 
-        def reference(value):
-            return TaskRef(value.key) if isinstance(value, self._future) else value
-
         keys = self._keys(name, len(lists[0]))
         for key, given in zip(keys, zip(*lists, strict=True), strict=True):
-            graph[key] = Task(key, function, *map(reference, given), **more)
+            graph[key] = Task(key, function, *map(self._reference, given), **more)
         return list(map(TaskRef, keys))
 
     def add_total(self, graph, name, terms):
@@ -177,24 +181,26 @@ class DaskSource:
             tree.add(term)
         return tree.result()
 
-    def futures(self, graph, wanted, **where):
-        """Send a graph and return futures of the tasks that are wanted; `where` are options of the client's `get`."""
+    def futures(self, graph, wanted):
+        """Send a graph and return futures of the tasks that are wanted."""
         import dask
 
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            futures = self.client.get(graph, [each.key for each in wanted], sync=False, **where)
+            futures = self.client.get(graph, [each.key for each in wanted], sync=False)
         self._futures.update(futures)
         return futures
 
     def gather(self, futures):
         """Return the results of futures; raise TimeoutError where the cluster has no worker for long."""
+        return self._awaited(self.client.gather(futures, asynchronous=True))
+
+    def _awaited(self, coroutine):
+        """Return the result of a coroutine of the client; raise TimeoutError where no worker is there for long."""
         import dask
         from dask.utils import parse_timedelta
 
-        client, most = self.client, dask.config.get("fastnmf.no-workers-timeout", MOST_WITHOUT)
-        most, seen = parse_timedelta(most), time.monotonic()
-        coming = client.gather(futures, asynchronous=True)
-        coming = asyncio.run_coroutine_threadsafe(coming, client.loop.asyncio_loop)
+        most, seen = dask.config.get("fastnmf.no-workers-timeout", MOST_WITHOUT), time.monotonic()
+        coming, most = asyncio.run_coroutine_threadsafe(coroutine, self.client.loop.asyncio_loop), parse_timedelta(most)
         try:
             while True:
                 try:
@@ -202,7 +208,7 @@ class DaskSource:
                 except (concurrent.futures.TimeoutError, TimeoutError):
                     if coming.done():  # by now, or the error is that of a task
                         return coming.result()
-                if client.nthreads():
+                if self.client.nthreads():
                     seen = time.monotonic()
                 elif time.monotonic() - seen > most:
                     raise TimeoutError(
@@ -250,7 +256,7 @@ class DaskSource:
         if self.holds and any(isinstance(piece, self._future) for piece in pieces):  # they are on workers
             pieces = self.map("read", tasks.loaded, pieces, numbers, **context)
         elif self.holds:
-            pieces = self.placed(numbers, "read", tasks.loaded, pieces, numbers, **context)
+            pieces = self.map_together("read", tasks.loaded, pieces, numbers, **context)
         none = [None] * n_chunks
         given = [none if parts is None else self.sent(parts) for parts in (strata, weight)]
         found = self.gather(self.map("look", tasks.facts, pieces, numbers, *given, **context))
@@ -279,7 +285,7 @@ class DaskSource:
         self.stratum_index, self.weight = stratum_index, weight
         cut = [slice(*bounds) for bounds in self._bounds]
         each = [Side(rows.start, stratum_index[rows], None if weight is None else weight[rows]) for rows in cut]
-        self.sides = self.placed(self.chunks, "side", tasks.identity, each)
+        self.sides = self.map_together("side", tasks.identity, each)
 
     def bounds(self, chunk):
         """Return the first row of a chunk, and the first one after it."""
@@ -325,7 +331,7 @@ class DaskSource:
         futures = [self.setting[1]] * n_chunks
         if known is None or known.weighing is not setting.weighing:
             lists = self._rows, self.sides, futures, self.chunks
-            self._parts = self.map("part", tasks.part, *lists, context=self.context)
+            self._parts = self.map_together("part", tasks.part, *lists, context=self.context)
         else:
             self._parts = self.map("part", tasks.completed, self._parts, futures, context=self.context)
 
@@ -360,20 +366,20 @@ class DaskSource:
         return DaskEngine(data, width, net)
 
     def spread(self, workers):
-        """Move held chunks to the workers among these addresses that have none, so that each has about as many."""
+        """Copy held chunks to the workers among these addresses that have none, so that each has about as many."""
         held = self.client.who_has(self._parts)
         owner = [next(iter(held.get(part.key, ())), None) for part in self._parts]
-        counts = Counter(address for address in owner if address in workers)
+        counts, moves = Counter(address for address in owner if address in workers), defaultdict(list)
         for address in set(workers) - set(counts):
             for _ in range(self.n_chunks // len(workers) if counts else 0):  # none: all are being computed anew
                 fullest = counts.most_common(1)[0][0]
                 chunk = owner.index(fullest)
-                (key,) = self._keys("move", 1)
-                options = {"workers": [address], "allow_other_workers": True, "key": key}
-                self._parts[chunk] = self.client.submit(tasks.identity, self._parts[chunk], **options)
-                self._futures.add(self._parts[chunk])
+                moves[address].append(self._parts[chunk])
                 owner[chunk] = address
                 counts[fullest] -= 1
+        for address, parts in moves.items():
+            with suppress(KeyError, ValueError, RuntimeError, OSError):  # the worker may have gone again
+                self._awaited(self.client.replicate(parts, n=1, workers=[address], asynchronous=True))
 
 
 def _union(found):
@@ -406,8 +412,9 @@ class DaskEngine:
     def __init__(self, data, width, net):
         self.data, self.source, self.width, self.net, self._kept = data, data.source, width, net, ()
         n_chunks = self.source.n_chunks
-        arguments = self.source.sides, [width] * n_chunks, [data.dtype] * n_chunks
-        self.states = self.source.map("state", tasks.zeros, *arguments)
+        ends = [self.source.bounds(chunk) for chunk in range(n_chunks)]
+        shapes = [(hi - lo, width) for lo, hi in ends]
+        self.states = self.source.map_together("state", tasks.zeros, shapes, [data.dtype] * n_chunks)
         self.workers, self._past, self._generations = frozenset(self.source.client.nthreads()), 0, []
         self._n_repeats = 0
 

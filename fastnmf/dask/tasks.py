@@ -307,9 +307,9 @@ def summary_of(held, has_entropy):
     return chunks.summarized(held.data, has_entropy=has_entropy)
 
 
-def zeros(side, width, dtype):
+def zeros(shape, dtype):
     """Return the `State` of a chunk before its start."""
-    return State(np.zeros((len(side.stratum_index), width), dtype))
+    return State(np.zeros(shape, dtype))
 
 
 @task
@@ -401,6 +401,11 @@ def restored(path, is_ahead):
 def row_of(state, place, is_ahead):
     """Return one row (K,) of the weights of a chunk."""
     return np.array((state.before if is_ahead else state.W)[place])
+
+
+def together(function, each, **more):
+    """Return ``[function(*given, **more) for given in each]``."""
+    return [function(*given, **more) for given in each]
 
 
 def identity(value):
