@@ -8,10 +8,10 @@ import warnings
 
 import numpy as np
 import pytest
+from pages import ROOT
 
 import fastnmf
 from fastnmf.cli import main
-from pages import ROOT
 
 FOLDER = ROOT / "docs" / "tutorials"
 write = runpy.run_path(str(FOLDER / "data.py"))
