@@ -1,11 +1,12 @@
 """Parse the command line: options that commands share, options from a file, and what to do about a wrong word."""
 
 import argparse
-import difflib
 import json
 import re
 import tomllib
 from pathlib import Path
+
+from fastnmf.data.sentences import nearest
 
 _NOT_IN_FILES = ("--config", "--help", "--set")  # a table [parameters] stands for the last
 NAMES = "text file with one column name in each line"
@@ -39,8 +40,8 @@ class Parser(argparse.ArgumentParser):
 
 def proposal(word, known):
     """Return what to add to a sentence that refuses a word: the nearest known one, or nothing where none is near."""
-    near = difflib.get_close_matches(word.lower(), {each.lower(): each for each in known}, 1, 0.6)
-    return f"; did you mean {next(each for each in known if each.lower() == near[0])!r}?" if near else ""
+    near = nearest(word, known)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def with_config(parser, argv):

@@ -1,6 +1,5 @@
 """Open the files that users bring: their endings, compression and encodings, and packages that may be missing."""
 
-import difflib
 import errno
 import gzip
 import importlib
@@ -8,7 +7,7 @@ import os
 import zlib
 from contextlib import contextmanager
 
-from fastnmf.data.sentences import shown
+from fastnmf.data.sentences import nearest, shown
 from fastnmf.data.writing import as_path
 
 _ROOM = 50 << 20  # bytes that any file may take, however small it is
@@ -61,11 +60,9 @@ def known_name(name, known, what):
     """
     if isinstance(name, str) and name in known:
         return name
-    close = difflib.get_close_matches(str(name), known, 1, 0.6) or [
-        each for each in known if each.lower() == str(name).lower()
-    ]
+    close = nearest(name, known)
     listed = ", ".join(map(repr, known[:8])) + (" ..." if len(known) > 8 else "")
-    hint = f"did you mean {close[0]!r}?" if close else "give one of them."
+    hint = f"did you mean {close!r}?" if close else "give one of them."
     raise ValueError(f"{shown(name)} is no {what}, which are {listed or 'none'}; {hint}")
 
 

@@ -1,6 +1,5 @@
 """The matrix of an AnnData that a tool factorises: of X, a layer or raw; of all genes or the highly variable ones."""
 
-import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,17 +9,27 @@ import scipy.sparse as sp
 
 from fastnmf.data.annotated import is_annotated
 from fastnmf.data.labels import known_labels
-from fastnmf.data.sentences import shown
+from fastnmf.data.sentences import nearest, shown
 
 _ENTRIES, _ENTRIES_READ = 1 << 25, 1 << 23  # of a block, zeros included: in memory already, and in a file or dense
 
 
 def unknown(what, value, where, known):
-    """Return the sentence that refuses a name, with the nearest known one."""
+    """Return the sentence that refuses a name, with the nearest known one.
+
+    Parameters
+    ----------
+    what : str
+        Parameter that has the name.
+    value : object
+        The name.
+    where : str
+        What it should have been: "a column of adata.obs".
+    known : sequence of str
+    """
     known = [str(name) for name in known]
-    near = difflib.get_close_matches(str(value), known, 1)
-    if near:
-        return f"{what}={shown(value)} is not {where}; did you mean {near[0]!r}?"
+    if near := nearest(value, known):
+        return f"{what}={shown(value)} is not {where}; did you mean {near!r}?"
     listed = ", ".join(map(repr, known[:8])) + (", ..." if len(known) > 8 else "")
     return f"{what}={shown(value)} is not {where}; there are: {listed or 'none'}."
 
@@ -46,7 +55,7 @@ def labels_of(adata, batch_key):
 
 @dataclass(frozen=True)
 class Source:
-    """What is factorised. It has the attributes by which estimators know an AnnData.
+    """Matrix that is factorised. It has the attributes by which estimators know an AnnData.
 
     Attributes
     ----------

@@ -327,7 +327,17 @@ def _fitted_from_file(model, source, labels, chunk_rows):
 
 
 def _fitted_on_dask(kind, model, source, labels):
-    """Return the model of the plain class, fitted by `fastnmf.dask`, with its weights in memory."""
+    """Return the model of the plain class, fitted by `fastnmf.dask`, with its weights in memory.
+
+    Parameters
+    ----------
+    kind : type
+        NMF or StratifiedNMF.
+    model : NMF or StratifiedNMF
+        Not fitted; its parameters count.
+    source : Source
+    labels : Series (n_obs,), or None
+    """
     from fastnmf import dask
 
     parameters = _named_by_number(model, source).get_params(deep=False)
@@ -336,7 +346,17 @@ def _fitted_on_dask(kind, model, source, labels):
 
 
 def _agreed(model, source, labels, options):
-    """Return the model of a consensus, and what it tells."""
+    """Return the model of a consensus, and a dict of what it tells.
+
+    Parameters
+    ----------
+    model : NMF or StratifiedNMF
+        Not fitted; its parameters count.
+    source : Source
+    labels : Series (n_obs,), or None
+    options : dict
+        Those of `fastnmf.consensus`.
+    """
     if source.is_lazy:
         raise TypeError("adata.X is a Dask array, and many fits need it in memory; pass adata.to_memory().")
     found = find_consensus(source.in_memory(), labels, model.n_components, estimator=model, **options)

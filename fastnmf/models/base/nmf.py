@@ -255,9 +255,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             takes = options.is_squared or self._weighs_divergences and options.is_kullback_leibler
             if weights is not None and not takes:
                 known = "the squared error" + (" or Kullback-Leibler" if self._weighs_divergences else "")
-                raise ValueError(
-                    f"weight and missing_values need {known}, and {options.loss_given} is given. Leave one out."
-                )
+                raise ValueError(f"weight and missing_values need {known}, not {options.loss_given}; leave one out.")
         data = Strata.from_array(X, strata, labels=labels)
         data.entry_weights, data.sparse_shifts = weights, options.sparse_shifts
         return data
