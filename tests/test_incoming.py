@@ -19,7 +19,7 @@ from fastnmf import (
     select_beta,
     select_rank,
 )
-from fastnmf.cli.commands import _parser
+from fastnmf.cli.commands import _arguments
 from fastnmf.data.strata import Strata
 from fastnmf.metrics import coherence, kkt_residual, normalized_loss
 
@@ -258,7 +258,7 @@ def test_a_turned_matrix_is_told(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(f"g{j}" for j in range(8)))
     with pytest.raises(ValueError, match="write its transpose"):
         arguments = ["fit", f"{tmp_path}/x.npy", "--features", f"{tmp_path}/names.txt", "-o", f"{tmp_path}/m.npz"]
-        parsed = _parser().parse_args(arguments)
+        parsed = _arguments(arguments)
         parsed.run(parsed)
 
 

@@ -206,7 +206,7 @@ class RatingsMixin:
     def _fit(self, X, **given):
         super()._fit(X, **given)
         if (background := given.get("background")) is not None:  # by which all weights were divided
-            self.history_ = self.history_ | {"objective": background * self.history_["objective"]}
+            self.history_["objective"] = background * self.history_["objective"]
             vars(self)["run_objectives_"] *= background
             self.reconstruction_err_ *= float(np.sqrt(background))
         return self
