@@ -108,10 +108,7 @@ def stratified(X: NDArray[np.float64], labels: list[str], folder: Path) -> None:
     X_again: Floats = model.inverse_transform(W, strata=labels)
     errors: Floats = model.reconstruction_errors(X, strata=labels)
     print(X_again.sum(), errors.max(), model.predict_stratum(X).tolist(), model.coef_.shape, model.classes_.tolist())
-    rated, liked = (
-        simulate_ratings(20, 15, random_state=0),
-        model.recommend(0, 3, exclude_known=False, X=X, strata=labels),
-    )
+    rated, liked = simulate_ratings(20, 15, random_state=0), model.recommend(0, 3, False)
     entries: Floats = model.predict_entries([0, 1], [2, 3])
     print(rated.test.shape, liked.names[0], liked.scores.max(), entries.sum(), model.similar_features(1, 2).columns)
     model.save(folder / "model.npz", feature_names=list("abcdefgh"))

@@ -203,12 +203,14 @@ class RatingsMixin:
         cosine = np.divide(product, length * length[j], out=np.zeros_like(product), where=length * length[j] > 0)
         return _strongest(self, np.minimum(cosine, 1.0), n, [j])
 
-    def _fit(self, X, **given):
+    def _fit(self: Any, X, **given):
         super()._fit(X, **given)
         if (background := given.get("background")) is not None:  # by which all weights were divided
-            self.history_["objective"] = background * self.history_["objective"]
-            vars(self)["run_objectives_"] *= background
-            self.reconstruction_err_ *= float(np.sqrt(background))
+            vars(self).update(
+                history_=self.history_ | {"objective": background * self.history_["objective"]},
+                run_objectives_=background * self.run_objectives_,
+                reconstruction_err_=float(np.sqrt(background)) * self.reconstruction_err_,
+            )
         return self
 
     def _observed(self, X, options, strata=None, weight=None, labels=None):
