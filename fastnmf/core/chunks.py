@@ -122,7 +122,7 @@ class Share:
         See `fastnmf.core.squarem.sizes`.
     value : float
         A part of the objective.
-    moved : int
+    transferred : int
         Bytes that came to where the sums were computed, from other processes or from files.
     """
 
@@ -134,7 +134,7 @@ class Share:
     of_shifts: np.ndarray | None = None
     sizes: np.ndarray | None = None
     value: float = 0.0
-    moved: int = 0
+    transferred: int = 0
 
     _arrays = ("product", "gram", "sums", "totals", "columns", "of_shifts", "sizes")
 
@@ -148,7 +148,7 @@ class Share:
 
     def __setstate__(self, state):  # it has come from another process
         vars(self).update(state)
-        self.moved += self.n_bytes
+        self.transferred += self.n_bytes
 
     def add(self, other, plus=operator.iadd):
         """Add the sums of another share, its arrays in place unless ``plus(own, more)`` says else; return this one."""
@@ -158,7 +158,7 @@ class Share:
                 setattr(self, name, more if own is None else own)
             else:
                 setattr(self, name, plus(own, more))
-        self.value, self.moved = self.value + other.value, self.moved + other.moved
+        self.value, self.transferred = self.value + other.value, self.transferred + other.transferred
         return self
 
 

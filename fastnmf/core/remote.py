@@ -329,7 +329,7 @@ class LocalEngine:
                 old, new = getattr(held, name), getattr(state, name)
                 if old is not None and new is not old:
                     self._rooms[name].put(lo, new)
-            share.moved = X.n_bytes(chunk) if reads else 0
+            share.transferred = X.n_bytes(chunk) if reads else 0
             tree.add(share)
         return tree.result()
 

@@ -86,7 +86,7 @@ class Rounds:
         order = Order(self.rank, self.has_shifts, scale=self._scale, **content)
         self._scale = None
         self.share = self.engine.run(step, order, *given, reads=reads)
-        self._moved += self.share.moved
+        self._moved += self.share.transferred
         return self.share
 
     def columns(self):
@@ -526,4 +526,4 @@ def finish_exactly(fit):
     fit.history["objective"][-1] = problem.value(factors)
     fit.history["penalty"][-1] = problem.penalty
     for name, more in rounds.columns().items():
-        fit.history[name][-1] += more
+        fit.history[name][-1] = fit.history[name][-1] + more

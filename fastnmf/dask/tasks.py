@@ -330,7 +330,7 @@ def stepped(piece, side, setting, number, state, call, start):
     state = state._replace(**{name: np.zeros_like(state.W) for name in call.kept if getattr(state, name) is None})
     given = call.given if start is None else (*call.given, GivenStart(start, side.first))
     state, share = call.function(as_part(piece, side, setting, number), state, *map(owned, given))
-    share.moved += call.take_moved()
+    share.transferred += call.take_moved()
     _tell()
     return state, share
 
