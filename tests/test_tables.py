@@ -168,7 +168,7 @@ def test_an_altered_source_is_refused_or_read(is_counts, tmp_path):
     for what, parts, facts in altered.alterations(tmp_path / "model"):
         if facts["values"].get("source_") != whole[1]["values"]["source_"] or what.startswith("source_"):
             cases.append((what, parts, facts))
-    chosen = np.random.default_rng(0).permutation(len(cases))[:40]
+    chosen = np.random.default_rng(0).permutation(len(cases))[:25]
     n_refused = 0
     for at in chosen:
         what, parts, facts = cases[at]
@@ -179,7 +179,7 @@ def test_an_altered_source_is_refused_or_read(is_counts, tmp_path):
             assert "source_" in str(error) and what.startswith("source_ "), what
         except Exception as error:
             raise AssertionError(f"{what}: {type(error).__name__} {error}") from error
-    assert n_refused > 20
+    assert n_refused > 12
     altered.sealed(tmp_path / "model", *whole)
     same(read_and_use(tmp_path / "model", tmp_path)[0].data, posts.data)
 

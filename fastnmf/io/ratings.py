@@ -3,8 +3,8 @@
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.warn import warn
 from fastnmf.data.sentences import shown
+from fastnmf.kernels.warn import warn
 
 
 def codes_of(names, known):

@@ -8,7 +8,6 @@ import re
 
 import numpy as np
 
-from fastnmf.core.kept_state import require
 from fastnmf.data.sentences import shown
 from fastnmf.io.texts import CALLABLES, PARAMETERS
 
@@ -41,6 +40,11 @@ def names_in(source):
     return None if found is None else np.asarray(found, dtype=object)
 
 
+def _require(is_right, name):
+    if not is_right:
+        raise ValueError(f"{name} is not what fastnmf.read makes.")
+
+
 def check_source(source, n_features=None):
     """Raise ValueError unless a record is one that `fastnmf.read` makes.
 
@@ -50,52 +54,54 @@ def check_source(source, n_features=None):
     n_features : int, default=None
         Number of features of the model that it belongs to.
     """
-    require(isinstance(source, dict) and source.keys() == record("").keys(), "source_")
-    require(isinstance(source["kind"], str) and source["kind"] in KINDS, "source_: kind")
-    require(isinstance(source["duplicates"], str) and source["duplicates"] in DUPLICATES, "source_: duplicates")
+    _require(isinstance(source, dict) and source.keys() == record("").keys(), "source_")
+    _require(isinstance(source["kind"], str) and source["kind"] in KINDS, "source_: kind")
+    _require(isinstance(source["duplicates"], str) and source["duplicates"] in DUPLICATES, "source_: duplicates")
     for name in _NAMES:
-        require(source[name] is None or isinstance(source[name], str), f"source_: {name}")
+        _require(source[name] is None or isinstance(source[name], str), f"source_: {name}")
     for name in _FLAGS:
-        require(isinstance(source[name], bool), f"source_: {name}")
+        _require(isinstance(source[name], bool), f"source_: {name}")
     triplets = source["triplets"]
     are_names = isinstance(triplets, (tuple, list)) and len(triplets) in (2, 3, 4)
-    require(triplets is None or are_names and all(isinstance(name, str) for name in triplets), "source_: triplets")
-    require((source["kind"] == "triplets") == (triplets is not None), "source_: triplets")
+    _require(triplets is None or are_names and all(isinstance(name, str) for name in triplets), "source_: triplets")
+    _require((source["kind"] == "triplets") == (triplets is not None), "source_: triplets")
     for name in _WORDS:
         words = source[name]
         is_array = isinstance(words, np.ndarray) and words.ndim == 1 and words.dtype.kind in "OU"
-        require(words is None or is_array and all(isinstance(word, str) for word in words.tolist()), f"source_: {name}")
-        require(words is None or n_features in (None, len(words)), f"source_: {name}")
+        _require(
+            words is None or is_array and all(isinstance(word, str) for word in words.tolist()), f"source_: {name}"
+        )
+        _require(words is None or n_features in (None, len(words)), f"source_: {name}")
     if source["kind"] == "texts":
         _check_vectorizer(source)
     else:
-        require(source["vectorizer"] is source["vocabulary"] is source["idf"] is None, "source_: vectorizer")
+        _require(source["vectorizer"] is source["vocabulary"] is source["idf"] is None, "source_: vectorizer")
 
 
 def _check_vectorizer(source):
     found, words, idf = source["vectorizer"], source["vocabulary"], source["idf"]
-    require(isinstance(found, dict) and isinstance(source["text"], str), "source_: vectorizer")
+    _require(isinstance(found, dict) and isinstance(source["text"], str), "source_: vectorizer")
     lacking = _NOT_OF_COUNTS if found.get("counts") is True else set()
-    require(PARAMETERS.keys() - lacking <= found.keys() <= PARAMETERS.keys(), "source_: vectorizer")
+    _require(PARAMETERS.keys() - lacking <= found.keys() <= PARAMETERS.keys(), "source_: vectorizer")
     for name, value in found.items():
         may_be = (*PARAMETERS[name], *((object,) if name in CALLABLES and callable(value) else ()))
         is_typed = isinstance(value, may_be) and (bool in may_be or object in may_be or not isinstance(value, bool))
-        require(is_typed, f"source_: {name}")
-        require(name not in _CHOICES or callable(value) or value in _CHOICES[name], f"source_: {name}")
+        _require(is_typed, f"source_: {name}")
+        _require(name not in _CHOICES or callable(value) or value in _CHOICES[name], f"source_: {name}")
     n_grams, stop_words, pattern = found["ngram_range"], found["stop_words"], found["token_pattern"]
-    require(len(n_grams) == 2 and all(type(n) is int and 1 <= n <= 1000 for n in n_grams), "source_: ngram_range")
-    require(not isinstance(stop_words, str) or stop_words == "english", "source_: stop_words")
+    _require(len(n_grams) == 2 and all(type(n) is int and 1 <= n <= 1000 for n in n_grams), "source_: ngram_range")
+    _require(not isinstance(stop_words, str) or stop_words == "english", "source_: stop_words")
     if isinstance(stop_words, list):
-        require(all(isinstance(word, str) for word in stop_words), "source_: stop_words")
+        _require(all(isinstance(word, str) for word in stop_words), "source_: stop_words")
     if pattern is not None:
-        require(len(pattern) <= _LONGEST_PATTERN and _is_pattern(pattern), "source_: token_pattern")
+        _require(len(pattern) <= _LONGEST_PATTERN and _is_pattern(pattern), "source_: token_pattern")
     else:
-        require(found["analyzer"] != "word" or callable(found["tokenizer"]), "source_: token_pattern")
-    require(words is not None and len(words) > 0 and len(set(words.tolist())) == len(words), "source_: vocabulary")
-    require((idf is None) == found["counts"], "source_: idf")
+        _require(found["analyzer"] != "word" or callable(found["tokenizer"]), "source_: token_pattern")
+    _require(words is not None and len(words) > 0 and len(set(words.tolist())) == len(words), "source_: vocabulary")
+    _require((idf is None) == found["counts"], "source_: idf")
     if idf is not None:
         is_array = isinstance(idf, np.ndarray) and idf.dtype in (np.float32, np.float64) and idf.shape == words.shape
-        require(is_array and np.isfinite(idf).all() and idf.min() > 0 and idf.max() < 1e6, "source_: idf")
+        _require(is_array and np.isfinite(idf).all() and idf.min() > 0 and idf.max() < 1e6, "source_: idf")
 
 
 def _is_pattern(pattern):
@@ -149,9 +155,9 @@ def _unpacked(packed):
         return None
     text, lengths = packed["utf8"], packed["lengths"]
     is_array = isinstance(text, np.ndarray) and isinstance(lengths, np.ndarray)
-    require(is_array and text.dtype == np.uint8 and lengths.dtype == np.int64, "source_")
-    require(text.ndim == lengths.ndim == 1 and (lengths >= 0).all() and (lengths <= len(text)).all(), "source_")
-    require(int(lengths.sum()) == len(text), "source_")
+    _require(is_array and text.dtype == np.uint8 and lengths.dtype == np.int64, "source_")
+    _require(text.ndim == lengths.ndim == 1 and (lengths >= 0).all() and (lengths <= len(text)).all(), "source_")
+    _require(int(lengths.sum()) == len(text), "source_")
     ends, text = np.cumsum(lengths).tolist(), text.tobytes()
     begins = [0, *ends[:-1]]
     words = [text[lo:hi].decode("utf-8", "surrogatepass") for lo, hi in zip(begins, ends, strict=True)]
