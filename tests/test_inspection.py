@@ -397,9 +397,11 @@ def test_explained_shares_add_up(planted, model, form):
         assert part.by_shift + part.by_shared == pytest.approx(part.explained, abs=1e-12)
         assert part.by_shift == pytest.approx(1 - np.square(X[here] - v).sum() / total, abs=1e-9)
         assert part.explained == pytest.approx(1 - errors[here].sum() / total, abs=1e-9)
-        order = np.argsort(pooled(model) - v, kind="stable")[:5]
+        above = np.maximum(v - (model.shifts_.sum(axis=0) - v) / (len(model.shifts_) - 1), 0)
+        scores = above * np.sqrt(np.divide(above, v, out=np.zeros_like(v), where=v > 0))
+        order = np.argsort(-scores, kind="stable")[:5]
         assert part.features == [names[j] for j in order]
-        np.testing.assert_allclose(part.differences, (v - pooled(model))[order])
+        np.testing.assert_allclose(part.differences, scores[order])
     assert found.loss == pytest.approx(model.normalized_loss_, rel=1e-6)
     one = NMF(3).fit(X)  # its components are replaced: what they explain without a shift
     one.components_ = model.components_

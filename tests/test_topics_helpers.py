@@ -164,7 +164,7 @@ def test_merging_of_strata_and_of_other_models():
 def test_words_of_groups_have_their_lift():
     X, names, strata = corpus()
     for data in (X, X.toarray()):
-        found = group_words(data, strata, 6, feature_names=names)
+        found = group_words(data, strata, 6, feature_names=np.array(names, dtype=object))
         assert list(found) == ["chat", "sea", "sky", "sun"]
         for label, words in found.items():
             assert len(words) == 6 and all(word.startswith("say" if label == "chat" else label) for word, _ in words)

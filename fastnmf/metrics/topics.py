@@ -517,8 +517,8 @@ def group_words(
     names = names_of(X.drop(columns=strata) if isinstance(strata, str) and hasattr(X, "columns") else X)
     X, strata = unpack(X, strata)
     X = _occurrences(X)
-    names = range(X.shape[1]) if feature_names is None and names is None else feature_names if feature_names else names
-    names = read_names(names, X.shape[1], n_rows=X.shape[0])
+    names = names if feature_names is None else feature_names
+    names = read_names(range(X.shape[1]) if names is None else names, X.shape[1], n_rows=X.shape[0])
     stratum, labels = encode_labels(strata, X.shape[0])
     is_in = sparse.csr_array((np.ones(len(stratum)), (stratum, np.arange(len(stratum)))), (len(labels), len(stratum)))
     sums = sparse.csr_array(is_in @ X.astype(np.float64))
