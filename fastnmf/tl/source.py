@@ -16,7 +16,17 @@ _ENTRIES, _ENTRIES_READ = 1 << 25, 1 << 23  # of a block, zeros included: in mem
 
 
 def unknown(what, value, where, known):
-    """Return the sentence that refuses a name, with the nearest known one."""
+    """Return the sentence that refuses a name, with the nearest known one.
+
+    Parameters
+    ----------
+    what : str
+        Name of the argument.
+    value : any
+    where : str
+        What the value would have to be.
+    known : iterable
+    """
     known = [str(name) for name in known]
     near = difflib.get_close_matches(str(value), known, 1)
     if near:
@@ -46,7 +56,7 @@ def labels_of(adata, batch_key):
 
 @dataclass(frozen=True)
 class Source:
-    """What is factorised. It has the attributes by which estimators know an AnnData.
+    """Matrix that is factorised, with the attributes by which estimators know an AnnData.
 
     Attributes
     ----------

@@ -327,7 +327,15 @@ def _fitted_from_file(model, source, labels, chunk_rows):
 
 
 def _fitted_on_dask(kind, model, source, labels):
-    """Return the model of the plain class, fitted by `fastnmf.dask`, with its weights in memory."""
+    """Return the model of the plain class, fitted by `fastnmf.dask`, with its weights in memory.
+
+    Parameters
+    ----------
+    kind : type
+    model : NMF or StratifiedNMF
+    source : Source
+    labels : Series, or None
+    """
     from fastnmf import dask
 
     parameters = _named_by_number(model, source).get_params(deep=False)
@@ -336,7 +344,15 @@ def _fitted_on_dask(kind, model, source, labels):
 
 
 def _agreed(model, source, labels, options):
-    """Return the model of a consensus, and what it tells."""
+    """Return the model of a consensus, and what it tells.
+
+    Parameters
+    ----------
+    model : NMF or StratifiedNMF
+    source : Source
+    labels : Series, or None
+    options : dict
+    """
     if source.is_lazy:
         raise TypeError("adata.X is a Dask array, and many fits need it in memory; pass adata.to_memory().")
     found = find_consensus(source.in_memory(), labels, model.n_components, estimator=model, **options)
