@@ -44,6 +44,7 @@ def names(tmp_path):
         "X_nan": holed,
         "labels": labels,
         "certainty": rng.random(X.shape),
+        "confidence": 20 * (X > 0.5),
         "counts": rng.integers(0, 4, 120),
         "known": rng.random((2, 60)),
         "frame": pd.DataFrame(X.toarray(), columns=words),
