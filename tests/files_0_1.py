@@ -11,6 +11,7 @@ they and the fits computed (`numbers`, one after another, as `shapes` says), wit
 
 import datetime
 import hashlib
+import inspect
 import json
 import math
 import re
@@ -367,7 +368,8 @@ def read(model, case):
     if hasattr(model, "transform"):
         numbers["transform"] = model.transform(**seen)
     if hasattr(model, "top_features"):
-        facts["top_features"] = described(model.top_features(3))
+        order = {"by": "weight"} if "by" in inspect.signature(model.top_features).parameters else {}  # that of 0.1
+        facts["top_features"] = described(model.top_features(3, **order))
     if case.predicts:
         facts["predicted"] = described(np.asarray(model.predict(**seen)).tolist())
     return numbers, facts

@@ -109,8 +109,10 @@ def test_penalties_and_masks_go_together(name):
     hidden = np.random.default_rng(6).random(X.shape) < 0.3
     model, labels = make(name, alpha_W=0.02, l1_ratio=0.5, missing_values="nan")
     model.fit(np.where(hidden, np.nan, X), **labels)
+    known = ~hidden  # each row and each column counts by its known entries
     penalty = sum(
-        0.02 * size * (F.sum() / 2 + (F**2).sum() / 4) for F, size in ((model.W_, 23), (model.components_, 40))
+        0.02 * sizes @ (F / 2 + F**2 / 4).sum(axis=1)
+        for F, sizes in ((model.W_, known.sum(axis=1)), (model.components_.T, known.sum(axis=0)))
     )
     want = ((X - modelled(model, *labels.values()))[~hidden] ** 2).sum() + 2 * penalty
     objective = model.history_["objective"]

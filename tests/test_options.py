@@ -214,7 +214,7 @@ def test_penalties_count_in_the_scale_of_the_user(name, exponent):
         ({"callback": 3}, "callback=3"),
         ({"warm_start": 1}, "warm_start=1"),
         ({"missing_values": "none"}, "missing_values='none'"),
-        ({"missing_values": "nan", "beta_loss": 1.5, "solver": "mu"}, "error or Kullback-Leibler, and beta_loss=1.5"),
+        ({"missing_values": "nan", "beta_loss": 1.5, "solver": "mu"}, "error or Kullback-Leibler, not beta_loss=1.5"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_in_one_sentence(options, message):

@@ -278,6 +278,7 @@ def test_a_bar_is_drawn_where_someone_watches(planted, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "140")  # a narrow one has no room for the name
     StratifiedNMF(2, random_state=0, max_iter=50, tol=0, verbose=1).fit(X, strata=strata)
     assert "StratifiedNMF" in terminal.getvalue() and "/50" in terminal.getvalue()
 

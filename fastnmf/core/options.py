@@ -225,9 +225,7 @@ def check_bool(name, value):
 def check_verbose(name, value):
     """Raise unless `value` is True, False or an integer >= 0."""
     if not isinstance(value, (numbers.Integral, np.bool_)) or value < 0:
-        raise ValueError(
-            f"{name}={shown(value)} is not valid; expected 0 or False for silence, 1 or True for progress."
-        )
+        raise ValueError(f"{name}={shown(value)} is not valid; expected 0 for silence, or 1 to show progress.")
 
 
 def integer(least=1):
