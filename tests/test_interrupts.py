@@ -87,7 +87,7 @@ def whole_fits(case, launches):
         old = state(model)
         refit(case, model)()
         model = case.fit(case.draw())
-        lines = count_lines(refit(case, model))  # what is read for the first time is remembered: fewer lines than before
+        lines = count_lines(refit(case, model))  # of a second one: the first reads the options
         launches.clear()
         refit(case, model)()
         WHOLE[at] = old, state(model), lines, len(launches)
