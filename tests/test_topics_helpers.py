@@ -200,3 +200,13 @@ def test_newsgroups_have_a_signature_among_their_topics(data_home):
     assert len(copied) == 1 and {"geb", "dsl", "cadre"} <= set(copied[0].words)
     spoken = {word for flag in flags if flag.kind == "function words" for word in flag.words}
     assert spoken & {"just", "like", "don", "know", "think"} and not spoken & {"god", "windows", "game", "drive", "key"}
+
+
+@pytest.mark.parametrize("wrong", [2, None, "ab", np.array(1), {"a": 1}, [[0, "b"]], [None], [[0], 1]], ids=repr)
+def test_groups_and_names_of_another_kind_are_refused(wrong):
+    model = fastnmf.NMF(2, random_state=0).fit(np.eye(3))
+    with pytest.raises((TypeError, ValueError), match="groups|topic"):
+        merge_topics(model, wrong)
+    if not isinstance(wrong, list):
+        with pytest.raises((TypeError, ValueError), match="names|topic"):
+            rename_topics(model, wrong)

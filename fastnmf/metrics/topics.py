@@ -28,6 +28,7 @@ MEASURES = ("npmi", "umass")
 COPIES, ALIKE, TOGETHER = 0.75, 0.5, 0.6
 SPREAD = 0.5
 HEAD = 4.0  # spread of the most widespread features in units of the mean: with less, there are no function words
+GROUPS = "lists of numbers of topics, such as [[0, 2]]"
 LEAST = 0.3  # weight of a row that counts, in units of the largest
 N_TOGETHER, FEWEST = 6, 3  # words of a topic that are compared; words of a topic that tell anything
 _ADVICE = {
@@ -264,10 +265,10 @@ def rename_topics(model: FittedModel, names: Labels | Mapping[int, str]) -> Any:
         found = [str(name) for name in getattr(model, "topic_names_", range(n_topics))]
         for topic, name in names.items():
             found[_place(topic, n_topics)] = str(name)
-    elif isinstance(names, str) or len(names) != n_topics:
-        raise ValueError(f"names has {len(names)} entries for {n_topics} topics; give one for each, or a dict.")
     else:
-        found = [str(name) for name in names]
+        found = [str(name) for name in _listed("names", names, "a list of texts, or a dict of topic -> text")]
+        if len(found) != n_topics:
+            raise ValueError(f"names has {len(found)} entries for {n_topics} topics; give one for each, or a dict.")
     model = copy.copy(model)
     vars(model)["topic_names_"] = np.array(found, dtype=object)
     return model
@@ -320,8 +321,9 @@ def merge_topics(model: FittedModel, groups: Sequence[Any]) -> Any:
             f"{type(model).__name__} reads more than its components_, which cannot be merged alone; merge the topics "
             "of an NMF, a StratifiedNMF or a similar model, or fit with fewer components."
         )
-    groups = [groups] if len(groups) and all(isinstance(each, numbers.Integral) for each in groups) else groups
-    groups = [[_place(topic, len(H)) for topic in group] for group in groups]
+    groups = _listed("groups", groups, GROUPS)
+    groups = [groups] if groups and all(isinstance(each, numbers.Integral) for each in groups) else groups
+    groups = [[_place(topic, len(H)) for topic in _listed("groups", group, GROUPS)] for group in groups]
     members = [topic for group in groups for topic in group]
     if any(len(group) < 2 for group in groups) or len(set(members)) < len(members):
         raise ValueError(f"groups={shown(groups)}; each must have two topics or more, and none may be there twice.")
@@ -559,6 +561,14 @@ def _names_for(model, given, n_features):
     own = getattr(model, "feature_names_in_", None)
     given = (range(n_features) if own is None else own) if given is None else given
     return read_names(given, n_features, own).tolist()
+
+
+def _listed(name, values, expected):
+    """Return what an iterable holds as a list; raise TypeError where it is none, or a text."""
+    is_list = np.iterable(values) and not isinstance(values, (str, bytes, Mapping))
+    if not is_list:
+        raise TypeError(f"{name} has {shown(values)}; expected {expected}.")
+    return list(values)
 
 
 def _place(topic, n_topics):
