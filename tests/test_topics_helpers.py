@@ -109,11 +109,12 @@ def test_names_are_kept_and_shown(model, tmp_path):
     assert not hasattr(again.fit(X), "topic_names_")  # other topics
     for names, sentence in (
         (["a"], "names has 1 entries for 5 topics; give one for each, or a dict."),
-        ("abcde", "names has 5 entries"),
         ({7: "x"}, "7 is not a topic; they have the numbers 0 to 4."),
     ):
         with pytest.raises(ValueError, match=sentence):
             rename_topics(model, names)
+    with pytest.raises(TypeError, match="names has 'abcde'; expected a list of texts"):
+        rename_topics(model, "abcde")
 
 
 def test_merged_topics_keep_the_sum_of_the_approximation(model, tmp_path):
