@@ -159,7 +159,7 @@ def test_a_worker_is_killed_in_the_last_pass(two, disk):
 
 
 def test_two_workers_are_killed_and_chunks_are_read_anew(two, disk):
-    assert survives(two, [("step-3", "memory"), ("step-6", "processing")], "strata", disk("f8")) > 0
+    assert survives(two, [("step-3", "memory"), ("step-", "processing")], "strata", disk("f8")) > 0
     scale(two, 2)
     survives(two, [("step-3", "processing")], "strata, kl", disk("f8"), hold=False)
 
