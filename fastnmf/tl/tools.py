@@ -51,7 +51,7 @@ def nmf(
         Whether ``adata.raw`` is. None: only where X has negative entries, as scaled data do.
     use_highly_variable : bool, default=None
         Whether only the genes of ``var["highly_variable"]`` are. None: where there is such a column, as in
-        `scanpy.pp.pca`.
+        ``scanpy.pp.pca``.
     key_added : str, default="nmf"
         Beginning of the keys of what is written; see Notes.
     copy : bool, default=False
@@ -95,7 +95,7 @@ def nmf(
     bytes a stored entry), from which the fit reads one chunk at a time. Memory holds a chunk, and what is written. From
     the same start the result is that in memory up to rounding; what needs all rows at once, such as ``n_init`` above 1,
     is refused.
-    *Dask*: `fastnmf.dask` fits X on the workers of the current client.
+    *Dask*: ``fastnmf.dask`` fits X on the workers of the current client.
 
     References
     ----------
