@@ -164,6 +164,8 @@ def test_nothing_is_divided_by_zero(kind):
         (lambda X: fastnmf.Factorization(2, verbose="yes").fit(X), "verbose='yes' is not valid"),
         (lambda X: fastnmf.consensus(X, None, 2, verbose=None), "verbose=None is not valid"),
         (lambda X: fastnmf.select_rank(X, ranks=[1, 2], verbose=[1]), "verbose=[1] is not valid"),
+        (lambda X: fastnmf.plots.plot_top_features(None), "got shape ()"),
+        (lambda X: fastnmf.plots.plot_top_features(X[0]), "got shape (5,)"),
         (lambda X: fastnmf.DeepNMF([[1.0, 2.0], [3.0]]).fit(X), "expected an integer, or several"),
     ],
 )

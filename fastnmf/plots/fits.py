@@ -179,9 +179,10 @@ def plot_top_features(
     if hasattr(model, "shifts_"):
         by, titles = by or "contrast", model.strata_ if titles is None else titles
     weights = _rows_to_draw(weights, "weights")
-    feature_names = range(weights.shape[-1]) if feature_names is None else feature_names
+    n_rows, n_features = weights.shape if weights.ndim == 2 else (0, 0)
+    feature_names = range(n_features) if feature_names is None else feature_names
     names = read_names(feature_names, _count(feature_names)).tolist()
-    titles = [str(label) for label in (range(1, weights.shape[0] + 1) if titles is None else titles)]
+    titles = [str(label) for label in (range(1, n_rows + 1) if titles is None else titles)]
     if weights.ndim != 2 or weights.shape != (len(titles), len(names)) or not titles:
         raise ValueError(
             f"weights must have one row a title ({len(titles)}) and one column a name ({len(names)}), "
