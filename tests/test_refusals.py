@@ -165,6 +165,7 @@ def test_nothing_is_divided_by_zero(kind):
         (lambda X: fastnmf.consensus(X, None, 2, verbose=None), "verbose=None is not valid"),
         (lambda X: fastnmf.select_rank(X, ranks=[1, 2], verbose=[1]), "verbose=[1] is not valid"),
         (lambda X: fastnmf.plots.plot_top_features(None), "got shape ()"),
+        (lambda X: fastnmf.SeparableNMF(axis=np.zeros((0, 0))).transform(X), "axis="),
         (lambda X: fastnmf.plots.plot_top_features(X[0]), "got shape (5,)"),
         (lambda X: fastnmf.DeepNMF([[1.0, 2.0], [3.0]]).fit(X), "expected an integer, or several"),
     ],
@@ -225,3 +226,10 @@ def test_frames_and_batches_without_weight_are_read():
         fastnmf.MiniBatchNMF(1, batch_size=1, max_iter=1).fit(np.zeros((2, 5)), sample_weight=[0.0, 1.0])
         sparse = fastnmf.MiniBatchNMF(1, batch_size=1, max_iter=1).fit(sp.csr_array((2, 5)), sample_weight=[0.0, 1.0])
     assert not sparse.W_.any()
+
+
+def test_a_first_batch_may_lack_the_last_strata():
+    X = np.random.default_rng(0).random((8, 3))
+    model = fastnmf.MiniBatchStratifiedNMF(2, batch_size=2, init="nndsvdar", max_iter=3, random_state=0)
+    model.fit(X, strata=np.arange(8))
+    assert np.isfinite(model.shifts_).all() and model.shifts_.shape == (8, 3) and model.shifts_[-1].any()

@@ -243,9 +243,10 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         -------
         ndarray (n_samples, `n_components_`) of the dtype of X
         """
+        options = self._options()  # checks axis, too
         if self.axis == 0:
             return self._transform(X)
-        data, _, _ = self._prepared(X, None, self._options())
+        data, _, _ = self._prepared(X, None, options)
         picked = dense_rows(_points(data, self.axis), self.anchors_)
         return scaled(np.ascontiguousarray(picked.T), -2 * data.log4_scale)
 

@@ -481,7 +481,8 @@ def _start_shifts(strata):
     if strata.row_scale is not None:
         row_scale = strata.row_scale[:, None]
         X = np.divide(X, row_scale, out=np.full_like(X, np.inf), where=row_scale > 0)
-    least = np.minimum.reduceat(X[order], np.cumsum(n_rows) - n_rows, axis=0)
+    begins = np.minimum(np.cumsum(n_rows) - n_rows, len(order) - 1)  # a first batch may lack the last strata
+    least = np.minimum.reduceat(X[order], begins, axis=0)
     return strata.pattern.entries(np.where(np.isfinite(least), least, 0))
 
 
