@@ -19,13 +19,13 @@ def distances_of(model):
     """Return the distances that a display is told, one an iteration."""
     told = []
 
-    class Recorder(progress._Course):
+    class Recorder(progress._FitProgress):
         def __call__(self, iteration, loss, seconds, distance=None):
             told.append(distance())
 
     place = progress._Lines()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(progress, "_Course", lambda *given: Recorder(place, *given[1:]))
+        patch.setattr(progress, "_FitProgress", lambda *given: Recorder(place, *given[1:]))
         model.fit(X)
     return told
 
@@ -62,7 +62,7 @@ class Page(progress._Lines):
 def test_the_forecast_is_that_of_a_power_law():
     """Of a distance of 64 / iteration² at 0.5 s an iteration, the rule applies after 8 iterations."""
     page = Page()
-    course = progress._Course(page, "NMF", 200)
+    course = progress._FitProgress(page, "NMF", 200)
     for iteration in range(7):
         course(iteration, 0.5, 10 + 0.5 * iteration, lambda at=iteration: 64 / at**2 if at else None)
     text, share = page.texts[-1]
@@ -76,7 +76,7 @@ def test_the_forecast_is_that_of_a_power_law():
 @pytest.mark.parametrize("distance", [1e300, 2.0])
 def test_without_a_trend_the_limit_is_max_iter(distance):
     page = Page()
-    course = progress._Course(page, "NMF", 12)
+    course = progress._FitProgress(page, "NMF", 12)
     for iteration in range(9):
         course(iteration, 0.5, float(iteration), lambda: distance)
     assert page.texts[-1][0].endswith("about 4.0 s left")
@@ -122,7 +122,7 @@ def test_a_notebook_updates_one_output():
         assert raw and display_id
         return Handle()
 
-    course = progress._Course(progress._Notebook(display), "A <model>", 10)
+    course = progress._FitProgress(progress._Notebook(display), "A <model>", 10)
     course(5, 0.25, 1.0)
     course.finish()
     assert shown[-1]["text/plain"].startswith("A <model>: iteration 5/10, normalized loss 0.250000, 1.0 s")

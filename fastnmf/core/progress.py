@@ -61,7 +61,7 @@ class _Notebook(_Lines):
         self.handle.update({"text/plain": text, "text/html": page}, raw=True)
 
 
-def _place():
+def _display():
     """Return where progress is shown."""
     if "IPython" in sys.modules:  # a notebook has imported it
         from IPython import get_ipython
@@ -72,7 +72,7 @@ def _place():
     return _Terminal() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else _Lines()
 
 
-class _Course:
+class _FitProgress:
     """Describe how far a fit is, and how long it will take.
 
     Parameters
@@ -191,10 +191,10 @@ def progress(name, max_iter, verbose):
     if not verbose:
         yield None
         return
-    with closing(_place()) as place, compile_notice():
-        course = _Course(place, name, max_iter)
-        yield course
-        course.finish()
+    with closing(_display()) as place, compile_notice():
+        shown = _FitProgress(place, name, max_iter)
+        yield shown
+        shown.finish()
 
 
 @contextmanager
@@ -203,7 +203,7 @@ def counting(name, total, verbose):
     if not verbose:
         yield lambda: None
         return
-    place, began, done = _place(), time.perf_counter(), 0
+    place, began, done = _display(), time.perf_counter(), 0
     last = began
 
     def show():

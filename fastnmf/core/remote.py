@@ -258,7 +258,7 @@ def _mapped(file, shape, dtype):
     return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
 
 
-class Room:
+class RowStore:
     """An array (n_rows, K) that is replaced chunk by chunk, in a temporary file where it is large.
 
     Parts of the file are written by calls: the first write to each page of a mapped file interrupts the process, which
@@ -313,7 +313,7 @@ class LocalEngine:
     def keep(self, *names):
         """Keep these parts of the states of the chunks, too."""
         for name in names:
-            self._rooms[name] = Room((self.data.shape[0], self.width), self.data.dtype)
+            self._rooms[name] = RowStore((self.data.shape[0], self.width), self.data.dtype)
             setattr(self, name, self._rooms[name].array)
 
     def run(self, step, order, *given, reads=True):

@@ -264,7 +264,7 @@ def rename_topics(model: FittedModel, names: Labels | Mapping[int, str]) -> Any:
     if isinstance(names, Mapping):
         found = [str(name) for name in getattr(model, "topic_names_", range(n_topics))]
         for topic, name in names.items():
-            found[_place(topic, n_topics)] = str(name)
+            found[_topic_number(topic, n_topics)] = str(name)
     else:
         found = [str(name) for name in _listed("names", names, "a list of texts, or a dict of topic -> text")]
         if len(found) != n_topics:
@@ -323,7 +323,7 @@ def merge_topics(model: FittedModel, groups: Sequence[Any]) -> Any:
         )
     groups = _listed("groups", groups, GROUPS)
     groups = [groups] if groups and all(isinstance(each, numbers.Integral) for each in groups) else groups
-    groups = [[_place(topic, len(H)) for topic in _listed("groups", group, GROUPS)] for group in groups]
+    groups = [[_topic_number(topic, len(H)) for topic in _listed("groups", group, GROUPS)] for group in groups]
     members = [topic for group in groups for topic in group]
     if any(len(group) < 2 for group in groups) or len(set(members)) < len(members):
         raise ValueError(f"groups={shown(groups)}; each must have two topics or more, and none may be there twice.")
@@ -571,7 +571,7 @@ def _listed(name, values, expected):
     return list(values)
 
 
-def _place(topic, n_topics):
+def _topic_number(topic, n_topics):
     """Return the number of a topic as an int."""
     if not isinstance(topic, numbers.Integral) or not 0 <= topic < n_topics:
         raise ValueError(f"{shown(topic)} is not a topic; they have the numbers 0 to {n_topics - 1}.")

@@ -125,9 +125,9 @@ def gather(model, X, feature_names, row_names, title):
     has_levels = isinstance(model.components_, list)  # a hierarchy: the topics of its finest level are listed
     H = np.asarray(model.components_[0] if has_levels else model.components_, dtype=np.float64)
     W = model.S_[0] if has_levels else getattr(model, "W_", None)
-    names = _feature_names(model, feature_names, H.shape[1])
+    names = feature_names_of(model, feature_names, H.shape[1])
     X = _checked(model, X, W, H)
-    labels, stratum_index, V, sizes = _strata(model, W)
+    labels, stratum_index, V, sizes = strata_of(model, W)
     rows = _Rows(X, row_names, names, labels, stratum_index, 0 if W is None else len(W))
     usage = None if W is None else metrics.component_usage(W, H, stratum_index)
     loss = getattr(model, getattr(model, "_loss_parameter", ""), "frobenius")
@@ -162,7 +162,8 @@ def gather(model, X, feature_names, row_names, title):
     return facts
 
 
-def _feature_names(model, given, n_features):
+def feature_names_of(model, given, n_features):
+    """Return the names of the features as a list: those given, or the model's own, or "feature 0", "feature 1" ..."""
     own = getattr(model, "feature_names_in_", None)
     if given is None:
         given = [f"feature {j}" for j in range(n_features)] if own is None else own
@@ -182,7 +183,7 @@ def _checked(model, X, W, H):
     return X
 
 
-def _strata(model, W):
+def strata_of(model, W):
     """Return labels, the stratum index of each row, shifts and sizes; None for those that the model does not have."""
     V = getattr(model, "shifts_", None)
     if V is None:

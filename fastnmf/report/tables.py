@@ -19,8 +19,7 @@ from scipy import sparse
 from fastnmf import __version__, metrics
 from fastnmf.data.sentences import shown
 from fastnmf.data.writing import as_path, check_writable, replacing
-from fastnmf.report.facts import _feature_names as feature_names_of
-from fastnmf.report.facts import _strata as strata_of
+from fastnmf.report.facts import feature_names_of, strata_of
 from fastnmf.typing import FilePath, Labels, Names
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")

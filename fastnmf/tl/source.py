@@ -14,7 +14,7 @@ from fastnmf.data.sentences import nearest, shown
 _ENTRIES, _ENTRIES_READ = 1 << 25, 1 << 23  # of a block, zeros included: in memory already, and in a file or dense
 
 
-def unknown(what, value, where, known):
+def unknown_name(what, value, where, known):
     """Return the sentence that refuses a name, with the nearest known one.
 
     Parameters
@@ -48,7 +48,7 @@ def check_annotated(adata, *, copy):
 def labels_of(adata, batch_key):
     """Return the column of obs that `batch_key` names; raise ValueError where it is not there, or lacks labels."""
     if not isinstance(batch_key, str) or batch_key not in adata.obs.columns:
-        raise ValueError(unknown("batch_key", batch_key, "a column of adata.obs", adata.obs.columns))
+        raise ValueError(unknown_name("batch_key", batch_key, "a column of adata.obs", adata.obs.columns))
     known_labels(adata.obs[batch_key], f"adata.obs[{batch_key!r}]", adata.shape[0])
     return adata.obs[batch_key]
 
@@ -157,7 +157,7 @@ def source_of(adata, layer, use_raw, use_highly_variable, most_rows=None):
         if use_raw:
             raise ValueError(f"layer={shown(layer)} and use_raw=True name two matrices; leave one of the two out.")
         if not isinstance(layer, str) or layer not in adata.layers:
-            raise ValueError(unknown("layer", layer, "a layer of adata", adata.layers))
+            raise ValueError(unknown_name("layer", layer, "a layer of adata", adata.layers))
         X, where = adata.layers[layer], f"adata.layers[{layer!r}]"
     elif not use_raw:
         X = adata.X

@@ -19,7 +19,7 @@ from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.consensus import consensus as find_consensus
 from fastnmf.tl.markers import marker_scores, shares, usage_of
-from fastnmf.tl.source import check_annotated, labels_of, source_of, unknown
+from fastnmf.tl.source import check_annotated, labels_of, source_of, unknown_name
 from fastnmf.typing import Annotated, Seed
 
 _CHUNK_ENTRIES = 10_000_000  # stored entries of a chunk of a file, as of `open_csr`
@@ -267,7 +267,7 @@ def _run(kind, adata, batch_key, n_components, given, parameters, key_added, cop
     }
     source = source_of(adata, *given.values(), chunk_rows)
     if options is not None:
-        model, found = _agreed(model, source, labels, options)
+        model, found = _consensus(model, source, labels, options)
     elif source.is_lazy:
         model, found = _fitted_on_dask(kind, model, source, labels), {}
     elif source.is_in_file:
@@ -288,7 +288,7 @@ def _model(kind, n_components, parameters):
     known = kind().get_params(deep=False)
     for name in parameters:
         if name not in known:
-            raise TypeError(unknown("The parameter name", name, f"one of {kind.__name__} or of this tool", known))
+            raise TypeError(unknown_name("The parameter name", name, f"one of {kind.__name__} or of this tool", known))
     if parameters.get("beta_loss", "frobenius") not in ("frobenius", 2):
         parameters = {"solver": "mu"} | parameters  # the only solver of other losses
     return kind(n_components, **parameters)
@@ -345,7 +345,7 @@ def _fitted_on_dask(kind, model, source, labels):
     return getattr(dask, kind.__name__)(**parameters).fit(source, **strata).to_local(weights=True)
 
 
-def _agreed(model, source, labels, options):
+def _consensus(model, source, labels, options):
     """Return the model of a consensus, and a dict of what it tells.
 
     Parameters
