@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import runpy
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -323,6 +325,44 @@ def test_what_scripts_read(posts, capsys, monkeypatch):
     code, out, _ = run(capsys, "top", "model.npz", "-n", 2, "--json")
     found = json.loads(out)
     assert code == 0 and set(found["strata"]) == {"cars", "space"} and len(found["components"][0]) == 2
+
+
+PENALTY = """
+class Sum:
+    value = staticmethod(lambda F: F.sum())
+    half_gradient = staticmethod(lambda F: 0 * F + 0.5)
+class Needs(Sum):
+    def __init__(self, weight): ...
+large, number = Sum(), 3
+"""
+
+
+def test_a_penalty_of_a_python_file(posts, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(PENALTY)
+    Path("wrong.py").write_text("1 / 0\n")
+    fit = ["fit", posts / "posts.csv", "--text", "text", "--components", "2", "--seed", "0", "--quiet", "-o", "m.npz"]
+    code, _, said = run(capsys, *fit, "--penalty", "H=own.py:Sum,W=own.py:large")
+    assert code == 0 and "Objects of your own are not kept in the file: Sum" in said
+    bunch, penalties = fastnmf.read(posts / "posts.csv", text="text"), runpy.run_path("own.py")
+    of_python = fastnmf.NMF(2, penalties={"H": [penalties["Sum"]()], "W": [penalties["large"]]}, random_state=0)
+    assert (load("m.npz").components_ == of_python.fit(bunch.data).components_).all()
+    Path("m.npz").unlink()
+    for given, sentence in (
+        ("H=own.py", "names no penalty; give a factor W, H or V, a Python file and a name in it"),
+        ("Q=own.py:Sum", "names no penalty"),
+        ("H=own.py:Som", "own.py has no 'Som'; did you mean 'Sum'?"),
+        ("H=own.py:Needs", "Needs of own.py cannot be made without arguments (TypeError: "),
+        ("H=own.py:number", "number of own.py is no penalty, it has no method value"),
+        ("H=wrong.py:Sum", "wrong.py cannot be run (ZeroDivisionError: division by zero)."),
+        ("H=none.py:Sum", "No such file: 'none.py'"),
+    ):
+        code, _, said = run(capsys, *fit, "--penalty", given)
+        assert code == 2 and sentence in said and said.count("\n") == 1 and not Path("m.npz").exists()
+    code, _, said = run(capsys, *fit[:-1], "own.py", "--penalty", "H=own.py:Sum")
+    assert code == 2 and Path("own.py").read_text() == PENALTY
+    code, _, said = run(capsys, *fit, "--model", "PLSA", "--penalty", "H=own.py:Sum")
+    assert code == 2 and "PLSA takes no --penalty; NMF and StratifiedNMF do." in said
 
 
 @pytest.mark.parametrize("command", ["fit", "transform", "select-rank", "consensus", "explain", "plot", "export"])

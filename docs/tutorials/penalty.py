@@ -1,5 +1,4 @@
 import fastnmf
-from fastnmf.datasets import load_docstrings
 
 
 class Separation:  # weight * sum over k != l of <h_k, h_l>
@@ -7,6 +6,8 @@ class Separation:  # weight * sum over k != l of <h_k, h_l>
     half_gradient = staticmethod(lambda H: 0.5 * (H.sum(0) - H))
 
 
-data = load_docstrings(packages=["numpy", "scipy"])
-for penalties in (None, {"H": [Separation()]}):
-    print(fastnmf.NMF(6, penalties=penalties, random_state=0).fit(data.data).top_features(5, data.feature_names))
+if __name__ == "__main__":
+    posts = fastnmf.read("posts.csv", text="text", vectorizer={"stop_words": "english"})
+    for penalties in (None, {"H": [Separation()]}):
+        model = fastnmf.NMF(6, penalties=penalties, random_state=0).fit(posts.data)
+        print(model.top_features(5, posts.feature_names))

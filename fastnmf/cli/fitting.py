@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnmf.cli import parser as options
 from fastnmf.cli.inputs import input_files, names_of_rows, read_data
+from fastnmf.cli.own import penalties_of
 from fastnmf.cli.plotting import check_plot, save_plot
 from fastnmf.cli.text import summary
 from fastnmf.data.writing import check_writable
@@ -261,6 +262,10 @@ def _model(arguments):
         given["n_components"] = 10
     if given.get("beta_loss", "frobenius") not in ("frobenius", 2) and "solver" in known:
         given.setdefault("solver", "mu")
+    if arguments.penalty:
+        if "penalties" not in known:
+            raise ValueError(f"{kind.__name__} takes no --penalty; NMF and StratifiedNMF do.")
+        given["penalties"] = penalties_of(arguments.penalty)
     given |= dict(arguments.set)
     for name in given:
         if name not in known:

@@ -162,6 +162,22 @@ def setting(text):
         return name.strip(), value
 
 
+def penalties(text):
+    """Return (factor, file, name) of each part of a list with commas such as ``H=separation.py:Separation``."""
+    return [_penalty(part) for part in words(text)]
+
+
+def _penalty(text):
+    factor, _, where = text.partition("=")
+    path, _, name = where.rpartition(":")
+    if not (path and name) or factor not in ("W", "H", "V"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no penalty; give a factor W, H or V, a Python file and a name in it, such as "
+            "H=separation.py:Separation"
+        )
+    return factor, Path(path), name
+
+
 # ---------------------------------------------------------------- options of several commands
 
 
@@ -229,6 +245,8 @@ def add_model(parser):
     for factor, what in (("W", "weights"), ("H", "components"), ("V", "shifts")):
         group.add_argument(f"--alpha-{factor}", type=number_or_name, metavar="A", help=f"penalty on the {what}")
     group.add_argument("--l1-ratio", type=float, metavar="R", help="share of L1 in the penalties, from 0 to 1")
+    own = {"type": penalties, "action": "extend", "default": [], "metavar": "FACTOR=FILE.py:NAME"}
+    group.add_argument("--penalty", help="a penalty of your own, such as H=separation.py:Separation", **own)
     group.add_argument("--gauge", help="max_shift or min_shift")
     group.add_argument("--normalize", metavar="NORM", help="norm of the components: l1, l2 or max")
     group.add_argument("--missing", metavar="WHICH", help="unknown entries: zeros or nan")
