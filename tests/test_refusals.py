@@ -130,6 +130,10 @@ def test_components_of_zeros_give_finite_weights(kind):
 
 def test_labels_of_strata_may_be_a_list():
     assert fastnmf.Strata.from_array(X, list("abab"), labels=["b", "a"]).stratum_index.tolist() == [1, 0, 1, 0]
+    for labels in (object(), 3, "ab", [], [["a"]], {"a", "b"}):
+        for strata in (None, list("abab")):
+            with pytest.raises(ValueError, match="expected an array of distinct labels"):
+                fastnmf.Strata.from_array(X, strata, labels=labels)
 
 
 def test_warm_start_goes_on_with_strata_after_a_fit_without():

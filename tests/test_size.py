@@ -87,3 +87,6 @@ def test_what_cannot_be_estimated_is_refused():
             estimate(X, dtype=dtype)
     with pytest.raises(ValueError, match="n_components"):
         estimate(X, 0)
+    for n_threads in (0, True, "2"):
+        with pytest.raises(ValueError, match=f"n_threads={n_threads!r} is not valid; expected an integer >= 1"):
+            estimate(X, n_threads=n_threads)

@@ -211,3 +211,21 @@ def test_groups_and_names_of_another_kind_are_refused(wrong):
     if not isinstance(wrong, list):
         with pytest.raises((TypeError, ValueError), match="names|topic"):
             rename_topics(model, wrong)
+
+
+@pytest.mark.parametrize("dtype", [">f8", "float16", ">i4", "bool"])
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array, sp.coo_array])
+def test_group_words_of_numbers_of_any_type(kind, dtype):
+    X = np.array([[3, 0, 1], [0, 2, 1], [4, 0, 0]])
+    given = kind(X.astype(np.float64))
+    if kind is np.asarray:
+        given = given.astype(dtype)
+    else:
+        given.data = given.data.astype(dtype)  # types that the constructor refuses, too
+    want = group_words(X.astype(dtype).astype(np.float64), ["a", "b", "a"])
+    assert group_words(given, ["a", "b", "a"]) == want
+
+
+def test_group_words_refuses_complex_numbers():
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        group_words(sp.csr_array(np.eye(2) * 1j), ["a", "b"])

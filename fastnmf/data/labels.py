@@ -9,6 +9,8 @@ import numbers
 
 import numpy as np
 
+from fastnmf.data.sentences import shown
+
 # Types whose values are compared with each other; all others stand for themselves. The order matters: a truth value is
 # an int.
 _KINDS = {
@@ -178,13 +180,16 @@ def encode_labels(strata, n_rows, labels=None):
         The labels have the wrong length or dimension, are missing, are of several kinds or, where `labels` is given,
         are not among them.
     """
+    if labels is not None:
+        if np.ndim(labels) != 1 or not len(labels):
+            given = shown(np.asarray(labels).tolist())
+            raise ValueError(f"labels is {given}; expected an array of distinct labels, (n_strata,).")
+        labels = labels if isinstance(labels, np.ndarray) else known_labels(labels, "labels", len(labels))
     if strata is None:
         return np.zeros(n_rows, np.int32), np.array([0]) if labels is None else labels
     found, stratum_index = distinct(known_labels(strata, "strata", n_rows), "strata")
     if labels is None:
         return stratum_index.astype(np.int32), found
-    if np.ndim(labels) != 1:
-        raise ValueError(f"labels is {labels}; expected an array of distinct labels, (n_strata,).")
     place = places(found, labels)
     if (place < 0).any():
         unseen = ", ".join(repr(label) for label in found[place < 0][:3].tolist())

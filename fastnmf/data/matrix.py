@@ -109,7 +109,7 @@ def as_numbers(values, name):
         raise TypeError(f"{name} is {shown(values)}; expected an array of real numbers ({said}).") from None
     if found.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {found.dtype}; expected real numbers.")
-    return found
+    return found.astype(found.dtype.newbyteorder("="), copy=False)
 
 
 def _array_of(X, prefix):
@@ -283,6 +283,8 @@ def as_csr(X, name="X", dtype=None):
         X = {"csr": sp.csr_array, "csc": sp.csc_array, "bsr": sp.bsr_array}[X.format](
             (X.data[:end], *parts), shape=X.shape
         )
+    elif dtype is not None:
+        X = X.astype(dtype, copy=False)  # SciPy converts no COO matrix of float16 to CSR
     out = sp.csr_array(X, dtype=dtype)
     if not is_checked:
         is_canonical = check_indices(out, name)

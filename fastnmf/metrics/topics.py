@@ -13,7 +13,7 @@ from scipy import sparse
 
 from fastnmf.data.annotated import matrix_of, unpack
 from fastnmf.data.labels import encode_labels
-from fastnmf.data.matrix import as_csr
+from fastnmf.data.matrix import as_csr, check_kind
 from fastnmf.data.names import names_of, read_names
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import shown
@@ -539,7 +539,11 @@ def group_words(
 
 def _occurrences(X):
     """Return X as a csr_array in which each position is stored once; raise unless its entries are finite and >= 0."""
-    X = as_csr(X) if sparse.issparse(X) else sparse.csr_array(as_matrix(X, "X", dtype=None))
+    if sparse.issparse(X):
+        check_kind(X)
+        X = as_csr(X, dtype=np.float64)
+    else:
+        X = sparse.csr_array(as_matrix(X, "X", dtype=None).astype(np.float64, copy=False))
     if not np.isfinite(X.data).all() or (X.data < 0).any():
         raise ValueError("X contains NaN, infinity or negative entries; every entry must be a finite number >= 0.")
     if not X.has_canonical_format:

@@ -109,6 +109,8 @@ def estimate(
     """
     for name, value in (("n_components", n_components), ("n_strata", n_strata)):
         check_integer(name, value)
+    if n_threads is not None:
+        check_integer("n_threads", n_threads)
     if isinstance(X_or_shape, tuple):
         if n_entries is None:
             raise ValueError(f"estimate was given the shape {X_or_shape} and no n_entries, the number of non-zeros.")

@@ -50,7 +50,8 @@ def successive_projections(X, n_anchors, *, normalize=False, callback=None):
     floor = span_floor(X.dtype) * left.squares.max()
 
     def along(u):
-        return np.asarray(X @ u.astype(X.dtype), dtype=np.float64) * unit
+        with np.errstate(invalid="ignore", over="ignore"):  # lanes of BLAS beyond small arrays raise flags
+            return np.asarray(X @ u.astype(X.dtype), dtype=np.float64) * unit
 
     with single_threaded_blas():
         for step in range(n_anchors + 1):
