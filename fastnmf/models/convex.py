@@ -102,7 +102,7 @@ class ConvexModel(WeightModel):
         elif options.init == "random":
             W, C = rng.random(shape), rng.random(shape)
         else:
-            W = self._clusters(groups, options, rng)
+            W = clusters(groups, shape[1], rng)
             C = W / W.sum(axis=0)
         factors, tasks = padded_factors(data, W=W, C=C)
         loss = Convex(operator, tasks, trace)
@@ -114,10 +114,6 @@ class ConvexModel(WeightModel):
         updates = {"W": update if options.is_multiplicative else HALS(), "C": update}
         schedule = (("W", 1), ("C", 1)) if options.is_multiplicative else (("W", SWEEPS), ("C", UPDATES))
         return single_loss_problem(data, loss, updates, schedule, tasks, trace, is_direct=False), factors
-
-    def _clusters(self, groups, options, rng):
-        """Return a start of W from clusters of `Strata`, (n_rows, k), positive."""
-        return clusters(groups, options.n_components, rng)
 
     def _set_factors(self, data, fit, options):
         """Set W_ and C_, with columns of C_ of sum one; after coordinate descent W is solved for exactly."""

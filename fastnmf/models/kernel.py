@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import numbers
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from fastnmf.core.factors import pad, padded_factors
 from fastnmf.core.inference import quadratic_weights
+from fastnmf.core.init.clusters import clusters
 from fastnmf.core.losses.products import DenseOperator
 from fastnmf.core.losses.span import Span
 from fastnmf.core.objectives import single_loss_problem
@@ -357,24 +359,23 @@ class KernelNMF(ConvexModel):
         """Return operator, trace and data to cluster, which are the positive part of the kernel matrix."""
         return DenseOperator(data.X), float(np.trace(data.X)), Strata.from_array(np.maximum(data.X, 0))
 
-    def _clusters(self, groups, options, rng):
-        if options.init is None and self.kernel == "nearest_neighbors":
-            degree = np.asarray(self.affinity_.sum(axis=1)).ravel()
-            A = normalized(self.affinity_, degree, degree)
-            return 0.02 + spectral_clusters(A, options.n_components, rng)  # 0.02 as in `clusters`
-        return super()._clusters(groups, options, rng)
-
     def _compose(self, data, given, options, rng):
+        if self.components == "free" and given.get("C") is not None:
+            raise ValueError("C was given with components='free', which computes C from W; pass W alone.")
+        has_start = self._goes_on(options) or any(given.get(name) is not None for name in "WC")
+        if self.kernel == "nearest_neighbors" and options.init is None and not has_start:
+            degree = np.asarray(self.affinity_.sum(axis=1)).ravel()
+            W = spectral_clusters(normalized(self.affinity_, degree, degree), options.n_components, rng)
+            W += 0.02  # as in `clusters`
+            given, options = given | {"W": W, "C": W / W.sum(axis=0)}, replace(options, init="custom")
         if self.components == "convex":
             return super()._compose(data, given, options, rng)
-        if given.get("C") is not None:
-            raise ValueError("C was given with components='free', which computes C from W; pass W alone.")
         operator, trace, groups = self._parts(data)
         shape = data.shape[0], options.n_components
         if (start := self._checked_start({"W": shape}, given, options)) is not None:
             W = start[0]
         else:
-            W = rng.random(shape) if options.init == "random" else self._clusters(groups, options, rng)
+            W = rng.random(shape) if options.init == "random" else clusters(groups, shape[1], rng)
         factors, tasks = padded_factors(data, W=W, C=np.zeros(shape))
         updates = {"C": LeastSquares(), "W": ActiveSet()}
         loss = Span(operator, tasks, trace)
