@@ -10,7 +10,6 @@ import scipy.sparse as sp
 from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from fastnmf.core.factors import aligned, allocate, pad, scaled
 from fastnmf.core.inference import infer_divergence, infer_with_neighbours
@@ -22,7 +21,7 @@ from fastnmf.core.thresholds import MU_FLOOR, unit_of
 from fastnmf.core.updates import GraphHALS, JointMU
 from fastnmf.core.warn import first_was, warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
-from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.blas import single_threaded_blas, single_threaded_openmp
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Init, WithStrata, like_fit
 from fastnmf.models.base.nmf import BaseNMF
@@ -589,14 +588,11 @@ def most_alike(W):
 
 
 def clusters_of(points):
-    """Return k clusters of the rows of `points` (n, k) >= 0 by k-means, int64 (n,); -1 for rows of zeros.
-
-    One thread, because the sums of scikit-learn depend on how many there are.
-    """
+    """Return k clusters of the rows of `points` (n, k) >= 0 by k-means, int64 (n,); -1 for rows of zeros."""
     labels, rows = np.full(len(points), -1), np.flatnonzero(points.any(axis=1))
     if len(rows):
         points = np.ldexp(points[rows], -int(np.frexp(points.max())[1])).astype(np.float64)  # 1e-200 has no square
         n_clusters = min(points.shape[1], len(np.unique(points, axis=0)))
-        with threadpool_limits(1):
+        with single_threaded_openmp():
             labels[rows] = KMeans(n_clusters, n_init=10, random_state=0).fit_predict(points)
     return labels

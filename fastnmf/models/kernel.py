@@ -20,7 +20,6 @@ from sklearn.metrics.pairwise import (
     manhattan_distances,
     pairwise_kernels,
 )
-from threadpoolctl import threadpool_limits
 
 from fastnmf.core.factors import pad, padded_factors
 from fastnmf.core.inference import quadratic_weights
@@ -35,6 +34,7 @@ from fastnmf.core.updates.active_set import LeastSquares
 from fastnmf.data.graphs import neighbour_graph, neighbours_among, rows_with_entries
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
+from fastnmf.kernels.blas import single_threaded_openmp
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import Callback
@@ -410,13 +410,14 @@ def spectral_clusters(A, rank, rng):
     n_clusters = min(rank, len(nodes))
     if len(nodes) <= SMALL_GRAPH:
         last = max(len(nodes) - n_clusters, 0), max(len(nodes) - 1, 0)
-        vectors = eigh(A[nodes][:, nodes].toarray(), subset_by_index=last)[1] if len(nodes) else np.zeros((0, 0))
+        part = A[nodes][:, nodes].toarray()  # never-densify-ok: a small graph
+        vectors = eigh(part, subset_by_index=last)[1] if len(nodes) else np.zeros((0, 0))
     else:
         vectors = eigsh(A, n_clusters, which="LA", v0=rng.random(n), tol=1e-6)[1][nodes]
     vectors = vectors / divisors(np.linalg.norm(vectors, axis=1))[:, None]
     if n_clusters:
         seed = int(rng.integers(2**31 - 1))
-        with threadpool_limits(1):  # the sums of scikit-learn depend on the number of threads
+        with single_threaded_openmp():
             found[nodes, KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(vectors)] = 1
     return found
 
