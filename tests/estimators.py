@@ -110,6 +110,7 @@ def of(kind, name="", **options):
 
 
 MU = {"solver": "mu"}
+KERNEL = {"takes_negative": True, "is_sparse": False, "monotone": True}
 SPECIAL = (
     of("NMF"),
     of("NMF", "hals", parameters={"solver": "hals"}, monotone=True),
@@ -146,9 +147,14 @@ SPECIAL = (
     of("SemiNMF", data="signed", takes_negative=True, monotone=True),
     of("ConvexNMF", takes_negative=True, monotone=True),
     of("ConvexNMF", "signed", data="signed", takes_negative=True, monotone=True),
-    of(
-        "KernelNMF", takes_negative=True, is_sparse=False, monotone=True, is_scale_free=False, has_top_features=False
-    ),  # components in the space of the kernel
+    *(
+        of("KernelNMF", name, parameters=parameters, is_scale_free=False, has_top_features=False, **KERNEL)
+        for name, parameters in (  # the components are in the space of the kernel
+            ("", {}),
+            ("neighbors", {"kernel": "nearest_neighbors", "n_neighbors": 3}),
+            ("free", {"components": "free"}),
+        )
+    ),
     of("SmoothNMF", monotone=True, is_scale_free=False),
     of("GraphNMF", monotone=True),
     of("DeepNMF", rank=(4, 2), single=(1,), monotone=True),

@@ -38,3 +38,34 @@ def descended(F, gram, pos, A, scale, visits, order):
             if curve > 0:
                 F[i, c] = max(F[i, c] - slope / curve, 0)
     return F
+
+
+def nearest(X, Y, count, is_own):
+    """Return the positions of the `count` nearest rows of Y for each row of X, the first of equally near ones first.
+
+    Distances are whole numbers of millionths of the length of the longest row of Y.
+    """
+    found, step = [], 1e-6 * max(np.sqrt(np.sum(y**2)) for y in Y)
+    for i, x in enumerate(X):
+        distances = [(round(float(np.sqrt(np.sum((x - y) ** 2)) / step)), j) for j, y in enumerate(Y)]
+        found.append([j for _, j in sorted(distances) if not (is_own and j == i)][:count])
+    return np.array(found)
+
+
+def kernel_of_neighbours(X, p, Y=None):
+    """Return ``A A + I`` with A the graph of `union_graph` over the roots of both degrees, or its rows for new rows Y.
+
+    A new row is joined with its p nearest rows of X. One that equals a row of X has the kernel of that row.
+    """
+    U = union_graph(X, p)
+    degree = [sum(row) for row in U]
+    A = np.array([[U[i, j] / np.sqrt(degree[i] * degree[j]) for j in range(len(X))] for i in range(len(X))])
+    K = A @ A + np.eye(len(X))
+    if Y is None:
+        return K
+    rows = []
+    for y, near in zip(Y, nearest(Y, X, p, False), strict=True):
+        equal = [i for i in range(len(X)) if (X[i] == y).all()]
+        joined = np.array([1 / np.sqrt(p * degree[j]) if j in near else 0.0 for j in range(len(X))])
+        rows.append(K[equal[0]] if equal else joined @ A)
+    return np.array(rows)

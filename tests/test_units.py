@@ -27,8 +27,7 @@ from fastnmf.core.losses.choice import Beta
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SCALES = (1e-150, 1e-10, 1e10, 1e150)
-# Zeros and ones have no unit, and the width of a kernel has one: it is the user's.
-WITH_UNIT = ("BinaryNMF", "BooleanNMF", "KernelNMF")
+WITH_UNIT = ("BinaryNMF", "BooleanNMF")  # zeros and ones have none
 FREE = estimators.of_those(lambda case: case.kind not in WITH_UNIT)
 
 
@@ -177,11 +176,11 @@ def test_references_are_those_of_the_user():
 @pytest.mark.parametrize("kernel", ["rbf", "laplacian"])
 def test_the_kernel_of_far_rows_is_the_identity(kernel):
     X = 1e200 * estimators.counts()
-    model = KernelNMF(2, kernel=kernel, random_state=0, max_iter=3).fit(X)
+    model = KernelNMF(2, kernel=kernel, gamma=1.0, random_state=0, max_iter=3).fit(X)
     np.testing.assert_array_equal(model._kernel(X), np.eye(len(X)))
     for kernel, scale in (("poly", 1.0), ("linear", 1.0), ("linear", 1e-300)):
         with pytest.raises(ValueError, match="scale X"):
-            KernelNMF(2, kernel=kernel).fit(X * scale * (1e-100 if scale < 1 else 1))
+            KernelNMF(2, kernel=kernel, gamma=1.0).fit(X * scale * (1e-100 if scale < 1 else 1))
 
 
 def test_cosines_have_no_unit():

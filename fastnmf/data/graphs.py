@@ -3,13 +3,17 @@
 import numpy as np
 from scipy import sparse
 
+from fastnmf.data.layout import Compressed, row_index, row_squares
 from fastnmf.data.matrix import as_csr
+from fastnmf.kernels.jit import split_costs
+from fastnmf.kernels.neighbours import csr_nearest
 
 EDGES_AT_ONCE = 4096  # edges whose rows are copied together
 CHUNK_MB = 128  # size of the distances that are held at a time
+AT_ONCE = 1 << 30  # multiply-adds of one launch, about a second: Ctrl-C waits for its end
 CLOSE = 1e-3  # distance, in lengths of the row, below which rows are compared; rounding may make it 1e-4 for equal rows
 EQUAL = 1e-6  # difference of two distances, in lengths of the longest row, that counts as rounding
-SPARE = 8  # additional neighbours that are found, so that equally near ones can be ordered
+SPARE = 8  # additional neighbours that are found in dense data, so that equally near ones can be ordered
 
 
 def is_graph(X):
@@ -131,11 +135,12 @@ def as_affinity(graph, name="graph"):
     return A
 
 
-def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None):
+def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None, *, joins_zeros=False):
     """Join every row with its nearest rows, in Euclidean distance d; return the affinities and the `heat_width` used.
 
-    Two rows are joined where one is among the nearest rows of the other. The distances of all pairs are never held at
-    once, because scikit-learn finds the neighbours of one chunk of rows at a time.
+    Two rows are joined where one is among the nearest rows of the other. Rows of zeros are joined with none: two unit
+    rows without a common entry are at distance 1.41, and a row of zeros would be at distance 1 from both. The distances
+    of all pairs are never held at once.
 
     Parameters
     ----------
@@ -146,6 +151,8 @@ def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None):
         the two rows, 0 where it is negative.
     heat_width : float, default=None
         In the units of d². None is the mean of d² over the edges.
+    joins_zeros : bool, default=False
+        Whether rows of zeros are joined with near rows, too: for coordinates, of which none is empty.
 
     Returns
     -------
@@ -162,18 +169,29 @@ def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None):
     >>> A.toarray().astype(int).tolist()
     [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
     """
-    n, X = X.shape[0], _precise(X)
-    if n < 2:
+    n, X = X.shape[0], as_csr(X) if sparse.issparse(X) else X
+    kept = np.arange(n) if joins_zeros else rows_with_entries(X)
+    if len(kept) < 2:
         return sparse.csr_array((n, n), dtype=np.float64), heat_width
-    _, nearest = _nearest(None, X, min(n_neighbors, n - 1))
+    X = X if len(kept) == n else X[kept]
+    nearest = nearest_rows(None, X, min(n_neighbors, len(kept) - 1))[1]
     edges = np.ones(nearest.size), nearest.ravel(), np.arange(0, nearest.size + 1, nearest.shape[1])
-    edges = sparse.csr_array(edges, shape=(n, n))
+    edges = sparse.csr_array(edges, shape=(len(kept), len(kept)))
     edges = edges.maximum(edges.T).tocoo()
     values, heat_width = weigh_edges(X, X, *edges.coords, edge_weights, heat_width)
-    return sparse.csr_array(sparse.coo_array((values, edges.coords), shape=(n, n))), heat_width
+    i, j = (kept[each] for each in edges.coords)
+    return sparse.csr_array(sparse.coo_array((values, (i, j)), shape=(n, n))), heat_width
 
 
-def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
+def rows_with_entries(X):
+    """Return the numbers of the rows that have an entry other than zero, int64, for X (n, m) sparse or dense."""
+    if not sparse.issparse(X):
+        return np.flatnonzero(X.any(axis=1))
+    X = sparse.csr_array(X)
+    return np.flatnonzero(np.bincount(row_index(X)[X.data != 0], minlength=X.shape[0]))
+
+
+def neighbours_among(X, known, n_neighbors, edge_weights, heat_width, *, joins_zeros=False):
     """Find the nearest rows of `known` for every row of X, with affinities as in `neighbour_graph`.
 
     Parameters
@@ -183,34 +201,58 @@ def neighbours_among(X, known, n_neighbors, edge_weights, heat_width):
     n_neighbors : int
     edge_weights : {"binary", "heat", "cosine"}
     heat_width : float or None
+    joins_zeros : bool, default=False
         As for `neighbour_graph`.
 
     Returns
     -------
     affinity : csr_array (n, q) of float64
     same : ndarray (n,) of int
-        Position of a near row of `known` that equals the row of X, -1 where there is none.
+        Position of a near row of `known` that equals the row of X, -1 where there is none. A row of zeros has no
+        neighbours, and equals the first row of zeros of `known`.
     """
-    if sparse.issparse(X) != sparse.issparse(known):  # scikit-learn has no distances between sparse and dense rows
+    if sparse.issparse(X) != sparse.issparse(known):
         X, known = sparse.csr_array(X), sparse.csr_array(known)
-    X, known = _precise(X), _precise(known)
-    distances, nearest = _nearest(X, known, min(n_neighbors, known.shape[0]))
-    same, close = np.full(X.shape[0], -1), CLOSE * np.sqrt(_square_sums(X))[:, None]
+    X, known = (as_csr(F) if sparse.issparse(F) else F for F in (X, known))
+    (n, q) = X.shape[0], known.shape[0]
+    rows, others = (np.arange(F.shape[0]) if joins_zeros else rows_with_entries(F) for F in (X, known))
+    empty = np.setdiff1d(np.arange(q), others, assume_unique=True)
+    same = np.full(n, empty[0] if len(empty) else -1)
+    same[rows] = -1
+    if not len(rows) or not len(others):
+        return sparse.csr_array((n, q), dtype=np.float64), same
+    X, known = X[rows], known[others]
+    distances, nearest = nearest_rows(X, known, min(n_neighbors, len(others)))
+    close = CLOSE * np.sqrt(row_squares(X))[:, None]
     for other, is_close in zip(nearest.T[::-1], (distances <= close).T[::-1], strict=True):
-        rows = np.flatnonzero(is_close)
-        differs = np.asarray((X[rows] != known[other[rows]]).sum(axis=1)).ravel() > 0
-        same[rows[~differs]] = other[rows[~differs]]
+        at = np.flatnonzero(is_close)
+        at = at[np.asarray((X[at] != known[other[at]]).sum(axis=1)).ravel() == 0]
+        same[rows[at]] = others[other[at]]
     of_row, other = np.repeat(np.arange(len(nearest)), nearest.shape[1]), nearest.ravel()
     values, _ = weigh_edges(X, known, of_row, other, edge_weights, heat_width)
-    return sparse.csr_array(sparse.coo_array((values, (of_row, other)), shape=(X.shape[0], known.shape[0]))), same
+    return sparse.csr_array(sparse.coo_array((values, (rows[of_row], others[other])), shape=(n, q))), same
 
 
-def _nearest(X, known, count):
+def nearest_rows(X, known, count):
     """Return the distances and the positions of the nearest rows of `known`, (n, count) each, for every row of X.
 
-    X None searches among the other rows of `known` itself. Of rows that are equally near, those with the smallest
-    positions are taken; the choice of scikit-learn depends on whether the data are sparse or dense.
+    Of rows that are equally near, up to rounding, those with the smallest positions are taken. Sparse rows are compared
+    by `fastnmf.kernels.neighbours.csr_nearest`, in the memory of their transpose and the result; dense ones by
+    scikit-learn, whose trees and matrix products are faster there.
+
+    Parameters
+    ----------
+    X : csr_array or ndarray (n, m), or None
+        None: the rows of `known`, each of which is not its own neighbour.
+    known : csr_array or ndarray (q, m)
+        Of the kind of X.
+    count : int
+        At most q, or q - 1 without X.
     """
+    square_sums = row_squares(known)
+    step = EQUAL * np.sqrt(square_sums.max(initial=0)) or 1.0
+    if sparse.issparse(known):
+        return _nearest_sparse(X, known, count, square_sums, step)
     from sklearn import config_context
     from sklearn.neighbors import NearestNeighbors
 
@@ -218,14 +260,37 @@ def _nearest(X, known, count):
     with config_context(working_memory=CHUNK_MB):
         found = NearestNeighbors(n_neighbors=min(count + SPARE, most)).fit(known)
         distances, nearest = found.kneighbors(X)
-    step = EQUAL * np.sqrt(_square_sums(known).max(initial=0)) or 1.0
     order = np.lexsort((nearest, np.rint(distances / step)))[:, :count]
     return np.take_along_axis(distances, order, axis=1), np.take_along_axis(nearest, order, axis=1)
 
 
-def _precise(X):
-    """Return sparse data as float64, in which scikit-learn finds neighbours in half the time of float32."""
-    return as_csr(X, dtype=np.float64) if sparse.issparse(X) else X
+def _nearest_sparse(X, known, count, square_sums, step):
+    """Return what `nearest_rows` returns, for sparse rows.
+
+    Parameters
+    ----------
+    X, known, count :
+        As for `nearest_rows`.
+    square_sums : ndarray (q,) of float64
+        Squared lengths of the rows of `known`.
+    step : float
+        Smaller differences of distances are rounding.
+    """
+    is_own, X = X is None, known if X is None else X
+    dtype = np.result_type(X.dtype, known.dtype)
+    turned = known.T.tocsr()
+    rows, columns = (Compressed(F.indptr, F.indices, F.data.astype(dtype, copy=False)) for F in (X, turned))
+    squares = np.concatenate([square_sums if is_own else row_squares(X), square_sums])
+    distances, nearest = np.empty((X.shape[0], count)), np.empty((X.shape[0], count), np.int64)
+    ends = np.cumsum(np.append(0, np.diff(columns.indptr)[rows.indices]))[rows.indptr]
+    cost = ends + known.shape[0] * np.arange(X.shape[0] + 1)
+    begin = 0
+    while begin < X.shape[0]:
+        until = max(int(np.searchsorted(cost, cost[begin] + AT_ONCE, side="right")) - 1, begin + 1)
+        tasks = begin + split_costs(cost[begin : until + 1] - cost[begin], 1)
+        csr_nearest(tasks, rows.csr, columns.csr, squares, step, is_own, distances, nearest)
+        begin = until
+    return distances, nearest
 
 
 def weigh_edges(X, Y, i, j, edge_weights, heat_width):
@@ -247,10 +312,10 @@ def weigh_edges(X, Y, i, j, edge_weights, heat_width):
     if edge_weights == "binary":
         return np.ones(len(i)), heat_width
     values = np.empty(len(i))
-    of_X, of_Y = (_square_sums(F) for F in (X, Y))
+    of_X, of_Y = row_squares(X), row_squares(Y)
     for lo in range(0, len(i), EDGES_AT_ONCE):
         part = slice(lo, lo + EDGES_AT_ONCE)
-        values[part] = _square_sums(X[i[part]], Y[j[part]])
+        values[part] = _inner_products(X[i[part]], Y[j[part]])
     if edge_weights == "cosine":
         lengths = np.sqrt(of_X[i] * of_Y[j])
         return np.maximum(np.divide(values, lengths, out=np.zeros(len(i)), where=lengths > 0), 0), heat_width
@@ -260,9 +325,8 @@ def weigh_edges(X, Y, i, j, edge_weights, heat_width):
     return np.exp(-squares / heat_width), heat_width
 
 
-def _square_sums(F, G=None):
-    """Return the inner products of corresponding rows of F and G, float64 (n,); G None is F itself."""
-    G = F if G is None else G
+def _inner_products(F, G):
+    """Return the inner products of corresponding rows of F and G, float64 (n,)."""
     if sparse.issparse(F):
         return np.asarray(F.astype(np.float64).multiply(G).sum(axis=1)).ravel()
     return np.einsum("ij,ij->i", F, G, dtype=np.float64)

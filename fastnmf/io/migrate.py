@@ -82,6 +82,10 @@ def _model(values):
         attributes["B_"] = attributes["coef_"]
     if values["class"] == "SmoothNMF" and "components_" in attributes:  # smoothness had a unit, that of X
         attributes["typical_"] = 1.0
+    if values["class"] == "GraphNMF" and "W_" in attributes:  # the default was 5 in 0.1
+        weight = parameters.get("graph_weight")
+        default = 5.0 if parameters.get("scale_invariant", True) else 100.0
+        attributes["graph_weight_"] = default if weight is None else weight
     return {"class": values["class"], "parameters": parameters} | _renamed(attributes, ATTRIBUTES)
 
 

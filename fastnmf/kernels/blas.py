@@ -78,3 +78,8 @@ def _clear_claim():
 
 
 single_threaded_blas = _Blas()
+
+
+def single_threaded_openmp():
+    """Return a context in which OpenMP has one thread, on whose number sums of k-means of scikit-learn depend."""
+    return threadpoolctl.threadpool_limits(1, user_api="openmp")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,14 +21,15 @@ from fastnmf.core.thresholds import MU_FLOOR, unit_of
 from fastnmf.core.updates import GraphHALS, JointMU
 from fastnmf.core.warn import first_was, warn
 from fastnmf.data.graphs import EDGE_WEIGHTS, as_affinity, check_affinity, neighbour_graph, neighbours_among
-from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.blas import single_threaded_blas, single_threaded_openmp
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Init, WithStrata, like_fit
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.stratified import hals_schedule, mu_schedule
-from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Names, Ranking, Seed, SparseOrDense
+from fastnmf.typing import Factor, File, Floats, Integers, Labels, Matrix, Names, Ranking, Seed, SparseOrDense
 
-DEFAULT_WEIGHTS = {True: 5.0, False: 100.0}  # by `scale_invariant`; 100 is the value of Cai et al.
+DEFAULT_WEIGHTS = {True: 0.5, False: 100.0}  # by `scale_invariant`; 100 is the value of Cai et al.
+ALIKE, ROWS_TO_TELL = 0.98, 10  # correlation of two columns of W that is warned of, in fits of so many rows
 SWEEPS, AMONG_NEIGHBOURS = 2, 4  # sweeps in an iteration, without and with a graph, where changes spread slowly
 
 
@@ -48,12 +50,12 @@ class GraphNMF(BaseNMF, WithStrata):
     n_components : int, default=2
         Rows of H.
     graph_weight : float, default=None
-        Weight of the graph of samples, >= 0; 0 leaves the graph out. None is 5, or 100 with ``scale_invariant=False``.
-        With ``scale_invariant=True`` and the squared error the weight has no unit: the same value suits X and 2 X, and
-        any number of samples. With Kullback-Leibler it suits entries of about 1 to 1000, and is relative to the largest
-        entry where that lies outside 0.0005 to 1024. Clusters of a hundred samples allow a weight of 100, clusters of
-        five at most 5. If all samples are nearly equal, the nearest neighbours are arbitrary and the graph makes the
-        result worse: compare with a tenth and a hundredth of the weight.
+        Weight of the graph of samples, >= 0; 0 leaves the graph out. None is 0.5, or 100 with
+        ``scale_invariant=False``. With ``scale_invariant=True`` and the squared error the weight has no unit: the same
+        value suits X and 2 X, and any number of samples. With Kullback-Leibler it suits entries of about 1 to 1000, and
+        is relative to the largest entry where that lies outside 0.0005 to 1024. A graph whose neighbours are of one
+        kind gains by a weight of 5: k-means on W finds the digits of scikit-learn better. Where neighbours are
+        arbitrary, that weight makes the components alike, of which `fit` warns.
     feature_weight : float, default=0.0
         Weight of the graph of features.
     n_neighbors : int, default=5
@@ -109,6 +111,12 @@ class GraphNMF(BaseNMF, WithStrata):
     W_ : ndarray (n_samples, n_components)
         Weights of the training rows. Before clustering these rows with ``scale_invariant=False``, multiply the columns
         by the lengths of the components.
+    labels_ : ndarray (n_samples,) of int
+        Cluster of each training row, -1 for rows whose weights are all zero: `n_components` clusters by k-means on the
+        weights of components of length one, in whose distances the penalty counts. The largest weight of a row is no
+        cluster: a strong graph makes columns of W alike. Computed when it is first read.
+    graph_weight_ : float
+        The weight of the graph of samples that was used.
     affinity_, feature_affinity_ : csr_array (n_samples, n_samples), (n_features, n_features) of float64
         The graphs that were used.
     heat_width_ : float or None
@@ -172,6 +180,7 @@ class GraphNMF(BaseNMF, WithStrata):
     alpha_H: float | Literal["same"]
     l1_ratio: float
     sparse_shifts: bool | None
+    graph_weight_: float
     affinity_: Any
     feature_affinity_: Any
     heat_width_: float | None
@@ -194,7 +203,7 @@ class GraphNMF(BaseNMF, WithStrata):
     __metadata_request__transform = {"strata": True}
     __metadata_request__inverse_transform = {"strata": True}
     __metadata_request__score = {"strata": True}
-    _private_state = (*BaseNMF._private_state, "_has_shifts", "_log4_scale", "_unit_exponent")
+    _private_state = (*BaseNMF._private_state, "_has_shifts", "_log4_scale", "_unit_exponent", "_labels")
 
     @property
     def _fitted_shapes(self):
@@ -297,6 +306,15 @@ class GraphNMF(BaseNMF, WithStrata):
         given = {"graph": graph, "feature_graph": feature_graph, "strata": strata, "W": W, "H": H, "V": V}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
+    @property
+    def labels_(self) -> Integers:
+        """Return the clusters of the training rows, (n_samples,) of int; see the attributes of the class."""
+        check_is_fitted(self, "W_")
+        if "_labels" not in vars(self):
+            H = np.ldexp(self.components_, -int(np.frexp(self.components_.max(initial=0.0))[1]))
+            self._labels = clusters_of(self.W_ * np.linalg.norm(H, axis=1))
+        return self._labels
+
     @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, **given: Any) -> Floats:
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
@@ -383,7 +401,8 @@ class GraphNMF(BaseNMF, WithStrata):
         ndarray (n_rows, k)
             In the scale of the user's data.
         """
-        of_samples, of_features = (self._inner(weight, data, options) for weight in self._weights())
+        fitted = getattr(self, "graph_weight_", self._weights()[0]), self.feature_weight
+        of_samples, of_features = (self._inner(weight, data, options) for weight in fitted)
         affinity, same = self._affinity_to_fit(data, graph)
         W, G = scaled(self.W_.astype(np.float64), data.log4_scale), H.astype(np.float64)
         scale = of_samples * (np.square(G).sum(axis=0) if self._is_scale_invariant else np.ones(G.shape[1]))
@@ -440,9 +459,11 @@ class GraphNMF(BaseNMF, WithStrata):
 
     def _data(self, X, given, options):
         """Return the data of a fit, and set the attributes of the graphs."""
-        for name in ("affinity_", "feature_affinity_", "heat_width_", "training_data_"):  # those of the previous fit
+        of_graphs = ("affinity_", "feature_affinity_", "heat_width_", "training_data_", "_labels")
+        for name in of_graphs:  # those of the previous fit
             self.__dict__.pop(name, None)
         data, (of_samples, of_features) = super()._data(X, given, options), self._weights()
+        self.graph_weight_ = of_samples
         self._log4_scale, unit = data.log4_scale, unit_of(data.X.data if data.is_sparse else data.X)
         self._unit_exponent = int(np.frexp(unit)[1]) - 1 - 2 * data.log4_scale
         if given.get("graph") is not None:
@@ -540,3 +561,38 @@ class GraphNMF(BaseNMF, WithStrata):
 
     def _final_exact_W(self, data, fit, options):
         """Leave W unchanged: the exact weights of a row depend on those of its neighbours."""
+
+    def _warn(self, fit, options):
+        """Warn if the fit has not converged, and if the graph of samples has made columns of W alike."""
+        super()._warn(fit, options)
+        if self.graph_weight_ == 0 or len(self.W_) < ROWS_TO_TELL:
+            return
+        first, second, correlation = most_alike(self.W_)
+        if correlation > ALIKE:
+            warn(
+                f"Columns {first} and {second} of W_ correlate by {correlation:.3f}, as the graph makes components "
+                f"alike; lower graph_weight={self.graph_weight_:g} or n_components, and read clusters in labels_.",
+                UserWarning,
+            )
+
+
+def most_alike(W):
+    """Return the numbers of the two columns of W (n, k) that correlate most, and their correlation; -1 without two."""
+    centred = W - W.mean(axis=0, dtype=np.float64)
+    lengths = np.linalg.norm(centred, axis=0)
+    centred = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 0)
+    with single_threaded_blas():
+        found = np.triu(centred.T @ centred, 1) - np.tri(W.shape[1])
+    first, second = np.unravel_index(found.argmax(), found.shape)
+    return int(first), int(second), float(found[first, second])
+
+
+def clusters_of(points):
+    """Return k clusters of the rows of `points` (n, k) >= 0 by k-means, int64 (n,); -1 for rows of zeros."""
+    labels, rows = np.full(len(points), -1), np.flatnonzero(points.any(axis=1))
+    if len(rows):
+        points = np.ldexp(points[rows], -int(np.frexp(points.max())[1])).astype(np.float64)  # 1e-200 has no square
+        n_clusters = min(points.shape[1], len(np.unique(points, axis=0)))
+        with single_threaded_openmp():
+            labels[rows] = KMeans(n_clusters, n_init=10, random_state=0).fit_predict(points)
+    return labels

@@ -2,45 +2,78 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
+from scipy.linalg import eigh
+from scipy.sparse.linalg import eigsh
+from sklearn.cluster import KMeans
+from sklearn.metrics.pairwise import (
+    PAIRWISE_KERNEL_FUNCTIONS,
+    additive_chi2_kernel,
+    euclidean_distances,
+    manhattan_distances,
+    pairwise_kernels,
+)
 
-from fastnmf.core.factors import pad
+from fastnmf.core.factors import pad, padded_factors
 from fastnmf.core.inference import quadratic_weights
+from fastnmf.core.init.clusters import clusters
 from fastnmf.core.losses.products import DenseOperator
-from fastnmf.core.options import check_choice, optional
+from fastnmf.core.losses.span import Span
+from fastnmf.core.objectives import single_loss_problem
+from fastnmf.core.options import check_choice, integer, one_of, optional
 from fastnmf.core.thresholds import ASYMMETRY
+from fastnmf.core.updates import ActiveSet
+from fastnmf.core.updates.active_set import LeastSquares
+from fastnmf.data.graphs import neighbour_graph, neighbours_among, rows_with_entries
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
+from fastnmf.kernels.blas import single_threaded_openmp
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import Callback
-from fastnmf.models.base.products import largest
+from fastnmf.models.base.products import divisors, largest
 from fastnmf.models.convex import ConvexModel, check_rows
 from fastnmf.typing import Floats, Integers, Matrix, Seed
 
-SQUARES_FIT = 500  # exponent of two of data whose squared distances fit into float64
-COSINES_FIT = 20  # the same for cosines: scikit-learn takes a row below 2e-15 for zero
+SMALL_GRAPH = 1000  # nodes whose eigenvectors are found in a dense matrix, also where eigenvalues coincide
 LARGEST_GAMMA = 1e300  # times a distance of zero it is still zero
-KERNELS = (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "precomputed")
+KERNELS = (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "nearest_neighbors", "precomputed")
+# Power of the unit of X in the distance or product that gamma is multiplied with; none has an effect at other scales.
+POWERS = {"rbf": 2, "laplacian": 1, "chi2": 1, "poly": 2, "polynomial": 2, "sigmoid": 2, "cosine": 0}
+DISTANCES = {
+    "rbf": functools.partial(euclidean_distances, squared=True),
+    "laplacian": manhattan_distances,
+    "chi2": additive_chi2_kernel,
+}
+ROWS_OF_MEDIAN = 1000  # rows whose distances give a median: it differs by a few percent from that of all
 
 
-def _check_real(name, value):
-    """Raise ValueError unless a value is a finite number."""
+def _check_real(name, value, others="None"):
+    """Raise ValueError unless a value is a finite number; `others` names what else is valid."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool) or not np.isfinite(value):
-        raise ValueError(f"{name}={shown(value)} is not valid; expected None or a finite number.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected {others} or a finite number.")
+
+
+def _check_gamma(name, value):
+    """Raise ValueError unless a value is None, "scale", "median" or a finite number."""
+    if not (value is None or isinstance(value, str) and value in ("scale", "median")):
+        _check_real(name, value, "None, 'scale', 'median'")
 
 
 class KernelNMF(ConvexModel):
-    """Cluster or factorise in the feature space of a kernel: ``phi(X) ~ W Cᵀ phi(X)`` with W, C >= 0.
+    """Cluster or factorise in the feature space of a kernel: ``phi(X) ~ W Cᵀ phi(X)`` with W >= 0.
 
     `ConvexNMF` needs only inner products of rows, so these may be those of any kernel. With K the kernel matrix,
-    minimises ``trace(K - 2 W CᵀK + W CᵀK C Wᵀ)``, the squared error in the feature space.
+    minimises ``trace(K - 2 W CᵀK + W CᵀK C Wᵀ)``, the squared error in the feature space. With C >= 0 the components
+    ``Cᵀ phi(X)`` are weighted means of images of rows; without that condition they are any vectors of the feature
+    space, as in ``phi(X) ~ W F``.
 
     Parameters
     ----------
@@ -48,22 +81,32 @@ class KernelNMF(ConvexModel):
         k, the number of columns of W and C.
     kernel : str or callable, default="rbf"
         As for scikit-learn's ``pairwise_kernels``, or ``"precomputed"``: X is the kernel matrix itself.
-    gamma : float, default=None
-        Parameter of the kernel, if it has one of this name. None leaves scikit-learn's default, which takes no notice
-        of the scale of X: with ``"rbf"``, rows that are much closer than ``sqrt(n_features)`` are all alike.
+        ``"nearest_neighbors"``: ``A A + I``, where A is the graph that joins each row with its `n_neighbors` nearest
+        rows (Euclidean; 1 for joined rows), divided by the roots of the degrees of both rows. It finds clusters of any
+        shape. A row of zeros of a sparse X is joined with none, and its row of the kernel is zero.
+    n_neighbors : int, default=8
+        Neighbours of each row for ``kernel="nearest_neighbors"``.
+    gamma : float or {"scale", "median"}, default=None
+        Parameter of the kernel, if it has one of this name. ``"median"``: 1 over the median of the distances (squared
+        for ``"rbf"``) of the rows, for ``"rbf"``, ``"laplacian"`` and ``"chi2"``. ``"scale"``: ``1 / (n_features
+        X.var())``, with the root of the variance where the kernel is of the first power of X. None is ``"median"`` for
+        these three kernels and ``"scale"`` for the others. With both, the result does not depend on the unit of X.
     degree : float, default=None
         As `gamma`; the degree of a polynomial kernel.
     coef0 : float, default=None
         As `gamma`; the constant term of a polynomial or sigmoid kernel.
     kernel_params : dict, default=None
         Keyword arguments of a callable kernel.
+    components : {"convex", "free"}, default="convex"
+        ``"convex"``: C >= 0. ``"free"``: C of any sign, by least squares: with a linear kernel this is `SemiNMF`.
     init : {None, "clusters", "random", "custom"}, default=None
-        None is ``"clusters"``: clusters of the rows of the kernel matrix, found by a few steps of `OrthogonalNMF`.
+        ``"clusters"``: clusters of the rows of the kernel matrix, found by a few steps of `OrthogonalNMF`. None is the
+        same but for ``kernel="nearest_neighbors"``, where it is clusters of the first eigenvectors of A.
         ``"random"``: uniform. ``"custom"``: the W and C passed to `fit`.
     solver : {"cd", "mu"}, default="cd"
         ``"cd"``: coordinate descent for W, multiplicative updates for C. ``"mu"``: multiplicative updates for both. See
-        `ConvexNMF`.
-    max_iter : int, default=200
+        `ConvexNMF`. For ``components="free"`` only ``"cd"``, which then is exact non-negative least squares for W.
+    max_iter : int, default=500
         Largest number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
@@ -90,12 +133,17 @@ class KernelNMF(ConvexModel):
     W_ : ndarray (n_samples, n_components)
         Weights of the training rows.
     C_ : ndarray (n_samples, n_components)
-        Weights of the rows in each component; each column sums to one. The components are combinations of images of
-        rows in the feature space and have no coordinates: there is no ``components_``.
+        Weights of the rows in each component; each column sums to one, or with ``components="free"`` gives a component
+        of length one. The components are combinations of images of rows in the feature space and have no coordinates:
+        there is no ``components_``.
     labels_ : ndarray (n_samples,) of int
         The component with the largest weight in each row; -1 if all weights are zero.
     X_fit_ : sparse matrix or array (n_samples, n_features)
         The rows of the fit, with which `transform` compares new rows.
+    gamma_ : float
+        The value that was used; only for kernels with this parameter, unless it was left to scikit-learn.
+    affinity_ : csr_array (n_samples, n_samples) of float64
+        The graph of neighbours, 1 for joined rows; only for ``kernel="nearest_neighbors"``.
     n_iter_ : int
         Number of iterations.
     converged_ : bool
@@ -118,12 +166,17 @@ class KernelNMF(ConvexModel):
     Notes
     -----
     The kernel matrix is a dense (n_samples, n_samples) array, also for sparse X: at most 10,000 rows. The width of the
-    kernel determines the clusters; try several.
+    kernel determines the clusters; try several. A start may lead to clusters that are not the best ones: with `n_init`
+    the lowest objective decides.
 
     References
     ----------
     C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010,
-    doi:10.1109/TPAMI.2008.277.
+    doi:10.1109/TPAMI.2008.277 (sections 2.2 and 4; 4 for kernels).
+    D. Zhang, Z.-H. Zhou, S. Chen, "Non-negative matrix factorization on kernels", PRICAI 2006,
+    doi:10.1007/978-3-540-36668-3_44 (components of any sign).
+    A. Y. Ng, M. I. Jordan, Y. Weiss, "On spectral clustering: analysis and an algorithm", NIPS 2001 (the normalised
+    graph).
 
     Examples
     --------
@@ -136,18 +189,25 @@ class KernelNMF(ConvexModel):
     """
 
     kernel: str | Callable[..., Any]
-    gamma: float | None
+    n_neighbors: int
+    gamma: float | Literal["scale", "median"] | None
     degree: float | None
     coef0: float | None
     kernel_params: dict[str, Any] | None
+    components: Literal["convex", "free"]
+    gamma_: float
+    affinity_: Any
     labels_: Integers
     X_fit_: Any
 
     _constraints = ConvexModel._constraints | {
         "kernel": lambda name, value: None if callable(value) else check_choice(name, value, KERNELS),
-        **{name: optional(_check_real) for name in ("gamma", "degree", "coef0")},
+        **{name: optional(_check_real) for name in ("degree", "coef0")},
+        "gamma": _check_gamma,
+        "n_neighbors": integer(),
+        "components": one_of("convex", "free"),
     }
-    _private_state = (*Estimator._private_state, "_inner")
+    _private_state = (*Estimator._private_state, "_inner", "_gamma")
     _fitted_shapes = {"C_": "nk", "_inner": "kk", "X_fit_": ""}
 
     def __init__(
@@ -155,13 +215,13 @@ class KernelNMF(ConvexModel):
         n_components: int = 2,
         *,
         kernel: str | Callable[..., Any] = "rbf",
-        gamma: float | None = None,
+        gamma: float | Literal["scale", "median"] | None = None,
         degree: float | None = None,
         coef0: float | None = None,
         kernel_params: dict[str, Any] | None = None,
         init: Literal["clusters", "random", "custom"] | None = None,
         solver: Literal["cd", "mu"] = "cd",
-        max_iter: int = 200,
+        max_iter: int = 500,
         tol: float = 1e-4,
         random_state: Seed = None,
         verbose: int = 0,
@@ -170,6 +230,8 @@ class KernelNMF(ConvexModel):
         n_threads: int | None = None,
         n_init: int = 1,
         warm_start: bool = False,
+        n_neighbors: int = 8,
+        components: Literal["convex", "free"] = "convex",
     ):
         self._set(locals())
 
@@ -201,26 +263,86 @@ class KernelNMF(ConvexModel):
             gram[:k, :k] = np.ldexp(self._inner, 2 * data.log4_scale)
             return np.ascontiguousarray(quadratic_weights(gram, pos, k)[0][:, :k])
 
+    def _check_options(self, options):
+        super()._check_options(options)
+        if self.components == "free" and options.is_multiplicative:
+            raise ValueError(
+                "components='free' gives products of any sign, which solver='mu' cannot use; set solver='cd'."
+            )
+        if self.gamma == "median" and self.kernel not in DISTANCES:
+            raise ValueError(
+                f"gamma='median' needs a kernel of distances ({', '.join(DISTANCES)}), and kernel={shown(self.kernel)} "
+                "has none; set gamma='scale' or a number."
+            )
+
     def _kernel(self, X, Y=None):
-        """Return the kernel matrix of the rows of X with those of Y, or of X, dense."""
+        """Return the kernel matrix of the rows of X with those of Y, or of X, dense.
+
+        X and Y are divided by a power of two that brings Y near 1, and gamma makes up for it: squares of the data then
+        fit into float64, and scikit-learn, whose cosine takes a row below 2e-15 for zero, sees none.
+        """
         if callable(self.kernel):
             return pairwise_kernels(X, Y, metric=self.kernel, **(self.kernel_params or {}))
-        options = {"gamma": self.gamma, "degree": self.degree, "coef0": self.coef0}
+        exponent = 0
+        if (power := POWERS.get(self.kernel)) is not None or self.kernel == "nearest_neighbors":
+            exponent = int(np.frexp(_largest(X if Y is None else Y))[1])
+            X, Y = (None if Z is None else _divided(Z, exponent) for Z in (X, Y))
+        if self.kernel == "nearest_neighbors":
+            return self._kernel_of_neighbours(X, Y)
+        if power and Y is None:
+            self._set_gamma(X, power * exponent)
+        gamma = vars(self).get("_gamma") if power else None
+        if power and gamma is None:  # a model of a file of 0.1, where None was scikit-learn's default
+            gamma = self.gamma if isinstance(self.gamma, numbers.Real) else 1 / X.shape[1]
+            gamma = _scaled_gamma(gamma, power * exponent)
+        options = {"gamma": gamma, "degree": self.degree, "coef0": self.coef0}
         options = {name: value for name, value in options.items() if value is not None}
-        power = {"rbf": 2, "laplacian": 1, "cosine": 0}.get(self.kernel)
-        exponent = int(np.frexp(_largest(X if Y is None else Y))[1])
-        if power is not None and (exponent > SQUARES_FIT or power == 0 and abs(exponent) > COSINES_FIT):
-            if power:
-                gamma = options.get("gamma") or 1 / X.shape[1]
-                options["gamma"] = min(gamma * float(np.exp2(power * exponent)), LARGEST_GAMMA)
-            X, Y = (None if Z is None else Z * 2.0**-exponent for Z in (X, Y))
         return pairwise_kernels(X, Y, metric=self.kernel, filter_params=True, **options)
+
+    def _set_gamma(self, X, exponent):
+        """Set ``_gamma``, for X of the fit near 1, and `gamma_`, which is ``2 ** -exponent`` times that."""
+        way, power = self.gamma, POWERS[self.kernel]
+        if way is None:
+            way = "median" if self.kernel in DISTANCES else "scale"
+        if not isinstance(way, str):
+            self._gamma, self.gamma_ = _scaled_gamma(way, exponent), float(way)
+            return
+        if way == "scale":
+            values = X.data if sp.issparse(X) else X.ravel()
+            first, second = (np.sum(values**p, dtype=np.float64) / np.prod(X.shape) for p in (1, 2))
+            size = X.shape[1] * max(second - first**2, 0.0) ** (power / 2)
+        else:
+            X = X[np.linspace(0, X.shape[0] - 1, min(X.shape[0], ROWS_OF_MEDIAN)).astype(int)]
+            distances = np.abs(DISTANCES[self.kernel](X.astype(np.float64)))  # those of chi2 have a minus
+            distances = distances[np.triu_indices(len(distances), 1)]
+            distances = distances[distances > 0]
+            size = np.median(distances) if len(distances) else 0.0
+        self._gamma = 1 / float(size) if size > 0 else 1.0
+        self.gamma_ = _scaled_gamma(self._gamma, -exponent)
+
+    def _kernel_of_neighbours(self, X, Y):
+        """Return ``A A + I`` for the normalised graph A of the neighbours of X, or its rows for X and columns for Y."""
+        joins_zeros = not sp.issparse(X)
+        if Y is None:
+            self.affinity_ = neighbour_graph(X, self.n_neighbors, joins_zeros=joins_zeros)[0]
+        degree = np.asarray(self.affinity_.sum(axis=1)).ravel()
+        own = np.zeros(len(degree))
+        own[slice(None) if joins_zeros else rows_with_entries(X if Y is None else Y)] = 1
+        A = normalized(self.affinity_, degree, degree)
+        K = sp.csr_array(A @ A + sp.diags_array(own))
+        if Y is not None:
+            B, same = neighbours_among(X, Y, self.n_neighbors, "binary", None, joins_zeros=joins_zeros)
+            new = normalized(B, np.asarray(B.sum(axis=1)).ravel(), degree) @ A
+            K = sp.vstack([new, K]).tocsr()[np.where(same >= 0, len(same) + same, np.arange(len(same)))]
+        return K.toarray().astype(X.dtype)  # never-densify-ok: a kernel matrix, of limited size
 
     def _data(self, X, given, options):
         """Return the kernel matrix as `Strata`, and keep X as `X_fit_`."""
         check_rows(X.shape[0], "a kernel")
         checked = _checked(X)
         self.X_fit_, K = X, X
+        for name in ("gamma_", "_gamma", "affinity_"):  # those of the previous fit
+            vars(self).pop(name, None)
         if self.kernel != "precomputed":
             K = self._kernel(checked)
         elif sp.issparse(X):
@@ -237,9 +359,37 @@ class KernelNMF(ConvexModel):
         """Return operator, trace and data to cluster, which are the positive part of the kernel matrix."""
         return DenseOperator(data.X), float(np.trace(data.X)), Strata.from_array(np.maximum(data.X, 0))
 
+    def _compose(self, data, given, options, rng):
+        if self.components == "free" and given.get("C") is not None:
+            raise ValueError("C was given with components='free', which computes C from W; pass W alone.")
+        has_start = self._goes_on(options) or any(given.get(name) is not None for name in "WC")
+        if self.kernel == "nearest_neighbors" and options.init is None and not has_start:
+            degree = np.asarray(self.affinity_.sum(axis=1)).ravel()
+            W = spectral_clusters(normalized(self.affinity_, degree, degree), options.n_components, rng)
+            W += 0.02  # as in `clusters`
+            given, options = given | {"W": W, "C": W / W.sum(axis=0)}, replace(options, init="custom")
+        if self.components == "convex":
+            return super()._compose(data, given, options, rng)
+        operator, trace, groups = self._parts(data)
+        shape = data.shape[0], options.n_components
+        if (start := self._checked_start({"W": shape}, given, options)) is not None:
+            W = start[0]
+        else:
+            W = rng.random(shape) if options.init == "random" else clusters(groups, shape[1], rng)
+        factors, tasks = padded_factors(data, W=W, C=np.zeros(shape))
+        updates = {"C": LeastSquares(), "W": ActiveSet()}
+        loss = Span(operator, tasks, trace)
+        return single_loss_problem(data, loss, updates, (("C", 1), ("W", 1)), tasks, trace, is_direct=False), factors
+
     def _set_factors(self, data, fit, options):
         """Set W_, C_, labels_ and ``_inner``, which is ``CᵀK C`` (k, k) in the scale of the user's data."""
-        super()._set_factors(data, fit, options)
+        if self.components == "convex":
+            super()._set_factors(data, fit, options)
+        else:
+            W, C = (np.ascontiguousarray(fit.factors[name][:, : options.n_components]) for name in "WC")
+            lengths = np.sqrt(np.maximum(np.diagonal(fit.problem.losses[0].inner(fit.factors)), 0)[: C.shape[1]])
+            lengths = np.ldexp(divisors(lengths), -data.log4_scale).astype(C.dtype)
+            self.W_, self.C_ = W * lengths, C / lengths
         self.labels_ = largest(self.W_)
         C = self.C_.astype(np.float64)
         self._inner = np.ldexp(C.T @ (data.X @ C), -2 * data.log4_scale)
@@ -247,6 +397,49 @@ class KernelNMF(ConvexModel):
     def _reconstruction_error(self, loss, exponent, options):
         """Return the root of an objective that scales with K."""
         return super()._reconstruction_error(loss, exponent // 2, options)
+
+
+def spectral_clusters(A, rank, rng):
+    """Return the clusters of the nodes of a normalised graph as indicators, float64 (n, rank).
+
+    They are those of k-means on the rows, divided by their lengths, of the eigenvectors of A with the largest
+    eigenvalues (Ng, Jordan and Weiss 2001). Nodes without neighbours are in none.
+    """
+    n, found = A.shape[0], np.zeros((A.shape[0], rank))
+    nodes = np.flatnonzero(np.diff(A.indptr))
+    n_clusters = min(rank, len(nodes))
+    if len(nodes) <= SMALL_GRAPH:
+        last = max(len(nodes) - n_clusters, 0), max(len(nodes) - 1, 0)
+        part = A[nodes][:, nodes].toarray()  # never-densify-ok: a small graph
+        vectors = eigh(part, subset_by_index=last)[1] if len(nodes) else np.zeros((0, 0))
+    else:
+        vectors = eigsh(A, n_clusters, which="LA", v0=rng.random(n), tol=1e-6)[1][nodes]
+    vectors = vectors / divisors(np.linalg.norm(vectors, axis=1))[:, None]
+    if n_clusters:
+        seed = int(rng.integers(2**31 - 1))
+        with single_threaded_openmp():
+            found[nodes, KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(vectors)] = 1
+    return found
+
+
+def _scaled_gamma(gamma, exponent):
+    """Return ``2 ** exponent`` times gamma, or the largest number that is used where that leaves float64."""
+    with np.errstate(over="ignore"):
+        return float(np.clip(np.ldexp(float(gamma), exponent), -LARGEST_GAMMA, LARGEST_GAMMA))
+
+
+def _divided(X, exponent):
+    """Return X, dense or CSR, divided by ``2 ** exponent``."""
+    if not sp.issparse(X):
+        return np.ldexp(X, -exponent)
+    X = sp.csr_array(X)
+    return sp.csr_array((np.ldexp(X.data, -exponent), X.indices, X.indptr), X.shape)
+
+
+def normalized(A, of_rows, of_columns):
+    """Return a CSR array divided by the roots of the degrees of its rows and columns; degrees of 0 count as 1."""
+    left, right = (sp.diags_array(1 / np.sqrt(divisors(degree))) for degree in (of_rows, of_columns))
+    return sp.csr_array(left @ A @ right)
 
 
 def _largest(X):

@@ -39,6 +39,7 @@ ARRAYS = {
     "row_names_": ("n", "names"),
     "_known_entries": ("nm", "+"),
     "labels_": ("n", "k"),
+    "_labels": ("n", "k"),
     "classes_": ("c", "labels"),
     "coef_": ("ck", "~"),
     "intercept_": ("c", "~"),
@@ -66,6 +67,7 @@ OF_CLASS = {
     "BilinearNMF": {"W_": ("nP", "+")},
     "ConvexNMF": {"components_": ("km", "~")},
     "ConvolutiveNMF": {"components_": ("Lkm", "+")},
+    "KernelNMF": {"C_": ("nk", "~")},
     "SemiNMF": {"components_": ("km", "~")},
     "SymmetricNMF": {"W_": ("mk", "+"), "labels_": ("m", "k")},
     "TriSymmetricNMF": {"W_": ("mk", "+"), "S_": ("kk", "+"), "labels_": ("m", "k")},
@@ -81,6 +83,7 @@ NUMBERS = {
     "typical_",
     "overshoot_",
     "heat_width_",
+    "graph_weight_",
     "asymmetry_",
 }
 ONE_NUMBER = ("iteration", "normalized_loss", "objective", "seconds")  # in each iteration
@@ -104,7 +107,7 @@ def check_loaded(model):
             check_loaded(value)
     model._options()
     for name in ("gamma", "degree", "coef0"):
-        if (value := getattr(model, name, None)) is not None:
+        if (value := getattr(model, name, None)) is not None and not isinstance(value, str):
             check_real(name, value, is_signed=True)
     require(getattr(model, "pool", None) is None, "pool")  # a function, which files do not hold
     output = getattr(model, "_sklearn_output_config", {})
@@ -188,7 +191,7 @@ def _check_values(held):
         elif name in NUMBERS:
             check_real(name, value if name != "reconstruction_err_" or value != np.inf else 0.0)
             require(name not in SQUARED or value <= LARGEST, name)
-        elif name == "log_likelihood_":
+        elif name in ("log_likelihood_", "gamma_", "_gamma"):
             check_real(name, value, is_signed=True)
         elif name in ("converged_", "_has_shifts"):
             require(isinstance(value, (bool, np.bool_)), name)
@@ -258,7 +261,8 @@ def _check_array(name, array, letters, content, sizes):
         check_entries(name, np.minimum(values, LARGEST) if may_overflow else values, is_signed=content == "~")
     else:
         require(values.dtype.kind in "iu", name)
-        require(values.size == 0 or (values.min() >= 0 and values.max() < sizes.get(content, 0)), name)
+        least = -1 if name in ("labels_", "_labels") else 0  # -1: a row of zeros is in no cluster
+        require(values.size == 0 or (values.min() >= least and values.max() < sizes.get(content, 0)), name)
 
 
 def _check_levels(held, sizes):
