@@ -160,6 +160,7 @@ SPECIAL = (
     of("DeepNMF", rank=(4, 2), single=(1,), monotone=True),
     of("ConvolutiveNMF", is_row_by_row=False, has_top_features=False, monotone=True),
     of("TriNMF", "orthogonal", parameters={"orthogonal": True}),
+    of("TriNMF", "em", parameters={"orthogonal": True, "solver": "em"}, monotone=True),
     of("SeparableNMF", has_course=False),  # greedy: no objective falls
     of("SeparableNMF", "features", parameters={"axis": 1}, has_course=False),
     of("UnderapproximationNMF", has_course=False),

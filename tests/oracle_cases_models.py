@@ -48,7 +48,8 @@ def symmetric_descent(name, expected):
 def symmetric_half_steps(name, expected):
     """`SymmetricNMF(solver="mu")`."""
     W = np.random.default_rng(0).random((34, 2))
-    model = fastnmf.SymmetricNMF(2, solver="mu", init="custom", max_iter=3000, tol=0).fit(karate(), W=W)
+    options = {"solver": "mu", "extrapolate": False, "init": "custom", "tol": 0}
+    model = fastnmf.SymmetricNMF(2, max_iter=3000, **options).fit(karate(), W=W)
     close(model.history_["objective"], expected["obj"])
     falls(model.history_["objective"])
     np.testing.assert_allclose(model.W_[8], expected["W9"], rtol=1e-5)
@@ -68,10 +69,11 @@ def symmetric_whole_steps(name, expected):
 
 @case("trisymnmf_karate")
 def tri_symmetric(name, expected):
-    """`TriSymmetricNMF`."""
+    """`TriSymmetricNMF(solver="mu")`."""
     rng = np.random.default_rng(0)
     W, S = rng.random((34, 2)), rng.random((2, 2))
-    model = fastnmf.TriSymmetricNMF(2, init="custom", tol=0, max_iter=1000).fit(karate(), W=W, S=(S + S.T) / 2)
+    options = {"solver": "mu", "extrapolate": False, "init": "custom", "tol": 0}
+    model = fastnmf.TriSymmetricNMF(2, max_iter=1000, **options).fit(karate(), W=W, S=(S + S.T) / 2)
     close(model.history_["objective"], expected["obj"])
     falls(model.history_["objective"])
     np.testing.assert_allclose(model.S_, expected["S_colsum1"], rtol=1e-6, atol=1e-9)
@@ -242,8 +244,8 @@ def three_factors(name, expected):
     rng = np.random.default_rng(17)
     X, start = rng.random((30, 20)), {"W": rng.random((30, 4)), "S": rng.random((4, 3)), "H": rng.random((3, 20))}
     is_orthogonal = name != "trinmf_mu"
-    model = fastnmf.TriNMF((4, 3), orthogonal=is_orthogonal, init="custom", solver="mu", tol=0, max_iter=1000)
-    model.fit(X, **start)
+    options = {"solver": "mu", "extrapolate": False, "init": "custom", "tol": 0}
+    model = fastnmf.TriNMF((4, 3), orthogonal=is_orthogonal, max_iter=1000, **options).fit(X, **start)
     close(model.history_["objective"], expected["obj"])
     falls(model.history_["objective"])
 

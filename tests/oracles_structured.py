@@ -136,6 +136,55 @@ def tri_symmetric_step(A, W, S):
     return W, S
 
 
+def linked_sweep(A, W, S):
+    """Return W after one sweep over its entries for ``||A - W S Wᵀ||²``, each set to the best root from NumPy."""
+    W = W.copy()
+
+    def error(i, c, x):
+        W[i, c] = x
+        return np.sum((A - W @ S @ W.T) ** 2)
+
+    for i in range(W.shape[0]):
+        for c in range(W.shape[1]):
+            quartic = np.polyfit(np.arange(-2.0, 3.0), [error(i, c, x) for x in range(-2, 3)], 4)
+            roots = np.roots(np.polyder(quartic))
+            real = [0.0, *(r.real for r in roots if abs(r.imag) < 1e-9 and r.real > 0)]
+            W[i, c] = min(real, key=lambda x: error(i, c, x))
+    return W
+
+
+def core_sweeps(A, W, S, n_sweeps):
+    """Return S after sweeps over its pairs for ``||A - W S Wᵀ||²``, each set to the minimum of a parabola."""
+    S = S.copy()
+    for _ in range(n_sweeps):
+        for a in range(len(S)):
+            for b in range(a, len(S)):
+                along = np.outer(W[:, a], W[:, b])
+                along = along if a == b else along + along.T
+                left = A - W @ S @ W.T
+                S[a, b] = S[b, a] = max(0, S[a, b] + np.sum(along * left) / np.sum(along * along))
+    return S
+
+
+def block_step(X, W, H):
+    """Return W, S, H after one step of k-means of columns, then of rows.
+
+    W (n, k) and H (l, m) have columns and rows of length one. Each column of X is compared with every column of
+    ``W S``, each row with every row of ``S H``.
+    """
+
+    def assigned(rows, basis):
+        F = np.zeros((len(rows), len(basis)))
+        for i, x in enumerate(rows):
+            c = int(np.argmax([x @ b / np.linalg.norm(b) for b in basis]))
+            F[i, c] = x @ basis[c] / (basis[c] @ basis[c])
+        return F / np.linalg.norm(F, axis=0)
+
+    H = assigned(X.T, (W @ (W.T @ X @ H.T)).T).T
+    W = assigned(X, (W.T @ X @ H.T) @ H)
+    return W, W.T @ X @ H.T, H
+
+
 def anchors(A, k):
     """Return the rows picked by successive projection from the rows of A scaled to sum one."""
     R = A / A.sum(axis=1, keepdims=True)

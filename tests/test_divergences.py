@@ -400,6 +400,10 @@ def test_power_goes_part_of_the_way_and_keeps_zeros():
         out = F.astype(dtype)
         rows.rows_power(np.array([0, 1]), out, before.astype(dtype), 0.5)
         np.testing.assert_allclose(out, [[2, 1, 0, 0]], rtol=1e-6)
+        for power in (0.25, 0.3, 0.5):
+            out = F.astype(dtype)
+            rows.rows_power(np.array([0, 1]), out, before.astype(dtype), power)
+            np.testing.assert_allclose(out, [[4**power, 2 * 0.25**power, 0, 0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

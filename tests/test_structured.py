@@ -7,6 +7,7 @@ import oracle_data
 import oracles_structured as oracles
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import load_digits
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -39,6 +40,7 @@ MODELS = {
     "tri-random": TriNMF(3, init="random"),
     "tri-mu": TriNMF(3, solver="mu"),
     "tri-orthogonal": TriNMF(3, orthogonal=True),
+    "tri-em": TriNMF(3, orthogonal=True, solver="em", n_init=2),
     "deep": DeepNMF((4, 3)),
     "deep-random": DeepNMF((5, 4, 3), init="random"),
     "deep-mu": DeepNMF((4, 3), solver="mu"),
@@ -395,7 +397,8 @@ def start_of_three():
 def test_tri_numbers(key):
     X, start = start_of_three()
     is_orthogonal = key == "triONMF_ding_mu"
-    model = TriNMF((4, 3), orthogonal=is_orthogonal, init="custom", solver="mu", tol=0, max_iter=1000).fit(X, **start)
+    options = {"solver": "mu", "extrapolate": False, "init": "custom", "tol": 0}
+    model = TriNMF((4, 3), orthogonal=is_orthogonal, max_iter=1000, **options).fit(X, **start)
     check_numbers(model, key)
     assert (np.diff(model.history_["objective"]) <= 1e-12 * np.sum(X**2)).all()
 
@@ -427,6 +430,50 @@ def test_one_step_of_three_factors_is_that_of_plain_formulas(solver, orthogonal)
         np.testing.assert_allclose(model.W_, W / W.sum(axis=0), rtol=1e-10)
 
 
+def test_one_step_of_blocks_is_that_of_plain_loops():
+    X, start = start_of_three()
+    W, H = np.zeros((30, 4)), np.zeros((3, 20))
+    W[np.arange(30), start["W"].argmax(axis=1)] = start["W"].max(axis=1)
+    H[start["H"].argmax(axis=0), np.arange(20)] = start["H"].max(axis=0)
+    W, H = W / np.linalg.norm(W, axis=0), H / np.linalg.norm(H, axis=1)[:, None]
+    for n_steps in (1, 2):
+        W, S, H = oracles.block_step(X, W, H)
+        options = {"orthogonal": True, "solver": "em", "init": "custom", "tol": 0}
+        model = TriNMF((4, 3), max_iter=n_steps, **options).fit(X, **start)
+        np.testing.assert_allclose(model.W_, W / W.sum(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(model.H_, H / H.sum(axis=1)[:, None], rtol=1e-12)
+        np.testing.assert_allclose(model.S_, S * np.outer(W.sum(axis=0), H.sum(axis=1)), rtol=1e-12)
+
+
+def test_blocks_are_exactly_orthogonal_and_as_good_as_the_best_of_random_starts():
+    X = load_digits().data[:200]
+    model = TriNMF((6, 5), orthogonal=True, solver="em", random_state=0).fit(X)
+    for F in (model.W_.T, model.H_):
+        overlap = F @ F.T
+        assert (overlap == np.diag(np.diagonal(overlap))).all()
+    np.testing.assert_array_equal(np.argmax(model.transform(X), axis=1), np.argmax(model.W_, axis=1))
+    assert len(model.run_objectives_) == 10 and model.converged_
+    errors = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        W, H = np.eye(6)[rng.integers(6, size=200)], np.eye(5)[rng.integers(5, size=64)].T
+        options = {"orthogonal": True, "solver": "em", "init": "custom"}
+        errors.append(TriNMF((6, 5), **options).fit(X, W=W, S=np.ones((6, 5)), H=H).reconstruction_err_)
+    assert model.reconstruction_err_ <= 1.01 * min(errors)
+
+
+def test_groups_without_members_are_filled():
+    X, start = start_of_three()
+    start["W"][:, 1:] = 0
+    start["H"][1:] = 0
+    options = {"orthogonal": True, "solver": "em", "init": "custom"}
+    model = TriNMF((4, 3), max_iter=1, **options).fit(X, **start)
+    error = np.linalg.norm(X - model.W_ @ model.components_)
+    assert model.reconstruction_err_ == pytest.approx(error, rel=1e-10)
+    assert (model.W_.sum(axis=0) > 0).all() and (model.H_.sum(axis=1) > 0).all()
+    assert TriNMF((4, 3), **options).fit(X, **start).reconstruction_err_ < error
+
+
 @pytest.mark.parametrize("orthogonal", [False, True])
 def test_tri_finds_planted_blocks(orthogonal):
     rng = np.random.default_rng(8)
@@ -440,6 +487,11 @@ def test_tri_finds_planted_blocks(orthogonal):
         assert oracles.same_partition(model.W_.argmax(axis=1), rows)
         assert oracles.same_partition(model.H_.argmax(axis=0), columns)
     np.testing.assert_allclose([model.W_.sum(axis=0).sum(), model.H_.sum(axis=1).sum()], [3, 2])
+
+
+def test_shares_are_no_blocks():
+    with pytest.raises(ValueError, match="solver='em'.*set orthogonal=True"):
+        TriNMF(2, solver="em").fit(data())
 
 
 @pytest.mark.parametrize("n_components", [(2,), (2, 0), "auto", 2.5, (1, 2, 3)])

@@ -72,6 +72,8 @@ class Subproblem:
         The ridge of each row, in addition to `ridge`; only where there is `rowwise`.
     residual : fastnmf.core.losses.robust.Residual, or None
         The data and the other factor: what `WeightedMedianDescent` and `ChebyshevLP` take.
+    core : ndarray (K, K) of float64, or None
+        The factor between the two occurrences of F in the product: what `LinkedDescent` takes.
     parts : list of fastnmf.core.losses.divergence_mixture.Part, or None
         The gradients of several losses: what `JointMU` takes.
     neighbours : fastnmf.core.losses.graph.Neighbours, or None
@@ -93,7 +95,8 @@ class Subproblem:
         self.gram = self.pos = self.neg = self.weight = self.group = None
         self.tasks, self.is_of_data = self._equal_rows, (True, True)
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
-        self.rowwise = self.row_ridge = self.residual = self.parts = self.neighbours = self.chain = self.tangent = None
+        self.rowwise = self.row_ridge = self.residual = self.core = self.parts = None
+        self.neighbours = self.chain = self.tangent = None
         self.power = self.beta = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):

@@ -31,6 +31,50 @@ def csr_matmul(tasks, csr, F, out):
 
 
 @kernel
+def csr_gram_squares(tasks, csr, start, place, of_row, parts):
+    """Write the squares of the entries of ``Xᵀ X``, X (p, q) in CSR, summed by row.
+
+    Of every pair of columns only one product is computed, in the task of the first of them; its square belongs to both
+    rows. The cost is half of the sum of the squared lengths of the rows of X.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the columns of X.
+    csr : fastnmf.kernels.records.CSR
+        X, non-negative, the columns of each row in ascending order.
+    start : ndarray (q + 1,) of int64
+        Column j has the entries ``place[start[j]:start[j + 1]]``.
+    place, of_row : ndarray (nnz,) of int64, (nnz,) of int32
+        Where such an entry stands in the arrays of `csr`, and its row.
+    parts : ndarray (T, q) of float64
+        Written: their sum over the tasks are the squared lengths of the rows of ``Xᵀ X``.
+    """
+    indptr, indices, data = csr
+    for t, begin, until in work_stealing(tasks):
+        row, met = np.zeros(parts.shape[1]), np.empty(parts.shape[1], np.int64)
+        parts[t] = 0.0
+        for j in range(begin, until):
+            n_met = 0
+            for e in range(start[j], start[j + 1]):
+                p = place[e]
+                x = np.float64(data[p])
+                for o in range(p, indptr[of_row[e] + 1]):
+                    c, y = indices[o], x * np.float64(data[o])
+                    if row[c] == 0.0 and y > 0.0:
+                        met[n_met] = c
+                        n_met += 1
+                    row[c] += y
+            for m in range(n_met):
+                c = met[m]
+                square = row[c] * row[c]
+                row[c] = 0.0
+                parts[t, c] += square
+                if c != j:
+                    parts[t, j] += square
+
+
+@kernel
 def csr_duplicates(tasks, indptr, indices, n_columns, found):
     """Write whether any row of each task has two entries in one column; the rows need not be sorted.
 

@@ -370,7 +370,16 @@ def rows_power(tasks, F, before, power):
     K = F.shape[1]
     linear, flat_before = F.reshape(-1), before.reshape(-1)
     for _, begin, until in work_stealing(tasks):
-        for e in range(begin * K, until * K):
-            if linear[e] > 0:
-                old = np.float64(flat_before[e])
-                linear[e] = old * (np.float64(linear[e]) / old) ** power
+        lo, hi = begin * K, until * K
+        f, b = linear[lo:hi], flat_before[lo:hi]
+        if power == 0.5 or power == 0.25:  # square roots take a tenth of the time of a power
+            for e in range(len(f)):
+                now, old = np.float64(f[e]), np.float64(b[e])
+                root = np.sqrt(now / old)
+                root = np.sqrt(root) if power == 0.25 else root
+                f[e] = old * root if now > 0 else 0
+        else:
+            for e in range(len(f)):
+                if f[e] > 0:
+                    old = np.float64(b[e])
+                    f[e] = old * (np.float64(f[e]) / old) ** power

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.jit import helper, inlined, kernel, work_stealing
 
 
 @helper
@@ -88,3 +88,139 @@ def quartic_sweep(tasks, csr, F, gram, rank):
                     f[c] = x
             for c in range(rank):
                 F[i, c] = f[c]
+
+
+@helper
+def _least_linked(link, before, a, b, x):
+    """Return the minimiser of ``link² x⁴/4 + link before x³ + a x²/2 + b x`` over x >= 0, x itself where all are zero.
+
+    Here link, before >= 0. With ``y = link x + before`` the derivative is a cubic without a square.
+    """
+    if link > 0.0:
+        x = (_largest_root(a - 3.0 * before * before, link * b - before * (a - 2.0 * before * before)) - before) / link
+        for _ in range(3):  # y - before has lost digits where link is small
+            slope = a + 3.0 * link * x * (2.0 * before + link * x)
+            if slope > 0.0:
+                x -= (b + x * (a + link * x * (3.0 * before + link * x))) / slope
+        x = max(x, 0.0)
+    elif a > 0.0:
+        x = max(-b / a, 0.0)
+    elif b == 0.0:
+        return x
+    return x if x * (b + x * (0.5 * a + link * x * (before + 0.25 * link * x))) < 0.0 else 0.0
+
+
+@inlined
+def _gathered(indptr, indices, data, i, F, near):
+    """Write ``sum A_ij f_j`` over the rows f_j of F other than i into near, and return A_ii."""
+    own = 0.0
+    near[:] = 0.0
+    for p in range(indptr[i], indptr[i + 1]):
+        if indices[p] == i:
+            own += data[p]
+        else:
+            for c in range(len(near)):
+                near[c] += np.float64(data[p]) * F[indices[p], c]
+    return own
+
+
+@inlined
+def _add_outer(inner, sign, f):
+    """Add ``sign f fᵀ`` to the first rows and columns of a matrix."""
+    for c in range(len(f)):
+        for d in range(len(f)):
+            inner[c, d] += sign * f[c] * f[d]
+
+
+@kernel
+def linked_sweep(tasks, csr, F, core, inner, rank):
+    """Minimise ``||A - F S Fᵀ||²`` over each entry of F >= 0 in turn, for symmetric A (p, p) and S >= 0.
+
+    With all other entries fixed the objective is a quartic, as for `quartic_sweep`, here with a cubic term. The cost is
+    O(nnz k + p K²).
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        Task table with one task, because each entry needs the entries before it.
+    csr : fastnmf.kernels.records.CSR
+        A.
+    F : ndarray (p, K)
+        Written in the first `rank` columns.
+    core : ndarray (K, K) of float64
+        S.
+    inner : ndarray (K, K) of float64
+        ``S FᵀF S``; updated with F.
+    rank : int
+    """
+    indptr, indices, data = csr
+    for _, begin, until in work_stealing(tasks):
+        f, near, linked, pull = np.empty(rank), np.empty(rank), np.empty(rank), np.empty(rank)
+        for i in range(begin, until):
+            own, whole = _gathered(indptr, indices, data, i, F, near), 0.0
+            f[:] = F[i, :rank]
+            for c in range(rank):
+                linked[c] = pull[c] = 0.0
+                for d in range(rank):
+                    linked[c] += core[c, d] * f[d]
+                    pull[c] += core[c, d] * near[d]
+                whole += f[c] * linked[c]  # f S fᵀ
+            _add_outer(inner, -1.0, linked)  # the part of all other rows is left
+            for c in range(rank):
+                link = core[c, c]
+                before = max(linked[c] - link * f[c], 0.0)
+                curvature, slope = max(inner[c, c], 0.0), -pull[c]
+                for d in range(rank):
+                    if d != c:
+                        slope += inner[c, d] * f[d]
+                left = own - (whole - f[c] * (2.0 * linked[c] - link * f[c]))
+                a = curvature - left * link + 2.0 * before * before
+                b = slope - left * before
+                x = F.dtype.type(_least_linked(link, before, a, b, f[c]))
+                step = np.float64(x) - f[c]
+                if step != 0.0:
+                    whole += step * (2.0 * linked[c] + link * step)
+                    for d in range(rank):
+                        linked[d] += step * core[d, c]
+                    f[c] = x
+            F[i, :rank] = f
+            _add_outer(inner, 1.0, linked)
+
+
+@kernel
+def core_sweeps(tasks, S, gram, right, product, n_sweeps):
+    """Minimise ``tr(S G S G) - 2 tr(S R)`` over each pair of entries of a symmetric S >= 0 in turn.
+
+    That is ``||A - F S Fᵀ||²`` up to a constant, with ``G = FᵀF`` and ``R = Fᵀ A F``. A pair whose curvature is zero
+    stays as it is. Cost: O(k³) a sweep.
+
+    Parameters
+    ----------
+    tasks : ndarray (2,) of int64
+        Task table with one task over the rows of S, because each entry needs the entries before it.
+    S : ndarray (k, k) of float64
+        Written.
+    gram, right : ndarray (k, k) of float64
+        G and R, symmetric.
+    product : ndarray (k, k) of float64
+        ``S G``; updated with S.
+    n_sweeps : int
+    """
+    k = len(S)
+    for _, begin, until in work_stealing(tasks):
+        for _ in range(n_sweeps):
+            for a in range(begin, until):
+                for b in range(a, k):
+                    slope, bend = -right[a, b], gram[a, a] * gram[b, b]
+                    if a != b:
+                        bend += gram[a, b] * gram[a, b]
+                    for c in range(k):
+                        slope += gram[a, c] * product[c, b]
+                    if bend > 0.0:
+                        x = max(S[a, b] - slope / bend, 0.0)
+                        step = x - S[a, b]
+                        S[a, b] = S[b, a] = x
+                        for c in range(k):
+                            product[a, c] += step * gram[b, c]
+                            if a != b:
+                                product[b, c] += step * gram[a, c]

@@ -9,16 +9,15 @@ from typing import Literal
 
 import numpy as np
 
-from fastnmf.core.factors import allocate, pad
+from fastnmf.core.factors import allocate
 from fastnmf.core.init.clusters import diverse_rows, orthogonal_problem
 from fastnmf.core.init.start_from import check_init
 from fastnmf.core.losses.products import OrthogonalFrobenius
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
 from fastnmf.core.updates import MU
-from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Model
-from fastnmf.models.base.products import BasisModel, largest
+from fastnmf.models.base.products import BasisModel, largest, single_weights
 from fastnmf.typing import Floats, Integers, Matrix, Seed
 
 
@@ -97,7 +96,7 @@ class OrthogonalNMF(BasisModel):
     -----
     *Names*: the source's X is X.T; its W is ``components_.T`` and its H, with orthonormal rows, is ``W_.T``.
 
-    The fit ends in a local minimum that depends on the start: try several seeds.
+    The fit ends in a local minimum that depends on the start: `n_init` tries several.
 
     References
     ----------
@@ -156,13 +155,7 @@ class OrthogonalNMF(BasisModel):
         -------
         ndarray (n_samples, n_components) of the dtype of X
         """
-        data, rank = self._new_data(X), len(self.components_)
-        H = pad(np.ldexp(self.components_.T, 2 * data.log4_scale), data)
-        product = np.empty((data.shape[0], H.shape[1]), data.dtype)
-        with threads(self.n_threads):
-            data.matmul(H, product)
-        length = np.sqrt(np.square(H[:, :rank], dtype=np.float64).sum(axis=0))
-        return _single_component_weights(product[:, :rank], length)
+        return single_weights(self, X)
 
     def predict(self, X: Matrix) -> Integers:
         """Return the cluster of each row of X, ndarray (n_samples,) of int64, -1 for rows of zeros."""
@@ -202,16 +195,3 @@ class OrthogonalNMF(BasisModel):
         lengths = np.where((lengths > 0) & (options.solver == "mu"), lengths, 1).astype(W.dtype)
         self.W_, self.components_ = W / lengths, np.ldexp(np.ascontiguousarray((H * lengths).T), -2 * data.log4_scale)
         self.labels_ = largest(W)
-
-
-def _single_component_weights(product, length):
-    """Return weights with one non-zero entry in each row, for the component that explains most of the row.
-
-    `product` (n, k) is ``X Hᵀ``, `length` (k,) holds the lengths of the components. The non-zero weight is the best
-    multiple of the component.
-    """
-    gain = np.divide(product, length, out=np.zeros(product.shape), where=length > 0)
-    out, each, best = np.zeros_like(product), np.arange(len(product)), np.argmax(gain, axis=1)
-    gain = np.maximum(gain[each, best], 0)
-    out[each, best] = np.divide(gain, length[best], out=np.zeros(len(product)), where=length[best] > 0)
-    return out

@@ -15,6 +15,7 @@ from fastnmf.core.inference import infer
 from fastnmf.core.losses.robust import Residuals, Reweighted, RowNorms
 from fastnmf.core.objectives import own_loss_problem
 from fastnmf.core.options import integer, one_of, positive
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.updates import HALS, MU, WeightedMedianDescent, WeightedRows
 from fastnmf.data.strata import Strata
 from fastnmf.models.base.for_checkers import Callback, Init, Iterative
@@ -83,7 +84,9 @@ class RobustNMF(BaseNMF, Iterative):
     init : {"random", None, "features", "rows", "nndsvd", "nndsvda", "nndsvdar", "custom"} or Start, default="random"
         As for `NMF`. Outliers shape starts that are computed from the data, and even more so a fit of the squared
         error, and the fit stays near such a start: of 6 starts each 6 random ones found a planted model, 1 of rows.
-    max_iter : int, default=300
+    extrapolate : bool, default=True
+        Whether W and H are extrapolated in cycles of three iterations (SQUAREM). The objective stays monotone.
+    max_iter : int, default=1000
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
         As for `NMF`; 0 runs exactly `max_iter` iterations, and all sweeps of `polish`.
@@ -139,8 +142,8 @@ class RobustNMF(BaseNMF, Iterative):
 
     ``"l1"`` and ``"huber"`` need every entry of the residual, including those where X is zero: O(n m K²) an iteration
     (``"mu"``: O(n m K)). With ``"cd"`` a sparse X is made dense, up to 2**24 entries. ``"mu"`` forms one dense tile
-    after the other and has no limit. Both losses can end in local minima (once in 29 planted data sets): compare the
-    losses of a few starts.
+    after the other and has no limit. Both losses can end in local minima (once in 29 planted data sets): `n_init` tries
+    several starts.
 
     References
     ----------
@@ -169,6 +172,7 @@ class RobustNMF(BaseNMF, Iterative):
     threshold: float | None
     smoothing: float | None
     init: Init
+    extrapolate: bool
     typical_: float
     threshold_: float
 
@@ -195,7 +199,8 @@ class RobustNMF(BaseNMF, Iterative):
         threshold: float | None = None,
         smoothing: float | None = None,
         init: Init = "random",
-        max_iter: int = 300,
+        extrapolate: bool = True,
+        max_iter: int = 1000,
         tol: float = 1e-4,
         random_state: Seed = None,
         verbose: int = 0,
@@ -296,6 +301,9 @@ class RobustNMF(BaseNMF, Iterative):
         update = HALS() if self.solver == "cd" else MU.plain(data.dtype)
         data_loss = RowNorms(data, factors["W"].shape[1], tasks, bend)
         return own_loss_problem(data_loss, update, factors, tasks, SWEEPS if self.solver == "cd" else 1)
+
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors) if self.extrapolate else None
 
     def _runs_polish(self, data):
         return self.loss == "l1" and self.polish > 0 and not data.is_sparse

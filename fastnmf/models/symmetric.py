@@ -16,16 +16,19 @@ from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.products import FactorCoupling, Symmetric
 from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import check_integer, number, one_of, optional
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.thresholds import ASYMMETRY
 from fastnmf.core.updates import HALS, DampedMU, QuarticDescent
 from fastnmf.data.graphs import affinity_matrix, is_graph
 from fastnmf.data.matrix import as_csr
-from fastnmf.data.strata import Strata
+from fastnmf.data.strata import Strata, square_sum
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import Callback, Iterative, like_fit
 from fastnmf.models.base.products import largest
 from fastnmf.models.base.top_features import strongest
 from fastnmf.typing import Factor, File, Floats, Graph, Integers, Matrix, Names, Seed
+
+MAX_ITER, TOL = 2000, 1e-6  # defaults of `SymmetricNMF`, with which `TriSymmetricNMF` makes the same fit as a start
 
 
 def symmetric_data(X):
@@ -42,9 +45,44 @@ def symmetric_data(X):
     return data
 
 
+def as_sparse(data):
+    """Return `Strata` of the same data, in the same scale, as CSR."""
+    if data.is_sparse:
+        return data
+    held = Strata(sp.csr_array(data.X), data.labels, data.stratum_index, log4_scale=data.log4_scale)
+    held.sq_norm = square_sum(held.X.data)
+    return held
+
+
+def square_problem(data, W, is_multiplicative=False, *, is_scaled=True):
+    """Return the `Problem` of ``||A - W Wᵀ||²``, and its factors.
+
+    Parameters
+    ----------
+    data : Strata
+        A, sparse and symmetric.
+    W : ndarray (n, k)
+        The start, in the inner scale.
+    is_multiplicative : bool, default=False
+        Whether W is updated by multiplicative updates, not by coordinate descent.
+    is_scaled : bool, default=True
+        Whether W is multiplied by the number for which the model fits A best.
+    """
+    factors, tasks = padded_factors(data, W=W)
+    if is_scaled:
+        product = aligned(factors["W"].shape, data.dtype)
+        data.matmul(factors["W"], product)
+        gram = factors["W"].T.astype(np.float64) @ factors["W"]
+        factors["W"][:] *= np.sqrt(best_scale(np.square(gram).sum(), np.sum(factors["W"] * product)))
+    update = DampedMU.plain(data.dtype) if is_multiplicative else QuarticDescent()
+    loss = Symmetric(data, tasks, holds_products=is_multiplicative)
+    return single_loss_problem(data, loss, {"W": update}, (("W", 1),), tasks), factors
+
+
 class GraphModel(Estimator, Iterative):
     """Base of the models of symmetric matrices: accepts graphs as data."""
 
+    extrapolate: bool
     W_: Floats
     labels_: Integers
 
@@ -57,6 +95,9 @@ class GraphModel(Estimator, Iterative):
         if is_graph(X):
             X = affinity_matrix(X)
         return super()._validated(X, reset=reset)
+
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors) if self.extrapolate else None
 
     def top_features(self, n: int = 10, feature_names: Names | None = None) -> list[list[str]]:
         """Return the names of the nodes, or features, with the largest weights in each column of `W_`.
@@ -103,7 +144,9 @@ class SymmetricNMF(GraphModel):
     diagonal : float, default=None
         Value that replaces the diagonal of A before the fit, >= 0; None keeps the diagonal. A graph without self-loops
         has zeros there, which no non-zero ``W Wᵀ`` can fit; ones are the usual choice.
-    max_iter : int, default=200
+    extrapolate : bool, default=True
+        Whether W is extrapolated in cycles of three iterations (SQUAREM). The objective stays monotone.
+    max_iter : int, default=2000
         Maximum number of iterations, >= 1.
     tol : float, default=1e-6
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
@@ -204,8 +247,9 @@ class SymmetricNMF(GraphModel):
         coupling: float = 0.1,
         init: Literal["random", "custom"] | None = None,
         diagonal: float | None = None,
-        max_iter: int = 200,
-        tol: float = 1e-6,
+        extrapolate: bool = True,
+        max_iter: int = MAX_ITER,
+        tol: float = TOL,
         random_state: Seed = None,
         verbose: int = 0,
         max_time: float | None = None,
@@ -275,8 +319,7 @@ class SymmetricNMF(GraphModel):
         return np.where(np.eye(len(X), dtype=bool), on_diagonal, X)
 
     def _data(self, X, given, options):
-        data = symmetric_data(X)
-        return data if data.is_sparse else Strata.from_array(sp.csr_array(X))
+        return as_sparse(symmetric_data(X))
 
     def _compose(self, data, given, options, rng):
         shape = data.shape[0], options.n_components
@@ -284,17 +327,10 @@ class SymmetricNMF(GraphModel):
         W = rng.random(shape) if start is None else np.ldexp(start[0], data.log4_scale)
         if options.solver != "cd":  # the first sweep of "cd" sets the weights of nodes without edges to zero
             W = W * (data.row_square_sums() > 0)[:, None]
-        factors, tasks = padded_factors(data, W=W)
-        if start is None:
-            product = aligned(factors["W"].shape, data.dtype)
-            data.matmul(factors["W"], product)
-            gram = factors["W"].T.astype(np.float64) @ factors["W"]
-            factors["W"][:] *= np.sqrt(best_scale(np.square(gram).sum(), np.sum(factors["W"] * product)))
+        problem, factors = square_problem(data, W, options.solver == "mu", is_scaled=start is None)
         if options.solver == "penalised":
             return self._coupled(data, factors["W"][:, : factors.rank])
-        updates = {"cd": QuarticDescent(), "mu": DampedMU.plain(data.dtype)}
-        loss = Symmetric(data, tasks, holds_products=options.solver == "mu")
-        return single_loss_problem(data, loss, {"W": updates[options.solver]}, (("W", 1),), tasks), factors
+        return problem, factors
 
     def _coupled(self, data, W):
         """Return the problem with a penalty on ``W - H``, and its factors; W (n, k) is the start of both."""

@@ -6,26 +6,31 @@ which the multiplicative update is proved monotone.
 """
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.losses.squared import Frobenius
 from fastnmf.core.thresholds import REVIVAL_GAIN
-from fastnmf.kernels import rows
+from fastnmf.data.layout import Compressed, row_squares
+from fastnmf.kernels import products, rows
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.jit import split_costs
 from fastnmf.kernels.records import LazyRows
+
+PARTS = 1 << 22  # numbers in the partial sums of the norms of a product's rows: 32 MB
 
 
 def _inner(F, G):
     """Return ``FᵀG`` of two tall factors, float64; one BLAS thread, so that the bits do not depend on threads."""
     with single_threaded_blas():
-        return F.T.astype(np.float64) @ G.astype(np.float64)
+        return F.T.astype(np.float64, copy=False) @ G.astype(np.float64, copy=False)
 
 
 def _times(F, M):
     """Return ``F M`` for a tall factor and a small matrix, in the dtype of F."""
     out = aligned((len(F), M.shape[1]), F.dtype)
     with single_threaded_blas():
-        out[:] = F @ M.astype(F.dtype)
+        np.matmul(F, M.astype(F.dtype), out=out)
     return out
 
 
@@ -57,20 +62,36 @@ class Operator:
         return out
 
     def row_square_sums(self):
-        """Return the squared norm of every row, float64 (p,); products of the data are formed a few rows at a time."""
+        """Return the squared norm of every row, float64 (p,); dense products are formed a few rows at a time."""
         if self.of is None:
             return self.strata.row_square_sums()
-        X, Xt = self.strata.X, self.strata.X.T
-        Xt = Xt.tocsr() if self.strata.is_sparse else Xt
-        left, right = (X, Xt) if self.of == "rows" else (Xt, X)
-        found = np.empty(self.size)
-        step = max(1, (1 << 22) // self.size)
+        X = self.strata.X if self.of == "columns" else self.strata.X.T
+        if self.strata.is_sparse:
+            return _gram_squares(X.tocsr())
+        found, step = np.empty(self.size), max(1, (1 << 22) // self.size)
         with single_threaded_blas():
             for lo in range(0, self.size, step):
-                part = left[lo : lo + step] @ right
-                squares = part.multiply(part) if self.strata.is_sparse else np.square(part, dtype=np.float64)
-                found[lo : lo + step] = np.asarray(squares.sum(axis=1)).ravel()
+                found[lo : lo + step] = np.square(X.T[lo : lo + step] @ X, dtype=np.float64).sum(axis=1)
         return found
+
+
+def _gram_squares(X):
+    """Return the squared norms of the rows of ``Xᵀ X`` for non-negative X (p, q) in CSR, float64 (q,)."""
+    X = X if X.has_sorted_indices else X.sorted_indices()
+    turned = sp.csr_array((np.arange(X.nnz, dtype=np.int64), X.indices, X.indptr), X.shape).tocsc()
+    of_row, place, csr = (
+        turned.indices.astype(np.int32, copy=False),
+        turned.data,
+        Compressed(X.indptr, X.indices, X.data),
+    )
+    ahead = csr.indptr[of_row + np.int64(1)] - place  # entries of the row from this one on, with which it is multiplied
+    start = turned.indptr.astype(np.int64, copy=False)
+    tasks = split_costs(np.concatenate([[0], np.cumsum(ahead)])[start], 1)
+    n_tasks = max(1, min(len(tasks) - 1, PARTS // max(X.shape[1], 1)))
+    tasks = tasks[np.linspace(0, len(tasks) - 1, n_tasks + 1).astype(int)]
+    parts = np.empty((n_tasks, X.shape[1]))
+    products.csr_gram_squares(tasks, csr.csr, start, place, of_row, parts)
+    return parts.sum(axis=0)
 
 
 class DenseOperator:
@@ -161,21 +182,26 @@ class TriSymmetric:
     """``||A - W S Wᵀ||²`` for a symmetric A, of which only products with W are computed (`Operator`).
 
     Half-gradients: of W twice ``W (S WᵀW S) - A W S``, to be updated by the fourth root of the ratio; of S
-    ``WᵀW S WᵀW - WᵀA W``.
+    ``WᵀW S WᵀW - WᵀA W``. With `is_descent`, for an operator that is sparse data themselves, the updates are
+    `LinkedDescent` of W, for which pos is A itself, and `CoreDescent` of S, which takes ``WᵀW`` and ``WᵀA W``.
     """
 
-    def __init__(self, operator, tasks, sq_norm):
-        self.operator, self.tasks, self.sq_norm = operator, tasks, sq_norm
+    def __init__(self, operator, tasks, sq_norm, is_descent=False):
+        self.operator, self.tasks, self.sq_norm, self.is_descent = operator, tasks, sq_norm, is_descent
 
     def contribute(self, name, factors, sub):
         """Add the half-gradient of W or S."""
         S, gram = factors["S"].astype(np.float64), self.gram(factors)
-        sub.is_quadratic = False
-        if name == "W":
+        sub.is_quadratic, dtype = False, factors["S"].dtype
+        if self.is_descent and name == "W":
+            sub.add(gram=gram, pos=LazyRows(*self.operator.strata.rows.csr, factors["W"]))
+            sub.core = S
+        elif self.is_descent:
+            sub.add(gram=gram, pos=self.core(factors))
+        elif name == "W":
             sub.add(gram=S @ gram @ S, pos=_times(self.product(factors), S))
             sub.power = 0.25
         else:
-            dtype = factors["S"].dtype
             sub.add(pos=self.core(factors).astype(dtype), neg=(gram @ S @ gram).astype(dtype))
 
     def gram(self, factors):
@@ -296,6 +322,51 @@ class Tri(Chain):
         if self.is_orthogonal:
             sub.power, sub.is_quadratic = 0.5, False
             sub.gram = None if name == "S" else _inner(factors[name], sub.pos)
+
+
+class Blocks(Chain):
+    """`Chain` of one core S for W and H with one non-zero a row and columns of length one, or zero.
+
+    S is then ``WᵀX H``. In the coordinates of H a row of X is its row of ``X H``, and its model that of ``W S``.
+    Likewise for columns.
+    """
+
+    def __init__(self, strata, tasks):
+        super().__init__(strata, tasks, ("S",))
+
+    def reseed_dead_component(self, factors):
+        """Give every empty group the worst fitted row, or column, of another; return whether there was one."""
+        return any([self._fill(name, factors) for name in ("W", "H")])
+
+    def _fill(self, name, factors):
+        F, S = factors[name], self.middle(factors)
+        empty = np.flatnonzero(np.diagonal(self.gram(name, factors))[: factors.widths[name]] == 0)
+        if not len(empty):
+            return False
+        seen = self.product(name, factors).astype(np.float64)
+        missed = np.square(seen - F.astype(np.float64) @ (S if name == "W" else S.T)).sum(axis=1)
+        if missed.max() <= REVIVAL_GAIN * self.sq_norm:  # groups of the other side are empty, too: look outside of them
+            missed += self._squares(name) - np.square(seen).sum(axis=1)
+        filled = False
+        for group in empty:
+            row = int(np.argmax(missed))
+            if missed[row] <= REVIVAL_GAIN * self.sq_norm:
+                break
+            F[row], missed[row], filled = 0, 0.0, True
+            F[row, group] = 1
+        if filled:
+            lengths = np.linalg.norm(F, axis=0)
+            F /= np.where(lengths > 0, lengths, 1)
+            factors.invalidate(name)
+            factors.overwrite({"S": self.core(factors)})
+        return filled
+
+    def _squares(self, name):
+        """Return the squared lengths of the rows of X for name W, of its columns for H, float64."""
+        X = self.strata.X
+        if name == "W":
+            return row_squares(X)
+        return row_squares(X.T.tocsr() if self.strata.is_sparse else X.T)
 
 
 class Projective:

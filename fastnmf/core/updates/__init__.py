@@ -5,11 +5,13 @@ data: ``<F, pos>`` and ``<F, neg>``; for separable entries ``sum v (weight v - 2
 where the update does not compute it anyway.
 """
 
-from fastnmf.core.updates.active_set import ActiveSet, ClusterAssignment, LeastSquares
+from fastnmf.core.updates.active_set import ActiveSet, ClusterAssignment, LeastSquares, ProductCore
 from fastnmf.core.updates.coordinate_descent import (
     HALS,
     ChainDescent,
+    CoreDescent,
     GraphHALS,
+    LinkedDescent,
     ProductDescent,
     QuarticDescent,
     WeightedRows,
@@ -24,14 +26,17 @@ __all__ = [
     "ChainDescent",
     "ChebyshevLP",
     "ClusterAssignment",
+    "CoreDescent",
     "CustomUpdate",
     "DampedMU",
     "GraphHALS",
     "HALS",
     "JointMU",
     "LeastSquares",
+    "LinkedDescent",
     "MU",
     "Majorised",
+    "ProductCore",
     "ProductDescent",
     "ProjectedColumns",
     "ProjectedRows",

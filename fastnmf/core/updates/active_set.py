@@ -94,3 +94,11 @@ class ClusterAssignment:
         lengths = np.sqrt(np.bincount(best, weight * weight, minlength=rank))
         F[:] = 0
         F[each, best] = np.divide(weight, lengths[best], out=np.zeros(len(F)), where=lengths[best] > 0)
+
+
+class ProductCore:
+    """The core S of ``W S Hᵀ`` for W and H with orthonormal columns: the minimiser ``WᵀX H``, which pos holds."""
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace F (K, K) by the minimiser; `sub`, `rank` and `n_sweeps` as for `ClusterAssignment`."""
+        F[:] = full(sub.pos)

@@ -6,6 +6,7 @@ from fastnmf.core.problem import full
 from fastnmf.core.thresholds import rounding
 from fastnmf.core.updates.multiplicative import MU, limits_of, update_entries
 from fastnmf.kernels import bilinear, chain, graph, rows, symmetric, weighted
+from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import CSR, LazyRows
 
@@ -281,6 +282,69 @@ class QuarticDescent:
         A, gram = sub.pos, np.array(sub.gram)
         for _ in range(n_sweeps):
             symmetric.quartic_sweep(np.array([0, len(F)]), CSR(A.start, A.group, A.weight), F, gram, rank)
+
+
+class LinkedDescent:
+    """Exact coordinate descent for ``||A - F S Fᵀ||²``, A symmetric, over the entries of F.
+
+    It extends the method of `QuarticDescent` to a core S, with which the quartic of an entry has a cubic term.
+    Monotone. Sequential; one sweep costs O(nnz k + p K²). pos holds A itself, as `LazyRows` over the rows of F.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``pos`` is `LazyRows` that hold A, ``gram`` is ``FᵀF``, ``core`` is S.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Sweeps over all entries.
+        """
+        A, inner = sub.pos, sub.core @ sub.gram @ sub.core
+        for _ in range(n_sweeps):
+            symmetric.linked_sweep(np.array([0, len(F)]), CSR(A.start, A.group, A.weight), F, sub.core, inner, rank)
+
+
+class CoreDescent:
+    """Exact coordinate descent for ``||A - F S Fᵀ||²`` over the symmetric core S >= 0, pairs of entries at a time.
+
+    Monotone. Cost: O(k³) a sweep.
+
+    Parameters
+    ----------
+    n_sweeps : int, default=4
+        Sweeps in one update.
+    """
+
+    def __init__(self, n_sweeps=4):
+        self.n_sweeps = n_sweeps
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update the core.
+
+        Parameters
+        ----------
+        F : ndarray (K, K) of float32 or float64
+            The core S, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``gram`` is the Gram matrix of the factor on both sides, ``pos`` its product with the data on both sides.
+        rank : int
+            Columns in use.
+        n_sweeps : int
+            Times that `n_sweeps` sweeps are made.
+        """
+        S, gram = F[:rank, :rank].astype(np.float64), np.ascontiguousarray(sub.gram[:rank, :rank])
+        S, right = (S + S.T) / 2, np.ascontiguousarray(sub.pos[:rank, :rank])
+        right = (right + right.T) / 2
+        with single_threaded_blas():
+            product = S @ gram
+        symmetric.core_sweeps(np.array([0, rank]), S, gram, right, product, self.n_sweeps * n_sweeps)
+        F[:rank, :rank] = S
 
 
 class ProductDescent:

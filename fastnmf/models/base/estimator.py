@@ -301,7 +301,11 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         -------
         Solver
         """
-        return AlternatingSolver(*self._compose(data, given, options, generator(random_state)))
+        problem, factors = self._compose(data, given, options, generator(random_state))
+        return AlternatingSolver(problem, factors, self._extrapolation(factors, problem.tasks, options))
+
+    def _extrapolation(self, factors, tasks, options):
+        """Return the `Extrapolation` or `SQUAREM` of a fit, or None."""
 
     def _n_runs(self, options):
         """Return how many starts a fit tries: one where all starts would be the same."""

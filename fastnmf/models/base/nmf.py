@@ -297,9 +297,6 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         H = given.get("H") if start is None else start.components
         return len(H) if np.ndim(H) == 2 else data.shape[1]  # another H is refused later
 
-    def _extrapolation(self, factors, tasks, options):
-        """Return the `Extrapolation` of a fit, or None."""
-
     def _start(self, data, rank, given, options, random_state):
         """Return the start of a fit.
 

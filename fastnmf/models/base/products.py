@@ -110,3 +110,19 @@ def largest(W):
 def divisors(sizes):
     """Return sizes with zeros replaced by ones, for use as divisors."""
     return np.where(sizes > 0, sizes, 1)
+
+
+def single_weights(model, X):
+    """Return the weight of each row of X for the component that explains most of it, zeros for the others, (n, k)."""
+    data, rank = model._new_data(X), len(model.components_)
+    H = pad(np.ldexp(model.components_.T, 2 * data.log4_scale), data)
+    product = np.empty((data.shape[0], H.shape[1]), data.dtype)
+    with threads(model.n_threads):
+        data.matmul(H, product)
+    product = product[:, :rank]
+    length = np.sqrt(np.square(H[:, :rank], dtype=np.float64).sum(axis=0))
+    gain = np.divide(product, length, out=np.zeros(product.shape), where=length > 0)
+    out, each, best = np.zeros_like(product), np.arange(len(product)), np.argmax(gain, axis=1)
+    gain = np.maximum(gain[each, best], 0)
+    out[each, best] = np.divide(gain, length[best], out=np.zeros(len(product)), where=length[best] > 0)
+    return out
