@@ -193,7 +193,7 @@ def test_smoothness_has_no_unit_and_float32_is_near(penalty):
 
 @pytest.mark.parametrize("penalty", ["squares", "total_variation"])
 def test_a_penalty_that_erases_the_model_is_said(penalty):
-    with pytest.warns(UserWarning, match="explain next to nothing"):
+    with pytest.warns(UserWarning, match="explains next to nothing"):
         SmoothNMF(2, penalty=penalty, smoothness=1e8, random_state=0).fit(drawn()[0])
 
 

@@ -15,6 +15,7 @@ from fastnmf.core.factors import Factors
 from fastnmf.core.losses import check_beta
 from fastnmf.core.losses.divergence_mixture import DivergenceMixture
 from fastnmf.core.objectives import divergence_problem, own_loss_problem, squared_problem
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.thresholds import LEAST_REFERENCE, MOST_BITS, MU_FLOOR, tiny
 from fastnmf.core.updates import JointMU
 from fastnmf.data.sentences import shown
@@ -216,6 +217,9 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         data_loss = DivergenceMixture(data, factors["W"].shape[1], tasks, self.betas_, references, weights)
         update = JointMU(floor=MU_FLOOR[data.dtype])
         return own_loss_problem(data_loss, update, factors, tasks, scale=data_loss.reference())
+
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors)
 
     def _inner_references(self, data, factors, tasks, options):
         """Return the e_b in the inner scale of the data, (n_betas,); the first start of a fit finds them.

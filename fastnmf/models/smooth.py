@@ -16,8 +16,8 @@ from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import number, one_of
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.penalties.smoothness import Chain
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.updates import ChainDescent
-from fastnmf.core.warn import warn
 from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Seed
@@ -25,7 +25,6 @@ from fastnmf.typing import Seed
 SWEEPS = 2
 BEND = 1e-3
 LARGEST_UNIT = 2.0**600  # the penalty holds its power 1.5; beside it the data count for nothing long before
-NOTHING = 1 - 1e-5  # loss from which on a model explains less than 1 % of what ten topics explain of text
 LEAST_SHARE = 1e-3  # weight of H's norm beside W's: bounds constant components, whose steps are zero at any size
 
 
@@ -203,13 +202,8 @@ class SmoothNMF(BaseNMF, Iterative):
             factors.overwrite({"H": factors["H"] / factors["H"].dtype.type(size)})
             scale_start(problem, factors, data)
 
-    def _warn(self, fit, options):
-        super()._warn(fit, options)
-        if self.normalized_loss_ > NOTHING:
-            warn(
-                f"The components explain next to nothing of X, as smoothness={self.smoothness:g} is large; lower it.",
-                UserWarning,
-            )
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors)
 
     def _infer_own_W(self, data, H, options):
         return infer(data, H.shape[1], pad(H, data), None, penalties=[self._penalties(data)[0]])[0]

@@ -5,7 +5,7 @@ data: ``<F, pos>`` and ``<F, neg>``; for separable entries ``sum v (weight v - 2
 where the update does not compute it anyway.
 """
 
-from fastnmf.core.updates.active_set import ActiveSet, ClusterAssignment, LeastSquares
+from fastnmf.core.updates.active_set import ActiveSet, ClusterAssignment, LeastSquares, SparseCoding
 from fastnmf.core.updates.coordinate_descent import (
     HALS,
     ChainDescent,
@@ -16,7 +16,7 @@ from fastnmf.core.updates.coordinate_descent import (
 )
 from fastnmf.core.updates.custom import CustomUpdate, Majorised
 from fastnmf.core.updates.multiplicative import MU, DampedMU, JointMU, UnitColumns
-from fastnmf.core.updates.projections import ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
+from fastnmf.core.updates.projections import ProjectedColumns, hoyer_cone, largest_in_rows
 from fastnmf.core.updates.robust import ChebyshevLP, WeightedMedianDescent
 
 __all__ = [
@@ -34,8 +34,8 @@ __all__ = [
     "Majorised",
     "ProductDescent",
     "ProjectedColumns",
-    "ProjectedRows",
     "QuarticDescent",
+    "SparseCoding",
     "UnitColumns",
     "WeightedMedianDescent",
     "WeightedRows",
