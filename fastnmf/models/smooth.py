@@ -12,6 +12,7 @@ import numpy as np
 from fastnmf.core.alternate import scale_start
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
+from fastnmf.core.init.plain import plain_fit
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import number, one_of
 from fastnmf.core.penalties.elastic_net import ElasticNet
@@ -24,6 +25,7 @@ from fastnmf.typing import Seed
 
 SWEEPS = 2
 BEND = 1e-3
+PLAIN_ITERATIONS = 200  # at most, of plain NMF for the default start
 LARGEST_UNIT = 2.0**600  # the penalty holds its power 1.5; beside it the data count for nothing long before
 LEAST_SHARE = 1e-3  # weight of H's norm beside W's: bounds constant components, whose steps are zero at any size
 
@@ -52,7 +54,7 @@ class SmoothNMF(BaseNMF, Iterative):
         ``"total_variation"`` smooths ``|d|`` near zero: it is ``sqrt(d² + e²) - e``, where e is a thousandth of √s, the
         approximate size of components.
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
-        As for `NMF`.
+        As for `NMF`. None: the components that plain NMF finds.
     max_iter : int, default=300
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
@@ -172,6 +174,14 @@ class SmoothNMF(BaseNMF, Iterative):
             return ElasticNet(0, weight), Chain(weight, l2=LEAST_SHARE * weight)
         weight = self.smoothness * unit**1.5
         return ElasticNet(weight / 2, 0), Chain(weight, l1=LEAST_SHARE * weight / 2, bend=BEND * unit**0.5)
+
+    def _start(self, data, rank, given, options, random_state):
+        W, H, v, V = super()._start(data, rank, given, options, random_state)
+        if self.smoothness == 0 or options.init is not None or self._goes_on(options):
+            return W, H, v, V
+        limits = {"max_iter": PLAIN_ITERATIONS, "tol": 1e-4, "max_time": options.max_time}
+        factors = plain_fit(data, W, H, **limits).factors
+        return np.zeros_like(W), factors["H"][:, :rank], None, None
 
     def _problem(self, data, factors, tasks, options):
         schedule = (("W", SWEEPS), ("H", SWEEPS))
