@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastnmf import NMF, SmoothNMF, SparseNMF, StratifiedNMF
+from fastnmf import NMF, SmoothNMF, SparseNMF
 
 
 def said(fit):
@@ -29,7 +29,6 @@ KULLBACK_LEIBLER = {"solver": "mu", "beta_loss": "kullback-leibler"}
         NMF(3, alpha_W=5, max_iter=20),
         NMF(3, alpha_W=5, max_iter=20, **KULLBACK_LEIBLER),
         NMF(3, alpha_W=5, missing_values="zeros", max_iter=20),
-        StratifiedNMF(3, alpha_W=5, alpha_V=100, max_iter=20),
         SmoothNMF(3, smoothness=1e4),
         SmoothNMF(3, smoothness=1e4, penalty="total_variation"),
     ],

@@ -68,7 +68,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         Start, as for `NMF`. None: the end of that fit for the references whose largest excess is least; where the
         references are given, as for `NMF`.
-    max_iter : int, default=500
+    max_iter : int, default=1000
         Largest number of iterations.
     tol : float, default=1e-4
         Stopping tolerance, as for `NMF`; 0 runs exactly `max_iter` iterations.
@@ -179,7 +179,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         weights: Vector | None = None,
         references: Vector | None = None,
         init: Init = None,
-        max_iter: int = 500,
+        max_iter: int = 1000,
         tol: float = 1e-4,
         random_state: Seed = None,
         verbose: int = 0,
