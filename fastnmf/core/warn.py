@@ -96,13 +96,14 @@ def warn_of_nothing(data, fit, losses):
     if isinstance(data, Strata) and fit.solver.scale == data.sq_norm > 0:
         weights, values = data.entry_weights, data.X.data if data.is_sparse else data.X
         if (weights is None or weights.is_mask) and (values >= 0).all():
-            h = data.X.T @ (data.X @ np.ones(data.shape[1]))
-            reach = float(np.square(data.X @ (h / np.linalg.norm(h))).sum() / data.sq_norm)
-    if shares[-1] < NOTHING * max(reach, before if before > NOTHING else 0.0):
-        which = "a single component can explain" if reach > before else "it did explain in the course of the fit"
+            h = data.X.T @ (data.X @ np.ones(data.shape[1], data.dtype))
+            reach = float(np.square(data.X @ (h / np.linalg.norm(h)), dtype=np.float64).sum() / data.sq_norm)
+    certain = max(reach, before if before > NOTHING else 0.0)
+    if certain and shares[-1] < NOTHING * certain:
+        which = "a single component can explain" if reach == certain else "it did explain in the course of the fit"
         warn(
             f"The model explains next to nothing of X, {max(shares[-1], 0):.1g} of its loss, where {which} "
-            f"{max(reach, before):.1g}; lower the penalties, or loosen the constraints.",
+            f"{certain:.1g}; lower the penalties, or loosen the constraints.",
             UserWarning,
         )
 

@@ -65,6 +65,9 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     references : array-like (n_betas,), default=None
         The e_b > 0, if they are known. None: one fit for each divergence, with the same `max_iter` and `tol`, from the
         same start; with ``init=None`` each from the end of that of the next larger beta.
+    extrapolate : bool, default=True
+        Whether, after ten iterations, every third one begins at a point that is extrapolated along the last two, if
+        this lowers the objective (SQUAREM).
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         Start, as for `NMF`. None: the end of that fit for the references whose largest excess is least; where the
         references are given, as for `NMF`.
@@ -156,6 +159,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     betas: Betas
     weights: Vector | None
     references: Vector | None
+    extrapolate: bool
     init: Init
     betas_: Floats
     references_: Floats
@@ -178,6 +182,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         betas: Betas = (1, 2),
         weights: Vector | None = None,
         references: Vector | None = None,
+        extrapolate: bool = True,
         init: Init = None,
         max_iter: int = 1000,
         tol: float = 1e-4,
@@ -243,7 +248,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         return own_loss_problem(data_loss, update, factors, tasks, scale=data_loss.reference())
 
     def _extrapolation(self, factors, tasks, options):
-        return SQUAREM(tasks, factors)
+        return SQUAREM(tasks, factors) if self.extrapolate else None
 
     def _inner_references(self, data, factors, tasks, options):
         """Return the e_b in the inner scale of the data, (n_betas,); the first start of a fit finds them.
