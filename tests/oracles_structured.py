@@ -1,5 +1,7 @@
 """Plain-loop and dense twins of the models of other shapes, written from the papers; nothing of ours is imported."""
 
+from itertools import combinations
+
 import numpy as np
 
 
@@ -303,3 +305,22 @@ def chain_step(X, factors, sweeps):
             else:
                 factors[at] = F * (L.T @ X @ R.T) / (L.T @ L @ F @ R @ R.T)
     return factors
+
+
+def best_weights_of_few(x, H, most):
+    """Return the weights w >= 0 of a row, at most `most` non-zero, with the least ``||x - w H||²``: all supports.
+
+    On a support the weights without the sign constraint count if all are positive; otherwise a smaller one is better.
+    """
+    best, found = x @ x, np.zeros(len(H))
+    for size in range(1, most + 1):
+        for support in combinations(range(len(H)), size):
+            part = H[list(support)]
+            if np.linalg.matrix_rank(part) < size:
+                continue
+            weights = np.linalg.lstsq(part.T, x, rcond=None)[0]
+            error = np.square(x - weights @ part).sum()
+            if (weights > 0).all() and error < best:
+                best, found = error, np.zeros(len(H))
+                found[list(support)] = weights
+    return found

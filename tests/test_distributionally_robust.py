@@ -4,12 +4,16 @@ The numbers of `tests/data/variants.json` come from an independent program in pl
 the transposed data are fitted with W and H exchanged. 1e-8 leaves room for sums in another order over 100 iterations.
 """
 
+import warnings
+
 import numpy as np
 import oracle_data
 import pytest
 import scipy.sparse as sp
 from joblib import parallel_config
 from scipy.optimize import brentq
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf import NMF, DistributionallyRobustNMF, StratifiedNMF, select_beta
 from fastnmf.core.alternate import solve
@@ -120,7 +124,7 @@ def skewed():
 def test_two_divergences_at_once_match_the_fixed_numbers():
     X, W, H = skewed()
     expected = EXPECTED["dr_nmf_IS_KL"]
-    options = {"betas": (0, 1), "references": expected["e"], "init": "custom", "tol": 0}
+    options = {"betas": (0, 1), "references": expected["e"], "init": "custom", "tol": 0, "extrapolate": False}
     model = DistributionallyRobustNMF(3, weights=(0.5, 0.5), max_iter=100, **options).fit(X.T, W=H.T, H=W.T)
     found = model.history_["objective"]
     assert (np.diff(found) <= 0).all()
@@ -128,6 +132,8 @@ def test_two_divergences_at_once_match_the_fixed_numbers():
         assert found[k] == pytest.approx(expected["fixed_half_obj"][str(k)], rel=1e-6)  # e has 12 digits, D0 is large
     model = DistributionallyRobustNMF(3, max_iter=600, **options).fit(X.T, W=H.T, H=W.T)
     assert model.excesses_.max() <= 1.03
+    faster = DistributionallyRobustNMF(3, max_iter=300, **(options | {"extrapolate": True})).fit(X.T, W=H.T, H=W.T)
+    assert faster.excesses_.max() < model.excesses_.max()
     assert model.reconstruction_err_ == model.excesses_.max() == model.history_["excesses"][-1].max()
     assert model.weights_.sum() == pytest.approx(1) and (model.weights_ > 0).all()
     # neither measure alone is as good in both: 6.0 % and 9.0 % in excess
@@ -141,7 +147,7 @@ def test_references_are_those_of_one_measure_alone():
     alone = [NMF(3, solver="mu", beta_loss=beta, **options).fit(X, W=W, H=H) for beta in (0, 1.5)]
     np.testing.assert_allclose(model.references_, [one.history_["objective"][-1] for one in alone], rtol=1e-12)
     for one in (0, 1.5):
-        single = DistributionallyRobustNMF(3, betas=(one,), **options).fit(X, W=W, H=H)
+        single = DistributionallyRobustNMF(3, betas=(one,), extrapolate=False, **options).fit(X, W=W, H=H)
         np.testing.assert_allclose(single.W_, alone[(0, 1.5).index(one)].W_, rtol=1e-7)
 
 
@@ -172,6 +178,18 @@ def test_joint_factors_are_the_roots():
             assert np.log(t[at]) == pytest.approx(brentq(slope, -50, 50, (at,), xtol=1e-13), rel=1e-9, abs=1e-11)
         nothing = [(b, 0 * pos, neg) for b, pos, neg in parts], [(b, pos, 0 * neg) for b, pos, neg in parts]
         assert (JointMU().factor(nothing[0]) == 0).all() and (JointMU().factor(nothing[1]) == 1).all()
+
+
+def test_the_default_fit_settles_near_the_best_at_any_scale():
+    X = load_digits().data[:150]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        near = DistributionallyRobustNMF(4, random_state=0).fit(X)
+    far = DistributionallyRobustNMF(4, random_state=0).fit(1e-10 * X)
+    assert near.normalized_loss_ == pytest.approx(far.normalized_loss_, rel=2e-3)
+    options = {"references": near.references_, "init": "custom", "max_iter": 1500, "tol": 0}
+    longer = DistributionallyRobustNMF(4, **options).fit(X, W=near.W_, H=near.components_)
+    assert near.excesses_.max() <= 1.005 * longer.history_["objective"].min()
 
 
 def test_sparse_is_dense_transform_and_degenerate_data():

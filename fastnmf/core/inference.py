@@ -18,7 +18,7 @@ from fastnmf.core.objectives import divergence_problem
 from fastnmf.core.penalties import ElasticNet
 from fastnmf.core.problem import Subproblem, full
 from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE, huge, model_floor, tiny
-from fastnmf.core.updates import HALS, ActiveSet, Majorised, WeightedRows
+from fastnmf.core.updates import HALS, ActiveSet, Majorised, SparseCoding, WeightedRows
 from fastnmf.data import shifts
 from fastnmf.data.layout import Compressed, nonzero_means, row_index
 from fastnmf.kernels import nnls, rows
@@ -30,6 +30,7 @@ GUESS_SWEEPS = 5  # sweeps of coordinate descent that guess the supports of the 
 ROWWISE_SWEEPS = 8  # the same where each row has its own Gram matrix
 LOOK = 10  # updates between two looks at the change of the rows
 SETTLED = 1e-6  # part of its largest weight that a row may still lack
+CODING_NODES = 1000  # largest number of problems that are solved for the best support of a row
 BLOCK = 1 << 21  # entries of Gram matrices of rows held at a time: 16 MB
 
 
@@ -110,6 +111,27 @@ def quadratic_weights(gram, pos, rank, neg=None, penalties=(), guess=None):
         W[:] = guess
         ActiveSet()(W, sub, rank)
     return W, sub
+
+
+def sparse_weights(strata, H, most):
+    """Return the best weights of every row for fixed H, of which at most `most` are non-zero, (n_rows, K).
+
+    Exact for up to two; for more as far as `CODING_NODES` problems a row lead.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.strata.Strata
+    H : ndarray (n_columns, k)
+        Non-negative, in the inner scale of the data.
+    most : int
+    """
+    rank, H = H.shape[1], pad(H, strata)
+    W, product = (aligned((strata.shape[0], H.shape[1]), strata.dtype) for _ in range(2))
+    strata.matmul(H, product)
+    sub = Subproblem(row_tasks(W))
+    sub.add(gram=rows.gram(row_tasks(H), H), pos=product)
+    SparseCoding(most, CODING_NODES)(W, sub, rank)
+    return W
 
 
 def exact(F, sub, rank):

@@ -1,11 +1,14 @@
-"""Warn of labels that are not used, and of one factor that is penalised alone; warn once."""
+"""Warn of labels that are not used, of one factor that is penalised alone, of a model of nothing; warn once."""
 
 import functools
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 from fastnmf.core.penalties import CustomPenalty
+from fastnmf.data.strata import Strata
 from fastnmf.kernels.warn import warn
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -64,6 +67,43 @@ def warn_of_one_penalty(options, penalties=None, factors=None):
         warn(
             f"Only {what} is penalised: {other} can {moves[0]} while {one} {moves[1]}, and the penalty vanishes. "
             f"Penalise {remedy}.",
+            UserWarning,
+        )
+
+
+NOTHING = 0.01  # share of what can be explained for certain, below which a model explains next to nothing
+
+
+def warn_of_nothing(data, fit, losses):
+    """Warn if a finished fit explains less than `NOTHING` of what one component alone, or the fit itself before, does.
+
+    For non-negative data and the squared error, one component explains at least the share that the weights ``X h`` of
+    ``h = Xᵀ X 1`` give it, whatever the data are: also of noise. Under other losses, which are relative to a model that
+    may be a good one, the fit must have explained more than `NOTHING` itself. Costs three passes over X, and these only
+    where less than `NOTHING` is explained.
+
+    Parameters
+    ----------
+    data : Strata, or other data
+    fit : fastnmf.core.iterate.Fit
+    losses : ndarray (n,)
+        Normalized losses of its course.
+    """
+    shares = 1 - np.square(losses)
+    if fit.n_iter == 0 or fit.stopped_by in ("max_time", "callback") or not shares[-1] < NOTHING:
+        return
+    before, reach = float(np.max(shares)), 0.0
+    if isinstance(data, Strata) and fit.solver.scale == data.sq_norm > 0:
+        weights, values = data.entry_weights, data.X.data if data.is_sparse else data.X
+        if (weights is None or weights.is_mask) and (values >= 0).all():
+            h = data.X.T @ (data.X @ np.ones(data.shape[1], data.dtype))
+            reach = float(np.square(data.X @ (h / np.linalg.norm(h)), dtype=np.float64).sum() / data.sq_norm)
+    certain = max(reach, before if before > NOTHING else 0.0)
+    if certain and shares[-1] < NOTHING * certain:
+        which = "a single component can explain" if reach == certain else "it did explain in the course of the fit"
+        warn(
+            f"The model explains next to nothing of X, {max(shares[-1], 0):.1g} of its loss, where {which} "
+            f"{certain:.1g}; lower the penalties, or loosen the constraints.",
             UserWarning,
         )
 

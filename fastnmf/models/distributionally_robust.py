@@ -10,14 +10,18 @@ import numbers
 
 import numpy as np
 
-from fastnmf.core.alternate import solve
-from fastnmf.core.factors import Factors
+from fastnmf.core.alternate import AlternatingSolver, solve
+from fastnmf.core.factors import Factors, allocate, pad
+from fastnmf.core.init.plain import plain_fit
+from fastnmf.core.iterate import iterate
 from fastnmf.core.losses import check_beta
 from fastnmf.core.losses.divergence_mixture import DivergenceMixture
-from fastnmf.core.objectives import divergence_problem, own_loss_problem, squared_problem
+from fastnmf.core.objectives import divergence_problem, own_loss_problem
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.thresholds import LEAST_REFERENCE, MOST_BITS, MU_FLOOR, tiny
 from fastnmf.core.updates import JointMU
 from fastnmf.data.sentences import shown
+from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.for_checkers import Betas, Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Floats, Seed, Vector
@@ -59,11 +63,15 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         Fixed weights >= 0 of the ``D_b / e_b``; then their weighted sum is minimised. None: the weights are found such
         that the largest excess is minimised.
     references : array-like (n_betas,), default=None
-        The e_b > 0, if they are known. None: one fit for each divergence, from the same start, with the same `max_iter`
-        and `tol`.
+        The e_b > 0, if they are known. None: one fit for each divergence, with the same `max_iter` and `tol`, from the
+        same start; with ``init=None`` each from the end of that of the next larger beta.
+    extrapolate : bool, default=True
+        Whether, after ten iterations, every third one begins at a point that is extrapolated along the last two, if
+        this lowers the objective (SQUAREM).
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
-        Start, as for `NMF`.
-    max_iter : int, default=500
+        Start, as for `NMF`. None: the end of that fit for the references whose largest excess is least; where the
+        references are given, as for `NMF`.
+    max_iter : int, default=1000
         Largest number of iterations.
     tol : float, default=1e-4
         Stopping tolerance, as for `NMF`; 0 runs exactly `max_iter` iterations.
@@ -151,6 +159,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     betas: Betas
     weights: Vector | None
     references: Vector | None
+    extrapolate: bool
     init: Init
     betas_: Floats
     references_: Floats
@@ -173,8 +182,9 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         betas: Betas = (1, 2),
         weights: Vector | None = None,
         references: Vector | None = None,
+        extrapolate: bool = True,
         init: Init = None,
-        max_iter: int = 500,
+        max_iter: int = 1000,
         tol: float = 1e-4,
         random_state: Seed = None,
         verbose: int = 0,
@@ -206,9 +216,29 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         self.betas_ = np.array(check_betas(self.betas))
         return super()._data(X, given, options)
 
-    def _problem(self, data, factors, tasks, options):
+    def _start(self, data, rank, given, options, random_state):
+        start = super()._start(data, rank, given, options, random_state)
+        if self.references is not None or options.init is not None or self._goes_on(options):
+            return start
+        self._check_data(data)
+        fits, factors = self._fits(data, *allocate(data, *start[:3]), options, is_chained=True), None
+        if not hasattr(self, "references_"):
+            self._set_references(data, fits)
+        inner, least = self._inner_references(data, None, None, options), np.inf
+        for _, found in fits:
+            own, tasks = allocate(data, *(without_zeros(found[name][:, :rank]) for name in "WH"), None)
+            largest = DivergenceMixture(data, own["W"].shape[1], tasks, self.betas_, inner).value(own)
+            if factors is None or largest < least:
+                factors, least = own, largest
+        return factors["W"][:, :rank], factors["H"][:, :rank], None, None
+
+    def _check_data(self, data):
+        """Raise if a divergence cannot take the zeros of the data."""
         for beta in self.betas_:
             check_beta(data, beta, "beta")
+
+    def _problem(self, data, factors, tasks, options):
+        self._check_data(data)
         references = self._inner_references(data, factors, tasks, options)
         weights = getattr(self, "weights_", None)
         if weights is None and self.weights is not None:
@@ -216,6 +246,9 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         data_loss = DivergenceMixture(data, factors["W"].shape[1], tasks, self.betas_, references, weights)
         update = JointMU(floor=MU_FLOOR[data.dtype])
         return own_loss_problem(data_loss, update, factors, tasks, scale=data_loss.reference())
+
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors) if self.extrapolate else None
 
     def _inner_references(self, data, factors, tasks, options):
         """Return the e_b in the inner scale of the data, (n_betas,); the first start of a fit finds them.
@@ -225,25 +258,33 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         Parameters
         ----------
         data, factors, tasks, options :
-            As for `_references`.
+            As for `_fits`.
         """
-        units = -2.0 * data.log4_scale * self.betas_  # log2 of a divergence in the user's scale over the inner one
         if not hasattr(self, "references_"):
             if self.references is None:
-                inner = self._references(data, factors, tasks, options)
-                self._log2_references = np.log2(inner) + units
-                with np.errstate(over="ignore"):
-                    self.references_ = inner * np.exp2(units)
+                self._set_references(data, self._fits(data, factors, tasks, options))
             else:
                 self.references_ = np.asarray(self.references, dtype=np.float64)
         if not hasattr(self, "_log2_references"):
             self._log2_references = np.log2(self.references_)
+        units = self._units(data)
         if np.abs(np.append(units, self._log2_references)).max() < MOST_BITS:
             return self.references_ / np.exp2(units)
         return np.exp2(self._log2_references - units)
 
-    def _references(self, data, factors, tasks, options):
-        """Return the value that a fit of each divergence alone reaches from copies of these factors, (n_betas,).
+    def _units(self, data):
+        """Return the binary logarithms of the divergences in the user's scale over those in the inner one."""
+        return -2.0 * data.log4_scale * self.betas_
+
+    def _set_references(self, data, fits):
+        """Set the e_b in the user's scale, and their logarithms."""
+        inner, units = np.array([value for value, _ in fits]), self._units(data)
+        self._log2_references = np.log2(inner) + units
+        with np.errstate(over="ignore"):
+            self.references_ = inner * np.exp2(units)
+
+    def _fits(self, data, factors, tasks, options, *, is_chained=False):
+        """Return the value that a fit of each divergence alone reaches from these factors, and its factors, as pairs.
 
         Parameters
         ----------
@@ -252,18 +293,24 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
             Not changed.
         tasks : dict, factor name -> ndarray of int64
         options : Options
+        is_chained : bool, default=False
+            Whether a fit starts where that of the next larger beta ended: their minima are then near each other.
         """
-        found = []
-        for beta in self.betas_:
-            own = Factors(factors.rank, **{name: factors[name].copy() for name in "WH"})
-            schedule = (("W", 1), ("H", 1))
+        found, at = [None] * len(self.betas_), factors
+        for b in np.argsort(-self.betas_):  # the largest beta first: coordinate descent is fast for beta = 2
+            beta, own = self.betas_[b], Factors(factors.rank, **{name: at[name].copy() for name in "WH"})
             if beta == 2:  # D_2 is half the squared error, O(nnz K)
-                problem, unit = squared_problem(data, own, tasks, schedule, is_descent=False), 0.5
+                W, H = (own[name][:, : own.rank] for name in "WH")
+                fit, unit = plain_fit(data, W, H, max_iter=options.max_iter, tol=options.tol), 0.5
             else:
                 problem, unit = divergence_problem(data, own, tasks, beta), 1.0
-            best = solve(problem, own, max_iter=options.max_iter, tol=options.tol).history["objective"][-1]
-            found.append(unit * max(best, LEAST_REFERENCE * problem.scale) or 1.0)
-        return np.array(found)
+                solver = AlternatingSolver(problem, own, SQUAREM(tasks, own) if beta == 1 else None)
+                fit = iterate(solver, max_iter=options.max_iter, tol=options.tol)
+            value, solver = fit.history["objective"][-1], fit.solver
+            found[b] = unit * max(value, LEAST_REFERENCE * solver.scale) or 1.0, fit.factors
+            if is_chained:
+                at = {name: pad(without_zeros(fit.factors[name][:, : own.rank]), data) for name in "WH"}
+        return found
 
     def _final_exact_W(self, data, fit, options):
         """Set the weights and excesses; keep the factors, because the excesses are those of W and H together."""

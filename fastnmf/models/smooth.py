@@ -12,20 +12,21 @@ import numpy as np
 from fastnmf.core.alternate import scale_start
 from fastnmf.core.factors import pad
 from fastnmf.core.inference import infer
+from fastnmf.core.init.plain import plain_fit
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import number, one_of
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.penalties.smoothness import Chain
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.updates import ChainDescent
-from fastnmf.core.warn import warn
 from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Seed
 
 SWEEPS = 2
 BEND = 1e-3
+PLAIN_ITERATIONS = 200  # at most, of plain NMF for the default start
 LARGEST_UNIT = 2.0**600  # the penalty holds its power 1.5; beside it the data count for nothing long before
-NOTHING = 1 - 1e-5  # loss from which on a model explains less than 1 % of what ten topics explain of text
 LEAST_SHARE = 1e-3  # weight of H's norm beside W's: bounds constant components, whose steps are zero at any size
 
 
@@ -53,7 +54,7 @@ class SmoothNMF(BaseNMF, Iterative):
         ``"total_variation"`` smooths ``|d|`` near zero: it is ``sqrt(d² + e²) - e``, where e is a thousandth of √s, the
         approximate size of components.
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
-        As for `NMF`.
+        As for `NMF`. None: the components that plain NMF finds.
     max_iter : int, default=300
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
@@ -174,6 +175,14 @@ class SmoothNMF(BaseNMF, Iterative):
         weight = self.smoothness * unit**1.5
         return ElasticNet(weight / 2, 0), Chain(weight, l1=LEAST_SHARE * weight / 2, bend=BEND * unit**0.5)
 
+    def _start(self, data, rank, given, options, random_state):
+        W, H, v, V = super()._start(data, rank, given, options, random_state)
+        if self.smoothness == 0 or options.init is not None or self._goes_on(options):
+            return W, H, v, V
+        limits = {"max_iter": PLAIN_ITERATIONS, "tol": 1e-4, "max_time": options.max_time}
+        factors = plain_fit(data, W, H, **limits).factors
+        return np.zeros_like(W), factors["H"][:, :rank], None, None
+
     def _problem(self, data, factors, tasks, options):
         schedule = (("W", SWEEPS), ("H", SWEEPS))
         return squared_problem(data, factors, tasks, schedule, is_descent=True, holds_products=self.smoothness > 0)
@@ -203,13 +212,8 @@ class SmoothNMF(BaseNMF, Iterative):
             factors.overwrite({"H": factors["H"] / factors["H"].dtype.type(size)})
             scale_start(problem, factors, data)
 
-    def _warn(self, fit, options):
-        super()._warn(fit, options)
-        if self.normalized_loss_ > NOTHING:
-            warn(
-                f"The components explain next to nothing of X, as smoothness={self.smoothness:g} is large; lower it.",
-                UserWarning,
-            )
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors)
 
     def _infer_own_W(self, data, H, options):
         return infer(data, H.shape[1], pad(H, data), None, penalties=[self._penalties(data)[0]])[0]

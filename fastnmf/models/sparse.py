@@ -6,17 +6,19 @@ from functools import partial
 
 import numpy as np
 
-from fastnmf.core.alternate import solve
+from fastnmf.core.inference import sparse_weights
+from fastnmf.core.init.clusters import components_of_few
 from fastnmf.core.losses import Frobenius
+from fastnmf.core.losses.products import AssignedFrobenius
 from fastnmf.core.objectives import own_loss_problem
-from fastnmf.core.options import integer, number, optional
-from fastnmf.core.updates import HALS, ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
+from fastnmf.core.options import generator, integer, number, optional
+from fastnmf.core.squarem import SQUAREM
+from fastnmf.core.updates import HALS, ProjectedColumns, SparseCoding, hoyer_cone, largest_in_rows
 from fastnmf.models.base.for_checkers import Callback, Init, Iterative
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Seed
 
 SWEEPS = 2
-INFERENCE_STEPS = 200  # gradient steps that compute W for fixed H, with at most max_components in a row
 
 
 def _top(f, most):
@@ -51,7 +53,7 @@ class SparseNMF(BaseNMF, Iterative):
     max_components : int, default=None
         Maximum number of components with a non-zero weight in each sample, >= 1; None for no constraint.
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
-        As for `NMF`; the start is first projected onto the constraints.
+        As for `NMF`; the start is first projected onto the constraints. None with `max_components`: see Notes.
     max_iter : int, default=200
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
@@ -91,9 +93,16 @@ class SparseNMF(BaseNMF, Iterative):
     Notes
     -----
     For a column of W or H, coordinate descent finds the unconstrained minimiser and projects it onto the constraint
-    set. This is the exact minimiser while the other columns are fixed. Rows of W take gradient steps, each followed by
-    a projection. The constraint sets are not convex, so the result depends on the start more than that of plain NMF.
-    Sparse X stays sparse, at the cost of plain NMF.
+    set. This is the exact minimiser while the other columns are fixed.
+
+    With `max_components`, each row of W is coded anew for the present H: exactly for one component (the model is then
+    `OrthogonalNMF`) and for two, where all pairs are compared. For more, orthogonal matching pursuit and exchanges find
+    the support in the fit; at the end, and in `transform`, branch and bound makes it the best one, unless a row takes
+    more than 1000 steps or there are more than 64 components. The default start is the better one of two after a few
+    iterations: rows in different directions, and that of `NMF`.
+
+    The constraint sets are not convex, so the result depends on the start more than that of plain NMF. Sparse X stays
+    sparse, at the cost of plain NMF plus O(n_samples n_components²) for two components a sample.
 
     `transform` observes `max_components`. `sparseness_W` is a constraint on all samples of a fit together, so
     `transform` ignores it.
@@ -101,7 +110,10 @@ class SparseNMF(BaseNMF, Iterative):
     References
     ----------
     P. O. Hoyer, "Non-negative matrix factorization with sparseness constraints", JMLR 2004. R. Peharz, F. Pernkopf,
-    "Sparse nonnegative matrix factorization with l0-constraints", Neurocomputing 80, 38-46, 2012.
+    "Sparse nonnegative matrix factorization with l0-constraints", Neurocomputing 80, 38-46, 2012. N. Nadisic, A.
+    Vandaele, N. Gillis, J. E. Cohen, "Exact sparse nonnegative least squares", ICASSP 2020 (branch and bound). A. M.
+    Bruckstein, M. Elad, M. Zibulevsky, "On the uniqueness of nonnegative sparse solutions to underdetermined systems of
+    equations", IEEE Transactions on Information Theory 2008 (matching pursuit).
 
     Examples
     --------
@@ -163,8 +175,8 @@ class SparseNMF(BaseNMF, Iterative):
                 project = partial(_top, most=most) if most is not None else partial(hoyer_cone, sparseness=sparseness)
                 updates[name], starts[name] = ProjectedColumns(project), partial(np.apply_along_axis, project, 0)
         if self.max_components is not None:
-            project = partial(largest_in_rows, most=self.max_components)
-            updates["W"], starts["W"] = ProjectedRows(project), project
+            updates["W"] = SparseCoding(self.max_components)
+            starts["W"] = partial(largest_in_rows, most=self.max_components)
         return updates, starts
 
     def _problem(self, data, factors, tasks, options):
@@ -172,20 +184,28 @@ class SparseNMF(BaseNMF, Iterative):
         for name, project in starts.items():
             factors[name][:, : factors.rank] = project(factors[name][:, : factors.rank])
             factors.invalidate(name)
-        loss = Frobenius(data, factors["W"].shape[1], tasks, holds_products=True)
+        kind = Frobenius if self.max_components is None else AssignedFrobenius
+        loss = kind(data, factors["W"].shape[1], tasks, holds_products=True)
         problem = own_loss_problem(loss, None, factors, tasks, SWEEPS, scale=data.sq_norm)
         problem.updates = updates
+        if self.max_components is not None and "H" not in starts:
+            problem.reseed_dead_component = loss.reseed_dead_component
         return problem
 
-    def _update_W(self, data, factors, tasks, options):
-        if self.max_components is None:  # W already holds the exact weights
-            return
-        problem = self._problem(data, factors, tasks, options)
-        problem.schedule = (("W", INFERENCE_STEPS),)
-        solve(problem, factors, max_iter=1, tol=0)
+    def _start(self, data, rank, given, options, random_state):
+        start = super()._start(data, rank, given, options, random_state)
+        if self.max_components is None or options.init is not None or self._goes_on(options):
+            return start
+        H = components_of_few(data, start[1], self.max_components, generator(random_state))
+        return np.zeros((data.shape[0], rank)), H, None, None
 
-    def _has_free_scale(self, problem, options):
-        return self.max_components is None  # else the scale decides which weights of a row are the largest
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors)
+
+    def _infer_own_W(self, data, H, options):
+        if self.max_components is None:
+            return super()._infer_own_W(data, H, options)
+        return sparse_weights(data, H, self.max_components)
 
     def _final_exact_W(self, data, fit, options):
         if self.sparseness_W is None:

@@ -5,7 +5,7 @@ data: ``<F, pos>`` and ``<F, neg>``; for separable entries ``sum v (weight v - 2
 where the update does not compute it anyway.
 """
 
-from fastnmf.core.updates.active_set import ActiveSet, ClusterAssignment, LeastSquares, ProductCore
+from fastnmf.core.updates.active_set import ActiveSet, ClusterAssignment, LeastSquares, ProductCore, SparseCoding
 from fastnmf.core.updates.coordinate_descent import (
     HALS,
     ChainDescent,
@@ -18,7 +18,7 @@ from fastnmf.core.updates.coordinate_descent import (
 )
 from fastnmf.core.updates.custom import CustomUpdate, Majorised
 from fastnmf.core.updates.multiplicative import MU, DampedMU, JointMU, UnitColumns
-from fastnmf.core.updates.projections import ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
+from fastnmf.core.updates.projections import ProjectedColumns, hoyer_cone, largest_in_rows
 from fastnmf.core.updates.robust import ChebyshevLP, WeightedMedianDescent
 
 __all__ = [
@@ -39,8 +39,8 @@ __all__ = [
     "ProductCore",
     "ProductDescent",
     "ProjectedColumns",
-    "ProjectedRows",
     "QuarticDescent",
+    "SparseCoding",
     "UnitColumns",
     "WeightedMedianDescent",
     "WeightedRows",

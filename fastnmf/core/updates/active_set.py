@@ -1,9 +1,9 @@
-"""Exact minimisers: non-negative by active sets, unconstrained, and one component a row."""
+"""Exact minimisers: non-negative by active sets, unconstrained, one component a row, and at most a few."""
 
 import numpy as np
 
 from fastnmf.core.problem import full
-from fastnmf.kernels import nnls
+from fastnmf.kernels import coding, nnls
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.records import LazyRows
 
@@ -102,3 +102,42 @@ class ProductCore:
     def __call__(self, F, sub, rank, n_sweeps=1):
         """Replace F (K, K) by the minimiser; `sub`, `rank` and `n_sweeps` as for `ClusterAssignment`."""
         F[:] = full(sub.pos)
+
+
+class SparseCoding:
+    """The minimiser over F >= 0 with at most `most` non-zeros a row, for columns whose Gram matrix is non-negative.
+
+    Exact for one and two non-zeros: all supports are compared. For more, the support comes from non-negative orthogonal
+    matching pursuit (Bruckstein, Elad and Zibulevsky 2008), exchanges, and branch and bound in at most `n_nodes`
+    problems a row (Nadisic, Vandaele, Gillis and Cohen 2020); weights on a support are exact. Monotone for rows that
+    have at most `most` non-zeros. Cost: O(p k^2) for two, O(p k most^4) for more without branch and bound.
+
+    Parameters
+    ----------
+    most : int
+        Largest number of non-zeros of a row, >= 1.
+    n_nodes : int, default=0
+        As for `fastnmf.kernels.coding.rows_sparse_coding`.
+    """
+
+    needs = ("quadratic",)
+
+    def __init__(self, most, n_nodes=0):
+        self.most, self.n_nodes = most, n_nodes
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Replace F by the minimiser.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten. For more than two non-zeros its supports are tried, too.
+        sub : fastnmf.core.problem.Subproblem
+            ``gram`` and ``pos``; quadratic.
+        rank : int
+            Columns in use.
+        n_sweeps : int, default=1
+            Not used.
+        """
+        gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank])
+        coding.rows_sparse_coding(sub.tasks, F, gram, full(sub.pos), self.most, self.n_nodes)

@@ -26,7 +26,7 @@ from fastnmf.core.init.starts import Start
 from fastnmf.core.iterate import as_arrays
 from fastnmf.core.options import check_integer, generator, read_options
 from fastnmf.core.restarts import Restarts, check_restarts, has_same_start
-from fastnmf.core.warn import warn
+from fastnmf.core.warn import warn, warn_of_nothing
 from fastnmf.data.annotated import Layer, check_index, is_annotated, matrix_of, with_labels, with_layer
 from fastnmf.data.matrix import check_kind, check_unmasked, unmasked
 from fastnmf.data.names import check_names, names_of
@@ -274,6 +274,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
             self._finish(data, fit, options)
             vars(self)["run_objectives_"] = np.array(runs.objectives)
         self._warn(fit, options)
+        warn_of_nothing(data, fit, self.history_["normalized_loss"])
         return self
 
     def _data(self, X, given, options):
