@@ -235,11 +235,11 @@ def test_score_matching_is_the_definition(beta):
     rng = np.random.default_rng(0)
     y = rng.gamma(3, 1, 40)
     x = y * rng.gamma(20, 0.05, 40)
-    found = _score_matching(x, y, beta, None)
+    found = _score_matching(x, y, beta)
     assert found == pytest.approx(oracles_robust.score_matching(x, y, beta), rel=2e-3, abs=1e-3)
-    assert _score_matching(9.0 * x, 9.0 * y, beta, None) == pytest.approx(found, rel=1e-9)  # units do not matter
+    assert _score_matching(9.0 * x, 9.0 * y, beta) == pytest.approx(found, rel=1e-9)  # units do not matter
     if beta > 0:  # entries of zero move means only
-        with_zeros = _score_matching(np.append(x, np.zeros(40)), np.append(y, y), beta, None)
+        with_zeros = _score_matching(np.append(x, np.zeros(40)), np.append(y, y), beta)
         r = (beta - 2) / 2
         assert with_zeros - r - r * r / 2 == pytest.approx((found - r - r * r / 2) / 2, rel=1e-9)
 

@@ -10,6 +10,7 @@ from collections import Counter
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.layout import row_index
 from fastnmf.data.sentences import shown
 from fastnmf.io.files import known_name
 
@@ -200,7 +201,7 @@ def _weighted(counts, record):
     if record["vectorizer"].get("tfidf") == "max":  # files of before this option do not have it
         counts = sp.csr_array(counts, dtype=record["idf"].dtype)
         largest = np.maximum(counts.max(axis=1).toarray().ravel(), 1)  # never-densify-ok: one number a text
-        counts.data *= record["idf"][counts.indices] / np.repeat(largest, np.diff(counts.indptr))
+        counts.data *= record["idf"][counts.indices] / largest[row_index(counts)]
         counts.eliminate_zeros()
     elif record["idf"] is not None:
         from sklearn.feature_extraction.text import TfidfTransformer

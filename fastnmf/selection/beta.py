@@ -193,12 +193,13 @@ def select_beta(
     )
 
 
-def _likelihood(x, y, beta, mean):
-    """Return the negative mean log quasi-likelihood of entries x of a model y whose mean divergence is `mean`."""
+def _likelihood(x, y, beta):
+    """Return the negative mean log quasi-likelihood of entries x (n,) and their model y (n,) > 0."""
+    mean = max(float(divergences(x, y, beta).mean()), tiny())
     return 0.5 * np.log(2 * mean) + (2 - beta) / 2 * float(np.log(y).mean())
 
 
-def _score_matching(x, y, beta, mean):
+def _score_matching(x, y, beta):
     """Return the objective of score matching of entries x (n,) and their model y (n,) > 0; x may be 0 for beta > 0."""
     r, seen = (beta - 2) / 2, x > 0
     power, g = np.zeros_like(y), np.zeros_like(y)
@@ -255,5 +256,4 @@ def _measure(X, rank, beta, seeds, n_held, max_iter, tol, score_of):
         solve(problem, factors, max_iter=max_iter, tol=tol)
     y = np.einsum("ec,ec->e", factors["W"][row], factors["H"][column], dtype=np.float64)
     y = np.maximum(y, data_loss.floor)
-    mean = max(float(divergences(x, y, beta).mean()), tiny())
-    return score_of(x, y, beta, mean), mean
+    return score_of(x, y, beta), max(float(divergences(x, y, beta).mean()), tiny())
