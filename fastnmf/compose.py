@@ -1,7 +1,8 @@
 """Compose a model from a loss, penalties, updates and a schedule, some of which may be your own.
 
 `Factorization` is the estimator. What it is composed of: `EntrywiseLoss` (a divergence of your own), objects with
-``value(F)`` and ``half_gradient(F)`` (penalties; `ElasticNetPenalty` is one), objects with ``step(F, view)`` (updates).
+``value(F)`` and ``half_gradient(F)`` (penalties; `ElasticNetPenalty`, `GroupPenalty`, `AngularPenalty` and
+`HoyerPenalty` are such), objects with ``step(F, view)`` (updates).
 `fastnmf.testing` checks them. `View` is what an update sees.
 """
 
@@ -17,7 +18,7 @@ from fastnmf.core.losses.choice import Divergence
 from fastnmf.core.losses.custom import EntrywiseLoss
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_beta_loss, check_bool, check_choice, shown
-from fastnmf.core.penalties.custom import ElasticNetPenalty
+from fastnmf.core.penalties import AngularPenalty, ElasticNetPenalty, GroupPenalty, HoyerPenalty
 from fastnmf.core.updates import HALS, MU, ActiveSet, CustomUpdate
 from fastnmf.core.updates.custom import View
 from fastnmf.core.warn import first_was, warn_of_y
@@ -28,7 +29,16 @@ from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Step, Vector
 
-__all__ = ["Divergence", "ElasticNetPenalty", "EntrywiseLoss", "Factorization", "View"]
+__all__ = [
+    "AngularPenalty",
+    "Divergence",
+    "ElasticNetPenalty",
+    "EntrywiseLoss",
+    "Factorization",
+    "GroupPenalty",
+    "HoyerPenalty",
+    "View",
+]
 
 UPDATES = ("hals", "mu", "exact")
 Update: TypeAlias = Literal["hals", "mu", "exact"] | Step

@@ -181,6 +181,8 @@ SMALL = "fastnmf.{0}(2, max_iter=2, random_state=0)"
 MODELS = [SMALL.format(kind) for kind in ("NMF", "StratifiedNMF", "PLSA", "SparseNMF", "MiniBatchNMF", "SemiNMF")]
 BETA = "'frobenius' 'kullback-leibler' 'itakura-saito' 0 0.5 1 1.5 2 3 -1 2.0 compose.Divergence()".split()
 PENALTIES = ["None", "{'H': [compose.ElasticNetPenalty(0.1, 0.2)]}", "{'W': compose.ElasticNetPenalty(0.1)}", "{}"]
+PENALTIES += ["{'H': compose.GroupPenalty(0.1)}", "{'H': compose.AngularPenalty()}", "{'W': compose.HoyerPenalty()}"]
+PENALTIES += ["{'W': compose.GroupPenalty(0.1, 'components')}"]
 PENALTIES += ["||"]
 PENALTIES += ["{'H': [compose.ElasticNetPenalty]}", "{'X': []}", "[1]", "{'V': [compose.ElasticNetPenalty(0.1, 0.2)]}"]
 
@@ -374,6 +376,7 @@ FUNCTIONS = {
     "Strata.from_array": fastnmf.Strata.from_array,
     "Strata.from_blocks": fastnmf.Strata.from_blocks,
     "compose.ElasticNetPenalty": compose.ElasticNetPenalty,
+    "compose.GroupPenalty": compose.GroupPenalty,
     "datasets.make_stratified": datasets.make_stratified,
     "datasets.simulate_counts": datasets.simulate_counts,
     **{f"metrics.{name}": getattr(metrics, name) for name in metrics.__all__},

@@ -32,3 +32,36 @@ def majorised_minimum(gram, right, H, slope, c):
     for _ in range(20000):
         F = np.maximum(F - (gram @ F - right + slope + c * (F - H)) / lipschitz, 0)
     return F
+
+
+def group_minimum(gram, right, weight, groups):
+    """Minimise ``<F, gram F> - 2 <F, right> + 2 weight sum_g ||F_g||`` over F >= 0 (k, p) by proximal gradients.
+
+    Groups are the rows ("components") or the columns ("features") of F.
+    """
+    F, lipschitz = np.ones(right.shape), np.linalg.norm(gram, 2)
+    axis = 1 if groups == "components" else 0
+    for _ in range(4000):
+        F = np.maximum(F - (gram @ F - right) / lipschitz, 0)
+        lengths = np.sqrt((F**2).sum(axis=axis, keepdims=True))
+        F = F * np.maximum(1 - weight / lipschitz / np.maximum(lengths, 1e-300), 0)
+    return F
+
+
+def lack_of_sparseness(F):
+    """Return the sum over the rows of one minus Hoyer's sparseness, 0 for a row of zeros."""
+    total, p = 0.0, F.shape[1]
+    for f in F:
+        length = np.sqrt(sum(f**2))
+        total += 1 - (np.sqrt(p) - sum(f) / length) / (np.sqrt(p) - 1) if length > 0 else 0.0
+    return total
+
+
+def angles(F):
+    """Return the sum of the cosines of all pairs of different rows; a row of zeros has none."""
+    total = 0.0
+    for k, f in enumerate(F):
+        for l, g in enumerate(F):
+            length = np.sqrt(sum(f**2) * sum(g**2))
+            total += sum(a * b for a, b in zip(f, g, strict=True)) / length if k != l and length > 0 else 0.0
+    return total

@@ -47,3 +47,39 @@ def mean_distance_to_nearest(points, n_nearest):
         apart = sorted(np.sqrt(np.sum((p - q) ** 2)) for j, q in enumerate(points) if j != i)
         found.append(np.mean(apart[:n_nearest]))
     return np.array(found)
+
+
+def connectivity_and_dispersion(runs):
+    """Return the consensus matrix of the labels of runs, and its dispersion (Kim and Park 2007)."""
+    n = len(runs[0])
+    C = np.array([[sum(run[i] == run[j] for run in runs) / len(runs) for j in range(n)] for i in range(n)])
+    return C, sum(4 * (C[i, j] - 0.5) ** 2 for i in range(n) for j in range(n)) / n**2
+
+
+def cophenetic(C):
+    """Return the correlation of the distances 1 - C with the heights at which average linkage joins the pairs."""
+    n = len(C)
+    groups, height = [[i] for i in range(n)], np.zeros((n, n))
+
+    def apart(pair):
+        return np.mean([1 - C[i, j] for i in groups[pair[0]] for j in groups[pair[1]]])
+
+    while len(groups) > 1:
+        a, b = min(((a, b) for b in range(len(groups)) for a in range(b)), key=apart)
+        for i in groups[a]:
+            for j in groups[b]:
+                height[i, j] = height[j, i] = apart((a, b))
+        groups[a] += groups.pop(b)
+    pairs = [(i, j) for j in range(n) for i in range(j)]
+    x, y = (np.array([values[pair] for pair in pairs]) for values in (1 - C, height))
+    x, y = x - x.mean(), y - y.mean()
+    return np.sum(x * y) / np.sqrt(np.sum(x * x) * np.sum(y * y))
+
+
+def feature_scores(H):
+    """Return 1 + sum_l p log2(p) / log2(k) of every column (Kim and Park 2007)."""
+    found = []
+    for column in H.T:
+        shares = [entry / column.sum() for entry in column]
+        found.append(1 + sum(p * np.log2(p) for p in shares if p > 0) / np.log2(len(shares)))
+    return np.array(found)

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import oracle_data
+import oracles_robust
 import pytest
 import scipy.sparse as sp
 from joblib import parallel_config
@@ -22,6 +23,7 @@ from fastnmf.core.losses import BetaDivergence
 from fastnmf.core.problem import Problem
 from fastnmf.core.updates import MU, JointMU
 from fastnmf.data.strata import Strata
+from fastnmf.selection.beta import _score_matching
 
 EXPECTED = oracle_data.variants()
 MARKS = (1, 10, 100)
@@ -246,6 +248,38 @@ def test_the_noise_decides_which_beta(beta):
     assert f"{beta:>6}" in [line[:6] for line in repr(found).splitlines() if line.endswith("best")]
 
 
+@pytest.mark.parametrize("beta", [-1, 0, 0.5, 1, 1.5, 2])
+def test_score_matching_is_the_definition(beta):
+    rng = np.random.default_rng(0)
+    y = rng.gamma(3, 1, 40)
+    x = y * rng.gamma(20, 0.05, 40)
+    found = _score_matching(x, y, beta)
+    assert found == pytest.approx(oracles_robust.score_matching(x, y, beta), rel=2e-3, abs=1e-3)
+    assert _score_matching(9.0 * x, 9.0 * y, beta) == pytest.approx(found, rel=1e-9)  # units do not matter
+    if beta > 0:  # entries of zero move means only
+        with_zeros = _score_matching(np.append(x, np.zeros(40)), np.append(y, y), beta)
+        r = (beta - 2) / 2
+        assert with_zeros - r - r * r / 2 == pytest.approx((found - r - r * r / 2) / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("beta", [0, 1, 2])
+def test_score_matching_finds_the_planted_noise(beta):
+    rng = np.random.default_rng(1)
+    Y = rng.gamma(2, 1, (100, 2)) @ rng.gamma(2, 1, (2, 90))
+    X = {
+        0: lambda: Y * rng.gamma(20, 0.05, Y.shape),
+        1: lambda: rng.poisson(Y),
+        2: lambda: np.maximum(Y + 2 * rng.standard_normal(Y.shape), 0),
+    }[beta]()
+    betas = (0, 1, 2) if X.min() > 0 else (1, 2)
+    options = {"method": "score_matching", "n_splits": 1, "held_out": 0.3, "max_iter": 200, "random_state": 0}
+    found = select_beta(X, 2, betas, **options)
+    assert found.best == beta and found.method == "score_matching"
+    np.testing.assert_allclose(
+        select_beta(1024.0 * X, 2, [beta], **options).scores[0], found.scores[betas.index(beta)], rtol=1e-6
+    )
+
+
 def test_the_choice_does_not_depend_on_jobs_units_or_storage():
     X, options = noisy(1), {"betas": (1, 2), "n_splits": 2, "max_iter": 20, "random_state": 0}
     found = select_beta(X, 3, **options)
@@ -273,5 +307,7 @@ def test_entries_that_are_held_out_are_not_seen():
 def test_bad_requests_get_one_clear_sentence():
     with pytest.raises(ValueError, match="held_out=1 is not valid"):
         select_beta(np.ones((3, 3)), held_out=1)
+    with pytest.raises(ValueError, match="method='moments' is not known; expected one of 'likelihood', 'score_match"):
+        select_beta(np.ones((3, 3)), method="moments")
     with pytest.raises(ValueError, match="needs data without zeros"):
         select_beta(np.eye(3), betas=(0, 1))

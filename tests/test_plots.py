@@ -129,6 +129,8 @@ def rank_selection(**more):
         "held_out_splits": np.zeros((3, 5)),
         "train": np.array([0.5, 0.3, 0.2]),
         "stability": np.array([1.0, 0.9, 0.4]),
+        "cophenetic": np.array([1.0, 0.99, 0.8]),
+        "dispersion": np.array([1.0, 0.9, 0.5]),
         "seconds": np.ones(3),
         "best_rank": 5,
         "rank_1se": 3,

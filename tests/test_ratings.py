@@ -498,6 +498,7 @@ def test_missing_counts_have_no_influence_and_the_objective_never_rises(missing)
         assert 0 < model.score(given, strata=strata) < 1
 
 
-def test_other_divergences_take_no_weights():
+def test_shifts_under_other_divergences_take_no_weights():
     with pytest.raises(ValueError, match="the squared error or Kullback-Leibler"):
-        NMF(2, solver="mu", beta_loss=1.5, missing_values="zeros").fit(small().train)
+        model = StratifiedNMF(2, solver="mu", beta_loss=1.5, missing_values="zeros")
+        model.fit(small().train, strata=np.arange(small().train.shape[0]) % 2)

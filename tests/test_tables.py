@@ -92,6 +92,28 @@ def test_options_new_texts_and_chunks_give_what_scikit_learn_gives(options, tmp_
         same(read(new, source=source).data, again)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tfidf_of_textbooks_is_its_formula_and_stays_in_the_file(dtype, tmp_path):
+    path = write_table(tmp_path / "posts.csv", POSTS | {"text": [text + " the the" for text in TEXTS]})
+    options = {"tfidf": "max", "dtype": dtype}
+    found = read(path, text="text", vectorizer=options)
+    counts = read(path, text="text", vectorizer={"counts": True}).data.toarray()
+    n_texts, weights = len(counts), np.zeros(counts.shape)
+    for i, row in enumerate(counts):
+        for j, count in enumerate(row):
+            weights[i, j] = count / max(row) * np.log2(n_texts / sum(other > 0 for other in counts[:, j]))
+    assert found.data.dtype == dtype and found.data.nnz == np.count_nonzero(weights)  # "the" is in all texts
+    np.testing.assert_allclose(found.data.toarray(), weights, rtol=1e-6)
+    same(read(path, text="text", vectorizer=options, folder=tmp_path / "csr").data[:], found.data)
+    model = fastnmf.NMF(1, max_iter=2, tol=0).fit(found.data)
+    model.source_ = found.source
+    model.save(tmp_path / "model.npz")
+    same(read(path, source=fastnmf.load(tmp_path / "model.npz").source_).data, found.data)
+    del found.source["vectorizer"]["tfidf"]  # a file of an earlier version
+    found.source["idf"] += 1
+    assert read(path, source=found.source).data.nnz == np.count_nonzero(counts)
+
+
 def test_a_model_keeps_how_its_texts_were_read(tmp_path):
     path = write_table(tmp_path / "posts.csv", POSTS)
     posts = read(path, text="text", strata="group", title="title", vectorizer={"ngram_range": (1, 2)})
@@ -405,6 +427,13 @@ BAD = {
         "The 'min_df' parameter of CountVectorizer",
     ),
     "counts": ("a.csv", CSV, {"text": "text", "vectorizer": {"counts": 1}}, "counts=1 is not valid"),
+    "formula": ("a.csv", CSV, {"text": "text", "vectorizer": {"tfidf": "log"}}, "tfidf='log' is not known"),
+    "two formulas": (
+        "a.csv",
+        CSV,
+        {"text": "text", "vectorizer": {"tfidf": "max", "norm": "l1"}},
+        "tfidf='max' is a formula of its own, to which norm",
+    ),
     "files of texts": ("a.csv", CSV, {"text": "text", "vectorizer": {"input": "file"}}, "has input='file'"),
     "text and triplets": ("a.csv", CSV, {"text": "text", "triplets": "a,b"}, "text and triplets are both given"),
     "a kind": ("a.csv", CSV, {"kind": "words"}, "kind='words' is not valid; expected one of 'texts'"),

@@ -298,6 +298,7 @@ METHODS = {
     "GNMF": lambda task: plain(task, Damped()),
     "GNMF-NNDSVD": lambda task: from_singular(task, Damped()),
     "Meta-NMF": lambda task: meta(task, multiplicative(task.rank), **PROGRAM),
+    "Meta-NMF-NNDSVD": lambda task: meta(task, multiplicative(task.rank, init="nndsvd"), start="estimator", **TEXT),
     "Meta-GNMF": lambda task: meta_damped(task, singular=True),
     "Meta-GNMF-NNDSVD": meta_damped,
     "Meta-NMF, as in the text": lambda task: meta(task, multiplicative(task.rank), **TEXT),

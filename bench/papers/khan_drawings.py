@@ -8,7 +8,8 @@ GREY = "#999999"
 SOLID, DASHED = "-", (0, (4, 2))
 OF_THESIS = {
     "NMF": (BLUE, SOLID), "Meta-NMF": (BLUE, DASHED), "NMF-NNDSVD": (ORANGE, SOLID), "GNMF": (GREEN, SOLID),
-    "Meta-GNMF": (GREEN, DASHED), "GNMF-NNDSVD": (PINK, SOLID), "Meta-GNMF-NNDSVD": (PINK, DASHED),
+    "Meta-NMF-NNDSVD": (ORANGE, DASHED), "Meta-GNMF": (GREEN, DASHED), "GNMF-NNDSVD": (PINK, SOLID),
+    "Meta-GNMF-NNDSVD": (PINK, DASHED),
 }  # fmt: skip
 FAIR = {
     "NMF": (SKY, SOLID), "NMF, same budget": (BLUE, SOLID), "NMF, pre-trained": (ORANGE, SOLID),

@@ -160,7 +160,7 @@ def _consensus(arguments):
 
         save_plot(lambda: plot_consensus(found), arguments.plot)
     if arguments.json:
-        names = ("n_members", "agreement", "silhouette", "usage", "losses", "stability")
+        names = ("n_members", "agreement", "silhouette", "usage", "losses", "stability", "cophenetic", "dispersion")
         print(tables.as_json({name: getattr(found, name) for name in names} | {"model": str(arguments.output)}))
         return
     print(found)
@@ -190,8 +190,7 @@ def _select_rank(arguments):
         random_state=arguments.seed,
         verbose=0 if arguments.quiet else 1,
     )
-    columns = ("held_out", "held_out_se", "train", "stability", "seconds")
-    table = {"rank": found.ranks} | {name: getattr(found, name) for name in columns}
+    table = {"rank": found.ranks} | found.table()
     if arguments.plot is not None:
         from fastnmf.plots import plot_rank_selection
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 OPTIONS = ("kind", "strata", "text", "title", "names", "triplets", "layer", "encoding", "duplicates", "folder")
 LONG = 1.0  # seconds of reading that are told of
-VECTORIZER = ("min_df", "max_df", "stop_words", "max_features", "ngram_range", "counts")
+VECTORIZER = ("min_df", "max_df", "stop_words", "max_features", "ngram_range", "counts", "tfidf")
 
 
 def input_files(arguments, *names):

@@ -232,6 +232,8 @@ def add_words(parser):
     group.add_argument("--max-features", type=int, metavar="N", help="keep the N most frequent words")
     group.add_argument("--ngram-range", type=pair, metavar="N,M", help="sequences of N to M words; default 1,1")
     group.add_argument("--counts", action="store_true", help="count the words, without TF-IDF")
+    formula = "smooth, scikit-learn's (default), or max: count / largest count of the text * log2(texts / its texts)"
+    group.add_argument("--tfidf", metavar="FORMULA", help=formula)
 
 
 def add_model(parser):

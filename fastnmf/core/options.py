@@ -117,6 +117,22 @@ class Options:
         """Whether the loss is the Kullback-Leibler divergence, for which W for given components is exact, too."""
         return isinstance(self.loss, Beta) and self.beta == 1
 
+    def takes_weights(self, of_divergences, has_shifts):
+        """Return whether entries may have weights under the loss, and under which losses they may, for a message.
+
+        Parameters
+        ----------
+        of_divergences : bool
+            Whether the model weighs entries under divergences, too.
+        has_shifts : bool
+            Whether it has shifts of strata.
+        """
+        if not of_divergences:
+            return self.is_squared, "the squared error"
+        if has_shifts:
+            return self.is_squared or self.is_kullback_leibler, "the squared error or Kullback-Leibler"
+        return isinstance(self.loss, Beta), "a beta divergence"
+
     @property
     def beta(self):
         """Power with which the loss grows with the units: the beta of a beta divergence."""

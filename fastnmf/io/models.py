@@ -7,11 +7,10 @@ A file holds no code, and so no object of a class that the user wrote: a penalty
 the class, and `Unsaved` takes the place of the object in the loaded model.
 """
 
-from fastnmf.core import batches, ratio_batches
+from fastnmf.core import batches, penalties, ratio_batches
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.init.starts import Start
 from fastnmf.core.losses.choice import Beta, Divergence
-from fastnmf.core.penalties.custom import ElasticNetPenalty
 from fastnmf.core.warn import warn
 from fastnmf.io import archive
 from fastnmf.io.source import pack, unpack
@@ -61,8 +60,9 @@ def _plain_objects(name, value):
         return {key: _plain_objects(name, each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain_objects(name, each) for each in value]
-    if isinstance(value, ElasticNetPenalty):
-        return {"elastic_net": [value.l1, value.l2]}
+    for own, kind in penalties.OBJECTS.items():
+        if type(value) is kind:
+            return {own: value.plain()}
     if isinstance(value, Beta):
         return value.degree
     if isinstance(value, Unsaved):
@@ -76,8 +76,8 @@ def _objects(name, value):
     """Return what `_plain_objects` converted; `Unsaved` for what was not ours."""
     if isinstance(value, dict) and "unsaved" in value:
         return Unsaved(value["unsaved"], name, value["degree"])
-    if isinstance(value, dict) and "elastic_net" in value:
-        return ElasticNetPenalty(*value["elastic_net"])
+    if isinstance(value, dict) and len(value) == 1 and (kind := penalties.OBJECTS.get(next(iter(value)))):
+        return kind(*next(iter(value.values())))
     if isinstance(value, dict):
         return {key: _objects(name, each) for key, each in value.items()}
     return [_objects(name, each) for each in value] if isinstance(value, list) else value

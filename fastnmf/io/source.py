@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from fastnmf.data.sentences import shown
-from fastnmf.io.texts import CALLABLES, PARAMETERS
+from fastnmf.io.texts import CALLABLES, FORMULAS, PARAMETERS
 
 KINDS = ("texts", "table", "triplets", "cells", "matrix")
 DUPLICATES = ("sum", "mean", "raise")
@@ -25,6 +25,7 @@ _CHOICES = {
     "input": ("content",),
     "norm": ("l1", "l2", None),
     "strip_accents": ("ascii", "unicode", None),
+    "tfidf": FORMULAS,
 }
 
 
@@ -81,7 +82,7 @@ def check_source(source, n_features=None):
 def _check_vectorizer(source):
     found, words, idf = source["vectorizer"], source["vocabulary"], source["idf"]
     _require(isinstance(found, dict) and isinstance(source["text"], str), "source_: vectorizer")
-    lacking = _NOT_OF_COUNTS if found.get("counts") is True else set()
+    lacking = {"tfidf"} | (_NOT_OF_COUNTS if found.get("counts") is True else set())  # that came after the first files
     _require(PARAMETERS.keys() - lacking <= found.keys() <= PARAMETERS.keys(), "source_: vectorizer")
     for name, value in found.items():
         may_be = (*PARAMETERS[name], *((object,) if name in CALLABLES and callable(value) else ()))
@@ -99,9 +100,11 @@ def _check_vectorizer(source):
         _require(found["analyzer"] != "word" or callable(found["tokenizer"]), "source_: token_pattern")
     _require(words is not None and len(words) > 0 and len(set(words.tolist())) == len(words), "source_: vocabulary")
     _require((idf is None) == found["counts"], "source_: idf")
+    _require(idf is not None or found.get("tfidf") != "max", "source_: tfidf")
     if idf is not None:
         is_array = isinstance(idf, np.ndarray) and idf.dtype in (np.float32, np.float64) and idf.shape == words.shape
-        _require(is_array and np.isfinite(idf).all() and idf.min() > 0 and idf.max() < 1e6, "source_: idf")
+        least = 0 if found.get("tfidf") == "max" else np.finfo(idf.dtype).tiny  # what is in all texts may weigh nothing
+        _require(is_array and np.isfinite(idf).all() and idf.min() >= least and idf.max() < 1e6, "source_: idf")
 
 
 def _is_pattern(pattern):

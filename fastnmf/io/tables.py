@@ -92,6 +92,8 @@ def read(
     vectorizer : dict, TfidfVectorizer or CountVectorizer, default=None
         Options of scikit-learn's TfidfVectorizer, such as ``{"min_df": 5, "stop_words": "english"}``, and
         ``"counts": True`` for counts in place of TF-IDF; or an unfitted vectorizer, of which a copy is used.
+        ``"tfidf": "max"`` is the formula of textbooks, ``count / largest count of the text * log2(texts / texts with
+        the word)``, in place of scikit-learn's, which scales rows to length one.
     duplicates : {"sum", "mean", "raise"}, default="sum"
         What becomes of several ratings of one item by one user.
     source : dict, default=None

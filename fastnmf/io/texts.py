@@ -10,6 +10,7 @@ from collections import Counter
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.layout import row_index
 from fastnmf.data.sentences import shown
 from fastnmf.io.files import known_name
 
@@ -34,22 +35,30 @@ PARAMETERS = {  # of a vectorizer -> types of its values; those of later version
     "stop_words": (str, list, type(None)),
     "strip_accents": (str, type(None)),
     "sublinear_tf": (bool,),
+    "tfidf": (str,),
     "token_pattern": (str, type(None)),
     "tokenizer": (type(None),),
     "use_idf": (bool,),
     "vocabulary": (type(None),),
 }
+_OWN = ("counts", "tfidf")  # not of scikit-learn
+FORMULAS = ("smooth", "max")  # values of tfidf
 _OF_TFIDF = ("norm", "use_idf", "smooth_idf", "sublinear_tf")
 _LIMITS = ("min_df", "max_df", "max_features")  # choose the vocabulary; not used once there is one
 
 
 def parameters_of(vectorizer):
-    """Return the parameters of a vectorizer as a dict, with ``counts``: whether it stops at counts.
+    """Return the parameters of a vectorizer as a dict, with ``counts`` and ``tfidf``.
+
+    ``counts`` tells whether it stops at counts. The formula ``tfidf`` is that of scikit-learn ("smooth"), or the
+    textbook's ("max"): ``f / max f * log2(n / n_j)`` with the count f of a word in a text, the largest count in this
+    text, and n_j of the n texts that have the word (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
+    section 1.3.1). Rows are then not scaled.
 
     Parameters
     ----------
     vectorizer : dict, TfidfVectorizer, CountVectorizer or None
-        A dict has parameters of TfidfVectorizer, and may have ``counts=True``.
+        A dict has parameters of TfidfVectorizer, and may have ``counts=True`` or ``tfidf="max"``.
 
     Raises
     ------
@@ -62,12 +71,20 @@ def parameters_of(vectorizer):
     if isinstance(given, dict):
         for name in given:
             known_name(name, [*PARAMETERS], "option of TfidfVectorizer")
-        options = {name: value for name, value in given.items() if name != "counts"}
+        options = {name: value for name, value in given.items() if name not in _OWN}
         found, is_counts = TfidfVectorizer(**options).get_params(), given.get("counts", False)
+        formula = given.get("tfidf", "smooth")
+        if not isinstance(formula, str) or formula not in FORMULAS:
+            raise ValueError(f"tfidf={shown(formula)} is not known; expected 'smooth' (scikit-learn's) or 'max'.")
+        others = [name for name in ("counts", *_OF_TFIDF) if given.get(name)] if formula == "max" else []
+        if others:
+            raise ValueError(
+                f"tfidf='max' is a formula of its own, to which {others[0]} does not apply; leave one out."
+            )
         if not isinstance(is_counts, bool):
             raise ValueError(f"counts={shown(is_counts)} is not valid; expected True or False.")
     elif isinstance(given, CountVectorizer):
-        found, is_counts = given.get_params(), not isinstance(given, TfidfVectorizer)
+        found, is_counts, formula = given.get_params(), not isinstance(given, TfidfVectorizer), "smooth"
     else:
         raise TypeError(
             f"vectorizer is a {type(given).__name__}; expected a dict of options of TfidfVectorizer, a TfidfVectorizer "
@@ -82,7 +99,7 @@ def parameters_of(vectorizer):
     dtype = dtype.name if dtype.kind == "f" else "float64"
     found = {name: value for name, value in found.items() if name in PARAMETERS}
     found = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
-    return found | {"counts": is_counts, "stop_words": stop_words, "dtype": dtype}
+    return found | {"counts": is_counts, "tfidf": formula, "stop_words": stop_words, "dtype": dtype}
 
 
 def fit_transform(texts, parameters):
@@ -162,7 +179,7 @@ def _chosen(df, total, n_texts, parameters):
 def _counter(parameters, vocabulary, **limits):
     from sklearn.feature_extraction.text import CountVectorizer
 
-    own = {name: value for name, value in parameters.items() if name not in (*_OF_TFIDF, *_LIMITS, "counts")}
+    own = {name: value for name, value in parameters.items() if name not in (*_OF_TFIDF, *_LIMITS, *_OWN)}
     return CountVectorizer(**own | {"vocabulary": vocabulary} | limits)
 
 
@@ -173,13 +190,20 @@ def _record(parameters, words, df, n_texts):
         # a word of a given vocabulary may be in no text: it then weighs as if it were in one
         idf = np.log(np.full(len(words), n_texts + smooth, dtype) / np.maximum(df + smooth, 1).astype(dtype)) + 1.0
         idf = idf.astype(dtype) if parameters["use_idf"] else np.ones(len(words), dtype)
+        if parameters["tfidf"] == "max":
+            idf = np.log2(n_texts / np.maximum(df, 1)).astype(dtype)
     plain = {name: value for name, value in parameters.items() if name != "vocabulary"}
     return {"vectorizer": plain | {"vocabulary": None}, "vocabulary": np.array(words, dtype=object), "idf": idf}
 
 
 def _weighted(counts, record):
     """Return counts as they are, or as TF-IDF."""
-    if record["idf"] is not None:
+    if record["vectorizer"].get("tfidf") == "max":  # files of before this option do not have it
+        counts = sp.csr_array(counts, dtype=record["idf"].dtype)
+        largest = np.maximum(counts.max(axis=1).toarray().ravel(), 1)  # never-densify-ok: one number a text
+        counts.data *= record["idf"][counts.indices] / largest[row_index(counts)]
+        counts.eliminate_zeros()
+    elif record["idf"] is not None:
         from sklearn.feature_extraction.text import TfidfTransformer
 
         transformer = TfidfTransformer(**{name: record["vectorizer"][name] for name in _OF_TFIDF})

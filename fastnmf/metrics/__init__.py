@@ -17,6 +17,14 @@ from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import as_read, each_row, rows_of, square_lengths
 from fastnmf.metrics.checks import as_matrix, in_range
 from fastnmf.metrics.clusters import clustering_scores
+from fastnmf.metrics.ensembles import (
+    consensus_matrix,
+    cophenetic_correlation,
+    dispersion,
+    feature_scores,
+    sample_components,
+    select_features,
+)
 from fastnmf.metrics.residuals import ResidualHistory, component_usage, kkt_residual
 from fastnmf.metrics.topics import (
     TopicFlag,
@@ -37,13 +45,19 @@ __all__ = [
     "clustering_scores",
     "coherence",
     "component_usage",
+    "consensus_matrix",
+    "cophenetic_correlation",
+    "dispersion",
     "diversity",
+    "feature_scores",
     "flag_topics",
     "group_words",
     "kkt_residual",
     "merge_topics",
     "normalized_loss",
     "rename_topics",
+    "sample_components",
+    "select_features",
     "sparseness",
     "topic_names",
     "topic_overlap",

@@ -92,7 +92,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     missing_values : {None, "nan", "zeros"}, default=None
         Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are, too. Unknown entries
         have no influence on the fit. A row without known entries has the weights 0. Without a penalty, a row with fewer
-        known entries than components is predicted badly; see "Ratings". For the squared error and Kullback-Leibler.
+        known entries than components is predicted badly; see "Ratings". For all values of `beta_loss`.
     fixed_components : array-like or sparse (j, n_features), default=None
         Known components: the first j rows of H, j <= n_components, in units of H. NaN marks entries that are estimated.
     seed_features : dict or list, default=None
@@ -272,8 +272,8 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         H : ndarray (k, n_features), default=None
             Start of H for ``init="custom"``, non-negative.
         weight : sparse matrix or array (n_samples, n_features), default=None
-            Weight of the error of each entry, >= 0, for the squared error and Kullback-Leibler. Entries that a sparse
-            `weight` does not store have weight zero, or `background`.
+            Weight of the error of each entry, >= 0, for all values of `beta_loss`. Entries that a sparse `weight` does
+            not store have weight zero, or `background`.
         background : float, default=None
             Weight > 0 of all entries that a sparse `weight` does not store, as for implicit feedback; nothing of the
             size of X is formed.

@@ -15,6 +15,7 @@ from fastnmf.core.shifts import normalize_components
 from fastnmf.core.thresholds import tiny
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.sentences import shown
+from fastnmf.metrics.ensembles import agreement_of_runs, sample_components
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
@@ -58,6 +59,12 @@ class Consensus:
     distances : ndarray (n_kept, n_kept)
         Distances between the kept components in the order of `order`.
     density_threshold : float
+    sample_labels : ndarray (n_runs, n_samples) of int
+        Component of each sample in each run: the one with the largest weight if all have length one; -1 where all
+        weights are zero. `fastnmf.metrics.consensus_matrix` makes the consensus matrix of the samples of it.
+    cophenetic, dispersion : float
+        How well the runs agree on the groups of samples (`fastnmf.metrics.cophenetic_correlation`,
+        `fastnmf.metrics.dispersion`), from at most 2000 samples, evenly spaced. 1 if all runs group them alike.
     """
 
     model: Any
@@ -75,6 +82,9 @@ class Consensus:
     order: Integers
     distances: Floats
     density_threshold: float
+    sample_labels: Integers
+    cophenetic: float
+    dispersion: float
 
     @property
     def components(self) -> Floats:
@@ -93,7 +103,8 @@ class Consensus:
         lines.append(
             f"{len(self.losses)} runs, normalized loss {self.losses.min():.5f} to {self.losses.max():.5f}, of the "
             f"consensus {self.model.normalized_loss_:.5f}. Dropped: {n_dropped} of {self.kept.size} components, from "
-            f"{of_runs} runs (farther than {self.density_threshold:g} from their neighbours)."
+            f"{of_runs} runs (farther than {self.density_threshold:g} from their neighbours). Samples: cophenetic "
+            f"correlation {self.cophenetic:.3f}, dispersion {self.dispersion:.3f}."
         )
         return "\n".join(lines)
 
@@ -194,11 +205,14 @@ def consensus(
         )
     *seeds, of_clusters, of_fit = generator(random_state).integers(1 << 32, size=n_runs + 2)
     runs = setting.run("consensus", [(_run, (n_components, seed)) for seed in seeds], verbose)
-    units, usage, losses = (np.array([run[i] for run in runs]) for i in range(3))
+    units, usage, losses, sample_labels = (np.array([run[i] for run in runs]) for i in range(4))
     found = _agreement(units, usage, density_threshold, max(1, round(neighbors * n_runs)), of_clusters)
     model, scale = _refitted(setting, found.pop("middle"), of_fit)
     found |= {name: found[name] * scale for name in ("lower", "upper")}
-    return Consensus(model=model, losses=losses, density_threshold=float(density_threshold), **found)
+    found |= dict(zip(("cophenetic", "dispersion"), agreement_of_runs(sample_labels), strict=True))
+    return Consensus(
+        model=model, losses=losses, density_threshold=float(density_threshold), sample_labels=sample_labels, **found
+    )
 
 
 def _agreement(units, usage, density_threshold, n_neighbors, seed):
@@ -263,11 +277,12 @@ def _agreement(units, usage, density_threshold, n_neighbors, seed):
 
 
 def _run(setting, rank, seed):
-    """Return whether the fit converged, and its unit components, the share of each in the fit, and the loss."""
+    """Return whether the fit converged, and its unit components, their shares, the loss, and the samples' labels."""
     model = setting.make(rank, seed).fit(setting.X, **setting.labels())
     units, lengths = unit_rows(model.components_)
     used = lengths * model.W_.sum(axis=0, dtype=np.float64)
-    return is_settled(model), (units, used / max(used.sum(), tiny()), model.normalized_loss_)
+    labels = sample_components(model.W_, model.components_).astype(np.int32)
+    return is_settled(model), (units, used / max(used.sum(), tiny()), model.normalized_loss_, labels)
 
 
 def _distances(units):

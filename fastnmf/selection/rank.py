@@ -16,6 +16,7 @@ from fastnmf.core.options import check_choice, check_integer, check_verbose, gen
 from fastnmf.core.restarts import has_same_start
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.sentences import shown
+from fastnmf.metrics.ensembles import agreement_of_runs, sample_components
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.held_out import MAX_MASK, Entries, RowsColumns
@@ -43,6 +44,9 @@ class RankSelection:
         Mean normalized loss on the data of the fits. It decreases with the rank, so it cannot be used to choose one.
     stability : ndarray (n_ranks,)
         Mean cosine of matched components over all pairs of restarts; NaN if there are fewer than two restarts.
+    cophenetic, dispersion : ndarray (n_ranks,)
+        How well the restarts agree on the groups of samples (`fastnmf.metrics.cophenetic_correlation`,
+        `fastnmf.metrics.dispersion`), from at most 2000 samples, evenly spaced; NaN as for `stability`.
     seconds : ndarray (n_ranks,)
         Mean time of a fit and its evaluation.
     best_rank : int
@@ -60,6 +64,8 @@ class RankSelection:
     held_out_splits: Floats
     train: Floats
     stability: Floats
+    cophenetic: Floats
+    dispersion: Floats
     seconds: Floats
     best_rank: int
     rank_1se: int
@@ -70,13 +76,13 @@ class RankSelection:
 
     def __repr__(self):
         """Return the table and the two choices."""
-        lines = ["rank  held-out loss  std. error  training loss  stability  seconds a fit"]
-        columns = (self.ranks, self.held_out, self.held_out_se, self.train, self.stability, self.seconds)
-        for rank, error, se, train, stability, seconds in zip(*columns, strict=True):
+        lines = ["rank  held-out loss  std. error  training loss  stability  cophenetic  dispersion  seconds a fit"]
+        for rank, error, se, train, *of_runs, seconds in zip(self.ranks, *self.table().values(), strict=True):
             choices = (("least", self.best_rank), ("one standard error", self.rank_1se))
             marks = [name for name, chosen in choices if rank == chosen]
-            shown = "        -" if np.isnan(stability) else f"{stability:9.3f}"
-            line = f"{rank:4d}  {error:13.5f}  {se:10.5f}  {train:13.5f}  {shown}  {seconds:13.2f}"
+            texts = ("-" if np.isnan(value) else f"{value:.3f}" for value in of_runs)
+            agreement = "  ".join(text.rjust(width) for text, width in zip(texts, (9, 10, 10), strict=True))
+            line = f"{rank:4d}  {error:13.5f}  {se:10.5f}  {train:13.5f}  {agreement}  {seconds:13.2f}"
             lines.append(line + ("  <- " + ", ".join(marks) if marks else ""))
         folds = f"{self.n_folds} folds" + (f", {self.n_repeats} times" if self.n_repeats > 1 else "")
         lines.append(
@@ -91,9 +97,12 @@ class RankSelection:
         """Return the table as a pandas DataFrame, one row a rank; needs pandas."""
         import pandas
 
-        names = ("held_out", "held_out_se", "train", "stability", "seconds")
-        index = pandas.Index(self.ranks, name="rank")
-        return pandas.DataFrame({name: getattr(self, name) for name in names}, index=index)
+        return pandas.DataFrame(self.table(), index=pandas.Index(self.ranks, name="rank"))
+
+    def table(self) -> dict[str, Floats]:
+        """Return the columns of the table, by name, each (n_ranks,)."""
+        names = ("held_out", "held_out_se", "train", "stability", "cophenetic", "dispersion", "seconds")
+        return {name: getattr(self, name) for name in names}
 
 
 def select_rank(
@@ -114,7 +123,7 @@ def select_rank(
     """Choose the number of components by the error on held-out data.
 
     For every rank, `n_folds` fits, each without one fold, measure the error. `n_restarts` fits of all data from
-    different starts measure whether they find the same components.
+    different starts measure whether they find the same components, and the same groups of samples.
 
     Parameters
     ----------
@@ -189,6 +198,8 @@ def select_rank(
     Applied Statistics 2009, doi:10.1214/08-AOAS227 (rows and columns; they also leave the columns out of the fit).
     T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical Learning", 2009, section 7.10 (one standard
     error).
+    J.-P. Brunet, P. Tamayo, T. R. Golub, J. P. Mesirov, "Metagenes and molecular pattern discovery using matrix
+    factorization", PNAS 2004, doi:10.1073/pnas.0308531101 (groups of samples over starts).
     S. Wu et al., "Stability-driven nonnegative matrix factorization to interpret spatial gene expression and build
     local gene networks", PNAS 2016, doi:10.1073/pnas.1521171113 (stability over starts; they compare each component
     with its most similar one; here the matching is one to one).
@@ -228,7 +239,10 @@ def select_rank(
     starts = [
         results[n_held + at : n_held + at + n_restarts] for at in range(0, len(ranks) * n_restarts, n_restarts or 1)
     ]
-    stability = np.array([_stability(runs) for runs in starts[::-1]]) if n_restarts else np.full(len(ranks), np.nan)
+    agreement = np.full((len(ranks), 3), np.nan)
+    for row, runs in zip(agreement[: len(starts)], starts[::-1], strict=True):
+        components, labels = zip(*runs, strict=True)
+        row[:] = _stability(components), *agreement_of_runs(np.array(labels))
     held_out = measured[:, :, 0].mean(axis=1)
     se = measured[:, :, 0].std(axis=1, ddof=1) / np.sqrt(n_folds)
     best = int(np.argmin(held_out))
@@ -238,7 +252,9 @@ def select_rank(
         held_out_se=se,
         held_out_splits=measured[:, :, 0],
         train=measured[:, :, 1].mean(axis=1),
-        stability=stability,
+        stability=agreement[:, 0],
+        cophenetic=agreement[:, 1],
+        dispersion=agreement[:, 2],
         seconds=measured[:, :, 2].mean(axis=1),
         best_rank=int(ranks[best]),
         rank_1se=int(ranks[np.argmax(held_out <= held_out[best] + se[best])]),
@@ -300,8 +316,9 @@ def _hold_out(setting, rank, held, fold, seed):
 
 
 def _restart(setting, rank, seed):
+    """Return whether a fit of all data converged, its components, and the component of each sample."""
     model = setting.make(rank, seed).fit(setting.X, **setting.labels())
-    return is_settled(model), model.components_
+    return is_settled(model), (model.components_, sample_components(model.W_, model.components_).astype(np.int32))
 
 
 def _stability(runs):

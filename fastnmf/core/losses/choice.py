@@ -6,7 +6,7 @@ import numbers
 from typing import Any
 
 from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
-from fastnmf.core.losses.masked_divergence import MaskedKullbackLeibler
+from fastnmf.core.losses.masked_divergence import MaskedBetaDivergence, MaskedKullbackLeibler
 
 
 class Divergence:
@@ -61,14 +61,17 @@ class Beta(Divergence):
         self.degree, self.is_squared = float(beta), beta == 2
 
     def build(self, data, width, tasks, *, has_shifts=False, exponent="mm"):
+        weights = getattr(data, "entry_weights", None)
         if self.degree == 1:
-            weights = getattr(data, "entry_weights", None)
             masked = () if weights is None else (weights,)
             kind = MaskedKullbackLeibler if masked else KullbackLeibler
             loss = kind(data, width, tasks, *masked, has_shifts)
             return loss, loss.independence()
         check_beta(data, self.degree)
-        loss = BetaDivergence(data, width, tasks, self.degree, has_shifts, exponent)
+        if weights is not None:
+            loss = MaskedBetaDivergence(data, width, tasks, weights, self.degree, exponent)
+        else:
+            loss = BetaDivergence(data, width, tasks, self.degree, has_shifts, exponent)
         return loss, loss.reference()
 
 

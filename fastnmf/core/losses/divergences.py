@@ -484,7 +484,10 @@ def check_beta(data, beta, name="beta_loss"):
     """
     if beta > 0:
         return
-    zeros = data.X.shape[0] * data.X.shape[1] - (np.count_nonzero(data.X.data if data.is_sparse else data.X))
+    known, weights = data.X.shape[0] * data.X.shape[1], getattr(data, "entry_weights", None)
+    if weights is not None:
+        known = int(weights.counts(1).sum())  # what is missing is held as zero
+    zeros = known - (np.count_nonzero(data.X.data if data.is_sparse else data.X))
     if zeros:
         raise ValueError(
             f"{name}={beta:g} needs data without zeros, and X has {zeros}: the divergence from a zero is infinite. "

@@ -1,7 +1,8 @@
 """Penalties: each one adds to the half-gradient of its factor and to the objective."""
 
-from fastnmf.core.penalties.custom import CustomPenalty
+from fastnmf.core.penalties.custom import CustomPenalty, ElasticNetPenalty
 from fastnmf.core.penalties.elastic_net import ElasticNet, balanced
+from fastnmf.core.penalties.groups import AngularPenalty, GroupPenalty, HoyerPenalty
 from fastnmf.core.penalties.guide import Guide
 from fastnmf.core.penalties.smoothness import Chain
 
@@ -32,4 +33,24 @@ def penalties_of(data, options, names="WHV", **context):
     return {name: each for name, each in found.items() if each}
 
 
-__all__ = ["Chain", "CustomPenalty", "ElasticNet", "Guide", "balanced", "penalties_of"]
+# Penalties for a user to pass, by the name under which files hold their arguments.
+OBJECTS = {
+    "elastic_net": ElasticNetPenalty,
+    "group": GroupPenalty,
+    "angular": AngularPenalty,
+    "hoyer": HoyerPenalty,
+}
+
+__all__ = [
+    "AngularPenalty",
+    "Chain",
+    "CustomPenalty",
+    "ElasticNet",
+    "ElasticNetPenalty",
+    "GroupPenalty",
+    "Guide",
+    "HoyerPenalty",
+    "OBJECTS",
+    "balanced",
+    "penalties_of",
+]

@@ -43,6 +43,10 @@ class ElasticNetPenalty:
         """Return (l1, l2), by which the core recognises what needs no majorisation."""
         return self.l1, self.l2
 
+    def plain(self) -> list[float]:
+        """Return the arguments of the constructor, for a file."""
+        return [self.l1, self.l2]
+
     def value(self, F: Floats) -> float:
         """Return the penalty of F (k, p)."""
         return 2 * self.l1 * float(F.sum()) + self.l2 * float(np.einsum("ij,ij->", F, F))
@@ -132,6 +136,17 @@ class CustomPenalty:
         out = aligned(like.shape, np.float64)
         np.multiply(G.T, factor, out=out[:, : self.rank])
         return out
+
+    def block_step(self):
+        """Return the step that takes a single penalty of `penalties.groups` exactly, and its weight in the core.
+
+        None where there are other objects, or weights of rows, with which lengths are not those of the user.
+        """
+        steps = [each.block_step for each in self.objects if hasattr(each, "block_step")]
+        if len(self.objects) != 1 or not steps or self.row_scale is not None or self.pattern is not None:
+            return None
+        each = self.objects[0]
+        return each.block_step, self._scale * each.weight * float(np.exp2(-each.degree * self._exponent))
 
     def ridge(self):
         """Return c with respect to the factor in the core."""

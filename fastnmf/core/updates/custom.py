@@ -9,6 +9,8 @@ import numpy as np
 from fastnmf.core.penalties.custom import Tangent
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import MU_FLOOR
+from fastnmf.core.updates.blocks import descend_by_blocks
+from fastnmf.core.updates.coordinate_descent import HALS
 from fastnmf.core.updates.multiplicative import JointMU
 from fastnmf.typing import Floats
 
@@ -54,6 +56,9 @@ class Majorised:
         """
         if sub.tangent is None:
             return self.update(F, sub, rank, n_sweeps)
+        if isinstance(self.update, HALS) and sub.gram is not None and sub.free_mask is None:
+            if (step := sub.tangent.penalty.block_step()) is not None:
+                return descend_by_blocks(F, sub, rank, n_sweeps, *step)
         of_data = sub.pos, sub.neg, sub.ridge
         for sweep in range(n_sweeps):
             sub.tangent = sub.tangent if sweep == 0 else Tangent(sub.tangent.penalty, F)

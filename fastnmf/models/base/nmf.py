@@ -252,9 +252,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         weights = None
         if weight is not None or options.missing_values is not None:
             X, weights = observed(X, weight, options.missing_values, may_be_empty=True)
-            takes = options.is_squared or self._weighs_divergences and options.is_kullback_leibler
+            takes, known = options.takes_weights(self._weighs_divergences, self._has_shifts)
             if weights is not None and not takes:
-                known = "the squared error" + (" or Kullback-Leibler" if self._weighs_divergences else "")
                 raise ValueError(f"weight and missing_values need {known}, not {options.loss_given}; leave one out.")
         data = Strata.from_array(X, strata, labels=labels)
         data.entry_weights, data.sparse_shifts = weights, options.sparse_shifts

@@ -137,8 +137,8 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
        components only.
     8. Tasks have 50 rows and share none with each other or with the target, as in the text. The program draws 5 times
        100 rows from all rows, which are also the target: ``disjoint=False, task_size=100``.
-    9. ``start="estimator"`` with ``init="nndsvda"`` is Meta-NMF-NNDSVD of the text; in the program this variant is
-       NNDSVD without transfer.
+    9. ``start="estimator"`` with ``init="nndsvd"`` is Meta-NMF-NNDSVD of the text (tables 4.6, 4.9); in the program
+       this variant is NNDSVD of the new data without transfer, whose numbers the tables print.
     10. The second stage updates the components, too (`adapt`), which makes it transductive; `transform` does not.
     11. Zeros in the components that start a multiplicative fit are replaced by a thousandth of the mean: otherwise a
         feature that occurs in no task would keep weight zero. Without such zeros the iterations are those of the
