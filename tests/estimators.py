@@ -152,7 +152,7 @@ SPECIAL = (
     of("SmoothNMF", monotone=True, is_scale_free=False),
     of("GraphNMF", monotone=True),
     of("DeepNMF", rank=(4, 2), single=(1,), monotone=True),
-    of("ConvolutiveNMF", is_row_by_row=False, has_top_features=False, monotone=True),
+    of("ConvolutiveNMF", is_row_by_row=False, monotone=True),
     of("TriNMF", "orthogonal", parameters={"orthogonal": True}),
     of("SeparableNMF", has_course=False),  # greedy: no objective falls
     of("SeparableNMF", "features", parameters={"axis": 1}, has_course=False),

@@ -397,8 +397,7 @@ class BooleanNMF(FlipModel):
         return Strata.from_array(sp.csr_array((np.ones_like(X.data), X.indices, X.indptr), shape=X.shape))
 
     def _problem(self, data, factors, tasks, options):
-        ones = data.X.data
-        return interval_problem(data, factors, tasks, (ones, np.full_like(ones, np.inf)), is_descent=True)
+        return interval_problem(data, factors, tasks, None, is_descent=True)
 
     def _rounded(self, data, W, H):
         return discrete.best_rounding(data, W, H, THRESHOLDS)
