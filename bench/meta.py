@@ -43,7 +43,7 @@ def main():
     X = MinMaxScaler().fit_transform(load_digits().data)
     X = train_test_split(X, test_size=0.5, random_state=42)[0]
     shape = {"n_outer": options.epochs, "n_inner": options.inner}
-    protocol = shape | {"task_size": 100, "accumulate": True, "disjoint": False, "random_state": 0}
+    protocol = shape | {"task_size": 100, "inner_tol": 0, "accumulate": True, "disjoint": False, "random_state": 0}
     kinds = {
         "Meta-NMF": (NMF(options.rank, solver="mu"), None),
         "Meta-GNMF": (GraphNMF(options.rank, solver="mu", graph_weight=1.0), neighbours),

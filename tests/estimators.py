@@ -158,7 +158,7 @@ SPECIAL = (
     of("SmoothNMF", monotone=True, is_scale_free=False),
     of("GraphNMF", monotone=True),
     of("DeepNMF", rank=(4, 2), single=(1,), monotone=True),
-    of("ConvolutiveNMF", is_row_by_row=False, has_top_features=False, monotone=True),
+    of("ConvolutiveNMF", is_row_by_row=False, monotone=True),
     of("TriNMF", "orthogonal", parameters={"orthogonal": True}),
     of("TriNMF", "em", parameters={"orthogonal": True, "solver": "em"}, monotone=True),
     of("SeparableNMF", has_course=False),  # greedy: no objective falls

@@ -92,6 +92,17 @@ def boolean_product(W, H):
     return out
 
 
+def covered(is_one, W, H):
+    """Return the loss of a model that should be at least 1 where `is_one`, else 0, and its nearest such matrix."""
+    loss, near = 0.0, np.zeros(is_one.shape)
+    for i in range(len(W)):
+        for j in range(H.shape[1]):
+            y = W[i] @ H[:, j]
+            near[i, j] = max(y, 1.0) if is_one[i, j] else 0.0
+            loss += (near[i, j] - y) ** 2
+    return loss, near
+
+
 def best_single_switch(W, error):
     """Return the least ``error(W)`` over W and all W that differ from it in one entry of zero or one."""
     best = error(W)

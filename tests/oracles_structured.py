@@ -231,6 +231,34 @@ def convolve(W, C):
     return Y
 
 
+def lagged_sweep(X, W, C):
+    """Return W after each entry in turn, row by row, was set to its minimum; one without effect stays as it is."""
+    W = W.copy()
+    for i in range(len(W)):
+        for c in range(W.shape[1]):
+            before, W[i, c] = W[i, c], 0
+            left, above, below = X - convolve(W, C), 0.0, 0.0
+            for lag in range(min(len(C), len(W) - i)):
+                above += left[i + lag] @ C[lag, c]
+                below += C[lag, c] @ C[lag, c]
+            W[i, c] = max(above / below, 0) if below > 0 else before
+    return W
+
+
+def lagged_components(X, W, C):
+    """Return C after each row of it in turn, lag by lag, was set to its minimum; one without effect stays as it is."""
+    C = C.copy()
+    for lag in range(len(C)):
+        for c in range(W.shape[1]):
+            before, C[lag, c] = C[lag, c].copy(), 0
+            left, above, below = X - convolve(W, C), np.zeros(X.shape[1]), 0.0
+            for i in range(len(W) - lag):
+                above += W[i, c] * left[i + lag]
+                below += W[i, c] ** 2
+            C[lag, c] = np.maximum(above / below, 0) if below > 0 else before
+    return C
+
+
 def convolutive_step(X, W, C, beta):
     """Return W and C after one update each, W first, with all lags in numerator and denominator."""
 

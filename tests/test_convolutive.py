@@ -7,11 +7,13 @@ import oracle_data
 import oracles_structured as oracles
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, ConvolutiveNMF
-from fastnmf.core.losses.convolution import fold_lags, shift_rows, stacked
+from fastnmf.core.losses.convolution import Lags, fold_lags, shift_rows, stacked
 from fastnmf.kernels.jit import threads
+from fastnmf.models import convolutive
 
 LOSSES = {"frobenius": 2.0, "kullback-leibler": 1.0}
 IN_ORDER = "the rows are moments in time: a row depends on its neighbours"
@@ -59,7 +61,7 @@ def custom(loss, n_lags=4, **options):
 def test_fixed_seed_numbers(loss, unit):
     rng = np.random.default_rng(16)
     X, W, H = rng.random((20, 50)), rng.random((3, 20, 4)), rng.random((4, 50))
-    model = ConvolutiveNMF(4, n_lags=3, beta_loss=loss, init="custom", tol=0, max_iter=501)
+    model = ConvolutiveNMF(4, n_lags=3, beta_loss=loss, solver="mu", init="custom", tol=0, max_iter=501)
     model.fit(X.T, W=H.T, H=W.transpose(0, 2, 1))
     objective = unit * model.history_["objective"]  # the numbers are of half the squared error
     wanted = oracle_data.variants()[f"convolutive_beta{LOSSES[loss]:.0f}"]["obj"]
@@ -73,7 +75,7 @@ def test_fixed_seed_numbers(loss, unit):
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_steps_are_those_of_plain_loops(beta, form):
     X, start = drawn()
-    model = custom(beta, max_iter=3).fit(form(X), **start)
+    model = custom(beta, solver="mu", max_iter=3).fit(form(X), **start)
     W, C = start["W"], start["H"]
     Ys = [oracles.convolve(W, C)]
     power = 1 / (2 - beta) if beta < 1 else 1 / (beta - 1) if beta > 2 else 1.0
@@ -85,6 +87,37 @@ def test_steps_are_those_of_plain_loops(beta, form):
         Ys.append(oracles.convolve(W, C))
     for Y, value in zip(Ys, model.history_["objective"], strict=False):
         assert value == pytest.approx(divergence(X, Y, beta), rel=1e-10)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("n_rows", [20, 3])
+def test_descents_are_those_of_plain_loops(form, n_rows):
+    X, start = drawn()
+    X, start["W"] = X[:n_rows], start["W"][:n_rows]
+    start["W"][:, 1], start["H"][0] = 0, 0  # both may leave a zero
+    model = custom("frobenius", solver="cd", max_iter=3).fit(form(X), **start)
+    W, C = start["W"], start["H"]
+    for value in model.history_["objective"][:3]:  # the last one is that of a W that is solved for
+        assert value == pytest.approx(divergence(X, oracles.convolve(W, C), 2), rel=1e-10)
+        for _ in range(2):
+            W = oracles.lagged_sweep(X, W, C)
+        for _ in range(2):
+            C = oracles.lagged_components(X, W, C)
+
+
+@pytest.mark.parametrize("n_rows", [9, 2])
+def test_the_half_gradient_of_weights_is_that_of_finite_differences(n_rows):
+    rng = np.random.default_rng(4)
+    X, W, C = rng.random((n_rows, 5)), rng.random((n_rows, 2)), rng.random((3, 2, 5))
+    lags, flat = Lags(np.einsum("aj,bj->ab", *2 * [C.reshape(6, 5)]), 3, 2), C.reshape(6, 5)
+    found = lags.pull(W) - fold_lags(X @ flat.T, 3, 2)
+    for i, c in ((0, 1), (1, 0), (n_rows - 1, 1)):
+        values = []
+        for step in (1e-4, -1e-4):
+            moved = W.copy()
+            moved[i, c] += step
+            values.append(divergence(X, oracles.convolve(moved, C), 2))
+        assert found[i, c] == pytest.approx((values[0] - values[1]) / 4e-4, rel=1e-7)
 
 
 def divergence(X, Y, beta):
@@ -151,10 +184,57 @@ def test_planted_patterns_are_found(loss, seed):
         assert set(inner) <= set(begins)
 
 
+def test_a_search_looks_at_a_part_of_large_data_and_does_so_much_work(monkeypatch):
+    X, C, _ = planted(1)
+    X = np.hstack([np.vstack([0.01 * X, X, X]), np.full((900, 1), 1e-3)])  # nothing much in the first 300 rows
+    shapes, real = [], convolutive.ShiftSearch.__init__
+
+    def note(self, problem, factors, *limits):
+        shapes.append((len(factors["W"]), len(factors["H"]), limits[-1]))
+        real(self, problem, factors, *limits)
+
+    monkeypatch.setattr(convolutive.ShiftSearch, "__init__", note)
+    for name, most in {"MOST_ROWS": 300, "MOST_COLUMNS": 15}.items():
+        monkeypatch.setattr(convolutive, name, most)
+    for form in (np.asarray, sp.csr_array):
+        model = ConvolutiveNMF(3, n_lags=5, random_state=0).fit(form(X))
+        assert shapes[-1][:2] == (300, 15) and model.converged_
+        flat = [F[:, :, :15].transpose(1, 0, 2).reshape(3, -1) for F in (model.components_, C)]
+        assert oracles.matched(*flat) > 0.99
+    monkeypatch.setattr(convolutive, "MOST_WORK", 1e6)
+    tried, step = [], convolutive.ShiftSearch.step
+    monkeypatch.setattr(convolutive.ShiftSearch, "step", lambda self: tried.append(0) or step(self))
+    ConvolutiveNMF(3, n_lags=5, random_state=0).fit(X)
+    assert shapes[-1][2] < 50 and not tried  # not enough for one component
+    monkeypatch.setattr(convolutive, "MOST_WORK", 4e7)
+    ConvolutiveNMF(3, n_lags=5, random_state=0).fit(X)
+    assert shapes[-1][2] - 50 <= 100 * len(tried) < shapes[-1][2] + 50
+
+
+def test_a_default_fit_settles():
+    X = load_digits().data[:200]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = ConvolutiveNMF(10, n_lags=3, init="random", random_state=0).fit(X)
+    longer = ConvolutiveNMF(10, n_lags=3, init="random", random_state=0, max_iter=4 * model.n_iter_, tol=0).fit(X)
+    assert model.normalized_loss_ < 1.005 * longer.normalized_loss_
+
+
+def test_strong_features_are_those_of_all_lags_or_of_one():
+    X, _, _ = planted(0)
+    model = ConvolutiveNMF(3, n_lags=5, random_state=0, max_iter=20).fit(X)
+    names = [f"n{j}" for j in range(15)]
+    for lag, components in ((None, model.components_.sum(axis=0)), (1, model.components_[1])):
+        want = [[names[j] for j in np.argsort(-h, kind="stable")[:4] if h[j] > 0] for h in components]
+        assert model.top_features(4, names, lag=lag) == want
+    with pytest.raises(ValueError, match="lag=5 is not valid; expected less than 5, the n_lags"):
+        model.top_features(lag=5)
+
+
 def test_one_lag_is_plain_factorization():
     X, start = drawn()
     plain = NMF(3, solver="mu", init="custom", tol=0, max_iter=20).fit(X, W=start["W"], H=start["H"][0])
-    model = custom("frobenius", n_lags=1, max_iter=20).fit(X, W=start["W"], H=start["H"][:1])
+    model = custom("frobenius", n_lags=1, solver="mu", max_iter=20).fit(X, W=start["W"], H=start["H"][:1])
     np.testing.assert_allclose(  # entry 20 is that of the last W, solved for exactly; plain NMF's eps is 1e-9
         model.history_["objective"][:20], plain.history_["objective"][:20], rtol=1e-7
     )
@@ -210,6 +290,8 @@ def test_float32_stays_float32():
         ({"n_lags": 0}, {}, "n_lags=0 is not valid"),
         ({"beta_loss": "huber"}, {}, "beta_loss='huber' is not known"),
         ({"beta_loss": 0}, {}, "needs data without zeros"),
+        ({"beta_loss": 1, "solver": "cd"}, {}, "solver='cd' needs the squared error, and beta_loss=1 is another"),
+        ({"solver": "hals"}, {}, "solver='hals' is not known"),
         ({"init": "nndsvd"}, {}, "init='nndsvd' is not known"),
         ({"init": "custom"}, {}, "pass W, H to fit"),
         ({"init": "custom"}, {"W": np.ones((20, 2)), "H": np.ones((2, 9))}, r"expected \(5, 2, 9\)"),

@@ -6,12 +6,14 @@ import numpy as np
 import oracles_picks as oracles
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import BinaryNMF, BooleanNMF, UnderapproximationNMF
 from fastnmf.core import discrete
 from fastnmf.data.strata import Strata
+from fastnmf.models import binary
 
 FORMS = (np.asarray, sp.csr_array)
 
@@ -197,6 +199,19 @@ def test_mismatches_are_those_of_the_boolean_product():
         got = discrete.flip_boolean(better, data.rows, H)
         np.testing.assert_array_equal(got, (X != oracles.boolean_product(better, H.T)).sum(axis=1))
         assert (got <= want).all() and got.sum() < want.sum()
+
+
+def test_the_relaxed_fit_of_boolean_factors_is_short(monkeypatch):
+    made, real = [], binary.solve
+    monkeypatch.setattr(binary, "solve", lambda *given, **more: made.append(more["max_iter"]) or real(*given, **more))
+    X = load_digits().data[:600] > 7
+    model = BooleanNMF(5, random_state=0, n_init=4).fit(X.astype(float))
+    BooleanNMF(2, random_state=0, n_init=1, max_iter=3).fit(X[:20].astype(float))
+    BinaryNMF(2, random_state=0, n_init=1).fit(X[:20].astype(float))
+    assert made == [40] * 4 + [3, 200]
+    monkeypatch.setattr(BooleanNMF, "_relaxed_iter", None)
+    longer = BooleanNMF(5, random_state=0, n_init=4).fit(X.astype(float))
+    assert model.n_mismatches_ <= 1.005 * longer.n_mismatches_
 
 
 def test_more_starts_are_never_worse():

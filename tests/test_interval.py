@@ -11,6 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import IntervalNMF
+from fastnmf.core.factors import allocate
+from fastnmf.core.objectives import interval_problem
+from fastnmf.data.strata import Strata
 
 FORMS = (np.asarray, sp.csr_array, sp.csc_array)
 MOVES = pytest.mark.parametrize("move", ["hals", "mu"])
@@ -48,6 +51,30 @@ def holed(seed=0):
     Y = (rng.random((16, 3)) * (rng.random((16, 3)) < 0.5)) @ rng.random((3, 12)) * (rng.random((16, 12)) < 0.8)
     Y[3], Y[:, 5] = 0, 0
     return np.maximum(Y - 0.2, 0), Y + 0.1 * (Y > 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("density", [0.3, 1.0])
+def test_a_cover_is_that_of_plain_loops_and_an_interval_without_upper_ends(dtype, density):
+    rng = np.random.default_rng(5)
+    X = (rng.random((30, 20)) < density).astype(dtype)
+    X[4], X[:, 3] = (0, 0) if density < 1 else (1, 1)
+    data = Strata.from_array(sp.csr_array(X))
+    factors, tasks = allocate(data, *(rng.random((size, 3)) for size in X.shape), None)
+    W, H = (factors[name][:, :3].astype(float) for name in "WH")
+    loss, near = oracles.covered(X > 0, W, H.T)
+    bounds, rounding = (
+        (data.X.data, np.full_like(data.X.data, np.inf)),
+        {"rtol": 4e-6 if dtype == np.float32 else 1e-12},
+    )
+    for bound in (None, bounds):
+        problem = interval_problem(data, factors, tasks, bound, is_descent=True)
+        assert problem.scale == X.sum()
+        np.testing.assert_allclose([problem.value(factors), problem.exact_value(factors)], loss, **rounding)
+        for name, product, other in (("W", near @ H, H), ("H", near.T @ W, W)):
+            sub = problem.subproblem(name, factors)
+            np.testing.assert_allclose(sub.pos[:, :3], product, **rounding)
+            np.testing.assert_allclose(sub.gram[:3, :3], other.T @ other, **rounding)
 
 
 @MOVES

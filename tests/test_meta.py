@@ -15,12 +15,13 @@ from fastnmf import NMF, PLSA, GraphNMF, MetaNMF, RobustNMF, SmoothNMF, SparseNM
 from fastnmf.kernels.dense import dense_mu
 from fastnmf.kernels.records import Graph, Limits
 from fastnmf.kernels.row_intrinsics import padded
+from fastnmf.models.meta import refits
 from fastnmf.models.meta.refits import Refit
 
 RNG = np.random.default_rng(5)
 X = RNG.random((60, 3)) @ RNG.random((3, 14)) + 0.1 * RNG.random((60, 14))
 LABELS = np.repeat(["a", "b"], 30)
-SMALL = {"n_tasks": 3, "task_size": 12, "n_outer": 3, "n_inner": 6, "random_state": 0}
+SMALL = {"n_tasks": 3, "task_size": 12, "n_outer": 3, "n_inner": 6, "inner_tol": 0, "random_state": 0}
 MU = NMF(3, solver="mu")
 
 
@@ -36,7 +37,7 @@ def test_the_published_numbers_come_out(accumulate):
     expected = variants()[f"meta_nmf_small_accumulate_{accumulate}"]
     rng = np.random.default_rng(27)
     target, others = rng.random((30, 40)).T, rng.random((30, 40)).T
-    options = {"n_tasks": 3, "task_size": 10, "n_outer": 3, "n_inner": 20, "disjoint": False}
+    options = {"n_tasks": 3, "task_size": 10, "n_outer": 3, "n_inner": 20, "inner_tol": 0, "disjoint": False}
     model = MetaNMF(NMF(4, solver="mu"), accumulate=accumulate, random_state=rng, **options).fit(target)
     adapted = model.adapt(others)
     # There 1.2e-7 is added to denominators of about 10, here 1e-9: the errors differ by up to 1e-8 of themselves, the
@@ -294,9 +295,38 @@ def test_the_history_has_the_columns_of_every_model():
 
 
 def test_inner_fits_stop_early_when_they_may():
-    lazy, eager = (MetaNMF(MU, inner_tol=t, **SMALL | {"n_inner": 200}).fit(X) for t in (1e-2, 0.0))
-    assert lazy.n_updates_ < eager.n_updates_ == 3 * 4 * 200
-    assert lazy.history_["normalized_loss"][-1] == pytest.approx(eager.history_["normalized_loss"][-1], rel=0.05)
+    by_default = MetaNMF().inner_tol
+    for estimator, tol, rel in ((MU, 1e-2, 0.05), (NMF(3), by_default, 1e-3)):
+        lazy, eager = (MetaNMF(estimator, **SMALL | {"n_inner": 200, "inner_tol": t}).fit(X) for t in (tol, 0.0))
+        assert lazy.n_updates_ < eager.n_updates_ == 3 * 4 * 200
+        assert lazy.history_["normalized_loss"][-1] == pytest.approx(eager.history_["normalized_loss"][-1], rel=rel)
+
+
+@pytest.mark.parametrize("estimator", [MU, NMF(3), GraphNMF(3)], ids=["mu", "cd", "graph"])
+@pytest.mark.parametrize("start", ["uniform", "estimator"])
+def test_sparse_tasks_leave_features_out_that_they_lack(estimator, start, monkeypatch):
+    rng = np.random.default_rng(0)
+    wide = sp.random_array((60, 400), density=0.02, rng=rng, format="csr")
+    options = {"start": start} | SMALL
+    cut = MetaNMF(estimator, **options).fit(wide)
+    seen = []
+    real = refits.used_columns
+    monkeypatch.setattr(refits, "used_columns", lambda *given: seen.append(real(*given)))
+    whole = MetaNMF(estimator, **options).fit(wide)
+    assert len(seen) == 3 and all(0 < len(columns) < 200 for columns in seen)
+    assert cut.components_.shape == whole.components_.shape == (3, 400)
+    found, want = (model.history_["task_losses"][-1].mean() for model in (cut, whole))
+    assert found == pytest.approx(want, rel=0.02)
+    assert cut.history_["normalized_loss"][-1] == pytest.approx(whole.history_["normalized_loss"][-1], rel=0.02)
+    refit = Refit(estimator, wide[:12], random_state=0, max_iter=3, is_task=True)
+    assert not refit.run(rng.random((3, 400)))[0][:, np.diff(wide[:12].tocsc().indptr) == 0].any()
+
+
+def test_models_that_tie_features_see_all_of_them():
+    wide = sp.random_array((12, 400), density=0.02, rng=np.random.default_rng(0), format="csr")
+    for estimator in (NMF(3, alpha_W=0.1), SmoothNMF(3), SparseNMF(3), GraphNMF(3, feature_weight=1.0)):
+        assert Refit(estimator, wide, is_task=True).data.shape == (12, 400)
+    assert Refit(NMF(3), wide).data.shape == (12, 400) and Refit(NMF(3), wide, is_task=True).data.shape[1] < 200
 
 
 @pytest.mark.parametrize("scale", [1e-180, 1e180])

@@ -214,6 +214,7 @@ def meta(task, estimator, *, task_size, disjoint, **options):
         disjoint=disjoint,
         n_outer=task.outer,
         n_inner=task.inner,
+        inner_tol=0,
         random_state=task.seed,
         **options,
     )

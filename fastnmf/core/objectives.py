@@ -10,6 +10,7 @@ from fastnmf.core.factors import Factors, allocate
 from fastnmf.core.iterate import normalized
 from fastnmf.core.losses import Dictionary, Frobenius, Interval, StrataFrobenius
 from fastnmf.core.losses.choice import as_divergence
+from fastnmf.core.losses.interval import Coverage
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
@@ -105,8 +106,8 @@ def interval_problem(data, factors, tasks, bounds, *, is_descent):
         W and H, padded, in the inner scale.
     tasks : dict
         Task tables of the row kernels, by factor.
-    bounds : tuple of two ndarray (nnz,)
-        Lower and upper ends of the intervals, in the inner scale.
+    bounds : tuple of two ndarray (nnz,), or None
+        Lower and upper ends of the intervals, in the inner scale. None: 1 and infinity.
     is_descent : bool
         True: factors are updated by coordinate descent. False: by multiplicative updates.
 
@@ -114,7 +115,8 @@ def interval_problem(data, factors, tasks, bounds, *, is_descent):
     -------
     Problem
     """
-    loss = Interval(data, factors["W"].shape[1], tasks, *bounds)
+    width = factors["W"].shape[1]
+    loss = Coverage(data, width, tasks) if bounds is None else Interval(data, width, tasks, *bounds)
     update = HALS() if is_descent else MU.plain(data.dtype)
     return Problem(
         losses=[loss],

@@ -37,6 +37,7 @@ NEEDS = {
     "residual": ("the data and the other factor", "use it with the loss Residuals"),
     "parts": ("the gradients of several losses", "use it with DivergenceMixture, or use MU"),
     "chain": ("the weights of steps from row to row", "use it with the penalty smoothness.Chain, or use HALS"),
+    "lags": ("the curvature of rows that meet those after them", "use it with ConvolutionLoss, or use HALS"),
 }
 
 
@@ -80,6 +81,8 @@ class Subproblem:
         The graph of the rows: what `GraphHALS` takes.
     chain : fastnmf.core.penalties.smoothness.Chain, or None
         The weights of steps from row to row: what `ChainDescent` takes.
+    lags : fastnmf.core.losses.convolution.Lags, or None
+        How rows meet the rows after them: what `LaggedDescent` takes.
     tangent : fastnmf.core.penalties.custom.Tangent, or None
         The user's penalties at this point: what `Majorised` takes.
     beta : float
@@ -96,7 +99,7 @@ class Subproblem:
         self.tasks, self.is_of_data = self._equal_rows, (True, True)
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
         self.rowwise = self.row_ridge = self.residual = self.core = self.parts = None
-        self.neighbours = self.chain = self.tangent = None
+        self.neighbours = self.chain = self.tangent = self.lags = None
         self.power = self.beta = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):
@@ -118,7 +121,7 @@ class Subproblem:
     @property
     def provides(self):
         """The kinds of data that are there for an update, a set of the keys of `NEEDS`."""
-        found = {name for name in ("rowwise", "residual", "parts", "chain") if getattr(self, name) is not None}
+        found = {name for name in ("rowwise", "residual", "parts", "chain", "lags") if getattr(self, name) is not None}
         if self.is_quadratic:
             found.add("quadratic")
         if self.weight is not None:  # separable entries: each has its own curvature
@@ -153,7 +156,7 @@ class Subproblem:
         pull = pull + self.linear + self.ridge * F
         pull = pull if self.rowwise is None else pull + _pull_of_rows(self.rowwise, F)
         pull = pull if self.row_ridge is None else pull + self.row_ridge[:, None] * F
-        for part in (self.neighbours, self.chain):
+        for part in (self.neighbours, self.chain, self.lags):
             pull = pull if part is None else pull + part.pull(F)
         pull = pull if self.tangent is None else pull + self.tangent.gradient
         return pull + (0.0 if self.neg is None else full(self.neg)) - full(self.pos)

@@ -269,6 +269,38 @@ def csr_sampled(tasks, start, group, F, S, out):
 
 
 @kernel
+def csr_covered(tasks, csr, F, other, out, parts):
+    """Write ``out = Z other`` for ``Z = max(F otherᵀ, 1)`` on a sparse pattern, and the sums of squares there.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the rows of F.
+    csr : fastnmf.kernels.records.CSR
+        The pattern (p, q). Its data are overwritten by Z.
+    F : ndarray (p, K)
+    other : ndarray (q, K), dtype of F
+    out : ndarray (p, K), dtype of F
+        Written.
+    parts : ndarray (T, 2) of float64
+        Written: ``||Z - F otherᵀ||²`` and ``||F otherᵀ||²`` on the pattern.
+    """
+    indptr, indices, near = csr
+    for t, begin, until in work_stealing(tasks):
+        below, whole = 0.0, 0.0
+        for i in range(begin, until):
+            dot_rows(indptr[i], indptr[i + 1], indices, F, i, other, near)
+            for p in range(indptr[i], indptr[i + 1]):
+                y = np.float64(near[p])
+                short = max(1.0 - y, 0.0)
+                below += short * short
+                whole += y * y
+                near[p] = max(near[p], F.dtype.type(1.0))
+            gather_row(indptr[i], indptr[i + 1], indices, near, other, out, i)
+        parts[t, 0], parts[t, 1] = below, whole
+
+
+@kernel
 def pattern_sampled(tasks, column, group, F, S, out):
     """Write ``out[p] = F[column[p]] . S[group[p]]`` for the entries p.
 

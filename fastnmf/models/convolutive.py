@@ -7,6 +7,7 @@ with a random start, with `warm_start` and in `transform` it is in W.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Literal, Self
 
@@ -20,19 +21,34 @@ from fastnmf.core.iterate import Solver, iterate, lacks_progress
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.losses.convolution import ConvolutionLoss, shift_rows, stacked
 from fastnmf.core.objectives import best_scale, single_loss_problem
-from fastnmf.core.options import integer, one_of
+from fastnmf.core.options import check_integer, integer, one_of
 from fastnmf.core.thresholds import unit_of
-from fastnmf.core.updates import MU
+from fastnmf.core.updates import HALS, MU, LaggedDescent
 from fastnmf.core.warn import first_was
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import BetaLoss, Callback
 from fastnmf.models.base.products import WeightModel, checked_weights, divisors
-from fastnmf.typing import Dense, Factor, File, Floats, Matrix, Seed, SparseOrDense, SupportsArray
+from fastnmf.models.base.top_features import feature_names_for, strongest
+from fastnmf.typing import (
+    Dense,
+    Factor,
+    File,
+    Floats,
+    Matrix,
+    Names,
+    Ranking,
+    Seed,
+    SparseOrDense,
+    SupportsArray,
+)
 
 # The search for a start: iterations before it, iterations of each trial, further iterations of the best trial, relative
 # gain of the objective from which a trial is accepted, and largest number of rounds. On 30 planted cases (3 and 6
 # components, 5 to 10 lags) a random start finds 3 and this search 30.
 FIRST, PROBE, POLISH, GAIN, ROUNDS = 50, 10, 40, 0.02, 5
+# Its limits: rows and columns that it looks at, and multiply-adds of all its iterations, about 5 seconds.
+MOST_ROWS, MOST_COLUMNS, MOST_WORK = 2000, 2000, 2e10
+SWEEPS = 2  # of coordinate descent over W, and over H, in one iteration
 SETTLE_ITER, SETTLE_TOL = 1000, 1e-10  # of the final solve for W alone
 NOISE = 1e-2  # added after a shift, relative to the mean: rows that the shift leaves empty must not stay zero
 
@@ -40,7 +56,7 @@ NOISE = 1e-2  # added after a shift, relative to the mean: rows that the shift l
 class ShiftSearch(Solver):
     """Shift one component after the other along the lags, and keep a shift from which a few iterations fit better.
 
-    It ends when no component has been improved since the last one that was.
+    It ends when no component has been improved since the last one that was, or when its iterations are used up.
 
     Parameters
     ----------
@@ -49,12 +65,19 @@ class ShiftSearch(Solver):
         The start of the search; overwritten with the best factors.
     rank, n_lags : int
         Number of components and of rows that they last, more than one.
+    n_iter : int
+        Iterations after which no further component is tried.
     """
 
-    def __init__(self, problem, factors, rank, n_lags):
-        self.problem, self.factors, self.rank, self.n_lags = problem, factors, rank, n_lags
+    def __init__(self, problem, factors, rank, n_lags, n_iter):
+        self.problem, self.factors, self.rank, self.n_lags, self.n_left = problem, factors, rank, n_lags, n_iter
         steps = 2 ** np.arange(int(np.log2(n_lags - 1)) + 1)
         self.steps, self.n_tried = np.concatenate([steps, -steps]).tolist(), 0
+
+    @property
+    def n_iter(self):
+        """Iterations that the trials of one component take."""
+        return len(self.steps) * PROBE + POLISH
 
     def begin(self):
         """Iterate from the start, and return the objective."""
@@ -73,11 +96,12 @@ class ShiftSearch(Solver):
         return self.value
 
     def stop(self, history, tol):
-        """Return ``"patience"`` if the last round of all components has brought nothing."""
-        return "patience" if lacks_progress(history, 0, self.rank) else None
+        """Return ``"patience"`` if the last round of all components has brought nothing, or no iterations are left."""
+        return "patience" if self.n_left <= 0 or lacks_progress(history, 0, self.rank) else None
 
     def _run(self, arrays, n_iter):
         """Iterate from W and H, by name; return the objective and copies of W and H."""
+        self.n_left -= n_iter
         self.factors.overwrite(arrays)
         value = solve(self.problem, self.factors, max_iter=n_iter, tol=0).history["objective"][-1]
         return value, {name: F.copy() for name, F in self.factors.arrays.items()}
@@ -97,22 +121,58 @@ class SearchedStart(AlternatingSolver):
 
     Parameters
     ----------
+    problem : fastnmf.core.problem.Problem
+    factors : fastnmf.core.factors.Factors
     search : ShiftSearch
-        Shares the problem and the factors.
+        Shares the factors, or has those of a part of the data.
+    part : tuple (slice, ndarray of int), or None
+        Rows and columns of that part.
     max_iter : int
         Largest number of steps of the search.
     max_time : float, or None
         Seconds after which the search makes no further step.
     """
 
-    def __init__(self, search, max_iter, max_time):
-        super().__init__(search.problem, search.factors)
-        self._search, self._limits = search, {"max_iter": max_iter, "max_time": max_time}
+    def __init__(self, problem, factors, search, part, max_iter, max_time):
+        super().__init__(problem, factors)
+        self._search, self._part, self._limits = search, part, {"max_iter": max_iter, "max_time": max_time}
 
     def begin(self):
         """Search, and return the objective of the start that was found."""
         iterate(self._search, tol=0, **self._limits)
+        if self._part is not None:
+            self._spread(*self._part)
         return super().begin()
+
+    def _spread(self, rows, columns):
+        """Take over the factors of a part; other rows of W stay random, and other rows of H become small."""
+        found, W, H = self._search.factors, self.factors["W"], self.factors["H"]
+        W *= found["W"].mean() / (W[rows].mean() or 1.0)
+        H[:] = NOISE * found["H"].mean(axis=0)
+        W[rows], H[columns] = found["W"], found["H"]
+        for name in "WH":
+            self.factors.invalidate(name)
+
+
+def strongest_part(data):
+    """Return the rows and columns at which the search for a start looks, or None: at all.
+
+    They are the `MOST_ROWS` consecutive rows with the largest total, and the `MOST_COLUMNS` columns with the largest
+    totals there.
+
+    Returns
+    -------
+    tuple (slice, ndarray of int), or None
+    """
+    n_rows, n_columns = data.shape
+    if n_rows <= MOST_ROWS and n_columns <= MOST_COLUMNS:
+        return None
+    size, totals = min(MOST_ROWS, n_rows), np.asarray(data.X.sum(axis=1, dtype=np.float64)).ravel()
+    until = np.concatenate([[0.0], np.cumsum(totals)])
+    begin = int(np.argmax(until[size:] - until[:-size]))
+    rows = slice(begin, begin + size)
+    of_columns = np.asarray(data.X[rows].sum(axis=0, dtype=np.float64)).ravel()
+    return rows, np.sort(np.argsort(-of_columns, kind="stable")[:MOST_COLUMNS])
 
 
 class ConvolutiveNMF(WeightModel):
@@ -134,8 +194,13 @@ class ConvolutiveNMF(WeightModel):
     init : {None, "shifted", "random", "custom"}, default=None
         None is ``"shifted"``: a short fit from a random start, after which each component is shifted along the lags in
         both directions; a shift is kept if a few iterations from there fit better. Without this, many fits end with a
-        pattern that is split between two components. ``"random"``: uniform, multiplied by the number that gives the
-        model the total of X. ``"custom"``: the W and H passed to `fit`.
+        pattern that is split between two components. Of large data the search looks at 2,000 rows in a row and at the
+        2,000 strongest features there, and it ends after a fixed amount of work; where that is not enough for one
+        component, the start is random. ``"random"``: uniform, multiplied by the number that gives the model the total
+        of X. ``"custom"``: the W and H passed to `fit`.
+    solver : {None, "cd", "mu"}, default=None
+        ``"cd"``: exact coordinate descent, for the squared error. ``"mu"``: multiplicative updates, for every loss.
+        None is ``"cd"`` for the squared error and ``"mu"`` for others.
     max_iter : int, default=500
         Largest number of iterations.
     tol : float, default=1e-4
@@ -190,15 +255,15 @@ class ConvolutiveNMF(WeightModel):
 
     Notes
     -----
-    The updates are multiplicative and sum over all lags in the numerator and in the denominator. The published method
-    averages one update for each lag, which may increase the objective; this one does not. After the last iteration W
-    alone is solved for, as in `transform`, unless the fit stopped because of `max_time`. Sparse X stays sparse for the
-    squared error and for Kullback-Leibler: O(nnz k n_lags) an iteration, and an array (n_samples, k n_lags). Other
+    The multiplicative updates sum over all lags in the numerator and in the denominator. The published method averages
+    one update for each lag, which may increase the objective; this one does not. Coordinate descent sets one entry of W
+    or of a component after the other to its minimum, and takes all lags into account likewise. After the last iteration
+    W alone is solved for, as in `transform`, unless the fit stopped because of `max_time`. Sparse X stays sparse for
+    the squared error and for Kullback-Leibler: O(nnz k n_lags) an iteration, and an array (n_samples, k n_lags). Other
     losses need all entries, which are visited a tile at a time.
 
-    The search of ``"shifted"`` takes some hundred iterations for each component, and is repeated up to five times: on
-    large data with many components it takes longer than the fit itself. `max_time` limits it, ``init="random"`` omits
-    it.
+    The search of ``"shifted"`` takes about a hundred iterations for each component, on a part of large data, and is
+    repeated up to five times. `max_time` limits it, ``init="random"`` omits it.
 
     A pattern shorter than n_lags may lie at any position within them: compare components up to such shifts. The start
     ``"shifted"`` is not from the source.
@@ -229,11 +294,15 @@ class ConvolutiveNMF(WeightModel):
     n_lags: int
     beta_loss: BetaLoss
     init: Literal["shifted", "random", "custom"] | None
+    solver: Literal["cd", "mu"] | None
     components_: Floats
 
-    _constraints = {"init": one_of(None, "shifted", "random", "custom"), "n_lags": integer()}
+    _constraints = {
+        "init": one_of(None, "shifted", "random", "custom"),
+        "n_lags": integer(),
+        "solver": one_of(None, "cd", "mu"),
+    }
     _continued = {"W": "W_", "H": "components_"}
-    _fixed = {"solver": "mu"}
     _fitted_shapes = {"components_": "Lkm"}
 
     def __init__(
@@ -243,6 +312,7 @@ class ConvolutiveNMF(WeightModel):
         n_lags: int = 5,
         beta_loss: BetaLoss = "frobenius",
         init: Literal["shifted", "random", "custom"] | None = None,
+        solver: Literal["cd", "mu"] | None = None,
         max_iter: int = 500,
         tol: float = 1e-4,
         random_state: Seed = None,
@@ -315,10 +385,10 @@ class ConvolutiveNMF(WeightModel):
         ndarray (n_samples, n_components)
         """
         with threads(self.n_threads):
-            data, k, divergence = self._new_data(X), self.components_.shape[1], self._options().loss
+            data, k, options = self._new_data(X), self.components_.shape[1], self._options()
             W = np.ones((data.shape[0], k))
-            problem, factors = self._of(data, W, self.components_.astype(np.float64), divergence, is_scaled=False)
-            self._final_exact_W(problem, factors, divergence)
+            problem, factors = self._of(data, W, self.components_.astype(np.float64), options, is_scaled=False)
+            self._final_exact_W(problem, factors, options.loss)
         return np.ldexp(np.ascontiguousarray(factors["W"][:, :k]), -2 * data.log4_scale)
 
     @first_was("W")
@@ -330,24 +400,66 @@ class ConvolutiveNMF(WeightModel):
         W = W.toarray() if sp.issparse(W) else W  # never-densify-ok: as small as dense weights
         return stacked(W, n_lags, np.zeros((len(W), n_lags * k), W.dtype)) @ self.components_.reshape(-1, n_features)
 
+    def top_features(
+        self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None, lag: int | None = None
+    ) -> list[list[str]]:
+        """Return the names of at most n features of each component, strongest first.
+
+        Parameters
+        ----------
+        n, feature_names, by :
+            As for `NMF.top_features`.
+        lag : int, default=None
+            Rows after the beginning of a component, less than `n_lags`; None ranks by the sum over all lags.
+        """
+        self._check_fitted()
+        check_integer("n", n)
+        if lag is not None:
+            check_integer("lag", lag, 0)
+            if lag >= len(self.components_):
+                raise ValueError(f"lag={lag} is not valid; expected less than {len(self.components_)}, the n_lags.")
+        components = self.components_.sum(axis=0) if lag is None else self.components_[lag]
+        return strongest(components, feature_names_for(self, feature_names), n, "weight" if by is None else by)
+
+    def _options(self):
+        options = super()._options()
+        return replace(options, solver=options.solver or ("cd" if options.is_squared else "mu"))
+
+    def _check_options(self, options):
+        if not options.is_multiplicative and not options.is_squared:
+            raise ValueError(
+                f"solver='cd' needs the squared error, and {options.loss_given} is another loss; use solver='mu'."
+            )
+
     def _solver(self, data, given, options, random_state):
         solver, k = super()._solver(data, given, options, random_state), options.n_components
         if self.n_lags == 1 or options.init in ("random", "custom") or self._goes_on(options):
             return solver
-        return SearchedStart(ShiftSearch(solver.problem, solver.factors, k, self.n_lags), ROUNDS * k, options.max_time)
+        part, width, problem, factors = strongest_part(data), self.n_lags * k, solver.problem, solver.factors
+        if part is not None:
+            rows, columns = part
+            W, H = (factors[name].astype(np.float64) for name in "WH")
+            H = H[columns, :width].T.reshape(self.n_lags, k, -1)
+            data = data.part(rows, data.X[rows][:, columns])
+            problem, factors = self._of(data, W[rows, :k], H, options, is_scaled=False)
+        work = 2 * data.n_entries * width + sum(data.shape) * width**2
+        search = ShiftSearch(problem, factors, k, self.n_lags, MOST_WORK // work)
+        if search.n_left < FIRST + search.n_iter:
+            return solver
+        return SearchedStart(solver.problem, solver.factors, search, part, ROUNDS * k, options.max_time)
 
     def _compose(self, data, given, options, rng):
         k, (n_rows, n_columns), exponent = options.n_components, data.shape, 2 * data.log4_scale
         shapes = {"W": (n_rows, k), "H": (self.n_lags, k, n_columns)}
         start = self._checked_start(shapes, given, options)
         if start is None:
-            return self._of(data, rng.random(shapes["W"]), rng.random(shapes["H"]), options.loss, is_scaled=False)
+            return self._of(data, rng.random(shapes["W"]), rng.random(shapes["H"]), options, is_scaled=False)
         W, H = start
         if options.init == "custom":
-            return self._of(data, W, np.ldexp(H, exponent), options.loss)
-        return self._of(data, np.ldexp(W, exponent), H, options.loss)  # the fitted W_ carries the scale
+            return self._of(data, W, np.ldexp(H, exponent), options)
+        return self._of(data, np.ldexp(W, exponent), H, options)  # the fitted W_ carries the scale
 
-    def _of(self, data, W, H, divergence, is_scaled=True):
+    def _of(self, data, W, H, options, is_scaled=True):
         """Return the problem and its factors for given W and H.
 
         Parameters
@@ -357,7 +469,7 @@ class ConvolutiveNMF(WeightModel):
             Weights; not changed.
         H : ndarray (n_lags, k, n_columns) of float64
             Components, in the inner scale; not changed.
-        divergence : fastnmf.core.losses.choice.Divergence
+        options : Options
         is_scaled : bool, default=True
             False multiplies W by the number that gives the model the total of the data.
 
@@ -367,7 +479,7 @@ class ConvolutiveNMF(WeightModel):
         factors : fastnmf.core.factors.Factors
             W (n_rows, K) and H (n_columns, K'), padded; column ``l k + c`` of H is component c at lag l.
         """
-        n_lags, k, n_columns = H.shape
+        (n_lags, k, n_columns), divergence, is_descent = H.shape, options.loss, not options.is_multiplicative
         H = H.reshape(-1, n_columns).T
         L = stacked(W, n_lags, np.zeros((len(W), n_lags * k)))
         if not is_scaled:
@@ -380,12 +492,11 @@ class ConvolutiveNMF(WeightModel):
             loss, scale = Frobenius(data, width, tasks, holds_products=True), None
         else:
             loss, scale = divergence.build(data, width, tasks)
-        updates = dict.fromkeys("WH", MU.plain(data.dtype))
-        tasks = {"W": row_tasks(factors["W"]), "H": tasks["H"]}
-        loss = ConvolutionLoss(loss, inner, k, n_lags)
-        return single_loss_problem(
-            data, loss, updates, (("W", 1), ("H", 1)), tasks, scale, divergence.is_squared
-        ), factors
+        updates = {"W": LaggedDescent(), "H": HALS()} if is_descent else dict.fromkeys("WH", MU.plain(data.dtype))
+        tasks, n_sweeps = {"W": row_tasks(factors["W"]), "H": tasks["H"]}, SWEEPS if is_descent else 1
+        loss = ConvolutionLoss(loss, inner, k, n_lags, is_descent)
+        schedule = ("W", n_sweeps), ("H", n_sweeps)
+        return single_loss_problem(data, loss, updates, schedule, tasks, scale, divergence.is_squared), factors
 
     def _final_exact_W(self, problem, factors, divergence):
         """Solve for W alone by L-BFGS-B, in place; return the objective, which does not increase."""
@@ -405,7 +516,8 @@ class ConvolutiveNMF(WeightModel):
 
         def both(parts):
             found, sub = value(parts), problem.subproblem("W", factors)
-            return found, [size * (unit * (sub.neg[:, :k].astype(np.float64) - sub.pos[:, :k]) / scale)]
+            below = sub.neg if sub.lags is None else sub.lags.pull(W)
+            return found, [size * (unit * (below[:, :k].astype(np.float64) - sub.pos[:, :k]) / scale)]
 
         start = [W[:, :k].astype(np.float64) / size]
         found = minimize(both, start, max_iter=SETTLE_ITER, tol=SETTLE_TOL)

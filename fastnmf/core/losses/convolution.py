@@ -39,12 +39,51 @@ def fold_lags(G, n_lags, k):
     return out
 
 
+class Lags:
+    """The quadratic part of the squared error as a function of W: how rows up to p - 1 apart meet.
+
+    Parameters
+    ----------
+    gram : ndarray (at least p k, at least p k)
+        Inner products of the rows of C_0, ..., C_{p-1}, one after the other.
+    n_lags : int
+        p.
+    rank : int
+        k.
+
+    Attributes
+    ----------
+    curvature : ndarray (p, 2 p - 1, k, k) of float64
+        As for `fastnmf.kernels.lagged.lagged_sweeps`: ``[q - 1, d + p - 1]`` is the sum over the lags l < q of the
+        products of C_{l-d} with C_l.
+    """
+
+    def __init__(self, gram, n_lags, rank):
+        size = n_lags * rank
+        parts = np.asarray(gram, dtype=np.float64)[:size, :size].reshape(n_lags, rank, n_lags, rank)
+        self.curvature = np.zeros((n_lags, 2 * n_lags - 1, rank, rank))
+        for lag in range(n_lags):
+            self.curvature[lag] = self.curvature[lag - 1] if lag else 0.0
+            self.curvature[lag, lag : lag + n_lags] += parts[::-1, :, lag]
+
+    def pull(self, F):
+        """Return the half-gradient of the quadratic part at F (n, K), an array of its shape."""
+        n_lags, _, k, _ = self.curvature.shape
+        n_rows, out = len(F), np.zeros(F.shape)
+        of_row = np.minimum(n_lags, n_rows - np.arange(n_rows)) - 1
+        for distance in range(1 - n_lags, n_lags):
+            near = shift_rows(F[:, :k].astype(np.float64), -distance)
+            out[:, :k] += np.einsum("ib,ibc->ic", near, self.curvature[of_row, distance + n_lags - 1])
+        return out
+
+
 class ConvolutionLoss:
     """Loss of ``X ~ sum_l shift_l(W) C_l``, computed by a loss of ``X ~ L Hᵀ``.
 
-    The factors are W (n, K) and H (m, K'), which holds the C_l one after the other. The subproblem of W is not
-    quadratic row by row, because its rows interact with each other; its half-gradient holds at one point only. Cost:
-    that of `loss` with a left factor of ``n_lags * rank`` columns.
+    The factors are W (n, K) and H (m, K'), which holds the C_l one after the other. The rows of W interact with each
+    other. For coordinate descent its subproblem has the curvature of these interactions, `Lags`; otherwise it is not
+    quadratic, and its half-gradient holds at one point only. Cost: that of `loss` with a left factor of
+    ``n_lags * rank`` columns.
 
     Parameters
     ----------
@@ -56,20 +95,26 @@ class ConvolutionLoss:
         Columns of W in use.
     n_lags : int
         Number of shifted copies of W.
+    is_descent : bool, default=False
+        Whether W is updated by `LaggedDescent`; the loss is then the squared error.
     """
 
-    def __init__(self, loss, inner, rank, n_lags):
-        self.loss, self.inner, self.rank, self.n_lags = loss, inner, rank, n_lags
+    def __init__(self, loss, inner, rank, n_lags, is_descent=False):
+        self.loss, self.inner, self.rank, self.n_lags, self.is_descent = loss, inner, rank, n_lags, is_descent
         self._sub = Subproblem(loss.tasks["W"])
 
     def contribute(self, name, factors, sub):
-        """Add the half-gradient of H, or pos and neg of W."""
+        """Add the half-gradient of H, or of W: pos, and the curvature or neg."""
         inner = self._inner(factors)
         if name == "H":
             self.loss.contribute(name, inner, sub)
             return
         self._sub.clear()
         self.loss.contribute(name, inner, self._sub)
+        if self.is_descent:
+            sub.add(pos=self._fold_like(full(self._sub.pos), factors[name]))
+            sub.lags = Lags(self._sub.gram, self.n_lags, self.rank)
+            return
         below = 0.0 if self._sub.neg is None else full(self._sub.neg)
         if self._sub.gram is not None:
             below = below + inner["W"] @ self._sub.gram.astype(inner["W"].dtype)

@@ -88,3 +88,59 @@ class Interval:
     def _gram(self, name, factors):
         """Return ``FᵀF`` of factor `name`, float64 (K, K)."""
         return factors.cached(("gram", name), (name,), lambda: rows.gram(self.tasks[name], factors[name]))
+
+
+class Coverage(Interval):
+    """``sum max(1 - y, 0)²`` on the pattern of the data plus ``sum y²`` off it, with ``y = (W Hᵀ)``.
+
+    This is `Interval` with the bounds 1 and infinity: a model that covers the pattern. One pass over the pattern gives
+    the half-gradient and the value, O(nnz K).
+
+    Parameters
+    ----------
+    strata : fastnmf.data.strata.Strata
+        Sparse data; their pattern alone is used.
+    width : int
+        Padded rank K.
+    tasks : dict of str to ndarray of int64
+        Task tables of the row kernels, by factor.
+    """
+
+    def __init__(self, strata, width, tasks):
+        self.strata, self.width, self.tasks, X = strata, width, tasks, strata.X
+        self._nearest = {name: np.empty(X.nnz, strata.dtype) for name in "WH"}
+        self._products = {name: aligned((n, width), strata.dtype) for name, n in zip("WH", X.shape, strict=True)}
+        self._is_full, self.scale = X.nnz == X.shape[0] * X.shape[1], float(X.nnz)
+
+    def contribute(self, name, factors, sub):
+        """Add ``gram`` and ``pos`` of factor W or H."""
+        self._walk(name, factors)
+        sub.add(gram=self._gram("H" if name == "W" else "W", factors), pos=self._products[name])
+
+    def value(self, factors):
+        """Return the loss; where the pattern is not full, from Gram matrices, which loses digits."""
+        on, square = self._walk("W", factors)
+        if self._is_full:
+            return on
+        whole = float(np.sum(self._gram("W", factors) * self._gram("H", factors)))
+        return on + max(whole - square, 0.0)
+
+    def _points(self, name, factors):
+        """Return None, and the nearest points that cover the pattern, in the order of side `name`."""
+        self._walk(name, factors)
+        return None, self._nearest[name]
+
+    def _walk(self, name, factors):
+        """Write the product of a factor's side, and return the squared shortfall and the squared model on the pattern.
+
+        The next call for the same factor overwrites the product.
+        """
+
+        def compute():
+            side, other = self._side(name), factors["H" if name == "W" else "W"]
+            tasks = side.tasks(self.width)
+            csr, parts = side.csr._replace(data=self._nearest[name]), np.empty((len(tasks) - 1, 2))
+            products.csr_covered(tasks, csr, factors[name], other, self._products[name], parts)
+            return parts.sum(axis=0).tolist()
+
+        return factors.cached(("covered", name), ("W", "H"), compute)

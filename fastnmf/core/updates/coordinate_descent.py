@@ -5,7 +5,7 @@ import numpy as np
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import rounding
 from fastnmf.core.updates.multiplicative import MU, limits_of, update_entries
-from fastnmf.kernels import bilinear, chain, graph, rows, symmetric, weighted
+from fastnmf.kernels import bilinear, chain, graph, lagged, rows, symmetric, weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import CSR, LazyRows
@@ -211,6 +211,34 @@ class ChainDescent:
         order, pos = sub.order(np.arange(rank), n_sweeps), np.ascontiguousarray(full(sub.pos))
         tasks, linear = np.array([0, len(F)]), float(sub.linear)
         chain.chain_sweep(tasks, F, gram, pos, linear, links.weight, links.bend, order, self.by_columns)
+
+
+class LaggedDescent:
+    """Exact coordinate descent for weights of patterns that last several rows, row by row.
+
+    Each row uses the updated values of the rows before it (Gauss-Seidel). Monotone. Sequential; O(n p k²) a sweep for
+    patterns of p rows, and less where weights are zero.
+    """
+
+    needs = ("lags",)
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps.
+
+        Parameters
+        ----------
+        F : ndarray (n, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``lags`` is a `fastnmf.core.losses.convolution.Lags`.
+        rank : int
+            Not used: the number of components is that of `lags`.
+        n_sweeps : int
+            Sweeps over the rows.
+        """
+        curvature = sub.lags.curvature
+        order = sub.order(np.arange(curvature.shape[2]), 1)
+        lagged.lagged_sweeps(np.array([0, len(F)]), F, curvature, full(sub.pos), order, n_sweeps)
 
 
 class GraphHALS:

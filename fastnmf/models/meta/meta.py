@@ -22,10 +22,11 @@ from fastnmf.models.base.estimator import Estimator, continued
 from fastnmf.models.base.for_checkers import Callback, ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.row_names import keep_row_names
+from fastnmf.models.base.top_features import top_features
 from fastnmf.models.meta.epochs import Epochs, side_by_side
 from fastnmf.models.meta.refits import Refit, as_argument, check_refittable, weights_for
 from fastnmf.models.nmf import NMF
-from fastnmf.typing import File, Floats, Integers, Labels, Matrix, Seed
+from fastnmf.typing import File, Floats, Integers, Labels, Matrix, Names, Ranking, Seed
 
 
 @keep_row_names
@@ -50,8 +51,9 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         Number of epochs.
     n_inner : int, default=100
         Iterations of every fit in an epoch.
-    inner_tol : float, default=0.0
-        `tol` of these fits; 0 runs all `n_inner` iterations.
+    inner_tol : float, default=1e-4
+        `tol` of these fits. 0 runs all `n_inner` iterations, as the source does: most of the later ones change nothing,
+        since every fit begins where the epoch before has ended.
     accumulate : bool, default=False
         Whether the components of the tasks are summed over all epochs so far, instead of taken from the last epoch.
     disjoint : bool, default=True
@@ -144,8 +146,12 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         feature that occurs in no task would keep weight zero. Without such zeros the iterations are those of the
         program.
 
-    *Budget*. A fit costs ``n_outer * n_inner`` iterations of the target and as many of every task. Compare it with a
-    plain fit of as many iterations; the source does not report this comparison.
+    12. A fit ends before `n_inner` iterations where it has converged; ``inner_tol=0`` is the source's.
+    13. Of sparse tasks the fits leave out features that have no entry there. From the first iteration on the components
+        are zero there in any case; its weights differ.
+
+    *Budget*. A fit costs at most ``n_outer * n_inner`` iterations of the target and as many of every task. Compare it
+    with a plain fit of as many iterations; the source does not report this comparison.
 
     References
     ----------
@@ -210,7 +216,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         task_size: int = 50,
         n_outer: int = 50,
         n_inner: int = 100,
-        inner_tol: float = 0.0,
+        inner_tol: float = 1e-4,
         accumulate: bool = False,
         disjoint: bool = True,
         start: Literal["uniform", "estimator"] = "uniform",
@@ -334,11 +340,12 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             data = _part(data, rows[0]) if self.disjoint else data
         seeds = rng.integers(1 << 32, size=n_tasks + 1).tolist()
         more = {"max_iter": self.n_inner, "tol": self.inner_tol}
-        target, *refits = (Refit(base, *part, seed, **more) for part, seed in zip([data, *tasks], seeds, strict=True))
+        target = Refit(base, *data, seeds[0], **more)
+        refits = [Refit(base, *task, seed, is_task=True, **more) for task, seed in zip(tasks, seeds[1:], strict=True)]
         for i, refit in enumerate(refits):
-            if refit.data.shape[1] != X.shape[1]:
+            if refit.n_features != X.shape[1]:
                 raise ValueError(
-                    f"Task {i} has {refit.data.shape[1]} features, and X has {X.shape[1]}; tasks and target share "
+                    f"Task {i} has {refit.n_features} features, and X has {X.shape[1]}; tasks and target share "
                     "components, so bring them to the same features."
                 )
         if self.start == "estimator":
@@ -381,6 +388,12 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
 
     def _warn(self, fit, options):
         """Warn of nothing: without `patience`, `n_outer` epochs are what was asked for."""
+
+    def top_features(
+        self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+    ) -> list[list[str]]:
+        """Return the names of at most n features of each component, strongest first; see `NMF.top_features`."""
+        return top_features(self, n, feature_names, by)
 
     def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
         """Return the non-negative weights of the rows of X for the fitted components, (n_samples, n_components).

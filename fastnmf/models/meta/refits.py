@@ -4,9 +4,11 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+import numbers
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import clone
 
 from fastnmf.core.factors import allocate, copy_rows, scaled
@@ -14,6 +16,7 @@ from fastnmf.core.init.starts import Start
 from fastnmf.core.iterate import Fit, iterate
 from fastnmf.core.losses.graph import Graph
 from fastnmf.core.losses.squared import Frobenius
+from fastnmf.core.options import FactorOptions
 from fastnmf.core.updates import MU
 from fastnmf.core.updates.fused_dense import FusedDenseMU
 from fastnmf.data.shifts import mapped
@@ -23,7 +26,10 @@ from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
+from fastnmf.models.graph import GraphNMF
+from fastnmf.models.nmf import NMF
 
+MOST_USED = 0.5  # share of the features up to which others are left out: a copy without few of them gains nothing
 _OWN_FITS = ("_fit", "_solver", "_start")
 _OWN_STARTS = ("fixed_components", "seed_features", "warm_start")
 
@@ -75,11 +81,34 @@ def weights_for(X, H):
     return np.ldexp(P * scale[:, None], -exponent)
 
 
+def used_columns(model, X, options):
+    """Return the columns of sparse X that have entries; None for all, where they are many or others count, too.
+
+    Parameters
+    ----------
+    model : BaseNMF
+        Penalties depend on the number of features, and some models tie neighbouring ones: then all count.
+    X : sparse matrix or array (n_samples, n_features)
+    options : Options
+
+    Returns
+    -------
+    ndarray of int, or None
+    """
+    is_plain = type(model) in (NMF, GraphNMF) and not getattr(model, "feature_weight", 0)
+    is_plain = is_plain and options.W == options.H == FactorOptions() and options.missing_values is None
+    if not (is_plain and sp.issparse(X) and isinstance(options.n_components, numbers.Integral)):
+        return None
+    used = np.unique(sp.coo_array(X).col)
+    return used if 0 < len(used) <= X.shape[1] * MOST_USED else None
+
+
 class Refit:
     """An estimator and its data, prepared once for fits from many starts.
 
     Multiplicative updates of dense data use `FusedDenseMU`, with factors that are allocated once; all other fits use
-    the estimator's own solver.
+    the estimator's own solver. Sparse data of few rows may lack most features; of these the first iteration makes the
+    components zero, so they are left out.
 
     Parameters
     ----------
@@ -94,6 +123,8 @@ class Refit:
         Largest number of iterations of a fit.
     tol : float, default=0.0
         As for `fastnmf.core.iterate.iterate`.
+    is_task : bool, default=False
+        Whether features that the data lack may be left out; there is then no `finish`.
 
     Attributes
     ----------
@@ -104,11 +135,13 @@ class Refit:
         Iterations of all fits so far.
     """
 
-    def __init__(self, estimator, X, strata=None, random_state=None, max_iter=100, tol=0.0):
+    def __init__(self, estimator, X, strata=None, random_state=None, max_iter=100, tol=0.0, is_task=False):
         self.model = model = clone(estimator)
         model.verbose, model.callback, model.random_state = 0, None, random_state
         self.options = replace(model._checked_options(), max_time=None)
         X = model._validated(X, reset=True)
+        self.n_features, self._columns = X.shape[1], used_columns(model, X, self.options) if is_task else None
+        X = X if self._columns is None else sp.csr_array(X)[:, self._columns]
         self.data = model._data(X, {"strata": None} | as_argument(strata, model), self.options)
         self.rank, self._shifts = model._rank(self.data, {}, self.options), None
         self.n_updates, self._fused, self._prior = 0, self._prepared(), set(vars(model))
@@ -118,7 +151,15 @@ class Refit:
     def own_start(self, random_state):
         """Return the components (k, n_features) that the estimator's own `init` computes from the data."""
         H = self.model._start(self.data, self.rank, {}, self.options, random_state)[1]
-        return scaled(np.asarray(H, dtype=np.float64).T, -self.data.log4_scale)
+        return self._on_all_features(scaled(np.asarray(H, dtype=np.float64).T, -self.data.log4_scale))
+
+    def _on_all_features(self, H):
+        """Return components (k, n_features) that are zero at features that were left out."""
+        if self._columns is None:
+            return H
+        out = np.zeros((len(H), self.n_features))
+        out[:, self._columns] = H
+        return out
 
     def _prepared(self):
         """Return a `FusedDenseMU` if it does the estimator's iterations; else None."""
@@ -152,11 +193,12 @@ class Refit:
         if self.model._has_shifts:
             V = self.data.pattern.held(fit.factors["V"])
             self._shifts = mapped(V, lambda v: scaled(v, -2 * self.data.log4_scale))
-        return scaled(found, -self.data.log4_scale), fit
+        return self._on_all_features(scaled(found, -self.data.log4_scale)), fit
 
     def _solver(self, H):
         """Return the solver of a fit that begins at components H (k, n_features)."""
         data, options, W = self.data, self.options, None
+        H = H if self._columns is None else np.ascontiguousarray(H[:, self._columns])
         if options.is_multiplicative:
             H = H if H.all() else without_zeros(H)
             W = weights_for(data.X, np.ldexp(H, data.log4_scale))
