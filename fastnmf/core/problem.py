@@ -10,14 +10,14 @@ every entry. A `Subproblem` holds these quantities. Losses and penalties add to 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import Factors
 from fastnmf.data.layout import row_index
-from fastnmf.kernels.records import LazyRows
+from fastnmf.kernels.records import CSR, LazyRows
 
 
 def full(side):
@@ -37,7 +37,31 @@ NEEDS = {
     "residual": ("the data and the other factor", "use it with the loss Residuals"),
     "parts": ("the gradients of several losses", "use it with DivergenceMixture, or use MU"),
     "chain": ("the weights of steps from row to row", "use it with the penalty smoothness.Chain, or use HALS"),
+    "mixture": ("the rows that are mixed", "use it with RowMixture or Dictionary, or use MU"),
 }
+
+
+class Mixture(NamedTuple):
+    """The objective of weights F (p, K) of rows A (p, m): ``trace(gram Fᵀ A Aᵀ F) / 2 - <F, A B>``.
+
+    Attributes
+    ----------
+    matrix : CSR or ndarray (p, m)
+        A; or ``A Aᵀ`` (p, p), float64, where there is no `slope`.
+    squares : ndarray (p,) of float64
+        Squared lengths of the rows of A.
+    gram : ndarray (K, K) of float64
+    gradient : ndarray (p, K)
+        The half-gradient ``A slope``.
+    slope : ndarray (m, K) of float64, or None
+        ``Aᵀ F gram - B``.
+    """
+
+    matrix: CSR | np.ndarray
+    squares: np.ndarray
+    gram: np.ndarray
+    gradient: np.ndarray
+    slope: np.ndarray | None = None
 
 
 class Subproblem:
@@ -78,6 +102,8 @@ class Subproblem:
         The graph of the rows: what `GraphHALS` takes.
     chain : fastnmf.core.penalties.smoothness.Chain, or None
         The weights of steps from row to row: what `ChainDescent` takes.
+    mixture : Mixture, or None
+        The rows that F mixes: what `MixtureDescent` takes.
     tangent : fastnmf.core.penalties.custom.Tangent, or None
         The user's penalties at this point: what `Majorised` takes.
     beta : float
@@ -94,6 +120,7 @@ class Subproblem:
         self.tasks, self.is_of_data = self._equal_rows, (True, True)
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
         self.rowwise = self.row_ridge = self.residual = self.parts = self.neighbours = self.chain = self.tangent = None
+        self.mixture = None
         self.power = self.beta = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):
@@ -115,7 +142,9 @@ class Subproblem:
     @property
     def provides(self):
         """The kinds of data that are there for an update, a set of the keys of `NEEDS`."""
-        found = {name for name in ("rowwise", "residual", "parts", "chain") if getattr(self, name) is not None}
+        found = {
+            name for name in ("rowwise", "residual", "parts", "chain", "mixture") if getattr(self, name) is not None
+        }
         if self.is_quadratic:
             found.add("quadratic")
         if self.weight is not None:  # separable entries: each has its own curvature
@@ -145,6 +174,8 @@ class Subproblem:
 
     def gradient(self, F):
         """Return the half-gradient at F, an array of F's shape."""
+        if self.mixture is not None:
+            return self.mixture.gradient
         pull = 0.0 if self.weight is None else F * self.weight[self.group]
         pull = pull if self.gram is None else F @ self.gram
         pull = pull + self.linear + self.ridge * F
