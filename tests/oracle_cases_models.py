@@ -110,9 +110,10 @@ def orthogonal_ratios(name, expected):
 
 @case("projective_gram_mu")
 def projective(name, expected):
-    """`ProjectiveNMF`."""
+    """`ProjectiveNMF(solver="mu")`."""
     H = np.random.default_rng(8).random((5, 60))
-    model = fastnmf.ProjectiveNMF(5, init="custom", tol=0, max_iter=2000).fit(oracles_structured.planted()[0], H=H)
+    model = fastnmf.ProjectiveNMF(5, init="custom", solver="mu", tol=0, max_iter=2000)
+    model.fit(oracles_structured.planted()[0], H=H)
     close(model.history_["objective"], expected["obj"])
     falls(model.history_["objective"])
     assert purity(model.components_.argmax(axis=0)) == expected["nmi"]

@@ -101,6 +101,36 @@ def convex_step(K, W, C, *, exact=0, updates=1):
     return W, C
 
 
+def mixture_sweeps(A, F, gram, B, *, sweeps, steps):
+    """Return weights F (p, k) of the rows of A after exact steps over single entries, row by row.
+
+    The objective is ``trace(gram Fᵀ A Aᵀ F) / 2 - <F, A B>``. Visited are the rows that have a weight or gain by one.
+    """
+    F, visited = F.copy(), []
+    for i, a in enumerate(A):
+        if F[i].any() or (a @ (A.T @ F @ gram - B) < 0).any():
+            visited.append(i)
+    for i in visited * sweeps:
+        for _ in range(steps):
+            for c in range(F.shape[1]):
+                if A[i] @ A[i] * gram[c, c] > 0:
+                    slope = A[i] @ (A.T @ F @ gram[:, c] - B[:, c])
+                    F[i, c] = max(0, F[i, c] - slope / (A[i] @ A[i] * gram[c, c]))
+    return F
+
+
+def convex_descent_step(X, W, C, *, sweeps):
+    """Return W and C after one iteration of coordinate descent for ``||X - W Cᵀ X||²``."""
+    W = _sweeps(W, C.T @ X @ X.T @ C, X @ X.T @ C, sweeps)
+    return W, mixture_sweeps(X, C, W.T @ W, X.T @ W, sweeps=sweeps, steps=sweeps)
+
+
+def projective_value(X, H):
+    """Return ``||X - X Hᵀ H||²`` and its gradient with respect to H (k, m), from the residual."""
+    off = X - X @ H.T @ H
+    return np.sum(off**2), -2 * (H @ (X.T @ off + off.T @ X))
+
+
 def _sweeps(F, gram, pos, n_sweeps):
     """Return F after sweeps of coordinate descent over its columns."""
     F = F.copy()

@@ -29,7 +29,7 @@ CASES = [
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 COMMON = ("n_init", "max_time", "callback", "n_threads", "warm_start")
 ONE_STEP = ("HierarchicalNMF-sequential",)  # ends at its start
-FEW_STARTS = {"UnderapproximationNMF", "TriSymmetricNMF", "ProjectiveNMF", "SemiNMF"}  # starts without random numbers
+FEW_STARTS = {"UnderapproximationNMF", "TriSymmetricNMF", "SemiNMF"}  # starts without random numbers
 
 
 @pytest.fixture(autouse=True)

@@ -31,8 +31,8 @@ def scores_by_loops(V, by, n_known):
                 scores[j] = V[s][j]
             elif by == "contrast":
                 others = [max(V[t][j], 0) for t in range(n_known) if t != s]
-                contrast = max(V[s][j] - sum(others) / len(others), 0)
-                scores[j] = contrast * np.sqrt(contrast / V[s][j])
+                share = max(1 - sum(others) / len(others) / V[s][j], 0)  # of the weight above the mean of the others
+                scores[j] = V[s][j] * min(share / 0.7, 1) ** 3
             else:
                 shares = [max(V[t][j], 0) / (sum(max(v, 0) for v in V[t]) or 1) for t in rows]
                 scores[j] = shares[s] * np.log(1 + 1 / sum(shares))

@@ -14,7 +14,7 @@ from fastnmf.core.losses.interval import Coverage
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
-from fastnmf.core.updates import HALS, MU, WeightedRows
+from fastnmf.core.updates import HALS, MU, MixtureDescent, WeightedRows
 
 
 def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
@@ -156,18 +156,16 @@ def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
     atoms : ndarray (n_columns, P)
         Padded.
     is_descent : bool
-        True: W is updated by coordinate descent. False: by multiplicative updates. H is always updated
-        multiplicatively.
+        True: W and H are updated by coordinate descent. False: by multiplicative updates.
 
     Returns
     -------
     Problem
     """
-    loss = Dictionary(data, factors["W"].shape[1], tasks, atoms)
-    ratio = MU.plain(data.dtype)
+    loss, ratio = Dictionary(data, factors["W"].shape[1], tasks, atoms, is_descent), MU.plain(data.dtype)
     return Problem(
         losses=[loss],
-        updates={"W": HALS() if is_descent else ratio, "H": ratio},
+        updates={"W": HALS(), "H": MixtureDescent()} if is_descent else {"W": ratio, "H": ratio},
         schedule=(("W", 1), ("H", 1)),
         tasks=tasks,
         scale=data.sq_norm,

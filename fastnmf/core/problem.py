@@ -10,14 +10,14 @@ every entry. A `Subproblem` holds these quantities. Losses and penalties add to 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import Factors
 from fastnmf.data.layout import row_index
-from fastnmf.kernels.records import LazyRows
+from fastnmf.kernels.records import CSR, LazyRows
 
 
 def full(side):
@@ -38,7 +38,31 @@ NEEDS = {
     "parts": ("the gradients of several losses", "use it with DivergenceMixture, or use MU"),
     "chain": ("the weights of steps from row to row", "use it with the penalty smoothness.Chain, or use HALS"),
     "lags": ("the curvature of rows that meet those after them", "use it with ConvolutionLoss, or use HALS"),
+    "mixture": ("the rows that are mixed", "use it with RowMixture or Dictionary, or use MU"),
 }
+
+
+class Mixture(NamedTuple):
+    """The objective of weights F (p, K) of rows A (p, m): ``trace(gram Fᵀ A Aᵀ F) / 2 - <F, A B>``.
+
+    Attributes
+    ----------
+    matrix : CSR or ndarray (p, m)
+        A; or ``A Aᵀ`` (p, p), float64, where there is no `slope`.
+    squares : ndarray (p,) of float64
+        Squared lengths of the rows of A.
+    gram : ndarray (K, K) of float64
+    gradient : ndarray (p, K)
+        The half-gradient ``A slope``.
+    slope : ndarray (m, K) of float64, or None
+        ``Aᵀ F gram - B``.
+    """
+
+    matrix: CSR | np.ndarray
+    squares: np.ndarray
+    gram: np.ndarray
+    gradient: np.ndarray
+    slope: np.ndarray | None = None
 
 
 class Subproblem:
@@ -83,6 +107,8 @@ class Subproblem:
         The weights of steps from row to row: what `ChainDescent` takes.
     lags : fastnmf.core.losses.convolution.Lags, or None
         How rows meet the rows after them: what `LaggedDescent` takes.
+    mixture : Mixture, or None
+        The rows that F mixes: what `MixtureDescent` takes.
     tangent : fastnmf.core.penalties.custom.Tangent, or None
         The user's penalties at this point: what `Majorised` takes.
     beta : float
@@ -99,7 +125,7 @@ class Subproblem:
         self.tasks, self.is_of_data = self._equal_rows, (True, True)
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
         self.rowwise = self.row_ridge = self.residual = self.core = self.parts = None
-        self.neighbours = self.chain = self.tangent = self.lags = None
+        self.neighbours = self.chain = self.tangent = self.lags = self.mixture = None
         self.power = self.beta = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):
@@ -121,7 +147,8 @@ class Subproblem:
     @property
     def provides(self):
         """The kinds of data that are there for an update, a set of the keys of `NEEDS`."""
-        found = {name for name in ("rowwise", "residual", "parts", "chain", "lags") if getattr(self, name) is not None}
+        names = ("rowwise", "residual", "parts", "chain", "lags", "mixture")
+        found = {name for name in names if getattr(self, name) is not None}
         if self.is_quadratic:
             found.add("quadratic")
         if self.weight is not None:  # separable entries: each has its own curvature
@@ -151,6 +178,8 @@ class Subproblem:
 
     def gradient(self, F):
         """Return the half-gradient at F, an array of F's shape."""
+        if self.mixture is not None:
+            return self.mixture.gradient
         pull = 0.0 if self.weight is None else F * self.weight[self.group]
         pull = pull if self.gram is None else F @ self.gram
         pull = pull + self.linear + self.ridge * F

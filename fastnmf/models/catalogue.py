@@ -185,7 +185,6 @@ MODELS = (
         "components that look like rows",
         ("ConvexNMF(3).fit(X)",),
         "X ~ W Cᵀ X",
-        sparse_note="if X >= 0",
         source="Ding, Li, Jordan 2010",
     ),
     Entry(

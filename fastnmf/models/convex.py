@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core.factors import padded_factors
 from fastnmf.core.inference import finish_weights
 from fastnmf.core.init.clusters import clusters
-from fastnmf.core.losses.products import Convex, DenseOperator, Operator
+from fastnmf.core.losses.products import Convex, DenseOperator, Operator, RowMixture
 from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import one_of
-from fastnmf.core.updates import HALS, MU
+from fastnmf.core.updates import HALS, MU, MixtureDescent
 from fastnmf.data.strata import Strata
 from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, WeightModel, divisors
@@ -21,6 +22,7 @@ from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 MAX_ROWS = 10_000  # of a dense float64 matrix (n_rows, n_rows): 800 MB
 SWEEPS = 2  # sweeps of coordinate descent over W in one iteration
 UPDATES = 3  # multiplicative updates of C in one iteration
+DESCENT_SWEEPS = 4  # sweeps over W and over C where C is updated by coordinate descent, too: fewer products with X
 
 
 def check_rows(n_rows, why):
@@ -64,9 +66,9 @@ class ConvexModel(WeightModel):
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
-            Finite. `ConvexNMF`: dense X with at most 10,000 rows may have negative entries; other X must be
-            non-negative. `KernelNMF`: of any sign, at most 10,000 rows; with ``kernel="precomputed"`` the symmetric
-            kernel matrix (n_samples, n_samples). float32 stays float32; all other types become float64.
+            Finite, of any sign. `ConvexNMF` with ``solver="mu"``: X with negative entries must be dense and have at
+            most 10,000 rows. `KernelNMF`: at most 10,000 rows; with ``kernel="precomputed"`` the symmetric kernel
+            matrix (n_samples, n_samples). float32 stays float32; all other types become float64.
         y : ignored
             Present for compatibility with scikit-learn.
         W : ndarray (n_samples, n_components), default=None
@@ -105,15 +107,22 @@ class ConvexModel(WeightModel):
             W = clusters(groups, shape[1], rng)
             C = W / W.sum(axis=0)
         factors, tasks = padded_factors(data, W=W, C=C)
-        loss = Convex(operator, tasks, trace)
+        loss = self._loss(data, operator, tasks, trace)
         if start is None:
             fitted, crossed = np.sum(loss.inner(factors) * loss.gram(factors)), loss.crossed(factors)
             factors["W"][:] *= data.dtype.type(best_scale(fitted, crossed))
             factors.invalidate("W")
         update = MU.plain(data.dtype)
-        updates = {"W": update if options.is_multiplicative else HALS(), "C": update}
-        schedule = (("W", 1), ("C", 1)) if options.is_multiplicative else (("W", SWEEPS), ("C", UPDATES))
+        updates, schedule = {"W": update, "C": update}, (("W", 1), ("C", 1))
+        if isinstance(loss, RowMixture):
+            updates = {"W": HALS(), "C": MixtureDescent(DESCENT_SWEEPS, DESCENT_SWEEPS)}
+            schedule = (("W", DESCENT_SWEEPS), ("C", 1))
+        elif not options.is_multiplicative:
+            updates, schedule = {"W": HALS(), "C": update}, (("W", SWEEPS), ("C", UPDATES))
         return single_loss_problem(data, loss, updates, schedule, tasks, trace, is_direct=False), factors
+
+    def _loss(self, data, operator, tasks, trace):
+        return Convex(operator, tasks, trace)
 
     def _set_factors(self, data, fit, options):
         """Set W_ and C_, with columns of C_ of sum one; after coordinate descent W is solved for exactly."""
@@ -128,7 +137,7 @@ class ConvexModel(WeightModel):
 class ConvexNMF(ConvexModel, BasisModel):
     """Factorise ``X ~ W Cᵀ X`` with W, C >= 0: components are weighted means of rows of X, so that they look like rows.
 
-    Minimises ``||X - W (Cᵀ X)||²``. The data may have negative entries where they are dense.
+    Minimises ``||X - W (Cᵀ X)||²``. The data may have negative entries. C becomes sparse: few rows make a component.
 
     Parameters
     ----------
@@ -138,10 +147,9 @@ class ConvexNMF(ConvexModel, BasisModel):
         None is ``"clusters"``: clusters of the rows, found by a few steps of `OrthogonalNMF`; C starts with their
         means. ``"random"``: uniform, which needs many more iterations. ``"custom"``: the W and C passed to `fit`.
     solver : {"cd", "mu"}, default="cd"
-        ``"cd"``: coordinate descent for W, multiplicative updates for C; after the last iteration W is solved for
-        exactly. ``"mu"``: multiplicative updates for both. With both solvers the objective is monotone: it does not
-        increase.
-    max_iter : int, default=200
+        ``"cd"``: exact coordinate descent for W and C; after the last iteration W is solved for exactly. ``"mu"``:
+        multiplicative updates for both. With both solvers the objective is monotone: it does not increase.
+    max_iter : int, default=500
         Largest number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
@@ -192,16 +200,18 @@ class ConvexNMF(ConvexModel, BasisModel):
 
     Notes
     -----
-    For non-negative X only products with X are computed: sparse data stay sparse, and ``X Xᵀ`` is not formed. For X
-    with negative entries the update of C needs the positive and the negative part of ``X Xᵀ``, which is therefore
-    formed, dense.
+    With ``solver="cd"`` only products with X are computed: sparse data stay sparse, and ``X Xᵀ`` is not formed. The
+    weights of one row of X in all components are a small problem, whose data are this row and an array (n_features, k);
+    the rows are visited one after another, those that no component uses only where they would lower the objective. The
+    multiplicative update of the source needs the positive and the negative part of ``X Xᵀ`` where X has negative
+    entries, which is then formed, dense.
 
     *Names*: the source's X is X.T; its W is `C_` and its G is `W_`.
 
     References
     ----------
     C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010,
-    doi:10.1109/TPAMI.2008.277.
+    doi:10.1109/TPAMI.2008.277 (the model and the multiplicative updates).
 
     Examples
     --------
@@ -220,7 +230,7 @@ class ConvexNMF(ConvexModel, BasisModel):
         *,
         init: Literal["clusters", "random", "custom"] | None = None,
         solver: Literal["cd", "mu"] = "cd",
-        max_iter: int = 200,
+        max_iter: int = 500,
         tol: float = 1e-4,
         random_state: Seed = None,
         verbose: int = 0,
@@ -233,18 +243,24 @@ class ConvexNMF(ConvexModel, BasisModel):
         self._set(locals())
 
     def _parts(self, data):
-        """Return operator, trace and data to cluster; ``X Xᵀ`` is formed only if X has negative entries."""
+        """Return operator, trace and data to cluster; multiplicative updates need ``X Xᵀ`` of data of any sign."""
         least = (data.X.data if data.is_sparse else data.X).min(initial=0)
         if least >= 0:
             return Operator(data, "rows"), data.sq_norm, data
+        if self.solver == "cd":
+            size, stack = abs(data.X), sp.hstack if data.is_sparse else np.hstack
+            return None, data.sq_norm, Strata.from_array(stack([size + data.X, size - data.X]))  # twice both parts
         if data.is_sparse:
             raise ValueError(
-                f"X is sparse and has negative entries (the smallest is {least:g}): ConvexNMF would need a dense "
-                "(n_samples, n_samples) matrix. Use SemiNMF, or pass X dense."
+                f"X is sparse and has negative entries (the smallest is {least:g}): solver='mu' would need a dense "
+                "(n_samples, n_samples) matrix; use solver='cd'."
             )
-        check_rows(data.shape[0], "ConvexNMF of data with negative entries")
+        check_rows(data.shape[0], "ConvexNMF(solver='mu') of data with negative entries")
         K = data.X @ data.X.T
         return DenseOperator(K), data.sq_norm, Strata.from_array(np.maximum(K, 0))
+
+    def _loss(self, data, operator, tasks, trace):
+        return RowMixture(data, tasks) if self.solver == "cd" else super()._loss(data, operator, tasks, trace)
 
     def _set_factors(self, data, fit, options):
         super()._set_factors(data, fit, options)

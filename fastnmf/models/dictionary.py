@@ -42,11 +42,11 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     dictionary : sparse matrix or array (n_atoms, n_features), default=None
         D, non-negative, one atom a row. Must be given.
     move : {"hals", "mu"}, default="hals"
-        Update of W: ``"hals"`` is coordinate descent, ``"mu"`` is multiplicative. The update of C is multiplicative.
+        Update of W and of C: ``"hals"`` is exact coordinate descent, ``"mu"`` is multiplicative.
     init : {"random", "custom"}, default="random"
         ``"random"``: uniform, multiplied by the number that gives the model the total of X. ``"custom"``: the W and C
         passed to `fit`.
-    max_iter : int, default=200
+    max_iter : int, default=500
         Largest number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
@@ -108,7 +108,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     References
     ----------
     D. D. Lee, H. S. Seung, "Algorithms for non-negative matrix factorization", NIPS 2001 (the update of C has the same
-    proof, with a matrix on either side).
+    proof, with a matrix on either side, for ``move="mu"``).
 
     Examples
     --------
@@ -142,7 +142,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         dictionary: Matrix | None = None,
         move: Literal["hals", "mu"] = "hals",
         init: Literal["random", "custom"] = "random",
-        max_iter: int = 200,
+        max_iter: int = 500,
         tol: float = 1e-4,
         random_state: Seed = None,
         n_threads: int | None = None,

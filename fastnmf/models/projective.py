@@ -5,16 +5,20 @@ Scale inside a fit: the data and W are held multiplied by ``4 ** log4_scale``; H
 
 from __future__ import annotations
 
+from itertools import chain, cycle
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from fastnmf.core import init as starts
+from fastnmf.core.alternate import AlternatingSolver
 from fastnmf.core.factors import pad, padded_factors
 from fastnmf.core.init.clusters import clusters
 from fastnmf.core.init.start_from import check_init
 from fastnmf.core.losses.products import Projective
 from fastnmf.core.objectives import best_scale, single_loss_problem
+from fastnmf.core.options import generator, one_of
+from fastnmf.core.quasi_newton import QuasiNewton
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
@@ -36,11 +40,15 @@ class ProjectiveNMF(BasisModel):
     n_components : int, default=2
         Number of components (rows of H), >= 1.
     init : {None, "clusters", "nndsvda", "random", "custom"}, model or Start, default=None
-        The start. None is ``"nndsvda"``: from the singular vectors. ``"clusters"``: clusters of the features, from a
-        few iterations of `OrthogonalNMF`; better if the features form clear clusters. ``"random"``: uniform random
-        numbers. Each of these is multiplied by the number for which the model fits best. ``"custom"``: the H passed to
-        `fit`. A fitted model or a `Start`: its components.
-    max_iter : int, default=500
+        The start. None is ``"nndsvda"``: from the singular vectors; further starts of `n_init` are ``"clusters"`` and
+        ``"random"`` in turn. ``"clusters"``: clusters of the features, from a few iterations of `OrthogonalNMF`; better
+        if the features form clear clusters. ``"random"``: uniform random numbers. Each of these is multiplied by the
+        number for which the model fits best. ``"custom"``: the H passed to `fit`. A fitted model or a `Start`: its
+        components.
+    solver : {"lbfgs", "mu"}, default="lbfgs"
+        ``"lbfgs"``: L-BFGS with bounds, a quasi-Newton method. ``"mu"``: the multiplicative updates of the source,
+        which need thousands of iterations. With both the objective is monotone: it does not increase.
+    max_iter : int, default=1000
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
@@ -90,15 +98,20 @@ class ProjectiveNMF(BasisModel):
 
     Notes
     -----
-    The multiplicative updates use the exponent 1/3, for which the objective is monotone; with the exponent 1 it can
-    increase. ``XᵀX`` is never formed. The updates converge slowly: from a random start expect thousands of iterations.
+    Only products with X are computed, and ``XᵀX`` is never formed. The multiplicative updates use the exponent 1/3, for
+    which the objective is monotone; with the exponent 1 it can increase. They cannot leave a zero, and converge slowly:
+    after 500 iterations on digits they were 8 % above the minimum that L-BFGS reaches in 150. The objective has many
+    minima; ``n_init=10`` often finds a lower one by a few per cent.
 
     *Names*: the source's X is X.T, and its W is ``components_.T``.
 
     References
     ----------
     Z. Yang, E. Oja, "Linear and nonlinear projective nonnegative matrix factorization", IEEE Transactions on Neural
-    Networks 2010, doi:10.1109/TNN.2010.2041361.
+    Networks 2010, doi:10.1109/TNN.2010.2041361 (the updates).
+
+    R. H. Byrd, P. Lu, J. Nocedal, C. Zhu, "A limited memory algorithm for bound constrained optimization", SIAM Journal
+    on Scientific Computing 1995, doi:10.1137/0916069.
 
     Examples
     --------
@@ -114,17 +127,21 @@ class ProjectiveNMF(BasisModel):
     """
 
     init: Literal["clusters", "nndsvda", "random", "custom"] | Model | None
+    solver: Literal["lbfgs", "mu"]
 
-    _constraints = {"init": lambda name, value: check_init(value, (None, "clusters", "nndsvda", "random", "custom"))}
+    _constraints = {
+        "init": lambda name, value: check_init(value, (None, "clusters", "nndsvda", "random", "custom")),
+        "solver": one_of("lbfgs", "mu"),
+    }
     _continued = {"H": "components_"}
-    _fixed = {"solver": "mu"}
 
     def __init__(
         self,
         n_components: int = 2,
         *,
         init: Literal["clusters", "nndsvda", "random", "custom"] | Model | None = None,
-        max_iter: int = 500,
+        solver: Literal["lbfgs", "mu"] = "lbfgs",
+        max_iter: int = 1000,
         tol: float = 1e-4,
         random_state: Seed = None,
         verbose: int = 0,
@@ -197,8 +214,19 @@ class ProjectiveNMF(BasisModel):
             data.matmul(H, W)
         return np.ldexp(np.ascontiguousarray(W[:, : len(self.components_)]), -2 * data.log4_scale)
 
-    def _n_runs(self, options):
-        return 1 if options.init is None else super()._n_runs(options)  # None is "nndsvda"
+    def _runs(self, data, given, options):
+        """Return how many starts a fit tries, and the seed and the `init` of each: several of None are of all kinds."""
+        n_runs, runs = super()._runs(data, given, options)
+        if options.init is not None:
+            return n_runs, runs
+        inits = chain(["nndsvda"], cycle(["clusters", "random"]))
+        return n_runs, ((seed, init) for (seed, _), init in zip(runs, inits, strict=False))
+
+    def _solver(self, data, given, options, random_state):
+        problem, factors = self._compose(data, given, options, generator(random_state))
+        if options.is_multiplicative:
+            return AlternatingSolver(problem, factors)
+        return QuasiNewton(problem, factors, ("H",), options.max_iter)
 
     def _compose(self, data, given, options, rng):
         shape = options.n_components, data.shape[1]
@@ -207,7 +235,8 @@ class ProjectiveNMF(BasisModel):
         if start is not None:
             H = start[0].T
         elif passed_on is not None:
-            H = without_zeros(passed_on.T / passed_on.max())
+            H = passed_on.T / passed_on.max()
+            H = without_zeros(H) if options.is_multiplicative else H
         elif options.init == "random":
             H = rng.random(shape).T
         else:

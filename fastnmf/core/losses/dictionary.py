@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastnmf.core.factors import aligned
+from fastnmf.core.problem import Mixture
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 
@@ -11,9 +12,9 @@ class Dictionary:
     """``||X - W Fᵀ D||²`` with known atoms D (p, m), weights W (n, k) and mixing weights F (p, k), factor ``"H"``.
 
     The data are read once. With ``Y = X Dᵀ`` and ``G = D Dᵀ`` the half-gradients are ``W (FᵀGF) - Y F`` and
-    ``G F (WᵀW) - YᵀW``. The second has a matrix on either side of F, so F cannot be updated row by row; its positive
-    and its negative part are given for multiplicative updates. Cost: O(nnz p) at the start, O((n + p) p k) an
-    iteration.
+    ``G F (WᵀW) - YᵀW``. The second has a matrix on either side of F, so the rows of F are not independent. Its positive
+    and its negative part are given for multiplicative updates, or a `Mixture` for `MixtureDescent`. Cost: O(nnz p) at
+    the start, O((n + p) p k) an iteration.
 
     Parameters
     ----------
@@ -25,26 +26,32 @@ class Dictionary:
         Task tables of the row kernels, by factor.
     atoms : ndarray (m, P)
         Dᵀ, padded to P columns, in the dtype of the data.
+    is_descent : bool, default=False
+        Whether F is updated by `MixtureDescent`.
     """
 
-    def __init__(self, strata, width, tasks, atoms):
-        self.strata, self.width, self.tasks, self._atoms = strata, width, tasks, atoms
+    def __init__(self, strata, width, tasks, atoms, is_descent=False):
+        self.strata, self.width, self.tasks, self._atoms, self.is_descent = strata, width, tasks, atoms, is_descent
         self._product = aligned((strata.shape[0], atoms.shape[1]), strata.dtype)
         strata.matmul(atoms, self._product)
         with single_threaded_blas():
             self._gram = atoms.astype(np.float64).T @ atoms.astype(np.float64)
 
     def contribute(self, name, factors, sub):
-        """Add ``gram`` and ``pos`` of W, or ``pos`` and ``neg`` of the mixing weights F at this point."""
+        """Add ``gram`` and ``pos`` of W; for the mixing weights F ``pos`` and ``neg`` at this point, or a mixture."""
         W, F, dtype = factors["W"], factors["H"], self.strata.dtype
         p = len(F)
         with single_threaded_blas():
             if name == "W":
                 sub.add(gram=self._component_gram(factors), pos=self._seen(factors))
                 return
-            sub.is_quadratic = False
-            neg = self._gram[:p, :p] @ (F @ rows.gram(self.tasks["W"], W))
-            sub.add(pos=np.ascontiguousarray(self._product[:, :p].T @ W), neg=neg.astype(dtype))
+            sub.is_quadratic, gram = False, rows.gram(self.tasks["W"], W)
+            pos, neg = self._product[:, :p].T @ W, self._gram[:p, :p] @ (F @ gram)
+            if self.is_descent:
+                products = np.ascontiguousarray(self._gram[:p, :p])
+                sub.mixture = Mixture(products, np.diagonal(products).copy(), gram, neg - pos)
+            else:
+                sub.add(pos=np.ascontiguousarray(pos), neg=neg.astype(dtype))
 
     def value(self, factors):
         """Return the squared error from Gram matrices."""

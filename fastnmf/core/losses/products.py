@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.losses.squared import Frobenius
+from fastnmf.core.problem import Mixture
 from fastnmf.core.thresholds import REVIVAL_GAIN
 from fastnmf.data.layout import Compressed, row_squares
 from fastnmf.kernels import products, rows
@@ -51,14 +52,18 @@ class Operator:
 
     def matmul(self, F):
         """Return the product with F (p, K), a new array."""
-        strata, out = self.strata, aligned((self.size, F.shape[1]), self.strata.dtype)
-        if self.of is None:
-            strata.matmul(F, out)
-            return out
-        inner = aligned((strata.shape[self.of == "rows"], F.shape[1]), strata.dtype)
-        first, second = (strata.matmul, strata.tmatmul) if self.of == "columns" else (strata.tmatmul, strata.matmul)
-        first(F, inner)
-        second(inner, out)
+        return self.second(F if self.of is None else self.first(F))
+
+    def first(self, F):
+        """Return the product of the right one of the two matrices with F: ``Xᵀ F`` for rows, ``X F`` for columns."""
+        out = aligned((self.strata.shape[self.of == "rows"], F.shape[1]), self.strata.dtype)
+        (self.strata.matmul if self.of == "columns" else self.strata.tmatmul)(F, out)
+        return out
+
+    def second(self, F):
+        """Return the product of the left one of the two matrices, or of the data themselves, with F."""
+        out = aligned((self.size, F.shape[1]), self.strata.dtype)
+        (self.strata.tmatmul if self.of == "columns" else self.strata.matmul)(F, out)
         return out
 
     def row_square_sums(self):
@@ -482,6 +487,42 @@ class Convex:
     def value(self, factors):
         """Return the squared error."""
         return self.trace - 2 * self.crossed(factors) + float(np.sum(self.inner(factors) * self.gram(factors)))
+
+
+class RowMixture(Convex):
+    """`Convex` for ``K = X Xᵀ``, whose C is updated by `MixtureDescent`; K is never formed, and X may be of any sign.
+
+    C gets a `Mixture` of the rows of X. Cost: four products with the data an iteration.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.strata.Strata
+        The data X (n, m).
+    tasks : dict of str to ndarray of int64
+        As for `Convex`.
+    """
+
+    def __init__(self, strata, tasks):
+        super().__init__(Operator(strata, "rows"), tasks, strata.sq_norm)
+        self._matrix, self._squares = strata.rows.csr if strata.is_sparse else strata.X, strata.row_square_sums()
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W, or the mixture of C."""
+        if name == "W":
+            super().contribute(name, factors, sub)
+            return
+        gram = self.gram(factors)
+        slope = self._mixed(factors).astype(np.float64) @ gram - self.operator.first(factors["W"])
+        gradient = self.operator.second(slope.astype(factors["C"].dtype))
+        sub.mixture, sub.is_quadratic = Mixture(self._matrix, self._squares, gram, gradient, slope), False
+
+    def product(self, factors):
+        """Return ``X Xᵀ C``."""
+        return factors.cached("product", ("C",), lambda: self.operator.second(self._mixed(factors)))
+
+    def _mixed(self, factors):
+        """Return ``Xᵀ C``."""
+        return factors.cached("mixed", ("C",), lambda: self.operator.first(factors["C"]))
 
 
 class OrthogonalFrobenius(Frobenius):

@@ -5,7 +5,7 @@ import numpy as np
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import rounding
 from fastnmf.core.updates.multiplicative import MU, limits_of, update_entries
-from fastnmf.kernels import bilinear, chain, graph, lagged, rows, symmetric, weighted
+from fastnmf.kernels import bilinear, chain, graph, lagged, mixtures, rows, symmetric, weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import CSR, LazyRows
@@ -408,3 +408,46 @@ class ProductDescent:
         # Weights that are rounding errors of the largest determine nothing: their entries would grow without bound.
         least = rounding(F.dtype) ** 2 * np.diagonal(sub.gram).max()
         bilinear.rows_products(sub.tasks, F, sub.gram, full(sub.pos), self.pair, float(least), n_sweeps)
+
+
+class MixtureDescent:
+    """Exact coordinate descent over the weights with which rows are mixed into components.
+
+    A sweep visits the rows that have a weight or gain by one, and solves for the k weights of a row by steps over
+    single entries, each of which is exact. Monotone. Sequential; at most O(nnz K) a sweep.
+
+    Parameters
+    ----------
+    n_sweeps : int, default=1
+        Sweeps in one update, after each of which the objective would have to be composed anew.
+    n_steps : int, default=1
+        Passes over the weights of a row, which share the passes over its data.
+    """
+
+    needs = ("mixture",)
+
+    def __init__(self, n_sweeps=1, n_steps=1):
+        self.n_sweeps, self.n_steps = n_sweeps, n_steps
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Update F by the sweeps of this update.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The weights, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``mixture`` is a `fastnmf.core.problem.Mixture`.
+        rank : int
+            Columns in use.
+        n_sweeps : int, default=1
+            Not used: a mixture holds at one point only.
+        """
+        matrix, squares, gram, gradient, slope = sub.mixture
+        gram, gradient = np.ascontiguousarray(gram[:rank, :rank]), gradient[:, :rank]
+        order = np.flatnonzero(((F[:, :rank] > 0) | (gradient < 0)).any(axis=1))
+        kernel = mixtures.csr_mixtures if isinstance(matrix, CSR) else mixtures.dense_mixtures
+        if slope is None:
+            kernel, slope = mixtures.gram_mixtures, gradient
+        slope, order = np.array(slope[:, :rank], dtype=np.float64, order="C"), np.tile(order, self.n_sweeps)
+        kernel(np.array([0, len(F)]), matrix, squares, F, gram, slope, order, self.n_steps)
