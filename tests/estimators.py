@@ -163,6 +163,7 @@ SPECIAL = (
     of("TriNMF", "em", parameters={"orthogonal": True, "solver": "em"}, monotone=True),
     of("SeparableNMF", has_course=False),  # greedy: no objective falls
     of("SeparableNMF", "features", parameters={"axis": 1}, has_course=False),
+    of("SeparableNMF", "snpa", parameters={"solver": "snpa", "anchor_mass": 0.9}, has_course=False),
     of("UnderapproximationNMF", has_course=False),
     of("UnderapproximationNMF", "feasible", parameters={"feasible": True}, has_course=False),
     of("BinaryNMF", data="bits", parameters={"n_init": 2}, monotone=True, is_scale_free=False),
@@ -170,7 +171,7 @@ SPECIAL = (
     of("IntervalNMF", given=above, monotone=True),
     of("AffineNMF", "steady", parameters={"extrapolate": False}, monotone=True),
     of("DictionaryNMF", parameters={"dictionary": atoms()}, monotone=True),
-    of("ChebyshevNMF", parameters={"max_iter": 2}, n_rows=6, rank=2, is_sparse=False, monotone=True),
+    of("ChebyshevNMF", monotone=True),
     of("RobustNMF", is_sparse=False, monotone=True),
     of("RobustNMF", "huber", parameters={"loss": "huber"}, is_sparse=False, monotone=True),
     of("RobustNMF", "l21", parameters={"loss": "l21"}, monotone=True),

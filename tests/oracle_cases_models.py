@@ -229,12 +229,12 @@ def affine(name, expected):
 def underapproximation(name, expected):
     """`UnderapproximationNMF`; with `feasible=True` it cuts in another way and leaves less."""
     X = np.random.default_rng(14).random((30, 20))
-    model = fastnmf.UnderapproximationNMF(4).fit(X)
+    model = fastnmf.UnderapproximationNMF(4, max_iter=100).fit(X)
     share = model.history_["residual"][1:] / np.linalg.norm(X)
     np.testing.assert_allclose(share, expected["rel_residual_pos_part"], rtol=1e-8)
     assert model.overshoot_ == pytest.approx(expected["rel_violation"], rel=1e-8)
     assert (model.W_ @ model.components_ - X).max() == pytest.approx(expected["max_violation"], rel=1e-8)
-    below = fastnmf.UnderapproximationNMF(4, feasible=True).fit(X)
+    below = fastnmf.UnderapproximationNMF(4, feasible=True, max_iter=100).fit(X)
     assert (below.history_["residual"][1:] / np.linalg.norm(X) < expected["feasible_variant_relerr"]).all()
     assert (below.W_ @ below.components_ - X).max() <= expected["feasible_max_violation"] + 1e-15
 

@@ -1,6 +1,7 @@
 """Plain loops for the models that pick, peel, count and flip; written from the papers, importing nothing of ours."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,30 @@ def successive_projections(X, r):
         for i in range(len(residual)):
             residual[i] = residual[i] - (residual[i] @ u) * u
     return anchors
+
+
+def distance_to_hull(x, points):
+    """Return the distance of x from the convex hull of the points and the origin: of all faces the nearest one."""
+    best = np.linalg.norm(x)
+    for size in range(1, len(points) + 1):
+        for chosen in combinations(range(len(points)), size):
+            A = points[list(chosen)]
+            inside = np.linalg.lstsq(A.T, x, rcond=None)[0]  # a face with the origin
+            edges = np.linalg.lstsq((A[1:] - A[0]).T, x - A[0], rcond=None)[0]  # one without
+            for h in (inside, np.append(1 - edges.sum(), edges)):
+                if (h >= 0).all() and h.sum() <= 1 + 1e-12:
+                    best = min(best, np.linalg.norm(x - h @ A))
+    return best
+
+
+def successive_nonnegative_projections(X, r):
+    """Take the row farthest from the hull of those taken and the origin, and again (Gillis 2014, Algorithm 1)."""
+    anchors, distances = [], []
+    for _ in range(r):
+        left = [distance_to_hull(x, X[anchors]) for x in X]
+        distances.append(max(left))
+        anchors.append(next(i for i, d in enumerate(left) if d >= max(left) * (1 - 5e-10)))
+    return anchors, distances
 
 
 def planted_anchors(noise):

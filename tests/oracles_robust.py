@@ -1,6 +1,7 @@
 """Plain-loop twins of the robust losses and their moves, written from the formulas; nothing of ours is imported."""
 
 import numpy as np
+from scipy.optimize import linprog
 
 
 def loss(X, Y, name, bend):
@@ -97,3 +98,28 @@ def weighted_beta_step(X, W, H, O, beta):
         ratio = np.divide(below, above, out=np.zeros(below.shape), where=above > 0) ** power  # 0 where nothing is known
         W, H = (W * ratio, H) if name == "W" else (W, H * ratio)
     return W, H
+
+
+def powers(X, Y, unit, p):
+    """Return ``((x - y) / unit)**(p - 1)`` by entry, and by row the sum of the p-th powers and the largest error."""
+    of_entries, sums, largest = np.zeros(X.shape), np.zeros(len(X)), np.zeros(len(X))
+    for i in range(len(X)):
+        for j in range(X.shape[1]):
+            r = (X[i, j] - Y[i, j]) / unit
+            of_entries[i, j] = r ** (p - 1)
+            sums[i] += r**p
+            largest[i] = max(largest[i], abs(X[i, j] - Y[i, j]))
+    return of_entries, sums, largest
+
+
+def least_largest_error(a, G):
+    """Return ``min_{f >= 0} max_j |a_j - f . g_j|``, by SciPy's linear programs."""
+    sides = np.vstack([np.column_stack([G, -np.ones(len(G))]), np.column_stack([-G, -np.ones(len(G))])])
+    return linprog([0] * G.shape[1] + [1], sides, np.concatenate([a, -a]), method="highs").fun
+
+
+def planted_errors(shape=(40, 30), size=0.05, seed=0):
+    """Draw data of rank 3 with errors of at most `size` everywhere."""
+    rng = np.random.default_rng(seed)
+    X = rng.random((shape[0], 3)) @ rng.random((3, shape[1]))
+    return np.maximum(X + size * rng.uniform(-1, 1, shape), 0)

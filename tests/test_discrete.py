@@ -54,15 +54,28 @@ def test_peeling_is_that_with_dense_multipliers(form):
             assert model.history_["residual"][c + 1] == pytest.approx(left, rel=1e-9)
 
 
+def test_tasks_of_large_data_share_the_sums():
+    """Above 200,000 non-zeros, rows and columns are split: the sums of the tasks have to be those of one."""
+    X = np.random.default_rng(3).random((600, 700)) * (np.random.default_rng(4).random((600, 700)) < 0.6)
+    (u, v, left), *_ = oracles.underapproximate(X, 1, 3)
+    one, two = (UnderapproximationNMF(1, max_iter=3, n_threads=n).fit(sp.csr_array(X)) for n in (1, 2))
+    np.testing.assert_array_equal(one.components_, two.components_)
+    np.testing.assert_allclose(one.W_ @ one.components_, np.outer(u, v), atol=1e-6)
+    assert one.history_["residual"][1] == pytest.approx(left, rel=1e-6)
+    single = UnderapproximationNMF(1, max_iter=3).fit(sp.csr_array(X.astype(np.float32)))
+    assert single.W_.dtype == np.float32
+    np.testing.assert_allclose(single.W_ @ single.components_, np.outer(u, v), atol=1e-4)
+
+
 def test_the_fixed_seed_case():
     X = np.random.default_rng(14).random((30, 20))
     case = oracles.numbers("nmu_recursive_lagrangian")
-    model = UnderapproximationNMF(4).fit(X)
+    model = UnderapproximationNMF(4, max_iter=100).fit(X)
     share = model.history_["residual"][1:] / np.linalg.norm(X)
     np.testing.assert_allclose(share, case["rel_residual_pos_part"], rtol=1e-8)
     assert model.overshoot_ == pytest.approx(case["rel_violation"], rel=1e-8)
     assert (model.W_ @ model.components_ - X).max() == pytest.approx(case["max_violation"], rel=1e-8)
-    below = UnderapproximationNMF(4, feasible=True).fit(X)
+    below = UnderapproximationNMF(4, feasible=True, max_iter=100).fit(X)
     # The case cuts in another way; ours leaves less after every component.
     assert (below.history_["residual"][1:] / np.linalg.norm(X) < case["feasible_variant_relerr"]).all()
 

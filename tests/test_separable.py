@@ -16,7 +16,7 @@ from fastnmf.core.init.successive_projection import successive_projections
 FORMS = (np.asarray, sp.csr_array)
 
 
-@parametrize_with_checks([SeparableNMF(), SeparableNMF(axis=1, normalize=True)])
+@parametrize_with_checks([SeparableNMF(), SeparableNMF(axis=1, normalize=True, solver="snpa")])
 def test_scikit_learn_contract(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer anchors than asked for
@@ -46,6 +46,62 @@ def test_the_anchors_are_those_of_the_plain_loops(form):
         assert model.anchors_.tolist() == oracles.successive_projections(X, 7)
         for x, w in zip(X, model.W_, strict=True):
             np.testing.assert_allclose(w, nnls(model.components_.T, x)[0], atol=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_anchors_of_hulls_are_those_of_the_plain_loops(form):
+    for seed in range(4):
+        X = sp.random_array((25, 12), density=0.4, rng=np.random.default_rng(seed)).toarray()
+        anchors, distances = oracles.successive_nonnegative_projections(X, 5)
+        model = SeparableNMF(5, solver="snpa").fit(form(X))
+        assert model.anchors_.tolist() == anchors
+        np.testing.assert_allclose(model.history_["distance"][:5], distances, rtol=1e-8)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_more_corners_than_dimensions_are_found_by_hulls(n_threads):
+    """Mixtures of the eight corners of a cube in three features: their span is found after three."""
+    rng = np.random.default_rng(0)
+    corners = 1 + np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], float)
+    X = rng.dirichlet(np.full(8, 0.5), 400) @ corners
+    pure = np.sort(rng.choice(400, 8, replace=False))
+    X[pure] = corners[rng.permutation(8)]
+    model = SeparableNMF(9, solver="snpa", n_threads=n_threads)
+    with pytest.warns(UserWarning, match="lie in the convex hull with the origin of 7"):
+        model.fit(X)  # one corner, (1, 1, 1), lies in the hull of (2, 2, 2) and the origin
+    corner = np.flatnonzero((X == 1).all(axis=1))
+    assert sorted(model.anchors_) == sorted(set(pure) - set(corner)) and model.normalized_loss_ < 1e-12
+    with pytest.warns(UserWarning, match="in the span of 3"):
+        SeparableNMF(9).fit(np.hstack([X, np.zeros((400, 7))]))
+
+
+def test_nearly_dependent_anchors_are_found_by_hulls_in_noise():
+    """The anchors span little more than two of three dimensions, and every mixture is noisy."""
+    found = {"spa": 0, "snpa": 0}
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        points = rng.random((2, 30))
+        pure = np.vstack([points, 0.5 * points.sum(axis=0) + 0.5 * points[0] + 0.02 * rng.random(30)])
+        X = np.vstack([pure, rng.dirichlet([0.3] * 3, 100) @ pure])
+        X = np.maximum(X + 0.01 * rng.standard_normal(X.shape), 0)
+        for solver in found:
+            found[solver] += len(set(SeparableNMF(3, solver=solver).fit(X).anchors_.tolist()) & {0, 1, 2})
+    assert found["snpa"] >= found["spa"]
+
+
+@pytest.mark.parametrize("solver", ["spa", "snpa"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_light_outliers_are_no_anchors_where_the_mass_is_asked_for(axis, solver):
+    X, pure = oracles.planted_anchors(0)
+    X = np.vstack([X, 1e-3 * np.eye(40)[:3]]) / np.vstack([X, 1e-3 * np.eye(40)[:3]]).sum(axis=1, keepdims=True)
+    weights = np.r_[np.ones(200), np.full(3, 0.99)]
+    X = (X * weights[:, None]) if axis == 0 else (X * weights[:, None]).T
+    outliers = {200, 201, 202}
+    everything = SeparableNMF(6, axis=axis, solver=solver).fit(X)
+    assert outliers <= set(everything.anchors_.tolist())
+    for form in FORMS:
+        model = SeparableNMF(6, axis=axis, solver=solver, anchor_mass=0.98).fit(form(X))
+        assert sorted(model.anchors_) == pure.tolist()
 
 
 def test_features_are_the_samples_of_the_transpose():
@@ -130,6 +186,8 @@ def test_wrong_parameters_are_named():
         ({"axis": 2}, "axis=2 is not known"),
         ({"normalize": 3}, "normalize=3"),
         ({"n_components": 0}, "n_components=0"),
+        ({"solver": "cd"}, "solver='cd' is not known.*'snpa'"),
+        ({"anchor_mass": 1.5}, "anchor_mass=1.5.*from 0 to 1"),
     ):
         with pytest.raises(ValueError, match=words):
             SeparableNMF(**options).fit(np.eye(3))

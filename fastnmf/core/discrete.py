@@ -36,7 +36,7 @@ class Peeling:
     """
 
     def __init__(self, X):
-        X = sp.csr_array(X).astype(np.float64)
+        X = sp.csr_array(X)
         self.shape = X.shape
         self.side = Compressed(X.indptr, X.indices, X.data.copy())
         self.residual = self.side.data
@@ -81,10 +81,10 @@ class Peeling:
     def pressed(self, u, v, n_steps):
         """Return u, v that fit R, with Lagrange multipliers for the constraints ``u vᵀ <= R``.
 
-        In step j the multipliers grow by ``(u vᵀ - R) / j`` and are cut off at zero (Gillis and Glineur 2010). Where R
-        is zero they only grow, and equal the sum of the products so far over j. They are therefore held as n_steps
-        vectors on each side instead of a dense matrix; the part of these products on the pattern of R is subtracted
-        again.
+        In step n the multipliers grow by ``(u vᵀ - R) / n`` and are cut off at zero (Gillis and Glineur 2010). Where R
+        is zero they only grow, and equal the sum of the products so far, each over its n. They are therefore held as
+        n_steps vectors on each side instead of a dense matrix; the part of these products on the pattern of R is
+        subtracted again.
 
         Parameters
         ----------
@@ -92,26 +92,28 @@ class Peeling:
             The start.
         n_steps : int
         """
-        side = self.side
-        multiplier, carried = np.zeros(len(self.residual)), np.zeros(len(self.residual))
-        before = np.empty((n_steps, len(u))), np.empty((n_steps, len(v)))
-        D = sp.csr_array((multiplier, side.indices, side.indptr), shape=self.shape)
-        on_rows = np.empty(len(u))
-        with single_threaded_blas():
-            for n in range(n_steps):
-                step = 1 / (n + 1)
-                csr = side.csr._replace(data=self.residual)
-                discrete.csr_multiplier_step(side.tasks(1), csr, multiplier, carried, u, v, step, on_rows)
-                before[0][n], before[1][n] = step * u, v
-                earlier = before[0][: n + 1], before[1][: n + 1]
-                new_u = np.maximum(on_rows - (earlier[1] @ v) @ earlier[0], 0) / (v @ v)
-                if not new_u.any():
-                    break
-                D.data = self.residual - multiplier + carried
-                new_v = np.maximum(D.T @ new_u - (earlier[0] @ new_u) @ earlier[1], 0) / (new_u @ new_u)
-                if not new_v.any():
-                    break
-                u, v = new_u, new_v
+        u, v, (n_rows, n_columns), dtype = u.copy(), v.copy(), self.shape, self.residual.dtype
+        on_rows, on_columns = self.side.tasks(1), split_rows(n_columns, n_steps)
+        on_rows = on_rows if len(on_rows) == 2 else on_rows[::4]  # each task has n_columns sums of its own
+        held, U, V = (
+            np.zeros(shape, dtype) for shape in ((len(self.residual), 2), (n_rows, n_steps), (n_columns, n_steps))
+        )
+        pulled, out = (
+            np.empty((len(t) - 1, w)) for t, w in ((on_rows, n_columns + n_steps), (on_columns, n_steps + 1))
+        )
+        V[:, 0], products = v, np.array([v @ v])
+        for n in range(1, n_steps + 1):
+            before = u.copy(), v.copy()
+            discrete.csr_press(on_rows, self.side.csr, held, u, v, products, U, pulled)
+            if not u.any():
+                return before
+            with single_threaded_blas():
+                square = u @ u
+            of_u = pulled[:, n_columns : n_columns + n].sum(axis=0)
+            discrete.rows_press(on_columns, pulled, of_u, square, v, V, out)
+            if not v.any():
+                return before
+            products = out[:, : n + 1].sum(axis=0)
         return u, v
 
     def fits_below(self, v):

@@ -6,6 +6,8 @@ from fastnmf.kernels import products
 from fastnmf.kernels.jit import split_costs
 from fastnmf.kernels.records import CSR
 
+TILE = 1 << 20  # entries of dense rows held at a time: 8 MB
+
 _PIECE = 1024  # rows of a group that are summed together, before the partial sums of the group are added
 
 
@@ -58,6 +60,14 @@ def nonzero_means(side):
 def linear_index(X):
     """Return row times number of columns plus column of every stored entry of a CSR array, int64 (nnz,)."""
     return row_index(X) * X.shape[1] + X.indices
+
+
+def row_tiles(X):
+    """Yield ``(part, x)``: a slice of the rows of X, CSR or dense, and these rows, dense; at most `TILE` entries."""
+    step = max(1, TILE // max(X.shape[1], 1))
+    for lo in range(0, X.shape[0], step):
+        part = slice(lo, lo + step)
+        yield part, X[part] if isinstance(X, np.ndarray) else X[part].toarray()  # never-densify-ok: one tile
 
 
 def row_squares(X):

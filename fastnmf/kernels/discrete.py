@@ -9,35 +9,91 @@ from fastnmf.kernels.jit import helper, kernel, work_stealing
 
 
 @kernel
-def csr_multiplier_step(tasks, csr, multiplier, carried, u, v, step, out):
-    """Update the multipliers of ``u vᵀ <= R`` on the non-zeros of R, and write the product of what remains of R with v.
+def csr_press(tasks, csr, held, u, v, products, U, out):
+    """Update the multipliers of ``u vᵀ <= R``, then u, in one pass over the non-zeros of R; begin the next update of v.
 
-    With ``y = u_i v_j`` the multiplier becomes ``max(0, multiplier - step (residual - y))`` and `carried` grows by
-    ``step y``. ``out[i]`` is the sum of ``(residual - multiplier + carried) v_j`` over the non-zeros of row i.
+    In step n, from 1, the multipliers grow by ``(u vᵀ - R) / n`` and are cut off at zero. Where R is zero they equal
+    ``U Vᵀ`` for the u of all steps, each divided by its n, and the v. With ``D = R - multipliers``, the new u is
+    ``max(0, D v) / (v . v)``, and ``Dᵀ u`` is begun: both leave out the part of ``U Vᵀ`` beside the non-zeros.
 
     Parameters
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table.
     csr : fastnmf.kernels.records.CSR
-        R (p, q), of float64.
-    multiplier, carried : ndarray (nnz,) of float64
+        R (p, q).
+    held : ndarray (nnz, 2)
+        The multipliers at the non-zeros of R, and ``U Vᵀ`` there. Written.
+    u : ndarray (p,) of float64
         Written.
-    u, v : ndarray (p,), (q,) of float64
-    step : float
-    out : ndarray (p,) of float64
-        Written.
+    v : ndarray (q,) of float64
+    products : ndarray (n,) of float64
+        ``V[:, s] . v`` for the steps so far; the last is ``v . v``.
+    U : ndarray (p, n_steps)
+        Column n - 1 is written.
+    out : ndarray (T, q + n_steps) of float64
+        Written: each task's share of ``(D + U Vᵀ)ᵀ u`` on the non-zeros, and of ``U[:, s] . u`` for the steps so far.
     """
-    indptr, indices, residual = csr
-    for _, begin, until in work_stealing(tasks):
+    (indptr, indices, residual), n, q = csr, len(products), len(v)
+    for t, begin, until in work_stealing(tasks):
+        out[t] = 0.0
         for i in range(begin, until):
+            U[i, n - 1] = u[i] / n
             total = 0.0
             for p in range(indptr[i], indptr[i + 1]):
-                y = u[i] * v[indices[p]]
-                multiplier[p] = max(0.0, multiplier[p] - step * (residual[p] - y))
-                carried[p] += step * y
-                total += (residual[p] - multiplier[p] + carried[p]) * v[indices[p]]
-            out[i] = total
+                j, left = indices[p], np.float64(residual[p])
+                y = u[i] * v[j] / n
+                held[p, 0] = max(0.0, np.float64(held[p, 0]) - left / n + y)
+                held[p, 1] += y
+                total += (left - held[p, 0] + held[p, 1]) * v[j]
+            for s in range(n):
+                total -= products[s] * U[i, s]
+            u[i] = max(total, 0.0) / products[n - 1]
+            if u[i] > 0.0:
+                for p in range(indptr[i], indptr[i + 1]):
+                    out[t, indices[p]] += (np.float64(residual[p]) - held[p, 0] + held[p, 1]) * u[i]
+                for s in range(n):
+                    out[t, q + s] += U[i, s] * u[i]
+
+
+@kernel
+def rows_press(tasks, pulled, products, square, v, V, out):
+    """Finish the update of v that `csr_press` has begun: ``max(0, pulled - V products) / square``.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    pulled : ndarray (S, q + n_steps) of float64
+        What `csr_press` has written, in S parts.
+    products : ndarray (n,) of float64
+        ``U[:, s] . u``.
+    square : float
+        ``u . u``.
+    v : ndarray (q,) of float64
+        Written.
+    V : ndarray (q, n_steps)
+        Column n is written, if there is one.
+    out : ndarray (T, n_steps + 1) of float64
+        Written: each task's share of ``V[:, s] . v`` for the steps so far, and then of ``v . v``.
+    """
+    n = len(products)
+    for t, begin, until in work_stealing(tasks):
+        out[t] = 0.0
+        for j in range(begin, until):
+            total = 0.0
+            for s in range(len(pulled)):
+                total += pulled[s, j]
+            if total > 0.0:
+                for s in range(n):
+                    total -= products[s] * V[j, s]
+            v[j] = max(total, 0.0) / square
+            if n < V.shape[1]:
+                V[j, n] = v[j]
+            if v[j] > 0.0:
+                for s in range(n):
+                    out[t, s] += V[j, s] * v[j]
+                out[t, n] += v[j] * v[j]
 
 
 @kernel

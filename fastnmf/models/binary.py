@@ -204,6 +204,10 @@ class BinaryNMF(FlipModel):
     lowers the error, each exactly for the given rest of its row. The result is a local minimum: no single switch
     improves it. Sparse data stay sparse, O(nnz k) a round.
 
+    A set lowers the error only where more than half of the entries that it covers are ones. In text that holds for
+    single words, so they are what the components of counts or TF-IDF are; that is the model, not its solver. `NMF` and
+    `PLSA` find topics.
+
     References
     ----------
     Z. Zhang, T. Li, C. Ding, X. Zhang, "Binary matrix factorization with applications", ICDM 2007,

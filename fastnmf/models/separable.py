@@ -14,7 +14,7 @@ from fastnmf.core.factors import dense_rows, pad, scaled
 from fastnmf.core.inference import infer
 from fastnmf.core.init.successive_projection import successive_projections
 from fastnmf.core.objectives import measure_squared_error
-from fastnmf.core.options import check_bool, one_of
+from fastnmf.core.options import check_bool, number, one_of
 from fastnmf.core.progress import progress
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import with_layer
@@ -31,7 +31,7 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
     With ``axis=1``, explain all features as combinations of a few features: ``X ~ X[:, anchors] H``. The successive
     projection algorithm finds the anchors; exact non-negative least squares finds the weights. The model suits spectra
     with pure pixels, and texts with words that belong to one topic only. A single outlier is always chosen as an
-    anchor.
+    anchor, unless `anchor_mass` rules it out.
 
     Parameters
     ----------
@@ -43,6 +43,15 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         Whether every sample (axis=1: every feature) is divided by its sum before the anchors are chosen. Without it the
         weights of a row should sum to at most one; with it they may have any sum. Use it for counts and other data
         whose rows differ in scale. It also amplifies the noise of small rows.
+    solver : {"spa", "snpa"}, default="spa"
+        ``"spa"``: the successive projection algorithm. The next anchor is the row with the largest distance from the
+        span of those before. ``"snpa"``: the successive nonnegative projection algorithm, which takes the distance from
+        their convex hull with the origin. It is more robust to noise where the anchors are nearly dependent, and finds
+        more anchors than X has rank.
+    anchor_mass : float, default=1.0
+        Share of the total of X, from 0 to 1. Anchors are chosen only among the samples (features) with the largest
+        sums, those that together hold this share. Lower it for TF-IDF and other data in which short or rare rows are
+        far from all others. 1 admits every row.
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting.
     verbose : int, default=0
@@ -64,15 +73,16 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         `reconstruction_err_` divided by the norm of X; 0 for all-zero X.
     history_ : dict of ndarray
         ``iteration``: number of anchors, from 0 to `n_components_`. ``distance``: largest distance of a sample
-        (feature) from the span of these anchors; with enough anchors it falls to the level of the noise.
+        (feature) from the span, or hull, of these anchors, among those that `anchor_mass` admits; with enough anchors
+        it falls to the level of the noise.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
     Notes
     -----
-    Each anchor needs one pass over the data: O(r nnz + m r²) in all; sparse data stay sparse. The algorithm is
-    deterministic and needs no start. Each anchor is the sample with the largest distance from the span of the previous
-    anchors, the first one among equals.
+    Each anchor needs one pass over the data: O(r nnz + m r²) in all, and for ``"snpa"`` a small quadratic program for
+    every row, O(n r³) more at most. Sparse data stay sparse. The algorithms are deterministic and need no start; the
+    first row among equals is taken.
 
     *Names*: the source's K are `anchors_`; its columns are our rows for axis=0.
 
@@ -82,6 +92,10 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
     analysis", 2001, doi:10.1016/S0169-7439(01)00119-8.
     N. Gillis, S. A. Vavasis, "Fast and robust recursive algorithms for separable nonnegative matrix factorization",
     IEEE TPAMI 2014, doi:10.1109/TPAMI.2013.226 (Algorithm 1).
+    N. Gillis, "Successive nonnegative projection algorithm for robust nonnegative blind source separation", SIAM
+    Journal on Imaging Sciences 2014, doi:10.1137/130946782 (Algorithm 1: ``"snpa"``).
+    S. Arora et al., "A practical algorithm for topic modeling with provable guarantees", ICML 2013 (anchors among
+    frequent words only).
 
     Examples
     --------
@@ -101,9 +115,16 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
     n_components: int
     axis: Literal[0, 1]
     normalize: bool
+    solver: Literal["spa", "snpa"]
+    anchor_mass: float
     anchors_: Integers
 
-    _constraints = {"axis": one_of(0, 1), "normalize": check_bool}
+    _constraints = {
+        "axis": one_of(0, 1),
+        "normalize": check_bool,
+        "solver": one_of("spa", "snpa"),
+        "anchor_mass": number("a number from 0 to 1", most=1),
+    }
 
     @property
     def _fitted_shapes(self):
@@ -115,6 +136,8 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         *,
         axis: Literal[0, 1] = 0,
         normalize: bool = False,
+        solver: Literal["spa", "snpa"] = "spa",
+        anchor_mass: float = 1.0,
         n_threads: int | None = None,
         verbose: int = 0,
     ):
@@ -162,10 +185,11 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         with threads(options.n_threads):
             data = self._observed(X, options)
             points = _points(data, self.axis)
-            wanted = min(self.n_components, *data.shape)
+            onto = "span" if self.solver == "spa" else "hull"
+            wanted = min(self.n_components, *(data.shape if onto == "span" else points.shape[:1]))
             with progress(type(self).__name__, wanted, self.verbose) as show:
                 self.anchors_, distances = successive_projections(
-                    points, wanted, normalize=self.normalize, callback=show
+                    points, wanted, normalize=self.normalize, mass=self.anchor_mass, onto=onto, callback=show
                 )
             if len(self.anchors_) < self.n_components:
                 self._warn_too_few_anchors(len(self.anchors_))
@@ -180,9 +204,11 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
     def _warn_too_few_anchors(self, found):
         """Warn that only `found` anchors exist."""
         what = "samples" if self.axis == 0 else "features"
+        what += " that anchor_mass admits" if self.anchor_mass < 1 else ""
+        where = "span" if self.solver == "spa" else "convex hull with the origin"
         warn(
-            f"n_components={self.n_components} anchors were asked for, but all {what} lie in the span of {found}; the "
-            "model has no more. Ask for fewer.",
+            f"n_components={self.n_components} anchors were asked for, but all {what} lie in the {where} of {found}; "
+            "the model has no more. Ask for fewer.",
             UserWarning,
         )
 

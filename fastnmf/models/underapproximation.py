@@ -38,8 +38,8 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
     init : {"svd", "custom"}, default="svd"
         Start of each component: the leading singular pair of the remainder, or the pair from the W and H passed to
         `fit`.
-    max_iter : int, default=100
-        Number of steps of the multipliers for each component, >= 1.
+    max_iter : int, default=30
+        Number of steps of the multipliers for each component, >= 1. More steps leave a smaller overshoot.
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
@@ -89,7 +89,8 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
     -----
     The Lagrangian method is not a descent method: the error of a single component may increase from step to step, while
     `residual` falls with every component. The remainder is stored on the non-zero entries of X. A step costs O(nnz + (n
-    + m) max_iter). The multipliers where X is zero are never formed; they are a sum of max_iter products of vectors.
+    + m) max_iter). The multipliers where X is zero are never formed; they are a sum of max_iter products of vectors, of
+    the dtype of X.
 
     `feasible` reduces each component to the largest one below the remainder. Data without zeros and without structure
     leave little below them everywhere: expect a large error.
@@ -129,7 +130,7 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
         *,
         feasible: bool = False,
         init: Literal["svd", "custom"] = "svd",
-        max_iter: int = 100,
+        max_iter: int = 30,
         n_threads: int | None = None,
         verbose: int = 0,
         n_init: int = 1,

@@ -10,12 +10,12 @@ import numpy as np
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.losses.squared import Frobenius
+from fastnmf.data.layout import TILE, row_tiles
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import RowwiseGram
 
-TILE = 1 << 20  # entries of the model held at a time: 8 MB
 SHRINK = 0.98  # factor of the smoothing in one update of one factor
 
 
@@ -24,7 +24,7 @@ class Residual(NamedTuple):
 
     Attributes
     ----------
-    data : ndarray (p, q)
+    data : ndarray or csr_array (p, q)
         The data of this side.
     other : ndarray (q, K)
         The other factor.
@@ -61,11 +61,8 @@ class Tiled:
     def tiles(self, name, factors):
         """Yield ``(part, x, y)``: a slice of the rows of side `name`, their data and their model, both dense."""
         A, F, G = self._sides[name], factors[name], factors["H" if name == "W" else "W"]
-        step = max(1, TILE // len(G))
         with single_threaded_blas():  # so that the bits do not depend on the number of threads
-            for lo in range(0, len(F), step):
-                part = slice(lo, lo + step)
-                x = A[part].toarray() if self.strata.is_sparse else A[part]  # never-densify-ok: one tile
+            for part, x in row_tiles(A):
                 yield part, x, F[part] @ G.T
 
 
@@ -184,7 +181,7 @@ class Residuals(Tiled):
     Parameters
     ----------
     strata, width, tasks :
-        As for `Tiled`; the data must be dense.
+        As for `Tiled`; for `WeightedMedianDescent` the data must be dense.
     loss : {"l1", "linf"}
     """
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from fastnmf.core.thresholds import unit_of
+from fastnmf.data.layout import row_tiles
 from fastnmf.kernels import robust
 from fastnmf.kernels.jit import split_rows
+
+PIVOTS = 50  # most exchanges of a linear program, a component; two or three are usual
 
 
 class WeightedMedianDescent:
@@ -39,7 +41,7 @@ class WeightedMedianDescent:
 class ChebyshevLP:
     """The exact minimiser of the largest residual of every row: one linear program a row.
 
-    ``min t, |a_j - f . g_j| <= t, f >= 0``, by SciPy's HiGHS. Takes the `Residual` that
+    ``min t, |a_j - f . g_j| <= t, f >= 0``, by the dual simplex method. Takes the `Residual` that
     `fastnmf.core.losses.robust.Residuals` provides. The minimiser need not be unique; a row is replaced only where that
     lowers its largest residual.
     """
@@ -60,16 +62,9 @@ class ChebyshevLP:
         n_sweeps : int, default=1
             Not used.
         """
-        from scipy.optimize import linprog
-
-        A, G = sub.residual.data.astype(np.float64), sub.residual.other[:, :rank].astype(np.float64)
-        below = np.full((len(G), 1), -1.0)
-        unit = unit_of(G)
-        near = G / unit
-        sides, cost = np.vstack([np.hstack([near, below]), np.hstack([-near, below])]), np.append(np.zeros(rank), 1.0)
-        for i, a in enumerate(A):
-            of_row = unit_of(a)
-            found = linprog(cost, sides, np.concatenate([a, -a]) / of_row, method="highs")
-            best = None if found.x is None else np.maximum(found.x[:rank], 0) * (of_row / unit)
-            if best is not None and np.abs(a - G @ best).max() < np.abs(a - G @ F[i, :rank]).max():
-                F[i, :rank] = best
+        G = sub.residual.other[:, :rank].astype(np.float64)
+        tops = G.max(axis=0)
+        tops[tops == 0] = 1.0
+        G, n_pivots = np.ascontiguousarray(G / tops), PIVOTS * (rank + 1)
+        for part, A in row_tiles(sub.residual.data):
+            robust.rows_minimax(split_rows(len(A), G.size * rank), A, G, tops, n_pivots, F[part])
