@@ -110,7 +110,8 @@ def of(kind, name="", **options):
 
 
 MU = {"solver": "mu"}
-KERNEL = {"takes_negative": True, "is_sparse": False, "monotone": True}
+KERNEL = {"takes_negative": True, "is_sparse": False, "monotone": True, "is_scale_free": False}
+KERNEL |= {"has_top_features": False}  # the components are in the space of the kernel
 SPECIAL = (
     of("NMF"),
     of("NMF", "hals", parameters={"solver": "hals"}, monotone=True),
@@ -148,11 +149,11 @@ SPECIAL = (
     of("ConvexNMF", takes_negative=True, monotone=True),
     of("ConvexNMF", "signed", data="signed", takes_negative=True, monotone=True),
     *(
-        of("KernelNMF", name, parameters=parameters, is_scale_free=False, has_top_features=False, **KERNEL)
-        for name, parameters in (  # the components are in the space of the kernel
-            ("", {}),
-            ("neighbors", {"kernel": "nearest_neighbors", "n_neighbors": 3}),
-            ("free", {"components": "free"}),
+        of("KernelNMF", name, data=data, parameters=parameters, **KERNEL)
+        for name, data, parameters in (
+            ("", "counts", {}),
+            ("neighbors", "counts", {"kernel": "nearest_neighbors", "n_neighbors": 3}),
+            ("free", "signed", {"components": "free"}),
         )
     ),
     of("SmoothNMF", monotone=True, is_scale_free=False),

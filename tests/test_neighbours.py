@@ -122,15 +122,15 @@ def test_labels_are_clusters_in_the_metric_of_the_penalty(rng, tmp_path):
     X, which = blobs(rng)
     for scale_invariant in (True, False):
         model = GraphNMF(3, scale_invariant=scale_invariant, graph_weight=0.5, random_state=0).fit(X)
-        assert "_labels" not in vars(model)
+        assert "labels_" not in vars(model)
         labels = model.labels_
         assert labels.shape == (120,) and clustering_scores(which, labels)["ari"] == 1
         model.save(tmp_path / "model.npz")
         model.W_, model.components_ = model.W_ * [1e3, 1, 1e-3], model.components_ / [[1e3], [1], [1e-3]]
-        del model._labels
+        del model.labels_
         np.testing.assert_array_equal(model.labels_, labels)  # however a component splits its scale
         np.testing.assert_array_equal(load(tmp_path / "model.npz").labels_, labels)
-    assert "_labels" not in vars(model.fit(X[:50]))
+    assert "labels_" not in vars(model.fit(X[:50]))
     with pytest.raises(AttributeError):
         GraphNMF().labels_  # noqa: B018
     assert GraphNMF(3, random_state=0).fit(np.zeros((4, 5))).labels_.tolist() == [-1] * 4

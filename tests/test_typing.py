@@ -34,7 +34,7 @@ BEYOND |= {(name, "n_revived_") for name in ESTIMATORS if hasattr(getattr(fastnm
 # attributes of which nothing is known: sparse matrices, data by reference, a model or a list that may be one of several
 UNKNOWN = {("GraphNMF", name) for name in ("affinity_", "feature_affinity_", "training_data_")}
 UNKNOWN |= {("HierarchicalNMF", name) for name in ("classes_", "coef_", "intercept_", "B_")}
-UNKNOWN |= {("KernelNMF", "X_fit_"), ("MetaNMF", "estimator_")}
+UNKNOWN |= {("KernelNMF", "affinity_"), ("KernelNMF", "X_fit_"), ("MetaNMF", "estimator_")}
 UNKNOWN |= {(name, "shifts_") for name in ("StratifiedNMF", "MiniBatchStratifiedNMF", "GraphNMF", "Factorization")}
 
 

@@ -17,7 +17,6 @@ NOT_NEGATIVE = {
     "W",
     "V",
     "B",
-    "C",
     "S",
     "S1",
     "S2",
@@ -37,7 +36,7 @@ NOT_NEGATIVE = {
     "_below",
 }
 NOT_NEGATIVE |= {"columns", "weights", "x"}
-NOT_NEGATIVE_UNLESS_SIGNED = {"H"}
+NOT_NEGATIVE_UNLESS_SIGNED = {"H", "C"}
 BEGINS_AS_NONE = {"last", "sum_of_V"}  # None at the start, later a number
 STOPPED_BY = ("tol", "patience", "max_iter", "max_time", "callback")
 LARGEST_EXPONENT = 1100  # of `log4_scale`: float64 has exponents from -1074 to 1023

@@ -180,6 +180,7 @@ class GraphNMF(BaseNMF, WithStrata):
     alpha_H: float | Literal["same"]
     l1_ratio: float
     sparse_shifts: bool | None
+    labels_: Integers
     graph_weight_: float
     affinity_: Any
     feature_affinity_: Any
@@ -203,7 +204,7 @@ class GraphNMF(BaseNMF, WithStrata):
     __metadata_request__transform = {"strata": True}
     __metadata_request__inverse_transform = {"strata": True}
     __metadata_request__score = {"strata": True}
-    _private_state = (*BaseNMF._private_state, "_has_shifts", "_log4_scale", "_unit_exponent", "_labels")
+    _private_state = (*BaseNMF._private_state, "_has_shifts", "_log4_scale", "_unit_exponent")
 
     @property
     def _fitted_shapes(self):
@@ -306,14 +307,15 @@ class GraphNMF(BaseNMF, WithStrata):
         given = {"graph": graph, "feature_graph": feature_graph, "strata": strata, "W": W, "H": H, "V": V}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
-    @property
-    def labels_(self) -> Integers:
-        """Return the clusters of the training rows, (n_samples,) of int; see the attributes of the class."""
-        check_is_fitted(self, "W_")
-        if "_labels" not in vars(self):
+    if not TYPE_CHECKING:  # which would take any attribute for known
+
+        def __getattr__(self, name):
+            """Compute `labels_` of a fitted model when it is first read; k-means takes time that few need."""
+            if name != "labels_" or not vars(self).keys() >= {"W_", "components_"}:
+                return super().__getattribute__(name)  # raises
             H = np.ldexp(self.components_, -int(np.frexp(self.components_.max(initial=0.0))[1]))
-            self._labels = clusters_of(self.W_ * np.linalg.norm(H, axis=1))
-        return self._labels
+            self.labels_ = clusters_of(self.W_ * np.linalg.norm(H, axis=1))
+            return self.labels_
 
     @like_fit
     def fit_transform(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, **given: Any) -> Floats:
@@ -459,7 +461,7 @@ class GraphNMF(BaseNMF, WithStrata):
 
     def _data(self, X, given, options):
         """Return the data of a fit, and set the attributes of the graphs."""
-        of_graphs = ("affinity_", "feature_affinity_", "heat_width_", "training_data_", "_labels")
+        of_graphs = ("affinity_", "feature_affinity_", "heat_width_", "training_data_", "labels_")
         for name in of_graphs:  # those of the previous fit
             self.__dict__.pop(name, None)
         data, (of_samples, of_features) = super()._data(X, given, options), self._weights()

@@ -46,7 +46,7 @@ def fit_all(X: NDArray[np.float64]) -> list[float]:
         fastnmf.GraphNMF(2, graph_weight=1.0, n_neighbors=2, edge_weights="heat", alpha_H="same", max_iter=few).fit(X),
         fastnmf.HierarchicalNMF((3, 2), method="neural", loss="levels", solver="adam", max_iter=few).fit(X),
         fastnmf.IntervalNMF(2, move="mu", init="features", max_iter=few).fit(X, upper=X + 1),
-        fastnmf.KernelNMF(2, kernel="rbf", gamma=0.1, kernel_params=None, max_iter=few).fit(X),
+        fastnmf.KernelNMF(2, kernel="rbf", gamma="median", components="free", max_iter=few).fit(X),
         fastnmf.MetaNMF(NMF(2), n_tasks=2, task_size=4, n_outer=2, n_inner=2, start="uniform").fit(X),
         fastnmf.MiniBatchNMF(2, batch_size=4, max_no_improvement=5, forget_factor=0.9, max_iter=few).fit(X),
         fastnmf.MiniBatchStratifiedNMF(2, sweeps="thorough", max_iter=few).fit(X, strata=[0, 1] * 6),

@@ -39,7 +39,6 @@ ARRAYS = {
     "row_names_": ("n", "names"),
     "_known_entries": ("nm", "+"),
     "labels_": ("n", "k"),
-    "_labels": ("n", "k"),
     "classes_": ("c", "labels"),
     "coef_": ("ck", "~"),
     "intercept_": ("c", "~"),
@@ -261,7 +260,7 @@ def _check_array(name, array, letters, content, sizes):
         check_entries(name, np.minimum(values, LARGEST) if may_overflow else values, is_signed=content == "~")
     else:
         require(values.dtype.kind in "iu", name)
-        least = -1 if name in ("labels_", "_labels") else 0  # -1: a row of zeros is in no cluster
+        least = -1 if name == "labels_" else 0  # -1: a row of zeros is in no cluster
         require(values.size == 0 or (values.min() >= least and values.max() < sizes.get(content, 0)), name)
 
 
