@@ -94,7 +94,15 @@ def quartic_sweep(tasks, csr, F, gram, rank):
 def _least_linked(link, before, a, b, x):
     """Return the minimiser of ``link² x⁴/4 + link before x³ + a x²/2 + b x`` over x >= 0, x itself where all are zero.
 
-    Here link, before >= 0. With ``y = link x + before`` the derivative is a cubic without a square.
+    With ``y = link x + before`` the derivative is a cubic without a square.
+
+    Parameters
+    ----------
+    link, before : float
+        At least 0.
+    a, b : float
+    x : float
+        The present entry.
     """
     if link > 0.0:
         x = (_largest_root(a - 3.0 * before * before, link * b - before * (a - 2.0 * before * before)) - before) / link
@@ -112,7 +120,17 @@ def _least_linked(link, before, a, b, x):
 
 @inlined
 def _gathered(indptr, indices, data, i, F, near):
-    """Write ``sum A_ij f_j`` over the rows f_j of F other than i into near, and return A_ii."""
+    """Write ``sum A_ij f_j`` over the rows f_j of F other than i into near, and return A_ii.
+
+    Parameters
+    ----------
+    indptr, indices, data : ndarray
+        A (p, p) by compressed rows.
+    i : int
+    F : ndarray (p, K)
+    near : ndarray (k,) of float64
+        Written.
+    """
     own = 0.0
     near[:] = 0.0
     for p in range(indptr[i], indptr[i + 1]):

@@ -11,16 +11,15 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from fastnmf.core.alternate import solve
 from fastnmf.core.factors import padded_factors
 from fastnmf.core.inference import finish_weights
-from fastnmf.core.init.clusters import clusters
-from fastnmf.core.losses.products import Blocks, Tri
+from fastnmf.core.init.clusters import block_problem, clusters, drawn_blocks
+from fastnmf.core.losses.products import Tri
 from fastnmf.core.objectives import scale_core, single_loss_problem
 from fastnmf.core.options import check_bool, check_integer, integer, one_of, optional
 from fastnmf.core.restarts import has_same_start
 from fastnmf.core.squarem import SQUAREM
-from fastnmf.core.updates import HALS, MU, ClusterAssignment, ProductCore, largest_in_rows
+from fastnmf.core.updates import HALS, MU
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.models.base.for_checkers import Callback
@@ -29,7 +28,7 @@ from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 
 SWEEPS = 2  # of coordinate descent over W, and over H, in one iteration
 UPDATES = 3  # of S
-RESTARTS, DRAWS, TRIES = 10, 6, 4  # starts of "em", random draws for each of them, iterations after which one is kept
+RESTARTS = 10  # starts of "em"
 
 
 def pair_of(value):
@@ -44,48 +43,6 @@ def check_pair(name, value):
         raise ValueError(f"{name}={shown(value)} is not valid; expected an integer >= 1, or two.")
     for part, size in zip((name,) if pair[0] is value else "kl", pair, strict=False):
         check_integer(part, size)
-
-
-def block_problem(data, W, H):
-    """Return the `Problem` of k-means of rows and of columns in turn, and its factors.
-
-    Parameters
-    ----------
-    data : Strata
-    W, H : ndarray (n_rows, k), (n_columns, m)
-        The start, of which the largest entry of each row is used.
-    """
-    W, H = (largest_in_rows(F, 1) for F in (W, H))
-    W, H = (F / divisors(np.linalg.norm(F, axis=0)) for F in (W, H))
-    factors, tasks = padded_factors(data, W=W, S=np.zeros((W.shape[1], H.shape[1])), H=H)
-    loss = Blocks(data, tasks)
-    factors.overwrite({"S": loss.core(factors)})
-    assignment, core = ClusterAssignment(), ProductCore()
-    schedule = (("H", 1), ("S", 1), ("W", 1), ("S", 1))
-    problem = single_loss_problem(data, loss, {"W": assignment, "H": assignment, "S": core}, schedule, tasks)
-    problem.reseed_dead_component = loss.reseed_dead_component
-    return problem, factors
-
-
-def drawn_blocks(data, k, m, rng):
-    """Return the `block_problem`, with its factors, that is lowest of a few random ones after a few iterations.
-
-    On images of digits random starts ended 5 % below clusters of the rows and, apart from these, of the features.
-
-    Parameters
-    ----------
-    data : Strata
-    k, m : int
-        Numbers of groups of rows and of columns.
-    rng : numpy.random.Generator
-    """
-    best, least = None, np.inf
-    for _ in range(DRAWS):
-        problem, factors = block_problem(data, *(rng.random(shape) for shape in zip(data.shape, (k, m), strict=True)))
-        value = solve(problem, factors, max_iter=TRIES, tol=0).objective
-        if best is None or value < least:
-            best, least = (problem, factors), value
-    return best
 
 
 class TriNMF(BasisModel):

@@ -1,16 +1,18 @@
-"""Starts from clusters of the rows: rows in different directions, and a few iterations of orthogonal NMF."""
+"""Starts from clusters: rows in different directions, orthogonal NMF; the problem of blocks of rows and columns."""
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.alternate import solve
-from fastnmf.core.factors import allocate
-from fastnmf.core.losses.products import AssignedFrobenius
+from fastnmf.core.factors import allocate, padded_factors
+from fastnmf.core.losses.products import AssignedFrobenius, Blocks
 from fastnmf.core.objectives import single_loss_problem
-from fastnmf.core.updates import HALS, ClusterAssignment, SparseCoding
+from fastnmf.core.thresholds import LEAST_DIVISOR
+from fastnmf.core.updates import HALS, ClusterAssignment, ProductCore, SparseCoding, largest_in_rows
 from fastnmf.data.layout import row_index
 
 CLUSTER_STEPS = 20
+DRAWS, TRIES = 6, 4  # random starts of `drawn_blocks`, and iterations after which the best is kept
 
 
 def diverse_rows(data, rank, rng):
@@ -98,3 +100,45 @@ def components_of_few(data, H, most, rng):
         fit = solve(problem, factors, max_iter=CLUSTER_STEPS, tol=1e-3)
         found.append((fit.objective, factors["H"][:, : factors.rank]))
     return min(found, key=lambda pair: pair[0])[1].astype(np.float64)
+
+
+def block_problem(data, W, H):
+    """Return the `Problem` of k-means of rows and of columns in turn, and its factors.
+
+    Parameters
+    ----------
+    data : Strata
+    W, H : ndarray (n_rows, k), (n_columns, m)
+        The start, of which the largest entry of each row is used.
+    """
+    W, H = (largest_in_rows(F, 1) for F in (W, H))
+    W, H = (F / np.maximum(np.linalg.norm(F, axis=0), LEAST_DIVISOR) for F in (W, H))
+    factors, tasks = padded_factors(data, W=W, S=np.zeros((W.shape[1], H.shape[1])), H=H)
+    loss = Blocks(data, tasks)
+    factors.overwrite({"S": loss.core(factors)})
+    assignment, core = ClusterAssignment(), ProductCore()
+    schedule = (("H", 1), ("S", 1), ("W", 1), ("S", 1))
+    problem = single_loss_problem(data, loss, {"W": assignment, "H": assignment, "S": core}, schedule, tasks)
+    problem.reseed_dead_component = loss.reseed_dead_component
+    return problem, factors
+
+
+def drawn_blocks(data, k, m, rng):
+    """Return the `block_problem`, with its factors, that is lowest of a few random ones after a few iterations.
+
+    On images of digits random starts ended 5 % below clusters of the rows and, apart from these, of the features.
+
+    Parameters
+    ----------
+    data : Strata
+    k, m : int
+        Numbers of groups of rows and of columns.
+    rng : numpy.random.Generator
+    """
+    best, least = None, np.inf
+    for _ in range(DRAWS):
+        problem, factors = block_problem(data, *(rng.random(shape) for shape in zip(data.shape, (k, m), strict=True)))
+        value = solve(problem, factors, max_iter=TRIES, tol=0).objective
+        if best is None or value < least:
+            best, least = (problem, factors), value
+    return best

@@ -187,8 +187,18 @@ class TriSymmetric:
     """``||A - W S Wᵀ||²`` for a symmetric A, of which only products with W are computed (`Operator`).
 
     Half-gradients: of W twice ``W (S WᵀW S) - A W S``, to be updated by the fourth root of the ratio; of S
-    ``WᵀW S WᵀW - WᵀA W``. With `is_descent`, for an operator that is sparse data themselves, the updates are
-    `LinkedDescent` of W, for which pos is A itself, and `CoreDescent` of S, which takes ``WᵀW`` and ``WᵀA W``.
+    ``WᵀW S WᵀW - WᵀA W``.
+
+    Parameters
+    ----------
+    operator : Operator
+    tasks : dict of str to ndarray of int64
+        Task tables of the row kernels, by factor.
+    sq_norm : float
+        ``||A||²``.
+    is_descent : bool, default=False
+        Whether the updates are `LinkedDescent` of W, for which pos is A itself, and `CoreDescent` of S, which takes
+        ``WᵀW`` and ``WᵀA W``. The operator must then be sparse data themselves.
     """
 
     def __init__(self, operator, tasks, sq_norm, is_descent=False):

@@ -100,7 +100,17 @@ class ProductCore:
     """The core S of ``W S Hᵀ`` for W and H with orthonormal columns: the minimiser ``WᵀX H``, which pos holds."""
 
     def __call__(self, F, sub, rank, n_sweeps=1):
-        """Replace F (K, K) by the minimiser; `sub`, `rank` and `n_sweeps` as for `ClusterAssignment`."""
+        """Replace F by the minimiser.
+
+        Parameters
+        ----------
+        F : ndarray (K, K) of float32 or float64
+            The core, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            Its ``pos``.
+        rank, n_sweeps : int
+            Not used.
+        """
         F[:] = full(sub.pos)
 
 
