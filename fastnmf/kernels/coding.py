@@ -132,11 +132,44 @@ def _steepest(row, listed, n, size, room):
 
 
 @helper
+def _step(size, room):
+    """Move x towards z as far as it stays non-negative; return the size of the new support, and whether x is at z."""
+    x, z, order, step, first = room.x, room.z, room.order, 1.0, -1
+    for c in range(size):
+        if z[c] <= 0.0:
+            reach = x[order[c]] / (x[order[c]] - z[c])
+            if first < 0 or reach < step:
+                step, first = reach, c
+    kept = NONE
+    for c in range(size):
+        a = order[c]
+        x[a] += step * (z[c] - x[a])
+        if c == first or x[a] <= 0.0:
+            x[a] = 0.0
+        else:
+            order[kept] = a
+            kept += 1
+    return kept, first < 0
+
+
+@helper
 def _best_weights(row, listed, n, room):
     """Write the exact non-negative weights of the columns ``listed[:n]`` into ``x[:n]``, and return their gain.
 
     If all weights without the sign constraint are positive, they are these. Otherwise the active-set method of Lawson
     and Hanson, from zero.
+
+    Parameters
+    ----------
+    row : Row
+    listed : ndarray of int64
+    n : int
+        The columns are ``listed[:n]``.
+    room : Room
+
+    Returns
+    -------
+    float
     """
     x, z, order, gain = room.x, room.z, room.order, 0.0
     for a in range(n):
@@ -161,22 +194,7 @@ def _best_weights(row, listed, n, room):
         room.is_closed[:n] = False
         is_inside = False
         while size > 0 and not is_inside:
-            step, first = 1.0, -1
-            for c in range(size):
-                if z[c] <= 0.0:
-                    reach = x[order[c]] / (x[order[c]] - z[c])
-                    if first < 0 or reach < step:
-                        step, first = reach, c
-            is_inside, kept = first < 0, NONE
-            for c in range(size):
-                a = order[c]
-                x[a] += step * (z[c] - x[a])
-                if c == first or x[a] <= 0.0:
-                    x[a] = 0.0
-                else:
-                    order[kept] = a
-                    kept += 1
-            size = kept
+            size, is_inside = _step(size, room)
             is_inside |= not _solve(row, listed, size, room)
     for a in range(n):
         gain += row.b[listed[a]] * x[a]
@@ -208,6 +226,20 @@ def _pursue(row, listed, n, most, room):
     """Find a support among ``listed[:n]`` by non-negative orthogonal matching pursuit; return its size and its gain.
 
     The component with the steepest slope joins the support, whose weights are then exact, until there are `most`.
+
+    Parameters
+    ----------
+    row : Row
+    listed : ndarray of int64
+    n : int
+        The columns are ``listed[:n]``.
+    most : int
+    room : Room
+
+    Returns
+    -------
+    size : int
+    gain : float
     """
     size, gain = NONE, 0.0
     while size < most:
@@ -325,7 +357,22 @@ def _search(row, listed, n, most, size, gain, n_nodes, room):
 
 @helper
 def _best_of_few(row, listed, n, most, room):
-    """Find the best support of one column, or for most = 2 of one or two; return its size."""
+    """Find the best support of one column, or for most = 2 of one or two; return its size.
+
+    Parameters
+    ----------
+    row : Row
+    listed : ndarray of int64
+    n : int
+        The columns are ``listed[:n]``.
+    most : int
+        1 or 2.
+    room : Room
+
+    Returns
+    -------
+    int
+    """
     gram, inverse, b, size, gain = row.gram, row.inverse, row.b, NONE, 0.0
     for i in range(n):
         a = listed[i]
