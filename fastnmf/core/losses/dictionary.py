@@ -73,3 +73,20 @@ class Dictionary:
         """Return ``Fᵀ D Dᵀ F``, float64 (K, K)."""
         F = factors["H"].astype(np.float64)
         return factors.cached("mixed", ("H",), lambda: F.T @ (self._gram[: len(F), : len(F)] @ F))
+
+
+class SpannedDictionary(Dictionary):
+    """`Dictionary` whose atoms are the orthonormal columns of Q, and F the coordinates of the components ``Q F``.
+
+    With ``QᵀQ = I`` the half-gradient of F is ``F (WᵀW) - YᵀW``: that of a quadratic, to be minimised over the columns
+    of F by `fastnmf.core.updates.ConeColumns`.
+    """
+
+    def contribute(self, name, factors, sub):
+        """Add ``gram`` and ``pos``."""
+        if name == "W":
+            super().contribute(name, factors, sub)
+            return
+        W = factors["W"]
+        with single_threaded_blas():
+            sub.add(gram=rows.gram(self.tasks["W"], W), pos=self._product[:, : len(factors["H"])].T @ W)

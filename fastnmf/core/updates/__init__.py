@@ -17,7 +17,7 @@ from fastnmf.core.updates.coordinate_descent import (
 )
 from fastnmf.core.updates.custom import CustomUpdate, Majorised
 from fastnmf.core.updates.multiplicative import MU, DampedMU, JointMU, UnitColumns
-from fastnmf.core.updates.projections import ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
+from fastnmf.core.updates.projections import ConeColumns, ProjectedColumns, ProjectedRows, hoyer_cone, largest_in_rows
 from fastnmf.core.updates.robust import ChebyshevLP, WeightedMedianDescent
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ChainDescent",
     "ChebyshevLP",
     "ClusterAssignment",
+    "ConeColumns",
     "CustomUpdate",
     "DampedMU",
     "GraphHALS",
