@@ -41,7 +41,7 @@ NEEDS = {
 }
 
 
-class Mixture(NamedTuple):
+class MixedRows(NamedTuple):
     """The objective of weights F (p, K) of rows A (p, m): ``trace(gram Fᵀ A Aᵀ F) / 2 - <F, A B>``.
 
     Attributes
@@ -102,7 +102,7 @@ class Subproblem:
         The graph of the rows: what `GraphHALS` takes.
     chain : fastnmf.core.penalties.smoothness.Chain, or None
         The weights of steps from row to row: what `ChainDescent` takes.
-    mixture : Mixture, or None
+    mixture : MixedRows, or None
         The rows that F mixes: what `MixtureDescent` takes.
     tangent : fastnmf.core.penalties.custom.Tangent, or None
         The user's penalties at this point: what `Majorised` takes.
