@@ -172,6 +172,7 @@ SPECIAL = (
     of("IntervalNMF", given=above, monotone=True),
     of("AffineNMF", "steady", parameters={"extrapolate": False}, monotone=True),
     of("DictionaryNMF", parameters={"dictionary": atoms()}, monotone=True),
+    of("DictionaryNMF", "signed", parameters={"dictionary": atoms() - 0.4, "signed": True}, monotone=True),
     of("ChebyshevNMF", monotone=True),
     of("RobustNMF", is_sparse=False, monotone=True),
     of("RobustNMF", "huber", parameters={"loss": "huber"}, is_sparse=False, monotone=True),

@@ -146,6 +146,7 @@ def wrong_error(error):
 NOT_FINITE = ("metrics.diversity", "metrics.coherence", "metrics.kkt_residual", "metrics.normalized_loss", "perplexity")
 SIGNED = {"SemiNMF": ("components_",), "ConvexNMF": ("components_",), "KernelNMF": ("X_fit_", "C_")}
 SIGNED |= {"SemiSupervisedNMF": ("coef_",), "StratifiedNMF": ("coef_",), "HierarchicalNMF": ("coef_", "B_")}
+SIGNED |= {"DictionaryNMF": ("mixtures_",)}
 
 
 def numbers(found, prefix="", depth=0):

@@ -1,10 +1,12 @@
 """Plain loops for the models that pick, peel, count and flip; written from the papers, importing nothing of ours."""
 
+import itertools
 import json
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import nnls
 
 
 def successive_projections(X, r):
@@ -176,3 +178,29 @@ def dictionary_mu_step(X, W, C, D):
     H = C @ D
     W = W * (X @ H.T) / (W @ H @ H.T)
     return W, C * (W.T @ X @ D.T) / (W.T @ W @ C @ D @ D.T)
+
+
+def nearest_in_cone(Q, f):
+    """Return the point g nearest to f (r,) with ``Q g >= 0``, by trying every set of rows that are zero."""
+    best, least = None, np.inf
+    for chosen in itertools.product([False, True], repeat=len(Q)):
+        rows = Q[list(chosen)]
+        g = f - np.linalg.pinv(rows) @ (rows @ f) if len(rows) else f
+        if (Q @ g).min() > -1e-12 and np.linalg.norm(g - f) < least:
+            best, least = g, np.linalg.norm(g - f)
+    return best
+
+
+def signed_dictionary_step(X, W, H, D):
+    """Return W and the components H after one iteration: W by one sweep, each component to its best in the span of D.
+
+    A component is ``c D >= 0``; the best one is found by non-negative least squares in the multipliers.
+    """
+    W, H = W.copy(), H.copy()
+    for c in range(W.shape[1]):
+        W[:, c] = np.maximum(0, W[:, c] + (X - W @ H) @ H[c] / (H[c] @ H[c]))
+    Q = np.linalg.svd(D, full_matrices=False)[2].T
+    for c in range(W.shape[1]):
+        target = Q.T @ (H[c] + (X - W @ H).T @ W[:, c] / (W[:, c] @ W[:, c]))
+        H[c] = Q @ (target + Q.T @ nnls(Q.T, -target)[0])
+    return W, H

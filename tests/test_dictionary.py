@@ -1,5 +1,6 @@
 """Dictionary NMF: components that are mixtures of known atoms."""
 
+import tempfile
 import warnings
 
 import numpy as np
@@ -10,7 +11,9 @@ from scipy.optimize import nnls
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import fastnmf
 from fastnmf import DictionaryNMF
+from fastnmf.models.dictionary import nearest_in_cone
 
 FORMS = (np.asarray, sp.csr_array)
 
@@ -104,7 +107,12 @@ def test_what_is_no_dictionary_is_refused():
     for options, words in (
         ({}, "dictionary=None; give the known atoms"),
         ({"dictionary": D[:, :5]}, r"expected \(n_atoms, 30\)"),
-        ({"dictionary": -D}, "[Nn]egative"),
+        (
+            {"dictionary": D - 2},
+            r"dictionary has negative entries \(the smallest is -1\..*\); expected atoms >= 0, or sig",
+        ),
+        ({"dictionary": -D, "signed": True, "move": "mu"}, "signed=True needs exact steps"),
+        ({"dictionary": D, "signed": "no"}, "signed='no'"),
         ({"dictionary": D, "move": "cd"}, "move='cd' is not known"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -113,3 +121,82 @@ def test_what_is_no_dictionary_is_refused():
         DictionaryNMF(4, dictionary=D, init="custom").fit(X, W=W)
     with pytest.raises(ValueError, match="use init='custom'"):
         DictionaryNMF(4, dictionary=D).fit(X, W=W, C=C)
+    with pytest.raises(ValueError, match="The start C has components C D with negative entries"):
+        DictionaryNMF(4, dictionary=D, signed=True, init="custom").fit(X, W=W, C=-C)
+
+
+def signed_case():
+    """Return data of two spectra that are sums and differences of the atoms, which have negative entries."""
+    rng = np.random.default_rng(2)
+    spectra = rng.random((3, 15)) * (rng.random((3, 15)) < 0.6)
+    mixed = np.array([[1.0, -1, 0.5], [1, 1, -1], [0.5, 0, 1]])  # its inverse has entries of both signs
+    X = (rng.random((40, 2)) * (rng.random((40, 2)) < 0.8)) @ spectra[:2]
+    return X, mixed @ spectra, spectra
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_point_of_a_cone_is_the_nearest_one(seed):
+    rng = np.random.default_rng(seed)
+    m, r = (7, 3) if seed else (6, 6)
+    Q = np.linalg.qr(rng.standard_normal((m, r)))[0]
+    Q = Q if seed < 4 else np.linalg.qr(np.repeat(Q[:4], 2, axis=0)[:m])[0]  # equal rows
+    F = rng.standard_normal((Q.shape[1], 5))
+    F[:, 4] = 0
+    found = nearest_in_cone(Q, F)
+    for f, g in zip(F.T, found.T, strict=True):
+        np.testing.assert_allclose(g, oracles.nearest_in_cone(Q, f), atol=1e-12)
+        assert (Q @ g).min() > -1e-13
+
+
+def test_a_sweep_over_signed_mixtures_is_that_of_the_plain_loops():
+    X, D, _ = signed_case()
+    model = DictionaryNMF(2, dictionary=D, signed=True, random_state=0, max_iter=3, tol=0).fit(X)
+    options = {"dictionary": D, "signed": True, "init": "custom", "max_iter": 1, "tol": 0}
+    after = DictionaryNMF(2, **options).fit(X, W=model.W_, C=model.mixtures_)
+    W, H = oracles.signed_dictionary_step(X, model.W_, model.components_, D)
+    np.testing.assert_allclose(after.W_ @ after.components_, W @ H, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_atoms_and_mixtures_of_any_sign_give_components_without_one(form):
+    X, D, spectra = signed_case()
+    model = DictionaryNMF(2, dictionary=form(D), signed=True, random_state=0, max_iter=2000, tol=0).fit(form(X))
+    assert (D < 0).any() and (model.mixtures_ < 0).any() and (model.components_ >= 0).all()
+    np.testing.assert_allclose(model.mixtures_ @ D, model.components_, atol=1e-12)
+    assert model.normalized_loss_ < 1e-6  # the spectra of the data are sums and differences of the atoms
+    for h in model.components_:
+        cosines = spectra @ h / np.linalg.norm(h) / np.linalg.norm(spectra, axis=1)
+        assert cosines.max() > 0.999
+    objective = model.history_["objective"]
+    assert (np.diff(objective) <= 1e-12 * objective[0]).all()
+    assert fastnmf_loaded(model).mixtures_.tobytes() == model.mixtures_.tobytes()
+
+
+def fastnmf_loaded(model):
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(f"{folder}/model.npz")
+        return fastnmf.load(f"{folder}/model.npz")
+
+
+@pytest.mark.parametrize("factor", [1e-120, 1e-3, 1e3, 1e120])
+def test_signed_models_have_the_units_of_the_data(factor):
+    X, D, _ = signed_case()
+    options = {"signed": True, "random_state": 0, "max_iter": 20, "tol": 0}
+    want = DictionaryNMF(2, dictionary=D, **options).fit(X + 0.1)
+    for got in (
+        DictionaryNMF(2, dictionary=D, **options).fit(factor * (X + 0.1)),
+        DictionaryNMF(2, dictionary=factor * D, **options).fit(X + 0.1),
+    ):
+        assert got.normalized_loss_ == pytest.approx(want.normalized_loss_, rel=1e-7)
+
+
+def test_degenerate_signed_dictionaries_give_a_result():
+    X, D, _ = signed_case()
+    plain = DictionaryNMF(2, dictionary=np.eye(15), random_state=0, max_iter=500, tol=0).fit(X + 0.1)
+    free = DictionaryNMF(2, dictionary=np.vstack([np.eye(15), D]), signed=True, random_state=0, max_iter=500, tol=0)
+    assert free.fit(X + 0.1).normalized_loss_ == pytest.approx(plain.normalized_loss_, rel=1e-3)  # both are NMF
+    for atoms in (0 * D, -np.ones((1, 15)), np.eye(2, 15) - np.eye(2, 15)[::-1], D[:1]):
+        for data in (X, X[:1], 0 * X):
+            model = DictionaryNMF(3, dictionary=atoms, signed=True, random_state=0, max_iter=5, tol=0).fit(data)
+            assert (model.components_ >= 0).all() and np.isfinite(model.mixtures_).all()
+            np.testing.assert_allclose(model.mixtures_ @ atoms, model.components_, atol=1e-12)

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 
 from fastnmf import ConvexNMF, DictionaryNMF, ProjectiveNMF
-from fastnmf.core.problem import Mixture, Subproblem
+from fastnmf.core.problem import MixedRows, Subproblem
 from fastnmf.core.updates import MixtureDescent
 from fastnmf.data.layout import Compressed
 
@@ -45,7 +45,7 @@ def test_every_kernel_makes_the_steps_of_the_plain_loops(form, seed, dtype):
     matrix = {"sparse": Compressed(csr.indptr, csr.indices, csr.data).csr, "dense": A.astype(dtype), "gram": A @ A.T}
     sub = Subproblem(np.array([0, len(F)]))
     of_slope = None if form == "gram" else slope
-    sub.mixture = Mixture(matrix[form], np.sum(A**2, axis=1), gram, A @ slope, of_slope)
+    sub.mixture = MixedRows(matrix[form], np.sum(A**2, axis=1), gram, A @ slope, of_slope)
     found = np.zeros((11, 4), dtype)
     found[:, :3] = F
     MixtureDescent(2, 3)(found, sub, 3)

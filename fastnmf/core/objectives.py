@@ -8,13 +8,13 @@ import numpy as np
 
 from fastnmf.core.factors import Factors, allocate
 from fastnmf.core.iterate import normalized
-from fastnmf.core.losses import Dictionary, Frobenius, Interval, StrataFrobenius
+from fastnmf.core.losses import Dictionary, Frobenius, Interval, SpannedDictionary, StrataFrobenius
 from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.losses.interval import Coverage
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
-from fastnmf.core.updates import HALS, MU, MixtureDescent, WeightedRows
+from fastnmf.core.updates import HALS, MU, ConeColumns, MixtureDescent, WeightedRows
 
 
 def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
@@ -143,8 +143,8 @@ def measure_squared_error(data, W, H):
     return float(normalized(loss, data.sq_norm)), float(np.ldexp(np.sqrt(loss), -2 * data.log4_scale))
 
 
-def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
-    """Return the `Problem` of components that are non-negative combinations of given atoms.
+def dictionary_problem(data, factors, tasks, atoms, *, is_descent, is_signed=False):
+    """Return the `Problem` of components that are combinations of given atoms.
 
     Parameters
     ----------
@@ -157,15 +157,21 @@ def dictionary_problem(data, factors, tasks, atoms, *, is_descent):
         Padded.
     is_descent : bool
         True: W and H are updated by coordinate descent. False: by multiplicative updates.
+    is_signed : bool, default=False
+        False: the weights of the atoms are non-negative. True: they have any sign, and the components are non-negative;
+        the atoms are orthonormal.
 
     Returns
     -------
     Problem
     """
-    loss, ratio = Dictionary(data, factors["W"].shape[1], tasks, atoms, is_descent), MU.plain(data.dtype)
+    kind, width, ratio = SpannedDictionary if is_signed else Dictionary, factors["W"].shape[1], MU.plain(data.dtype)
+    loss, of_atoms = kind(data, width, tasks, atoms, is_descent), MixtureDescent()
+    if is_signed:
+        of_atoms = ConeColumns(atoms[:, : len(factors["H"])])
     return Problem(
         losses=[loss],
-        updates={"W": HALS(), "H": MixtureDescent()} if is_descent else {"W": ratio, "H": ratio},
+        updates={"W": HALS(), "H": of_atoms} if is_descent else {"W": ratio, "H": ratio},
         schedule=(("W", 1), ("H", 1)),
         tasks=tasks,
         scale=data.sq_norm,

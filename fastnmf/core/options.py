@@ -348,6 +348,7 @@ CONSTRAINTS = {
     "n_jobs": check_jobs,
     "verbose": check_verbose,
     "warm_start": check_bool,
+    "signed": check_bool,
     "beta_loss": check_beta_loss,
     "penalties": check_penalties,
     "exponent": one_of("mm", "fast"),

@@ -42,7 +42,7 @@ NEEDS = {
 }
 
 
-class Mixture(NamedTuple):
+class MixedRows(NamedTuple):
     """The objective of weights F (p, K) of rows A (p, m): ``trace(gram Fᵀ A Aᵀ F) / 2 - <F, A B>``.
 
     Attributes
@@ -107,7 +107,7 @@ class Subproblem:
         The weights of steps from row to row: what `ChainDescent` takes.
     lags : fastnmf.core.losses.convolution.Lags, or None
         How rows meet the rows after them: what `LaggedDescent` takes.
-    mixture : Mixture, or None
+    mixture : MixedRows, or None
         The rows that F mixes: what `MixtureDescent` takes.
     tangent : fastnmf.core.penalties.custom.Tangent, or None
         The user's penalties at this point: what `Majorised` takes.

@@ -85,14 +85,14 @@ class Checkpoint:
     kept : dict, or None
         The state from which to resume; set by `open`.
     is_signed : bool
-        Whether the data may be negative.
+        Whether the data, and the factor H, may be negative.
     runs : dict
         The runs that have finished, as `fastnmf.core.restarts.Restarts.to_state` returns them.
     """
 
     def __init__(self, estimator, path, every):
         self.estimator, self.path, self.every, self.kept = estimator, path, every, None
-        self.is_signed = estimator._is_signed
+        self.is_signed = estimator._has_signed_factors
         check_writable(path)
         try:
             self._found = archive.read(path, "checkpoint") if os.path.exists(path) else None

@@ -2,12 +2,14 @@
 
 Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
 ``4 ** log4_scale``.
-The factor ``"H"`` of the problem is Cᵀ, the transposed mixtures. The atoms are not scaled.
+The factor ``"H"`` of the problem is Cᵀ, the transposed mixtures; with ``signed=True`` it holds the coordinates of the
+components in an orthonormal basis of the span of the atoms. The atoms are not scaled.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,7 +17,9 @@ import scipy.sparse as sp
 from fastnmf.core.factors import pad, scaled
 from fastnmf.core.objectives import dictionary_problem
 from fastnmf.core.options import generator, one_of
-from fastnmf.core.thresholds import LEAST_DIVISOR
+from fastnmf.core.problem import Subproblem
+from fastnmf.core.thresholds import LEAST_DIVISOR, RANK_CUT, rounding, unit_of
+from fastnmf.core.updates import ConeColumns
 from fastnmf.data.matrix import as_matrix
 from fastnmf.models.base.for_checkers import Callback, Iterative, like_fit
 from fastnmf.models.base.inspection import RowErrorsMixin
@@ -26,21 +30,23 @@ from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 def check_dictionary(name, value):
     """Raise if no atoms are given."""
     if value is None:
-        raise ValueError("dictionary=None; give the known atoms, a non-negative array (n_atoms, n_features).")
+        raise ValueError("dictionary=None; give the known atoms, an array (n_atoms, n_features).")
 
 
 class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     """Factorise with components made of known atoms: ``X ~ W C D`` with W, C >= 0 and D given.
 
     Minimises ``||X - W C D||²``. For a library of spectra, or for known patterns that occur in the data in fixed
-    mixtures.
+    mixtures. With ``signed=True`` D and C have any sign, and the components are non-negative: ``C D >= 0``.
 
     Parameters
     ----------
     n_components : int, default=10
         k, the number of mixtures, which are the rows of C.
     dictionary : sparse matrix or array (n_atoms, n_features), default=None
-        D, non-negative, one atom a row. Must be given.
+        D, one atom a row, non-negative unless ``signed=True``. Must be given.
+    signed : bool, default=False
+        False: ``C >= 0``. True: ``C D >= 0`` in place of it, for C and D of any sign; needs ``move="hals"``.
     move : {"hals", "mu"}, default="hals"
         Update of W and of C: ``"hals"`` is exact coordinate descent, ``"mu"`` is multiplicative.
     init : {"random", "custom"}, default="random"
@@ -71,9 +77,9 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     Attributes
     ----------
     mixtures_ : ndarray (n_components, n_atoms)
-        C.
+        C; with ``signed=True``, where atoms are dependent, that of least norm.
     components_ : ndarray (n_components, n_features)
-        ``C D``.
+        ``C D``, non-negative; with ``signed=True`` entries that rounding leaves below zero are zero.
     W_ : ndarray (n_samples, n_components)
         Weights of the training rows: the last iterate.
     n_components_ : int
@@ -100,8 +106,13 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
 
     Notes
     -----
-    C >= 0 is a stronger condition than ``C D >= 0``; it makes components readable as mixtures of atoms. The data are
-    read once, for ``X Dᵀ``, a dense (n_samples, n_atoms) array; each iteration costs O(n_samples n_atoms n_components).
+    C >= 0 is a stronger condition than ``C D >= 0`` where D >= 0; it makes components readable as mixtures of atoms.
+    The data are read once, for ``X Dᵀ``, a dense (n_samples, n_atoms) array; each iteration costs
+    O(n_samples n_atoms n_components).
+
+    With ``signed=True`` a component is updated to the point of the cone ``{c D: c D >= 0}`` that is best while the
+    others are fixed. That is a problem of least distance, whose dual is one of non-negative least squares, solved
+    exactly. With as many independent atoms as features, this is NMF itself.
 
     *Names*: the source has samples in columns, X ~ D C H; its H is our Wᵀ.
 
@@ -109,6 +120,8 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     ----------
     D. D. Lee, H. S. Seung, "Algorithms for non-negative matrix factorization", NIPS 2001 (the update of C has the same
     proof, with a matrix on either side, for ``move="mu"``).
+
+    C. L. Lawson, R. J. Hanson, "Solving Least Squares Problems", 1974, chapter 23 (least distance, ``signed=True``).
 
     Examples
     --------
@@ -122,6 +135,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     """
 
     dictionary: Matrix | None
+    signed: bool
     move: Literal["hals", "mu"]
     init: Literal["random", "custom"]
     mixtures_: Floats
@@ -140,6 +154,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         n_components: int = 10,
         *,
         dictionary: Matrix | None = None,
+        signed: bool = False,
         move: Literal["hals", "mu"] = "hals",
         init: Literal["random", "custom"] = "random",
         max_iter: int = 500,
@@ -176,7 +191,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         W : ndarray (n_samples, n_components), default=None
             Start of the weights for ``init="custom"``, >= 0.
         C : ndarray (n_components, n_atoms), default=None
-            Start of the mixtures for ``init="custom"``, >= 0.
+            Start of the mixtures for ``init="custom"``, >= 0; with ``signed=True`` of any sign, with ``C D >= 0``.
         layer : str, default=None
             Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
@@ -216,17 +231,31 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         """
         return self._transform(X)
 
+    @property
+    def _has_signed_factors(self):
+        return self.signed
+
+    def _check_options(self, options):
+        super()._check_options(options)
+        if self.signed and self.move == "mu":
+            raise ValueError("signed=True needs exact steps, and move='mu' gives ratios of positive parts; use 'hals'.")
+
     def _atoms(self, data):
-        """Return Dᵀ (n_features, n_atoms), dense: there are few atoms, as there are few components."""
-        D = as_matrix(self.dictionary, "dictionary: ")
-        values = D.data if sp.issparse(D) else D
-        if D.shape[1] != data.shape[1] or (values < 0).any():
+        """Return the `Span` of the atoms, dense: there are few atoms, as there are few components."""
+        if (known := vars(data).get("atoms")) is not None:
+            return known
+        D = as_matrix(self.dictionary, "dictionary: ", is_signed=True)
+        if D.shape[1] != data.shape[1]:
+            raise ValueError(f"dictionary has shape {D.shape}; expected (n_atoms, {data.shape[1]}), an atom a row.")
+        least = (D.data if sp.issparse(D) else D).min(initial=0)
+        if least < 0 and not self.signed:
             raise ValueError(
-                f"dictionary has shape {D.shape}; expected (n_atoms, {data.shape[1]}), an atom a row, and no negative "
-                "entry."
+                f"dictionary has negative entries (the smallest is {least:g}); expected atoms >= 0, or signed=True, "
+                "which asks for non-negative components alone."
             )
         D = D.toarray() if sp.issparse(D) else D  # never-densify-ok: n_atoms x n_features, as H
-        return D.T
+        data.atoms = Span.of(D) if self.signed else Span(D.T, None, None)
+        return data.atoms
 
     def _start(self, data, rank, given, options, random_state):
         """Return the start of W and of the mixtures, the factor H; a random one has the total of the data.
@@ -239,27 +268,84 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         Returns
         -------
         W, H, None, None :
-            W (n_rows, k) and Cᵀ (n_atoms, k) of float64, in the inner scale.
+            W (n_rows, k) and Cᵀ (n_atoms, k) of float64, or the coordinates of the components, in the inner scale.
         """
-        D = self._atoms(data)
-        start = self._checked_start({"W": (data.shape[0], rank), "C": (rank, D.shape[1])}, given, options)
-        if start is not None:
-            return np.ldexp(start[0], data.log4_scale), np.ldexp(start[1], data.log4_scale).T, None, None
+        span, n_rows = self._atoms(data), data.shape[0]
+        basis, n_atoms = span.basis, span.basis.shape[1] if span.weights is None else span.weights.shape[1]
+        options = options if self.move == "mu" else replace(options, solver="cd")  # which can leave a zero
+        W = self._checked_start({"W": (n_rows, rank)}, {"W": given["W"]}, options)
+        C = self._checked_start({"C": (rank, n_atoms)}, {"C": given["C"]}, options, is_signed=self.signed)
+        if C is not None:
+            C = C[0].T if span.weights is None else self._coordinates(span, C[0])
+            return np.ldexp(W[0], data.log4_scale), np.ldexp(C, data.log4_scale), None, None
         rng = generator(random_state)
-        W, C = rng.random((data.shape[0], rank)) + 0.1, rng.random((D.shape[1], rank)) + 0.1
-        total = float(W.sum(axis=0) @ (C.T @ D.T.sum(axis=1)))
+        W = rng.random((n_rows, rank)) + 0.1
+        C = rng.random((basis.shape[1] if span.weights is None else len(basis), rank)) + 0.1
+        C = C if span.weights is None else nearest_in_cone(basis, basis.T @ C)
+        total = float(W.sum(axis=0) @ (C.T @ basis.sum(axis=0)))
         level = float(data.X.sum(dtype=np.float64)) / max(total, LEAST_DIVISOR) if total else 1.0  # atoms of zeros
         return W * np.sqrt(level), C * np.sqrt(level), None, None
 
+    def _coordinates(self, span, C):
+        """Return the coordinates (r, k) of the components ``C D`` of a start; raise where these are negative."""
+        F = span.weights @ C.T
+        least, most = (span.basis @ F).min(initial=0), np.abs(span.basis @ F).max(initial=0)
+        if least < -rounding(np.float32) * most:
+            raise ValueError(
+                f"The start C has components C D with negative entries (the smallest is {least:g}); expected "
+                "C D >= 0, as mixtures_ of a fitted model have."
+            )
+        return nearest_in_cone(span.basis, F)
+
     def _problem(self, data, factors, tasks, options):
-        return dictionary_problem(data, factors, tasks, pad(self._atoms(data), data), is_descent=self.move == "hals")
+        atoms, options = pad(self._atoms(data).basis, data), {"is_descent": self.move == "hals"}
+        return dictionary_problem(data, factors, tasks, atoms, is_signed=self.signed, **options)
 
     def _arrays(self, data, solver):
         """Return W (n_samples, k), the components ``C D`` (k, n_features) and None, in the scale of the user's data."""
         W, C = (np.ascontiguousarray(solver.factors[name][:, : solver.factors.rank]) for name in "WH")
-        return scaled(W, -data.log4_scale), scaled(C.T @ self._atoms(data).T.astype(C.dtype), -data.log4_scale), None
+        H = C.T @ self._atoms(data).basis.T.astype(C.dtype)
+        return scaled(W, -data.log4_scale), scaled(np.maximum(H, 0, out=H), -data.log4_scale), None
 
     def _set_factors(self, data, fit, options):
         super()._set_factors(data, fit, options)
-        mixtures = np.ascontiguousarray(fit.factors["H"][:, : fit.factors.rank].T)
+        mixtures, span = np.ascontiguousarray(fit.factors["H"][:, : fit.factors.rank].T), self._atoms(data)
+        if span.weights is not None:
+            mixtures = (mixtures @ span.inverse).astype(mixtures.dtype)
         self.mixtures_ = scaled(mixtures, -data.log4_scale)
+
+
+class Span(NamedTuple):
+    """The atoms as the core takes them.
+
+    Attributes
+    ----------
+    basis : ndarray (n_features, p)
+        The atoms Dᵀ, p = n_atoms; or an orthonormal basis of their span, of p = r dimensions.
+    weights : ndarray (r, n_atoms), or None
+        ``weights Cᵀ`` are the coordinates of the components ``C D`` in the basis; None without one.
+    inverse : ndarray (r, n_atoms), or None
+        ``Fᵀ inverse`` is the C of least norm whose components have the coordinates F.
+    """
+
+    basis: np.ndarray
+    weights: np.ndarray | None
+    inverse: np.ndarray | None
+
+    @classmethod
+    def of(cls, D):
+        """Return the span of atoms D (n_atoms, n_features) with an orthonormal basis."""
+        unit = unit_of(D)
+        U, sizes, V = np.linalg.svd(D.astype(np.float64) / unit, full_matrices=False)
+        used = max(np.count_nonzero(sizes > RANK_CUT * sizes[0]), 1)
+        U, sizes, V = U[:, :used].T, sizes[:used, None], V[:used]
+        inverse = U * np.divide(1 / unit, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+        return cls((V * (sizes > 0)).T, U * (sizes * unit), inverse)
+
+
+def nearest_in_cone(basis, F):
+    """Return the points of the cone ``{g: basis g >= 0}`` nearest to the columns of F (r, k), float64."""
+    found, sub = np.zeros(F.shape), Subproblem(np.array([0, len(F)]))
+    sub.add(gram=np.eye(F.shape[1]), pos=F)
+    ConeColumns(basis)(found, sub, F.shape[1])
+    return found

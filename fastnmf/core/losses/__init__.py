@@ -1,8 +1,17 @@
 """Losses: the parts of an objective that compare the model with the data and depend on all factors."""
 
-from fastnmf.core.losses.dictionary import Dictionary
+from fastnmf.core.losses.dictionary import Dictionary, SpannedDictionary
 from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
 from fastnmf.core.losses.interval import Interval
 from fastnmf.core.losses.squared import Frobenius, StrataFrobenius
 
-__all__ = ["BetaDivergence", "Dictionary", "Frobenius", "Interval", "KullbackLeibler", "StrataFrobenius", "check_beta"]
+__all__ = [
+    "BetaDivergence",
+    "Dictionary",
+    "Frobenius",
+    "Interval",
+    "KullbackLeibler",
+    "SpannedDictionary",
+    "StrataFrobenius",
+    "check_beta",
+]

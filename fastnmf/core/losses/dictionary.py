@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastnmf.core.factors import aligned
-from fastnmf.core.problem import Mixture
+from fastnmf.core.problem import MixedRows
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
 
@@ -13,7 +13,7 @@ class Dictionary:
 
     The data are read once. With ``Y = X Dᵀ`` and ``G = D Dᵀ`` the half-gradients are ``W (FᵀGF) - Y F`` and
     ``G F (WᵀW) - YᵀW``. The second has a matrix on either side of F, so the rows of F are not independent. Its positive
-    and its negative part are given for multiplicative updates, or a `Mixture` for `MixtureDescent`. Cost: O(nnz p) at
+    and its negative part are given for multiplicative updates, or a `MixedRows` for `MixtureDescent`. Cost: O(nnz p) at
     the start, O((n + p) p k) an iteration.
 
     Parameters
@@ -49,7 +49,7 @@ class Dictionary:
             pos, neg = self._product[:, :p].T @ W, self._gram[:p, :p] @ (F @ gram)
             if self.is_descent:
                 products = np.ascontiguousarray(self._gram[:p, :p])
-                sub.mixture = Mixture(products, np.diagonal(products).copy(), gram, neg - pos)
+                sub.mixture = MixedRows(products, np.diagonal(products).copy(), gram, neg - pos)
             else:
                 sub.add(pos=np.ascontiguousarray(pos), neg=neg.astype(dtype))
 
@@ -73,3 +73,20 @@ class Dictionary:
         """Return ``Fᵀ D Dᵀ F``, float64 (K, K)."""
         F = factors["H"].astype(np.float64)
         return factors.cached("mixed", ("H",), lambda: F.T @ (self._gram[: len(F), : len(F)] @ F))
+
+
+class SpannedDictionary(Dictionary):
+    """`Dictionary` whose atoms are the orthonormal columns of Q, and F the coordinates of the components ``Q F``.
+
+    With ``QᵀQ = I`` the half-gradient of F is ``F (WᵀW) - YᵀW``: that of a quadratic, to be minimised over the columns
+    of F by `fastnmf.core.updates.ConeColumns`.
+    """
+
+    def contribute(self, name, factors, sub):
+        """Add ``gram`` and ``pos``."""
+        if name == "W":
+            super().contribute(name, factors, sub)
+            return
+        W = factors["W"]
+        with single_threaded_blas():
+            sub.add(gram=rows.gram(self.tasks["W"], W), pos=self._product[:, : len(factors["H"])].T @ W)

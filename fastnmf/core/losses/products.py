@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.core.losses.squared import Frobenius
-from fastnmf.core.problem import Mixture
+from fastnmf.core.problem import MixedRows
 from fastnmf.core.thresholds import REVIVAL_GAIN
 from fastnmf.data.layout import Compressed, row_squares
 from fastnmf.kernels import products, rows
@@ -502,7 +502,7 @@ class Convex:
 class RowMixture(Convex):
     """`Convex` for ``K = X Xᵀ``, whose C is updated by `MixtureDescent`; K is never formed, and X may be of any sign.
 
-    C gets a `Mixture` of the rows of X. Cost: four products with the data an iteration.
+    C gets a `MixedRows` of the rows of X. Cost: four products with the data an iteration.
 
     Parameters
     ----------
@@ -524,7 +524,7 @@ class RowMixture(Convex):
         gram = self.gram(factors)
         slope = self._mixed(factors).astype(np.float64) @ gram - self.operator.first(factors["W"])
         gradient = self.operator.second(slope.astype(factors["C"].dtype))
-        sub.mixture, sub.is_quadratic = Mixture(self._matrix, self._squares, gram, gradient, slope), False
+        sub.mixture, sub.is_quadratic = MixedRows(self._matrix, self._squares, gram, gradient, slope), False
 
     def product(self, factors):
         """Return ``X Xᵀ C``."""

@@ -20,7 +20,7 @@ from fastnmf.core.updates.coordinate_descent import (
 )
 from fastnmf.core.updates.custom import CustomUpdate, Majorised
 from fastnmf.core.updates.multiplicative import MU, DampedMU, JointMU, UnitColumns
-from fastnmf.core.updates.projections import ProjectedColumns, hoyer_cone, largest_in_rows
+from fastnmf.core.updates.projections import ConeColumns, ProjectedColumns, hoyer_cone, largest_in_rows
 from fastnmf.core.updates.robust import ChebyshevLP, WeightedMedianDescent
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "ChainDescent",
     "ChebyshevLP",
     "ClusterAssignment",
+    "ConeColumns",
     "CoreDescent",
     "CustomUpdate",
     "DampedMU",

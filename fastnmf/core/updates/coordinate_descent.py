@@ -437,7 +437,7 @@ class MixtureDescent:
         F : ndarray (p, K) of float32 or float64
             The weights, padded; overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``mixture`` is a `fastnmf.core.problem.Mixture`.
+            ``mixture`` is a `fastnmf.core.problem.MixedRows`.
         rank : int
             Columns in use.
         n_sweeps : int, default=1

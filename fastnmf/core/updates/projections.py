@@ -4,6 +4,7 @@ import numpy as np
 
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import EQUAL_RATIOS
+from fastnmf.kernels import cones
 from fastnmf.kernels.blas import single_threaded_blas
 
 
@@ -42,6 +43,41 @@ class ProjectedColumns:
                 if gram[c, c] > 0:
                     slope = target[:, c] - F @ gram[:, c]
                     F[:, c] = self.project(F[:, c] + slope / gram[c, c])
+
+
+class ConeColumns:
+    """Exact minimiser of each column of F in turn over the cone ``{g: Q g >= 0}``, by active sets. Monotone.
+
+    O(m r) for each row of Q that becomes active, of which there are at most r at a time; sequential.
+
+    Parameters
+    ----------
+    Q : ndarray (m, r) of float64
+        Its columns are orthonormal.
+    """
+
+    needs = ("quadratic",)
+
+    def __init__(self, Q):
+        self.Q = np.ascontiguousarray(Q, dtype=np.float64)
+
+    def __call__(self, F, sub, rank, n_sweeps=1):
+        """Update F by `n_sweeps` sweeps.
+
+        Parameters
+        ----------
+        F : ndarray (r, K) of float32 or float64
+            The coordinates of the columns of ``Q F``, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``gram`` and ``pos``, of any sign; quadratic.
+        rank : int
+            Columns in use.
+        n_sweeps : int, default=1
+            Sweeps over the columns.
+        """
+        gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank])
+        pos = np.array(full(sub.pos)[:, :rank], dtype=np.float64, order="C")
+        cones.cone_sweep(np.array([0, len(F)]), self.Q, F, gram, pos, sub.order(np.arange(rank), n_sweeps))
 
 
 def largest_in_rows(F, most):

@@ -131,6 +131,11 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
             tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    @property
+    def _has_signed_factors(self):
+        """Whether the factor H of a fit may have negative entries."""
+        return self._is_signed
+
     # ---------------------------------------------------------------- parameters and data
 
     def _set(self, parameters):

@@ -148,9 +148,7 @@ def _check_fitted(model, held):
     require(held.get("_n_components") == held.get("n_components_"), "_n_components")
     if isinstance(held.get("components_"), list) or "layer_weights_" in held:
         _check_levels(held, sizes)
-    expected = ARRAYS | OF_CLASS.get(type(model).__name__, {})
-    if getattr(model, "axis", None) == 0:  # the components are rows
-        expected = expected | {"anchors_": ("k", "n")}
+    expected = _expected(model)
     arrays = [
         (name, *expected[name]) for name, value in held.items() if name in expected and not _is_levels(name, value)
     ]
@@ -170,6 +168,16 @@ def _check_fitted(model, held):
         require("reconstruction_err_" in held, "reconstruction_err_")
         error = held["reconstruction_err_"] if model._options().is_squared else 0.0  # others cannot go on
         _check_fitted_rows(held["_fitted_rows"], error, sizes)
+
+
+def _expected(model):
+    """Return letters and content of every array that a model may hold, by name."""
+    expected = ARRAYS | OF_CLASS.get(type(model).__name__, {})
+    if getattr(model, "axis", None) == 0:  # the components are rows
+        expected = expected | {"anchors_": ("k", "n")}
+    if getattr(model, "signed", False):
+        expected = expected | {"mixtures_": ("kd", "~")}
+    return expected
 
 
 def _counts_on_others(array):
