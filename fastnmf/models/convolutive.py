@@ -385,7 +385,8 @@ class ConvolutiveNMF(WeightModel):
         ndarray (n_samples, n_components)
         """
         with threads(self.n_threads):
-            data, k, options = self._new_data(X), self.components_.shape[1], self._options()
+            data, k = self._new_data(X), self.components_.shape[1]
+            options = replace(self._options(), solver="mu")  # whatever has fitted: no update is made, and bits stay
             W = np.ones((data.shape[0], k))
             problem, factors = self._of(data, W, self.components_.astype(np.float64), options, is_scaled=False)
             self._final_exact_W(problem, factors, options.loss)

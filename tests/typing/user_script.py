@@ -39,7 +39,7 @@ def fit_all(X: NDArray[np.float64]) -> list[float]:
         fastnmf.BooleanNMF(2, init="random", n_init=2).fit(bits),
         fastnmf.ChebyshevNMF(2, max_iter=1, n_threads=1).fit(X[:6, :5]),
         fastnmf.ConvexNMF(2, init="clusters", solver="mu", max_iter=few).fit(X),
-        fastnmf.ConvolutiveNMF(2, n_lags=2, beta_loss="kullback-leibler", init="random", max_iter=few).fit(X),
+        fastnmf.ConvolutiveNMF(2, n_lags=2, beta_loss=1, init="random", solver="mu", max_iter=few).fit(X),
         fastnmf.DeepNMF((3, 2), init="nested", solver="cd", max_iter=few).fit(X),
         fastnmf.DictionaryNMF(2, dictionary=X[:5], move="hals", max_iter=few).fit(X),
         fastnmf.DistributionallyRobustNMF(2, betas=(1, 2), weights=[0.5, 0.5], max_iter=few).fit(X),
