@@ -110,6 +110,21 @@ def underapproximate(X, rank, n_steps):
     return found
 
 
+def blocks(R):
+    """Return what the largest product below R from each column explains, without its largest row or column."""
+    out = np.zeros(R.shape[1])
+    for j in range(R.shape[1]):
+        rows = np.flatnonzero(R[:, j])
+        terms = np.zeros((len(rows), R.shape[1]))
+        for l in range(R.shape[1]):
+            v = min((R[i, l] / R[i, j] for i in rows), default=0.0)
+            for at, i in enumerate(rows):
+                terms[at, l] = 2 * R[i, j] * v * R[i, l] - (R[i, j] * v) ** 2
+        if len(rows):
+            out[j] = terms.sum() - max(terms.sum(axis=0).max(), terms.sum(axis=1).max())
+    return out
+
+
 def boolean_product(W, H):
     """Return OR over l of W_il AND H_lj, entry by entry."""
     out = np.zeros((W.shape[0], H.shape[1]), bool)

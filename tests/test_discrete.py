@@ -12,7 +12,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import BinaryNMF, BooleanNMF, UnderapproximationNMF
 from fastnmf.core import discrete
+from fastnmf.data.layout import Compressed
 from fastnmf.data.strata import Strata
+from fastnmf.kernels import discrete as kernels
 from fastnmf.models import binary
 
 FORMS = (np.asarray, sp.csr_array)
@@ -93,6 +95,33 @@ def test_feasible_stays_below_and_keeps_the_zeros(seed, form):
     assert model.reconstruction_err_ == pytest.approx(np.linalg.norm(X - Y), rel=1e-6)
     assert (np.diff(model.history_["residual"]) <= 0).all() and model.history_["residual"][1] < np.linalg.norm(X)
     np.testing.assert_array_equal(model.transform(form(X)), model.W_)
+
+
+def test_what_a_block_explains_is_that_of_the_plain_loops():
+    rng = np.random.default_rng(0)
+    for density in (0.3, 0.6, 1.0):
+        R = rng.random((7, 11)) * (rng.random((7, 11)) < density)
+        R[:3, [1, 4]] += 0.5
+        R[3:, [1, 4]] = 0
+        rows, columns = (Compressed(M.indptr, M.indices, M.data) for M in map(sp.csr_array, (R, R.T)))
+        out = np.empty(11)
+        kernels.csr_blocks(columns.tasks(1), columns.csr, rows.csr, out)
+        np.testing.assert_allclose(out, oracles.blocks(R), rtol=1e-12, atol=1e-14)
+        assert out.any()
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_a_feasible_part_is_more_than_one_feature(turn):
+    """A frequent feature explains more than a block of four features in eight samples; the block is found."""
+    rng = np.random.default_rng(0)
+    X = (rng.random((60, 40)) < 0.05) * rng.random((60, 40))
+    X[:, 0] = rng.random(60)
+    X[:8, 10:14] = np.outer(rng.random(8) + 0.2, rng.random(4) + 0.2)
+    model = UnderapproximationNMF(1, feasible=True).fit(sp.csr_array(X.T if turn else X))
+    of_rows, of_columns = model.W_[:, 0], model.components_[0]
+    of_rows, of_columns = (of_columns, of_rows) if turn else (of_rows, of_columns)
+    assert set(np.flatnonzero(of_columns)) >= {10, 11, 12, 13} and set(np.flatnonzero(of_rows)) == set(range(8))
+    assert np.square(X[:, 0]).sum() > np.square(X[:8, 10:14]).sum()
 
 
 def test_overshoot_is_what_is_above():

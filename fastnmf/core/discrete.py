@@ -47,16 +47,35 @@ class Peeling:
         """Return the Frobenius norm of the residual."""
         return float(np.linalg.norm(self.residual))
 
-    def inner(self, u, v):
-        """Return ``u R v``."""
-        return float(u @ (sp.csr_array((self.residual, self.side.indices, self.side.indptr), shape=self.shape) @ v))
+    def gain(self, u, v):
+        """Return by how much ``u vᵀ`` lowers the squared error, without its largest row or column, and with all.
+
+        The first is 0 where it is only rounding.
+        """
+        R = sp.csr_array((self.residual, self.side.indices, self.side.indptr), shape=self.shape)
+        with single_threaded_blas():
+            of_rows, of_columns = u * (2 * (R @ v) - u * (v @ v)), v * (2 * (R.T @ u) - v * (u @ u))
+        whole = float(of_rows.sum())
+        part = whole - float(max(of_rows.max(), of_columns.max()))
+        return (part if part > ROUNDED_OVERSHOOT * whole else 0.0), whole
+
+    def block(self):
+        """Return the v of the product below R that explains most beside its largest row and column; see `csr_blocks`.
+
+        One product is tried from each column, and one from each row.
+        """
+        rows, columns = self.side, Compressed(self.columns.indptr, self.columns.indices, self.residual[self._turn])
+        of_columns, of_rows = np.empty(self.shape[1]), np.empty(self.shape[0])
+        discrete.csr_blocks(columns.tasks(1), columns.csr, rows.csr, of_columns)
+        discrete.csr_blocks(rows.tasks(1), rows.csr, columns.csr, of_rows)
+        if of_columns.max() >= of_rows.max():
+            return self.fits_beside(columns.row(int(of_columns.argmax()), self.shape[0]))
+        return rows.row(int(of_rows.argmax()), self.shape[1])
 
     def longest_row(self):
         """Return the row of R with the largest norm, dense (m,)."""
-        row = int(np.argmax(np.bincount(row_index(self.side), self.residual**2, minlength=self.shape[0])))
-        part, out = slice(self.side.indptr[row], self.side.indptr[row + 1]), np.zeros(self.shape[1])
-        out[self.side.indices[part]] = self.residual[part]
-        return out
+        squares = np.bincount(row_index(self.side), np.square(self.residual, dtype=np.float64), minlength=self.shape[0])
+        return self.side.row(int(np.argmax(squares)), self.shape[1])
 
     def take(self, u, v):
         """Subtract ``u vᵀ``, both non-negative, on the pattern of R; negative results become zero."""
@@ -201,17 +220,19 @@ def largest_below(left, v):
     """Return u, v with ``u vᵀ`` below the residual, such that neither can grow, and with a large decrease of the error.
 
     A row that has a zero in one column of v gets the weight zero. Therefore several candidates for v are tried: v with
-    its entries below several shares of the largest one set to zero, and the longest row of the residual, below which
-    there is always a non-zero product.
+    its entries below several shares of the largest one set to zero, the longest row of the residual, below which there
+    is always a non-zero product, and the best product from a single column or row. A single row or column is below
+    itself and says nothing of the others; so the largest row, or column, of a product does not count in the choice,
+    unless all candidates are such.
     """
-    best, taken = None, -1.0
-    for start in [np.where(v > share * v.max(), v, 0) for share in SHARES] + [left.longest_row()]:
-        u = left.fits_below(start)
-        beside = left.fits_beside(u)
+    starts = [np.where(v > share * v.max(), v, 0) for share in SHARES] + [left.longest_row(), left.block()]
+    best, most = None, (-1.0, -1.0)
+    for start in starts:
+        beside = left.fits_beside(left.fits_below(start))
         u = left.fits_below(beside)
-        amount = 2 * left.inner(u, beside) - (u @ u) * (beside @ beside)
-        if amount > taken:
-            best, taken = (u, beside), amount
+        gain = left.gain(u, beside)
+        if gain > most:
+            best, most = (u, beside), gain
     return best
 
 

@@ -146,7 +146,7 @@ class ChebyshevSolver(AlternatingSolver):
 
     def stop(self, history, tol):
         """Return "tol" where the last linear programs have hardly lowered the residual, or where it is zero."""
-        if tol == 0 or history.n_iter <= len(SQUARINGS) and history.best[-1] > 0:
+        if not tol or history.n_iter <= len(SQUARINGS) and history.best[-1] > 0:
             return None
         return "tol" if lacks_progress(history, tol, 1) else None
 

@@ -40,6 +40,12 @@ class Compressed:
             self._tasks[width] = split_costs(self.indptr, width)
         return self._tasks[width]
 
+    def row(self, i, width):
+        """Return row i as a dense array (width,) of float64."""
+        part, out = slice(self.indptr[i], self.indptr[i + 1]), np.zeros(width)
+        out[self.indices[part]] = self.data[part]
+        return out
+
     def matmul(self, F, out):
         """Write the product with F (q, K) into out (p, K); K is a whole number of blocks."""
         products.csr_matmul(self.tasks(F.shape[1]), self.csr, F, out)

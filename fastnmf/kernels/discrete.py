@@ -126,6 +126,97 @@ def csr_largest_below(tasks, csr, v, n_used, out):
 
 
 @helper
+def _common(lo, hi, seeds, other, times, least, used):
+    """Find the columns that all rows of a seed have; return how many, written to `used`, and how many rows it has.
+
+    Parameters
+    ----------
+    lo, hi : int
+        The seed has the rows ``seeds.indices[lo:hi]``; those with zeros do not count.
+    seeds, other : fastnmf.kernels.records.CSR
+        As for `csr_blocks`.
+    times : ndarray (n_columns,) of int32
+        Zeros; written: in how many of the rows each column occurs, until it was missing in one.
+    least : ndarray (n_columns,) of float64
+        Written, for the columns that are found: the smallest ratio to the entry of the seed.
+    used : ndarray (n_columns,) of int32
+        Written: the columns of the first row.
+
+    Returns
+    -------
+    n_common, n_rows, n_touched : int
+        The last is the number of columns of the first row: only these are not zero in `times`.
+    """
+    n_common = n_rows = n_touched = 0
+    for s in range(lo, hi):
+        u, i = seeds.data[s], seeds.indices[s]
+        if u <= 0.0:
+            continue
+        for p in range(other.indptr[i], other.indptr[i + 1]):
+            j = other.indices[p]
+            if other.data[p] > 0.0 and times[j] == n_rows:
+                if n_rows == 0:
+                    used[n_touched] = j
+                    n_touched += 1
+                    least[j] = np.inf
+                times[j] += 1
+                least[j] = min(least[j], other.data[p] / u)
+        n_rows += 1
+        n_common = 0
+        for c in range(n_touched):
+            n_common += times[used[c]] == n_rows
+        if n_common < 2:
+            break
+    return n_common, n_rows, n_touched
+
+
+@kernel
+def csr_blocks(tasks, seeds, other, out):
+    """Write what a product below R explains beside its largest row and column, for one product from each column of R.
+
+    The product from a column takes its rows, with its entries as u, and of v the largest that stays below R. What it
+    explains is ``2 u R v - (u . u) (v . v)``, a sum over its rows, or columns; the largest term is left out. It is 0
+    for the product of a single row or column. All entries that a product covers are positive.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table of the columns.
+    seeds : fastnmf.kernels.records.CSR
+        The columns of R, compressed.
+    other : fastnmf.kernels.records.CSR
+        R, by rows.
+    out : ndarray (n_columns,) of float64
+        Written.
+    """
+    n_columns = len(seeds.indptr) - 1
+    for _, begin, until in work_stealing(tasks):
+        times, used = np.zeros(n_columns, np.int32), np.empty(n_columns, np.int32)
+        least, of_column = np.empty(n_columns), np.empty(n_columns)
+        for j in range(begin, until):
+            lo, hi = seeds.indptr[j], seeds.indptr[j + 1]
+            n_common, n_rows, n_touched = _common(lo, hi, seeds, other, times, least, used)
+            out[j] = 0.0
+            if n_common > 1 and n_rows > 1:
+                of_column[used[:n_touched]] = 0.0
+                total = top = 0.0
+                for s in range(lo, hi):
+                    u, i, of_row = np.float64(seeds.data[s]), seeds.indices[s], 0.0
+                    for p in range(other.indptr[i], other.indptr[i + 1]):
+                        l = other.indices[p]
+                        if u > 0.0 and times[l] == n_rows:
+                            term = u * least[l] * (2.0 * other.data[p] - u * least[l])
+                            of_column[l] += term
+                            of_row += term
+                    total, top = total + of_row, max(top, of_row)
+                for c in range(n_touched):
+                    top = max(top, of_column[used[c]])
+                out[j] = max(total - top, 0.0)
+            for c in range(n_touched):
+                times[used[c]] = 0
+
+
+@helper
 def _switch(lo, hi, columns, is_on, times):
     """Add one component, with the columns ``columns[lo:hi]``, to the cover of a row, or remove it.
 

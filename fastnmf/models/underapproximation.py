@@ -93,7 +93,10 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
     the dtype of X.
 
     `feasible` reduces each component to the largest one below the remainder. Data without zeros and without structure
-    leave little below them everywhere: expect a large error.
+    leave little below them everywhere: expect a large error. A component is zero outside a block in which all entries
+    are positive; of several blocks, that is taken which explains most without its largest row and column, because a
+    single row or column is below the data for itself. In text such blocks are words that occur together in each of
+    some documents, as in signatures and repeated passages: use ``feasible=False`` for topics.
 
     *Names*: u, v a column of W and a row of H; R the remainder; the multipliers are the source's Lambda.
 
