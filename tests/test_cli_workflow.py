@@ -182,6 +182,8 @@ def test_other_models_and_losses(posts, capsys, monkeypatch):
     assert run(capsys, "fit", *text)[0] == 0 and type(load("other.npz")).__name__ == "NMF"
     assert run(capsys, "fit", *text, "--beta-loss", "kullback-leibler")[0] == 0
     assert (load("other.npz").solver, load("other.npz").beta_loss) == ("mu", "kullback-leibler")
+    assert run(capsys, "fit", *text, "--tfidf", "max")[0] == 0
+    assert load("other.npz").source_["vectorizer"]["tfidf"] == "max"
     assert run(capsys, "fit", *text, "--model", "plsa", "--counts", "--n-init", "2")[0] == 0
     assert type(load("other.npz")).__name__ == "PLSA" and load("other.npz").n_init == 2
     classes = ["--model", "SemiSupervisedNMF", "--strata", "group", "--classes", "--set", "label_weight=0.5"]
