@@ -188,7 +188,7 @@ class HoyerPenalty:
     def value(self, F: Floats) -> float:
         """Return the penalty of F (k, p)."""
         units, lengths = _units(F)
-        return self._of_each(F) * float((units.sum(axis=1) - 1)[lengths[:, 0] > 0].sum())
+        return float(self._of_each(F) * (units.sum(axis=1) - 1)[lengths[:, 0] > 0].sum())
 
     def half_gradient(self, F: Floats) -> Floats:
         """Return half the gradient at F, an array of its shape; that of a component of zeros is taken as zero."""
