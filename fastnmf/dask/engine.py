@@ -411,7 +411,7 @@ class DaskSource:
 
     @property
     def anchors(self):
-        """What stays on the worker of each chunk during the fit, futures."""
+        """Futures of what stays on the worker of each chunk during the fit."""
         return self._parts if self.holds else self.sides
 
     def engine(self, data, width, *, net=None, has_places=False):
