@@ -313,7 +313,16 @@ def summary_of(held, has_entropy):
 
 
 def zeros(near, n_rows, width, dtype):
-    """Return the `State` of a chunk before its start, where `near` is."""
+    """Return the `State` of a chunk before its start, where `near` is.
+
+    Parameters
+    ----------
+    near :
+        Not used: a worker that has it is chosen.
+    n_rows, width : int
+        Its shape.
+    dtype : numpy.dtype
+    """
     return State(np.zeros((n_rows, width), dtype))
 
 
