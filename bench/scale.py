@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -144,22 +145,21 @@ def sent_within():
 
 def model_bytes(n_columns, n_chunks, n_workers, dtype):
     """Return the bytes that an iteration should move: the order to each worker, sums between them and to the driver."""
-    from fastnmf.core.chunks import ShareTree
+    from fastnmf.core.chunks import chunk_pairs, summed
+    from fastnmf.dask.engine import Sum
     from fastnmf.kernels.row_intrinsics import padded
 
+    def crossed(total):
+        """Return the number of sums that travel: one of two, or of those of two workers all but those of one."""
+        if len(total.groups) == 2:
+            counts = Counter(each.groups for each in total.of_groups())
+            return min(counts.values())
+        return 0 if len(total.groups) == 1 else 1 + sum(map(crossed, total.terms))
+
     width = padded(RANK, dtype)
-    crossed = []
-
-    def plus(left, right):
-        crossed.extend([None] * (left != right))
-        return left
-
-    tree = ShareTree(plus)
-    for chunk in range(n_chunks):
-        tree.add(chunk * n_workers // n_chunks)
-    tree.result()
+    total = summed(chunk_pairs(n_chunks), lambda chunk: Sum(frozenset([chunk * n_workers // n_chunks]), 0), Sum.plus)
     order = (n_columns + N_STRATA) * width * np.dtype(dtype).itemsize + 8 * width**2
-    return n_workers * order + (len(crossed) + 1) * 8 * width * (n_columns + N_STRATA + width + 1)
+    return n_workers * order + (crossed(total) + 1) * 8 * width * (n_columns + N_STRATA + width + 1)
 
 
 def measured(kind, folder, iterations, *, threads=2, chunk_rows=0, workers=0):

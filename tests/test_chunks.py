@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import fastnmf
 from fastnmf import NMF, MiniBatchNMF, SparseNMF, StratifiedNMF, open_csr, save_csr
 from fastnmf.core import chunks, remote
-from fastnmf.core.chunks import Share, ShareTree
+from fastnmf.core.chunks import Share, chunk_pairs, summed
 from fastnmf.data.strata import Strata
 
 RANK = 4
@@ -318,19 +318,18 @@ def test_the_history_has_the_bytes_that_an_iteration_read(name, disk):
 
 
 def test_shares_add_up_in_a_fixed_tree():
-    numbers = np.random.default_rng(0).random(13)
+    numbers, asked = np.random.default_rng(0).random(7), []
 
-    def total(values):
-        tree = ShareTree()
-        for value in values:
-            tree.add(None if value is None else Share(totals=np.array([value])))
-        return tree.result().totals[0]
+    def share_of(chunk):
+        asked.append(chunk)
+        return Share(totals=numbers[chunk : chunk + 1].copy())
 
-    a, b = numbers[:4], numbers[4:7]
-    assert total(numbers[:7]) == ((a[0] + a[1]) + (a[2] + a[3])) + ((b[0] + b[1]) + b[2])
-    assert total([*numbers[:3], None, *numbers[3:5]]) == ((numbers[0] + numbers[1]) + numbers[2]) + (
-        numbers[3] + numbers[4]
-    )
+    a, b = numbers[:4], numbers[4:]
+    expected = ((a[0] + a[1]) + (a[2] + a[3])) + ((b[0] + b[1]) + b[2])
+    for is_backwards in (False, True):
+        assert summed(chunk_pairs(7), share_of, is_backwards=is_backwards).totals[0] == expected
+    assert asked == [*range(7), *range(6, -1, -1)]
+    assert [chunk_pairs(n) for n in (1, 3, 5)] == [0, ((0, 1), 2), (((0, 1), (2, 3)), 4)]
 
 
 def test_a_step_changes_nothing_that_it_was_given():

@@ -333,19 +333,17 @@ def test_a_checkpoint_within_a_cycle_of_extrapolation(disk, client, tmp_path):
 
 
 def test_the_sum_is_that_of_the_tree(client):
-    from fastnmf.core.chunks import Share, ShareTree
+    from fastnmf.core.chunks import Share, chunk_pairs, summed
     from fastnmf.dask.collections import Blocks
     from fastnmf.dask.engine import DaskSource
 
     source, numbers = DaskSource(client, Blocks([], [], 0), True), np.random.default_rng(0).random(13)
     for n in range(1, 14):
-        shares, tree = [Share(totals=np.array([number])) for number in numbers[:n]], ShareTree()
-        graph = {}
+        shares, graph = [Share(totals=np.array([number])) for number in numbers[:n]], {}
         total = source.add_total(graph, "merge", source.add(graph, "share", _same, shares))
         found = source.futures(graph, [total])[0].result()
-        for share in shares:
-            tree.add(Share(totals=share.totals.copy()))
-        assert found.totals[0] == tree.result().totals[0] and shares[0].totals[0] == numbers[0]
+        expected = summed(chunk_pairs(n), lambda chunk: Share(totals=numbers[chunk : chunk + 1].copy()))
+        assert found.totals[0] == expected.totals[0] and shares[0].totals[0] == numbers[0]
 
 
 def _same(share):

@@ -78,8 +78,8 @@ def test_the_history_has_the_bytes_that_an_iteration_moved(n_workers, cluster, d
     kind, options, given = CASES["strata"]
     moved = fitted(on_workers(kind), options, disk("f4"), given, max_iter=6).history_["bytes"][1:-1]
     order, share = (70 + 5) * 8 * 4 + 64 * 8, (70 + 5 + 8 + 1) * 8 * 8  # H, V H and HᵀH; XᵀW, sums, WᵀW and totals
-    least, most = n_workers * order + share, n_workers * order + 6 * share  # of six chunks: none or all sums travel
-    assert (moved >= least).all() and (moved <= (least if n_workers == 1 else most)).all()
+    # Two workers have chunks 0, 1, 2 and 3, 4, 5: sums 01, 2 and 3, 45 add up, so two travel, and that of all.
+    assert (moved == n_workers * order + (1 if n_workers == 1 else 3) * share).all()
 
 
 class Killer(SchedulerPlugin):
@@ -141,8 +141,9 @@ MOMENTS = {
     "step": ("step-5", "processing"),
     "step, done": ("step-5", "memory"),
     "weights": ("state-6", "memory"),
-    "merge": ("merge-4", "processing"),
-    "merge, done": ("merge-6", "memory"),
+    "sums, done": ("merge-4", "memory"),
+    "merge": ("merge-8", "processing"),
+    "merge, done": ("merge-10", "memory"),
 }
 
 

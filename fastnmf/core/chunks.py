@@ -162,40 +162,38 @@ class Share:
         return self
 
 
-class ShareTree:
-    """The sum of shares in a fixed binary tree over the numbers of the chunks, as few at a time as possible.
+def chunk_pairs(n_chunks):
+    """Return the fixed tree in which shares add up: the number of a chunk, or a pair of such trees."""
+    stack = []  # (height, tree): whole subtrees, from left to right, as few as possible
+    for chunk in range(n_chunks):
+        tree, height = chunk, 0
+        while stack and stack[-1][0] == height:
+            tree, height = (stack.pop()[1], tree), height + 1
+        stack.append((height, tree))
+    tree = stack.pop()[1]
+    while stack:
+        tree = (stack.pop()[1], tree)
+    return tree
 
-    A chunk without rows has no share, None.
+
+def summed(tree, share_of, plus=None, is_backwards=False):
+    """Return the sum over a tree of pairs, as few terms at a time as possible.
 
     Parameters
     ----------
+    tree : tuple, or a leaf
+    share_of : callable
+        ``share_of(leaf)`` returns a share or a summary; it is called for one leaf after the other.
     plus : callable, optional
-        ``plus(left, right)`` returns the sum of two shares, neither of which is None. Without it the arrays of the
-        left one are overwritten.
+        ``plus(left, right)`` returns the sum of two. Without it the arrays of the left one are overwritten.
+    is_backwards : bool, default=False
+        Whether the last leaf comes first; the bits of the sum are the same.
     """
-
-    def __init__(self, plus=None):
-        self._plus = plus or (lambda left, right: left.add(right))
-        self._stack = []  # (height, share): the sums of whole subtrees, from left to right
-
-    def add(self, share):
-        """Add the share of the next chunk."""
-        height = 0
-        while self._stack and self._stack[-1][0] == height:
-            share, height = self._sum(self._stack.pop()[1], share), height + 1
-        self._stack.append((height, share))
-
-    def result(self):
-        """Return the sum of all shares; the arrays of the shares may be overwritten."""
-        found = None
-        while self._stack:
-            found = self._sum(self._stack.pop()[1], found)
-        return found
-
-    def _sum(self, left, right):
-        if left is None or right is None:
-            return right if left is None else left
-        return self._plus(left, right)
+    if not isinstance(tree, tuple):
+        return share_of(tree)
+    each = [summed(term, share_of, plus, is_backwards) for term in (reversed(tree) if is_backwards else tree)]
+    left, right = reversed(each) if is_backwards else each
+    return left.add(right) if plus is None else plus(left, right)
 
 
 def added(left, right):

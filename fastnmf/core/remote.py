@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core import chunks
-from fastnmf.core.chunks import ShareTree, State
+from fastnmf.core.chunks import State, chunk_pairs, summed
 from fastnmf.core.factors import aligned, refill
 from fastnmf.data.layout import Compressed
 from fastnmf.data.matrix import as_matrix
@@ -63,12 +63,15 @@ class DiskSource:
 
     def summary(self, weighing, has_entropy, is_first):
         """Return the `Summary` of all chunks; the first pass checks their entries, and finds the largest."""
-        tree, largest = ShareTree(), 0.0
-        for chunk in range(self.n_chunks):
-            largest = max(largest, self.check(chunk)) if is_first else largest
-            tree.add(chunks.summarized(self.strata(chunk, weighing), has_entropy=has_entropy))
-        summary = tree.result()
-        summary.largest = largest
+        largest = [0.0]
+
+        def summary_of(chunk):
+            if is_first:
+                largest.append(self.check(chunk))
+            return chunks.summarized(self.strata(chunk, weighing), has_entropy=has_entropy)
+
+        summary = summed(chunk_pairs(self.n_chunks), summary_of)
+        summary.largest = max(largest)
         return summary
 
     def each(self, function, weighing, *given, own=None):
@@ -307,7 +310,7 @@ class LocalEngine:
 
     def __init__(self, data, width, *, net=None, has_places=False):
         self.data, self.width, self.net, self.has_places = data, width, net, has_places
-        self._rooms, self.before, self.first, self.second = {}, None, None, None
+        self._rooms, self.before, self.first, self.second, self._is_backwards = {}, None, None, None, False
         self.keep("W")
 
     def keep(self, *names):
@@ -318,10 +321,13 @@ class LocalEngine:
 
     def run(self, step, order, *given, reads=True):
         """Run ``step(part, state, order, *given)`` on every chunk, and return the sum of their shares."""
-        tree, X = ShareTree(), self.data.source.X
-        for chunk, (lo, hi) in self._chunks():
+        source, is_backwards = self.data.source, reads and self._is_backwards
+        self._is_backwards ^= reads  # a pass begins with the chunks that were read last: they are still in memory
+
+        def share_of(chunk):
+            lo, hi = source.bounds(chunk)
             if reads:
-                X.will_need(chunk + 1)
+                source.X.will_need(chunk - 1 if is_backwards else chunk + 1)
             part = self._part(chunk) if reads else self._without_rows(chunk)
             held = State(*(None if (array := getattr(self, name)) is None else array[lo:hi] for name in State._fields))
             state, share = step(part, held, order, *given)
@@ -329,9 +335,10 @@ class LocalEngine:
                 old, new = getattr(held, name), getattr(state, name)
                 if old is not None and new is not old:
                     self._rooms[name].put(lo, new)
-            share.transferred = X.n_bytes(chunk) if reads else 0
-            tree.add(share)
-        return tree.result()
+            share.transferred = source.X.n_bytes(chunk) if reads else 0
+            return share
+
+        return summed(chunk_pairs(source.n_chunks), share_of, is_backwards=is_backwards)
 
     def columns(self):
         """Return further entries of the history: none."""

@@ -8,6 +8,7 @@ become larger than they are.
 
 import asyncio
 import concurrent.futures
+import functools
 import itertools
 import operator
 import time
@@ -19,7 +20,7 @@ from contextlib import suppress
 import numpy as np
 
 from fastnmf.core import chunks
-from fastnmf.core.chunks import GivenStart, ShareTree
+from fastnmf.core.chunks import GivenStart, chunk_pairs, summed
 from fastnmf.dask import tasks
 from fastnmf.dask.collections import read_at_once
 from fastnmf.dask.tasks import Call, Context, Setting, Side
@@ -46,9 +47,38 @@ class Repeats:
 
 
 def _note_step(event):
-    name, number = event[1]
+    name, numbers = event[1]
     if (repeats := _REPEATS.get(name.rsplit("-", 1)[1])) is not None:
-        repeats.note(name, number)
+        for number in numbers:
+            repeats.note(name, number)
+
+
+class Sum:
+    """A sum of shares: of chunks of one group, which the task of the group finds, or of two others.
+
+    Attributes
+    ----------
+    groups : frozenset of int
+        The groups of its chunks.
+    terms : int, or tuple
+        As `fastnmf.dask.tasks.stepped` takes them, or, where there are several groups, two `Sum`.
+    """
+
+    def __init__(self, groups, terms):
+        self.groups, self.terms = groups, terms
+
+    def plus(self, other):
+        """Return the sum of this one and another."""
+        groups = self.groups | other.groups
+        return Sum(groups, (self.terms, other.terms) if len(groups) == 1 else (self, other))
+
+    def of_groups(self):
+        """Return the sums of which this is the sum and that a group finds, in their order."""
+        return [self] if len(self.groups) == 1 else [each for term in self.terms for each in term.of_groups()]
+
+    def places(self, terms):
+        """Return how this is the sum of some others: the place among them, or a pair of such."""
+        return terms.index(self) if self in terms else tuple(term.places(terms) for term in self.terms)
 
 
 class DaskSource:
@@ -72,6 +102,11 @@ class DaskSource:
         Rows of each chunk of the user.
     chunks : list of int
         The chunks of the user that have rows; the others are left out, and numbers of chunks are places in this list.
+    groups : list of list of int
+        The chunks of each group: those that lie on one worker. One task runs the step of a group, and adds up its
+        shares, so that one sum travels for all of them. (A task for each chunk would be taken by another worker that
+        is idle; tasks that name a worker would not begin again where all workers are lost at a time, even if they
+        allow others: Dask forgets them.)
     stratum_index : ndarray (n_rows,) of int32
     weight : ndarray (n_rows,) of float64, or None
     """
@@ -117,28 +152,36 @@ class DaskSource:
         graph = {}
         return self.futures(graph, self.add(graph, name, function, *lists, **more))
 
-    def map_together(self, name, function, *lists, **more):
-        """Return what `map` returns, with neighbouring chunks on one worker, which then adds up their shares itself.
-
-        One task a thread makes the results of its chunks, and others take them apart. (Tasks that name a worker would
-        not begin again where all workers are lost at a time, even if they allow others: Dask forgets them.)
+    def map_together(self, name, function, *lists, groups, **more):
+        """Return what `map` returns, with the elements of a group on one worker: one task makes them.
 
         Parameters
         ----------
         name, function, *lists, **more :
-            As for `map`.
+            As for `map`; the only argument by name is `context`.
+        groups : list of list of int
         """
-        from dask.task_spec import List, Task
+        from dask.task_spec import Task
 
-        graph, wanted = {}, []
-        each, n_groups = list(zip(*lists, strict=True)), max(1, sum(self.context.threads_of_host.values()))
-        for _, group in itertools.groupby(range(len(each)), key=lambda number: number * n_groups // len(each)):
-            given = [List(*map(self._reference, each[number])) for number in group]
+        graph, wanted, each = {}, {}, list(zip(*lists, strict=True))
+        for group in groups:
             (key,) = self._keys(name, 1)
-            whole = graph[key] = Task(key, tasks.together, function, List(*given), **more)
-            # each under a name of its own: many tasks of a name that need few others are spread over all workers
-            wanted += [self.add(graph, name, operator.getitem, [whole.ref()], [n])[0] for n in range(len(given))]
-        return self.futures(graph, wanted)
+            whole = graph[key] = Task(key, tasks.together, function, self.nested([each[n] for n in group]), **more)
+            found = self.add_apart(graph, name, operator.getitem, [whole.ref()] * len(group), range(len(group)))
+            wanted |= dict(zip(group, found, strict=True))
+        return self.futures(graph, [wanted[number] for number in range(len(each))])
+
+    def even_groups(self, count):
+        """Return that many numbers in groups of neighbours, one a worker."""
+        n_groups = max(1, len(self.client.nthreads()))
+        each = itertools.groupby(range(count), key=lambda number: number * n_groups // count)
+        return [list(group) for _, group in each]
+
+    def nested(self, rows):
+        """Return lists of futures and values as the argument of a task."""
+        from dask.task_spec import List
+
+        return List(*(List(*map(self._reference, row)) for row in rows))
 
     def send(self, name, value):
         """Return the future of a value that the workers fetch from each other."""
@@ -149,9 +192,10 @@ class DaskSource:
 
         return TaskRef(value.key) if isinstance(value, self._future) else value
 
-    def _keys(self, name, count):
+    def _keys(self, name, count, are_apart=False):
         self._counts[name] += 1
-        return [(f"{name}-{self._counts[name]}-{self.uid}", number) for number in range(count)]
+        stem = f"{name}-{self._counts[name]}"
+        return [(f"{stem}-{n}-{self.uid}" if are_apart else f"{stem}-{self.uid}", n) for n in range(count)]
 
     def add(self, graph, name, function, *lists, **more):
         """Add tasks to a graph, which go to the scheduler together, and return what stands for them in others.
@@ -163,23 +207,29 @@ class DaskSource:
         name, function, *lists, **more :
             As for `map`; what `add` has returned may be in the lists, too.
         """
+        return self._add(graph, self._keys(name, len(lists[0])), function, lists, more)
+
+    def add_apart(self, graph, name, function, *lists):
+        """Add tasks that stay with what they need; the arguments are those of `add`.
+
+        Many tasks of a name that need few others are spread over all workers; so each has a name of its own.
+        """
+        return self._add(graph, self._keys(name, len(lists[0]), are_apart=True), function, lists, {})
+
+    def _add(self, graph, keys, function, lists, more):
         from dask.task_spec import Task, TaskRef
 
-        keys = self._keys(name, len(lists[0]))
         for key, given in zip(keys, zip(*lists, strict=True), strict=True):
             graph[key] = Task(key, function, *map(self._reference, given), **more)
         return list(map(TaskRef, keys))
 
     def add_total(self, graph, name, terms):
-        """Add the tasks that sum shares or summaries in the tree of `ShareTree`; return what stands for the sum."""
+        """Add the tasks that sum shares or summaries in their fixed tree; return what stands for the sum."""
 
         def plus(left, right):
             return self.add(graph, name, chunks.added, [left], [right])[0]
 
-        tree = ShareTree(plus)
-        for term in terms:
-            tree.add(term)
-        return tree.result()
+        return summed(chunk_pairs(len(terms)), terms.__getitem__, plus)
 
     def futures(self, graph, wanted):
         """Send a graph and return futures of the tasks that are wanted."""
@@ -225,6 +275,8 @@ class DaskSource:
     def sent(self, parts):
         """Return a list in which futures stand for what Dask is to compute."""
         lazy = [place for place, part in enumerate(parts) if hasattr(part, "__dask_graph__")]
+        if not lazy:
+            return list(parts)
         futures, found = self.client.compute([parts[place] for place in lazy]), list(parts)
         self._futures.update(futures)
         for place, future in zip(lazy, futures, strict=True):
@@ -253,13 +305,15 @@ class DaskSource:
         """
         n_chunks, context = len(self.blocks.pieces), {"context": self.context}
         numbers, pieces = list(range(n_chunks)), self._pieces(range(n_chunks))
-        if self.holds and any(isinstance(piece, self._future) for piece in pieces):  # they are on workers
-            pieces = self.map("read", tasks.loaded, pieces, numbers, **context)
-        elif self.holds:
-            pieces = self.map_together("read", tasks.loaded, pieces, numbers, **context)
+        if any(isinstance(piece, self._future) for piece in pieces):  # they are on workers
+            run = self.map
+        else:
+            run = functools.partial(self.map_together, groups=self.even_groups(n_chunks))
+        pieces = run("read", tasks.loaded, pieces, numbers, **context) if self.holds else pieces
         none = [None] * n_chunks
         given = [none if parts is None else self.sent(parts) for parts in (strata, weight)]
-        found = self.gather(self.map("look", tasks.facts, pieces, numbers, *given, **context))
+        run = self.map if self.holds else run  # where the chunks are
+        found = self.gather(run("look", tasks.facts, pieces, numbers, *given, **context))
         width = found[0].n_columns
         for number, fact in enumerate(found):
             if fact.n_columns != width:
@@ -275,6 +329,9 @@ class DaskSource:
         used = [found[chunk] for chunk in self.chunks]
         self.dtype = np.result_type(*(fact.dtype for fact in used))
         self.largest, self.chunk_rows = max(fact.largest for fact in used), np.array(self.sizes)
+        self.groups = self.even_groups(self.n_chunks)
+        if self.holds:
+            self.divide(self._rows)
         ends = np.cumsum([fact.n_rows for fact in used])
         self._bounds = list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
         weight = None if weight is None else np.concatenate([fact.weight for fact in found])
@@ -285,7 +342,7 @@ class DaskSource:
         self.stratum_index, self.weight = stratum_index, weight
         cut = [slice(*bounds) for bounds in self._bounds]
         each = [Side(rows.start, stratum_index[rows], None if weight is None else weight[rows]) for rows in cut]
-        self.sides = self.map_together("side", tasks.identity, each)
+        self.sides = self.map_together("side", tasks.identity, each, groups=self.groups)
 
     def bounds(self, chunk):
         """Return the first row of a chunk, and the first one after it."""
@@ -331,7 +388,7 @@ class DaskSource:
         futures = [self.setting[1]] * n_chunks
         if known is None or known.weighing is not setting.weighing:
             lists = self._rows, self.sides, futures, self.chunks
-            self._parts = self.map_together("part", tasks.part, *lists, context=self.context)
+            self._parts = self.map_together("part", tasks.part, *lists, groups=self.groups, context=self.context)
         else:
             self._parts = self.map("part", tasks.completed, self._parts, futures, context=self.context)
 
@@ -346,12 +403,16 @@ class DaskSource:
             Whether the tasks need the rows.
         """
         which = range(self.n_chunks) if which is None else which
-        numbers = [self.chunks[chunk] for chunk in which]
-        if self.holds:
-            pieces = [self._parts[chunk] for chunk in which]
-        else:
-            pieces = self._pieces(numbers) if reads else [None] * len(numbers)
-        return pieces, [self.sides[chunk] for chunk in which], [self.setting[1]] * len(numbers), numbers
+        numbers, setting = [self.chunks[chunk] for chunk in which], [self.setting[1]] * len(which)
+        if self.holds:  # a part has its side
+            return [self._parts[chunk] for chunk in which], [None] * len(numbers), setting, numbers
+        pieces = self._pieces(numbers) if reads else [None] * len(numbers)
+        return pieces, [self.sides[chunk] for chunk in which], setting, numbers
+
+    @property
+    def anchors(self):
+        """Futures of what stays on the worker of each chunk during the fit."""
+        return self._parts if self.holds else self.sides
 
     def engine(self, data, width, *, net=None, has_places=False):
         """Return the engine of a fit of these chunks.
@@ -365,21 +426,38 @@ class DaskSource:
         self._rows = None
         return DaskEngine(data, width, net)
 
-    def spread(self, workers):
-        """Copy held chunks to the workers among these addresses that have none, so that each has about as many."""
-        held = self.client.who_has(self._parts)
-        owner = [next(iter(held.get(part.key, ())), None) for part in self._parts]
-        counts, moves = Counter(address for address in owner if address in workers), defaultdict(list)
-        for address in set(workers) - set(counts):
-            for _ in range(self.n_chunks // len(workers) if counts else 0):  # none: all are being computed anew
+    def divide(self, held, *more):
+        """Put the chunks that lie on one worker into one group; a worker that has few gets copies of some of others.
+
+        Parameters
+        ----------
+        held : list of Future
+            What tells for each chunk where it lies.
+        *more : list of Future
+            What is copied with it.
+
+        Returns
+        -------
+        bool
+            False: some chunks are being computed anew after a loss, and the groups are as before.
+        """
+        workers, known = sorted(self.client.nthreads()), self.client.who_has(held)
+        owner = [min(set(workers).intersection(known.get(each.key, ())), default=None) for each in held]
+        if None in owner:
+            return False
+        counts, moves = Counter(owner), defaultdict(list)
+        for address in workers:
+            for _ in range(counts[address], self.n_chunks // len(workers)):
                 fullest = counts.most_common(1)[0][0]
                 chunk = owner.index(fullest)
-                moves[address].append(self._parts[chunk])
+                moves[address] += [each[chunk] for each in (held, *more)]
                 owner[chunk] = address
-                counts[fullest] -= 1
-        for address, parts in moves.items():
+                counts.update({fullest: -1, address: 1})
+        for address, futures in moves.items():
             with suppress(KeyError, ValueError, RuntimeError, OSError):  # the worker may have gone again
-                self._awaited(self.client.replicate(parts, n=1, workers=[address], asynchronous=True))
+                self._awaited(self.client.replicate(futures, n=1, workers=[address], asynchronous=True))
+        self.groups = [[chunk for chunk in range(len(owner)) if owner[chunk] == each] for each in dict.fromkeys(owner)]
+        return True
 
 
 def _union(found):
@@ -397,7 +475,7 @@ def _union(found):
 
 
 class DaskEngine:
-    """Run the steps of a fit as tasks, one a chunk; another task adds up two of their shares.
+    """Run the steps of a fit as tasks, one a group of chunks; another task adds up two of their shares.
 
     Parameters
     ----------
@@ -412,11 +490,11 @@ class DaskEngine:
     def __init__(self, data, width, net):
         self.data, self.source, self.width, self.net, self._kept = data, data.source, width, net, ()
         n_chunks = self.source.n_chunks
-        ends = [self.source.bounds(chunk) for chunk in range(n_chunks)]
-        shapes = [(hi - lo, width) for lo, hi in ends]
-        self.states = self.source.map_together("state", tasks.zeros, shapes, [data.dtype] * n_chunks)
+        n_rows = [hi - lo for lo, hi in map(self.source.bounds, range(n_chunks))]
+        more = n_rows, [width] * n_chunks, [data.dtype] * n_chunks
+        self.states = self.source.map("state", tasks.zeros, self.source.anchors, *more)
         self.workers, self._past, self._generations = frozenset(self.source.client.nthreads()), 0, []
-        self._n_repeats = 0
+        self._n_repeats, self._are_divided, self._is_backwards = 0, True, False
 
     def keep(self, *names):
         """Keep these parts of the states of the chunks, too."""
@@ -428,19 +506,66 @@ class DaskEngine:
         source, starts = self.source, [None] * self.source.n_chunks
         if given and isinstance(given[0], GivenStart):
             starts, given = source.sent(self._cut(given[0].W)), ()
-        graph, name = {}, NAMES.get(step.__name__, "step")
-        call = source.add(graph, "order", tasks.identity, [Call(step, (order, *given), self._kept)])
-        lists = *source.ready(reads=reads), self.states, call * source.n_chunks, starts
-        pairs = source.add(graph, name, tasks.stepped, *lists, context=source.context)
-        states = source.add(graph, "state", tasks.first, pairs)
-        total = source.add_total(graph, "merge", source.add(graph, "share", tasks.second, pairs))
-        *self.states, share = source.futures(graph, [*states, total])
-        del graph, lists
+        is_backwards = self._is_backwards
+        self._is_backwards ^= reads and not source.holds  # the chunks that were read last are still in memory
+        graph, groups, states = {}, source.groups, [None] * source.n_chunks
+        (call,) = source.add(graph, "order", tasks.identity, [Call(step, (order, *given), self._kept, is_backwards)])
+        pieces, sides, (setting, *_), numbers = source.ready(reads=reads)
+        each = list(zip(pieces, sides, numbers, self.states, starts, strict=True))
+        total, sums = self._planned()
+        lists = [source.nested([each[chunk] for chunk in group]) for group in groups], sums
+        more = [setting] * len(groups), [call] * len(groups)
+        name, context = NAMES.get(step.__name__, "step"), {"context": source.context}
+        found = source.add(graph, name, tasks.stepped, *lists, *more, **context)
+        for made, group in zip(found, groups, strict=True):
+            own = [made] * len(group), [0] * len(group), range(len(group))
+            for chunk, state in zip(group, source.add_apart(graph, "state", tasks.picked, *own), strict=True):
+                states[chunk] = state
+        *self.states, share = source.futures(graph, [*states, self._added(graph, total, found)])
+        del graph, lists, each
         share = tasks.owned(source.result(share))
         self._past += order.n_bytes + 2 * OF_TASK * source.n_chunks
         if self._past > max(PAST, self.data.shape[0] * self.width * self.data.dtype.itemsize):
             self._forget()
         return share
+
+    def _planned(self):
+        """Return the `Sum` of all shares, and for each group what `fastnmf.dask.tasks.stepped` is to sum up."""
+        groups = self.source.groups
+        places = {group[place]: (n, place) for n, group in enumerate(groups) for place in range(len(group))}
+
+        def of_chunk(chunk):
+            number, place = places[chunk]
+            return Sum(frozenset([number]), place)
+
+        total, sums = summed(chunk_pairs(len(places)), of_chunk, Sum.plus), [[] for _ in groups]
+        for each in total.of_groups():
+            (number,) = each.groups
+            sums[number].append(each.terms)
+            each.terms = len(sums[number]) - 1
+        return total, sums
+
+    def _added(self, graph, total, found):
+        """Add the tasks that sum up shares of groups; return what stands for the `Sum` of all.
+
+        Parameters
+        ----------
+        graph : dict
+            Changed in place.
+        total : Sum
+        found : list
+            What stands for the results of the groups.
+        """
+        from dask.task_spec import List
+
+        source = self.source
+        if len(total.groups) == 1:
+            (number,) = total.groups
+            return source.add_apart(graph, "share", tasks.picked, [found[number]], [1], [total.terms])[0]
+        # one task for all sums of two groups: it runs where most of them are, and the others travel once
+        terms = total.of_groups() if len(total.groups) == 2 else total.terms
+        each = List(*(self._added(graph, term, found) for term in terms))
+        return source.add(graph, "merge", tasks.summed, [each], [total.places(terms)])[0]
 
     def columns(self):
         """Return the number of steps that were made again since the last call."""
@@ -455,18 +580,18 @@ class DaskEngine:
         return each
 
     def _welcome(self):
-        """Give chunks to workers that have come since the last step."""
-        if not self.source.holds:
-            return
-        workers = frozenset(self.source.client.nthreads())
-        if workers - self.workers:
-            self.source.spread(workers)
+        """Divide the chunks anew where workers have come or gone since the last step."""
+        workers, source = frozenset(self.source.client.nthreads()), self.source
+        if workers != self.workers or not self._are_divided:
+            held = (source.anchors, self.states) if source.holds else (self.states, source.anchors)
+            self._are_divided = source.divide(*held)
         self.workers = workers
 
     def _forget(self):
-        """Send the weights anew as tasks that depend on nothing, chunk by chunk: the past is then forgotten."""
+        """Send the weights anew as tasks that do not know their past, chunk by chunk: it is then forgotten."""
+        source = self.source
         for chunk, state in enumerate(self.states):
-            self.states[chunk] = self.source.send("state", self.source.result(state))
+            self.states[chunk] = source.map("state", tasks.beside, [source.anchors[chunk]], [source.result(state)])[0]
         self._past = 0
 
     def ask(self, function, *given):
@@ -507,8 +632,9 @@ class DaskEngine:
         return [self.source.folder / f"weights-{generation}-{chunk}.npy" for chunk in self.source.chunks]
 
     def _read(self, paths, is_ahead):
-        """Take the weights from files: by tasks that depend on nothing, so that the past is forgotten."""
-        self.states, self._past = self.source.map("state", tasks.restored, paths, [is_ahead] * len(paths)), 0
+        """Take the weights from files, by tasks that do not know their past: it is then forgotten."""
+        near, self._past = self.source.anchors, 0
+        self.states = self.source.map("state", tasks.restored, near, paths, [is_ahead] * len(paths))
 
     def row(self, number, is_ahead):
         """Return the present weights (K,) of one row."""

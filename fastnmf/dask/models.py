@@ -313,8 +313,8 @@ class NMF(DaskFitMixin, nmf.NMF):
     n_components, init, solver, beta_loss, exponent, tol, max_iter, random_state, alpha_W, alpha_H, l1_ratio, verbose,
     shuffle, extrapolate, sweeps, fixed_components, seed_features, guide_weight, normalize, warm_start, max_time,
     callback, n_threads :
-        As of `fastnmf.NMF`. `callback` sees W as None. None for `n_threads`: one, or where a worker has one thread the
-        share of the cores of its machine.
+        As of `fastnmf.NMF`. `callback` sees W as None. None for `n_threads`: of the cores of its machine the share that
+        a worker has by its threads.
     n_init, missing_values, penalties :
         Only their defaults are supported.
     client : distributed.Client, default=None

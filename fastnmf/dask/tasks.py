@@ -2,7 +2,9 @@
 
 import functools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -52,9 +54,9 @@ class Context:
             from distributed import get_worker
 
             worker = get_worker()
-            n_own, host = worker.state.nthreads, host_of(worker.address)
-            # Kernels of two threads of a process run one after the other; a worker of one thread has a share of cores.
-            n_threads = max(1, _n_cores() // self.threads_of_host.get(host, n_own)) if n_own == 1 else 1
+            n_own, n_tasks = worker.state.nthreads, max(1, worker.state.executing_count)
+            n_all = self.threads_of_host.get(host_of(worker.address), n_own)
+            n_threads = max(1, _n_cores() * n_own // (n_all * n_tasks))  # the share of a task of that of the worker
         with threads(n_threads):
             yield
 
@@ -232,11 +234,14 @@ class Call:
     given : tuple
     kept : tuple of str
         Parts that the state of a chunk has beside W.
+    is_backwards : bool
+        Whether the chunks of a group take their turns backwards.
     """
 
     function: Any
     given: tuple = ()
     kept: tuple = ()
+    is_backwards: bool = False
 
     def __sizeof__(self):
         return 1000 + self.n_bytes
@@ -307,40 +312,66 @@ def summary_of(held, has_entropy):
     return chunks.summarized(held.data, has_entropy=has_entropy)
 
 
-def zeros(shape, dtype):
-    """Return the `State` of a chunk before its start."""
-    return State(np.zeros(shape, dtype))
-
-
-@task
-def stepped(piece, side, setting, number, state, call, start):
-    """Run a step of `fastnmf.core.chunks` and return the new `State` and the `Share`.
+def zeros(near, n_rows, width, dtype):
+    """Return the `State` of a chunk before its start, where `near` is.
 
     Parameters
     ----------
-    piece, side, setting, number :
-        As for `as_part`.
-    state : State
+    near :
+        Not used: a worker that has it is chosen.
+    n_rows, width : int
+        Its shape.
+    dtype : numpy.dtype
+    """
+    return State(np.zeros((n_rows, width), dtype))
+
+
+@task
+def stepped(each, sums, setting, call):
+    """Run a step of `fastnmf.core.chunks` on the chunks of a group, one after the other.
+
+    Parameters
+    ----------
+    each : list of list
+        For each chunk what `as_part` takes, piece, side and number; its `State`; and the rows (n_rows, k) for a step
+        that begins at rows that the user gives, or None.
+    sums : list
+        The sums of shares that are wanted: each the place of a chunk in `each`, or a pair of such sums.
+    setting : Setting
     call : Call
         Of an `Order`, and what else the step takes.
-    start : ndarray (n_rows, k), or None
-        The rows of this chunk, for a step that begins at rows that the user gives.
+
+    Returns
+    -------
+    states : list of State
+        The new ones.
+    shares : list of Share
+        One for each of `sums`.
     """
-    state = State(*map(owned, state))
-    state = state._replace(**{name: np.zeros_like(state.W) for name in call.kept if getattr(state, name) is None})
-    given = call.given if start is None else (*call.given, GivenStart(start, side.first))
-    state, share = call.function(as_part(piece, side, setting, number), state, *map(owned, given))
-    share.transferred += call.take_moved()
-    _tell()
-    return state, share
+    given, states = list(map(owned, call.given)), [None] * len(each)
+
+    def share_of(chosen):
+        piece, side, number, state, start = each[chosen]
+        held, state = as_part(piece, side, setting, number), State(*map(owned, state))
+        state = state._replace(**{name: np.zeros_like(state.W) for name in call.kept if getattr(state, name) is None})
+        own = given if start is None else [*given, GivenStart(start, held.first)]
+        states[chosen], share = call.function(held, state, *own)
+        return share
+
+    turns = reversed(sums) if call.is_backwards else sums
+    shares = [chunks.summed(tree, share_of, is_backwards=call.is_backwards) for tree in turns]
+    shares = shares[::-1] if call.is_backwards else shares
+    shares[0].transferred += call.take_moved()
+    _tell([number for _, _, number, *_ in each])
+    return states, shares
 
 
-def _tell():
-    """Tell the driver that a step has been made."""
+def _tell(numbers):
+    """Tell the driver that a step of some chunks has been made."""
     from distributed import get_worker
 
     worker = get_worker()
-    worker.log_event(STEPS, list(worker.get_current_task()))
+    worker.log_event(STEPS, [worker.get_current_task()[0], numbers])
 
 
 def owned(value):
@@ -356,14 +387,14 @@ def owned(value):
     return replace(value, **copies)
 
 
-def first(pair):
-    """Return the state of what `stepped` returned."""
-    return pair[0]
+def picked(found, kind, place):
+    """Return one of the states (kind 0) or of the shares (kind 1) that `stepped` returned."""
+    return found[kind][place]
 
 
-def second(pair):
-    """Return the share of what `stepped` returned."""
-    return pair[1]
+def summed(shares, places):
+    """Return a sum of shares, none of which is changed: of the pairs of a tree, whose leaves are places among them."""
+    return chunks.summed(places, shares.__getitem__, chunks.added)
 
 
 @task
@@ -392,8 +423,16 @@ def saved(state, path):
         np.save(file, np.stack([F for F in state if F is not None]))
 
 
-def restored(path, is_ahead):
-    """Return the `State` of a chunk that `saved` wrote; if `is_ahead`, W is the one before the last step."""
+def restored(near, path, is_ahead):
+    """Return the `State` of a chunk that `saved` wrote, where `near` is; if `is_ahead`, W is that before the last step.
+
+    Parameters
+    ----------
+    near :
+        Not used: a worker that has it is chosen.
+    path : Path
+    is_ahead : bool
+    """
     state = State(*np.load(path))
     return state._replace(W=state.before, before=None) if is_ahead else state
 
@@ -403,13 +442,35 @@ def row_of(state, place, is_ahead):
     return np.array((state.before if is_ahead else state.W)[place])
 
 
-def together(function, each, **more):
-    """Return ``[function(*given, **more) for given in each]``."""
-    return [function(*given, **more) for given in each]
+def together(function, each, context=None):
+    """Return ``[function(*given) for given in each]``; several at a time where the worker has several threads.
+
+    Parameters
+    ----------
+    function : callable
+        One that `task` has returned, if there is a context.
+    each : list of list
+    context : Context, default=None
+    """
+    from distributed import get_worker
+
+    n_threads = min(len(each), get_worker().state.nthreads)
+    if context is None or n_threads == 1:
+        more = {} if context is None else {"context": context}
+        return [function(*given, **more) for given in each]
+    alone = replace(context, n_threads=1)
+    with ThreadPoolExecutor(n_threads) as pool:
+        futures = [pool.submit(copy_context().run, function, *given, context=alone) for given in each]
+        return [future.result() for future in futures]
 
 
 def identity(value):
     """Return a value, on the worker that it was sent to: what is sent as a task is sent again where it is lost."""
+    return value
+
+
+def beside(near, value):
+    """Return a value, on a worker that has `near`."""
     return value
 
 

@@ -353,7 +353,7 @@ class DiskCSR:
 
     def will_need(self, number: int) -> None:
         """Let the system read a chunk ahead, if there is one, while another is computed with."""
-        if number >= self.n_chunks or not hasattr(mmap, "MADV_WILLNEED"):
+        if not 0 <= number < self.n_chunks or not hasattr(mmap, "MADV_WILLNEED"):
             return
         first, last = (int(self.indptr[row]) for row in self.bounds(number))
         for array in (self.data, self.indices, *(self._columns or ())[:2]):
