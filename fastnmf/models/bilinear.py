@@ -12,6 +12,7 @@ from fastnmf.core.init.clusters import diverse_rows
 from fastnmf.core.losses import Frobenius
 from fastnmf.core.objectives import single_loss_problem
 from fastnmf.core.options import integer, one_of
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.updates import HALS, ProductDescent
 from fastnmf.models.base.for_checkers import Callback
 from fastnmf.models.base.products import BasisModel, divisors
@@ -40,11 +41,13 @@ class BilinearNMF(BasisModel):
         ``"custom"``: the W and H passed to `fit`.
     sweeps : int, default=3
         Sweeps of coordinate descent over the weights, and as many over the components, in one iteration.
-    max_iter : int, default=500
+    max_iter : int, default=1000
         Largest number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
+    extrapolate : bool, default=True
+        Whether W and H are extrapolated in cycles of three iterations (SQUAREM). The objective stays monotone.
     random_state : None, int, Generator or RandomState, default=None
         Seed or source of the random numbers of the start. An int gives the same result in every call.
     verbose : int, default=0
@@ -124,6 +127,7 @@ class BilinearNMF(BasisModel):
 
     init: Literal["rows", "random", "custom"] | None
     sweeps: int
+    extrapolate: bool
     pairs_: Integers
 
     _constraints = {"init": one_of(None, "rows", "random", "custom"), "sweeps": integer()}
@@ -135,8 +139,9 @@ class BilinearNMF(BasisModel):
         *,
         init: Literal["rows", "random", "custom"] | None = None,
         sweeps: int = 3,
-        max_iter: int = 500,
+        max_iter: int = 1000,
         tol: float = 1e-4,
+        extrapolate: bool = True,
         random_state: Seed = None,
         verbose: int = 0,
         max_time: float | None = None,
@@ -146,6 +151,9 @@ class BilinearNMF(BasisModel):
         warm_start: bool = False,
     ):
         self._set(locals())
+
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors) if self.extrapolate else None
 
     def fit(
         self,

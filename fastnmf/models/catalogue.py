@@ -162,7 +162,7 @@ MODELS = (
         "topics, and how often they occur together",
         ('TriSymmetricNMF(20, affinity="cooccurrence").fit(X)',),
         "Xᵀ X ~ W S Wᵀ",
-        sparse_note="never holds `Xᵀ X`",
+        sparse_note="holds `Xᵀ X` only where it is no larger than X",
         source="Ding et al. 2006; Arora et al. 2013",
     ),
     Entry(
@@ -189,9 +189,9 @@ MODELS = (
     ),
     Entry(
         "KernelNMF",
-        "clusters that are not convex",
-        ('KernelNMF(3, kernel="rbf").fit(X)',),
-        "phi(X) ~ W Cᵀ phi(X)",
+        "clusters of any shape",
+        ('KernelNMF(3, kernel="nearest_neighbors").fit(X)',),
+        'phi(X) ~ W Cᵀ phi(X); `components="free"`: C of any sign',
         is_sparse=False,
         sparse_note="all pairs of rows, 10,000 rows at most",
         source="Ding, Li, Jordan 2010",
@@ -212,6 +212,13 @@ MODELS = (
         source="Ding et al. 2006",
     ),
     Entry(
+        "TriNMF",
+        "each row in one group, each feature in one group",
+        ('TriNMF((3, 2), orthogonal=True, solver="em").fit(X)',),
+        "X ~ W S H, W and H orthonormal",
+        source="Ding et al. 2006",
+    ),
+    Entry(
         "PLSA",
         "topics as probabilities",
         ("PLSA(20).fit(counts)",),
@@ -226,20 +233,20 @@ MODELS = (
         "X ~ W X[anchors]",
         monotone=None,
         monotone_note="greedy",
-        source="Araujo et al. 2001; Gillis, Vavasis 2014",
+        source="Araujo et al. 2001; Gillis, Vavasis 2014; Gillis 2014 (snpa)",
     ),
     Entry(
         "UnderapproximationNMF",
         "parts that stay below the data",
-        ("UnderapproximationNMF(6, feasible=True).fit(X)",),
-        "X >= W H",
+        ("UnderapproximationNMF(6).fit(X)", "UnderapproximationNMF(6, feasible=True).fit(X)"),
+        "X >= W H, nearly; `feasible`: exactly",
         monotone=None,
         monotone_note="greedy; the residual never grows",
         source="Gillis, Glineur 2010",
     ),
     Entry(
         "BinaryNMF",
-        "sums of sets",
+        "sums of sets, in whole numbers",
         ("BinaryNMF(6).fit(X)",),
         "X ~ W H, W and H in {0, 1}",
         source="Zhang et al. 2007",
@@ -271,7 +278,7 @@ MODELS = (
         "DictionaryNMF",
         "mixtures of known atoms",
         ("DictionaryNMF(6, dictionary=atoms).fit(X)",),
-        "X ~ W C D, D given",
+        "X ~ W C D, D given; `signed=True`: C and D of any sign, C D >= 0",
         source="Lee, Seung 2001",
     ),
     Entry(
@@ -302,10 +309,9 @@ MODELS = (
     Entry(
         "ChebyshevNMF",
         "no entry far off",
-        ("ChebyshevNMF(3).fit(small)",),
+        ("ChebyshevNMF(3).fit(X)",),
         "min max |X - W H|",
-        is_sparse=False,
-        sparse_note="linear programs, 20,000 entries at most",
+        sparse_note="visits every entry",
         source="Gillis 2020",
     ),
     Entry(
@@ -322,7 +328,7 @@ MODELS = (
         "select_beta",
         "the beta that suits the noise",
         ("select_beta(X, 3, betas=(0.5, 1, 1.5, 2))",),
-        "held-out quasi-likelihood",
+        "held-out quasi-likelihood, or score matching",
         sparse_note="a tile at a time",
         monotone=None,
     ),
@@ -338,7 +344,7 @@ MODELS = (
         "samples of few components",
         ("SparseNMF(3, sparseness_H=None, max_components=2).fit(X)",),
         "X ~ W H, at most 2 entries a row of W",
-        source="Peharz, Pernkopf 2012",
+        source="Peharz, Pernkopf 2012; Nadisic et al. 2020",
     ),
     Entry(
         "SmoothNMF",
@@ -428,7 +434,7 @@ def catalogue(name: str | None = None) -> list[Entry]:
     --------
     >>> import fastnmf
     >>> [entry.name for entry in fastnmf.catalogue() if not entry.is_sparse]
-    ['KernelNMF', 'RobustNMF', 'RobustNMF', 'ChebyshevNMF']
+    ['KernelNMF', 'RobustNMF', 'RobustNMF']
     >>> fastnmf.catalogue("PLSA")[0].formula
     'P(d, w) ~ sum_z P(z) P(d|z) P(w|z)'
     """

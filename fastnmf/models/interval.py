@@ -18,6 +18,7 @@ from fastnmf.core.inference import infer_by_updates
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import interval_problem
 from fastnmf.core.options import one_of
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.data.annotated import matrix_of
 from fastnmf.data.layout import linear_index
 from fastnmf.data.matrix import as_csr, as_matrix, check_unmasked
@@ -43,11 +44,13 @@ class IntervalNMF(BaseNMF, Iterative):
         does not increase.
     init : {"features", "rows", "random", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
         Start, computed from the middles of the intervals; see `NMF`. ``"custom"``: the W and H passed to `fit`.
-    max_iter : int, default=200
+    max_iter : int, default=500
         Largest number of iterations of `fit`, and number of sweeps of `transform`.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
+    extrapolate : bool, default=True
+        Whether W and H are extrapolated in cycles of three iterations (SQUAREM). The objective stays monotone.
     random_state : None, int, Generator or RandomState, default=None
         Seed or source of the random numbers of the start. An int gives the same result in every call.
     n_threads : int, default=None
@@ -112,6 +115,7 @@ class IntervalNMF(BaseNMF, Iterative):
     """
 
     move: Literal["hals", "mu"]
+    extrapolate: bool
     init: Literal["features", "rows", "random", "nndsvda", "nndsvdar", "custom"] | Model
 
     _constraints = {
@@ -130,8 +134,9 @@ class IntervalNMF(BaseNMF, Iterative):
         *,
         move: Literal["hals", "mu"] = "hals",
         init: Literal["features", "rows", "random", "nndsvda", "nndsvdar", "custom"] | Model = "features",
-        max_iter: int = 200,
+        max_iter: int = 500,
         tol: float = 1e-4,
+        extrapolate: bool = True,
         random_state: Seed = None,
         n_threads: int | None = None,
         verbose: int = 0,
@@ -141,6 +146,9 @@ class IntervalNMF(BaseNMF, Iterative):
         warm_start: bool = False,
     ):
         self._set(locals())
+
+    def _extrapolation(self, factors, tasks, options):
+        return SQUAREM(tasks, factors) if self.extrapolate else None
 
     def fit(
         self,

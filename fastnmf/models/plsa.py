@@ -51,7 +51,7 @@ class PLSA(BaseNMF, Iterative):
         Number of topics, >= 1.
     init : {"features", "rows", "random", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
         The start, normalised to probabilities; see `NMF`. ``"custom"``: the W, H and s passed to `fit`.
-    max_iter : int, default=1000
+    max_iter : int, default=2000
         Maximum number of iterations of `fit`, and of `transform`, >= 1.
     tol : float, default=1e-4
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
@@ -156,7 +156,7 @@ class PLSA(BaseNMF, Iterative):
         n_components: int = 10,
         *,
         init: Literal["features", "rows", "random", "nndsvda", "nndsvdar", "custom"] | Model = "features",
-        max_iter: int = 1000,
+        max_iter: int = 2000,
         tol: float = 1e-4,
         extrapolate: bool = True,
         random_state: Seed = None,
