@@ -14,7 +14,7 @@ import own
 import scipy.sparse as sp
 
 import fastnmf
-from fastnmf.compose import ElasticNetPenalty
+from fastnmf.compose import ElasticNetPenalty, GroupPenalty
 from fastnmf.kernels import jit
 
 SHORT = {"n_components": 20, "max_iter": 3, "tol": 0, "random_state": 0}
@@ -307,6 +307,7 @@ CASES = (
     of("NMF", "seeds-missing", slack=100, missing_values="zeros", **SEEDED),
     of("NMF", "partial-fit", run=learned, **DOUBLE),
     of("NMF", "unsorted", data="unsorted", max_iter=2, **SPARSE),
+    of("NMF", "groups", penalties={"H": [GroupPenalty(5.0)]}, alpha_W=0.01),
     of("MiniBatchNMF", batch_size=200),
     of("MiniBatchNMF", "forget", batch_size=200, forget_factor=0.7, run=learned),
     of("MiniBatchNMF", "blocks", run=learned_in_blocks),
@@ -401,14 +402,17 @@ CASES = (
     of("ConvexNMF", "signed", data="signed", **DENSE),
     of("KernelNMF", kernel="rbf", **DENSE),
     of("KernelNMF", "mu", kernel="cosine", solver="mu", **DENSE),
+    of("KernelNMF", "neighbours", data="small", n_components=4, kernel="nearest_neighbors", **DENSE, **DOUBLE),
     of("ProjectiveNMF"),
     of("TriNMF", n_components=(20, 16)),
     of("TriNMF", "mu", data="small", n_components=(6, 5), solver="mu"),
     of("TriNMF", "orthogonal", data="small", n_components=(6, 5), orthogonal=True),
+    of("TriNMF", "blocks", n_components=(6, 5), orthogonal=True, solver="em", n_init=1),
     of("PLSA"),
     of("SeparableNMF"),
     of("SeparableNMF", "features", axis=1),
     of("SeparableNMF", "normalized", normalize=True),
+    of("SeparableNMF", "hull", solver="snpa"),
     of("UnderapproximationNMF", n_components=3, max_iter=8),
     of("UnderapproximationNMF", "feasible", n_components=3, max_iter=8, feasible=True),
     of("BinaryNMF", data="bits", n_components=4, n_init=1, is_chaotic=True),
@@ -420,6 +424,7 @@ CASES = (
     of("AffineNMF", "mu", solver="mu"),
     of("DictionaryNMF", dictionary=atoms),
     of("DictionaryNMF", "mu", dictionary=atoms, move="mu"),
+    of("DictionaryNMF", "signed", dictionary=lambda X: atoms(X) - 0.5, signed=True),
     of("RobustNMF", data="small", n_components=3, polish=1, **DENSE),
     of("RobustNMF", "mu", data="small", n_components=3, solver="mu", **DENSE),
     of("RobustNMF", "huber", data="small", n_components=3, loss="huber", **DENSE),

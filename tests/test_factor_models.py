@@ -65,7 +65,7 @@ def test_max_time_stops_after_an_iteration(kind):
 @every_kind
 def test_n_threads_holds_in_fit_and_transform(kind, monkeypatch):
     asked, real = [], jit.threads
-    for module in ("base.estimator", "base.products", "orthogonal", "projective", "kernel", "convolutive"):
+    for module in ("base.estimator", "base.products", "projective", "kernel", "convolutive"):
         monkeypatch.setattr(f"fastnmf.models.{module}.threads", lambda n=None: asked.append(n) or real(n))
     model = fitted(kind, n_threads=2)
     assert asked and set(asked) == {2}

@@ -23,9 +23,11 @@ PLAIN_IDS = [f"{case}-{dtype}-{form}" for case, dtype, form in golden_cases.ENTR
 IDS = [f"{name}-{MODE}" for name in PLAIN_IDS]
 
 # Kernels that are always called with a task table of a single task: each step sees what the one before has written.
-SEQUENTIAL = {"chain_sweep", "quartic_sweep", "nodes_colour"}
+SEQUENTIAL = {"chain_sweep", "quartic_sweep", "nodes_colour", "linked_sweep", "core_sweeps", "lagged_sweeps"}
+SEQUENTIAL |= {"cone_sweep", "csr_mixtures", "dense_mixtures", "gram_mixtures"}
 # So are these, whose whole work is small: one pass over few entries, and short fits of dense data one after the other.
-SHORT = {"entries_value", "dense_mu", "dense_hals", "pattern_places", "csr_cut"}
+SHORT = {"entries_value", "dense_mu", "dense_hals", "pattern_places", "csr_cut", "rows_press"}
+SHORT |= {"powers_of_residual", "rows_minimax"}  # of the tiny data of ChebyshevNMF
 
 
 @pytest.fixture(scope="session")

@@ -398,7 +398,7 @@ def test_explained_shares_add_up(planted, model, form):
         assert part.by_shift == pytest.approx(1 - np.square(X[here] - v).sum() / total, abs=1e-9)
         assert part.explained == pytest.approx(1 - errors[here].sum() / total, abs=1e-9)
         above = np.maximum(v - (model.shifts_.sum(axis=0) - v) / (len(model.shifts_) - 1), 0)
-        scores = above * np.sqrt(np.divide(above, v, out=np.zeros_like(v), where=v > 0))
+        scores = v * np.minimum(np.divide(above, 0.7 * v, out=np.zeros_like(v), where=v > 0), 1) ** 3
         order = np.argsort(-scores, kind="stable")[:5]
         assert part.features == [names[j] for j in order]
         np.testing.assert_allclose(part.differences, scores[order])

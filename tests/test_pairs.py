@@ -23,7 +23,9 @@ from fastnmf.core.updates import (
     ChebyshevLP,
     GraphHALS,
     JointMU,
+    LaggedDescent,
     LeastSquares,
+    MixtureDescent,
     WeightedMedianDescent,
     WeightedRows,
 )
@@ -53,6 +55,8 @@ WRONG = [
     (2, JointMU(), "the gradients of several losses, and Frobenius"),
     (2, WeightedRows(), "a Gram matrix of each row, and Frobenius"),
     (2, ChainDescent("rows"), "the weights of steps from row to row, and Frobenius"),
+    (2, LaggedDescent(), "the curvature of rows that meet those after them, and Frobenius"),
+    (2, MixtureDescent(), "the rows that are mixed, and Frobenius"),
 ]
 
 

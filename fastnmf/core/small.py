@@ -7,6 +7,7 @@ from fastnmf.core.alternate import MAX_DRIFT, AlternatingSolver, drift_powers
 from fastnmf.core.factors import refill
 from fastnmf.core.kept_state import require
 from fastnmf.core.losses import squared
+from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.updates import HALS
 from fastnmf.kernels import small
 from fastnmf.kernels.records import Momentum, Plan, Room
@@ -27,6 +28,7 @@ def alternating_solver(problem, factors, extrapolation=None, start_value=None, l
     is_small = type(problem.losses[0]) is squared.Frobenius and len(problem.losses) == 1 and start_value is None
     is_small = is_small and not (problem.penalties or problem.free_mask or problem.losses[0].strata.is_sparse)
     is_small = is_small and all(type(update) is HALS for update in problem.updates.values())
+    is_small = is_small and not isinstance(extrapolation, SQUAREM)
     is_small = is_small and [step[0] for step in problem.schedule] == ["W", "H"]
     is_small = is_small and problem.losses[0].strata.X.size * factors.rank <= SMALL_WORK
     return (SmallSolver if is_small else AlternatingSolver)(problem, factors, extrapolation, start_value, level)

@@ -165,7 +165,7 @@ def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None, *,
     --------
     >>> import numpy as np
     >>> from fastnmf.data.graphs import neighbour_graph
-    >>> A, _ = neighbour_graph(np.array([[0.0], [1.0], [3.0]]), n_neighbors=1)
+    >>> A, _ = neighbour_graph(np.array([[1.0], [2.0], [4.0]]), n_neighbors=1)
     >>> A.toarray().astype(int).tolist()
     [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
     """

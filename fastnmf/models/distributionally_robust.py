@@ -216,10 +216,10 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         self.betas_ = np.array(check_betas(self.betas))
         return super()._data(X, given, options)
 
-    def _start(self, data, rank, given, options, random_state):
-        start = super()._start(data, rank, given, options, random_state)
-        if self.references is not None or options.init is not None or self._goes_on(options):
+    def _improved_start(self, data, start, options, random_state):
+        if self.references is not None:
             return start
+        rank = start[1].shape[1]
         self._check_data(data)
         fits, factors = self._fits(data, *allocate(data, *start[:3]), options, is_chained=True), None
         if not hasattr(self, "references_"):

@@ -175,13 +175,13 @@ class SmoothNMF(BaseNMF, Iterative):
         weight = self.smoothness * unit**1.5
         return ElasticNet(weight / 2, 0), Chain(weight, l1=LEAST_SHARE * weight / 2, bend=BEND * unit**0.5)
 
-    def _start(self, data, rank, given, options, random_state):
-        W, H, v, V = super()._start(data, rank, given, options, random_state)
-        if self.smoothness == 0 or options.init is not None or self._goes_on(options):
-            return W, H, v, V
+    def _improved_start(self, data, start, options, random_state):
+        W, H, v, V = start
+        if self.smoothness == 0:
+            return start
         limits = {"max_iter": PLAIN_ITERATIONS, "tol": 1e-4, "max_time": options.max_time}
         factors = plain_fit(data, W, H, **limits).factors
-        return np.zeros_like(W), factors["H"][:, :rank], None, None
+        return np.zeros_like(W), factors["H"][:, : factors.rank], v, V
 
     def _problem(self, data, factors, tasks, options):
         schedule = (("W", SWEEPS), ("H", SWEEPS))

@@ -192,12 +192,11 @@ class SparseNMF(BaseNMF, Iterative):
             problem.reseed_dead_component = loss.reseed_dead_component
         return problem
 
-    def _start(self, data, rank, given, options, random_state):
-        start = super()._start(data, rank, given, options, random_state)
-        if self.max_components is None or options.init is not None or self._goes_on(options):
+    def _improved_start(self, data, start, options, random_state):
+        if self.max_components is None:
             return start
-        H = components_of_few(data, start[1], self.max_components, generator(random_state))
-        return np.zeros((data.shape[0], rank)), H, None, None
+        W, H, v, V = start
+        return np.zeros_like(W), components_of_few(data, H, self.max_components, generator(random_state)), v, V
 
     def _extrapolation(self, factors, tasks, options):
         return SQUAREM(tasks, factors)

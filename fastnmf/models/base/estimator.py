@@ -310,6 +310,10 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         problem, factors = self._compose(data, given, options, generator(random_state))
         return AlternatingSolver(problem, factors, self._extrapolation(factors, problem.tasks, options))
 
+    def _improved_start(self, data, start, options, random_state):
+        """Return the default start (W, H, v, V) of a fit, or a better one that a model makes from it."""
+        return start
+
     def _extrapolation(self, factors, tasks, options):
         """Return the `Extrapolation` or `SQUAREM` of a fit, or None."""
 

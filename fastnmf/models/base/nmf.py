@@ -263,6 +263,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _solver(self, data, given, options, random_state):
         start = self._start(data, self._rank(data, given, options), given, options, random_state)
+        if options.init is None and not self._goes_on(options):
+            start = self._improved_start(data, start, options, random_state)
         return self._alternate(data, start, given, options)
 
     def _alternate(self, data, start, given, options, level=None):
