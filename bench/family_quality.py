@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from machine import describe
+from references import by_lbfgs, digits, half_square, itakura_saito, kullback_leibler, of_scikit_learn
 from scipy.optimize import minimize
 from sklearn import datasets, decomposition
 from sklearn.cluster import KMeans, SpectralClustering
@@ -54,82 +55,6 @@ class Judged(NamedTuple):
     reference: float = np.nan
     recovered: float = np.nan
     wanted: float = np.nan
-
-
-# --------------------------------------------------------------------------------------- data, objectives, references
-
-
-def digits(seed, n=600):
-    """Return n images of digits, others for each seed, and their classes."""
-    X, y = datasets.load_digits(return_X_y=True)
-    rows = np.random.default_rng(seed).permutation(len(X))[:n]
-    return X[rows], y[rows]
-
-
-def half_square(A):
-    """Return half the sum of squares."""
-    return 0.5 * float(np.einsum("ij,ij->", A, A))
-
-
-def kullback_leibler(X, Y):
-    """Return the sum of ``x log(x / y) - x + y``."""
-    some = X > 0
-    return float((X[some] * np.log(X[some] / Y[some])).sum() - X.sum() + Y.sum())
-
-
-def itakura_saito(X, Y):
-    """Return the sum of ``x / y - log(x / y) - 1``."""
-    return float((X / Y - np.log(X / Y) - 1).sum())
-
-
-def by_lbfgs(objective, shapes, free=(), scale=1.0, max_iter=2000):
-    """Return a reference: L-BFGS-B from a random start.
-
-    Parameters
-    ----------
-    objective : callable
-        ``objective(*factors)`` returns the value and the gradient of each factor.
-    shapes : list of tuple
-        Shapes of the factors.
-    free : tuple of int, default=()
-        Factors of any sign; all others are >= 0.
-    scale : float, default=1.0
-        Size of the entries of a start.
-    max_iter : int, default=2000
-
-    Returns
-    -------
-    callable
-        ``reference(rng)`` returns the objective.
-    """
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    cuts = np.cumsum(sizes)[:-1]
-    bounds = [(None if i in free else 0, None) for i, size in enumerate(sizes) for _ in range(size)]
-
-    def split(x):
-        return [part.reshape(shape) for part, shape in zip(np.split(x, cuts), shapes, strict=True)]
-
-    def value(x):
-        found, slopes = objective(*split(x))
-        return found, np.concatenate([slope.ravel() for slope in slopes])
-
-    def reference(rng):
-        start = np.concatenate([scale * rng.random(size) for size in sizes])
-        options = {"maxiter": max_iter, "maxfun": 4 * max_iter, "ftol": 1e-9}
-        return minimize(value, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).fun
-
-    return reference
-
-
-def of_scikit_learn(X, loss, **options):
-    """Return a reference: scikit-learn's NMF from a random start."""
-
-    def reference(rng):
-        model = decomposition.NMF(10, init="random", random_state=int(rng.integers(2**31)), **options)
-        W = model.fit_transform(X)
-        return loss(X, W @ model.components_)
-
-    return reference
 
 
 def seconds(function):
@@ -200,7 +125,7 @@ def plsa(seed):
     X, _ = digits(seed)
     return compared(
         lambda **options: fastnmf.PLSA(10, **options),
-        lambda model: kullback_leibler(X, X.sum() * model.inverse_transform(model.W_)),
+        lambda model: kullback_leibler(X, X.sum() * (model.W_ * model.s_) @ model.components_),
         of_scikit_learn(X, kullback_leibler, solver="mu", beta_loss="kullback-leibler", max_iter=1000),
         seed,
         fit=lambda model: model.fit(X),
@@ -582,7 +507,7 @@ def smooth(seed):
     """Planted bumps in noise: the mean cosine with the truth, beside that of scikit-learn's NMF."""
     rng, at = np.random.default_rng(seed), np.arange(100)
     H = np.exp(-0.5 * ((at - np.array([20, 50, 75])[:, None]) / 6) ** 2)
-    X = np.maximum(rng.random((60, 3)) @ H + 0.15 * rng.standard_normal((60, 100)), 0)
+    X = np.maximum(rng.random((60, 3)) @ H + 0.3 * rng.standard_normal((60, 100)), 0)
     model, ours = seconds(lambda: fastnmf.SmoothNMF(3, random_state=seed).fit(X))
     other = decomposition.NMF(3, max_iter=1000).fit(X).components_
     return Judged(ours=ours, recovered=_cosine(model.components_, H), wanted=_cosine(other, H))

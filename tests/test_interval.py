@@ -34,7 +34,9 @@ def test_scikit_learn_contract(estimator, check):
 def test_the_fixed_seed_case():
     low, high, W, H = oracles.interval_case()
     case = oracles.numbers("interval_mm")["obj"]
-    model = IntervalNMF(3, move="mu", init="custom", max_iter=1000, tol=0, extrapolate=False).fit(low, upper=high, W=W, H=H)
+    model = IntervalNMF(3, move="mu", init="custom", max_iter=1000, tol=0, extrapolate=False).fit(
+        low, upper=high, W=W, H=H
+    )
     objective = model.history_["objective"]
     for step, value in case.items():
         if int(step) <= 1000:

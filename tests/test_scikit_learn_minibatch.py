@@ -34,7 +34,7 @@ REPLACED = {
     ),
     '[[NMF, {"solver": "cd"}], [NMF, {"solver": "mu"}], [MiniBatchNMF, {}]]': "[[MiniBatchNMF, {}]]",
     "[NMF, MiniBatchNMF]": "[MiniBatchNMF]",
-    "    nmf = NMF(\n": "    nmf = NMF(extrapolate=False, max_iter=200,\n",  # the plain updates, as many as those of batches
+    "    nmf = NMF(\n": "    nmf = NMF(extrapolate=False, max_iter=200,\n",  # as many plain updates as batches have
     "model = NMF(": "model = sklearn.decomposition.NMF(",  # beside which a test has another fit, of this class
 }
 
