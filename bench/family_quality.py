@@ -494,12 +494,11 @@ def graph(seed):
 
 
 def semisupervised(seed):
-    """Digits, one in five labelled: the accuracy on others, beside logistic regression on scikit-learn's W."""
+    """Digits, one in five labelled: the accuracy on the others, beside logistic regression on the pixels."""
     X, y = digits(seed, 1000)
     known = np.arange(len(X)) % 5 == 0
     model, ours = seconds(lambda: fastnmf.SemiSupervisedNMF(20, random_state=seed).fit(X, np.where(known, y, -1)))
-    W = decomposition.NMF(20, init="nndsvda", max_iter=1000).fit_transform(X)
-    other = LogisticRegression(max_iter=2000).fit(W[known], y[known]).score(W[~known], y[~known])
+    other = LogisticRegression(max_iter=2000).fit(X[known] / 16, y[known]).score(X[~known] / 16, y[~known])
     return Judged(ours=ours, recovered=(model.predict(X)[~known] == y[~known]).mean(), wanted=other - 0.05)
 
 

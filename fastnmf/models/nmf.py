@@ -62,7 +62,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     tol : float, default=1e-4
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
         than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
-    max_iter : int, default=1000
+    max_iter : int, default=2000
         Maximum number of iterations, >= 1.
     n_init : int, default=1
         Number of starts that are tried; the result with the lowest objective is kept. Starts that do not depend on the
@@ -220,7 +220,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         beta_loss: BetaLoss = "frobenius",
         exponent: Literal["mm", "fast"] = "mm",
         tol: float = 1e-4,
-        max_iter: int = 1000,
+        max_iter: int = 2000,
         n_init: int = 1,
         random_state: Seed = None,
         alpha_W: float = 0.0,

@@ -96,7 +96,7 @@ class StratifiedNMF(
         Work of ``"hals"`` in one iteration: sweeps over W, alternations of v and H, sweeps over H in each alternation.
         v is updated once more at the end. ``"thorough"`` is (3, 3, 1): an iteration that costs more and lowers the
         objective further.
-    max_iter : int, default=1000
+    max_iter : int, default=2000
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
@@ -268,7 +268,7 @@ class StratifiedNMF(
         n_shift_updates: int = 2,
         extrapolate: bool = True,
         sweeps: tuple[int, int, int] | list[int] | Literal["thorough"] = (2, 1, 2),
-        max_iter: int = 1000,
+        max_iter: int = 2000,
         tol: float = 1e-4,
         n_init: int = 1,
         random_state: Seed = None,
