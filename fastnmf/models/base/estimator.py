@@ -311,7 +311,16 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         return AlternatingSolver(problem, factors, self._extrapolation(factors, problem.tasks, options))
 
     def _improved_start(self, data, start, options, random_state):
-        """Return the default start (W, H, v, V) of a fit, or a better one that a model makes from it."""
+        """Return the default start of a fit, or a better one that a model makes from it.
+
+        Parameters
+        ----------
+        data : Strata
+        start : tuple (W, H, v, V)
+            As `BaseNMF._start` returns it.
+        options : Options
+        random_state : None, int, Generator or RandomState
+        """
         return start
 
     def _extrapolation(self, factors, tasks, options):
