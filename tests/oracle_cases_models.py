@@ -258,7 +258,9 @@ def three_factors(name, expected):
 def interval(name, expected):
     """`IntervalNMF(move="mu")`."""
     low, high, W, H = oracles_picks.interval_case()
-    model = fastnmf.IntervalNMF(3, move="mu", init="custom", max_iter=5000, tol=0).fit(low, upper=high, W=W, H=H)
+    model = fastnmf.IntervalNMF(3, move="mu", init="custom", max_iter=5000, tol=0, extrapolate=False).fit(
+        low, upper=high, W=W, H=H
+    )
     found = model.history_["objective"]
     close(found, expected["obj"])
     falls(found)
@@ -275,7 +277,7 @@ def relaxed_sets(name, expected):
     rng = np.random.default_rng(20)
     rng.random((40, 4)), rng.random((4, 60))
     W, H = 0.1 + rng.random((40, 4)), 0.1 + rng.random((4, 60))
-    model = fastnmf.IntervalNMF(4, move="mu", init="custom", max_iter=2000, tol=0)
+    model = fastnmf.IntervalNMF(4, move="mu", init="custom", max_iter=2000, tol=0, extrapolate=False)
     model.fit(X.T, upper=np.where(X.T > 0, np.inf, 0), W=H.T, H=W.T)
     assert model.history_["objective"][-1] == pytest.approx(expected["relaxed_obj"], rel=1e-5)
     A, B, at = model.components_.T, model.W_.T, expected["thresholds"]

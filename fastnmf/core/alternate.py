@@ -83,10 +83,10 @@ class Extrapolation:
 
 
 def acceleration(tasks, factors, options):
-    """Return the `Extrapolation` of coordinate descent, the `SQUAREM` of other losses, or None."""
+    """Return the `Extrapolation` of coordinate descent, the `SQUAREM` of Kullback-Leibler, or None."""
     if not options.is_multiplicative:
         return Extrapolation(tasks, factors)
-    return None if options.is_squared else SQUAREM(tasks, factors)
+    return SQUAREM(tasks, factors) if options.is_kullback_leibler else None
 
 
 class AlternatingSolver(Solver):

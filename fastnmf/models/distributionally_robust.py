@@ -304,7 +304,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
                 fit, unit = plain_fit(data, W, H, max_iter=options.max_iter, tol=options.tol), 0.5
             else:
                 problem, unit = divergence_problem(data, own, tasks, beta), 1.0
-                solver = AlternatingSolver(problem, own, SQUAREM(tasks, own))
+                solver = AlternatingSolver(problem, own, SQUAREM(tasks, own) if beta == 1 else None)
                 fit = iterate(solver, max_iter=options.max_iter, tol=options.tol)
             value, solver = fit.history["objective"][-1], fit.solver
             found[b] = unit * max(value, LEAST_REFERENCE * solver.scale) or 1.0, fit.factors

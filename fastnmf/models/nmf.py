@@ -85,7 +85,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         ascending order. Not used by ``"mu"``.
     extrapolate : bool, default=True
         Whether fits go further along their last steps. ``"cd"`` without is ``"hals"``. ``"mu"`` does so for
-        all losses but ``"frobenius"``: after ten iterations, every third one begins at an extrapolated point (SQUAREM),
+        ``"kullback-leibler"`` only: after ten iterations, every third one begins at an extrapolated point (SQUAREM),
         and is undone unless it lowers the objective, which stays monotone. False: the plain updates.
     sweeps : (int, int), default=(2, 2)
         Number of sweeps of coordinate descent in one iteration: over W, and over H.

@@ -91,7 +91,7 @@ class StratifiedNMF(
     extrapolate : bool, default=True
         Whether ``"hals"`` extrapolates W and H along their last steps, which takes about half the iterations. The
         objective may then increase in single iterations; with False it is monotone in every step. ``"mu"`` is
-        extrapolated for all losses but ``"frobenius"``, and stays monotone; see `NMF`.
+        extrapolated for ``"kullback-leibler"`` only, and stays monotone; see `NMF`.
     sweeps : (int, int, int) or "thorough", default=(2, 1, 2)
         Work of ``"hals"`` in one iteration: sweeps over W, alternations of v and H, sweeps over H in each alternation.
         v is updated once more at the end. ``"thorough"`` is (3, 3, 1): an iteration that costs more and lowers the
