@@ -237,3 +237,11 @@ def test_a_first_batch_may_lack_the_last_strata():
     model = fastnmf.MiniBatchStratifiedNMF(2, batch_size=2, init="nndsvdar", max_iter=3, random_state=0)
     model.fit(X, strata=np.arange(8))
     assert np.isfinite(model.shifts_).all() and model.shifts_.shape == (8, 3) and model.shifts_[-1].any()
+
+
+@pytest.mark.parametrize("row_names", [np.datetime64("NaT"), 3, object(), [["a", "b"], ["c", "d"]]])
+def test_row_names_of_tables_are_a_list(row_names, tmp_path):
+    model = fastnmf.NMF(2, max_iter=3, random_state=0, tol=0).fit(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="row_names is .*; give a list with one name for each of the 2 rows"):
+        fastnmf.write_tables(model, tmp_path / "tables", row_names=row_names)
+    assert not (tmp_path / "tables").exists()

@@ -165,6 +165,8 @@ def model_tables(model, feature_names=None, row_names=None, n=10):
 
 def weights_table(W, row_names=None, strata=None):
     """Return weights (n_rows, k) as columns: the name, or number, of each row, its stratum if there are any, topics."""
+    if row_names is not None and np.ndim(row_names) != 1:
+        raise ValueError(f"row_names is {shown(row_names)}; give a list with one name for each of the {len(W)} rows.")
     if row_names is not None and len(row_names) != len(W):
         raise ValueError(f"row_names has {len(row_names)} names for {len(W)} rows; give one for each.")
     rows = {"row": np.arange(len(W)) if row_names is None else row_names}
