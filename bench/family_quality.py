@@ -5,8 +5,7 @@ Usage: python bench/family_quality.py [--seeds 5] [--only NAME] [--output TABLE.
 A reference is a solver outside of this package: scikit-learn, or SciPy's L-BFGS-B on the same objective in plain NumPy,
 from ten random starts, of which the best counts. Ours is fitted once (`n_init=1`) and with ten starts (`n_init=10`).
 All objectives are computed here, in NumPy, from the public factors. The ratio is ours to the best of the reference: the
-median over the seeds must not exceed 1.05 with one start and 1.01 with ten, unless the row states another margin and
-why. Where no solver is a fair judge there is a planted truth, and the share of it that is recovered. The processor time
+median over the seeds must not exceed 1.05 with one start and 1.01 with ten. Where no solver is a fair judge there is a planted truth, and the share of it that is recovered. The processor time
 is that of ten starts on one thread, ours and the reference's, after the kernels are compiled. A row beyond its margin:
 exit code 1.
 """
@@ -592,18 +591,16 @@ ROWS = {
     "SemiSupervisedNMF": semisupervised,
     "SmoothNMF": smooth,
 }
-WIDER = {}  # name: (largest ratio with one start, with ten, the reason)
 HEADER = ("", "reference", "one start", "ten starts", "CPU s", "reference CPU s", "recovered", "wanted", "within")
 
 
 def judge(name, n_seeds):
     """Return the line of a row, as texts, and whether it is within its margins."""
     row = ROWS[name]
-    most_of_one, most_of_ten, _ = WIDER.get(name, (ONE, TEN, ""))
     row(n_seeds)  # compiles the kernels
     found = np.median(np.array([row(seed) for seed in range(n_seeds)]), axis=0)
     one, ten, ours, reference, recovered, wanted = found
-    is_within = not (one > most_of_one or ten > most_of_ten or recovered < wanted)
+    is_within = not (one > ONE or ten > TEN or recovered < wanted)
     numbers = [
         "" if np.isnan(value) else f"{value:.{places}f}"
         for value, places in zip(found, (4, 4, 2, 2, 3, 3), strict=True)
