@@ -2,12 +2,12 @@
 
 Usage: python bench/family_quality.py [--seeds 5] [--only NAME] [--output TABLE.md]
 
-A reference is a solver outside of this package: scikit-learn, or SciPy's L-BFGS-B on the same objective in plain NumPy,
-from ten random starts, of which the best counts. Ours is fitted once (`n_init=1`) and with ten starts (`n_init=10`).
-All objectives are computed here, in NumPy, from the public factors. The ratio is ours to the best of the reference: the
-median over the seeds must not exceed 1.05 with one start and 1.01 with ten. Where no solver is a fair judge there is a planted truth, and the share of it that is recovered. The processor time
-is that of ten starts on one thread, ours and the reference's, after the kernels are compiled. A row beyond its margin:
-exit code 1.
+A reference is a solver outside of this package: scikit-learn, or SciPy's L-BFGS-B on the same objective in plain
+NumPy, from ten random starts, of which the best counts. Ours is fitted once (`n_init=1`) and with ten starts
+(`n_init=10`). All objectives are computed here, in NumPy, from the public factors. The ratio is ours to the best of
+the reference: the median over the seeds must not exceed 1.05 with one start and 1.01 with ten. Where no solver is a
+fair judge there is a planted truth, and the share of it that is recovered. The processor time is that of ten starts on
+one thread, ours and the reference's, after the kernels are compiled. A row beyond its margin: exit code 1.
 """
 
 import argparse
