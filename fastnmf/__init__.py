@@ -1,4 +1,57 @@
-"""Factorise large, sparse, non-negative data that come in groups."""
+"""Factorise large, sparse, non-negative data that come in groups.
+
+Which model (rows of X are samples, columns are features):
+
+    rows that come in groups               StratifiedNMF(20).fit(X, strata=labels)
+    one set of rows, sparse or dense       NMF(20).fit(X)
+    counts                                 PLSA(20), or NMF(20, solver="mu", beta_loss=1)
+    more rows than fit in memory           MiniBatchNMF, MiniBatchStratifiedNMF, fastnmf.dask
+    topics of topics                       HierarchicalNMF((12, 4)); DeepNMF
+    known classes                          SemiSupervisedNMF(12).fit(X, y)
+    outliers                               RobustNMF
+    negative entries                       SemiNMF
+    graphs                                 SymmetricNMF for a graph; GraphNMF for neighbouring samples
+    every model, with its formula          fastnmf.catalogue(), or python -m fastnmf models
+
+Other models, one line each:
+
+    AffineNMF                    a background that all rows share
+    BilinearNMF                  mixtures whose components interact
+    BinaryNMF, BooleanNMF        factors of zeros and ones
+    ChebyshevNMF                 the smallest largest error
+    ConvexNMF                    components that are means of rows
+    ConvolutiveNMF               patterns in time that span several rows
+    DictionaryNMF                components made of known atoms
+    DistributionallyRobustNMF    a good fit under several divergences
+    Factorization                losses, penalties and updates of your own
+    IntervalNMF                  data known only by lower and upper bounds
+    KernelNMF                    clusters of any shape
+    MetaNMF                      components learned on small tasks first
+    OrthogonalNMF                each row in one cluster
+    ProjectiveNMF                a non-negative PCA
+    SeparableNMF                 components that are rows, or features, of X
+    SmoothNMF                    components that are curves
+    SparseNMF                    sparse components or weights
+    TriNMF                       groups of rows, groups of features, and their table
+    TriSymmetricNMF              communities and the links between them
+    UnderapproximationNMF        components that stay below the data
+
+Functions and classes around a fit:
+
+    select_rank, select_beta     choose the number of components, the divergence
+    consensus, cluster           components on which many runs agree; clusters of samples
+    estimate, warmup             memory and time of a fit; compile the kernels beforehand
+    read, load                   read a data file; read a saved model
+    save_csr, open_csr, Strata   matrices on disk; a matrix with its groups
+    Start, catalogue             components that start a fit; the list of all models
+    write_report, write_tables   a fitted model as an HTML page, as a folder of tables
+    non_negative_factorization, stratified_nmf, hierarchical_loss, nnls    as functions
+
+Modules: metrics, plots, datasets, report, compose, testing, and tl (for AnnData).
+
+``help(fastnmf.NMF)`` describes a class.
+``python -m fastnmf --help`` lists the commands of the shell.
+"""
 
 from importlib import import_module
 

@@ -37,6 +37,7 @@ class StratifiedNMF(
 
     All strata share the dictionary H; the shift v(i) is specific to stratum i. Minimises
     ``sum_i ||A(i) - 1 v(i)ᵀ - W(i) H||²`` over v, W, H >= 0. Sparse data stay sparse.
+    ``StratifiedNMF(20).fit(X, strata=labels)`` sets the factors `shifts_`, `W_` and `components_`.
 
     Parameters
     ----------

@@ -40,6 +40,7 @@ from fastnmf.models.base.callbacks import fit_callbacks
 from fastnmf.models.base.fitted_state import check_fitted_arrays, is_fitted_name, make_fits_atomic
 from fastnmf.models.base.for_checkers import BaseEstimator, CallbackSupportMixin, with_callbacks
 from fastnmf.models.base.representation import RepresentationMixin
+from fastnmf.models.base.routing import shorten_request_help
 from fastnmf.models.base.top_features import feature_names_for, names_to_keep
 from fastnmf.typing import Array, Factor, File, FilePath, Integers, Matrix, Names
 
@@ -123,6 +124,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         make_fits_atomic(cls)
+        shorten_request_help(cls)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
