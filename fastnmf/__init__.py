@@ -10,7 +10,7 @@ Which model (rows of X are samples, columns are features):
     known classes                          SemiSupervisedNMF(12).fit(X, y)
     outliers                               RobustNMF
     negative entries                       SemiNMF
-    graphs                                 SymmetricNMF for a graph; GraphNMF for neighbouring samples
+    graphs                                 SymmetricNMF (a graph), GraphNMF (neighbouring samples)
     every model, with its formula          fastnmf.catalogue(), or python -m fastnmf models
 
 Other models, one line each:

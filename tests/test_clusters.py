@@ -97,9 +97,9 @@ def test_what_cannot_be_clustered_is_refused():
         cluster(W * np.nan, H)
     with pytest.raises(ValueError, match="n_clusters=7 is more"):
         cluster(W, H, n_clusters=7)
-    with pytest.raises(ValueError, match="one label a sample"):
+    with pytest.raises(ValueError, match="one label per sample"):
         cluster(W, H, labels=[1, 2])
     with pytest.raises(ValueError, match="'product', 'factor', 'max'"):
         cluster(W, H, metric="cosine")
-    with pytest.raises(ValueError, match="expected one label a sample in both"):
+    with pytest.raises(ValueError, match="expected one label per sample in both"):
         clustering_scores([1, 2], [1])

@@ -588,7 +588,7 @@ def test_bad_data_and_labels_are_told():
         (np.arange(3), "y has 3 labels for 40 rows"),
         (np.full(40, -1), "y has no label"),
         ([None] * 40, "y has no label"),
-        ([np.zeros(40), np.zeros(40), np.zeros(40)], "expected 2, one a level"),
+        ([np.zeros(40), np.zeros(40), np.zeros(40)], "expected 2, one per level"),
     ):
         with pytest.raises(ValueError, match=words):
             make({}).fit(X, y)

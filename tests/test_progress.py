@@ -60,16 +60,16 @@ class Page(progress._Lines):
 
 
 def test_the_forecast_is_that_of_a_power_law():
-    """Of a distance of 64 / iteration² at 0.5 s an iteration, the rule applies after 8 iterations."""
+    """Of a distance of 64 / iteration² at 0.5 s per iteration, the rule applies after 8 iterations."""
     page = Page()
     course = progress._FitProgress(page, "NMF", 200)
     for iteration in range(7):
         course(iteration, 0.5, 10 + 0.5 * iteration, lambda at=iteration: 64 / at**2 if at else None)
     text, share = page.texts[-1]
-    assert text.startswith("NMF: iteration 6/200, normalized loss 0.500000, 13.0 s, 0.5 s an iteration, ")
+    assert text.startswith("NMF: iteration 6/200, normalized loss 0.500000, 13.0 s, 0.5 s per iteration, ")
     assert text.endswith("1.8 x tol from stopping, about 1.0 s left") and share == 6 / 200
     course(8, 0.5, 14.0, lambda: 1.0)
-    assert page.texts[-1][0].endswith("0.5 s an iteration, at the tolerance")
+    assert page.texts[-1][0].endswith("0.5 s per iteration, at the tolerance")
     assert [page.texts[i][0][-6:] for i in (0, 1)] == ["10.0 s", "10.5 s"], "the first iteration may be a slow one"
 
 

@@ -373,7 +373,7 @@ def test_scores_count_rows_with_labels_and_their_weights():
         weight = np.arange(60.0) ** 2
         wanted = np.average(is_right[some >= 0], weights=weight[some >= 0])
         assert model.score(X, some, sample_weight=weight, **given) == pytest.approx(wanted, rel=1e-12)
-        with pytest.raises(ValueError, match="expected .60,.: one a row"):
+        with pytest.raises(ValueError, match="expected .60,.: one per row"):
             model.score(X, some, sample_weight=weight[:9], **given)
         with pytest.raises(ValueError, match="no positive sum"):
             model.score(X, some, sample_weight=np.where(some < 0, 1.0, 0.0), **given)

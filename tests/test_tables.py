@@ -398,7 +398,7 @@ BAD = {
     "a header of numbers": ("a.csv", "a,b\n", {}, "has names of columns and no rows"),
     "two columns of a name": ("a.csv", "a,a\n1,2\n", {}, "has 2 columns 'a'; give each its own name"),
     "no JSON": ("a.jsonl", '{"t": "a"}\n{"t": \n', {"text": "t"}, "Line 2 of .* is no JSON"),
-    "a JSON array": ("a.jsonl", '[{"t": "a"}]\n', {"text": "t"}, "Line 1 of .* is a list; give one object a line"),
+    "a JSON array": ("a.jsonl", '[{"t": "a"}]\n', {"text": "t"}, "Line 1 of .* is a list; give one object per line"),
     "other keys": (
         "a.jsonl",
         '{"a": 1}\n{"a": 1, "b": 2}\n',

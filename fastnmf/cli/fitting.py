@@ -79,7 +79,7 @@ def add_select_rank(commands):
 
 
 def _add_parallel(parser):
-    parser.add_argument("--jobs", type=int, metavar="N", help="number of fits at a time; -1: one a core")
+    parser.add_argument("--jobs", type=int, metavar="N", help="number of fits at a time; -1: one per core")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result, too; needs matplotlib")
     options.add_model(parser)
 

@@ -344,7 +344,7 @@ def richest(part, seek, n_wanted, n_kept):
     ----------
     part : Part
     seek : ndarray (n_columns, K)
-        Weights of the features, one column a component.
+        Weights of the features, one column per component.
     n_wanted : int
         Rows of a component, or the sum of their weights.
     n_kept : int

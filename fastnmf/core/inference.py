@@ -116,7 +116,7 @@ def quadratic_weights(gram, pos, rank, neg=None, penalties=(), guess=None):
 def sparse_weights(strata, H, most):
     """Return the best weights of every row for fixed H, of which at most `most` are non-zero, (n_rows, K).
 
-    Exact for up to two; for more as far as `CODING_NODES` problems a row lead.
+    Exact for up to two; for more as far as `CODING_NODES` problems per row lead.
 
     Parameters
     ----------

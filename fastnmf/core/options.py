@@ -404,7 +404,7 @@ def row_weights(data, sample_weight, strata_weight):
         if weight.ndim == 0:
             weight = np.full(n_rows, float(weight))
         if weight.shape != (n_rows,):
-            raise ValueError(f"sample_weight has shape {weight.shape}, expected ({n_rows},): one weight a row.")
+            raise ValueError(f"sample_weight has shape {weight.shape}, expected ({n_rows},): one weight per row.")
         if not np.isfinite(weight).all() or (weight < 0).any():
             raise ValueError("sample_weight contains negative or non-finite weights; every weight must be >= 0.")
         if not weight.any():

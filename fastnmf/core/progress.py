@@ -130,7 +130,7 @@ class _FitProgress:
         if iteration == began:
             return []
         pace, left = (seconds - before) / (iteration - began), self.max_iter - iteration
-        parts = [f"{pace:.2g} s an iteration"]
+        parts = [f"{pace:.2g} s per iteration"]
         if distance is not None:
             parts.append(f"{distance:.1f} x tol from stopping" if distance > 1 else "at the tolerance")
             left = min(left, self._iterations_left(iteration, distance))

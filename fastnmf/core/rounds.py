@@ -291,7 +291,7 @@ class ChunkedSQUAREM(SQUAREM):
 
 
 class RatioSolver(Solver):
-    """Iterate multiplicative updates for Kullback-Leibler, with one reading of every chunk an iteration.
+    """Iterate multiplicative updates for Kullback-Leibler, with one reading of every chunk per iteration.
 
     The value of a point needs the pass over the data with which the next iteration begins. So a round updates W for the
     next iteration already when it returns the value of this one, and the chunks keep the W before, which is the result

@@ -116,7 +116,7 @@ def explained_share(errors, norms, sample_weight):
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight, dtype=np.float64)
         if sample_weight.shape != errors.shape:
-            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one a row.")
+            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {errors.shape}: one per row.")
         if not np.isfinite(sample_weight).all() or (sample_weight < 0).any():
             raise ValueError("sample_weight contains negative or non-finite weights; every weight must be >= 0.")
         errors, norms = errors * sample_weight, norms * sample_weight

@@ -1,9 +1,9 @@
 """Infer exactly through stacks of layers, and compute their objective and its gradient.
 
 A stack approximates ``X ~ A_0 A_1 ... A_L S_L``, with ``S_l = argmin_{S >= 0} ||S_{l-1} - A_l S||`` and S_{-1} = X:
-only the A_l are free. Inside this module all arrays lie as in the rest of the package, one row a sample: X (n, m), A_0
-(m, k_0), A_l (k_{l-1}, k_l), S_l (n, k_l). Only `nnls` and `hierarchical_loss` use the orientation of the paper, one
-column a sample.
+only the A_l are free. Inside this module all arrays lie as in the rest of the package, one row per sample: X (n, m),
+A_0 (m, k_0), A_l (k_{l-1}, k_l), S_l (n, k_l). Only `nnls` and `hierarchical_loss` use the orientation of the paper,
+one column per sample.
 
 This is not a `Loss` because the objective is not quadratic in any factor: the S_l depend on the A_l. It is smooth
 almost everywhere, and its gradient is one sweep back through the layers (`Stack`).
@@ -480,7 +480,7 @@ def hierarchical_loss(
     Parameters
     ----------
     X : sparse matrix or array (n_features, n_samples)
-        Non-negative: one column a sample.
+        Non-negative: one column per sample.
     A : sequence of ndarray
         A_0 (n_features, k_0), A_1 (k_0, k_1), ..., A_L (k_{L-1}, k_L), with k_0 >= k_1 >= ... >= k_L.
     loss : {"levels", "recon", "energy"}
@@ -493,7 +493,7 @@ def hierarchical_loss(
     label_weight : float, default=0.0
         Absolute, not relative to the size of the loss.
     level_weights : sequence of float, default=None
-        w_l >= 0, one a level, for ``"levels"`` and ``"energy"``; None: all 1.
+        w_l >= 0, one per level, for ``"levels"`` and ``"energy"``; None: all 1.
 
     Returns
     -------

@@ -91,7 +91,7 @@ def _is_path(piece):
 
 
 def parts_of(given, name, blocks):
-    """Return the labels or weights of rows as one part a chunk, or None where they are not in parts.
+    """Return the labels or weights of rows as one part per chunk, or None where they are not in parts.
 
     Parameters
     ----------

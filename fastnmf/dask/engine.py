@@ -172,7 +172,7 @@ class DaskSource:
         return self.futures(graph, [wanted[number] for number in range(len(each))])
 
     def even_groups(self, count):
-        """Return that many numbers in groups of neighbours, one a worker."""
+        """Return that many numbers in groups of neighbours, one per worker."""
         n_groups = max(1, len(self.client.nthreads()))
         each = itertools.groupby(range(count), key=lambda number: number * n_groups // count)
         return [list(group) for _, group in each]
@@ -290,7 +290,7 @@ class DaskSource:
     # ---------------------------------------------------------------- the first pass
 
     def look(self, strata, weight):
-        """Count rows, check entries, and collect labels and weights that come in one part a chunk.
+        """Count rows, check entries, and collect labels and weights that come in one part per chunk.
 
         Parameters
         ----------

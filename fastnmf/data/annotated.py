@@ -93,7 +93,7 @@ def with_labels(X, strata):
     if not hasattr(table, "columns"):
         raise ValueError(
             f"strata={shown(strata)} is one name; it stands for a column of a DataFrame, or of obs of an AnnData. Pass "
-            "one label a row."
+            "one label per row."
         )
     if strata not in table.columns:
         known = ", ".join(repr(name) for name in list(table.columns)[:8])

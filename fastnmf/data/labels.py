@@ -54,9 +54,9 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
     labels = _as_array(given, name)
     labels = labels[:, 0] if may_be_column and labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1:
-        raise ValueError(f"{name} has {labels.ndim} dimensions; give one label a row, an array of shape ({n_rows},).")
+        raise ValueError(f"{name} has {labels.ndim} dimensions; give one label per row, an array of shape ({n_rows},).")
     if len(labels) != n_rows:
-        raise ValueError(f"{name} has {len(labels)} labels for {n_rows} rows of X; give one label a row.")
+        raise ValueError(f"{name} has {len(labels)} labels for {n_rows} rows of X; give one label per row.")
     is_missing = np.array(np.ma.getmaskarray(labels))
     labels = np.asarray(np.ma.getdata(labels))
     if labels.dtype.kind in "fcmM":
@@ -105,7 +105,7 @@ def _as_array(given, name):
     if arrays and any(type(label) in arrays and np.ndim(label) > 0 for label in given):
         nested = np.array(given, dtype=object)
         if nested.ndim < 2:
-            raise ValueError(f"{name} holds sequences of different lengths; give one label a row.")
+            raise ValueError(f"{name} holds sequences of different lengths; give one label per row.")
         return nested
     for row in np.flatnonzero([type(label) is np.ndarray for label in given]) if np.ndarray in arrays else ():
         labels[row] = given[row].item()  # of no dimension

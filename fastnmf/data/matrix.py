@@ -128,7 +128,7 @@ def _check_list(X, prefix):
     if X and all(len(getattr(part, "shape", ())) == 2 for part in X):
         raise ValueError(
             f"{prefix}Expected 2D array, got a list of {len(X)} matrices instead: stack their rows, by numpy.vstack or "
-            "scipy.sparse.vstack, and pass strata=, one label a row, to models with strata."
+            "scipy.sparse.vstack, and pass strata=, one label per row, to models with strata."
         )
     lengths = {len(part) for part in X if isinstance(part, (list, tuple))}
     if len(lengths) > 1:

@@ -214,8 +214,8 @@ def open_csr(folder: FilePath, *, chunk_rows: int | None = None) -> DiskCSR:
     ----------
     folder : str or path
     chunk_rows : int, default=None
-        Rows of a chunk. None: those whose columns are stored, see `save_csr`, or else about 10 million entries a chunk.
-        Sums are rounded otherwise for other chunks.
+        Rows of a chunk. None: those whose columns are stored, see `save_csr`, or else about 10 million entries per
+        chunk. Sums are rounded otherwise for other chunks.
 
     Returns
     -------

@@ -210,7 +210,7 @@ class Strata:
         """Validate a list of matrices (m_i, n_columns), one for each stratum; the strata are labelled 0, 1, 2, ..."""
         is_one = sp.issparse(blocks) or isinstance(blocks, np.ndarray) and blocks.ndim < 3
         if is_one or not hasattr(blocks, "__iter__") or isinstance(blocks, (str, bytes)):
-            raise TypeError("from_blocks takes a list of matrices, one a stratum, not one matrix; use from_array.")
+            raise TypeError("from_blocks takes a list of matrices, one per stratum, not one matrix; use from_array.")
         blocks = [as_matrix(block, f"Block {i}: ") for i, block in enumerate(blocks)]
         if not blocks:
             raise ValueError("from_blocks was given no block; give at least one matrix.")

@@ -70,7 +70,7 @@ class HierarchicalData(Bunch):
 
 
 class ImageData(TableData):
-    """Images, one a row, of known classes."""
+    """Images, one per row, of known classes."""
 
     target: Integers
     image_shape: tuple[int, int]

@@ -173,7 +173,7 @@ class _JsonLines(Table):
         self.path, self.encoding = path, encoding
         first = next(self._records(), None)
         if first is None:
-            raise ValueError(f"{path} is empty; give JSON Lines, one object a line.")
+            raise ValueError(f"{path} is empty; give JSON Lines, one object per line.")
         self.names = list(first[1])
 
     def _records(self):
@@ -186,9 +186,9 @@ class _JsonLines(Table):
                 except (ValueError, RecursionError) as error:
                     if isinstance(error, UnicodeDecodeError):
                         raise
-                    raise self.wrong(place, f"is no JSON ({error}); give one object a line") from None
+                    raise self.wrong(place, f"is no JSON ({error}); give one object per line") from None
                 if not isinstance(record, dict):
-                    raise self.wrong(place, f"is a {type(record).__name__}; give one object a line")
+                    raise self.wrong(place, f"is a {type(record).__name__}; give one object per line")
                 yield place, record
 
     def _chunks(self, wanted, n_rows):

@@ -43,7 +43,7 @@ def labels_of(given, n_rows):
     if isinstance(given, os.PathLike):
         labels = read_labels(input_path(given))
         if labels.ndim != 1 or len(labels) != n_rows:
-            raise ValueError(f"{given} has {len(labels)} labels for {n_rows} rows of X; give one label a row.")
+            raise ValueError(f"{given} has {len(labels)} labels for {n_rows} rows of X; give one label per row.")
         return labels
     return None if given is None else known_labels(given, "strata", n_rows)
 

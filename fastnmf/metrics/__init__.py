@@ -2,7 +2,7 @@
 
 These functions use NumPy and SciPy only, in float64 throughout; `clustering_scores` also uses scikit-learn. Shapes
 follow the public attributes: X (n, m) samples by features, W (n, k) weights, H (k, m) shared components, V (S, m)
-shifts, one row a stratum.
+shifts, one row per stratum.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def as_shifts(V, strata, n, m):
     else:
         stratum, labels = encode_labels(strata, n)
     if V.shape != (labels.size, m):
-        raise ValueError(f"V must have shape {(labels.size, m)}, one row a label; got {V.shape}.")
+        raise ValueError(f"V must have shape {(labels.size, m)}, one row per label; got {V.shape}.")
     return V, stratum
 
 

@@ -202,7 +202,7 @@ class BinaryNMF(FlipModel):
     The method has four steps. Coordinate descent finds non-negative factors. Both factors of each component are scaled
     to the same largest entry. All entries are rounded at one half. Then single entries are switched as long as that
     lowers the error, each exactly for the given rest of its row. The result is a local minimum: no single switch
-    improves it. Sparse data stay sparse, O(nnz k) a round.
+    improves it. Sparse data stay sparse, O(nnz k) per round.
 
     A set lowers the error only where more than half of the entries that it covers are ones. In text that holds for
     single words, so they are what the components of counts or TF-IDF are; that is the model, not its solver. `NMF` and

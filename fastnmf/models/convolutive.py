@@ -259,7 +259,7 @@ class ConvolutiveNMF(WeightModel):
     one update for each lag, which may increase the objective; this one does not. Coordinate descent sets one entry of W
     or of a component after the other to its minimum, and takes all lags into account likewise. After the last iteration
     W alone is solved for, as in `transform`, unless the fit stopped because of `max_time`. Sparse X stays sparse for
-    the squared error and for Kullback-Leibler: O(nnz k n_lags) an iteration, and an array (n_samples, k n_lags). Other
+    the squared error and for Kullback-Leibler: O(nnz k n_lags) per iteration, and an array (n_samples, k n_lags). Other
     losses need all entries, which are visited a tile at a time.
 
     The search of ``"shifted"`` takes about a hundred iterations for each component, on a part of large data, and is

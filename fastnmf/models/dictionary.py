@@ -44,7 +44,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     n_components : int, default=10
         k, the number of mixtures, which are the rows of C.
     dictionary : sparse matrix or array (n_atoms, n_features), default=None
-        D, one atom a row, non-negative unless ``signed=True``. Must be given.
+        D, one atom per row, non-negative unless ``signed=True``. Must be given.
     signed : bool, default=False
         False: ``C >= 0``. True: ``C D >= 0`` in place of it, for C and D of any sign; needs ``move="hals"``.
     move : {"hals", "mu"}, default="hals"
@@ -246,7 +246,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
             return known
         D = as_matrix(self.dictionary, "dictionary: ", is_signed=True)
         if D.shape[1] != data.shape[1]:
-            raise ValueError(f"dictionary has shape {D.shape}; expected (n_atoms, {data.shape[1]}), an atom a row.")
+            raise ValueError(f"dictionary has shape {D.shape}; expected (n_atoms, {data.shape[1]}), one atom per row.")
         least = (D.data if sp.issparse(D) else D).min(initial=0)
         if least < 0 and not self.signed:
             raise ValueError(

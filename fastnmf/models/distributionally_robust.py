@@ -137,7 +137,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     the weighted sum. Then the weight of the divergence with the largest excess is increased by ``1 / (iteration + 1)``
     of its distance to 1.
 
-    X may be sparse. beta = 1 and 2 visit the non-zeros only; all others cost O(n m K) an iteration, a tile at a time.
+    X may be sparse. beta = 1 and 2 visit the non-zeros only; all others cost O(n m K) per iteration, a tile at a time.
 
     *Names*: the source's Omega is betas, lambda `weights_`.
 

@@ -296,7 +296,9 @@ class GraphNMF(BaseNMF, WithStrata):
             expected and what to do.
         """
         if V is not None and strata is None:
-            raise ValueError("V, a start of shifts, was given without strata; pass strata=, one label a row, or no V.")
+            raise ValueError(
+                "V, a start of shifts, was given without strata; pass strata=, one label per row, or leave V out."
+            )
         if self.anchor != "deprecated":
             warn(
                 f"anchor={self.anchor!r} is deprecated and will be removed in version 0.3; use "

@@ -99,8 +99,8 @@ class IntervalNMF(BaseNMF, Iterative):
     -----
     Before every update the data are replaced by the points of the intervals that are nearest to the current model. The
     squared distance to these points is an upper bound of the objective, and equal to it at the current model; so an
-    update that lowers the bound lowers the objective. O(nnz k) an iteration, where nnz counts the non-zeros of `upper`:
-    dense bounds need about 100 bytes an entry.
+    update that lowers the bound lowers the objective. O(nnz k) per iteration, where nnz counts the non-zeros of
+    `upper`: dense bounds need about 100 bytes per entry.
 
     *Names*: the source's a and b are the bounds.
 

@@ -36,8 +36,8 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     init : None, str, model or Start, default=None
         The start. None and ``"auto"`` choose by the size of the data. Large sparse data (from about 60,000 non-zeros a
         component on, for Kullback-Leibler 20,000): ``"multilevel"``. Data of up to 2**22 entries, zeros included, and
-        of at most four columns a component: a fit from ``"features"`` and one from ``"nndsvd"``, of which the better is
-        kept; for Kullback-Leibler, also of fewer than 200,000 non-zeros, ``"nndsvda"``. Others: ``"features"``.
+        of at most four columns per component: a fit from ``"features"`` and one from ``"nndsvd"``, of which the better
+        is kept; for Kullback-Leibler, also of fewer than 200,000 non-zeros, ``"nndsvda"``. Others: ``"features"``.
 
         ``"multilevel"``: a short fit of 2 to 25 % of the rows, whose components are the start of the fit of all rows.
         ``"features"``: each component is the mean of the 30 rows with the largest sums over 10 random features.

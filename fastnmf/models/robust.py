@@ -140,7 +140,7 @@ class RobustNMF(BaseNMF, Iterative):
     than the others can still be given a component of its own, at a lower loss than the right model: in two of nine
     planted data sets at rank 4, with 70 rows, seven of them wrong and twice as long.
 
-    ``"l1"`` and ``"huber"`` need every entry of the residual, including those where X is zero: O(n m K²) an iteration
+    ``"l1"`` and ``"huber"`` need every entry of the residual, including those where X is zero: O(n m K²) per iteration
     (``"mu"``: O(n m K)). With ``"cd"`` a sparse X is made dense, up to 2**24 entries. ``"mu"`` forms one dense tile
     after the other and has no limit. Both losses can end in local minima (once in 29 planted data sets): `n_init` tries
     several starts.

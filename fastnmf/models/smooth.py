@@ -100,7 +100,7 @@ class SmoothNMF(BaseNMF, Iterative):
     least; this does not change ``W H``.
 
     Sparse X stays sparse. A component is updated as a whole: to its exact minimiser, or, for total variation, to that
-    of a parabola above the penalty. This runs on one thread and costs O(n_features k²) an iteration.
+    of a parabola above the penalty. This runs on one thread and costs O(n_features k²) per iteration.
 
     References
     ----------

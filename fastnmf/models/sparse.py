@@ -102,7 +102,7 @@ class SparseNMF(BaseNMF, Iterative):
     iterations: rows in different directions, and that of `NMF`.
 
     The constraint sets are not convex, so the result depends on the start more than that of plain NMF. Sparse X stays
-    sparse, at the cost of plain NMF plus O(n_samples n_components²) for two components a sample.
+    sparse, at the cost of plain NMF plus O(n_samples n_components²) for two components per sample.
 
     `transform` observes `max_components`. `sparseness_W` is a constraint on all samples of a fit together, so
     `transform` ignores it.

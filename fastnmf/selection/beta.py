@@ -127,7 +127,7 @@ def select_beta(
 
     Notes
     -----
-    Every fit reads all entries, one tile at a time, O(n m k) an iteration for every beta, because held-out entries may
+    Every fit reads all entries, one tile at a time, O(n m k) per iteration for every beta, because held-out entries may
     be zeros, which a sparse matrix does not store. Differences no larger than the deviation over the splits mean
     little. For 17 of 18 planted data sets with gamma, Poisson and normal noise the right one of 0, 1 and 2 was chosen.
     Betas that differ by 0.5 are distinguished less reliably, and counts of 2 to 4 on average gave 1.5 where 1 was

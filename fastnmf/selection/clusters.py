@@ -123,7 +123,7 @@ def cluster(
     W, H = _factors(model, H)
     if labels is not None:
         if np.shape(labels) != (len(W),):
-            raise ValueError(f"labels has shape {np.shape(labels)}, expected ({len(W)},): one label a sample.")
+            raise ValueError(f"labels has shape {np.shape(labels)}, expected ({len(W)},): one label per sample.")
         labels = known_labels(labels, "labels", len(W))
     if n_clusters is None:
         n_clusters = W.shape[1] if labels is None else len(np.unique(labels))

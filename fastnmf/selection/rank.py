@@ -94,7 +94,7 @@ class RankSelection:
     __str__ = __repr__
 
     def to_frame(self) -> Any:
-        """Return the table as a pandas DataFrame, one row a rank; needs pandas."""
+        """Return the table as a pandas DataFrame, one row per rank; needs pandas."""
         import pandas
 
         return pandas.DataFrame(self.table(), index=pandas.Index(self.ranks, name="rank"))

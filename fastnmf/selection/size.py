@@ -54,7 +54,7 @@ class Estimate:
         """Return two sentences."""
         data, inside, outside, files = (_readable(n) for n in (self.data, self.in_memory, self.on_disk, self.files))
         return (
-            f"In memory: {data} of data and {inside} for the fit, about {self.seconds_per_pass:.2g} s an iteration.\n"
+            f"In memory: {data} of data and {inside} for the fit, about {self.seconds_per_pass:.2g} s per iteration.\n"
             f"From disk: {outside} of memory and {files} of files, about as long where the files stay cached."
         )
 

@@ -244,7 +244,7 @@ def features(strata, rank, rng, *, has_shifts=True, needs_positive=False):
 
 
 def wanted_features(means, rank, rng, dtype):
-    """Return the weights of random features, one column a component: one for each time that a feature was drawn.
+    """Return the weights of random features, one column per component: one for each time that a feature was drawn.
 
     Parameters
     ----------

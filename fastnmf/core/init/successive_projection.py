@@ -210,7 +210,7 @@ def anchors(operator, row_square_sums, rank, mass):
     """Return rows of a symmetric matrix of which the others are mixtures, by successive projection (Arora et al. 2013).
 
     Rows are scaled to sum one. Each step takes the row that is farthest from the span of those taken before. Cost: two
-    products with a vector a step.
+    products with a vector per step.
 
     Parameters
     ----------

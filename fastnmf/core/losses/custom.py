@@ -100,7 +100,7 @@ class EntrywiseLoss(Divergence):
 class CustomDivergence(_Divergence):
     """The loss of one fit with an `EntrywiseLoss`; ``neg - pos`` is its gradient.
 
-    Cost: O(nnz K) a pass where the user's loss has a `zero_slope`, else O(n m K), a tile at a time; and that of the
+    Cost: O(nnz K) per pass where the user's loss has a `zero_slope`, else O(n m K), a tile at a time; and that of the
     user's functions.
 
     Parameters

@@ -14,7 +14,7 @@ class Dictionary:
     The data are read once. With ``Y = X Dᵀ`` and ``G = D Dᵀ`` the half-gradients are ``W (FᵀGF) - Y F`` and
     ``G F (WᵀW) - YᵀW``. The second has a matrix on either side of F, so the rows of F are not independent. Its positive
     and its negative part are given for multiplicative updates, or a `MixedRows` for `MixtureDescent`. Cost: O(nnz p) at
-    the start, O((n + p) p k) an iteration.
+    the start, O((n + p) p k) per iteration.
 
     Parameters
     ----------

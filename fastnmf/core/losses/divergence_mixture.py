@@ -32,7 +32,7 @@ class Part(NamedTuple):
 class HalfSquared(Frobenius):
     """``1/2 ||X - W Hᵀ||²``, the beta divergence for beta = 2, as a ratio.
 
-    The parts of W are pos ``X H`` and neg ``W (HᵀH)``, those of H alike. Cost: O(nnz K + (n + m) K²) a pass.
+    The parts of W are pos ``X H`` and neg ``W (HᵀH)``, those of H alike. Cost: O(nnz K + (n + m) K²) per pass.
     """
 
     def contribute(self, name, factors, sub):
@@ -175,8 +175,8 @@ class DivergenceMixture:
 class ObservedDivergence(Tiled):
     """``sum d(x, y)`` over the entries that are not held out, for the beta divergence d.
 
-    The parts pos and neg are those of `BetaDivergence`, with zeros where an entry is held out. Cost: O(n m K) a pass, a
-    tile at a time.
+    The parts pos and neg are those of `BetaDivergence`, with zeros where an entry is held out. Cost: O(n m K) per pass,
+    a tile at a time.
 
     Parameters
     ----------

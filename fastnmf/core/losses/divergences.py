@@ -186,8 +186,8 @@ class KullbackLeibler(_Divergence):
     those of H are alike; pos of a shift is ``sum u z`` over the rows of its stratum, and neg is ``sum u``. The
     objective is not quadratic.
 
-    Cost: O(nnz K) a pass. V and H from one point share a pass, so a schedule that updates V with H after W takes two
-    passes an iteration. The value uses the pass of W at the same point; a history therefore costs one logarithm for
+    Cost: O(nnz K) per pass. V and H from one point share a pass, so a schedule that updates V with H after W takes two
+    passes per iteration. The value uses the pass of W at the same point; a history therefore costs one logarithm for
     each non-zero. Of dense data, too, only the non-zeros are walked.
 
     Parameters
@@ -292,9 +292,9 @@ class BetaDivergence(_Divergence):
     b = 0 is Itakura-Saito, ``x / y - log(x / y) - 1``; b = 1 is Kullback-Leibler; b = 2 is half the squared error.
 
     Ratio parts: pos of W is ``(X * Y^(b - 2)) H``, which needs Y on the non-zeros only. neg is ``Y^(b - 1) H``, which
-    needs Y everywhere: O(n m K) a pass, computed a tile at a time, so that Y is never stored as a whole. The ratio is
+    needs Y everywhere: O(n m K) per pass, computed a tile at a time, so that Y is never stored as a whole. The ratio is
     raised to the power 1 / (2 - b) for b < 1 and 1 / (b - 1) for b > 2, with which the objective is monotone. For b = 1
-    and 2, `KullbackLeibler` and the squared errors do the same in O(nnz K) a pass.
+    and 2, `KullbackLeibler` and the squared errors do the same in O(nnz K) per pass.
 
     Source: Fevotte and Idier 2011, "Algorithms for nonnegative matrix factorization with the beta-divergence", Neural
     Computation, doi:10.1162/NECO_a_00168.

@@ -340,7 +340,7 @@ class Tri(Chain):
 
 
 class Blocks(Chain):
-    """`Chain` of one core S for W and H with one non-zero a row and columns of length one, or zero.
+    """`Chain` of one core S for W and H with one non-zero per row and columns of length one, or zero.
 
     S is then ``WᵀX H``. In the coordinates of H a row of X is its row of ``X H``, and its model that of ``W S``.
     Likewise for columns.
@@ -502,7 +502,7 @@ class Convex:
 class RowMixture(Convex):
     """`Convex` for ``K = X Xᵀ``, whose C is updated by `MixtureDescent`; K is never formed, and X may be of any sign.
 
-    C gets a `MixedRows` of the rows of X. Cost: four products with the data an iteration.
+    C gets a `MixedRows` of the rows of X. Cost: four products with the data per iteration.
 
     Parameters
     ----------

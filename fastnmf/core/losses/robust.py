@@ -37,7 +37,7 @@ class Residual(NamedTuple):
 class Tiled:
     """Base of the losses that visit all entries: reads the data and the model a few rows of either side at a time.
 
-    Cost: O(n m K) a pass. Of sparse data only one tile is dense at a time, and no array of the size of X is kept.
+    Cost: O(n m K) per pass. Of sparse data only one tile is dense at a time, and no array of the size of X is kept.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Reweighted(Tiled):
     Both lie below the parabola ``rho(r0) + p / 2 (r² - r0²)`` with ``p = rho'(r0) / r0``, so a step that lowers the
     squared error with the weights p of the present residual lowers the sum, too. The half-gradient of W is
     ``((Y - X) * P) H``. It is given as the Gram matrix of each row (`RowwiseGram`, for the update `WeightedRows`) or as
-    a ratio (for the update `MU`). Cost: O(n m K) a pass, O(n m K²) a sweep of coordinate descent.
+    a ratio (for the update `MU`). Cost: O(n m K) per pass, O(n m K²) per sweep of coordinate descent.
 
     Source: Holland and Welsch 1977, "Robust regression using iteratively reweighted least-squares".
 
@@ -207,7 +207,7 @@ class RowNorms(Frobenius):
 
     Let the weight p of a row be one over its present loss. The half-gradient of H is ``H (Wᵀ P W) - Xᵀ P W``. That of W
     is the one of the squared error, because the weight of a row does not change its best w. The norms of the residual's
-    rows come from Gram matrices, so sparse data stay sparse. Cost: O(nnz K + (n + m) K²) an iteration.
+    rows come from Gram matrices, so sparse data stay sparse. Cost: O(nnz K + (n + m) K²) per iteration.
 
     Source: Kong, Ding and Huang 2011, "Robust nonnegative matrix factorization using L21-norm".
 

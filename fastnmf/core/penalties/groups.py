@@ -100,7 +100,7 @@ class AngularPenalty:
     -----
     A component of zeros has no angle and costs nothing, so a strong penalty can remove components; begin with ones that
     differ, by ``init="nndsvda"``. Where the penalty is majorised (weights of rows or entries, missing values),
-    components must not begin at zero, as W does by default. Cost: O(p k²) an update.
+    components must not begin at zero, as W does by default. Cost: O(p k²) per update.
 
     Examples
     --------

@@ -65,7 +65,7 @@ class LeastSquares:
 
 
 class ClusterAssignment:
-    """One non-zero a row, columns of length one: each row is assigned to the component that explains most of it.
+    """One non-zero per row, columns of length one: each row is assigned to the component that explains most of it.
 
     The update is the exact minimiser of the squared error over rows with one non-zero entry. The columns are then
     divided by their lengths, which the next update of the other factor compensates. This is the step of orthogonal NMF
@@ -115,11 +115,11 @@ class ProductCore:
 
 
 class SparseCoding:
-    """The minimiser over F >= 0 with at most `most` non-zeros a row, for columns whose Gram matrix is non-negative.
+    """The minimiser over F >= 0 with at most `most` non-zeros per row, for columns whose Gram matrix is non-negative.
 
     Exact for one and two non-zeros: all supports are compared. For more, the support comes from non-negative orthogonal
     matching pursuit (Bruckstein, Elad and Zibulevsky 2008), exchanges, and branch and bound in at most `n_nodes`
-    problems a row (Nadisic, Vandaele, Gillis and Cohen 2020); weights on a support are exact. Monotone for rows that
+    problems per row (Nadisic, Vandaele, Gillis and Cohen 2020); weights on a support are exact. Monotone for rows that
     have at most `most` non-zeros. Cost: O(p k^2) for two, O(p k most^4) for more without branch and bound.
 
     Parameters

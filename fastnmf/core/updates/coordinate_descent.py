@@ -180,7 +180,7 @@ class ChainDescent:
     The links are those of `fastnmf.core.penalties.smoothness.Chain`. A whole column is set to its minimiser at once, by
     a tridiagonal system and a set of rows that are zero. Updating one entry after another would need many sweeps,
     because neighbours that are strongly linked change by small steps only. For total variation the column minimises a
-    parabola above the penalty, which is computed anew for every column. Monotone. Sequential; O(p K²) a sweep.
+    parabola above the penalty, which is computed anew for every column. Monotone. Sequential; O(p K²) per sweep.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ class ChainDescent:
 class LaggedDescent:
     """Exact coordinate descent for weights of patterns that last several rows, row by row.
 
-    Each row uses the updated values of the rows before it (Gauss-Seidel). Monotone. Sequential; O(n p k²) a sweep for
+    Each row uses the updated values of the rows before it (Gauss-Seidel). Monotone. Sequential; O(n p k²) per sweep for
     patterns of p rows, and less where weights are zero.
     """
 
@@ -246,7 +246,7 @@ class GraphHALS:
 
     The graph is given by ``sub.neighbours``. A row uses the updated values of its neighbours (Gauss-Seidel). Rows
     without neighbours among themselves are updated in parallel, one colour class of the graph after the other.
-    Monotone. O(p K² + nnz(A) K) a sweep.
+    Monotone. O(p K² + nnz(A) K) per sweep.
     """
 
     needs = ("quadratic",)
@@ -341,7 +341,7 @@ class LinkedDescent:
 class CoreDescent:
     """Exact coordinate descent for ``||A - F S Fᵀ||²`` over the symmetric core S >= 0, pairs of entries at a time.
 
-    Monotone. Cost: O(k³) a sweep.
+    Monotone. Cost: O(k³) per sweep.
 
     Parameters
     ----------
@@ -414,7 +414,7 @@ class MixtureDescent:
     """Exact coordinate descent over the weights with which rows are mixed into components.
 
     A sweep visits the rows that have a weight or gain by one, and solves for the k weights of a row by steps over
-    single entries, each of which is exact. Monotone. Sequential; at most O(nnz K) a sweep.
+    single entries, each of which is exact. Monotone. Sequential; at most O(nnz K) per sweep.
 
     Parameters
     ----------

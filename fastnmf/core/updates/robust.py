@@ -39,7 +39,7 @@ class WeightedMedianDescent:
 
 
 class ChebyshevLP:
-    """The exact minimiser of the largest residual of every row: one linear program a row.
+    """The exact minimiser of the largest residual of every row: one linear program per row.
 
     ``min t, |a_j - f . g_j| <= t, f >= 0``, by the dual simplex method. Takes the `Residual` that
     `fastnmf.core.losses.robust.Residuals` provides. The minimiser need not be unique; a row is replaced only where that

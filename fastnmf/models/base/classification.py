@@ -191,7 +191,7 @@ class ClassPredictionMixin:
             return float(is_right.mean())
         sample_weight = np.asarray(sample_weight, dtype=np.float64)
         if sample_weight.shape != (n_samples,):
-            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {(n_samples,)}: one a row.")
+            raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected {(n_samples,)}: one per row.")
         if not sample_weight[is_known].sum() > 0:
             raise ValueError("sample_weight has no positive sum over the rows with a label; give one of them a weight.")
         return float(np.average(is_right, weights=sample_weight[is_known]))

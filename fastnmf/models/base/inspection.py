@@ -57,7 +57,7 @@ def open_data(model, X, strata, *, is_masked=False):
     """
     X = model._validated(X, reset=False)
     if model._has_shifts and strata is None and len(model.strata_) > 1:
-        raise ValueError(f"This model has {len(model.strata_)} strata; pass strata=, one label a row.")
+        raise ValueError(f"This model has {len(model.strata_)} strata; pass strata=, one label per row.")
     labels = model.strata_ if model._has_shifts else None
     data = model._observed(X.astype(np.float64, copy=False), model._options(), strata, labels=labels)
     if data.entry_weights is not None and not is_masked:
@@ -180,7 +180,7 @@ class InspectionMixin:
         """
         self._check_fitted()
         if strata is None:
-            raise ValueError("estimate_shifts was given no strata; pass strata, one label a row.")
+            raise ValueError("estimate_shifts was given no strata; pass strata, one label per row.")
         X, strata = with_labels(X, strata)
         X = as_rows(X)
         labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))

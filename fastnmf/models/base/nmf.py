@@ -567,8 +567,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _check_strata_given(self, strata):
         if self._has_shifts and strata is None and len(self.strata_) > 1:
             raise ValueError(
-                f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row. In a Pipeline "
-                "or a search, switch on sklearn.set_config(enable_metadata_routing=True) and pass strata= there."
+                f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label per row. In a "
+                "Pipeline or a search, switch on sklearn.set_config(enable_metadata_routing=True) and pass strata= "
+                "there."
             )
 
     def _prepared_H(self, data):
@@ -659,7 +660,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if not self._has_shifts:
             return W @ self.components_
         if strata is None and len(self.strata_) > 1:
-            raise ValueError(f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label a row.")
+            raise ValueError(f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label per row.")
         stratum_index, _ = encode_labels(strata, W.shape[0], self.strata_)
         return W @ self.components_ + shift_arrays.rows_of(self.shifts_, stratum_index)
 

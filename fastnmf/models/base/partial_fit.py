@@ -157,7 +157,7 @@ class PartialFitMixin:
         X, strata = with_labels(X, strata)
         X = self._validated(X, reset=reset, is_fitted=hasattr(self, "components_"))
         if strata is None and len(known) > 1:
-            raise ValueError(f"This model has {len(known)} strata; pass strata=, one label a row.")
+            raise ValueError(f"This model has {len(known)} strata; pass strata=, one label per row.")
         labels = known if strata is None and len(known) == 1 else None
         return self._weighed(X, {"strata": strata, "sample_weight": sample_weight}, options, labels)
 

@@ -439,7 +439,7 @@ class HierarchicalNMF(
         self._has_list = is_list and any(np.ndim(part) == 1 for part in y if not isinstance(part, str))
         if self._has_list and len(y) != len(sizes):
             raise ValueError(
-                f"y is a list of {len(y)} label arrays; expected {len(sizes)}, one a level (None for none)."
+                f"y is a list of {len(y)} label arrays; expected {len(sizes)}, one per level (None for none)."
             )
         found, of_level = [], y if self._has_list else [*[None] * (len(sizes) - 1), y]
         for level, part in enumerate(of_level):
