@@ -20,7 +20,7 @@ __all__ = ["check_loss", "check_penalty", "check_update"]
 
 STEP = 1e-5  # of the central differences, whose error is then about 1e-10
 TOLERANCE = 1e-6  # of derivatives and of homogeneity, as a share of the largest number that is compared
-RISE = 1e-10  # of the objective, as a share of it: more is no rounding
+RISE = 1e-10  # of the objective, as a share of it: more is not rounding
 SINGLE = 1e-3  # difference of the objectives of fits in float32 and float64, as a share
 
 
@@ -69,7 +69,7 @@ def check_penalty(
     AssertionError: Square.half_gradient is not half the gradient of Square.value: along a random direction it gives ...
     """
     if not callable(getattr(penalty, "half_gradient", None)) or not callable(getattr(penalty, "value", None)):
-        raise TypeError(f"{shown(penalty)} is no penalty; expected an object with value(F) and half_gradient(F).")
+        raise TypeError(f"{shown(penalty)} is not a penalty; expected an object with value(F) and half_gradient(F).")
     rng, called = np.random.default_rng(random_state), type(penalty).__name__
     F = _read_only(rng.random((n_components, n_features)) + 0.1)
     gradient = _finite(penalty.half_gradient(F), f"{called}.half_gradient")
@@ -117,7 +117,9 @@ def check_loss(loss: EntrywiseLoss, *, positive_data: bool = False, random_state
         `loss` is not an `EntrywiseLoss`.
     """
     if not isinstance(loss, EntrywiseLoss):
-        raise TypeError(f"{shown(loss)} is no loss; expected an object of a subclass of fastnmf.compose.EntrywiseLoss.")
+        raise TypeError(
+            f"{shown(loss)} is not a loss; expected an object of a subclass of fastnmf.compose.EntrywiseLoss."
+        )
     rng, called = np.random.default_rng(random_state), type(loss).__name__
     y = rng.random(200) * 3 + 0.05
     x = np.where(rng.random(200) < (0.0 if positive_data else 0.3), 0.0, rng.random(200) * 3 + 0.05)
@@ -174,7 +176,7 @@ def check_update(
         Something does not hold.
     """
     if not callable(getattr(update, "step", None)):
-        raise TypeError(f"{shown(update)} is no update; expected an object with the method step(F, view).")
+        raise TypeError(f"{shown(update)} is not an update; expected an object with the method step(F, view).")
     rng, called = np.random.default_rng(random_state), type(update).__name__
     if loss in ("frobenius", 2):
         for _ in range(5):

@@ -178,12 +178,12 @@ CHECKPOINTS += ("UnderapproximationNMF", "TriNMF", "RobustNMF", "Distributionall
 
 
 def gone_on(case, X, path):
-    """Return the factors of a fit that goes on from a checkpoint, or None where this is refused in a sentence."""
+    """Return the factors of a fit that continues from a checkpoint, or None where this is refused in a sentence."""
     try:
         model = case.make(max_iter=4).fit(X, checkpoint=path, **case.given(X))
     except ValueError as error:
         said = str(error)
-        assert said.isprintable() and str(path) in said and ("elete" in said or "anew" in said), said
+        assert said.isprintable() and str(path) in said and ("elete" in said or "again" in said), said
         return None
     found = {name: value for name, value in vars(model).items() if name in ("W_", "components_", "shifts_")}
     for name, value in found.items():

@@ -211,7 +211,7 @@ def test_the_checkpoint_of_other_blocks_is_refused(tmp_path):
     with interrupted(8):
         make(MiniBatchNMF).fit_blocks(blocks, 2, checkpoint=tmp_path / "state", checkpoint_every=0)
     refused = [
-        (lambda: fit(iter(blocks), 1), "iterated only once, but a fit that goes on from a checkpoint .* pass a list"),
+        (lambda: fit(iter(blocks), 1), "iterated only once, but a fit that continues from a checkpoint .* pass a list"),
         (lambda: fit(blocks[1:]), "the values of X are not the same"),
         (lambda: fit(blocks, sweeps=(3, 3)), r"sweeps was \[2, 2\] and is \[3, 3\]"),
         (lambda: fit(blocks, 1), "is at iteration 2, beyond n_passes=1; raise n_passes"),
@@ -322,7 +322,7 @@ def test_a_warm_start_begins_at_the_components(kind):
     blocks, start = blocks_of(kind), model.as_start()
     model.fit_blocks(blocks, 2)
     assert_same(model, make(kind, init=start).fit_blocks(blocks, 2))
-    with pytest.raises(ValueError, match=r"warm_start goes on from components of shape \(4, 22\)"):
+    with pytest.raises(ValueError, match=r"warm_start continues from components of shape \(4, 22\)"):
         model.set_params(n_components=3).fit(X, **labelled(kind))
     zeros = make(kind, warm_start=True).partial_fit(0 * X[:30])  # it goes on from no zeros
     assert zeros.partial_fit(X).components_.any()

@@ -153,8 +153,8 @@ def test_broken_cells(cells, tmp_path):
     cells.write_h5ad(tmp_path / "cells.h5ad")
     h5py, path = pytest.importorskip("h5py"), tmp_path / "cells.h5ad"
     for options, message in (
-        ({"layer": "count"}, "'count' is no layer of .*did you mean 'counts'?"),
-        ({"strata": "bach"}, "'bach' is no column of obs in .*did you mean 'batch'?"),
+        ({"layer": "count"}, "'count' is not a layer of .*did you mean 'counts'?"),
+        ({"strata": "bach"}, "'bach' is not a column of obs in .*did you mean 'batch'?"),
         ({"strata": "part"}, "Cell 'cell0' of .* has no 'part'"),
         ({"layer": "counts", "raw": True}, "name two matrices"),
         ({"transpose": True}, "transpose=True goes with table or matrix, and .* is read as cells"),
@@ -167,7 +167,7 @@ def test_broken_cells(cells, tmp_path):
     for options, message in (
         ({}, "has no matrix X; name a layer of it"),
         ({"raw": True}, "has no raw"),
-        ({"layer": "counts", "use_highly_variable": True}, "'highly_variable' is no column of var"),
+        ({"layer": "counts", "use_highly_variable": True}, "'highly_variable' is not a column of var"),
     ):
         with pytest.raises(ValueError, match=message):
             read(path, **options)

@@ -237,7 +237,7 @@ def test_a_warm_start_belongs_to_the_fit(tmp_path):
 
     warm(3, checkpoint=tmp_path / "state.npz")
     assert_same_fit(warm(3, checkpoint=tmp_path / "state.npz"), warm(3))
-    with pytest.raises(ValueError, match="the model that warm_start goes on from is not the same"):
+    with pytest.raises(ValueError, match="the model that warm_start continues from is not the same"):
         warm(4, checkpoint=tmp_path / "state.npz")
 
 
@@ -268,7 +268,7 @@ def test_a_checkpoint_of_another_fit_is_refused(changes, message, tmp_path):
     model = StratifiedNMF(**{"n_components": 5, "random_state": 0, "max_iter": LAST, "tol": 0} | changes)
     with pytest.raises(ValueError, match=f"state.npz is the checkpoint of another fit.*{message}") as caught:
         model.fit(data, checkpoint=state, **given)
-    assert str(caught.value).endswith("Delete it to begin anew, or give another path.")
+    assert str(caught.value).endswith("Delete it to start over, or give another path.")
     assert state.read_bytes() == before and not hasattr(model, "_seed")
 
 
@@ -347,7 +347,7 @@ def test_a_disk_that_is_full_for_a_while_does_not_end_the_fit(tmp_path, monkeypa
         real(*args)
 
     monkeypatch.setattr(checkpoints.archive, "write", write)
-    with pytest.warns(RuntimeWarning, match="could not be written .No space left .*the fit goes on.* of iteration 1"):
+    with pytest.warns(RuntimeWarning, match="could not be written .No space left .*the fit continues.* of iteration 1"):
         model = fit(NMF, state=state)
     assert_same_fit(model, fit(NMF))
     assert archive.read(state, "checkpoint")["state"]["history"]["iteration"][-1] == LAST

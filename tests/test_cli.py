@@ -233,7 +233,7 @@ def test_a_fit_with_a_checkpoint_goes_on(files, capsys):
     assert run(capsys, *command, *state, "--max-iter", 3)[0] == 0
     code, _, err = run(capsys, *command, *state, "--max-iter", 6)
     again = load(files / "m.npz")
-    assert code == 0 and "going on from iteration 3" in err
+    assert code == 0 and "continuing from iteration 3" in err
     assert again.components_.tobytes() == whole.components_.tobytes() and again.n_iter_ == 6
     code, _, err = run(capsys, *command, *state, "--solver", "mu")
     assert code == 2 and "solver was 'cd' and is 'mu'" in err and "Delete it" in err

@@ -259,7 +259,7 @@ def test_cells_by_batch(tmp_path, capsys, monkeypatch):
 
 
 BAD = [
-    (["fit", "posts.csv", "--text", "txt", "-o", "x.npz"], "'txt' is no column .* did you mean 'text'"),
+    (["fit", "posts.csv", "--text", "txt", "-o", "x.npz"], "'txt' is not a column .* did you mean 'text'"),
     (["fit", "posts.csv", "--text", "text", "--strata", "grup", "-o", "x.npz"], "did you mean 'group'"),
     (["fit", "posts.csv", "--text", "text", "-o", "posts.csv"], "posts.csv is both read and to be written"),
     (["fit", "posts.csv", "--text", "text", "-o", "-"], "A model is a file, and - is for tables and JSON"),
@@ -270,7 +270,10 @@ BAD = [
     (["fit", "posts.csv", "--text", "text", "--n-init", "0", "-o", "x.npz"], "n_init=0 is not valid"),
     (["fit", "posts.csv", "--min-df", "2", "-o", "x.npz"], "--min-df is an option for texts, and --text is not given"),
     (["fit", "posts.csv", "--model", "PLSA", "--strata", "group", "-o", "x.npz"], "PLSA takes no strata"),
-    (["fit", "posts.csv", "--config", "wrong.toml", "-o", "x.npz"], "'componnents', which is no option; did you mean"),
+    (
+        ["fit", "posts.csv", "--config", "wrong.toml", "-o", "x.npz"],
+        "'componnents', which is not an option; did you mean",
+    ),
     (["fit", "posts.csv", "--config", "flag.toml", "-o", "x.npz"], "counts = 3; expected true or false"),
     (["fit", "posts.csv", "--config", "posts.csv", "-o", "x.npz"], "posts.csv cannot be read as TOML"),
     (["fit", "tenx", "-o", "tenx/matrix.mtx"], "tenx/matrix.mtx is both read and to be written"),
@@ -285,8 +288,8 @@ BAD = [
     (["transform", "model.npz", "new.csv", "-o", "new.csv"], "new.csv is both read and to be written"),
     (["transform", "model.npz", "new.csv", "--unknown-strata", "no", "-o", "w.csv"], "unknown_strata='no'"),
     (["transform", "model.npz", "empty.csv", "-o", "w.csv"], "empty.csv is empty"),
-    (["fit", "posts.csv", "--text", "text", "--ngram-range", "2", "-o", "x.npz"], "'2' is no pair of integers"),
-    (["select-rank", "posts.csv", "--text", "text", "--ranks", "5-2"], "'5-2' is no list of ranks"),
+    (["fit", "posts.csv", "--text", "text", "--ngram-range", "2", "-o", "x.npz"], "'2' is not a pair of integers"),
+    (["select-rank", "posts.csv", "--text", "text", "--ranks", "5-2"], "'5-2' is not a list of ranks"),
     (["plot", "model.npz", "--kind", "tree", "-o", "x.png"], "has no layer_weights_, .* usage, topics, strata, loss"),
     (["plot", "model.npz", "--kind", "images", "-o", "x.png"], "give --shape HEIGHT,WIDTH"),
     (["plot", "model.npz", "-o", "x.doc"], "ends in '.doc'; a plot is written as .png"),
@@ -355,7 +358,7 @@ def test_a_penalty_of_a_python_file(posts, capsys, monkeypatch, tmp_path):
         ("Q=own.py:Sum", "names no penalty"),
         ("H=own.py:Som", "own.py has no 'Som'; did you mean 'Sum'?"),
         ("H=own.py:Needs", "Needs of own.py cannot be made without arguments (TypeError: "),
-        ("H=own.py:number", "number of own.py is no penalty, it has no method value"),
+        ("H=own.py:number", "number of own.py is not a penalty: it has no method value"),
         ("H=wrong.py:Sum", "wrong.py cannot be run (ZeroDivisionError: division by zero)."),
         ("H=none.py:Sum", "No such file: 'none.py'"),
     ):

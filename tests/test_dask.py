@@ -375,7 +375,7 @@ def test_what_cannot_be_used_is_refused(client, disk, tmp_path):
     fails("checkpoint and warm_start=True do not go together", given={"checkpoint": tmp_path}, warm_start=True)
     fails("X is a csr_array, and fastnmf.dask fits a Dask array", X, TypeError)
     fails("hold=1 is not known", hold=1)
-    fails("client='tcp' is no client", error=TypeError, client="tcp")
+    fails("client='tcp' is not a Dask client", error=TypeError, client="tcp")
     with pytest.raises(TypeError, match="X is a Dask collection.*fastnmf.dask"):
         fastnmf.NMF(2).fit(lazy)
     model = on_dask.StratifiedNMF(2, max_iter=2).fit(lazy, strata=GROUPS)

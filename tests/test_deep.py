@@ -163,12 +163,12 @@ def test_a_fit_goes_on_from_the_one_before(solver):
     long = DeepNMF(max_iter=40, **options).fit(X)
     assert model.reconstruction_err_ == pytest.approx(long.reconstruction_err_, rel=0.01)
     for changed, words in (
-        ({"n_components": (6, 4)}, "goes on from 3 levels, but n_components asks for 2"),
-        ({"n_components": (6, 5, 3)}, r"goes on from layer_weights_\[1\] of shape \(4, 6\), but \(5, 6\)"),
+        ({"n_components": (6, 4)}, "continues from 3 levels, but n_components asks for 2"),
+        ({"n_components": (6, 5, 3)}, r"continues from layer_weights_\[1\] of shape \(4, 6\), but \(5, 6\)"),
     ):
         with pytest.raises(ValueError, match=words):
             DeepNMF(warm_start=True, **options).fit(X).set_params(**changed).fit(X)
-    with pytest.raises(ValueError, match=r"goes on from W of shape \(20, 3\), but \(10, 3\)"):
+    with pytest.raises(ValueError, match=r"continues from W of shape \(20, 3\), but \(10, 3\)"):
         model.fit(X[:10])
     with pytest.raises(ValueError, match="use init='custom'"):
         model.fit(X, W=model.W_)

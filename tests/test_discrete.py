@@ -396,7 +396,7 @@ def test_warm_start_takes_the_products_of_the_previous_fit():
         fewer = first.fit(X[:20])  # other rows: only the components are a start
         assert fewer.W_.shape == (20, 2) and (fewer.W_.any(axis=0) == fewer.components_.any(axis=1)).all()
         assert fewer.normalized_loss_ < 0.9
-    with pytest.raises(ValueError, match="warm_start goes on"):
+    with pytest.raises(ValueError, match="warm_start continues"):
         first.set_params(n_components=3).fit(X)
 
 

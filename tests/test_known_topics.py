@@ -245,7 +245,7 @@ def test_a_warm_start_goes_on(name):
     if name not in EXTRAPOLATED:
         assert second[-1] <= first[-1]
         assert second[-1] == pytest.approx(whole.history_["objective"][-1], rel=2e-2)
-    with pytest.raises(ValueError, match="warm_start goes on from"):
+    with pytest.raises(ValueError, match="warm_start continues from"):
         model.fit(X[:, :-1], **labels)
 
 

@@ -254,7 +254,7 @@ def test_a_warm_start_begins_at_the_shared_components():
     tasks, target = [X[rows] for rows in model.task_rows_], X[model.target_rows_]
     shared, _, _ = oracles_meta.meta_nmf(target, tasks, starts, 3, 6, False, eps=1e-9, shared=before)
     np.testing.assert_allclose(model.components_, shared, rtol=1e-9)
-    with pytest.raises(ValueError, match=r"goes on from components_ of shape \(3, 14\), but \(4, 14\) is required"):
+    with pytest.raises(ValueError, match=r"continues from components_ of shape \(3, 14\), but \(4, 14\) is required"):
         model.set_params(estimator=NMF(4, solver="mu")).fit(X)
 
 

@@ -99,8 +99,8 @@ REFUSED = {
     "jobs of a function": (lambda: fastnmf.select_beta(X, 2, n_jobs="x"), "n_jobs='x' is not valid; expected None"),
     "labels of shifts": (lambda: fastnmf.Start(X, strata=np.datetime64("NaT")), "strata is .* expected a label"),
     "topics": (lambda: metrics.diversity(0), "weights must be two-dimensional|topics must be two-dimensional"),
-    "an update": (lambda: testing.check_update(3), "3 is no update; expected an object"),
-    "a penalty": (lambda: testing.check_penalty(3), "3 is no penalty; expected an object"),
+    "an update": (lambda: testing.check_update(3), "3 is not an update; expected an object"),
+    "a penalty": (lambda: testing.check_penalty(3), "3 is not a penalty; expected an object"),
     "no dtypes": (lambda: fastnmf.warmup(None), "dtypes=None is not valid; expected"),
     "dtypes": (lambda: fastnmf.warmup(["float65"]), r"dtypes=\['float65'\] is not valid; expected"),
 }

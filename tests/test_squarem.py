@@ -206,5 +206,5 @@ def test_a_damaged_state_is_refused(tmp_path):
     found = archive.read(tmp_path / "kept", "checkpoint")
     found["state"]["extrapolation"]["second"]["W"][0, 0] = -1.0
     archive.write(tmp_path / "kept", "checkpoint", found)
-    with pytest.raises(ValueError, match="cannot go on"):
+    with pytest.raises(ValueError, match="cannot continue"):
         fit(n=START + 9, checkpoint=tmp_path / "kept")

@@ -302,17 +302,17 @@ BAD = {
         r"ends in '.xls'; expected a folder of 10x Genomics or one of .csv.*\.parquet.*\.mtx",
     ),
     "no ending": ("posts", b"x", {}, "ends in ''; expected"),
-    "a column": ("a.csv", CSV, {"text": "txet"}, "'txet' is no column of .*did you mean 'text'?"),
+    "a column": ("a.csv", CSV, {"text": "txet"}, "'txet' is not a column of .*did you mean 'text'?"),
     "a column in other case": ("a.csv", CSV, {"text": "TEXT"}, "did you mean 'text'?"),
     "no such column": ("a.csv", CSV, {"text": "zz"}, "which are 'text', 'group', 'n'; give one of them"),
-    "strata": ("a.csv", CSV, {"text": "text", "strata": "grup"}, "'grup' is no column of .*did you mean 'group'?"),
+    "strata": ("a.csv", CSV, {"text": "text", "strata": "grup"}, "'grup' is not a column of .*did you mean 'group'?"),
     "a line after others": (
         "a.csv",
         'text,group\n"ab\r\n\ncd",x\n\nef,\n',
         {"text": "text", "strata": "group"},
         "Line 6 of",
     ),
-    "a title": ("a.csv", CSV, {"text": "text", "title": "head"}, "'head' is no column"),
+    "a title": ("a.csv", CSV, {"text": "text", "title": "head"}, "'head' is not a column"),
     "a missing stratum": ("a.csv", CSV + "gh,,3\n", {"text": "text", "strata": "group"}, "Line 4 of .* has no 'group'"),
     "a missing text": (
         "a.jsonl",
@@ -397,7 +397,7 @@ BAD = {
     "a header": ("a.csv", "text,group\n", {"text": "text"}, "has names of columns and no rows"),
     "a header of numbers": ("a.csv", "a,b\n", {}, "has names of columns and no rows"),
     "two columns of a name": ("a.csv", "a,a\n1,2\n", {}, "has 2 columns 'a'; give each its own name"),
-    "no JSON": ("a.jsonl", '{"t": "a"}\n{"t": \n', {"text": "t"}, "Line 2 of .* is no JSON"),
+    "no JSON": ("a.jsonl", '{"t": "a"}\n{"t": \n', {"text": "t"}, "Line 2 of .* is not JSON"),
     "a JSON array": ("a.jsonl", '[{"t": "a"}]\n', {"text": "t"}, "Line 1 of .* is a list; give one object per line"),
     "other keys": (
         "a.jsonl",
@@ -418,7 +418,7 @@ BAD = {
         "a.csv",
         CSV,
         {"text": "text", "vectorizer": {"min_dff": 2}},
-        "'min_dff' is no option .*did you mean 'min_df'",
+        "'min_dff' is not a parameter .*did you mean 'min_df'",
     ),
     "a value": (
         "a.csv",

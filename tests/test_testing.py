@@ -123,7 +123,7 @@ def test_a_loss_whose_best_model_is_not_the_data():
 
 
 def test_what_is_no_loss():
-    with pytest.raises(TypeError, match="'kl' is no loss; expected an object of a subclass"):
+    with pytest.raises(TypeError, match="'kl' is not a loss; expected an object of a subclass"):
         check_loss("kl")
 
 

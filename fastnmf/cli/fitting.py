@@ -212,7 +212,7 @@ def _check_model_file(path, inputs):
 
 
 def _data_and_names(arguments, bunch):
-    """Return X in the type that was asked for, and the names of its columns."""
+    """Return X in the requested type, and the names of its columns."""
     X, names, given = bunch.data, bunch.feature_names, getattr(arguments, "features", None)
     if given is not None:
         from fastnmf.io.tables import read_lines
@@ -292,5 +292,5 @@ def model_class(name):
     kind = next((kind for each, kind in found.items() if each.lower() == name.lower()), None)
     if kind is None:
         hint = options.proposal(name, found) or f"; the models are {', '.join(found)}."
-        raise ValueError(f"{name!r} is no model{hint}")
+        raise ValueError(f"{name!r} is not a model{hint}")
     return kind

@@ -21,7 +21,7 @@ def input_files(arguments, *names):
 
 
 def read_data(arguments, source=None):
-    """Read the data of a command by `fastnmf.read`, and tell how long that took where it took long.
+    """Read the data of a command by `fastnmf.read`, and say how long that took if it took long.
 
     Parameters
     ----------

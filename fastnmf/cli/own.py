@@ -46,7 +46,7 @@ def penalties_of(paths):
                 ) from error
         if lacking := [method for method in METHODS if not callable(getattr(penalty, method, None))]:
             raise ValueError(
-                f"{name} of {path} is no penalty, it has no method {lacking[0]}; a penalty has value(F) and "
+                f"{name} of {path} is not a penalty: it has no method {lacking[0]}; a penalty has value(F) and "
                 "half_gradient(F)."
             )
         found.setdefault(factor, []).append(penalty)

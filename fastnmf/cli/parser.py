@@ -56,7 +56,7 @@ def with_config(parser, argv):
     Raises
     ------
     ValueError
-        The file is no TOML, or has a key that is no option of the command.
+        The file is not TOML, or has a key that is not an option of the command.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
@@ -78,7 +78,7 @@ def with_config(parser, argv):
             continue
         if (action := next((act for each, act in options.items() if each.lower() == name.lower()), None)) is None:
             hint = proposal(name, options) or f"; its options are those of {parser.prog} --help."
-            raise ValueError(f"{path} has the key {key!r}, which is no option{hint.replace('--', '', 1)}")
+            raise ValueError(f"{path} has the key {key!r}, which is not an option{hint.replace('--', '', 1)}")
         given += _arguments(path, key, value, action)
     return [argv[0], *given, *argv[1:]]
 
@@ -121,7 +121,7 @@ def pair(text):
     """Return the two integers of a text such as ``1,2``."""
     found = numbers(text)
     if not isinstance(found, tuple) or len(found) != 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is no pair of integers; give it as 1,2")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a pair of integers; write it as 1,2")
     return found
 
 
@@ -132,7 +132,7 @@ def ranks(text):
     except ValueError:
         bounds = [()]
     if any(len(each) not in (1, 2) or each[-1] < each[0] or each[0] < 1 for each in bounds):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of ranks; give it as 5,10,20 or 2-10")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of ranks; write it as 5,10,20 or 2-10")
     return [rank for each in bounds for rank in range(each[0], each[-1] + 1)]
 
 
@@ -201,7 +201,7 @@ def command(commands, name, purpose, needed, examples=""):
 
 
 def add_data(parser, positional=True, title="--title"):
-    """Add the options that tell where data are and how they are read; `title` names that of the titles of the rows."""
+    """Add the options that say where data are and how they are read; `title` names that of the titles of the rows."""
     where = "CSV, TSV, JSON Lines or Parquet table, .h5ad, folder or .h5 of 10x, .npz, .npy, .mtx; - is standard input"
     if positional:
         parser.add_argument("X", help=f"{where}; rows are samples")
@@ -219,12 +219,12 @@ def add_data(parser, positional=True, title="--title"):
     group.add_argument("--highly-variable", action="store_true", help="take the highly variable features of an .h5ad")
     group.add_argument("--transpose", action="store_true", help="the columns are samples")
     group.add_argument("--encoding", help="of a text file, where it is not UTF-8, such as latin-1")
-    group.add_argument("--kind", metavar="KIND", help="what the file holds, where its ending does not tell")
+    group.add_argument("--kind", metavar="KIND", help="contents of the file, if its ending does not say")
     group.add_argument("--duplicates", metavar="HOW", help="of triplets: sum (default), mean, or raise to refuse them")
 
 
 def add_words(parser):
-    """Add the options that tell how texts become numbers."""
+    """Add the options that say how texts become numbers."""
     group = parser.add_argument_group("words of texts")
     group.add_argument("--min-df", type=number_or_name, metavar="N", help="fewest texts, or share of them, of a word")
     group.add_argument("--max-df", type=number_or_name, metavar="N", help="most texts, or share of them, of a word")
@@ -237,7 +237,7 @@ def add_words(parser):
 
 
 def add_model(parser):
-    """Add the options that tell what is fitted."""
+    """Add the options that say what is fitted."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", metavar="NAME", help="default: StratifiedNMF with strata, else NMF; fastnmf models")
     group.add_argument("--solver", help="default: the model's own, or mu for a loss other than frobenius")
@@ -266,7 +266,7 @@ def add_model(parser):
 
 
 def add_ranking(parser):
-    """Add the option that tells by what features are ranked."""
+    """Add the option that says how features are ranked."""
     by = "what ranks features; default: contrast with the other strata for strata, weight for components"
     parser.add_argument("--by", choices=("contrast", "weight", "lift"), help=by)
 

@@ -30,7 +30,7 @@ def add_transform(commands):
 def add_explain(commands):
     """Add the command ``explain``."""
     parser = options.command(
-        commands, "explain", "tell how much groups and shared components explain", "MODEL.npz --data X"
+        commands, "explain", "show how much groups and shared components explain", "MODEL.npz --data X"
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     options.add_data(parser, positional=False)
@@ -86,7 +86,7 @@ def add_export(commands):
 
 
 def _new_data(arguments, model):
-    """Read data as those of the fit were read, and say what to do where the model does not tell how."""
+    """Read data as those of the fit were read, and say what to do where the model does not say how."""
     source = getattr(model, "source_", None)
     bunch = read_data(arguments, source)
     names, own = bunch.feature_names, getattr(model, "feature_names_in_", None)
@@ -96,7 +96,10 @@ def _new_data(arguments, model):
             "data with the features of the fit."
         )
     if names is not None and own is not None and list(names) != list(own):
-        raise ValueError(f"{arguments.X} has other features than the fit, or in another order; put them in that order.")
+        raise ValueError(
+            f"{arguments.X} has different features from the fit, or a different order; put them in the order of the "
+            "fit."
+        )
     return bunch
 
 

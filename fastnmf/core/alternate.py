@@ -106,7 +106,7 @@ class AlternatingSolver(Solver):
     Attributes
     ----------
     guess : ndarray (n_rows, K), or None
-        W whose supports are those of the exact W, up to a few; None where they are found anew.
+        W whose supports are those of the exact W, up to a few; None where they are found from scratch.
     """
 
     varying, guess = ("cached_products",), None
@@ -185,7 +185,7 @@ class AlternatingSolver(Solver):
         return [penalty for penalty in each if hasattr(penalty, "to_state")]
 
     def check_state(self, state, *, is_signed=False):
-        """As `Solver.check_state`; a fit of version 0.1, which had no cycles, goes on without them."""
+        """As `Solver.check_state`; a fit of version 0.1, which had no cycles, continues without them."""
         if self.squarem is not None and state.get("extrapolation") is None:
             self.squarem = None
         super().check_state(state, is_signed=is_signed)

@@ -92,7 +92,7 @@ class Statistics:
         ``alpha_W``, ``alpha_H`` and ``l1_ratio`` of elastic nets, in the scale of the user; that of H grows with the
         number of rows.
     is_fresh : bool, default=False
-        Whether the weights of a batch are solved for anew whenever it is visited.
+        Whether the weights of a batch are solved for again whenever it is visited.
 
     Attributes
     ----------

@@ -86,7 +86,7 @@ class Solver:
         history : History
         n_iter : int
         tol : float
-            As `stop` takes it; the iterations end where that may tell the fit to.
+            As `stop` takes it; the iterations end where `stop` may end the fit.
 
         Returns
         -------
@@ -278,7 +278,7 @@ class SolverState:
         return own | {"seconds": self.seconds, **self.solver.to_state()}
 
     def from_state(self, state, *, is_signed=False):
-        """Restore the state that `to_state` returned; raise ValueError where a state is none for this solver."""
+        """Restore the state that `to_state` returned; raise ValueError where a state is not one of this solver."""
         check_history(state["history"])
         check_count("n_steps", state["n_steps"])
         check_real("seconds", state["seconds"])
@@ -345,7 +345,7 @@ def iterate(solver, *, max_iter, tol, callback=None, max_time=None, checkpoint=N
                 checkpoint(state, is_late)
             if not is_late:
                 continue
-            value, checkpoint = solver.cut(), None  # the file keeps the state from which the iteration can go on
+            value, checkpoint = solver.cut(), None  # the file keeps the state from which the iteration can continue
             state.is_within = False
         if value is not None:
             _note(state, state.iteration + solver.stride, value)

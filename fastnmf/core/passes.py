@@ -232,7 +232,7 @@ class BlockPasses(Solver):
         if sum(1 for _ in islice(self._blocks, self._position)) < self._position:
             raise ValueError(
                 f"The checkpoint is of a pass that has learned {self._position} blocks, but there are fewer now; pass "
-                "the same blocks, or delete the file to begin anew."
+                "the same blocks, or delete the file to start over."
             )
 
 

@@ -9,7 +9,7 @@ from fastnmf.core.iterate import Solver
 class QuasiNewton(Solver):
     """Minimise the objective of a problem over some of its factors >= 0 by `LBFGS`.
 
-    For objectives that are no quadratic in any factor, such as `Projective`: they have a gradient, and multiplicative
+    For objectives that are not quadratic in any factor, such as `Projective`: they have a gradient, and multiplicative
     updates of them are slow. An iteration costs a gradient and a value, seldom two. The objective is monotone.
 
     Parameters

@@ -1,6 +1,6 @@
 """Fit a divergence, or a squared error with missing values, to batches: decayed numerators and denominators.
 
-Where the objective is not quadratic, no sums of a fixed size tell it for every H. But each batch gives a function of H
+Where the objective is not quadratic, no sums of a fixed size give it for every H. But each batch gives a function of H
 that lies above its part of the objective and touches it at the present H (Fevotte and Idier 2011): for every entry h it
 is ``P h**-a + N h**b`` up to constants and signs, with
 
@@ -52,7 +52,7 @@ class RatioStatistics(Statistics):
     beta : float, default=1.0
         The divergence; 2 for the squared error with missing values.
     n_updates : int, default=30
-        Updates of the weights of rows that are solved for anew, or sweeps with missing values.
+        Updates of the weights of rows that are solved for again, or sweeps with missing values.
 
     Attributes
     ----------

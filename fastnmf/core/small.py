@@ -39,7 +39,7 @@ class SmallSolver(AlternatingSolver):
 
     The iterations are those of `AlternatingSolver` to rounding. Between them the factors stand in float64, with one row
     a component; `factors` returns them as those of other solvers. One iteration at a time, for callbacks, checkpoints
-    and time limits, gives the bits of many in a call. A checkpoint of an `AlternatingSolver` goes on as one.
+    and time limits, gives the bits of many in a call. A checkpoint of an `AlternatingSolver` continues as one.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class SmallSolver(AlternatingSolver):
 
     @property
     def guess(self):
-        """W, a guess of the supports of the exact one; None where a checkpoint of another solver goes on.
+        """W, a guess of the supports of the exact one; None where a checkpoint of another solver continues.
 
         In single precision another guess may end at another support of the same value, and `transform` in other bits.
         """

@@ -2,7 +2,7 @@
 
 All that a worker holds is a result of tasks, so that Dask computes it again, with the same bits, where a worker is
 lost: nothing is scattered, and orders travel as tasks. What a result was computed from stays known to the scheduler as
-long as the result is needed; so the weights are sent anew as tasks without a past when the orders of the past have
+long as the result is needed; so the weights are sent again as tasks without a past when the orders of the past have
 become larger than they are.
 """
 
@@ -263,7 +263,7 @@ class DaskSource:
                 elif time.monotonic() - seen > most:
                     raise TimeoutError(
                         f"The cluster has had no worker for {most:g} seconds, and the fit needs one; start workers "
-                        "and fit again (with checkpoint=folder a fit goes on where the last one was)."
+                        "and fit again (with checkpoint=folder a fit continues where the last one ended)."
                     )
         finally:
             coming.cancel()
@@ -439,7 +439,7 @@ class DaskSource:
         Returns
         -------
         bool
-            False: some chunks are being computed anew after a loss, and the groups are as before.
+            False: some chunks are being recomputed after a loss, and the groups are as before.
         """
         workers, known = sorted(self.client.nthreads()), self.client.who_has(held)
         owner = [min(set(workers).intersection(known.get(each.key, ())), default=None) for each in held]
@@ -580,7 +580,7 @@ class DaskEngine:
         return each
 
     def _welcome(self):
-        """Divide the chunks anew where workers have come or gone since the last step."""
+        """Divide the chunks again where workers have come or gone since the last step."""
         workers, source = frozenset(self.source.client.nthreads()), self.source
         if workers != self.workers or not self._are_divided:
             held = (source.anchors, self.states) if source.holds else (self.states, source.anchors)
@@ -588,7 +588,7 @@ class DaskEngine:
         self.workers = workers
 
     def _forget(self):
-        """Send the weights anew as tasks that do not know their past, chunk by chunk: it is then forgotten."""
+        """Send the weights again as tasks that do not know their past, chunk by chunk: it is then forgotten."""
         source = self.source
         for chunk, state in enumerate(self.states):
             self.states[chunk] = source.map("state", tasks.beside, [source.anchors[chunk]], [source.result(state)])[0]

@@ -35,7 +35,7 @@ def current_client(client):
     Raises
     ------
     TypeError, ValueError
-        It is no client, or there is none.
+        It is not a client, or there is none.
     """
     from distributed import default_client
 
@@ -45,7 +45,7 @@ def current_client(client):
         return default_client()
     except ValueError:
         raise ValueError(
-            "fastnmf.dask needs a client of Dask, and there is none; make one, client = dask.distributed.Client(), or "
+            "fastnmf.dask needs a Dask client, but there is none; create one, client = dask.distributed.Client(), or "
             "pass client=."
         ) from None
 
@@ -56,7 +56,7 @@ def checkpoint_folder(path):
     Raises
     ------
     TypeError, ValueError
-        It is no path, or a file.
+        It is not a path, or it is a file.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"checkpoint={shown(path)} is not a path; expected a folder that all workers see.")
@@ -70,7 +70,7 @@ def checkpoint_folder(path):
 def check_client(name, value):
     """Raise TypeError unless a value is None or looks like a client of Dask."""
     if value is not None and not all(hasattr(value, method) for method in ("submit", "gather", "nthreads")):
-        raise TypeError(f"{name}={shown(value)} is no client of Dask; pass a dask.distributed.Client, or None.")
+        raise TypeError(f"{name}={shown(value)} is not a Dask client; pass a dask.distributed.Client, or None.")
 
 
 Kind = TypeVar("Kind", bound=type)
@@ -306,7 +306,7 @@ class NMF(DaskFitMixin, nmf.NMF):
     ``fastnmf.open_csr(folder)``, or a list of delayed matrices or of paths of ``.npz`` files that SciPy wrote.
     `sample_weight` may be a Dask array or a list with as many chunks. Blocks hold whole rows and may be empty; their
     sizes may be unknown. The bits of a fit depend on the chunks alone. A worker that is lost delays a fit, and changes
-    nothing. `checkpoint` is a folder that all workers see; from it a fit goes on whose driver was killed.
+    nothing. `checkpoint` is a folder that all workers see; a fit whose driver was killed continues from it.
 
     Parameters
     ----------
@@ -320,13 +320,13 @@ class NMF(DaskFitMixin, nmf.NMF):
     client : distributed.Client, default=None
         The cluster; None is the current one.
     hold : {"auto", True, False}, default="auto"
-        Whether the workers keep the chunks in memory during the fit; False: they are read anew in every pass. "auto" is
-        True.
+        Whether the workers keep the chunks in memory during the fit; False: they are read again in every pass. "auto"
+        is True.
 
     Attributes
     ----------
     W_ : dask.array.Array (n_samples, n_components)
-        The weights of the rows, with the chunks of X; computed when asked for.
+        The weights of the rows, with the chunks of X; computed on access.
     components_, history_ and all others :
         As of `fastnmf.NMF`, in NumPy. ``history_["bytes"]`` are those of orders and sums that went from process to
         process in an iteration, ``history_["replayed"]`` the steps of chunks that were made again after workers were
@@ -371,7 +371,7 @@ class StratifiedNMF(DaskFitMixin, stratified.StratifiedNMF):
     Attributes
     ----------
     W_ : dask.array.Array (n_samples, n_components)
-        The weights of the rows, with the chunks of X; computed when asked for.
+        The weights of the rows, with the chunks of X; computed on access.
     components_, shifts_, history_ and all others :
         As of `fastnmf.StratifiedNMF`, in NumPy; ``history_`` as of `fastnmf.dask.NMF`.
 

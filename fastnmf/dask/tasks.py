@@ -377,7 +377,7 @@ def _tell(numbers):
 def owned(value):
     """Return an array, or an order or share with arrays, that may be written; anything else as it is.
 
-    Arrays from another worker may not be written, which is another type to kernels: each would be compiled anew.
+    Arrays from another worker may not be written, which is another type to kernels: each would be compiled again.
     """
     if isinstance(value, np.ndarray):
         return value if value.flags.writeable else value.copy()

@@ -26,7 +26,7 @@ def with_layer(X, layer):
     Raises
     ------
     ValueError
-        X is no AnnData, or has no such layer.
+        X is not an AnnData, or has no such layer.
     """
     if layer is None or isinstance(X, Layer):
         return X
@@ -50,7 +50,7 @@ def is_annotated(X):
 def check_index(X, **given):
     """Raise ValueError where a Series or DataFrame in `given` names other rows, or columns, than X does.
 
-    Their values would go to rows by position, and so belong to other rows than the names say.
+    Their values would go to rows by position, and so belong to different rows from those that the names say.
     """
     for axis in ("index", "columns"):
         names = getattr(X.obs if is_annotated(X) and axis == "index" else X, axis, None)

@@ -113,7 +113,7 @@ def as_numbers(values, name):
 
 
 def _array_of(X, prefix):
-    """Return what is no array as one, for `check_kind`."""
+    """Return what is not an array as one, for `check_kind`."""
     try:
         found = np.asarray(X)
     except ValueError:  # parts of different shapes
@@ -249,7 +249,7 @@ def _count_non_increasing(indices, size, what, X, name):
 
 
 def _damaged(name, X, what):
-    return ValueError(f"{name} is a damaged {X.format.upper()} matrix of shape {X.shape}: {what}; build it anew.")
+    return ValueError(f"{name} is a damaged {X.format.upper()} matrix of shape {X.shape}: {what}; rebuild it.")
 
 
 def as_csr(X, name="X", dtype=None):

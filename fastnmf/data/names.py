@@ -8,7 +8,7 @@ from fastnmf.data.annotated import is_annotated
 
 
 def names_of(X):
-    """Return the names of the columns of an AnnData or a DataFrame, or None where X has none, or some are no text."""
+    """Return the names of the columns of an AnnData or a DataFrame, or None where X has none, or some are not text."""
     names = X.var_names if is_annotated(X) else getattr(X, "columns", None)
     if names is None or callable(names):
         return None
@@ -29,7 +29,7 @@ def read_names(given, n_features, known=None, name="feature_names", *, n_rows=No
     name : str, default="feature_names"
         Name of the argument, for the messages.
     n_rows : int, default=None
-        Rows of X: as many names tell that X is turned.
+        Rows of X: as many names show that X is transposed.
 
     Returns
     -------

@@ -122,8 +122,8 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath, *, columns: int | N
     Raises
     ------
     ValueError
-        There is no block, a block is no matrix of numbers, the blocks have different numbers of columns, or no common
-        type holds all their values. `columns` is no positive integer.
+        There is no block, a block is not a matrix of numbers, the blocks have different numbers of columns, or no
+        common type holds all their values. `columns` is not a positive integer.
     OSError
         The folder cannot be written.
 

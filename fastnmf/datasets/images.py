@@ -74,7 +74,7 @@ def load_mnist(
     ValueError
         The subset, the strata or a number is not as above, or a digit has too few images.
     OSError
-        The images are missing and cannot be downloaded, or a file has other contents than its name says.
+        The images are missing and cannot be downloaded, or a file does not contain what its name says.
 
     Notes
     -----
@@ -137,7 +137,7 @@ def load_fashion_mnist(
     ValueError
         The subset is not as above.
     OSError
-        The images are missing and cannot be downloaded, or a file has other contents than its name says.
+        The images are missing and cannot be downloaded, or a file does not contain what its name says.
 
     Notes
     -----

@@ -34,7 +34,7 @@ def load_coil20(*, data_home: File = None) -> ImageData:
     Raises
     ------
     OSError
-        No file is there, or a file has other contents than its name says.
+        No file is there, or a file does not contain what its name says.
 
     Notes
     -----

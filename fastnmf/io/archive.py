@@ -178,27 +178,27 @@ class _Members:
         with self.archive.open(entry) as member:
             # headers of format 1.0 are short; `write` needs no other
             if np.lib.format.read_magic(member) != (1, 0):
-                raise ValueError(f"{name} has another format")
+                raise ValueError(f"{name} has a different format")
             shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(member)
             count = math.prod(shape)
             is_plain = dtype.kind in "biufcSUmM" and dtype.names is None and dtype.subdtype is None
             if not is_plain or min(shape, default=0) < 0 or (dtype.itemsize == 0 and count):
                 raise ValueError(f"{name} has the shape {shape} and the type {dtype}")
             if member.tell() + count * dtype.itemsize != entry.file_size:
-                raise ValueError(f"{name} has another length than its shape {shape} says")
+                raise ValueError(f"{name} has a different length from what its shape {shape} says")
             self._take(name, entry, dtype.kind == "U")
             array = np.empty(count, dtype)
             content = memoryview(array.view(np.uint8)) if count else b""
             read = sum(member.readinto(content[lo : lo + _BLOCK]) for lo in range(0, len(content), _BLOCK))
             if read != len(content) or member.read(1):
-                raise ValueError(f"{name} has another length than its shape {shape} says")
+                raise ValueError(f"{name} has a different length from what its shape {shape} says")
         array = array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
         if (
             dtype.kind == "U"
             and array.size
             and array.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder)).max() > 0x10FFFF
         ):
-            raise ValueError(f"{name} holds numbers that are no characters")
+            raise ValueError(f"{name} holds numbers that are not characters")
         return array.astype(dtype.newbyteorder("="), copy=False)
 
     def _take(self, name, entry, is_text):
@@ -335,7 +335,7 @@ def _pack_array(array, name, arrays):
 
 
 def kind_of(values):
-    """Return the common type of all `values`: str, bool, int or float, or None if there is none of these."""
+    """Return the common type of all `values`: str, bool, int or float, or None if it is none of these."""
     for kind, also in ((str, ()), (bool, (np.bool_,)), (int, (np.integer,)), (float, (np.floating,))):
         if all(isinstance(value, (kind, *also)) and (kind is bool or type(value) is not bool) for value in values):
             return kind

@@ -195,7 +195,7 @@ def _open(path):
         raise
     except OSError as error:
         said = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read as HDF5 ({said}); write it anew.") from None
+        raise ValueError(f"{path} cannot be read as HDF5 ({said}); write it again.") from None
 
 
 class _OnDisk(Cells):
@@ -225,14 +225,14 @@ class _OnDisk(Cells):
             return
         lacking = [name for name in ("data", "indices", "indptr") if name not in group]
         if lacking:
-            raise ValueError(f"{group.name} in {self.path} has no {lacking[0]}; write the file anew.")
+            raise ValueError(f"{group.name} in {self.path} has no {lacking[0]}; write the file again.")
         for name in ("data", "indices", "indptr"):
             self._check(group[name])
         self.indptr = group["indptr"][:]
         size = self.shape[form == "csc"]
         if len(self.indptr) != size + 1 or len(group["data"]) != len(group["indices"]):
             raise ValueError(
-                f"The arrays of {group.name} in {self.path} do not fit its shape {self.shape}; write the file anew."
+                f"The arrays of {group.name} in {self.path} do not fit its shape {self.shape}; write the file again."
             )
 
     def _check(self, part):
@@ -256,7 +256,7 @@ class _OnDisk(Cells):
         bounds = self.indptr[lo : hi + 1].astype(np.int64)
         begin, end = int(bounds[0]), int(bounds[-1])
         if not 0 <= begin <= end <= len(self.group["data"]):
-            raise ValueError(f"indptr of {self.group.name} in {self.path} is damaged; write the file anew.")
+            raise ValueError(f"indptr of {self.group.name} in {self.path} is damaged; write the file again.")
         parts = (self.group["data"][begin:end], self.group["indices"][begin:end], bounds - begin)
         return as_csr(sp.csr_array(parts, shape=(hi - lo, self.stored_shape[1])), f"{self.path}: X")
 
@@ -289,7 +289,7 @@ class _Modern(_OnDisk):
         if self.shape != (len(self.row_names), len(self.feature_names)):
             raise ValueError(
                 f"{group.name} in {self.path} has the shape {self.shape} for {len(self.row_names)} cells and "
-                f"{len(self.feature_names)} features; write the file anew."
+                f"{len(self.feature_names)} features; write the file again."
             )
 
 
@@ -306,7 +306,7 @@ class _Legacy(Cells):
             self.cells = anndata.read_h5ad(path)
         except Exception as error:
             said = " ".join(str(error).split()).rstrip(".")[:200]
-            raise ValueError(f"{path} cannot be read as an .h5ad ({said}); write it anew by anndata.") from None
+            raise ValueError(f"{path} cannot be read as an .h5ad ({said}); write it again with anndata.") from None
         self.path = path
 
     def take(self, layer, raw):
@@ -351,7 +351,7 @@ class _TenX(_OnDisk):
         if self.shape != (len(self.row_names), len(names)):
             raise ValueError(
                 f"{path} has {len(self.row_names)} barcodes and {len(names)} features for {self.shape[0]} cells and "
-                f"{self.shape[1]} features; write it anew."
+                f"{self.shape[1]} features; write it again."
             )
         _name_features(self, ids.asstr()[:], names.asstr()[:], types)
 

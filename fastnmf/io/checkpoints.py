@@ -145,7 +145,7 @@ class Checkpoint:
             if differences:
                 shown = "; ".join(differences[:SHOWN_DIFFERENCES])
                 raise ValueError(
-                    f"{self.path} is the checkpoint of another fit: {shown}. Delete it to begin anew, or give another "
+                    f"{self.path} is the checkpoint of another fit: {shown}. Delete it to start over, or give another "
                     "path."
                 )
             with self.reading():
@@ -172,8 +172,8 @@ class Checkpoint:
         except Exception as error:  # a file with a valid checksum can hold anything
             said = f"it has no {error}" if isinstance(error, KeyError) else printable(error)
             raise ValueError(
-                f"The fit cannot go on from {self.path}: {said.rstrip('.')}. Delete it to begin anew, or give another "
-                "path."
+                f"The fit cannot continue from {self.path}: {said.rstrip('.')}. Delete it to start over, or give "
+                "another path."
             ) from error
 
     def _resume(self, found, max_iter, limit):
@@ -184,10 +184,10 @@ class Checkpoint:
         if iteration > max_iter:
             raise ValueError(
                 f"{self.path} is at iteration {iteration}, beyond {limit}={max_iter}; raise {limit}, or delete the "
-                "file to begin anew."
+                "file to start over."
             )
         if self.estimator.verbose:
-            say(f"{type(self.estimator).__name__}: going on from iteration {iteration} in {self.path}")
+            say(f"{type(self.estimator).__name__}: continuing from iteration {iteration} in {self.path}")
 
     def __call__(self, state, is_last):
         """Write the state if a write is due or the run ends, unless the file holds this step already.
@@ -220,7 +220,7 @@ class Checkpoint:
                 self._write(state, at)
             except OSError as error:
                 warn(
-                    f"The checkpoint {self.path} could not be written ({error}); the fit goes on, and the file holds "
+                    f"The checkpoint {self.path} could not be written ({error}); the fit continues, and the file holds "
                     f"the state of iteration {self._iteration}.",
                     RuntimeWarning,
                 )
@@ -293,7 +293,7 @@ def fingerprint(estimator, data, given):
     if estimator.warm_start:
         names = dict.fromkeys(("components_", "W_", "shifts_", *estimator._continued.values()))
         before = [getattr(estimator, name, None) for name in names]
-        found["the model that warm_start goes on from"] = _plain_or_checksum(before)
+        found["the model that warm_start continues from"] = _plain_or_checksum(before)
     for name, value in estimator.get_params(deep=False).items():
         if name not in FREE or name in estimator._not_free:
             found[name] = _plain_or_checksum(value)

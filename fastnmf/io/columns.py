@@ -1,7 +1,7 @@
 """Read tables of CSV, TSV, JSON Lines and Parquet in chunks of rows, and check what their columns hold.
 
 CSV, TSV and JSON Lines need no other package: the modules of Python read a million short lines in a second or two, and
-tell the line in which something is wrong.
+say in which line something is wrong.
 """
 
 import csv
@@ -186,7 +186,7 @@ class _JsonLines(Table):
                 except (ValueError, RecursionError) as error:
                     if isinstance(error, UnicodeDecodeError):
                         raise
-                    raise self.wrong(place, f"is no JSON ({error}); give one object per line") from None
+                    raise self.wrong(place, f"is not JSON ({error}); give one object per line") from None
                 if not isinstance(record, dict):
                     raise self.wrong(place, f"is a {type(record).__name__}; give one object per line")
                 yield place, record
@@ -197,7 +197,7 @@ class _JsonLines(Table):
             for place, record in chunk if are_all else ():
                 if record.keys() != set(wanted):
                     other = next(iter(record.keys() ^ set(wanted)))
-                    raise self.wrong(place, f"has other keys than the first, such as {other!r}; give all the same")
+                    raise self.wrong(place, f"has different keys from the first, such as {other!r}; give all the same")
             places, found = zip(*chunk, strict=True)
             yield places, {name: [record.get(name) for record in found] for name in wanted}
 
@@ -216,7 +216,7 @@ class _Parquet(Table):
 
     def _unreadable(self, error):
         said = " ".join(str(error).split()).rstrip(".")
-        return ValueError(f"{self.path} cannot be read as Parquet ({said}); write it anew.")
+        return ValueError(f"{self.path} cannot be read as Parquet ({said}); write it again.")
 
     def _chunks(self, wanted, n_rows):
         batches, begin = self.file.iter_batches(n_rows, columns=wanted), 1

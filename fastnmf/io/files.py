@@ -56,14 +56,14 @@ def known_name(name, known, what):
     name : str
     known : sequence of str
     what : str
-        Where the names stand, for the message: "column of posts.csv".
+        What the names are, for the message: "column of posts.csv".
     """
     if isinstance(name, str) and name in known:
         return name
     close = nearest(name, known)
     listed = ", ".join(map(repr, known[:8])) + (" ..." if len(known) > 8 else "")
     hint = f"did you mean {close!r}?" if close else "give one of them."
-    raise ValueError(f"{shown(name)} is no {what}, which are {listed or 'none'}; {hint}")
+    raise ValueError(f"{shown(name)} is not a {what} (available: {listed or 'none'}); {hint}")
 
 
 def check_declared(path, n_bytes, n_stored, ratio=1):
@@ -81,7 +81,7 @@ def check_declared(path, n_bytes, n_stored, ratio=1):
     """
     if n_bytes > _ROOM + ratio * n_stored:
         raise ValueError(
-            f"{path} declares {n_bytes:,} bytes of data and holds {n_stored:,}; it is damaged: write it anew."
+            f"{path} declares {n_bytes:,} bytes of data and holds {n_stored:,}; it is damaged: write it again."
         )
 
 
@@ -121,7 +121,7 @@ def open_text(path, encoding=None):
         raise ValueError(f"encoding={shown(encoding)} is not known to Python; give one such as 'latin-1'.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         said = str(error).rstrip(".")
-        raise ValueError(f"{path} ends in .gz and is not a whole gzip file ({said}); compress it anew.") from None
+        raise ValueError(f"{path} ends in .gz and is not a whole gzip file ({said}); compress it again.") from None
 
 
 def _open_binary(path, is_compressed):

@@ -60,7 +60,7 @@ def as_data(X, path):
     Raises
     ------
     ValueError, TypeError
-        It is no matrix of real numbers, is damaged, or has more rows than a file of its size may have.
+        It is not a matrix of real numbers, is damaged, or has more rows than a file of its size may have.
     """
     X = matrix_of(X)
     check_kind(X, f"{path}: ")

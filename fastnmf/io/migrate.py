@@ -17,7 +17,7 @@ STATISTICS = {"forget": "forget_factor", "exponent": "log4_scale"}
 CHECKPOINT_STATE = {"revivals": "reseedings", "at_hand": "cached_products"}
 
 # Parameters of fits with checkpoints that were added after 0.1: name -> the value that reproduces a fit of 0.1. (Where
-# 0.1 did not extrapolate, its file has no state of an extrapolation, and the fit goes on without.)
+# 0.1 did not extrapolate, its file has no state of an extrapolation, and the fit continues without.)
 ADDED_PARAMETERS = {"extrapolate": True}
 
 # Parameters whose default has changed: (class, name) -> old default. A fit that is resumed from a checkpoint takes the

@@ -122,7 +122,7 @@ def pack(source):
     TypeError
         The vectorizer has a function, which files do not hold.
     ValueError
-        It is no record of `fastnmf.read`.
+        It is not a record of `fastnmf.read`.
     """
     try:
         check_source(source)

@@ -50,7 +50,7 @@ _LIMITS = ("min_df", "max_df", "max_features")  # choose the vocabulary; not use
 def parameters_of(vectorizer):
     """Return the parameters of a vectorizer as a dict, with ``counts`` and ``tfidf``.
 
-    ``counts`` tells whether it stops at counts. The formula ``tfidf`` is that of scikit-learn ("smooth"), or the
+    ``counts`` says whether it stops at counts. The formula ``tfidf`` is that of scikit-learn ("smooth"), or the
     textbook's ("max"): ``f / max f * log2(n / n_j)`` with the count f of a word in a text, the largest count in this
     text, and n_j of the n texts that have the word (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
     section 1.3.1). Rows are then not scaled.
@@ -70,7 +70,7 @@ def parameters_of(vectorizer):
     given = {} if vectorizer is None else vectorizer
     if isinstance(given, dict):
         for name in given:
-            known_name(name, [*PARAMETERS], "option of TfidfVectorizer")
+            known_name(name, [*PARAMETERS], "parameter of TfidfVectorizer")
         options = {name: value for name, value in given.items() if name not in _OWN}
         found, is_counts = TfidfVectorizer(**options).get_params(), given.get("counts", False)
         formula = given.get("tfidf", "smooth")

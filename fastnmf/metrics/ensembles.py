@@ -36,7 +36,7 @@ def sample_components(W: Dense, H: Dense) -> Integers:
     Raises
     ------
     ValueError
-        If an array is no finite matrix, or the numbers of components differ.
+        If an array is not a finite matrix, or the numbers of components differ.
 
     Examples
     --------

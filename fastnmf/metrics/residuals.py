@@ -184,7 +184,7 @@ class ResidualHistory:
         self._records, self._spent = [], 0.0
 
     def __call__(self, state: Any) -> bool:
-        """Record the residual of `state`, a `FitState`; return False, so that the fit goes on."""
+        """Record the residual of `state`, a `FitState`; return False, so that the fit continues."""
         if state.iteration == 0:
             self._records, self._spent = [], 0.0
         if state.iteration % self.every == 0:

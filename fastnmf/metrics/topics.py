@@ -406,7 +406,7 @@ def flag_topics(
     Returns
     -------
     list of TopicFlag
-        In the order of the topics; one for each reason. Printing a flag tells what to do.
+        In the order of the topics; one for each reason. Printing a flag shows what to do.
 
     Raises
     ------

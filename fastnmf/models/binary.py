@@ -160,7 +160,7 @@ class BinaryNMF(FlipModel):
     verbose : int, default=0
         1 shows progress on standard error.
     warm_start : bool, default=False
-        Whether `fit` goes on switching the entries of the previous fit's factors, without a relaxed fit.
+        Whether `fit` continues to switch the entries of the previous fit's factors, without a relaxed fit.
     max_time : float, default=None
         Seconds after which no further iteration, round or start begins. None sets no limit.
     callback : callable, default=None
@@ -308,7 +308,7 @@ class BooleanNMF(FlipModel):
     verbose : int, default=0
         1 shows progress on standard error.
     warm_start : bool, default=False
-        Whether `fit` goes on switching the entries of the previous fit's factors, without a relaxed fit.
+        Whether `fit` continues to switch the entries of the previous fit's factors, without a relaxed fit.
     max_time : float, default=None
         Seconds after which no further iteration, round or start begins. None sets no limit.
     callback : callable, default=None

@@ -117,7 +117,7 @@ class ShiftSearch(Solver):
 
 
 class SearchedStart(AlternatingSolver):
-    """An alternating solver that searches for its start, as a part of the fit, unless it goes on from a checkpoint.
+    """An alternating solver that searches for its start, as a part of the fit, unless it continues from a checkpoint.
 
     Parameters
     ----------

@@ -211,7 +211,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
                 )
 
     def _data(self, X, given, options):
-        for name in ("references_", "_log2_references", "weights_"):  # those of a fit that warm_start goes on from
+        for name in ("references_", "_log2_references", "weights_"):  # those of a fit that warm_start continues from
             self.__dict__.pop(name, None)
         self.betas_ = np.array(check_betas(self.betas))
         return super()._data(X, given, options)

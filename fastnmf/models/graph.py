@@ -496,7 +496,8 @@ class GraphNMF(BaseNMF, WithStrata):
             inner = float(np.ldexp(width, 4 * self._log4_scale))
         if not 0 < inner < np.inf:
             raise ValueError(
-                f"heat_width={width:g} is no width for data of this scale, whose squares leave float64; scale X."
+                f"heat_width={width:g} is not a usable width for data of this scale, whose squares leave float64; "
+                "scale X."
             )
         return inner
 

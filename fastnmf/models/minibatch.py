@@ -117,10 +117,10 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     missing_values : {None, "nan", "zeros"}, default=None
         Which entries are unknown, for the squared error; see `NMF`. H then has multiplicative updates, too.
     fresh_restarts : bool, default=False
-        Whether `fit` solves for the weights of a batch anew whenever it visits it, and at the end for those of all
-        rows as `transform` does, in place of going on from the last visit.
+        Whether `fit` solves for the weights of a batch again whenever it visits it, and at the end for those of all
+        rows as `transform` does, instead of continuing from the last visit.
     fresh_restarts_max_iter : int, default=30
-        Number of updates in which weights are solved for anew with another `beta_loss`, also in `partial_fit` and
+        Number of updates in which weights are solved for again with another `beta_loss`, also in `partial_fit` and
         `fit_blocks`; number of sweeps with missing values. Those of the squared error are exact.
     transform_max_iter : int, default=None
         The same in `transform`; None takes `max_iter`.
@@ -371,8 +371,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         smaller `forget_factor` rows that come again count as new rows. The fit sets no `W_`; use `transform` to find
         the weights of a block. The objective of a divergence is that of each block when it was visited, before the
         components were updated. `max_iter` and `tol` are not used. No further block is read after `max_time`: the last
-        pass is then cut short, and ``n_steps_`` tells how many blocks were learned. `callback` is called after every
-        pass; the W of its state is None.
+        pass is then cut short, and ``n_steps_`` is the number of blocks that were learned. `callback` is called after
+        every pass; the W of its state is None.
 
         Parameters
         ----------
@@ -404,7 +404,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         if not callable(blocks) and not hasattr(blocks, "__iter__"):
             raise TypeError(f"blocks is {shown(blocks)}; expected an iterable of blocks of rows, or a function.")
         if not callable(blocks) and iter(blocks) is blocks and (n_passes > 1 or checkpoint is not None):
-            why = f"n_passes={n_passes}" if n_passes > 1 else "a fit that goes on from a checkpoint reads them again"
+            why = f"n_passes={n_passes}" if n_passes > 1 else "a fit that continues from a checkpoint reads them again"
             raise ValueError(f"blocks can be iterated only once, but {why}; pass a list or a function.")
         options = replace(options, max_iter=n_passes, tol=0.0)
         with (
@@ -537,7 +537,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
                 fit.history["objective"][-1], fit.history["penalty"][-1] = solver.measure(), solver.penalty
             W = solver.weights()
         self.W_ = self._unscaled_W(data, scaled(W, -data.log4_scale))
-        if not (options.W.alpha or options.H.alpha):  # the statistics keep their scale: `partial_fit` goes on from them
+        if not (options.W.alpha or options.H.alpha):  # the statistics keep their scale, for `partial_fit`
             self.W_, self.components_, _ = balanced_factors(self.W_, self.components_, data.weight)
         if self._has_shifts:
             vars(self)["row_strata_"] = data.stratum_index

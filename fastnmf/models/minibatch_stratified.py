@@ -74,10 +74,10 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     missing_values : {None, "nan", "zeros"}, default=None
         Which entries are unknown, for the squared error; see `NMF`. H then has multiplicative updates, too.
     fresh_restarts : bool, default=False
-        Whether `fit` solves for the weights of a batch anew whenever it visits it, and at the end for those of all
-        rows as `transform` does, in place of going on from the last visit.
+        Whether `fit` solves for the weights of a batch again whenever it visits it, and at the end for those of all
+        rows as `transform` does, instead of continuing from the last visit.
     fresh_restarts_max_iter : int, default=30
-        Number of updates in which weights are solved for anew with another `beta_loss`, also in `partial_fit` and
+        Number of updates in which weights are solved for again with another `beta_loss`, also in `partial_fit` and
         `fit_blocks`; number of sweeps with missing values. Those of the squared error are exact.
     transform_max_iter : int, default=None
         The same in `transform`; None takes `max_iter`.

@@ -224,7 +224,7 @@ class RobustNMF(BaseNMF, Iterative):
         )
 
     def _data(self, X, given, options):
-        for name in ("typical_", "threshold_"):  # those of a fit that warm_start goes on from
+        for name in ("typical_", "threshold_"):  # those of a fit that warm_start continues from
             self.__dict__.pop(name, None)
         return super()._data(X, given, options)
 

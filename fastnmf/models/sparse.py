@@ -95,7 +95,7 @@ class SparseNMF(BaseNMF, Iterative):
     For a column of W or H, coordinate descent finds the unconstrained minimiser and projects it onto the constraint
     set. This is the exact minimiser while the other columns are fixed.
 
-    With `max_components`, each row of W is coded anew for the present H: exactly for one component (the model is then
+    With `max_components`, each row of W is recoded for the current H: exactly for one component (the model is then
     `OrthogonalNMF`) and for two, where all pairs are compared. For more, orthogonal matching pursuit and exchanges find
     the support in the fit; at the end, and in `transform`, branch and bound makes it the best one, unless a row takes
     more than 1000 steps or there are more than 64 components. The default start is the better one of two after a few

@@ -136,7 +136,7 @@ def _canonical(X):
 
 
 def is_settled(model):
-    """Return whether a fit ended for another reason than max_iter."""
+    """Return whether a fit ended for a reason other than max_iter."""
     return model.converged_ or model.stopped_by_ != "max_iter"
 
 

@@ -346,7 +346,7 @@ def _fitted_on_dask(kind, model, source, labels):
 
 
 def _consensus(model, source, labels, options):
-    """Return the model of a consensus, and a dict of what it tells.
+    """Return the model of a consensus, and a dict of what it reports.
 
     Parameters
     ----------
@@ -400,7 +400,7 @@ def _diagnostics(model, source, usage):
 
 
 def _storable(value):
-    """Return a value as one that ``write_h5ad`` writes: None is left out, and what is no data becomes its text."""
+    """Return a value as one that ``write_h5ad`` writes: None is left out, and what is not data becomes its text."""
     if isinstance(value, Mapping):
         return {str(name): _storable(each) for name, each in value.items() if each is not None}
     if isinstance(value, (bool, int, float, str, np.generic)) or sp.issparse(value):

@@ -164,7 +164,7 @@ def draw_places(sizes, share, rng):
 
 
 def cut(X, needed=(), dtype=None):
-    """Return CSR data with the columns that have at least `MIN_ENTRIES` entries, and those `needed`, numbered anew.
+    """Return CSR data with the columns that have at least `MIN_ENTRIES` entries, and those `needed`, renumbered.
 
     Parameters
     ----------

@@ -495,7 +495,8 @@ def _shift_rows(strata, v):
 def in_range(H):
     """Return H (m, k) with the components that are far from one scaled to it, by a power of two each.
 
-    A start may be in other units than the data. The squares of its lengths, or of those of W, would then leave float32.
+    A start may be in different units from the data. The squares of its lengths, or of those of W, would then leave
+    float32.
     """
     powers = np.frexp(H.max(axis=0))[1]
     return np.ldexp(H, np.where(np.abs(powers) > MAX_SIZE, -powers, 0))

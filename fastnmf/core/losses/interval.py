@@ -16,7 +16,7 @@ class Interval:
 
     Let z be the points of the intervals nearest to a given model, ``z = clip(y, low, high)``. The objective is at most
     ``||Z - W Hᵀ||²``, and equals it at that model. Every factor is therefore updated as for ``||Z - W Hᵀ||²``, with z
-    computed anew before each update, and quadratic updates make the objective monotone (De Leeuw's majorisation by
+    recomputed before each update, and quadratic updates make the objective monotone (De Leeuw's majorisation by
     imputation). Half-gradients: ``W (HᵀH) - Z H`` and ``H (WᵀW) - Zᵀ W``. Cost: two passes over the pattern for each,
     O(nnz K), and one for the value.
 

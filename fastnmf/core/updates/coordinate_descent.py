@@ -180,7 +180,7 @@ class ChainDescent:
     The links are those of `fastnmf.core.penalties.smoothness.Chain`. A whole column is set to its minimiser at once, by
     a tridiagonal system and a set of rows that are zero. Updating one entry after another would need many sweeps,
     because neighbours that are strongly linked change by small steps only. For total variation the column minimises a
-    parabola above the penalty, which is computed anew for every column. Monotone. Sequential; O(p K²) per sweep.
+    parabola above the penalty, which is recomputed for every column. Monotone. Sequential; O(p K²) per sweep.
 
     Parameters
     ----------
@@ -419,7 +419,7 @@ class MixtureDescent:
     Parameters
     ----------
     n_sweeps : int, default=1
-        Sweeps in one update, after each of which the objective would have to be composed anew.
+        Sweeps in one update, after each of which the objective would have to be composed again.
     n_steps : int, default=1
         Passes over the weights of a row, which share the passes over its data.
     """

@@ -47,7 +47,7 @@ class Majorised:
         rank : int
             Columns in use.
         n_sweeps : int
-            The parabola is computed anew for each.
+            The parabola is recomputed for each.
 
         Returns
         -------

@@ -1,7 +1,7 @@
 """Encode class labels, some of them unknown; add them to a fit; predict classes.
 
 A fit with labels minimises ``||Y - W Bᵀ||²`` beside the loss of X, and its W has seen the labels. The weights of new
-rows have not, so B says little about them. Classes are therefore predicted by coefficients that are fitted anew, to the
+rows have not, so B says little about them. Classes are therefore predicted by coefficients that are refitted, to the
 weights that `transform` gives to the labelled rows.
 """
 
@@ -79,7 +79,7 @@ def encode_classes(y, n_samples, classes=None):
 
 
 def _check_classes(found, has_minus_one):
-    """Raise ValueError if the distinct labels of a fit are no classes; warn if -1 is likely to be meant as one."""
+    """Raise ValueError if the distinct labels of a fit are not classes; warn if -1 is likely to be meant as one."""
     if found.dtype.kind == "f":
         if np.isinf(found).any():
             raise ValueError("Input y contains infinity; classes are whole numbers or text.")

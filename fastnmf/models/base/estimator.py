@@ -258,7 +258,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         X, strata = with_labels(with_layer(X, given.pop("layer", None)), given.get("strata"))
         given |= {} if strata is None else {"strata": strata}
         if self._goes_on(options):
-            check_names(names_of(X), getattr(self, "feature_names_in_", None), "the fit that warm_start goes on from")
+            check_names(names_of(X), getattr(self, "feature_names_in_", None), "the fit that warm_start continues from")
         X = self._validated(X, reset=True)
         with (
             threads(options.n_threads),
@@ -367,7 +367,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
             fit.problem.release()
 
     def _record(self, data, fit, options):
-        """Set the attributes that tell how the fit went.
+        """Set the attributes that report how the fit went.
 
         Here and elsewhere `vars(self)` sets attributes that not all models have: an assignment would show them to type
         checkers in every class.
@@ -566,7 +566,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
 
 
 def _apart(arrays, solver):
-    """Return W, H and V for callbacks, W as a copy where it is the factor that the fit goes on to change."""
+    """Return W, H and V for callbacks, W as a copy where it is the factor that the fit will change."""
     W, *others = arrays
     factors = getattr(solver, "factors", None)
     is_shared = W is not None and factors is not None and np.may_share_memory(W, factors.arrays.get("W"))
@@ -579,7 +579,7 @@ def is_ready(X):
 
 
 def check_brought(brought, init, has_shifts):
-    """Warn, or for models with shifts raise, where factors `brought` to `fit` by name are no start for this `init`."""
+    """Warn, or for models with shifts raise, if this `init` ignores the factors `brought` to `fit` by name."""
     if brought and has_shifts:
         raise ValueError(f"A start was given ({', '.join(brought)}) with init={shown(init)}; use init='custom'.")
     if brought:  # as in scikit-learn
@@ -641,8 +641,8 @@ def continued(name, array, shape, options):
     """
     if array.shape != shape:
         raise ValueError(
-            f"warm_start goes on from {name} of shape {array.shape}, but {shape} is required; set warm_start=False, or "
-            "keep n_components, the samples and the features."
+            f"warm_start continues from {name} of shape {array.shape}, but {shape} is required; set warm_start=False, "
+            "or keep n_components, the samples and the features."
         )
     array = array.astype(np.float64)
     return without_zeros(array) if options.is_multiplicative else array

@@ -113,7 +113,7 @@ def check_loaded(model):
     if not isinstance(output, dict) or not output.items() <= {
         ("transform", o) for o in ("default", "pandas", "polars")
     }:
-        raise ValueError("_sklearn_output_config is none of scikit-learn")
+        raise ValueError("_sklearn_output_config is not one of scikit-learn")
     if held:
         _check_fitted(model, held)
     if "source_" in held:
@@ -166,7 +166,7 @@ def _check_fitted(model, held):
         require("S" not in sizes or len(found.labels) == sizes["S"], "_statistics")
     if "_fitted_rows" in held:
         require("reconstruction_err_" in held, "reconstruction_err_")
-        error = held["reconstruction_err_"] if model._options().is_squared else 0.0  # others cannot go on
+        error = held["reconstruction_err_"] if model._options().is_squared else 0.0  # others cannot continue
         _check_fitted_rows(held["_fitted_rows"], error, sizes)
 
 
@@ -189,7 +189,7 @@ def _is_levels(name, value):
 
 
 def _check_values(held):
-    """Check what is no array."""
+    """Check what is not an array."""
     for name, value in held.items():
         if value is None and name in MAY_BE_NONE:
             continue
@@ -319,7 +319,7 @@ def _check_levels(held, sizes):
 
 
 def _check_fitted_rows(found, error, sizes):
-    """Check the strata of the rows of the fit and the exponent of their scale, from which `partial_fit` goes on."""
+    """Check the strata of the rows of the fit and the exponent of their scale, from which `partial_fit` continues."""
     require(isinstance(found, tuple) and len(found) == 2, "_fitted_rows")
     strata, exponent = found
     check_exponent("_fitted_rows", exponent)

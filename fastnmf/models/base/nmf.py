@@ -378,8 +378,8 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         """Return the factors of the previous fit as a start; W starts at zero if the number of rows has changed."""
         if self.components_.shape != (rank, data.shape[1]):
             raise ValueError(
-                f"warm_start goes on from components of shape {self.components_.shape}, but {(rank, data.shape[1])} is "
-                "required; set warm_start=False, or keep n_components and the features."
+                f"warm_start continues from components of shape {self.components_.shape}, but {(rank, data.shape[1])} "
+                "is required; set warm_start=False, or keep n_components and the features."
             )
         H = np.ldexp(self.components_.T.astype(np.float64), data.log4_scale)
         W = np.zeros((data.shape[0], rank))

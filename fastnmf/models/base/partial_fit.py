@@ -103,7 +103,7 @@ class PartialFitMixin:
         return options
 
     def _partial_fit(self, X, strata=None, **given):
-        options = replace(self._options_of_batches(), warm_start=False)  # it goes on without: this is for a start
+        options = replace(self._options_of_batches(), warm_start=False)  # it continues without: this is for a start
         is_first, statistics = not hasattr(self, "components_"), getattr(self, "_statistics", None)
         with threads(options.n_threads):
             known = () if is_first else getattr(self, "strata_", ())
@@ -117,13 +117,13 @@ class PartialFitMixin:
             if options.n_components not in ("auto", None, statistics.rank):
                 raise ValueError(
                     f"n_components={shown(self.n_components)}, but the model has {statistics.rank} components; call "
-                    "fit to begin anew."
+                    "fit to start over."
                 )
             is_ratio = self._has_ratios and options.is_multiplicative
             if hasattr(statistics, "numerators") != is_ratio or statistics.loss.degree != options.beta:
                 raise ValueError(
                     f"{options.loss_given} or missing_values need other statistics of the rows so far than the model "
-                    "has; set both as they were, or call fit to begin anew."
+                    "has; set both as they were, or call fit to start over."
                 )
             statistics.nets, statistics.forget_factor = self._nets(options), getattr(self, "forget_factor", 1.0)
             statistics.hold_shifts(options.sparse_shifts)
@@ -171,7 +171,7 @@ class PartialFitMixin:
         return self._empty(rank, options).start(data, *self._draw(data, options, given))
 
     def _learn(self, statistics, data, options, *, is_new=True):
-        """Add a batch to the statistics, in place; if all rows before were zero, start anew from this batch.
+        """Add a batch to the statistics, in place; if all rows before were zero, start over from this batch.
 
         Parameters
         ----------

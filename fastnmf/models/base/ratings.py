@@ -63,7 +63,7 @@ class RatingsMixin:
         Raises
         ------
         ValueError, TypeError
-            `rows` and `columns` have different lengths, or are no rows and columns of the training data; or the model
+            `rows` and `columns` have different lengths, or are not rows and columns of the training data; or the model
             has no `W_`, as after `partial_fit`.
 
         Examples

@@ -43,7 +43,7 @@ def continued_layers(layers, shapes, options):
     """Return the layers of the previous fit in float64, for ``warm_start``; raise where their shapes are others."""
     if len(layers) != len(shapes):
         raise ValueError(
-            f"warm_start goes on from {len(layers)} levels, but n_components asks for {len(shapes)}; set "
+            f"warm_start continues from {len(layers)} levels, but n_components asks for {len(shapes)}; set "
             "warm_start=False, or keep n_components."
         )
     names = (f"layer_weights_[{level}]" for level, _ in enumerate(layers))
