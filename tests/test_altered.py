@@ -133,7 +133,7 @@ def test_what_write_writes_can_be_read(tmp_path):
     for name, array in values.items():
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype.isnative
-    with pytest.raises(ValueError, match="too many for a file; give long lists as arrays"):
+    with pytest.raises(ValueError, match="too many for a file; pass long lists as arrays"):
         archive.write(tmp_path / "x", "test", {"long": [1] * 10**6})
 
 

@@ -111,7 +111,7 @@ def test_components_of_nmf_have_the_norm_that_is_asked_for(norm):
     np.testing.assert_allclose(size, 1)
     np.testing.assert_allclose(model.W_ @ H, plain.W_ @ plain.components_)
     np.testing.assert_allclose(model.transform(X), model.W_, rtol=1e-6, atol=1e-9)
-    with pytest.raises(ValueError, match="normalize choose.* leave one of the two out"):
+    with pytest.raises(ValueError, match="normalize choose.* leave one of them out"):
         NMF(5, normalize=norm, alpha_W=0.1).fit(X)
 
 

@@ -375,7 +375,7 @@ class Own(Divergence):
 
 
 REFUSED = [
-    ({"beta_loss": Own()}, {}, "is a divergence of your own, and batches take a name or a number"),
+    ({"beta_loss": Own()}, {}, "is a divergence of your own, but batches accept only a name or a number"),
     ({"beta_loss": 0}, {}, "needs data without zeros"),
     ({"beta_loss": "itakura-saito"}, {"sample_weight": np.arange(90.0)}, "rows cannot be weighted"),
     ({}, {"sample_weight": -np.ones(90)}, "negative or non-finite weights"),
@@ -413,7 +413,7 @@ def test_other_defaults_are_told_once_to_who_comes_from_scikit_learn():
     for parameters in ({"init": "nndsvda"}, {"fresh_restarts": True}, {"max_no_improvement": None}):
         warn._SAID.clear()
         init = "" if "init" in parameters else r", init='features' \(None there\)"
-        with pytest.warns(UserWarning, match=r"are others: forget_factor=1.0 \(0.7 there\)" + init + ";"):
+        with pytest.warns(UserWarning, match=r"has different defaults: forget_factor=1.0 \(0.7 there\)" + init + ";"):
             MiniBatchNMF(3, max_iter=1, **parameters).fit(X)
         for quiet in ({}, parameters, {"forget_factor": 0.7, **parameters}, KL):  # once, or where nothing is meant
             with warnings.catch_warnings(record=True) as caught:
@@ -425,7 +425,7 @@ def test_other_defaults_are_told_once_to_who_comes_from_scikit_learn():
 def test_a_stream_keeps_its_loss():
     model = MiniBatchNMF(3, random_state=0, **KL).partial_fit(X)
     for other in ({"beta_loss": "frobenius"}, {"beta_loss": 0.5}, {"beta_loss": "frobenius", "missing_values": "nan"}):
-        with pytest.raises(ValueError, match="need other statistics of the rows so far"):
+        with pytest.raises(ValueError, match="need statistics of the earlier rows"):
             copy.deepcopy(model).set_params(**other).partial_fit(X)
 
 

@@ -309,7 +309,9 @@ def test_the_best_of_several_starts(kind):
     assert_same(model, best)
     for name in ("partial_fit", "fit_blocks"):
         data = X if name == "partial_fit" else [X]
-        with pytest.raises(ValueError, match=f"n_init=3 asks for several starts, and {name} has one: the first batch"):
+        with pytest.raises(
+            ValueError, match=f"n_init=3 requests several starts, but {name} has only one: the first batch"
+        ):
             getattr(make(kind, n_init=3), name)(data)
 
 

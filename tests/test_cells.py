@@ -145,7 +145,7 @@ def test_broken_folders_of_10x(tmp_path):
     (path / "genes.tsv").write_text("E\tA\n")
     with pytest.raises(ValueError, match="features.tsv or genes.tsv .* it has several"):
         read(path)
-    with pytest.raises(ValueError, match="layer goes with an .h5ad"):
+    with pytest.raises(ValueError, match="layer is for an .h5ad"):
         read(write_10x(tmp_path / "good", counts), layer="counts")
 
 

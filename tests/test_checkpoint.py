@@ -441,7 +441,7 @@ def test_several_starts_go_on_where_they_were(tmp_path):
 
 def test_several_starts_need_seeds_that_can_be_drawn_again(tmp_path):
     model = NMF(2, n_init=3, random_state=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="n_init=3 starts needs seeds that can be drawn again; set random_state to an"):
+    with pytest.raises(ValueError, match="n_init=3 needs reproducible seeds; set random_state to an"):
         model.fit(np.ones((4, 3)), checkpoint=tmp_path / "state.npz")
 
 

@@ -204,7 +204,7 @@ def test_demo_without_corpus_and_without_matplotlib(tmp_path, capsys, monkeypatc
     monkeypatch.setattr(builtins, "__import__", refuse)
     code, out, err = run(capsys, "demo", "--components", 3, "--output", tmp_path / "demo")
     assert code == 0 and "joblib" in out and "loss.png" not in out
-    assert "are not there. Taking the docstrings" in err and "matplotlib is not installed, so no figures" in err
+    assert "are not there. Using the docstrings" in err and "matplotlib is not installed, so no figures" in err
 
 
 def test_an_interrupt_and_a_closed_pipe_are_quiet(capsys, monkeypatch, tmp_path):

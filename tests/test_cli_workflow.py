@@ -261,22 +261,22 @@ def test_cells_by_batch(tmp_path, capsys, monkeypatch):
 BAD = [
     (["fit", "posts.csv", "--text", "txt", "-o", "x.npz"], "'txt' is not a column .* did you mean 'text'"),
     (["fit", "posts.csv", "--text", "text", "--strata", "grup", "-o", "x.npz"], "did you mean 'group'"),
-    (["fit", "posts.csv", "--text", "text", "-o", "posts.csv"], "posts.csv is both read and to be written"),
+    (["fit", "posts.csv", "--text", "text", "-o", "posts.csv"], "posts.csv is both the input and the output"),
     (["fit", "posts.csv", "--text", "text", "-o", "-"], "A model is a file, and - is for tables and JSON"),
     (["fit", "posts.csv", "--text", "text", "--model", "StratifedNMF", "-o", "x.npz"], "did you mean 'StratifiedNMF'"),
     (["fit", "posts.csv", "--text", "text", "--gauge", "max_shift", "-o", "x.npz"], "NMF has no parameter .*gauge"),
     (["fit", "posts.csv", "--text", "text", "--set", "sweps=2", "-o", "x.npz"], "did you mean 'sweeps'"),
     (["fit", "posts.csv", "--text", "text", "--set", "sweeps", "-o", "x.npz"], "has no '='; give NAME=VALUE"),
     (["fit", "posts.csv", "--text", "text", "--n-init", "0", "-o", "x.npz"], "n_init=0 is not valid"),
-    (["fit", "posts.csv", "--min-df", "2", "-o", "x.npz"], "--min-df is an option for texts, and --text is not given"),
-    (["fit", "posts.csv", "--model", "PLSA", "--strata", "group", "-o", "x.npz"], "PLSA takes no strata"),
+    (["fit", "posts.csv", "--min-df", "2", "-o", "x.npz"], "--min-df is an option for texts, but --text is not given"),
+    (["fit", "posts.csv", "--model", "PLSA", "--strata", "group", "-o", "x.npz"], "PLSA does not use strata"),
     (
         ["fit", "posts.csv", "--config", "wrong.toml", "-o", "x.npz"],
         "'componnents', which is not an option; did you mean",
     ),
     (["fit", "posts.csv", "--config", "flag.toml", "-o", "x.npz"], "counts = 3; expected true or false"),
     (["fit", "posts.csv", "--config", "posts.csv", "-o", "x.npz"], "posts.csv cannot be read as TOML"),
-    (["fit", "tenx", "-o", "tenx/matrix.mtx"], "tenx/matrix.mtx is both read and to be written"),
+    (["fit", "tenx", "-o", "tenx/matrix.mtx"], "tenx/matrix.mtx is both the input and the output"),
     (["fit", "empty.csv", "--text", "text", "-o", "x.npz"], "empty.csv is empty"),
     (
         ["fit", "latin.csv", "--text", "text", "-o", "x.npz"],
@@ -285,7 +285,7 @@ BAD = [
     (["fit", "both.csv", "--text", "text", "--strata", "stratum", "-o", "x.npz"], "is a column of both.csv and a file"),
     (["fit", "posts.csv", "--text", "text", "--export", "posts.csv", "-o", "x.npz"], "posts.csv is a file, .* folder"),
     (["transform", "model.npz", "new.csv", "-o", "weights.doc"], "ends in '.doc'; a table is .csv"),
-    (["transform", "model.npz", "new.csv", "-o", "new.csv"], "new.csv is both read and to be written"),
+    (["transform", "model.npz", "new.csv", "-o", "new.csv"], "new.csv is both the input and the output"),
     (["transform", "model.npz", "new.csv", "--unknown-strata", "no", "-o", "w.csv"], "unknown_strata='no'"),
     (["transform", "model.npz", "empty.csv", "-o", "w.csv"], "empty.csv is empty"),
     (["fit", "posts.csv", "--text", "text", "--ngram-range", "2", "-o", "x.npz"], "'2' is not a pair of integers"),
@@ -357,7 +357,7 @@ def test_a_penalty_of_a_python_file(posts, capsys, monkeypatch, tmp_path):
         ("H=own.py", "names no penalty; give a factor W, H or V, a Python file and a name in it"),
         ("Q=own.py:Sum", "names no penalty"),
         ("H=own.py:Som", "own.py has no 'Som'; did you mean 'Sum'?"),
-        ("H=own.py:Needs", "Needs of own.py cannot be made without arguments (TypeError: "),
+        ("H=own.py:Needs", "Needs of own.py cannot be created without arguments (TypeError: "),
         ("H=own.py:number", "number of own.py is not a penalty: it has no method value"),
         ("H=wrong.py:Sum", "wrong.py cannot be run (ZeroDivisionError: division by zero)."),
         ("H=none.py:Sum", "No such file: 'none.py'"),
@@ -367,7 +367,7 @@ def test_a_penalty_of_a_python_file(posts, capsys, monkeypatch, tmp_path):
     code, _, said = run(capsys, *fit[:-1], "own.py", "--penalty", "H=own.py:Sum")
     assert code == 2 and Path("own.py").read_text() == PENALTY
     code, _, said = run(capsys, *fit, "--model", "PLSA", "--penalty", "H=own.py:Sum")
-    assert code == 2 and "PLSA takes no --penalty; NMF and StratifiedNMF do." in said
+    assert code == 2 and "PLSA does not accept --penalty; NMF and StratifiedNMF do." in said
 
 
 @pytest.mark.parametrize("command", ["fit", "transform", "select-rank", "consensus", "explain", "plot", "export"])

@@ -195,7 +195,7 @@ def test_a_penalty_that_another_scale_can_dodge_warns():
 
     (message,) = messages({"H": [Separation(1.0)]})
     assert message == (
-        "Only H, by Separation, is penalised: W can grow while H shrinks, and the penalty vanishes. Penalise W, too, "
+        "Only H, by Separation, is penalised: W can grow while H shrinks, so the penalty vanishes. Penalise W, too, "
         "by alpha_W or by penalties."
     )
     assert "H can grow while W shrinks" in messages({"W": [Separation(1.0)]})[0]
@@ -233,7 +233,7 @@ class Writes(Returns):
         ({"penalties": {"H": [Returns(0.0, np.inf)]}}, "half-gradient of Returns is not finite"),
         ({"penalties": {"H": [Writes()]}}, "read-only"),
         ({"penalties": {"V": [Separation(1)]}}, "have the key 'V', and the model has no shifts; set strata=True"),
-        ({"penalties": {"H": [Separation]}}, "has the class Separation; make an object of it first"),
+        ({"penalties": {"H": [Separation]}}, "has the class Separation; pass an instance of it"),
         ({"penalties": [Separation(1)]}, "expected None or a dict such as"),
         ({"penalties": {"H": [3]}}, r"expected an object with the methods value\(F\) and half_gradient\(F\)"),
         ({"loss": "kl"}, "loss='kl' is not known"),
@@ -272,7 +272,7 @@ def test_what_does_not_go_together_is_refused_in_one_sentence():
         ),
         (lambda: NMF(3, penalties={"V": [NET]}).fit(X), "penalties has the key 'V', and this NMF has no shifts V"),
         (lambda: NMF(3, penalties={"H": [NET]}).partial_fit(X), "penalties=.* is not supported for batches"),
-        (lambda: StratifiedNMF(3, penalties={"H": [NET]}, normalize="l1").fit(X), "leave one of the two out"),
+        (lambda: StratifiedNMF(3, penalties={"H": [NET]}, normalize="l1").fit(X), "leave one of them out"),
         (lambda: fitted(loss=Huber(), given={"sample_weight": LABELS}), "does not depend on the scale of a row"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -462,13 +462,13 @@ def test_a_file_keeps_all_but_objects_of_the_user(name, tmp_path):
     assert len(caught) == 1
     W, again = model.transform(X), fastnmf.load(path)
     if needed:
-        with pytest.raises(ValueError, match=r"with an? \w+ of your own, \w+, which files do not hold; pass it .*load"):
+        with pytest.raises(ValueError, match=r"with an? \w+ of your own, \w+, which files cannot hold; pass it .*load"):
             again.transform(X)
-        with pytest.raises(ValueError, match="which files do not hold"):
+        with pytest.raises(ValueError, match="which files cannot hold"):
             again.score(X)
     else:
         np.testing.assert_array_equal(again.transform(X), W)
-    with pytest.raises(ValueError, match="which files do not hold"):
+    with pytest.raises(ValueError, match="which files cannot hold"):
         clone(again).fit(X)
     assert "not in the file" in repr(again)
     np.testing.assert_array_equal(fastnmf.load(path, **needed).transform(X), W)
@@ -542,5 +542,5 @@ def test_a_checkpoint_knows_objects_of_the_user(tmp_path):
 
 
 def test_labels_of_strata_as_y_are_warned_of():
-    with pytest.warns(UserWarning, match="y is ignored, and all rows are one stratum: pass the labels .* strata="):
+    with pytest.warns(UserWarning, match="y is ignored, and all rows are one stratum: pass stratum labels as strata="):
         Factorization(3, strata=True, max_iter=2, tol=0).fit(X, LABELS)

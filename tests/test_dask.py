@@ -318,7 +318,7 @@ def test_a_fit_goes_on_from_its_checkpoint(name, disk, client, tmp_path):
     with pytest.raises(ValueError, match="the values of X are not the same"):
         fitted(of(kind), options, [dask.delayed(part) for part in cut(X, (250, 250))], more | {"strata": GROUPS})
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="is a file; on Dask it is a folder"):
+    with pytest.raises(ValueError, match="is a file; on Dask, pass a folder"):
         on_dask.NMF(2).fit(disk, checkpoint=tmp_path / "file")
 
 
@@ -372,8 +372,8 @@ def test_what_cannot_be_used_is_refused(client, disk, tmp_path):
     fails("three|3 dimensions", da.ones((2, 2, 2)))
     fails("strata mixes labels", lazy, given={"strata": [*cut(GROUPS, SIZES)[:5], ["a"] * 15]})
     fails("n_init=2 needs all rows at once, and X is a Dask collection; set n_init=1, or fit the matrix", n_init=2)
-    fails("checkpoint and warm_start=True do not go together", given={"checkpoint": tmp_path}, warm_start=True)
-    fails("X is a csr_array, and fastnmf.dask fits a Dask array", X, TypeError)
+    fails("checkpoint and warm_start=True cannot be combined on Dask", given={"checkpoint": tmp_path}, warm_start=True)
+    fails("X is a csr_array, but fastnmf.dask fits a Dask array", X, TypeError)
     fails("hold=1 is not known", hold=1)
     fails("client='tcp' is not a Dask client", error=TypeError, client="tcp")
     with pytest.raises(TypeError, match="X is a Dask collection.*fastnmf.dask"):
@@ -390,7 +390,7 @@ def test_a_client_is_needed(disk, monkeypatch):
         raise ValueError("No clients found")
 
     monkeypatch.setattr(distributed, "default_client", none)
-    with pytest.raises(ValueError, match="needs a client of Dask, and there is none"):
+    with pytest.raises(ValueError, match="needs a Dask client, but there is none"):
         on_dask.NMF(2).fit(open_csr(disk.folder))
 
 
@@ -399,7 +399,7 @@ def test_a_cluster_that_has_no_worker(disk):
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster, set_as_default=False) as client:
         model = on_dask.NMF(2, random_state=0, max_iter=3, client=client)
         with dask.config.set({"fastnmf.no-workers-timeout": "100ms"}):
-            with pytest.raises(TimeoutError, match="has had no worker for 0.1 seconds, and the fit needs one; start"):
+            with pytest.raises(TimeoutError, match="has had no worker for 0.1 seconds, but the fit needs one; start"):
                 model.fit(disk)
         cluster.scale(1)  # a fit waits for one
         assert model.fit(disk).history_["replayed"].tolist() == [0] * 4

@@ -211,7 +211,7 @@ def test_all_workers_are_gone(two, disk):
     kind, options, given = CASES["strata"]
     began = time.monotonic()
     with dask.config.set({"fastnmf.no-workers-timeout": "2s"}):
-        with pytest.raises(TimeoutError, match="has had no worker for 2 seconds, and the fit needs one; start workers"):
+        with pytest.raises(TimeoutError, match="has had no worker for 2 seconds, but the fit needs one; start workers"):
             fitted(on_workers(kind), options, disk("f8"), given, max_iter=8, callback=leave)
     assert time.monotonic() - began < MOST_SECONDS
 

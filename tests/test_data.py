@@ -128,7 +128,7 @@ REFUSED = [
     (
         lambda: Strata.from_array(np.eye(2), ["a", "z"], labels=np.array(["a", "b"])),
         ValueError,
-        "'z'.*not there in fit",
+        "'z'.*not seen in fit",
     ),
     (lambda: Strata.from_blocks([np.eye(2), np.ones((1, 3))]), ValueError, r"\[2, 3\] columns"),
     (lambda: Strata.from_blocks([]), ValueError, "no block"),

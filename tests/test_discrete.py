@@ -430,5 +430,5 @@ def test_a_start_of_the_users_is_one_run(name):
     kind = type(MODELS[name]())
     for n_init in (10, 1):
         assert kind(4, init="custom", n_init=n_init).fit(X, **start).n_runs_ == 1
-    with pytest.raises(ValueError, match="n_init=3 asks for several starts"):
+    with pytest.raises(ValueError, match="n_init=3 requests several starts"):
         kind(4, init="custom", n_init=3).fit(X, **start)

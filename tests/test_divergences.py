@@ -371,7 +371,7 @@ def test_reference_is_the_best_constant_model(beta):
 def test_zeros_and_unknown_exponents_are_refused(form):
     X, _ = counts()
     for beta in (0, -1):
-        with pytest.raises(ValueError, match=r"needs data without zeros, and X has \d+.*[Aa]dd a small constant"):
+        with pytest.raises(ValueError, match=r"needs data without zeros, but X has \d+.*[Aa]dd a small constant"):
             check_beta(Strata.from_array(form(X)), beta)
         check_beta(Strata.from_array(form(positive()[0])), beta)
     check_beta(Strata.from_array(form(X)), 0.5)

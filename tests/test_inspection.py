@@ -71,7 +71,7 @@ def pooled(model):
     return model.stratum_sizes_ @ model.shifts_ / model.stratum_sizes_.sum()
 
 
-# ---------------------------------------------------------------- strata that were not there in fit
+# ---------------------------------------------------------------- strata that were not seen in fit
 
 
 def test_the_shift_of_an_unseen_stratum_is_found(planted, model):
@@ -441,9 +441,9 @@ def test_errors_say_what_to_do(planted, model):
     X, strata, _ = planted
     refuses = fitted(X[:60], np.array(["a", "b"] * 30), 2, max_iter=3)
     for method in (refuses.transform, refuses.score, refuses.reconstruction_errors, refuses.explain):
-        with pytest.raises(ValueError, match="label 'new', which was not there in fit"):
+        with pytest.raises(ValueError, match="label 'new', which was not seen in fit"):
             method(X[:2], strata=["a", "new"])
-    with pytest.raises(ValueError, match="inverse_transform was given the label 'new'.*estimate_shifts"):
+    with pytest.raises(ValueError, match="inverse_transform received the label 'new'.*estimate_shifts"):
         model.inverse_transform(np.ones((2, 3)), strata=["a", "new"])
     assert model.inverse_transform(np.ones((2, 3)), strata=["a", "b"]).shape == (2, 40)
     refuses.unknown_strata = "guess"
@@ -452,7 +452,7 @@ def test_errors_say_what_to_do(planted, model):
     for method in (model.transform, model.reconstruction_errors, model.explain):
         with pytest.raises(ValueError, match="3 strata; pass strata="):
             method(X[:2])
-    with pytest.raises(ValueError, match="estimate_shifts was given no strata"):
+    with pytest.raises(ValueError, match="estimate_shifts needs strata"):
         model.estimate_shifts(X[:2], None)
     with pytest.raises(ValueError, match="3 labels for 2 rows"):
         model.transform(X[:2], strata=["x", "y", "z"])

@@ -421,7 +421,7 @@ def test_annotated_data_carry_their_strata_and_names(form):
     assert seeded.top_features(1).components[0] == ["gene3"]
     with pytest.raises(ValueError, match="strata='patient' is not a column of obs; its columns are 'batch', 'other'"):
         model.fit(data, strata="patient")
-    with pytest.raises(ValueError, match="it stands for a column of a DataFrame, or of obs of an AnnData"):
+    with pytest.raises(ValueError, match="which means a column of a DataFrame or of the obs of an AnnData"):
         model.fit(X, strata="batch")
 
 

@@ -120,7 +120,7 @@ def test_kinds_of_the_fit_are_those_of_new_rows():
     known = np.array([0, 1])
     assert encode_labels([1.0, 0.0], 2, known)[0].tolist() == [1, 0]
     for labels in ([True, False], ["1", "0"]):
-        with pytest.raises(ValueError, match="not there in fit"):
+        with pytest.raises(ValueError, match="not seen in fit"):
             encode_labels(labels, 2, known)
         with pytest.raises(ValueError, match="use one kind"):
             merged(known, np.asarray(labels))

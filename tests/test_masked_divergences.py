@@ -88,7 +88,7 @@ def test_rows_without_known_entries_and_zeros_that_are_known():
     assert not model.W_[3].any() and not model.components_[:, 2].any() and np.isfinite(model.W_).all()
     holes = np.where(O > 0, X + 1, 0)
     NMF(**options | {"beta_loss": 0}, missing_values="zeros").fit(holes)
-    with pytest.raises(ValueError, match="beta_loss=0 needs data without zeros, and X has 1:"):
+    with pytest.raises(ValueError, match="beta_loss=0 needs data without zeros, but X has 1:"):
         holes[0, 0] = 0
         NMF(**options | {"beta_loss": 0}).fit(
             holes, weight=np.where(holes > 0, 1.0, 0.0) + (np.indices(O.shape).sum(0) == 0)

@@ -42,7 +42,7 @@ def test_normalized_loss_refuses_shapes_that_do_not_fit():
     X, W, H, V, strata = model()
     for arguments, message in (
         ((X, W[:, :1], H), "do not fit together"),
-        ((X, W, H, V[:2], strata), "one row a label"),
+        ((X, W, H, V[:2], strata), "one row per label"),
         ((X, W, H, V, strata[:5]), "5 labels for 30 rows"),
         ((X, sp.csr_array(W), H), "dense"),
     ):

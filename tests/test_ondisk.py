@@ -54,7 +54,7 @@ def test_integers_that_no_common_type_holds_are_refused(tmp_path):
     save_csr(X, tmp_path)
     large = np.eye(2, dtype=np.int64) * (2**53 + 1)
     for blocks in ([large, np.eye(2)], [np.eye(2), large], [large, np.eye(2, dtype=np.uint64)]):
-        with pytest.raises(ValueError, match="does not hold all integers of theirs; convert"):
+        with pytest.raises(ValueError, match="cannot hold all their integers; convert"):
             save_csr(blocks, tmp_path)
     np.testing.assert_array_equal(saved(tmp_path), X.toarray())
 

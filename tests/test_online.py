@@ -398,7 +398,7 @@ BAD_CALLS = [
     (lambda m, X: m.fit_blocks(iter([X]), n_passes=2), "iterated only once"),
     (lambda m, X: m.fit_blocks([X, X[:, :4]]), "X has 4 features"),
     (lambda m, X: m.fit_blocks([X], n_passes=0), "n_passes=0"),
-    (lambda m, X: m.fit_blocks(iter([[(X, TWO)], [(X, TWO)] * 2]).__next__, n_passes=2), "another number of rows"),
+    (lambda m, X: m.fit_blocks(iter([[(X, TWO)], [(X, TWO)] * 2]).__next__, n_passes=2), "a different number of rows"),
     (lambda m, X: m.set_params(forget_factor=-0.1).fit(X), "forget_factor=-0.1.*from 0 to 1"),
     (lambda m, X: m.set_params(forget_factor=1.5).fit(X), "forget_factor=1.5"),
     (lambda m, X: m.set_params(tol=-1).fit(X), "tol=-1"),

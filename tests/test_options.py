@@ -333,7 +333,7 @@ def test_row_weights_that_cannot_be_used_are_refused(weight, message):
 
 def test_row_weights_meet_entry_weights_and_itakura_saito():
     X, _ = grouped()
-    with pytest.raises(ValueError, match=r"multiply them into one: weight=sample_weight\[:, None\] \* mask"):
+    with pytest.raises(ValueError, match=r"combine them into one: weight=sample_weight\[:, None\] \* mask"):
         NMF(2).fit(X, sample_weight=np.arange(40), weight=X > 1)
     with pytest.raises(ValueError, match="Itakura-Saito"):
         NMF(2, beta_loss=0, solver="mu").fit(X + 1, sample_weight=np.arange(40))

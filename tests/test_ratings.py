@@ -171,7 +171,7 @@ def test_names_and_files_keep_what_recommendations_need(tmp_path):
         (lambda model: model.predict_entries([0.5], [0]), TypeError, "expected integers"),
         (lambda model: model.predict_entries([True], [0]), TypeError, "expected integers"),
         (lambda model: model.predict_entries([[0]], [0]), ValueError, "one dimension"),
-        (lambda model: model.predict_entries([0], ["film"]), ValueError, "the model knows none"),
+        (lambda model: model.predict_entries([0], ["film"]), ValueError, "the model has no names"),
         (lambda model: model.recommend(0, 0), ValueError, "n=0 is not valid"),
         (lambda model: model.recommend(99), ValueError, "row has 99"),
         (lambda model: model.similar_features(40), ValueError, "j has 40"),
@@ -448,7 +448,7 @@ def test_nothing_of_the_size_of_the_data_is_formed():
 def test_a_background_that_cannot_be_used_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         NMF(2, max_iter=2).fit(implicit()[0], **options)
-    with pytest.raises(ValueError, match="leave one of the two out"):
+    with pytest.raises(ValueError, match="leave one of them out"):
         NMF(2, max_iter=2, missing_values="zeros").fit(implicit()[0], weight=implicit()[1], background=1.0)
 
 

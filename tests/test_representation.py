@@ -179,7 +179,7 @@ def test_one_sentence_where_pandas_is_missing(model, monkeypatch):
 
     real = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", without_pandas)
-    with pytest.raises(ImportError, match="^to_frames makes tables of pandas, which is not installed; run pip install"):
+    with pytest.raises(ImportError, match="^to_frames needs pandas, which is not installed; run pip install"):
         model.to_frames()
 
 

@@ -75,9 +75,13 @@ def test_starts_that_are_all_alike_are_tried_once(init, tries):
 
 def test_several_starts_are_refused_where_one_is_given():
     model = fitted("cd")
-    with pytest.raises(ValueError, match="n_init=3 asks for several starts, and init='custom' gives one; set n_init=1"):
+    with pytest.raises(
+        ValueError, match="n_init=3 requests several starts, but init='custom' gives only one; set n_init=1"
+    ):
         NMF(4, init="custom", n_init=3).fit(BUNCH.data, W=model.W_, H=model.components_)
-    with pytest.raises(ValueError, match="n_init=3 asks for several starts, and init=model gives one; set n_init=1"):
+    with pytest.raises(
+        ValueError, match="n_init=3 requests several starts, but init=model gives only one; set n_init=1"
+    ):
         NMF(4, init=model, n_init=3).fit(BUNCH.data)
 
 

@@ -221,7 +221,9 @@ def test_labels_that_cannot_be_kept_are_refused_by_name(tmp_path):
         labels = np.empty(60, object)
         labels[:] = [some[i % 2] for i in range(60)]
         model = fitted(StratifiedNMF, labels=labels)
-        with pytest.raises(TypeError, match=f"Labels of strata of the type {types} cannot be kept; use strings or num"):
+        with pytest.raises(
+            TypeError, match=f"Labels of strata of the type {types} cannot be saved; use strings or num"
+        ):
             model.save(tmp_path / "model.npz")
     with pytest.raises(TypeError, match="strata_ holds a string that ends in a NUL"):
         fitted(StratifiedNMF, labels=np.array(["a", "b\0"], object)[np.arange(60) % 2]).save(tmp_path / "model.npz")
@@ -240,7 +242,7 @@ def test_parameters_that_are_not_plain(kind, tmp_path):
     sparse = fitted(kind, fixed_components=sp.csr_matrix(np.ones((1, 12))))
     assert same(there_and_back(sparse, tmp_path).fixed_components, sparse.fixed_components)
     model.guide_weight = range(3)
-    with pytest.raises(TypeError, match="parameters.guide_weight is of the type range and cannot be kept"):
+    with pytest.raises(TypeError, match="parameters.guide_weight is of the type range and cannot be saved"):
         model.save(tmp_path / "model.npz")
 
 

@@ -81,7 +81,7 @@ def test_several_strata_without_labels_and_unseen_labels(planted):
     for call in (model.transform, model.score):
         with pytest.raises(ValueError, match=r"3 strata.*set_config\(enable_metadata_routing=True\)"):
             call(X)
-        with pytest.raises(ValueError, match="label 'z', which was not there in fit"):
+        with pytest.raises(ValueError, match="label 'z', which was not seen in fit"):
             call(X, strata=np.full(90, "z"))
     with pytest.raises(ValueError, match="3 strata"):
         model.inverse_transform(model.W_)

@@ -304,7 +304,7 @@ BAD = {
     "no ending": ("posts", b"x", {}, "ends in ''; expected"),
     "a column": ("a.csv", CSV, {"text": "txet"}, "'txet' is not a column of .*did you mean 'text'?"),
     "a column in other case": ("a.csv", CSV, {"text": "TEXT"}, "did you mean 'text'?"),
-    "no such column": ("a.csv", CSV, {"text": "zz"}, "which are 'text', 'group', 'n'; give one of them"),
+    "no such column": ("a.csv", CSV, {"text": "zz"}, "available: 'text', 'group', 'n'.; give one of them"),
     "strata": ("a.csv", CSV, {"text": "text", "strata": "grup"}, "'grup' is not a column of .*did you mean 'group'?"),
     "a line after others": (
         "a.csv",
@@ -354,7 +354,7 @@ BAD = {
         "a.csv",
         CSV,
         {},
-        "Line 2 of .*'text' is 'ab cd'; expected a finite number; .* named by text",
+        "Line 2 of .*'text' is 'ab cd'; expected a finite number; .* with text",
     ),
     "an empty cell": ("a.csv", "a,b\n1,\n", {}, "Line 2 of .* has no number: 'b' is missing"),
     "Latin-1": (
@@ -394,8 +394,8 @@ BAD = {
     "nothing": ("a.csv", "", {"text": "text"}, "is empty; give a table whose first line names the columns"),
     "blank lines": ("a.csv", "\n\n", {"text": "text"}, "is empty"),
     "nothing in JSON": ("a.jsonl", "", {"text": "text"}, "is empty; give JSON Lines"),
-    "a header": ("a.csv", "text,group\n", {"text": "text"}, "has names of columns and no rows"),
-    "a header of numbers": ("a.csv", "a,b\n", {}, "has names of columns and no rows"),
+    "a header": ("a.csv", "text,group\n", {"text": "text"}, "has column names but no rows"),
+    "a header of numbers": ("a.csv", "a,b\n", {}, "has column names but no rows"),
     "two columns of a name": ("a.csv", "a,a\n1,2\n", {}, "has 2 columns 'a'; give each its own name"),
     "no JSON": ("a.jsonl", '{"t": "a"}\n{"t": \n', {"text": "t"}, "Line 2 of .* is not JSON"),
     "a JSON array": ("a.jsonl", '[{"t": "a"}]\n', {"text": "t"}, "Line 1 of .* is a list; give one object per line"),
@@ -403,16 +403,16 @@ BAD = {
         "a.jsonl",
         '{"a": 1}\n{"a": 1, "b": 2}\n',
         {},
-        "Line 2 of .* has other keys than the first, such as 'b'",
+        "Line 2 of .* has different keys from the first, such as 'b'",
     ),
     "no gzip": ("a.csv.gz", CSV, {"text": "text"}, "ends in .gz and is not a whole gzip file"),
     "half a gzip": ("a.csv.gz", gzip.compress(CSV.encode() * 99)[:-20], {"text": "text"}, "is not a whole gzip file"),
-    "gzip by another name": ("a.csv", gzip.compress(CSV.encode()), {"text": "text"}, "is compressed by gzip"),
+    "gzip by another name": ("a.csv", gzip.compress(CSV.encode()), {"text": "text"}, "is compressed with gzip"),
     "only stop words": (
         "a.csv",
         "t\nthe\n",
         {"text": "t", "vectorizer": {"stop_words": "english"}},
-        "give no matrix: empty voc",
+        "yield no matrix: empty voc",
     ),
     "an option": (
         "a.csv",
@@ -488,7 +488,7 @@ def test_a_name_that_is_a_column_and_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_table(tmp_path / "posts.csv", POSTS)
     (tmp_path / "group").write_text("1\n2\n3\n1\n2\n3\n")
-    with pytest.raises(ValueError, match="strata='group' is a column of posts.csv and a file, too; write './group'"):
+    with pytest.raises(ValueError, match="strata='group' is both a column of posts.csv and a file; write './group'"):
         read("posts.csv", text="text", strata="group")
     assert read("posts.csv", text="text", strata="./group").strata.tolist() == [1, 2, 3, 1, 2, 3]
     with pytest.raises(ValueError, match="group has 6 labels for 1 rows"):

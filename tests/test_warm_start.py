@@ -213,11 +213,11 @@ def test_starts_that_do_not_fit_are_refused():
         with pytest.raises(ValueError, match=match):
             kind(n_components, **options).fit(data)
 
-    fails("init brings 3 components of 12 features, but n_components=2 and X has 12", n_components=2, init=MODEL)
-    fails("init brings 3 components of 12 features, but n_components=3 and X has 5", data=X[:, :5], init=MODEL)
+    fails("init has 3 components of 12 features, but n_components=2 and X has 12", n_components=2, init=MODEL)
+    fails("init has 3 components of 12 features, but n_components=3 and X has 5", data=X[:, :5], init=MODEL)
     fails("init is a NMF without components_; fit it first", init=NMF())
     fails("wrap components as init=fastnmf.Start", init=MODEL.components_)
-    fails("init brings W of 40 rows for 9 samples", data=X[:9], init=Start(MODEL.components_, W=MODEL.W_))
+    fails("init has W with 40 rows for 9 samples", data=X[:9], init=Start(MODEL.components_, W=MODEL.W_))
     fails("components with negative entries", init=Start(-MODEL.components_))
     fails("init=NMF.* is not known", kind=TriNMF, n_components=(3, 2), init=MODEL)
     fails("init='middle' is not known", init="middle")

@@ -57,7 +57,7 @@ def _load(corpus):
             say(f"Loaded in {time.perf_counter() - began:.1f} s.")
             return bunch, "20 newsgroups"
         except OSError as error:
-            say(f"{error} Taking the docstrings of the installed packages instead.")
+            say(f"{error} Using the docstrings of the installed packages instead.")
     return load_docstrings(), "Docstrings of installed packages"
 
 

@@ -38,10 +38,12 @@ def add_fit(commands):
     parser.add_argument("--classes", action="store_true", help="the labels of --strata are classes, for y of the model")
     parser.add_argument("--features", type=Path, help=f"{options.NAMES}; kept in the model")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="keep X there, for tables larger than memory")
-    parser.add_argument("--checkpoint", type=Path, metavar="STATE.npz", help="state of the fit, to resume it")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="STATE.npz", help="file for the state of the fit, to resume it"
+    )
     every = "seconds, default %(default)s"
     parser.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help=every)
-    parser.add_argument("--export", type=Path, metavar="DIR", help="write the tables of fastnmf export, too")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="also write the tables of fastnmf export")
     options.add_output(parser, MODEL)
     parser.set_defaults(run=_fit, parser=parser)
 
@@ -80,7 +82,7 @@ def add_select_rank(commands):
 
 def _add_parallel(parser):
     parser.add_argument("--jobs", type=int, metavar="N", help="number of fits at a time; -1: one per core")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result, too; needs matplotlib")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also plot the result; needs matplotlib")
     options.add_model(parser)
 
 
@@ -225,7 +227,7 @@ def _data_and_names(arguments, bunch):
                 f"{turned if len(names) == X.shape[0] else ''}."
             )
     if arguments.dtype is not None and not hasattr(X, "astype"):
-        raise ValueError("--dtype converts data in memory, and these stay on the disk; leave --dtype or --folder out.")
+        raise ValueError("--dtype converts data in memory, but these stay on disk; leave --dtype or --folder out.")
     if arguments.dtype is not None:
         X = X.astype(arguments.dtype)
     return X, names
@@ -263,7 +265,7 @@ def _model(arguments):
         given.setdefault("solver", "mu")
     if arguments.penalty:
         if "penalties" not in known:
-            raise ValueError(f"{kind.__name__} takes no --penalty; NMF and StratifiedNMF do.")
+            raise ValueError(f"{kind.__name__} does not accept --penalty; NMF and StratifiedNMF do.")
         given["penalties"] = penalties_of(arguments.penalty)
     given |= dict(arguments.set)
     for name in given:
@@ -273,7 +275,7 @@ def _model(arguments):
             raise ValueError(f"{kind.__name__} has no parameter for --{option.replace('_', '-')}={given[name]}{hint}")
     takes = inspect.signature(kind.fit).parameters
     if has_strata and not getattr(arguments, "classes", False) and "strata" not in takes:
-        raise ValueError(f"{kind.__name__} takes no strata; leave --strata out, or choose --model StratifiedNMF.")
+        raise ValueError(f"{kind.__name__} does not use strata; leave --strata out, or choose --model StratifiedNMF.")
     if "verbose" in known:
         given["verbose"] = 0 if arguments.quiet else 1
     model = kind(**given)

@@ -60,7 +60,7 @@ def _options(arguments):
     words = {name: value for name, value in words.items() if value not in (None, False)}
     if words and arguments.text is None:
         name = next(iter(words)).replace("_", "-")
-        raise ValueError(f"--{name} is an option for texts, and --text is not given; name the column of texts.")
+        raise ValueError(f"--{name} is an option for texts, but --text is not given; name the column of texts.")
     found["vectorizer"] = words or None
     return {name: value for name, value in found.items() if value is not None}
 

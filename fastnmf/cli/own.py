@@ -41,7 +41,7 @@ def penalties_of(paths):
                 penalty = penalty()
             except Exception as error:
                 raise ValueError(
-                    f"{name} of {path} cannot be made without arguments ({type(error).__name__}: {error}); give its "
+                    f"{name} of {path} cannot be created without arguments ({type(error).__name__}: {error}); give its "
                     "parameters default values, or name an object."
                 ) from error
         if lacking := [method for method in METHODS if not callable(getattr(penalty, method, None))]:

@@ -215,8 +215,10 @@ def add_data(parser, positional=True, title="--title"):
     strata = "group of each row: a column of a table, an .h5ad or triplets; for a matrix a text file or .npy"
     group.add_argument("--strata", metavar="NAME", help=strata)
     group.add_argument("--layer", metavar="NAME", help="layer of an .h5ad, in place of its X")
-    group.add_argument("--raw", action="store_true", help="take the raw counts of an .h5ad")
-    group.add_argument("--highly-variable", action="store_true", help="take the highly variable features of an .h5ad")
+    group.add_argument("--raw", action="store_true", help="use the raw counts of an .h5ad")
+    group.add_argument(
+        "--highly-variable", action="store_true", help="use only the highly variable features of an .h5ad"
+    )
     group.add_argument("--transpose", action="store_true", help="the columns are samples")
     group.add_argument("--encoding", help="of a text file, where it is not UTF-8, such as latin-1")
     group.add_argument("--kind", metavar="KIND", help="contents of the file, if its ending does not say")
@@ -226,9 +228,13 @@ def add_data(parser, positional=True, title="--title"):
 def add_words(parser):
     """Add the options that say how texts become numbers."""
     group = parser.add_argument_group("words of texts")
-    group.add_argument("--min-df", type=number_or_name, metavar="N", help="fewest texts, or share of them, of a word")
-    group.add_argument("--max-df", type=number_or_name, metavar="N", help="most texts, or share of them, of a word")
-    group.add_argument("--stop-words", metavar="LANGUAGE", help="english leaves out its stop words")
+    group.add_argument(
+        "--min-df", type=number_or_name, metavar="N", help="least number, or share, of texts that contain a word"
+    )
+    group.add_argument(
+        "--max-df", type=number_or_name, metavar="N", help="largest number, or share, of texts that contain a word"
+    )
+    group.add_argument("--stop-words", metavar="LANGUAGE", help="english removes English stop words")
     group.add_argument("--max-features", type=int, metavar="N", help="keep the N most frequent words")
     group.add_argument("--ngram-range", type=pair, metavar="N,M", help="sequences of N to M words; default 1,1")
     group.add_argument("--counts", action="store_true", help="count the words, without TF-IDF")

@@ -43,7 +43,7 @@ def add_plot(commands):
     parser = options.command(
         commands,
         "plot",
-        "draw a model: what uses which component, strongest features, the loss",
+        "plot a model: what uses which component, strongest features, the loss",
         "MODEL.npz --kind KIND -o FILE.png",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")

@@ -16,7 +16,7 @@ from fastnmf.data.writing import check_writable
 def add_transform(commands):
     """Add the command ``transform``."""
     parser = options.command(
-        commands, "transform", "find the weights of new data, and write them as a table", "MODEL.npz X -o WEIGHTS.csv"
+        commands, "transform", "compute the weights of new data and write them as a table", "MODEL.npz X -o WEIGHTS.csv"
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     options.add_data(parser)
@@ -62,7 +62,7 @@ def add_report(commands):
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--features", type=Path, help=options.NAMES)
-    parser.add_argument("--rows", type=Path, help="text file with one row title in each line")
+    parser.add_argument("--rows", type=Path, help="text file with one row title per line")
     options.add_data(parser, positional=False, title="--row-title")
     parser.add_argument("--title", dest="heading", help="heading of the page")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -77,7 +77,7 @@ def add_export(commands):
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--features", type=Path, help=options.NAMES)
-    parser.add_argument("--rows", type=Path, help="text file with one row name in each line")
+    parser.add_argument("--rows", type=Path, help="text file with one row name per line")
     formats = ("csv", "tsv", "jsonl", "parquet")
     parser.add_argument("--format", choices=formats, default="csv", help="default: %(default)s")
     parser.add_argument("-n", type=int, default=10, help="features of a topic or group, default %(default)s")
@@ -144,7 +144,7 @@ def _top(arguments):
 
     model, names = load_model(arguments.model, arguments.features)
     if not hasattr(model, "top_features"):
-        raise ValueError(f"{type(model).__name__} has no components that features could be listed of; see export.")
+        raise ValueError(f"{type(model).__name__} has no components whose features could be listed; use export.")
     top = model.top_features(arguments.n, names, **({} if arguments.by is None else {"by": arguments.by}))
     components, strata = getattr(top, "components", top), getattr(top, "strata", None)
     if arguments.json:

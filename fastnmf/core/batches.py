@@ -434,7 +434,8 @@ class StrataStatistics(Statistics):
             return
         if self._last_pass is not None:
             raise ValueError(
-                "A block of a later pass has strata that the first pass had not; give the same blocks in every pass."
+                "A block of a later pass has strata that the first pass did not have; give the same blocks in every "
+                "pass."
             )
         place, m = np.searchsorted(labels, self.labels), len(self.N)
         below = np.repeat(self._mean_below()[None], len(labels), axis=0)

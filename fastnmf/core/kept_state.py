@@ -45,7 +45,7 @@ LARGEST_EXPONENT = 1100  # of `log4_scale`: float64 has exponents from -1074 to 
 def require(is_right, name):
     """Raise ValueError unless a value is right."""
     if not is_right:
-        raise ValueError(f"{name} is not what a fit makes.")
+        raise ValueError(f"{name} is not the state of a fit.")
 
 
 def check_count(name, value, least=0):

@@ -241,7 +241,7 @@ def check_bool(name, value):
 def check_verbose(name, value):
     """Raise unless `value` is True, False or an integer >= 0."""
     if not isinstance(value, (numbers.Integral, np.bool_)) or value < 0:
-        raise ValueError(f"{name}={shown(value)} is not valid; expected 0 for silence, or 1 to show progress.")
+        raise ValueError(f"{name}={shown(value)} is not valid; expected 0 (silent) or 1 (shows progress).")
 
 
 def integer(least=1):
@@ -276,10 +276,10 @@ def check_beta_loss(name, value):
     """Raise unless `value` is the name of a loss, a number, or a `Divergence`."""
     if isinstance(value, Divergence) and type(value).build is Divergence.build:
         raise ValueError(
-            f"{name} is a {type(value).__name__}, which has no method build; write it, or extend EntrywiseLoss."
+            f"{name} is a {type(value).__name__}, which has no method build; define it, or extend EntrywiseLoss."
         )
     if isinstance(value, Divergence) and not math.isfinite(value.degree):
-        raise ValueError(f"{name}={value!r} has the degree {value.degree}; give it a finite one, or 0 for none.")
+        raise ValueError(f"{name}={value!r} has the degree {value.degree}; pass a finite degree, or 0 for none.")
     if not isinstance(value, (Divergence, numbers.Real)):
         check_choice(name, value, tuple(DIVERGENCES))
 
@@ -292,7 +292,7 @@ def check_penalties(name, value):
     for factor, objects in (value or {}).items():
         for each in objects if isinstance(objects, (list, tuple)) else (objects,):
             if isinstance(each, type):
-                raise ValueError(f"{name}[{factor!r}] has the class {each.__name__}; make an object of it first.")
+                raise ValueError(f"{name}[{factor!r}] has the class {each.__name__}; pass an instance of it.")
             if not all(callable(getattr(each, method, None)) for method in ("value", "half_gradient")):
                 raise ValueError(
                     f"{name}[{factor!r}] has {shown(each)}; expected an object with the methods value(F) and "

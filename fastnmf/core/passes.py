@@ -201,7 +201,9 @@ class BlockPasses(Solver):
             self._position, self.n_learned = self._position + 1, self.n_learned + 1
             return None
         if not is_new and not self.statistics.end_repeated_pass():
-            raise ValueError("A later pass had another number of rows than the first; pass the same blocks each time.")
+            raise ValueError(
+                "A later pass had a different number of rows from the first; pass the same blocks each time."
+            )
         return self._end()
 
     def cut(self):

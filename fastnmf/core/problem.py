@@ -382,7 +382,7 @@ class Problem:
             what, remedy = NEEDS[missing[0]]
             update, loss = self.updates[name], type(self.losses[0]).__name__
             update = getattr(update, "name", type(update).__name__)
-            raise ValueError(f"{update} needs {what}, and {loss} gives none for {name}; {remedy}.")
+            raise ValueError(f"{update} needs {what}, but {loss} gives none for {name}; {remedy}.")
 
     def release(self):
         """Drop the references to losses and buffers; the problem cannot be used afterwards."""

@@ -404,7 +404,8 @@ class StrataRatioStatistics(RatioStatistics):
             return
         if self._last_pass is not None:
             raise ValueError(
-                "A block of a later pass has strata that the first pass had not; give the same blocks in every pass."
+                "A block of a later pass has strata that the first pass did not have; give the same blocks in every "
+                "pass."
             )
         place, sizes = np.searchsorted(labels, self.labels), np.zeros(len(labels))
         sizes[place] = self.sizes

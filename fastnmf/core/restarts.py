@@ -13,10 +13,10 @@ def has_same_start(init):
 
 
 def check_restarts(n_init, init):
-    """Raise if several starts are asked for where the user has given one."""
+    """Raise if several starts are requested and the user has given one."""
     if n_init > 1 and (init == "custom" if isinstance(init, str) else start_from_init(init) is not None):
         given = "init='custom'" if isinstance(init, str) else "init=model"
-        raise ValueError(f"n_init={n_init} asks for several starts, and {given} gives one; set n_init=1.")
+        raise ValueError(f"n_init={n_init} requests several starts, but {given} gives only one; set n_init=1.")
 
 
 class Restarts:

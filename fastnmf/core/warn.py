@@ -27,7 +27,7 @@ def warn_of_y(model, y, strata):
             return
         frame = frame.f_back
     of_classes = "; label_weight > 0 would fit classes" if hasattr(model, "label_weight") else ""
-    warn(f"y is ignored, and all rows are one stratum: pass the labels of strata as strata={of_classes}.", UserWarning)
+    warn(f"y is ignored, and all rows are one stratum: pass stratum labels as strata={of_classes}.", UserWarning)
 
 
 _SAID = set()
@@ -65,7 +65,7 @@ def warn_of_one_penalty(options, penalties=None, factors=None):
         moves = {"shrink": ("grow", "shrinks"), "grow": ("shrink", "grows")}[how]
         remedy = "both (alpha_H='same')" if what == one else f"{other}, too, by alpha_{other} or by penalties"
         warn(
-            f"Only {what} is penalised: {other} can {moves[0]} while {one} {moves[1]}, and the penalty vanishes. "
+            f"Only {what} is penalised: {other} can {moves[0]} while {one} {moves[1]}, so the penalty vanishes. "
             f"Penalise {remedy}.",
             UserWarning,
         )
@@ -100,9 +100,9 @@ def warn_of_nothing(data, fit, losses):
             reach = float(np.square(data.X @ (h / np.linalg.norm(h)), dtype=np.float64).sum() / data.sq_norm)
     certain = max(reach, before if before > NOTHING else 0.0)
     if certain and shares[-1] < NOTHING * certain:
-        which = "a single component can explain" if reach == certain else "it did explain in the course of the fit"
+        which = "a single component can explain" if reach == certain else "it explained earlier in the fit"
         warn(
-            f"The model explains next to nothing of X, {max(shares[-1], 0):.1g} of its loss, where {which} "
+            f"The model explains next to nothing of X: {max(shares[-1], 0):.1g} of its loss, whereas {which} "
             f"{certain:.1g}; lower the penalties, or loosen the constraints.",
             UserWarning,
         )

@@ -262,7 +262,7 @@ class DaskSource:
                     seen = time.monotonic()
                 elif time.monotonic() - seen > most:
                     raise TimeoutError(
-                        f"The cluster has had no worker for {most:g} seconds, and the fit needs one; start workers "
+                        f"The cluster has had no worker for {most:g} seconds, but the fit needs one; start workers "
                         "and fit again (with checkpoint=folder a fit continues where the last one ended)."
                     )
         finally:
@@ -318,7 +318,8 @@ class DaskSource:
         for number, fact in enumerate(found):
             if fact.n_columns != width:
                 raise ValueError(
-                    f"Chunk {number} of X has {fact.n_columns} columns and chunk 0 has {width}; give all the same."
+                    f"Chunk {number} of X has {fact.n_columns} columns and chunk 0 has {width}; give all chunks the "
+                    "same columns."
                 )
         self.sizes = [fact.n_rows for fact in found]
         self.chunks = [number for number in numbers if self.sizes[number]]

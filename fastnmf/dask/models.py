@@ -59,10 +59,10 @@ def checkpoint_folder(path):
         It is not a path, or it is a file.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"checkpoint={shown(path)} is not a path; expected a folder that all workers see.")
+        raise TypeError(f"checkpoint={shown(path)} is not a path; expected a folder that all workers can see.")
     folder = Path(path).absolute()
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"checkpoint={shown(path)} is a file; on Dask it is a folder that all workers see.")
+        raise ValueError(f"checkpoint={shown(path)} is a file; on Dask, pass a folder that all workers can see.")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -118,7 +118,9 @@ class DaskFitMixin:
 
     def save(self, path: FilePath, feature_names: Names | None = None) -> NoReturn:
         """Refuse: a model whose weights lie on workers is saved as the plain model that `to_local` returns."""
-        raise TypeError("A model of fastnmf.dask is not saved, as its W_ lies with the workers; use to_local().save.")
+        raise TypeError(
+            "A model of fastnmf.dask cannot be saved because its W_ is on the workers; use to_local().save."
+        )
 
     def to_local(self, *, weights: bool = False) -> Any:
         """Return the fitted model as one of the plain class of `fastnmf`, which saves and needs no Dask.
@@ -148,7 +150,7 @@ class DaskFitMixin:
         self._folder = None if checkpoint is None else checkpoint_folder(checkpoint)
         if checkpoint is not None:
             if self.warm_start:
-                raise ValueError("checkpoint and warm_start=True do not go together on Dask; leave one of the two out.")
+                raise ValueError("checkpoint and warm_start=True cannot be combined on Dask; leave one of them out.")
             given |= {"checkpoint": self._folder / "fit.npz", "checkpoint_every": checkpoint_every}
         try:
             return super()._fit(X, **given)
@@ -167,7 +169,7 @@ class DaskFitMixin:
             return super()._validated(X, reset=reset, is_fitted=is_fitted)
         if blocks is None:
             raise TypeError(
-                f"X is a {type(X).__name__}, and fastnmf.dask fits a Dask array, an AnnData of one, open_csr(folder), "
+                f"X is a {type(X).__name__}, but fastnmf.dask fits a Dask array, an AnnData of one, open_csr(folder), "
                 "or a list of delayed matrices or of paths of .npz files; use the class of fastnmf for others."
             )
         names = names_of(X) if is_annotated(X) else None

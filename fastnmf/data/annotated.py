@@ -33,12 +33,12 @@ def with_layer(X, layer):
     if not is_annotated(X):
         raise ValueError(
             f"layer={shown(layer)} names a layer of an AnnData, but X is a {type(X).__name__}; leave layer out, or "
-            "give the AnnData."
+            "pass the AnnData."
         )
     layers = getattr(X, "layers", {})
     if not isinstance(layer, str) or layer not in layers:
         known = ", ".join(map(repr, layers)) or "none"
-        raise ValueError(f"layer={shown(layer)} is not a layer of X; its layers are: {known}. None stands for X.X.")
+        raise ValueError(f"layer={shown(layer)} is not a layer of X; its layers are: {known}. None means X.X.")
     return Layer(X, layer)
 
 
@@ -92,8 +92,8 @@ def with_labels(X, strata):
     table = X.obs if is_annotated(X) else X
     if not hasattr(table, "columns"):
         raise ValueError(
-            f"strata={shown(strata)} is one name; it stands for a column of a DataFrame, or of obs of an AnnData. Pass "
-            "one label per row."
+            f"strata={shown(strata)} is a single name, which means a column of a DataFrame or of the obs of an "
+            "AnnData. Pass one label per row."
         )
     if strata not in table.columns:
         known = ", ".join(repr(name) for name in list(table.columns)[:8])

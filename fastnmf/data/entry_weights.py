@@ -299,7 +299,7 @@ def _over_background(given, X, missing_values):
     if missing_values is not None:
         raise ValueError(
             f"background counts entries that are not stored as known zeros, and missing_values={missing_values!r} as "
-            "unknown; leave one of the two out."
+            "unknown; leave one of them out."
         )
     plain = sp.csr_array(weight)
     zeros = plain.data == 0  # stored: of weight 0, not of that of the background

@@ -111,7 +111,7 @@ def check_affinity(graph, n_nodes, name="graph", of="samples"):
     A = as_affinity(affinity_matrix(graph) if is_graph(graph) else graph, name)
     if A.shape != (n_nodes, n_nodes):
         raise ValueError(
-            f"{name} has shape {A.shape}, and X has {n_nodes} {of}; expected ({n_nodes}, {n_nodes}), in their order."
+            f"{name} has shape {A.shape}, but X has {n_nodes} {of}; expected ({n_nodes}, {n_nodes}), in their order."
         )
     gap = abs(A - A.T)
     if gap.nnz and gap.max() > 1e-9 * A.data.max():
@@ -124,7 +124,7 @@ def as_affinity(graph, name="graph"):
     A = graph if sparse.issparse(graph) else np.asarray(graph)
     if A.dtype.kind not in "biuf" or A.ndim != 2:
         raise TypeError(
-            f"{name} is {type(graph).__name__} of {A.ndim} dimensions and dtype {A.dtype}; expected a sparse matrix, "
+            f"{name} is {type(graph).__name__} with {A.ndim} dimensions and dtype {A.dtype}; expected a sparse matrix, "
             "an array of affinities or a graph with nodes and edges."
         )
     A = as_csr(sparse.csr_array(A) if not sparse.issparse(A) else A, name, np.float64).copy()

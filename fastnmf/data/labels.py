@@ -72,8 +72,8 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
     kinds = {_kind_of_type(kind) for kind in set(map(type, known))}
     if len(kinds) > 1:
         raise ValueError(
-            f"{name} mixes labels of several kinds, {' and '.join(sorted(kinds))}, which differ even where they look "
-            "alike; use one kind."
+            f"{name} mixes labels of several types, {' and '.join(sorted(kinds))}, which differ even where they look "
+            "alike; use one type."
         )
     if not isinstance(given, (list, tuple)) and labels.dtype.kind == "O":
         return values, is_missing  # an array of objects stays one
@@ -194,7 +194,7 @@ def encode_labels(strata, n_rows, labels=None):
     if (place < 0).any():
         unseen = ", ".join(repr(label) for label in found[place < 0][:3].tolist())
         raise ValueError(
-            f"strata contains the label {unseen}, which was not there in fit; known are {len(labels)} labels."
+            f"strata contains the label {unseen}, which was not seen in fit; {len(labels)} labels are known."
         )
     return place[stratum_index].astype(np.int32), labels
 

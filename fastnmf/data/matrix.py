@@ -20,7 +20,7 @@ _COMPRESSED = ("csr", "csc", "bsr")
 def check_unmasked(array, name):
     """Raise ValueError for a masked array of NumPy with masked entries: as an array it would show what they hide."""
     if np.ma.is_masked(array):
-        raise ValueError(f"{name} has masked entries, which have no value; fill them, with the method filled of NumPy.")
+        raise ValueError(f"{name} has masked entries, which have no value; fill them with NumPy's method filled.")
 
 
 def unmasked(X, missing_values, name):
@@ -40,8 +40,8 @@ def unmasked(X, missing_values, name):
         return np.ma.getdata(X)
     if missing_values is None:
         raise ValueError(
-            f"X has masked entries, which are missing, and this {name} uses every entry; pass missing_values='nan' "
-            "where a model has it, or fill them."
+            f"X has masked entries, which are missing, but this {name} uses every entry; pass missing_values='nan' "
+            "if the model has it, or fill them."
         )
     dtype = X.dtype if X.dtype.kind == "f" else np.float64
     return np.ma.getdata(X.astype(dtype).filled(np.nan if missing_values == "nan" else 0))
@@ -70,7 +70,7 @@ def check_kind(X, prefix=""):
         kind = f"{n_dimensions}D" if n_dimensions else "scalar"
         if n_dimensions == 1 and _holds_text(X):
             raise ValueError(
-                f"{prefix}Expected 2D array, got 1D array instead: X holds texts; count their words first, by "
+                f"{prefix}Expected 2D array, got 1D array instead: X holds texts; count their words first, with "
                 "fastnmf.read (new texts with source=model.source_) or a vectorizer such as TfidfVectorizer."
             )
         raise ValueError(
@@ -91,7 +91,7 @@ def check_kind(X, prefix=""):
         if text:
             raise TypeError(
                 f"{prefix}Column {text[0]!r} of X holds text; only real numbers can be factorised. Leave the column "
-                "out, pass its name as strata=, or make a matrix of a long table by pivot_table."
+                "out, pass its name as strata=, or turn a long table into a matrix with pivot_table."
             )
     if sp.issparse(X):
         check_pointers(X, f"{prefix}X")
@@ -127,8 +127,8 @@ def _check_list(X, prefix):
     """Raise ValueError for a list of matrices, or of rows of different lengths, which NumPy cannot make a matrix of."""
     if X and all(len(getattr(part, "shape", ())) == 2 for part in X):
         raise ValueError(
-            f"{prefix}Expected 2D array, got a list of {len(X)} matrices instead: stack their rows, by numpy.vstack or "
-            "scipy.sparse.vstack, and pass strata=, one label per row, to models with strata."
+            f"{prefix}Expected 2D array, got a list of {len(X)} matrices instead: stack their rows with numpy.vstack "
+            "or scipy.sparse.vstack, and pass strata=, one label per row, to models with strata."
         )
     lengths = {len(part) for part in X if isinstance(part, (list, tuple))}
     if len(lengths) > 1:

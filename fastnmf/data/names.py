@@ -48,8 +48,8 @@ def read_names(given, n_features, known=None, name="feature_names", *, n_rows=No
         or len(getattr(given, "shape", (0,))) != 1
     ):
         raise TypeError(
-            f"{name} is a {type(given).__name__}, which does not say what column a name belongs to; pass a sequence of "
-            "names in the order of the columns, or a vocabulary: name -> column."
+            f"{name} is a {type(given).__name__}, which does not say which column each name belongs to; pass a "
+            "sequence of names in the order of the columns, or a vocabulary: name -> column."
         )
     given = given if isinstance(given, Mapping) else list(given)
     if len(given) != n_features:
@@ -60,11 +60,15 @@ def read_names(given, n_features, known=None, name="feature_names", *, n_rows=No
     if isinstance(given, Mapping):
         of_column = {column: word for word, column in given.items()}
         if of_column.keys() != set(range(n_features)):
-            raise ValueError(f"{name} is a vocabulary that does not give each column from 0 to {n_features - 1} once.")
+            raise ValueError(
+                f"{name} is a vocabulary that does not have each column from 0 to {n_features - 1} exactly once."
+            )
         given = [of_column[column] for column in range(n_features)]
     names = np.array([str(each) for each in given], dtype=object)
     if known is not None and list(names) != list(known) and sorted(names) == sorted(map(str, known)):
-        raise ValueError(f"{name} has the names of the columns in another order; leave it out, or give them in theirs.")
+        raise ValueError(
+            f"{name} has the column names in a different order; leave it out, or use the order of the columns."
+        )
     return names
 
 
@@ -95,9 +99,9 @@ def check_names(names, known, what="the fit"):
         return
     if len(names) == len(known) and set(names) == set(known):
         raise ValueError(
-            f"X has the feature names of {what} in another order; put its columns in that order, for example by "
+            f"X has the feature names of {what} in a different order; put its columns in that order, for example by "
             "X[:, names] of an AnnData or X[names] of a DataFrame."
         )
     missing, more = ([name for name in a if name not in set(b)] for a, b in ((known, names), (names, known)))
-    found = f"{missing[0]!r} is missing" if missing else f"{more[0]!r} is new" if more else "some are there twice"
-    raise ValueError(f"X has other feature names than {what} ({found}); give data with the same features.")
+    found = f"{missing[0]!r} is missing" if missing else f"{more[0]!r} is new" if more else "some occur twice"
+    raise ValueError(f"X has different feature names from {what} ({found}); give data with the same features.")

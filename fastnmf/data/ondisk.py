@@ -67,8 +67,8 @@ def _exact(values, dtype):
     wide = values.astype(dtype, copy=False)
     if values.dtype.kind in "iu" and dtype.kind == "f" and (wide.astype(values.dtype) != values).any():
         raise ValueError(
-            f"Blocks of {values.dtype} and of floating-point numbers have the common type {dtype}, which does not hold "
-            "all integers of theirs; convert the blocks to one type."
+            f"Blocks of {values.dtype} and of floating-point numbers have the common type {dtype}, which cannot hold "
+            "all their integers; convert the blocks to one type."
         )
     return wide
 
@@ -156,13 +156,16 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath, *, columns: int | N
                     written[name] = _Column(stack.enter_context(replacing(folder / f"{name}.npy")), dtype)
                 written["indptr"].append(np.zeros(1, np.int64))
             if block.shape[1] != n_columns:
-                raise ValueError(f"A block has {block.shape[1]} columns, the first one {n_columns}; give equal widths.")
+                raise ValueError(
+                    f"A block has {block.shape[1]} columns, the first one {n_columns}; give every block the same "
+                    "number of columns."
+                )
             written["data"].append(block.data)
             written["indices"].append(block.indices.astype(written["indices"].dtype, copy=False))
             written["indptr"].append(end + block.indptr[1:].astype(np.int64))
             n_rows, end = n_rows + block.shape[0], end + int(block.nnz)
         if n_columns is None:
-            raise ValueError("save_csr was given no block of rows; give at least one.")
+            raise ValueError("save_csr received no blocks of rows; pass at least one.")
         for column in written.values():
             column.write_header()
             column.file.flush()
@@ -412,7 +415,7 @@ class DiskCSR:
         data = data.astype(data.dtype.newbyteorder("="), copy=False)
         if not is_checked and len(indices) and (indices.min() < 0 or indices.max() >= self.shape[1]):
             raise ValueError(
-                f"Rows {lo} to {hi} in {self.folder} name columns outside 0 to {self.shape[1] - 1}: the matrix is "
+                f"Rows {lo} to {hi} in {self.folder} refer to columns outside 0 to {self.shape[1] - 1}: the matrix is "
                 "damaged; write it again with save_csr."
             )
         indices = indices.astype(_index_type(self.shape[1]), copy=False)

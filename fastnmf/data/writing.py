@@ -70,7 +70,7 @@ def check_writable(path, inputs=()):
     target = _target(path)
     for given in inputs:
         if given is not None and os.path.exists(given) and os.path.exists(target) and os.path.samefile(given, target):
-            raise ValueError(f"{path} is both read and to be written; give another path for the output.")
+            raise ValueError(f"{path} is both the input and the output; give a different path for the output.")
     temporary = target.with_name(f".{_stem(target)}.{secrets.token_hex(4)}.tmp")
     try:
         with _new_file(temporary):
@@ -88,9 +88,7 @@ def as_path(path):
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
         raise TypeError(f"The path is {shown(path)}; expected a string or a Path.")
     if "\0" in os.fspath(path):
-        raise ValueError(
-            f"The path {shown(path)} holds a null character, which no name of a file may have; leave it out."
-        )
+        raise ValueError(f"The path {shown(path)} contains a null character, which file names cannot have; remove it.")
     return Path(path)
 
 
@@ -108,7 +106,7 @@ def _target(path):
     if found is not None and not os.access(target, os.W_OK):
         raise PermissionError(f"{target} is write-protected; change its permissions, or give another path.")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"The folder {target.parent} does not exist; make it, or give another path.")
+        raise FileNotFoundError(f"The folder {target.parent} does not exist; create it, or give another path.")
     return target
 
 

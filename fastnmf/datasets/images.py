@@ -232,7 +232,7 @@ def _chosen(groups, digits, n_per_digit, is_grouped, subset):
             if len(part) < n_per_digit:
                 raise ValueError(
                     f"The subset {subset!r} has {len(of_digit[d])} images of digit {d}, and stratum {name} needs "
-                    f"number {first} to {first + n_per_digit}; take a smaller n_per_digit or a larger subset."
+                    f"number {first} to {first + n_per_digit}; use a smaller n_per_digit or a larger subset."
                 )
             parts.append(part)
         rows.append(np.concatenate(parts))

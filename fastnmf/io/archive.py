@@ -68,7 +68,7 @@ def _write_archive(file, arrays):
     if arrays["facts"].nbytes > _FACTS_ROOM + _FACTS_PER_BYTE * plain or len(arrays) > _MOST_MEMBERS:
         raise ValueError(
             f"The parameters have {len(arrays):,} parts and {arrays['facts'].nbytes:,} bytes of plain values, too many "
-            "for a file; give long lists as arrays."
+            "for a file; pass long lists as arrays."
         )
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
@@ -293,7 +293,7 @@ def _pack(value, name, arrays):
         return {"is": "RandomState", "state": _pack(value.get_state(legacy=False), name, arrays)}
     if hasattr(value, "__array__"):  # data frames and similar objects are read back as arrays
         return _pack_array(np.asarray(value), name, arrays)
-    raise TypeError(f"{name} is of the type {type(value).__name__} and cannot be kept: {_STORABLE}.")
+    raise TypeError(f"{name} is of the type {type(value).__name__} and cannot be saved: {_STORABLE}.")
 
 
 def _put(what, array, name, arrays):
@@ -327,10 +327,10 @@ def _pack_array(array, name, arrays):
     found = array.ravel().tolist() if array.dtype.kind == "O" else [array.dtype]
     kind = kind_of(found)
     if kind is None:
-        raise TypeError(f"{name} holds {', '.join(types_of(found))} and cannot be kept: {_STORABLE}.")
+        raise TypeError(f"{name} holds {', '.join(types_of(found))} and cannot be saved: {_STORABLE}.")
     plain = np.array(found, dtype=kind).reshape(array.shape)  # integers of more than 64 bits raise OverflowError
     if plain.ravel().tolist() != found and not (kind is float and not all(map(math.isfinite, found))):
-        raise TypeError(f"{name} holds a string that ends in a NUL character and cannot be kept; remove it.")
+        raise TypeError(f"{name} holds a string that ends in a NUL character and cannot be saved; remove it.")
     return _put("objects", plain, name, arrays)
 
 

@@ -127,7 +127,7 @@ class Checkpoint:
         is_number = isinstance(random_state, (int, np.integer, type(None)))
         if options.n_init > 1 and not is_number:
             raise ValueError(
-                f"A checkpoint of n_init={options.n_init} starts needs seeds that can be drawn again; set random_state "
+                f"A checkpoint with n_init={options.n_init} needs reproducible seeds; set random_state "
                 "to an integer or None."
             )
         if found is not None:

@@ -92,7 +92,7 @@ class Table:
             is_empty = False
             yield places, columns
         if is_empty:
-            raise ValueError(f"{self.path} has names of columns and no rows; give a table with at least one row.")
+            raise ValueError(f"{self.path} has column names but no rows; give a table with at least one row.")
 
     def wrong(self, place, what):
         """Return a ValueError about a row; `what` ends the sentence."""
@@ -156,7 +156,7 @@ class _Delimited(Table):
         return self.wrong(
             place,
             f"has {len(fields)} field{'s' * (len(fields) != 1)} and the header {len(self.names)}, delimited by "
-            f"{self.delimiter!r}{why}; mend the line, or quote fields that hold the delimiter",
+            f"{self.delimiter!r}{why}; fix the line, or quote fields that contain the delimiter",
         )
 
 
@@ -197,7 +197,9 @@ class _JsonLines(Table):
             for place, record in chunk if are_all else ():
                 if record.keys() != set(wanted):
                     other = next(iter(record.keys() ^ set(wanted)))
-                    raise self.wrong(place, f"has different keys from the first, such as {other!r}; give all the same")
+                    raise self.wrong(
+                        place, f"has different keys from the first, such as {other!r}; give every object the same keys"
+                    )
             places, found = zip(*chunk, strict=True)
             yield places, {name: [record.get(name) for record in found] for name in wanted}
 

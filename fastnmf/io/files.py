@@ -19,7 +19,7 @@ def input_path(path):
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if not (path.is_file() or path.is_dir()):  # reading a pipe a second time would block
-        raise ValueError(f"{path} is neither a file nor a folder; write what it holds to a file, and give its path.")
+        raise ValueError(f"{path} is neither a file nor a folder; write its contents to a file, and give its path.")
     return path
 
 
@@ -110,7 +110,7 @@ def open_text(path, encoding=None):
         with _open_binary(path, is_compressed) as binary:
             begin = binary.peek(2)[:2]
             if begin == b"\x1f\x8b" and not is_compressed:
-                raise ValueError(f"{path} is compressed by gzip; let its name end in .gz.")
+                raise ValueError(f"{path} is compressed with gzip; rename it to end in .gz.")
         with (gzip.open if is_compressed else open)(path, "rt", encoding=encoding or "utf-8-sig", newline="") as file:
             yield file
     except UnicodeDecodeError as error:
@@ -118,7 +118,9 @@ def open_text(path, encoding=None):
     except LookupError as error:
         if "encoding" not in str(error):
             raise
-        raise ValueError(f"encoding={shown(encoding)} is not known to Python; give one such as 'latin-1'.") from None
+        raise ValueError(
+            f"encoding={shown(encoding)} is not an encoding that Python knows; give one such as 'latin-1'."
+        ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         said = str(error).rstrip(".")
         raise ValueError(f"{path} ends in .gz and is not a whole gzip file ({said}); compress it again.") from None
@@ -150,6 +152,6 @@ def _not_decoded(path, encoding, error, begin):
                     break
     other = "'utf-16'" if begin in (b"\xff\xfe", b"\xfe\xff") else "'latin-1' or 'cp1252'"
     return (
-        f"{path} is not a text file in {encoding or 'UTF-8'}: the byte 0x{byte:02x}{where} is none; pass its encoding, "
-        f"such as encoding={other}."
+        f"{path} is not a text file in {encoding or 'UTF-8'}: the byte 0x{byte:02x}{where} is invalid; pass its "
+        f"encoding, such as encoding={other}."
     )

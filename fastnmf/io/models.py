@@ -43,7 +43,7 @@ class Unsaved(Divergence):
         """Raise: there is nothing to compute it with."""
         name = "loss" if OBJECTS[self.parameter] == "a loss" else self.parameter
         raise ValueError(
-            f"This model was fitted with {OBJECTS[self.parameter]} of your own, {self.class_name}, which files do not "
+            f"This model was fitted with {OBJECTS[self.parameter]} of your own, {self.class_name}, which files cannot "
             f"hold; pass it when you load the model: fastnmf.load(path, {name}=...)."
         )
 
@@ -102,8 +102,8 @@ def saved_class(kind):
         if archive.is_exported(base):
             return base
     raise TypeError(
-        f"{kind.__name__} is a class of your own that extends no estimator of fastnmf, so a file of it could not be "
-        "loaded; keep its arrays with numpy.savez, or extend an estimator such as NMF."
+        f"{kind.__name__} is a class of your own that extends no estimator of fastnmf, so a file of it could "
+        "not be loaded; keep its arrays with numpy.savez, or extend an estimator such as NMF."
     )
 
 
@@ -136,14 +136,15 @@ def _state_of(model):
     }
     if kind is not type(model):
         warn(
-            f"{type(model).__name__} is a class of your own, which files do not hold; the model is saved as "
-            f"{kind.__name__}, and is one when it is loaded.",
+            f"{type(model).__name__} is a class of your own, which files cannot hold; the model is saved as "
+            f"{kind.__name__}, and loads as one.",
             UserWarning,
         )
     plain = {name: _plain_objects(name, parameters[name]) for name in OBJECTS if name in parameters}
     if unsaved := sorted({each for value in plain.values() for each in _unsaved_in(value)}):
         warn(
-            f"Objects of your own are not kept in the file: {', '.join(unsaved)}. Pass them to fastnmf.load to fit the "
+            f"Objects of your own are not kept in the file: {', '.join(unsaved)}. Pass them to fastnmf.load to fit "
+            "the "
             "loaded model again, or where the weights of rows depend on them.",
             UserWarning,
         )
@@ -208,4 +209,4 @@ def _check_labels(labels):
     if labels is None or labels.dtype.kind != "O" or archive.kind_of(labels.tolist()) is not None:
         return
     types = " and ".join(archive.types_of(labels.tolist()))
-    raise TypeError(f"Labels of strata of the type {types} cannot be kept; use strings or numbers as labels.")
+    raise TypeError(f"Labels of strata of the type {types} cannot be saved; use strings or numbers as labels.")

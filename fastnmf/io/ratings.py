@@ -37,7 +37,8 @@ def one_of_each(rows, found, path, names, labels):
         at = int(differs.argmax())
         both = f"{shown(labels[found[at]])} and {shown(labels[of_row[rows[at]]])}"
         raise ValueError(
-            f"{names[rows[at]]!r} in {path} has two strata, {both}; a row is in one, so give each user one stratum."
+            f"{names[rows[at]]!r} in {path} has two strata, {both}; a row belongs to one, so give each user one "
+            "stratum."
         )
     return of_row
 
@@ -86,7 +87,7 @@ def summed(i, j, ratings, shape, path, duplicates, names):
         at = int(count.data.argmax())
         row = int(np.searchsorted(count.indptr, at, "right")) - 1
         raise ValueError(
-            f"{path} has {count.data[at]:.0f} ratings of {names[1][count.indices[at]]!r} by {names[0][row]!r}; leave "
+            f"{path} has {count.data[at]:.0f} ratings of {names[1][count.indices[at]]!r} by {names[0][row]!r}; keep "
             "one, or pass duplicates='sum' or 'mean'."
         )
     data.data /= count.data

@@ -29,7 +29,7 @@ def place_of_strata(given, known, what):
     is_file = os.path.isfile(strata)
     if strata in known and is_file:
         raise ValueError(
-            f"strata={strata!r} is a {what} and a file, too; write './{strata}' for the file, or rename one of them."
+            f"strata={strata!r} is both a {what} and a file; write './{strata}' for the file, or rename one of them."
         )
     if strata in known:
         return strata, None

@@ -128,7 +128,9 @@ def pack(source):
         check_source(source)
     except ValueError as error:
         said = str(error).rstrip(".")
-        raise ValueError(f"source_ is not a source of fastnmf.read ({said}); set it to that of what it read.") from None
+        raise ValueError(
+            f"source_ is not a source of fastnmf.read ({said}); set it to the source of what fastnmf.read returned."
+        ) from None
     functions = [name for name in CALLABLES if callable((source["vectorizer"] or {}).get(name))]
     if functions:
         raise TypeError(

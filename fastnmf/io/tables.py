@@ -221,8 +221,7 @@ def _check_options(path, kind, given):
     for name, kinds in _OPTIONS.items():
         if given[name] is not None and given[name] is not False and kind not in kinds:
             raise ValueError(
-                f"{name}={shown(given[name])} goes with {' or '.join(kinds)}, and {path} is read as {kind}; leave it "
-                "out."
+                f"{name}={shown(given[name])} is for {' or '.join(kinds)}, but {path} is read as {kind}; leave it out."
             )
     needed = {"texts": "text", "triplets": "triplets"}.get(kind)
     if needed is not None and given[needed] is None and (given["source"] or {}).get("kind") != kind:
@@ -294,7 +293,7 @@ def _texts(path, given):
                 data, made = texts.fit_transform(found, options)
             except ValueError as error:
                 said = " ".join(str(error).split()).rstrip(".")
-                raise ValueError(f"The texts in {column!r} of {path} give no matrix: {said}.") from None
+                raise ValueError(f"The texts in {column!r} of {path} yield no matrix: {said}.") from None
     state = {name: made[name] for name in ("vectorizer", "vocabulary", "idf")}
     source = _record("texts", given, rows.columns, text=column, **state)
     found = None if found is None else as_names(found)
@@ -335,7 +334,7 @@ def _table(path, given):
     return _result(data, source, strata=strata, feature_names=found, row_names=as_names(names))
 
 
-_HINT = "; a column of something else is named by text, strata or names"
+_HINT = "; name a column of another type with text, strata or names"
 
 
 def _triplets(path, given):
@@ -383,7 +382,7 @@ def _cells(path, given):
         column, elsewhere = place_of_strata(given, [*map(str, found.obs.columns)], f"column of obs in {path}")
     else:
         if options := [name for name in ("layer", "raw", "use_highly_variable") if given[name]]:
-            raise ValueError(f"{options[0]} goes with an .h5ad, and {path} is of 10x Genomics; leave it out.")
+            raise ValueError(f"{options[0]} is for an .h5ad, but {path} is of 10x Genomics; leave it out.")
         found = cells.read_10x_folder(path) if path.is_dir() else cells.open_10x_h5(path)
         column, elsewhere = None, Path(given["strata"]) if isinstance(given["strata"], str) else given["strata"]
     with closing(found):

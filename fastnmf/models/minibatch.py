@@ -439,8 +439,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         super()._check_options(options)
         if not isinstance(options.loss, Beta):
             raise ValueError(
-                f"{options.loss_given} is a divergence of your own, and batches take a name or a number; use NMF or "
-                "StratifiedNMF."
+                f"{options.loss_given} is a divergence of your own, but batches accept only a name or a number; use "
+                "NMF or StratifiedNMF."
             )
         if not self._has_shifts and self.forget_factor == 1 and _comes_from_scikit_learn(self):
             values = {name: getattr(self, name) for name in OTHER_DEFAULTS}
@@ -451,7 +451,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
             ]
             warn_once(
                 "MiniBatchNMF",
-                f"Defaults of scikit-learn's MiniBatchNMF are others: {', '.join(others)}; pass what you mean.",
+                f"scikit-learn's MiniBatchNMF has different defaults: {', '.join(others)}; pass what you want.",
             )
 
     def _rank(self, data, given, options):
@@ -508,7 +508,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         rest = iter(again())
         first = next((read(block, (), True) for block in rest), None)
         if first is None:
-            raise ValueError("fit_blocks was given no block of rows; pass at least one block.")
+            raise ValueError("fit_blocks received no blocks of rows; pass at least one.")
         if checkpointer is not None:
             seed = checkpointer.open(first, {"blocks": "one at a time"}, options, limit="n_passes")
             options = replace(options, random_state=seed)

@@ -207,8 +207,8 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         what += " that anchor_mass admits" if self.anchor_mass < 1 else ""
         where = "span" if self.solver == "spa" else "convex hull with the origin"
         warn(
-            f"n_components={self.n_components} anchors were asked for, but all {what} lie in the {where} of {found}; "
-            "the model has no more. Ask for fewer.",
+            f"n_components={self.n_components} anchors were requested, but all {what} lie in the {where} of {found}; "
+            "the model has no more. Request fewer.",
             UserWarning,
         )
 

@@ -257,7 +257,7 @@ class TriNMF(BasisModel):
     def _check_options(self, options):
         if options.solver == "em" and not self.orthogonal:
             raise ValueError(
-                "solver='em' gives each row and each feature one group, and orthogonal=False asks for shares; set "
+                "solver='em' gives each row and each feature one group, but orthogonal=False requests shares; set "
                 "orthogonal=True, or use solver='cd'."
             )
 

@@ -118,7 +118,7 @@ def estimate(
             raise ValueError(f"The shape {shown(X_or_shape)} is not valid; expected (n_samples, n_features).")
         check_integer("n_entries", n_entries)
         if n_entries > X_or_shape[0] * X_or_shape[1]:
-            raise ValueError(f"n_entries={n_entries} is more than a matrix of shape {X_or_shape} has; give less.")
+            raise ValueError(f"n_entries={n_entries} is more than a matrix of shape {X_or_shape} has; pass fewer.")
         shape, X = X_or_shape, None
     elif sp.issparse(X_or_shape) or isinstance(X_or_shape, DiskCSR):
         shape, X, n_entries = X_or_shape.shape, X_or_shape, int(X_or_shape.nnz)

@@ -155,14 +155,14 @@ def source_of(adata, layer, use_raw, use_highly_variable, most_rows=None):
     raw, where, X = getattr(adata, "raw", None), "adata.X", None
     if layer is not None:
         if use_raw:
-            raise ValueError(f"layer={shown(layer)} and use_raw=True name two matrices; leave one of the two out.")
+            raise ValueError(f"layer={shown(layer)} and use_raw=True name two matrices; leave one of them out.")
         if not isinstance(layer, str) or layer not in adata.layers:
             raise ValueError(unknown_name("layer", layer, "a layer of adata", adata.layers))
         X, where = adata.layers[layer], f"adata.layers[{layer!r}]"
     elif not use_raw:
         X = adata.X
         if X is None:
-            raise ValueError("adata.X is None, and there is nothing to factorise; pass layer=, or use_raw=True.")
+            raise ValueError("adata.X is None, so there is nothing to factorise; pass layer=, or use_raw=True.")
         use_raw = use_raw is None and raw is not None and _least(X) < 0
     elif raw is None:
         raise ValueError("use_raw=True, but adata.raw is None; set adata.raw, pass layer=, or leave use_raw out.")
@@ -178,7 +178,7 @@ def source_of(adata, layer, use_raw, use_highly_variable, most_rows=None):
         )
     if getattr(X, "format", "") == "csc" and hasattr(X, "to_memory"):
         raise ValueError(
-            f"{where} is in the file by columns (CSC), and rows are read; pass adata.to_memory(), or write it as CSR."
+            f"{where} is stored by columns (CSC), but rows are read; pass adata.to_memory(), or write it as CSR."
         )
     return Source(
         X, holder.var_names, _used_genes(holder.var, use_highly_variable), adata.obs, bool(use_raw), most_rows

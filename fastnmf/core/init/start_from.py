@@ -19,7 +19,7 @@ def check_init(init, choices):
         if not hasattr(init, "components_"):
             raise ValueError(
                 f"init is a {type(init).__name__} without components_; fit it first. (scikit-learn's clone, which a "
-                "grid search uses, returns a model that is not fitted: pass init=model.as_start() there.)"
+                "grid search uses, returns an unfitted model: pass init=model.as_start() there.)"
             )
         return
     if isinstance(init, (np.ndarray, list, tuple)):

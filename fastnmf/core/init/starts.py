@@ -141,14 +141,14 @@ class Start:
         given, (n_rows, n_columns) = self.components.shape, shape
         if given != (rank, n_columns):
             raise ValueError(
-                f"init brings {given[0]} components of {given[1]} features, but n_components={rank} and X has "
+                f"init has {given[0]} components of {given[1]} features, but n_components={rank} and X has "
                 f"{n_columns} features; set n_components={given[0]}, and give X the features of the start."
             )
         if not is_signed and (self.components < 0).any():
-            raise ValueError("init brings components with negative entries; this model needs every entry >= 0.")
+            raise ValueError("init has components with negative entries; this model needs every entry >= 0.")
         check_names(names, self.feature_names, "init")
         if self.W is not None and len(self.W) != n_rows:
-            raise ValueError(f"init brings W of {len(self.W)} rows for {n_rows} samples; leave W out of the start.")
+            raise ValueError(f"init has W with {len(self.W)} rows for {n_rows} samples; leave W out of the start.")
 
 
 def _matrix(name, values, is_signed=False):

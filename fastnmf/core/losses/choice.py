@@ -46,7 +46,7 @@ class Divergence:
         scale : float
             Divergence of the trivial model, in the inner scale.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no method build; write one, or extend EntrywiseLoss.")
+        raise NotImplementedError(f"{type(self).__name__} has no method build; define it, or extend EntrywiseLoss.")
 
 
 class Beta(Divergence):

@@ -73,15 +73,15 @@ class EntrywiseLoss(Divergence):
 
     def value(self, x: Floats, y: Floats) -> Any:
         """Return d(x, y) of each entry."""
-        raise NotImplementedError(f"{type(self).__name__} has no method value(x, y); write one.")
+        raise NotImplementedError(f"{type(self).__name__} has no method value(x, y); define it.")
 
     def pos(self, x: Floats, y: Floats) -> Any:
         """Return the part of the derivative with respect to y that is subtracted, of each entry, >= 0."""
-        raise NotImplementedError(f"{type(self).__name__} has no method pos(x, y); write one.")
+        raise NotImplementedError(f"{type(self).__name__} has no method pos(x, y); define it.")
 
     def neg(self, x: Floats, y: Floats) -> Any:
         """Return the part of the derivative with respect to y that is added, of each entry, >= 0."""
-        raise NotImplementedError(f"{type(self).__name__} has no method neg(x, y); write one.")
+        raise NotImplementedError(f"{type(self).__name__} has no method neg(x, y); define it.")
 
     def build(
         self, data: Any, width: int, tasks: Any, *, has_shifts: bool = False, exponent: str = "mm"

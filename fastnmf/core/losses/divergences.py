@@ -490,6 +490,6 @@ def check_beta(data, beta, name="beta_loss"):
     zeros = known - (np.count_nonzero(data.X.data if data.is_sparse else data.X))
     if zeros:
         raise ValueError(
-            f"{name}={beta:g} needs data without zeros, and X has {zeros}: the divergence from a zero is infinite. "
+            f"{name}={beta:g} needs data without zeros, but X has {zeros}: the divergence from a zero is infinite. "
             f"Add a small constant to X, drop the zeros, or use {name} > 0."
         )

@@ -379,7 +379,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
             self.reconstruction_err_ = self._reconstruction_error(fit.loss, -2 * data.log4_scale, options)
         if np.isinf(self.reconstruction_err_):
             warn(
-                "reconstruction_err_ grows with the square of X and leaves float64 for these data; read "
+                "reconstruction_err_ grows with the square of X and overflows float64 for these data; read "
                 "normalized_loss_, or scale X.",
                 UserWarning,
             )

@@ -142,7 +142,7 @@ def _mismatch(kind, name, shape, letter, wanted, of):
     what = _OF[letter]
     if of == "X":
         return (
-            f"X has {wanted} features, but {name} of this {kind} has shape {shape}, that is {shape[-1]} features; "
+            f"X has {wanted} features, but {name} of this {kind} has shape {shape}, which means {shape[-1]} features; "
             "give data with the features of the fit, or fit again."
         )
     return f"{name} of this {kind} has shape {shape}, but {of} implies {wanted} {what}; make both agree, or fit again."

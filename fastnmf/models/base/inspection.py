@@ -180,7 +180,7 @@ class InspectionMixin:
         """
         self._check_fitted()
         if strata is None:
-            raise ValueError("estimate_shifts was given no strata; pass strata, one label per row.")
+            raise ValueError("estimate_shifts needs strata; pass one label per row.")
         X, strata = with_labels(X, strata)
         X = as_rows(X)
         labels, is_new, of_new = self._find_new_strata(strata, _n_rows(X))
@@ -385,8 +385,8 @@ class InspectionMixin:
         labels, _, _ = self._find_new_strata(strata, _n_rows(W))
         if len(labels) and self._policy() != "error":
             raise ValueError(
-                f"inverse_transform was given the label {labels.tolist()[0]!r}, which was not there in fit, and cannot "
-                "estimate a shift without data; add that of estimate_shifts to W @ components_."
+                f"inverse_transform received the label {labels.tolist()[0]!r}, which was not seen in fit, and cannot "
+                "estimate a shift without data; add the shift from estimate_shifts to W @ components_."
             )
         return super()._inverse_transform(W, strata)
 
@@ -401,8 +401,8 @@ class InspectionMixin:
         sizes = getattr(self, "stratum_sizes_", np.ones(V.shape[0]))
         if len(sizes) != V.shape[0]:
             raise ValueError(
-                f"stratum_sizes_ has {len(sizes)} entries, but shifts_ has {V.shape[0]} rows; set both to fit "
-                "together, or fit again."
+                f"stratum_sizes_ has {len(sizes)} entries, but shifts_ has {V.shape[0]} rows; make both "
+                "agree, or fit again."
             )
         weights = sizes / np.sum(sizes)
         with single_threaded_blas():  # the bits would depend on the number of BLAS threads

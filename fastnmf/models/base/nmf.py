@@ -96,11 +96,11 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if (options.gauge or normalize) and any(each.alpha or each.objects for each in of_factors):
             raise ValueError(
                 "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
-                "alpha_H, penalties) already determine that choice; leave one of the two out."
+                "alpha_H, penalties) already determine that choice; leave one of them out."
             )
         if normalize and options.H.fixed is not None:
             raise ValueError(
-                "normalize changes the scale of components, and fixed_components sets it; leave one of the two out."
+                "normalize changes the scale of components, but fixed_components sets it; leave one of them out."
             )
 
     # ---------------------------------------------------------------- public methods
@@ -217,7 +217,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             if data.entry_weights is not None:
                 raise ValueError(
                     "Weights of rows (sample_weight, strata_weight) and of entries (weight, missing_values) were "
-                    "given; multiply them into one: weight=sample_weight[:, None] * mask."
+                    "given; combine them into one: weight=sample_weight[:, None] * mask."
                 )
             if options.beta == 0:
                 raise ValueError(

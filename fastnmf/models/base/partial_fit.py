@@ -98,7 +98,8 @@ class PartialFitMixin:
             )
         if options.n_init > 1:
             raise ValueError(
-                f"n_init={options.n_init} asks for several starts, and {method} has one: the first batch; set n_init=1."
+                f"n_init={options.n_init} requests several starts, but {method} has only one: the first batch; set "
+                "n_init=1."
             )
         return options
 
@@ -122,8 +123,8 @@ class PartialFitMixin:
             is_ratio = self._has_ratios and options.is_multiplicative
             if hasattr(statistics, "numerators") != is_ratio or statistics.loss.degree != options.beta:
                 raise ValueError(
-                    f"{options.loss_given} or missing_values need other statistics of the rows so far than the model "
-                    "has; set both as they were, or call fit to start over."
+                    f"{options.loss_given} or missing_values need statistics of the earlier rows that the model does "
+                    "not have; restore both, or call fit to start over."
                 )
             statistics.nets, statistics.forget_factor = self._nets(options), getattr(self, "forget_factor", 1.0)
             statistics.hold_shifts(options.sparse_shifts)

@@ -282,7 +282,7 @@ def _places(what, given, size, names=None):
         place = {name: j for j, name in enumerate(() if names is None else names)}
         missing = [each for each in found if each not in place]
         if missing:
-            known = "is not a feature of X" if names is not None else "is a name, and the model knows none"
+            known = "is not a feature of X" if names is not None else "is a name, but the model has no names"
             raise ValueError(f"{what} has {shown(str(missing[0]))}, which {known}; give numbers from 0 to {size - 1}.")
         found = np.array([place[each] for each in found], np.int64)
     found = found.astype(np.int64) if found.size == 0 else found

@@ -139,7 +139,7 @@ class RepresentationMixin:
             import pandas
         except ImportError as error:
             raise ModuleNotFoundError(
-                "to_frames makes tables of pandas, which is not installed; run pip install pandas.", name="pandas"
+                "to_frames needs pandas, which is not installed; run pip install pandas.", name="pandas"
             ) from error
         frames, weights, W = Frames(), topic_weights(self), _row_weights(self)
         if weights is not None:

@@ -384,7 +384,7 @@ class HierarchicalNMF(
         if y is not None and hasattr(self, "classes_"):
             return self._accuracy(X, y, sample_weight)
         if sample_weight is not None:
-            raise ValueError("sample_weight was given and y was not; the explained share takes none, so leave it out.")
+            raise ValueError("sample_weight was given without y; the explained share does not use it, so leave it out.")
         bottom = lowest_layer(self._new_data(X))
         with threads(self.n_threads):
             lost = level_losses(bottom, self._factors, infer_stack(bottom, self._factors, self.pool))[-1]
@@ -584,7 +584,7 @@ class HierarchicalNMF(
                 )
         if dead:
             warn(
-                f"No sample uses some of the topics of level {', '.join(map(str, dead))}; ask for fewer there.",
+                f"No sample uses some of the topics of level {', '.join(map(str, dead))}; use fewer there.",
                 UserWarning,
             )
         super()._warn(fit, options)
