@@ -91,14 +91,14 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         beta divergence, or a loss of your own: an object of a subclass of `EntrywiseLoss`.
     penalties : dict, default=None
         Factor ``"W"``, ``"H"`` or ``"V"`` -> list of penalties. A penalty is an object with ``value(F)``, a float, and
-        ``half_gradient(F)``, half of the gradient of that, an array of the shape of F. F is W transposed
+        ``half_gradient(F)``, half of its gradient, an array of the shape of F. F is W transposed
         (k, n_samples), H (k, n_features), or V (n_strata, n_features), float64, in the units of `W_`, `components_` and
         `shifts_`; do not change it. `ElasticNetPenalty` is such an object.
     updates : str, object or dict, default=None
         How W and H are updated, for both or as a dict factor -> update. ``"hals"``: coordinate descent. ``"exact"``:
         the minimiser, by active sets. ``"mu"``: multiplicative updates. An object with ``step(F, view)`` that returns
         the new F (k, p); `view` has ``gram``, ``right``, ``half_gradient(F)`` and ``value(F)`` of its problem, see
-        Notes. None is ``"hals"`` for the squared error and ``"mu"`` for divergences.
+        Notes. None means ``"hals"`` for the squared error and ``"mu"`` for divergences.
     schedule : sequence, default=None
         One iteration: factors in their order, each with or without a number of sweeps, such as
         ``("W", ("H", 2))``. None is W, H; with strata W, V, H, V, or V twice, W, H for ``"mu"``.
@@ -139,7 +139,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     W_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the training rows.
     shifts_ : ndarray or csr_array (n_strata, n_features) of the dtype of X
-        V, with `strata` only; sparse as `sparse_shifts` says.
+        V, with `strata` only; sparse or dense, see `sparse_shifts`.
     strata_ : ndarray (n_strata,)
         Labels of the strata, sorted; with `strata` only.
     stratum_sizes_, row_strata_ : ndarray (n_strata,), (n_samples,) of int
@@ -278,8 +278,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         y : ignored
             Present for compatibility with scikit-learn.
         strata : array-like (n_samples,), or str, default=None
-            Stratum label of each row, for ``strata=True``; None is a single stratum. A name is an obs column
-            of an AnnData, or a column of a DataFrame, which is then no feature.
+            Stratum label of each row, for ``strata=True``; None means a single stratum. A name is an obs column
+            of an AnnData, or a column of a DataFrame, which is then not a feature.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row in the loss, >= 0. Penalties of your own do not see it.
         weight : sparse matrix or array (n_samples, n_features), default=None

@@ -598,7 +598,7 @@ def split(data, batch_size=None):
     ----------
     data : fastnmf.data.strata.Strata
     batch_size : int, default=None
-        Largest number of rows in a batch. None is 1024, and for sparse data at least a quarter of the number of
+        Maximum number of rows in a batch. None is 1024, and for sparse data at least a quarter of the number of
         columns.
 
     Returns

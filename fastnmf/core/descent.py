@@ -34,7 +34,7 @@ class Descent(Solver):
     A : list of ndarray of float64
         The start, non-negative. It is not changed.
     max_iter : int
-        Largest number of iterations; step lengths of `Adam` and the most evaluations of `LBFGS` depend on it.
+        Maximum number of iterations; step lengths of `Adam` and the most evaluations of `LBFGS` depend on it.
 
     Attributes
     ----------

@@ -157,7 +157,7 @@ class Underapproximation(Solver):
     ----------
     X : csr_array or ndarray (n, m)
     rank : int
-        Largest number of products.
+        Maximum number of products.
     n_steps : int
         Steps of the multipliers for each product.
     is_feasible : bool

@@ -291,7 +291,7 @@ def infer_by_updates(data, H, begin, n_updates, *, can_cut=False):
     begin : callable
         ``begin(data, W) -> (Problem, Factors)``, for W (n_rows, k); one iteration of its schedule is one update of W.
     n_updates : int
-        Largest number of updates.
+        Maximum number of updates.
     can_cut : bool, default=False
         Whether `begin` also takes some rows of the data, which it then need not update any more.
 
@@ -391,7 +391,7 @@ def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):
     penalties : sequence of Penalty
         Penalties of W.
     max_iter : int
-        Largest number of updates.
+        Maximum number of updates.
     update : Update, optional
         Replaces `MU`, where a penalty needs another update.
 

@@ -298,7 +298,7 @@ def iterate(solver, *, max_iter, tol, callback=None, max_time=None, checkpoint=N
     solver : Solver
         It is at its start, and is changed in place.
     max_iter : int
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float
         Relative tolerance, >= 0, of the solver's own rule (`Solver.stop`).
     callback : callable, optional

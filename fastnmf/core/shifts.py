@@ -173,7 +173,7 @@ def estimate_divergence(data, rank, H, prior, tau=PSEUDO_ROWS, *, max_rounds=MAX
     tau : float, default=5.0
         Weight of the prior, in rows.
     max_rounds : int, default=200
-        Largest number of multiplicative updates.
+        Maximum number of multiplicative updates.
     tol : float, default=1e-6
         As in `fastnmf.core.iterate.iterate`.
 

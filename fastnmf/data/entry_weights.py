@@ -186,8 +186,8 @@ def observed(X, weight=None, missing_values=None, *, may_be_empty=False):
     Raises
     ------
     ValueError, TypeError
-        `weight` has another shape, or is negative, not finite or of an extreme size; no entry is observed; X is NaN at
-        an entry that is not missing; `missing_values` is unknown.
+        `weight` has a different shape, or is negative, not finite or of an extreme size; no entry is observed; X is NaN
+        at an entry that is not missing; `missing_values` is unknown.
     """
     if missing_values not in MISSING:
         raise ValueError(f"missing_values={shown(missing_values)} is not known; expected 'nan', 'zeros' or None.")

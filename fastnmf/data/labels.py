@@ -47,7 +47,7 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
     Raises
     ------
     ValueError
-        The labels have another length or more dimensions, or are of several kinds.
+        The labels have a different length or more dimensions, or are of several kinds.
     """
     if hasattr(given, "__dask_graph__"):
         raise TypeError(f"{name} is a Dask collection, which is not in memory; pass {name}.compute().")
@@ -164,7 +164,7 @@ def encode_labels(strata, n_rows, labels=None):
     Parameters
     ----------
     strata : array-like (n_rows,), or None
-        None is a single stratum.
+        None means a single stratum.
     n_rows : int
     labels : ndarray, default=None
         Sorted labels that are already known.

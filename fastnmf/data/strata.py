@@ -174,7 +174,7 @@ class Strata:
         X : sparse matrix or array of any format, array-like, DataFrame (n_rows, n_columns)
             Non-negative and finite. float32 and float64 are kept, integers and booleans become float64.
         strata : array-like (n_rows,), default=None
-            Label of each row, in any order: numbers, strings, categories. None is a single stratum.
+            Label of each row, in any order: numbers, strings, categories. None means a single stratum.
         labels : ndarray, default=None
             Sorted labels that are already known; a label that is not among them is an error.
         is_signed : bool, default=False
@@ -234,7 +234,7 @@ class Strata:
         return self
 
     def in_scale(self, dtype: Any, log4_scale: int) -> Strata:
-        """Return these data in another dtype, holding the user's data times ``4.0 ** log4_scale``."""
+        """Return these data in a different dtype, holding the user's data times ``4.0 ** log4_scale``."""
         if self.dtype == dtype and self.log4_scale == log4_scale:
             return self
         inner = Strata(self.X.astype(dtype), self.labels, self.stratum_index)
@@ -258,8 +258,8 @@ class Strata:
     def part(self, chosen: Any, X: Any = None) -> Strata:
         """Return some of the rows, `chosen` by a slice or an index array, with their weights and all strata.
 
-        X are these rows of the attribute `X`, or some columns of them, and may have another dtype; weights of entries
-        have all columns.
+        X are these rows of the attribute `X`, or some columns of them, and may have a different dtype; weights of
+        entries have all columns.
         """
         # Kernels need contiguous arrays.
         X, stratum_index = self.X[chosen] if X is None else X, np.ascontiguousarray(self.stratum_index[chosen])
@@ -440,8 +440,8 @@ def square_sum(values):
 def _chunked(n_rows, cost, product):
     """Run ``product(rows)`` over a fixed number of slices of the rows, in as many Python threads as are in use.
 
-    Each product runs on one BLAS thread: OpenBLAS gives other bits with another number of threads, and its idle threads
-    spin while our kernels run.
+    Each product runs on one BLAS thread: OpenBLAS gives other bits with a different number of threads, and its idle
+    threads spin while our kernels run.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ class Table:
         Raises
         ------
         ValueError
-            A line has another number of fields, or the table has no rows.
+            A line has a different number of fields, or the table has no rows.
         """
         wanted = self.names if wanted is None else list(dict.fromkeys(wanted))
         self.known(*wanted)

@@ -411,7 +411,7 @@ def flag_topics(
     Raises
     ------
     ValueError
-        The model keeps no weights of rows, or X has another shape.
+        The model keeps no weights of rows, or X has a different shape.
 
     Notes
     -----
@@ -489,7 +489,7 @@ def group_words(
     strata : array-like of shape (n_samples,), or str
         Group of each row, or the name of a column of an AnnData or a DataFrame.
     n : int, default=10
-        Largest number of words of a group.
+        Maximum number of words of a group.
     feature_names : array-like of shape (n_features,), default=None
         Or a vocabulary: name -> column. None: the names of X, or else the column numbers.
 

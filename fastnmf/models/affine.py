@@ -43,7 +43,7 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
         Which of the equivalent factorisations is returned. ``"max_shift"``: the one with the largest offset.
         ``"min_shift"``: the one with the smallest. None: the one that the iterations end with.
     max_iter : int, default=200
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
@@ -59,7 +59,7 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
         ``callback(state)``, called for the start and after every iteration with a `FitState`; see `NMF`. Returning True
         stops the fit.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
@@ -213,7 +213,7 @@ class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
         Parameters
         ----------
         n : int, default=10
-            Largest number of features of one component.
+            Maximum number of features of one component.
         feature_names : array-like (n_features,), default=None
             Names of the features. None takes `feature_names_in_`, or else the column numbers.
         by : {None, "contrast", "weight", "lift"}, default=None

@@ -37,12 +37,12 @@ class BilinearNMF(BasisModel):
     n_components : int, default=2
         k; with the products each row has ``k (k + 1) / 2`` weights.
     init : {None, "rows", "random", "custom"}, default=None
-        None is ``"rows"``: rows of X that point in different directions, chosen by k-means++. ``"random"``: uniform.
+        None means ``"rows"``: rows of X that point in different directions, chosen by k-means++. ``"random"``: uniform.
         ``"custom"``: the W and H passed to `fit`.
     sweeps : int, default=3
         Sweeps of coordinate descent over the weights, and as many over the components, in one iteration.
     max_iter : int, default=1000
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
@@ -61,7 +61,7 @@ class BilinearNMF(BasisModel):
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

@@ -147,10 +147,10 @@ class BinaryNMF(FlipModel):
     init : {"random", "custom"}, default="random"
         Start of the relaxed fit. ``"random"``: uniform draws. ``"custom"``: the W and H passed to `fit`.
     n_init : int, default=10
-        Largest number of random starts; the best result is kept. A result without error ends the search. With
+        Maximum number of random starts; the best result is kept. A result without error ends the search. With
         ``init="custom"`` there is one start.
     max_iter : int, default=200
-        Largest number of iterations of the relaxed fit, and of rounds of switching after it.
+        Maximum number of iterations of the relaxed fit, and of rounds of switching after it.
     tol : float, default=1e-4
         Stopping tolerance of the relaxed fit; see `NMF`.
     random_state : None, int, Generator or RandomState, default=None
@@ -294,10 +294,10 @@ class BooleanNMF(FlipModel):
     init : {"random", "custom"}, default="random"
         Start of the relaxed fit. ``"random"``: uniform draws. ``"custom"``: the W and H passed to `fit`.
     n_init : int, default=10
-        Largest number of random starts; the best result is kept. A result without mismatches ends the search. With
+        Maximum number of random starts; the best result is kept. A result without mismatches ends the search. With
         ``init="custom"`` there is one start.
     max_iter : int, default=200
-        Largest number of rounds of switching, and of iterations of the relaxed fit, which makes 40 at most: more of
+        Maximum number of rounds of switching, and of iterations of the relaxed fit, which makes 40 at most: more of
         them do not make the rounded factors better.
     tol : float, default=1e-4
         Stopping tolerance of the relaxed fit; see `NMF`.

@@ -29,7 +29,7 @@ class ChebyshevNMF(BaseNMF, Iterative):
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
         Start, as for `NMF`.
     max_iter : int, default=200
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stopping tolerance, >= 0. The fit stops when the linear programs of an iteration lower the largest error by less
         than ``tol`` times itself. 0 runs exactly `max_iter` iterations.
@@ -46,7 +46,7 @@ class ChebyshevNMF(BaseNMF, Iterative):
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

@@ -144,13 +144,13 @@ class ConvexNMF(ConvexModel, BasisModel):
     n_components : int, default=2
         k, the number of columns of W and C.
     init : {None, "clusters", "random", "custom"}, default=None
-        None is ``"clusters"``: clusters of the rows, found by a few steps of `OrthogonalNMF`; C starts with their
+        None means ``"clusters"``: clusters of the rows, found by a few steps of `OrthogonalNMF`; C starts with their
         means. ``"random"``: uniform, which needs many more iterations. ``"custom"``: the W and C passed to `fit`.
     solver : {"cd", "mu"}, default="cd"
         ``"cd"``: exact coordinate descent for W and C; after the last iteration W is solved for exactly. ``"mu"``:
         multiplicative updates for both. With both solvers the objective is monotone: it does not increase.
     max_iter : int, default=500
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
@@ -166,7 +166,7 @@ class ConvexNMF(ConvexModel, BasisModel):
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

@@ -128,7 +128,7 @@ class SearchedStart(AlternatingSolver):
     part : tuple (slice, ndarray of int), or None
         Rows and columns of that part.
     max_iter : int
-        Largest number of steps of the search.
+        Maximum number of steps of the search.
     max_time : float, or None
         Seconds after which the search makes no further step.
     """
@@ -192,17 +192,17 @@ class ConvolutiveNMF(WeightModel):
         ``"frobenius"`` minimises ``||X - model||²``, the others their beta divergence. Values <= 0 need data without
         zeros.
     init : {None, "shifted", "random", "custom"}, default=None
-        None is ``"shifted"``: a short fit from a random start, after which each component is shifted along the lags in
-        both directions; a shift is kept if a few iterations from there fit better. Without this, many fits end with a
-        pattern that is split between two components. Of large data the search looks at 2,000 rows in a row and at the
+        None means ``"shifted"``: a short fit from a random start, after which each component is shifted along the lags
+        in both directions; a shift is kept if a few iterations from there fit better. Without this, many fits end with
+        a pattern that is split between two components. Of large data the search looks at 2,000 rows in a row and at the
         2,000 strongest features there, and it ends after a fixed amount of work; where that is not enough for one
         component, the start is random. ``"random"``: uniform, multiplied by the number that gives the model the total
         of X. ``"custom"``: the W and H passed to `fit`.
     solver : {None, "cd", "mu"}, default=None
         ``"cd"``: exact coordinate descent, for the squared error. ``"mu"``: multiplicative updates, for every loss.
-        None is ``"cd"`` for the squared error and ``"mu"`` for others.
+        None means ``"cd"`` for the squared error and ``"mu"`` for others.
     max_iter : int, default=500
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
@@ -220,7 +220,7 @@ class ConvolutiveNMF(WeightModel):
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

@@ -42,14 +42,14 @@ class DeepNMF(BasisModel):
     n_components : int or sequence of int, default=(4, 2)
         Number of topics of each level, from level 0 on; no level has more than the level before.
     init : {None, "sequential", "nested", "random", "custom"}, default=None
-        None is ``"sequential"``: an NMF of X, then an NMF of its weights, and so on. ``"nested"``: an NMF of X for
+        None means ``"sequential"``: an NMF of X, then an NMF of its weights, and so on. ``"nested"``: an NMF of X for
         every level; then the topics of each level are expressed by those of the level below. ``"random"``: exponential
         draws, multiplied by the number that fits best. ``"custom"``: the W and the layers passed to `fit`.
     solver : {"cd", "mu"}, default="cd"
         ``"cd"``: coordinate descent for W and A_0, multiplicative updates for the layers between; after the last
         iteration W is solved for exactly. ``"mu"``: multiplicative updates for all.
     max_iter : int, default=500
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
@@ -66,7 +66,7 @@ class DeepNMF(BasisModel):
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

@@ -53,7 +53,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         ``"random"``: uniform, multiplied by the number that gives the model the total of X. ``"custom"``: the W and C
         passed to `fit`.
     max_iter : int, default=500
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
@@ -69,7 +69,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         ``callback(state)``, called for the start and after every iteration with a `FitState` whose H are the components
         ``C D``; see `NMF`. Returning True stops the fit.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

@@ -72,7 +72,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         Start, as for `NMF`. None: the end of that fit for the references whose largest excess is least; where the
         references are given, as for `NMF`.
     max_iter : int, default=1000
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stopping tolerance, as for `NMF`; 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
@@ -88,7 +88,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

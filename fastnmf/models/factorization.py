@@ -58,7 +58,7 @@ def non_negative_factorization(
     tol : float, default=1e-4
         Stopping tolerance; see `NMF`.
     max_iter : int, default=200
-        Largest number of iterations.
+        Maximum number of iterations.
     alpha_W : float, default=0.0
         Strength of the penalty of W; see `NMF`.
     alpha_H : float or "same", default="same"

@@ -45,7 +45,7 @@ class IntervalNMF(BaseNMF, Iterative):
     init : {"features", "rows", "random", "nndsvda", "nndsvdar", "custom"}, model or Start, default="features"
         Start, computed from the middles of the intervals; see `NMF`. ``"custom"``: the W and H passed to `fit`.
     max_iter : int, default=500
-        Largest number of iterations of `fit`, and number of sweeps of `transform`.
+        Maximum number of iterations of `fit`, and number of sweeps of `transform`.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
@@ -63,7 +63,7 @@ class IntervalNMF(BaseNMF, Iterative):
         ``callback(state)``, called for the start and after every iteration with a `FitState`; see `NMF`. Returning True
         stops the fit.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

@@ -89,8 +89,9 @@ class KernelNMF(ConvexModel):
     gamma : float or {"scale", "median"}, default=None
         Parameter of the kernel, if it has one of this name. ``"median"``: 1 over the median of the distances (squared
         for ``"rbf"``) of the rows, for ``"rbf"``, ``"laplacian"`` and ``"chi2"``. ``"scale"``: ``1 / (n_features
-        X.var())``, with the root of the variance where the kernel is of the first power of X. None is ``"median"`` for
-        these three kernels and ``"scale"`` for the others. With both, the result does not depend on the unit of X.
+        X.var())``, with the root of the variance where the kernel is of the first power of X. None means
+        ``"median"`` for these three kernels and ``"scale"`` for the others. With both, the result does not depend on
+        the unit of X.
     degree : float, default=None
         As `gamma`; the degree of a polynomial kernel.
     coef0 : float, default=None
@@ -107,7 +108,7 @@ class KernelNMF(ConvexModel):
         ``"cd"``: coordinate descent for W, multiplicative updates for C. ``"mu"``: multiplicative updates for both. See
         `ConvexNMF`. For ``components="free"`` only ``"cd"``, which then is exact non-negative least squares for W.
     max_iter : int, default=500
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
         exactly `max_iter` iterations.
@@ -123,7 +124,7 @@ class KernelNMF(ConvexModel):
     n_threads : int, default=None
         Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

@@ -71,7 +71,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Number of rows of a batch in `fit`. None takes 1024, for sparse data at least a quarter of the number of
         features: each batch updates all of H, which would take most of the time with smaller batches.
     max_iter : int, default=200
-        Largest number of passes of `fit` over the data.
+        Maximum number of passes of `fit` over the data.
     tol : float, default=1e-4
         `fit` stops after `max_no_improvement` consecutive passes that each lowered the objective by less than `tol`
         times its value. 0 makes exactly `max_iter` passes.
@@ -84,7 +84,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         change.
     init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom", None}, model or Start, \
             default="features"
-        Start, computed from the first batch; None is ``"features"``, ``"custom"`` the start that is passed to `fit` or
+        Start, computed from the first batch; None means ``"features"``, ``"custom"`` the start passed to `fit` or
         to the first `partial_fit`. See `NMF`.
     sweeps : (int, int), default=(2, 2)
         Sweeps of coordinate descent for a batch: over its W in `fit` (elsewhere W is solved for exactly), and over H.
@@ -150,7 +150,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         remembered rows, with the weights that they had when they were visited (and, of a divergence, the components
         before that visit).
     normalized_loss_ : float
-        The same over that of a trivial model: the norm of the data for the squared error; see `NMF`.
+        The same, divided by that of a trivial model: the norm of the data for the squared error; see `NMF`.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties),
         ``seconds``, one entry for each pass; only after `fit` and `fit_blocks`.
@@ -327,7 +327,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     ) -> Self:
         """Add the rows of X to the statistics, and update the components once.
 
-        The first call on a model that is not fitted computes the start from X. `W_` belongs to the rows of `fit` and is
+        The first call on an unfitted model computes the start from X. `W_` belongs to the rows of `fit` and is
         removed.
 
         Parameters
@@ -336,8 +336,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
             Non-negative, finite.
         y : ignored
         W, H : ndarray (n_samples, k), (k, n_features), default=None
-            Start of the first call for ``init="custom"``, non-negative; the weights are solved for, so that W may be
-            left out.
+            Start of the first call for ``init="custom"``, non-negative; the weights are solved for, so W may be
+            omitted.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0.
         layer : str, default=None
@@ -350,7 +350,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Raises
         ------
         ValueError, TypeError
-            The data or the start cannot be used, or the data have another number of features.
+            The data or the start cannot be used, or the data have a different number of features.
         """
         return self._partial_fit(with_layer(X, layer), W=W, H=H, sample_weight=sample_weight)
 
@@ -377,7 +377,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Parameters
         ----------
         blocks : iterable of X, or callable that returns one
-            Each block is an X as in `partial_fit`; for models with strata also a pair ``(X, strata)``. More than one
+            Each block is an X as in `partial_fit`; for models with strata, also a pair ``(X, strata)``. More than one
             pass, or a checkpoint, needs an iterable that can be iterated again (a list, the ``blocks`` of an
             `open_csr`), or a callable. The blocks must be the same each time.
         n_passes : int, default=1

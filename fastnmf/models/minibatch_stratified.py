@@ -28,7 +28,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         Number of rows of a batch in `fit`. None takes 1024, for sparse data at least a quarter of the number of
         features: each batch updates all of H, which would take most of the time with smaller batches.
     max_iter : int, default=200
-        Largest number of passes of `fit` over the data.
+        Maximum number of passes of `fit` over the data.
     tol : float, default=1e-4
         `fit` stops after `max_no_improvement` consecutive passes that each lowered the objective by less than `tol`
         times its value. 0 makes exactly `max_iter` passes.
@@ -41,7 +41,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         streams that change.
     init : {"features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom", None}, model or Start, \
             default="features"
-        Start, computed from the first batch; None is ``"features"``, ``"custom"`` the start that is passed to `fit` or
+        Start, computed from the first batch; None means ``"features"``, ``"custom"`` the start passed to `fit` or
         to the first `partial_fit`. See `StratifiedNMF`.
     sweeps : (int, int, int) or "thorough", default=(2, 1, 2)
         Coordinate descent for a batch: sweeps over its W in `fit` (elsewhere W is solved for exactly); alternations of
@@ -89,7 +89,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     components_ : ndarray (n_components, n_features)
         H, the shared components.
     shifts_ : ndarray or csr_array (n_strata, n_features)
-        v(i), one row for each stratum, in the order of `strata_`; sparse as `sparse_shifts` says.
+        v(i), one row for each stratum, in the order of `strata_`; sparse or dense, see `sparse_shifts`.
     strata_ : ndarray (n_strata,)
         Labels of the strata seen so far, in sorted order.
     stratum_sizes_ : ndarray (n_strata,) of float64
@@ -117,7 +117,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         the remembered rows, with the weights that they had when they were visited (and, of a divergence, the shifts and
         components before that visit).
     normalized_loss_ : float
-        The same over that of a trivial model: the norm of the data for the squared error; see `NMF`.
+        The same, divided by that of a trivial model: the norm of the data for the squared error; see `NMF`.
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties),
         ``seconds``, one entry for each pass; only after `fit` and `fit_blocks`.
@@ -224,7 +224,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels.
         strata : array-like (n_samples,), default=None
-            Label of each row, in any order. None is a single stratum.
+            Label of each row, in any order. None means a single stratum.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0: weight 2 is the same as having the row twice.
         layer : str, default=None
@@ -288,7 +288,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     ) -> Self:
         """Add the rows of X to the statistics, and update the shifts and the components once.
 
-        The first call on a model that is not fitted computes the start from X. `W_` belongs to the rows of `fit` and is
+        The first call on an unfitted model computes the start from X. `W_` belongs to the rows of `fit` and is
         removed.
 
         Parameters
@@ -298,7 +298,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         y : ignored
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start of the first call for ``init="custom"``, non-negative; the rows of V are in the order of the sorted
-            labels. The weights are solved for, so that W may be left out.
+            labels. The weights are solved for, so W may be omitted.
         strata : array-like (n_samples,), default=None
             Label of each row. New labels become new strata; `strata_` stays sorted, so the rows of `shifts_` may change
             their positions. May be omitted for a model of one stratum.
@@ -314,7 +314,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         Raises
         ------
         ValueError, TypeError
-            The data, the labels or the start cannot be used, or the number of features is another one.
+            The data, the labels or the start cannot be used, or the number of features differs.
         """
         warn_of_y(self, y, strata)
         return self._partial_fit(with_layer(X, layer), strata, W=W, H=H, V=V, sample_weight=sample_weight)

@@ -36,7 +36,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     init : None, str, model or Start, default=None
         The start. None and ``"auto"`` choose by the size of the data. Large sparse data (from about 60,000 non-zeros a
         component on, for Kullback-Leibler 20,000): ``"multilevel"``. Data of up to 2**22 entries, zeros included, and
-        of at most four columns per component: a fit from ``"features"`` and one from ``"nndsvd"``, of which the better
+        of at most four columns per component: a fit from ``"features"`` and one from ``"nndsvd"``, the better of which
         is kept; for Kullback-Leibler, also of fewer than 200,000 non-zeros, ``"nndsvda"``. Others: ``"features"``.
 
         ``"multilevel"``: a short fit of 2 to 25 % of the rows, whose components are the start of the fit of all rows.
@@ -56,7 +56,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         non-zero entries only.
     exponent : {"mm", "fast"}, default="mm"
         Exponent of the multiplicative ratios, for `beta_loss` below 1 and above 2. ``"mm"``: 1 / (2 - beta) or 1 /
-        (beta - 1), for which the objective is proved not to increase. ``"fast"``: 1, with which the objective falls
+        (beta - 1), for which the objective provably does not increase. ``"fast"``: 1, with which the objective falls
         about twice as fast at first. An iteration that increases the objective is undone and repeated with the exponent
         of ``"mm"``. `transform` always uses ``"mm"``.
     tol : float, default=1e-4
@@ -65,7 +65,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     max_iter : int, default=2000
         Maximum number of iterations, >= 1.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. Starts that do not depend on the
+        Number of starts to try; the result with the lowest objective is kept. Starts that do not depend on the
         seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once; ``init="auto"`` may add
         one to small data. `max_time` limits the total time of all starts. A callback that returns True stops all of
         them.
@@ -73,9 +73,10 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         Source of the random numbers that the start uses.
     alpha_W, alpha_H : float, default=0.0 and "same"
         Strength of the penalties, >= 0; ``"same"`` takes the value of `alpha_W`. The scale of each component is chosen
-        such that the sum of both penalties is least; this does not change ``W H``. With `missing_values` or weights of
-        entries n_features and n_samples are, for each row of W and each column of H, the number of its known entries,
-        or the sum of their weights (Zhou et al. 2008), so that a strength serves any density: 0.2 for ratings.
+        such that the sum of both penalties is smallest; this does not change ``W H``. With `missing_values` or weights
+        of entries n_features and n_samples are, for each row of W and each column of H, the number of its known
+        entries, or the sum of their weights (Zhou et al. 2008), so that one strength suits any density: 0.2 for
+        ratings.
     l1_ratio : float, default=0.0
         Share of the L1 penalty, from 0 (only L2) to 1 (only L1).
     verbose : int, default=0
@@ -90,19 +91,19 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     sweeps : (int, int), default=(2, 2)
         Number of sweeps of coordinate descent in one iteration: over W, and over H.
     missing_values : {None, "nan", "zeros"}, default=None
-        Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are, too. Unknown entries
-        have no influence on the fit. A row without known entries has the weights 0. Without a penalty, a row with fewer
-        known entries than components is predicted badly; see "Ratings". For all values of `beta_loss`.
+        Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are unknown, too. Unknown
+        entries have no influence on the fit. A row without known entries has the weights 0. Without a penalty, a row
+        with fewer known entries than components is predicted badly; see "Ratings". For all values of `beta_loss`.
     fixed_components : array-like or sparse (j, n_features), default=None
-        Known components: the first j rows of H, j <= n_components, in units of H. NaN marks entries that are estimated.
+        Known components: the first j rows of H, j <= n_components, in units of H. NaN marks entries to estimate.
     seed_features : dict or list, default=None
         Maps components to features (names, if X has names, or column numbers). A penalty pulls each of these components
         towards its features.
     guide_weight : float, default=1.0
         Strength of this penalty, >= 0. With 1 it weighs as much as the data that an average component explains.
     penalties : dict, default=None
-        Penalties of your own: a dict factor -> list of objects with ``value(F)`` and ``half_gradient(F)``, half of the
-        gradient of that; see `fastnmf.compose.Factorization`. Their values are added to the squared error (without the
+        Penalties of your own: a dict factor -> list of objects with ``value(F)`` and ``half_gradient(F)``, half of its
+        gradient; see `fastnmf.compose.Factorization`. Their values are added to the squared error (without the
         1/2 above), or to the divergence.
     normalize : {None, "l1", "l2", "max"}, default=None
         Norm to which the rows of `components_` are scaled; the weights are scaled inversely. With None, and without
@@ -146,8 +147,9 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (the squared error or the divergence, with penalties; the
         squared error is twice D of the formula above), ``passes`` over the data (a multilevel start counts by its share
-        of the rows) and ``seconds`` (since the start of the fit; of small dense data evenly spread). Entry 0 belongs to
-        the start, the last entry to the returned factors. Of a matrix on disk also ``bytes`` that each iteration read.
+        of the rows) and ``seconds`` (since the start of the fit; for small dense data, spread evenly). Entry 0 belongs
+        to the start, the last entry to the returned factors. For a matrix on disk, also the ``bytes`` that each
+        iteration read.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -156,8 +158,8 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     *Names*: the source's V, W, H are X, `W_` and `components_`.
 
     *Differences from scikit-learn*: the start, `tol` and the order of the updates. `transform` is exact for the squared
-    error and for Kullback-Leibler; for other losses it updates each row until it has settled, `max_iter` times at most.
-    `shuffle` draws one order for each fit. Zeros in the data are refused where the loss is infinite.
+    error and for Kullback-Leibler; for other losses it updates each row until it converges, at most `max_iter` times.
+    `shuffle` draws one order for each fit. Zeros in the data are rejected if they make the loss infinite.
 
     References
     ----------
@@ -275,8 +277,8 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
             Weight of the error of each entry, >= 0, for all values of `beta_loss`. Entries that a sparse `weight` does
             not store have weight zero, or `background`.
         background : float, default=None
-            Weight > 0 of all entries that a sparse `weight` does not store, as for implicit feedback; nothing of the
-            size of X is formed.
+            Weight > 0 of all entries that a sparse `weight` does not store, as for implicit feedback; no array of
+            the size of X is formed.
         layer : str, default=None
             Name of a layer of the AnnData X that holds the matrix, such as "counts"; None: its X. What the fitted model
             does later with an AnnData (`transform`, `score`, ...) reads the same layer.
@@ -332,7 +334,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         X : sparse matrix or array (n_samples, n_features), or AnnData
             Non-negative and finite.
         y, W, H, sample_weight, weight, background, layer, checkpoint, checkpoint_every :
-            As for `fit`; in another order, that of scikit-learn.
+            As for `fit`, in the order of scikit-learn.
 
         Returns
         -------

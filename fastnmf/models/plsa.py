@@ -72,7 +72,7 @@ class PLSA(BaseNMF, Iterative):
         Called as ``callback(state)`` for the start and after every iteration, with a `FitState` whose W, H and V are
         P(d|z), P(w|z) and P(z). The fit stops when it returns True.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

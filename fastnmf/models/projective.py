@@ -40,10 +40,10 @@ class ProjectiveNMF(BasisModel):
     n_components : int, default=2
         Number of components (rows of H), >= 1.
     init : {None, "clusters", "nndsvda", "random", "custom"}, model or Start, default=None
-        The start. None is ``"nndsvda"``: from the singular vectors; further starts of `n_init` are ``"clusters"`` and
-        ``"random"`` in turn. ``"clusters"``: clusters of the features, from a few iterations of `OrthogonalNMF`; better
-        if the features form clear clusters. ``"random"``: uniform random numbers. Each of these is multiplied by the
-        number for which the model fits best. ``"custom"``: the H passed to `fit`. A fitted model or a `Start`: its
+        The start. None means ``"nndsvda"``: from the singular vectors; further starts of `n_init` are ``"clusters"``
+        and ``"random"`` in turn. ``"clusters"``: clusters of the features, from a few iterations of `OrthogonalNMF`;
+        better if the features form clear clusters. ``"random"``: uniform random numbers. Each of these is multiplied by
+        the number for which the model fits best. ``"custom"``: the H passed to `fit`. A fitted model or a `Start`: its
         components.
     solver : {"lbfgs", "mu"}, default="lbfgs"
         ``"lbfgs"``: L-BFGS with bounds, a quasi-Newton method. ``"mu"``: the multiplicative updates of the source,
@@ -66,7 +66,7 @@ class ProjectiveNMF(BasisModel):
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

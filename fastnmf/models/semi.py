@@ -33,8 +33,8 @@ class SemiNMF(BasisModel):
     n_components : int, default=2
         Number of components (rows of H), >= 1.
     init : {None, "svd", "random", "custom"}, model or Start, default=None
-        The start. None is ``"svd"``: a column of ones, and the left singular vectors, to each of which the constant is
-        added that makes it non-negative. With this start the result is at least as good as the best approximation of
+        The start. None means ``"svd"``: a column of ones, and the left singular vectors, to each of which the constant
+        is added that makes it non-negative. With this start the result is at least as good as the best approximation of
         rank ``n_components - 1`` of any sign. ``"random"``: uniform random numbers. ``"custom"``: the W passed to
         `fit`. A fitted model or a `Start`: its components, with the weights that fit X best for them.
     max_iter : int, default=200
@@ -55,7 +55,7 @@ class SemiNMF(BasisModel):
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

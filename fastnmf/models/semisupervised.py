@@ -45,7 +45,7 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
     max_time, callback, verbose, n_threads :
         As for `NMF`.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

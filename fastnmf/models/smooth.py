@@ -71,7 +71,7 @@ class SmoothNMF(BaseNMF, Iterative):
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

@@ -57,7 +57,7 @@ class StratifiedNMF(
         the column means. ``"nndsvd"``: from the singular vectors of the data minus the shifts, with zeros.
         ``"nndsvda"`` and ``"nndsvdar"``: the same without zeros, and with small random numbers in place of zeros; use
         these two with ``"mu"``, which cannot change a zero. ``"custom"``: the W, H and V passed to `fit`. A fitted
-        model or a `Start`: its components, and its shifts for labels that both have. None is ``"auto"``.
+        model or a `Start`: its components, and its shifts for labels that both have. None means ``"auto"``.
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
         The beta divergence between A(i) and ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``.
         ``"kullback-leibler"`` (1), for counts, visits the non-zero entries only.
@@ -71,18 +71,18 @@ class StratifiedNMF(
     strata_weight : {"rows", "equal"}, default="rows"
         Whether each stratum counts in proportion to its number of rows, or all strata count equally.
     missing_values : {None, "nan", "zeros"}, default=None
-        Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are, too. Unknown entries
-        have no influence on the fit. For the squared error and Kullback-Leibler.
+        Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are unknown, too. Unknown
+        entries have no influence on the fit. For the squared error and Kullback-Leibler.
     fixed_components, seed_features, guide_weight : default=None, None, 1.0
         Known components, and features that components are pulled towards; see `NMF`.
     penalties : dict, default=None
-        Penalties of your own: a dict factor -> list of objects with ``value(F)`` and ``half_gradient(F)``, half of the
-        gradient of that; see `fastnmf.compose.Factorization`. Their values are added to the squared error, or to the
+        Penalties of your own: a dict factor -> list of objects with ``value(F)`` and ``half_gradient(F)``, half of its
+        gradient; see `fastnmf.compose.Factorization`. Their values are added to the squared error, or to the
         divergence.
     label_weight : float, default=0.0
         If positive, the weights W also predict the classes `y` passed to `fit`: ``label_weight ||X||²/||Y||²`` times
         the squared error ``||Y - W Bᵀ||²`` of the rows with a known class is added to the objective, as in
-        `SemiSupervisedNMF`. `predict` then returns classes, `score` the accuracy where y is given, and the model is a
+        `SemiSupervisedNMF`. `predict` then returns classes, `score` the accuracy if y is given, and the model is a
         classifier to scikit-learn, without `partial_fit`. 0 ignores y.
     update_order : {"sequential", "simultaneous"}, default="sequential"
         Whether the update of H uses the new W. ``"simultaneous"`` is the order of the published program, in which it
@@ -103,7 +103,7 @@ class StratifiedNMF(
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
         than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. Starts that do not depend on the
+        Number of starts to try; the result with the lowest objective is kept. Starts that do not depend on the
         seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once; ``init="auto"`` may add
         one to small data. `max_time` limits the total time of all starts. A callback that returns True stops all of
         them.
@@ -118,7 +118,8 @@ class StratifiedNMF(
         How `transform` and `score` treat a label that did not occur in `fit`: raise an error, estimate its shift from
         its rows (see `estimate_shifts`), or use the mean shift.
     gauge : {None, "max_shift", "min_shift"}, default=None
-        Which of the equivalent factors is returned (see Notes): those with the largest, or with the smallest shifts.
+        Which of the equivalent factorizations is returned (see Notes): those with the largest, or with the smallest
+        shifts.
     normalize : {None, "l1", "l2", "max"}, default=None
         Norm to which the rows of `components_` are scaled; the weights are scaled inversely. With None, and without
         penalties, a column of `W_` is half to twice as long as the row of `components_` that belongs to it.
@@ -140,7 +141,7 @@ class StratifiedNMF(
     components_ : ndarray (n_components, n_features) of the dtype of X
         H, the shared components.
     shifts_ : ndarray or csr_array (n_strata, n_features) of the dtype of X
-        v(i), one row for each stratum, in the order of `strata_`, in units of X; sparse as `sparse_shifts` says.
+        v(i), one row for each stratum, in the order of `strata_`, in units of X; sparse or dense, see `sparse_shifts`.
     W_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the training rows, in their original order.
     strata_ : ndarray (n_strata,)
@@ -173,8 +174,8 @@ class StratifiedNMF(
     history_ : dict of ndarray
         ``iteration``, ``normalized_loss``, ``objective`` (squared error or divergence, with penalties), ``passes`` over
         the data (a multilevel start counts by its share of the rows) and ``seconds`` (since the start of the fit).
-        Entry 0 belongs to the start, the last entry to the returned factors. Of a matrix on disk also ``bytes`` that
-        each iteration read.
+        Entry 0 belongs to the start, the last entry to the returned factors. For a matrix on disk, also the ``bytes``
+        that each iteration read.
     n_features_in_, feature_names_in_ :
         As in scikit-learn.
 
@@ -312,7 +313,7 @@ class StratifiedNMF(
             Weight of each row, >= 0: weight 2 is the same as having the row twice.
         strata : array-like (n_samples,), or str, default=None
             Stratum label of each row, of one kind: numbers, strings or categories. A name is an obs column of an
-            AnnData, or a column of a DataFrame, which is then no feature. None is a single stratum.
+            AnnData, or a column of a DataFrame, which is then not a feature. None means a single stratum.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels, and V may
             be a sparse matrix. If all rows of a stratum are zero in a column, its shift there is zero after the first
@@ -321,8 +322,8 @@ class StratifiedNMF(
             Weight of the error of each entry, >= 0, for the squared error and Kullback-Leibler. Entries that a sparse
             `weight` does not store have weight zero, or `background`.
         background : float, default=None
-            Weight > 0 of all entries that a sparse `weight` does not store, as for implicit feedback; nothing of the
-            size of X is formed.
+            Weight > 0 of all entries that a sparse `weight` does not store, as for implicit feedback; no array of
+            the size of X is formed.
         layer : str, default=None
             Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
@@ -400,7 +401,7 @@ class StratifiedNMF(
     def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, layer: str | None = None) -> Self:
         """Add the rows of X to the statistics, and update the shifts and the components once.
 
-        The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
+        The first call on an unfitted model computes the start from X. `fit` keeps no data: after it, the
         model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed. Of a sparse
         `shifts_` with more than 2 million entries, shifts that are not stored stay zero until a row uses the feature.
 
@@ -422,7 +423,7 @@ class StratifiedNMF(
         Raises
         ------
         ValueError, TypeError
-            The data or labels cannot be used, the number of features is another one, or the loss is not the squared
+            The data or labels cannot be used, the number of features differs, or the loss is not the squared
             error.
         """
         warn_of_y(self, y, strata)
@@ -447,8 +448,8 @@ class StratifiedNMF(
         Raises
         ------
         ValueError
-            If X is negative, not finite or has another number of columns, or if strata are missing or contain a label
-            that did not occur in `fit`.
+            If X is negative, not finite or has a different number of columns, or if strata are missing or contain a
+            label that did not occur in `fit`.
         """
         return self._transform(X, strata)
 

@@ -139,7 +139,7 @@ class SymmetricNMF(GraphModel):
         c of ``"penalised"``, >= 0, in units of ``||A|| / sqrt(n_components)``, the squared length of an average column
         of W.
     init : {None, "random", "custom"}, default=None
-        The start. None is ``"random"``: uniform random numbers, multiplied by the number for which W Wᵀ fits A best.
+        The start. None means ``"random"``: uniform random numbers, multiplied by the number for which W Wᵀ fits A best.
         ``"custom"``: the W passed to `fit`.
     diagonal : float, default=None
         Value that replaces the diagonal of A before the fit, >= 0; None keeps the diagonal. A graph without self-loops
@@ -164,7 +164,7 @@ class SymmetricNMF(GraphModel):
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. `max_time` limits the total time
+        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

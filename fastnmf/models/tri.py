@@ -60,9 +60,9 @@ class TriNMF(BasisModel):
     init : {None, "clusters", "random", "custom"}, default=None
         The start. ``"clusters"``: clusters of the rows and of the features, from a few iterations of `OrthogonalNMF`.
         ``"random"``: uniform random numbers. In both cases S is multiplied by the number for which the model fits best.
-        ``"custom"``: the W, S and H passed to `fit`. None is ``"clusters"``, and with ``"em"`` the best of six random
-        starts after four iterations. Of a start of ``"em"`` only the largest entry of each row of W and of each column
-        of H is kept, and S is computed for them.
+        ``"custom"``: the W, S and H passed to `fit`. None means ``"clusters"``, and with ``"em"`` the best of six
+        random starts after four iterations. Of a start of ``"em"`` only the largest entry of each row of W and of each
+        column of H is kept, and S is computed for them.
     solver : {"cd", "mu", "em"}, default="cd"
         ``"cd"``: coordinate descent for H and W, multiplicative updates for S; after the last iteration W is computed
         exactly for the final S and H. ``"mu"``: multiplicative updates for all three. With ``orthogonal=True`` both are
@@ -92,7 +92,7 @@ class TriNMF(BasisModel):
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
     n_init : int, default=None
-        Number of starts that are tried; the result with the lowest objective is kept. None: 10 with ``"em"``, which
+        Number of starts to try; the result with the lowest objective is kept. None: 10 with ``"em"``, which
         ends in a minimum near its start after few iterations, and otherwise 1. `max_time` limits the total time of all
         starts.
     warm_start : bool, default=False

@@ -158,7 +158,7 @@ class TriSymmetricNMF(GraphModel):
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
     n_init : int, default=1
-        Number of starts that are tried; the result with the lowest objective is kept. Anchors do not depend on random
+        Number of starts to try; the result with the lowest objective is kept. Anchors do not depend on random
         numbers and are tried once, with ``init=None`` after the others. `max_time` limits the total time of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.

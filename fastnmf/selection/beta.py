@@ -33,7 +33,7 @@ class BetaSelection(Bunch):
     Attributes
     ----------
     best : float
-        The beta with the least mean score.
+        The beta with the smallest mean score.
     betas : ndarray (n_betas,)
     scores, deviances : ndarray (n_betas, n_splits)
         See `select_beta`. `deviances` are means over held-out entries; their units differ between betas.
@@ -107,7 +107,7 @@ def select_beta(
     held_out : float, default=0.1
         Share of the entries that a split holds out, zeros among them; at most a million entries.
     max_iter : int, default=1000
-        Largest number of multiplicative updates. All betas of a split have the same random start. Too few updates
+        Maximum number of multiplicative updates. All betas of a split have the same random start. Too few updates
         favour the betas that converge in few.
     tol : float, default=1e-4
         As for `NMF`.

@@ -174,7 +174,8 @@ def consensus(
     -----
     The result depends neither on the scale of the components nor on the free gauge of the shifts: components are
     compared at length one, and the gauge changes shifts and weights only. Consensus components have length one, unless
-    ``normalize`` of the estimator sets another length. Where the median is zero in all entries, the mean replaces it.
+    ``normalize`` of the estimator sets a different length. Where the median is zero in all entries, the mean replaces
+    it.
 
     *Unlike the source*: features are neither selected nor scaled before the fits. To do so, transform X.
 

@@ -428,7 +428,7 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
     Raises
     ------
     ValueError
-        An array is missing, has another shape, or has negative or non-finite entries; or H is zero.
+        An array is missing, has a different shape, or has negative or non-finite entries; or H is zero.
     """
     n_rows, n_columns = strata.shape
     expected = {"W": (n_rows, rank), "H": (rank, n_columns), "V": (strata.n_strata, n_columns)}

@@ -34,7 +34,7 @@ def successive_projections(X, n_anchors, *, normalize=False, mass=1.0, onto="spa
     X : csr_array or ndarray (n, m)
         float32 or float64.
     n_anchors : int
-        Largest number of anchors.
+        Maximum number of anchors.
     normalize : bool, default=False
         Whether every row is divided by its sum.
     mass : float, default=1.0
@@ -89,7 +89,7 @@ class _Left:
     squares : ndarray (n,)
         Squared lengths of the rows.
     n_anchors : int
-        Largest number of rows to take.
+        Maximum number of rows to take.
     width : int
         Length of a row.
     may : ndarray (n,) of bool
@@ -219,7 +219,7 @@ def anchors(operator, row_square_sums, rank, mass):
     row_square_sums : ndarray (p,)
         Squared length of every row.
     rank : int
-        Largest number of rows to take.
+        Maximum number of rows to take.
     mass : float
         Only the rows with the largest sums may be taken: those that together hold this share of the total.
 

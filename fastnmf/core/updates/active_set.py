@@ -125,7 +125,7 @@ class SparseCoding:
     Parameters
     ----------
     most : int
-        Largest number of non-zeros of a row, >= 1.
+        Maximum number of non-zeros of a row, >= 1.
     n_nodes : int, default=0
         As for `fastnmf.kernels.coding.rows_sparse_coding`.
     """

@@ -84,7 +84,7 @@ class FitCallbacks:
     X : sparse matrix or ndarray (n_samples, n_features)
         The validated data, passed on to scikit-learn's callbacks.
     max_iter : int
-        Largest number of iterations.
+        Maximum number of iterations.
 
     Attributes
     ----------

@@ -49,8 +49,8 @@ def encode_classes(y, n_samples, classes=None):
     Raises
     ------
     ValueError
-        y has another shape, has no label at all, or has labels of several kinds; the classes of a fit are fractions or
-        infinite.
+        y has a different shape, has no label at all, or has labels of several kinds; the classes of a fit are fractions
+        or infinite.
     """
     given = y
     y, is_unknown = read_labels(given, "y", n_samples, may_be_column=True)
@@ -145,7 +145,7 @@ class ClassPredictionMixin:
         -------
         ndarray (n_samples, n_classes), or (n_samples,) for two classes
             ``transform(X) coef_ᵀ + intercept_``. For two classes the score of the second minus that of the first, as
-            scikit-learn asks.
+            scikit-learn requires.
         """
         scores = self._class_scores(X, which)[1]
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
@@ -162,7 +162,7 @@ class ClassPredictionMixin:
     def predict_proba(self, X: Matrix, **which: Any) -> Floats:
         """Return the probability of every class, (n_samples, n_classes); parameters as in `decision_function`.
 
-        The exponentials of the scores, divided by their sum, as in logistic regression. They are too sure where few
+        The exponentials of the scores, divided by their sum, as in logistic regression. They are overconfident if few
         samples have labels; `sklearn.calibration.CalibratedClassifierCV` calibrates them. A model from a file of
         version 0.1, whose scores have no intercepts, returns its scores clipped at 0 and divided by their sum, as that
         version did.

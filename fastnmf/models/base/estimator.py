@@ -141,7 +141,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
     # ---------------------------------------------------------------- parameters and data
 
     def _set(self, parameters):
-        """Set the parameters of ``__init__`` as attributes, unchanged, as scikit-learn asks; `parameters` by name."""
+        """Set the parameters of ``__init__`` as attributes, unchanged, as scikit-learn requires, from a dict."""
         for name in parameters.keys() - {"self", "__class__"}:
             setattr(self, name, parameters[name])
 
@@ -184,7 +184,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
             if names is not None or getattr(self, "_names", None) is not None and is_plain:
                 model = copy.copy(self)  # drop the names: scikit-learn would expect them in X
                 model.__dict__.pop("feature_names_in_", None)
-        n_known = None if reset else getattr(model, "n_features_in_", None)  # None: or components set by hand
+        n_known = None if reset else getattr(model, "n_features_in_", None)  # None: or components set manually
         if is_ready(X) and not hasattr(model, "feature_names_in_") and n_known in (None, X.shape[1]):
             vars(self).update({"n_features_in_": X.shape[1]} if reset else {})
         else:
@@ -507,7 +507,8 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
             Labels of strata, or a parameter, are neither numbers nor strings nor arrays of these, or the vectorizer in
             `source_` has a function.
         ValueError
-            The model is not fitted (NotFittedError), `feature_names` has another length, or the model has other names.
+            The model is not fitted (NotFittedError), `feature_names` has a different length, or the model has other
+            names.
         OSError
             The file cannot be written.
 

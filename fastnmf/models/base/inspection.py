@@ -99,7 +99,7 @@ class RowErrorsMixin:
         -------
         ndarray (n_samples,) of float64
             ``min_{w >= 0} ||a - v - w H||²`` for every row a, over the known entries. If all entries are known, small
-            errors, too, are right to six digits; it is infinite where a square leaves float64. For the Kullback-Leibler
+            errors, too, are right to six digits; it is infinite if a square overflows float64. For the Kullback-Leibler
             loss: the divergence of the row from its model.
 
         Raises
@@ -232,8 +232,8 @@ class InspectionMixin:
         Returns
         -------
         ndarray (n_samples,)
-            For every row a the label i with the least ``min_{w >= 0} ||a - v(i) - w H||²`` (Kullback-Leibler: the least
-            divergence); ties go to the first in `strata_`. Costs one inference of weights for each stratum.
+            For every row a the label i with the smallest ``min_{w >= 0} ||a - v(i) - w H||²`` (Kullback-Leibler: the
+            smallest divergence); ties go to the first in `strata_`. Costs one inference of weights for each stratum.
 
         Examples
         --------
@@ -265,8 +265,8 @@ class InspectionMixin:
 
         The squared norm of a stratum is the sum of three parts: the part that its shift alone explains,
         ``||A||² - ||A - 1v||²``, the part of the rest that the components explain, and the residual. The division
-        between the first two depends on the free gauge; ``gauge="max_shift"`` makes it unique. The answer whether
-        strata are needed does not depend on the gauge: it compares the residual with that of the same components and
+        between the first two depends on the free gauge; ``gauge="max_shift"`` makes it unique. Whether strata are
+        needed does not depend on the gauge: it compares the residual with that of the same components and
         one newly fitted shift for all rows. (The components were fitted together with the shifts of the strata; a fit
         without strata would find others and end with a somewhat lower loss.)
 
@@ -480,7 +480,7 @@ class Explanation(Bunch):
 
 
 def verdict(n_strata, losses, gain, chance, weight):
-    """Return the sentence that answers whether strata are needed.
+    """Return the sentence that says whether strata are needed.
 
     Parameters
     ----------

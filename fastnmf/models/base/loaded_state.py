@@ -122,7 +122,7 @@ def check_loaded(model):
 
 def _check_fitted(model, held):
     required = {name for name, letters in model._fitted_shapes.items() if letters}
-    if held.keys() & {"history_", "n_iter_", "_n_components"}:  # not one whose components were set by hand
+    if held.keys() & {"history_", "n_iter_", "_n_components"}:  # not one whose components were set manually
         required.add("n_features_in_")
     if held.keys() & {"n_components_", "_n_components"}:
         required |= {"n_components_", "_n_components"}

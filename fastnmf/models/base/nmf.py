@@ -157,7 +157,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         Parameters
         ----------
         n : int, default=10
-            Largest number of features of one component.
+            Maximum number of features of one component.
         feature_names : array-like (n_features,), default=None
             Names of the features, or a vocabulary: name -> column. None takes `feature_names_in_`, or else the column
             numbers.

@@ -51,7 +51,7 @@ class PartialFitMixin:
     def partial_fit(self, X: Matrix, y: Any = None, *, layer: str | None = None) -> Self:
         """Add the rows of X to the statistics, and update the components once.
 
-        The first call on a model that is not fitted computes the start from X. `fit` keeps no data: after it, the
+        The first call on an unfitted model computes the start from X. `fit` keeps no data: after it, the
         model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed.
 
         Parameters
@@ -69,7 +69,7 @@ class PartialFitMixin:
         Raises
         ------
         ValueError, TypeError
-            The data cannot be used or have another number of features, or the loss is not the squared error.
+            The data cannot be used or have a different number of features, or the loss is not the squared error.
         """
         return self._partial_fit(with_layer(X, layer))
 

@@ -1,4 +1,4 @@
-"""Read entries of a fitted model as predictions: of ratings, of what a user may like, of what is liked together."""
+"""Read entries of a fitted model as predictions: of ratings, of suggestions for a user, of what is liked together."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ class RatingsMixin:
         X: Matrix | None = None,
         strata: Labels | None = None,
     ) -> Features:
-        """Return the n columns at which the model of a row is largest: what a user may like.
+        """Return the n columns at which the model of a row is largest: suggestions for a user.
 
         Parameters
         ----------
         row : int
             Row of the training data; with X, row of X.
         n : int, default=10
-            Largest number of columns.
+            Maximum number of columns.
         exclude_known : bool, default=True
             Whether columns whose entry in this row is known are left out. A model that was fitted with `missing_values`
             or `weight` remembers them; for others give X.
@@ -152,7 +152,7 @@ class RatingsMixin:
         return _strongest(self, score, n, known)
 
     def similar_features(self: Any, j: int | str, n: int = 10) -> Features:
-        """Return the n columns of the model that are most similar to a column: what is liked by the same users.
+        """Return the n columns of the model that are most similar to a column: columns liked by the same users.
 
         The similarity is the cosine of two columns of the model, ``W h_j`` plus the shifts. It is computed from Gram
         matrices, O(m k), and does not depend on the scale of the components or on the gauge.
@@ -162,7 +162,7 @@ class RatingsMixin:
         j : int or str
             Column, by number or by name.
         n : int, default=10
-            Largest number of columns; column j is not among them.
+            Maximum number of columns; column j is not among them.
 
         Returns
         -------
@@ -340,7 +340,7 @@ def _strongest(model, score, n, without):
     model : BaseNMF
     score : ndarray (n_columns,)
     n : int
-        Largest number of features.
+        Maximum number of features.
     without : sequence of int
         Columns that are left out.
 

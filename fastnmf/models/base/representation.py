@@ -57,7 +57,7 @@ class RepresentationMixin:
     """Mixin that shows a fitted model."""
 
     def summary(self: Any, n: int = 8, feature_names: Names | None = None) -> str:
-        """Return a text about the fitted model: sizes, loss, why it stopped, and words of topics and strata.
+        """Return a summary of the fitted model as text: sizes, loss, reason for stopping, words of topics and strata.
 
         Parameters
         ----------
@@ -70,9 +70,9 @@ class RepresentationMixin:
         Returns
         -------
         str
-            Some lines, which Python also shows without `print`. Topics are numbered from 0, as in `components_`, and
-            stand with their share of the sum of all topics; strata stand with their numbers of rows, and with what is
-            specific to them, as in `top_features`.
+            A few lines, which Python also shows without `print`. Topics are numbered from 0, as in `components_`,
+            and listed with their share of the sum of all topics; strata are listed with their numbers of rows and the
+            features specific to them, as in `top_features`.
 
         Examples
         --------
@@ -99,7 +99,7 @@ class RepresentationMixin:
         return Summary("\n".join(lines))
 
     def to_frames(self: Any, *, row_names: Labels | None = None, feature_names: Names | None = None) -> Frames:
-        """Return the fitted model as tables of pandas.
+        """Return the fitted model as pandas DataFrames.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class RepresentationMixin:
         Frames
             A Bunch of DataFrames. ``topics`` (n_components, n_features): `components_`. ``strata`` (n_strata,
             n_features): `shifts_`, sparse where these are. ``weights`` (n_samples, n_components): `W_`. ``history``:
-            one line an iteration. A table is left out where the model has no such attribute. Topics have the names that
+            one row per iteration. A table is omitted if the model has no such attribute. Topics have the names that
             `fastnmf.metrics.rename_topics` gave them, or else those of `get_feature_names_out`; of a hierarchy they are
             those of the finest level.
 
@@ -168,7 +168,7 @@ class RepresentationMixin:
         try:
             check_is_fitted(self)
             return box + _html(self)
-        except (NotFittedError, ValueError):  # not fitted, or attributes set by hand that contradict each other
+        except (NotFittedError, ValueError):  # not fitted, or attributes set manually that contradict each other
             return box
 
 

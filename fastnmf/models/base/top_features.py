@@ -9,7 +9,7 @@ from fastnmf.data.ranking import feature_scores, strongest_of
 
 
 def n_features_of(model):
-    """Return the number of features of a model, also if its components were set by hand, without a fit."""
+    """Return the number of features of a model, also if its components were set manually, without a fit."""
     return model.n_features_in_ if hasattr(model, "n_features_in_") else model.components_.shape[-1]
 
 

@@ -134,7 +134,7 @@ class HierarchicalNMF(
         For ``method="deep"``: maps weights (n_samples, k) to an array of the same shape, >= 0, which is the input of
         the next layer.
     max_iter : int, default=300
-        Largest number of iterations.
+        Maximum number of iterations.
     tol : float, default=1e-4
         Stop when the next 100 iterations are expected to lower the loss by less than `tol` times
         its value. 0 runs `max_iter` iterations.

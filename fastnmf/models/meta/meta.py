@@ -73,7 +73,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
     verbose : int, default=0
         1 shows progress on standard error.
     n_init : int, default=1
-        Number of starts that are tried, each with its own tasks and first components; the result with the lowest
+        Number of starts to try, each with its own tasks and first components; the result with the lowest
         objective, the loss of the target, is kept. `max_time` limits the total time of all starts.
     warm_start : bool, default=False
         Whether the shared components of the first epoch are the `components_` of the previous fit instead of zero.

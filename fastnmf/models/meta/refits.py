@@ -120,7 +120,7 @@ class Refit:
     random_state : None, int, Generator or RandomState, default=None
         Seed of the copy of the estimator.
     max_iter : int, default=100
-        Largest number of iterations of a fit.
+        Maximum number of iterations of a fit.
     tol : float, default=0.0
         As for `fastnmf.core.iterate.iterate`.
     is_task : bool, default=False
