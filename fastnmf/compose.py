@@ -287,7 +287,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``, non-negative; V may be a sparse matrix.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.

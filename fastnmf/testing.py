@@ -43,7 +43,7 @@ def check_penalty(
     penalty : object
         Has ``value(F)`` and ``half_gradient(F)``; see `fastnmf.compose.Factorization`.
     degree : float, default=None
-        ``value(t F) = t ** degree value(F)``. None takes ``penalty.degree``, and checks nothing where that is missing.
+        ``value(t F) = t ** degree value(F)``. None takes ``penalty.degree``, and checks nothing if that is missing.
     n_components, n_features : int, default=4, 30
         Shape of F.
     random_state : int, default=0

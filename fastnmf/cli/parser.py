@@ -214,7 +214,7 @@ def add_data(parser, positional=True, title="--title"):
     group.add_argument("--triplets", type=words, metavar="COLUMNS", help="of ratings, such as user,item,rating")
     strata = "group of each row: a column of a table, an .h5ad or triplets; for a matrix a text file or .npy"
     group.add_argument("--strata", metavar="NAME", help=strata)
-    group.add_argument("--layer", metavar="NAME", help="layer of an .h5ad, in place of its X")
+    group.add_argument("--layer", metavar="NAME", help="layer of an .h5ad, instead of its X")
     group.add_argument("--raw", action="store_true", help="use the raw counts of an .h5ad")
     group.add_argument(
         "--highly-variable", action="store_true", help="use only the highly variable features of an .h5ad"

@@ -4,7 +4,7 @@ from fastnmf.data.sentences import shown
 
 
 class Layer:
-    """A layer of an AnnData in place of its X, with the same annotations of rows and columns.
+    """A layer of an AnnData instead of its X, with the same annotations of rows and columns.
 
     Attributes
     ----------

@@ -106,9 +106,9 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath, *, columns: int | N
     Parameters
     ----------
     X : sparse matrix or array (n_rows, n_columns), or iterable of such, blocks of rows
-        One block at a time is held in memory. The data get the common type of all blocks.
+        One block at a time is held in memory. The data are stored in the common type of all blocks.
     folder : str or path
-        Created where it is missing. A matrix in it is replaced when the new one is complete and on the disk, so that
+        Created if it does not exist. A matrix in it is replaced when the new one is complete and on the disk, so that
         the blocks may come from it.
     columns : int, default=None
         Rows of a chunk. If given, the columns of every chunk are stored, too, in twice the space: a fit of the chunks
@@ -218,7 +218,7 @@ def open_csr(folder: FilePath, *, chunk_rows: int | None = None) -> DiskCSR:
     folder : str or path
     chunk_rows : int, default=None
         Rows of a chunk. None: those whose columns are stored, see `save_csr`, or else about 10 million entries per
-        chunk. Sums are rounded otherwise for other chunks.
+        chunk. Chunks of a different size round sums differently.
 
     Returns
     -------

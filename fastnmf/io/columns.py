@@ -35,7 +35,7 @@ def open_table(path, *, encoding=None, delimiter=None):
     ----------
     path : Path
     encoding : str, default=None
-        Of a text file; None is UTF-8.
+        Encoding of a text file; None means UTF-8.
     delimiter : str, default=None
         Between the fields of a line of CSV. None: a comma, or the one of the header where it has no comma; a tab in
         files that end in .tsv.

@@ -70,10 +70,10 @@ def read(
         ``.h5ad``, an ``.h5`` or a folder of 10x Genomics' Cell Ranger; a matrix, ``.npz`` of SciPy, ``.npy``, ``.mtx``,
         ``.mtx.gz`` or a folder of `save_csr`.
     kind : {"texts", "table", "triplets", "cells", "matrix"}, default=None
-        None: "texts" where `text` is given, "triplets" where these are, what `source` says, or else by the ending, a
-        table of numbers for one of tables.
+        None: "texts" if `text` is given, "triplets" if `triplets` is, the kind of `source`, or else by the ending,
+        where a table is read as numbers.
     strata : str, path or array-like (n_rows,), default=None
-        A column of a table, or of ``obs`` of an ``.h5ad``; or a file with a label in each line, or ``.npy``; or labels.
+        A column of a table, or of ``obs`` of an ``.h5ad``; or a file with one label per line, or ``.npy``; or labels.
     text, title : str, default=None
         Columns of a table: texts, whose words are counted, and their titles.
     names : str, default=None
@@ -82,7 +82,7 @@ def read(
         Columns of a table of ratings, ``"user,item,rating"``; a fourth is the stratum of the user; without the third
         each line counts 1. Users are the rows, in the order in which they appear.
     layer : str, default=None
-        Layer of an ``.h5ad`` in place of its X.
+        Layer of an ``.h5ad`` instead of its X.
     use_highly_variable : bool, default=False
         Whether only the features that ``var["highly_variable"]`` marks are read from an ``.h5ad``.
     raw : bool, default=False
@@ -91,21 +91,23 @@ def read(
         Whether the columns of a matrix, or of a table of numbers, are the samples. (10x folders are always transposed.)
     vectorizer : dict, TfidfVectorizer or CountVectorizer, default=None
         Options of scikit-learn's TfidfVectorizer, such as ``{"min_df": 5, "stop_words": "english"}``, and
-        ``"counts": True`` for counts in place of TF-IDF; or an unfitted vectorizer, of which a copy is used.
+        ``"counts": True`` for counts instead of TF-IDF; or an unfitted vectorizer, of which a copy is used.
         ``"tfidf": "max"`` is the formula of textbooks, ``count / largest count of the text * log2(texts / texts with
-        the word)``, in place of scikit-learn's, which scales rows to length one.
+        the word)``, instead of scikit-learn's, which scales rows to length one.
     duplicates : {"sum", "mean", "raise"}, default="sum"
-        What becomes of several ratings of one item by one user.
+        How several ratings of one item by one user are combined.
     source : dict, default=None
         `source` of an earlier result, or ``model.source_``: texts are counted in its vocabulary, with its weights, and
         columns are put into the order of its names. Columns and options that are not given are those of the record.
     folder : str or path, default=None
-        Where the matrix is written by `save_csr`; `data` is then the DiskCSR of `open_csr`, `texts` is None, and memory
-        is that of some rows. (Ratings take 16 bytes each, texts are read twice, an ``.h5ad`` in CSC is read whole.)
+        Folder to which `save_csr` writes the matrix; `data` is then the DiskCSR of `open_csr`, `texts` is None, and
+        only some rows are in memory at a time. (Ratings take 16 bytes each, texts are read twice, an ``.h5ad`` in CSC
+        is read whole.)
     encoding : str, default=None
-        Of a text file; None is UTF-8.
+        Encoding of a text file; None means UTF-8.
     delimiter : str, default=None
-        Of a table. None: a tab for ``.tsv``; else a comma, or ``;``, a tab or ``|`` where the header has no comma.
+        Delimiter of a table. None: a tab for ``.tsv``; else a comma, or ``;``, a tab or ``|`` where the header has no
+        comma.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def read(
     ModuleNotFoundError
         Parquet needs pyarrow, ``pip install fastnmf[io]``; cells need anndata, ``pip install fastnmf[anndata]``.
     ValueError, TypeError
-        The ending is not known, the file is damaged or empty, a column is missing, or a row lacks what is asked for.
+        The ending is not known, the file is damaged or empty, a column is missing, or a row lacks a requested value.
 
     Examples
     --------

@@ -75,7 +75,8 @@ def normalized_loss(
     Parameters
     ----------
     X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
-        The data A, all strata stacked, rows in any order. Of a sparse X only a chunk of rows at a time becomes dense.
+        The data A, all strata stacked, rows in any order. If X is sparse, only one chunk of rows at a time becomes
+        dense.
     W : array-like of shape (n_samples, n_components)
         Weights, in the row order of X.
     H : array-like of shape (n_components, n_features)

@@ -203,7 +203,7 @@ def topic_names(
     Parameters
     ----------
     model : fitted model, or array-like of shape (n_topics, n_features)
-        Or its `components_`. Of a hierarchy the finest level is taken.
+        Or its `components_`. For a hierarchy, its finest level is used.
     n : int, default=3
         Features in a name.
     by : {"lift", "contrast", "weight"}, default="lift"
@@ -244,7 +244,7 @@ def rename_topics(model: FittedModel, names: Labels | Mapping[int, str]) -> Any:
     model : fitted model
         It is not changed; the copy shares its arrays.
     names : sequence of str (n_topics,), or dict of topic -> str
-        As `topic_names` returns them. Of a dict, topics that are left out keep their names, or get their numbers.
+        As `topic_names` returns them. In a dict, topics that are left out keep their names or get their numbers.
 
     Returns
     -------

@@ -179,7 +179,7 @@ class BilinearNMF(BasisModel):
         H : ndarray (k, n_features), default=None
             Start of the components for ``init="custom"``, >= 0.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.

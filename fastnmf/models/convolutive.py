@@ -194,8 +194,8 @@ class ConvolutiveNMF(WeightModel):
     init : {None, "shifted", "random", "custom"}, default=None
         None means ``"shifted"``: a short fit from a random start, after which each component is shifted along the lags
         in both directions; a shift is kept if a few iterations from there fit better. Without this, many fits end with
-        a pattern that is split between two components. Of large data the search looks at 2,000 rows in a row and at the
-        2,000 strongest features there, and it ends after a fixed amount of work; where that is not enough for one
+        a pattern that is split between two components. In large data, the search looks at 2,000 rows in a row and at
+        the 2,000 strongest features there, and it ends after a fixed amount of work; where that is not enough for one
         component, the start is random. ``"random"``: uniform, multiplied by the number that gives the model the total
         of X. ``"custom"``: the W and H passed to `fit`.
     solver : {None, "cd", "mu"}, default=None
@@ -350,7 +350,7 @@ class ConvolutiveNMF(WeightModel):
         H : ndarray (n_lags, n_components, n_features), default=None
             Start of the components for ``init="custom"``, >= 0.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.

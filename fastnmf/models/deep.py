@@ -182,7 +182,7 @@ class DeepNMF(BasisModel):
         layers : list of ndarray, A_0 (k_0, n_features), A_1 (k_1, k_0), and so on, default=None
             Start of the layers for ``init="custom"``, >= 0.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.

@@ -193,7 +193,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         C : ndarray (n_components, n_atoms), default=None
             Start of the mixtures for ``init="custom"``, >= 0; with ``signed=True`` of any sign, with ``C D >= 0``.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0

@@ -279,7 +279,7 @@ class GraphNMF(BaseNMF, WithStrata):
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``; V, which may be a sparse matrix, only with strata.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0

@@ -177,7 +177,7 @@ class IntervalNMF(BaseNMF, Iterative):
         H : ndarray (n_components, n_features), default=None
             Start of the components for ``init="custom"``, >= 0.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0

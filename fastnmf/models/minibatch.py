@@ -108,7 +108,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         ``seconds``, ``W``, ``H``). The fit stops when it returns True.
     alpha_W, alpha_H : float, default=0.0 and "same"
         Strength of the penalties of W and H, as in `NMF`; that of H grows with the number of rows. They count all rows
-        and features, also where entries are missing.
+        and features, even where entries are missing.
     l1_ratio : float, default=0.0
         Share of L1 in these penalties, from 0 (only L2) to 1 (only L1).
     beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
@@ -273,7 +273,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0: weight 2 is the same as having the row twice.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, also between two batches, and from which a fit
             that was killed continues; see `NMF.fit`.
@@ -341,7 +341,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; None: the one of the first call.
+            Layer of an AnnData that holds the matrix instead of its X; None: the one of the first call.
 
         Returns
         -------

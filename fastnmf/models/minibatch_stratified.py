@@ -228,7 +228,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0: weight 2 is the same as having the row twice.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, also between two batches, and from which a fit
             that was killed continues; see `NMF.fit`.
@@ -305,7 +305,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; None: the one of the first call.
+            Layer of an AnnData that holds the matrix instead of its X; None: the one of the first call.
 
         Returns
         -------

@@ -197,7 +197,7 @@ class PLSA(BaseNMF, Iterative):
             Start of P(z), >= 0; it is divided by its sum. None uses the products of the sums by which W and H were
             divided, which are all equal if W and H are probabilities.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0

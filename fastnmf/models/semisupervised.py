@@ -133,15 +133,15 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
             Known entries are non-negative and finite. float32 is kept; integers and booleans become float64.
         y : array-like (n_samples,), default=None
             Class of each row: whole numbers or strings; -1, NaN or None if it is unknown. Without y the model is a
-            plain NMF. Of these, scikit-learn's stratified folds take -1 only (others: ``cv=KFold(5)``), and its scorers
-            take it for a class, as `score` does not.
+            plain NMF. scikit-learn's stratified folds accept only -1 (for NaN and None use ``cv=KFold(5)``), and
+            its scorers count -1 as a class, which `score` does not.
         W, H : ndarray (n_samples, k), (k, n_features), default=None
             Start for ``init="custom"``, non-negative.
         weight : sparse matrix or array (n_samples, n_features), default=None
             O: False or 0 where an entry is unknown, or weights >= 0. Entries that a sparse `weight` does not store have
             weight zero.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit; see `NMF.fit`.
         checkpoint_every : float, default=60.0

@@ -161,7 +161,7 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         y : ignored
             Present for compatibility with scikit-learn.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint, checkpoint_every :
             Refused: there are no iterations between which a state could be saved.
 

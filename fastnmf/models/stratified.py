@@ -325,7 +325,7 @@ class StratifiedNMF(
             Weight > 0 of all entries that a sparse `weight` does not store, as for implicit feedback; no array of
             the size of X is formed.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs. If the file already holds a state of this fit,
             the fit continues from that state. It then ends with the same bits, `n_iter_` and history as without the
@@ -414,7 +414,7 @@ class StratifiedNMF(
             Label of each row. New labels become new strata; `strata_` stays sorted, so the rows of `shifts_` may change
             their positions. May be omitted for a model of one stratum.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; None: the one of the first call.
+            Layer of an AnnData that holds the matrix instead of its X; None: the one of the first call.
 
         Returns
         -------

@@ -288,7 +288,7 @@ class SymmetricNMF(GraphModel):
         W : ndarray (n, n_components), default=None
             Start for ``init="custom"``, non-negative, in units of the square root of A.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.

@@ -280,7 +280,7 @@ class TriSymmetricNMF(GraphModel):
         W, S : ndarray (n, k), (k, k), default=None
             Start for ``init="custom"``, non-negative, S symmetric; S carries the scale of A.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.

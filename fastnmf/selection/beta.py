@@ -78,9 +78,9 @@ def select_beta(
 
     In each split some entries are held out, a model is fitted to the others with each beta, and the mean divergence d
     of the held-out entries x from the model y is measured. Divergences of different betas have different units. To make
-    them comparable, each is read as the likelihood of its noise model: the beta divergence belongs to noise of variance
-    ``phi y ** (2 - beta)`` (beta = 2 normal, 1 Poisson, 0 gamma, -1 inverse Gaussian). By default the score is the
-    negative mean log quasi-likelihood with the best phi, up to a constant::
+    them comparable, each is interpreted as the likelihood of its noise model: the beta divergence belongs to noise of
+    variance ``phi y ** (2 - beta)`` (beta = 2 normal, 1 Poisson, 0 gamma, -1 inverse Gaussian). By default the score is
+    the negative mean log quasi-likelihood with the best phi, up to a constant::
 
         score = 1/2 log(2 mean d) + (2 - beta) / 2 mean log y          smaller is better
 
@@ -129,14 +129,14 @@ def select_beta(
     -----
     Every fit reads all entries, one tile at a time, O(n m k) per iteration for every beta, because held-out entries may
     be zeros, which a sparse matrix does not store. Differences no larger than the deviation over the splits mean
-    little. For 17 of 18 planted data sets with gamma, Poisson and normal noise the right one of 0, 1 and 2 was chosen.
-    Betas that differ by 0.5 are distinguished less reliably, and counts of 2 to 4 on average gave 1.5 where 1 was
-    planted; score matching gave 1 for three of three such sets. If no fit explains the data, the score measures the
+    little. For 17 of 18 planted data sets with gamma, Poisson and normal noise, the right beta among 0, 1 and 2 was
+    chosen. Betas that differ by 0.5 are distinguished less reliably, and counts of 2 to 4 on average gave 1.5 where 1
+    was planted; score matching gave 1 for three of three such sets. If no fit explains the data, the score measures the
     errors of the model and not the noise.
 
     Score matching needs more entries: given the planted means, it found the right one of -1, 0, 0.5, 1, 1.5, 2 and 2.5
     in 353 of 360 sets of 3,000 held-out entries with gamma, Poisson or normal noise, and in 262 of 360 sets of 300. It
-    takes counts as continuous, so it says little of data that are mostly zeros.
+    treats counts as continuous, so it says little about data that are mostly zeros.
 
     *Unlike the source* of score matching, the entries that are scored are not those of the fit, which follows the noise
     of its own entries more closely the more components it has.

@@ -89,7 +89,7 @@ def cluster(
         Known labels. They are compared with the clusters, and are not used for clustering, except for the default of
         `n_clusters`.
     n_init : int, default=10
-        Starts of k-means; the result with the least inertia is kept.
+        Starts of k-means; the result with the lowest inertia is kept.
     max_iter : int, default=300
         Iterations of k-means from each start.
     random_state : None, int, Generator or RandomState, default=None

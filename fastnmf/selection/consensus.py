@@ -61,7 +61,7 @@ class Consensus:
     density_threshold : float
     sample_labels : ndarray (n_runs, n_samples) of int
         Component of each sample in each run: the one with the largest weight if all have length one; -1 where all
-        weights are zero. `fastnmf.metrics.consensus_matrix` makes the consensus matrix of the samples of it.
+        weights are zero. `fastnmf.metrics.consensus_matrix` computes the consensus matrix of the samples from it.
     cophenetic, dispersion : float
         How well the runs agree on the groups of samples (`fastnmf.metrics.cophenetic_correlation`,
         `fastnmf.metrics.dispersion`), from at most 2000 samples, evenly spaced. 1 if all runs group them alike.
@@ -140,9 +140,9 @@ def consensus(
     n_components : int, default=10
         Components of every run, and of the consensus.
     n_runs : int, default=30
-        At least 2. All their components are in memory: ``n_runs * n_components * n_features`` numbers.
+        At least 2. All their components are kept in memory: ``n_runs * n_components * n_features`` numbers.
     estimator : NMF or StratifiedNMF, default=None
-        Not fitted; all runs use its parameters, except `n_components` and `random_state`. None:
+        Unfitted; all runs use its parameters, except `n_components` and `random_state`. None:
         ``StratifiedNMF()`` if there are strata, ``NMF()`` if not.
     density_threshold : float, default=0.5
         A component is kept if its mean distance to its nearest neighbours is at most this. At length one, distances are

@@ -50,7 +50,7 @@ class RankSelection:
     seconds : ndarray (n_ranks,)
         Mean time of a fit and its evaluation.
     best_rank : int
-        Rank with the least `held_out`; the smallest if several are equal.
+        Rank with the lowest `held_out`; the smallest if several are equal.
     rank_1se : int
         Smallest rank with `held_out` within one standard error of the least.
     method : str
@@ -152,8 +152,8 @@ def select_rank(
         measured.
     n_jobs : int, default=None
         Number of fits at a time, as for joblib: None is 1, -1 all cores. If there are several, each runs on one thread.
-        They are threads that share X; ``joblib.parallel_config`` sets other workers. Of the results only `seconds`
-        depends on it.
+        They are threads that share X; ``joblib.parallel_config`` sets other workers. Only `seconds` depends on
+        it.
     random_state : None, int, Generator or RandomState, default=None
         Seed of folds and starts. The results for a rank do not depend on which other ranks are tried.
     verbose : int, default=0

@@ -35,13 +35,13 @@ class Estimate:
     data : int
         Bytes of the data in memory, as CSR.
     in_memory : int
-        Bytes that a fit in memory takes beside the data.
+        Bytes that a fit in memory takes in addition to the data.
     on_disk : int
         Bytes of memory that a fit of a matrix on disk takes, in chunks of 10 million entries.
     files : int
         Bytes of that matrix on disk, with the columns of its chunks, and of weights of more than 1 GB.
     seconds_per_pass : float
-        Seconds of one iteration on this machine. A default fit takes about 15 to 50.
+        Seconds of one iteration on this machine. A default fit takes about 15 to 50 iterations.
     """
 
     data: int
@@ -76,7 +76,7 @@ def estimate(
     """Return the memory and the time that a fit of `NMF` or `StratifiedNMF` to sparse data will take.
 
     The time is measured on this machine: three iterations on some rows of X, or on random rows of its shape, whose
-    entries lie in the cache less often than those of texts.
+    entries hit the cache less often than those of texts.
 
     Parameters
     ----------

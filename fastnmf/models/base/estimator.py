@@ -231,7 +231,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         W, H : ndarray (n_samples, n_components), (n_components, n_features), default=None
             Start for ``init="custom"``, non-negative.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.
@@ -490,7 +490,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
 
         The file is an ``.npz`` without pickles: reading it cannot run code, and ``numpy.load(path)["components_"]``
         works, too. It holds the class, all parameters, all fitted attributes, the statistics from which `partial_fit`
-        continues, `source_` where it was set to the source of what `fastnmf.read` read, and the version. An existing
+        continues, `source_` if it was set to the source of what `fastnmf.read` returned, and the version. An existing
         file is replaced only when the new one is complete and on the disk.
 
         Parameters

@@ -60,7 +60,7 @@ class PartialFitMixin:
             Non-negative, finite.
         y : ignored
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; None: the one of the first call.
+            Layer of an AnnData that holds the matrix instead of its X; None: the one of the first call.
 
         Returns
         -------

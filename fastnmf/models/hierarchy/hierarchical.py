@@ -126,7 +126,7 @@ class HierarchicalNMF(
         ``"random"``: exponentially distributed. With ``method="sequential"`` it is the start of each NMF: ``"nndsvd"``,
         ``"random"``, or the best of both (other values).
     n_init : int, default=1
-        Number of starts; the fit with the least loss is kept.
+        Number of starts; the fit with the lowest loss is kept.
     solver : {"lbfgs", "pgd", "adam"}, default="lbfgs"
         Solver of ``method="neural"``. With L-BFGS-B and projected gradients the loss does not increase; with Adam it
         may.
@@ -305,7 +305,7 @@ class HierarchicalNMF(
         mask : sparse matrix or array (n_samples, n_features), default=None
             True where the entry of X is known, False where it is missing; the values of missing entries are ignored.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs, and from which a fit that was killed continues;
             see `NMF.fit`.

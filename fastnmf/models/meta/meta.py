@@ -65,7 +65,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
     patience : int, default=None
         Stop when the loss of the target has not decreased for this number of epochs; None: never.
     tol : float, default=1e-4
-        A decrease counts if it is larger than `tol` times the least loss so far.
+        A decrease counts if it is larger than `tol` times the lowest loss so far.
     random_state : None, int, Generator or RandomState, default=None
         Seed of starts and tasks.
     n_jobs : int, default=None
@@ -147,7 +147,8 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         program.
 
     12. A fit ends before `n_inner` iterations where it has converged; ``inner_tol=0`` is the source's.
-    13. Of sparse tasks the fits leave out features that have no entry there. From the first iteration on the components
+    13. In sparse tasks, the fits leave out features that have no entry there. From the first iteration on the
+    components
         are zero there in any case; its weights differ.
 
     *Budget*. A fit costs at most ``n_outer * n_inner`` iterations of the target and as many of every task. Compare it
@@ -261,7 +262,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         strata : array-like (n_samples,), default=None
             Labels of the rows, for an estimator with strata. Shifts are not shared between fits.
         layer : str, default=None
-            Layer of an AnnData that holds the matrix in place of its X; see `NMF.fit`.
+            Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
             File of the state of the fit, which is saved between epochs; see `NMF.fit`.
         checkpoint_every : float, default=60.0
