@@ -101,7 +101,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         Notes. None means ``"hals"`` for the squared error and ``"mu"`` for divergences.
     schedule : sequence, default=None
         One iteration: factors in their order, each with or without a number of sweeps, such as
-        ``("W", ("H", 2))``. None is W, H; with strata W, V, H, V, or V twice, W, H for ``"mu"``.
+        ``("W", ("H", 2))``. None means W, H; with strata W, V, H, V, or V twice, W, H for ``"mu"``.
     strata : bool, default=False
         Whether rows come in strata, with a shift for each; `fit` then takes their labels.
     extrapolate : bool, default=False
@@ -119,7 +119,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     random_state : None, int, Generator or RandomState, default=None
         Source of the random numbers of the start.
     n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None uses Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
     warm_start : bool, default=False

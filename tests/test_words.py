@@ -88,6 +88,24 @@ PHRASES = {
     "peculiar to": "specific to",
     "never rises": "monotone, or does not increase",
     "never rise": "monotone, or do not increase",
+    # of messages, too
+    "goes on from": "continues from",
+    "going on from": "continuing from",
+    "begin anew": "start over",
+    "it anew": "it again, or a verb with re-",
+    "file anew": "the file again",
+    "not there in fit": "not seen in fit",
+    "asks for several": "requests several",
+    "has settled": "has converged",
+    "half of the gradient of that": "half of its gradient",
+    "a model that is not fitted": "an unfitted model",
+    "starts that are tried": "starts to try",
+    "one of the two out": "one of them out",
+    "of theirs": "their",
+    "set by hand": "set manually",
+    "which are no ": "which are not",
+    "cannot be had": "is not available",
+    "whereby": "by which, or two sentences",
 }
 
 
@@ -119,6 +137,13 @@ def docstrings(text):
             yield ast.get_docstring(node), getattr(node, "lineno", 1)
 
 
+def texts(text):
+    """Yield (string, line) of a source: docstrings, and messages as far as no value is put into them."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value, node.lineno
+
+
 def complaints_about_names(path, text):
     stems = [part for part in Path(path).with_suffix("").parts if part in MODULES]
     return [f"fastnmf/{path}: the module {stem}; find it a name as in {MODULES[stem]}" for stem in stems] + [
@@ -133,10 +158,9 @@ def complaints_about_prose(path, text):
     for docstring, line in docstrings(text):
         if docstring.startswith("What "):
             found.append(f"fastnmf/{path}:{line}: a docstring begins with What; begin with a verb or a noun")
-        flattened = " ".join(docstring.split())
-        found += [
-            f"fastnmf/{path}:{line}: '{old}'; write {new}" for old, new in PHRASES.items() if old in flattened.lower()
-        ]
+    for string, line in texts(text):
+        flattened = " ".join(string.lower().split())
+        found += [f"fastnmf/{path}:{line}: '{old}'; write {new}" for old, new in PHRASES.items() if old in flattened]
     return found
 
 
@@ -202,6 +226,7 @@ def test_public_names_are_no_old_words():
         (complaints_about_names, "def f(self):\n    self.codes = 1"),
         (complaints_about_prose, '"""What is here."""'),
         (complaints_about_prose, '"""The objective never\nrises."""'),
+        (complaints_about_prose, 'raise ValueError(f"warm_start goes " f"on from {name}.")'),
         (parameters_without_a_section, 'def f(a, b, c, d):\n    """Do it."""'),
     ],
 )

@@ -35,13 +35,17 @@ def add_fit(commands):
     options.add_words(parser)
     parser.add_argument("--components", type=options.numbers, metavar="K", help="default: 10, or the model's own")
     options.add_model(parser)
-    parser.add_argument("--classes", action="store_true", help="the labels of --strata are classes, for y of the model")
+    parser.add_argument(
+        "--classes", action="store_true", help="use the labels of --strata as classes, the y of the model"
+    )
     parser.add_argument("--features", type=Path, help=f"{options.NAMES}; kept in the model")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep X there, for tables larger than memory")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="keep X in this folder, for tables larger than memory"
+    )
     parser.add_argument(
         "--checkpoint", type=Path, metavar="STATE.npz", help="file for the state of the fit, to resume it"
     )
-    every = "seconds, default %(default)s"
+    every = "seconds between two saves, default %(default)s"
     parser.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help=every)
     parser.add_argument("--export", type=Path, metavar="DIR", help="also write the tables of fastnmf export")
     options.add_output(parser, MODEL)

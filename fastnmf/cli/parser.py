@@ -9,7 +9,7 @@ from pathlib import Path
 from fastnmf.data.sentences import nearest
 
 _NOT_IN_FILES = ("--config", "--help", "--set")  # a table [parameters] stands for the last
-NAMES = "text file with one column name in each line"
+NAMES = "text file with one column name per line"
 
 
 class Parser(argparse.ArgumentParser):
@@ -209,9 +209,9 @@ def add_data(parser, positional=True, title="--title"):
         parser.add_argument("--data", dest="X", metavar="X", help=f"data of the fit: {where}")
     group = parser.add_argument_group("data")
     group.add_argument("--text", metavar="COLUMN", help="column of texts, which become TF-IDF")
-    group.add_argument(title, dest="title", metavar="COLUMN", help="column of titles of the rows")
-    group.add_argument("--names", metavar="COLUMN", help="column of the names of the rows; default: one without a name")
-    group.add_argument("--triplets", type=words, metavar="COLUMNS", help="of ratings, such as user,item,rating")
+    group.add_argument(title, dest="title", metavar="COLUMN", help="column of row titles")
+    group.add_argument("--names", metavar="COLUMN", help="column of row names; default: a column without a name")
+    group.add_argument("--triplets", type=words, metavar="COLUMNS", help="columns of ratings, such as user,item,rating")
     strata = "group of each row: a column of a table, an .h5ad or triplets; for a matrix a text file or .npy"
     group.add_argument("--strata", metavar="NAME", help=strata)
     group.add_argument("--layer", metavar="NAME", help="layer of an .h5ad, instead of its X")
@@ -220,9 +220,11 @@ def add_data(parser, positional=True, title="--title"):
         "--highly-variable", action="store_true", help="use only the highly variable features of an .h5ad"
     )
     group.add_argument("--transpose", action="store_true", help="the columns are samples")
-    group.add_argument("--encoding", help="of a text file, where it is not UTF-8, such as latin-1")
+    group.add_argument("--encoding", help="encoding of a text file that is not UTF-8, such as latin-1")
     group.add_argument("--kind", metavar="KIND", help="contents of the file, if its ending does not say")
-    group.add_argument("--duplicates", metavar="HOW", help="of triplets: sum (default), mean, or raise to refuse them")
+    group.add_argument(
+        "--duplicates", metavar="HOW", help="how to combine repeated triplets: sum (default), mean, or raise"
+    )
 
 
 def add_words(parser):
@@ -245,7 +247,9 @@ def add_words(parser):
 def add_model(parser):
     """Add the options that say what is fitted."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", metavar="NAME", help="default: StratifiedNMF with strata, else NMF; fastnmf models")
+    group.add_argument(
+        "--model", metavar="NAME", help="default: StratifiedNMF with strata, else NMF; see fastnmf models"
+    )
     group.add_argument("--solver", help="default: the model's own, or mu for a loss other than frobenius")
     group.add_argument("--beta-loss", type=number_or_name, metavar="LOSS", help="frobenius, kullback-leibler, ...")
     group.add_argument("--init", help="the start")
@@ -258,15 +262,15 @@ def add_model(parser):
     group.add_argument("--gauge", help="max_shift or min_shift")
     group.add_argument("--normalize", metavar="NORM", help="norm of the components: l1, l2 or max")
     group.add_argument("--missing", metavar="WHICH", help="unknown entries: zeros or nan")
-    group.add_argument("--max-iter", type=int, metavar="N", help="largest number of iterations")
+    group.add_argument("--max-iter", type=int, metavar="N", help="maximum number of iterations")
     group.add_argument("--tol", type=float, help="tolerance; 0 runs all iterations")
     group.add_argument("--max-time", type=float, metavar="S", help="time limit in seconds")
-    group.add_argument("--seed", type=int, help="of the random start")
+    group.add_argument("--seed", type=int, help="seed of the random start")
     group.add_argument("--threads", type=int, metavar="N", help="number of threads")
-    group.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: as they are")
+    group.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: unchanged")
     more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
     group.add_argument("--set", type=setting, help="any parameter of the model", **more)
-    config = "TOML file of these options; the command line wins; a table [parameters] holds those of --set"
+    config = "TOML file of these options; the command line takes precedence; a table [parameters] holds those of --set"
     parser.add_argument("--config", metavar="FILE.toml", help=config)
     add_quiet(parser)
 

@@ -278,7 +278,7 @@ def infer_with_neighbours(pos, gram, rank, pull, own, dtype):
 
 
 def infer_by_updates(data, H, begin, n_updates, *, can_cut=False):
-    """Return W for fixed H after updates, each row of it when it has settled.
+    """Return W for fixed H after updates, each row of it when it has converged.
 
     The start of a row, and where it ends, depend on this row alone. After every `LOOK` updates the rows end whose
     change, if it shrank on at the rate at which it has shrunk, would be at most `SETTLED` of their largest weight.

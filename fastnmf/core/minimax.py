@@ -17,7 +17,7 @@ from fastnmf.kernels.jit import split_rows
 SQUARINGS = (2, 4, 6, 8, 10)  # p is 2 to the power of these: 4, 16, 64, 256, 1024
 PART = 20  # iterations of L-BFGS between two looks at the norm
 MOST_PARTS = 20  # of one p
-SETTLED = 1e-3  # relative decrease of the norm in a part below which a p has settled
+SETTLED = 1e-3  # relative decrease of the norm in a part below which a p has converged
 
 
 class PowerNorm:

@@ -110,7 +110,7 @@ class Rounds:
                 setattr(share, name, array * scale)
 
     def flush(self):
-        """Multiply the columns of W by what has been asked for since the last step."""
+        """Multiply the columns of W by what has been requested since the last step."""
         if self._scale is not None:
             self.engine.scale(self._scale)
             self._scale = None

@@ -150,7 +150,7 @@ def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None, *,
         Affinity of two joined rows. ``"binary"``: 1. ``"heat"``: ``exp(-d² / heat_width)``. ``"cosine"``: the cosine of
         the two rows, 0 where it is negative.
     heat_width : float, default=None
-        In the units of d². None is the mean of d² over the edges.
+        In the units of d². None means the mean of d² over the edges.
     joins_zeros : bool, default=False
         Whether rows of zeros are joined with near rows, too: for coordinates, of which none is empty.
 

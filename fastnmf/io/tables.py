@@ -192,7 +192,7 @@ def _as_triplets(given):
 
 
 def _kind_of(path, kind, given):
-    """Return the kind of a file: what is asked for, or by the columns that are given, the record, the ending."""
+    """Return the kind of a file: the requested one, or by the given columns, the record, the ending."""
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind={shown(kind)} is not valid; expected one of {', '.join(map(repr, KINDS))}.")
     if given["text"] is not None and given["triplets"] is not None:

@@ -59,7 +59,7 @@ class BilinearNMF(BasisModel):
         ``iteration``, ``normalized_loss``, ``seconds``, and copies of ``W`` and of ``H`` with its products, before the
         components are normalised.
     n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None uses Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
         Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
@@ -98,7 +98,7 @@ class BilinearNMF(BasisModel):
     -----
     The subproblem of the weights is that of NMF, with the products as further components. The squared error is a
     parabola in each single entry of a component, because the products are linear in it, and each update sets the entry
-    to the minimum. The data enter only through ``X Hᵀ`` and ``Wᵀ X``, so sparse X stays sparse; O(n_features k^4) an
+    to the minimum. The data enter only through ``X Hᵀ`` and ``Wᵀ X``, so sparse X stays sparse; O(n_features k^4) per
     iteration in addition to these products. Squares of components are not in the model: with them the error would not
     be a parabola.
 

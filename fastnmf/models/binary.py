@@ -156,7 +156,7 @@ class BinaryNMF(FlipModel):
     random_state : None, int, Generator or RandomState, default=None
         Seed or source of the random numbers of the start. An int gives the same result in every call.
     n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None uses Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
     warm_start : bool, default=False
@@ -304,7 +304,7 @@ class BooleanNMF(FlipModel):
     random_state : None, int, Generator or RandomState, default=None
         Seed or source of the random numbers of the start. An int gives the same result in every call.
     n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None uses Numba's setting. The result has the same bits for any number.
     verbose : int, default=0
         1 shows progress on standard error.
     warm_start : bool, default=False

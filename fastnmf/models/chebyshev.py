@@ -44,7 +44,7 @@ class ChebyshevNMF(BaseNMF, Iterative):
         ``callback(state)``, called for the start and after every iteration with a `FitState`; see `NMF`. Returning True
         stops the fit.
     n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None uses Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
         Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.

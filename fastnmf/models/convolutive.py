@@ -218,7 +218,7 @@ class ConvolutiveNMF(WeightModel):
         ``iteration``, ``normalized_loss``, ``seconds``, and copies of ``W`` and of ``H`` (n_lags, k, n_features),
         before the components are normalised.
     n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None uses Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
         Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.

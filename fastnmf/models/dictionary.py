@@ -60,7 +60,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     random_state : None, int, Generator or RandomState, default=None
         Seed or source of the random numbers of the start. An int gives the same result in every call.
     n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting.
+        Threads of the kernels; None uses Numba's setting.
     verbose : int, default=0
         1 shows progress on standard error.
     max_time : float, default=None
@@ -77,7 +77,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     Attributes
     ----------
     mixtures_ : ndarray (n_components, n_atoms)
-        C; with ``signed=True``, where atoms are dependent, that of least norm.
+        C; with ``signed=True``, if atoms are dependent, the one of least norm.
     components_ : ndarray (n_components, n_features)
         ``C D``, non-negative; with ``signed=True`` entries that rounding leaves below zero are zero.
     W_ : ndarray (n_samples, n_components)

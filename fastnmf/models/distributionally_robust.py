@@ -69,7 +69,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         Whether, after ten iterations, every third one begins at a point that is extrapolated along the last two, if
         this lowers the objective (SQUAREM).
     init : {None, "features", "rows", "random", "nndsvd", "nndsvda", "nndsvdar", "custom"}, model or Start, default=None
-        Start, as for `NMF`. None: the end of that fit for the references whose largest excess is least; where the
+        Start, as for `NMF`. None: the end of that fit for the references whose largest excess is smallest; if the
         references are given, as for `NMF`.
     max_iter : int, default=1000
         Maximum number of iterations.
@@ -86,7 +86,7 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
         ``callback(state)``, called for the start and after every iteration with a `FitState`; see `NMF`. Returning True
         stops the fit.
     n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting.
+        Threads of the kernels; None uses Numba's setting.
     n_init : int, default=1
         Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.
@@ -102,7 +102,8 @@ class DistributionallyRobustNMF(BaseNMF, Iterative):
     betas_ : ndarray (n_betas,)
         The divergences as numbers.
     references_ : ndarray (n_betas,)
-        The e_b, of the data as given; 0 or infinite where they leave float64, as for data of 1e200 and beta = 2.
+        The e_b, of the data as given; 0 or infinite where they overflow or underflow float64, as for data of 1e200 and
+        beta = 2.
     weights_ : ndarray (n_betas,)
         Weights of the divergences at the end of the fit; they sum to one.
     excesses_ : ndarray (n_betas,)

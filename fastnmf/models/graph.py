@@ -50,7 +50,7 @@ class GraphNMF(BaseNMF, WithStrata):
     n_components : int, default=2
         Rows of H.
     graph_weight : float, default=None
-        Weight of the graph of samples, >= 0; 0 leaves the graph out. None is 0.5, or 100 with
+        Weight of the graph of samples, >= 0; 0 leaves the graph out. None means 0.5, or 100 with
         ``scale_invariant=False``. With ``scale_invariant=True`` and the squared error the weight has no unit: the same
         value suits X and 2 X, and any number of samples. With Kullback-Leibler it suits entries of about 1 to 1000, and
         is relative to the largest entry where that lies outside 0.0005 to 1024. A graph whose neighbours are of one
@@ -65,7 +65,7 @@ class GraphNMF(BaseNMF, WithStrata):
     edge_weights : {"binary", "heat", "cosine"}, default="binary"
         Affinity of two neighbours at distance d: 1, ``exp(-d² / heat_width)``, or the cosine of the angle between them.
     heat_width : float, default=None
-        Width of the heat kernel in squared units of X, > 0. None is the mean of d² over all edges.
+        Width of the heat kernel in squared units of X, > 0. None means the mean of d² over all edges.
     scale_invariant : bool, default=True
         True: the objective above, in which the scale of a component does not matter. False: the objective of the
         source, without ``||h_k||²`` and ``||w_k||²``. Its penalty tends to zero as W shrinks and H grows, so that its
@@ -113,8 +113,8 @@ class GraphNMF(BaseNMF, WithStrata):
         by the lengths of the components.
     labels_ : ndarray (n_samples,) of int
         Cluster of each training row, -1 for rows whose weights are all zero: `n_components` clusters by k-means on the
-        weights of components of length one, in whose distances the penalty counts. The largest weight of a row is no
-        cluster: a strong graph makes columns of W alike. Computed when it is first read.
+        weights of components of length one, in whose distances the penalty counts. The largest weight of a row is not
+        a cluster: a strong graph makes columns of W alike. Computed when it is first read.
     graph_weight_ : float
         The weight of the graph of samples that was used.
     affinity_, feature_affinity_ : csr_array (n_samples, n_samples), (n_features, n_features) of float64
@@ -145,7 +145,7 @@ class GraphNMF(BaseNMF, WithStrata):
     divergence, this parabola replaces the penalty of the graph, and the update of each entry is the root of a quadratic
     equation.
 
-    *Cost.* That of NMF plus ``nnz(A) n_components`` an iteration; the graph is computed once. Sparse X stays sparse.
+    *Cost.* That of NMF plus ``nnz(A) n_components`` per iteration; the graph is computed once. Sparse X stays sparse.
 
     *Names*: the source's X, U, V, lambda, p are ``Xᵀ``, ``Hᵀ``, W, `graph_weight`, `n_neighbors`.
 

@@ -122,7 +122,7 @@ class KernelNMF(ConvexModel):
         ``callback(state)``, called for the start and after every iteration; returning True stops the fit. `state` has
         ``iteration``, ``normalized_loss``, ``seconds``, and a copy of the factor ``W``, before C is normalised.
     n_threads : int, default=None
-        Threads of the kernels; None takes Numba's setting. The result has the same bits for any number.
+        Threads of the kernels; None uses Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
         Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
         of all starts.

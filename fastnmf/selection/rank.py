@@ -151,8 +151,8 @@ def select_rank(
         Number of fits for the stability. With 0 or 1, or if the start does not depend on the seed, the stability is not
         measured.
     n_jobs : int, default=None
-        Number of fits at a time, as for joblib: None is 1, -1 all cores. If there are several, each runs on one thread.
-        They are threads that share X; ``joblib.parallel_config`` sets other workers. Only `seconds` depends on
+        Number of fits at a time, as for joblib: None means 1, -1 all cores. If there are several, each runs on one
+        thread. They are threads that share X; ``joblib.parallel_config`` sets other workers. Only `seconds` depends on
         it.
     random_state : None, int, Generator or RandomState, default=None
         Seed of folds and starts. The results for a rank do not depend on which other ranks are tried.

@@ -131,7 +131,7 @@ def level_of(data, rank, options):
     Raises
     ------
     ValueError
-        ``init="multilevel"`` is asked for, and there is none for this loss, solver or penalty.
+        ``init="multilevel"`` is requested, but not available for this loss, solver or penalty.
     """
     is_asked = isinstance(options.init, str) and options.init == "multilevel"
     if not (is_asked or _is_auto(options) and data.is_sparse):

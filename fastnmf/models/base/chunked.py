@@ -85,7 +85,7 @@ class ChunkedFitMixin(AutoStartMixin):
 
 
 def refuse(model, given, options, what_X="X is a matrix on disk", instead="fit X[:]"):
-    """Raise ValueError where a fit of chunks does not support what is asked for.
+    """Raise ValueError if a fit of chunks does not support what is requested.
 
     Parameters
     ----------

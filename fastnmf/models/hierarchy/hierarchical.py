@@ -142,7 +142,7 @@ class HierarchicalNMF(
     verbose : int, default=0
         1 shows progress on standard error.
     n_threads : int, default=None
-        Threads of the kernels; None: Numba's setting. The result has the same bits for any number of threads.
+        Threads of the kernels; None uses Numba's setting. The result has the same bits for any number of threads.
     warm_start : bool, default=False
         Whether `fit` starts from the layers of the previous fit. With ``method="sequential"`` it has no effect.
     max_time : float, default=None

@@ -40,7 +40,7 @@ def check_sizes(sizes):
 
 
 def continued_layers(layers, shapes, options):
-    """Return the layers of the previous fit in float64, for ``warm_start``; raise where their shapes are others."""
+    """Return the layers of the previous fit in float64, for ``warm_start``; raise if their shapes differ."""
     if len(layers) != len(shapes):
         raise ValueError(
             f"warm_start continues from {len(layers)} levels, but n_components asks for {len(shapes)}; set "

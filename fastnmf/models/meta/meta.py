@@ -148,8 +148,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
 
     12. A fit ends before `n_inner` iterations where it has converged; ``inner_tol=0`` is the source's.
     13. In sparse tasks, the fits leave out features that have no entry there. From the first iteration on the
-    components
-        are zero there in any case; its weights differ.
+        components are zero there in any case; its weights differ.
 
     *Budget*. A fit costs at most ``n_outer * n_inner`` iterations of the target and as many of every task. Compare it
     with a plain fit of as many iterations; the source does not report this comparison.
@@ -388,7 +387,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             setattr(self, name, getattr(self.estimator_, name))
 
     def _warn(self, fit, options):
-        """Warn of nothing: without `patience`, `n_outer` epochs are what was asked for."""
+        """Warn of nothing: without `patience`, `n_outer` epochs are what was requested."""
 
     def top_features(
         self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
