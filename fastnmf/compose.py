@@ -308,7 +308,9 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
         """
         check_bool("strata", self.strata)
         if strata is not None and not self.strata:
-            raise ValueError("Labels of strata were given, and the model has none; set strata=True, or leave them out.")
+            raise ValueError(
+                "Labels of strata were given, but the model has no strata; set strata=True, or leave them out."
+            )
         if self.strata:
             warn_of_y(self, y, strata)
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
@@ -386,7 +388,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
                 f"{', '.join(names)}, and each needs a step."
             )
         if not self.strata and (options.V.objects or options.V.update):
-            raise ValueError("penalties or updates have the key 'V', and the model has no shifts; set strata=True.")
+            raise ValueError("penalties or updates have the key 'V', but the model has no shifts; set strata=True.")
         if self.extrapolate:
             if options.is_multiplicative or not all(isinstance(getattr(options, F).update, str) for F in "WH"):
                 raise ValueError(
@@ -433,8 +435,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
             return None
         if is_masked and (not isinstance(chosen, str) or chosen != options.solver):
             raise ValueError(
-                f"weight was given, and the update {chosen!r} of {name} takes no weights of entries; use 'hals' or "
-                "'mu' for all factors."
+                f"weight was given, but the update {chosen!r} of {name} does not take weights of entries; use 'hals' "
+                "or 'mu' for all factors."
             )
         if not isinstance(chosen, str):
             return CustomUpdate(chosen, data.log4_scale, options.beta)

@@ -132,8 +132,8 @@ def test_the_cells_that_scanpy_ships(tmp_path):
 def test_broken_folders_of_10x(tmp_path):
     counts = np.ones((3, 4))
     for part, change, message in (
-        ("barcodes.tsv.gz", None, "has one file barcodes.tsv .*, and it has none"),
-        ("matrix.mtx.gz", None, "one file matrix.mtx .*, and it has none"),
+        ("barcodes.tsv.gz", None, "has one file barcodes.tsv .*, but it has none"),
+        ("matrix.mtx.gz", None, "one file matrix.mtx .*, but it has none"),
         ("features.tsv.gz", b"E\tA\tGene Expression\n", "has 1 features and .*matrix.mtx.gz 4"),
         ("barcodes.tsv.gz", b"A\nB\n", "has 2 barcodes and .*matrix.mtx.gz 3"),
     ):
@@ -157,7 +157,7 @@ def test_broken_cells(cells, tmp_path):
         ({"strata": "bach"}, "'bach' is not a column of obs in .*did you mean 'batch'?"),
         ({"strata": "part"}, "Cell 'cell0' of .* has no 'part'"),
         ({"layer": "counts", "raw": True}, "name two matrices"),
-        ({"transpose": True}, "transpose=True goes with table or matrix, and .* is read as cells"),
+        ({"transpose": True}, "transpose=True is for table or matrix, but .* is read as cells"),
     ):
         with pytest.raises(ValueError, match=message):
             read(path, **options)

@@ -368,7 +368,7 @@ def test_what_needs_all_rows_at_once_is_refused(disk):
         with pytest.raises(error, match=match):
             kind(RANK, **options).fit(D, **fit)
 
-    fails("n_init=2 needs all rows at once, and X is a matrix on disk; set n_init=1, or fit X\\[:\\]", n_init=2)
+    fails("n_init=2 needs all rows at once, but X is a matrix on disk; set n_init=1, or fit X\\[:\\]", n_init=2)
     fails("init='nndsvd' needs all rows at once", init="nndsvd")
     fails("missing_values='nan' needs", missing_values="nan")
     fails("weight needs all rows", weight=X)

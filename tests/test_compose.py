@@ -232,14 +232,14 @@ class Writes(Returns):
         ),
         ({"penalties": {"H": [Returns(0.0, np.inf)]}}, "half-gradient of Returns is not finite"),
         ({"penalties": {"H": [Writes()]}}, "read-only"),
-        ({"penalties": {"V": [Separation(1)]}}, "have the key 'V', and the model has no shifts; set strata=True"),
+        ({"penalties": {"V": [Separation(1)]}}, "have the key 'V', but the model has no shifts; set strata=True"),
         ({"penalties": {"H": [Separation]}}, "has the class Separation; pass an instance of it"),
         ({"penalties": [Separation(1)]}, "expected None or a dict such as"),
         ({"penalties": {"H": [3]}}, r"expected an object with the methods value\(F\) and half_gradient\(F\)"),
         ({"loss": "kl"}, "loss='kl' is not known"),
         (
             {"loss": "kullback-leibler", "updates": "hals"},
-            "HALS needs a quadratic subproblem, and Kullback",
+            "HALS needs a quadratic subproblem, but Kullback",
         ),
         (
             {"loss": "kullback-leibler", "updates": ProjectedGradient()},
@@ -265,12 +265,12 @@ def test_what_cannot_be_composed_is_refused_in_one_sentence(options, message):
 
 def test_what_does_not_go_together_is_refused_in_one_sentence():
     for refused, message in (
-        (lambda: fitted(given={"strata": LABELS}), "Labels of strata were given, and the model has none"),
+        (lambda: fitted(given={"strata": LABELS}), "Labels of strata were given, but the model has no strata"),
         (
             lambda: fitted(updates="exact", given={"weight": X > 1}),
-            "the update 'exact' of W takes no weights",
+            "the update 'exact' of W does not take weights",
         ),
-        (lambda: NMF(3, penalties={"V": [NET]}).fit(X), "penalties has the key 'V', and this NMF has no shifts V"),
+        (lambda: NMF(3, penalties={"V": [NET]}).fit(X), "penalties has the key 'V', but this NMF has no shifts V"),
         (lambda: NMF(3, penalties={"H": [NET]}).partial_fit(X), "penalties=.* is not supported for batches"),
         (lambda: StratifiedNMF(3, penalties={"H": [NET]}, normalize="l1").fit(X), "leave one of them out"),
         (lambda: fitted(loss=Huber(), given={"sample_weight": LABELS}), "does not depend on the scale of a row"),

@@ -162,7 +162,7 @@ def test_components_have_the_norm_that_the_estimator_asks_for(norm):
         ({"density_threshold": -1}, ValueError, "density_threshold=-1"),
         ({"neighbors": 2}, ValueError, "a share of n_runs from 0 to 1"),
         ({"density_threshold": 0}, ValueError, "too few for 3 clusters; raise density_threshold"),
-        ({"estimator": NMF(init="nndsvd")}, ValueError, "from which all runs are the same"),
+        ({"estimator": NMF(init="nndsvd")}, ValueError, "with which all runs are the same"),
         ({"estimator": "nmf"}, TypeError, "expected an NMF or a StratifiedNMF"),
     ],
 )

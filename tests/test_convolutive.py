@@ -290,7 +290,7 @@ def test_float32_stays_float32():
         ({"n_lags": 0}, {}, "n_lags=0 is not valid"),
         ({"beta_loss": "huber"}, {}, "beta_loss='huber' is not known"),
         ({"beta_loss": 0}, {}, "needs data without zeros"),
-        ({"beta_loss": 1, "solver": "cd"}, {}, "solver='cd' needs the squared error, and beta_loss=1 is another"),
+        ({"beta_loss": 1, "solver": "cd"}, {}, "solver='cd' needs the squared error, but beta_loss=1 is a different"),
         ({"solver": "hals"}, {}, "solver='hals' is not known"),
         ({"init": "nndsvd"}, {}, "init='nndsvd' is not known"),
         ({"init": "custom"}, {}, "pass W, H to fit"),

@@ -371,7 +371,7 @@ def test_what_cannot_be_used_is_refused(client, disk, tmp_path):
     fails("empty", [dask.delayed(X[:0])])
     fails("three|3 dimensions", da.ones((2, 2, 2)))
     fails("strata mixes labels", lazy, given={"strata": [*cut(GROUPS, SIZES)[:5], ["a"] * 15]})
-    fails("n_init=2 needs all rows at once, and X is a Dask collection; set n_init=1, or fit the matrix", n_init=2)
+    fails("n_init=2 needs all rows at once, but X is a Dask collection; set n_init=1, or fit the matrix", n_init=2)
     fails("checkpoint and warm_start=True cannot be combined on Dask", given={"checkpoint": tmp_path}, warm_start=True)
     fails("X is a csr_array, but fastnmf.dask fits a Dask array", X, TypeError)
     fails("hold=1 is not known", hold=1)

@@ -399,7 +399,7 @@ def test_samples_without_entries_or_neighbours(rng):
         ({"scale_invariant": 1}, {}, "scale_invariant=1 is not valid"),
         ({"beta_loss": "kullback-leibler"}, {}, "use solver='mu'"),
         ({"beta_loss": "itakura-saito", "solver": "mu"}, {}, "beta_loss='itakura-saito' is not known"),
-        ({}, {"graph": np.ones((3, 3))}, r"graph has shape \(3, 3\), and X has 25 samples"),
+        ({}, {"graph": np.ones((3, 3))}, r"graph has shape \(3, 3\), but X has 25 samples"),
         ({}, {"graph": -np.ones((25, 25))}, "negative"),
         ({}, {"graph": np.triu(np.ones((25, 25)))}, "not symmetric"),
         ({"feature_weight": 1}, {"feature_graph": np.ones((25, 25))}, "X has 12 features"),

@@ -362,7 +362,7 @@ def test_progress_is_shown_on_request(capsys):
 @pytest.mark.parametrize("method", ["transform", "adapt"])
 def test_labels_for_an_estimator_without_shifts_are_refused_after_fit(method):
     model = MetaNMF(MU, **SMALL).fit(X)
-    with pytest.raises(ValueError, match="strata were given, and NMF has no shifts for them; leave strata out"):
+    with pytest.raises(ValueError, match="strata were given, but NMF has no shifts for them; leave strata out"):
         getattr(model, method)(X, strata=LABELS)
 
 
@@ -378,7 +378,7 @@ def test_what_cannot_be_learned_from_is_refused():
     fails("The estimator has fixed_components", NMF(3, fixed_components=X[:1]))
     fails("Task 1 has 9 features, and X has 14", tasks=[X, X[:, :9]])
     fails("tasks is an empty list", tasks=[])
-    fails("strata were given, and NMF has no shifts", strata=LABELS)
+    fails("strata were given, but NMF has no shifts", strata=LABELS)
     fails("start='zeros' is not known", start="zeros")
     fails("'custom'", NMF(3, init="custom"), start="estimator")
     for name in ("n_tasks", "task_size", "n_outer", "n_inner", "patience"):

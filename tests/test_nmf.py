@@ -93,7 +93,7 @@ def test_score_weights_need_a_squared_error(setting):
     X, _, _ = setting
     model = NMF(4, solver="mu", beta_loss="kullback-leibler", max_iter=20, tol=0).fit(X)
     with pytest.raises(
-        ValueError, match="sample_weight in score needs the squared error, and beta_loss='kullback-leibler' is given"
+        ValueError, match="sample_weight in score needs the squared error, but beta_loss='kullback-leibler' is given"
     ):
         model.score(X, sample_weight=np.ones(60))
 

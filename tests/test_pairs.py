@@ -45,18 +45,18 @@ def problem_of(beta):
 
 
 WRONG = [
-    (1, HALS(), "quadratic subproblem, and KullbackLeibler gives none for W; use a multiplicative"),
-    (0.5, HALS(), "quadratic subproblem, and BetaDivergence"),
-    (1, ActiveSet(), "quadratic subproblem, and KullbackLeibler"),
-    (1, LeastSquares(), "quadratic subproblem, and KullbackLeibler"),
-    (1, GraphHALS(), "quadratic subproblem, and KullbackLeibler"),
-    (2, WeightedMedianDescent(), "the data and the other factor, and Frobenius"),
-    (2, ChebyshevLP(), "the data and the other factor, and Frobenius"),
-    (2, JointMU(), "the gradients of several losses, and Frobenius"),
-    (2, WeightedRows(), "a Gram matrix of each row, and Frobenius"),
-    (2, ChainDescent("rows"), "the weights of steps from row to row, and Frobenius"),
-    (2, LaggedDescent(), "the curvature of rows that meet those after them, and Frobenius"),
-    (2, MixtureDescent(), "the rows that are mixed, and Frobenius"),
+    (1, HALS(), "quadratic subproblem, but KullbackLeibler gives none for W; use a multiplicative"),
+    (0.5, HALS(), "quadratic subproblem, but BetaDivergence"),
+    (1, ActiveSet(), "quadratic subproblem, but KullbackLeibler"),
+    (1, LeastSquares(), "quadratic subproblem, but KullbackLeibler"),
+    (1, GraphHALS(), "quadratic subproblem, but KullbackLeibler"),
+    (2, WeightedMedianDescent(), "the data and the other factor, but Frobenius"),
+    (2, ChebyshevLP(), "the data and the other factor, but Frobenius"),
+    (2, JointMU(), "the gradients of several losses, but Frobenius"),
+    (2, WeightedRows(), "a Gram matrix of each row, but Frobenius"),
+    (2, ChainDescent("rows"), "the weights of steps from row to row, but Frobenius"),
+    (2, LaggedDescent(), "the curvature of rows that meet those after them, but Frobenius"),
+    (2, MixtureDescent(), "the rows that are mixed, but Frobenius"),
 ]
 
 

@@ -349,7 +349,7 @@ def test_degenerate_data(loss):
         (RobustNMF(loss="l3"), np.ones((3, 3)), "loss='l3' is not known.*'l21'"),
         (RobustNMF(threshold=0), np.ones((3, 3)), "threshold=0"),
         (RobustNMF(polish=-1), np.ones((3, 3)), "polish=-1"),
-        (RobustNMF(), sp.csr_array((5000, 5000)), "5000 x 5000.*needs X dense.*loss='l21'"),
+        (RobustNMF(), sp.csr_array((5000, 5000)), "5000 x 5000.*needs a dense X.*loss='l21'"),
         (RobustNMF(), -np.ones((3, 3)), "[Nn]egative"),
     ],
 )

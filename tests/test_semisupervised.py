@@ -391,7 +391,7 @@ def test_labels_that_are_no_classes():
         model.fit(X, y * 0.5)
     with pytest.raises(ValueError, match="y contains infinity"):
         model.fit(X, np.where(y == 1, np.inf, y))
-    with pytest.warns(UserWarning, match="if -1 is a class, use 0 in its place"):
+    with pytest.warns(UserWarning, match="if -1 is a class, use 0 instead"):
         model.fit(X, np.where(y == 1, 1, -1))
     with pytest.warns(UserWarning, match="A column-vector y was passed when a 1d array was expected"):
         model.fit(X, y[:, None])

@@ -286,7 +286,7 @@ def test_files_that_cannot_be_fitted_are_refused_before_anything_is_written(ad, 
         (lambda: tl.nmf(backed, 2, copy=True), "copy=True needs a copy of the file"),
         (
             lambda: tl.nmf(backed, 2, n_init=2),
-            "n_init=2 needs all rows at once, and adata is in a file; set n_init=1, or",
+            "n_init=2 needs all rows at once, but adata is in a file; set n_init=1, or",
         ),
         (lambda: tl.nmf(by_column, 2), "adata.X is stored by columns"),
     ]

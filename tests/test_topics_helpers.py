@@ -70,7 +70,7 @@ def test_copies_are_flagged_and_dense_measurements_are_not():
 def test_flags_refuse_what_is_not_the_training_data(model):
     X, _, _ = corpus()
     with pytest.raises(
-        ValueError, match=r"X has shape \(100, 256\), and this NMF was fitted to 320 rows of 256 features"
+        ValueError, match=r"X has shape \(100, 256\), but this NMF was fitted to 320 rows of 256 features"
     ):
         flag_topics(model, X[:100])
     with pytest.raises(ValueError, match="keeps no weights of rows; give its training data"):

@@ -200,7 +200,7 @@ def test_a_checkpoint_belongs_to_its_start(tmp_path):
 
 
 def test_several_runs_from_such_a_start_are_refused():
-    with pytest.raises(ValueError, match="from which all runs are the same"):
+    with pytest.raises(ValueError, match="with which all runs are the same"):
         consensus(X, n_components=3, estimator=NMF(init=MODEL), n_runs=3)
 
 
@@ -247,5 +247,5 @@ def test_names_of_features_must_agree():
     names = [f"f{j}" for j in range(12)]
     model = fitted(data=pd.DataFrame(X, columns=names))
     assert fitted(data=pd.DataFrame(X, columns=names), init=model, max_iter=1).n_components_ == 3
-    with pytest.raises(ValueError, match="feature names of init in another order"):
+    with pytest.raises(ValueError, match="feature names of init in a different order"):
         NMF(3, init=model).fit(pd.DataFrame(X, columns=names[::-1]))

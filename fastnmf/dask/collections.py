@@ -48,7 +48,7 @@ def blocks_of(X):
             raise ValueError(f"X is a Dask array of {X.ndim} dimensions; expected two, samples x features.")
         if X.numblocks[1] != 1:
             raise ValueError(
-                f"X has {X.numblocks[1]} chunks of columns, and chunks must hold whole rows; pass X.rechunk({{1: -1}})."
+                f"X has {X.numblocks[1]} chunks of columns, but chunks must hold whole rows; pass X.rechunk({{1: -1}})."
             )
         n_columns = None if np.isnan(X.shape[1]) else int(X.shape[1])
         return Blocks(list(X.to_delayed().ravel()), [_size_of(chunk) for chunk in X.chunks[0]], n_columns)

@@ -298,7 +298,7 @@ def _over_background(given, X, missing_values):
         raise ValueError(f"background is the weight of entries that a sparse weight does not store; {found} was given.")
     if missing_values is not None:
         raise ValueError(
-            f"background counts entries that are not stored as known zeros, and missing_values={missing_values!r} as "
+            f"background counts entries that are not stored as known zeros, but missing_values={missing_values!r} as "
             "unknown; leave one of them out."
         )
     plain = sp.csr_array(weight)

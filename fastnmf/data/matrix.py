@@ -55,7 +55,7 @@ def check_kind(X, prefix=""):
     if hasattr(X, "chunk_rows"):
         raise TypeError(
             f"{prefix}X is a matrix on disk, which fit of NMF and StratifiedNMF, and transform of all models that have "
-            "it, read chunk by chunk; X[:] reads it whole."
+            "it, read chunk by chunk; pass X[:] to read it whole."
         )
     if hasattr(X, "__dask_graph__"):
         raise TypeError(

@@ -231,7 +231,7 @@ def _chosen(groups, digits, n_per_digit, is_grouped, subset):
             part = of_digit[d][first : first + n_per_digit]
             if len(part) < n_per_digit:
                 raise ValueError(
-                    f"The subset {subset!r} has {len(of_digit[d])} images of digit {d}, and stratum {name} needs "
+                    f"The subset {subset!r} has {len(of_digit[d])} images of digit {d}, but stratum {name} needs "
                     f"number {first} to {first + n_per_digit}; use a smaller n_per_digit or a larger subset."
                 )
             parts.append(part)

@@ -153,7 +153,7 @@ def _part(folder, *names):
     if len(found) != 1:
         what = f"several, such as {found[0].name} and {found[1].name}" if found else "none"
         raise ValueError(
-            f"{folder} is read as a folder of 10x Genomics, which has one file {' or '.join(names)} (perhaps .gz), and "
+            f"{folder} is read as a folder of 10x Genomics, which has one file {' or '.join(names)} (perhaps .gz), but "
             f"it has {what}; give a folder with matrix, barcodes and features of one run."
         )
     return found[0]
@@ -338,7 +338,7 @@ class _TenX(_OnDisk):
         if len(groups) != 1:
             what = f"the genomes {', '.join(groups)}; write one of them to its own file" if groups else "none"
             raise ValueError(
-                f"{path} is read as .h5 of 10x Genomics, which has one group of barcodes and counts, and it has {what}."
+                f"{path} is read as .h5 of 10x Genomics, which has one group of barcodes and counts, but it has {what}."
             )
         group = file[groups[0]]
         self.find(group, group["shape"][:][::-1], "csr")

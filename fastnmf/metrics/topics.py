@@ -431,7 +431,7 @@ def flag_topics(
     names, X = _names_for(model, feature_names, H.shape[1]), _occurrences(matrix_of(X))
     if W is None or X.shape != (len(W), H.shape[1]):
         known = "keeps no weights of rows" if W is None else f"was fitted to {len(W)} rows of {H.shape[1]} features"
-        raise ValueError(f"X has shape {X.shape}, and this {type(model).__name__} {known}; give its training data.")
+        raise ValueError(f"X has shape {X.shape}, but this {type(model).__name__} {known}; give its training data.")
     squares = np.asarray(X.multiply(X).sum(axis=1), dtype=np.float64).ravel()
     is_used = squares > 0
     units = sparse.csr_array(sparse.diags_array(1 / np.sqrt(np.where(is_used, squares, 1))) @ X)

@@ -429,7 +429,7 @@ class ConvolutiveNMF(WeightModel):
     def _check_options(self, options):
         if not options.is_multiplicative and not options.is_squared:
             raise ValueError(
-                f"solver='cd' needs the squared error, and {options.loss_given} is another loss; use solver='mu'."
+                f"solver='cd' needs the squared error, but {options.loss_given} is a different loss; use solver='mu'."
             )
 
     def _solver(self, data, given, options, random_state):

@@ -238,7 +238,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     def _check_options(self, options):
         super()._check_options(options)
         if self.signed and self.move == "mu":
-            raise ValueError("signed=True needs exact steps, and move='mu' gives ratios of positive parts; use 'hals'.")
+            raise ValueError("signed=True needs exact steps, but move='mu' gives ratios of positive parts; use 'hals'.")
 
     def _atoms(self, data):
         """Return the `Span` of the atoms, dense: there are few atoms, as there are few components."""
@@ -251,7 +251,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
         if least < 0 and not self.signed:
             raise ValueError(
                 f"dictionary has negative entries (the smallest is {least:g}); expected atoms >= 0, or signed=True, "
-                "which asks for non-negative components alone."
+                "which requires only the components to be non-negative."
             )
         D = D.toarray() if sp.issparse(D) else D  # never-densify-ok: n_atoms x n_features, as H
         data.atoms = Span.of(D) if self.signed else Span(D.T, None, None)

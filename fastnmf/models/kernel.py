@@ -272,7 +272,7 @@ class KernelNMF(ConvexModel):
             )
         if self.gamma == "median" and self.kernel not in DISTANCES:
             raise ValueError(
-                f"gamma='median' needs a kernel of distances ({', '.join(DISTANCES)}), and kernel={shown(self.kernel)} "
+                f"gamma='median' needs a kernel of distances ({', '.join(DISTANCES)}), but kernel={shown(self.kernel)} "
                 "has none; set gamma='scale' or a number."
             )
 

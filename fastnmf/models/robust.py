@@ -219,7 +219,7 @@ class RobustNMF(BaseNMF, Iterative):
         return as_dense(
             data,
             DENSE_LIMIT,
-            f"loss={self.loss!r} weighs every entry of the residual, so that solver='cd' needs X dense. "
+            f"loss={self.loss!r} weighs every entry of the residual, so solver='cd' needs a dense X. "
             "Use solver='mu', loss='l21', or fewer rows.",
         )
 

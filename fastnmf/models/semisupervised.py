@@ -213,7 +213,7 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
     def _check_options(self, options):
         if options.label_loss != "frobenius" and options.solver != "mu":
             raise ValueError(
-                f"label_loss={options.label_loss!r} is not quadratic, and solver='hals' needs that; use 'mu'."
+                f"label_loss={options.label_loss!r} is not quadratic, but solver='hals' needs that; use 'mu'."
             )
 
     def _problem(self, data, factors, tasks, options):

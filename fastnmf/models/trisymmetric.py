@@ -311,7 +311,7 @@ class TriSymmetricNMF(GraphModel):
     def _check_options(self, options):
         if options.init == "symmetric" and not self._is_itself:
             raise ValueError(
-                "init='symmetric' needs A itself, and affinity='cooccurrence' gives X; leave init out, or pass X.T @ X "
+                "init='symmetric' needs A itself, but affinity='cooccurrence' gives X; leave init out, or pass X.T @ X "
                 "with affinity='precomputed'."
             )
 
@@ -344,7 +344,7 @@ class TriSymmetricNMF(GraphModel):
         size = data.shape[1] ** 2
         if options.solver == "cd" and size > data.n_entries:
             raise ValueError(
-                f"solver='cd' needs A = Xᵀ X as a whole, and its {size} entries are more than the {data.n_entries} of "
+                f"solver='cd' needs A = Xᵀ X as a whole, but its {size} entries are more than the {data.n_entries} of "
                 "X; leave solver out, or use solver='mu'."
             )
         if options.solver == "mu" or size > data.n_entries:

@@ -201,8 +201,8 @@ def consensus(
     setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
     if has_same_start(setting.estimator.init):
         raise ValueError(
-            f"The estimator has init={shown(setting.estimator.init)}, from which all runs are the same; choose "
-            "another init."
+            f"The estimator has init={shown(setting.estimator.init)}, with which all runs are the same; choose "
+            "a different init."
         )
     *seeds, of_clusters, of_fit = generator(random_state).integers(1 << 32, size=n_runs + 2)
     runs = setting.run("consensus", [(_run, (n_components, seed)) for seed in seeds], verbose)

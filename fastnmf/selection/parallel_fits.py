@@ -62,9 +62,11 @@ class ParallelFits:
         if estimator is None:
             estimator = NMF() if strata is None else StratifiedNMF()
         if not isinstance(estimator, (NMF, StratifiedNMF)):
-            raise TypeError(f"estimator={shown(estimator)} is not known here; expected an NMF or a StratifiedNMF.")
+            raise TypeError(f"estimator={shown(estimator)} is not supported here; expected an NMF or a StratifiedNMF.")
         if estimator.init == "custom":
-            raise ValueError("The estimator has init='custom', but many fits need many starts; choose another init.")
+            raise ValueError(
+                "The estimator has init='custom', but many fits need many starts; choose a different init."
+            )
         check_jobs("n_jobs", n_jobs)
         self.n_jobs = n_jobs
         options = {"verbose": 0, "warm_start": False}

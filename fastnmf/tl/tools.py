@@ -358,7 +358,7 @@ def _consensus(model, source, labels, options):
         Those of `fastnmf.consensus`.
     """
     if source.is_lazy:
-        raise TypeError("adata.X is a Dask array, and many fits need it in memory; pass adata.to_memory().")
+        raise TypeError("adata.X is a Dask array, but many fits need it in memory; pass adata.to_memory().")
     found = find_consensus(source.in_memory(), labels, model.n_components, estimator=model, **options)
     names = ("agreement", "silhouette", "usage", "n_members", "stability", "losses")
     about = {name: getattr(found, name) for name in names}

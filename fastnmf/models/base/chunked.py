@@ -118,7 +118,7 @@ def refuse(model, given, options, what_X="X is a matrix on disk", instead="fit X
     }
     for what, (is_asked, remedy) in asked.items():
         if is_asked:
-            raise ValueError(f"{what} needs all rows at once, and {what_X}; {remedy}, or {instead}.")
+            raise ValueError(f"{what} needs all rows at once, but {what_X}; {remedy}, or {instead}.")
 
 
 def chunked_data(model, X, given, options):

@@ -90,8 +90,8 @@ def _check_classes(found, has_minus_one):
             )
     if has_minus_one and len(found) == 1 and found[0] == 1:
         warn(
-            "y has the labels -1 and 1, and -1 marks rows whose class is unknown, which leaves one class; if -1 is a "
-            "class, use 0 in its place.",
+            "y has the labels -1 and 1, but -1 marks rows whose class is unknown, which leaves one class; if -1 is a "
+            "class, use 0 instead.",
             UserWarning,
         )
 

@@ -40,7 +40,7 @@ def is_kullback_leibler(model, what):
     if options.is_kullback_leibler:
         return True
     raise ValueError(
-        f"{what} was asked of a model with {options.loss_given}; it supports 'frobenius' and 'kullback-leibler' only."
+        f"{what} supports 'frobenius' and 'kullback-leibler' only, but this model has {options.loss_given}."
     )
 
 
@@ -62,8 +62,8 @@ def open_data(model, X, strata, *, is_masked=False):
     data = model._observed(X.astype(np.float64, copy=False), model._options(), strata, labels=labels)
     if data.entry_weights is not None and not is_masked:
         raise ValueError(
-            "X has missing entries, and new shifts, predict_stratum and explain need complete rows; fill them, for "
-            "example from inverse_transform."
+            "X has missing entries, but new shifts, predict_stratum and explain need complete rows; fill them, for "
+            "example with inverse_transform."
         )
     H = pad(scaled(model.components_.T.astype(np.float64), data.log4_scale), data)
     return data, H, _inner_shifts(model.shifts_, data) if model._has_shifts else None

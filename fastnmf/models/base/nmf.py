@@ -85,17 +85,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _check_options(self, options):
         if options.V.objects and not self._has_shifts:
-            raise ValueError(f"penalties has the key 'V', and this {options.name} has no shifts V; leave it out.")
+            raise ValueError(f"penalties has the key 'V', but this {options.name} has no shifts V; leave it out.")
         if not options.is_multiplicative and not options.is_squared:
             raise ValueError(
-                f"solver={options.solver!r} needs a quadratic subproblem, and {options.loss_given} gives none; "
+                f"solver={options.solver!r} needs a quadratic subproblem, but {options.loss_given} gives none; "
                 "use solver='mu'."
             )
         of_factors = [getattr(options, name) for name in "VWH"]
         normalize = getattr(self, "normalize", None)  # the user's: that of a `GraphNMF` is its own
         if (options.gauge or normalize) and any(each.alpha or each.objects for each in of_factors):
             raise ValueError(
-                "gauge and normalize choose among factors that fit equally well, and penalties (alpha_V, alpha_W, "
+                "gauge and normalize choose among factors that fit equally well, but penalties (alpha_V, alpha_W, "
                 "alpha_H, penalties) already determine that choice; leave one of them out."
             )
         if normalize and options.H.fixed is not None:
@@ -226,7 +226,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 )
             if options.beta < 0 and not of_rows.all():
                 raise ValueError(
-                    f"A row has weight 0, and {options.loss_given} < 0 needs data without zeros; leave the row out."
+                    f"A row has weight 0, but {options.loss_given} < 0 needs data without zeros; leave the row out."
                 )
             data.weigh(of_rows, options.beta)
         return data
@@ -568,7 +568,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if self._has_shifts and strata is None and len(self.strata_) > 1:
             raise ValueError(
                 f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label per row. In a "
-                "Pipeline or a search, switch on sklearn.set_config(enable_metadata_routing=True) and pass strata= "
+                "Pipeline or a search, call sklearn.set_config(enable_metadata_routing=True) and pass strata= "
                 "there."
             )
 
@@ -670,7 +670,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             raise ValueError(f"score of a {options.name} takes no sample_weight, as its loss is its own; leave it out.")
         if sample_weight is not None and not options.is_squared:
             raise ValueError(
-                f"sample_weight in score needs the squared error, and {options.loss_given} is given; leave it out."
+                f"sample_weight in score needs the squared error, but {options.loss_given} is given; leave it out."
             )
         check_index(X, sample_weight=sample_weight)
         with threads(options.n_threads):

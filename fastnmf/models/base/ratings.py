@@ -250,7 +250,7 @@ def _weights_of(model, what):
     model._check_fitted()
     W, k = getattr(model, "W_", None), len(model.components_)
     if W is None:
-        raise ValueError(f"{what} needs W_, the weights of the rows of fit, and this model has none; call fit.")
+        raise ValueError(f"{what} needs W_, the weights of the rows of fit, but this model has none; call fit.")
     W = np.asarray(W)
     codes = getattr(model, "row_strata_", None) if model._has_shifts else None
     if W.ndim != 2 or W.shape[1] != k or codes is not None and len(codes) != len(W):

@@ -345,7 +345,7 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
         for i, refit in enumerate(refits):
             if refit.n_features != X.shape[1]:
                 raise ValueError(
-                    f"Task {i} has {refit.n_features} features, and X has {X.shape[1]}; tasks and target share "
+                    f"Task {i} has {refit.n_features} features, but X has {X.shape[1]}; tasks and target share "
                     "components, so bring them to the same features."
                 )
         if self.start == "estimator":

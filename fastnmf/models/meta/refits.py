@@ -62,7 +62,7 @@ def as_argument(strata, model):
     if strata is None:
         return {}
     if not model._has_shifts:
-        raise ValueError(f"strata were given, and {type(model).__name__} has no shifts for them; leave strata out.")
+        raise ValueError(f"strata were given, but {type(model).__name__} has no shifts for them; leave strata out.")
     return {"strata": strata}
 
 
