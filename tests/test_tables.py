@@ -444,7 +444,7 @@ BAD = {
         {"layer": "counts"},
         "layer='counts' is for cells, but .* is read as table",
     ),
-    "a vectorizer of numbers": ("a.csv", CSV, {"vectorizer": {}}, "vectorizer={} goes with texts"),
+    "a vectorizer of numbers": ("a.csv", CSV, {"vectorizer": {}}, "vectorizer={} is for texts"),
     "a text of a matrix": ("a.npy", b"", {"text": "text"}, "text='text' is for texts, but .* is read as matrix"),
     "a source": ("a.csv", CSV, {"source": {"kind": "texts"}}, "expected the source of what fastnmf.read returned"),
     "labels": ("a.csv", "a\n1\n2\n", {"strata": np.array([1, 2, 3])}, "strata has 3 labels for 2 rows"),
