@@ -307,20 +307,20 @@ class NMF(DaskFitMixin, nmf.NMF):
     `fit` computes at once and takes a Dask array of CSR or NumPy blocks, an AnnData whose X is one,
     ``fastnmf.open_csr(folder)``, or a list of delayed matrices or of paths of ``.npz`` files that SciPy wrote.
     `sample_weight` may be a Dask array or a list with as many chunks. Blocks hold whole rows and may be empty; their
-    sizes may be unknown. The bits of a fit depend on the chunks alone. A worker that is lost delays a fit, and changes
-    nothing. `checkpoint` is a folder that all workers see; a fit whose driver was killed continues from it.
+    sizes may be unknown. The bits of a fit depend on the chunks alone. Losing a worker delays a fit but changes
+    nothing. `checkpoint` is a folder that all workers can see; a fit whose driver was killed continues from it.
 
     Parameters
     ----------
     n_components, init, solver, beta_loss, exponent, tol, max_iter, random_state, alpha_W, alpha_H, l1_ratio, verbose,
     shuffle, extrapolate, sweeps, fixed_components, seed_features, guide_weight, normalize, warm_start, max_time,
     callback, n_threads :
-        As of `fastnmf.NMF`. `callback` sees W as None. None for `n_threads`: of the cores of its machine the share that
-        a worker has by its threads.
+        As for `fastnmf.NMF`. `callback` sees W as None. With ``n_threads=None`` a worker uses the share of its
+        machine's cores that corresponds to its threads.
     n_init, missing_values, penalties :
         Only their defaults are supported.
     client : distributed.Client, default=None
-        The cluster; None is the current one.
+        The cluster; None uses the current client.
     hold : {"auto", True, False}, default="auto"
         Whether the workers keep the chunks in memory during the fit; False: they are read again in every pass. "auto"
         is True.
@@ -330,7 +330,7 @@ class NMF(DaskFitMixin, nmf.NMF):
     W_ : dask.array.Array (n_samples, n_components)
         The weights of the rows, with the chunks of X; computed on access.
     components_, history_ and all others :
-        As of `fastnmf.NMF`, in NumPy. ``history_["bytes"]`` are those of orders and sums that went from process to
+        As for `fastnmf.NMF`, in NumPy. ``history_["bytes"]`` are those of orders and sums that went from process to
         process in an iteration, ``history_["replayed"]`` the steps of chunks that were made again after workers were
         lost.
 
@@ -363,19 +363,19 @@ class StratifiedNMF(DaskFitMixin, stratified.StratifiedNMF):
     n_components, solver, init, beta_loss, exponent, alpha_V, alpha_W, alpha_H, l1_ratio, strata_weight,
     fixed_components, seed_features, guide_weight, unknown_strata, normalize, n_shift_updates, extrapolate, sweeps,
     max_iter, tol, random_state, n_threads, verbose, warm_start, max_time, callback, sparse_shifts :
-        As of `fastnmf.StratifiedNMF`; `callback` and `n_threads` as of `fastnmf.dask.NMF`.
+        As for `fastnmf.StratifiedNMF`; `callback` and `n_threads` as for `fastnmf.dask.NMF`.
     gauge : {None, "max_shift"}, default=None
     n_init, missing_values, penalties, label_weight, update_order :
         Only their defaults are supported.
     client, hold :
-        As of `fastnmf.dask.NMF`.
+        As for `fastnmf.dask.NMF`.
 
     Attributes
     ----------
     W_ : dask.array.Array (n_samples, n_components)
         The weights of the rows, with the chunks of X; computed on access.
     components_, shifts_, history_ and all others :
-        As of `fastnmf.StratifiedNMF`, in NumPy; ``history_`` as of `fastnmf.dask.NMF`.
+        As for `fastnmf.StratifiedNMF`, in NumPy; ``history_`` as for `fastnmf.dask.NMF`.
 
     Examples
     --------

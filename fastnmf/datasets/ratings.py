@@ -24,7 +24,7 @@ def simulate_ratings(
     stratum_effect: float = 0.5,
     random_state: Seed = None,
 ) -> RatingData:
-    """Simulate ratings from 1 to 5, of which a few are known, and a part of these is held out.
+    """Simulate ratings from 1 to 5; a few are known, and some of these are held out.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ class Source:
     obs : DataFrame
     is_raw : bool
     most_rows : int, default=None
-        Rows of a block at most.
+        Maximum number of rows of a block.
     """
 
     whole: Any
@@ -139,7 +139,7 @@ def source_of(adata, layer, use_raw, use_highly_variable, most_rows=None):
     adata : AnnData
     layer : str, or None
     use_raw, use_highly_variable : bool, or None
-        As of `fastnmf.tl.nmf`.
+        As for `fastnmf.tl.nmf`.
     most_rows : int, or None
         Rows that are read of a file at a time, at most.
 

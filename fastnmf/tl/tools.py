@@ -46,16 +46,16 @@ def nmf(
     n_components : int, default=10
         Number k of programmes, >= 1.
     layer : str, default=None
-        Layer that is factorised in place of X.
+        Layer to factorise instead of X.
     use_raw : bool, default=None
-        Whether ``adata.raw`` is. None: only where X has negative entries, as scaled data do.
+        Whether to factorise ``adata.raw`` instead. None: only if X has negative entries, as scaled data do.
     use_highly_variable : bool, default=None
-        Whether only the genes of ``var["highly_variable"]`` are. None: where there is such a column, as in
+        Whether to use only the genes marked in ``var["highly_variable"]``. None: if there is such a column, as in
         ``scanpy.pp.pca``.
     key_added : str, default="nmf"
-        Beginning of the keys of what is written; see Notes.
+        Prefix of the keys that are written; see Notes.
     copy : bool, default=False
-        Whether a copy of `adata` gets the results.
+        Whether to write the results into a copy of `adata`.
     chunk_rows : int, default=None
         Rows of a file that are in memory at a time; None: those with about 10 million stored entries.
     **parameters
@@ -70,14 +70,14 @@ def nmf(
     Raises
     ------
     ValueError, TypeError
-        For a layer, a column, labels, a parameter or data that cannot be used. Nothing has been written then.
+        For a layer, a column, labels, a parameter or data that cannot be used. Nothing is written in that case.
 
     Notes
     -----
     With ``key_added="nmf"``:
 
     - ``obsm["X_nmf"]`` (n_obs, k): the weights W, bit for bit those of
-      ``NMF(n_components, **parameters).fit(adata, layer=layer)``, where all genes are fitted, in memory.
+      ``NMF(n_components, **parameters).fit(adata, layer=layer)``, if all genes are fitted, in memory.
     - ``obsm["X_nmf_usage"]`` (n_obs, k): the share of each programme in what the programmes explain of the cell. Rows
       sum to one, or to zero in a cell that uses none.
     - ``varm["nmf_components"]`` (n_vars, k): the programmes, Hᵀ. Genes that were not fitted have zeros, as in
@@ -88,13 +88,13 @@ def nmf(
     - ``uns["nmf"]``: ``params``, ``genes`` (names of the fitted genes), ``usage`` (mean of the shares), ``n_iter``,
       ``converged``, ``stopped_by``, ``reconstruction_err``, ``normalized_loss``, ``history``.
 
-    All of it is written by ``adata.write_h5ad``. Where ``adata.raw`` with other genes is factorised, ``adata.raw.varm``
-    has the rows of all its genes, and ``adata.varm`` those of the genes of ``adata``.
+    All of it is written by ``adata.write_h5ad``. If ``adata.raw`` with different genes is factorised,
+    ``adata.raw.varm`` has the rows of all its genes, and ``adata.varm`` those of the genes of ``adata``.
 
-    *A file*: an X that is in a file is read in blocks of rows, and copied to a temporary folder (in TMPDIR; up to 24
-    bytes a stored entry), from which the fit reads one chunk at a time. Memory holds a chunk, and what is written. From
-    the same start the result is that in memory up to rounding; what needs all rows at once, such as ``n_init`` above 1,
-    is refused.
+    *A file*: an X in a file is read in blocks of rows, and copied to a temporary folder (in TMPDIR; up to 24
+    bytes per stored entry), from which the fit reads one chunk at a time. Memory holds a chunk, and what is written.
+    From the same start the result is that in memory up to rounding; what needs all rows at once, such as ``n_init``
+    above 1, is refused.
     *Dask*: ``fastnmf.dask`` fits X on the workers of the current client.
 
     References
@@ -190,7 +190,7 @@ def consensus(
     Parameters
     ----------
     adata : AnnData (n_obs, n_vars)
-        As for `nmf`. An X in a file is read into memory, and a Dask array is refused.
+        As for `nmf`. An X in a file is read into memory, and a Dask array is rejected.
     batch_key : str, default=None
         Column of obs with the batch of each cell, for `fastnmf.StratifiedNMF`; None: `fastnmf.NMF` without batches.
     n_components : int, default=10
