@@ -2,16 +2,16 @@
 
 Which model (rows of X are samples, columns are features):
 
-    rows that come in groups               StratifiedNMF(20).fit(X, strata=labels)
-    one set of rows, sparse or dense       NMF(20).fit(X)
-    counts                                 PLSA(20), or NMF(20, solver="mu", beta_loss=1)
-    more rows than fit in memory           MiniBatchNMF, MiniBatchStratifiedNMF, fastnmf.dask
-    topics of topics                       HierarchicalNMF((12, 4)); DeepNMF
-    known classes                          SemiSupervisedNMF(12).fit(X, y)
-    outliers                               RobustNMF
-    negative entries                       SemiNMF
-    graphs                                 SymmetricNMF (a graph), GraphNMF (neighbouring samples)
-    every model, with its formula          fastnmf.catalogue(), or python -m fastnmf models
+    rows in groups      StratifiedNMF(20).fit(X, strata=labels)
+    no groups           NMF(20).fit(X)
+    counts              PLSA(20), or NMF(20, solver="mu", beta_loss=1)
+    larger than memory  MiniBatchNMF, MiniBatchStratifiedNMF, fastnmf.dask
+    topics of topics    HierarchicalNMF((12, 4)), DeepNMF
+    known classes       SemiSupervisedNMF(12).fit(X, y)
+    outliers            RobustNMF
+    negative entries    SemiNMF
+    graphs              SymmetricNMF (a graph), GraphNMF (neighbouring samples)
+    all models          fastnmf.catalogue(), or python -m fastnmf models
 
 Other models, one line each:
 
@@ -45,7 +45,8 @@ Functions and classes around a fit:
     save_csr, open_csr, Strata   matrices on disk; a matrix with its groups
     Start, catalogue             components that start a fit; the list of all models
     write_report, write_tables   a fitted model as an HTML page, as a folder of tables
-    non_negative_factorization, stratified_nmf, hierarchical_loss, nnls    as functions
+    functions that fit           non_negative_factorization, stratified_nmf
+    building blocks              nnls, hierarchical_loss
 
 Modules: metrics, plots, datasets, report, compose, testing, and tl (for AnnData).
 

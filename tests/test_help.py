@@ -48,4 +48,4 @@ def test_help_of_the_package_says_which_class_for_what():
     named = set(re.findall(r"\b(?:[A-Z]\w*)?NMF\b|\b[a-z]+_[a-z_]+\b", text)) - {"beta_loss"}
     assert named <= set(fastnmf.__all__)
     assert text.index("StratifiedNMF(20).fit") < text.index("Other models")
-    assert max(map(len, text.splitlines())) <= 95
+    assert max(map(len, text.splitlines())) <= 80
