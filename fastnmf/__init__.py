@@ -32,23 +32,23 @@ Other models, one line each:
     SeparableNMF                 components that are rows, or features, of X
     SmoothNMF                    components that are curves
     SparseNMF                    sparse components or weights
-    TriNMF                       groups of rows, groups of features, and their table
+    TriNMF                       groups of rows and of features, and their table
     TriSymmetricNMF              communities and the links between them
     UnderapproximationNMF        components that stay below the data
 
 Functions and classes around a fit:
 
     select_rank, select_beta     choose the number of components, the divergence
-    consensus, cluster           components on which many runs agree; clusters of samples
-    estimate, warmup             memory and time of a fit; compile the kernels beforehand
+    consensus, cluster           components that recur over runs; sample clusters
+    estimate, warmup             memory and time of a fit; compile beforehand
     read, load                   read a data file; read a saved model
     save_csr, open_csr, Strata   matrices on disk; a matrix with its groups
-    Start, catalogue             components that start a fit; the list of all models
-    write_report, write_tables   a fitted model as an HTML page, as a folder of tables
+    Start, catalogue             components to start from; list of all models
+    write_report, write_tables   a fitted model as an HTML page, as tables
     functions that fit           non_negative_factorization, stratified_nmf
     building blocks              nnls, hierarchical_loss
 
-Modules: metrics, plots, datasets, report, compose, testing, and tl (for AnnData).
+Modules: compose, datasets, metrics, plots, report, testing, tl (AnnData).
 
 ``help(fastnmf.NMF)`` describes a class.
 ``python -m fastnmf --help`` lists the commands of the shell.
