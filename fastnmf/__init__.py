@@ -39,7 +39,7 @@ Other models, one line each:
 Functions and classes around a fit:
 
     select_rank, select_beta     choose the number of components, the divergence
-    consensus, cluster           components that recur over runs; sample clusters
+    consensus, cluster           recurrent components of many runs; clusters
     estimate, warmup             memory and time of a fit; compile beforehand
     read, load                   read a data file; read a saved model
     save_csr, open_csr, Strata   matrices on disk; a matrix with its groups
