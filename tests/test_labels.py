@@ -78,7 +78,7 @@ def test_missing_is_missing(labels):
 @pytest.mark.parametrize("labels", MIXED.values(), ids=MIXED)
 def test_labels_of_several_kinds_are_refused(labels):
     for encode, name in ((encode_classes, "y"), (encode_labels, "strata")):
-        with pytest.raises(ValueError, match=f"{name} (mixes labels of several kinds|contains a missing)"):
+        with pytest.raises(ValueError, match=f"{name} (mixes labels of several types|contains a missing)"):
             encode(labels, 3)
 
 
@@ -144,7 +144,7 @@ def test_kinds_of_the_fit_are_those_of_new_rows():
 )
 def test_every_door_reads_labels_one_by_one(use, tmp_path):
     X = np.random.default_rng(0).random((6, 5))
-    with pytest.raises(ValueError, match="mixes labels of several kinds"):
+    with pytest.raises(ValueError, match="mixes labels of several types"):
         use(X, ["1", 1, "a", "a", 2, 2], tmp_path)
 
 

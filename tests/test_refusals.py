@@ -164,7 +164,7 @@ def test_nothing_is_divided_by_zero(kind):
         (lambda X: fastnmf.KernelNMF(2, gamma="wide").fit(X), "gamma='wide' is not valid"),
         (lambda X: metrics.coherence(X[:2], X, measure=np.arange(2)), "measure"),
         (lambda X: metrics.topic_overlap(X[:2], X[:2], n=[1]), "n must be at least 1, an integer"),
-        (lambda X: fastnmf.NMF(2, verbose=pd.Series([1, 2])).fit(X), "expected 0 \\(silent\\)"),
+        (lambda X: fastnmf.NMF(2, verbose=pd.Series([1, 2])).fit(X), "expected 0 (silent)"),
         (lambda X: fastnmf.Factorization(2, verbose="yes").fit(X), "verbose='yes' is not valid"),
         (lambda X: fastnmf.consensus(X, None, 2, verbose=None), "verbose=None is not valid"),
         (lambda X: fastnmf.select_rank(X, ranks=[1, 2], verbose=[1]), "verbose=[1] is not valid"),

@@ -269,7 +269,7 @@ def test_triplets(ending, tmp_path):
     assert found.row_names.tolist() == ["7", "5", "9"] and found.feature_names.tolist() == ["a", "b", "c"]
     assert found.strata.tolist() == ["z", "y", "x"]
     assert read(path, triplets=("who", "what", "stars"), duplicates="mean").data[0, 0] == 2
-    with pytest.raises(ValueError, match="2 ratings of 'a' by '7'; leave one"):
+    with pytest.raises(ValueError, match="2 ratings of 'a' by '7'; keep one"):
         read(path, triplets="who,what,stars", duplicates="raise")
     assert read(path, triplets="who, what", strata="in").data.sum() == 5
     same(read(path, triplets="who,what,stars", folder=tmp_path / "csr").data[:], found.data)

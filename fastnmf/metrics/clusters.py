@@ -69,7 +69,7 @@ def label_counts(labels_true, labels_pred):
     true, found = np.asarray(labels_true), np.asarray(labels_pred)
     if true.ndim != 1 or true.shape != found.shape or not len(true):
         raise ValueError(
-            f"labels_true has shape {true.shape}, labels_pred {found.shape}; expected one label a sample in both."
+            f"labels_true has shape {true.shape}, labels_pred {found.shape}; expected one label per sample in both."
         )
     names, rows = distinct(known_labels(labels_true, "labels_true", len(true)), "labels_true")
     clusters, columns = distinct(known_labels(labels_pred, "labels_pred", len(true)), "labels_pred")
