@@ -194,5 +194,5 @@ def test_a_dense_dataset_that_holds_nothing(tmp_path):
             group["_index"].attrs.update({"encoding-type": "string-array", "encoding-version": "0.2.0"})
         file.create_dataset("X", shape=(10**6, 10**6), dtype="f8", chunks=(1000, 1000))
         file["X"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-    with pytest.raises(ValueError, match="declares 8,000,000,000,000 bytes of data and holds 0"):
+    with pytest.raises(ValueError, match="declares 8,000,000,000,000 bytes of data but holds 0"):
         read(tmp_path / "a.h5ad")

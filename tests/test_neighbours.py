@@ -109,7 +109,9 @@ def blobs(rng, n=120, noise=0.3):
 
 def test_components_that_fall_together_are_told(rng):
     X, which = blobs(rng, noise=3.0)
-    with pytest.warns(UserWarning, match=r"Columns \d and \d of W_ correlate by .*; lower graph_weight=50 or n_comp"):
+    with pytest.warns(
+        UserWarning, match=r"Columns \d and \d of W_ have a correlation of .*; lower graph_weight=50 or n_comp"
+    ):
         GraphNMF(3, graph_weight=50, random_state=0).fit(X)
     X, which = blobs(rng)
     with warnings.catch_warnings():

@@ -225,7 +225,7 @@ def _data_and_names(arguments, bunch):
 
         names = read_lines(given)
         if len(names) != X.shape[1]:
-            turned = f"; it has {len(names)} rows: write its transpose, as rows are the samples"
+            turned = f"; it has {len(names)} rows: write its transpose, because rows are the samples"
             raise ValueError(
                 f"{given} has {len(names)} names for {X.shape[1]} columns of {arguments.X}"
                 f"{turned if len(names) == X.shape[0] else ''}."

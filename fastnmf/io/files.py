@@ -81,7 +81,7 @@ def check_declared(path, n_bytes, n_stored, ratio=1):
     """
     if n_bytes > _ROOM + ratio * n_stored:
         raise ValueError(
-            f"{path} declares {n_bytes:,} bytes of data and holds {n_stored:,}; it is damaged: write it again."
+            f"{path} declares {n_bytes:,} bytes of data but holds {n_stored:,}; it is damaged: write it again."
         )
 
 

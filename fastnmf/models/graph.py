@@ -575,8 +575,9 @@ class GraphNMF(BaseNMF, WithStrata):
         first, second, correlation = most_alike(self.W_)
         if correlation > ALIKE:
             warn(
-                f"Columns {first} and {second} of W_ correlate by {correlation:.3f}, as the graph makes components "
-                f"alike; lower graph_weight={self.graph_weight_:g} or n_components, and read clusters in labels_.",
+                f"Columns {first} and {second} of W_ have a correlation of {correlation:.3f} because the graph makes "
+                f"components alike; lower graph_weight={self.graph_weight_:g} or n_components, and read clusters in "
+                "labels_.",
                 UserWarning,
             )
 

@@ -349,9 +349,11 @@ class KernelNMF(ConvexModel):
         elif sp.issparse(X):
             K = X.toarray()  # never-densify-ok: a kernel matrix, of limited size
         if not np.isfinite(K).all():
-            raise ValueError(f"The kernel {self.kernel!r} of these data is not finite, as they are too large; scale X.")
+            raise ValueError(
+                f"The kernel {self.kernel!r} of these data is not finite because they are too large; scale X."
+            )
         if self.kernel != "precomputed" and not K.any() and _largest(checked) > 0:
-            raise ValueError(f"The kernel {self.kernel!r} of these data is zero, as they are too small; scale X.")
+            raise ValueError(f"The kernel {self.kernel!r} of these data is zero because they are too small; scale X.")
         if K.shape[0] != K.shape[1] or not np.allclose(K, K.T, atol=ASYMMETRY * np.abs(K).max()):
             raise ValueError(f"The kernel of shape {K.shape} is not a symmetric matrix (n_samples, n_samples).")
         return Strata.from_array(K, is_signed=True)

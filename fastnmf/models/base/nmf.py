@@ -667,7 +667,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _score(self, X, strata=None, sample_weight=None):
         options = self._options()
         if sample_weight is not None and self._has_own_loss:
-            raise ValueError(f"score of a {options.name} takes no sample_weight, as its loss is its own; leave it out.")
+            raise ValueError(
+                f"score of a {options.name} does not support sample_weight because its loss is its own; leave it out."
+            )
         if sample_weight is not None and not options.is_squared:
             raise ValueError(
                 f"sample_weight in score needs the squared error, but {options.loss_given} is given; leave it out."
