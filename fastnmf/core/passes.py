@@ -91,7 +91,7 @@ class Passes(Solver):
 class RatioPasses(Passes):
     """Fit `RatioStatistics` to batches that are in memory: a batch keeps its weights from pass to pass.
 
-    With ``forget_factor=1`` a batch replaces its share of what the pass before has contributed. Once a pass lowers the
+    With ``forget_factor=1`` a batch replaces its share of what the previous pass contributed. Once a pass lowers the
     objective by less than `MOVING_GAIN`, H and shifts are updated at the end of a pass only, which is an iteration of
     the batch algorithm and does not increase the objective. The objective is that of all rows at their last weights.
 
@@ -156,7 +156,7 @@ class RatioPasses(Passes):
 class BlockPasses(Solver):
     """Fit statistics to blocks that are read one after the other; a step learns a block, an iteration is a pass.
 
-    In later passes with ``forget_factor=1`` each block replaces its share of what the pass before has contributed. Once
+    In later passes with ``forget_factor=1`` each block replaces its share of what the previous pass contributed. Once
     a pass lowers the objective by less than `MOVING_GAIN`, the next ones update v and H at their end only. The
     objective is F of the sums at the end of a pass.
 

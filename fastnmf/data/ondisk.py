@@ -108,7 +108,7 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath, *, columns: int | N
     X : sparse matrix or array (n_rows, n_columns), or iterable of such, blocks of rows
         One block at a time is held in memory. The data are stored in the common type of all blocks.
     folder : str or path
-        Created if it does not exist. A matrix in it is replaced when the new one is complete and on the disk, so that
+        Created if it does not exist. A matrix in it is replaced when the new one is complete and on disk, so that
         the blocks may come from it.
     columns : int, default=None
         Rows of a chunk. If given, the columns of every chunk are stored, too, in twice the space: a fit of the chunks

@@ -35,7 +35,7 @@ _STORABLE = "a file without pickles holds numbers, strings, dates, and arrays, l
 
 
 def write(path, kind, values):
-    """Write `values` to `path`. An existing file is replaced only when the new one is complete and on the disk.
+    """Write `values` to `path`. An existing file is replaced only when the new one is complete and on disk.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Maximum number of passes of `fit` over the data.
     tol : float, default=1e-4
         `fit` stops after `max_no_improvement` consecutive passes that each lowered the objective by less than `tol`
-        times its value. 0 makes exactly `max_iter` passes.
+        times its value. 0 runs exactly `max_iter` passes.
     max_no_improvement : int or None, default=10
         Number of such passes. None: `fit` does not stop because of `tol`.
     forget_factor : float, default=1.0
@@ -115,7 +115,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Beta divergence; see `NMF`. All but ``"frobenius"`` (2) use multiplicative updates, and the statistics are
         numerators and denominators; the objective may then increase in single passes.
     missing_values : {None, "nan", "zeros"}, default=None
-        Which entries are unknown, for the squared error; see `NMF`. H then has multiplicative updates, too.
+        Which entries are unknown, for the squared error; see `NMF`. H then has multiplicative updates as well.
     fresh_restarts : bool, default=False
         Whether `fit` solves for the weights of a batch again whenever it visits it, and at the end for those of all
         rows as `transform` does, instead of continuing from the last visit.
@@ -147,7 +147,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         the lowest objective.
     reconstruction_err_ : float
         ``||X - W H||``, or the square root of twice the divergence; after `partial_fit` and `fit_blocks` that of the
-        remembered rows, with the weights that they had when they were visited (and, of a divergence, the components
+        remembered rows, with the weights that they had when they were visited (and, for a divergence, the components
         before that visit).
     normalized_loss_ : float
         The same, divided by that of a trivial model: the norm of the data for the squared error; see `NMF`.
@@ -162,9 +162,9 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     Notes
     -----
     The statistics of the batches are exact: A and B of the paper's Algorithm 2 are our ``WᵀW`` and ``XᵀW``. Unlike the
-    paper, `fit` subtracts the former contribution of a batch when it visits the batch again, which makes it block
-    coordinate descent. For other divergences, a function above the divergence of each batch is kept, the sum of whose
-    minimum H takes (Lefevre et al., Algorithm 2, there for Itakura-Saito and without their rescaling of H).
+    paper, `fit` subtracts the previous contribution of a batch when it visits the batch again, which makes it block
+    coordinate descent. For other divergences, a function above the divergence of each batch is kept, and H minimises
+    the sum of these functions (Lefevre et al., Algorithm 2, there for Itakura-Saito and without their rescaling of H).
 
     *Differences from scikit-learn's MiniBatchNMF* are listed in the README.
 
@@ -271,7 +271,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         W, H : ndarray (n_samples, k), (k, n_features), default=None
             Start for ``init="custom"``, non-negative.
         sample_weight : array-like (n_samples,), default=None
-            Weight of each row, >= 0: weight 2 is the same as having the row twice.
+            Weight of each row, >= 0: weight 2 is the same as repeating the row.
         layer : str, default=None
             Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None
@@ -366,7 +366,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         """Fit data that do not fit in memory: only one block of rows is held at a time.
 
         One pass learns from each block once, as `partial_fit` does. In later passes with ``forget_factor=1`` each block
-        replaces its share of what the pass before has contributed. Once a pass lowers the objective by less than 1 %,
+        replaces its share of what the previous pass contributed. Once a pass lowers the objective by less than 1 %,
         shifts and components are updated at the end of a pass only, which makes the squared error monotone. With a
         smaller `forget_factor` rows that come again count as new rows. The fit sets no `W_`; use `transform` to find
         the weights of a block. The objective of a divergence is that of each block when it was visited, before the

@@ -31,7 +31,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         Maximum number of passes of `fit` over the data.
     tol : float, default=1e-4
         `fit` stops after `max_no_improvement` consecutive passes that each lowered the objective by less than `tol`
-        times its value. 0 makes exactly `max_iter` passes.
+        times its value. 0 runs exactly `max_iter` passes.
     max_no_improvement : int or None, default=10
         Number of such passes. None: `fit` does not stop because of `tol`.
     forget_factor : float, default=1.0
@@ -72,7 +72,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         Beta divergence; see `NMF`. All but ``"frobenius"`` (2) use multiplicative updates, and the statistics are
         numerators and denominators; the objective may then increase in single passes.
     missing_values : {None, "nan", "zeros"}, default=None
-        Which entries are unknown, for the squared error; see `NMF`. H then has multiplicative updates, too.
+        Which entries are unknown, for the squared error; see `NMF`. H then has multiplicative updates as well.
     fresh_restarts : bool, default=False
         Whether `fit` solves for the weights of a batch again whenever it visits it, and at the end for those of all
         rows as `transform` does, instead of continuing from the last visit.
@@ -114,8 +114,8 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         the lowest objective.
     reconstruction_err_ : float
         Norm of the residual, or the square root of twice the divergence; after `partial_fit` and `fit_blocks` that of
-        the remembered rows, with the weights that they had when they were visited (and, of a divergence, the shifts and
-        components before that visit).
+        the remembered rows, with the weights that they had when they were visited (and, for a divergence, the shifts
+        and components before that visit).
     normalized_loss_ : float
         The same, divided by that of a trivial model: the norm of the data for the squared error; see `NMF`.
     history_ : dict of ndarray
@@ -226,7 +226,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         strata : array-like (n_samples,), default=None
             Label of each row, in any order. None means a single stratum.
         sample_weight : array-like (n_samples,), default=None
-            Weight of each row, >= 0: weight 2 is the same as having the row twice.
+            Weight of each row, >= 0: weight 2 is the same as repeating the row.
         layer : str, default=None
             Layer of an AnnData that holds the matrix instead of its X; see `NMF.fit`.
         checkpoint : str or path, default=None

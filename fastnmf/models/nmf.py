@@ -39,7 +39,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         of at most four columns per component: a fit from ``"features"`` and one from ``"nndsvd"``, the better of which
         is kept; for Kullback-Leibler, also of fewer than 200,000 non-zeros, ``"nndsvda"``. Others: ``"features"``.
 
-        ``"multilevel"``: a short fit of 2 to 25 % of the rows, whose components are the start of the fit of all rows.
+        ``"multilevel"``: a short fit of 2 to 25 % of the rows, whose components are the start of the fit to all rows.
         ``"features"``: each component is the mean of the 30 rows with the largest sums over 10 random features.
         ``"rows"``: means of 30 random rows. ``"random"``: uniform random numbers, scaled to the column means.
         ``"nndsvd"``: from the singular vectors (deterministic), with zeros.
@@ -85,7 +85,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         Whether coordinate descent visits the components in a random order, drawn once for each fit, instead of in
         ascending order. Not used by ``"mu"``.
     extrapolate : bool, default=True
-        Whether fits go further along their last steps. ``"cd"`` without is ``"hals"``. ``"mu"`` does so for
+        Whether fits are extrapolated along their last steps. ``"cd"`` without it is ``"hals"``. ``"mu"`` does so for
         ``"kullback-leibler"`` only: after ten iterations, every third one begins at an extrapolated point (SQUAREM),
         and is undone unless it lowers the objective, which stays monotone. False: the plain updates.
     sweeps : (int, int), default=(2, 2)
@@ -268,7 +268,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         y : ignored
             Present for compatibility with scikit-learn.
         sample_weight : array-like (n_samples,), default=None
-            Weight of each row, >= 0: weight 2 is the same as having the row twice.
+            Weight of each row, >= 0: weight 2 is the same as repeating the row.
         W : ndarray (n_samples, k), default=None
             Start of W for ``init="custom"``, non-negative, in units such that ``W @ H`` is in units of X.
         H : ndarray (k, n_features), default=None
@@ -280,14 +280,14 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
             Weight > 0 of all entries that a sparse `weight` does not store, as for implicit feedback; no array of
             the size of X is formed.
         layer : str, default=None
-            Name of a layer of the AnnData X that holds the matrix, such as "counts"; None: its X. What the fitted model
-            does later with an AnnData (`transform`, `score`, ...) reads the same layer.
+            Name of a layer of the AnnData X that holds the matrix, such as "counts"; None: its X. Later calls of the
+            fitted model with an AnnData (`transform`, `score`, ...) read the same layer.
         checkpoint : str or path, default=None
             File in which the state of the fit is saved while it runs. If the file already holds a state of this fit,
             the fit continues from that state. It then ends with the same bits, `n_iter_` and history as without the
             interruption.
         checkpoint_every : float, default=60.0
-            Interval between two saves in seconds: the most work that is lost when the process is killed (or one
+            Interval between two saves in seconds: the most work that can be lost if the process is killed (or one
             iteration, if an iteration takes longer).
 
         Returns

@@ -310,7 +310,7 @@ class StratifiedNMF(
             With ``label_weight > 0``, the class of each row: whole numbers or strings; -1, NaN or None if it is
             unknown. Ignored otherwise.
         sample_weight : array-like (n_samples,), default=None
-            Weight of each row, >= 0: weight 2 is the same as having the row twice.
+            Weight of each row, >= 0: weight 2 is the same as repeating the row.
         strata : array-like (n_samples,), or str, default=None
             Stratum label of each row, of one kind: numbers, strings or categories. A name is an obs column of an
             AnnData, or a column of a DataFrame, which is then not a feature. None means a single stratum.
@@ -331,7 +331,7 @@ class StratifiedNMF(
             the fit continues from that state. It then ends with the same bits, `n_iter_` and history as without the
             interruption.
         checkpoint_every : float, default=60.0
-            Interval between two saves in seconds: the most work that is lost when the process is killed (or one
+            Interval between two saves in seconds: the most work that can be lost if the process is killed (or one
             iteration, if an iteration takes longer).
 
         Returns

@@ -451,8 +451,8 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
     def as_start(self) -> Start:
         """Return the fitted components as a `Start`, for use as `init` of another estimator.
 
-        ``init=model`` does the same, and works with `sklearn.base.clone`, pipelines and searches. Only in the parameter
-        grid of a search a `Start` is required: scikit-learn clones estimators there, without their fitted state.
+        ``init=model`` does the same, and works with `sklearn.base.clone`, pipelines and searches. Only the parameter
+        grid of a search requires a `Start`: scikit-learn clones estimators there, without their fitted state.
 
         Returns
         -------
@@ -491,14 +491,14 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         The file is an ``.npz`` without pickles: reading it cannot run code, and ``numpy.load(path)["components_"]``
         works, too. It holds the class, all parameters, all fitted attributes, the statistics from which `partial_fit`
         continues, `source_` if it was set to the source of what `fastnmf.read` returned, and the version. An existing
-        file is replaced only when the new one is complete and on the disk.
+        file is replaced only when the new one is complete and on disk.
 
         Parameters
         ----------
         path : str or path
             Used unchanged; no suffix is added.
         feature_names : sequence of str (n_features,), default=None
-            Names for a model that was fitted to data without names, or a vocabulary: name -> column; the loaded model
+            Names for a model fitted to data without names, or a vocabulary: name -> column; the loaded model
             has them as `feature_names_in_`.
 
         Raises
@@ -516,11 +516,11 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         -----
         UserWarning
             `callback` is a function and is not saved; the loaded model has ``callback=None``. Callbacks of scikit-learn
-            are not saved, either.
+            are not saved either.
 
         Notes
         -----
-        If `random_state` is a generator, its present state is saved. A parameter that is a DataFrame is loaded as an
+        If `random_state` is a generator, its current state is saved. A parameter that is a DataFrame is loaded as an
         array; a model given as `init` is loaded as the `fastnmf.Start` with its factors. Metadata requests
         (``set_fit_request``) are not saved.
 

@@ -99,8 +99,8 @@ class RowErrorsMixin:
         -------
         ndarray (n_samples,) of float64
             ``min_{w >= 0} ||a - v - w H||²`` for every row a, over the known entries. If all entries are known, small
-            errors, too, are right to six digits; it is infinite if a square overflows float64. For the Kullback-Leibler
-            loss: the divergence of the row from its model.
+            errors, too, are accurate to six digits; it is infinite if a square overflows float64. For the
+            Kullback-Leibler loss: the divergence of the row from its model.
 
         Raises
         ------

@@ -104,8 +104,8 @@ class RatingsMixin:
         n : int, default=10
             Maximum number of columns.
         exclude_known : bool, default=True
-            Whether columns whose entry in this row is known are left out. A model that was fitted with `missing_values`
-            or `weight` remembers them; for others give X.
+            Whether columns whose entry in this row is known are left out. A model fitted with `missing_values` or
+            `weight` remembers them; for others pass X.
         X : sparse matrix or array (n_samples, n_features), default=None
             Rows whose weights `transform` finds, such as those of new users; what a row stores, or where it is not
             missing, is known. None: the training rows.
