@@ -100,6 +100,7 @@ _HOMES = {
     "consensus": "fastnmf.selection.consensus",
     "estimate": "fastnmf.selection.size",
     "select_rank": "fastnmf.selection",
+    "specific_features": "fastnmf.selection",
     "cluster": "fastnmf.selection",
     "catalogue": "fastnmf.models.catalogue",
     "Start": "fastnmf.core.init",
@@ -181,6 +182,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.selection import cluster as cluster
     from fastnmf.selection import select_beta as select_beta
     from fastnmf.selection import select_rank as select_rank
+    from fastnmf.selection import specific_features as specific_features
     from fastnmf.selection.consensus import consensus as consensus
     from fastnmf.selection.size import estimate as estimate
 else:

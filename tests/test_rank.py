@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 from fastnmf import NMF, StratifiedNMF, select_rank
-from fastnmf.selection.held_out import REACH, Entries, RowsColumns
+from fastnmf.selection.held_out import REACH, Entries, RowsColumns, restrict_columns
 from fastnmf.selection.parallel_fits import ParallelFits
 from fastnmf.selection.rank import _stability, match_components
 
@@ -161,6 +161,39 @@ def test_divergences_are_measured_on_rows_and_columns(cls, beta_loss, beta):
         total += oracles.beta_divergence(x, np.maximum(trivial, 1e-300), beta)
     assert error == pytest.approx(np.sqrt(lost / total), rel=1e-6)
     assert select_rank(X, strata, [1, 2], estimator=setting.estimator, n_restarts=0).method == "rows_columns"
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_array])
+def test_predictions_of_rows_from_few_columns_are_cut_off(convert):
+    X, strata = planted(n_columns=9, noise=0.0)
+    X[0, 1:] = 0
+    X[0, 0] = 40 * X.max()  # its weights explode
+    setting = ParallelFits(convert(X), strata, FAST, None)
+    held = RowsColumns(setting, 3, np.random.default_rng(0))
+    lost = total = cut = 0.0
+    for fold in range(3):
+        is_out, part = held.fold == fold, held.part[fold]
+        model = setting.make(2, 5).fit(setting.X[~is_out], strata=strata[~is_out])
+        for left in range(3):
+            seen = np.flatnonzero(part != left)
+            W = restrict_columns(model, seen).transform(setting.X[is_out][:, seen], strata=strata[is_out])
+            y = (W @ model.components_ + model.shifts_[np.searchsorted(model.strata_, strata[is_out])])[:, part == left]
+            x, limit = X[is_out][:, part == left], REACH * X[~is_out].max(axis=0)[part == left]
+            cut += np.count_nonzero(y > limit)
+            lost, total = np.square(x - np.minimum(y, limit)).sum() + lost, np.square(x).sum() + total
+        assert held.measure(setting, 2, fold, 5)[1][0] == pytest.approx(np.sqrt(lost / total), rel=1e-9)
+        lost = total = 0.0
+    assert cut > 3
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_choice_that_means_nothing_warns():
+    rng = np.random.default_rng(0)
+    with pytest.warns(UserWarning, match="With 8 columns, .* from 5 numbers; use method='entries'"):
+        select_rank(planted(n_columns=8)[0], None, [1], method="rows_columns", n_restarts=0, estimator=PLAIN)
+    noise = (rng.random((40, 40)) < 0.02) * 1.0
+    with pytest.warns(UserWarning, match="predicting zero has 1"):
+        select_rank(noise, None, [4], method="rows_columns", n_restarts=0, estimator=PLAIN, random_state=0)
 
 
 def test_held_out_entries_are_not_seen():

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import allocate
 from fastnmf.data import shifts
+from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
 from fastnmf.selection.parallel_fits import is_settled
@@ -132,7 +133,8 @@ class RowsColumns:
     Components and shifts come from the other rows. The weights of a held-out row come from two thirds of its columns,
     the error from the remaining third; each third in turn. This follows Owen and Perry 2009, "Bi-cross-validation of
     the SVD and the nonnegative matrix factorization", doi:10.1214/08-AOAS227, who also leave the columns out of the
-    fit. Folds are drawn within strata; the row of a stratum with a single row is part of every fit.
+    fit. Folds are drawn within strata; the row of a stratum with a single row is part of every fit. Predictions of the
+    squared error are cut off as those of `Entries`: weights from a few columns can be arbitrarily large.
 
     Parameters
     ----------
@@ -178,11 +180,16 @@ class RowsColumns:
         is_out, part = self.fold == fold, self.part[fold]
         model = setting.make(rank, seed).fit(setting.X[~is_out], **setting.labels(~is_out))
         X, labels = setting.X[is_out], setting.labels(is_out)
+        limit = REACH * _largest_of_columns(setting.X[~is_out]) if _clips(setting.estimator) else None
         lost = total = 0.0
         for left in range(part.max() + 1):
             seen, scored = np.flatnonzero(part != left), np.flatnonzero(part == left)
             W = restrict_columns(model, seen).transform(X[:, seen], **labels)
-            found = losses(restrict_columns(model, scored), X[:, scored], W, **labels)
+            scored_model, Y = restrict_columns(model, scored), X[:, scored]
+            if limit is None:
+                found = losses(scored_model, Y, W, **labels)
+            else:
+                found = _clipped_losses(scored_model, Y, W, limit[scored], **labels)
             lost, total = lost + found[0], total + found[1]
         return is_settled(model), (_ratio(lost, total), model.normalized_loss_)
 
@@ -229,6 +236,68 @@ def losses(model, X, W, strata=None):
         value = problem.value(factors, **({"V": V} if V is not None and options.is_squared else {}))
     unit = 2.0 ** (-2 * options.beta * e)
     return max(value, 0.0) * unit, problem.scale * unit
+
+
+def _clips(estimator):
+    """Return whether predictions can be cut off: for the squared error of data that are all known."""
+    return estimator._options().is_squared and estimator.missing_values is None
+
+
+def _largest_of_columns(X):
+    return X.max(axis=0).toarray().ravel() if sp.issparse(X) else X.max(axis=0)  # never-densify-ok: one row
+
+
+def _clipped_losses(model, X, W, limit, strata=None):
+    """Return what `losses` does for the squared error, with predictions cut off at `limit`.
+
+    The largest share of a limit that a row can reach is at most the product of its weights with the largest shares of
+    the components. Only rows for which that is above 1 are predicted entry by entry, in blocks.
+
+    Parameters
+    ----------
+    model : NMF or StratifiedNMF
+        Fitted.
+    X : csr_array or ndarray (n, m)
+    W : ndarray (n, k)
+    limit : ndarray (m,)
+        Largest prediction of each column.
+    strata : array-like (n,), default=None
+        Labels of the rows.
+
+    Returns
+    -------
+    loss, trivial : float
+    """
+    H, has_limit = model.components_.astype(np.float64), limit > 0
+    reached = W @ np.divide(H, limit, where=has_limit, out=np.zeros(H.shape)).max(axis=1, initial=0)
+    index = None
+    if model._has_shifts:
+        index, V = encode_labels(strata, len(W), model.strata_)[0], shifts.as_read(model.shifts_)
+        largest = [_largest_share(shift, limit) for shift in shifts.each_row(V)]
+        reached += np.array(largest)[index]
+    is_far = reached > 1
+
+    def labels(rows):
+        return {} if strata is None else {"strata": np.asarray(strata)[rows]}
+
+    lost = total = 0.0
+    if not is_far.all():
+        lost, total = losses(model, X[~is_far], W[~is_far], **labels(~is_far))
+    far = np.flatnonzero(is_far)
+    step = max(1, BLOCK // X.shape[1])
+    for at in range(0, len(far), step):
+        rows = far[at : at + step]
+        x = X[rows]
+        x = (x.toarray() if sp.issparse(x) else x).astype(np.float64)  # never-densify-ok: a block of at most 16 MB
+        y = W[rows] @ H
+        y = y + shifts.rows_of(V, index[rows]) if index is not None else y
+        lost += np.square(x - np.minimum(y, limit)).sum()
+        total += np.square(x).sum()
+    return lost, total
+
+
+def _largest_share(shift, limit):
+    return np.divide(shift, limit, where=limit > 0, out=np.zeros(len(limit))).max(initial=0)
 
 
 def _ratio(lost, total):

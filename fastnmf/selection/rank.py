@@ -14,16 +14,18 @@ from scipy.optimize import linear_sum_assignment
 
 from fastnmf.core.options import check_choice, check_integer, check_verbose, generator
 from fastnmf.core.restarts import has_same_start
+from fastnmf.core.warn import warn
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.sentences import shown
 from fastnmf.metrics.ensembles import agreement_of_runs, sample_components
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
-from fastnmf.selection.held_out import MAX_MASK, Entries, RowsColumns
+from fastnmf.selection.held_out import COLUMN_PARTS, MAX_MASK, Entries, RowsColumns
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
 from fastnmf.typing import Floats, Integers, Labels, Matrix, Seed
 
 METHODS = {"entries": Entries, "rows_columns": RowsColumns}
+FEW_COLUMNS = 30  # fewer make the weights of a held-out row noise
 SMALL = 1_000_000  # largest number of entries of dense data for which the default method is "entries"
 
 
@@ -174,9 +176,10 @@ def select_rank(
     Notes
     -----
     The loss is `normalized_loss_` over the held-out entries: the square root of their squared error over their squared
-    norm, or of their divergence over that of the product of the margins. With ``"entries"``, predictions are cut off at
-    twice the largest entry of the column in the fit. Without this bound, a column with few entries in the fit could
-    have an arbitrarily large prediction, and a single entry would decide the loss.
+    norm, or of their divergence over that of the product of the margins. For the squared error, predictions are cut off
+    at twice the largest entry of the column in the fit. Without this bound, a column with few entries in the fit, or a
+    row whose weights come from a few columns, could have an arbitrarily large prediction, and a single entry would
+    decide the loss.
 
     A loss above 1 is worse than predicting zero. For short, noisy rows, such as documents under TF-IDF, weights without
     penalty can be that bad, because they fit the noise of the entries from which they are found. The chosen rank is
@@ -246,6 +249,7 @@ def select_rank(
     held_out = measured[:, :, 0].mean(axis=1)
     se = measured[:, :, 0].std(axis=1, ddof=1) / np.sqrt(n_folds)
     best = int(np.argmin(held_out))
+    _warn_of_weak_choice(method, held_out[best], setting.X.shape[1])
     return RankSelection(
         ranks=ranks,
         held_out=held_out,
@@ -263,6 +267,22 @@ def select_rank(
         n_repeats=n_repeats,
         n_restarts=n_restarts,
     )
+
+
+def _warn_of_weak_choice(method, least, n_columns):
+    """Warn where the held-out error cannot choose: it is that of predicting zero, or weights come from few columns."""
+    if least >= 1:
+        warn(
+            f"The least held-out loss is {least:.3g}; predicting zero has 1. So no rank that was tried predicts these "
+            "data; try smaller ranks, or a penalty (alpha_W).",
+            UserWarning,
+        )
+    elif method == "rows_columns" and n_columns < FEW_COLUMNS:
+        warn(
+            f"With {n_columns} columns, method='rows_columns' finds the weights of a row from "
+            f"{n_columns - -(-n_columns // COLUMN_PARTS)} numbers; use method='entries'.",
+            UserWarning,
+        )
 
 
 def match_components(A, B):

@@ -1,0 +1,169 @@
+"""Which features are specific to a stratum: exact moments over all labellings, levels that hold, and refusals."""
+
+import itertools
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.stats import false_discovery_control, pearson3
+
+from fastnmf import NMF, AffineNMF, SemiSupervisedNMF, StratifiedNMF, specific_features
+from fastnmf.datasets import make_stratified
+from fastnmf.selection.specific import _adjusted, _count, _lower_bounds, _pvalues
+
+RNG = np.random.default_rng(0)
+COUNTS = RNG.poisson(RNG.gamma(1.0, 1.0, 30), (60, 30))
+LABELS = np.repeat(["a", "b", "c"], [30, 20, 10])
+
+
+def labellings(index, block):
+    """Yield all different ways of giving the labels of the rows to the rows of their blocks."""
+    parts = [np.flatnonzero(block == b) for b in np.unique(block)]
+    for given in itertools.product(*(sorted(set(itertools.permutations(index[part]))) for part in parts)):
+        found = np.empty_like(index)
+        for part, labels in zip(parts, given, strict=True):
+            found[part] = labels
+        yield found
+
+
+@pytest.mark.parametrize("block", [[0] * 7, [0, 0, 0, 0, 1, 1, 1]], ids=["all rows", "within two blocks"])
+@pytest.mark.parametrize("has_model", [False, True])
+def test_the_moments_are_those_over_all_labellings(block, has_model):
+    X, index, block = (
+        np.random.default_rng(1).poisson(1.5, (7, 4)) * 1.0,
+        np.array([0, 1, 0, 1, 0, 2, 1]),
+        np.array(block),
+    )
+    model = AffineNMF(2, random_state=0, max_iter=5, tol=0).fit(X) if has_model else None
+    fitted = model.transform(X) @ model.components_ + model.offset_ if has_model else 0.0
+    residuals = X - fitted
+    sums = np.array([[residuals[each == s].sum(axis=0) for s in range(3)] for each in labellings(index, block)])
+    mean, deviation = sums.mean(axis=0), sums.std(axis=0)
+    actual = np.array([residuals[index == s].sum(axis=0) for s in range(3)]) - mean
+    skewness = ((sums - mean) ** 3).mean(axis=0) / deviation**3
+    found = specific_features(X, index, model, within=block, correction=None)
+    np.testing.assert_allclose(found.z, actual / deviation, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.difference, actual / np.bincount(index)[:, None], rtol=1e-9, atol=1e-12)
+    above = found.z > 1e-6
+    np.testing.assert_allclose(found.pvalue[above], pearson3.sf(found.z, skewness)[above], rtol=1e-7)
+
+
+def test_z_is_that_of_the_stored_numbers():
+    cases = json.loads((pathlib.Path(__file__).parent / "data" / "score_test.json").read_text())
+    for case in cases:
+        X, W, H, v = (np.array(case[name]) for name in ("A", "W", "H", "v"))
+
+        class Known(NMF):
+            components_, shifts_ = H.T, v[None]  # noqa: B023
+
+            def transform(self, X, W=W):
+                return W
+
+        found = specific_features(X, np.array(case["codes"]), Known())
+        np.testing.assert_allclose(found.z, case["z"], atol=1e-9)
+
+
+def test_planted_features_are_found_and_nothing_under_shuffled_labels():
+    X = COUNTS.copy()
+    X[LABELS == "c", 7] += 4
+    found = specific_features(X, LABELS, n_shuffles=20, random_state=0)
+    assert found.names == {"a": [], "b": [], "c": ["7"]}
+    assert found.rejected.sum() == found.n_rejected.sum() == 1
+    assert found.shuffled.shape == (20,) and np.count_nonzero(found.shuffled) <= 3
+    assert "specific" in repr(found).splitlines()[0] and repr(found).splitlines()[3].split() == ["c", "1", "7"]
+
+
+def test_levels_hold_under_shuffled_labels():
+    rng = np.random.default_rng(3)
+    X = make_stratified((300,), 60, 3, noise=0.3, random_state=0).data
+    model = NMF(3, random_state=0, max_iter=30, tol=0).fit(X)
+    values = [specific_features(X, rng.integers(0, 4, 300), model, correction=None) for _ in range(12)]
+    p = np.concatenate([each.pvalue.ravel() for each in values])
+    assert 0.035 < np.mean(p <= 0.05) < 0.065 and np.mean(p <= 0.001) < 0.003  # 2880 tests: 0.004 and 0.0006 deviations
+
+
+def test_a_second_factor_is_not_taken_for_the_first():
+    rng = np.random.default_rng(5)
+    year = np.repeat([0, 1], 100)
+    region = np.where(rng.random(200) < np.where(year, 0.8, 0.2), "north", "south")
+    X = rng.poisson(1.0, (200, 5)) + 3.0 * year[:, None] * (np.arange(5) == 2)
+    assert specific_features(X, region).n_rejected.sum() == 1
+    assert specific_features(X, region, within=year).n_rejected.sum() == 0
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e150])
+def test_the_units_of_x_do_not_matter(scale):
+    X = COUNTS.astype(float)
+    model = NMF(2, random_state=0, max_iter=20, tol=0)
+    a = specific_features(X, LABELS, model.fit(X))
+    b = specific_features(scale * X, LABELS, model.fit(scale * X))
+    np.testing.assert_allclose(a.z, b.z, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(scale * a.difference, b.difference, rtol=1e-4, atol=1e-6 * scale)
+
+
+def test_sparse_data_and_float32_give_the_same():
+    found = specific_features(COUNTS, LABELS)
+    for X in (sp.csr_array(COUNTS), sp.coo_matrix(COUNTS), COUNTS.astype(np.float32)):
+        np.testing.assert_allclose(specific_features(X, LABELS).pvalue, found.pvalue, rtol=1e-9)
+
+
+@pytest.mark.parametrize("alternative", ["greater", "less", "two-sided"])
+@pytest.mark.parametrize("correction", ["fdr_bh", "fdr_by", "bonferroni", None])
+def test_rejections_counted_quickly_are_the_rejections(alternative, correction):
+    rng = np.random.default_rng(2)
+    z, skewness = 2.5 * rng.standard_normal(400), rng.choice([-1.0, 0.0, 0.3, 1.0, 4.0], 400)
+    expected = np.count_nonzero(_adjusted(_pvalues(z, skewness, alternative), correction) <= 0.05)
+    assert _count(z, skewness, alternative, correction, 0.05) == expected > 0
+
+
+def test_lower_bounds_are_below_the_p_values():
+    z, skewness = np.meshgrid(np.geomspace(1e-3, 50, 40), np.geomspace(1e-3, 100, 40))
+    bounds = _lower_bounds(z.ravel(), skewness.ravel())
+    exact = _pvalues(z.ravel(), skewness.ravel(), "greater")
+    assert np.all(bounds <= exact * (1 + 1e-6) + 1e-300) and np.mean(bounds > 0.3 * exact) > 0.3
+
+
+def test_adjusted_p_values_are_those_of_scipy():
+    p = np.random.default_rng(0).random(50) ** 3
+    for method in ("bh", "by"):
+        np.testing.assert_allclose(_adjusted(p, f"fdr_{method}"), false_discovery_control(p, method=method))
+
+
+def test_features_that_cannot_vary_are_no_tests():
+    X = np.column_stack([COUNTS, np.ones(60), np.zeros(60)])
+    found = specific_features(X, LABELS)
+    assert np.all(found.pvalue[:, -2:] == 1) and np.all(found.z[:, -2:] == 0) and not found.rejected[:, -2:].any()
+
+
+REFUSED = {
+    "a model that has seen the strata": (lambda: StratifiedNMF(2).fit(COUNTS, strata=LABELS), "has seen labels"),
+    "a model that has seen classes": (lambda: SemiSupervisedNMF(2).fit(COUNTS, LABELS), "has seen labels"),
+    "no estimator": (lambda: 3, "is not an estimator"),
+    "another shape": (lambda: NMF(2).fit(COUNTS[:, :5]), "features"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", REFUSED)
+def test_models_that_cannot_be_used_are_refused(name):
+    make, sentence = REFUSED[name]
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        specific_features(COUNTS, LABELS, make())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"strata": None}, "was given no strata"),
+        ({"strata": ["a"] * 60}, "single label"),
+        ({"level": 2}, "expected a number from 0 to 1"),
+        ({"correction": "holm"}, "correction='holm'"),
+        ({"n": 0}, "n=0 is not valid"),
+        ({"within": [1, 2]}, "within"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        specific_features(**{"X": COUNTS, "strata": LABELS} | change)
