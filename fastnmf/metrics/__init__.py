@@ -25,6 +25,7 @@ from fastnmf.metrics.ensembles import (
     sample_components,
     select_features,
 )
+from fastnmf.metrics.maps import lift, relevance, topic_map, topic_similarity
 from fastnmf.metrics.residuals import ResidualHistory, component_usage, kkt_residual
 from fastnmf.metrics.topics import (
     TopicFlag,
@@ -53,14 +54,18 @@ __all__ = [
     "flag_topics",
     "group_words",
     "kkt_residual",
+    "lift",
     "merge_topics",
     "normalized_loss",
+    "relevance",
     "rename_topics",
     "sample_components",
     "select_features",
     "sparseness",
+    "topic_map",
     "topic_names",
     "topic_overlap",
+    "topic_similarity",
 ]
 # The expanded form loses the digits that cancel: below this share of its largest term the residual itself is computed.
 _CANCELLATION = 1e-6

@@ -26,6 +26,14 @@ def as_matrix(values, name, dtype=np.float64):
     return values.astype(dtype, copy=False)
 
 
+def components_of(model, name="model"):
+    """Return the topics of a model, or array, as a dense array; of a hierarchy those of the finest level."""
+    if not hasattr(model, "components_"):
+        return as_matrix(model, name)
+    found = model.components_[0] if isinstance(model.components_, list) else model.components_
+    return as_matrix(found.sum(axis=0) if np.ndim(found) == 3 else found, "components_")  # over lags
+
+
 def check_count(name, value, least=1, why=""):
     """Raise ValueError unless a value is an integer of at least `least`.
 

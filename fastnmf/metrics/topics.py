@@ -18,7 +18,7 @@ from fastnmf.data.names import names_of, read_names
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import as_read, each_row
-from fastnmf.metrics.checks import as_matrix, check_count
+from fastnmf.metrics.checks import as_matrix, check_count, components_of
 from fastnmf.typing import Dense, FittedModel, Floats, Labels, Matrix, Names, Ranking, Topics
 
 MEASURES = ("npmi", "umass")
@@ -230,7 +230,7 @@ def topic_names(
     ['ice', 'sun']
     """
     check_count("n", n)
-    components = _components(model)
+    components = components_of(model)
     names = _names_for(model, feature_names, components.shape[1])
     tops = (strongest_of(scores, n)[0] for scores in feature_scores(components, by))
     return [" ".join(names[j] for j in top) or "(nothing)" for top in tops]
@@ -260,7 +260,7 @@ def rename_topics(model: FittedModel, names: Labels | Mapping[int, str]) -> Any:
     >>> rename_topics(model, {1: "weather"}).topic_names_.tolist()
     ['0', 'weather']
     """
-    n_topics = len(_components(model))
+    n_topics = len(components_of(model))
     if isinstance(names, Mapping):
         found = [str(name) for name in getattr(model, "topic_names_", range(n_topics))]
         for topic, name in names.items():
@@ -313,7 +313,7 @@ def merge_topics(model: FittedModel, groups: Sequence[Any]) -> Any:
     >>> merge_topics(model, [[0, 2]]).components_.shape
     (2, 4)
     """
-    H = _components(model)
+    H = components_of(model)
     needs = set(getattr(model, "_fitted_shapes", ())) - _KEPT - {"coef_", "intercept_"}
     is_plain = isinstance(getattr(model, "n_components", None), numbers.Integral) and np.ndim(model.components_) == 2
     if needs or not is_plain or getattr(model, "_is_signed", False):
@@ -426,7 +426,7 @@ def flag_topics(
     """
     check_count("n", n)
     check_count("n_rows", n_rows, 2, ", because rows are compared")
-    H, W = _components(model), getattr(model, "W_", None)
+    H, W = components_of(model), getattr(model, "W_", None)
     W = model.S_[0] if isinstance(model.components_, list) else W
     names, X = _names_for(model, feature_names, H.shape[1]), _occurrences(matrix_of(X))
     if W is None or X.shape != (len(W), H.shape[1]):
@@ -571,14 +571,6 @@ def _occurrences(X):
         X = X.copy()
         X.sum_duplicates()
     return X
-
-
-def _components(model):
-    """Return the topics of a model, or array, as a dense array; of a hierarchy those of the finest level."""
-    if not hasattr(model, "components_"):
-        return as_matrix(model, "model")
-    found = model.components_[0] if isinstance(model.components_, list) else model.components_
-    return as_matrix(found.sum(axis=0) if np.ndim(found) == 3 else found, "components_")  # over lags
 
 
 def _names_for(model, given, n_features):
