@@ -337,7 +337,10 @@ def test_page_of_many_strata_shows_the_largest(tmp_path):
     assert len(facts.strata) == MOST_STRATA and "250 largest of 290 groups" in facts.notes[0]
     assert all(stratum.n_rows == 2 for stratum in facts.strata) and sizes.min() == 1
     assert [stratum.code for stratum in facts.strata] == sorted(stratum.code for stratum in facts.strata)
-    check_alone(page_of(tmp_path, model))
+    page = page_of(tmp_path, model)
+    check_alone(page)
+    small = [stratum for stratum in np.flatnonzero(sizes == 1)]
+    assert "40 smaller groups" in page and f'<th scope="row">{small[0]}</th>' in page
 
 
 def test_dead_and_equal_topics_are_told(tmp_path, model):

@@ -103,7 +103,7 @@ class Rows:
         n : int
         """
         members = np.arange(self.X.shape[0]) if members is None else members
-        size, counts = float(np.linalg.norm(weights)), self.counts[members]
+        size, counts = float(np.sqrt(np.square(weights).sum())), self.counts[members]
         used = counts > 0
         if size == 0 or not used.any():
             return members[:0], np.zeros(0)

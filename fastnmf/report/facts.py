@@ -16,7 +16,7 @@ from fastnmf.report.lists import Words, embedded, joined, words_of
 from fastnmf.report.measures import add_measures
 from fastnmf.report.wording import Wording, wording_of
 
-MOST_STRATA = 250
+MOST_STRATA, MOST_LISTED = 250, 1000  # strata that have cards, and strata that are named at all
 ALIKE = 0.8  # two components with at least this cosine count as nearly the same
 N_TREE_WORDS = 6
 # A stratum is marked by a topic that it uses more than half as much again as all rows do, and for a twentieth at least.
@@ -96,6 +96,7 @@ class Facts:
     diversity: float = None
     kkt: float = None
     tree: list = None
+    others: list = field(default_factory=list)
     embedded: str = ""
 
 
@@ -127,7 +128,7 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None)
     X = _checked(model, X, W, H)
     labels, stratum_index, V, sizes = strata_of(model, W)
     rows = Rows(X, row_names, row_texts, names, labels, stratum_index, 0 if W is None else len(W))
-    shown, notes = _shown(V, sizes)
+    shown, others, notes = _shown(V, sizes)
     rows.share_room(len(H) + len(shown))
     usage = None if W is None else metrics.component_usage(W, H, stratum_index)
     background = _background(X, W, H, V, sizes)
@@ -162,6 +163,14 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None)
         facts.numbers["normalized_loss_"] = float(model.level_errors_[0])
     for code in shown:
         facts.strata.append(_stratum(facts, code, labels, sizes, V, usage, rows))
+    facts.others = [
+        (
+            labels[code],
+            None if sizes is None else round(float(sizes[code])),
+            words_of(dense_row(V, code), background, names),
+        )
+        for code in others
+    ]
     _add_usage_to_topics(facts, usage, labels)
     if X is not None:
         add_measures(facts, model, X, H, W, V, rows)
@@ -273,14 +282,17 @@ def _topics(model, H, W, background, names, rows):
 
 
 def _shown(V, sizes):
-    """Return the rows of V of the largest strata, those on the page, and notes about the others."""
+    """Return the rows of V of the strata that have cards and of those that are listed, the largest, and notes."""
     if V is None:
-        return [], []
+        return [], [], []
     if V.shape[0] <= MOST_STRATA:
-        return list(range(V.shape[0])), []
-    weights = np.ones(V.shape[0]) if sizes is None else sizes
-    shown = np.sort(np.argsort(-weights, kind="stable")[:MOST_STRATA])
-    return shown.tolist(), [f"The page shows the {MOST_STRATA} largest of {V.shape[0]:,} groups."]
+        return list(range(V.shape[0])), [], []
+    order = np.argsort(-(np.ones(V.shape[0]) if sizes is None else sizes), kind="stable")
+    shown, others = np.sort(order[:MOST_STRATA]).tolist(), np.sort(order[MOST_STRATA:MOST_LISTED]).tolist()
+    note = (
+        f"The page shows the {MOST_STRATA} largest of {V.shape[0]:,} groups; {len(others)} more have a line in a table."
+    )
+    return shown, others, [note]
 
 
 def _stratum(facts, code, labels, sizes, V, usage, rows):

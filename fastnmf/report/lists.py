@@ -142,5 +142,5 @@ def _entries(total, at, values, place):
 
 
 def _short(values):
-    """Return numbers with three digits, which JSON writes in few characters."""
-    return [float(f"{value:.3g}") for value in np.asarray(values, dtype=np.float64).tolist()]
+    """Return numbers with four digits, which JSON writes in few characters."""
+    return [float(f"{value:.4g}") for value in np.asarray(values, dtype=np.float64).tolist()]

@@ -125,7 +125,8 @@ def table(heads, lines, name, texts=()):
     )
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{name}, table"><table class="sortable" '
-        f'data-file="{name.lower()}"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        f'data-file="{name.lower().replace(" ", "-")}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 

@@ -13,11 +13,13 @@
   const found = get("found");
   const nothing = get("nothing");
   const plain = (element) => element.textContent.toLowerCase();
+  const lines = new Map();
+  for (const line of $("tr[data-of]")) lines.set(line.dataset.of, [...(lines.get(line.dataset.of) || []), line]);
   const cards = $("[data-item]").map((card) => ({
     card,
     kind: card.dataset.item,
     text: plain(card),
-    lines: $(`tr[data-of="${card.id}"]`),
+    lines: lines.get(card.id) || [],
   }));
   const kinds = [...new Set(cards.map((item) => item.kind))];
   const title = { topics: plain(get("h-topics")), strata: "groups" };
@@ -284,10 +286,10 @@
     order = Number(value);
     for (const slider of $(".slider input")) {
       slider.value = value;
-      slider.parentElement.querySelector("output").textContent = `λ = ${order}`;
+      slider.closest(".slider").querySelector("output").textContent = `λ = ${order}`;
     }
     for (const list of lists) write(list);
-    for (const item of cards) mark(item.card, terms.length > 0 && !item.card.hidden);
+    if (terms.length) for (const item of cards) mark(item.card, !item.card.hidden);
     if (panel) show(panel.dataset.topic);
   }
 

@@ -25,6 +25,7 @@ from fastnmf.report.markup import (
 from fastnmf.report.measures import COHERENCE_WORDS
 from fastnmf.report.overview import flag_sentence, lede, overview
 
+MANY = 40  # cards of which a browser lays out those in sight only
 _MEASURES = '<span class="n">weight</span><span class="x">lift</span>'
 
 
@@ -215,7 +216,21 @@ def _strata(facts):
         )
     cards = "".join(_stratum_card(facts, at, stratum) for at, stratum in enumerate(facts.strata))
     listing = table(heads, lines, "Groups", (marked, own))
-    return f'{listing}{_slider(facts, "strata")}<div class="cards">{cards}</div>'
+    many = " many" if len(facts.strata) > MANY else ""
+    return f'{listing}{_slider(facts, "strata")}<div class="cards{many}">{cards}</div>{_others(facts)}'
+
+
+def _others(facts):
+    """Return the table of the strata that have no card."""
+    if not facts.others:
+        return ""
+    heads = ["Group", facts.wording.rows.capitalize(), f"Its {facts.wording.features}"]
+    lines = [
+        f'<tr data-item="strata"><th scope="row">{text(label)}</th><td data-v="{n_rows or 0}">{number(n_rows)}</td>'
+        f'<td class="t">{text(joined(words.names[:5]))}</td></tr>'
+        for label, n_rows, words in facts.others
+    ]
+    return f"<h3>{len(lines)} smaller groups</h3>{table(heads, lines, 'Smaller groups', heads[2:])}"
 
 
 def times_of(stratum):
