@@ -237,6 +237,24 @@ def test_divergences_get_all_sections():
     share = 1 - divergence(X, own) / divergence(X, null)
     assert dict(facts.alternatives)["one profile for each group"] == pytest.approx(share)
     assert dict(facts.alternatives)["this model"] == pytest.approx(1 - model.normalized_loss_**2)
+    plain = NMF(3, **options).fit(counts.data)
+    assert len(gather(plain, counts.data, None, None, None).alternatives) == 1
+    assert "other data" in gather(plain, counts.data[::-1], None, None, None).notes[0]
+
+
+def test_ratings_are_compared_with_means_of_what_is_known():
+    ratings = datasets.simulate_ratings(60, 20, n_strata=2, random_state=0, n_ratings=500)
+    model = StratifiedNMF(2, missing_values="zeros", alpha_W=0.1, random_state=0, max_iter=20, tol=0)
+    facts = gather(model.fit(ratings.data, strata=ratings.strata), ratings.data, None, None, None, "ratings")
+    X, left = ratings.data.toarray(), 0.0
+    for label in np.unique(ratings.strata):
+        part = X[ratings.strata == label]
+        for column in part.T:
+            known = column[column > 0]
+            left += np.square(known - known.mean()).sum() if len(known) else 0.0
+    found = dict(facts.alternatives)
+    assert found["the mean of each item in each group"] == pytest.approx(1 - left / np.square(X).sum())
+    assert found["this model"] > found["the mean of each item in each group"] and "not checked here" in facts.notes[0]
 
 
 def test_flags_of_topics_and_shifts_are_told(tmp_path):

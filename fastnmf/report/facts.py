@@ -1,4 +1,4 @@
-"""Gather the contents of a report as plain numbers and strings; only this file and `measures` use estimators."""
+"""Gather the contents of a report as plain numbers and strings; only this file and `explained` use estimators."""
 
 from dataclasses import dataclass, field
 
@@ -12,8 +12,8 @@ from fastnmf.data.names import check_names, names_of, read_names
 from fastnmf.data.shifts import as_read, dense_row
 from fastnmf.metrics.maps import topic_map
 from fastnmf.report.examples import Rows
+from fastnmf.report.explained import add_measures
 from fastnmf.report.lists import Words, embedded, joined, words_of
-from fastnmf.report.measures import add_measures
 from fastnmf.report.wording import Wording, wording_of
 
 MOST_STRATA, MOST_LISTED = 250, 1000  # strata that have cards, and strata that are named at all
@@ -132,13 +132,13 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None)
     rows.share_room(len(H) + len(shown))
     usage = None if W is None else metrics.component_usage(W, H, stratum_index)
     background = _background(X, W, H, V, sizes)
-    loss = getattr(model, getattr(model, "_loss_parameter", ""), "frobenius")
+    loss = _loss_of(model)
     facts = Facts(
         title=title or f"{type(model).__name__} with {len(H)} {wording.topics if len(H) != 1 else wording.topic}",
         kind=type(model).__name__,
         wording=wording,
-        is_squared=loss in ("frobenius", 2),
-        loss_name={2: "frobenius", 1: "kullback-leibler", 0: "itakura-saito"}.get(loss, str(loss)),
+        is_squared=loss == "frobenius",
+        loss_name=loss,
         n_rows=len(W) if W is not None else int(sizes.sum()) if sizes is not None else None,
         n_features=H.shape[1],
         n_nonzeros=None if X is None else int(X.count_nonzero() if sparse.issparse(X) else np.count_nonzero(X)),
@@ -185,6 +185,14 @@ def feature_names_of(model, given, n_features):
     if given is None:
         given = [f"feature {j}" for j in range(n_features)] if own is None else own
     return read_names(given, n_features, own).tolist()
+
+
+def _loss_of(model):
+    """Return the name of a model's loss; "own" for one that is not a divergence between X and the model."""
+    if getattr(model, "_has_own_loss", False) or "beta_loss" in getattr(model, "_fixed", {}):
+        return "own"
+    loss = getattr(model, getattr(model, "_loss_parameter", ""), "frobenius")
+    return {2: "frobenius", 1: "kullback-leibler", 0: "itakura-saito"}.get(loss, str(loss))
 
 
 def _checked(model, X, W, H):

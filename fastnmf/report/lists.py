@@ -87,14 +87,14 @@ def _first(scores, n):
     return at[np.argsort(-scores[at], kind="stable")[:n]]
 
 
-def embedded(facts, V, codes):
+def embedded(facts, V, shown):
     """Return what the script of the page reads, as JSON without a character that has a meaning in HTML.
 
     Parameters
     ----------
     facts : Facts
     V : ndarray or csr_array (n_strata, n_features), or None
-    codes : list of int
+    shown : list of int
         Rows of V of the strata on the page.
 
     Returns
@@ -105,7 +105,7 @@ def embedded(facts, V, codes):
         which two of them are compared, ``compared``.
     """
     topics, groups = ([part.words for part in parts] for parts in (facts.topics, facts.strata))
-    compared = _compared(groups, V, codes) if len(groups) > 1 else np.zeros(0, np.intp)
+    compared = _compared(groups, V, shown) if len(groups) > 1 else np.zeros(0, np.intp)
     used = [words.at for words in (*topics, *groups)]
     columns = np.unique(np.concatenate([compared, *used])).astype(np.intp)
     shares = facts.background[columns] / max(float(facts.background.sum()), 1e-300)
@@ -117,7 +117,7 @@ def embedded(facts, V, codes):
         "topics": [_entries(words.total, words.at, words.values, place) for words in topics],
         "groups": [],
     }
-    for words, code in zip(groups, codes, strict=True):
+    for words, code in zip(groups, shown, strict=True):
         at, values = words.at, np.array(words.values)
         if len(compared):
             shift = dense_row(V, code)
@@ -127,11 +127,11 @@ def embedded(facts, V, codes):
     return json.dumps(found, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
 
 
-def _compared(groups, V, codes):
+def _compared(groups, V, shown):
     """Return the columns by which two strata are compared, as many as the page has room for."""
     for n in (30, 10, 5):
         columns = np.unique(np.concatenate([words.at[:n] for words in groups])).astype(np.intp)
-        part = V[:, columns][codes]
+        part = V[:, columns][shown]
         if (part.count_nonzero() if sparse.issparse(part) else np.count_nonzero(part)) <= MOST_ENTRIES:
             return columns
     return np.zeros(0, np.intp)

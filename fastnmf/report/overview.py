@@ -102,11 +102,14 @@ def _found(facts):
             )
         if facts.strata[0].usage is not None and len(facts.topics) > 1:
             marked = [stratum for stratum in facts.strata if stratum.marked_by is not None]
-            count = f"{len(marked)} of the {len(facts.strata)} groups" if marked else "No group"
-            parts.append(
-                f"{count} {'use' if len(marked) > 1 else 'uses'} one of the {words.topics} far more than others do"
-                f"{'' if marked else ', or for a large part'}."
-            )
+            if len(marked) == len(facts.strata):
+                count = "Each group uses"
+            elif marked:
+                count = f"{len(marked)} of {len(facts.strata)} groups {'use' if len(marked) > 1 else 'uses'}"
+            else:
+                count = "No group uses"
+            rest = "" if marked else ", or for a large part"
+            parts.append(f"{count} one of the {words.topics} far more than others do{rest}.")
     return "".join(f"<p>{part}</p>" for part in parts)
 
 
@@ -139,9 +142,9 @@ def _checks(facts):
         level = "look" if answer == "No" else "good"
         found.append((level, f"Do these data need their groups? <strong>{text(answer + colon)}</strong>{text(reason)}"))
     simple, means = next((pair for pair in facts.alternatives if pair[0].endswith("each group")), ("", None))
-    if means is not None and loss is not None:
+    if means is not None:
         own = 1 - loss**2
-        if own < _GAIN * means:
+        if own < _GAIN * means and 1 - own > (1 - means) / _GAIN:
             found.append(
                 (
                     "look",
@@ -150,7 +153,10 @@ def _checks(facts):
                 )
             )
         else:
-            found.append(("good", f"It explains {number(own / means, 2)} times what {simple} does."))
+            gain = f"explains {number(own / means, 2)} times what {simple} does"
+            if means > 0.5:
+                gain = f"leaves {percent((1 - own) / (1 - means), 0)} of the error that {simple} leaves"
+            found.append(("good", f"It {gain}."))
     if facts.numbers["n_revived_"]:
         times = counted(facts.numbers["n_revived_"], "time", "times")
         found.append(("look", f"One of the {words.topics} died and was reseeded {times} during the fit."))
@@ -193,12 +199,13 @@ def flag_sentence(kind, words):
 
 def _explained(facts):
     loss = facts.numbers["normalized_loss_"]
-    if loss is None:
+    if loss is None or facts.loss_name == "own":
         return ""
     words, own = facts.wording, 1 - loss**2
     if facts.is_squared:
         said = (
-            f"The model explains <strong>{percent(own)}</strong> of the squared norm, the sum of all squared entries."
+            f"The model explains <strong>{percent(own)}</strong> of the squared norm, the sum of all squared entries"
+            f"{'' if facts.parameters.get('missing_values') is None else ' that are known'}."
         )
         if facts.is_sparse and own < _SMALL:
             said += (

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastnmf import __version__
 from fastnmf.report.charts import bubbles, curve
+from fastnmf.report.explained import COHERENCE_WORDS
 from fastnmf.report.lists import LAMBDA, joined
 from fastnmf.report.markup import (
     bars,
@@ -22,7 +23,6 @@ from fastnmf.report.markup import (
     topic_link,
     topic_name,
 )
-from fastnmf.report.measures import COHERENCE_WORDS
 from fastnmf.report.overview import flag_sentence, lede, overview
 
 MANY = 40  # cards of which a browser lays out those in sight only
@@ -76,8 +76,7 @@ def render(facts):
 <nav aria-label="Sections">{links}</nav>
 <form role="search" id="search" hidden>
 <label for="q">Search</label>
-<input id="q" type="search" autocomplete="off" spellcheck="false" placeholder="Search {words.features}, groups, \
-{words.topics}">
+<input id="q" type="search" autocomplete="off" spellcheck="false" placeholder="Search, or press /">
 <output id="found" for="q" aria-live="polite"></output>
 </form>
 <p class="tools" data-needs-script hidden><button type="button" id="scheme">Dark</button>
