@@ -11,6 +11,7 @@ import tempfile
 import time
 
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
+KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}
 PATIENCE = 60.0  # seconds for one answer: a loaded machine, not the page
 
 
@@ -58,9 +59,27 @@ class Page:
 
     def press(self, key):
         """Press a key, as a reader does."""
-        options = {"key": key, **({"text": key} if len(key) == 1 else {})}
-        self._send("Input.dispatchKeyEvent", {"type": "keyDown", **options})
-        self._send("Input.dispatchKeyEvent", {"type": "keyUp", "key": key})
+        texts = {"Enter": {"text": "\r"}} | ({key: {"text": key}} if len(key) == 1 else {})
+        options = {"key": key, "windowsVirtualKeyCode": KEYS.get(key, 0), **texts.get(key, {})}
+        kind = "keyDown" if "text" in options else "rawKeyDown"
+        self._send("Input.dispatchKeyEvent", {"type": kind, **options})
+        self._send("Input.dispatchKeyEvent", {"type": "keyUp", **options})
+
+    def print(self, is_paper=True):
+        """Show the page as on paper, or again on the screen."""
+        self._send("Emulation.setEmulatedMedia", {"media": "print" if is_paper else ""})
+
+    def saved(self, folder, script):
+        """Return the file that a script in the page saves, in a folder of files that are not watched else."""
+        self._send("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+        before, until = set(folder.iterdir()), time.monotonic() + PATIENCE
+        self.ask(script)
+        while True:
+            found = [path for path in set(folder.iterdir()) - before if path.suffix != ".crdownload"]
+            if found and found[0].stat().st_size:
+                return found[0]
+            assert time.monotonic() < until, "nothing was saved"
+            time.sleep(0.02)
 
     def type(self, text):
         """Write into what has the focus."""

@@ -415,6 +415,41 @@ def test_explained_shares_add_up(planted, model, form):
     assert found.strata[0].features[0] in lines[1] and lines[-1] == f"Do I need strata? {found.verdict}"
 
 
+def divided_by_loops(X, strata, model):
+    """Return label -> divergence from independence, and what the shift and the components explain of it."""
+    W, H, N = model.transform(X, strata=strata), model.components_, X.sum()
+    found = {label: np.zeros(3) for label in model.strata_}
+    for i, label in enumerate(strata):
+        v = model.shifts_[list(model.strata_).index(label)]
+        for j, x in enumerate(X[i]):
+            shared = sum(W[i, c] * H[c, j] for c in range(len(H)))
+            null, y = X[i].sum() * X[:, j].sum() / N, v[j] + shared
+            gain = x * (1 + np.log(y / null)) / y if x > 0 else 0.0
+            found[label] += [x * np.log(x / null) if x > 0 else 0.0, gain * v[j] - v[j], gain * shared - shared]
+    return found
+
+
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+def test_explained_divergences_add_up(form):
+    rng = np.random.default_rng(13)
+    strata = np.repeat(["a", "b"], 12)
+    means = rng.gamma(0.5, 4, (2, 9))[np.repeat([0, 1], 12)] + rng.gamma(1, 2, (24, 2)) @ rng.gamma(0.5, 2, (2, 9))
+    X = rng.poisson(means).astype(float)
+    model = fitted(X, strata, 2, solver="mu", beta_loss="kullback-leibler", max_iter=200)
+    found = model.explain(form(X), strata=strata, n=2)
+    whole = divided_by_loops(X, strata, model)
+    for part in found.strata:
+        null, by_shift, by_shared = whole[part.label]
+        assert part.by_shift == pytest.approx(by_shift / null, abs=1e-9)
+        assert part.by_shared == pytest.approx(by_shared / null, abs=1e-9)
+        left = model.reconstruction_errors(X, strata=strata)[strata == part.label].sum()
+        assert part.explained == pytest.approx(1 - left / null, abs=1e-9)
+    # W is exact in explain, and the last iterate in the fit
+    assert found.loss == pytest.approx(model.normalized_loss_, rel=1e-3)
+    assert found.loss < found.loss_one_shift < found.loss_no_shift
+    assert "% of the divergence that one shift" in found.verdict and found.verdict.startswith("Yes")
+
+
 def test_one_pooled_shift_is_the_best_one():
     rng = np.random.default_rng(11)
     X, strata = rng.random((8, 5)), np.arange(8) % 2
@@ -466,7 +501,7 @@ def test_errors_say_what_to_do(planted, model):
     model_of_beta.beta_loss = 1.5
     with pytest.raises(ValueError, match="estimate_shifts supports .* only, but this model has beta_loss=1.5"):
         model_of_beta.estimate_shifts(X[:2], ["new", "new"])
-    with pytest.raises(ValueError, match="explain measures squared errors"):
+    with pytest.raises(ValueError, match="explain was asked of a model with beta_loss=1.5"):
         model_of_beta.explain(X[:2], strata=["a", "b"])
     for method in (Model(2).predict_stratum, Model(2).reconstruction_errors, Model(2).explain):
         with pytest.raises(NotFittedError):

@@ -127,7 +127,7 @@ def read(model, given):
         "top": lambda: str(model.top_features(4)),
         "init": lambda: as_factors(from_model()),
         "warm": lambda: as_factors(changed(warm_start=True, max_iter=2).fit(A, strata=STRATA + 2)),
-        "report": lambda: str([part.above.names for part in gather(model, X, None, None, None).strata]),
+        "report": lambda: str([part.words.names for part in gather(model, X, None, None, None).strata]),
         "kkt": lambda: metrics.kkt_residual(X, model.W_, model.components_, model.shifts_, STRATA),
         "loss": lambda: metrics.normalized_loss(X, model.W_, model.components_, model.shifts_, STRATA),
         "sparseness": lambda: metrics.sparseness(model.shifts_),

@@ -42,7 +42,8 @@ def run(corpus, n_components, seed, folder):
     print_top("Shared by all: the ten strongest words of each topic", range(1, n_components + 1), top.components)
     print()
     model.save(folder / "model.npz", bunch.feature_names)
-    write_report(model, folder / "report.html", X=bunch.data, feature_names=bunch.feature_names, title=title)
+    options = {"feature_names": bunch.feature_names, "title": title, "kind": "text"}
+    write_report(model, folder / "report.html", X=bunch.data, **options)
     written = ["report.html", "model.npz", *_draw(model, bunch, folder, title)]
     print(f"Written to {folder}/: {', '.join(written)}")
     print(f"Open {folder / 'report.html'} in a browser, or look again with: fastnmf top {folder / 'model.npz'}")

@@ -200,8 +200,17 @@ def command(commands, name, purpose, needed, examples=""):
     return commands.add_parser(name, help=purpose, description=purpose, usage=usage, epilog=epilog)
 
 
-def add_data(parser, positional=True, title="--title"):
-    """Add the options that say where data are and how they are read; `title` names that of the titles of the rows."""
+def add_data(parser, positional=True, title="--title", kind="--kind"):
+    """Add the options that say where data are and how they are read.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    positional : bool, default=True
+        Whether the data are an argument, not the option ``--data``.
+    title, kind : str, default="--title", "--kind"
+        Names of the options of the titles of the rows, and of what the file holds.
+    """
     where = "CSV, TSV, JSON Lines or Parquet table, .h5ad, folder or .h5 of 10x, .npz, .npy, .mtx; - is standard input"
     if positional:
         parser.add_argument("X", help=f"{where}; rows are samples")
@@ -221,7 +230,7 @@ def add_data(parser, positional=True, title="--title"):
     )
     group.add_argument("--transpose", action="store_true", help="the columns are samples")
     group.add_argument("--encoding", help="encoding of a text file that is not UTF-8, such as latin-1")
-    group.add_argument("--kind", metavar="KIND", help="contents of the file, if its ending does not say")
+    group.add_argument(kind, dest="kind", metavar="KIND", help="contents of the file, if its ending does not say")
     group.add_argument(
         "--duplicates", metavar="HOW", help="how to combine repeated triplets: sum (default), mean, or raise"
     )

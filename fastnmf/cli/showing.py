@@ -63,7 +63,10 @@ def add_report(commands):
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--features", type=Path, help=options.NAMES)
     parser.add_argument("--rows", type=Path, help="text file with one row title per line")
-    options.add_data(parser, positional=False, title="--row-title")
+    parser.add_argument("--row-texts", type=Path, help="text file with one row text per line")
+    kinds = ("text", "cells", "ratings", "rows")
+    parser.add_argument("--kind", dest="wording", choices=kinds, help="words of the field; default: as data were read")
+    options.add_data(parser, positional=False, title="--row-title", kind="--data-kind")
     parser.add_argument("--title", dest="heading", help="heading of the page")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options.add_output(parser, "REPORT.html")
@@ -158,17 +161,22 @@ def _top(arguments):
 def _report(arguments):
     from fastnmf.report import write_report
 
-    check_writable(arguments.output, input_files(arguments, "model", "features", "rows"))
+    check_writable(arguments.output, input_files(arguments, "model", "features", "rows", "row_texts"))
     model, names = load_model(arguments.model, arguments.features)
     n_rows = len(model.W_) if hasattr(model, "W_") else None
     titles = None if arguments.rows is None else lines_of(arguments.rows, "titles", n_rows, "rows of the model")
+    texts = None if arguments.row_texts is None else lines_of(arguments.row_texts, "texts", n_rows, "rows of the model")
     X, found = None, [titles]
     if arguments.X is not None:
         bunch = read_data(arguments, getattr(model, "source_", None))
         X, names = bunch.data, bunch.feature_names if names is None else names
-        found += [bunch.titles, bunch.texts, bunch.row_names]
+        found += [bunch.titles, bunch.row_names]
+        texts = bunch.texts if texts is None else texts
     titles = next((each for each in (*found, getattr(model, "row_names_", None)) if each is not None), None)
-    write_report(model, arguments.output, X=X, feature_names=names, row_names=titles, title=arguments.heading)
+    rows = {"row_names": titles, "row_texts": texts}
+    write_report(
+        model, arguments.output, X=X, feature_names=names, **rows, title=arguments.heading, kind=arguments.wording
+    )
     print(f"Report written to {arguments.output} ({arguments.output.stat().st_size / 1000:,.0f} kB)")
 
 

@@ -432,6 +432,30 @@ def flag_topics(
     if W is None or X.shape != (len(W), H.shape[1]):
         known = "keeps no weights of rows" if W is None else f"was fitted to {len(W)} rows of {H.shape[1]} features"
         raise ValueError(f"X has shape {X.shape}, but this {type(model).__name__} {known}; give its training data.")
+    order = (np.argsort(-weights, kind="stable")[:n_rows] for weights in W.T)
+    strongest = [rows[W[rows, topic] > LEAST * W[:, topic].max()] for topic, rows in enumerate(order)]
+    return flags_of(H, strongest, X, names, n)
+
+
+def flags_of(weights, rows, X, names, n=10):
+    """Return the flags of lists of features, topics or shifts, as `flag_topics` does.
+
+    Parameters
+    ----------
+    weights : ndarray or csr_array (n_lists, n_features)
+    rows : list of ndarray of int
+        Rows of X to which each list belongs most.
+    X : sparse matrix or array (n_samples, n_features)
+    names : list of str
+        Names of the features.
+    n : int, default=10
+        Top features of a list that are looked at.
+
+    Returns
+    -------
+    list of TopicFlag
+    """
+    X = _occurrences(X)
     squares = np.asarray(X.multiply(X).sum(axis=1), dtype=np.float64).ravel()
     is_used = squares > 0
     units = sparse.csr_array(sparse.diags_array(1 / np.sqrt(np.where(is_used, squares, 1))) @ X)
@@ -441,20 +465,17 @@ def flag_topics(
     widest = np.sort(spread)[-n:].mean()
     has_function_words = widest >= HEAD * spread[spread > 0].mean() if spread.any() else False
     found = []
-    for topic, scores in enumerate(feature_scores(H, "weight")):
-        top = strongest_of(scores, n)[0]
-        rows = np.argsort(-W[:, topic], kind="stable")[:n_rows]
-        rows = rows[(W[rows, topic] > LEAST * W[:, topic].max()) & is_used[rows]]
-        flags = {}
-        if len(rows) > 1:
-            cosine = ((units[rows] @ units[rows].T).sum() / len(rows) - 1) / (len(rows) - 1)
+    for number, (scores, near) in enumerate(zip(feature_scores(weights, "weight"), rows, strict=True)):
+        top, near, flags = strongest_of(scores, n)[0], near[is_used[near]], {}
+        if len(near) > 1:
+            cosine = ((units[near] @ units[near].T).sum() / len(near) - 1) / (len(near) - 1)
             cosine = _beyond(cosine, usual)
             if cosine >= (ALIKE if _togetherness(X, top[:N_TOGETHER], n_used) >= TOGETHER else COPIES):
                 flags["repeated text"] = cosine
         if has_function_words and len(top) >= FEWEST and spread[top].mean() >= SPREAD * widest:
             flags["function words"] = spread[top].mean() / widest
         found += [
-            TopicFlag(topic, kind, float(value), [names[j] for j in top], rows.tolist(), _ADVICE[kind])
+            TopicFlag(number, kind, float(value), [names[j] for j in top], near.tolist(), _ADVICE[kind])
             for kind, value in flags.items()
         ]
     return found

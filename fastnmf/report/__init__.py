@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastnmf.data.writing import check_writable, replacing
 from fastnmf.report.facts import gather
@@ -21,14 +21,18 @@ def write_report(
     X: Matrix | None = None,
     feature_names: Names | None = None,
     row_names: Labels | None = None,
+    row_texts: Labels | None = None,
     title: str | None = None,
+    kind: Literal["text", "cells", "ratings", "rows"] | None = None,
 ) -> Path:
     """Write a report about a fitted model as a single HTML file.
 
-    The page shows every stratum with its specific features, every topic (component) with its features and the strata
-    that use it, typical rows of both, and diagnostics. It has a search box and sortable tables, and supports small
-    screens, dark mode, screen readers and printing. Style and script are part of the file; a content security policy
-    blocks all access to the network.
+    The first screen tells what the data are, what was found, and what speaks against it. Below are a map of the topics
+    (components), every topic and every stratum with its features and example rows, two strata compared, and
+    diagnostics. Features are ordered by relevance, with a slider from specific to frequent. The reader can search, sort
+    tables, rename topics, and save tables as CSV, figures as SVG or PNG, and the page with the new names. It supports
+    small screens, light and dark, keyboards, screen readers and printing, and can be read without its script. Style and
+    script are part of the file; a content security policy blocks all access to the network.
 
     Parameters
     ----------
@@ -39,13 +43,20 @@ def write_report(
         The file to write; an existing file is replaced when the new one is complete and on the disk.
     X : sparse matrix or array of shape (n_samples, n_features), default=None
         The training data, rows in the order of the fit. With them the page also shows whether strata are needed, how
-        much of each stratum is explained, coherence, the KKT residual, and words of the typical rows.
+        much of each stratum is explained and what simpler models explain, topics of repeated text and of function
+        words, coherence, the KKT residual, and features of the example rows.
     feature_names : sequence of str of length n_features, default=None
         Or a vocabulary: name -> column. None: `feature_names_in_`, or else the column numbers.
     row_names : sequence of str of length n_samples, default=None
         Titles or beginnings of the rows; 160 characters are shown. None: the numbers of the rows.
+    row_texts : sequence of str of length n_samples, default=None
+        Texts of the rows. The page has the first 1,000 characters of each example, or fewer where it has many examples.
     title : str, default=None
         Heading of the page. None: the name of the model.
+    kind : {"text", "cells", "ratings", "rows"}, default=None
+        Words of the field: words, topics and documents; genes, programmes and cells; items, factors and users; or
+        features, components and rows. None: as the model's `source_` tells, which `fastnmf.read` gives; ``"cells"`` for
+        an AnnData; else ``"rows"``.
 
     Returns
     -------
@@ -54,13 +65,18 @@ def write_report(
     Raises
     ------
     ValueError
-        If the model is not fitted, or names or X do not match it.
+        If the model is not fitted, names, texts or X do not match it, or the kind is not known.
     OSError
         If the file cannot be written.
 
     Notes
     -----
     Of more than 250 strata the 250 largest are shown. All text is escaped, so labels may contain any characters.
+
+    The relevance is that of `fastnmf.metrics.relevance`, first with the weight 0.6, against the sums of the features in
+    X, or in the model's reconstruction without X. Examples are the rows with the largest cosine to a topic or shift,
+    among those with at least the median number of non-zeros. A stratum is marked by a topic if its share there is at
+    least 5 %, and 1.5 times that in all rows.
 
     Examples
     --------
@@ -73,7 +89,7 @@ def write_report(
     PosixPath('report.html')
     """
     check_writable(path)
-    page = render(gather(model, X, feature_names, row_names, title))
+    page = render(gather(model, X, feature_names, row_names, title, kind, row_texts))
     with replacing(path) as file:
         file.write(page.encode("utf-8", errors="replace"))  # a name may contain half a surrogate pair
     if hasattr(model, "_html_repr"):  # its box in a notebook links to the page

@@ -1,4 +1,4 @@
-"""Draw a curve as SVG text for the report; the style sheet of the page sets its colours."""
+"""Draw curves and maps as SVG text for the report; the style sheet of the page sets the colours."""
 
 import math
 
@@ -7,6 +7,7 @@ import numpy as np
 WIDTH, HEIGHT = 560, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 34
 MOST_POINTS = 300
+MAP_SIDE, LEAST_RADIUS = 520, 9.0
 
 
 def curve(x, y, x_name, y_name, summary):
@@ -72,3 +73,43 @@ def _log_ticks(low, high):
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, (last - first) // 5)
     return [10.0**power for power in range(first, last + 1, every)]
+
+
+def bubbles(places, shares, names, summary):
+    """Return an SVG of circles, each a link to the card of its topic, the smallest in front.
+
+    Parameters
+    ----------
+    places : sequence of (float, float)
+        Coordinates of the topics.
+    shares : sequence of float
+        Areas, in any unit; all zero: equal areas.
+    names : sequence of (int, str)
+        Numbers of the topics, and names as text without a meaning in HTML.
+    summary : str
+        Description of the map for screen readers.
+
+    Returns
+    -------
+    str
+    """
+    places, shares = np.asarray(places, dtype=np.float64), np.asarray(shares, dtype=np.float64)
+    shares = shares if shares.max(initial=0) > 0 else np.ones(len(shares))
+    # The circles cover an eighth of the map together, so that few lie upon each other.
+    radii = np.maximum(np.sqrt(shares / shares.sum() * MAP_SIDE**2 / 8 / math.pi), LEAST_RADIUS)
+    edge = min(radii.max() + 6, MAP_SIDE / 3)
+    middle, spread = (places.max(axis=0) + places.min(axis=0)) / 2, np.ptp(places, axis=0).max() or 1.0
+    at = MAP_SIDE / 2 + (places - middle) * [1, -1] / spread * (MAP_SIDE - 2 * edge)
+    drawn = []
+    for c in np.argsort(-radii, kind="stable"):
+        topic, name = names[c]
+        drawn.append(
+            f'<a href="#topic-{topic}" data-topic="{topic}"><title>{topic} {name}</title>'
+            f'<circle cx="{at[c, 0]:.1f}" cy="{at[c, 1]:.1f}" r="{radii[c]:.1f}"/>'
+            f'<text x="{at[c, 0]:.1f}" y="{at[c, 1] + 4:.1f}" text-anchor="middle">{topic}</text></a>'
+        )
+    axes = f'<path class="grid" d="M0 {MAP_SIDE / 2}H{MAP_SIDE}M{MAP_SIDE / 2} 0V{MAP_SIDE}"/>'
+    return (
+        f'<svg class="bubbles" viewBox="0 0 {MAP_SIDE} {MAP_SIDE}" role="group" aria-label="{summary}">'
+        f"{axes}{''.join(drawn)}</svg>"
+    )

@@ -1,6 +1,5 @@
-"""Gather the contents of a report as plain numbers and strings. Only this file of the report uses estimators."""
+"""Gather the contents of a report as plain numbers and strings; only this file and `explained` use estimators."""
 
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,33 +9,18 @@ from fastnmf import metrics
 from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import check_names, names_of, read_names
-from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.shifts import as_read, dense_row
+from fastnmf.metrics.maps import topic_map
+from fastnmf.report.examples import Rows
+from fastnmf.report.explained import add_measures
+from fastnmf.report.lists import Words, embedded, joined, words_of
+from fastnmf.report.wording import Wording, wording_of
 
-MOST_STRATA = 250
-N_WORDS = 40  # words in a list; the page shows the first of them as bars
-N_ROWS = 5
-LONGEST_ROW = 160
+MOST_STRATA, MOST_LISTED = 250, 1000  # strata that have cards, and strata that are named at all
 ALIKE = 0.8  # two components with at least this cosine count as nearly the same
-COHERENCE_WORDS = 10
 N_TREE_WORDS = 6
-
-
-@dataclass
-class Words:
-    """Features, strongest first, and their weights."""
-
-    names: list
-    values: list
-
-
-@dataclass
-class Row:
-    """A typical row of a stratum or of a topic."""
-
-    number: int
-    stratum: str
-    text: str
+# A stratum is marked by a topic that it uses more than half as much again as all rows do, and for a twentieth at least.
+MARKED_LIFT, MARKED_SHARE = 1.5, 0.05
 
 
 @dataclass
@@ -46,10 +30,12 @@ class Stratum:
     code: int
     label: str
     n_rows: int
-    shift: Words
-    above: Words
+    words: Words
     usage: np.ndarray = None
+    lifts: np.ndarray = None
+    marked_by: int = None
     rows: list = field(default_factory=list)
+    flags: list = field(default_factory=list)
     explained: float = None
     by_shift: float = None
     by_shared: float = None
@@ -64,6 +50,7 @@ class Topic:
     share: float = None
     usage: list = field(default_factory=list)
     rows: list = field(default_factory=list)
+    flags: list = field(default_factory=list)
     npmi: float = None
     umass: float = None
     nearest: int = None
@@ -71,11 +58,12 @@ class Topic:
     sparseness: float = 0.0
     is_dead: bool = False
     given_name: str = None
+    place: tuple = (0.0, 0.0)
 
     @property
     def name(self):
         """Return the name that the user gave, or the first three words, which serve as one."""
-        return self.given_name or " ".join(self.words.names[:3]) or "nothing"
+        return self.given_name or joined(self.words.names[:3]) or "nothing"
 
 
 @dataclass
@@ -84,6 +72,7 @@ class Facts:
 
     title: str
     kind: str
+    wording: Wording
     is_squared: bool
     loss_name: str
     n_rows: int
@@ -91,20 +80,27 @@ class Facts:
     n_nonzeros: int
     is_sparse: bool
     n_strata: int
+    names: list
+    background: np.ndarray
     strata: list
     topics: list
     history: dict
     numbers: dict
     parameters: dict
     has_shifts: bool
+    has_data: bool
+    per_row: float = None
     verdict: str = None
+    alternatives: list = field(default_factory=list)
     notes: list = field(default_factory=list)
     diversity: float = None
     kkt: float = None
     tree: list = None
+    others: list = field(default_factory=list)
+    embedded: str = ""
 
 
-def gather(model, X, feature_names, row_names, title):
+def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None):
     """Return the `Facts` of a fitted model.
 
     Parameters
@@ -114,6 +110,8 @@ def gather(model, X, feature_names, row_names, title):
     feature_names : sequence of str, or None
     row_names : sequence of str, or None
     title : str, or None
+    kind : str, or None
+    row_texts : sequence of str, or None
         All as in `fastnmf.report.write_report`.
 
     Returns
@@ -122,27 +120,34 @@ def gather(model, X, feature_names, row_names, title):
     """
     if not hasattr(model, "components_"):
         raise ValueError(f"A report needs a fitted model; this {type(model).__name__} has no components_: call fit.")
+    wording = wording_of(kind, model, X)
     has_levels = isinstance(model.components_, list)  # a hierarchy: the topics of its finest level are listed
     H = np.asarray(model.components_[0] if has_levels else model.components_, dtype=np.float64)
     W = model.S_[0] if has_levels else getattr(model, "W_", None)
     names = feature_names_of(model, feature_names, H.shape[1])
     X = _checked(model, X, W, H)
     labels, stratum_index, V, sizes = strata_of(model, W)
-    rows = _Rows(X, row_names, names, labels, stratum_index, 0 if W is None else len(W))
+    rows = Rows(X, row_names, row_texts, names, labels, stratum_index, 0 if W is None else len(W))
+    shown, others, notes = _shown(V, sizes)
+    rows.share_room(len(H) + len(shown))
     usage = None if W is None else metrics.component_usage(W, H, stratum_index)
-    loss = getattr(model, getattr(model, "_loss_parameter", ""), "frobenius")
+    background = _background(X, W, H, V, sizes)
+    loss = _loss_of(model)
     facts = Facts(
-        title=title or f"{type(model).__name__} with {len(H)} topics",
+        title=title or f"{type(model).__name__} with {len(H)} {wording.topics if len(H) != 1 else wording.topic}",
         kind=type(model).__name__,
-        is_squared=loss in ("frobenius", 2),
-        loss_name={2: "frobenius", 1: "kullback-leibler", 0: "itakura-saito"}.get(loss, str(loss)),
+        wording=wording,
+        is_squared=loss == "frobenius",
+        loss_name=loss,
         n_rows=len(W) if W is not None else int(sizes.sum()) if sizes is not None else None,
         n_features=H.shape[1],
         n_nonzeros=None if X is None else int(X.count_nonzero() if sparse.issparse(X) else np.count_nonzero(X)),
         is_sparse=sparse.issparse(X),
         n_strata=0 if labels is None else len(labels),
+        names=names,
+        background=background,
         strata=[],
-        topics=_topics(model, H, W, usage, names, rows),
+        topics=_topics(model, H, W, background, names, rows),
         history={name: np.asarray(values) for name, values in getattr(model, "history_", {}).items()},
         numbers={
             name: getattr(model, name, None)
@@ -150,15 +155,27 @@ def gather(model, X, feature_names, row_names, title):
         },
         parameters=model.get_params(deep=False) if hasattr(model, "get_params") else {},
         has_shifts=V is not None,
+        has_data=X is not None,
+        notes=notes,
         tree=model.to_dict(N_TREE_WORDS, names) if has_levels else None,
     )
     if has_levels:
         facts.numbers["normalized_loss_"] = float(model.level_errors_[0])
-    if V is not None:
-        _add_strata(facts, labels, sizes, V, usage, names, rows, X)
+    for code in shown:
+        facts.strata.append(_stratum(facts, code, labels, sizes, V, usage, rows))
+    facts.others = [
+        (
+            labels[code],
+            None if sizes is None else round(float(sizes[code])),
+            words_of(dense_row(V, code), background, names),
+        )
+        for code in others
+    ]
     _add_usage_to_topics(facts, usage, labels)
     if X is not None:
-        _add_measures(facts, model, X, H, W, V, stratum_index)
+        add_measures(facts, model, X, H, W, V, rows)
+    _mark_strata(facts)
+    facts.embedded = embedded(facts, V, shown)
     return facts
 
 
@@ -168,6 +185,14 @@ def feature_names_of(model, given, n_features):
     if given is None:
         given = [f"feature {j}" for j in range(n_features)] if own is None else own
     return read_names(given, n_features, own).tolist()
+
+
+def _loss_of(model):
+    """Return the name of a model's loss; "own" for one that is not a divergence between X and the model."""
+    if getattr(model, "_has_own_loss", False) or "beta_loss" in getattr(model, "_fixed", {}):
+        return "own"
+    loss = getattr(model, getattr(model, "_loss_parameter", ""), "frobenius")
+    return {2: "frobenius", 1: "kullback-leibler", 0: "itakura-saito"}.get(loss, str(loss))
 
 
 def _checked(model, X, W, H):
@@ -199,54 +224,34 @@ def strata_of(model, W):
     return labels, stratum_index, V.astype(np.float64, copy=False), None if sizes is None else np.asarray(sizes)
 
 
-def _words(weights, names):
-    """Return the strongest positive entries of a vector, ties by position."""
-    at = np.flatnonzero(weights > 0)
-    if len(at) > N_WORDS:
-        found = weights[at]
-        at = at[found >= np.partition(found, len(at) - N_WORDS)[-N_WORDS]]
-    at = at[np.argsort(-weights[at], kind="stable")][:N_WORDS]
-    return Words([names[j] for j in at], weights[at].tolist())
-
-
-class _Rows:
-    """The rows of the data, with the label and the text that the page shows for each.
+def _background(X, W, H, V, sizes):
+    """Return how frequent each feature is: its sum over the data, or else over the model's reconstruction of them.
 
     Parameters
     ----------
     X : csr_array or ndarray (n_rows, n_features), or None
-    row_names : sequence of str, or None
-    names : list of str
-        Names of the features.
-    labels : list of str, or None
-        Labels of the strata.
-    stratum_index : ndarray (n_rows,) of int, or None
-    n_rows : int
-        Number of rows if X is None.
+    W : ndarray (n_rows, k), or None
+    H : ndarray (k, n_features)
+    V : ndarray or csr_array (n_strata, n_features), or None
+    sizes : ndarray (n_strata,), or None
+        Number of rows of each stratum.
+
+    Returns
+    -------
+    ndarray (n_features,) of float64
     """
-
-    def __init__(self, X, row_names, names, labels, stratum_index, n_rows):
-        n_rows = n_rows if X is None else X.shape[0]
-        if row_names is not None and len(row_names) != n_rows:
-            raise ValueError(f"row_names has {len(row_names)} names for {n_rows} rows.")
-        self.X, self.row_names, self.names, self.labels, self.stratum_index = X, row_names, names, labels, stratum_index
-
-    def __getitem__(self, number):
-        known = self.stratum_index is not None and len(self.labels) > 1
-        return Row(int(number), self.labels[self.stratum_index[number]] if known else "", self._text(number))
-
-    def _text(self, number):
-        if self.row_names is not None:
-            text = " ".join(str(self.row_names[number]).split())
-            return text if len(text) <= LONGEST_ROW else text[: LONGEST_ROW - 1] + "…"
-        if not sparse.issparse(self.X):
-            return ""
-        part = slice(self.X.indptr[number], self.X.indptr[number + 1])
-        order = np.argsort(-self.X.data[part], kind="stable")[:8]
-        return " ".join(self.names[j] for j in self.X.indices[part][order])
+    if X is not None:
+        sums = np.asarray(X.sum(axis=0) if sparse.issparse(X) else np.nansum(X, axis=0), dtype=np.float64).ravel()
+        if np.isfinite(sums).all() and sums.max(initial=0) > 0:
+            return np.maximum(sums, 0)
+    positive = np.maximum(H, 0)
+    sums = positive.sum(axis=0) if W is None else np.maximum(W, 0).sum(axis=0, dtype=np.float64) @ positive
+    if V is not None:
+        sums = sums + (np.ones(V.shape[0]) if sizes is None else sizes.astype(np.float64)) @ V
+    return np.maximum(np.asarray(sums, dtype=np.float64).ravel(), 0)
 
 
-def _topics(model, H, W, usage, names, rows):
+def _topics(model, H, W, background, names, rows):
     """Return the `Topic` of each component.
 
     Parameters
@@ -254,152 +259,95 @@ def _topics(model, H, W, usage, names, rows):
     model : fitted estimator
     H : ndarray (k, n_features)
     W : ndarray (n_rows, k), or None
-    usage : ndarray (n_strata, k), or None
+    background : ndarray (n_features,)
     names : list of str
         Names of the features.
-    rows : _Rows
+    rows : Rows
 
     Returns
     -------
     list of Topic
     """
-    lengths = np.linalg.norm(H, axis=1)
-    units = np.divide(H, lengths[:, None], out=np.zeros_like(H), where=lengths[:, None] > 0)
-    cosines = units @ units.T
+    cosines = metrics.maps.topic_similarity(H)
     np.fill_diagonal(cosines, -1)
-    sparsenesses = metrics.sparseness(H)
+    sparsenesses, places = metrics.sparseness(H), topic_map(np.maximum(H, 0))
     overall = None if W is None else metrics.component_usage(W, H)[0]
     topics, given = [], getattr(model, "topic_names_", None)
     for c in range(len(H)):
-        topic = Topic(c + 1, _words(H[c], names), sparseness=float(sparsenesses[c]))
+        topic = Topic(c + 1, words_of(H[c], background, names), sparseness=float(sparsenesses[c]))
+        topic.place = tuple(places[c].tolist())
         topic.given_name = None if given is None else given[c]
-        topic.is_dead = lengths[c] == 0 or (W is not None and not np.any(W[:, c]))
+        topic.is_dead = not H[c].any() or (W is not None and not np.any(W[:, c]))
         if len(H) > 1 and not topic.is_dead:
             topic.nearest, topic.similarity = int(np.argmax(cosines[c])) + 1, float(cosines[c].max())
         if W is not None and not topic.is_dead:
             topic.share = float(overall[c])
-            strongest = np.argsort(-W[:, c], kind="stable")[:N_ROWS]
-            topic.rows = [rows[r] for r in strongest if W[r, c] > 0]
+            topic.rows = rows.strongest(W[:, c])
+        if rows.X is not None and not topic.is_dead:
+            topic.rows = rows.like(H[c]) or topic.rows
         topics.append(topic)
     return topics
 
 
-def _add_strata(facts, labels, sizes, V, usage, names, rows, X):
-    """Add a `Stratum` for each of the largest strata.
+def _shown(V, sizes):
+    """Return the rows of V of the strata that have cards and of those that are listed, the largest, and notes."""
+    if V is None:
+        return [], [], []
+    if V.shape[0] <= MOST_STRATA:
+        return list(range(V.shape[0])), [], []
+    order = np.argsort(-(np.ones(V.shape[0]) if sizes is None else sizes), kind="stable")
+    shown, others = np.sort(order[:MOST_STRATA]).tolist(), np.sort(order[MOST_STRATA:MOST_LISTED]).tolist()
+    note = (
+        f"The page shows the {MOST_STRATA} largest of {V.shape[0]:,} groups; {len(others)} more have a line in a table."
+    )
+    return shown, others, [note]
+
+
+def _stratum(facts, code, labels, sizes, V, usage, rows):
+    """Return the `Stratum` of a row of V.
 
     Parameters
     ----------
     facts : Facts
-        Its strata and notes are extended.
+    code : int
     labels : list of str
     sizes : ndarray (n_strata,), or None
         Number of rows of each stratum.
     V : ndarray or csr_array (n_strata, n_features)
     usage : ndarray (n_strata, k), or None
-    names : list of str
-        Names of the features.
-    rows : _Rows
-    X : csr_array or ndarray (n_rows, n_features), or None
+    rows : Rows
     """
-    shown = np.arange(V.shape[0])
-    if V.shape[0] > MOST_STRATA:
-        weights = np.ones(V.shape[0]) if sizes is None else sizes
-        shown = np.sort(np.argsort(-weights, kind="stable")[:MOST_STRATA])
-        facts.notes.append(f"The page shows the {MOST_STRATA} largest of {V.shape[0]:,} strata.")
-    for i, scores in enumerate(feature_scores(V, "contrast")):
-        if i not in shown:
-            continue
-        shift, (at, values) = dense_row(V, i), strongest_of(scores, N_WORDS)
-        stratum = Stratum(
-            int(i),
-            labels[i],
-            None if sizes is None else round(float(sizes[i])),
-            _words(shift, names),
-            Words([names[j] for j in at], values.tolist()),
-        )
-        if usage is not None and rows.stratum_index is not None:
-            stratum.usage = usage[i]
-        if X is not None and rows.stratum_index is not None:
-            stratum.rows = [rows[r] for r in _typical(X, np.flatnonzero(rows.stratum_index == i), shift)]
-        facts.strata.append(stratum)
+    shift = dense_row(V, code)
+    n_rows = None if sizes is None else round(float(sizes[code]))
+    stratum = Stratum(code, labels[code], n_rows, words_of(shift, facts.background, facts.names))
+    if usage is not None and rows.stratum_index is not None:
+        stratum.usage = usage[code]
+        overall = np.array([topic.share or 0.0 for topic in facts.topics])
+        stratum.lifts = np.divide(stratum.usage, overall, out=np.zeros(len(overall)), where=overall > 0)
+    if rows.X is not None and rows.stratum_index is not None:
+        stratum.rows = rows.like(shift, np.flatnonzero(rows.stratum_index == code))
+    return stratum
 
 
-def _typical(X, members, shift):
-    """Return the rows of a stratum with the largest cosine to its shift.
-
-    Rows with fewer non-zeros than the median are left out.
-
-    Parameters
-    ----------
-    X : csr_array or ndarray (n_rows, n_features)
-    members : ndarray of int
-        Rows of the stratum.
-    shift : ndarray (n_features,)
-    """
-    part = X[members]
-    counts = np.diff(part.indptr) if sparse.issparse(part) else np.count_nonzero(part, axis=1)
-    squares = part.multiply(part).sum(axis=1) if sparse.issparse(part) else np.einsum("ij,ij->i", part, part)
-    lengths = np.sqrt(np.asarray(squares, dtype=np.float64)).ravel()
-    along = np.asarray(part @ shift).ravel()
-    cosines = np.divide(along, lengths, out=np.zeros(len(members)), where=lengths > 0)
-    cosines[counts < np.median(counts) if len(counts) else []] = 0
-    best = np.argsort(-cosines, kind="stable")[:N_ROWS]
-    return members[best[cosines[best] > 0]]
+def _mark_strata(facts):
+    """Store in each stratum the topic by which it is marked; topics of repeated text mark none."""
+    is_copied = [any(kind == "repeated text" for kind, _ in topic.flags) for topic in facts.topics]
+    overall = np.array([topic.share or 0.0 for topic in facts.topics])
+    for stratum in facts.strata if len(facts.strata) > 1 else ():
+        if stratum.usage is not None:
+            is_marked = (stratum.lifts >= MARKED_LIFT) & (stratum.usage >= MARKED_SHARE) & ~np.array(is_copied)
+            if is_marked.any():
+                stratum.marked_by = int(np.argmax(np.where(is_marked, stratum.usage - overall, -1)))
 
 
 def _add_usage_to_topics(facts, usage, labels):
-    """Store in each topic the strata on the page that use it most, as pairs of a position on the page and a share."""
+    """Store in each topic the strata on the page that use it most, as triples of a position, a share and a lift."""
     if usage is None or labels is None or not facts.strata or facts.strata[0].usage is None or len(labels) < 2:
         return
     shown = np.array([stratum.usage for stratum in facts.strata])
     for c, topic in enumerate(facts.topics):
         order = np.argsort(-shown[:, c], kind="stable")[:6]
-        topic.usage = [(int(i), float(shown[i, c])) for i in order if shown[i, c] >= 0.005]
-
-
-def _add_measures(facts, model, X, H, W, V, stratum_index):
-    """Add the quantities that need the data: coherence, KKT residual, explained shares.
-
-    Parameters
-    ----------
-    facts : Facts
-        Its topics, strata and notes are changed.
-    model : fitted estimator
-    X : csr_array or ndarray (n_rows, n_features)
-    H : ndarray (k, n_features)
-    W : ndarray (n_rows, k), or None
-    V : ndarray or csr_array (n_strata, n_features), or None
-    stratum_index : ndarray (n_rows,) of int, or None
-    """
-    for name in metrics.topics.MEASURES:
-        values = metrics.coherence(H, X, measure=name, n_top=COHERENCE_WORDS)
-        for topic, value in zip(facts.topics, values, strict=True):
-            setattr(topic, name, None if np.isnan(value) else float(value))
-    facts.diversity = metrics.diversity(H, n_top=COHERENCE_WORDS)
-    if not facts.is_squared or W is None:
-        return
-    if V is not None and (
-        stratum_index is None or len(np.unique(stratum_index)) < V.shape[0]
-    ):  # a stratum may have no rows
-        return
-    values = X.data if sparse.issparse(X) else X
-    if not np.isfinite(values).all():
-        facts.notes.append("The data have missing entries, so the explained shares of the strata are not shown.")
-        return
-    own, found = facts.numbers["normalized_loss_"], metrics.normalized_loss(X, W, H, V, stratum_index)
-    if own is not None and not np.isclose(found, own, rtol=1e-4, atol=1e-9):
-        facts.notes.append(
-            f"On the given data the loss of the model is {found:.4g}; in its fit it was {own:.4g}. X holds other data, "
-            "or the fit had weights or missing entries. The explained shares of the strata are not shown."
-        )
-        return
-    if not any(facts.parameters.get(name) for name in ("alpha_W", "alpha_V", "fixed_components", "seed_features")):
-        facts.kkt = metrics.kkt_residual(X, W, H, V, stratum_index)
-    if hasattr(model, "explain") and len(facts.strata):
-        with warnings.catch_warnings():  # X is an array here, without feature names
-            warnings.filterwarnings("ignore", "X does not have valid feature names")
-            found = model.explain(X, strata=model.strata_[stratum_index])
-        facts.verdict = found.verdict if V.shape[0] > 1 else None
-        for stratum in facts.strata:
-            part = found.strata[stratum.code]
-            stratum.explained, stratum.by_shift, stratum.by_shared = part.explained, part.by_shift, part.by_shared
+        lifts = [float(facts.strata[i].lifts[c]) for i in order]
+        topic.usage = [
+            (int(i), float(shown[i, c]), lift) for i, lift in zip(order, lifts, strict=True) if shown[i, c] >= 0.005
+        ]

@@ -16,7 +16,7 @@ from sklearn.utils import _safe_indexing
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad, scaled
 from fastnmf.core.options import check_choice, check_integer
-from fastnmf.core.row_errors import row_divergences, row_errors
+from fastnmf.core.row_errors import divided_gains, row_divergences, row_errors
 from fastnmf.core.thresholds import tiny
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, with_labels
@@ -264,11 +264,12 @@ class InspectionMixin:
         """Return how much of X the shifts and the shared components explain, and whether strata are needed.
 
         The squared norm of a stratum is the sum of three parts: the part that its shift alone explains,
-        ``||A||² - ||A - 1v||²``, the part of the rest that the components explain, and the residual. The division
-        between the first two depends on the free gauge; ``gauge="max_shift"`` makes it unique. Whether strata are
-        needed does not depend on the gauge: it compares the residual with that of the same components and
-        one newly fitted shift for all rows. (The components were fitted together with the shifts of the strata; a fit
-        without strata would find others and end with a somewhat lower loss.)
+        ``||A||² - ||A - 1v||²``, the part of the rest that the components explain, and the residual. Under the
+        Kullback-Leibler divergence, the divergence of the stratum from the null model takes the place of the squared
+        norm (see Notes). The division between the first two depends on the free gauge; ``gauge="max_shift"`` makes it
+        unique. Whether strata are needed does not depend on the gauge: it compares the residual with that
+        of the same components and one newly fitted shift for all rows. (The components were fitted together with the
+        shifts of the strata; a fit without strata would find others and end with a somewhat lower loss.)
 
         Parameters
         ----------
@@ -285,56 +286,60 @@ class InspectionMixin:
         -------
         Explanation
             A Bunch that prints as a table. ``strata``: a list of Bunches with ``label``, ``n_rows``, ``explained``,
-            ``by_shift`` and ``by_shared`` (shares of the squared norm; the last two add up to the first), ``features``
-            (those whose shift exceeds the mean shift of the other strata most, as in `top_features`) and
-            ``differences`` (by how much, less where others have the feature, too).
+            ``by_shift`` and ``by_shared`` (shares of the squared norm, or of the divergence from the null model; the
+            last two add up to the first), ``features`` (those whose shift exceeds the mean shift of the other strata
+            most, as in `top_features`) and ``differences`` (by how much, less where others have the feature, too).
             ``loss``, ``loss_one_shift``, ``loss_no_shift``: square root of the squared error divided by the squared
-            norm, for a shift for each stratum, one shift for all, and no shift. ``gain``: share of the squared error
-            with one shift that the shifts of the strata remove. ``chance``: share of the squared error of pure noise
-            that as many additional parameters would remove. ``weight``: the removed squared error divided by all that
-            the model explains. ``verdict``: one sentence.
+            norm (of the divergence divided by that of the null model), for a shift for each stratum, one shift for all,
+            and no shift. ``gain``: share of the error with one shift that the shifts of the strata remove. ``chance``:
+            share of the error of pure noise that as many additional parameters would remove. ``weight``: the removed
+            error divided by all that the model explains. ``verdict``: one sentence.
 
         Raises
         ------
         ValueError
-            X, strata, names or n cannot be used, or the loss of the model is not the squared error.
+            X, strata, names or n cannot be used, or the loss of the model is neither the squared error nor
+            Kullback-Leibler.
+
+        Notes
+        -----
+        The null model of the Kullback-Leibler divergence is independence, ``m = r cᵀ / N``, with the sums r of the rows
+        of X, c of its columns, and N of all, as in `normalized_loss_`; twice the divergence is the deviance of Poisson
+        counts. An entry x with the model ``y = v + w h`` lowers the divergence from the null by
+        ``x log(y / m) - y + m``. It is divided as the expectation step of Lee and Seung 2001 divides x: the shift gets
+        ``x (v / y) (1 + log(y / m)) - v``, the components the same with ``w h`` in place of v. The sums over a stratum
+        add up to what the model explains of it. A part is negative where it fits worse than the null model.
         """
         self._check_fitted()
         check_integer("n", n)
         X, strata = with_labels(X, strata)
-        if not (options := self._options()).is_squared:
-            raise ValueError(f"explain measures squared errors; this model has {options.loss_given}.")
+        is_divergence = is_kullback_leibler(self, "explain")
         names = self._feature_names(feature_names)
         model = self._with_new_strata(X, strata)
         with threads(self.n_threads):
-            data, H, V = open_data(model, X, strata)
-            groups, rank = data.groups, len(self.components_)
-            nothing, residual = sp.csr_array(V.shape), row_errors(data, rank, H, V)
-            parts = [data.row_square_sums(nothing), data.row_square_sums(V), residual]
-            squares, unshifted, left = (np.bincount(data.stratum_index, part, data.n_strata) for part in parts)
-            whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
-            mean = scaled(self._mean_shift(), 2 * data.log4_scale)
-            one, _ = shift_estimation.estimate(whole, rank, H, mean, tau=0.0, max_rounds=20)
-            left_by = [left.sum()] + [row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
+            found = _explained_divergence if is_divergence else _explained_squares
+            data, sums, left_by = found(self, model, X, strata)
+        sizes, (whole, by_shift, by_shared) = data.groups.sizes, sums
         scores = feature_scores(model.shifts_, "contrast", len(self.strata_))
         above = [strongest_of(each, n) for each in scores]
-        total = np.where(squares > 0, squares, 1)
+        total = np.where(whole > 0, whole, 1)
         strata_ = [
             ExplainedStratum(
                 label=label,
-                n_rows=int(groups.sizes[code]),
-                explained=float((squares[code] - left[code]) / total[code]),
-                by_shift=float((squares[code] - unshifted[code]) / total[code]),
-                by_shared=float((unshifted[code] - left[code]) / total[code]),
+                n_rows=int(sizes[code]),
+                explained=float((by_shift[code] + by_shared[code]) / total[code]),
+                by_shift=float(by_shift[code] / total[code]),
+                by_shared=float(by_shared[code] / total[code]),
                 features=[str(names[j]) for j in above[code][0]],
                 differences=above[code][1],
             )
             for code, label in enumerate(model.strata_.tolist())
         ]
-        losses = np.sqrt(np.array(left_by) / max(squares.sum(), tiny()))
+        losses = np.sqrt(np.array(left_by) / max(whole.sum(), tiny()))
         gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 else 0.0
-        weight = (left_by[1] - left_by[0]) / max(squares.sum() - left_by[0], tiny())
-        chance = (np.count_nonzero(groups.sizes) - 1) / data.shape[0]
+        weight = (left_by[1] - left_by[0]) / max(whole.sum() - left_by[0], tiny())
+        chance = (np.count_nonzero(sizes) - 1) / data.shape[0]
+        error = "divergence" if is_divergence else "squared error"
         return Explanation(
             strata=strata_,
             loss=float(losses[0]),
@@ -343,7 +348,7 @@ class InspectionMixin:
             gain=float(gain),
             chance=float(chance),
             weight=float(weight),
-            verdict=verdict(np.count_nonzero(groups.sizes), losses, gain, chance, weight),
+            verdict=verdict(np.count_nonzero(sizes), losses, gain, chance, weight, error),
         )
 
     def _transform(self, X, strata=None):
@@ -437,6 +442,59 @@ class InspectionMixin:
         return model
 
 
+def _explained_squares(fitted, model, X, strata):
+    """Return the data, sums of squares by stratum, and the squared errors by which strata are judged.
+
+    Parameters
+    ----------
+    fitted, model : InspectionMixin
+        The model as it was fitted, and with shifts for all strata of X.
+    X : sparse matrix or array (n_samples, n_features)
+    strata : array-like (n_samples,), or None
+
+    Returns
+    -------
+    data : Strata
+    sums : tuple of three ndarray (n_strata,)
+        The squared norm, and what the shift and the components explain of it.
+    left_by : list of three float
+        Squared errors with a shift for each stratum, with one for all, and with none.
+    """
+    data, H, V = open_data(model, X, strata)
+    rank = len(fitted.components_)
+    nothing, residual = sp.csr_array(V.shape), row_errors(data, rank, H, V)
+    parts = [data.row_square_sums(nothing), data.row_square_sums(V), residual]
+    squares, unshifted, left = (np.bincount(data.stratum_index, part, data.n_strata) for part in parts)
+    whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
+    mean = scaled(fitted._mean_shift(), 2 * data.log4_scale)
+    one, _ = shift_estimation.estimate(whole, rank, H, mean, tau=0.0, max_rounds=20)
+    left_by = [left.sum()] + [row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
+    return data, (squares, squares - unshifted, unshifted - left), left_by
+
+
+def _explained_divergence(fitted, model, X, strata):
+    """Return the same as `_explained_squares` of the Kullback-Leibler divergence: its first sum is that of the null.
+
+    Parameters
+    ----------
+    fitted, model, X, strata :
+        As for `_explained_squares`.
+    """
+    data, H, V = open_data(model, X, strata)
+    W = np.asarray(model._transform(X, strata))
+    gains = divided_gains(data, W, model.components_, shift_arrays.as_read(model.shifts_))
+    sums = tuple(np.bincount(data.stratum_index, part, data.n_strata) for part in gains)
+    whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
+    mean = scaled(fitted._mean_shift(), 2 * data.log4_scale)
+    one, _ = shift_estimation.estimate_divergence(whole, len(fitted.components_), H, mean, tau=0.0)
+    left_by, pooled = [sums[0].sum() - sums[1].sum() - sums[2].sum()], copy.copy(fitted)
+    pooled.strata_, pooled.stratum_sizes_ = np.array([0]), np.array([data.shape[0]])
+    for shift in (scaled(one, -2 * data.log4_scale), np.zeros_like(one)):
+        pooled.shifts_ = shift.astype(fitted.components_.dtype)
+        left_by.append(divergences_of_rows(pooled, X, None).sum())
+    return data, sums, left_by
+
+
 class ExplainedStratum(Bunch):
     """Part of an `Explanation`: one stratum."""
 
@@ -479,7 +537,7 @@ class Explanation(Bunch):
     __repr__ = __str__
 
 
-def verdict(n_strata, losses, gain, chance, weight):
+def verdict(n_strata, losses, gain, chance, weight, error="squared error"):
     """Return the sentence that says whether strata are needed.
 
     Parameters
@@ -490,6 +548,7 @@ def verdict(n_strata, losses, gain, chance, weight):
         Normalized losses with a shift for each stratum, with one shift for all, and without.
     gain, chance, weight : float
         Shares from 0 to 1, as in `InspectionMixin.explain`.
+    error : {"squared error", "divergence"}
 
     Returns
     -------
@@ -499,7 +558,7 @@ def verdict(n_strata, losses, gain, chance, weight):
         return "These rows are of one stratum; fit with strata= and compare."
     answer = "Yes" if gain > 3 * chance and weight > 0.02 else "A little" if gain > 2 * chance else "No"
     return (
-        f"{answer}: a shift for each of the {n_strata} strata removes {100 * gain:.1f} % of the squared error that one "
+        f"{answer}: a shift for each of the {n_strata} strata removes {100 * gain:.1f} % of the {error} that one "
         f"shift for all leaves (loss {losses[0]:.4f} against {losses[1]:.4f}), which is {100 * weight:.1f} % of what "
         f"the model explains; as many numbers fitted to noise would remove about {100 * chance:.1f} %."
     )

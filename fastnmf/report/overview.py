@@ -1,0 +1,276 @@
+"""Write the first screen of the page: what the data are, what was found, and whether it can be trusted."""
+
+from fastnmf.report.markup import counted, listed, number, percent, text, topic_link
+
+_STOPPED = {
+    "max_iter": "The fit reached <code>max_iter</code> before its loss had converged: more iterations may change",
+    "max_time": "The fit reached <code>max_time</code> before its loss had converged: more time may change",
+    "callback": "A callback stopped the fit before its loss had converged: more iterations may change",
+}
+ALIKE = 0.8  # two topics with at least this cosine count as nearly the same
+_SMALL = 0.3  # share of the squared norm of sparse data whose meaning has to be said
+_GAIN = 1.02  # factor by which a model must explain more than the means of the groups
+
+
+def overview(facts):
+    """Return the section."""
+    checks = _checks(facts)
+    to_see = sum(level != "good" for level, _ in checks)
+    answer = "Nothing that was checked speaks against it." if not to_see else counted(to_see, "point", "points")
+    answer += "" if not to_see else " to look at:"
+    marks = {"good": "✓", "look": "!"}
+    items = "".join(
+        f'<li class="{level}"><span class="mark" aria-hidden="true">{marks[level]}</span> {sentence}</li>'
+        for level, sentence in sorted(checks, key=lambda check: check[0] == "good")
+    )
+    parts = [
+        '<div class="three">'
+        f"<div><h3>What are the data?</h3>{_data(facts)}</div>"
+        f"<div><h3>What was found?</h3>{_found(facts)}</div>"
+        f'<div class="trust"><h3>Can it be trusted?</h3><p>{answer}</p><ul class="checks">{items}</ul></div>'
+        f'<div class="much">{_explained(facts)}</div></div>',
+        *(f'<p class="note">{text(note)}</p>' for note in facts.notes),
+        f"<details><summary>How to read this page</summary>{_guide(facts)}</details>",
+    ]
+    return "".join(parts)
+
+
+def lede(facts):
+    """Return the sentence below the heading."""
+    words = facts.wording
+    topics = counted(len(facts.topics), words.topic, words.topics)
+    size = counted(facts.n_features, words.feature, words.features)
+    if facts.n_rows is not None:
+        size = f"{counted(facts.n_rows, words.row, words.rows)} and {size}"
+    if facts.n_strata > 1:
+        return (
+            f"{size}, in {number(facts.n_strata)} groups: {topics} that all groups share, and what is specific to each."
+        )
+    if facts.tree:
+        return f"{size}, described by a hierarchy: {topics}, in {len(facts.tree)} at the top."
+    return f"{size}, described by {topics}."
+
+
+def _data(facts):
+    words = facts.wording
+    size = counted(facts.n_features, words.feature, words.features)
+    if facts.n_rows is not None:
+        size = f"{counted(facts.n_rows, words.row, words.rows)} with {size}"
+    parts = [f"{size}{f', in {number(facts.n_strata)} groups (strata)' if facts.n_strata > 1 else ''}."]
+    if facts.n_nonzeros is not None and facts.n_rows:
+        filled = facts.n_nonzeros / (facts.n_rows * facts.n_features)
+        parts.append(f"{number(facts.n_nonzeros)} entries are not zero, {percent(filled, 1 if filled > 0.001 else 3)}.")
+    if facts.per_row is not None and facts.is_sparse:
+        parts.append(
+            f"Half of the {words.rows} have {number(round(facts.per_row))} different {words.features} or more."
+        )
+    sized = [stratum for stratum in facts.strata if stratum.n_rows is not None]
+    if len(sized) > 1:
+        largest, smallest = max(sized, key=lambda s: s.n_rows), min(sized, key=lambda s: s.n_rows)
+        if largest.n_rows == smallest.n_rows:
+            parts.append(f"Each group has {counted(largest.n_rows, words.row, words.rows)}.")
+        else:
+            parts.append(
+                f"The largest group is <bdi>{text(largest.label)}</bdi> with {number(largest.n_rows)}, the smallest "
+                f"<bdi>{text(smallest.label)}</bdi> with {number(smallest.n_rows)}."
+            )
+    return f"<p>{' '.join(parts)}</p>"
+
+
+def _found(facts):
+    words, parts = facts.wording, []
+    alive = [topic for topic in facts.topics if not topic.is_dead]
+    known = sorted((t for t in alive if t.share is not None), key=lambda t: -t.share)
+    if known:
+        first = [f"{topic_link(topic)} ({percent(topic.share, 0)})" for topic in known[:3]]
+        if len(known) > 3:
+            parts.append(f"The largest of the {len(facts.topics)} {words.topics}: {listed(first)}.")
+        else:
+            parts.append(f"{counted(len(known), words.topic, words.topics).capitalize()}: {listed(first)}.")
+    else:
+        parts.append(f"{counted(len(facts.topics), words.topic, words.topics).capitalize()}, listed below.")
+    if len(facts.strata) > 1:
+        said = [
+            f'<a href="#stratum-{at}"><bdi>{text(s.label)}</bdi></a> (<span class="w">{text(s.words.names[0])}</span>)'
+            for at, s in enumerate(facts.strata)
+            if s.words.names
+        ]
+        if said:
+            parts.append(
+                f"Each group has {words.features} of its own, the shift, whatever the {words.topics} of its "
+                f"{words.rows}: {listed(said[:3])}{' and others' if len(said) > 3 else ''}."
+            )
+        if facts.strata[0].usage is not None and len(facts.topics) > 1:
+            marked = [stratum for stratum in facts.strata if stratum.marked_by is not None]
+            if len(marked) == len(facts.strata):
+                count = "Each group uses"
+            elif marked:
+                count = f"{len(marked)} of {len(facts.strata)} groups {'use' if len(marked) > 1 else 'uses'}"
+            else:
+                count = "No group uses"
+            rest = "" if marked else ", or for a large part"
+            parts.append(f"{count} one of the {words.topics} far more than others do{rest}.")
+    return "".join(f"<p>{part}</p>" for part in parts)
+
+
+def _checks(facts):
+    """Return pairs ("good" or "look", sentence)."""
+    words, found = facts.wording, []
+    stopped, loss = facts.numbers["stopped_by_"], facts.numbers["normalized_loss_"]
+    if stopped in _STOPPED and facts.numbers["converged_"] is False:
+        found.append(("look", f"{_STOPPED[stopped]} the {words.topics}."))
+    elif facts.numbers["converged_"]:
+        found.append(("good", "The fit has converged: more iterations would hardly lower its loss."))
+    dead = [topic for topic in facts.topics if topic.is_dead]
+    if dead:
+        numbers = listed([f'<a href="#topic-{t.number}">{t.number}</a>' for t in dead])
+        found.append(("look", f"Dead {words.topics}, which no {words.row} uses: {numbers}. Fit fewer."))
+    pairs = {tuple(sorted((t.number, t.nearest))): t.similarity for t in facts.topics if t.similarity >= ALIKE}
+    if pairs:
+        alike = ", ".join(
+            f'<a href="#topic-{a}">{a}</a> and <a href="#topic-{b}">{b}</a> (cosine {cosine:.2f})'
+            for (a, b), cosine in sorted(pairs.items())
+        )
+        found.append(
+            ("look", f"{words.topics.capitalize()} that are nearly the same: {alike}. Merge them, or fit fewer.")
+        )
+    if not dead and not pairs and len(facts.topics) > 1:
+        found.append(("good", f"No {words.topic} is dead, and no two are nearly the same."))
+    found += _flagged(facts)
+    if facts.verdict:
+        answer, colon, reason = facts.verdict.partition(":")
+        level = "look" if answer == "No" else "good"
+        found.append((level, f"Do these data need their groups? <strong>{text(answer + colon)}</strong>{text(reason)}"))
+    simple, means = next((pair for pair in facts.alternatives if pair[0].endswith("each group")), ("", None))
+    if means is not None:
+        own = 1 - loss**2
+        if own < _GAIN * means and 1 - own > (1 - means) / _GAIN:
+            found.append(
+                (
+                    "look",
+                    f"The model explains hardly more than {simple} does ({percent(own)} and {percent(means)}): fit "
+                    f"more {words.topics}.",
+                )
+            )
+        else:
+            gain = f"explains {number(own / means, 2)} times what {simple} does"
+            if means > 0.5:
+                gain = f"leaves {percent((1 - own) / (1 - means), 0)} of the error that {simple} leaves"
+            found.append(("good", f"It {gain}."))
+    if facts.numbers["n_revived_"]:
+        times = counted(facts.numbers["n_revived_"], "time", "times")
+        found.append(("look", f"One of the {words.topics} died and was reseeded {times} during the fit."))
+    if not facts.has_data:
+        found.append(("look", "This page was written without the data: with <code>X=</code> it checks much more."))
+    return found
+
+
+def _flagged(facts):
+    words, found = facts.wording, []
+    for parts, one, many, key in (
+        (facts.topics, words.topic, words.topics, "topic"),
+        (facts.strata, "group", "groups", "stratum"),
+    ):
+        for kind in ("repeated text", "function words"):
+            links = [
+                f'<a href="#{key}-{part.number if key == "topic" else at}">'
+                f"<bdi>{text(part.number if key == 'topic' else part.label)}</bdi></a>"
+                for at, part in enumerate(parts)
+                if any(flag == kind for flag, _ in part.flags)
+            ]
+            if links:
+                whose = f"{(one if len(links) == 1 else many).capitalize()} {listed(links)}"
+                found.append(("look", f"{whose}: {flag_sentence(kind, words)}"))
+    return found
+
+
+def flag_sentence(kind, words):
+    """Return what a flag of a topic or a stratum means, and what to do."""
+    if kind == "repeated text":
+        return (
+            f"repeated text. The {words.rows} that use it most are near copies of each other: keep one of them, and "
+            "fit again."
+        )
+    return (
+        f"{words.features} that are common in all kinds of {words.rows}, and no subject: leave these {words.features} "
+        "out, and fit again."
+    )
+
+
+def _explained(facts):
+    loss = facts.numbers["normalized_loss_"]
+    if loss is None or facts.loss_name == "own":
+        return ""
+    words, own = facts.wording, 1 - loss**2
+    if facts.is_squared:
+        said = (
+            f"The model explains <strong>{percent(own)}</strong> of the squared norm, the sum of all squared entries"
+            f"{'' if facts.parameters.get('missing_values') is None else ' that are known'}."
+        )
+        if facts.is_sparse and own < _SMALL:
+            said += (
+                f" A small share is usual for sparse data: most of the squared norm of a {words.row} comes from "
+                f"{words.features} that few other {words.rows} have, and {number(len(facts.topics))} {words.topics} "
+                "cannot explain these. What counts is the comparison with simpler models."
+            )
+    elif facts.loss_name == "kullback-leibler":
+        said = (
+            f"The model explains <strong>{percent(own)}</strong> of the deviance: of the Kullback-Leibler divergence "
+            f"from the null model, in which every {words.row} is the mean {words.row}, more or less of it."
+        )
+        if facts.is_sparse and own < 1 - _SMALL:
+            said += (
+                " The rest is not all missed structure: single counts scatter around any model. What counts is the "
+                "comparison with simpler models."
+            )
+    else:
+        said = (
+            f"The model explains <strong>{percent(own)}</strong> of the {text(facts.loss_name)} divergence from the "
+            "trivial model."
+        )
+    if len(facts.alternatives) < 2:
+        return f"<h3>How much does it explain?</h3><p>{said}</p>"
+    largest = max(share for _, share in facts.alternatives) or 1
+    items = "".join(
+        f'<li style="--v:{max(share, 0) / largest:.3f}"{" class=own" if name == "this model" else ""}>'
+        f'<span class="a">{name.capitalize()}</span>'
+        f'<span class="n">{percent(share) if share >= 0 else "below 0"}</span></li>'
+        for name, share in facts.alternatives
+    )
+    return (
+        f"<h3>How much does it explain?</h3><p>{said}</p>"
+        f'<ol class="bars shares alternatives" aria-label="Share explained, by model">{items}</ol>'
+    )
+
+
+def _guide(facts):
+    words = facts.wording
+    lines = [
+        f"<b>A {words.topic}</b> is a list of {words.features} that occur together, with weights. A {words.row} is a "
+        f"weighted sum of {words.topics}. They have numbers, whose order has no meaning, and their first "
+        f"{words.features} serve as names; <i>Rename</i> gives them names of your own.",
+        f"<b>The order of {words.features}</b> is their relevance: the slider goes from <i>specific</i>, the "
+        f"{words.features} that are rare elsewhere, to <i>frequent</i>, those with the largest weights. A bar is the "
+        f"weight. The number with × is the lift: how many times more frequent the {words.feature} is here than in all "
+        "data (Sievert and Shirley 2014).",
+    ]
+    if facts.n_strata > 1:
+        lines += [
+            f"<b>The shift of a group</b> is the part that all its {words.rows} have in common, whatever their "
+            f"{words.topics}.",
+            f"<b>The share of a {words.topic} in a group</b> is its part in the sum of all {words.topics} over the "
+            f"{words.rows} of that group; the shares of a group add up to 100&#8239;%. Its lift is this share divided "
+            f"by that in all {words.rows}. A group is marked by a {words.topic} with a lift of 1.5 or more and a share "
+            "of 5&#8239;% or more.",
+            f"<b>Caution.</b> The model does not fully determine the split between shifts and {words.topics}: parts "
+            f"can be exchanged as long as both stay non-negative. The order of {words.features} is more reliable than "
+            "the size of bars.",
+        ]
+    if facts.has_data:
+        lines.append(
+            f"<b>Examples</b> are the {words.rows} with the largest cosine to a {words.topic}"
+            f"{' or shift' if facts.n_strata > 1 else ''}, among those with as many {words.features} as the median "
+            f"{words.row} or more; of equal ones the first is shown."
+        )
+    lines.append(f"{words.rows.capitalize()} are counted from 0.")
+    return "".join(f"<p>{line}</p>" for line in lines)
