@@ -1,7 +1,7 @@
-"""README.md: its length, its ten lines, its figures and their commands, and the lines that it shares with other pages.
+"""README.md: its length, its ten lines, its figures and their commands, and what it shares with other pages.
 
-test_datasets.py runs the ten lines, on the docstrings that it loads anyway; test_models_page.py runs the lines of the
-table, which are rows of docs/models.md.
+test_datasets.py runs the ten lines, on the docstrings that it loads anyway; test_tutorials.py runs the commands;
+test_models_page.py runs the lines of the table, which are rows of docs/models.md.
 """
 
 import ast
@@ -43,6 +43,12 @@ def test_the_ten_lines_are_ten_of_python():
 
 def test_no_other_block_of_python_is_there():
     assert TEXT.count("```python") == 1
+
+
+def test_the_commands_are_those_of_the_tutorial():
+    """test_tutorials.py runs them."""
+    commands = re.search(r"```\n(.*?)```", readme.section("From a file"), re.S)[1].splitlines()
+    assert set(commands) <= set((readme.ROOT / "docs" / "tutorials" / "posts.sh").read_text("utf-8").splitlines())
 
 
 def test_the_rows_of_the_table_are_rows_of_the_page_of_models():
