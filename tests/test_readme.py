@@ -1,141 +1,86 @@
-"""The README's two tables, what to write for which data and which model when: every line runs.
+"""README.md: its length, its ten lines, its figures and their commands, and what it shares with other pages.
 
-The second one is the catalogue's.
+test_datasets.py runs the ten lines, on the docstrings that it loads anyway; test_tutorials.py runs the commands;
+test_models_page.py runs the lines of the table, which are rows of docs/models.md.
 """
 
 import ast
 import re
-import warnings
-from types import SimpleNamespace
 
-import numpy as np
-import pandas as pd
 import pytest
 import readme
-import scipy.sparse as sp
+from test_project import TARGETS
 
-import fastnmf
-from fastnmf.models.catalogue import MODELS as CATALOGUE
-from fastnmf.models.catalogue import Entry, markdown
+from fastnmf.models.catalogue import MODELS
 
-HOMES = ("fastnmf.models.", "fastnmf.compose")  # of estimators
-SECTION = readme.section("Your data look like this")
-LINES = [match for row in SECTION.splitlines() for match in re.findall(r"\| `(.+)` \|$", row)]
-
-
-MODELS = readme.section("Which model when")
-ROWS = [row.split(" | ") for row in MODELS.splitlines() if row.startswith("| ") and "`" in row]
-MODEL_LINES = [line for row in ROWS for line in re.findall("`(.+?)`", row[1])]
+TEXT = readme.README.read_text(encoding="utf-8")
+ROWS = re.findall(r"(?m)^\| .* \| `.+` \|$", readme.section("Your data"))
+MORE_ROWS = re.findall(r"(?m)^\| .* \| `.+` \|$", readme.section("Your data look like this", readme.MODELS_PAGE))
+SPEEDS = [row.strip("| ").split(" | ") for row in readme.section("Speed").splitlines() if row.startswith("| ")][1:]
+PICTURES = re.findall(r"!\[.+?\]\((.+?)\)(.*?)(?=\n```|\n#|\n!)", TEXT, re.S)
 
 
-@pytest.fixture
-def names(tmp_path):
-    """Give what the lines speak of: matrices, labels, weights, a frame, an AnnData-like object, blocks, a folder."""
-    rng = np.random.default_rng(0)
-    X = sp.random_array((120, 60), density=0.3, rng=rng, format="csr")
-    labels = rng.choice(["a", "b", "c"], 120)
-    words = ["space", "nasa", "gun", *(f"word{j}" for j in range(57))]
-    holed = X.toarray()
-    holed[rng.random(X.shape) < 0.2] = np.nan
-    fastnmf.save_csr(X, tmp_path / "csr")
-    return vars(fastnmf) | {
-        "X": X,
-        "X_positive": X.toarray() + 0.1,
-        "X_nan": holed,
-        "labels": labels,
-        "certainty": rng.random(X.shape),
-        "confidence": 20 * (X > 0.5),
-        "counts": rng.integers(0, 4, 120),
-        "known": rng.random((2, 60)),
-        "frame": pd.DataFrame(X.toarray(), columns=words),
-        "adata": SimpleNamespace(X=X, layers={"counts": X}, obs=pd.DataFrame({"batch": labels}), var_names=words),
-        "blocks": [(X[:60], labels[:60]), (X[60:], labels[60:])],
-        "folder": tmp_path / "csr",
-        **{name: getattr(fastnmf, name) for name in fastnmf.__all__ if not name.startswith("_")},
-    }
+def missing(command):
+    """Return what a command names that is not there: a file, a target of make, or a section of bench/peers/run.py."""
+    target, file = re.match(r"make ([\w-]+)", command), re.match(r"python (\S+\.py)", command)
+    if target:
+        sections = re.findall(r"--sections ([\w,]+)", command)
+        known = (readme.ROOT / "bench" / "peers" / "run.py").read_text(encoding="utf-8").split("SECTIONS = {")[1]
+        unknown = [name for names in sections for name in names.split(",") if f'"{name}"' not in known.split("}")[0]]
+        return ([] if target[1] in TARGETS else [target[1]]) + unknown
+    return [] if file and (readme.ROOT / file[1]).exists() else [command]
+
+
+def test_it_is_read_in_minutes():
+    assert 120 <= len(TEXT.splitlines()) <= 160
 
 
 def test_the_ten_lines_are_ten_of_python():
-    """They run in an empty environment: make dist."""
+    """They run in an empty environment, too: make dist."""
     lines = ast.parse(readme.code("Ten lines")).body
     assert [line.lineno for line in lines] == sorted({line.end_lineno for line in lines}) and len(lines) == 10
 
 
-def test_the_table_is_there():
-    assert len(LINES) > 15
+def test_no_other_block_of_python_is_there():
+    assert TEXT.count("```python") == 1
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_every_line_runs(names, line):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert eval(line, names) is not None
+def test_the_commands_are_those_of_the_tutorial():
+    """test_tutorials.py runs them."""
+    commands = re.search(r"```\n(.*?)```", readme.section("From a file"), re.S)[1].splitlines()
+    assert set(commands) <= set((readme.ROOT / "docs" / "tutorials" / "posts.sh").read_text("utf-8").splitlines())
 
 
-@pytest.fixture(scope="module")
-def of_models(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    X = sp.random_array((60, 24), density=0.4, rng=rng, format="csr")
-    labels = rng.choice(["a", "b", "c"], 60)
-    blocks, folder = [(X[:30], labels[:30]), (X[30:], labels[30:])], tmp_path_factory.mktemp("disk") / "csr"
-    fastnmf.save_csr(X, folder)
-    links = sp.triu(fastnmf.datasets.load_karate_club().data).tocoo().coords
-    graph = SimpleNamespace(nodes=range(34), edges=list(zip(*(nodes.tolist() for nodes in links), strict=True)))
-    return {name: getattr(fastnmf, name) for name in fastnmf.__all__ if not name.startswith("_")} | {
-        "X": X,
-        "X_signed": X.toarray() - 0.3,
-        "small": X[:6, :5].toarray(),
-        "counts": X.ceil(),
-        "lower": X,
-        "upper": 2 * X,
-        "atoms": rng.random((8, 24)),
-        "A": X.T @ X,
-        "labels": labels,
-        "blocks": blocks,
-        "folder": folder,
-        "affinity": X @ X.T,
-        "graph": graph,
-    }
+def test_the_rows_of_the_table_are_rows_of_the_page_of_models():
+    assert len(ROWS) == 6 and set(ROWS) <= set(MORE_ROWS)
+    assert f"has {len(MORE_ROWS) - len(ROWS)} more rows" in TEXT
 
 
-def test_the_table_of_models_is_the_catalogue():
-    lines = [line for line in MODELS.splitlines() if line.startswith("|")]
-    assert lines == markdown().splitlines(), (
-        'README\'s table "Which model when" is not that of the catalogue. Put what is new into MODELS in '
-        "fastnmf/models/catalogue.py, one Entry a row; then run: python bench/readme_table.py"
-    )
+def test_the_number_of_models_is_that_of_the_catalogue():
+    kinds = {entry.name for entry in MODELS if entry.name[0].isupper()} - {"NMF", "StratifiedNMF", "Factorization"}
+    assert f"plain NMF and {len(kinds)} other models" in " ".join(TEXT.split())
 
 
-def test_the_catalogue_has_all_models():
-    kinds = {name for name, home in fastnmf._HOMES.items() if home.startswith(HOMES) and name[0].isupper()}
-    assert {entry.name for entry in CATALOGUE if entry.name[0].isupper()} == kinds, (
-        "Every public model needs an Entry in MODELS of fastnmf/models/catalogue.py, and nothing else may be there."
-    )
-    assert all(isinstance(entry, Entry) and isinstance(entry.use, tuple) for entry in CATALOGUE)
-    assert all(all(line.startswith(f"{entry.name}(") for line in entry.use) for entry in CATALOGUE)
-    assert len({entry.wanted for entry in CATALOGUE}) == len(CATALOGUE)
-    assert fastnmf.catalogue() == list(CATALOGUE) and len(fastnmf.catalogue("robustnmf")) == 3
-    with pytest.raises(ValueError, match="'Foo' is not in the catalogue; it has NMF"):
-        fastnmf.catalogue("Foo")
+@pytest.mark.parametrize("row", SPEEDS, ids=lambda row: row[0][:40])
+def test_a_speed_has_its_command_and_stands_in_the_benchmarks(row):
+    _, times, command = row
+    assert missing(command.strip("`")) == []
+    benchmarks = (readme.ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"\d+\.\d+", times)
+    assert numbers and set(numbers) <= set(re.findall(r"\d+\.\d+", benchmarks))
 
 
-def test_the_table_of_models_has_all_that_are_not_in_the_other_one():
-    kinds = {name for name, home in fastnmf._HOMES.items() if home.startswith(HOMES) and name[0].isupper()}
-    assert len(MODEL_LINES) > len(ROWS) > 20
-    assert kinds == {name for line in (*LINES, *MODEL_LINES) for name in kinds if f"{name}(" in line}
+def test_speeds_stand_in_the_table_alone():
+    assert len(SPEEDS) == 5 and not re.search(r"\d times as fast|\d x faster", TEXT)
 
 
-@pytest.mark.parametrize("line", MODEL_LINES)
-def test_every_line_of_the_table_of_models_runs(of_models, line):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert eval(line, dict(of_models)) is not None
+def test_a_picture_is_there_and_has_its_command():
+    assert len(PICTURES) == TEXT.count("![") > 0
+    for file, words in PICTURES:
+        commands = re.findall(r"`((?:python|make) .+?)`", words)
+        assert (readme.ROOT / file).exists() and commands and not [gone for each in commands for gone in missing(each)]
 
 
-def test_a_penalty_of_ones_own(of_models):
-    block, names = readme.code("Your own penalty"), {"X": of_models["X"]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exec(block, names)
-    objective = names["model"].history_["objective"]
-    assert len(objective) > 10 and (np.diff(objective) <= 1e-12 * objective[0]).all()
+def test_what_is_missing_is_noticed():
+    assert missing('make bench-peers PEERS="--sections default,none"') == ["none"]
+    assert missing("make none") == ["none"] and missing("python bench/none.py") == ["python bench/none.py"]
