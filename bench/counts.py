@@ -1,4 +1,4 @@
-"""Which models find the planted programmes in counts of cells from several batches: the table in README.
+"""Which models find the planted programmes in counts of cells from several batches: the table in docs/counts.md.
 
 Usage: python bench/counts.py
 """

@@ -1,4 +1,4 @@
-"""Whether the planted rank is found: both hold-outs, five data sets, defaults. The table in README.
+"""Whether the planted rank is found: both hold-outs, five data sets, defaults. The table in docs/rank.md.
 
 Usage: python bench/rank.py
 """

@@ -14,7 +14,7 @@ html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_show_copyright = False
 highlight_language = "none"  # outputs are no code; blocks of code say that they are Python
-myst_heading_anchors = 3  # links to sections by their headings, as in README
+myst_heading_anchors = 3  # links to sections by their headings
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # docstrings have the types, with shapes

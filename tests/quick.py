@@ -19,7 +19,8 @@ QUICK = {
     "test_dotted_names.py": ALL,
     "test_packaging.py": ALL,
     "test_thresholds.py": ALL,
-    "test_readme.py": ("test_the_",),
+    "test_models_page.py": ("test_the_",),
+    "test_readme.py": ALL,
     # what a user calls
     "test_cli.py": ("test_version", "test_info", "test_top", "test_bad_input"),
     "test_options.py": ("test_options_that_cannot_be_used_are_refused_in_one_sentence",),

@@ -2,11 +2,11 @@
 
 import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import readme
 import scipy.sparse as sp
 from estimators import CASES, KINDS, again, every_case, factors
 from test_incoming import SHORT, Cells, OnDisk
@@ -15,8 +15,6 @@ import fastnmf
 from fastnmf import NMF, HierarchicalNMF, MetaNMF, MiniBatchNMF, StratifiedNMF, consensus, select_rank, write_report
 from fastnmf.data.strata import Strata
 from fastnmf.models.catalogue import MODELS
-
-README = Path(__file__).parents[1] / "README.md"
 
 
 class Layered(Cells):
@@ -131,12 +129,12 @@ def test_deprecated_names_warn_at_the_line_of_the_user():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_sentence_of_the_readme_on_all_models_holds():
-    text = " ".join(README.read_text().split())
-    sentence = re.search(r"Those beside the plain and the stratified one .*?, too\.", text).group()
-    computed, lists, untitled = (
-        set(re.findall(r"\w+NMF", re.search(pattern, sentence).group(1)))
-        for pattern in (r'"custom"`\)(.*?); all', r"have (.*?)`history_`", r"those with components (.*)")
+def test_the_sentences_on_all_models_hold():
+    text = " ".join(readme.section("Which model when", readme.MODELS_PAGE).split())
+    sentences = re.search(r"All models fit float32 .*? compute their own\.", text).group()
+    lists, untitled, computed = (
+        set(re.findall(r"\w+NMF", re.search(pattern, sentences).group(1)))
+        for pattern in (r"All have `W_`, (.*?)\.", r"`top_features` (.*?)\.", r'`init="custom"` (.*)')
     )
     first = {case.kind: case for case in reversed(CASES)}
     for kind in KINDS:

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
-NAMES = ("family", "machine", "table", "readme_table")
+NAMES = ("family", "machine", "table", "models_table")
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_every_line_of_the_catalogue_runs(modules, tmp_path):
             assert max(n_components if isinstance(n_components, tuple) else (n_components,)) == 4
 
 
-def test_the_table_of_readme_is_put_in_its_place(modules):
-    renewed = modules["readme_table"].renewed
+def test_the_table_of_models_is_put_in_its_place(modules):
+    renewed = modules["models_table"].renewed
     text = "# A\n\n## Which model when\n\nWords.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nMore.\n\n| other |\n"
     found = renewed(text)
     assert found.startswith("# A\n\n## Which model when\n\nWords.\n\n| you want |") and "| 1 | 2 |" not in found

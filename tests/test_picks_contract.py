@@ -2,9 +2,7 @@
 
 import doctest
 import importlib
-import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,11 +137,3 @@ def test_the_data_stay_as_they_are(name):
 def test_the_examples_run(module):
     result = doctest.testmod(importlib.import_module(f"fastnmf.models.{module}"))
     assert result.attempted > 3 and result.failed == 0
-
-
-def test_the_example_of_the_readme_runs(capsys):
-    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-    section = text.split("## Which model when")[1].split("\n## ")[0]
-    example = next(code for code in re.findall(r"```python\n(.+?)```", section, re.DOTALL) if "SeparableNMF" in code)
-    exec(example, {})
-    assert capsys.readouterr().out.strip() == re.search(r"# (\[7.+)", example)[1]

@@ -176,9 +176,10 @@ def test_parameters_are_described():
     assert not found, "\n" + "\n".join(found)
 
 
-def test_the_readme_uses_the_words():
-    text = " ".join((ROOT / "README.md").read_text("utf-8").split()).lower()
-    assert not [old for old in PHRASES if old in text]
+def test_the_pages_use_the_words():
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = " ".join(page.read_text("utf-8").split()).lower()
+        assert [(page.name, old) for old in PHRASES if old in text] == []
 
 
 def test_exceptions_are_still_there():

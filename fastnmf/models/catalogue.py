@@ -1,7 +1,7 @@
 """List all models: the purpose, the formula, the accepted data and the source of each.
 
-The table "Which model when" of README is printed from this list, so that every model is described in one place. To add
-a model, add an `Entry` to `MODELS`, then run ``python bench/readme_table.py``.
+The table "Which model when" of docs/models.md is printed from this list, so that every model is described in one place.
+To add a model, add an `Entry` to `MODELS`, then run ``python bench/models_table.py``.
 """
 
 from __future__ import annotations
@@ -464,7 +464,7 @@ def monotone_answer(entry):
 
 
 def markdown():
-    """Return the table of all models in Markdown, as shown in README."""
+    """Return the table of all models in Markdown, as shown in docs/models.md."""
     lines = ["| you want | write this | model | sparse | the objective | source |", "|" + "---|" * 6]
     for entry in MODELS:
         use = ", ".join(f"`{line}`" for line in entry.use)

@@ -166,7 +166,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     coordinate descent. For other divergences, a function above the divergence of each batch is kept, the sum of whose
     minimum H takes (Lefevre et al., Algorithm 2, there for Itakura-Saito and without their rescaling of H).
 
-    *Differences from scikit-learn's MiniBatchNMF* are listed in the README.
+    *Differences from scikit-learn's MiniBatchNMF* are listed in docs/scikit-learn.md.
 
     References
     ----------

@@ -1,17 +1,17 @@
-"""Write the table "Which model when" of README anew, from the catalogue in fastnmf/models/catalogue.py.
+"""Write the table "Which model when" of docs/models.md anew, from the catalogue in fastnmf/models/catalogue.py.
 
-Usage: python bench/readme_table.py
+Usage: python bench/models_table.py
 """
 
 from pathlib import Path
 
 from fastnmf.models.catalogue import markdown
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 
 
 def renewed(text):
-    """Return the text of README with the table of the catalogue in its place."""
+    """Return the text of the page with the table of the catalogue in its place."""
     before, heading, after = text.partition("## Which model when")
     lines = after.splitlines()
     rows = [i for i, line in enumerate(lines) if line.startswith("|")]
@@ -21,5 +21,5 @@ def renewed(text):
 
 
 if __name__ == "__main__":
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
-    print(README)
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    print(PAGE)
