@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "dask": {"typing", "kernels", "data", "core", "models"},
     "tl": {"typing", "kernels", "data", "core", "models", "selection", "dask"},
     "datasets": {"typing"},
-    "plots": {"typing", "data"},
+    "plots": {"typing", "data", "metrics"},
     "report": {"typing", "data", "metrics"},
     "cli": ANYTHING,
     "__main__": ANYTHING,

@@ -613,10 +613,9 @@ def test_figures_show_what_they_say():
     assert len(texts) == 15 and all(words.startswith("f") for words in texts)
     assert ax.get_title(loc="left") == "Topics of 3 levels: 2, 4, 9"
     assert sum(line.get_linestyle() == "-" for line in ax.lines) == 13  # every topic but the two on top
-    figure = plots.plot_layers(model)
-    shown = figure.axes[0].images[0].get_array()
+    shown = plots.plot_layers(model)[0].images[0].get_array()
     # Ordered, the fine topics are blocks: every row of features has its strongest topic right of, or at, that above it.
     assert (np.diff(shown.argmax(axis=1)) >= 0).all()
-    figure = plots.plot_reconstructions(model, sp.csr_array(toy.data))
-    assert [ax.get_title(loc="left")[-6:] for ax in figure.axes[1:]] == [f"{e:.4f}" for e in model.level_errors_]
+    panels = plots.plot_reconstructions(model, sp.csr_array(toy.data))
+    assert [ax.get_title(loc="left")[-6:] for ax in panels[1:]] == [f"{e:.4f}" for e in model.level_errors_]
     plt.close("all")

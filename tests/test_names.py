@@ -150,8 +150,8 @@ def test_a_vocabulary_names_columns_everywhere(tmp_path):
         write_report(model, page, feature_names=names)
     assert pages[0].read_text() == pages[1].read_text()
     texts = [
-        [text.get_text() for ax in figure.axes for text in (*ax.texts, *ax.get_yticklabels())]
-        for figure in (plot_top_features(model.components_, names, "ab", 3) for names in (VOCABULARY, NAMES))
+        [text.get_text() for ax in panels for text in (*ax.texts, *ax.get_yticklabels())]
+        for panels in (plot_top_features(model.components_, names, "ab", 3) for names in (VOCABULARY, NAMES))
     ]
     assert texts[0] == texts[1] and any("yak" in text or "zebra" in text for text in texts[0])
 

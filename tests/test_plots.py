@@ -7,9 +7,17 @@ import pytest
 from matplotlib import pyplot
 from scipy import sparse
 
-from fastnmf.plots.choice import plot_consensus, plot_rank_selection
-from fastnmf.plots.fits import plot_images, plot_loss, plot_residual, plot_shift_shares, plot_top_features, plot_usage
-from fastnmf.plots.trees import plot_reconstructions
+from fastnmf.plots import (
+    plot_consensus,
+    plot_images,
+    plot_loss,
+    plot_rank_selection,
+    plot_reconstructions,
+    plot_residual,
+    plot_shift_shares,
+    plot_top_features,
+    plot_usage,
+)
 from fastnmf.selection import RankSelection
 
 
@@ -20,24 +28,24 @@ def close_figures():
 
 
 def test_top_features_are_drawn_largest_on_top():
-    figure = plot_top_features(
+    panels = plot_top_features(
         [[0.1, 0.9, 0, 0.5], [0, 0, 0, 0]], ["low", "high", "none", "$mid"], ["one", "two"], n=3, title="All"
     )
-    first, second = figure.axes
+    first, second = panels
     assert [label.get_text() for label in first.get_yticklabels()] == ["high", r"\$mid", "low"]
     assert [bar.get_width() for bar in first.patches] == [0.9, 0.5, 0.1]
     assert first.get_ylim()[0] > first.get_ylim()[1]  # position 0 is at the top
     assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("one", "two")
     assert not second.patches and second.texts[0].get_text() == "all zero"
-    figure.canvas.draw()
+    panels.figure.canvas.draw()
 
 
 def test_labels_of_neighbouring_panels_do_not_overlap():
     rng = np.random.default_rng(0)
     names = [f"a-rather-long-word-{j}" for j in range(30)]
-    figure = plot_top_features(rng.random((10, 30)), names, [f"stratum {i}" for i in range(10)])
-    figure.canvas.draw()
-    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    panels = plot_top_features(rng.random((10, 30)), names, [f"stratum {i}" for i in range(10)])
+    panels.figure.canvas.draw()
+    boxes = [ax.get_tightbbox() for ax in panels]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
@@ -79,13 +87,13 @@ def test_residual_curve_leaves_out_what_is_not_finite():
 
 def test_images_are_the_rows_in_their_shape():
     vectors = np.arange(12.0).reshape(2, 6)
-    figure = plot_images(vectors, (2, 3), ["a", "b"], title="All")
-    for ax, vector, label in zip(figure.axes, vectors, "ab", strict=True):
+    panels = plot_images(vectors, (2, 3), ["a", "b"], title="All")
+    for ax, vector, label in zip(panels, vectors, "ab", strict=True):
         (image,) = ax.get_images()
         np.testing.assert_array_equal(image.get_array(), vector.reshape(2, 3))
         assert image.get_clim() == (0, vector.max()) and ax.get_title() == label
-    figure.canvas.draw()
-    assert len(plot_images(np.zeros((23, 4)), (2, 2)).axes) == 23
+    panels.figure.canvas.draw()
+    assert plot_images(np.zeros((23, 4)), (2, 2)).shape == (23,)
     with pytest.raises(ValueError, match="2 x 2 pixels: a row must have 4"):
         plot_images(vectors, (2, 2))
     with pytest.raises(ValueError, match="1 titles for 2 images"):
@@ -102,7 +110,7 @@ def test_shares_of_shifts_add_up_to_one():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["low", "high"]
     with pytest.raises(ValueError, match="one row a stratum"):
         plot_shift_shares(shifts, ["rooms"], ["low", "high"])
-    with pytest.raises(ValueError, match="pick 1 to 30"):
+    with pytest.raises(ValueError, match="pick 1 to 30 features"):
         plot_shift_shares(np.ones((2, 31)), range(31), ["low", "high"])
 
 
@@ -110,7 +118,7 @@ def test_usage_is_a_line_a_stratum():
     usage = np.array([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0]])
     ax = plot_usage(usage, ["a", "b"])
     np.testing.assert_array_equal(ax.get_images()[0].get_array(), usage)
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2"]
     texts = {text.get_position(): text.get_text() for text in ax.texts}
     assert texts == {(0, 0): "20", (1, 0): "80", (0, 1): "100"}  # (column, line)
     same = pyplot.figure().add_subplot()
@@ -138,6 +146,7 @@ def rank_selection(**more):
         "n_folds": 5,
         "n_repeats": 1,
         "n_restarts": 3,
+        "stability_quartiles": np.array([[0.99, 1, 1], [0.8, 0.9, 1], [0.3, 0.4, 0.6]]),
     }
     return RankSelection(**parts | more)
 

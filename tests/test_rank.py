@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastnmf import NMF, StratifiedNMF, select_rank
 from fastnmf.selection.held_out import REACH, Entries, RowsColumns
 from fastnmf.selection.parallel_fits import ParallelFits
-from fastnmf.selection.rank import _stability, match_components
+from fastnmf.selection.rank import _cosines_of_pairs, match_components
 
 FAST = StratifiedNMF(max_iter=20, tol=0)
 FLOOR = np.finfo(np.float32).eps  # least value of a model where data are positive
@@ -231,7 +231,7 @@ def test_stability_is_the_mean_over_pairs_and_falls_beyond_the_planted_rank():
     assert found.stability[0] > 0.98 > found.stability[1] > 0.5
     runs = [np.random.default_rng(seed).random((3, 7)) for seed in range(3)]
     pairs = [oracles_ensemble.best_matching(runs[i], runs[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
-    assert _stability(runs) == pytest.approx(np.mean(pairs))
+    assert _cosines_of_pairs(runs).mean() == pytest.approx(np.mean(pairs))
 
 
 def test_no_stability_where_starts_are_all_alike():

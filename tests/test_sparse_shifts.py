@@ -334,7 +334,7 @@ def test_plots_draw_sparse_shifts(monkeypatch):
         lambda V: plots.plot_images(V, (4, 5), range(5), figure=figure.Figure()),
     ):
         one, two = draw(V), draw(dense(V))
-        for a, b in zip(one.axes, two.axes, strict=True):
+        for a, b in zip(one, two, strict=True):
             assert [p.get_width() for p in a.patches] == [p.get_width() for p in b.patches]
             assert all((i.get_array() == j.get_array()).all() for i, j in zip(a.images, b.images, strict=True))
     ax = plots.plot_shift_shares(V[:, :4], names[:4], range(5), ax=figure.Figure().add_subplot())

@@ -139,16 +139,16 @@ def test_plots_of_a_model_show_what_is_specific():
 
     X, strata, own = shared_and_own()
     model = StratifiedNMF(2, random_state=0, max_iter=50, tol=0).fit(X, strata=strata)
-    figure = plot_top_features(model, n=2)
-    assert {ax.get_title("left"): [each.get_text() for each in ax.get_yticklabels()] for ax in figure.axes} == own
+    panels = plot_top_features(model, n=2)
+    assert {ax.get_title("left"): [each.get_text() for each in ax.get_yticklabels()] for ax in panels} == own
     by_array = plot_top_features(model.shifts_, range(12), "abc", 2, by="contrast")
-    widths = [bar.get_width() for bar in by_array.axes[0].patches]
+    widths = [bar.get_width() for bar in by_array[0].patches]
     scores = scores_by_loops(model.shifts_.tolist(), "contrast", 3)[0]
     np.testing.assert_allclose(widths, [scores[3], scores[4]], rtol=1e-9)
     raw = plot_top_features(model, n=3, by="weight")
-    assert {each.get_text() for ax in raw.axes for each in ax.get_yticklabels()} <= {"0", "1", "2"}
+    assert {each.get_text() for ax in raw for each in ax.get_yticklabels()} <= {"0", "1", "2"}
     components = plot_top_features(NMF(2, random_state=0, max_iter=5, tol=0).fit(X), n=1)
-    assert [ax.get_title("left") for ax in components.axes] == ["1", "2"]
+    assert [ax.get_title("left") for ax in components] == ["0", "1"]
     pyplot.close("all")
 
 

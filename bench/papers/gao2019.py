@@ -169,8 +169,8 @@ def main():
     print(markdown(list(rows[0]), [list(row.values()) for row in rows]))
     for number, sizes in ((1, (9, 4)), (2, (9, 4, 2))):
         model = HierarchicalNMF(sizes, random_state=0).fit(X)
-        plot_reconstructions(model, X).savefig(arguments.output / f"figure{number}.png", dpi=120)
-        plot_layers(model).savefig(arguments.output / f"figure{number + 2}.png", dpi=120)
+        plot_reconstructions(model, X).figure.savefig(arguments.output / f"figure{number}.png", dpi=120)
+        plot_layers(model).figure.savefig(arguments.output / f"figure{number + 2}.png", dpi=120)
         plt.close("all")
     print("\n" + "\n".join(newsgroups(6)))
 

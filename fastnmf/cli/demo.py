@@ -86,17 +86,17 @@ def _draw(model, bunch, folder, title):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from fastnmf.plots.fits import plot_loss, plot_top_features
+    from fastnmf.plots import plot_loss, plot_top_features
 
-    names, topics = bunch.feature_names, [f"topic {c + 1}" for c in range(len(model.components_))]
-    figures = {
-        "loss.png": plot_loss(model.history_).figure,
+    names, topics = bunch.feature_names, [f"topic {c}" for c in range(len(model.components_))]
+    axes = {
+        "loss.png": plot_loss(model.history_),
         "strata.png": plot_top_features(model, names, title=f"{title}: what is specific to each stratum"),
         "topics.png": plot_top_features(
             model.components_, names, topics, title=f"{title}: what all strata share", color="#b5651d"
         ),
     }
-    for name, figure in figures.items():
-        figure.savefig(folder / name, dpi=110)
-        pyplot.close(figure)
-    return list(figures)
+    for name, drawn in axes.items():
+        drawn.figure.savefig(folder / name, dpi=110)
+        pyplot.close(drawn.figure)
+    return list(axes)

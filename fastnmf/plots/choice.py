@@ -1,4 +1,4 @@
-"""Plot the results of many fits: the choice of the rank, and the consensus of several runs."""
+"""Plot the results of many fits: the choice of the rank, and the agreement of several runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from typing import Any
 import numpy as np
 
 from fastnmf.data.sentences import shown
-from fastnmf.plots.style import BAR, INK, plain
+from fastnmf.plots.style import (
+    BAR,
+    CHOSEN,
+    GRID,
+    INK,
+    QUIET,
+    Panels,
+    Style,
+    axes_or_new,
+    colour_bar,
+    legend_above,
+    look_of,
+    plain,
+    settle,
+    titled,
+)
 
-_CHOSEN = "#c25a1c"
-_QUIET = "#999999"
 
-
-def plot_rank_selection(result: Any, ax: Any = None) -> Any:
+def plot_rank_selection(result: Any, ax: Any = None, *, style: Style = "paper") -> Any:
     """Plot held-out loss and stability over the rank, with the two choices.
 
     Parameters
@@ -24,6 +36,8 @@ def plot_rank_selection(result: Any, ax: Any = None) -> Any:
     ax : matplotlib.axes.Axes, or sequence of two, default=None
         Where to draw: the first shows the loss, the second the stability. Single axes show the loss. None: a new
         figure, with a panel for the stability if it was measured.
+    style : {"paper", "slide"}, default="paper"
+        Sizes of type and lines.
 
     Returns
     -------
@@ -52,50 +66,62 @@ def plot_rank_selection(result: Any, ax: Any = None) -> Any:
     >>> plot_rank_selection(result)[0].get_ylabel()  # doctest: +SKIP
     'held-out loss'
     """
+    look = look_of(style)
     _check(result, "held_out_se", "select_rank")
     has_stability = not np.isnan(result.stability).all()
     if ax is None:
         from matplotlib import pyplot
 
-        height = 5.2 if has_stability else 3.8
-        figure = pyplot.figure(figsize=(6.4, height), layout="constrained")
+        height = look.height * (1.25 if has_stability else 0.95)
+        figure = pyplot.figure(figsize=(look.width, height), layout="constrained")
         ax = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1)) if has_stability else figure.add_subplot()
+        ax = Panels(list(ax)) if has_stability else ax
     panels = list(np.atleast_1d(np.asarray(ax, dtype=object)))
     if len(panels) > 2:
         raise ValueError(f"ax has {len(panels)} axes; give one, or two: for the loss and for the stability.")
     top = panels[0]
     ranks, loss, se = result.ranks, result.held_out, result.held_out_se
     best, simple = (int(np.flatnonzero(ranks == rank)[0]) for rank in (result.best_rank, result.rank_1se))
-    top.errorbar(ranks, loss, yerr=se, color=BAR, linewidth=1.8, capsize=3, marker="o", markersize=4, zorder=2)
-    top.axhline(loss[best] + se[best], color=_QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    top.plot(ranks[best], loss[best], "o", color=_CHOSEN, markersize=7, zorder=3, label=f"least: {ranks[best]}")
-    ring = {"markerfacecolor": "none", "markeredgecolor": _CHOSEN, "markeredgewidth": 1.6, "linestyle": "none"}
-    label = f"smallest within one standard error: {ranks[simple]}"
-    top.plot(ranks[simple], loss[simple], "o", markersize=13, zorder=3, label=label, **ring)
+    line, dot = look.line, 2.7 * look.line
+    top.errorbar(ranks, loss, yerr=se, color=BAR, linewidth=1.2 * line, capsize=3, marker="o", markersize=dot, zorder=2)
+    top.axhline(loss[best] + se[best], color=QUIET, linewidth=0.7 * line, linestyle=(0, (4, 3)), zorder=1)
+    top.plot(
+        ranks[best],
+        loss[best],
+        "o",
+        color=CHOSEN,
+        markersize=1.7 * dot,
+        zorder=3,
+        label=f"rank of the least loss: {ranks[best]}",
+    )
+    ring = {"markerfacecolor": "none", "markeredgecolor": CHOSEN, "markeredgewidth": line, "linestyle": "none"}
+    label = f"smallest rank within\none standard error: {ranks[simple]}"
+    top.plot(ranks[simple], loss[simple], "o", markersize=3.2 * dot, zorder=3, label=label, **ring)
     if loss.min() > 0 and loss.max() > 10 * loss.min():
         top.set_yscale("log")
     else:
         top.ticklabel_format(axis="y", useOffset=False)
-    top.set_ylabel("held-out loss")
-    legend = top.legend(frameon=False, fontsize=9, title="rank", alignment="left")
-    legend.get_title().set_fontsize(9)
+    top.set_ylabel("held-out loss", fontsize=look.text)
     what = {"entries": "entries", "rows_columns": "rows and columns"}[result.method]
-    top.set_title(f"Held out: {what}, {result.n_folds} folds", fontsize=11, loc="left")
+    legend_above(top, look, f"Held out: {what}, {result.n_folds} folds")
     if len(panels) == 2:
         low = panels[1]
-        low.plot(ranks, result.stability, color=INK, linewidth=1.4, marker="o", markersize=4)
-        low.set_ylabel("stability")
+        low.plot(ranks, result.stability, color=INK, linewidth=line, marker="o", markersize=dot)
+        low.set_ylabel("stability", fontsize=look.text)
         low.set_ylim(min(0.5, float(np.nanmin(result.stability, initial=1.0)) - 0.05), 1.03)
     for panel in panels:
-        panel.grid(axis="y", color="#dddddd", linewidth=0.8)
-        plain(panel)
-    panels[-1].set_xlabel("rank")
+        panel.grid(axis="y", color=GRID, linewidth=0.8)
+        plain(panel, look)
+        panel.tick_params(which="minor", labelsize=look.small, labelcolor=INK, color=QUIET)
+    panels[-1].set_xlabel("rank", fontsize=look.text)
     if len(ranks) <= 12:  # ticks at the tried ranks only
-        panels[-1].set_xticks(ranks)
+        for panel in panels:
+            panel.set_xticks(ranks)
+        settle(*panels)
     return ax
 
 
-def plot_consensus(result: Any, ax: Any = None) -> Any:
+def plot_consensus(result: Any, ax: Any = None, *, style: Style = "paper") -> Any:
     """Plot the distances between the components of all runs as a map, ordered by cluster.
 
     Parameters
@@ -104,6 +130,8 @@ def plot_consensus(result: Any, ax: Any = None) -> Any:
         Result of `fastnmf.consensus`.
     ax : matplotlib.axes.Axes, default=None
         Where to draw. None: a new figure.
+    style : {"paper", "slide"}, default="paper"
+        Sizes of type and lines.
 
     Returns
     -------
@@ -126,11 +154,9 @@ def plot_consensus(result: Any, ax: Any = None) -> Any:
     >>> plot_consensus(result).get_xlabel()  # doctest: +SKIP
     'component'
     """
+    look = look_of(style)
     _check(result, "distances", "consensus")
-    if ax is None:
-        from matplotlib import pyplot
-
-        ax = pyplot.figure(figsize=(5.6, 5.0), layout="constrained").add_subplot()
+    ax = axes_or_new(ax, look, (look.width, 0.85 * look.width))
     size = len(result.distances)
     image = ax.imshow(
         result.distances, cmap="Blues_r", vmin=0, vmax=math.sqrt(2), interpolation="nearest", extent=(0, size, size, 0)
@@ -138,21 +164,103 @@ def plot_consensus(result: Any, ax: Any = None) -> Any:
     ends = np.cumsum(result.n_members)
     begins = ends - result.n_members
     for begin, end in zip(begins, ends, strict=True):
-        ax.plot([begin, end, end, begin, begin], [begin, begin, end, end, begin], color=_CHOSEN, linewidth=1.0)
+        frame = [begin, end, end, begin, begin], [begin, begin, end, end, begin]
+        ax.plot(*frame, color=CHOSEN, linewidth=0.7 * look.line)
     middles = (begins + ends) / 2
-    every = math.ceil(len(middles) / 25)  # more numbers would overlap
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(middles[::every], [str(component) for component in range(0, len(middles), every)], fontsize=8.5)
+        axis.set_ticks(middles, [str(component) for component in range(len(middles))], fontsize=look.small)
     ax.tick_params(length=0, labelcolor=INK)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel("component")
-    ax.set_ylabel("component")
-    colors = ax.figure.colorbar(image, ax=ax, shrink=0.7)
-    colors.set_label("distance", color=INK)
-    colors.outline.set_visible(False)
+    ax.set_xlabel("component", fontsize=look.text)
+    ax.set_ylabel("component", fontsize=look.text)
+    colour_bar(image, ax, "distance", look)
     n_runs, rank = result.kept.shape
-    ax.set_title(f"{n_runs} runs of {rank} components, {n_runs * rank - size} dropped", fontsize=11, loc="left")
+    titled(ax, f"{n_runs} runs of {rank} components, {n_runs * rank - size} dropped", look)
+    settle(ax)
     return ax
+
+
+def plot_stability(result: Any, ax: Any = None, *, style: Style = "paper") -> Any:
+    """Plot how well runs agree, as bars with quartiles: of each consensus component, or of each rank.
+
+    Parameters
+    ----------
+    result : Consensus or RankSelection
+        Result of `fastnmf.consensus`: a bar is the median cosine of two members of a cluster, the runs' versions of one
+        component. Or of `fastnmf.select_rank`: a bar is the median, over pairs of restarts and their components, of the
+        cosine of matched components.
+    ax : matplotlib.axes.Axes, default=None
+        Where to draw. None: a new figure.
+    style : {"paper", "slide"}, default="paper"
+        Sizes of type and lines.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        Lines extend from the lower to the upper quartile. A cluster of one member has no bar. Numbers of components are
+        the rows of `components`.
+
+    Raises
+    ------
+    TypeError
+        If the result is another one.
+    ValueError
+        If `select_rank` measured no stability.
+    ImportError
+        If matplotlib is not installed and no axes are given.
+
+    Examples
+    --------
+    >>> from fastnmf import consensus
+    >>> from fastnmf.datasets import make_stratified
+    >>> from fastnmf.plots import plot_stability
+    >>> planted = make_stratified((30, 30), n_features=20, n_components=2, noise=0.02, random_state=0)
+    >>> result = consensus(planted.data, planted.strata, 2, n_runs=5, random_state=0)  # doctest: +SKIP
+    >>> plot_stability(result).get_ylabel()  # doctest: +SKIP
+    'cosine of two runs'
+    """
+    look = look_of(style)
+    if hasattr(result, "stability_quartiles"):
+        quartiles, names, what = result.stability_quartiles, [str(rank) for rank in result.ranks], "rank"
+        if np.isnan(quartiles).all():
+            raise ValueError("select_rank measured no stability here; call it with n_restarts of 2 or more.")
+        title = f"Agreement of {result.n_restarts} restarts of each rank"
+    else:
+        _check(result, "distances", "consensus or fastnmf.select_rank")
+        quartiles = _quartiles_of_clusters(result)
+        names, what = [str(component) for component in range(len(quartiles))], "component"
+        title = f"Agreement of {len(result.kept)} runs on each component"
+    low, middle, high = quartiles.T
+    width = max(look.width, min(look.inches(2.2 * len(names) + 6), 24))
+    ax = axes_or_new(ax, look, (width, 0.75 * look.height))
+    at = np.arange(len(names))
+    ax.bar(at, middle, 0.7, color=BAR)
+    bars = {"color": INK, "linewidth": 0.8 * look.line, "capsize": 2 * look.line, "fmt": "none"}
+    ax.errorbar(at, middle, yerr=np.nan_to_num([middle - low, high - middle]), **bars)
+    plain(ax, look)
+    ax.set_xticks(at, names, fontsize=look.small)
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlim(-0.7, len(names) - 0.3)
+    ax.set_ylim(0, 1.03)
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.set_xlabel(what, fontsize=look.text)
+    ax.set_ylabel("cosine of two runs", fontsize=look.text)
+    titled(ax, title, look)
+    settle(ax)
+    return ax
+
+
+def _quartiles_of_clusters(result):
+    """Return the quartiles of the cosines of two different members of each cluster, (k, 3); NaN for a single member."""
+    found, begin = np.full((len(result.n_members), 3), np.nan), 0
+    for row, n_members in zip(found, result.n_members, strict=True):
+        part = slice(begin, begin + n_members)
+        distances = result.distances[part, part][np.tril_indices(n_members, -1)]
+        if distances.size:
+            row[:] = np.percentile(1 - np.square(distances) / 2, (25, 50, 75))  # members have the length one
+        begin += n_members
+    return found
 
 
 def _check(result, attribute, function):

@@ -10,14 +10,37 @@ from typing import Any
 import numpy as np
 
 from fastnmf.data.sentences import shown
-from fastnmf.plots.style import BAR, INK
+from fastnmf.metrics.residuals import component_usage
+from fastnmf.plots.style import (
+    BAR,
+    INK,
+    Panels,
+    Style,
+    axes_or_new,
+    colour_bar,
+    lay_out,
+    look_of,
+    panels_or_new,
+    settle,
+    ticks,
+    titled,
+)
 from fastnmf.typing import Matrix, Names
 
 MOST_PIXELS = 1 << 22
+_WIDEST = 0.62  # of a column of the tree, for the words of a topic; lines to its children take the rest
+_SMALLEST = 5.0  # points
 
 
 def plot_tree(
-    model: Any, feature_names: Names | None = None, *, n: int = 5, threshold: float = 0.1, ax: Any = None
+    model: Any,
+    feature_names: Names | None = None,
+    *,
+    n: int = 5,
+    threshold: float = 0.1,
+    shares: bool = True,
+    ax: Any = None,
+    style: Style = "paper",
 ) -> Any:
     """Draw the topics of all levels as a tree, the coarsest level on the left and the finest on the right.
 
@@ -28,21 +51,30 @@ def plot_tree(
     feature_names : array-like (n_features,), default=None
         Names of the features. None: those of the fit, or else the column numbers.
     n : int, default=5
-        Number of features shown for each topic.
+        Largest number of features shown for each topic; there are fewer where they have no room.
     threshold : float, default=0.1
         Each topic is joined to the parent in which it has its largest share. A thin dotted line joins it to any other
         parent in which it has at least this share.
+    shares : bool, default=True
+        Whether the share of a topic in the sum of all topics of its level is written beside it, in percent.
     ax : matplotlib.axes.Axes, default=None
-        Where to draw. None: a new figure.
+        Where to draw. None: a new figure, whose size follows the number of topics and levels.
+    style : {"paper", "slide"}, default="paper"
+        Sizes of type and lines.
 
     Returns
     -------
     ax : matplotlib.axes.Axes
+        A line is the wider, the larger the share of the topic in its parent is.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed and no axes are given.
+
+    Notes
+    -----
+    The words are cut for the size that the figure has.
 
     Examples
     --------
@@ -53,35 +85,89 @@ def plot_tree(
     >>> plot_tree(model).get_title(loc="left")  # doctest: +SKIP
     'Topics of 3 levels: 2, 4, 9'
     """
+    look = look_of(style)
     place, height = _places(model)
-    if ax is None:
-        from matplotlib import pyplot
-
-        size = (3.6 * len(place), 0.32 * height + 0.8)
-        ax = pyplot.figure(figsize=size, layout="constrained").add_subplot()
     top = len(place) - 1
-    for level in range(top, 0, -1):
-        shares = model.shares(level)
-        for parent, row in enumerate(shares):
-            for child, share in enumerate(row):
-                belongs = shares[:, child].argmax() == parent
-                if not belongs and share < threshold:
-                    continue
-                x = np.array([top - level + 0.3, top - level + 0.62, top - level + 0.98])
-                y = np.array([place[level][parent]] * 2 + [place[level - 1][child]])
-                style = {"linewidth": 0.6 + 4 * share} if belongs else {"linewidth": 0.6, "linestyle": ":"}
-                ax.plot(x, y, color=BAR, alpha=0.75 if belongs else 0.5, zorder=1, **style)
-    for level, at in enumerate(place):
-        for y, words in zip(at, model.top_features(n, feature_names, level), strict=True):
-            text = " ".join(words).replace("$", r"\$") or "(nothing)"
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-            ax.text(top - level + 0.02, y, text, fontsize=8.5, va="center", color=INK, bbox=box, zorder=2)
-    ax.set_xlim(-0.05, top + 0.95)
+    ax = axes_or_new(ax, look, (look.inches(30 * (top + 1)), look.inches(2.3 * height + 4)))
+    ax.set_xlim(-0.02, top + 1.0)
     ax.set_ylim(height - 0.3, -0.7)
     ax.set_axis_off()
-    sizes = ", ".join(str(len(at)) for at in place[::-1])
-    ax.set_title(f"Topics of {len(place)} levels: {sizes}", fontsize=11, loc="left", color=INK)
+    titled(ax, f"Topics of {len(place)} levels: {', '.join(str(len(at)) for at in place[::-1])}", look)
+    lay_out(ax)
+    window = ax.get_window_extent()
+    points = 72 / ax.figure.dpi
+    size = min(look.small, window.height * points / (height + 0.4) / 1.25)
+    size = max(size, _SMALLEST)
+    column = window.width / (top + 1.02)
+    ends = []
+    for level, at in enumerate(place):
+        words = model.top_features(n, feature_names, level)
+        used = component_usage(model.S_[level], model.components_[level])[0] if shares else [None] * len(at)
+        most = column * (_WIDEST if level else 0.97)
+        x = top - level
+        drawn = [_words(ax, (x, y), topic, share, most, size) for y, topic, share in zip(at, words, used, strict=True)]
+        ends.append([x + text.get_window_extent().width / column + 0.02 for text in drawn])
+    for level in range(top, 0, -1):
+        _join(ax, place, ends, level, (model.shares(level), threshold), look)
     return ax
+
+
+def _words(ax, at, words, share, most, size):
+    """Write the words of a topic, as many as are not wider than `most` pixels, and its share; return the text.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    at : (float, float)
+    words : list of str
+    share : float, or None
+    most : float
+    size : float
+        In points.
+    """
+    text = ax.text(*at, "", fontsize=size, va="center", color=INK, in_layout=False, zorder=2)
+    percent = "" if share is None else f"  {100 * share:.0f} %"
+    for n in range(len(words), 0, -1):
+        text.set_text(" ".join(words[:n]).replace("$", r"\$") + percent)
+        if text.get_window_extent().width <= most:
+            return text
+    name = words[0] if words else "(nothing)"
+    for n in range(len(name), 0, -1):
+        cut = name if n == len(name) else name[:n] + "..."
+        text.set_text(cut.replace("$", r"\$") + percent)
+        if text.get_window_extent().width <= most:
+            break
+    return text
+
+
+def _join(ax, place, ends, level, shares, look):
+    """Draw the lines from the topics of a level to those below.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    place, ends : list of sequence of float
+        Of each level, the heights of the topics, and where their words end.
+    level : int
+    shares : (ndarray (n_parents, n_children), float)
+        And the least share of a dotted line.
+    look : Look
+    """
+    shares, threshold = shares
+    begin = len(place) - 1 - level
+    along = np.linspace(0, 1, 33)
+    rise = along * along * (3 - 2 * along)
+    for parent, row in enumerate(shares):
+        for child, share in enumerate(row):
+            belongs = shares[:, child].argmax() == parent
+            if not belongs and share < threshold:
+                continue
+            first, last = ends[level][parent], begin + 0.985
+            one, other = place[level][parent], place[level - 1][child]
+            line = look.line / 1.5
+            kind = {"linewidth": line * (0.6 + 4 * share)} if belongs else {"linewidth": 0.6 * line, "linestyle": ":"}
+            hue = {"color": BAR, "alpha": 0.75 if belongs else 0.5, "zorder": 1, "solid_capstyle": "butt"}
+            ax.plot(first + along * (last - first), one + rise * (other - one), **hue, **kind)
 
 
 def _places(model):
@@ -110,7 +196,7 @@ def _places(model):
     return place, height
 
 
-def plot_layers(model: Any, *, figure: Any = None) -> Any:
+def plot_layers(model: Any, *, figure: Any = None, ax: Any = None, style: Style = "paper") -> Any:
     """Draw the factors of all levels as heat maps, with rows in an order that shows their block structure.
 
     Parameters
@@ -118,11 +204,21 @@ def plot_layers(model: Any, *, figure: Any = None) -> Any:
     model : HierarchicalNMF
         Fitted.
     figure : matplotlib.figure.Figure, default=None
-        An empty figure to draw into. None: a new one.
+        An empty figure to draw into; it is resized. None: a new one.
+    ax : array of matplotlib.axes.Axes, default=None
+        Where to draw, axes for each level. None: on the figure.
+    style : {"paper", "slide"}, default="paper"
+        Sizes of type and lines.
 
     Returns
     -------
-    figure : matplotlib.figure.Figure
+    axes : ndarray of matplotlib.axes.Axes
+        One a level; its attribute `figure` is the figure.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed and no axes are given.
 
     Notes
     -----
@@ -130,17 +226,31 @@ def plot_layers(model: Any, *, figure: Any = None) -> Any:
     modeling": columns are topics, scaled to length one. Rows are features in the first map, and topics of the level
     below in the others.
     """
+    look = look_of(style)
     _check_layers(model)
     layers = model.display_factors()[0]
     orders = [model.row_order(level) for level, _ in enumerate(layers)]
     above = np.arange(len(layers[-1]))
     columns = [*orders[1:], above]
-    images = [layer.T[np.ix_(rows, across)] for layer, rows, across in zip(layers, orders, columns, strict=True)]
-    titles = [f"level {level}: {'features' if level == 0 else 'topics'} x topics" for level, _ in enumerate(images)]
-    return _images(images, titles, figure, aspect="auto")
+    panels = _panels(ax, figure, len(layers), look)
+    for level, (panel, layer) in enumerate(zip(panels, layers, strict=True)):
+        image = panel.imshow(
+            layer.T[np.ix_(orders[level], columns[level])],
+            cmap="viridis",
+            vmin=0,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        colour_bar(image, panel, "", look)
+        titled(panel, f"level {level}", look, share=0.75)
+        _label_layer(panel.xaxis, f"topics of level {level}", columns[level], look)
+        below = f"topics of level {level - 1}" if level else f"{layer.shape[1]:,} features"
+        _label_layer(panel.yaxis, below, orders[level] if level else None, look)
+    settle(*panels)
+    return Panels(panels)
 
 
-def plot_reconstructions(model: Any, X: Matrix, *, figure: Any = None) -> Any:
+def plot_reconstructions(model: Any, X: Matrix, *, figure: Any = None, ax: Any = None, style: Style = "paper") -> Any:
     """Draw X beside its reconstruction by each level.
 
     Parameters
@@ -150,21 +260,29 @@ def plot_reconstructions(model: Any, X: Matrix, *, figure: Any = None) -> Any:
     X : array-like or sparse matrix (n_samples, n_features)
         At most four million entries, each of which becomes a pixel.
     figure : matplotlib.figure.Figure, default=None
-        An empty figure to draw into. None: a new one.
+        An empty figure to draw into; it is resized. None: a new one.
+    ax : array of matplotlib.axes.Axes, default=None
+        Where to draw, axes for X and for each level. None: on the figure.
+    style : {"paper", "slide"}, default="paper"
+        Sizes of type and lines.
 
     Returns
     -------
-    figure : matplotlib.figure.Figure
+    axes : ndarray of matplotlib.axes.Axes
+        Of X, and one a level; its attribute `figure` is the figure. All have one scale of colours.
 
     Raises
     ------
     ValueError
         If X has more than four million entries, or is no matrix.
+    ImportError
+        If matplotlib is not installed and no axes are given.
 
     Notes
     -----
     As in Figures 1 and 2 of Gao et al.: rows are features, and columns are samples.
     """
+    look = look_of(style)
     X = X if hasattr(X, "toarray") else np.asarray(X)
     if X.ndim != 2:
         raise ValueError(f"X has {X.ndim} dimensions; expected a matrix (n_samples, n_features).")
@@ -179,7 +297,18 @@ def plot_reconstructions(model: Any, X: Matrix, *, figure: Any = None) -> Any:
     images = [X.T] + [(s @ topics).T for s, topics in zip(S, model.components_, strict=True)]
     errors = [np.linalg.norm(image - X.T) / (np.linalg.norm(X) or 1.0) for image in images[1:]]
     titles = ["X"] + [f"{len(t)} topics, error {e:.4f}" for t, e in zip(model.components_, errors, strict=True)]
-    return _images(images, titles, figure, vmin=0, vmax=float(X.max(initial=0)) or 1.0)
+    panels = _panels(ax, figure, len(images), look)
+    scale = {"vmin": 0, "vmax": float(X.max(initial=0)) or 1.0}
+    for panel, image, title in zip(panels, images, titles, strict=True):
+        drawn = panel.imshow(image, cmap="viridis", aspect="auto", interpolation="nearest", **scale)
+        titled(panel, title, look, share=0.8)
+        _label_layer(panel.xaxis, f"{image.shape[1]:,} samples", None, look)
+    _label_layer(panels[0].yaxis, f"{X.shape[1]:,} features", None, look)
+    for panel in panels[1:]:
+        panel.set_yticks([])
+    colour_bar(drawn, panels[-1], "entry", look)
+    lay_out(panels[0])
+    return Panels(panels)
 
 
 def _check_layers(model):
@@ -187,15 +316,15 @@ def _check_layers(model):
         raise TypeError(f"The model is {shown(model)}; expected a fitted HierarchicalNMF, which has layers.")
 
 
-def _images(images, titles, figure, **options):
-    if figure is None:
-        from matplotlib import pyplot
+def _panels(ax, figure, n, look):
+    """Return axes for n heat maps side by side."""
+    return panels_or_new(ax, figure, n, n_columns=n, size=(look.inches(23 * n + 4), look.inches(26)))
 
-        figure = pyplot.figure(figsize=(3.1 * len(images), 3.2), layout="constrained")
-    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
-        ax = figure.add_subplot(1, len(images), place + 1)
-        ax.imshow(image, cmap="viridis", interpolation="nearest", **options)
-        ax.set_title(title, fontsize=10, color=INK, loc="left")
-        ax.set_xticks([])
-        ax.set_yticks([])
-    return figure
+
+def _label_layer(axis, label, numbers, look):
+    """Label an axis of a heat map, and write the numbers of topics where there are few."""
+    axis.set_label_text(label, fontsize=look.small, color=INK)
+    if numbers is None or len(numbers) > 40:
+        axis.set_ticks([])
+    else:
+        ticks(axis, [str(number) for number in numbers], look.small - 1)

@@ -56,6 +56,8 @@ class RankSelection:
     method : str
         ``"entries"`` or ``"rows_columns"``.
     n_folds, n_repeats, n_restarts : int
+    stability_quartiles : ndarray (n_ranks, 3)
+        Lower quartile, median and upper quartile of the cosines whose mean is `stability`; NaN as there.
     """
 
     ranks: Integers
@@ -73,6 +75,7 @@ class RankSelection:
     n_folds: int
     n_repeats: int
     n_restarts: int
+    stability_quartiles: Floats
 
     def __repr__(self):
         """Return the table and the two choices."""
@@ -239,10 +242,12 @@ def select_rank(
     starts = [
         results[n_held + at : n_held + at + n_restarts] for at in range(0, len(ranks) * n_restarts, n_restarts or 1)
     ]
-    agreement = np.full((len(ranks), 3), np.nan)
-    for row, runs in zip(agreement[: len(starts)], starts[::-1], strict=True):
+    agreement, quartiles = np.full((2, len(ranks), 3), np.nan)
+    for row, quarters, runs in zip(agreement[: len(starts)], quartiles[: len(starts)], starts[::-1], strict=True):
         components, labels = zip(*runs, strict=True)
-        row[:] = _stability(components), *agreement_of_runs(np.array(labels))
+        cosines = _cosines_of_pairs(components)
+        row[:] = cosines.mean(axis=1).mean(), *agreement_of_runs(np.array(labels))
+        quarters[:] = np.percentile(cosines, (25, 50, 75))
     held_out = measured[:, :, 0].mean(axis=1)
     se = measured[:, :, 0].std(axis=1, ddof=1) / np.sqrt(n_folds)
     best = int(np.argmin(held_out))
@@ -262,6 +267,7 @@ def select_rank(
         n_folds=n_folds,
         n_repeats=n_repeats,
         n_restarts=n_restarts,
+        stability_quartiles=quartiles,
     )
 
 
@@ -321,10 +327,9 @@ def _restart(setting, rank, seed):
     return is_settled(model), (model.components_, sample_components(model.W_, model.components_).astype(np.int32))
 
 
-def _stability(runs):
-    """Return the mean cosine of matched components over all pairs of runs."""
-    pairs = [match_components(a, b)[1].mean() for i, a in enumerate(runs) for b in runs[:i]]
-    return float(np.mean(pairs))
+def _cosines_of_pairs(runs):
+    """Return the cosines of matched components of all pairs of runs, (n_pairs, k)."""
+    return np.array([match_components(a, b)[1] for i, a in enumerate(runs) for b in runs[:i]])
 
 
 def _checked_ranks(ranks):
