@@ -1,11 +1,13 @@
 """Draw the figures of the pages: each shows what the code above it draws.
 
-An image whose path begins with ``_gallery/`` is the figure that was drawn last by the Python blocks above it. `make docs`
-calls `draw`; to draw the figures of one page into a folder::
+An image whose path begins with ``_gallery/`` is the figure that was drawn last by the Python blocks above it.
+`make docs` calls `draw`; to draw the figures of one page into a folder::
 
     python docs/gallery.py docs/gallery.md FOLDER
 """
 
+import contextlib
+import io
 import os
 import re
 import sys
@@ -55,7 +57,8 @@ def draw(path, folder):
     parts, page = blocks(text), types.ModuleType(path.stem.replace("-", "_"))
     folder, here = folder.resolve(), Path.cwd()
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as own, warnings.catch_warnings():
+    silent = contextlib.redirect_stdout(io.StringIO())
+    with tempfile.TemporaryDirectory() as own, warnings.catch_warnings(), silent:
         warnings.simplefilter("ignore")
         os.chdir(own)
         try:

@@ -54,7 +54,7 @@ def test_links_lead_somewhere(path):
 
 def test_a_broken_link_is_noticed(tmp_path):
     (tmp_path / "b.md").write_text("# What is `X`?\n\n```\n# code\n```\n")
-    text = "# A a\n[1](b.md) [2](b.md#what-is-x) [3](#a-a) [4](https://x.y/z)\n[5\n](c.md) [6](b.md#code) ![7](c.png) [8](#b)"
+    text = "# A a\n[1](b.md) [2](b.md#what-is-x) [3](#a-a) [4](ftp://x)\n[5\n](c.md) [6](b.md#code) ![7](c.png) [8](#b)"
     (tmp_path / "a.md").write_text(text)
     assert broken_links(tmp_path / "a.md", text) == ["c.md", "b.md#code", "c.png", "#b"]
 
