@@ -1,10 +1,12 @@
 """Loaders on what is always there, on the real data where it is, and on data homes that lack it."""
 
 import gzip
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import readme
 import scipy.io
 import scipy.sparse as sp
 import sklearn.datasets
@@ -57,7 +59,8 @@ def test_a_broken_file_in_the_data_home_is_named(tmp_path):
         datasets.load_housing(data_home=tmp_path, download_if_missing=False)
 
 
-def test_docstrings_are_always_there():
+def test_docstrings_are_always_there_and_the_ten_lines_of_the_readme_print_what_it_says(monkeypatch, capsys):
+    monkeypatch.setattr(text, "DOCSTRING_PACKAGES", ("numpy", "scipy", "sklearn", "numba"))  # those of the ten lines
     bunch = datasets.load_docstrings()
     assert bunch.data.shape == (len(bunch.strata), len(bunch.feature_names)) and bunch.data.shape[0] >= 2000
     assert {"numpy", "scipy", "sklearn", "numba"} <= set(bunch.stratum_names)
@@ -65,8 +68,14 @@ def test_docstrings_are_always_there():
     names, strata = list(bunch.feature_names), bunch.strata
     mean = np.asarray(bunch.data[strata == "numba"].mean(axis=0)).ravel()
     assert "cuda" in [names[j] for j in np.argsort(-mean)[:20]]
-    again = datasets.load_docstrings()
-    assert (again.data != bunch.data).nnz == 0 and (again.strata == strata).all()
+    monkeypatch.setattr(text, "_tfidf", None)  # kept: it is not built again
+    found = {}
+    exec(readme.code("Ten lines"), found)
+    assert (found["docs"].data != bunch.data).nnz == 0 and (found["docs"].strata == strata).all()
+    printed = capsys.readouterr().out
+    assert re.fullmatch(r"scipy: .*\bscipy\b.*\nnumba: .*\bnumba\b.*\nshared: .*\n\(\d+, 20\) \d+ 0\.\d+\n", printed)
+    written = re.search(r"(?s)```python.*?```\n\n```\n(.*?)```", readme.section("Ten lines"))[1]
+    assert [len(line.split()) for line in written.splitlines()] == [len(line.split()) for line in printed.splitlines()]
 
 
 def test_docstrings_of_chosen_packages_and_a_damaged_cache(tmp_path):
