@@ -73,7 +73,8 @@ papers: .venv/test.stamp
 	@$(BIN)/python bench/papers/chapman2023.py $(PAPERS)
 
 .PHONY: docs
-# The pages in docs/_build/html/index.html, from the docstrings and docs/*.md; a warning is an error. About a minute.
+# The pages in docs/_build/html/index.html, from the docstrings and docs/*.md, with the figures that the code on them
+# draws; a warning is an error. Some two minutes.
 docs: .venv/docs.stamp
 	@rm -rf docs/_api
 	@$(BIN)/python -m sphinx -W --keep-going -q -j 2 -d docs/_build/doctrees docs docs/_build/html
@@ -81,7 +82,7 @@ docs: .venv/docs.stamp
 clean:
 	rm -rf .venv .venv-lowest build dist fastnmf-demo .pytest_cache .ruff_cache .benchmarks .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -rf docs/_api docs/_build
+	rm -rf docs/_api docs/_build docs/_gallery
 
 .venv/python.stamp:
 	@command -v $(PYTHON) >/dev/null || { echo "No '$(PYTHON)' here; install Python 3.11 or newer, or name it: make PYTHON=python3.12 ..."; exit 1; }

@@ -1,6 +1,13 @@
 """Configuration of Sphinx for the pages that `make docs` builds."""
 
+import sys
+from pathlib import Path
+
 import fastnmf
+
+DOCS = Path(__file__).resolve().parent
+sys.path.append(str(DOCS))
+import gallery  # noqa: E402 (what draws the figures of the pages)
 
 project = "fastnmf"
 author = "fastnmf developers"
@@ -50,7 +57,15 @@ def link_by_name(app, env, node, contnode):
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, contnode)
 
 
+def draw_figures(app):
+    """Draw the figures that the pages show."""
+    for page in sorted(DOCS.glob("*.md")):
+        if gallery.images(page.read_text(encoding="utf-8")):
+            gallery.draw(page, DOCS / "_gallery")
+
+
 def setup(app):
-    """Register the two functions above."""
+    """Register the functions above."""
+    app.connect("builder-inited", draw_figures)
     app.connect("autodoc-skip-member", is_elsewhere)
     app.connect("missing-reference", link_by_name)

@@ -64,6 +64,8 @@ def test_the_code_of_a_page_prints_what_the_page_says(page, tmp_path, monkeypatc
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a page warns of is not what it shows
         run_page(page)
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 GOOD = """```python
