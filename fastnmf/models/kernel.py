@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import eigh
+from scipy.linalg import eigh, lapack
 from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import (
@@ -24,7 +24,7 @@ from sklearn.metrics.pairwise import (
 from fastnmf.core.factors import pad, padded_factors
 from fastnmf.core.inference import quadratic_weights
 from fastnmf.core.init.clusters import clusters
-from fastnmf.core.losses.products import DenseOperator
+from fastnmf.core.losses.products import DenseOperator, GramMixture
 from fastnmf.core.losses.span import Span
 from fastnmf.core.objectives import single_loss_problem
 from fastnmf.core.options import check_choice, integer, one_of, optional
@@ -34,7 +34,7 @@ from fastnmf.core.updates.active_set import LeastSquares
 from fastnmf.data.graphs import neighbour_graph, neighbours_among, rows_with_entries
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
-from fastnmf.kernels.blas import single_threaded_openmp
+from fastnmf.kernels.blas import single_threaded_blas, single_threaded_openmp
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import Callback
@@ -45,6 +45,7 @@ from fastnmf.typing import Floats, Integers, Matrix, Seed
 SMALL_GRAPH = 1000  # nodes whose eigenvectors are found in a dense matrix, also where eigenvalues coincide
 LARGEST_GAMMA = 1e300  # times a distance of zero it is still zero
 KERNELS = (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "nearest_neighbors", "precomputed")
+SEMIDEFINITE = ("chi2", "cosine", "laplacian", "linear", "nearest_neighbors", "rbf")  # whatever the data
 # Power of the unit of X in the distance or product that gamma is multiplied with; none has an effect at other scales.
 POWERS = {"rbf": 2, "laplacian": 1, "chi2": 1, "poly": 2, "polynomial": 2, "sigmoid": 2, "cosine": 0}
 DISTANCES = {
@@ -104,8 +105,9 @@ class KernelNMF(ConvexModel):
         same but for ``kernel="nearest_neighbors"``, where it is clusters of the first eigenvectors of A.
         ``"random"``: uniform. ``"custom"``: the W and C passed to `fit`.
     solver : {"cd", "mu"}, default="cd"
-        ``"cd"``: coordinate descent for W, multiplicative updates for C. ``"mu"``: multiplicative updates for both. See
-        `ConvexNMF`. For ``components="free"`` only ``"cd"``, which then is exact non-negative least squares for W.
+        ``"cd"``: coordinate descent for W and C; for C, too, as long as K has no negative eigenvalues, and else
+        multiplicative updates. ``"mu"``: multiplicative updates for both. See `ConvexNMF`. For ``components="free"``
+        only ``"cd"``, which then is exact non-negative least squares for W.
     max_iter : int, default=500
         Largest number of iterations.
     tol : float, default=1e-4
@@ -359,6 +361,11 @@ class KernelNMF(ConvexModel):
         """Return operator, trace and data to cluster, which are the positive part of the kernel matrix."""
         return DenseOperator(data.X), float(np.trace(data.X)), Strata.from_array(np.maximum(data.X, 0))
 
+    def _loss(self, data, operator, tasks, trace):
+        if self.solver == "cd" and (self.kernel in SEMIDEFINITE or is_semidefinite(data.X)):
+            return GramMixture(operator, tasks, trace)
+        return super()._loss(data, operator, tasks, trace)
+
     def _compose(self, data, given, options, rng):
         if self.components == "free" and given.get("C") is not None:
             raise ValueError("C was given with components='free', which computes C from W; pass W alone.")
@@ -397,6 +404,15 @@ class KernelNMF(ConvexModel):
     def _reconstruction_error(self, loss, exponent, options):
         """Return the root of an objective that scales with K."""
         return super()._reconstruction_error(loss, exponent // 2, options)
+
+
+def is_semidefinite(K):
+    """Say whether a symmetric K (n, n) has no negative eigenvalues but for rounding, by Cholesky's method."""
+    A = K.astype(np.float64, order="F")
+    of_diagonal = np.einsum("ii->i", A)
+    of_diagonal += np.finfo(K.dtype).eps * len(K) * np.abs(of_diagonal).max(initial=0) + np.finfo(np.float64).tiny
+    with single_threaded_blas():
+        return lapack.dpotrf(A, clean=False, overwrite_a=True)[1] == 0
 
 
 def spectral_clusters(A, rank, rng):
