@@ -6,19 +6,20 @@ A reference is a solver outside of this package: scikit-learn, or SciPy's L-BFGS
 NumPy, from ten random starts, of which the best counts. Ours is fitted once (`n_init=1`) and with ten starts
 (`n_init=10`). All objectives are computed here, in NumPy, from the public factors. The ratio is ours to the best of
 the reference: the median over the seeds must not exceed 1.05 with one start and 1.01 with ten. Where no solver is a
-fair judge there is a planted truth, and the share of it that is recovered. The processor time is that of ten starts on
+fair judge there is a planted truth, and the share of it that is recovered. Rows with a reference of their own, in
+plain NumPy, stand in `family_references.py`. The processor time is that of ten starts on
 one thread, ours and the reference's, after the kernels are compiled. A row beyond its margin: exit code 1.
 """
 
 import argparse
 import sys
-import time
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import numba
 import numpy as np
+from family_references import MORE_ROWS
+from judged import STARTS, Judged, compared, seconds
 from machine import describe
 from references import by_lbfgs, digits, half_square, itakura_saito, kullback_leibler, of_scikit_learn
 from scipy.optimize import minimize
@@ -31,60 +32,7 @@ from threadpoolctl import threadpool_limits
 
 import fastnmf
 
-STARTS = 10
 ONE, TEN = 1.05, 1.01  # largest median ratios with one start and with ten
-
-
-class Judged(NamedTuple):
-    """One row for one seed.
-
-    Attributes
-    ----------
-    one, ten : float
-        Ratio of the objective to that of the reference with one start and with ten; NaN where there is no such ratio.
-    ours, reference : float
-        Seconds of processor time of ten starts.
-    recovered, wanted : float
-        What is recovered of a truth, and the least that must be; NaN where there is none.
-    """
-
-    one: float = np.nan
-    ten: float = np.nan
-    ours: float = np.nan
-    reference: float = np.nan
-    recovered: float = np.nan
-    wanted: float = np.nan
-
-
-def seconds(function):
-    """Return what a function returns, and the processor time that it took."""
-    began = time.process_time()
-    found = function()
-    return found, time.process_time() - began
-
-
-def compared(make, objective, reference, seed, starts=STARTS, fit=lambda model: model):
-    """Return the row of a model with an objective.
-
-    Parameters
-    ----------
-    make : callable
-        ``make(**options)`` returns the estimator.
-    objective : callable
-        ``objective(model)`` of a fitted model.
-    reference : callable
-        ``reference(rng)``, the objective that it reaches from a random start.
-    seed : int
-    starts : int, default=10
-        Of the reference; ours has as many.
-    fit : callable
-        Fits an estimator and returns it.
-    """
-    rng = np.random.default_rng(seed)
-    best, of_reference = seconds(lambda: min(reference(rng) for _ in range(starts)))
-    one = objective(fit(make(random_state=seed)))
-    model, ours = seconds(lambda: fit(make(random_state=seed, n_init=starts)))
-    return Judged(one / best, objective(model) / best, ours, of_reference)
 
 
 # ------------------------------------------------------------------------------------------------------------ models
@@ -590,6 +538,7 @@ ROWS = {
     "GraphNMF": graph,
     "SemiSupervisedNMF": semisupervised,
     "SmoothNMF": smooth,
+    **MORE_ROWS,
 }
 HEADER = ("", "reference", "one start", "ten starts", "CPU s", "reference CPU s", "recovered", "wanted", "within")
 

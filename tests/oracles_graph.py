@@ -69,3 +69,16 @@ def kernel_of_neighbours(X, p, Y=None):
         joined = np.array([1 / np.sqrt(p * degree[j]) if j in near else 0.0 for j in range(len(X))])
         rows.append(K[equal[0]] if equal else joined @ A)
     return np.array(rows)
+
+
+def transitivity(A):
+    """Return how much more often two neighbours of a node are joined than two of all nodes, of 1 at most."""
+    n, pairs, closed = len(A), 0, 0
+    for i in range(n):
+        for j in range(n):
+            for q in range(n):
+                if j != q and A[i, j] > 0 and A[i, q] > 0:
+                    pairs += 1
+                    closed += A[j, q] > 0
+    chance = sum(A[i, j] > 0 for i in range(n) for j in range(n)) / (n * (n - 1))
+    return (closed / pairs - chance) / (1 - chance)

@@ -169,7 +169,20 @@ def test_data_that_are_not_there_are_left_out(khan, started, monkeypatch, capsys
     assert start("--methods", "none", "--output", str(started[2] / "empty")) == 1
 
 
-def made_up(khan, nmi, seeds=2):
+def test_no_cell_starts_after_the_budget_and_what_is_missing_is_told(khan, started, monkeypatch, capsys):
+    start, asked, folder = started
+    monkeypatch.setattr(khan["2025"], "FIGURES", {})
+    clock = iter(range(0, 10_000, 50))  # seconds; one look before the first cell, one at each
+    monkeypatch.setattr(khan["2025"].time, "monotonic", lambda: next(clock))
+    options = ("--data", "Digits", "--methods", "NMF;k-means", "--noise", "0")
+    assert start(*options, "--budget", "2") == 0 and len(asked) == 2
+    sentence = "2 of 4 cells are missing (Digits 2); the same command goes on with them."
+    assert sentence in capsys.readouterr().err and sentence in (folder / "report.md").read_text()
+    monkeypatch.undo()
+    assert len(khan["2025"].read(folder / "cells.jsonl", TINY)) == 2
+
+
+def made_up(khan, nmi, seeds=2, settings=TINY):
     """Make up cells of all data and methods: NMI by method (0.5 where it is not named), plus a trace of the seed."""
     rows = []
     for data in khan["_cells"].SETS:
@@ -179,9 +192,9 @@ def made_up(khan, nmi, seeds=2):
                     for sigma in (0.0, 0.4):
                         value = nmi.get(method, 0.5) + 0.001 * seed
                         scores = dict.fromkeys(("nmi", "ari", "purity", "accuracy"), value)
-                        rows.append(cell(method, data=data, rank=rank, seed=seed, sigma=sigma) | TINY | scores)
+                        rows.append(cell(method, data=data, rank=rank, seed=seed, sigma=sigma) | settings | scores)
         facts = {"median_affinity": 1e-9, "share_with_neighbours": 0.0}
-        rows.append(cell("affinity", data=data, rank=0) | TINY | facts)
+        rows.append(cell("affinity", data=data, rank=0) | settings | facts)
     return pd.DataFrame(rows).assign(cpu_seconds=1.0, iterations=9, error=0.1)
 
 
@@ -208,13 +221,18 @@ def test_a_seed_that_lacks_a_rank_is_left_out(khan):
 
 
 def test_the_page_has_published_and_measured(khan, tmp_path):
-    frame = made_up(khan, {"GraphNMF": 0.7})
-    facts = {"date": "today", "machine": "this one", "settings": TINY}
+    settings = TINY | khan["_report"].ROUNDS
+    frame = made_up(khan, {"GraphNMF": 0.7}, settings=settings)
+    facts = {"date": "today", "machine": "this one", "settings": settings}
     text = khan["_report"].report(frame, facts, ["nmi_thesis.png", "nmi_noise.png"])
     assert "| 0.570 | 0.500 ± 0.001 |" in text and "(nmi_noise.png)" in text and "(face_parts.png)" not in text
     assert "nan" not in text
     table = khan["_report"].tables(frame)["published_and_measured"]
     assert len(table) == 5 * 5 + 2 + 6 + 4 and table.nmi.between(0.5, 0.6).all()
+    short = made_up(khan, {"GraphNMF": 0.7})  # fewer rounds than in the thesis: its numbers do not stand beside
+    text = khan["_report"].report(short, facts | {"settings": TINY}, [])
+    assert "0.570" not in text and "fewer rounds" in text and khan["_report"].tables(short)["means"].nmi.notna().all()
+    assert khan["_report"].tables(short)["published_and_measured"].empty
     figures = {name: draw(frame, tmp_path) for name, draw in khan["_drawings"].FIGURES.items()}
     assert figures.pop("face_parts") is None and len(figures) == 3
     for figure in figures.values():

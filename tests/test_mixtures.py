@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 
-from fastnmf import ConvexNMF, DictionaryNMF, ProjectiveNMF
+from fastnmf import ConvexNMF, DictionaryNMF, KernelNMF, ProjectiveNMF
 from fastnmf.core.problem import MixedRows, Subproblem
 from fastnmf.core.updates import MixtureDescent
 from fastnmf.data.layout import Compressed
@@ -62,6 +62,30 @@ def test_an_iteration_of_convex_nmf_is_that_of_the_plain_loops(signed, form):
     model = ConvexNMF(2, init="custom", max_iter=1, tol=0).fit(form(X), W=W, C=C)
     C = oracles.convex_descent_step(X, W, C, sweeps=4)[1]
     np.testing.assert_allclose(model.C_, C / C.sum(axis=0), rtol=1e-9)  # W is solved for exactly at the end
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("kernel", ["linear", "rbf", "precomputed"])
+def test_an_iteration_of_kernel_nmf_is_that_of_the_plain_loops(kernel, dtype):
+    rng = np.random.default_rng(4)
+    X, W, C = rng.standard_normal((9, 6)), rng.random((9, 2)), rng.random((9, 2))
+    K = np.exp(-0.2 * np.square(X[:, None] - X).sum(axis=2)) if kernel == "rbf" else X @ X.T
+    values, vectors = np.linalg.eigh(K)
+    images = vectors * np.sqrt(np.maximum(values, 0))  # rows whose inner products are K
+    given = (K if kernel == "precomputed" else X).astype(dtype)
+    model = KernelNMF(2, kernel=kernel, gamma=0.2, init="custom", max_iter=1, tol=0).fit(given, W=W, C=C)
+    C = oracles.convex_descent_step(images, W, C, sweeps=4)[1]
+    np.testing.assert_allclose(model.C_, C / C.sum(axis=0), rtol=1e-8 if dtype == "f8" else 1e-3, atol=1e-5)
+
+
+def test_a_kernel_with_negative_eigenvalues_keeps_multiplicative_updates():
+    given = KernelNMF(2, kernel="precomputed", random_state=0, max_iter=50, tol=0)
+    K = np.random.default_rng(5).random((12, 12))
+    for kernel, is_mixed in ((K + K.T, False), (K @ K.T, True)):
+        model = given.fit(kernel)
+        assert (model.C_ == 0).any() == is_mixed  # a multiplicative update leaves nothing at zero
+        objective = model.history_["objective"]
+        assert (np.diff(objective) <= 1e-12 * abs(objective[0])).all() and objective[-1] < objective[0]
 
 
 def test_components_of_digits_are_mixtures_of_few_rows_and_the_fit_is_at_its_end():

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from fastnmf import GraphNMF, load
 from fastnmf.data import graphs
-from fastnmf.data.graphs import nearest_rows, neighbour_graph, neighbours_among
+from fastnmf.data.graphs import nearest_rows, neighbour_graph, neighbours_among, transitivity
 from fastnmf.io.migrate import upgrade
 from fastnmf.kernels.jit import threads
 from fastnmf.metrics import clustering_scores
@@ -118,6 +118,29 @@ def test_components_that_fall_together_are_told(rng):
         warnings.simplefilter("error", UserWarning)
         model = GraphNMF(3, random_state=0).fit(X)
     assert model.graph_weight_ == 0.5 and clustering_scores(which, model.labels_)["ari"] == 1
+
+
+def test_transitivity_is_that_of_the_plain_loops(rng):
+    A = np.triu(rng.random((15, 15)) * (rng.random((15, 15)) < 0.3), 1)
+    A[:, 4] = A[4] = 0  # a node without neighbours
+    found = transitivity(sp.csr_array(A + A.T))
+    assert found == pytest.approx(oracles_graph.transitivity(A + A.T)) and abs(found) < 0.5
+    assert transitivity(sp.csr_array(1 - np.eye(4))) == transitivity(sp.csr_array((4, 4))) == 1
+
+
+def test_a_graph_of_noise_has_no_weight(rng):
+    X, _ = blobs(rng, n=200)
+    noise = rng.random((200, 300))
+    model = GraphNMF(3, random_state=0, max_iter=5, tol=0).fit(noise)
+    assert model.graph_weight_ == 0 and model.affinity_.nnz and np.isfinite(model.transform(noise)).all()
+    plain = GraphNMF(3, graph_weight=0, random_state=0, max_iter=5, tol=0).fit(noise)
+    np.testing.assert_array_equal(model.W_, plain.W_)
+    for more in ({"graph_weight": 0.5}, {"scale_invariant": False}):  # only the default looks at the graph
+        assert GraphNMF(3, random_state=0, max_iter=5, tol=0, **more).fit(noise).graph_weight_ > 0
+    assert model.fit(noise, graph=model.affinity_).graph_weight_ == 0.5 == model.fit(X).graph_weight_
+    between = GraphNMF(3, random_state=0, max_iter=5, tol=0).fit(noise[:, :60])
+    assert between.graph_weight_ == pytest.approx(0.5 * (transitivity(between.affinity_) - 0.05) / 0.05)
+    assert 0 < between.graph_weight_ < 0.5
 
 
 def test_labels_are_clusters_in_the_metric_of_the_penalty(rng, tmp_path):

@@ -5,19 +5,24 @@ Khan 2025, on NMF that is trained on small tasks and transferred ("Meta-NMF"): t
 Usage::
 
     python bench/papers/khan2025.py [--quick] [--data Digits,COIL-20] [--methods "NMF;Meta-NMF"] [--ranks 3,10]
-                                    [--seeds 3] [--noise 0,0.4] [--jobs 2] [--output papers/khan2025]
+                                    [--seeds 3] [--noise 0,0.4] [--jobs 2] [--budget MINUTES]
+                                    [--output papers/khan2025]
 
 Every cell of the tables (data set, noise, method, rank, seed) is one line of ``cells.jsonl``, written as soon as it is
 done. A run that is stopped goes on where it was: what is there is not run again, and a stop loses no more than the
-cells at work. At the end the folder gets ``report.md``, tables as CSV and figures; ``--methods none`` only draws and
-writes these of what is there. ``--quick``: two ranks, one seed, three rounds for fifty, fewer images; minutes instead
-of a night.
+cells at work. After ``--budget`` minutes no further cell starts; the command and the report say what is missing. At the
+end the folder gets ``report.md``, tables as CSV and figures; ``--methods none`` only draws and writes these of what is
+there. ``--quick``: two ranks, one seed, three rounds for fifty, fewer images; minutes instead of a night. Published
+means stand beside measured ones only where a run has the rounds of the thesis.
 """
 
 import argparse
+import itertools
 import json
+import math
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import matplotlib
@@ -112,12 +117,28 @@ def attempt(cell, settings, folder):
         return cannot(cell, error)
 
 
-def run(cells, settings, folder, n_jobs):
-    """Run cells side by side, keep each as soon as it is done; return what failed."""
+def run(cells, settings, folder, n_jobs, budget=math.inf):
+    """Run cells side by side, keep each as soon as it is done; return what failed.
+
+    Parameters
+    ----------
+    cells : list of dict
+    settings : dict
+    folder : Path
+    n_jobs : int
+        Cells at a time.
+    budget : float, default=inf
+        Minutes after which no further cell starts.
+
+    Returns
+    -------
+    list of str
+    """
     path, failed = folder / "cells.jsonl", {}
-    n_jobs = max(1, min(n_jobs, len(cells)))
+    n_jobs, until = max(1, min(n_jobs, len(cells))), time.monotonic() + 60 * budget
     with counting("cells", len(cells), True) as count:
-        jobs = (delayed(attempt)(cell, settings, folder) for cell in cells)
+        in_time = itertools.takewhile(lambda _: time.monotonic() < until, cells)
+        jobs = (delayed(attempt)(cell, settings, folder) for cell in in_time)
         for row in Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=n_jobs)(jobs):
             if "failed" in row:
                 failed[row["data"]] = row["failed"]
@@ -127,8 +148,35 @@ def run(cells, settings, folder, n_jobs):
     return list(failed.values())
 
 
-def present(folder, rows, settings):
-    """Draw the figures, write the tables and the report; return the names of the files."""
+def absent(wanted, rows):
+    """Return the cells that were wanted and are not there."""
+    done = {tuple(row[key] for key in KEYS) for row in rows}
+    return [cell for cell in wanted if tuple(cell.values()) not in done]
+
+
+def told(missing, wanted):
+    """Return one sentence on the cells that are missing."""
+    counts = Counter(cell["data"] for cell in missing)
+    names = ", ".join(f"{data} {n}" for data, n in counts.items())
+    return f"{len(missing)} of {len(wanted)} cells are missing ({names}); the same command goes on with them."
+
+
+def present(folder, rows, settings, missing=""):
+    """Draw the figures, write the tables and the report; return the names of the files.
+
+    Parameters
+    ----------
+    folder : Path
+    rows : list of dict
+        The cells.
+    settings : dict
+    missing : str, default=""
+        A sentence on what is not there.
+
+    Returns
+    -------
+    list of str
+    """
     frame = pd.DataFrame(rows)
     written = []
     for stem, draw in FIGURES.items():
@@ -141,6 +189,7 @@ def present(folder, rows, settings):
         table.to_csv(folder / f"{name}.csv", index=False)
         written.append(f"{name}.csv")
     facts = {"date": time.strftime("%Y-%m-%d %H:%M"), "machine": describe(), "settings": settings}
+    facts |= {"missing": missing}
     (folder / "params.json").write_text(json.dumps(facts | {"versions": versions()}, indent=1) + "\n")
     (folder / "report.md").write_text(report(frame, facts, written), encoding="utf-8")
     return [*written, "params.json", "report.md"]
@@ -156,6 +205,7 @@ def arguments(argv):
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--noise", help="levels between commas, for all data and ranks; 0 is none")
     parser.add_argument("--jobs", type=int, default=cpu_count(), help="cells at a time (default: all cores)")
+    parser.add_argument("--budget", type=float, default=math.inf, metavar="MINUTES", help="then no further cell starts")
     parser.add_argument("--output", type=Path, help=f"folder (default {OUTPUT}, or {OUTPUT}-quick)")
     options = parser.parse_args(argv)
     chosen = QUICK if options.quick else FULL
@@ -182,19 +232,22 @@ def main(argv=None):
     options = arguments(argv)
     options.output.mkdir(parents=True, exist_ok=True)
     path, settings = options.output / "cells.jsonl", options.settings
-    done = {tuple(row[key] for key in KEYS) for row in read(path, settings)}
-    wanted = grid(options)
-    missing = [cell for cell in wanted if tuple(cell.values()) not in done]
-    if done and wanted:
+    rows, wanted = read(path, settings), grid(options)
+    missing = absent(wanted, rows)
+    if rows and wanted:
         print(f"{len(wanted) - len(missing)} of {len(wanted)} cells are there already.", file=sys.stderr)
-    failed = run(missing, settings, options.output, options.jobs) if missing else []
+    failed = run(missing, settings, options.output, options.jobs, options.budget) if missing else []
     for text in failed:
         print(f"Left out: {text}", file=sys.stderr)
     rows = read(path, settings)
+    missing = absent(wanted, rows)
+    sentence = told(missing, wanted) if missing else ""
+    if sentence:
+        print(sentence, file=sys.stderr)
     if not rows:
         print(f"Nothing has been run in {options.output}; choose methods.", file=sys.stderr)
         return 1
-    print(f"Written to {options.output}/: cells.jsonl, {', '.join(present(options.output, rows, settings))}")
+    print(f"Written to {options.output}/: cells.jsonl, {', '.join(present(options.output, rows, settings, sentence))}")
     return bool(failed)
 
 

@@ -13,6 +13,7 @@ from written import markdown
 THESIS, OURS = "thesis", "ours"
 NEAR = 0.01  # two means of NMI that differ by less count as the same, also where all seeds agree
 RANKS = (2, 3, 5, 10, 14, 18)
+ROUNDS = {"outer": 50, "inner": 100}  # of the thesis: what it publishes stands beside runs of the same rounds only
 # Means of NMI over the six ranks in the thesis, under its names.
 PUBLISHED = {
     "Blobs": {
@@ -60,11 +61,16 @@ class Cells:
         self.affinities = frame[frame.method == "affinity"]
         self.data = [name for name in SETS if name in set(self.frame.data)]
         self.ranks = tuple(sorted(set(self.frame["rank"]) - {0}))
+        self.has_rounds_of_thesis = all((frame[name] == value).all() for name, value in ROUNDS.items())
         self._rows, self._ranks = {}, {}  # (data, sigma, method) -> seed -> rank -> row; (data, sigma) -> ranks
         for row in self.frame.to_dict("records"):
             place = row["data"], row["sigma"]
             self._rows.setdefault((*place, row["method"]), {}).setdefault(row["seed"], {})[row["rank"]] = row
             self._ranks.setdefault(place, set()).add(row["rank"])
+
+    def published(self, data, sigma=0.0):
+        """Return the published means by method, of a run with the rounds of the thesis."""
+        return (PUBLISHED_NOISY if sigma else PUBLISHED).get(data, {}) if self.has_rounds_of_thesis else {}
 
     def ranks_of(self, data):
         """Return the ranks of a data set without noise."""
@@ -143,7 +149,7 @@ def tables(frame):
     cells, means, beside = Cells(frame), [], []
     for data in cells.data:
         for sigma in (0.0, *cells.levels(data)):
-            published = (PUBLISHED_NOISY if sigma else PUBLISHED).get(data, {})
+            published = cells.published(data, sigma)
             for method in METHODS:
                 values = cells.means(data, method, sigma)
                 if not len(values):
@@ -163,7 +169,7 @@ def side_by_side(cells, methods=OF_THESIS):
     for method in methods:
         line = [method]
         for data in cells.data:
-            theirs = PUBLISHED[data].get(method)
+            theirs = cells.published(data).get(method)
             line += ["" if theirs is None else f"{theirs:.3f}", cell(cells.means(data, method))]
         rows.append(line)
     return markdown(["", *(f"{data}, {what}" for data in cells.data for what in ("thesis", "here"))], rows)
@@ -186,7 +192,7 @@ def noisy(cells):
         rows = [
             [
                 method,
-                "" if method not in PUBLISHED_NOISY.get(data, {}) else f"{PUBLISHED_NOISY[data][method]:.3f}",
+                f"{cells.published(data, 1)[method]:.3f}" if method in cells.published(data, 1) else "",
                 *(cell(cells.means(data, method, sigma)) for sigma in levels),
             ]
             for method in METHODS
@@ -357,15 +363,7 @@ def report(frame, facts, written):
         f"{settings['outer']} rounds of {settings['inner']} iterations; {settings['images']} images of Fashion-MNIST, "
         f"{settings['blobs']} blobs. {facts['date']}; {facts['machine']}",
     ]
-    fewer = {data: cells.ranks_of(data) for data in cells.data if cells.ranks_of(data) != RANKS}
-    if fewer or settings["outer"] != 50:
-        ranks = "; ".join(f"{data} {', '.join(map(str, ranks)) or 'none'}" for data, ranks in fewer.items())
-        parts.append(
-            "**A short run**: published means are over the ranks 2, 3, 5, 10, 14, 18 and after 50 rounds. Levels "
-            "cannot be compared where that is not so; methods can be compared with each other."
-            + f" Ranks here: {ranks}."
-            * bool(ranks)
-        )
+    parts += [_short_run(cells), facts.get("missing", "")]
     rows = [[c.statement, c.source, c.measured, f"**{c.verdict}**"] for c in found]
     parts += [
         "## Findings",
@@ -424,6 +422,19 @@ NOISE = (
     "numbers stand beside several; they are means over six ranks."
 )
 FACES = "Strongest first; each image has its own scale."
+
+
+def _short_run(cells):
+    """Say what is shorter than in the thesis; nothing where nothing is."""
+    fewer = {data: cells.ranks_of(data) for data in cells.data if cells.ranks_of(data) != RANKS}
+    if not fewer and cells.has_rounds_of_thesis:
+        return ""
+    text = "**A short run**: published means are over the ranks 2, 3, 5, 10, 14, 18 and after 50 rounds of 100. "
+    if not cells.has_rounds_of_thesis:
+        text += "These are fewer rounds, so that no published number stands beside them. "
+    text += "Levels cannot be compared where that is not so; methods can be compared with each other."
+    ranks = "; ".join(f"{data} {', '.join(map(str, ranks)) or 'none'}" for data, ranks in fewer.items())
+    return text + f" Ranks here: {ranks}." * bool(ranks)
 
 
 def _short(cells, settings):

@@ -13,6 +13,7 @@ CHUNK_MB = 128  # size of the distances that are held at a time
 AT_ONCE = 1 << 30  # multiply-adds of one launch, about a second: Ctrl-C waits for its end
 CLOSE = 1e-3  # distance, in lengths of the row, below which rows are compared; rounding may make it 1e-4 for equal rows
 EQUAL = 1e-6  # difference of two distances, in lengths of the longest row, that counts as rounding
+NODES_OF_TRANSITIVITY = 1000  # evenly spaced; of 2,287 texts they give .141 in place of .143
 SPARE = 8  # additional neighbours that are found in dense data, so that equally near ones can be ordered
 
 
@@ -181,6 +182,41 @@ def neighbour_graph(X, n_neighbors=5, edge_weights="binary", heat_width=None, *,
     values, heat_width = weigh_edges(X, X, *edges.coords, edge_weights, heat_width)
     i, j = (kept[each] for each in edges.coords)
     return sparse.csr_array(sparse.coo_array((values, (i, j)), shape=(n, n))), heat_width
+
+
+def transitivity(A):
+    """Return how much more often than two of all nodes two neighbours of a node are joined; 1 if they always are.
+
+    With T the share of the pairs of neighbours that are joined and p that of all pairs of nodes, it is ``(T - p) /
+    (1 - p)``, and 1 where no node has two neighbours or all nodes are joined. Of a large graph it is that of 1000 nodes.
+
+    Parameters
+    ----------
+    A : csr_array (n, n)
+        Affinities of a symmetric graph without loops; entries that are stored are edges.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_array
+    >>> from fastnmf.data.graphs import transitivity
+    >>> path = np.diag(np.ones(3), 1)
+    >>> triangles = np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3))
+    >>> [round(transitivity(csr_array(A)), 2) for A in (path + path.T, triangles)]
+    [-1.0, 1.0]
+    """
+    n = A.shape[0]
+    some = np.linspace(0, n - 1, min(n, NODES_OF_TRANSITIVITY)).astype(int)
+    A = sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), A.shape)
+    degrees, near = np.diff(A.indptr)[some].astype(np.float64), A[some]
+    pairs, chance = float((degrees * (degrees - 1)).sum()), A.nnz / max(n * (n - 1), 1)
+    if pairs == 0 or chance >= 1:
+        return 1.0
+    return (float((near @ A).multiply(near).sum()) / pairs - chance) / (1 - chance)
 
 
 def rows_with_entries(X):

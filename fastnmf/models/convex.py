@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from fastnmf.core.factors import padded_factors
 from fastnmf.core.inference import finish_weights
 from fastnmf.core.init.clusters import clusters
-from fastnmf.core.losses.products import Convex, DenseOperator, Operator, RowMixture
+from fastnmf.core.losses.products import Convex, DenseOperator, GramMixture, Operator, RowMixture
 from fastnmf.core.objectives import best_scale, single_loss_problem
 from fastnmf.core.options import one_of
 from fastnmf.core.updates import HALS, MU, MixtureDescent
@@ -114,7 +114,7 @@ class ConvexModel(WeightModel):
             factors.invalidate("W")
         update = MU.plain(data.dtype)
         updates, schedule = {"W": update, "C": update}, (("W", 1), ("C", 1))
-        if isinstance(loss, RowMixture):
+        if isinstance(loss, RowMixture | GramMixture):
             updates = {"W": HALS(), "C": MixtureDescent(DESCENT_SWEEPS, DESCENT_SWEEPS)}
             schedule = (("W", DESCENT_SWEEPS), ("C", 1))
         elif not options.is_multiplicative:

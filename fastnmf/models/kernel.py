@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import eigh
+from scipy.linalg import eigh, lapack
 from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import (
@@ -24,7 +24,7 @@ from sklearn.metrics.pairwise import (
 from fastnmf.core.factors import pad, padded_factors
 from fastnmf.core.inference import quadratic_weights
 from fastnmf.core.init.clusters import clusters
-from fastnmf.core.losses.products import DenseOperator
+from fastnmf.core.losses.products import DenseOperator, GramMixture
 from fastnmf.core.losses.span import Span
 from fastnmf.core.objectives import single_loss_problem
 from fastnmf.core.options import check_choice, integer, one_of, optional
@@ -34,7 +34,7 @@ from fastnmf.core.updates.active_set import LeastSquares
 from fastnmf.data.graphs import neighbour_graph, neighbours_among, rows_with_entries
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
-from fastnmf.kernels.blas import single_threaded_openmp
+from fastnmf.kernels.blas import single_threaded_blas, single_threaded_openmp
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import Callback
@@ -43,8 +43,10 @@ from fastnmf.models.convex import ConvexModel, check_rows
 from fastnmf.typing import Floats, Integers, Matrix, Seed
 
 SMALL_GRAPH = 1000  # nodes whose eigenvectors are found in a dense matrix, also where eigenvalues coincide
+SPARE_DIRECTIONS, STEPS_OF_DIRECTIONS = 8, 6  # of the subspace in which images are clustered
 LARGEST_GAMMA = 1e300  # times a distance of zero it is still zero
 KERNELS = (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "nearest_neighbors", "precomputed")
+SEMIDEFINITE = ("chi2", "cosine", "laplacian", "linear", "nearest_neighbors", "rbf")  # whatever the data
 # Power of the unit of X in the distance or product that gamma is multiplied with; none has an effect at other scales.
 POWERS = {"rbf": 2, "laplacian": 1, "chi2": 1, "poly": 2, "polynomial": 2, "sigmoid": 2, "cosine": 0}
 DISTANCES = {
@@ -101,12 +103,14 @@ class KernelNMF(ConvexModel):
     components : {"convex", "free"}, default="convex"
         ``"convex"``: C >= 0. ``"free"``: C of any sign, by least squares: with a linear kernel this is `SemiNMF`.
     init : {None, "clusters", "random", "custom"}, default=None
-        ``"clusters"``: clusters of the rows of the kernel matrix, found by a few steps of `OrthogonalNMF`. None is the
-        same but for ``kernel="nearest_neighbors"``, where it is clusters of the first eigenvectors of A.
+        None: k-means of the images of the rows in their k main directions of the feature space; for
+        ``kernel="nearest_neighbors"`` of the first k eigenvectors of A. ``"clusters"``: clusters of the rows of the
+        kernel matrix, found by a few steps of `OrthogonalNMF`.
         ``"random"``: uniform. ``"custom"``: the W and C passed to `fit`.
     solver : {"cd", "mu"}, default="cd"
-        ``"cd"``: coordinate descent for W, multiplicative updates for C. ``"mu"``: multiplicative updates for both. See
-        `ConvexNMF`. For ``components="free"`` only ``"cd"``, which then is exact non-negative least squares for W.
+        ``"cd"``: coordinate descent for W and C; for C, too, as long as K has no negative eigenvalues, and else
+        multiplicative updates. ``"mu"``: multiplicative updates for both. See `ConvexNMF`. For ``components="free"``
+        only ``"cd"``, which then is exact non-negative least squares for W.
     max_iter : int, default=500
         Maximum number of iterations.
     tol : float, default=1e-4
@@ -362,14 +366,24 @@ class KernelNMF(ConvexModel):
         """Return operator, trace and data to cluster, which are the positive part of the kernel matrix."""
         return DenseOperator(data.X), float(np.trace(data.X)), Strata.from_array(np.maximum(data.X, 0))
 
+    def _loss(self, data, operator, tasks, trace):
+        if self.solver == "cd" and (self.kernel in SEMIDEFINITE or is_semidefinite(data.X)):
+            return GramMixture(operator, tasks, trace)
+        return super()._loss(data, operator, tasks, trace)
+
+    def _clusters(self, data, rank, rng):
+        """Return clusters of the images of the rows as indicators, float64 (n, rank)."""
+        if self.kernel != "nearest_neighbors":
+            return clusters_of_images(data.X, rank, rng)
+        degree = np.asarray(self.affinity_.sum(axis=1)).ravel()
+        return spectral_clusters(normalized(self.affinity_, degree, degree), rank, rng)
+
     def _compose(self, data, given, options, rng):
         if self.components == "free" and given.get("C") is not None:
             raise ValueError("C was given with components='free', which computes C from W; pass W alone.")
         has_start = self._goes_on(options) or any(given.get(name) is not None for name in "WC")
-        if self.kernel == "nearest_neighbors" and options.init is None and not has_start:
-            degree = np.asarray(self.affinity_.sum(axis=1)).ravel()
-            W = spectral_clusters(normalized(self.affinity_, degree, degree), options.n_components, rng)
-            W += 0.02  # as in `clusters`
+        if options.init is None and not has_start:
+            W = 0.02 + self._clusters(data, options.n_components, rng)  # as in `clusters`
             given, options = given | {"W": W, "C": W / W.sum(axis=0)}, replace(options, init="custom")
         if self.components == "convex":
             return super()._compose(data, given, options, rng)
@@ -402,27 +416,58 @@ class KernelNMF(ConvexModel):
         return super()._reconstruction_error(loss, exponent // 2, options)
 
 
+def is_semidefinite(K):
+    """Say whether a symmetric K (n, n) has no negative eigenvalues but for rounding, by Cholesky's method."""
+    A = K.astype(np.float64, order="F")
+    of_diagonal = np.einsum("ii->i", A)
+    of_diagonal += np.finfo(K.dtype).eps * len(K) * np.abs(of_diagonal).max(initial=0) + np.finfo(np.float64).tiny
+    with single_threaded_blas():
+        return lapack.dpotrf(A, clean=False, overwrite_a=True)[1] == 0
+
+
+def clusters_of_images(K, rank, rng):
+    """Return the clusters of the images of rows with the inner products K (n, n) as indicators, float64 (n, rank).
+
+    k-means in the directions of the feature space with the largest sums of squares, one for each component: the
+    eigenvectors of K, times the roots of their eigenvalues, by a few steps of subspace iteration. Images of zero are in
+    none.
+    """
+    n = len(K)
+    with single_threaded_blas():
+        basis = rng.standard_normal((n, min(n, rank + SPARE_DIRECTIONS)))
+        for _ in range(STEPS_OF_DIRECTIONS):
+            basis = np.linalg.qr(K @ basis)[0]
+        values, vectors = eigh(basis.T @ (K @ basis))
+        points = (basis @ vectors[:, -rank:]) * np.sqrt(np.maximum(values[-rank:], 0))
+    return _by_kmeans(points, np.flatnonzero(K.diagonal()), rank, rng)
+
+
+def _by_kmeans(points, nodes, rank, rng):
+    """Return the clusters of the points (n, q) that are `nodes` as indicators (n, rank); all others are in none."""
+    found, n_clusters = np.zeros((len(points), rank)), min(rank, len(nodes))
+    if n_clusters:
+        seed = int(rng.integers(2**31 - 1))
+        with single_threaded_openmp():
+            found[nodes, KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(points[nodes])] = 1
+    return found
+
+
 def spectral_clusters(A, rank, rng):
     """Return the clusters of the nodes of a normalised graph as indicators, float64 (n, rank).
 
     They are those of k-means on the rows, divided by their lengths, of the eigenvectors of A with the largest
     eigenvalues (Ng, Jordan and Weiss 2001). Nodes without neighbours are in none.
     """
-    n, found = A.shape[0], np.zeros((A.shape[0], rank))
-    nodes = np.flatnonzero(np.diff(A.indptr))
-    n_clusters = min(rank, len(nodes))
+    n, nodes = A.shape[0], np.flatnonzero(np.diff(A.indptr))
+    n_clusters, points = min(rank, len(nodes)), np.zeros((n, min(rank, len(nodes))))
     if len(nodes) <= SMALL_GRAPH:
         last = max(len(nodes) - n_clusters, 0), max(len(nodes) - 1, 0)
         part = A[nodes][:, nodes].toarray()  # never-densify-ok: a small graph
         vectors = eigh(part, subset_by_index=last)[1] if len(nodes) else np.zeros((0, 0))
     else:
         vectors = eigsh(A, n_clusters, which="LA", v0=rng.random(n), tol=1e-6)[1][nodes]
-    vectors = vectors / divisors(np.linalg.norm(vectors, axis=1))[:, None]
-    if n_clusters:
-        seed = int(rng.integers(2**31 - 1))
-        with single_threaded_openmp():
-            found[nodes, KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(vectors)] = 1
-    return found
+    points[nodes] = vectors / divisors(np.linalg.norm(vectors, axis=1))[:, None]
+    return _by_kmeans(points, nodes, rank, rng)
 
 
 def _scaled_gamma(gamma, exponent):

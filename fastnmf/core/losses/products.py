@@ -535,6 +535,24 @@ class RowMixture(Convex):
         return factors.cached("mixed", ("C",), lambda: self.operator.first(factors["C"]))
 
 
+class GramMixture(Convex):
+    """`Convex` for a dense positive semidefinite K of any sign, whose C is updated by `MixtureDescent`.
+
+    C gets a `MixedRows` of K itself. Cost: two products with K an iteration, and O(n k) for each row of C that changes;
+    few do, as C becomes sparse.
+    """
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W, or the mixture of C."""
+        if name == "W":
+            super().contribute(name, factors, sub)
+            return
+        matrix, gram = self.operator.matrix, self.gram(factors)
+        slope = self.product(factors).astype(np.float64) @ gram - self.operator.matmul(factors["W"])
+        squares = np.diagonal(matrix).astype(np.float64)
+        sub.mixture, sub.is_quadratic = MixedRows(np.ascontiguousarray(matrix), squares, gram, slope), False
+
+
 class OrthogonalFrobenius(Frobenius):
     """`Frobenius` whose W is updated towards orthonormal columns: its denominator is ``W (Wᵀ X H)`` (Choi 2008)."""
 
