@@ -286,6 +286,7 @@ CASES = (
     of("NMF", "two-starts", init="random", n_init=2, **DOUBLE),
     of("NMF", "shuffle", solver="hals", shuffle=True, **DOUBLE),
     of("NMF", "sweeps", sweeps=(3, 1), **DOUBLE),
+    of("NMF", "large-rank", n_components=140, **SPARSE, **DOUBLE),
     of("NMF", "l1-cd", **L1),
     of("NMF", "l2-hals", solver="hals", **L2),
     of("NMF", "l1-mu", solver="mu", **L1),

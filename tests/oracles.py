@@ -292,6 +292,22 @@ def rows_hals(F, gram, pos, neg, n_sweeps=1):
     return F
 
 
+def rows_hals_short(F, gram, pos, neg, n_sweeps=1):
+    """Sweep over each row as `rows_hals`, but leave what is zero and would not rise by itself as it is.
+
+    Which components these are is decided once, before the first sweep.
+    """
+    F = F.copy()
+    for i in range(len(F)):
+        want = pos[i] - neg[i]
+        moving = [j for j in range(F.shape[1]) if F[i, j] > 0 or want[j] > F[i] @ gram[:, j]]
+        for _ in range(n_sweeps):
+            for j in moving:
+                if gram[j, j] > 0:
+                    F[i, j] = max(0.0, F[i, j] + (want[j] - F[i] @ gram[:, j]) / gram[j, j])
+    return F
+
+
 def half_gradient(F, gram, pos, neg):
     """Evaluate F gram + neg - pos; shape (p, k)."""
     return F @ gram + neg - pos

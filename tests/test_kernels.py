@@ -168,10 +168,13 @@ def test_turned_rows_come_back(rng, dtype, n):
 @pytest.mark.parametrize("n", [1, 6, 300])
 def test_rows_gram_and_dot(rng, dtype, n):
     F, G = (padded_factor(rng, n, 6, dtype) for _ in range(2))
+    few = (F - dtype(0.5)) * (F > 0.3)  # of both signs
     for tasks in (one_task(n), many_tasks(n)):
         parts = np.full((len(tasks) - 1, F.shape[1], F.shape[1]), np.nan)
         rows.rows_gram(tasks, F, parts)
         np.testing.assert_allclose(np.triu(parts.sum(axis=0)), np.triu(oracles.gram(F)), rtol=TOLERANCE[dtype])
+        rows.rows_gram_sparse(tasks, few, parts)
+        np.testing.assert_allclose(np.triu(parts.sum(axis=0)), np.triu(oracles.gram(few)), rtol=1e-12, atol=1e-12)
         total = np.full(len(tasks) - 1, np.nan)
         rows.rows_dot(tasks, F, G, total)
         # Sums of float64 products of float32 numbers: the same tolerance for both dtypes.

@@ -5,7 +5,7 @@ import numpy as np
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import rounding
 from fastnmf.core.updates.multiplicative import MU, limits_of, update_entries
-from fastnmf.kernels import bilinear, chain, graph, lagged, mixtures, rows, symmetric, weighted
+from fastnmf.kernels import bilinear, chain, graph, lagged, large_ranks, mixtures, rows, symmetric, weighted
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import CSR, LazyRows
@@ -49,9 +49,12 @@ class HALS:
         if sub.weight is not None:
             return update_entries(F, sub, 0)
         parts, gram = np.empty(len(sub.tasks) - 1), sub.full_gram(F.shape[1], rank).astype(F.dtype)
+        is_large = F.shape[1] > rows.WIDEST and np.ndim(sub.free_mask) < 2
         order = sub.order(np.arange(rank) if self.visits is None else self.visits, n_sweeps)
         sides, linear = sub.lazy_rows(F.shape[1], F.dtype), F.dtype.type(sub.linear)
-        if sub.free_mask is None or sub.free_mask.ndim == 1:
+        if is_large:
+            large_ranks.rows_hals_large(sub.tasks, F, gram, *sides, linear, order.reshape(n_sweeps, -1), parts)
+        elif np.ndim(sub.free_mask) < 2:
             rows.rows_hals(sub.tasks, F, gram, *sides, linear, rank, order, parts)
         else:
             rows.rows_hals_masked(sub.tasks, F, gram, *sides, linear, sub.free_mask, order, parts)
