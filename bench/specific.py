@@ -5,8 +5,8 @@ Usage::
     python bench/specific.py [--shuffles 120] [--components 0,20] [--words 8]
 
 Prints, for data with planted strata (made anew for each shuffle) and for 20 newsgroups, the share of one-sided
-p-values at or below 0.05 and 0.001 where labels mean nothing, by the Pearson III distribution and by the normal one; how
-many shuffles of the newsgroups have a rejected test; the seconds of a call; and the table of words.
+p-values at or below 0.05 and 0.001 where labels mean nothing, by the Pearson III distribution and by the normal one, of
+words in at least ten documents; how many shuffles have a rejected test; the seconds of a call; and the table of words.
 """
 
 import argparse
@@ -24,8 +24,6 @@ LEVELS = (0.05, 0.001)
 
 def shares(found):
     """Return the shares of p-values at or below the levels: of the test, and of the normal distribution.
-
-    Only features that are in at least ten rows of the data are counted: rarer ones have few possible values.
     """
     by_normal = ndtr(-found.z)
     return [np.mean(p <= level) for p in (found.pvalue, by_normal) for level in LEVELS]
@@ -50,7 +48,7 @@ def main():
     options = parser.parse_args()
     print(describe())
     components = [int(k) for k in options.components.split(",")]
-    print(f"{'data':<12} {'k':>3}  {'p<=.05':>7} {'p<=.001':>8}  {'normal':>7} {'normal':>8}  shuffles with a rejection")
+    print(f"{'data':<12} {'k':>3}  {'p<=.05':>7} {'p<=.001':>8}  {'normal':>7} {'normal':>8}  shuffles that reject")
 
     def line(name, k, found, n):
         mean, rejected = found
