@@ -237,7 +237,7 @@ def test_a_warm_start_belongs_to_the_fit(tmp_path):
 
     warm(3, checkpoint=tmp_path / "state.npz")
     assert_same_fit(warm(3, checkpoint=tmp_path / "state.npz"), warm(3))
-    with pytest.raises(ValueError, match="the model that warm_start continues from is not the same"):
+    with pytest.raises(ValueError, match="the model that warm_start goes on from is not the same"):
         warm(4, checkpoint=tmp_path / "state.npz")
 
 

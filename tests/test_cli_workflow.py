@@ -295,7 +295,10 @@ BAD = [
         ["fit", "latin.csv", "--text", "text", "-o", "x.npz"],
         "latin.csv is not .* UTF-8.*--encoding 'latin-1'",
     ),
-    (["fit", "both.csv", "--text", "text", "--strata", "stratum", "-o", "x.npz"], "is a column of both.csv and a file"),
+    (
+        ["fit", "both.csv", "--text", "text", "--strata", "stratum", "-o", "x.npz"],
+        "is both a column of both.csv and a file",
+    ),
     (["fit", "posts.csv", "--text", "text", "--export", "posts.csv", "-o", "x.npz"], "posts.csv is a file, .* folder"),
     (["transform", "model.npz", "new.csv", "-o", "weights.doc"], "ends in '.doc'; a table is .csv"),
     (["transform", "model.npz", "new.csv", "-o", "new.csv"], "new.csv is both the input and the output"),

@@ -487,7 +487,7 @@ def test_a_fit_goes_on_from_the_one_before(options, tmp_path):
     assert_same_fit(load(path).set_params(n_init=1).fit(X), again)
     assert_same_fit(load(path).fit(X, checkpoint=tmp_path / "state.npz"), again)
     assert_same_fit(load(path).fit(X, checkpoint=tmp_path / "state.npz"), again)
-    with pytest.raises(ValueError, match="the model that warm_start continues from is not the same"):
+    with pytest.raises(ValueError, match="the model that warm_start goes on from is not the same"):
         again.fit(X, checkpoint=tmp_path / "state.npz")
     assert again.fit(X[:20], np.arange(20) % 2).S_[0].shape == (20, 4)  # other samples
     assert hasattr(again, "classes_") and not hasattr(again.fit(X[:20]), "classes_")

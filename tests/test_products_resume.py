@@ -168,7 +168,7 @@ def test_a_checkpoint_of_a_warm_start_knows_the_model_before(name, tmp_path):
     with pytest.raises(Interrupt):
         model.fit(X, checkpoint=path, checkpoint_every=0)
     other = make(name, warm_start=True, max_iter=8).fit(X).set_params(max_iter=9)
-    with pytest.raises(ValueError, match="the model that warm_start continues from"):
+    with pytest.raises(ValueError, match="the model that warm_start goes on from"):
         other.fit(X, checkpoint=path)
     wanted = make(name, warm_start=True).fit(X).fit(X)
     assert state(model.set_params(callback=None).fit(X, checkpoint=path)) == state(wanted)

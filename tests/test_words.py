@@ -90,7 +90,6 @@ PHRASES = {
     "never rises": "monotone, or does not increase",
     "never rise": "monotone, or do not increase",
     # of messages, too
-    "goes on from": "continues from",
     "going on from": "continuing from",
     "begin anew": "start over",
     "it anew": "it again, or a verb with re-",
@@ -228,7 +227,7 @@ def test_public_names_are_no_old_words():
         (complaints_about_names, "def f(self):\n    self.codes = 1"),
         (complaints_about_prose, '"""What is here."""'),
         (complaints_about_prose, '"""The objective never\nrises."""'),
-        (complaints_about_prose, 'raise ValueError(f"warm_start goes " f"on from {name}.")'),
+        (complaints_about_prose, 'raise ValueError(f"{name} is damaged: build " f"it anew in {folder}.")'),
         (parameters_without_a_section, 'def f(a, b, c, d):\n    """Do it."""'),
     ],
 )

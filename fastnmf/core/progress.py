@@ -108,7 +108,7 @@ class _FitProgress:
             parts = [f"{self.name}: iteration {iteration}/{self.max_iter}, normalized loss {loss:.6f}, {seconds:.1f} s"]
             parts += self._forecast(iteration, seconds, None if distance is None else distance())
             short = [f"{iteration}/{self.max_iter} loss {loss:.5f}", *parts[1:]]
-            for word, shorter in ((" an iteration", "/it"), (" from stopping", ""), ("about ", "")):
+            for word, shorter in ((" per iteration", "/it"), (" from stopping", ""), ("about ", "")):
                 short = [part.replace(word, shorter) for part in short]
             self.place.write(", ".join(parts), iteration / self.max_iter, ", ".join(short))
 

@@ -293,7 +293,7 @@ def fingerprint(estimator, data, given):
     if estimator.warm_start:
         names = dict.fromkeys(("components_", "W_", "shifts_", *estimator._continued.values()))
         before = [getattr(estimator, name, None) for name in names]
-        found["the model that warm_start continues from"] = _plain_or_checksum(before)
+        found["the model that warm_start goes on from"] = _plain_or_checksum(before)
     for name, value in estimator.get_params(deep=False).items():
         if name not in FREE or name in estimator._not_free:
             found[name] = _plain_or_checksum(value)

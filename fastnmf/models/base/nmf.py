@@ -568,8 +568,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if self._has_shifts and strata is None and len(self.strata_) > 1:
             raise ValueError(
                 f"This model was fitted with {len(self.strata_)} strata; pass strata=, one label per row. In a "
-                "Pipeline or a search, call sklearn.set_config(enable_metadata_routing=True) and pass strata= "
-                "there."
+                "Pipeline or a search, call sklearn.set_config(enable_metadata_routing=True) and pass it there."
             )
 
     def _prepared_H(self, data):
@@ -667,9 +666,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _score(self, X, strata=None, sample_weight=None):
         options = self._options()
         if sample_weight is not None and self._has_own_loss:
-            raise ValueError(
-                f"score of a {options.name} does not support sample_weight because its loss is its own; leave it out."
-            )
+            raise ValueError(f"score of a {options.name} takes no sample_weight: its loss is its own; leave it out.")
         if sample_weight is not None and not options.is_squared:
             raise ValueError(
                 f"sample_weight in score needs the squared error, but {options.loss_given} is given; leave it out."
