@@ -75,7 +75,7 @@ MODELS = (
     ),
     Entry(
         "NMF",
-        "parts of counts, or another noise",
+        "parts of counts, or of data with other noise",
         ('NMF(20, solver="mu", beta_loss="kullback-leibler").fit(X)',),
         "min D_beta(X, W H)",
         sparse_note="for beta > 0",
@@ -83,7 +83,7 @@ MODELS = (
     ),
     Entry(
         "NMF",
-        "a fit that begins at the components of another",
+        "a fit that starts from the components of another",
         ("NMF(3, init=NMF(3).fit(X)).fit(2 * X)",),
         "X ~ W H",
         monotone=False,
@@ -145,7 +145,7 @@ MODELS = (
     ),
     Entry(
         "SymmetricNMF",
-        "the same of a large graph, on all cores",
+        "the same for a large graph, on all cores",
         ('SymmetricNMF(2, solver="penalised").fit(A)',),
         "A ~ W Hᵀ, W near H",
         source="Kuang, Yun, Park 2015",
@@ -205,7 +205,7 @@ MODELS = (
     ),
     Entry(
         "TriNMF",
-        "groups of rows, others of features",
+        "groups of rows and, separately, groups of features",
         ("TriNMF((3, 2)).fit(X)",),
         "X ~ W S H",
         monotone_note="`orthogonal=True`: may",
@@ -283,7 +283,7 @@ MODELS = (
     ),
     Entry(
         "RobustNMF",
-        "wrong entries that must not matter",
+        "parts that wrong entries do not affect",
         ("RobustNMF(3).fit(X)",),
         "min sum |X - W H|",
         is_sparse=False,
@@ -301,14 +301,14 @@ MODELS = (
     ),
     Entry(
         "RobustNMF",
-        "wrong rows that must not matter",
+        "parts that wrong rows do not affect",
         ('RobustNMF(3, loss="l21").fit(X)',),
         "min sum_i ||x_i - w_i H||",
         source="Kong, Ding, Huang 2011",
     ),
     Entry(
         "ChebyshevNMF",
-        "no entry far off",
+        "a close fit of every single entry",
         ("ChebyshevNMF(3).fit(X)",),
         "min max |X - W H|",
         sparse_note="visits every entry",
@@ -370,7 +370,7 @@ MODELS = (
     ),
     Entry(
         "MetaNMF",
-        "components that are learned on small tasks first",
+        "components learned on many small tasks first",
         ('MetaNMF(NMF(3, solver="mu"), task_size=9).fit(X)',),
         "X ~ W H, H passed on",
         monotone=False,
@@ -394,7 +394,7 @@ MODELS = (
     ),
     Entry(
         "BilinearNMF",
-        "mixtures whose parts interact, as light between materials",
+        "mixtures whose parts interact, such as light reflected between materials",
         ("BilinearNMF(3).fit(X)",),
         "X ~ W [H; products of two rows of H]",
         source="Heylen, Parente, Gader 2014",
