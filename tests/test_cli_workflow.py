@@ -113,11 +113,24 @@ def test_export_and_parquet(posts, capsys, monkeypatch):
     assert np.array_equal(found["topic_1"], model.W_[:, 0]) and (folder / "mine.txt").exists()
 
 
-@pytest.mark.parametrize("kind", ["usage", "topics", "strata", "loss"])
-def test_plots(posts, capsys, monkeypatch, kind):
+@pytest.mark.parametrize(
+    "kind, more",
+    [
+        ("usage", "--components 1,0"),
+        ("topics", "-n 3"),
+        ("strata", "--strata space"),
+        ("loss", "--style slide"),
+        ("map", ""),
+        ("rows", "--strata cars"),
+        ("dots", "-n 2"),
+        ("difference", "--strata cars space"),
+        ("shares", "-n 4"),
+    ],
+)
+def test_plots(posts, capsys, monkeypatch, kind, more):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(posts)
-    code, out, _ = run(capsys, "plot", "model.npz", "--kind", kind, "-o", "plot.png")
+    code, out, _ = run(capsys, "plot", "model.npz", "--kind", kind, *more.split(), "-o", "plot.png")
     assert code == 0 and "plot.png" in out and (posts / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -287,7 +300,9 @@ BAD = [
     (["transform", "model.npz", "empty.csv", "-o", "w.csv"], "empty.csv is empty"),
     (["fit", "posts.csv", "--text", "text", "--ngram-range", "2", "-o", "x.npz"], "'2' is no pair of integers"),
     (["select-rank", "posts.csv", "--text", "text", "--ranks", "5-2"], "'5-2' is no list of ranks"),
-    (["plot", "model.npz", "--kind", "tree", "-o", "x.png"], "has no layer_weights_, .* usage, topics, strata, loss"),
+    (["plot", "model.npz", "--kind", "tree", "-o", "x.png"], "has no layer_weights_, .* usage, topics, strata, .*loss"),
+    (["plot", "model.npz", "--kind", "map", "--by", "lift", "-o", "x.png"], "--kind map takes no --by"),
+    (["plot", "model.npz", "--kind", "difference", "-o", "x.png"], "compares two strata, .* give --strata LABEL"),
     (["plot", "model.npz", "--kind", "images", "-o", "x.png"], "give --shape HEIGHT,WIDTH"),
     (["plot", "model.npz", "-o", "x.doc"], "ends in '.doc'; a plot is written as .png"),
     (["plot", "model.npz", "--kind", "usages", "-o", "x.png"], "invalid choice: 'usages'; did you mean 'usage'"),

@@ -610,7 +610,7 @@ def test_figures_show_what_they_say():
     names = [f"f{b}" for b in toy.feature_block]
     ax = plots.plot_tree(model, names, n=2)
     texts = [text.get_text() for text in ax.texts]
-    assert len(texts) == 15 and all(words.startswith("f") for words in texts)
+    assert len(texts) == 15 and all(words.split()[1].startswith("f") and words.endswith(" %") for words in texts)
     assert ax.get_title(loc="left") == "Topics of 3 levels: 2, 4, 9"
     assert sum(line.get_linestyle() == "-" for line in ax.lines) == 13  # every topic but the two on top
     shown = plots.plot_layers(model)[0].images[0].get_array()

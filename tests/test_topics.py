@@ -148,7 +148,7 @@ def test_plots_of_a_model_show_what_is_specific():
     raw = plot_top_features(model, n=3, by="weight")
     assert {each.get_text() for ax in raw for each in ax.get_yticklabels()} <= {"0", "1", "2"}
     components = plot_top_features(NMF(2, random_state=0, max_iter=5, tol=0).fit(X), n=1)
-    assert [ax.get_title("left") for ax in components] == ["0", "1"]
+    assert [ax.get_title("left") for ax in components] == ["topic 0", "topic 1"]
     pyplot.close("all")
 
 

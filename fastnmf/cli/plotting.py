@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from fastnmf.cli import parser as options
 from fastnmf.cli.inputs import load_model
 from fastnmf.data.writing import check_writable
@@ -26,13 +24,12 @@ def check_plot(path, inputs):
 
 
 def save_plot(draw, path):
-    """Write what `draw` returns, a figure or axes, to a file, completely or not at all."""
+    """Write the figure of the axes that `draw` returns to a file, completely or not at all."""
     from matplotlib import pyplot
 
     from fastnmf.data.writing import replacing
 
-    drawn = draw()
-    figure = getattr(drawn, "figure", drawn)
+    figure = draw().figure
     with replacing(path) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=110, bbox_inches="tight")
     pyplot.close(figure)
@@ -43,14 +40,18 @@ def add_plot(commands):
     parser = options.command(
         commands,
         "plot",
-        "draw a model: what uses which component, strongest features, the loss",
+        "draw a model: what uses which component, strongest features, a map of topics, the loss",
         "MODEL.npz --kind KIND -o FILE.png",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--kind", choices=tuple(KINDS), default="usage", help="default: %(default)s")
     parser.add_argument("--features", type=Path, help=options.NAMES)
-    parser.add_argument("-n", type=int, default=10, help="features of a panel, default %(default)s")
+    parser.add_argument("-n", type=int, help="features of a panel, a group or a label; the default depends on the kind")
     options.add_ranking(parser)
+    several = {"nargs": "+", "metavar": "LABEL"}
+    parser.add_argument("--strata", help="strata to show; of --kind difference, the one or two to compare", **several)
+    parser.add_argument("--components", type=options.numbers, metavar="N,M,...", help="components to show, from 0")
+    parser.add_argument("--style", choices=("paper", "slide"), default="paper", help="default: %(default)s")
     parser.add_argument("--shape", metavar="HEIGHT,WIDTH", type=options.pair, help="of images, for --kind images")
     options.add_output(parser, "FILE.png")
     parser.set_defaults(run=_plot, parser=parser)
@@ -59,80 +60,123 @@ def add_plot(commands):
 def _plot(arguments):
     check_plot(arguments.output, (arguments.model, arguments.features))
     model, names = load_model(arguments.model, arguments.features)
-    lacks = [name for name in KINDS[arguments.kind][1] if not hasattr(model, name)]
+    draw, needs, takes = KINDS[arguments.kind]
+    lacks = [name for name in needs if not hasattr(model, name)]
     if lacks:
-        drawable = [kind for kind, (_, needs) in KINDS.items() if all(hasattr(model, name) for name in needs)]
+        drawable = [kind for kind, (_, needs, _) in KINDS.items() if all(hasattr(model, name) for name in needs)]
         raise ValueError(
             f"This {type(model).__name__} has no {lacks[0]}, which --kind {arguments.kind} draws; choose one of "
             f"{', '.join(drawable)}."
         )
-    save_plot(lambda: KINDS[arguments.kind][0](model, names, arguments), arguments.output)
+    given = {name: getattr(arguments, name) for name in CHOICES if getattr(arguments, name) is not None}
+    unused = [name for name in given if name not in takes]
+    if unused:
+        option = "-n" if unused[0] == "n" else f"--{unused[0]}"
+        raise ValueError(f"--kind {arguments.kind} takes no {option}; leave it out.")
+    save_plot(lambda: draw(model, names, {"style": arguments.style} | given), arguments.output)
     print(f"Plot written to {arguments.output}")
 
 
-def _loss(model, names, arguments):
+def _loss(model, names, given):
     from fastnmf.plots import plot_loss
 
-    return plot_loss(model.history_)
+    return plot_loss(model, **given)
 
 
-def _usage(model, names, arguments):
-    from fastnmf.metrics import component_usage
+def _usage(model, names, given):
     from fastnmf.plots import plot_usage
 
-    rows = getattr(model, "row_strata_", None)
-    labels = ["all rows"] if rows is None else np.asarray(model.strata_)[np.unique(rows)]
-    return plot_usage(component_usage(model.W_, model.components_, rows), labels, _titles(model, names, 2))
+    return plot_usage(model, feature_names=names, **given)
 
 
-def _topics(model, names, arguments):
+def _topics(model, names, given):
+    from fastnmf.plots import plot_top_features
+    from fastnmf.plots.source import topic_titles
+
+    titles = topic_titles(model, names, 1)
+    chosen = {"components": range(len(titles)), "by": "weight"} | given
+    return plot_top_features(model, names, titles, **chosen)
+
+
+def _strata(model, names, given):
     from fastnmf.plots import plot_top_features
 
-    titles, by = _titles(model, names, 1), arguments.by or "weight"
-    return plot_top_features(_components(model), names, titles, arguments.n, by=by)
+    return plot_top_features(model, names, **given)
 
 
-def _strata(model, names, arguments):
-    from fastnmf.plots import plot_top_features
+def _shares(model, names, given):
+    from fastnmf.plots import plot_shift_shares
 
-    return plot_top_features(model, names, n=arguments.n, by=arguments.by)
-
-
-def _titles(model, names, n):
-    """Return the number of each topic, and its name or, where features have names, its n words of largest lift."""
-    from fastnmf.metrics import topic_names
-
-    found = getattr(model, "topic_names_", None)
-    if found is None and names is not None:
-        found = topic_names(model, n, feature_names=names)
-    return [str(c + 1) if found is None else f"{c + 1} {found[c]}" for c in range(len(_components(model)))]
+    return plot_shift_shares(model, names, **given)
 
 
-def _components(model):
-    """Return the components, of a hierarchy those of the finest level."""
-    return model.components_[0] if isinstance(model.components_, list) else model.components_
+def _difference(model, names, given):
+    from fastnmf.plots import plot_difference
+
+    groups = given.pop("strata", [])
+    if not 1 <= len(groups) <= 2:
+        raise ValueError("--kind difference compares two strata, or one with the others; give --strata LABEL [LABEL].")
+    return plot_difference(model, *groups, feature_names=names, **given)
 
 
-def _images(model, names, arguments):
+def _dots(model, names, given):
+    from fastnmf.plots import plot_dots
+
+    return plot_dots(model, None, names, **given)
+
+
+def _map(model, names, given):
+    from fastnmf.plots import plot_topic_map
+
+    return plot_topic_map(model, names, **given)
+
+
+def _similarity(model, names, given):
+    from fastnmf.plots import plot_topic_similarity
+
+    return plot_topic_similarity(model, names, **given)
+
+
+def _rows(model, names, given):
+    from fastnmf.plots import plot_rows
+
+    return plot_rows(model, "strata" if "strata" in given else "topic", names, **given)
+
+
+def _images(model, names, given):
     from fastnmf.plots import plot_images
 
-    if arguments.shape is None:
+    if "shape" not in given:
         raise ValueError("--kind images needs the height and the width of an image; give --shape HEIGHT,WIDTH.")
-    return plot_images(model.components_, arguments.shape)
+    return plot_images(model, given.pop("shape"), **given)
 
 
-def _tree(model, names, arguments):
+def _tree(model, names, given):
     from fastnmf.plots import plot_tree
 
-    return plot_tree(model)
+    return plot_tree(model, names, **given)
 
 
-# kind -> what draws it, and the attributes that it needs
+def _layers(model, names, given):
+    from fastnmf.plots import plot_layers
+
+    return plot_layers(model, **given)
+
+
+CHOICES = ("n", "by", "strata", "components", "shape")
+# kind -> what draws it, the attributes that it needs, and the options that it takes
 KINDS = {
-    "usage": (_usage, ("W_", "components_")),
-    "topics": (_topics, ("components_",)),
-    "strata": (_strata, ("shifts_", "strata_")),
-    "loss": (_loss, ("history_",)),
-    "images": (_images, ("components_",)),
-    "tree": (_tree, ("layer_weights_", "S_")),
+    "usage": (_usage, ("W_", "components_"), ("strata", "components")),
+    "topics": (_topics, ("components_",), ("n", "by", "components")),
+    "strata": (_strata, ("shifts_", "strata_"), ("n", "by", "strata")),
+    "shares": (_shares, ("shifts_", "strata_"), ("n", "strata")),
+    "difference": (_difference, ("shifts_", "strata_"), ("n", "strata")),
+    "dots": (_dots, ("components_",), ("n", "by", "strata", "components")),
+    "map": (_map, ("components_",), ("n", "components")),
+    "similarity": (_similarity, ("components_",), ("n", "components")),
+    "rows": (_rows, ("W_", "components_"), ("n", "strata", "components")),
+    "loss": (_loss, ("history_",), ()),
+    "images": (_images, ("components_",), ("shape", "strata", "components")),
+    "tree": (_tree, ("layer_weights_", "S_"), ("n",)),
+    "layers": (_layers, ("layer_weights_", "S_"), ()),
 }

@@ -85,15 +85,8 @@ def plot_rank_selection(result: Any, ax: Any = None, *, style: Style = "paper") 
     line, dot = look.line, 2.7 * look.line
     top.errorbar(ranks, loss, yerr=se, color=BAR, linewidth=1.2 * line, capsize=3, marker="o", markersize=dot, zorder=2)
     top.axhline(loss[best] + se[best], color=QUIET, linewidth=0.7 * line, linestyle=(0, (4, 3)), zorder=1)
-    top.plot(
-        ranks[best],
-        loss[best],
-        "o",
-        color=CHOSEN,
-        markersize=1.7 * dot,
-        zorder=3,
-        label=f"rank of the least loss: {ranks[best]}",
-    )
+    label = f"rank of the least loss: {ranks[best]}"
+    top.plot(ranks[best], loss[best], "o", color=CHOSEN, markersize=1.7 * dot, zorder=3, label=label)
     ring = {"markerfacecolor": "none", "markeredgecolor": CHOSEN, "markeredgewidth": line, "linestyle": "none"}
     label = f"smallest rank within\none standard error: {ranks[simple]}"
     top.plot(ranks[simple], loss[simple], "o", markersize=3.2 * dot, zorder=3, label=label, **ring)

@@ -37,6 +37,7 @@ from fastnmf.plots.style import (
     axes_or_new,
     check_panels,
     colour_bar,
+    fit_title,
     letters,
     look_of,
     panels_or_new,
@@ -126,7 +127,9 @@ def plot_top_features(
             weights, labels = shifts_of(model)
             by, titles = by or "contrast", labels if titles is None else titles
         else:
-            weights, titles = topics_of(model), topic_titles(model, n=0) if titles is None else titles
+            weights, labels = topics_of(model), topic_titles(model, n=0)
+            labels = labels if hasattr(model, "topic_names_") else [f"topic {number}" for number in labels]
+            titles = labels if titles is None else titles
     weights = rows_to_draw(weights, "weights")
     n_rows, n_features = weights.shape if weights.ndim == 2 else (0, 0)
     feature_names = range(n_features) if feature_names is None else feature_names
@@ -150,14 +153,17 @@ def plot_top_features(
     panels = panels_or_new(ax, figure, len(rows), n_columns=n_columns, size=size)
     wanted = set(rows.tolist())
     all_scores = {row: found for row, found in enumerate(feature_scores(weights, by or "weight")) if row in wanted}
+    headings = []
     for panel, row in zip(panels, rows, strict=True):
         _bars(panel, all_scores[row], names, n_bars, color, look)
-        longest = letters(panel, look.text, 0.8)
-        panel.set_title(shortened(titles[row], longest), fontsize=look.text, fontweight="bold", color=INK, loc="left")
+        kind = {"fontsize": look.text, "fontweight": "bold", "color": INK, "loc": "left"}
+        headings.append(panel.set_title(shortened(titles[row], 34), **kind))
     if title:
         panels[0].figure.suptitle(title.replace("$", r"\$"), fontsize=1.2 * look.title, color=INK, x=0.01, ha="left")
     if ax is not None:  # a new figure has the size that its labels need
         settle(*panels)
+        for heading in headings:
+            fit_title(heading)
     return Panels(panels)
 
 
@@ -235,15 +241,18 @@ def plot_dots(
     values = weights[:, columns]
     if X is None:
         largest = np.abs(values).max(axis=0, initial=0.0)
-        sizes, meaning = np.abs(values) / np.where(largest > 0, largest, 1), "weight, relative\nto the largest"
+        sizes, meaning = np.abs(values) / np.where(largest > 0, largest, 1), "area: weight relative to the largest"
     else:
-        sizes, meaning = _shares_of_rows(model, X, rows, columns, of_strata), "share of rows\nwith the feature"
+        sizes, meaning = _shares_of_rows(model, X, rows, columns, of_strata), "area: share of rows with the feature"
     longest = min(28, max((len(names[j]) for j in columns), default=1))
     wide = 0.55 * max(len(labels[r]) for r in rows) + 2.0 * len(columns) + 11
-    ax = axes_or_new(ax, look, (look.inches(max(wide, 24)), look.inches(max(2.0 * len(rows) + 0.6 * longest + 3, 14))))
+    is_new, ax = (
+        ax is None,
+        axes_or_new(ax, look, (look.inches(max(wide, 24)), look.inches(max(2.0 * len(rows) + 0.6 * longest + 6, 14)))),
+    )
     ticks(ax.xaxis, [names[j] for j in columns], look.small, longest=28)
     ax.tick_params(axis="x", rotation=90)
-    ticks(ax.yaxis, [labels[r] for r in rows], look.small, longest=letters(ax, look.small, 0.3))
+    ticks(ax.yaxis, [labels[r] for r in rows], look.small, longest=28 if is_new else letters(ax, look.small, 0.3))
     ax.set_xlim(-0.7, len(columns) - 0.3)
     ax.set_ylim(len(rows) - 0.3, -0.7)
     ax.spines[:].set_color("#dddddd")
@@ -254,9 +263,9 @@ def plot_dots(
     bar.ax.set_anchor((0, 1))
     for share in (0.25, 0.5, 1.0):
         ax.scatter([], [], s=0, color="white", edgecolors=QUIET, linewidths=0.6, label=f"{100 * share:.0f} %")
-    place = {"loc": "upper right", "bbox_to_anchor": (-0.02, -0.02), "borderaxespad": 0.0, "labelspacing": 0.3}
-    legend = ax.legend(title=meaning, frameon=False, fontsize=look.small - 1, labelcolor=INK, **place)
-    legend.get_title().set(fontsize=look.small - 1, color=INK, ha="center")
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.8, "alignment": "left", "ncols": 3}
+    legend = ax.legend(title=meaning, frameon=False, fontsize=look.small, labelcolor=INK, **place)
+    legend.get_title().set(fontsize=look.small, color=INK)
     settle(ax)
     box = ax.get_window_extent()
     pitch = min(box.width / (len(columns) + 0.4), box.height / (len(rows) + 0.4), 2.2 * look.text * ax.figure.dpi / 72)

@@ -13,7 +13,7 @@ _BEYOND = (2, 7, 14, 24, 38, 56, 80, 110, 150)  # points between a point's edge 
 _GAP = 1.5  # points between two labels
 
 
-def place_labels(ax, at, radius, texts, short, look):
+def place_labels(ax, at, radius, texts, short, look, *, weight="normal"):
     """Write a label beside each point, with a thin line to it where it stands apart.
 
     A label that has no room becomes its short form. If even that has none, all labels become short; one that then finds
@@ -29,6 +29,8 @@ def place_labels(ax, at, radius, texts, short, look):
         In points.
     texts, short : list of str
     look : Look
+    weight : str, default="normal"
+        Of the type.
 
     Returns
     -------
@@ -37,11 +39,10 @@ def place_labels(ax, at, radius, texts, short, look):
     lay_out(ax)
     pixel = ax.figure.dpi / 72
     window = ax.get_window_extent()
-    room = np.array([window.x0, window.y0, window.x1, window.y1]) / pixel
+    room = np.array([window.x0, window.y0, window.x1, window.y1]) / pixel + np.array([_GAP, _GAP, -_GAP, -_GAP]) * 2
     centres = ax.transData.transform(at) / pixel
-    written = [_sizes(ax, words, look.small, pixel) for words in (texts, short)]
+    written = [_sizes(ax, words, {"fontsize": look.small, "fontweight": weight}, pixel) for words in (texts, short)]
     order = sorted(range(len(at)), key=lambda index: (-radius[index], index))
-    found = None
     for first in (0, 1):
         found = _places(centres, radius, order, written[first:], room)
         if all(place is not None for place in found):
@@ -63,6 +64,7 @@ def place_labels(ax, at, radius, texts, short, look):
                 ha="center",
                 va="center",
                 fontsize=look.small,
+                fontweight=weight,
                 color=INK,
                 arrowprops=line if beyond > _BEYOND[1] else None,
                 in_layout=False,
@@ -72,10 +74,20 @@ def place_labels(ax, at, radius, texts, short, look):
     return labels
 
 
-def _sizes(ax, texts, size, pixel):
-    """Return width and height of texts of a size in points, in points, (n, 2)."""
+def _sizes(ax, texts, kind, pixel):
+    """Return the width and height of texts, in points, (n, 2).
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    texts : list of str
+    kind : dict
+        Properties of the type, such as ``fontsize``.
+    pixel : float
+        Pixels in a point.
+    """
     found = np.zeros((len(texts), 2))
-    probe = ax.text(0, 0, "", fontsize=size, in_layout=False)
+    probe = ax.text(0, 0, "", in_layout=False, **kind)
     for index, text in enumerate(texts):
         probe.set_text(text.replace("$", r"\$"))
         box = probe.get_window_extent()
@@ -115,7 +127,19 @@ def _places(centres, radius, order, written, room):
 
 
 def _best_place(centres, radius, index, size, taken, room):
-    """Return the best free box for one label, (4,), and its distance from the point; None where there is none."""
+    """Return the best free box for one label, (4,), and its distance from the point; None where there is none.
+
+    Parameters
+    ----------
+    centres : ndarray (n, 2)
+    radius : ndarray (n,)
+    index : int
+        Point of the label.
+    size : ndarray (2,)
+    taken : ndarray (n_labels, 4)
+        Boxes of the labels that have a place.
+    room : ndarray (4,)
+    """
     best = None
     for beyond in _BEYOND:
         for preference, angle in enumerate(_ANGLES):

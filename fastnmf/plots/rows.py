@@ -21,7 +21,7 @@ from fastnmf.plots.source import (
     topics_of,
     weights_of,
 )
-from fastnmf.plots.style import FEW, GRID, MARKERS, Style, axes_or_new, explained, look_of, titled
+from fastnmf.plots.style import FEW, GRID, INK, MARKERS, Style, axes_or_new, explained, look_of, titled
 from fastnmf.typing import Dense, FittedModel, Floats, Labels, Names
 
 _FADED = "#d9d9d9"
@@ -118,6 +118,8 @@ def plot_rows(
             hue = FEW[place % len(FEW)]
             ax.scatter(*at[here].T, color=hue, marker=marker, alpha=0.75, zorder=3, **drawn)
             middles.append(np.median(at[here], axis=0))
+            sign = {"color": hue, "marker": marker, "edgecolors": INK, "linewidths": 0.6 * look.line}
+            ax.scatter(*middles[-1], s=(0.9 * look.small) ** 2, zorder=5, **sign)
             shown_groups.append(number)
     by = "topic" if isinstance(color_by, str) and color_by == "topic" else "group"
     way = "principal components of the roots of the parts of topics" if coordinates is None else "given coordinates"
@@ -129,10 +131,9 @@ def plot_rows(
 
         texts = [labels[number] for number in shown_groups]
         few = [short[number] for number in shown_groups]
-        radius = np.zeros(len(texts))
-        for label in place_labels(ax, np.array(middles), radius, texts, few, look):
+        radius = np.full(len(texts), 0.5 * look.small)
+        for label in place_labels(ax, np.array(middles), radius, texts, few, look, weight="bold"):
             label.set_path_effects([patheffects.withStroke(linewidth=2.5, foreground="white")])
-            label.set_fontweight("bold")
     return ax
 
 

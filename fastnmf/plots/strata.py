@@ -47,6 +47,8 @@ from fastnmf.typing import Dense, FittedModel, Labels, Names, SparseOrDense
 
 _MOST_BARS = 8  # strata; with more the bars of a group are too thin, and their colours too many
 _MOST_CELLS = 600
+_LONGEST = 28  # letters of a label
+_MOST_FEATURES, _MOST_STRATA = 30, 100
 
 
 def plot_usage(
@@ -109,10 +111,10 @@ def plot_usage(
             f"least one; got shape {usage.shape}."
         )
     size = _size_of_map(strata, components, look)
-    ax = axes_or_new(ax, look, size)
+    is_new, ax = ax is None, axes_or_new(ax, look, size)
     top = max(usage.max(), 1e-300)
     ax.imshow(usage, cmap="Blues", vmin=0, vmax=1.25 * top, aspect="auto", interpolation="nearest")
-    _label_map(ax, strata, components, look)
+    _label_map(ax, strata, components, look, is_new)
     explained(ax, "share of each component in the sum of all components, %", look)
     settle(ax)
     if usage.size <= _MOST_CELLS:
@@ -146,7 +148,7 @@ def plot_shift_shares(
     ax : matplotlib.axes.Axes, default=None
         Where to draw. None: a new figure, whose size follows the number of bars or cells.
     n : int, default=12
-        Of a model, about the number of features: those most specific to each of the strata, as many of each.
+        Of a model, about the number of features: those most specific to each stratum, as many of each, at least one.
     features : sequence of str or int, default=None
         Names or column numbers of the features to show. None: of an array all, of a model n.
     style : {"paper", "slide"}, default="paper"
@@ -194,12 +196,13 @@ def plot_shift_shares(
     if features is not None:
         columns = columns_of(features, names)
     elif is_fitted:
-        columns = strongest_in_turn(rows_of(shifts, rows), -(-n // len(rows)), "contrast")[:n]
+        columns = strongest_in_turn(rows_of(shifts, rows), max(n // len(rows), 1), "contrast")[:_MOST_FEATURES]
     else:
         columns = list(range(len(names)))
-    if not 1 <= len(columns) <= 30 or not 1 <= len(rows) <= 100:
+    if not 1 <= len(columns) <= _MOST_FEATURES or not 1 <= len(rows) <= _MOST_STRATA:
         raise ValueError(
-            f"{len(rows)} strata and {len(columns)} features cannot be read; pick 1 to 30 features and 1 to 100 strata."
+            f"{len(rows)} strata and {len(columns)} features cannot be read; pick 1 to {_MOST_FEATURES} features and 1 "
+            f"to {_MOST_STRATA} strata."
         )
     shifts = np.stack([dense_row(shifts, row)[columns] for row in range(shifts.shape[0])])
     totals = shifts.sum(axis=0)
@@ -298,10 +301,12 @@ def plot_difference(
     ax.grid(axis="x", color=GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.set_xlabel("difference of the shifts", fontsize=look.small)
-    longest = letters(ax, look.text, 0.36) - len("more in ")
+    longest, words = letters(ax, look.text, 0.42), "more in "
+    if len(words) + max(len(name_b), len(str(group))) > longest:
+        words = ""
     for label, at, side, hue in ((name_b, 0.0, "left", OTHER_BAR), (str(group), 1.0, "right", BAR)):
         where = {"transform": ax.transAxes, "ha": side, "va": "bottom", "color": hue, "fontweight": "bold"}
-        ax.text(at, 1.01, f"more in {shortened(label, longest)}", fontsize=look.text, **where)
+        ax.text(at, 1.01, words + shortened(label, longest), fontsize=look.text, **where)
     if not len(columns):
         ax.text(0.5, 0.5, "no difference", transform=ax.transAxes, ha="center", color=QUIET, fontsize=look.text)
     settle(ax)
@@ -309,7 +314,19 @@ def plot_difference(
 
 
 def _usage_of(model, strata, components, feature_names):
-    """Return the usage of chosen components by chosen strata of a model, and their titles."""
+    """Return the usage of chosen components by chosen strata of a model, and the names of both.
+
+    Parameters
+    ----------
+    model : fitted model
+    strata, components, feature_names :
+        As in `plot_usage`.
+
+    Returns
+    -------
+    usage : ndarray (n_strata, n_components)
+    labels, titles : list of str
+    """
     H, W = topics_of(model), weights_of(model)
     names, has_names = names_of_features(feature_names, model, H.shape[1])
     titles, numbers = topic_titles(model, names if has_names else None), some_of(components, len(H))
@@ -328,17 +345,26 @@ def _usage_of(model, strata, components, feature_names):
 def _size_of_map(rows, columns, look):
     """Return the size in inches of a heat map with labels on the left and, turned if they are long, on top."""
     of_columns = max(map(len, columns))
-    width = 2.9 * len(columns) + 0.6 * min(max(map(len, rows)), 28) + 2
-    height = 1.9 * len(rows) + (0.6 * min(of_columns, 28) if of_columns > 4 else 1.5) + 3
+    width = 2.9 * len(columns) + 0.6 * min(max(map(len, rows)), _LONGEST) + 2
+    height = 1.9 * len(rows) + (0.6 * min(of_columns, _LONGEST) if of_columns > 4 else 1.5) + 3
     return min(look.inches(max(width, 30)), 24), min(look.inches(max(height, 7)), 24)
 
 
-def _label_map(ax, rows, columns, look):
-    """Write the labels of a heat map on the left and on top."""
-    ticks(ax.yaxis, rows, look.small, longest=min(28, letters(ax, look.small, 0.3)))
-    ticks(
-        ax.xaxis, columns, look.small, longest=min(28, int(0.3 * ax.figure.get_figheight() * 72 / (0.56 * look.small)))
-    )
+def _label_map(ax, rows, columns, look, is_new):
+    """Write the labels of a heat map on the left and on top, whole where a new figure has the size that they need.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    rows, columns : list of str
+    look : Look
+    is_new : bool
+    """
+    wide = _LONGEST if is_new else min(_LONGEST, letters(ax, look.small, 0.3))
+    upright = 0.3 * ax.figure.get_figheight() / ax.figure.get_figwidth()
+    high = _LONGEST if is_new else min(_LONGEST, letters(ax, look.small, upright))
+    ticks(ax.yaxis, rows, look.small, longest=wide)
+    ticks(ax.xaxis, columns, look.small, longest=high)
     ax.xaxis.tick_top()
     ax.tick_params(axis="x", rotation=90 if max(map(len, columns)) > 4 else 0)
     ax.tick_params(length=0, labelcolor=INK)
@@ -346,8 +372,16 @@ def _label_map(ax, rows, columns, look):
 
 
 def _share_bars(ax, shares, names, strata, look):
-    """Draw shares (n_strata, n_features) as grouped bars."""
-    bars = 1.6 * shares.size + 2.0 * len(names) + 6
+    """Draw shares as grouped bars.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes, or None
+    shares : ndarray (n_strata, n_features)
+    names, strata : list of str
+    look : Look
+    """
+    bars = 0.9 * shares.size + 1.5 * len(names) + 6
     ax = axes_or_new(ax, look, (min(max(look.width, look.inches(bars)), 24), look.height))
     width = 0.8 / len(strata)
     for index, (row, label) in enumerate(zip(shares, strata, strict=True)):
@@ -365,10 +399,18 @@ def _share_bars(ax, shares, names, strata, look):
 
 
 def _share_map(ax, shares, names, strata, look):
-    """Draw shares (n_strata, n_features) as a heat map."""
-    ax = axes_or_new(ax, look, _size_of_map(strata, names, look))
+    """Draw shares as a heat map.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes, or None
+    shares : ndarray (n_strata, n_features)
+    names, strata : list of str
+    look : Look
+    """
+    is_new, ax = ax is None, axes_or_new(ax, look, _size_of_map(strata, names, look))
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    _label_map(ax, strata, names, look)
+    _label_map(ax, strata, names, look, is_new)
     explained(ax, "share of each stratum in the shifts of a feature, %", look)
     settle(ax)
     if shares.size <= _MOST_CELLS:

@@ -44,7 +44,7 @@ class Look:
         return ems * self.text / 72
 
 
-LOOKS = {"paper": Look(9, 8, 10.5, 1.5, 6.4, 4.2), "slide": Look(15, 13, 18, 2.8, 10.0, 5.6)}
+LOOKS = {"paper": Look(9, 8, 10.5, 1.5, 6.4, 4.2), "slide": Look(15, 13, 18, 2.8, 8.4, 4.9)}
 
 
 class Panels(np.ndarray):
@@ -142,7 +142,16 @@ def plain(ax, look):
 
 
 def titled(ax, text, look, *, share=0.84):
-    """Give axes a title on the left, in several lines where it is longer than `share` of its room."""
+    """Give axes a title on the left, in several lines where it is long.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    text : str
+    look : Look
+    share : float, default=0.84
+        Share of the width that the figure has for the axes, for one line.
+    """
     ax.set_title(_wrapped(ax, text, look.title, share), fontsize=look.title, loc="left", color=INK)
 
 
@@ -194,7 +203,15 @@ def ticks(axis, labels, size, *, longest=28, ha=None):
 
 
 def colour_bar(image, ax, label, look):
-    """Draw the colour bar of an image or of points beside its axes."""
+    """Draw the colour bar of an image, or of points, beside its axes, and return it.
+
+    Parameters
+    ----------
+    image : matplotlib.cm.ScalarMappable
+    ax : matplotlib.axes.Axes
+    label : str
+    look : Look
+    """
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02)
     bar.set_label(label, color=INK, fontsize=look.small)
     bar.ax.tick_params(labelsize=look.small - 1, labelcolor=INK, color=QUIET)
@@ -208,6 +225,7 @@ def legend_above(ax, look, title=None):
     handles, labels = ax.get_legend_handles_labels()
     longest = max(len(line) for label in labels for line in label.split("\n")) + 5
     n_columns = max(1, min(len(labels), letters(ax, look.small, 0.84) // longest))
+    n_columns = math.ceil(len(labels) / math.ceil(len(labels) / n_columns))  # full rows
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "borderpad": 0, "alignment": "left"}
     if title is not None:
         title = _wrapped(ax, title, look.title, 0.84)
@@ -230,6 +248,18 @@ def settle(*axes):
         lay_out(axes[0])
         if not [axis for ax in axes for axis in (ax.xaxis, ax.yaxis) if _loosened(axis)]:
             return
+
+
+def fit_title(title):
+    """Make a title smaller, or cut it, until it is not wider than its axes."""
+    room, wide = title.axes.get_window_extent().width, title.get_window_extent().width
+    text, size = title.get_text(), title.get_fontsize()
+    if wide > room:
+        title.set_fontsize(max(size * room / wide, 0.75 * size))
+    longest = len(text)
+    while title.get_window_extent().width > room and longest > 4:
+        longest -= 1
+        title.set_text(shortened(text, longest))
 
 
 def cell_numbers(ax, values, are_shown, look, *, form="{:.0f}", dark=None):
@@ -263,10 +293,13 @@ def cell_numbers(ax, values, are_shown, look, *, form="{:.0f}", dark=None):
 
 def _loosened(axis):
     """Change labels of an axis that overlap; return whether there were any."""
-    from matplotlib.ticker import FixedLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
-    labels = [label for label in axis.get_ticklabels() if label.get_visible() and label.get_text()]
-    if len(labels) < 2 or not isinstance(axis.get_major_locator(), FixedLocator):
+    locator, (low, high) = axis.get_major_locator(), sorted(axis.get_view_interval())
+    labels = [tick.label1 if tick.label1.get_visible() else tick.label2 for tick in axis.get_major_ticks()]
+    labels = [label for label, at in zip(labels, axis.get_ticklocs(), strict=True) if low <= at <= high]
+    labels = [label for label in labels if label.get_visible() and label.get_text()]
+    if len(labels) < 2 or not isinstance(locator, (FixedLocator, MaxNLocator)):
         return False
     boxes = [label.get_window_extent() for label in labels]
     is_x = axis.axis_name == "x"
@@ -276,7 +309,9 @@ def _loosened(axis):
     if needed <= 1:
         return False
     size = labels[0].get_fontsize()
-    if is_x and not labels[0].get_rotation() and max(len(label.get_text()) for label in labels) > 3:
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(nbins=max(1, len(labels) // 2), min_n_ticks=1)
+    elif is_x and not labels[0].get_rotation() and max(len(label.get_text()) for label in labels) > 3:
         for label in axis.get_ticklabels():
             label.set_rotation(90)
     elif size / needed >= _SMALLEST:

@@ -114,13 +114,9 @@ def plot_topic_map(
         explained(ax, meaning, look)
     if not len(shown):
         return ax
-    ax.set_aspect("equal", adjustable="datalim")
-    middle = (at[shown].min(axis=0) + at[shown].max(axis=0)) / 2
-    half = np.maximum(np.ptp(at[shown], axis=0) / 2, 1e-3) * 1.35 + 0.02
-    ax.set_xlim(middle[0] - half[0], middle[0] + half[0])
-    ax.set_ylim(middle[1] - half[1], middle[1] + half[1])
     lay_out(ax)
     window = ax.get_window_extent()
+    _limit(ax, at[shown], window)
     most = 0.075 * min(window.width, window.height) * 72 / ax.figure.dpi
     radius = np.maximum(most * np.sqrt(shares[shown] / (largest or 1.0)), 2.0)
     order = np.argsort(-radius, kind="stable")  # small bubbles lie on large ones
@@ -164,7 +160,8 @@ def plot_topic_similarity(
     Returns
     -------
     ax : matplotlib.axes.Axes
-        Columns are called by the numbers of the topics. If there is room, a cell shows 100 times its cosine.
+        Columns are called by the numbers of the topics. If there is room, a cell shows 100 times its cosine. The
+        diagonal is grey; the colours span the other cosines, up to 0.25 at least.
 
     Raises
     ------
@@ -199,11 +196,15 @@ def plot_topic_similarity(
         shown, cosines = shown[order], cosines[np.ix_(order, order)]
     rows = [titles[c] for c in shown]
     side = 1.9 * len(shown) + 4
-    width = side + 0.6 * min(max(map(len, rows)), 28) + 6
+    width = side + 0.5 * min(max(map(len, rows)), 28) + 6
     ax = axes_or_new(ax, look, (look.inches(max(width, 30)), look.inches(max(side, 22))))
-    lowest = -1.0 if cosines.min() < -1e-9 else 0.0
+    others = ~np.eye(len(shown), dtype=bool)
+    largest = max(np.abs(cosines[others]).max(initial=0.0), 0.25)
+    lowest = -largest if cosines.min() < -1e-9 else 0.0
+    drawn = np.where(others, cosines, np.nan)  # the colours tell topics apart, not a topic from itself
     cmap = "Blues" if lowest == 0 else "cividis"
-    image = ax.imshow(cosines, cmap=cmap, vmin=lowest, vmax=1.0, aspect="equal", interpolation="nearest")
+    image = ax.imshow(drawn, cmap=cmap, vmin=lowest, vmax=largest, aspect="equal", interpolation="nearest")
+    ax.set_facecolor("#e4e4e4")
     ticks(ax.yaxis, rows, look.small, longest=min(28, letters(ax, look.small, 0.3)))
     ticks(ax.xaxis, [str(c) for c in shown], look.small)
     ax.tick_params(length=0, labelcolor=INK)
@@ -212,12 +213,35 @@ def plot_topic_similarity(
     colour_bar(image, ax, "cosine", look)
     settle(ax)
     if lowest == 0 and len(shown) <= 24:
-        cell_numbers(ax, 100 * cosines, cosines >= 0.005, look, dark=cosines > 0.55)
+        cell_numbers(ax, 100 * cosines, others & (cosines >= 0.005), look, dark=cosines > 0.55 * largest)
     return ax
 
 
+def _limit(ax, at, window):
+    """Give both axes one scale, with room for all points and labels beside them, and use all of the window."""
+    low, high = at.min(axis=0), at.max(axis=0)
+    half = np.maximum(high - low, 1e-3) / 2 * (1.4, 1.3)
+    scale = max(half[0] / window.width, half[1] / window.height)
+    half = scale * window.width, scale * window.height
+    middle = (low + high) / 2
+    ax.set_xlim(middle[0] - half[0], middle[0] + half[0])
+    ax.set_ylim(middle[1] - half[1], middle[1] + half[1])
+    ax.set_aspect("equal", adjustable="box")
+
+
 def _titles(model, given, names, n):
-    """Return the label of each topic: those given, or their numbers and n features each."""
+    """Return the label of each topic.
+
+    Parameters
+    ----------
+    model : fitted model, or array (n_topics, n_features)
+    given : sequence of n_topics, or None
+        The labels.
+    names : list of str, or None
+        Names of the features.
+    n : int
+        Features in a label where none are given.
+    """
     if given is None:
         return topic_titles(model, names, n)
     titles, n_topics = [str(title) for title in given], len(topics_of(model))

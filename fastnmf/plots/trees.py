@@ -14,6 +14,7 @@ from fastnmf.metrics.residuals import component_usage
 from fastnmf.plots.style import (
     BAR,
     INK,
+    QUIET,
     Panels,
     Style,
     axes_or_new,
@@ -27,7 +28,7 @@ from fastnmf.plots.style import (
 )
 from fastnmf.typing import Matrix, Names
 
-MOST_PIXELS = 1 << 22
+MOST_PIXELS, MOST_ROWS = 1 << 22, 400
 _WIDEST = 0.62  # of a column of the tree, for the words of a topic; lines to its children take the rest
 _SMALLEST = 5.0  # points
 
@@ -105,36 +106,42 @@ def plot_tree(
         used = component_usage(model.S_[level], model.components_[level])[0] if shares else [None] * len(at)
         most = column * (_WIDEST if level else 0.97)
         x = top - level
-        drawn = [_words(ax, (x, y), topic, share, most, size) for y, topic, share in zip(at, words, used, strict=True)]
+        topics = enumerate(zip(at, words, used, strict=True))
+        drawn = [_words(ax, (x, y), topic, found, share, most, size) for topic, (y, found, share) in topics]
         ends.append([x + text.get_window_extent().width / column + 0.02 for text in drawn])
     for level in range(top, 0, -1):
         _join(ax, place, ends, level, (model.shares(level), threshold), look)
     return ax
 
 
-def _words(ax, at, words, share, most, size):
-    """Write the words of a topic, as many as are not wider than `most` pixels, and its share; return the text.
+def _words(ax, at, topic, words, share, most, size):
+    """Write the number and the words of a topic, as many as are not wider than `most` pixels, and its share.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
     at : (float, float)
+    topic : int
     words : list of str
     share : float, or None
     most : float
     size : float
         In points.
+
+    Returns
+    -------
+    matplotlib.text.Text
     """
     text = ax.text(*at, "", fontsize=size, va="center", color=INK, in_layout=False, zorder=2)
     percent = "" if share is None else f"  {100 * share:.0f} %"
     for n in range(len(words), 0, -1):
-        text.set_text(" ".join(words[:n]).replace("$", r"\$") + percent)
+        text.set_text(f"{topic} {' '.join(words[:n])}".replace("$", r"\$") + percent)
         if text.get_window_extent().width <= most:
             return text
     name = words[0] if words else "(nothing)"
     for n in range(len(name), 0, -1):
         cut = name if n == len(name) else name[:n] + "..."
-        text.set_text(cut.replace("$", r"\$") + percent)
+        text.set_text(f"{topic} {cut}".replace("$", r"\$") + percent)
         if text.get_window_extent().width <= most:
             break
     return text
@@ -224,7 +231,7 @@ def plot_layers(model: Any, *, figure: Any = None, ax: Any = None, style: Style 
     -----
     As in Figures 3 and 4 of Gao et al., "Neural nonnegative matrix factorization for hierarchical multilayer topic
     modeling": columns are topics, scaled to length one. Rows are features in the first map, and topics of the level
-    below in the others.
+    below in the others. Of more than 400 features, those are drawn that are the strongest of a topic.
     """
     look = look_of(style)
     _check_layers(model)
@@ -234,18 +241,15 @@ def plot_layers(model: Any, *, figure: Any = None, ax: Any = None, style: Style 
     columns = [*orders[1:], above]
     panels = _panels(ax, figure, len(layers), look)
     for level, (panel, layer) in enumerate(zip(panels, layers, strict=True)):
-        image = panel.imshow(
-            layer.T[np.ix_(orders[level], columns[level])],
-            cmap="viridis",
-            vmin=0,
-            aspect="auto",
-            interpolation="nearest",
-        )
+        rows = _strongest(layer, orders[level])
+        shown_rows = layer.T[np.ix_(rows, columns[level])]
+        image = panel.imshow(shown_rows, cmap="viridis", vmin=0, aspect="auto", interpolation="nearest")
         colour_bar(image, panel, "", look)
         titled(panel, f"level {level}", look, share=0.75)
         _label_layer(panel.xaxis, f"topics of level {level}", columns[level], look)
-        below = f"topics of level {level - 1}" if level else f"{layer.shape[1]:,} features"
-        _label_layer(panel.yaxis, below, orders[level] if level else None, look)
+        part = f"{len(rows)} of " if len(rows) < layer.shape[1] else ""
+        below = f"topics of level {level - 1}" if level else f"{part}{layer.shape[1]:,} features"
+        _label_layer(panel.yaxis, below, rows if level else None, look)
     settle(*panels)
     return Panels(panels)
 
@@ -311,19 +315,49 @@ def plot_reconstructions(model: Any, X: Matrix, *, figure: Any = None, ax: Any =
     return Panels(panels)
 
 
+def _strongest(layer, order):
+    """Return the rows of a map in this order: all, or of very many those that are the strongest of a topic."""
+    if len(order) <= MOST_ROWS:
+        return order
+    n = max(MOST_ROWS // len(layer), 1)
+    is_strong = np.zeros(len(order), dtype=bool)
+    for topic in layer:
+        is_strong[np.argsort(-topic, kind="stable")[:n]] = True
+    return order[is_strong[order]]
+
+
 def _check_layers(model):
     if not hasattr(model, "display_factors"):
         raise TypeError(f"The model is {shown(model)}; expected a fitted HierarchicalNMF, which has layers.")
 
 
 def _panels(ax, figure, n, look):
-    """Return axes for n heat maps side by side."""
+    """Return axes for n heat maps side by side.
+
+    Parameters
+    ----------
+    ax : array of matplotlib.axes.Axes, or None
+    figure : matplotlib.figure.Figure, or None
+    n : int
+    look : Look
+    """
     return panels_or_new(ax, figure, n, n_columns=n, size=(look.inches(23 * n + 4), look.inches(26)))
 
 
 def _label_layer(axis, label, numbers, look):
-    """Label an axis of a heat map, and write the numbers of topics where there are few."""
+    """Label an axis of a heat map, and write the numbers of topics where there are few.
+
+    Parameters
+    ----------
+    axis : matplotlib.axis.Axis
+    label : str
+    numbers : sequence of int, or None
+        Topics along the axis.
+    look : Look
+    """
     axis.set_label_text(label, fontsize=look.small, color=INK)
+    axis.axes.spines[:].set_color(QUIET)
+    axis.set_tick_params(labelcolor=INK)
     if numbers is None or len(numbers) > 40:
         axis.set_ticks([])
     else:
