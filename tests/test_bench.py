@@ -194,3 +194,11 @@ def test_meta_loop_is_meta_nmf(is_published, has_graph):
 
     found = load("meta_loop").numpy_meta(X, 3, 2, 5, graphs if has_graph else None, is_published)
     assert model.history_["normalized_loss"][-1] ** 2 * np.square(X).sum() == pytest.approx(found, rel=1e-8)
+
+
+def test_scaling_measures_an_iteration_and_a_fit(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH)
+    scaling = load("scaling")
+    monkeypatch.setattr(scaling, "N_WORDS", 200)
+    nnz, an_iteration, seconds, n_iter, taken = scaling.measure(300, 5, 2)
+    assert 500 < nnz <= 1600 and 0 < an_iteration < seconds and n_iter > 1 and taken >= 0

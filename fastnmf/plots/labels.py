@@ -75,7 +75,17 @@ def place_labels(ax, at, radius, texts, short, look, *, weight="normal"):
 
 
 def _sizes(ax, texts, kind, pixel):
-    """Return width and height of texts of a kind of type, in points, (n, 2)."""
+    """Return the width and height of texts, in points, (n, 2).
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    texts : list of str
+    kind : dict
+        Properties of the type, such as ``fontsize``.
+    pixel : float
+        Pixels in a point.
+    """
     found = np.zeros((len(texts), 2))
     probe = ax.text(0, 0, "", in_layout=False, **kind)
     for index, text in enumerate(texts):
@@ -117,7 +127,19 @@ def _places(centres, radius, order, written, room):
 
 
 def _best_place(centres, radius, index, size, taken, room):
-    """Return the best free box for one label, (4,), and its distance from the point; None where there is none."""
+    """Return the best free box for one label, (4,), and its distance from the point; None where there is none.
+
+    Parameters
+    ----------
+    centres : ndarray (n, 2)
+    radius : ndarray (n,)
+    index : int
+        Point of the label.
+    size : ndarray (2,)
+    taken : ndarray (n_labels, 4)
+        Boxes of the labels that have a place.
+    room : ndarray (4,)
+    """
     best = None
     for beyond in _BEYOND:
         for preference, angle in enumerate(_ANGLES):

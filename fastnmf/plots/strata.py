@@ -314,7 +314,19 @@ def plot_difference(
 
 
 def _usage_of(model, strata, components, feature_names):
-    """Return the usage of chosen components by chosen strata of a model, and their titles."""
+    """Return the usage of chosen components by chosen strata of a model, and the names of both.
+
+    Parameters
+    ----------
+    model : fitted model
+    strata, components, feature_names :
+        As in `plot_usage`.
+
+    Returns
+    -------
+    usage : ndarray (n_strata, n_components)
+    labels, titles : list of str
+    """
     H, W = topics_of(model), weights_of(model)
     names, has_names = names_of_features(feature_names, model, H.shape[1])
     titles, numbers = topic_titles(model, names if has_names else None), some_of(components, len(H))
@@ -360,7 +372,15 @@ def _label_map(ax, rows, columns, look, is_new):
 
 
 def _share_bars(ax, shares, names, strata, look):
-    """Draw shares (n_strata, n_features) as grouped bars."""
+    """Draw shares as grouped bars.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes, or None
+    shares : ndarray (n_strata, n_features)
+    names, strata : list of str
+    look : Look
+    """
     bars = 0.9 * shares.size + 1.5 * len(names) + 6
     ax = axes_or_new(ax, look, (min(max(look.width, look.inches(bars)), 24), look.height))
     width = 0.8 / len(strata)
@@ -379,7 +399,15 @@ def _share_bars(ax, shares, names, strata, look):
 
 
 def _share_map(ax, shares, names, strata, look):
-    """Draw shares (n_strata, n_features) as a heat map."""
+    """Draw shares as a heat map.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes, or None
+    shares : ndarray (n_strata, n_features)
+    names, strata : list of str
+    look : Look
+    """
     is_new, ax = ax is None, axes_or_new(ax, look, _size_of_map(strata, names, look))
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     _label_map(ax, strata, names, look, is_new)

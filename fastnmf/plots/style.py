@@ -142,7 +142,16 @@ def plain(ax, look):
 
 
 def titled(ax, text, look, *, share=0.84):
-    """Give axes a title on the left, in several lines where it is longer than `share` of its room."""
+    """Give axes a title on the left, in several lines where it is long.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    text : str
+    look : Look
+    share : float, default=0.84
+        Share of the width that the figure has for the axes, for one line.
+    """
     ax.set_title(_wrapped(ax, text, look.title, share), fontsize=look.title, loc="left", color=INK)
 
 
@@ -194,7 +203,15 @@ def ticks(axis, labels, size, *, longest=28, ha=None):
 
 
 def colour_bar(image, ax, label, look):
-    """Draw the colour bar of an image or of points beside its axes."""
+    """Draw the colour bar of an image, or of points, beside its axes, and return it.
+
+    Parameters
+    ----------
+    image : matplotlib.cm.ScalarMappable
+    ax : matplotlib.axes.Axes
+    label : str
+    look : Look
+    """
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02)
     bar.set_label(label, color=INK, fontsize=look.small)
     bar.ax.tick_params(labelsize=look.small - 1, labelcolor=INK, color=QUIET)

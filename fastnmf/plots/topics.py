@@ -230,7 +230,18 @@ def _limit(ax, at, window):
 
 
 def _titles(model, given, names, n):
-    """Return the label of each topic: those given, or their numbers and n features each."""
+    """Return the label of each topic.
+
+    Parameters
+    ----------
+    model : fitted model, or array (n_topics, n_features)
+    given : sequence of n_topics, or None
+        The labels.
+    names : list of str, or None
+        Names of the features.
+    n : int
+        Features in a label where none are given.
+    """
     if given is None:
         return topic_titles(model, names, n)
     titles, n_topics = [str(title) for title in given], len(topics_of(model))

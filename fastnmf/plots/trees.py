@@ -332,12 +332,29 @@ def _check_layers(model):
 
 
 def _panels(ax, figure, n, look):
-    """Return axes for n heat maps side by side."""
+    """Return axes for n heat maps side by side.
+
+    Parameters
+    ----------
+    ax : array of matplotlib.axes.Axes, or None
+    figure : matplotlib.figure.Figure, or None
+    n : int
+    look : Look
+    """
     return panels_or_new(ax, figure, n, n_columns=n, size=(look.inches(23 * n + 4), look.inches(26)))
 
 
 def _label_layer(axis, label, numbers, look):
-    """Label an axis of a heat map, and write the numbers of topics where there are few."""
+    """Label an axis of a heat map, and write the numbers of topics where there are few.
+
+    Parameters
+    ----------
+    axis : matplotlib.axis.Axis
+    label : str
+    numbers : sequence of int, or None
+        Topics along the axis.
+    look : Look
+    """
     axis.set_label_text(label, fontsize=look.small, color=INK)
     axis.axes.spines[:].set_color(QUIET)
     axis.set_tick_params(labelcolor=INK)
