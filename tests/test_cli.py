@@ -145,8 +145,11 @@ def test_report_of_a_file_is_that_of_the_model(files, capsys):
     assert found == want and found.count(" of a row</bdi>") > 2
     plain = NMF(2, random_state=0, max_iter=20, tol=0).fit(X)
     plain.save(files / "m.npz", names)
-    assert run(capsys, "report", files / "m.npz", "-o", files / "r.html")[0] == 0
-    assert "NMF with 2 topics" in (files / "r.html").read_text("utf-8")
+    (files / "texts.txt").write_text("\n".join(f"text {i}" for i in range(50)) + "\n")
+    options = ["--kind", "ratings", "--row-texts", files / "texts.txt"]
+    assert run(capsys, "report", files / "m.npz", "-o", files / "r.html", *options)[0] == 0
+    page = (files / "r.html").read_text("utf-8")
+    assert "NMF with 2 factors" in page and "<bdi>text 1" in page
     code, out, _ = run(capsys, "top", files / "m.npz")
     assert code == 0 and "Shared by all" in out and "Specific" not in out
 

@@ -138,7 +138,8 @@ def test_the_report_reads_the_data_as_the_fit_did(posts, capsys, monkeypatch):
     monkeypatch.chdir(posts)
     code, out, err = run(capsys, "report", "model.npz", "--data", "posts.csv", "-o", "report.html")
     page = (posts / "report.html").read_text("utf-8")
-    assert code == 0 and not err and "Post, number" in page and "Do you need strata?" in page or "strata" in page
+    assert code == 0 and not err and "Post, number" in page and "Do these data need their groups?" in page
+    assert "60 documents with" in page  # the words of texts
     code, out, _ = run(capsys, "explain", "model.npz", "--data", "posts.csv", "-n", 3)
     assert code == 0 and "Do I need strata? Yes" in out
     code, out, _ = run(capsys, "explain", "model.npz", "--data", "posts.csv", "--json")

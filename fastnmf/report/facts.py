@@ -17,7 +17,6 @@ from fastnmf.report.lists import Words, embedded, joined, words_of
 from fastnmf.report.wording import Wording, wording_of
 
 MOST_STRATA, MOST_LISTED = 250, 1000  # strata that have cards, and strata that are named at all
-ALIKE = 0.8  # two components with at least this cosine count as nearly the same
 N_TREE_WORDS = 6
 # A stratum is marked by a topic that it uses more than half as much again as all rows do, and for a twentieth at least.
 MARKED_LIFT, MARKED_SHARE = 1.5, 0.05
@@ -87,7 +86,6 @@ class Facts:
     history: dict
     numbers: dict
     parameters: dict
-    has_shifts: bool
     has_data: bool
     per_row: float = None
     verdict: str = None
@@ -154,7 +152,6 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None)
             for name in ("n_iter_", "converged_", "stopped_by_", "normalized_loss_", "n_revived_")
         },
         parameters=model.get_params(deep=False) if hasattr(model, "get_params") else {},
-        has_shifts=V is not None,
         has_data=X is not None,
         notes=notes,
         tree=model.to_dict(N_TREE_WORDS, names) if has_levels else None,

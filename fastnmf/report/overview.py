@@ -97,7 +97,7 @@ def _found(facts):
         ]
         if said:
             parts.append(
-                f"Each group has {words.features} of its own, the shift, whatever the {words.topics} of its "
+                f"Each group has {words.features} of its own, its shift, whatever the {words.topics} of its "
                 f"{words.rows}: {listed(said[:3])}{' and others' if len(said) > 3 else ''}."
             )
         if facts.strata[0].usage is not None and len(facts.topics) > 1:
@@ -156,7 +156,7 @@ def _checks(facts):
             gain = f"explains {number(own / means, 2)} times what {simple} does"
             if means > 0.5:
                 gain = f"leaves {percent((1 - own) / (1 - means), 0)} of the error that {simple} leaves"
-            found.append(("good", f"It {gain}."))
+            found.append(("good", f"The model {gain}."))
     if facts.numbers["n_revived_"]:
         times = counted(facts.numbers["n_revived_"], "time", "times")
         found.append(("look", f"One of the {words.topics} died and was reseeded {times} during the fit."))
