@@ -20,7 +20,6 @@ from pathlib import Path
 
 from interleave import measure, spread
 from machine import describe
-from table import markdown
 
 HERE = Path(__file__).resolve().parent
 BEFORE = 10
@@ -97,8 +96,10 @@ def main(argv=None):
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--n-threads", type=int, default=0, help="1: seconds of the processor; default: all threads")
     options = parser.parse_args(argv)
-    sides, rows = {"there": Checkout(options.against.resolve()), "here": Checkout(HERE.parent)}, []
-    print(f"{describe()}\n")
+    sides = {"there": Checkout(options.against.resolve()), "here": Checkout(HERE.parent)}
+    line = "| {:31} | {:>24} | {:>24} | {:>12} |".format
+    print(f"{describe()}\n\n{line('ms an iteration', 'there', 'here', 'there / here')}", flush=True)
+    print(f"|{'-' * 33}|{'-' * 25}:|{'-' * 25}:|{'-' * 13}:|", flush=True)
     for kind in options.models.split(","):
         for dtype in options.dtypes.split(","):
             for rank in options.ranks.split(","):
@@ -106,16 +107,15 @@ def main(argv=None):
                 for side in sides.values():
                     side.begin(f"{what} {options.n_threads} {options.rounds}")
                 asked = {name: lambda side=side: float(side.go_on()) for name, side in sides.items()}
-                found = measure(asked, options.rounds, label=what)
+                found = measure(asked, options.rounds, label=what, pause=0.1)
                 there, here = ([1e3 * seconds for seconds in found[name]] for name in sides)
                 ratio = f"{statistics.median(there) / statistics.median(here):.2f}"
-                rows.append([f"{kind}, {dtype}, rank {rank}", spread(there), spread(here), ratio])
+                print(line(f"{kind}, {dtype}, rank {rank}", spread(there), spread(here), ratio), flush=True)
                 for side in sides.values():
                     side.go_on()  # to the end of the fit
     for side in sides.values():
         side.process.terminate()
         side.process.wait()
-    print(markdown(["ms an iteration", "there", "here", "there / here"], rows))
 
 
 if __name__ == "__main__":
