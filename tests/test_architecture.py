@@ -88,6 +88,7 @@ OUTSIDE_OF_FILE = {
     "io/texts.py": {"sklearn"},  # its vectorizers
     "io/tables.py": {"sklearn"},  # its Bunch
     "io/cells.py": {"anndata", "h5py"},
+    "kernels/large_ranks.py": {"llvmlite"},  # vector code of its own, which only fits of many components compile
 }
 
 # rooms in which scikit-learn is an ordinary import; elsewhere it is imported inside the function that needs

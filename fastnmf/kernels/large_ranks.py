@@ -146,7 +146,16 @@ add_line = _add_line_plain if config.DISABLE_JIT else _add_line
 
 @helper
 def nonzero_entries(F, i, places, numbers):
-    """Write the non-zero entries of ``F[i]`` and their columns into two arrays; return how many there are."""
+    """Write the non-zero entries of a row and their columns into two arrays; return how many there are.
+
+    Parameters
+    ----------
+    F : ndarray (p, K)
+    i : int
+        The row.
+    places, numbers : ndarray (K,) of int32, (K,) of the dtype of F
+        Written.
+    """
     n = 0
     for c in range(F.shape[1]):  # without a branch, which the processor would often predict wrongly
         places[n], numbers[n] = c, F[i, c]
@@ -156,7 +165,22 @@ def nonzero_entries(F, i, places, numbers):
 
 @helper
 def movable_components(F, i, slope, inverse, order, member):
-    """Write the components of ``F[i]`` that are positive or would rise into member, in order; return their number."""
+    """Write the components of a row that are positive or would rise into an array, in order; return their number.
+
+    Parameters
+    ----------
+    F : ndarray (p, K)
+    i : int
+        The row.
+    slope : ndarray (K,), dtype of F
+        Minus the half-gradient of the row.
+    inverse : ndarray (K,), dtype of F
+        As for `hals_block`.
+    order : ndarray of int64
+        Components to look at.
+    member : ndarray (K,) of int32
+        Written.
+    """
     m = 0
     for c in order:
         member[m] = c
