@@ -2,6 +2,7 @@
 
 import warnings
 
+import numba
 import numpy as np
 import oracles
 import pytest
@@ -409,6 +410,7 @@ def test_power_goes_part_of_the_way_and_keeps_zeros():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_powers_are_those_of_the_library(dtype):
     y = np.concatenate([10 ** np.random.default_rng(0).uniform(-6, 6, 50), [1.0]])
+    of_kernels = numba.njit(divergence._power)
     for exponent in (-3, -2, -1.5, -1, -0.5, -0.3, 0, 0.5, 1, 1.7, 2):
-        mine = [divergence._power(float(value), float(exponent)) for value in y.astype(dtype)]
+        mine = [of_kernels(float(value), float(exponent)) for value in y.astype(dtype)]
         np.testing.assert_allclose(mine, y.astype(dtype).astype(float) ** exponent, rtol=1e-13)

@@ -22,33 +22,22 @@ from fastnmf.kernels.records import CSR
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled under NUMBA_DISABLE_JIT=1")
 
-TWINS = """
+COMPILED = """
 import sys
 import numpy as np
-from fastnmf.kernels import products, rows
+from fastnmf.kernels import jit, products, rows
 from fastnmf.kernels.records import CSR
 F, parts = np.ones((64, 4)), {1: np.zeros((1, 4, 4)), 4: np.zeros((4, 4, 4))}
-twice, out = CSR(np.arange(65), np.arange(64, dtype=np.int32), np.full(64, 2.0)), np.zeros((64, 4))
-for n_tasks in map(int, sys.argv[1].split(",")):
-    tasks, out[:] = np.linspace(0, 64, n_tasks + 1).astype(np.int64), 0
-    rows.rows_gram(tasks, F, parts[n_tasks])
-    assert (parts[n_tasks].sum(axis=0) == np.triu(np.full((4, 4), 64))).all()
-    products.csr_matmul(tasks, twice, F, out)
-    assert (out == 2).all()
-twins = [twin for kernel in (rows.rows_gram, products.csr_matmul) for twin in (kernel.serial, kernel.parallel)]
-hits = [sum(twin.stats.cache_hits.values()) for twin in twins]
-outlined = [any("parfor" in name for name in str(list(twin.inspect_llvm().values())).split()) for twin in
-            twins] if not any(hits) else None
-print(hits, outlined)
-"""
-
-GRAM = """
-import numpy as np
-from fastnmf.kernels import rows
-F, out = np.ones((64, 4)), np.zeros((4, 4, 4))
-rows.rows_gram(np.linspace(0, 64, 5).astype(np.int64), F, out)
-assert (out.sum(axis=0) == np.triu(np.full((4, 4), 64))).all()
-print([sum(twin.stats.cache_hits.values()) for twin in (rows.rows_gram.serial, rows.rows_gram.parallel)])
+twice, out, seen = CSR(np.arange(65), np.arange(64, dtype=np.int32), np.full(64, 2.0)), np.zeros((64, 4)), []
+with jit.on_compile(seen.append):
+    for n_tasks in map(int, sys.argv[1].split(",")):
+        tasks, out[:] = np.linspace(0, 64, n_tasks + 1).astype(np.int64), 0
+        rows.rows_gram(tasks, F, parts[n_tasks])
+        assert (parts[n_tasks].sum(axis=0) == np.triu(np.full((4, 4), 64))).all()
+        products.csr_matmul(tasks, twice, F, out)
+        assert (out == 2).all()
+names = {name.rpartition("_")[0] for name in seen} & {"rows_gram", "csr_matmul", "_in_every_thread"}
+print(",".join(sorted(names)) or "nothing")
 """
 
 ABORT = """
@@ -84,17 +73,13 @@ def run(code, *args, **environment):
 
 
 @pytest.mark.parametrize("order", ["1,4", "4,1"])
-def test_twins_do_not_share_a_cache_entry(tmp_path, order):
-    """Numba's cache key ignores ``parallel=``; a serial twin that loads the parallel binary aborts under workqueue.
-
-    One kernel takes arrays, the other a record; a second process finds all four in the cache.
-    """
-    first = run(TWINS, order, NUMBA_CACHE_DIR=str(tmp_path))
-    assert first.returncode == 0, first.stderr
-    assert first.stdout.strip() == "[0, 0, 0, 0] [False, True, False, True]"
-    second = run(TWINS, order[::-1], NUMBA_CACHE_DIR=str(tmp_path))
-    assert second.returncode == 0, second.stderr
-    assert second.stdout.strip() == "[1, 1, 1, 1] None"  # all from the disk, each its own
+def test_a_kernel_is_compiled_once_for_one_thread_and_for_several(tmp_path, order):
+    """All kernels share one parallel loop. One takes arrays, the other a record; a second process compiles nothing."""
+    place = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "2"}
+    first, second = run(COMPILED, order, **place), run(COMPILED, order[::-1], **place)
+    assert first.returncode == 0 == second.returncode, first.stderr + second.stderr
+    assert first.stdout.strip() == "_in_every_thread,csr_matmul,rows_gram" and second.stdout.strip() == "nothing"
+    assert len(list(tmp_path.rglob("*.rows_gram_*.nbc"))) == 1 == len(list(tmp_path.rglob("*._in_every_thread_*.nbc")))
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
@@ -111,7 +96,7 @@ def test_every_task_is_claimed_once(n_threads):
 
 
 def claims(tasks, counters, thread):
-    return [tuple(int(x) for x in claim) for claim in take_all((tasks, counters, thread))]
+    return [tuple(int(x) for x in claim) for claim in take_all((tasks, counters, thread, 0))]
 
 
 @numba.njit
@@ -165,7 +150,7 @@ def _child(queue):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_after_a_parallel_call_works():
-    """GNU OpenMP ends a forked child that launches; the child takes the serial twins."""
+    """GNU OpenMP ends a forked child that launches; the child runs kernels in one thread."""
     want = fit_bits(*planted(600, 700))
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -208,7 +193,7 @@ for n_tasks in (1, 4):
         print("returned", end=" ")
     except IndexError as error:
         print("IndexError", end=" ")
-print(sum(read_beyond.parallel.stats.cache_hits.values()))
+print(sum(read_beyond.compiled.stats.cache_hits.values()))
 """
 
 
@@ -283,15 +268,15 @@ def test_blas_has_one_thread_for_the_mean_shift():
 
 def test_while_a_launch_is_under_way_others_run_serially(monkeypatch):
     launched = []
-    twin = rows.rows_gram
-    monkeypatch.setattr(twin, "parallel", lambda *args: launched.append("parallel"))
+    gram = rows.rows_gram
+    monkeypatch.setattr(gram, "_launch", lambda *args: launched.append("parallel"))
     tasks, F, parts = np.arange(5), np.ones((4, 4)), np.zeros((4, 4, 4))
     with jit._LAUNCH:
-        worker = threading.Thread(target=twin, args=(tasks, F, parts))
+        worker = threading.Thread(target=gram, args=(tasks, F, parts))
         worker.start()
         worker.join()
     assert not launched and (parts == np.triu(np.ones((4, 4)))).all()
-    twin(tasks, F, parts)
+    gram(tasks, F, parts)
     assert launched == (["parallel"] if jit.thread_count() > 1 else [])
 
 
@@ -315,23 +300,24 @@ def test_a_place_that_cannot_be_written_falls_back_to_no_cache(monkeypatch):
 
 def test_a_damaged_cache_is_compiled_anew_with_one_warning(tmp_path):
     """Half of an index, and code in which one bit is another; then the cache is whole again."""
-    assert run(GRAM, NUMBA_CACHE_DIR=str(tmp_path)).stdout.strip() == "[0, 0]"
-    index = next(tmp_path.rglob("*rows_gram_serial*.nbi"))
+    place = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "2"}
+    assert run(COMPILED, "4", **place).stdout.strip() == "_in_every_thread,csr_matmul,rows_gram"
+    index = next(tmp_path.rglob("*rows_gram*.nbi"))
     index.write_bytes(index.read_bytes()[:-40])
-    code = next(tmp_path.rglob("*rows_gram_parallel*.nbc"))
+    code = next(tmp_path.rglob("*_in_every_thread*.nbc"))
     content = code.read_bytes()
     code.write_bytes(content[:999] + bytes([content[999] ^ 4]) + content[1000:])
-    again = run(GRAM, NUMBA_CACHE_DIR=str(tmp_path))
-    assert again.returncode == 0 and again.stdout.strip() == "[0, 0]", again.stderr
+    again = run(COMPILED, "4", **place)
+    assert again.returncode == 0 and again.stdout.strip() == "_in_every_thread,rows_gram", again.stderr
     assert again.stderr.count("RuntimeWarning") == 1 and str(tmp_path) in again.stderr
-    healed = run(GRAM, NUMBA_CACHE_DIR=str(tmp_path))
-    assert healed.stdout.strip() == "[1, 1]" and "RuntimeWarning" not in healed.stderr
+    healed = run(COMPILED, "4", **place)
+    assert healed.stdout.strip() == "nothing" and "RuntimeWarning" not in healed.stderr
 
 
 def test_a_full_disk_does_not_end_a_fit(tmp_path):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
-    done = run(limit + GRAM, NUMBA_CACHE_DIR=str(tmp_path))
-    assert done.returncode == 0 and done.stdout.strip() == "[0, 0]", done.stderr
+    done = run(limit + COMPILED, "1", NUMBA_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0 and done.stdout.strip() == "csr_matmul,rows_gram", done.stderr
     assert done.stderr.count("RuntimeWarning") == 1 and "File too large" in done.stderr
 
 
@@ -347,7 +333,7 @@ def test_compiling_is_noticed_once(monkeypatch):
     with jit.on_compile(seen.append):
         kernel(np.array([0, 1]), np.zeros(1))
         kernel(np.array([0, 1]), np.zeros(1))
-    assert len(seen) == 1 and seen[0].startswith("walk_serial")
+    assert len(seen) == 1 and seen[0].startswith("walk_")
 
 
 def test_after_a_warmup_nothing_is_compiled():
@@ -410,7 +396,27 @@ def test_records_reach_every_thread_whole():
     assert alone.tobytes() == shared.tobytes() and (alone[:, 0] == np.arange(64)).all()
 
 
-def test_addresses_are_told_apart_by_the_types_of_the_arguments(monkeypatch):
+def test_arguments_of_every_kind_reach_every_thread_and_are_released():
+    """They go through a block of memory, as the compiled kernel takes them; no array may be held or freed there."""
+
+    def walk(tasks, csr, is_large, single, number, out):
+        for t, begin, until in jit.work_stealing(tasks):
+            for i in range(begin, until):
+                out[i] = (csr.data[i] + single) * number if is_large else t
+
+    kernel, csr = jit.Kernel(walk), CSR(np.arange(65), np.arange(64, dtype=np.int32), np.arange(64.0))
+    tasks, out = np.arange(0, 65, 4), np.zeros((2, 64), np.float32)
+    before = [sys.getrefcount(each) for each in (tasks, *csr, out)]
+    for bounds, found in ((np.array([0, 64]), out[0]), (tasks, out[1])):
+        kernel(bounds, csr, True, np.float32(0.5), 3, found)
+        del found
+    assert (out == np.float32(3) * (np.arange(64) + np.float32(0.5))).all()
+    kernel(tasks, csr, False, np.float32(0.5), 3, out[0])
+    assert (out[0] == np.arange(64) // 4).all()
+    assert [sys.getrefcount(each) for each in (tasks, *csr, out)] == before
+
+
+def test_keys_are_told_apart_by_the_types_of_the_arguments(monkeypatch):
     """Also where Numba has no fingerprints any more."""
     kernel, tasks = jit.Kernel(rows.rows_gram.__wrapped__), np.linspace(0, 64, 5).astype(np.int64)
     for tell in (jit.compute_fingerprint, numba.typeof):

@@ -1,11 +1,13 @@
 """Every kernel against its plain-loop twin in `oracles.py`: both dtypes, all widths of a block, serial and parallel."""
 
+import numba
 import numpy as np
 import oracles
 import pytest
 import scipy.sparse as sp
 
 from fastnmf.core.problem import full
+from fastnmf.core.updates.active_set import minimise_rows
 from fastnmf.kernels import divergence, nnls, products, rows
 from fastnmf.kernels import row_intrinsics as simd
 from fastnmf.kernels import tile_kernels as lanes
@@ -267,7 +269,7 @@ def test_nnls_equals_the_search_over_all_supports(rng, dtype):
         F[:, k:] = 0
         F[::3, :k] = want[::3]  # a third of the supports is guessed right
         F[1::3] = 0
-        nnls.rows_nnls(tasks, F, gram, pos, LazyRows.of(neg), 0.0)
+        minimise_rows(tasks, F, gram, pos, LazyRows.of(neg), 0.0)
         np.testing.assert_allclose(
             F[:, :k], want, rtol=1e-3 if dtype == np.float32 else 1e-9, atol=1e-5 if dtype == np.float32 else 1e-10
         )
@@ -281,11 +283,20 @@ def test_nnls_of_dependent_and_dead_columns_is_stationary(rng):
     pos, k = np.zeros((50, 8)), L.shape[1]
     pos[:, :k] = b
     F = np.zeros((50, 8))
-    nnls.rows_nnls(one_task(50), F, gram, pos, LazyRows.of(pos[:0]), 0.0)
+    minimise_rows(one_task(50), F, gram, pos, LazyRows.of(pos[:0]), 0.0)
     slope = F[:, :k] @ gram - b
     assert (F >= 0).all() and not F[:, 5].any()
     scale = b.max()
     assert slope.min() > -1e-7 * scale and np.abs(F[:, :k] * slope).max() < 1e-7 * scale
+    is_solved = np.ones(50, bool)
+    nnls.rows_nnls(one_task(50), np.zeros_like(F), gram, pos, LazyRows.of(pos[:0]), 0.0, 5, is_solved)
+    left = np.flatnonzero(~is_solved)
+    assert len(left) > 8  # what the second kernel is for
+    for tasks in (one_task(len(left)), many_tasks(len(left))):
+        again = F.copy()
+        again[left] = 0
+        nnls.rows_nnls_active(tasks, left, again, gram, b[left])
+        assert again.tobytes() == F.tobytes()
 
 
 @pytest.mark.parametrize("rank", [3, 20, 70])
@@ -311,11 +322,12 @@ def test_ratio_matmul_is_the_divergence_pass(rng, dtype, rank):
 
 
 def test_the_logarithm_is_that_of_the_library(rng):
+    log, log_single = numba.njit(divergence._log), numba.njit(divergence._log_single)
     x = np.concatenate([10 ** rng.uniform(-300, 300, 2000), [1.0, 0.5, 2**0.5, np.nextafter(1, 0), 1.1920929e-07]])
-    mine = np.array([divergence._log(value) for value in x])
+    mine = np.array([log(value) for value in x])
     np.testing.assert_allclose(mine, np.log(x), rtol=1e-11, atol=1e-13)
     x = x[(x > 1e-37) & (x < 1e38)].astype(np.float32)
-    mine = np.array([divergence._log_single(value) for value in x])
+    mine = np.array([log_single(value) for value in x])
     np.testing.assert_allclose(mine, np.log(x.astype(np.float64)), rtol=5e-7, atol=2e-7)
 
 

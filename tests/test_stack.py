@@ -11,9 +11,9 @@ from scipy.optimize import nnls as scipy_nnls
 
 from fastnmf import hierarchical_loss, nnls
 from fastnmf.core.stack import DataLayer, Labels, MaskedDataLayer, Stack, on_unit_columns
+from fastnmf.core.updates.active_set import minimise_rows
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.strata import Strata
-from fastnmf.kernels import nnls as kernels
 from fastnmf.kernels.records import LazyRows
 
 LOSSES = ("levels", "recon", "energy")
@@ -85,9 +85,9 @@ def test_equal_supports_share_and_results_depend_on_the_row_alone():
     gram, right = L.T @ L, rng.normal(size=(80, 7))
     whole, single = np.zeros((80, 7)), rng.random((80, 7))
     none = LazyRows.of(right[:0])
-    kernels.rows_nnls(np.array([0, 80]), whole, gram, right, none, 0.0)
+    minimise_rows(np.array([0, 80]), whole, gram, right, none, 0.0)
     for i in range(80):  # other guesses, other neighbours: the same minimiser
-        kernels.rows_nnls(np.array([0, 1]), single[i : i + 1], gram, right[i : i + 1], none, 0.0)
+        minimise_rows(np.array([0, 1]), single[i : i + 1], gram, right[i : i + 1], none, 0.0)
     np.testing.assert_allclose(single, whole, rtol=1e-12, atol=1e-14)
     assert len({tuple(row > 0) for row in whole}) < 80
 

@@ -61,8 +61,11 @@ def warmup(
                     model = StratifiedNMF(20 if len(labels) > 6 else 2, solver=solver, init=init, **options)
                     model.fit(data.astype(dtype), strata=labels)
             NMF(2, **options).fit(tiny.astype(dtype))
+            StratifiedNMF(8, **options).fit(tiny.astype(dtype), strata=strata[:6])  # more components than columns
             if kullback_leibler:
                 for data, rank in ((X, 20), (tiny, 2)):
-                    data, more = data.astype(dtype), options | {"max_iter": START + 3}
-                    NMF(rank, solver="mu", beta_loss="kullback-leibler", **more).fit(data).transform(data)
+                    more = options | {"max_iter": START + 3}
+                    init = "multilevel" if data is X else "auto"
+                    model = NMF(rank, solver="mu", beta_loss="kullback-leibler", init=init, **more)
+                    model.fit(data.astype(dtype)).transform(data.astype(dtype))
     return time.perf_counter() - began

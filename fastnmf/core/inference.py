@@ -19,6 +19,7 @@ from fastnmf.core.penalties import ElasticNet
 from fastnmf.core.problem import Subproblem, full
 from fastnmf.core.thresholds import NEARLY_SINGULAR, ROUNDED_RISE, huge, model_floor, tiny
 from fastnmf.core.updates import HALS, ActiveSet, Majorised, SparseCoding, WeightedRows
+from fastnmf.core.updates.active_set import minimise_rows
 from fastnmf.data import shifts
 from fastnmf.data.layout import Compressed, nonzero_means, row_index
 from fastnmf.kernels import nnls, rows
@@ -197,7 +198,7 @@ def solve_rows(gram, right, S):
         Overwritten; its values are the initial guess.
     """
     right = np.ascontiguousarray(right)
-    nnls.rows_nnls(split_rows(*S.shape), S, gram, right, LazyRows.of(np.empty((0, S.shape[1]))), 0.0)
+    minimise_rows(split_rows(*S.shape), S, gram, right, LazyRows.of(np.empty((0, S.shape[1]))), 0.0)
 
 
 def solve_rows_each(W, rank, equations):

@@ -26,6 +26,7 @@ from fastnmf.core.inference import is_nearly_singular, solve_rows, solve_rows_ea
 from fastnmf.core.losses.masked import normal_equations
 from fastnmf.core.options import check_number
 from fastnmf.core.thresholds import LABEL_RIDGE, SHORT_COLUMN
+from fastnmf.core.updates.active_set import n_held
 from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix, as_numbers
 from fastnmf.data.sentences import shown
@@ -205,7 +206,7 @@ def pullback(gram, S, G):
         Gradient with respect to S.
     """
     W = np.empty_like(S)
-    kernels.rows_nnls_pullback(split_rows(*S.shape), S, gram, np.ascontiguousarray(G), W)
+    kernels.rows_nnls_pullback(split_rows(*S.shape), S, gram, n_held(len(gram)), np.ascontiguousarray(G), W)
     return W
 
 

@@ -1,8 +1,12 @@
-"""Compile kernels, serial and parallel, with one set of floating-point options; make task tables; guard the threads.
+"""Compile kernels with one set of floating-point options; run them in threads; make task tables.
 
 A kernel is a plain function whose first argument is a *task table*: an int64 array of T + 1 row boundaries. It loops
 over ``for t, begin, until in work_stealing(tasks)``, and each task writes its own rows or partial sums. Task tables
 depend on the data alone and never on the number of threads, so any number of threads gives the same bits.
+
+A kernel is compiled once, for one thread as for many. All kernels share one parallel loop, in which every thread calls
+the same machine code (`_launch`). A kernel that is compiled a second time, inside a loop of its own, costs .5 to 1.9 s
+more, and may round differently, because LLVM then chooses another order for some sums.
 
 In a parallel call every thread runs the whole function, and each task goes to the first thread that takes it. A fixed
 share for each thread (which ``prange`` over the tasks gives) would wait for the slowest core: beside a program that
@@ -15,13 +19,20 @@ import os
 import pathlib
 import threading
 from contextlib import contextmanager
+from functools import cache
 from types import FunctionType
 
 import llvmlite.ir as ir
 import numba
 import numpy as np
 from numba.core import caching, cgutils, config, event, types
-from numba.extending import intrinsic
+from numba.core import ir as numba_ir
+from numba.core.callconv import RETCODE_NONE
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.ir_utils import add_offset_to_labels
+from numba.core.untyped_passes import FixupArgs
+from numba.extending import intrinsic, register_jitable
 
 try:  # private; it tells arguments of different types apart without building Numba's types
     from numba._dispatcher import compute_fingerprint
@@ -33,8 +44,7 @@ from fastnmf.kernels.warn import warn
 
 # All options of "fast" except those that assume that NaN and infinity never occur: they delete checks for NaN.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
-_BARE = {"fastmath": FASTMATH, "nogil": True, "error_model": "numpy"}
-_INNER = _BARE | {"no_cfunc_wrapper": True}  # the one for Python stays: a call without it kills the process
+_BARE = {"fastmath": FASTMATH, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 N_TASKS = 32
 COUNTER_STEP = 8  # int64 numbers between the counters of two threads, which then do not share a cache line
 ROW_COST = 8  # non-zeros that cost as much as the work done once per row
@@ -67,10 +77,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def _named(function, name):
-    """Copy `function` under another name, because Numba's disk cache knows kernels by name and ignores ``parallel=``.
+    """Copy `function` under another name, because Numba's disk cache knows functions by name.
 
-    The name also carries a hash of the files in `_SHARED`, because the cache does not notice changes in them, and
-    whether indices are checked.
+    The name carries a hash of the files in `_SHARED`, because the cache does not notice changes in them, and whether
+    indices are checked.
     """
     name = f"{name}_{_HASH}"
     copy = FunctionType(function.__code__.replace(co_name=name, co_qualname=name), function.__globals__, name)
@@ -79,7 +89,7 @@ def _named(function, name):
 
 
 def _compile(function, **options):
-    compiled = numba.njit(cache=False, **_BARE, no_cfunc_wrapper=True, **options)(function)
+    compiled = numba.njit(cache=False, **_BARE, **options)(function)
     if os.environ.get("FASTNMF_NUMBA_CACHE", "1") != "0":
         try:
             compiled._cache = _Cache(compiled.py_func)
@@ -151,12 +161,15 @@ def inlined(function):
     A function that is not inlined is in every kernel that calls it. Which copy a process runs depends on what it has
     loaded first, and the copies may round differently.
     """
-    return numba.njit(forceinline=True, **_INNER)(function)
+    return register_jitable(forceinline=True, **_BARE)(function)
 
 
 def helper(function):
-    """Compile a function that kernels of the same file call; it is cached as a part of these kernels."""
-    return numba.njit(**_INNER)(function)
+    """Compile a function that kernels of the same file call; it is cached as a part of these kernels.
+
+    Called from Python, it is the plain function: an entry for Python would take a tenth of the time to compile it.
+    """
+    return register_jitable(**_BARE)(function)
 
 
 @intrinsic
@@ -172,56 +185,161 @@ def _take(typingctx, counters, place):
 
 
 @intrinsic
-def _call(typingctx, address, tasks, values):
-    """Call the compiled kernel at an address and return its status, 0 where all went well.
+def _launch(typingctx, tasks):
+    """Have every thread run the kernel in which this call stands, with the arguments that the kernel was given.
 
-    Compiled code passes a record as its fields, so the values are flat. A status that was propagated as an exception
-    would be lost with the thread, and the caller would take what the kernel left for its result.
+    Returns whether it did so; it does where the first argument has the address of `_in_every_thread`. The arguments of
+    the compiled kernel, as it takes them, go into a block on the stack. A function beside the kernel takes them from
+    there, with another thread number and no address, and calls the kernel anew. The disk cache holds no addresses.
 
     Parameters
     ----------
     typingctx :
         Context of Numba.
-    address, tasks, values :
-        Numba types: uint64, the first argument of the kernel, and a tuple of its other arguments, in which the fields
-        of records stand one by one.
+    tasks : numba type
+        That of the first argument of the kernel.
+    """
+    kinds, word = (types.uintp, types.uintp, tasks.types[1]), ir.IntType(64)
+
+    def codegen(context, builder, signature, args):
+        _, counters, _, address = cgutils.unpack_tuple(builder, args[0])
+        is_launch = builder.icmp_unsigned("!=", address, ir.Constant(word, 0))
+        with builder.if_then(is_launch):
+            convention, raw = context.call_conv, context.call_conv.get_arguments(builder.function)
+            block = cgutils.alloca_once(builder, ir.LiteralStructType([value.type for value in raw]))
+            for i, value in enumerate(raw):
+                builder.store(value, cgutils.gep_inbounds(builder, block, 0, i))
+            function = one_thread(context, builder.function, block.type)
+            parts = builder.ptrtoint(function, word), builder.ptrtoint(block, word), counters
+            launcher = builder.inttoptr(address, convention.get_function_type(types.none, kinds).as_pointer())
+            convention.call_function(builder, launcher, types.none, kinds, parts)
+        return is_launch
+
+    def one_thread(context, kernel, pointer):
+        """Write the function that calls a kernel with a block of arguments, for one thread; it returns the status."""
+        signature = ir.FunctionType(ir.IntType(32), [word, word])
+        function = ir.Function(kernel.module, signature, f"{kernel.name}.one_thread")
+        function.linkage = "internal"
+        builder = ir.IRBuilder(function.append_basic_block())
+        block, thread = builder.inttoptr(function.args[0], pointer), function.args[1]
+        n = len(pointer.pointee.elements)
+        parts = [builder.load(cgutils.gep_inbounds(builder, block, 0, i)) for i in range(n)]
+        place = len(context.get_arg_packer(tasks.types[:2]).argument_types)  # of the thread number
+        parts[place : place + 2] = thread, ir.Constant(word, 0)
+        hidden = [cgutils.alloca_once(builder, of.type.pointee, zfill=True) for of in kernel.args[:-n]]
+        status = builder.call(kernel, [*hidden, *parts], attrs=("noinline",))  # or its code would be there twice
+        is_ok = builder.icmp_signed("==", status, RETCODE_NONE)
+        builder.ret(builder.select(is_ok, status.type(0), status))
+        return function
+
+    return types.boolean(tasks), codegen
+
+
+@intrinsic
+def _without_owners(typingctx, tasks):
+    """Return the first argument of a kernel with arrays that are not counted as references: the caller holds them.
+
+    Numba's generators never release their arguments, so each call would leave a task table and counters behind.
     """
 
     def codegen(context, builder, signature, args):
-        kinds = (signature.args[1], *signature.args[2].types)
-        convention = context.call_conv
-        pointer = builder.inttoptr(args[0], convention.get_function_type(types.none, kinds).as_pointer())
-        parts = [args[1], *cgutils.unpack_tuple(builder, args[2], len(kinds) - 1)]
-        status, _ = convention.call_function(builder, pointer, types.none, kinds, parts)
-        return builder.select(status.is_error, status.code, status.code.type(0))
+        values = cgutils.unpack_tuple(builder, args[0])
+        for i, kind in enumerate(tasks.types[:2]):
+            array = context.make_array(kind)(context, builder, values[i])
+            array.meminfo = cgutils.get_null_value(array.meminfo.type)
+            values[i] = array._getvalue()
+        return context.make_tuple(builder, tasks, values)
 
-    return types.int32(address, tasks, values), codegen
+    return tasks(tasks), codegen
 
 
-def _in_every_thread(address, tasks, counters, *values):
-    """Call the compiled serial kernel, given its address, in every thread; return whether one failed. See `Kernel`.
+@intrinsic
+def _call(typingctx, function, block, thread):
+    """Call the function that `_launch` has written and return its status, 0 where all went well.
 
-    The serial and the parallel kernel run the same machine code. A kernel that is compiled a second time, inside a
-    parallel loop, may round differently, because LLVM then chooses another order for some sums (seen in `rows_hals` and
-    four others).
+    A status that was propagated as an exception would be lost with the thread, and the caller would take what the
+    kernel left for its result.
 
     Parameters
     ----------
-    address : uint64
-    tasks : ndarray (T + 1,) of int64
-        Task table.
+    typingctx :
+        Context of Numba.
+    function, block, thread : numba type
+        Addresses of the function and of its block of arguments, and the number of the thread: uint64 or int64.
+    """
+
+    def codegen(context, builder, signature, args):
+        word = ir.IntType(64)
+        pointer = builder.inttoptr(args[0], ir.FunctionType(ir.IntType(32), [word, word]).as_pointer())
+        return builder.call(pointer, args[1:])
+
+    return types.int32(function, block, thread), codegen
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _BeginWithLaunch(FunctionPass):
+    """Let a kernel begin with ``if _launch(tasks): return`` and ``tasks = _without_owners(tasks)``."""
+
+    _name = "fastnmf_begin_with_launch"
+
+    def __init__(self):
+        super().__init__()
+
+    def run_pass(self, state):
+        blocks = add_offset_to_labels(state.func_ir.blocks, 2)
+        first = min(blocks)
+        rest = blocks[first]
+        begin, leave = (numba_ir.Block(rest.scope, rest.loc) for _ in range(2))
+
+        def assign(block, name, value):
+            target = block.scope.redefine(f"$fastnmf_{name}", block.loc)
+            block.append(numba_ir.Assign(value, target, block.loc))
+            return target
+
+        def call(block, function, argument):
+            callee = assign(block, function.__name__, numba_ir.Global(function.__name__, function, block.loc))
+            return assign(block, "result", numba_ir.Expr.call(callee, (argument,), (), block.loc))
+
+        is_argument = [isinstance(getattr(each, "value", None), numba_ir.Arg) for each in rest.body]
+        n_arguments = len(is_argument) - is_argument[::-1].index(True)
+        begin.body, rest.body = rest.body[:n_arguments], rest.body[n_arguments:]
+        first_argument = next(each for each in begin.body if getattr(each.value, "index", None) == 0)
+        tasks, given = first_argument.target, begin.scope.define("$fastnmf_given", begin.loc)
+        first_argument.target = given
+        is_launch = call(begin, _launch, given)
+        begin.append(numba_ir.Assign(call(begin, _without_owners, given), tasks, begin.loc))
+        begin.append(numba_ir.Branch(is_launch, 1, first, begin.loc))
+        nothing = assign(leave, "nothing", numba_ir.Const(None, leave.loc))
+        leave.append(numba_ir.Return(assign(leave, "returned", numba_ir.Expr.cast(nothing, leave.loc)), leave.loc))
+        state.func_ir.blocks = {0: begin, 1: leave, **blocks}
+        return True
+
+
+class _Compiler(CompilerBase):
+    """Numba's compiler with `_BeginWithLaunch`."""
+
+    def define_pipelines(self):
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_BeginWithLaunch, FixupArgs)
+        passes.finalize()
+        return [passes]
+
+
+def _in_every_thread(function, block, counters):
+    """Call a function of `_launch` in every thread.
+
+    Parameters
+    ----------
+    function, block : uintp
+        Addresses of the function and of the arguments of its kernel.
     counters : ndarray of int64
-        `COUNTER_STEP` zeros for each thread; the second one becomes its status.
-    *values :
-        The arrays and numbers after the task table, with the fields of records one by one: a parallel loop of Numba
-        takes a tuple of arrays, but none with tuples inside.
+        `COUNTER_STEP` zeros for each thread; the second one becomes its status. That of the first thread is not 0 where
+        any thread failed.
     """
     for thread in numba.prange(len(counters) // COUNTER_STEP):
-        counters[thread * COUNTER_STEP + 1] = _call(address, (tasks, counters, thread), values)
-    has_failed = False
-    for thread in range(len(counters) // COUNTER_STEP):  # a sum over the array would be a second launch
-        has_failed |= counters[thread * COUNTER_STEP + 1] != 0
-    return has_failed
+        counters[thread * COUNTER_STEP + 1] = _call(function, block, thread)
+    for thread in range(1, len(counters) // COUNTER_STEP):  # over the whole array it would be a second launch
+        counters[1] |= counters[thread * COUNTER_STEP + 1]
 
 
 def _work_stealing_plain(tasks):
@@ -229,9 +347,9 @@ def _work_stealing_plain(tasks):
         yield t, tasks[t], tasks[t + 1]
 
 
-@numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+@register_jitable(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def _work_stealing(tasks):
-    bounds, counters, me = tasks
+    bounds, counters, me, _ = tasks
     n_threads, n_tasks = len(counters) // COUNTER_STEP, len(bounds) - 1
     for turn in range(n_threads):
         owner = (me + turn) % n_threads
@@ -260,60 +378,70 @@ class Kernel:
     Parameters
     ----------
     function : function
-        Its first argument is the task table; the others are arrays, scalars, or records of these (`records`).
+        Its first argument is the task table; the others are arrays, scalars, or records of these (`records`). Compiled,
+        it takes a tuple in place of the table: the table, the counters of the threads, the number of this thread, and 0
+        or the address of `_in_every_thread`, which is to call it in every thread.
     """
 
     def __init__(self, function):
         self.__name__, self.__doc__, self.__wrapped__ = function.__name__, function.__doc__, function
-        self.serial = _compile(_named(function, f"{self.__name__}_serial"))
-        self.parallel = None  # compiled by the first call that needs it
-        self._entries = {}  # types of the values -> the serial kernel as Python calls it, and its address
+        self.compiled = _compile(_named(function, self.__name__), pipeline_class=_Compiler)
+        self._entries = {}  # types of the values -> the compiled kernel as Python calls it
 
     def __call__(self, tasks, *args):
         values = []  # the fields of records one by one: a fingerprint of the record itself takes longer
         for a in args:
             values.extend(a) if isinstance(a, tuple) else values.append(a)
         key, n_tasks = compute_fingerprint((tasks, *values)), len(tasks) - 1
-        serial, address = self._entries.get(key) or self._load(key, tasks, args)
+        entry = self._entries.get(key) or self._load(key, tasks, args)
         n_threads = 1 if n_tasks <= 1 else min(thread_count(), n_tasks)
         if n_threads <= 1 or _IS_FORKED or _LAUNCH.locked():
-            serial((tasks, np.zeros(COUNTER_STEP, np.int64), 0), *args)
+            entry((tasks, np.zeros(COUNTER_STEP, np.int64), 0, 0), *args)
             return
         # `with` acquires and releases a lock so that Ctrl-C can at no moment leave it acquired; `acquire` before `try`
         # has such a moment. On one line a tracer has none either, which could raise at the end of a longer block. If
         # another thread acquires the lock after the check above, this thread waits for one kernel.
-        with _LAUNCH: self._launch(n_threads, address, tasks, values)  # fmt: skip  # noqa: E701
+        with _LAUNCH: self._launch(entry, n_threads, tasks, args)  # fmt: skip  # noqa: E701
 
-    def _launch(self, n_threads, address, tasks, values):
+    def _launch(self, entry, n_threads, tasks, args):
         """Run the kernel in several threads; the caller holds the lock.
 
         Parameters
         ----------
+        entry : callable
+            The compiled kernel.
         n_threads : int
-        address : uint64
         tasks : ndarray (T + 1,) of int64
-        values : list
-            As for `_in_every_thread`.
+        args : tuple
+            The other arguments of the kernel.
         """
-        if self.parallel is None:
-            self.parallel = _compile(_named(_in_every_thread, f"{self.__name__}_parallel"), parallel=True)
-        if self.parallel(address, tasks, np.zeros(n_threads * COUNTER_STEP, np.int64), *values):
+        counters = np.zeros(n_threads * COUNTER_STEP, np.int64)
+        entry((tasks, counters, -1, _launcher()), *args)
+        if counters[1]:
             if config.BOUNDSCHECK:
                 raise IndexError(f"The kernel {self.__name__} went beyond one of its arrays in one of several threads.")
             raise MemoryError(f"The kernel {self.__name__} found no memory in one of several threads.")
 
     def _load(self, key, tasks, args):
-        """Compile the serial kernel for arguments of these types, or load it from the disk, and remember it.
+        """Compile the kernel for arguments of these types, or load it from the disk, and remember it.
 
         Its entry point is what Numba's dispatcher calls in the end, after it has found the types of the arguments
         anew; for records alone that takes a microsecond each.
         """
-        kinds = tuple(map(numba.typeof, ((tasks, np.empty(0, np.int64), 0), *args)))
-        self.serial.compile(kinds)
-        found = self.serial.overloads[kinds]
-        address = np.uint64(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))
-        self._entries[key] = found.entry_point, address
+        kinds = tuple(map(numba.typeof, ((tasks, np.empty(0, np.int64), 0, 0), *args)))
+        self.compiled.compile(kinds)
+        self._entries[key] = self.compiled.overloads[kinds].entry_point
         return self._entries[key]
+
+
+@cache
+def _launcher():
+    """Return the address of the compiled `_in_every_thread`."""
+    kinds = types.uintp, types.uintp, numba.typeof(np.empty(0, np.int64))
+    launcher = _compile(_named(_in_every_thread, _in_every_thread.__name__), parallel=True)
+    launcher.compile(kinds)
+    found = launcher.overloads[kinds]
+    return found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
 
 
 def kernel(function):

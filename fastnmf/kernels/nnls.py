@@ -13,8 +13,6 @@ from fastnmf.kernels.jit import helper, inlined, kernel, work_stealing
 from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, rows_gram_upper
 
 MAX_TRIES = 3  # consecutive exchanges that may fail to reduce the number of infeasible entries
-HELD_BYTES = 1 << 18  # size of the factorisations that a task holds; they should stay in the cache
-MAX_HELD = 61  # largest number of factorisations that a task holds; a prime, which spreads the keys evenly
 BITS = 64  # with at most this many columns a support fits into one word, the key of its factorisation
 NONE = np.int64(0)  # start of a count: with a plain 0, Numba compiles the functions called with the count twice
 MAX_STEPS = 100  # largest number of Newton steps for a row; about eight are made
@@ -36,10 +34,6 @@ def _append(gram, chol, support, n, column):
     support : ndarray (k,) of int64
         Entry n is written.
     n, column : int
-
-    Returns
-    -------
-    bool
     """
     total = 0.0
     for a in range(n):
@@ -62,9 +56,8 @@ def _solve(chol, support, n, b, z):
 
     Parameters
     ----------
-    chol : ndarray (k, k) of float64
-    support : ndarray (k,) of int64
-    n : int
+    chol, support, n :
+        As for `_append`.
     b : ndarray (k,) of float64
         Right side, by column.
     z : ndarray (k,) of float64
@@ -89,10 +82,8 @@ def _retreat(gram, chol, support, n, x, z):
     Parameters
     ----------
     gram : ndarray (k, k) of float64
-    chol : ndarray (k, k) of float64
-        Written.
-    support : ndarray (k,) of int64
-        Written.
+    chol, support :
+        As for `_append`; written.
     n : int
         Size of the support.
     x : ndarray (k,) of float64
@@ -172,14 +163,8 @@ def _nnls(gram, inverse, b, tolerance, x, z, support, chol, is_closed):
         As for `_steepest`.
     x : ndarray (k,) of float64
         Written: the minimiser.
-    z : ndarray (k,) of float64
-        Overwritten.
-    support : ndarray (k,) of int64
-        Overwritten.
-    chol : ndarray (k, k) of float64
-        Overwritten.
-    is_closed : ndarray (k,) of bool
-        Overwritten.
+    z, support, chol, is_closed :
+        Overwritten; as for `_retreat` and `_steepest`.
     """
     x[:] = 0.0
     is_closed[:] = False
@@ -224,10 +209,6 @@ def _factorise(gram, support, n, upper):
         Size of the support.
     upper : ndarray (k, k) of float64
         Written.
-
-    Returns
-    -------
-    bool
     """
     for a in range(n):
         row, column = upper[a], gram[support[a]]
@@ -254,12 +235,8 @@ def _substitute(upper, support, n, b, z):
     Parameters
     ----------
     upper : ndarray (k, k) of float64
-    support : ndarray (k,) of int64
-    n : int
-    b : ndarray (k,) of float64
-        Right side, by column.
-    z : ndarray (k,) of float64
-        Written: the solution, by position in the support.
+    support, n, b, z :
+        As for `_solve`.
     """
     for a in range(n):
         z[a] = b[support[a]]
@@ -365,18 +342,13 @@ def _pivot(gram, inverse, b, tolerance, x, z, support, keys, chols):
     return False
 
 
-@helper
-def _n_held(k):
-    """Return how many factorisations a task holds for problems of k unknowns."""
-    return max(1, min(MAX_HELD, HELD_BYTES // (8 * k * k + 1)))
-
-
 @kernel
-def rows_nnls(tasks, F, gram, pos, neg, linear):
+def rows_nnls(tasks, F, gram, pos, neg, linear, n_held, is_solved):
     """Replace every row f of F by the minimiser of ``f gram fᵀ / 2 - (pos - neg - linear) f`` over f >= 0.
 
     The support of f is the first guess of the support of the minimiser; a correct guess saves time. All computations
-    are in float64, and the result depends on the row alone.
+    are in float64, and the result depends on the row alone. A row whose support is not found by pivoting stays as it
+    is, for `rows_nnls_active`; that is rare, and a kernel that does both takes twice the time to compile.
 
     Parameters
     ----------
@@ -391,16 +363,20 @@ def rows_nnls(tasks, F, gram, pos, neg, linear):
         Its rows are used as they are: `start` has length 0.
     linear : float
         Constant added to the half-gradient of every entry.
+    n_held : int
+        Number of factorisations that a task holds.
+    is_solved : ndarray (p,) of bool
+        Written.
     """
     k, group, below = len(gram), neg.group, neg.rows
     unit = 4.0 * np.finfo(F.dtype).eps
     for _, begin, until in work_stealing(tasks):
-        b, x, z, inverse = np.empty(k), np.empty(k), np.empty(k), np.zeros(k)
+        b, x, z, inverse = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
         for c in range(k):
-            if gram[c, c] > 0.0:
-                inverse[c] = 1.0 / np.sqrt(gram[c, c])  # 1 over the length of the column
-        support, is_closed, n_held = np.empty(k, np.int64), np.empty(k, np.bool_), _n_held(k)
-        keys, chols = np.zeros(n_held, np.uint64), np.empty((n_held, k, k))
+            inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0  # 1 over the length of the column
+        support, keys, chols = np.empty(k, np.int64), np.empty(n_held, np.uint64), np.empty((n_held, k, k))
+        for place in range(n_held):
+            keys[place] = 0
         for i in range(begin, until):
             largest = 0.0
             g = group[i] if len(group) > 0 else i
@@ -409,15 +385,42 @@ def rows_nnls(tasks, F, gram, pos, neg, linear):
                 if below.shape[0] > 0:
                     b[c] -= below[g, c]
                 largest = max(largest, b[c] * inverse[c])
-            if not _pivot(gram, inverse, b, unit * largest, x, z, support, keys, chols):
-                keys[0] = np.uint64(0)
-                _nnls(gram, inverse, b, unit * largest, x, z, support, chols[0], is_closed)
-            for c in range(k):
-                F[i, c] = x[c]
+            is_solved[i] = _pivot(gram, inverse, b, unit * largest, x, z, support, keys, chols)
+            if is_solved[i]:
+                for c in range(k):
+                    F[i, c] = x[c]
 
 
 @kernel
-def rows_nnls_pullback(tasks, F, gram, G, W):
+def rows_nnls_active(tasks, rows, F, gram, right):
+    """Replace ``f = F[rows[r]]`` by the minimiser of ``f gram fᵀ / 2 - right[r] f`` over f >= 0, from zero.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over r.
+    rows : ndarray (r,) of int64
+    F, gram :
+        As for `rows_nnls`.
+    right : ndarray (r, k) of float64
+    """
+    k = len(gram)
+    unit = 4.0 * np.finfo(F.dtype).eps
+    for _, begin, until in work_stealing(tasks):
+        x, z, inverse, chol = np.empty(k), np.empty(k), np.empty(k), np.empty((k, k))
+        support, is_closed = np.empty(k, np.int64), np.empty(k, np.bool_)
+        for r in range(begin, until):
+            b, largest = right[r], 0.0
+            for c in range(k):
+                inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0
+                largest = max(largest, b[c] * inverse[c])
+            _nnls(gram, inverse, b, unit * largest, x, z, support, chol, is_closed)
+            for c in range(k):
+                F[rows[r], c] = x[c]
+
+
+@kernel
+def rows_nnls_pullback(tasks, F, gram, n_held, G, W):
     """Write ``w = gram[T, T]^-1 g[T]``, zero outside T, for every row g of G, where T is the support of the row f of F.
 
     Let f be the minimiser of ``f gram fᵀ / 2 - b f`` over f >= 0, and g the gradient of some value with respect to f.
@@ -431,13 +434,15 @@ def rows_nnls_pullback(tasks, F, gram, G, W):
     F : ndarray (p, K) of float64
     gram : ndarray (k, k) of float64
         k <= K.
+    n_held : int
+        Number of factorisations that a task holds.
     G : ndarray (p, K) of float64
     W : ndarray (p, K) of float64
         Written in the first k columns.
     """
     k = len(gram)
     for _, begin, until in work_stealing(tasks):
-        x, z, g, support, n_held = np.empty(k), np.empty(k), np.empty(k), np.empty(k, np.int64), _n_held(k)
+        x, z, g, support = np.empty(k), np.empty(k), np.empty(k), np.empty(k, np.int64)
         keys, chols = np.zeros(n_held, np.uint64), np.empty((n_held, k, k))
         for i in range(begin, until):
             for c in range(k):
@@ -515,13 +520,9 @@ def _row_values(i, csr, F, r, other, shift, y):
 
     Parameters
     ----------
-    i : int
-    csr : CSR
-        X (p, q).
-    F : ndarray (p, K)
-    r : int
-    other : ndarray (q, K)
-    shift : ndarray (nnz,) or (0,)
+    i, r : int
+    csr, F, other, shift :
+        As for `csr_entropy_rows`.
     y : ndarray (nnz,)
         Written.
     """
@@ -539,10 +540,8 @@ def _newton_model(i, csr, other, shift, least, room, work, gram, pos):
     Parameters
     ----------
     i : int
-    csr : CSR
-        X (p, q).
-    other : ndarray (q, K)
-    shift : ndarray (nnz,) or (0,)
+    csr, other, shift :
+        As for `csr_entropy_rows`.
     least : float
         Values below it count as this.
     room : ndarray (2, nnz)
@@ -677,13 +676,11 @@ def rows_nnls_weighted_pullback(tasks, F, first, grams, G, W):
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table over r.
-    F : ndarray (p, K) of float64
+    F, G, W :
+        As there.
     first : int
     grams : ndarray (r, k, k) of float64
         k <= K.
-    G : ndarray (p, K) of float64
-    W : ndarray (p, K) of float64
-        Written in the first k columns of the rows first, first + 1, ...
     """
     k = grams.shape[1]
     for _, begin, until in work_stealing(tasks):

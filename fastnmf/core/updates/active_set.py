@@ -5,7 +5,16 @@ import numpy as np
 from fastnmf.core.problem import full
 from fastnmf.kernels import coding, nnls
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import LazyRows
+
+HELD_BYTES = 1 << 18  # size of the factorisations that a task holds; they should stay in the cache
+MAX_HELD = 61  # largest number of factorisations that a task holds; a prime, which spreads the keys evenly
+
+
+def n_held(rank):
+    """Return how many factorisations a task holds for problems of `rank` unknowns."""
+    return max(1, min(MAX_HELD, HELD_BYTES // (8 * rank**2 + 1)))
 
 
 class ActiveSet:
@@ -33,7 +42,25 @@ class ActiveSet:
         neg = sub.lazy_rows(F.shape[1], F.dtype)[1]
         neg = LazyRows.of(full(neg)) if len(neg.start) else neg
         gram = np.ascontiguousarray(sub.full_gram(F.shape[1], rank)[:rank, :rank])
-        nnls.rows_nnls(sub.tasks, F, gram, full(sub.pos), neg, sub.linear)
+        minimise_rows(sub.tasks, F, gram, full(sub.pos), neg, sub.linear)
+
+
+def minimise_rows(tasks, F, gram, pos, neg, linear):
+    """Replace every row f of F by the minimiser of ``f gram fᵀ / 2 - (pos - neg - linear) f`` over f >= 0.
+
+    Parameters
+    ----------
+    tasks, F, gram, pos, neg, linear :
+        As for `fastnmf.kernels.nnls.rows_nnls`.
+    """
+    rank, is_solved = len(gram), np.empty(len(F), np.bool_)
+    nnls.rows_nnls(tasks, F, gram, pos, neg, linear, n_held(rank), is_solved)
+    if not is_solved.all():
+        rows = np.flatnonzero(~is_solved)
+        right = pos[rows, :rank].astype(np.float64) - linear
+        if len(neg.rows):
+            right -= neg.rows[neg.group[rows] if len(neg.group) else rows, :rank]
+        nnls.rows_nnls_active(split_rows(len(rows), rank**3), rows, F, gram, right)
 
 
 class LeastSquares:

@@ -27,6 +27,9 @@ from fastnmf.core.options import check_components, find_seeds, generator
 from fastnmf.data.strata import log4_scale_for
 from fastnmf.models.base.nmf import STARTS
 
+# Entries of a level from which on it is computed in float32. Below, as on 20 newsgroups (290,000), that saves some ten
+# of 300 ms a fit of float64 data, but kernels are compiled for both types: 5 s of the first fit.
+SINGLE_FROM = 500_000
 SMOOTHING = 0.1  # share of the column means in H that multiplicative updates begin at: they cannot leave a zero
 
 
@@ -197,7 +200,7 @@ def level_start(model, level, data, rank, given, options, random_state):
 
 
 def level_dtype(data, X, options):
-    """Return the dtype of a level: float32 is enough for a start, takes half the time, and is left out where in doubt.
+    """Return the dtype of a level: float32 is enough for a start of large data, and is left out where in doubt.
 
     Parameters
     ----------
@@ -206,7 +209,7 @@ def level_dtype(data, X, options):
         Some rows of them.
     options : Options
     """
-    is_plain = _is_exact(options) and data.entry_weights is None and X.nnz > 0
+    is_plain = _is_exact(options) and data.entry_weights is None and X.nnz >= SINGLE_FROM
     return np.float32 if is_plain and log4_scale_for(X.data.max(), np.float32) == 0 else data.dtype
 
 
