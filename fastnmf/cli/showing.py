@@ -63,7 +63,7 @@ def add_report(commands):
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--features", type=Path, help=options.NAMES)
     parser.add_argument("--rows", type=Path, help="text file with one row title in each line")
-    parser.add_argument("--row-texts", type=Path, help="text file with the text of a row in each line")
+    parser.add_argument("--row-texts", type=Path, help="text file with one row text per line")
     kinds = ("text", "cells", "ratings", "rows")
     parser.add_argument("--kind", dest="wording", choices=kinds, help="words of the field; default: as data were read")
     options.add_data(parser, positional=False, title="--row-title", kind="--data-kind")
