@@ -55,7 +55,7 @@ def test_a_layer_at_the_other_doors(tmp_path):
     assert (loaded.transform(data, strata="batch") == model.transform(X, strata=labels)).all()
     assert str(loaded.explain(data, strata="batch")) == str(model.explain(X, strata=labels))
     for name, given in (("layer", data), ("plain", X)):
-        write_report(model, tmp_path / f"{name}.html", X=given)
+        write_report(model, tmp_path / f"{name}.html", X=given, kind="cells")
     assert (tmp_path / "layer.html").read_text() == (tmp_path / "plain.html").read_text()
     for method in ("partial_fit", "fit"):  # another fit is of X itself
         refit = getattr(MiniBatchNMF(2, random_state=0), method)(data, layer="counts")

@@ -91,6 +91,14 @@ def test_keyboard_reaches_the_search_which_filters_everything(strata):
     assert strata.ask("document.getElementById('found').textContent") == ""
 
 
+def test_tab_reaches_the_page_from_its_beginning(strata):
+    reached = []
+    for _ in range(14):
+        strata.press("Tab")
+        reached.append(strata.ask("(e => e.className || e.id || e.hash)(document.activeElement)"))
+    assert reached[:3] == ["skip", "#overview", "#map"] and reached[7:11] == ["#diagnostics", "q", "scheme", "save"]
+
+
 def test_search_in_the_address_and_one_that_finds_nothing(page, files):
     page.open((files / "strata.html").as_uri() + "#q=no%20such%20thing")
     assert shown(page, "strata") == shown(page, "topics") == []

@@ -13,11 +13,11 @@ from fastnmf.data.shifts import as_read, dense_row
 from fastnmf.metrics.maps import topic_map
 from fastnmf.report.examples import Rows
 from fastnmf.report.explained import add_measures
-from fastnmf.report.lists import Words, embedded, joined, words_of
+from fastnmf.report.lists import LAMBDA, Words, embedded, joined, words_of
 from fastnmf.report.wording import Wording, wording_of
 
 MOST_STRATA, MOST_LISTED = 250, 1000  # strata that have cards, and strata that are named at all
-N_TREE_WORDS = 6
+N_TREE_WORDS, N_LISTED = 6, 5
 # A stratum is marked by a topic that it uses more than half as much again as all rows do, and for a twentieth at least.
 MARKED_LIFT, MARKED_SHARE = 1.5, 0.05
 
@@ -160,14 +160,9 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None)
         facts.numbers["normalized_loss_"] = float(model.level_errors_[0])
     for code in shown:
         facts.strata.append(_stratum(facts, code, labels, sizes, V, usage, rows))
-    facts.others = [
-        (
-            labels[code],
-            None if sizes is None else round(float(sizes[code])),
-            words_of(dense_row(V, code), background, names),
-        )
-        for code in others
-    ]
+    for code in others:
+        words = words_of(dense_row(V, code), background, names, (LAMBDA,), N_LISTED)
+        facts.others.append((labels[code], None if sizes is None else round(float(sizes[code])), words.names))
     _add_usage_to_topics(facts, usage, labels)
     if X is not None:
         add_measures(facts, model, X, H, W, V, rows)

@@ -47,8 +47,8 @@ def joined(names):
     return (", " if any(" " in name for name in names) else " ").join(names)
 
 
-def words_of(weights, background, names):
-    """Return the features that are among the first ten at any stop of the slider, in the order of the relevance at 0.6.
+def words_of(weights, background, names, stops=STOPS, n=N_SHOWN):
+    """Return the features that are among the first n at any stop of the slider, in the order of the relevance at 0.6.
 
     Parameters
     ----------
@@ -57,6 +57,8 @@ def words_of(weights, background, names):
     background : ndarray (n_features,)
         Sums of the features in all data. Features that the data do not have are left out.
     names : list of str
+    stops : sequence of float, default=STOPS
+    n : int, default=10
 
     Returns
     -------
@@ -69,9 +71,9 @@ def words_of(weights, background, names):
     # The logarithm of the lift among these features; those that are left out shift all of them alike.
     probable, specific = (relevance(values[None], here, weight)[0] for weight in (1, 0))
     pool = set()
-    for stop in STOPS:
+    for stop in stops:
         scores = stop * probable + (1 - stop) * specific
-        pool.update(_first(scores, N_SHOWN).tolist())
+        pool.update(_first(scores, n).tolist())
     pool = np.array(sorted(pool))
     order = pool[np.argsort(-(LAMBDA * probable + (1 - LAMBDA) * specific)[pool], kind="stable")]
     lifts = lift(values[None], here)[0] * (background.sum() / here.sum())

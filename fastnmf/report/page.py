@@ -226,7 +226,7 @@ def _others(facts):
     heads = ["Group", facts.wording.rows.capitalize(), f"Its {facts.wording.features}"]
     lines = [
         f'<tr data-item="strata"><th scope="row">{text(label)}</th><td data-v="{n_rows or 0}">{number(n_rows)}</td>'
-        f'<td class="t">{text(joined(words.names[:5]))}</td></tr>'
+        f'<td class="t">{text(joined(words))}</td></tr>'
         for label, n_rows, words in facts.others
     ]
     return f"<h3>{len(lines)} smaller groups</h3>{table(heads, lines, 'Smaller groups', heads[2:])}"
