@@ -287,6 +287,7 @@ def test_axes_have_a_figure_and_a_style():
         (lambda m: plots.plot_rows(m, "group"), ValueError, "color_by='group' is not known; expected 'topic'"),
         (lambda m: plots.plot_rows(m.components_, coordinates=[[0, 1]]), ValueError, r"expected \(4, 2\), a point for"),
         (lambda m: plots.plot_rows([[1.0, -1]]), ValueError, "finite weights >= 0"),
+        (lambda m: plots.plot_topic_similarity(m, ordered=[1, 2]), TypeError, "ordered is .* expected True or False"),
         (lambda m: plots.plot_loss(3), TypeError, "history is 3; expected a fitted model"),
         (lambda m: plots.plot_stability(m), TypeError, "expected what fastnmf.consensus or fastnmf.select_rank"),
         (lambda m: plots.plot_images(m, (4, 6), ax=[]), ValueError, "ax has 0 axes for 4 panels; give one"),

@@ -258,7 +258,9 @@ def plot_dots(
     ax.spines[:].set_color("#dddddd")
     ax.tick_params(labelcolor=INK)
     y, x = np.indices(values.shape)
-    dots = ax.scatter(x, y, s=0, c=values, cmap="Blues", vmin=0, edgecolors=QUIET, linewidths=0.4, zorder=3)
+    dots = ax.scatter(
+        x.ravel(), y.ravel(), s=0, c=values.ravel(), cmap="Blues", vmin=0, edgecolors=QUIET, linewidths=0.4, zorder=3
+    )
     bar = colour_bar(dots, ax, "weight", look)
     bar.ax.set_anchor((0, 1))
     for share in (0.25, 0.5, 1.0):
