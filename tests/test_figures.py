@@ -270,7 +270,7 @@ def test_axes_have_a_figure_and_a_style():
         (lambda m: plots.plot_usage(m, ax=3), TypeError, "ax is 3; expected axes of matplotlib"),
         (lambda m: plots.plot_usage(m, ["sci"]), ValueError, "strata has 'sci'; expected different ones of 'comp"),
         (lambda m: plots.plot_topic_map(m, components=[4]), ValueError, "components=.* different numbers from 0 to 3"),
-        (lambda m: plots.plot_topic_map(StratifiedNMF(2)), TypeError, "has no components_; fit it first"),
+        (lambda m: plots.plot_topic_map(StratifiedNMF(2)), TypeError, "has no components_; give a fitted model"),
         (lambda m: plots.plot_topic_map([[1.0, -1]]), ValueError, "H has negative entries"),
         (lambda m: plots.plot_topic_map(m, shares=[1.0]), ValueError, "expected 4 finite numbers >= 0, one for"),
         (

@@ -121,6 +121,7 @@ def plot_top_features(
     """
     look, model = look_of(style), weights
     check_panels(n_columns)
+    check_count("n", n)
     if is_model(model):
         feature_names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
         if strata is not None or (components is None and hasattr(model, "shifts_") and hasattr(model, "strata_")):
@@ -140,8 +141,6 @@ def plot_top_features(
             f"weights must have one row a title ({len(titles)}) and one column a name ({len(names)}), "
             f"at least one; got shape {weights.shape}."
         )
-    if n < 1:
-        raise ValueError(f"n must be at least 1; got {n}.")
     rows = places_of(strata, titles)
     rows = rows if components is None else some_of(components, n_rows)
     n_columns = n_columns or math.ceil(len(rows) / math.ceil(len(rows) / 5))
