@@ -270,7 +270,7 @@ def test_axes_have_a_figure_and_a_style():
         (lambda m: plots.plot_usage(m, ax=3), TypeError, "ax is 3; expected axes of matplotlib"),
         (lambda m: plots.plot_usage(m, ["sci"]), ValueError, "strata has 'sci'; expected different ones of 'comp"),
         (lambda m: plots.plot_topic_map(m, components=[4]), ValueError, "components=.* different numbers from 0 to 3"),
-        (lambda m: plots.plot_topic_map(StratifiedNMF(2)), TypeError, "has no components_; fit it first"),
+        (lambda m: plots.plot_topic_map(StratifiedNMF(2)), TypeError, "has no components_; give a fitted model"),
         (lambda m: plots.plot_topic_map([[1.0, -1]]), ValueError, "H has negative entries"),
         (lambda m: plots.plot_topic_map(m, shares=[1.0]), ValueError, "expected 4 finite numbers >= 0, one for"),
         (
@@ -287,6 +287,7 @@ def test_axes_have_a_figure_and_a_style():
         (lambda m: plots.plot_rows(m, "group"), ValueError, "color_by='group' is not known; expected 'topic'"),
         (lambda m: plots.plot_rows(m.components_, coordinates=[[0, 1]]), ValueError, r"expected \(4, 2\), a point for"),
         (lambda m: plots.plot_rows([[1.0, -1]]), ValueError, "finite weights >= 0"),
+        (lambda m: plots.plot_topic_similarity(m, ordered=[1, 2]), TypeError, "ordered is .* expected True or False"),
         (lambda m: plots.plot_loss(3), TypeError, "history is 3; expected a fitted model"),
         (lambda m: plots.plot_stability(m), TypeError, "expected what fastnmf.consensus or fastnmf.select_rank"),
         (lambda m: plots.plot_images(m, (4, 6), ax=[]), ValueError, "ax has 0 axes for 4 panels; give one"),

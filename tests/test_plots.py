@@ -116,7 +116,7 @@ def test_shares_of_shifts_add_up_to_one():
 
 def test_usage_is_a_line_a_stratum():
     usage = np.array([[0.2, 0.8, 0.0], [1.0, 0.0, 0.0]])
-    ax = plot_usage(usage, ["a", "b"])
+    ax = plot_usage(usage, np.array(["a", "b"]))
     np.testing.assert_array_equal(ax.get_images()[0].get_array(), usage)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2"]
     texts = {text.get_position(): text.get_text() for text in ax.texts}

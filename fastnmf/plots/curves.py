@@ -142,10 +142,10 @@ def _curve(history, name, title, ax, x, label, look):
         raise TypeError(f"history is {shown(history)}; expected a fitted model, or its history_.")
     missing = [key for key in (x, name) if key not in history]
     if missing:
-        raise ValueError(
-            f"The history has no {missing[0]!r}, only {', '.join(map(repr, history))}; for kkt_residual fit with "
-            "callback=fastnmf.metrics.ResidualHistory(X, strata) and pass its history_."
-        )
+        advice = "pass the history_ of a model that records it"
+        if name == "kkt_residual":
+            advice = "fit with callback=fastnmf.metrics.ResidualHistory(X, strata) and pass its history_"
+        raise ValueError(f"The history has no {missing[0]!r}, only {', '.join(map(repr, history))}; {advice}.")
     at, values = np.asarray(history[x]), np.asarray(history[name], dtype=np.float64)
     is_finite = np.isfinite(values)
     at, values = at[is_finite], values[is_finite]

@@ -121,6 +121,7 @@ def plot_top_features(
     """
     look, model = look_of(style), weights
     check_panels(n_columns)
+    check_count("n", n)
     if is_model(model):
         feature_names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
         if strata is not None or (components is None and hasattr(model, "shifts_") and hasattr(model, "strata_")):
@@ -140,8 +141,6 @@ def plot_top_features(
             f"weights must have one row a title ({len(titles)}) and one column a name ({len(names)}), "
             f"at least one; got shape {weights.shape}."
         )
-    if n < 1:
-        raise ValueError(f"n must be at least 1; got {n}.")
     rows = places_of(strata, titles)
     rows = rows if components is None else some_of(components, n_rows)
     n_columns = n_columns or math.ceil(len(rows) / math.ceil(len(rows) / 5))
@@ -258,7 +257,9 @@ def plot_dots(
     ax.spines[:].set_color("#dddddd")
     ax.tick_params(labelcolor=INK)
     y, x = np.indices(values.shape)
-    dots = ax.scatter(x, y, s=0, c=values, cmap="Blues", vmin=0, edgecolors=QUIET, linewidths=0.4, zorder=3)
+    dots = ax.scatter(
+        x.ravel(), y.ravel(), s=0, c=values.ravel(), cmap="Blues", vmin=0, edgecolors=QUIET, linewidths=0.4, zorder=3
+    )
     bar = colour_bar(dots, ax, "weight", look)
     bar.ax.set_anchor((0, 1))
     for share in (0.25, 0.5, 1.0):

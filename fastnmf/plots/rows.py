@@ -177,8 +177,6 @@ def _parts_of(model):
         parts = W
     else:
         W, H = weights_of(model).astype(np.float64), topics_of(model)
-        if W.shape[1] != len(H):
-            raise ValueError(f"{type(model).__name__} has no weight a topic; give the weights as an array.")
         parts = W * H.sum(axis=1)
     if not np.isfinite(parts).all() or (parts < 0).any():
         raise ValueError("The parts of topics in rows are negative, NaN or infinity; give finite weights >= 0.")

@@ -18,9 +18,11 @@ from fastnmf.metrics.topics import topic_names
 
 
 def is_model(given):
-    """Return whether what was given is a fitted model; raise where it is a model that is not fitted."""
+    """Return whether what was given is a fitted model; raise where it is one without topics, or is not fitted."""
     if hasattr(given, "get_params") and not hasattr(given, "components_"):
-        raise TypeError(f"The model is {shown(given)}, which has no components_; fit it first, or give an array.")
+        raise TypeError(
+            f"The model is {shown(given)}, which has no components_; give a fitted model with topics, or an array."
+        )
     return hasattr(given, "components_")
 
 
@@ -37,6 +39,10 @@ def weights_of(model):
         raise ValueError(
             f"This {type(model).__name__} keeps no weights of its rows; give arrays, such as what transform(X) returns."
         )
+    if W.shape[1] != len(topics_of(model)):
+        raise ValueError(
+            f"{type(model).__name__} has {W.shape[1]} weights a row for {len(topics_of(model))} topics; give arrays."
+        )
     return np.asarray(W)
 
 
@@ -47,7 +53,7 @@ def shares_of(model):
         W = weights_of(model)
     except ValueError:
         return None
-    return component_usage(W, H)[0] if W.shape[1] == len(H) and H.min(initial=0) >= 0 else None
+    return component_usage(W, H)[0] if H.min(initial=0) >= 0 else None
 
 
 def shifts_of(model):

@@ -104,7 +104,7 @@ def plot_usage(
     if usage.ndim == 2:
         strata = range(len(usage)) if strata is None else strata
         components = range(usage.shape[1]) if components is None else components
-    strata, components = ([str(label) for label in labels or ()] for labels in (strata, components))
+    strata, components = ([] if labels is None else [str(label) for label in labels] for labels in (strata, components))
     if usage.shape != (len(strata), len(components)) or not usage.size:
         raise ValueError(
             f"usage must have one row a stratum ({len(strata)}) and one column a component ({len(components)}), at "

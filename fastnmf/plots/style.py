@@ -134,6 +134,12 @@ def check_panels(n_columns):
         raise ValueError(f"n_columns={shown(n_columns)} is not valid; expected an integer >= 1, or None.")
 
 
+def check_flag(name, value):
+    """Raise TypeError unless a value is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {shown(value)}; expected True or False.")
+
+
 def plain(ax, look):
     """Hide the top and right spines, draw the other two in grey, and size the numbers."""
     ax.spines[["top", "right"]].set_visible(False)

@@ -19,6 +19,7 @@ from fastnmf.plots.style import (
     Style,
     axes_or_new,
     cell_numbers,
+    check_flag,
     colour_bar,
     explained,
     lay_out,
@@ -183,6 +184,7 @@ def plot_topic_similarity(
     ['0', '2', '1']
     """
     look = look_of(style)
+    check_flag("ordered", ordered)
     H = topics_of(model)
     names, has_names = names_of_features(feature_names, model, H.shape[1])
     titles = _titles(model, titles, names if has_names else None, n)

@@ -18,6 +18,7 @@ from fastnmf.plots.style import (
     Panels,
     Style,
     axes_or_new,
+    check_flag,
     colour_bar,
     lay_out,
     look_of,
@@ -87,6 +88,7 @@ def plot_tree(
     'Topics of 3 levels: 2, 4, 9'
     """
     look = look_of(style)
+    check_flag("shares", shares)
     place, height = _places(model)
     top = len(place) - 1
     ax = axes_or_new(ax, look, (look.inches(30 * (top + 1)), look.inches(2.3 * height + 4)))
