@@ -11,7 +11,7 @@ from fastnmf.core.updates.active_set import minimise_rows
 from fastnmf.kernels import divergence, nnls, products, rows
 from fastnmf.kernels import row_intrinsics as simd
 from fastnmf.kernels import tile_kernels as lanes
-from fastnmf.kernels.jit import N_TASKS, kernel, split_costs, split_rows, work_stealing
+from fastnmf.kernels.jit import MOST_TASKS, N_TASKS, kernel, split_costs, split_rows, work_stealing
 from fastnmf.kernels.records import CSR, LazyRows, Limits
 
 DTYPES = [np.float32, np.float64]
@@ -357,6 +357,9 @@ def test_task_tables_cover_the_rows_and_do_not_ask_for_threads(rng):
         assert table[0] == 0 and table[-1] == 500 and (np.diff(table) >= 0).all() and len(table) == N_TASKS + 1
     costs = np.diff(indptr[split_costs(indptr, 24)])
     assert costs.max() < 2 * costs.mean()  # balanced by non-zeros
+    even = 61 * np.arange(300_001)  # as many entries a row as 20 newsgroups have
+    assert len(split_costs(even[:18_847], 24)) == len(split_rows(18_846, 576)) == N_TASKS + 1
+    assert len(split_costs(even, 24)) == MOST_TASKS + 1 and len(split_rows(300_000, 576)) == 165  # for many cores
     assert len(split_rows(500, 10)) == 2 and len(split_costs(indptr[:3], 8)) == 2  # too little work to share
 
 

@@ -137,7 +137,7 @@ class Pattern:
         """Task table over the entries."""
         return self._entries
 
-    def _table(self, width, n_tasks=N_TASKS):
+    def _table(self, width, n_tasks=None):
         """Return the task table of products with rows of `width` numbers, one row for each entry."""
         if (width, n_tasks) not in self._tasks:
             self._tasks[width, n_tasks] = split_rows(len(self.group), width, n_tasks)

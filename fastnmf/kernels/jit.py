@@ -45,7 +45,10 @@ from fastnmf.kernels.warn import warn
 # All options of "fast" except those that assume that NaN and infinity never occur: they delete checks for NaN.
 FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 _BARE = {"fastmath": FASTMATH, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-N_TASKS = 32
+N_TASKS, MOST_TASKS = 32, 256  # of work that is shared at all, by its size
+# Multiply-adds and rows of a task where there are more than `N_TASKS`: .1 ms or more on one core, far above the few us
+# of a launch, and sums of its own, which are added up afterwards, for a thousand rows. So 20 newsgroups have 32 tasks.
+TASK_COST, TASK_ROWS = 1 << 20, 1 << 10
 COUNTER_STEP = 8  # int64 numbers between the counters of two threads, which then do not share a cache line
 ROW_COST = 8  # non-zeros that cost as much as the work done once per row
 ROWS_TOGETHER = 64  # tables of many rows have bounds at its multiples: some kernels update that many rows side by side
@@ -511,7 +514,12 @@ def _set_count(of_numba, of_this_thread):
     _LOCAL.n_threads = of_this_thread
 
 
-def split_rows(n_rows, cost_per_row, n_tasks=N_TASKS):
+def _n_tasks(n_rows, cost):
+    """Return the number of tasks for so many rows and multiply-adds; it does not depend on the number of threads."""
+    return max(N_TASKS, min(cost // TASK_COST, n_rows // TASK_ROWS, MOST_TASKS))
+
+
+def split_rows(n_rows, cost_per_row, n_tasks=None):
     """Return a task table of equal numbers of rows, with a single task where the whole work is too small to share.
 
     Parameters
@@ -519,8 +527,8 @@ def split_rows(n_rows, cost_per_row, n_tasks=N_TASKS):
     n_rows : int
     cost_per_row : int
         Multiply-adds for each row.
-    n_tasks : int, default=N_TASKS
-        Largest number of tasks.
+    n_tasks : int, default=None
+        Largest number of tasks; None lets the size of the work decide.
 
     Returns
     -------
@@ -528,6 +536,7 @@ def split_rows(n_rows, cost_per_row, n_tasks=N_TASKS):
     """
     if n_rows * cost_per_row < SERIAL_BELOW:
         return np.array([0, n_rows], dtype=np.int64)
+    n_tasks = n_tasks or _n_tasks(n_rows, n_rows * cost_per_row)
     return np.linspace(0, n_rows, min(n_tasks, max(n_rows, 1)) + 1).astype(np.int64)
 
 
@@ -546,11 +555,12 @@ def split_costs(indptr, width):
         A single task where the whole work is too small to share.
     """
     n_rows = len(indptr) - 1
-    if (int(indptr[-1]) + n_rows) * width < SERIAL_BELOW:
+    work = (int(indptr[-1]) + n_rows) * width
+    if work < SERIAL_BELOW:
         return np.array([0, n_rows], dtype=np.int64)
-    cost = indptr + ROW_COST * np.arange(n_rows + 1, dtype=np.int64)
-    bounds = np.searchsorted(cost, np.linspace(0, cost[-1], N_TASKS + 1)[1:-1])
-    if n_rows >= 4 * ROWS_TOGETHER * N_TASKS:
+    cost, n_tasks = indptr + ROW_COST * np.arange(n_rows + 1, dtype=np.int64), _n_tasks(n_rows, work)
+    bounds = np.searchsorted(cost, np.linspace(0, cost[-1], n_tasks + 1)[1:-1])
+    if n_rows >= 4 * ROWS_TOGETHER * n_tasks:
         bounds = bounds // ROWS_TOGETHER * ROWS_TOGETHER
     return np.concatenate([[0], bounds, [n_rows]]).astype(np.int64)
 
