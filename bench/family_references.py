@@ -6,6 +6,7 @@ They are written from the formulas in the docstrings of the models, and share no
 import numpy as np
 from judged import Judged, compared, seconds
 from references import by_lbfgs, digits, half_square, kullback_leibler, of_scikit_learn
+from scipy.optimize import nnls
 from sklearn import decomposition
 from sklearn.neighbors import kneighbors_graph
 
@@ -95,7 +96,7 @@ def robust_to_measures(seed):
 
 
 def levels(seed):
-    """L-BFGS-B on all levels at once, whose weights are free variables: never above the nested least squares."""
+    """L-BFGS-B on all levels at once, then SciPy's nested least squares for the weights."""
     X = digits(seed, 200)[0] / 16
 
     def value(S, A, T, B):
@@ -104,13 +105,15 @@ def levels(seed):
         slopes = lower @ A.T, of_A, upper @ (B @ A).T, T.T @ upper @ A.T
         return half_square(lower) + half_square(upper), slopes
 
-    def objective(model):
-        return sum(half_square(X - S @ H) for S, H in zip(model.S_, model.components_, strict=True))
+    def nested(_, A, __, B):
+        lower = np.array([nnls(A.T, x)[0] for x in X])
+        upper = np.array([nnls(B.T, s)[0] for s in lower])
+        return half_square(X - lower @ A) + half_square(X - upper @ B @ A)
 
     return compared(
         lambda **options: fastnmf.HierarchicalNMF((12, 6), **options),
-        objective,
-        by_lbfgs(value, [(200, 12), (12, 64), (200, 6), (6, 12)], scale=0.5),
+        lambda model: nested(None, model.layer_weights_[0], None, model.layer_weights_[1]),
+        by_lbfgs(value, [(200, 12), (12, 64), (200, 6), (6, 12)], scale=0.5, judged=nested),
         seed,
         starts=3,
         fit=lambda model: model.fit(X),

@@ -28,7 +28,7 @@ def itakura_saito(X, Y):
     return float((X / Y - np.log(X / Y) - 1).sum())
 
 
-def by_lbfgs(objective, shapes, free=(), scale=1.0, max_iter=2000):
+def by_lbfgs(objective, shapes, free=(), scale=1.0, max_iter=2000, judged=None):
     """Return a reference: L-BFGS-B from a random start.
 
     Parameters
@@ -42,6 +42,8 @@ def by_lbfgs(objective, shapes, free=(), scale=1.0, max_iter=2000):
     scale : float, default=1.0
         Size of the entries of a start.
     max_iter : int, default=2000
+    judged : callable, default=None
+        ``judged(*factors)``, what counts of the factors that are found; None: the objective.
 
     Returns
     -------
@@ -62,7 +64,8 @@ def by_lbfgs(objective, shapes, free=(), scale=1.0, max_iter=2000):
     def reference(rng):
         start = np.concatenate([scale * rng.random(size) for size in sizes])
         options = {"maxiter": max_iter, "maxfun": 4 * max_iter, "ftol": 1e-9}
-        return minimize(value, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).fun
+        found = minimize(value, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        return found.fun if judged is None else judged(*split(found.x))
 
     return reference
 

@@ -11,6 +11,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 PAPERS = Path(__file__).resolve().parent.parent / "bench" / "papers"
+MODULES = ("_cells", "_report", "_drawings", "_page", "2025")
 TINY = {"outer": 2, "inner": 3, "images": 10, "blobs": 10}
 
 
@@ -29,7 +30,7 @@ def khan():
     """Give the modules, all data planted and compiling left to the fits; paths and modules are as before afterwards."""
     path, before = list(sys.path), dict(sys.modules)
     sys.path[:0] = [str(PAPERS), str(PAPERS.parent)]
-    modules = {name: importlib.import_module(f"khan{name}") for name in ("_cells", "_report", "_drawings", "2025")}
+    modules = {name: importlib.import_module(f"khan{name}") for name in MODULES}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modules["_cells"], "warm", lambda: None)
         for name in modules["_cells"].SETS:
@@ -238,3 +239,22 @@ def test_the_page_has_published_and_measured(khan, tmp_path):
     for figure in figures.values():
         assert sum(ax.has_data() for ax in figure.axes) >= 3
         plt.close(figure)
+
+
+def test_the_page_of_the_documentation_is_what_its_script_draws(khan):
+    script = khan["_page"]
+    top, frame = script.read()
+    assert script.PAGE.read_text(encoding="utf-8") == script.page(top, frame)
+    assert script.CSV.stat().st_size < 100_000 and not frame.duplicated(list(script.KEYS)).any()
+    assert top[0].startswith("Command: `python bench/papers/khan2025.py") and top[1].startswith("Machine: ")
+
+
+def test_cells_are_stored_with_their_rounds_and_digits_that_matter(khan, tmp_path):
+    script = khan["_page"]
+    rows = made_up(khan, {"Meta-NMF": 0.123456}, seeds=1).to_dict("records")
+    (tmp_path / "cells.csv").write_text("# Command: `x`.\n# Machine: y.\n" + script.stored(rows), encoding="utf-8")
+    top, frame = script.read(tmp_path / "cells.csv")
+    assert top == ["Command: `x`.", "Machine: y."] and len(frame) == len(rows)
+    assert set(frame[frame.method == "Meta-NMF"].nmi) == {0.1235} and set(frame.outer) == {2}
+    text = script.page(top, frame)  # of fewer rounds than in the thesis: none of its numbers
+    assert "0.570" not in text and "| Meta-NMF |  | 0.123 | 0.123 | 0.123 | 0.123 | 1 |" in text and "nan" not in text

@@ -13,6 +13,7 @@ from fastnmf.datasets.karate import load_karate_club
 pytest.importorskip("matplotlib")
 PAPERS = Path(__file__).resolve().parent.parent / "bench" / "papers"
 NAMES = ("kim2021", "slides_measures", "slides_models", "slides_style", "plsa", "plsa_em", "machine", "table")
+NAMES += ("slides_page", "written", "claims", "published", "starts", "drawings", "runs")
 TINY = {
     "seeds": 1, "updates": 5, "iterations": 5, "grid": 3, "splits": 1, "karate_seeds": 2, "topics": 3, "steps": 4,
     "topic_seed": 0,
@@ -125,3 +126,18 @@ def test_the_density_is_that_of_positions_drawn_twice(modules):
     slides = modules["slides_measures"]
     densities = [np.mean(slides.random_sparse(np.random.default_rng(seed)) > 0) for seed in range(5)]
     assert np.mean(densities) == pytest.approx(slides.DENSITY, abs=0.005)
+
+
+def test_the_page_of_the_tables_is_what_its_script_writes(modules):
+    script = modules["slides_page"]
+    text = script.PAGE.read_text(encoding="utf-8")
+    rows = [*script.MEASURES, *script.MODELS, *script.MORE]
+    values = [float(line.split(" | ")[-1].rstrip(" |")) for line in text.splitlines() if line.endswith(" |") and
+              "`" in line.split("|")[4:5][0]]  # fmt: skip
+    machine = " ".join(text.split("\n\n")[2].split()).removesuffix(".")
+    assert text == script.page(values, machine, script.compared(text)) and len(script.MODELS) == 21
+    assert len({row[0] for row in rows}) == len(rows) == len(values) and all(0 < value < 1 for value in values)
+    names = script.known()
+    for name in ("NMF", "orthogonal NMF", "separable NMF", "kernel NMF", "graph NMF"):
+        place = next(i for i, row in enumerate(rows) if row[0] == name)
+        assert script.measured(rows[place][2], names) == pytest.approx(values[place], abs=2e-3), name

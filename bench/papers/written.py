@@ -1,5 +1,7 @@
 """The report: published and measured side by side, verdicts, tables and figures, as Markdown."""
 
+import textwrap
+
 import claims
 import numpy as np
 import published
@@ -21,6 +23,11 @@ def markdown(header, rows):
     """Format rows as a Markdown table of left-aligned columns: most cells are sentences."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
+
+
+def paragraph(text):
+    """Return a paragraph in lines of at most 120 characters."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def report(tables, params):

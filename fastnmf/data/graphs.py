@@ -188,7 +188,8 @@ def transitivity(A):
     """Return how much more often than two of all nodes two neighbours of a node are joined; 1 if they always are.
 
     With T the share of the pairs of neighbours that are joined and p that of all pairs of nodes, it is ``(T - p) /
-    (1 - p)``, and 1 where no node has two neighbours or all nodes are joined. Of a large graph it is that of 1000 nodes.
+    (1 - p)``, and 1 where no node has two neighbours or all nodes are joined. Of a large graph it is that of 1000
+    nodes.
 
     Parameters
     ----------

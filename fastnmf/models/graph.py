@@ -61,13 +61,12 @@ class GraphNMF(BaseNMF, WithStrata):
         Rows of H.
     graph_weight : float, default=None
         Weight of the graph of samples, >= 0; 0 leaves the graph out. None means 0.5, or 100 with
-        ``scale_invariant=False``. A computed graph gets less than 0.5 if it is noise: nothing if two neighbours of a
-        sample are neighbours of each other as rarely as in many dimensions without any structure (5 % more often than
-        two of all samples), and all from 10 % on. With ``scale_invariant=True`` and the squared error the weight has no
-        unit: the same
-        value suits X and 2 X, and any number of samples. With Kullback-Leibler it suits entries of about 1 to 1000, and
-        is relative to the largest entry where that lies outside 0.0005 to 1024. A graph whose neighbours are of one
-        kind gains by a weight of 5: k-means on W finds the digits of scikit-learn better. Where neighbours are
+        ``scale_invariant=False``. A graph that was computed gets less than 0.5 where it is noise: 0 if two neighbours
+        of a sample are neighbours of each other at most 5 % more often than two of all samples, as in many dimensions
+        without structure; 0.5 from 10 % on. With ``scale_invariant=True`` and the squared error the weight has no unit:
+        the same value suits X and 2 X, and any number of samples. With Kullback-Leibler it suits entries of about 1 to
+        1000, and is relative to the largest entry where that lies outside 0.0005 to 1024. A graph whose neighbours are
+        of one kind gains by a weight of 5: k-means on W finds the digits of scikit-learn better. Where neighbours are
         arbitrary, that weight makes the components alike, of which `fit` warns.
     feature_weight : float, default=0.0
         Weight of the graph of features.
