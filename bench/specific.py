@@ -23,8 +23,7 @@ LEVELS = (0.05, 0.001)
 
 
 def shares(found):
-    """Return the shares of p-values at or below the levels: of the test, and of the normal distribution.
-    """
+    """Return the shares of p-values at or below the levels: of the test, and of the normal distribution."""
     by_normal = ndtr(-found.z)
     return [np.mean(p <= level) for p in (found.pvalue, by_normal) for level in LEVELS]
 
