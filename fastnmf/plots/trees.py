@@ -110,7 +110,7 @@ def plot_tree(
         x = top - level
         topics = enumerate(zip(at, words, used, strict=True))
         drawn = [_words(ax, (x, y), topic, found, share, most, size) for topic, (y, found, share) in topics]
-        ends.append([x + text.get_window_extent().width / column + 0.02 for text in drawn])
+        ends.append([x + text.get_window_extent().width / column + 0.03 for text in drawn])
     for level in range(top, 0, -1):
         _join(ax, place, ends, level, (model.shares(level), threshold), look)
     return ax
