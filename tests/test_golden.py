@@ -27,7 +27,6 @@ SEQUENTIAL = {"chain_sweep", "quartic_sweep", "nodes_colour", "linked_sweep", "c
 SEQUENTIAL |= {"cone_sweep", "csr_mixtures", "dense_mixtures", "gram_mixtures"}
 # So are these, whose whole work is small: one pass over few entries, and short fits of dense data one after the other.
 SHORT = {"entries_value", "dense_mu", "dense_hals", "pattern_places", "csr_cut", "rows_press"}
-SHORT |= {"rows_nnls_active"}  # the few rows that block pivoting leaves
 SHORT |= {"powers_of_residual", "rows_minimax"}  # of the tiny data of ChebyshevNMF
 
 
