@@ -311,16 +311,20 @@ def test_convex_numbers():
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_one_step_of_mixtures_is_that_of_the_paper(signed):
+def test_one_step_of_mixtures_is_that_of_the_paper(signed, monkeypatch):
     rng = np.random.default_rng(3)
     X = rng.standard_normal((9, 6)) if signed else rng.random((9, 6))
     W, C = rng.random((9, 2)), rng.random((9, 2))
-    if signed:
-        model = KernelNMF(2, kernel="linear", init="custom", solver="mu", max_iter=1, tol=0).fit(X, W=W, C=C)
+    if signed:  # the updates of a kernel with negative eigenvalues
+        monkeypatch.setattr("fastnmf.models.kernel.is_semidefinite", lambda K: False)
+        model = KernelNMF(2, kernel="precomputed", init="custom", max_iter=1, tol=0).fit(X @ X.T, W=W, C=C)
     else:
         model = ConvexNMF(2, init="custom", solver="mu", max_iter=1, tol=0).fit(X, W=W, C=C)
-    W, C = oracles.convex_step(X @ X.T, W, C, exact=0, updates=1)
-    np.testing.assert_allclose(model.W_ @ model.C_.T, W @ C.T, rtol=1e-9 if signed else 1e-12)
+    W, C = oracles.convex_step(X @ X.T, W, C, exact=2 if signed else 0, updates=3 if signed else 1)
+    if signed:  # the exact W of the end comes on top
+        np.testing.assert_allclose(model.C_, C / C.sum(axis=0), rtol=1e-9)
+    else:
+        np.testing.assert_allclose(model.W_ @ model.C_.T, W @ C.T, rtol=1e-12)
 
 
 def test_convex_of_signed_data():
