@@ -71,14 +71,14 @@ def test_transform_writes_the_weights_of_the_model(posts, capsys, monkeypatch):
     code, out, err = run(capsys, *command, "-o", "weights.csv")
     assert code == 0 and not err and "6 rows for 2 topics" in out
     rows = table((posts / "weights.csv").read_text("utf-8"))
-    assert list(rows[0]) == ["row", "stratum", "topic_1", "topic_2"] and rows[0]["row"] == "Post, number 60"
+    assert list(rows[0]) == ["row", "stratum", "topic_0", "topic_1"] and rows[0]["row"] == "Post, number 60"
     model, bunch = load("model.npz"), fastnmf.read("new.csv", source=load("model.npz").source_)
     want = model.transform(bunch.data, strata=bunch.strata)
-    assert np.array_equal([[float(row[f"topic_{c}"]) for c in (1, 2)] for row in rows], want)
+    assert np.array_equal([[float(row[f"topic_{c}"]) for c in (0, 1)] for row in rows], want)
     for ending in ("tsv", "jsonl"):
         assert run(capsys, *command, "-o", f"weights.{ending}")[0] == 0
     line = json.loads((posts / "weights.jsonl").read_text("utf-8").split("\n")[5])
-    assert line["topic_2"] == want[5, 1] and (posts / "weights.tsv").read_text("utf-8").count("\t") == 3 * 7
+    assert line["topic_1"] == want[5, 1] and (posts / "weights.tsv").read_text("utf-8").count("\t") == 3 * 7
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((posts / "new.csv").read_bytes())))
     code, out, err = run(capsys, "transform", "model.npz", "-", "-o", "-")
     assert code == 0 and not err and out == (posts / "weights.csv").read_text("utf-8")
@@ -92,7 +92,7 @@ def test_export_and_parquet(posts, capsys, monkeypatch):
     assert code == 0 and {path.name for path in folder.iterdir()} == names and all(name in out for name in names)
     tables = {name: table((folder / name).read_text("utf-8")) for name in names if name.endswith(".csv")}
     assert [row["feature"] for row in tables["components.csv"]] == model.feature_names_in_.tolist()
-    H = [[float(row[f"topic_{c}"]) for row in tables["components.csv"]] for c in (1, 2)]
+    H = [[float(row[f"topic_{c}"]) for row in tables["components.csv"]] for c in (0, 1)]
     V = [[float(row[label]) for row in tables["shifts.csv"]] for label in ("cars", "space")]
     assert np.array_equal(H, model.components_) and np.array_equal(V, model.shifts_)
     assert [row["row"] for row in tables["weights.csv"]] == model.row_names_.tolist()
@@ -110,7 +110,7 @@ def test_export_and_parquet(posts, capsys, monkeypatch):
     import pyarrow.parquet
 
     found = pyarrow.parquet.read_table(folder / "weights.parquet").to_pydict()
-    assert np.array_equal(found["topic_1"], model.W_[:, 0]) and (folder / "mine.txt").exists()
+    assert np.array_equal(found["topic_0"], model.W_[:, 0]) and (folder / "mine.txt").exists()
 
 
 @pytest.mark.parametrize(

@@ -273,7 +273,7 @@ def test_flags_of_topics_and_shifts_are_told(tmp_path):
     assert [kind for kind, _ in facts.topics[1].flags] == ["function words"]
     assert set(facts.topics[0].flags[0][1]) <= set(range(12)) and facts.strata[0].marked_by is None
     said = " ".join(" ".join(Reader(page_of(tmp_path, model, X=sp.csr_array(X), kind="text")).text).split())
-    assert "Topic 1 : repeated text." in said and "common in all kinds of documents" in said
+    assert "Topic 0 : repeated text." in said and "common in all kinds of documents" in said
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_dead_and_equal_topics_are_told(tmp_path, model):
     other.components_ = model.components_[[0, 0, 1]]
     other.W_ = model.W_ * [1, 1, 0]
     said = " ".join(" ".join(Reader(page_of(tmp_path, other)).text).split())
-    assert "Components that are nearly the same: 1 and 2 (cosine 1.00)" in said and "Dead components" in said
+    assert "Components that are nearly the same: 0 and 1 (cosine 1.00)" in said and "Dead components" in said
 
 
 def test_bad_input_is_one_sentence(tmp_path, bunch, model):
@@ -434,6 +434,6 @@ def test_a_hierarchy_is_told_as_its_tree(tmp_path):
     page = write_report(model, tmp_path / "r.html", X=X, feature_names=names).read_text("utf-8")
     assert "Components of components" in page and page.count('<ul class="tree">') == 3 and "<0>" not in page
     tree = page[page.index('<ul class="tree">') : page.index("</section>", page.index('<ul class="tree">'))]
-    for topic in range(1, 5):
+    for topic in range(4):
         assert tree.count(f'href="#topic-{topic}"') == 1 and f'id="topic-{topic}"' in page
     assert f"{100 * (1 - model.level_errors_[0] ** 2):.1f}" in page  # of the squared norm, by the finest level

@@ -165,9 +165,9 @@ def test_the_slider_orders_words_by_keyboard(strata, model_of_strata):
         return [f"word{j}" if j < 39 else "image" for j in np.argsort(-scores)[:10]]
 
     def names():
-        return [name if name.startswith("word") else "image" for name, _, _ in first_words(strata, "topic-1")]
+        return [name if name.startswith("word") else "image" for name, _, _ in first_words(strata, "topic-0")]
 
-    server = first_words(strata, "topic-1")
+    server = first_words(strata, "topic-0")
     assert names() == expected(0.6)
     strata.ask("document.getElementById('order-topics').focus()")
     strata.press("ArrowRight")
@@ -177,20 +177,20 @@ def test_the_slider_orders_words_by_keyboard(strata, model_of_strata):
     assert names() == expected(1.0) != expected(0.0)
     for _ in range(4):
         strata.press("ArrowLeft")
-    assert first_words(strata, "topic-1") == server  # the script writes numbers as the page did
+    assert first_words(strata, "topic-0") == server  # the script writes numbers as the page did
 
 
 def test_the_map_and_the_lists_are_linked(strata):
     lit = "[...document.querySelectorAll('#map .on')].map(e => [e.namespaceURI.slice(-3), e.dataset.topic])"
-    strata.ask("document.querySelector('.bubbles a[data-topic=\"2\"]').focus()")
-    assert strata.ask(lit) == [["svg", "2"], ["tml", "2"]]
-    assert strata.ask("document.querySelector('#panel h3').textContent").startswith("2 ")
-    assert strata.ask("document.querySelectorAll('#panel li').length") == len(first_words(strata, "topic-2", 99))
+    strata.ask("document.querySelector('.bubbles a[data-topic=\"1\"]').focus()")
+    assert strata.ask(lit) == [["svg", "1"], ["tml", "1"]]
+    assert strata.ask("document.querySelector('#panel h3').textContent").startswith("1 ")
+    assert strata.ask("document.querySelectorAll('#panel li').length") == len(first_words(strata, "topic-1", 99))
     strata.press("Enter")
     strata.ask("new Promise(requestAnimationFrame).then(() => 1)")
-    assert strata.ask("location.hash") == "#topic-2"
-    strata.ask("document.querySelector('#topic-3 summary').focus()")
-    assert strata.ask(lit) == [["svg", "3"], ["tml", "3"]]  # and back, from a card
+    assert strata.ask("location.hash") == "#topic-1"
+    strata.ask("document.querySelector('#topic-2 summary').focus()")
+    assert strata.ask(lit) == [["svg", "2"], ["tml", "2"]]  # and back, from a card
 
 
 def test_two_groups_are_compared(strata, model_of_strata):
@@ -208,12 +208,12 @@ def test_two_groups_are_compared(strata, model_of_strata):
 
 
 def test_names_are_kept_in_the_saved_page(strata, tmp_path):
-    strata.ask("document.querySelector('#topic-2 .rename').focus()")
+    strata.ask("document.querySelector('#topic-1 .rename').focus()")
     strata.press("Enter")
     assert strata.ask("document.activeElement.className") == "name"
     strata.type('<i>Sea & "sky"')
     strata.press("Enter")
-    told = "[...document.querySelectorAll('[data-name=\"2\"]')].map(e => e.textContent)"
+    told = "[...document.querySelectorAll('[data-name=\"1\"]')].map(e => e.textContent)"
     assert set(strata.ask(told)) == {'<i>Sea & "sky"'} and len(strata.ask(told)) > 3
     assert 'rename_topics(model, {1: "<i>Sea & \\"sky\\""})' in strata.ask(
         "document.getElementById('renamed').textContent"
@@ -222,7 +222,7 @@ def test_names_are_kept_in_the_saved_page(strata, tmp_path):
     page = strata.saved(tmp_path, "document.getElementById('save').click()")
     strata.open(page.as_uri())
     assert set(strata.ask(told)) == {'<i>Sea & "sky"'} and strata.complaints == []
-    assert len(shown(strata, "topics")) == 3 and len(first_words(strata, "topic-1")) == 10
+    assert len(shown(strata, "topics")) == 3 and len(first_words(strata, "topic-0")) == 10
     assert strata.ask("document.querySelectorAll('.tools.made').length") == strata.ask(
         "document.querySelectorAll('table[data-file]').length + document.querySelectorAll('figure').length"
     )
@@ -236,7 +236,7 @@ def test_tables_and_figures_are_saved(strata, tmp_path):
     words = strata.saved(tmp_path, "document.querySelector('#topics .slider button').click()")
     rows = list(csv.reader(words.read_text("utf-8-sig").splitlines()))
     assert rows[0] == ["topic", "name", "rank", "feature", "weight", "lift", "relevance"]
-    assert [row[3] for row in rows[1:11]] == [name for name, _, _ in first_words(strata, "topic-1")]
+    assert [row[3] for row in rows[1:11]] == [name for name, _, _ in first_words(strata, "topic-0")]
     drawn = strata.saved(tmp_path, "document.querySelector('#map .tools.made button').click()").read_text("utf-8")
     assert drawn.startswith("<svg") and drawn.count("<circle") == 3 and "var(" not in drawn
     painted = strata.saved(tmp_path, "document.querySelector('#map .tools.made button + button').click()")

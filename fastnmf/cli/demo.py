@@ -39,7 +39,7 @@ def run(corpus, n_components, seed, folder):
     print("most of the rest. What counts is which words it groups:")
     top = model.top_features(10, bunch.feature_names)
     print_top("Specific to each stratum: ten words above the others", top.strata, top.strata.values())
-    print_top("Shared by all: the ten strongest words of each topic", range(1, n_components + 1), top.components)
+    print_top("Shared by all: the ten strongest words of each topic", range(n_components), top.components)
     print()
     model.save(folder / "model.npz", bunch.feature_names)
     options = {"feature_names": bunch.feature_names, "title": title, "kind": "text"}

@@ -155,7 +155,7 @@ def _top(arguments):
         return
     if strata is not None:
         print_top("Specific to each stratum", strata, strata.values())
-    print_top("Shared by all", range(1, len(components) + 1), components)
+    print_top("Shared by all", range(len(components)), components)
 
 
 def _report(arguments):

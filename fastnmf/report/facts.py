@@ -266,12 +266,12 @@ def _topics(model, H, W, background, names, rows):
     overall = None if W is None else metrics.component_usage(W, H)[0]
     topics, given = [], getattr(model, "topic_names_", None)
     for c in range(len(H)):
-        topic = Topic(c + 1, words_of(H[c], background, names), sparseness=float(sparsenesses[c]))
+        topic = Topic(c, words_of(H[c], background, names), sparseness=float(sparsenesses[c]))
         topic.place = tuple(places[c].tolist())
         topic.given_name = None if given is None else given[c]
         topic.is_dead = not H[c].any() or (W is not None and not np.any(W[:, c]))
         if len(H) > 1 and not topic.is_dead:
-            topic.nearest, topic.similarity = int(np.argmax(cosines[c])) + 1, float(cosines[c].max())
+            topic.nearest, topic.similarity = int(np.argmax(cosines[c])), float(cosines[c].max())
         if W is not None and not topic.is_dead:
             topic.share = float(overall[c])
             topic.rows = rows.strongest(W[:, c])

@@ -222,7 +222,7 @@
     for (const { part, at, count, card } of lists.filter((list) => list.key === (key === "topics" ? key : "groups"))) {
       const name = card.querySelector("h3 bdi").textContent;
       ranked(part, order).slice(0, count).forEach(([place, weight, lift, score], rank) => {
-        lines.push([at + 1, name, rank + 1, data.words[place], weight, Number(lift.toPrecision(4)), score.toFixed(4)]);
+        lines.push([at, name, rank + 1, data.words[place], weight, Number(lift.toPrecision(4)), score.toFixed(4)]);
       });
     }
     return lines;
@@ -386,7 +386,7 @@
     show(panel && panel.dataset.topic);
     const names = $("[data-renamed]").map((card) => {
       const number = card.id.slice("topic-".length);
-      return `${number - 1}: ${JSON.stringify(nameOf(number))}`;
+      return `${number}: ${JSON.stringify(nameOf(number))}`;
     });
     document.querySelector("#renamed code").textContent = `rename_topics(model, {${names.join(", ")}})`;
     get("renamed").hidden = false;

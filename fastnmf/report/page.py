@@ -118,9 +118,9 @@ def _tree(nodes):
     lines = []
     for node in nodes:
         words = " ".join(f'<span class="w">{text(word)}</span>' for word in node["features"]) or "nothing"
-        label = f"{node['level']}.{node['topic'] + 1}"
+        label = f"{node['level']}.{node['topic']}"
         if node["level"] == 0:
-            label = f'<a href="#topic-{node["topic"] + 1}">{node["topic"] + 1}</a>'
+            label = f'<a href="#topic-{node["topic"]}">{node["topic"]}</a>'
         share = f' <span class="about">{percent(node["share"], 0)}</span>' if node["share"] < 1 else ""
         below = _tree(node["children"])
         head = f'<span class="no">{label}</span>{share} <bdi>{words}</bdi>'
@@ -297,7 +297,7 @@ def _topic_card(facts, topic):
     about.append(f"coherence {number(topic.npmi, 2)}" if topic.npmi is not None else "")
     about.append(f"dead: no {words.row} uses it" if topic.is_dead else "")
     rename = f'<button type="button" class="rename" data-rename="{topic.number}" hidden>Rename</button>'
-    columns = [(f"{words.features.capitalize()}{_MEASURES}", bars(topic.words, "topics", f"topics.{topic.number - 1}"))]
+    columns = [(f"{words.features.capitalize()}{_MEASURES}", bars(topic.words, "topics", f"topics.{topic.number}"))]
     if topic.usage:
         used = [
             (f'<a href="#stratum-{at}"><bdi>{text(facts.strata[at].label)}</bdi></a>', share, ratio)
@@ -341,8 +341,8 @@ def _diagnostics(facts):
         values.append(topic.sparseness)
         shown = [percent(topic.share)] * has_share + [number(v, 3) for v in values[has_share:]]
         cells = [f'<td data-v="{"" if v is None else f"{v:.6g}"}">{s}</td>' for v, s in zip(values, shown, strict=True)]
-        nearest = f'<a href="#topic-{topic.nearest}">{topic.nearest}</a>' if topic.nearest else "–"
-        cells.append(f'<td data-v="{topic.nearest or ""}">{nearest}</td>')
+        nearest = f'<a href="#topic-{topic.nearest}">{topic.nearest}</a>' if topic.nearest is not None else "–"
+        cells.append(f'<td data-v="{"" if topic.nearest is None else topic.nearest}">{nearest}</td>')
         cells.append(f'<td data-v="{topic.similarity:.4f}">{number(topic.similarity, 2)}</td>')
         lines.append(
             f'<tr data-of="topic-{topic.number}"><th scope="row" data-v="{topic.number}">{topic_link(topic)}</th>'

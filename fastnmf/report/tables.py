@@ -174,7 +174,7 @@ def weights_table(W, row_names=None, strata=None):
 
 
 def _topics(k):
-    return [f"topic_{c + 1}" for c in range(k)]
+    return [f"topic_{c}" for c in range(k)]
 
 
 def _columns(rows):
