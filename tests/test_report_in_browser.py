@@ -186,6 +186,8 @@ def test_the_map_and_the_lists_are_linked(strata):
     assert strata.ask(lit) == [["svg", "1"], ["tml", "1"]]
     assert strata.ask("document.querySelector('#panel h3').textContent").startswith("1 ")
     assert strata.ask("document.querySelectorAll('#panel li').length") == len(first_words(strata, "topic-1", 99))
+    first = strata.ask("document.querySelector('#panel li').textContent")
+    assert first_words(strata, "topic-1")[0][0] in first and first_words(strata, "topic-0")[0][0] not in first
     strata.press("Enter")
     strata.ask("new Promise(requestAnimationFrame).then(() => 1)")
     assert strata.ask("location.hash") == "#topic-1"

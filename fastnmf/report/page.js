@@ -298,7 +298,7 @@
   const panel = get("panel");
   function show(topic) {
     if (!panel || !topic) return;
-    const list = lists.find((each) => each.key === "topics" && each.at === topic - 1);
+    const list = lists.find((each) => each.key === "topics" && each.at === Number(topic));
     panel.dataset.topic = topic;
     const head = make("h3", {}, make("span", { class: "no" }, topic), " ", nameOf(topic));
     panel.replaceChildren(head, ...(list ? [list.element.querySelector(".bars").cloneNode(true)] : []));
