@@ -108,7 +108,8 @@ def test_the_loss_never_rises(options):
 @every_name
 def test_sparse_is_dense_in_every_format(name):
     X, options, want = counts(), LAYERED[name], fitted(name)
-    for form in (sp.csr_matrix, sp.csr_array, sp.csc_array, sp.coo_array):
+    formats = sp.csr_array, sp.csr_matrix, sp.csc_array, sp.coo_array
+    for form in formats if name == "neural" else formats[:1]:  # all become CSR before a variant sees them
         model = make(options).fit(form(X))
         # The dense products round otherwise, and 15 quasi-Newton steps amplify that.
         np.testing.assert_allclose(model.level_errors_, want.level_errors_, rtol=1e-5)
