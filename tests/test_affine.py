@@ -19,7 +19,7 @@ def no_convergence_warnings():
         yield
 
 
-@parametrize_with_checks([AffineNMF()])
+@parametrize_with_checks([AffineNMF(max_iter=20)])
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 

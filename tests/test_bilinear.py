@@ -19,7 +19,7 @@ def no_convergence_warnings():
         yield
 
 
-@parametrize_with_checks([BilinearNMF()])
+@parametrize_with_checks([BilinearNMF(max_iter=20)])
 def test_scikit_learn_estimator_checks(estimator, check):
     check(estimator)
 

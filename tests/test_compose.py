@@ -54,7 +54,7 @@ def rises(model):
     return np.diff(objective).max() / np.abs(objective).max()
 
 
-@parametrize_with_checks([Factorization(), Factorization(strata=True)])
+@parametrize_with_checks([Factorization(max_iter=20), Factorization(strata=True, max_iter=20)])
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 

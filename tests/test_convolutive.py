@@ -28,7 +28,7 @@ def no_convergence_warnings():
 
 
 @parametrize_with_checks(
-    [ConvolutiveNMF(n_lags=2)],
+    [ConvolutiveNMF(n_lags=2, max_iter=20)],
     expected_failed_checks=lambda _: dict.fromkeys(
         ("check_methods_sample_order_invariance", "check_methods_subset_invariance"), IN_ORDER
     ),

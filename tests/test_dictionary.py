@@ -36,7 +36,7 @@ def no_convergence_warnings():
         yield
 
 
-@parametrize_with_checks([OfTen(dictionary="windows")])
+@parametrize_with_checks([OfTen(dictionary="windows", max_iter=20)])
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 

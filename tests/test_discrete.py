@@ -28,7 +28,8 @@ def no_convergence_warnings():
 
 
 @parametrize_with_checks(
-    [UnderapproximationNMF(), UnderapproximationNMF(feasible=True), BinaryNMF(n_init=2), BooleanNMF(n_init=2)]
+    [UnderapproximationNMF(max_iter=20), UnderapproximationNMF(feasible=True, max_iter=20)]
+    + [BinaryNMF(n_init=2, max_iter=20), BooleanNMF(n_init=2, max_iter=20)]
 )
 def test_scikit_learn_contract(estimator, check):
     check(estimator)

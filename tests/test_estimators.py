@@ -56,7 +56,7 @@ def test_fit_returns_itself_with_what_it_found(case):
 def test_fit_transform_is_fit_and_then_the_weights(case):
     X = case.draw()
     W = case.make().fit_transform(X, **case.given(X))
-    model = case.fit(X)
+    model = case.fitted
     own = model.S_[-1] if hasattr(model, "S_") and isinstance(model.S_, list) else getattr(model, "W_", None)
     if own is None or not np.array_equal(W, own):  # others than the fit left: solved for as those of new rows are
         own = model.transform(X, **again(case, X))
@@ -66,8 +66,7 @@ def test_fit_transform_is_fit_and_then_the_weights(case):
 
 @of_those(has_transform)
 def test_transform_gives_finite_weights_row_by_row(case):
-    X, new = case.draw(), case.draw(seed=5)
-    model = case.fit(X)
+    new, model = case.draw(seed=5), case.fitted
     labels = again(case, new)
     W = model.transform(new, **labels)
     assert W.shape[0] == len(new) and np.isfinite(W).all() and (W >= 0).all()
@@ -96,9 +95,9 @@ def test_the_seed_decides_to_the_bit_and_nothing_that_was_given_changes(case):
     given = case.given(X)
     kept, others = X.copy(), {name: np.array(value) for name, value in given.items()}
     parameters = {name: np.array(value) for name, value in case.parameters.items()}
-    first, second = (case.make().fit(X, **given) for _ in range(2))
+    first = case.make().fit(X, **given)
     for name, factor in factors(first).items():
-        assert factor.tobytes() == factors(second)[name].tobytes(), name
+        assert factor.tobytes() == factors(case.fitted)[name].tobytes(), name
     np.testing.assert_array_equal(X, kept)
     for name, value in others.items():
         np.testing.assert_array_equal(given[name], value)
@@ -136,7 +135,7 @@ def test_parameters_are_kept_cloned_and_changed(case):
 @of_those(lambda case: case.monotone)
 def test_the_objective_never_rises_where_the_catalogue_says_so(case):
     for seed in range(3):
-        model = case.fit(case.draw(seed=seed), **({"random_state": seed} if seed else {}))
+        model = case.fit(case.draw(seed=seed), random_state=seed) if seed else case.fitted
         objective = model.history_["objective"]
         # Rounding, beside the first value: an objective near zero is a difference of large numbers.
         assert (np.diff(objective) <= 1e-9 * abs(objective[0]) + 1e-12).all()
@@ -191,7 +190,7 @@ def test_the_strongest_features_of_components_are_named(case):
     with pytest.raises(NotFittedError):
         model.top_features(2)
     words = [f"word{j}" for j in range(X.shape[1])]
-    model.fit(X, **case.given(X))
+    model = case.fitted
     components = model.W_.T if case.is_symmetric or case.name == "cooccurrence" else model.components_
     components = components[-1] if isinstance(components, list) else components
     components = components.sum(axis=0) if components.ndim == 3 else components  # over lags
@@ -207,8 +206,7 @@ def test_the_strongest_features_of_components_are_named(case):
 
 @every_case
 def test_it_can_be_pickled(case):
-    X = case.draw()
-    model = case.fit(X)
+    X, model = case.draw(), case.fitted
     other = pickle.loads(pickle.dumps(model))
     for name, factor in factors(model).items():
         assert factors(other)[name].tobytes() == factor.tobytes()
@@ -223,7 +221,7 @@ def test_a_second_fit_forgets_the_first(case):
     model = case.make()
     model.fit(case.draw(seed=4), **case.given(case.draw(seed=4)))
     model.fit(X, **case.given(X))
-    for name, factor in factors(case.fit(X)).items():
+    for name, factor in factors(case.fitted).items():
         assert factors(model)[name].tobytes() == factor.tobytes(), name
 
 

@@ -34,8 +34,7 @@ def test_float32_stays(case):
 
 @every_case
 def test_sparse_is_dense_or_is_refused_with_the_reason(case):
-    X = case.draw()
-    want = case.fit(X)
+    X, want = case.draw(), case.fitted
     forms = (sparse(X), sp.csc_matrix(X), sp.coo_array(X))
     for form in forms:
         try:
@@ -222,8 +221,7 @@ def test_data_without_structure(case, what):
 @of_those(lambda case: case.is_scale_free)
 @pytest.mark.parametrize("scale", [2.0**-400, 2.0**400])
 def test_data_of_extreme_scale(case, scale):
-    X = case.draw()
-    want = case.fit(X)
+    X, want = case.draw(), case.fitted
     try:
         model = case.fit(X * scale)
     except ValueError as error:
@@ -235,8 +233,7 @@ def test_data_of_extreme_scale(case, scale):
 
 @of_those(has_transform)
 def test_new_rows_may_be_few_or_of_another_type(case):
-    X = case.draw()
-    model = case.fit(X)
+    X, model = case.draw(), case.fitted
     labels = again(case, X)
     W = model.transform(X, **labels)
     single = model.transform(X.astype(np.float32), **labels)

@@ -47,7 +47,9 @@ def data(rng, n=25, m=12):
     return rng.random((n, 3)) @ rng.random((3, m)) + 0.2 * rng.random((n, m))
 
 
-@parametrize_with_checks([GraphNMF(), GraphNMF(solver="mu", beta_loss="kullback-leibler", feature_weight=1.0)])
+@parametrize_with_checks(
+    [GraphNMF(max_iter=20), GraphNMF(solver="mu", beta_loss="kullback-leibler", feature_weight=1.0, max_iter=20)]
+)
 def test_scikit_learn_contract(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -26,7 +26,7 @@ def no_convergence_warnings():
         yield
 
 
-@parametrize_with_checks([IntervalNMF()])
+@parametrize_with_checks([IntervalNMF(max_iter=20)])
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 

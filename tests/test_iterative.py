@@ -74,7 +74,7 @@ def test_every_iterative_estimator_is_here_and_takes_all():
 
 @every_case
 def test_the_history_has_one_format(case):
-    model = plain(case)
+    model = case.fitted
     history = model.history_
     names = {"iteration", "normalized_loss", "objective", "seconds"}
     assert names <= history.keys()
@@ -119,7 +119,7 @@ def test_a_callback_sees_the_losses_and_stops_the_fit(case):
 
 @every_case
 def test_time_that_is_over_leaves_one_iteration(case):
-    model, whole = plain(case, max_time=0), plain(case)
+    model, whole = plain(case, max_time=0), case.fitted
     assert model.history_["iteration"][-1] <= 1
     assert model.stopped_by_ == "max_time" or whole.history_["iteration"][-1] <= 1
 
@@ -130,7 +130,7 @@ def test_the_best_of_several_starts_is_kept(case):
     more = 1 if case.kind in ("NMF", "StratifiedNMF") and case.parameters.get("solver") != "mu" else 0
     more += str(case) == "TriSymmetricNMF"  # anchors, after the others
     assert 1 <= len(model.run_objectives_) <= 3 + more
-    first = plain(case, n_init=1)
+    first = plain(case, n_init=1) if case.make().n_init != 1 else case.fitted
     assert first.run_objectives_.shape == (1 + more,)
     if case.kind not in ("HierarchicalNMF",):
         assert first.run_objectives_[0] == model.run_objectives_[0]
@@ -169,7 +169,7 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_bits(case, tmp_path):
 def test_several_runs_go_on_too(case, tmp_path):
     X, state = case.draw(), tmp_path / "state.npz"
     whole = case.fit(X, n_init=2)
-    for run, until in ((0, 1), (0, 2), (1, 1), (1, 2)):
+    for run, until in ((0, 2), (1, 1)):
 
         def kill(now, run=run, until=until):
             if (now.run, now.iteration) == (run, until):

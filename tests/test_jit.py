@@ -46,8 +46,8 @@ import numpy as np, scipy.sparse as sp
 from fastnmf import NMF, StratifiedNMF, warmup
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(0)
-X = sp.random_array((4000, 9000), density=0.005, rng=rng, format="csr")
-strata = rng.integers(0, 5, 4000)
+X = sp.random_array((2000, 3000), density=0.01, rng=rng, format="csr")
+strata = rng.integers(0, 5, 2000)
 results = [None] * 4
 def fit(i):
     results[i] = StratifiedNMF(20, max_iter=8, tol=0, random_state=0).fit(X, strata=strata).components_

@@ -44,7 +44,7 @@ def test_hidden_entries_are_recovered(name):
     plain, shifted, strata = low_rank()
     X, labels = (shifted, {"strata": strata}) if "stratified" in name else (plain, {})
     is_hidden = np.random.default_rng(5).random(X.shape) < 0.4
-    model, _ = make(name, missing_values="nan", max_iter=3000)
+    model, _ = make(name, missing_values="nan", max_iter=1000)
     model.fit(np.where(is_hidden, np.nan, X), **labels)
     error = (modelled(model, *labels.values()) - X)[is_hidden]
     assert np.linalg.norm(error) <= 1e-3 * np.linalg.norm(X[is_hidden])

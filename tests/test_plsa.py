@@ -21,7 +21,7 @@ def no_convergence_warnings():
         yield
 
 
-@parametrize_with_checks([PLSA()])
+@parametrize_with_checks([PLSA(max_iter=20)])
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
 

@@ -3,20 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import quick
 
 from fastnmf.models.catalogue import MODELS
 
 
-def collected(*code):
-    """Return what ``pytest -m quick`` would run, one name a line, after some code."""
-    lines = ["import sys", f"sys.path.insert(0, {str(Path(__file__).parent)!r})", "import pytest", *code]
-    lines.append('sys.exit(pytest.main(["-p", "no:xdist", "-p", "no:cacheprovider", "-m", "quick", "--co", "-q"]))')
-    command, root = [sys.executable, "-W", "ignore", "-c", "\n".join(lines)], Path(__file__).resolve().parent.parent
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
-
-
 def test_every_estimator_is_fitted():
-    done = collected()
+    options = ["-p", "no:xdist", "-p", "no:cacheprovider", "-m", "quick", "--co", "-q"]
+    command, root = [sys.executable, "-W", "ignore", "-m", "pytest", *options], Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     found = [line.removeprefix("tests/").partition("::") for line in done.stdout.splitlines() if "::" in line]
     assert {"test_golden.py", "test_kernels.py", "test_words.py"} <= {file for file, _, _ in found}
@@ -25,6 +23,13 @@ def test_every_estimator_is_fitted():
     assert {entry.name for entry in MODELS if entry.name[0].isupper()} <= fitted
 
 
-def test_a_line_that_names_nothing_is_an_error():
-    done = collected("import quick", 'quick.QUICK = {"test_words.py": ("test_that_was_renamed",)}')
-    assert done.returncode != 0 and "test_that_was_renamed" in done.stdout + done.stderr
+def test_a_line_that_names_nothing_is_an_error(monkeypatch):
+    marks = []
+    item = SimpleNamespace(path=Path("test_words.py"), name="test_words_of_code", add_marker=marks.append)
+    config = SimpleNamespace(option=SimpleNamespace(markexpr="quick"))
+    monkeypatch.setattr(quick, "QUICK", {"test_words.py": ("test_words",)})
+    quick.mark(config, [item])
+    assert len(marks) == 1
+    monkeypatch.setattr(quick, "QUICK", {"test_words.py": ("test_words", "test_that_was_renamed")})
+    with pytest.raises(pytest.UsageError, match="test_that_was_renamed"):
+        quick.mark(config, [item])

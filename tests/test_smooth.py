@@ -34,7 +34,7 @@ def roughness(F):
     return sum((F[j, c] - F[j + 1, c]) ** 2 for j in range(len(F) - 1) for c in range(F.shape[1]))
 
 
-@parametrize_with_checks([SmoothNMF(), SmoothNMF(penalty="total_variation")])
+@parametrize_with_checks([SmoothNMF(max_iter=20), SmoothNMF(penalty="total_variation", max_iter=20)])
 def test_scikit_learn_contract(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -42,7 +42,7 @@ def check_constraints(model):
         assert ((W > 0).sum(axis=1) <= model.max_components).all()
 
 
-@parametrize_with_checks([SparseNMF()])
+@parametrize_with_checks([SparseNMF(max_iter=20)])
 def test_scikit_learn_contract(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -22,12 +22,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 @parametrize_with_checks(
     [
-        SymmetricNMF(),
-        SymmetricNMF(solver="mu"),
-        SymmetricNMF(solver="penalised"),
-        TriSymmetricNMF(),
-        TriSymmetricNMF(solver="mu"),
-        TriSymmetricNMF(affinity="cooccurrence"),
+        SymmetricNMF(max_iter=20),
+        SymmetricNMF(solver="mu", max_iter=20),
+        SymmetricNMF(solver="penalised", max_iter=20),
+        TriSymmetricNMF(max_iter=20),
+        TriSymmetricNMF(solver="mu", max_iter=20),
+        TriSymmetricNMF(affinity="cooccurrence", max_iter=20),
     ]
 )
 def test_scikit_learn_estimator_checks(estimator, check):
