@@ -39,6 +39,7 @@ Other models, one line each:
 Functions and classes around a fit:
 
     select_rank, select_beta     choose the number of components, the divergence
+    specific_features            test which features are specific to a group
     consensus, cluster           recurrent components of many runs; clusters
     estimate, warmup             memory and time of a fit; compile beforehand
     read, load                   read a data file; read a saved model

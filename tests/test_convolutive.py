@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.datasets import load_digits
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastnmf import NMF, ConvolutiveNMF
+from fastnmf import NMF, ConvolutiveNMF, load
 from fastnmf.core.losses.convolution import Lags, fold_lags, shift_rows, stacked
 from fastnmf.kernels.jit import threads
 from fastnmf.models import convolutive
@@ -229,6 +229,14 @@ def test_strong_features_are_those_of_all_lags_or_of_one():
         assert model.top_features(4, names, lag=lag) == want
     with pytest.raises(ValueError, match="lag=5 is not valid; expected less than 5, the n_lags"):
         model.top_features(lag=5)
+
+
+def test_a_loaded_model_transforms_to_the_same_bits(tmp_path):
+    X = drawn()[0]
+    model = ConvolutiveNMF(2, n_lags=2, random_state=0, max_iter=10).fit(X)
+    model.save(tmp_path / "m.npz")
+    assert model.components_.flags.c_contiguous
+    np.testing.assert_array_equal(load(tmp_path / "m.npz").transform(X), model.transform(X))
 
 
 def test_one_lag_is_plain_factorization():

@@ -115,7 +115,7 @@ def test_they_take_a_model():
 @pytest.mark.parametrize(
     "call, sentence",
     [
-        (lambda: topic_map([[-1.0, 2]]), "H has negative entries, which are no probabilities; give"),
+        (lambda: topic_map([[-1.0, 2]]), "H has negative entries, which are not probabilities; give"),
         (lambda: topic_similarity(sp.csr_array([[np.nan, 2]])), "H contains NaN or infinity; every"),
         (lambda: topic_map([1.0, 2]), "H must be two-dimensional; got shape"),
         (lambda: relevance(H, weight=2), "weight=2 is not valid; expected a number from 0"),

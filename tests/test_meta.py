@@ -376,7 +376,7 @@ def test_what_cannot_be_learned_from_is_refused():
     fails("estimator is a PLSA; expected one whose fit can begin at given components", PLSA(3), kind=TypeError)
     fails("estimator is a MetaNMF", MetaNMF(), kind=TypeError)
     fails("The estimator has fixed_components", NMF(3, fixed_components=X[:1]))
-    fails("Task 1 has 9 features, and X has 14", tasks=[X, X[:, :9]])
+    fails("Task 1 has 9 features, but X has 14", tasks=[X, X[:, :9]])
     fails("tasks is an empty list", tasks=[])
     fails("strata were given, but NMF has no shifts", strata=LABELS)
     fails("start='zeros' is not known", start="zeros")

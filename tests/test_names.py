@@ -188,7 +188,7 @@ def test_the_names_of_the_fit_in_another_order_are_refused(tmp_path):
         lambda: write_report(model, tmp_path / "r.html", feature_names=NAMES[::-1]),
         lambda: coherence(model.components_, frame(), feature_names=NAMES[::-1]),
     ):
-        with pytest.raises(ValueError, match="another order"):
+        with pytest.raises(ValueError, match="a different order"):
             use()
     assert model.top_features(1, list("abcdef"))[0][0] in "abcdef"  # other names may be shown
     words = model.top_features(3)

@@ -99,7 +99,7 @@ def test_a_cooccurrence_fits_into_single_precision():
 
 
 def test_an_error_that_leaves_float64_is_said():
-    with pytest.warns(UserWarning, match="leaves float64"):
+    with pytest.warns(UserWarning, match="overflows float64"):
         RobustNMF(2, loss="huber", random_state=0, max_iter=3).fit(1e200 * estimators.counts())
 
 

@@ -217,7 +217,7 @@ def _non_negative(H):
     """Return topics as `_matrix` does; raise where an entry is negative."""
     H = _matrix(H)
     if ((H.data if sparse.issparse(H) else H) < 0).any():
-        raise ValueError("H has negative entries, which are no probabilities; give topics whose weights are >= 0.")
+        raise ValueError("H has negative entries, which are not probabilities; give topics whose weights are >= 0.")
     return H
 
 

@@ -533,7 +533,7 @@ class ConvolutiveNMF(WeightModel):
         W, H = fit.factors["W"][:, :k].astype(np.float64), fit.factors["H"][:, : n_lags * k].astype(np.float64)
         H = H.T.reshape(n_lags, k, -1)
         sums = divisors(H.sum(axis=(0, 2)))
-        self.components_ = (H / sums[:, None]).astype(data.dtype)
+        self.components_ = np.ascontiguousarray(H / sums[:, None], dtype=data.dtype)  # as a loaded model has them
         self.W_ = np.ldexp(W * sums, -2 * data.log4_scale).astype(data.dtype)
 
     def _arrays(self, data, solver):

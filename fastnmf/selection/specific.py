@@ -160,7 +160,7 @@ def specific_features(
     --------
     >>> import numpy as np
     >>> from fastnmf import specific_features
-    >>> rng = np.random.default_rng(0)
+    >>> rng = np.random.default_rng(1)
     >>> strata = np.repeat(["a", "b"], 50)
     >>> X = rng.poisson(2.0, (100, 4))
     >>> X[strata == "b", 3] += rng.poisson(2.0, 50)
