@@ -195,7 +195,9 @@ def test_page_shows_what_the_model_found(bunch, model):
         assert [share for _, share, _ in topic.usage] == sorted(usage[:, c], reverse=True)
         row = bunch.data[[topic.rows[0].number]].toarray().ravel()
         assert topic.rows[0].title.split() == [names[j] for j in np.argsort(-row, kind="stable")[:8] if row[j] > 0]
+    specific = model.top_features(1, names).strata
     for i, stratum in enumerate(facts.strata):
+        assert [stratum.most_specific] == specific[model.strata_[i]]
         assert (
             stratum.rows[0].number == nearest(bunch.data, model.shifts_[i], np.flatnonzero(labels == stratum.label))[1]
         )

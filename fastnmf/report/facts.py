@@ -9,6 +9,7 @@ from fastnmf import metrics
 from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import check_names, names_of, read_names
+from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.shifts import as_read, dense_row
 from fastnmf.metrics.maps import topic_map
 from fastnmf.report.examples import Rows
@@ -30,6 +31,7 @@ class Stratum:
     label: str
     n_rows: int
     words: Words
+    most_specific: str = None  # its first feature by contrast, which names it where there is room for one
     usage: np.ndarray = None
     lifts: np.ndarray = None
     marked_by: int = None
@@ -166,6 +168,7 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None)
     _add_usage_to_topics(facts, usage, labels)
     if X is not None:
         add_measures(facts, model, X, H, W, V, rows)
+    _name_strata(facts, V, names)
     _mark_strata(facts)
     facts.embedded = embedded(facts, V, shown)
     return facts
@@ -319,6 +322,14 @@ def _stratum(facts, code, labels, sizes, V, usage, rows):
     if rows.X is not None and rows.stratum_index is not None:
         stratum.rows = rows.like(shift, np.flatnonzero(rows.stratum_index == code))
     return stratum
+
+
+def _name_strata(facts, V, names):
+    if facts.strata:
+        scores = list(feature_scores(V, "contrast"))
+        for stratum in facts.strata:
+            first = strongest_of(scores[stratum.code], 1)[0]
+            stratum.most_specific = str(names[first[0]]) if len(first) else None
 
 
 def _mark_strata(facts):

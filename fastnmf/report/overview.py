@@ -91,9 +91,9 @@ def _found(facts):
         parts.append(f"{counted(len(facts.topics), words.topic, words.topics).capitalize()}, listed below.")
     if len(facts.strata) > 1:
         said = [
-            f'<a href="#stratum-{at}"><bdi>{text(s.label)}</bdi></a> (<span class="w">{text(s.words.names[0])}</span>)'
+            f'<a href="#stratum-{at}"><bdi>{text(s.label)}</bdi></a> (<span class="w">{text(s.most_specific)}</span>)'
             for at, s in enumerate(facts.strata)
-            if s.words.names
+            if s.most_specific
         ]
         if said:
             parts.append(
