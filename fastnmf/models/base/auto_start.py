@@ -27,9 +27,9 @@ from fastnmf.core.options import check_components, find_seeds, generator
 from fastnmf.data.strata import log4_scale_for
 from fastnmf.models.base.nmf import STARTS
 
-# Entries of a level from which on it is computed in float32. Below, as on 20 newsgroups (290,000), float32 saves 5 to 15
-# of 100 ms to the loss of 100 published iterations, and nothing that shows in a default fit; but kernels are compiled for
-# both types: the first fit takes 13.8 s in place of 8.6 (`bench/first_fit.py`).
+# Entries of a level from which on it is computed in float32. Below, as on 20 newsgroups (290,000), float32 saves 5 to
+# 15 of 100 ms to the loss of 100 published iterations, and nothing that shows in a default fit; but kernels are then
+# compiled for both types: the first fit takes 13.8 s in place of 8.6 (`bench/first_fit.py`).
 SINGLE_FROM = 500_000
 SMOOTHING = 0.1  # share of the column means in H that multiplicative updates begin at: they cannot leave a zero
 
