@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from scipy.stats import false_discovery_control, pearson3
@@ -167,3 +168,16 @@ def test_models_that_cannot_be_used_are_refused(name):
 def test_arguments_that_cannot_be_used_are_refused(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         specific_features(**{"X": COUNTS, "strata": LABELS} | change)
+
+
+def test_names_of_columns_and_labels_of_a_table_are_taken():
+    frame = pd.DataFrame(
+        COUNTS + 4 * ((LABELS == "c")[:, None] & (np.arange(30) == 7)), columns=[f"g{j}" for j in range(30)]
+    )
+    found = specific_features(frame.assign(clinic=LABELS), "clinic")
+    assert found.names["c"] == ["g7"] and "adjusted" in repr(found)
+    assert "adjusted" not in repr(specific_features(frame, LABELS, correction=None))
+    anndata = pytest.importorskip("anndata")
+    cells = anndata.AnnData(frame.astype(float), obs=pd.DataFrame({"clinic": LABELS}, index=frame.index.astype(str)))
+    assert specific_features(cells, "clinic", NMF(2, random_state=0).fit(cells)).z.shape == (3, 30)
+    assert specific_features(cells, "clinic").names == found.names

@@ -172,9 +172,8 @@ class KernelNMF(ConvexModel):
     -----
     The kernel matrix is a dense (n_samples, n_samples) array, also for sparse X: at most 10,000 rows. The width of the
     kernel determines the clusters; try several. Distances of texts are nearly all equal, so that ``"rbf"`` sees little
-    in them: on 1,835 texts of 20 newsgroups the normalised mutual information of `labels_` with the groups is .27, with
-    ``kernel="cosine"`` .34, and with ``"nearest_neighbors"`` .39 (k-means on the weights of NMF: .32). A start may lead
-    to clusters that are not the best ones: with `n_init` the lowest objective decides.
+    in them: choose ``kernel="cosine"`` or ``"nearest_neighbors"``. A start may lead to clusters that are not the best
+    ones: with `n_init` the lowest objective decides.
 
     References
     ----------
