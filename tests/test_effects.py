@@ -67,17 +67,17 @@ def test_a_block_that_does_not_add_up_to_the_intercept_is_left():
 
 @FORMS
 @pytest.mark.parametrize("gauge", ["max_shift", "min_shift", None])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_gauges_keep_the_model_and_are_idempotent(gauge, dtype, form):
+@pytest.mark.parametrize("dtype, rtol", [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_gauges_keep_the_model_and_are_idempotent(gauge, dtype, rtol, form):
     W, H, V, Z = (F.astype(dtype) for F in drawn(1))
     Z = Z * np.random.default_rng(2).uniform(0.5, 2, (14, 1)).astype(dtype)
     V[4, H[0] > 0] += H[0, H[0] > 0]
     found, shifts = design_gauge(W, H, form(V), sp.csr_array(Z), gauge)
     assert found.dtype == shifts.dtype == dtype and found.min() >= 0 and dense(shifts).min() >= 0
-    np.testing.assert_allclose(Z @ dense(shifts) + found @ H, Z @ V + W @ H, rtol=1e-13 if dtype == float else 3e-6)
+    np.testing.assert_allclose(Z @ dense(shifts) + found @ H, Z @ V + W @ H, rtol=rtol)
     again, same = design_gauge(found, H, shifts, sp.csr_array(Z), gauge)
-    np.testing.assert_allclose(again, found, rtol=1e-12 if dtype == float else 1e-5, atol=1e-30)
-    np.testing.assert_allclose(dense(same), dense(shifts), rtol=1e-12 if dtype == float else 1e-5, atol=1e-30)
+    np.testing.assert_allclose(again, found, rtol=rtol, atol=1e-30)
+    np.testing.assert_allclose(dense(same), dense(shifts), rtol=rtol, atol=1e-30)
     if gauge == "max_shift":  # nothing is left that the rows of a column have in common
         for s in range(6):
             rows = Z[:, s] > 0

@@ -1,8 +1,8 @@
 """Choose a canonical form of a fit with a design: the model ``Z V + W H`` does not determine its effects V.
 
-Two moves change no entry of the model. A row c of weights moves between the components and a column of Z: ``V[s] + cᵀH``
-and ``W - Z[:, s] cᵀ``. Where the columns of a block of Z add up to another column, a number b moves between the
-shifts of this column and of the block: ``V[0] + b`` and ``V[s] - b`` for each s of the block. `design_gauge` makes the
+Two moves change no entry of the model. A row c of weights moves from the rows to a column of Z: ``V[s] + cᵀH`` and
+``W - Z[:, s] cᵀ``. And where the columns of a block of Z add up to another column, a number b moves from the shifts of
+the block to the shift of that column: ``V[0] + b`` and ``V[s] - b`` for each s of the block. `design_gauge` makes the
 first move, `least_into_intercept` the second. There W is (n, k), H (k, m) and V (q, m), as in the public attributes.
 """
 
