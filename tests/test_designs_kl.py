@@ -1,0 +1,135 @@
+"""The Kullback-Leibler divergence with a design, against plain loops."""
+
+import numpy as np
+import oracles_designs_kl as oracle
+import pytest
+import scipy.sparse as sp
+
+from fastnmf.core.alternate import solve
+from fastnmf.core.factors import allocate
+from fastnmf.core.losses import KullbackLeibler
+from fastnmf.core.losses.design_divergence import DesignKullbackLeibler
+from fastnmf.core.problem import Problem
+from fastnmf.core.updates import MU
+from fastnmf.data.design import DesignedStrata
+from fastnmf.data.strata import Strata
+from fastnmf.kernels.jit import threads
+
+FORMS = pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+
+
+def counts(n=23, m=17, seed=2):
+    """Return counts with an empty row, an empty column, and a column that one level lacks, and a crossed design.
+
+    The rows of the design have an exposure; one row has no shift.
+    """
+    rng = np.random.default_rng(seed)
+    X, year, region = rng.poisson(1.2, (n, m)).astype(float), rng.integers(0, 3, n), rng.integers(0, 2, n)
+    X[4], X[:, 5], X[year == 1, 6] = 0, 0, 0
+    Z = np.column_stack([np.ones(n), np.eye(3)[year], np.eye(2)[region]]) * rng.uniform(0.5, 2, (n, 1))
+    Z[7] = 0
+    return X, Z
+
+
+class Setting:
+    """Data with a design, and a start."""
+
+    def __init__(self, X, Z, rank=3, dtype=float, form=np.asarray, weight=None):
+        Z = sp.csr_array(Z)
+        self.data = DesignedStrata.of_matrix(form(X.astype(dtype)), np.arange(Z.shape[1]).astype(str), Z)
+        if weight is not None:
+            self.data.weigh(weight, 1)
+        rng = np.random.default_rng(0)
+        self.W, self.H = rng.random((X.shape[0], rank)) + 0.1, rng.random((rank, X.shape[1])) + 0.1
+        V = rng.random((Z.shape[1], X.shape[1])) + 0.1
+        self.V = self.data.pattern.dense(self.data.pattern.entries(V))
+
+    def fit(self, schedule, max_iter):
+        factors, problem = self.problem(schedule)
+        return solve(problem, factors, max_iter=max_iter, tol=0)
+
+    def problem(self, schedule=()):
+        factors, tasks = allocate(self.data, self.W, self.H.T, self.data.pattern.entries(self.V))
+        loss = DesignKullbackLeibler(self.data, factors["W"].shape[1], tasks, has_shifts=True)
+        return factors, Problem([loss], dict.fromkeys("WHV", MU(eps=0.0)), schedule, tasks, scale=1.0)
+
+    def dense(self, factors):
+        W, H = (factors[name][:, : factors.rank].astype(float) for name in "WH")
+        return self.data.pattern.dense(factors["V"]).astype(float), W, H.T
+
+
+@FORMS
+def test_iterations_with_a_design_are_those_of_the_oracle(form):
+    X, Z = counts()
+    setting = Setting(X, Z, form=form)
+    for schedule, steps in (((("W", 1), (("V", 1), ("H", 1))), ("W", "VH")), ((("V", 2), ("H", 1)), "VVH")):
+        fit = setting.fit(schedule, 3)
+        want = setting.V, setting.W, setting.H
+        for _ in range(3):
+            for names in steps:
+                want = oracle.step(X, Z, *want, names)
+        for mine, other in zip(setting.dense(fit.factors), want, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-14)
+        value = oracle.divergence(X, np.maximum(oracle.model(Z, *want), 1e-300))
+        assert fit.history["objective"][-1] == pytest.approx(value, rel=1e-10)
+        assert (np.diff(fit.history["objective"]) < 0).all()
+
+
+@pytest.mark.parametrize("rank", [3, 70])
+def test_parts_are_those_of_the_oracle_in_either_precision(rank):
+    X, Z = counts(12, 9)
+    for dtype, rtol in ((np.float32, 3e-6), (np.float64, 1e-11)):
+        setting = Setting(X, Z, rank, dtype, sp.csr_array)
+        factors, problem = setting.problem()
+        want = oracle.parts(X, Z, *setting.dense(factors))
+        for name in "WH":
+            sub = problem.subproblem(name, factors)
+            of_oracle = want[name][0] if name == "W" else want[name][0].T
+            np.testing.assert_allclose(sub.pos[:, :rank], of_oracle, rtol=rtol)
+        sub, pattern = problem.subproblem("V", factors), setting.data.pattern
+        for mine, other in ((sub.pos, want["V"][0]), (sub.neg, want["V"][1])):
+            np.testing.assert_allclose(mine, pattern.entries(other), rtol=rtol)
+
+
+def test_a_design_of_single_ones_is_strata():
+    X, Z = counts()
+    index, schedule = Z[:, 1:4].argmax(axis=1), (("W", 1), (("V", 1), ("H", 1)))
+    setting, plain = Setting(X, np.eye(3)[index], form=sp.csr_array), Strata.from_array(sp.csr_array(X), index)
+    fit = setting.fit(schedule, 4)
+    factors, tasks = allocate(plain, setting.W, setting.H.T, plain.pattern.entries(setting.V))
+    loss = KullbackLeibler(plain, factors["W"].shape[1], tasks, has_shifts=True)
+    want = solve(
+        Problem([loss], dict.fromkeys("WHV", MU(eps=0.0)), schedule, tasks, scale=1.0), factors, max_iter=4, tol=0
+    )
+    np.testing.assert_allclose(fit.history["objective"], want.history["objective"], rtol=1e-12)
+    V = plain.pattern.dense(want.factors["V"])
+    np.testing.assert_allclose(setting.dense(fit.factors)[0], V, rtol=1e-11, atol=1e-30)
+
+
+@FORMS
+def test_weights_of_rows_are_rows_repeated(form):
+    """A weight counts once in an exposure: it multiplies the rows of X, of W and of Z."""
+    X, Z = counts()
+    often = np.random.default_rng(6).integers(1, 4, len(X))
+    again = np.repeat(np.arange(len(X)), often)
+    many, few = Setting(X[again], Z[again], form=form), Setting(X, Z, form=form, weight=often.astype(float))
+    many.W, many.H, many.V, few.W = few.W[again], few.H, few.V, few.W * often[:, None]
+    schedule = (("W", 1), (("V", 1), ("H", 1)))
+    ours, theirs = few.fit(schedule, 5), many.fit(schedule, 5)
+    np.testing.assert_allclose(ours.history["objective"], theirs.history["objective"], rtol=1e-10)
+    for name in "VH":
+        np.testing.assert_allclose(ours.factors[name], theirs.factors[name], rtol=1e-9, atol=1e-14)
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(0)
+    X = sp.random_array(
+        (600, 400), density=0.1, rng=rng, format="csr", data_sampler=lambda size: rng.integers(1, 9, size)
+    )
+    Z = np.column_stack([np.ones(600), np.eye(3)[np.arange(600) % 3]])
+    found = []
+    for n in (1, 2):
+        with threads(n):
+            found.append(Setting(X, Z, 8, form=sp.csr_array).fit((("W", 1), (("V", 1), ("H", 1))), 2).factors)
+    for name in "WHV":
+        np.testing.assert_array_equal(found[0][name], found[1][name])
