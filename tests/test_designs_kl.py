@@ -7,9 +7,12 @@ import scipy.sparse as sp
 
 from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
+from fastnmf.core.inference import infer_divergence
 from fastnmf.core.losses import KullbackLeibler
+from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.losses.design_divergence import DesignKullbackLeibler
 from fastnmf.core.problem import Problem
+from fastnmf.core.row_errors import divided_gains, row_divergences
 from fastnmf.core.updates import MU
 from fastnmf.data.design import DesignedStrata
 from fastnmf.data.strata import Strata
@@ -133,3 +136,22 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
             found.append(Setting(X, Z, 8, form=sp.csr_array).fit((("W", 1), (("V", 1), ("H", 1))), 2).factors)
     for name in "WHV":
         np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+@FORMS
+def test_weights_of_new_rows_are_stationary_and_their_divergence_is_that_of_the_oracle(form):
+    X, Z = counts()
+    setting, V = Setting(X, Z, form=form), np.random.default_rng(3).random((6, 17))
+    V[:, 2] = 0
+    for given in (V, sp.csr_array(V)):
+        W, measure = infer_divergence(setting.data, setting.H.T, given, as_divergence("kullback-leibler"), (), 10)
+        pos, neg = oracle.parts(X, Z, V, W, setting.H)["W"]
+        assert W.min() >= 0
+        np.testing.assert_allclose(np.where(W > 0, pos, neg)[X.any(axis=1)], neg[X.any(axis=1)], rtol=1e-6)
+        assert (pos <= (1 + 1e-6) * neg).all()
+        Y = np.maximum(oracle.model(Z, V, W, setting.H), 1e-300)
+        assert measure()[0] == pytest.approx(oracle.divergence(X, Y), rel=1e-10)
+        of_rows = row_divergences(setting.data, W, setting.H, given)
+        np.testing.assert_allclose(of_rows, [oracle.divergence(x, y) for x, y in zip(X, Y, strict=True)], rtol=1e-9)
+        null, *by = divided_gains(setting.data, W, setting.H, given)
+        np.testing.assert_allclose(null - by[0] - by[1], of_rows, rtol=1e-9)

@@ -442,7 +442,7 @@ def _infer_kullback_leibler(data, H, V, penalties):
     side = Compressed(side.indptr, side.indices, side.data.astype(np.float64, copy=False))
     shift = np.empty(0)
     if V is not None:
-        shift = shifts.entries_at(V, data.stratum_index[row_index(side)], side.indices).astype(np.float64, copy=False)
+        shift = data.shift_entries(V, row_index(side), side.indices).astype(np.float64, copy=False)
     # In float64 whatever the data are: in single precision the last step of a row hangs on its rounding.
     W, other = (pad(F, data, np.float64) for F in (even_weights(data, H), H))
     room = np.empty((2, len(side.data)))
