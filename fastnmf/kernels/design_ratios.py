@@ -67,10 +67,10 @@ def csr_design_shifts(tasks, indptr, indices, weight, entries, v, is_left, out):
     for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
             for p in range(indptr[i], indptr[i + 1]):
-                row, total = i if is_left else indices[p], 0.0
+                row, total = np.uint32(i if is_left else indices[p]), 0.0
                 for e in range(entries.shape[1]):
                     if entries[p, e] >= 0:
-                        total += np.float64(weight[row, e]) * v[entries[p, e]]
+                        total += np.float64(weight[row, e]) * v[np.uint32(entries[p, e])]
                 out[p] = total
 
 
@@ -97,4 +97,5 @@ def csr_design_sums(tasks, indptr, indices, weight, entries, ratio, sums):
             for p in range(indptr[j], indptr[j + 1]):
                 for e in range(entries.shape[1]):
                     if entries[p, e] >= 0:
-                        sums[entries[p, e]] += np.float64(ratio[p]) * weight[indices[p], e]
+                        at = np.uint32(entries[p, e])  # a signed index may be from the end, which costs a comparison
+                        sums[at] += np.float64(ratio[p]) * weight[np.uint32(indices[p]), e]
