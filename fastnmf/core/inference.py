@@ -76,7 +76,7 @@ def infer(strata, rank, H, V=None, product=None, penalties=(), gram=None, guess=
     if V is not None:
         with single_threaded_blas(), np.errstate(over="ignore"):  # shifts of far larger data: these rows have W = 0
             below = np.minimum(V @ H, huge(strata.dtype))
-        neg = LazyRows.of(below, strata.stratum_index, strata.row_scale)
+        neg = strata.lazy_shifts(below)
     gram = rows.gram(row_tasks(H), H) if gram is None else gram
     return quadratic_weights(gram, product, rank, neg, penalties, guess)
 

@@ -70,7 +70,7 @@ def row_errors(data, rank, H, V=None, product=None):
     linear = np.einsum("ij,ij->i", W, sub.pos) - (0 if sub.neg is None else np.einsum("ij,ij->i", W, full(sub.neg)))
     unexplained = data.row_square_sums(V)
     errors = expanded_errors(unexplained, W, sub.gram, linear)
-    squares = unexplained + 2 * square_lengths(V)[data.stratum_index]
+    squares = unexplained + 2 * data.shift_squares(V)
     (lost,) = np.nonzero(errors < EXPANSION_FLOOR * squares)
     step = max(1, CHUNK_ENTRIES // data.shape[1])
     for at in range(0, len(lost), step):

@@ -476,6 +476,14 @@ class DesignedStrata(Strata):
         held = self.held_design
         return LazyRows(held.indptr, held.indices, held.data, below)
 
+    def spread(self, each: Floats) -> Floats:
+        """Return ``Z each`` without the row scale, dense (n_rows, ...); each (q, ...)."""
+        return self.design @ each
+
+    def collect(self, each: Floats) -> Floats:
+        """Return ``Zᵀ each`` without the row scale, float64 (q,); each (n_rows,)."""
+        return self.design.T @ each
+
     def shift_rows(self, V: Any, rows: slice | Integers) -> Floats:
         """Return ``Z V`` of some rows times the row scale, dense; V (q, n_columns), dense or CSR."""
         shift = self.design[rows] @ V

@@ -182,6 +182,13 @@ class Pattern:
         """Return the entries v (q,) as the `CSR` of Vᵀ (n_columns, n_groups) that kernels take; v is not copied."""
         return CSR(self.start, self.group, v)
 
+    def times(self, v, gram):
+        """Return ``V gram`` on the pattern, float64 (q,), for the entries v (q,) of Vᵀ and gram (n_groups, n_groups)."""
+        shape = self.n_columns, self.n_groups
+        product = sp.csr_array(sp.csr_array((v.astype(np.float64), self.group, self.start), shape) @ gram)
+        product.sort_indices()
+        return entries_at(product, self.column, self.group)
+
     def row(self, v, group):
         """Return the entries v (q,) of one group as a dense row (n_columns,)."""
         out, mine = np.zeros(self.n_columns, v.dtype), np.flatnonzero(self.group == group)

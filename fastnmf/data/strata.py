@@ -370,6 +370,14 @@ class Strata:
         """Return `LazyRows` (n_rows, K) that hold ``u_i below[g(i)]``; below (n_strata, K), as ``V H``."""
         return LazyRows.of(below, self.stratum_index, self.row_scale)
 
+    def spread(self, each: Floats) -> Floats:
+        """Return ``each[g(i)]`` for every row, (n_rows, ...); each (n_strata, ...). Without the row scale."""
+        return each[self.stratum_index]
+
+    def collect(self, each: Floats) -> Floats:
+        """Return the sums of a number of each row (n_rows,) by stratum, float64 (n_strata,). Without the row scale."""
+        return np.bincount(self.stratum_index, each, minlength=self.n_strata)
+
     def shift_rows(self, V: Any, rows: slice | Integers) -> Floats:
         """Return ``u_i V[g(i)]`` of some rows, dense; V (n_strata, n_columns) as for `row_square_sums`."""
         shift = shifts.rows_of(V, self.stratum_index[rows])

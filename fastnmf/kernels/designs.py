@@ -131,6 +131,12 @@ def descend(V, gram, pos, neg, n_sweeps):
     return parts.sum(axis=0).tolist()
 
 
+def quadratic_form(V, gram):
+    """Return ``trace(V gram Vᵀ)`` for a `CSR` V and a csr_array gram (q, q) of float64."""
+    nothing = np.zeros_like(V.data)
+    return descend(V, gram, nothing, nothing, 0)[0]
+
+
 def column_tasks(V, gram):
     """Return the task table over the columns of V, a `CSR`: an entry costs as much as a row of the Gram matrix has."""
     return split_costs(V.indptr, 1 + gram.nnz // gram.shape[0])

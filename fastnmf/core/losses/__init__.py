@@ -3,10 +3,11 @@
 from fastnmf.core.losses.dictionary import Dictionary, SpannedDictionary
 from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
 from fastnmf.core.losses.interval import Interval
-from fastnmf.core.losses.squared import Frobenius, StrataFrobenius
+from fastnmf.core.losses.squared import DesignFrobenius, Frobenius, StrataFrobenius
 
 __all__ = [
     "BetaDivergence",
+    "DesignFrobenius",
     "Dictionary",
     "Frobenius",
     "Interval",
