@@ -8,9 +8,8 @@ import scipy.sparse as sp
 from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
 from fastnmf.core.inference import infer_divergence
-from fastnmf.core.losses import KullbackLeibler
+from fastnmf.core.losses import DesignKullbackLeibler, KullbackLeibler
 from fastnmf.core.losses.choice import as_divergence
-from fastnmf.core.losses.design_divergence import DesignKullbackLeibler
 from fastnmf.core.problem import Problem
 from fastnmf.core.row_errors import divided_gains, row_divergences
 from fastnmf.core.updates import MU

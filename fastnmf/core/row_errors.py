@@ -12,7 +12,6 @@ from fastnmf.core.losses import masked
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import EXPANSION_FLOOR, MODEL_SHARE
 from fastnmf.data.layout import row_index
-from fastnmf.data.shifts import square_lengths
 from fastnmf.kernels.blas import single_threaded_blas
 
 CHUNK_ENTRIES = 1 << 21  # entries of a dense residual at a time: 16 MB
@@ -101,7 +100,7 @@ def row_divergences(data, W, H, V):
     W, H, V = (F.astype(np.float64) for F in (W, H, V))
     X = sp.csr_array(data.X)
     of_row = row_index(X)
-    values, errors = np.ldexp(X.data, -2 * data.log4_scale), data.shift_totals(V) + W @ H.sum(axis=1)
+    values, errors = np.ldexp(X.data, -2 * data.log4_scale), data.spread(V.sum(axis=1)) + W @ H.sum(axis=1)
     least, tall = MODEL_SHARE * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
     step = max(1, CHUNK_ENTRIES // len(H))
     for at in range(0, len(values), step):
@@ -149,7 +148,7 @@ def divided_gains(data, W, H, V):
         by_shift += np.bincount(i, gain * np.minimum(v / y, 1), n_rows)
         both += np.bincount(i, gain, n_rows)
     by_components = both - by_shift - W @ H.sum(axis=1)
-    return null, by_shift - data.shift_totals(V), by_components
+    return null, by_shift - data.spread(V.sum(axis=1)), by_components
 
 
 def explained_share(errors, norms, sample_weight):

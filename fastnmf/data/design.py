@@ -510,10 +510,6 @@ class DesignedStrata(Strata):
             out[here] += self.design.data[at] * shifts.entries_at(V, self.design.indices[at], columns[here])
         return out
 
-    def shift_totals(self, V: Any) -> Floats:
-        """Return ``sum_j (z_i V)_j`` for every row, without the row scale, float64 (n_rows,)."""
-        return self.design @ np.asarray(V.sum(axis=1)).ravel()
-
     def row_square_sums(self, V: Any = None) -> Floats:
         """Return ``sum_j (x_ij - u_i (z_i V)_j)²`` for every row, float64 (n_rows,), where u is the row scale.
 

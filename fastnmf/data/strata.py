@@ -391,10 +391,6 @@ class Strata:
         """Return ``V[g(i)]`` at ``(rows[p], columns[p])``, without the row scale, an array (p,)."""
         return shifts.entries_at(V, self.stratum_index[rows], columns)
 
-    def shift_totals(self, V: Any) -> Floats:
-        """Return ``sum_j V[g(i), j]`` for every row, without the row scale, an array (n_rows,)."""
-        return np.asarray(V.sum(axis=1)).ravel()[self.stratum_index]
-
     def row_square_sums(self, V: Any = None) -> Floats:
         """Return ``sum_j (x_ij - u_i V[g(i), j])²`` for every row, float64 (n_rows,).
 
