@@ -12,7 +12,7 @@ from fastnmf.core.losses import masked
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import EXPANSION_FLOOR, MODEL_SHARE
 from fastnmf.data.layout import row_index
-from fastnmf.data.shifts import entries_at, square_lengths
+from fastnmf.data.shifts import entries_at
 from fastnmf.kernels.blas import single_threaded_blas
 
 CHUNK_ENTRIES = 1 << 21  # entries of a dense residual at a time: 16 MB
