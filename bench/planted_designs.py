@@ -42,7 +42,7 @@ def planted(truth, seed, n=240, m=40, noise=0.3, strength=1.0):
     """
     rng = np.random.default_rng(seed)
     year, region = rng.integers(0, YEARS, n), rng.integers(0, REGIONS, n)
-    W, H = rng.gamma(0.6, 1.0, (n, RANK)), rng.gamma(0.5, 1.0, (RANK, m))
+    W, H = rng.gamma(1.5, 1.0, (n, RANK)), 0.2 + rng.gamma(0.7, 1.0, (RANK, m))
     base = rng.random(m)
     of_year, of_region = strength * rng.gamma(0.5, 1.0, (YEARS, m)), strength * rng.gamma(0.5, 1.0, (REGIONS, m))
     of_cell = strength * rng.gamma(0.5, 1.0, (YEARS, REGIONS, m))

@@ -9,6 +9,7 @@ Inner scale: as in `fastnmf.data.strata`. The design has no scale.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -17,7 +18,7 @@ import scipy.sparse as sp
 from scipy.sparse import csgraph
 
 from fastnmf.data import shifts
-from fastnmf.data.labels import distinct, encode_labels, known_labels, places
+from fastnmf.data.labels import columns_of, distinct, encode_labels, is_crossed, known_labels, places
 from fastnmf.data.layout import TILE, Compressed, WeightedGrouping, row_index, row_squares, row_tiles
 from fastnmf.data.matrix import as_matrix, as_numbers
 from fastnmf.data.sentences import shown
@@ -34,12 +35,20 @@ MEANS_SWEEPS = 10  # sweeps of coordinate descent for the least-squares shifts o
 Kind = Literal["strata", "crossed", "matrix"]
 
 
-def is_crossed(strata: Any) -> bool:
-    """Tell whether labels of rows are those of several factors: a frame, a dict, or an array (n_rows, f) with f > 1."""
-    if isinstance(strata, Mapping):
-        return True
-    shape = getattr(strata, "shape", ())
-    return len(shape) == 2 and (hasattr(strata, "columns") or isinstance(strata, np.ndarray)) and shape[1] > 1
+@dataclass(frozen=True)
+class RowsOfDesign:
+    """What a user gives for the rows of X in a model with a design; passed on where others pass labels.
+
+    Attributes
+    ----------
+    strata : array-like (n_rows,), or a frame, dict or array of several factors, or None
+    design : sparse matrix, array or DataFrame (n_rows, q), or None
+    exposure : array-like (n_rows,), or None
+    """
+
+    strata: Any = None
+    design: Any = None
+    exposure: Any = None
 
 
 class Design:
@@ -120,7 +129,7 @@ class Design:
                 )
             found = cls("matrix", [], [], _column_names(design), exposure is not None)
         elif is_crossed(strata):
-            columns = _columns_of(strata)
+            columns = columns_of(strata)
             levels = [distinct(known_labels(of, f"strata[{name!r}]", n_rows), name)[0] for name, of in columns.items()]
             each = zip(columns, levels, strict=True)
             names = [INTERCEPT, *(f"{name}={label}" for name, labels in each for label in labels.tolist())]
@@ -176,7 +185,7 @@ class Design:
         elif self.kind == "strata":
             Z = self._one_hot("strata", strata, 0, n_rows, unknown)
         else:
-            columns = _columns_of(strata)
+            columns = columns_of(strata)
             missing = [name for name in self.factors if name not in columns]
             if missing:
                 raise ValueError(
@@ -323,20 +332,6 @@ class Design:
         return cls(**state)
 
 
-def _columns_of(strata: Any) -> dict[str, Any]:
-    """Return the labels of several factors by name."""
-    if isinstance(strata, Mapping):
-        columns = list(strata.items())
-    elif hasattr(strata, "columns"):
-        columns = [(name, strata[name]) for name in strata.columns]
-    else:
-        columns = [(at, strata[:, at]) for at in range(strata.shape[1])]
-    found = {str(name): labels for name, labels in columns}
-    if len(found) < len(columns) or not found:
-        raise ValueError(f"strata has the columns {shown([name for name, _ in columns])}; expected distinct names.")
-    return found
-
-
 def _column_names(design: Any) -> Array:
     """Return the names of the columns of the user's Z: its own, or "z0", "z1", ..."""
     given = getattr(design, "columns", None)
@@ -377,6 +372,8 @@ class DesignedStrata(Strata):
     ----------
     design, laplacian :
         As the parameters.
+    learned : Design, or None
+        What the fit has learned; set by a model for the data of a fit.
     """
 
     def __init__(
@@ -389,7 +386,7 @@ class DesignedStrata(Strata):
         laplacian: sp.csr_array | None = None,
     ):
         super().__init__(X, labels, None, is_signed, log4_scale)
-        self.design, self.laplacian = design, laplacian
+        self.design, self.laplacian, self.learned = design, laplacian, None
 
     @classmethod
     def of_matrix(

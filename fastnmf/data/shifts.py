@@ -183,7 +183,7 @@ class Pattern:
         return CSR(self.start, self.group, v)
 
     def times(self, v, gram):
-        """Return ``V gram`` on the pattern, float64 (q,), for the entries v (q,) of Vᵀ and gram (n_groups, n_groups)."""
+        """Return ``V gram`` on the pattern, float64 (q,), for the entries v (q,) of V and a sparse gram."""
         shape = self.n_columns, self.n_groups
         product = sp.csr_array(sp.csr_array((v.astype(np.float64), self.group, self.start), shape) @ gram)
         product.sort_indices()

@@ -16,7 +16,7 @@ from fastnmf.core import init as starts
 from fastnmf.core.alternate import balance, scale_start, search_scale
 from fastnmf.core.factors import allocate, copy_rows, pad, scaled, scaled_for
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
-from fastnmf.core.init.start_from import start_from_init, starts_among
+from fastnmf.core.init.start_from import labels_of_shifts, start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
 from fastnmf.core.penalties import CustomPenalty, ElasticNet, penalties_of
@@ -390,7 +390,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W, H = without_zeros(W), without_zeros(H)
         if not self._has_shifts:
             return W, H, None, None
-        shifts, labels = (getattr(self, name, None) for name in ("shifts_", "strata_"))  # none if there were no strata
+        shifts, labels = getattr(self, "shifts_", None), labels_of_shifts(self)  # none if there were no strata
         return W, H, data.pattern.entries(self._start_shifts_of(data, shifts, labels)), None
 
     def _start_shifts_of(self, data, shifts, labels):
@@ -535,10 +535,12 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             names = factors.arrays.keys() - {"W", "V"} if self._reads_factors or "B" in factors.arrays else ()
             balance(self.W_, self.components_, data.weight, [factors[name][:, : factors.rank] for name in names])
         if self._has_shifts:
-            of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
-            vars(self).update(of_strata, shifts_=shifts)
+            vars(self).update(self._attributes_of_strata(data), shifts_=shifts)
         self.n_revived_ = fit.solver.n_reseeded
         set_label_attributes(self, data, factors, label_losses, options)
+
+    def _attributes_of_strata(self, data):
+        return {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
 
     def _has_free_scale(self, problem, options):
         """Tell whether W and H could exchange the scale of a component: nothing else than their product counts."""
