@@ -5,6 +5,7 @@ import oracles_designs_kl as oracle
 import pytest
 import scipy.sparse as sp
 
+from fastnmf import StratifiedNMF
 from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
 from fastnmf.core.inference import infer_divergence
@@ -154,3 +155,122 @@ def test_weights_of_new_rows_are_stationary_and_their_divergence_is_that_of_the_
         np.testing.assert_allclose(of_rows, [oracle.divergence(x, y) for x, y in zip(X, Y, strict=True)], rtol=1e-9)
         null, *by = divided_gains(setting.data, W, setting.H, given)
         np.testing.assert_allclose(null - by[0] - by[1], of_rows, rtol=1e-9)
+
+
+def crossed_counts(n=80, m=15, seed=0):
+    """Return counts of an intercept, years and regions, the labels of their rows, and an exposure."""
+    rng = np.random.default_rng(seed)
+    labels, u = (
+        {"year": rng.integers(0, 3, n) + 2000, "region": rng.choice(["east", "west"], n)},
+        rng.uniform(0.5, 2, n),
+    )
+    effects = (
+        rng.random(m)
+        + rng.gamma(0.5, 1, (3, m))[labels["year"] - 2000]
+        + rng.gamma(0.5, 1, m) * (labels["region"] == "east")[:, None]
+    )
+    return (
+        rng.poisson(u[:, None] * effects + rng.gamma(0.6, 1, (n, 2)) @ rng.gamma(0.7, 2, (2, m))).astype(float),
+        labels,
+        u,
+    )
+
+
+KL = {"solver": "mu", "beta_loss": "kullback-leibler", "random_state": 0}
+
+
+def encoded(labels, u=None):
+    one_hot = [np.asarray(of)[:, None] == np.unique(of)[None] for of in labels.values()]
+    Z = np.column_stack([np.ones(len(one_hot[0])), *one_hot])
+    return Z if u is None else Z * u[:, None]
+
+
+def test_a_model_reads_new_rows_as_it_was_fitted():
+    X, labels, u = crossed_counts()
+    for given, Z in (({"strata": labels}, encoded(labels)), ({"strata": labels, "exposure": u}, encoded(labels, u))):
+        model = StratifiedNMF(2, max_iter=40, **KL).fit(sp.csr_array(X), **given)
+        W, H, V = model.W_, model.components_, model.shifts_
+        objective = model.history_["objective"]
+        assert (
+            objective[-1] == pytest.approx(oracle.divergence(X, Z @ V + W @ H), rel=1e-9)
+            and objective[-1] < objective[1]
+        )
+        np.testing.assert_allclose(model.inverse_transform(W, **given), Z @ V + W @ H, rtol=1e-12)
+        exact = model.transform(X, **given)
+        of_rows = [oracle.divergence(x, y) for x, y in zip(X, Z @ V + exact @ H, strict=True)]
+        np.testing.assert_allclose(model.reconstruction_errors(X, **given), of_rows, rtol=1e-8)
+        assert sum(of_rows) <= objective[-1] * (1 + 1e-12)
+        null = oracle.divergence(X, X.sum(axis=1)[:, None] * X.sum(axis=0) / X.sum())
+        assert model.score(X, **given) == pytest.approx(1 - sum(of_rows) / null, rel=1e-6)
+        assert (V[1:4].min(axis=0) == 0).all() and (V[4:].min(axis=0) == 0).all()
+
+
+def test_exposure_of_strata_is_that_of_a_design_and_scales_a_stratum():
+    X, labels, u = crossed_counts()
+    model = StratifiedNMF(2, max_iter=20, **KL).fit(X, strata=labels["region"], exposure=u)
+    Z = encoded({"region": labels["region"]}, u)[:, 1:]
+    same = StratifiedNMF(2, max_iter=20, **KL).fit(X, design=Z)
+    np.testing.assert_allclose(same.shifts_, model.shifts_, rtol=1e-12)
+    ones = StratifiedNMF(2, max_iter=20, **KL).fit(X, strata=labels["region"], exposure=np.ones(80))
+    plain = StratifiedNMF(2, max_iter=20, init="features", **KL).fit(X, strata=labels["region"])
+    assert ones.history_["objective"][-1] == pytest.approx(plain.history_["objective"][-1], rel=0.02)
+
+
+def test_weights_of_rows_are_rows_repeated_in_a_model():
+    X, labels, u = crossed_counts()
+    often = np.random.default_rng(1).integers(1, 3, 80)
+    again = np.repeat(np.arange(80), often)
+    rng = np.random.default_rng(2)
+    W, H, V = rng.random((80, 2)) + 0.1, rng.random((2, 15)) + 0.1, rng.random((6, 15)) + 0.1
+    options = KL | {"max_iter": 15, "init": "custom", "extrapolate": False}
+    few = StratifiedNMF(2, **options).fit(X, sample_weight=often, strata=labels, exposure=u, W=W, H=H, V=V)
+    repeated = {"strata": {name: of[again] for name, of in labels.items()}, "exposure": u[again]}
+    many = StratifiedNMF(2, **options).fit(X[again], W=W[again], H=H, V=V, **repeated)
+    np.testing.assert_allclose(few.history_["objective"], many.history_["objective"], rtol=1e-9)
+    np.testing.assert_allclose(few.shifts_, many.shifts_, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "mu"}, KL], ids=["hals", "mu", "kl"])
+def test_effects_are_comparable_and_gauges_keep_the_fit(options):
+    X, labels, _ = crossed_counts()
+    options = {"max_iter": 30, "random_state": 0} | options
+    gauges = None, "max_shift", "min_shift"
+    fits = [StratifiedNMF(2, gauge=gauge, **options).fit(X, strata=labels) for gauge in gauges]
+    Z = encoded(labels)
+    models = [Z @ fit.shifts_ + fit.W_ @ fit.components_ for fit in fits]
+    for fit in fits:
+        assert fit.W_.min() >= 0 and fit.shifts_.min() >= 0
+        assert (fit.shifts_[1:4].min(axis=0) == 0).all() and (fit.shifts_[4:].min(axis=0) == 0).all()
+    np.testing.assert_allclose(models[1], models[0], rtol=1e-9)
+    if "solver" in options:  # else W is computed anew for smaller shifts
+        np.testing.assert_allclose(models[2], models[0], rtol=1e-9)
+    else:
+        assert fits[2].history_["objective"][-1] <= fits[0].history_["objective"][-1] * (1 + 1e-12)
+
+
+def test_a_fit_that_continues_can_move_the_shifts_that_its_canonical_form_set_to_zero():
+    X, labels, _ = crossed_counts()
+    model = StratifiedNMF(2, max_iter=3, warm_start=True, **KL).fit(X, strata=labels)
+    last = {"year": labels["year"].max() - labels["year"] + 2000, "region": labels["region"][::-1]}
+    model.set_params(max_iter=100).fit(X, strata=last)
+    other = StratifiedNMF(2, max_iter=100, **KL).fit(X, strata=last)
+    assert model.history_["objective"][-1] < 1.02 * other.history_["objective"][-1]
+    assert (model.shifts_[1:4].argmin(axis=0) != 0).any()
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"beta_loss": 0.5}, "beta_loss=0.5 does not go with a design .* use 'frobenius' or 'kullback-leibler'"),
+        ({"smoothness": {"year": 1.0}}, "smoothness=.* needs the squared error, but beta_loss='kullback-leibler' is"),
+        ({"missing_values": "zeros"}, "missing_values='zeros' does not go with a design"),
+        (
+            {"unknown_strata": "estimate"},
+            "unknown_strata='estimate' does not go with a design .* use 'mean' or 'error'",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options, sentence):
+    X, labels, _ = crossed_counts()
+    with pytest.raises(ValueError, match=sentence):
+        StratifiedNMF(2, **KL | options).fit(X, strata=labels)

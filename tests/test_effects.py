@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from fastnmf.core.effects import design_gauge, least_into_intercept
 from fastnmf.core.shifts import apply_gauge
 
-BLOCKS = [np.arange(1, 4), np.arange(4, 6)]
+BLOCKS = [slice(1, 4), slice(4, 6)]
 FORMS = pytest.mark.parametrize("form", [np.array, sp.csr_array], ids=["dense", "sparse"])
 # Of the intercept after the move, by an independent program: draws of `drawn`, seed 0.
 INTERCEPT = [0.460130352461, 1.119401932209, 1.124839022007, 1.166545329866, 1.314107874437, 1.443072232987]

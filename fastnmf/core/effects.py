@@ -9,13 +9,29 @@ first move, `least_into_intercept` the second. There W is (n, k), H (k, m) and V
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.shifts import take_components
+from fastnmf.core.shifts import apply_gauge, take_components
 from fastnmf.core.thresholds import rounding
+from fastnmf.data.design import DesignedStrata
 from fastnmf.data.layout import row_index
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.blas import single_threaded_blas
 
 GAUGES = ("max_shift", "min_shift", None)
+
+
+def gauged(data, W, H, V, gauge):
+    """Return equivalent W and V in a canonical form, of strata or of a design.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+        The data of the fit.
+    W, H, V, gauge :
+        As for `design_gauge`.
+    """
+    if isinstance(data, DesignedStrata):
+        return design_gauge(W, H, V, data.design, gauge)
+    return apply_gauge(W, H, V, data.stratum_index, gauge)
 
 
 def design_gauge(W, H, V, Z, gauge):
@@ -114,7 +130,7 @@ def least_into_intercept(V, Z, intercept, blocks):
         Non-negative design.
     intercept : int
         The shift that all rows have, a column of Z.
-    blocks : sequence of ndarray of int
+    blocks : sequence of slice
         The columns of Z of each factor. A block whose columns do not add up to the intercept is left as it is: there,
         the move would change the model.
 
@@ -129,7 +145,7 @@ def least_into_intercept(V, Z, intercept, blocks):
     >>> import scipy.sparse as sp
     >>> from fastnmf.core.effects import least_into_intercept
     >>> Z = sp.csr_array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
-    >>> least_into_intercept(np.array([[1.0, 0.0], [2.0, 5.0], [4.0, 3.0]]), Z, 0, [np.array([1, 2])])
+    >>> least_into_intercept(np.array([[1.0, 0.0], [2.0, 5.0], [4.0, 3.0]]), Z, 0, [slice(1, 3)])
     array([[3., 3.],
            [0., 2.],
            [2., 0.]])
@@ -140,7 +156,7 @@ def least_into_intercept(V, Z, intercept, blocks):
     for block in blocks:
         total = np.asarray(by_column[:, block].sum(axis=1)).ravel()
         if np.abs(total - whole).max(initial=0) <= rounding(np.float64) * whole.max(initial=0):
-            base += _take_least(shifts, np.asarray(block))
+            base += _take_least(shifts, block)
     if not sp.issparse(V):
         shifts[intercept] += base
         return shifts.astype(V.dtype)
@@ -151,7 +167,7 @@ def least_into_intercept(V, Z, intercept, blocks):
 
 
 def _take_least(V, block):
-    """Subtract the least of the rows `block` of V (q, m) of float64 from these rows, in place, and return it, (m,)."""
+    """Subtract the least of the rows V[block] of float64 from these rows, in place, and return it, (m,)."""
     if not sp.issparse(V):
         least = V[block].min(axis=0)
         V[block] -= least
@@ -161,6 +177,6 @@ def _take_least(V, block):
     (entry,) = np.nonzero(is_here[row_index(V)])
     column, least = V.indices[entry], np.full(V.shape[1], np.inf)
     np.minimum.at(least, column, V.data[entry])
-    least[np.bincount(column, minlength=V.shape[1]) < len(block)] = 0  # a level without an entry is zero
+    least[np.bincount(column, minlength=V.shape[1]) < is_here.sum()] = 0  # a level without an entry is zero
     V.data[entry] -= least[column]
     return least

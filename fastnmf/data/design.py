@@ -456,16 +456,21 @@ class DesignedStrata(Strata):
         used = sp.csr_array((np.ones(len(group)), group, start), sums.shape) @ member
         return found.covering(sp.csr_array(member @ used.T))
 
+    def even_shifts(self) -> Floats:
+        """Return the shifts that give every column of Z the same share, ``XᵀZ / (ZᵀZ 1)``, on the pattern, (q,).
+
+        They are positive wherever shifts may be.
+        """
+        pattern, whole = self.pattern, np.asarray(self.gram.sum(axis=1)).ravel()
+        return (pattern.sums / np.where(whole > 0, whole, 1)[pattern.group]).astype(self.dtype)
+
     def stratum_means(self) -> Floats:
         """Return shifts ``Z V ~ X`` by least squares over V >= 0, nearly, on the pattern, an array (q,).
 
-        For strata without exposure they are the means. Coordinate descent begins at the V that gives every column of Z
-        the same share, ``XᵀZ / (ZᵀZ 1)``.
+        For strata without exposure they are the means. Coordinate descent begins at `even_shifts`.
         """
-        pattern, gram = self.pattern, self.gram
-        whole = np.asarray(gram.sum(axis=1)).ravel()
-        v = (pattern.sums / np.where(whole > 0, whole, 1)[pattern.group]).astype(self.dtype)
-        designs.descend(pattern.as_csr(v), gram, pattern.sums, np.zeros_like(v), MEANS_SWEEPS)
+        pattern, v = self.pattern, self.even_shifts()
+        designs.descend(pattern.as_csr(v), self.gram, pattern.sums, np.zeros_like(v), MEANS_SWEEPS)
         return v
 
     def lazy_shifts(self, below: Floats) -> LazyRows:

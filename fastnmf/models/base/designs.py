@@ -11,17 +11,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fastnmf.core.effects import least_into_intercept
 from fastnmf.core.factors import pad, scaled
 from fastnmf.core.options import check_number
-from fastnmf.core.row_errors import row_errors
+from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, is_annotated, with_labels
 from fastnmf.data.design import Design, DesignedStrata, RowsOfDesign
 from fastnmf.data.labels import is_crossed
 from fastnmf.data.ranking import feature_scores, strongest_of
+from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
+
+LEAST_SHARE = 1e-3  # of the even share of the data, of a shift at the start of multiplicative updates
 
 
 def check_smoothness(name, value):
@@ -123,12 +127,14 @@ class DesignMixin:
     def _check_design(self, options, weight):
         """Raise where a parameter or an argument of `fit` does not go with a design."""
         remedies = {
-            f"beta_loss={options.loss_given}": (not options.is_squared, "use beta_loss='frobenius'"),
+            options.loss_given: (
+                not (options.is_squared or options.is_kullback_leibler),
+                "use 'frobenius' or 'kullback-leibler'",
+            ),
             "weight": (weight is not None, "use sample_weight"),
             f"missing_values={options.missing_values!r}": (options.missing_values is not None, "set it to None"),
             f"label_weight={options.label_weight!r}": (bool(options.label_weight), "set it to 0"),
             f"strata_weight={options.strata_weight!r}": (options.strata_weight == "equal", "use sample_weight"),
-            f"gauge={options.gauge!r}": (options.gauge is not None, "set it to None"),
             "penalties['V']": (bool(options.V.objects), "use alpha_V or smoothness"),
             "unknown_strata='estimate'": (self._policy() == "estimate", "use 'mean' or 'error'"),
         }
@@ -137,6 +143,43 @@ class DesignMixin:
                 raise ValueError(
                     f"{what} does not go with a design (several factors, design=, exposure= or smoothness=); {remedy}."
                 )
+        if self.smoothness and options.gauge:
+            raise ValueError(
+                f"gauge={options.gauge!r} chooses among shifts that fit equally well, but smoothness determines that "
+                "choice already; leave one of them out."
+            )
+        if self.smoothness and not options.is_squared:
+            raise ValueError(
+                f"smoothness={shown(self.smoothness)} needs the squared error, but {options.loss_given} is "
+                "given; set smoothness=0, or use beta_loss='frobenius'."
+            )
+
+    # ---------------------------------------------------------------- the start and the end of a fit
+
+    def _alternate(self, data, start, given, options, level=None):
+        """Return the solver of a fit, whose multiplicative updates begin at shifts that are not zero.
+
+        Least squares, and the canonical form of an earlier fit, leave shifts at zero, where such updates keep them.
+
+        Parameters
+        ----------
+        data, start, given, options, level :
+            As for `BaseNMF._alternate`.
+        """
+        W, H, v, V = start
+        if options.is_multiplicative and V is None and isinstance(data, DesignedStrata):
+            v = np.maximum(v, LEAST_SHARE * data.even_shifts())
+        return super()._alternate(data, (W, H, v, V), given, options, level)
+
+    def _set_factors(self, data, fit, options):
+        """Set the attributes, with the least level of each factor in the intercept, if no penalty on V decides that."""
+        is_free = is_crossed_design(data) and not (options.V.alpha or options.V.objects)
+        if is_free:
+            V = least_levels(data, data.pattern.as_read(fit.factors["V"]))
+            fit.factors.overwrite({"V": data.pattern.entries(V)})
+        super()._set_factors(data, fit, options)
+        if is_free and options.gauge == "max_shift":  # which filled the levels of factors
+            self.shifts_ = least_levels(data, self.shifts_)
 
     def _attributes_of_strata(self, data):
         for name in ("_design", "shift_names_", "strata_", "row_strata_"):
@@ -202,12 +245,15 @@ class DesignMixin:
         return product + shift_arrays.rows_of(shift, slice(None))
 
     def _errors_of_rows(self, X, rows):
-        """Return the squared errors of the rows of X with a design, float64 (n_samples,)."""
+        """Return the squared errors, or divergences, of the rows of X with a design, float64 (n_samples,)."""
         self._check_fitted()
         options = self._options()
         X = self._validated(X, reset=False).astype(np.float64, copy=False)
         with threads(options.n_threads):
             data = self._observed(X, options, rows, labels=self._fitted_design())
+            if options.is_kullback_leibler:
+                W = self._transform(X, rows)
+                return row_divergences(data, W, self.components_, shift_arrays.as_read(self.shifts_))
             H = pad(scaled(self.components_.T.astype(np.float64), data.log4_scale), data)
             V = shift_arrays.as_read(self.shifts_)
             V = shift_arrays.mapped(V, lambda v: scaled(v.astype(np.float64), 2 * data.log4_scale))
@@ -231,6 +277,17 @@ class DesignMixin:
         found = [scores for block in blocks for scores in feature_scores(V[block], by)]
         each = [[str(names[j]) for j in strongest_of(scores, n)[0]] for scores in found]
         return dict(zip(design.names.tolist(), each, strict=True))
+
+
+def is_crossed_design(data):
+    """Tell whether the data of a fit have an intercept and the levels of several factors."""
+    learned = getattr(data, "learned", None)
+    return learned is not None and learned.kind == "crossed"
+
+
+def least_levels(data, V):
+    """Return shifts (q, n_columns) of a crossed design whose least levels are in the intercept."""
+    return least_into_intercept(V, data.design, 0, data.learned.blocks)
 
 
 class _Indexed:
