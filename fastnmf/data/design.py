@@ -37,7 +37,7 @@ Kind = Literal["strata", "crossed", "matrix"]
 
 @dataclass(frozen=True)
 class RowsOfDesign:
-    """What a user gives for the rows of X in a model with a design; passed on where others pass labels.
+    """The arguments that say which shifts the rows of X have, passed on where other models pass labels.
 
     Attributes
     ----------

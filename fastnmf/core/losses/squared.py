@@ -239,6 +239,10 @@ class StrataFrobenius(Frobenius):
     def _neg_rows(self, factors):
         return full(self._neg("W", factors))
 
+    def _lazy_shifts(self, below):
+        """Return neg of W for ``V H``, an array (n_strata, K)."""
+        return LazyRows.of(below, self.groups.stratum_index, self.strata.row_scale)
+
     def _crossed(self, factors):
         """Return ``sum_i s(i)ᵀ H v(i)``, the inner product of shifts and components."""
         for name in ("V", "H", "W"):
@@ -268,7 +272,7 @@ class StrataFrobenius(Frobenius):
 
         def of_rows():
             below = self.pattern.tmatmul(factors["V"], factors["H"])
-            return self.strata.lazy_shifts(below)
+            return self._lazy_shifts(below)
 
         if name == "W":
             return factors.cached(("below", "W"), ("V", "H"), of_rows)
@@ -296,6 +300,9 @@ class DesignFrobenius(StrataFrobenius):
             sub.add(gram=self.strata.gram, pos=self.pattern.sums, neg=self._shift_neg(factors))
         else:
             super().contribute(name, factors, sub)
+
+    def _lazy_shifts(self, below):
+        return self.strata.lazy_shifts(below)
 
     def _of_all_shifts(self, V):
         return float(((self.strata.gram @ V) * V).sum()) - 2 * self.pattern.entries(V) @ self.pattern.sums
