@@ -75,6 +75,7 @@ Vector: TypeAlias = Sequence[float] | SupportsArray
 Dense: TypeAlias = Sequence[Sequence[float]] | Sequence[SupportsArray] | SupportsArray
 Matrix: TypeAlias = Dense | Sparse | Annotated
 Labels: TypeAlias = Sequence[Any] | SupportsArray
+Groups: TypeAlias = Labels | Mapping[str, Any]  # labels of rows, or of several factors by name
 SparseOrDense: TypeAlias = Dense | Sparse
 Names: TypeAlias = Labels | Mapping[str, Any]  # a mapping is a vocabulary: name -> column
 Factor: TypeAlias = Dense | None

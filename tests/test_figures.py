@@ -1,5 +1,7 @@
 """Every plot is readable on a small and on a large figure, and shows what it is given."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,7 @@ DRAWN = {
     "consensus": (1, lambda m, X, h, Y, c, **on: plots.plot_consensus(c, **on)),
     "difference": (1, lambda m, X, h, Y, c, **on: plots.plot_difference(m, "sci.space", "rec.autos", **on)),
     "dots": (1, lambda m, X, h, Y, c, **on: plots.plot_dots(m, X, **on)),
+    "effects": (1, lambda m, X, h, Y, c, **on: plots.plot_effects(m, **on)),
     "images": (2, lambda m, X, h, Y, c, **on: plots.plot_images(m, (4, 6), strata=m.strata_[:2], **on)),
     "layers": (3, lambda m, X, h, Y, c, **on: plots.plot_layers(h, **on)),
     "loss": (1, lambda m, X, h, Y, c, **on: plots.plot_loss(m, **on)),
@@ -180,6 +183,39 @@ def test_dots_are_weights_and_shares_of_rows(fitted):
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "3"]
     area = ax.get_legend().legend_handles[2].get_sizes()[0]
     np.testing.assert_allclose(ax.collections[0].get_sizes(), area * np.array([1, 0, 0, 1]))
+
+
+def crossed():
+    """Return a model of an intercept, thirty years and three regions, whose names are long."""
+    rng = np.random.default_rng(0)
+    years, regions = np.arange(1990, 2020), np.array(["the north of europe", "asia", "the rest of the world"])
+    names = ["intercept", *(f"year={year}" for year in years), *(f"the region={region}" for region in regions)]
+    model = {"components_": np.ones((2, 12)), "shifts_": rng.random((34, 12)), "strata_": [years, regions]}
+    return SimpleNamespace(
+        **model, shift_names_=np.array(names), feature_names_in_=[f"a long word {j}" for j in range(12)]
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_effects_are_lines_over_numbers_and_dots_beside_names(size):
+    model = crossed()
+    years = plots.plot_effects(model, "year", n=8, ax=pyplot.figure(figsize=size, layout="constrained").add_subplot())
+    chosen = ["a long word 3", 1]
+    regions = pyplot.figure(figsize=size, layout="constrained").add_subplot()
+    assert plots.plot_effects(model, "the region", chosen, regions) is regions
+    assert not faults(years.figure) and not faults(regions.figure)
+    spread = [max(column) - min(column) for column in model.shifts_[1:31].T.tolist()]
+    widest = sorted(range(12), key=lambda j: -spread[j])[:8]
+    for line, j in zip(years.get_lines(), widest, strict=True):
+        assert line.get_xdata().tolist() == model.strata_[0].tolist()
+        assert line.get_ydata().tolist() == model.shifts_[1:31, j].tolist() and line.get_label() == f"a long word {j}"
+    for line, j in zip(regions.get_lines(), (3, 1), strict=True):
+        assert line.get_xdata().tolist() == model.shifts_[31:, j].tolist() and line.get_linestyle() == "None"
+    assert len(regions.get_yticklabels()) == 3 and regions.get_xlabel() == "effect of the region"
+    with pytest.raises(ValueError, match="factor='age' is not known; expected one of 'year', 'the region'"):
+        plots.plot_effects(model, "age")
+    with pytest.raises(ValueError, match="12 features have more colours than can be told apart; give 8"):
+        plots.plot_effects(model, "year", range(12))
 
 
 def test_rows_of_two_topics_keep_their_hellinger_distances():

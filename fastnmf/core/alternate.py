@@ -298,9 +298,8 @@ def sweep(problem, factors, extrapolation=None, *, n_more=0):
             factors.invalidate(name)
             if found is not None and len(together) == 1:
                 if sub.is_of_data[0]:
-                    known_for = (
-                        (name,) if sub.weight is not None else tuple(f for f in ("W", "H") if f in factors.arrays)
-                    )
+                    is_of_V = sub.weight is not None or sub.pattern is not None
+                    known_for = (name,) if is_of_V else tuple(f for f in ("W", "H") if f in factors.arrays)
                     factors.cache_put(("pos", name), known_for, found[0])
                 if found[1] is not None and sub.is_of_data[1]:
                     factors.cache_put(("neg", name), tuple(factors.arrays), found[1])

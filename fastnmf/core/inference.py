@@ -76,7 +76,7 @@ def infer(strata, rank, H, V=None, product=None, penalties=(), gram=None, guess=
     if V is not None:
         with single_threaded_blas(), np.errstate(over="ignore"):  # shifts of far larger data: these rows have W = 0
             below = np.minimum(V @ H, huge(strata.dtype))
-        neg = LazyRows.of(below, strata.stratum_index, strata.row_scale)
+        neg = strata.lazy_shifts(below)
     gram = rows.gram(row_tasks(H), H) if gram is None else gram
     return quadratic_weights(gram, product, rank, neg, penalties, guess)
 
@@ -442,7 +442,7 @@ def _infer_kullback_leibler(data, H, V, penalties):
     side = Compressed(side.indptr, side.indices, side.data.astype(np.float64, copy=False))
     shift = np.empty(0)
     if V is not None:
-        shift = shifts.entries_at(V, data.stratum_index[row_index(side)], side.indices).astype(np.float64, copy=False)
+        shift = data.shift_entries(V, row_index(side), side.indices).astype(np.float64, copy=False)
     # In float64 whatever the data are: in single precision the last step of a row hangs on its rounding.
     W, other = (pad(F, data, np.float64) for F in (even_weights(data, H), H))
     room = np.empty((2, len(side.data)))

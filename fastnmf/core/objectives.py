@@ -8,13 +8,14 @@ import numpy as np
 
 from fastnmf.core.factors import Factors, allocate
 from fastnmf.core.iterate import normalized
-from fastnmf.core.losses import Dictionary, Frobenius, Interval, SpannedDictionary, StrataFrobenius
+from fastnmf.core.losses import DesignFrobenius, Dictionary, Frobenius, Interval, SpannedDictionary, StrataFrobenius
 from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.losses.interval import Coverage
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
-from fastnmf.core.updates import HALS, MU, ConeColumns, MixtureDescent, WeightedRows
+from fastnmf.core.updates import HALS, MU, ConeColumns, MixtureDescent, PatternHALS, PatternMU, WeightedRows
+from fastnmf.data.design import DesignedStrata
 
 
 def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
@@ -42,16 +43,19 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     """
     moved = [step[0] for step in schedule]
     holds_products |= moved.count("H") > 1 or any(isinstance(name, tuple) for name in moved)
-    width, has_shifts = factors["W"].shape[1], "V" in factors.arrays
+    width, has_shifts, of_V = factors["W"].shape[1], "V" in factors.arrays, {}
     if data.entry_weights is not None:
         loss = Masked(data, width, tasks, data.entry_weights, has_shifts, holds_products)
         update, scale = WeightedRows() if is_descent else WeightedRows.of_squares(data), loss.sq_norm
     else:
-        loss = (StrataFrobenius if has_shifts else Frobenius)(data, width, tasks, holds_products)
+        is_designed = has_shifts and isinstance(data, DesignedStrata)
+        kind = DesignFrobenius if is_designed else StrataFrobenius if has_shifts else Frobenius
+        loss = kind(data, width, tasks, holds_products)
         update, scale = HALS(visits) if is_descent else MU.of_squares(data), data.sq_norm
+        of_V = {"V": PatternHALS() if is_descent else PatternMU.of_squares(data)} if is_designed else {}
     return Problem(
         losses=[loss],
-        updates=dict.fromkeys(factors.arrays, update),
+        updates=dict.fromkeys(factors.arrays, update) | of_V,
         schedule=schedule,
         tasks=tasks,
         scale=scale,

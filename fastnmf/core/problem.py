@@ -38,6 +38,7 @@ NEEDS = {
     "parts": ("the gradients of several losses", "use it with DivergenceMixture, or use MU"),
     "chain": ("the weights of steps from row to row", "use it with the penalty smoothness.Chain, or use HALS"),
     "lags": ("the curvature of rows that meet those after them", "use it with ConvolutionLoss, or use HALS"),
+    "pattern": ("shifts of which a row has several", "use it with DesignFrobenius, or use HALS or MU"),
     "mixture": ("the rows that are mixed", "use it with RowMixture or Dictionary, or use MU"),
 }
 
@@ -105,6 +106,11 @@ class Subproblem:
         The graph of the rows: what `GraphHALS` takes.
     chain : fastnmf.core.penalties.smoothness.Chain, or None
         The weights of steps from row to row: what `ChainDescent` takes.
+    pattern : fastnmf.data.shifts.Pattern, or None
+        For shifts whose entries of one column meet: F (q,) holds the entries, and gram is a csr_array (q, q), in place
+        of `weight`. What `PatternHALS` and `PatternMU` take.
+    roughness : csr_array (q, q) of float64, or None
+        The part of gram that belongs to a penalty; only where there is `pattern`.
     lags : fastnmf.core.losses.convolution.Lags, or None
         How rows meet the rows after them: what `LaggedDescent` takes.
     mixture : MixedRows, or None
@@ -126,6 +132,7 @@ class Subproblem:
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
         self.rowwise = self.row_ridge = self.residual = self.core = self.parts = None
         self.neighbours = self.chain = self.tangent = self.lags = self.mixture = None
+        self.pattern = self.roughness = None
         self.power = self.beta = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):
@@ -147,7 +154,7 @@ class Subproblem:
     @property
     def provides(self):
         """The kinds of data that are there for an update, a set of the keys of `NEEDS`."""
-        names = ("rowwise", "residual", "parts", "chain", "lags", "mixture")
+        names = ("rowwise", "residual", "parts", "chain", "lags", "pattern", "mixture")
         found = {name for name in names if getattr(self, name) is not None}
         if self.is_quadratic:
             found.add("quadratic")
@@ -181,7 +188,10 @@ class Subproblem:
         if self.mixture is not None:
             return self.mixture.gradient
         pull = 0.0 if self.weight is None else F * self.weight[self.group]
-        pull = pull if self.gram is None else F @ self.gram
+        if self.pattern is not None:
+            pull = self.pattern.times(F, self.gram if self.roughness is None else self.gram + self.roughness)
+        elif self.gram is not None:
+            pull = F @ self.gram
         pull = pull + self.linear + self.ridge * F
         pull = pull if self.rowwise is None else pull + _pull_of_rows(self.rowwise, F)
         pull = pull if self.row_ridge is None else pull + self.row_ridge[:, None] * F

@@ -12,7 +12,6 @@ from fastnmf.core.losses import masked
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import EXPANSION_FLOOR, MODEL_SHARE
 from fastnmf.data.layout import row_index
-from fastnmf.data.shifts import entries_at, square_lengths
 from fastnmf.kernels.blas import single_threaded_blas
 
 CHUNK_ENTRIES = 1 << 21  # entries of a dense residual at a time: 16 MB
@@ -70,7 +69,7 @@ def row_errors(data, rank, H, V=None, product=None):
     linear = np.einsum("ij,ij->i", W, sub.pos) - (0 if sub.neg is None else np.einsum("ij,ij->i", W, full(sub.neg)))
     unexplained = data.row_square_sums(V)
     errors = expanded_errors(unexplained, W, sub.gram, linear)
-    squares = unexplained + 2 * square_lengths(V)[data.stratum_index]
+    squares = unexplained + 2 * data.shift_squares(V)
     (lost,) = np.nonzero(errors < EXPANSION_FLOOR * squares)
     step = max(1, CHUNK_ENTRIES // data.shape[1])
     for at in range(0, len(lost), step):
@@ -86,7 +85,7 @@ def row_divergences(data, W, H, V):
     Parameters
     ----------
     data : fastnmf.data.strata.Strata
-        May hold the user's data multiplied by a power of four; this is undone here.
+        May hold the user's data multiplied by a power of four; this is undone here. Without weights of rows.
     W : ndarray (n_rows, k)
     H : ndarray (k, m)
     V : ndarray or csr_array (n_strata, m)
@@ -101,12 +100,12 @@ def row_divergences(data, W, H, V):
     W, H, V = (F.astype(np.float64) for F in (W, H, V))
     X = sp.csr_array(data.X)
     of_row = row_index(X)
-    values, errors = np.ldexp(X.data, -2 * data.log4_scale), V.sum(axis=1)[data.stratum_index] + W @ H.sum(axis=1)
+    values, errors = np.ldexp(X.data, -2 * data.log4_scale), data.spread(V.sum(axis=1)) + W @ H.sum(axis=1)
     least, tall = MODEL_SHARE * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
     step = max(1, CHUNK_ENTRIES // len(H))
     for at in range(0, len(values), step):
         i, j, x = of_row[at : at + step], X.indices[at : at + step], values[at : at + step]
-        y = np.maximum(entries_at(V, data.stratum_index[i], j) + np.einsum("ij,ij->i", W[i], tall[j]), least)
+        y = np.maximum(data.shift_entries(V, i, j) + np.einsum("ij,ij->i", W[i], tall[j]), least)
         errors += np.bincount(i, x * np.log(x / y) - x, minlength=len(errors))
     return np.maximum(errors, 0)
 
@@ -141,7 +140,7 @@ def divided_gains(data, W, H, V):
         i, j, x = of_row[at : at + step], X.indices[at : at + step], values[at : at + step]
         is_there = x > 0
         i, j, x = i[is_there], j[is_there], x[is_there]
-        v = entries_at(V, data.stratum_index[i], j)
+        v = data.shift_entries(V, i, j)
         y = np.maximum(v + np.einsum("ij,ij->i", W[i], tall[j]), least)
         independent = row_sums[i] / total * column_sums[j]
         gain = x * (1 + np.log(y / independent))
@@ -149,7 +148,7 @@ def divided_gains(data, W, H, V):
         by_shift += np.bincount(i, gain * np.minimum(v / y, 1), n_rows)
         both += np.bincount(i, gain, n_rows)
     by_components = both - by_shift - W @ H.sum(axis=1)
-    return null, by_shift - np.asarray(V.sum(axis=1)).ravel()[data.stratum_index], by_components
+    return null, by_shift - data.spread(V.sum(axis=1)), by_components
 
 
 def explained_share(errors, norms, sample_weight):

@@ -266,20 +266,41 @@ def apply_gauge(W, H, V, stratum_index, gauge):
         if sp.issparse(shifts):
             shifts.sum_duplicates()
         return W - least[stratum_index], shifts.astype(V.dtype)
-    shifts, taken = V.astype(np.float64), np.zeros((V.shape[0], W.shape[1]))
+    shifts, taken = take_components(V, H, sizes > 0)
+    return (W + taken[stratum_index]).astype(W.dtype), shifts.astype(V.dtype)
+
+
+def take_components(V, H, is_used):
+    """Return shifts less as much of the components as possible, one component after the other, and how much that is.
+
+    Parameters
+    ----------
+    V : ndarray or csr_array (S, m)
+    H : ndarray (k, m)
+        Components.
+    is_used : ndarray (S,) of bool
+        Whether a shift has rows; others are kept.
+
+    Returns
+    -------
+    shifts : ndarray or csr_array (S, m) of float64
+        ``V - taken H``, non-negative.
+    taken : ndarray (S, k) of float64
+    """
+    shifts, taken = V.astype(np.float64), np.zeros((V.shape[0], len(H)))
     for j, component in enumerate(H.astype(np.float64)):
         (at,) = np.nonzero(component)
         if len(at) == 0:
             continue
         if sp.issparse(V):
-            taken[:, j] = _take_from_rows(shifts, component, len(at), sizes > 0, rounding(V.dtype))
+            taken[:, j] = _take_from_rows(shifts, component, len(at), is_used, rounding(V.dtype))
             continue
-        t = np.where(sizes > 0, (shifts[:, at] / component[at]).min(axis=1), 0)
+        t = np.where(is_used, (shifts[:, at] / component[at]).min(axis=1), 0)
         left = shifts[:, at] - t[:, None] * component[at]
         # A tiny remainder of an entry is rounding: set it to zero, so that a second call changes nothing.
         shifts[:, at] = np.where(left > rounding(V.dtype) * shifts[:, at], left, 0)
         taken[:, j] = t
-    return (W + taken[stratum_index]).astype(W.dtype), shifts.astype(V.dtype)
+    return shifts, taken
 
 
 def _take_from_rows(V, component, n_at, is_used, least):

@@ -84,12 +84,23 @@ def with_labels(X, strata):
     """Return X and the labels of its rows.
 
     Where `strata` is a name, these are a column of obs of an AnnData, or a column of a DataFrame, which is then no
-    longer in X. Labels with an index must have that of X.
+    longer in X. A list of names gives several columns, a frame of labels; a frame with a single column is that column.
+    Labels with an index must have that of X.
     """
+    if hasattr(strata, "columns") and len(getattr(strata, "shape", ())) == 2:
+        for name in strata.columns:
+            check_index(X, **{f"strata[{name!r}]": strata[name]})
+        return X, strata[strata.columns[0]] if strata.shape[1] == 1 else strata
     check_index(X, strata=strata)
+    table = X.obs if is_annotated(X) else X
+    if _are_names(strata, table):
+        missing = [name for name in strata if name not in table.columns]
+        if missing:
+            raise ValueError(f"strata={shown(list(strata))} has {missing[0]!r}, which is not a column.")
+        found = table[list(strata)]
+        return X if table is not X else X.drop(columns=list(strata)), found[strata[0]] if len(strata) == 1 else found
     if not isinstance(strata, str):
         return X, strata
-    table = X.obs if is_annotated(X) else X
     if not hasattr(table, "columns"):
         raise ValueError(
             f"strata={shown(strata)} is a single name, which means a column of a DataFrame or of the obs of an "
@@ -100,3 +111,11 @@ def with_labels(X, strata):
         where = "obs; its" if table is not X else "X; the"
         raise ValueError(f"strata={shown(strata)} is not a column of {where} columns are {known}.")
     return X if table is not X else X.drop(columns=strata), table[strata]
+
+
+def _are_names(strata, table):
+    """Tell whether a list of texts names columns of a table, and is not a list of labels, one for each of its rows."""
+    is_list = isinstance(strata, (list, tuple)) and len(strata) > 0 and hasattr(table, "columns")
+    if not is_list or len(strata) == len(table) or not all(isinstance(name, str) for name in strata):
+        return False
+    return any(name in table.columns for name in strata)

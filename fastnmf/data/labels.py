@@ -6,6 +6,7 @@ Labels that differ stay different. NumPy turns a list of 1 and ``"1"`` into the 
 
 import datetime
 import numbers
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -205,3 +206,25 @@ def places(found, labels):
     place = np.array([known.get(label, -1) for label in found.tolist()], dtype=np.intp)
     is_same = [at < 0 or kind_of(label) == kind_of(labels[at]) for at, label in zip(place, found, strict=True)]
     return np.where(is_same, place, -1)  # True equals 1
+
+
+def is_crossed(strata):
+    """Tell whether labels of rows are those of several factors: a frame, a dict, or an array (n_rows, f) with f > 1."""
+    if isinstance(strata, Mapping):
+        return True
+    shape = getattr(strata, "shape", ())
+    return len(shape) == 2 and (hasattr(strata, "columns") or isinstance(strata, np.ndarray)) and shape[1] > 1
+
+
+def columns_of(strata):
+    """Return the labels of several factors by name."""
+    if isinstance(strata, Mapping):
+        columns = list(strata.items())
+    elif hasattr(strata, "columns"):
+        columns = [(name, strata[name]) for name in strata.columns]
+    else:
+        columns = [(at, strata[:, at]) for at in range(strata.shape[1])]
+    found = {str(name): labels for name, labels in columns}
+    if len(found) < len(columns) or not found:
+        raise ValueError(f"strata has the columns {shown([name for name, _ in columns])}; expected distinct names.")
+    return found

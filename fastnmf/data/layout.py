@@ -147,3 +147,33 @@ class Grouping:
         out = np.empty((self.n_groups, F.shape[1]), F.dtype)
         products.groups_sum(of_groups, self.first, self._in_order, parts, out)
         return out
+
+
+class WeightedGrouping:
+    """Sums of rows by group where a row may belong to several groups, with a weight in each.
+
+    Parameters
+    ----------
+    membership : csr_array (rows, n_groups)
+        Weight of each row in each group, in the dtype of what is summed.
+
+    Attributes
+    ----------
+    n_groups : int
+    counts : ndarray (n_groups,) of int
+        Number of rows that each group has.
+    """
+
+    def __init__(self, membership):
+        turned = membership.tocsc()
+        self.n_groups, self.counts = membership.shape[1], np.diff(turned.indptr)
+        bounds, self.first = _pieces(turned.indptr.astype(np.int64))
+        self._pieces, self._in_order = Compressed(bounds, turned.indices, turned.data), np.arange(self.first[-1])
+
+    def sum(self, F):
+        """Return the weighted sums of the rows of F (rows, K) by group, an array (n_groups, K)."""
+        parts = np.empty((self.first[-1], F.shape[1]), F.dtype)
+        self._pieces.matmul(F, parts)
+        out = np.empty((self.n_groups, F.shape[1]), F.dtype)
+        products.groups_sum(split_costs(self.first, F.shape[1]), self.first, self._in_order, parts, out)
+        return out

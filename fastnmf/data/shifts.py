@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from fastnmf.data.layout import linear_index, row_index
 from fastnmf.kernels import products
 from fastnmf.kernels.jit import N_TASKS, split_rows
+from fastnmf.kernels.records import CSR
 
 ABOVE = 10**8  # entries from which on shifts are CSR, unless the user chooses: 800 MB
 _SPREAD_ENTRIES = 1 << 22  # limit of the partial sums of a product over the shift pattern, over all tasks
@@ -176,6 +177,17 @@ class Pattern:
         held = (self.start, self.group)
         products.pattern_places(np.array([0, len(columns)]), columns, part.start, part.group, *held, slot, place)
         return place
+
+    def as_csr(self, v):
+        """Return the entries v (q,) as the `CSR` of Vᵀ (n_columns, n_groups) that kernels take; v is not copied."""
+        return CSR(self.start, self.group, v)
+
+    def times(self, v, gram):
+        """Return ``V gram`` on the pattern, float64 (q,), for the entries v (q,) of V and a sparse gram."""
+        shape = self.n_columns, self.n_groups
+        product = sp.csr_array(sp.csr_array((v.astype(np.float64), self.group, self.start), shape) @ gram)
+        product.sort_indices()
+        return entries_at(product, self.column, self.group)
 
     def row(self, v, group):
         """Return the entries v (q,) of one group as a dense row (n_columns,)."""

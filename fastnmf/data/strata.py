@@ -23,6 +23,7 @@ from fastnmf.data.shifts import Pattern
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows, thread_count
+from fastnmf.kernels.records import LazyRows
 from fastnmf.kernels.warn import warn
 from fastnmf.typing import Array, Floats, Integers, Labels, Matrix, Vector
 
@@ -100,9 +101,16 @@ class Strata:
     sparse_shifts: bool | None
 
     def __init__(
-        self, X: Any, labels: Array, stratum_index: Integers, is_signed: bool = False, log4_scale: int | None = None
+        self,
+        X: Any,
+        labels: Array,
+        stratum_index: Integers | None,
+        is_signed: bool = False,
+        log4_scale: int | None = None,
     ):
-        self.X, self.labels, self.stratum_index = X, labels, np.ascontiguousarray(stratum_index, dtype=np.int32)
+        self.X, self.labels = X, labels
+        if stratum_index is not None:  # a design has none
+            self.stratum_index = np.ascontiguousarray(stratum_index, dtype=np.int32)
         self.is_sparse = sp.issparse(X)
         self.shape, self.dtype = X.shape, X.dtype
         self.n_strata = len(labels)
@@ -237,7 +245,7 @@ class Strata:
         """Return these data in a different dtype, holding the user's data times ``4.0 ** log4_scale``."""
         if self.dtype == dtype and self.log4_scale == log4_scale:
             return self
-        inner = Strata(self.X.astype(dtype), self.labels, self.stratum_index)
+        inner = self._of_rows(self.X.astype(dtype))
         shift = log4_scale - self.log4_scale - inner.log4_scale
         values = np.ldexp(inner.X.data if inner.is_sparse else inner.X, 2 * shift)
         X = inner.X
@@ -261,11 +269,14 @@ class Strata:
         X are these rows of the attribute `X`, or some columns of them, and may have a different dtype; weights of
         entries have all columns.
         """
-        # Kernels need contiguous arrays.
-        X, stratum_index = self.X[chosen] if X is None else X, np.ascontiguousarray(self.stratum_index[chosen])
-        inner = Strata(X if self.is_sparse else np.ascontiguousarray(X), self.labels, stratum_index)
+        X = self.X[chosen] if X is None else X
+        inner = self._of_rows(X if self.is_sparse else np.ascontiguousarray(X), chosen)  # as kernels need it
         inner.log4_scale, inner.sparse_shifts = inner.log4_scale + self.log4_scale, self.sparse_shifts
         return inner.in_scale(inner.dtype, self.log4_scale)._weighed_as(self, chosen)
+
+    def _of_rows(self, X: Any, chosen: Any = ...) -> Strata:
+        """Return X, some of these rows, without weights."""
+        return Strata(X, self.labels, self.stratum_index[chosen])
 
     def _weighed_as(self, other: Strata, chosen: Any = ...) -> Strata:
         """Take the weights of the rows, by which X has been multiplied already, and those of the entries of others."""
@@ -355,6 +366,31 @@ class Strata:
         sizes = np.where(self.groups.sizes > 0, self.groups.sizes, 1).astype(np.float64)
         return self.pattern.sums / sizes[self.pattern.group]
 
+    def lazy_shifts(self, below: Floats) -> LazyRows:
+        """Return `LazyRows` (n_rows, K) that hold ``u_i below[g(i)]``; below (n_strata, K), as ``V H``."""
+        return LazyRows.of(below, self.stratum_index, self.row_scale)
+
+    def spread(self, each: Floats) -> Floats:
+        """Return ``each[g(i)]`` for every row, (n_rows, ...); each (n_strata, ...). Without the row scale."""
+        return each[self.stratum_index]
+
+    def collect(self, each: Floats) -> Floats:
+        """Return the sums of a number of each row (n_rows,) by stratum, float64 (n_strata,). Without the row scale."""
+        return np.bincount(self.stratum_index, each, minlength=self.n_strata)
+
+    def shift_rows(self, V: Any, rows: slice | Integers) -> Floats:
+        """Return ``u_i V[g(i)]`` of some rows, dense; V (n_strata, n_columns) as for `row_square_sums`."""
+        shift = shifts.rows_of(V, self.stratum_index[rows])
+        return shift if self.row_scale is None else shift * self.row_scale[rows, None]
+
+    def shift_squares(self, V: Any) -> Floats:
+        """Return ``||V[g(i)]||²`` of every row, float64 (n_rows,): the size of its shift, without the row scale."""
+        return shifts.square_lengths(V)[self.stratum_index]
+
+    def shift_entries(self, V: Any, rows: Integers, columns: Integers) -> Floats:
+        """Return ``V[g(i)]`` at ``(rows[p], columns[p])``, without the row scale, an array (p,)."""
+        return shifts.entries_at(V, self.stratum_index[rows], columns)
+
     def row_square_sums(self, V: Any = None) -> Floats:
         """Return ``sum_j (x_ij - u_i V[g(i), j])²`` for every row, float64 (n_rows,).
 
@@ -412,8 +448,7 @@ class Strata:
         """
         residual = W[rows] @ H.T
         if V is not None:
-            shift = shifts.rows_of(V, self.stratum_index[rows])
-            residual += shift if self.row_scale is None else shift * self.row_scale[rows, None]
+            residual += self.shift_rows(V, rows)
         if self.is_sparse:
             part = self.X[rows].tocoo()
             residual[part.coords] -= part.data

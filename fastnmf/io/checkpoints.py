@@ -282,7 +282,7 @@ def fingerprint(estimator, data, given):
         "the layout of X": "sparse" if data.is_sparse else "dense",
         "the number of stored entries of X": int(data.n_entries),
         "the values of X": _plain_or_checksum((parts, data.log4_scale)),
-        "strata": _plain_or_checksum((data.stratum_index, data.labels.astype(str))) if has_labels else None,
+        "strata": _plain_or_checksum(_rows_of_shifts(data)) if has_labels else None,
         "the weights of rows": _plain_or_checksum(data.weight),
         "the weights of entries": None if entries is None else _plain_or_checksum((entries.base, entries.difference)),
         "the start (W, H, V)": _plain_or_checksum(tuple(given.get(name) for name in "WHV")),
@@ -298,6 +298,14 @@ def fingerprint(estimator, data, given):
         if name not in FREE or name in estimator._not_free:
             found[name] = _plain_or_checksum(value)
     return found
+
+
+def _rows_of_shifts(data):
+    """Return the arrays that say which shifts each row has."""
+    labels = data.labels.astype(str)
+    if hasattr(data, "stratum_index"):
+        return data.stratum_index, labels
+    return data.design.data, data.design.indices, data.design.indptr, labels
 
 
 def _take_old_defaults(estimator, kept):

@@ -160,7 +160,8 @@ def _state_of(model):
         fitted["_statistics"] = {"class": type(statistics).__name__, "state": statistics.to_state()}
     if "source_" in fitted:
         fitted["source_"] = pack(fitted["source_"])
-    _check_labels(fitted.get("strata_"))
+    for labels in fitted["strata_"] if isinstance(fitted.get("strata_"), list) else [fitted.get("strata_")]:
+        _check_labels(labels)
     parameters, fitted = (
         {name: _state_of(value) if hasattr(value, "_saved_attributes") else value for name, value in values.items()}
         for values in (parameters, fitted)

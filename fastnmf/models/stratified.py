@@ -12,13 +12,26 @@ from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.classification import ClassPredictionMixin
+from fastnmf.models.base.designs import DesignMixin, check_smoothness
 from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata, available_if
-from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
+from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin, refuse_with_design
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.models.base.ratings import RatingsMixin
-from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
+from fastnmf.typing import (
+    Array,
+    Factor,
+    File,
+    Floats,
+    Groups,
+    Labels,
+    Matrix,
+    Penalties,
+    Seed,
+    SparseOrDense,
+    Vector,
+)
 
 
 def _ignores_classes(model):
@@ -31,7 +44,14 @@ def _ignores_classes(model):
 
 
 class StratifiedNMF(
-    ClassPredictionMixin, PartialFitMixin, ChunkedFitMixin, RatingsMixin, InspectionMixin, BaseNMF, WithStrata
+    DesignMixin,
+    ClassPredictionMixin,
+    PartialFitMixin,
+    ChunkedFitMixin,
+    RatingsMixin,
+    InspectionMixin,
+    BaseNMF,
+    WithStrata,
 ):
     """Factorise a non-negative matrix whose rows come in groups (strata): ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 
@@ -135,6 +155,11 @@ class StratifiedNMF(
     callback : callable, default=None
         Called as ``callback(state)`` for the start and after every iteration, with a `FitState` (``iteration``,
         ``normalized_loss``, ``seconds``, ``W``, ``H``, ``V``). The fit stops when it returns True.
+    smoothness : float, or dict of factor -> float, default=0.0
+        For strata whose labels are ordered, such as years, >= 0: the squared difference between the shifts of each
+        label and the next one, in sorted order, is added to the squared error this many times. A strength of 1 weighs
+        it as much as the error of one row; with few rows for each label, 3 is a good first value. A dict names the
+        factors of crossed strata: ``{"year": 3.0}``.
 
     Attributes
     ----------
@@ -228,6 +253,9 @@ class StratifiedNMF(
     extrapolate: bool
     sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
     sparse_shifts: bool | None
+    smoothness: float | Mapping[str, float]
+
+    shift_names_: Array
 
     _constraints = {
         "solver": one_of("hals", "mu"),
@@ -235,14 +263,15 @@ class StratifiedNMF(
         "update_order": one_of("sequential", "simultaneous"),
         "n_shift_updates": integer(),
         "unknown_strata": one_of(*UNKNOWN_STRATA),
+        "smoothness": check_smoothness,
     }
     _has_shifts = True
-    __metadata_request__fit = {"strata": True}
-    __metadata_request__fit_transform = {"strata": True}
+    __metadata_request__fit = {"strata": True, "design": True, "exposure": True}
+    __metadata_request__fit_transform = {"strata": True, "design": True, "exposure": True}
     __metadata_request__partial_fit = {"strata": True}
-    __metadata_request__transform = {"strata": True}
-    __metadata_request__inverse_transform = {"strata": True}
-    __metadata_request__score = {"strata": True}
+    __metadata_request__transform = {"strata": True, "design": True, "exposure": True}
+    __metadata_request__inverse_transform = {"strata": True, "design": True, "exposure": True}
+    __metadata_request__score = {"strata": True, "design": True, "exposure": True}
 
     def __init__(
         self,
@@ -280,6 +309,7 @@ class StratifiedNMF(
         max_time: float | None = None,
         callback: Callback | None = None,
         sparse_shifts: bool | None = None,
+        smoothness: float | Mapping[str, float] = 0.0,
     ):
         self._set(locals())
 
@@ -289,7 +319,9 @@ class StratifiedNMF(
         y: Labels | None = None,
         sample_weight: Vector | None = None,
         *,
-        strata: Labels | None = None,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | None = None,
         W: Factor = None,
         H: Factor = None,
         V: SparseOrDense | None = None,
@@ -311,13 +343,21 @@ class StratifiedNMF(
             unknown. Ignored otherwise.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0: weight 2 is the same as repeating the row.
-        strata : array-like (n_samples,), or str, default=None
+        strata : array-like (n_samples,), str, or a frame or dict of several columns, default=None
             Stratum label of each row, of one kind: numbers, strings or categories. A name is an obs column of an
-            AnnData, or a column of a DataFrame, which is then not a feature. None means a single stratum.
+            AnnData, or a column of a DataFrame, which is then not a feature. None means a single stratum. A frame
+            (n_samples, f), a dict of labels, or a list of names crosses several factors, such as year and region:
+            each row then has an intercept and one shift for its level of each factor.
+        design : sparse matrix, array or DataFrame (n_samples, q), default=None
+            In place of `strata`: weights >= 0 of q shifts in each row, Z in ``X ~ Z V + W H``. A variable x from 0 to 1
+            takes the two columns x and 1 - x.
+        exposure : array-like (n_samples,), default=None
+            Size of each row, >= 0, such as its sequencing depth: multiplies the shifts of the row. A row with 0 has no
+            shift.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
-            Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels, and V may
-            be a sparse matrix. If all rows of a stratum are zero in a column, its shift there is zero after the first
-            update; ``"hals"`` sets it to zero before the first iteration.
+            Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels (of
+            `shift_names_` for a design), and V may be a sparse matrix. If all rows of a stratum are zero in a column,
+            its shift there is zero after the first update; ``"hals"`` sets it to zero before the first iteration.
         weight : sparse matrix or array (n_samples, n_features), default=None
             Weight of the error of each entry, >= 0, for the squared error and Kullback-Leibler. Entries that a sparse
             `weight` does not store have weight zero, or `background`.
@@ -355,6 +395,7 @@ class StratifiedNMF(
         check_number("label_weight", self.label_weight)
         if not self.label_weight:
             warn_of_y(self, y, strata)
+        X, strata = self._rows_given(X, strata, design, exposure, is_fit=True)
         given = {"y": y if self.label_weight else None, "sample_weight": sample_weight, "strata": strata}
         given |= {"W": W, "H": H, "V": V, "weight": weight, "background": background}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
@@ -365,7 +406,9 @@ class StratifiedNMF(
         y: Labels | None = None,
         sample_weight: Vector | None = None,
         *,
-        strata: Labels | None = None,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | None = None,
         W: Factor = None,
         H: Factor = None,
         V: SparseOrDense | None = None,
@@ -381,7 +424,7 @@ class StratifiedNMF(
         ----------
         X : sparse matrix or array (n_samples, n_features), or AnnData
             Non-negative and finite.
-        y, sample_weight, strata, W, H, V, weight, background, layer, checkpoint, checkpoint_every :
+        y, sample_weight, strata, design, exposure, W, H, V, weight, background, layer, checkpoint, checkpoint_every :
             As for `fit`.
 
         Returns
@@ -391,7 +434,7 @@ class StratifiedNMF(
             lack, are given without `weight`.
         """
         given = {"sample_weight": sample_weight, "strata": strata, "W": W, "H": H, "V": V, "weight": weight}
-        given["background"] = background
+        given |= {"design": design, "exposure": exposure, "background": background}
         self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
         has_seen_labels = self.label_weight and y is not None
         return self.transform(X, strata=strata) if has_seen_labels and weight is None else self.W_
@@ -427,9 +470,17 @@ class StratifiedNMF(
             error.
         """
         warn_of_y(self, y, strata)
+        refuse_with_design(self, "partial_fit")
         return self._partial_fit(with_layer(X, layer), strata)
 
-    def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
+    def transform(
+        self,
+        X: Matrix,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | None = None,
+    ) -> Floats:
         """Return the exact non-negative weights of the rows of X for the fitted components and shifts.
 
         Parameters
@@ -439,6 +490,10 @@ class StratifiedNMF(
         strata : array-like (n_samples,), default=None
             Stratum label of each row, one of `strata_` (see `unknown_strata`). May be omitted for a model with one
             stratum.
+        design, exposure : default=None
+            As in `fit`, for models that were fitted with them; `strata` is a frame where it was one. With
+            ``unknown_strata="mean"`` an unseen level of one factor gets the mean level of this factor, weighted by the
+            rows of the fit; the other factors keep theirs.
 
         Returns
         -------
@@ -451,10 +506,17 @@ class StratifiedNMF(
             If X is negative, not finite or has a different number of columns, or if strata are missing or contain a
             label that did not occur in `fit`.
         """
-        return self._transform(X, strata)
+        return self._transform(*self._rows_given(X, strata, design, exposure))
 
     @first_was("W")
-    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
+    def inverse_transform(
+        self,
+        X: SparseOrDense,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | None = None,
+    ) -> Floats:
         """Return the rows ``v + w H`` of the model, dense (n_samples, n_features).
 
         Parameters
@@ -463,16 +525,25 @@ class StratifiedNMF(
             Weights, one row for each sample.
         strata : array-like (n_samples,), default=None
             Stratum label of each row, one of `strata_`. May be omitted for a model with one stratum.
+        design, exposure : default=None
+            As in `transform`.
 
         Returns
         -------
         ndarray (n_samples, n_features)
             In units of X.
         """
-        return self._inverse_transform(X, strata)
+        return self._inverse_transform(*self._rows_given(X, strata, design, exposure))
 
     def score(
-        self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | None = None,
+        sample_weight: Vector | None = None,
     ) -> float:
         """Return the share of the squared norm of X that the model explains, or the accuracy of its classes.
 
@@ -487,6 +558,8 @@ class StratifiedNMF(
             of `predict` on the rows whose class is known. Ignored otherwise.
         strata : array-like (n_samples,), default=None
             Stratum label of each row. May be omitted for a model with one stratum.
+        design, exposure : default=None
+            As in `transform`.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0: of its squared error and squared norm, or of its class.
 
@@ -497,7 +570,39 @@ class StratifiedNMF(
         """
         if y is not None and self.label_weight and hasattr(self, "classes_"):
             return self._accuracy(X, y, sample_weight, strata=strata)
-        return self._score(X, strata, sample_weight)
+        return self._score(*self._rows_given(X, strata, design, exposure), sample_weight)
+
+    def reconstruction_errors(
+        self,
+        X: Matrix,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | None = None,
+    ) -> Floats:
+        """Return the squared error (or divergence) of every row.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        strata, design, exposure : default=None
+            As in `transform`.
+
+        Returns
+        -------
+        ndarray (n_samples,) of float64
+            ``min_{w >= 0} ||a - v - w H||²`` for every row a, over the known entries, with its shift v; see
+            `NMF.reconstruction_errors`.
+
+        Raises
+        ------
+        ValueError
+            X or strata that `transform` rejects; a loss other than the squared error and Kullback-Leibler.
+        """
+        X, rows = self._rows_given(X, strata, design, exposure)
+        if self._is_designed:
+            return self._errors_of_rows(X, rows)
+        return super().reconstruction_errors(X, strata=rows)
 
     def _check_options(self, options):
         super()._check_options(options)

@@ -8,6 +8,7 @@ matplotlib is imported inside the functions: ``pip install fastnmf[plot]``.
 
 from fastnmf.plots.choice import plot_consensus, plot_rank_selection, plot_stability
 from fastnmf.plots.curves import plot_loss, plot_residual
+from fastnmf.plots.effects import plot_effects
 from fastnmf.plots.features import plot_dots, plot_images, plot_top_features
 from fastnmf.plots.rows import plot_rows
 from fastnmf.plots.strata import plot_difference, plot_shift_shares, plot_usage
@@ -18,6 +19,7 @@ __all__ = [
     "plot_consensus",
     "plot_difference",
     "plot_dots",
+    "plot_effects",
     "plot_images",
     "plot_layers",
     "plot_loss",

@@ -226,11 +226,20 @@ def colour_bar(image, ax, label, look):
     return bar
 
 
-def legend_above(ax, look, title=None):
-    """Draw the legend above the axes, in as many columns as fit, with a title above it."""
+def legend_above(ax, look, title=None, share=0.84):
+    """Draw the legend above the axes, in as many columns as fit, with a title above it.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    look : Look
+    title : str, default=None
+    share : float, default=0.84
+        Share of the width that the figure has for the axes, for the legend: less beside long labels.
+    """
     handles, labels = ax.get_legend_handles_labels()
     longest = max(len(line) for label in labels for line in label.split("\n")) + 5
-    n_columns = max(1, min(len(labels), letters(ax, look.small, 0.84) // longest))
+    n_columns = max(1, min(len(labels), letters(ax, look.small, share) // longest))
     n_columns = math.ceil(len(labels) / math.ceil(len(labels) / n_columns))  # full rows
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "borderpad": 0, "alignment": "left"}
     if title is not None:

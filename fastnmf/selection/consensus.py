@@ -19,7 +19,7 @@ from fastnmf.metrics.ensembles import agreement_of_runs, sample_components
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
-from fastnmf.typing import Bools, Floats, Integers, Labels, Matrix, Seed
+from fastnmf.typing import Bools, Floats, Groups, Integers, Matrix, Seed
 
 
 @dataclass(frozen=True, repr=False)
@@ -113,7 +113,7 @@ class Consensus:
 
 def consensus(
     X: Matrix,
-    strata: Labels | None = None,
+    strata: Groups | None = None,
     n_components: int = 10,
     *,
     n_runs: int = 30,
@@ -135,8 +135,8 @@ def consensus(
     ----------
     X : sparse matrix or array (n_samples, n_features)
         Non-negative. Or an AnnData.
-    strata : array-like (n_samples,), or str, default=None
-        Label of each row, or the name of a column of obs or of a DataFrame.
+    strata : array-like (n_samples,), str, or a frame or dict of several columns, default=None
+        Label of each row, or the name of a column of obs or of a DataFrame; several factors as in `StratifiedNMF.fit`.
     n_components : int, default=10
         Components of every run, and of the consensus.
     n_runs : int, default=30

@@ -11,10 +11,11 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import allocate
 from fastnmf.data import shifts
+from fastnmf.data.design import RowsOfDesign
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
-from fastnmf.selection.parallel_fits import is_settled
+from fastnmf.selection.parallel_fits import is_settled, some_labels
 
 COLUMN_PARTS = 3  # weights come from two thirds of the columns, the error from the remaining third
 REACH = 2.0  # bound on predictions of held-out entries, relative to the largest entry of the column in the fit
@@ -213,7 +214,7 @@ def losses(model, X, W, strata=None):
     X : csr_array or ndarray (n, m)
     W : ndarray (n, k)
         In the scale of the user.
-    strata : array-like (n,), default=None
+    strata : array-like (n,), or dict of them for several factors, default=None
         Labels of the rows.
 
     Returns
@@ -223,7 +224,7 @@ def losses(model, X, W, strata=None):
     """
     options = model._options()
     with threads(options.n_threads):
-        data = model._observed(X, options, strata, labels=model.strata_ if model._has_shifts else None)
+        data = _read(model, X, options, strata)
         e, V = data.log4_scale, None
         W, H = np.ldexp(W, e), np.ldexp(model.components_.T, e)
         if model._has_shifts:
@@ -236,6 +237,29 @@ def losses(model, X, W, strata=None):
         value = problem.value(factors, **({"V": V} if V is not None and options.is_squared else {}))
     unit = 2.0 ** (-2 * options.beta * e)
     return max(value, 0.0) * unit, problem.scale * unit
+
+
+def _read(model, X, options, strata):
+    """Return rows X with their labels as the data of a fitted model.
+
+    Parameters
+    ----------
+    model : NMF or StratifiedNMF
+    X : csr_array or ndarray (n, m)
+    options : Options
+    strata : array-like (n,), dict of them for several factors, or None
+    """
+    if getattr(model, "_is_designed", False):
+        return model._observed(X, options, RowsOfDesign(strata), labels=model._fitted_design())
+    return model._observed(X, options, strata, labels=model.strata_ if model._has_shifts else None)
+
+
+def _shifts_of_rows(model, n_rows, strata):
+    """Return how much of each shift of a fitted model each row has, a csr_array (n_rows, n_shifts)."""
+    if getattr(model, "_is_designed", False):
+        return model._fitted_design().encode(strata, None, None, n_rows)
+    index, _ = encode_labels(strata, n_rows, model.strata_)
+    return sp.csr_array((np.ones(n_rows), index, np.arange(n_rows + 1)), (n_rows, len(model.strata_)))
 
 
 def _clips(estimator):
@@ -261,7 +285,7 @@ def _clipped_losses(model, X, W, limit, strata=None):
     W : ndarray (n, k)
     limit : ndarray (m,)
         Largest prediction of each column.
-    strata : array-like (n,), default=None
+    strata : array-like (n,), or dict of them for several factors, default=None
         Labels of the rows.
 
     Returns
@@ -270,15 +294,14 @@ def _clipped_losses(model, X, W, limit, strata=None):
     """
     H, has_limit = model.components_.astype(np.float64), limit > 0
     reached = W @ np.divide(H, limit, where=has_limit, out=np.zeros(H.shape)).max(axis=1, initial=0)
-    index = None
+    Z = None
     if model._has_shifts:
-        index, V = encode_labels(strata, len(W), model.strata_)[0], shifts.as_read(model.shifts_)
-        largest = [_largest_share(shift, limit) for shift in shifts.each_row(V)]
-        reached += np.array(largest)[index]
+        Z, V = _shifts_of_rows(model, len(W), strata), shifts.as_read(model.shifts_)
+        reached += Z @ np.array([_largest_share(shift, limit) for shift in shifts.each_row(V)])
     is_far = reached > 1
 
     def labels(rows):
-        return {} if strata is None else {"strata": np.asarray(strata)[rows]}
+        return {} if strata is None else {"strata": some_labels(strata, rows)}
 
     lost = total = 0.0
     if not is_far.all():
@@ -290,7 +313,7 @@ def _clipped_losses(model, X, W, limit, strata=None):
         x = X[rows]
         x = (x.toarray() if sp.issparse(x) else x).astype(np.float64)  # never-densify-ok: a block of at most 16 MB
         y = W[rows] @ H
-        y = y + shifts.rows_of(V, index[rows]) if index is not None else y
+        y = y if Z is None else y + shifts.rows_of(Z[rows] @ V, slice(None))
         lost += np.square(x - np.minimum(y, limit)).sum()
         total += np.square(x).sum()
     return lost, total

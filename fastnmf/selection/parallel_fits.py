@@ -13,7 +13,7 @@ from fastnmf.core.options import check_jobs
 from fastnmf.core.progress import counting
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import matrix_of, with_labels
-from fastnmf.data.labels import encode_labels
+from fastnmf.data.labels import columns_of, encode_labels, is_crossed
 from fastnmf.data.matrix import as_csr, check_kind, unmasked
 from fastnmf.data.names import names_of, numbered
 from fastnmf.data.sentences import shown
@@ -29,7 +29,7 @@ class ParallelFits:
     ----------
     X : sparse matrix or array (n_samples, n_features)
         Or an AnnData.
-    strata : array-like (n_samples,), str, or None
+    strata : array-like (n_samples,), str, a frame or dict of several factors, or None
     estimator : NMF, StratifiedNMF, or None
         All as in `fastnmf.select_rank`.
     n_jobs : int, or None
@@ -41,9 +41,9 @@ class ParallelFits:
         As the estimators read it, without feature names, so that columns can be left out.
     names : ndarray (n_features,) of str, or None
         The feature names.
-    strata : ndarray (n_samples,), or None
+    strata : ndarray (n_samples,), dict of them for several factors, or None
     stratum_index : ndarray (n_samples,) of int32
-        Stratum of each row; zeros if there are none.
+        Stratum of each row; zeros if there are none. Of several factors the cell of each row; see `cells_of`.
     estimator : NMF or StratifiedNMF
         Not fitted; not verbose, and with one thread if several fits run at once.
     """
@@ -57,8 +57,13 @@ class ParallelFits:
             X = np.asarray(X)
             check_kind(X)
         self.X = _canonical(X) if sp.issparse(X) else X
-        self.stratum_index, labels = encode_labels(strata, X.shape[0])
-        self.strata = None if strata is None else labels[self.stratum_index]
+        if is_crossed(strata):
+            each = {name: encode_labels(of, X.shape[0]) for name, of in columns_of(strata).items()}
+            self.strata = {name: labels[index] for name, (index, labels) in each.items()}
+            self.stratum_index = cells_of([index for index, _ in each.values()])
+        else:
+            self.stratum_index, labels = encode_labels(strata, X.shape[0])
+            self.strata = None if strata is None else labels[self.stratum_index]
         if estimator is None:
             estimator = NMF() if strata is None else StratifiedNMF()
         if not isinstance(estimator, (NMF, StratifiedNMF)):
@@ -83,7 +88,9 @@ class ParallelFits:
 
     def labels(self, rows=slice(None)):
         """Return the strata of `rows` as a keyword argument of `fit`; an empty dict for models without strata."""
-        return {"strata": self.strata[rows]} if self.estimator._has_shifts and self.strata is not None else {}
+        if not self.estimator._has_shifts or self.strata is None:
+            return {}
+        return {"strata": some_labels(self.strata, rows)}
 
     def run(self, name, jobs, verbose):
         """Return the results of ``[(function, arguments), ...]`` in their order; warn once if fits stopped at max_iter.
@@ -122,6 +129,31 @@ def _quietly(function, *arguments):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return function(*arguments)
+
+
+def some_labels(strata, rows):
+    """Return the labels of some rows: an array, or a dict of arrays for several factors."""
+    if isinstance(strata, dict):
+        return {name: labels[rows] for name, labels in strata.items()}
+    return np.asarray(strata)[rows]
+
+
+def cells_of(factors):
+    """Return the cell of each row, a combination of levels, as numbers (n_rows,) of int32.
+
+    Folds are drawn within cells, so that a fit without a fold has seen all levels. A row that is alone in its cell may
+    be held out, too, if other cells have its levels: all such rows are one more cell.
+
+    Parameters
+    ----------
+    factors : list of ndarray (n_rows,) of int
+        The level of each row, for each factor.
+    """
+    _, cell, counts = np.unique(np.stack(factors), axis=1, return_inverse=True, return_counts=True)
+    cell = cell.ravel()
+    is_alone = counts[cell] == 1
+    is_known = [np.isin(levels, levels[~is_alone]) for levels in factors]
+    return np.where(is_alone & np.all(is_known, axis=0), len(counts), cell).astype(np.int32)
 
 
 def _canonical(X):

@@ -22,7 +22,7 @@ from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.held_out import COLUMN_PARTS, MAX_MASK, Entries, RowsColumns
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
-from fastnmf.typing import Floats, Integers, Labels, Matrix, Seed
+from fastnmf.typing import Floats, Groups, Integers, Matrix, Seed
 
 METHODS = {"entries": Entries, "rows_columns": RowsColumns}
 FEW_COLUMNS = 30  # fewer make the weights of a held-out row noise
@@ -112,7 +112,7 @@ class RankSelection:
 
 def select_rank(
     X: Matrix,
-    strata: Labels | None = None,
+    strata: Groups | None = None,
     ranks: Iterable[int] = range(1, 11),
     *,
     estimator: NMF | StratifiedNMF | None = None,
@@ -134,9 +134,10 @@ def select_rank(
     ----------
     X : sparse matrix or array (n_samples, n_features)
         Non-negative. Or an AnnData.
-    strata : array-like (n_samples,), or str, default=None
-        Label of each row, or the name of a column of obs or of a DataFrame. Folds are drawn within strata, also for an
-        `NMF`, which does not use them: with the same `random_state`, two estimators are evaluated on the same folds.
+    strata : array-like (n_samples,), str, or a frame or dict of several columns, default=None
+        Label of each row, or the name of a column of obs or of a DataFrame; several factors as in `StratifiedNMF.fit`.
+        Folds are drawn within strata (combinations of levels), also for an `NMF`, which does not use them: with the
+        same `random_state`, two estimators are evaluated on the same folds.
     ranks : iterable of int, default=range(1, 11)
         Numbers of components to try.
     estimator : NMF or StratifiedNMF, default=None
@@ -366,6 +367,10 @@ def _method(method, setting):
     X, estimator = setting.X, setting.estimator
     is_small = X.shape[0] * X.shape[1] <= (MAX_MASK if method == "entries" else SMALL)
     has_missing, stored = estimator.missing_values is not None, sp.issparse(X) and estimator.missing_values == "zeros"
+    if isinstance(setting.strata, dict):
+        if method == "entries":
+            raise ValueError("method='entries' takes one label for each row, not several factors; use 'rows_columns'.")
+        return "rows_columns"
     if method == "auto":
         wants = stored or (is_small and (has_missing or not sp.issparse(X)))
         return "entries" if wants and estimator._options().is_squared else "rows_columns"

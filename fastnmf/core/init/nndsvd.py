@@ -84,33 +84,33 @@ def _root_scale(strata):
 
 
 def _svd(strata, shifts, n_vectors):
-    """Return the leading singular triplets (u, s, w) of ``X - shifts[stratum_index]``, largest first.
+    """Return the leading singular triplets (u, s, w) of X less the shifts of its rows, largest first.
 
     Without shifts (None) they are those of X. The list is empty where that matrix is zero. Where rows have weights, X
     and the shifts are multiplied by the row scale.
     """
     if n_vectors < 1:
         return []
-    stratum_index, X, row_scale = strata.stratum_index, strata.X, strata.row_scale
-    row_scale = np.ones(len(stratum_index)) if row_scale is None else row_scale.astype(np.float64)
+    X, row_scale = strata.X, strata.row_scale
+    row_scale = np.ones(strata.shape[0]) if row_scale is None else row_scale.astype(np.float64)
     if (root := _root_scale(strata)) is not None:
         X, row_scale = sp.diags_array(root) @ X, row_scale * root
     with single_threaded_blas():  # so that the bits do not depend on the number of threads
         if max(strata.shape[0], strata.n_strata) * strata.shape[1] > DENSE_SVD:
             shifts = sp.csr_array((strata.n_strata, strata.shape[1])) if shifts is None else shifts
-            return _svd_of_large(X.astype(np.float64, copy=False), shifts, stratum_index, row_scale, n_vectors)
+            return _svd_of_large(X.astype(np.float64, copy=False), shifts, strata, row_scale, n_vectors)
         # ARPACK restarts at random where it has found all singular vectors. Small data may well have few of them, so
         # they get a full decomposition.
         dense = X.toarray() if strata.is_sparse else np.asarray(X)  # never-densify-ok: at most 2**18 entries
         if shifts is not None:
             rows = shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
-            dense = dense - row_scale[:, None] * rows[stratum_index]
+            dense = dense - row_scale[:, None] * strata.spread(rows)
         left, values, right = np.linalg.svd(dense.astype(np.float64, copy=False), full_matrices=False)
     kept = [c for c in range(n_vectors) if values[c] > RANK_CUT * values[0]]
     return [(left[:, c], values[c], right[c]) for c in kept]
 
 
-def _svd_of_large(X, shifts, stratum_index, row_scale, n_vectors):
+def _svd_of_large(X, shifts, strata, row_scale, n_vectors):
     """Return the triplets of `_svd` through the eigenvectors of the smaller Gram operator, which is never formed.
 
     On 20 newsgroups, 20 triplets take a hundred products with X and with its transpose. The transpose is stored once as
@@ -120,7 +120,8 @@ def _svd_of_large(X, shifts, stratum_index, row_scale, n_vectors):
     ----------
     X : csr_array or ndarray (n_rows, n_columns) of float64
     shifts : csr_array (n_strata, n_columns)
-    stratum_index : ndarray (n_rows,) of int32
+    strata : Strata
+        Says which shifts a row has.
     row_scale : ndarray (n_rows,) of float64
     n_vectors : int
         Number of triplets, at least 1.
@@ -131,13 +132,12 @@ def _svd_of_large(X, shifts, stratum_index, row_scale, n_vectors):
         Left vector, singular value, right vector; largest first.
     """
     turned, shifts_turned = (sp.csr_array(X.T), sp.csr_array(shifts.T)) if sp.issparse(X) else (X.T, shifts.T)
-    n_strata = shifts.shape[0]
 
     def over_columns(x):
-        return X @ x - row_scale * (shifts @ x)[stratum_index]
+        return X @ x - row_scale * strata.spread(shifts @ x)
 
     def over_rows(y):
-        return turned @ y - shifts_turned @ np.bincount(stratum_index, row_scale * y, minlength=n_strata)
+        return turned @ y - shifts_turned @ strata.collect(row_scale * y)
 
     inner, outer = (over_rows, over_columns) if X.shape[0] <= X.shape[1] else (over_columns, over_rows)
     size = min(X.shape)

@@ -39,6 +39,12 @@ def start_from_init(init):
 
 def start_of(model):
     """Return the components of a fitted estimator, and its shifts if it has some, as a `Start`."""
-    names = getattr(model, "feature_names_in_", None)
-    shifts, labels = getattr(model, "shifts_", None), getattr(model, "strata_", None)
+    names, shifts = getattr(model, "feature_names_in_", None), getattr(model, "shifts_", None)
+    labels = None if shifts is None else labels_of_shifts(model)
     return Start(model.components_, shifts=shifts, strata=labels, feature_names=names)
+
+
+def labels_of_shifts(model):
+    """Return the label of each shift of a model: those of its strata, or the names of the columns of its design."""
+    names = getattr(model, "shift_names_", None)
+    return getattr(model, "strata_", None) if names is None else names

@@ -17,6 +17,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned
 from fastnmf.data import shifts as shift_arrays
+from fastnmf.data.design import DesignedStrata
 from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr, check_unmasked
 from fastnmf.data.names import check_names, read_names
@@ -472,9 +473,9 @@ def custom(strata, rank, W, H, V=None, *, has_shifts=True):
 def _start_shifts(strata):
     """Return the initial shifts on the pattern, (q,).
 
-    They are the stratum minima of dense data, and half the stratum means of sparse data.
+    They are the stratum minima of dense data, and half the stratum means of sparse data and of designs.
     """
-    if strata.is_sparse:
+    if strata.is_sparse or isinstance(strata, DesignedStrata):
         return 0.5 * strata.stratum_means()
     order, n_rows = strata.groups.order, np.bincount(strata.stratum_index, minlength=strata.n_strata)
     X = strata.X

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
+from fastnmf.core.losses.design_divergence import DesignKullbackLeibler
 from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
 from fastnmf.core.losses.masked_divergence import MaskedBetaDivergence, MaskedKullbackLeibler
+from fastnmf.data.design import DesignedStrata
 
 
 class Divergence:
@@ -64,7 +66,9 @@ class Beta(Divergence):
         weights = getattr(data, "entry_weights", None)
         if self.degree == 1:
             masked = () if weights is None else (weights,)
-            kind = MaskedKullbackLeibler if masked else KullbackLeibler
+            is_designed = has_shifts and isinstance(data, DesignedStrata)
+            plain = DesignKullbackLeibler if is_designed else KullbackLeibler
+            kind = MaskedKullbackLeibler if masked else plain
             loss = kind(data, width, tasks, *masked, has_shifts)
             return loss, loss.independence()
         check_beta(data, self.degree)

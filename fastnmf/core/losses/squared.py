@@ -6,7 +6,7 @@ from fastnmf.core.factors import aligned
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import REVIVAL_GAIN
 from fastnmf.data.shifts import square_lengths
-from fastnmf.kernels import rows
+from fastnmf.kernels import designs, rows
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.records import LazyRows
 
@@ -207,16 +207,20 @@ class StrataFrobenius(Frobenius):
         if V is not None:
             with single_threaded_blas():
                 cross = np.sum((V @ factors["H"].astype(np.float64)) * self._stratum_sums(factors))
-            fitted = self.groups.sizes @ square_lengths(V) - 2 * self.pattern.entries(V) @ self.pattern.sums
-            return super().value(factors) + float(2 * cross + fitted)
+            return super().value(factors) + float(2 * cross + self._of_all_shifts(V))
 
-        def of_shifts():
-            tasks, parts = np.array([0, len(self.pattern.group)]), np.empty(1)
-            rows.entries_value(tasks, self.pattern.group, self.sizes, self.pattern.sums, factors["V"], parts)
-            return float(parts[0])
-
-        own = factors.cached(("pos", "V"), ("V",), of_shifts)
+        own = factors.cached(("pos", "V"), ("V",), lambda: self._of_shifts(factors["V"]))
         return super().value(factors) + own + 2 * self._crossed(factors)
+
+    def _of_all_shifts(self, V):
+        """Return ``||1 V||² - 2 <1 V, X>`` for shifts V (n_strata, n_columns), dense or CSR."""
+        return self.groups.sizes @ square_lengths(V) - 2 * self.pattern.entries(V) @ self.pattern.sums
+
+    def _of_shifts(self, v):
+        """Return ``||1 V||² - 2 <1 V, X>`` for the entries v (q,) of the shifts."""
+        tasks, parts = np.array([0, len(self.pattern.group)]), np.empty(1)
+        rows.entries_value(tasks, self.pattern.group, self.sizes, self.pattern.sums, v, parts)
+        return float(parts[0])
 
     def exact_value(self, factors, V=None):
         """Return the objective from the residual itself; V as for `value`."""
@@ -234,6 +238,10 @@ class StrataFrobenius(Frobenius):
 
     def _neg_rows(self, factors):
         return full(self._neg("W", factors))
+
+    def _lazy_shifts(self, below):
+        """Return neg of W for ``V H``, an array (n_strata, K)."""
+        return LazyRows.of(below, self.groups.stratum_index, self.strata.row_scale)
 
     def _crossed(self, factors):
         """Return ``sum_i s(i)ᵀ H v(i)``, the inner product of shifts and components."""
@@ -264,8 +272,44 @@ class StrataFrobenius(Frobenius):
 
         def of_rows():
             below = self.pattern.tmatmul(factors["V"], factors["H"])
-            return LazyRows.of(below, self.groups.stratum_index, self.strata.row_scale)
+            return self._lazy_shifts(below)
 
         if name == "W":
             return factors.cached(("below", "W"), ("V", "H"), of_rows)
         return LazyRows(self.pattern.start, self.pattern.group, factors["V"], self._stratum_sums(factors))
+
+
+class DesignFrobenius(StrataFrobenius):
+    """``||X - Z Vᵀ - W Hᵀ||²`` for a fixed design Z >= 0: a row has several shifts, or shifts by degrees.
+
+    Half-gradients, in addition to those of `Frobenius`: neg of W is ``Z (Vᵀ H)``, and neg of H is ``V (Zᵀ W)``. That of
+    V is ``V (Zᵀ Z) + H (Zᵀ W) - Xᵀ Z``: the entries of one column meet. Cost: O(nnz(XᵀZ) K) each, and O(nnz(Z) K) for
+    W. Strata are the design with a single 1 in each row; `StrataFrobenius` has their closed form.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.design.DesignedStrata
+    width, tasks, holds_products :
+        As for `StrataFrobenius`.
+    """
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of V, W or H."""
+        if name == "V":
+            sub.pattern = self.pattern
+            sub.add(gram=self.strata.gram, pos=self.pattern.sums, neg=self._shift_neg(factors))
+        else:
+            super().contribute(name, factors, sub)
+
+    def _lazy_shifts(self, below):
+        return self.strata.lazy_shifts(below)
+
+    def _of_all_shifts(self, V):
+        return float(((self.strata.gram @ V) * V).sum()) - 2 * self.pattern.entries(V) @ self.pattern.sums
+
+    def _of_shifts(self, v):
+        return designs.descend(self.pattern.as_csr(v), self.strata.gram, self.pattern.sums, np.zeros_like(v), 0)[0]
+
+    def _row(self, row, factors):
+        shift = self.strata.shift_rows(self.pattern.as_read(factors["V"]), slice(row, row + 1))[0]
+        return super(StrataFrobenius, self)._row(row, factors) - shift

@@ -4,11 +4,11 @@ from fastnmf.core.penalties.custom import CustomPenalty, ElasticNetPenalty
 from fastnmf.core.penalties.elastic_net import ElasticNet, balanced
 from fastnmf.core.penalties.groups import AngularPenalty, GroupPenalty, HoyerPenalty
 from fastnmf.core.penalties.guide import Guide
-from fastnmf.core.penalties.smoothness import Chain
+from fastnmf.core.penalties.smoothness import Chain, SmoothShifts
 
 # Penalties that options ask for. A new one is a class with `of_options`, its parameters in `FactorOptions`, and a line
 # here; every model that takes penalties then has it.
-PENALTIES = (ElasticNet, Guide, CustomPenalty)
+PENALTIES = (ElasticNet, Guide, SmoothShifts, CustomPenalty)
 
 
 def penalties_of(data, options, names="WHV", **context):
@@ -51,6 +51,7 @@ __all__ = [
     "Guide",
     "HoyerPenalty",
     "OBJECTS",
+    "SmoothShifts",
     "balanced",
     "penalties_of",
 ]

@@ -6,6 +6,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 import numpy as np
 
+from fastnmf.kernels import designs
+
 
 class Chain:
     """Penalty on the differences of consecutive rows of a factor, and on its size; for the update `ChainDescent`.
@@ -66,3 +68,50 @@ class Chain:
         steps, F = np.diff(F.astype(np.float64), axis=0), F.astype(np.float64)
         of_steps = (self.links(F) * np.square(steps)).sum(axis=0)
         return self.l1 * F.sum(axis=0), of_steps + self.l2 * np.square(F).sum(axis=0)
+
+
+class SmoothShifts:
+    """``unit / 2 tr(V L Vᵀ)`` with ``L`` of `Design.laplacian`: shifts of successive levels of a factor differ little.
+
+    The half-gradient is ``V L``. It adds to the Gram matrix of V, in the units of that matrix: a strength of 1 weighs a
+    squared difference of two levels as much as the squared error of one row. Cost: O(q nnz(L) / n_strata).
+
+    Parameters
+    ----------
+    pattern : fastnmf.data.shifts.Pattern
+        Holds the entries of V.
+    laplacian : csr_array (n_strata, n_strata) of float64
+    unit : {1, 2}, default=2
+        2 beside the squared error, 1 beside a divergence.
+    """
+
+    def __init__(self, pattern, laplacian, unit=2):
+        self.pattern, self.laplacian, self.unit = pattern, laplacian, unit
+
+    @classmethod
+    def of_options(cls, data, options, name, **context):
+        """Return the penalty of the shifts, or None where the data have none.
+
+        Parameters
+        ----------
+        data : fastnmf.data.strata.Strata
+            A `DesignedStrata` holds L.
+        options : fastnmf.core.options.Options
+        name : {"W", "H", "V"}
+        **context
+            Not used.
+        """
+        laplacian = getattr(data, "laplacian", None)
+        if name != "V" or laplacian is None:
+            return None
+        return cls(data.pattern, laplacian, 2 if options.is_squared else 1)
+
+    def contribute(self, F, sub, rank):
+        """Set ``sub.roughness`` to L."""
+        sub.roughness = self.laplacian
+
+    def value(self, F):
+        """Return the penalty of the entries F (q,) of V, or of all of V (n_strata, n_columns), dense or CSR."""
+        if F.ndim == 2:
+            return self.unit / 2 * float(((self.laplacian @ F) * F).sum())
+        return self.unit / 2 * designs.quadratic_form(self.pattern.as_csr(F), self.laplacian)

@@ -24,6 +24,7 @@ from fastnmf.core.init.level import (
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import iterate
 from fastnmf.core.options import check_components, find_seeds, generator
+from fastnmf.data.design import DesignedStrata
 from fastnmf.data.strata import log4_scale_for
 from fastnmf.models.base.nmf import STARTS
 
@@ -149,7 +150,7 @@ def level_of(data, rank, options):
         return NO_LEVEL
     kind = {"is_squared": options.is_squared, "has_strata": data.n_strata > 1}
     level = plan(data.n_entries, rank, is_asked=is_asked, **kind)
-    n_drawn = int(n_wanted(data.groups.counts, level.share).sum())
+    n_drawn = int(n_wanted(_pools(data)[2], level.share).sum())
     is_worth = MIN_ROWS_PER_COMPONENT * rank <= n_drawn <= data.shape[0] // 2
     return level if is_worth or is_asked else NO_LEVEL
 
@@ -172,7 +173,7 @@ def level_start(model, level, data, rank, given, options, random_state):
         As for `BaseNMF._start`.
     """
     rng = generator(random_state)
-    rows = draw_rows(data.stratum_index, data.n_strata, level.share, rng)
+    rows = draw_rows(*_pools(data)[:2], level.share, rng)
     of_H, needed = _known_columns(model, data, rank, options)
     X, turned, columns = data.take(rows), None, np.arange(data.shape[1])
     if data.is_sparse:
@@ -198,6 +199,13 @@ def level_start(model, level, data, rank, given, options, random_state):
     if not options.is_multiplicative:
         return None, H, v, None
     return *_positive(data, H, v), None
+
+
+def _pools(data):
+    """Return the pool of each row, the number of pools, and their sizes: a level draws a share of the rows of each."""
+    if isinstance(data, DesignedStrata):
+        return np.zeros(data.shape[0], np.int32), 1, np.array(data.shape[:1])
+    return data.stratum_index, data.n_strata, data.groups.counts
 
 
 def level_dtype(data, X, options):

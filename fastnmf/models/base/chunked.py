@@ -19,6 +19,7 @@ from fastnmf.core.penalties import penalties_of
 from fastnmf.core.problem import Problem
 from fastnmf.core.progress import say
 from fastnmf.core.updates import MU
+from fastnmf.data.design import RowsOfDesign
 from fastnmf.data.labels import encode_labels, known_labels
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
@@ -99,6 +100,10 @@ def refuse(model, given, options, what_X="X is a matrix on disk", instead="fit X
     init = options.init
     is_known = start_from_init(init) is not None if not isinstance(init, (str, type(None))) else init in INITS
     asked = {
+        "a design (several factors, design=, exposure= or smoothness=)": (
+            isinstance(given.get("strata"), RowsOfDesign),
+            "pass one label for each row",
+        ),
         f"n_init={options.n_init}": (options.n_init > 1, "set n_init=1"),
         f"init={shown(init)}": (not is_known, "use 'auto', 'multilevel', 'features', 'rows', 'random' or a model"),
         f"missing_values={options.missing_values!r}": (options.missing_values is not None, "set it to None"),

@@ -32,6 +32,24 @@ from fastnmf.typing import Array, Floats, Labels, Matrix, Names, Ranking
 UNKNOWN_STRATA = ("error", "estimate", "mean")
 
 
+# Methods that need the one stratum of each row -> why, and what to do instead.
+REFUSED = {
+    "predict_stratum": "a row has several shifts, so there is no single label to predict; compare score for designs",
+    "estimate_shifts": "an unseen level alone does not determine its shift; set unknown_strata='mean', or fit again",
+    "explain": "its table is one of strata; compare models by score, and shifts_ by shift_names_",
+    "partial_fit": "batches know one label for each row; call fit",
+    "predict_entries": "the design of the training rows is not kept; use inverse_transform(W_, ...)",
+    "recommend": "the design of the training rows is not kept; use inverse_transform(transform(X, ...), ...)",
+    "similar_features": "the design of the training rows is not kept; use fastnmf.metrics on components_",
+}
+
+
+def refuse_with_design(model, method):
+    """Raise ValueError where the model was fitted with a design and a method cannot use it."""
+    if getattr(model, "_is_designed", False):
+        raise ValueError(f"{method} is not available after a fit with a design: {REFUSED[method]}.")
+
+
 def is_kullback_leibler(model, what):
     """Return True for the Kullback-Leibler divergence, False for the squared error; raise for other losses."""
     options = model._options()
@@ -179,6 +197,7 @@ class InspectionMixin:
         (array(['new'], dtype='<U3'), (1, 3))
         """
         self._check_fitted()
+        refuse_with_design(self, "estimate_shifts")
         if strata is None:
             raise ValueError("estimate_shifts needs strata; pass one label per row.")
         X, strata = with_labels(X, strata)
@@ -245,6 +264,7 @@ class InspectionMixin:
         array(['a', 'b'], dtype='<U1')
         """
         self._check_fitted()
+        refuse_with_design(self, "predict_stratum")
         with threads(self.n_threads):
             model = copy.copy(self)
             model.strata_, model.shifts_ = np.array([0]), self.shifts_[:1]
@@ -311,6 +331,7 @@ class InspectionMixin:
         add up to what the model explains of it. A part is negative where it fits worse than the null model.
         """
         self._check_fitted()
+        refuse_with_design(self, "explain")
         check_integer("n", n)
         X, strata = with_labels(X, strata)
         is_divergence = is_kullback_leibler(self, "explain")

@@ -34,6 +34,7 @@ ARRAYS = {
     "_log2_references": ("b", "~"),
     "shifts_": ("Sm", "+"),
     "strata_": ("S", "labels"),
+    "shift_names_": ("S", "names"),
     "stratum_sizes_": ("S", "+"),
     "row_strata_": ("n", "S"),
     "row_names_": ("n", "names"),
@@ -149,6 +150,9 @@ def _check_fitted(model, held):
     if isinstance(held.get("components_"), list) or "layer_weights_" in held:
         _check_levels(held, sizes)
     expected = _expected(model)
+    require("_design" in held or not isinstance(held.get("strata_"), list), "strata_")
+    if held.get("_design") is not None:
+        _check_design(held)
     arrays = [
         (name, *expected[name]) for name, value in held.items() if name in expected and not _is_levels(name, value)
     ]
@@ -185,7 +189,7 @@ def _counts_on_others(array):
 
 
 def _is_levels(name, value):
-    return name in LEVELS and isinstance(value, list)
+    return name in LEVELS | {"strata_"} and isinstance(value, list)
 
 
 def _check_values(held):
@@ -270,6 +274,25 @@ def _check_array(name, array, letters, content, sizes):
         require(values.dtype.kind in "iu", name)
         least = -1 if name == "labels_" else 0  # -1: a row of zeros is in no cluster
         require(values.size == 0 or (values.min() >= least and values.max() < sizes.get(content, 0)), name)
+
+
+def _check_design(held):
+    """Check what a model with a design reads beside its arrays, and the labels of its factors, a list of arrays."""
+    found, levels = held["_design"], held.get("strata_", [])
+    require(isinstance(found, dict) and found.keys() == {"kind", "factors", "has_exposure"}, "_design")
+    kind, factors = found["kind"], found["factors"]
+    require(isinstance(kind, str) and kind in ("strata", "crossed", "matrix"), "_design")
+    require(isinstance(factors, list) and all(isinstance(name, str) for name in factors), "_design")
+    require(isinstance(found["has_exposure"], bool), "_design")
+    for name in ("shift_names_", "stratum_sizes_"):
+        require(isinstance(held.get(name), np.ndarray), name)
+    require(isinstance(levels, list) == (kind != "strata") and len(factors) == len(set(factors)), "strata_")
+    require(len(levels) == len(factors) or kind == "strata", "strata_")
+    for labels in levels if kind == "crossed" else ():
+        _check_array("strata_", labels, "?", "labels", {})
+    if kind == "crossed":
+        require(len(factors) > 0 and 1 + sum(map(len, levels)) == len(held["shift_names_"]), "strata_")
+    require(held["stratum_sizes_"].ndim == 1 and held["stratum_sizes_"].any(), "stratum_sizes_")
 
 
 def _check_levels(held, sizes):

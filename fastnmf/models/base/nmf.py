@@ -14,15 +14,16 @@ from sklearn.utils.validation import check_array
 
 from fastnmf.core import init as starts
 from fastnmf.core.alternate import balance, scale_start, search_scale
+from fastnmf.core.effects import gauged
 from fastnmf.core.factors import allocate, copy_rows, pad, scaled, scaled_for
 from fastnmf.core.inference import even_weights, infer, infer_by_sweeps, infer_divergence
-from fastnmf.core.init.start_from import start_from_init, starts_among
+from fastnmf.core.init.start_from import labels_of_shifts, start_from_init, starts_among
 from fastnmf.core.losses.masked import row_errors
 from fastnmf.core.options import check_components, find_seeds, generator, guide_components, row_weights
 from fastnmf.core.penalties import CustomPenalty, ElasticNet, penalties_of
 from fastnmf.core.problem import full
 from fastnmf.core.row_errors import expanded_errors, explained_share
-from fastnmf.core.shifts import apply_gauge, normalize_components
+from fastnmf.core.shifts import normalize_components
 from fastnmf.core.small import alternating_solver
 from fastnmf.core.updates import Majorised
 from fastnmf.core.warn import first_was, warn, warn_of_one_penalty
@@ -390,7 +391,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             W, H = without_zeros(W), without_zeros(H)
         if not self._has_shifts:
             return W, H, None, None
-        shifts, labels = (getattr(self, name, None) for name in ("shifts_", "strata_"))  # none if there were no strata
+        shifts, labels = getattr(self, "shifts_", None), labels_of_shifts(self)  # none if there were no strata
         return W, H, data.pattern.entries(self._start_shifts_of(data, shifts, labels)), None
 
     def _start_shifts_of(self, data, shifts, labels):
@@ -495,10 +496,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             return
         shifts = None
         if self._has_shifts:
-            shifts = factors.cached("held V", ("V",), lambda: data.pattern.held(factors["V"]))
-            shifts = shift_arrays.as_read(shifts)
+            shifts = shift_arrays.as_read(factors.cached("held V", ("V",), lambda: data.pattern.held(factors["V"])))
         if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
-            shifts = apply_gauge(factors["W"], factors["H"].T, shifts, data.stratum_index, options.gauge)[1]
+            shifts = gauged(data, factors["W"], factors["H"].T, shifts, options.gauge)[1]
             factors.overwrite({"V": data.pattern.entries(shifts)})
         product, penalties = problem.losses[0].product("W", factors), problem.penalties.get("W", ())
         gram = factors.known(("gram", "H"), ("H",))
@@ -530,15 +530,17 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         if options.normalize in ("l1", "l2", "max"):
             self.W_, self.components_ = normalize_components(self.W_, self.components_, options.normalize)
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
-            self.W_, shifts = apply_gauge(self.W_, self.components_, shifts, data.stratum_index, options.gauge)
+            self.W_, shifts = gauged(data, self.W_, self.components_, shifts, options.gauge)
         if not options.normalize and self._has_free_scale(fit.problem, options):
             names = factors.arrays.keys() - {"W", "V"} if self._reads_factors or "B" in factors.arrays else ()
             balance(self.W_, self.components_, data.weight, [factors[name][:, : factors.rank] for name in names])
         if self._has_shifts:
-            of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
-            vars(self).update(of_strata, shifts_=shifts)
+            vars(self).update(self._attributes_of_strata(data), shifts_=shifts)
         self.n_revived_ = fit.solver.n_reseeded
         set_label_attributes(self, data, factors, label_losses, options)
+
+    def _attributes_of_strata(self, data):
+        return {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
 
     def _has_free_scale(self, problem, options):
         """Tell whether W and H could exchange the scale of a component: nothing else than their product counts."""

@@ -75,7 +75,8 @@ class PartialFitMixin:
 
     def _set_factors(self, data, fit, options):
         super()._set_factors(data, fit, options)
-        self._fitted_rows = data.stratum_index if data.row_scale is None else None, data.log4_scale
+        index = getattr(data, "stratum_index", None)  # a design has none
+        self._fitted_rows = index if data.row_scale is None else None, data.log4_scale
         self._delete_attributes("_statistics", "n_steps_")
 
     def _options_of_batches(self, method="partial_fit"):

@@ -20,7 +20,7 @@ from fastnmf.data.sentences import shown
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.models.base.estimator import Estimator
 from fastnmf.models.base.for_checkers import Bunch
-from fastnmf.models.base.inspection import as_rows
+from fastnmf.models.base.inspection import as_rows, refuse_with_design
 from fastnmf.models.base.top_features import feature_names_for
 from fastnmf.typing import Floats, Integers, Labels, Matrix, Vector
 
@@ -142,6 +142,7 @@ class RatingsMixin:
                 score = score + shift_arrays.dense_row(_sorted(self.shifts_), self.row_strata_[row])
         else:
             self._check_fitted()
+            refuse_with_design(self, "recommend")
             X, strata = with_labels(X, strata)
             X, n_rows = as_rows(X), _num_samples(X)
             row = int(_places("row", row, n_rows)[0])
@@ -248,6 +249,7 @@ class RatingsMixin:
 def _weights_of(model, what):
     """Return `W_` of a fitted model, after a check that it fits the other factors."""
     model._check_fitted()
+    refuse_with_design(model, what)
     W, k = getattr(model, "W_", None), len(model.components_)
     if W is None:
         raise ValueError(f"{what} needs W_, the weights of the rows of fit, but this model has none; call fit.")

@@ -53,7 +53,10 @@ def top_features(model, n, feature_names, by=None):
     components = strongest(model.components_, names, n, "weight" if by is None else by)
     if not model._has_shifts:
         return components
-    per_stratum = strongest(model.shifts_, names, n, "contrast" if by is None else by)
+    ranking = "contrast" if by is None else by
+    if getattr(model, "_is_designed", False):
+        return Bunch(strata=model._features_of_shifts(names, n, ranking), components=components)
+    per_stratum = strongest(model.shifts_, names, n, ranking)
     return Bunch(strata=dict(zip(model.strata_.tolist(), per_stratum, strict=True)), components=components)
 
 

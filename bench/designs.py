@@ -1,0 +1,75 @@
+"""Measure designs: the speed of crossed strata on 20 newsgroups.
+
+Usage::
+
+    python bench/designs.py --speed [--components 20] [--iterations 30] [--rounds 5] [--threads 2]
+
+``--speed`` prints milliseconds an iteration with the labels of the newsgroups as strata, with these labels as a design of
+one-hot columns, and with groups crossed with years that are drawn at random (40 levels in all); the runs are interleaved,
+and the least time of the rounds counts. It also prints the seconds from the data to the first iteration, and the loss.
+"""
+
+import argparse
+import time
+
+import numpy as np
+from machine import describe
+
+from fastnmf import StratifiedNMF
+from fastnmf.datasets import load_newsgroups
+
+
+def timed(X, n_components, n_iterations, n_threads, given):
+    """Return milliseconds an iteration, seconds until the first one, and the model."""
+    more = {"tol": 0.0, "random_state": 0, "n_threads": n_threads, "init": "features"}
+    began = time.perf_counter()
+    model = StratifiedNMF(n_components, max_iter=n_iterations, **more).fit(X, **given)
+    whole = time.perf_counter() - began
+    seconds = model.history_["seconds"]
+    each = np.diff(seconds)
+    return 1e3 * float(np.median(each)), whole - float(each.sum()), model
+
+
+def speed(options):
+    """Print the table of times."""
+    news = load_newsgroups(download_if_missing=False)
+    years = np.random.default_rng(0).integers(1970, 1990, news.data.shape[0])
+    labels, index = np.unique(news.strata, return_inverse=True)
+    one_hot = np.eye(len(labels))[index]
+    cases = {
+        "strata": {"strata": news.strata},
+        "one-hot design": {"design": one_hot},
+        "group x year": {"strata": {"group": news.strata, "year": years}},
+    }
+    found = {name: [] for name in cases}
+    for _ in range(options.rounds):
+        for name, given in cases.items():
+            found[name].append(timed(news.data, options.components, options.iterations, options.threads, given))
+    print(f"{'shifts':<16} {'columns':>8} {'entries':>9} {'ms':>7} {'times':>6} {'begin s':>8} {'loss':>9}")
+    least = min(each[0] for each in found["strata"])
+    for name, runs in found.items():
+        ms, model = min(each[0] for each in runs), runs[0][2]
+        begin = min(each[1] for each in runs)
+        entries = np.count_nonzero(model.shifts_)
+        print(
+            f"{name:<16} {model.shifts_.shape[0]:>8} {entries:>9} {ms:7.1f} {ms / least:6.2f} {begin:8.2f} "
+            f"{model.normalized_loss_:9.6f}"
+        )
+
+
+def main():
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--speed", action="store_true", help="milliseconds an iteration on 20 newsgroups")
+    parser.add_argument("--components", type=int, default=20)
+    parser.add_argument("--iterations", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    print(describe())
+    if options.speed:
+        speed(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""Models whose rows have several shifts: crossed strata, a design matrix, an exposure, smooth levels.
+
+Everything that a model of strata has passes labels of rows through its methods. With a design, `RowsOfDesign` takes the
+place of the labels, from the public methods down to `_observed`, where it becomes data.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+
+from fastnmf.core.effects import least_into_intercept
+from fastnmf.core.factors import pad, scaled
+from fastnmf.core.options import check_number
+from fastnmf.core.row_errors import row_divergences, row_errors
+from fastnmf.data import shifts as shift_arrays
+from fastnmf.data.annotated import check_index, is_annotated, with_labels
+from fastnmf.data.design import Design, DesignedStrata, RowsOfDesign
+from fastnmf.data.labels import is_crossed
+from fastnmf.data.ranking import feature_scores, strongest_of
+from fastnmf.data.sentences import shown
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.ratings import RatingsMixin
+
+LEAST_SHARE = 1e-3  # of the even share of the data, of a shift at the start of multiplicative updates
+
+
+def check_smoothness(name, value):
+    """Raise unless `value` is a number >= 0, or a dict of factor -> number >= 0."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            check_number(f"{name}[{key!r}]", each)
+    else:
+        check_number(name, value)
+
+
+class DesignMixin:
+    """Mixin that lets a model with strata fit and read designs; precedes all other bases.
+
+    After a fit with a design that is more than one label for each row, ``_design`` holds what `Design` needs beside the
+    public attributes ``shift_names_``, ``strata_`` and ``stratum_sizes_``.
+    """
+
+    _private_state = (*RatingsMixin._private_state, "_design")
+
+    smoothness: float | Mapping[str, float]
+
+    @property
+    def _is_designed(self):
+        """Whether the fitted model needs a `RowsOfDesign` for rows; after `smoothness` alone, labels are enough."""
+        return getattr(self, "_design", None) is not None
+
+    @property
+    def _fitted_shapes(self):
+        shapes = super()._fitted_shapes
+        if self._is_designed:
+            shapes = {name: letters for name, letters in shapes.items() if name != "strata_"} | {"shift_names_": "S"}
+        return shapes
+
+    def _fitted_design(self):
+        """Return the `Design` of the fit."""
+        levels = getattr(self, "strata_", [])
+        levels = levels if isinstance(levels, list) else [levels]
+        names, sizes = self.shift_names_, np.asarray(self.stratum_sizes_, dtype=np.float64)
+        return Design(self._design["kind"], self._design["factors"], levels, names, self._design["has_exposure"], sizes)
+
+    def _rows_given(self, X, strata, design, exposure, *, is_fit=False):
+        """Return X, without columns that `strata` names, and the labels of its rows or a `RowsOfDesign`.
+
+        Parameters
+        ----------
+        X : any matrix
+        strata, design, exposure :
+            As for `fit`.
+        is_fit : bool, default=False
+            Whether the rows are those of a fit.
+        """
+        X, strata = with_labels(X, strata)
+        is_smooth = bool(self.smoothness) if is_fit else False
+        is_asked = design is not None or exposure is not None or is_crossed(strata) or is_smooth
+        if not is_asked and (is_fit or not self._is_designed):
+            return X, strata
+        rows = X.obs if is_annotated(X) else X
+        for name, given in (("exposure", exposure), ("design", design)):
+            index, known = getattr(given, "index", None), getattr(rows, "index", None)
+            if hasattr(index, "equals") and hasattr(known, "equals") and len(index) == len(known):
+                check_index(rows, **{name: _Indexed(index)})
+        if not is_fit and not self._is_designed:
+            self._check_fitted()
+            given = "a design" if design is not None else "an exposure" if exposure is not None else "several factors"
+            raise ValueError(f"This model was fitted with one label for each row, not {given}; pass strata= alone.")
+        return X, RowsOfDesign(strata, design, exposure)
+
+    # ---------------------------------------------------------------- the data
+
+    def _observed(self, X, options, strata=None, weight=None, labels=None):
+        """Return X as `Strata`, or as `DesignedStrata` where the rows have a design.
+
+        Parameters
+        ----------
+        X, options, weight :
+            As for `BaseNMF._observed`.
+        strata : array-like (n_rows,), RowsOfDesign, or None
+        labels : ndarray (n_strata,), or Design, default=None
+            What the fit has learned; None: this is a fit.
+
+        Returns
+        -------
+        Strata
+        """
+        if not isinstance(strata, RowsOfDesign):
+            return super()._observed(X, options, strata, weight, labels)
+        learned, n_rows, laplacian = labels, X.shape[0], None
+        given = strata.strata, strata.design, strata.exposure
+        if learned is None:
+            self._check_design(options, weight)
+            learned = Design.learn(*given, n_rows)
+            laplacian = learned.laplacian(self.smoothness)
+        Z = learned.encode(*given, n_rows, "mean" if self._policy() == "mean" else "error")
+        data = DesignedStrata.of_matrix(X, learned.names, Z, laplacian)
+        data.sparse_shifts, data.learned = options.sparse_shifts, learned
+        return data
+
+    def _check_design(self, options, weight):
+        """Raise where a parameter or an argument of `fit` does not go with a design."""
+        remedies = {
+            options.loss_given: (
+                not (options.is_squared or options.is_kullback_leibler),
+                "use 'frobenius' or 'kullback-leibler'",
+            ),
+            "weight": (weight is not None, "use sample_weight"),
+            f"missing_values={options.missing_values!r}": (options.missing_values is not None, "set it to None"),
+            f"label_weight={options.label_weight!r}": (bool(options.label_weight), "set it to 0"),
+            f"strata_weight={options.strata_weight!r}": (options.strata_weight == "equal", "use sample_weight"),
+            "penalties['V']": (bool(options.V.objects), "use alpha_V or smoothness"),
+            "unknown_strata='estimate'": (self._policy() == "estimate", "use 'mean' or 'error'"),
+        }
+        for what, (is_asked, remedy) in remedies.items():
+            if is_asked:
+                raise ValueError(
+                    f"{what} does not go with a design (several factors, design=, exposure= or smoothness=); {remedy}."
+                )
+        if self.smoothness and options.gauge:
+            raise ValueError(
+                f"gauge={options.gauge!r} chooses among shifts that fit equally well, but smoothness determines that "
+                "choice already; leave one of them out."
+            )
+        if self.smoothness and not options.is_squared:
+            raise ValueError(
+                f"smoothness={shown(self.smoothness)} needs the squared error, but {options.loss_given} is "
+                "given; set smoothness=0, or use beta_loss='frobenius'."
+            )
+
+    # ---------------------------------------------------------------- the start and the end of a fit
+
+    def _alternate(self, data, start, given, options, level=None):
+        """Return the solver of a fit, whose multiplicative updates begin at shifts that are not zero.
+
+        Least squares, and the canonical form of an earlier fit, leave shifts at zero, where such updates keep them.
+
+        Parameters
+        ----------
+        data, start, given, options, level :
+            As for `BaseNMF._alternate`.
+        """
+        W, H, v, V = start
+        if options.is_multiplicative and V is None and isinstance(data, DesignedStrata):
+            v = np.maximum(v, LEAST_SHARE * data.even_shifts())
+        return super()._alternate(data, (W, H, v, V), given, options, level)
+
+    def _set_factors(self, data, fit, options):
+        """Set the attributes, with the least level of each factor in the intercept, if no penalty on V decides that."""
+        is_free = is_crossed_design(data) and not (options.V.alpha or options.V.objects)
+        if is_free:
+            V = least_levels(data, data.pattern.as_read(fit.factors["V"]))
+            fit.factors.overwrite({"V": data.pattern.entries(V)})
+        super()._set_factors(data, fit, options)
+        if is_free and options.gauge == "max_shift":  # which filled the levels of factors
+            self.shifts_ = least_levels(data, self.shifts_)
+
+    def _attributes_of_strata(self, data):
+        for name in ("_design", "shift_names_", "strata_", "row_strata_"):
+            vars(self).pop(name, None)
+        learned = getattr(data, "learned", None)
+        if learned is None:
+            return super()._attributes_of_strata(data)
+        found = {"stratum_sizes_": data.groups.sizes}
+        if learned.kind != "matrix":
+            found["strata_"] = learned.levels if learned.kind == "crossed" else learned.levels[0]
+        if learned.is_plain:
+            return found | {"row_strata_": data.design.indices.astype(np.int32)}
+        kept = {"kind": learned.kind, "factors": learned.factors, "has_exposure": learned.has_exposure}
+        return found | {"shift_names_": learned.names, "_design": kept}
+
+    # ---------------------------------------------------------------- new rows
+
+    def _prepared(self, X, strata, options):
+        if not self._is_designed:
+            return super()._prepared(X, strata, options)
+        X = self._validated(X, reset=False)
+        data = self._observed(X, options, strata, labels=self._fitted_design())
+        return data, *self._fitted_factors(data)
+
+    def _given_or_wrapped(self, X, strata):
+        """Return X and a `RowsOfDesign`, also for callers that know labels only."""
+        if isinstance(strata, RowsOfDesign):
+            return X, strata
+        return self._rows_given(X, strata, None, None)
+
+    def _transform(self, X, strata=None):
+        if not self._is_designed:
+            return super()._transform(X, strata)
+        self._check_fitted()
+        return BaseNMF._transform(self, *self._given_or_wrapped(X, strata))
+
+    def _score(self, X, strata=None, *args, **more):
+        """Return the score as `BaseNMF` does.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        strata : array-like (n_samples,), or RowsOfDesign, default=None
+        *args, **more
+            Further arguments of the `_score` of the base.
+        """
+        if not self._is_designed:
+            return super()._score(X, strata, *args, **more)
+        self._check_fitted()
+        return BaseNMF._score(self, *self._given_or_wrapped(X, strata), *args, **more)
+
+    def _inverse_transform(self, W, strata=None):
+        if not self._is_designed:
+            return super()._inverse_transform(W, strata)
+        plain = copy.copy(self)
+        vars(plain)["_has_shifts"] = False
+        product = BaseNMF._inverse_transform(plain, W)
+        if not isinstance(strata, RowsOfDesign):
+            strata = RowsOfDesign(with_labels(W, strata)[1])
+        n_rows, policy = product.shape[0], "mean" if self._policy() == "mean" else "error"
+        Z = self._fitted_design().encode(strata.strata, strata.design, strata.exposure, n_rows, policy)
+        shift = Z.astype(self.shifts_.dtype) @ self.shifts_
+        return product + shift_arrays.rows_of(shift, slice(None))
+
+    def _errors_of_rows(self, X, rows):
+        """Return the squared errors, or divergences, of the rows of X with a design, float64 (n_samples,)."""
+        self._check_fitted()
+        options = self._options()
+        X = self._validated(X, reset=False).astype(np.float64, copy=False)
+        with threads(options.n_threads):
+            data = self._observed(X, options, rows, labels=self._fitted_design())
+            if options.is_kullback_leibler:
+                W = self._transform(X, rows)
+                return row_divergences(data, W, self.components_, shift_arrays.as_read(self.shifts_))
+            H = pad(scaled(self.components_.T.astype(np.float64), data.log4_scale), data)
+            V = shift_arrays.as_read(self.shifts_)
+            V = shift_arrays.mapped(V, lambda v: scaled(v.astype(np.float64), 2 * data.log4_scale))
+            errors = row_errors(data, len(self.components_), H, V)
+        return np.ldexp(errors, -4 * data.log4_scale)
+
+    def _features_of_shifts(self, names, n, by):
+        """Return the features of each shift by its name, a dict of str -> list of str, in the order of `shift_names_`.
+
+        A level of a factor is compared with the other levels of this factor.
+
+        Parameters
+        ----------
+        names : sequence of str (n_features,)
+        n : int
+        by : {"contrast", "weight", "lift"}
+        """
+        V, design = shift_arrays.as_read(self.shifts_), self._fitted_design()
+        blocks = [slice(0, V.shape[0])] if design.kind == "matrix" else design.blocks
+        blocks = [slice(0, 1), *blocks] if design.kind == "crossed" else blocks
+        found = [scores for block in blocks for scores in feature_scores(V[block], by)]
+        each = [[str(names[j]) for j in strongest_of(scores, n)[0]] for scores in found]
+        return dict(zip(design.names.tolist(), each, strict=True))
+
+
+def is_crossed_design(data):
+    """Tell whether the data of a fit have an intercept and the levels of several factors."""
+    learned = getattr(data, "learned", None)
+    return learned is not None and learned.kind == "crossed"
+
+
+def least_levels(data, V):
+    """Return shifts (q, n_columns) of a crossed design whose least levels are in the intercept."""
+    return least_into_intercept(V, data.design, 0, data.learned.blocks)
+
+
+class _Indexed:
+    """The index of the rows of something whose columns do not matter."""
+
+    def __init__(self, index):
+        self.index = index
