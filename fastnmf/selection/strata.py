@@ -272,8 +272,8 @@ def select_strata(
     n_strata = int(base.stratum_index.max()) + 1
     if n_strata < 2:
         raise ValueError(
-            f"strata has the single label {base.strata[:1].tolist()[0]!r}; select_strata compares models of two or more strata; for "
-            "the number of components alone use select_rank."
+            f"strata has the single label {base.strata[:1].tolist()[0]!r}; select_strata compares models of several "
+            "strata: pass their labels, or use select_rank."
         )
     notes: list[str] = []
     method = _method(method, base, notes)

@@ -7,6 +7,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,7 +139,12 @@ class InspectionMixin:
     if TYPE_CHECKING:
 
         def top_features(
-            self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+            self,
+            n: int = 10,
+            feature_names: Names | None = None,
+            *,
+            by: Ranking | None = None,
+            specific: Mapping[str, Any] | None = None,
         ) -> StrataFeatures: ...
 
     def estimate_shifts(self, X: Matrix, strata: Labels) -> tuple[Array, Floats]:
