@@ -197,8 +197,10 @@ class RowsColumns:
         lost = total = whole = 0.0  # the trivial models of strata are not that of all rows, except for squares
         for left in range(part.max() + 1):
             seen, scored = np.flatnonzero(part != left), np.flatnonzero(part == left)
-            W = restrict_columns(model, seen).transform(X[:, seen], **labels)
-            for rows, each, of_rows, given in parts_of(restrict_columns(model, scored), W, labels):
+            found = restrict_columns(model, seen)
+            W = found.transform(X[:, seen], **labels)
+            U = found.transform_own(X[:, seen], **labels) if hasattr(model, "own_W_") else None
+            for rows, each, of_rows, given in parts_of(restrict_columns(model, scored), W, labels, U):
                 Y = X[rows][:, scored]
                 if limit is None:
                     found = losses(each, Y, of_rows, **given)
@@ -210,8 +212,11 @@ class RowsColumns:
         return is_settled(model), (_ratio(lost, whole or total), model.normalized_loss_)
 
 
-def parts_of(model, W, labels):
+def parts_of(model, W, labels, U=None):
     """Yield the models ``W H``, or ``W H + 1 vᵀ``, of which a fitted model consists, one for each group of rows.
+
+    To the rows of one stratum, a model with own components G(i) is one with the longer dictionary ``[H G(i)]``, or with
+    ``H + D(i)``.
 
     Parameters
     ----------
@@ -221,6 +226,8 @@ def parts_of(model, W, labels):
         Weights of some rows.
     labels : dict
         Their strata, as keyword argument; empty if the model does not use them.
+    U : csr_array (n, sum of `n_own_`), default=None
+        Weights of the own components of the strata, for a model that has them.
 
     Yields
     ------
@@ -231,13 +238,27 @@ def parts_of(model, W, labels):
     labels : dict
         Strata of these rows, where the part has several.
     """
-    if not hasattr(model, "models_"):
+    has_own = hasattr(model, "_own_stack")
+    if not (has_own or hasattr(model, "models_")):
         yield np.arange(len(W)), model, W, labels
         return
     index, _ = encode_labels(labels["strata"], len(W), model.strata_)
     for code in np.unique(index):
         rows = np.flatnonzero(index == code)
-        yield rows, model.models_[code], W[rows], {}
+        if not has_own:
+            yield rows, model.models_[code], W[rows], {}
+            continue
+        part, own, of_rows = copy.copy(model), model.own_components_[model.strata_.tolist()[code]], W[rows]
+        own = own.toarray() if sp.issparse(own) else own  # never-densify-ok: the components of one stratum
+        part.components_ = np.concatenate([model.components_, own]) if U is not None else model.components_ + own
+        if U is not None:
+            end = int(model.n_own_[: code + 1].sum())
+            mine = U[rows][:, end - len(own) : end].toarray()  # never-densify-ok: the weights of one stratum
+            of_rows = np.concatenate([of_rows, mine], axis=1)
+        part.strata_, part.shifts_ = model.strata_[[code]], model.shifts_[[code]]
+        part.n_own, part.own, part.shifts = 0, None, True
+        del part._own_stack
+        yield rows, part, of_rows, {}
 
 
 def _stratum_of_rows(model, n_rows, labels):
@@ -254,6 +275,8 @@ def restrict_columns(model, columns):
     part.components_, part.n_features_in_ = model.components_[:, columns], len(columns)
     if model._has_shifts:
         part.shifts_ = shifts.as_read(model.shifts_)[:, columns]
+    if hasattr(model, "_own_stack"):
+        part._own_stack = shifts.as_read(model._own_stack)[:, columns]
     return part
 
 

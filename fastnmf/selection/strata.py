@@ -23,8 +23,8 @@ from fastnmf.selection.rank import FEW_COLUMNS, METHODS, method_for
 from fastnmf.selection.separate import SeparateFits
 from fastnmf.typing import Floats, Labels, Matrix, Seed
 
-RUNGS = ("none", "common", "strata", "own")  # from the simplest to the richest
-OF_ONE_START = ("none", "common", "strata")
+RUNGS = ("none", "common", "strata", "low_rank", "factors", "own")  # from the simplest to the richest
+OF_ONE_START, WITH_OWN = ("none", "common", "strata"), ("low_rank", "factors")
 MOST_MORE = 20  # components that `none` tries at most in place of shifts
 # parameters that NMF and AffineNMF have under the same name as StratifiedNMF
 OF_NMF = ("beta_loss", "exponent", "alpha_W", "alpha_H", "l1_ratio", "missing_values", "normalize", "init")
@@ -176,6 +176,8 @@ def select_strata(
     none        ``W(i) H``                                   `NMF`
     common      ``1 vᵀ + W(i) H``                            `AffineNMF`
     strata      ``1 v(i)ᵀ + W(i) H``                         `StratifiedNMF`
+    low_rank    ``1 v(i)ᵀ + U(i) G(i) + W(i) H``             ``StratifiedNMF(n_own=...)``
+    factors     ``W(i) (H + D(i))``                          ``StratifiedNMF(own="tied", shifts=False)``
     own         ``U(i) G(i)``                                one `NMF` for each stratum
     ==========  ===========================================  ==========================================
 
@@ -192,11 +194,13 @@ def select_strata(
         Numbers of components to try. ``"none"`` also tries each plus the number of strata (at most 20); ``"own"`` also
         tries the numbers of `n_own`.
     n_own : int or iterable of int, default=(1, 2)
-        Numbers of components of one stratum to try in ``"own"``, in addition to `n_components`.
+        Numbers of components of each stratum to try in ``"low_rank"``, and, besides `n_components`, in ``"own"``.
     own_penalty : float or iterable of float, default=(0.0, 0.1)
-        Strengths of the penalty of own components to try.
+        Strengths of the penalty to try in ``"low_rank"`` and ``"factors"``.
     rungs : sequence of str, default=None
-        Rungs to compare. None: all that support the loss and the way of holding out.
+        Rungs to compare. None: all that support the loss, the parameters of `estimator` and the way of holding out.
+        ``"low_rank"`` and ``"factors"`` support the squared error, without penalties, and hold out rows and columns
+        only.
     estimator : StratifiedNMF, default=None
         Not fitted; the fits use its parameters, where their model has them, except sizes, `n_init` and `random_state`.
         None: the defaults with ``max_iter=200, tol=1e-3``, which is accurate enough for a comparison; the result's
@@ -268,7 +272,7 @@ def select_strata(
     check_integer("n_repeats", n_repeats)
     check_integer("n_init", n_init)
     check_verbose("verbose", verbose)
-    base = _base(with_layer(X, layer), strata, estimator, beta_loss, n_jobs)
+    base, wanted = _base(with_layer(X, layer), strata, estimator, beta_loss, n_jobs)
     n_strata = int(base.stratum_index.max()) + 1
     if n_strata < 2:
         raise ValueError(
@@ -277,7 +281,7 @@ def select_strata(
         )
     notes: list[str] = []
     method = _method(method, base, notes)
-    settings = {rung: _setting(base, rung) for rung in _checked_rungs(rungs)}
+    settings = {rung: _setting(base, rung) for rung in _supported(_checked_rungs(rungs), base, method, rungs, notes)}
     tried = [
         (rung, *each) for rung in settings for each in _candidates(rung, sizes, own_sizes, penalties, base, n_strata)
     ]
@@ -286,8 +290,9 @@ def select_strata(
         held = METHODS[method](base, n_folds, rng)
         splits += [(held, fold, seed) for fold, seed in enumerate(rng.integers(1 << 32, size=n_folds))]
     jobs, is_default = [], estimator is None
-    for rung, rank, *_ in tried:
+    for rung, rank, own, penalty in tried:
         more = {} if rung in OF_ONE_START else {"n_init": n_init}
+        more |= {"low_rank": {"n_own": own, "own_penalty": penalty}, "factors": {"own_penalty": penalty}}.get(rung, {})
         jobs += [(_hold_out, (is_default, settings[rung], rank, more, *split)) for split in splits]
     order = sorted(range(len(jobs)), key=lambda at: -jobs[at][1][2])  # the longest fits first
     results = [None] * len(jobs)
@@ -300,7 +305,7 @@ def select_strata(
         table=table,
         best=best,
         best_1se=chosen,
-        estimator=_final(chosen, estimator, base.estimator, n_init),
+        estimator=_final(chosen, wanted, n_init),
         verdict=_verdict(table, measured[:, :, 0], best, chosen, n_folds, n_strata),
         notes=notes,
         held_out_splits=measured[:, :, 0],
@@ -343,7 +348,7 @@ def _checked_rungs(given):
 
 
 def _base(X, strata, estimator, beta_loss, n_jobs):
-    """Return the checked data, strata and StratifiedNMF.
+    """Return the data, strata and estimator of the fits, checked, and the estimator that the user wants in the end.
 
     Parameters
     ----------
@@ -354,10 +359,12 @@ def _base(X, strata, estimator, beta_loss, n_jobs):
         raise ValueError("select_strata was given no strata; pass strata, one label per row.")
     if estimator is not None and not isinstance(estimator, StratifiedNMF):
         raise TypeError(f"estimator={shown(estimator)} is not supported here; expected a StratifiedNMF, or None.")
-    estimator = StratifiedNMF(**SELECTING) if estimator is None else clone(estimator)
+    wanted = StratifiedNMF() if estimator is None else clone(estimator)
     if beta_loss is not None:
         check_choice("beta_loss", beta_loss, ("frobenius", "kullback-leibler"))
-        estimator.set_params(beta_loss=beta_loss, solver="hals" if beta_loss == "frobenius" else "mu")
+        wanted.set_params(beta_loss=beta_loss, solver="hals" if beta_loss == "frobenius" else "mu")
+    short = SELECTING if estimator is None else {}
+    estimator = clone(wanted).set_params(gauge=None, normalize=None, **short)
     options = estimator._options()
     if not (options.is_squared or options.is_kullback_leibler):
         raise ValueError(f"select_strata compares 'frobenius' and 'kullback-leibler' only, not {options.loss_given}.")
@@ -368,7 +375,9 @@ def _base(X, strata, estimator, beta_loss, n_jobs):
         raise ValueError("select_strata compares models without classes; set label_weight=0.")
     if not isinstance(estimator.init, str | None):
         raise ValueError("select_strata needs a start for each size; choose an init by name.")
-    return ParallelFits(X, strata, estimator, n_jobs)
+    if estimator.n_own or estimator.own is not None or estimator.shifts is not True:
+        raise ValueError("select_strata sets n_own, own and shifts itself; leave them out of the estimator.")
+    return ParallelFits(X, strata, estimator, n_jobs), wanted
 
 
 def _method(method, setting, notes):
@@ -383,10 +392,40 @@ def _method(method, setting, notes):
     return method_for(method, setting)
 
 
+def _supported(rungs, base, method, given, notes):
+    """Return the rungs that the fits support; raise if the user named one of the others, else note why.
+
+    Parameters
+    ----------
+    rungs : list of str
+    base : ParallelFits
+    method : {"entries", "rows_columns"}
+    given : sequence of str, or None
+        The rungs that the user named.
+    notes : list of str
+    """
+    why = None
+    try:
+        clone(base.estimator).set_params(n_own=1, own_penalty=0.0)._checked_options()
+    except ValueError as error:
+        why = str(error)
+    if method == "entries":
+        why = "their fits need all entries, and entries are held out"
+    left = [rung for rung in rungs if rung in WITH_OWN and why is not None]
+    if left and given is not None:
+        raise ValueError(f"rungs={shown(given)} has {' and '.join(map(repr, left))}, which cannot be compared: {why}")
+    if left:
+        notes.append(f"{' and '.join(left)} are left out: {why.rstrip('.')}.")
+    return [rung for rung in rungs if rung not in left]
+
+
 def _setting(base, rung):
     """Return the data of the fits of one rung, with its estimator."""
-    if rung == "strata":
+    if rung in ("strata", "low_rank"):
         return base
+    if rung == "factors":
+        tied = clone(base.estimator).set_params(own="tied", shifts=False)
+        return ParallelFits(base.X, base.strata, tied, base.n_jobs)
     if rung == "common":
         return ParallelFits(base.X, None, base.estimator, base.n_jobs)
     kind = {"none": ParallelFits, "own": SeparateFits}[rung]
@@ -415,6 +454,10 @@ def _candidates(rung, sizes, own_sizes, penalties, base, n_strata):
         sizes = sorted({*sizes, *(k for k in more if k <= min(base.X.shape))})
     if rung == "own":
         sizes = sorted({*sizes, *own_sizes})
+    if rung == "low_rank":
+        return [(k, own, penalty) for k in sizes for own in own_sizes for penalty in penalties]
+    if rung == "factors":
+        return [(k, 0, penalty) for k in sizes for penalty in penalties]
     return [(k, 0, np.nan) for k in sizes]
 
 
@@ -486,31 +529,24 @@ def _difference(losses, others, n_folds):
 def _n_parameters(row, shape, n_strata):
     """Return how many numbers a fit finds: weights, components, shifts, and what strata have of their own."""
     (n, m), k = shape, row.n_components
-    n_shifts = {"common": 1, "strata": n_strata}.get(row.rung, 0)
-    return k * n + m * (k * (n_strata if row.rung == "own" else 1) + n_shifts)
+    n_shifts = {"common": 1, "strata": n_strata, "low_rank": n_strata}.get(row.rung, 0)
+    n_components = k * (n_strata if row.rung == "own" else 1 + n_strata if row.rung == "factors" else 1)
+    return (k + row.n_own) * n + m * (n_components + n_strata * row.n_own + n_shifts)
 
 
-def _final(row, given, base, n_init):
-    """Return the unfitted estimator of a candidate; with the defaults of its class where the user gave no estimator.
-
-    Parameters
-    ----------
-    row : StrataCandidate
-    given : StratifiedNMF, or None
-    base : StratifiedNMF
-        That of the fits.
-    n_init : int
-    """
-    kind = StratifiedNMF()
-    source = base if given is not None else kind.set_params(beta_loss=base.beta_loss, solver=base.solver)
-    if given is not None:
-        source = clone(base).set_params(n_threads=given.n_threads, verbose=given.verbose)
+def _final(row, wanted, n_init):
+    """Return the unfitted estimator of a candidate, with the other parameters of the StratifiedNMF `wanted`."""
     if row.rung in ("none", "own"):
-        return _plain(source).set_params(n_components=row.n_components, n_init=1 if row.rung == "none" else n_init)
-    if row.rung == "common" and source._options().is_squared and source.missing_values is None:
-        if not (source.alpha_V or source.alpha_W or source.alpha_H not in (0, "same")):
-            return AffineNMF(row.n_components, **{name: getattr(source, name) for name in OF_AFFINE})
-    return clone(source).set_params(n_components=row.n_components)
+        return _plain(wanted).set_params(n_components=row.n_components, n_init=1 if row.rung == "none" else n_init)
+    if row.rung == "common" and wanted._options().is_squared and wanted.missing_values is None:
+        if not (wanted.alpha_V or wanted.alpha_W or wanted.alpha_H not in (0, "same")):
+            return AffineNMF(row.n_components, **{name: getattr(wanted, name) for name in OF_AFFINE})
+    found = clone(wanted).set_params(n_components=row.n_components)
+    if row.rung == "low_rank":
+        found.set_params(n_own=row.n_own)
+    if row.rung == "factors":
+        found.set_params(own="tied", shifts=False)
+    return found.set_params(own_penalty=row.own_penalty, n_init=n_init) if row.rung in WITH_OWN else found
 
 
 def _verdict(table, splits, best, chosen, n_folds, n_strata):
@@ -523,13 +559,17 @@ def _verdict(table, splits, best, chosen, n_folds, n_strata):
     best, chosen : StrataCandidate
     n_folds, n_strata : int
     """
+    n_own = f"{chosen.n_own} own component{'s' * (chosen.n_own > 1)}"
     kinds = {
         "none": "An NMF without strata",
         "common": "One shift for all strata",
         "strata": f"A shift for each of the {n_strata} strata",
+        "low_rank": f"A shift and {n_own} for each of the {n_strata} strata",
+        "factors": f"Components that differ between the {n_strata} strata (own='tied')",
         "own": f"A separate NMF for each of the {n_strata} strata",
     }
-    size = f"with {chosen.n_components} component{'s' if chosen.n_components > 1 else ''}"
+    size = f"with {chosen.n_components} {'shared ' * (chosen.rung == 'low_rank')}component"
+    size += "s" * (chosen.n_components > 1)
     if chosen is best:
         how, against = "predicts held-out data best", ""
     else:
@@ -555,6 +595,8 @@ def _verdict(table, splits, best, chosen, n_folds, n_strata):
             untold.append(rung)
     if untold:
         text += f"; the data do not tell it from {' or '.join(untold)}, within one standard error"
+    if chosen.rung in ("factors", "own") and {"factors", "own"} <= rows.keys():
+        text += "; factors with own_penalty=0 is the same model as own, so data cannot tell these two apart"
     return text + "."
 
 
