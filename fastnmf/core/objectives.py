@@ -65,7 +65,7 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     )
 
 
-def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False, has_shifts=True):
+def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False, shifts=True):
     """Return the `Problem` of Stratified-NMF with components of each stratum, by coordinate descent.
 
     Parameters
@@ -83,8 +83,8 @@ def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False
         Weight of the squared length of the own part of the model.
     is_tied : bool, default=False
         Whether own components share the weights of the shared ones.
-    has_shifts : bool, default=True
-        Whether the shifts are updated.
+    shifts : {True, False, "common"}, default=True
+        As for `OwnFrobenius`.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False
     """
     rank, n_own = factors.rank, int(sizes.max())
     offset = 0 if is_tied else rank
-    loss = OwnFrobenius(data, factors["W"].shape[1], tasks, sizes, offset, penalty, has_shifts)
+    loss = OwnFrobenius(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
     return Problem(
         losses=[loss],
         updates={"W": StrataHALS(np.arange(max(rank, offset + n_own))), "H": HALS(), "G": EntryHALS()},

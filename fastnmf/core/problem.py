@@ -82,6 +82,8 @@ class Subproblem:
         that of each row.
     order_of_rows : ndarray (p,) of int64, or None
         The rows sorted by group, where there is a gram for each.
+    common : fastnmf.core.losses.own.CommonShift, or None
+        The shift that all strata have in common: what `EntryHALS` takes.
     linear, ridge : float
         Half-gradients ``linear + ridge F`` that are the same for all entries; ridge may also be an array (K,), by
         column.
@@ -131,7 +133,8 @@ class Subproblem:
         self.tasks, self.is_of_data = self._equal_rows, (True, True)
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
         self.rowwise = self.row_ridge = self.residual = self.core = self.parts = None
-        self.neighbours = self.chain = self.tangent = self.lags = self.mixture = self.order_of_rows = None
+        self.neighbours = self.chain = self.tangent = self.lags = self.mixture = None
+        self.order_of_rows = self.common = None
         self.power = self.beta = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):

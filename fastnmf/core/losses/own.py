@@ -38,6 +38,34 @@ class EntryProducts(NamedTuple):
         return np.einsum("eac,ec->ea", self.sums[self.group], self.H[self.column])
 
 
+class CommonShift(NamedTuple):
+    """The shift v (m,) that all rows have in common: it minimises ``weight v² / 2 + v (neg + sum G sums - pos)``.
+
+    Attributes
+    ----------
+    weight : float
+        Sum of the weights of the rows.
+    pos, neg : ndarray (m,) of float64
+        Sums of the columns of the data, and of the part of the shared components.
+    sums : ndarray (S, w) of float64
+        Sums of the weights of own components by stratum.
+    column, group : ndarray (q,) of int32
+    """
+
+    weight: float
+    pos: np.ndarray
+    neg: np.ndarray
+    sums: np.ndarray
+    column: np.ndarray
+    group: np.ndarray
+
+    def write(self, E):
+        """Replace the first column of E (q, 1 + w) by the best v for the others."""
+        below = np.bincount(self.column, np.einsum("ea,ea->e", E[:, 1:], self.sums[self.group]), len(self.pos))
+        v = np.maximum(self.pos - self.neg - below, 0) / self.weight if self.weight > 0 else 0 * self.pos
+        E[:, 0] = v[self.column]
+
+
 class OwnFrobenius(Frobenius):
     """``sum_i ||A(i) - u v(i)ᵀ - W(i) Hᵀ - U(i) G(i)ᵀ||² + penalty ||U(i) G(i)ᵀ||²``, with components of each stratum.
 
@@ -73,20 +101,27 @@ class OwnFrobenius(Frobenius):
     offset : int
         Column of the factor W at which U begins: the number of shared components, or 0.
     penalty : float
-    has_shifts : bool, default=True
-        Whether v is updated; where it is not, it stays what it is at the start.
+    shifts : {True, False, "common"}, default=True
+        Whether v is updated, and whether it is the same for all strata. Where it is not updated, it stays what it is at
+        the start.
     """
 
     touches = ("W", "H", "G")
 
-    def __init__(self, strata, width, tasks, sizes, offset, penalty, has_shifts=True):
+    def __init__(self, strata, width, tasks, sizes, offset, penalty, shifts=True):
         super().__init__(strata, width, tasks)
         self.pattern, self.groups, self.sizes, self.offset = strata.pattern, strata.groups, sizes, offset
-        self.penalty, self.has_shifts, self.n_own = penalty, has_shifts, int(sizes.max())
+        self.penalty, self.n_own = penalty, int(sizes.max())
+        self.is_common, self.moves_shifts = shifts == "common", shifts is not False
         self.of_entries = Grouping(self.pattern.group, strata.n_strata)
         size = 1 + self.n_own
         strata_of = size * self.pattern.group.astype(np.int32)[:, None] + np.arange(size, dtype=np.int32)
         self._group, self._start = strata_of.reshape(-1), size * self.pattern.start
+        if self.is_common:  # one entry more for each column: the shift, which rows of all strata have
+            last = size * self.pattern.start[1:]
+            self._group = np.insert(self._group, last, size * strata.n_strata)
+            self._start = self._start + np.arange(len(self._start))
+            self._of_shift = self._start[1:] - 1
         self._scale = np.empty(0, strata.dtype) if strata.row_scale is None else strata.row_scale
         self._entry_pos = np.zeros((len(self.pattern.group), size), strata.dtype)
         self._entry_pos[:, 0] = self.pattern.sums
@@ -116,13 +151,40 @@ class OwnFrobenius(Frobenius):
             sub.add(gram=grams, pos=self.row_product(factors), neg=neg)
         elif name == "H":
             super().contribute(name, factors, sub)
-            sums = self.row_moments(factors).astype(dtype).reshape(-1, self.width)
-            sub.add(neg=LazyRows(self._start, self._group, factors["G"].reshape(-1), sums))
+            sub.add(neg=LazyRows(self._start, self._group, *self._weights_and_sums(factors)))
         else:
             moments = self.row_moments(factors).astype(dtype)
             sub.group, sub.tasks = self.pattern.group, split_rows(len(self.pattern.group), moments[0].size)
             neg = EntryProducts(self.pattern.column, self.pattern.group, factors["H"], moments)
             sub.add(gram=self.entry_grams(factors), pos=self.entry_product(factors), neg=neg)
+            if self.is_common and self.moves_shifts:
+                sub.common = self._common_shift(factors)
+
+    def _weights_and_sums(self, factors):
+        """Return the weights and the rows of `LazyRows` that are ``sum_i [v G(i)] M(i)``."""
+        M, E = self.row_moments(factors), factors["G"]
+        if not self.is_common:
+            return E.reshape(-1), M.astype(E.dtype).reshape(-1, self.width)
+        weights, is_own = np.empty(len(self._group), E.dtype), np.ones(len(self._group), bool)
+        is_own[self._of_shift] = False
+        weights[is_own] = (E * (np.arange(E.shape[1]) > 0)).reshape(-1)
+        weights[self._of_shift] = self.shift(factors)
+        rows_ = np.concatenate([M.reshape(-1, self.width), M[:, 0].sum(axis=0)[None]])
+        return weights, rows_.astype(E.dtype)
+
+    def _common_shift(self, factors):
+        """Return the problem of the shift that all strata have in common."""
+        M, pattern, m = self.row_moments(factors), self.pattern, self.strata.shape[1]
+        neg = factors["H"].astype(np.float64) @ M[:, 0].sum(axis=0)
+        sums = M[:, 0, self.offset : self.offset + self.n_own]
+        pos = np.bincount(pattern.column, pattern.sums.astype(np.float64), m)
+        return CommonShift(float(self.groups.sizes.sum()), pos, neg, sums, pattern.column, pattern.group)
+
+    def shift(self, factors):
+        """Return the shift that all strata have in common, (m,)."""
+        v = np.zeros(self.strata.shape[1], self.strata.dtype)
+        v[self.pattern.column] = factors["G"][:, 0]
+        return v
 
     def value(self, factors):
         """Return the objective, with the penalty of own components, from Gram matrices and products of the data."""
@@ -142,6 +204,7 @@ class OwnFrobenius(Frobenius):
         for _, rows_, entries in self.each_stratum():
             own_H = np.zeros((len(H), 1 + w))
             own_H[self.pattern.column[entries]] = factors["G"][entries]
+            own_H[:, 0] = self.shift(factors) if self.is_common else own_H[:, 0]
             U = W[rows_, self.offset : self.offset + w]
             scale = self._scale[rows_].astype(np.float64) if len(self._scale) else np.ones(len(U))
             of_rows = np.concatenate([W[rows_, :k], scale[:, None], U], axis=1)
@@ -154,9 +217,9 @@ class OwnFrobenius(Frobenius):
     @contextmanager
     def unshifted(self):
         """Keep the shifts as they are in the block."""
-        held, self.has_shifts = self.has_shifts, False
+        held, self.moves_shifts = self.moves_shifts, False
         yield
-        self.has_shifts = held
+        self.moves_shifts = held
 
     def each_stratum(self):
         """Yield the number, the rows and the entries of every stratum that has rows."""
@@ -187,7 +250,13 @@ class OwnFrobenius(Frobenius):
             tasks = split_rows(len(parts), parts[0].size * 1024 if len(parts) else 1)
             walk = grouping.bounds, grouping.order, self.pattern.column, factors["H"], factors["G"], factors.rank
             own.entries_moments(tasks, *walk, parts)
-            return _summed(parts, grouping.first)
+            found = _summed(parts, grouping.first)
+            if self.is_common:  # strata that do not use a column have the shift, too
+                v = self.shift(factors).astype(np.float64)
+                with single_threaded_blas():
+                    found[:, 0, : factors.rank] = v @ factors["H"][:, : factors.rank].astype(np.float64)
+                    found[:, 0, factors.rank] = v @ v
+            return found
 
         return factors.cached("entry moments", ("H", "G"), compute)
 
@@ -207,7 +276,7 @@ class OwnFrobenius(Frobenius):
         own_part = slice(self.offset, self.offset + w)
         grams[:, 1:, 1:] = (1 + self.penalty) * M[:, 1:, own_part]
         grams[:, 0, 1:] = grams[:, 1:, 0] = M[:, 0, own_part]
-        grams[:, 0, 0] = self.groups.sizes if self.has_shifts else 0  # 0: v stays as it is
+        grams[:, 0, 0] = self.groups.sizes if self.moves_shifts and not self.is_common else 0  # 0: v stays as it is
         return grams
 
     def row_product(self, factors):

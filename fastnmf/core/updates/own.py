@@ -53,7 +53,8 @@ class EntryHALS:
         F : ndarray (q, 1 + w) of float32 or float64
             Overwritten.
         sub : fastnmf.core.problem.Subproblem
-            ``gram`` is (S, 1 + w, 1 + w), ``group`` the stratum of each row, ``neg`` an `EntryProducts`.
+            ``gram`` is (S, 1 + w, 1 + w), ``group`` the stratum of each row, ``neg`` an `EntryProducts`; `common` is a
+            `CommonShift` where all strata have the same shift, whose entries then are updated last.
         rank : int
             Not used.
         n_sweeps : int
@@ -61,3 +62,5 @@ class EntryHALS:
         column, group, H, sums = sub.neg
         n_sweeps *= self.n_sweeps if F.shape[1] > 1 else 1
         own.entries_hals(sub.tasks, column, group, H, sums, sub.gram.astype(F.dtype), sub.pos, F, n_sweeps)
+        if sub.common is not None:
+            sub.common.write(F)

@@ -109,8 +109,6 @@ class OwnComponentsMixin:
                     f"{name}={shown(value)} is not supported with own components (n_own={shown(self.n_own)}, "
                     f"own={self.own!r}, shifts={self.shifts!r}); leave it out, or set n_own=0 and own=None."
                 )
-        if self.shifts == "common":
-            raise ValueError("shifts='common' is not supported yet; use True or False.")
         if self.own == "tied" and self.n_own != 0:
             raise ValueError(
                 f"n_own={shown(self.n_own)} was given with own='tied', where each stratum has as many own components "
@@ -199,10 +197,11 @@ class OwnComponentsMixin:
         sizes, is_tied = self._own_sizes(data.labels, W.shape[1]), self.own == "tied"
         if not sizes.any():
             raise ValueError(f"n_own={shown(self.n_own)} gives no stratum of these data a component; set n_own=0.")
-        factors, tasks = own_factors(data, W, H, v if self.shifts is True else 0 * v, sizes, is_tied=is_tied)
+        v = v if self.shifts is True else 0 * v if self.shifts is False else pooled(data, v)
+        factors, tasks = own_factors(data, W, H, v, sizes, is_tied=is_tied)
         of_W, alternations, of_H = (3, 3, 1) if self.sweeps == "thorough" else self.sweeps
         schedule = (("W", of_W),) + (("G", 1), ("H", of_H)) * alternations + (("G", 1),)
-        kind = {"penalty": self._penalty, "is_tied": is_tied, "has_shifts": self.shifts is True}
+        kind = {"penalty": self._penalty, "is_tied": is_tied, "shifts": self.shifts}
         problem = own_problem(data, factors, tasks, schedule, sizes, **kind)
         self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
         if parts is not None:
@@ -238,7 +237,7 @@ class OwnComponentsMixin:
         factors, half = solver.factors, -data.log4_scale
         W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, : factors.rank]), half))
         H = scaled(np.ascontiguousarray(factors["H"][:, : factors.rank].T), half)
-        V = data.pattern.held(np.ascontiguousarray(factors["G"][:, 0]))
+        V = held_shifts(solver.problem.losses[0], factors)
         return W, H, shift_arrays.mapped(V, lambda v: scaled(v, 2 * half))
 
     def _set_factors(self, data, fit, options):
@@ -248,7 +247,11 @@ class OwnComponentsMixin:
         factors, loss, half = fit.factors, fit.problem.losses[0], -data.log4_scale
         rank, is_tied = factors.rank, self.own == "tied"
         H = np.ascontiguousarray(factors["H"][:, :rank].T)
-        V = data.pattern.held(np.ascontiguousarray(factors["G"][:, 0]))
+        V = held_shifts(loss, factors)
+        if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
+            V = apply_gauge(np.zeros((data.shape[0], rank)), H, V, data.stratum_index, options.gauge)[1]
+            factors["G"][:, 0] = data.pattern.entries(V)
+            factors.invalidate("G")
         stack = stacked(factors["G"][:, 1:], data.pattern, loss.sizes)
         parts = own.OwnParts(loss.sizes, shift_arrays.as_read(stack), loss.penalty, is_tied)
         W, U = own.weights_of_strata(data, H.T, shift_arrays.as_read(V), parts)
@@ -262,7 +265,7 @@ class OwnComponentsMixin:
         fit.problem.release()
         W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)
         V, stack = (shift_arrays.mapped(F, lambda f, e=e: scaled(f, e)) for F, e in ((V, 2 * half), (stack, half)))
-        if options.gauge:
+        if options.gauge == "max_shift":
             W, V = apply_gauge(W, H, V, data.stratum_index, options.gauge)
         if is_tied:
             if is_free and not sp.issparse(stack):
@@ -425,6 +428,23 @@ class OwnComponentsMixin:
     def _fitted_shapes(self):
         shapes = super()._fitted_shapes
         return shapes | {"_own_stack": "om"} if self._has_own else shapes
+
+
+def held_shifts(loss, factors):
+    """Return the shifts (n_strata, n_columns) of a fit, dense or CSR, in the inner scale."""
+    if not loss.is_common:
+        return loss.pattern.held(np.ascontiguousarray(factors["G"][:, 0]))
+    v, n_strata = loss.shift(factors), loss.strata.n_strata
+    if shift_arrays.are_sparse(loss.pattern.sparse_shifts, n_strata, len(v)):
+        return sp.csr_array(v[None])[[0] * n_strata]
+    return np.repeat(v[None], n_strata, axis=0)
+
+
+def pooled(data, v):
+    """Return shifts (q,) on the pattern, each replaced by the mean of its column, weighted by the rows of the strata."""
+    pattern, sizes = data.pattern, data.groups.sizes[data.pattern.group]
+    total, count = (np.bincount(pattern.column, each, pattern.n_columns) for each in (sizes * v, sizes))
+    return (total / np.where(count > 0, count, 1))[pattern.column]
 
 
 def _dense(rows):
