@@ -39,6 +39,7 @@ Other models, one line each:
 Functions and classes around a fit:
 
     select_rank, select_beta     choose the number of components, the divergence
+    select_strata                choose what groups share: shifts, components
     specific_features            test which features are specific to a group
     consensus, cluster           recurrent components of many runs; clusters
     estimate, warmup             memory and time of a fit; compile beforehand
@@ -101,6 +102,7 @@ _HOMES = {
     "consensus": "fastnmf.selection.consensus",
     "estimate": "fastnmf.selection.size",
     "select_rank": "fastnmf.selection",
+    "select_strata": "fastnmf.selection",
     "specific_features": "fastnmf.selection",
     "cluster": "fastnmf.selection",
     "catalogue": "fastnmf.models.catalogue",
@@ -183,6 +185,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.selection import cluster as cluster
     from fastnmf.selection import select_beta as select_beta
     from fastnmf.selection import select_rank as select_rank
+    from fastnmf.selection import select_strata as select_strata
     from fastnmf.selection import specific_features as specific_features
     from fastnmf.selection.consensus import consensus as consensus
     from fastnmf.selection.size import estimate as estimate

@@ -389,7 +389,24 @@ def test_a_penalty_of_a_python_file(posts, capsys, monkeypatch, tmp_path):
     assert code == 2 and "PLSA does not accept --penalty; NMF and StratifiedNMF do." in said
 
 
-@pytest.mark.parametrize("command", ["fit", "transform", "select-rank", "consensus", "explain", "plot", "export"])
+def test_select_strata(posts, capsys, monkeypatch):
+    monkeypatch.chdir(posts)
+    data = ["posts.csv", "--text", "text", "--strata", "group", "--max-iter", "5", "--seed", "0", "--quiet"]
+    few = ["--folds", "2", "--components", "1", "--rungs", "none,strata"]
+    code, out, _ = run(capsys, "select-strata", *data, *few, "-o", "kinds.csv")
+    assert code == 0 and "Which model? " in out
+    rows = table((posts / "kinds.csv").read_text("utf-8"))
+    assert [(row["rung"], row["n_components"]) for row in rows] == [("none", "1"), ("none", "3"), ("strata", "1")]
+    code, out, _ = run(capsys, "select-strata", *data, *few, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["best"]["rung"] == "strata" and found["held_out"] == [float(r["held_out"]) for r in rows]
+    code, _, said = run(capsys, "select-strata", *data, "--own-penalty", "x")
+    assert code == 2 and "'x' is not a list of numbers" in said
+
+
+@pytest.mark.parametrize(
+    "command", ["fit", "transform", "select-rank", "select-strata", "consensus", "explain", "plot", "export"]
+)
 def test_help_is_there(capsys, command):
     code, out, err = run(capsys, command, "--help")
     assert code == 0 and f"usage: fastnmf {command} " in out and not err and "%(" not in out

@@ -14,7 +14,7 @@ from fastnmf import HierarchicalNMF, StratifiedNMF, consensus, plots
 from fastnmf.datasets import make_hierarchical, make_stratified
 from fastnmf.metrics import component_usage, topic_map, topic_similarity
 from fastnmf.plots.rows import row_coordinates
-from fastnmf.selection import RankSelection
+from fastnmf.selection import RankSelection, StrataCandidate, StrataSelection
 
 SIZES = [(4, 3), (16, 9)]
 
@@ -51,6 +51,16 @@ def selection():
     return RankSelection(ranks=shape, best_rank=5, rank_1se=3, **parts, **counts)
 
 
+def ladder():
+    table = [
+        StrataCandidate(rung=rung, n_components=k, held_out=loss + 0.03 * (k - 2), excess_se=0.02)
+        for rung, loss in zip(("none", "common", "strata", "own"), (0.6, 0.5, 0.43, 0.42), strict=True)
+        for k in (2, 4)
+    ]
+    counts = {"n_folds": 5, "method": "rows_columns"}
+    return StrataSelection(table=table, best=table[6], best_1se=table[4], **counts)
+
+
 RESIDUALS = {"iteration": np.arange(9), "kkt_residual": np.logspace(0, -6, 9)}
 # name -> number of axes, and what draws on them a model, its data, a hierarchy, its data, a consensus
 DRAWN = {
@@ -67,6 +77,7 @@ DRAWN = {
     "rows": (1, lambda m, X, h, Y, c, **on: plots.plot_rows(m, "strata", **on)),
     "shift_shares": (1, lambda m, X, h, Y, c, **on: plots.plot_shift_shares(m, n=6, **on)),
     "stability": (1, lambda m, X, h, Y, c, **on: plots.plot_stability(c, **on)),
+    "strata_selection": (1, lambda m, X, h, Y, c, **on: plots.plot_strata_selection(ladder(), **on)),
     "top_features": (3, lambda m, X, h, Y, c, **on: plots.plot_top_features(m, strata=m.strata_[:3], n=3, **on)),
     "topic_map": (1, lambda m, X, h, Y, c, **on: plots.plot_topic_map(m, **on)),
     "topic_similarity": (1, lambda m, X, h, Y, c, **on: plots.plot_topic_similarity(m, **on)),

@@ -3,6 +3,7 @@
 import itertools
 import json
 import pathlib
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.stats import false_discovery_control, pearson3
 
-from fastnmf import NMF, AffineNMF, SemiSupervisedNMF, StratifiedNMF, specific_features
+from fastnmf import NMF, AffineNMF, SemiSupervisedNMF, StratifiedNMF, specific_features, write_report
 from fastnmf.datasets import make_stratified
 from fastnmf.selection.specific import _adjusted, _count, _lower_bounds, _pvalues
 
@@ -136,6 +137,56 @@ def test_features_that_cannot_vary_are_no_tests():
     X = np.column_stack([COUNTS, np.ones(60), np.zeros(60)])
     found = specific_features(X, LABELS)
     assert np.all(found.pvalue[:, -2:] == 1) and np.all(found.z[:, -2:] == 0) and not found.rejected[:, -2:].any()
+
+
+@pytest.fixture(scope="module")
+def starred():
+    X = COUNTS.copy()
+    X[LABELS == "c", 7] += 4
+    names = [f"w{j}" for j in range(30)]
+    model = StratifiedNMF(1, random_state=0, max_iter=5, tol=0).fit(X, strata=LABELS)
+    return model, specific_features(X, LABELS, feature_names=names), names, X
+
+
+def test_top_features_mark_what_is_specific(starred):
+    model, found, names, _ = starred
+    plain, marked = model.top_features(30, names), model.top_features(30, names, specific=found)
+    assert marked.components == plain.components and "w7" in plain.strata["c"]
+    assert marked.strata == {
+        label: [f"{name}*" if (label, name) == ("c", "w7") else name for name in words]
+        for label, words in plain.strata.items()
+    }
+
+
+def test_the_report_has_stars_and_a_legend(starred, tmp_path):
+    model, found, names, X = starred
+    page = write_report(model, tmp_path / "r.html", X=X, feature_names=names, specific=found).read_text("utf-8")
+    assert page.count('"w star"') - page.count('"w star" :') == 2  # w7 in the card of c, and the legend
+    assert '<span class="w star">w7</span>' in page and "adjusted p-value of at most 0.05" in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert [group[3:] for group in data["groups"]] == [[], [], [[data["words"].index("w7")]]]
+    assert "star</span>" not in write_report(model, tmp_path / "s.html", X=X).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("use", "sentence"),
+    [
+        (lambda m, f, X: m.top_features(specific=3), "expected what fastnmf.specific_features returns"),
+        (
+            lambda m, f, X: m.top_features(specific=specific_features(X[:, :5], LABELS)),
+            "has 5 features; the mod",
+        ),
+        (
+            lambda m, f, X: m.top_features(specific=specific_features(X, LABELS == "a")),
+            "has no stratum 'a' of",
+        ),
+        (lambda m, f, X: NMF(1, max_iter=2, tol=0).fit(X).top_features(specific=f), "NMF has no strata for specific="),
+    ],
+)
+def test_stars_need_the_strata_and_features_of_the_model(starred, use, sentence):
+    model, found, _, X = starred
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        use(model, found, X)
 
 
 REFUSED = {

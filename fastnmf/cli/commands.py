@@ -15,6 +15,7 @@ COMMANDS = (
     fitting.add_fit,
     showing.add_transform,
     fitting.add_select_rank,
+    fitting.add_select_strata,
     fitting.add_consensus,
     showing.add_explain,
     showing.add_top,

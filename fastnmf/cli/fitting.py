@@ -1,4 +1,4 @@
-"""Commands that fit: ``fit``, ``consensus``, ``select-rank``."""
+"""Commands that fit: ``fit``, ``consensus``, ``select-rank``, ``select-strata``."""
 
 import inspect
 import os
@@ -82,6 +82,31 @@ def add_select_rank(commands):
     _add_parallel(parser)
     options.add_output(parser, "RANKS.csv", required=False)
     parser.set_defaults(run=_select_rank, parser=parser)
+
+
+def add_select_strata(commands):
+    """Add the command ``select-strata``."""
+    parser = options.command(
+        commands,
+        "select-strata",
+        "choose what a model shares between groups by the error on held-out data",
+        "X --strata COLUMN",
+    )
+    options.add_data(parser)
+    options.add_words(parser)
+    several = "such as 5,10 or 2-4, default 5,10"
+    parser.add_argument("--components", type=options.ranks, default=[5, 10], metavar="K,K,...", help=several)
+    parser.add_argument(
+        "--own", type=options.ranks, default=[1, 2], metavar="K,K,...", help="components of one group, default 1,2"
+    )
+    strengths = "strengths of their penalty, default 0,0.1"
+    parser.add_argument("--own-penalty", type=options.strengths, default=[0.0, 0.1], metavar="A,A,...", help=strengths)
+    parser.add_argument("--rungs", type=options.words, metavar="NAME,...", help="kinds to compare, such as none,strata")
+    parser.add_argument("--method", default="auto", help="auto (default), entries or rows_columns are held out")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="default: %(default)s")
+    _add_parallel(parser)
+    options.add_output(parser, "KINDS.csv", required=False)
+    parser.set_defaults(run=_select_strata, parser=parser)
 
 
 def _add_parallel(parser):
@@ -207,6 +232,50 @@ def _select_rank(arguments):
         print(
             tables.as_json(table | {"best_rank": found.best_rank, "rank_1se": found.rank_1se, "method": found.method})
         )
+    elif str(arguments.output) != "-":
+        print(found)
+
+
+def _select_strata(arguments):
+    from fastnmf.report import tables
+    from fastnmf.selection.strata import SELECTING, select_strata
+
+    inputs = input_files(arguments)
+    if arguments.output is not None:
+        tables.check_table(arguments.output, inputs)
+    check_plot(arguments.plot, inputs)
+    tried, arguments.components = arguments.components, None
+    n_init, arguments.n_init = arguments.n_init or 3, None
+    estimator = _model(arguments)
+    if hasattr(estimator, "max_iter"):
+        short = {name: value for name, value in SELECTING.items() if getattr(arguments, name) is None}
+        estimator.set_params(**short)
+    bunch = read_data(arguments)
+    X, _ = _data_and_names(arguments, bunch)
+    found = select_strata(
+        X,
+        bunch.strata,
+        tried,
+        n_own=arguments.own,
+        own_penalty=arguments.own_penalty,
+        rungs=arguments.rungs,
+        estimator=estimator,
+        method=arguments.method,
+        n_folds=arguments.folds,
+        n_init=n_init,
+        n_jobs=arguments.jobs,
+        random_state=arguments.seed,
+        verbose=0 if arguments.quiet else 1,
+    )
+    table = {name: [row[name] for row in found.table] for name in found.table[0]}
+    if arguments.plot is not None:
+        from fastnmf.plots import plot_strata_selection
+
+        save_plot(lambda: plot_strata_selection(found), arguments.plot)
+    if arguments.output is not None:
+        tables.write_table(table, arguments.output)
+    if arguments.json and str(arguments.output) != "-":
+        print(tables.as_json(table | {"best": found.best, "best_1se": found.best_1se, "verdict": found.verdict}))
     elif str(arguments.output) != "-":
         print(found)
 

@@ -136,6 +136,14 @@ def ranks(text):
     return [rank for each in bounds for rank in range(each[0], each[-1] + 1)]
 
 
+def strengths(text):
+    """Return the numbers of a list with commas such as ``0,0.1``."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers; write it as 0,0.1") from None
+
+
 def number_or_name(text):
     """Return the number that a text stands for, or the text."""
     for kind in (int, float):

@@ -12,9 +12,11 @@ from fastnmf.core.losses import DesignFrobenius, Dictionary, Frobenius, Interval
 from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.losses.interval import Coverage
 from fastnmf.core.losses.masked import Masked
+from fastnmf.core.losses.own import OwnFrobenius
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
 from fastnmf.core.updates import HALS, MU, ConeColumns, MixtureDescent, PatternHALS, PatternMU, WeightedRows
+from fastnmf.core.updates.own import EntryHALS, StrataHALS
 from fastnmf.data.design import DesignedStrata
 
 
@@ -64,6 +66,47 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
         rounding=scale * rounding(data.dtype) ** 2,
         equalize_norms=is_descent,
         reseed_dead_component=loss.reseed_dead_component if is_descent and data.entry_weights is None else None,
+    )
+
+
+def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False, shifts=True):
+    """Return the `Problem` of Stratified-NMF with components of each stratum, by coordinate descent.
+
+    Parameters
+    ----------
+    data : fastnmf.data.strata.Strata
+    factors : fastnmf.core.factors.Factors
+        W, H and G as `OwnFrobenius` has them, in the inner scale.
+    tasks : dict
+        Task tables of the row kernels, by factor.
+    schedule : tuple
+        As of `Problem`.
+    sizes : ndarray (n_strata,) of int
+        Number of own components of each stratum.
+    penalty : float
+        Weight of the squared length of the own part of the model.
+    is_tied : bool, default=False
+        Whether own components share the weights of the shared ones.
+    shifts : {True, False, "common"}, default=True
+        As for `OwnFrobenius`.
+
+    Returns
+    -------
+    Problem
+    """
+    rank, n_own = factors.rank, int(sizes.max())
+    offset = 0 if is_tied else rank
+    loss = OwnFrobenius(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
+    return Problem(
+        losses=[loss],
+        updates={"W": StrataHALS(np.arange(max(rank, offset + n_own))), "H": HALS(), "G": EntryHALS()},
+        schedule=schedule,
+        tasks=tasks,
+        scale=data.sq_norm,
+        cheap_value_floor=EXACT_VALUE_BELOW[data.dtype],
+        exact_value=loss.exact_value,
+        rounding=data.sq_norm * rounding(data.dtype) ** 2,
+        equalize_norms=not is_tied,
     )
 
 

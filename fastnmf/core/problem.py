@@ -21,7 +21,9 @@ from fastnmf.kernels.records import CSR, LazyRows
 
 
 def full(side):
-    """Return a `LazyRows` as the dense array that it represents; return an array unchanged."""
+    """Return a `LazyRows`, or what has a method `full`, as the dense array that it represents; an array unchanged."""
+    if hasattr(side, "full"):
+        return side.full()
     if not isinstance(side, LazyRows):
         return side
     if len(side.start):
@@ -72,11 +74,17 @@ class Subproblem:
     Attributes
     ----------
     gram : ndarray (K, K) of float64, or None
-        None where the objective is separable over the entries, and where it is not quadratic (`is_quadratic`).
+        None where the objective is separable over the entries, and where it is not quadratic (`is_quadratic`). Of shape
+        (G, K, K), one for each group of rows, for `StrataHALS` and `EntryHALS`.
     pos, neg : ndarray of the factor's shape, LazyRows, or None
         The first contribution is held by reference and never written to; a second one makes a copy.
     weight, group : ndarray (G,), ndarray (p,) of int32
-        For separable entries: the curvature of entry p is ``weight[group[p]]``.
+        For separable entries: the curvature of entry p is ``weight[group[p]]``. With a gram for each group, `group` is
+        that of each row.
+    order_of_rows : ndarray (p,) of int64, or None
+        The rows sorted by group, where there is a gram for each.
+    common : fastnmf.core.losses.own.CommonShift, or None
+        The shift that all strata have in common: what `EntryHALS` takes.
     linear, ridge : float
         Half-gradients ``linear + ridge F`` that are the same for all entries; ridge may also be an array (K,), by
         column.
@@ -132,7 +140,7 @@ class Subproblem:
         self.is_quadratic, self.linear, self.ridge, self.free_mask = True, 0.0, 0.0, None
         self.rowwise = self.row_ridge = self.residual = self.core = self.parts = None
         self.neighbours = self.chain = self.tangent = self.lags = self.mixture = None
-        self.pattern = self.roughness = None
+        self.pattern = self.roughness = self.order_of_rows = self.common = None
         self.power = self.beta = 1.0
 
     def add(self, *, gram=None, pos=None, neg=None, linear=0.0, ridge=0.0):
@@ -190,6 +198,8 @@ class Subproblem:
         pull = 0.0 if self.weight is None else F * self.weight[self.group]
         if self.pattern is not None:
             pull = self.pattern.times(F, self.gram if self.roughness is None else self.gram + self.roughness)
+        elif np.ndim(self.gram) == 3:
+            pull = np.einsum("pc,pcd->pd", F, self.gram[self.group])
         elif self.gram is not None:
             pull = F @ self.gram
         pull = pull + self.linear + self.ridge * F

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fastnmf.core.options import sweeps_of
@@ -166,7 +167,12 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     if TYPE_CHECKING:
 
         def top_features(
-            self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+            self,
+            n: int = 10,
+            feature_names: Names | None = None,
+            *,
+            by: Ranking | None = None,
+            specific: Mapping[str, Any] | None = None,
         ) -> StrataFeatures: ...
 
     def __init__(

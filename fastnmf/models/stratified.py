@@ -17,6 +17,7 @@ from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata, available_if
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin, refuse_with_design
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.own import OwnComponentsMixin
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import (
@@ -44,6 +45,7 @@ def _ignores_classes(model):
 
 
 class StratifiedNMF(
+    OwnComponentsMixin,
     DesignMixin,
     ClassPredictionMixin,
     PartialFitMixin,
@@ -148,6 +150,19 @@ class StratifiedNMF(
         strata with few features each. None: if it has more than 10⁸ entries. Then neither the fit nor what reads the
         model forms a dense array of that size. ``gauge="max_shift"`` fills shifts with parts of the components, and
         penalties of your own on V see a dense array.
+    n_own : int or dict, default=0
+        Number of own components of each stratum: components G(i) that only its rows use, so that
+        ``A(i) ~ 1 v(i)ᵀ + W(i) H + U(i) G(i)``. A dict gives it by label; strata that it does not name have none:
+        ``n_own={"treated": 4}`` finds what the treated rows have beside all that the others have, too. See Notes for
+        what it goes with.
+    own_penalty : float, default=None
+        Weight λ >= 0 of ``sum_i ||U(i) G(i)||²`` in the objective, which keeps what strata share out of own components;
+        it does not depend on the scale of U and G. None: 0.1, or 5 with ``own="tied"``.
+    own : {None, "tied"}, default=None
+        ``"tied"``: own components are what a stratum adds to the shared ones, ``A(i) ~ 1 v(i)ᵀ + W(i) (H + D(i))`` with
+        the penalty ``λ ||W(i) D(i)||²``. With ``shifts=False`` this is iNMF, the model of LIGER.
+    shifts : {True, False, "common"}, default=True
+        With own components: whether each stratum has a shift, none has, or all have the same one.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit; strata are matched by label.
     max_time : float, default=None
@@ -180,6 +195,13 @@ class StratifiedNMF(
     n_revived_ : int
         How often a component whose W or H had become zero was replaced by the positive part of the residual of the row
         that the model fits worst.
+    own_components_ : dict
+        Label -> G(i) or D(i), (k_i, n_features), an array, or a csr_array as `shifts_`. Like `n_own_` only of fits with
+        own components; `own_W_` only where these have weights of their own.
+    own_W_ : csr_array (n_samples, sum of `n_own_`) of the dtype of X
+        U: a row has entries in the columns of its stratum, which follow the order of `strata_`.
+    n_own_ : ndarray (n_strata,) of int
+        Number of own components of each stratum.
     classes_, coef_, intercept_, B_ : ndarray (n_classes,), (n_classes, n_components), (n_classes,), as `coef_`
         As for `SemiSupervisedNMF`; only for fits with class labels.
     converged_ : bool
@@ -209,12 +231,24 @@ class StratifiedNMF(
     The model does not determine its factors: ``v(i) + Hᵀc`` with ``W(i) - 1cᵀ`` fits equally well for any c that leaves
     both non-negative (a gauge freedom). Compare ``W H + 1vᵀ`` or the loss between fits, not the factors themselves.
 
+    With own components a fit needs ``solver="hals"``, the squared error and all rows in memory, without penalties
+    (alpha_*, penalties, seed_features), weights of entries, missing values, class labels and `normalize`; `gauge` goes
+    with ``own=None, shifts=True``. `sample_weight`, `strata_weight`, `fixed_components`, `n_init`, `warm_start` and
+    checkpoints work. `partial_fit` and Dask refuse them. The start is a short fit of ``k + sum_i k_i`` components
+    without strata, of which each stratum takes those that it uses most; where these are too many, own components start
+    at the residual of a fit without them. The objective has more local minima than that of a fit without own
+    components: prefer ``n_init`` of 3 or more where results matter.
+
     *Names*: A(i) rows of X with label i; v(i) ``shifts_[i]``; W(i) rows of ``W_``; H ``components_``; r
     ``n_components``; M ``n_shift_updates``.
 
     References
     ----------
     J. Chapman, Y. Yaniv, D. Needell, "Stratified-NMF for Heterogeneous Data", 2023, arXiv:2311.10789 (Algorithm 1).
+    L. Zhang, S. Zhang, "Learning common and specific patterns from data of multiple interrelated biological scenarios
+    with matrix factorization", Nucleic Acids Research 2019, doi:10.1093/nar/gkz488 (CSMF: own components).
+    Z. Yang, G. Michailidis, "A non-negative matrix factorization method for detecting modules in heterogeneous omics
+    multi-modal data", Bioinformatics 2016, doi:10.1093/bioinformatics/btv544 (iNMF: ``own="tied"``).
     A. Cichocki, A.-H. Phan, "Fast local algorithms for large scale nonnegative matrix and tensor factorizations",
     IEICE Trans. 2009, doi:10.1587/transfun.E92.A.708 (HALS).
     A. M. S. Ang, N. Gillis, "Accelerating nonnegative matrix factorization algorithms using extrapolation", Neural
@@ -254,6 +288,10 @@ class StratifiedNMF(
     sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
     sparse_shifts: bool | None
     smoothness: float | Mapping[str, float]
+    n_own: int | Mapping[Any, int]
+    own_penalty: float | None
+    own: Literal["tied"] | None
+    shifts: bool | Literal["common"]
 
     shift_names_: Array
 
@@ -266,6 +304,7 @@ class StratifiedNMF(
         "smoothness": check_smoothness,
     }
     _has_shifts = True
+    _private_state = (*DesignMixin._private_state, "_own_stack")
     __metadata_request__fit = {"strata": True, "design": True, "exposure": True}
     __metadata_request__fit_transform = {"strata": True, "design": True, "exposure": True}
     __metadata_request__partial_fit = {"strata": True}
@@ -310,6 +349,10 @@ class StratifiedNMF(
         callback: Callback | None = None,
         sparse_shifts: bool | None = None,
         smoothness: float | Mapping[str, float] = 0.0,
+        n_own: int | Mapping[Any, int] = 0,
+        own_penalty: float | None = None,
+        own: Literal["tied"] | None = None,
+        shifts: bool | Literal["common"] = True,
     ):
         self._set(locals())
 
@@ -516,8 +559,9 @@ class StratifiedNMF(
         strata: Groups | None = None,
         design: SparseOrDense | None = None,
         exposure: Vector | None = None,
+        own_W: SparseOrDense | Literal[False] | None = None,
     ) -> Floats:
-        """Return the rows ``v + w H`` of the model, dense (n_samples, n_features).
+        """Return the rows ``v + w H + u G`` of the model, dense (n_samples, n_features).
 
         Parameters
         ----------
@@ -527,13 +571,21 @@ class StratifiedNMF(
             Stratum label of each row, one of `strata_`. May be omitted for a model with one stratum.
         design, exposure : default=None
             As in `transform`.
+        own_W : sparse matrix or array (n_samples, sum of `n_own_`), or False, default=None
+            Weights u of the own components, as `transform_own` returns them: required where there are own components
+            with weights of their own. False leaves their part out. None is right for all other models.
 
         Returns
         -------
         ndarray (n_samples, n_features)
             In units of X.
+
+        Raises
+        ------
+        ValueError
+            Weights or labels do not fit the model, or own_W is missing.
         """
-        return self._inverse_transform(*self._rows_given(X, strata, design, exposure))
+        return self._inverse_transform(*self._rows_given(X, strata, design, exposure), own_W)
 
     def score(
         self,
@@ -619,6 +671,8 @@ class StratifiedNMF(
         schedule = hals_schedule(self.sweeps)
         if options.is_multiplicative:
             schedule = mu_schedule(self.update_order, self.n_shift_updates)
+        if not self._has_shifts:
+            schedule = tuple(step for step in schedule if step[0] != "V")
         is_descent, is_guided = options.solver == "hals", options.H.seeds is not None
         return squared_problem(data, factors, tasks, schedule, is_descent=is_descent, holds_products=is_guided)
 

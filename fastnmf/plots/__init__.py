@@ -6,7 +6,7 @@ several of them are an array with the attribute `figure`. Topics have the number
 matplotlib is imported inside the functions: ``pip install fastnmf[plot]``.
 """
 
-from fastnmf.plots.choice import plot_consensus, plot_rank_selection, plot_stability
+from fastnmf.plots.choice import plot_consensus, plot_rank_selection, plot_stability, plot_strata_selection
 from fastnmf.plots.curves import plot_loss, plot_residual
 from fastnmf.plots.effects import plot_effects
 from fastnmf.plots.features import plot_dots, plot_images, plot_top_features
@@ -29,6 +29,7 @@ __all__ = [
     "plot_rows",
     "plot_shift_shares",
     "plot_stability",
+    "plot_strata_selection",
     "plot_top_features",
     "plot_topic_map",
     "plot_topic_similarity",

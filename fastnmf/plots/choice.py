@@ -1,4 +1,4 @@
-"""Plot the results of many fits: the choice of the rank, and the agreement of several runs."""
+"""Plot the results of many fits: the choice of the rank or the kind of model, and the agreement of several runs."""
 
 from __future__ import annotations
 
@@ -111,6 +111,77 @@ def plot_rank_selection(result: Any, ax: Any = None, *, style: Style = "paper") 
         for panel in panels:
             panel.set_xticks(ranks)
         settle(*panels)
+    return ax
+
+
+def plot_strata_selection(result: Any, ax: Any = None, *, style: Style = "paper") -> Any:
+    """Plot the held-out losses of all candidates by kind of model, with the two choices.
+
+    Parameters
+    ----------
+    result : StrataSelection
+        Result of `fastnmf.select_strata`.
+    ax : matplotlib.axes.Axes, default=None
+        Where to draw. None: a new figure.
+    style : {"paper", "slide"}, default="paper"
+        Sizes of type and lines.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        A small dot is a candidate. The bar at the best one of each rung extends one standard error of its difference
+        from the least loss up and down. A filled dot marks the least loss, a ring the choice of the
+        one-standard-error rule.
+
+    Raises
+    ------
+    TypeError
+        If the result is another one.
+    ImportError
+        If matplotlib is not installed and no axes are given.
+
+    Examples
+    --------
+    >>> from fastnmf import select_strata
+    >>> from fastnmf.datasets import make_stratified
+    >>> from fastnmf.plots import plot_strata_selection
+    >>> planted = make_stratified((40, 40), n_features=30, n_components=2, noise=0.1, random_state=0)
+    >>> result = select_strata(planted.data, planted.strata, 2, random_state=0)  # doctest: +SKIP
+    >>> plot_strata_selection(result).get_ylabel()  # doctest: +SKIP
+    'held-out loss'
+    """
+    look = look_of(style)
+    _check(result, "best_1se", "select_strata")
+    ax = axes_or_new(ax, look, (look.width, 0.95 * look.height))
+    best = result.best_of_rungs()
+    place = {row.rung: at for at, row in enumerate(best)}
+    line, dot = look.line, 2.7 * look.line
+    losses = np.array([row.held_out for row in result.table])
+    at = [place[row.rung] for row in result.table]
+    ax.plot(at, losses, "o", color=QUIET, markersize=0.9 * dot, alpha=0.5, markeredgewidth=0, zorder=1)
+    bars = {"color": BAR, "linewidth": 1.2 * line, "capsize": 3, "fmt": "o", "markersize": dot, "zorder": 2}
+    ax.errorbar(range(len(best)), [row.held_out for row in best], yerr=[row.excess_se for row in best], **bars)
+    label = f"least loss: {result.best.rung}"
+    ax.plot(
+        place[result.best.rung], result.best.held_out, "o", color=CHOSEN, markersize=1.7 * dot, zorder=3, label=label
+    )
+    chosen = result.best_1se
+    ring = {"markerfacecolor": "none", "markeredgecolor": CHOSEN, "markeredgewidth": line, "linestyle": "none"}
+    label = f"simplest within\none standard error: {chosen.rung}"
+    ax.plot(place[chosen.rung], chosen.held_out, "o", markersize=3.2 * dot, zorder=3, label=label, **ring)
+    if losses.min() > 0 and losses.max() > 10 * losses.min():
+        ax.set_yscale("log")
+    else:
+        ax.ticklabel_format(axis="y", useOffset=False)
+    ax.set_ylabel("held-out loss", fontsize=look.text)
+    what = {"entries": "entries", "rows_columns": "rows and columns"}[result.method]
+    legend_above(ax, look, f"Held out: {what}, {result.n_folds} folds")
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    plain(ax, look)
+    ax.tick_params(which="minor", labelsize=look.small, labelcolor=INK, color=QUIET)
+    ax.set_xlim(-0.5, len(best) - 0.5)
+    ax.set_xticks(range(len(best)), [row.rung.replace("_", " ") for row in best], fontsize=look.small)
+    settle(ax)
     return ax
 
 

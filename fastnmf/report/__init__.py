@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ def write_report(
     row_texts: Labels | None = None,
     title: str | None = None,
     kind: Literal["text", "cells", "ratings", "rows"] | None = None,
+    specific: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a report about a fitted model as a single HTML file.
 
@@ -57,6 +59,9 @@ def write_report(
         Words of the field: words, topics and documents; genes, programmes and cells; items, factors and users; or
         features, components and rows. None: as the model's `source_` tells, which `fastnmf.read` gives; ``"cells"`` for
         an AnnData; else ``"rows"``.
+    specific : SpecificFeatures, default=None
+        Result of `fastnmf.specific_features` for the strata of the fit: the features that the test rejected have a star
+        in the list of their stratum, which a legend explains.
 
     Returns
     -------
@@ -89,7 +94,7 @@ def write_report(
     PosixPath('report.html')
     """
     check_writable(path)
-    page = render(gather(model, X, feature_names, row_names, title, kind, row_texts))
+    page = render(gather(model, X, feature_names, row_names, title, kind, row_texts, specific))
     with replacing(path) as file:
         file.write(page.encode("utf-8", errors="replace"))  # a name may contain half a surrogate pair
     if hasattr(model, "_html_repr"):  # its box in a notebook links to the page

@@ -12,6 +12,7 @@ from fastnmf.data.names import check_names, names_of, read_names
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.shifts import as_read, dense_row
 from fastnmf.metrics.maps import topic_map
+from fastnmf.models.base.top_features import specific_to_strata
 from fastnmf.report.examples import Rows
 from fastnmf.report.explained import add_measures
 from fastnmf.report.lists import LAMBDA, Words, embedded, joined, words_of
@@ -96,11 +97,12 @@ class Facts:
     diversity: float = None
     kkt: float = None
     tree: list = None
+    level: tuple = None  # of the test whose features have stars, and whether it is adjusted for their number
     others: list = field(default_factory=list)
     embedded: str = ""
 
 
-def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None):
+def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None, specific=None):
     """Return the `Facts` of a fitted model.
 
     Parameters
@@ -112,6 +114,7 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None)
     title : str, or None
     kind : str, or None
     row_texts : sequence of str, or None
+    specific : SpecificFeatures, or None
         All as in `fastnmf.report.write_report`.
 
     Returns
@@ -127,6 +130,7 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None)
     names = feature_names_of(model, feature_names, H.shape[1])
     X = _checked(model, X, W, H)
     labels, stratum_index, V, sizes = strata_of(model, W)
+    is_specific = None if specific is None else specific_to_strata(model, specific)
     rows = Rows(X, row_names, row_texts, names, labels, stratum_index, 0 if W is None else len(W))
     shown, others, notes = _shown(V, sizes)
     rows.share_room(len(H) + len(shown))
@@ -157,11 +161,15 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None)
         has_data=X is not None,
         notes=notes,
         tree=model.to_dict(N_TREE_WORDS, names) if has_levels else None,
+        level=None if specific is None else (float(specific.level), specific.correction is not None),
     )
     if has_levels:
         facts.numbers["normalized_loss_"] = float(model.level_errors_[0])
     for code in shown:
         facts.strata.append(_stratum(facts, code, labels, sizes, V, usage, rows))
+        if is_specific is not None:
+            words = facts.strata[-1].words
+            words.starred = frozenset(words.at[is_specific[code, words.at]].tolist())
     for code in others:
         words = words_of(dense_row(V, code), background, names, (LAMBDA,), N_LISTED)
         facts.others.append((labels[code], None if sizes is None else round(float(sizes[code])), words.names))

@@ -33,6 +33,8 @@ class Words:
         How many times more frequent each is here than in all data.
     total : float
         Sum of the weights of all features.
+    starred : frozenset of int
+        Columns of the features with a star.
     """
 
     at: np.ndarray
@@ -40,6 +42,7 @@ class Words:
     values: list
     lifts: list
     total: float = 0.0
+    starred: frozenset = frozenset()
 
 
 def joined(names):
@@ -103,8 +106,8 @@ def embedded(facts, V, shown):
     -------
     str
         An object: ``words``, names; ``q``, their shares in all data; ``topics`` and ``groups``, for each the sum of the
-        weights, places in ``words``, and weights; ``is_whole``: whether ``groups`` have all weights of the words by
-        which two of them are compared, ``compared``.
+        weights, places in ``words``, weights, and for a group with stars the places of the words that have one;
+        ``compared``, the places of the words by which two groups are compared.
     """
     topics, groups = ([part.words for part in parts] for parts in (facts.topics, facts.strata))
     compared = _compared(groups, V, shown) if len(groups) > 1 else np.zeros(0, np.intp)
@@ -125,7 +128,8 @@ def embedded(facts, V, shown):
             shift = dense_row(V, code)
             at = np.union1d(at, compared[shift[compared] > 0]).astype(np.intp)
             values = shift[at]
-        found["groups"].append(_entries(words.total, at, values, place))
+        starred = [[place[j] for j in sorted(words.starred)]] if words.starred else []
+        found["groups"].append(_entries(words.total, at, values, place) + starred)
     return json.dumps(found, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
 
 

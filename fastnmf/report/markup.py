@@ -68,14 +68,18 @@ def bars(words, kind, key):
     """
     if not words.names:
         return '<p class="none">None.</p>'
-    shown = list(zip(words.names, words.values, words.lifts, strict=True))[:N_SHOWN]
+    names = [
+        f'<span class="w{" star" if at in words.starred else ""}">{text(name)}</span>'
+        for at, name in zip(words.at.tolist(), words.names, strict=True)
+    ]
+    shown = list(zip(names, words.values, words.lifts, strict=True))[:N_SHOWN]
     largest = max(value for _, value, _ in shown)
     items = "".join(
-        f'<li style="--v:{value / largest:.3f}"><span class="w">{text(name)}</span>'
+        f'<li style="--v:{value / largest:.3f}">{name}'
         f'<span class="n">{number(value, 2)}</span><span class="x">{times(lift)}</span></li>'
         for name, value, lift in shown
     )
-    more = "".join(f'<span class="w">{text(name)}</span> ' for name in words.names[N_SHOWN:])
+    more = "".join(f"{name} " for name in names[N_SHOWN:])
     count = len(words.names) - N_SHOWN
     more = f'<details class="more"><summary>{count} more</summary><p>{more}</p></details>' if count > 0 else ""
     return f'<div data-list="{key}"><ol class="bars {kind}">{items}</ol>{more}</div>'

@@ -258,8 +258,8 @@
     return rows.sort((a, b) => b[3] - a[3]);
   }
 
-  function word(place) {
-    return make("span", { class: "w" }, data.words[place]);
+  function word(place, starred) {
+    return make("span", { class: starred && starred.includes(place) ? "w star" : "w" }, data.words[place]);
   }
 
   function write({ element, part, count }) {
@@ -270,7 +270,7 @@
       const item = make(
         "li",
         {},
-        word(place),
+        word(place, part[3]),
         make("span", { class: "n" }, number(weight, 2)),
         make("span", { class: "x" }, number(lift, 2) + "×"),
       );
@@ -279,7 +279,7 @@
     });
     element.querySelector(".bars").replaceChildren(...items);
     const more = element.querySelector(".more p");
-    if (more) more.replaceChildren(...rows.slice(SHOWN).flatMap(([place]) => [word(place), " "]));
+    if (more) more.replaceChildren(...rows.slice(SHOWN).flatMap(([place]) => [word(place, part[3]), " "]));
   }
 
   function slide(value) {

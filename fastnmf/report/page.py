@@ -216,7 +216,19 @@ def _strata(facts):
     cards = "".join(_stratum_card(facts, at, stratum) for at, stratum in enumerate(facts.strata))
     listing = table(heads, lines, "Groups", (marked, own))
     many = " many" if len(facts.strata) > MANY else ""
-    return f'{listing}{_slider(facts, "strata")}<div class="cards{many}">{cards}</div>{_others(facts)}'
+    return f'{listing}{_slider(facts, "strata")}{_legend(facts)}<div class="cards{many}">{cards}</div>{_others(facts)}'
+
+
+def _legend(facts):
+    """Return what a star at a feature of a group means."""
+    if facts.level is None:
+        return ""
+    level, is_adjusted = facts.level
+    words, value = facts.wording, "adjusted p-value" if is_adjusted else "p-value"
+    return (
+        f'<p class="small"><span class="w star">A star</span>: by the test of <code>specific_features</code> the '
+        f"{words.feature} is specific to the group ({value} of at most {level:g}).</p>"
+    )
 
 
 def _others(facts):

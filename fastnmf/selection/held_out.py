@@ -33,7 +33,7 @@ class Entries:
 
     Parameters
     ----------
-    setting : fastnmf.selection.parallel_fits.Setting
+    setting : fastnmf.selection.parallel_fits.ParallelFits
     n_folds : int
     rng : numpy.random.Generator
     """
@@ -62,16 +62,18 @@ class Entries:
             return is_in
         return sp.csr_array((is_in.astype(np.float64), self.X.indices, self.X.indptr), self.X.shape)
 
-    def measure(self, setting, rank, fold, seed):
+    def measure(self, setting, rank, fold, seed, **more):
         """Fit without one fold and measure the errors.
 
         Parameters
         ----------
-        setting : fastnmf.selection.parallel_fits.Setting
+        setting : fastnmf.selection.parallel_fits.ParallelFits
         rank : int
         fold : int
         seed : int
             Of the start.
+        **more
+            Further parameters of the estimator.
 
         Returns
         -------
@@ -80,7 +82,8 @@ class Entries:
         errors : tuple of two floats
             Normalized loss on the held-out data, and on the data of the fit.
         """
-        model = setting.make(rank, seed).fit(self.X, **setting.labels(), weight=self._mask(self.fold != fold))
+        unfitted = setting.make(rank, seed, **more)
+        model = unfitted.fit(self.X, **setting.labels(), weight=self._mask(self.fold != fold))
         error = self._stored_error if self.is_of_stored else self._error
         return is_settled(model), (error(setting, model, fold), model.normalized_loss_)
 
@@ -90,17 +93,19 @@ class Entries:
         missing = setting.estimator.missing_values
         limit = REACH * self._largest(fold)
         step = max(1, BLOCK // self.X.shape[1])
-        for at in range(0, self.X.shape[0], step):
-            rows = slice(at, at + step)
-            x = self.X[rows]
-            x = x.toarray() if sp.issparse(x) else x  # never-densify-ok: a block of at most 16 MB or one row
-            y = model.W_[rows] @ model.components_
-            y = y + shifts.rows_of(model.shifts_, setting.stratum_index[rows]) if model._has_shifts else y
-            is_out = self.fold[rows] == fold
-            is_out &= ~np.isnan(x) if missing == "nan" else (x > 0 if missing == "zeros" else True)
-            x = x[is_out].astype(np.float64)
-            lost += np.square(x - np.minimum(y, limit)[is_out]).sum()
-            total += np.square(x).sum()
+        for of_part, part, W, labels in parts_of(model, model.W_, setting.labels()):
+            index = _stratum_of_rows(part, len(W), labels)
+            for at in range(0, len(W), step):
+                rows, here = of_part[at : at + step], slice(at, at + step)
+                x = self.X[rows]
+                x = x.toarray() if sp.issparse(x) else x  # never-densify-ok: a block of at most 16 MB or one row
+                y = W[here] @ part.components_
+                y = y + shifts.rows_of(part.shifts_, index[here]) if part._has_shifts else y
+                is_out = self.fold[rows] == fold
+                is_out &= ~np.isnan(x) if missing == "nan" else (x > 0 if missing == "zeros" else True)
+                x = x[is_out].astype(np.float64)
+                lost += np.square(x - np.minimum(y, limit)[is_out]).sum()
+                total += np.square(x).sum()
         return _ratio(lost, total)
 
     def _largest(self, fold):
@@ -121,10 +126,16 @@ class Entries:
         np.maximum.at(largest, self.X.indices[~is_out], self.X.data[~is_out])
         row, column, x = row[is_out], self.X.indices[is_out], self.X.data[is_out].astype(np.float64)
         y = np.zeros(len(x))
-        for w, h in zip(model.W_.T, model.components_, strict=True):
-            y += w[row] * h[column]
-        if model._has_shifts:
-            y += shifts.entries_at(shifts.as_read(model.shifts_), setting.stratum_index[row], column)
+        for of_part, part, W, labels in parts_of(model, model.W_, setting.labels()):
+            place = np.full(self.X.shape[0], -1)
+            place[of_part] = np.arange(len(W))
+            here = np.flatnonzero(place[row] >= 0)
+            place = place[row[here]]
+            for w, h in zip(W.T, part.components_, strict=True):
+                y[here] += w[place] * h[column[here]]
+            if part._has_shifts:
+                index = _stratum_of_rows(part, len(W), labels)[place]
+                y[here] += shifts.entries_at(shifts.as_read(part.shifts_), index, column[here])
         return _ratio(np.square(x - np.minimum(y, REACH * largest[column])).sum(), np.square(x).sum())
 
 
@@ -139,7 +150,7 @@ class RowsColumns:
 
     Parameters
     ----------
-    setting : fastnmf.selection.parallel_fits.Setting
+    setting : fastnmf.selection.parallel_fits.ParallelFits
     n_folds : int
     rng : numpy.random.Generator
     """
@@ -160,16 +171,18 @@ class RowsColumns:
         n_parts = min(COLUMN_PARTS, n_columns)
         self.part = [rng.permutation(np.arange(n_columns) % n_parts) for _ in range(n_folds)]
 
-    def measure(self, setting, rank, fold, seed):
+    def measure(self, setting, rank, fold, seed, **more):
         """Fit without one fold and measure the errors.
 
         Parameters
         ----------
-        setting : fastnmf.selection.parallel_fits.Setting
+        setting : fastnmf.selection.parallel_fits.ParallelFits
         rank : int
         fold : int
         seed : int
             Of the start.
+        **more
+            Further parameters of the estimator.
 
         Returns
         -------
@@ -179,28 +192,92 @@ class RowsColumns:
             Normalized loss on the held-out data, and on the rows of the fit.
         """
         is_out, part = self.fold == fold, self.part[fold]
-        model = setting.make(rank, seed).fit(setting.X[~is_out], **setting.labels(~is_out))
+        model = setting.make(rank, seed, **more).fit(setting.X[~is_out], **setting.labels(~is_out))
         X, labels = setting.X[is_out], setting.labels(is_out)
         limit = REACH * _largest_of_columns(setting.X[~is_out]) if _clips(setting.estimator) else None
-        lost = total = 0.0
+        lost = total = whole = 0.0  # the trivial models of strata are not that of all rows, except for squares
         for left in range(part.max() + 1):
             seen, scored = np.flatnonzero(part != left), np.flatnonzero(part == left)
-            W = restrict_columns(model, seen).transform(X[:, seen], **labels)
-            scored_model, Y = restrict_columns(model, scored), X[:, scored]
-            if limit is None:
-                found = losses(scored_model, Y, W, **labels)
-            else:
-                found = _clipped_losses(scored_model, Y, W, limit[scored], **labels)
-            lost, total = lost + found[0], total + found[1]
-        return is_settled(model), (_ratio(lost, total), model.normalized_loss_)
+            found = restrict_columns(model, seen)
+            W = found.transform(X[:, seen], **labels)
+            U = found.transform_own(X[:, seen], **labels) if hasattr(model, "own_W_") else None
+            for rows, each, of_rows, given in parts_of(restrict_columns(model, scored), W, labels, U):
+                Y = X[rows][:, scored]
+                if limit is None:
+                    found = losses(each, Y, of_rows, **given)
+                else:
+                    found = _clipped_losses(each, Y, of_rows, limit[scored], **given)
+                lost, total = lost + found[0], total + found[1]
+            if hasattr(model, "models_") and not setting.estimator._options().is_squared:
+                whole += trivial_loss(restrict_columns(model.models_[0], scored), X[:, scored])
+        return is_settled(model), (_ratio(lost, whole or total), model.normalized_loss_)
+
+
+def parts_of(model, W, labels, U=None):
+    """Yield the models ``W H``, or ``W H + 1 vᵀ``, of which a fitted model consists, one for each group of rows.
+
+    To the rows of one stratum, a model with own components G(i) is one with the longer dictionary ``[H G(i)]``, or with
+    ``H + D(i)``.
+
+    Parameters
+    ----------
+    model : NMF, StratifiedNMF, or SeparateNMF
+        Fitted.
+    W : ndarray (n, k)
+        Weights of some rows.
+    labels : dict
+        Their strata, as keyword argument; empty if the model does not use them.
+    U : csr_array (n, sum of `n_own_`), default=None
+        Weights of the own components of the strata, for a model that has them.
+
+    Yields
+    ------
+    rows : ndarray of int
+        Rows of W that the part describes.
+    part : NMF or StratifiedNMF
+    weights : ndarray (n_rows, k)
+    labels : dict
+        Strata of these rows, where the part has several.
+    """
+    has_own = hasattr(model, "_own_stack")
+    if not (has_own or hasattr(model, "models_")):
+        yield np.arange(len(W)), model, W, labels
+        return
+    index, _ = encode_labels(labels["strata"], len(W), model.strata_)
+    for code in np.unique(index):
+        rows = np.flatnonzero(index == code)
+        if not has_own:
+            yield rows, model.models_[code], W[rows], {}
+            continue
+        part, own, of_rows = copy.copy(model), model.own_components_[model.strata_.tolist()[code]], W[rows]
+        own = own.toarray() if sp.issparse(own) else own  # never-densify-ok: the components of one stratum
+        part.components_ = np.concatenate([model.components_, own]) if U is not None else model.components_ + own
+        if U is not None:
+            end = int(model.n_own_[: code + 1].sum())
+            mine = U[rows][:, end - len(own) : end].toarray()  # never-densify-ok: the weights of one stratum
+            of_rows = np.concatenate([of_rows, mine], axis=1)
+        part.strata_, part.shifts_ = model.strata_[[code]], model.shifts_[[code]]
+        part.n_own, part.own, part.shifts = 0, None, True
+        del part._own_stack
+        yield rows, part, of_rows, {}
+
+
+def _stratum_of_rows(model, n_rows, labels):
+    """Return the stratum of each row, as its place in `strata_`; zeros for a model without."""
+    return encode_labels(labels.get("strata"), n_rows, model.strata_ if model._has_shifts else None)[0]
 
 
 def restrict_columns(model, columns):
     """Return a copy of a fitted model with a subset of its columns."""
     part = copy.copy(model)
+    if hasattr(model, "models_"):
+        part.models_ = [restrict_columns(each, columns) for each in model.models_]
+        return part
     part.components_, part.n_features_in_ = model.components_[:, columns], len(columns)
     if model._has_shifts:
         part.shifts_ = shifts.as_read(model.shifts_)[:, columns]
+    if hasattr(model, "_own_stack"):
+        part._own_stack = shifts.as_read(model._own_stack)[:, columns]
     return part
 
 
@@ -260,6 +337,13 @@ def _shifts_of_rows(model, n_rows, strata):
         return model._fitted_design().encode(strata, None, None, n_rows)
     index, _ = encode_labels(strata, n_rows, model.strata_)
     return sp.csr_array((np.ones(n_rows), index, np.arange(n_rows + 1)), (n_rows, len(model.strata_)))
+
+
+def trivial_loss(model, X):
+    """Return what `losses` gives for the trivial model of rows X, with the loss of a fitted NMF."""
+    each = copy.copy(model)
+    each.components_, each.n_features_in_ = np.ones((1, X.shape[1])), X.shape[1]
+    return losses(each, X, np.ones((X.shape[0], 1)))[1]
 
 
 def _clips(estimator):

@@ -227,7 +227,7 @@ def select_rank(
     check_integer("n_restarts", n_restarts, 0)
     check_verbose("verbose", verbose)
     setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
-    method = _method(method, setting)
+    method = method_for(method, setting)
     rng = generator(random_state)
     splits = []  # (hold-out, fold, seed of the start): the same for all ranks
     for _ in range(n_repeats):
@@ -362,7 +362,7 @@ def _checked_ranks(ranks):
     return np.unique(np.array(found, dtype=np.int64))
 
 
-def _method(method, setting):
+def method_for(method, setting):
     """Return the method that "auto" stands for, or the given one; raise if it cannot be used."""
     X, estimator = setting.X, setting.estimator
     is_small = X.shape[0] * X.shape[1] <= (MAX_MASK if method == "entries" else SMALL)

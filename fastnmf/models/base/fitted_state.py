@@ -95,7 +95,9 @@ def check_fitted_arrays(model, n_features=None):
             raise NotFittedError(f"This {kind} has no {name}, which fit sets; call fit first.")
         if not letters:
             continue
-        is_array = isinstance(array, np.ndarray) or name == "shifts_" and isinstance(array, sp.csr_array)
+        is_array = (
+            isinstance(array, np.ndarray) or name in ("shifts_", "_own_stack") and isinstance(array, sp.csr_array)
+        )
         is_numbers = is_array and (array.dtype.kind in "fiu" or letters == "S")
         if not is_numbers or array.ndim != len(letters):
             found = f"an array of {array.dtype}, shape {array.shape}" if isinstance(array, np.ndarray) else type(array)
@@ -114,7 +116,15 @@ def check_fitted_arrays(model, n_features=None):
             raise ValueError(f"{name} of this {kind} contains negative entries; every entry must be >= 0.")
 
 
-_OF = {"k": "components", "m": "features", "S": "strata", "n": "samples", "L": "lags", "c": "classes"}
+_OF = {
+    "k": "components",
+    "m": "features",
+    "S": "strata",
+    "n": "samples",
+    "L": "lags",
+    "c": "classes",
+    "o": "own components",
+}
 
 
 def _mismatch(kind, name, shape, letter, wanted, of):

@@ -103,10 +103,11 @@ if TYPE_CHECKING:
         row_strata_: Integers
 
     class StrataFeatures(Bunch):
-        """Features of the shift of each stratum, by label, and of each component."""
+        """Features of the shift of each stratum, by label, and of each component; `own`: of the strata's components."""
 
         strata: dict[Any, list[str]]
         components: list[list[str]]
+        own: dict[Any, list[list[str]]]
 
 else:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin

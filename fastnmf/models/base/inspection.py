@@ -7,6 +7,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,19 +145,28 @@ class RowErrorsMixin:
             if is_kullback_leibler(self, "reconstruction_errors"):
                 return divergences_of_rows(model, X, strata)
             data, H, V = open_data(model, X, strata, is_masked=True)
-            errors = row_errors(data, len(self.components_), H, V)
+            errors = self._row_errors(data, H, V)
         return np.ldexp(errors, -4 * data.log4_scale)
+
+    def _row_errors(self, data, H, V):
+        """Return the squared error of every row, float64 (n_rows,), for what `open_data` returns."""
+        return row_errors(data, len(self.components_), H, V)
 
 
 class InspectionMixin:
     """Mixin of models with strata; `fit` sets ``components_``, ``shifts_``, ``strata_`` and ``stratum_sizes_``."""
 
-    reconstruction_errors = RowErrorsMixin.reconstruction_errors
+    reconstruction_errors, _row_errors = RowErrorsMixin.reconstruction_errors, RowErrorsMixin._row_errors
 
     if TYPE_CHECKING:
 
         def top_features(
-            self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+            self,
+            n: int = 10,
+            feature_names: Names | None = None,
+            *,
+            by: Ranking | None = None,
+            specific: Mapping[str, Any] | None = None,
         ) -> StrataFeatures: ...
 
     def estimate_shifts(self, X: Matrix, strata: Labels) -> tuple[Array, Floats]:
@@ -271,12 +281,16 @@ class InspectionMixin:
             if not is_kullback_leibler(self, "predict_stratum"):
                 data, H, _ = open_data(model, X, None)
                 V = _inner_shifts(self.shifts_, data)
-                return self.strata_[shift_estimation.nearest(data, len(self.components_), H, V)]
+                return self.strata_[self._nearest(data, H, V)]
             errors = []
             for shift in shift_arrays.each_row(shift_arrays.as_read(self.shifts_)):
                 model.shifts_ = shift[None]
                 errors.append(divergences_of_rows(model, X, None))
         return self.strata_[np.argmin(errors, axis=0)]
+
+    def _nearest(self, data, H, V):
+        """Return the number of the stratum with the smallest squared error, for each row."""
+        return shift_estimation.nearest(data, len(self.components_), H, V)
 
     def explain(
         self, X: Matrix, *, strata: Labels | None = None, n: int = 10, feature_names: Names | None = None

@@ -36,6 +36,9 @@ ARRAYS = {
     "strata_": ("S", "labels"),
     "shift_names_": ("S", "names"),
     "stratum_sizes_": ("S", "+"),
+    "n_own_": ("S", "+"),
+    "_own_stack": ("om", "+"),
+    "own_W_": ("no", "+"),
     "row_strata_": ("n", "S"),
     "row_names_": ("n", "names"),
     "_known_entries": ("nm", "+"),
@@ -161,6 +164,7 @@ def _check_fitted(model, held):
     if held.get("_names") is not None:
         _check_array("_names", held["_names"], "m", "names", sizes)
     require(np.max(np.abs(held.get("betas_", 0))) <= LARGEST_DEGREE, "betas_")
+    _check_own(held)
     if "pairs_" in held:
         require(sizes["q"] == 2 and sizes.get("P", sizes["k"] + sizes["p"]) == sizes["k"] + sizes["p"], "pairs_")
     if held.get("_statistics") is not None:
@@ -172,6 +176,19 @@ def _check_fitted(model, held):
         require("reconstruction_err_" in held, "reconstruction_err_")
         error = held["reconstruction_err_"] if model._options().is_squared else 0.0  # others cannot continue
         _check_fitted_rows(held["_fitted_rows"], error, sizes)
+
+
+def _check_own(held):
+    """Check what a fit with own components of strata has beside its arrays, each of which is checked already."""
+    has_own = "_own_stack" in held
+    require(("n_own_" in held) == has_own and (has_own or "own_W_" not in held), "n_own_")
+    if has_own:
+        sizes = held["n_own_"]
+        require(sizes.dtype.kind in "iu" and sizes.sum() == held["_own_stack"].shape[0], "n_own_")
+        is_tied = "own_W_" not in held
+        require(not is_tied or (sizes == held["n_components_"]).all(), "n_own_")
+        if not is_tied:
+            require(sp.issparse(held["own_W_"]) and "row_strata_" in held, "own_W_")
 
 
 def _expected(model):
@@ -247,11 +264,13 @@ def _check_array(name, array, letters, content, sizes):
         "X_fit_",
         "shifts_",
         "_known_entries",
+        "_own_stack",
+        "own_W_",
     ):
         check_pointers(array)
         check_indices(array)
         is_canonical = isinstance(array, sp.csr_array) and array.has_canonical_format
-        require(name not in ("shifts_", "_known_entries") or is_canonical, name)
+        require(name not in ("shifts_", "_known_entries", "_own_stack", "own_W_") or is_canonical, name)
         values = array.data
     else:
         require(isinstance(array, np.ndarray), name)

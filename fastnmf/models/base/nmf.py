@@ -6,6 +6,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,12 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return self._score(X, None, sample_weight)
 
     def top_features(
-        self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+        self,
+        n: int = 10,
+        feature_names: Names | None = None,
+        *,
+        by: Ranking | None = None,
+        specific: Mapping[str, Any] | None = None,
     ) -> list[list[str]]:
         """Return the names of at most n features of each component, strongest first.
 
@@ -166,6 +172,9 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             ``"weight"``: the entries themselves. ``"contrast"``: the shift less the mean shift of the other strata,
             times the root of its share of the shift. ``"lift"``: class-based TF-IDF. None: strata by contrast,
             components by weight.
+        specific : SpecificFeatures, default=None
+            Result of `fastnmf.specific_features` for the strata of a model that has them: the names of features that
+            the test rejected for a stratum end in a star there.
 
         Returns
         -------
@@ -173,7 +182,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             For a model with strata a Bunch: ``strata``, a dict of label -> list of str (the features specific to it),
             and ``components``, a list of list of str.
         """
-        return top_features(self, n, feature_names, by)
+        return top_features(self, n, feature_names, by, specific)
 
     # ---------------------------------------------------------------- the data of a fit
 

@@ -1,0 +1,365 @@
+"""The squared error of a model in which every stratum has a shift and components of its own.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, W, H and the parts of own components by
+``2 ** log4_scale``, shifts by ``4 ** log4_scale``.
+"""
+
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnmf.core.factors import aligned
+from fastnmf.core.losses.squared import Frobenius
+from fastnmf.data.layout import Grouping, row_index
+from fastnmf.kernels import divergence, own
+from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import CSR, LazyRows
+
+
+class EntryProducts(NamedTuple):
+    """The array (q, 1 + w) whose row e is ``sums[group[e]] H[column[e]]``; kernels compute a row when they need it.
+
+    Attributes
+    ----------
+    column, group : ndarray (q,) of int32
+    H : ndarray (m, K)
+    sums : ndarray (S, 1 + w, K), dtype of H
+    """
+
+    column: np.ndarray
+    group: np.ndarray
+    H: np.ndarray
+    sums: np.ndarray
+
+    def full(self):
+        """Return the array."""
+        return np.einsum("eac,ec->ea", self.sums[self.group], self.H[self.column])
+
+
+class CommonShift(NamedTuple):
+    """The shift v (m,) that all rows have in common: it minimises ``weight v² / 2 + v (neg + sum G sums - pos)``.
+
+    Attributes
+    ----------
+    weight : float
+        Sum of the weights of the rows.
+    pos, neg : ndarray (m,) of float64
+        Sums of the columns of the data, and of the part of the shared components.
+    sums : ndarray (S, w) of float64
+        Sums of the weights of own components by stratum.
+    column, group : ndarray (q,) of int32
+    """
+
+    weight: float
+    pos: np.ndarray
+    neg: np.ndarray
+    sums: np.ndarray
+    column: np.ndarray
+    group: np.ndarray
+
+    def write(self, E):
+        """Replace the first column of E (q, 1 + w) by the best v for the others."""
+        below = np.bincount(self.column, np.einsum("ea,ea->e", E[:, 1:], self.sums[self.group]), len(self.pos))
+        v = np.maximum(self.pos - self.neg - below, 0) / self.weight if self.weight > 0 else 0 * self.pos
+        E[:, 0] = v[self.column]
+
+
+class OwnFrobenius(Frobenius):
+    """``sum_i ||A(i) - u v(i)ᵀ - W(i) Hᵀ - U(i) G(i)ᵀ||² + penalty ||U(i) G(i)ᵀ||²``, with components of each stratum.
+
+    u is 1, or the row scale. The factor W holds ``[W U]``: U(i) are the w columns from `offset` on, and a stratum with
+    fewer than w own components has zeros in the others. The factor H has zeros in these columns, so that the products
+    and Gram matrices of `Frobenius` are those of W and H alone. The factor G (q, 1 + w) holds ``[v G]`` on the pattern
+    of the strata: elsewhere both are zero in every minimiser. With ``offset = 0``, U is W itself, and the model is
+    ``W(i) (H + D(i))ᵀ`` with ``D = G``.
+
+    With the moments ``M(i) = [u U(i)]ᵀ [W U](i)`` and ``B(i) = [v G(i)]ᵀ [H v G(i)]`` (sums over rows and over the
+    pattern) the half-gradients are, without the terms of the data,
+
+    - of [W U] in the rows of stratum i: ``[W U] R + u v(i)ᵀ [H G(i)]``, where R is the Gram matrix of ``[H G(i)]``, its
+      block of G(i) times 1 + penalty;
+    - of H: ``H WᵀW + sum_i [v G(i)] M(i)``;
+    - of [v G(i)]: ``[v G(i)] [u U]ᵀ[u U] + H M(i)ᵀ``, with 1 + penalty for the block of U.
+
+    The penalty does not depend on how the scale is divided between U and G. Cost: O(nnz (K + w)) for the data,
+    O(n (1 + w) K) and O(q (1 + w) K) for the moments.
+
+    Source: CSMF (Zhang and Zhang 2019, Nucleic Acids Research 47:13) for own components beside shared ones; iNMF (Yang
+    and Michailidis 2016, Bioinformatics 32:1) for ``offset = 0``.
+
+    Parameters
+    ----------
+    strata : fastnmf.data.strata.Strata
+    width : int
+        Padded number of columns of the factor W.
+    tasks : dict of str to ndarray of int64
+        Task tables of the row kernels over W and H.
+    sizes : ndarray (n_strata,) of int
+        Number of own components of each stratum, at most w.
+    offset : int
+        Column of the factor W at which U begins: the number of shared components, or 0.
+    penalty : float
+    shifts : {True, False, "common"}, default=True
+        Whether v is updated, and whether it is the same for all strata. Where it is not updated, it stays what it is at
+        the start.
+    """
+
+    touches = ("W", "H", "G")
+
+    def __init__(self, strata, width, tasks, sizes, offset, penalty, shifts=True):
+        super().__init__(strata, width, tasks)
+        self.pattern, self.groups, self.sizes, self.offset = strata.pattern, strata.groups, sizes, offset
+        self.penalty, self.n_own = penalty, int(sizes.max())
+        self.is_common, self.moves_shifts = shifts == "common", shifts is not False
+        self.of_entries = Grouping(self.pattern.group, strata.n_strata)
+        size = 1 + self.n_own
+        strata_of = size * self.pattern.group.astype(np.int32)[:, None] + np.arange(size, dtype=np.int32)
+        self._group, self._start = strata_of.reshape(-1), size * self.pattern.start
+        if self.is_common:  # one entry more for each column: the shift, which rows of all strata have
+            last = size * self.pattern.start[1:]
+            self._group = np.insert(self._group, last, size * strata.n_strata)
+            self._start = self._start + np.arange(len(self._start))
+            self._of_shift = self._start[1:] - 1
+        self._scale = np.empty(0, strata.dtype) if strata.row_scale is None else strata.row_scale
+        self._entry_pos = np.zeros((len(self.pattern.group), size), strata.dtype)
+        self._entry_pos[:, 0] = self.pattern.sums
+        self._row_pos = aligned((strata.shape[0], width), strata.dtype)
+        self._by_stratum = split_rows(strata.shape[0], width**2)
+        self._places = self._find_places() if strata.is_sparse else None
+
+    def _find_places(self):
+        """Return the row of the factor G that every entry of the data meets, int32 (nnz,)."""
+        rows_, columns = self.strata.rows, self.of_entries.order
+        start = np.concatenate([[0], np.cumsum(self.of_entries.counts)]).astype(np.int64)
+        held = CSR(start, self.pattern.column[columns], columns.astype(np.int32))
+        places = np.empty(len(rows_.data), np.int32)
+        tasks = split_rows(self.strata.shape[0], len(places) // self.strata.shape[0] + 1)
+        walk = self.groups.order, self.strata.stratum_index, rows_.indptr, rows_.indices
+        divergence.csr_shift_entries(tasks, *walk, held, self.strata.shape[1], places)
+        return places
+
+    def contribute(self, name, factors, sub):
+        """Add the half-gradient of W, H or G."""
+        dtype = self.strata.dtype
+        if name == "W":
+            grams, below = self.row_grams(factors)
+            neg = LazyRows.of(below.astype(dtype), self.strata.stratum_index, self.strata.row_scale)
+            sub.group = self.strata.stratum_index
+            sub.order_of_rows, sub.tasks = self.groups.order, self._by_stratum
+            sub.add(gram=grams, pos=self.row_product(factors), neg=neg)
+        elif name == "H":
+            super().contribute(name, factors, sub)
+            sub.add(neg=LazyRows(self._start, self._group, *self._weights_and_sums(factors)))
+        else:
+            moments = self.row_moments(factors).astype(dtype)
+            sub.group, sub.tasks = self.pattern.group, split_rows(len(self.pattern.group), moments[0].size)
+            neg = EntryProducts(self.pattern.column, self.pattern.group, factors["H"], moments)
+            sub.add(gram=self.entry_grams(factors), pos=self.entry_product(factors), neg=neg)
+            if self.is_common and self.moves_shifts:
+                sub.common = self._common_shift(factors)
+
+    def _weights_and_sums(self, factors):
+        """Return the weights and the rows of `LazyRows` that are ``sum_i [v G(i)] M(i)``."""
+        M, E = self.row_moments(factors), factors["G"]
+        if not self.is_common:
+            return E.reshape(-1), M.astype(E.dtype).reshape(-1, self.width)
+        weights, is_own = np.empty(len(self._group), E.dtype), np.ones(len(self._group), bool)
+        is_own[self._of_shift] = False
+        weights[is_own] = (E * (np.arange(E.shape[1]) > 0)).reshape(-1)
+        weights[self._of_shift] = self.shift(factors)
+        rows_ = np.concatenate([M.reshape(-1, self.width), M[:, 0].sum(axis=0)[None]])
+        return weights, rows_.astype(E.dtype)
+
+    def _common_shift(self, factors):
+        """Return the problem of the shift that all strata have in common."""
+        M, pattern, m = self.row_moments(factors), self.pattern, self.strata.shape[1]
+        neg = factors["H"].astype(np.float64) @ M[:, 0].sum(axis=0)
+        sums = M[:, 0, self.offset : self.offset + self.n_own]
+        pos = np.bincount(pattern.column, pattern.sums.astype(np.float64), m)
+        return CommonShift(float(self.groups.sizes.sum()), pos, neg, sums, pattern.column, pattern.group)
+
+    def shift(self, factors):
+        """Return the shift that all strata have in common, (m,)."""
+        v = np.zeros(self.strata.shape[1], self.strata.dtype)
+        v[self.pattern.column] = factors["G"][:, 0]
+        return v
+
+    def value(self, factors):
+        """Return the objective, with the penalty of own components, from Gram matrices and products of the data."""
+        M, B, k = self.row_moments(factors), self.entry_moments(factors), factors.rank
+        own_part = slice(self.offset, self.offset + self.n_own)
+        crossed = 2 * np.sum(M[:, :, :k] * B[:, :, :k])  # of [u v] and [U G] with W H
+        crossed += 2 * np.sum(M[:, 0, own_part] * B[:, 0, k + 1 :])  # of u v with U G
+        squares = (1 + self.penalty) * np.sum(M[:, 1:, own_part] * B[:, 1:, k + 1 :])
+        squares += self.groups.sizes @ B[:, 0, k]
+        of_data = np.einsum("ea,ea->", factors["G"], self.entry_product(factors), dtype=np.float64)
+        return super().value(factors) + float(crossed + squares - 2 * of_data)
+
+    def exact_value(self, factors):
+        """Return the objective from the residual itself, one stratum after the other."""
+        total, k, w = 0.0, factors.rank, self.n_own
+        W, H = factors["W"].astype(np.float64), factors["H"][:, :k].astype(np.float64)
+        for _, rows_, entries in self.each_stratum():
+            own_H = np.zeros((len(H), 1 + w))
+            own_H[self.pattern.column[entries]] = factors["G"][entries]
+            own_H[:, 0] = self.shift(factors) if self.is_common else own_H[:, 0]
+            U = W[rows_, self.offset : self.offset + w]
+            scale = self._scale[rows_].astype(np.float64) if len(self._scale) else np.ones(len(U))
+            of_rows = np.concatenate([W[rows_, :k], scale[:, None], U], axis=1)
+            part = self.strata.part(rows_)
+            total += part.residual_square_sum(of_rows, np.concatenate([H, own_H], axis=1), None)
+            with single_threaded_blas():
+                total += self.penalty * float(np.sum((U.T @ U) * (own_H[:, 1:].T @ own_H[:, 1:])))
+        return total
+
+    @contextmanager
+    def unshifted(self):
+        """Keep the shifts as they are in the block."""
+        held, self.moves_shifts = self.moves_shifts, False
+        yield
+        self.moves_shifts = held
+
+    def each_stratum(self):
+        """Yield the number, the rows and the entries of every stratum that has rows."""
+        of_rows = np.split(self.groups.order, np.cumsum(self.groups.counts)[:-1])
+        of_entries = np.split(self.of_entries.order, np.cumsum(self.of_entries.counts)[:-1])
+        for code, (rows_, entries) in enumerate(zip(of_rows, of_entries, strict=True)):
+            if len(rows_):
+                yield code, _as_slice(rows_), entries
+
+    def row_moments(self, factors):
+        """Return ``[u U(i)]ᵀ [W U](i)`` of every stratum, (n_strata, 1 + w, K) of float64."""
+
+        def compute():
+            parts = np.empty((self.groups.first[-1], 1 + self.n_own, self.width))
+            tasks = split_rows(len(parts), parts[0].size * 1024 if len(parts) else 1)
+            walk = self.groups.bounds, self.groups.order, factors["W"], self._scale, self.offset
+            own.rows_moments(tasks, *walk, parts)
+            return _summed(parts, self.groups.first)
+
+        return factors.cached("row moments", ("W",), compute)
+
+    def entry_moments(self, factors):
+        """Return ``[v G(i)]ᵀ [H v G(i)]`` of every stratum, (n_strata, 1 + w, k + 1 + w) of float64."""
+
+        def compute():
+            grouping, size = self.of_entries, 1 + self.n_own
+            parts = np.empty((grouping.first[-1], size, factors.rank + size))
+            tasks = split_rows(len(parts), parts[0].size * 1024 if len(parts) else 1)
+            walk = grouping.bounds, grouping.order, self.pattern.column, factors["H"], factors["G"], factors.rank
+            own.entries_moments(tasks, *walk, parts)
+            found = _summed(parts, grouping.first)
+            if self.is_common:  # strata that do not use a column have the shift, too
+                v = self.shift(factors).astype(np.float64)
+                with single_threaded_blas():
+                    found[:, 0, : factors.rank] = v @ factors["H"][:, : factors.rank].astype(np.float64)
+                    found[:, 0, factors.rank] = v @ v
+            return found
+
+        return factors.cached("entry moments", ("H", "G"), compute)
+
+    def row_grams(self, factors):
+        """Return the Gram matrix of ``[H G(i)]`` (n_strata, K, K), and ``v(i)ᵀ [H G(i)]`` (n_strata, K)."""
+
+        def compute():
+            B, k = self.entry_moments(factors), factors.rank
+            return extended_grams(self.gram("H", factors), B[:, :, :k], B[:, :, k + 1 :], self.offset, self.penalty)
+
+        return factors.cached("row grams", ("H", "G"), compute)
+
+    def entry_grams(self, factors):
+        """Return the Gram matrix of ``[u U(i)]`` of every stratum, (n_strata, 1 + w, 1 + w) of float64."""
+        M, w = self.row_moments(factors), self.n_own
+        grams = np.zeros((len(M), 1 + w, 1 + w))
+        own_part = slice(self.offset, self.offset + w)
+        grams[:, 1:, 1:] = (1 + self.penalty) * M[:, 1:, own_part]
+        grams[:, 0, 1:] = grams[:, 1:, 0] = M[:, 0, own_part]
+        grams[:, 0, 0] = self.groups.sizes if self.moves_shifts and not self.is_common else 0  # 0: v stays as it is
+        return grams
+
+    def row_product(self, factors):
+        """Return ``A(i) [H G(i)]``, (n_rows, K); the array is overwritten by the next call that computes."""
+
+        def compute():
+            out, G = self._row_pos, factors["G"]
+            self.strata.matmul(factors["H"], out)
+            if self.strata.is_sparse:
+                rows_ = self.strata.rows
+                csr = CSR(rows_.indptr, self._places, rows_.data)
+                own.strata_matmul(rows_.tasks(G.shape[1]), csr, G, self.offset, out)
+                return out
+            with single_threaded_blas():
+                for code, rows_, entries in self.each_stratum():
+                    if self.sizes[code]:
+                        of_stratum = np.zeros((self.strata.shape[1], self.n_own), G.dtype)
+                        of_stratum[self.pattern.column[entries]] = G[entries, 1:]
+                        out[rows_, self.offset : self.offset + self.n_own] += self.strata.X[rows_] @ of_stratum
+            return out
+
+        return factors.cached("row product", ("H", "G"), compute)
+
+    def entry_product(self, factors):
+        """Return ``A(i)ᵀ [u U(i)]`` on the pattern, (q, 1 + w); the array is overwritten by the next such call."""
+
+        def compute():
+            out, F, w = self._entry_pos, factors["W"], self.n_own
+            if self.strata.is_sparse:
+                turned, pattern = self.strata.columns, self.pattern
+                walk = turned.csr, pattern.start, pattern.group, self.strata.stratum_index, F, self.offset
+                own.strata_tmatmul(turned.tasks(2 * w), *walk, out, self.strata.n_strata)
+                return out
+            with single_threaded_blas():
+                for code, rows_, entries in self.each_stratum():
+                    if self.sizes[code]:
+                        found = self.strata.X[rows_].T @ F[rows_, self.offset : self.offset + w]
+                        out[entries, 1:] = found[self.pattern.column[entries]]
+            return out
+
+        return factors.cached("entry product", ("W",), compute)
+
+
+def extended_grams(of_H, with_H, with_G, offset, penalty):
+    """Return the Gram matrices of the components of each stratum, and the inner products of its shift with them.
+
+    Parameters
+    ----------
+    of_H : ndarray (K, K) of float64
+        Gram matrix of H, zero beyond its k components.
+    with_H : ndarray (S, 1 + w, k) of float64
+        ``[v G]ᵀ H`` of each stratum.
+    with_G : ndarray (S, 1 + w, w) of float64
+        ``[v G]ᵀ G`` of each stratum.
+    offset : int
+        Column at which own components begin.
+    penalty : float
+        Weight of the penalty: the block of G counts 1 + penalty times.
+
+    Returns
+    -------
+    grams : ndarray (S, K, K) of float64
+    below : ndarray (S, K) of float64
+    """
+    (S, _, k), w = with_H.shape, with_G.shape[2]
+    grams, below, own_part = np.repeat(of_H[None], S, axis=0), np.zeros((S, len(of_H))), slice(offset, offset + w)
+    grams[:, own_part, :k] += with_H[:, 1:]
+    grams[:, :k, own_part] += with_H[:, 1:].transpose(0, 2, 1)
+    grams[:, own_part, own_part] += (1 + penalty) * with_G[:, 1:]
+    below[:, :k] += with_H[:, 0]
+    below[:, own_part] += with_G[:, 0]
+    return grams, below
+
+
+def _as_slice(rows_):
+    """Return rows as a slice where they follow each other, which takes no copy of the data."""
+    first, last = int(rows_[0]), int(rows_[-1])
+    is_run = last - first == len(rows_) - 1 and np.array_equal(rows_, np.arange(first, last + 1))
+    return slice(first, last + 1) if is_run else rows_
+
+
+def _summed(parts, first):
+    """Return the sums of the parts of each group: group g has the parts first[g]:first[g + 1]."""
+    out = np.zeros((len(first) - 1, *parts.shape[1:]))
+    np.add.at(out, row_index(first), parts)
+    return out

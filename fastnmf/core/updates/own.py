@@ -1,0 +1,66 @@
+"""Coordinate descent with one Gram matrix for each stratum: for the weights of its rows, its shift and components."""
+
+import numpy as np
+
+from fastnmf.kernels import own
+
+
+class StrataHALS:
+    """Exact coordinate descent over the columns of F, whose rows have the Gram matrix of their stratum. Monotone."""
+
+    needs = ("quadratic",)
+
+    def __init__(self, visits):
+        self.visits = visits
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``gram`` is (S, K, K), ``group`` the stratum of each row, ``order_of_rows`` the rows by stratum.
+        rank : int
+            Not used: `visits` says which columns are updated.
+        n_sweeps : int
+        """
+        neg = sub.lazy_rows(F.shape[1], F.dtype)[1]
+        visits = np.concatenate([self.visits] * n_sweeps)
+        own.strata_hals(sub.tasks, sub.order_of_rows, sub.group, F, sub.gram.astype(F.dtype), sub.pos, neg, visits)
+
+
+class EntryHALS:
+    """Exact coordinate descent over the shift and the own components of each pair (column, stratum). Monotone.
+
+    Parameters
+    ----------
+    n_sweeps : int, default=2
+        Sweeps for each of the sweeps that the schedule requests: they need no pass over the data.
+    """
+
+    needs = ("quadratic",)
+
+    def __init__(self, n_sweeps=2):
+        self.n_sweeps = n_sweeps
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` times as many sweeps as this update makes.
+
+        Parameters
+        ----------
+        F : ndarray (q, 1 + w) of float32 or float64
+            Overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            ``gram`` is (S, 1 + w, 1 + w), ``group`` the stratum of each row, ``neg`` an `EntryProducts`; `common` is a
+            `CommonShift` where all strata have the same shift, whose entries then are updated last.
+        rank : int
+            Not used.
+        n_sweeps : int
+        """
+        column, group, H, sums = sub.neg
+        n_sweeps *= self.n_sweeps if F.shape[1] > 1 else 1
+        own.entries_hals(sub.tasks, column, group, H, sums, sub.gram.astype(F.dtype), sub.pos, F, n_sweeps)
+        if sub.common is not None:
+            sub.common.write(F)

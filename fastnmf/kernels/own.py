@@ -1,0 +1,231 @@
+"""Kernels for what is specific to a stratum: its own components, its shift, and the Gram matrix of its rows.
+
+Row r of the data belongs to the stratum ``group[r]``. F (p, K) holds the weights of its rows, those of own components
+in the w columns from `offset` on. E (q, 1 + w) holds the shift and the own components on the pattern of the strata: one
+row for each pair (column, stratum). Inputs are not checked.
+"""
+
+import numpy as np
+
+from fastnmf.kernels.jit import kernel, work_stealing
+from fastnmf.kernels.row_intrinsics import lazy_row
+from fastnmf.kernels.tile_kernels import LANE_BYTES, hals_lanes, load_transposed, store_transposed
+
+
+@kernel
+def strata_hals(tasks, order, group, F, grams, pos, neg, visits):
+    """Update F by exact coordinate descent over its columns, with one Gram matrix for the rows of each stratum.
+
+    This is `fastnmf.kernels.rows.rows_hals` for rows that are visited stratum by stratum, so that a Gram matrix stays
+    in the cache. A column stays as it is in the strata whose gram[c, c] is zero.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over `order`.
+    order : ndarray (p,) of int64
+        The rows, sorted by stratum.
+    group : ndarray (p,) of int32
+    F : ndarray (p, K)
+        Written.
+    grams : ndarray (S, K, K), dtype of F
+    pos : ndarray (p, K)
+    neg : fastnmf.kernels.records.LazyRows (p, K)
+    visits : ndarray of int64
+        Columns in the order in which they are updated.
+    """
+    K, n_lanes = F.shape[1], LANE_BYTES // F.itemsize
+    least = 4 * np.finfo(F.dtype).tiny
+    for _, begin, until in work_stealing(tasks):
+        tile, target = np.zeros((K, n_lanes), F.dtype), np.zeros((K, n_lanes), F.dtype)
+        near, right = np.zeros((n_lanes, K), F.dtype), np.zeros((n_lanes, K), F.dtype)
+        lo = begin
+        while lo < until:
+            n, g = 1, group[order[lo]]
+            while n < n_lanes and lo + n < until and group[order[lo + n]] == g:
+                n += 1
+            for i in range(n):
+                r = order[lo + i]
+                lazy_row(neg, r, right, i)
+                for c in range(K):
+                    near[i, c], right[i, c] = F[r, c], pos[r, c] - right[i, c]
+            load_transposed(near, 0, n, tile)
+            load_transposed(right, 0, n, target)
+            gram = grams[g]
+            for c in visits:
+                if gram[c, c] > least:
+                    hals_lanes(c, K, gram, tile, target)
+            store_transposed(tile, near, 0, n)
+            for i in range(n):
+                for c in range(K):
+                    F[order[lo + i], c] = near[i, c]
+            lo += n
+
+
+@kernel
+def strata_matmul(tasks, csr, E, offset, out):
+    """Add ``A(i) G(i)``, the products of the rows of X with the own components of their strata, to out.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the rows.
+    csr : fastnmf.kernels.records.CSR
+        X (p, m); `indices` are the rows of E that its entries meet, in place of their columns.
+    E : ndarray (q, 1 + w), dtype of X
+    offset : int
+    out : ndarray (p, K), dtype of X
+        Written in the columns offset, ..., offset + w - 1.
+    """
+    indptr, places, data = csr
+    for _, begin, until in work_stealing(tasks):
+        total = np.zeros(E.shape[1], E.dtype)
+        for i in range(begin, until):
+            total[:] = 0
+            for p in range(indptr[i], indptr[i + 1]):
+                e = places[p]
+                for c in range(1, len(total)):
+                    total[c] += data[p] * E[e, c]
+            for c in range(1, len(total)):
+                out[i, offset + c - 1] += total[c]
+
+
+@kernel
+def strata_tmatmul(tasks, csr, start, strata, group, F, offset, out, n_groups):
+    """Write ``A(i)ᵀ U(i)`` on the pattern of the strata, U(i) the weights of own components of the rows of stratum i.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the columns.
+    csr : fastnmf.kernels.records.CSR
+        Transpose of X (p, m): the indices are rows of X.
+    start, strata : ndarray (m + 1,) of int64, (q,) of int32
+        The pattern: column j has the strata ``strata[start[j]:start[j + 1]]``.
+    group : ndarray (p,) of int32
+    F : ndarray (p, K), dtype of X
+    offset : int
+    out : ndarray (q, 1 + w), dtype of X
+        Written, except for its first column.
+    n_groups : int
+    """
+    indptr, rows, data = csr
+    for _, begin, until in work_stealing(tasks):
+        place = np.empty(n_groups, np.int64)
+        for j in range(begin, until):
+            for e in range(start[j], start[j + 1]):
+                place[strata[e]] = e
+                for c in range(1, out.shape[1]):
+                    out[e, c] = 0
+            for p in range(indptr[j], indptr[j + 1]):
+                r = rows[p]
+                e = place[group[r]]
+                for c in range(1, out.shape[1]):
+                    out[e, c] += data[p] * F[r, offset + c - 1]
+
+
+@kernel
+def entries_hals(tasks, column, strata, H, sums, grams, pos, E, n_sweeps):
+    """Update shifts and own components entry by entry: exact coordinate descent over the 1 + w numbers of a row of E.
+
+    The half-gradient of row e in stratum s is ``E[e] grams[s] + sums[s] H[column[e]] - pos[e]``. A number stays as it
+    is where its entry of the diagonal of grams[s] is zero.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the rows of E.
+    column, strata : ndarray (q,) of int32
+        Column and stratum of each row of E.
+    H : ndarray (m, K), dtype of E
+    sums : ndarray (S, 1 + w, K), dtype of E
+    grams : ndarray (S, 1 + w, 1 + w), dtype of E
+    pos : ndarray (q, 1 + w), dtype of E
+    E : ndarray (q, 1 + w)
+        Written.
+    n_sweeps : int
+    """
+    least, size = 4 * np.finfo(E.dtype).tiny, E.shape[1]
+    for _, begin, until in work_stealing(tasks):
+        target = np.zeros(size, E.dtype)
+        for e in range(begin, until):
+            gram, h, below = grams[strata[e]], H[column[e]], sums[strata[e]]
+            for a in range(size):
+                total = pos[e, a]
+                for c in range(len(h)):
+                    total -= h[c] * below[a, c]
+                target[a] = total
+            for _ in range(n_sweeps):
+                for a in range(size):
+                    if gram[a, a] > least:
+                        slope = target[a]
+                        for b in range(size):
+                            slope -= gram[a, b] * E[e, b]
+                        E[e, a] = max(E[e, a] + slope / gram[a, a], 0)
+
+
+@kernel
+def rows_moments(tasks, bounds, order, F, scale, offset, parts):
+    """Write ``[u U]ᵀ F`` over pieces of the rows of a stratum, u the row scale and U its own weights.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the pieces.
+    bounds : ndarray (P + 1,) of int64
+        Piece t holds the rows ``order[bounds[t]:bounds[t + 1]]``.
+    order : ndarray (p,) of int64
+    F : ndarray (p, K)
+    scale : ndarray (p,), or of length 0
+        The row scale; of length 0 where it is 1.
+    offset : int
+    parts : ndarray (P, 1 + w, K) of float64
+        Written.
+    """
+    for _, begin, until in work_stealing(tasks):
+        for t in range(begin, until):
+            out = parts[t]
+            out[:] = 0.0
+            for p in range(bounds[t], bounds[t + 1]):
+                f = F[order[p]]
+                u = np.float64(scale[order[p]]) if len(scale) > 0 else 1.0
+                for a in range(out.shape[0]):
+                    weight = u if a == 0 else np.float64(f[offset + a - 1])
+                    if weight != 0.0:
+                        for c in range(out.shape[1]):
+                            out[a, c] += weight * f[c]
+
+
+@kernel
+def entries_moments(tasks, bounds, order, column, H, E, rank, parts):
+    """Write ``[v G]ᵀ [H v G]`` over pieces of the entries of a stratum, v its shift and G its own components.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the pieces.
+    bounds : ndarray (P + 1,) of int64
+        Piece t holds the rows ``order[bounds[t]:bounds[t + 1]]`` of E.
+    order : ndarray (q,) of int64
+    column : ndarray (q,) of int32
+    H : ndarray (m, K)
+    E : ndarray (q, 1 + w)
+    rank : int
+        Columns of H in use, k.
+    parts : ndarray (P, 1 + w, k + 1 + w) of float64
+        Written.
+    """
+    for _, begin, until in work_stealing(tasks):
+        for t in range(begin, until):
+            out = parts[t]
+            out[:] = 0.0
+            for p in range(bounds[t], bounds[t + 1]):
+                e = order[p]
+                h = H[column[e]]
+                for a in range(out.shape[0]):
+                    weight = np.float64(E[e, a])
+                    if weight != 0.0:
+                        for c in range(rank):
+                            out[a, c] += weight * h[c]
+                        for b in range(out.shape[0]):
+                            out[a, rank + b] += weight * E[e, b]

@@ -1,0 +1,532 @@
+"""Components that belong to one stratum: parameters, the fit, the weights of new rows, what is refused.
+
+Inner scale: the data are held multiplied by ``4 ** log4_scale``, weights and components by ``2 ** log4_scale``, shifts
+by ``4 ** log4_scale``.
+"""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from fastnmf.core import own
+from fastnmf.core.alternate import AlternatingSolver, balance
+from fastnmf.core.factors import scaled, scaled_for
+from fastnmf.core.init.own import divided, own_factors, start_divided, start_own
+from fastnmf.core.init.start_from import start_from_init
+from fastnmf.core.iterate import iterate
+from fastnmf.core.objectives import own_problem
+from fastnmf.core.options import generator, number, one_of, optional
+from fastnmf.core.row_errors import explained_share
+from fastnmf.core.shifts import apply_gauge
+from fastnmf.data import shifts as shift_arrays
+from fastnmf.data.annotated import check_index, with_labels
+from fastnmf.data.design import RowsOfDesign
+from fastnmf.data.labels import encode_labels
+from fastnmf.data.layout import row_index
+from fastnmf.data.ondisk import DiskCSR
+from fastnmf.data.sentences import shown
+from fastnmf.kernels.jit import threads
+from fastnmf.models.base.auto_start import is_free
+from fastnmf.models.base.for_checkers import StrataFeatures
+from fastnmf.models.base.inspection import open_data
+from fastnmf.models.base.top_features import strongest
+from fastnmf.typing import Labels, Matrix, Names, Ranking
+
+MOST_JOINT, JOINT_ITERATIONS = 2, 20
+PENALTY, TIED_PENALTY = 0.1, 5.0  # of own components beside the shared ones, and of LIGER
+# What a fit with own components refuses: parameter -> the values that it takes.
+_TAKEN = {
+    "solver": ("hals",),
+    "beta_loss": ("frobenius", 2),
+    "alpha_V": (0,),
+    "alpha_W": (0,),
+    "alpha_H": (0, "same"),
+    "missing_values": (None,),
+    "seed_features": (None,),
+    "penalties": (None,),
+    "label_weight": (0,),
+    "normalize": (None,),
+}
+_FREE_ONLY = {"gauge": (None,)}  # where own components are tied to the shared ones, or shifts are not free
+
+
+def check_n_own(name, value):
+    """Raise unless `value` is an integer >= 0, or a dict stratum -> such an integer."""
+    for each in value.values() if isinstance(value, Mapping) else (value,):
+        if not isinstance(each, numbers.Integral) or isinstance(each, bool) or each < 0:
+            raise ValueError(
+                f"{name}={shown(value)} is not valid; expected an integer >= 0, or a dict from labels of strata to "
+                "such integers."
+            )
+
+
+class OwnComponentsMixin:
+    """Mixin that gives a model of strata components of single strata; precedes all others among the bases.
+
+    Without them (``n_own=0``, ``own=None``) every method is that of the next class.
+    """
+
+    _constraints = {
+        "n_own": check_n_own,
+        "own_penalty": optional(number("None or a number >= 0")),
+        "own": one_of(None, "tied"),
+        "shifts": one_of(True, False, "common"),
+    }
+
+    # ---------------------------------------------------------------- parameters
+
+    @property
+    def _fits_own(self):
+        """Whether a fit with the present parameters has own components."""
+        n_own = self.n_own
+        return self.own is not None or (any(n_own.values()) if isinstance(n_own, Mapping) else bool(n_own))
+
+    @property
+    def _has_own(self):
+        """Whether the fitted model has own components."""
+        return "_own_stack" in vars(self)
+
+    def _check_options(self, options):
+        super()._check_options(options)
+        if not self._fits_own:
+            if self.shifts is not True:
+                raise ValueError(
+                    f"shifts={self.shifts!r} needs own components (n_own, own); without them use NMF, which has no "
+                    "shifts, or AffineNMF, which has one for all rows."
+                )
+            return
+        is_free = self.own is None and self.shifts is True
+        for name, taken in (_TAKEN if is_free else _TAKEN | _FREE_ONLY).items():
+            value = getattr(self, name)
+            if not any(value is one or (type(value) is not bool and value == one) for one in taken):
+                raise ValueError(
+                    f"{name}={shown(value)} is not supported with own components (n_own={shown(self.n_own)}, "
+                    f"own={self.own!r}, shifts={self.shifts!r}); leave it out, or set n_own=0 and own=None."
+                )
+        if self.own == "tied" and self.n_own != 0:
+            raise ValueError(
+                f"n_own={shown(self.n_own)} was given with own='tied', where each stratum has as many own components "
+                "as there are shared ones; leave n_own out, or set own=None."
+            )
+
+    def _own_sizes(self, labels, rank):
+        """Return the number of own components of each stratum, (n_strata,) of int."""
+        if self.own == "tied":
+            return np.full(len(labels), rank)
+        if not isinstance(self.n_own, Mapping):
+            return np.full(len(labels), int(self.n_own))
+        known = {label: place for place, label in enumerate(labels.tolist())}
+        sizes = np.zeros(len(labels), np.int64)
+        for label, size in self.n_own.items():
+            if label not in known:
+                raise ValueError(
+                    f"n_own has the label {label!r}, but the strata are {shown(labels.tolist())}; use these labels."
+                )
+            sizes[known[label]] = size
+        return sizes
+
+    @property
+    def _penalty(self):
+        default = TIED_PENALTY if self.own == "tied" else PENALTY
+        return default if self.own_penalty is None else float(self.own_penalty)
+
+    # ---------------------------------------------------------------- the fit
+
+    def _data(self, X, given, options):
+        if self._fits_own and isinstance(X, DiskCSR):
+            raise ValueError(
+                "Own components (n_own, own) need all rows at once, but X is a matrix on disk; fit X[:], or set "
+                "n_own=0 and own=None."
+            )
+        if self._fits_own and isinstance(given.get("strata"), RowsOfDesign):
+            raise ValueError(
+                "Own components (n_own, own) belong to strata, but several factors, a design, an exposure or smoothness "
+                "were given; pass one label for each row, or set n_own=0 and own=None."
+            )
+        data = super()._data(X, given, options)
+        if self._fits_own and getattr(data, "entry_weights", None) is not None:
+            raise ValueError(
+                "Own components (n_own, own) need all entries, but weights of entries were given; leave weight out, or "
+                "set n_own=0 and own=None."
+            )
+        return data
+
+    def _solver(self, data, given, options, random_state):
+        if not self._fits_own:
+            return super()._solver(data, given, options, random_state)
+        options = replace(options, random_state=random_state)  # the start of own components draws, too
+        if not self._starts_jointly(data, given, options):
+            return super()._solver(data, given, options, random_state)
+        joint = self._joint_solver(data, given, options)
+        iterate(joint, max_iter=JOINT_ITERATIONS, tol=0.0)
+        parts = divided(data, joint.factors, self._own_sizes(data.labels, self._rank(data, given, options)))
+        start = parts.W, parts.H, np.zeros(len(data.pattern.group)), None
+        return self._alternate(data, start, given, options, joint.level, parts)
+
+    def _starts_jointly(self, data, given, options):
+        """Tell whether the start is a short fit of all components as shared ones, which are then divided."""
+        rank = self._rank(data, given, options)
+        n_own = int(self._own_sizes(data.labels, rank).sum())
+        is_given = not is_free(self, given, options) or start_from_init(options.init) is not None
+        is_hard = n_own > MOST_JOINT * rank or rank + n_own > min(data.shape)
+        return not (self.own == "tied" or is_given or options.H.fixed is not None or is_hard)
+
+    def _joint_solver(self, data, given, options):
+        """Return the solver of a model without strata that has as many components as this one in all."""
+        rank, plain = self._rank(data, given, options), self._without_own()
+        plain._has_shifts, plain.n_components = False, int(rank + self._own_sizes(data.labels, rank).sum())
+        options = replace(options, n_components=plain.n_components)
+        return super(OwnComponentsMixin, plain)._solver(data, given, options, options.random_state)
+
+    def _without_own(self):
+        """Return a copy that fits shared components and shifts only."""
+        plain = copy.copy(self)
+        plain.n_own, plain.own, plain.shifts = 0, None, True
+        return plain
+
+    def _level_start(self, level, data, rank, given, options, random_state):
+        next_in_line = super(OwnComponentsMixin, self._without_own() if self._fits_own else self)
+        return next_in_line._level_start(level, data, rank, given, options, random_state)
+
+    def _alternate(self, data, start, given, options, level=None, parts=None):
+        if not self._fits_own:
+            return super()._alternate(data, start, given, options, level)
+        W, H, v, _ = start
+        H, free_mask, guide = self._fix_components(data, options, H)
+        sizes, is_tied = self._own_sizes(data.labels, W.shape[1]), self.own == "tied"
+        if not sizes.any():
+            raise ValueError(f"n_own={shown(self.n_own)} gives no stratum of these data a component; set n_own=0.")
+        v = v if self.shifts is True else 0 * v if self.shifts is False else pooled(data, v)
+        factors, tasks = own_factors(data, W, H, v, sizes, is_tied=is_tied)
+        of_W, alternations, of_H = (3, 3, 1) if self.sweeps == "thorough" else self.sweeps
+        schedule = (("W", of_W),) + (("G", 1), ("H", of_H)) * alternations + (("G", 1),)
+        kind = {"penalty": self._penalty, "is_tied": is_tied, "shifts": self.shifts}
+        problem = own_problem(data, factors, tasks, schedule, sizes, **kind)
+        self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
+        if parts is not None:
+            start_divided(problem, factors, parts)
+        elif not (self._goes_on(options) and self._continue_own(data, problem, factors)):
+            start_own(problem, factors, generator(options.random_state))
+        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), None, level)
+
+    def _continue_own(self, data, problem, factors):
+        """Write the own components of the last fit, and their weights, into the factors; tell whether there are any."""
+        loss = problem.losses[0]
+        if not self._has_own or self._is_tied != (self.own == "tied"):
+            return False
+        before, U = self._own_parts(data), None
+        known = {label: code for code, label in enumerate(self.strata_.tolist())}
+        if not self._is_tied and len(getattr(self, "W_", ())) == data.shape[0]:
+            U = scaled(spread_weights(self.own_W_, self.n_own_, self.row_strata_), data.log4_scale)
+            U = U if data.row_scale is None else U * data.row_scale[:, None]
+        for code, chosen, entries in loss.each_stratum():
+            last = known.get(data.labels[code : code + 1].tolist()[0], -1)
+            G = before.of(last)[: loss.sizes[code]] if last >= 0 else ()
+            if len(G):
+                factors["G"][entries, 1 : 1 + len(G)] = G.T[loss.pattern.column[entries]]
+                if U is not None:
+                    factors["W"][chosen, loss.offset : loss.offset + len(G)] = U[chosen, : len(G)]
+        factors.invalidate("W")
+        factors.invalidate("G")
+        return True
+
+    def _arrays(self, data, solver):
+        if not self._fits_own or "G" not in solver.factors.arrays:
+            return super()._arrays(data, solver)
+        factors, half = solver.factors, -data.log4_scale
+        W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, : factors.rank]), half))
+        H = scaled(np.ascontiguousarray(factors["H"][:, : factors.rank].T), half)
+        V = held_shifts(solver.problem.losses[0], factors)
+        return W, H, shift_arrays.mapped(V, lambda v: scaled(v, 2 * half))
+
+    def _set_factors(self, data, fit, options):
+        if not self._fits_own:
+            super()._set_factors(data, fit, options)
+            return
+        factors, loss, half = fit.factors, fit.problem.losses[0], -data.log4_scale
+        rank, is_tied = factors.rank, self.own == "tied"
+        H = np.ascontiguousarray(factors["H"][:, :rank].T)
+        V = held_shifts(loss, factors)
+        if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
+            V = apply_gauge(np.zeros((data.shape[0], rank)), H, V, data.stratum_index, options.gauge)[1]
+            factors["G"][:, 0] = data.pattern.entries(V)
+            factors.invalidate("G")
+        stack = stacked(factors["G"][:, 1:], data.pattern, loss.sizes)
+        parts = own.OwnParts(loss.sizes, shift_arrays.as_read(stack), loss.penalty, is_tied)
+        W, U = own.weights_of_strata(data, H.T, shift_arrays.as_read(V), parts)
+        wide = np.zeros_like(factors["W"])
+        wide[:, :rank] = W
+        if U is not None:
+            wide[:, rank : rank + loss.n_own] = spread_weights(U, loss.sizes, data.stratum_index)
+        factors.overwrite({"W": wide})
+        fit.history["objective"][-1], fit.history["penalty"][-1] = fit.problem.value(factors), 0.0
+        is_free = not fit.problem.free_mask
+        fit.problem.release()
+        W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)
+        V, stack = (shift_arrays.mapped(F, lambda f, e=e: scaled(f, e)) for F, e in ((V, 2 * half), (stack, half)))
+        if options.gauge == "max_shift":
+            W, V = apply_gauge(W, H, V, data.stratum_index, options.gauge)
+        if is_tied:
+            if is_free and not sp.issparse(stack):
+                balance(W, H, data.weight, [D.T for D in stack.reshape(data.n_strata, rank, -1)])
+        else:
+            U, stack = balanced_own(unscaled_weights(U, data.row_scale, half), stack)
+            if is_free:
+                balance(W, H, data.weight, [])
+        self.n_components_ = self._n_components = rank
+        self.W_, self.components_, self.n_revived_ = W, H, 0
+        of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
+        vars(self).update(of_strata, shifts_=V, n_own_=loss.sizes, _own_stack=stack)
+        self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows")
+        vars(self).update({} if is_tied else {"own_W_": U})
+
+    # ---------------------------------------------------------------- the fitted model
+
+    @property
+    def _is_tied(self):
+        return self._has_own and "own_W_" not in vars(self)
+
+    def _own_parts(self, data):
+        """Return the own components as the core takes them, in the inner scale of the data."""
+        stack = shift_arrays.as_read(self._own_stack)
+        stack = shift_arrays.mapped(stack, lambda G: scaled_for(G, data.log4_scale, data.dtype))
+        return own.OwnParts(self.n_own_, stack, self._penalty, self._is_tied)
+
+    @property
+    def own_components_(self) -> dict[Any, Any]:
+        """The components of each stratum: label -> array (k_i, n_features), a csr_array where `shifts_` would be one.
+
+        With ``own="tied"`` they are what a stratum adds to the shared components.
+        """
+        if not self._has_own:
+            raise AttributeError(
+                f"This {type(self).__name__} has no own_components_; set n_own or own='tied', and call fit."
+            )
+        ends = np.cumsum(self.n_own_).tolist()
+        each = zip(self.strata_.tolist(), [0, *ends[:-1]], ends, strict=True)
+        return {label: self._own_stack[first:end] for label, first, end in each}
+
+    def _infer_W(self, data, H, V, options):
+        if not self._has_own:
+            return super()._infer_W(data, H, V, options)
+        return own.weights_of_strata(data, H, V, self._own_parts(data))[0]
+
+    def transform_own(self, X: Matrix, *, strata: Labels | None = None) -> sp.csr_array:
+        """Return the weights of the own components of the strata, which `transform` finds together with those of H.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative and finite.
+        strata : array-like (n_samples,), default=None
+            Stratum label of each row, as for `transform`. A stratum that is new has no own components.
+
+        Returns
+        -------
+        csr_array (n_samples, sum of `n_own_`)
+            As `own_W_`: the columns belong to the rows of `own_components_`, stratum by stratum; a row has entries in
+            those of its stratum only.
+
+        Raises
+        ------
+        ValueError
+            X or strata that `transform` refuses; the model has no own components, or tied ones, which have no weights
+            of their own.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnmf import StratifiedNMF
+        >>> X = np.random.default_rng(0).random((12, 5))
+        >>> model = StratifiedNMF(2, n_own={"b": 1}, random_state=0).fit(X, strata=["a", "b"] * 6)
+        >>> model.transform(X[:4], strata=["a", "b"] * 2).shape, model.transform_own(X[:4], strata=["a", "b"] * 2).shape
+        ((4, 2), (4, 1))
+        """
+        self._check_fitted()
+        if not self._has_own or self._is_tied:
+            raise ValueError(
+                "transform_own needs own components with weights of their own; fit with n_own, or use transform: tied "
+                "components have the weights of the shared ones."
+            )
+        X, strata = with_labels(X, strata)
+        model, options = self._with_new_strata(X, strata), self._options()
+        with threads(options.n_threads):
+            data, H, V = model._prepared(X, strata, options)
+            U = own.weights_of_strata(data, H, V, self._own_parts(data))[1]
+        return shift_arrays.mapped(U, lambda u: scaled(u, -data.log4_scale))
+
+    def top_features(
+        self,
+        n: int = 10,
+        feature_names: Names | None = None,
+        *,
+        by: Ranking | None = None,
+        specific: Mapping[str, Any] | None = None,
+    ) -> StrataFeatures:
+        found = super().top_features(n, feature_names, by=by, specific=specific)
+        if self._has_own:
+            names, by = self._feature_names(feature_names), "weight" if by is None else by
+            found.own = {label: strongest(G, names, n, by) for label, G in self.own_components_.items()}
+        return found
+
+    def _inverse_transform(self, W, strata=None, own_W=None):
+        rows = super()._inverse_transform(W, strata)
+        if not self._has_own:
+            if own_W is not None:
+                raise ValueError("own_W was given, but this model has no own components; leave it out.")
+            return rows
+        if own_W is False:
+            return rows
+        if not self._is_tied and own_W is None:
+            raise ValueError(
+                "This model has own components: pass own_W=model.transform_own(X, strata=...), or own_W=False for the "
+                "part that all strata share and the shifts."
+            )
+        if not self._is_tied:
+            if np.shape(own_W) != (rows.shape[0], len(self._own_stack)):
+                raise ValueError(
+                    f"own_W has the shape {np.shape(own_W)}; expected {(rows.shape[0], len(self._own_stack))}: a row "
+                    "for each row of weights, a column for each own component."
+                )
+            return rows + _dense(sp.csr_array(own_W) @ self._own_stack)
+        stratum_index, _ = encode_labels(strata, rows.shape[0], self.strata_)
+        for code, D in enumerate(self.own_components_.values()):
+            rows[stratum_index == code] += _dense(W[stratum_index == code] @ D)
+        return rows
+
+    def _row_errors(self, data, H, V):
+        if not self._has_own:
+            return super()._row_errors(data, H, V)
+        return own.errors_of_strata(data, H[:, : len(self.components_)], V, self._own_parts(data))
+
+    def _nearest(self, data, H, V):
+        if not self._has_own:
+            return super()._nearest(data, H, V)
+        return own.nearest_of_strata(data, H[:, : len(self.components_)], V, self._own_parts(data))
+
+    def _score(self, X, strata=None, sample_weight=None):
+        if not self._has_own:
+            return super()._score(X, strata, sample_weight)
+        check_index(X, sample_weight=sample_weight)
+        X, strata = with_labels(X, strata)
+        model = self._with_new_strata(X, strata)
+        with threads(self.n_threads):
+            data, H, V = open_data(model, X, strata)
+            errors = self._row_errors(data, H, V)
+            norms = data.row_square_sums(None)
+        return explained_share(errors, norms, sample_weight)
+
+    def _policy(self):
+        policy = super()._policy()
+        return "mean" if policy == "estimate" and self._has_own and self.shifts is not True else policy
+
+    def _partial_fit(self, X, strata=None, **given):
+        if self._fits_own or self._has_own:
+            raise ValueError(
+                "partial_fit fits no own components, which need all rows at once; call fit, or set n_own=0 and "
+                "own=None in a new model."
+            )
+        return super()._partial_fit(X, strata, **given)
+
+    @property
+    def _fitted_shapes(self):
+        shapes = super()._fitted_shapes
+        return shapes | {"_own_stack": "om"} if self._has_own else shapes
+
+
+def held_shifts(loss, factors):
+    """Return the shifts (n_strata, n_columns) of a fit, dense or CSR, in the inner scale."""
+    if not loss.is_common:
+        return loss.pattern.held(np.ascontiguousarray(factors["G"][:, 0]))
+    v, n_strata = loss.shift(factors), loss.strata.n_strata
+    if shift_arrays.are_sparse(loss.pattern.sparse_shifts, n_strata, len(v)):
+        return sp.csr_array(v[None])[[0] * n_strata]
+    return np.repeat(v[None], n_strata, axis=0)
+
+
+def pooled(data, v):
+    """Return shifts (q,) on the pattern, each replaced by the mean of its column, weighted by the rows of the strata."""
+    pattern, sizes = data.pattern, data.groups.sizes[data.pattern.group]
+    total, count = (np.bincount(pattern.column, each, pattern.n_columns) for each in (sizes * v, sizes))
+    return (total / np.where(count > 0, count, 1))[pattern.column]
+
+
+def _dense(rows):
+    """Return rows of a product as a dense array."""
+    return rows.toarray() if sp.issparse(rows) else rows  # never-densify-ok: inverse_transform returns dense rows
+
+
+def stacked(G, pattern, sizes):
+    """Return the own components of all strata one below the other, (sum of sizes, n_columns), dense or CSR.
+
+    Parameters
+    ----------
+    G : ndarray (q, w)
+        Their entries on the pattern.
+    pattern : fastnmf.data.shifts.Pattern
+    sizes : ndarray (n_strata,) of int
+    """
+    begin, shape = np.cumsum([0, *sizes]), (int(sizes.sum()), pattern.n_columns)
+    entry, place = np.nonzero(G)  # a stratum has zeros beyond its number of components
+    row, column, values = begin[pattern.group[entry]] + place, pattern.column[entry], G[entry, place]
+    if shift_arrays.are_sparse(pattern.sparse_shifts, *shape):
+        return sp.csr_array((values, (row, column)), shape=shape)
+    out = np.zeros(shape, G.dtype)
+    out[row, column] = values
+    return out
+
+
+def spread_weights(U, sizes, stratum_index):
+    """Return weights of own components as an array (n_rows, w), those of each row from column 0 on.
+
+    Parameters
+    ----------
+    U : csr_array (n_rows, sum of sizes)
+    sizes : ndarray (n_strata,) of int
+    stratum_index : ndarray (n_rows,) of int
+    """
+    begin, held = np.cumsum([0, *sizes])[:-1][stratum_index], U.tocoo()
+    row, column = held.coords
+    out = np.zeros((U.shape[0], int(np.max(sizes))), U.dtype)
+    out[row, column - begin[row]] = held.data
+    return out
+
+
+def unscaled_weights(U, row_scale, exponent):
+    """Return weights of own components divided by the row scale and times ``2 ** exponent``.
+
+    Parameters
+    ----------
+    U : csr_array (n_rows, k)
+    row_scale : ndarray (n_rows,), or None
+    exponent : int
+    """
+    values = scaled(U.data, exponent)
+    if row_scale is not None:  # rows of weight zero have no entries, as their data are zero
+        values = values / row_scale[row_index(U)]
+    return sp.csr_array((values, U.indices, U.indptr), U.shape)
+
+
+def balanced_own(U, stack):
+    """Return U and the own components, scaled by powers of two against each other so that their lengths are similar.
+
+    Parameters
+    ----------
+    U : csr_array (n_rows, k)
+    stack : ndarray or csr_array (k, n_columns)
+    """
+    of_U = np.bincount(U.indices, np.square(U.data, dtype=np.float64), U.shape[1])
+    of_G = shift_arrays.square_lengths(stack)
+    is_used = (of_U > 0) & (of_G > 0)
+    drift = np.log2(np.where(is_used, of_G, 1)) - np.log2(np.where(is_used, of_U, 1))
+    powers = np.rint(drift / 4).astype(int)
+    U = sp.csr_array((np.ldexp(U.data, powers[U.indices]), U.indices, U.indptr), U.shape)
+    of_entries = powers[row_index(stack)] if sp.issparse(stack) else powers[:, None]
+    return U, shift_arrays.mapped(stack, lambda G: np.ldexp(G, -of_entries))

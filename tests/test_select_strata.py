@@ -1,0 +1,212 @@
+"""Which model the groups need: planted kinds are found, what is held out is held out, and refusals say why."""
+
+import warnings
+
+import numpy as np
+import oracles_ensemble
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from fastnmf import NMF, AffineNMF, StratifiedNMF, select_strata
+from fastnmf.selection.held_out import REACH, Entries, RowsColumns
+from fastnmf.selection.parallel_fits import ParallelFits
+from fastnmf.selection.separate import SeparateFits
+
+SHORT = StratifiedNMF(max_iter=30, tol=0, init="features")
+
+
+@pytest.fixture(autouse=True)
+def no_convergence_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def planted(kind, seed=0, sizes=(24, 20, 16), n_columns=36, rank=2, noise=0.2):
+    """Return data with half-normal factors: with no shift, one shift, or one for each stratum; and the strata."""
+    rng = np.random.default_rng(seed)
+    strata = np.repeat(["a", "b", "c"], sizes)
+    W, H = np.abs(rng.standard_normal((len(strata), rank))), np.abs(rng.standard_normal((rank, n_columns)))
+    V = 2 * rng.random((3, n_columns))
+    shifts = {"none": 0 * V, "common": V[[0, 0, 0]], "strata": V}[kind]
+    X = W @ H + np.repeat(shifts, sizes, axis=0) + noise * rng.standard_normal((len(strata), n_columns))
+    return np.maximum(X, 0), strata
+
+
+@pytest.fixture(scope="module")
+def found():
+    X, strata = planted("strata")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return select_strata(X, strata, (1, 2), n_folds=3, n_init=2, random_state=0, rungs=PLAIN)
+
+
+PLAIN = ("none", "common", "strata", "own")
+
+
+@pytest.mark.parametrize("kind", ["none", "common"])
+def test_what_is_planted_is_found(kind):
+    X, strata = planted(kind)
+    found = select_strata(X, strata, 2, n_folds=3, rungs=PLAIN[:3], random_state=0)
+    assert found.best_1se.rung == kind and found.best_1se.n_components == 2
+
+
+def test_the_table_follows_from_the_splits(found):
+    assert found.best.rung == found.best_1se.rung == "strata" and found.best_1se.n_components == 2
+    tried = [(row.rung, row.n_components) for row in found.table]
+    assert tried == [("none", 1), ("none", 2), ("none", 4), ("none", 5)] + [
+        (rung, k) for rung in ("common", "strata", "own") for k in (1, 2)
+    ]
+    splits = found.held_out_splits
+    best = min(range(len(tried)), key=lambda at: splits[at].mean())
+    for row, losses in zip(found.table, splits, strict=True):
+        paired = losses - splits[best]
+        assert row.held_out == pytest.approx(losses.mean()) and row.excess == pytest.approx(paired.mean())
+        assert row.excess_se == pytest.approx(paired.std(ddof=1) / np.sqrt(3)) and 0 < row.train < row.held_out
+        n, m, k = 60, 36, row.n_components
+        expected = {"none": k * (n + m), "common": k * (n + m) + m, "strata": k * (n + m) + 3 * m}
+        assert row.parameters == (expected | {"own": k * n + 3 * k * m})[row.rung]
+    frame = found.to_frame()
+    assert list(frame.columns[:5]) == ["rung", "n_components", "n_own", "own_penalty", "parameters"]
+    assert frame.shape == (10, 11) and frame.held_out.idxmin() == best
+    assert isinstance(found.estimator, StratifiedNMF) and found.estimator.n_components == 2
+    assert found.estimator.tol == StratifiedNMF().tol  # the short fits of the comparison are not for the user
+
+
+def test_the_verdict_is_a_sentence_and_the_table_is_printed(found):
+    assert found.verdict.startswith("A shift for each of the 3 strata, with 2 components, predicts held-out data best")
+    assert "standard errors" in found.verdict and found.verdict.endswith(".")
+    lines = repr(found).splitlines()
+    assert [line.split()[0] for line in lines[1:5]] == list(PLAIN) and lines[3].endswith("<- least, one standard error")
+    assert lines[-1] == f"Which model? {found.verdict}" and "rows_columns, 3 folds" in lines[5]
+
+
+def test_the_simplest_within_a_paired_standard_error_is_chosen():
+    X, strata = planted("none", noise=1.0)
+    found = select_strata(X, strata, (1, 2), n_folds=3, rungs=("none", "strata"), random_state=1)
+    near = [row for row in found.table if row.excess <= row.excess_se]
+    assert found.best_1se.rung == near[0].rung
+    rung = [row for row in near if row.rung == near[0].rung]
+    assert found.best_1se.parameters == min(row.parameters for row in rung)
+
+
+def test_nothing_depends_on_the_run_or_on_other_candidates(found):
+    X, strata = planted("strata")
+    options = {"n_folds": 3, "n_init": 2, "random_state": 0}
+    again = select_strata(sp.csr_array(X), strata, (1, 2), rungs=PLAIN, n_jobs=2, **options)
+    np.testing.assert_allclose(again.held_out_splits, found.held_out_splits, rtol=1e-8)
+    alone = select_strata(X, strata, 2, rungs=["own"], n_own=2, n_jobs=2, **options)
+    assert (alone.held_out_splits == found.held_out_splits[-1]).all()
+    assert isinstance(alone.estimator, NMF) and alone.estimator.n_init == 2
+
+
+@pytest.mark.parametrize("as_sparse", [False, True], ids=["dense", "sparse"])
+def test_separate_models_are_measured_as_by_plain_loops(as_sparse):
+    X, strata = planted("strata")
+    given = sp.csr_array(X) if as_sparse else X
+    setting = SeparateFits(given, strata, NMF(max_iter=20, tol=0, init="features"), None)
+    held = RowsColumns(setting, 3, np.random.default_rng(0))
+    _, (error, train) = held.measure(setting, 2, 1, 7)
+    lost = total = left = norm = 0.0
+    for label in "abc":
+        here, is_out = strata == label, held.fold == 1
+        fit = ParallelFits(X, None, setting.estimator, None).make(2, 7).fit(X[here & ~is_out])
+        rows = X[here & is_out]
+        one = oracles_ensemble.held_out_rows(rows, 0 * rows, fit.components_, held.part[1])
+        lost, total = lost + one**2 * np.sum(rows**2), total + np.sum(rows**2)
+        left, norm = left + fit.reconstruction_err_**2, norm + np.sum(X[here & ~is_out] ** 2)
+    assert error == pytest.approx(np.sqrt(lost / total), rel=1e-7)
+    assert train == pytest.approx(np.sqrt(left / norm), rel=1e-7)
+
+
+def test_entries_of_separate_models_are_measured_as_by_plain_loops():
+    X, strata = planted("strata", n_columns=12)
+    setting = SeparateFits(X, strata, NMF(max_iter=20, tol=0, init="features"), None)
+    held = Entries(setting, 3, np.random.default_rng(0))
+    _, (error, _) = held.measure(setting, 2, 1, 7)
+    is_out, Y = held.fold == 1, np.zeros_like(X)
+    for label in "abc":
+        here = strata == label
+        fit = ParallelFits(X, None, setting.estimator, None).make(2, 7).fit(X[here], weight=~is_out[here])
+        Y[here] = fit.W_ @ fit.components_
+    assert error == pytest.approx(oracles_ensemble.held_out_entries(X, Y, is_out, ~is_out, REACH), rel=1e-9)
+
+
+def test_few_features_hold_out_entries_and_say_so():
+    X, strata = planted("strata", n_columns=10)
+    found = select_strata(X, strata, 1, n_folds=2, rungs=("none", "common", "own"), estimator=SHORT, random_state=0)
+    assert found.method == "entries" and found.notes == [
+        "Entries are held out because 10 features are too few to find weights."
+    ]
+    assert found.notes[0] in repr(found)
+    known = sp.csr_array(X * (np.random.default_rng(0).random(X.shape) < 0.8))
+    rated = select_strata(
+        known,
+        strata,
+        1,
+        n_folds=2,
+        rungs=("common", "own"),
+        random_state=0,
+        estimator=StratifiedNMF(missing_values="zeros"),
+    )
+    assert rated.method == "entries" and (rated.held_out_splits < 1).all()
+
+
+def test_counts_are_compared_by_their_divergence():
+    X, strata = planted("common")
+    X = np.random.default_rng(0).poisson(3 * X)
+    found = select_strata(X, strata, 2, n_folds=2, beta_loss="kullback-leibler", rungs=PLAIN, random_state=0)
+    assert found.best_1se.rung == "common" and found.estimator.beta_loss == "kullback-leibler"
+    assert isinstance(found.estimator, StratifiedNMF)  # an AffineNMF has the squared error only
+    separate = found.table[-1]
+    assert separate.rung == "own" and found.best.held_out < separate.held_out < 3 * found.best.held_out
+
+
+def test_the_estimator_of_one_shift_takes_no_strata():
+    X, strata = planted("common")
+    found = select_strata(X, strata, 2, n_folds=2, rungs=["common"], random_state=0)
+    assert isinstance(found.estimator, AffineNMF) and found.estimator.fit(X).components_.shape == (2, 36)
+    given = select_strata(X, strata, 2, n_folds=2, rungs=["strata"], estimator=SHORT, random_state=0)
+    assert given.estimator.max_iter == 30
+
+
+def test_strata_are_columns_of_tables():
+    X, strata = planted("strata", n_columns=32)
+    frame = pd.DataFrame(X, columns=[f"g{j}" for j in range(32)])
+    options = {"n_components": 1, "n_folds": 2, "rungs": ["strata"], "random_state": 0, "estimator": SHORT}
+    losses = [select_strata(frame.assign(clinic=strata), "clinic", **options).held_out_splits]
+    anndata = pytest.importorskip("anndata")
+    cells = anndata.AnnData(frame, obs=pd.DataFrame({"clinic": strata}, index=frame.index.astype(str)))
+    losses.append(select_strata(cells, "clinic", **options).held_out_splits)
+    assert (losses[0] == losses[1]).all()
+
+
+X, LABELS = planted("strata")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"strata": ["a"] * 60}, "single label 'a'; select_strata compares"),
+        ({"strata": None}, "was given no strata"),
+        ({"strata": np.arange(60)}, "too few for method='rows_columns'"),
+        ({"n_components": 0}, "n_components=0 is not valid; expected an integer >= 1, or several"),
+        ({"n_components": []}, "n_components="),
+        ({"n_own": "2"}, "n_own='2'"),
+        ({"own_penalty": -1}, "own_penalty=-1"),
+        ({"rungs": ["shift"]}, r"rungs=\['shift'\] is not valid; expected some of 'none'"),
+        ({"rungs": "none"}, "rungs='none'"),
+        ({"estimator": NMF()}, "expected a StratifiedNMF"),
+        ({"estimator": StratifiedNMF(label_weight=1.0)}, "label_weight=0"),
+        ({"estimator": StratifiedNMF(seed_features=[[1]])}, "without seed_features"),
+        ({"estimator": StratifiedNMF(solver="mu", beta_loss=1.5)}, "'frobenius' and 'kullback-leibler' only"),
+        ({"beta_loss": 1.5}, "beta_loss=1.5"),
+        ({"method": "rows"}, "method='rows'"),
+        ({"method": "entries", "beta_loss": "kullback-leibler"}, "method='entries' needs beta_loss='frobenius'"),
+        ({"n_folds": 1}, "n_folds=1"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused(change, sentence):
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        select_strata(**{"X": X, "strata": LABELS} | change)
