@@ -1,4 +1,4 @@
-"""Kernels of the Kullback-Leibler and beta divergences, over the non-zeros of the data and over the whole model.
+"""Kernels of the Kullback-Leibler, beta and negative-binomial divergences, over the non-zeros and the whole model.
 
 The model of row i of the data is ``y = F Gᵀ + u_i v``: u is the row scale (`row_scale`, 1 where it is empty), v the
 shift of the row's stratum. Shifts are stored as the entries v (S,) of a pattern. Records are those of
@@ -43,6 +43,24 @@ def _log_single(x):
     q = s * s
     series = np.float32(1 / 3) + q * (np.float32(1 / 5) + q * np.float32(1 / 7))
     return np.float32(exponent) * np.float32(0.6931471805599453) + np.float32(2) * s * (np.float32(1) + q * series)
+
+
+@helper
+def _log1p(x):
+    """Return ``log(1 + x)`` of a float64 x >= 0 to about 1e-13 of itself, in arithmetic that vectorises; see `_log`.
+
+    Below 0.41 the exponent of ``1 + x`` is 0, and x itself is the ``m - 1`` of the series, so no digit cancels.
+    """
+    bits = np.float64(1.0 + x).view(np.int64)
+    exponent = (bits - 0x3FE6A09E667F3BCD) >> 52
+    m = np.int64(bits - (exponent << 52)).view(np.float64)
+    above = x if exponent == 0 else m - 1.0
+    s = above / (above + 2.0)
+    q = s * s
+    series = 1.0 / 13 + q * (1.0 / 15)
+    series = 1.0 / 9 + q * (1.0 / 11 + q * series)
+    series = 1.0 / 5 + q * (1.0 / 7 + q * series)
+    return exponent * 0.6931471805599453 + 2.0 * s * (1.0 + q * (1.0 / 3 + q * series))
 
 
 @helper
@@ -429,6 +447,160 @@ def rows_powers(tasks, F, G, shifts, least, exponent, out, parts, sums):
                         _add_powers(i, lo, hi, shifts, place, y, sums)
         if is_left:
             parts[t] = total
+
+
+@helper
+def _shrink_row(lo, hi, theta, y):
+    """Replace y[lo:hi] by ``theta / (y + theta)``, and return the sum of ``theta log(1 + y / theta)``.
+
+    Parameters
+    ----------
+    lo, hi : int
+    theta : ndarray (q,) of float64
+    y : ndarray (q,) of float32 or float64
+        Written.
+
+    Returns
+    -------
+    float
+    """
+    total = 0.0
+    for p in range(lo, hi):
+        r = y[p] / theta[p]
+        total += theta[p] * _log1p(r)
+        y[p] = 1.0 / (1.0 + r)
+    return total
+
+
+@kernel
+def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, parts, sums):
+    """Write ``pos = Z G`` and ``neg = Q G`` with ``z = x / y`` and ``q = (x + theta) / (y + theta)`` over all entries.
+
+    The model is ``y = F Gᵀ + u v``. The cost is O(p q K) time and O(q) memory per task, as for `rows_powers`.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table.
+    csr : CSR
+        X (p, q), the indices of each row ascending.
+    F, G : ndarray (p, K), (q, K)
+    shifts : Shifts
+    theta : ndarray of float64
+        The size of each column of the data: (q,) for rows of the data, (p,) for columns of the data.
+    least : ndarray (1,) or (p,) of float64
+        As for `csr_ratio_matmul`, for z; q needs no limit.
+    pos, neg : ndarray (p, K)
+        Written.
+    parts : ndarray (T,) of float64
+        Written for rows of the data: the sums of ``theta log(1 + y / theta) + x log(1 + theta / y)``. Length 0 for
+        columns of the data.
+    sums : ndarray (2, S) of float64
+        For columns of the data, the sums of ``z u`` and of ``q u`` over the rows that meet each entry of the shifts are
+        added to it. S is 0 for rows of the data.
+    """
+    indptr, indices, data = csr
+    start, stratum_index, row_scale = shifts.start, shifts.stratum_index, shifts.row_scale
+    is_left, has_shifts, is_each, K = len(parts) > 0, len(stratum_index) > 0, len(least) > 1, F.shape[1]
+    for t, begin, until in work_stealing(tasks):
+        y, part, total = np.zeros(len(G), F.dtype), np.zeros((2, K), F.dtype), 0.0
+        every = np.arange(len(G)).astype(np.int32)
+        place, ahead, at = np.full(shifts.n_strata, -1), np.zeros(TILE_ROWS, np.int64), np.zeros(TILE_ROWS, np.int64)
+        few, z = np.zeros(TILE_COLUMNS, np.int32), np.zeros(TILE_COLUMNS, F.dtype)
+        for first in range(begin, until, TILE_ROWS):
+            last = min(first + TILE_ROWS, until)
+            pos[first:last] = 0
+            neg[first:last] = 0
+            for i in range(first, last):
+                at[i - first] = indptr[i]
+                if has_shifts and is_left:
+                    ahead[i - first] = start[stratum_index[i]]
+            for lo in range(0, len(G), TILE_COLUMNS):
+                hi = min(lo + TILE_COLUMNS, len(G))
+                for i in range(first, last):
+                    dot_rows(lo, hi, every, F, i, G, y)
+                    if has_shifts and is_left:
+                        scale, end = row_scale[i] if len(row_scale) > 0 else 1.0, start[stratum_index[i] + 1]
+                        ahead[i - first] = _add_left_shifts(ahead[i - first], end, hi, scale, shifts, y)
+                    elif has_shifts:
+                        _add_right_shifts(i, lo, hi, shifts, place, y)
+                    floor, n, p = least[i if is_each else 0], 0, at[i - first]
+                    while p < indptr[i + 1] and indices[p] < hi:
+                        few[n] = indices[p]
+                        model = max(np.float64(y[few[n]]), floor)
+                        z[n] = data[p] / model
+                        if is_left:
+                            total += np.float64(data[p]) * _log1p(theta[few[n]] / model)
+                        elif has_shifts:
+                            j = few[n]
+                            u = np.float64(row_scale[j]) if len(row_scale) > 0 else 1.0
+                            sums[0, place[stratum_index[j]]] += np.float64(z[n]) * u
+                        n, p = n + 1, p + 1
+                    p = at[i - first]
+                    if is_left:
+                        total += _shrink_row(lo, hi, theta, y)
+                    else:
+                        inverse = 1.0 / theta[i]
+                        for c in range(lo, hi):
+                            y[c] = 1.0 / (1.0 + y[c] * inverse)
+                    for c in range(n):  # (x + theta) / (y + theta) = theta / (y + theta) (1 + x / theta)
+                        y[few[c]] *= 1.0 + data[p + c] / theta[few[c] if is_left else i]
+                    at[i - first] = p + n
+                    gather_row(0, n, few, z, G, part, 0)
+                    gather_row(lo, hi, every, y, G, part, 1)
+                    for c in range(K):
+                        pos[i, c] += part[0, c]
+                        neg[i, c] += part[1, c]
+                    if has_shifts and not is_left:
+                        _add_powers(i, lo, hi, shifts, place, y, sums[1])
+        if is_left:
+            parts[t] = total
+
+
+@kernel
+def rows_dispersion(tasks, csr, chosen, first, Y, theta, least, out):
+    """Write the log-likelihood of negative-binomial counts and its derivatives, but for their gamma functions.
+
+    Row c of the model Y belongs to row ``first + c`` of X, a column of the data. In the size t of that column, the
+    results are the sums of ``-t log(1 + y / t) - x log(1 + t / y)``, of ``(y - x) / (t + y) - log(1 + y / t)``, and of
+    ``y / (t (t + y)) + (x - y) / (t + y)²``.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table of `chosen`.
+    csr : CSR
+        X (p, q).
+    chosen : ndarray of int64
+        Rows of Y that are read.
+    first : int
+    Y : ndarray (n, q) of float64
+    theta : ndarray (n,) of float64
+    least : float
+        For x > 0 a model value below it is replaced by it.
+    out : ndarray (n, 3) of float64
+        Written in the rows `chosen`.
+    """
+    indptr, indices, data = csr
+    for _, begin, until in work_stealing(tasks):
+        for place in range(begin, until):
+            c = chosen[place]
+            y, size, inverse = Y[c], theta[c], 1.0 / theta[c]
+            logs = slope = curvature = 0.0
+            for i in range(len(y)):
+                r = y[i] * inverse
+                share, log = r / (1.0 + r), _log1p(r)
+                logs += log
+                slope += share - log
+                curvature += share * share
+            value, curvature = -size * logs, curvature * inverse
+            for p in range(indptr[first + c], indptr[first + c + 1]):
+                x, model = np.float64(data[p]), max(y[indices[p]], least)
+                weight = 1.0 / (size + model)
+                value -= x * _log1p(size / model)
+                slope -= x * weight
+                curvature += x * weight * weight
+            out[c, 0], out[c, 1], out[c, 2] = value, slope, curvature
 
 
 @kernel

@@ -200,6 +200,8 @@ def restrict_columns(model, columns):
     part.components_, part.n_features_in_ = model.components_[:, columns], len(columns)
     if model._has_shifts:
         part.shifts_ = shifts.as_read(model.shifts_)[:, columns]
+    if hasattr(model, "dispersion_"):
+        part.dispersion_ = model.dispersion_[columns]
     return part
 
 
@@ -221,7 +223,7 @@ def losses(model, X, W, strata=None):
     loss, trivial : float
         In the units of the user's data.
     """
-    options = model._options()
+    options = model._reading_options()
     with threads(options.n_threads):
         data = model._observed(X, options, strata, labels=model.strata_ if model._has_shifts else None)
         e, V = data.log4_scale, None

@@ -3,6 +3,7 @@
 from fastnmf.core.losses.dictionary import Dictionary, SpannedDictionary
 from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
 from fastnmf.core.losses.interval import Interval
+from fastnmf.core.losses.negative_binomial import NegativeBinomial
 from fastnmf.core.losses.squared import Frobenius, StrataFrobenius
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Frobenius",
     "Interval",
     "KullbackLeibler",
+    "NegativeBinomial",
     "SpannedDictionary",
     "StrataFrobenius",
     "check_beta",
