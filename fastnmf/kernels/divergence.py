@@ -12,6 +12,7 @@ from fastnmf.kernels.llvm_builder import BLOCK_BYTES, MAX_BLOCKS
 from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, ratio_row
 
 TILE_ROWS, TILE_COLUMNS = 32, 512  # size of the tiles of a whole model; the rows of G for one tile stay in the cache
+TURNED_ROWS = 128  # the same where a tile of G is turned, which takes the time of a few rows
 
 
 @helper
@@ -450,33 +451,78 @@ def rows_powers(tasks, F, G, shifts, least, exponent, out, parts, sums):
 
 
 @helper
-def _shrink_row(lo, hi, theta, y):
-    """Replace y[lo:hi] by ``theta / (y + theta)``, and return the sum of ``theta log(1 + y / theta)``.
+def _start_column(lo, hi, e, i, shifts, bounds, y):
+    """Set y[: hi - lo] to the shifts that column i of the data has in the rows lo..hi.
 
     Parameters
     ----------
     lo, hi : int
-    theta : ndarray (q,) of float64
-    y : ndarray (q,) of float32 or float64
+    e : int
+        First entry of the column whose stratum reaches beyond `lo`.
+    i : int
+    shifts : Shifts
+    bounds : ndarray (n_strata + 1,) of int64
+        First row of each stratum.
+    y : ndarray
+        Written.
+    """
+    v, start, keys, entries, row_scale = shifts.v, shifts.start, shifts.keys, shifts.entries, shifts.row_scale
+    y[: hi - lo] = 0
+    while e < start[i + 1] and bounds[keys[e]] < hi:
+        shift = v[entries[e]]
+        for j in range(max(bounds[keys[e]], lo), min(bounds[keys[e] + 1], hi)):
+            y[j - lo] = shift * row_scale[j] if len(row_scale) > 0 else shift
+        e += 1
+
+
+@helper
+def _add_to_entries(lo, hi, e, end, n, few, z, shifts, bounds, q, sums):
+    """Add z and q over the rows lo..hi, times the row scales, to the sums of the entries of a column.
+
+    Parameters
+    ----------
+    lo, hi : int
+    e, end : int
+        First entry of the column whose stratum reaches beyond `lo`, and end of its entries.
+    n : int
+    few, z : ndarray
+        Rows of the n non-zeros, ascending, and their z.
+    shifts : Shifts
+    bounds : ndarray (n_strata + 1,) of int64
+        First row of each stratum.
+    q : ndarray
+        Its entry j belongs to row ``lo + j``.
+    sums : ndarray (2, S) of float64
         Written.
 
     Returns
     -------
-    float
+    int
+        First entry whose stratum reaches beyond `hi`.
     """
-    total = 0.0
-    for p in range(lo, hi):
-        r = y[p] / theta[p]
-        total += theta[p] * _log1p(r)
-        y[p] = 1.0 / (1.0 + r)
-    return total
+    keys, entries, row_scale = shifts.keys, shifts.entries, shifts.row_scale
+    has_scale, p = len(row_scale) > 0, 0
+    while e < end and bounds[keys[e]] < hi:
+        of_z = of_q = 0.0
+        for j in range(max(bounds[keys[e]], lo), min(bounds[keys[e] + 1], hi)):
+            of_q += np.float64(q[j - lo] * row_scale[j] if has_scale else q[j - lo])
+        while p < n and few[p] < bounds[keys[e] + 1]:
+            of_z += np.float64(z[p] * row_scale[few[p]] if has_scale else z[p])
+            p += 1
+        sums[0, entries[e]] += of_z
+        sums[1, entries[e]] += of_q
+        if bounds[keys[e] + 1] > hi:
+            break
+        e += 1
+    return e
 
 
 @kernel
 def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, parts, sums):
     """Write ``pos = Z G`` and ``neg = Q G`` with ``z = x / y`` and ``q = (x + theta) / (y + theta)`` over all entries.
 
-    The model is ``y = F Gᵀ + u v``. The cost is O(p q K) time and O(q) memory per task, as for `rows_powers`.
+    The model is ``y = F Gᵀ + u v``. The cost is O(p q K) time and O(q) memory per task, as for `rows_powers`. Two rows
+    at a time share the loads of a tile of G, which is held turned, so that the loops over its columns vectorise.
 
     Parameters
     ----------
@@ -486,6 +532,7 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
         X (p, q), the indices of each row ascending.
     F, G : ndarray (p, K), (q, K)
     shifts : Shifts
+        The rows of the data are sorted by stratum.
     theta : ndarray of float64
         The size of each column of the data: (q,) for rows of the data, (p,) for columns of the data.
     least : ndarray (1,) or (p,) of float64
@@ -499,60 +546,120 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
         For columns of the data, the sums of ``z u`` and of ``q u`` over the rows that meet each entry of the shifts are
         added to it. S is 0 for rows of the data.
     """
-    indptr, indices, data = csr
-    start, stratum_index, row_scale = shifts.start, shifts.stratum_index, shifts.row_scale
+    (indptr, indices, data), stratum_index, row_scale = csr, shifts.stratum_index, shifts.row_scale
     is_left, has_shifts, is_each, K = len(parts) > 0, len(stratum_index) > 0, len(least) > 1, F.shape[1]
     for t, begin, until in work_stealing(tasks):
-        y, part, total = np.zeros(len(G), F.dtype), np.zeros((2, K), F.dtype), 0.0
-        every = np.arange(len(G)).astype(np.int32)
-        place, ahead, at = np.full(shifts.n_strata, -1), np.zeros(TILE_ROWS, np.int64), np.zeros(TILE_ROWS, np.int64)
-        few, z = np.zeros(TILE_COLUMNS, np.int32), np.zeros(TILE_COLUMNS, F.dtype)
-        for first in range(begin, until, TILE_ROWS):
-            last = min(first + TILE_ROWS, until)
-            pos[first:last] = 0
-            neg[first:last] = 0
+        Y, turned, total = np.zeros((2, TILE_COLUMNS), F.dtype), np.zeros((K, TILE_COLUMNS), F.dtype), 0.0
+        few, z, part = np.zeros(TILE_COLUMNS, np.int32), np.zeros((2, TILE_COLUMNS), F.dtype), np.zeros((1, K), F.dtype)
+        at, ahead = np.zeros(TURNED_ROWS, np.int64), np.zeros(TURNED_ROWS, np.int64)
+        inverse, base = (1.0 / theta).astype(F.dtype), np.zeros(len(G) if has_shifts and is_left else 0, F.dtype)
+        bounds = np.searchsorted(stratum_index, np.arange(shifts.n_strata + 1 if has_shifts and not is_left else 0))
+        first = begin
+        while first < until:
+            last = min(first + TURNED_ROWS, until)
+            if has_shifts and is_left:  # a tile has rows of one stratum
+                group = stratum_index[first]
+                last = min(last, first + np.searchsorted(stratum_index[first:last], group, side="right"))
+                base[:] = 0
+                for e in range(shifts.start[group], shifts.start[group + 1]):
+                    base[shifts.keys[e]] = shifts.v[shifts.entries[e]]
             for i in range(first, last):
                 at[i - first] = indptr[i]
-                if has_shifts and is_left:
-                    ahead[i - first] = start[stratum_index[i]]
+                if has_shifts and not is_left:
+                    ahead[i - first] = shifts.start[i]
+                for c in range(K):
+                    pos[i, c] = neg[i, c] = 0
             for lo in range(0, len(G), TILE_COLUMNS):
                 hi = min(lo + TILE_COLUMNS, len(G))
-                for i in range(first, last):
-                    dot_rows(lo, hi, every, F, i, G, y)
-                    if has_shifts and is_left:
-                        scale, end = row_scale[i] if len(row_scale) > 0 else 1.0, start[stratum_index[i] + 1]
-                        ahead[i - first] = _add_left_shifts(ahead[i - first], end, hi, scale, shifts, y)
-                    elif has_shifts:
-                        _add_right_shifts(i, lo, hi, shifts, place, y)
-                    floor, n, p = least[i if is_each else 0], 0, at[i - first]
-                    while p < indptr[i + 1] and indices[p] < hi:
-                        few[n] = indices[p]
-                        model = max(np.float64(y[few[n]]), floor)
-                        z[n] = data[p] / model
-                        if is_left:
-                            total += np.float64(data[p]) * _log1p(theta[few[n]] / model)
-                        elif has_shifts:
-                            j = few[n]
-                            u = np.float64(row_scale[j]) if len(row_scale) > 0 else 1.0
-                            sums[0, place[stratum_index[j]]] += np.float64(z[n]) * u
-                        n, p = n + 1, p + 1
-                    p = at[i - first]
-                    if is_left:
-                        total += _shrink_row(lo, hi, theta, y)
-                    else:
-                        inverse = 1.0 / theta[i]
-                        for c in range(lo, hi):
-                            y[c] = 1.0 / (1.0 + y[c] * inverse)
-                    for c in range(n):  # (x + theta) / (y + theta) = theta / (y + theta) (1 + x / theta)
-                        y[few[c]] *= 1.0 + data[p + c] / theta[few[c] if is_left else i]
-                    at[i - first] = p + n
-                    gather_row(0, n, few, z, G, part, 0)
-                    gather_row(lo, hi, every, y, G, part, 1)
+                a, b = Y[0, : hi - lo], Y[1, : hi - lo]
+                for j in range(lo, hi):
                     for c in range(K):
-                        pos[i, c] += part[0, c]
-                        neg[i, c] += part[1, c]
-                    if has_shifts and not is_left:
-                        _add_powers(i, lo, hi, shifts, place, y, sums[1])
+                        turned[c, j - lo] = G[j, c]
+                for one in range(first, last, 2):
+                    two = min(one + 1, last - 1)
+                    b[:] = 0
+                    for i in range(one, two + 1):
+                        y = a if i == one else b
+                        if has_shifts and is_left:
+                            shift, scale = base[lo:hi], row_scale[i] if len(row_scale) > 0 else F.dtype.type(1)
+                            for j in range(len(y)):
+                                y[j] = shift[j] * scale
+                        elif has_shifts:
+                            _start_column(lo, hi, ahead[i - first], i, shifts, bounds, y)
+                        else:
+                            y[:] = 0
+                    for c in range(0, K, 4):  # whole blocks of registers have a multiple of four numbers
+                        f0, f1, f2, f3 = F[one, c], F[one, c + 1], F[one, c + 2], F[one, c + 3]
+                        h0, h1, h2, h3 = F[two, c], F[two, c + 1], F[two, c + 2], F[two, c + 3]
+                        g0, g1, g2, g3 = turned[c], turned[c + 1], turned[c + 2], turned[c + 3]
+                        for j in range(len(a)):
+                            a[j] += f0 * g0[j] + f1 * g1[j] + f2 * g2[j] + f3 * g3[j]
+                            b[j] += h0 * g0[j] + h1 * g1[j] + h2 * g2[j] + h3 * g3[j]
+                    for i in range(one, two + 1):
+                        y, done, floor = (a if i == one else b), at[i - first], least[i if is_each else 0]
+                        while done < indptr[i + 1] and indices[done] < hi:
+                            done += 1
+                        x, ratio, n = data[at[i - first] : done], z[i - one], done - at[i - first]
+                        for p in range(n):
+                            few[p] = indices[at[i - first] + p]
+                            ratio[p] = max(np.float64(y[few[p] - lo]), floor)
+                        if is_left:
+                            for p in range(n):
+                                total += np.float64(x[p]) * _log1p(theta[few[p]] / ratio[p])
+                        for p in range(n):
+                            ratio[p] = x[p] / ratio[p]
+                        gather_row(0, n, few, ratio, G, part, 0)
+                        for c in range(K):
+                            pos[i, c] += part[0, c]
+                    if two == one:
+                        b[:] = 0
+                    if is_left:  # two rows share a division and a logarithm
+                        size, less = theta[lo:hi], inverse[lo:hi]
+                        for j in range(len(a)):
+                            r, s = a[j] * less[j], b[j] * less[j]
+                            both = r + s + r * s
+                            total += size[j] * _log1p(both)
+                            share = 1 / (1 + both)
+                            a[j], b[j] = (1 + s) * share, (1 + r) * share
+                    else:
+                        less_one, less_two = inverse[one], inverse[two]
+                        for j in range(len(a)):
+                            r, s = a[j] * less_one, b[j] * less_two
+                            share = 1 / (1 + r + s + r * s)
+                            a[j], b[j] = (1 + s) * share, (1 + r) * share
+                    for i in range(one, two + 1):
+                        y, begun, n = a if i == one else b, at[i - first], 0
+                        while begun + n < indptr[i + 1] and indices[begun + n] < hi:
+                            j = indices[begun + n]
+                            few[n] = j
+                            y[j - lo] *= 1 + data[begun + n] * inverse[j if is_left else i]  # (x + t) / (y + t)
+                            n += 1
+                        at[i - first] = begun + n
+                        if has_shifts and not is_left:
+                            e, end, ratio = ahead[i - first], shifts.start[i + 1], z[i - one]
+                            ahead[i - first] = _add_to_entries(lo, hi, e, end, n, few, ratio, shifts, bounds, y, sums)
+                    for c in range(0, K, 4):
+                        g0, g1, g2, g3 = turned[c], turned[c + 1], turned[c + 2], turned[c + 3]
+                        s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = F.dtype.type(0)
+                        for j in range(len(a)):
+                            s0 += a[j] * g0[j]
+                            s1 += a[j] * g1[j]
+                            s2 += a[j] * g2[j]
+                            s3 += a[j] * g3[j]
+                            t0 += b[j] * g0[j]
+                            t1 += b[j] * g1[j]
+                            t2 += b[j] * g2[j]
+                            t3 += b[j] * g3[j]
+                        neg[one, c] += s0
+                        neg[one, c + 1] += s1
+                        neg[one, c + 2] += s2
+                        neg[one, c + 3] += s3
+                        if two > one:
+                            neg[two, c] += t0
+                            neg[two, c + 1] += t1
+                            neg[two, c + 2] += t2
+                            neg[two, c + 3] += t3
+            first = last
         if is_left:
             parts[t] = total
 

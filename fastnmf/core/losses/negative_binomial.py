@@ -47,9 +47,11 @@ class NegativeBinomial(KullbackLeibler):
         How the sizes are estimated, as for `size_by_likelihood`; None: they are kept.
     """
 
+    _order = _place = None
+
     def __init__(self, strata, width, tasks, has_shifts=False, size=None, kind=None):
         check_counts(strata)
-        super().__init__(strata, width, tasks, has_shifts)
+        super().__init__(self._by_stratum(strata) if has_shifts else strata, width, tasks, has_shifts)
         self.kind, self._n_done = kind, 0
         side = self._sides["W"]
         X = sp.csr_array((side.data, side.indices, side.indptr), strata.shape)
@@ -59,6 +61,10 @@ class NegativeBinomial(KullbackLeibler):
         if not has_shifts:
             nothing, none = np.empty(0, np.int64), np.empty(0, np.int32)
             self._entries = dict.fromkeys("WH", CSR(nothing, none, none))
+        else:  # of a column by stratum
+            pattern = strata.pattern
+            each = np.lexsort((pattern.group, pattern.column)).astype(np.int32)
+            self._entries["H"] = CSR(self._entries["H"].indptr, pattern.group[each], each)
         self._below = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
         x = side.data.astype(np.float64)
         self._of_data = float(x @ np.log(x, out=np.zeros_like(x), where=x > 0)) - self.total
@@ -66,6 +72,16 @@ class NegativeBinomial(KullbackLeibler):
         if size.ndim and size.shape != strata.shape[1:]:
             raise ValueError(f"dispersion has {len(size)} entries; X has {strata.shape[1]} features: give one for each.")
         self._set_size(np.broadcast_to(size, strata.shape[1:]))
+
+    def _by_stratum(self, strata):
+        """Return the data with rows sorted by stratum, and keep their order: loops over a stratum are then simple."""
+        order = strata.groups.order
+        if np.array_equal(order, np.arange(len(order))):
+            return strata
+        self._order, self._place = order, np.argsort(order)
+        inner = strata.part(order)
+        inner.pattern, inner.row_scale = strata.pattern, None if strata.row_scale is None else strata.row_scale[order]
+        return inner
 
     def share(self, room):
         """As for `BetaDivergence`: two results of side H are held."""
@@ -82,6 +98,7 @@ class NegativeBinomial(KullbackLeibler):
     def estimate(self, factors):
         """Set the sizes to the maximum of the likelihood at `factors`."""
         W, H = (factors[name][:, : factors.rank] for name in "WH")
+        W = W if self._order is None else W[self._order]
         V = self.strata.pattern.as_read(factors["V"].astype(np.float64)) if self.has_shifts else None
         model = CountModel(self.strata, W, H, V, float(self.floor[0]), self._sides["H"])
         self._set_size(size_by_likelihood(model, self.kind, self.size))
@@ -135,6 +152,9 @@ class NegativeBinomial(KullbackLeibler):
             Overwritten.
         """
         F, G = self._both(name, factors)
+        if self._order is not None:
+            W = factors.cached("W by stratum", ("W",), lambda: self._sorted(factors["W"]))
+            F, G = (W, G) if name == "W" else (F, W)
         tasks = split_rows(len(F), G.size)
         parts = np.empty(len(tasks) - 1 if name == "W" else 0)
         sums = np.zeros((2, len(v) if name == "H" else 0))
@@ -142,7 +162,14 @@ class NegativeBinomial(KullbackLeibler):
         shifts = Shifts(v, *entries, stratum_index, self._loading, self.strata.n_strata)
         csr = self._sides[name].csr
         divergence.rows_negative_binomial(tasks, csr, F, G, shifts, self.size, self.floor, pos, neg, parts, sums)
+        if self._order is not None and name == "W":
+            for out in (pos, neg):
+                out[:] = out[self._place]
         return pos, float(parts.sum()), sums[0], neg, sums[1]
+
+    def _sorted(self, W):
+        """Return the rows of W sorted by stratum."""
+        return np.take(W, self._order, axis=0, out=aligned(W.shape, W.dtype), mode="clip")
 
     def to_state(self):
         """Return what later iterations depend on beside the factors."""
