@@ -12,7 +12,7 @@ from fastnmf.kernels.llvm_builder import BLOCK_BYTES, MAX_BLOCKS
 from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, ratio_row
 
 TILE_ROWS, TILE_COLUMNS = 32, 512  # size of the tiles of a whole model; the rows of G for one tile stay in the cache
-TURNED_ROWS = 128  # the same where a tile of G is turned, which takes the time of a few rows
+NARROW = 512  # columns of a tile whose products are those of BLAS
 
 
 @helper
@@ -451,8 +451,8 @@ def rows_powers(tasks, F, G, shifts, least, exponent, out, parts, sums):
 
 
 @helper
-def _start_column(lo, hi, e, i, shifts, bounds, y):
-    """Set y[: hi - lo] to the shifts that column i of the data has in the rows lo..hi.
+def _add_to_column(lo, hi, e, i, shifts, bounds, y):
+    """Add to y[: hi - lo] the shifts that column i of the data has in the rows lo..hi.
 
     Parameters
     ----------
@@ -467,32 +467,57 @@ def _start_column(lo, hi, e, i, shifts, bounds, y):
         Written.
     """
     v, start, keys, entries, row_scale = shifts.v, shifts.start, shifts.keys, shifts.entries, shifts.row_scale
-    y[: hi - lo] = 0
     while e < start[i + 1] and bounds[keys[e]] < hi:
-        shift = v[entries[e]]
-        for j in range(max(bounds[keys[e]], lo), min(bounds[keys[e] + 1], hi)):
-            y[j - lo] = shift * row_scale[j] if len(row_scale) > 0 else shift
+        shift, begin, end = v[entries[e]], max(bounds[keys[e]], lo), min(bounds[keys[e] + 1], hi)
+        mine = y[begin - lo : end - lo]
+        if len(row_scale) > 0:
+            scale = row_scale[begin:end]
+            for j in range(len(mine)):
+                mine[j] += shift * scale[j]
+        else:
+            for j in range(len(mine)):
+                mine[j] += shift
         e += 1
 
 
 @helper
-def _add_to_entries(lo, hi, e, end, n, few, z, shifts, bounds, q, sums):
-    """Add z and q over the rows lo..hi, times the row scales, to the sums of the entries of a column.
+def _add_few(few, z, e, shifts, bounds, sums):
+    """Add the numbers z of ascending rows, times the row scales, to the sums of the entries of a column.
+
+    Parameters
+    ----------
+    few, z : ndarray (n,)
+        The rows, and their z.
+    e : int
+        First entry of the column that a row may belong to.
+    shifts : Shifts
+    bounds : ndarray (n_strata + 1,) of int64
+        First row of each stratum.
+    sums : ndarray (S,) of float64
+        Written.
+    """
+    keys, entries, row_scale = shifts.keys, shifts.entries, shifts.row_scale
+    for p in range(len(few)):
+        while few[p] >= bounds[keys[e] + 1]:
+            e += 1
+        sums[entries[e]] += np.float64(z[p] * row_scale[few[p]] if len(row_scale) > 0 else z[p])
+
+
+@helper
+def _add_ranges(lo, hi, e, end, shifts, bounds, q, sums):
+    """Add q over the rows lo..hi, times the row scales, to the sums of the entries of a column.
 
     Parameters
     ----------
     lo, hi : int
     e, end : int
         First entry of the column whose stratum reaches beyond `lo`, and end of its entries.
-    n : int
-    few, z : ndarray
-        Rows of the n non-zeros, ascending, and their z.
     shifts : Shifts
     bounds : ndarray (n_strata + 1,) of int64
         First row of each stratum.
     q : ndarray
         Its entry j belongs to row ``lo + j``.
-    sums : ndarray (2, S) of float64
+    sums : ndarray (S,) of float64
         Written.
 
     Returns
@@ -501,16 +526,17 @@ def _add_to_entries(lo, hi, e, end, n, few, z, shifts, bounds, q, sums):
         First entry whose stratum reaches beyond `hi`.
     """
     keys, entries, row_scale = shifts.keys, shifts.entries, shifts.row_scale
-    has_scale, p = len(row_scale) > 0, 0
     while e < end and bounds[keys[e]] < hi:
-        of_z = of_q = 0.0
-        for j in range(max(bounds[keys[e]], lo), min(bounds[keys[e] + 1], hi)):
-            of_q += np.float64(q[j - lo] * row_scale[j] if has_scale else q[j - lo])
-        while p < n and few[p] < bounds[keys[e] + 1]:
-            of_z += np.float64(z[p] * row_scale[few[p]] if has_scale else z[p])
-            p += 1
-        sums[0, entries[e]] += of_z
-        sums[1, entries[e]] += of_q
+        total, begin, last = 0.0, max(bounds[keys[e]], lo), min(bounds[keys[e] + 1], hi)
+        mine = q[begin - lo : last - lo]
+        if len(row_scale) > 0:
+            scale = row_scale[begin:last]
+            for j in range(len(mine)):
+                total += mine[j] * scale[j]
+        else:
+            for j in range(len(mine)):
+                total += mine[j]
+        sums[entries[e]] += total
         if bounds[keys[e] + 1] > hi:
             break
         e += 1
@@ -521,8 +547,9 @@ def _add_to_entries(lo, hi, e, end, n, few, z, shifts, bounds, q, sums):
 def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, parts, sums):
     """Write ``pos = Z G`` and ``neg = Q G`` with ``z = x / y`` and ``q = (x + theta) / (y + theta)`` over all entries.
 
-    The model is ``y = F Gᵀ + u v``. The cost is O(p q K) time and O(q) memory per task, as for `rows_powers`. Two rows
-    at a time share the loads of a tile of G, which is held turned, so that the loops over its columns vectorise.
+    The model is ``y = F Gᵀ + u v``. The cost is O(p q K) time and O(q) memory per task, as for `rows_powers`. The
+    products of a tile are those of BLAS, which `threads` keeps on one thread: they took two thirds of the time of loops
+    over its rows.
 
     Parameters
     ----------
@@ -549,14 +576,14 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
     (indptr, indices, data), stratum_index, row_scale = csr, shifts.stratum_index, shifts.row_scale
     is_left, has_shifts, is_each, K = len(parts) > 0, len(stratum_index) > 0, len(least) > 1, F.shape[1]
     for t, begin, until in work_stealing(tasks):
-        Y, turned, total = np.zeros((2, TILE_COLUMNS), F.dtype), np.zeros((K, TILE_COLUMNS), F.dtype), 0.0
-        few, z, part = np.zeros(TILE_COLUMNS, np.int32), np.zeros((2, TILE_COLUMNS), F.dtype), np.zeros((1, K), F.dtype)
-        at, ahead = np.zeros(TURNED_ROWS, np.int64), np.zeros(TURNED_ROWS, np.int64)
+        room, spare, total = np.zeros(TILE_ROWS * NARROW, F.dtype), np.zeros(NARROW, F.dtype), 0.0
+        z, part = np.zeros(NARROW, F.dtype), np.zeros((TILE_ROWS, K), F.dtype)
+        at, ahead = np.zeros(TILE_ROWS, np.int64), np.zeros(TILE_ROWS, np.int64)
         inverse, base = (1.0 / theta).astype(F.dtype), np.zeros(len(G) if has_shifts and is_left else 0, F.dtype)
         bounds = np.searchsorted(stratum_index, np.arange(shifts.n_strata + 1 if has_shifts and not is_left else 0))
         first = begin
         while first < until:
-            last = min(first + TURNED_ROWS, until)
+            last = min(first + TILE_ROWS, until)
             if has_shifts and is_left:  # a tile has rows of one stratum
                 group = stratum_index[first]
                 last = min(last, first + np.searchsorted(stratum_index[first:last], group, side="right"))
@@ -567,53 +594,39 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
                 at[i - first] = indptr[i]
                 if has_shifts and not is_left:
                     ahead[i - first] = shifts.start[i]
-                for c in range(K):
-                    pos[i, c] = neg[i, c] = 0
-            for lo in range(0, len(G), TILE_COLUMNS):
-                hi = min(lo + TILE_COLUMNS, len(G))
-                a, b = Y[0, : hi - lo], Y[1, : hi - lo]
-                for j in range(lo, hi):
+            pos[first:last] = 0
+            neg[first:last] = 0
+            for lo in range(0, len(G), NARROW):
+                hi = min(lo + NARROW, len(G))
+                Y = room[: (last - first) * (hi - lo)].reshape((last - first, hi - lo))
+                np.dot(F[first:last], G[lo:hi].T, Y)
+                for i in range(first, last):
+                    y, begun, n, floor = Y[i - first], at[i - first], 0, F.dtype.type(least[i if is_each else 0])
+                    if has_shifts and is_left:
+                        shift, scale = base[lo:hi], row_scale[i] if len(row_scale) > 0 else F.dtype.type(1)
+                        for j in range(len(y)):
+                            y[j] += shift[j] * scale
+                    elif has_shifts:
+                        _add_to_column(lo, hi, ahead[i - first], i, shifts, bounds, y)
+                    while begun + n < indptr[i + 1] and indices[begun + n] < hi:
+                        n += 1
+                    few, x, ratio = indices[begun : begun + n], data[begun : begun + n], z[:n]
+                    for p in range(len(few)):
+                        ratio[p] = max(y[few[p] - lo], floor)
+                    if is_left:
+                        for p in range(len(few)):
+                            total += np.float64(x[p]) * _log1p(theta[few[p]] / ratio[p])
+                    for p in range(len(few)):
+                        ratio[p] = x[p] / ratio[p]
+                    gather_row(0, n, few, ratio, G, part, 0)
                     for c in range(K):
-                        turned[c, j - lo] = G[j, c]
-                for one in range(first, last, 2):
-                    two = min(one + 1, last - 1)
-                    b[:] = 0
-                    for i in range(one, two + 1):
-                        y = a if i == one else b
-                        if has_shifts and is_left:
-                            shift, scale = base[lo:hi], row_scale[i] if len(row_scale) > 0 else F.dtype.type(1)
-                            for j in range(len(y)):
-                                y[j] = shift[j] * scale
-                        elif has_shifts:
-                            _start_column(lo, hi, ahead[i - first], i, shifts, bounds, y)
-                        else:
-                            y[:] = 0
-                    for c in range(0, K, 4):  # whole blocks of registers have a multiple of four numbers
-                        f0, f1, f2, f3 = F[one, c], F[one, c + 1], F[one, c + 2], F[one, c + 3]
-                        h0, h1, h2, h3 = F[two, c], F[two, c + 1], F[two, c + 2], F[two, c + 3]
-                        g0, g1, g2, g3 = turned[c], turned[c + 1], turned[c + 2], turned[c + 3]
-                        for j in range(len(a)):
-                            a[j] += f0 * g0[j] + f1 * g1[j] + f2 * g2[j] + f3 * g3[j]
-                            b[j] += h0 * g0[j] + h1 * g1[j] + h2 * g2[j] + h3 * g3[j]
-                    for i in range(one, two + 1):
-                        y, done, floor = (a if i == one else b), at[i - first], least[i if is_each else 0]
-                        while done < indptr[i + 1] and indices[done] < hi:
-                            done += 1
-                        x, ratio, n = data[at[i - first] : done], z[i - one], done - at[i - first]
-                        for p in range(n):
-                            few[p] = indices[at[i - first] + p]
-                            ratio[p] = max(np.float64(y[few[p] - lo]), floor)
-                        if is_left:
-                            for p in range(n):
-                                total += np.float64(x[p]) * _log1p(theta[few[p]] / ratio[p])
-                        for p in range(n):
-                            ratio[p] = x[p] / ratio[p]
-                        gather_row(0, n, few, ratio, G, part, 0)
-                        for c in range(K):
-                            pos[i, c] += part[0, c]
-                    if two == one:
-                        b[:] = 0
-                    if is_left:  # two rows share a division and a logarithm
+                        pos[i, c] += part[0, c]
+                    if has_shifts and not is_left:
+                        _add_few(few, ratio, ahead[i - first], shifts, bounds, sums[0])
+                for one in range(0, last - first, 2):  # two rows share a division and a logarithm
+                    spare[:] = 0
+                    a, b = Y[one], Y[one + 1] if first + one + 1 < last else spare[: hi - lo]
+                    if is_left:
                         size, less = theta[lo:hi], inverse[lo:hi]
                         for j in range(len(a)):
                             r, s = a[j] * less[j], b[j] * less[j]
@@ -622,43 +635,22 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
                             share = 1 / (1 + both)
                             a[j], b[j] = (1 + s) * share, (1 + r) * share
                     else:
-                        less_one, less_two = inverse[one], inverse[two]
+                        less_one, less_two = inverse[first + one], inverse[min(first + one + 1, last - 1)]
                         for j in range(len(a)):
                             r, s = a[j] * less_one, b[j] * less_two
                             share = 1 / (1 + r + s + r * s)
                             a[j], b[j] = (1 + s) * share, (1 + r) * share
-                    for i in range(one, two + 1):
-                        y, begun, n = a if i == one else b, at[i - first], 0
-                        while begun + n < indptr[i + 1] and indices[begun + n] < hi:
-                            j = indices[begun + n]
-                            few[n] = j
-                            y[j - lo] *= 1 + data[begun + n] * inverse[j if is_left else i]  # (x + t) / (y + t)
-                            n += 1
-                        at[i - first] = begun + n
-                        if has_shifts and not is_left:
-                            e, end, ratio = ahead[i - first], shifts.start[i + 1], z[i - one]
-                            ahead[i - first] = _add_to_entries(lo, hi, e, end, n, few, ratio, shifts, bounds, y, sums)
-                    for c in range(0, K, 4):
-                        g0, g1, g2, g3 = turned[c], turned[c + 1], turned[c + 2], turned[c + 3]
-                        s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = F.dtype.type(0)
-                        for j in range(len(a)):
-                            s0 += a[j] * g0[j]
-                            s1 += a[j] * g1[j]
-                            s2 += a[j] * g2[j]
-                            s3 += a[j] * g3[j]
-                            t0 += b[j] * g0[j]
-                            t1 += b[j] * g1[j]
-                            t2 += b[j] * g2[j]
-                            t3 += b[j] * g3[j]
-                        neg[one, c] += s0
-                        neg[one, c + 1] += s1
-                        neg[one, c + 2] += s2
-                        neg[one, c + 3] += s3
-                        if two > one:
-                            neg[two, c] += t0
-                            neg[two, c + 1] += t1
-                            neg[two, c + 2] += t2
-                            neg[two, c + 3] += t3
+                for i in range(first, last):
+                    y, done = Y[i - first], at[i - first]
+                    while done < indptr[i + 1] and indices[done] < hi:  # (x + theta) / (y + theta)
+                        y[indices[done] - lo] *= 1 + data[done] * inverse[indices[done] if is_left else i]
+                        done += 1
+                    at[i - first] = done
+                    if has_shifts and not is_left:
+                        e, end = ahead[i - first], shifts.start[i + 1]
+                        ahead[i - first] = _add_ranges(lo, hi, e, end, shifts, bounds, y, sums[1])
+                np.dot(Y, G[lo:hi], part[: last - first])
+                neg[first:last] += part[: last - first]
             first = last
         if is_left:
             parts[t] = total
