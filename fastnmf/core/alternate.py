@@ -83,10 +83,10 @@ class Extrapolation:
 
 
 def acceleration(tasks, factors, options):
-    """Return the `Extrapolation` of coordinate descent, the `SQUAREM` of Kullback-Leibler, or None."""
+    """Return the `Extrapolation` of coordinate descent, the `SQUAREM` of the losses of counts, or None."""
     if not options.is_multiplicative:
         return Extrapolation(tasks, factors)
-    return SQUAREM(tasks, factors) if options.is_kullback_leibler else None
+    return SQUAREM(tasks, factors) if options.is_kullback_leibler or options.is_counts else None
 
 
 class AlternatingSolver(Solver):

@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.losses.choice import DIVERGENCES, Beta, Divergence, as_divergence
+from fastnmf.core.dispersion import KINDS, size_of
+from fastnmf.core.losses.choice import COUNTS, DIVERGENCES, Beta, Counts, Divergence, as_divergence
 from fastnmf.data.entry_weights import MISSING
 from fastnmf.data.matrix import as_csr, as_numbers, check_unmasked
 from fastnmf.data.sentences import shown
@@ -117,6 +118,11 @@ class Options:
         """Whether the loss is the Kullback-Leibler divergence, for which W for given components is exact, too."""
         return isinstance(self.loss, Beta) and self.beta == 1
 
+    @property
+    def is_counts(self):
+        """Whether the loss is the deviance of negative-binomial counts."""
+        return isinstance(self.loss, Counts)
+
     def takes_weights(self, of_divergences, has_shifts):
         """Return whether entries may have weights under the loss, and under which losses they may, for a message.
 
@@ -175,7 +181,7 @@ def read_options(name, parameters, constraints, loss_parameter="beta_loss"):
         check_finite(parameter, value)
     found = {field: parameters[field] for field in _FIELDS if field in parameters}
     if loss_parameter in parameters:
-        found["loss"] = as_divergence(parameters[loss_parameter])
+        found["loss"] = _loss_of(parameters[loss_parameter], parameters.get("dispersion"))
         found["loss_given"] = f"{loss_parameter}={parameters[loss_parameter]!r}"
     alphas = {factor: parameters.get(f"alpha_{factor}", 0.0) for factor in "WHV"}
     if alphas["H"] == "same":
@@ -189,6 +195,15 @@ def read_options(name, parameters, constraints, loss_parameter="beta_loss"):
         objects = tuple(objects) if isinstance(objects, (list, tuple)) else (objects,)
         found[factor] = replace(found.get(factor, FactorOptions()), objects=objects)
     return Options(name=name, **found)
+
+
+def _loss_of(given, dispersion):
+    """Return the loss as a `Divergence`; `dispersion` is the parameter of this name, for counts."""
+    if not (isinstance(given, str) and given == COUNTS):
+        return as_divergence(given)
+    if isinstance(dispersion, str):
+        return Counts(kind=str(dispersion))
+    return Counts(size_of(dispersion))
 
 
 def check_choice(name, value, choices):
@@ -284,6 +299,28 @@ def check_beta_loss(name, value):
         check_choice(name, value, tuple(DIVERGENCES))
 
 
+def check_count_loss(name, value):
+    """Raise unless `value` is a loss as for `check_beta_loss`, or the negative binomial."""
+    if isinstance(value, str):
+        check_choice(name, value, (*DIVERGENCES, COUNTS))
+    else:
+        check_beta_loss(name, value)
+
+
+def check_dispersion(name, value):
+    """Raise unless `value` is "feature", "global", a number >= 0, or a list or vector of such numbers."""
+    if isinstance(value, str):
+        check_choice(name, value, KINDS)
+        return
+    found = np.asarray(value)
+    is_numbers = found.dtype.kind in "fiu" and found.ndim <= 1 and found.size > 0
+    if not is_numbers or not np.isfinite(found).all() or (found < 0).any():
+        raise ValueError(
+            f"{name}={shown(value)} is not valid; expected 'feature', 'global', a number >= 0, or one such number for "
+            "each feature."
+        )
+
+
 def check_penalties(name, value):
     """Raise unless `value` is None or maps W, H or V to penalties: objects with `value` and `half_gradient`."""
     expected = "expected None or a dict such as {'H': [penalty]} with the keys 'W', 'H' or 'V'"
@@ -350,6 +387,7 @@ CONSTRAINTS = {
     "warm_start": check_bool,
     "signed": check_bool,
     "beta_loss": check_beta_loss,
+    "dispersion": check_dispersion,
     "penalties": check_penalties,
     "exponent": one_of("mm", "fast"),
     "missing_values": one_of(*MISSING),

@@ -11,6 +11,7 @@ from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
 from fastnmf.core.warn import first_was
+from fastnmf.models.base.counts import DispersionMixin
 from fastnmf.models.base.for_checkers import Callback, Model, StartName, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
@@ -22,7 +23,7 @@ from fastnmf.typing import Factor, File, Floats, Matrix, Names, Ranking, Seed, S
 MU_SCHEDULE = (("W", 1), (("H", 1), ("V", 1)))
 
 
-class AffineNMF(RowErrorsMixin, BaseNMF, WithStrata):
+class AffineNMF(DispersionMixin, RowErrorsMixin, BaseNMF, WithStrata):
     """Factorise with an offset that all rows share: ``X ~ W H + 1 vᵀ`` with W, H, v >= 0.
 
     Minimises ``||X - W H - 1 vᵀ||²``. This is `StratifiedNMF` with a single stratum; loss, start and closed form of v

@@ -9,9 +9,10 @@ import numpy as np
 
 from fastnmf.core.alternate import acceleration
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import generator, integer, one_of, optional, sweeps_of
+from fastnmf.core.options import check_count_loss, generator, integer, one_of, optional, sweeps_of
 from fastnmf.models.base.chunked import ChunkedFitMixin
-from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative
+from fastnmf.models.base.counts import CountsMixin
+from fastnmf.models.base.for_checkers import Callback, CountLoss, Dispersion, Init, Iterative
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.partial_fit import PartialFitMixin
@@ -19,7 +20,7 @@ from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import Factor, File, Floats, Matrix, Penalties, Seed, Vector
 
 
-class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNMF, Iterative):
+class NMF(CountsMixin, PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNMF, Iterative):
     """Factorise a non-negative matrix, sparse or dense: ``X ~ W H`` with W, H >= 0.
 
     The interface is that of scikit-learn's `NMF`. With D half the squared error, or another divergence, and with every
@@ -51,9 +52,13 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         ``"hals"``: the same without extrapolation; the objective is monotone. After the last sweep of both solvers, W
         is computed exactly for the final H; `transform` repeats this computation. ``"mu"``: multiplicative updates, for
         any loss; `fit_transform` returns the last iterate. `extrapolate` says what both ``"cd"`` and ``"mu"`` add.
-    beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
+    beta_loss : {"frobenius", "kullback-leibler", "itakura-saito", "negative-binomial"} or float, default="frobenius"
         The beta divergence D. All but ``"frobenius"`` (2) need ``solver="mu"``. ``"kullback-leibler"`` (1) visits the
-        non-zero entries only.
+        non-zero entries only. ``"negative-binomial"``: half the deviance of counts that vary more than Poisson counts,
+        see `dispersion` and the page "Counts"; every iteration visits all entries.
+    dispersion : {"feature", "global"}, float or array-like (n_features,), default="feature"
+        Of ``beta_loss="negative-binomial"``: a count with mean y has the variance ``y + dispersion * y²``; 0 is
+        Poisson. It is estimated by maximum likelihood, for each feature or one for all, or given.
     exponent : {"mm", "fast"}, default="mm"
         Exponent of the multiplicative ratios, for `beta_loss` below 1 and above 2. ``"mm"``: 1 / (2 - beta) or 1 /
         (beta - 1), for which the objective provably does not increase. ``"fast"``: 1, with which the objective falls
@@ -125,6 +130,9 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         H.
     W_ : ndarray (n_samples, n_components) of the dtype of X
         W, the weights of the training rows.
+    dispersion_ : ndarray (n_features,) of float64
+        Dispersion of each feature, for ``beta_loss="negative-binomial"`` only; 0 where counts vary no more than Poisson
+        counts.
     n_components_, n_iter_ : int
         Number of components, and number of iterations.
     n_revived_ : int
@@ -174,6 +182,8 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     AAIM 2008, doi:10.1007/978-3-540-68880-8_32 (penalties by the number of known entries).
     Y. Hu, Y. Koren, C. Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008,
     doi:10.1109/ICDM.2008.22 (`background`).
+    O. Gouvert, T. Oberlin, C. Fevotte, "Negative binomial matrix factorization", IEEE Signal Processing Letters 2020,
+    doi:10.1109/LSP.2020.2991613 (updates for one given dispersion).
 
     Examples
     --------
@@ -190,7 +200,8 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
     n_components: int | Literal["auto"] | None
     init: Init
     solver: Literal["cd", "hals", "mu"]
-    beta_loss: BetaLoss
+    beta_loss: CountLoss
+    dispersion: Dispersion
     exponent: Literal["mm", "fast"]
     alpha_W: float
     alpha_H: float | Literal["same"]
@@ -210,6 +221,7 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
             name, value
         ),
         "solver": one_of("cd", "hals", "mu"),
+        "beta_loss": check_count_loss,
         "sweeps": sweeps_of(2, (2, 2)),
     }
 
@@ -219,7 +231,8 @@ class NMF(PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrorsMixin, BaseNM
         *,
         init: Init = None,
         solver: Literal["cd", "hals", "mu"] = "cd",
-        beta_loss: BetaLoss = "frobenius",
+        beta_loss: CountLoss = "frobenius",
+        dispersion: Dispersion = "feature",
         exponent: Literal["mm", "fast"] = "mm",
         tol: float = 1e-4,
         max_iter: int = 2000,

@@ -7,14 +7,15 @@ from typing import Any, Literal, Self
 
 from fastnmf.core.alternate import acceleration
 from fastnmf.core.objectives import divergence_problem, squared_problem
-from fastnmf.core.options import check_number, integer, one_of, sweeps_of
+from fastnmf.core.options import check_count_loss, check_number, integer, one_of, sweeps_of
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.classification import ClassPredictionMixin
+from fastnmf.models.base.counts import CountsMixin
 from fastnmf.models.base.designs import DesignMixin, check_smoothness
 from fastnmf.models.base.fitted_state import atomic_fit
-from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, WithStrata, available_if
+from fastnmf.models.base.for_checkers import Callback, CountLoss, Dispersion, Init, WithStrata, available_if
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin, refuse_with_design
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.own import OwnComponentsMixin
@@ -48,6 +49,7 @@ class StratifiedNMF(
     OwnComponentsMixin,
     DesignMixin,
     ClassPredictionMixin,
+    CountsMixin,
     PartialFitMixin,
     ChunkedFitMixin,
     RatingsMixin,
@@ -80,9 +82,12 @@ class StratifiedNMF(
         ``"nndsvda"`` and ``"nndsvdar"``: the same without zeros, and with small random numbers in place of zeros; use
         these two with ``"mu"``, which cannot change a zero. ``"custom"``: the W, H and V passed to `fit`. A fitted
         model or a `Start`: its components, and its shifts for labels that both have. None means ``"auto"``.
-    beta_loss : {"frobenius", "kullback-leibler", "itakura-saito"} or float, default="frobenius"
+    beta_loss : {"frobenius", "kullback-leibler", "itakura-saito", "negative-binomial"} or float, default="frobenius"
         The beta divergence between A(i) and ``1 v(i)ᵀ + W(i) H``. All but ``"frobenius"`` (2) need ``solver="mu"``.
-        ``"kullback-leibler"`` (1), for counts, visits the non-zero entries only.
+        ``"kullback-leibler"`` (1), for counts, visits the non-zero entries only. ``"negative-binomial"``, for counts
+        that vary more than Poisson counts, visits all entries; see `NMF`.
+    dispersion : {"feature", "global"}, float or array-like (n_features,), default="feature"
+        Dispersion of ``beta_loss="negative-binomial"``, estimated or given; see `NMF`.
     exponent : {"mm", "fast"}, default="mm"
         Exponent of the multiplicative ratios, for `beta_loss` below 1 and above 2; see `NMF`.
     alpha_V, alpha_W, alpha_H, l1_ratio : float, default=0.0, 0.0, "same", 0.0
@@ -190,6 +195,8 @@ class StratifiedNMF(
         Number of rows of each stratum, or sum of their weights.
     row_strata_ : ndarray (n_samples,) of int32
         Stratum of each training row, as an index into `strata_`.
+    dispersion_ : ndarray (n_features,) of float64
+        As for `NMF`, for ``beta_loss="negative-binomial"`` only.
     n_components_, n_iter_ : int
         Number of components, and number of iterations.
     n_revived_ : int
@@ -267,7 +274,8 @@ class StratifiedNMF(
 
     solver: Literal["hals", "mu"]
     init: Init
-    beta_loss: BetaLoss
+    beta_loss: CountLoss
+    dispersion: Dispersion
     exponent: Literal["mm", "fast"]
     alpha_V: float
     alpha_W: float
@@ -297,6 +305,7 @@ class StratifiedNMF(
 
     _constraints = {
         "solver": one_of("hals", "mu"),
+        "beta_loss": check_count_loss,
         "sweeps": sweeps_of(3, (2, 1, 2)),
         "update_order": one_of("sequential", "simultaneous"),
         "n_shift_updates": integer(),
@@ -318,7 +327,8 @@ class StratifiedNMF(
         *,
         solver: Literal["hals", "mu"] = "hals",
         init: Init = "auto",
-        beta_loss: BetaLoss = "frobenius",
+        beta_loss: CountLoss = "frobenius",
+        dispersion: Dispersion = "feature",
         exponent: Literal["mm", "fast"] = "mm",
         alpha_V: float = 0.0,
         alpha_W: float = 0.0,

@@ -278,6 +278,8 @@ def restrict_columns(model, columns):
         part.shifts_ = shifts.as_read(model.shifts_)[:, columns]
     if hasattr(model, "_own_stack"):
         part._own_stack = shifts.as_read(model._own_stack)[:, columns]
+    if hasattr(model, "dispersion_"):
+        part.dispersion_ = model.dispersion_[columns]
     return part
 
 
@@ -299,7 +301,7 @@ def losses(model, X, W, strata=None):
     loss, trivial : float
         In the units of the user's data.
     """
-    options = model._options()
+    options = model._reading_options()
     with threads(options.n_threads):
         data = _read(model, X, options, strata)
         e, V = data.log4_scale, None

@@ -4,6 +4,7 @@ from fastnmf.core.losses.design_divergence import DesignKullbackLeibler
 from fastnmf.core.losses.dictionary import Dictionary, SpannedDictionary
 from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
 from fastnmf.core.losses.interval import Interval
+from fastnmf.core.losses.negative_binomial import NegativeBinomial
 from fastnmf.core.losses.squared import DesignFrobenius, Frobenius, StrataFrobenius
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Frobenius",
     "Interval",
     "KullbackLeibler",
+    "NegativeBinomial",
     "SpannedDictionary",
     "StrataFrobenius",
     "check_beta",

@@ -8,6 +8,7 @@ from typing import Any
 from fastnmf.core.losses.design_divergence import DesignKullbackLeibler
 from fastnmf.core.losses.divergences import BetaDivergence, KullbackLeibler, check_beta
 from fastnmf.core.losses.masked_divergence import MaskedBetaDivergence, MaskedKullbackLeibler
+from fastnmf.core.losses.negative_binomial import NegativeBinomial
 from fastnmf.data.design import DesignedStrata
 
 
@@ -79,6 +80,29 @@ class Beta(Divergence):
         return loss, loss.reference()
 
 
+class Counts(Divergence):
+    """Negative-binomial counts; see `fastnmf.core.losses.NegativeBinomial`.
+
+    The scale of the losses is that of Kullback-Leibler, the divergence from the product of the margins, so that
+    normalized losses of both can be compared: the smaller one has the larger likelihood.
+
+    Parameters
+    ----------
+    size : ndarray (n_columns,), default=None
+        The sizes, or where they start.
+    kind : {"feature", "global"}, default=None
+        How they are estimated in a fit; None: they are kept.
+    """
+
+    def __init__(self, size=None, kind=None):
+        self.size, self.kind = size, kind
+
+    def build(self, data, width, tasks, *, has_shifts=False, exponent="mm"):
+        loss = NegativeBinomial(data, width, tasks, has_shifts, self.size, self.kind)
+        return loss, loss.independence()
+
+
+COUNTS = "negative-binomial"
 DIVERGENCES = {"frobenius": Beta(2), "kullback-leibler": Beta(1), "itakura-saito": Beta(0)}
 
 

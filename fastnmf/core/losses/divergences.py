@@ -451,14 +451,22 @@ class BetaDivergence(_Divergence):
 
     def _powers_with(self, V, factors):
         """Return the sum of ``y^b`` for given shifts V (n_strata, n_columns), dense or CSR."""
-        if sp.issparse(V):
-            v, every = V.data, np.arange(V.nnz, dtype=np.int32)
-            entries = CSR(V.indptr.astype(np.int64), V.indices.astype(np.int32), every)
-        else:
-            v, every = V.ravel(), np.arange(V.size + 1, dtype=np.int32)
-            entries = CSR(every[:: V.shape[1]].astype(np.int64), np.tile(every[: V.shape[1]], len(V)), every[:-1])
         out = np.empty_like(self._below["W"])  # leaves the cached array unchanged
-        return self._powers("W", factors, v.astype(self.strata.dtype), entries, out, np.empty(0))[1]
+        return self._powers("W", factors, *whole_entries(V, self.strata.dtype), out, np.empty(0))[1]
+
+
+def whole_entries(V, dtype):
+    """Return all entries of shifts V (n_strata, n_columns), dense or CSR: their values, and the index of each as `CSR`.
+
+    They may lie off the pattern of the data; strata are the rows of the index.
+    """
+    if sp.issparse(V):
+        v, every = V.data, np.arange(V.nnz, dtype=np.int32)
+        entries = CSR(V.indptr.astype(np.int64), V.indices.astype(np.int32), every)
+    else:
+        v, every = V.ravel(), np.arange(V.size + 1, dtype=np.int32)
+        entries = CSR(every[:: V.shape[1]].astype(np.int64), np.tile(every[: V.shape[1]], len(V)), every[:-1])
+    return v.astype(dtype), entries
 
 
 def _zero_if_rounding(parts):

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from fastnmf.core.init.starts import Start
 from fastnmf.core.losses.choice import Divergence
 from fastnmf.models.base.callbacks import Callback
-from fastnmf.typing import Array, FittedModel, Floats, Integers, Seed, SupportsArray
+from fastnmf.typing import Array, FittedModel, Floats, Integers, Seed, SupportsArray, Vector
 
 BetaName: TypeAlias = Literal["frobenius", "kullback-leibler", "itakura-saito"]
 BetaLoss: TypeAlias = BetaName | float | Divergence
+CountLoss: TypeAlias = BetaLoss | Literal["negative-binomial"]
+Dispersion: TypeAlias = Literal["feature", "global"] | float | Vector
 Betas: TypeAlias = BetaName | float | Sequence[float | BetaName] | SupportsArray
 Model: TypeAlias = Start | FittedModel
 StartName: TypeAlias = Literal[

@@ -48,6 +48,7 @@ ARRAYS = {
     "intercept_": ("c", "~"),
     "B_": ("ck", "~"),
     "offset_": ("m", "+"),
+    "dispersion_": ("m", "+"),
     "s_": ("k", "+"),
     "anchors_": ("k", "m"),
     "pairs_": ("pq", "k"),

@@ -614,6 +614,10 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         update = None if options.has_exact_W else Majorised(self._own_update("W", data, options))
         return infer_divergence(data, H, V, options.loss, penalties, options.max_iter, update)
 
+    def _reading_options(self):
+        """Return the options with which new rows are read; see `fastnmf.models.base.counts`."""
+        return self._options()
+
     def _own_update(self, name, data, options):
         """Return the update of a factor that the user chose, or None."""
 
@@ -653,7 +657,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return (self._infer_exact if options.is_squared else self._infer_by_divergence)(data, H, V, options)[0]
 
     def _transform(self, X, strata=None):
-        options = self._options()
+        options = self._reading_options()
         with threads(options.n_threads):
             data, H, V = self._prepared(X, strata, options)
             W = self._infer_W(data, H, V, options)
@@ -675,7 +679,7 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return W @ self.components_ + shift_arrays.rows_of(self.shifts_, stratum_index)
 
     def _score(self, X, strata=None, sample_weight=None):
-        options = self._options()
+        options = self._reading_options()
         if sample_weight is not None and self._has_own_loss:
             raise ValueError(f"score of a {options.name} takes no sample_weight: its loss is its own; leave it out.")
         if sample_weight is not None and not options.is_squared:
