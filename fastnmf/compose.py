@@ -19,6 +19,7 @@ from fastnmf.core.losses.custom import EntrywiseLoss
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_beta_loss, check_bool, check_choice, shown
 from fastnmf.core.penalties import AngularPenalty, ElasticNetPenalty, GroupPenalty, HoyerPenalty
+from fastnmf.core.schedules import hals_schedule, mu_schedule
 from fastnmf.core.updates import HALS, MU, ActiveSet, CustomUpdate
 from fastnmf.core.updates.custom import View
 from fastnmf.core.warn import first_was, warn_of_y
@@ -26,7 +27,6 @@ from fastnmf.models.base.callbacks import Callback
 from fastnmf.models.base.for_checkers import BetaLoss, Init, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
-from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Step, Vector
 
 __all__ = [

@@ -10,9 +10,9 @@ from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import FactorOptions, Options
 from fastnmf.core.penalties import penalties_of
+from fastnmf.core.schedules import hals_schedule, mu_schedule
 from fastnmf.data.entry_weights import observed
 from fastnmf.data.strata import Strata
-from fastnmf.models.stratified import hals_schedule, mu_schedule
 
 RANK, STEP = 3, 1e-6
 LOSSES = (2, 1, 0.5, 1.5, 3)  # as beta of a beta divergence; 2 is the squared error itself

@@ -10,12 +10,12 @@ from fastnmf.core.alternate import Extrapolation
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
+from fastnmf.core.schedules import hals_schedule
 from fastnmf.core.warn import first_was
 from fastnmf.models.base.counts import DispersionMixin
 from fastnmf.models.base.for_checkers import Callback, Model, StartName, WithStrata
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import STARTS, BaseNMF
-from fastnmf.models.stratified import hals_schedule
 from fastnmf.typing import Factor, File, Floats, Matrix, Names, Ranking, Seed, SparseOrDense, Vector
 
 # H and v are updated from the same point, as one factor [H; v] with the left factor [W 1]. H comes first: its `neg`

@@ -17,6 +17,7 @@ from fastnmf.core.losses.graph import Graph, NeighbourPull
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_bool, integer, number, one_of, optional, positive
 from fastnmf.core.penalties import penalties_of
+from fastnmf.core.schedules import hals_schedule, mu_schedule
 from fastnmf.core.thresholds import MU_FLOOR, unit_of
 from fastnmf.core.updates import GraphHALS, JointMU
 from fastnmf.core.warn import first_was, warn
@@ -32,7 +33,6 @@ from fastnmf.kernels.blas import single_threaded_blas, single_threaded_openmp
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.for_checkers import Callback, Init, WithStrata, like_fit
 from fastnmf.models.base.nmf import BaseNMF
-from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.typing import Factor, File, Floats, Integers, Labels, Matrix, Names, Ranking, Seed, SparseOrDense
 
 DEFAULT_WEIGHTS = {True: 0.5, False: 100.0}  # by `scale_invariant`; 100 is the value of Cai et al.

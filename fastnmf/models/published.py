@@ -13,11 +13,11 @@ from fastnmf.core.factors import allocate
 from fastnmf.core.iterate import as_arrays
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import check_choice, check_integer, generator
+from fastnmf.core.schedules import hals_schedule, mu_schedule
 from fastnmf.core.thresholds import MU_EPS, MU_FLOOR
 from fastnmf.core.updates import MU
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.stratified import hals_schedule, mu_schedule
 from fastnmf.typing import Floats, Matrix, Seed
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from fastnmf.core.alternate import acceleration
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_count_loss, check_number, integer, one_of, sweeps_of
+from fastnmf.core.schedules import hals_schedule, mu_schedule
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.chunked import ChunkedFitMixin
@@ -688,25 +689,3 @@ class StratifiedNMF(
 
     def _extrapolation(self, factors, tasks, options):
         return acceleration(tasks, factors, options) if self.extrapolate else None
-
-
-def mu_schedule(update_order="sequential", n_shift_updates=2):
-    """Return the schedule v, W, H of Algorithm 1, or v and then W together with H, as in the published program."""
-    pair = (("W", 1), ("H", 1))
-    return (("V", n_shift_updates), pair) if update_order == "simultaneous" else (("V", n_shift_updates), *pair)
-
-
-def hals_schedule(sweeps=(1, 1, 1)):
-    """Return the schedule W, v, H, v with the given numbers of sweeps.
-
-    `sweeps` holds the sweeps over W, the alternations of v and H, and the sweeps over H in each alternation;
-    ``"thorough"`` is (3, 3, 1).
-
-    W comes first because the default start has W = 0 and half the means as shifts. If v were updated first, it would
-    take the whole means and leave little for the following W to explain. The last update of v needs no pass over the
-    data. Without it the next W compensates for shifts that belong to the previous H (housing after 100 extrapolated
-    iterations: loss 0.0088, with it 0.0029).
-    """
-    sweeps = (3, 3, 1) if sweeps == "thorough" else sweeps
-    of_W, alternations, of_H = sweeps
-    return (("W", of_W),) + (("V", 1), ("H", of_H)) * alternations + (("V", 1),)

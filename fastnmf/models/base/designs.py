@@ -13,7 +13,7 @@ import numpy as np
 
 from fastnmf.core.effects import least_into_intercept
 from fastnmf.core.factors import pad, scaled
-from fastnmf.core.options import check_number
+from fastnmf.core.options import check_integer, check_number
 from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, is_annotated, with_labels
@@ -22,8 +22,11 @@ from fastnmf.data.labels import is_crossed
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.explain_factors import FactorExplanation, explain_factors
+from fastnmf.models.base.inspection import Explanation
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
+from fastnmf.typing import Groups, Matrix, Names, Vector
 
 LEAST_SHARE = 1e-3  # of the even share of the data, of a shift at the start of multiplicative updates
 
@@ -194,6 +197,73 @@ class DesignMixin:
             return found | {"row_strata_": data.design.indices.astype(np.int32)}
         kept = {"kind": learned.kind, "factors": learned.factors, "has_exposure": learned.has_exposure}
         return found | {"shift_names_": learned.names, "_design": kept}
+
+    # ---------------------------------------------------------------- inspection
+
+    def explain(
+        self,
+        X: Matrix,
+        *,
+        strata: Groups | None = None,
+        exposure: Vector | None = None,
+        n: int = 10,
+        feature_names: Names | None = None,
+    ) -> Explanation | FactorExplanation:
+        """Return how much of X the shifts and the components explain, and whether strata, or each factor, are needed.
+
+        After a fit with one label for each row, see `InspectionMixin.explain`: a table of strata. After a fit with
+        several factors, or with an exposure, a table of factors: the shifts of the others are fitted again without the
+        factor, for the same components, and the error then left is compared with that of the model.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            The training data, or new data.
+        strata, exposure : default=None
+            As in `transform`.
+        n : int, default=10
+            Number of features listed for each stratum or factor.
+        feature_names : array-like (n_features,), default=None
+            None takes `feature_names_in_`, or else the column numbers.
+
+        Returns
+        -------
+        Explanation or FactorExplanation
+            A Bunch that prints as a table. For one label a row: ``strata`` (a list of Bunches with ``label``,
+            ``n_rows``, ``explained``, ``by_shift``, ``by_shared``, ``features``, ``differences``), ``loss``,
+            ``loss_one_shift``, ``loss_no_shift``, ``gain``, ``chance``, ``weight`` and ``verdict``. For factors:
+            ``factors``, a list of Bunches with ``name``, ``n_levels``, ``gain`` (share of the error without the factor
+            that it removes), ``chance`` (share of the error of pure noise that as many numbers would remove),
+            ``weight`` (the removed error divided by all that the model explains), ``answer`` (``"Yes"``,
+            ``"A little"`` or ``"No"``) and ``features`` (whose shifts differ most between its levels); ``loss`` and
+            ``loss_no_shift``, square roots of errors divided by the squared norm (of divergences divided by that of the
+            null model); ``verdict``, one sentence.
+
+        Raises
+        ------
+        ValueError
+            X, strata, names or n cannot be used, the model was fitted with ``design=``, or its loss is neither the
+            squared error nor Kullback-Leibler.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnmf import StratifiedNMF
+        >>> rng = np.random.default_rng(0)
+        >>> year, region = rng.integers(2000, 2003, 300), rng.integers(0, 2, 300)
+        >>> shift = 3 * rng.random((3, 20))[year - 2000]  # regions do not differ
+        >>> X = shift + rng.random((300, 2)) @ rng.random((2, 20)) + 0.1 * rng.random((300, 20))
+        >>> strata = {"year": year, "region": region}
+        >>> model = StratifiedNMF(2, random_state=0).fit(X, strata=strata)
+        >>> [(factor.name, factor.answer) for factor in model.explain(X, strata=strata).factors]
+        [('year', 'Yes'), ('region', 'No')]
+        """
+        self._check_fitted()
+        X, rows = self._rows_given(X, strata, None, exposure)
+        if not self._is_designed:
+            return super().explain(X, strata=rows, n=n, feature_names=feature_names)
+        check_integer("n", n)
+        return explain_factors(self, X, rows, n, self._feature_names(feature_names))
 
     # ---------------------------------------------------------------- new rows
 

@@ -37,7 +37,6 @@ UNKNOWN_STRATA = ("error", "estimate", "mean")
 REFUSED = {
     "predict_stratum": "a row has several shifts, so there is no single label to predict; compare score for designs",
     "estimate_shifts": "an unseen level alone does not determine its shift; set unknown_strata='mean', or fit again",
-    "explain": "its table is one of strata; compare models by score, and shifts_ by shift_names_",
     "partial_fit": "batches know one label for each row; call fit",
     "predict_entries": "the design of the training rows is not kept; use inverse_transform(W_, ...)",
     "recommend": "the design of the training rows is not kept; use inverse_transform(transform(X, ...), ...)",
@@ -345,7 +344,6 @@ class InspectionMixin:
         add up to what the model explains of it. A part is negative where it fits worse than the null model.
         """
         self._check_fitted()
-        refuse_with_design(self, "explain")
         check_integer("n", n)
         X, strata = with_labels(X, strata)
         is_divergence = is_kullback_leibler(self, "explain")
@@ -572,6 +570,11 @@ class Explanation(Bunch):
     __repr__ = __str__
 
 
+def answer(gain, chance, weight):
+    """Return "Yes", "A little" or "No": whether shifts are needed, by the shares that `verdict` takes."""
+    return "Yes" if gain > 3 * chance and weight > 0.02 else "A little" if gain > 2 * chance else "No"
+
+
 def verdict(n_strata, losses, gain, chance, weight, error="squared error"):
     """Return the sentence that says whether strata are needed.
 
@@ -591,10 +594,9 @@ def verdict(n_strata, losses, gain, chance, weight, error="squared error"):
     """
     if n_strata == 1:
         return "These rows are of one stratum; fit with strata= and compare."
-    answer = "Yes" if gain > 3 * chance and weight > 0.02 else "A little" if gain > 2 * chance else "No"
     return (
-        f"{answer}: a shift for each of the {n_strata} strata removes {100 * gain:.1f} % of the {error} that one "
-        f"shift for all leaves (loss {losses[0]:.4f} against {losses[1]:.4f}), which is {100 * weight:.1f} % of what "
+        f"{answer(gain, chance, weight)}: a shift for each of the {n_strata} strata removes {100 * gain:.1f} % of the "
+        f"{error} that one shift for all leaves (loss {losses[0]:.4f} against {losses[1]:.4f}), which is {100 * weight:.1f} % of what "
         f"the model explains; as many numbers fitted to noise would remove about {100 * chance:.1f} %."
     )
 
