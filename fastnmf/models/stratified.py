@@ -139,7 +139,7 @@ class StratifiedNMF(
         its rows (see `estimate_shifts`), or use the mean shift.
     gauge : {None, "max_shift", "min_shift"}, default=None
         Which of the equivalent factorizations is returned (see Notes): those with the largest, or with the smallest
-        shifts.
+        shifts. Of a design ``"max_shift"`` fills one shift after the other, in the order of `shift_names_`.
     normalize : {None, "l1", "l2", "max"}, default=None
         Norm to which the rows of `components_` are scaled; the weights are scaled inversely. With None, and without
         penalties, a column of `W_` is half to twice as long as the row of `components_` that belongs to it.
@@ -208,6 +208,8 @@ class StratifiedNMF(
     -----
     The model does not determine its factors: ``v(i) + Hᵀc`` with ``W(i) - 1cᵀ`` fits equally well for any c that leaves
     both non-negative (a gauge freedom). Compare ``W H + 1vᵀ`` or the loss between fits, not the factors themselves.
+    With several factors, a number could also move between the intercept and all levels of a factor: the least level of
+    each factor is zero in every feature, and the intercept holds the rest (with ``alpha_V``, the penalty decides).
 
     *Names*: A(i) rows of X with label i; v(i) ``shifts_[i]``; W(i) rows of ``W_``; H ``components_``; r
     ``n_components``; M ``n_shift_updates``.
