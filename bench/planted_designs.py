@@ -2,13 +2,13 @@
 
 Usage::
 
-    python bench/planted_designs.py [--choice] [--weak] [--recovery] [--unseen] [--smooth] [--exposure] [--seeds 3]
+    python bench/planted_designs.py [--choice] [--weak] [--recovery] [--unseen] [--smooth] [--exposure] [--uneven]
 
 Without options everything runs, in some minutes. `--choice`: which of six designs has the least error on held-out rows,
 where each in turn is the planted one. `--weak`: the same for weaker additive effects under more noise. `--recovery`:
 the effects of a fit against the planted ones. `--unseen`: the error of the rows of a cell that the fit has not seen.
 `--smooth`: forty periods of four rows, by the smoothness of their effects. `--exposure`: counts of cells of different
-depth under Kullback-Leibler, with and without an exposure.
+depth under Kullback-Leibler, with and without an exposure. `--uneven`: the squared error, where usage differs, too.
 """
 
 import argparse
@@ -247,6 +247,22 @@ def exposure(n_seeds):
     print(markdown(["counts, seed", *header], rows), "\n")
 
 
+def uneven(n_seeds, n=240, m=40):
+    """Print the correlation of shifts under the squared error, where usage differs between rows as depth does."""
+    rows = []
+    for seed in range(n_seeds):
+        rng = np.random.default_rng(seed)
+        stratum, u = rng.integers(0, 3, n), np.exp(0.6 * rng.standard_normal(n))
+        V, W, H = rng.gamma(0.5, 1.0, (3, m)), rng.gamma(0.6, 1.0, (n, RANK)), rng.gamma(0.7, 1.0, (RANK, m))
+        X = np.maximum(u[:, None] * (V[stratum] + W @ H) + 0.3 * rng.standard_normal((n, m)), 0)
+        cells = []
+        for more in ({}, {"exposure": u}, {"exposure": X.sum(axis=1) / X.sum(axis=1).mean()}):
+            model = StratifiedNMF(RANK, max_iter=300, gauge="max_shift", random_state=0).fit(X, strata=stratum, **more)
+            cells.append(f"{np.corrcoef(model.shifts_.ravel(), V.ravel())[0, 1]:.3f}")
+        rows.append([str(seed), *cells])
+    print(markdown(["seed", "none", "true", "row sums"], rows), "\n")
+
+
 def matched_cosine(A, B):
     """Return the mean cosine of the rows of A with those of B, matched one to one."""
     cosines = normalize(A) @ normalize(B).T
@@ -260,6 +276,7 @@ PARTS = {
     "unseen": unseen,
     "smooth": smooth,
     "exposure": exposure,
+    "uneven": uneven,
 }
 
 
