@@ -4,8 +4,8 @@ Usage::
 
     python bench/designs.py --speed [--components 20] [--iterations 30] [--rounds 5] [--threads 2]
 
-``--speed`` prints milliseconds an iteration with the labels of the newsgroups as strata, with these labels as a design of
-one-hot columns, and with groups crossed with years that are drawn at random (40 levels in all); the runs are interleaved,
+``--speed`` prints milliseconds an iteration with the labels of the newsgroups as strata, with an exposure for each row
+beside them, and with groups crossed with years that are drawn at random (40 levels in all). The runs are interleaved,
 and the least time of the rounds counts. It also prints the seconds from the data to the first iteration, and the loss.
 """
 
@@ -34,11 +34,10 @@ def speed(options):
     """Print the table of times."""
     news = load_newsgroups(download_if_missing=False)
     years = np.random.default_rng(0).integers(1970, 1990, news.data.shape[0])
-    labels, index = np.unique(news.strata, return_inverse=True)
-    one_hot = np.eye(len(labels))[index]
+    exposure = np.random.default_rng(1).uniform(0.5, 1.5, len(years))
     cases = {
         "strata": {"strata": news.strata},
-        "one-hot design": {"design": one_hot},
+        "with exposure": {"strata": news.strata, "exposure": exposure},
         "group x year": {"strata": {"group": news.strata, "year": years}},
     }
     found = {name: [] for name in cases}

@@ -125,6 +125,7 @@ def test_export_and_parquet(posts, capsys, monkeypatch):
         ("dots", "-n 2"),
         ("difference", "--strata cars space"),
         ("shares", "-n 4"),
+        ("effects", "-n 3"),
     ],
 )
 def test_plots(posts, capsys, monkeypatch, kind, more):

@@ -5,6 +5,7 @@ import oracles_designs_kl as oracle
 import pytest
 import scipy.sparse as sp
 
+import fastnmf
 from fastnmf import StratifiedNMF
 from fastnmf.core.alternate import solve
 from fastnmf.core.factors import allocate
@@ -274,3 +275,32 @@ def test_what_does_not_go_together_is_refused(options, sentence):
     X, labels, _ = crossed_counts()
     with pytest.raises(ValueError, match=sentence):
         StratifiedNMF(2, **KL | options).fit(X, strata=labels)
+
+
+def test_a_part_of_the_rows_gives_the_start():
+    X, labels, u = crossed_counts(200)
+    given = {"strata": labels, "exposure": u}
+    fits = [
+        StratifiedNMF(2, init=init, max_iter=60, **KL).fit(sp.csr_array(X), **given) for init in ("multilevel", "auto")
+    ]
+    assert fits[0].history_["passes"][0] > 0
+    assert fits[0].history_["objective"][-1] == pytest.approx(fits[1].history_["objective"][-1], rel=0.01)
+
+
+def test_files_and_checkpoints_keep_what_new_rows_need(tmp_path):
+    X, labels, u = crossed_counts()
+    given, file = {"strata": labels, "exposure": u}, tmp_path / "state.npz"
+    whole = StratifiedNMF(2, max_iter=12, **KL).fit(X, **given)
+
+    def stop(state):
+        if state.iteration == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        StratifiedNMF(2, max_iter=12, callback=stop, **KL).fit(X, checkpoint=file, checkpoint_every=0, **given)
+    model = StratifiedNMF(2, max_iter=12, **KL).fit(X, checkpoint=file, checkpoint_every=0, **given)
+    np.testing.assert_array_equal(model.shifts_, whole.shifts_)
+    model.save(tmp_path / "model.npz")
+    loaded = fastnmf.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.transform(X, **given), whole.transform(X, **given))
+    np.testing.assert_array_equal(loaded.reconstruction_errors(X, **given), whole.reconstruction_errors(X, **given))

@@ -229,6 +229,19 @@ def test_effects_are_lines_over_numbers_and_dots_beside_names(size):
         plots.plot_effects(model, "year", range(12))
 
 
+def test_shifts_of_several_factors_are_compared_within_a_factor():
+    model = crossed()
+    ax = plots.plot_difference(model, "year=1990", "year=1991", n=3)
+    assert max(bar.get_width() for bar in ax.patches) == pytest.approx((model.shifts_[1] - model.shifts_[2]).max())
+    (panel,) = plots.plot_top_features(model, strata=["year=1992"], n=1)
+    assert panel.patches[0].get_width() == model.shifts_[3].max()
+    assert len(plots.plot_top_features(model)) == 2  # the topics
+    with pytest.raises(ValueError, match="none has a share of their sum; use plot_effects"):
+        plots.plot_shift_shares(model)
+    with pytest.raises(ValueError, match="the mean of the other shifts means nothing; give group_b"):
+        plots.plot_difference(model, "year=1990")
+
+
 def test_rows_of_two_topics_keep_their_hellinger_distances():
     W = np.array([[1, 0], [3, 1], [2, 2], [0, 0], [1e-200, 3e-200]])
     ax = plots.plot_rows(W)

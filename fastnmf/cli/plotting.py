@@ -51,6 +51,7 @@ def add_plot(commands):
     several = {"nargs": "+", "metavar": "LABEL"}
     parser.add_argument("--strata", help="strata to show; of --kind difference, the one or two to compare", **several)
     parser.add_argument("--components", type=options.numbers, metavar="N,M,...", help="components to show, from 0")
+    parser.add_argument("--factor", metavar="NAME", help="factor of a crossed model, for --kind effects")
     parser.add_argument("--style", choices=("paper", "slide"), default="paper", help="default: %(default)s")
     parser.add_argument("--shape", metavar="HEIGHT,WIDTH", type=options.pair, help="of images, for --kind images")
     options.add_output(parser, "FILE.png")
@@ -119,6 +120,12 @@ def _difference(model, names, given):
     return plot_difference(model, *groups, feature_names=names, **given)
 
 
+def _effects(model, names, given):
+    from fastnmf.plots import plot_effects
+
+    return plot_effects(model, feature_names=names, **given)
+
+
 def _dots(model, names, given):
     from fastnmf.plots import plot_dots
 
@@ -163,7 +170,7 @@ def _layers(model, names, given):
     return plot_layers(model, **given)
 
 
-CHOICES = ("n", "by", "strata", "components", "shape")
+CHOICES = ("n", "by", "strata", "components", "factor", "shape")
 # kind -> what draws it, the attributes that it needs, and the options that it takes
 KINDS = {
     "usage": (_usage, ("W_", "components_"), ("strata", "components")),
@@ -171,6 +178,7 @@ KINDS = {
     "strata": (_strata, ("shifts_", "strata_"), ("n", "by", "strata")),
     "shares": (_shares, ("shifts_", "strata_"), ("n", "strata")),
     "difference": (_difference, ("shifts_", "strata_"), ("n", "strata")),
+    "effects": (_effects, ("shifts_",), ("n", "factor")),
     "dots": (_dots, ("components_",), ("n", "by", "strata", "components")),
     "map": (_map, ("components_",), ("n", "components")),
     "similarity": (_similarity, ("components_",), ("n", "components")),

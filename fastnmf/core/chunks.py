@@ -437,7 +437,7 @@ def even_rows(data, length, of_strata, rank):
     """
     mass = np.asarray(data.X.sum(axis=1), dtype=np.float64)
     if of_strata is not None:
-        shifts = of_strata[data.stratum_index]
+        shifts = data.spread(of_strata)
         mass = np.maximum(mass - (shifts if data.row_scale is None else shifts * data.row_scale), 0.1 * mass)
     return np.repeat((mass / (length or 1.0))[:, None], rank, axis=1)
 

@@ -354,6 +354,11 @@ def _checked_exposure(exposure, n_rows):
     return u
 
 
+def is_one_hot(Z: sp.csr_array) -> bool:
+    """Tell whether every row of Z has a single entry, and that is 1: a design that strata describe."""
+    return bool((np.diff(Z.indptr) == 1).all() and (Z.data == 1).all())
+
+
 class DesignedStrata(Strata):
     """A non-negative matrix whose rows have shifts by a design Z.
 
@@ -433,6 +438,12 @@ class DesignedStrata(Strata):
         found = sp.csr_array(Z.T @ sp.csr_array((each, Z.indices, Z.indptr), shape=Z.shape))
         found.sort_indices()
         return found
+
+    @property
+    def entries_meet(self) -> bool:
+        """Whether the entries of V in one column depend on each other."""
+        gram = self.gram if self.laplacian is None else self.gram + self.laplacian
+        return bool(gram.count_nonzero() > np.count_nonzero(gram.diagonal()))
 
     @cached_property
     def pattern(self) -> Pattern:

@@ -123,8 +123,8 @@ class StratifiedNMF(
         extrapolated for ``"kullback-leibler"`` only, and stays monotone; see `NMF`.
     sweeps : (int, int, int) or "thorough", default=(2, 1, 2)
         Work of ``"hals"`` in one iteration: sweeps over W, alternations of v and H, sweeps over H in each alternation.
-        v is updated once more at the end. ``"thorough"`` is (3, 3, 1): an iteration that costs more and lowers the
-        objective further.
+        v is updated once more at the end, and with a design after H only. ``"thorough"`` is (3, 3, 1): an iteration
+        that costs more and lowers the objective further.
     max_iter : int, default=2000
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
@@ -147,7 +147,7 @@ class StratifiedNMF(
         its rows (see `estimate_shifts`), or use the mean shift.
     gauge : {None, "max_shift", "min_shift"}, default=None
         Which of the equivalent factorizations is returned (see Notes): those with the largest, or with the smallest
-        shifts.
+        shifts. Of a design ``"max_shift"`` fills one shift after the other, in the order of `shift_names_`.
     normalize : {None, "l1", "l2", "max"}, default=None
         Norm to which the rows of `components_` are scaled; the weights are scaled inversely. With None, and without
         penalties, a column of `W_` is half to twice as long as the row of `components_` that belongs to it.
@@ -238,6 +238,8 @@ class StratifiedNMF(
     -----
     The model does not determine its factors: ``v(i) + Hᵀc`` with ``W(i) - 1cᵀ`` fits equally well for any c that leaves
     both non-negative (a gauge freedom). Compare ``W H + 1vᵀ`` or the loss between fits, not the factors themselves.
+    With several factors, a number could also move between the intercept and all levels of a factor: the least level of
+    each factor is zero in every feature, and the intercept holds the rest (with ``alpha_V``, the penalty decides).
 
     With own components a fit needs ``solver="hals"``, the squared error and all rows in memory, without penalties
     (alpha_*, penalties, seed_features), weights of entries, missing values, class labels and `normalize`; `gauge` goes
@@ -679,7 +681,7 @@ class StratifiedNMF(
     def _problem(self, data, factors, tasks, options):
         if not options.is_squared:
             return divergence_problem(data, factors, tasks, options.loss, options.exponent)
-        schedule = hals_schedule(self.sweeps)
+        schedule = hals_schedule(self.sweeps, is_design=getattr(data, "entries_meet", False))
         if options.is_multiplicative:
             schedule = mu_schedule(self.update_order, self.n_shift_updates)
         if not self._has_shifts:

@@ -177,7 +177,7 @@ def _dots(ax, levels, effects, names, factor, look):
     """
     if len(levels) > _MOST_LEVELS:
         raise ValueError(f"{len(levels)} levels cannot be named beside each other; at most {_MOST_LEVELS} can.")
-    ax = axes_or_new(ax, look, (look.width, look.inches(1.8 * max(len(levels), 3) + 7)))
+    ax = axes_or_new(ax, look, (look.width, look.inches(2.2 * max(len(levels), 4) + 7)))
     longest, at = letters(ax, look.small, 0.42), np.arange(len(levels))
     for place, (column, name) in enumerate(zip(effects.T, names, strict=True)):
         drawn = {"color": colour(place, len(names)), "label": shortened(name, longest), "markersize": 4.5 * look.line}
@@ -186,7 +186,8 @@ def _dots(ax, levels, effects, names, factor, look):
     ax.spines["left"].set_visible(False)
     ticks(ax.yaxis, [str(level) for level in levels.tolist()], look.small, longest=letters(ax, look.small, 0.3))
     ax.set_ylim(len(levels) - 0.5, -0.5)
-    ax.set_xlim(left=min(0.0, float(effects.min(initial=0))))
+    low, high = min(0.0, float(effects.min(initial=0))), max(float(effects.max(initial=0)), 1e-300)
+    ax.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))  # room for dots beside the names
     ax.locator_params(axis="x", nbins=5)
     ax.grid(color=GRID, linewidth=0.8)
     ax.set_axisbelow(True)

@@ -17,6 +17,7 @@ from fastnmf.metrics.checks import check_count
 from fastnmf.metrics.ensembles import sample_components
 from fastnmf.plots.source import (
     groups_of,
+    has_strata,
     is_model,
     names_of_features,
     places_of,
@@ -124,9 +125,10 @@ def plot_top_features(
     check_count("n", n)
     if is_model(model):
         feature_names = getattr(model, "feature_names_in_", None) if feature_names is None else feature_names
-        if strata is not None or (components is None and hasattr(model, "shifts_") and hasattr(model, "strata_")):
+        if strata is not None or (components is None and has_strata(model)):
             weights, labels = shifts_of(model)
-            by, titles = by or "contrast", labels if titles is None else titles
+            by = by or ("contrast" if has_strata(model) else "weight")
+            titles = labels if titles is None else titles
         else:
             weights, labels = topics_of(model), topic_titles(model, n=0)
             labels = labels if hasattr(model, "topic_names_") else [f"topic {number}" for number in labels]
@@ -403,7 +405,7 @@ def _groups(model, strata, components):
         if len(labels) != weights.shape[0]:
             raise ValueError(f"strata has {len(labels)} labels for {weights.shape[0]} rows; give one for each.")
         return weights, labels, some_of(components, len(labels)), strata is not None
-    if components is None and (strata is not None or hasattr(model, "shifts_") and hasattr(model, "strata_")):
+    if components is None and (strata is not None or has_strata(model)):
         weights, labels = shifts_of(model)
         return weights, [str(label) for label in labels], places_of(strata, labels), True
     weights = topics_of(model)

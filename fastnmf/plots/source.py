@@ -56,16 +56,22 @@ def shares_of(model):
     return component_usage(W, H)[0] if H.min(initial=0) >= 0 else None
 
 
+def has_strata(model):
+    """Return whether a fitted model has one shift a row: those of several factors are not alternatives."""
+    return hasattr(model, "shifts_") and hasattr(model, "strata_") and not isinstance(model.strata_, list)
+
+
 def shifts_of(model):
     """Return the shifts of a model or array, dense where that is small, in float64, and the labels of their rows.
 
-    An array has no labels, and gets None.
+    An array has no labels, and gets None. The labels of several factors are such as "year=1990".
     """
     if not is_model(model):
         return rows_to_draw(model, "shifts"), None
-    if not hasattr(model, "shifts_") or not hasattr(model, "strata_"):
+    labels = model.strata_ if has_strata(model) else getattr(model, "shift_names_", None)
+    if not hasattr(model, "shifts_") or labels is None:
         raise ValueError(f"This {type(model).__name__} has no shifts of strata; fit a StratifiedNMF with strata.")
-    return rows_to_draw(model.shifts_, "shifts"), list(model.strata_)
+    return rows_to_draw(model.shifts_, "shifts"), list(labels)
 
 
 def rows_to_draw(weights, name):

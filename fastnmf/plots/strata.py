@@ -14,6 +14,7 @@ from fastnmf.metrics.residuals import component_usage
 from fastnmf.plots.features import columns_of
 from fastnmf.plots.source import (
     groups_of,
+    has_strata,
     is_model,
     names_of_features,
     places_of,
@@ -178,6 +179,8 @@ def plot_shift_shares(
     """
     look, is_fitted = look_of(style), is_model(shifts)
     check_count("n", n)
+    if is_fitted and hasattr(shifts, "shifts_") and not has_strata(shifts):
+        raise ValueError("Shifts of several factors add up, so that none has a share of their sum; use plot_effects.")
     model, (shifts, labels) = shifts, shifts_of(shifts)
     n_features = shifts.shape[1] if shifts.ndim == 2 else 0
     if is_fitted:
@@ -266,6 +269,10 @@ def plot_difference(
     look = look_of(style)
     check_count("n", n)
     shifts, labels = shifts_of(model)
+    if group_b is None and is_model(model) and not has_strata(model):
+        raise ValueError(
+            "With several factors the mean of the other shifts means nothing; give group_b, another level."
+        )
     if shifts.ndim != 2:
         raise ValueError(f"model has shape {shifts.shape}; expected a fitted model, or one row of shifts a stratum.")
     labels = list(range(shifts.shape[0]) if strata is None else strata) if labels is None else labels

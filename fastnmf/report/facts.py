@@ -216,6 +216,11 @@ def strata_of(model, W):
     V = getattr(model, "shifts_", None)
     if V is None:
         return None, None, None, None
+    if getattr(model, "_is_designed", False):
+        raise ValueError(
+            "A report shows one shift for each row, but this model was fitted with a design; read shifts_ by "
+            "shift_names_, or top_features."
+        )
     stratum_index = getattr(model, "row_strata_", None)
     if stratum_index is None and V.shape[0] == 1 and W is not None:
         stratum_index = np.zeros(len(W), np.intp)

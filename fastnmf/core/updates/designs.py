@@ -77,7 +77,7 @@ class PatternMU(MU):
         eps = self.eps_for(float(gram.trace()) / max(gram.shape[0], 1), len(F), 1)
         limits, tasks = limits_of(F.dtype, eps + sub.linear, self.floor), designs.column_tasks(V, gram)
         parts = np.empty((len(tasks) - 1, 2))
-        designs.pattern_mu(tasks, V, *designs.as_arguments(gram), sub.pos, sub.neg, limits, n_sweeps, parts)
+        designs.pattern_mu(tasks, V, designs.as_record(gram), sub.pos, sub.neg, limits, n_sweeps, parts)
         return without_penalties(F, sub, *parts.sum(axis=0).tolist())
 
 

@@ -17,10 +17,12 @@ from fastnmf.core.options import check_integer, check_number
 from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, is_annotated, with_labels
-from fastnmf.data.design import Design, DesignedStrata, RowsOfDesign
+from fastnmf.data.design import Design, DesignedStrata, RowsOfDesign, is_one_hot
 from fastnmf.data.labels import is_crossed
+from fastnmf.data.matrix import as_matrix
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import shown
+from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.explain_factors import FactorExplanation, explain_factors
 from fastnmf.models.base.inspection import Explanation
@@ -123,7 +125,10 @@ class DesignMixin:
             learned = Design.learn(*given, n_rows)
             laplacian = learned.laplacian(self.smoothness)
         Z = learned.encode(*given, n_rows, "mean" if self._policy() == "mean" else "error")
-        data = DesignedStrata.of_matrix(X, learned.names, Z, laplacian)
+        if labels is None and laplacian is None and is_one_hot(Z):  # in the time, and with the bits, of strata
+            data = Strata(as_matrix(X), learned.names, Z.indices)
+        else:
+            data = DesignedStrata.of_matrix(X, learned.names, Z, laplacian)
         data.sparse_shifts, data.learned = options.sparse_shifts, learned
         return data
 
@@ -194,7 +199,8 @@ class DesignMixin:
         if learned.kind != "matrix":
             found["strata_"] = learned.levels if learned.kind == "crossed" else learned.levels[0]
         if learned.is_plain:
-            return found | {"row_strata_": data.design.indices.astype(np.int32)}
+            index = data.design.indices.astype(np.int32) if isinstance(data, DesignedStrata) else data.stratum_index
+            return found | {"row_strata_": index}
         kept = {"kind": learned.kind, "factors": learned.factors, "has_exposure": learned.has_exposure}
         return found | {"shift_names_": learned.names, "_design": kept}
 
