@@ -395,6 +395,17 @@ class OwnComponentsMixin:
             return super()._row_errors(data, H, V)
         return own.errors_of_strata(data, H[:, : len(self.components_)], V, self._own_parts(data))
 
+    def _of_strata(self):
+        """Return what each stratum has of its own, for a sentence."""
+        return "own components" if self.shifts is False else "a shift and own components"
+
+    def _own_share(self, data):
+        if not self._has_own:
+            return 0.0
+        (n, m), rows_of = data.shape, data.groups.counts[: len(self.n_own_)]
+        weights = 0 if self._is_tied else float(rows_of @ self.n_own_[: len(rows_of)])
+        return (self.n_own_.sum() * m + weights) / (n * m)
+
     def _nearest(self, data, H, V):
         if not self._has_own:
             return super()._nearest(data, H, V)
@@ -441,7 +452,7 @@ def held_shifts(loss, factors):
 
 
 def pooled(data, v):
-    """Return shifts (q,) on the pattern, each replaced by the mean of its column, weighted by the rows of the strata."""
+    """Return shifts (q,) on the pattern, each replaced by the mean of its column, weighted by rows."""
     pattern, sizes = data.pattern, data.groups.sizes[data.pattern.group]
     total, count = (np.bincount(pattern.column, each, pattern.n_columns) for each in (sizes * v, sizes))
     return (total / np.where(count > 0, count, 1))[pattern.column]
