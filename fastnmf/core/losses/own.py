@@ -4,6 +4,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W, H and the p
 ``2 ** log4_scale``, shifts by ``4 ** log4_scale``.
 """
 
+import math
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -14,8 +15,10 @@ from fastnmf.core.losses.squared import Frobenius
 from fastnmf.data.layout import Grouping, row_index
 from fastnmf.kernels import divergence, own
 from fastnmf.kernels.blas import single_threaded_blas
-from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.jit import N_TASKS, split_rows
 from fastnmf.kernels.records import CSR, LazyRows
+
+SPREAD_ENTRIES = 1 << 22  # limit of the partial sums of moments of entries, over all tasks
 
 
 class EntryProducts(NamedTuple):
@@ -245,12 +248,14 @@ class OwnFrobenius(Frobenius):
         """Return ``[v G(i)]ᵀ [H v G(i)]`` of every stratum, (n_strata, 1 + w, k + 1 + w) of float64."""
 
         def compute():
-            grouping, size = self.of_entries, 1 + self.n_own
-            parts = np.empty((grouping.first[-1], size, factors.rank + size))
-            tasks = split_rows(len(parts), parts[0].size * 1024 if len(parts) else 1)
-            walk = grouping.bounds, grouping.order, self.pattern.column, factors["H"], factors["G"], factors.rank
-            own.entries_moments(tasks, *walk, parts)
-            found = _summed(parts, grouping.first)
+            H, E, k = factors["H"], factors["G"], factors.rank
+            shape = self.strata.n_strata, E.shape[1], self.width + E.shape[1]
+            n_tasks = min(N_TASKS, max(2, SPREAD_ENTRIES // math.prod(shape)))
+            tasks = split_rows(len(E), E.shape[1] * shape[2], n_tasks)
+            parts = np.empty((len(tasks) - 1, *shape))
+            own.entries_moments(tasks, self.pattern.column, self.pattern.group, H, E, parts)
+            found = parts.sum(axis=0)
+            found = np.concatenate([found[:, :, :k], found[:, :, self.width :]], axis=2)
             if self.is_common:  # strata that do not use a column have the shift, too
                 v = self.shift(factors).astype(np.float64)
                 with single_threaded_blas():
@@ -288,7 +293,7 @@ class OwnFrobenius(Frobenius):
             if self.strata.is_sparse:
                 rows_ = self.strata.rows
                 csr = CSR(rows_.indptr, self._places, rows_.data)
-                own.strata_matmul(rows_.tasks(G.shape[1]), csr, G, self.offset, out)
+                own.strata_matmul(rows_.tasks(4 * self.n_own), csr, G, self.offset, out)
                 return out
             with single_threaded_blas():
                 for code, rows_, entries in self.each_stratum():
@@ -307,8 +312,9 @@ class OwnFrobenius(Frobenius):
             out, F, w = self._entry_pos, factors["W"], self.n_own
             if self.strata.is_sparse:
                 turned, pattern = self.strata.columns, self.pattern
-                walk = turned.csr, pattern.start, pattern.group, self.strata.stratum_index, F, self.offset
-                own.strata_tmatmul(turned.tasks(2 * w), *walk, out, self.strata.n_strata)
+                U = np.ascontiguousarray(F[:, self.offset : self.offset + w])
+                walk = turned.csr, pattern.start, pattern.group, self.strata.stratum_index, U
+                own.strata_tmatmul(turned.tasks(4 * w), *walk, out, self.strata.n_strata)
                 return out
             with single_threaded_blas():
                 for code, rows_, entries in self.each_stratum():

@@ -61,6 +61,7 @@ class EntryHALS:
         """
         column, group, H, sums = sub.neg
         n_sweeps *= self.n_sweeps if F.shape[1] > 1 else 1
+        sums = sums.reshape(-1, sums.shape[2])
         own.entries_hals(sub.tasks, column, group, H, sums, sub.gram.astype(F.dtype), sub.pos, F, n_sweeps)
         if sub.common is not None:
             sub.common.write(F)
