@@ -90,7 +90,7 @@ def strata_matmul(tasks, csr, E, offset, out):
 
 
 @kernel
-def strata_tmatmul(tasks, csr, start, strata, group, U, out, n_groups):
+def strata_tmatmul(tasks, csr, start, places, U, out):
     """Write ``A(i)ᵀ U(i)`` on the pattern of the strata, U(i) the weights of own components of the rows of stratum i.
 
     Parameters
@@ -99,35 +99,23 @@ def strata_tmatmul(tasks, csr, start, strata, group, U, out, n_groups):
         Task table over the columns.
     csr : fastnmf.kernels.records.CSR
         Transpose of X (p, m): the indices are rows of X.
-    start, strata : ndarray (m + 1,) of int64, (q,) of int32
-        The pattern: column j has the strata ``strata[start[j]:start[j + 1]]``.
-    group : ndarray (p,) of int32
+    start : ndarray (m + 1,) of int64
+        Column j has the rows start[j]:start[j + 1] of out.
+    places : ndarray (nnz,) of int32
+        The row of out that every entry of X meets.
     U : ndarray (p, w), dtype of X
     out : ndarray (q, 1 + w), dtype of X
         Written, except for its first column.
-    n_groups : int
     """
     indptr, rows, data = csr
     for _, begin, until in work_stealing(tasks):
-        place = np.empty(n_groups, np.int64)
+        for e in range(start[begin], start[until]):
+            for c in range(1, out.shape[1]):
+                out[e, c] = 0
         for j in range(begin, until):
-            for e in range(start[j], start[j + 1]):
-                place[strata[e]] = e
-                for c in range(1, out.shape[1]):
-                    out[e, c] = 0
             for c in range(U.shape[1]):
-                last, e, total = -1, 0, U.dtype.type(0)
                 for p in range(indptr[j], indptr[j + 1]):
-                    r = rows[p]
-                    if group[r] != last:  # else the sum is at hand: rows often come stratum by stratum
-                        if last >= 0:
-                            out[e, c + 1] = total
-                        last = group[r]
-                        e = place[last]
-                        total = out[e, c + 1]
-                    total += data[p] * U[r, c]
-                if last >= 0:
-                    out[e, c + 1] = total
+                    out[places[p], c + 1] += data[p] * U[rows[p], c]
 
 
 @kernel
@@ -135,8 +123,7 @@ def entries_hals(tasks, column, strata, H, sums, grams, pos, E, n_sweeps):
     """Update shifts and own components entry by entry: exact coordinate descent over the 1 + w numbers of a row of E.
 
     The half-gradient of row e in stratum s is ``E[e] grams[s] + M(s) H[column[e]] - pos[e]``, where M(s) are the rows
-    ``s (1 + w), ..., s (1 + w) + w`` of `sums`. A number stays as it is where its entry of the diagonal of grams[s] is
-    zero.
+    ``s (1 + w), ..., s (1 + w) + w`` of `sums`. A number stays as it is where the inverse of its curvature is zero.
 
     Parameters
     ----------
@@ -146,13 +133,14 @@ def entries_hals(tasks, column, strata, H, sums, grams, pos, E, n_sweeps):
         Column and stratum of each row of E.
     H : ndarray (m, K), dtype of E
     sums : ndarray (S (1 + w), K), dtype of E
-    grams : ndarray (S, 1 + w, 1 + w), dtype of E
+    grams : ndarray (S, 2 + w, 1 + w), dtype of E
+        The Gram matrix of each stratum, and below it the inverses of its diagonal.
     pos : ndarray (q, 1 + w), dtype of E
     E : ndarray (q, 1 + w)
         Written.
     n_sweeps : int
     """
-    least, size = 4 * np.finfo(E.dtype).tiny, E.shape[1]
+    size = E.shape[1]
     for _, begin, until in work_stealing(tasks):
         target = np.zeros(size, E.dtype)
         for e in range(begin, until):
@@ -161,11 +149,11 @@ def entries_hals(tasks, column, strata, H, sums, grams, pos, E, n_sweeps):
                 target[a] = pos[e, a] - row_dot(H, column[e], sums, first + a)
             for _ in range(n_sweeps):
                 for a in range(size):
-                    if gram[a, a] > least:
+                    if gram[size, a] > 0:
                         slope = target[a]
                         for b in range(size):
                             slope -= gram[a, b] * E[e, b]
-                        E[e, a] = max(E[e, a] + slope / gram[a, a], 0)
+                        E[e, a] = max(E[e, a] + slope * gram[size, a], 0)
 
 
 @kernel

@@ -133,14 +133,29 @@ class OwnFrobenius(Frobenius):
         self._places = self._find_places() if strata.is_sparse else None
 
     def _find_places(self):
-        """Return the row of the factor G that every entry of the data meets, int32 (nnz,)."""
-        rows_, columns = self.strata.rows, self.of_entries.order
+        """Return the row of the factor G that every entry of the data meets, int32 (nnz,), by rows and by columns."""
+        data, pattern, entries = self.strata, self.pattern, self.of_entries.order
+        by_rows, by_columns = data.rows, data.columns
         start = np.concatenate([[0], np.cumsum(self.of_entries.counts)]).astype(np.int64)
-        held = CSR(start, self.pattern.column[columns], columns.astype(np.int32))
-        places = np.empty(len(rows_.data), np.int32)
-        tasks = split_rows(self.strata.shape[0], len(places) // self.strata.shape[0] + 1)
-        walk = self.groups.order, self.strata.stratum_index, rows_.indptr, rows_.indices
-        divergence.csr_shift_entries(tasks, *walk, held, self.strata.shape[1], places)
+        columns = np.arange(data.shape[1], dtype=np.int64)
+        each = np.arange(len(pattern.group), dtype=np.int32)
+        walks = {
+            "W": (
+                (self.groups.order, data.stratum_index, by_rows.indptr, by_rows.indices),
+                CSR(start, pattern.column[entries], entries.astype(np.int32)),
+                data.shape[1],
+            ),
+            "H": (
+                (columns, columns.astype(np.int32), by_columns.indptr, data.stratum_index[by_columns.indices]),
+                CSR(pattern.start, pattern.group, each),
+                data.n_strata,
+            ),
+        }
+        places = {}
+        for name, (walk, held, n_keys) in walks.items():
+            places[name] = np.empty(len(by_rows.data), np.int32)
+            tasks = split_rows(len(walk[0]), len(by_rows.data) // len(walk[0]) + 1)
+            divergence.csr_shift_entries(tasks, *walk, held, n_keys, places[name])
         return places
 
     def contribute(self, name, factors, sub):
@@ -292,7 +307,7 @@ class OwnFrobenius(Frobenius):
             self.strata.matmul(factors["H"], out)
             if self.strata.is_sparse:
                 rows_ = self.strata.rows
-                csr = CSR(rows_.indptr, self._places, rows_.data)
+                csr = CSR(rows_.indptr, self._places["W"], rows_.data)
                 own.strata_matmul(rows_.tasks(4 * self.n_own), csr, G, self.offset, out)
                 return out
             with single_threaded_blas():
@@ -313,8 +328,7 @@ class OwnFrobenius(Frobenius):
             if self.strata.is_sparse:
                 turned, pattern = self.strata.columns, self.pattern
                 U = np.ascontiguousarray(F[:, self.offset : self.offset + w])
-                walk = turned.csr, pattern.start, pattern.group, self.strata.stratum_index, U
-                own.strata_tmatmul(turned.tasks(4 * w), *walk, out, self.strata.n_strata)
+                own.strata_tmatmul(turned.tasks(4 * w), turned.csr, pattern.start, self._places["H"], U, out)
                 return out
             with single_threaded_blas():
                 for code, rows_, entries in self.each_stratum():
