@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastnmf.core.thresholds import tiny
 from fastnmf.kernels import own
 
 
@@ -53,7 +54,7 @@ class EntryHALS:
         (column, group, H, sums), size = sub.neg, F.shape[1]
         curvature, grams = np.einsum("saa->sa", sub.gram), np.zeros((len(sub.gram), size + 1, size))
         grams[:, :size] = sub.gram
-        np.divide(1, curvature, out=grams[:, size], where=curvature > 4 * np.finfo(F.dtype).tiny)
+        np.divide(1, curvature, out=grams[:, size], where=curvature > 4 * tiny(F.dtype))
         sums = sums.reshape(-1, sums.shape[2])
         own.entries_hals(sub.tasks, column, group, H, sums, grams.astype(F.dtype), sub.pos, F, n_sweeps)
         if sub.common is not None:
