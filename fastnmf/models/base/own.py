@@ -29,7 +29,6 @@ from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import row_index
-from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.auto_start import is_free
@@ -139,11 +138,6 @@ class OwnComponentsMixin:
     # ---------------------------------------------------------------- the fit
 
     def _data(self, X, given, options):
-        if self._fits_own and isinstance(X, DiskCSR):
-            raise ValueError(
-                "Own components (n_own, own) need all rows at once, but X is a matrix on disk; fit X[:], or set "
-                "n_own=0 and own=None."
-            )
         data = super()._data(X, given, options)
         if self._fits_own and getattr(data, "entry_weights", None) is not None:
             raise ValueError(
