@@ -357,9 +357,14 @@ class OwnComponentsMixin:
         return shift_arrays.mapped(U, lambda u: scaled(u, -data.log4_scale))
 
     def top_features(
-        self, n: int = 10, feature_names: Names | None = None, *, by: Ranking | None = None
+        self,
+        n: int = 10,
+        feature_names: Names | None = None,
+        *,
+        by: Ranking | None = None,
+        specific: Mapping[str, Any] | None = None,
     ) -> StrataFeatures:
-        found = super().top_features(n, feature_names, by=by)
+        found = super().top_features(n, feature_names, by=by, specific=specific)
         if self._has_own:
             names, by = self._feature_names(feature_names), "weight" if by is None else by
             found.own = {label: strongest(G, names, n, by) for label, G in self.own_components_.items()}
