@@ -593,7 +593,7 @@ def _verdict(table, splits, best, chosen, n_folds, n_strata):
     untold = []
     for rung in order[order.index(chosen.rung) + 1 :]:
         more, se = _difference(splits[rows[rung]], splits[here], n_folds)
-        if abs(more) <= se:
+        if abs(more) <= se and {rung, chosen.rung} != {"factors", "own"}:
             untold.append(rung)
     if untold:
         text += f"; the data do not tell it from {' or '.join(untold)}, within one standard error"
