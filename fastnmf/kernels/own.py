@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnmf.kernels.jit import kernel, work_stealing
 from fastnmf.kernels.row_intrinsics import lazy_row
-from fastnmf.kernels.tile_kernels import LANE_BYTES, hals_lanes, load_transposed, store_transposed
+from fastnmf.kernels.tile_kernels import LANE_BYTES, hals_lanes, load_transposed, row_dot, store_transposed
 
 
 @kernel
@@ -79,19 +79,18 @@ def strata_matmul(tasks, csr, E, offset, out):
     """
     indptr, places, data = csr
     for _, begin, until in work_stealing(tasks):
-        total = np.zeros(E.shape[1], E.dtype)
         for i in range(begin, until):
-            total[:] = 0
-            for p in range(indptr[i], indptr[i + 1]):
-                e = places[p]
-                for c in range(1, len(total)):
-                    total[c] += data[p] * E[e, c]
-            for c in range(1, len(total)):
-                out[i, offset + c - 1] += total[c]
+            lo, hi = indptr[i], indptr[i + 1]
+            place, x = places[lo:hi], data[lo:hi]
+            for c in range(1, E.shape[1]):  # the entries of a row stay in the cache
+                total = E.dtype.type(0)
+                for p in range(len(x)):
+                    total += x[p] * E[place[p], c]
+                out[i, offset + c - 1] += total
 
 
 @kernel
-def strata_tmatmul(tasks, csr, start, strata, group, F, offset, out, n_groups):
+def strata_tmatmul(tasks, csr, start, places, U, out):
     """Write ``A(i)ᵀ U(i)`` on the pattern of the strata, U(i) the weights of own components of the rows of stratum i.
 
     Parameters
@@ -100,36 +99,31 @@ def strata_tmatmul(tasks, csr, start, strata, group, F, offset, out, n_groups):
         Task table over the columns.
     csr : fastnmf.kernels.records.CSR
         Transpose of X (p, m): the indices are rows of X.
-    start, strata : ndarray (m + 1,) of int64, (q,) of int32
-        The pattern: column j has the strata ``strata[start[j]:start[j + 1]]``.
-    group : ndarray (p,) of int32
-    F : ndarray (p, K), dtype of X
-    offset : int
+    start : ndarray (m + 1,) of int64
+        Column j has the rows start[j]:start[j + 1] of out.
+    places : ndarray (nnz,) of int32
+        The row of out that every entry of X meets.
+    U : ndarray (p, w), dtype of X
     out : ndarray (q, 1 + w), dtype of X
         Written, except for its first column.
-    n_groups : int
     """
     indptr, rows, data = csr
     for _, begin, until in work_stealing(tasks):
-        place = np.empty(n_groups, np.int64)
+        for e in range(start[begin], start[until]):
+            for c in range(1, out.shape[1]):
+                out[e, c] = 0
         for j in range(begin, until):
-            for e in range(start[j], start[j + 1]):
-                place[strata[e]] = e
-                for c in range(1, out.shape[1]):
-                    out[e, c] = 0
-            for p in range(indptr[j], indptr[j + 1]):
-                r = rows[p]
-                e = place[group[r]]
-                for c in range(1, out.shape[1]):
-                    out[e, c] += data[p] * F[r, offset + c - 1]
+            for c in range(U.shape[1]):
+                for p in range(indptr[j], indptr[j + 1]):
+                    out[places[p], c + 1] += data[p] * U[rows[p], c]
 
 
 @kernel
 def entries_hals(tasks, column, strata, H, sums, grams, pos, E, n_sweeps):
     """Update shifts and own components entry by entry: exact coordinate descent over the 1 + w numbers of a row of E.
 
-    The half-gradient of row e in stratum s is ``E[e] grams[s] + sums[s] H[column[e]] - pos[e]``. A number stays as it
-    is where its entry of the diagonal of grams[s] is zero.
+    The half-gradient of row e in stratum s is ``E[e] grams[s] + M(s) H[column[e]] - pos[e]``, where M(s) are the rows
+    ``s (1 + w), ..., s (1 + w) + w`` of `sums`. A number stays as it is where the inverse of its curvature is zero.
 
     Parameters
     ----------
@@ -138,30 +132,28 @@ def entries_hals(tasks, column, strata, H, sums, grams, pos, E, n_sweeps):
     column, strata : ndarray (q,) of int32
         Column and stratum of each row of E.
     H : ndarray (m, K), dtype of E
-    sums : ndarray (S, 1 + w, K), dtype of E
-    grams : ndarray (S, 1 + w, 1 + w), dtype of E
+    sums : ndarray (S (1 + w), K), dtype of E
+    grams : ndarray (S, 2 + w, 1 + w), dtype of E
+        The Gram matrix of each stratum, and below it the inverses of its diagonal.
     pos : ndarray (q, 1 + w), dtype of E
     E : ndarray (q, 1 + w)
         Written.
     n_sweeps : int
     """
-    least, size = 4 * np.finfo(E.dtype).tiny, E.shape[1]
+    size = E.shape[1]
     for _, begin, until in work_stealing(tasks):
         target = np.zeros(size, E.dtype)
         for e in range(begin, until):
-            gram, h, below = grams[strata[e]], H[column[e]], sums[strata[e]]
+            gram, first = grams[strata[e]], strata[e] * size
             for a in range(size):
-                total = pos[e, a]
-                for c in range(len(h)):
-                    total -= h[c] * below[a, c]
-                target[a] = total
+                target[a] = pos[e, a] - row_dot(H, column[e], sums, first + a)
             for _ in range(n_sweeps):
                 for a in range(size):
-                    if gram[a, a] > least:
+                    if gram[size, a] > 0:
                         slope = target[a]
                         for b in range(size):
                             slope -= gram[a, b] * E[e, b]
-                        E[e, a] = max(E[e, a] + slope / gram[a, a], 0)
+                        E[e, a] = max(E[e, a] + slope * gram[size, a], 0)
 
 
 @kernel
@@ -197,35 +189,31 @@ def rows_moments(tasks, bounds, order, F, scale, offset, parts):
 
 
 @kernel
-def entries_moments(tasks, bounds, order, column, H, E, rank, parts):
-    """Write ``[v G]ᵀ [H v G]`` over pieces of the entries of a stratum, v its shift and G its own components.
+def entries_moments(tasks, column, strata, H, E, parts):
+    """Write ``[v G]ᵀ [H v G]`` over each task's entries of every stratum, v its shift and G its own components.
+
+    The rows of H are read in their order, and the sums of all strata stay in the cache.
 
     Parameters
     ----------
     tasks : ndarray (T + 1,) of int64
-        Task table over the pieces.
-    bounds : ndarray (P + 1,) of int64
-        Piece t holds the rows ``order[bounds[t]:bounds[t + 1]]`` of E.
-    order : ndarray (q,) of int64
-    column : ndarray (q,) of int32
+        Task table over the rows of E.
+    column, strata : ndarray (q,) of int32
+        Column and stratum of each row of E.
     H : ndarray (m, K)
     E : ndarray (q, 1 + w)
-    rank : int
-        Columns of H in use, k.
-    parts : ndarray (P, 1 + w, k + 1 + w) of float64
+    parts : ndarray (T, S, 1 + w, K + 1 + w) of float64
         Written.
     """
-    for _, begin, until in work_stealing(tasks):
-        for t in range(begin, until):
-            out = parts[t]
-            out[:] = 0.0
-            for p in range(bounds[t], bounds[t + 1]):
-                e = order[p]
-                h = H[column[e]]
-                for a in range(out.shape[0]):
-                    weight = np.float64(E[e, a])
-                    if weight != 0.0:
-                        for c in range(rank):
-                            out[a, c] += weight * h[c]
-                        for b in range(out.shape[0]):
-                            out[a, rank + b] += weight * E[e, b]
+    K, size = H.shape[1], E.shape[1]
+    for t, begin, until in work_stealing(tasks):
+        parts[t] = 0.0
+        for e in range(begin, until):
+            h = H[column[e]]
+            for a in range(size):
+                weight, out = np.float64(E[e, a]), parts[t, strata[e], a]
+                if weight != 0.0:
+                    for c in range(K):
+                        out[c] += weight * h[c]
+                    for b in range(size):
+                        out[K + b] += weight * E[e, b]

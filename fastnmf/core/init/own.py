@@ -144,5 +144,5 @@ def start_own(problem, factors, rng):
         steps = [*steps, ("W", StrataHALS(loss.offset + columns))] * OWN_ITERATIONS
     with loss.unshifted():
         for name, update in steps:
-            update(factors[name], problem.subproblem(name, factors), factors.rank, 1)
+            update(factors[name], problem.subproblem(name, factors), factors.rank, 2 if name == "G" else 1)
             factors.invalidate(name)

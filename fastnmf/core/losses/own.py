@@ -4,6 +4,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W, H and the p
 ``2 ** log4_scale``, shifts by ``4 ** log4_scale``.
 """
 
+import math
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -14,8 +15,10 @@ from fastnmf.core.losses.squared import Frobenius
 from fastnmf.data.layout import Grouping, row_index
 from fastnmf.kernels import divergence, own
 from fastnmf.kernels.blas import single_threaded_blas
-from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.jit import N_TASKS, split_rows
 from fastnmf.kernels.records import CSR, LazyRows
+
+SPREAD_ENTRIES = 1 << 22  # limit of the partial sums of moments of entries, over all tasks
 
 
 class EntryProducts(NamedTuple):
@@ -130,14 +133,29 @@ class OwnFrobenius(Frobenius):
         self._places = self._find_places() if strata.is_sparse else None
 
     def _find_places(self):
-        """Return the row of the factor G that every entry of the data meets, int32 (nnz,)."""
-        rows_, columns = self.strata.rows, self.of_entries.order
+        """Return the row of the factor G that every entry of the data meets, int32 (nnz,), by rows and by columns."""
+        data, pattern, entries = self.strata, self.pattern, self.of_entries.order
+        by_rows, by_columns = data.rows, data.columns
         start = np.concatenate([[0], np.cumsum(self.of_entries.counts)]).astype(np.int64)
-        held = CSR(start, self.pattern.column[columns], columns.astype(np.int32))
-        places = np.empty(len(rows_.data), np.int32)
-        tasks = split_rows(self.strata.shape[0], len(places) // self.strata.shape[0] + 1)
-        walk = self.groups.order, self.strata.stratum_index, rows_.indptr, rows_.indices
-        divergence.csr_shift_entries(tasks, *walk, held, self.strata.shape[1], places)
+        columns = np.arange(data.shape[1], dtype=np.int64)
+        each = np.arange(len(pattern.group), dtype=np.int32)
+        walks = {
+            "W": (
+                (self.groups.order, data.stratum_index, by_rows.indptr, by_rows.indices),
+                CSR(start, pattern.column[entries], entries.astype(np.int32)),
+                data.shape[1],
+            ),
+            "H": (
+                (columns, columns.astype(np.int32), by_columns.indptr, data.stratum_index[by_columns.indices]),
+                CSR(pattern.start, pattern.group, each),
+                data.n_strata,
+            ),
+        }
+        places = {}
+        for name, (walk, held, n_keys) in walks.items():
+            places[name] = np.empty(len(by_rows.data), np.int32)
+            tasks = split_rows(len(walk[0]), len(by_rows.data) // len(walk[0]) + 1)
+            divergence.csr_shift_entries(tasks, *walk, held, n_keys, places[name])
         return places
 
     def contribute(self, name, factors, sub):
@@ -245,12 +263,14 @@ class OwnFrobenius(Frobenius):
         """Return ``[v G(i)]ᵀ [H v G(i)]`` of every stratum, (n_strata, 1 + w, k + 1 + w) of float64."""
 
         def compute():
-            grouping, size = self.of_entries, 1 + self.n_own
-            parts = np.empty((grouping.first[-1], size, factors.rank + size))
-            tasks = split_rows(len(parts), parts[0].size * 1024 if len(parts) else 1)
-            walk = grouping.bounds, grouping.order, self.pattern.column, factors["H"], factors["G"], factors.rank
-            own.entries_moments(tasks, *walk, parts)
-            found = _summed(parts, grouping.first)
+            H, E, k = factors["H"], factors["G"], factors.rank
+            shape = self.strata.n_strata, E.shape[1], self.width + E.shape[1]
+            n_tasks = min(N_TASKS, max(2, SPREAD_ENTRIES // math.prod(shape)))
+            tasks = split_rows(len(E), E.shape[1] * shape[2], n_tasks)
+            parts = np.empty((len(tasks) - 1, *shape))
+            own.entries_moments(tasks, self.pattern.column, self.pattern.group, H, E, parts)
+            found = parts.sum(axis=0)
+            found = np.concatenate([found[:, :, :k], found[:, :, self.width :]], axis=2)
             if self.is_common:  # strata that do not use a column have the shift, too
                 v = self.shift(factors).astype(np.float64)
                 with single_threaded_blas():
@@ -287,8 +307,8 @@ class OwnFrobenius(Frobenius):
             self.strata.matmul(factors["H"], out)
             if self.strata.is_sparse:
                 rows_ = self.strata.rows
-                csr = CSR(rows_.indptr, self._places, rows_.data)
-                own.strata_matmul(rows_.tasks(G.shape[1]), csr, G, self.offset, out)
+                csr = CSR(rows_.indptr, self._places["W"], rows_.data)
+                own.strata_matmul(rows_.tasks(4 * self.n_own), csr, G, self.offset, out)
                 return out
             with single_threaded_blas():
                 for code, rows_, entries in self.each_stratum():
@@ -307,8 +327,8 @@ class OwnFrobenius(Frobenius):
             out, F, w = self._entry_pos, factors["W"], self.n_own
             if self.strata.is_sparse:
                 turned, pattern = self.strata.columns, self.pattern
-                walk = turned.csr, pattern.start, pattern.group, self.strata.stratum_index, F, self.offset
-                own.strata_tmatmul(turned.tasks(2 * w), *walk, out, self.strata.n_strata)
+                U = np.ascontiguousarray(F[:, self.offset : self.offset + w])
+                own.strata_tmatmul(turned.tasks(4 * w), turned.csr, pattern.start, self._places["H"], U, out)
                 return out
             with single_threaded_blas():
                 for code, rows_, entries in self.each_stratum():

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastnmf.core.thresholds import tiny
 from fastnmf.kernels import own
 
 
@@ -32,21 +33,12 @@ class StrataHALS:
 
 
 class EntryHALS:
-    """Exact coordinate descent over the shift and the own components of each pair (column, stratum). Monotone.
-
-    Parameters
-    ----------
-    n_sweeps : int, default=2
-        Sweeps for each of the sweeps that the schedule requests: they need no pass over the data.
-    """
+    """Exact coordinate descent over the shift and the own components of each pair (column, stratum). Monotone."""
 
     needs = ("quadratic",)
 
-    def __init__(self, n_sweeps=2):
-        self.n_sweeps = n_sweeps
-
     def __call__(self, F, sub, rank, n_sweeps):
-        """Update F by `n_sweeps` times as many sweeps as this update makes.
+        """Update F by `n_sweeps` sweeps, which share their pass over H.
 
         Parameters
         ----------
@@ -59,8 +51,11 @@ class EntryHALS:
             Not used.
         n_sweeps : int
         """
-        column, group, H, sums = sub.neg
-        n_sweeps *= self.n_sweeps if F.shape[1] > 1 else 1
-        own.entries_hals(sub.tasks, column, group, H, sums, sub.gram.astype(F.dtype), sub.pos, F, n_sweeps)
+        (column, group, H, sums), size = sub.neg, F.shape[1]
+        curvature, grams = np.einsum("saa->sa", sub.gram), np.zeros((len(sub.gram), size + 1, size))
+        grams[:, :size] = sub.gram
+        np.divide(1, curvature, out=grams[:, size], where=curvature > 4 * tiny(F.dtype))
+        sums = sums.reshape(-1, sums.shape[2])
+        own.entries_hals(sub.tasks, column, group, H, sums, grams.astype(F.dtype), sub.pos, F, n_sweeps)
         if sub.common is not None:
             sub.common.write(F)

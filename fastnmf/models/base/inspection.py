@@ -140,6 +140,8 @@ class InspectionMixin:
 
     reconstruction_errors, _row_errors = RowErrorsMixin.reconstruction_errors, RowErrorsMixin._row_errors
 
+    _has_own = False  # whether strata have components of their own
+
     if TYPE_CHECKING:
 
         def top_features(
@@ -301,7 +303,8 @@ class InspectionMixin:
         Explanation
             A Bunch that prints as a table. ``strata``: a list of Bunches with ``label``, ``n_rows``, ``explained``,
             ``by_shift`` and ``by_shared`` (shares of the squared norm, or of the divergence from the null model; the
-            last two add up to the first), ``features`` (those whose shift exceeds the mean shift of the other strata
+            last two add up to the first), ``by_own`` (with own components: what these explain of the rest, a third
+            summand), ``features`` (those whose shift exceeds the mean shift of the other strata
             most, as in `top_features`) and ``differences`` (by how much, less where others have the feature, too).
             ``loss``, ``loss_one_shift``, ``loss_no_shift``: square root of the squared error divided by the squared
             norm (of the divergence divided by that of the null model), for a shift for each stratum, one shift for all,
@@ -333,7 +336,7 @@ class InspectionMixin:
         with threads(self.n_threads):
             found = _explained_divergence if is_divergence else _explained_squares
             data, sums, left_by = found(self, model, X, strata)
-        sizes, (whole, by_shift, by_shared) = data.groups.sizes, sums
+        sizes, (whole, by_shift, by_shared, *by_own) = data.groups.sizes, sums
         scores = feature_scores(model.shifts_, "contrast", len(self.strata_))
         above = [strongest_of(each, n) for each in scores]
         total = np.where(whole > 0, whole, 1)
@@ -341,9 +344,10 @@ class InspectionMixin:
             ExplainedStratum(
                 label=label,
                 n_rows=int(sizes[code]),
-                explained=float((by_shift[code] + by_shared[code]) / total[code]),
+                explained=float((by_shift[code] + by_shared[code] + sum(part[code] for part in by_own)) / total[code]),
                 by_shift=float(by_shift[code] / total[code]),
                 by_shared=float(by_shared[code] / total[code]),
+                **({"by_own": float(by_own[0][code] / total[code])} if by_own else {}),
                 features=[str(names[j]) for j in above[code][0]],
                 differences=above[code][1],
             )
@@ -352,7 +356,8 @@ class InspectionMixin:
         losses = np.sqrt(np.array(left_by) / max(whole.sum(), tiny()))
         gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 else 0.0
         weight = (left_by[1] - left_by[0]) / max(whole.sum() - left_by[0], tiny())
-        chance = (np.count_nonzero(sizes) - 1) / data.shape[0]
+        chance = (np.count_nonzero(sizes) - 1) / data.shape[0] + self._own_share(data)
+        of_strata = {"of_strata": self._of_strata()} if self._has_own else {}
         error = "divergence" if is_divergence else "squared error"
         return Explanation(
             strata=strata_,
@@ -362,8 +367,13 @@ class InspectionMixin:
             gain=float(gain),
             chance=float(chance),
             weight=float(weight),
-            verdict=verdict(np.count_nonzero(sizes), losses, gain, chance, weight, error),
+            **of_strata,
+            verdict=verdict(np.count_nonzero(sizes), losses, gain, chance, weight, error, **of_strata),
         )
+
+    def _own_share(self, data):
+        """Return the share of the error of pure noise that own components of strata would remove."""
+        return 0.0
 
     def _transform(self, X, strata=None):
         """Return the weights; those of rows of known strata do not depend, to the last bit, on rows of new strata."""
@@ -469,8 +479,8 @@ def _explained_squares(fitted, model, X, strata):
     Returns
     -------
     data : Strata
-    sums : tuple of three ndarray (n_strata,)
-        The squared norm, and what the shift and the components explain of it.
+    sums : tuple of three or four ndarray (n_strata,)
+        The squared norm, and what the shift, the shared components and the own ones, if there are any, explain of it.
     left_by : list of three float
         Squared errors with a shift for each stratum, with one for all, and with none.
     """
@@ -478,12 +488,14 @@ def _explained_squares(fitted, model, X, strata):
     rank = len(fitted.components_)
     nothing, residual = sp.csr_array(V.shape), row_errors(data, rank, H, V)
     parts = [data.row_square_sums(nothing), data.row_square_sums(V), residual]
-    squares, unshifted, left = (np.bincount(data.stratum_index, part, data.n_strata) for part in parts)
+    parts = parts if not fitted._has_own else [*parts, model._row_errors(data, H, V)]
+    squares, unshifted, left, *rest = (np.bincount(data.stratum_index, part, data.n_strata) for part in parts)
     whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
     mean = scaled(fitted._mean_shift(), 2 * data.log4_scale)
     one, _ = shift_estimation.estimate(whole, rank, H, mean, tau=0.0, max_rounds=20)
-    left_by = [left.sum()] + [row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
-    return data, (squares, squares - unshifted, unshifted - left), left_by
+    sums = squares, squares - unshifted, unshifted - left, *(left - part for part in rest)
+    left_by = [(rest or [left])[0].sum()] + [row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
+    return data, sums, left_by
 
 
 def _explained_divergence(fitted, model, X, strata):
@@ -517,6 +529,7 @@ class ExplainedStratum(Bunch):
     explained: float
     by_shift: float
     by_shared: float
+    by_own: float  # with own components
     features: list[str]
     differences: Floats
 
@@ -536,22 +549,26 @@ class Explanation(Bunch):
     def __str__(self):
         """Return the table, the three losses and the verdict."""
         width = max([len(str(stratum.label)) for stratum in self.strata] + [7])
-        lines = [f"{'stratum':<{width}}    rows  explained  by shift  by shared part  features above the mean shift"]
+        own = "  by own part" if any("by_own" in part for part in self.strata) else ""
+        head = f"{'stratum':<{width}}    rows  explained  by shift  by shared part{own}  features above the mean shift"
+        lines = [head]
         for part in self.strata:
+            of_own = f"  {part.by_own:>11.4f}" if own else ""
             lines.append(
                 f"{part.label!s:<{width}}  {part.n_rows:>6}  {part.explained:>9.4f}  {part.by_shift:>8.4f}  "
-                f"{part.by_shared:>14.4f}  {' '.join(part.features)}".rstrip()
+                f"{part.by_shared:>14.4f}{of_own}  {' '.join(part.features)}".rstrip()
             )
+        of_strata = self.get("of_strata", "a shift")
         lines.append(
-            f"loss {self.loss:.6f} with a shift for each stratum, {self.loss_one_shift:.6f} with one shift for all, "
-            f"{self.loss_no_shift:.6f} without"
+            f"loss {self.loss:.6f} with {of_strata} for each stratum, {self.loss_one_shift:.6f} with one shift for "
+            f"all, {self.loss_no_shift:.6f} without"
         )
         return "\n".join([*lines, f"Do I need strata? {self.verdict}"])
 
     __repr__ = __str__
 
 
-def verdict(n_strata, losses, gain, chance, weight, error="squared error"):
+def verdict(n_strata, losses, gain, chance, weight, error="squared error", of_strata="a shift"):
     """Return the sentence that says whether strata are needed.
 
     Parameters
@@ -563,6 +580,8 @@ def verdict(n_strata, losses, gain, chance, weight, error="squared error"):
     gain, chance, weight : float
         Shares from 0 to 1, as in `InspectionMixin.explain`.
     error : {"squared error", "divergence"}
+    of_strata : str, default="a shift"
+        What each stratum has of its own.
 
     Returns
     -------
@@ -570,9 +589,10 @@ def verdict(n_strata, losses, gain, chance, weight, error="squared error"):
     """
     if n_strata == 1:
         return "These rows are of one stratum; fit with strata= and compare."
+    removes = "removes" if of_strata == "a shift" else "remove"
     answer = "Yes" if gain > 3 * chance and weight > 0.02 else "A little" if gain > 2 * chance else "No"
     return (
-        f"{answer}: a shift for each of the {n_strata} strata removes {100 * gain:.1f} % of the {error} that one "
+        f"{answer}: {of_strata} for each of the {n_strata} strata {removes} {100 * gain:.1f} % of the {error} that one "
         f"shift for all leaves (loss {losses[0]:.4f} against {losses[1]:.4f}), which is {100 * weight:.1f} % of what "
         f"the model explains; as many numbers fitted to noise would remove about {100 * chance:.1f} %."
     )

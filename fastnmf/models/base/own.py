@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core import own
-from fastnmf.core.alternate import AlternatingSolver, balance
+from fastnmf.core.alternate import AlternatingSolver, balancing_powers, times_powers
 from fastnmf.core.factors import scaled, scaled_for
 from fastnmf.core.init.own import divided, own_factors, start_divided, start_own
 from fastnmf.core.init.start_from import start_from_init
@@ -200,7 +200,7 @@ class OwnComponentsMixin:
         v = v if self.shifts is True else 0 * v if self.shifts is False else pooled(data, v)
         factors, tasks = own_factors(data, W, H, v, sizes, is_tied=is_tied)
         of_W, alternations, of_H = (3, 3, 1) if self.sweeps == "thorough" else self.sweeps
-        schedule = (("W", of_W),) + (("G", 1), ("H", of_H)) * alternations + (("G", 1),)
+        schedule = (("W", of_W),) + (("G", 2), ("H", of_H)) * alternations + (("G", 1),)
         kind = {"penalty": self._penalty, "is_tied": is_tied, "shifts": self.shifts}
         problem = own_problem(data, factors, tasks, schedule, sizes, **kind)
         self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
@@ -267,13 +267,12 @@ class OwnComponentsMixin:
         V, stack = (shift_arrays.mapped(F, lambda f, e=e: scaled(f, e)) for F, e in ((V, 2 * half), (stack, half)))
         if options.gauge == "max_shift":
             W, V = apply_gauge(W, H, V, data.stratum_index, options.gauge)
-        if is_tied:
-            if is_free and not sp.issparse(stack):
-                balance(W, H, data.weight, [D.T for D in stack.reshape(data.n_strata, rank, -1)])
-        else:
+        if is_free:
+            powers = balancing_powers(W, H, data.weight)
+            W, H = times_powers(W, powers), times_powers(H, -powers[:, None])
+            stack = rows_times_powers(stack, -np.tile(powers, data.n_strata)) if is_tied else stack
+        if not is_tied:
             U, stack = balanced_own(unscaled_weights(U, data.row_scale, half), stack)
-            if is_free:
-                balance(W, H, data.weight, [])
         self.n_components_ = self._n_components = rank
         self.W_, self.components_, self.n_revived_ = W, H, 0
         of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
@@ -400,6 +399,17 @@ class OwnComponentsMixin:
             return super()._row_errors(data, H, V)
         return own.errors_of_strata(data, H[:, : len(self.components_)], V, self._own_parts(data))
 
+    def _of_strata(self):
+        """Return what each stratum has of its own, for a sentence."""
+        return "own components" if self.shifts is False else "a shift and own components"
+
+    def _own_share(self, data):
+        if not self._has_own:
+            return 0.0
+        (n, m), rows_of = data.shape, data.groups.counts[: len(self.n_own_)]
+        weights = 0 if self._is_tied else float(rows_of @ self.n_own_[: len(rows_of)])
+        return (self.n_own_.sum() * m + weights) / (n * m)
+
     def _nearest(self, data, H, V):
         if not self._has_own:
             return super()._nearest(data, H, V)
@@ -446,7 +456,7 @@ def held_shifts(loss, factors):
 
 
 def pooled(data, v):
-    """Return shifts (q,) on the pattern, each replaced by the mean of its column, weighted by the rows of the strata."""
+    """Return shifts (q,) on the pattern, each replaced by the mean of its column, weighted by rows."""
     pattern, sizes = data.pattern, data.groups.sizes[data.pattern.group]
     total, count = (np.bincount(pattern.column, each, pattern.n_columns) for each in (sizes * v, sizes))
     return (total / np.where(count > 0, count, 1))[pattern.column]
@@ -522,5 +532,10 @@ def balanced_own(U, stack):
     drift = np.log2(np.where(is_used, of_G, 1)) - np.log2(np.where(is_used, of_U, 1))
     powers = np.rint(drift / 4).astype(int)
     U = sp.csr_array((np.ldexp(U.data, powers[U.indices]), U.indices, U.indptr), U.shape)
+    return U, rows_times_powers(stack, -powers)
+
+
+def rows_times_powers(stack, powers):
+    """Return the rows of an array or csr_array (k, n_columns) times ``2 ** powers`` (k,)."""
     of_entries = powers[row_index(stack)] if sp.issparse(stack) else powers[:, None]
-    return U, shift_arrays.mapped(stack, lambda G: np.ldexp(G, -of_entries))
+    return shift_arrays.mapped(stack, lambda G: np.ldexp(G, of_entries))
