@@ -98,6 +98,7 @@ def main():
             rows[-1] += [found.best.rung, f"{chosen.rung}, {size}", f"{seconds:.1f}"]
             n_promised += kind in PROMISED
             right += kind in PROMISED and chosen.rung == kind
+            print(rows[-1][0], found.verdict, flush=True)
     print(markdown(["planted, seed", *RUNGS, "least", "chosen, size", "s"], rows))
     print(f"{right} of {n_promised} planted rungs among {', '.join(PROMISED)} are chosen.")
 

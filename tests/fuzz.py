@@ -62,6 +62,8 @@ def fitted(kind):
 @cache
 def found(name):
     X = np.random.default_rng(0).random((12, 5))
+    if name == "select_strata":
+        return fastnmf.select_strata(X, np.arange(12) % 2, 1, n_folds=2, rungs=["none", "strata"], random_state=0)
     more = {"n_components": 2, "n_runs": 3} if name == "consensus" else {"ranks": (1, 2), "n_folds": 2, "n_restarts": 1}
     return getattr(fastnmf, name)(X, estimator=fastnmf.NMF(max_iter=3), random_state=0, **more)
 

@@ -315,6 +315,7 @@ BY_NAME = {
     "neighbors": "0.3 | 0.9 | 0.01",
     "ranks": "(1, 2) | range(1, 3) || [2, 2] | 2 | [] | (9,)",
     "n_folds": "2 | 3",
+    "rungs": "None | ['none', 'strata'] | ['own'] | ['low_rank', 'factors'] || [] | 'none' | ['x']",
     "n_repeats": "1",
     "n_restarts": "1 | 2",
     "model": [*(f"fitted({kind!r})" for kind in KINDS), "np.ones((n, k))", "fastnmf.NMF(2)"],
@@ -327,7 +328,7 @@ BY_NAME = {
     "chunk_rows": "None | 1 | 2 | 100",
     "dtypes": "('float65',) | ['x'] | () | 'float64x'",
     "title": "None | 'A title' | '<b>' ",
-    "result": "found('consensus') | found('select_rank') | fitted('NMF')",
+    "result": "found('consensus') | found('select_rank') | found('select_strata') | fitted('NMF')",
     "history": "fitted('NMF').history_ | fitted('MiniBatchNMF').history_ | {} | {'iteration': [0, 1]}",
     "x": "'iteration' | 'seconds'",
     "image_shape": "(1, m) | (m, 1) | (2, 2)",
@@ -393,7 +394,7 @@ FUNCTIONS = {
 }
 if config.DISABLE_JIT:  # there is nothing to compile, and the data are large
     del FUNCTIONS["warmup"]
-SLOW = ("testing.", "plots.", "write_report", "select_rank", "consensus", "select_beta")
+SLOW = ("testing.", "plots.", "write_report", "select_rank", "select_strata", "consensus", "select_beta")
 OFTEN = [name for name in FUNCTIONS if not name.startswith(SLOW)]
 
 

@@ -7,6 +7,8 @@ import oracles_ensemble
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from scipy.optimize import nnls
+from sklearn.base import clone
 
 from fastnmf import NMF, AffineNMF, StratifiedNMF, select_strata
 from fastnmf.selection.held_out import REACH, Entries, RowsColumns
@@ -24,13 +26,16 @@ def no_convergence_warnings():
 
 
 def planted(kind, seed=0, sizes=(24, 20, 16), n_columns=36, rank=2, noise=0.2):
-    """Return data with half-normal factors: with no shift, one shift, or one for each stratum; and the strata."""
+    """Return data with half-normal factors, with shifts and components of strata or without, and the strata."""
     rng = np.random.default_rng(seed)
     strata = np.repeat(["a", "b", "c"], sizes)
     W, H = np.abs(rng.standard_normal((len(strata), rank))), np.abs(rng.standard_normal((rank, n_columns)))
     V = 2 * rng.random((3, n_columns))
-    shifts = {"none": 0 * V, "common": V[[0, 0, 0]], "strata": V}[kind]
-    X = W @ H + np.repeat(shifts, sizes, axis=0) + noise * rng.standard_normal((len(strata), n_columns))
+    shifts = {"none": 0 * V, "common": V[[0, 0, 0]]}.get(kind, V)
+    Y = W @ H + np.repeat(shifts, sizes, axis=0)
+    if kind == "low_rank":
+        Y += np.abs(rng.standard_normal((len(strata), 1))) * np.repeat(2 * V[::-1] ** 2, sizes, axis=0)
+    X = Y + noise * rng.standard_normal((len(strata), n_columns))
     return np.maximum(X, 0), strata
 
 
@@ -120,6 +125,54 @@ def test_separate_models_are_measured_as_by_plain_loops(as_sparse):
     assert train == pytest.approx(np.sqrt(left / norm), rel=1e-7)
 
 
+@pytest.mark.parametrize(
+    "own", [{"n_own": {"a": 2, "c": 1}}, {"own": "tied", "shifts": False}], ids=["low rank", "tied"]
+)
+def test_own_components_join_the_inference_of_held_out_rows(own):
+    X, strata = planted("low_rank", sizes=(14, 12, 10), n_columns=15)
+    penalty = 0.3
+    setting = ParallelFits(sp.csr_array(X), strata, clone(SHORT).set_params(own_penalty=penalty, **own), None)
+    held = RowsColumns(setting, 3, np.random.default_rng(0))
+    _, (error, train) = held.measure(setting, 2, 1, 7)
+    is_out, part = held.fold == 1, held.part[1]
+    fit = setting.make(2, 7).fit(X[~is_out], strata=strata[~is_out])
+    lost = total = 0.0
+    for x, label in zip(X[is_out], strata[is_out], strict=True):
+        G, v = fit.own_components_[label], fit.shifts_[fit.strata_.tolist().index(label)]
+        is_tied = "own" in own
+        H = fit.components_ + G if is_tied else np.concatenate([fit.components_, G])
+        punished = G if is_tied else np.concatenate([0 * fit.components_, G])
+        for left in range(3):
+            seen, scored = part != left, part == left
+            columns = np.concatenate([H[:, seen], np.sqrt(penalty) * punished[:, seen]], axis=1)
+            w, _ = nnls(columns.T, np.concatenate([(x - v)[seen], np.zeros(seen.sum())]))
+            y = np.minimum(v + w @ H, REACH * X[~is_out].max(axis=0))
+            lost, total = lost + np.sum((x - y)[scored] ** 2), total + np.sum(x[scored] ** 2)
+    assert error == pytest.approx(np.sqrt(lost / total), rel=1e-6) and train == pytest.approx(fit.normalized_loss_)
+
+
+def test_own_components_are_found():
+    X, strata = planted("low_rank", n_columns=40)
+    options = {"n_own": 1, "n_folds": 3, "n_init": 1, "random_state": 0, "estimator": SHORT}
+    found = select_strata(X, strata, 2, rungs=("strata", "low_rank", "factors"), own_penalty=0.1, **options)
+    chosen = found.best_1se
+    assert (chosen.rung, chosen.n_own, chosen.own_penalty) == ("low_rank", 1, 0.1)
+    assert [row.parameters for row in found.table] == [2 * 100 + 3 * 40, 3 * 60 + (2 + 3 + 3) * 40, 2 * 60 + 8 * 40]
+    assert "A shift and 1 own component for each of the 3 strata, with 2 shared components" in found.verdict
+    fitted = found.estimator.set_params(max_iter=3, tol=0, n_init=1).fit(X, strata=strata)
+    assert [len(own) for own in fitted.own_components_.values()] == [1, 1, 1] and fitted.own_penalty == 0.1
+
+
+def test_rungs_that_cannot_be_told_apart_are_named():
+    X, strata = planted("none")
+    X[20:] = X[20:, ::-1]
+    found = select_strata(X, strata, 2, rungs=("factors", "own"), n_own=1, n_folds=2, n_init=1, random_state=0)
+    assert found.best_1se.rung in ("factors", "own")
+    assert found.verdict.endswith(
+        "factors with own_penalty=0 is the same model as own, so data cannot tell these two apart."
+    )
+
+
 def test_entries_of_separate_models_are_measured_as_by_plain_loops():
     X, strata = planted("strata", n_columns=12)
     setting = SeparateFits(X, strata, NMF(max_iter=20, tol=0, init="features"), None)
@@ -140,6 +193,8 @@ def test_few_features_hold_out_entries_and_say_so():
         "Entries are held out because 10 features are too few to find weights."
     ]
     assert found.notes[0] in repr(found)
+    with pytest.raises(ValueError, match="has 'low_rank', which cannot be compared: their fits need all entries"):
+        select_strata(X, strata, 1, rungs=("none", "low_rank"))
     known = sp.csr_array(X * (np.random.default_rng(0).random(X.shape) < 0.8))
     rated = select_strata(
         known,
@@ -148,7 +203,7 @@ def test_few_features_hold_out_entries_and_say_so():
         n_folds=2,
         rungs=("common", "own"),
         random_state=0,
-        estimator=StratifiedNMF(missing_values="zeros"),
+        estimator=StratifiedNMF(missing_values="zeros", max_iter=5, tol=0),
     )
     assert rated.method == "entries" and (rated.held_out_splits < 1).all()
 
@@ -156,7 +211,10 @@ def test_few_features_hold_out_entries_and_say_so():
 def test_counts_are_compared_by_their_divergence():
     X, strata = planted("common")
     X = np.random.default_rng(0).poisson(3 * X)
-    found = select_strata(X, strata, 2, n_folds=2, beta_loss="kullback-leibler", rungs=PLAIN, random_state=0)
+    found = select_strata(X, strata, 2, n_folds=2, beta_loss="kullback-leibler", random_state=0)
+    assert [row.rung for row in found.best_of_rungs()] == list(
+        PLAIN
+    ) and "low_rank and factors are left out" in found.notes[0]
     assert found.best_1se.rung == "common" and found.estimator.beta_loss == "kullback-leibler"
     assert isinstance(found.estimator, StratifiedNMF)  # an AffineNMF has the squared error only
     separate = found.table[-1]
@@ -201,6 +259,11 @@ X, LABELS = planted("strata")
         ({"estimator": StratifiedNMF(label_weight=1.0)}, "label_weight=0"),
         ({"estimator": StratifiedNMF(seed_features=[[1]])}, "without seed_features"),
         ({"estimator": StratifiedNMF(solver="mu", beta_loss=1.5)}, "'frobenius' and 'kullback-leibler' only"),
+        ({"estimator": StratifiedNMF(n_own=1)}, "sets n_own, own and shifts itself"),
+        (
+            {"estimator": StratifiedNMF(alpha_W=1.0), "rungs": ["factors"]},
+            "'factors', which cannot be compared: alpha_W=",
+        ),
         ({"beta_loss": 1.5}, "beta_loss=1.5"),
         ({"method": "rows"}, "method='rows'"),
         ({"method": "entries", "beta_loss": "kullback-leibler"}, "method='entries' needs beta_loss='frobenius'"),

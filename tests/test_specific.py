@@ -180,7 +180,7 @@ def test_the_report_has_stars_and_a_legend(starred, tmp_path):
             lambda m, f, X: m.top_features(specific=specific_features(X, LABELS == "a")),
             "has no stratum 'a' of",
         ),
-        (lambda m, f, X: NMF(1, max_iter=2, tol=0).fit(X).top_features(specific=f), "NMF has no strata for specific="),
+        (lambda m, f, X: NMF(1, max_iter=2, tol=0).fit(X).top_features(specific=f), "has no strata of one label a row"),
     ],
 )
 def test_stars_need_the_strata_and_features_of_the_model(starred, use, sentence):

@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.data.labels import places
 from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import as_read
 
@@ -85,3 +86,35 @@ def _positive(weights, row, by):
         at, values = np.arange(weights.shape[1]), weights[row]
     at, values = at[values > 0], values[values > 0].astype(np.float64)
     return at, values / values.sum() if by == "lift" and len(values) else values
+
+
+def specific_to_strata(specific, strata, n_features):
+    """Return which features a test found specific to each stratum of a model.
+
+    Parameters
+    ----------
+    specific : SpecificFeatures
+        Result of `fastnmf.specific_features` for the same strata and features.
+    strata : ndarray (n_strata,), or None
+        Labels of the strata of the model; None, or several arrays, if it has not one label for each row.
+    n_features : int
+        Of the model.
+
+    Returns
+    -------
+    ndarray (n_strata, n_features) of bool
+    """
+    if not (hasattr(specific, "rejected") and hasattr(specific, "labels")):
+        raise TypeError(f"specific={shown(specific)} is not valid; expected what fastnmf.specific_features returns.")
+    if not isinstance(strata, np.ndarray):
+        raise ValueError("This model has no strata of one label a row, whose features specific= marks; leave it out.")
+    if specific.rejected.shape[1] != n_features:
+        raise ValueError(
+            f"specific has {specific.rejected.shape[1]} features; the model has {n_features}: test the data of the fit."
+        )
+    rows = places(strata, specific.labels)
+    if (rows < 0).any():
+        raise ValueError(
+            f"specific has no stratum {strata[rows < 0].tolist()[0]!r} of the model; test the strata of the fit."
+        )
+    return specific.rejected[rows]

@@ -9,10 +9,9 @@ from fastnmf import metrics
 from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import check_names, names_of, read_names
-from fastnmf.data.ranking import feature_scores, strongest_of
+from fastnmf.data.ranking import feature_scores, specific_to_strata, strongest_of
 from fastnmf.data.shifts import as_read, dense_row
 from fastnmf.metrics.maps import topic_map
-from fastnmf.models.base.top_features import specific_to_strata
 from fastnmf.report.examples import Rows
 from fastnmf.report.explained import add_measures
 from fastnmf.report.lists import LAMBDA, Words, embedded, joined, words_of
@@ -130,7 +129,9 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None,
     names = feature_names_of(model, feature_names, H.shape[1])
     X = _checked(model, X, W, H)
     labels, stratum_index, V, sizes = strata_of(model, W)
-    is_specific = None if specific is None else specific_to_strata(model, specific)
+    is_specific = None
+    if specific is not None:
+        is_specific = specific_to_strata(specific, getattr(model, "strata_", None), H.shape[1])
     rows = Rows(X, row_names, row_texts, names, labels, stratum_index, 0 if W is None else len(W))
     shown, others, notes = _shown(V, sizes)
     rows.share_room(len(H) + len(shown))

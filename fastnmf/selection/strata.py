@@ -273,6 +273,8 @@ def select_strata(
     check_integer("n_init", n_init)
     check_verbose("verbose", verbose)
     base, wanted = _base(with_layer(X, layer), strata, estimator, beta_loss, n_jobs)
+    if not isinstance(base.strata, np.ndarray):
+        raise ValueError("strata has several factors; select_strata compares models of one: join their labels.")
     n_strata = int(base.stratum_index.max()) + 1
     if n_strata < 2:
         raise ValueError(
@@ -591,7 +593,7 @@ def _verdict(table, splits, best, chosen, n_folds, n_strata):
     untold = []
     for rung in order[order.index(chosen.rung) + 1 :]:
         more, se = _difference(splits[rows[rung]], splits[here], n_folds)
-        if abs(more) <= se:
+        if abs(more) <= se and {rung, chosen.rung} != {"factors", "own"}:
             untold.append(rung)
     if untold:
         text += f"; the data do not tell it from {' or '.join(untold)}, within one standard error"

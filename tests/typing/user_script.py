@@ -142,6 +142,11 @@ def others(X: NDArray[np.float64], labels: list[str], folder: Path) -> None:
     print(steps, strata.strata_.tolist(), last.shape, len(levels), len(layers), weights.shape, topics)
     print(tree.export_text(), meta.adapt(X, n_iter=3).n_iter_, meta.n_updates_, meta.transform(X).shape)
     ranks = fastnmf.select_rank(X, labels, range(1, 3), estimator=StratifiedNMF(max_iter=5), n_folds=2, n_restarts=2)
+    kinds = fastnmf.select_strata(
+        X, labels, 1, n_folds=2, rungs=["none", "strata"], estimator=StratifiedNMF(max_iter=5)
+    )
+    rung: str = kinds.best_1se.rung
+    print(rung, kinds.verdict, kinds.estimator.get_params())
     best: int = ranks.best_rank + ranks.rank_1se
     held_out: Floats = ranks.held_out
     agreed = fastnmf.consensus(X, n_components=2, n_runs=3, density_threshold=2.0, random_state=0)

@@ -6,7 +6,6 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -39,8 +38,8 @@ from fastnmf.models.base.classification import add_labels, set_label_attributes
 from fastnmf.models.base.estimator import Estimator, check_brought, without_zeros
 from fastnmf.models.base.for_checkers import ClassNamePrefixFeaturesOutMixin, TransformerMixin, like_fit
 from fastnmf.models.base.row_names import keep_row_names
-from fastnmf.models.base.top_features import top_features
-from fastnmf.typing import Floats, Matrix, Names, Ranking, SparseOrDense, Vector
+from fastnmf.models.base.top_features import TopFeaturesMixin
+from fastnmf.typing import Floats, Matrix, SparseOrDense, Vector
 
 NNDSVD = {"nndsvd": None, "nndsvda": "mean", "nndsvdar": "random"}  # replacement of their zeros
 STARTS = (None, "features", "rows", "random", *NNDSVD, "custom")
@@ -48,7 +47,7 @@ ALIKE = 1024  # ratio up to which typical entries of W and H are alike
 
 
 @keep_row_names
-class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
+class BaseNMF(TopFeaturesMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     """Base of the models ``X ~ W H``. A subclass defines its parameters, its documentation and `_problem`.
 
     Attributes
@@ -150,39 +149,6 @@ class BaseNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         float
         """
         return self._score(X, None, sample_weight)
-
-    def top_features(
-        self,
-        n: int = 10,
-        feature_names: Names | None = None,
-        *,
-        by: Ranking | None = None,
-        specific: Mapping[str, Any] | None = None,
-    ) -> list[list[str]]:
-        """Return the names of at most n features of each component, strongest first.
-
-        Parameters
-        ----------
-        n : int, default=10
-            Maximum number of features of one component.
-        feature_names : array-like (n_features,), default=None
-            Names of the features, or a vocabulary: name -> column. None takes `feature_names_in_`, or else the column
-            numbers.
-        by : {"contrast", "weight", "lift"}, default=None
-            ``"weight"``: the entries themselves. ``"contrast"``: the shift less the mean shift of the other strata,
-            times the root of its share of the shift. ``"lift"``: class-based TF-IDF. None: strata by contrast,
-            components by weight.
-        specific : SpecificFeatures, default=None
-            Result of `fastnmf.specific_features` for the strata of a model that has them: the names of features that
-            the test rejected for a stratum end in a star there.
-
-        Returns
-        -------
-        list of list of str, or Bunch
-            For a model with strata a Bunch: ``strata``, a dict of label -> list of str (the features specific to it),
-            and ``components``, a list of list of str.
-        """
-        return top_features(self, n, feature_names, by, specific)
 
     # ---------------------------------------------------------------- the data of a fit
 

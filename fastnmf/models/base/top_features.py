@@ -1,13 +1,17 @@
 """Find the names of features, and the strongest features of a component."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.options import check_integer
-from fastnmf.data.labels import places
 from fastnmf.data.names import read_names
-from fastnmf.data.ranking import feature_scores, strongest_of
-from fastnmf.data.sentences import shown
+from fastnmf.data.ranking import feature_scores, specific_to_strata, strongest_of
+from fastnmf.typing import Names, Ranking
 
 
 def n_features_of(model):
@@ -52,49 +56,20 @@ def top_features(model, n, feature_names, by=None, specific=None):
         Result of `fastnmf.specific_features`: the features of a stratum that it rejected end in a star.
     """
     check_is_fitted(model)
-    is_specific = None if specific is None else specific_to_strata(model, specific)
+    is_specific, is_designed = None, getattr(model, "_is_designed", False)
+    if specific is not None:
+        strata = model.strata_ if model._has_shifts and not is_designed else None
+        is_specific = specific_to_strata(specific, strata, n_features_of(model))
     check_integer("n", n)
     names = feature_names_for(model, feature_names)
     components = strongest(model.components_, names, n, "weight" if by is None else by)
     if not model._has_shifts:
         return components
     ranking = "contrast" if by is None else by
-    if getattr(model, "_is_designed", False):
+    if is_designed:
         return Bunch(strata=model._features_of_shifts(names, n, ranking), components=components)
     per_stratum = strongest(model.shifts_, names, n, ranking, is_specific)
     return Bunch(strata=dict(zip(model.strata_.tolist(), per_stratum, strict=True)), components=components)
-
-
-def specific_to_strata(model, specific):
-    """Return which features a test found specific to each stratum of a model.
-
-    Parameters
-    ----------
-    model : estimator
-        Fitted, with strata.
-    specific : SpecificFeatures
-        Result of `fastnmf.specific_features` for the same strata and features.
-
-    Returns
-    -------
-    ndarray (n_strata, n_features) of bool
-    """
-    if getattr(model, "_is_designed", False):
-        raise ValueError("specific= marks features of strata, but this model has a design; leave it out.")
-    if not (hasattr(specific, "rejected") and hasattr(specific, "labels")):
-        raise TypeError(f"specific={shown(specific)} is not valid; expected what fastnmf.specific_features returns.")
-    if not getattr(model, "_has_shifts", False):
-        raise ValueError(f"{type(model).__name__} has no strata for specific= to mark features of; leave it out.")
-    if specific.rejected.shape[1] != n_features_of(model):
-        raise ValueError(
-            f"specific has {specific.rejected.shape[1]} features; the model has {n_features_of(model)}: test the data "
-            "of the fit."
-        )
-    rows = places(model.strata_, specific.labels)
-    if (rows < 0).any():
-        unknown = model.strata_[rows < 0].tolist()[0]
-        raise ValueError(f"specific has no stratum {unknown!r} of the model; test the strata of the fit.")
-    return specific.rejected[rows]
 
 
 def strongest(weights, names, n, by="weight", is_starred=None):
@@ -121,3 +96,40 @@ def strongest(weights, names, n, by="weight", is_starred=None):
         [f"{names[j]}*" if stars[j] else str(names[j]) for j in row]
         for row, stars in zip(found, is_starred, strict=True)
     ]
+
+
+class TopFeaturesMixin:
+    """Mixin that names the strongest features of the components, and of the strata where there are any."""
+
+    def top_features(
+        self,
+        n: int = 10,
+        feature_names: Names | None = None,
+        *,
+        by: Ranking | None = None,
+        specific: Mapping[str, Any] | None = None,
+    ) -> list[list[str]]:
+        """Return the names of at most n features of each component, strongest first.
+
+        Parameters
+        ----------
+        n : int, default=10
+            Maximum number of features of one component.
+        feature_names : array-like (n_features,), default=None
+            Names of the features, or a vocabulary: name -> column. None takes `feature_names_in_`, or else the column
+            numbers.
+        by : {"contrast", "weight", "lift"}, default=None
+            ``"weight"``: the entries themselves. ``"contrast"``: the shift less the mean shift of the other strata,
+            times the root of its share of the shift. ``"lift"``: class-based TF-IDF. None: strata by contrast,
+            components by weight.
+        specific : SpecificFeatures, default=None
+            Result of `fastnmf.specific_features` for the strata of a model that has them: the names of features that
+            the test rejected for a stratum end in a star there.
+
+        Returns
+        -------
+        list of list of str, or Bunch
+            For a model with strata a Bunch: ``strata``, a dict of label -> list of str (the features specific to it),
+            and ``components``, a list of list of str.
+        """
+        return top_features(self, n, feature_names, by, specific)
