@@ -5,15 +5,18 @@ components always fit these entries better.
 """
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import allocate
+from fastnmf.core.losses.choice import Counts
 from fastnmf.data import shifts
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.counts import fitted_size
 from fastnmf.selection.parallel_fits import is_settled
 
 COLUMN_PARTS = 3  # weights come from two thirds of the columns, the error from the remaining third
@@ -181,17 +184,29 @@ class RowsColumns:
         model = setting.make(rank, seed).fit(setting.X[~is_out], **setting.labels(~is_out))
         X, labels = setting.X[is_out], setting.labels(is_out)
         limit = REACH * _largest_of_columns(setting.X[~is_out]) if _clips(setting.estimator) else None
-        lost = total = 0.0
+        lost, total, train, size = 0.0, 0.0, model.normalized_loss_, None
+        if setting.scoring == "negative-binomial" and not hasattr(model, "dispersion_"):
+            size = _fitted_size(model, setting.X[~is_out], **setting.labels(~is_out))
+            train = _ratio(*losses(model, setting.X[~is_out], model.W_, **setting.labels(~is_out), size=size))
         for left in range(part.max() + 1):
             seen, scored = np.flatnonzero(part != left), np.flatnonzero(part == left)
             W = restrict_columns(model, seen).transform(X[:, seen], **labels)
             scored_model, Y = restrict_columns(model, scored), X[:, scored]
             if limit is None:
-                found = losses(scored_model, Y, W, **labels)
+                found = losses(scored_model, Y, W, **labels, size=None if size is None else size[scored])
             else:
                 found = _clipped_losses(scored_model, Y, W, limit[scored], **labels)
             lost, total = lost + found[0], total + found[1]
-        return is_settled(model), (_ratio(lost, total), model.normalized_loss_)
+        return is_settled(model), (_ratio(lost, total), train)
+
+
+def _fitted_size(model, X, strata=None):
+    """Return the sizes of negative-binomial counts X, the data of the fit, at the mean of a model, (m,)."""
+    options = model._options()
+    with threads(options.n_threads):
+        data = model._observed(X, options, strata, labels=model.strata_ if model._has_shifts else None)
+        V = shifts.as_read(model.shifts_) if model._has_shifts else None
+        return fitted_size(data, model.W_, model.components_.T, V, "ml", "feature")
 
 
 def restrict_columns(model, columns):
@@ -205,7 +220,7 @@ def restrict_columns(model, columns):
     return part
 
 
-def losses(model, X, W, strata=None):
+def losses(model, X, W, strata=None, size=None):
     """Return the loss of a model with given weights on X, and that of the trivial model (see `normalized_loss_`).
 
     Parameters
@@ -217,6 +232,8 @@ def losses(model, X, W, strata=None):
         In the scale of the user.
     strata : array-like (n,), default=None
         Labels of the rows.
+    size : ndarray (m,), default=None
+        Sizes of negative-binomial counts, whose deviance then takes the place of the model's own loss.
 
     Returns
     -------
@@ -224,6 +241,7 @@ def losses(model, X, W, strata=None):
         In the units of the user's data.
     """
     options = model._reading_options()
+    options = options if size is None else replace(options, loss=Counts(size))
     with threads(options.n_threads):
         data = model._observed(X, options, strata, labels=model.strata_ if model._has_shifts else None)
         e, V = data.log4_scale, None

@@ -81,7 +81,7 @@ class DispersionMixin:
         >>> X = rng.poisson(mean * rng.gamma(2, 1 / 2, mean.shape))  # dispersion 1/2
         >>> model = NMF(2, solver="mu", beta_loss="kullback-leibler", random_state=0).fit(X)
         >>> round(model.estimate_dispersion(X, kind="global"), 2)
-        0.48
+        0.46
         """
         self._check_fitted()
         check_choice("method", method, METHODS)
@@ -91,6 +91,11 @@ class DispersionMixin:
             raise ValueError("X is a matrix on disk, but estimate_dispersion needs all rows at once; pass X[:].")
         if strata is not None and not self._has_shifts:
             raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
+        if getattr(self, "missing_values", None) is not None:
+            raise ValueError(
+                f"estimate_dispersion needs every entry, but the model has missing_values={self.missing_values!r}; fit a "
+                "model without."
+            )
         model = self._with_new_strata(X, strata) if self._has_shifts else self
         with threads(self.n_threads):
             W = model._transform(X, strata) if self._has_shifts else model._transform(X)
