@@ -22,10 +22,10 @@ from fastnmf.models.base.inspection import open_data
 from fastnmf.typing import Floats, Labels, Matrix
 
 START_ITERATIONS = 100  # most iterations of the Kullback-Leibler fit that a negative-binomial fit starts from
-# Seconds of an iteration on one core of 2.5 GHz, for each entry of the data, and for each and component. From
+# Seconds of an iteration on one core of a server, for each entry of the data, and for each entry and component: from
 # `python bench/counts.py --time`.
-ENTRY_SECONDS, PRODUCT_SECONDS = 9e-9, 0.6e-9
-LONG = 3.0  # seconds of an iteration from which on a fit says beforehand what it would take
+ENTRY_SECONDS, PRODUCT_SECONDS = 9e-9, 0.2e-9
+LONG = 1.0  # seconds of an iteration from which on a fit says beforehand what it would take
 
 
 class DispersionMixin:
