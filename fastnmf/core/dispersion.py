@@ -196,8 +196,8 @@ def _row_products(A, B):
 
 
 def dispersion_of(size):
-    """Return 1 / t for sizes t, 0 (Poisson) for `LARGEST_SIZE` and above."""
-    return np.where(size < LARGEST_SIZE, 1 / size, 0.0)
+    """Return 1 / t for sizes t, 0 (Poisson) for `LARGEST_SIZE`, up to rounding, and above."""
+    return np.where(size < LARGEST_SIZE * (1 - SIZE_CHANGE), 1 / size, 0.0)
 
 
 def size_of(dispersion):

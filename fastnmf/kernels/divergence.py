@@ -549,7 +549,7 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
 
     The model is ``y = F Gᵀ + u v``. The cost is O(p q K) time and O(q) memory per task, as for `rows_powers`. The
     products of a tile are those of BLAS, which `threads` keeps on one thread: they took two thirds of the time of loops
-    over its rows.
+    over its rows. Where each row has a limit of its own, its results do not depend, to the last bit, on other rows.
 
     Parameters
     ----------
@@ -579,6 +579,7 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
         room, spare, total = np.zeros(TILE_ROWS * NARROW, F.dtype), np.zeros(NARROW, F.dtype), 0.0
         z, part = np.zeros(NARROW, F.dtype), np.zeros((TILE_ROWS, K), F.dtype)
         at, ahead = np.zeros(TILE_ROWS, np.int64), np.zeros(TILE_ROWS, np.int64)
+        every, together = np.arange(NARROW).astype(np.int32), 1 if is_each else 2
         inverse, base = (1.0 / theta).astype(F.dtype), np.zeros(len(G) if has_shifts and is_left else 0, F.dtype)
         bounds = np.searchsorted(stratum_index, np.arange(shifts.n_strata + 1 if has_shifts and not is_left else 0))
         first = begin
@@ -599,7 +600,11 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
             for lo in range(0, len(G), NARROW):
                 hi = min(lo + NARROW, len(G))
                 Y = room[: (last - first) * (hi - lo)].reshape((last - first, hi - lo))
-                np.dot(F[first:last], G[lo:hi].T, Y)
+                if is_each:
+                    for i in range(first, last):
+                        dot_rows(0, hi - lo, every, F, i, G[lo:hi], Y[i - first])
+                else:
+                    np.dot(F[first:last], G[lo:hi].T, Y)
                 for i in range(first, last):
                     y, begun, n, floor = Y[i - first], at[i - first], 0, F.dtype.type(least[i if is_each else 0])
                     if has_shifts and is_left:
@@ -623,9 +628,9 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
                         pos[i, c] += part[0, c]
                     if has_shifts and not is_left:
                         _add_few(few, ratio, ahead[i - first], shifts, bounds, sums[0])
-                for one in range(0, last - first, 2):  # two rows share a division and a logarithm
+                for one in range(0, last - first, together):  # two rows share a division and a logarithm
                     spare[:] = 0
-                    a, b = Y[one], Y[one + 1] if first + one + 1 < last else spare[: hi - lo]
+                    a, b = Y[one], Y[one + 1] if not is_each and first + one + 1 < last else spare[: hi - lo]
                     if is_left:
                         size, less = theta[lo:hi], inverse[lo:hi]
                         for j in range(len(a)):
@@ -649,7 +654,11 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
                     if has_shifts and not is_left:
                         e, end = ahead[i - first], shifts.start[i + 1]
                         ahead[i - first] = _add_ranges(lo, hi, e, end, shifts, bounds, y, sums[1])
-                np.dot(Y, G[lo:hi], part[: last - first])
+                if is_each:
+                    for i in range(first, last):
+                        gather_row(0, hi - lo, every, Y[i - first], G[lo:hi], part, i - first)
+                else:
+                    np.dot(Y, G[lo:hi], part[: last - first])
                 neg[first:last] += part[: last - first]
             first = last
         if is_left:

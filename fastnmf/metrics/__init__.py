@@ -17,6 +17,7 @@ from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import as_read, each_row, rows_of, square_lengths
 from fastnmf.metrics.checks import as_matrix, in_range
 from fastnmf.metrics.clusters import clustering_scores
+from fastnmf.metrics.counts import negative_binomial_nll
 from fastnmf.metrics.ensembles import (
     consensus_matrix,
     cophenetic_correlation,
@@ -56,6 +57,7 @@ __all__ = [
     "kkt_residual",
     "lift",
     "merge_topics",
+    "negative_binomial_nll",
     "normalized_loss",
     "relevance",
     "rename_topics",

@@ -84,6 +84,37 @@ def exponent_of(values):
     return np.frexp(np.asarray(values, dtype=np.float64))[1]
 
 
+def fitting(X, W, H, V, strata):
+    """Check that the shapes match, and return the arrays of `in_range` in their own scale.
+
+    Parameters
+    ----------
+    X, W, H, V, strata :
+        As for `in_range`.
+
+    Returns
+    -------
+    X : csr_array or ndarray (n, m)
+    W, H, V : ndarray of float64, or csr_array for V
+    stratum : ndarray (n,) of int
+        Row of V for each row of X.
+    """
+    W = as_matrix(W, "W")
+    H = as_matrix(H, "H")
+    X, strata = unpack(X, strata)
+    if sparse.issparse(X):
+        X = as_csr(X)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+    else:
+        X = as_matrix(X, "X", dtype=None)
+    n, m = X.shape
+    if W.shape[0] != n or H.shape[1] != m or W.shape[1] != H.shape[0]:
+        raise ValueError(f"X {X.shape}, W {W.shape} and H {H.shape} do not fit together as X ~ W H.")
+    return X, W, H, *as_shifts(V, strata, n, m)
+
+
 def in_range(X, W, H, V, strata):
     """Check that the shapes match, and divide all arrays by powers of two.
 
@@ -108,21 +139,8 @@ def in_range(X, W, H, V, strata):
     scale : int
         Binary exponent of the largest entry of X.
     """
-    W = as_matrix(W, "W")
-    H = as_matrix(H, "H")
-    X, strata = unpack(X, strata)
-    if sparse.issparse(X):
-        X = as_csr(X)
-        if not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        values = X.data
-    else:
-        X = values = as_matrix(X, "X", dtype=None)
-    n, m = X.shape
-    if W.shape[0] != n or H.shape[1] != m or W.shape[1] != H.shape[0]:
-        raise ValueError(f"X {X.shape}, W {W.shape} and H {H.shape} do not fit together as X ~ W H.")
-    V, stratum = as_shifts(V, strata, n, m)
+    X, W, H, V, stratum = fitting(X, W, H, V, strata)
+    values = X.data if sparse.issparse(X) else X
     largest = max(abs(float(values.max())), abs(float(values.min()))) if values.size else 0.0
     if not np.isfinite(largest):
         raise ValueError("X contains NaN or infinity; every entry must be a finite number.")

@@ -123,6 +123,11 @@ def non_negative_factorization(
     H = check_array(H, dtype=[np.float64, np.float32], input_name="H")
     if (H < 0).any():
         raise ValueError("Negative values in data passed to NMF (input H); every entry must be >= 0.")
+    if options.is_counts:
+        raise ValueError(
+            "update_H=False was given with beta_loss='negative-binomial', which needs the dispersion of a fit; use "
+            "NMF(...).fit and transform."
+        )
     model._validated(X, reset=True)
     rank = model.n_features_in_ if n_components is None else len(H) if n_components == "auto" else n_components
     if H.shape != (rank, model.n_features_in_):

@@ -5,16 +5,19 @@ components always fit these entries better.
 """
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import allocate
+from fastnmf.core.losses.choice import Counts
 from fastnmf.data import shifts
 from fastnmf.data.design import RowsOfDesign
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.counts import fitted_size
 from fastnmf.selection.parallel_fits import is_settled, some_labels
 
 COLUMN_PARTS = 3  # weights come from two thirds of the columns, the error from the remaining third
@@ -195,6 +198,10 @@ class RowsColumns:
         model = setting.make(rank, seed, **more).fit(setting.X[~is_out], **setting.labels(~is_out))
         X, labels = setting.X[is_out], setting.labels(is_out)
         limit = REACH * _largest_of_columns(setting.X[~is_out]) if _clips(setting.estimator) else None
+        size, train = None, model.normalized_loss_
+        if setting.scoring == "negative-binomial" and not hasattr(model, "dispersion_"):
+            size = _fitted_size(model, setting.X[~is_out], **setting.labels(~is_out))
+            train = _ratio(*losses(model, setting.X[~is_out], model.W_, **setting.labels(~is_out), size=size))
         lost = total = whole = 0.0  # the trivial models of strata are not that of all rows, except for squares
         for left in range(part.max() + 1):
             seen, scored = np.flatnonzero(part != left), np.flatnonzero(part == left)
@@ -204,13 +211,13 @@ class RowsColumns:
             for rows, each, of_rows, given in parts_of(restrict_columns(model, scored), W, labels, U):
                 Y = X[rows][:, scored]
                 if limit is None:
-                    found = losses(each, Y, of_rows, **given)
+                    found = losses(each, Y, of_rows, **given, size=None if size is None else size[scored])
                 else:
                     found = _clipped_losses(each, Y, of_rows, limit[scored], **given)
                 lost, total = lost + found[0], total + found[1]
             if hasattr(model, "models_") and not setting.estimator._options().is_squared:
                 whole += trivial_loss(restrict_columns(model.models_[0], scored), X[:, scored])
-        return is_settled(model), (_ratio(lost, whole or total), model.normalized_loss_)
+        return is_settled(model), (_ratio(lost, whole or total), train)
 
 
 def parts_of(model, W, labels, U=None):
@@ -267,6 +274,15 @@ def _stratum_of_rows(model, n_rows, labels):
     return encode_labels(labels.get("strata"), n_rows, model.strata_ if model._has_shifts else None)[0]
 
 
+def _fitted_size(model, X, strata=None):
+    """Return the sizes of negative-binomial counts X, the data of the fit, at the mean of a model, (m,)."""
+    options = model._options()
+    with threads(options.n_threads):
+        data = model._observed(X, options, strata, labels=model.strata_ if model._has_shifts else None)
+        V = shifts.as_read(model.shifts_) if model._has_shifts else None
+        return fitted_size(data, model.W_, model.components_.T, V, "ml", "feature")
+
+
 def restrict_columns(model, columns):
     """Return a copy of a fitted model with a subset of its columns."""
     part = copy.copy(model)
@@ -283,7 +299,7 @@ def restrict_columns(model, columns):
     return part
 
 
-def losses(model, X, W, strata=None):
+def losses(model, X, W, strata=None, size=None):
     """Return the loss of a model with given weights on X, and that of the trivial model (see `normalized_loss_`).
 
     Parameters
@@ -295,6 +311,8 @@ def losses(model, X, W, strata=None):
         In the scale of the user.
     strata : array-like (n,), or dict of them for several factors, default=None
         Labels of the rows.
+    size : ndarray (m,), default=None
+        Sizes of negative-binomial counts, whose deviance then takes the place of the model's own loss.
 
     Returns
     -------
@@ -302,6 +320,7 @@ def losses(model, X, W, strata=None):
         In the units of the user's data.
     """
     options = model._reading_options()
+    options = options if size is None else replace(options, loss=Counts(size))
     with threads(options.n_threads):
         data = _read(model, X, options, strata)
         e, V = data.log4_scale, None

@@ -46,7 +46,11 @@ class ParallelFits:
         Stratum of each row; zeros if there are none. Of several factors the cell of each row; see `cells_of`.
     estimator : NMF or StratifiedNMF
         Not fitted; not verbose, and with one thread if several fits run at once.
+    scoring : {"loss", "negative-binomial"}
+        How held-out data are scored, as in `fastnmf.select_rank`.
     """
+
+    scoring = "loss"
 
     def __init__(self, X, strata, estimator, n_jobs):
         X, strata = with_labels(X, strata)

@@ -24,6 +24,7 @@ from fastnmf.selection.held_out import COLUMN_PARTS, MAX_MASK, Entries, RowsColu
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
 from fastnmf.typing import Floats, Groups, Integers, Matrix, Seed
 
+SCORINGS = ("loss", "negative-binomial")
 METHODS = {"entries": Entries, "rows_columns": RowsColumns}
 FEW_COLUMNS = 30  # fewer make the weights of a held-out row noise
 SMALL = 1_000_000  # largest number of entries of dense data for which the default method is "entries"
@@ -117,6 +118,7 @@ def select_rank(
     *,
     estimator: NMF | StratifiedNMF | None = None,
     method: Literal["auto", "entries", "rows_columns"] = "auto",
+    scoring: Literal["loss", "negative-binomial"] = "loss",
     n_folds: int = 5,
     n_repeats: int = 1,
     n_restarts: int = 5,
@@ -149,6 +151,11 @@ def select_rank(
         weights come from two thirds of the columns, and whose error comes from the remaining third, each third in turn;
         any loss, no mask. ``"auto"``: entries for dense data of at most a million entries, and if values are missing;
         else rows_columns.
+    scoring : {"loss", "negative-binomial"}, default="loss"
+        How held-out data are scored. ``"loss"``: by the loss of the estimator. ``"negative-binomial"``: by the
+        likelihood of counts whose dispersion, for each feature, is estimated from the data of the fit, for an estimator
+        with ``beta_loss="kullback-leibler"``; one with ``"negative-binomial"`` scores so in any case. Both losses are
+        divided by the same trivial one, so that the two estimators can be compared.
     n_folds : int, default=5
         At least 2.
     n_repeats : int, default=1
@@ -222,12 +229,19 @@ def select_rank(
     """
     ranks = _checked_ranks(ranks)
     check_choice("method", method, ("auto", *METHODS))
+    check_choice("scoring", scoring, SCORINGS)
     check_integer("n_folds", n_folds, 2)
     check_integer("n_repeats", n_repeats)
     check_integer("n_restarts", n_restarts, 0)
     check_verbose("verbose", verbose)
     setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
-    method = method_for(method, setting)
+    method, setting.scoring = method_for(method, setting), scoring
+    options = setting.estimator._options()
+    if scoring != "loss" and not (options.is_counts or options.is_kullback_leibler):
+        raise ValueError(
+            f"scoring={scoring!r} is the likelihood of counts, but the estimator has beta_loss="
+            f"{setting.estimator.beta_loss!r}; use 'kullback-leibler' or 'negative-binomial', with solver='mu'."
+        )
     rng = generator(random_state)
     splits = []  # (hold-out, fold, seed of the start): the same for all ranks
     for _ in range(n_repeats):

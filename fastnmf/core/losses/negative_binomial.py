@@ -11,6 +11,7 @@ from fastnmf.kernels import counts, divergence
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import CSR, Shifts
 
+BLOCK = 1 << 20  # non-zeros whose logarithms are held at a time
 FIRST, EVERY = 10, 30  # iterations after which the sizes are estimated again, a whole number of cycles of three
 
 
@@ -52,6 +53,7 @@ class NegativeBinomial(KullbackLeibler):
     def __init__(self, strata, width, tasks, has_shifts=False, size=None, kind=None):
         check_counts(strata)
         super().__init__(self._by_stratum(strata) if has_shifts else strata, width, tasks, has_shifts)
+        self._ratio, self._places = self._ratio[:0].copy(), dict.fromkeys("WH", np.empty(0, np.int32))  # not needed here
         self.kind, self._n_done = kind, 0
         side = self._sides["W"]
         X = sp.csr_array((side.data, side.indices, side.indptr), strata.shape)
@@ -66,8 +68,7 @@ class NegativeBinomial(KullbackLeibler):
             each = np.lexsort((pattern.group, pattern.column)).astype(np.int32)
             self._entries["H"] = CSR(self._entries["H"].indptr, pattern.group[each], each)
         self._below = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
-        x = side.data.astype(np.float64)
-        self._of_data = float(x @ np.log(x, out=np.zeros_like(x), where=x > 0)) - self.total
+        self._of_data = sum(_entropy(side.data[lo : lo + BLOCK]) for lo in range(0, len(side.data), BLOCK)) - self.total
         size = np.asarray(LARGEST_SIZE if size is None else size, dtype=np.float64)
         if size.ndim and size.shape != strata.shape[1:]:
             raise ValueError(
@@ -181,6 +182,12 @@ class NegativeBinomial(KullbackLeibler):
         """Restore the state that `to_state` returned."""
         self._n_done = state["n_done"]
         self._set_size(np.clip(state["size"], LEAST_SIZE, LARGEST_SIZE))
+
+
+def _entropy(x):
+    """Return ``sum x log x``, where 0 counts as 0."""
+    x = x.astype(np.float64, copy=False)
+    return float(x @ np.log(x, out=np.zeros_like(x), where=x > 0))
 
 
 def check_counts(data):

@@ -117,7 +117,7 @@ def refuse(model, given, options, what_X="X is a matrix on disk", instead="fit X
             getattr(model, "update_order", "sequential") == "simultaneous",
             "use 'sequential'",
         ),
-        f"beta_loss={options.loss_given}": (
+        options.loss_given: (
             not (options.is_squared or options.is_kullback_leibler),
             "use 'frobenius' or 'kullback-leibler'",
         ),

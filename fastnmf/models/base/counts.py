@@ -30,10 +30,10 @@ from fastnmf.models.base.inspection import open_data
 from fastnmf.typing import Floats, Labels, Matrix
 
 START_ITERATIONS = 100  # most iterations of the Kullback-Leibler fit that a negative-binomial fit starts from
-# Seconds of an iteration on one core of 2.5 GHz, for each entry of the data, and for each and component. From
+# Seconds of an iteration on one core of a server, for each entry of the data, and for each entry and component: from
 # `python bench/counts.py --time`.
-ENTRY_SECONDS, PRODUCT_SECONDS = 9e-9, 0.6e-9
-LONG = 3.0  # seconds of an iteration from which on a fit says beforehand what it would take
+ENTRY_SECONDS, PRODUCT_SECONDS = 9e-9, 0.2e-9
+LONG = 1.0  # seconds of an iteration from which on a fit says beforehand what it would take
 
 
 class DispersionMixin:
@@ -89,7 +89,7 @@ class DispersionMixin:
         >>> X = rng.poisson(mean * rng.gamma(2, 1 / 2, mean.shape))  # dispersion 1/2
         >>> model = NMF(2, solver="mu", beta_loss="kullback-leibler", random_state=0).fit(X)
         >>> round(model.estimate_dispersion(X, kind="global"), 2)
-        0.48
+        0.46
         """
         self._check_fitted()
         check_choice("method", method, METHODS)
@@ -99,6 +99,11 @@ class DispersionMixin:
             raise ValueError("X is a matrix on disk, but estimate_dispersion needs all rows at once; pass X[:].")
         if strata is not None and not self._has_shifts:
             raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
+        if getattr(self, "missing_values", None) is not None:
+            raise ValueError(
+                f"estimate_dispersion needs every entry, but the model has missing_values={self.missing_values!r}; fit a "
+                "model without."
+            )
         model = self._with_new_strata(X, strata) if self._has_shifts else self
         with threads(self.n_threads):
             W = model._transform(X, strata) if self._has_shifts else model._transform(X)

@@ -616,10 +616,10 @@ def verdict(n_strata, losses, gain, chance, weight, error="squared error", of_st
         return "These rows are of one stratum; fit with strata= and compare."
     removes = "removes" if of_strata == "a shift" else "remove"
     return (
-        f"{answer(gain, chance, weight)}: {of_strata} for each of the {n_strata} strata {removes} {100 * gain:.1f} % of "
-        f"the {error} that one shift for all leaves (loss {losses[0]:.4f} against {losses[1]:.4f}), which is "
-        f"{100 * weight:.1f} % of what "
-        f"the model explains; as many numbers fitted to noise would remove about {100 * chance:.1f} %."
+        f"{answer(gain, chance, weight)}: {of_strata} for each of the {n_strata} strata {removes} {100 * gain:.1f} % "
+        f"of the {error} that one shift for all leaves (loss {losses[0]:.4f} against {losses[1]:.4f}), which is "
+        f"{100 * weight:.1f} % of what the model explains; as many numbers fitted to noise would remove about "
+        f"{100 * chance:.1f} %."
     )
 
 

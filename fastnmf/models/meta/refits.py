@@ -23,6 +23,7 @@ from fastnmf.data.shifts import mapped
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.models.base.auto_start import AutoStartMixin
 from fastnmf.models.base.chunked import ChunkedFitMixin
+from fastnmf.models.base.counts import CountsMixin
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
@@ -43,6 +44,11 @@ def check_refittable(name, estimator):
             f"{name} is a {kind.__name__}; expected one whose fit can begin at given components: NMF, GraphNMF, "
             "StratifiedNMF, SparseNMF, SmoothNMF or RobustNMF."
         )
+    if isinstance(estimator, CountsMixin) and estimator._options().is_counts:
+        raise ValueError(
+            f"The {name} has beta_loss='negative-binomial', whose dispersion belongs to one fit, but here many fits "
+            "continue each other; use 'kullback-leibler'."
+        )
     for parameter in _OWN_STARTS:
         value = getattr(estimator, parameter, None)
         if value is not None and value is not False:
@@ -52,7 +58,7 @@ def check_refittable(name, estimator):
 def _is_own(kind, method):
     return all(
         getattr(kind, method) is not getattr(base, method)
-        for base in (BaseNMF, AutoStartMixin, ChunkedFitMixin, RatingsMixin)
+        for base in (BaseNMF, AutoStartMixin, ChunkedFitMixin, CountsMixin, RatingsMixin)
         if hasattr(base, method)
     )
 
