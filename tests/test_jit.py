@@ -15,9 +15,12 @@ import pytest
 import scipy.sparse as sp
 import threadpoolctl
 from joblib import Parallel, delayed
+from usual_kernels import recorded
 
 from fastnmf import NMF, StratifiedNMF, warmup
+from fastnmf.cli.warmup import FITS
 from fastnmf.kernels import jit, products, rows
+from fastnmf.kernels.ahead import usual_kernels
 from fastnmf.kernels.records import CSR
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled under NUMBA_DISABLE_JIT=1")
@@ -337,7 +340,11 @@ def test_compiling_is_noticed_once(monkeypatch):
 
 
 def test_after_a_warmup_nothing_is_compiled():
-    assert warmup(["float64"], kullback_leibler=True) > 0
+    with recorded() as lines:
+        assert warmup(["float64"], kullback_leibler=True) > 0
+    usual = usual_kernels(FITS, ["float64"])
+    assert set(lines) <= set(usual), "python tests/usual_kernels.py --write"
+    assert len(set(usual) - set(lines) - {"jit._launcher"}) <= 1, "python tests/usual_kernels.py --write"
     rng, seen = np.random.default_rng(0), []
     X = sp.random_array((15_000, 4_000), density=0.004, rng=rng, format="csr")
     strata = rng.integers(0, 20, 15_000)

@@ -25,6 +25,7 @@ COMMANDS = (
     showing.add_models,
     showing.add_info,
 )
+JOBS = "processes that compile kernels; default: one for each core"
 
 
 def main(argv=None):
@@ -61,6 +62,7 @@ def _arguments(argv):
     parser.add_argument("--version", action="version", version=f"fastnmf {__version__}", help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     _add_demo(commands)
+    _add_warmup(commands)
     for add in COMMANDS:
         add(commands)
     if argv and argv[0] in commands.choices:
@@ -77,10 +79,41 @@ def _add_demo(commands):
     demo.add_argument("--components", type=int, default=20, metavar="K", help="shared topics, default %(default)s")
     demo.add_argument("--seed", type=int, default=0, help="of the random start, default %(default)s")
     demo.add_argument("--output", type=Path, default=Path("fastnmf-demo"), metavar="DIR", help="default: %(default)s")
+    demo.add_argument("--jobs", type=int, default=-1, metavar="N", help=JOBS)
     demo.set_defaults(run=_demo, parser=demo)
 
 
 def _demo(arguments):
-    from fastnmf.cli.demo import run
+    from fastnmf.core.options import check_jobs
+    from fastnmf.kernels.ahead import Compilers, usual_kernels
 
-    run(arguments.data, arguments.components, arguments.seed, arguments.output)
+    check_jobs("--jobs", arguments.jobs)
+    with Compilers(usual_kernels(("sparse",), ("float64",)), arguments.jobs) as compilers:
+        from fastnmf.cli.demo import run  # takes seconds, in which the other processes compile
+
+        run(arguments.data, arguments.components, arguments.seed, arguments.output, compilers.finish)
+
+
+def _add_warmup(commands):
+    examples = "  fastnmf warmup\n  fastnmf warmup --jobs 1 --kullback-leibler\n"
+    warm = options.command(commands, "warmup", "compile the kernels of the usual fits", "", examples)
+    warm.add_argument("--jobs", type=int, default=-1, metavar="N", help=JOBS)
+    types = "types of the data of later fits; default: %(default)s"
+    warm.add_argument("--dtypes", type=options.words, default="float64,float32", metavar="LIST", help=types)
+    warm.add_argument("--kullback-leibler", action="store_true", help="also for NMF under that loss")
+    options.add_quiet(warm)
+    warm.set_defaults(run=_warmup, parser=warm)
+
+
+def _warmup(arguments):
+    from fastnmf.cli.warmup import warmup
+    from fastnmf.kernels.jit import environment
+    from fastnmf.report import tables
+
+    more = {"kullback_leibler": arguments.kullback_leibler, "verbose": int(not arguments.quiet)}
+    seconds = warmup(arguments.dtypes, jobs=arguments.jobs, **more)
+    folder = str(environment()["cache_dir"])
+    if arguments.json:
+        print(tables.as_json({"seconds": seconds, "kernel cache": folder}))
+    elif not arguments.quiet:
+        print(f"The kernels are compiled, after {seconds:.1f} s; they are in {folder}.")

@@ -5,13 +5,13 @@ import time
 import warnings
 
 from fastnmf.cli.text import print_top, summary
-from fastnmf.core.progress import say
+from fastnmf.core.progress import compile_notice, say
 from fastnmf.datasets.text import load_docstrings, load_newsgroups
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.report import write_report
 
 
-def run(corpus, n_components, seed, folder):
+def run(corpus, n_components, seed, folder, compile_kernels):
     """Load a corpus, fit Stratified-NMF, print the strongest words, and write a model, a report and figures.
 
     Parameters
@@ -24,6 +24,8 @@ def run(corpus, n_components, seed, folder):
         Seed of the start.
     folder : Path
         Output folder; created if it does not exist.
+    compile_kernels : callable
+        Called without arguments before the fit: it waits until the kernels are compiled.
     """
     folder.mkdir(parents=True, exist_ok=True)
     bunch, title = _load(corpus)
@@ -31,6 +33,8 @@ def run(corpus, n_components, seed, folder):
     print(f"{title}: {n_rows:,} documents x {n_columns:,} words, {bunch.data.nnz:,} non-zeros, ", end="")
     print(f"{len(bunch.stratum_names)} strata")
     model = StratifiedNMF(n_components=n_components, random_state=seed, verbose=1)
+    with compile_notice():
+        compile_kernels()
     with warnings.catch_warnings():  # the summary line says why the fit stopped
         warnings.simplefilter("ignore")
         model.fit(bunch.data, strata=bunch.strata)
