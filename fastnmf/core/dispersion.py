@@ -54,7 +54,7 @@ class CountModel:
         with single_threaded_blas():  # so that the bits do not depend on the number of threads
             Y = self.H[part] @ self.W.T
         if self.V is not None:
-            shift = rows_of(self.V, part)[:, self.strata.stratum_index]
+            shift = self.strata.spread(rows_of(self.V, part).T).T
             Y += shift if self.strata.row_scale is None else shift * self.strata.row_scale
         return Y
 
@@ -175,12 +175,10 @@ def size_by_moments(model, kind):
         crossed = np.einsum("jc,jc->j", H, X.T @ W)
         means, squared_means = H @ W.sum(axis=0), np.einsum("jc,jc->j", H @ (W.T @ W), H)
         if V is not None:
-            u = np.ones(n_rows) if strata.row_scale is None else strata.row_scale.astype(np.float64)
-            Z = sp.csr_array((u, strata.stratum_index, np.arange(n_rows + 1)), (n_rows, strata.n_strata))
-            sizes, powers = Z.sum(axis=0), (Z * Z).sum(axis=0)
+            Z = strata.as_design()
             crossed += _row_products(V, X.T @ Z)
-            means += V @ sizes
-            squared_means += (V * V) @ powers + 2 * _row_products(V, H @ (Z.T @ W).T)
+            means += V @ Z.sum(axis=0)
+            squared_means += _row_products(V @ (Z.T @ Z), V) + 2 * _row_products(V, H @ (Z.T @ W).T)
     excess, base = squares - 2 * crossed + squared_means - means, squared_means
     if kind == "global":
         excess, base = (np.full(n_columns, each.sum()) for each in (excess, base))

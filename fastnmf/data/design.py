@@ -489,6 +489,11 @@ class DesignedStrata(Strata):
         held = self.held_design
         return LazyRows(held.indptr, held.indices, held.data, below)
 
+    def as_design(self) -> sp.csr_array:
+        """Return Z (n_rows, q), float64, times the row scale."""
+        u = 1.0 if self.row_scale is None else self.row_scale[row_index(self.design)].astype(np.float64)
+        return sp.csr_array((self.design.data * u, self.design.indices, self.design.indptr), shape=self.design.shape)
+
     def spread(self, each: Floats) -> Floats:
         """Return ``Z each`` without the row scale, dense (n_rows, ...); each (q, ...)."""
         return self.design @ each

@@ -370,6 +370,11 @@ class Strata:
         """Return `LazyRows` (n_rows, K) that hold ``u_i below[g(i)]``; below (n_strata, K), as ``V H``."""
         return LazyRows.of(below, self.stratum_index, self.row_scale)
 
+    def as_design(self) -> sp.csr_array:
+        """Return Z (n_rows, n_strata), float64, for which the shifts of the rows are ``Z V``, times the row scale."""
+        u = np.ones(self.shape[0]) if self.row_scale is None else self.row_scale.astype(np.float64)
+        return sp.csr_array((u, self.stratum_index, np.arange(len(u) + 1)), (len(u), self.n_strata))
+
     def spread(self, each: Floats) -> Floats:
         """Return ``each[g(i)]`` for every row, (n_rows, ...); each (n_strata, ...). Without the row scale."""
         return each[self.stratum_index]

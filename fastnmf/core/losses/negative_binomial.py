@@ -53,7 +53,10 @@ class NegativeBinomial(KullbackLeibler):
     def __init__(self, strata, width, tasks, has_shifts=False, size=None, kind=None):
         check_counts(strata)
         super().__init__(self._by_stratum(strata) if has_shifts else strata, width, tasks, has_shifts)
-        self._ratio, self._places = self._ratio[:0].copy(), dict.fromkeys("WH", np.empty(0, np.int32))  # not needed here
+        self._ratio, self._places = (
+            self._ratio[:0].copy(),
+            dict.fromkeys("WH", np.empty(0, np.int32)),
+        )  # not needed here
         self.kind, self._n_done = kind, 0
         side = self._sides["W"]
         X = sp.csr_array((side.data, side.indices, side.indptr), strata.shape)

@@ -104,14 +104,32 @@ class DispersionMixin:
                 f"estimate_dispersion needs every entry, but the model has missing_values={self.missing_values!r}; fit a "
                 "model without."
             )
+        if hasattr(self, "_own_stack"):
+            raise ValueError(
+                "estimate_dispersion takes the mean from shifts and shared components, but this model has own "
+                "components; fit it with n_own=0 and own=None."
+            )
         model = self._with_new_strata(X, strata) if self._has_shifts else self
         with threads(self.n_threads):
             W = model._transform(X, strata) if self._has_shifts else model._transform(X)
-            data, _, V = open_data(model, X, strata)
+            data, V = self._counts_of(model, X, strata)
             check_counts(data)
             size = fitted_size(data, W, self.components_.T, V, method, kind)
         found = dispersion_of(size)
         return float(found[0]) if kind == "global" else found
+
+    def _counts_of(self, model, X, strata):
+        """Return X as float64 data, and the shifts of the rows, or None.
+
+        Parameters
+        ----------
+        model : estimator
+            This model, with shifts for all strata of X.
+        X : sparse matrix or array (n_samples, n_features)
+        strata : array-like (n_samples,), or None
+        """
+        data, _, V = open_data(model, X, strata)
+        return data, V
 
 
 def fitted_size(data, W, H, V, method, kind):

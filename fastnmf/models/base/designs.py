@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from fastnmf.models.base.explain_factors import FactorExplanation, explain_facto
 from fastnmf.models.base.inspection import Explanation
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
-from fastnmf.typing import Groups, Matrix, Names, Vector
+from fastnmf.typing import Groups, Matrix, Names, SparseOrDense, Vector
 
 LEAST_SHARE = 1e-3  # of the even share of the data, of a shift at the start of multiplicative updates
 
@@ -270,6 +271,48 @@ class DesignMixin:
             return super().explain(X, strata=rows, n=n, feature_names=feature_names)
         check_integer("n", n)
         return explain_factors(self, X, rows, n, self._feature_names(feature_names))
+
+    def estimate_dispersion(
+        self,
+        X: Matrix,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | None = None,
+        method: Literal["ml", "moments"] = "ml",
+        kind: Literal["feature", "global"] = "feature",
+    ) -> Any:
+        """Return by how much the counts of each feature vary more than Poisson counts with the mean of the model.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Counts, the training data or new ones.
+        strata, design, exposure : default=None
+            As in `transform`.
+        method, kind :
+            As for `NMF.estimate_dispersion`, which says more.
+
+        Returns
+        -------
+        ndarray (n_features,) of float64, or float if `kind` is ``"global"``
+
+        Raises
+        ------
+        ValueError
+            Rows that `transform` refuses, missing values, own components, or entries too large or too small for counts.
+        """
+        X, rows = self._rows_given(X, strata, design, exposure)
+        return super().estimate_dispersion(X, strata=rows, method=method, kind=kind)
+
+    def _with_new_strata(self, X, strata):
+        return self if self._is_designed else super()._with_new_strata(X, strata)
+
+    def _counts_of(self, model, X, strata):
+        if not self._is_designed:
+            return super()._counts_of(model, X, strata)
+        X = self._validated(X, reset=False).astype(np.float64, copy=False)
+        return self._observed(X, self._options(), strata, labels=self._fitted_design()), self.shifts_
 
     # ---------------------------------------------------------------- new rows
 
