@@ -13,6 +13,7 @@ import argparse
 import time
 
 import numpy as np
+import planted_designs
 from machine import describe
 
 from fastnmf import StratifiedNMF
@@ -60,6 +61,7 @@ def main():
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--speed", action="store_true", help="milliseconds an iteration on 20 newsgroups")
+    parser.add_argument("--planted", action="store_true", help="choice and recovery of planted designs")
     parser.add_argument("--components", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=5)
@@ -68,6 +70,8 @@ def main():
     print(describe())
     if options.speed:
         speed(options)
+    if options.planted:
+        planted_designs.run()
 
 
 if __name__ == "__main__":

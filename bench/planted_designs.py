@@ -287,12 +287,16 @@ def main():
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", message=".*max_iter.*")
     print(describe())
-    chosen = [name for name in PARTS if getattr(options, name)] or list(PARTS)
-    for name in chosen:
+    run([name for name in PARTS if getattr(options, name)] or PARTS, options.seeds)
+
+
+def run(names=PARTS, n_seeds=3):
+    """Print the tables of some parts."""
+    warnings.filterwarnings("ignore", message=".*max_iter.*")
+    for name in names:
         print(f"\n## {name}\n", flush=True)
-        PARTS[name](options.seeds)
+        PARTS[name](n_seeds)
 
 
 if __name__ == "__main__":
