@@ -498,3 +498,16 @@ def test_warm_starts_and_routed_metadata(planted, crossed):
         pipe.fit(X, strata=frame, exposure=u)
         np.testing.assert_array_equal(pipe.transform(X, strata=frame, exposure=u), pipe[-1].W_)
         assert pipe.score(X, strata=frame, exposure=u) > 0.9
+
+
+def test_an_annotated_matrix_gives_its_columns(planted, crossed):
+    anndata = pytest.importorskip("anndata")
+    X, frame, _, _ = planted
+    adata = anndata.AnnData(X, obs=frame.astype({"region": "category"}).set_axis([f"cell {i}" for i in range(240)]))
+    model = StratifiedNMF(3, **SHORT).fit(adata, strata=["year", "region"])
+    np.testing.assert_array_equal(model.shifts_, StratifiedNMF(3, **SHORT).fit(X, strata=frame).shifts_)
+    np.testing.assert_array_equal(model.transform(adata, strata=["year", "region"]), model.W_)
+    fastnmf.tl.stratified_nmf(adata, ["year", "region"], n_components=3, **SHORT)
+    assert adata.uns["nmf"]["strata"].tolist() == crossed.shift_names_.tolist()
+    with pytest.raises(ValueError, match="'site', which is not a column"):
+        model.transform(adata, strata=["year", "site"])
