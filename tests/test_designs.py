@@ -492,6 +492,9 @@ def test_warm_starts_and_routed_metadata(planted, crossed):
     model = StratifiedNMF(3, warm_start=True, random_state=0).fit(X, strata=frame)
     first = model.history_["objective"][-1]
     assert model.set_params(max_iter=3, tol=0).fit(X, strata=frame).history_["objective"][0] <= first * (1 + 1e-9)
+    smooth = StratifiedNMF(3, smoothness=2.0, warm_start=True, random_state=0).fit(X, strata=frame["year"])
+    last = smooth.history_["objective"][-1]
+    assert smooth.fit(X, strata=frame["year"]).history_["objective"][0] <= last * (1 + 1e-9)
     u = np.linspace(1, 2, 240)
     with sklearn.config_context(enable_metadata_routing=True):
         pipe = make_pipeline(FunctionTransformer(), StratifiedNMF(3, **SHORT))
