@@ -260,7 +260,8 @@ class OwnComponentsMixin:
         if U is not None:
             wide[:, rank : rank + loss.n_own] = spread_weights(U, loss.sizes, data.stratum_index)
         factors.overwrite({"W": wide})
-        fit.history["objective"][-1], fit.history["penalty"][-1] = fit.problem.value(factors), 0.0
+        fit.history["objective"][-1] = fit.problem.value(factors)
+        fit.history["penalty"][-1] = fit.problem.penalty
         is_free = not fit.problem.free_mask
         fit.problem.release()
         W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)
