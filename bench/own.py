@@ -44,7 +44,7 @@ def cosine(found, wanted):
 def recovery(n_seeds):
     """Print the cosines of planted components."""
     print(f"{'weights':>8}  {'model':<34} " + " ".join(f"seed {seed}" for seed in range(n_seeds)) + "   mean")
-    for weak in (1.0, 0.5, 0.25):
+    for weak in (1.0, 0.5, 0.25, 0.12):
         lines = {}
         for seed in range(n_seeds):
             X, strata, own = planted(seed, weak)

@@ -93,7 +93,11 @@ def test_objective_and_half_gradients_are_those_of_the_specification(seed, kind)
     problem, factors = at(kind(A), codes, W, H, V, U, G, sizes, penalty=0.3)
     of = wanted["low_rank"]
     near = {"rtol": 1e-9, "atol": 1e-9}
-    for value in (problem.value(factors), problem.losses[0].exact_value(factors), objective(*drawn(seed)[:7], 0.3)):
+    for value in (
+        problem.value(factors),
+        problem.losses[0].exact_value(factors) + problem.penalty,
+        objective(*drawn(seed)[:7], 0.3),
+    ):
         np.testing.assert_allclose(value, of["objective"], **near)
     of_W, of_G = (problem.subproblem(name, factors).gradient(factors[name]) for name in "WG")
     np.testing.assert_allclose(of_W[:, :2], of["half_grad_W"], **near)
@@ -107,7 +111,7 @@ def test_objective_and_half_gradients_are_those_of_the_specification(seed, kind)
     of, none = wanted["tied"], np.zeros((3, 6))
     problem, factors = at(kind(A), codes, W, H, none, None, D, (2, 2, 2), penalty=0.3, is_tied=True, shifts=False)
     by_loops = objective(A, codes, W, H, none, [W[codes == s] for s in range(3)], D, 0.3)
-    for value in (problem.value(factors), problem.losses[0].exact_value(factors), by_loops):
+    for value in (problem.value(factors), problem.losses[0].exact_value(factors) + problem.penalty, by_loops):
         np.testing.assert_allclose(value, of["objective"], **near)
     for name in "WH":
         found = problem.subproblem(name, factors).gradient(factors[name])[:, :2]
@@ -140,7 +144,7 @@ def test_gradients_are_differences_and_every_block_is_monotone(is_tied, shifts):
             for step in (1e-5, -1e-5):
                 F[entry] += step
                 factors.invalidate(name)
-                values.append(loss.exact_value(factors))
+                values.append(loss.exact_value(factors) + problem.losses[1].value(factors))
                 F[entry] -= step
             factors.invalidate(name)
             np.testing.assert_allclose((values[0] - values[1]) / 4e-5, found[entry], rtol=1e-5, atol=1e-6)
@@ -152,7 +156,7 @@ def test_gradients_are_differences_and_every_block_is_monotone(is_tied, shifts):
             value = problem.value(factors)
             assert value <= last * (1 + 1e-12)
             last = value
-    np.testing.assert_allclose(last, loss.exact_value(factors), rtol=1e-9)
+    np.testing.assert_allclose(last - problem.penalty, loss.exact_value(factors), rtol=1e-9)
 
 
 def test_kernels_do_what_plain_loops_do():
@@ -224,6 +228,7 @@ def test_weights_are_exact_and_those_of_the_fit(planted, fitted):
     errors = fitted.reconstruction_errors(X, strata=LABELS)
     np.testing.assert_allclose(errors, np.sum((X - rows) ** 2, axis=1), rtol=1e-8)
     np.testing.assert_allclose(fitted.score(X, strata=LABELS), 1 - errors.sum() / np.sum(X**2), rtol=1e-12)
+    assert fitted.reconstruction_err_ == pytest.approx(np.sqrt(errors.sum()), rel=1e-9)
     own_part = 0.1 * np.sum((U @ fitted.own_components_["target"]) ** 2)
     np.testing.assert_allclose(fitted.history_["objective"][-1], errors.sum() + own_part, rtol=1e-9)
     shared = fitted.inverse_transform(W, strata=LABELS, own_W=False)

@@ -12,7 +12,7 @@ from fastnmf.core.losses import Dictionary, Frobenius, Interval, SpannedDictiona
 from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.losses.interval import Coverage
 from fastnmf.core.losses.masked import Masked
-from fastnmf.core.losses.own import OwnFrobenius
+from fastnmf.core.losses.own import OwnFrobenius, OwnPenalty
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
 from fastnmf.core.updates import HALS, MU, ConeColumns, MixtureDescent, WeightedRows
@@ -94,7 +94,7 @@ def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False
     offset = 0 if is_tied else rank
     loss = OwnFrobenius(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
     return Problem(
-        losses=[loss],
+        losses=[loss, OwnPenalty(loss)],
         updates={"W": StrataHALS(np.arange(max(rank, offset + n_own))), "H": HALS(), "G": EntryHALS()},
         schedule=schedule,
         tasks=tasks,

@@ -71,7 +71,8 @@ def _add_explained(facts, model, X, H, W, V, stratum_index):
         return  # a stratum may have no rows
     own, found, explained = facts.numbers["normalized_loss_"], None, None
     is_stratified = hasattr(model, "explain") and V is not None
-    if facts.is_squared:
+    has_own = hasattr(model, "own_components_")  # a part of the model beside W, H and V
+    if facts.is_squared and not has_own:
         found = metrics.normalized_loss(X, W, H, V, stratum_index)
     elif is_stratified:
         explained = _explained(model, X, stratum_index)
@@ -86,7 +87,7 @@ def _add_explained(facts, model, X, H, W, V, stratum_index):
             "or the fit had weights or missing entries. The explained shares are not compared."
         )
         return
-    if facts.is_squared and not any(facts.parameters.get(name) for name in AS_PENALTIES):
+    if facts.is_squared and not has_own and not any(facts.parameters.get(name) for name in AS_PENALTIES):
         facts.kkt = metrics.kkt_residual(X, W, H, V, stratum_index)
     if is_stratified and len(facts.strata):
         explained = _explained(model, X, stratum_index) if explained is None else explained

@@ -70,7 +70,7 @@ class CommonShift(NamedTuple):
 
 
 class OwnFrobenius(Frobenius):
-    """``sum_i ||A(i) - u v(i)ᵀ - W(i) Hᵀ - U(i) G(i)ᵀ||² + penalty ||U(i) G(i)ᵀ||²``, with components of each stratum.
+    """``sum_i ||A(i) - u v(i)ᵀ - W(i) Hᵀ - U(i) G(i)ᵀ||²``, the squared error with components of each stratum.
 
     u is 1, or the row scale. The factor W holds ``[W U]``: U(i) are the w columns from `offset` on, and a stratum with
     fewer than w own components has zeros in the others. The factor H has zeros in these columns, so that the products
@@ -86,7 +86,7 @@ class OwnFrobenius(Frobenius):
     - of H: ``H WᵀW + sum_i [v G(i)] M(i)``;
     - of [v G(i)]: ``[v G(i)] [u U]ᵀ[u U] + H M(i)ᵀ``, with 1 + penalty for the block of U.
 
-    The penalty does not depend on how the scale is divided between U and G. Cost: O(nnz (K + w)) for the data,
+    These hold the half-gradient of `OwnPenalty`, too. Cost: O(nnz (K + w)) for the data,
     O(n (1 + w) K) and O(q (1 + w) K) for the moments.
 
     Source: CSMF (Zhang and Zhang 2019, Nucleic Acids Research 47:13) for own components beside shared ones; iNMF (Yang
@@ -104,6 +104,7 @@ class OwnFrobenius(Frobenius):
     offset : int
         Column of the factor W at which U begins: the number of shared components, or 0.
     penalty : float
+        The weight of `OwnPenalty`.
     shifts : {True, False, "common"}, default=True
         Whether v is updated, and whether it is the same for all strata. Where it is not updated, it stays what it is at
         the start.
@@ -205,18 +206,17 @@ class OwnFrobenius(Frobenius):
         return v
 
     def value(self, factors):
-        """Return the objective, with the penalty of own components, from Gram matrices and products of the data."""
+        """Return the squared error, without the penalty, from Gram matrices and products of the data."""
         M, B, k = self.row_moments(factors), self.entry_moments(factors), factors.rank
         own_part = slice(self.offset, self.offset + self.n_own)
         crossed = 2 * np.sum(M[:, :, :k] * B[:, :, :k])  # of [u v] and [U G] with W H
         crossed += 2 * np.sum(M[:, 0, own_part] * B[:, 0, k + 1 :])  # of u v with U G
-        squares = (1 + self.penalty) * np.sum(M[:, 1:, own_part] * B[:, 1:, k + 1 :])
-        squares += self.groups.sizes @ B[:, 0, k]
+        squares = np.sum(M[:, 1:, own_part] * B[:, 1:, k + 1 :]) + self.groups.sizes @ B[:, 0, k]
         of_data = np.einsum("ea,ea->", factors["G"], self.entry_product(factors), dtype=np.float64)
         return super().value(factors) + float(crossed + squares - 2 * of_data)
 
     def exact_value(self, factors):
-        """Return the objective from the residual itself, one stratum after the other."""
+        """Return the squared error from the residual itself, one stratum after the other."""
         total, k, w = 0.0, factors.rank, self.n_own
         W, H = factors["W"].astype(np.float64), factors["H"][:, :k].astype(np.float64)
         for _, rows_, entries in self.each_stratum():
@@ -228,8 +228,6 @@ class OwnFrobenius(Frobenius):
             of_rows = np.concatenate([W[rows_, :k], scale[:, None], U], axis=1)
             part = self.strata.part(rows_)
             total += part.residual_square_sum(of_rows, np.concatenate([H, own_H], axis=1), None)
-            with single_threaded_blas():
-                total += self.penalty * float(np.sum((U.T @ U) * (own_H[:, 1:].T @ own_H[:, 1:])))
         return total
 
     @contextmanager
@@ -338,6 +336,31 @@ class OwnFrobenius(Frobenius):
             return out
 
         return factors.cached("entry product", ("W",), compute)
+
+
+class OwnPenalty:
+    """``penalty sum_i ||U(i) G(i)ᵀ||²``, which does not depend on how the scale is divided between U and G.
+
+    Its half-gradients are in the Gram matrices of `OwnFrobenius`, whose moments it reads. Cost: O(n_strata w²).
+
+    Parameters
+    ----------
+    of_data : OwnFrobenius
+    """
+
+    touches = ()
+
+    def __init__(self, of_data):
+        self.of_data = of_data
+
+    def contribute(self, name, factors, sub):
+        """Add nothing: the Gram matrices have it."""
+
+    def value(self, factors):
+        """Return the penalty."""
+        loss, k = self.of_data, factors.rank
+        M, B = loss.row_moments(factors)[:, 1:], loss.entry_moments(factors)[:, 1:]
+        return loss.penalty * float(np.sum(M[:, :, loss.offset : loss.offset + loss.n_own] * B[:, :, k + 1 :]))
 
 
 def extended_grams(of_H, with_H, with_G, offset, penalty):

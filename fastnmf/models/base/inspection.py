@@ -18,7 +18,7 @@ from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad, scaled
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import divided_gains, row_divergences, row_errors
-from fastnmf.core.thresholds import tiny
+from fastnmf.core.thresholds import ROUNDED_RISE, tiny
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, with_labels
 from fastnmf.data.labels import encode_labels, known_labels, places
@@ -493,7 +493,8 @@ def _explained_squares(fitted, model, X, strata):
     whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
     mean = scaled(fitted._mean_shift(), 2 * data.log4_scale)
     one, _ = shift_estimation.estimate(whole, rank, H, mean, tau=0.0, max_rounds=20)
-    sums = squares, squares - unshifted, unshifted - left, *(left - part for part in rest)
+    by_own = [np.where(np.abs(left - part) > ROUNDED_RISE * squares, left - part, 0.0) for part in rest]
+    sums = squares, squares - unshifted, unshifted - left, *by_own
     left_by = [(rest or [left])[0].sum()] + [row_errors(whole, rank, H, shift).sum() for shift in (one, None)]
     return data, sums, left_by
 

@@ -29,7 +29,6 @@ from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import row_index
-from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.auto_start import is_free
@@ -139,11 +138,6 @@ class OwnComponentsMixin:
     # ---------------------------------------------------------------- the fit
 
     def _data(self, X, given, options):
-        if self._fits_own and isinstance(X, DiskCSR):
-            raise ValueError(
-                "Own components (n_own, own) need all rows at once, but X is a matrix on disk; fit X[:], or set "
-                "n_own=0 and own=None."
-            )
         data = super()._data(X, given, options)
         if self._fits_own and getattr(data, "entry_weights", None) is not None:
             raise ValueError(
@@ -260,7 +254,8 @@ class OwnComponentsMixin:
         if U is not None:
             wide[:, rank : rank + loss.n_own] = spread_weights(U, loss.sizes, data.stratum_index)
         factors.overwrite({"W": wide})
-        fit.history["objective"][-1], fit.history["penalty"][-1] = fit.problem.value(factors), 0.0
+        fit.history["objective"][-1] = fit.problem.value(factors)
+        fit.history["penalty"][-1] = fit.problem.penalty
         is_free = not fit.problem.free_mask
         fit.problem.release()
         W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)

@@ -245,9 +245,16 @@ class RatingsMixin:
             self._known_entries = data.entry_weights.known(data.X)
 
 
+def _check_no_own(model, what):
+    """Raise ValueError for a model with components of single strata, whose part of an entry is not computed here."""
+    if getattr(model, "_has_own", False):
+        raise ValueError(f"{what} does not know own components of strata; fit with n_own=0 and own=None.")
+
+
 def _weights_of(model, what):
     """Return `W_` of a fitted model, after a check that it fits the other factors."""
     model._check_fitted()
+    _check_no_own(model, what)
     W, k = getattr(model, "W_", None), len(model.components_)
     if W is None:
         raise ValueError(f"{what} needs W_, the weights of the rows of fit, but this model has none; call fit.")
@@ -322,6 +329,7 @@ def _known_in(X, missing_values):
 
 def _scores_of_new(model, X, strata):
     """Return the model of the only row of X, (n_columns,), with the label `strata` (1,), or None."""
+    _check_no_own(model, "recommend")
     if not model._has_shifts:
         if strata is not None:
             raise ValueError(f"{type(model).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
