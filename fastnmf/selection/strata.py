@@ -83,7 +83,8 @@ class StrataSelection(Bunch):
         That with the least held-out loss.
     best_1se : StrataCandidate
         The choice: of the simplest rung whose best candidate is within one standard error of `best`, the candidate with
-        the fewest parameters that is, too; of several with as many, that with the least loss. The standard error is that of the paired difference, `excess_se`.
+        the fewest parameters that is, too; of several with as many, that with the least loss. The standard error is
+        that of the paired difference, `excess_se`.
     estimator : NMF, AffineNMF or StratifiedNMF
         Of `best_1se`, not fitted. For ``"none"`` and ``"common"`` call ``fit(X)``; for ``"own"`` it is the NMF to fit
         to the rows of each stratum; else ``fit(X, strata=strata)``.
