@@ -94,6 +94,8 @@ def test_the_simplest_within_a_paired_standard_error_is_chosen():
     assert found.best_1se.rung == near[0].rung
     rung = [row for row in near if row.rung == near[0].rung]
     assert found.best_1se.parameters == min(row.parameters for row in rung)
+    rows = {line.split()[0]: line for line in repr(found).splitlines()[1:] if line.endswith("one standard error")}
+    assert list(rows) == [found.best_1se.rung] and f"{found.best_1se.held_out:.5f}" in rows[found.best_1se.rung]
 
 
 def test_nothing_depends_on_the_run_or_on_other_candidates(found):

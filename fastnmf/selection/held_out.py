@@ -251,12 +251,13 @@ def parts_of(model, W, labels, U=None):
         yield np.arange(len(W)), model, W, labels
         return
     index, _ = encode_labels(labels["strata"], len(W), model.strata_)
+    own_components = list(model.own_components_.values()) if has_own else []
     for code in np.unique(index):
         rows = np.flatnonzero(index == code)
         if not has_own:
             yield rows, model.models_[code], W[rows], {}
             continue
-        part, own, of_rows = copy.copy(model), model.own_components_[model.strata_.tolist()[code]], W[rows]
+        part, own, of_rows = copy.copy(model), own_components[code], W[rows]
         own = own.toarray() if sp.issparse(own) else own  # never-densify-ok: the components of one stratum
         part.components_ = np.concatenate([model.components_, own]) if U is not None else model.components_ + own
         if U is not None:
