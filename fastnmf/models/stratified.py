@@ -12,8 +12,8 @@ from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.classification import ClassPredictionMixin
-from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.counts import CountsMixin
+from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import Callback, CountLoss, Dispersion, Init, WithStrata, available_if
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.nmf import BaseNMF
@@ -32,7 +32,14 @@ def _ignores_classes(model):
 
 
 class StratifiedNMF(
-    ClassPredictionMixin, CountsMixin, PartialFitMixin, ChunkedFitMixin, RatingsMixin, InspectionMixin, BaseNMF, WithStrata
+    ClassPredictionMixin,
+    CountsMixin,
+    PartialFitMixin,
+    ChunkedFitMixin,
+    RatingsMixin,
+    InspectionMixin,
+    BaseNMF,
+    WithStrata,
 ):
     """Factorise a non-negative matrix whose rows come in groups (strata): ``A(i) ~ 1 v(i)ᵀ + W(i) H``.
 

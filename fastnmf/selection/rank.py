@@ -236,7 +236,8 @@ def select_rank(
     setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
     method = _method(method, setting)
     setting.scoring = scoring
-    if scoring != "loss" and not (setting.estimator._options().is_counts or setting.estimator._options().is_kullback_leibler):
+    options = setting.estimator._options()
+    if scoring != "loss" and not (options.is_counts or options.is_kullback_leibler):
         raise ValueError(
             f"scoring={scoring!r} is the likelihood of counts, but the estimator has beta_loss="
             f"{setting.estimator.beta_loss!r}; use 'kullback-leibler' or 'negative-binomial', with solver='mu'."

@@ -7,7 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastnmf.core.dispersion import KINDS, METHODS, CountModel, dispersion_of, size_by_likelihood, size_by_moments, size_of
+from fastnmf.core.dispersion import (
+    KINDS,
+    METHODS,
+    CountModel,
+    dispersion_of,
+    size_by_likelihood,
+    size_by_moments,
+    size_of,
+)
 from fastnmf.core.iterate import iterate
 from fastnmf.core.losses.choice import Counts, as_divergence
 from fastnmf.core.losses.negative_binomial import check_counts
@@ -29,7 +37,7 @@ LONG = 1.0  # seconds of an iteration from which on a fit says beforehand what i
 
 
 class DispersionMixin:
-    """Mixin that estimates the dispersion of counts at the mean of a fitted model; precedes `BaseNMF` among the bases."""
+    """Mixin that estimates the dispersion of counts at the mean of a fitted model; precedes `BaseNMF`."""
 
     def estimate_dispersion(
         self: Any,
@@ -93,8 +101,8 @@ class DispersionMixin:
             raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
         if getattr(self, "missing_values", None) is not None:
             raise ValueError(
-                f"estimate_dispersion needs every entry, but the model has missing_values={self.missing_values!r}; fit a "
-                "model without."
+                f"estimate_dispersion needs every entry, but the model has missing_values={self.missing_values!r}; "
+                "fit a model without."
             )
         model = self._with_new_strata(X, strata) if self._has_shifts else self
         with threads(self.n_threads):
