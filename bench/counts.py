@@ -78,9 +78,10 @@ def print_dispersion():
                 ari, _, cosine = agreement(cells, model)
                 found.append((np.median(dispersion[dispersion > 0]), ari, cosine, nll / cells.data.shape[0]))
         for name, of_loss in (("Kullback-Leibler", found[::2]), ("negative binomial", found[1::2])):
-            texts = [" ".join(format(value, form) for value in kind) for kind, form in zip(
-                zip(*of_loss, strict=True), (".2f", ".2f", ".2f", ".1f"), strict=True
-            )]
+            texts = [
+                " ".join(format(value, form) for value in kind)
+                for kind, form in zip(zip(*of_loss, strict=True), (".2f", ".2f", ".2f", ".1f"), strict=True)
+            ]
             rows.append([f"{planted:g}", name, *texts])
     print(markdown(["planted", "fit", "median dispersion found", "ARI", "cosine", "nll of a cell"], rows))
 

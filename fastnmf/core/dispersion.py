@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from fastnmf.core.thresholds import ROUNDED_RISE
 from fastnmf.data.layout import Compressed
 from fastnmf.data.shifts import rows_of
-from fastnmf.kernels import counts, divergence
+from fastnmf.kernels import counts
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
 
@@ -74,7 +74,7 @@ class CountModel:
         """
         out, rises, first = np.empty((len(Y), 3)), np.empty((len(chosen), 3)), part.start
         tasks = split_rows(len(chosen), Y.shape[1])
-        divergence.rows_dispersion(tasks, self.columns.csr, chosen, first, Y, theta, self.least, out)
+        counts.rows_dispersion(tasks, self.columns.csr, chosen, first, Y, theta, self.least, out)
         indptr, indices, data = self.columns.csr
         lengths = np.diff(indptr)[first + chosen]
         if len(chosen) == len(Y):
@@ -83,9 +83,8 @@ class CountModel:
             starts = np.concatenate([[0], np.cumsum(lengths)])
             at = np.arange(starts[-1]) + np.repeat(indptr[first + chosen] - starts[:-1], lengths)
             csr = self.columns.csr._replace(indptr=starts, data=data[at])
-        counts.csr_gamma_rises(
-            split_rows(len(chosen), max(1, int(lengths.sum()) // len(chosen))), csr, theta[chosen], rises
-        )
+        tasks = split_rows(len(chosen), max(1, int(lengths.sum()) // len(chosen)))
+        counts.csr_gamma_rises(tasks, csr, theta[chosen], rises)
         return out[chosen] + rises
 
 
@@ -200,7 +199,6 @@ def dispersion_of(size):
 
 def size_of(dispersion):
     """Return the size t for dispersions >= 0, within `LEAST_SIZE` and `LARGEST_SIZE`."""
-    dispersion = np.asarray(dispersion, dtype=np.float64)
-    return np.clip(
-        np.divide(1, dispersion, out=np.full(dispersion.shape, np.inf), where=dispersion > 0), LEAST_SIZE, LARGEST_SIZE
-    )
+    found = np.asarray(dispersion, dtype=np.float64)
+    size = np.divide(1, found, out=np.full(found.shape, LARGEST_SIZE), where=found > 0)
+    return np.clip(size, LEAST_SIZE, LARGEST_SIZE)

@@ -83,6 +83,14 @@ MODELS = (
     ),
     Entry(
         "NMF",
+        "parts of counts that vary more than Poisson counts",
+        ('NMF(20, solver="mu", beta_loss="negative-binomial").fit(X)',),
+        "max prod NB(x; W H, dispersion)",
+        sparse_note="but visits all entries",
+        source="Gouvert, Oberlin, Fevotte 2020",
+    ),
+    Entry(
+        "NMF",
         "a fit that starts from the components of another",
         ("NMF(3, init=NMF(3).fit(X)).fit(2 * X)",),
         "X ~ W H",

@@ -7,7 +7,7 @@ from fastnmf.core.dispersion import LARGEST_SIZE, LEAST_SIZE, CountModel, size_b
 from fastnmf.core.factors import aligned
 from fastnmf.core.losses.divergences import KullbackLeibler, whole_entries
 from fastnmf.data.layout import Compressed
-from fastnmf.kernels import counts, divergence
+from fastnmf.kernels import counts
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import CSR, Shifts
 
@@ -20,7 +20,8 @@ class NegativeBinomial(KullbackLeibler):
 
     P is the Poisson distribution with mean x, the model that fits best without dispersion; N has the mean
     ``y = u_i v(i) + (W Hᵀ)`` and the variance ``y + y² / t_j``. With the divergence
-    ``D = x log(x / y) - (x + t) log((x + t) / (y + t))``, which is 0 at y = x, the value is D plus a function of x and t:
+    ``D = x log(x / y) - (x + t) log((x + t) / (y + t))``, which is 0 at y = x, the value is D plus a function of x and
+    t:
 
         sum t log(1 + y / t) + x log(1 + t / y) + x log x - x - log Γ(x + t) / Γ(t)
 
@@ -53,10 +54,7 @@ class NegativeBinomial(KullbackLeibler):
     def __init__(self, strata, width, tasks, has_shifts=False, size=None, kind=None):
         check_counts(strata)
         super().__init__(self._by_stratum(strata) if has_shifts else strata, width, tasks, has_shifts)
-        self._ratio, self._places = (
-            self._ratio[:0].copy(),
-            dict.fromkeys("WH", np.empty(0, np.int32)),
-        )  # not needed here
+        del self._ratio, self._places  # the size of the data, and not needed here
         self.kind, self._n_done = kind, 0
         side = self._sides["W"]
         X = sp.csr_array((side.data, side.indices, side.indptr), strata.shape)
@@ -75,7 +73,7 @@ class NegativeBinomial(KullbackLeibler):
         size = np.asarray(LARGEST_SIZE if size is None else size, dtype=np.float64)
         if size.ndim and size.shape != strata.shape[1:]:
             raise ValueError(
-                f"dispersion has {len(size)} entries; X has {strata.shape[1]} features: give one for each."
+                f"dispersion has {len(size)} entries, but X has {strata.shape[1]} features; give one for each."
             )
         self._set_size(np.broadcast_to(size, strata.shape[1:]))
 
@@ -167,7 +165,7 @@ class NegativeBinomial(KullbackLeibler):
         stratum_index = self.strata.stratum_index if self.has_shifts else np.empty(0, np.int32)
         shifts = Shifts(v, *entries, stratum_index, self._loading, self.strata.n_strata)
         csr = self._sides[name].csr
-        divergence.rows_negative_binomial(tasks, csr, F, G, shifts, self.size, self.floor, pos, neg, parts, sums)
+        counts.rows_negative_binomial(tasks, csr, F, G, shifts, self.size, self.floor, pos, neg, parts, sums)
         if self._order is not None and name == "W":
             for out in (pos, neg):
                 out[:] = out[self._place]

@@ -37,7 +37,7 @@ LONG = 1.0  # seconds of an iteration from which on a fit says beforehand what i
 
 
 class DispersionMixin:
-    """Mixin that estimates the dispersion of counts at the mean of a fitted model; precedes `BaseNMF` among the bases."""
+    """Mixin that estimates the dispersion of counts at the mean of a fitted model; precedes `BaseNMF`."""
 
     def estimate_dispersion(
         self: Any,
@@ -101,8 +101,8 @@ class DispersionMixin:
             raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
         if getattr(self, "missing_values", None) is not None:
             raise ValueError(
-                f"estimate_dispersion needs every entry, but the model has missing_values={self.missing_values!r}; fit a "
-                "model without."
+                f"estimate_dispersion needs every entry, but the model has missing_values={self.missing_values!r}; "
+                "fit a model without."
             )
         if hasattr(self, "_own_stack"):
             raise ValueError(
