@@ -118,6 +118,17 @@ def test_l21_leaves_wrong_rows_alone():
     assert distance(best, truth, right) < 0.02  # 0.006 here; some starts end at 0.07, with a larger loss
 
 
+def test_l21_converges_by_default():
+    """On data whose fit takes more than 1000 iterations where it makes two sweeps all along."""
+    rng = np.random.default_rng(113)
+    truth = rng.random((70, 4)) @ rng.random((4, 30))
+    X = truth + 0.01 * rng.random((70, 30))
+    wrong, length = rng.choice(70, 7, replace=False), 2 * np.linalg.norm(truth, axis=1).mean()
+    X[wrong] = rng.random((7, 30)) * length / np.linalg.norm(rng.random((7, 30)), axis=1, keepdims=True)
+    model = RobustNMF(4, loss="l21", random_state=0).fit(X)
+    assert model.converged_ and model.n_iter_ < 900
+
+
 # ---------------------------------------------------------------- numbers
 
 

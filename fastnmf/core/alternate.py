@@ -131,6 +131,8 @@ class AlternatingSolver(Solver):
     def step(self):
         """Run the schedule once and return the objective."""
         problem, factors, extrapolation, last = self.problem, self.factors, self.extrapolation, self._last
+        if problem.later and self._n_done >= problem.later[0]:
+            problem.schedule, problem.later = problem.later[1], ()
         before = {name: F.copy() for name, F in factors.arrays.items()} if problem.retry_with_safe_step else None
         is_tried = self.squarem is not None and self.squarem.before_update(self._n_done, factors)
         sweep(problem, factors, extrapolation, n_more=self.level.n_more if self.level and self._n_done == 0 else 0)

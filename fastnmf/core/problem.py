@@ -352,6 +352,8 @@ class Problem:
     retry_with_safe_step : bool
         Whether the `power` of the first loss may raise the objective. An iteration that raised it is undone and
         repeated with the `safe_powers` of that loss.
+    later : tuple
+        ``(n_iter, schedule)``: the schedule after so many iterations of a fit; empty where it stays the same.
     penalty : float
         The part of the last evaluated objective that comes from penalties and from losses after the first.
     subproblems : dict, factor name -> Subproblem
@@ -372,6 +374,7 @@ class Problem:
     balance_penalties: bool = False
     reseed_dead_component: Callable | None = None
     retry_with_safe_step: bool = False
+    later: tuple = ()
     penalty: float = 0.0
     subproblems: dict = field(default_factory=dict)
 
