@@ -195,6 +195,8 @@ def test_crossed_factors(planted, crossed):
     errors = crossed.reconstruction_errors(X, strata=frame)
     np.testing.assert_allclose(errors, np.square(X - fitted).sum(axis=1), rtol=1e-8)
     top = crossed.top_features(3)
+    assert "with 8 shifts" in crossed.summary() and "year=1990" in crossed._repr_html_()
+    assert crossed.to_frames().strata.index.tolist() == crossed.shift_names_.tolist()
     assert list(top.strata) == crossed.shift_names_.tolist() and len(top.components) == 3
 
 
@@ -479,3 +481,36 @@ def test_learned_designs_have_names_and_blocks():
     V = np.arange(8.0).reshape(2, 4)
     np.testing.assert_allclose(data.row_square_sums(V), strata.row_square_sums(V))
     np.testing.assert_allclose(data.shift_squares(V), strata.shift_squares(V))
+
+
+def test_warm_starts_and_routed_metadata(planted, crossed):
+    import sklearn
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    X, frame, _, _ = planted
+    model = StratifiedNMF(3, warm_start=True, random_state=0).fit(X, strata=frame)
+    first = model.history_["objective"][-1]
+    assert model.set_params(max_iter=3, tol=0).fit(X, strata=frame).history_["objective"][0] <= first * (1 + 1e-9)
+    smooth = StratifiedNMF(3, smoothness=2.0, warm_start=True, random_state=0).fit(X, strata=frame["year"])
+    last = smooth.history_["objective"][-1]
+    assert smooth.fit(X, strata=frame["year"]).history_["objective"][0] <= last * (1 + 1e-9)
+    u = np.linspace(1, 2, 240)
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipe = make_pipeline(FunctionTransformer(), StratifiedNMF(3, **SHORT))
+        pipe.fit(X, strata=frame, exposure=u)
+        np.testing.assert_array_equal(pipe.transform(X, strata=frame, exposure=u), pipe[-1].W_)
+        assert pipe.score(X, strata=frame, exposure=u) > 0.9
+
+
+def test_an_annotated_matrix_gives_its_columns(planted, crossed):
+    anndata = pytest.importorskip("anndata")
+    X, frame, _, _ = planted
+    adata = anndata.AnnData(X, obs=frame.astype({"region": "category"}).set_axis([f"cell {i}" for i in range(240)]))
+    model = StratifiedNMF(3, **SHORT).fit(adata, strata=["year", "region"])
+    np.testing.assert_array_equal(model.shifts_, StratifiedNMF(3, **SHORT).fit(X, strata=frame).shifts_)
+    np.testing.assert_array_equal(model.transform(adata, strata=["year", "region"]), model.W_)
+    fastnmf.tl.stratified_nmf(adata, ["year", "region"], n_components=3, **SHORT)
+    assert adata.uns["nmf"]["strata"].tolist() == crossed.shift_names_.tolist()
+    with pytest.raises(ValueError, match="'site', which is not a column"):
+        model.transform(adata, strata=["year", "site"])

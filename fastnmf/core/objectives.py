@@ -52,7 +52,8 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
         kind = DesignFrobenius if is_designed else StrataFrobenius if has_shifts else Frobenius
         loss = kind(data, width, tasks, holds_products)
         update, scale = HALS(visits) if is_descent else MU.of_squares(data), data.sq_norm
-        of_V = {"V": PatternHALS() if is_descent else PatternMU.of_squares(data)} if is_designed else {}
+        if is_designed and data.entries_meet:
+            of_V = {"V": PatternHALS() if is_descent else PatternMU.of_squares(data)}
     return Problem(
         losses=[loss],
         updates=dict.fromkeys(factors.arrays, update) | of_V,

@@ -365,7 +365,7 @@ class StratifiedNMF(DaskFitMixin, stratified.StratifiedNMF):
     max_iter, tol, random_state, n_threads, verbose, warm_start, max_time, callback, sparse_shifts :
         As for `fastnmf.StratifiedNMF`; `callback` and `n_threads` as for `fastnmf.dask.NMF`.
     gauge : {None, "max_shift"}, default=None
-    n_init, missing_values, penalties, label_weight, update_order :
+    n_init, missing_values, penalties, label_weight, update_order, smoothness :
         Only their defaults are supported.
     client, hold :
         As for `fastnmf.dask.NMF`.

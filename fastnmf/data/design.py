@@ -439,7 +439,7 @@ class DesignedStrata(Strata):
         found.sort_indices()
         return found
 
-    @property
+    @cached_property
     def entries_meet(self) -> bool:
         """Whether the entries of V in one column depend on each other."""
         gram = self.gram if self.laplacian is None else self.gram + self.laplacian

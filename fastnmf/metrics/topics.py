@@ -38,7 +38,7 @@ _ADVICE = {
 # fitted attributes that merged topics have, too
 _KEPT = {"components_", "W_", "n_components_", "n_features_in_", "feature_names_in_", "shifts_", "strata_"}
 _KEPT |= {"stratum_sizes_", "row_strata_", "offset_", "topic_names_"}
-_KEPT |= {"affinity_", "feature_affinity_", "training_data_", "heat_width_"}  # of graphs
+_KEPT |= {"shift_names_", "affinity_", "feature_affinity_", "training_data_", "heat_width_"}  # of designs, of graphs
 
 
 def topic_overlap(a: Topics, b: Topics, n: int = 10) -> float:

@@ -59,6 +59,11 @@ class StratifiedNMF(
     ``sum_i ||A(i) - 1 v(i)ᵀ - W(i) H||²`` over v, W, H >= 0. Sparse data stay sparse.
     ``StratifiedNMF(20).fit(X, strata=labels)`` sets the factors `shifts_`, `W_` and `components_`.
 
+    Rows may have several shifts: ``X ~ Z V + W H`` with a design Z >= 0, which `fit` makes of the labels of several
+    factors, or takes as it is; an `exposure` multiplies the shifts of a row. `explain`, `predict_stratum`,
+    `estimate_shifts`, `partial_fit`, `predict_entries`, `recommend` and `similar_features` refuse designs, and so do
+    `missing_values`, `label_weight`, weights of entries, and ``strata_weight="equal"``.
+
     Parameters
     ----------
     n_components : int, default=10
@@ -169,12 +174,15 @@ class StratifiedNMF(
         v(i), one row for each stratum, in the order of `strata_`, in units of X; sparse or dense, see `sparse_shifts`.
     W_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the training rows, in their original order.
-    strata_ : ndarray (n_strata,)
-        Labels in sorted order.
+    strata_ : ndarray (n_strata,), or list of ndarray
+        Labels in sorted order; those of each factor for crossed strata; absent for a design of your own.
     stratum_sizes_ : ndarray (n_strata,)
         Number of rows of each stratum, or sum of their weights.
     row_strata_ : ndarray (n_samples,) of int32
-        Stratum of each training row, as an index into `strata_`.
+        Stratum of each training row, as an index into `strata_`; only where each row has one label and no exposure.
+    shift_names_ : ndarray (n_strata,) of str
+        Names of the rows of `shifts_` after a fit with several factors, a design or an exposure: ``"intercept"`` and
+        ``"year=1990"`` for factors, else the columns of the design, or the labels.
     n_components_, n_iter_ : int
         Number of components, and number of iterations.
     n_revived_ : int

@@ -46,7 +46,16 @@ def check_annotated(adata, *, copy):
 
 
 def labels_of(adata, batch_key):
-    """Return the column of obs that `batch_key` names; raise ValueError where it is not there, or lacks labels."""
+    """Return the column of obs that `batch_key` names, or a frame of several columns for a list of names.
+
+    Raises
+    ------
+    ValueError
+        A column is not there, or lacks labels.
+    """
+    if isinstance(batch_key, (list, tuple)) and len(batch_key) > 0:
+        columns = [labels_of(adata, name) for name in batch_key]
+        return columns[0] if len(columns) == 1 else adata.obs[list(batch_key)]
     if not isinstance(batch_key, str) or batch_key not in adata.obs.columns:
         raise ValueError(unknown_name("batch_key", batch_key, "a column of adata.obs", adata.obs.columns))
     known_labels(adata.obs[batch_key], f"adata.obs[{batch_key!r}]", adata.shape[0])

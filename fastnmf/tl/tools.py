@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.core.init.start_from import labels_of_shifts
 from fastnmf.core.options import check_integer
 from fastnmf.data.names import numbered
 from fastnmf.data.ondisk import open_csr, save_csr
@@ -114,7 +115,7 @@ def nmf(
 
 def stratified_nmf(
     adata: Annotated,
-    batch_key: str,
+    batch_key: str | Sequence[str],
     n_components: int = 10,
     *,
     layer: str | None = None,
@@ -131,8 +132,9 @@ def stratified_nmf(
     ----------
     adata : AnnData (n_obs, n_vars)
         As for `nmf`.
-    batch_key : str
-        Column of obs with the batch, the donor or another group of each cell.
+    batch_key : str, or list of str
+        Column of obs with the batch, the donor or another group of each cell. A list of several columns crosses them,
+        as in `StratifiedNMF.fit`: a shift for each batch and one for each donor.
     n_components, layer, use_raw, use_highly_variable, key_added, copy, chunk_rows :
         As for `nmf`.
     **parameters
@@ -150,9 +152,9 @@ def stratified_nmf(
 
     Notes
     -----
-    What `nmf` writes, and in ``uns["nmf"]``: ``strata``, the sorted labels, ``stratum_sizes``, and ``shifts``
-    (n_strata, n_genes), in the order of ``strata`` and ``genes``. Usages and scores leave the shifts out: a usage is a
-    share of what the programmes explain.
+    What `nmf` writes, and in ``uns["nmf"]``: ``strata``, the sorted labels (the `shift_names_` of several columns),
+    ``stratum_sizes``, and ``shifts`` (n_strata, n_genes), in the order of ``strata`` and ``genes``. Usages and scores
+    leave the shifts out: a usage is a share of what the programmes explain.
 
     Examples
     --------
@@ -394,7 +396,7 @@ def _diagnostics(model, source, usage):
     if model._has_shifts:
         shifts = model.shifts_
         shifts = sp.csr_matrix(shifts) if sp.issparse(shifts) else shifts
-        found |= {"strata": model.strata_, "stratum_sizes": model.stratum_sizes_, "shifts": shifts}
+        found |= {"strata": labels_of_shifts(model), "stratum_sizes": model.stratum_sizes_, "shifts": shifts}
     names = ("n_iter", "converged", "stopped_by", "reconstruction_err", "normalized_loss", "history")
     return found | {name: getattr(model, f"{name}_") for name in names}
 

@@ -284,7 +284,7 @@ class DesignFrobenius(StrataFrobenius):
 
     Half-gradients, in addition to those of `Frobenius`: neg of W is ``Z (Vᵀ H)``, and neg of H is ``V (Zᵀ W)``. That of
     V is ``V (Zᵀ Z) + H (Zᵀ W) - Xᵀ Z``: the entries of one column meet. Cost: O(nnz(XᵀZ) K) each, and O(nnz(Z) K) for
-    W. Strata are the design with a single 1 in each row; `StrataFrobenius` has their closed form.
+    W. Where a row has one entry in Z, as with the exposure of strata, no entries meet, and V has a closed form.
 
     Parameters
     ----------
@@ -293,9 +293,13 @@ class DesignFrobenius(StrataFrobenius):
         As for `StrataFrobenius`.
     """
 
+    def __init__(self, strata, width, tasks, holds_products=False):
+        super().__init__(strata, width, tasks, holds_products)
+        self.sizes = strata.gram.diagonal().astype(strata.dtype)
+
     def contribute(self, name, factors, sub):
         """Add the half-gradient of V, W or H."""
-        if name == "V":
+        if name == "V" and self.strata.entries_meet:
             sub.pattern = self.pattern
             sub.add(gram=self.strata.gram, pos=self.pattern.sums, neg=self._shift_neg(factors))
         else:
@@ -308,6 +312,8 @@ class DesignFrobenius(StrataFrobenius):
         return float(((self.strata.gram @ V) * V).sum()) - 2 * self.pattern.entries(V) @ self.pattern.sums
 
     def _of_shifts(self, v):
+        if not self.strata.entries_meet:
+            return super()._of_shifts(v)
         return designs.descend(self.pattern.as_csr(v), self.strata.gram, self.pattern.sums, np.zeros_like(v), 0)[0]
 
     def _row(self, row, factors):

@@ -121,11 +121,12 @@ class DesignMixin:
             self._check_design(options, weight)
             learned = Design.learn(*given, n_rows)
             laplacian = learned.laplacian(self.smoothness)
+        names = learned.levels[0] if learned.is_plain else learned.names  # by which a start is matched
         Z = learned.encode(*given, n_rows, "mean" if self._policy() == "mean" else "error")
         if labels is None and laplacian is None and is_one_hot(Z):  # in the time, and with the bits, of strata
-            data = Strata(as_matrix(X), learned.names, Z.indices)
+            data = Strata(as_matrix(X), names, Z.indices)
         else:
-            data = DesignedStrata.of_matrix(X, learned.names, Z, laplacian)
+            data = DesignedStrata.of_matrix(X, names, Z, laplacian)
         data.sparse_shifts, data.learned = options.sparse_shifts, learned
         return data
 

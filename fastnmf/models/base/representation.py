@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
+from fastnmf.core.init.start_from import labels_of_shifts
 from fastnmf.core.options import check_integer
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.models.base.for_checkers import Bunch
@@ -147,7 +148,7 @@ class RepresentationMixin:
             frames.topics = pandas.DataFrame(weights, _topic_names(self, len(weights)), names)
         if (shifts := getattr(self, "shifts_", None)) is not None:
             make = pandas.DataFrame.sparse.from_spmatrix if sp.issparse(shifts) else pandas.DataFrame
-            frames.strata = make(shifts, self.strata_, names)
+            frames.strata = make(shifts, labels_of_shifts(self), names)
         if W is not None:
             index = None if row_names is None else list(row_names)
             if index is not None and len(index) != len(W):
@@ -198,9 +199,11 @@ def _sentences(model):
     W, weights = _row_weights(model), topic_weights(model)
     sizes = [f"{len(W):,} rows"] if W is not None else []
     sizes += [f"{model.n_features_in_:,} features"] if hasattr(model, "n_features_in_") else []
-    n_strata = len(getattr(model, "strata_", ()))
+    is_designed = getattr(model, "_is_designed", False)
+    n_strata = len(model.shift_names_ if is_designed else getattr(model, "strata_", ()))
     found = [type(model).__name__ + (" of " + " x ".join(sizes) if sizes else "")]
-    found[0] += f" in {n_strata:,} strata" if n_strata > 1 else ""
+    what = f" with {n_strata:,} shifts" if is_designed else f" in {n_strata:,} strata"
+    found[0] += what if n_strata > 1 else ""
     found[0] += f": {len(weights):,} topics" if weights is not None else ""
     loss = getattr(model, "normalized_loss_", None)
     if loss is not None:
@@ -268,18 +271,17 @@ def _strata_rows(model, names, n, most=None):
     """
     if getattr(model, "shifts_", None) is None:
         return []
-    sizes = getattr(model, "stratum_sizes_", None)
-    order = np.arange(len(model.strata_)) if sizes is None else np.argsort(-sizes, kind="stable")
+    sizes, labels = getattr(model, "stratum_sizes_", None), labels_of_shifts(model).tolist()
+    order = np.arange(len(labels)) if sizes is None else np.argsort(-sizes, kind="stable")
     shown = set(order[:most].tolist())
+    if getattr(model, "_is_designed", False):
+        words = list(model._features_of_shifts(names, n, "contrast").values())
+    else:
+        scores = feature_scores(model.shifts_, "contrast")
+        words = ([str(names[j]) for j in strongest_of(each, n)[0]] for each in scores)
     return [
-        (
-            str(label),
-            "" if sizes is None else f"{sizes[row]:,.0f}",
-            [str(names[j]) for j in strongest_of(scores, n)[0]],
-        )
-        for row, (label, scores) in enumerate(
-            zip(model.strata_.tolist(), feature_scores(model.shifts_, "contrast"), strict=True)
-        )
+        (str(label), "" if sizes is None else f"{sizes[row]:,.0f}", of_label)
+        for row, (label, of_label) in enumerate(zip(labels, words, strict=True))
         if row in shown
     ]
 
@@ -289,7 +291,7 @@ def _html(model):
     weights = topic_weights(model)
     names = None if weights is None else feature_names_for(model, None)
     parts = [f"<div>{'. '.join(map(_escaped, _sentences(model)))}.</div>"]
-    n_topics, n_strata = (0 if array is None else len(array) for array in (weights, getattr(model, "strata_", None)))
+    n_topics, n_strata = (0 if array is None else len(array) for array in (weights, labels_of_shifts(model)))
     topics = _topic_rows(model, weights, names, N_WORDS, MOST_TOPICS)
     strata = _strata_rows(model, names, N_WORDS, MOST_STRATA)
     for title, rows, total in (("Topics", topics, n_topics), ("Strata", strata, n_strata)):
