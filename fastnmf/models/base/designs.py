@@ -129,7 +129,7 @@ class DesignMixin:
     def _check_design(self, options, weight):
         """Raise where a parameter or an argument of `fit` does not go with a design."""
         remedies = {
-            options.loss_given: (not options.is_squared, "use beta_loss='frobenius'"),
+            f"beta_loss={options.loss_given}": (not options.is_squared, "use beta_loss='frobenius'"),
             "weight": (weight is not None, "use sample_weight"),
             f"missing_values={options.missing_values!r}": (options.missing_values is not None, "set it to None"),
             f"label_weight={options.label_weight!r}": (bool(options.label_weight), "set it to 0"),
