@@ -228,6 +228,8 @@ def test_one_factor_and_exposure_one_are_strata_to_the_last_bit(planted):
     plain = StratifiedNMF(3, **SHORT).fit(X, strata=frame["region"])
     column = StratifiedNMF(3, **SHORT).fit(X, strata=frame[["region"]])
     np.testing.assert_array_equal(column.shifts_, plain.shifts_)
+    column = StratifiedNMF(3, **SHORT).fit(X, strata={"region": frame["region"]})
+    np.testing.assert_array_equal(column.shifts_, plain.shifts_)
     assert type(column.strata_) is np.ndarray and not hasattr(column, "shift_names_")
     codes = np.unique(frame["region"], return_inverse=True)[1]
     for given in ({"design": sp.csr_array(np.eye(3)[codes])}, {"strata": frame["region"], "exposure": np.ones(240)}):
@@ -421,7 +423,10 @@ REFUSED = {
         "report shows one shift for each row",
     ),
     "no strata": (lambda: fitted(strata=F).transform(Y), "pass strata=, a frame with these columns"),
-    "another column": (lambda: fitted(strata=F).transform(Y, strata={"a": F["a"]}), "strata has no column 'b'"),
+    "another column": (
+        lambda: fitted(strata=F).transform(Y, strata={"a": F["a"], "c": F["b"]}),
+        "strata has no column 'b'",
+    ),
     "labels only": (lambda: fitted(strata=F).transform(Y, strata=F["a"]), "pass strata=, a frame with these columns"),
     "no design": (lambda: fitted(design=Y).score(Y), "fitted with a design of 4 columns; pass design="),
     "other columns": (
@@ -439,6 +444,7 @@ REFUSED = {
         "not an exposure; pass strata= alone",
     ),
     "exposure alone": (lambda: fitted(strata=F).transform(Y, strata=F, exposure=ONE), "fitted without an exposure"),
+    "exposure of no column": (fit_with(exposure="size"), "exposure='size' is not a column of X"),
     "names": (fit_with(strata=["a", "b"]), "2 labels for 6 rows"),
 }
 
@@ -512,5 +518,8 @@ def test_an_annotated_matrix_gives_its_columns(planted, crossed):
     np.testing.assert_array_equal(model.transform(adata, strata=["year", "region"]), model.W_)
     fastnmf.tl.stratified_nmf(adata, ["year", "region"], n_components=3, **SHORT)
     assert adata.uns["nmf"]["strata"].tolist() == crossed.shift_names_.tolist()
+    adata.obs["size"] = np.linspace(1, 2, 240)
+    sized = StratifiedNMF(2, **SHORT).fit(adata, strata="year", exposure="size")
+    np.testing.assert_array_equal(sized.transform(X, strata=frame["year"], exposure=adata.obs["size"].array), sized.W_)
     with pytest.raises(ValueError, match="'site', which is not a column"):
         model.transform(adata, strata=["year", "site"])

@@ -1,5 +1,7 @@
 """Take the matrix and the labels out of an AnnData or a similar object."""
 
+from collections.abc import Mapping
+
 from fastnmf.data.sentences import shown
 
 
@@ -84,9 +86,11 @@ def with_labels(X, strata):
     """Return X and the labels of its rows.
 
     Where `strata` is a name, these are a column of obs of an AnnData, or a column of a DataFrame, which is then no
-    longer in X. A list of names gives several columns, a frame of labels; a frame with a single column is that column.
+    longer in X. A list of names gives several columns, a frame of labels; a frame or dict of one column is that column.
     Labels with an index must have that of X.
     """
+    if isinstance(strata, Mapping) and len(strata) == 1:
+        return X, next(iter(strata.values()))
     if hasattr(strata, "columns") and len(getattr(strata, "shape", ())) == 2:
         for name in strata.columns:
             check_index(X, **{f"strata[{name!r}]": strata[name]})

@@ -385,7 +385,7 @@ class StratifiedNMF(
         *,
         strata: Groups | None = None,
         design: SparseOrDense | None = None,
-        exposure: Vector | None = None,
+        exposure: Vector | str | None = None,
         W: Factor = None,
         H: Factor = None,
         V: SparseOrDense | None = None,
@@ -415,9 +415,9 @@ class StratifiedNMF(
         design : sparse matrix, array or DataFrame (n_samples, q), default=None
             In place of `strata`: weights >= 0 of q shifts in each row, Z in ``X ~ Z V + W H``. A variable x from 0 to 1
             takes the two columns x and 1 - x.
-        exposure : array-like (n_samples,), default=None
+        exposure : array-like (n_samples,), or str, default=None
             Size of each row, >= 0, such as its sequencing depth: multiplies the shifts of the row. A row with 0 has no
-            shift.
+            shift. A name is a column, as for `strata`.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels (of
             `shift_names_` for a design), and V may be a sparse matrix. If all rows of a stratum are zero in a column,
@@ -472,7 +472,7 @@ class StratifiedNMF(
         *,
         strata: Groups | None = None,
         design: SparseOrDense | None = None,
-        exposure: Vector | None = None,
+        exposure: Vector | str | None = None,
         W: Factor = None,
         H: Factor = None,
         V: SparseOrDense | None = None,
@@ -543,7 +543,7 @@ class StratifiedNMF(
         *,
         strata: Groups | None = None,
         design: SparseOrDense | None = None,
-        exposure: Vector | None = None,
+        exposure: Vector | str | None = None,
     ) -> Floats:
         """Return the exact non-negative weights of the rows of X for the fitted components and shifts.
 
@@ -579,7 +579,7 @@ class StratifiedNMF(
         *,
         strata: Groups | None = None,
         design: SparseOrDense | None = None,
-        exposure: Vector | None = None,
+        exposure: Vector | str | None = None,
         own_W: SparseOrDense | Literal[False] | None = None,
     ) -> Floats:
         """Return the rows ``v + w H + u G`` of the model, dense (n_samples, n_features).
@@ -615,7 +615,7 @@ class StratifiedNMF(
         *,
         strata: Groups | None = None,
         design: SparseOrDense | None = None,
-        exposure: Vector | None = None,
+        exposure: Vector | str | None = None,
         sample_weight: Vector | None = None,
     ) -> float:
         """Return the share of the squared norm of X that the model explains, or the accuracy of its classes.
@@ -651,7 +651,7 @@ class StratifiedNMF(
         *,
         strata: Groups | None = None,
         design: SparseOrDense | None = None,
-        exposure: Vector | None = None,
+        exposure: Vector | str | None = None,
     ) -> Floats:
         """Return the squared error (or divergence) of every row.
 

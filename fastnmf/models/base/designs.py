@@ -85,6 +85,7 @@ class DesignMixin:
             Whether the rows are those of a fit.
         """
         X, strata = with_labels(X, strata)
+        X, exposure = _column(X, exposure)
         is_smooth = bool(self.smoothness) if is_fit else False
         is_asked = design is not None or exposure is not None or is_crossed(strata) or is_smooth
         if not is_asked and (is_fit or not self._is_designed):
@@ -408,6 +409,16 @@ def is_crossed_design(data):
 def least_levels(data, V):
     """Return shifts (q, n_columns) of a crossed design whose least levels are in the intercept."""
     return least_into_intercept(V, data.design, 0, data.learned.blocks)
+
+
+def _column(X, exposure):
+    """Return X and an exposure, of which a name is a column of obs, or of a DataFrame, which then is not a feature."""
+    if not isinstance(exposure, str):
+        return X, exposure
+    table = X.obs if is_annotated(X) else X
+    if exposure not in getattr(table, "columns", ()):
+        raise ValueError(f"exposure={exposure!r} is not a column of X, nor of its obs; pass one number for each row.")
+    return X if table is not X else X.drop(columns=exposure), table[exposure]
 
 
 class _Indexed:
