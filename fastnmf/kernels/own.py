@@ -11,6 +11,8 @@ from fastnmf.kernels.jit import kernel, work_stealing
 from fastnmf.kernels.row_intrinsics import lazy_row
 from fastnmf.kernels.tile_kernels import LANE_BYTES, hals_lanes, load_transposed, row_dot, store_transposed
 
+FEW = 4  # own components of a stratum up to which one is visited after the other, in place of all for each entry
+
 
 @kernel
 def strata_hals(tasks, order, group, F, grams, pos, neg, visits):
@@ -78,15 +80,22 @@ def strata_matmul(tasks, csr, E, offset, out):
         Written in the columns offset, ..., offset + w - 1.
     """
     indptr, places, data = csr
+    w = E.shape[1] - 1
     for _, begin, until in work_stealing(tasks):
         for i in range(begin, until):
-            lo, hi = indptr[i], indptr[i + 1]
+            lo, hi, own = indptr[i], indptr[i + 1], out[i, offset : offset + w]
             place, x = places[lo:hi], data[lo:hi]
-            for c in range(1, E.shape[1]):  # the entries of a row stay in the cache
-                total = E.dtype.type(0)
+            if w < FEW:
+                for c in range(w):  # the entries of a row stay in the cache
+                    total = E.dtype.type(0)
+                    for p in range(len(x)):
+                        total += x[p] * E[place[p], c + 1]
+                    own[c] += total
+            else:
                 for p in range(len(x)):
-                    total += x[p] * E[place[p], c]
-                out[i, offset + c - 1] += total
+                    g, value = E[place[p], 1:], x[p]
+                    for c in range(w):
+                        own[c] += value * g[c]
 
 
 @kernel
@@ -113,9 +122,15 @@ def strata_tmatmul(tasks, csr, start, places, U, out):
             for c in range(1, out.shape[1]):
                 out[e, c] = 0
         for j in range(begin, until):
-            for c in range(U.shape[1]):
+            if U.shape[1] < FEW:
+                for c in range(U.shape[1]):
+                    for p in range(indptr[j], indptr[j + 1]):
+                        out[places[p], c + 1] += data[p] * U[rows[p], c]
+            else:
                 for p in range(indptr[j], indptr[j + 1]):
-                    out[places[p], c + 1] += data[p] * U[rows[p], c]
+                    u, total, value = U[rows[p]], out[places[p], 1:], data[p]
+                    for c in range(len(u)):
+                        total[c] += value * u[c]
 
 
 @kernel

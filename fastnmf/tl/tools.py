@@ -152,7 +152,9 @@ def stratified_nmf(
     -----
     What `nmf` writes, and in ``uns["nmf"]``: ``strata``, the sorted labels, ``stratum_sizes``, and ``shifts``
     (n_strata, n_genes), in the order of ``strata`` and ``genes``. Usages and scores leave the shifts out: a usage is a
-    share of what the programmes explain.
+    share of what the programmes explain. With `n_own` or `own` also ``own_components``, a dict of batch -> array
+    (k_i, n_genes) for the batches that have some, and ``own_weights`` (n_obs, sum of k_i), sparse, the attribute
+    `own_W_` of `StratifiedNMF`.
 
     Examples
     --------
@@ -395,6 +397,11 @@ def _diagnostics(model, source, usage):
         shifts = model.shifts_
         shifts = sp.csr_matrix(shifts) if sp.issparse(shifts) else shifts
         found |= {"strata": model.strata_, "stratum_sizes": model.stratum_sizes_, "shifts": shifts}
+    if hasattr(model, "own_components_"):
+        each = model.own_components_.items()
+        found["own_components"] = {label: sp.csr_matrix(G) if sp.issparse(G) else G for label, G in each if G.shape[0]}
+        if hasattr(model, "own_W_"):
+            found["own_weights"] = sp.csr_matrix(model.own_W_)
     names = ("n_iter", "converged", "stopped_by", "reconstruction_err", "normalized_loss", "history")
     return found | {name: getattr(model, f"{name}_") for name in names}
 
