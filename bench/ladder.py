@@ -2,7 +2,7 @@
 
 Usage::
 
-    python bench/ladder.py [--seeds 3] [--starts 3] [--newsgroups] [--all]
+    python bench/ladder.py [--planted none,own] [--seeds 3] [--starts 3] [--jobs 1] [--newsgroups] [--all]
 
 Planted: three strata of 60 rows, 40 features, three components, noise 0.3. ``low_rank`` has a shift and two components
 for each stratum, ``factors`` shared components that differ by a part of each stratum, ``own`` three components for each
@@ -72,8 +72,10 @@ def newsgroups(n_documents):
 def main():
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--planted", default=",".join(RUNGS), help="rungs to plant")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--newsgroups", action="store_true")
     parser.add_argument("--all", action="store_true")
     options = parser.parse_args()
@@ -81,15 +83,19 @@ def main():
     if options.newsgroups or options.all:
         X, labels = newsgroups(None if options.all else 150)
         began = time.process_time()
-        found = select_strata(X, labels, (1, 3, 6), n_own=1, own_penalty=(0.1, 1.0), n_folds=3, random_state=0)
+        found = select_strata(
+            X, labels, (1, 3, 6), n_own=1, own_penalty=(0.1, 1.0), n_folds=3, n_jobs=options.jobs, random_state=0
+        )
         print(f"{X.shape[0]} documents, {X.shape[1]} words: {time.process_time() - began:.0f} s of processor time")
         print(found)
         return
     rows, right, n_promised = [], 0, 0
-    for kind in RUNGS:
+    for kind in options.planted.split(","):
         for seed in range(options.seeds):
             began = time.process_time()
-            found = select_strata(*planted(kind, seed), (2, 3, 4), n_init=options.starts, random_state=seed)
+            found = select_strata(
+                *planted(kind, seed), (2, 3, 4), n_init=options.starts, n_jobs=options.jobs, random_state=seed
+            )
             seconds = time.process_time() - began
             least = {row.rung: row.held_out for row in found.best_of_rungs()}
             chosen = found.best_1se

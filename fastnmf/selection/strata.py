@@ -560,6 +560,12 @@ def _final(row, wanted, n_init):
     return found.set_params(own_penalty=row.own_penalty, n_init=n_init) if row.rung in WITH_OWN else found
 
 
+def _sizes(row):
+    """Return the numbers of components of a candidate in words."""
+    own = f"shared and {row.n_own} own " if row.n_own else ""
+    return f"{row.n_components} {own}component{'s' * (row.n_components + row.n_own > 1)}"
+
+
 def _verdict(table, splits, best, chosen, n_folds, n_strata):
     """Return the sentence that says what the data ask for, and what they cannot tell.
 
@@ -585,7 +591,7 @@ def _verdict(table, splits, best, chosen, n_folds, n_strata):
         how, against = "predicts held-out data best", ""
     else:
         how = "is the simplest model within one standard error of the best prediction of held-out data"
-        against = f" against {best.held_out:.4f} of {best.rung} with {best.n_components}"
+        against = f" against {best.held_out:.4f} of {best.rung} with {_sizes(best)}"
     text = f"{kinds[chosen.rung]}, {size}, {how} (loss {chosen.held_out:.4f}{against}"
     rows: dict[str, int] = {}  # rung -> place of its best candidate
     for at, row in enumerate(table):
