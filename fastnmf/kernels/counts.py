@@ -190,21 +190,23 @@ class Tile(NamedTuple):
 
 
 @helper
-def _start_stratum(first, last, shifts, base):
-    """Write the shifts of the stratum of a row of the data to `base`.
+def _end_of_tile(first, last, shifts, base):
+    """Return the end of the rows of a tile, and write their shifts to `base`.
 
     Parameters
     ----------
     first, last : int
+        The tile ends at `last` or before.
     shifts : Shifts
-    base : ndarray (q,)
-        Written.
+    base : ndarray (q,), or of length 0
+        Written for rows of the data, all of one stratum; of length 0 for columns of the data, and without shifts.
 
     Returns
     -------
     int
-        End of the rows of this stratum, at most `last`.
     """
+    if len(base) == 0:
+        return last
     group = shifts.stratum_index[first]
     base[:] = 0
     for e in range(shifts.start[group], shifts.start[group + 1]):
@@ -300,20 +302,20 @@ def _shift_tile(tile, shifts, ahead, bounds, base, Y):
 
 @helper
 def _find_ends(tile, csr, at, ends):
-    """Write for each row of a tile the end of its non-zeros, which begin at `at`, to `ends`.
+    """Move `at`, the first non-zero of each row in a tile, to the ends in the tile before, and find the new ends.
 
     Parameters
     ----------
     tile : Tile
     csr : CSR
     at, ends : ndarray of int64
-        `ends` is written.
+        Written.
     """
     for row in range(tile.last - tile.first):
-        p, end = at[row], csr.indptr[tile.first + row + 1]
+        p, end = ends[row], csr.indptr[tile.first + row + 1]
         while p < end and csr.indices[p] < tile.hi:
             p += 1
-        ends[row] = p
+        at[row], ends[row] = ends[row], p
 
 
 @helper
@@ -523,12 +525,9 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, out, sums):
         bounds = np.searchsorted(shifts.stratum_index, np.arange(shifts.n_strata + 1 if of_columns else 0))
         first, every = begin, np.arange(TILE_COLUMNS).astype(np.int32)
         while first < until:
-            last = min(first + TILE_ROWS, until)
-            if has_shifts and is_left:
-                last = _start_stratum(first, last, shifts, base)
-            pos[first:last] = 0
-            neg[first:last] = 0
-            at[: last - first] = csr.indptr[first:last]
+            last = _end_of_tile(first, min(first + TILE_ROWS, until), shifts, base)
+            out[:, first:last] = 0
+            ends[: last - first] = csr.indptr[first:last]
             if of_columns:
                 ahead[: last - first] = shifts.start[first:last]
             for lo in range(0, len(G), TILE_COLUMNS):
@@ -551,7 +550,6 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, out, sums):
                 for row in range(last - first if of_columns else 0):
                     _sum_by_stratum(tile, csr.indices[:0], z[:0], row, ahead, shifts, bounds, Y, sums)
                 _gather_tile(tile, Y, G, every, part[: last - first], neg)
-                at[:] = ends
             first = last
         if is_left:
             sums[0, t] = total
