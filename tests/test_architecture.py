@@ -198,6 +198,7 @@ def code_lines(function, comments):
 # small numbers that tune one algorithm, and do not tell where digits end: (file, number)
 SMALL_BY_TUNING = {
     ("core/descent.py", 1e-12),  # gtol of L-BFGS: as good as never, `History` stops it
+    ("core/dispersion.py", 1e-9),  # SIZE_CHANGE, where the search for a size ends
     ("core/inference.py", 1e-6),  # SETTLED, where updates of rows end
     ("core/init/nndsvd.py", 1e-6),  # tolerance of the eigensolver
     ("core/init/starts.py", 1e-6),  # what is added to a start, as a share of the means

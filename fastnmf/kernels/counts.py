@@ -5,6 +5,8 @@ A count x has the mean y and the size t: its variance is ``y + y² / t``. The mo
 stratum are simple. Records are those of `fastnmf.kernels.records`. Inputs are not checked.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fastnmf.kernels.jit import helper, kernel, work_stealing
@@ -167,188 +169,187 @@ def rows_dispersion(tasks, csr, chosen, first, Y, theta, least, out):
             out[c, 0], out[c, 1], out[c, 2] = value, slope, curvature
 
 
-@helper
-def _add_to_column(lo, hi, e, i, shifts, bounds, y):
-    """Add to y[: hi - lo] the shifts that column i of the data has in the rows lo..hi.
+class Tile(NamedTuple):
+    """A tile of the whole model: the rows first..last of one side, and the columns lo..hi of it.
 
-    Parameters
+    Attributes
     ----------
-    lo, hi : int
-    e : int
-        First entry of the column whose stratum reaches beyond `lo`.
-    i : int
-    shifts : Shifts
-    bounds : ndarray (n_strata + 1,) of int64
-        First row of each stratum.
-    y : ndarray
-        Written.
+    first, last, lo, hi : int
+    is_left : bool
+        Whether the rows are those of the data; else they are its columns.
+    is_apart : bool
+        Whether the bits of a row may not depend on other rows, as those of BLAS do.
     """
-    v, start, keys, entries, row_scale = shifts.v, shifts.start, shifts.keys, shifts.entries, shifts.row_scale
-    while e < start[i + 1] and bounds[keys[e]] < hi:
-        shift, begin, end = v[entries[e]], max(bounds[keys[e]], lo), min(bounds[keys[e] + 1], hi)
-        mine = y[begin - lo : end - lo]
-        if len(row_scale) > 0:
-            scale = row_scale[begin:end]
-            for j in range(len(mine)):
-                mine[j] += shift * scale[j]
-        else:
-            for j in range(len(mine)):
-                mine[j] += shift
-        e += 1
+
+    first: int
+    last: int
+    lo: int
+    hi: int
+    is_left: bool
+    is_apart: bool
 
 
 @helper
-def _add_few(few, z, e, shifts, bounds, sums):
-    """Add the numbers z of ascending rows, times the row scales, to the sums of the entries of a column.
+def _end_of_tile(first, last, shifts, base):
+    """Return the end of the rows of a tile, and write their shifts to `base`.
 
     Parameters
     ----------
-    few, z : ndarray (n,)
-        The rows, and their z.
-    e : int
-        First entry of the column that a row may belong to.
+    first, last : int
+        The tile ends at `last` or before.
     shifts : Shifts
-    bounds : ndarray (n_strata + 1,) of int64
-        First row of each stratum.
-    sums : ndarray (S,) of float64
-        Written.
-    """
-    keys, entries, row_scale = shifts.keys, shifts.entries, shifts.row_scale
-    for p in range(len(few)):
-        while few[p] >= bounds[keys[e] + 1]:
-            e += 1
-        sums[entries[e]] += np.float64(z[p] * row_scale[few[p]] if len(row_scale) > 0 else z[p])
-
-
-@helper
-def _add_ranges(lo, hi, e, end, shifts, bounds, q, sums):
-    """Add q over the rows lo..hi, times the row scales, to the sums of the entries of a column.
-
-    Parameters
-    ----------
-    lo, hi : int
-    e, end : int
-        First entry of the column whose stratum reaches beyond `lo`, and end of its entries.
-    shifts : Shifts
-    bounds : ndarray (n_strata + 1,) of int64
-        First row of each stratum.
-    q : ndarray
-        Its entry j belongs to row ``lo + j``.
-    sums : ndarray (S,) of float64
-        Written.
+    base : ndarray (q,), or of length 0
+        Written for rows of the data, all of one stratum; of length 0 for columns of the data, and without shifts.
 
     Returns
     -------
     int
-        First entry whose stratum reaches beyond `hi`.
     """
-    keys, entries, row_scale = shifts.keys, shifts.entries, shifts.row_scale
-    while e < end and bounds[keys[e]] < hi:
-        total, begin, last = 0.0, max(bounds[keys[e]], lo), min(bounds[keys[e] + 1], hi)
-        mine = q[begin - lo : last - lo]
-        if len(row_scale) > 0:
-            scale = row_scale[begin:last]
-            for j in range(len(mine)):
-                total += mine[j] * scale[j]
-        else:
-            for j in range(len(mine)):
-                total += mine[j]
-        sums[entries[e]] += total
-        if bounds[keys[e] + 1] > hi:
-            break
-        e += 1
-    return e
+    if len(base) == 0:
+        return last
+    group = shifts.stratum_index[first]
+    base[:] = 0
+    for e in range(shifts.start[group], shifts.start[group + 1]):
+        base[shifts.keys[e]] = shifts.v[shifts.entries[e]]
+    return min(last, first + np.searchsorted(shifts.stratum_index[first:last], group, side="right"))
 
 
 @helper
-def _dot_tile(first, last, lo, hi, F, G, every, is_apart, Y):
-    """Write the products of the rows first..last of F with the rows lo..hi of G to Y.
+def _dot_tile(tile, F, G, every, Y):
+    """Write the products of rows of F with rows of G to a tile.
 
     Parameters
     ----------
-    first, last, lo, hi : int
+    tile : Tile
     F, G : ndarray (p, K), (q, K)
     every : ndarray of int32
         0, 1, 2, ...
-    is_apart : bool
-        Whether the bits of a row may not depend on the other rows, as those of BLAS do.
     Y : ndarray (last - first, hi - lo)
         Written.
     """
-    if is_apart:
-        for i in range(first, last):
-            dot_rows(0, hi - lo, every, F, i, G[lo:hi], Y[i - first])
-    else:
-        np.dot(F[first:last], G[lo:hi].T, Y)
-
-
-@helper
-def _gather_tile(lo, hi, Y, G, every, is_apart, out):
-    """Write the product of a tile Y (n, hi - lo) with the rows lo..hi of G to `out` (n, K); the rest as `_dot_tile`."""
-    if is_apart:
+    other = G[tile.lo : tile.hi]
+    if tile.is_apart:
         for row in range(len(Y)):
-            gather_row(0, hi - lo, every, Y[row], G[lo:hi], out, row)
+            dot_rows(0, len(other), every, F, tile.first + row, other, Y[row])
     else:
-        np.dot(Y, G[lo:hi], out)
+        np.dot(F[tile.first : tile.last], other.T, Y)
 
 
 @helper
-def _add_shift_row(lo, hi, scale, base, y):
-    """Add a multiple of base[lo:hi] to y."""
-    shift = base[lo:hi]
-    for j in range(len(y)):
-        y[j] += shift[j] * scale
-
-
-@helper
-def _ratio_sum(x, few, lo, y, floor, theta, ratio, is_left):
-    """Write ``x / y`` to `ratio`, and return the sum of ``x log(1 + theta / y)``.
+def _gather_tile(tile, Y, G, every, part, neg):
+    """Add the product of a tile Y with rows of G to rows of `neg`.
 
     Parameters
     ----------
+    tile : Tile
+    Y : ndarray (last - first, hi - lo)
+    G : ndarray (q, K)
+    every : ndarray of int32
+        0, 1, 2, ...
+    part : ndarray (last - first, K)
+        Workspace.
+    neg : ndarray (p, K)
+        Written.
+    """
+    other = G[tile.lo : tile.hi]
+    if tile.is_apart:
+        for row in range(len(Y)):
+            gather_row(0, len(other), every, Y[row], other, part, row)
+    else:
+        np.dot(Y, other, part)
+    neg[tile.first : tile.last] += part
+
+
+@helper
+def _shift_tile(tile, shifts, ahead, bounds, base, Y):
+    """Add the shifts to a tile.
+
+    Parameters
+    ----------
+    tile : Tile
+    shifts : Shifts
+    ahead : ndarray of int64
+        For columns of the data: first entry of each whose stratum reaches beyond `lo`.
+    bounds : ndarray (n_strata + 1,) of int64
+        For columns of the data: first row of each stratum.
+    base : ndarray (q,)
+        For rows of the data: the shifts of their stratum.
+    Y : ndarray (last - first, hi - lo)
+        Written.
+    """
+    row_scale, keys, lo, hi = shifts.row_scale, shifts.keys, tile.lo, tile.hi
+    has_scale = len(row_scale) > 0
+    for row in range(len(Y)):
+        y, i = Y[row], tile.first + row
+        if tile.is_left:
+            shift, scale = base[lo:hi], row_scale[i] if has_scale else Y.dtype.type(1)
+            for j in range(len(y)):
+                y[j] += shift[j] * scale
+            continue
+        e = ahead[row]
+        while e < shifts.start[i + 1] and bounds[keys[e]] < hi:
+            begin, end = max(bounds[keys[e]], lo), min(bounds[keys[e] + 1], hi)
+            mine, value = y[begin - lo : end - lo], shifts.v[shifts.entries[e]]
+            if has_scale:
+                each = row_scale[begin:end]
+                for j in range(len(mine)):
+                    mine[j] += value * each[j]
+            else:
+                for j in range(len(mine)):
+                    mine[j] += value
+            e += 1
+
+
+@helper
+def _find_ends(tile, csr, at, ends):
+    """Move `at`, the first non-zero of each row in a tile, to the ends in the tile before, and find the new ends.
+
+    Parameters
+    ----------
+    tile : Tile
+    csr : CSR
+    at, ends : ndarray of int64
+        Written.
+    """
+    for row in range(tile.last - tile.first):
+        p, end = ends[row], csr.indptr[tile.first + row + 1]
+        while p < end and csr.indices[p] < tile.hi:
+            p += 1
+        at[row], ends[row] = ends[row], p
+
+
+@helper
+def _ratio_row(tile, x, few, y, floor, theta, ratio):
+    """Write ``x / y`` at the non-zeros of a row to `ratio`, and return the sum of ``x log(1 + theta / y)``.
+
+    Parameters
+    ----------
+    tile : Tile
     x : ndarray (n,)
     few : ndarray (n,) of int32
         The column of each.
-    lo : int
-    y : ndarray
-        Model values from column lo on.
+    y : ndarray (hi - lo,)
+        The model of the row.
     floor : float
         Model values below it count as it.
     theta : ndarray of float64
     ratio : ndarray (n,)
         Written.
-    is_left : bool
-        Whether the rows are those of the data; else the sum, which is not needed, is 0.
 
     Returns
     -------
     float
+        0 for columns of the data, where it is not needed.
     """
     total = 0.0
     for p in range(len(few)):
-        ratio[p] = max(y[few[p] - lo], floor)
-    if is_left:
+        ratio[p] = max(y[few[p] - tile.lo], floor)
+    if tile.is_left:
         for p in range(len(few)):
             total += np.float64(x[p]) * _log1p(theta[few[p]] / ratio[p])
     for p in range(len(few)):
         ratio[p] = x[p] / ratio[p]
     return total
-
-
-@helper
-def _add_data(x, few, lo, less, y):
-    """Multiply ``t / (y + t)`` by ``1 + x / t`` at some columns; `less` is 1 / t, for each column or a single one."""
-    is_one = len(less) == 1
-    for p in range(len(few)):
-        y[few[p] - lo] *= 1 + x[p] * less[0 if is_one else few[p]]
-
-
-@helper
-def _end_of(p, end, hi, indices):
-    """Return the first of the entries p..end whose index is hi or above."""
-    while p < end and indices[p] < hi:
-        p += 1
-    return p
 
 
 @helper
@@ -380,7 +381,15 @@ def _shrink_rows(size, less, a, b):
 
 @helper
 def _shrink_columns(less_one, less_two, a, b):
-    """Replace two columns y by ``t / (y + t)``; `less_one` and `less_two` are their 1 / t."""
+    """Replace two columns y by ``t / (y + t)``.
+
+    Parameters
+    ----------
+    less_one, less_two : float
+        1 / t of each.
+    a, b : ndarray (n,)
+        Written.
+    """
     for j in range(len(a)):
         r, s = a[j] * less_one, b[j] * less_two
         share = 1 / (1 + r + s + r * s)
@@ -388,18 +397,98 @@ def _shrink_columns(less_one, less_two, a, b):
 
 
 @helper
-def _start_stratum(first, last, shifts, base):
-    """Write the shifts of the stratum of row `first` to `base`, and return the end of its rows, at most `last`."""
-    group = shifts.stratum_index[first]
-    base[:] = 0
-    for e in range(shifts.start[group], shifts.start[group + 1]):
-        base[shifts.keys[e]] = shifts.v[shifts.entries[e]]
-    return min(last, first + np.searchsorted(shifts.stratum_index[first:last], group, side="right"))
+def _shrink_tile(tile, theta, inverse, spare, Y):
+    """Replace y by ``theta / (y + theta)``, and return the sum of ``theta log(1 + y / theta)``, 0 for columns of data.
+
+    Parameters
+    ----------
+    tile : Tile
+    theta, inverse : ndarray
+        The size of each column of the data, and 1 over it.
+    spare : ndarray
+        Workspace.
+    Y : ndarray (last - first, hi - lo)
+        Written.
+    """
+    total, n = 0.0, len(Y)
+    for row in range(0, n, 1 if tile.is_apart else 2):
+        spare[:] = 0
+        other = row if tile.is_apart else min(row + 1, n - 1)
+        b = Y[other] if other > row else spare[: tile.hi - tile.lo]
+        if tile.is_left:
+            total += _shrink_rows(theta[tile.lo : tile.hi], inverse[tile.lo : tile.hi], Y[row], b)
+        else:
+            _shrink_columns(inverse[tile.first + row], inverse[tile.first + other], Y[row], b)
+    return total
+
+
+@helper
+def _add_data(tile, csr, at, ends, inverse, Y):
+    """Multiply ``t / (y + t)`` by ``1 + x / t`` at the non-zeros x of a tile.
+
+    Parameters
+    ----------
+    tile : Tile
+    csr : CSR
+    at, ends : ndarray of int64
+        The non-zeros of each row.
+    inverse : ndarray
+        1 / t of each column of the data.
+    Y : ndarray (last - first, hi - lo)
+        Written.
+    """
+    for row in range(len(Y)):
+        x, few = csr.data[at[row] : ends[row]], csr.indices[at[row] : ends[row]]
+        for p in range(len(few)):
+            Y[row, few[p] - tile.lo] *= 1 + x[p] * inverse[few[p] if tile.is_left else tile.first + row]
+
+
+@helper
+def _sum_by_stratum(tile, few, ratio, row, ahead, shifts, bounds, Y, sums):
+    """Add z and q of a column of the data, times the row scales, to the sums of its entries.
+
+    Parameters
+    ----------
+    tile : Tile
+    few, ratio : ndarray (n,)
+        The rows of its non-zeros, ascending, and their z; of length 0: q is added.
+    row : int
+        The row of the tile.
+    ahead : ndarray of int64
+        First entry of each whose stratum reaches beyond `lo`; where q is added, it is moved beyond `hi`.
+    shifts : Shifts
+    bounds : ndarray (n_strata + 1,) of int64
+        First row of each stratum.
+    Y : ndarray (last - first, hi - lo)
+        q.
+    sums : ndarray (2, S) of float64
+        Written.
+    """
+    keys, entries, row_scale, e = shifts.keys, shifts.entries, shifts.row_scale, ahead[row]
+    for p in range(len(few)):
+        while few[p] >= bounds[keys[e] + 1]:
+            e += 1
+        sums[0, entries[e]] += np.float64(ratio[p] * row_scale[few[p]] if len(row_scale) > 0 else ratio[p])
+    while len(few) == 0 and e < shifts.start[tile.first + row + 1] and bounds[keys[e]] < tile.hi:
+        total, begin, end = 0.0, max(bounds[keys[e]], tile.lo), min(bounds[keys[e] + 1], tile.hi)
+        mine = Y[row, begin - tile.lo : end - tile.lo]
+        if len(row_scale) > 0:
+            scale = row_scale[begin:end]
+            for j in range(len(mine)):
+                total += mine[j] * scale[j]
+        else:
+            for j in range(len(mine)):
+                total += mine[j]
+        sums[1, entries[e]] += total
+        if bounds[keys[e] + 1] > tile.hi:
+            break
+        e += 1
+        ahead[row] = e
 
 
 @kernel
-def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, parts, sums):
-    """Write ``pos = Z G`` and ``neg = Q G`` with ``z = x / y`` and ``q = (x + theta) / (y + theta)`` over all entries.
+def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, out, sums):
+    """Write Z G and Q G with ``z = x / y`` and ``q = (x + theta) / (y + theta)`` over all entries.
 
     The model is ``y = F Gᵀ + u v``. The cost is O(p q K) time and O(q) memory per task: the model is computed one tile
     at a time. The products of a tile are those of BLAS, which `threads` keeps on one thread: they took two thirds of
@@ -414,74 +503,53 @@ def rows_negative_binomial(tasks, csr, F, G, shifts, theta, least, pos, neg, par
         X (p, q), the indices of each row ascending.
     F, G : ndarray (p, K), (q, K)
     shifts : Shifts
-        The rows of the data are sorted by stratum.
+        The rows of the data are sorted by stratum, and so are the entries of a column.
     theta : ndarray of float64
         The size of each column of the data: (q,) for rows of the data, (p,) for columns of the data.
     least : ndarray (1,) or (p,) of float64
         For z a model value below it, or below that of its row, is replaced by it; q needs no limit.
-    pos, neg : ndarray (p, K)
-        Written.
-    parts : ndarray (T,) of float64
-        Written for rows of the data: the sums of ``theta log(1 + y / theta) + x log(1 + theta / y)``. Length 0 for
-        columns of the data.
-    sums : ndarray (2, S) of float64
+    out : ndarray (2, p, K)
+        Written: Z G and Q G.
+    sums : ndarray (1, T) or (2, S) of float64
+        For rows of the data, the sums of ``theta log(1 + y / theta) + x log(1 + theta / y)`` of each task are written.
         For columns of the data, the sums of ``z u`` and of ``q u`` over the rows that meet each entry of the shifts are
-        added to it. S is 0 for rows of the data.
+        added.
     """
-    (indptr, indices, data), stratum_index, row_scale = csr, shifts.stratum_index, shifts.row_scale
-    is_left, has_shifts, is_each, K = len(parts) > 0, len(stratum_index) > 0, len(least) > 1, F.shape[1]
-    of_rows, of_columns = has_shifts and is_left, has_shifts and not is_left
+    is_left, has_shifts, is_each, K = len(sums) == 1, len(shifts.stratum_index) > 0, len(least) > 1, F.shape[1]
+    of_columns, pos, neg = has_shifts and not is_left, out[0], out[1]
     for t, begin, until in work_stealing(tasks):
         room, spare, total = np.zeros(TILE_ROWS * TILE_COLUMNS, F.dtype), np.zeros(TILE_COLUMNS, F.dtype), 0.0
         z, part = np.zeros(TILE_COLUMNS, F.dtype), np.zeros((TILE_ROWS, K), F.dtype)
-        every = np.arange(TILE_COLUMNS).astype(np.int32)
-        at, ahead = np.zeros(TILE_ROWS, np.int64), np.zeros(TILE_ROWS, np.int64)
-        inverse, base = (1.0 / theta).astype(F.dtype), np.zeros(len(G) if of_rows else 0, F.dtype)
-        bounds = np.searchsorted(stratum_index, np.arange(shifts.n_strata + 1 if of_columns else 0))
-        first, together = begin, 1 if is_each else 2
+        at, ends, ahead = np.zeros(TILE_ROWS, np.int64), np.zeros(TILE_ROWS, np.int64), np.zeros(TILE_ROWS, np.int64)
+        inverse, base = (1.0 / theta).astype(F.dtype), np.zeros(len(G) if has_shifts and is_left else 0, F.dtype)
+        bounds = np.searchsorted(shifts.stratum_index, np.arange(shifts.n_strata + 1 if of_columns else 0))
+        first, every = begin, np.arange(TILE_COLUMNS).astype(np.int32)
         while first < until:
-            last = min(first + TILE_ROWS, until)
-            if of_rows:
-                last = _start_stratum(first, last, shifts, base)
-            pos[first:last] = 0
-            neg[first:last] = 0
-            at[: last - first] = indptr[first:last]
+            last = _end_of_tile(first, min(first + TILE_ROWS, until), shifts, base)
+            out[:, first:last] = 0
+            ends[: last - first] = csr.indptr[first:last]
             if of_columns:
                 ahead[: last - first] = shifts.start[first:last]
             for lo in range(0, len(G), TILE_COLUMNS):
-                hi = min(lo + TILE_COLUMNS, len(G))
-                Y = room[: (last - first) * (hi - lo)].reshape((last - first, hi - lo))
-                _dot_tile(first, last, lo, hi, F, G, every, is_each, Y)
+                tile = Tile(first, last, lo, min(lo + TILE_COLUMNS, len(G)), is_left, is_each)
+                Y = room[: (last - first) * (tile.hi - lo)].reshape((last - first, tile.hi - lo))
+                _dot_tile(tile, F, G, every, Y)
+                if has_shifts:
+                    _shift_tile(tile, shifts, ahead, bounds, base, Y)
+                _find_ends(tile, csr, at, ends)
                 for i in range(first, last):
-                    y, p, floor = Y[i - first], at[i - first], F.dtype.type(least[i if is_each else 0])
-                    if of_rows:
-                        _add_shift_row(lo, hi, row_scale[i] if len(row_scale) > 0 else F.dtype.type(1), base, y)
-                    elif of_columns:
-                        _add_to_column(lo, hi, ahead[i - first], i, shifts, bounds, y)
-                    done = _end_of(p, indptr[i + 1], hi, indices)
-                    few, ratio = indices[p:done], z[: done - p]
-                    total += _ratio_sum(data[p:done], few, lo, y, floor, theta, ratio, is_left)
+                    p, done, floor = at[i - first], ends[i - first], F.dtype.type(least[i if is_each else 0])
+                    few, ratio = csr.indices[p:done], z[: done - p]
+                    total += _ratio_row(tile, csr.data[p:done], few, Y[i - first], floor, theta, ratio)
                     gather_row(0, len(few), few, ratio, G, part, 0)
                     pos[i] += part[0]
-                    if of_columns:
-                        _add_few(few, ratio, ahead[i - first], shifts, bounds, sums[0])
-                for one in range(0, last - first, together):
-                    two = min(one + 1, last - first - 1)
-                    spare[:] = 0
-                    b = Y[two] if one < two < one + together else spare[: hi - lo]
-                    if is_left:
-                        total += _shrink_rows(theta[lo:hi], inverse[lo:hi], Y[one], b)
-                    else:
-                        _shrink_columns(inverse[first + one], inverse[first + two], Y[one], b)
-                for i in range(first, last):
-                    y, p = Y[i - first], at[i - first]
-                    at[i - first] = done = _end_of(p, indptr[i + 1], hi, indices)
-                    _add_data(data[p:done], indices[p:done], lo, inverse if is_left else inverse[i : i + 1], y)
-                    if of_columns:
-                        e, end = ahead[i - first], shifts.start[i + 1]
-                        ahead[i - first] = _add_ranges(lo, hi, e, end, shifts, bounds, y, sums[1])
-                _gather_tile(lo, hi, Y, G, every, is_each, part[: last - first])
-                neg[first:last] += part[: last - first]
+                    if of_columns and len(few) > 0:
+                        _sum_by_stratum(tile, few, ratio, i - first, ahead, shifts, bounds, Y, sums)
+                total += _shrink_tile(tile, theta, inverse, spare, Y)
+                _add_data(tile, csr, at, ends, inverse, Y)
+                for row in range(last - first if of_columns else 0):
+                    _sum_by_stratum(tile, csr.indices[:0], z[:0], row, ahead, shifts, bounds, Y, sums)
+                _gather_tile(tile, Y, G, every, part[: last - first], neg)
             first = last
         if is_left:
-            parts[t] = total
+            sums[0, t] = total

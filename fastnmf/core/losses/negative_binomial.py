@@ -54,7 +54,6 @@ class NegativeBinomial(KullbackLeibler):
     def __init__(self, strata, width, tasks, has_shifts=False, size=None, kind=None):
         check_counts(strata)
         super().__init__(self._by_stratum(strata) if has_shifts else strata, width, tasks, has_shifts)
-        del self._ratio, self._places  # the size of the data, and not needed here
         self.kind, self._n_done = kind, 0
         side = self._sides["W"]
         X = sp.csr_array((side.data, side.indices, side.indptr), strata.shape)
@@ -68,7 +67,8 @@ class NegativeBinomial(KullbackLeibler):
             pattern = strata.pattern
             each = np.lexsort((pattern.group, pattern.column)).astype(np.int32)
             self._entries["H"] = CSR(self._entries["H"].indptr, pattern.group[each], each)
-        self._below = {name: aligned(product.shape, strata.dtype) for name, product in self._products.items()}
+        self._out = {name: aligned((2, *product.shape), strata.dtype) for name, product in self._products.items()}
+        del self._ratio, self._places, self._products  # not needed here
         self._of_data = sum(_entropy(side.data[lo : lo + BLOCK]) for lo in range(0, len(side.data), BLOCK)) - self.total
         size = np.asarray(LARGEST_SIZE if size is None else size, dtype=np.float64)
         if size.ndim and size.shape != strata.shape[1:]:
@@ -88,9 +88,8 @@ class NegativeBinomial(KullbackLeibler):
         return inner
 
     def share(self, room):
-        """As for `BetaDivergence`: two results of side H are held."""
-        super().share(room)
-        self._below["H"] = room.setdefault("below", self._below["H"])
+        """As for `KullbackLeibler`."""
+        self._out["H"] = room.setdefault("both", self._out["H"])
 
     def _set_size(self, size):
         """Set the sizes, and the part of the value that depends on them and not on the model."""
@@ -123,8 +122,8 @@ class NegativeBinomial(KullbackLeibler):
         """
         if V is None:
             return self.ratio_pass("W", factors)[1] + self._constant
-        room = [np.empty_like(each["W"]) for each in (self._products, self._below)]  # cached arrays stay unchanged
-        return self._binomial("W", factors, *whole_entries(V, self.strata.dtype), *room)[1] + self._constant
+        room = np.empty_like(self._out["W"])  # leaves the cached arrays unchanged
+        return self._binomial("W", factors, *whole_entries(V, self.strata.dtype), room)[1] + self._constant
 
     def _neg(self, name, factors):
         """Return ``neg`` of factor W or H, an array of its shape."""
@@ -136,11 +135,10 @@ class NegativeBinomial(KullbackLeibler):
 
     def ratio_pass(self, name, factors):
         """Return ``(pos, value, pos of V, neg, neg of V)`` of one pass; the value, without a constant, for W only."""
-        room = self._products[name], self._below[name]
-        arguments = name, factors, self._v(factors), self._entries[name], *room
+        arguments = name, factors, self._v(factors), self._entries[name], self._out[name]
         return factors.cached(("ratio", name), self._points(), lambda: self._binomial(*arguments))
 
-    def _binomial(self, name, factors, v, entries, pos, neg):
+    def _binomial(self, name, factors, v, entries, out):
         """Compute what `ratio_pass` returns.
 
         Parameters
@@ -152,24 +150,23 @@ class NegativeBinomial(KullbackLeibler):
             The shift entries.
         entries : fastnmf.kernels.records.CSR
             The index of each entry, by strata and columns (side W) or by columns and strata (side H).
-        pos, neg : ndarray (p, K)
-            Overwritten.
+        out : ndarray (2, p, K)
+            Overwritten with pos and neg.
         """
         F, G = self._both(name, factors)
         if self._order is not None:
             W = factors.cached("W by stratum", ("W",), lambda: self._sorted(factors["W"]))
             F, G = (W, G) if name == "W" else (F, W)
         tasks = split_rows(len(F), G.size)
-        parts = np.empty(len(tasks) - 1 if name == "W" else 0)
-        sums = np.zeros((2, len(v) if name == "H" else 0))
+        sums = np.zeros((1, len(tasks) - 1) if name == "W" else (2, len(v)))
         stratum_index = self.strata.stratum_index if self.has_shifts else np.empty(0, np.int32)
         shifts = Shifts(v, *entries, stratum_index, self._loading, self.strata.n_strata)
-        csr = self._sides[name].csr
-        counts.rows_negative_binomial(tasks, csr, F, G, shifts, self.size, self.floor, pos, neg, parts, sums)
-        if self._order is not None and name == "W":
-            for out in (pos, neg):
-                out[:] = out[self._place]
-        return pos, float(parts.sum()), sums[0], neg, sums[1]
+        counts.rows_negative_binomial(tasks, self._sides[name].csr, F, G, shifts, self.size, self.floor, out, sums)
+        if name == "H":
+            return out[0], 0.0, sums[0], out[1], sums[1]
+        if self._order is not None:
+            out[:] = out[:, self._place]
+        return out[0], float(sums.sum()), None, out[1], None
 
     def _sorted(self, W):
         """Return the rows of W sorted by stratum."""

@@ -162,6 +162,10 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         read = _read_plain if is_plain else _read_plain.__wrapped__
         return read(type(self), self._loss_parameter, tuple(parameters), tuple(parameters.values()), kinds)
 
+    def _reading_options(self):
+        """Return the options with which new rows are read: those of the fit."""
+        return self._options()
+
     def _check_options(self, options):
         """Raise where parameters that are valid each for itself do not go together."""
 

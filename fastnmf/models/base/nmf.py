@@ -580,10 +580,6 @@ class BaseNMF(TopFeaturesMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         update = None if options.has_exact_W else Majorised(self._own_update("W", data, options))
         return infer_divergence(data, H, V, options.loss, penalties, options.max_iter, update)
 
-    def _reading_options(self):
-        """Return the options with which new rows are read; see `fastnmf.models.base.counts`."""
-        return self._options()
-
     def _own_update(self, name, data, options):
         """Return the update of a factor that the user chose, or None."""
 
