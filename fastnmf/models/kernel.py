@@ -98,9 +98,9 @@ class KernelNMF(ConvexModel):
         ``"median"`` for these three kernels and ``"scale"`` for the others. With both, the result does not depend on
         the unit of X.
     degree : float, default=None
-        As `gamma`; the degree of a polynomial kernel.
+        Degree of a polynomial kernel. None: 3, the default of scikit-learn.
     coef0 : float, default=None
-        As `gamma`; the constant term of a polynomial or sigmoid kernel.
+        Constant term of a polynomial or sigmoid kernel. None: 1, the default of scikit-learn.
     kernel_params : dict, default=None
         Keyword arguments of a callable kernel.
     components : {"convex", "free"}, default="convex"
