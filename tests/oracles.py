@@ -440,7 +440,7 @@ def squarem_point(x0, x1, x2, step):
 
 def squarem_fit(X, W, H, n_plain, n_cycles):
     """Fit by `kullback_leibler_mu`: plain steps, then SQUAREM cycles; return the values, W, H and the failed cycles."""
-    x, values, limit, failed = {"W": W, "H": H}, [kullback_leibler(X, W @ H)], 4.0, 0
+    x, values, limit, failed = {"W": W, "H": H}, [kullback_leibler(X, W @ H)], 16.0, 0
 
     def update(x):
         W, H = kullback_leibler_mu(X, x["W"], x["H"])

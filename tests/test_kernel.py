@@ -4,7 +4,7 @@ import numpy as np
 import oracles_graph
 import pytest
 import scipy.sparse as sp
-from sklearn.datasets import make_circles, make_moons
+from sklearn.datasets import make_blobs, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import manhattan_distances, pairwise_kernels
 
@@ -103,6 +103,21 @@ def test_clusters_of_any_shape_are_found(draw, components):
     X, which = draw(n_samples=200, noise=0.05, random_state=0)
     model = KernelNMF(2, kernel="nearest_neighbors", components=components, random_state=0).fit(X)
     assert adjusted_rand_score(which, model.labels_) == 1
+
+
+def test_more_neighbours_where_the_graph_of_few_is_noise(tmp_path):
+    """And a loaded model takes as many; 8 where they show the clusters, and as many as the user wants."""
+    X, which = make_blobs(400, 500, centers=5, cluster_std=25, random_state=1)
+    X = X - X.min()
+    model = KernelNMF(5, kernel="nearest_neighbors", random_state=0).fit(X)
+    few = KernelNMF(5, kernel="nearest_neighbors", n_neighbors=8, random_state=0).fit(X)
+    assert (model.n_neighbors_, few.n_neighbors_) == (80, 8)
+    assert adjusted_rand_score(which, model.labels_) > 0.97 > 0.9 > adjusted_rand_score(which, few.labels_)
+    model.save(tmp_path / "model")
+    new = X[::40] + 1e-3
+    assert (load(tmp_path / "model").transform(new) == model.transform(new)).all()
+    assert (model.transform(new).argmax(axis=1) == model.labels_[::40]).all()
+    assert KernelNMF(2, kernel="nearest_neighbors", **FEW).fit(make_moons(60, random_state=0)[0]).n_neighbors_ == 8
 
 
 def test_free_components_of_a_linear_kernel_are_those_of_semi_nmf():

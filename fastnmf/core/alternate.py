@@ -12,6 +12,10 @@ from fastnmf.kernels import rows
 
 WORTH_SCALING = 1e-3  # least gain by another scale of a start, as a share of the loss of the trivial model
 SAFE_POWER = 120  # up to it, powers of two are normal numbers in float32, and so are their inverses
+# First bound of the steps under Kullback-Leibler. With 4 a default fit of 600 digits stopped .86 % above its loss after
+# 2000 iterations, with 16 .41 % above a lower one. That one and six other fits, of digits, texts and counts, took 9 %
+# more iterations in total; after 2000 they were between equal and 1 % lower.
+LIMIT_OF_DIVERGENCE = 16.0
 MAX_DRIFT = 60  # allowed difference between the binary logarithms of the squared lengths of a column of H and of W
 
 
@@ -86,7 +90,9 @@ def acceleration(tasks, factors, options):
     """Return the `Extrapolation` of coordinate descent, the `SQUAREM` of the losses of counts, or None."""
     if not options.is_multiplicative:
         return Extrapolation(tasks, factors)
-    return SQUAREM(tasks, factors) if options.is_kullback_leibler or options.is_counts else None
+    if options.is_kullback_leibler:
+        return SQUAREM(tasks, factors, limit=LIMIT_OF_DIVERGENCE)
+    return SQUAREM(tasks, factors) if options.is_counts else None
 
 
 class AlternatingSolver(Solver):

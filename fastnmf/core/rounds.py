@@ -282,8 +282,8 @@ class ChunkedKullbackLeibler(KullbackLeibler):
 class ChunkedSQUAREM(SQUAREM):
     """Cycles of extrapolation of H and V, and of W by the sizes of its steps that the chunks have sent."""
 
-    def __init__(self, tasks, factors):
-        super().__init__(tasks, factors)
+    def __init__(self, tasks, factors, limit):
+        super().__init__(tasks, factors, limit=limit)
         self.rounds = factors.rounds
 
     def _sizes(self, name, of_factor):

@@ -35,6 +35,8 @@ class SQUAREM:
         Factors whose columns sum to one, as x does but for its bound x2 / 10.
     start : int, default=START
         Plain updates before the first cycle.
+    limit : float, default=LIMIT
+        First bound of a.
 
     Attributes
     ----------
@@ -51,8 +53,8 @@ class SQUAREM:
     algorithm", Scandinavian Journal of Statistics 2008, doi:10.1111/j.1467-9469.2007.00585.x.
     """
 
-    def __init__(self, tasks, factors, units=(), start=START):
-        self.tasks, self.units, self.start, self.limit, self.step = tasks, units, start, LIMIT, 1.0
+    def __init__(self, tasks, factors, units=(), start=START, limit=LIMIT):
+        self.tasks, self.units, self.start, self.limit, self.step = tasks, units, start, limit, 1.0
         self.first, self.second = (
             {name: aligned(F.shape, F.dtype) for name, F in factors.arrays.items()} for _ in range(2)
         )

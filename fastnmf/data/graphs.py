@@ -14,6 +14,9 @@ AT_ONCE = 1 << 30  # multiply-adds of one launch, about a second: Ctrl-C waits f
 CLOSE = 1e-3  # distance, in lengths of the row, below which rows are compared; rounding may make it 1e-4 for equal rows
 EQUAL = 1e-6  # difference of two distances, in lengths of the longest row, that counts as rounding
 NODES_OF_TRANSITIVITY = 1000  # evenly spaced; of 2,287 texts they give .141 in place of .143
+# Transitivity of a graph of neighbours: up to .05 in noise of 50 to 500 dimensions, as that of blobs whose neighbours
+# are of another blob as often as not; .1 and more in texts, digits and faces, where the graph helps.
+NOISE, RELIABLE = 0.05, 0.1
 SPARE = 8  # additional neighbours that are found in dense data, so that equally near ones can be ordered
 
 

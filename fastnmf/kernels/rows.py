@@ -397,7 +397,11 @@ def rows_power(tasks, F, before, power):
     for _, begin, until in work_stealing(tasks):
         lo, hi = begin * K, until * K
         f, b = linear[lo:hi], flat_before[lo:hi]
-        if power == 0.25:  # square roots take a tenth of the time; one for 1/2 would change bits of Itakura-Saito
+        if power == 0.5:  # Itakura-Saito; square roots take a tenth of the time of a power
+            for e in range(len(f)):
+                now, old = np.float64(f[e]), np.float64(b[e])
+                f[e] = old * np.sqrt(now / old) if now > 0 else 0
+        elif power == 0.25:
             for e in range(len(f)):
                 now, old = np.float64(f[e]), np.float64(b[e])
                 f[e] = old * np.sqrt(np.sqrt(now / old)) if now > 0 else 0

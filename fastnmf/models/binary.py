@@ -353,7 +353,7 @@ class BooleanNMF(FlipModel):
     and 0 elsewhere. The factors are then rounded with each pair of four thresholds, relative to the largest entry of a
     component, and the best pair is kept. Then single entries are switched as long as that lowers the number of
     mismatches. The result is a local minimum: no single switch improves it. Sparse data stay sparse; a round of
-    switching costs O(n_samples * sizes of the sets in use).
+    switching costs at most O(n_samples) times the number of ones in H.
 
     References
     ----------

@@ -36,7 +36,7 @@ def check_dictionary(name, value):
 class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     """Factorise with components made of known atoms: ``X ~ W C D`` with W, C >= 0 and D given.
 
-    Minimises ``||X - W C D||²``. For a library of spectra, or for known patterns that occur in the data in fixed
+    Minimises ``||X - W C D||²``. It suits a library of spectra, and known patterns that occur in the data in fixed
     mixtures. With ``signed=True`` D and C have any sign, and the components are non-negative: ``C D >= 0``.
 
     Parameters
@@ -46,7 +46,7 @@ class DictionaryNMF(RowErrorsMixin, BaseNMF, Iterative):
     dictionary : sparse matrix or array (n_atoms, n_features), default=None
         D, one atom per row, non-negative unless ``signed=True``. Must be given.
     signed : bool, default=False
-        False: ``C >= 0``. True: ``C D >= 0`` in place of it, for C and D of any sign; needs ``move="hals"``.
+        False: D and C are non-negative. True: both may have any sign, and ``C D >= 0``; needs ``move="hals"``.
     move : {"hals", "mu"}, default="hals"
         Update of W and of C: ``"hals"`` is exact coordinate descent, ``"mu"`` is multiplicative.
     init : {"random", "custom"}, default="random"

@@ -23,6 +23,8 @@ from fastnmf.core.updates import GraphHALS, JointMU
 from fastnmf.core.warn import first_was, warn
 from fastnmf.data.graphs import (
     EDGE_WEIGHTS,
+    NOISE,
+    RELIABLE,
     as_affinity,
     check_affinity,
     neighbour_graph,
@@ -36,9 +38,6 @@ from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Factor, File, Floats, Integers, Labels, Matrix, Names, Ranking, Seed, SparseOrDense
 
 DEFAULT_WEIGHTS = {True: 0.5, False: 100.0}  # by `scale_invariant`; 100 is the value of Cai et al.
-# Transitivity of a graph of neighbours: up to .05 in noise of 50 to 500 dimensions, as that of blobs whose neighbours
-# are of another blob as often as not; .1 and more in texts, digits and faces, where the graph helps.
-NOISE, RELIABLE = 0.05, 0.1
 ALIKE, ROWS_TO_TELL = 0.98, 10  # correlation of two columns of W that is warned of, in fits of so many rows
 SWEEPS, AMONG_NEIGHBOURS = 2, 4  # sweeps in an iteration, without and with a graph, where changes spread slowly
 

@@ -32,8 +32,8 @@ from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 class IntervalNMF(BaseNMF, Iterative):
     """Find a model between bounds: ``lower <= W H <= upper`` with W, H >= 0, or as near to them as possible.
 
-    Minimises the sum of the squared distances of the entries of ``W H`` to their intervals. For rounded, censored and
-    uncertain data. Where `upper` has no non-zero, both bounds are zero, and the distance is that to zero.
+    Minimises the sum of the squared distances of the entries of ``W H`` to their intervals: an entry within its bounds
+    costs nothing. It suits rounded, censored and uncertain data. Where `upper` is zero, both bounds are.
 
     Parameters
     ----------
@@ -101,8 +101,6 @@ class IntervalNMF(BaseNMF, Iterative):
     squared distance to these points is an upper bound of the objective, and equal to it at the current model; so an
     update that lowers the bound lowers the objective. O(nnz k) per iteration, where nnz counts the non-zeros of
     `upper`: dense bounds need about 100 bytes per entry.
-
-    *Names*: the source's a and b are the bounds.
 
     Examples
     --------

@@ -32,7 +32,7 @@ from fastnmf.core.options import check_choice, integer, one_of, optional
 from fastnmf.core.thresholds import ASYMMETRY
 from fastnmf.core.updates import ActiveSet
 from fastnmf.core.updates.active_set import LeastSquares
-from fastnmf.data.graphs import neighbour_graph, neighbours_among, rows_with_entries
+from fastnmf.data.graphs import RELIABLE, neighbour_graph, neighbours_among, rows_with_entries, transitivity
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.blas import single_threaded_blas, single_threaded_openmp
@@ -43,6 +43,7 @@ from fastnmf.models.base.products import divisors, largest
 from fastnmf.models.convex import ConvexModel, check_rows
 from fastnmf.typing import Floats, Integers, Matrix, Seed
 
+FEW, MANY = 8, 200  # neighbours of a row: by default, and the most where 8 are too few
 SMALL_GRAPH = 1000  # rows whose eigenvectors are found in a dense matrix, also where eigenvalues coincide
 LARGEST_GAMMA = 1e300  # times a distance of zero it is still zero
 KERNELS = (*sorted(PAIRWISE_KERNEL_FUNCTIONS), "nearest_neighbors", "precomputed")
@@ -86,8 +87,10 @@ class KernelNMF(ConvexModel):
         ``"nearest_neighbors"``: ``A A + I``, where A is the graph that joins each row with its `n_neighbors` nearest
         rows (Euclidean; 1 for joined rows), divided by the roots of the degrees of both rows. It finds clusters of any
         shape. A row of zeros of a sparse X is joined with none, and its row of the kernel is zero.
-    n_neighbors : int, default=8
-        Neighbours of each row for ``kernel="nearest_neighbors"``.
+    n_neighbors : int, default=None
+        Neighbours of each row for ``kernel="nearest_neighbors"``, >= 1. None: 8, or, where the graph of these is noise,
+        as many as a cluster has rows on average, ``n_samples // n_components``, up to 200. The graph is noise where two
+        neighbours of a row are hardly more often neighbours than any two rows (`Notes`).
     gamma : float or {"scale", "median"}, default=None
         Parameter of the kernel, if it has one of this name. ``"median"``: 1 over the median of the distances (squared
         for ``"rbf"``) of the rows, for ``"rbf"``, ``"laplacian"`` and ``"chi2"``. ``"scale"``: ``1 / (n_features
@@ -95,9 +98,9 @@ class KernelNMF(ConvexModel):
         ``"median"`` for these three kernels and ``"scale"`` for the others. With both, the result does not depend on
         the unit of X.
     degree : float, default=None
-        As `gamma`; the degree of a polynomial kernel.
+        Degree of a polynomial kernel. None: 3, the default of scikit-learn.
     coef0 : float, default=None
-        As `gamma`; the constant term of a polynomial or sigmoid kernel.
+        Constant term of a polynomial or sigmoid kernel. None: 1, the default of scikit-learn.
     kernel_params : dict, default=None
         Keyword arguments of a callable kernel.
     components : {"convex", "free"}, default="convex"
@@ -149,6 +152,8 @@ class KernelNMF(ConvexModel):
         The value that was used; only for kernels with this parameter, unless it was left to scikit-learn.
     affinity_ : csr_array (n_samples, n_samples) of float64
         The graph of neighbours, 1 for joined rows; only for ``kernel="nearest_neighbors"``.
+    n_neighbors_ : int
+        The number of neighbours that was used; only for ``kernel="nearest_neighbors"``.
     n_iter_ : int
         Number of iterations.
     converged_ : bool
@@ -175,6 +180,12 @@ class KernelNMF(ConvexModel):
     in them: choose ``kernel="cosine"`` or ``"nearest_neighbors"``. A start may lead to clusters that are not the best
     ones: with `n_init` the lowest objective decides.
 
+    In many dimensions, with clusters that overlap, the nearest rows are of another cluster as often as not, and more
+    neighbours average that out. A graph counts as noise if its transitivity, the share of the pairs of neighbours of a
+    row that are joined, is less than .1 above that of all pairs of rows. It is .05 in five blobs of 80 rows, 500
+    features and standard deviation 25, whose clusters are found to .86 (normalised mutual information) with 8
+    neighbours and to .98 with 80, and .6 in circles and moons, which 40 neighbours would join.
+
     References
     ----------
     C. Ding, T. Li, M. I. Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010,
@@ -195,7 +206,7 @@ class KernelNMF(ConvexModel):
     """
 
     kernel: str | Callable[..., Any]
-    n_neighbors: int
+    n_neighbors: int | None
     gamma: float | Literal["scale", "median"] | None
     degree: float | None
     coef0: float | None
@@ -203,6 +214,7 @@ class KernelNMF(ConvexModel):
     components: Literal["convex", "free"]
     gamma_: float
     affinity_: Any
+    n_neighbors_: int
     labels_: Integers
     X_fit_: Any
 
@@ -210,7 +222,7 @@ class KernelNMF(ConvexModel):
         "kernel": lambda name, value: None if callable(value) else check_choice(name, value, KERNELS),
         **{name: optional(_check_real) for name in ("degree", "coef0")},
         "gamma": _check_gamma,
-        "n_neighbors": integer(),
+        "n_neighbors": optional(integer()),
         "components": one_of("convex", "free"),
     }
     _private_state = (*Estimator._private_state, "_inner", "_gamma")
@@ -236,7 +248,7 @@ class KernelNMF(ConvexModel):
         n_threads: int | None = None,
         n_init: int = 1,
         warm_start: bool = False,
-        n_neighbors: int = 8,
+        n_neighbors: int | None = None,
         components: Literal["convex", "free"] = "convex",
     ):
         self._set(locals())
@@ -330,14 +342,20 @@ class KernelNMF(ConvexModel):
         """Return ``A A + I`` for the normalised graph A of the neighbours of X, or its rows for X and columns for Y."""
         joins_zeros = not sp.issparse(X)
         if Y is None:
-            self.affinity_ = neighbour_graph(X, self.n_neighbors, joins_zeros=joins_zeros)[0]
+            self.n_neighbors_ = FEW if self.n_neighbors is None else self.n_neighbors
+            self.affinity_ = neighbour_graph(X, self.n_neighbors_, joins_zeros=joins_zeros)[0]
+            more = min(X.shape[0] // self.n_components, MANY)
+            if self.n_neighbors is None and more > FEW and transitivity(self.affinity_) < RELIABLE:
+                self.n_neighbors_ = more
+                self.affinity_ = neighbour_graph(X, more, joins_zeros=joins_zeros)[0]
         degree = np.asarray(self.affinity_.sum(axis=1)).ravel()
         own = np.zeros(len(degree))
         own[slice(None) if joins_zeros else rows_with_entries(X if Y is None else Y)] = 1
         A = normalized(self.affinity_, degree, degree)
         K = sp.csr_array(A @ A + sp.diags_array(own))
         if Y is not None:
-            B, same = neighbours_among(X, Y, self.n_neighbors, "binary", None, joins_zeros=joins_zeros)
+            count = vars(self).get("n_neighbors_") or self.n_neighbors or FEW  # files of 0.1 lack the first
+            B, same = neighbours_among(X, Y, count, "binary", None, joins_zeros=joins_zeros)
             new = normalized(B, np.asarray(B.sum(axis=1)).ravel(), degree) @ A
             K = sp.vstack([new, K]).tocsr()[np.where(same >= 0, len(same) + same, np.arange(len(same)))]
         return K.toarray().astype(X.dtype)  # never-densify-ok: a kernel matrix, of limited size
@@ -347,7 +365,7 @@ class KernelNMF(ConvexModel):
         check_rows(X.shape[0], "a kernel")
         checked = _checked(X)
         self.X_fit_, K = X, X
-        for name in ("gamma_", "_gamma", "affinity_"):  # those of the previous fit
+        for name in ("gamma_", "_gamma", "affinity_", "n_neighbors_"):  # those of the previous fit
             vars(self).pop(name, None)
         if self.kernel != "precomputed":
             K = self._kernel(checked)

@@ -33,7 +33,7 @@ LEAST_SHARE = 1e-3  # weight of H's norm beside W's: bounds constant components,
 class SmoothNMF(BaseNMF, Iterative):
     """Factorise ``X ~ W H`` with W, H >= 0 and components that change little from one feature to the next.
 
-    For ordered features: wavelengths, times, positions along a line. Minimises::
+    It suits ordered features: wavelengths, times, positions along a line. Minimises::
 
         ||X - W H||² + smoothness s (sum_kj (h_kj - h_k,j+1)² + ||W||² + 0.001 ||H||²)
 

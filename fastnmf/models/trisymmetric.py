@@ -197,8 +197,8 @@ class TriSymmetricNMF(GraphModel):
     -----
     The multiplicative updates of W use the exponent 1/4, for which the objective is monotone; with the exponent 1 it
     can increase. There is no `transform`: W is both sides of the model. If S is diagonal, the model is that of
-    `SymmetricNMF`. ``"cd"`` extends the coordinate descent of Vandaele et al. (see `SymmetricNMF`) to a core S. A
-    *dense A* is then stored as a sparse matrix, with 4 bytes more for each entry.
+    `SymmetricNMF`. ``"cd"`` extends the coordinate descent of Vandaele et al. (see `SymmetricNMF`) to a core S. It
+    stores dense A as a sparse matrix, with 4 bytes more for each entry.
 
     References
     ----------

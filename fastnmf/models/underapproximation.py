@@ -92,11 +92,11 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
     + m) max_iter). The multipliers where X is zero are never formed; they are a sum of max_iter products of vectors, of
     the dtype of X.
 
-    `feasible` reduces each component to the largest one below the remainder. Data without zeros and without structure
-    leave little below them everywhere: expect a large error. A component is zero outside a block in which all entries
-    are positive; of several blocks, that is taken which explains most without its largest row and column, because a
-    single row or column is below the data for itself. In text such blocks are words that occur together in each of
-    some documents, as in signatures and repeated passages: use ``feasible=False`` for topics.
+    `feasible` reduces each component to the largest one below the remainder. Of data without zeros and without
+    structure it explains little. A component is zero outside a block in which all entries are positive. Of several
+    blocks, the one is taken that explains most without its largest row and column, because a single row or column is
+    below the data by itself. In text such blocks are words that occur together in each of some documents, as in
+    signatures and repeated passages: use ``feasible=False`` for topics.
 
     *Names*: u, v a column of W and a row of H; R the remainder; the multipliers are the source's Lambda.
 

@@ -190,7 +190,8 @@ def chunked_solver(model, data, given, options, random_state):
     model._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
     extrapolation = model._extrapolation(factors, tasks, options)
     if is_ratio and extrapolation is not None:  # the scale of penalties would have to be balanced within a cycle
-        extrapolation = None if problem.balance_penalties else rounds.ChunkedSQUAREM(tasks, factors)
+        more = tasks, factors, extrapolation.limit
+        extrapolation = None if problem.balance_penalties else rounds.ChunkedSQUAREM(*more)
     if is_ratio or extrapolation is not None:
         engine.keep("before", *(("first", "second") if is_ratio and extrapolation is not None else ()))
     start_value = None if V is None or is_ratio else problem.value(factors, **({"V": V} if has_shifts else {}))

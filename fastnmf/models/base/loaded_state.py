@@ -79,7 +79,7 @@ OF_CLASS = {
 LABELS = {"classes_", "coef_", "intercept_", "B_"}  # all but the first two are younger than version 0.1
 LEVELS = {"components_", "S_", "layer_weights_", "level_components_", "_factors"} | LABELS  # may be lists
 COUNTS = {"n_iter_", "n_components_", "_n_components", "n_features_in_", "n_revived_", "n_steps_", "n_runs_"}
-COUNTS |= {"n_mismatches_", "n_updates_"}
+COUNTS |= {"n_mismatches_", "n_updates_", "n_neighbors_"}
 NUMBERS = {
     "normalized_loss_",
     "reconstruction_err_",
@@ -216,7 +216,7 @@ def _check_values(held):
         if value is None and name in MAY_BE_NONE:
             continue
         if name in COUNTS:
-            check_count(name, value, name in ("n_components_", "_n_components", "n_features_in_"))
+            check_count(name, value, name in ("n_components_", "_n_components", "n_features_in_", "n_neighbors_"))
         elif name in NUMBERS:
             check_real(name, value if name != "reconstruction_err_" or value != np.inf else 0.0)
             require(name not in SQUARED or value <= LARGEST, name)
