@@ -12,7 +12,7 @@ from fastnmf.core.schedules import hals_schedule, mu_schedule
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.chunked import ChunkedFitMixin
-from fastnmf.models.base.classification import ClassPredictionMixin
+from fastnmf.models.base.classification import ClassPredictionMixin, ignores_classes
 from fastnmf.models.base.counts import CountsMixin
 from fastnmf.models.base.designs import DesignMixin, check_smoothness
 from fastnmf.models.base.fitted_state import atomic_fit
@@ -28,6 +28,7 @@ from fastnmf.typing import (
     File,
     Floats,
     Groups,
+    Integers,
     Labels,
     Matrix,
     Penalties,
@@ -35,15 +36,6 @@ from fastnmf.typing import (
     SparseOrDense,
     Vector,
 )
-
-
-def _ignores_classes(model):
-    """Raise AttributeError if a model fits classes, which take all rows at once."""
-    if model.label_weight != 0:
-        raise AttributeError(
-            f"label_weight={model.label_weight!r} fits classes, which batches do not; call fit, or set label_weight=0."
-        )
-    return True
 
 
 class StratifiedNMF(
@@ -311,6 +303,8 @@ class StratifiedNMF(
     own_penalty: float | None
     own: Literal["tied"] | None
     shifts: bool | Literal["common"]
+    n_own_: Integers
+    own_W_: Any  # a csr_array
 
     shift_names_: Array
 
@@ -503,7 +497,7 @@ class StratifiedNMF(
         has_seen_labels = self.label_weight and y is not None
         return self.transform(X, strata=strata) if has_seen_labels and weight is None else self.W_
 
-    @available_if(_ignores_classes)
+    @available_if(ignores_classes)
     @atomic_fit
     def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, layer: str | None = None) -> Self:
         """Add the rows of X to the statistics, and update the shifts and the components once.

@@ -272,3 +272,12 @@ def set_label_attributes(model, data, factors, label_losses, options):
     B = factors["B"][:, :rank] * scale
     model.classes_, model.intercept_ = loss.classes, intercept.astype(data.dtype)
     model.coef_, model.B_ = (np.ldexp(each, exponent).astype(data.dtype) for each in (coef, B))
+
+
+def ignores_classes(model):
+    """Raise AttributeError if a model fits classes, which take all rows at once."""
+    if model.label_weight != 0:
+        raise AttributeError(
+            f"label_weight={model.label_weight!r} fits classes, which batches do not; call fit, or set label_weight=0."
+        )
+    return True
