@@ -25,7 +25,7 @@ from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.explain_factors import FactorExplanation, explain_factors
+from fastnmf.models.base.explain_factors import explain_factors
 from fastnmf.models.base.inspection import Explanation
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
@@ -217,7 +217,7 @@ class DesignMixin:
         exposure: Vector | None = None,
         n: int = 10,
         feature_names: Names | None = None,
-    ) -> Explanation | FactorExplanation:
+    ) -> Explanation:
         """Return how much of X the shifts and the components explain, and whether strata, or each factor, are needed.
 
         After a fit with one label for each row, see `InspectionMixin.explain`: a table of strata. After a fit with
@@ -237,7 +237,7 @@ class DesignMixin:
 
         Returns
         -------
-        Explanation or FactorExplanation
+        Explanation
             A Bunch that prints as a table. For one label a row: ``strata`` (a list of Bunches with ``label``,
             ``n_rows``, ``explained``, ``by_shift``, ``by_shared``, ``features``, ``differences``), ``loss``,
             ``loss_one_shift``, ``loss_no_shift``, ``gain``, ``chance``, ``weight`` and ``verdict``. For factors:

@@ -15,30 +15,16 @@ from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.labels import columns_of
 from fastnmf.data.ranking import strongest_of
 from fastnmf.models.base.for_checkers import Bunch
-from fastnmf.models.base.inspection import answer, is_kullback_leibler
+from fastnmf.models.base.inspection import ExplainedFactor, Explanation, answer, is_kullback_leibler
 
 ITERATIONS = 200  # most iterations of a fit without a factor; components are fixed, so it converges fast
 
 
-class ExplainedFactor(Bunch):
-    """Part of a `FactorExplanation`: one factor."""
+class FactorExplanation(Explanation):
+    """Result of `explain` after a fit with several factors or an exposure; prints as a table.
 
-    name: str
-    n_levels: int
-    gain: float
-    chance: float
-    weight: float
-    answer: str
-    features: list[str]
-
-
-class FactorExplanation(Bunch):
-    """Result of `explain` after a fit with several factors or an exposure; prints as a table."""
-
-    factors: list[ExplainedFactor]
-    loss: float
-    loss_no_shift: float
-    verdict: str
+    It has `factors` in place of `strata` and of what compares all strata with one shift.
+    """
 
     def __str__(self):
         """Return the table, the losses and the verdict."""

@@ -554,10 +554,23 @@ class ExplainedStratum(Bunch):
     differences: Floats
 
 
+class ExplainedFactor(Bunch):
+    """Part of an `Explanation` of factors: one of them."""
+
+    name: str
+    n_levels: int
+    gain: float
+    chance: float
+    weight: float
+    answer: str
+    features: list[str]
+
+
 class Explanation(Bunch):
     """Result of `explain`; prints as a table."""
 
     strata: list[ExplainedStratum]
+    factors: list[ExplainedFactor]  # only after a fit with several factors or an exposure
     loss: float
     loss_one_shift: float
     loss_no_shift: float
