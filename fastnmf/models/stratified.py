@@ -19,7 +19,7 @@ from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.own import OwnComponentsMixin
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.models.base.ratings import RatingsMixin
-from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
+from fastnmf.typing import Factor, File, Floats, Integers, Labels, Matrix, Penalties, Seed, SparseOrDense, Vector
 
 
 def _ignores_classes(model):
@@ -272,6 +272,8 @@ class StratifiedNMF(
     own_penalty: float | None
     own: Literal["tied"] | None
     shifts: bool | Literal["common"]
+    n_own_: Integers
+    own_W_: Any  # a csr_array
 
     _constraints = {
         "solver": one_of("hals", "mu"),

@@ -268,10 +268,9 @@ class OwnComponentsMixin:
             stack = rows_times_powers(stack, -np.tile(powers, data.n_strata)) if is_tied else stack
         if not is_tied:
             U, stack = balanced_own(unscaled_weights(U, data.row_scale, half), stack)
-        self.n_components_ = self._n_components = rank
-        self.W_, self.components_, self.n_revived_ = W, H, 0
+        found = {"n_components_": rank, "_n_components": rank, "n_revived_": 0, "W_": W, "components_": H}
         of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
-        vars(self).update(of_strata, shifts_=V, n_own_=loss.sizes, _own_stack=stack)
+        vars(self).update(found | of_strata, shifts_=V, n_own_=loss.sizes, _own_stack=stack)
         self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows")
         vars(self).update({} if is_tied else {"own_W_": U})
 
