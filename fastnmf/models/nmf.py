@@ -58,7 +58,9 @@ class NMF(CountsMixin, PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrors
         see `dispersion` and the page "Counts"; every iteration visits all entries.
     dispersion : {"feature", "global"}, float or array-like (n_features,), default="feature"
         Of ``beta_loss="negative-binomial"``: a count with mean y has the variance ``y + dispersion * y²``; 0 is
-        Poisson. It is estimated by maximum likelihood, for each feature or one for all, or given.
+        Poisson. It is estimated by maximum likelihood, for each feature or one for all, or given. Weights of rows and
+        entries, missing values, classes, `partial_fit`, matrices on disk and Dask are not available for this loss, nor
+        are `reconstruction_errors`, `explain`, `estimate_shifts` and `predict_stratum`.
     exponent : {"mm", "fast"}, default="mm"
         Exponent of the multiplicative ratios, for `beta_loss` below 1 and above 2. ``"mm"``: 1 / (2 - beta) or 1 /
         (beta - 1), for which the objective provably does not increase. ``"fast"``: 1, with which the objective falls
