@@ -74,6 +74,11 @@ def groups(X):
     return {"strata": np.arange(X.shape[0]) * 7 % 120}
 
 
+def crossed(X):
+    row = np.arange(X.shape[0])
+    return {"strata": {"year": row * 7 % 12, "region": row % 5}}
+
+
 def classes(X):
     return {"y": np.where(np.arange(X.shape[0]) % 5 < 4, np.arange(X.shape[0]) % 3, -1)}
 
@@ -355,6 +360,13 @@ CASES = (
     of("StratifiedNMF", "estimate", unknown_strata="estimate", run=met_new_strata, **GROUPED, **DOUBLE),
     of("StratifiedNMF", "estimate-kl", unknown_strata="estimate", run=met_new_strata, **KL, **GROUPED, **DOUBLE),
     of("StratifiedNMF", "partial-fit", run=learned, **GROUPED),
+    of("StratifiedNMF", "design", given=crossed),
+    of("StratifiedNMF", "design-mu", solver="mu", given=crossed, **DOUBLE),
+    of("StratifiedNMF", "design-kl", given=crossed, **KL),
+    of("StratifiedNMF", "smooth", smoothness={"year": 3.0}, given=crossed, **DOUBLE),
+    of("StratifiedNMF", "own", n_own=1, **GROUPED),
+    of("StratifiedNMF", "own-tied", own="tied", **GROUPED, **DOUBLE),
+    of("StratifiedNMF", "nb", solver="mu", beta_loss="negative-binomial", **GROUPED, **DOUBLE),
     of("StratifiedNMF", "tall", data="tall", **SPARSE, **GROUPED),
     of("StratifiedNMF", "multilevel", data="tall", init="multilevel", **SPARSE, **GROUPED),
     of("StratifiedNMF", "tall-kl", data="tall", max_iter=2, **SPARSE, **KL, **GROUPED),

@@ -28,7 +28,6 @@ SEQUENTIAL |= {"cone_sweep", "csr_mixtures", "dense_mixtures", "gram_mixtures"}
 # So are these, whose whole work is small: one pass over few entries, and short fits of dense data one after the other.
 SHORT = {"entries_value", "dense_mu", "dense_hals", "pattern_places", "csr_cut", "rows_press"}
 SHORT |= {"powers_of_residual", "rows_minimax"}  # of the tiny data of ChebyshevNMF
-OF_DESIGNS = {"pattern_hals", "pattern_mu"}  # tests/test_designs.py runs them in two threads
 
 
 @pytest.fixture(scope="session")
@@ -120,4 +119,4 @@ def test_every_kernel_runs_in_parallel():
     launched = set().union(*(golden.records_of_two_threads(*entry)[1] for entry in golden_cases.ENTRIES))
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("Numba has one thread here, so nothing is launched in parallel")
-    assert kernels() - launched == SEQUENTIAL | SHORT | OF_DESIGNS
+    assert kernels() - launched == SEQUENTIAL | SHORT

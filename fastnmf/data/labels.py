@@ -50,6 +50,11 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
     ValueError
         The labels have a different length or more dimensions, or are of several kinds.
     """
+    if is_crossed(given):
+        raise ValueError(
+            f"{name} has the columns {shown(list(columns_of(given)))}; give one label per row, an array of shape "
+            f"({n_rows},): one of the columns, or their labels joined."
+        )
     if hasattr(given, "__dask_graph__"):
         raise TypeError(f"{name} is a Dask collection, which is not in memory; pass {name}.compute().")
     labels = _as_array(given, name)
