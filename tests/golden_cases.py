@@ -145,12 +145,17 @@ def atoms(X):
 # -------------------------------------------------------------------------------------------------------------- cases
 
 
+def first(rows):
+    """Return what is given for the rows that are transformed."""
+    return {name: each[:N_TRANSFORMED] for name, each in rows.items()} if isinstance(rows, dict) else rows[:N_TRANSFORMED]
+
+
 def fitted(model, X, more):
     """Fit, and transform the first rows."""
     model.fit(X, **more)
     if not hasattr(model, "transform"):
         return model, {}
-    head = {name: value[:N_TRANSFORMED] for name, value in more.items() if name in ("strata", "upper")}
+    head = {name: first(value) for name, value in more.items() if name in ("strata", "upper")}
     return model, {"transform": model.transform(X[:N_TRANSFORMED], **head)}
 
 
