@@ -96,8 +96,8 @@ clean:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	@touch $@
 
-# Nothing but matplotlib is needed beside fastnmf. pip would compile all files of all packages to bytecode, of which the
-# demo imports a fifth; Python compiles these when they are imported. Both save 25 of 53 s on a fresh clone.
+# The demo needs fastnmf and matplotlib. pip would compile all files of all packages to bytecode; Python compiles those
+# that the demo imports when it imports them. Both together save 17 of 53 s on a fresh clone.
 .venv/demo.stamp: .venv/python.stamp pyproject.toml
 	@echo "Installing fastnmf and what the demo needs ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[plot]"

@@ -90,7 +90,7 @@ class KernelNMF(ConvexModel):
     n_neighbors : int, default=None
         Neighbours of each row for ``kernel="nearest_neighbors"``, >= 1. None: 8, or, where the graph of these is noise,
         as many as a cluster has rows on average, ``n_samples // n_components``, up to 200. The graph is noise where two
-        neighbours of a row are hardly more often neighbours than any two rows (`Notes`).
+        neighbours of a row are hardly more often neighbours than any two rows; see Notes.
     gamma : float or {"scale", "median"}, default=None
         Parameter of the kernel, if it has one of this name. ``"median"``: 1 over the median of the distances (squared
         for ``"rbf"``) of the rows, for ``"rbf"``, ``"laplacian"`` and ``"chi2"``. ``"scale"``: ``1 / (n_features
