@@ -378,14 +378,26 @@ def test_what_does_not_go_together_is_refused(planted, message):
         StratifiedNMF(2, **{"n_own": 2} | options).fit(planted[0], strata=LABELS, **given)
 
 
-def test_methods_refuse_what_they_cannot_do(planted, fitted):
+def test_methods_refuse_what_they_cannot_do(planted, fitted, tmp_path):
     X, _ = planted
+    fastnmf.save_csr(sp.csr_array(X), tmp_path / "rows")
+    on_disk = fastnmf.open_csr(tmp_path / "rows")
+    with pytest.raises(ValueError, match="n_own or own needs all rows at once"):
+        StratifiedNMF(2, n_own=1).fit(on_disk, strata=LABELS)
+    np.testing.assert_allclose(fitted.transform(on_disk, strata=LABELS), fitted.W_, rtol=1e-9, atol=1e-12)
     with pytest.raises(ValueError, match="partial_fit fits no own components"):
         fitted.partial_fit(X, strata=LABELS)
     with pytest.raises(ValueError, match="pass own_W=model.transform_own"):
         fitted.inverse_transform(fitted.W_, strata=LABELS)
     with pytest.raises(ValueError, match="own_W has the shape"):
         fitted.inverse_transform(fitted.W_, strata=LABELS, own_W=np.ones((75, 3)))
+    for method, given in (
+        (fitted.predict_entries, ([0], [1])),
+        (fitted.recommend, (0,)),
+        (fitted.similar_features, (0,)),
+    ):
+        with pytest.raises(ValueError, match="does not know own components"):
+            method(*given)
     tied = StratifiedNMF(2, own="tied", max_iter=2, tol=0, random_state=0).fit(X, strata=LABELS)
     with pytest.raises(ValueError, match="transform_own needs own components"):
         tied.transform_own(X, strata=LABELS)

@@ -215,10 +215,11 @@ class StratifiedNMF(
     With own components a fit needs ``solver="hals"``, the squared error and all rows in memory, without penalties
     (alpha_*, penalties, seed_features), weights of entries, missing values, class labels and `normalize`; `gauge` goes
     with ``own=None, shifts=True``. `sample_weight`, `strata_weight`, `fixed_components`, `n_init`, `warm_start` and
-    checkpoints work. `partial_fit` and Dask refuse them. The start is a short fit of ``k + sum_i k_i`` components
-    without strata, of which each stratum takes those that it uses most; where these are too many, own components start
-    at the residual of a fit without them. The objective has more local minima than that of a fit without own
-    components: prefer ``n_init`` of 3 or more where results matter.
+    checkpoints work. `partial_fit`, `predict_entries`, `recommend`, `similar_features` and fits of matrices on disk and
+    of Dask collections refuse own components. The start is a short fit of ``k + sum_i k_i`` components without strata,
+    of which each stratum takes those that it uses most; where these are too many, own components start at the residual
+    of a fit without them. The objective has more local minima than that of a fit without own components: prefer
+    ``n_init`` of 3 or more where results matter.
 
     *Names*: A(i) rows of X with label i; v(i) ``shifts_[i]``; W(i) rows of ``W_``; H ``components_``; r
     ``n_components``; M ``n_shift_updates``.
