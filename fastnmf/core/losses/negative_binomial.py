@@ -53,6 +53,11 @@ class NegativeBinomial(KullbackLeibler):
 
     def __init__(self, strata, width, tasks, has_shifts=False, size=None, kind=None):
         check_counts(strata)
+        if getattr(strata, "design", None) is not None:
+            raise ValueError(
+                "beta_loss='negative-binomial' takes one label a row as strata, not a design; use 'kullback-leibler', or "
+                "one column of labels."
+            )
         super().__init__(self._by_stratum(strata) if has_shifts else strata, width, tasks, has_shifts)
         del self._ratio, self._places  # the size of the data, and not needed here
         self.kind, self._n_done = kind, 0
