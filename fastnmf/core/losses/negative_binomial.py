@@ -53,9 +53,9 @@ class NegativeBinomial(KullbackLeibler):
 
     def __init__(self, strata, width, tasks, has_shifts=False, size=None, kind=None):
         check_counts(strata)
-        if getattr(strata, "design", None) is not None:
+        if getattr(strata, "design", None) is not None or not hasattr(strata, "stratum_index"):
             raise ValueError(
-                "beta_loss='negative-binomial' takes one label a row as strata, not a design; use 'kullback-leibler', or "
+                "beta_loss='negative-binomial' takes one label a row as strata, not a design; use another loss, or "
                 "one column of labels."
             )
         super().__init__(self._by_stratum(strata) if has_shifts else strata, width, tasks, has_shifts)
