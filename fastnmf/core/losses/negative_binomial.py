@@ -53,7 +53,13 @@ class NegativeBinomial(KullbackLeibler):
 
     def __init__(self, strata, width, tasks, has_shifts=False, size=None, kind=None):
         check_counts(strata)
+        if getattr(strata, "design", None) is not None or not hasattr(strata, "stratum_index"):
+            raise ValueError(
+                "beta_loss='negative-binomial' takes one label a row as strata, not a design; use another loss, or "
+                "one column of labels."
+            )
         super().__init__(self._by_stratum(strata) if has_shifts else strata, width, tasks, has_shifts)
+        del self._ratio, self._places  # the size of the data, and not needed here
         self.kind, self._n_done = kind, 0
         side = self._sides["W"]
         X = sp.csr_array((side.data, side.indices, side.indptr), strata.shape)
@@ -68,7 +74,7 @@ class NegativeBinomial(KullbackLeibler):
             each = np.lexsort((pattern.group, pattern.column)).astype(np.int32)
             self._entries["H"] = CSR(self._entries["H"].indptr, pattern.group[each], each)
         self._out = {name: aligned((2, *product.shape), strata.dtype) for name, product in self._products.items()}
-        del self._ratio, self._places, self._products  # not needed here
+        del self._products
         self._of_data = sum(_entropy(side.data[lo : lo + BLOCK]) for lo in range(0, len(side.data), BLOCK)) - self.total
         size = np.asarray(LARGEST_SIZE if size is None else size, dtype=np.float64)
         if size.ndim and size.shape != strata.shape[1:]:

@@ -97,6 +97,10 @@ class DispersionMixin:
         X, strata = with_labels(X, strata)
         if isinstance(X, DiskCSR):
             raise ValueError("X is a matrix on disk, but estimate_dispersion needs all rows at once; pass X[:].")
+        if hasattr(X, "__dask_graph__"):
+            raise ValueError(
+                "X is a Dask collection, but estimate_dispersion needs all rows at once; pass X.compute()."
+            )
         if strata is not None and not self._has_shifts:
             raise ValueError(f"{type(self).__name__} has no strata; leave strata= out, or use StratifiedNMF.")
         if getattr(self, "missing_values", None) is not None:
