@@ -147,7 +147,9 @@ def atoms(X):
 
 def first(rows):
     """Return what is given for the rows that are transformed."""
-    return {name: each[:N_TRANSFORMED] for name, each in rows.items()} if isinstance(rows, dict) else rows[:N_TRANSFORMED]
+    return (
+        {name: each[:N_TRANSFORMED] for name, each in rows.items()} if isinstance(rows, dict) else rows[:N_TRANSFORMED]
+    )
 
 
 def fitted(model, X, more):
