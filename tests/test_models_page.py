@@ -40,6 +40,8 @@ def names(tmp_path):
         "X_positive": X.toarray() + 0.1,
         "X_nan": holed,
         "labels": labels,
+        "years": rng.integers(2020, 2023, 120),
+        "depth": rng.random(120) + 0.5,
         "certainty": rng.random(X.shape),
         "confidence": 20 * (X > 0.5),
         "counts": rng.integers(0, 4, 120),
