@@ -412,7 +412,6 @@ REFUSED = {
         lambda: fitted(strata=F).partial_fit(Y, strata=F["a"]),
         "partial_fit is not available after a fit with",
     ),
-    "explain": (lambda: fitted(strata=F).explain(Y, strata=F), "explain is not available after a fit with a design"),
     "predict_stratum": (lambda: fitted(strata=F).predict_stratum(Y), "predict_stratum is not available"),
     "estimate_shifts": (lambda: fitted(strata=F).estimate_shifts(Y, F["a"]), "estimate_shifts is not available"),
     "predict_entries": (lambda: fitted(strata=F).predict_entries(0, 0), "predict_entries is not available"),

@@ -26,6 +26,7 @@ from fastnmf.core.updates import (
     LaggedDescent,
     LeastSquares,
     MixtureDescent,
+    PatternHALS,
     WeightedMedianDescent,
     WeightedRows,
 )
@@ -57,6 +58,7 @@ WRONG = [
     (2, ChainDescent("rows"), "the weights of steps from row to row, but Frobenius"),
     (2, LaggedDescent(), "the curvature of rows that meet those after them, but Frobenius"),
     (2, MixtureDescent(), "the rows that are mixed, but Frobenius"),
+    (2, PatternHALS(), "shifts of which a row has several, but Frobenius"),
 ]
 
 

@@ -24,8 +24,10 @@ from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.models.base.auto_start import AutoStartMixin
 from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.counts import CountsMixin
+from fastnmf.models.base.designs import DesignMixin
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.own import OwnComponentsMixin
 from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.models.graph import GraphNMF
 from fastnmf.models.nmf import NMF
@@ -44,6 +46,9 @@ def check_refittable(name, estimator):
             f"{name} is a {kind.__name__}; expected one whose fit can begin at given components: NMF, GraphNMF, "
             "StratifiedNMF, SparseNMF, SmoothNMF or RobustNMF."
         )
+    if isinstance(estimator, DesignMixin) and (estimator._fits_own or estimator.smoothness):
+        given = "n_own or own" if estimator._fits_own else "smoothness"
+        raise ValueError(f"The {name} has {given}, which belongs to single strata of one fit; leave it out.")
     if isinstance(estimator, CountsMixin) and estimator._options().is_counts:
         raise ValueError(
             f"The {name} has beta_loss='negative-binomial', whose dispersion belongs to one fit, but here many fits "
@@ -58,7 +63,15 @@ def check_refittable(name, estimator):
 def _is_own(kind, method):
     return all(
         getattr(kind, method) is not getattr(base, method)
-        for base in (BaseNMF, AutoStartMixin, ChunkedFitMixin, CountsMixin, RatingsMixin)
+        for base in (
+            BaseNMF,
+            AutoStartMixin,
+            ChunkedFitMixin,
+            CountsMixin,
+            DesignMixin,
+            OwnComponentsMixin,
+            RatingsMixin,
+        )
         if hasattr(base, method)
     )
 
