@@ -146,7 +146,7 @@ def wrong_error(error):
 
 # NaN without words, or pairs of words; infinity for zeros that are not optimal: their docstrings say so
 NOT_FINITE = ("metrics.diversity", "metrics.coherence", "metrics.kkt_residual", "metrics.normalized_loss", "perplexity")
-NOT_FINITE += ("metrics.relevance",)
+NOT_FINITE += ("metrics.relevance", "metrics.negative_binomial_nll")
 SIGNED = {"SemiNMF": ("components_",), "ConvexNMF": ("components_",), "KernelNMF": ("X_fit_", "C_")}
 SIGNED |= {"SemiSupervisedNMF": ("coef_",), "StratifiedNMF": ("coef_",), "HierarchicalNMF": ("coef_", "B_")}
 SIGNED |= {"DictionaryNMF": ("mixtures_",)}

@@ -167,6 +167,8 @@ def test_tables_have_the_names_of_rows_and_topics(model):
     assert frames.history.columns.tolist() == list(model.history_)
     with pytest.raises(ValueError, match="row_names has 3 names for 30 rows"):
         model.to_frames(row_names=["a", "b", "c"])
+    with pytest.raises(ValueError, match="a list or an array among its names"):
+        model.to_frames(row_names=[["a"]] * 30)
     model.shifts_ = sp.csr_array(model.shifts_)
     assert isinstance(model.to_frames().strata.dtypes.iloc[0], pandas.SparseDtype)
 

@@ -288,6 +288,9 @@ class SolverState:
         self.n_steps, self.is_within = state["n_steps"], state["is_within"]
         self.began = time.perf_counter() - state["seconds"]
         self.solver.from_state(state)
+        for name, value in self.solver.columns().items():  # to which later entries are like
+            is_known = isinstance(value, np.ndarray) and name in state["history"]
+            require(not is_known or state["history"][name].shape[1:] == value.shape, f"history of {name}")
 
 
 def iterate(solver, *, max_iter, tol, callback=None, max_time=None, checkpoint=None, began=None):

@@ -152,7 +152,7 @@ def specific_features(
         mean  m mean(r)      variance  m (n - m) s2 / (n - 1)      third moment  m (n - m) (n - 2 m) s3 / ((n-1) (n-2))
 
     over all assignments of the labels; blocks are independent, so these add up. Counts of rare words are skewed: on
-    text the normal distribution calls 1.4 % of the tests significant at the level of 0.1 % (`bench/specific.py`). The
+    text the normal distribution calls 1.4 % of the tests significant at the level of 0.1 % (``bench/specific.py``). The
     residuals are never formed: their sums of powers take O(nnz k + (n + m) k³) for k components, O(nnz) without a
     model. Features that occur in one or two rows have few possible values, so their p-values are approximate.
 

@@ -97,8 +97,8 @@ class DivergenceMixture:
     Attributes
     ----------
     weights : ndarray (n_betas,)
-    excesses : ndarray (n_betas,), or None
-        ``D_b / e_b`` at the last evaluation of the objective.
+    excesses : ndarray (n_betas,)
+        ``D_b / e_b`` at the last evaluation of the objective; zeros before the first.
     """
 
     def __init__(self, strata, width, tasks, betas, references, weights=None):
@@ -106,7 +106,7 @@ class DivergenceMixture:
         self.betas, self.references = np.asarray(betas, dtype=np.float64), np.asarray(references)
         self.is_fixed = weights is not None
         self.weights = np.full(len(betas), 1 / len(betas)) if weights is None else np.asarray(weights, np.float64)
-        self.excesses, self._step = None, 0
+        self.excesses, self._step = np.zeros(len(betas)), 0
         self._of_which, self._views = None, []
 
     def floor_by_row(self):

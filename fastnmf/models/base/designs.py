@@ -220,7 +220,7 @@ class DesignMixin:
     ) -> Explanation:
         """Return how much of X the shifts and the components explain, and whether strata, or each factor, are needed.
 
-        After a fit with one label for each row, see `InspectionMixin.explain`: a table of strata. After a fit with
+        After a fit with one label for each row, a table of strata: what shifts and components explain. After a fit with
         several factors, or with an exposure, a table of factors: the shifts of the others are fitted again without the
         factor, for the same components, and the error then left is compared with that of the model.
 

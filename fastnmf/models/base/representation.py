@@ -153,6 +153,8 @@ class RepresentationMixin:
             index = None if row_names is None else list(row_names)
             if index is not None and len(index) != len(W):
                 raise ValueError(f"row_names has {len(index)} names for {len(W)} rows; give one for each.")
+            if index is not None and any(np.ndim(name) > 0 for name in index):
+                raise ValueError("row_names has a list or an array among its names; give one name for each row.")
             frames.weights = pandas.DataFrame(W, index, _topic_names(self, W.shape[1]))
         if history := getattr(self, "history_", None):
             columns = {
