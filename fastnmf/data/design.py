@@ -485,7 +485,7 @@ class DesignedStrata(Strata):
         return v
 
     def lazy_shifts(self, below: Floats) -> LazyRows:
-        """Return `LazyRows` (n_rows, K) that hold ``Z below`` times the row scale; below (q, K), as ``V H``."""
+        """Return a ``LazyRows`` (n_rows, K) that holds ``Z below`` times the row scale; below (q, K), as ``V H``."""
         held = self.held_design
         return LazyRows(held.indptr, held.indices, held.data, below)
 

@@ -367,7 +367,7 @@ class Strata:
         return self.pattern.sums / sizes[self.pattern.group]
 
     def lazy_shifts(self, below: Floats) -> LazyRows:
-        """Return `LazyRows` (n_rows, K) that hold ``u_i below[g(i)]``; below (n_strata, K), as ``V H``."""
+        """Return a ``LazyRows`` (n_rows, K) that holds ``u_i below[g(i)]``; below (n_strata, K), as ``V H``."""
         return LazyRows.of(below, self.stratum_index, self.row_scale)
 
     def as_design(self) -> sp.csr_array:
