@@ -54,7 +54,7 @@ class RowsOfDesign:
 class Design:
     """The groups, the columns of the design and the exposure that a fit has found in its rows.
 
-    Use `learn` to make one. `encode` then returns Z, for the rows of the fit and for new ones.
+    Use `learn` to make one from the rows of a fit. `encode` then returns Z for new rows.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Design:
     Examples
     --------
     >>> from fastnmf.data.design import Design
-    >>> found = Design.learn({"year": [1990, 1991, 1990], "region": ["a", "a", "b"]}, None, None, 3)
+    >>> found, Z = Design.learn({"year": [1990, 1991, 1990], "region": ["a", "a", "b"]}, None, None, 3)
     >>> found.names.tolist()
     ['intercept', 'year=1990', 'year=1991', 'region=a', 'region=b']
     >>> found.encode({"year": [1991], "region": ["b"]}, None, None, 1).toarray()
@@ -100,8 +100,10 @@ class Design:
         self.sizes = np.ones(len(names)) if sizes is None else sizes
 
     @classmethod
-    def learn(cls, strata: Any, design: SparseOrDense | None, exposure: Vector | None, n_rows: int) -> Self:
-        """Learn the columns of Z from the rows of a fit; `sizes` are those of rows of weight 1.
+    def learn(
+        cls, strata: Any, design: SparseOrDense | None, exposure: Vector | None, n_rows: int
+    ) -> tuple[Self, sp.csr_array]:
+        """Learn the columns of Z from the rows of a fit, and encode these; `sizes` are those of rows of weight 1.
 
         Parameters
         ----------
@@ -114,7 +116,9 @@ class Design:
 
         Returns
         -------
-        Design
+        found : Design
+        Z : csr_array (n_rows, q) of float64
+            What `encode` returns for these rows.
 
         Raises
         ------
@@ -143,7 +147,7 @@ class Design:
             name = found.names[int(np.argmin(found.sizes))].item()
             what = f"the column {name!r} of the design is zero" if design is not None else f"{name!r} has exposure 0"
             raise ValueError(f"Its shift is undetermined: {what} in every row; leave out the column, or these rows.")
-        return found
+        return found, Z
 
     @property
     def blocks(self) -> list[slice]:

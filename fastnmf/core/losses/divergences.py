@@ -166,6 +166,12 @@ class _Divergence:
         return factors.cached(("ratio", name), self._points(), compute)
 
 
+def entropy_of(x):
+    """Return ``sum x log x`` of an array (p,), float64, where 0 counts as 0."""
+    x = x.astype(np.float64, copy=False)
+    return float(x @ np.log(x, out=np.zeros_like(x), where=x > 0))
+
+
 def independence(entropy, total, margins):
     """Return the divergence of data from the product of their margins.
 

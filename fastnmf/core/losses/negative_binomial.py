@@ -5,7 +5,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.dispersion import LARGEST_SIZE, LEAST_SIZE, CountModel, size_by_likelihood
 from fastnmf.core.factors import aligned
-from fastnmf.core.losses.divergences import KullbackLeibler, whole_entries
+from fastnmf.core.losses.divergences import KullbackLeibler, entropy_of, whole_entries
 from fastnmf.data.layout import Compressed
 from fastnmf.kernels import counts
 from fastnmf.kernels.jit import split_rows
@@ -75,7 +75,9 @@ class NegativeBinomial(KullbackLeibler):
             self._entries["H"] = CSR(self._entries["H"].indptr, pattern.group[each], each)
         self._out = {name: aligned((2, *product.shape), strata.dtype) for name, product in self._products.items()}
         del self._products
-        self._of_data = sum(_entropy(side.data[lo : lo + BLOCK]) for lo in range(0, len(side.data), BLOCK)) - self.total
+        self._of_data = (
+            sum(entropy_of(side.data[lo : lo + BLOCK]) for lo in range(0, len(side.data), BLOCK)) - self.total
+        )
         size = np.asarray(LARGEST_SIZE if size is None else size, dtype=np.float64)
         if size.ndim and size.shape != strata.shape[1:]:
             raise ValueError(
@@ -186,12 +188,6 @@ class NegativeBinomial(KullbackLeibler):
         """Restore the state that `to_state` returned."""
         self._n_done = state["n_done"]
         self._set_size(np.clip(state["size"], LEAST_SIZE, LARGEST_SIZE))
-
-
-def _entropy(x):
-    """Return ``sum x log x``, where 0 counts as 0."""
-    x = x.astype(np.float64, copy=False)
-    return float(x @ np.log(x, out=np.zeros_like(x), where=x > 0))
 
 
 def check_counts(data):

@@ -234,8 +234,10 @@ class OwnFrobenius(Frobenius):
     def unshifted(self):
         """Keep the shifts as they are in the block."""
         held, self.moves_shifts = self.moves_shifts, False
-        yield
-        self.moves_shifts = held
+        try:
+            yield
+        finally:
+            self.moves_shifts = held
 
     def each_stratum(self):
         """Yield the number, the rows and the entries of every stratum that has rows."""

@@ -124,10 +124,11 @@ class DesignMixin:
         given = strata.strata, strata.design, strata.exposure
         if learned is None:
             self._check_design(options, weight)
-            learned = Design.learn(*given, n_rows)
+            learned, Z = Design.learn(*given, n_rows)
             laplacian = learned.laplacian(self.smoothness)
+        else:
+            Z = learned.encode(*given, n_rows, "mean" if self._policy() == "mean" else "error")
         names = learned.levels[0] if learned.is_plain else learned.names  # by which a start is matched
-        Z = learned.encode(*given, n_rows, "mean" if self._policy() == "mean" else "error")
         if labels is None and laplacian is None and is_one_hot(Z):  # in the time, and with the bits, of strata
             data = Strata(as_matrix(X), names, Z.indices)
         else:

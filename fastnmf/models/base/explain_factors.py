@@ -10,10 +10,12 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
 
+from fastnmf.core.losses.divergences import entropy_of, independence
 from fastnmf.core.thresholds import tiny
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.labels import columns_of
 from fastnmf.data.ranking import strongest_of
+from fastnmf.data.strata import square_sum
 from fastnmf.models.base.for_checkers import Bunch
 from fastnmf.models.base.inspection import ExplainedFactor, Explanation, answer, is_kullback_leibler
 
@@ -107,17 +109,11 @@ def _without(model, others):
 
 def _null_error(X, is_divergence):
     """Return the squared norm of X, or its Kullback-Leibler divergence from independence."""
+    values = X.data if sp.issparse(X) else X
     if not is_divergence:
-        return float(np.square(X.data if sp.issparse(X) else X, dtype=np.float64).sum())
-    values = (X.data if sp.issparse(X) else X).astype(np.float64)
-    margins = (np.asarray(X.sum(axis=axis), dtype=np.float64).ravel() for axis in (0, 1))
-    of_entries, of_columns, of_rows, total = (_sum_x_log_x(each) for each in (values, *margins, values.sum()))
-    return float(of_entries - of_columns - of_rows + total)
-
-
-def _sum_x_log_x(values):
-    positive = np.atleast_1d(values)[np.atleast_1d(values) > 0]
-    return float(positive @ np.log(positive))
+        return square_sum(values)
+    margins = tuple(entropy_of(np.asarray(X.sum(axis=axis), dtype=np.float64).ravel()) for axis in (0, 1))
+    return independence(entropy_of(values.reshape(-1)), float(values.sum(dtype=np.float64)), margins)
 
 
 def _differing(V, sizes, n, names):
