@@ -6,6 +6,8 @@ import matplotlib
 import pytest
 import quick
 
+from fastnmf.kernels import contention
+
 matplotlib.use("Agg")
 
 
@@ -19,7 +21,8 @@ def data_home():
 
 
 def pytest_configure(config):
-    """Tell pytest of the mark of ``pytest -m quick``."""
+    """Tell pytest of the mark of ``pytest -m quick``, and let no busy machine change which kernels run in parallel."""
+    contention.IS_MEASURED = False
     config.addinivalue_line("markers", "quick: the tests of `make quick`, which tests/quick.py names")
 
 

@@ -18,6 +18,7 @@ import hashlib
 import os
 import pathlib
 import threading
+import time
 from contextlib import contextmanager
 from functools import cache
 from types import FunctionType
@@ -40,6 +41,7 @@ except ImportError:
     compute_fingerprint = numba.typeof
 
 from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.contention import Contention
 from fastnmf.kernels.warn import warn
 
 # All options of "fast" except those that assume that NaN and infinity never occur: they delete checks for NaN.
@@ -65,7 +67,7 @@ _SHARED = [
 # The disk cache ignores NUMBA_BOUNDSCHECK; so the name says it.
 _HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:8]
 _HASH += "_checked" if config.BOUNDSCHECK else ""
-_LAUNCH = threading.Lock()
+_LAUNCH, CONTENTION = threading.Lock(), Contention()
 _LOCAL = threading.local()
 _IS_FORKED = _IS_STARTED = _HAS_WARNED = False
 
@@ -373,10 +375,10 @@ work_stealing = _work_stealing_plain if config.DISABLE_JIT else _work_stealing
 class Kernel:
     """A compiled function of a task table and arrays, which a call runs in several threads where that saves time.
 
-    It runs in the calling thread alone in four cases: the task table has a single task; one thread is asked for; the
-    process is a forked child (GNU OpenMP would end it); or another Python thread is inside a parallel kernel. In the
-    last case the workqueue layer would abort the process, because two threads launch at once, and both would compete
-    for the same cores in any case.
+    It runs in the calling thread alone in five cases: the task table has a single task; one thread is asked for; the
+    process is a forked child (GNU OpenMP would end it); other programs keep the cores so busy that one thread is faster
+    (`contention`); or another Python thread is inside a parallel kernel. In the last case the workqueue layer would
+    abort the process, because two threads launch at once, and both would compete for the same cores in any case.
 
     Parameters
     ----------
@@ -398,7 +400,7 @@ class Kernel:
         key, n_tasks = compute_fingerprint((tasks, *values)), len(tasks) - 1
         entry = self._entries.get(key) or self._load(key, tasks, args)
         n_threads = 1 if n_tasks <= 1 else min(thread_count(), n_tasks)
-        if n_threads <= 1 or _IS_FORKED or _LAUNCH.locked():
+        if n_threads <= 1 or _IS_FORKED or _LAUNCH.locked() or CONTENTION.is_paused:
             entry((tasks, np.zeros(COUNTER_STEP, np.int64), 0, 0), *args)
             return
         # `with` acquires and releases a lock so that Ctrl-C can at no moment leave it acquired; `acquire` before `try`
@@ -419,7 +421,9 @@ class Kernel:
             The other arguments of the kernel.
         """
         counters = np.zeros(n_threads * COUNTER_STEP, np.int64)
-        entry((tasks, counters, -1, _launcher()), *args)
+        launcher, began, before = _launcher(), time.perf_counter(), time.process_time()
+        entry((tasks, counters, -1, launcher), *args)
+        CONTENTION.note(time.perf_counter() - began, time.process_time() - before)
         if counters[1]:
             if config.BOUNDSCHECK:
                 raise IndexError(f"The kernel {self.__name__} went beyond one of its arrays in one of several threads.")
