@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from functools import cache
 from types import FunctionType
 
+import llvmlite.binding as llvm
 import llvmlite.ir as ir
 import numba
 import numpy as np
@@ -31,6 +32,7 @@ from numba.core.callconv import RETCODE_NONE
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import add_offset_to_labels
+from numba.core.runtime import rtsys
 from numba.core.untyped_passes import FixupArgs
 from numba.extending import intrinsic, register_jitable
 
@@ -115,8 +117,34 @@ class _CheckedFiles(caching.IndexDataCacheFile):
         return super()._load_data(name)
 
 
+class _NamedCode(caching.CompileResultCacheImpl):
+    """Compiled code as Numba's disk cache keeps it, with the names of outside functions and variables that it uses.
+
+    LLVM ends the process where such a name, for example `sqrt`, is unknown. So Numba's registries are loaded first in
+    this case: one of their modules may define it. Those of Numba 0.63 to 0.68 define none that a kernel uses.
+    """
+
+    def reduce(self, compiled):
+        try:
+            module = compiled.library._final_module
+            values = [*module.functions, *module.global_variables]
+            names = [value.name for value in values if value.is_declaration and not value.name.startswith("llvm.")]
+            compiled = compiled._replace(type_annotation="")  # the types of all lines as text, which nobody reads
+        except AttributeError:  # a Numba with other internals
+            names = [""]  # unknown: the registries will be loaded
+        return names, super().reduce(compiled)
+
+    def rebuild(self, target_context, kept):
+        names, state = kept
+        if None in map(llvm.address_of_symbol, names):
+            target_context.refresh()
+        return super().rebuild(target_context, state)
+
+
 class _Cache(caching.FunctionCache):
     """Numba's disk cache of a kernel; where it cannot be read or written, the kernel is compiled without it."""
+
+    _impl_class = _NamedCode
 
     def __init__(self, function):
         super().__init__(function)
@@ -125,7 +153,10 @@ class _Cache(caching.FunctionCache):
 
     def load_overload(self, sig, target_context):
         try:
-            found = super().load_overload(sig, target_context)
+            try:
+                found = self._load_without_registries(sig, target_context)
+            except Exception:  # a damaged file, or a Numba with other internals, whose own way may succeed
+                found = super().load_overload(sig, target_context)
             if found is not None and tuple(found.signature.args) != tuple(sig):
                 raise ValueError(f"{self._cache_path} holds code for other types")
             return found
@@ -136,6 +167,16 @@ class _Cache(caching.FunctionCache):
             except Exception:  # `save_overload` tells
                 pass
             return None
+
+    def _load_without_registries(self, sig, target_context):
+        """Load code without what Numba needs only for compiling: its registries of types and of their lowering.
+
+        Its own `load_overload` loads them first, in .2 of the .3 to .45 s that the first fit of a process took beyond
+        a later one (`bench/first_fit.py`). The compiler loads them in any case.
+        """
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
     def save_overload(self, sig, data):
         try:
