@@ -1,5 +1,6 @@
 """The kernel decorator where it can go wrong: disk cache, threads of all kinds, forks, folders not to be written."""
 
+import gc
 import multiprocessing
 import os
 import re
@@ -354,6 +355,26 @@ def test_code_of_a_numba_with_other_internals_is_loaded_with_its_registries(monk
     monkeypatch.setattr(form, "rebuild", lambda self, context, state: state)
     code, context = jit._NamedCode(rows.rows_dot.__wrapped__), SimpleNamespace(refresh=lambda: loaded.append(True))
     assert code.rebuild(context, code.reduce(object())) == "state" and loaded
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_garbage_is_not_looked_for_while_a_kernel_is_compiled(is_enabled):
+    """And the setting is restored, also where compiling fails."""
+    seen, before = [], gc.isenabled()
+
+    def compile_once(kinds):
+        seen.append(gc.isenabled())
+        assert len(seen) == 1, "twice"
+
+    function = SimpleNamespace(compile=compile_once, overloads={(): "code"})
+    try:
+        (gc.enable if is_enabled else gc.disable)()
+        assert jit.compiled_for(function, ()) == "code" and gc.isenabled() == is_enabled
+        with pytest.raises(AssertionError, match="twice"):
+            jit.compiled_for(function, ())
+        assert gc.isenabled() == is_enabled and seen == [False, False]
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_a_full_disk_does_not_end_a_fit(tmp_path):
