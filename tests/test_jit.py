@@ -1,12 +1,15 @@
 """The kernel decorator where it can go wrong: disk cache, threads of all kinds, forks, folders not to be written."""
 
+import gc
 import multiprocessing
 import os
 import re
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numba
@@ -302,19 +305,76 @@ def test_a_place_that_cannot_be_written_falls_back_to_no_cache(monkeypatch):
 
 
 def test_a_damaged_cache_is_compiled_anew_with_one_warning(tmp_path):
-    """Half of an index, and code in which one bit is another; then the cache is whole again."""
+    """Half of an index, and code in which one bit is another; then the cache is whole again.
+
+    One kernel is loaded before the other one is compiled, for which Numba needs what loading leaves out.
+    """
     place = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "2"}
     assert run(COMPILED, "4", **place).stdout.strip() == "_in_every_thread,csr_matmul,rows_gram"
-    index = next(tmp_path.rglob("*rows_gram*.nbi"))
+    index = next(tmp_path.rglob("*csr_matmul*.nbi"))
     index.write_bytes(index.read_bytes()[:-40])
     code = next(tmp_path.rglob("*_in_every_thread*.nbc"))
     content = code.read_bytes()
     code.write_bytes(content[:999] + bytes([content[999] ^ 4]) + content[1000:])
     again = run(COMPILED, "4", **place)
-    assert again.returncode == 0 and again.stdout.strip() == "_in_every_thread,rows_gram", again.stderr
+    assert again.returncode == 0 and again.stdout.strip() == "_in_every_thread,csr_matmul", again.stderr
     assert again.stderr.count("RuntimeWarning") == 1 and str(tmp_path) in again.stderr
     healed = run(COMPILED, "4", **place)
     assert healed.stdout.strip() == "nothing" and "RuntimeWarning" not in healed.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "is_refreshed"),
+    [
+        (jit.llvm, "address_of_symbol", jit.llvm.address_of_symbol, False),
+        (jit.llvm, "address_of_symbol", lambda name: None, True),  # its address may come with a registry
+        (jit, "rtsys", None, True),  # a Numba with other internals
+    ],
+)
+def test_a_kernel_is_loaded_without_what_only_compiling_needs(monkeypatch, place, name, value, is_refreshed):
+    """Numba's registries of types and lowering take .2 s of the first fit of a process."""
+    tasks, F, want = np.arange(0, 9, 4), np.arange(32.0).reshape(8, 4), np.zeros((2, 2))
+    rows.rows_dot(tasks, F, F, want[0])  # is in the disk cache from here on
+    context, refreshed = type(rows.rows_dot.compiled.targetctx), []
+    refresh = context.refresh
+    monkeypatch.setattr(context, "refresh", lambda self: (refreshed.append(self), refresh(self)))
+    monkeypatch.setattr(place, name, value)
+    kernel = jit.Kernel(rows.rows_dot.__wrapped__)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monkeypatch.setattr(jit, "_HAS_WARNED", False)
+        kernel(tasks, F, F, want[1])
+    assert sum(kernel.compiled.stats.cache_hits.values()) == 1 and bool(refreshed) == is_refreshed
+    assert want[0].tobytes() == want[1].tobytes()
+
+
+def test_code_of_a_numba_with_other_internals_is_loaded_with_its_registries(monkeypatch):
+    """What such a Numba compiles is still kept on the disk."""
+    form, loaded = numba.core.caching.CompileResultCacheImpl, []
+    monkeypatch.setattr(form, "reduce", lambda self, compiled: "state")
+    monkeypatch.setattr(form, "rebuild", lambda self, context, state: state)
+    code, context = jit._NamedCode(rows.rows_dot.__wrapped__), SimpleNamespace(refresh=lambda: loaded.append(True))
+    assert code.rebuild(context, code.reduce(object())) == "state" and loaded
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_garbage_is_not_looked_for_while_a_kernel_is_compiled(is_enabled):
+    """And the setting is restored, also where compiling fails."""
+    seen, before = [], gc.isenabled()
+
+    def compile_once(kinds):
+        seen.append(gc.isenabled())
+        assert len(seen) == 1, "twice"
+
+    function = SimpleNamespace(compile=compile_once, overloads={(): "code"})
+    try:
+        (gc.enable if is_enabled else gc.disable)()
+        assert jit.compiled_for(function, ()) == "code" and gc.isenabled() == is_enabled
+        with pytest.raises(AssertionError, match="twice"):
+            jit.compiled_for(function, ())
+        assert gc.isenabled() == is_enabled and seen == [False, False]
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_a_full_disk_does_not_end_a_fit(tmp_path):

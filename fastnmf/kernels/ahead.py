@@ -23,7 +23,7 @@ import numpy as np
 from numba.core import caching, config, types
 
 from fastnmf.kernels import records
-from fastnmf.kernels.jit import Kernel
+from fastnmf.kernels.jit import Kernel, compiled_for
 from fastnmf.kernels.warn import warn
 
 LIST = Path(__file__).with_name("usual.txt")
@@ -81,7 +81,7 @@ def compile_line(line):
     if kinds is None:
         function()
     else:
-        function.compile(kinds)
+        compiled_for(function, kinds)
 
 
 def is_cached(line):
