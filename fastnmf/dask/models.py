@@ -257,6 +257,7 @@ class DaskFitMixin:
             check_names(names_of(X), getattr(self, "feature_names_in_", None))
         if isinstance(strata, RowsOfDesign):
             given = {name: getattr(strata, name) for name in ("strata", "design", "exposure")}
+            self._fitted_design().check_given(**given)
         else:
             strata = with_labels(X, strata)[1]
             self._check_strata_given(strata)

@@ -383,7 +383,7 @@ def owned(value):
     if isinstance(value, np.ndarray):
         return value if value.flags.writeable else value.copy()
     if sp.issparse(value):
-        return value if value.data.flags.writeable and value.indices.flags.writeable else value.copy()
+        return value if all(F.flags.writeable for F in (value.data, value.indices, value.indptr)) else value.copy()
     if not isinstance(value, (chunks.Order, chunks.Share)):
         return value
     copies = {name: owned(array) for name, array in vars(value).items() if isinstance(array, np.ndarray)}
