@@ -3,13 +3,13 @@
 Usage::
 
     python bench/designs.py --speed [--components 20] [--iterations 30] [--rounds 5] [--threads 2]
-    python bench/designs.py --disk [the same, and --chunks 10]
+    python bench/designs.py --disk [the same, and --chunks 10 --kl]
 
 ``--speed`` prints milliseconds an iteration with the labels of the newsgroups as strata, with an exposure for each row
 beside them, and with groups crossed with years that are drawn at random (40 levels in all). The runs are interleaved,
 and the least time of the rounds counts. It also prints the seconds from the data to the first iteration, and the loss.
 ``--disk`` prints the same for the groups alone, and for groups crossed with years, in memory and from disk in chunks
-whose columns are stored, and how far the losses of both are apart.
+whose columns are stored, and how far the losses of both are apart; with ``--kl`` under Kullback-Leibler.
 """
 
 import argparse
@@ -24,9 +24,19 @@ from fastnmf import StratifiedNMF, save_csr
 from fastnmf.datasets import load_newsgroups
 
 
-def timed(X, n_components, n_iterations, n_threads, given):
-    """Return milliseconds an iteration, seconds until the first one, and the model."""
-    more = {"tol": 0.0, "random_state": 0, "n_threads": n_threads, "init": "features"}
+def timed(X, n_components, n_iterations, n_threads, given, **more):
+    """Return milliseconds an iteration, seconds until the first one, and the model.
+
+    Parameters
+    ----------
+    X : csr_array or DiskCSR
+    n_components, n_iterations, n_threads : int
+    given : dict
+        Arguments of `fit`.
+    **more
+        Parameters of the model.
+    """
+    more = {"tol": 0.0, "random_state": 0, "n_threads": n_threads, "init": "features"} | more
     began = time.perf_counter()
     model = StratifiedNMF(n_components, max_iter=n_iterations, **more).fit(X, **given)
     whole = time.perf_counter() - began
@@ -66,6 +76,7 @@ def disk(options):
     news = load_newsgroups(download_if_missing=False)
     years = np.random.default_rng(0).integers(1970, 1990, news.data.shape[0])
     cases = {"strata": {"strata": news.strata}, "group x year": {"strata": {"group": news.strata, "year": years}}}
+    loss = {"solver": "mu", "beta_loss": "kullback-leibler", "extrapolate": False} if options.kl else {}
     with tempfile.TemporaryDirectory() as folder:
         rows = -(-news.data.shape[0] // options.chunks)
         places = {"memory": news.data, "disk": save_csr(news.data, folder, columns=rows)}
@@ -73,7 +84,7 @@ def disk(options):
         for _ in range(options.rounds):
             for name, place in found:
                 more = options.components, options.iterations, options.threads, cases[name]
-                found[name, place].append(timed(places[place], *more))
+                found[name, place].append(timed(places[place], *more, **loss))
     print(f"{news.data.shape[0]} documents, {news.data.nnz} non-zeros, {options.chunks} chunks")
     print(f"{'shifts':<16} {'in':<8} {'ms':>7} {'times':>6} {'begin s':>8} {'loss':>9} {'apart':>9}")
     for (name, place), runs in found.items():
@@ -90,6 +101,7 @@ def main():
     parser.add_argument("--disk", action="store_true", help="the same in memory and from disk")
     parser.add_argument("--planted", action="store_true", help="choice and recovery of planted designs")
     parser.add_argument("--chunks", type=int, default=10, help="chunks of the matrix on disk")
+    parser.add_argument("--kl", action="store_true", help="from disk: Kullback-Leibler in place of the squared error")
     parser.add_argument("--components", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=5)

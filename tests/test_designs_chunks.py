@@ -116,6 +116,9 @@ def test_scores_of_models_without_designs_on_disk(disk):
     for kind, options, rows in ((NMF, {}, {}), (StratifiedNMF, {}, {"strata": SITE}), (StratifiedNMF, KL, CROSSED)):
         model = fitted(X, options, rows, kind)
         assert model.score(D, **rows) == pytest.approx(model.score(X, **rows), rel=1e-12)
+    model = fitted(X, {"unknown_strata": "mean"}, {"strata": SITE})
+    new = {"strata": np.where(np.arange(N) % 5 == 0, "east", SITE)}
+    assert model.score(D, **new) == pytest.approx(model.score(X, **new), rel=1e-12)
     scaled = sp.csr_array(X.multiply(np.where(np.arange(N) < ROWS, 1e-130, 1e130)[:, None]))  # each chunk its own scale
     model = fitted(scaled, {}, {}, NMF)
     assert model.score(disk(X=scaled)) == pytest.approx(model.score(scaled), rel=1e-9)
