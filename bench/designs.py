@@ -1,28 +1,42 @@
-"""Measure designs: the speed of crossed strata on 20 newsgroups.
+"""Measure designs: the speed of crossed strata on 20 newsgroups, in memory and from disk.
 
 Usage::
 
     python bench/designs.py --speed [--components 20] [--iterations 30] [--rounds 5] [--threads 2]
+    python bench/designs.py --disk [the same, and --chunks 10 --kl]
 
 ``--speed`` prints milliseconds an iteration with the labels of the newsgroups as strata, with an exposure for each row
 beside them, and with groups crossed with years that are drawn at random (40 levels in all). The runs are interleaved,
 and the least time of the rounds counts. It also prints the seconds from the data to the first iteration, and the loss.
+``--disk`` prints the same for the groups alone, and for groups crossed with years, in memory and from disk in chunks
+whose columns are stored, and how far the losses of both are apart; with ``--kl`` under Kullback-Leibler.
 """
 
 import argparse
+import tempfile
 import time
 
 import numpy as np
 import planted_designs
 from machine import describe
 
-from fastnmf import StratifiedNMF
+from fastnmf import StratifiedNMF, save_csr
 from fastnmf.datasets import load_newsgroups
 
 
-def timed(X, n_components, n_iterations, n_threads, given):
-    """Return milliseconds an iteration, seconds until the first one, and the model."""
-    more = {"tol": 0.0, "random_state": 0, "n_threads": n_threads, "init": "features"}
+def timed(X, n_components, n_iterations, n_threads, given, **more):
+    """Return milliseconds an iteration, seconds until the first one, and the model.
+
+    Parameters
+    ----------
+    X : csr_array or DiskCSR
+    n_components, n_iterations, n_threads : int
+    given : dict
+        Arguments of `fit`.
+    **more
+        Parameters of the model.
+    """
+    more = {"tol": 0.0, "random_state": 0, "n_threads": n_threads, "init": "features"} | more
     began = time.perf_counter()
     model = StratifiedNMF(n_components, max_iter=n_iterations, **more).fit(X, **given)
     whole = time.perf_counter() - began
@@ -57,11 +71,37 @@ def speed(options):
         )
 
 
+def disk(options):
+    """Print the times of fits in memory and from disk."""
+    news = load_newsgroups(download_if_missing=False)
+    years = np.random.default_rng(0).integers(1970, 1990, news.data.shape[0])
+    cases = {"strata": {"strata": news.strata}, "group x year": {"strata": {"group": news.strata, "year": years}}}
+    loss = {"solver": "mu", "beta_loss": "kullback-leibler", "extrapolate": False} if options.kl else {}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = -(-news.data.shape[0] // options.chunks)
+        places = {"memory": news.data, "disk": save_csr(news.data, folder, columns=rows)}
+        found = {(name, place): [] for name in cases for place in places}
+        for _ in range(options.rounds):
+            for name, place in found:
+                more = options.components, options.iterations, options.threads, cases[name]
+                found[name, place].append(timed(places[place], *more, **loss))
+    print(f"{news.data.shape[0]} documents, {news.data.nnz} non-zeros, {options.chunks} chunks")
+    print(f"{'shifts':<16} {'in':<8} {'ms':>7} {'times':>6} {'begin s':>8} {'loss':>9} {'apart':>9}")
+    for (name, place), runs in found.items():
+        ms, begin, loss = min(each[0] for each in runs), min(each[1] for each in runs), runs[0][2].normalized_loss_
+        in_memory = found[name, "memory"]
+        least, apart = min(each[0] for each in in_memory), abs(loss / in_memory[0][2].normalized_loss_ - 1)
+        print(f"{name:<16} {place:<8} {ms:7.1f} {ms / least:6.2f} {begin:8.2f} {loss:9.6f} {apart:9.1e}")
+
+
 def main():
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--speed", action="store_true", help="milliseconds an iteration on 20 newsgroups")
+    parser.add_argument("--disk", action="store_true", help="the same in memory and from disk")
     parser.add_argument("--planted", action="store_true", help="choice and recovery of planted designs")
+    parser.add_argument("--chunks", type=int, default=10, help="chunks of the matrix on disk")
+    parser.add_argument("--kl", action="store_true", help="from disk: Kullback-Leibler in place of the squared error")
     parser.add_argument("--components", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=5)
@@ -70,6 +110,8 @@ def main():
     print(describe())
     if options.speed:
         speed(options)
+    if options.disk:
+        disk(options)
     if options.planted:
         planted_designs.run()
 

@@ -376,12 +376,12 @@ def test_what_needs_all_rows_at_once_is_refused(disk):
     fails("label_weight needs", label_weight=1.0, y=GROUPS)
     fails("update_order='simultaneous' needs", solver="mu", update_order="simultaneous")
     fails("beta_loss='itakura-saito' needs", kind=NMF, solver="mu", beta_loss="itakura-saito")
-    fails("X is a matrix on disk, which fit of NMF and StratifiedNMF", kind=SparseNMF, error=TypeError)
-    fails("X is a matrix on disk, which fit of NMF and StratifiedNMF", kind=MiniBatchNMF, error=TypeError)
+    fails("X is a matrix on disk, which fit, transform and score of NMF", kind=SparseNMF, error=TypeError)
+    fails("X is a matrix on disk, which fit, transform and score of NMF", kind=MiniBatchNMF, error=TypeError)
     with pytest.raises(TypeError, match="X is a matrix on disk"):
         NMF(2).partial_fit(D)
     with pytest.raises(TypeError, match="X is a matrix on disk"):
-        NMF(2).fit(X).score(D)
+        NMF(2).fit(X).reconstruction_errors(D)
 
 
 def test_entries_that_cannot_be_used_are_found_with_their_rows(disk):

@@ -83,6 +83,46 @@ def test_a_fit_has_the_bits_of_the_same_chunks_on_disk(name, hold, disk, client)
     assert found.W_.chunks == (SIZES, (RANK,)) and not isinstance(found.W_, np.ndarray)
 
 
+FACTORS = {"group": GROUPS, "side": np.array(["left", "right"])[np.arange(len(GROUPS)) // 7 % 2]}
+DESIGNS = {
+    "crossed, kl": (CASES["strata, kl"][1], {"strata": FACTORS, "exposure": WEIGHT}),
+    "own design": ({}, {"design": sp.csr_array(np.random.default_rng(0).integers(0, 3, (len(GROUPS), 5)) / 2)}),
+    "smooth": ({"smoothness": {"group": 2.0}, "solver": "mu"}, {"strata": FACTORS}),
+    "crossed": ({}, {"strata": FACTORS, "exposure": WEIGHT}),
+}
+
+
+@pytest.mark.parametrize("name", DESIGNS if IS_WHOLE else ["crossed"])
+def test_fits_of_designs_have_the_bits_of_those_on_disk(name, disk, client):
+    options, given = DESIGNS[name]
+    expected = fitted(fastnmf.StratifiedNMF, options, disk, given, max_iter=3)
+    parts = {key: [dask.delayed(part) for part in cut(values, SIZES)] for key, values in FACTORS.items()}
+    lazy = given | ({"strata": parts} if "strata" in given else {})
+    lazy |= {"exposure": da.from_array(WEIGHT, chunks=(SIZES,))} if "exposure" in given else {}
+    lazy |= {"design": [dask.delayed(part) for part in cut(given["design"], SIZES)]} if "design" in given else {}
+    for hold, own in ((True, given), (False, lazy)):
+        found = fitted(on_dask.StratifiedNMF, options, array(X, SIZES), own, max_iter=3, hold=hold)
+        assert bits(found) == bits(expected)
+        np.testing.assert_array_equal(found.history_["objective"], expected.history_["objective"])
+        assert found.shift_names_.tolist() == expected.shift_names_.tolist()
+        W = found.transform(array(X, SIZES, are_known=own is given), **own)
+        assert (W.compute() == expected.transform(X, **given)).all()
+    assert (found.to_local().transform(X, **given) == W.compute()).all()
+
+
+def test_designs_that_do_not_fit_the_chunks_are_refused(disk, client):
+    fit = on_dask.StratifiedNMF(RANK, max_iter=1).fit
+    with pytest.raises(ValueError, match=r"Chunk 0 of X has 97 rows and 500 in strata\['group'\]"):
+        fit(disk, strata=FACTORS | {"group": [dask.delayed(GROUPS)] * len(SIZES)})
+    with pytest.raises(ValueError, match="gauge='max_shift' of a design needs all rows at once"):
+        on_dask.StratifiedNMF(RANK, gauge="max_shift").fit(disk, strata=FACTORS)
+    model = fit(disk, strata=FACTORS)
+    with pytest.raises(ValueError, match=r"strata\['side'\] has 3 rows for 500 rows of X"):
+        model.transform(array(X, SIZES), strata=FACTORS | {"side": ["left"] * 3})
+    with pytest.raises(ValueError, match="unknown numbers of rows; give strata"):
+        model.transform(array(X, SIZES, are_known=False), strata=FACTORS)
+
+
 @long
 @pytest.mark.parametrize("name", ["strata, gauge", "strata, normalized", "strata, rows without weight", "strata, mu"])
 def test_weights_are_those_of_the_user(name, disk, client):

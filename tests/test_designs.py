@@ -404,10 +404,6 @@ REFUSED = {
     "classes": (fit_with({"label_weight": 1.0}, y=F["a"], strata=F), "label_weight=1.0 does not go with a design"),
     "equal strata": (fit_with({"strata_weight": "equal"}, strata=F), "strata_weight='equal' does not go"),
     "estimate": (fit_with({"unknown_strata": "estimate"}, strata=F), "unknown_strata='estimate' does not go"),
-    "partial_fit of factors": (
-        lambda: StratifiedNMF(1).partial_fit(Y, strata=pd.DataFrame(F)),
-        "one label per row|several factors",
-    ),
     "partial_fit": (
         lambda: fitted(strata=F).partial_fit(Y, strata=F["a"]),
         "partial_fit is not available after a fit with",
@@ -453,12 +449,6 @@ def test_refusals(call, said):
     with pytest.raises((ValueError, TypeError), match=said) as error:
         call()
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
-
-
-def test_a_matrix_on_disk_refuses_designs(tmp_path):
-    fastnmf.save_csr(sp.csr_array(Y), tmp_path / "x")
-    with pytest.raises(ValueError, match="a design .* needs all rows at once"):
-        StratifiedNMF(1).fit(fastnmf.open_csr(tmp_path / "x"), strata=F)
 
 
 def test_altered_files_are_refused(crossed, tmp_path):

@@ -17,11 +17,12 @@ import scipy.sparse as sp
 
 from fastnmf.core.factors import Factors, aligned, copy_rows, row_tasks
 from fastnmf.core.inference import quadratic_weights
-from fastnmf.core.losses import KullbackLeibler
+from fastnmf.core.losses import DesignKullbackLeibler, KullbackLeibler
 from fastnmf.core.penalties import ElasticNet
 from fastnmf.core.problem import Subproblem
 from fastnmf.core.row_errors import expanded_errors
 from fastnmf.core.squarem import sizes
+from fastnmf.data.design import DesignedStrata
 from fastnmf.data.layout import Compressed, row_index
 from fastnmf.data.strata import Strata, square_sum
 from fastnmf.kernels import rows
@@ -111,7 +112,7 @@ class Share:
     gram : ndarray (K, K), or None
         ``WᵀW``.
     sums : ndarray (n_strata, K), or None
-        Sums of the rows of W by stratum, each times its row scale.
+        Sums of the rows of W by stratum, each times its row scale; with a design ``Zᵀ W``.
     totals : ndarray (K,), or None
         Sums of the rows of W.
     columns : ndarray (2, K), or None
@@ -244,6 +245,7 @@ class Weighing:
     ----------
     dtype : numpy.dtype
     labels : ndarray (n_strata,)
+        Of a design, the names of its columns.
     log4_scale : int
     power : float
         See `Strata.weigh`.
@@ -254,20 +256,22 @@ class Weighing:
     log4_scale: int = 0
     power: float = 2.0
 
-    def strata(self, X, stratum_index, weight=None, columns=None):
-        """Return rows as `Strata`.
+    def strata(self, X, membership, weight=None, columns=None):
+        """Return rows as `Strata`, or with a design as `DesignedStrata`.
 
         Parameters
         ----------
         X : csr_array (n_rows, n_columns)
             Checked, without duplicates and explicit zeros, in the scale of the user.
-        stratum_index : ndarray (n_rows,) of int32
+        membership : ndarray (n_rows,) of int32, or csr_array (n_rows, q) of float64
+            The stratum of each row, or its design.
         weight : ndarray (n_rows,) of float64, default=None
         columns : csc_array (n_rows, n_columns), default=None
             The same matrix; None: it is transposed when it is needed.
         """
         X, columns = (_scaled(side, self.dtype, self.log4_scale) for side in (X, columns))
-        data = Strata(X, self.labels, stratum_index, log4_scale=self.log4_scale)
+        kind = DesignedStrata if sp.issparse(membership) else Strata
+        data = kind(X, self.labels, membership, log4_scale=self.log4_scale)
         if weight is not None:
             data.weigh(weight, self.power)
             if columns is not None and data.row_scale.all():
@@ -303,7 +307,9 @@ class Summary:
     squares, total, entropy, margins : float
         Sums of x², x, x log x over the entries, and of r log r over the sums r of the rows; in the inner scale.
     pattern : csr_array (n_columns, n_strata) of float64
-        Sum of each column over the rows of each stratum.
+        Sum of each column over the rows of each stratum; with a design ``Xᵀ Z``.
+    columns : ndarray (n_columns,) of float64, or None
+        With a design, the sum of each column; else those of `pattern` add up to it.
     """
 
     n_entries: int = 0
@@ -313,12 +319,14 @@ class Summary:
     entropy: float = 0.0
     margins: float = 0.0
     pattern: Any = None
+    columns: Any = None
 
     def add(self, other, plus=None):
         """Add another summary in place, and return this one; no array is changed."""
         for name in ("n_entries", "squares", "total", "entropy", "margins"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.pattern = self.pattern + other.pattern
+        self.columns = None if self.columns is None else self.columns + other.columns
         return self
 
 
@@ -334,6 +342,8 @@ def summarized(data, *, has_entropy):
     pattern = data.pattern
     sums = pattern.sums.astype(np.float64)
     found.pattern = sp.csr_array((sums, pattern.group.astype(np.int64), pattern.start), (n_columns, data.n_strata))
+    if isinstance(data, DesignedStrata):
+        found.columns = data.column_sums()
     return found
 
 
@@ -591,7 +601,7 @@ def worst_row(part, W, order):
     data.matmul(order.H, product)
     linear = product.astype(np.float64)
     if order.below is not None:
-        neg = order.below[data.stratum_index].astype(np.float64)
+        neg = data.spread(order.below).astype(np.float64)
         linear -= neg if data.row_scale is None else neg * data.row_scale[:, None]
     errors = expanded_errors(data.row_square_sums(order.v), W, order.gram, np.einsum("ij,ij->i", W, linear))
     scale = np.ones(part.n_rows) if data.row_scale is None else data.row_scale.astype(np.float64)
@@ -614,7 +624,7 @@ def _prepared(state, order):
 
 def _of_shifts(data, below):
     """Return ``neg`` of W as `LazyRows` for ``V H`` (n_strata, K), or None."""
-    return None if below is None else LazyRows.of(below, data.stratum_index, data.row_scale)
+    return None if below is None else data.lazy_shifts(below)
 
 
 def _exact(data, order, product, net=None):
@@ -678,7 +688,8 @@ def _divergence(part, W, order):
     width, has_shifts = W.shape[1], order.v is not None
     if width not in part._losses:
         tasks = {"W": row_tasks(W), "H": row_tasks(order.H)}
-        part._losses[width] = KullbackLeibler(part.data, width, tasks, has_shifts)
+        kind = DesignKullbackLeibler if isinstance(part.data, DesignedStrata) else KullbackLeibler
+        part._losses[width] = kind(part.data, width, tasks, has_shifts)
     loss = part._losses[width]
     loss.floor = order.floor
     arrays = {"W": W, "H": order.H} | ({"V": order.v[part.places]} if has_shifts else {})

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from fastnmf.core.shifts import apply_gauge, take_components
 from fastnmf.core.thresholds import rounding
-from fastnmf.data.design import DesignedStrata
+from fastnmf.data.design import HasDesign
 from fastnmf.data.layout import row_index
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.blas import single_threaded_blas
@@ -29,7 +29,7 @@ def gauged(data, W, H, V, gauge):
     W, H, V, gauge :
         As for `design_gauge`.
     """
-    if isinstance(data, DesignedStrata):
+    if isinstance(data, HasDesign):
         return design_gauge(W, H, V, data.design, gauge)
     return apply_gauge(W, H, V, data.stratum_index, gauge)
 

@@ -169,7 +169,10 @@ def check_statistics(found, n_columns, rank, labels=None):
     if hasattr(found, "labels"):
         own = found.labels
         require(isinstance(own, np.ndarray) and own.ndim == 1 and len(own) > 0 and own.dtype.kind in "biufSUMO", say)
-        require((own[1:] > own[:-1]).all(), say)
+        if hasattr(found, "learned"):
+            _check_design(say, found)
+        else:
+            require((own[1:] > own[:-1]).all(), say)
         require(labels is None or own.dtype == labels.dtype and np.array_equal(own, labels), say)
         wide["sizes"] = (len(own),)
         if is_ratio:
@@ -192,6 +195,23 @@ def check_statistics(found, n_columns, rank, labels=None):
         require(isinstance(values, (tuple, list)) and len(values) == 3, say)
         for value in values:
             check(say, value)
+
+
+def _check_design(name, found):
+    """Raise unless the design of sums over batches is one, and has the columns that the sums have."""
+    learned, q = found.learned, len(found.labels)
+    require(learned.kind in ("strata", "crossed", "matrix") and isinstance(learned.has_exposure, bool), name)
+    require(isinstance(learned.levels, list) and isinstance(learned.factors, list), name)
+    for labels in learned.levels:
+        require(isinstance(labels, np.ndarray) and labels.ndim == 1 and len(labels) > 0, name)
+        require((labels[1:] > labels[:-1]).all(), name)
+    if learned.kind != "matrix":
+        require(len(learned.levels) == (1 if learned.kind == "strata" else len(learned.factors)), name)
+        whole = type(learned).of_levels(learned.kind, learned.factors, learned.levels, learned.has_exposure)
+        require(np.array_equal(whole.names, found.labels), name)
+    require(np.array_equal(learned.names, found.labels), name)
+    require(sp.issparse(found.cross) and found.cross.shape == (q, q), name)
+    check_entries(name, found.cross.data)
 
 
 def _count_pairs(name, found, n_columns):

@@ -17,7 +17,7 @@ from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
 from fastnmf.core.updates import HALS, MU, ConeColumns, MixtureDescent, PatternHALS, PatternMU, WeightedRows
 from fastnmf.core.updates.own import EntryHALS, StrataHALS
-from fastnmf.data.design import DesignedStrata
+from fastnmf.data.design import HasDesign
 
 
 def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
@@ -50,7 +50,7 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
         loss = Masked(data, width, tasks, data.entry_weights, has_shifts, holds_products)
         update, scale = WeightedRows() if is_descent else WeightedRows.of_squares(data), loss.sq_norm
     else:
-        is_designed = has_shifts and isinstance(data, DesignedStrata)
+        is_designed = has_shifts and isinstance(data, HasDesign)
         kind = DesignFrobenius if is_designed else StrataFrobenius if has_shifts else Frobenius
         loss = kind(data, width, tasks, holds_products)
         update, scale = HALS(visits) if is_descent else MU.of_squares(data), data.sq_norm

@@ -17,26 +17,30 @@ import scipy.sparse as sp
 from fastnmf.core import chunks
 from fastnmf.core.chunks import State, chunk_pairs, summed
 from fastnmf.core.factors import aligned, refill
-from fastnmf.data.layout import Compressed
+from fastnmf.core.losses.divergences import independence
+from fastnmf.data.design import DesignedStrata, HasDesign, covered
+from fastnmf.data.layout import Compressed, row_index
 from fastnmf.data.matrix import as_matrix
 from fastnmf.data.shifts import Pattern
 from fastnmf.data.strata import Strata, log4_scale_for, square_sum
+from fastnmf.kernels.records import LazyRows
 
 MAPPED_ABOVE = 1 << 30  # bytes of the weights from which on they are held in a file
 
 
 class DiskSource:
-    """The chunks of a matrix on disk, and the strata and the weights of its rows.
+    """The chunks of a matrix on disk, and the strata, or the design, and the weights of its rows.
 
     Parameters
     ----------
     X : fastnmf.data.ondisk.DiskCSR
-    stratum_index : ndarray (n_rows,) of int32
+    membership : ndarray (n_rows,) of int32, or csr_array (n_rows, q) of float64
+        The stratum of each row, or its design.
     weight : ndarray (n_rows,) of float64, or None
     """
 
-    def __init__(self, X, stratum_index, weight=None):
-        self.X, self.stratum_index, self.weight = X, stratum_index, weight
+    def __init__(self, X, membership, weight=None):
+        self.X, self.membership, self.weight = X, membership, weight
         self.shape, self.n_chunks, self.bounds, self.chunk_rows = X.shape, X.n_chunks, X.bounds, X.chunk_rows
         self._is_plain = [False] * self.n_chunks
 
@@ -59,7 +63,7 @@ class DiskSource:
         """Return the rows of a chunk as `Strata`."""
         (X, columns), (lo, hi) = self.rows(chunk), self.bounds(chunk)
         weight = None if self.weight is None else self.weight[lo:hi]
-        return weighing.strata(X, self.stratum_index[lo:hi], weight, columns)
+        return weighing.strata(X, self.membership[lo:hi], weight, columns)
 
     def summary(self, weighing, has_entropy, is_first):
         """Return the `Summary` of all chunks; the first pass checks their entries, and finds the largest."""
@@ -147,7 +151,7 @@ def summarize(source, labels, dtype, power, *, has_entropy):
 
 
 class StratumSizes:
-    """The rows of each stratum, as losses read them of a `Grouping`.
+    """The rows of each stratum, or of each column of a design, as losses read them of a `Grouping`.
 
     Attributes
     ----------
@@ -184,18 +188,32 @@ class ChunkedStrata:
         self.source, self.summary, self.weighing, self.sparse_shifts = source, summary, weighing, sparse_shifts
         self.shape, self.dtype, self.labels = source.shape, weighing.dtype, weighing.labels
         self.n_strata, self.log4_scale, self.sq_norm = len(self.labels), weighing.log4_scale, summary.squares
-        self.stratum_index, self.weight, self.row_scale = source.stratum_index, source.weight, None
-        self.total, counts = float(self.shape[0]), np.bincount(self.stratum_index, minlength=self.n_strata)
-        sizes = counts
+        self.weight, self.row_scale, self.total = source.weight, None, float(self.shape[0])
         if self.weight is not None:
             self.row_scale = (self.weight ** (1 / weighing.power)).astype(self.dtype)
             self.total = float(self.weight.sum())
-            sizes = np.bincount(self.stratum_index, self.weight, self.n_strata)
-        self.groups, sums = StratumSizes(counts, sizes), summary.pattern
-        self.column_sums = sums.sum(axis=1)
+        self.groups, sums = self._take_membership(source.membership), summary.pattern
         entries = sums.data.astype(self.dtype), sums.indptr.astype(np.int64), sums.indices.astype(np.int32)
         self.pattern = Pattern(entries[1], entries[2], entries[0], self.n_strata, sparse_shifts)
         self.n_entries = summary.n_entries
+
+    def _take_membership(self, stratum_index):
+        """Keep the strata of the rows, and return their `StratumSizes`."""
+        self.stratum_index = stratum_index
+        counts = np.bincount(stratum_index, minlength=self.n_strata)
+        return StratumSizes(counts, counts if self.weight is None else self.collect(self.weight))
+
+    def collect(self, each):
+        """Return the sums of a number of each row (n_rows,) by stratum, as `Strata.collect`."""
+        return np.bincount(self.stratum_index, each, self.n_strata)
+
+    def shift_totals(self):
+        """Return how often each shift is in the sum of the whole model of Kullback-Leibler, (n_strata,)."""
+        return self.groups.sizes
+
+    def shift_row(self, v, row):
+        """Return the shift of a row, without its row scale, dense (n_columns,), for the entries v (q,) of shifts."""
+        return self.pattern.row(v, self.stratum_index[row])
 
     @property
     def rows(self):
@@ -205,9 +223,19 @@ class ChunkedStrata:
     def matmul(self, F, out):
         """Write ``X F`` into out (0, K): for the rows that are here, none."""
 
+    def column_sums(self):
+        """Return the weighted sum of every column, float64 (n_columns,), as `Strata.column_sums`."""
+        return self.summary.pattern.sum(axis=1) if self.summary.columns is None else self.summary.columns
+
     def column_means(self):
         """Return the weighted mean of every column, as `Strata.column_means`."""
-        return (self.column_sums / (self.total or 1.0)).astype(self.dtype)
+        return (self.column_sums() / (self.total or 1.0)).astype(self.dtype)
+
+    def independence(self):
+        """Return the Kullback-Leibler divergence of the data from the product of their margins."""
+        summary, sums = self.summary, self.column_sums()
+        of_columns = float(sums[sums > 0] @ np.log(sums[sums > 0]))
+        return independence(summary.entropy, summary.total, (summary.margins, of_columns))
 
     def stratum_means(self):
         """Return the weighted mean of every column over the rows of each stratum, on the pattern, an array (q,)."""
@@ -232,15 +260,74 @@ class ChunkedStrata:
 
     def part(self, chosen, X):
         """Return some of the rows as `Strata`, with their weights and all strata; as `Strata.part`."""
-        data = Strata(X, self.labels, self.stratum_index[chosen], log4_scale=self.log4_scale)
+        data = self._of_rows(X, chosen)
         data.sq_norm, data.sparse_shifts = square_sum(X.data), self.sparse_shifts
         return data if self.weight is None else data.with_row_weights(self.weight[chosen], self.weighing.power)
+
+    def _of_rows(self, X, chosen):
+        return Strata(X, self.labels, self.stratum_index[chosen], log4_scale=self.log4_scale)
 
     def identity(self):
         """Return values by which a checkpoint recognises the data, without another pass over them."""
         summary = self.summary
         sums = summary.pattern.data, summary.pattern.indices, summary.pattern.indptr
         return summary.n_entries, summary.largest, summary.squares, *sums, self.source.chunk_rows
+
+
+class ChunkedDesign(HasDesign, ChunkedStrata):
+    """The data of a fit in chunks whose rows have shifts by a design; as `DesignedStrata` without the rows of X.
+
+    The design of all rows is here: it is sparse, and has a few numbers for each row. Nothing else has as many rows.
+
+    Parameters
+    ----------
+    source, summary, weighing, sparse_shifts :
+        As for `ChunkedStrata`; the membership of the source is a csr_array.
+    laplacian : csr_array (q, q) of float64, default=None
+        As for `DesignedStrata`.
+    """
+
+    def __init__(self, source, summary, weighing, sparse_shifts=None, laplacian=None):
+        super().__init__(source, summary, weighing, sparse_shifts)
+        self.laplacian = laplacian
+        self.pattern = covered(self.pattern, laplacian)
+
+    def _take_membership(self, design):
+        self.design = design
+        counts = np.bincount(design.indices, minlength=self.n_strata)
+        weight = None if self.weight is None else self.weight[row_index(design)]
+        return StratumSizes(counts, np.bincount(design.indices, weight, self.n_strata))
+
+    def shift_totals(self):
+        """As `ChunkedStrata.shift_totals`: the sums of the columns of Z times the row scale."""
+        return self.collect(np.ones(self.shape[0]) if self.row_scale is None else self.row_scale.astype(np.float64))
+
+    def shift_row(self, v, row):
+        """As `ChunkedStrata.shift_row`."""
+        Z = self.design[[row]]
+        each = (z * self.pattern.row(v, s) for s, z in zip(Z.indices, Z.data, strict=True))
+        return sum(each, np.zeros(self.shape[1]))
+
+    def lazy_shifts(self, below):
+        """Return a ``LazyRows`` whose `rows` are `below` (q, K): the chunks have the rows of Z."""
+        return LazyRows.of(below, self.groups.stratum_index)
+
+    def _of_rows(self, X, chosen):
+        scale = {"log4_scale": self.log4_scale, "laplacian": self.laplacian}
+        return DesignedStrata(X, self.labels, self.design[chosen], **scale)
+
+
+def chunked_strata(source, summary, weighing, sparse_shifts=None, laplacian=None):
+    """Return the `ChunkedStrata` of a fit, or the `ChunkedDesign` where the source has the design of the rows.
+
+    Parameters
+    ----------
+    source, summary, weighing, sparse_shifts, laplacian :
+        As for `ChunkedDesign`.
+    """
+    if sp.issparse(source.membership):
+        return ChunkedDesign(source, summary, weighing, sparse_shifts, laplacian)
+    return ChunkedStrata(source, summary, weighing, sparse_shifts)
 
 
 def _taken(part, rows):

@@ -19,7 +19,6 @@ from fastnmf.core.chunks import Order, Share, State
 from fastnmf.core.factors import Factors, row_tasks
 from fastnmf.core.iterate import Solver
 from fastnmf.core.losses import KullbackLeibler
-from fastnmf.core.losses.divergences import independence
 from fastnmf.core.losses.squared import MAX_RESEEDINGS
 from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.thresholds import REVIVAL_GAIN, huge, model_floor
@@ -262,15 +261,13 @@ class ChunkedKullbackLeibler(KullbackLeibler):
         self.floor = model_floor(self.total / max(data.n_entries, 1))
         self._groups = {"H": np.zeros(data.shape[1], np.int32)}
         if self.has_shifts:
-            self.sizes = data.groups.sizes.astype(data.dtype)
+            self.sizes = data.shift_totals().astype(data.dtype)
             self._no_weight = np.zeros(data.n_strata, data.dtype)
             self._counts = self.sizes[data.pattern.group]
 
     def independence(self):
         """As `KullbackLeibler.independence`."""
-        summary, sums = self.strata.summary, self.strata.column_sums
-        of_columns = float(sums[sums > 0] @ np.log(sums[sums > 0]))
-        return independence(summary.entropy, self.total, (summary.margins, of_columns))
+        return self.strata.independence()
 
     def ratio_pass(self, name, factors):
         """Return ``pos`` of H, the sum of the logarithms at the W before, and ``pos`` of V, of the last round."""
@@ -479,7 +476,7 @@ def _missed(rounds, data, factors, row, scale):
     missed = np.zeros(data.shape[1], data.dtype)
     missed[taken.indices] = taken.data
     if "V" in factors.arrays:
-        missed -= data.dtype.type(scale) * data.pattern.row(factors["V"], data.stratum_index[row])
+        missed -= data.dtype.type(scale) * data.shift_row(factors["V"], row).astype(data.dtype, copy=False)
     return np.maximum(missed - factors["H"] @ rounds.present(rounds.engine.row, row), 0) / data.dtype.type(scale)
 
 

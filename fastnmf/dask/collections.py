@@ -1,9 +1,11 @@
 """Turn what the user brings, a collection of Dask or a list of parts, into chunks of rows."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.dask.tasks import Npz, OnDisk, Recipe
 from fastnmf.data.annotated import is_annotated
@@ -118,3 +120,50 @@ def parts_of(given, name, blocks):
         is_parts = all(_is_lazy(part) or not isinstance(part, str) and hasattr(part, "__len__") for part in given)
         return list(given) if is_parts else None
     return None
+
+
+def concatenated(parts):
+    """Return the rows of all parts: arrays as an array, lists as a list, sparse matrices as CSR, frames as a dict."""
+    if any(map(sp.issparse, parts)):
+        return sp.csr_array(sp.vstack(parts, format="csr"))
+    if hasattr(parts[0], "columns"):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0].columns}
+    if all(isinstance(part, (list, tuple)) for part in parts):
+        return [label for part in parts for label in part]
+    return np.concatenate(parts)
+
+
+def cut_rows(given, name, blocks):
+    """Return what belongs to the rows of each chunk, a list with a part for each, some of them perhaps Delayed.
+
+    Parameters
+    ----------
+    given : dict, Dask array, series or frame, list of parts, array-like, frame or sparse matrix; or None
+        Of a dict, each value is cut.
+    name : str
+        What it is, for messages.
+    blocks : Blocks
+
+    Raises
+    ------
+    ValueError
+        It is not in parts and has another number of rows than X, or the chunks of X have unknown sizes.
+    """
+    if given is None:
+        return [None] * len(blocks.pieces)
+    if isinstance(given, Mapping):
+        each = [cut_rows(values, f"{name}[{key!r}]", blocks) for key, values in given.items()]
+        return [dict(zip(given, parts, strict=True)) for parts in zip(*each, strict=True)]
+    parts = parts_of(given, name, blocks)
+    if parts is not None:
+        return parts
+    if None in blocks.sizes:
+        raise ValueError(
+            f"The chunks of X have unknown numbers of rows; give {name} as many chunks, as a Dask array or a list."
+        )
+    ends = np.cumsum(blocks.sizes)
+    n_given = given.shape[0] if hasattr(given, "shape") else len(given)
+    if n_given != ends[-1]:
+        raise ValueError(f"{name} has {n_given} rows for {ends[-1]} rows of X; give one for each row.")
+    rows = given.iloc if hasattr(given, "iloc") else sp.csr_array(given) if sp.issparse(given) else given
+    return [rows[end - size : end] for size, end in zip(blocks.sizes, ends.tolist(), strict=True)]

@@ -107,7 +107,8 @@ class DaskSource:
         shares, so that one sum travels for all of them. (A task for each chunk would be taken by another worker that
         is idle; tasks that name a worker would not begin again where all workers are lost at a time, even if they
         allow others: Dask forgets them.)
-    stratum_index : ndarray (n_rows,) of int32
+    membership : ndarray (n_rows,) of int32, or csr_array (n_rows, q) of float64
+        The stratum of each row, or its design.
     weight : ndarray (n_rows,) of float64, or None
     """
 
@@ -338,11 +339,11 @@ class DaskSource:
         weight = None if weight is None else np.concatenate([fact.weight for fact in found])
         return (*(_union(used) if strata is not None else (None, None)), weight)
 
-    def assign(self, stratum_index, weight):
-        """Send the strata and the weights of their rows to the chunks."""
-        self.stratum_index, self.weight = stratum_index, weight
+    def assign(self, membership, weight):
+        """Send the strata, or the design, and the weights of their rows to the chunks."""
+        self.membership, self.weight = membership, weight
         cut = [slice(*bounds) for bounds in self._bounds]
-        each = [Side(rows.start, stratum_index[rows], None if weight is None else weight[rows]) for rows in cut]
+        each = [Side(rows.start, membership[rows], None if weight is None else weight[rows]) for rows in cut]
         self.sides = self.map_together("side", tasks.identity, each, groups=self.groups)
 
     def bounds(self, chunk):

@@ -6,26 +6,29 @@ import copy
 import inspect
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal, NoReturn, TypeVar
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core import remote
 from fastnmf.core.alternate import balancing_powers, times_powers
-from fastnmf.core.options import one_of, row_weights
+from fastnmf.core.options import one_of
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.dask import tasks
-from fastnmf.dask.collections import Blocks, blocks_of, parts_of
+from fastnmf.dask.collections import Blocks, blocks_of, concatenated, cut_rows, parts_of
 from fastnmf.dask.engine import DaskSource
 from fastnmf.data.annotated import Layer, is_annotated, with_labels, with_layer
-from fastnmf.data.labels import encode_labels, known_labels
+from fastnmf.data.design import Membership, RowsOfDesign
+from fastnmf.data.labels import known_labels
 from fastnmf.data.names import check_names, names_of
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.models import nmf, stratified
-from fastnmf.models.base.chunked import refuse
+from fastnmf.models.base.chunked import membership_of, refuse, summarized, weight_of_rows
+from fastnmf.models.base.designs import move_least_levels
 from fastnmf.typing import FilePath, Names
 
 
@@ -190,15 +193,24 @@ class DaskFitMixin:
         strata, weight = (given.get(name) for name in ("strata", "sample_weight"))
         parts = parts_of(strata, "strata", X), parts_of(weight, "sample_weight", X)
         labels, stratum_index, of_rows = source.look(*parts)
+        if isinstance(strata, RowsOfDesign):
+            each = {name: getattr(strata, name) for name in ("strata", "design", "exposure")}
+            strata = RowsOfDesign(**{name: _computed(source, rows, name) for name, rows in each.items()})
+            if isinstance(strata.design, dict):
+                raise TypeError("design comes in frames; give a Dask array, a list of sparse matrices, or one frame.")
         if labels is None:
-            stratum_index, labels = encode_labels(strata, source.shape[0], None)
+            membership = membership_of(self, strata, source.shape[0], options)
+        else:
+            membership = Membership(None, labels, stratum_index)
+        if options.gauge and sp.issparse(membership.rows):
+            raise ValueError(
+                f"gauge={options.gauge!r} of a design needs all rows at once, but X is a Dask collection; set "
+                "gauge=None, or fit the matrix in memory by the class of fastnmf."
+            )
         given["sample_weight"] = weight = weight if of_rows is None else of_rows
         self.n_features_in_ = source.shape[1]
-        rows = SimpleNamespace(shape=source.shape, stratum_index=stratum_index, n_strata=len(labels))
-        source.assign(stratum_index, row_weights(rows, weight, options.strata_weight))
-        more = {"has_entropy": options.is_kullback_leibler}
-        summary, weighing = remote.summarize(source, labels, source.dtype, options.beta, **more)
-        return remote.ChunkedStrata(source, summary, weighing, options.sparse_shifts)
+        source.assign(membership.rows, weight_of_rows(membership, source.shape, weight, options))
+        return summarized(source, membership, source.dtype, options)
 
     def _unscaled_W(self, data, W):
         return W if isinstance(data, remote.ChunkedStrata) else super()._unscaled_W(data, W)
@@ -210,6 +222,8 @@ class DaskFitMixin:
     def _set_factors(self, data, fit, options):
         factors, of_rounds = fit.factors, fit.factors.rounds
         self.n_components_ = self._n_components = factors.rank
+        if self._has_shifts:
+            move_least_levels(data, fit, options)
         self._final_exact_W(data, fit, options)
         factors.clear_cache(kept="held V")
         _, H, shifts = self._arrays(data, fit.solver)
@@ -227,8 +241,7 @@ class DaskFitMixin:
         self.components_ = H
         vars(self)["W_"] = engine.collection(finish)
         if self._has_shifts:
-            of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
-            vars(self).update(of_strata, shifts_=shifts)
+            vars(self).update(self._attributes_of_strata(data), shifts_=shifts)
         self.n_revived_ = fit.solver.n_reseeded
         engine.states = None
 
@@ -242,9 +255,39 @@ class DaskFitMixin:
         self._check_fitted(blocks.n_columns)
         if is_annotated(X):
             check_names(names_of(X), getattr(self, "feature_names_in_", None))
-        _, strata = with_labels(X, strata)
-        self._check_strata_given(strata)
-        return _lazily(self.to_local(), blocks, strata)
+        if isinstance(strata, RowsOfDesign):
+            given = {name: getattr(strata, name) for name in ("strata", "design", "exposure")}
+            self._fitted_design().check_given(**given)
+        else:
+            strata = with_labels(X, strata)[1]
+            self._check_strata_given(strata)
+            is_whole = strata is not None and None not in blocks.sizes and parts_of(strata, "strata", blocks) is None
+            given = {"strata": known_labels(strata, "strata", sum(blocks.sizes)) if is_whole else strata}
+        return _lazily(self.to_local(), blocks, given)
+
+
+def _computed(source, given, name):
+    """Return what belongs to the rows of a fit in memory, also where Dask has it, or where it comes in parts.
+
+    Parameters
+    ----------
+    source : DaskSource
+    given : dict, Dask array, series or frame, list of parts, or anything else
+        Of a dict, each value; what comes in parts has a part for each chunk of X.
+    name : str
+        What it is, for the message.
+    """
+    if isinstance(given, Mapping):
+        return {key: _computed(source, each, f"{name}[{key!r}]") for key, each in given.items()}
+    parts = parts_of(given, name, source.blocks)
+    if parts is None:
+        return given
+    parts = source.gather(source.sent(parts))
+    for number, (part, size) in enumerate(zip(parts, source.sizes, strict=True)):
+        n_given = part.shape[0] if hasattr(part, "shape") else len(part)
+        if n_given != size:
+            raise ValueError(f"Chunk {number} of X has {size} rows and {n_given} in {name}; give both the same chunks.")
+    return concatenated(parts)
 
 
 def _gauged(found, H, shifts, gauge):
@@ -266,7 +309,7 @@ def _gauged(found, H, shifts, gauge):
     return least, apply_gauge(least[used], H, shifts, used, gauge)[1]
 
 
-def _lazily(model, blocks, strata):
+def _lazily(model, blocks, given):
     """Return the weights of new rows as a Dask array.
 
     Parameters
@@ -274,25 +317,19 @@ def _lazily(model, blocks, strata):
     model : NMF or StratifiedNMF
         Without Dask.
     blocks : Blocks
-    strata : Dask array or series, list of parts, or array-like; or None
+    given : dict
+        The arguments of `transform` beside X, as `fastnmf.dask.collections.cut_rows` takes them.
     """
     import dask
     import dask.array as da
     from dask.highlevelgraph import HighLevelGraph
     from dask.task_spec import Alias
 
-    labels, n_chunks = parts_of(strata, "strata", blocks), len(blocks.pieces)
-    if labels is None and strata is not None:
-        if None in blocks.sizes:
-            raise ValueError(
-                "The chunks of X have unknown numbers of rows; give strata as many chunks, as a Dask array or a list."
-            )
-        ends = np.cumsum(blocks.sizes)
-        whole = known_labels(strata, "strata", int(ends[-1]))
-        labels = [whole[end - size : end] for size, end in zip(blocks.sizes, ends, strict=True)]
-    labels = [None] * n_chunks if labels is None else labels
+    n_chunks, names = len(blocks.pieces), [name for name, rows in given.items() if rows is not None]
+    cut = [cut_rows(given[name], name, blocks) for name in names]
+    of_chunks = [dict(zip(names, (each[chunk] for each in cut), strict=True)) for chunk in range(n_chunks)]
     shared, run = dask.delayed(model, traverse=False), dask.delayed(tasks.transformed, pure=False)
-    each = zip(blocks.pieces, labels, range(n_chunks), strict=True)
+    each = zip(blocks.pieces, of_chunks, range(n_chunks), strict=True)
     parts = [run(shared, piece, of_rows, number) for piece, of_rows, number in each]
     name, sizes = f"transform-{uuid.uuid4().hex}", tuple(np.nan if size is None else size for size in blocks.sizes)
     own = {(name, number, 0): Alias((name, number, 0), part.key) for number, part in enumerate(parts)}
@@ -357,6 +394,8 @@ class StratifiedNMF(DaskFitMixin, stratified.StratifiedNMF):
 
     `fit` takes what `fastnmf.dask.NMF` takes. `strata`, and `sample_weight` likewise, is a Dask array or series or a
     list with as many chunks as X, a NumPy array, or the name of an obs column of an AnnData. Strata may span chunks.
+    Of several factors each column may be such a collection; `design` and `exposure` may be, too. The design of all rows
+    is held by the driver.
 
     Parameters
     ----------
@@ -364,8 +403,11 @@ class StratifiedNMF(DaskFitMixin, stratified.StratifiedNMF):
     fixed_components, seed_features, guide_weight, unknown_strata, normalize, n_shift_updates, extrapolate, sweeps,
     max_iter, tol, random_state, n_threads, verbose, warm_start, max_time, callback, sparse_shifts :
         As for `fastnmf.StratifiedNMF`; `callback` and `n_threads` as for `fastnmf.dask.NMF`.
+    smoothness :
+        As for `fastnmf.StratifiedNMF`.
     gauge : {None, "max_shift"}, default=None
-    n_init, missing_values, penalties, label_weight, update_order, smoothness :
+        Only None with several factors, a design or an exposure.
+    n_init, missing_values, penalties, label_weight, update_order, n_own, own_penalty, own, shifts :
         Only their defaults are supported.
     client, hold :
         As for `fastnmf.dask.NMF`.

@@ -198,10 +198,10 @@ def facts(piece, number, strata, weight):
 
 @dataclass
 class Side:
-    """The data of a chunk beside its rows: the number of the first one, their strata, and their weights or None."""
+    """The data of a chunk beside its rows: the first one's number, their strata or design, their weights or None."""
 
     first: int
-    stratum_index: np.ndarray
+    membership: Any
     weight: np.ndarray | None
 
 
@@ -274,11 +274,12 @@ def as_part(piece, side, setting, number):
     """
     if isinstance(piece, Part):
         return piece
-    X, columns = sp.csr_array((len(side.stratum_index), setting.n_columns), dtype=setting.weighing.dtype), None
+    membership = owned(side.membership)
+    X, columns = sp.csr_array((membership.shape[0], setting.n_columns), dtype=setting.weighing.dtype), None
     if piece is not None:
         found = loaded_piece(piece, number)
         X, columns = found.X, found.columns
-    data = setting.weighing.strata(X, side.stratum_index, side.weight, columns)
+    data = setting.weighing.strata(X, membership, side.weight, columns)
     return part_of(data, side.first, setting.net, None if piece is None else setting.pattern)
 
 
@@ -375,12 +376,14 @@ def _tell(numbers):
 
 
 def owned(value):
-    """Return an array, or an order or share with arrays, that may be written; anything else as it is.
+    """Return an array, dense or CSR, or an order or share with arrays, that may be written; anything else as it is.
 
     Arrays from another worker may not be written, which is another type to kernels: each would be compiled again.
     """
     if isinstance(value, np.ndarray):
         return value if value.flags.writeable else value.copy()
+    if sp.issparse(value):
+        return value if all(F.flags.writeable for F in (value.data, value.indices, value.indptr)) else value.copy()
     if not isinstance(value, (chunks.Order, chunks.Share)):
         return value
     copies = {name: owned(array) for name, array in vars(value).items() if isinstance(array, np.ndarray)}
@@ -516,13 +519,13 @@ def finished(state, side, finish):
     if finish.scale is not None:
         W = (W * finish.scale).astype(W.dtype)
     if finish.least is not None:
-        W = W - finish.least[side.stratum_index]
+        W = W - finish.least[side.membership]
     return W if finish.powers is None else times_powers(W, finish.powers)
 
 
 def least_of(state, side, finish):
     """Return the numbers of the strata that a chunk has, and the smallest weight of each component in them."""
-    used, index = np.unique(side.stratum_index, return_inverse=True)
+    used, index = np.unique(side.membership, return_inverse=True)
     W = finished(state, side, finish)
     least = np.full((len(used), W.shape[1]), np.inf, W.dtype)
     np.minimum.at(least, index, W)
@@ -537,7 +540,7 @@ def lengths_of(state, side, finish):
     return np.ldexp(np.sqrt(np.square(np.ldexp(W, -largest)).sum(axis=0)), largest)
 
 
-def transformed(model, piece, strata, number):
+def transformed(model, piece, given, number):
     """Return the weights of the rows of a chunk.
 
     Parameters
@@ -546,11 +549,12 @@ def transformed(model, piece, strata, number):
         Fitted, without Dask.
     piece :
         As for `loaded_piece`.
-    strata : array-like (n_rows,), or None
+    given : dict
+        The arguments of `transform` beside X: the strata, the design, the exposure of these rows.
     number : int
     """
-    X, given = loaded_piece(piece, number).X, {} if strata is None else {"strata": strata}
-    if strata is not None and len(strata) != X.shape[0]:
+    X, strata = loaded_piece(piece, number).X, given.get("strata")
+    if strata is not None and not isinstance(strata, dict) and len(strata) != X.shape[0]:
         raise ValueError(
             f"Chunk {number} of X has {X.shape[0]} rows and {len(strata)} labels in strata; give both the same chunks."
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,6 +30,7 @@ from fastnmf.kernels.records import LazyRows
 from fastnmf.typing import Array, Floats, Integers, Matrix, SparseOrDense, Vector
 
 INTERCEPT = "intercept"
+LEAST_SHARE = 1e-3  # of the even share of the data, of a shift at the start of multiplicative updates
 MEANS_SWEEPS = 10  # sweeps of coordinate descent for the least-squares shifts of a start
 
 Kind = Literal["strata", "crossed", "matrix"]
@@ -44,11 +45,23 @@ class RowsOfDesign:
     strata : array-like (n_rows,), or a frame, dict or array of several factors, or None
     design : sparse matrix, array or DataFrame (n_rows, q), or None
     exposure : array-like (n_rows,), or None
+    encoded : csr_array (n_rows, q) of float64, or None
+        Z, where a `Design` has encoded the rows already.
+    is_batch : bool
+        Whether other rows of the same fit follow: these may lack columns, and are no strata although they look so.
     """
 
     strata: Any = None
     design: Any = None
     exposure: Any = None
+    encoded: Any = None
+    is_batch: bool = False
+
+    def encoded_by(self, learned: Design, n_rows: int, unknown: Literal["error", "mean"]) -> sp.csr_array:
+        """Return Z, a csr_array (n_rows, q), as `Design.encode`; the arguments are those of `Design.encode`."""
+        if self.encoded is not None:
+            return self.encoded
+        return learned.encode(self.strata, self.design, self.exposure, n_rows, unknown)
 
 
 class Design:
@@ -100,8 +113,31 @@ class Design:
         self.sizes = np.ones(len(names)) if sizes is None else sizes
 
     @classmethod
+    def of_levels(cls, kind: Kind, factors: list[str], levels: list[Array], has_exposure: bool) -> Self:
+        """Return the design with these levels.
+
+        Parameters
+        ----------
+        kind : {"strata", "crossed"}
+        factors, levels, has_exposure :
+            As the attributes.
+        """
+        if kind == "strata":
+            names = [str(label) for label in levels[0].tolist()]
+        else:
+            each = zip(factors, levels, strict=True)
+            names = [INTERCEPT, *(f"{name}={label}" for name, labels in each for label in labels.tolist())]
+        return cls(kind, factors, levels, np.array(names), has_exposure)
+
+    @classmethod
     def learn(
-        cls, strata: Any, design: SparseOrDense | None, exposure: Vector | None, n_rows: int
+        cls,
+        strata: Any,
+        design: SparseOrDense | None,
+        exposure: Vector | None,
+        n_rows: int,
+        *,
+        is_batch: bool = False,
     ) -> tuple[Self, sp.csr_array]:
         """Learn the columns of Z from the rows of a fit, and encode these; `sizes` are those of rows of weight 1.
 
@@ -113,6 +149,8 @@ class Design:
         exposure : array-like (n_rows,), or None
             Non-negative.
         n_rows : int
+        is_batch : bool, default=False
+            Whether a column of Z may be zero, because other rows follow.
 
         Returns
         -------
@@ -135,15 +173,12 @@ class Design:
         elif is_crossed(strata):
             columns = columns_of(strata)
             levels = [distinct(known_labels(of, f"strata[{name!r}]", n_rows), name)[0] for name, of in columns.items()]
-            each = zip(columns, levels, strict=True)
-            names = [INTERCEPT, *(f"{name}={label}" for name, labels in each for label in labels.tolist())]
-            found = cls("crossed", list(columns), levels, np.array(names), exposure is not None)
+            found = cls.of_levels("crossed", list(columns), levels, exposure is not None)
         else:
-            labels = encode_labels(strata, n_rows)[1]
-            found = cls("strata", [], [labels], np.array([str(l) for l in labels.tolist()]), exposure is not None)
+            found = cls.of_levels("strata", [], [encode_labels(strata, n_rows)[1]], exposure is not None)
         Z = found.encode(strata, design, exposure, n_rows)
         found.sizes = np.bincount(Z.indices, minlength=Z.shape[1]).astype(np.float64)
-        if not found.sizes.all():
+        if not is_batch and not found.sizes.all():
             name = found.names[int(np.argmin(found.sizes))].item()
             what = f"the column {name!r} of the design is zero" if design is not None else f"{name!r} has exposure 0"
             raise ValueError(f"Its shift is undetermined: {what} in every row; leave out the column, or these rows.")
@@ -183,7 +218,7 @@ class Design:
         ValueError, TypeError
             As `learn`, and where something that the fit had is missing, or something else is given.
         """
-        self._check_given(strata, design, exposure)
+        self.check_given(strata, design, exposure)
         if self.kind == "matrix":
             Z = self._checked(design, n_rows)
         elif self.kind == "strata":
@@ -205,7 +240,7 @@ class Design:
         Z.sort_indices()
         return Z
 
-    def _check_given(self, strata, design, exposure):
+    def check_given(self, strata, design, exposure):
         """Raise where what is given is not what the fit had."""
         if (design is None) != (self.kind != "matrix"):
             had = f"a design of {len(self.names)} columns" if design is None else "strata"
@@ -363,7 +398,114 @@ def is_one_hot(Z: sp.csr_array) -> bool:
     return bool((np.diff(Z.indptr) == 1).all() and (Z.data == 1).all())
 
 
-class DesignedStrata(Strata):
+class Membership(NamedTuple):
+    """Which shifts the rows of X have.
+
+    Attributes
+    ----------
+    learned : Design, or None
+        None for strata.
+    names : ndarray (q,)
+        The names of the columns of the design, or the labels of the strata.
+    rows : ndarray (n_rows,) of int32, or csr_array (n_rows, q) of float64
+        The stratum of each row, where it has a single shift, or its design.
+    laplacian : csr_array (q, q) of float64, or None
+        L of the smoothness penalty.
+    """
+
+    learned: Design | None
+    names: Array
+    rows: Any
+    laplacian: Any = None
+
+
+class HasDesign:
+    """Mixin of data, in memory or in chunks, whose rows have shifts by a design Z: all that depends on Z alone.
+
+    Attributes
+    ----------
+    design : csr_array (n_rows, q) of float64
+        Z, not multiplied by weights of rows.
+    laplacian : csr_array (q, q) of float64, or None
+        L of a smoothness penalty.
+    learned : Design, or None
+        What the fit has learned; set by a model for the data of a fit.
+    """
+
+    design: sp.csr_array
+    laplacian: sp.csr_array | None
+    learned: Design | None = None
+    weight: Floats | None
+    pattern: Pattern
+    dtype: np.dtype[Any]
+
+    @cached_property
+    def gram(self) -> sp.csr_array:
+        """``Zᵀ diag(weight) Z``, a csr_array (q, q) of float64."""
+        Z = self.design
+        each = Z.data if self.weight is None else Z.data * self.weight[row_index(Z)]
+        found = sp.csr_array(Z.T @ sp.csr_array((each, Z.indices, Z.indptr), shape=Z.shape))
+        found.sort_indices()
+        return found
+
+    @cached_property
+    def entries_meet(self) -> bool:
+        """Whether the entries of V in one column depend on each other."""
+        gram = self.gram if self.laplacian is None else self.gram + self.laplacian
+        return bool(gram.count_nonzero() > np.count_nonzero(gram.diagonal()))
+
+    def even_shifts(self) -> Floats:
+        """Return the shifts that give every column of Z the same share, ``XᵀZ / (ZᵀZ 1)``, on the pattern, (q,).
+
+        They are positive wherever shifts may be.
+        """
+        pattern, whole = self.pattern, np.asarray(self.gram.sum(axis=1)).ravel()
+        return (pattern.sums / np.where(whole > 0, whole, 1)[pattern.group]).astype(self.dtype)
+
+    def stratum_means(self) -> Floats:
+        """Return shifts ``Z V ~ X`` by least squares over V >= 0, nearly, on the pattern, an array (q,).
+
+        For strata without exposure they are the means. Coordinate descent begins at `even_shifts`.
+        """
+        pattern, v = self.pattern, self.even_shifts()
+        designs.descend(pattern.as_csr(v), self.gram, pattern.sums, np.zeros_like(v), MEANS_SWEEPS)
+        return v
+
+    def positive_shifts(self, v: Floats) -> Floats:
+        """Return entries v (q,) of shifts that are not zero: multiplicative updates keep zeros.
+
+        Least squares, and the canonical form of an earlier fit, leave shifts at zero.
+        """
+        return np.maximum(v, LEAST_SHARE * self.even_shifts())
+
+    def spread(self, each: Floats) -> Floats:
+        """Return ``Z each`` without the row scale, dense (n_rows, ...); each (q, ...)."""
+        return self.design @ each
+
+    def collect(self, each: Floats) -> Floats:
+        """Return ``Zᵀ each`` without the row scale, float64 (q,); each (n_rows,)."""
+        return self.design.T @ each
+
+
+def covered(pattern: Pattern, laplacian: sp.csr_array | None) -> Pattern:
+    """Return a pattern of shifts with all levels of a smoothed factor wherever it has one of them.
+
+    Parameters
+    ----------
+    pattern : Pattern
+    laplacian : csr_array (q, q) of float64, or None
+        L of the smoothness penalty, which may make the shift of a level positive that no row with the feature has.
+    """
+    if laplacian is None:
+        return pattern
+    start, group = pattern.start, pattern.group
+    n_parts, part = csgraph.connected_components(laplacian, directed=False)
+    member = sp.csr_array((np.ones(len(part)), (np.arange(len(part)), part)), (len(part), n_parts))
+    used = sp.csr_array((np.ones(len(group)), group, start), (pattern.n_columns, pattern.n_groups)) @ member
+    return pattern.covering(sp.csr_array(member @ used.T))
+
+
+class DesignedStrata(HasDesign, Strata):
     """A non-negative matrix whose rows have shifts by a design Z.
 
     `labels` are the names of the columns of Z, and `n_strata` is their number q. There is no `stratum_index`.
@@ -395,7 +537,7 @@ class DesignedStrata(Strata):
         laplacian: sp.csr_array | None = None,
     ):
         super().__init__(X, labels, None, is_signed, log4_scale)
-        self.design, self.laplacian, self.learned = design, laplacian, None
+        self.design, self.laplacian = design, laplacian
 
     @classmethod
     def of_matrix(
@@ -435,21 +577,6 @@ class DesignedStrata(Strata):
         return found
 
     @cached_property
-    def gram(self) -> sp.csr_array:
-        """``Zᵀ diag(weight) Z``, a csr_array (q, q) of float64."""
-        Z = self.design
-        each = Z.data if self.weight is None else Z.data * self.weight[row_index(Z)]
-        found = sp.csr_array(Z.T @ sp.csr_array((each, Z.indices, Z.indptr), shape=Z.shape))
-        found.sort_indices()
-        return found
-
-    @cached_property
-    def entries_meet(self) -> bool:
-        """Whether the entries of V in one column depend on each other."""
-        gram = self.gram if self.laplacian is None else self.gram + self.laplacian
-        return bool(gram.count_nonzero() > np.count_nonzero(gram.diagonal()))
-
-    @cached_property
     def pattern(self) -> Pattern:
         """`Pattern` of the shifts: where ``Xᵀ Z`` is positive, and at all levels of a smoothed factor if at one."""
         Z = self.design
@@ -462,31 +589,10 @@ class DesignedStrata(Strata):
             sums.sort_indices()
         else:
             sums = sp.csr_array((Z.T @ self.X.astype(np.float64, copy=False)).T)
+        sums = sp.csr_array(sums.astype(self.dtype, copy=False))
+        sums.eliminate_zeros()  # of products that are too small for the dtype
         start, group = sums.indptr.astype(np.int64), sums.indices.astype(np.int32)
-        found = Pattern(start, group, sums.data.astype(self.dtype), self.n_strata, self.sparse_shifts)
-        if self.laplacian is None:
-            return found
-        n_parts, part = csgraph.connected_components(self.laplacian, directed=False)
-        member = sp.csr_array((np.ones(len(part)), (np.arange(len(part)), part)), (len(part), n_parts))
-        used = sp.csr_array((np.ones(len(group)), group, start), sums.shape) @ member
-        return found.covering(sp.csr_array(member @ used.T))
-
-    def even_shifts(self) -> Floats:
-        """Return the shifts that give every column of Z the same share, ``XᵀZ / (ZᵀZ 1)``, on the pattern, (q,).
-
-        They are positive wherever shifts may be.
-        """
-        pattern, whole = self.pattern, np.asarray(self.gram.sum(axis=1)).ravel()
-        return (pattern.sums / np.where(whole > 0, whole, 1)[pattern.group]).astype(self.dtype)
-
-    def stratum_means(self) -> Floats:
-        """Return shifts ``Z V ~ X`` by least squares over V >= 0, nearly, on the pattern, an array (q,).
-
-        For strata without exposure they are the means. Coordinate descent begins at `even_shifts`.
-        """
-        pattern, v = self.pattern, self.even_shifts()
-        designs.descend(pattern.as_csr(v), self.gram, pattern.sums, np.zeros_like(v), MEANS_SWEEPS)
-        return v
+        return covered(Pattern(start, group, sums.data, self.n_strata, self.sparse_shifts), self.laplacian)
 
     def lazy_shifts(self, below: Floats) -> LazyRows:
         """Return a ``LazyRows`` (n_rows, K) that holds ``Z below`` times the row scale; below (q, K), as ``V H``."""
@@ -497,14 +603,6 @@ class DesignedStrata(Strata):
         """Return Z (n_rows, q), float64, times the row scale."""
         u = 1.0 if self.row_scale is None else self.row_scale[row_index(self.design)].astype(np.float64)
         return sp.csr_array((self.design.data * u, self.design.indices, self.design.indptr), shape=self.design.shape)
-
-    def spread(self, each: Floats) -> Floats:
-        """Return ``Z each`` without the row scale, dense (n_rows, ...); each (q, ...)."""
-        return self.design @ each
-
-    def collect(self, each: Floats) -> Floats:
-        """Return ``Zᵀ each`` without the row scale, float64 (q,); each (n_rows,)."""
-        return self.design.T @ each
 
     def shift_rows(self, V: Any, rows: slice | Integers) -> Floats:
         """Return ``Z V`` of some rows times the row scale, dense; V (q, n_columns), dense or CSR."""

@@ -54,8 +54,8 @@ def check_kind(X, prefix=""):
         raise TypeError(f"{prefix}X is {shown(X)}; expected a matrix (samples x features) of numbers.")
     if hasattr(X, "chunk_rows"):
         raise TypeError(
-            f"{prefix}X is a matrix on disk, which fit of NMF and StratifiedNMF, and transform of all models that have "
-            "it, read chunk by chunk; pass X[:] to read it whole."
+            f"{prefix}X is a matrix on disk, which fit, transform and score of NMF and StratifiedNMF read chunk by "
+            "chunk; pass X[:] to read it whole."
         )
     if hasattr(X, "__dask_graph__"):
         raise TypeError(

@@ -354,12 +354,16 @@ class Strata:
             X = self.X.T
             _chunked(self.X.shape[1], self.X.size * F.shape[1], lambda rows: np.matmul(X[rows], F, out=out[rows]))
 
+    def column_sums(self) -> Floats:
+        """Return the weighted sum of every column of the data without the row scale, float64 (n_columns,)."""
+        each = np.ones(self.shape[0]) if self.weight is None else self._sum_scale.astype(np.float64)
+        return each @ self.X
+
     def column_means(self) -> Floats:
         """Return the weighted mean of every column of the data without the row scale, an array (n_columns,)."""
         if self.weight is None and not self.is_sparse:
             return self.X.mean(axis=0, dtype=np.float64).astype(self.dtype)
-        each = np.ones(self.shape[0]) if self.weight is None else self._sum_scale.astype(np.float64)
-        return (each @ self.X / (self.total or 1.0)).astype(self.dtype)  # rows without weight: zeros
+        return (self.column_sums() / (self.total or 1.0)).astype(self.dtype)  # rows without weight: zeros
 
     def stratum_means(self) -> Floats:
         """Return the weighted mean of every column over the rows of each stratum, on the pattern, an array (q,)."""

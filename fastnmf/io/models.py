@@ -8,6 +8,7 @@ the class, and `Unsaved` takes the place of the object in the loaded model.
 """
 
 from fastnmf.core import batches, penalties, ratio_batches
+from fastnmf.core.design_batches import DesignStatistics
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.init.starts import Start
 from fastnmf.core.losses.choice import Beta, Divergence
@@ -17,8 +18,8 @@ from fastnmf.io.source import pack, unpack
 
 # parameter -> what it holds
 OBJECTS = {"penalties": "a penalty", "loss": "a loss", "beta_loss": "a loss", "updates": "an update"}
-_STATISTICS = {"Statistics": batches.Statistics, "StrataStatistics": batches.StrataStatistics}
-_STATISTICS |= {kind.__name__: kind for kind in (ratio_batches.RatioStatistics, ratio_batches.StrataRatioStatistics)}
+_STATISTICS = (batches.Statistics, batches.StrataStatistics, DesignStatistics)
+_STATISTICS += (ratio_batches.RatioStatistics, ratio_batches.StrataRatioStatistics)
 
 
 class Unsaved(Divergence):
@@ -203,7 +204,8 @@ def model_from_state(values, find):
 
 
 def _statistics_from_state(values):
-    return _STATISTICS[values["class"]].from_state(values["state"])
+    kinds = {kind.__name__: kind for kind in _STATISTICS}
+    return kinds[values["class"]].from_state(values["state"])
 
 
 def _check_labels(labels):

@@ -10,14 +10,12 @@ from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_count_loss, check_number, integer, one_of, sweeps_of
 from fastnmf.core.schedules import hals_schedule, mu_schedule
 from fastnmf.core.warn import first_was, warn_of_y
-from fastnmf.data.annotated import with_layer
 from fastnmf.models.base.chunked import ChunkedFitMixin
-from fastnmf.models.base.classification import ClassPredictionMixin, ignores_classes
+from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.counts import CountsMixin
 from fastnmf.models.base.designs import DesignMixin, check_smoothness
-from fastnmf.models.base.fitted_state import atomic_fit
-from fastnmf.models.base.for_checkers import Callback, CountLoss, Dispersion, Init, WithStrata, available_if
-from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin, refuse_with_design
+from fastnmf.models.base.for_checkers import Callback, CountLoss, Dispersion, Init, WithStrata
+from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.own import OwnComponentsMixin
 from fastnmf.models.base.partial_fit import PartialFitMixin
@@ -57,9 +55,9 @@ class StratifiedNMF(
     ``StratifiedNMF(20).fit(X, strata=labels)`` sets the factors `shifts_`, `W_` and `components_`.
 
     Rows may have several shifts: ``X ~ Z V + W H`` with a design Z >= 0, which `fit` makes of the labels of several
-    factors, or takes as it is; an `exposure` multiplies the shifts of a row. `explain`, `predict_stratum`,
-    `estimate_shifts`, `partial_fit`, `predict_entries`, `recommend` and `similar_features` refuse designs, and so do
-    `missing_values`, `label_weight`, weights of entries, and ``strata_weight="equal"``.
+    factors, or takes as it is; an `exposure` multiplies the shifts of a row. `predict_stratum`, `estimate_shifts`,
+    `predict_entries`, `recommend` and `similar_features` refuse designs, and so do `missing_values`, `label_weight`,
+    weights of entries, and ``strata_weight="equal"``.
 
     Parameters
     ----------
@@ -322,7 +320,7 @@ class StratifiedNMF(
     _private_state = (*DesignMixin._private_state, "_own_stack")
     __metadata_request__fit = {"strata": True, "design": True, "exposure": True}
     __metadata_request__fit_transform = {"strata": True, "design": True, "exposure": True}
-    __metadata_request__partial_fit = {"strata": True}
+    __metadata_request__partial_fit = {"strata": True, "design": True, "exposure": True}
     __metadata_request__transform = {"strata": True, "design": True, "exposure": True}
     __metadata_request__inverse_transform = {"strata": True, "design": True, "exposure": True}
     __metadata_request__score = {"strata": True, "design": True, "exposure": True}
@@ -497,40 +495,6 @@ class StratifiedNMF(
         self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
         has_seen_labels = self.label_weight and y is not None
         return self.transform(X, strata=strata) if has_seen_labels and weight is None else self.W_
-
-    @available_if(ignores_classes)
-    @atomic_fit
-    def partial_fit(self, X: Matrix, y: Any = None, *, strata: Labels | None = None, layer: str | None = None) -> Self:
-        """Add the rows of X to the statistics, and update the shifts and the components once.
-
-        The first call on an unfitted model computes the start from X. `fit` keeps no data: after it, the
-        model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed. Of a sparse
-        `shifts_` with more than 2 million entries, shifts that are not stored stay zero until a row uses the feature.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative, finite.
-        y : ignored
-        strata : array-like (n_samples,), default=None
-            Label of each row. New labels become new strata; `strata_` stays sorted, so the rows of `shifts_` may change
-            their positions. May be omitted for a model of one stratum.
-        layer : str, default=None
-            Layer of an AnnData that holds the matrix instead of its X; None: the one of the first call.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            The data or labels cannot be used, the number of features differs, or the loss is not the squared
-            error.
-        """
-        warn_of_y(self, y, strata)
-        refuse_with_design(self, "partial_fit")
-        return self._partial_fit(with_layer(X, layer), strata)
 
     def transform(
         self,

@@ -86,6 +86,7 @@ def estimate(
     n_entries : int, default=None
         Number of non-zeros; needed with a shape.
     n_strata : int, default=1
+        Number of strata, or of shifts with several factors.
     dtype : float32 or float64, default=None
         None: that of X; float64 for a shape.
     n_threads : int, default=None

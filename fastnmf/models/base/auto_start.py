@@ -24,7 +24,7 @@ from fastnmf.core.init.level import (
 from fastnmf.core.init.start_from import starts_among
 from fastnmf.core.iterate import iterate
 from fastnmf.core.options import check_components, find_seeds, generator
-from fastnmf.data.design import DesignedStrata
+from fastnmf.data.design import HasDesign
 from fastnmf.data.strata import log4_scale_for
 from fastnmf.models.base.nmf import STARTS
 
@@ -203,7 +203,7 @@ def level_start(model, level, data, rank, given, options, random_state):
 
 def _pools(data):
     """Return the pool of each row, the number of pools, and their sizes: a level draws a share of the rows of each."""
-    if isinstance(data, DesignedStrata):
+    if isinstance(data, HasDesign):
         return np.zeros(data.shape[0], np.int32), 1, np.array(data.shape[:1])
     return data.stratum_index, data.n_strata, data.groups.counts
 

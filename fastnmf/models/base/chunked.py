@@ -1,4 +1,4 @@
-"""Fits and transforms of a matrix on disk, one chunk of rows at a time.
+"""Fits, transforms and scores of a matrix on disk, one chunk of rows at a time.
 
 Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2 ** log4_scale``, shifts by
 ``4 ** log4_scale``.
@@ -18,11 +18,13 @@ from fastnmf.core.options import generator, row_weights
 from fastnmf.core.penalties import penalties_of
 from fastnmf.core.problem import Problem
 from fastnmf.core.progress import say
+from fastnmf.core.row_errors import explained_share
 from fastnmf.core.updates import MU
-from fastnmf.data.design import RowsOfDesign
+from fastnmf.data.design import HasDesign, Membership, RowsOfDesign
 from fastnmf.data.labels import encode_labels, known_labels
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
+from fastnmf.kernels.jit import threads
 from fastnmf.kernels.row_intrinsics import padded
 from fastnmf.models.base.auto_start import AutoStartMixin, is_free, level_of, level_start
 from fastnmf.models.base.estimator import check_brought, without_zeros
@@ -31,7 +33,7 @@ INITS = (None, "auto", "multilevel", "features", "rows", "random", "custom")
 
 
 class ChunkedFitMixin(AutoStartMixin):
-    """Mixin that lets a model fit and transform a `DiskCSR`; precedes `BaseNMF` among the bases."""
+    """Mixin that lets a model fit, transform and score a `DiskCSR`; precedes `BaseNMF` among the bases."""
 
     def _validated(self, X, *, reset, is_fitted=True):
         if not (isinstance(X, DiskCSR) and reset):
@@ -73,16 +75,64 @@ class ChunkedFitMixin(AutoStartMixin):
     def _transform(self, X, strata=None):
         if not isinstance(X, DiskCSR):
             return super()._transform(X, strata)
-        self._check_fitted(X.shape[1])
-        self._check_strata_given(strata)
-        strata = None if strata is None else known_labels(strata, "strata", X.shape[0])
-        out, lo = None, 0
-        for block in X.blocks(X.chunk_rows):
-            hi = lo + block.shape[0]
-            W = super()._transform(block, None if strata is None else strata[lo:hi])
+        out = None
+        for part, block, rows in self._blocks(X, strata):
+            W = self._transform(block, rows)
             out = remote.room((X.shape[0], W.shape[1]), W.dtype) if out is None else out
-            out[lo:hi], lo = W, hi
+            out[part] = W
         return out
+
+    def _score(self, X, strata=None, sample_weight=None):
+        """Return the score as `BaseNMF` does; of a matrix on disk chunk by chunk.
+
+        Parameters
+        ----------
+        X : DiskCSR, sparse matrix or array (n_samples, n_features)
+        strata : array-like (n_samples,), or RowsOfDesign, default=None
+            Of X on disk, the latter is encoded.
+        sample_weight : array-like (n_samples,), default=None
+        """
+        options = self._reading_options()
+        is_known = (options.is_squared or options.is_kullback_leibler) and options.missing_values is None
+        if not isinstance(X, DiskCSR) or self._has_own_loss or not is_known:
+            return super()._score(X, strata, sample_weight)
+        self._check_weights_of_score(sample_weight, options)
+        n_rows, value = X.shape[0], 0.0
+        (errors, norms), scales = np.empty((2, n_rows)), np.empty(n_rows, int)
+        with threads(options.n_threads):
+            for part, block, rows in self._blocks(X, strata):
+                model = self._with_new_strata(block, rows) if self._has_shifts else self
+                data, H, V = model._prepared(block, rows, options)
+                if options.is_squared:
+                    errors[part], norms[part] = model._errors_and_norms(data, H, V, options)
+                    scales[part] = 4 * data.log4_scale
+                else:
+                    of_chunk, _ = model._infer_by_divergence(data, H, V, options)[1]()
+                    value += float(np.ldexp(of_chunk, -2 * data.log4_scale))
+            if options.is_squared:  # chunks may be held in different scales
+                scales = scales.min() - scales
+                return explained_share(np.ldexp(errors, scales), np.ldexp(norms, scales), sample_weight)
+            scale = _independence(X)
+        return 1.0 if scale == 0 else float(1 - value / scale)
+
+    def _blocks(self, X, strata):
+        """Yield the chunks of X on disk: which rows they are, a slice; these, csr_array; and their strata.
+
+        Parameters
+        ----------
+        X : DiskCSR
+        strata : array-like (n_samples,), or RowsOfDesign whose rows are encoded, or None
+        """
+        self._check_fitted(X.shape[1])
+        is_design = isinstance(strata, RowsOfDesign)
+        if not is_design:
+            self._check_strata_given(strata)
+            strata = None if strata is None else known_labels(strata, "strata", X.shape[0])
+        part = slice(0, 0)
+        for block in X.blocks(X.chunk_rows):
+            part = slice(part.stop, part.stop + block.shape[0])
+            rows = None if strata is None else RowsOfDesign(encoded=strata.encoded[part]) if is_design else strata[part]
+            yield part, block, rows
 
 
 def refuse(model, given, options, what_X="X is a matrix on disk", instead="fit X[:]"):
@@ -100,10 +150,6 @@ def refuse(model, given, options, what_X="X is a matrix on disk", instead="fit X
     init = options.init
     is_known = start_from_init(init) is not None if not isinstance(init, (str, type(None))) else init in INITS
     asked = {
-        "a design (several factors, design=, exposure= or smoothness=)": (
-            isinstance(given.get("strata"), RowsOfDesign),
-            "pass one label for each row",
-        ),
         f"n_init={options.n_init}": (options.n_init > 1, "set n_init=1"),
         f"init={shown(init)}": (not is_known, "use 'auto', 'multilevel', 'features', 'rows', 'random' or a model"),
         f"missing_values={options.missing_values!r}": (options.missing_values is not None, "set it to None"),
@@ -143,16 +189,78 @@ def chunked_data(model, X, given, options):
     fastnmf.core.remote.ChunkedStrata
     """
     refuse(model, given, options)
-    stratum_index, labels = encode_labels(given.get("strata"), X.shape[0], None)
-    of_rows = SimpleNamespace(shape=X.shape, stratum_index=stratum_index, n_strata=len(labels))
-    weight = row_weights(of_rows, given.get("sample_weight"), options.strata_weight)
-    dtype = np.dtype(X.dtype.newbyteorder("=") if X.dtype in (np.float32, np.float64) else np.float64)
-    source = remote.DiskSource(X, stratum_index, weight)
+    membership = membership_of(model, given.get("strata"), X.shape[0], options)
+    weight = weight_of_rows(membership, X.shape, given.get("sample_weight"), options)
+    source = remote.DiskSource(X, membership.rows, weight)
     if options.verbose:
         say(f"{options.name}: the first pass over {X.n_chunks} chunks of {X.chunk_rows} rows")
-    has_entropy = options.is_kullback_leibler
-    summary, weighing = remote.summarize(source, labels, dtype, options.beta, has_entropy=has_entropy)
-    return remote.ChunkedStrata(source, summary, weighing, options.sparse_shifts)
+    return summarized(source, membership, _dtype_of(X), options)
+
+
+def _dtype_of(X):
+    """Return the dtype in which a fit holds a matrix on disk."""
+    return np.dtype(X.dtype.newbyteorder("=") if X.dtype in (np.float32, np.float64) else np.float64)
+
+
+def membership_of(model, strata, n_rows, options):
+    """Return the `Membership` of the rows of a fit in chunks.
+
+    Parameters
+    ----------
+    model : BaseNMF
+    strata : array-like (n_rows,), RowsOfDesign, or None
+    n_rows : int
+    options : Options
+    """
+    if isinstance(strata, RowsOfDesign):
+        return model._membership(n_rows, options, strata)
+    stratum_index, labels = encode_labels(strata, n_rows, None)
+    return Membership(None, labels, stratum_index)
+
+
+def weight_of_rows(membership, shape, sample_weight, options):
+    """Return the weights of the rows of a fit in chunks, float64 (n_rows,), or None where all are one.
+
+    Parameters
+    ----------
+    membership : Membership
+    shape : (int, int)
+        Of all rows.
+    sample_weight : array-like (n_rows,), or None
+    options : Options
+    """
+    rows = SimpleNamespace(shape=shape, stratum_index=membership.rows, n_strata=len(membership.names))
+    return row_weights(rows, sample_weight, options.strata_weight)
+
+
+def summarized(source, membership, dtype, options):
+    """Return the data of a fit in chunks, after a first pass over them.
+
+    Parameters
+    ----------
+    source : DiskSource, or another
+        With the rows of `membership`.
+    membership : Membership
+    dtype : numpy.dtype
+    options : Options
+
+    Returns
+    -------
+    fastnmf.core.remote.ChunkedStrata
+    """
+    more = {"has_entropy": options.is_kullback_leibler}
+    summary, weighing = remote.summarize(source, membership.names, dtype, options.beta, **more)
+    data = remote.chunked_strata(source, summary, weighing, options.sparse_shifts, membership.laplacian)
+    data.learned = membership.learned
+    return data
+
+
+def _independence(X):
+    """Return the Kullback-Leibler divergence of a matrix on disk from the product of its margins, in one pass."""
+    source = remote.DiskSource(X, np.zeros(X.shape[0], np.int32))
+    summary, weighing = remote.summarize(source, np.zeros(1), _dtype_of(X), 1.0, has_entropy=True)
+    data = remote.ChunkedStrata(source, summary, weighing)
+    return float(np.ldexp(data.independence(), -2 * data.log4_scale))
 
 
 def chunked_solver(model, data, given, options, random_state):
@@ -186,6 +294,8 @@ def chunked_solver(model, data, given, options, random_state):
     tasks = {name: row_tasks(factors[name]) for name in "WH"}
     tasks |= {"V": data.pattern.entry_tasks} if has_shifts else {}
     rounds.set_start(factors, start, options.is_multiplicative and isinstance(start, chunks.ExactStart))
+    if options.is_multiplicative and V is None and isinstance(data, HasDesign):  # after W is exact for the shifts given
+        factors.overwrite({"V": data.positive_shifts(factors["V"])})
     problem = ratio_problem(data, factors, tasks) if is_ratio else model._problem(data, factors, tasks, options)
     model._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
     extrapolation = model._extrapolation(factors, tasks, options)

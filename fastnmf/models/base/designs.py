@@ -8,30 +8,35 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core.effects import least_into_intercept
 from fastnmf.core.factors import pad, scaled
 from fastnmf.core.options import check_integer, check_number
 from fastnmf.core.row_errors import row_divergences, row_errors
+from fastnmf.core.warn import warn_of_y
 from fastnmf.data import shifts as shift_arrays
-from fastnmf.data.annotated import check_index, is_annotated, with_labels
-from fastnmf.data.design import Design, DesignedStrata, RowsOfDesign, is_one_hot
+from fastnmf.data.annotated import check_index, is_annotated, with_labels, with_layer
+from fastnmf.data.design import Design, DesignedStrata, HasDesign, Membership, RowsOfDesign, is_one_hot
 from fastnmf.data.labels import is_crossed
 from fastnmf.data.matrix import as_matrix
+from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base.classification import ignores_classes
 from fastnmf.models.base.explain_factors import explain_factors
-from fastnmf.models.base.inspection import Explanation
+from fastnmf.models.base.fitted_state import atomic_fit
+from fastnmf.models.base.for_checkers import available_if
+from fastnmf.models.base.inspection import Explanation, refuse_with_design
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import Groups, Matrix, Names, SparseOrDense, Vector
-
-LEAST_SHARE = 1e-3  # of the even share of the data, of a shift at the start of multiplicative updates
 
 
 def check_smoothness(name, value):
@@ -120,21 +125,43 @@ class DesignMixin:
         """
         if not isinstance(strata, RowsOfDesign):
             return super()._observed(X, options, strata, weight, labels)
-        learned, n_rows, laplacian = labels, X.shape[0], None
-        given = strata.strata, strata.design, strata.exposure
-        if learned is None:
-            self._check_design(options, weight)
-            learned, Z = Design.learn(*given, n_rows)
-            laplacian = learned.laplacian(self.smoothness)
+        learned, names, rows, laplacian = self._membership(X.shape[0], options, strata, weight, labels)
+        if sp.issparse(rows):
+            data = DesignedStrata.of_matrix(X, names, rows, laplacian)
         else:
-            Z = learned.encode(*given, n_rows, "mean" if self._policy() == "mean" else "error")
-        names = learned.levels[0] if learned.is_plain else learned.names  # by which a start is matched
-        if labels is None and laplacian is None and is_one_hot(Z):  # in the time, and with the bits, of strata
-            data = Strata(as_matrix(X), names, Z.indices)
-        else:
-            data = DesignedStrata.of_matrix(X, names, Z, laplacian)
+            data = Strata(as_matrix(X), names, rows)
         data.sparse_shifts, data.learned = options.sparse_shifts, learned
         return data
+
+    def _membership(self, n_rows, options, strata, weight=None, learned=None):
+        """Return the `Membership` of the rows of a fit, or of new rows.
+
+        Parameters
+        ----------
+        n_rows : int
+        options : Options
+        strata : RowsOfDesign
+        weight :
+            As for `_observed`.
+        learned : Design, default=None
+            What the fit has learned; None: this is a fit.
+        """
+        is_fit, laplacian = learned is None, None
+        if is_fit:
+            self._check_design(options, weight)
+            given = strata.strata, strata.design, strata.exposure
+            learned, Z = Design.learn(*given, n_rows, is_batch=strata.is_batch)
+            laplacian = learned.laplacian(self.smoothness)
+        else:
+            Z = strata.encoded_by(learned, n_rows, self._unknown_levels())
+        names = learned.levels[0] if learned.is_plain else learned.names  # by which a start is matched
+        can_be_strata = is_fit and laplacian is None and not strata.is_batch
+        is_plain = can_be_strata and is_one_hot(Z)  # in the time, and with the bits, of strata
+        return Membership(learned, names, Z.indices.astype(np.int32) if is_plain else Z, laplacian)
+
+    def _unknown_levels(self):
+        """Return how `Design.encode` is to treat labels that were not in the fit."""
+        return "mean" if self._policy() == "mean" else "error"
 
     def _check_design(self, options, weight):
         """Raise where a parameter or an argument of `fit` does not go with a design."""
@@ -171,26 +198,21 @@ class DesignMixin:
     def _alternate(self, data, start, given, options, level=None):
         """Return the solver of a fit, whose multiplicative updates begin at shifts that are not zero.
 
-        Least squares, and the canonical form of an earlier fit, leave shifts at zero, where such updates keep them.
-
         Parameters
         ----------
         data, start, given, options, level :
             As for `BaseNMF._alternate`.
         """
         W, H, v, V = start
-        if options.is_multiplicative and V is None and isinstance(data, DesignedStrata):
-            v = np.maximum(v, LEAST_SHARE * data.even_shifts())
+        if options.is_multiplicative and V is None and isinstance(data, HasDesign):
+            v = data.positive_shifts(v)
         return super()._alternate(data, (W, H, v, V), given, options, level)
 
     def _set_factors(self, data, fit, options):
         """Set the attributes, with the least level of each factor in the intercept, if no penalty on V decides that."""
-        is_free = is_crossed_design(data) and not (options.V.alpha or options.V.objects)
-        if is_free:
-            V = least_levels(data, data.pattern.as_read(fit.factors["V"]))
-            fit.factors.overwrite({"V": data.pattern.entries(V)})
+        is_moved = move_least_levels(data, fit, options)
         super()._set_factors(data, fit, options)
-        if is_free and options.gauge == "max_shift":  # which filled the levels of factors
+        if is_moved and options.gauge == "max_shift":  # which filled the levels of factors
             self.shifts_ = least_levels(data, self.shifts_)
 
     def _attributes_of_strata(self, data):
@@ -200,13 +222,87 @@ class DesignMixin:
         if learned is None:
             return super()._attributes_of_strata(data)
         found = {"stratum_sizes_": data.groups.sizes}
-        if learned.kind != "matrix":
-            found["strata_"] = learned.levels if learned.kind == "crossed" else learned.levels[0]
         if learned.is_plain:
-            index = data.design.indices.astype(np.int32) if isinstance(data, DesignedStrata) else data.stratum_index
-            return found | {"row_strata_": index}
-        kept = {"kind": learned.kind, "factors": learned.factors, "has_exposure": learned.has_exposure}
-        return found | {"shift_names_": learned.names, "_design": kept}
+            index = data.design.indices.astype(np.int32) if isinstance(data, HasDesign) else data.stratum_index
+            return found | {"strata_": learned.levels[0], "row_strata_": index}
+        return found | attributes_of(learned)
+
+    # ---------------------------------------------------------------- batches
+
+    @available_if(ignores_classes)
+    @atomic_fit
+    def partial_fit(
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | str | None = None,
+        layer: str | None = None,
+    ) -> Self:
+        """Add the rows of X to the statistics, and update the shifts and the components once.
+
+        The first call on an unfitted model computes the start from X. `fit` keeps no data: after it, the
+        model's approximation replaces the rows of `fit`. `W_` belongs to the rows of `fit` and is removed. Of a sparse
+        `shifts_` with more than 2 million entries, shifts that are not stored stay zero until a row uses the feature.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+            Non-negative, finite.
+        y : ignored
+        strata, design, exposure : default=None
+            As in `fit`, for each batch alike. New labels become new strata, or levels of their factor; they are sorted,
+            so the rows of `shifts_` may change their positions. After `fit` with a design there is no `partial_fit`.
+        layer : str, default=None
+            Layer of an AnnData that holds the matrix instead of its X; None: the one of the first call.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            The data or labels cannot be used, the number of features differs, or the loss is not the squared
+            error.
+        """
+        warn_of_y(self, y, strata)
+        return self._partial_fit(*self._rows_of_batch(with_layer(X, layer), strata, design, exposure))
+
+    def _rows_of_batch(self, X, strata, design, exposure):
+        """Return X, and the labels of its rows or a `RowsOfDesign`, for `partial_fit`.
+
+        Parameters
+        ----------
+        X : any matrix
+        strata, design, exposure :
+            As for `fit`.
+
+        Raises
+        ------
+        ValueError
+            The rows before had something else, or the model has been fitted with a design by `fit`.
+        """
+        is_first = not hasattr(self, "components_")
+        X, rows = self._rows_given(X, strata, design, exposure, is_fit=is_first)
+        if not isinstance(rows, RowsOfDesign):
+            return X, rows
+        if not is_first:
+            if getattr(self, "_statistics", None) is None:
+                refuse_with_design(self, "partial_fit")
+            self._fitted_design().check_given(rows.strata, rows.design, rows.exposure)
+        return X, replace(rows, is_batch=True)
+
+    def _attributes_of_statistics(self, statistics):
+        found, learned = super()._attributes_of_statistics(statistics), getattr(statistics, "learned", None)
+        if learned is None:
+            return found
+        if learned.kind == "crossed":  # whose columns add up to the intercept in every row: none is needed to see that
+            no_rows = sp.csr_array((0, len(learned.names)))
+            found["shifts_"] = least_into_intercept(found["shifts_"], no_rows, 0, learned.blocks)
+        return {name: found[name] for name in ("shifts_", "stratum_sizes_")} | attributes_of(learned)
 
     # ---------------------------------------------------------------- inspection
 
@@ -327,16 +423,19 @@ class DesignMixin:
         return data, *self._fitted_factors(data)
 
     def _given_or_wrapped(self, X, strata):
-        """Return X and a `RowsOfDesign`, also for callers that know labels only."""
-        if isinstance(strata, RowsOfDesign):
-            return X, strata
-        return self._rows_given(X, strata, None, None)
+        """Return X and a `RowsOfDesign`, also for callers that know labels only; those of a matrix on disk encoded."""
+        self._check_fitted()
+        if not isinstance(strata, RowsOfDesign):
+            X, strata = self._rows_given(X, strata, None, None)
+        if isinstance(X, DiskCSR):
+            strata = RowsOfDesign(encoded=strata.encoded_by(self._fitted_design(), X.shape[0], self._unknown_levels()))
+        return X, strata
 
     def _transform(self, X, strata=None):
         if not self._is_designed:
             return super()._transform(X, strata)
-        self._check_fitted()
-        return BaseNMF._transform(self, *self._given_or_wrapped(X, strata))
+        X, strata = self._given_or_wrapped(X, strata)
+        return super()._transform(X, strata) if isinstance(X, DiskCSR) else BaseNMF._transform(self, X, strata)
 
     def _score(self, X, strata=None, *args, **more):
         """Return the score as `BaseNMF` does.
@@ -350,8 +449,10 @@ class DesignMixin:
         """
         if not self._is_designed:
             return super()._score(X, strata, *args, **more)
-        self._check_fitted()
-        return BaseNMF._score(self, *self._given_or_wrapped(X, strata), *args, **more)
+        X, strata = self._given_or_wrapped(X, strata)
+        if isinstance(X, DiskCSR):
+            return super()._score(X, strata, *args, **more)
+        return BaseNMF._score(self, X, strata, *args, **more)
 
     def _inverse_transform(self, W, strata=None):
         if not self._is_designed:
@@ -361,8 +462,7 @@ class DesignMixin:
         product = BaseNMF._inverse_transform(plain, W)
         if not isinstance(strata, RowsOfDesign):
             strata = RowsOfDesign(with_labels(W, strata)[1])
-        n_rows, policy = product.shape[0], "mean" if self._policy() == "mean" else "error"
-        Z = self._fitted_design().encode(strata.strata, strata.design, strata.exposure, n_rows, policy)
+        Z = strata.encoded_by(self._fitted_design(), product.shape[0], self._unknown_levels())
         shift = Z.astype(self.shifts_.dtype) @ self.shifts_
         return product + shift_arrays.rows_of(shift, slice(None))
 
@@ -401,10 +501,33 @@ class DesignMixin:
         return dict(zip(design.names.tolist(), each, strict=True))
 
 
-def is_crossed_design(data):
-    """Tell whether the data of a fit have an intercept and the levels of several factors."""
+def attributes_of(learned):
+    """Return the fitted attributes that say which design a model has."""
+    kept = {"kind": learned.kind, "factors": learned.factors, "has_exposure": learned.has_exposure}
+    found = {"shift_names_": learned.names, "_design": kept}
+    if learned.kind != "matrix":
+        found["strata_"] = learned.levels if learned.kind == "crossed" else learned.levels[0]
+    return found
+
+
+def move_least_levels(data, fit, options):
+    """Move the least level of each factor of a crossed design into the intercept; tell whether this was done.
+
+    It is not done where a penalty on V decides what is in the intercept.
+
+    Parameters
+    ----------
+    data : HasDesign, or other data
+    fit : Fit
+        Its shifts are changed.
+    options : Options
+    """
     learned = getattr(data, "learned", None)
-    return learned is not None and learned.kind == "crossed"
+    if learned is None or learned.kind != "crossed" or options.V.alpha or options.V.objects:
+        return False
+    V = least_levels(data, data.pattern.as_read(fit.factors["V"]))
+    fit.factors.overwrite({"V": data.pattern.entries(V)})
+    return True
 
 
 def least_levels(data, V):

@@ -642,12 +642,7 @@ class BaseNMF(TopFeaturesMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
 
     def _score(self, X, strata=None, sample_weight=None):
         options = self._reading_options()
-        if sample_weight is not None and self._has_own_loss:
-            raise ValueError(f"score of a {options.name} takes no sample_weight: its loss is its own; leave it out.")
-        if sample_weight is not None and not options.is_squared:
-            raise ValueError(
-                f"sample_weight in score needs the squared error, but {options.loss_given} is given; leave it out."
-            )
+        self._check_weights_of_score(sample_weight, options)
         check_index(X, sample_weight=sample_weight)
         with threads(options.n_threads):
             data, H, V = self._prepared(X, strata, options)
@@ -656,16 +651,35 @@ class BaseNMF(TopFeaturesMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             if not options.is_squared:
                 value, scale = self._infer_by_divergence(data, H, V, options)[1]()
                 return 1.0 if scale == 0 else float(1 - value / scale)
-            W, sub = self._infer_exact(data, H, V, options)
-            if sub is None:
-                errors, norms = row_errors(data, W, pad(H, data), V)
-                return explained_share(errors, norms, sample_weight)
-            W, neg = W.astype(np.float64), 0.0 if sub.neg is None else full(sub.neg).astype(np.float64)
-            linear = np.einsum("ij,ij->i", W, sub.pos - neg)
-            norms = data.row_square_sums(sp.csr_array((data.n_strata, data.shape[1])))
-            errors = norms if V is None else data.row_square_sums(V)
-            errors = expanded_errors(errors, W, sub.gram, linear)
+            errors, norms = self._errors_and_norms(data, H, V, options)
         return explained_share(errors, norms, sample_weight)
+
+    def _check_weights_of_score(self, sample_weight, options):
+        """Raise where `score` has no use for weights of rows."""
+        if sample_weight is not None and self._has_own_loss:
+            raise ValueError(f"score of a {options.name} takes no sample_weight: its loss is its own; leave it out.")
+        if sample_weight is not None and not options.is_squared:
+            raise ValueError(
+                f"sample_weight in score needs the squared error, but {options.loss_given} is given; leave it out."
+            )
+
+    def _errors_and_norms(self, data, H, V, options):
+        """Return the squared errors and the squared norms of new rows, float64 (n_rows,) each, in the inner scale.
+
+        Parameters
+        ----------
+        data, H, V :
+            As `_prepared` returns them.
+        options : Options
+        """
+        W, sub = self._infer_exact(data, H, V, options)
+        if sub is None:
+            return row_errors(data, W, pad(H, data), V)
+        W, neg = W.astype(np.float64), 0.0 if sub.neg is None else full(sub.neg).astype(np.float64)
+        linear = np.einsum("ij,ij->i", W, sub.pos - neg)
+        norms = data.row_square_sums(sp.csr_array((data.n_strata, data.shape[1])))
+        errors = norms if V is None else data.row_square_sums(V)
+        return expanded_errors(errors, W, sub.gram, linear), norms
 
     def _own_score(self, data, H, options):
         """Return 1 minus the model's own loss divided by that of the trivial model."""

@@ -13,19 +13,21 @@ from typing import Any, Self
 import numpy as np
 
 from fastnmf.core import batches, ratio_batches
+from fastnmf.core.design_batches import DesignStatistics
 from fastnmf.core.factors import scaled
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import normalized
 from fastnmf.core.warn import warn_of_one_penalty
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels, with_layer
+from fastnmf.data.design import HasDesign
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
 from fastnmf.typing import Floats, Matrix
 
 STARTS = (None, "auto", "features", "rows", "random", "nndsvd")  # those that a batch is enough for
 _NOT_IN_BATCHES = ("alpha_V", "fixed_components", "seed_features", "strata_weight")
-_NOT_IN_BATCHES += ("gauge", "normalize", "missing_values", "penalties")
+_NOT_IN_BATCHES += ("gauge", "normalize", "missing_values", "penalties", "smoothness")
 _WITHOUT_EFFECT = {"strata_weight": "rows"}  # such values of the others are falsy
 
 
@@ -170,7 +172,8 @@ class PartialFitMixin:
         if options.init == "custom" and given.get("W") is None and given.get("H") is not None:  # W is found for H
             given = given | {"W": np.zeros((data.shape[0], len(given["H"])))}
         rank = self._rank(data, given, options)
-        return self._empty(rank, options).start(data, *self._draw(data, options, given))
+        statistics = self._empty(rank, options, isinstance(data, HasDesign))
+        return statistics.start(data, *self._draw(data, options, given))
 
     def _learn(self, statistics, data, options, *, is_new=True):
         """Add a batch to the statistics, in place; if all rows before were zero, start over from this batch.
@@ -192,14 +195,24 @@ class PartialFitMixin:
         given = given or {}
         return self._start(data, self._rank(data, given, options), given, options, options.random_state)[1:3]
 
-    def _empty(self, rank, options):
-        """Return empty statistics."""
+    def _empty(self, rank, options, is_designed=False):
+        """Return empty statistics.
+
+        Parameters
+        ----------
+        rank : int
+        options : Options
+        is_designed : bool, default=False
+            Whether rows have shifts by a design.
+        """
         sweeps = (3, 3, 1) if self.sweeps == "thorough" else tuple(self.sweeps)
         sweeps = sweeps if len(sweeps) == 3 else (sweeps[0], 1, sweeps[1])
         more = sweeps, getattr(self, "forget_factor", 1.0), self._nets(options), getattr(self, "fresh_restarts", False)
         if self._has_ratios and options.is_multiplicative:
             kind = ratio_batches.StrataRatioStatistics if self._has_shifts else ratio_batches.RatioStatistics
             found = kind(rank, *more, options.beta, self.fresh_restarts_max_iter)
+        elif is_designed:
+            found = DesignStatistics(rank, *more)
         else:
             found = (batches.StrataStatistics if self._has_shifts else batches.Statistics)(rank, *more)
         found.hold_shifts(options.sparse_shifts)
@@ -234,11 +247,15 @@ class PartialFitMixin:
         self.components_ = statistics.components()
         self.n_components_ = self._n_components = statistics.rank
         if self._has_shifts:
-            sizes = statistics.sizes.copy()
-            vars(self).update(shifts_=statistics.shifts(), strata_=statistics.labels, stratum_sizes_=sizes)
+            vars(self).update(self._attributes_of_statistics(statistics))
         self.normalized_loss_ = float(normalized(statistics.value, statistics.scale))
         exponent = -2 * statistics.log4_scale
         self.reconstruction_err_ = float(self._reconstruction_error(statistics.value, exponent, options))
+
+    def _attributes_of_statistics(self, statistics):
+        """Return the attributes of the shifts and the strata."""
+        sizes = statistics.sizes.copy()
+        return {"shifts_": statistics.shifts(), "strata_": statistics.labels, "stratum_sizes_": sizes}
 
     def _delete_attributes(self, *names):
         for name in names:
