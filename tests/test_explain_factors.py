@@ -75,7 +75,7 @@ def designed(planted):
     x = rng.random(len(X))
     Z = np.column_stack([1 - x, x, rng.random(len(X))])
     Y = Z[:, :2] @ rng.gamma(0.5, 3, (2, X.shape[1])) + X / 20
-    return Y, Z, StratifiedNMF(2, random_state=0).fit(Y, design=Z)
+    return Y, Z, StratifiedNMF(2, random_state=0, max_iter=60, tol=0).fit(Y, design=Z)
 
 
 def test_columns_of_a_design_are_factors(designed):

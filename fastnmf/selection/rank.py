@@ -247,6 +247,10 @@ def select_rank(
             f"scoring={scoring!r} is the likelihood of counts, but the estimator has beta_loss="
             f"{setting.estimator.beta_loss!r}; use 'kullback-leibler' or 'negative-binomial', with solver='mu'."
         )
+    if scoring != "loss" and setting.is_designed and setting.estimator._has_shifts:
+        raise ValueError(
+            f"scoring={scoring!r} takes one label for each row, not several factors, a design or an exposure; use 'loss'."
+        )
     rng = generator(random_state)
     splits = []  # (hold-out, fold, seed of the start): the same for all ranks
     for _ in range(n_repeats):
