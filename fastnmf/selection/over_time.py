@@ -175,7 +175,7 @@ def topics_over_time(
     strata: Groups | None = None,
     design: SparseOrDense | None = None,
     exposure: Vector | None = None,
-    strength: float = 1.0,
+    strength: float = 0.3,
     feature_names: Names | None = None,
     layer: str | None = None,
 ) -> TopicsOverTime:
@@ -197,7 +197,7 @@ def topics_over_time(
         What the rows have, as in `transform`, for a model with shifts: the shifts are subtracted first. Where `strata`
         are the years themselves, the shifts hold what all rows of a year have in common, and the components what drifts
         within the topics.
-    strength : float, default=1.0
+    strength : float, default=0.3
         How strongly the components of a year are held near those of all years, >= 0, as a multiple of what an average
         year says about an average component. 0: not at all. A year with few rows stays nearer.
     feature_names : array-like (n_features,), default=None
@@ -230,9 +230,11 @@ def topics_over_time(
     of H(t) are kept. The cost is that of one `transform`, O(nnz k), and of n_features problems of k numbers for each
     level.
 
-    *How much is seen.* In planted data, components that drift along a line from the first to the last of ten years, the
-    correlation of found and planted changes is what ``python bench/over_time.py`` prints: far from 1, because the
-    weights are those of components without drift. Compare levels with each other, and do not test.
+    *How much is seen.* Where components drift to new words over ten years of 40 rows, found and planted changes of
+    shares have a correlation of 0.90 at a noise of 0.3 and 0.44 at a noise of 1; with 5 to 80 rows a year 0.53 and
+    0.34, without `strength` 0.45 and 0.21. Where components drift towards each other, it is 0.0: the weights take up
+    all of that, since half of one topic and half of another are as good (``python bench/over_time.py``). So look, and
+    do not test.
 
     *Source*: dynamic topic models (D. M. Blei, J. D. Lafferty, "Dynamic topic models", ICML 2006,
     doi:10.1145/1143844.1143859) tie successive years to each other within one model; here each year is tied to the

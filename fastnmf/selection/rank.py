@@ -249,7 +249,8 @@ def select_rank(
         )
     if scoring != "loss" and setting.is_designed and setting.estimator._has_shifts:
         raise ValueError(
-            f"scoring={scoring!r} takes one label for each row, not several factors, a design or an exposure; use 'loss'."
+            f"scoring={scoring!r} takes one label for each row, not several factors, a design or an exposure; use "
+            "'loss'."
         )
     rng = generator(random_state)
     splits = []  # (hold-out, fold, seed of the start): the same for all ranks
