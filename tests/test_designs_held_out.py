@@ -112,13 +112,13 @@ def test_select_rank_and_consensus_take_a_design_and_an_exposure():
     fit = StratifiedNMF(max_iter=15, tol=0, init="features")
     options = {"estimator": fit, "n_folds": 2, "n_restarts": 0, "random_state": 0}
     for given in ({"design": Z}, {"design": Z.to_numpy(), "exposure": u}, {"strata": labels, "exposure": u}):
-        found = select_rank(X, ranks=(1, 2), **given, **options)
+        found = select_rank(X, ranks=[2], **given, **options)
         assert found.method == "rows_columns" and np.isfinite(found.held_out).all()
         with pytest.raises(ValueError, match="method='entries' takes one label for each row, .* an exposure"):
-            select_rank(X, ranks=(1, 2), **given, **options, method="entries")
+            select_rank(X, ranks=[2], **given, **options, method="entries")
     frame = pd.DataFrame(X).assign(depth=u).rename(columns=str)
-    by_name = select_rank(frame, ranks=(1, 2), exposure="depth", **options)
-    np.testing.assert_array_equal(by_name.held_out, select_rank(X, ranks=(1, 2), exposure=u, **options).held_out)
+    by_name = select_rank(frame, ranks=[2], exposure="depth", **options)
+    np.testing.assert_array_equal(by_name.held_out, select_rank(X, ranks=[2], exposure=u, **options).held_out)
     assert isinstance(ParallelFits(X, None, None, None, exposure=u).estimator, StratifiedNMF)
     shared = consensus(X, None, 2, n_runs=3, estimator=fit, density_threshold=2.0, random_state=0, design=Z)
     assert shared.model.shift_names_.tolist() == ["low", "high"]
@@ -126,6 +126,6 @@ def test_select_rank_and_consensus_take_a_design_and_an_exposure():
         select_rank(X, labels, (1, 2), design=Z, **options)
     poisson = StratifiedNMF(solver="mu", beta_loss="kullback-leibler", max_iter=5, tol=0)
     counts, options = np.random.default_rng(0).poisson(5 * X), options | {"estimator": poisson}
-    assert select_rank(counts, labels, (1, 2), exposure=u, **options).held_out.max() < 1
+    assert select_rank(counts, labels, [2], exposure=u, **options).held_out.max() < 1
     with pytest.raises(ValueError, match="scoring='negative-binomial' takes one label for each row"):
         select_rank(counts, labels, (1, 2), exposure=u, **options, scoring="negative-binomial")

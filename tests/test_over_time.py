@@ -48,7 +48,7 @@ def test_components_of_a_level_are_exact_non_negative_least_squares(model, stren
 def test_shifts_are_subtracted_first():
     strata = {"site": np.arange(N) % 3, "year": YEAR}
     crossed = StratifiedNMF(K, random_state=0, max_iter=40).fit(X, strata=strata)
-    found = topics_over_time(crossed, X, "year", strata=strata)
+    found = topics_over_time(crossed, X, "year", strata=strata, strength=1)
     W, Z = crossed.transform(X, strata=strata), crossed._fitted_design().encode(strata, None, None, N)
     rest, r = X - Z @ crossed.shifts_, np.mean([np.square(W[YEAR == year]).sum(axis=0) for year in found.levels])
     rows = YEAR == 2003
@@ -56,14 +56,17 @@ def test_shifts_are_subtracted_first():
     H = found.components(2003)
     gradient = gram @ H - right  # the conditions of Karush, Kuhn and Tucker
     assert gradient.min() > -1e-8 and abs(gradient[H > 0]).max() < 1e-8
-    own_years = StratifiedNMF(K, random_state=0, max_iter=40).fit(X, strata=YEAR)
+    short = {"random_state": 0, "max_iter": 40}
     frame = pd.DataFrame(X, columns=[f"f{j}" for j in range(M)]).assign(year=YEAR)
-    named = topics_over_time(
-        StratifiedNMF(K, random_state=0, max_iter=40).fit(frame, strata="year"), frame, "year", strata="year"
-    )
-    plain = topics_over_time(own_years, X, YEAR, strata=YEAR)
+    named = topics_over_time(StratifiedNMF(K, **short).fit(frame, strata="year"), frame, "year", strata="year")
+    plain = topics_over_time(StratifiedNMF(K, **short).fit(X, strata=YEAR), X, YEAR, strata=YEAR)
     np.testing.assert_array_equal(named.components(2004), plain.components(2004))
     assert named.feature_names[0] == "f0"
+    some = StratifiedNMF(K, unknown_strata="mean", **short).fit(X[:52], strata=YEAR[:52])
+    last = topics_over_time(some, X, YEAR, strata=YEAR, strength=0)  # 2005 is new, and has the mean shift
+    W, mean = some.transform(X[52:], strata=YEAR[52:]), some.stratum_sizes_ @ some.shifts_ / 52
+    want = [nnls(W, column)[0] for column in (X[52:] - mean).T]
+    np.testing.assert_allclose(last.components(2005), np.array(want).T, rtol=1e-7, atol=1e-9)
 
 
 def test_what_rises_and_falls_is_found_and_strength_holds_it(model):
@@ -132,7 +135,7 @@ def strata(**options):
         (lambda: strata(), {"time": YEAR}, ValueError, "pass strata="),
         (lambda: RobustNMF(K, max_iter=3).fit(X), {"time": YEAR}, TypeError, "expected an NMF"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_followed_is_refused(make, given, error, said):
     with pytest.raises(error, match=said):
         topics_over_time(make(), X, **given)

@@ -70,8 +70,8 @@ def write_report(
     strata, design, exposure : default=None
         What the training rows have, as in `fit`, after a fit with several factors, a design or an exposure: the model
         does not keep it. With it the page also shows which topics the rows of each level use, examples of each level
-        and, with X, how much each factor explains. After a fit with one label for each row it is not needed, and
-        refused.
+        and, with X, how much each factor explains, for which `explain` makes a short fit without each. After a fit with
+        one label for each row it is not needed, and refused.
 
     Returns
     -------

@@ -317,7 +317,8 @@ def _rows_of(model, X, time, strata, design, exposure):
 def _open(model, X, rows):
     """Return X as data, W (n_rows, k), H (n_columns, k) and V or None, all float64 in the inner scale."""
     W = model._transform(X, rows) if model._has_shifts else model._transform(X)
-    data, H, V = model._prepared(X, rows, model._options())
+    reader = model._with_new_strata(X, rows) if hasattr(model, "_with_new_strata") else model
+    data, H, V = reader._prepared(X, rows, model._options())
     H, W = H.astype(np.float64), scaled(np.asarray(W, dtype=np.float64), data.log4_scale)
     return data, W, H, V
 
