@@ -41,6 +41,7 @@ Functions and classes around a fit:
     select_rank, select_beta     choose the number of components, the divergence
     select_strata                choose what groups share: shifts, components
     specific_features            test which features are specific to a group
+    topics_over_time             how the components of a fit drift over years
     consensus, cluster           recurrent components of many runs; clusters
     estimate, warmup             memory and time of a fit; compile beforehand
     read, load                   read a data file; read a saved model
@@ -104,6 +105,7 @@ _HOMES = {
     "select_rank": "fastnmf.selection",
     "select_strata": "fastnmf.selection",
     "specific_features": "fastnmf.selection",
+    "topics_over_time": "fastnmf.selection",
     "cluster": "fastnmf.selection",
     "catalogue": "fastnmf.models.catalogue",
     "Start": "fastnmf.core.init",
@@ -187,6 +189,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.selection import select_rank as select_rank
     from fastnmf.selection import select_strata as select_strata
     from fastnmf.selection import specific_features as specific_features
+    from fastnmf.selection import topics_over_time as topics_over_time
     from fastnmf.selection.consensus import consensus as consensus
     from fastnmf.selection.size import estimate as estimate
 else:

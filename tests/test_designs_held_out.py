@@ -3,11 +3,13 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from fastnmf import StratifiedNMF, consensus, select_rank
 from fastnmf.selection.held_out import REACH, RowsColumns, restrict_columns
-from fastnmf.selection.parallel_fits import ParallelFits, cells_of
+from fastnmf.selection.parallel_fits import ParallelFits, cells_of, cells_of_design
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +71,61 @@ def test_select_rank_and_consensus_take_several_factors():
     assert shared.model.shift_names_.tolist()[0] == "intercept"
     with pytest.raises(ValueError, match="method='entries' takes one label for each row, not several factors"):
         select_rank(X, labels, (1, 2), estimator=fit, method="entries")
+
+
+def test_an_exposure_goes_along_with_the_rows():
+    X, labels = crossed()
+    u = np.random.default_rng(1).uniform(0.3, 3, len(X))
+    u[5] = 0
+    given = {"strata": labels["year"], "exposure": u}
+    setting = ParallelFits(X, labels["year"], StratifiedNMF(max_iter=15, tol=0), None, exposure=u)
+    folds = RowsColumns(setting, 3, np.random.default_rng(0))
+    _, (error, _) = folds.measure(setting, 2, 1, 5)
+    is_out, part = folds.fold == 1, folds.part[1]
+    kept, new = ({name: of[rows] for name, of in given.items()} for rows in (~is_out, is_out))
+    model = setting.make(2, 5).fit(X[~is_out], **kept)
+    limit, lost, total = REACH * X[~is_out].max(axis=0), 0.0, 0.0
+    for left in range(3):
+        seen, scored = np.flatnonzero(part != left), np.flatnonzero(part == left)
+        W = restrict_columns(model, seen).transform(X[is_out][:, seen], **new)
+        Y = model.inverse_transform(W, **new)[:, scored]
+        lost += np.square(X[is_out][:, scored] - np.minimum(Y, limit[scored])).sum()
+        total += np.square(X[is_out][:, scored]).sum()
+    assert error == pytest.approx(np.sqrt(lost / total), rel=1e-7)
+    assert folds.fold[5] == -1  # alone without a shift, so it is part of every fit
+
+
+def test_cells_of_a_design_leave_every_column_to_every_fit():
+    Z = np.zeros((9, 4))
+    Z[[0, 1, 2], 0] = Z[[3, 4], 1] = 0.5  # two cells of several rows
+    Z[5, [0, 1]] = Z[6, [1, 2]] = Z[7, [0, 2]] = 1  # alone; the first of those with column 2 has to stay
+    Z[8, 3] = 2  # alone with its column
+    cell = cells_of_design(sp.csr_array(Z))
+    assert len(set(cell[:3])) == 1 and len(set(cell[3:5])) == 1 and cell[5] == cell[7]
+    assert (cell == cell[6]).sum() == (cell == cell[8]).sum() == 1
+
+
+def test_select_rank_and_consensus_take_a_design_and_an_exposure():
+    X, labels = crossed()
+    Z = pd.DataFrame({"low": 1 - np.arange(48) / 47, "high": np.arange(48) / 47})
+    u = 0.5 + np.arange(48) / 47
+    fit = StratifiedNMF(max_iter=15, tol=0, init="features")
+    options = {"estimator": fit, "n_folds": 2, "n_restarts": 0, "random_state": 0}
+    for given in ({"design": Z}, {"design": Z.to_numpy(), "exposure": u}, {"strata": labels, "exposure": u}):
+        found = select_rank(X, ranks=[2], **given, **options)
+        assert found.method == "rows_columns" and np.isfinite(found.held_out).all()
+        with pytest.raises(ValueError, match="method='entries' takes one label for each row, .* an exposure"):
+            select_rank(X, ranks=[2], **given, **options, method="entries")
+    frame = pd.DataFrame(X).assign(depth=u).rename(columns=str)
+    by_name = select_rank(frame, ranks=[2], exposure="depth", **options)
+    np.testing.assert_array_equal(by_name.held_out, select_rank(X, ranks=[2], exposure=u, **options).held_out)
+    assert isinstance(ParallelFits(X, None, None, None, exposure=u).estimator, StratifiedNMF)
+    shared = consensus(X, None, 2, n_runs=3, estimator=fit, density_threshold=2.0, random_state=0, design=Z)
+    assert shared.model.shift_names_.tolist() == ["low", "high"]
+    with pytest.raises(ValueError, match="Both strata and design were given"):
+        select_rank(X, labels, (1, 2), design=Z, **options)
+    poisson = StratifiedNMF(solver="mu", beta_loss="kullback-leibler", max_iter=5, tol=0)
+    counts, options = np.random.default_rng(0).poisson(5 * X), options | {"estimator": poisson}
+    assert select_rank(counts, labels, [2], exposure=u, **options).held_out.max() < 1
+    with pytest.raises(ValueError, match="scoring='negative-binomial' takes one label for each row"):
+        select_rank(counts, labels, (1, 2), exposure=u, **options, scoring="negative-binomial")

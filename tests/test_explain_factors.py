@@ -1,5 +1,7 @@
 """`explain` after fits with several factors: which of them are needed."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -66,8 +68,55 @@ def test_new_rows_with_a_level_that_the_fit_has_not_seen(planted, fitted):
     assert lenient.explain(X, strata=new).loss > 1.5 * lenient.explain(X, strata=strata).loss
 
 
-def test_a_design_of_ones_own_has_no_factors_to_compare(planted):
-    X, strata, _ = planted
-    model = StratifiedNMF(2, random_state=0, max_iter=5).fit(X, design=np.eye(3)[strata["region"]])
-    with pytest.raises(ValueError, match="fitted with design="):
-        model.explain(X)
+@pytest.fixture(scope="module")
+def designed(planted):
+    """Columns of a hat basis over x, the first two of which add up to 1, and one without meaning."""
+    rng, (X, _, _) = np.random.default_rng(1), planted
+    x = rng.random(len(X))
+    Z = np.column_stack([1 - x, x, rng.random(len(X))])
+    Y = Z[:, :2] @ rng.gamma(0.5, 3, (2, X.shape[1])) + X / 20
+    return Y, Z, StratifiedNMF(2, random_state=0, max_iter=60, tol=0).fit(Y, design=Z)
+
+
+def test_columns_of_a_design_are_factors(designed):
+    X, Z, model = designed
+    found = model.explain(X, design=Z, n=2)
+    assert [(each.name, each.answer != "No") for each in found.factors] == [("z0", True), ("z1", True), ("z2", False)]
+    assert found.loss == pytest.approx(model.normalized_loss_, rel=1e-4) and "the other columns leave" in found.verdict
+    assert [round(each.chance * len(X)) for each in found.factors] == [1, 1, 1]
+    best = StratifiedNMF(2, fixed_components=model.components_, init="features", tol=0, max_iter=200, random_state=0)
+    best.fit(X, design=Z[:, 1:])
+    left = model.reconstruction_errors(X, design=Z).sum() / (1 - found.factors[0].gain)
+    assert left == pytest.approx(best.reconstruction_err_**2, rel=1e-3)
+    assert found.factors[0].features[0] == str(int(np.argmax(model.shifts_[0])))
+
+
+def test_groups_of_columns_are_left_out_together(designed):
+    X, Z, model = designed
+    x, rest = model.explain(X, design=Z, groups={"x": ["z0", 1], "rest": 2}).factors
+    assert (x.name, x.n_levels, x.answer, rest.answer) == ("x", 2, "Yes", "No")
+    (whole,) = model.explain(X, design=Z, groups={"all": range(3)}).factors
+    bare = copy.copy(model)
+    bare.shifts_ = np.zeros_like(bare.shifts_)
+    error = model.reconstruction_errors(X, design=Z).sum() / bare.reconstruction_errors(X, design=Z).sum()
+    assert whole.gain == pytest.approx(1 - error) and x.gain < whole.gain
+    X, Z = X[:40], np.column_stack([Z[:40], Z[:40, 0] + Z[:40, 1]])
+    chances = [each.chance for each in StratifiedNMF(1, random_state=0).fit(X, design=Z).explain(X, design=Z).factors]
+    assert np.round(np.array(chances) * len(X)).tolist() == [0, 0, 1, 0]  # the others span what is left out
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({}, "fitted with a design of 3 columns; pass design="),
+        ({"groups": {"x": ["z0", "age"]}}, "has 'age', which is not a column of the design"),
+        ({"groups": {"x": [5]}}, "has 5, which is not a column"),
+        ({"groups": {"x": []}}, "has no columns"),
+    ],
+)
+def test_what_explain_cannot_leave_out_is_refused(planted, fitted, designed, given, said):
+    X, Z, model = designed
+    with pytest.raises(ValueError, match=said):
+        model.explain(X, **({"design": Z} | given if given else {}))
+    with pytest.raises(ValueError, match="leave groups out"):
+        fitted.explain(planted[0], strata=planted[1], groups={"x": ["year"]})

@@ -1,5 +1,6 @@
 """Every plot is readable on a small and on a large figure, and shows what it is given."""
 
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from figures import faults
 from matplotlib import pyplot
 
 import fastnmf
-from fastnmf import HierarchicalNMF, StratifiedNMF, consensus, plots
+from fastnmf import NMF, HierarchicalNMF, StratifiedNMF, consensus, plots, topics_over_time
 from fastnmf.datasets import make_hierarchical, make_stratified
 from fastnmf.metrics import component_usage, topic_map, topic_similarity
 from fastnmf.plots.rows import row_coordinates
@@ -61,6 +62,14 @@ def ladder():
     return StrataSelection(table=table, best=table[6], best_1se=table[4], **counts)
 
 
+@cache
+def over_time():
+    """Return the components of a fit over years; feature 0 rises in the first one."""
+    X = np.random.default_rng(0).random((40, 6))
+    X[:, 0] += np.repeat(np.arange(4), 10) * X[:, 1]
+    return topics_over_time(NMF(2, random_state=0, max_iter=20).fit(X), X, np.repeat([2000, 2001, 2003, 2007], 10))
+
+
 RESIDUALS = {"iteration": np.arange(9), "kkt_residual": np.logspace(0, -6, 9)}
 # name -> number of axes, and what draws on them a model, its data, a hierarchy, its data, a consensus
 DRAWN = {
@@ -71,6 +80,7 @@ DRAWN = {
     "images": (2, lambda m, X, h, Y, c, **on: plots.plot_images(m, (4, 6), strata=m.strata_[:2], **on)),
     "layers": (3, lambda m, X, h, Y, c, **on: plots.plot_layers(h, **on)),
     "loss": (1, lambda m, X, h, Y, c, **on: plots.plot_loss(m, **on)),
+    "over_time": (1, lambda m, X, h, Y, c, **on: plots.plot_over_time(over_time(), 0, **on)),
     "rank_selection": (2, lambda m, X, h, Y, c, **on: plots.plot_rank_selection(selection(), **on)),
     "reconstructions": (4, lambda m, X, h, Y, c, **on: plots.plot_reconstructions(h, Y, **on)),
     "residual": (1, lambda m, X, h, Y, c, **on: plots.plot_residual(RESIDUALS, **on)),
@@ -370,3 +380,20 @@ def test_a_model_without_rows_or_strata_is_told_so():
     assert len(plots.plot_topic_map(model).collections) == 1  # bubbles of one size
     with pytest.raises(ValueError, match="This NMF keeps no weights of its rows; give arrays"):
         plots.plot_rows(model)
+
+
+def test_lines_over_time_are_shares_of_the_features_that_change():
+    found = over_time()
+    changes, ax = found.changes(0), plots.plot_over_time(over_time(), 0, n=1)
+    rising, falling = (line.get_ydata() for line in ax.lines)
+    np.testing.assert_array_equal(rising, found.shares(0, [int(changes.argmax())])[:, 0])
+    np.testing.assert_array_equal(falling, found.shares(0, [int(changes.argmin())])[:, 0])
+    assert ax.lines[0].get_xdata().tolist() == [2000, 2001, 2003, 2007]
+    X, names = np.random.default_rng(0).random((6, 3)), ["2001-a", "2001-b"] * 3
+    text = topics_over_time(NMF(1, random_state=0, max_iter=5).fit(X), X, names, feature_names=["x", "y", "z"])
+    ax = plots.plot_over_time(text, 0, ["z"])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["2001-a", "2001-b"]
+    with pytest.raises(TypeError, match="expected what fastnmf.topics_over_time returns"):
+        plots.plot_over_time(X, 0)
+    with pytest.raises(ValueError, match="'w', which is no feature"):
+        plots.plot_over_time(text, 0, ["w"])

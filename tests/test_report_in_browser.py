@@ -28,6 +28,9 @@ def files(tmp_path_factory, model_of_strata):
     options = {"feature_names": names, "title": "<b>Strata</b>", "kind": "text"}
     write_report(model, folder / "strata.html", X=bunch.data, **options)
     write_report(NMF(3, random_state=0, max_iter=40, tol=0).fit(bunch.data), folder / "plain.html", feature_names=names)
+    rows = {"site": np.arange(75) % 3, "year": 2000 + np.arange(75) % 5}
+    crossed = StratifiedNMF(2, random_state=0, max_iter=10, tol=0).fit(bunch.data, strata=rows)
+    write_report(crossed, folder / "crossed.html", X=bunch.data, strata=rows, feature_names=names, kind="text")
     return folder
 
 
@@ -62,6 +65,21 @@ def test_page_asks_for_nothing_and_fits(page, files, name, width, scheme):
     page.ask("document.getElementById('scheme').click()")
     assert (np.mean(page.ask(BRIGHTNESS)) > 128) == (scheme == "dark")
     assert page.ask("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width, scheme", [(2000, "light"), (400, "dark")])
+def test_page_of_crossed_factors_asks_for_nothing_and_compares_levels(page, files, width, scheme):
+    page.open((files / "crossed.html").as_uri(), width=width, scheme=scheme)
+    assert {asked for asked in page.requests if asked != "about:blank"} <= {path.as_uri() for path in files.iterdir()}
+    assert page.complaints == [] and page.ask("document.documentElement.scrollWidth") <= width
+    groups = "[...document.querySelectorAll('#left optgroup')].map(g => [g.label, g.children.length])"
+    assert page.ask(groups) == [["site", 3], ["year", 5]]
+    assert page.ask("document.querySelector('#difference svg').getAttribute('aria-label')") == "0 against 1"
+    stroke = "[...document.querySelectorAll('.factor polyline')].map(line => getComputedStyle(line).stroke)"
+    assert len(set(page.ask(stroke))) == 5  # each line has a colour
+    page.ask("location.hash = '#q=year%3D2003'")
+    said = "document.getElementById('found').textContent"
+    assert "1 of 9 shifts" in page.ask(f"new Promise(done => setTimeout(() => done({said}), 50))")
 
 
 def test_keyboard_reaches_the_search_which_filters_everything(strata):

@@ -134,7 +134,9 @@ def read(model, given):
         "coherence": lambda: metrics.coherence(model.shifts_, X, n_top=3),
         "overlap": lambda: metrics.topic_overlap(model.shifts_, model.shifts_[::-1], n=3),
         "diversity": lambda: metrics.diversity(model.shifts_, n_top=3),
-        "held out": lambda: np.array(losses(restrict_columns(model, NINE), new[:, :9], model.W_[:12], STRATA[:12])),
+        "held out": lambda: np.array(
+            losses(restrict_columns(model, NINE), new[:, :9], model.W_[:12], strata=STRATA[:12])
+        ),
     }
     found = {}
     for name, reader in readers.items():

@@ -21,6 +21,7 @@ _SAME += ("max_iter", "tol", "max_time")
 MODEL = "MODEL.npz"
 FIT = """\
 fastnmf fit posts.csv --text text --strata group --components 20 -o model.npz
+fastnmf fit posts.csv --text text --strata site --strata year -o crossed.npz
 fastnmf fit cells.h5ad --strata batch --layer counts --beta-loss kullback-leibler -o cells.npz
 fastnmf fit ratings.parquet --triplets user,item,rating --missing zeros -o ratings.npz"""
 LONGEST_NAME = 100  # characters of a row that a model keeps
@@ -128,6 +129,8 @@ def _fit(arguments):
         check_writable(arguments.checkpoint, inputs)
         if os.path.realpath(arguments.checkpoint) == os.path.realpath(arguments.output):
             raise ValueError(f"{arguments.output} is both the model and the checkpoint; give two paths.")
+    if arguments.classes and isinstance(arguments.strata, tuple):
+        raise ValueError("--classes takes the labels of one --strata, but several are given; leave the others out.")
     model, given = _model(arguments), {}
     bunch = read_data(arguments)
     X, names = _data_and_names(arguments, bunch)

@@ -14,7 +14,9 @@ VECTORIZER = ("min_df", "max_df", "stop_words", "max_features", "ngram_range", "
 
 def input_files(arguments, *names):
     """Return the files that arguments name and that must not be overwritten: data, strata, and those of `names`."""
-    found = [getattr(arguments, name, None) for name in ("X", "strata", "config", *names)]
+    found = [getattr(arguments, name, None) for name in ("X", "config", *names)]
+    strata = getattr(arguments, "strata", None)
+    found += strata if isinstance(strata, tuple) else [strata]
     found = [Path(each) for each in found if each is not None and str(each) != "-"]
     found += [path for _, path, _ in getattr(arguments, "penalty", ())]
     return [file for each in found for file in (each.iterdir() if each.is_dir() else [each])]

@@ -38,6 +38,24 @@ class Parser(argparse.ArgumentParser):
         return {name: action for name, action in self._option_string_actions.items() if name.startswith("--")}
 
 
+class OneOrSeveral(argparse.Action):
+    """Keep the value of an option, and the values of a repeated one as a tuple."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Store a value beside earlier ones.
+
+        Parameters
+        ----------
+        parser : argparse.ArgumentParser
+        namespace : argparse.Namespace
+        values : object
+        option_string : str, default=None
+        """
+        before = getattr(namespace, self.dest)
+        before = before if isinstance(before, tuple) else () if before is None else (before,)
+        setattr(namespace, self.dest, (*before, values) if before else values)
+
+
 def proposal(word, known):
     """Return what to add to a sentence that refuses a word: the nearest known one, or nothing where none is near."""
     near = nearest(word, known)
@@ -79,8 +97,15 @@ def with_config(parser, argv):
         if (action := next((act for each, act in options.items() if each.lower() == name.lower()), None)) is None:
             hint = proposal(name, options) or f"; its options are those of {parser.prog} --help."
             raise ValueError(f"{path} has the key {key!r}, which is not an option{hint.replace('--', '', 1)}")
+        if isinstance(action, OneOrSeveral) and any(_is_option(word, name) for word in argv):
+            continue  # the values of a repeated option would add up
         given += _arguments(path, key, value, action)
     return [argv[0], *given, *argv[1:]]
+
+
+def _is_option(word, name):
+    """Tell whether an argument is an option, in full or abbreviated, with or without its value."""
+    return len(word.split("=")[0]) > 3 and name.lower().startswith(word.split("=")[0].lower())
 
 
 def _arguments(path, key, value, action):
@@ -102,6 +127,8 @@ def _arguments(path, key, value, action):
     if is_flag:
         return [action.option_strings[-1]] if value else []
     values = value if isinstance(value, list) else [value]
+    if isinstance(action, OneOrSeveral):
+        return [f"{action.option_strings[-1]}={each}" for each in values]
     return [f"{action.option_strings[-1]}={','.join(map(str, values))}"]
 
 
@@ -229,8 +256,11 @@ def add_data(parser, positional=True, title="--title", kind="--kind"):
     group.add_argument(title, dest="title", metavar="COLUMN", help="column of row titles")
     group.add_argument("--names", metavar="COLUMN", help="column of row names; default: a column without a name")
     group.add_argument("--triplets", type=words, metavar="COLUMNS", help="columns of ratings, such as user,item,rating")
-    strata = "group of each row: a column of a table, an .h5ad or triplets; for a matrix a text file or .npy"
-    group.add_argument("--strata", metavar="NAME", help=strata)
+    strata = (
+        "group of each row: a column of a table, an .h5ad or triplets; for a matrix a text file or .npy; give it again "
+        "for each further factor, such as --strata site --strata year"
+    )
+    group.add_argument("--strata", action=OneOrSeveral, metavar="NAME", help=strata)
     group.add_argument("--layer", metavar="NAME", help="layer of an .h5ad, instead of its X")
     group.add_argument("--raw", action="store_true", help="use the raw counts of an .h5ad")
     group.add_argument(

@@ -150,11 +150,16 @@ def _top(arguments):
         raise ValueError(f"{type(model).__name__} has no components whose features could be listed; use export.")
     top = model.top_features(arguments.n, names, **({} if arguments.by is None else {"by": arguments.by}))
     components, strata = getattr(top, "components", top), getattr(top, "strata", None)
+    own = getattr(top, "own", {})
     if arguments.json:
-        print(tables.as_json({"components": components} | ({} if strata is None else {"strata": strata})))
+        of_strata = {} if strata is None else {"strata": strata} | ({"own": own} if own else {})
+        print(tables.as_json({"components": components} | of_strata))
         return
     if strata is not None:
         print_top("Specific to each stratum", strata, strata.values())
+    each = {f"{label} {at}": words for label, lists in own.items() for at, words in enumerate(lists)}
+    if each:
+        print_top("Components of single strata", each, each.values())
     print_top("Shared by all", range(len(components)), components)
 
 
@@ -173,10 +178,10 @@ def _report(arguments):
         found += [bunch.titles, bunch.row_names]
         texts = bunch.texts if texts is None else texts
     titles = next((each for each in (*found, getattr(model, "row_names_", None)) if each is not None), None)
-    rows = {"row_names": titles, "row_texts": texts}
-    write_report(
-        model, arguments.output, X=X, feature_names=names, **rows, title=arguments.heading, kind=arguments.wording
-    )
+    rows = {"row_names": titles, "row_texts": texts, "title": arguments.heading, "kind": arguments.wording}
+    if X is not None and isinstance(bunch.strata, dict):  # those of a single one are in the model
+        rows["strata"] = bunch.strata
+    write_report(model, arguments.output, X=X, feature_names=names, **rows)
     print(f"Report written to {arguments.output} ({arguments.output.stat().st_size / 1000:,.0f} kB)")
 
 

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fastnmf.data.labels import known_labels
+from fastnmf.data.labels import columns_of, is_crossed, known_labels
+from fastnmf.data.sentences import shown
 from fastnmf.io.columns import as_labels, is_missing, present
 from fastnmf.io.files import input_path, known_name
 from fastnmf.io.matrices import read_labels
 
 
-def place_of_strata(given, known, what):
-    """Return the column that holds the strata, or None, and the file or labels that do, or None.
+class Strata:
+    """Where the labels of rows stand: in columns, in files, or in what was given; in several ones for several factors.
 
     Parameters
     ----------
@@ -22,8 +23,82 @@ def place_of_strata(given, known, what):
         Columns.
     what : str
         What these are, for messages.
+
+    Attributes
+    ----------
+    names : list of str, or None
+        Of several factors; None: one label a row, or none.
+    columns : list of (str or None)
+        The column of each factor.
+    elsewhere : list of object
+        The file or the labels of each factor that is no column.
     """
-    strata = given["strata"]
+
+    def __init__(self, given, known, what):
+        strata, self.names = given["strata"], None
+        if isinstance(strata, (list, tuple)) and _are_places(strata, known):
+            places = [_place(each, given, known, what) for each in strata]
+            if len(places) > 1:
+                both = zip(strata, places, strict=True)
+                self.names = [_stem(each) if column is None else column for each, (column, _) in both]
+            if len(set(self.names or ())) < len(self.names or ()):
+                raise ValueError(f"strata={shown(list(strata))} names a factor twice; give different columns or files.")
+            lacking = [each for each, place in zip(strata, places, strict=True) if place == (None, None)]
+            if 0 < len(lacking) < len(places):
+                known_name(lacking[0], known, what)
+            if lacking:  # new data without the columns of the record
+                self.names, places = None, places[:1]
+        elif is_crossed(strata):
+            factors = columns_of(strata)
+            self.names, places = list(factors), [(None, labels) for labels in factors.values()]
+        else:
+            places = [_place(strata, given, known, what)]
+        self.columns, self.elsewhere = map(list, zip(*places, strict=True))
+
+    @property
+    def record(self):
+        """The column that the record of the data keeps, or those of several factors; None where some are elsewhere."""
+        if self.names is None:
+            return self.columns[0]
+        return None if None in self.columns else self.columns
+
+    def labels(self, n_rows, of_column):
+        """Return the labels of all rows: an array, or a dict of factor -> array, or None.
+
+        Parameters
+        ----------
+        n_rows : int
+        of_column : function
+            Column -> its labels (n_rows,).
+        """
+        each = zip(self.columns, self.elsewhere, strict=True)
+        found = [labels_of(elsewhere, n_rows) if column is None else of_column(column) for column, elsewhere in each]
+        return found[0] if self.names is None else dict(zip(self.names, found, strict=True))
+
+
+def _are_places(strata, known):
+    """Tell whether texts are columns or files of several factors, and not labels; a tuple always is."""
+    if not strata or not all(isinstance(each, (str, os.PathLike)) for each in strata):
+        return False
+    return isinstance(strata, tuple) or any(each in known or os.path.isfile(each) for each in strata)
+
+
+def _stem(path):
+    return Path(path).name.split(".")[0]
+
+
+def _place(strata, given, known, what):
+    """Return the column that holds labels, or None, and the file or labels that do, or None.
+
+    Parameters
+    ----------
+    strata : str, path, array-like, or None
+    given : dict
+        Arguments of `read`.
+    known : sequence of str
+    what : str
+        As for `Strata`.
+    """
     if not isinstance(strata, str):
         return None, strata
     is_file = os.path.isfile(strata)
@@ -66,21 +141,25 @@ class Rows:
 
     def __init__(self, table, given):
         self.table, self.n_rows = table, 0
-        column, self.elsewhere = place_of_strata(given, table.names, f"column of {table.path}")
-        self.columns = {"strata": column}
+        self.strata = Strata(given, table.names, f"column of {table.path}")
+        self.columns = {"strata": self.strata.record}
         for argument in ("title", "names"):
             column = given[argument]
             is_lacking = argument in given["may_lack"] and column not in table.names
             self.columns[argument] = None if is_lacking else column
-        self.wanted = [column for column in self.columns.values() if column is not None]
+        of_strata = [column for column in self.strata.columns if column is not None]
+        self.read = {argument: self.columns[argument] for argument in ("title", "names")}
+        self.read = {argument: column for argument, column in self.read.items() if column is not None}
+        self.read |= {("strata", column): column for column in of_strata}
+        self.wanted = list(self.read.values())
         table.known(*self.wanted)
-        self.found = {argument: [] for argument, column in self.columns.items() if column is not None}
+        self.found = {argument: [] for argument in self.read}
 
     def add(self, places, chunk):
         """Take and check what a chunk says."""
         self.n_rows += len(places)
         for argument, values in self.found.items():
-            column = self.columns[argument]
+            column = self.read[argument]
             if argument == "title":  # which is only shown
                 values += ["" if is_missing(value) else str(value) for value in chunk[column]]
             else:
@@ -88,14 +167,14 @@ class Rows:
 
     def result(self):
         """Return `strata`, `titles` and `row_names`."""
-        strata = self.found.get("strata")
         return {
-            "strata": labels_of(self.elsewhere, self.n_rows)
-            if strata is None
-            else as_labels(strata, is_typed=self.table.is_typed),
+            "strata": self.strata.labels(self.n_rows, self._labels),
             "titles": as_names(self.found["title"]) if "title" in self.found else None,
             "row_names": as_names(self.found["names"]) if "names" in self.found else None,
         }
+
+    def _labels(self, column):
+        return as_labels(self.found["strata", column], is_typed=self.table.is_typed)
 
 
 def order_of(names, known, path):

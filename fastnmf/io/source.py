@@ -13,7 +13,7 @@ from fastnmf.io.texts import CALLABLES, FORMULAS, PARAMETERS
 
 KINDS = ("texts", "table", "triplets", "cells", "matrix")
 DUPLICATES = ("sum", "mean", "raise")
-_NAMES = ("text", "strata", "title", "names", "layer", "encoding", "delimiter")  # str or None
+_NAMES = ("text", "strata", "title", "names", "layer", "encoding", "delimiter")  # str or None; strata may be several
 _FLAGS = ("raw", "use_highly_variable", "transpose")
 _WORDS = ("vocabulary", "feature_names")  # arrays of str, or None
 _LONGEST_PATTERN = 1000
@@ -59,7 +59,8 @@ def check_source(source, n_features=None):
     _require(isinstance(source["kind"], str) and source["kind"] in KINDS, "source_: kind")
     _require(isinstance(source["duplicates"], str) and source["duplicates"] in DUPLICATES, "source_: duplicates")
     for name in _NAMES:
-        _require(source[name] is None or isinstance(source[name], str), f"source_: {name}")
+        each = source[name] if name == "strata" and isinstance(source[name], (tuple, list)) else [source[name]]
+        _require(source[name] is None or all(isinstance(one, str) for one in each), f"source_: {name}")
     for name in _FLAGS:
         _require(isinstance(source[name], bool), f"source_: {name}")
     triplets = source["triplets"]

@@ -20,7 +20,7 @@ from fastnmf.io.columns import as_labels, numbers_of, open_table, present, texts
 from fastnmf.io.files import ending, input_path
 from fastnmf.io.matrices import as_data, read_labels, read_lines, read_matrix
 from fastnmf.io.ratings import codes_of, of_known_items, one_of_each, summed
-from fastnmf.io.rows import Rows, as_names, labels_of, order_of, place_of_strata
+from fastnmf.io.rows import Rows, Strata, as_names, order_of
 from fastnmf.io.source import DUPLICATES, KINDS, check_given, names_in, record
 from fastnmf.typing import Array, Bunch, File, FilePath
 
@@ -33,7 +33,7 @@ class Readings(Bunch):
     """Keys of what `read` returns, for type checkers; at run time it is scikit-learn's Bunch."""
 
     data: Any
-    strata: Array | None
+    strata: Array | dict[str, Array] | None
     feature_names: Array | None
     row_names: Array | None
     texts: Array | None
@@ -72,8 +72,9 @@ def read(
     kind : {"texts", "table", "triplets", "cells", "matrix"}, default=None
         None: "texts" if `text` is given, "triplets" if `triplets` is, the kind of `source`, or else by the ending,
         where a table is read as numbers.
-    strata : str, path or array-like (n_rows,), default=None
-        A column of a table, or of ``obs`` of an ``.h5ad``; or a file with one label per line, or ``.npy``; or labels.
+    strata : str, path, array-like (n_rows,), or a list or dict of several, default=None
+        A column of a table, or of ``obs`` of an ``.h5ad``; or a file with one label per line, or ``.npy``; or labels. A
+        list of columns or files, or a dict of labels, gives several factors, which `StratifiedNMF` fits as crossed.
     text, title : str, default=None
         Columns of a table: texts, whose words are counted, and their titles.
     names : str, default=None
@@ -113,9 +114,9 @@ def read(
     -------
     bunch : sklearn.utils.Bunch
         `data`, csr_array (n_rows, n_features) of float64, or float32 where the file holds that, or an array where the
-        file holds a dense one; `strata` (n_rows,), or None; `feature_names`, `row_names`, `texts` and `titles`, arrays
-        of str, or None; `source`, a dict of plain values and arrays. An estimator whose attribute ``source_`` is set
-        to it keeps it in its files.
+        file holds a dense one; `strata` (n_rows,), or a dict of factor -> labels, or None; `feature_names`,
+        `row_names`, `texts` and `titles`, arrays of str, or None; `source`, a dict of plain values and arrays. An
+        estimator whose attribute ``source_`` is set to it keeps it in its files.
 
     Raises
     ------
@@ -243,6 +244,8 @@ def _with_source(kind, given):
     names = [name for name, kinds in _OPTIONS.items() if kind in kinds and name not in ("vectorizer", "names")]
     kept = {name: source[name] for name in names if given[name] is None or given[name] is False}
     optional = {name: source[name] for name in ("strata", "title", "names") if given[name] is None and source[name]}
+    if isinstance(optional.get("strata"), list):
+        optional["strata"] = tuple(optional["strata"])  # columns, whatever the file has
     if kind == "triplets" and given["duplicates"] == "sum":
         kept["duplicates"] = source["duplicates"]
     return given | kept | optional | {"may_lack": set(optional)}
@@ -324,7 +327,7 @@ def _table(path, given):
         data = _kept(blocks(), given["folder"])
         source = _record("table", given, rows.columns, feature_names=as_names(names))
         return _result(data, source, feature_names=as_names(names), **rows.result())
-    if rows.columns["strata"] is not None:
+    if any(column is not None for column in rows.strata.columns):
         raise ValueError(f"The columns of {path} are the samples; give their strata as a file or an array.")
     data = sp.csr_array(_kept(blocks(), None).T)
     found = as_names(rows.found["names"]) if "names" in rows.found else None
@@ -332,7 +335,7 @@ def _table(path, given):
     data, found = (data, found) if order is None else (data[:, order], found[order])
     data = data if given["folder"] is None else save_csr(data, given["folder"])
     source = _record("table", given, rows.columns, feature_names=found)
-    strata = labels_of(rows.elsewhere, len(names))
+    strata = rows.strata.labels(len(names), None)
     return _result(data, source, strata=strata, feature_names=found, row_names=as_names(names))
 
 
@@ -342,36 +345,39 @@ _HINT = "; name a column of another type with text, strata or names"
 def _triplets(path, given):
     table, (user, item, *more) = _open(path, given), given["triplets"]
     rating = more[0] if more else None
-    column, elsewhere = more[1] if len(more) > 1 else None, None
-    if column is None or given["strata"] is not None:
-        column, elsewhere = place_of_strata(given, table.names, f"column of {path}")
-    wanted = [name for name in (user, item, rating, column) if name is not None]
+    places = Strata(given, table.names, f"column of {path}")
+    if given["strata"] is None and len(more) > 1:
+        places.columns = [more[1]]
+    columns = [column for column in places.columns if column is not None]
+    wanted = [name for name in (user, item, rating, *columns) if name is not None]
     table.known(*wanted)
     users, items = {}, {name: place for place, name in enumerate(given["known"] if given["known"] is not None else ())}
-    n_known, labels, parts = len(items), {}, []
+    n_known, labels, parts = len(items), {column: {} for column in columns}, []
     names = ((user, users), (item, items))
-    for places, chunk in table.chunks(wanted):
-        i, j = (codes_of(list(map(str, present(table, of, places, chunk[of]))), into) for of, into in names)
-        ratings = np.ones(len(i)) if rating is None else numbers_of(table, rating, places, chunk[rating])
+    for lines, chunk in table.chunks(wanted):
+        i, j = (codes_of(list(map(str, present(table, of, lines, chunk[of]))), into) for of, into in names)
+        ratings = np.ones(len(i)) if rating is None else numbers_of(table, rating, lines, chunk[rating])
         if (ratings < 0).any():
             at = int(np.argmax(ratings < 0))
-            raise table.wrong(places[at], f"has the rating {ratings[at]:g}; expected numbers >= 0: shift them first")
-        parts.append((i, j, ratings))
-        if column is not None:
-            parts[-1] += (codes_of(present(table, column, places, chunk[column]), labels),)
+            raise table.wrong(lines[at], f"has the rating {ratings[at]:g}; expected numbers >= 0: shift them first")
+        codes = (codes_of(present(table, column, lines, chunk[column]), labels[column]) for column in columns)
+        parts.append((i, j, ratings, *codes))
     i, j, ratings, *codes = (np.concatenate(part) for part in zip(*parts, strict=True))
-    strata = labels_of(elsewhere, len(users))
-    if column is not None:
-        found = as_labels(list(labels), is_typed=table.is_typed)
-        strata = found[one_of_each(i, codes[0], path, list(users), list(labels))]
+
+    def of_column(column):
+        known = list(labels[column])
+        of_users = one_of_each(i, codes[columns.index(column)], path, list(users), known)
+        return as_labels(known, is_typed=table.is_typed)[of_users]
+
+    strata = places.labels(len(users), of_column)
     if given["known"] is not None:
         i, j, ratings = of_known_items(path, i, j, ratings, n_known, len(items))
     shape = (len(users), n_known if given["known"] is not None else len(items))
     data = summed(i, j, ratings, shape, path, given["duplicates"], (list(users), list(items)))
     known = as_names(list(items)) if given["known"] is None else given["known"]
     data = data if given["folder"] is None else save_csr(data, given["folder"])
-    columns = {"strata": None if len(more) > 1 and column == more[1] else column}
-    source = _record("triplets", given, columns, triplets=given["triplets"], feature_names=known)
+    kept = {"strata": None if len(more) > 1 and places.record == more[1] else places.record}
+    source = _record("triplets", given, kept, triplets=given["triplets"], feature_names=known)
     return _result(data, source, strata=strata, feature_names=known, row_names=as_names(list(users)))
 
 
@@ -381,20 +387,20 @@ def _cells(path, given):
         # the names of a source choose the features, whatever is highly variable in new cells
         chosen = {"use_highly_variable": given["use_highly_variable"] and given["known"] is None}
         found = cells.open_h5ad(path, layer=given["layer"], raw=given["raw"], **chosen)
-        column, elsewhere = place_of_strata(given, [*map(str, found.obs.columns)], f"column of obs in {path}")
+        places = Strata(given, [*map(str, found.obs.columns)], f"column of obs in {path}")
     else:
         if options := [name for name in ("layer", "raw", "use_highly_variable") if given[name]]:
             raise ValueError(f"{options[0]} is for an .h5ad, but {path} is of 10x Genomics; leave it out.")
         found = cells.read_10x_folder(path) if path.is_dir() else cells.open_10x_h5(path)
-        column, elsewhere = None, Path(given["strata"]) if isinstance(given["strata"], str) else given["strata"]
+        places = _of_files(given, path)
     with closing(found):
         if (order := order_of(found.feature_names, given["known"], path)) is not None:
             found.choose(order)
-        strata = labels_of(elsewhere, found.shape[0]) if column is None else cells.column_of_obs(found, path, column)
+        strata = places.labels(found.shape[0], lambda column: cells.column_of_obs(found, path, column))
         parts = (block if found.columns is None else block[:, found.columns] for block in found.blocks())
         data = _kept((as_data(part, path) for part in parts), given["folder"])
     names = as_names(found.feature_names)
-    source = _record("cells", given, {"strata": column}, feature_names=names)
+    source = _record("cells", given, {"strata": places.record}, feature_names=names)
     return _result(data, source, strata=strata, feature_names=names, row_names=as_names(found.row_names))
 
 
@@ -405,10 +411,17 @@ def _matrix(path, given):
         data = open_csr(path)
     else:
         data = read_matrix(path, transpose=given["transpose"])
-    strata = Path(given["strata"]) if isinstance(given["strata"], str) else given["strata"]
-    strata = labels_of(strata, data.shape[0])
+    strata = _of_files(given, path).labels(data.shape[0], None)
     data = data if given["folder"] is None else save_csr(data, given["folder"])
     return _result(data, _record("matrix", given, {}), strata=strata)
+
+
+def _of_files(given, path):
+    """Return where the labels of rows of a file without columns of them stand: texts are other files."""
+    strata = given["strata"]
+    if isinstance(strata, str) or isinstance(strata, tuple) and all(isinstance(each, str) for each in strata):
+        strata = Path(strata) if isinstance(strata, str) else tuple(map(Path, strata))
+    return Strata(given | {"strata": strata}, (), f"column of {path}")
 
 
 def _open(path, given):

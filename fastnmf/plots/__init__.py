@@ -10,6 +10,7 @@ from fastnmf.plots.choice import plot_consensus, plot_rank_selection, plot_stabi
 from fastnmf.plots.curves import plot_loss, plot_residual
 from fastnmf.plots.effects import plot_effects
 from fastnmf.plots.features import plot_dots, plot_images, plot_top_features
+from fastnmf.plots.over_time import plot_over_time
 from fastnmf.plots.rows import plot_rows
 from fastnmf.plots.strata import plot_difference, plot_shift_shares, plot_usage
 from fastnmf.plots.topics import plot_topic_map, plot_topic_similarity
@@ -23,6 +24,7 @@ __all__ = [
     "plot_images",
     "plot_layers",
     "plot_loss",
+    "plot_over_time",
     "plot_rank_selection",
     "plot_reconstructions",
     "plot_residual",

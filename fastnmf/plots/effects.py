@@ -96,7 +96,7 @@ def plot_effects(
             f"{len(columns)} features have more colours than can be told apart; give {len(FEW)} at the most."
         )
     effects, names = effects[:, columns], [names[j] for j in columns]
-    return (_lines if levels.dtype.kind in "iufM" else _dots)(ax, levels, effects, names, name, look)
+    return (lines_over if levels.dtype.kind in "iufM" else _dots)(ax, levels, effects, names, name, look)
 
 
 def _effects_of(model, factor):
@@ -136,8 +136,8 @@ def _differing(effects, n):
     return np.argsort(-spread, kind="stable")[: min(n, len(FEW))].tolist()
 
 
-def _lines(ax, levels, effects, names, factor, look):
-    """Draw one line a feature over levels that are numbers or dates.
+def lines_over(ax, levels, effects, names, factor, look, what="effect"):
+    """Draw one line a feature over levels that are numbers or dates, or over others in their order.
 
     Parameters
     ----------
@@ -147,19 +147,25 @@ def _lines(ax, levels, effects, names, factor, look):
     names : list of str
     factor : str
     look : Look
+    what : str, default="effect"
+        Label of the other axis.
     """
-    ax = axes_or_new(ax, look)
+    ax, marks = axes_or_new(ax, look), None
+    if levels.dtype.kind not in "iufM":
+        levels, marks = np.arange(len(levels)), [str(level) for level in levels.tolist()]
     longest, size = letters(ax, look.small, 0.42), 2.4 * look.line if len(levels) <= 60 else 0
     for place, (column, name) in enumerate(zip(effects.T, names, strict=True)):
         drawn = {"color": colour(place, len(names)), "linewidth": 1.2 * look.line, "label": shortened(name, longest)}
         ax.plot(levels, column, marker=MARKERS[place % len(MARKERS)], markersize=size, **drawn)
     plain(ax, look)
-    if levels.dtype.kind in "iu":
+    if marks is not None:
+        ticks(ax.xaxis, marks, look.small, longest=12)
+    elif levels.dtype.kind in "iu":
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.ticklabel_format(axis="x", useOffset=False, style="plain")
     ax.set_ylim(bottom=min(0.0, float(effects.min(initial=0))))
     ax.set_xlabel(shortened(factor, letters(ax, look.text, 0.7)), fontsize=look.text, color=INK)
-    ax.set_ylabel("effect", fontsize=look.text, color=INK)
+    ax.set_ylabel(what, fontsize=look.text, color=INK)
     ax.grid(axis="y", color=GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     legend_above(ax, look)
@@ -173,7 +179,7 @@ def _dots(ax, levels, effects, names, factor, look):
     Parameters
     ----------
     ax, levels, effects, names, factor, look :
-        As for `_lines`.
+        As for `lines_over`.
     """
     if len(levels) > _MOST_LEVELS:
         raise ValueError(f"{len(levels)} levels cannot be named beside each other; at most {_MOST_LEVELS} can.")

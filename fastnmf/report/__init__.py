@@ -10,7 +10,7 @@ from fastnmf.data.writing import check_writable, replacing
 from fastnmf.report.facts import gather
 from fastnmf.report.page import render
 from fastnmf.report.tables import write_tables
-from fastnmf.typing import FilePath, Labels, Matrix, Names
+from fastnmf.typing import FilePath, Groups, Labels, Matrix, Names, SparseOrDense, Vector
 
 __all__ = ["write_report", "write_tables"]
 
@@ -26,15 +26,20 @@ def write_report(
     title: str | None = None,
     kind: Literal["text", "cells", "ratings", "rows"] | None = None,
     specific: Mapping[str, Any] | None = None,
+    strata: Groups | None = None,
+    design: SparseOrDense | None = None,
+    exposure: Vector | None = None,
 ) -> Path:
     """Write a report about a fitted model as a single HTML file.
 
     The first screen tells what the data are, what was found, and what speaks against it. Below are a map of the topics
     (components), every topic and every stratum with its features and example rows, two strata compared, and
-    diagnostics. Features are ordered by relevance, with a slider from specific to frequent. The reader can search, sort
-    tables, rename topics, and save tables as CSV, figures as SVG or PNG, and the page with the new names. It supports
-    small screens, light and dark, keyboards, screen readers and printing, and can be read without its script. Style and
-    script are part of the file; a content security policy blocks all access to the network.
+    diagnostics. The shifts of several factors are an intercept and a block for each factor, whose levels are in order;
+    where these are numbers or dates, lines show the features that change most over them. Components of a single stratum
+    are listed with it. Features are ordered by relevance, with a slider from specific to frequent. The reader can
+    search, sort tables, rename topics, and save tables as CSV, figures as SVG or PNG, and the page with the new names.
+    It supports small screens, light and dark, keyboards, screen readers and printing, and can be read without its
+    script. Style and script are part of the file; a content security policy blocks all access to the network.
 
     Parameters
     ----------
@@ -62,6 +67,11 @@ def write_report(
     specific : SpecificFeatures, default=None
         Result of `fastnmf.specific_features` for the strata of the fit: the features that the test rejected have a star
         in the list of their stratum, which a legend explains.
+    strata, design, exposure : default=None
+        What the training rows have, as in `fit`, after a fit with several factors, a design or an exposure: the model
+        does not keep it. With it the page also shows which topics the rows of each level use, examples of each level
+        and, with X, how much each factor explains, for which `explain` makes a short fit without each. After a fit with
+        one label for each row it is not needed, and refused.
 
     Returns
     -------
@@ -70,7 +80,8 @@ def write_report(
     Raises
     ------
     ValueError
-        If the model is not fitted, names, texts or X do not match it, or the kind is not known.
+        If the model is not fitted, names, texts, X, strata, design or exposure do not match it, or the kind is not
+        known.
     OSError
         If the file cannot be written.
 
@@ -94,7 +105,8 @@ def write_report(
     PosixPath('report.html')
     """
     check_writable(path)
-    page = render(gather(model, X, feature_names, row_names, title, kind, row_texts, specific))
+    rows_have = {"strata": strata, "design": design, "exposure": exposure}
+    page = render(gather(model, X, feature_names, row_names, title, kind, row_texts, specific, **rows_have))
     with replacing(path) as file:
         file.write(page.encode("utf-8", errors="replace"))  # a name may contain half a surrogate pair
     if hasattr(model, "_html_repr"):  # its box in a notebook links to the page

@@ -8,6 +8,12 @@ WIDTH, HEIGHT = 560, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 34
 MOST_POINTS = 300
 MAP_SIDE, LEAST_RADIUS = 520, 9.0
+ROOM, HEAD, LONGEST, LINE = (
+    132,
+    20,
+    17,
+    15,
+)  # beside lines for their names, above them for that of y, letters, two names
 
 
 def curve(x, y, x_name, y_name, summary):
@@ -37,26 +43,97 @@ def curve(x, y, x_name, y_name, summary):
         x, y = x[at], y[at]
     is_log = y.min() > 0 and y.max() > 10 * y.min()
     y_ticks = _log_ticks(y.min(), y.max()) if is_log else _ticks(y.min(), y.max())
-    x_ticks = _ticks(x.min(), x.max())
-    to_y = np.log10 if is_log else np.asarray
-    low, high = (
-        float(to_y(f(to_value))) for f, to_value in ((np.min, [*y_ticks, y.min()]), (np.max, [*y_ticks, y.max()]))
-    )
+    x_ticks = [(value, f"{value:.6g}") for value in _ticks(x.min(), x.max())]
+    parts, px, py = _axes(x, [y], x_ticks, y_ticks, (x_name, y_name), summary, to_y=np.log10 if is_log else np.asarray)
+    points = " ".join(f"{px(a):.1f},{py(b):.1f}" for a, b in zip(x, y, strict=True))
+    return "".join([*parts, f'<polyline points="{points}"/></svg>'])
+
+
+def lines(x, courses, x_ticks, x_name, y_name, summary):
+    """Return an SVG of several lines over x, each with its name at its end.
+
+    Parameters
+    ----------
+    x : ndarray (n,)
+        Ascending.
+    courses : list of (str, ndarray (n,))
+        Names as text without a meaning in HTML, and values; at most five.
+    x_ticks : list of (float, str), or None
+        Marks of x; None: round numbers, integers if all of x are.
+    x_name, y_name, summary : str
+        As for `curve`.
+
+    Returns
+    -------
+    str
+        Empty if there are fewer than two points.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    if len(x) < 2 or not np.isfinite(x).all():
+        return ""
+    if x_ticks is None:
+        are_integers = bool((x == np.round(x)).all())
+        x_ticks = [(v, f"{v:.6g}") for v in _ticks(x[0], x[-1]) if not are_integers or v == round(v)]
+    values = [np.asarray(course, dtype=np.float64) for _, course in courses]
+    low, high = (min(0.0, *(v.min() for v in values)), max(v.max() for v in values))
+    names = (x_name, y_name)
+    parts, px, py = _axes(x, values, x_ticks, _ticks(low, high), names, summary, right=ROOM, head=HEAD)
+    ends = _spread([py(v[-1]) for v in values], TOP + HEAD, HEIGHT - BOTTOM)
+    for number, ((name, _), v, end) in enumerate(zip(courses, values, ends, strict=True)):
+        points = " ".join(f"{px(a):.1f},{py(b):.1f}" for a, b in zip(x, v, strict=True))
+        parts.append(f'<polyline class="line{number}" points="{points}"><title>{name}</title></polyline>')
+        short = name if len(name) <= LONGEST or "&" in name else name[: LONGEST - 1] + "…"
+        parts.append(f'<text class="line{number}" x="{WIDTH - ROOM + 8}" y="{end + 4:.1f}">{short}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _axes(x, values, x_ticks, y_ticks, names, summary, *, right=RIGHT, head=0, to_y=np.asarray):
+    """Return the beginning of an SVG with axes, and the functions from x and from y to its units.
+
+    Parameters
+    ----------
+    x : ndarray (n,)
+    values : list of ndarray
+    x_ticks : list of (float, str)
+    y_ticks : list of float
+    names : (str, str)
+        Of x and y.
+    summary : str
+    right : float, default=12
+        Room to the right of the lines.
+    head : float, default=0
+        Room above them for the name of y, which else lies within.
+    to_y : function, default=np.asarray
+        The scale of y.
+    """
+    least, most = min(v.min() for v in values), max(v.max() for v in values)
+    low, high = (float(to_y(f([*y_ticks, value]))) for f, value in ((np.min, least), (np.max, most)))
     span_x, span_y = (x.max() - x.min()) or 1.0, (high - low) or 1.0
-    px = lambda v: LEFT + (WIDTH - LEFT - RIGHT) * (v - x.min()) / span_x  # noqa: E731
-    py = lambda v: TOP + (HEIGHT - TOP - BOTTOM) * (high - to_y(v)) / span_y  # noqa: E731
+    px = lambda v: LEFT + (WIDTH - LEFT - right) * (v - x.min()) / span_x  # noqa: E731
+    top = TOP + head
+    py = lambda v: top + (HEIGHT - top - BOTTOM) * (high - to_y(v)) / span_y  # noqa: E731
     parts = [f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{summary}">']
     for value in y_ticks:
         at = py(value)
-        parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - right}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{value:.6g}</text>')
-    for value in x_ticks:
-        parts.append(f'<text x="{px(value):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{value:.6g}</text>')
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{x_name}</text>')
-    parts.append(f'<text x="{LEFT + 8}" y="{TOP + 10}">{y_name}</text>')
-    points = " ".join(f"{px(a):.1f},{py(b):.1f}" for a, b in zip(x, y, strict=True))
-    parts.append(f'<polyline points="{points}"/></svg>')
-    return "".join(parts)
+    for value, label in x_ticks:
+        parts.append(f'<text x="{px(value):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{label}</text>')
+    parts.append(f'<text x="{WIDTH - right}" y="{HEIGHT - 2}" text-anchor="end">{names[0]}</text>')
+    parts.append(f'<text x="{LEFT if head else LEFT + 8}" y="{TOP if head else TOP + 10}">{names[1]}</text>')
+    return parts, px, py
+
+
+def _spread(at, low, high):
+    """Return places of labels near those wanted, in their order, at least `LINE` apart, between `low` and `high`."""
+    order, found = np.argsort(at, kind="stable"), np.empty(len(at))
+    y = low - LINE
+    for place in order:
+        y = found[place] = max(at[place], y + LINE)
+    y = high + LINE
+    for place in order[::-1]:
+        y = found[place] = min(found[place], y - LINE)
+    return found.tolist()
 
 
 def _ticks(low, high):

@@ -6,16 +6,18 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf import metrics
+from fastnmf.data.design import DesignedStrata
 from fastnmf.data.shifts import dense_row
 from fastnmf.metrics.topics import LEAST, MEASURES, flags_of
 
 COHERENCE_WORDS = 10
 CHUNK = 1 << 17  # entries of the model at a time
 N_LIKE = 20  # rows of a stratum that are compared with each other
+ALONE = {"strata": "the groups alone", "crossed": "the factors alone", "matrix": "the design alone"}
 AS_PENALTIES = ("alpha_W", "alpha_V", "fixed_components", "seed_features", "penalties")
 
 
-def add_measures(facts, model, X, H, W, V, rows):
+def add_measures(facts, model, X, H, W, groups, rows):
     """Add the quantities that need the data: coherence, flags, KKT residual, explained shares and their alternatives.
 
     Parameters
@@ -26,7 +28,7 @@ def add_measures(facts, model, X, H, W, V, rows):
     X : csr_array or ndarray (n_rows, n_features)
     H : ndarray (k, n_features)
     W : ndarray (n_rows, k), or None
-    V : ndarray or csr_array (n_strata, n_features), or None
+    groups : Groups, or None
     rows : Rows
     """
     for name in MEASURES:
@@ -34,7 +36,7 @@ def add_measures(facts, model, X, H, W, V, rows):
         for topic, value in zip(facts.topics, values, strict=True):
             setattr(topic, name, None if np.isnan(value) else float(value))
     facts.diversity = metrics.diversity(H, n_top=COHERENCE_WORDS)
-    values, stratum_index = X.data if sparse.issparse(X) else X, rows.stratum_index
+    values = X.data if sparse.issparse(X) else X
     if not np.isfinite(values).all():
         facts.notes.append("The data have missing entries, so the explained shares are not compared.")
         return
@@ -42,8 +44,12 @@ def add_measures(facts, model, X, H, W, V, rows):
         return
     facts.per_row = float(np.median(rows.counts)) if len(rows.counts) else None
     if W is not None:
-        _add_flags(facts, model, X, V, rows)
-        _add_explained(facts, model, X, H, W, V, stratum_index)
+        _add_flags(facts, model, X, groups, rows)
+        if facts.is_designed:
+            _add_explained_factors(facts, model, X, groups)
+        else:
+            V, index = (None, None) if groups is None else (groups.V, groups.stratum_index)
+            _add_explained(facts, model, X, H, W, V, index)
 
 
 def _add_explained(facts, model, X, H, W, V, stratum_index):
@@ -81,11 +87,7 @@ def _add_explained(facts, model, X, H, W, V, stratum_index):
         found = _loss_of_divergence(X, W, H)
     # Kullback-Leibler: W of the fit is its last iterate, and `explain` finds the exact one, which is better.
     least, most = (1 - 1e-4, 1 + 1e-4) if facts.is_squared else (0.8, 1 + 1e-3)
-    if own is not None and found is not None and not least * own - 1e-9 <= found <= most * own + 1e-9:
-        facts.notes.append(
-            f"On the given data the loss of the model is {found:.4g}; in its fit it was {own:.4g}. X holds other data, "
-            "or the fit had weights or missing entries. The explained shares are not compared."
-        )
+    if _is_of_other_data(facts, own, found, least, most):
         return
     if facts.is_squared and not has_own and not any(facts.parameters.get(name) for name in AS_PENALTIES):
         facts.kkt = metrics.kkt_residual(X, W, H, V, stratum_index)
@@ -95,7 +97,70 @@ def _add_explained(facts, model, X, H, W, V, stratum_index):
         for stratum in facts.strata:
             part = explained.strata[stratum.code]
             stratum.explained, stratum.by_shift, stratum.by_shared = part.explained, part.by_shift, part.by_shared
+            stratum.by_own = part.get("by_own")
     facts.alternatives = _alternatives(facts, X, groups, explained)
+
+
+def _is_of_other_data(facts, own, found, least, most):
+    """Tell whether the loss on the given data differs from that of the fit, and note that.
+
+    Parameters
+    ----------
+    facts : Facts
+    own, found : float, or None
+        Loss of the fit, and on the data.
+    least, most : float
+        Factors between which they may differ.
+    """
+    if own is None or found is None or least * own - 1e-9 <= found <= most * own + 1e-9:
+        return False
+    facts.notes.append(
+        f"On the given data the loss of the model is {found:.4g}; in its fit it was {own:.4g}. X holds other data, "
+        "or the fit had weights or missing entries. The explained shares are not compared."
+    )
+    return True
+
+
+def _add_explained_factors(facts, model, X, groups):
+    """Add what the factors of a design and simpler models explain, where the rows of the factors are given.
+
+    Parameters
+    ----------
+    facts : Facts
+    model : fitted estimator
+    X : csr_array or ndarray (n_rows, n_features)
+    groups : Groups
+    """
+    own = facts.numbers["normalized_loss_"]
+    if not groups.given or not (facts.is_squared or facts.loss_name == "kullback-leibler"):
+        return
+    with warnings.catch_warnings():  # X is an array here, without feature names
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        found = model.explain(X, **groups.given)
+    # The weights of a fit are its last iterate, and `explain` finds the exact ones.
+    if _is_of_other_data(facts, own, found.loss, 0.8, 1 + 1e-3):
+        return
+    words, without, tiny = facts.wording, [], np.finfo(float).tiny
+    for factor, part in zip(facts.factors, found.factors, strict=True) if groups.kind != "matrix" else ():
+        factor.gain, factor.chance, factor.answer = part.gain, part.chance, part.answer
+    for part in found.factors:  # the error without a factor is that of the model, divided by what the factor leaves
+        without.append((f"without {part.name}", 1 - found.loss**2 / max(1 - part.gain, tiny)))
+    every = np.zeros(X.shape[0], np.intp)
+    shares = [(f"one mean {words.row} for all", _share_of_means(X, every))] if facts.is_squared else []
+    if facts.is_squared:
+        shares.append((ALONE[groups.kind], _share_of_shifts(model, X, groups)))
+    shares.append((f"these {words.topics} without shifts", 1 - found.loss_no_shift**2))
+    facts.removed = [(part.name, part.answer, part.gain, part.chance) for part in found.factors]
+    facts.alternatives = [*shares, *(without if len(without) > 1 else ()), ("this model", 1 - own**2)]
+
+
+def _share_of_shifts(model, X, groups):
+    """Return the share of the squared norm of X that shifts explain which are fitted without components."""
+    given = {"strata": None, "design": None, "exposure": None} | groups.given
+    Z = model._fitted_design().encode(given["strata"], given["design"], given["exposure"], X.shape[0])
+    data = DesignedStrata.of_matrix(X.astype(np.float64, copy=False), groups.labels, Z)
+    left = data.row_square_sums(data.pattern.as_read(data.stratum_means())).sum()
+    return float(1 - left / data.row_square_sums().sum())
 
 
 def _explained(model, X, stratum_index):
@@ -194,7 +259,7 @@ def _divergence(X):
     return float(x @ np.log(x / rows[i] * (x.sum() / columns[j]))) if len(x) else 0.0
 
 
-def _add_flags(facts, model, X, V, rows):
+def _add_flags(facts, model, X, groups, rows):
     """Mark the topics and strata that may be no subject: those of repeated text and of function words.
 
     Parameters
@@ -202,18 +267,17 @@ def _add_flags(facts, model, X, V, rows):
     facts : Facts
     model : fitted estimator
     X : csr_array or ndarray (n_rows, n_features)
-    V : ndarray or csr_array (n_strata, n_features), or None
+    groups : Groups, or None
     rows : Rows
     """
     for flag in metrics.flag_topics(model, X, n=COHERENCE_WORDS, feature_names=facts.names):
         facts.topics[flag.topic].flags.append((flag.kind, flag.rows))
-    if V is None or rows.stratum_index is None or len(facts.strata) < 2:
+    strata = [stratum for stratum in facts.strata if stratum is not facts.intercept]
+    if groups is None or groups.member is None or groups.kind == "matrix" or len(strata) < 2:
         return
-    shown = [stratum.code for stratum in facts.strata]
     near = []
-    for code in shown:
-        members = np.flatnonzero(rows.stratum_index == code)
-        numbers, cosines = rows.nearest(dense_row(V, code), members, N_LIKE)
+    for stratum in strata:
+        numbers, cosines = rows.nearest(dense_row(groups.V, stratum.code), groups.members(stratum.code), N_LIKE)
         near.append(numbers[cosines > LEAST * cosines.max(initial=0)])
-    for flag in flags_of(V[shown], near, X, facts.names, COHERENCE_WORDS):
-        facts.strata[flag.topic].flags.append((flag.kind, flag.rows))
+    for flag in flags_of(groups.V[[stratum.code for stratum in strata]], near, X, facts.names, COHERENCE_WORDS):
+        strata[flag.topic].flags.append((flag.kind, flag.rows))

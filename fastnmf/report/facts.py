@@ -10,15 +10,17 @@ from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.names import check_names, names_of, read_names
 from fastnmf.data.ranking import feature_scores, specific_to_strata, strongest_of
-from fastnmf.data.shifts import as_read, dense_row
+from fastnmf.data.shifts import dense_row, mapped
 from fastnmf.metrics.maps import topic_map
 from fastnmf.report.examples import Rows
 from fastnmf.report.explained import add_measures
+from fastnmf.report.groups import groups_of
 from fastnmf.report.lists import LAMBDA, Words, embedded, joined, words_of
 from fastnmf.report.wording import Wording, wording_of
 
 MOST_STRATA, MOST_LISTED = 250, 1000  # strata that have cards, and strata that are named at all
 N_TREE_WORDS, N_LISTED = 6, 5
+N_COURSES = 5  # features whose course over the levels of a factor is drawn
 # A stratum is marked by a topic that it uses more than half as much again as all rows do, and for a twentieth at least.
 MARKED_LIFT, MARKED_SHARE = 1.5, 0.05
 
@@ -31,6 +33,7 @@ class Stratum:
     label: str
     n_rows: int
     words: Words
+    level: str = ""  # its label without the name of its factor
     most_specific: str = None  # its first feature by contrast, which names it where there is room for one
     usage: np.ndarray = None
     lifts: np.ndarray = None
@@ -40,6 +43,49 @@ class Stratum:
     explained: float = None
     by_shift: float = None
     by_shared: float = None
+    by_own: float = None
+    own: list = field(default_factory=list)
+
+
+@dataclass
+class OwnTopic:
+    """A component of a single stratum; with tied ones, what the stratum adds to the component of this number."""
+
+    number: int
+    words: Words
+    share: float
+
+
+@dataclass
+class Factor:
+    """Shifts that are alternatives of each other: the strata, or the levels of a factor, or the columns of a design.
+
+    Attributes
+    ----------
+    name : str
+        Empty for strata.
+    members : list of int
+        Places of its levels among the strata of the page, in order.
+    n_levels : int
+    features : list of str
+        Those whose shifts differ most between the levels.
+    positions, ticks, courses : ndarray (n_levels,) of float64, list of (float, str), list of (str, ndarray (n_levels,))
+        Of a factor whose levels are numbers or dates: where they lie, marks of the axis, and the shifts of features
+        over them.
+    gain, chance, answer : float, float, str, or None
+        As of `explain`.
+    """
+
+    name: str
+    members: list
+    n_levels: int
+    features: list
+    positions: np.ndarray = None
+    ticks: list = None
+    courses: list = field(default_factory=list)
+    gain: float = None
+    chance: float = None
+    answer: str = None
 
 
 @dataclass
@@ -81,6 +127,8 @@ class Facts:
     n_nonzeros: int
     is_sparse: bool
     n_strata: int
+    shifts_kind: str  # that of `Groups`, or None
+    is_designed: bool
     names: list
     background: np.ndarray
     strata: list
@@ -98,10 +146,24 @@ class Facts:
     tree: list = None
     level: tuple = None  # of the test whose features have stars, and whether it is adjusted for their number
     others: list = field(default_factory=list)
+    factors: list = field(default_factory=list)
+    removed: list = field(default_factory=list)  # factor, answer, gain and chance, as of `explain`
+    is_tied: bool = False
+    knows_rows: bool = False  # whether it is known which rows have which shift
     embedded: str = ""
 
+    @property
+    def intercept(self):
+        """Return the stratum of the page that holds what all rows have, or None."""
+        return self.strata[0] if self.shifts_kind == "crossed" else None
 
-def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None, specific=None):
+    @property
+    def own(self):
+        """Return all components of single strata."""
+        return [topic for stratum in self.strata for topic in stratum.own]
+
+
+def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None, specific=None, **rows_have):
     """Return the `Facts` of a fitted model.
 
     Parameters
@@ -115,6 +177,8 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None,
     row_texts : sequence of str, or None
     specific : SpecificFeatures, or None
         All as in `fastnmf.report.write_report`.
+    **rows_have
+        `strata`, `design` and `exposure` of it.
 
     Returns
     -------
@@ -128,14 +192,16 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None,
     W = model.S_[0] if has_levels else getattr(model, "W_", None)
     names = feature_names_of(model, feature_names, H.shape[1])
     X = _checked(model, X, W, H)
-    labels, stratum_index, V, sizes = strata_of(model, W)
+    groups = groups_of(model, W, H, **rows_have)
+    V, sizes, labels = (None,) * 3 if groups is None else (groups.V, groups.sizes, groups.labels)
     is_specific = None
     if specific is not None:
         is_specific = specific_to_strata(specific, getattr(model, "strata_", None), H.shape[1])
-    rows = Rows(X, row_names, row_texts, names, labels, stratum_index, 0 if W is None else len(W))
+    of_rows = (None, None) if groups is None else groups.labels_of_rows()
+    rows = Rows(X, row_names, row_texts, names, *of_rows, 0 if W is None else len(W))
     shown, others, notes = _shown(V, sizes)
     rows.share_room(len(H) + len(shown))
-    usage = None if W is None else metrics.component_usage(W, H, stratum_index)
+    usage = None if W is None or groups is None else groups.usage(W, H)
     background = _background(X, W, H, V, sizes)
     loss = _loss_of(model)
     facts = Facts(
@@ -144,11 +210,13 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None,
         wording=wording,
         is_squared=loss == "frobenius",
         loss_name=loss,
-        n_rows=len(W) if W is not None else int(sizes.sum()) if sizes is not None else None,
+        n_rows=len(W) if W is not None else None if sizes is None else int(sizes[groups.blocks[0].rows].sum()),
         n_features=H.shape[1],
         n_nonzeros=None if X is None else int(X.count_nonzero() if sparse.issparse(X) else np.count_nonzero(X)),
         is_sparse=sparse.issparse(X),
         n_strata=0 if labels is None else len(labels),
+        shifts_kind=None if groups is None else groups.kind,
+        is_designed=groups is not None and groups.is_designed,
         names=names,
         background=background,
         strata=[],
@@ -167,17 +235,22 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None,
     if has_levels:
         facts.numbers["normalized_loss_"] = float(model.level_errors_[0])
     for code in shown:
-        facts.strata.append(_stratum(facts, code, labels, sizes, V, usage, rows))
+        facts.strata.append(_stratum(facts, code, groups, usage, rows))
         if is_specific is not None:
             words = facts.strata[-1].words
             words.starred = frozenset(words.at[is_specific[code, words.at]].tolist())
     for code in others:
         words = words_of(dense_row(V, code), background, names, (LAMBDA,), N_LISTED)
         facts.others.append((labels[code], None if sizes is None else round(float(sizes[code])), words.names))
-    _add_usage_to_topics(facts, usage, labels)
+    if groups is not None:
+        facts.knows_rows = groups.member is not None
+        _add_own(facts, groups)
+        _add_factors(facts, groups)
+    _add_usage_to_topics(facts)
     if X is not None:
-        add_measures(facts, model, X, H, W, V, rows)
-    _name_strata(facts, V, names)
+        add_measures(facts, model, X, H, W, groups, rows)
+    if groups is not None:
+        _name_strata(facts, groups)
     _mark_strata(facts)
     facts.embedded = embedded(facts, V, shown)
     return facts
@@ -212,27 +285,6 @@ def _checked(model, X, W, H):
     return X
 
 
-def strata_of(model, W):
-    """Return labels, the stratum index of each row, shifts and sizes; None for those that the model does not have."""
-    V = getattr(model, "shifts_", None)
-    if V is None:
-        return None, None, None, None
-    if getattr(model, "_is_designed", False):
-        raise ValueError(
-            "A report shows one shift for each row, but this model was fitted with a design; read shifts_ by "
-            "shift_names_, or top_features."
-        )
-    stratum_index = getattr(model, "row_strata_", None)
-    if stratum_index is None and V.shape[0] == 1 and W is not None:
-        stratum_index = np.zeros(len(W), np.intp)
-    sizes = getattr(model, "stratum_sizes_", None)
-    if stratum_index is not None:
-        sizes = np.bincount(stratum_index, minlength=V.shape[0])
-    labels = [str(label) for label in np.asarray(model.strata_).tolist()]
-    V = as_read(V) if sparse.issparse(V) else np.asarray(V)
-    return labels, stratum_index, V.astype(np.float64, copy=False), None if sizes is None else np.asarray(sizes)
-
-
 def _background(X, W, H, V, sizes):
     """Return how frequent each feature is: its sum over the data, or else over the model's reconstruction of them.
 
@@ -241,9 +293,9 @@ def _background(X, W, H, V, sizes):
     X : csr_array or ndarray (n_rows, n_features), or None
     W : ndarray (n_rows, k), or None
     H : ndarray (k, n_features)
-    V : ndarray or csr_array (n_strata, n_features), or None
-    sizes : ndarray (n_strata,), or None
-        Number of rows of each stratum.
+    V : ndarray or csr_array (n_shifts, n_features), or None
+    sizes : ndarray (n_shifts,), or None
+        Number of rows that have each shift.
 
     Returns
     -------
@@ -312,38 +364,68 @@ def _shown(V, sizes):
     return shown, others, [note]
 
 
-def _stratum(facts, code, labels, sizes, V, usage, rows):
-    """Return the `Stratum` of a row of V.
+def _stratum(facts, code, groups, usage, rows):
+    """Return the `Stratum` of a shift.
 
     Parameters
     ----------
     facts : Facts
     code : int
-    labels : list of str
-    sizes : ndarray (n_strata,), or None
-        Number of rows of each stratum.
-    V : ndarray or csr_array (n_strata, n_features)
-    usage : ndarray (n_strata, k), or None
+    groups : Groups
+    usage : ndarray (n_shifts, k), or None
     rows : Rows
     """
-    shift = dense_row(V, code)
+    shift, sizes = dense_row(groups.V, code), groups.sizes
     n_rows = None if sizes is None else round(float(sizes[code]))
-    stratum = Stratum(code, labels[code], n_rows, words_of(shift, facts.background, facts.names))
-    if usage is not None and rows.stratum_index is not None:
+    stratum = Stratum(code, groups.labels[code], n_rows, words_of(shift, facts.background, facts.names))
+    block = next((each for each in groups.blocks if each.rows.start <= code < each.rows.stop), None)
+    stratum.level = stratum.label if block is None else block.levels[code - block.rows.start]
+    if block is None:  # the intercept, which all rows have
+        return stratum
+    if usage is not None:
         stratum.usage = usage[code]
         overall = np.array([topic.share or 0.0 for topic in facts.topics])
         stratum.lifts = np.divide(stratum.usage, overall, out=np.zeros(len(overall)), where=overall > 0)
-    if rows.X is not None and rows.stratum_index is not None:
-        stratum.rows = rows.like(shift, np.flatnonzero(rows.stratum_index == code))
+    if rows.X is not None and groups.member is not None and groups.kind != "matrix":
+        stratum.rows = rows.like(shift, groups.members(code))
     return stratum
 
 
-def _name_strata(facts, V, names):
-    if facts.strata:
-        scores = list(feature_scores(V, "contrast"))
-        for stratum in facts.strata:
-            first = strongest_of(scores[stratum.code], 1)[0]
-            stratum.most_specific = str(names[first[0]]) if len(first) else None
+def _add_own(facts, groups):
+    """Store in each stratum of the page its own components."""
+    facts.is_tied, place = groups.is_tied, {stratum.code: stratum for stratum in facts.strata}
+    for code, number, weights, share in groups.own:
+        if code in place:
+            words = words_of(weights, facts.background, facts.names)
+            place[code].own.append(OwnTopic(number, words, share))
+
+
+def _add_factors(facts, groups):
+    """Store the blocks of shifts, with the features that differ most between their levels."""
+    for block in groups.blocks:
+        V = groups.V[block.rows]
+        sizes = np.ones(V.shape[0]) if groups.sizes is None else groups.sizes[block.rows].astype(np.float64)
+        shares = sizes / sizes.sum()
+        squares = np.ravel(shares @ mapped(V, np.square))
+        spread = np.maximum(squares - np.square(np.ravel(shares @ V)), 0)
+        first = strongest_of((np.arange(len(spread)), spread), N_LISTED)[0]
+        members = [at for at, s in enumerate(facts.strata) if block.rows.start <= s.code < block.rows.stop]
+        factor = Factor(block.name, members, V.shape[0], [str(facts.names[j]) for j in first])
+        if block.positions is not None:
+            factor.positions, factor.ticks = block.positions, block.ticks
+            courses = V[:, first[:N_COURSES]]
+            courses = courses.toarray() if sparse.issparse(courses) else courses  # never-densify-ok: a few columns
+            factor.courses = list(zip(factor.features, courses.T, strict=True))
+        facts.factors.append(factor)
+
+
+def _name_strata(facts, groups):
+    place = {stratum.code: stratum for stratum in facts.strata}
+    for block in groups.blocks:
+        for code, scores in enumerate(feature_scores(groups.V[block.rows], "contrast"), block.rows.start):
+            if code in place:
+                first = strongest_of(scores, 1)[0]
+                place[code].most_specific = str(facts.names[first[0]]) if len(first) else None
 
 
 def _mark_strata(facts):
@@ -357,14 +439,13 @@ def _mark_strata(facts):
                 stratum.marked_by = int(np.argmax(np.where(is_marked, stratum.usage - overall, -1)))
 
 
-def _add_usage_to_topics(facts, usage, labels):
+def _add_usage_to_topics(facts):
     """Store in each topic the strata on the page that use it most, as triples of a position, a share and a lift."""
-    if usage is None or labels is None or not facts.strata or facts.strata[0].usage is None or len(labels) < 2:
+    using = [at for at, stratum in enumerate(facts.strata) if stratum.usage is not None]
+    if len(using) < 2:
         return
-    shown = np.array([stratum.usage for stratum in facts.strata])
+    shown = np.array([facts.strata[at].usage for at in using])
     for c, topic in enumerate(facts.topics):
         order = np.argsort(-shown[:, c], kind="stable")[:6]
-        lifts = [float(facts.strata[i].lifts[c]) for i in order]
-        topic.usage = [
-            (int(i), float(shown[i, c]), lift) for i, lift in zip(order, lifts, strict=True) if shown[i, c] >= 0.005
-        ]
+        most = [(using[i], float(shown[i, c])) for i in order if shown[i, c] >= 0.005]
+        topic.usage = [(at, share, float(facts.strata[at].lifts[c])) for at, share in most]

@@ -105,13 +105,13 @@ def embedded(facts, V, shown):
     Returns
     -------
     str
-        An object: ``words``, names; ``q``, their shares in all data; ``topics`` and ``groups``, for each the sum of the
-        weights, places in ``words``, weights, and for a group with stars the places of the words that have one;
+        An object: ``words``, names; ``q``, their shares in all data; ``topics``, ``groups`` and ``own``, for each the
+        sum of the weights, places in ``words``, weights, and for a group with stars the places of those that have one;
         ``compared``, the places of the words by which two groups are compared.
     """
-    topics, groups = ([part.words for part in parts] for parts in (facts.topics, facts.strata))
+    topics, groups, own = ([part.words for part in parts] for parts in (facts.topics, facts.strata, facts.own))
     compared = _compared(groups, V, shown) if len(groups) > 1 else np.zeros(0, np.intp)
-    used = [words.at for words in (*topics, *groups)]
+    used = [words.at for words in (*topics, *groups, *own)]
     columns = np.unique(np.concatenate([compared, *used])).astype(np.intp)
     shares = facts.background[columns] / max(float(facts.background.sum()), 1e-300)
     place = {column: number for number, column in enumerate(columns.tolist())}
@@ -121,6 +121,7 @@ def embedded(facts, V, shown):
         "compared": [place[j] for j in compared.tolist()],
         "topics": [_entries(words.total, words.at, words.values, place) for words in topics],
         "groups": [],
+        "own": [_entries(words.total, words.at, words.values, place) for words in own],
     }
     for words, code in zip(groups, shown, strict=True):
         at, values = words.at, np.array(words.values)

@@ -1,5 +1,6 @@
 """Write the first screen of the page: what the data are, what was found, and whether it can be trusted."""
 
+from fastnmf.report.lists import joined
 from fastnmf.report.markup import counted, listed, number, percent, text, topic_link
 
 _STOPPED = {
@@ -8,6 +9,7 @@ _STOPPED = {
     "callback": "A callback stopped the fit before its loss had converged: more iterations may change",
 }
 ALIKE = 0.8  # two topics with at least this cosine count as nearly the same
+SIMPLE = ("for each group", "the groups alone", "the factors alone", "the design alone")  # models without topics
 _SMALL = 0.3  # share of the squared norm of sparse data whose meaning has to be said
 _GAIN = 1.02  # factor by which a model must explain more than the means of the groups
 
@@ -42,9 +44,16 @@ def lede(facts):
     size = counted(facts.n_features, words.feature, words.features)
     if facts.n_rows is not None:
         size = f"{counted(facts.n_rows, words.row, words.rows)} and {size}"
+    if facts.shifts_kind == "crossed":
+        each = [f"<bdi>{text(f.name)}</bdi> ({counted(f.n_levels, 'level', 'levels')})" for f in facts.factors]
+        return f"{size}, crossed by {listed(each)}: {topics} that all share, and what each level adds."
+    if facts.shifts_kind == "matrix":
+        return f"{size}: {topics}, and a shift for each of the {number(facts.n_strata)} columns of a design."
     if facts.n_strata > 1:
+        own = f", {number(len(facts.own))} of single groups" if facts.own and not facts.is_tied else ""
         return (
-            f"{size}, in {number(facts.n_strata)} groups: {topics} that all groups share, and what is specific to each."
+            f"{size}, in {number(facts.n_strata)} groups: {topics} that all groups share{own}, and what is specific to "
+            "each."
         )
     if facts.tree:
         return f"{size}, described by a hierarchy: {topics}, in {len(facts.tree)} at the top."
@@ -56,7 +65,13 @@ def _data(facts):
     size = counted(facts.n_features, words.feature, words.features)
     if facts.n_rows is not None:
         size = f"{counted(facts.n_rows, words.row, words.rows)} with {size}"
-    parts = [f"{size}{f', in {number(facts.n_strata)} groups (strata)' if facts.n_strata > 1 else ''}."]
+    groups = f", in {number(facts.n_strata)} groups (strata)" if facts.n_strata > 1 else ""
+    if facts.shifts_kind == "crossed":
+        each = [f"one of {number(f.n_levels)} levels of <bdi>{text(f.name)}</bdi>" for f in facts.factors]
+        groups = f". Every {words.row} has {listed(each)}"
+    elif facts.shifts_kind == "matrix":
+        groups = f", and a design of {counted(facts.n_strata, 'column', 'columns')}"
+    parts = [f"{size}{groups}."]
     if facts.n_nonzeros is not None and facts.n_rows:
         filled = facts.n_nonzeros / (facts.n_rows * facts.n_features)
         parts.append(f"{number(facts.n_nonzeros)} entries are not zero, {percent(filled, 1 if filled > 0.001 else 3)}.")
@@ -65,7 +80,7 @@ def _data(facts):
             f"Half of the {words.rows} have {number(round(facts.per_row))} different {words.features} or more."
         )
     sized = [stratum for stratum in facts.strata if stratum.n_rows is not None]
-    if len(sized) > 1:
+    if len(sized) > 1 and facts.shifts_kind == "strata":
         largest, smallest = max(sized, key=lambda s: s.n_rows), min(sized, key=lambda s: s.n_rows)
         if largest.n_rows == smallest.n_rows:
             parts.append(f"Each group has {counted(largest.n_rows, words.row, words.rows)}.")
@@ -89,7 +104,9 @@ def _found(facts):
             parts.append(f"{counted(len(known), words.topic, words.topics).capitalize()}: {listed(first)}.")
     else:
         parts.append(f"{counted(len(facts.topics), words.topic, words.topics).capitalize()}, listed below.")
-    if len(facts.strata) > 1:
+    if facts.shifts_kind in ("crossed", "matrix"):
+        parts += _of_factors(facts)
+    elif len(facts.strata) > 1:
         said = [
             f'<a href="#stratum-{at}"><bdi>{text(s.label)}</bdi></a> (<span class="w">{text(s.most_specific)}</span>)'
             for at, s in enumerate(facts.strata)
@@ -110,7 +127,31 @@ def _found(facts):
                 count = "No group uses"
             rest = "" if marked else ", or for a large part"
             parts.append(f"{count} one of the {words.topics} far more than others do{rest}.")
+    owning = [(at, stratum) for at, stratum in enumerate(facts.strata) if stratum.own]
+    if owning:
+        said = [
+            f'<a href="#stratum-{at}"><bdi>{text(s.label)}</bdi></a> (<span class="w">'
+            f"{text(joined(s.own[0].words.names[:3]))}</span>)"
+            for at, s in owning[:3]
+        ]
+        what = f"components of their own, beside the shared {words.topics}"
+        what = f"their own variants of the {words.topics}" if facts.is_tied else what
+        parts.append(f"Groups have {what}: {listed(said)}{' and others' if len(owning) > 3 else ''}.")
     return "".join(f"<p>{part}</p>" for part in parts)
+
+
+def _of_factors(facts):
+    """Return sentences on what factors change, and by which topics levels differ."""
+    words, parts = facts.wording, []
+    for at, factor in enumerate(facts.factors):
+        if factor.n_levels < 2 or not factor.features:
+            continue
+        features = f'<span class="w">{text(joined(factor.features[:3]))}</span>'
+        what = "The columns of the design differ"
+        if facts.shifts_kind == "crossed":
+            what = f'The levels of <a href="#factor-{at}"><bdi>{text(factor.name)}</bdi></a> differ'
+        parts.append(f"{what} most in the {words.features} {features}, whatever the {words.topics}.")
+    return parts
 
 
 def _checks(facts):
@@ -141,27 +182,46 @@ def _checks(facts):
         answer, colon, reason = facts.verdict.partition(":")
         level = "look" if answer == "No" else "good"
         found.append((level, f"Do these data need their groups? <strong>{text(answer + colon)}</strong>{text(reason)}"))
-    simple, means = next((pair for pair in facts.alternatives if pair[0].endswith("each group")), ("", None))
+    for name, needed, gain, chance in facts.removed:
+        level = "look" if needed == "No" else "good"
+        found.append(
+            (
+                level,
+                f"Do these data need <bdi>{text(name)}</bdi>? <strong>{needed}</strong>: it removes {percent(gain)} of "
+                f"the error that is left without it (noise would: {percent(chance)}).",
+            )
+        )
+    simple, means = next((pair for pair in facts.alternatives if pair[0].endswith(SIMPLE)), ("", None))
+    does, leaves = ("do", "leave") if simple.endswith("s alone") else ("does", "leaves")
     if means is not None:
         own = 1 - loss**2
         if own < _GAIN * means and 1 - own > (1 - means) / _GAIN:
             found.append(
                 (
                     "look",
-                    f"The model explains hardly more than {simple} does ({percent(own)} and {percent(means)}): fit "
+                    f"The model explains hardly more than {simple} {does} ({percent(own)} and {percent(means)}): fit "
                     f"more {words.topics}.",
                 )
             )
         else:
-            gain = f"explains {number(own / means, 2)} times what {simple} does"
+            gain = f"explains {number(own / means, 2)} times what {simple} {does}"
             if means > 0.5:
-                gain = f"leaves {percent((1 - own) / (1 - means), 0)} of the error that {simple} leaves"
+                gain = f"leaves {percent((1 - own) / (1 - means), 0)} of the error that {simple} {leaves}"
             found.append(("good", f"The model {gain}."))
     if facts.numbers["n_revived_"]:
         times = counted(facts.numbers["n_revived_"], "time", "times")
         found.append(("look", f"One of the {words.topics} died and was reseeded {times} during the fit."))
     if not facts.has_data:
         found.append(("look", "This page was written without the data: with <code>X=</code> it checks much more."))
+    elif facts.is_designed and not facts.knows_rows:
+        needed = "design" if facts.shifts_kind == "matrix" else "strata"
+        found.append(
+            (
+                "look",
+                f"This page was written without what each {words.row} has: with <code>{needed}=</code>, as in the fit, "
+                "it tells what the shifts are worth.",
+            )
+        )
     return found
 
 
@@ -233,7 +293,7 @@ def _explained(facts):
     largest = max(share for _, share in facts.alternatives) or 1
     items = "".join(
         f'<li style="--v:{max(share, 0) / largest:.3f}"{" class=own" if name == "this model" else ""}>'
-        f'<span class="a">{name.capitalize()}</span>'
+        f'<span class="a">{text(name[:1].upper() + name[1:])}</span>'
         f'<span class="n">{percent(share) if share >= 0 else "below 0"}</span></li>'
         for name, share in facts.alternatives
     )
@@ -241,6 +301,44 @@ def _explained(facts):
         f"<h3>How much does it explain?</h3><p>{said}</p>"
         f'<ol class="bars shares alternatives" aria-label="Share explained, by model">{items}</ol>'
     )
+
+
+def _guide_of_shifts(facts):
+    """Return what the page says of shifts."""
+    words, group = facts.wording, "level" if facts.shifts_kind == "crossed" else "group"
+    usage = (
+        f"<b>The share of a {words.topic} in a {group}</b> is its part in the sum of all {words.topics} over the "
+        f"{words.rows} of that {group}; the shares of a {group} add up to 100&#8239;%. Its lift is this share divided "
+        f"by that in all {words.rows}. A {group} is marked by a {words.topic} with a lift of 1.5 or more and a share "
+        "of 5&#8239;% or more."
+    )
+    if facts.shifts_kind == "strata":
+        return [
+            f"<b>The shift of a group</b> is the part that all its {words.rows} have in common, whatever their "
+            f"{words.topics}.",
+            usage,
+            f"<b>Caution.</b> The model does not fully determine the split between shifts and {words.topics}: parts "
+            f"can be exchanged as long as both stay non-negative. The order of {words.features} is more reliable than "
+            "the size of bars.",
+        ]
+    first = (
+        f"<b>A shift</b> is what all {words.rows} have in common that have a column of the design, times its entry, "
+        f"whatever their {words.topics}."
+    )
+    if facts.shifts_kind == "crossed":
+        first = (
+            f"<b>The shift of a {words.row}</b> is the sum of the intercept and of the effect of its level of each "
+            f"factor, whatever its {words.topics}. An effect is what a level has more than the least level of its "
+            f"factor, {words.feature} by {words.feature}: the intercept holds the rest."
+        )
+    return [
+        first,
+        *((usage,) if facts.shifts_kind == "crossed" and facts.knows_rows else ()),
+        f"<b>Do these data need a factor?</b> The shifts of the others are fitted again without it, for the same "
+        f"{words.topics}; the answer compares the error that is then left with that of the model, and with what as "
+        "many numbers would remove from pure noise.",
+        f"<b>Caution.</b> What all {words.rows} of a level use of a {words.topic} may count as an effect of the level.",
+    ]
 
 
 def _guide(facts):
@@ -255,17 +353,17 @@ def _guide(facts):
         "data (Sievert and Shirley 2014).",
     ]
     if facts.n_strata > 1:
-        lines += [
-            f"<b>The shift of a group</b> is the part that all its {words.rows} have in common, whatever their "
-            f"{words.topics}.",
-            f"<b>The share of a {words.topic} in a group</b> is its part in the sum of all {words.topics} over the "
-            f"{words.rows} of that group; the shares of a group add up to 100&#8239;%. Its lift is this share divided "
-            f"by that in all {words.rows}. A group is marked by a {words.topic} with a lift of 1.5 or more and a share "
-            "of 5&#8239;% or more.",
-            f"<b>Caution.</b> The model does not fully determine the split between shifts and {words.topics}: parts "
-            f"can be exchanged as long as both stay non-negative. The order of {words.features} is more reliable than "
-            "the size of bars.",
-        ]
+        lines += _guide_of_shifts(facts)
+    if facts.own and not facts.is_tied:
+        lines.append(
+            f"<b>A {words.topic} of a single group</b> is one that only the {words.rows} of this group use; its share "
+            f"is that in the sum of all {words.topics} over these {words.rows}."
+        )
+    elif facts.own:
+        lines.append(
+            f"<b>What a group adds to a {words.topic}</b>: its {words.rows} use the {words.topic} and this part with "
+            f"the same weight. The {words.topics} that change most are shown."
+        )
     if facts.has_data:
         lines.append(
             f"<b>Examples</b> are the {words.rows} with the largest cosine to a {words.topic}"

@@ -22,7 +22,7 @@
     lines: lines.get(card.id) || [],
   }));
   const kinds = [...new Set(cards.map((item) => item.kind))];
-  const title = { topics: plain(get("h-topics")), strata: "groups" };
+  const title = { topics: plain(get("h-topics")), strata: get("h-strata") ? plain(get("h-strata")) : "groups" };
   let terms = [];
 
   // ---------------------------------------------------------------- search
@@ -56,7 +56,7 @@
     for (const section of $("main > section")) {
       if (section.id === "compare") continue;
       const items = $("[data-item], tbody tr", section);
-      const always = section.querySelector("figure, .three") !== null;
+      const always = section.querySelector("figure:not(.factor figure), .three") !== null;
       section.hidden = terms.length > 0 && !always && items.every((item) => item.hidden);
     }
     const total = (kind) => cards.filter((item) => item.kind === kind).length;
@@ -219,8 +219,10 @@
 
   function wordTable(key, kind) {
     const lines = [[kind, "name", "rank", "feature", "weight", "lift", "relevance"]];
-    for (const { part, at, count, card } of lists.filter((list) => list.key === (key === "topics" ? key : "groups"))) {
-      const name = card.querySelector("h3 bdi").textContent;
+    for (const { element, part, at, count, card, key: of } of lists) {
+      if ((of === "topics") !== (key === "topics") || (of !== "topics" && !card)) continue;
+      const own = of === "own" ? `: ${element.previousElementSibling.firstChild.textContent}` : "";
+      const name = card.querySelector("h3 bdi").textContent + own;
       ranked(part, order).slice(0, count).forEach(([place, weight, lift, score], rank) => {
         lines.push([at, name, rank + 1, data.words[place], weight, Number(lift.toPrecision(4)), score.toFixed(4)]);
       });

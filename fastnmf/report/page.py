@@ -7,26 +7,12 @@ from importlib import resources
 import numpy as np
 
 from fastnmf import __version__
+from fastnmf.report.cards import MEASURES, card, flags_of, slider
 from fastnmf.report.charts import bubbles, curve
 from fastnmf.report.explained import COHERENCE_WORDS
-from fastnmf.report.lists import LAMBDA, joined
-from fastnmf.report.markup import (
-    bars,
-    counted,
-    examples,
-    figure,
-    number,
-    percent,
-    shares,
-    table,
-    text,
-    topic_link,
-    topic_name,
-)
-from fastnmf.report.overview import flag_sentence, lede, overview
-
-MANY = 40  # cards of which a browser lays out those in sight only
-_MEASURES = '<span class="n">weight</span><span class="x">lift</span>'
+from fastnmf.report.markup import bars, examples, figure, number, percent, shares, table, text, topic_link, topic_name
+from fastnmf.report.overview import lede, overview
+from fastnmf.report.shifts import compare_section, shifts_section, title_of_shifts, usage_section
 
 
 def render(facts):
@@ -36,16 +22,14 @@ def render(facts):
     # The policy allows the page only its own style and script: markup in a label that is not escaped has no effect.
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     words = facts.wording
-    has_groups = len(facts.strata) > 1
-    has_usage = has_groups and facts.strata[0].usage is not None
     sections = [
         ("overview", "Overview", overview(facts)),
         ("tree", f"{words.topics.capitalize()} of {words.topics}", _tree(facts.tree) if facts.tree else ""),
         ("map", "Map", _map(facts) if len(facts.topics) > 2 else ""),
         ("topics", words.topics.capitalize(), _topics(facts)),
-        ("strata", "Groups" if has_groups else "Shift", _strata(facts)),
-        ("compare", "Compare", _compare(facts) if has_groups else ""),
-        ("usage", "Who uses what", _usage(facts) if has_usage else ""),
+        ("strata", title_of_shifts(facts), shifts_section(facts)),
+        ("compare", "Compare", compare_section(facts)),
+        ("usage", "Who uses what", usage_section(facts)),
         ("diagnostics", "Diagnostics", _diagnostics(facts)),
     ]
     sections = [section for section in sections if section[2]]
@@ -101,16 +85,6 @@ def _section(key, name, body):
     return f'<section id="{key}" aria-labelledby="h-{key}"{needs}><h2 id="h-{key}">{name}</h2>{body}</section>'
 
 
-def _slider(facts, key):
-    """Return the slider that orders the features of all lists; there is one in each section that has lists."""
-    words = facts.wording
-    return (
-        f'<p class="slider" data-needs-script hidden><label for="order-{key}">Order of {words.features}</label>'
-        f'<span>specific <input type="range" id="order-{key}" min="0" max="1" step="0.1" value="{LAMBDA}"> frequent'
-        f'</span><output for="order-{key}">λ = {LAMBDA}</output></p>'
-    )
-
-
 def _tree(nodes):
     """Return nested lists of topics, the coarsest level outside; topics of the finest level link to their cards."""
     if not nodes:
@@ -161,146 +135,9 @@ def _map(facts):
     )
 
 
-def _usage(facts):
-    words = facts.wording
-    largest = max(float(stratum.usage.max(initial=0)) for stratum in facts.strata) or 1.0
-    head = "".join(
-        f'<th scope="col" class="up"><button type="button"><span>{t.number} {topic_name(t)}</span></button></th>'
-        for t in facts.topics
-    )
-    lines = []
-    for at, stratum in enumerate(facts.strata):
-        cells = "".join(
-            f'<td data-v="{share:.4f}" style="--s:{share / largest:.2f}">{round(100 * share) or ""}</td>'
-            for share in stratum.usage
-        )
-        lines.append(
-            f'<tr data-of="stratum-{at}"><th scope="row"><a href="#stratum-{at}">{text(stratum.label)}</a></th>{cells}'
-            "</tr>"
-        )
-    return (
-        f"<p>Share of each {words.topic} in the sum of all {words.topics} over the {words.rows} of a group, in "
-        "percent. Press the head of a column to sort by it.</p>"
-        f'<div class="wide" tabindex="0" role="region" aria-label="Shares of {words.topics} in groups">'
-        '<table class="heat sortable" data-file="usage"><thead><tr><th scope="col"><button type="button">Group</button>'
-        f"</th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-    )
-
-
-def _strata(facts):
-    if not facts.strata:
-        return ""
-    words = facts.wording
-    known = facts.strata[0].explained is not None
-    marked, own = f"Marked by {words.topic}", f"Its {words.features}"
-    heads = ["Group", words.rows.capitalize()]
-    heads += ["Explained", "by shift", f"by {words.topics}"] if known else []
-    heads += [marked] if facts.strata[0].usage is not None and len(facts.strata) > 1 else []
-    heads += [own]
-    lines = []
-    for at, stratum in enumerate(facts.strata):
-        cells = [f'<td data-v="{stratum.n_rows or 0}">{number(stratum.n_rows)}</td>']
-        if known:
-            parts = (stratum.explained, stratum.by_shift, stratum.by_shared)
-            cells += [f'<td data-v="{share:.6f}">{percent(share)}</td>' for share in parts]
-        if marked in heads:
-            link = "–"
-            if stratum.marked_by is not None:
-                link = f"{topic_link(facts.topics[stratum.marked_by])} {times_of(stratum)}"
-            cells.append(f'<td class="t">{link}</td>')
-        cells.append(f'<td class="t">{text(joined(stratum.words.names[:5]))}</td>')
-        lines.append(
-            f'<tr data-of="stratum-{at}"><th scope="row"><a href="#stratum-{at}">{text(stratum.label)}</a></th>'
-            f"{''.join(cells)}</tr>"
-        )
-    cards = "".join(_stratum_card(facts, at, stratum) for at, stratum in enumerate(facts.strata))
-    listing = table(heads, lines, "Groups", (marked, own))
-    many = " many" if len(facts.strata) > MANY else ""
-    return f'{listing}{_slider(facts, "strata")}{_legend(facts)}<div class="cards{many}">{cards}</div>{_others(facts)}'
-
-
-def _legend(facts):
-    """Return what a star at a feature of a group means."""
-    if facts.level is None:
-        return ""
-    level, is_adjusted = facts.level
-    words, value = facts.wording, "adjusted p-value" if is_adjusted else "p-value"
-    return (
-        f'<p class="small"><span class="w star">A star</span>: by the test of <code>specific_features</code> the '
-        f"{words.feature} is specific to the group ({value} of at most {level:g}).</p>"
-    )
-
-
-def _others(facts):
-    """Return the table of the strata that have no card."""
-    if not facts.others:
-        return ""
-    heads = ["Group", facts.wording.rows.capitalize(), f"Its {facts.wording.features}"]
-    lines = [
-        f'<tr data-item="strata"><th scope="row">{text(label)}</th><td data-v="{n_rows or 0}">{number(n_rows)}</td>'
-        f'<td class="t">{text(joined(words))}</td></tr>'
-        for label, n_rows, words in facts.others
-    ]
-    return f"<h3>{len(lines)} smaller groups</h3>{table(heads, lines, 'Smaller groups', heads[2:])}"
-
-
-def times_of(stratum):
-    """Return the lift of the topic by which a stratum is marked."""
-    return f'<span class="x">{number(float(stratum.lifts[stratum.marked_by]), 2)}×</span>'
-
-
-def _card(key, item, head, about, flags, columns, rest):
-    """Return a card, which the script folds on a small screen.
-
-    Parameters
-    ----------
-    key, item : str
-        Its id, and the kind by which the search counts it.
-    head, about : str
-    flags : list of str
-    columns : list of (str, str)
-        Titles and lists, side by side; those of shares below the others.
-    rest : str
-    """
-    wholly = ' class="wholly"'
-    body = "".join(
-        f"<div{wholly if 'bars shares' in content else ''}><h4>{name}</h4>{content}</div>" for name, content in columns
-    )
-    flags = "".join(f'<p class="flag"><span class="mark" aria-hidden="true">!</span> {flag}</p>' for flag in flags)
-    topic = f' data-topic="{key.removeprefix("topic-")}"' if item == "topics" else ""
-    return (
-        f'<article class="card" id="{key}" data-item="{item}"{topic}><details class="fold" open><summary>'
-        f'<h3>{head}</h3></summary><p class="about">{about}</p>{flags}<div class="columns">{body}</div>'
-        f"{rest}</details></article>"
-    )
-
-
-def _flags(part, wording):
-    found = [flag_sentence(kind, wording) for kind, _ in part.flags]
-    return [sentence[0].upper() + sentence[1:] for sentence in found]
-
-
-def _stratum_card(facts, at, stratum):
-    words = facts.wording
-    about = [counted(stratum.n_rows, words.row, words.rows) if stratum.n_rows is not None else ""]
-    about.append(f"{percent(stratum.explained)} explained" if stratum.explained is not None else "")
-    columns = [
-        (f"{words.features.capitalize()} of its shift{_MEASURES}", bars(stratum.words, "strata", f"groups.{at}"))
-    ]
-    if stratum.usage is not None:
-        order = [c for c in np.argsort(-stratum.usage, kind="stable")[:5] if stratum.usage[c] >= 0.005]
-        lifts = stratum.lifts if len(facts.strata) > 1 else [None] * len(facts.topics)
-        used = [(topic_link(facts.topics[c]), float(stratum.usage[c]), lifts[c]) for c in order]
-        columns.append((f"{words.topics.capitalize()} it uses", shares(used)))
-    rest = examples(stratum.rows, words, f"{words.rows.capitalize()} like its shift")
-    head = f"<bdi>{text(stratum.label)}</bdi>"
-    about = " · ".join(filter(None, about))
-    return _card(f"stratum-{at}", "strata", head, about, _flags(stratum, words), columns, rest)
-
-
 def _topics(facts):
     cards = "".join(_topic_card(facts, topic) for topic in facts.topics)
-    return f'{_slider(facts, "topics")}<div class="cards">{cards}</div>'
+    return f'{slider(facts, "topics")}<div class="cards">{cards}</div>'
 
 
 def _topic_card(facts, topic):
@@ -309,35 +146,23 @@ def _topic_card(facts, topic):
     about.append(f"coherence {number(topic.npmi, 2)}" if topic.npmi is not None else "")
     about.append(f"dead: no {words.row} uses it" if topic.is_dead else "")
     rename = f'<button type="button" class="rename" data-rename="{topic.number}" hidden>Rename</button>'
-    columns = [(f"{words.features.capitalize()}{_MEASURES}", bars(topic.words, "topics", f"topics.{topic.number}"))]
+    columns = [(f"{words.features.capitalize()}{MEASURES}", bars(topic.words, "topics", f"topics.{topic.number}"))]
     if topic.usage:
         used = [
             (f'<a href="#stratum-{at}"><bdi>{text(facts.strata[at].label)}</bdi></a>', share, ratio)
             for at, share, ratio in topic.usage
         ]
-        columns.append(("Its share in the groups that use it most", shares(used)))
+        columns.append(
+            (
+                f"Its share in the {'levels' if facts.shifts_kind == 'crossed' else 'groups'} that use it most",
+                shares(used),
+            )
+        )
     title = f"{words.rows.capitalize()} like it" if facts.has_data else f"{words.rows.capitalize()} that use it most"
     head = f'<span class="no">{topic.number}</span> {topic_name(topic)}'
     rest = examples(topic.rows, words, title)
     about = " · ".join(filter(None, about)) + rename
-    return _card(f"topic-{topic.number}", "topics", head, about, _flags(topic, words), columns, rest)
-
-
-def _compare(facts):
-    """Return the section in which the script draws the differences of two groups."""
-    options = [f'<option value="{at}">{text(stratum.label)}</option>' for at, stratum in enumerate(facts.strata)]
-    second = options[1].replace("<option", "<option selected", 1)
-    words = facts.wording
-    return (
-        f"<p>The {words.features} by whose shifts two groups differ most: the length of a bar is the difference of "
-        "their weights.</p>"
-        '<form class="pair" id="pair"><label for="left">Group</label>'
-        f'<select id="left">{"".join(options)}</select><label for="right">against</label>'
-        f'<select id="right">{options[0]}{second}{"".join(options[2:])}</select>'
-        '<button type="button" id="swap">Swap</button></form>'
-        '<figure data-file="comparison"><div id="difference" aria-live="polite"></div><figcaption></figcaption>'
-        "</figure>"
-    )
+    return card(f"topic-{topic.number}", "topics", head, about, flags_of(topic, words), columns, rest)
 
 
 def _diagnostics(facts):

@@ -18,8 +18,10 @@ from scipy import sparse
 
 from fastnmf import __version__, metrics
 from fastnmf.data.sentences import shown
+from fastnmf.data.shifts import dense_row
 from fastnmf.data.writing import as_path, check_writable, replacing
-from fastnmf.report.facts import feature_names_of, strata_of
+from fastnmf.report.facts import feature_names_of
+from fastnmf.report.groups import groups_of
 from fastnmf.typing import FilePath, Labels, Names
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -41,7 +43,8 @@ def write_tables(
 
     ``topics`` (name, share and strongest features of each component), ``components`` (one row a feature, one column a
     component), ``weights`` (one row a training row), ``history``, for models with strata also ``strata`` and ``shifts``
-    (one row a feature, one column a stratum; above ten million cells one row a non-zero entry), and ``summary.json``.
+    (one row a feature, one column a stratum or level; above ten million cells one row a non-zero entry) and, where
+    strata have components of their own, ``own_components``; and ``summary.json``.
     What the model lacks is left out.
 
     Parameters
@@ -112,7 +115,7 @@ def check_folder(folder, format="csv", inputs=()):
     if not folder.exists():
         check_writable(folder)
         return folder
-    for name in ("topics", "components", "weights", "history", "strata", "shifts", "summary"):
+    for name in ("topics", "components", "weights", "history", "strata", "shifts", "own_components", "summary"):
         check_writable(folder / (SUMMARY if name == "summary" else f"{name}.{format}"), inputs)
     return folder
 
@@ -142,15 +145,21 @@ def model_tables(model, feature_names=None, row_names=None, n=10):
         tables["topics"] = {"topic": _topics(len(H)), "name": own, "share": usage}
         tables["topics"]["features"] = metrics.topic_names(H, n, by="weight", feature_names=names.astype(str))
         tables["components"] = {"feature": names} | _columns(H)
-    labels, stratum_index, V, sizes = strata_of(model, W)
-    if V is not None and H is not None:
-        top = getattr(model.top_features(n, names.tolist()), "strata", None)
+    groups = None if H is None else groups_of(model, W, H)
+    if groups is not None:
+        found = model.top_features(n, names.tolist())
+        top = getattr(found, "strata", None)
         words = None if top is None else [" ".join(features) for features in top.values()]
-        tables["strata"] = {"stratum": labels, "rows": sizes, "features": words}
-        tables["shifts"] = _shifts(V, labels, names)
+        tables["strata"] = {"stratum": groups.labels, "rows": groups.sizes, "features": words}
+        tables["shifts"] = _shifts(groups.V, groups.labels, names)
+        if hasattr(found, "own"):
+            own = model.own_components_.items()
+            each = ((f"{label} own_{at}", dense_row(G, at)) for label, G in own for at in range(G.shape[0]))
+            tables["own_components"] = {"feature": names} | dict(each)
     if W is not None:
         row_names = getattr(model, "row_names_", None) if row_names is None else row_names
-        strata = None if stratum_index is None else np.take(labels, stratum_index)
+        is_known = groups is not None and groups.stratum_index is not None
+        strata = np.take(groups.labels, groups.stratum_index) if is_known else None
         tables["weights"] = weights_table(W, row_names, strata)
     if history := getattr(model, "history_", None):
         tables["history"] = {
@@ -164,13 +173,27 @@ def model_tables(model, feature_names=None, row_names=None, n=10):
 
 
 def weights_table(W, row_names=None, strata=None):
-    """Return weights (n_rows, k) as columns: the name, or number, of each row, its stratum if there are any, topics."""
+    """Return weights as columns: the name, or number, of each row, its stratum, and topics.
+
+    Parameters
+    ----------
+    W : ndarray (n_rows, k)
+    row_names : sequence of str, or None
+    strata : ndarray (n_rows,), dict of them, or None
+        Several factors have a column each.
+    """
     if row_names is not None and np.ndim(row_names) != 1:
         raise ValueError(f"row_names is {shown(row_names)}; give a list with one name for each of the {len(W)} rows.")
     if row_names is not None and len(row_names) != len(W):
         raise ValueError(f"row_names has {len(row_names)} names for {len(W)} rows; give one for each.")
-    rows = {"row": np.arange(len(W)) if row_names is None else row_names}
-    return rows | ({} if strata is None else {"stratum": strata}) | _columns(np.asarray(W).T)
+    columns = {"row": np.arange(len(W)) if row_names is None else row_names}
+    topics = _columns(np.asarray(W).T)
+    if isinstance(strata, Mapping):
+        taken = {*columns, *topics}
+        columns |= {f"stratum {name}" if name in taken else name: labels for name, labels in strata.items()}
+    elif strata is not None:
+        columns["stratum"] = strata
+    return columns | topics
 
 
 def _topics(k):
@@ -202,9 +225,10 @@ def model_summary(model):
         found[name] = getattr(model, f"{name}_", None)
     history = getattr(model, "history_", {})
     found["seconds"] = float(history["seconds"][-1]) if len(history.get("seconds", ())) else None
-    if hasattr(model, "strata_"):
-        sizes = getattr(model, "stratum_sizes_", np.full(len(model.strata_), np.nan))
-        found["strata"] = {str(label): size for label, size in zip(model.strata_, sizes, strict=True)}
+    labels = getattr(model, "shift_names_", getattr(model, "strata_", None))
+    if labels is not None:
+        sizes = getattr(model, "stratum_sizes_", np.full(len(labels), np.nan))
+        found["strata"] = {str(label): size for label, size in zip(labels, sizes, strict=True)}
     source = getattr(model, "source_", None)
     if isinstance(source, Mapping):  # what is long, such as a vocabulary, is in the file of the model
         found["source"] = {name: value for name, value in source.items() if np.size(value) < 20 and value is not None}

@@ -19,7 +19,7 @@ from fastnmf.metrics.ensembles import agreement_of_runs, sample_components
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
-from fastnmf.typing import Bools, Floats, Groups, Integers, Matrix, Seed
+from fastnmf.typing import Bools, Floats, Groups, Integers, Matrix, Seed, SparseOrDense, Vector
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,6 +124,8 @@ def consensus(
     random_state: Seed = None,
     verbose: int = 0,
     layer: str | None = None,
+    design: SparseOrDense | None = None,
+    exposure: Vector | str | None = None,
 ) -> Consensus:
     """Find the components on which many runs from different starts agree, and measure the agreement.
 
@@ -158,6 +160,8 @@ def consensus(
         1 shows progress on standard error.
     layer : str, default=None
         Name of a layer of the AnnData X that holds the matrix; None: its X.
+    design, exposure : default=None
+        As in `StratifiedNMF.fit`.
 
     Returns
     -------
@@ -198,7 +202,7 @@ def consensus(
     check_verbose("verbose", verbose)
     check_number("density_threshold", density_threshold)
     check_number("neighbors", neighbors, "a share of n_runs from 0 to 1", most=1)
-    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
+    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs, design, exposure)
     if has_same_start(setting.estimator.init):
         raise ValueError(
             f"The estimator has init={shown(setting.estimator.init)}, with which all runs are the same; choose "

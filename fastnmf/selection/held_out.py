@@ -18,7 +18,7 @@ from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import row_index
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.counts import fitted_size
-from fastnmf.selection.parallel_fits import is_settled, some_labels
+from fastnmf.selection.parallel_fits import is_settled, what_rows_have
 
 COLUMN_PARTS = 3  # weights come from two thirds of the columns, the error from the remaining third
 REACH = 2.0  # bound on predictions of held-out entries, relative to the largest entry of the column in the fit
@@ -275,11 +275,11 @@ def _stratum_of_rows(model, n_rows, labels):
     return encode_labels(labels.get("strata"), n_rows, model.strata_ if model._has_shifts else None)[0]
 
 
-def _fitted_size(model, X, strata=None):
+def _fitted_size(model, X, **given):
     """Return the sizes of negative-binomial counts X, the data of the fit, at the mean of a model, (m,)."""
     options = model._options()
     with threads(options.n_threads):
-        data = model._observed(X, options, strata, labels=model.strata_ if model._has_shifts else None)
+        data = _read(model, X, options, given)
         V = shifts.as_read(model.shifts_) if model._has_shifts else None
         return fitted_size(data, model.W_, model.components_.T, V, "ml", "feature")
 
@@ -300,7 +300,7 @@ def restrict_columns(model, columns):
     return part
 
 
-def losses(model, X, W, strata=None, size=None):
+def losses(model, X, W, *, size=None, **given):
     """Return the loss of a model with given weights on X, and that of the trivial model (see `normalized_loss_`).
 
     Parameters
@@ -310,10 +310,10 @@ def losses(model, X, W, strata=None, size=None):
     X : csr_array or ndarray (n, m)
     W : ndarray (n, k)
         In the scale of the user.
-    strata : array-like (n,), or dict of them for several factors, default=None
-        Labels of the rows.
     size : ndarray (m,), default=None
         Sizes of negative-binomial counts, whose deviance then takes the place of the model's own loss.
+    **given
+        Strata, design and exposure of the rows, as in the fit.
 
     Returns
     -------
@@ -323,7 +323,7 @@ def losses(model, X, W, strata=None, size=None):
     options = model._reading_options()
     options = options if size is None else replace(options, loss=Counts(size))
     with threads(options.n_threads):
-        data = _read(model, X, options, strata)
+        data = _read(model, X, options, given)
         e, V = data.log4_scale, None
         W, H = np.ldexp(W, e), np.ldexp(model.components_.T, e)
         if model._has_shifts:
@@ -338,26 +338,29 @@ def losses(model, X, W, strata=None, size=None):
     return max(value, 0.0) * unit, problem.scale * unit
 
 
-def _read(model, X, options, strata):
-    """Return rows X with their labels as the data of a fitted model.
+def _read(model, X, options, given):
+    """Return rows X, and what they have, as the data of a fitted model.
 
     Parameters
     ----------
     model : NMF or StratifiedNMF
     X : csr_array or ndarray (n, m)
     options : Options
-    strata : array-like (n,), dict of them for several factors, or None
+    given : dict
+        Strata, design and exposure of the rows, those that the fit had.
     """
     if getattr(model, "_is_designed", False):
-        return model._observed(X, options, RowsOfDesign(strata), labels=model._fitted_design())
-    return model._observed(X, options, strata, labels=model.strata_ if model._has_shifts else None)
+        return model._observed(X, options, RowsOfDesign(**given), labels=model._fitted_design())
+    labels = model.strata_ if model._has_shifts else None
+    return model._observed(X, options, given.get("strata"), labels=labels)
 
 
-def _shifts_of_rows(model, n_rows, strata):
+def _shifts_of_rows(model, n_rows, given):
     """Return how much of each shift of a fitted model each row has, a csr_array (n_rows, n_shifts)."""
     if getattr(model, "_is_designed", False):
-        return model._fitted_design().encode(strata, None, None, n_rows)
-    index, _ = encode_labels(strata, n_rows, model.strata_)
+        rows = RowsOfDesign(**given)
+        return model._fitted_design().encode(rows.strata, rows.design, rows.exposure, n_rows)
+    index, _ = encode_labels(given.get("strata"), n_rows, model.strata_)
     return sp.csr_array((np.ones(n_rows), index, np.arange(n_rows + 1)), (n_rows, len(model.strata_)))
 
 
@@ -377,7 +380,7 @@ def _largest_of_columns(X):
     return X.max(axis=0).toarray().ravel() if sp.issparse(X) else X.max(axis=0)  # never-densify-ok: one row
 
 
-def _clipped_losses(model, X, W, limit, strata=None):
+def _clipped_losses(model, X, W, limit, **given):
     """Return what `losses` does for the squared error, with predictions cut off at `limit`.
 
     The largest share of a limit that a row can reach is at most the product of its weights with the largest shares of
@@ -391,8 +394,8 @@ def _clipped_losses(model, X, W, limit, strata=None):
     W : ndarray (n, k)
     limit : ndarray (m,)
         Largest prediction of each column.
-    strata : array-like (n,), or dict of them for several factors, default=None
-        Labels of the rows.
+    **given
+        Strata, design and exposure of the rows, as in the fit.
 
     Returns
     -------
@@ -402,16 +405,12 @@ def _clipped_losses(model, X, W, limit, strata=None):
     reached = W @ np.divide(H, limit, where=has_limit, out=np.zeros(H.shape)).max(axis=1, initial=0)
     Z = None
     if model._has_shifts:
-        Z, V = _shifts_of_rows(model, len(W), strata), shifts.as_read(model.shifts_)
+        Z, V = _shifts_of_rows(model, len(W), given), shifts.as_read(model.shifts_)
         reached += Z @ np.array([_largest_share(shift, limit) for shift in shifts.each_row(V)])
     is_far = reached > 1
-
-    def labels(rows):
-        return {} if strata is None else {"strata": some_labels(strata, rows)}
-
     lost = total = 0.0
     if not is_far.all():
-        lost, total = losses(model, X[~is_far], W[~is_far], **labels(~is_far))
+        lost, total = losses(model, X[~is_far], W[~is_far], **what_rows_have(given, ~is_far))
     far = np.flatnonzero(is_far)
     step = max(1, BLOCK // X.shape[1])
     for at in range(0, len(far), step):

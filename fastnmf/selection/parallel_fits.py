@@ -13,8 +13,9 @@ from fastnmf.core.options import check_jobs
 from fastnmf.core.progress import counting
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import matrix_of, with_labels
+from fastnmf.data.design import Design
 from fastnmf.data.labels import columns_of, encode_labels, is_crossed
-from fastnmf.data.matrix import as_csr, check_kind, unmasked
+from fastnmf.data.matrix import as_csr, as_numbers, check_kind, unmasked
 from fastnmf.data.names import names_of, numbered
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.auto_start import random_start
@@ -34,6 +35,8 @@ class ParallelFits:
         All as in `fastnmf.select_rank`.
     n_jobs : int, or None
         As for joblib.
+    design, exposure : default=None
+        As in `fastnmf.select_rank`.
 
     Attributes
     ----------
@@ -42,8 +45,11 @@ class ParallelFits:
     names : ndarray (n_features,) of str, or None
         The feature names.
     strata : ndarray (n_samples,), dict of them for several factors, or None
+    design : csr_array or DataFrame (n_samples, q), or None
+    exposure : ndarray (n_samples,) of float64, or None
     stratum_index : ndarray (n_samples,) of int32
-        Stratum of each row; zeros if there are none. Of several factors the cell of each row; see `cells_of`.
+        Stratum of each row; zeros if there are none. Of several factors, and of a design, the cell of each row; see
+        `cells_of` and `cells_of_design`.
     estimator : NMF or StratifiedNMF
         Not fitted; not verbose, and with one thread if several fits run at once.
     scoring : {"loss", "negative-binomial"}
@@ -52,8 +58,10 @@ class ParallelFits:
 
     scoring = "loss"
 
-    def __init__(self, X, strata, estimator, n_jobs):
+    def __init__(self, X, strata, estimator, n_jobs, design=None, exposure=None):
         X, strata = with_labels(X, strata)
+        if isinstance(exposure, str):
+            X, exposure = with_labels(X, exposure)
         self.names = names_of(X)
         X = unmasked(matrix_of(X), getattr(estimator, "missing_values", None), type(estimator).__name__)
         check_kind(X)
@@ -68,8 +76,9 @@ class ParallelFits:
         else:
             self.stratum_index, labels = encode_labels(strata, X.shape[0])
             self.strata = None if strata is None else labels[self.stratum_index]
+        self._set_design(design, exposure)
         if estimator is None:
-            estimator = NMF() if strata is None else StratifiedNMF()
+            estimator = StratifiedNMF() if self.is_designed or strata is not None else NMF()
         if not isinstance(estimator, (NMF, StratifiedNMF)):
             raise TypeError(f"estimator={shown(estimator)} is not supported here; expected an NMF or a StratifiedNMF.")
         if estimator.init == "custom":
@@ -85,16 +94,38 @@ class ParallelFits:
         if self.names is not None and getattr(estimator, "seed_features", None) is not None:
             self.estimator.set_params(seed_features=numbered(estimator.seed_features, self.names))
 
+    @property
+    def is_designed(self):
+        """Whether rows have several factors, a design or an exposure."""
+        return isinstance(self.strata, dict) or self.design is not None or self.exposure is not None
+
+    def _set_design(self, design, exposure):
+        """Store a design and an exposure, checked, and divide the rows into cells by them."""
+        self.design, self.exposure = design, None
+        if design is None and exposure is None:
+            return
+        n_rows = self.X.shape[0]
+        learned, Z = Design.learn(self.strata, design, exposure, n_rows)
+        if exposure is not None:
+            self.exposure = as_numbers(exposure, "exposure").astype(np.float64)
+            ones = np.ones(n_rows)
+            Z = learned.encode(self.strata, design, ones, n_rows)
+        if design is not None:
+            self.design = design if hasattr(design, "iloc") else Z
+            self.stratum_index = cells_of_design(Z)
+        if exposure is not None:  # rows without a shift say nothing about it, so they are divided by themselves
+            cell = 2 * self.stratum_index.astype(np.int64) + (self.exposure == 0)
+            self.stratum_index = np.unique(cell, return_inverse=True)[1].astype(np.int32)
+
     def make(self, rank, seed, **more):
         """Return an unfitted estimator whose start is of the same kind for all seeds and depends on them."""
         more = {"init": random_start(self.estimator, self.X, rank)} | more
         return clone(self.estimator).set_params(n_components=int(rank), random_state=int(seed), **more)
 
     def labels(self, rows=slice(None)):
-        """Return the strata of `rows` as a keyword argument of `fit`; an empty dict for models without strata."""
-        if not self.estimator._has_shifts or self.strata is None:
-            return {}
-        return {"strata": some_labels(self.strata, rows)}
+        """Return what `rows` have as keyword arguments of `fit`; an empty dict for models without strata."""
+        given = {"strata": self.strata, "design": self.design, "exposure": self.exposure}
+        return what_rows_have(given, rows) if self.estimator._has_shifts else {}
 
     def run(self, name, jobs, verbose):
         """Return the results of ``[(function, arguments), ...]`` in their order; warn once if fits stopped at max_iter.
@@ -135,6 +166,16 @@ def _quietly(function, *arguments):
         return function(*arguments)
 
 
+def what_rows_have(given, rows):
+    """Return what some rows have of strata, a design and an exposure, without those that are None."""
+    given = {name: value for name, value in given.items() if value is not None}
+    return {name: some_labels(value, rows) if name == "strata" else _some(value, rows) for name, value in given.items()}
+
+
+def _some(values, rows):
+    return values.iloc[rows] if hasattr(values, "iloc") else values[rows]
+
+
 def some_labels(strata, rows):
     """Return the labels of some rows: an array, or a dict of arrays for several factors."""
     if isinstance(strata, dict):
@@ -158,6 +199,28 @@ def cells_of(factors):
     is_alone = counts[cell] == 1
     is_known = [np.isin(levels, levels[~is_alone]) for levels in factors]
     return np.where(is_alone & np.all(is_known, axis=0), len(counts), cell).astype(np.int32)
+
+
+def cells_of_design(Z):
+    """Return the cell of each row of a design (n_rows, q), the columns that it has, as numbers (n_rows,) of int32.
+
+    Folds are drawn within cells. Rows that are alone in their cell are one more cell together, except for as many as it
+    takes that all columns occur outside it: they are part of every fit.
+
+    Parameters
+    ----------
+    Z : csr_array (n_rows, q)
+    """
+    has = Z.astype(bool)
+    key = has @ np.random.default_rng(0).random(Z.shape[1])  # equal for equal columns, and else different
+    _, cell, counts = np.unique(key, return_inverse=True, return_counts=True)
+    is_joint = counts[cell] == 1
+    is_covered = np.asarray(has[~is_joint].sum(axis=0)).ravel() > 0
+    for row in np.flatnonzero(is_joint):
+        columns = has.indices[has.indptr[row] : has.indptr[row + 1]]
+        if not is_covered[columns].all():
+            is_covered[columns], is_joint[row] = True, False
+    return np.where(is_joint, len(counts), cell).astype(np.int32)
 
 
 def _canonical(X):

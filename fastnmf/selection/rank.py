@@ -22,7 +22,7 @@ from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.held_out import COLUMN_PARTS, MAX_MASK, Entries, RowsColumns
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
-from fastnmf.typing import Floats, Groups, Integers, Matrix, Seed
+from fastnmf.typing import Floats, Groups, Integers, Matrix, Seed, SparseOrDense, Vector
 
 SCORINGS = ("loss", "negative-binomial")
 METHODS = {"entries": Entries, "rows_columns": RowsColumns}
@@ -126,6 +126,8 @@ def select_rank(
     random_state: Seed = None,
     verbose: int = 0,
     layer: str | None = None,
+    design: SparseOrDense | None = None,
+    exposure: Vector | str | None = None,
 ) -> RankSelection:
     """Choose the number of components by the error on held-out data.
 
@@ -173,6 +175,9 @@ def select_rank(
         1 shows progress on standard error.
     layer : str, default=None
         Name of a layer of the AnnData X that holds the matrix; None: its X.
+    design, exposure : default=None
+        As in `StratifiedNMF.fit`; they go with the rows, so the method is ``"rows_columns"``. Folds are drawn within
+        rows that have the same columns of a design.
 
     Returns
     -------
@@ -234,13 +239,18 @@ def select_rank(
     check_integer("n_repeats", n_repeats)
     check_integer("n_restarts", n_restarts, 0)
     check_verbose("verbose", verbose)
-    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs)
+    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs, design, exposure)
     method, setting.scoring = method_for(method, setting), scoring
     options = setting.estimator._options()
     if scoring != "loss" and not (options.is_counts or options.is_kullback_leibler):
         raise ValueError(
             f"scoring={scoring!r} is the likelihood of counts, but the estimator has beta_loss="
             f"{setting.estimator.beta_loss!r}; use 'kullback-leibler' or 'negative-binomial', with solver='mu'."
+        )
+    if scoring != "loss" and setting.is_designed and setting.estimator._has_shifts:
+        raise ValueError(
+            f"scoring={scoring!r} takes one label for each row, not several factors, a design or an exposure; use "
+            "'loss'."
         )
     rng = generator(random_state)
     splits = []  # (hold-out, fold, seed of the start): the same for all ranks
@@ -381,9 +391,12 @@ def method_for(method, setting):
     X, estimator = setting.X, setting.estimator
     is_small = X.shape[0] * X.shape[1] <= (MAX_MASK if method == "entries" else SMALL)
     has_missing, stored = estimator.missing_values is not None, sp.issparse(X) and estimator.missing_values == "zeros"
-    if isinstance(setting.strata, dict):
+    if setting.is_designed:
         if method == "entries":
-            raise ValueError("method='entries' takes one label for each row, not several factors; use 'rows_columns'.")
+            raise ValueError(
+                "method='entries' takes one label for each row, not several factors, a design or an exposure; use "
+                "'rows_columns'."
+            )
         return "rows_columns"
     if method == "auto":
         wants = stored or (is_small and (has_missing or not sp.issparse(X)))

@@ -311,7 +311,9 @@ class DesignMixin:
         X: Matrix,
         *,
         strata: Groups | None = None,
+        design: SparseOrDense | None = None,
         exposure: Vector | None = None,
+        groups: Mapping[str, Any] | None = None,
         n: int = 10,
         feature_names: Names | None = None,
     ) -> Explanation:
@@ -319,14 +321,18 @@ class DesignMixin:
 
         After a fit with one label for each row, a table of strata: what shifts and components explain. After a fit with
         several factors, or with an exposure, a table of factors: the shifts of the others are fitted again without the
-        factor, for the same components, and the error then left is compared with that of the model.
+        factor, for the same components, and the error then left is compared with that of the model. After a fit with a
+        design of your own, its columns, or groups of them, are the factors.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
             The training data, or new data.
-        strata, exposure : default=None
+        strata, design, exposure : default=None
             As in `transform`.
+        groups : dict of name -> list of str or int, default=None
+            Names or numbers of columns of `design` that are left out together, such as ``{"age": ["young", "old"]}``.
+            None: one at a time.
         n : int, default=10
             Number of features listed for each stratum or factor.
         feature_names : array-like (n_features,), default=None
@@ -348,8 +354,8 @@ class DesignMixin:
         Raises
         ------
         ValueError
-            X, strata, names or n cannot be used, the model was fitted with ``design=``, or its loss is neither the
-            squared error nor Kullback-Leibler.
+            X, strata, design, groups, names or n cannot be used, or the loss is neither the squared error nor
+            Kullback-Leibler.
 
         Examples
         --------
@@ -365,11 +371,13 @@ class DesignMixin:
         [('year', 'Yes'), ('region', 'No')]
         """
         self._check_fitted()
-        X, rows = self._rows_given(X, strata, None, exposure)
+        X, rows = self._rows_given(X, strata, design, exposure)
         if not self._is_designed:
+            if groups is not None:
+                raise ValueError("groups are columns of design=, but this model has one label a row; leave groups out.")
             return super().explain(X, strata=rows, n=n, feature_names=feature_names)
         check_integer("n", n)
-        return explain_factors(self, X, rows, n, self._feature_names(feature_names))
+        return explain_factors(self, X, rows, n, self._feature_names(feature_names), groups)
 
     def estimate_dispersion(
         self,

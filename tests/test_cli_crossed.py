@@ -1,0 +1,128 @@
+"""The command line with several factors: ``--strata site --strata year``."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from test_cli_workflow import run, table
+
+import fastnmf
+from fastnmf import StratifiedNMF, load
+from fastnmf.cli.commands import main
+
+N, M = 48, 12
+FIT = ["--components", "2", "--seed", "0", "--max-iter", "8", "--quiet"]
+CROSSED = ["--strata", "site", "--strata", "year"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with rows.csv (48 rows of 12 numbers, a site and a year), files of labels, and a model."""
+    folder, rng = tmp_path_factory.mktemp("crossed"), np.random.default_rng(0)
+    site, year = np.array(["east", "west"])[np.arange(N) % 2], 2000 + np.arange(N) // 2 % 3
+    X = (
+        rng.gamma(0.5, 1, (N, M))
+        + 3 * (site == "east")[:, None] * rng.random(M)
+        + (year[:, None] - 2000) * rng.random(M)
+    )
+    frame = pd.DataFrame(X, columns=[f"word{j}" for j in range(M)])
+    frame.assign(site=site, year=year).to_csv(folder / "rows.csv", index=False)
+    sp.save_npz(folder / "x.npz", sp.csr_array(X))
+    (folder / "site.txt").write_text("\n".join(site) + "\n")
+    np.save(folder / "year.npy", year)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["fit", "rows.csv", *CROSSED, *FIT, "-o", "model.npz"]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def inside(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+def test_a_repeated_option_gives_crossed_factors(capsys):
+    model, found = load("model.npz"), fastnmf.read("rows.csv", strata=["site", "year"])
+    assert list(found.strata) == ["site", "year"] and found.data.shape == (N, M)
+    want = StratifiedNMF(2, random_state=0, max_iter=8).fit(found.data, strata=found.strata)
+    assert model.shift_names_.tolist() == want.shift_names_.tolist()
+    np.testing.assert_array_equal(model.shifts_, want.shifts_)
+    assert list(model.source_["strata"]) == ["site", "year"]
+    again = fastnmf.read("rows.csv", source=model.source_)
+    assert again.strata["year"].tolist() == found.strata["year"].tolist()
+    code, out, _ = run(capsys, "transform", "model.npz", "rows.csv", "-o", "-")  # the file knows the columns
+    rows = table(out)
+    assert code == 0 and [*rows[0]] == ["row", "site", "year", "topic_0", "topic_1"] and rows[0]["site"] == "east"
+    W = np.array([[float(row["topic_0"]), float(row["topic_1"])] for row in rows])
+    np.testing.assert_allclose(W, want.transform(found.data, strata=found.strata))
+
+
+def test_commands_that_read_a_crossed_model(capsys):
+    code, out, _ = run(capsys, "top", "model.npz", "-n", 2, "--json")
+    top = json.loads(out)
+    assert code == 0 and [*top["strata"]][:2] == ["intercept", "site=east"] and len(top["components"]) == 2
+    code, out, _ = run(capsys, "explain", "model.npz", "--data", "rows.csv", "-n", 3)
+    assert code == 0 and "Which factors do I need? site: " in out
+    code, _, _ = run(capsys, "report", "model.npz", "--data", "rows.csv", "-o", "r.html")
+    with open("r.html", encoding="utf-8") as file:
+        page = file.read()
+    assert code == 0 and "crossed by" in page and "Do these data need <bdi>site</bdi>?" in page
+    code, _, _ = run(capsys, "export", "model.npz", "-o", "tables")
+    with open("tables/strata.csv", encoding="utf-8") as file:
+        assert code == 0 and len(list(csv.DictReader(file))) == 6
+
+
+def test_files_of_labels_and_a_file_of_options(capsys, tmp_path):
+    files = ["--strata", "site.txt", "--strata", "year.npy"]
+    assert run(capsys, "fit", "x.npz", *files, *FIT, "-o", tmp_path / "m.npz")[0] == 0
+    want, found = load("model.npz"), load(tmp_path / "m.npz")
+    np.testing.assert_array_equal(found.shifts_, want.shifts_)
+    assert found.shift_names_.tolist() == want.shift_names_.tolist() and found.source_["strata"] is None
+    (tmp_path / "fit.toml").write_text('strata = ["site", "year"]\ncomponents = 2\nseed = 0\nmax_iter = 8\n')
+    config = ["--config", tmp_path / "fit.toml", "--quiet", "-o", tmp_path / "m.npz"]
+    assert run(capsys, "fit", "rows.csv", *config)[0] == 0
+    np.testing.assert_array_equal(load(tmp_path / "m.npz").shifts_, want.shifts_)
+    assert run(capsys, "fit", "rows.csv", *config, "--strata", "site", "--set", "n_own=1")[0] == 0  # replaces both
+    model = load(tmp_path / "m.npz")
+    assert model.strata_.tolist() == ["east", "west"] and model.n_features_in_ == M + 1  # the year is a feature
+    code, out, _ = run(capsys, "top", tmp_path / "m.npz", "-n", 2)
+    assert code == 0 and "Components of single strata" in out and "east 0" in out
+
+
+def test_selection_takes_several_factors(capsys):
+    ranks = ["--ranks", "1,2", "--folds", "2", "--restarts", "0", "--max-iter", "5", "--seed", "0", "--quiet"]
+    code, out, _ = run(capsys, "select-rank", "rows.csv", *CROSSED, *ranks, "--json")
+    found = json.loads(out)
+    direct = fastnmf.read("rows.csv", strata=["site", "year"])
+    want = fastnmf.select_rank(
+        direct.data, direct.strata, [1, 2], n_folds=2, n_restarts=0, random_state=0, estimator=StratifiedNMF(max_iter=5)
+    )
+    assert code == 0 and found["held_out"] == want.held_out.tolist()
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["fit", "rows.csv", "--strata", "site", "--strata", "yaer", "-o", "m.npz"], "did you mean 'year'"),
+        (["fit", "rows.csv", "--strata", "site", "--strata", "site", "-o", "m.npz"], "names a factor twice"),
+        (["fit", "rows.csv", *CROSSED, "--classes", "--model", "SemiSupervisedNMF", "-o", "m.npz"], "one --strata"),
+        (["fit", "rows.csv", *CROSSED, "--model", "MiniBatchStratifiedNMF", "-o", "m.npz"], "one label per row"),
+        (["select-strata", "rows.csv", *CROSSED], "select_strata compares models of one"),
+        (["fit", "x.npz", "--strata", "site.txt", "--strata", "nowhere.txt", "-o", "m.npz"], "nowhere.txt"),
+    ],
+)
+def test_wrong_factors_are_refused_with_a_sentence(capsys, arguments, said):
+    code, _, err = run(capsys, *arguments, "--quiet")
+    assert code == 2 and said in err and err.count("\n") == 1
+
+
+def test_new_data_that_lack_a_factor_are_refused(capsys, tmp_path):
+    pd.read_csv("rows.csv").drop(columns="year").to_csv(tmp_path / "new.csv", index=False)
+    code, _, err = run(capsys, "transform", "model.npz", tmp_path / "new.csv", "-o", "-")
+    assert code == 2 and "'year' is not a column of" in err
+    pd.read_csv("rows.csv").drop(columns=["site", "year"]).to_csv(tmp_path / "new.csv", index=False)
+    code, _, err = run(capsys, "transform", "model.npz", tmp_path / "new.csv", "-o", "-")
+    assert code == 2 and "fitted with the factors site, year" in err
