@@ -353,8 +353,6 @@ def test_fixed_components_stay(planted):
 
 
 REFUSED = {
-    "solver": ({"solver": "mu"}, {}),
-    "solver='mu'": ({"solver": "mu", "beta_loss": "kullback-leibler"}, {}),
     "alpha_W": ({"alpha_W": 0.1}, {}),
     "missing_values": ({"missing_values": "nan"}, {}),
     "label_weight": ({"label_weight": 1.0}, {}),

@@ -162,7 +162,8 @@ class StratifiedNMF(
         what it goes with.
     own_penalty : float, default=None
         Weight λ >= 0 of ``sum_i ||U(i) G(i)||²`` in the objective, which keeps what strata share out of own components;
-        it does not depend on the scale of U and G. None: 0.1, or 5 with ``own="tied"``.
+        it does not depend on the scale of U and G. Under Kullback-Leibler, of the sum of all entries of ``U(i) G(i)``,
+        the counts that own components explain. None: 0.1, or 5 with ``own="tied"`` (0.1 under Kullback-Leibler).
     own : {None, "tied"}, default=None
         ``"tied"``: own components are what a stratum adds to the shared ones, ``A(i) ~ 1 v(i)ᵀ + W(i) (H + D(i))`` with
         the penalty ``λ ||W(i) D(i)||²``. With ``shifts=False`` this is iNMF, the model of LIGER.
@@ -203,8 +204,8 @@ class StratifiedNMF(
     n_components_, n_iter_ : int
         Number of components, and number of iterations.
     n_revived_ : int
-        How often a component whose W or H had become zero was replaced by the positive part of the residual of the row
-        that the model fits worst.
+        How often a component whose weights or entries had become zero was replaced by the positive part of the residual
+        of the row that the model fits worst, an own one by that of a row of its stratum; by ``"hals"`` only.
     own_components_ : dict
         Label -> G(i) or D(i), (k_i, n_features), an array, or a csr_array as `shifts_`. Like `n_own_` only of fits with
         own components; `own_W_` only where these have weights of their own.
@@ -243,14 +244,14 @@ class StratifiedNMF(
     With several factors, a number could also move between the intercept and all levels of a factor: the least level of
     each factor is zero in every feature, and the intercept holds the rest (with ``alpha_V``, the penalty decides).
 
-    With own components a fit needs ``solver="hals"``, the squared error and all rows in memory, without penalties
-    (alpha_*, penalties, seed_features), weights of entries, missing values, class labels and `normalize`; `gauge` goes
-    with ``own=None, shifts=True``. `sample_weight`, `strata_weight`, `fixed_components`, `n_init`, `warm_start` and
-    checkpoints work. `partial_fit`, `predict_entries`, `recommend`, `similar_features` and fits of matrices on disk and
-    of Dask collections refuse own components. The start is a short fit of ``k + sum_i k_i`` components without strata,
-    of which each stratum takes those that it uses most; where these are too many, own components start at the residual
-    of a fit without them. The objective has more local minima than that of a fit without own components: prefer
-    ``n_init`` of 3 or more where results matter.
+    With own components a fit needs the squared error or Kullback-Leibler and all rows in memory, without penalties
+    (alpha_*, penalties, seed_features), weights of entries, missing values, class labels, `normalize` and
+    ``update_order="simultaneous"``; `gauge` goes with ``own=None, shifts=True``. `sample_weight`, `strata_weight`,
+    `fixed_components`, `n_init`, `warm_start` and checkpoints work. `partial_fit`, `predict_entries`, `recommend`,
+    `similar_features`, `estimate_dispersion` and fits of matrices on disk or Dask collections refuse own components.
+    The start is a short fit of ``k + sum_i k_i`` components without strata, of which each stratum takes those that it
+    uses most; where these are too many, own components start at the residual of a fit without them. The objective has
+    more local minima than that of a fit without own components: prefer ``n_init`` of 3 or more where results matter.
 
     *Names*: A(i) rows of X with label i; v(i) ``shifts_[i]``; W(i) rows of ``W_``; H ``components_``; r
     ``n_components``; M ``n_shift_updates``.

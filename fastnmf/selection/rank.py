@@ -242,6 +242,11 @@ def select_rank(
             f"scoring={scoring!r} is the likelihood of counts, but the estimator has beta_loss="
             f"{setting.estimator.beta_loss!r}; use 'kullback-leibler' or 'negative-binomial', with solver='mu'."
         )
+    if scoring != "loss" and getattr(setting.estimator, "_fits_own", False):
+        raise ValueError(
+            f"scoring={scoring!r} takes the mean from shifts and shared components, but the estimator has own "
+            "components; use scoring='loss', or set n_own=0 and own=None."
+        )
     rng = generator(random_state)
     splits = []  # (hold-out, fold, seed of the start): the same for all ranks
     for _ in range(n_repeats):

@@ -1,9 +1,19 @@
-"""Coordinate descent with one Gram matrix for each stratum: for the weights of its rows, its shift and components."""
+"""Updates of what is specific to strata: the weights of their rows, their shifts and components.
+
+For the squared error each stratum has a Gram matrix of its own, for divergences it has none.
+"""
 
 import numpy as np
 
+from fastnmf.core.factors import aligned, padded, row_tasks
+from fastnmf.core.problem import Subproblem, full
 from fastnmf.core.thresholds import tiny
+from fastnmf.core.updates.multiplicative import MU, update_entries
+from fastnmf.data.layout import in_order
 from fastnmf.kernels import own
+from fastnmf.kernels.blas import single_threaded_blas
+from fastnmf.kernels.jit import split_rows
+from fastnmf.kernels.records import LazyRows
 
 
 class StrataHALS:
@@ -59,3 +69,115 @@ class EntryHALS:
         own.entries_hals(sub.tasks, column, group, H, sums, grams.astype(F.dtype), sub.pos, F, n_sweeps)
         if sub.common is not None:
             sub.common.write(F)
+
+
+class WideEntryHALS:
+    """`EntryHALS` for many own components: the entries of a stratum are updated as the rows of a stratum are."""
+
+    needs = ("quadratic",)
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` sweeps.
+
+        Parameters
+        ----------
+        F : ndarray (q, 1 + w) of float32 or float64
+            Overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            As for `EntryHALS`, with ``order_of_rows``, and an array ``neg``.
+        rank : int
+            Not used.
+        n_sweeps : int
+        """
+        (q, size), K = F.shape, padded(F.shape[1], F.dtype)
+        near, right = (aligned((q, K), F.dtype) for _ in range(2))
+        near[:, :size] = F
+        np.subtract(sub.pos, sub.neg, out=right[:, :size])
+        grams = np.zeros((len(sub.gram), K, K), F.dtype)
+        grams[:, :size, :size] = sub.gram
+        nothing, visits = LazyRows.of(np.empty((0, K), F.dtype)), np.concatenate([np.arange(size)] * n_sweeps)
+        own.strata_hals(split_rows(q, K**2), sub.order_of_rows, sub.group, near, grams, right, nothing, visits)
+        F[:] = near[:, :size]
+        if sub.common is not None:
+            sub.common.write(F)
+
+
+class StrataMU(MU):
+    """Multiplicative updates of F, whose rows have the Gram matrix of their stratum, or no Gram matrix. Monotone.
+
+    Parameters
+    ----------
+    floor : float, default=0.0
+        As for `MU`.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` updates.
+
+        Parameters
+        ----------
+        F : ndarray (p, K) of float32 or float64
+            The factor, padded; overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            With a gram for each group as for `StrataHALS`, or without a gram.
+        rank : int
+            Not used: columns of zeros stay.
+        n_sweeps : int
+        """
+        if sub.gram is None:
+            super().__call__(F, sub, rank, n_sweeps)
+            return
+        neg, inner = full(sub.neg), Subproblem(row_tasks(F))
+        for _ in range(n_sweeps):
+            inner.clear()
+            inner.add(pos=sub.pos, neg=neg + _pull(F, sub.gram, sub.group).astype(F.dtype, copy=False))
+            super().__call__(F, inner, rank, 1)
+
+
+class EntryMU(MU):
+    """Multiplicative updates of the shift and the own components of each pair (column, stratum). Monotone.
+
+    Parameters
+    ----------
+    floor : float, default=0.0
+        As for `MU`.
+    """
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F by `n_sweeps` updates.
+
+        Parameters
+        ----------
+        F : ndarray (q, 1 + w) of float32 or float64
+            Overwritten.
+        sub : fastnmf.core.problem.Subproblem
+            For the squared error as for `EntryHALS`: a number stays where its curvature is zero. For a divergence pos
+            and neg are arrays, and there is no gram.
+        rank : int
+            Not used.
+        n_sweeps : int
+        """
+        flat, each = F.reshape(-1), Subproblem(split_rows(F.size, 4))
+        neg = full(sub.neg)
+        for _ in range(n_sweeps):
+            below, held = neg, F[:, 0].copy()
+            if sub.gram is not None:
+                below = neg + _pull(F, sub.gram, sub.group).astype(F.dtype, copy=False)
+            each.clear()
+            each.weight, each.group = np.zeros(1, F.dtype), np.zeros(F.size, np.int32)
+            each.add(pos=sub.pos.reshape(-1), neg=below.reshape(-1))
+            update_entries(flat, each, 1, floor=self.floor)
+            if sub.gram is not None and not sub.gram[:, 0, 0].any():
+                F[:, 0] = held
+            if sub.common is not None:
+                sub.common.write(F)
+
+
+def _pull(F, grams, group):
+    """Return F (p, K) with each row times the Gram matrix of its group, float64."""
+    out, order = np.empty(F.shape), in_order(group, len(grams))
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=len(grams)))])
+    with single_threaded_blas():
+        for gram, lo, hi in zip(grams, bounds[:-1], bounds[1:], strict=True):
+            out[order[lo:hi]] = F[order[lo:hi]].astype(np.float64) @ gram
+    return out
