@@ -15,16 +15,14 @@ from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.losses.interval import Coverage
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.losses.own import OwnFrobenius, OwnPenalty
+from fastnmf.core.losses.own_blocks import TiedFrobenius
 from fastnmf.core.losses.own_divergence import OwnKullbackLeibler, OwnTotal
-from fastnmf.core.losses.own_wide import WideOwnFrobenius
 from fastnmf.core.own_revival import reseed_dead_components
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
 from fastnmf.core.updates import HALS, MU, ConeColumns, MixtureDescent, PatternHALS, PatternMU, WeightedRows
-from fastnmf.core.updates.own import EntryHALS, EntryMU, StrataHALS, StrataMU, WideEntryHALS
+from fastnmf.core.updates.own import BlockHALS, EntryHALS, EntryMU, StrataHALS, StrataMU
 from fastnmf.data.design import DesignedStrata
-
-WIDE_OWN = 4  # own components of a stratum from which on dense blocks are faster than single entries
 
 
 def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
@@ -106,8 +104,7 @@ def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False
     """
     rank, n_own = factors.rank, int(sizes.max())
     offset = 0 if is_tied else rank
-    is_wide = is_descent and n_own >= WIDE_OWN
-    kind, of_G = (WideOwnFrobenius, WideEntryHALS()) if is_wide else (OwnFrobenius, EntryHALS())
+    kind, of_G = (TiedFrobenius, BlockHALS()) if is_tied and is_descent else (OwnFrobenius, EntryHALS())
     loss = kind(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
     updates = {"W": StrataHALS(np.arange(max(rank, offset + n_own))), "H": HALS(), "G": of_G}
     return Problem(

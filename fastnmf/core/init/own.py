@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnmf.core.alternate import sweep
+from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import Factors, pad, row_tasks
 from fastnmf.core.updates.own import StrataHALS
 from fastnmf.kernels.jit import split_rows
@@ -13,6 +13,7 @@ UNSHIFTED_ITERATIONS = 20  # iterations without shifts after the components of a
 SHARED_ITERATIONS = 5  # iterations of shifts and shared components before the residual is looked at
 OWN_ITERATIONS = 5  # alternations of the own components and their weights, on that residual
 # Of multiplicative updates, which are slower and cannot leave a zero:
+UNSHIFTED_UPDATES = 40  # iterations without shifts; without acceleration 100 are needed (`bench/own.py --counts`)
 POSITIVE_ITERATIONS = 20  # the same alternations
 POSITIVE_SHARE = 0.1  # share of the stratum means, and of H, that own components and shifts begin at
 
@@ -96,7 +97,7 @@ def divided(data, factors, sizes):
     return Divided(W[:, is_shared], H[:, is_shared], [W[:, mine] for mine in own], [H[:, mine] for mine in own])
 
 
-def start_divided(problem, factors, parts, v=None):
+def start_divided(problem, factors, parts, v=None, extrapolation=None):
     """Write the own components of a divided fit into the factors, in place, and iterate without shifts for a while.
 
     Shifts that are there from the beginning take what own components have to find: of 48 fits to planted data, two weak
@@ -111,6 +112,8 @@ def start_divided(problem, factors, parts, v=None):
     parts : Divided
     v : ndarray (q,), default=None
         Shifts that are set afterwards, for multiplicative updates, which would keep those of `factors` at zero.
+    extrapolation : SQUAREM, default=None
+        Acceleration of these updates.
     """
     loss, rank = problem.losses[0], factors.rank
     for code, chosen, entries in loss.each_stratum():
@@ -120,8 +123,11 @@ def start_divided(problem, factors, parts, v=None):
     factors.invalidate("W")
     factors.invalidate("G")
     with loss.unshifted():
-        for _ in range(UNSHIFTED_ITERATIONS):
-            sweep(problem, factors)
+        if v is not None:
+            solve(problem, factors, extrapolation=extrapolation, max_iter=UNSHIFTED_UPDATES, tol=0.0)
+        else:
+            for _ in range(UNSHIFTED_ITERATIONS):
+                sweep(problem, factors)
     if v is not None:
         factors["G"][:, 0] = v
         factors.invalidate("G")

@@ -10,10 +10,9 @@ from fastnmf.core.problem import Subproblem, full
 from fastnmf.core.thresholds import tiny
 from fastnmf.core.updates.multiplicative import MU, update_entries
 from fastnmf.data.layout import in_order
-from fastnmf.kernels import own
+from fastnmf.kernels import own, own_blocks
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
-from fastnmf.kernels.records import LazyRows
 
 
 class StrataHALS:
@@ -71,8 +70,8 @@ class EntryHALS:
             sub.common.write(F)
 
 
-class WideEntryHALS:
-    """`EntryHALS` for many own components: the entries of a stratum are updated as the rows of a stratum are."""
+class BlockHALS:
+    """`EntryHALS` for many own components: the entries of a stratum are updated as its rows are."""
 
     needs = ("quadratic",)
 
@@ -84,20 +83,20 @@ class WideEntryHALS:
         F : ndarray (q, 1 + w) of float32 or float64
             Overwritten.
         sub : fastnmf.core.problem.Subproblem
-            As for `EntryHALS`, with ``order_of_rows``, and an array ``neg``.
+            As for `EntryHALS`, with ``order_of_rows``, and ``neg`` as `BlockProducts`.
         rank : int
             Not used.
         n_sweeps : int
         """
-        (q, size), K = F.shape, padded(F.shape[1], F.dtype)
-        near, right = (aligned((q, K), F.dtype) for _ in range(2))
-        near[:, :size] = F
-        np.subtract(sub.pos, sub.neg, out=right[:, :size])
-        grams = np.zeros((len(sub.gram), K, K), F.dtype)
-        grams[:, :size, :size] = sub.gram
-        nothing, visits = LazyRows.of(np.empty((0, K), F.dtype)), np.concatenate([np.arange(size)] * n_sweeps)
-        own.strata_hals(split_rows(q, K**2), sub.order_of_rows, sub.group, near, grams, right, nothing, visits)
-        F[:] = near[:, :size]
+        (entries, H, sums), size = sub.neg, F.shape[1]
+        K = padded(max(size, H.shape[1]), F.dtype)
+        grams, turned = (np.zeros((len(sums), K, K), F.dtype) for _ in range(2))
+        grams[:, :size, :size], turned[:, : H.shape[1], :size] = sub.gram, sums.transpose(0, 2, 1)
+        if K > H.shape[1]:  # a shift beside as many own components as the padded rank
+            wide = aligned((len(H), K), F.dtype)
+            wide[:, : H.shape[1]], H = H, wide
+        visits, tasks = np.concatenate([np.arange(size)] * n_sweeps), split_rows(len(F), K**2)
+        own_blocks.blocks_hals(tasks, sub.order_of_rows, entries, H, turned, grams, sub.pos, F, visits)
         if sub.common is not None:
             sub.common.write(F)
 

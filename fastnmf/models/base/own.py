@@ -47,7 +47,6 @@ from fastnmf.models.base.top_features import strongest
 from fastnmf.typing import Labels, Matrix, Names, Ranking
 
 MOST_JOINT, JOINT_ITERATIONS = 2, 20
-JOINT_UPDATES = 100  # the same of multiplicative updates
 PENALTY, TIED_PENALTY = 0.1, 5.0  # of own components beside the shared ones, and of LIGER
 # What a fit with own components refuses: parameter -> the values that it takes.
 _TAKEN = {
@@ -168,7 +167,7 @@ class OwnComponentsMixin:
         if not self._starts_jointly(data, given, options):
             return super()._solver(data, given, options, random_state)
         joint = self._joint_solver(data, given, options)
-        iterate(joint, max_iter=JOINT_UPDATES if options.is_multiplicative else JOINT_ITERATIONS, tol=0.0)
+        iterate(joint, max_iter=JOINT_ITERATIONS, tol=0.0)
         parts = divided(data, joint.factors, self._own_sizes(data.labels, self._rank(data, given, options)))
         start = parts.W, parts.H, np.zeros(len(data.pattern.group)), None
         return self._alternate(data, start, given, options, joint.level, parts)
@@ -216,7 +215,7 @@ class OwnComponentsMixin:
         is_positive = options.is_multiplicative
         if parts is not None:
             later = self._start_shifts(data, POSITIVE_SHARE * data.stratum_means()) if is_positive else None
-            start_divided(problem, factors, parts, later)
+            start_divided(problem, factors, parts, later, self._extrapolation(factors, tasks, options))
         elif not (self._goes_on(options) and self._continue_own(data, problem, factors, is_positive)):
             (start_own_positive if is_positive else start_own)(problem, factors, generator(options.random_state))
         return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), None, level)
