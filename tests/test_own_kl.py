@@ -179,7 +179,7 @@ def test_weights_are_minimisers_and_methods_agree(planted, fitted):
     ratio = X / rows
     for F, slope in (
         (W, fitted.components_.sum(axis=1) - ratio @ fitted.components_.T),
-        (U[codes == 1], 1.1 * own.sum(axis=1) - ratio[codes == 1] @ own.T),
+        (U[codes == 1], 1.05 * own.sum(axis=1) - ratio[codes == 1] @ own.T),
     ):
         scale = 1e-5 * np.abs(slope).max() + 1e-4
         assert (slope > -scale).all() and (np.abs(F * slope) < scale * max(F.max(), 1)).all()
@@ -189,14 +189,14 @@ def test_weights_are_minimisers_and_methods_agree(planted, fitted):
     np.testing.assert_allclose(fitted.score(X, strata=LABELS), 1 - errors.sum() / null)
     assert np.mean(fitted.predict_stratum(X) == LABELS) > 0.7
     last = fitted.history_
-    assert last["objective"][-1] * (1 - 1e-3) <= errors.sum() + 0.1 * (U @ own).sum() <= last["objective"][-1]
+    assert last["objective"][-1] * (1 - 1e-3) <= errors.sum() + 0.05 * (U @ own).sum() <= last["objective"][-1]
 
 
 def test_what_was_planted_is_found_and_explained(planted, fitted):
     X, own = planted
     found = fitted.own_components_["target"]
     cosines = own @ found.T / np.linalg.norm(own, axis=1)[:, None] / np.linalg.norm(found, axis=1)
-    assert cosines[linear_sum_assignment(-cosines)].min() > 0.95
+    assert cosines[linear_sum_assignment(-cosines)].min() > 0.9
     assert fitted.own_W_.shape == (70, 1) and fitted.own_W_[:40].nnz == 0 and fitted.n_revived_ == 0
     assert fitted.top_features(3).own["target"][0][0] == str(found[0].argmax())
     explained = fitted.explain(X, strata=LABELS)
@@ -273,7 +273,7 @@ def test_a_weight_of_two_is_a_row_twice(planted):
     rows = model.inverse_transform(model.W_, strata=LABELS, own_W=model.own_W_)
     terms = rows - X + np.where(X > 0, X * np.log(np.where(X > 0, X, 1) / rows), 0)
     own = model.own_W_ @ model.own_components_["target"]
-    total = weight @ terms.sum(axis=1) + 0.1 * weight @ own.sum(axis=1)
+    total = weight @ terms.sum(axis=1) + 0.05 * weight @ own.sum(axis=1)
     np.testing.assert_allclose(model.history_["objective"][-1], total, rtol=1e-9)
     # The start draws weights of own components for each row, and so differs.
     again = StratifiedNMF(2, **parameters).fit(X[twice], strata=LABELS[twice], W=W[twice], H=H, V=V)
@@ -283,7 +283,7 @@ def test_a_weight_of_two_is_a_row_twice(planted):
 def test_held_out_counts_choose_the_rung(planted):
     X, _ = planted
     estimator = StratifiedNMF(2, **COUNTS, max_iter=30, tol=0)
-    options = {"n_components": 2, "n_own": 1, "own_penalty": 0.1, "n_init": 1, "random_state": 0}
+    options = {"n_components": 2, "n_own": 1, "own_penalty": 0, "n_init": 1, "random_state": 0}
     found = select_strata(X, LABELS, estimator=estimator, rungs=["strata", "low_rank", "factors"], **options)
     table = {row.rung: row.held_out for row in found.table}
     assert set(table) == {"strata", "low_rank", "factors"} and 0.2 < table["low_rank"] < table["strata"] < 1

@@ -163,7 +163,7 @@ class StratifiedNMF(
     own_penalty : float, default=None
         Weight λ >= 0 of ``sum_i ||U(i) G(i)||²`` in the objective, which keeps what strata share out of own components;
         it does not depend on the scale of U and G. Under Kullback-Leibler, of the sum of all entries of ``U(i) G(i)``,
-        the counts that own components explain. None: 0.1, or 5 with ``own="tied"`` (0.1 under Kullback-Leibler).
+        the counts that own components explain. None: 0.1, or 5 with ``own="tied"``; under Kullback-Leibler 0.05.
     own : {None, "tied"}, default=None
         ``"tied"``: own components are what a stratum adds to the shared ones, ``A(i) ~ 1 v(i)ᵀ + W(i) (H + D(i))`` with
         the penalty ``λ ||W(i) D(i)||²``. With ``shifts=False`` this is iNMF, the model of LIGER.

@@ -163,7 +163,15 @@ class OwnTotal:
 
 
 def _sums(F, offset, width, grouping):
-    """Return the sums of the columns offset, ..., offset + width - 1 of F by group, (n_groups, width) of float64."""
+    """Return the sums of some columns of F by group, (n_groups, width) of float64.
+
+    Parameters
+    ----------
+    F : ndarray (p, K)
+    offset, width : int
+        First column, and number of columns.
+    grouping : fastnmf.data.layout.Grouping
+    """
     found = np.empty((grouping.n_groups, width))
     for c in range(width):
         found[:, c] = np.bincount(grouping.stratum_index, F[:, offset + c], grouping.n_groups)

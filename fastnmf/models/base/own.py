@@ -48,6 +48,7 @@ from fastnmf.typing import Labels, Matrix, Names, Ranking
 
 MOST_JOINT, JOINT_ITERATIONS = 2, 20
 PENALTY, TIED_PENALTY = 0.1, 5.0  # of own components beside the shared ones, and of LIGER
+COUNTS_PENALTY = 0.05  # under Kullback-Leibler: of 0, 0.05, 0.1 and 0.3 it found most (`bench/own.py --counts`)
 # What a fit with own components refuses: parameter -> the values that it takes.
 _TAKEN = {
     "beta_loss": ("frobenius", 2, "kullback-leibler", 1),
@@ -141,7 +142,8 @@ class OwnComponentsMixin:
 
     @property
     def _penalty(self):
-        default = TIED_PENALTY if self.own == "tied" and self._options().is_squared else PENALTY
+        default = TIED_PENALTY if self.own == "tied" else PENALTY
+        default = default if self._options().is_squared else COUNTS_PENALTY
         return default if self.own_penalty is None else float(self.own_penalty)
 
     # ---------------------------------------------------------------- the fit
@@ -221,7 +223,17 @@ class OwnComponentsMixin:
         return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), None, level)
 
     def _own_problem(self, data, factors, tasks, sizes, options):
-        """Return the problem of a fit with own components, `sizes` (n_strata,) of them in each stratum."""
+        """Return the problem of a fit with own components.
+
+        Parameters
+        ----------
+        data : Strata
+        factors, tasks :
+            As `fastnmf.core.init.own.own_factors` returns them.
+        sizes : ndarray (n_strata,) of int
+            Number of own components of each stratum.
+        options : Options
+        """
         kind = {"penalty": self._penalty, "is_tied": self.own == "tied", "shifts": self.shifts}
         if not options.is_squared:
             return own_divergence_problem(data, factors, tasks, sizes, **kind)
@@ -233,7 +245,17 @@ class OwnComponentsMixin:
         return own_problem(data, factors, tasks, schedule, sizes, **kind)
 
     def _continue_own(self, data, problem, factors, is_positive):
-        """Write the own components of the last fit, and their weights, into the factors; tell whether there are any."""
+        """Write the own components of the last fit, and their weights, into the factors; tell whether there are any.
+
+        Parameters
+        ----------
+        data : Strata
+        problem : Problem
+        factors : Factors
+            Changed in place.
+        is_positive : bool
+            Whether the updates cannot leave a zero.
+        """
         loss = problem.losses[0]
         if not self._has_own or self._is_tied != (self.own == "tied"):
             return False
