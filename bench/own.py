@@ -3,12 +3,14 @@
 Usage::
 
     python bench/own.py [--seeds 5]          # two weak components in 100 of 250 rows, beside four shared ones
+    python bench/own.py --counts [--seeds 5] # the same in Poisson counts, under Kullback-Leibler
     python bench/own.py --speed              # an iteration on 20 newsgroups, with and without own components
     python bench/own.py --many [--strata 1000]
 
 The first prints the mean cosine between the planted components of the target rows and those that were found: by
 `StratifiedNMF` with ``n_own={"target": 2}`` for penalties 0 and 0.1, with shifts and without, by an NMF of all rows and
-by one of the target rows, both with six components, of which the two nearest count.
+by one of the target rows, both with six components, of which the two nearest count. ``--counts`` prints the same for
+counts, under Kullback-Leibler and, for comparison, under the squared error.
 """
 
 import argparse
@@ -34,6 +36,17 @@ def planted(seed, weak, n_features=40, noise=0.3):
     return X, np.repeat(["background", "target"], [150, 100]), own
 
 
+def planted_counts(seed, weak, n_features=60, depth=200.0):
+    """Return Poisson counts, about `depth` in a row, the labels and the two components of the target rows."""
+    rng = np.random.default_rng(seed)
+    shared = rng.gamma(1, 1, (4, n_features)) * (rng.random((4, n_features)) < 0.5)
+    own = rng.gamma(1, 1, (2, n_features)) * (rng.random((2, n_features)) < 0.3)
+    mean = rng.gamma(1, 1, (250, 4)) @ shared
+    mean[150:] += weak * rng.gamma(1, 1, (100, 2)) @ own
+    mean *= depth / mean[:150].sum(axis=1).mean()
+    return rng.poisson(mean).astype(float), np.repeat(["background", "target"], [150, 100]), own
+
+
 def cosine(found, wanted):
     """Return the mean cosine of the rows of `wanted` and the rows of `found` that fit them best, each used once."""
     found, wanted = (F / np.maximum(np.linalg.norm(F, axis=1, keepdims=True), 1e-300) for F in (found, wanted))
@@ -43,20 +56,47 @@ def cosine(found, wanted):
 
 def recovery(n_seeds):
     """Print the cosines of planted components."""
+    options = {}
+    for penalty in (0.0, 0.1):
+        for shifts in (True, False):
+            options[f"own_penalty={penalty}, shifts={shifts}"] = {"own_penalty": penalty, "shifts": shifts}
+    compare(planted, options, {}, n_seeds)
+
+
+def recovery_of_counts(n_seeds):
+    """Print the cosines of components that were planted in counts."""
+    of_counts = {"solver": "mu", "beta_loss": "kullback-leibler"}
+    options = {}
+    for penalty in (0.0, 0.05, 0.1):
+        options[f"own_penalty={penalty}"] = {"own_penalty": penalty, **of_counts}
+    options["own_penalty=0.05, shifts=False"] = {"own_penalty": 0.05, "shifts": False, **of_counts}
+    options["squared error, own_penalty=0.1"] = {"own_penalty": 0.1}
+    compare(planted_counts, options, of_counts, n_seeds)
+
+
+def compare(make, options, plain, n_seeds):
+    """Print the cosines of fits with own components, and of plain ones.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(seed, weak)`` returns data, labels and components of the target rows.
+    options : dict of str to dict
+        Parameters of the fits with own components.
+    plain : dict
+        Parameters of NMF.
+    n_seeds : int
+    """
     print(f"{'weights':>8}  {'model':<34} " + " ".join(f"seed {seed}" for seed in range(n_seeds)) + "   mean")
     for weak in (1.0, 0.5, 0.25, 0.12):
         lines = {}
         for seed in range(n_seeds):
-            X, strata, own = planted(seed, weak)
-            for penalty in (0.0, 0.1):
-                for shifts in (True, False):
-                    model = StratifiedNMF(
-                        4, n_own={"target": 2}, own_penalty=penalty, shifts=shifts, random_state=seed
-                    ).fit(X, strata=strata)
-                    name = f"own_penalty={penalty}, shifts={shifts}"
-                    lines.setdefault(name, []).append(cosine(model.own_components_["target"], own))
+            X, strata, own = make(seed, weak)
+            for name, more in options.items():
+                model = StratifiedNMF(4, n_own={"target": 2}, random_state=seed, **more).fit(X, strata=strata)
+                lines.setdefault(name, []).append(cosine(model.own_components_["target"], own))
             for name, rows in (("NMF(6) of all rows", slice(None)), ("NMF(6) of the target rows", strata == "target")):
-                found = NMF(6, random_state=seed).fit(X[rows]).components_
+                found = NMF(6, random_state=seed, **plain).fit(X[rows]).components_
                 lines.setdefault(name, []).append(cosine(found, own))
         for name, values in lines.items():
             print(f"{weak:>8}  {name:<34} " + " ".join(f"{v:6.3f}" for v in values) + f"  {np.mean(values):.4f}")
@@ -107,6 +147,7 @@ def main():
     """Run what is requested."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--counts", action="store_true")
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--many", action="store_true")
     parser.add_argument("--strata", type=int, default=1000)
@@ -117,6 +158,8 @@ def main():
         speed(options.threads)
     elif options.many:
         many(options.strata)
+    elif options.counts:
+        recovery_of_counts(options.seeds)
     else:
         recovery(options.seeds)
 

@@ -13,7 +13,9 @@ import fastnmf
 from fastnmf import StratifiedNMF
 from fastnmf.core.alternate import sweep
 from fastnmf.core.init.own import own_factors
+from fastnmf.core.losses.own import OwnFrobenius, OwnPenalty
 from fastnmf.core.objectives import own_problem
+from fastnmf.core.updates.own import EntryHALS
 from fastnmf.data.strata import Strata
 
 NUMBERS = json.loads((Path(__file__).parent / "data" / "own.json").read_text())
@@ -353,8 +355,6 @@ def test_fixed_components_stay(planted):
 
 
 REFUSED = {
-    "solver": ({"solver": "mu"}, {}),
-    "solver='mu'": ({"solver": "mu", "beta_loss": "kullback-leibler"}, {}),
     "alpha_W": ({"alpha_W": 0.1}, {}),
     "missing_values": ({"missing_values": "nan"}, {}),
     "label_weight": ({"label_weight": 1.0}, {}),
@@ -407,3 +407,53 @@ def test_methods_refuse_what_they_cannot_do(planted, fitted, tmp_path):
     plain = StratifiedNMF(2, max_iter=2, tol=0, random_state=0).fit(X, strata=LABELS)
     with pytest.raises(ValueError, match="this model has no own components"):
         plain.inverse_transform(plain.W_, strata=LABELS, own_W=np.ones((75, 1)))
+
+
+def test_dead_components_are_replaced_by_what_rows_lack(planted):
+    X, _ = planted
+    rng, codes, sizes = np.random.default_rng(0), (LABELS == "target").astype(int), np.array([1, 2])
+    for is_tied, shifts in ((False, True), (False, "common"), (True, True)):
+        data = Strata.from_array(sp.csr_array(X), codes)
+        data.weigh(0.5 + rng.random(75), 2)
+        W, H, v = rng.random((75, 2)), rng.random((18, 2)), np.zeros(len(data.pattern.group))
+        each = np.full(2, 2) if is_tied else sizes
+        factors, tasks = own_factors(data, W, H, v, each, is_tied=is_tied)
+        problem = own_problem(data, factors, tasks, SCHEDULE, each, penalty=0.1, is_tied=is_tied, shifts=shifts)
+        factors["W"][:, 1] = factors["H"][:, 1] = 0  # a shared component; all own ones are zero, too
+        sweep(problem, factors)
+        last = problem.value(factors)
+        expected = 1 if is_tied else 3  # one of each stratum at a time; tied ones may be zero
+        assert problem.reseed_dead_component(factors) == expected
+        sweep(problem, factors)
+        assert problem.value(factors) < 0.95 * last
+        n_revived = problem.reseed_dead_component(factors)
+        assert n_revived == (0 if is_tied else 1)  # the second own component of the targets
+        np.testing.assert_allclose(problem.value(factors) - problem.penalty, problem.losses[0].exact_value(factors))
+    start = {"init": "custom", "n_own": 1, "random_state": 0, "max_iter": 5, "tol": 0}
+    H, V = X[[0, 50]] * [[1], [0]], np.zeros((2, 18))
+    model = StratifiedNMF(2, **start).fit(X, strata=LABELS, W=np.ones((75, 2)) * [1, 0], H=H, V=V)
+    assert model.n_revived_ >= 1 and model.components_.any(axis=1).all()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("shifts", [True, "common", False])
+def test_tied_components_take_the_steps_of_single_entries(planted, kind, shifts):
+    X, sizes, rng = np.where(planted[0] < 0.3, 0, planted[0]), np.full(2, 4), np.random.default_rng(0)
+    data = Strata.from_array(kind(X), (LABELS == "target").astype(int))
+    data.weigh(0.5 + rng.random(75), 2)
+    W, H = rng.random((75, 4)), rng.random((18, 4))
+    v = rng.random(len(data.pattern.group)) if shifts is True else np.zeros(len(data.pattern.group))
+    found = []
+    for update in (None, EntryHALS()):
+        factors, tasks = own_factors(data, W, H, v, sizes, is_tied=True)
+        factors["G"][:, 1:] = np.random.default_rng(1).random((len(v), 4))
+        problem = own_problem(data, factors, tasks, SCHEDULE, sizes, penalty=0.3, is_tied=True, shifts=shifts)
+        if update is not None:
+            problem.losses[0] = loss = OwnFrobenius(data, factors["W"].shape[1], tasks, sizes, 0, 0.3, shifts)
+            problem.losses[1], problem.updates["G"], problem.exact_value = OwnPenalty(loss), update, loss.exact_value
+        for _ in range(3):
+            sweep(problem, factors)
+        found.append([*factors.to_state().values(), problem.value(factors), problem.losses[0].exact_value(factors)])
+    assert type(problem.losses[0]) is OwnFrobenius
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-9)

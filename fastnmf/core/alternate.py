@@ -153,8 +153,8 @@ class AlternatingSolver(Solver):
             extrapolation.adapt_step(value, last, factors)
         if problem.equalize_norms:
             equalize_column_norms(problem, factors, extrapolation)
-        if problem.reseed_dead_component is not None and problem.reseed_dead_component(factors):
-            self.n_reseeded += 1
+        if problem.reseed_dead_component is not None and (n_reseeded := problem.reseed_dead_component(factors)):
+            self.n_reseeded += int(n_reseeded)
             if extrapolation is not None:
                 extrapolation.is_on = False
         self._last = value

@@ -419,7 +419,7 @@ def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):
     is_plain = update is None and all(isinstance(penalty, ElasticNet) for penalty in penalties)
     if not (is_plain and isinstance(divergence, Beta) and divergence.degree == 1):
         return infer_by_updates(data, H, begin, max_iter, can_cut=is_plain)
-    W = _infer_kullback_leibler(data, H, V, penalties)
+    W = infer_kullback_leibler(data, H, V, penalties)
 
     def measure():
         problem, factors = begin(data, W)
@@ -428,13 +428,15 @@ def infer_divergence(data, H, V, divergence, penalties, max_iter, update=None):
     return W, measure
 
 
-def _infer_kullback_leibler(data, H, V, penalties):
+def infer_kullback_leibler(data, H, V, penalties, linear_more=0.0):
     """Return the exact W (n_rows, k) under the Kullback-Leibler divergence.
 
     Parameters
     ----------
     data, H, V, penalties :
         As for `infer_divergence`.
+    linear_more : ndarray (k,) of float64, default=0.0
+        A linear penalty of each component.
     """
     weights = data.entry_weights
     inner = data if weights is None else premultiplied(data, weights)
@@ -446,7 +448,7 @@ def _infer_kullback_leibler(data, H, V, penalties):
     # In float64 whatever the data are: in single precision the last step of a row hangs on its rounding.
     W, other = (pad(F, data, np.float64) for F in (even_weights(data, H), H))
     room = np.empty((2, len(side.data)))
-    linear, means = H.sum(axis=0, dtype=np.float64)[None], nonzero_means(side)
+    linear, means = (H.sum(axis=0, dtype=np.float64) + linear_more)[None], nonzero_means(side)
     if weights is not None:
         linear = weighted_sums(weights.rows, other, other.sum(axis=0))[:, : H.shape[1]]
         plain = Compressed(side.indptr, side.indices, side.data / weights.at(side))

@@ -4,6 +4,8 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+from functools import partial
+
 import numpy as np
 
 from fastnmf.core.factors import Factors, allocate
@@ -13,10 +15,13 @@ from fastnmf.core.losses.choice import as_divergence
 from fastnmf.core.losses.interval import Coverage
 from fastnmf.core.losses.masked import Masked
 from fastnmf.core.losses.own import OwnFrobenius, OwnPenalty
+from fastnmf.core.losses.own_blocks import TiedFrobenius
+from fastnmf.core.losses.own_divergence import OwnKullbackLeibler, OwnTotal
+from fastnmf.core.own_revival import reseed_dead_components
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
 from fastnmf.core.updates import HALS, MU, ConeColumns, MixtureDescent, PatternHALS, PatternMU, WeightedRows
-from fastnmf.core.updates.own import EntryHALS, StrataHALS
+from fastnmf.core.updates.own import BlockHALS, EntryHALS, EntryMU, StrataHALS, StrataMU
 from fastnmf.data.design import HasDesign
 
 
@@ -70,8 +75,8 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     )
 
 
-def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False, shifts=True):
-    """Return the `Problem` of Stratified-NMF with components of each stratum, by coordinate descent.
+def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False, shifts=True, is_descent=True):
+    """Return the `Problem` of Stratified-NMF with components of each stratum, for the squared error.
 
     Parameters
     ----------
@@ -90,6 +95,8 @@ def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False
         Whether own components share the weights of the shared ones.
     shifts : {True, False, "common"}, default=True
         As for `OwnFrobenius`.
+    is_descent : bool, default=True
+        True: factors are updated by coordinate descent. False: by multiplicative updates.
 
     Returns
     -------
@@ -97,17 +104,50 @@ def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False
     """
     rank, n_own = factors.rank, int(sizes.max())
     offset = 0 if is_tied else rank
-    loss = OwnFrobenius(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
+    kind, of_G = (TiedFrobenius, BlockHALS()) if is_tied and is_descent else (OwnFrobenius, EntryHALS())
+    loss = kind(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
+    updates = {"W": StrataHALS(np.arange(max(rank, offset + n_own))), "H": HALS(), "G": of_G}
     return Problem(
         losses=[loss, OwnPenalty(loss)],
-        updates={"W": StrataHALS(np.arange(max(rank, offset + n_own))), "H": HALS(), "G": EntryHALS()},
+        updates=updates if is_descent else own_ratios(data),
         schedule=schedule,
         tasks=tasks,
         scale=data.sq_norm,
         cheap_value_floor=EXACT_VALUE_BELOW[data.dtype],
         exact_value=loss.exact_value,
         rounding=data.sq_norm * rounding(data.dtype) ** 2,
-        equalize_norms=not is_tied,
+        equalize_norms=is_descent and not is_tied,
+        reseed_dead_component=partial(reseed_dead_components, loss) if is_descent else None,
+    )
+
+
+def own_ratios(data):
+    """Return the multiplicative updates of a model with components of each stratum, by factor."""
+    return {"W": StrataMU.plain(data.dtype), "H": MU.plain(data.dtype), "G": EntryMU.plain(data.dtype)}
+
+
+def own_divergence_problem(data, factors, tasks, sizes, *, penalty, is_tied=False, shifts=True):
+    """Return the `Problem` of Stratified-NMF with components of each stratum, under Kullback-Leibler.
+
+    Parameters
+    ----------
+    data, factors, tasks, sizes, is_tied, shifts :
+        As for `own_problem`.
+    penalty : float
+        Weight of the sum of the own part of the model.
+
+    Returns
+    -------
+    Problem
+    """
+    offset = 0 if is_tied else factors.rank
+    loss = OwnKullbackLeibler(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
+    return Problem(
+        losses=[loss, OwnTotal(loss)],
+        updates=own_ratios(data),
+        schedule=(("W", 1), (("G", 1), ("H", 1))),
+        tasks=tasks,
+        scale=loss.independence(),
     )
 
 

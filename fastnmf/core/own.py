@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.factors import aligned, pad, padded, row_tasks
-from fastnmf.core.inference import quadratic_weights
+from fastnmf.core.inference import infer_kullback_leibler, quadratic_weights
 from fastnmf.core.losses.own import extended_grams
 from fastnmf.core.row_errors import CHUNK_ENTRIES, expanded_errors
 from fastnmf.core.thresholds import EXPANSION_FLOOR, huge
@@ -33,15 +33,18 @@ class OwnParts(NamedTuple):
     stack : ndarray or csr_array (sum of sizes, n_columns)
         The components, stratum by stratum, in the inner scale.
     penalty : float
-        Weight of the squared length of the own part of the model.
+        Weight of the squared length of the own part of the model; of its sum under Kullback-Leibler.
     is_tied : bool
         Whether they are added to the shared components, whose weights they share.
+    is_squared : bool, default=True
+        Whether the loss is the squared error; else it is the Kullback-Leibler divergence.
     """
 
     sizes: np.ndarray
     stack: np.ndarray
     penalty: float
     is_tied: bool
+    is_squared: bool = True
 
     def of(self, code):
         """Return the components of one stratum, dense (k_i, n_columns) of float64."""
@@ -57,7 +60,7 @@ class OwnParts(NamedTuple):
 
 
 class StratumFit(NamedTuple):
-    """The weights of the rows of one stratum, and the quadratic problem that they solve.
+    """The weights of the rows of one stratum, and the quadratic problem that they solve, if they do.
 
     Attributes
     ----------
@@ -75,8 +78,28 @@ class StratumFit(NamedTuple):
     code: int
     rows: np.ndarray
     F: np.ndarray
-    gram: np.ndarray
-    linear: np.ndarray
+    gram: np.ndarray = np.empty((0, 0))
+    linear: np.ndarray = np.empty(0)
+
+
+def divergence_fits_of_strata(data, H, V, own):
+    """Yield what `fits_of_strata` does under the Kullback-Leibler divergence, without the quadratic problem.
+
+    A row a minimises ``D(a | v + w H + u G) + penalty sum(u G)`` over w, u >= 0, a convex problem.
+
+    Parameters
+    ----------
+    data, H, V, own :
+        As for `fits_of_strata`.
+    """
+    H, k, bounds = H.astype(np.float64), H.shape[1], np.cumsum([0, *data.groups.counts])
+    for code in np.flatnonzero(data.groups.counts).tolist():
+        chosen = data.groups.order[bounds[code] : bounds[code + 1]]
+        dictionary, of_G = own.dictionary(H, code), own.of(code).sum(axis=1)
+        held = np.zeros(dictionary.shape[1])
+        offset = 0 if own.is_tied else k
+        held[offset : offset + len(of_G)] = own.penalty * of_G
+        yield StratumFit(code, chosen, infer_kullback_leibler(data.part(chosen), dictionary, V, (), held))
 
 
 def fits_of_strata(data, H, V, own):
@@ -132,9 +155,10 @@ def weights_of_strata(data, H, V, own):
     data, H, V, own :
         As for `fits_of_strata`.
     """
+    fits = fits_of_strata if own.is_squared else divergence_fits_of_strata
     k, W, begin = H.shape[1], np.zeros((data.shape[0], H.shape[1]), data.dtype), np.cumsum([0, *own.sizes])
     values, of_rows, columns = [np.empty(0, data.dtype)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for found in fits_of_strata(data, H, V, own):
+    for found in fits(data, H, V, own):
         W[found.rows] = found.F[:, :k]
         if own.is_tied or found.code >= len(own.sizes):
             continue
@@ -195,3 +219,36 @@ def nearest_of_strata(data, H, V, own):
         errors = errors_of_strata(here, H, V, own)
         found[errors < best], best = code, np.minimum(best, errors)
     return found
+
+
+class OwnEntries:
+    """The part of own components in the model, at single entries: what `row_divergences` and `divided_gains` take.
+
+    Parameters
+    ----------
+    weights : ndarray (n_rows, w)
+        Weights of the own components of the stratum of each row, from column 0 on.
+    own : OwnParts
+        In the scale of the weights.
+    stratum_index : ndarray (n_rows,) of int
+        Strata beyond `own.sizes` have no components.
+    """
+
+    def __init__(self, weights, own, stratum_index):
+        known = stratum_index < len(own.sizes)
+        self.weights = np.where(known[:, None], weights, 0).astype(np.float64)
+        self.stack, begin = own.stack, np.cumsum([0, *own.sizes])[:-1]
+        self._first = np.where(known, begin[np.where(known, stratum_index, 0)], 0)
+        sums = np.asarray(self.stack.sum(axis=1), dtype=np.float64).ravel()
+        self.totals = sum((u * sums[row] for u, row in self._each(slice(None))), np.zeros(len(weights)))
+
+    def _each(self, rows):
+        """Yield the weight of one own component after the other, and its row of the stack, for some rows."""
+        last = self.stack.shape[0] - 1
+        for c, u in enumerate(self.weights[rows].T):
+            yield u, np.minimum(self._first[rows] + c, last)
+
+    def at(self, rows, columns):
+        """Return the part at ``(rows[p], columns[p])``, float64 (p,)."""
+        each = (u * shifts.entries_at(self.stack, row, columns) for u, row in self._each(rows))
+        return sum(each, np.zeros(len(rows)))

@@ -348,7 +348,7 @@ class Problem:
     balance_penalties : bool
         Whether the first penalties of W and H are `ElasticNet` and decide the scale of the components.
     reseed_dead_component : callable or None
-        ``reseed_dead_component(factors)`` replaces a dead component and returns whether there was one.
+        ``reseed_dead_component(factors)`` replaces a dead component and returns whether there was one, or how many.
     retry_with_safe_step : bool
         Whether the `power` of the first loss may raise the objective. An iteration that raised it is undone and
         repeated with the `safe_powers` of that loss.

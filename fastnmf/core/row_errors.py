@@ -79,8 +79,8 @@ def row_errors(data, rank, H, V=None, product=None):
     return np.maximum(errors, 0)
 
 
-def row_divergences(data, W, H, V):
-    """Return ``sum_j x log(x / y) - x + y`` with ``y = v + w H`` for every row.
+def row_divergences(data, W, H, V, own=None):
+    """Return ``sum_j x log(x / y) - x + y`` with ``y = v + w H``, and the part of own components, for every row.
 
     Parameters
     ----------
@@ -89,7 +89,8 @@ def row_divergences(data, W, H, V):
     W : ndarray (n_rows, k)
     H : ndarray (k, m)
     V : ndarray or csr_array (n_strata, m)
-        W, H and V in the scale of the user.
+    own : fastnmf.core.own.OwnEntries, default=None
+        W, H, V and these in the scale of the user.
 
     Returns
     -------
@@ -101,32 +102,34 @@ def row_divergences(data, W, H, V):
     X = sp.csr_array(data.X)
     of_row = row_index(X)
     values, errors = np.ldexp(X.data, -2 * data.log4_scale), data.spread(V.sum(axis=1)) + W @ H.sum(axis=1)
+    errors = errors if own is None else errors + own.totals
     least, tall = MODEL_SHARE * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
     step = max(1, CHUNK_ENTRIES // len(H))
     for at in range(0, len(values), step):
         i, j, x = of_row[at : at + step], X.indices[at : at + step], values[at : at + step]
-        y = np.maximum(data.shift_entries(V, i, j) + np.einsum("ij,ij->i", W[i], tall[j]), least)
+        y = data.shift_entries(V, i, j) + np.einsum("ij,ij->i", W[i], tall[j])
+        y = np.maximum(y if own is None else y + own.at(i, j), least)
         errors += np.bincount(i, x * np.log(x / y) - x, minlength=len(errors))
     return np.maximum(errors, 0)
 
 
-def divided_gains(data, W, H, V):
+def divided_gains(data, W, H, V, own=None):
     """Return the Kullback-Leibler divergence of every row from independence, and what V and W H each explain of it.
 
     The null model is ``m = r cᵀ / N``, of the sums r of the rows, c of the columns, and N of all. With
     ``y = v + w H`` the part of the shift is ``sum_j x (v / y) (1 + log(y / m)) - v``; that of the components has
-    ``x - x v / y`` in place of ``x v / y``, and ``w H`` in place of v. The first result less both parts is the
-    divergence from the model. Costs O(nnz k).
+    ``x - x v / y`` in place of ``x v / y``, and ``w H`` in place of v. Own components are a third part, which is
+    divided in the same way. The first result less all parts is the divergence from the model. Costs O(nnz k).
 
     Parameters
     ----------
-    data, W, H, V :
+    data, W, H, V, own :
         As for `row_divergences`.
 
     Returns
     -------
-    null, by_shift, by_components : ndarray (n_rows,) of float64
-        In the units of the user's data.
+    null, by_shift, by_components, by_own : ndarray (n_rows,) of float64
+        In the units of the user's data; `by_own` only with own components.
     """
     W, H, V = (F.astype(np.float64) for F in (W, H, V))
     X = sp.csr_array(data.X)
@@ -134,21 +137,29 @@ def divided_gains(data, W, H, V):
     n_rows, n_columns = X.shape
     row_sums, column_sums = np.bincount(of_row, values, n_rows), np.bincount(X.indices, values, n_columns)
     total, least, tall = values.sum(), MODEL_SHARE * (values.mean() if len(values) else 0), np.ascontiguousarray(H.T)
-    null, by_shift, both = np.zeros((3, n_rows))
+    null, by_shift, both, by_own = np.zeros((4, n_rows))
     step = max(1, CHUNK_ENTRIES // len(H))
     for at in range(0, len(values), step):
         i, j, x = of_row[at : at + step], X.indices[at : at + step], values[at : at + step]
         is_there = x > 0
         i, j, x = i[is_there], j[is_there], x[is_there]
         v = data.shift_entries(V, i, j)
-        y = np.maximum(v + np.einsum("ij,ij->i", W[i], tall[j]), least)
+        y, of_own = v + np.einsum("ij,ij->i", W[i], tall[j]), None if own is None else own.at(i, j)
+        y = np.maximum(y if own is None else y + of_own, least)
         independent = row_sums[i] / total * column_sums[j]
         gain = x * (1 + np.log(y / independent))
         null += np.bincount(i, x * np.log(x / independent), n_rows)
         by_shift += np.bincount(i, gain * np.minimum(v / y, 1), n_rows)
         both += np.bincount(i, gain, n_rows)
+        if own is not None:
+            by_own += np.bincount(i, gain * np.minimum(of_own / y, 1), n_rows)
     by_components = both - by_shift - W @ H.sum(axis=1)
-    return null, by_shift - data.spread(V.sum(axis=1)), by_components
+    by_shift -= data.spread(V.sum(axis=1))
+    return (
+        (null, by_shift, by_components)
+        if own is None
+        else (null, by_shift, by_components - by_own, by_own - own.totals)
+    )
 
 
 def explained_share(errors, norms, sample_weight):

@@ -9,7 +9,7 @@ from fastnmf.core.alternate import acceleration
 from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.options import check_count_loss, check_number, integer, one_of, sweeps_of
 from fastnmf.core.schedules import hals_schedule, mu_schedule
-from fastnmf.core.warn import first_was, warn_of_y
+from fastnmf.core.warn import warn_of_y
 from fastnmf.models.base.chunked import ChunkedFitMixin
 from fastnmf.models.base.classification import ClassPredictionMixin
 from fastnmf.models.base.counts import CountsMixin
@@ -20,6 +20,7 @@ from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.own import OwnComponentsMixin
 from fastnmf.models.base.partial_fit import PartialFitMixin
 from fastnmf.models.base.ratings import RatingsMixin
+from fastnmf.models.base.strata_rows import StrataRowsMixin
 from fastnmf.typing import (
     Array,
     Factor,
@@ -37,6 +38,7 @@ from fastnmf.typing import (
 
 
 class StratifiedNMF(
+    StrataRowsMixin,
     OwnComponentsMixin,
     DesignMixin,
     ClassPredictionMixin,
@@ -158,7 +160,8 @@ class StratifiedNMF(
         what it goes with.
     own_penalty : float, default=None
         Weight λ >= 0 of ``sum_i ||U(i) G(i)||²`` in the objective, which keeps what strata share out of own components;
-        it does not depend on the scale of U and G. None: 0.1, or 5 with ``own="tied"``.
+        it does not depend on the scale of U and G. Under Kullback-Leibler, of the sum of all entries of ``U(i) G(i)``,
+        the counts that own components explain. None: 0.1, or 5 with ``own="tied"``; under Kullback-Leibler 0.05.
     own : {None, "tied"}, default=None
         ``"tied"``: own components are what a stratum adds to the shared ones, ``A(i) ~ 1 v(i)ᵀ + W(i) (H + D(i))`` with
         the penalty ``λ ||W(i) D(i)||²``. With ``shifts=False`` this is iNMF, the model of LIGER.
@@ -199,8 +202,8 @@ class StratifiedNMF(
     n_components_, n_iter_ : int
         Number of components, and number of iterations.
     n_revived_ : int
-        How often a component whose W or H had become zero was replaced by the positive part of the residual of the row
-        that the model fits worst.
+        How often a component whose weights or entries had become zero was replaced by the positive part of the residual
+        of the row that the model fits worst, an own one by that of a row of its stratum; by ``"hals"`` only.
     own_components_ : dict
         Label -> G(i) or D(i), (k_i, n_features), an array, or a csr_array as `shifts_`. Like `n_own_` only of fits with
         own components; `own_W_` only where these have weights of their own.
@@ -239,14 +242,14 @@ class StratifiedNMF(
     With several factors, a number could also move between the intercept and all levels of a factor: the least level of
     each factor is zero in every feature, and the intercept holds the rest (with ``alpha_V``, the penalty decides).
 
-    With own components a fit needs ``solver="hals"``, the squared error and all rows in memory, without penalties
-    (alpha_*, penalties, seed_features), weights of entries, missing values, class labels and `normalize`; `gauge` goes
-    with ``own=None, shifts=True``. `sample_weight`, `strata_weight`, `fixed_components`, `n_init`, `warm_start` and
-    checkpoints work. `partial_fit`, `predict_entries`, `recommend`, `similar_features` and fits of matrices on disk and
-    of Dask collections refuse own components. The start is a short fit of ``k + sum_i k_i`` components without strata,
-    of which each stratum takes those that it uses most; where these are too many, own components start at the residual
-    of a fit without them. The objective has more local minima than that of a fit without own components: prefer
-    ``n_init`` of 3 or more where results matter.
+    With own components a fit needs the squared error or Kullback-Leibler and all rows in memory, without penalties
+    (alpha_*, penalties, seed_features), weights of entries, missing values, class labels, `normalize` and
+    ``update_order="simultaneous"``; `gauge` goes with ``own=None, shifts=True``. `sample_weight`, `strata_weight`,
+    `fixed_components`, `n_init`, `warm_start` and checkpoints work. `partial_fit`, `predict_entries`, `recommend`,
+    `similar_features`, `estimate_dispersion` and fits of matrices on disk or Dask collections refuse own components.
+    The start is a short fit of ``k + sum_i k_i`` components without strata, of which each stratum takes those that it
+    uses most; where these are too many, own components start at the residual of a fit without them. The objective has
+    more local minima than that of a fit without own components: prefer ``n_init`` of 3 or more where results matter.
 
     *Names*: A(i) rows of X with label i; v(i) ``shifts_[i]``; W(i) rows of ``W_``; H ``components_``; r
     ``n_components``; M ``n_shift_updates``.
@@ -530,111 +533,6 @@ class StratifiedNMF(
             label that did not occur in `fit`.
         """
         return self._transform(*self._rows_given(X, strata, design, exposure))
-
-    @first_was("W")
-    def inverse_transform(
-        self,
-        X: SparseOrDense,
-        *,
-        strata: Groups | None = None,
-        design: SparseOrDense | None = None,
-        exposure: Vector | str | None = None,
-        own_W: SparseOrDense | Literal[False] | None = None,
-    ) -> Floats:
-        """Return the rows ``v + w H + u G`` of the model, dense (n_samples, n_features).
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix (n_samples, n_components)
-            Weights, one row for each sample.
-        strata : array-like (n_samples,), default=None
-            Stratum label of each row, one of `strata_`. May be omitted for a model with one stratum.
-        design, exposure : default=None
-            As in `transform`.
-        own_W : sparse matrix or array (n_samples, sum of `n_own_`), or False, default=None
-            Weights u of the own components, as `transform_own` returns them: required where there are own components
-            with weights of their own. False leaves their part out. None is right for all other models.
-
-        Returns
-        -------
-        ndarray (n_samples, n_features)
-            In units of X.
-
-        Raises
-        ------
-        ValueError
-            Weights or labels do not fit the model, or own_W is missing.
-        """
-        return self._inverse_transform(*self._rows_given(X, strata, design, exposure), own_W)
-
-    def score(
-        self,
-        X: Matrix,
-        y: Any = None,
-        *,
-        strata: Groups | None = None,
-        design: SparseOrDense | None = None,
-        exposure: Vector | str | None = None,
-        sample_weight: Vector | None = None,
-    ) -> float:
-        """Return the share of the squared norm of X that the model explains, or the accuracy of its classes.
-
-        Either is at most 1; larger is better.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Non-negative and finite.
-        y : array-like (n_samples,), default=None
-            Classes, for a model that was fitted with them and has ``label_weight > 0``: the score is then the accuracy
-            of `predict` on the rows whose class is known. Ignored otherwise.
-        strata : array-like (n_samples,), default=None
-            Stratum label of each row. May be omitted for a model with one stratum.
-        design, exposure : default=None
-            As in `transform`.
-        sample_weight : array-like (n_samples,), default=None
-            Weight of each row, >= 0: of its squared error and squared norm, or of its class.
-
-        Returns
-        -------
-        float
-            ``1 - sum_i w_i ||a_i - v - w_i H||² / sum_i w_i ||a_i||²``; 1.0 for all-zero data. Or the accuracy.
-        """
-        if y is not None and self.label_weight and hasattr(self, "classes_"):
-            return self._accuracy(X, y, sample_weight, strata=strata)
-        return self._score(*self._rows_given(X, strata, design, exposure), sample_weight)
-
-    def reconstruction_errors(
-        self,
-        X: Matrix,
-        *,
-        strata: Groups | None = None,
-        design: SparseOrDense | None = None,
-        exposure: Vector | str | None = None,
-    ) -> Floats:
-        """Return the squared error (or divergence) of every row.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-        strata, design, exposure : default=None
-            As in `transform`.
-
-        Returns
-        -------
-        ndarray (n_samples,) of float64
-            ``min_{w >= 0} ||a - v - w H||²`` for every row a, over the known entries, with its shift v; see
-            `NMF.reconstruction_errors`.
-
-        Raises
-        ------
-        ValueError
-            X or strata that `transform` rejects; a loss other than the squared error and Kullback-Leibler.
-        """
-        X, rows = self._rows_given(X, strata, design, exposure)
-        if self._is_designed:
-            return self._errors_of_rows(X, rows)
-        return super().reconstruction_errors(X, strata=rows)
 
     def _check_options(self, options):
         super()._check_options(options)

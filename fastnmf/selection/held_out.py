@@ -215,8 +215,9 @@ class RowsColumns:
                 else:
                     found = _clipped_losses(each, Y, of_rows, limit[scored], **given)
                 lost, total = lost + found[0], total + found[1]
-            if hasattr(model, "models_") and not setting.estimator._options().is_squared:
-                whole += trivial_loss(restrict_columns(model.models_[0], scored), X[:, scored])
+            is_split = hasattr(model, "models_") or hasattr(model, "_own_stack")
+            if is_split and not setting.estimator._options().is_squared:
+                whole += trivial_loss(each, X[:, scored])
         return is_settled(model), (_ratio(lost, whole or total), train)
 
 

@@ -252,6 +252,11 @@ def select_rank(
             f"scoring={scoring!r} takes one label for each row, not several factors, a design or an exposure; use "
             "'loss'."
         )
+    if scoring != "loss" and getattr(setting.estimator, "_fits_own", False):
+        raise ValueError(
+            f"scoring={scoring!r} takes the mean from shifts and shared components, but the estimator has own "
+            "components; use scoring='loss', or set n_own=0 and own=None."
+        )
     rng = generator(random_state)
     splits = []  # (hold-out, fold, seed of the start): the same for all ranks
     for _ in range(n_repeats):

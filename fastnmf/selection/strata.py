@@ -204,8 +204,7 @@ def select_strata(
         Strengths of the penalty to try in ``"low_rank"`` and ``"factors"``.
     rungs : sequence of str, default=None
         Rungs to compare. None: all that support the loss, the parameters of `estimator` and the way of holding out.
-        ``"low_rank"`` and ``"factors"`` support the squared error, without penalties, and hold out rows and columns
-        only.
+        ``"low_rank"`` and ``"factors"`` support no penalties, and hold out rows and columns only.
     estimator : StratifiedNMF, default=None
         Not fitted; the fits use its parameters, where their model has them, except sizes, `n_init` and `random_state`.
         None: the defaults with ``max_iter=100, tol=2e-3``, which is accurate enough for a comparison; the result's

@@ -4,13 +4,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnmf.core.alternate import sweep
+from fastnmf.core.alternate import solve, sweep
 from fastnmf.core.factors import Factors, pad, row_tasks
 from fastnmf.core.updates.own import StrataHALS
+from fastnmf.kernels.jit import split_rows
 
 UNSHIFTED_ITERATIONS = 20  # iterations without shifts after the components of a joint fit have been divided
 SHARED_ITERATIONS = 5  # iterations of shifts and shared components before the residual is looked at
 OWN_ITERATIONS = 5  # alternations of the own components and their weights, on that residual
+# Of multiplicative updates, which are slower and cannot leave a zero:
+UNSHIFTED_UPDATES = 40  # iterations without shifts; without acceleration 100 are needed (`bench/own.py --counts`)
+POSITIVE_ITERATIONS = 20  # the same alternations
+POSITIVE_SHARE = 0.1  # share of the stratum means, and of H, that own components and shifts begin at
 
 
 def own_factors(data, W, H, v, sizes, *, is_tied):
@@ -39,7 +44,7 @@ def own_factors(data, W, H, v, sizes, *, is_tied):
     W, H = (pad(F, data) for F in wide)
     G = np.zeros((len(v), 1 + w), data.dtype)
     G[:, 0] = v
-    tasks = {"W": row_tasks(W), "H": row_tasks(H), "G": np.array([0, len(G)])}
+    tasks = {"W": row_tasks(W), "H": row_tasks(H), "G": split_rows(len(G), 1 + w)}
     return Factors(k, W=W, H=H, G=G), tasks
 
 
@@ -92,7 +97,7 @@ def divided(data, factors, sizes):
     return Divided(W[:, is_shared], H[:, is_shared], [W[:, mine] for mine in own], [H[:, mine] for mine in own])
 
 
-def start_divided(problem, factors, parts):
+def start_divided(problem, factors, parts, v=None, extrapolation=None):
     """Write the own components of a divided fit into the factors, in place, and iterate without shifts for a while.
 
     Shifts that are there from the beginning take what own components have to find: of 48 fits to planted data, two weak
@@ -105,6 +110,10 @@ def start_divided(problem, factors, parts):
     factors : Factors
         Their shared components are those of `parts`.
     parts : Divided
+    v : ndarray (q,), default=None
+        Shifts that are set afterwards, for multiplicative updates, which would keep those of `factors` at zero.
+    extrapolation : SQUAREM, default=None
+        Acceleration of these updates.
     """
     loss, rank = problem.losses[0], factors.rank
     for code, chosen, entries in loss.each_stratum():
@@ -114,8 +123,14 @@ def start_divided(problem, factors, parts):
     factors.invalidate("W")
     factors.invalidate("G")
     with loss.unshifted():
-        for _ in range(UNSHIFTED_ITERATIONS):
-            sweep(problem, factors)
+        if v is not None:
+            solve(problem, factors, extrapolation=extrapolation, max_iter=UNSHIFTED_UPDATES, tol=0.0)
+        else:
+            for _ in range(UNSHIFTED_ITERATIONS):
+                sweep(problem, factors)
+    if v is not None:
+        factors["G"][:, 0] = v
+        factors.invalidate("G")
 
 
 def start_own(problem, factors, rng):
@@ -146,3 +161,39 @@ def start_own(problem, factors, rng):
         for name, update in steps:
             update(factors[name], problem.subproblem(name, factors), factors.rank, 2 if name == "G" else 1)
             factors.invalidate(name)
+
+
+def start_own_positive(problem, factors, rng):
+    """Write a positive start of the own components into the factors, in place, for multiplicative updates.
+
+    A few iterations fit the shifts and the shared components. Then own components begin at random multiples of the
+    stratum means, tied ones of the shared components, and are fitted with all else fixed.
+
+    Parameters
+    ----------
+    problem : Problem
+        As `fastnmf.core.objectives.own_problem` or `own_divergence_problem` returns it, for multiplicative updates.
+    factors : Factors
+    rng : numpy.random.Generator
+    """
+    loss, pattern, n_own = problem.losses[0], problem.losses[0].pattern, problem.losses[0].n_own
+    for _ in range(SHARED_ITERATIONS):
+        sweep(problem, factors)
+    is_there = np.arange(n_own) < loss.sizes[:, None]
+    begin = factors["H"][pattern.column, :n_own]
+    if loss.offset:
+        begin = 2 * loss.strata.stratum_means()[:, None] * rng.random((len(pattern.group), n_own)) / n_own
+        scale = 1 if loss.strata.row_scale is None else loss.strata.row_scale[:, None]
+        own = scale * (0.5 + rng.random((len(factors["W"]), n_own))) * is_there[loss.strata.stratum_index]
+        factors["W"][:, loss.offset : loss.offset + n_own] = own
+    factors["G"][:, 1:] = POSITIVE_SHARE * begin * is_there[pattern.group]
+    held = factors["W"][:, : factors.rank].copy()
+    factors.invalidate("W")
+    factors.invalidate("G")
+    with loss.unshifted():
+        for _ in range(POSITIVE_ITERATIONS):
+            for name in ("G", "W") if loss.offset else ("G",):
+                problem.updates[name](factors[name], problem.subproblem(name, factors), factors.rank, 1)
+                if name == "W":
+                    factors["W"][:, : factors.rank] = held
+                factors.invalidate(name)

@@ -95,6 +95,10 @@ def _inner_shifts(V, data):
 
 def divergences_of_rows(model, X, strata):
     """Return the Kullback-Leibler divergence of every row of X from the model, (n_samples,)."""
+    if getattr(model, "_has_own", False):
+        data, _, _ = open_data(model, X, strata)
+        W, own = model._weights_in_parts(data)
+        return row_divergences(data, W, model.components_, shift_arrays.as_read(model.shifts_), own)
     W = np.asarray(model.transform(X, strata=strata) if model._has_shifts else model.transform(X))
     data, _, _ = open_data(model, X, strata)
     V = shift_arrays.as_read(model.shifts_) if model._has_shifts else np.zeros((1, model.components_.shape[1]))
@@ -277,17 +281,19 @@ class InspectionMixin:
         self._check_fitted()
         refuse_with_design(self, "predict_stratum")
         with threads(self.n_threads):
-            model = copy.copy(self)
-            model.strata_, model.shifts_ = np.array([0]), self.shifts_[:1]
             if not is_kullback_leibler(self, "predict_stratum"):
-                data, H, _ = open_data(model, X, None)
+                data, H, _ = open_data(self._of_stratum(0, self.shifts_[:1]), X, None)
                 V = _inner_shifts(self.shifts_, data)
                 return self.strata_[self._nearest(data, H, V)]
-            errors = []
-            for shift in shift_arrays.each_row(shift_arrays.as_read(self.shifts_)):
-                model.shifts_ = shift[None]
-                errors.append(divergences_of_rows(model, X, None))
+            each = enumerate(shift_arrays.each_row(shift_arrays.as_read(self.shifts_)))
+            errors = [divergences_of_rows(self._of_stratum(code, shift[None]), X, None) for code, shift in each]
         return self.strata_[np.argmin(errors, axis=0)]
+
+    def _of_stratum(self, code, shift):
+        """Return a copy of the model that has the stratum of this number alone, with its shift (1, n_features)."""
+        model = copy.copy(self)
+        model.strata_, model.shifts_ = np.array([0]), shift
+        return model
 
     def _nearest(self, data, H, V):
         """Return the number of the stratum with the smallest squared error, for each row."""
@@ -527,14 +533,16 @@ def _explained_divergence(fitted, model, X, strata):
         As for `_explained_squares`.
     """
     data, H, V = open_data(model, X, strata)
-    W = np.asarray(model._transform(X, strata))
-    gains = divided_gains(data, W, model.components_, shift_arrays.as_read(model.shifts_))
+    W, own = model._weights_in_parts(data) if model._has_own else (np.asarray(model._transform(X, strata)), None)
+    gains = divided_gains(data, W, model.components_, shift_arrays.as_read(model.shifts_), own)
     sums = tuple(np.bincount(data.stratum_index, part, data.n_strata) for part in gains)
     whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
     mean = scaled(fitted._mean_shift(), 2 * data.log4_scale)
     one, _ = shift_estimation.estimate_divergence(whole, len(fitted.components_), H, mean, tau=0.0)
     left_by, pooled = [sums[0].sum() - sums[1].sum() - sums[2].sum()], copy.copy(fitted)
+    left_by[0] -= sum(part.sum() for part in sums[3:])
     pooled.strata_, pooled.stratum_sizes_ = np.array([0]), np.array([data.shape[0]])
+    vars(pooled).pop("_own_stack", None)
     for shift in (scaled(one, -2 * data.log4_scale), np.zeros_like(one)):
         pooled.shifts_ = shift.astype(fitted.components_.dtype)
         left_by.append(divergences_of_rows(pooled, X, None).sum())

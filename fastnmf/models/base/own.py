@@ -18,10 +18,17 @@ import scipy.sparse as sp
 from fastnmf.core import own
 from fastnmf.core.alternate import AlternatingSolver, balancing_powers, times_powers
 from fastnmf.core.factors import scaled, scaled_for
-from fastnmf.core.init.own import divided, own_factors, start_divided, start_own
+from fastnmf.core.init.own import (
+    POSITIVE_SHARE,
+    divided,
+    own_factors,
+    start_divided,
+    start_own,
+    start_own_positive,
+)
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import iterate
-from fastnmf.core.objectives import own_problem
+from fastnmf.core.objectives import own_divergence_problem, own_problem
 from fastnmf.core.options import generator, number, one_of, optional
 from fastnmf.core.row_errors import explained_share
 from fastnmf.core.shifts import apply_gauge
@@ -33,17 +40,19 @@ from fastnmf.data.layout import row_index
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.auto_start import is_free
+from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.for_checkers import StrataFeatures
-from fastnmf.models.base.inspection import open_data
+from fastnmf.models.base.inspection import divergences_of_rows, open_data
 from fastnmf.models.base.top_features import strongest
 from fastnmf.typing import Labels, Matrix, Names, Ranking
 
 MOST_JOINT, JOINT_ITERATIONS = 2, 20
 PENALTY, TIED_PENALTY = 0.1, 5.0  # of own components beside the shared ones, and of LIGER
+COUNTS_PENALTY = 0.05  # under Kullback-Leibler: of 0, 0.05, 0.1 and 0.3 it found most (`bench/own.py --counts`)
 # What a fit with own components refuses: parameter -> the values that it takes.
 _TAKEN = {
-    "solver": ("hals",),
-    "beta_loss": ("frobenius", 2),
+    "beta_loss": ("frobenius", 2, "kullback-leibler", 1),
+    "update_order": ("sequential",),
     "alpha_V": (0,),
     "alpha_W": (0,),
     "alpha_H": (0, "same"),
@@ -134,6 +143,7 @@ class OwnComponentsMixin:
     @property
     def _penalty(self):
         default = TIED_PENALTY if self.own == "tied" else PENALTY
+        default = default if self._options().is_squared else COUNTS_PENALTY
         return default if self.own_penalty is None else float(self.own_penalty)
 
     # ---------------------------------------------------------------- the fit
@@ -163,6 +173,10 @@ class OwnComponentsMixin:
         parts = divided(data, joint.factors, self._own_sizes(data.labels, self._rank(data, given, options)))
         start = parts.W, parts.H, np.zeros(len(data.pattern.group)), None
         return self._alternate(data, start, given, options, joint.level, parts)
+
+    def _start_shifts(self, data, v):
+        """Return shifts (q,) at which a fit starts as `shifts` says: all, one for all strata, or none."""
+        return v if self.shifts is True else 0 * v if self.shifts is False else pooled(data, v)
 
     def _starts_jointly(self, data, given, options):
         """Tell whether the start is a short fit of all components as shared ones, which are then divided."""
@@ -197,21 +211,51 @@ class OwnComponentsMixin:
         sizes, is_tied = self._own_sizes(data.labels, W.shape[1]), self.own == "tied"
         if not sizes.any():
             raise ValueError(f"n_own={shown(self.n_own)} gives no stratum of these data a component; set n_own=0.")
-        v = v if self.shifts is True else 0 * v if self.shifts is False else pooled(data, v)
-        factors, tasks = own_factors(data, W, H, v, sizes, is_tied=is_tied)
-        of_W, alternations, of_H = (3, 3, 1) if self.sweeps == "thorough" else self.sweeps
-        schedule = (("W", of_W),) + (("G", 2), ("H", of_H)) * alternations + (("G", 1),)
-        kind = {"penalty": self._penalty, "is_tied": is_tied, "shifts": self.shifts}
-        problem = own_problem(data, factors, tasks, schedule, sizes, **kind)
+        factors, tasks = own_factors(data, W, H, self._start_shifts(data, v), sizes, is_tied=is_tied)
+        problem = self._own_problem(data, factors, tasks, sizes, options)
         self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
+        is_positive = options.is_multiplicative
         if parts is not None:
-            start_divided(problem, factors, parts)
-        elif not (self._goes_on(options) and self._continue_own(data, problem, factors)):
-            start_own(problem, factors, generator(options.random_state))
+            later = self._start_shifts(data, POSITIVE_SHARE * data.stratum_means()) if is_positive else None
+            start_divided(problem, factors, parts, later, self._extrapolation(factors, tasks, options))
+        elif not (self._goes_on(options) and self._continue_own(data, problem, factors, is_positive)):
+            (start_own_positive if is_positive else start_own)(problem, factors, generator(options.random_state))
         return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), None, level)
 
-    def _continue_own(self, data, problem, factors):
-        """Write the own components of the last fit, and their weights, into the factors; tell whether there are any."""
+    def _own_problem(self, data, factors, tasks, sizes, options):
+        """Return the problem of a fit with own components.
+
+        Parameters
+        ----------
+        data : Strata
+        factors, tasks :
+            As `fastnmf.core.init.own.own_factors` returns them.
+        sizes : ndarray (n_strata,) of int
+            Number of own components of each stratum.
+        options : Options
+        """
+        kind = {"penalty": self._penalty, "is_tied": self.own == "tied", "shifts": self.shifts}
+        if not options.is_squared:
+            return own_divergence_problem(data, factors, tasks, sizes, **kind)
+        if options.is_multiplicative:
+            schedule = (("G", self.n_shift_updates), ("W", 1), ("H", 1))
+            return own_problem(data, factors, tasks, schedule, sizes, is_descent=False, **kind)
+        of_W, alternations, of_H = (3, 3, 1) if self.sweeps == "thorough" else self.sweeps
+        schedule = (("W", of_W),) + (("G", 2), ("H", of_H)) * alternations + (("G", 1),)
+        return own_problem(data, factors, tasks, schedule, sizes, **kind)
+
+    def _continue_own(self, data, problem, factors, is_positive):
+        """Write the own components of the last fit, and their weights, into the factors; tell whether there are any.
+
+        Parameters
+        ----------
+        data : Strata
+        problem : Problem
+        factors : Factors
+            Changed in place.
+        is_positive : bool
+            Whether the updates cannot leave a zero.
+        """
         loss = problem.losses[0]
         if not self._has_own or self._is_tied != (self.own == "tied"):
             return False
@@ -224,9 +268,11 @@ class OwnComponentsMixin:
             last = known.get(data.labels[code : code + 1].tolist()[0], -1)
             G = before.of(last)[: loss.sizes[code]] if last >= 0 else ()
             if len(G):
+                G = without_zeros(G) if is_positive else G
                 factors["G"][entries, 1 : 1 + len(G)] = G.T[loss.pattern.column[entries]]
                 if U is not None:
-                    factors["W"][chosen, loss.offset : loss.offset + len(G)] = U[chosen, : len(G)]
+                    of_rows = without_zeros(U[chosen, : len(G)]) if is_positive else U[chosen, : len(G)]
+                    factors["W"][chosen, loss.offset : loss.offset + len(G)] = of_rows
         factors.invalidate("W")
         factors.invalidate("G")
         return True
@@ -247,13 +293,56 @@ class OwnComponentsMixin:
         factors, loss, half = fit.factors, fit.problem.losses[0], -data.log4_scale
         rank, is_tied = factors.rank, self.own == "tied"
         H = np.ascontiguousarray(factors["H"][:, :rank].T)
+        if options.is_multiplicative:
+            V, stack = held_shifts(loss, factors), stacked(factors["G"][:, 1:], data.pattern, loss.sizes)
+            W, U = np.ascontiguousarray(factors["W"][:, :rank]), None
+            if not is_tied:
+                U = gathered_weights(factors["W"][:, rank : rank + loss.n_own], loss.sizes, data.stratum_index)
+        else:
+            W, U, V, stack = self._final_own_weights(data, fit, H, options)
+        is_free = not fit.problem.free_mask
+        fit.problem.release()
+        W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)
+        V, stack = (shift_arrays.mapped(F, lambda f, e=e: scaled(f, e)) for F, e in ((V, 2 * half), (stack, half)))
+        if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
+            W, V = apply_gauge(W, H, V, data.stratum_index, options.gauge)
+        if is_free:
+            powers = balancing_powers(W, H, data.weight)
+            W, H = times_powers(W, powers), times_powers(H, -powers[:, None])
+            stack = rows_times_powers(stack, -np.tile(powers, data.n_strata)) if is_tied else stack
+        if not is_tied:
+            U, stack = balanced_own(unscaled_weights(U, data.row_scale, half), stack)
+        found = {"n_components_": rank, "_n_components": rank, "W_": W, "components_": H}
+        found["n_revived_"] = fit.solver.n_reseeded
+        of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
+        vars(self).update(found | of_strata, shifts_=V, n_own_=loss.sizes, _own_stack=stack)
+        self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows")
+        vars(self).update({} if is_tied else {"own_W_": U})
+
+    def _final_own_weights(self, data, fit, H, options):
+        """Solve for all weights exactly after the last iteration of coordinate descent, as `transform` does.
+
+        Parameters
+        ----------
+        data : Strata
+        fit : Fit
+            Its factors and the last entry of its history are changed.
+        H : ndarray (k, n_columns)
+        options : Options
+
+        Returns
+        -------
+        W, U, V, stack :
+            Weights as `fastnmf.core.own.weights_of_strata` returns them, shifts and own components, in the inner scale.
+        """
+        factors, loss, rank = fit.factors, fit.problem.losses[0], len(H)
         V = held_shifts(loss, factors)
         if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
             V = apply_gauge(np.zeros((data.shape[0], rank)), H, V, data.stratum_index, options.gauge)[1]
             factors["G"][:, 0] = data.pattern.entries(V)
             factors.invalidate("G")
         stack = stacked(factors["G"][:, 1:], data.pattern, loss.sizes)
-        parts = own.OwnParts(loss.sizes, shift_arrays.as_read(stack), loss.penalty, is_tied)
+        parts = own.OwnParts(loss.sizes, shift_arrays.as_read(stack), loss.penalty, self.own == "tied")
         W, U = own.weights_of_strata(data, H.T, shift_arrays.as_read(V), parts)
         wide = np.zeros_like(factors["W"])
         wide[:, :rank] = W
@@ -262,23 +351,7 @@ class OwnComponentsMixin:
         factors.overwrite({"W": wide})
         fit.history["objective"][-1] = fit.problem.value(factors)
         fit.history["penalty"][-1] = fit.problem.penalty
-        is_free = not fit.problem.free_mask
-        fit.problem.release()
-        W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)
-        V, stack = (shift_arrays.mapped(F, lambda f, e=e: scaled(f, e)) for F, e in ((V, 2 * half), (stack, half)))
-        if options.gauge == "max_shift":
-            W, V = apply_gauge(W, H, V, data.stratum_index, options.gauge)
-        if is_free:
-            powers = balancing_powers(W, H, data.weight)
-            W, H = times_powers(W, powers), times_powers(H, -powers[:, None])
-            stack = rows_times_powers(stack, -np.tile(powers, data.n_strata)) if is_tied else stack
-        if not is_tied:
-            U, stack = balanced_own(unscaled_weights(U, data.row_scale, half), stack)
-        found = {"n_components_": rank, "_n_components": rank, "n_revived_": 0, "W_": W, "components_": H}
-        of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
-        vars(self).update(found | of_strata, shifts_=V, n_own_=loss.sizes, _own_stack=stack)
-        self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows")
-        vars(self).update({} if is_tied else {"own_W_": U})
+        return W, U, V, stack
 
     # ---------------------------------------------------------------- the fitted model
 
@@ -290,7 +363,7 @@ class OwnComponentsMixin:
         """Return the own components as the core takes them, in the inner scale of the data."""
         stack = shift_arrays.as_read(self._own_stack)
         stack = shift_arrays.mapped(stack, lambda G: scaled_for(G, data.log4_scale, data.dtype))
-        return own.OwnParts(self.n_own_, stack, self._penalty, self._is_tied)
+        return own.OwnParts(self.n_own_, stack, self._penalty, self._is_tied, self._options().is_squared)
 
     @property
     def own_components_(self) -> dict[Any, Any]:
@@ -420,12 +493,43 @@ class OwnComponentsMixin:
             return super()._score(X, strata, sample_weight)
         check_index(X, sample_weight=sample_weight)
         X, strata = with_labels(X, strata)
-        model = self._with_new_strata(X, strata)
+        model, options = self._with_new_strata(X, strata), self._options()
+        if sample_weight is not None and not options.is_squared:
+            raise ValueError(
+                f"sample_weight in score needs the squared error, but {options.loss_given} is given; leave it out."
+            )
         with threads(self.n_threads):
             data, H, V = open_data(model, X, strata)
+            if not options.is_squared:
+                _, scale = options.loss.build(data, H.shape[1], {})
+                lost = float(np.ldexp(divergences_of_rows(model, X, strata).sum(), 2 * data.log4_scale))
+                return 1.0 if scale == 0 else 1 - lost / scale
             errors = self._row_errors(data, H, V)
             norms = data.row_square_sums(None)
         return explained_share(errors, norms, sample_weight)
+
+    def _weights_in_parts(self, data):
+        """Return the weights (n_rows, k) of new rows, and the part of own components at entries, `OwnEntries`.
+
+        Parameters
+        ----------
+        data : Strata
+            As `open_data` returns them.
+        """
+        parts, e = self._own_parts(data), -data.log4_scale
+        W, U = own.weights_of_strata(data, *self._fitted_factors(data), parts)
+        sizes = np.concatenate([self.n_own_, np.zeros(data.n_strata - len(self.n_own_), self.n_own_.dtype)])
+        weights = W if U is None else spread_weights(U, sizes, data.stratum_index)
+        parts = parts._replace(stack=shift_arrays.as_read(self._own_stack))  # in the user's scale
+        return scaled(W, e), own.OwnEntries(scaled(weights, e), parts, data.stratum_index)
+
+    def _of_stratum(self, code, shift):
+        model = super()._of_stratum(code, shift)
+        if self._has_own:
+            end = int(self.n_own_[: code + 1].sum())
+            model.n_own_ = self.n_own_[code : code + 1]
+            model._own_stack = self._own_stack[end - int(model.n_own_[0]) : end]
+        return model
 
     def _policy(self):
         policy = super()._policy()
@@ -501,6 +605,21 @@ def spread_weights(U, sizes, stratum_index):
     out = np.zeros((U.shape[0], int(np.max(sizes))), U.dtype)
     out[row, column - begin[row]] = held.data
     return out
+
+
+def gathered_weights(wide, sizes, stratum_index):
+    """Return the weights of own components as `transform_own` does, csr_array (n_rows, sum of sizes).
+
+    Parameters
+    ----------
+    wide : ndarray (n_rows, w)
+        As `spread_weights` returns them.
+    sizes : ndarray (n_strata,) of int
+    stratum_index : ndarray (n_rows,) of int
+    """
+    begin, (row, column) = np.cumsum([0, *sizes]), np.nonzero(wide)
+    places = row, begin[stratum_index[row]] + column
+    return sp.csr_array((wide[row, column], places), shape=(len(wide), int(begin[-1])))
 
 
 def unscaled_weights(U, row_scale, exponent):

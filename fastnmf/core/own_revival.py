@@ -1,0 +1,91 @@
+"""Replace dead components of a model with own components of strata by the residuals of rows that it fits worst."""
+
+import numpy as np
+
+from fastnmf.core.factors import dense_rows
+from fastnmf.core.losses.own import extended_grams
+from fastnmf.core.losses.squared import MAX_RESEEDINGS
+from fastnmf.core.thresholds import REVIVAL_GAIN
+from fastnmf.kernels.blas import single_threaded_blas
+
+
+def reseed_dead_components(loss, factors):
+    """Replace a dead shared component, and one dead own component of each stratum; return how many were replaced.
+
+    A shared component becomes the positive part of the residual of the row that the model fits worst, an own component
+    that of a row of its stratum. Their weights are zero until the next sweep over W. As for
+    `fastnmf.core.losses.Frobenius`, the squared length of that part has to exceed `REVIVAL_GAIN` times that of the
+    data, and there are at most `MAX_RESEEDINGS` attempts in a fit. Tied own components may be zero.
+
+    Parameters
+    ----------
+    loss : fastnmf.core.losses.own.OwnFrobenius
+    factors : Factors
+        Changed in place.
+
+    Returns
+    -------
+    int
+    """
+    k, w, offset = factors.rank, loss.n_own, loss.offset
+    M, B = loss.row_moments(factors), loss.entry_moments(factors)
+    is_dead = (np.diagonal(loss.gram("W", factors)) == 0) | (np.diagonal(loss.gram("H", factors)) == 0)
+    shared, c = np.flatnonzero(is_dead[:k])[:1], np.arange(w)
+    own = (M[:, 1 + c, offset + c] == 0) | (B[:, 1 + c, k + 1 + c] == 0)
+    own &= (c < loss.sizes[:, None]) & (loss.groups.sizes > 0)[:, None]
+    if not offset:
+        own[:] = False
+    if not (len(shared) or own.any()) or loss.reseedings >= MAX_RESEEDINGS:
+        return 0
+    loss.reseedings += 1
+    errors, (W, H, G), found = _row_errors(loss, factors), (factors[name] for name in "WHG"), 0
+    least = REVIVAL_GAIN * loss.strata.sq_norm
+    if len(shared):
+        missed = _missed(loss, factors, int(np.argmax(errors)))
+        if np.square(missed, dtype=np.float64).sum() > least:
+            errors[np.argmax(errors)] = 0  # no own component has to fit this row
+            W[:, shared], H[:, shared[0]], found = 0, missed, 1
+    for code, rows, entries in loss.each_stratum():
+        if not own[code].any():
+            continue
+        rows = np.arange(len(W))[rows]
+        missed, at = _missed(loss, factors, int(rows[np.argmax(errors[rows])])), int(np.argmax(own[code]))
+        if errors[rows].max() > 0 and np.square(missed, dtype=np.float64).sum() > least:
+            W[rows, offset + at], G[entries, 1 + at] = 0, missed[loss.pattern.column[entries]]
+            found += 1
+    for name in "WHG" if found else "":
+        factors.invalidate(name)
+    return found
+
+
+def _row_errors(loss, factors):
+    """Return the squared error of every row, without its weight, float64 (n_rows,); 0 for rows of weight 0."""
+    B, k, strata = loss.entry_moments(factors), factors.rank, loss.strata
+    grams, below = extended_grams(loss.gram("H", factors), B[:, :, :k], B[:, :, k + 1 :], loss.offset, 0.0)
+    errors, product = strata.row_square_sums(_shifts(loss, factors)), loss.row_product(factors)
+    scale = np.ones(len(errors)) if strata.row_scale is None else strata.row_scale.astype(np.float64)
+    for code, rows, _ in loss.each_stratum():
+        F = factors["W"][rows].astype(np.float64)
+        linear = product[rows] - scale[rows, None] * below[code]
+        with single_threaded_blas():
+            errors[rows] += np.einsum("ij,ij->i", F, F @ grams[code] - 2 * linear)
+    return np.divide(errors, scale**2, out=np.zeros(len(errors)), where=scale > 0)
+
+
+def _shifts(loss, factors):
+    """Return the shifts (n_strata, n_columns), dense or CSR."""
+    if loss.is_common:
+        return np.repeat(loss.shift(factors)[None], loss.strata.n_strata, axis=0)
+    return loss.pattern.as_read(np.ascontiguousarray(factors["G"][:, 0]))
+
+
+def _missed(loss, factors, row):
+    """Return the positive part of the residual of a row, without its weight, (n_columns,)."""
+    code, scale = loss.strata.stratum_index[row], 1 if loss.strata.row_scale is None else loss.strata.row_scale[row]
+    here, U = loss.pattern.group == code, factors["W"][row, loss.offset : loss.offset + loss.n_own]
+    v = loss.shift(factors) if loss.is_common else loss.pattern.row(factors["G"][:, 0], code)
+    with single_threaded_blas():
+        y = scale * v + factors["H"][:, : factors.rank] @ factors["W"][row, : factors.rank]
+        y[loss.pattern.column[here]] += factors["G"][here, 1:] @ U
+    x = dense_rows(loss.strata.X, [row])[0]
+    return np.maximum(x - y, 0) / (scale if scale > 0 else 1)

@@ -1,0 +1,69 @@
+"""Kernel for many own components of each stratum: see `own` for the arrays.
+
+Inputs are not checked.
+"""
+
+import numpy as np
+
+from fastnmf.kernels.jit import kernel, work_stealing
+from fastnmf.kernels.llvm_builder import TILE_ROWS
+from fastnmf.kernels.row_intrinsics import rows_times
+from fastnmf.kernels.tile_kernels import LANE_BYTES, hals_lanes, load_transposed, store_transposed
+
+
+@kernel
+def blocks_hals(tasks, order, entries, H, sums, grams, pos, E, visits):
+    """Do what `own.entries_hals` does, for the entries of a stratum side by side, as `own.strata_hals` does for rows.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over `order`.
+    order : ndarray (q,) of int64
+        The rows of E, sorted by stratum.
+    entries : ndarray (q, 2) of int32
+        Column and stratum of each row of E.
+    H : ndarray (m, K), dtype of E
+    sums : ndarray (S, K, K), dtype of E
+        M(s), transposed, of each stratum; zero beyond its 1 + w columns.
+    grams : ndarray (S, K, K), dtype of E
+        The Gram matrix of each stratum, zero beyond its 1 + w rows and columns.
+    pos : ndarray (q, 1 + w), dtype of E
+    E : ndarray (q, 1 + w)
+        Written.
+    visits : ndarray of int64
+        Columns in the order in which they are updated; those whose gram[c, c] is zero stay.
+    """
+    K, size, n_lanes = H.shape[1], E.shape[1], LANE_BYTES // E.itemsize
+    least = 4 * np.finfo(E.dtype).tiny
+    for _, begin, until in work_stealing(tasks):
+        tile, target = np.zeros((K, n_lanes), E.dtype), np.zeros((K, n_lanes), E.dtype)
+        near, right = np.zeros((n_lanes, K), E.dtype), np.zeros((n_lanes, K), E.dtype)
+        held, below = np.zeros((TILE_ROWS, K), E.dtype), np.zeros((TILE_ROWS, K), E.dtype)
+        lo = begin
+        while lo < until:
+            n, s = 1, entries[order[lo], 1]
+            while n < n_lanes and lo + n < until and entries[order[lo + n], 1] == s:
+                n += 1
+            for first in range(0, n, TILE_ROWS):
+                few = min(TILE_ROWS, n - first)
+                for i in range(few):
+                    h = H[entries[order[lo + first + i], 0]]
+                    for c in range(K):
+                        held[i, c] = h[c]
+                rows_times(held, 0, few, K, sums[s], below)
+                for i in range(few):
+                    e = order[lo + first + i]
+                    for c in range(size):
+                        near[first + i, c], right[first + i, c] = E[e, c], pos[e, c] - below[i, c]
+            load_transposed(near, 0, n, tile)
+            load_transposed(right, 0, n, target)
+            gram = grams[s]
+            for c in visits:
+                if gram[c, c] > least:
+                    hals_lanes(c, K, gram, tile, target)
+            store_transposed(tile, near, 0, n)
+            for i in range(n):
+                for c in range(size):
+                    E[order[lo + i], c] = near[i, c]
+            lo += n
