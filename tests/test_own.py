@@ -184,15 +184,19 @@ def test_kernels_do_what_plain_loops_do():
                 for c in range(3):
                     if gram[c, c] > 0:
                         row[c] = max(0, row[c] + (right[e, c] - gram[c] @ row) / gram[c, c])
-        problem.updates["G"](factors["G"], sub, 2, 2)
+        found = problem.updates["G"](factors["G"], sub, 2, 2)
         factors.invalidate("G")
         np.testing.assert_allclose(factors["G"], wanted, atol=1e-12)
-        rows, entries = loss.row_moments(factors), loss.entry_moments(factors)
+        np.testing.assert_allclose(found, [np.sum(wanted * side) for side in (sub.pos, sub.neg.full())], rtol=1e-12)
+        rows, entries, squares = (
+            moments(factors) for moments in (loss.row_moments, loss.entry_moments, loss.entry_squares)
+        )
         for s in range(3):
             F, here = factors["W"][codes == s], loss.pattern.group == s
             np.testing.assert_allclose(rows[s], np.column_stack([np.ones(len(F)), F[:, 2:4]]).T @ F, atol=1e-12)
             E, h = factors["G"][here], factors["H"][loss.pattern.column[here], :2]
-            np.testing.assert_allclose(entries[s], E.T @ np.column_stack([h, E]), atol=1e-12)
+            np.testing.assert_allclose(entries[s], E.T @ h, atol=1e-12)
+            np.testing.assert_allclose(squares[s], E.T @ E, atol=1e-12)
 
 
 def test_weak_components_of_one_stratum_are_found(planted, fitted):

@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control, pearson3
 
 from fastnmf import NMF, AffineNMF, SemiSupervisedNMF, StratifiedNMF, specific_features, write_report
 from fastnmf.datasets import make_stratified
-from fastnmf.selection.specific import _adjusted, _count, _lower_bounds, _pvalues
+from fastnmf.selection.specific import MARGIN, _adjusted, _count, _critical, _lower_bounds, _pvalues
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(RNG.gamma(1.0, 1.0, 30), (60, 30))
@@ -117,7 +117,34 @@ def test_rejections_counted_quickly_are_the_rejections(alternative, correction):
     rng = np.random.default_rng(2)
     z, skewness = 2.5 * rng.standard_normal(400), rng.choice([-1.0, 0.0, 0.3, 1.0, 4.0], 400)
     expected = np.count_nonzero(_adjusted(_pvalues(z, skewness, alternative), correction) <= 0.05)
-    assert _count(z, skewness, alternative, correction, 0.05) == expected > 0
+    assert _count(z, skewness, alternative, correction, 0.05, 400) == expected > 0
+
+
+@pytest.mark.parametrize("alternative", ["greater", "less", "two-sided"])
+@pytest.mark.parametrize("has_model", [False, True])
+def test_shuffles_are_counted_as_whole_tests(alternative, has_model):
+    model = NMF(2, random_state=0, max_iter=20, tol=0).fit(COUNTS) if has_model else None
+    year, rng = np.tile([0, 1], 30), np.random.default_rng(7)
+    for correction, level in ((None, 0.05), (None, 0.6), ("fdr_bh", 0.7), ("bonferroni", 0.9)):
+        options = {"alternative": alternative, "correction": correction, "level": level, "within": year}
+        found = specific_features(COUNTS, LABELS, model, n_shuffles=3, random_state=7, **options)
+        expected, rng = [], np.random.default_rng(7)
+        for _ in range(3):
+            order = np.lexsort((rng.random(60), year))
+            labels = np.empty_like(LABELS)
+            labels[order] = LABELS[np.argsort(year, kind="stable")]
+            expected.append(specific_features(COUNTS, labels, model, **options).n_rejected.sum())
+        assert found.shuffled.tolist() == expected
+        assert correction is not None or min(expected) > 0
+
+
+@pytest.mark.parametrize("level", [0.05, 0.001, 0.3])
+def test_z_below_its_critical_value_is_not_significant(level):
+    skewness = np.concatenate([-np.geomspace(1e-5, 300, 700), [0.0], np.geomspace(1e-5, 300, 700)])
+    least = _critical(skewness, level)
+    p_below, p_above = (_pvalues(z, skewness, "greater") for z in (0.9999 * least, least + 2 * MARGIN))
+    assert np.all(p_below[least > 0] > level) and np.all(p_above <= level * (1 + 1e-9))
+    assert np.all(_critical(skewness, 0.5) < -1e300)
 
 
 def test_lower_bounds_are_below_the_p_values():

@@ -5,13 +5,36 @@ in the w columns from `offset` on. E (q, 1 + w) holds the shift and the own comp
 row for each pair (column, stratum). Inputs are not checked.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fastnmf.kernels.jit import kernel, work_stealing
-from fastnmf.kernels.row_intrinsics import lazy_row
+from fastnmf.kernels.row_intrinsics import lazy_row, spread_pairs
 from fastnmf.kernels.tile_kernels import LANE_BYTES, hals_lanes, load_transposed, row_dot, store_transposed
 
+TILE = 64  # rows of E whose products with H are computed together
 FEW = 4  # own components of a stratum up to which one is visited after the other, in place of all for each entry
+
+
+class EntryProducts(NamedTuple):
+    """The array (q, 1 + w) whose row e is ``sums[group[e]] H[column[e]]``; kernels compute a row when they need it.
+
+    Attributes
+    ----------
+    column, group : ndarray (q,) of int32
+    H : ndarray (m, K)
+    sums : ndarray (S, 1 + w, K), dtype of H
+    """
+
+    column: np.ndarray
+    group: np.ndarray
+    H: np.ndarray
+    sums: np.ndarray
+
+    def full(self):
+        """Return the array."""
+        return np.einsum("eac,ec->ea", self.sums[self.group], self.H[self.column])
 
 
 @kernel
@@ -134,41 +157,44 @@ def strata_tmatmul(tasks, csr, start, places, U, out):
 
 
 @kernel
-def entries_hals(tasks, column, strata, H, sums, grams, pos, E, n_sweeps):
+def entries_hals(tasks, neg, grams, pos, E, n_sweeps, parts):
     """Update shifts and own components entry by entry: exact coordinate descent over the 1 + w numbers of a row of E.
 
-    The half-gradient of row e in stratum s is ``E[e] grams[s] + M(s) H[column[e]] - pos[e]``, where M(s) are the rows
-    ``s (1 + w), ..., s (1 + w) + w`` of `sums`. A number stays as it is where the inverse of its curvature is zero.
+    The half-gradient of row e in stratum s is ``E[e] grams[s] + neg[e] - pos[e]``. A number stays as it is where the
+    inverse of its curvature is zero.
 
     Parameters
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table over the rows of E.
-    column, strata : ndarray (q,) of int32
-        Column and stratum of each row of E.
-    H : ndarray (m, K), dtype of E
-    sums : ndarray (S (1 + w), K), dtype of E
+    neg : EntryProducts (q, 1 + w), dtype of E
     grams : ndarray (S, 2 + w, 1 + w), dtype of E
         The Gram matrix of each stratum, and below it the inverses of its diagonal.
     pos : ndarray (q, 1 + w), dtype of E
     E : ndarray (q, 1 + w)
         Written.
     n_sweeps : int
+    parts : ndarray (T, 2) of float64
+        Written: the inner products of each task's entries with pos and with neg, for the new E.
     """
-    size = E.shape[1]
-    for _, begin, until in work_stealing(tasks):
-        target = np.zeros(size, E.dtype)
+    (column, group, H, sums), size = neg, E.shape[1]
+    sums = sums.reshape(sums.shape[0] * size, H.shape[1])
+    for t, begin, until in work_stealing(tasks):
+        below, with_pos, with_neg = np.zeros(size, E.dtype), 0.0, 0.0
         for e in range(begin, until):
-            gram, first = grams[strata[e]], strata[e] * size
+            gram = grams[group[e]]
             for a in range(size):
-                target[a] = pos[e, a] - row_dot(H, column[e], sums, first + a)
-            for _ in range(n_sweeps):
+                below[a] = row_dot(H, column[e], sums, group[e] * size + a)
+            for sweep in range(n_sweeps):
                 for a in range(size):
-                    if gram[size, a] > 0:
-                        slope = target[a]
-                        for b in range(size):
-                            slope -= gram[a, b] * E[e, b]
-                        E[e, a] = max(E[e, a] + slope * gram[size, a], 0)
+                    slope = pos[e, a] - below[a]
+                    for b in range(size):
+                        slope -= gram[a, b] * E[e, b]
+                    E[e, a] = max(E[e, a] + slope * gram[size, a], 0)
+                    if sweep == n_sweeps - 1:
+                        with_pos += np.float64(E[e, a]) * np.float64(pos[e, a])
+                        with_neg += np.float64(E[e, a]) * np.float64(below[a])
+        parts[t, 0], parts[t, 1] = with_pos, with_neg
 
 
 @kernel
@@ -204,8 +230,8 @@ def rows_moments(tasks, bounds, order, F, scale, offset, parts):
 
 
 @kernel
-def entries_moments(tasks, column, strata, H, E, parts):
-    """Write ``[v G]ᵀ [H v G]`` over each task's entries of every stratum, v its shift and G its own components.
+def entries_tmatmul(tasks, column, group, H, E, parts):
+    """Write ``E(s)ᵀ H(s)`` over each task's entries of every stratum s: the rows of E, and those of H at their columns.
 
     The rows of H are read in their order, and the sums of all strata stay in the cache.
 
@@ -213,22 +239,47 @@ def entries_moments(tasks, column, strata, H, E, parts):
     ----------
     tasks : ndarray (T + 1,) of int64
         Task table over the rows of E.
-    column, strata : ndarray (q,) of int32
+    column, group : ndarray (q,) of int32
         Column and stratum of each row of E.
     H : ndarray (m, K)
-    E : ndarray (q, 1 + w)
-    parts : ndarray (T, S, 1 + w, K + 1 + w) of float64
+    E : ndarray (q, 1 + w), dtype of H
+    parts : ndarray (T, S (1 + w), K), dtype of H
         Written.
     """
-    K, size = H.shape[1], E.shape[1]
+    size = E.shape[1]
     for t, begin, until in work_stealing(tasks):
-        parts[t] = 0.0
+        rows, groups = np.zeros(TILE * size, np.int32), np.zeros(TILE * size, np.int32)
+        weights, parts[t] = np.zeros(TILE * size, E.dtype), 0
+        for lo in range(begin, until, TILE):
+            n = np.uint64(0)
+            for e in range(lo, min(lo + TILE, until)):
+                for a in range(size):
+                    rows[n], groups[n], weights[n] = column[e], group[e] * size + a, E[e, a]
+                    n += np.uint64(E[e, a] != 0)
+            spread_pairs(0, np.int64(n), rows, groups, weights, H, parts, t)
+
+
+@kernel
+def entries_gram(tasks, group, E, parts):
+    """Write ``E(s)ᵀ E(s)`` over each task's entries of every stratum s.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the rows of E.
+    group : ndarray (q,) of int32
+        Stratum of each row of E.
+    E : ndarray (q, 1 + w)
+    parts : ndarray (T, S, 1 + w, 1 + w) of float64
+        Written.
+    """
+    size = E.shape[1]
+    for t, begin, until in work_stealing(tasks):
+        parts[t] = 0
         for e in range(begin, until):
-            h = H[column[e]]
+            gram = parts[t, group[e]]
             for a in range(size):
-                weight, out = np.float64(E[e, a]), parts[t, strata[e], a]
-                if weight != 0.0:
-                    for c in range(K):
-                        out[c] += weight * h[c]
+                weight = np.float64(E[e, a])
+                if size <= FEW or weight != 0:  # with many own components most numbers are zero
                     for b in range(size):
-                        out[K + b] += weight * E[e, b]
+                        gram[a, b] += weight * E[e, b]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import gammainc, gammaincc, gammaln, ndtr
+from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, gammaln, ndtr, ndtri
 
 from fastnmf.core.options import check_choice, check_integer, check_number, generator
 from fastnmf.data.annotated import matrix_of, with_labels
@@ -20,11 +20,14 @@ from fastnmf.models.base.for_checkers import Bunch
 from fastnmf.typing import Array, Floats, Labels, Matrix, Names, Seed
 
 CORRECTIONS = ("fdr_bh", "fdr_by", "bonferroni", None)
-ALTERNATIVES = ("greater", "less", "two-sided")
+SIDES = {"greater": (1,), "less": (-1,), "two-sided": (1, -1)}  # signs of z that speak for an alternative
 MOST = 1 << 27  # strata x features: an array of 1 GB, and there are five
 CONSTANT = 1e-12  # share of the mean square below which a variance is rounding
 SYMMETRIC = 1e-4  # skewness below which the normal distribution is as good as Pearson's
 BLOCK = 1 << 20  # numbers of a block
+NODES = 1 << 10  # of the interpolation of critical values, which is then exact to 1e-5
+ROUNDING = 1e-12  # share of a p-value that is rounding
+MARGIN = 1e-3  # below critical values, for the errors of interpolation and of rounding
 
 
 class SpecificFeatures(Bunch):
@@ -171,7 +174,7 @@ def specific_features(
     >>> found.names
     {'a': [], 'b': ['four']}
     """
-    check_choice("alternative", alternative, ALTERNATIVES)
+    check_choice("alternative", alternative, tuple(SIDES))
     check_choice("correction", correction, CORRECTIONS)
     check_integer("n", n)
     check_integer("n_shuffles", n_shuffles, 0)
@@ -196,18 +199,18 @@ def specific_features(
     residuals = _Residuals(X, model, table)
     shape = (len(labels), X.shape[1])
     expected, deviation, skewness = _null_moments(residuals, stratum_index, block, shape[0], len(blocks))
-    excess = residuals.sums(stratum_index, shape[0]) - expected
+    excess = np.ascontiguousarray(residuals.sums(stratum_index, shape[0])) - expected
     z, is_tested = excess / deviation, ~np.isnan(skewness)
     z[~is_tested] = 0
     pvalue = _pvalues(z, skewness, alternative)
     adjusted = np.ones(shape)
     adjusted[is_tested] = _adjusted(pvalue[is_tested], correction)
     rejected = adjusted <= level
-    rng, shuffled = generator(random_state), np.zeros(n_shuffles, np.int64)
-    for at in range(n_shuffles):
-        each = residuals.sums(_shuffled(stratum_index, block, rng), shape[0]) - expected
-        each /= deviation
-        shuffled[at] = _count(each[is_tested], skewness[is_tested], alternative, correction, level)
+    shuffled = np.zeros(n_shuffles, np.int64)
+    if n_shuffles:
+        rng, null = generator(random_state), (expected, deviation, skewness)
+        shuffles = _Shuffles(residuals, stratum_index, block, null, (alternative, correction, level))
+        shuffled[:] = [shuffles.count(rng) for _ in range(n_shuffles)]
     order = [np.flatnonzero(row)[np.lexsort((-abs(z[s, row]), pvalue[s, row]))][:n] for s, row in enumerate(rejected)]
     return SpecificFeatures(
         labels=labels,
@@ -243,6 +246,8 @@ class _Residuals:
         self.exponent = int(np.frexp(largest)[1]) if largest else 0
         self.X = sp.csr_array((np.ldexp(X.data, -self.exponent), X.indices, X.indptr), X.shape)
         self.row = row_index(self.X)
+        turned = self.X.tocsc()  # sums by column and group are written in order, and stay in the cache
+        self._by_column = turned.data, turned.indices, row_index(turned)
         self.G = self.H = None
         if model is not None:
             W, H = _factors(model, table, X.shape)
@@ -250,8 +255,11 @@ class _Residuals:
             self.H = np.ldexp(H, -self.exponent)
 
     def sums(self, index, n_groups):
-        """Return the sums of the residuals by group (n_groups, n_columns)."""
-        total = self._grouped(self.X.data, index, n_groups)
+        """Return the sums of the residuals by group (n_groups, n_columns), a transposed array."""
+        (values, row, column), n_columns = self._by_column, self.X.shape[1]
+        at = column * n_groups
+        at += index[row]
+        total = np.bincount(at, values, minlength=n_columns * n_groups).reshape(n_columns, n_groups).T
         if self.G is not None:
             total -= _matrix_of(index, n_groups).T @ self.G @ self.H
         return total
@@ -282,11 +290,6 @@ class _Residuals:
 
     def _columns(self, values, column):
         return np.bincount(column, values, minlength=self.X.shape[1])
-
-    def _grouped(self, values, index, n_groups):
-        n_columns = self.X.shape[1]
-        at = index[self.row].astype(np.int64) * n_columns + self.X.indices
-        return np.bincount(at, values, minlength=n_groups * n_columns).reshape(n_groups, n_columns)
 
 
 def _factors(model, X, shape):
@@ -401,21 +404,96 @@ def _adjusted(pvalue, correction, n_tests=None):
     return np.minimum(adjusted, 1)
 
 
-def _count(z, skewness, alternative, correction, level):
-    """Return how many tests are rejected; p-values are computed only where a lower bound of them allows it.
+class _Shuffles:
+    """Count rejected tests under shuffled labels; what all shuffles have in common is computed once.
+
+    Most sums are far from significant. They are found by comparing them with critical values, and only the rest is
+    standardised.
 
     Parameters
     ----------
-    z, skewness : ndarray (n_tests,)
-    alternative, correction : str or None
+    residuals : _Residuals
+    index, block : ndarray (n_rows,) of int
+        Stratum and block of each row.
+    null : tuple of ndarray (n_strata, n_features)
+        The moments that `_null_moments` returned.
+    rule : (str, str or None, float)
+        The alternative, the correction and the level.
+    """
+
+    def __init__(self, residuals, index, block, null, rule):
+        mean, deviation, skewness = (np.ascontiguousarray(each.T).ravel() for each in null)  # as sums are written
+        self.residuals, self.n_strata, self.block, self.rule = residuals, len(null[0]), block, rule
+        self.in_blocks = index[np.argsort(block, kind="stable")]
+        is_tested, (alternative, _, level) = ~np.isnan(skewness), rule
+        self.null, self.n_tests, self.sides = (mean, deviation, skewness), np.count_nonzero(is_tested), []
+        for sign in SIDES[alternative]:
+            least = _critical(sign * skewness, level / 2 if alternative == "two-sided" else level)
+            self.sides.append((sign, np.where(is_tested, mean + sign * least * deviation, sign * np.inf)))
+
+    def count(self, rng):
+        """Return how many tests are rejected after a shuffle within the blocks."""
+        order = np.lexsort((rng.random(len(self.block)), self.block))
+        shuffled = np.empty_like(self.in_blocks)
+        shuffled[order] = self.in_blocks
+        sums = self.residuals.sums(shuffled, self.n_strata).T.ravel()
+        found = [np.flatnonzero(sums > each if sign > 0 else sums < each) for sign, each in self.sides]
+        at = found[0] if len(found) == 1 else np.union1d(*found)
+        mean, deviation, skewness = (each[at] for each in self.null)
+        return _count((sums[at] - mean) / deviation, skewness, *self.rule, self.n_tests)
+
+
+def _critical(skewness, level):
+    """Return values of z below which the one-sided p-value of `_pvalues` is greater than the level, array.
+
+    They are at most `MARGIN` too small, and 0 where positive z are significant; minus infinity for a level of one half.
+
+    Parameters
+    ----------
+    skewness : ndarray (n_tests,)
+        NaN where there is no test.
     level : float
     """
-    may_be = np.zeros(len(z), bool)
-    for sign in {"greater": (1,), "less": (-1,), "two-sided": (1, -1)}[alternative]:
+    if level >= 0.5:
+        return np.full(len(skewness), -np.inf)
+    level = max(level, np.finfo(np.float64).tiny)
+    size = np.log(np.maximum(abs(skewness) / SYMMETRIC, 1))
+    nodes = np.linspace(0, max(np.nanmax(size, initial=0), 1), NODES)[1:]
+    shape = 4 / (SYMMETRIC * np.exp(nodes)) ** 2
+    above = (gammainccinv(shape, level) - shape) / np.sqrt(shape)
+    below = (shape - gammaincinv(shape, level)) / np.sqrt(shape)
+    at = np.concatenate([-nodes[::-1], [0.0], nodes])
+    found = np.interp(np.sign(skewness) * size, at, np.concatenate([below[::-1], [-ndtri(level)], above]))
+    return np.maximum(found - MARGIN, 0)
+
+
+def _count(z, skewness, alternative, correction, level, n_tests):
+    """Return how many tests are rejected; p-values are computed only where a lower bound of them allows it.
+
+    Of k rejected tests, all p-values are at most the level times k over the number of tests. So the number of lower
+    bounds that are at most the level bounds k, and the limit of p-values, and so on.
+
+    Parameters
+    ----------
+    z, skewness : ndarray
+        Of the tests whose p-value may be at most the level; others may be among them.
+    alternative, correction : str or None
+    level : float
+    n_tests : int
+        How many tests there are in all.
+    """
+    bounds = np.zeros(len(z))
+    for sign in SIDES[alternative]:
         at = np.flatnonzero(sign * z > 0)
-        may_be[at] |= _lower_bounds(sign * z[at], sign * skewness[at]) <= level
-    pvalue = _pvalues(z[may_be], skewness[may_be], alternative)
-    return np.count_nonzero(_adjusted(pvalue[pvalue <= level], correction, len(z)) <= level)
+        bounds[at] = _lower_bounds(sign * z[at], sign * skewness[at])
+    n_left = 0
+    while len(z) != n_left:
+        n_left = len(z)
+        most = {None: n_tests, "bonferroni": 1}.get(correction, n_left)
+        is_in = bounds <= (1 + ROUNDING) * level * most / n_tests
+        z, skewness, bounds = z[is_in], skewness[is_in], bounds[is_in]
+    pvalue = _pvalues(z, skewness, alternative)
+    return np.count_nonzero(_adjusted(pvalue, correction, n_tests) <= level)
 
 
 def _lower_bounds(z, skewness):
@@ -431,11 +509,3 @@ def _lower_bounds(z, skewness):
     logs = (shape - 1) * np.log(x) - x - gammaln(shape)
     bounds[at] = np.exp(logs) * np.where(shape < 1, x / (x + 1 - shape), 1)
     return bounds
-
-
-def _shuffled(index, block, rng):
-    """Return the strata of the rows, exchanged at random within the blocks."""
-    order = np.lexsort((rng.random(len(block)), block))
-    found = np.empty_like(index)
-    found[order] = index[np.argsort(block, kind="stable")]
-    return found

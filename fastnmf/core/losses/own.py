@@ -4,7 +4,6 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W, H and the p
 ``2 ** log4_scale``, shifts by ``4 ** log4_scale``.
 """
 
-import math
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -16,29 +15,10 @@ from fastnmf.data.layout import Grouping, row_index
 from fastnmf.kernels import divergence, own
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import N_TASKS, split_rows
+from fastnmf.kernels.own import EntryProducts
 from fastnmf.kernels.records import CSR, LazyRows
 
 SPREAD_ENTRIES = 1 << 22  # limit of the partial sums of moments of entries, over all tasks
-
-
-class EntryProducts(NamedTuple):
-    """The array (q, 1 + w) whose row e is ``sums[group[e]] H[column[e]]``; kernels compute a row when they need it.
-
-    Attributes
-    ----------
-    column, group : ndarray (q,) of int32
-    H : ndarray (m, K)
-    sums : ndarray (S, 1 + w, K), dtype of H
-    """
-
-    column: np.ndarray
-    group: np.ndarray
-    H: np.ndarray
-    sums: np.ndarray
-
-    def full(self):
-        """Return the array."""
-        return np.einsum("eac,ec->ea", self.sums[self.group], self.H[self.column])
 
 
 class CommonShift(NamedTuple):
@@ -78,7 +58,7 @@ class OwnFrobenius(Frobenius):
     of the strata: elsewhere both are zero in every minimiser. With ``offset = 0``, U is W itself, and the model is
     ``W(i) (H + D(i))ᵀ`` with ``D = G``.
 
-    With the moments ``M(i) = [u U(i)]ᵀ [W U](i)`` and ``B(i) = [v G(i)]ᵀ [H v G(i)]`` (sums over rows and over the
+    With the moments ``M(i) = [u U(i)]ᵀ [W U](i)`` and ``[v G(i)]ᵀ [H v G(i)]`` (sums over rows and over the
     pattern) the half-gradients are, without the terms of the data,
 
     - of [W U] in the rows of stratum i: ``[W U] R + u v(i)ᵀ [H G(i)]``, where R is the Gram matrix of ``[H G(i)]``, its
@@ -207,13 +187,25 @@ class OwnFrobenius(Frobenius):
 
     def value(self, factors):
         """Return the squared error, without the penalty, from Gram matrices and products of the data."""
-        M, B, k = self.row_moments(factors), self.entry_moments(factors), factors.rank
+        M, squares = self.row_moments(factors), self.entry_squares(factors)
         own_part = slice(self.offset, self.offset + self.n_own)
-        crossed = 2 * np.sum(M[:, :, :k] * B[:, :, :k])  # of [u v] and [U G] with W H
-        crossed += 2 * np.sum(M[:, 0, own_part] * B[:, 0, k + 1 :])  # of u v with U G
-        squares = np.sum(M[:, 1:, own_part] * B[:, 1:, k + 1 :]) + self.groups.sizes @ B[:, 0, k]
+        of_data, crossed = self._inner_products(factors)
+        crossed += np.sum(M[:, 0, own_part] * squares[:, 0, 1:])  # of u v with U G
+        own = np.sum(M[:, 1:, own_part] * squares[:, 1:, 1:]) + self.groups.sizes @ squares[:, 0, 0]
+        return super().value(factors) + float(own + 2 * (crossed - of_data))
+
+    def _inner_products(self, factors):
+        """Return those of [u v] + U G with the data and with W H: what the last update of G has found, if that is new.
+
+        A shift that all strata have in common is changed after that update, and is there off the pattern, too.
+        """
+        names = () if self.is_common else ("pos", "neg")
+        found = [factors.known((name, "G"), tuple(factors.arrays)) for name in names]
+        if found and None not in found:
+            return found
+        k = factors.rank
         of_data = np.einsum("ea,ea->", factors["G"], self.entry_product(factors), dtype=np.float64)
-        return super().value(factors) + float(crossed + squares - 2 * of_data)
+        return of_data, np.sum(self.row_moments(factors)[:, :, :k] * self.entry_moments(factors))
 
     def exact_value(self, factors):
         """Return the squared error from the residual itself, one stratum after the other."""
@@ -260,32 +252,49 @@ class OwnFrobenius(Frobenius):
         return factors.cached("row moments", ("W",), compute)
 
     def entry_moments(self, factors):
-        """Return ``[v G(i)]ᵀ [H v G(i)]`` of every stratum, (n_strata, 1 + w, k + 1 + w) of float64."""
+        """Return ``[v G(i)]ᵀ H`` of every stratum, (n_strata, 1 + w, k) of float64."""
 
         def compute():
             H, E, k = factors["H"], factors["G"], factors.rank
-            shape = self.strata.n_strata, E.shape[1], self.width + E.shape[1]
-            n_tasks = min(N_TASKS, max(2, SPREAD_ENTRIES // math.prod(shape)))
-            tasks = split_rows(len(E), E.shape[1] * shape[2], n_tasks)
-            parts = np.empty((len(tasks) - 1, *shape))
-            own.entries_moments(tasks, self.pattern.column, self.pattern.group, H, E, parts)
-            found = parts.sum(axis=0)
-            found = np.concatenate([found[:, :, :k], found[:, :, self.width :]], axis=2)
+            tasks = self._tasks_of_entries(E.shape[1] * self.width)
+            parts = np.empty((len(tasks) - 1, self.strata.n_strata * E.shape[1], self.width), H.dtype)
+            own.entries_tmatmul(tasks, self.pattern.column, self.pattern.group, H, E, parts)
+            found = parts.sum(axis=0, dtype=np.float64).reshape(-1, E.shape[1], self.width)[:, :, :k]
             if self.is_common:  # strata that do not use a column have the shift, too
-                v = self.shift(factors).astype(np.float64)
                 with single_threaded_blas():
-                    found[:, 0, : factors.rank] = v @ factors["H"][:, : factors.rank].astype(np.float64)
-                    found[:, 0, factors.rank] = v @ v
+                    found[:, 0] = self.shift(factors).astype(np.float64) @ H[:, :k].astype(np.float64)
             return found
 
         return factors.cached("entry moments", ("H", "G"), compute)
+
+    def entry_squares(self, factors):
+        """Return ``[v G(i)]ᵀ [v G(i)]`` of every stratum, (n_strata, 1 + w, 1 + w) of float64."""
+
+        def compute():
+            E, n_strata = factors["G"], self.strata.n_strata
+            tasks = self._tasks_of_entries(E.shape[1] ** 2)
+            parts = np.empty((len(tasks) - 1, n_strata, E.shape[1], E.shape[1]))
+            own.entries_gram(tasks, self.pattern.group, E, parts)
+            found = parts.sum(axis=0)
+            if self.is_common:
+                v = self.shift(factors).astype(np.float64)
+                with single_threaded_blas():
+                    found[:, 0, 0] = v @ v
+            return found
+
+        return factors.cached("entry squares", ("G",), compute)
+
+    def _tasks_of_entries(self, size):
+        """Return the task table of sums over entries that are `size` numbers for each stratum."""
+        n_tasks = min(N_TASKS, max(2, SPREAD_ENTRIES // (self.strata.n_strata * size)))
+        return split_rows(len(self.pattern.group), size, n_tasks)
 
     def row_grams(self, factors):
         """Return the Gram matrix of ``[H G(i)]`` (n_strata, K, K), and ``v(i)ᵀ [H G(i)]`` (n_strata, K)."""
 
         def compute():
-            B, k = self.entry_moments(factors), factors.rank
-            return extended_grams(self.gram("H", factors), B[:, :, :k], B[:, :, k + 1 :], self.offset, self.penalty)
+            with_H, with_G = self.entry_moments(factors), self.entry_squares(factors)[:, :, 1:]
+            return extended_grams(self.gram("H", factors), with_H, with_G, self.offset, self.penalty)
 
         return factors.cached("row grams", ("H", "G"), compute)
 
@@ -360,9 +369,9 @@ class OwnPenalty:
 
     def value(self, factors):
         """Return the penalty."""
-        loss, k = self.of_data, factors.rank
-        M, B = loss.row_moments(factors)[:, 1:], loss.entry_moments(factors)[:, 1:]
-        return loss.penalty * float(np.sum(M[:, :, loss.offset : loss.offset + loss.n_own] * B[:, :, k + 1 :]))
+        loss = self.of_data
+        M, squares = loss.row_moments(factors)[:, 1:], loss.entry_squares(factors)[:, 1:, 1:]
+        return loss.penalty * float(np.sum(M[:, :, loss.offset : loss.offset + loss.n_own] * squares))
 
 
 def extended_grams(of_H, with_H, with_G, offset, penalty):

@@ -59,15 +59,22 @@ class EntryHALS:
         rank : int
             Not used.
         n_sweeps : int
+
+        Returns
+        -------
+        inner_products : tuple of float, or None
+            ``<F, pos>`` and ``<F, neg>`` at the new F; None where all strata have the same shift.
         """
-        (column, group, H, sums), size = sub.neg, F.shape[1]
-        curvature, grams = np.einsum("saa->sa", sub.gram), np.zeros((len(sub.gram), size + 1, size))
+        curvature, size = np.einsum("saa->sa", sub.gram), F.shape[1]
+        grams = np.zeros((len(sub.gram), size + 1, size))
         grams[:, :size] = sub.gram
         np.divide(1, curvature, out=grams[:, size], where=curvature > 4 * tiny(F.dtype))
-        sums = sums.reshape(-1, sums.shape[2])
-        own.entries_hals(sub.tasks, column, group, H, sums, grams.astype(F.dtype), sub.pos, F, n_sweeps)
-        if sub.common is not None:
-            sub.common.write(F)
+        parts = np.empty((len(sub.tasks) - 1, 2))
+        own.entries_hals(sub.tasks, sub.neg, grams.astype(F.dtype), sub.pos, F, n_sweeps, parts)
+        if sub.common is None:
+            return tuple(parts.sum(axis=0).tolist())
+        sub.common.write(F)
+        return None
 
 
 class BlockHALS:
