@@ -146,9 +146,9 @@ class KernelNMF(ConvexModel):
 
     Attributes
     ----------
-    W_ : ndarray (n_samples, n_components)
+    W_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the training rows.
-    C_ : ndarray (n_samples, n_components)
+    C_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the rows in each component; each column sums to one, or with ``components="free"`` gives a component
         of length one. The components are combinations of images of rows in the feature space and have no coordinates:
         there is no ``components_``.
