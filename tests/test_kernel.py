@@ -105,6 +105,50 @@ def test_clusters_of_any_shape_are_found(draw, components):
     assert adjusted_rand_score(which, model.labels_) == 1
 
 
+def texts(n=160, m=200, seed=0):
+    """Draw rows of 8 to 24 words, two in five of them of one of four topics; return the counts, and the topics."""
+    rng = np.random.default_rng(seed)
+    topic, X = rng.integers(4, size=n), np.zeros((n, m))
+    for i, z in enumerate(topic):
+        is_own = rng.random(rng.integers(8, 25)) < 0.4
+        np.add.at(
+            X[i], np.where(is_own, 10 * z + rng.integers(10, size=len(is_own)), rng.integers(m, size=len(is_own))), 1
+        )
+    return X, topic
+
+
+def test_the_default_kernel_suits_the_data():
+    """And fits are of the kernel that was chosen, whatever the parameter is later; sparse as dense."""
+    X, topic = texts()
+    model, dense = (KernelNMF(4, random_state=0).fit(F) for F in (sp.csr_array(X), X))
+    assert model.kernel_ == "nearest_neighbors" and model.n_neighbors_ == 20
+    assert adjusted_rand_score(topic, model.labels_) > 0.85
+    np.testing.assert_allclose(dense.W_, model.W_, atol=1e-12)
+    assert KernelNMF(4, gamma=0.1, **FEW).fit(X).kernel_ == KernelNMF(2, **FEW).fit(data()).kernel_ == "rbf"
+    assert KernelNMF(2, **FEW).fit(np.zeros((4, 3))).kernel_ == "rbf"
+    assert KernelNMF(2, kernel="linear", **FEW).fit(X).kernel_ == "linear"
+    want = model.transform(X[:5])
+    np.testing.assert_array_equal(model.set_params(kernel="rbf").transform(X[:5]), want)
+
+
+def test_neighbours_in_texts_are_those_by_direction(tmp_path):
+    """Their lengths have no effect, in the fit and for new texts; an empty text has no neighbour."""
+    X = texts(60)[0] * (1 + np.random.default_rng(2).random((60, 200)) / 10)  # no two are equally near
+    X[7] = 0
+    unit = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1)
+    options = {"kernel": "nearest_neighbors", "n_neighbors": 3, **FEW}
+    model = KernelNMF(4, **options).fit(sp.csr_array(X * np.random.default_rng(1).choice([1.0, 8.0], (60, 1))))
+    others = np.delete(np.arange(60), 7)
+    graph = model.affinity_.toarray()
+    np.testing.assert_array_equal(graph[np.ix_(others, others)], oracles_graph.union_graph(unit[others], 3))
+    assert not graph[7].any() and model.labels_[7] == -1 and not model.transform(X[[7]]).any()
+    np.testing.assert_allclose(model.transform(X), model.W_, rtol=1e-5, atol=1e-7)
+    model.save(tmp_path / "model.npz")
+    again, new = load(tmp_path / "model.npz"), X[:6] + X[10:16]
+    np.testing.assert_array_equal(again.transform(new), model.transform(new))
+    np.testing.assert_allclose(again.transform(4 * new), model.transform(new), rtol=1e-12)
+
+
 def test_more_neighbours_where_the_graph_of_few_is_noise(tmp_path):
     """And a loaded model takes as many; 8 where they show the clusters, and as many as the user wants."""
     X, which = make_blobs(400, 500, centers=5, cluster_std=25, random_state=1)

@@ -27,7 +27,7 @@ class AffineNMF(DispersionMixin, RowErrorsMixin, BaseNMF, WithStrata):
     """Factorise with an offset that all rows share: ``X ~ W H + 1 vᵀ`` with W, H, v >= 0.
 
     Minimises ``||X - W H - 1 vᵀ||²``. This is `StratifiedNMF` with a single stratum; loss, start and closed form of v
-    are the same. For data with a constant background: spectra, images under the same light.
+    are the same. It is for data with a constant background, such as spectra or images under the same light.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ class AffineNMF(DispersionMixin, RowErrorsMixin, BaseNMF, WithStrata):
 
     Attributes
     ----------
-    offset_ : ndarray (n_features,)
+    offset_ : ndarray (n_features,) of the dtype of X
         v, in the units of X.
-    components_ : ndarray (n_components, n_features)
-        H.
-    W_ : ndarray (n_samples, n_components)
+    components_ : ndarray (n_components, n_features) of the dtype of X
+        H. A column of `W_` is half to twice as long as the row of `components_` that belongs to it.
+    W_ : ndarray (n_samples, n_components) of the dtype of X
         Weights of the training rows.
     n_components_ : int
         k.
@@ -84,7 +84,7 @@ class AffineNMF(DispersionMixin, RowErrorsMixin, BaseNMF, WithStrata):
     stopped_by_ : str
         Reason for stopping: ``"tol"``, ``"max_iter"``, ``"max_time"`` or ``"callback"``.
     reconstruction_err_ : float
-        ``||X - W H - 1 vᵀ||``.
+        ``||X - W H - 1 vᵀ||``, in units of X.
     normalized_loss_ : float
         ``||X - W H - 1 vᵀ|| / ||X||``; 0 for all-zero data.
     run_objectives_ : ndarray (n_runs,) of float64
@@ -95,6 +95,8 @@ class AffineNMF(DispersionMixin, RowErrorsMixin, BaseNMF, WithStrata):
         As in `StratifiedNMF`; ``shifts_[0]`` is `offset_`.
     strata_, stratum_sizes_ : ndarray (1,)
         Label and number of rows of the single stratum, as in `StratifiedNMF`.
+    row_strata_ : ndarray (n_samples,) of int32
+        Number of the stratum of each row: zeros.
     n_features_in_ : int
         Number of features of X.
     feature_names_in_ : ndarray (n_features,) of object

@@ -40,7 +40,8 @@ class DeepNMF(BasisModel):
     Parameters
     ----------
     n_components : int or sequence of int, default=(4, 2)
-        Number of topics of each level, from level 0 on; no level has more than the level before.
+        Number of topics of each level, >= 1, from level 0 on; no level has more than the level before. An integer
+        means one level, as in `NMF`.
     init : {None, "sequential", "nested", "random", "custom"}, default=None
         None means ``"sequential"``: an NMF of X, then an NMF of its weights, and so on. ``"nested"``: an NMF of X for
         every level; then the topics of each level are expressed by those of the level below. ``"random"``: exponential
@@ -73,15 +74,16 @@ class DeepNMF(BasisModel):
 
     Attributes
     ----------
-    layer_weights_ : list of ndarray
+    layer_weights_ : list of ndarray of the dtype of X
         A_0 (k_0, n_features), A_1 (k_1, k_0), and so on: each topic as a combination of the topics of the level below.
-        Each row sums to one.
-    W_ : ndarray (n_samples, k_L)
-        Weights of the last level; carries the scale of X.
-    components_ : ndarray (k_L, n_features)
-        ``A_L ... A_0``, the topics of the last level as combinations of features; `transform` finds weights for them.
+        Each row sums to one, or is zero.
+    W_ : ndarray (n_samples, k_L) of the dtype of X
+        Weights of the last level, in units of X.
+    components_ : ndarray (k_L, n_features) of the dtype of X
+        ``A_L ... A_0``, the topics of the last level as combinations of features; their rows sum to one, too.
+        `transform` finds weights for them.
     level_components_ : list of ndarray (k_l, n_features)
-        ``A_l ... A_0`` for every level l.
+        ``A_l ... A_0``, the topics of every level l as combinations of features.
     n_iter_ : int
         Number of iterations.
     converged_ : bool
@@ -105,8 +107,8 @@ class DeepNMF(BasisModel):
     Notes
     -----
     The loss depends on the product of the layers only: the fit is at best that of an NMF with k_L components, and the
-    chain adds how these are composed. `HierarchicalNMF` is a different model: there every level has weights of its own,
-    the least squares of those below, and may be fitted to X by itself.
+    chain adds how these are composed. In `HierarchicalNMF` every level has its own weights, the least-squares solution
+    for those of the level below, and its own error.
 
     *Names*: the source's X is X.T; its Z_1, Z_2, ... are ``A_0.T``, ``A_1.T``, ..., and its H_m is ``W_.T``.
 

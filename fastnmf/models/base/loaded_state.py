@@ -164,6 +164,7 @@ def _check_fitted(model, held):
         _check_array(name, held[name], letters, content, sizes)  # integers last, which count on the sizes of others
     if held.get("_names") is not None:
         _check_array("_names", held["_names"], "m", "names", sizes)
+    _check_kernel(held)
     require(np.max(np.abs(held.get("betas_", 0))) <= LARGEST_DEGREE, "betas_")
     _check_own(held)
     if "pairs_" in held:
@@ -177,6 +178,12 @@ def _check_fitted(model, held):
         require("reconstruction_err_" in held, "reconstruction_err_")
         error = held["reconstruction_err_"] if model._options().is_squared else 0.0  # others cannot continue
         _check_fitted_rows(held["_fitted_rows"], error, sizes)
+
+
+def _check_kernel(held):
+    """Check that there is a graph where, and only where, it is that of a kernel."""
+    if "kernel_" in held:
+        require((held["kernel_"] == "nearest_neighbors") == ("affinity_" in held), "kernel_")
 
 
 def _check_own(held):
@@ -222,11 +229,11 @@ def _check_values(held):
             require(name not in SQUARED or value <= LARGEST, name)
         elif name in ("log_likelihood_", "gamma_", "_gamma"):
             check_real(name, value, is_signed=True)
-        elif name in ("converged_", "_has_shifts"):
+        elif name in ("converged_", "_has_shifts", "_by_direction"):
             require(isinstance(value, (bool, np.bool_)), name)
         elif name == "stopped_by_":
             require(isinstance(value, str) and value in STOPPED_BY, name)
-        elif name == "_layer":
+        elif name in ("_layer", "kernel_"):
             require(isinstance(value, str), name)
         elif name in ("_log4_scale", "_unit_exponent"):
             check_exponent(name, value)
