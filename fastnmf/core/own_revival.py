@@ -28,10 +28,10 @@ def reseed_dead_components(loss, factors):
     int
     """
     k, w, offset = factors.rank, loss.n_own, loss.offset
-    M, B = loss.row_moments(factors), loss.entry_moments(factors)
+    M, squares = loss.row_moments(factors), loss.entry_squares(factors)
     is_dead = (np.diagonal(loss.gram("W", factors)) == 0) | (np.diagonal(loss.gram("H", factors)) == 0)
     shared, c = np.flatnonzero(is_dead[:k])[:1], np.arange(w)
-    own = (M[:, 1 + c, offset + c] == 0) | (B[:, 1 + c, k + 1 + c] == 0)
+    own = (M[:, 1 + c, offset + c] == 0) | (squares[:, 1 + c, 1 + c] == 0)
     own &= (c < loss.sizes[:, None]) & (loss.groups.sizes > 0)[:, None]
     if not offset:
         own[:] = False
@@ -60,8 +60,8 @@ def reseed_dead_components(loss, factors):
 
 def _row_errors(loss, factors):
     """Return the squared error of every row, without its weight, float64 (n_rows,); 0 for rows of weight 0."""
-    B, k, strata = loss.entry_moments(factors), factors.rank, loss.strata
-    grams, below = extended_grams(loss.gram("H", factors), B[:, :, :k], B[:, :, k + 1 :], loss.offset, 0.0)
+    strata, with_H, with_G = loss.strata, loss.entry_moments(factors), loss.entry_squares(factors)[:, :, 1:]
+    grams, below = extended_grams(loss.gram("H", factors), with_H, with_G, loss.offset, 0.0)
     errors, product = strata.row_square_sums(_shifts(loss, factors)), loss.row_product(factors)
     scale = np.ones(len(errors)) if strata.row_scale is None else strata.row_scale.astype(np.float64)
     for code, rows, _ in loss.each_stratum():

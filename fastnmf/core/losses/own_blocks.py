@@ -73,7 +73,7 @@ class TiedFrobenius(OwnFrobenius):
             sub.order_of_rows, sub.neg = self.of_entries.order, BlockProducts(self._entries, *sub.neg[2:])
 
     def entry_moments(self, factors):
-        """Return ``[v G(i)]ᵀ [H v G(i)]`` of every stratum, (n_strata, 1 + w, k + 1 + w) of float64."""
+        """Return ``[v G(i)]ᵀ H`` of every stratum, (n_strata, 1 + w, k) of float64."""
 
         def compute():
             H, E, k, S = factors["H"], factors["G"], factors.rank, self.strata.n_strata
@@ -81,17 +81,15 @@ class TiedFrobenius(OwnFrobenius):
             tasks = split_rows(E.size, H.shape[1], min(N_TASKS, max(2, (1 << 22) // (n_sums * H.shape[1]))))
             parts = np.empty((len(tasks) - 1, n_sums, H.shape[1]), H.dtype)
             products.pattern_spread(tasks, self._columns_of_numbers, self._rows_of_sums, E.reshape(-1), H, parts)
-            with_H = parts.sum(axis=0, dtype=np.float64).reshape(S, E.shape[1], -1)[:, :, :k]
-            found = np.concatenate([with_H, self._entry_squares(factors)], axis=2)
+            found = parts.sum(axis=0, dtype=np.float64).reshape(S, E.shape[1], -1)[:, :, :k]
             if self.is_common:  # strata that do not use a column have the shift, too
-                v = self.shift(factors).astype(np.float64)
                 with single_threaded_blas():
-                    found[:, 0, :k], found[:, 0, k] = v @ H[:, :k].astype(np.float64), v @ v
+                    found[:, 0] = self.shift(factors).astype(np.float64) @ H[:, :k].astype(np.float64)
             return found
 
         return factors.cached("entry moments", ("H", "G"), compute)
 
-    def _entry_squares(self, factors):
+    def entry_squares(self, factors):
         """Return ``[v G(i)]ᵀ [v G(i)]`` of every stratum, (n_strata, 1 + w, 1 + w) of float64."""
 
         def compute():
@@ -100,6 +98,9 @@ class TiedFrobenius(OwnFrobenius):
                 for code, _, entries in self.each_stratum():
                     own = factors["G"][entries].astype(np.float64, copy=False)
                     found[code] = own.T @ own
+                if self.is_common:
+                    v = self.shift(factors).astype(np.float64)
+                    found[:, 0, 0] = v @ v
             return found
 
         return factors.cached("entry squares", ("G",), compute)
