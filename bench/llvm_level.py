@@ -4,8 +4,8 @@ Usage::
 
     python bench/llvm_level.py [--levels 1,2,3] [--cases news,kl,small] [--rounds 3]
 
-Numba takes the level from NUMBA_OPT; 3 is its default. Each level has a folder for compiled kernels and compiles each
-case in a process of its own. Then processes of all levels time iterations in turn, ``--rounds`` times, on one thread.
+Numba takes the level from NUMBA_OPT; 3 is its default. In each of the ``--rounds``, processes of all levels take turns.
+Each compiles all kernels of a case, and then times iterations on one thread. Figures are medians.
 """
 
 import argparse
@@ -61,11 +61,13 @@ def in_this_process(case):
     return {"first": first, "iteration": 1e3 * statistics.median(took) / (many - few)}
 
 
-def in_a_process(case, level, folder):
-    """Return what `in_this_process` returns, at a level, from a process whose compiled kernels are in a folder."""
-    own = {"NUMBA_OPT": level, "NUMBA_CACHE_DIR": folder, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--one", case]
-    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, check=True)
+def in_a_process(case, level):
+    """Return what `in_this_process` returns, from a process that compiles all kernels at a level."""
+    own = {"NUMBA_OPT": level, "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | own | {"NUMBA_CACHE_DIR": folder}
+        command = [sys.executable, __file__, "--one", case]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -81,16 +83,16 @@ def main(argv=None):
         print(json.dumps(in_this_process(options.one)))
         return
     levels, rows = options.levels.split(","), []
-    with tempfile.TemporaryDirectory() as folder:
-        for case in options.cases.split(","):
-            places = {level: os.path.join(folder, case, level) for level in levels}
-            cold = {level: in_a_process(case, level, place)["first"] for level, place in places.items()}
-            took = {level: [] for level in levels}
-            for _ in range(options.rounds):
-                for level, place in places.items():
-                    took[level].append(in_a_process(case, level, place)["iteration"])
+    for case in options.cases.split(","):
+        found = {level: [] for level in levels}
+        for _ in range(options.rounds):
             for level in levels:
-                rows.append([CASES[case], level, f"{cold[level]:.2f}", f"{statistics.median(took[level]):.3g}"])
+                found[level].append(in_a_process(case, level))
+        for level in levels:
+            first, iteration = (
+                statistics.median(each[part] for each in found[level]) for part in ("first", "iteration")
+            )
+            rows.append([CASES[case], level, f"{first:.2f}", f"{iteration:.3g}"])
     print(f"{describe()}\n")
     print(markdown(["", "level", "first fit, s of processor time", "iteration, ms"], rows))
 
