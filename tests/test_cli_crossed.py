@@ -126,3 +126,25 @@ def test_new_data_that_lack_a_factor_are_refused(capsys, tmp_path):
     pd.read_csv("rows.csv").drop(columns=["site", "year"]).to_csv(tmp_path / "new.csv", index=False)
     code, _, err = run(capsys, "transform", "model.npz", tmp_path / "new.csv", "-o", "-")
     assert code == 2 and "fitted with the factors site, year" in err
+
+
+def test_read_takes_several_factors_of_every_kind_of_file(tmp_path):
+    lines = ["user,item,rating,country,age", "ann,x,3,de,30", "bob,y,1,at,40", "ann,y,2,de,30"]
+    (tmp_path / "ratings.csv").write_text("\n".join(lines) + "\n")
+    found = fastnmf.read(tmp_path / "ratings.csv", triplets="user,item,rating", strata=["country", "age"])
+    assert {name: labels.tolist() for name, labels in found.strata.items()} == {
+        "country": ["de", "at"],
+        "age": [30, 40],
+    }
+    assert list(found.source["strata"]) == ["country", "age"] and found.data.shape == (2, 2)
+    of_matrix = fastnmf.read("x.npz", strata={"half": np.arange(N) // 24, "site": ["a", "b"] * 24})
+    assert [*of_matrix.strata] == ["half", "site"] and of_matrix.source["strata"] is None
+    one = fastnmf.read("rows.csv", strata=["site"])
+    assert one.strata.tolist() == fastnmf.read("rows.csv", strata="site").strata.tolist()
+    turned = fastnmf.read("x.npz", transpose=True, strata=["a", "b"] * 6)  # labels, as ever
+    assert turned.strata.tolist() == ["a", "b"] * 6
+    anndata = pytest.importorskip("anndata")
+    obs = pd.DataFrame({"batch": ["p", "q"] * 3, "donor": [1, 2, 3] * 2}, index=[f"cell{i}" for i in range(6)])
+    anndata.AnnData(X=np.ones((6, 2), np.float32), obs=obs).write_h5ad(tmp_path / "cells.h5ad")
+    cells = fastnmf.read(tmp_path / "cells.h5ad", strata=["batch", "donor"])
+    assert cells.strata["donor"].tolist() == [1, 2, 3] * 2 and list(cells.source["strata"]) == ["batch", "donor"]

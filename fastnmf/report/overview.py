@@ -187,8 +187,8 @@ def _checks(facts):
         found.append(
             (
                 level,
-                f"Do these data need <bdi>{text(name)}</bdi>? <strong>{needed}</strong>: it removes {percent(gain)} of "
-                f"the error that is left without it (noise would: {percent(chance)}).",
+                f"Do these data need <bdi>{text(name)}</bdi>? <strong>{needed}</strong>: it removes {_small(gain)} of "
+                f"the error that is left without it (noise would: {_small(chance)}).",
             )
         )
     simple, means = next((pair for pair in facts.alternatives if pair[0].endswith(SIMPLE)), ("", None))
@@ -225,11 +225,17 @@ def _checks(facts):
     return found
 
 
+def _small(share):
+    """Return a share as a percentage, with one more digit where it is small."""
+    return percent(share, 1 if share >= 0.01 else 2)
+
+
 def _flagged(facts):
     words, found = facts.wording, []
+    group = "level" if facts.shifts_kind == "crossed" else "group"
     for parts, one, many, key in (
         (facts.topics, words.topic, words.topics, "topic"),
-        (facts.strata, "group", "groups", "stratum"),
+        (facts.strata, group, f"{group}s", "stratum"),
     ):
         for kind in ("repeated text", "function words"):
             links = [
