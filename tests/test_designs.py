@@ -413,10 +413,6 @@ REFUSED = {
     "predict_entries": (lambda: fitted(strata=F).predict_entries(0, 0), "predict_entries is not available"),
     "recommend": (lambda: fitted(strata=F).recommend(0, X=Y, strata=F), "recommend is not available"),
     "similar_features": (lambda: fitted(strata=F).similar_features(0), "similar_features is not available"),
-    "report": (
-        lambda: fastnmf.report.write_report(fitted(strata=F), "page.html", X=Y),
-        "report shows one shift for each row",
-    ),
     "no strata": (lambda: fitted(strata=F).transform(Y), "pass strata=, a frame with these columns"),
     "another column": (
         lambda: fitted(strata=F).transform(Y, strata={"a": F["a"], "c": F["b"]}),

@@ -1,4 +1,4 @@
-"""Kernel for many own components of each stratum: see `own` for the arrays.
+"""Kernels for many own components of each stratum: see `own` for the arrays.
 
 Inputs are not checked.
 """
@@ -7,8 +7,65 @@ import numpy as np
 
 from fastnmf.kernels.jit import kernel, work_stealing
 from fastnmf.kernels.llvm_builder import TILE_ROWS
-from fastnmf.kernels.row_intrinsics import rows_times
+from fastnmf.kernels.row_intrinsics import rows_gram_upper, rows_times
 from fastnmf.kernels.tile_kernels import LANE_BYTES, hals_lanes, load_transposed, store_transposed
+
+CHUNK = 256  # entries that are copied, so that they follow each other
+
+
+@kernel
+def blocks_gram(tasks, bounds, order, E, parts):
+    """Write the upper triangles of ``sum e eᵀ`` over pieces of the rows e of E that belong to one stratum.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the pieces.
+    bounds : ndarray (P + 1,) of int64
+        Piece t holds the rows ``order[bounds[t]:bounds[t + 1]]``.
+    order : ndarray (q,) of int64
+    E : ndarray (q, 1 + w)
+    parts : ndarray (P, K, K) of float64
+        Written; K is 1 + w, padded.
+    """
+    K = parts.shape[1]
+    for _, begin, until in work_stealing(tasks):
+        held, block = np.zeros((CHUNK, K), E.dtype), np.empty((K, K), E.dtype)
+        for t in range(begin, until):
+            parts[t] = 0.0
+            for lo in range(bounds[t], bounds[t + 1], CHUNK):
+                n = min(CHUNK, bounds[t + 1] - lo)
+                for i in range(n):
+                    e = E[order[lo + i]]
+                    for c in range(len(e)):
+                        held[i, c] = e[c]
+                rows_gram_upper(held, 0, n, block)
+                for a in range(K):
+                    for b in range(a, K):
+                        parts[t, a, b] += block[a, b]
+
+
+@kernel
+def blocks_dictionaries(tasks, column, H, E, out):
+    """Write ``H[column[e]]`` plus the own components of row e, which are tied to it, into each row e of out.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the rows of E.
+    column : ndarray (q,) of int32
+    H : ndarray (m, K), dtype of E
+    E : ndarray (q, 1 + w)
+    out : ndarray (q, K), dtype of E
+        Written.
+    """
+    for _, begin, until in work_stealing(tasks):
+        for e in range(begin, until):
+            h, own, row = H[column[e]], E[e], out[e]
+            for c in range(len(h)):
+                row[c] = h[c]
+            for c in range(1, len(own)):
+                row[c - 1] += own[c]
 
 
 @kernel

@@ -247,7 +247,7 @@ class OwnFrobenius(Frobenius):
             tasks = split_rows(len(parts), parts[0].size * 1024 if len(parts) else 1)
             walk = self.groups.bounds, self.groups.order, factors["W"], self._scale, self.offset
             own.rows_moments(tasks, *walk, parts)
-            return _summed(parts, self.groups.first)
+            return summed_pieces(parts, self.groups.first)
 
         return factors.cached("row moments", ("W",), compute)
 
@@ -412,7 +412,7 @@ def _as_slice(rows_):
     return slice(first, last + 1) if is_run else rows_
 
 
-def _summed(parts, first):
+def summed_pieces(parts, first):
     """Return the sums of the parts of each group: group g has the parts first[g]:first[g + 1]."""
     out = np.zeros((len(first) - 1, *parts.shape[1:]))
     np.add.at(out, row_index(first), parts)

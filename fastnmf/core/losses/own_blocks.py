@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnmf.core.factors import aligned
-from fastnmf.core.losses.own import OwnFrobenius
+from fastnmf.core.factors import aligned, padded
+from fastnmf.core.losses.own import OwnFrobenius, summed_pieces
 from fastnmf.data.layout import Compressed
-from fastnmf.kernels import products
+from fastnmf.kernels import own_blocks, products
 from fastnmf.kernels.blas import single_threaded_blas
-from fastnmf.kernels.jit import N_TASKS, split_rows
+from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
 
 
 class BlockProducts(NamedTuple):
@@ -93,15 +93,17 @@ class TiedFrobenius(OwnFrobenius):
         """Return ``[v G(i)]ᵀ [v G(i)]`` of every stratum, (n_strata, 1 + w, 1 + w) of float64."""
 
         def compute():
-            found = np.zeros((self.strata.n_strata, 1 + self.n_own, 1 + self.n_own))
-            with single_threaded_blas():
-                for code, _, entries in self.each_stratum():
-                    own = factors["G"][entries].astype(np.float64, copy=False)
-                    found[code] = own.T @ own
-                if self.is_common:
-                    v = self.shift(factors).astype(np.float64)
-                    found[:, 0, 0] = v @ v
-            return found
+            E, pieces = factors["G"], self.of_entries
+            parts = np.empty((pieces.first[-1], *[padded(E.shape[1], E.dtype)] * 2))
+            tasks = split_costs(pieces.bounds, parts.shape[1])
+            own_blocks.blocks_gram(tasks, pieces.bounds, pieces.order, E, parts)
+            upper = summed_pieces(parts, pieces.first)[:, : E.shape[1], : E.shape[1]]
+            both = upper + upper.transpose(0, 2, 1)
+            np.einsum("saa->sa", both)[:] /= 2  # exactly
+            if self.is_common:
+                v = self.shift(factors).astype(np.float64)
+                both[:, 0, 0] = v @ v
+            return both
 
         return factors.cached("entry squares", ("G",), compute)
 
@@ -111,8 +113,8 @@ class TiedFrobenius(OwnFrobenius):
             return super().row_product(factors)
 
         def compute():
-            np.take(factors["H"], self.pattern.column, axis=0, out=self._dictionaries)
-            self._dictionaries[:, : self.n_own] += factors["G"][:, 1:]
+            tasks, column = split_rows(len(self._dictionaries), self.width), self.pattern.column
+            own_blocks.blocks_dictionaries(tasks, column, factors["H"], factors["G"], self._dictionaries)
             self._by_place.matmul(self._dictionaries, self._row_pos)
             return self._row_pos
 
