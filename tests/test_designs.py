@@ -140,6 +140,11 @@ def test_kernels_are_the_plain_loops(dtype, has_dense_gram, monkeypatch):
             found.append((v, u, own, crossed, *parts.sum(axis=0)))
     assert all(np.array_equal(one, two) for one, two in zip(*found, strict=True))  # the same bits on any threads
     v, u, own, crossed, _, crossed_mu = found[0]
+    if has_dense_gram:  # one task, and thus many tiles of columns
+        G, one, inverse = sp.csr_array(gram), V.data.copy(), 1 / gram.diagonal()
+        sides = designs.runs_of(G), pos, neg, 2, np.empty((1, 2))
+        designs.pattern_hals_dense(np.array([0, 3000]), CSR(start, group, one), designs.rows_of(G), inverse, *sides)
+        np.testing.assert_array_equal(one, v)
     after = sp.csr_array((v, V.indices, V.indptr), V.shape).toarray()
     close = {"rtol": 1e-10 if dtype == np.float64 else 2e-4, "atol": 1e-10 if dtype == np.float64 else 1e-4}
     np.testing.assert_allclose(after[few], wanted, **close)
@@ -149,6 +154,13 @@ def test_kernels_are_the_plain_loops(dtype, has_dense_gram, monkeypatch):
     np.testing.assert_allclose(crossed_mu, np.sum(u.astype(float) * neg), rtol=1e-6)
     changed = sp.csr_array((u, V.indices, V.indptr), V.shape).toarray()[few]
     np.testing.assert_allclose(changed, oracle.multiply(full[0].astype(float), gram, *full[1:]), **close)
+
+
+def test_groups_of_one_run_do_not_meet():
+    Z = oracle.design([np.arange(12) % 4, np.arange(12) // 4])
+    assert designs.runs_of(sp.csr_array(Z.T @ Z)).tolist() == [0, 1, 1, 1, 1, 2, 2, 2]
+    linked = sp.csr_array(Z.T @ Z + oracle.path(4, 1, 8, 2.5))
+    assert designs.runs_of(linked).tolist() == [0, 1, 2, 3, 4, 5, 5, 5]
 
 
 # ---------------------------------------------------------------------------------------------------- estimators
