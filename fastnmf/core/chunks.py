@@ -214,8 +214,9 @@ class Part:
         Number of its first row among all rows.
     net : ElasticNet, or None
         The penalty of its weights.
-    places : ndarray (q,) of int64, or None
-        Position of each entry of its own pattern in that of all data; for Kullback-Leibler with shifts.
+    places : ndarray (q,) of int64, slice, or None
+        Position of each entry of its own pattern in that of all data; for Kullback-Leibler with shifts. A slice of all
+        for a design: a chunk then has the pattern of all data.
     """
 
     data: Strata

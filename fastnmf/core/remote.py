@@ -494,5 +494,9 @@ def part_of(data, first, net=None, pattern=None):
     pattern : Pattern, or None
         That of all data, where the steps need the places of the shifts of a chunk.
     """
-    places = None if pattern is None else pattern.places(data.pattern, np.arange(data.shape[1]))
+    places = None
+    if pattern is not None and isinstance(data, HasDesign):  # its own, found in each pass, took a third of an iteration
+        data.pattern, places = pattern, slice(None)
+    elif pattern is not None:
+        places = pattern.places(data.pattern, np.arange(data.shape[1]))
     return chunks.Part(data, first, None if net is None else net.of_rows(data.row_scale), places)
