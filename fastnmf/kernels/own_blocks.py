@@ -77,7 +77,7 @@ def blocks_hals(tasks, order, entries, H, sums, grams, pos, E, visits):
     tasks : ndarray (T + 1,) of int64
         Task table over `order`.
     order : ndarray (q,) of int64
-        The rows of E, sorted by stratum.
+        The rows of E; those of a stratum follow each other as far as possible.
     entries : ndarray (q, 2) of int32
         Column and stratum of each row of E.
     H : ndarray (m, K), dtype of E

@@ -11,6 +11,10 @@ from fastnmf.kernels import own_blocks, products
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import N_TASKS, split_costs, split_rows
 
+# Entries of a stratum in a block of columns, on average. Entries are updated block by block, so that they stay in the
+# cache while one stratum follows the other: an iteration on 20 newsgroups took four fifths of the time.
+PER_BLOCK = 256
+
 
 class BlockProducts(NamedTuple):
     """As `fastnmf.core.losses.own.EntryProducts`, for `BlockHALS`.
@@ -54,6 +58,9 @@ class TiedFrobenius(OwnFrobenius):
         self._entries = np.stack([pattern.column, pattern.group], axis=1).astype(np.int32)
         self._columns_of_numbers = np.repeat(pattern.column.astype(np.int32), size)
         self._rows_of_sums = (size * pattern.group[:, None] + np.arange(size)).astype(np.int32).reshape(-1)
+        n_blocks = max(1, n_entries // (PER_BLOCK * strata.n_strata))
+        block = pattern.column.astype(np.int64) * n_blocks // strata.shape[1]
+        self._in_blocks = np.argsort(block * strata.n_strata + pattern.group, kind="stable")
         if not strata.is_sparse:
             return
         side, places = strata.columns, self._places["H"]
@@ -70,7 +77,7 @@ class TiedFrobenius(OwnFrobenius):
             self.product("H", factors)  # without another pass over the data
         super().contribute(name, factors, sub)
         if name == "G":
-            sub.order_of_rows, sub.neg = self.of_entries.order, BlockProducts(self._entries, *sub.neg[2:])
+            sub.order_of_rows, sub.neg = self._in_blocks, BlockProducts(self._entries, *sub.neg[2:])
 
     def entry_moments(self, factors):
         """Return ``[v G(i)]ᵀ H`` of every stratum, (n_strata, 1 + w, k) of float64."""
