@@ -307,7 +307,8 @@ def sweep(problem, factors, extrapolation=None, *, n_more=0):
             if found is not None and len(together) == 1:
                 if sub.is_of_data[0]:
                     is_of_V = sub.weight is not None or sub.pattern is not None
-                    known_for = (name,) if is_of_V else tuple(f for f in factors.arrays if f in ("W", "H", name))
+                    known_for = (name,) if is_of_V else tuple(dict.fromkeys(("W", "H", name)))
+                    known_for = tuple(f for f in known_for if f in factors.arrays)
                     factors.cache_put(("pos", name), known_for, found[0])
                 if found[1] is not None and sub.is_of_data[1]:
                     factors.cache_put(("neg", name), tuple(factors.arrays), found[1])
