@@ -69,8 +69,9 @@ def test_the_width_of_the_fit_stays_with_the_model(tmp_path):
     again = load(tmp_path / "model.npz")
     np.testing.assert_array_equal(again.transform(X[:3] / 2), want)
     assert again.gamma_ == model.gamma_
-    for name in ("gamma_", "_gamma"):  # files of 0.1 have none, and gamma=None was scikit-learn's
+    for name in ("gamma_", "_gamma", "kernel_"):  # files of 0.1 have none, and gamma=None was scikit-learn's
         delattr(again, name)
+    again.kernel = "rbf"
     np.testing.assert_allclose(again._kernel(X[:3], X), pairwise_kernels(X[:3], X, metric="rbf"), rtol=1e-12)
 
 
@@ -117,7 +118,7 @@ def texts(n=160, m=200, seed=0):
     return X, topic
 
 
-def test_the_default_kernel_suits_the_data():
+def test_the_default_kernel_suits_the_data(tmp_path):
     """And fits are of the kernel that was chosen, whatever the parameter is later; sparse as dense."""
     X, topic = texts()
     model, dense = (KernelNMF(4, random_state=0).fit(F) for F in (sp.csr_array(X), X))
@@ -129,6 +130,10 @@ def test_the_default_kernel_suits_the_data():
     assert KernelNMF(2, kernel="linear", **FEW).fit(X).kernel_ == "linear"
     want = model.transform(X[:5])
     np.testing.assert_array_equal(model.set_params(kernel="rbf").transform(X[:5]), want)
+    del model.affinity_
+    model.save(tmp_path / "model.npz")
+    with pytest.raises(ValueError, match="kernel_"):  # there is no graph to compare new rows with
+        load(tmp_path / "model.npz")
 
 
 def test_neighbours_in_texts_are_those_by_direction(tmp_path):

@@ -57,7 +57,7 @@ DISTANCES = {
     "laplacian": manhattan_distances,
     "chi2": additive_chi2_kernel,
 }
-MOSTLY_ZERO = 0.25  # share of values other than zero below which directions of rows say more than distances
+MOSTLY_ZERO = 0.25  # share of values other than zero below which rows are compared by direction
 ROWS_OF_MEDIAN = 1000  # rows whose distances give a median: it differs by a few percent from that of all
 
 
@@ -99,12 +99,11 @@ class KernelNMF(ConvexModel):
         Where the graph of these is noise: that average, up to 200. The graph is noise where two neighbours of a row
         are hardly more often neighbours than any two rows; see Notes.
     gamma : float or {"scale", "median"}, default=None
-        Parameter of the kernel, if it has one of this name; a number has the inverse unit of the distance, squared for
-        ``"rbf"``. ``"median"``: 1 over the median of the distances (squared
-        for ``"rbf"``) of the rows, for ``"rbf"``, ``"laplacian"`` and ``"chi2"``. ``"scale"``: ``1 / (n_features
-        X.var())``, with the root of the variance where the kernel is of the first power of X. None means
-        ``"median"`` for these three kernels and ``"scale"`` for the others. With both, the result does not depend on
-        the unit of X.
+        Parameter of the kernel, if it has one of this name. A number is in units of 1 over the distance (over its
+        square for ``"rbf"``). ``"median"``: 1 over the median of the distances (of their squares for ``"rbf"``) of the
+        rows, for ``"rbf"``, ``"laplacian"`` and ``"chi2"``. ``"scale"``: ``1 / (n_features X.var())``, with the root of
+        the variance where the kernel is of the first power of X. None means ``"median"`` for these three kernels and
+        ``"scale"`` for the others. With both, the result does not depend on the unit of X.
     degree : float, default=None
         Degree of a polynomial kernel. None: 3, the default of scikit-learn.
     coef0 : float, default=None
@@ -187,9 +186,9 @@ class KernelNMF(ConvexModel):
     -----
     The kernel matrix is a dense (n_samples, n_samples) array, also for sparse X: at most 10,000 rows. The width of
     ``"rbf"`` determines the clusters; try several. Distances of texts are nearly all equal, so that it sees little in
-    them: on every tenth of 20 newsgroups the mutual information of labels and groups is .27, with ``"cosine"`` .33, and
-    with the neighbours of the default .42. A start may lead to clusters that are not the best ones: with `n_init` the
-    lowest objective decides.
+    them: on every tenth text of 20 newsgroups the normalised mutual information of labels and groups is .27, with
+    ``"cosine"`` .33, and with the neighbours of the default .42. A start may lead to clusters that are not the best
+    ones: with `n_init` the lowest objective decides.
 
     In many dimensions, with clusters that overlap, the nearest rows are of another cluster as often as not, and more
     neighbours average that out. A graph counts as noise if its transitivity, the share of the pairs of neighbours of a

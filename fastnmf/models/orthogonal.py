@@ -46,7 +46,7 @@ class OrthogonalNMF(BasisModel):
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
         than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
-        Source of the random numbers that the start uses.
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
     verbose : int, default=0
         1 shows the progress on standard error; 0 shows nothing.
     max_time : float, default=None
@@ -67,8 +67,8 @@ class OrthogonalNMF(BasisModel):
     Attributes
     ----------
     W_ : ndarray (n_samples, n_components) of the dtype of X
-        Columns of length one, zero for clusters without rows. With ``"em"`` ``W_.T @ W_`` is the identity for the
-        clusters that have rows.
+        Columns of length one, or zero for clusters without rows. With ``"em"`` each row has at most one entry that is
+        not zero, and ``W_.T @ W_`` is the identity for the clusters that have rows.
     components_ : ndarray (n_components, n_features) of the dtype of X
         H, in units of X.
     labels_ : ndarray (n_samples,) of int64

@@ -79,7 +79,7 @@ class TriNMF(BasisModel):
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
         than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
-        Source of the random numbers that the start uses.
+        Seed or source of the random numbers of the start. An int gives the same result in every call.
     verbose : int, default=0
         1 shows the progress on standard error; 0 shows nothing.
     max_time : float, default=None
