@@ -83,22 +83,22 @@ def pattern_hals_dense(tasks, V, gram, inverse, run, pos, neg, n_sweeps, parts):
     run : ndarray (q,) of int32
         The run of each group, ascending.
     """
-    (start, group, v), Q = V, gram.shape[1]
-    n_together = max(TILE // Q, 1)
-    room, first = n_together * len(run), n_together * np.searchsorted(run, np.arange(run[-1] + 1))
+    (start, group, v), Q, n_together = V, gram.shape[1], max(TILE // gram.shape[1], 1)
+    room, first = n_together * len(run), np.zeros(run[-1] + 1, np.int64)
+    for g in range(len(run), 0, -1):
+        first[run[g - 1]] = (g - 1) * n_together
     for t, begin, until in work_stealing(tasks):
-        own, crossed, slope, end = 0.0, 0.0, np.zeros((1, n_together, Q)), np.zeros(len(first), np.int64)
-        order, place, slopes = np.zeros(room, np.uint64), np.zeros(room, np.uint32), slope.reshape(-1)
-        column, member = np.zeros(room, np.int32), np.zeros(room, np.int32)
-        columns, members = np.zeros(room, np.int32), np.zeros(room, np.int32)
-        near, scale, steps = np.zeros(room), np.zeros(room), np.zeros(room)
+        own, crossed, slope, count = 0.0, 0.0, np.zeros((1, n_together, Q)), np.zeros(len(first), np.int64)
+        order, place, slopes = np.zeros(room, np.uint64), np.zeros(room, np.uint32), slope.reshape(slope.size)
+        column, member, columns = np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int32)
+        members, near, scale, steps = np.zeros(room, np.int32), np.zeros(room), np.zeros(room), np.zeros(room)
         for lo in range(begin, until, n_together):
-            slope[:], end[:] = 0, first
+            slopes[:], count[:] = 0, 0
             for j in range(lo, min(lo + n_together, until)):
                 for e in range(start[j], start[j + 1]):
                     s = np.uint32(group[e])
-                    p = np.uint64(end[run[s]])
-                    end[run[s]] += 1
+                    p = np.uint64(first[run[s]] + count[run[s]])
+                    count[run[s]] += 1
                     order[p], column[p], member[p], near[p], scale[p] = e, j - lo, s, v[e], inverse[s]
                     place[p] = (j - lo) * Q + s
                     slopes[place[p]] = np.float64(pos[e]) - np.float64(neg[e])
@@ -106,7 +106,7 @@ def pattern_hals_dense(tasks, V, gram, inverse, run, pos, neg, n_sweeps, parts):
                 n_changes = np.uint64(sweep == 0)
                 for r in range(len(first)):
                     n = np.uint64(0)
-                    for p in range(first[r], end[r]):
+                    for p in range(first[r], first[r] + count[r]):
                         step = -near[p]
                         if sweep > 0:
                             near[p] = v.dtype.type(max(slopes[place[p]] * scale[p] - step, 0.0))
@@ -118,7 +118,7 @@ def pattern_hals_dense(tasks, V, gram, inverse, run, pos, neg, n_sweeps, parts):
                 if n_changes == 0:
                     break
             for r in range(len(first)):
-                for p in range(first[r], end[r]):
+                for p in range(first[r], first[r] + count[r]):
                     v[order[p]] = near[p]
                     own -= near[p] * (slopes[place[p]] + np.float64(pos[order[p]]) + np.float64(neg[order[p]]))
                     crossed += near[p] * np.float64(neg[order[p]])
