@@ -373,6 +373,7 @@ CASES = (
     of("StratifiedNMF", "smooth", smoothness={"year": 3.0}, given=crossed, **DOUBLE),
     of("StratifiedNMF", "own", n_own=1, **GROUPED),
     of("StratifiedNMF", "own-tied", own="tied", **GROUPED, **DOUBLE),
+    of("StratifiedNMF", "own-kl", n_own=1, **KL, **GROUPED, **DOUBLE),
     of("StratifiedNMF", "nb", solver="mu", beta_loss="negative-binomial", **GROUPED, **DOUBLE),
     of("StratifiedNMF", "tall", data="tall", **SPARSE, **GROUPED),
     of("StratifiedNMF", "multilevel", data="tall", init="multilevel", **SPARSE, **GROUPED),
