@@ -15,6 +15,18 @@ TARGETS = set(re.findall(r"^([\w-]+):(?!=)", (ROOT / "Makefile").read_text(encod
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
 CITATION = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+TOP_LEVEL = {
+    "bench",
+    "docs",
+    "fastnmf",
+    "tests",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+}
+TOP_LEVEL |= {"README.md", "pyproject.toml"}  # beside what begins with a dot
 WRITTEN = ("docs/_build/", "dist/", ".venv")  # by commands
 
 
@@ -45,6 +57,15 @@ def test_what_is_missing_is_noticed():
         "docs/conf.txt.py",
         "fastnmf/none/",
     ]
+
+
+def test_nothing_else_is_kept_beside_the_package():
+    """A test once left a page there."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode or not listed.stdout:
+        pytest.skip("not a checkout")
+    kept = {name.split("/")[0] for name in listed.stdout.splitlines()}
+    assert {name for name in kept if not name.startswith(".")} == TOP_LEVEL
 
 
 def test_versions_agree():
