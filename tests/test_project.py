@@ -15,18 +15,8 @@ TARGETS = set(re.findall(r"^([\w-]+):(?!=)", (ROOT / "Makefile").read_text(encod
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
 CITATION = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-TOP_LEVEL = {
-    "bench",
-    "docs",
-    "fastnmf",
-    "tests",
-    "CHANGELOG.md",
-    "CITATION.cff",
-    "CONTRIBUTING.md",
-    "LICENSE",
-    "Makefile",
-}
-TOP_LEVEL |= {"README.md", "pyproject.toml"}  # beside what begins with a dot
+TOP_LEVEL = {"bench", "docs", "fastnmf", "tests", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE"}
+TOP_LEVEL |= {"Makefile", "README.md", "pyproject.toml"}  # beside what begins with a dot
 WRITTEN = ("docs/_build/", "dist/", ".venv")  # by commands
 
 
