@@ -3,6 +3,7 @@
 The result of a kernel does not depend on the number of threads, so that a fit may change it at any moment.
 """
 
+import os
 import time
 
 WINDOW = 0.02  # seconds of launches that are judged together: one late thread alone decides nothing
@@ -11,8 +12,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 # Cores that several threads must have had to be faster than one: on two idle cores they take a tenth more processor
 # time together than one, waits included.
 LEAST_CORES = 1.25
-# Where the system counts processor time in steps of milliseconds (Windows), no launch can be judged.
-IS_MEASURED = time.get_clock_info("process_time").resolution < 1e-4
+IS_MEASURED = os.name == "posix"  # Windows counts processor time in steps of 16 ms, whatever resolution it names
 
 
 class Contention:
