@@ -226,18 +226,19 @@ def test_weights_of_a_fit_survive_their_worker(two, disk):
 
 def test_a_worker_that_comes_late_is_used(cluster, disk):
     scale(cluster, 1)
-    client, used = distributed.default_client(), {}
+    client, shares = distributed.default_client(), []
 
     def come(state):
         if state.iteration == 2:
             scale(cluster, 2)
-        if state.iteration == 6:
-            used.update(client.run(_n_parts))
+        if state.iteration >= 6:  # on a busy machine chunks move later
+            used = client.run(_n_parts)
+            shares.append(min(used.values()) if len(used) == 2 else 0)
 
     kind, options, given = CASES["strata"]
-    expected = bits(fitted(kind, options, disk("f8"), given, max_iter=8))
-    assert bits(fitted(on_workers(kind), options, disk("f8"), given, max_iter=8, callback=come)) == expected
-    assert len(used) == 2 and min(used.values()) >= 3  # of six chunks; a copy may be on both for a while
+    expected = bits(fitted(kind, options, disk("f8"), given, max_iter=16))
+    assert bits(fitted(on_workers(kind), options, disk("f8"), given, max_iter=16, callback=come)) == expected
+    assert max(shares) >= 3  # of six chunks; a copy may be on both for a while
 
 
 def _n_parts(dask_worker):
