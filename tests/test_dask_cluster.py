@@ -231,13 +231,13 @@ def test_a_worker_that_comes_late_is_used(cluster, disk):
     def come(state):
         if state.iteration == 2:
             scale(cluster, 2)
-        if state.iteration >= 6:  # on a busy machine chunks move later
+        if state.iteration >= 3:  # later Dask may drop either of two copies
             used = client.run(_n_parts)
             shares.append(min(used.values()) if len(used) == 2 else 0)
 
     kind, options, given = CASES["strata"]
-    expected = bits(fitted(kind, options, disk("f8"), given, max_iter=16))
-    assert bits(fitted(on_workers(kind), options, disk("f8"), given, max_iter=16, callback=come)) == expected
+    expected = bits(fitted(kind, options, disk("f8"), given, max_iter=10))
+    assert bits(fitted(on_workers(kind), options, disk("f8"), given, max_iter=10, callback=come)) == expected
     assert max(shares) >= 3  # of six chunks; a copy may be on both for a while
 
 
