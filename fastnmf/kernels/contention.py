@@ -9,8 +9,7 @@ import time
 WINDOW = 0.02  # seconds of launches that are judged together: one late thread alone decides nothing
 # Seconds in one thread after a window in which several did not pay; they double as long as the next windows are alike.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-# Cores that several threads must have had to be faster than one: on two idle cores they take a tenth more processor
-# time together than one, waits included.
+# Cores that several threads must have had together. One thread has one core; the rest pays for launches and waits.
 LEAST_CORES = 1.25
 IS_MEASURED = os.name == "posix"  # Windows counts processor time in steps of 16 ms, whatever resolution it names
 
@@ -19,8 +18,8 @@ class Contention:
     """Measures how many cores launches in several threads had, and tells when kernels should run in one thread.
 
     A launch ends when all its threads have. One that shares a core with another program, or with another thread of the
-    launch, comes milliseconds late. So two threads beside one busy core had .9 cores together in one measurement, where
-    one thread has a core to itself.
+    launch, comes milliseconds late: two threads beside one busy core then had less than one core together, where one
+    thread has a core to itself.
 
     Attributes
     ----------
