@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastnmf.core.losses.divergences import KullbackLeibler
-from fastnmf.core.losses.own import OwnFrobenius
+from fastnmf.core.losses.own import OwnFrobenius, OwnPenalty
 from fastnmf.data.layout import Grouping
 from fastnmf.kernels import divergence, own, own_ratios
 from fastnmf.kernels.records import CSR, LazyRows, ShiftedProduct
@@ -134,7 +134,7 @@ class OwnKullbackLeibler(KullbackLeibler):
         return float(parts.sum())
 
 
-class OwnTotal:
+class OwnTotal(OwnPenalty):
     """``penalty sum_i sum U(i) G(i)ᵀ``: what own components explain of the total, in the unit of the divergence.
 
     Like the penalty of the squared error, it does not depend on how the scale is divided between U and G. Own
@@ -147,14 +147,6 @@ class OwnTotal:
     ----------
     of_data : OwnKullbackLeibler
     """
-
-    touches = ()
-
-    def __init__(self, of_data):
-        self.of_data = of_data
-
-    def contribute(self, name, factors, sub):
-        """Add nothing: the parts of the divergence have it."""
 
     def value(self, factors):
         """Return the penalty."""
