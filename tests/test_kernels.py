@@ -5,10 +5,11 @@ import numpy as np
 import oracles
 import pytest
 import scipy.sparse as sp
+from scipy import optimize
 
 from fastnmf.core.problem import full
 from fastnmf.core.updates.active_set import minimise_rows
-from fastnmf.kernels import divergence, nnls, products, rows
+from fastnmf.kernels import divergence, nnls, nnls_lanes, products, rows
 from fastnmf.kernels import row_intrinsics as simd
 from fastnmf.kernels import tile_kernels as lanes
 from fastnmf.kernels.jit import MOST_TASKS, N_TASKS, kernel, split_costs, split_rows, work_stealing
@@ -276,6 +277,61 @@ def test_nnls_equals_the_search_over_all_supports(rng, dtype):
         assert ((F[:, :k] == 0) == (want == 0)).all()
 
 
+@pytest.mark.parametrize("k", [1, 6, 33])
+def test_rows_are_solved_side_by_side_as_each_alone(rng, k):
+    L, n = rng.random((2 * k + 3, k)), 3 * nnls_lanes.LANES + 5
+    gram, b = L.T @ L, rng.normal(size=(n, 2 * k + 3)) @ L
+    b[7], b[8], b[9] = 0, -1, gram.sum(axis=1)  # supports of none and of all
+    C = np.linalg.cholesky(gram)
+    want = np.array([optimize.nnls(C.T, np.linalg.solve(C, row))[0] for row in b])
+    pos = np.zeros((n, simd.padded(k, float)))
+    pos[:, :k] = b
+    for guess in (want, rng.random((n, k)) - 0.5, np.zeros((n, k)), np.ones((n, k))):
+        F = np.maximum(np.pad(guess, ((0, 0), (0, pos.shape[1] - k))), 0)
+        start = F.copy()
+        minimise_rows(one_task(n), F, gram, pos, LazyRows.of(pos[:0]), 0.0)
+        np.testing.assert_allclose(F[:, :k], want, rtol=1e-9, atol=1e-12)
+        alone = start[5:6].copy()
+        minimise_rows(one_task(1), alone, gram, pos[5:6], LazyRows.of(pos[:0]), 0.0)
+        assert alone.tobytes() == F[5:6].tobytes()  # whoever its neighbours are
+
+
+@kernel
+def gather_and_solve(tasks, k, extended, b, support, upper, diagonal, lost):
+    for _, begin, until in work_stealing(tasks):
+        nnls_lanes.gather_lanes(until - begin, k, extended, b, support, upper, diagonal)
+        nnls_lanes.solve_lanes(until - begin, (k + 1) * len(b), upper, diagonal, lost)
+
+
+def test_lanes_are_gathered_and_solved_as_plain_numpy_does(rng):
+    k, lanes = 5, nnls_lanes.LANES
+    L = rng.random((9, k))
+    extended, b = np.eye(2 * k), np.zeros((lanes, 2 * k))
+    extended[:k, :k], b[:, :k] = L.T @ L, rng.random((lanes, k))
+    extended[3, :k] = extended[:k, 3] = extended[:k, 2]  # columns 2 and 3 are nearly one
+    extended[3, 3] = extended[2, 2]
+    support = np.repeat(np.arange(k, 2 * k, dtype=np.int32)[:, None], lanes, axis=1)
+    for lane in range(lanes):
+        chosen = np.flatnonzero(rng.random(k) < 0.6)[:4] if lane else np.array([2, 3])
+        support[: len(chosen), lane] = chosen
+    found = []
+    for is_plain in (True, False):
+        upper, diagonal, lost = np.zeros(k * (k + 1) * lanes), np.zeros(k * lanes), np.full(lanes, np.nan)
+        if is_plain:
+            nnls_lanes._gather_lanes_plain(4, k, extended, b, support, upper, diagonal)
+            nnls_lanes._solve_lanes_plain(4, (k + 1) * lanes, upper, diagonal, lost)
+        else:
+            gather_and_solve(one_task(4), k, extended, b, support, upper, diagonal, lost)
+        found.append((upper.reshape(k, k + 1, lanes)[:4, 4], lost))
+    (x, lost), (again, lost_again) = found
+    assert (lost == lost_again).all() and lost[0] == 1 and (lost[1:] == 0).any()
+    np.testing.assert_allclose(again[:, lost == 0], x[:, lost == 0], rtol=1e-12)
+    for lane in np.flatnonzero(lost == 0):
+        chosen = support[:4, lane][support[:4, lane] < k]
+        want = np.linalg.solve(extended[np.ix_(chosen, chosen)], b[lane, chosen])
+        np.testing.assert_allclose(x[: len(chosen), lane], want, rtol=1e-9)
+
+
 def test_nnls_of_dependent_and_dead_columns_is_stationary(rng):
     L = rng.random((30, 4))
     L = np.column_stack([L, L[:, 0], np.zeros(30), L[:, 1] + L[:, 2]])
@@ -288,8 +344,10 @@ def test_nnls_of_dependent_and_dead_columns_is_stationary(rng):
     assert (F >= 0).all() and not F[:, 5].any()
     scale = b.max()
     assert slope.min() > -1e-7 * scale and np.abs(F[:, :k] * slope).max() < 1e-7 * scale
-    is_solved = np.ones(50, bool)
-    nnls.rows_nnls(one_task(50), np.zeros_like(F), gram, pos, LazyRows.of(pos[:0]), 0.0, 5, is_solved)
+    is_solved, whole, extended = np.ones(50, bool), np.zeros((k, 8)), np.eye(2 * k)
+    whole[:, :k] = extended[:k, :k] = gram
+    nothing = LazyRows.of(pos[:0])
+    nnls_lanes.rows_nnls(one_task(50), np.zeros_like(F), whole, extended, pos, nothing, 0.0, is_solved)
     left = np.flatnonzero(~is_solved)
     assert len(left) > 8  # what the second kernel is for
     for tasks in (one_task(len(left)), many_tasks(len(left))):

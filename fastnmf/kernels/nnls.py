@@ -1,8 +1,8 @@
 """Exact non-negative least squares from the normal equations, one small problem for each row, and its derivative.
 
-Block principal pivoting from a guess of the support solves nearly all rows with one to five factorisations. Where it
-cycles, or where the columns of a support are linearly dependent, an active-set method starts from zero; it always
-terminates. Each task holds its latest factorisations by support, so that rows with equal supports share them.
+Block principal pivoting from a guess of the support solves nearly all rows with one to five factorisations; for rows
+that share a Gram matrix see `nnls_lanes`. Where it cycles, or where the columns of a support are linearly dependent, an
+active-set method starts from zero; it always terminates.
 
 A *support* is the set of the positive entries of a solution. Inputs are not checked.
 """
@@ -343,55 +343,6 @@ def _pivot(gram, inverse, b, tolerance, x, z, support, keys, chols):
 
 
 @kernel
-def rows_nnls(tasks, F, gram, pos, neg, linear, n_held, is_solved):
-    """Replace every row f of F by the minimiser of ``f gram fᵀ / 2 - (pos - neg - linear) f`` over f >= 0.
-
-    The support of f is the first guess of the support of the minimiser; a correct guess saves time. All computations
-    are in float64, and the result depends on the row alone. A row whose support is not found by pivoting stays as it
-    is, for `rows_nnls_active`; that is rare, and a kernel that does both takes twice the time to compile.
-
-    Parameters
-    ----------
-    tasks : ndarray (T + 1,) of int64
-        Task table.
-    F : ndarray (p, K)
-        Written in the first k columns.
-    gram : ndarray (k, k) of float64
-        k <= K.
-    pos : ndarray (p, K)
-    neg : fastnmf.kernels.records.LazyRows (p, K)
-        Its rows are used as they are: `start` has length 0.
-    linear : float
-        Constant added to the half-gradient of every entry.
-    n_held : int
-        Number of factorisations that a task holds.
-    is_solved : ndarray (p,) of bool
-        Written.
-    """
-    k, group, below = len(gram), neg.group, neg.rows
-    unit = 4.0 * np.finfo(F.dtype).eps
-    for _, begin, until in work_stealing(tasks):
-        b, x, z, inverse = np.empty(k), np.empty(k), np.empty(k), np.empty(k)
-        for c in range(k):
-            inverse[c] = 1.0 / np.sqrt(gram[c, c]) if gram[c, c] > 0.0 else 0.0  # 1 over the length of the column
-        support, keys, chols = np.empty(k, np.int64), np.empty(n_held, np.uint64), np.empty((n_held, k, k))
-        for place in range(n_held):
-            keys[place] = 0
-        for i in range(begin, until):
-            largest = 0.0
-            g = group[i] if len(group) > 0 else i
-            for c in range(k):
-                b[c], x[c] = pos[i, c] - linear, F[i, c]
-                if below.shape[0] > 0:
-                    b[c] -= below[g, c]
-                largest = max(largest, b[c] * inverse[c])
-            is_solved[i] = _pivot(gram, inverse, b, unit * largest, x, z, support, keys, chols)
-            if is_solved[i]:
-                for c in range(k):
-                    F[i, c] = x[c]
-
-
-@kernel
 def rows_nnls_active(tasks, rows, F, gram, right):
     """Replace ``f = F[rows[r]]`` by the minimiser of ``f gram fᵀ / 2 - right[r] f`` over f >= 0, from zero.
 
@@ -400,8 +351,10 @@ def rows_nnls_active(tasks, rows, F, gram, right):
     tasks : ndarray (T + 1,) of int64
         Task table over r.
     rows : ndarray (r,) of int64
-    F, gram :
-        As for `rows_nnls`.
+    F : ndarray (p, K)
+        Written in the first k columns.
+    gram : ndarray (k, k) of float64
+        k <= K.
     right : ndarray (r, k) of float64
     """
     k = len(gram)

@@ -3,10 +3,11 @@
 import numpy as np
 
 from fastnmf.core.problem import full
-from fastnmf.kernels import coding, nnls
+from fastnmf.kernels import coding, nnls, nnls_lanes
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import LazyRows
+from fastnmf.kernels.row_intrinsics import padded
 
 HELD_BYTES = 1 << 18  # size of the factorisations that a task holds; they should stay in the cache
 MAX_HELD = 61  # largest number of factorisations that a task holds; a prime, which spreads the keys evenly
@@ -51,10 +52,12 @@ def minimise_rows(tasks, F, gram, pos, neg, linear):
     Parameters
     ----------
     tasks, F, gram, pos, neg, linear :
-        As for `fastnmf.kernels.nnls.rows_nnls`.
+        As for `fastnmf.kernels.nnls_lanes.rows_nnls`; gram (k, k).
     """
     rank, is_solved = len(gram), np.empty(len(F), np.bool_)
-    nnls.rows_nnls(tasks, F, gram, pos, neg, linear, n_held(rank), is_solved)
+    extended, whole = np.eye(2 * rank), np.zeros((rank, padded(rank, np.float64)))
+    extended[:rank, :rank] = whole[:, :rank] = gram
+    nnls_lanes.rows_nnls(tasks, F, whole, extended, pos, neg, linear, is_solved)
     if not is_solved.all():
         rows = np.flatnonzero(~is_solved)
         right = pos[rows, :rank].astype(np.float64) - linear
