@@ -12,11 +12,12 @@ from numba.extending import intrinsic
 
 from fastnmf.kernels.jit import inlined, kernel, work_stealing
 from fastnmf.kernels.llvm_builder import FLAGS, TILE_ROWS, Emitter
-from fastnmf.kernels.nnls import MAX_TRIES, RANK_TOLERANCE
 from fastnmf.kernels.row_intrinsics import rows_times
 from fastnmf.kernels.tile_kernels import prefetch_row
 
 LANES, SORTED = 8, 256  # rows side by side; rows that are sorted at a time
+MAX_TRIES = 3  # consecutive exchanges that may fail to reduce the number of infeasible entries
+RANK_TOLERANCE = 1e-10  # a column is dependent if its squared distance from the span is below this share of its square
 
 
 @intrinsic
@@ -293,6 +294,13 @@ def _by_size(F, pos, begin, until, k, order):
     """Write the rows begin..until of F into order, by the size of their support in the first k columns.
 
     So eight rows that are solved together have supports of about one size. The rows of pos are prefetched.
+
+    Parameters
+    ----------
+    F, pos : ndarray (p, K)
+    begin, until, k : int
+    order : ndarray (SORTED,) of int64
+        Written in the first ``until - begin`` entries.
     """
     starts, sizes = np.zeros(k + 2, np.int64), np.zeros(until - begin, np.int64)
     for i in range(until - begin):
