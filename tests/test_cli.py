@@ -106,12 +106,11 @@ BAD = [
     (["report", "m2.npz", "-o", "r.html", "--rows", "short.txt"], "short.txt has 2 titles for the 4 rows"),
     (["report", "m2.npz", "-o", "r.html", "--data", "x.npz"], "X has 50 rows; the model was fitted to 4"),
     (["report", "m2.npz", "-o", "r.html", "--data", "names.txt"], "ends in '.txt'"),
-    (["fly"], "invalid choice: 'fly'; expected one of demo, warmup, fit, transform"),
+    (["fly"], "invalid choice: 'fly'; expected one of fit, top, explain, report"),
     (["fti", "x.npz"], "invalid choice: 'fti'; did you mean 'fit'"),
     (["fit", "x.npz", "--stratta", "strata.txt", "-o", "m.npz"], "--stratta strata.txt; did you mean '--strata'"),
     (["models", "StratifedNMF"], "'StratifedNMF' is not in the catalogue; did you mean 'StratifiedNMF'"),
     (["info", "--loud"], "unrecognized arguments: --loud"),
-    ([], "required"),
 ]
 
 
@@ -128,6 +127,13 @@ def test_bad_input_is_one_sentence_and_exit_code_2(files, capsys, monkeypatch, a
 
     assert re.search(message, sentence), sentence
     assert not (files / "m.npz").exists() and not (files / "r.html").exists()
+
+
+def test_without_a_command_the_help_tells_how_to_begin(capsys):
+    code, out, err = run(capsys)
+    assert code == 2 and not out and "begin with:\n  fastnmf fit posts.csv --text text" in err
+    _, out, _ = run(capsys, "--help")
+    assert out == err and max(map(len, out.splitlines())) <= 80
 
 
 def test_report_of_a_file_is_that_of_the_model(files, capsys):
@@ -255,7 +261,9 @@ def test_a_fit_with_a_checkpoint_goes_on(files, capsys):
 def test_models_are_listed_and_looked_up(capsys):
     code, out, err = run(capsys, "models")
     assert code == 0 and not err
-    assert [line.split()[0] for line in out.splitlines()[1:-2]] == [entry.name for entry in catalogue()]
+    listed = [line.split()[0] for line in out.splitlines()[1:-2] if not line.startswith(" ")]
+    assert listed == [entry.name for entry in catalogue()] and max(map(len, out.splitlines())) <= 100
+    assert "(dense data only)" in next(line for line in out.splitlines() if line.startswith("KernelNMF"))
     code, out, err = run(capsys, "models", "robustnmf")
     assert code == 0 and out.count("RobustNMF: ") == 3 and "Holland, Welsch 1977" in out and "`" not in out
     code, out, err = run(capsys, "models", "Nothing")

@@ -315,6 +315,7 @@ BAD = [
     (["plot", "model.npz", "-o", "x.doc"], "ends in '.doc'; a plot is written as .png"),
     (["plot", "model.npz", "--kind", "usages", "-o", "x.png"], "invalid choice: 'usages'; did you mean 'usage'"),
     (["explain", "model.npz"], "required: --data"),
+    (["explain", "model.npz", "posts.csv"], "unrecognized .*; did you mean '--data posts.csv'"),
     (["report", "model.npz", "--data", "posts.csv", "--row-title", "titel", "-o", "x.html"], "did you mean 'title'"),
     (["export", "model.npz", "-o", "model.npz"], "model.npz is a file, and the tables need a folder"),
 ]

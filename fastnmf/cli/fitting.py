@@ -20,10 +20,10 @@ _SAME = ("solver", "beta_loss", "init", "n_init", "alpha_W", "alpha_H", "alpha_V
 _SAME += ("max_iter", "tol", "max_time")
 MODEL = "MODEL.npz"
 FIT = """\
-fastnmf fit posts.csv --text text --strata group --components 20 -o model.npz
-fastnmf fit posts.csv --text text --strata site --strata year -o crossed.npz
-fastnmf fit cells.h5ad --strata batch --layer counts --beta-loss kullback-leibler -o cells.npz
-fastnmf fit ratings.parquet --triplets user,item,rating --missing zeros -o ratings.npz"""
+  fastnmf fit posts.csv --text text --strata group --components 20 -o model.npz
+  fastnmf fit posts.csv --text text --strata site --strata year -o crossed.npz
+  fastnmf fit cells.h5ad --strata batch --layer counts --beta-loss kullback-leibler -o cells.npz
+  fastnmf fit ratings.parquet --triplets user,item,rating --missing zeros -o ratings.npz"""
 LONGEST_NAME = 100  # characters of a row that a model keeps
 
 
@@ -32,31 +32,32 @@ def add_fit(commands):
     parser = options.command(
         commands, "fit", "fit a model to a file: texts, cells, ratings or a matrix", "X -o MODEL.npz", FIT
     )
+    options.add_output(parser, MODEL)
+    parser.add_argument("--components", type=options.numbers, metavar="K", help="default: 10, or the model's own")
     options.add_data(parser)
     options.add_words(parser)
-    parser.add_argument("--components", type=options.numbers, metavar="K", help="default: 10, or the model's own")
     options.add_model(parser)
-    parser.add_argument(
+    group = parser.add_argument_group("more files and labels")
+    group.add_argument("--export", type=Path, metavar="DIR", help="also write the tables of fastnmf export")
+    group.add_argument("--features", type=Path, help=f"{options.NAMES}; kept in the model")
+    group.add_argument(
         "--classes", action="store_true", help="use the labels of --strata as classes, the y of the model"
     )
-    parser.add_argument("--features", type=Path, help=f"{options.NAMES}; kept in the model")
-    parser.add_argument(
+    group.add_argument(
         "--folder", type=Path, metavar="DIR", help="keep X in this folder, for tables larger than memory"
     )
-    parser.add_argument(
+    group.add_argument(
         "--checkpoint", type=Path, metavar="STATE.npz", help="file for the state of the fit, to resume it"
     )
     every = "seconds between two saves, default %(default)s"
-    parser.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help=every)
-    parser.add_argument("--export", type=Path, metavar="DIR", help="also write the tables of fastnmf export")
-    options.add_output(parser, MODEL)
+    group.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help=every)
     parser.set_defaults(run=_fit, parser=parser)
 
 
 def add_consensus(commands):
     """Add the command ``consensus``."""
     parser = options.command(
-        commands, "consensus", "fit many times, and keep the components on which the fits agree", "X -o MODEL.npz"
+        commands, "consensus", "fit many times, keep the components on which the fits agree", "X -o MODEL.npz"
     )
     options.add_data(parser)
     options.add_words(parser)
@@ -90,7 +91,7 @@ def add_select_strata(commands):
     parser = options.command(
         commands,
         "select-strata",
-        "choose what a model shares between groups by the error on held-out data",
+        "choose what groups share by the error on held-out data",
         "X --strata COLUMN",
     )
     options.add_data(parser)

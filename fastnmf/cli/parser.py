@@ -31,7 +31,10 @@ class Parser(argparse.ArgumentParser):
     def refuse(self, unknown):
         """Refuse arguments that no option takes."""
         word = unknown[0].split("=")[0]
-        self.error(f"unrecognized arguments: {' '.join(unknown)}{proposal(word, self.long_options())}")
+        hint = proposal(word, self.long_options())
+        if not word.startswith("-") and "--data" in self.long_options():
+            hint = f"; did you mean '--data {word}'?"
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
     def long_options(self):
         """Return name -> action of the options that begin with two dashes."""
@@ -253,7 +256,7 @@ def add_data(parser, positional=True, title="--title", kind="--kind"):
         parser.add_argument("--data", dest="X", metavar="X", help=f"data of the fit: {where}")
     group = parser.add_argument_group("data")
     group.add_argument("--text", metavar="COLUMN", help="column of texts, which become TF-IDF")
-    group.add_argument(title, dest="title", metavar="COLUMN", help="column of row titles")
+    group.add_argument(title, dest="title", metavar="COLUMN", help="column of titles of the rows, for the report")
     group.add_argument("--names", metavar="COLUMN", help="column of row names; default: a column without a name")
     group.add_argument("--triplets", type=words, metavar="COLUMNS", help="columns of ratings, such as user,item,rating")
     strata = (
@@ -268,7 +271,9 @@ def add_data(parser, positional=True, title="--title", kind="--kind"):
     )
     group.add_argument("--transpose", action="store_true", help="the columns are samples")
     group.add_argument("--encoding", help="encoding of a text file that is not UTF-8, such as latin-1")
-    group.add_argument(kind, dest="kind", metavar="KIND", help="contents of the file, if its ending does not say")
+    group.add_argument(
+        kind, dest="kind", metavar="KIND", help="texts, table, triplets, cells or matrix; default: by the ending"
+    )
     group.add_argument(
         "--duplicates", metavar="HOW", help="how to combine repeated triplets: sum (default), mean, or raise"
     )
@@ -297,26 +302,30 @@ def add_model(parser):
     group.add_argument(
         "--model", metavar="NAME", help="default: StratifiedNMF with strata, else NMF; see fastnmf models"
     )
-    group.add_argument("--solver", help="default: the model's own, or mu for a loss other than frobenius")
-    group.add_argument("--beta-loss", type=number_or_name, metavar="LOSS", help="frobenius, kullback-leibler, ...")
-    group.add_argument("--init", help="the start")
-    group.add_argument("--n-init", type=int, metavar="N", help="number of starts; the best is kept")
+    losses = "frobenius (default); kullback-leibler, negative-binomial for counts; itakura-saito; or a number"
+    group.add_argument("--beta-loss", type=number_or_name, metavar="LOSS", help=losses)
     for factor, what in (("W", "weights"), ("H", "components"), ("V", "shifts")):
         group.add_argument(f"--alpha-{factor}", type=number_or_name, metavar="A", help=f"penalty on the {what}")
     group.add_argument("--l1-ratio", type=float, metavar="R", help="share of L1 in the penalties, from 0 to 1")
     own = {"type": penalties, "action": "extend", "default": [], "metavar": "FACTOR=FILE.py:NAME"}
     group.add_argument("--penalty", help="a penalty of your own, such as H=separation.py:Separation", **own)
-    group.add_argument("--gauge", help="max_shift or min_shift")
+    gauge = "max_shift or min_shift: count as much, or as little, as possible as specific to a group"
+    group.add_argument("--gauge", help=gauge)
     group.add_argument("--normalize", metavar="NORM", help="norm of the components: l1, l2 or max")
     group.add_argument("--missing", metavar="WHICH", help="unknown entries: zeros or nan")
+    group.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: unchanged")
+    more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
+    group.add_argument("--set", type=setting, help="any parameter of the model, such as n_own=2", **more)
+
+    group = parser.add_argument_group("fit")
+    group.add_argument("--seed", type=int, help="seed of the random start; default: another start in every run")
+    group.add_argument("--solver", help="hals or mu; default: the model's own, or mu for a loss other than frobenius")
+    group.add_argument("--init", help="auto (default), features, rows, random, nndsvd, ...: the start")
+    group.add_argument("--n-init", type=int, metavar="N", help="number of starts; the best is kept")
     group.add_argument("--max-iter", type=int, metavar="N", help="maximum number of iterations")
     group.add_argument("--tol", type=float, help="tolerance; 0 runs all iterations")
     group.add_argument("--max-time", type=float, metavar="S", help="time limit in seconds")
-    group.add_argument("--seed", type=int, help="seed of the random start")
-    group.add_argument("--threads", type=int, metavar="N", help="number of threads")
-    group.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: unchanged")
-    more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
-    group.add_argument("--set", type=setting, help="any parameter of the model", **more)
+    group.add_argument("--threads", type=int, metavar="N", help="number of threads; the result is the same")
     config = "TOML file of these options; the command line takes precedence; a table [parameters] holds those of --set"
     parser.add_argument("--config", metavar="FILE.toml", help=config)
     add_quiet(parser)

@@ -40,7 +40,7 @@ def add_plot(commands):
     parser = options.command(
         commands,
         "plot",
-        "plot a model: what uses which component, strongest features, a map of topics, the loss",
+        "draw a model, as a PNG, SVG or PDF file",
         "MODEL.npz --kind KIND -o FILE.png",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")

@@ -30,7 +30,7 @@ def add_transform(commands):
 def add_explain(commands):
     """Add the command ``explain``."""
     parser = options.command(
-        commands, "explain", "show how much groups and shared components explain", "MODEL.npz --data X"
+        commands, "explain", "tell how much the groups and the shared components explain", "MODEL.npz --data X"
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     options.add_data(parser, positional=False)
@@ -41,9 +41,7 @@ def add_explain(commands):
 
 def add_top(commands):
     """Add the command ``top``."""
-    parser = options.command(
-        commands, "top", "strongest features of every stratum and every component of a model", "MODEL.npz"
-    )
+    parser = options.command(commands, "top", "print the strongest features of each group and component", "MODEL.npz")
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--features", type=Path, help=options.NAMES)
     parser.add_argument("-n", type=int, default=10, help="features in a line, default %(default)s")
@@ -57,7 +55,7 @@ def add_report(commands):
     parser = options.command(
         commands,
         "report",
-        "write a web page about a model, readable without network",
+        "write a page about a model for the browser",
         "MODEL.npz [--data X] -o REPORT.html",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
@@ -75,9 +73,7 @@ def add_report(commands):
 
 def add_export(commands):
     """Add the command ``export``."""
-    parser = options.command(
-        commands, "export", "write a model as a folder of tables and a summary in JSON", "MODEL.npz -o FOLDER"
-    )
+    parser = options.command(commands, "export", "write a model as a folder of tables", "MODEL.npz -o FOLDER")
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--features", type=Path, help=options.NAMES)
     parser.add_argument("--rows", type=Path, help="text file with one row name per line")
@@ -203,9 +199,7 @@ def _export(arguments):
 
 def add_models(commands):
     """Add the command ``models``."""
-    parser = options.command(
-        commands, "models", "list all models: purpose, formula, whether they take sparse data", "[NAME]"
-    )
+    parser = options.command(commands, "models", "list all models and what each is for", "[NAME]")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a class, such as PLSA, to describe in full")
     options.add_json(parser)
     parser.set_defaults(run=_models, parser=parser)
@@ -213,7 +207,7 @@ def add_models(commands):
 
 def add_info(commands):
     """Add the command ``info``."""
-    parser = options.command(commands, "info", "versions, threading layer, threads, cache folder", "")
+    parser = options.command(commands, "info", "print versions, threads, and where compiled kernels are", "")
     options.add_json(parser)
     parser.set_defaults(run=_info, parser=parser)
 
