@@ -14,6 +14,8 @@ import scipy.sparse as sp
 from fastnmf import NMF, StratifiedNMF, catalogue, datasets, load
 from fastnmf.cli import showing
 from fastnmf.cli.commands import main
+from fastnmf.cli.parser import own_sizes
+from fastnmf.cli.text import cut
 from fastnmf.report import write_report
 
 
@@ -76,7 +78,23 @@ def test_fit_options_reach_the_model(files, capsys):
     assert model.components_.dtype == np.float32 and model.solver == "mu" and model.n_iter_ == 4
 
 
+def test_own_components_have_an_option_and_lines_of_their_own(files, capsys):
+    strata = ["--strata", files / "strata.txt", "--components", 2, "--seed", 0, "--max-iter", 5]
+    code, out, _ = run(capsys, "fit", files / "x.npz", *strata, "--n-own", "red=2,blue=1", "-o", files / "m.npz")
+    assert code == 0 and f"; look: fastnmf top {files / 'm.npz'}\n" in out
+    assert load(files / "m.npz").n_own == {"red": 2, "blue": 1}
+    _, out, _ = run(capsys, "top", files / "m.npz")
+    assert [line[:8].rstrip() for line in out.splitlines() if line[2:].startswith(("red ", "blue "))] == [
+        *("  blue", "  red", "  blue 0", "  red 0", "  red 1"),
+    ]
+    assert own_sizes("3") == 3 and own_sizes("2019=1") == {2019: 1}
+    assert cut("a" * 28) == "a" * 28 and cut("a" * 29) == "a" * 27 + "…"
+
+
 BAD = [
+    (["fit", "x.npz", "--n-own", "two", "-o", "m.npz"], "'two' is no number of components; write it as 2, or as"),
+    (["fit", "x.npz", "--n-own", "a=1,2", "-o", "m.npz"], "'a=1,2' is no number of components"),
+    (["fit", "x.npz", "--model", "LDA", "-o", "m.npz"], "'LDA' is not a model; fastnmf models lists all of them"),
     (["fit", "nowhere.npz", "-o", "m.npz"], "No such file or directory: .*nowhere.npz"),
     (["fit", "x.npz", "--strata", "nowhere.txt", "-o", "m.npz"], "nowhere.txt"),
     (["fit", "x.npz", "--strata", "short.txt", "-o", "m.npz"], "2 labels for 50 rows"),

@@ -75,6 +75,12 @@ def test_commands_that_read_a_crossed_model(capsys):
         assert code == 0 and len(list(csv.DictReader(file))) == 6
 
 
+def test_a_plot_of_effects_needs_a_factor(capsys):
+    pytest.importorskip("matplotlib")
+    code, _, err = run(capsys, "plot", "model.npz", "--kind", "effects", "-o", "e.png")
+    assert code == 2 and "several factors; give one of them, --factor 'site' or --factor 'year'." in err
+
+
 def test_files_of_labels_and_a_file_of_options(capsys, tmp_path):
     files = ["--strata", "site.txt", "--strata", "year.npy"]
     assert run(capsys, "fit", "x.npz", *files, *FIT, "-o", tmp_path / "m.npz")[0] == 0

@@ -138,6 +138,7 @@ def test_plots(posts, capsys, monkeypatch, kind, more):
 def test_the_report_reads_the_data_as_the_fit_did(posts, capsys, monkeypatch):
     monkeypatch.chdir(posts)
     code, out, err = run(capsys, "report", "model.npz", "--data", "posts.csv", "-o", "report.html")
+    assert "<h1>posts.csv</h1>" in (posts / "report.html").read_text("utf-8")
     page = (posts / "report.html").read_text("utf-8")
     assert code == 0 and not err and "Post, number" in page and "Do these data need their groups?" in page
     assert "60 documents with" in page  # the words of texts

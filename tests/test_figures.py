@@ -233,7 +233,9 @@ def test_effects_are_lines_over_numbers_and_dots_beside_names(size):
     for line, j in zip(regions.get_lines(), (3, 1), strict=True):
         assert line.get_xdata().tolist() == model.shifts_[31:, j].tolist() and line.get_linestyle() == "None"
     assert len(regions.get_yticklabels()) == 3 and regions.get_xlabel() == "effect of the region"
-    with pytest.raises(ValueError, match="factor='age' is not known; expected one of 'year', 'the region'"):
+    with pytest.raises(
+        ValueError, match="factor='age' is not known; give one of them, factor='year' or factor='the region'"
+    ):
         plots.plot_effects(model, "age")
     with pytest.raises(ValueError, match="12 features have more colours than can be told apart; give 8"):
         plots.plot_effects(model, "year", range(12))

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shlex
 import warnings
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from fastnmf.data.writing import check_writable
 # option -> parameter of the estimators, where they have different names
 _NAMES = {"components": "n_components", "seed": "random_state", "missing": "missing_values", "threads": "n_threads"}
 _SAME = ("solver", "beta_loss", "init", "n_init", "alpha_W", "alpha_H", "alpha_V", "l1_ratio", "gauge", "normalize")
-_SAME += ("max_iter", "tol", "max_time")
+_SAME += ("max_iter", "tol", "max_time", "n_own")
 MODEL = "MODEL.npz"
 FIT = """\
   fastnmf fit posts.csv --text text --strata group --components 20 -o model.npz
@@ -150,7 +151,8 @@ def _fit(arguments):
         print(tables.as_json(tables.model_summary(model) | {"files": [str(file) for file in files]}))
         return
     print(summary(model))
-    print(f"Model written to {arguments.output}")
+    look = f"; look: fastnmf top {shlex.quote(str(arguments.output))}" if hasattr(model, "top_features") else ""
+    print(f"Model written to {arguments.output}{look}")
     if bunch.texts is not None and arguments.stop_words is None and hasattr(model, "W_"):
         _tell_of_function_words(model, X, names)
     if arguments.export is not None:
@@ -370,6 +372,6 @@ def model_class(name):
     found = {each: kind for each, kind in found.items() if isinstance(kind, type) and issubclass(kind, Estimator)}
     kind = next((kind for each, kind in found.items() if each.lower() == name.lower()), None)
     if kind is None:
-        hint = options.proposal(name, found) or f"; the models are {', '.join(found)}."
+        hint = options.proposal(name, found) or "; fastnmf models lists all of them, such as StratifiedNMF and PLSA."
         raise ValueError(f"{name!r} is not a model{hint}")
     return kind

@@ -200,6 +200,17 @@ def setting(text):
         return name.strip(), value
 
 
+def own_sizes(text):
+    """Return ``n_own``: the integer that a text stands for, or of ``treated=4,control=1`` a dict label -> integer."""
+    parts = [part.rpartition("=") for part in words(text)]
+    is_one = len(parts) == 1 and not parts[0][1]
+    if not all(size.isdecimal() and (is_one or label) for label, _, size in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of components; write it as 2, or as treated=4")
+    if is_one:
+        return int(parts[0][2])
+    return {int(label) if label.isdecimal() else label: int(size) for label, _, size in parts}
+
+
 def penalties(text):
     """Return (factor, file, name) of each part of a list with commas such as ``H=separation.py:Separation``."""
     return [_penalty(part) for part in words(text)]
@@ -309,13 +320,15 @@ def add_model(parser):
     group.add_argument("--l1-ratio", type=float, metavar="R", help="share of L1 in the penalties, from 0 to 1")
     own = {"type": penalties, "action": "extend", "default": [], "metavar": "FACTOR=FILE.py:NAME"}
     group.add_argument("--penalty", help="a penalty of your own, such as H=separation.py:Separation", **own)
+    sizes = "components that only one group uses, for each group, such as 2, or for some: treated=4"
+    group.add_argument("--n-own", type=own_sizes, metavar="N", help=sizes)
     gauge = "max_shift or min_shift: count as much, or as little, as possible as specific to a group"
     group.add_argument("--gauge", help=gauge)
     group.add_argument("--normalize", metavar="NORM", help="norm of the components: l1, l2 or max")
     group.add_argument("--missing", metavar="WHICH", help="unknown entries: zeros or nan")
     group.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: unchanged")
     more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
-    group.add_argument("--set", type=setting, help="any parameter of the model, such as n_own=2", **more)
+    group.add_argument("--set", type=setting, help="any parameter of the model, such as own=tied", **more)
 
     group = parser.add_argument_group("fit")
     group.add_argument("--seed", type=int, help="seed of the random start; default: another start in every run")

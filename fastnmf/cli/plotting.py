@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastnmf.cli import parser as options
-from fastnmf.cli.inputs import load_model
+from fastnmf.cli.inputs import load_model, with_options
 from fastnmf.data.writing import check_writable
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -74,7 +74,10 @@ def _plot(arguments):
     if unused:
         option = "-n" if unused[0] == "n" else f"--{unused[0]}"
         raise ValueError(f"--kind {arguments.kind} takes no {option}; leave it out.")
-    save_plot(lambda: draw(model, names, {"style": arguments.style} | given), arguments.output)
+    try:
+        save_plot(lambda: draw(model, names, {"style": arguments.style} | given), arguments.output)
+    except ValueError as error:
+        raise ValueError(with_options(str(error), CHOICES)) from error
     print(f"Plot written to {arguments.output}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from fastnmf import __version__
 from fastnmf.cli import parser as options
 from fastnmf.cli.inputs import input_files, lines_of, load_model, names_of_rows, read_data
-from fastnmf.cli.text import harmless, print_top
+from fastnmf.cli.text import LONGEST, cut, harmless, print_top
 from fastnmf.data.writing import check_writable
 
 
@@ -65,7 +65,7 @@ def add_report(commands):
     kinds = ("text", "cells", "ratings", "rows")
     parser.add_argument("--kind", dest="wording", choices=kinds, help="words of the field; default: as data were read")
     options.add_data(parser, positional=False, title="--row-title", kind="--data-kind")
-    parser.add_argument("--title", dest="heading", help="heading of the page")
+    parser.add_argument("--title", dest="heading", help="heading of the page; default: the name of the data file")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options.add_output(parser, "REPORT.html")
     parser.set_defaults(run=_report, parser=parser)
@@ -153,9 +153,10 @@ def _top(arguments):
         return
     if strata is not None:
         print_top("Specific to each stratum", strata, strata.values())
-    each = {f"{label} {at}": words for label, lists in own.items() for at, words in enumerate(lists)}
-    if each:
-        print_top("Components of single strata", each, each.values())
+    if any(own.values()):
+        numbered = [(label, at, each) for label, lists in own.items() for at, each in enumerate(lists)]
+        labels = [f"{cut(harmless(label), LONGEST - 4)} {at}" for label, at, _ in numbered]
+        print_top("Components of single strata", labels, [words for _, _, words in numbered])
     print_top("Shared by all", range(len(components)), components)
 
 
@@ -174,7 +175,10 @@ def _report(arguments):
         found += [bunch.titles, bunch.row_names]
         texts = bunch.texts if texts is None else texts
     titles = next((each for each in (*found, getattr(model, "row_names_", None)) if each is not None), None)
-    rows = {"row_names": titles, "row_texts": texts, "title": arguments.heading, "kind": arguments.wording}
+    heading = arguments.heading
+    if heading is None and arguments.X is not None and arguments.X != "-":
+        heading = Path(arguments.X).name
+    rows = {"row_names": titles, "row_texts": texts, "title": heading, "kind": arguments.wording}
     if X is not None and isinstance(bunch.strata, dict):  # those of a single one are in the model
         rows["strata"] = bunch.strata
     write_report(model, arguments.output, X=X, feature_names=names, **rows)

@@ -11,6 +11,14 @@ STOPPED = {
 }
 
 
+LONGEST = 28  # characters of a label in a line
+
+
+def cut(label, longest=LONGEST):
+    """Return a label whose end gives way to an ellipsis where it has more characters than that."""
+    return label if len(label) <= longest else f"{label[: longest - 1]}…"
+
+
 def harmless(text):
     """Return text of a file without line breaks and characters that a terminal obeys: escapes, changes of direction."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in str(text))
@@ -44,13 +52,13 @@ def print_top(title, labels, lists, width=100):
     width : int, default=100
         Longest line, in characters.
     """
-    labels = [harmless(label) for label in labels]
-    longest = min(max(map(len, labels)), 28)
+    labels = [cut(harmless(label)) for label in labels]
+    longest = max(map(len, labels))
     print(f"\n{title}")
     for label, words in zip(labels, lists, strict=True):
         lines = textwrap.wrap(
             harmless(" ".join(map(str, words))) or "(nothing)", width - longest - 4, break_on_hyphens=False
         )
-        print(f"  {label[:longest]:<{longest}}  {lines[0]}")
+        print(f"  {label:<{longest}}  {lines[0]}")
         for line in lines[1:]:
             print(" " * (longest + 4) + line)

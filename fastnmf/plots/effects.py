@@ -122,7 +122,8 @@ def _effects_of(model, factor):
             first += len(of_factor)
         name = next(iter(known)) if factor is None and len(known) == 1 else factor
         if name not in known:
-            raise ValueError(f"factor={shown(factor)} is not known; expected one of {', '.join(map(repr, known))}.")
+            which = "The model has several factors" if factor is None else f"factor={shown(factor)} is not known"
+            raise ValueError(f"{which}; give one of them, factor={' or factor='.join(map(repr, known))}.")
         first, levels = known[name]
     elif factor is not None:
         raise ValueError(f"factor={shown(factor)} was given, but the rows have one label each; leave it out.")

@@ -95,7 +95,7 @@ class RepresentationMixin:
             amount = max((len(about) for _, about, _ in rows), default=0)
             lines += ["", title] if rows else []
             for label, about, words in rows:
-                start = f"  {_plain(label)[:LONGEST]:<{width}}  {about:>{amount}}  "
+                start = f"  {_cut(_plain(label)):<{width}}  {about:>{amount}}  "
                 lines.append((start + _plain(" ".join(words) or "(nothing)")).rstrip())
         return Summary("\n".join(lines))
 
