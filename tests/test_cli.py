@@ -15,7 +15,7 @@ from fastnmf import NMF, StratifiedNMF, catalogue, datasets, load
 from fastnmf.cli import showing
 from fastnmf.cli.commands import main
 from fastnmf.cli.parser import own_sizes
-from fastnmf.cli.text import cut
+from fastnmf.cli.text import print_top
 from fastnmf.report import write_report
 
 
@@ -88,7 +88,14 @@ def test_own_components_have_an_option_and_lines_of_their_own(files, capsys):
         *("  blue", "  red", "  blue 0", "  red 0", "  red 1"),
     ]
     assert own_sizes("3") == 3 and own_sizes("2019=1") == {2019: 1}
-    assert cut("a" * 28) == "a" * 28 and cut("a" * 29) == "a" * 27 + "…"
+
+
+def test_labels_that_are_cut_differ(capsys):
+    print_top("Groups", [f"a department with a long name {i}" for i in range(2)], [["w"], ["v"]])
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  a department w…a long name 0  w",
+        "  a department w…a long name 1  v",
+    ]
 
 
 BAD = [

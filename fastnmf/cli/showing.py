@@ -9,7 +9,8 @@ import numpy as np
 from fastnmf import __version__
 from fastnmf.cli import parser as options
 from fastnmf.cli.inputs import input_files, lines_of, load_model, names_of_rows, read_data
-from fastnmf.cli.text import LONGEST, cut, harmless, print_top
+from fastnmf.cli.text import LONGEST, harmless, print_top
+from fastnmf.data.sentences import cut_all
 from fastnmf.data.writing import check_writable
 
 
@@ -154,9 +155,10 @@ def _top(arguments):
     if strata is not None:
         print_top("Specific to each stratum", strata, strata.values())
     if any(own.values()):
-        numbered = [(label, at, each) for label, lists in own.items() for at, each in enumerate(lists)]
-        labels = [f"{cut(harmless(label), LONGEST - 4)} {at}" for label, at, _ in numbered]
-        print_top("Components of single strata", labels, [words for _, _, words in numbered])
+        shown = cut_all([harmless(label) for label in own], LONGEST - 4)
+        pairs = list(zip(shown, own.values(), strict=True))
+        labels = [f"{label} {at}" for label, lists in pairs for at in range(len(lists))]
+        print_top("Components of single strata", labels, [words for _, lists in pairs for words in lists])
     print_top("Shared by all", range(len(components)), components)
 
 

@@ -2,6 +2,8 @@
 
 import textwrap
 
+from fastnmf.data.sentences import cut_all
+
 STOPPED = {
     "tol": "the loss has converged",
     "patience": "no more progress",
@@ -12,11 +14,6 @@ STOPPED = {
 
 
 LONGEST = 28  # characters of a label in a line
-
-
-def cut(label, longest=LONGEST):
-    """Return a label whose end gives way to an ellipsis where it has more characters than that."""
-    return label if len(label) <= longest else f"{label[: longest - 1]}…"
 
 
 def harmless(text):
@@ -52,7 +49,7 @@ def print_top(title, labels, lists, width=100):
     width : int, default=100
         Longest line, in characters.
     """
-    labels = [cut(harmless(label)) for label in labels]
+    labels = cut_all([harmless(label) for label in labels], LONGEST)
     longest = max(map(len, labels))
     print(f"\n{title}")
     for label, words in zip(labels, lists, strict=True):

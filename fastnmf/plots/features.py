@@ -45,6 +45,7 @@ from fastnmf.plots.style import (
     plain,
     settle,
     shortened,
+    shortened_all,
     ticks,
 )
 from fastnmf.typing import FittedModel, Labels, Matrix, Names, Ranking, SparseOrDense
@@ -154,11 +155,11 @@ def plot_top_features(
     panels = panels_or_new(ax, figure, len(rows), n_columns=n_columns, size=size)
     wanted = set(rows.tolist())
     all_scores = {row: found for row, found in enumerate(feature_scores(weights, by or "weight")) if row in wanted}
-    headings = []
-    for panel, row in zip(panels, rows, strict=True):
+    headings, shown = [], shortened_all([titles[row] for row in rows], 34)
+    for panel, row, heading in zip(panels, rows, shown, strict=True):
         _bars(panel, all_scores[row], names, n_bars, color, look)
         kind = {"fontsize": look.text, "fontweight": "bold", "color": INK, "loc": "left"}
-        headings.append(panel.set_title(shortened(titles[row], 34), **kind))
+        headings.append(panel.set_title(heading, **kind))
     if title:
         panels[0].figure.suptitle(title.replace("$", r"\$"), fontsize=1.2 * look.title, color=INK, x=0.01, ha="left")
     if ax is not None:  # a new figure has the size that its labels need
