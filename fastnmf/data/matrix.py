@@ -91,7 +91,8 @@ def check_kind(X, prefix=""):
         if text:
             raise TypeError(
                 f"{prefix}Column {text[0]!r} of X holds text; only real numbers can be factorised. Leave the column "
-                "out, pass its name as strata=, or turn a long table into a matrix with pivot_table."
+                "out, pass its name as strata=, count the words of texts with fastnmf.read or a vectorizer, or turn a "
+                "long table into a matrix with pivot_table."
             )
     if sp.issparse(X):
         check_pointers(X, f"{prefix}X")

@@ -139,6 +139,8 @@ def plot_top_features(
     feature_names = range(n_features) if feature_names is None else feature_names
     names = read_names(feature_names, _count(feature_names)).tolist()
     titles = [str(label) for label in (range(n_rows) if titles is None else titles)]
+    if n_features != len(names) and n_features:
+        raise ValueError(f"feature_names has {len(names)} names for {n_features} features; give one for each.")
     if weights.ndim != 2 or weights.shape != (len(titles), len(names)) or not titles:
         raise ValueError(
             f"weights must have one row a title ({len(titles)}) and one column a name ({len(names)}), "
