@@ -6,6 +6,7 @@ outside their arrays where an index lies outside the shape. Every sparse matrix 
 """
 
 import numbers
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -52,6 +53,11 @@ def check_kind(X, prefix=""):
     check_unmasked(X, f"{prefix}X")
     if X is None or isinstance(X, (str, bytes)):
         raise TypeError(f"{prefix}X is {shown(X)}; expected a matrix (samples x features) of numbers.")
+    if isinstance(X, Mapping) and "data" in X:
+        raise TypeError(
+            f"{prefix}X is a {type(X).__name__} that holds data and more, as fastnmf.read returns it; pass its matrix, "
+            "X.data, and its labels, strata=X.strata."
+        )
     if hasattr(X, "chunk_rows"):
         raise TypeError(
             f"{prefix}X is a matrix on disk, which fit, transform and score of NMF and StratifiedNMF read chunk by "
