@@ -105,6 +105,8 @@ def _topics(model, names, given):
 def _strata(model, names, given):
     from fastnmf.plots import plot_top_features
 
+    if isinstance(model.strata_, list):  # of several factors, whose levels are not drawn unless they are named
+        given = {"strata": model.shift_names_.tolist()} | given
     return plot_top_features(model, names, **given)
 
 
