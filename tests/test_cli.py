@@ -125,7 +125,7 @@ BAD = [
     (["top", "strata.txt"], "not a model file"),
     (["report", "nowhere.npz", "-o", "r.html"], "nowhere.npz"),
     (["report", "junk.npz", "-o", "r.html"], "not a model file"),
-    (["report", "m2.npz"], "-o/--output"),
+    (["report", "m2.npz"], "required: -o REPORT.html; see"),
     (["report", "m2.npz", "-o", "no/such/r.html"], "folder .* does not exist"),
     (["report", "m2.npz", "-o", "r.html", "--features", "short.txt"], "short.txt has 2 names for 12 features"),
     (["report", "m2.npz", "-o", "r.html", "--rows", "short.txt"], "short.txt has 2 titles for the 4 rows"),

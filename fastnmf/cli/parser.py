@@ -25,6 +25,8 @@ class Parser(argparse.ArgumentParser):
             known = re.findall(r"[^\s',]+", wrong[2])
             hint = proposal(wrong[1], known) or f"; expected one of {', '.join(known)}"
             message = f"{message[: wrong.start()]}invalid choice: '{wrong[1]}'{hint}"
+        if "--output" in self.long_options():
+            message = message.replace("-o/--output", f"-o {self.long_options()['--output'].metavar}")
         more = "" if message.endswith("?") else f"; see {self.prog} --help."
         self.exit(2, f"{self.prog}: {message}{more}\n")
 
@@ -363,4 +365,5 @@ def add_json(parser):
 
 def add_output(parser, what, **options):
     """Add ``-o``; required unless `options` say otherwise."""
-    parser.add_argument("-o", "--output", type=Path, metavar=what, **{"required": True} | options)
+    shared = {"type": Path, "metavar": what, "help": "where to write; what is there is replaced as a whole"}
+    parser.add_argument("-o", "--output", **shared, **{"required": True} | options)
