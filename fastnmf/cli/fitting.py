@@ -21,10 +21,10 @@ _SAME = ("solver", "beta_loss", "init", "n_init", "alpha_W", "alpha_H", "alpha_V
 _SAME += ("max_iter", "tol", "max_time", "n_own")
 MODEL = "MODEL.npz"
 FIT = """\
-  fastnmf fit posts.csv --text text --strata group --components 20 -o model.npz
-  fastnmf fit posts.csv --text text --strata site --strata year -o crossed.npz
-  fastnmf fit cells.h5ad --strata batch --layer counts --beta-loss kullback-leibler -o cells.npz
-  fastnmf fit ratings.parquet --triplets user,item,rating --missing zeros -o ratings.npz"""
+fastnmf fit posts.csv --text text --strata group --components 20 -o model.npz
+fastnmf fit posts.csv --text text --strata site --strata year -o crossed.npz
+fastnmf fit cells.h5ad --strata batch --layer counts --beta-loss kullback-leibler -o cells.npz
+fastnmf fit ratings.parquet --triplets user,item,rating --missing zeros -o ratings.npz"""
 LONGEST_NAME = 100  # characters of a row that a model keeps
 
 

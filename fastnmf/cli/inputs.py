@@ -8,9 +8,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 OPTIONS = ("kind", "strata", "text", "title", "names", "triplets", "layer", "encoding", "duplicates", "folder")
-READING = (*OPTIONS, "raw", "transpose", "use_highly_variable")  # arguments of `fastnmf.read`
 LONG = 1.0  # seconds of reading that are told of
 VECTORIZER = ("min_df", "max_df", "stop_words", "max_features", "ngram_range", "counts", "tfidf")
+READING = (*OPTIONS, "raw", "transpose", "use_highly_variable")  # arguments of `fastnmf.read`
 
 
 def input_files(arguments, *names):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -247,7 +248,7 @@ def command(commands, name, purpose, needed, examples=""):
         Lines that the help ends with.
     """
     usage = f"fastnmf {name} {needed} [options]".replace("  ", " ")
-    epilog = f"examples:\n{examples}" if examples else None
+    epilog = f"examples:\n{textwrap.indent(textwrap.dedent(examples), '  ')}" if examples else None
     return commands.add_parser(name, help=purpose, description=purpose, usage=usage, epilog=epilog)
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from fastnmf import __version__
 from fastnmf.cli import parser as options
 from fastnmf.cli.inputs import input_files, lines_of, load_model, names_of_rows, read_data
-from fastnmf.cli.text import LONGEST, harmless, print_top
-from fastnmf.data.sentences import cut_all
+from fastnmf.cli.text import harmless, print_top
 from fastnmf.data.writing import check_writable
 
 
@@ -154,11 +153,9 @@ def _top(arguments):
         return
     if strata is not None:
         print_top("Specific to each stratum", strata, strata.values())
-    if any(own.values()):
-        shown = cut_all([harmless(label) for label in own], LONGEST - 4)
-        pairs = list(zip(shown, own.values(), strict=True))
-        labels = [f"{label} {at}" for label, lists in pairs for at in range(len(lists))]
-        print_top("Components of single strata", labels, [words for _, lists in pairs for words in lists])
+    numbered = [(label, at) for label, lists in own.items() for at in range(len(lists))]
+    if numbered:
+        print_top("Components of single strata", numbered, [own[label][at] for label, at in numbered])
     print_top("Shared by all", range(len(components)), components)
 
 
@@ -166,6 +163,8 @@ def _report(arguments):
     from fastnmf.report import write_report
 
     check_writable(arguments.output, input_files(arguments, "model", "features", "rows", "row_texts"))
+    if arguments.heading is None and arguments.X not in (None, "-"):
+        arguments.heading = Path(arguments.X).name
     model, names = load_model(arguments.model, arguments.features)
     n_rows = len(model.W_) if hasattr(model, "W_") else None
     titles = None if arguments.rows is None else lines_of(arguments.rows, "titles", n_rows, "rows of the model")
@@ -177,10 +176,7 @@ def _report(arguments):
         found += [bunch.titles, bunch.row_names]
         texts = bunch.texts if texts is None else texts
     titles = next((each for each in (*found, getattr(model, "row_names_", None)) if each is not None), None)
-    heading = arguments.heading
-    if heading is None and arguments.X is not None and arguments.X != "-":
-        heading = Path(arguments.X).name
-    rows = {"row_names": titles, "row_texts": texts, "title": heading, "kind": arguments.wording}
+    rows = {"row_names": titles, "row_texts": texts, "title": arguments.heading, "kind": arguments.wording}
     if X is not None and isinstance(bunch.strata, dict):  # those of a single one are in the model
         rows["strata"] = bunch.strata
     write_report(model, arguments.output, X=X, feature_names=names, **rows)

@@ -43,13 +43,15 @@ def print_top(title, labels, lists, width=100):
     title : str
         Heading.
     labels : sequence
-        Strata, or numbers of components.
+        Strata, numbers of components, or pairs of both.
     lists : iterable of list of str
         Features of each label.
     width : int, default=100
         Longest line, in characters.
     """
-    labels = cut_all([harmless(label) for label in labels], LONGEST)
+    ends = [f" {label[1]}" if isinstance(label, tuple) else "" for label in labels]
+    begins = [harmless(label[0] if isinstance(label, tuple) else label) for label in labels]
+    labels = [begin + end for begin, end in zip(cut_all(begins, LONGEST - max(map(len, ends))), ends, strict=True)]
     longest = max(map(len, labels))
     print(f"\n{title}")
     for label, words in zip(labels, lists, strict=True):
