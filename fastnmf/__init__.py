@@ -57,6 +57,7 @@ Modules: compose, datasets, metrics, plots, report, testing, tl (AnnData).
 ``python -m fastnmf --help`` lists the commands of the shell.
 """
 
+import sys
 from importlib import import_module
 
 __version__ = "0.2.0.dev0"
@@ -197,7 +198,7 @@ else:
     def __getattr__(name):
         home = _HOMES.get(name) or _OPTIONAL.get(name)
         if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
         module = import_module(home)
         value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
         globals()[name] = value

@@ -14,6 +14,8 @@ import scipy.sparse as sp
 from fastnmf import NMF, StratifiedNMF, catalogue, datasets, load
 from fastnmf.cli import showing
 from fastnmf.cli.commands import main
+from fastnmf.cli.parser import own_sizes
+from fastnmf.cli.text import print_top
 from fastnmf.report import write_report
 
 
@@ -76,7 +78,30 @@ def test_fit_options_reach_the_model(files, capsys):
     assert model.components_.dtype == np.float32 and model.solver == "mu" and model.n_iter_ == 4
 
 
+def test_own_components_have_an_option_and_lines_of_their_own(files, capsys):
+    strata = ["--strata", files / "strata.txt", "--components", 2, "--seed", 0, "--max-iter", 5]
+    code, out, _ = run(capsys, "fit", files / "x.npz", *strata, "--n-own", "red=2,blue=1", "-o", files / "m.npz")
+    assert code == 0 and f"; look: fastnmf top {files / 'm.npz'}\n" in out
+    assert load(files / "m.npz").n_own == {"red": 2, "blue": 1}
+    _, out, _ = run(capsys, "top", files / "m.npz")
+    assert [line[:8].rstrip() for line in out.splitlines() if line[2:].startswith(("red ", "blue "))] == [
+        *("  blue", "  red", "  blue 0", "  red 0", "  red 1"),
+    ]
+    assert own_sizes("3") == 3 and own_sizes("2019=1") == {2019: 1}
+
+
+def test_labels_that_are_cut_differ(capsys):
+    print_top("Groups", [f"a department with a long name {i}" for i in range(2)], [["w"], ["v"]])
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  a department w…a long name 0  w",
+        "  a department w…a long name 1  v",
+    ]
+
+
 BAD = [
+    (["fit", "x.npz", "--n-own", "two", "-o", "m.npz"], "'two' is no number of components; write it as 2, or as"),
+    (["fit", "x.npz", "--n-own", "a=1,2", "-o", "m.npz"], "'a=1,2' is no number of components"),
+    (["fit", "x.npz", "--model", "LDA", "-o", "m.npz"], "'LDA' is not a model; fastnmf models lists all of them"),
     (["fit", "nowhere.npz", "-o", "m.npz"], "No such file or directory: .*nowhere.npz"),
     (["fit", "x.npz", "--strata", "nowhere.txt", "-o", "m.npz"], "nowhere.txt"),
     (["fit", "x.npz", "--strata", "short.txt", "-o", "m.npz"], "2 labels for 50 rows"),
@@ -100,18 +125,17 @@ BAD = [
     (["top", "strata.txt"], "not a model file"),
     (["report", "nowhere.npz", "-o", "r.html"], "nowhere.npz"),
     (["report", "junk.npz", "-o", "r.html"], "not a model file"),
-    (["report", "m2.npz"], "-o/--output"),
+    (["report", "m2.npz"], "required: -o REPORT.html; see"),
     (["report", "m2.npz", "-o", "no/such/r.html"], "folder .* does not exist"),
     (["report", "m2.npz", "-o", "r.html", "--features", "short.txt"], "short.txt has 2 names for 12 features"),
     (["report", "m2.npz", "-o", "r.html", "--rows", "short.txt"], "short.txt has 2 titles for the 4 rows"),
     (["report", "m2.npz", "-o", "r.html", "--data", "x.npz"], "X has 50 rows; the model was fitted to 4"),
     (["report", "m2.npz", "-o", "r.html", "--data", "names.txt"], "ends in '.txt'"),
-    (["fly"], "invalid choice: 'fly'; expected one of demo, warmup, fit, transform"),
+    (["fly"], "invalid choice: 'fly'; expected one of fit, top, explain, report"),
     (["fti", "x.npz"], "invalid choice: 'fti'; did you mean 'fit'"),
     (["fit", "x.npz", "--stratta", "strata.txt", "-o", "m.npz"], "--stratta strata.txt; did you mean '--strata'"),
     (["models", "StratifedNMF"], "'StratifedNMF' is not in the catalogue; did you mean 'StratifiedNMF'"),
     (["info", "--loud"], "unrecognized arguments: --loud"),
-    ([], "required"),
 ]
 
 
@@ -128,6 +152,13 @@ def test_bad_input_is_one_sentence_and_exit_code_2(files, capsys, monkeypatch, a
 
     assert re.search(message, sentence), sentence
     assert not (files / "m.npz").exists() and not (files / "r.html").exists()
+
+
+def test_without_a_command_the_help_tells_how_to_begin(capsys):
+    code, out, err = run(capsys)
+    assert code == 2 and not out and "begin with:\n  fastnmf fit posts.csv --text text" in err
+    _, out, _ = run(capsys, "--help")
+    assert out == err and max(map(len, out.splitlines())) <= 80
 
 
 def test_report_of_a_file_is_that_of_the_model(files, capsys):
@@ -255,7 +286,9 @@ def test_a_fit_with_a_checkpoint_goes_on(files, capsys):
 def test_models_are_listed_and_looked_up(capsys):
     code, out, err = run(capsys, "models")
     assert code == 0 and not err
-    assert [line.split()[0] for line in out.splitlines()[1:-2]] == [entry.name for entry in catalogue()]
+    listed = [line.split()[0] for line in out.splitlines()[1:-2] if not line.startswith(" ")]
+    assert listed == [entry.name for entry in catalogue()] and max(map(len, out.splitlines())) <= 100
+    assert "(dense data only)" in next(line for line in out.splitlines() if line.startswith("KernelNMF"))
     code, out, err = run(capsys, "models", "robustnmf")
     assert code == 0 and out.count("RobustNMF: ") == 3 and "Holland, Welsch 1977" in out and "`" not in out
     code, out, err = run(capsys, "models", "Nothing")

@@ -11,6 +11,7 @@ from test_cli_workflow import run, table
 
 import fastnmf
 from fastnmf import StratifiedNMF, load
+from fastnmf.cli import plotting
 from fastnmf.cli.commands import main
 
 N, M = 48, 12
@@ -73,6 +74,19 @@ def test_commands_that_read_a_crossed_model(capsys):
     code, _, _ = run(capsys, "export", "model.npz", "-o", "tables")
     with open("tables/strata.csv", encoding="utf-8") as file:
         assert code == 0 and len(list(csv.DictReader(file))) == 6
+
+
+def test_a_plot_of_effects_needs_a_factor(capsys):
+    pytest.importorskip("matplotlib")
+    code, _, err = run(capsys, "plot", "model.npz", "--kind", "effects", "-o", "e.png")
+    assert code == 2 and "several factors; give one of them, --factor 'site' or --factor 'year'." in err
+
+
+def test_a_plot_of_strata_has_a_panel_for_each_shift(capsys):
+    pytest.importorskip("matplotlib")
+    model = load("model.npz")
+    panels = plotting._strata(model, None, {})
+    assert [panel.get_title(loc="left") for panel in panels] == model.shift_names_.tolist()
 
 
 def test_files_of_labels_and_a_file_of_options(capsys, tmp_path):

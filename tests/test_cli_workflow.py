@@ -140,7 +140,7 @@ def test_the_report_reads_the_data_as_the_fit_did(posts, capsys, monkeypatch):
     code, out, err = run(capsys, "report", "model.npz", "--data", "posts.csv", "-o", "report.html")
     page = (posts / "report.html").read_text("utf-8")
     assert code == 0 and not err and "Post, number" in page and "Do these data need their groups?" in page
-    assert "60 documents with" in page  # the words of texts
+    assert "60 documents with" in page and "<h1>posts.csv</h1>" in page  # the words of texts
     code, out, _ = run(capsys, "explain", "model.npz", "--data", "posts.csv", "-n", 3)
     assert code == 0 and "Do I need strata? Yes" in out
     code, out, _ = run(capsys, "explain", "model.npz", "--data", "posts.csv", "--json")
@@ -315,6 +315,7 @@ BAD = [
     (["plot", "model.npz", "-o", "x.doc"], "ends in '.doc'; a plot is written as .png"),
     (["plot", "model.npz", "--kind", "usages", "-o", "x.png"], "invalid choice: 'usages'; did you mean 'usage'"),
     (["explain", "model.npz"], "required: --data"),
+    (["explain", "model.npz", "posts.csv"], "unrecognized .*; did you mean '--data posts.csv'"),
     (["report", "model.npz", "--data", "posts.csv", "--row-title", "titel", "-o", "x.html"], "did you mean 'title'"),
     (["export", "model.npz", "-o", "model.npz"], "model.npz is a file, and the tables need a folder"),
 ]

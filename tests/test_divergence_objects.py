@@ -80,5 +80,5 @@ def test_what_is_no_loss_is_refused_in_one_sentence():
     for loss in ("kl", None, [1], Doubled):
         with pytest.raises(ValueError, match="beta_loss=.* is not known; expected one of 'frobenius'"):
             NMF(2, beta_loss=loss, solver="mu").fit(np.eye(3))
-    with pytest.raises(ValueError, match="needs a quadratic subproblem.*use solver='mu'"):
+    with pytest.raises(ValueError, match="is for the squared error.*use solver='mu'"):
         NMF(2, beta_loss=Doubled()).fit(np.eye(3))

@@ -182,6 +182,20 @@ def test_difference_is_that_of_the_shifts(fitted):
     assert [text.get_text() for text in ax.texts] == ["more in others", "more in sci.space"]
 
 
+def test_long_labels_are_told_apart_and_overlap_nothing():
+    strata = [f"Department of very long names, section {at:02} (Europe)" for at in range(3)]
+    words = [f"a_rather_long_feature_name_{j}" for j in range(4)]
+    shifts = np.array([[9.0, 1, 0, 2], [1, 7, 3, 0], [0, 1, 1, 6]])
+    ax = plots.plot_difference(shifts, strata[0], strata[1], words, strata=strata)
+    assert not faults(ax.figure) and len({text.get_text() for text in ax.texts}) == 2
+    panels = plots.plot_top_features(shifts, words, strata, n=4)
+    for heading in (
+        [panel.get_title(loc="left") for panel in panels],
+        [t.get_text() for t in panels[0].get_yticklabels()],
+    ):
+        assert len(set(heading)) == len(heading) > 2 and max(map(len, heading)) <= 34
+
+
 def test_dots_are_weights_and_shares_of_rows(fitted):
     model, X = fitted[:2]
     X = np.where(X > np.median(X), X, 0)
@@ -233,7 +247,9 @@ def test_effects_are_lines_over_numbers_and_dots_beside_names(size):
     for line, j in zip(regions.get_lines(), (3, 1), strict=True):
         assert line.get_xdata().tolist() == model.shifts_[31:, j].tolist() and line.get_linestyle() == "None"
     assert len(regions.get_yticklabels()) == 3 and regions.get_xlabel() == "effect of the region"
-    with pytest.raises(ValueError, match="factor='age' is not known; expected one of 'year', 'the region'"):
+    with pytest.raises(
+        ValueError, match="factor='age' is not known; give one of them, factor='year' or factor='the region'"
+    ):
         plots.plot_effects(model, "age")
     with pytest.raises(ValueError, match="12 features have more colours than can be told apart; give 8"):
         plots.plot_effects(model, "year", range(12))

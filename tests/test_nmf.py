@@ -78,7 +78,10 @@ def test_hals_is_not_behind_scikit_learn(setting):
     "parameters, message",
     [
         ({"beta_loss": "hamming"}, "beta_loss='hamming'.*'kullback-leibler'"),
-        ({"beta_loss": "kullback-leibler"}, "solver='cd' needs a quadratic subproblem.*use solver='mu'"),
+        (
+            {"beta_loss": "kullback-leibler"},
+            "solver='cd' is for the squared error, but beta_loss='kullback-leibler' was given; use solver='mu'",
+        ),
         ({"sweeps": (2, 1, 2)}, "2 integers >= 1"),
         ({"n_components": -1}, "n_components=-1"),
         ({"init": "custom"}, r"pass W, H to fit \(W, H missing\)"),

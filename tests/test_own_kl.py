@@ -295,7 +295,7 @@ def test_what_does_not_go_together_is_refused(planted, fitted):
         "beta_loss='itakura-saito' is not": {"beta_loss": "itakura-saito"},
         "beta_loss='negative-binomial' is not": {"beta_loss": "negative-binomial"},
         "update_order='simultaneous' is not": {"update_order": "simultaneous"},
-        "needs a quadratic subproblem": {"solver": "hals"},
+        "is for the squared error": {"solver": "hals"},
         "alpha_W": {"alpha_W": 0.1},
     }.items():
         with pytest.raises(ValueError, match=message):

@@ -50,6 +50,8 @@ def test_labels_of_neighbouring_panels_do_not_overlap():
 
 
 def test_top_features_refuse_lengths_that_do_not_fit():
+    with pytest.raises(ValueError, match="feature_names has 1 names for 2 features"):
+        plot_top_features([[1.0, 2]], ["a"])
     with pytest.raises(ValueError, match="one row a title"):
         plot_top_features([[1.0, 2]], ["a", "b"], ["x", "y"])
     with pytest.raises(ValueError, match="n must be at least 1"):

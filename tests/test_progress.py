@@ -79,7 +79,7 @@ def test_without_a_trend_the_limit_is_max_iter(distance):
     course = progress._FitProgress(page, "NMF", 12)
     for iteration in range(9):
         course(iteration, 0.5, float(iteration), lambda: distance)
-    assert page.texts[-1][0].endswith("about 4.0 s left")
+    assert page.texts[-1][0].endswith("at most 4.0 s left")
 
 
 def test_durations_are_short():

@@ -5,12 +5,14 @@ test_models_page.py runs the lines of the table, which are rows of docs/models.m
 """
 
 import ast
+import inspect
 import re
 
 import pytest
 import readme
 from test_project import TARGETS
 
+import fastnmf
 from fastnmf.models.catalogue import MODELS
 
 TEXT = readme.README.read_text(encoding="utf-8")
@@ -32,13 +34,21 @@ def missing(command):
 
 
 def test_it_is_read_in_minutes():
-    assert 120 <= len(TEXT.splitlines()) <= 160
+    assert len(TEXT.splitlines()) <= 145
 
 
-def test_the_ten_lines_are_ten_of_python():
+def test_a_first_result_is_on_the_first_screens():
+    assert TEXT[: TEXT.index("\nStratifiedNMF of ")].count("\n") <= 45
+
+
+def test_the_ten_lines_are_ten_at_most_and_one_reads_a_file_instead():
     """They run in an empty environment, too: make dist."""
-    lines = ast.parse(readme.code("Ten lines")).body
-    assert [line.lineno for line in lines] == sorted({line.end_lineno for line in lines}) and len(lines) == 10
+    source = readme.code("Ten lines")
+    lines = ast.parse(source).body
+    assert [line.lineno for line in lines] == sorted({line.end_lineno for line in lines}) and len(lines) <= 10
+    (own,) = re.findall(r"(?m)^# (texts = .*)$", source)
+    (found,) = ast.parse(own).body
+    assert {each.arg for each in found.value.keywords} <= set(inspect.signature(fastnmf.read).parameters)
 
 
 def test_no_other_block_of_python_is_there():
@@ -47,7 +57,7 @@ def test_no_other_block_of_python_is_there():
 
 def test_the_commands_are_those_of_the_tutorial():
     """test_tutorials.py runs them."""
-    commands = re.search(r"```\n(.*?)```", readme.section("From a file"), re.S)[1].splitlines()
+    commands = re.search(r"```\n(.*?)```", readme.section("The same in the shell"), re.S)[1].splitlines()
     assert set(commands) <= set((readme.ROOT / "docs" / "tutorials" / "posts.sh").read_text("utf-8").splitlines())
 
 

@@ -32,6 +32,10 @@ REFUSED = {
     "solver": (lambda: nmf(solver=np.eye(9)).fit(X), r"solver=array\(.* \.\.\. is not known"),
     "random_state": (lambda: nmf(random_state=sp.eye_array(3).tocsr()).fit(X), "random_state=<.* RandomState"),
     # what is no array of numbers
+    "what read returns as X": (
+        lambda: nmf().fit(datasets.make_stratified((3, 3), 4, 1, random_state=0)),
+        "X is a Bunch that holds data and more, .* pass its matrix, X.data, and its labels, strata=X.strata",
+    ),
     "a dict as X": (lambda: nmf().fit({"a": 1}), "X is {'a': 1}; expected a matrix"),
     "a function as X": (lambda: nmf().fit(len), "X is <built-in function len>; expected a matrix"),
     "complex objects": (

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib import resources
 
 import numpy as np
 import pandas as pd
@@ -166,4 +167,9 @@ def test_what_does_not_match_the_fit_is_refused(tmp_path, crossed, model, given,
 def test_names_beside_lines_do_not_meet():
     drawn = lines(np.arange(3), [(f"n{i}", np.array([0, 1, 5 + i / 1000])) for i in range(5)], None, "x", "y", "what")
     ends = sorted(float(y) for y in re.findall(r'<text class="line\d" x="\d+" y="([\d.]+)"', drawn))
+    styles = resources.files("fastnmf.report").joinpath("page.css").read_text("utf-8")
+    dashes = dict(re.findall(r"\.(line\d) \{[^}]*stroke-dasharray: ([\d. ]+);", styles))
+    for number in range(1, 5):  # one line has no dashes; a piece of each stands before its name
+        assert f"line{number}" in dashes and drawn.count(f'<path class="line{number}"') == 1
+    assert len(set(dashes.values())) == 4
     assert len(ends) == 5 and np.diff(ends).min() >= 15 - 0.1 and lines(np.array([1.0]), [], None, "x", "y", "w") == ""

@@ -354,9 +354,10 @@ BAD = {
         "a.csv",
         CSV,
         {},
-        "Line 2 of .*'text' is 'ab cd'; expected a finite number; .* with text",
+        "Line 2 of .*'text' is 'ab cd'; expected a finite number; .* such as text='text', and that of their",
     ),
     "an empty cell": ("a.csv", "a,b\n1,\n", {}, "Line 2 of .* has no number: 'b' is missing"),
+    "labels for numbers": ("a.csv", "a,b\n1,x\n", {}, "'b' is 'x'.*; name a column of groups by strata='NAME', of row"),
     "Latin-1": (
         "a.csv",
         "text\nab\nf\xfcr\n".encode("latin-1"),

@@ -76,6 +76,21 @@ def test_a_tool_writes_what_the_estimator_finds_and_a_file_keeps_it(ad, cells, o
     assert (cells.obsm["X_plain"] == guided.W_).all()
 
 
+def test_an_exposure_is_that_of_the_estimator(ad, cells, tmp_path):
+    cells.X, cells.obs["depth"] = cells.layers.pop("counts"), np.linspace(0.5, 2, 90)
+    backed = in_file(ad, cells, tmp_path / "cells.h5ad")
+    model = StratifiedNMF(3, init="features", **SHORT).fit(cells, strata="batch", exposure="depth")
+    given = {"init": "features", **SHORT}
+    tl.stratified_nmf(cells, "batch", 3, exposure="depth", **given)
+    assert (cells.obsm["X_nmf"] == model.W_).all() and (cells.uns["nmf"]["shifts"] == model.shifts_).all()
+    assert cells.uns["nmf"]["params"]["exposure"] == "depth"
+    tl.stratified_nmf(backed, "batch", 3, exposure=cells.obs["depth"], chunk_rows=40, **given)
+    assert np.allclose(backed.obsm["X_nmf"], model.W_, rtol=1e-6, atol=1e-8 * model.W_.max())
+    backed.write_h5ad(tmp_path / "other.h5ad")
+    without = tl.stratified_nmf(cells, "batch", 3, copy=True, **given)
+    assert not np.allclose(without.uns["nmf"]["shifts"], model.shifts_, rtol=0.1)
+
+
 def test_usages_sum_to_one_and_do_not_depend_on_the_scale_of_components():
     found = []
     for normalize in (None, "max"):
@@ -246,6 +261,10 @@ def without_genes(X):
         (
             lambda X: tl.stratified_nmf(Annotated(X), "bach"),
             "batch_key='bach' is not a column of adata.obs; did you me",
+        ),
+        (
+            lambda X: tl.stratified_nmf(Annotated(X), "batch", exposure="bach"),
+            "exposure='bach' is not a column of adata.obs; did you mean 'batch'?",
         ),
         (lambda X: tl.stratified_nmf(Annotated(X), "zz"), "is not a column of adata.obs; there are: 'batch'."),
         (lambda X: tl.stratified_nmf(Annotated(X), np.zeros(90)), "is not a column of adata.obs"),

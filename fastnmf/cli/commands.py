@@ -1,5 +1,6 @@
 """Run the command line: ``fastnmf COMMAND``; an error prints one sentence and returns code 2."""
 
+import argparse
 import os
 import sys
 import warnings
@@ -13,18 +14,25 @@ from fastnmf.cli.text import harmless
 
 COMMANDS = (
     fitting.add_fit,
+    showing.add_top,
+    showing.add_explain,
+    showing.add_report,
+    plotting.add_plot,
     showing.add_transform,
+    showing.add_export,
     fitting.add_select_rank,
     fitting.add_select_strata,
     fitting.add_consensus,
-    showing.add_explain,
-    showing.add_top,
-    plotting.add_plot,
-    showing.add_report,
-    showing.add_export,
     showing.add_models,
     showing.add_info,
 )
+BEGIN = """\
+begin with:
+  fastnmf fit posts.csv --text text --strata site -o model.npz
+  fastnmf top model.npz
+  fastnmf report model.npz --data posts.csv -o report.html
+
+fastnmf COMMAND --help lists the options of a command, with examples."""
 JOBS = "processes that compile kernels; default: one for each core"
 
 
@@ -58,13 +66,18 @@ def _say(sentence, code=2):
 
 
 def _arguments(argv):
-    parser = Parser(prog="fastnmf", description="Factorise large, sparse, non-negative data that come in groups.")
+    parser = Parser(prog="fastnmf", usage="fastnmf COMMAND [options]", epilog=BEGIN)
     parser.add_argument("--version", action="version", version=f"fastnmf {__version__}", help="print the version")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
-    _add_demo(commands)
-    _add_warmup(commands)
-    for add in COMMANDS:
+    kept = {"prog": "fastnmf", "metavar": "COMMAND", "help": argparse.SUPPRESS}
+    commands = parser.add_subparsers(required=True, parser_class=Parser, **kept)
+    for add in (*COMMANDS, _add_warmup, _add_demo):
         add(commands)
+    listed = "\n".join(f"    {name:<15}{each.description}" for name, each in commands.choices.items())
+    purpose = "Find what all groups of your data share, and what is specific to each."
+    parser.description = f"{purpose}\n\ncommands:\n{listed}"
+    if not argv:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
     if argv and argv[0] in commands.choices:
         argv = with_config(commands.choices[argv[0]], argv)
     arguments, unknown = parser.parse_known_args(argv)
@@ -74,7 +87,7 @@ def _arguments(argv):
 
 
 def _add_demo(commands):
-    demo = options.command(commands, "demo", "what twenty newsgroups share, and what is specific to each", "")
+    demo = options.command(commands, "demo", "do all of it on 20 newsgroups, and write the files", "")
     demo.add_argument("--data", choices=("newsgroups", "docstrings"), default="newsgroups", help="default: %(default)s")
     demo.add_argument("--components", type=int, default=20, metavar="K", help="shared topics, default %(default)s")
     demo.add_argument("--seed", type=int, default=0, help="of the random start, default %(default)s")

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shlex
 import warnings
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from fastnmf.data.writing import check_writable
 # option -> parameter of the estimators, where they have different names
 _NAMES = {"components": "n_components", "seed": "random_state", "missing": "missing_values", "threads": "n_threads"}
 _SAME = ("solver", "beta_loss", "init", "n_init", "alpha_W", "alpha_H", "alpha_V", "l1_ratio", "gauge", "normalize")
-_SAME += ("max_iter", "tol", "max_time")
+_SAME += ("max_iter", "tol", "max_time", "n_own")
 MODEL = "MODEL.npz"
 FIT = """\
 fastnmf fit posts.csv --text text --strata group --components 20 -o model.npz
@@ -32,31 +33,32 @@ def add_fit(commands):
     parser = options.command(
         commands, "fit", "fit a model to a file: texts, cells, ratings or a matrix", "X -o MODEL.npz", FIT
     )
+    options.add_output(parser, MODEL)
+    parser.add_argument("--components", type=options.numbers, metavar="K", help="default: 10, or the model's own")
     options.add_data(parser)
     options.add_words(parser)
-    parser.add_argument("--components", type=options.numbers, metavar="K", help="default: 10, or the model's own")
     options.add_model(parser)
-    parser.add_argument(
+    group = parser.add_argument_group("more files and labels")
+    group.add_argument("--export", type=Path, metavar="DIR", help="also write the tables of fastnmf export")
+    group.add_argument("--features", type=Path, help=f"{options.NAMES}; kept in the model")
+    group.add_argument(
         "--classes", action="store_true", help="use the labels of --strata as classes, the y of the model"
     )
-    parser.add_argument("--features", type=Path, help=f"{options.NAMES}; kept in the model")
-    parser.add_argument(
+    group.add_argument(
         "--folder", type=Path, metavar="DIR", help="keep X in this folder, for tables larger than memory"
     )
-    parser.add_argument(
+    group.add_argument(
         "--checkpoint", type=Path, metavar="STATE.npz", help="file for the state of the fit, to resume it"
     )
     every = "seconds between two saves, default %(default)s"
-    parser.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help=every)
-    parser.add_argument("--export", type=Path, metavar="DIR", help="also write the tables of fastnmf export")
-    options.add_output(parser, MODEL)
+    group.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help=every)
     parser.set_defaults(run=_fit, parser=parser)
 
 
 def add_consensus(commands):
     """Add the command ``consensus``."""
     parser = options.command(
-        commands, "consensus", "fit many times, and keep the components on which the fits agree", "X -o MODEL.npz"
+        commands, "consensus", "fit many times, keep the components on which the fits agree", "X -o MODEL.npz"
     )
     options.add_data(parser)
     options.add_words(parser)
@@ -90,7 +92,7 @@ def add_select_strata(commands):
     parser = options.command(
         commands,
         "select-strata",
-        "choose what a model shares between groups by the error on held-out data",
+        "choose what groups share by the error on held-out data",
         "X --strata COLUMN",
     )
     options.add_data(parser)
@@ -149,7 +151,8 @@ def _fit(arguments):
         print(tables.as_json(tables.model_summary(model) | {"files": [str(file) for file in files]}))
         return
     print(summary(model))
-    print(f"Model written to {arguments.output}")
+    look = f"; look: fastnmf top {shlex.quote(str(arguments.output))}" if hasattr(model, "top_features") else ""
+    print(f"Model written to {arguments.output}{look}")
     if bunch.texts is not None and arguments.stop_words is None and hasattr(model, "W_"):
         _tell_of_function_words(model, X, names)
     if arguments.export is not None:
@@ -369,6 +372,6 @@ def model_class(name):
     found = {each: kind for each, kind in found.items() if isinstance(kind, type) and issubclass(kind, Estimator)}
     kind = next((kind for each, kind in found.items() if each.lower() == name.lower()), None)
     if kind is None:
-        hint = options.proposal(name, found) or f"; the models are {', '.join(found)}."
+        hint = options.proposal(name, found) or "; fastnmf models lists all of them, such as StratifiedNMF and PLSA."
         raise ValueError(f"{name!r} is not a model{hint}")
     return kind

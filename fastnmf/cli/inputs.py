@@ -10,6 +10,7 @@ from pathlib import Path
 OPTIONS = ("kind", "strata", "text", "title", "names", "triplets", "layer", "encoding", "duplicates", "folder")
 LONG = 1.0  # seconds of reading that are told of
 VECTORIZER = ("min_df", "max_df", "stop_words", "max_features", "ngram_range", "counts", "tfidf")
+READING = (*OPTIONS, "raw", "transpose", "use_highly_variable")  # arguments of `fastnmf.read`
 
 
 def input_files(arguments, *names):
@@ -46,7 +47,7 @@ def read_data(arguments, source=None):
         try:
             bunch = read(path, source=source, **_options(arguments))
         except ValueError as error:
-            raise ValueError(_with_options(str(error).replace(str(path), name))) from error
+            raise ValueError(with_options(str(error).replace(str(path), name), READING)) from error
     seconds, (n_rows, n_columns) = time.perf_counter() - began, bunch.data.shape
     if seconds > LONG and not is_quiet:
         say(f"Read {name}: {n_rows:,} rows x {n_columns:,} columns in {seconds:.1f} s")
@@ -67,15 +68,14 @@ def _options(arguments):
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _with_options(sentence):
-    """Return a sentence of `fastnmf.read` with options of the command line in place of its arguments."""
+def with_options(sentence, names):
+    """Return a sentence of a function with options of the command line in place of its arguments of these names."""
 
     def option(found):
         name = found[1].removeprefix("use_").replace("_", "-")
         return f"--{name}" if found[2] == "True" else f"--{name} {found[2]}"
 
-    names = "|".join((*OPTIONS, "raw", "transpose", "use_highly_variable"))
-    return re.sub(rf"\b({names})=('[^']*'|True)", option, sentence)
+    return re.sub(rf"\b({'|'.join(names)})=('[^']*'|True)", option, sentence)
 
 
 @contextmanager

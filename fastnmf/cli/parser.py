@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -25,13 +26,18 @@ class Parser(argparse.ArgumentParser):
             known = re.findall(r"[^\s',]+", wrong[2])
             hint = proposal(wrong[1], known) or f"; expected one of {', '.join(known)}"
             message = f"{message[: wrong.start()]}invalid choice: '{wrong[1]}'{hint}"
+        if "--output" in self.long_options():
+            message = message.replace("-o/--output", f"-o {self.long_options()['--output'].metavar}")
         more = "" if message.endswith("?") else f"; see {self.prog} --help."
         self.exit(2, f"{self.prog}: {message}{more}\n")
 
     def refuse(self, unknown):
         """Refuse arguments that no option takes."""
         word = unknown[0].split("=")[0]
-        self.error(f"unrecognized arguments: {' '.join(unknown)}{proposal(word, self.long_options())}")
+        hint = proposal(word, self.long_options())
+        if not word.startswith("-") and "--data" in self.long_options():
+            hint = f"; did you mean '--data {word}'?"
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
     def long_options(self):
         """Return name -> action of the options that begin with two dashes."""
@@ -197,6 +203,17 @@ def setting(text):
         return name.strip(), value
 
 
+def own_sizes(text):
+    """Return ``n_own``: the integer that a text stands for, or of ``treated=4,control=1`` a dict label -> integer."""
+    parts = [part.rpartition("=") for part in words(text)]
+    is_one = len(parts) == 1 and not parts[0][1]
+    if not all(size.isdecimal() and (is_one or label) for label, _, size in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of components; write it as 2, or as treated=4")
+    if is_one:
+        return int(parts[0][2])
+    return {int(label) if label.isdecimal() else label: int(size) for label, _, size in parts}
+
+
 def penalties(text):
     """Return (factor, file, name) of each part of a list with commas such as ``H=separation.py:Separation``."""
     return [_penalty(part) for part in words(text)]
@@ -231,7 +248,7 @@ def command(commands, name, purpose, needed, examples=""):
         Lines that the help ends with.
     """
     usage = f"fastnmf {name} {needed} [options]".replace("  ", " ")
-    epilog = f"examples:\n{examples}" if examples else None
+    epilog = f"examples:\n{textwrap.indent(textwrap.dedent(examples), '  ')}" if examples else None
     return commands.add_parser(name, help=purpose, description=purpose, usage=usage, epilog=epilog)
 
 
@@ -253,7 +270,7 @@ def add_data(parser, positional=True, title="--title", kind="--kind"):
         parser.add_argument("--data", dest="X", metavar="X", help=f"data of the fit: {where}")
     group = parser.add_argument_group("data")
     group.add_argument("--text", metavar="COLUMN", help="column of texts, which become TF-IDF")
-    group.add_argument(title, dest="title", metavar="COLUMN", help="column of row titles")
+    group.add_argument(title, dest="title", metavar="COLUMN", help="column of titles of the rows, for the report")
     group.add_argument("--names", metavar="COLUMN", help="column of row names; default: a column without a name")
     group.add_argument("--triplets", type=words, metavar="COLUMNS", help="columns of ratings, such as user,item,rating")
     strata = (
@@ -268,7 +285,9 @@ def add_data(parser, positional=True, title="--title", kind="--kind"):
     )
     group.add_argument("--transpose", action="store_true", help="the columns are samples")
     group.add_argument("--encoding", help="encoding of a text file that is not UTF-8, such as latin-1")
-    group.add_argument(kind, dest="kind", metavar="KIND", help="contents of the file, if its ending does not say")
+    group.add_argument(
+        kind, dest="kind", metavar="KIND", help="texts, table, triplets, cells or matrix; default: by the ending"
+    )
     group.add_argument(
         "--duplicates", metavar="HOW", help="how to combine repeated triplets: sum (default), mean, or raise"
     )
@@ -297,26 +316,32 @@ def add_model(parser):
     group.add_argument(
         "--model", metavar="NAME", help="default: StratifiedNMF with strata, else NMF; see fastnmf models"
     )
-    group.add_argument("--solver", help="default: the model's own, or mu for a loss other than frobenius")
-    group.add_argument("--beta-loss", type=number_or_name, metavar="LOSS", help="frobenius, kullback-leibler, ...")
-    group.add_argument("--init", help="the start")
-    group.add_argument("--n-init", type=int, metavar="N", help="number of starts; the best is kept")
+    losses = "frobenius (default); kullback-leibler, negative-binomial for counts; itakura-saito; or a number"
+    group.add_argument("--beta-loss", type=number_or_name, metavar="LOSS", help=losses)
     for factor, what in (("W", "weights"), ("H", "components"), ("V", "shifts")):
         group.add_argument(f"--alpha-{factor}", type=number_or_name, metavar="A", help=f"penalty on the {what}")
     group.add_argument("--l1-ratio", type=float, metavar="R", help="share of L1 in the penalties, from 0 to 1")
     own = {"type": penalties, "action": "extend", "default": [], "metavar": "FACTOR=FILE.py:NAME"}
     group.add_argument("--penalty", help="a penalty of your own, such as H=separation.py:Separation", **own)
-    group.add_argument("--gauge", help="max_shift or min_shift")
+    sizes = "components that only one group uses, for each group, such as 2, or for some: treated=4"
+    group.add_argument("--n-own", type=own_sizes, metavar="N", help=sizes)
+    gauge = "max_shift or min_shift: count as much, or as little, as possible as specific to a group"
+    group.add_argument("--gauge", help=gauge)
     group.add_argument("--normalize", metavar="NORM", help="norm of the components: l1, l2 or max")
     group.add_argument("--missing", metavar="WHICH", help="unknown entries: zeros or nan")
+    group.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: unchanged")
+    more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
+    group.add_argument("--set", type=setting, help="any parameter of the model, such as own=tied", **more)
+
+    group = parser.add_argument_group("fit")
+    group.add_argument("--seed", type=int, help="seed of the random start; default: another start in every run")
+    group.add_argument("--solver", help="hals or mu; default: the model's own, or mu for a loss other than frobenius")
+    group.add_argument("--init", help="auto (default), features, rows, random, nndsvd, ...: the start")
+    group.add_argument("--n-init", type=int, metavar="N", help="number of starts; the best is kept")
     group.add_argument("--max-iter", type=int, metavar="N", help="maximum number of iterations")
     group.add_argument("--tol", type=float, help="tolerance; 0 runs all iterations")
     group.add_argument("--max-time", type=float, metavar="S", help="time limit in seconds")
-    group.add_argument("--seed", type=int, help="seed of the random start")
-    group.add_argument("--threads", type=int, metavar="N", help="number of threads")
-    group.add_argument("--dtype", choices=("float32", "float64"), help="convert the data; default: unchanged")
-    more = {"action": "append", "default": [], "metavar": "NAME=VALUE"}
-    group.add_argument("--set", type=setting, help="any parameter of the model", **more)
+    group.add_argument("--threads", type=int, metavar="N", help="number of threads; the result is the same")
     config = "TOML file of these options; the command line takes precedence; a table [parameters] holds those of --set"
     parser.add_argument("--config", metavar="FILE.toml", help=config)
     add_quiet(parser)
@@ -341,4 +366,5 @@ def add_json(parser):
 
 def add_output(parser, what, **options):
     """Add ``-o``; required unless `options` say otherwise."""
-    parser.add_argument("-o", "--output", type=Path, metavar=what, **{"required": True} | options)
+    shared = {"type": Path, "metavar": what, "help": "where to write; what is there is replaced as a whole"}
+    parser.add_argument("-o", "--output", **shared, **{"required": True} | options)

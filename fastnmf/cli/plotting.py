@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastnmf.cli import parser as options
-from fastnmf.cli.inputs import load_model
+from fastnmf.cli.inputs import load_model, with_options
 from fastnmf.data.writing import check_writable
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -40,7 +40,7 @@ def add_plot(commands):
     parser = options.command(
         commands,
         "plot",
-        "plot a model: what uses which component, strongest features, a map of topics, the loss",
+        "draw a model, as a PNG, SVG or PDF file",
         "MODEL.npz --kind KIND -o FILE.png",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
@@ -74,7 +74,10 @@ def _plot(arguments):
     if unused:
         option = "-n" if unused[0] == "n" else f"--{unused[0]}"
         raise ValueError(f"--kind {arguments.kind} takes no {option}; leave it out.")
-    save_plot(lambda: draw(model, names, {"style": arguments.style} | given), arguments.output)
+    try:
+        save_plot(lambda: draw(model, names, {"style": arguments.style} | given), arguments.output)
+    except ValueError as error:
+        raise ValueError(with_options(str(error), CHOICES)) from error
     print(f"Plot written to {arguments.output}")
 
 
@@ -102,6 +105,8 @@ def _topics(model, names, given):
 def _strata(model, names, given):
     from fastnmf.plots import plot_top_features
 
+    if isinstance(model.strata_, list):  # of several factors, whose levels are not drawn unless they are named
+        given = {"strata": model.shift_names_.tolist()} | given
     return plot_top_features(model, names, **given)
 
 

@@ -30,7 +30,7 @@ def add_transform(commands):
 def add_explain(commands):
     """Add the command ``explain``."""
     parser = options.command(
-        commands, "explain", "show how much groups and shared components explain", "MODEL.npz --data X"
+        commands, "explain", "tell how much the groups and the shared components explain", "MODEL.npz --data X"
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     options.add_data(parser, positional=False)
@@ -41,9 +41,7 @@ def add_explain(commands):
 
 def add_top(commands):
     """Add the command ``top``."""
-    parser = options.command(
-        commands, "top", "strongest features of every stratum and every component of a model", "MODEL.npz"
-    )
+    parser = options.command(commands, "top", "print the strongest features of each group and component", "MODEL.npz")
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--features", type=Path, help=options.NAMES)
     parser.add_argument("-n", type=int, default=10, help="features in a line, default %(default)s")
@@ -57,7 +55,7 @@ def add_report(commands):
     parser = options.command(
         commands,
         "report",
-        "write a web page about a model, readable without network",
+        "write a page about a model for the browser",
         "MODEL.npz [--data X] -o REPORT.html",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
@@ -67,7 +65,7 @@ def add_report(commands):
     kinds = ("text", "cells", "ratings", "rows")
     parser.add_argument("--kind", dest="wording", choices=kinds, help="words of the field; default: as data were read")
     options.add_data(parser, positional=False, title="--row-title", kind="--data-kind")
-    parser.add_argument("--title", dest="heading", help="heading of the page")
+    parser.add_argument("--title", dest="heading", help="heading of the page; default: the name of the data file")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options.add_output(parser, "REPORT.html")
     parser.set_defaults(run=_report, parser=parser)
@@ -75,9 +73,7 @@ def add_report(commands):
 
 def add_export(commands):
     """Add the command ``export``."""
-    parser = options.command(
-        commands, "export", "write a model as a folder of tables and a summary in JSON", "MODEL.npz -o FOLDER"
-    )
+    parser = options.command(commands, "export", "write a model as a folder of tables", "MODEL.npz -o FOLDER")
     parser.add_argument("model", type=Path, metavar="MODEL.npz")
     parser.add_argument("--features", type=Path, help=options.NAMES)
     parser.add_argument("--rows", type=Path, help="text file with one row name per line")
@@ -157,9 +153,9 @@ def _top(arguments):
         return
     if strata is not None:
         print_top("Specific to each stratum", strata, strata.values())
-    each = {f"{label} {at}": words for label, lists in own.items() for at, words in enumerate(lists)}
-    if each:
-        print_top("Components of single strata", each, each.values())
+    numbered = [(label, at) for label, lists in own.items() for at in range(len(lists))]
+    if numbered:
+        print_top("Components of single strata", numbered, [own[label][at] for label, at in numbered])
     print_top("Shared by all", range(len(components)), components)
 
 
@@ -167,6 +163,8 @@ def _report(arguments):
     from fastnmf.report import write_report
 
     check_writable(arguments.output, input_files(arguments, "model", "features", "rows", "row_texts"))
+    if arguments.heading is None and arguments.X not in (None, "-"):
+        arguments.heading = Path(arguments.X).name
     model, names = load_model(arguments.model, arguments.features)
     n_rows = len(model.W_) if hasattr(model, "W_") else None
     titles = None if arguments.rows is None else lines_of(arguments.rows, "titles", n_rows, "rows of the model")
@@ -203,9 +201,7 @@ def _export(arguments):
 
 def add_models(commands):
     """Add the command ``models``."""
-    parser = options.command(
-        commands, "models", "list all models: purpose, formula, whether they take sparse data", "[NAME]"
-    )
+    parser = options.command(commands, "models", "list all models and what each is for", "[NAME]")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a class, such as PLSA, to describe in full")
     options.add_json(parser)
     parser.set_defaults(run=_models, parser=parser)
@@ -213,7 +209,7 @@ def add_models(commands):
 
 def add_info(commands):
     """Add the command ``info``."""
-    parser = options.command(commands, "info", "versions, threading layer, threads, cache folder", "")
+    parser = options.command(commands, "info", "print versions, threads, and where compiled kernels are", "")
     options.add_json(parser)
     parser.set_defaults(run=_info, parser=parser)
 

@@ -2,6 +2,8 @@
 
 import textwrap
 
+from fastnmf.data.sentences import cut_all
+
 STOPPED = {
     "tol": "the loss has converged",
     "patience": "no more progress",
@@ -9,6 +11,9 @@ STOPPED = {
     "max_time": "max_time reached, loss not converged",
     "callback": "a callback stopped it",
 }
+
+
+LONGEST = 28  # characters of a label in a line
 
 
 def harmless(text):
@@ -38,19 +43,21 @@ def print_top(title, labels, lists, width=100):
     title : str
         Heading.
     labels : sequence
-        Strata, or numbers of components.
+        Strata, numbers of components, or pairs of both.
     lists : iterable of list of str
         Features of each label.
     width : int, default=100
         Longest line, in characters.
     """
-    labels = [harmless(label) for label in labels]
-    longest = min(max(map(len, labels)), 28)
+    ends = [f" {label[1]}" if isinstance(label, tuple) else "" for label in labels]
+    begins = [harmless(label[0] if isinstance(label, tuple) else label) for label in labels]
+    labels = [begin + end for begin, end in zip(cut_all(begins, LONGEST - max(map(len, ends))), ends, strict=True)]
+    longest = max(map(len, labels))
     print(f"\n{title}")
     for label, words in zip(labels, lists, strict=True):
         lines = textwrap.wrap(
             harmless(" ".join(map(str, words))) or "(nothing)", width - longest - 4, break_on_hyphens=False
         )
-        print(f"  {label[:longest]:<{longest}}  {lines[0]}")
+        print(f"  {label:<{longest}}  {lines[0]}")
         for line in lines[1:]:
             print(" " * (longest + 4) + line)

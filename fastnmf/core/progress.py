@@ -129,22 +129,23 @@ class _FitProgress:
         began, before = self.base
         if iteration == began:
             return []
-        pace, left = (seconds - before) / (iteration - began), self.max_iter - iteration
+        pace, left, about = (seconds - before) / (iteration - began), self.max_iter - iteration, "about"
         parts = [f"{pace:.2g} s per iteration"]
         if distance is not None:
             parts.append(f"{distance:.1f} x tol from stopping" if distance > 1 else "at the tolerance")
-            left = min(left, self._iterations_left(iteration, distance))
-        return [*parts, f"about {_duration(left * pace)} left"] if left > 0 else parts
+            expected = self._iterations_left(iteration, distance)
+            left, about = (left, "at most") if expected is None or expected > left else (expected, about)
+        return [*parts, f"{about} {_duration(left * pace)} left"] if left > 0 else parts
 
     def _iterations_left(self, iteration, distance):
-        """Return after how many iterations the distance, as a power law of the iteration, will be 1."""
+        """Return after how many iterations the distance, as a power law of the iteration, will be 1, or None."""
         if distance <= 1:
             return 0
         self.distances.append((iteration, distance))
         earlier = [each for each in self.distances if each[0] <= iteration * 2 / 3] or self.distances[:1]
         at, before = earlier[-1]
         if at == iteration or not before > distance:
-            return self.max_iter - iteration
+            return None
         growth = math.log(distance) * math.log(iteration / at) / math.log(before / distance)
         return iteration * math.expm1(min(growth, 50.0))
 

@@ -6,6 +6,7 @@ outside their arrays where an index lies outside the shape. Every sparse matrix 
 """
 
 import numbers
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -52,6 +53,11 @@ def check_kind(X, prefix=""):
     check_unmasked(X, f"{prefix}X")
     if X is None or isinstance(X, (str, bytes)):
         raise TypeError(f"{prefix}X is {shown(X)}; expected a matrix (samples x features) of numbers.")
+    if isinstance(X, Mapping) and "data" in X:
+        raise TypeError(
+            f"{prefix}X is a {type(X).__name__} that holds data and more, as fastnmf.read returns it; pass its matrix, "
+            "X.data, and its labels, strata=X.strata."
+        )
     if hasattr(X, "chunk_rows"):
         raise TypeError(
             f"{prefix}X is a matrix on disk, which fit, transform and score of NMF and StratifiedNMF read chunk by "
@@ -91,7 +97,8 @@ def check_kind(X, prefix=""):
         if text:
             raise TypeError(
                 f"{prefix}Column {text[0]!r} of X holds text; only real numbers can be factorised. Leave the column "
-                "out, pass its name as strata=, or turn a long table into a matrix with pivot_table."
+                "out, pass its name as strata=, count the words of texts with fastnmf.read or a vectorizer, or turn a "
+                "long table into a matrix with pivot_table."
             )
     if sp.issparse(X):
         check_pointers(X, f"{prefix}X")

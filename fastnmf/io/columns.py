@@ -289,7 +289,7 @@ def present(table, name, places, values):
     return list(values)
 
 
-def numbers_of(table, name, places, values, hint=""):
+def numbers_of(table, name, places, values):
     """Return the values of a column as an array of float64, all finite.
 
     Parameters
@@ -299,8 +299,6 @@ def numbers_of(table, name, places, values, hint=""):
         The column, for messages.
     places : sequence of int
     values : sequence
-    hint : str, default=""
-        End of the message.
     """
     try:
         found = np.fromiter(map(float, values), np.float64, len(values))
@@ -310,7 +308,7 @@ def numbers_of(table, name, places, values, hint=""):
         pass
     place, value = next(pair for pair in zip(places, values, strict=True) if not _is_finite(pair[1]))
     what = "is missing" if is_missing(value) else f"is {shown(value)}"
-    raise table.wrong(place, f"has no number: {name!r} {what}; expected a finite number{hint}")
+    raise table.wrong(place, f"has no number: {name!r} {what}; expected a finite number")
 
 
 def _is_finite(value):

@@ -319,7 +319,11 @@ def _table(path, given):
     def blocks():
         for places, chunk in table.chunks([*names, *rows.wanted]):
             rows.add(places, chunk)
-            yield sp.csr_array(np.column_stack([numbers_of(table, name, places, chunk[name], _HINT) for name in names]))
+            try:
+                columns = [numbers_of(table, name, places, chunk[name]) for name in names]
+            except ValueError as error:
+                raise ValueError(f"{str(error).removesuffix('.')}{_advice(names, chunk)}.") from None
+            yield sp.csr_array(np.column_stack(columns))
         if not is_turned:
             rows.result()  # raises while nothing is written yet
 
@@ -339,7 +343,23 @@ def _table(path, given):
     return _result(data, source, strata=strata, feature_names=found, row_names=as_names(names))
 
 
-_HINT = "; name a column of another type with text, strata or names"
+def _advice(names, chunk):
+    """Return the end of the sentence that refuses a column of words in a table of numbers.
+
+    Parameters
+    ----------
+    names : list of str
+        The columns that were taken for numbers.
+    chunk : dict of str to sequence
+        Their values.
+    """
+    lengths = {
+        name: max((len(each) for each in chunk[name][:50] if isinstance(each, str)), default=0) for name in names
+    }
+    longest = max(lengths, key=lengths.get)
+    if not any(" " in each for each in chunk[longest][:50] if isinstance(each, str)):
+        return "; name a column of groups by strata='NAME', of row names by names='NAME', of texts by text='NAME'"
+    return f"; for texts name their column, such as text={longest!r}, and that of their groups, strata='NAME'"
 
 
 def _triplets(path, given):

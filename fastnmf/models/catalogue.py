@@ -6,6 +6,8 @@ To add a model, add an `Entry` to `MODELS`, then run ``python bench/models_table
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import NamedTuple
 
 from fastnmf.core.warn import warn
@@ -482,15 +484,16 @@ def markdown():
 
 
 def print_models(name=None):
-    """Print all models, one on each line, or the details of one."""
+    """Print all models with what each is for, in lines as wide as the terminal, or the details of one."""
     if name is None:
-        width = max(len(entry.name) for entry in MODELS)
-        long = max(len(entry.formula) for entry in MODELS)
-        print(f"{'':<{width}}  {'sparse':<6}  {'monotone':<8}  {'model':<{long}}  for")
+        name_width = max(len(entry.name) for entry in MODELS) + 2
+        room = max(shutil.get_terminal_size((100, 0)).columns - name_width, 40)
+        print(f"{'model':<{name_width}}for")
         for entry in MODELS:
-            sparse, monotone = "yes" if entry.is_sparse else "no", {True: "yes", False: "no", None: "-"}[entry.monotone]
-            print(f"{entry.name:<{width}}  {sparse:<6}  {monotone:<8}  {entry.formula:<{long}}  {entry.wanted}")
-        print("\nMore on one of them: fastnmf models NAME")
+            wanted = entry.wanted.replace("`", "") + ("" if entry.is_sparse else " (dense data only)")
+            first, *others = textwrap.wrap(wanted, room)
+            print("\n".join([f"{entry.name:<{name_width}}{first}", *(" " * name_width + line for line in others)]))
+        print("\nFormula, objective, source and a line of code: fastnmf models NAME")
         return
     for entry in catalogue(name):
         print(f"{entry.name}: {entry.wanted}\n")

@@ -25,6 +25,7 @@ from fastnmf.plots.style import (
     plain,
     settle,
     shortened,
+    shortened_all,
     ticks,
 )
 from fastnmf.typing import FittedModel, Labels, Names
@@ -122,7 +123,8 @@ def _effects_of(model, factor):
             first += len(of_factor)
         name = next(iter(known)) if factor is None and len(known) == 1 else factor
         if name not in known:
-            raise ValueError(f"factor={shown(factor)} is not known; expected one of {', '.join(map(repr, known))}.")
+            which = "The model has several factors" if factor is None else f"factor={shown(factor)} is not known"
+            raise ValueError(f"{which}; give one of them, factor={' or factor='.join(map(repr, known))}.")
         first, levels = known[name]
     elif factor is not None:
         raise ValueError(f"factor={shown(factor)} was given, but the rows have one label each; leave it out.")
@@ -154,8 +156,8 @@ def lines_over(ax, levels, effects, names, factor, look, what="effect"):
     if levels.dtype.kind not in "iufM":
         levels, marks = np.arange(len(levels)), [str(level) for level in levels.tolist()]
     longest, size = letters(ax, look.small, 0.42), 2.4 * look.line if len(levels) <= 60 else 0
-    for place, (column, name) in enumerate(zip(effects.T, names, strict=True)):
-        drawn = {"color": colour(place, len(names)), "linewidth": 1.2 * look.line, "label": shortened(name, longest)}
+    for place, (column, name) in enumerate(zip(effects.T, shortened_all(names, longest), strict=True)):
+        drawn = {"color": colour(place, len(names)), "linewidth": 1.2 * look.line, "label": name}
         ax.plot(levels, column, marker=MARKERS[place % len(MARKERS)], markersize=size, **drawn)
     plain(ax, look)
     if marks is not None:
@@ -185,8 +187,8 @@ def _dots(ax, levels, effects, names, factor, look):
         raise ValueError(f"{len(levels)} levels cannot be named beside each other; at most {_MOST_LEVELS} can.")
     ax = axes_or_new(ax, look, (look.width, look.inches(2.2 * max(len(levels), 4) + 7)))
     longest, at = letters(ax, look.small, 0.42), np.arange(len(levels))
-    for place, (column, name) in enumerate(zip(effects.T, names, strict=True)):
-        drawn = {"color": colour(place, len(names)), "label": shortened(name, longest), "markersize": 4.5 * look.line}
+    for place, (column, name) in enumerate(zip(effects.T, shortened_all(names, longest), strict=True)):
+        drawn = {"color": colour(place, len(names)), "label": name, "markersize": 4.5 * look.line}
         ax.plot(column, at, linestyle="none", marker=MARKERS[place % len(MARKERS)], clip_on=False, zorder=3, **drawn)
     plain(ax, look)
     ax.spines["left"].set_visible(False)

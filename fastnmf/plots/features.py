@@ -45,6 +45,7 @@ from fastnmf.plots.style import (
     plain,
     settle,
     shortened,
+    shortened_all,
     ticks,
 )
 from fastnmf.typing import FittedModel, Labels, Matrix, Names, Ranking, SparseOrDense
@@ -138,6 +139,8 @@ def plot_top_features(
     feature_names = range(n_features) if feature_names is None else feature_names
     names = read_names(feature_names, _count(feature_names)).tolist()
     titles = [str(label) for label in (range(n_rows) if titles is None else titles)]
+    if n_features != len(names) and n_features:
+        raise ValueError(f"feature_names has {len(names)} names for {n_features} features; give one for each.")
     if weights.ndim != 2 or weights.shape != (len(titles), len(names)) or not titles:
         raise ValueError(
             f"weights must have one row a title ({len(titles)}) and one column a name ({len(names)}), "
@@ -154,11 +157,11 @@ def plot_top_features(
     panels = panels_or_new(ax, figure, len(rows), n_columns=n_columns, size=size)
     wanted = set(rows.tolist())
     all_scores = {row: found for row, found in enumerate(feature_scores(weights, by or "weight")) if row in wanted}
-    headings = []
-    for panel, row in zip(panels, rows, strict=True):
+    headings, shown = [], shortened_all([titles[row] for row in rows], 34)
+    for panel, row, heading in zip(panels, rows, shown, strict=True):
         _bars(panel, all_scores[row], names, n_bars, color, look)
         kind = {"fontsize": look.text, "fontweight": "bold", "color": INK, "loc": "left"}
-        headings.append(panel.set_title(shortened(titles[row], 34), **kind))
+        headings.append(panel.set_title(heading, **kind))
     if title:
         panels[0].figure.suptitle(title.replace("$", r"\$"), fontsize=1.2 * look.title, color=INK, x=0.01, ha="left")
     if ax is not None:  # a new figure has the size that its labels need

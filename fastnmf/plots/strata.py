@@ -41,7 +41,7 @@ from fastnmf.plots.style import (
     look_of,
     plain,
     settle,
-    shortened,
+    shortened_all,
     ticks,
 )
 from fastnmf.typing import Dense, FittedModel, Labels, Names, SparseOrDense
@@ -311,12 +311,21 @@ def plot_difference(
     longest, words = letters(ax, look.text, 0.42), "more in "
     if len(words) + max(len(name_b), len(str(group))) > longest:
         words = ""
-    for label, at, side, hue in ((name_b, 0.0, "left", OTHER_BAR), (str(group), 1.0, "right", BAR)):
+    pair, heads = [name_b, str(group)], []
+    for label, at, side, hue in zip(
+        shortened_all(pair, longest), (0.0, 1.0), ("left", "right"), (OTHER_BAR, BAR), strict=True
+    ):
         where = {"transform": ax.transAxes, "ha": side, "va": "bottom", "color": hue, "fontweight": "bold"}
-        ax.text(at, 1.01, words + shortened(label, longest), fontsize=look.text, **where)
+        heads.append(ax.text(at, 1.01, words + label, fontsize=look.text, **where))
     if not len(columns):
         ax.text(0.5, 0.5, "no difference", transform=ax.transAxes, ha="center", color=QUIET, fontsize=look.text)
     settle(ax)
+    room = 0.48 * ax.get_window_extent().width  # bold type is wider than `letters` takes it to be
+    for fewer in range(min(longest, max(map(len, pair))), 6, -1):
+        if max(head.get_window_extent().width for head in heads) <= room:
+            break
+        for head, label in zip(heads, shortened_all(pair, fewer), strict=True):
+            head.set_text(label)
     return ax
 
 
@@ -391,9 +400,9 @@ def _share_bars(ax, shares, names, strata, look):
     bars = 0.9 * shares.size + 1.5 * len(names) + 6
     ax = axes_or_new(ax, look, (min(max(look.width, look.inches(bars)), 24), look.height))
     width = 0.8 / len(strata)
-    for index, (row, label) in enumerate(zip(shares, strata, strict=True)):
+    for index, (row, label) in enumerate(zip(shares, shortened_all(strata, 34), strict=True)):
         at = np.arange(len(names)) + (index - (len(strata) - 1) / 2) * width
-        ax.bar(at, row, 0.92 * width, label=shortened(label, 34), color=colour(index, len(strata)))
+        ax.bar(at, row, 0.92 * width, label=label, color=colour(index, len(strata)))
     plain(ax, look)
     ticks(ax.xaxis, names, look.text, longest=18)
     ax.set_xlim(-0.6, len(names) - 0.4)

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from fastnmf.data.sentences import shown
+from fastnmf.data.sentences import cut, cut_all, shown
 
 BAR = "#3b6ea5"
 OTHER_BAR = "#d55e00"
@@ -180,8 +180,12 @@ def letters(ax, size, share):
 
 def shortened(name, longest):
     """Return the name, cut to `longest` characters, with dollar signs escaped: they would start a formula."""
-    name = name if len(name) <= longest else name[: max(longest - 3, 1)] + "..."
-    return name.replace("$", r"\$")
+    return cut(name, longest, "...").replace("$", r"\$")
+
+
+def shortened_all(names, longest):
+    """Return names as `shortened`, cut in the middle where names that differ at their ends would look the same."""
+    return [name.replace("$", r"\$") for name in cut_all(names, longest, "...")]
 
 
 def colour(index, n):
@@ -204,7 +208,7 @@ def ticks(axis, labels, size, *, longest=28, ha=None):
     longest : int, default=28
     ha : str, default=None
     """
-    axis.set_ticks(np.arange(len(labels)), [shortened(label, longest) for label in labels], fontsize=size)
+    axis.set_ticks(np.arange(len(labels)), shortened_all(labels, longest), fontsize=size)
     axis.set_tick_params(length=0)
 
 

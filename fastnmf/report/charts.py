@@ -8,12 +8,8 @@ WIDTH, HEIGHT = 560, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 34
 MOST_POINTS = 300
 MAP_SIDE, LEAST_RADIUS = 520, 9.0
-ROOM, HEAD, LONGEST, LINE = (
-    132,
-    20,
-    17,
-    15,
-)  # beside lines for their names, above them for that of y, letters, two names
+# beside lines for their names, above them for that of y, letters, two names, a piece of a line before its name
+ROOM, HEAD, LONGEST, LINE, KEY = 148, 20, 17, 15, 14
 
 
 def curve(x, y, x_name, y_name, summary):
@@ -50,7 +46,7 @@ def curve(x, y, x_name, y_name, summary):
 
 
 def lines(x, courses, x_ticks, x_name, y_name, summary):
-    """Return an SVG of several lines over x, each with its name at its end.
+    """Return an SVG of several lines over x, each with its own dashes, and its name beside a piece of it.
 
     Parameters
     ----------
@@ -83,7 +79,9 @@ def lines(x, courses, x_ticks, x_name, y_name, summary):
         points = " ".join(f"{px(a):.1f},{py(b):.1f}" for a, b in zip(x, v, strict=True))
         parts.append(f'<polyline class="line{number}" points="{points}"><title>{name}</title></polyline>')
         short = name if len(name) <= LONGEST or "&" in name else name[: LONGEST - 1] + "…"
-        parts.append(f'<text class="line{number}" x="{WIDTH - ROOM + 8}" y="{end + 4:.1f}">{short}</text>')
+        at = WIDTH - ROOM + 6
+        parts.append(f'<path class="line{number}" d="M{at} {end:.1f}h{KEY}"/>')
+        parts.append(f'<text class="line{number}" x="{at + KEY + 5}" y="{end + 4:.1f}">{short}</text>')
     return "".join([*parts, "</svg>"])
 
 

@@ -155,7 +155,7 @@
     setTimeout(() => URL.revokeObjectURL(address), 10000);
   }
 
-  const STYLES = ["fill", "stroke", "stroke-width", "stroke-linejoin", "fill-opacity", "font-size", "font-family"];
+  const STYLES = ["fill", "stroke", "stroke-width", "stroke-linejoin", "stroke-dasharray", "fill-opacity", "font-size", "font-family"];
 
   // Return a figure as text that stands alone, with the colours it has on the page.
   function drawing(svg) {

@@ -45,8 +45,15 @@ def check_annotated(adata, *, copy):
         )
 
 
-def labels_of(adata, batch_key):
+def labels_of(adata, batch_key, what="batch_key"):
     """Return the column of obs that `batch_key` names, or a frame of several columns for a list of names.
+
+    Parameters
+    ----------
+    adata : AnnData
+    batch_key : str or list of str
+    what : str, default="batch_key"
+        The parameter that has the name.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def labels_of(adata, batch_key):
         columns = [labels_of(adata, name) for name in batch_key]
         return columns[0] if len(columns) == 1 else adata.obs[list(batch_key)]
     if not isinstance(batch_key, str) or batch_key not in adata.obs.columns:
-        raise ValueError(unknown_name("batch_key", batch_key, "a column of adata.obs", adata.obs.columns))
+        raise ValueError(unknown_name(what, batch_key, "a column of adata.obs", adata.obs.columns))
     known_labels(adata.obs[batch_key], f"adata.obs[{batch_key!r}]", adata.shape[0])
     return adata.obs[batch_key]
 

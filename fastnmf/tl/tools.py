@@ -21,7 +21,7 @@ from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.consensus import consensus as find_consensus
 from fastnmf.tl.markers import marker_scores, shares, usage_of
 from fastnmf.tl.source import check_annotated, labels_of, source_of, unknown_name
-from fastnmf.typing import Annotated, Seed
+from fastnmf.typing import Annotated, Seed, Vector
 
 _CHUNK_ENTRIES = 10_000_000  # stored entries of a chunk of a file, as of `open_csr`
 
@@ -118,6 +118,7 @@ def stratified_nmf(
     batch_key: str | Sequence[str],
     n_components: int = 10,
     *,
+    exposure: str | Vector | None = None,
     layer: str | None = None,
     use_raw: bool | None = None,
     use_highly_variable: bool | None = None,
@@ -137,6 +138,9 @@ def stratified_nmf(
         as in `StratifiedNMF.fit`: a shift for each batch and one for each donor.
     n_components, layer, use_raw, use_highly_variable, key_added, copy, chunk_rows :
         As for `nmf`.
+    exposure : str or array-like (n_obs,), default=None
+        Column of obs with the depth of each cell, such as ``"total_counts"``, or numbers >= 0: the shift of a cell is
+        multiplied by it, as in `StratifiedNMF.fit`. None: 1 for all cells.
     **parameters
         Parameters of `fastnmf.StratifiedNMF`, such as ``gauge="max_shift"``.
 
@@ -166,9 +170,8 @@ def stratified_nmf(
     >>> pandas.DataFrame(found["shifts"], found["strata"], found["genes"])  # doctest: +SKIP
     """
     given = {"layer": layer, "use_raw": use_raw, "use_highly_variable": use_highly_variable}
-    return _run(
-        StratifiedNMF, adata, batch_key, n_components, given, parameters, key_added, copy, chunk_rows=chunk_rows
-    )
+    more = {"chunk_rows": chunk_rows, "exposure": exposure}
+    return _run(StratifiedNMF, adata, batch_key, n_components, given, parameters, key_added, copy, **more)
 
 
 def consensus(
@@ -234,7 +237,20 @@ def consensus(
     return _run(kind, adata, batch_key, n_components, given, parameters, key_added, copy, options=options)
 
 
-def _run(kind, adata, batch_key, n_components, given, parameters, key_added, copy, *, options=None, chunk_rows=None):
+def _run(
+    kind,
+    adata,
+    batch_key,
+    n_components,
+    given,
+    parameters,
+    key_added,
+    copy,
+    *,
+    options=None,
+    chunk_rows=None,
+    exposure=None,
+):
     """Check what was given, fit, and write the results.
 
     Parameters
@@ -250,6 +266,7 @@ def _run(kind, adata, batch_key, n_components, given, parameters, key_added, cop
         Of the estimator.
     options : dict, or None
         Those of a consensus.
+    exposure : str, array-like (n_obs,), or None
 
     Returns
     -------
@@ -261,10 +278,14 @@ def _run(kind, adata, batch_key, n_components, given, parameters, key_added, cop
     if chunk_rows is not None:
         check_integer("chunk_rows", chunk_rows)
     labels = None if kind is NMF else labels_of(adata, batch_key)
+    rows = {} if labels is None else {"strata": labels}
+    if exposure is not None:
+        rows["exposure"] = labels_of(adata, exposure, "exposure").to_numpy() if isinstance(exposure, str) else exposure
     model = _model(kind, n_components, parameters)
     params = {
         "method": kind.__name__,
         "batch_key": batch_key,
+        "exposure": exposure if isinstance(exposure, str) else None if exposure is None else np.asarray(exposure),
         **given,
         **model.get_params(deep=False),
         **(options or {}),
@@ -273,11 +294,11 @@ def _run(kind, adata, batch_key, n_components, given, parameters, key_added, cop
     if options is not None:
         model, found = _consensus(model, source, labels, options)
     elif source.is_lazy:
-        model, found = _fitted_on_dask(kind, model, source, labels), {}
+        model, found = _fitted_on_dask(kind, model, source, rows), {}
     elif source.is_in_file:
-        model, found = _fitted_from_file(model, source, labels, chunk_rows), {}
+        model, found = _fitted_from_file(model, source, rows, chunk_rows), {}
     else:
-        model, found = model.fit(source, **({} if labels is None else {"strata": labels})), {}
+        model, found = model.fit(source, **rows), {}
     usage = usage_of(model.W_, model.components_)
     markers = marker_scores(source, usage)
     params |= {"use_raw": source.is_raw, "use_highly_variable": source.is_used is not None}
@@ -305,7 +326,7 @@ def _named_by_number(model, source):
     return model.set_params(seed_features=numbered(model.seed_features, list(source.var_names)))
 
 
-def _fitted_from_file(model, source, labels, chunk_rows):
+def _fitted_from_file(model, source, rows, chunk_rows):
     """Return the model, fitted to a temporary copy of the fitted genes, chunk by chunk.
 
     A file of an AnnData is often compressed, and an iteration reads each chunk: so it is read once, and copied.
@@ -314,23 +335,23 @@ def _fitted_from_file(model, source, labels, chunk_rows):
     ----------
     model : NMF or StratifiedNMF
     source : Source
-    labels : Series, or None
+    rows : dict
+        ``strata`` and ``exposure``, as far as given.
     chunk_rows : int, or None
     """
     model = _named_by_number(model, source)
-    strata = {} if labels is None else {"strata": labels}
-    refuse(model, strata, model._checked_options(), "adata is in a file", "pass adata.to_memory()")
+    refuse(model, rows, model._checked_options(), "adata is in a file", "pass adata.to_memory()")
     blocks = source.blocks(fitted=True)
     first = next(blocks)
     usual = int(_CHUNK_ENTRIES * first.shape[0] / max(first.nnz, 1))
     with tempfile.TemporaryDirectory(prefix="fastnmf-", ignore_cleanup_errors=True) as folder:
         save_csr(chain([first], blocks), folder, columns=min(chunk_rows or max(usual, 1), len(source.obs)))
-        model.fit(open_csr(folder), **strata)
+        model.fit(open_csr(folder), **rows)
         model.W_ = np.array(model.W_)  # it may be in a temporary file
     return model
 
 
-def _fitted_on_dask(kind, model, source, labels):
+def _fitted_on_dask(kind, model, source, rows):
     """Return the model of the plain class, fitted by `fastnmf.dask`, with its weights in memory.
 
     Parameters
@@ -340,13 +361,13 @@ def _fitted_on_dask(kind, model, source, labels):
     model : NMF or StratifiedNMF
         Not fitted; its parameters count.
     source : Source
-    labels : Series (n_obs,), or None
+    rows : dict
+        ``strata`` and ``exposure``, as far as given.
     """
     from fastnmf import dask
 
     parameters = _named_by_number(model, source).get_params(deep=False)
-    strata = {} if labels is None else {"strata": labels}
-    return getattr(dask, kind.__name__)(**parameters).fit(source, **strata).to_local(weights=True)
+    return getattr(dask, kind.__name__)(**parameters).fit(source, **rows).to_local(weights=True)
 
 
 def _consensus(model, source, labels, options):

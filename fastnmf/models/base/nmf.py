@@ -89,7 +89,7 @@ class BaseNMF(TopFeaturesMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             raise ValueError(f"penalties has the key 'V', but this {options.name} has no shifts V; leave it out.")
         if not options.is_multiplicative and not options.is_squared:
             raise ValueError(
-                f"solver={options.solver!r} needs a quadratic subproblem, but {options.loss_given} gives none; "
+                f"solver={options.solver!r} is for the squared error, but {options.loss_given} was given; "
                 "use solver='mu'."
             )
         of_factors = [getattr(options, name) for name in "VWH"]

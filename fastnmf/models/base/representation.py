@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastnmf.core.init.start_from import labels_of_shifts
 from fastnmf.core.options import check_integer
 from fastnmf.data.ranking import feature_scores, strongest_of
+from fastnmf.data.sentences import cut, cut_all
 from fastnmf.models.base.for_checkers import Bunch
 from fastnmf.models.base.top_features import feature_names_for
 from fastnmf.typing import Labels, Names
@@ -91,11 +92,12 @@ class RepresentationMixin:
             ("Topics, with their share of the sum of all topics:", _topic_rows(self, weights, names, n)),
             ("Strata, with their rows, and what is specific to them:", _strata_rows(self, names, n)),
         ):
-            width = min(max((len(_plain(label)) for label, _, _ in rows), default=0), LONGEST)
+            shown = cut_all([_plain(label) for label, _, _ in rows], LONGEST)
+            width = max(map(len, shown), default=0)
             amount = max((len(about) for _, about, _ in rows), default=0)
             lines += ["", title] if rows else []
-            for label, about, words in rows:
-                start = f"  {_plain(label)[:LONGEST]:<{width}}  {about:>{amount}}  "
+            for label, (_, about, words) in zip(shown, rows, strict=True):
+                start = f"  {label:<{width}}  {about:>{amount}}  "
                 lines.append((start + _plain(" ".join(words) or "(nothing)")).rstrip())
         return Summary("\n".join(lines))
 
@@ -298,10 +300,10 @@ def _html(model):
     strata = _strata_rows(model, names, N_WORDS, MOST_STRATA)
     for title, rows, total in (("Topics", topics, n_topics), ("Strata", strata, n_strata)):
         lines = "".join(
-            f'<tr><th scope="row" style="{_HEAD}"><bdi>{_escaped(_cut(label))}</bdi></th>'
+            f'<tr><th scope="row" style="{_HEAD}"><bdi>{_escaped(label)}</bdi></th>'
             f'<td style="{_CELL};opacity:.7;white-space:nowrap">{_escaped(about)}</td>'
-            f'<td style="{_CELL}"><bdi>{_escaped(" ".join(map(_cut, words)))}</bdi></td></tr>'
-            for label, about, words in rows
+            f'<td style="{_CELL}"><bdi>{_escaped(" ".join(cut(word, LONGEST) for word in words))}</bdi></td></tr>'
+            for label, (_, about, words) in zip(cut_all([each[0] for each in rows], LONGEST), rows, strict=True)
         )
         more = f'<div style="opacity:.7">and {total - len(rows):,} more</div>' if total > len(rows) else ""
         if rows:
@@ -319,10 +321,6 @@ def _report_link(model):
     path, here = Path(written), Path.cwd()
     address = quote(path.relative_to(here).as_posix()) if path.is_relative_to(here) else path.as_uri()
     return f'<a style="color:inherit" href="{_escaped(address)}">Report</a>'
-
-
-def _cut(text):
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "\u2026"
 
 
 def _plain(text):
