@@ -115,6 +115,18 @@ def test_denominators_of_shifts_are_the_sums_of_the_columns_whenever_levels_appe
     assert (statistics.v > 0).all() and len(pattern.group) == np.count_nonzero(A[rows].T @ Z)
 
 
+def test_a_level_that_stays_away_keeps_its_shift():
+    """Its sums would become less than the least number; they stop before that."""
+    H, few = np.random.default_rng(1).random((M, RANK)), np.flatnonzero(YEAR < 3)[:30]
+    first, next_ = batch_of(ALL), batch_of(few)
+    statistics = DesignStatistics(RANK, forget_factor=1e-4).start(first, H, first.stratum_means())
+    statistics.visit(Batch(first))
+    for _ in range(90):
+        statistics.visit(Batch(next_))
+    assert statistics.pattern.row(statistics.v, 4).any() and 0 < statistics.sizes[4] < 1e-10
+    assert np.isfinite(statistics.v).all() and np.isfinite(statistics.H).all() and np.isfinite(statistics.value)
+
+
 @LOSSES
 @pytest.mark.parametrize("form", ["blocks", "calls"])
 def test_levels_that_appear_later(loss, form):

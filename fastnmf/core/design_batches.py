@@ -74,7 +74,7 @@ class DesignStatistics(LearnsDesign, StrataStatistics):
     """As `StrataStatistics`, for rows that have several shifts, or shifts by degrees; strata are the columns of Z.
 
     The weights of the first rows of a new level are computed with the mean level of its factor. O(m K + q K +
-    nnz(AᵀZ) + nnz(ZᵀZ)) numbers. All sums decay alike, so that they stay those of some rows.
+    nnz(AᵀZ) + nnz(ZᵀZ)) numbers.
 
     Attributes
     ----------
@@ -140,9 +140,16 @@ class DesignStatistics(LearnsDesign, StrataStatistics):
         return quadratic_form(self.pattern.as_csr(self.v), self.cross) - 2 * float(self.columns.data @ self.v)
 
     def _decay(self):
+        """Let all sums decay alike, so that they stay those of some rows; but a level that stays away keeps its shift.
+
+        Of its rows so little is left that the sums of others do not notice. All sums, and V, are >= 0: F stays bounded.
+        """
         Statistics._decay(self)
-        self.sizes, self.sums, self.cross = (F * self.forget_factor for F in (self.sizes, self.sums, self.cross))
-        self.columns.data *= self.forget_factor
+        each = strata_decay(self.sizes, self.forget_factor)
+        cross = self.cross.copy()
+        cross.data *= np.maximum(each[row_index(cross)], each[cross.indices])
+        self.sizes, self.sums, self.cross = self.sizes * each, self.sums * each[:, None], cross
+        self.columns.data *= each[self.columns.indices]
 
     def _under(self, data):
         return data.lazy_shifts(self._below[self._places(data)])
