@@ -400,7 +400,7 @@ def merged_designs(one, other):
     if kinds[0] != kinds[1] or one.kind == "matrix" and later != names and not is_array:
         raise ValueError(
             f"The design of this batch has {_described(other)}, but that of the batches before had {_described(one)}; "
-            "give all batches the same factors, or the same columns."
+            "give all batches the same factors in the same order, or the same columns."
         )
     if one.kind == "matrix":
         return one

@@ -33,7 +33,7 @@ from fastnmf.data.design import (
     is_one_hot,
     one_hot,
 )
-from fastnmf.data.labels import is_crossed
+from fastnmf.data.labels import columns_of, is_crossed
 from fastnmf.data.matrix import as_matrix
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.ranking import feature_scores, strongest_of
@@ -319,7 +319,11 @@ class DesignMixin:
         if not isinstance(rows, RowsOfDesign):
             return X, rows
         if not is_first:
-            self._fitted_design().check_given(rows.strata, rows.design, rows.exposure)
+            known = self._fitted_design()
+            known.check_given(rows.strata, rows.design, rows.exposure)
+            columns = columns_of(rows.strata) if known.kind == "crossed" else {}
+            if columns and columns.keys() == set(known.factors):
+                rows = replace(rows, strata={name: columns[name] for name in known.factors})
         return X, replace(rows, is_batch=True)
 
     def _attributes_of_statistics(self, statistics):
