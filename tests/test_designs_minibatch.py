@@ -180,7 +180,8 @@ def test_a_saved_model_continues(loss, tmp_path):
     again.partial_fit(X[:40], strata=turned)
     assert np.array_equal(model.shifts_, again.shifts_) and model.stratum_sizes_[0] == N + 40
     held = model._statistics
-    altered = [("labels", held.labels[::-1]), ("totals_Z", -held.totals_Z) if loss else ("cross", -held.cross)]
+    altered = [("labels", held.labels[::-1])]
+    altered += [("totals_Z", -held.totals_Z)] if loss else [("cross", -held.cross), ("smoothness", {"year": np.nan})]
     for name, value in altered:
         model._statistics = held.copy()
         setattr(model._statistics, name, value)

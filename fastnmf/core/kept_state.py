@@ -216,6 +216,9 @@ def _check_design(name, found):
     if hasattr(found, "cross"):
         require(sp.issparse(found.cross) and found.cross.shape == (q, q), name)
         check_entries(name, found.cross.data)
+        smoothness = found.smoothness
+        for value in smoothness.values() if isinstance(smoothness, dict) else [smoothness]:
+            check_real(name, value)
 
 
 def _count_pairs(name, found, n_columns):
