@@ -394,6 +394,8 @@ CASES = (
     of("MiniBatchStratifiedNMF", "beta-1.5", batch_size=200, beta_loss=1.5, **SPARSE, **DOUBLE, **GROUPED),
     of("MiniBatchStratifiedNMF", "missing", batch_size=200, missing_values="zeros", **SPARSE, **GROUPED),
     of("MiniBatchStratifiedNMF", "row-weights", batch_size=200, given=grouped_row_weights, **DOUBLE),
+    of("MiniBatchStratifiedNMF", "design", batch_size=200, given=crossed, **SPARSE, **DOUBLE),
+    of("MiniBatchStratifiedNMF", "design-kl", batch_size=200, given=crossed, **BATCH_KL, **SPARSE, **DOUBLE),
     of("HierarchicalNMF", n_components=(20, 6), init="random"),
     of("HierarchicalNMF", "nested", data="small", n_components=(6, 3), **DOUBLE),
     of("HierarchicalNMF", "recon", data="small", n_components=(6, 3), loss="recon", init="nndsvd", **DOUBLE),

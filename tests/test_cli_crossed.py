@@ -31,6 +31,9 @@ def folder(tmp_path_factory):
     )
     frame = pd.DataFrame(X, columns=[f"word{j}" for j in range(M)])
     frame.assign(site=site, year=year).to_csv(folder / "rows.csv", index=False)
+    depth = 0.5 + np.arange(N) % 4
+    frame.assign(site=site, year=year, depth=depth).to_csv(folder / "depths.csv", index=False)
+    (folder / "depth.txt").write_text("\n".join(map(str, depth)) + "\n")
     sp.save_npz(folder / "x.npz", sp.csr_array(X))
     (folder / "site.txt").write_text("\n".join(site) + "\n")
     np.save(folder / "year.npy", year)
@@ -106,6 +109,51 @@ def test_files_of_labels_and_a_file_of_options(capsys, tmp_path):
     assert code == 0 and "Components of single strata" in out and "east 0" in out
 
 
+@pytest.mark.parametrize("strata", [["site"], ["site", "year"]], ids=["one", "crossed"])
+def test_an_exposure(capsys, tmp_path, strata):
+    options = [word for name in strata for word in ("--strata", name)]
+    given = [*options, "--exposure", "depth", "--quiet", "-o", tmp_path / "m.npz"]
+    assert run(capsys, "fit", "depths.csv", *FIT, *given)[0] == 0
+    model, found = load(tmp_path / "m.npz"), fastnmf.read("depths.csv", strata=strata, exposure="depth")
+    rows = {"strata": found.strata, "exposure": found.exposure}
+    want = StratifiedNMF(2, random_state=0, max_iter=8).fit(found.data, **rows)
+    assert "depth" not in found.feature_names and found.exposure[:2].tolist() == [0.5, 1.5]
+    np.testing.assert_array_equal(model.shifts_, want.shifts_)
+    assert model.source_["exposure"] == "depth"
+    code, out, _ = run(capsys, "transform", tmp_path / "m.npz", "depths.csv", "-o", "-")  # the file knows the column
+    W = np.array([[float(row["topic_0"]), float(row["topic_1"])] for row in table(out)])
+    assert code == 0
+    np.testing.assert_allclose(W, want.transform(found.data, **rows))
+    code, out, _ = run(capsys, "explain", tmp_path / "m.npz", "--data", "depths.csv", "-n", 3)
+    assert code == 0 and "Which factors do I need? " in out
+    assert run(capsys, "top", tmp_path / "m.npz", "-n", 2)[0] == 0
+    code, _, err = run(capsys, "transform", tmp_path / "m.npz", "rows.csv", "-o", "-")
+    assert code == 2 and "'depth' is not a column" in err or "fitted with an exposure; pass" in err
+    if strata == ["site"]:  # the year is a feature
+        return
+    code, _, _ = run(capsys, "report", tmp_path / "m.npz", "--data", "depths.csv", "-o", tmp_path / "r.html")
+    assert code == 0 and "examples" in (tmp_path / "r.html").read_text(encoding="utf-8").lower()
+    files = [word for name in strata for word in ("--strata", {"site": "site.txt", "year": "year.npy"}[name])]
+    given = [*files, "--exposure", "depth.txt", "--quiet", "-o", tmp_path / "f.npz"]
+    assert run(capsys, "fit", "x.npz", *FIT, *given)[0] == 0
+    np.testing.assert_array_equal(load(tmp_path / "f.npz").shifts_, want.shifts_)
+    code, _, err = run(capsys, "fit", "x.npz", *FIT, *files, "--exposure", "depth.txt", "-o", "depth.txt")
+    assert code == 2 and "depth.txt" in err
+
+
+def test_mini_batches_of_crossed_factors(capsys, tmp_path):
+    kind = ["--model", "MiniBatchStratifiedNMF", "--set", "batch_size=20"]
+    assert (
+        run(capsys, "fit", "depths.csv", *CROSSED, "--exposure", "depth", *kind, *FIT, "-o", tmp_path / "m.npz")[0] == 0
+    )
+    model, found = load(tmp_path / "m.npz"), fastnmf.read("depths.csv", strata=["site", "year"], exposure="depth")
+    want = fastnmf.MiniBatchStratifiedNMF(2, batch_size=20, random_state=0, max_iter=8)
+    want.fit(found.data, strata=found.strata, exposure=found.exposure)
+    np.testing.assert_array_equal(model.shifts_, want.shifts_)
+    code, out, _ = run(capsys, "explain", tmp_path / "m.npz", "--data", "depths.csv")
+    assert code == 0 and "Which factors do I need? site: " in out
+
+
 def test_selection_takes_several_factors(capsys):
     ranks = ["--ranks", "1,2", "--folds", "2", "--restarts", "0", "--max-iter", "5", "--seed", "0", "--quiet"]
     code, out, _ = run(capsys, "select-rank", "rows.csv", *CROSSED, *ranks, "--json")
@@ -123,7 +171,12 @@ def test_selection_takes_several_factors(capsys):
         (["fit", "rows.csv", "--strata", "site", "--strata", "yaer", "-o", "m.npz"], "did you mean 'year'"),
         (["fit", "rows.csv", "--strata", "site", "--strata", "site", "-o", "m.npz"], "names a factor twice"),
         (["fit", "rows.csv", *CROSSED, "--classes", "--model", "SemiSupervisedNMF", "-o", "m.npz"], "one --strata"),
-        (["fit", "rows.csv", *CROSSED, "--model", "MiniBatchStratifiedNMF", "-o", "m.npz"], "one label per row"),
+        (["fit", "rows.csv", *CROSSED, "--model", "AffineNMF", "-o", "m.npz"], "does not use strata"),
+        (["fit", "depths.csv", "--exposure", "dpeth", "-o", "m.npz"], "did you mean 'depth'"),
+        (["fit", "rows.csv", "--exposure", "site", "-o", "m.npz"], "has no number: 'site' is 'east'"),
+        (["fit", "x.npz", "--exposure", "site.txt", "-o", "m.npz"], "site.txt has 'east'; expected a number"),
+        (["fit", "depths.csv", "--exposure", "depth", "--model", "NMF", "-o", "m.npz"], "does not use an exposure"),
+        (["select-strata", "depths.csv", "--strata", "site", "--exposure", "depth"], "leave --exposure out"),
         (["select-strata", "rows.csv", *CROSSED], "select_strata compares models of one"),
         (["fit", "x.npz", "--strata", "site.txt", "--strata", "nowhere.txt", "-o", "m.npz"], "nowhere.txt"),
     ],
@@ -153,12 +206,24 @@ def test_read_takes_several_factors_of_every_kind_of_file(tmp_path):
     assert list(found.source["strata"]) == ["country", "age"] and found.data.shape == (2, 2)
     of_matrix = fastnmf.read("x.npz", strata={"half": np.arange(N) // 24, "site": ["a", "b"] * 24})
     assert [*of_matrix.strata] == ["half", "site"] and of_matrix.source["strata"] is None
+    depths = fastnmf.read("x.npz", exposure=np.arange(N)).exposure
+    assert depths.dtype == np.float64 and depths[3] == 3
+    more = "user,item,rating,depth\nann,x,3,2.5\nbob,y,1,4\nann,y,2,2.5\n"
+    (tmp_path / "depths.csv").write_text(more)
+    ratings = fastnmf.read(tmp_path / "depths.csv", triplets="user,item,rating", exposure="depth")
+    assert ratings.exposure.tolist() == [2.5, 4.0] and ratings.source["exposure"] == "depth"
+    (tmp_path / "depths.csv").write_text(more + "bob,x,1,5\n")
+    with pytest.raises(ValueError, match="two exposures, '4' and '5'; .* one exposure"):
+        fastnmf.read(tmp_path / "depths.csv", triplets="user,item,rating", exposure="depth")
     one = fastnmf.read("rows.csv", strata=["site"])
     assert one.strata.tolist() == fastnmf.read("rows.csv", strata="site").strata.tolist()
     turned = fastnmf.read("x.npz", transpose=True, strata=["a", "b"] * 6)  # labels, as ever
     assert turned.strata.tolist() == ["a", "b"] * 6
     anndata = pytest.importorskip("anndata")
-    obs = pd.DataFrame({"batch": ["p", "q"] * 3, "donor": [1, 2, 3] * 2}, index=[f"cell{i}" for i in range(6)])
+    obs = pd.DataFrame(
+        {"batch": ["p", "q"] * 3, "donor": [1, 2, 3] * 2, "depth": 2.0}, index=[f"cell{i}" for i in range(6)]
+    )
     anndata.AnnData(X=np.ones((6, 2), np.float32), obs=obs).write_h5ad(tmp_path / "cells.h5ad")
-    cells = fastnmf.read(tmp_path / "cells.h5ad", strata=["batch", "donor"])
+    cells = fastnmf.read(tmp_path / "cells.h5ad", strata=["batch", "donor"], exposure="depth")
+    assert cells.exposure.tolist() == [2.0] * 6
     assert cells.strata["donor"].tolist() == [1, 2, 3] * 2 and list(cells.source["strata"]) == ["batch", "donor"]

@@ -418,7 +418,7 @@ REFUSED = {
     "estimate": (fit_with({"unknown_strata": "estimate"}, strata=F), "unknown_strata='estimate' does not go"),
     "partial_fit": (
         lambda: fitted(strata=F).partial_fit(Y, strata=F["a"]),
-        "partial_fit is not available after a fit with",
+        "pass strata=, a frame with these columns",
     ),
     "predict_stratum": (lambda: fitted(strata=F).predict_stratum(Y), "predict_stratum is not available"),
     "estimate_shifts": (lambda: fitted(strata=F).estimate_shifts(Y, F["a"]), "estimate_shifts is not available"),

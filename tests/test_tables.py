@@ -171,7 +171,7 @@ def read_and_use(path, folder):
         found = [read(folder / name, source=source) for name in ("posts.csv",)]
     except ValueError as error:
         said = str(error)
-        assert "\n" not in said and said.isprintable() and len(said) < 500 and said[-1] == ".", said
+        assert "\n" not in said and said.isprintable() and len(said) < 500 and said[-1] in ".?", said
         return None
     assert all(np.isfinite(each.data.data).all() for each in found)
     return found

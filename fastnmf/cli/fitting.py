@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnmf.cli import parser as options
-from fastnmf.cli.inputs import input_files, names_of_rows, read_data
+from fastnmf.cli.inputs import exposure_of, input_files, names_of_rows, read_data
 from fastnmf.cli.own import penalties_of
 from fastnmf.cli.plotting import check_plot, save_plot
 from fastnmf.cli.text import summary
@@ -24,6 +24,7 @@ FIT = """\
 fastnmf fit posts.csv --text text --strata group --components 20 -o model.npz
 fastnmf fit posts.csv --text text --strata site --strata year -o crossed.npz
 fastnmf fit cells.h5ad --strata batch --layer counts --beta-loss kullback-leibler -o cells.npz
+fastnmf fit cells.h5ad --strata batch --exposure depth --layer counts --beta-loss kullback-leibler -o cells.npz
 fastnmf fit ratings.parquet --triplets user,item,rating --missing zeros -o ratings.npz"""
 LONGEST_NAME = 100  # characters of a row that a model keeps
 
@@ -138,6 +139,7 @@ def _fit(arguments):
     X, names = _data_and_names(arguments, bunch)
     if arguments.strata is not None or bunch.strata is not None:
         given["y" if arguments.classes else "strata"] = bunch.strata
+    given |= exposure_of(bunch)
     if arguments.checkpoint is not None:
         given |= {"checkpoint": arguments.checkpoint, "checkpoint_every": arguments.checkpoint_every}
     with warnings.catch_warnings():  # the summary line says why the fit stopped
@@ -190,6 +192,7 @@ def _consensus(arguments):
         n_jobs=arguments.jobs,
         random_state=arguments.seed,
         verbose=0 if arguments.quiet else 1,
+        **exposure_of(bunch),
     )
     _save(found.model, bunch, arguments.output, names)
     if arguments.plot is not None:
@@ -226,6 +229,7 @@ def _select_rank(arguments):
         n_jobs=arguments.jobs,
         random_state=arguments.seed,
         verbose=0 if arguments.quiet else 1,
+        **exposure_of(bunch),
     )
     table = {"rank": found.ranks} | found.table()
     if arguments.plot is not None:
@@ -250,6 +254,8 @@ def _select_strata(arguments):
     if arguments.output is not None:
         tables.check_table(arguments.output, inputs)
     check_plot(arguments.plot, inputs)
+    if arguments.exposure is not None:
+        raise ValueError("select-strata compares models without an exposure; leave --exposure out.")
     tried, arguments.components = arguments.components, None
     n_init, arguments.n_init = arguments.n_init or 3, None
     estimator = _model(arguments)
@@ -334,7 +340,8 @@ def _save(model, bunch, path, names):
 def _model(arguments):
     """Return the estimator that arguments describe, with checked parameters, before any data are read."""
     has_strata = arguments.strata is not None or len(arguments.triplets or ()) == 4
-    kind = model_class(arguments.model or ("StratifiedNMF" if has_strata else "NMF"))
+    has_exposure = arguments.exposure is not None
+    kind = model_class(arguments.model or ("StratifiedNMF" if has_strata or has_exposure else "NMF"))
     known = {name: each.default for name, each in inspect.signature(kind).parameters.items()}
     given = {_NAMES.get(name, name): getattr(arguments, name, None) for name in (*_NAMES, *_SAME)}
     given = {name: value for name, value in given.items() if value is not None}
@@ -355,6 +362,10 @@ def _model(arguments):
     takes = inspect.signature(kind.fit).parameters
     if has_strata and not getattr(arguments, "classes", False) and "strata" not in takes:
         raise ValueError(f"{kind.__name__} does not use strata; leave --strata out, or choose --model StratifiedNMF.")
+    if has_exposure and "exposure" not in takes:
+        raise ValueError(
+            f"{kind.__name__} does not use an exposure; leave --exposure out, or choose --model StratifiedNMF."
+        )
     if "verbose" in known:
         given["verbose"] = 0 if arguments.quiet else 1
     model = kind(**given)

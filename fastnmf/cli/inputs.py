@@ -7,7 +7,19 @@ import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-OPTIONS = ("kind", "strata", "text", "title", "names", "triplets", "layer", "encoding", "duplicates", "folder")
+OPTIONS = (
+    "kind",
+    "strata",
+    "exposure",
+    "text",
+    "title",
+    "names",
+    "triplets",
+    "layer",
+    "encoding",
+    "duplicates",
+    "folder",
+)
 LONG = 1.0  # seconds of reading that are told of
 VECTORIZER = ("min_df", "max_df", "stop_words", "max_features", "ngram_range", "counts", "tfidf")
 READING = (*OPTIONS, "raw", "transpose", "use_highly_variable")  # arguments of `fastnmf.read`
@@ -15,7 +27,7 @@ READING = (*OPTIONS, "raw", "transpose", "use_highly_variable")  # arguments of 
 
 def input_files(arguments, *names):
     """Return the files that arguments name and that must not be overwritten: data, strata, and those of `names`."""
-    found = [getattr(arguments, name, None) for name in ("X", "config", *names)]
+    found = [getattr(arguments, name, None) for name in ("X", "config", "exposure", *names)]
     strata = getattr(arguments, "strata", None)
     found += strata if isinstance(strata, tuple) else [strata]
     found = [Path(each) for each in found if each is not None and str(each) != "-"]
@@ -91,6 +103,11 @@ def _as_file(path):
         file = Path(folder, f"input{ending}")
         file.write_bytes(content)
         yield file
+
+
+def exposure_of(bunch):
+    """Return the exposure of rows that were read as an argument of methods, ``{}`` where there is none."""
+    return {} if bunch.exposure is None else {"exposure": bunch.exposure}
 
 
 def names_of_rows(bunch):

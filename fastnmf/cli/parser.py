@@ -278,6 +278,10 @@ def add_data(parser, positional=True, title="--title", kind="--kind"):
         "for each further factor, such as --strata site --strata year"
     )
     group.add_argument("--strata", action=OneOrSeveral, metavar="NAME", help=strata)
+    exposure = (
+        "size of each row, such as its sequencing depth: a column of numbers, or for a matrix a text file or .npy"
+    )
+    group.add_argument("--exposure", metavar="NAME", help=exposure)
     group.add_argument("--layer", metavar="NAME", help="layer of an .h5ad, instead of its X")
     group.add_argument("--raw", action="store_true", help="use the raw counts of an .h5ad")
     group.add_argument(

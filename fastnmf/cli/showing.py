@@ -8,7 +8,7 @@ import numpy as np
 
 from fastnmf import __version__
 from fastnmf.cli import parser as options
-from fastnmf.cli.inputs import input_files, lines_of, load_model, names_of_rows, read_data
+from fastnmf.cli.inputs import exposure_of, input_files, lines_of, load_model, names_of_rows, read_data
 from fastnmf.cli.text import harmless, print_top
 from fastnmf.data.writing import check_writable
 
@@ -102,6 +102,14 @@ def _new_data(arguments, model):
     return bunch
 
 
+def _exposure_for(model, bunch):
+    """Return the exposure of new rows as an argument; raise where the model has no use for one."""
+    given = exposure_of(bunch)
+    if given and not hasattr(model, "_rows_given"):
+        raise ValueError(f"{type(model).__name__} does not use an exposure; leave --exposure out.")
+    return given
+
+
 def _transform(arguments):
     from fastnmf.report import tables
 
@@ -116,6 +124,7 @@ def _transform(arguments):
         model.set_params(unknown_strata=arguments.unknown_strata)
     bunch = _new_data(arguments, model)
     given = {"strata": bunch.strata} if model._has_shifts and bunch.strata is not None else {}
+    given |= _exposure_for(model, bunch)
     W = np.asarray(model.transform(bunch.data, **given))
     tables.write_table(tables.weights_table(W, names_of_rows(bunch), bunch.strata), arguments.output)
     if str(arguments.output) != "-":
@@ -134,7 +143,7 @@ def _explain(arguments):
     strata, rows = bunch.strata, getattr(model, "row_strata_", None)
     if strata is None and rows is not None and len(rows) == bunch.data.shape[0]:
         strata = model.strata_[rows]
-    found = model.explain(bunch.data, strata=strata, n=arguments.n)
+    found = model.explain(bunch.data, strata=strata, n=arguments.n, **_exposure_for(model, bunch))
     print(tables.as_json(found) if arguments.json else "\n".join(map(harmless, str(found).split("\n"))))
 
 
@@ -177,8 +186,10 @@ def _report(arguments):
         texts = bunch.texts if texts is None else texts
     titles = next((each for each in (*found, getattr(model, "row_names_", None)) if each is not None), None)
     rows = {"row_names": titles, "row_texts": texts, "title": arguments.heading, "kind": arguments.wording}
-    if X is not None and isinstance(bunch.strata, dict):  # those of a single one are in the model
-        rows["strata"] = bunch.strata
+    if X is not None:
+        exposure = _exposure_for(model, bunch)
+        if isinstance(bunch.strata, dict) or exposure:  # those of a single one are in the model
+            rows |= exposure | {"strata": bunch.strata}
     write_report(model, arguments.output, X=X, feature_names=names, **rows)
     print(f"Report written to {arguments.output} ({arguments.output.stat().st_size / 1000:,.0f} kB)")
 

@@ -111,7 +111,7 @@ class Statistics:
         As for `Strata`; all of the above is in that inner scale.
     """
 
-    loss = DIVERGENCES["frobenius"]
+    loss, shift_penalty = DIVERGENCES["frobenius"], 0.0
     row_scale = None  # as of `Strata`, for the penalties of H, whose rows have no weights
 
     def __init__(self, rank, sweeps=(2, 1, 2), forget_factor=1.0, nets=(0.0, 0.0, 0.0), is_fresh=False):
@@ -187,7 +187,7 @@ class Statistics:
     def penalty(self):
         """The value of the penalties of H and of the weights of all remembered rows."""
         of_W = sum(net.unit * (net.l1 * self.total_W[0] + net.l2 / 2 * np.trace(self.G)) for net in self.penalties("W"))
-        return float(of_W + sum(net.value(self.H) for net in self.penalties("H")))
+        return float(of_W + sum(net.value(self.H) for net in self.penalties("H"))) + self.shift_penalty
 
     def visit(self, batch):
         """Update the weights of a batch, replace its previous contributions to the sums, and update v and H.
@@ -406,6 +406,11 @@ class StrataStatistics(Statistics):
         """Return the shifts in the scale of the user's data, (S, m), dense or CSR."""
         return shift_arrays.mapped(self.pattern.held(self.v), lambda v: np.ldexp(v, -2 * self.log4_scale))
 
+    def of_shifts(self, V):
+        """Return ``||1 V||² - 2 <1 V, A>`` over the rows so far, for the shifts V (S, m) as arrays."""
+        of_v = shift_arrays.square_lengths(V)
+        return float(self.sizes @ of_v - 2 * self.columns.data @ self.v)
+
     def hold_shifts(self, sparse_shifts):
         """Choose whether `shifts` are CSR: True, False, or None, where a dense array would be large."""
         if sparse_shifts is not self._sparse_shifts:
@@ -576,8 +581,7 @@ def weigh(statistics, data, cheap_value_floor=0.0):
     if V is None:
         value = data.sq_norm
     elif statistics.forget_factor == 1:
-        of_v = shift_arrays.square_lengths(V)
-        value = data.sq_norm + float(statistics.sizes @ of_v - 2 * statistics.columns.data @ statistics.v)
+        value = data.sq_norm + statistics.of_shifts(V)
     else:
         value = float(data.row_square_sums(V).sum())
     pull = sub.pos if sub.neg is None else sub.pos - full(sub.neg)
@@ -586,6 +590,7 @@ def weigh(statistics, data, cheap_value_floor=0.0):
     if value < cheap_value_floor * data.sq_norm or (data.row_scale is not None and any(net.l1 for net in nets)):
         value = data.residual_square_sum(W[:, :k], statistics.H[:, :k], V)
     penalty = sum(net.value(W) for net in nets) + sum(net.value(statistics.H) for net in statistics.penalties("H"))
+    penalty += statistics.shift_penalty
     return np.ascontiguousarray(W[:, :k]), max(value, 0.0), float(penalty)
 
 

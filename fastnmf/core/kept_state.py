@@ -30,6 +30,7 @@ NOT_NEGATIVE = {
     "shift_denominators",
     "totals",
     "total_W",
+    "totals_Z",
     "sizes",
     "sums",
     "v",
@@ -175,6 +176,8 @@ def check_statistics(found, n_columns, rank, labels=None):
             require((own[1:] > own[:-1]).all(), say)
         require(labels is None or own.dtype == labels.dtype and np.array_equal(own, labels), say)
         wide["sizes"] = (len(own),)
+        if hasattr(found, "totals_Z"):
+            wide["totals_Z"] = (len(own),)
         if is_ratio:
             shapes["v"] = wide["shift_numerators"] = wide["shift_denominators"] = (_count_pairs(say, found, m),)
         else:
@@ -210,8 +213,12 @@ def _check_design(name, found):
         whole = type(learned).of_levels(learned.kind, learned.factors, learned.levels, learned.has_exposure)
         require(np.array_equal(whole.names, found.labels), name)
     require(np.array_equal(learned.names, found.labels), name)
-    require(sp.issparse(found.cross) and found.cross.shape == (q, q), name)
-    check_entries(name, found.cross.data)
+    if hasattr(found, "cross"):
+        require(sp.issparse(found.cross) and found.cross.shape == (q, q), name)
+        check_entries(name, found.cross.data)
+        smoothness = found.smoothness
+        for value in smoothness.values() if isinstance(smoothness, dict) else [smoothness]:
+            check_real(name, value)
 
 
 def _count_pairs(name, found, n_columns):

@@ -414,7 +414,7 @@ class StrataRatioStatistics(RatioStatistics):
 
     def _admit(self, data):
         self._admit_labels(data.labels)
-        place, own = np.searchsorted(self.labels, data.labels), data.pattern
+        place, own = self._places(data), data.pattern
         n_strata, m = len(self.labels), len(self.H)
         held = self.pattern.column.astype(np.int64) * n_strata + self.pair_stratum
         wanted = own.column.astype(np.int64) * n_strata + place[own.group]
@@ -424,20 +424,46 @@ class StrataRatioStatistics(RatioStatistics):
         keys = np.union1d(held, wanted[is_new])
         column, stratum = np.divmod(keys, n_strata)
         at, of_new = np.searchsorted(keys, held), np.searchsorted(keys, wanted[is_new])
-        size = self.sizes[place] + data.groups.sizes
-        mean = own.sums[is_new] / size[own.group[is_new]]
+        begun = self._starts_of_pairs(data, place, is_new)
         for name in ("v", "shift_numerators", "shift_denominators"):
             array = np.zeros(len(keys), getattr(self, name).dtype)
             array[at] = getattr(self, name)
             setattr(self, name, array)
-        self.v[of_new] = 0.5 * mean
+        self.v[of_new] = begun
         start = np.searchsorted(column, np.arange(m + 1)).astype(np.int64)
         self._set_pairs(start, stratum.astype(np.int32))
+
+    def _places(self, data):
+        """Return the place of each stratum of a batch among all strata."""
+        return np.searchsorted(self.labels, data.labels)
+
+    def _starts_of_pairs(self, data, place, is_new):
+        """Return the shifts with which pairs begin.
+
+        Parameters
+        ----------
+        data : Strata
+            Of a batch.
+        place : ndarray (n_strata,) of int
+            Of the strata of the batch among all.
+        is_new : ndarray (q,) of bool
+            Which pairs of the batch begin.
+        """
+        own, size = data.pattern, self.sizes[place] + data.groups.sizes
+        return 0.5 * (own.sums[is_new] / size[own.group[is_new]])
+
+    def _rows_before(self, data, place):
+        """Return by how much denominators of shifts grow: for the rows before, and for those of a batch, by stratum."""
+        return self.sizes[place], data.groups.sizes
+
+    def _count(self, data, place):
+        """Count the rows of a batch."""
+        self.sizes[place] += data.groups.sizes
 
     def _shift_factor(self, batch):
         """Return the shifts of a batch on all pairs of its strata, after it has been given their pattern."""
         data = batch.data
-        place, is_there = np.searchsorted(self.labels, data.labels), data.groups.counts > 0
+        place, is_there = self._places(data), data.groups.counts > 0
         local = np.full(len(self.labels), -1, np.int32)
         local[place[is_there]] = np.flatnonzero(is_there)
         group = local[self.pair_stratum]
@@ -456,11 +482,12 @@ class StrataRatioStatistics(RatioStatistics):
         data, places = batch.data, batch.places
         own = self.shift_numerators[places], self.shift_denominators[places]
         pos, neg = self._parts("V", problem, factors)
-        place = np.searchsorted(self.labels, data.labels)
         if batch.is_new:
-            earlier = np.where(own[1] == 0, self.sizes[place][data.pattern.group], 0)
-            neg = neg * (1 + earlier / np.maximum(data.groups.sizes[data.pattern.group], LEAST_DIVISOR))
-            self.sizes[place] += data.groups.sizes
+            place, group = self._places(data), data.pattern.group
+            before, size = self._rows_before(data, place)
+            earlier = np.where(own[1] == 0, before[group], 0)
+            neg = neg * (1 + earlier / np.maximum(size[group], LEAST_DIVISOR))
+            self._count(data, place)
         self._accumulate(factors["V"], pos, neg, *own)
         self.shift_numerators[places], self.shift_denominators[places] = own
 

@@ -398,6 +398,19 @@ def is_one_hot(Z: sp.csr_array) -> bool:
     return bool((np.diff(Z.indptr) == 1).all() and (Z.data == 1).all())
 
 
+def one_hot(index: Integers, n_groups: int) -> sp.csr_array:
+    """Return the design of rows that have the shift of one group each, csr_array (n_rows, n_groups) of float64."""
+    return sp.csr_array((np.ones(len(index)), index, np.arange(len(index) + 1)), shape=(len(index), n_groups))
+
+
+def index_of_rows(data: Any) -> Integers | None:
+    """Return the stratum of each row (n_rows,) of int32 where every row has the whole shift of one, else None."""
+    learned = getattr(data, "learned", None)
+    if learned is not None and not learned.is_plain:
+        return None
+    return data.design.indices.astype(np.int32) if isinstance(data, HasDesign) else data.stratum_index
+
+
 class Membership(NamedTuple):
     """Which shifts the rows of X have.
 
@@ -555,7 +568,9 @@ class DesignedStrata(HasDesign, Strata):
         return cls(as_matrix(X), labels, design, laplacian=laplacian)
 
     def _of_rows(self, X: Any, chosen: Any = ...) -> DesignedStrata:
-        return DesignedStrata(X, self.labels, self._rows_of_design(chosen), laplacian=self.laplacian)
+        inner = DesignedStrata(X, self.labels, self._rows_of_design(chosen), laplacian=self.laplacian)
+        inner.learned = self.learned
+        return inner
 
     def _rows_of_design(self, chosen):
         return self.design if chosen is ... else self.design[chosen]

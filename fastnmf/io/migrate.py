@@ -19,6 +19,7 @@ CHECKPOINT_STATE = {"revivals": "reseedings", "at_hand": "cached_products"}
 # Parameters of fits with checkpoints that were added after 0.1: name -> the value that reproduces a fit of 0.1. (Where
 # 0.1 did not extrapolate, its file has no state of an extrapolation, and the fit continues without.)
 ADDED_PARAMETERS = {"extrapolate": True, "smoothness": 0.0, "dispersion": "feature", "n_own": 0, "shifts": True}
+ADDED_PARAMETERS |= {"unknown_strata": "error"}  # of MiniBatchStratifiedNMF
 
 # Parameters whose default has changed: (class, name) -> old default. A fit that is resumed from a checkpoint takes the
 # value in the file if its own value is the new default, which the user may not have chosen.

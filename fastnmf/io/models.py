@@ -8,7 +8,7 @@ the class, and `Unsaved` takes the place of the object in the loaded model.
 """
 
 from fastnmf.core import batches, penalties, ratio_batches
-from fastnmf.core.design_batches import DesignStatistics
+from fastnmf.core.design_batches import DesignRatioStatistics, DesignStatistics
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.init.starts import Start
 from fastnmf.core.losses.choice import Beta, Divergence
@@ -19,7 +19,7 @@ from fastnmf.io.source import pack, unpack
 # parameter -> what it holds
 OBJECTS = {"penalties": "a penalty", "loss": "a loss", "beta_loss": "a loss", "updates": "an update"}
 _STATISTICS = (batches.Statistics, batches.StrataStatistics, DesignStatistics)
-_STATISTICS += (ratio_batches.RatioStatistics, ratio_batches.StrataRatioStatistics)
+_STATISTICS += (ratio_batches.RatioStatistics, ratio_batches.StrataRatioStatistics, DesignRatioStatistics)
 
 
 class Unsaved(Divergence):

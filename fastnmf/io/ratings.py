@@ -14,7 +14,7 @@ def codes_of(names, known):
     return np.fromiter(map(known.__getitem__, names), np.int32, len(names))
 
 
-def one_of_each(rows, found, path, names, labels):
+def one_of_each(rows, found, path, names, labels, what=("strata", "stratum")):
     """Return the label that each row has in all its entries, (n_rows,) of int: its place among `labels`.
 
     Parameters
@@ -24,6 +24,8 @@ def one_of_each(rows, found, path, names, labels):
     path : Path
     names, labels : list
         For the message, names of the rows.
+    what : (str, str), default=("strata", "stratum")
+        What the labels are, several and one.
 
     Raises
     ------
@@ -37,8 +39,7 @@ def one_of_each(rows, found, path, names, labels):
         at = int(differs.argmax())
         both = f"{shown(labels[found[at]])} and {shown(labels[of_row[rows[at]]])}"
         raise ValueError(
-            f"{names[rows[at]]!r} in {path} has two strata, {both}; a row belongs to one, so give each user one "
-            "stratum."
+            f"{names[rows[at]]!r} in {path} has two {what[0]}, {both}; a row has one, so give each user one {what[1]}."
         )
     return of_row
 

@@ -1,4 +1,4 @@
-"""Collect what a file says of rows: strata, titles, names; put features into the order of others."""
+"""Collect what a file says of rows: strata, exposure, titles, names; put features into the order of others."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 from fastnmf.data.labels import columns_of, is_crossed, known_labels
 from fastnmf.data.sentences import shown
-from fastnmf.io.columns import as_labels, is_missing, present
+from fastnmf.io.columns import as_labels, is_missing, numbers_of, present
 from fastnmf.io.files import input_path, known_name
 from fastnmf.io.matrices import read_labels
 
@@ -87,30 +87,94 @@ def _stem(path):
     return Path(path).name.split(".")[0]
 
 
-def _place(strata, given, known, what):
-    """Return the column that holds labels, or None, and the file or labels that do, or None.
+class Exposure:
+    """Where the exposure of rows stands: in a column, in a file, or in what was given.
 
     Parameters
     ----------
-    strata : str, path, array-like, or None
+    given, known, what :
+        As for `Strata`.
+
+    Attributes
+    ----------
+    column : str, or None
+    elsewhere : object, or None
+        The file or the numbers.
+    """
+
+    def __init__(self, given, known, what):
+        exposure = given["exposure"]
+        is_name = isinstance(exposure, (str, os.PathLike)) or exposure is None
+        self._what = f"exposure={exposure!r}" if is_name and exposure is not None else "exposure"
+        place = _place(exposure, given, known, what, "exposure")
+        self.column, self.elsewhere = place
+
+    def numbers(self, n_rows, of_column):
+        """Return the exposure of all rows, float64 (n_rows,), or None.
+
+        Parameters
+        ----------
+        n_rows : int
+        of_column : function
+            Column -> its values (n_rows,).
+        """
+        if self.column is None and self.elsewhere is None:
+            return None
+        given, where = self.elsewhere, self._what
+        if self.column is not None:
+            found = of_column(self.column)
+        elif isinstance(given, os.PathLike):
+            where, found = str(given), read_labels(input_path(given))
+        else:
+            found = np.asarray(given)
+        try:
+            numbers = np.asarray(found).astype(np.float64)
+        except (TypeError, ValueError):
+            wrong = next(each for each in np.ravel(found).tolist() if not is_number(each))
+            raise ValueError(f"{where} has {wrong!r}; expected a number >= 0 for each row.") from None
+        if numbers.shape != (n_rows,):
+            raise ValueError(
+                f"{where} has {numbers.size} numbers for {n_rows} rows of X; give one number for each row."
+            )
+        return numbers
+
+
+def is_number(value):
+    """Tell whether a value is a number, or a text that is one."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _place(given_as, given, known, what, argument="strata"):
+    """Return the column that holds labels or numbers, or None, and the file or array that does, or None.
+
+    Parameters
+    ----------
+    given_as : str, path, array-like, or None
     given : dict
         Arguments of `read`.
     known : sequence of str
     what : str
         As for `Strata`.
+    argument : str, default="strata"
+        The argument of `read`.
     """
-    if not isinstance(strata, str):
-        return None, strata
-    is_file = os.path.isfile(strata)
-    if strata in known and is_file:
+    if not isinstance(given_as, str):
+        return None, given_as
+    is_file = os.path.isfile(given_as)
+    if given_as in known and is_file:
         raise ValueError(
-            f"strata={strata!r} is both a {what} and a file; write './{strata}' for the file, or rename one of them."
+            f"{argument}={given_as!r} is both a {what} and a file; write './{given_as}' for the file, or rename one of "
+            "them."
         )
-    if strata in known:
-        return strata, None
-    if not is_file and "strata" not in given["may_lack"]:
-        known_name(strata, known, what)
-    return None, Path(strata) if is_file else None
+    if given_as in known:
+        return given_as, None
+    if not is_file and argument not in given["may_lack"]:
+        known_name(given_as, known, what)
+    return None, Path(given_as) if is_file else None
 
 
 def labels_of(given, n_rows):
@@ -131,7 +195,7 @@ def as_names(values):
 
 
 class Rows:
-    """Collects what columns say of rows, chunk by chunk: strata, titles, names.
+    """Collects what columns say of rows, chunk by chunk: strata, exposure, titles, names.
 
     Attributes
     ----------
@@ -142,7 +206,8 @@ class Rows:
     def __init__(self, table, given):
         self.table, self.n_rows = table, 0
         self.strata = Strata(given, table.names, f"column of {table.path}")
-        self.columns = {"strata": self.strata.record}
+        self.exposure = Exposure(given, table.names, f"column of {table.path}")
+        self.columns = {"strata": self.strata.record, "exposure": self.exposure.column}
         for argument in ("title", "names"):
             column = given[argument]
             is_lacking = argument in given["may_lack"] and column not in table.names
@@ -151,6 +216,7 @@ class Rows:
         self.read = {argument: self.columns[argument] for argument in ("title", "names")}
         self.read = {argument: column for argument, column in self.read.items() if column is not None}
         self.read |= {("strata", column): column for column in of_strata}
+        self.read |= {} if self.exposure.column is None else {"exposure": self.exposure.column}
         self.wanted = list(self.read.values())
         table.known(*self.wanted)
         self.found = {argument: [] for argument in self.read}
@@ -162,13 +228,16 @@ class Rows:
             column = self.read[argument]
             if argument == "title":  # which is only shown
                 values += ["" if is_missing(value) else str(value) for value in chunk[column]]
+            elif argument == "exposure":
+                values += numbers_of(self.table, column, places, chunk[column]).tolist()
             else:
                 values += present(self.table, column, places, chunk[column])
 
     def result(self):
-        """Return `strata`, `titles` and `row_names`."""
+        """Return `strata`, `exposure`, `titles` and `row_names`."""
         return {
             "strata": self.strata.labels(self.n_rows, self._labels),
+            "exposure": self.exposure.numbers(self.n_rows, lambda column: self.found["exposure"]),
             "titles": as_names(self.found["title"]) if "title" in self.found else None,
             "row_names": as_names(self.found["names"]) if "names" in self.found else None,
         }

@@ -13,7 +13,7 @@ from fastnmf.io.texts import CALLABLES, FORMULAS, PARAMETERS
 
 KINDS = ("texts", "table", "triplets", "cells", "matrix")
 DUPLICATES = ("sum", "mean", "raise")
-_NAMES = ("text", "strata", "title", "names", "layer", "encoding", "delimiter")  # str or None; strata may be several
+_NAMES = ("text", "strata", "exposure", "title", "names", "layer", "encoding", "delimiter")  # strata may be several
 _FLAGS = ("raw", "use_highly_variable", "transpose")
 _WORDS = ("vocabulary", "feature_names")  # arrays of str, or None
 _LONGEST_PATTERN = 1000
@@ -145,6 +145,7 @@ def unpack(values):
     """Return the record that `pack` converted; other values unchanged, for `check_source` to refuse."""
     if not isinstance(values, dict):
         return values
+    values = {"exposure": None} | values  # files of 0.1 had none
     return values | {name: _unpacked(values.get(name)) for name in _WORDS}
 
 

@@ -20,9 +20,9 @@ from fastnmf.io.columns import as_labels, numbers_of, open_table, present, texts
 from fastnmf.io.files import ending, input_path
 from fastnmf.io.matrices import as_data, read_labels, read_lines, read_matrix
 from fastnmf.io.ratings import codes_of, of_known_items, one_of_each, summed
-from fastnmf.io.rows import Rows, Strata, as_names, order_of
+from fastnmf.io.rows import Exposure, Rows, Strata, as_names, order_of
 from fastnmf.io.source import DUPLICATES, KINDS, check_given, names_in, record
-from fastnmf.typing import Array, Bunch, File, FilePath
+from fastnmf.typing import Array, Bunch, File, FilePath, Floats
 
 __all__ = ["Readings", "read", "read_labels", "read_lines", "read_matrix"]
 
@@ -34,6 +34,7 @@ class Readings(Bunch):
 
     data: Any
     strata: Array | dict[str, Array] | None
+    exposure: Floats | None
     feature_names: Array | None
     row_names: Array | None
     texts: Array | None
@@ -60,6 +61,7 @@ def read(
     folder: File = None,
     encoding: str | None = None,
     delimiter: str | None = None,
+    exposure: Any = None,
 ) -> Readings:
     """Read a file of texts, ratings, counts of cells, or numbers as a matrix with names and strata.
 
@@ -109,14 +111,17 @@ def read(
     delimiter : str, default=None
         Delimiter of a table. None: a tab for ``.tsv``; else a comma, or ``;``, a tab or ``|`` where the header has no
         comma.
+    exposure : str, path or array-like (n_rows,), default=None
+        Size of each row, as `StratifiedNMF.fit` takes it: a column of a table or of ``obs``, which then is no feature;
+        or a file with one number per line, or ``.npy``; or numbers.
 
     Returns
     -------
     bunch : sklearn.utils.Bunch
         `data`, csr_array (n_rows, n_features) of float64, or float32 where the file holds that, or an array where the
-        file holds a dense one; `strata` (n_rows,), or a dict of factor -> labels, or None; `feature_names`,
-        `row_names`, `texts` and `titles`, arrays of str, or None; `source`, a dict of plain values and arrays. An
-        estimator whose attribute ``source_`` is set to it keeps it in its files.
+        file holds a dense one; `strata` (n_rows,), or a dict of factor -> labels, or None; `exposure` (n_rows,) of
+        float64, or None; `feature_names`, `row_names`, `texts` and `titles`, arrays of str, or None; `source`, a dict
+        of plain values and arrays. An estimator whose attribute ``source_`` is set to it keeps it in its files.
 
     Raises
     ------
@@ -157,6 +162,7 @@ def read(
         "folder": folder,
         "encoding": encoding,
         "delimiter": delimiter,
+        "exposure": exposure,
     }
     kind = _kind_of(path, kind, given)
     _check_options(path, kind, given)
@@ -243,7 +249,8 @@ def _with_source(kind, given):
         return given
     names = [name for name, kinds in _OPTIONS.items() if kind in kinds and name not in ("vectorizer", "names")]
     kept = {name: source[name] for name in names if given[name] is None or given[name] is False}
-    optional = {name: source[name] for name in ("strata", "title", "names") if given[name] is None and source[name]}
+    names = ("strata", "exposure", "title", "names")
+    optional = {name: source[name] for name in names if given[name] is None and source[name]}
     if isinstance(optional.get("strata"), list):
         optional["strata"] = tuple(optional["strata"])  # columns, whatever the file has
     if kind == "triplets" and given["duplicates"] == "sum":
@@ -254,7 +261,7 @@ def _with_source(kind, given):
 def _result(data, source, **values):
     from sklearn.utils import Bunch
 
-    empty = dict.fromkeys(("strata", "feature_names", "row_names", "texts", "titles"))
+    empty = dict.fromkeys(("strata", "exposure", "feature_names", "row_names", "texts", "titles"))
     return Bunch(**{"data": data} | empty | values | {"source": source})
 
 
@@ -331,16 +338,17 @@ def _table(path, given):
         data = _kept(blocks(), given["folder"])
         source = _record("table", given, rows.columns, feature_names=as_names(names))
         return _result(data, source, feature_names=as_names(names), **rows.result())
-    if any(column is not None for column in rows.strata.columns):
-        raise ValueError(f"The columns of {path} are the samples; give their strata as a file or an array.")
+    for argument, columns_ in (("strata", rows.strata.columns), ("exposure", [rows.exposure.column])):
+        if any(column is not None for column in columns_):
+            raise ValueError(f"The columns of {path} are the samples; give their {argument} as a file or an array.")
     data = sp.csr_array(_kept(blocks(), None).T)
     found = as_names(rows.found["names"]) if "names" in rows.found else None
     order = None if found is None else order_of(found, given["known"], path)
     data, found = (data, found) if order is None else (data[:, order], found[order])
     data = data if given["folder"] is None else save_csr(data, given["folder"])
     source = _record("table", given, rows.columns, feature_names=found)
-    strata = rows.strata.labels(len(names), None)
-    return _result(data, source, strata=strata, feature_names=found, row_names=as_names(names))
+    strata, exposure = rows.strata.labels(len(names), None), rows.exposure.numbers(len(names), None)
+    return _result(data, source, strata=strata, exposure=exposure, feature_names=found, row_names=as_names(names))
 
 
 def _advice(names, chunk):
@@ -368,7 +376,8 @@ def _triplets(path, given):
     places = Strata(given, table.names, f"column of {path}")
     if given["strata"] is None and len(more) > 1:
         places.columns = [more[1]]
-    columns = [column for column in places.columns if column is not None]
+    exposure = Exposure(given, table.names, f"column of {path}")
+    columns = [column for column in dict.fromkeys((*places.columns, exposure.column)) if column is not None]
     wanted = [name for name in (user, item, rating, *columns) if name is not None]
     table.known(*wanted)
     users, items = {}, {name: place for place, name in enumerate(given["known"] if given["known"] is not None else ())}
@@ -386,10 +395,11 @@ def _triplets(path, given):
 
     def of_column(column):
         known = list(labels[column])
-        of_users = one_of_each(i, codes[columns.index(column)], path, list(users), known)
+        what = ("exposures", "exposure") if column == exposure.column else ("strata", "stratum")
+        of_users = one_of_each(i, codes[columns.index(column)], path, list(users), known, what)
         return as_labels(known, is_typed=table.is_typed)[of_users]
 
-    strata = places.labels(len(users), of_column)
+    strata, exposure_ = places.labels(len(users), of_column), exposure.numbers(len(users), of_column)
     if given["known"] is not None:
         i, j, ratings = of_known_items(path, i, j, ratings, n_known, len(items))
     shape = (len(users), n_known if given["known"] is not None else len(items))
@@ -397,8 +407,10 @@ def _triplets(path, given):
     known = as_names(list(items)) if given["known"] is None else given["known"]
     data = data if given["folder"] is None else save_csr(data, given["folder"])
     kept = {"strata": None if len(more) > 1 and places.record == more[1] else places.record}
+    kept["exposure"] = exposure.column
     source = _record("triplets", given, kept, triplets=given["triplets"], feature_names=known)
-    return _result(data, source, strata=strata, feature_names=known, row_names=as_names(list(users)))
+    of_rows = {"strata": strata, "exposure": exposure_, "row_names": as_names(list(users))}
+    return _result(data, source, feature_names=known, **of_rows)
 
 
 def _cells(path, given):
@@ -407,21 +419,23 @@ def _cells(path, given):
         # the names of a source choose the features, whatever is highly variable in new cells
         chosen = {"use_highly_variable": given["use_highly_variable"] and given["known"] is None}
         found = cells.open_h5ad(path, layer=given["layer"], raw=given["raw"], **chosen)
-        places = Strata(given, [*map(str, found.obs.columns)], f"column of obs in {path}")
+        of_obs = [*map(str, found.obs.columns)], f"column of obs in {path}"
+        places, exposure = Strata(given, *of_obs), Exposure(given, *of_obs)
     else:
         if options := [name for name in ("layer", "raw", "use_highly_variable") if given[name]]:
             raise ValueError(f"{options[0]} is for an .h5ad, but {path} is of 10x Genomics; leave it out.")
         found = cells.read_10x_folder(path) if path.is_dir() else cells.open_10x_h5(path)
-        places = _of_files(given, path)
+        places, exposure = _of_files(given, path), Exposure(given, (), f"column of {path}")
     with closing(found):
         if (order := order_of(found.feature_names, given["known"], path)) is not None:
             found.choose(order)
-        strata = places.labels(found.shape[0], lambda column: cells.column_of_obs(found, path, column))
+        n_rows, of_column = found.shape[0], lambda column: cells.column_of_obs(found, path, column)
+        of_rows = {"strata": places.labels(n_rows, of_column), "exposure": exposure.numbers(n_rows, of_column)}
         parts = (block if found.columns is None else block[:, found.columns] for block in found.blocks())
         data = _kept((as_data(part, path) for part in parts), given["folder"])
     names = as_names(found.feature_names)
-    source = _record("cells", given, {"strata": places.record}, feature_names=names)
-    return _result(data, source, strata=strata, feature_names=names, row_names=as_names(found.row_names))
+    source = _record("cells", given, {"strata": places.record, "exposure": exposure.column}, feature_names=names)
+    return _result(data, source, feature_names=names, row_names=as_names(found.row_names), **of_rows)
 
 
 def _matrix(path, given):
@@ -432,8 +446,9 @@ def _matrix(path, given):
     else:
         data = read_matrix(path, transpose=given["transpose"])
     strata = _of_files(given, path).labels(data.shape[0], None)
+    exposure = Exposure(given, (), f"column of {path}").numbers(data.shape[0], None)
     data = data if given["folder"] is None else save_csr(data, given["folder"])
-    return _result(data, _record("matrix", given, {}), strata=strata)
+    return _result(data, _record("matrix", given, {}), strata=strata, exposure=exposure)
 
 
 def _of_files(given, path):

@@ -23,6 +23,7 @@ from fastnmf.core.options import check_bool, check_integer, integer, number, one
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
 from fastnmf.core.warn import warn, warn_of_one_penalty, warn_once
 from fastnmf.data.annotated import with_layer
+from fastnmf.data.design import HasDesign, index_of_rows
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
@@ -377,9 +378,10 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         Parameters
         ----------
         blocks : iterable of X, or callable that returns one
-            Each block is an X as in `partial_fit`; for models with strata, also a pair ``(X, strata)``. More than one
-            pass, or a checkpoint, needs an iterable that can be iterated again (a list, the ``blocks`` of an
-            `open_csr`), or a callable. The blocks must be the same each time.
+            Each block is an X as in `partial_fit`; for models with strata, also a pair ``(X, strata)``, or a dict of
+            arguments of `partial_fit`, such as ``{"X": X, "strata": labels, "exposure": depth}``. More than one pass,
+            or a checkpoint, needs an iterable that can be iterated again (a list, the ``blocks`` of an `open_csr`), or
+            a callable. The blocks must be the same each time.
         n_passes : int, default=1
             Number of passes over the blocks.
         checkpoint : str or path, default=None
@@ -475,7 +477,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         start, options = data if has_all else first.data, replace(options, random_state=random_state)
         rank = self._rank(data, given, options)
         W, H, v, _ = self._start(start, rank, given, options, random_state)
-        statistics = self._empty(rank, options).start(start, H, v)
+        statistics = self._empty(rank, options, isinstance(data, HasDesign)).start(start, H, v)
         statistics.forget_factor **= 1 / len(parts)
         if has_all:
             for number, batch in enumerate(parts):
@@ -496,10 +498,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
             return blocks() if callable(blocks) else blocks
 
         def read(block, known, reset):
-            X, strata = block if isinstance(block, tuple) else (block, None)
-            if strata is not None and not self._has_shifts:
-                raise ValueError("A block has strata, but this model has none; use MiniBatchStratifiedNMF.")
-            return self._batch(X, strata, known, options, reset=reset)
+            return self._batch(*self._rows_of_block(block), known, options, reset=reset)
 
         def learn(statistics, block, is_new):
             data = block if isinstance(block, Strata) else read(block, getattr(statistics, "labels", ()), False)
@@ -516,6 +515,13 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         # Where the first blocks are zero, another start is drawn: the same one also in a fit that was resumed.
         options = replace(options, random_state=copy.deepcopy(options.random_state))
         return passes.BlockPasses(statistics, _one_and([first], rest), again, learn)
+
+    def _rows_of_block(self, block):
+        """Return X and the labels of its rows, or None, of a block."""
+        X, strata = block if isinstance(block, tuple) else (block, None)
+        if strata is not None:
+            raise ValueError("A block has strata, but this model has none; use MiniBatchStratifiedNMF.")
+        return X, strata
 
     def _components_of(self, solver):
         return solver.statistics.components(), solver.statistics.shifts() if self._has_shifts else None
@@ -539,8 +545,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         self.W_ = self._unscaled_W(data, scaled(W, -data.log4_scale))
         if not (options.W.alpha or options.H.alpha):  # the statistics keep their scale, for `partial_fit`
             self.W_, self.components_, _ = balanced_factors(self.W_, self.components_, data.weight)
-        if self._has_shifts:
-            vars(self)["row_strata_"] = data.stratum_index
+        if (index := index_of_rows(data) if self._has_shifts else None) is not None:
+            vars(self)["row_strata_"] = index
 
     def _warn(self, fit, options):
         if fit.stopped_by == "max_iter" and not fit.converged:

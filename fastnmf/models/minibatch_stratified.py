@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from fastnmf.core.options import sweeps_of
+from fastnmf.core.options import one_of, sweeps_of
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
+from fastnmf.data.design import HasDesign, RowsOfDesign
+from fastnmf.data.sentences import shown
+from fastnmf.models.base.designs import DesignMixin, check_smoothness
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata
+from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
+from fastnmf.models.base.strata_rows import DesignErrorsMixin
 from fastnmf.models.minibatch import MiniBatchNMF
-from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Names, Ranking, Seed, SparseOrDense, Vector
+from fastnmf.models.stratified import StratifiedNMF
+from fastnmf.typing import Array, Factor, File, Floats, Groups, Matrix, Names, Ranking, Seed, SparseOrDense, Vector
+
+ROWS_OF_BLOCKS = ("X", "strata", "design", "exposure")  # arguments of `partial_fit` that a block may have
 
 
-class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
+class MiniBatchStratifiedNMF(DesignErrorsMixin, DesignMixin, InspectionMixin, MiniBatchNMF, WithStrata):
     """Factorise a non-negative matrix whose rows come in groups, ``A(i) ~ 1 v(i)ᵀ + W(i) H``, a batch at a time.
 
     Minimises ``sum_i ||A(i) - 1 v(i)ᵀ - W(i) H||²``, or a divergence, over v, W, H >= 0, as `StratifiedNMF` does, but
     updates v and H after each batch. Use `fit` for rows in memory, `fit_blocks` for rows that do not fit in memory, and
     `partial_fit` for batches that arrive one after another. New strata may appear in any batch.
+
+    Rows may have several shifts, ``X ~ Z V + W H``: labels of several factors, a `design`, an `exposure`, as in
+    `StratifiedNMF`, for the squared error and Kullback-Leibler. New levels may appear in any batch.
 
     Parameters
     ----------
@@ -84,6 +96,11 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         The same in `transform`; None takes `max_iter`.
     sparse_shifts : bool, default=None
         Whether `shifts_` is a csr_array, as in `StratifiedNMF`. None: if it has more than 10⁸ entries.
+    unknown_strata : {"error", "estimate", "mean"}, default="error"
+        How `transform` and `score` treat a label that did not occur in any batch; see `StratifiedNMF`.
+    smoothness : float, or dict of factor -> float, default=0.0
+        Strength that draws the shifts of successive labels together, for the squared error; see `StratifiedNMF`. Beside
+        forgotten rows it weighs more: it does not decay.
 
     Attributes
     ----------
@@ -91,14 +108,18 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         H, the shared components.
     shifts_ : ndarray or csr_array (n_strata, n_features)
         v(i), one row for each stratum, in the order of `strata_`; sparse or dense, see `sparse_shifts`.
-    strata_ : ndarray (n_strata,)
-        Labels of the strata seen so far, in sorted order.
+    strata_ : ndarray (n_strata,), or list of ndarray
+        Labels of the strata seen so far, in sorted order; those of each factor for crossed strata; absent for a design
+        of your own.
     stratum_sizes_ : ndarray (n_strata,) of float64
         Number of remembered rows of each stratum, in the order of `strata_`.
     W_ : ndarray (n_samples, n_components)
         Weights of the training rows; only after `fit`.
     row_strata_ : ndarray (n_samples,) of int
-        Stratum of each training row, as an index into `strata_`; only after `fit`.
+        Stratum of each training row, as an index into `strata_`; only after `fit`, where each row has one label and no
+        exposure.
+    shift_names_ : ndarray (n_strata,) of str
+        Names of the rows of `shifts_`, where there are several factors, a design or an exposure; see `StratifiedNMF`.
     n_components_ : int
         k.
     n_iter_ : int
@@ -133,6 +154,9 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
     stratum has its own shift, the best fit to all its remembered rows. The shifts have the same gauge freedom as in
     `StratifiedNMF`.
 
+    With a design Z the statistics hold ``ZᵀZ``, ``ZᵀX`` and ``ZᵀW`` in place of sums by stratum, and the shifts of each
+    feature have two sweeps of coordinate descent where those of strata have a closed form.
+
     References
     ----------
     J. Chapman, Y. Yaniv, D. Needell, "Stratified-NMF for Heterogeneous Data", 2023, arXiv:2311.10789 (the model).
@@ -154,15 +178,23 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
 
     sweeps: tuple[int, int, int] | list[int] | Literal["thorough"]
     sparse_shifts: bool | None
+    unknown_strata: Literal["error", "estimate", "mean"]
+    smoothness: float | Mapping[str, float]
 
-    _constraints = MiniBatchNMF._constraints | {"sweeps": sweeps_of(3, (2, 1, 2))}
-    _has_shifts = True
-    __metadata_request__fit = {"strata": True}
-    __metadata_request__fit_transform = {"strata": True}
-    __metadata_request__transform = {"strata": True}
-    __metadata_request__inverse_transform = {"strata": True}
-    __metadata_request__score = {"strata": True}
-    __metadata_request__partial_fit = {"strata": True}
+    shift_names_: Array
+
+    _constraints = MiniBatchNMF._constraints | {
+        "sweeps": sweeps_of(3, (2, 1, 2)),
+        "unknown_strata": one_of(*UNKNOWN_STRATA),
+        "smoothness": check_smoothness,
+    }
+    _has_shifts, _fits_strata = True, False
+    __metadata_request__fit = {"strata": True, "design": True, "exposure": True}
+    __metadata_request__fit_transform = {"strata": True, "design": True, "exposure": True}
+    __metadata_request__transform = {"strata": True, "design": True, "exposure": True}
+    __metadata_request__inverse_transform = {"strata": True, "design": True, "exposure": True}
+    __metadata_request__score = {"strata": True, "design": True, "exposure": True}
+    __metadata_request__partial_fit = {"strata": True, "design": True, "exposure": True}
 
     if TYPE_CHECKING:
 
@@ -202,6 +234,8 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         fresh_restarts_max_iter: int = 30,
         transform_max_iter: int | None = None,
         sparse_shifts: bool | None = None,
+        unknown_strata: Literal["error", "estimate", "mean"] = "error",
+        smoothness: float | Mapping[str, float] = 0.0,
     ):
         self._set(locals())
 
@@ -213,7 +247,9 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         H: Factor = None,
         V: Factor = None,
         *,
-        strata: Labels | None = None,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | str | None = None,
         sample_weight: Vector | None = None,
         layer: str | None = None,
         checkpoint: File = None,
@@ -228,9 +264,15 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         y : ignored
             Present for compatibility with scikit-learn.
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
-            Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels.
-        strata : array-like (n_samples,), default=None
-            Label of each row, in any order. None means a single stratum.
+            Start for ``init="custom"``, non-negative; the rows of V are in the order of the sorted labels (of
+            `shift_names_` for a design).
+        strata : array-like (n_samples,), str, or a frame or dict of several columns, default=None
+            Label of each row, in any order, or those of several factors; see `StratifiedNMF.fit`. None means a single
+            stratum.
+        design : sparse matrix, array or DataFrame (n_samples, q), default=None
+            In place of `strata`: weights >= 0 of q shifts in each row.
+        exposure : array-like (n_samples,), or str, default=None
+            Size of each row, >= 0, which multiplies its shifts; a name is a column, as for `strata`.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0: weight 2 is the same as repeating the row.
         layer : str, default=None
@@ -252,6 +294,7 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
             do.
         """
         warn_of_y(self, y, strata)
+        X, strata = self._rows_given(X, strata, design, exposure, is_fit=True)
         given = {"strata": strata, "W": W, "H": H, "V": V, "sample_weight": sample_weight}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
@@ -263,7 +306,9 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         H: Factor = None,
         V: Factor = None,
         *,
-        strata: Labels | None = None,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | str | None = None,
         sample_weight: Vector | None = None,
         layer: str | None = None,
         checkpoint: File = None,
@@ -273,12 +318,12 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
 
         Parameters
         ----------
-        X, y, W, H, V, strata, sample_weight, layer, checkpoint, checkpoint_every :
+        X, y, W, H, V, strata, design, exposure, sample_weight, layer, checkpoint, checkpoint_every :
             As in `fit`.
         """
-        warn_of_y(self, y, strata)
-        given = {"strata": strata, "W": W, "H": H, "V": V, "sample_weight": sample_weight}
-        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
+        given = {"strata": strata, "design": design, "exposure": exposure, "sample_weight": sample_weight}
+        self.fit(X, y, W, H, V, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+        return self.W_
 
     def partial_fit(
         self,
@@ -288,7 +333,9 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         H: Factor = None,
         V: Factor = None,
         *,
-        strata: Labels | None = None,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | str | None = None,
         sample_weight: Vector | None = None,
         layer: str | None = None,
     ) -> Self:
@@ -305,9 +352,9 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         W, H, V : ndarray (n_samples, k), (k, n_features), (n_strata, n_features), default=None
             Start of the first call for ``init="custom"``, non-negative; the rows of V are in the order of the sorted
             labels. The weights are solved for, so W may be omitted.
-        strata : array-like (n_samples,), default=None
-            Label of each row. New labels become new strata; `strata_` stays sorted, so the rows of `shifts_` may change
-            their positions. May be omitted for a model of one stratum.
+        strata, design, exposure : default=None
+            As in `fit`, for each batch alike. New labels become new strata, or levels of their factor; they are sorted,
+            so the rows of `shifts_` may change their positions. Labels may be omitted for a model of one stratum.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row, >= 0.
         layer : str, default=None
@@ -323,30 +370,61 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
             The data, the labels or the start cannot be used, or the number of features differs.
         """
         warn_of_y(self, y, strata)
-        return self._partial_fit(with_layer(X, layer), strata, W=W, H=H, V=V, sample_weight=sample_weight)
+        X, rows = self._rows_of_batch(with_layer(X, layer), strata, design, exposure)
+        return self._partial_fit(X, rows, W=W, H=H, V=V, sample_weight=sample_weight)
 
-    def transform(self, X: Matrix, *, strata: Labels | None = None) -> Floats:
+    def transform(
+        self,
+        X: Matrix,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | str | None = None,
+    ) -> Floats:
         """Return the exact non-negative weights of the rows of X for the shifts and components.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
         strata : array-like (n_samples,), default=None
-            Label of each row, one of `strata_`. None is allowed for a model with one stratum.
+            Label of each row, one of `strata_` (see `unknown_strata`). None is allowed for a model with one stratum.
+        design, exposure : default=None
+            As in `fit`, for models that were fitted with them; `strata` is a frame where it was one.
 
         Returns
         -------
         ndarray (n_samples, n_components)
         """
-        return self._transform(X, strata)
+        return self._transform(*self._rows_given(X, strata, design, exposure))
 
     @first_was("W")
-    def inverse_transform(self, X: SparseOrDense, *, strata: Labels | None = None) -> Floats:
-        """Return the rows ``v + w H``, dense (n_samples, n_features), for weights X (n_samples, n_components)."""
-        return self._inverse_transform(X, strata)
+    def inverse_transform(
+        self,
+        X: SparseOrDense,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | str | None = None,
+    ) -> Floats:
+        """Return the rows ``v + w H``, dense (n_samples, n_features), for weights X (n_samples, n_components).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_components)
+        strata, design, exposure : default=None
+            As in `transform`.
+        """
+        return self._inverse_transform(*self._rows_given(X, strata, design, exposure))
 
     def score(
-        self, X: Matrix, y: Any = None, *, strata: Labels | None = None, sample_weight: Vector | None = None
+        self,
+        X: Matrix,
+        y: Any = None,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | str | None = None,
+        sample_weight: Vector | None = None,
     ) -> float:
         """Return the share of the squared norm of X that the model explains, at most 1; larger is better.
 
@@ -355,8 +433,8 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         X : sparse matrix or array (n_samples, n_features)
         y : ignored
             Present for compatibility with scikit-learn.
-        strata : array-like (n_samples,), default=None
-            Label of each row, one of `strata_`. None is allowed for a model with one stratum.
+        strata, design, exposure : default=None
+            As in `transform`.
         sample_weight : array-like (n_samples,), default=None
             Weight of each row's squared error and squared norm.
 
@@ -364,4 +442,42 @@ class MiniBatchStratifiedNMF(MiniBatchNMF, WithStrata):
         -------
         float
         """
-        return self._score(X, strata, sample_weight)
+        return self._score(*self._rows_given(X, strata, design, exposure), sample_weight)
+
+    # ---------------------------------------------------------------- the fit
+
+    def _rows_of_block(self, block):
+        """Return X, and the labels of its rows or a `RowsOfDesign`, of a block."""
+        given = block if isinstance(block, Mapping) else {"X": block}
+        if isinstance(block, tuple):
+            given = dict(zip(ROWS_OF_BLOCKS, block, strict=False))
+        unknown = [name for name in given if name not in ROWS_OF_BLOCKS]
+        if unknown or "X" not in given or isinstance(block, tuple) and len(block) != 2:
+            has = f"has {len(block)} parts" if isinstance(block, tuple) else f"has the keys {shown(list(given))}"
+            raise ValueError(
+                f"A block {has}; expected X, a pair (X, strata), or a dict with X and some of "
+                f"{', '.join(ROWS_OF_BLOCKS[1:])}."
+            )
+        X, rows = self._rows_given(*(given.get(name) for name in ROWS_OF_BLOCKS), is_fit=True)
+        return X, replace(rows, is_batch=True) if isinstance(rows, RowsOfDesign) else rows
+
+    def _start(self, data, rank, given, options, random_state):
+        """Return the start as `BaseNMF` does; under a divergence, with shifts of a design that are not zero.
+
+        Parameters
+        ----------
+        data, rank, given, options, random_state :
+            As for `BaseNMF._start`.
+        """
+        W, H, v, V = super()._start(data, rank, given, options, random_state)
+        if options.is_multiplicative and V is None and isinstance(data, HasDesign):
+            v = data.positive_shifts(v)
+        return W, H, v, V
+
+    def _set_factors(self, data, fit, options):
+        MiniBatchNMF._set_factors(self, data, fit, options)
+
+    def _for_all_rows(self):
+        names = ("beta_loss", "alpha_W", "alpha_H", "l1_ratio", "n_threads", "sparse_shifts", "unknown_strata")
+        solver = "hals" if self._options().is_squared else "mu"
+        return StratifiedNMF(solver=solver, **{name: getattr(self, name) for name in names})

@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.base import clone
 
+from fastnmf.core.design_batches import sums_of_rows
 from fastnmf.core.effects import least_into_intercept
 from fastnmf.core.factors import pad, scaled
 from fastnmf.core.options import check_integer, check_number
@@ -21,8 +23,17 @@ from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.warn import warn_of_y
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, is_annotated, with_labels, with_layer
-from fastnmf.data.design import Design, DesignedStrata, HasDesign, Membership, RowsOfDesign, is_one_hot
-from fastnmf.data.labels import is_crossed
+from fastnmf.data.design import (
+    Design,
+    DesignedStrata,
+    HasDesign,
+    Membership,
+    RowsOfDesign,
+    index_of_rows,
+    is_one_hot,
+    one_hot,
+)
+from fastnmf.data.labels import columns_of, is_crossed
 from fastnmf.data.matrix import as_matrix
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.ranking import feature_scores, strongest_of
@@ -33,7 +44,7 @@ from fastnmf.models.base.classification import ignores_classes
 from fastnmf.models.base.explain_factors import explain_factors
 from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import available_if
-from fastnmf.models.base.inspection import Explanation, refuse_with_design
+from fastnmf.models.base.inspection import Explanation
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import Groups, Matrix, Names, SparseOrDense, Vector
@@ -52,10 +63,16 @@ class DesignMixin:
     """Mixin that lets a model with strata fit and read designs; precedes all other bases.
 
     After a fit with a design that is more than one label for each row, ``_design`` holds what `Design` needs beside the
-    public attributes ``shift_names_``, ``strata_`` and ``stratum_sizes_``.
+    public attributes ``shift_names_``, ``strata_`` and ``stratum_sizes_``; ``_fitted_sums`` is for `partial_fit`.
+
+    Attributes
+    ----------
+    _fits_strata : bool
+        Whether rows that have a single shift each are fitted as strata, however they were given.
     """
 
-    _private_state = (*RatingsMixin._private_state, "_design")
+    _private_state = (*RatingsMixin._private_state, "_design", "_fitted_sums")
+    _fits_strata = True
 
     smoothness: float | Mapping[str, float]
 
@@ -75,8 +92,12 @@ class DesignMixin:
         """Return the `Design` of the fit."""
         levels = getattr(self, "strata_", [])
         levels = levels if isinstance(levels, list) else [levels]
-        names, sizes = self.shift_names_, np.asarray(self.stratum_sizes_, dtype=np.float64)
-        return Design(self._design["kind"], self._design["factors"], levels, names, self._design["has_exposure"], sizes)
+        kept, sizes = getattr(self, "_design", None), np.asarray(self.stratum_sizes_, dtype=np.float64)
+        if kept is None:  # smoothness alone
+            found = Design.of_levels("strata", [], levels, False)
+            found.sizes = sizes
+            return found
+        return Design(kept["kind"], kept["factors"], levels, self.shift_names_, kept["has_exposure"], sizes)
 
     def _rows_given(self, X, strata, design, exposure, *, is_fit=False):
         """Return X, without columns that `strata` names, and the labels of its rows or a `RowsOfDesign`.
@@ -155,7 +176,7 @@ class DesignMixin:
         else:
             Z = strata.encoded_by(learned, n_rows, self._unknown_levels())
         names = learned.levels[0] if learned.is_plain else learned.names  # by which a start is matched
-        can_be_strata = is_fit and laplacian is None and not strata.is_batch
+        can_be_strata = is_fit and laplacian is None and not strata.is_batch and self._fits_strata
         is_plain = can_be_strata and is_one_hot(Z)  # in the time, and with the bits, of strata
         return Membership(learned, names, Z.indices.astype(np.int32) if is_plain else Z, laplacian)
 
@@ -214,6 +235,11 @@ class DesignMixin:
         super()._set_factors(data, fit, options)
         if is_moved and options.gauge == "max_shift":  # which filled the levels of factors
             self.shifts_ = least_levels(data, self.shifts_)
+        self._delete_attributes("_fitted_sums")
+        has_sums = getattr(data, "learned", None) is not None and options.is_squared and data.row_scale is None
+        if has_sums and isinstance(self.W_, np.ndarray):
+            Z = data.design if isinstance(data, HasDesign) else one_hot(data.stratum_index, data.n_strata)
+            self._fitted_sums = sums_of_rows(Z, self.W_, data.log4_scale)
 
     def _attributes_of_strata(self, data):
         for name in ("_design", "shift_names_", "strata_", "row_strata_"):
@@ -223,8 +249,7 @@ class DesignMixin:
             return super()._attributes_of_strata(data)
         found = {"stratum_sizes_": data.groups.sizes}
         if learned.is_plain:
-            index = data.design.indices.astype(np.int32) if isinstance(data, HasDesign) else data.stratum_index
-            return found | {"strata_": learned.levels[0], "row_strata_": index}
+            return found | {"strata_": learned.levels[0], "row_strata_": index_of_rows(data)}
         return found | attributes_of(learned)
 
     # ---------------------------------------------------------------- batches
@@ -254,7 +279,7 @@ class DesignMixin:
         y : ignored
         strata, design, exposure : default=None
             As in `fit`, for each batch alike. New labels become new strata, or levels of their factor; they are sorted,
-            so the rows of `shifts_` may change their positions. After `fit` with a design there is no `partial_fit`.
+            so the rows of `shifts_` may change their positions.
         layer : str, default=None
             Layer of an AnnData that holds the matrix instead of its X; None: the one of the first call.
 
@@ -283,22 +308,31 @@ class DesignMixin:
         Raises
         ------
         ValueError
-            The rows before had something else, or the model has been fitted with a design by `fit`.
+            The rows before had something else.
         """
-        is_first = not hasattr(self, "components_")
-        X, rows = self._rows_given(X, strata, design, exposure, is_fit=is_first)
+        is_first, statistics = not hasattr(self, "components_"), getattr(self, "_statistics", None)
+        is_known = hasattr(statistics, "learned") or statistics is None and hasattr(self, "_fitted_sums")
+        is_smooth = is_known and not self._is_designed
+        X, rows = self._rows_given(X, strata, design, exposure, is_fit=is_first or is_smooth)
+        if is_smooth and not isinstance(rows, RowsOfDesign):
+            rows = RowsOfDesign(rows)
         if not isinstance(rows, RowsOfDesign):
             return X, rows
         if not is_first:
-            if getattr(self, "_statistics", None) is None:
-                refuse_with_design(self, "partial_fit")
-            self._fitted_design().check_given(rows.strata, rows.design, rows.exposure)
+            known = self._fitted_design()
+            known.check_given(rows.strata, rows.design, rows.exposure)
+            columns = columns_of(rows.strata) if known.kind == "crossed" else {}
+            if columns and columns.keys() == set(known.factors):
+                rows = replace(rows, strata={name: columns[name] for name in known.factors})
         return X, replace(rows, is_batch=True)
 
     def _attributes_of_statistics(self, statistics):
         found, learned = super()._attributes_of_statistics(statistics), getattr(statistics, "learned", None)
+        self._delete_attributes("_design", "shift_names_", "strata_")
         if learned is None:
             return found
+        if learned.is_plain:
+            return found | {"strata_": learned.levels[0]}
         if learned.kind == "crossed":  # whose columns add up to the intercept in every row: none is needed to see that
             no_rows = sp.csr_array((0, len(learned.names)))
             found["shifts_"] = least_into_intercept(found["shifts_"], no_rows, 0, learned.blocks)
@@ -379,47 +413,12 @@ class DesignMixin:
         check_integer("n", n)
         return explain_factors(self, X, rows, n, self._feature_names(feature_names), groups)
 
-    def estimate_dispersion(
-        self,
-        X: Matrix,
-        *,
-        strata: Groups | None = None,
-        design: SparseOrDense | None = None,
-        exposure: Vector | None = None,
-        method: Literal["ml", "moments"] = "ml",
-        kind: Literal["feature", "global"] = "feature",
-    ) -> Any:
-        """Return by how much the counts of each feature vary more than Poisson counts with the mean of the model.
-
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Counts, the training data or new ones.
-        strata, design, exposure : default=None
-            As in `transform`.
-        method, kind :
-            As for `NMF.estimate_dispersion`, which says more.
-
-        Returns
-        -------
-        ndarray (n_features,) of float64, or float if `kind` is ``"global"``
-
-        Raises
-        ------
-        ValueError
-            Rows that `transform` refuses, missing values, own components, or entries too large or too small for counts.
-        """
-        X, rows = self._rows_given(X, strata, design, exposure)
-        return super().estimate_dispersion(X, strata=rows, method=method, kind=kind)
+    def _for_all_rows(self):
+        """Return a new estimator of the same model that fits all rows at once."""
+        return clone(self)
 
     def _with_new_strata(self, X, strata):
         return self if self._is_designed else super()._with_new_strata(X, strata)
-
-    def _counts_of(self, model, X, strata):
-        if not self._is_designed:
-            return super()._counts_of(model, X, strata)
-        X = self._validated(X, reset=False).astype(np.float64, copy=False)
-        return self._observed(X, self._options(), strata, labels=self._fitted_design()), self.shifts_
 
     # ---------------------------------------------------------------- new rows
 
@@ -435,7 +434,7 @@ class DesignMixin:
         self._check_fitted()
         if not isinstance(strata, RowsOfDesign):
             X, strata = self._rows_given(X, strata, None, None)
-        if isinstance(X, DiskCSR):
+        if self._is_in_chunks(X):
             strata = RowsOfDesign(encoded=strata.encoded_by(self._fitted_design(), X.shape[0], self._unknown_levels()))
         return X, strata
 
@@ -443,7 +442,11 @@ class DesignMixin:
         if not self._is_designed:
             return super()._transform(X, strata)
         X, strata = self._given_or_wrapped(X, strata)
-        return super()._transform(X, strata) if isinstance(X, DiskCSR) else BaseNMF._transform(self, X, strata)
+        return super()._transform(X, strata) if self._is_in_chunks(X) else BaseNMF._transform(self, X, strata)
+
+    def _is_in_chunks(self, X):
+        """Tell whether X is read chunk by chunk: it is on disk, and the model has methods for that."""
+        return isinstance(X, DiskCSR) and hasattr(self, "_blocks")
 
     def _score(self, X, strata=None, *args, **more):
         """Return the score as `BaseNMF` does.
@@ -458,7 +461,7 @@ class DesignMixin:
         if not self._is_designed:
             return super()._score(X, strata, *args, **more)
         X, strata = self._given_or_wrapped(X, strata)
-        if isinstance(X, DiskCSR):
+        if self._is_in_chunks(X):
             return super()._score(X, strata, *args, **more)
         return BaseNMF._score(self, X, strata, *args, **more)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import clone
 
 from fastnmf.core.losses.divergences import entropy_of, independence
 from fastnmf.core.thresholds import tiny
@@ -177,7 +176,7 @@ def _without(model, others):
     more = {"fixed_components": model.components_, "smoothness": smoothness if others else 0.0}
     more |= {"n_components": len(model.components_), "init": "features", "n_init": 1, "max_iter": ITERATIONS}
     more |= {"warm_start": False, "callback": None, "verbose": 0, "random_state": 0, "seed_features": None}
-    return clone(model).set_params(**more, max_time=None, gauge=None, normalize=None)
+    return model._for_all_rows().set_params(**more, max_time=None, gauge=None, normalize=None)
 
 
 def _null_error(X, is_divergence):

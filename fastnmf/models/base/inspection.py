@@ -37,7 +37,6 @@ UNKNOWN_STRATA = ("error", "estimate", "mean")
 REFUSED = {
     "predict_stratum": "a row has several shifts, so there is no single label to predict; compare score for designs",
     "estimate_shifts": "an unseen level alone does not determine its shift; set unknown_strata='mean', or fit again",
-    "partial_fit": "the design of the rows of fit is not kept; give all rows, those too, to partial_fit of a new model",
     "predict_entries": "the design of the training rows is not kept; use inverse_transform(W_, ...)",
     "recommend": "the design of the training rows is not kept; use inverse_transform(transform(X, ...), ...)",
     "similar_features": "the design of the training rows is not kept; use fastnmf.metrics on components_",

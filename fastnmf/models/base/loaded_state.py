@@ -178,6 +178,7 @@ def _check_fitted(model, held):
         require("reconstruction_err_" in held, "reconstruction_err_")
         error = held["reconstruction_err_"] if model._options().is_squared else 0.0  # others cannot continue
         _check_fitted_rows(held["_fitted_rows"], error, sizes)
+        _check_fitted_sums(held.get("_fitted_sums"), sizes)
 
 
 def _check_kernel(held):
@@ -376,3 +377,19 @@ def _check_fitted_rows(found, error, sizes):
     require(np.ldexp(float(error), 2 * exponent) <= LARGEST, "reconstruction_err_")
     if strata is not None:
         _check_array("_fitted_rows", strata, "n", "S", {"S": 1} | sizes)
+
+
+def _check_fitted_sums(found, sizes):
+    """Check the sums over the rows of a fit with a design, from which `partial_fit` continues."""
+    name = "_fitted_sums"
+    if found is None:
+        return
+    require(isinstance(found, dict) and found.keys() == {"cross", "sums", "gram", "total", "n_rows"}, name)
+    require(sp.issparse(found["cross"]) and found["cross"].shape == (sizes["S"], sizes["S"]), name)
+    check_entries(name, found["cross"].data)
+    for key, letters in (("sums", "Sk"), ("gram", "kk")):
+        require(isinstance(found[key], np.ndarray) and found[key].dtype == np.float64, name)
+        require(found[key].shape == tuple(sizes[letter] for letter in letters), name)
+        check_entries(name, found[key])
+    check_real(name, found["total"])
+    check_count(name, found["n_rows"], 1)

@@ -316,7 +316,7 @@ class OwnComponentsMixin:
         found["n_revived_"] = fit.solver.n_reseeded
         of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
         vars(self).update(found | of_strata, shifts_=V, n_own_=loss.sizes, _own_stack=stack)
-        self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows")
+        self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows", "_fitted_sums")
         vars(self).update({} if is_tied else {"own_W_": U})
 
     def _final_own_weights(self, data, fit, H, options):

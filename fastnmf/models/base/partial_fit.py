@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from fastnmf.core import batches, ratio_batches
-from fastnmf.core.design_batches import DesignStatistics
+from fastnmf.core.design_batches import DesignRatioStatistics, DesignStatistics, set_from_design
 from fastnmf.core.factors import scaled
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import normalized
@@ -27,7 +27,7 @@ from fastnmf.typing import Floats, Matrix
 
 STARTS = (None, "auto", "features", "rows", "random", "nndsvd")  # those that a batch is enough for
 _NOT_IN_BATCHES = ("alpha_V", "fixed_components", "seed_features", "strata_weight")
-_NOT_IN_BATCHES += ("gauge", "normalize", "missing_values", "penalties", "smoothness")
+_NOT_IN_BATCHES += ("gauge", "normalize", "missing_values", "penalties")
 _WITHOUT_EFFECT = {"strata_weight": "rows"}  # such values of the others are falsy
 
 
@@ -131,11 +131,23 @@ class PartialFitMixin:
                 )
             statistics.nets, statistics.forget_factor = self._nets(options), getattr(self, "forget_factor", 1.0)
             statistics.hold_shifts(options.sparse_shifts)
+            self._smooth(statistics)
             self._learn(statistics, data, options)
         self._statistics, self.n_steps_ = statistics, getattr(self, "n_steps_", 0) + 1
-        self._delete_attributes("W_", "row_strata_")
+        self._delete_attributes("W_", "row_strata_", "_fitted_sums")
         self._show(options)
         return self
+
+    def _smooth(self, statistics):
+        """Give the statistics the present smoothness of shifts."""
+        smoothness = getattr(self, "smoothness", 0.0)
+        if hasattr(statistics, "smoothness"):
+            statistics.smooth(smoothness)
+        elif smoothness:
+            raise ValueError(
+                f"smoothness={shown(smoothness)} was 0 when the model learned the earlier rows, whose statistics lack "
+                "what it needs; restore it, or call fit to start over."
+            )
 
     def _batch(self, X, strata, known, options, *, reset, sample_weight=None):
         """Validate a batch.
@@ -187,6 +199,12 @@ class PartialFitMixin:
         is_new : bool, default=True
             Whether the rows have not been counted yet.
         """
+        if isinstance(data, HasDesign) != hasattr(statistics, "learned"):
+            kinds = ["one label a row, or none", "a design (several factors, design=, exposure= or smoothness=)"]
+            now = isinstance(data, HasDesign)
+            raise ValueError(
+                f"These rows have {kinds[now]}, but the rows before had {kinds[not now]}; give all batches the same."
+            )
         if statistics.n_rows > 0 and statistics.sq_norm == 0 and data.sq_norm > 0:
             statistics.restart(data, *self._draw(data, options))
         statistics.visit(batches.Batch(data, is_new=is_new))
@@ -210,9 +228,11 @@ class PartialFitMixin:
         more = sweeps, getattr(self, "forget_factor", 1.0), self._nets(options), getattr(self, "fresh_restarts", False)
         if self._has_ratios and options.is_multiplicative:
             kind = ratio_batches.StrataRatioStatistics if self._has_shifts else ratio_batches.RatioStatistics
+            kind = DesignRatioStatistics if is_designed else kind
             found = kind(rank, *more, options.beta, self.fresh_restarts_max_iter)
         elif is_designed:
             found = DesignStatistics(rank, *more)
+            found.smooth(self.smoothness)
         else:
             found = (batches.StrataStatistics if self._has_shifts else batches.Statistics)(rank, *more)
         found.hold_shifts(options.sparse_shifts)
@@ -224,20 +244,22 @@ class PartialFitMixin:
     def _statistics_of_fit(self, data):
         """Return the statistics of the model's approximation of the rows of `fit`; `data` is the next batch."""
         stratum_index, exponent = getattr(self, "_fitted_rows", (None, 0))
-        W = getattr(self, "W_", None)
-        if stratum_index is None or W is None or len(stratum_index) != len(W):
+        W, of_rows = getattr(self, "W_", None), getattr(self, "_fitted_sums", None)
+        if of_rows is None and (stratum_index is None or W is None or len(stratum_index) != len(W)):
             raise ValueError(
                 "partial_fit after fit needs W_ of that fit and no weights of rows; call fit without weights first."
             )
         data = data.in_scale(self.components_.dtype, exponent)
         no_shifts = np.zeros(len(data.pattern.group)) if self._has_shifts else None  # until `set_from_model` sets them
-        statistics = self._empty(len(self.components_), self._options()).start(
+        statistics = self._empty(len(self.components_), self._options(), isinstance(data, HasDesign)).start(
             data, scaled(self.components_.T, exponent), no_shifts
         )
         error = float(np.ldexp(float(self.reconstruction_err_), 2 * exponent)) ** 2
         shifts = None
         if self._has_shifts:
             V = shift_arrays.mapped(shift_arrays.as_read(self.shifts_), lambda v: scaled(v, 2 * exponent))
+            if of_rows is not None:
+                return set_from_design(statistics, error, self._fitted_design(), V, of_rows)
             shifts = self.strata_, V, stratum_index
         return batches.set_from_model(statistics, scaled(W, exponent), error, shifts)
 

@@ -4,11 +4,49 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
+
 from fastnmf.core.warn import first_was
 from fastnmf.typing import Floats, Groups, Matrix, SparseOrDense, Vector
 
 
-class StrataRowsMixin:
+class DesignErrorsMixin:
+    """Mixin that computes the error of each row where rows have labels, or a design; precedes `DesignMixin`."""
+
+    def reconstruction_errors(
+        self,
+        X: Matrix,
+        *,
+        strata: Groups | None = None,
+        design: SparseOrDense | None = None,
+        exposure: Vector | str | None = None,
+    ) -> Floats:
+        """Return the squared error (or divergence) of every row.
+
+        Parameters
+        ----------
+        X : sparse matrix or array (n_samples, n_features)
+        strata, design, exposure : default=None
+            As in `transform`.
+
+        Returns
+        -------
+        ndarray (n_samples,) of float64
+            ``min_{w >= 0} ||a - v - w H||²`` for every row a, over the known entries, with its shift v; see
+            `NMF.reconstruction_errors`.
+
+        Raises
+        ------
+        ValueError
+            X or strata that `transform` rejects; a loss other than the squared error and Kullback-Leibler.
+        """
+        X, rows = self._rows_given(X, strata, design, exposure)
+        if self._is_designed:
+            return self._errors_of_rows(X, rows)
+        return super().reconstruction_errors(X, strata=rows)
+
+
+class StrataRowsMixin(DesignErrorsMixin):
     """Mixin of models whose rows have labels, or a design: methods that read rows; precedes all other bases.
 
     `transform` is in the class itself, where scikit-learn looks for it to make tables of its result.
@@ -87,34 +125,41 @@ class StrataRowsMixin:
             return self._accuracy(X, y, sample_weight, strata=strata)
         return self._score(*self._rows_given(X, strata, design, exposure), sample_weight)
 
-    def reconstruction_errors(
+    def estimate_dispersion(
         self,
         X: Matrix,
         *,
         strata: Groups | None = None,
         design: SparseOrDense | None = None,
-        exposure: Vector | str | None = None,
-    ) -> Floats:
-        """Return the squared error (or divergence) of every row.
+        exposure: Vector | None = None,
+        method: Literal["ml", "moments"] = "ml",
+        kind: Literal["feature", "global"] = "feature",
+    ) -> Any:
+        """Return by how much the counts of each feature vary more than Poisson counts with the mean of the model.
 
         Parameters
         ----------
         X : sparse matrix or array (n_samples, n_features)
+            Counts, the training data or new ones.
         strata, design, exposure : default=None
             As in `transform`.
+        method, kind :
+            As for `NMF.estimate_dispersion`, which says more.
 
         Returns
         -------
-        ndarray (n_samples,) of float64
-            ``min_{w >= 0} ||a - v - w H||²`` for every row a, over the known entries, with its shift v; see
-            `NMF.reconstruction_errors`.
+        ndarray (n_features,) of float64, or float if `kind` is ``"global"``
 
         Raises
         ------
         ValueError
-            X or strata that `transform` rejects; a loss other than the squared error and Kullback-Leibler.
+            Rows that `transform` refuses, missing values, own components, or entries too large or too small for counts.
         """
         X, rows = self._rows_given(X, strata, design, exposure)
-        if self._is_designed:
-            return self._errors_of_rows(X, rows)
-        return super().reconstruction_errors(X, strata=rows)
+        return super().estimate_dispersion(X, strata=rows, method=method, kind=kind)
+
+    def _counts_of(self, model, X, strata):
+        if not self._is_designed:
+            return super()._counts_of(model, X, strata)
+        X = self._validated(X, reset=False).astype(np.float64, copy=False)
+        return self._observed(X, self._options(), strata, labels=self._fitted_design()), self.shifts_
