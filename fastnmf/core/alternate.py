@@ -1,5 +1,7 @@
 """Alternate the updates of factors: the solver of a `Problem`, one iteration of it, extrapolation, rescaling."""
 
+from functools import cached_property
+
 import numpy as np
 
 from fastnmf.core.factors import aligned, refill
@@ -52,9 +54,13 @@ class Extrapolation:
 
     def __init__(self, tasks, factors, beta=0.5, growth=1.01, bound_growth=1.005, shrink=1.5):
         self.tasks, self.beta, self.bound = tasks, beta, 1.0
-        self.growth, self.bound_growth, self.shrink = growth, bound_growth, shrink
-        self.before = {name: aligned(factors[name].shape, factors[name].dtype) for name in ("W", "H")}
+        self.growth, self.bound_growth, self.shrink, self._factors = growth, bound_growth, shrink, factors
         self.is_on = False  # off in the first iteration and after an increase of the objective
+
+    @cached_property
+    def before(self):
+        """See the class; `SmallSolver` has arrays of its own in its place."""
+        return {name: aligned(self._factors[name].shape, self._factors[name].dtype) for name in ("W", "H")}
 
     def carry(self, name, factors):
         """Extrapolate factor `name` in place, and store its value before extrapolation."""
