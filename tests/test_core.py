@@ -176,6 +176,24 @@ def test_nndsvd_ignores_the_seed_and_starts_near_the_data():
         assert (F > 0).all()
 
 
+@pytest.mark.parametrize("shape", [(30, 13), (13, 30), (9, 9)])
+def test_singular_vectors_of_small_data_are_those_of_a_full_decomposition(shape):
+    """From the Gram matrix where the singular values are similar, and not where it would lose their digits."""
+    rng = np.random.default_rng(0)
+    X = rng.random(shape)
+    left, values, right = np.linalg.svd(X, full_matrices=False)
+    found = starts.singular(Strata.from_array(X), 4)
+    assert len(found) == 4
+    for c, (u, s, w) in enumerate(found):
+        sign = np.sign(u @ left[:, c])
+        np.testing.assert_allclose(s, values[c], rtol=1e-12)
+        np.testing.assert_allclose(sign * u, left[:, c], atol=1e-12)
+        np.testing.assert_allclose(sign * w, right[c], atol=1e-12)
+    steep = (left * 10.0 ** -(3 * np.arange(len(values)))) @ right  # to 1e-9: Gram matrices end at 1e-8
+    for c, (_, s, w) in enumerate(starts.singular(Strata.from_array(steep, is_signed=True), 4)):
+        assert s == pytest.approx(10.0 ** (-3 * c), rel=1e-6) and abs(w @ right[c]) == pytest.approx(1, abs=1e-9)
+
+
 def test_aligned_arrays_are_aligned_and_zero():
     for shape, dtype in (((3, 8), np.float32), ((1, 1), np.float64), ((1000, 20), np.float64)):
         array = aligned(shape, dtype)
