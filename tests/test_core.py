@@ -211,6 +211,19 @@ def test_a_fit_ends_where_a_power_law_forecasts_no_gain():
     assert not has_converged((1 + 100 * i**-3)[:5].tolist(), 1.0, 0.0) and has_converged([1.0, 0.5, 0.01], 1e-4, 0.02)
 
 
+def test_a_normalized_loss_below_tol_counts_as_tol():
+    """An objective that tends to zero, as of data with an exact factorisation, ends a fit; larger ones do as before."""
+    scale, tol, fall = 1e30, 0.1, np.arange(1.0, 400.0) ** -1.4
+    small, large = ((scale * (tol**2 * floor + fall)).tolist() for floor in (0.0, 2.0))
+
+    def end(best, *scales):
+        return next((n for n in range(1, len(best)) if has_converged(best[: n + 1], tol, 0.0, *scales)), None)
+
+    n = end(small, scale)
+    assert end(small) is None and 0.7 < (small[n] - small[n + 100]) / (tol**3 * scale) <= 1.0
+    assert end(large) == end(large, scale) is not None
+
+
 def test_a_plateau_of_the_least_objective_does_not_end_a_fit():
     falls = [26.6, 14.4, 4.6, 1.3, 0.567, 0.427, 0.427, 0.427]  # an extrapolation went too far
     assert not any(has_converged(falls[:n], 1e-4, 0.0) for n in range(1, 9))

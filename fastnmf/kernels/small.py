@@ -191,11 +191,11 @@ def _may_have_converged(best, i, plan):
     """
     if plan.tol == 0.0 or best[i] <= plan.rounding or i < plan.at_least:
         return plan.tol > 0.0 and best[i] <= plan.rounding
-    window = min(plan.look_back, i // 3)
+    window, least = min(plan.look_back, i // 3), plan.tol * max(best[i], plan.tol * plan.tol * plan.sq_norm)
     for j in range(i - window + 1, i + 1):
         if best[j] == best[j - 1]:
             gain = (best[max(i - plan.look_back, 0)] - best[i]) * plan.look_ahead / plan.look_back
-            return i >= plan.look_back and SLACK * gain <= plan.tol * best[i]
+            return i >= plan.look_back and SLACK * gain <= least
     earlier, later, middle = best[i - 2 * window] - best[i - window], best[i - window] - best[i], i - 0.5 * window
     power = 1.0
     if earlier > later and later > 0.0:
@@ -204,7 +204,7 @@ def _may_have_converged(best, i, plan):
     ahead = high - low
     if abs(power) > 1e-6:
         ahead = (math.exp(power * high) - math.exp(power * low)) / power
-    return SLACK * later / window * middle * ahead <= plan.tol * best[i]
+    return SLACK * later / window * middle * ahead <= least
 
 
 @kernel
