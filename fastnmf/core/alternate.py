@@ -452,17 +452,24 @@ def balancing_powers(W, H, weight=None):
         Each row of W counts so many times.
     """
     W = W if weight is None else W * np.sqrt(weight)[:, None]
-    squares = np.einsum("ij,ij->j", W, W, dtype=np.float64), np.einsum("ij,ij->i", H, H, dtype=np.float64)
-    if not all((side > SAFE_SQUARE).all() and (side < 1 / SAFE_SQUARE).all() for side in squares):
+    squares = _squares(W, H)
+    if not ((squares > SAFE_SQUARE) & (squares < 1 / SAFE_SQUARE)).all():
         exponents = [np.frexp(side)[1] for side in (np.abs(W).max(axis=0), np.abs(H).max(axis=1))]
         W, H = np.ldexp(W, -exponents[0]), np.ldexp(H, -exponents[1][:, None])
-        squares = np.einsum("ij,ij->j", W, W, dtype=np.float64), np.einsum("ij,ij->i", H, H, dtype=np.float64)
-        is_used = (squares[0] > 0) & (squares[1] > 0)
-        of_W, of_H = (np.log2(np.where(is_used, side, 1)) for side in squares)
+        squares = _squares(W, H)
+        is_used = (squares > 0).all(axis=0)
+        of_W, of_H = np.log2(np.where(is_used, squares, 1))
         drift = np.where(is_used, of_H - of_W + 2.0 * (exponents[1] - exponents[0]), 0)
     else:
-        drift = np.log2(squares[1]) - np.log2(squares[0])
+        of_W, of_H = np.log2(squares)
+        drift = of_H - of_W
     return np.rint(drift / 4).astype(int)
+
+
+def _squares(W, H):
+    """Return the squared lengths of the columns of W (n, k) and the rows of H (k, m), (2, k) of float64."""
+    of_W, of_H = np.einsum("ij,ij->j", W, W, dtype=np.float64), np.einsum("ij,ij->i", H, H, dtype=np.float64)
+    return np.array([of_W, of_H])
 
 
 def balanced_factors(W, H, weight=None):
