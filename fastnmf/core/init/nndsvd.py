@@ -51,8 +51,10 @@ def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
     by_stratum = _shift_rows(strata, v) if has_shifts else None
     W, H = np.zeros((n_rows, rank)), np.zeros((n_columns, rank))
     triplets = _svd(strata, by_stratum, min(rank, n_rows - 1, n_columns - 1))
-    if triplets:
-        W[:, : len(triplets)], H[:, : len(triplets)] = _non_negative_pairs(*map(np.array, zip(*triplets, strict=True)))
+    step = max(1, DENSE_SVD // (n_rows + n_columns))  # all triplets of small data at a time
+    for c in range(0, len(triplets), step):
+        some = [np.array(part) for part in zip(*triplets[c : c + step], strict=True)]
+        W[:, c : c + len(some[0])], H[:, c : c + len(some[0])] = _non_negative_pairs(*some)
     if (root := _root_scale(strata)) is not None:
         W /= root[:, None]
     if len(triplets) < rank:  # more components than singular vectors: the others are means of random rows

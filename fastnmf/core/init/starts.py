@@ -239,8 +239,8 @@ def features(strata, rank, rng, *, has_shifts=True, needs_positive=False):
     if strata.row_scale is not None:
         rich /= np.where(strata.row_scale > 0, strata.row_scale, np.inf)[:, None]
     per = rows_per_component(strata.total, rank)
-    pick = pick_of(_richest(rich[:, :rank], per, weight), n_rows)
-    W, H, v = _means_of(strata, pick, means, rng, has_shifts, needs_positive)
+    found = [_richest(rich[:, c], per, weight) for c in range(rank)]
+    W, H, v = _means_of(strata, pick_of(found, n_rows), means, rng, has_shifts, needs_positive)
     return W, distinct(H, per, rng), v
 
 
@@ -302,27 +302,13 @@ def merged_richest(parts, per, weight=None):
     return rows_[order[taken > 0]], taken[taken > 0] / per
 
 
-def _richest(scores, per, weight):
-    """Return for each component the rows of the highest score, of total weight `per`, and their shares of it.
-
-    Parameters
-    ----------
-    scores : ndarray (n_rows, k)
-    per : int
-    weight : ndarray (n_rows,), or None
-
-    Returns
-    -------
-    list of (ndarray of int, ndarray of float64)
-    """
+def _richest(score, per, weight):
+    """Return the rows of the highest score, of total weight `per`, and their shares of it."""
     if weight is None:
-        share = np.full(per, 1 / per)
-        return [(rows_, share) for rows_ in np.argpartition(-scores, per - 1, axis=0)[:per].T]
-    found = []
-    for order in np.argsort(-scores, axis=0, kind="stable").T:
-        taken = np.diff(np.minimum(np.cumsum(weight[order]), per), prepend=0.0)
-        found.append((order[taken > 0], taken[taken > 0] / per))
-    return found
+        return np.argpartition(-score, per - 1)[:per], np.full(per, 1 / per)
+    order = np.argsort(-score, kind="stable")
+    taken = np.diff(np.minimum(np.cumsum(weight[order]), per), prepend=0.0)
+    return order[taken > 0], taken[taken > 0] / per
 
 
 def _means_of(strata, pick, means, rng, has_shifts, needs_positive):
