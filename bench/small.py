@@ -61,8 +61,11 @@ def against_theirs(rounds):
         mine, other = samples[name, 0], samples[name, 1]
         rows.append([name, ms(mine, 2), ms(other, 2), spread(ratios(other, mine), 2)])
     print(markdown(["", "ours, ms", "scikit-learn, ms", "ratio (range)"], rows))
-    ends = (f"{model.reconstruction_err_:.4f} after {model.n_iter_} iterations" for model in (ours, theirs))
-    print("\n100 x 40, ours and theirs:", ", ".join(ends))
+    print()
+    for name, data in (("100 x 40", X), ("150 x 4", NARROW)):
+        models = NMF(**options).fit(data), TheirNMF(**options).fit(data)
+        ends = (f"{model.reconstruction_err_:.6g} after {model.n_iter_} iterations" for model in models)
+        print(f"{name}, error of ours and theirs:", ", ".join(ends))
 
 
 def around_the_bound(rounds):

@@ -29,7 +29,7 @@ TOL = 1e-4
 COUNTS = {"solver": "mu", "beta_loss": "kullback-leibler"}
 
 
-def constant_pace(best, tol, _):
+def constant_pace(best, tol, *_):
     """Return whether the decrease of the last 10 iterations, ten times over, is at most `tol` times the objective."""
     return len(best) > LOOK_BACK and has_slowed(best[-1 - LOOK_BACK], best[-1], LOOK_BACK, tol)
 
@@ -63,9 +63,10 @@ def ends(model, X, labels, n_iter, seeds):
         fit = model.set_params(max_iter=n_iter, tol=0, random_state=seed)
         fit.fit(X, **({} if labels is None else {"strata": labels}))
         best = np.minimum.accumulate(fit.history_["objective"])
+        scale = fit.history_["objective"][-1] / fit.normalized_loss_**2  # of losses without penalties
         for name, rule in RULES.items():
             so_far = best.tolist()
-            stop = next((i for i in range(1, len(best)) if rule(so_far[: i + 1], TOL, 0.0)), len(best) - 1)
+            stop = next((i for i in range(1, len(best)) if rule(so_far[: i + 1], TOL, 0.0, scale)), len(best) - 1)
             found[name].append((stop, best[stop] / best[-1] - 1))
     return found
 

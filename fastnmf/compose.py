@@ -112,8 +112,8 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
     max_iter : int, default=200
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
-        The fit stops when the next 100 iterations are expected to lower the objective by less than
-        ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+        The fit stops when the next 100 iterations are expected to lower the objective by less than ``tol`` times its
+        value, where a normalized loss below `tol` counts as `tol`. 0 runs exactly `max_iter` iterations.
     n_init : int, default=1
         Number of starts; the result with the lowest objective is kept.
     random_state : None, int, Generator or RandomState, default=None

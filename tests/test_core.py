@@ -176,6 +176,24 @@ def test_nndsvd_ignores_the_seed_and_starts_near_the_data():
         assert (F > 0).all()
 
 
+@pytest.mark.parametrize("shape", [(30, 13), (13, 30), (9, 9)])
+def test_singular_vectors_of_small_data_are_those_of_a_full_decomposition(shape):
+    """From the Gram matrix where the singular values are similar, and not where it would lose their digits."""
+    rng = np.random.default_rng(0)
+    X = rng.random(shape)
+    left, values, right = np.linalg.svd(X, full_matrices=False)
+    found = starts.singular(Strata.from_array(X), 4)
+    assert len(found) == 4
+    for c, (u, s, w) in enumerate(found):
+        sign = np.sign(u @ left[:, c])
+        np.testing.assert_allclose(s, values[c], rtol=1e-12)
+        np.testing.assert_allclose(sign * u, left[:, c], atol=1e-12)
+        np.testing.assert_allclose(sign * w, right[c], atol=1e-12)
+    steep = (left * 10.0 ** -(3 * np.arange(len(values)))) @ right  # to 1e-9: Gram matrices end at 1e-8
+    for c, (_, s, w) in enumerate(starts.singular(Strata.from_array(steep, is_signed=True), 4)):
+        assert s == pytest.approx(10.0 ** (-3 * c), rel=1e-6) and abs(w @ right[c]) == pytest.approx(1, abs=1e-9)
+
+
 def test_aligned_arrays_are_aligned_and_zero():
     for shape, dtype in (((3, 8), np.float32), ((1, 1), np.float64), ((1000, 20), np.float64)):
         array = aligned(shape, dtype)
@@ -191,6 +209,19 @@ def test_a_fit_ends_where_a_power_law_forecasts_no_gain():
         gain = best[n] - best[min(n + 100, len(best) - 1)]
         assert 0.9 * tol < gain / best[n] <= 1.1 * tol and n >= 6  # the promise, and not much more
     assert not has_converged((1 + 100 * i**-3)[:5].tolist(), 1.0, 0.0) and has_converged([1.0, 0.5, 0.01], 1e-4, 0.02)
+
+
+def test_a_normalized_loss_below_tol_counts_as_tol():
+    """An objective that tends to zero, as of data with an exact factorisation, ends a fit; larger ones do as before."""
+    scale, tol, fall = 1e30, 0.1, np.arange(1.0, 400.0) ** -1.4
+    small, large = ((scale * (tol**2 * floor + fall)).tolist() for floor in (0.0, 2.0))
+
+    def end(best, *scales):
+        return next((n for n in range(1, len(best)) if has_converged(best[: n + 1], tol, 0.0, *scales)), None)
+
+    n = end(small, scale)
+    assert end(small) is None and 0.7 < (small[n] - small[n + 100]) / (tol**3 * scale) <= 1.0
+    assert end(large) == end(large, scale) is not None
 
 
 def test_a_plateau_of_the_least_objective_does_not_end_a_fit():

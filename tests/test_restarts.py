@@ -60,6 +60,16 @@ def test_the_first_run_is_the_fit_without_repetitions(name):
     np.testing.assert_array_equal(four.run_objectives_[:2], fitted(name, n_init=2).run_objectives_)
 
 
+@pytest.mark.parametrize("scale", [1e-150, 1.0, 1e150])
+def test_no_start_follows_one_that_leaves_nothing(scale):
+    """Of data with an exact factorisation: its normalized loss is below `tol`. With ``tol=0`` all starts are tried."""
+    X = scale * BUNCH.data[:, :2]
+    for init in (None, "random"):
+        model = NMF(2, init=init, n_init=3, random_state=0).fit(X)
+        assert len(model.run_objectives_) == 1 and model.normalized_loss_ < model.tol
+        assert len(NMF(2, init=init, n_init=3, tol=0, max_iter=20, random_state=0).fit(X).run_objectives_) > 1
+
+
 @pytest.mark.parametrize("kind", [np.random.default_rng, np.random.RandomState])
 def test_generators_give_the_seeds_too(kind):
     first, again = (fitted("stratified", n_init=3, random_state=kind(1)) for _ in range(2))

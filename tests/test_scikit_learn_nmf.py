@@ -38,7 +38,6 @@ DEVIATIONS = {
     "test_nmf_negative_beta_loss[csr_matrix]": ZEROS,
     "test_nmf_negative_beta_loss[csr_array]": ZEROS,
     "test_nmf_decreasing[cd]": "cd balances W and H for the documented alpha / 2 of L2; this objective has alpha.",
-    "test_nmf_float32_float64_consistency[NMF-solver0]": "W is longer; float32 rounds 200 iterations to 1e-4 of it.",
     "test_nmf_float32_float64_consistency[NMF-solver1]": "mu keeps float32 entries above 1e-15, lest they lock.",
     "test_nmf_custom_init_dtype_error[NMF]": "A start of another floating dtype than X is converted, not refused.",
 }

@@ -199,6 +199,7 @@ def test_the_kernel_never_runs_past_the_rule(seed):
     best, tol = 1.0 + np.append(gains[::-1].cumsum()[::-1], 0.0), 10 ** rng.uniform(-4, 0)
     start = np.zeros((4, 2))
     plan = solver(RNG.random((4, 4)), start, start)._plan._replace(tol=tol)
-    for i in range(1, len(best)):
-        if has_converged(best[: i + 1].tolist(), tol, plan.rounding):
-            assert kernels._may_have_converged(best, i, plan)
+    for best_ in (best, 10.0 ** -rng.uniform(2, 10) * (best - 0.99)):  # also where the normalized loss is below tol
+        for i in range(1, len(best)):
+            if has_converged(best_[: i + 1].tolist(), tol, plan.rounding, plan.sq_norm):
+                assert kernels._may_have_converged(best_, i, plan)

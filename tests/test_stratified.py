@@ -161,8 +161,12 @@ def test_stopping(planted):
         model = StratifiedNMF(2, random_state=0, max_iter=3, tol=0).fit(X, strata=strata)
         assert model.converged_ and model.n_iter_ == 3
         model = StratifiedNMF(2, random_state=0, max_iter=5000, tol=1e-2, extrapolate=False).fit(noisy, strata=strata)
-        exact = StratifiedNMF(2, init="rows", random_state=0, max_iter=5000).fit(X, strata=strata)
+        good, exact = (
+            StratifiedNMF(2, init="rows", random_state=0, max_iter=5000, tol=tol).fit(X, strata=strata)
+            for tol in (1e-4, 1e-12)
+        )
     assert exact.stopped_by_ == "tol" and exact.normalized_loss_ < 1e-14  # no use in going on: the rest is rounding
+    assert good.normalized_loss_ < 1e-6 and good.n_iter_ < 0.8 * exact.n_iter_  # what is below `tol` counts as `tol`
     assert model.converged_ and model.stopped_by_ == "tol" and model.n_iter_ == len(model.history_["iteration"]) - 1
     squares = model.history_["normalized_loss"] ** 2
     assert 10 * (squares[-12] - squares[-2]) > 1e-2 * squares[-2]  # not one iteration earlier

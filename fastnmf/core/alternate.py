@@ -1,5 +1,7 @@
 """Alternate the updates of factors: the solver of a `Problem`, one iteration of it, extrapolation, rescaling."""
 
+from functools import cached_property
+
 import numpy as np
 
 from fastnmf.core.factors import aligned, refill
@@ -52,9 +54,13 @@ class Extrapolation:
 
     def __init__(self, tasks, factors, beta=0.5, growth=1.01, bound_growth=1.005, shrink=1.5):
         self.tasks, self.beta, self.bound = tasks, beta, 1.0
-        self.growth, self.bound_growth, self.shrink = growth, bound_growth, shrink
-        self.before = {name: aligned(factors[name].shape, factors[name].dtype) for name in ("W", "H")}
+        self.growth, self.bound_growth, self.shrink, self._factors = growth, bound_growth, shrink, factors
         self.is_on = False  # off in the first iteration and after an increase of the objective
+
+    @cached_property
+    def before(self):
+        """See the class; `SmallSolver` has arrays of its own in its place."""
+        return {name: aligned(self._factors[name].shape, self._factors[name].dtype) for name in ("W", "H")}
 
     def carry(self, name, factors):
         """Extrapolate factor `name` in place, and store its value before extrapolation."""
@@ -446,17 +452,24 @@ def balancing_powers(W, H, weight=None):
         Each row of W counts so many times.
     """
     W = W if weight is None else W * np.sqrt(weight)[:, None]
-    squares = np.einsum("ij,ij->j", W, W, dtype=np.float64), np.einsum("ij,ij->i", H, H, dtype=np.float64)
-    if not all((side > SAFE_SQUARE).all() and (side < 1 / SAFE_SQUARE).all() for side in squares):
+    squares = _squares(W, H)
+    if not ((squares > SAFE_SQUARE) & (squares < 1 / SAFE_SQUARE)).all():
         exponents = [np.frexp(side)[1] for side in (np.abs(W).max(axis=0), np.abs(H).max(axis=1))]
         W, H = np.ldexp(W, -exponents[0]), np.ldexp(H, -exponents[1][:, None])
-        squares = np.einsum("ij,ij->j", W, W, dtype=np.float64), np.einsum("ij,ij->i", H, H, dtype=np.float64)
-        is_used = (squares[0] > 0) & (squares[1] > 0)
-        of_W, of_H = (np.log2(np.where(is_used, side, 1)) for side in squares)
+        squares = _squares(W, H)
+        is_used = (squares > 0).all(axis=0)
+        of_W, of_H = np.log2(np.where(is_used, squares, 1))
         drift = np.where(is_used, of_H - of_W + 2.0 * (exponents[1] - exponents[0]), 0)
     else:
-        drift = np.log2(squares[1]) - np.log2(squares[0])
+        of_W, of_H = np.log2(squares)
+        drift = of_H - of_W
     return np.rint(drift / 4).astype(int)
+
+
+def _squares(W, H):
+    """Return the squared lengths of the columns of W (n, k) and the rows of H (k, m), (2, k) of float64."""
+    of_W, of_H = np.einsum("ij,ij->j", W, W, dtype=np.float64), np.einsum("ij,ij->i", H, H, dtype=np.float64)
+    return np.array([of_W, of_H])
 
 
 def balanced_factors(W, H, weight=None):

@@ -104,11 +104,11 @@ class Solver:
 
     def stop(self, history, tol):
         """Return why the solver ends after the last entry of the history (``"tol"``, ``"patience"``), or None."""
-        return "tol" if tol > 0 and has_converged(history.best, tol, self.rounding) else None
+        return "tol" if tol > 0 and has_converged(history.best, tol, self.rounding, self.scale) else None
 
     def distance(self, history, tol):
         """Return how far the run is from its own rule: a ratio that is at most 1 when it applies; None: not known."""
-        ahead, limit = decrease_ahead(history.best), tol * history.best[-1]
+        ahead, limit = decrease_ahead(history.best), least_decrease(history.best[-1], tol, self.scale)
         is_known = ahead is not None and limit > 0 and type(self).stop is Solver.stop
         return float(ahead / limit) if is_known else None
 
@@ -403,10 +403,10 @@ def _why_stop(state, max_iter, tol, callback, max_time):
     return "max_iter" if state.iteration >= max_iter else None
 
 
-def has_converged(best, tol, rounding):
+def has_converged(best, tol, rounding, scale=0.0):
     """Return whether a fit has converged.
 
-    It has if the next 100 iterations are expected to lower the objective by at most ``tol`` times itself, or if the
+    It has if the next 100 iterations are expected to lower the objective by at most its `least_decrease`, or if the
     objective has reached the rounding error of the data.
 
     Parameters
@@ -416,11 +416,32 @@ def has_converged(best, tol, rounding):
     tol : float
     rounding : float
         Objective below which only rounding errors are left.
+    scale : float, default=0.0
+        Objective of the trivial model.
     """
     if best[-1] <= rounding:
         return True
     ahead = decrease_ahead(best)
-    return ahead is not None and bool(ahead <= tol * best[-1])
+    return ahead is not None and bool(ahead <= least_decrease(best[-1], tol, scale))
+
+
+def least_decrease(objective, tol, scale):
+    """Return by how much 100 iterations have to lower an objective: `tol` times it, or times ``tol**2 * scale``.
+
+    A normalized loss below `tol` thus counts as `tol`. Where X has an exact factorisation, an objective that tends to
+    zero falls by a constant share of itself up to the rounding error.
+
+    Parameters
+    ----------
+    objective, tol, scale : float
+        The scale is the objective of the trivial model.
+    """
+    return tol * max(objective, tol * tol * scale)
+
+
+def is_small(objective, tol, scale):
+    """Return whether the normalized loss of an objective is at most `tol`; the scale is that of the trivial model."""
+    return 0 <= objective <= tol * tol * scale
 
 
 def decrease_ahead(best):

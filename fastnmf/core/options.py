@@ -434,6 +434,8 @@ def row_weights(data, sample_weight, strata_weight):
         Non-negative; None: 1 for every row.
     strata_weight : {None, "equal"}
     """
+    if sample_weight is None and strata_weight != "equal":
+        return None
     n_rows = data.shape[0]
     weight = np.ones(n_rows)
     if sample_weight is not None:

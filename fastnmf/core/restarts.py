@@ -1,7 +1,7 @@
 """Fit from several starts and keep the best result."""
 
 from fastnmf.core.init.start_from import start_from_init
-from fastnmf.core.iterate import Clock, Fit, iterate
+from fastnmf.core.iterate import Clock, Fit, is_small, iterate
 from fastnmf.core.kept_state import check_count, check_real, require
 
 SAME_STARTS = ("nndsvd", "nndsvda", "svd", "custom")  # values of `init` whose starts do not depend on the seed
@@ -23,7 +23,7 @@ class Restarts:
     """Run a solver from several starts, one after the other, and keep the run with the lowest final objective.
 
     `max_time` limits all runs together. No further run begins when this time has passed, when a callback has stopped a
-    run, or when a run has reached the objective 0.
+    run, or when a run has ended at an objective whose normalized loss is at most `tol`: nothing is left that matters.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Restarts:
             if run < len(runs["objectives"]):
                 self._restore(runs, run, start, make)
                 continue
-            if run and (self.best.objective == 0 or (clock.limit is not None and clock.left <= 0)):
+            if run and (self._leaves_nothing() or (clock.limit is not None and clock.left <= 0)):
                 break
             if self.n_runs > 1:
                 self.callbacks.begin_run(run, self.n_runs, clock.seconds)
@@ -76,6 +76,9 @@ class Restarts:
             if fit.stopped_by == "callback":
                 break
         return self.best
+
+    def _leaves_nothing(self):
+        return is_small(self.best.objective, self.options.tol, self.best.solver.scale)
 
     def _run(self, clock, solver, kept):
         if self.checkpoint is not None:

@@ -12,8 +12,9 @@ import numpy as np
 from numba.core import config
 
 from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.row_intrinsics import rows_times
 
-STEP = 4  # rows that are added at a time
+STEP = 4  # rows that are added at a time, those of a tile of `rows_times`, and numbers of a block of float64
 LEAST_GRAM = 4.0 * np.finfo(np.float64).tiny  # of a component that is updated, as in `rows_hals`
 SLACK = 0.995  # the sum of a forecast is at least this share of the integral that stands for it here
 
@@ -86,14 +87,19 @@ def _update(F, G, X, visits, n_sweeps, gram, pos, weights, row):
     visits : ndarray (k,) of int64
     n_sweeps : int
     gram, pos : ndarray (K, K), (K, n)
-        Written: G Gᵀ and G X; zero beyond the first k rows and columns.
+        Written: G Gᵀ, zero beyond the first k rows and columns, and G X, of any values beyond the first k rows.
     weights, row : ndarray (K,), (n,)
         Overwritten.
     """
-    for a in range(len(visits)):
-        for i in range(F.shape[1]):
-            pos[a, i] = 0.0
-        _combine(G[a], X, pos[a])
+    rank = len(visits)
+    for a in range(0, rank, STEP):
+        if rank - a > 1:
+            rows_times(G, a, min(STEP, rank - a), len(X), X, pos[a : a + STEP])
+        else:  # a tile takes as long for one row as for four
+            for i in range(F.shape[1]):
+                pos[a, i] = 0.0
+            _combine(G[a], X, pos[a])
+    for a in range(rank):
         for b in range(a + 1):
             gram[a, b] = gram[b, a] = _dot(G[a], G[b])
     for _ in range(n_sweeps):
@@ -185,11 +191,11 @@ def _may_have_converged(best, i, plan):
     """
     if plan.tol == 0.0 or best[i] <= plan.rounding or i < plan.at_least:
         return plan.tol > 0.0 and best[i] <= plan.rounding
-    window = min(plan.look_back, i // 3)
+    window, least = min(plan.look_back, i // 3), plan.tol * max(best[i], plan.tol * plan.tol * plan.sq_norm)
     for j in range(i - window + 1, i + 1):
         if best[j] == best[j - 1]:
             gain = (best[max(i - plan.look_back, 0)] - best[i]) * plan.look_ahead / plan.look_back
-            return i >= plan.look_back and SLACK * gain <= plan.tol * best[i]
+            return i >= plan.look_back and SLACK * gain <= least
     earlier, later, middle = best[i - 2 * window] - best[i - window], best[i - window] - best[i], i - 0.5 * window
     power = 1.0
     if earlier > later and later > 0.0:
@@ -198,7 +204,7 @@ def _may_have_converged(best, i, plan):
     ahead = high - low
     if abs(power) > 1e-6:
         ahead = (math.exp(power * high) - math.exp(power * low)) / power
-    return SLACK * later / window * middle * ahead <= plan.tol * best[i]
+    return SLACK * later / window * middle * ahead <= least
 
 
 @kernel

@@ -52,8 +52,8 @@ class DeepNMF(BasisModel):
     max_iter : int, default=500
         Maximum number of iterations.
     tol : float, default=1e-4
-        Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
-        exactly `max_iter` iterations.
+        Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value, where
+        a normalized loss below `tol` counts as `tol`. 0 runs exactly `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
         Seed or source of the random numbers of the start. An int gives the same result in every call.
     verbose : int, default=0
@@ -67,8 +67,8 @@ class DeepNMF(BasisModel):
     n_threads : int, default=None
         Threads of the kernels; None uses Numba's setting. The result has the same bits for any number.
     n_init : int, default=1
-        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
-        of all starts.
+        Number of starts to try; the result with the lowest objective is kept. No start follows one whose normalized
+        loss is at most `tol`. `max_time` limits the total time of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
 

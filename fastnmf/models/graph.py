@@ -93,7 +93,8 @@ class GraphNMF(BaseNMF, WithStrata):
     tol : float, default=1e-4
         As for `NMF`; 0 runs exactly `max_iter` iterations.
     n_init : int, default=1
-        Number of starts; the fit with the lowest objective is kept.
+        Number of starts; the fit with the lowest objective is kept. No start follows one whose normalized loss is at
+        most `tol`.
     random_state : None, int, Generator or RandomState, default=None
     verbose : int, default=0
         1 shows progress on standard error.

@@ -47,8 +47,8 @@ class IntervalNMF(BaseNMF, Iterative):
     max_iter : int, default=500
         Maximum number of iterations of `fit`, and number of sweeps of `transform`.
     tol : float, default=1e-4
-        Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value. 0 runs
-        exactly `max_iter` iterations.
+        Stop when the next 100 iterations are expected to lower the objective by less than `tol` times its value, where
+        a normalized loss below `tol` counts as `tol`. 0 runs exactly `max_iter` iterations.
     extrapolate : bool, default=True
         Whether W and H are extrapolated in cycles of three iterations (SQUAREM). The objective stays monotone.
     random_state : None, int, Generator or RandomState, default=None
@@ -63,8 +63,8 @@ class IntervalNMF(BaseNMF, Iterative):
         ``callback(state)``, called for the start and after every iteration with a `FitState`; see `NMF`. Returning True
         stops the fit.
     n_init : int, default=1
-        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
-        of all starts.
+        Number of starts to try; the result with the lowest objective is kept. No start follows one whose normalized
+        loss is at most `tol`. `max_time` limits the total time of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
 

@@ -97,8 +97,8 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
     verbose : int, default=0
         1 shows progress on standard error.
     n_init : int, default=1
-        Number of starts that `fit` tries; the result with the lowest objective is kept. `max_time` limits the total
-        time of all starts.
+        Number of starts that `fit` tries; the result with the lowest objective is kept. No start follows one whose
+        normalized loss is at most `tol`. `max_time` limits the total time of all starts.
     warm_start : bool, default=False
         Whether `fit` and `fit_blocks` start from the components of the previous fit.
     max_time : float, default=None

@@ -55,7 +55,8 @@ class PLSA(BaseNMF, Iterative):
         Maximum number of iterations of `fit`, and of `transform`, >= 1.
     tol : float, default=1e-4
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
-        than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+        than ``tol`` times its value, where a normalized loss below `tol` counts as `tol`. 0 runs exactly `max_iter`
+        iterations.
     extrapolate : bool, default=True
         Whether, after ten iterations, every third one begins at a point that is extrapolated along the last two
         (SQUAREM); it is undone unless it raises the likelihood. False: plain expectation-maximisation.
@@ -72,8 +73,8 @@ class PLSA(BaseNMF, Iterative):
         Called as ``callback(state)`` for the start and after every iteration, with a `FitState` whose W, H and V are
         P(d|z), P(w|z) and P(z). The fit stops when it returns True.
     n_init : int, default=1
-        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
-        of all starts.
+        Number of starts to try; the result with the lowest objective is kept. No start follows one whose normalized
+        loss is at most `tol`. `max_time` limits the total time of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
 

@@ -45,8 +45,8 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
     max_time, callback, verbose, n_threads :
         As for `NMF`.
     n_init : int, default=1
-        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
-        of all starts.
+        Number of starts to try; the result with the lowest objective is kept. No start follows one whose normalized
+        loss is at most `tol`. `max_time` limits the total time of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
 

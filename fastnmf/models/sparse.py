@@ -70,8 +70,8 @@ class SparseNMF(BaseNMF, Iterative):
     n_threads : int, default=None
         Number of threads of the kernels; None uses Numba's setting.
     n_init : int, default=1
-        Number of starts to try; the result with the lowest objective is kept. `max_time` limits the total time
-        of all starts.
+        Number of starts to try; the result with the lowest objective is kept. No start follows one whose normalized
+        loss is at most `tol`. `max_time` limits the total time of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
 

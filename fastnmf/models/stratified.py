@@ -126,12 +126,13 @@ class StratifiedNMF(
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
-        than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+        than ``tol`` times its value, where a normalized loss below `tol` counts as `tol`. 0 runs exactly `max_iter`
+        iterations.
     n_init : int, default=1
-        Number of starts to try; the result with the lowest objective is kept. Starts that do not depend on the
-        seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a continued warm start) are tried once; ``init="auto"`` may add
-        one to small data. `max_time` limits the total time of all starts. A callback that returns True stops all of
-        them.
+        Number of starts to try; the result with the lowest objective is kept. No start follows one whose normalized
+        loss is at most `tol`. Starts that do not depend on the seed (``"nndsvd"``, ``"nndsvda"``, ``"custom"``, a
+        continued warm start) are tried once; ``init="auto"`` may add one to small data. `max_time` limits the total
+        time of all starts. A callback that returns True stops all of them.
     random_state : None, int, Generator or RandomState, default=None
         Source of the random numbers that the start uses.
     n_threads : int, default=None

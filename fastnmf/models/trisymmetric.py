@@ -143,7 +143,8 @@ class TriSymmetricNMF(GraphModel):
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4
         Relative tolerance, >= 0. The fit stops when the next 100 iterations are expected to lower the objective by less
-        than ``tol`` times its value. 0 runs exactly `max_iter` iterations.
+        than ``tol`` times its value, where a normalized loss below `tol` counts as `tol`. 0 runs exactly `max_iter`
+        iterations.
     random_state : None, int, Generator or RandomState, default=None
         Source of random numbers for ``"random"`` and ``"symmetric"``.
     verbose : int, default=0
@@ -158,8 +159,9 @@ class TriSymmetricNMF(GraphModel):
         Number of threads of the kernels; None uses Numba's setting. The result has the same bits for any number of
         threads.
     n_init : int, default=1
-        Number of starts to try; the result with the lowest objective is kept. Anchors do not depend on random
-        numbers and are tried once, with ``init=None`` after the others. `max_time` limits the total time of all starts.
+        Number of starts to try; the result with the lowest objective is kept. No start follows one whose normalized
+        loss is at most `tol`. Anchors do not depend on random numbers and are tried once, with ``init=None`` after the
+        others. `max_time` limits the total time of all starts.
     warm_start : bool, default=False
         Whether `fit` starts from the factors of the previous fit.
 

@@ -13,6 +13,7 @@ from fastnmf.core.thresholds import GRAM_CUT, NOISE_CUT, RANK_CUT, span_floor
 from fastnmf.kernels.blas import single_threaded_blas
 
 DENSE_SVD = 1 << 18  # entries up to which a matrix gets a full dense decomposition
+SIMILAR = 0.01  # least ratio of singular values that are found from the Gram matrix of such a matrix
 _EIGEN_TOLERANCE = 1e-6  # relative, of an eigenvalue: triplets within 1e-7; 0 takes a third more products
 
 
@@ -50,8 +51,10 @@ def nndsvd(strata, rank, rng, *, has_shifts=True, fill=None):
     by_stratum = _shift_rows(strata, v) if has_shifts else None
     W, H = np.zeros((n_rows, rank)), np.zeros((n_columns, rank))
     triplets = _svd(strata, by_stratum, min(rank, n_rows - 1, n_columns - 1))
-    for c, (u, s, w) in enumerate(triplets):
-        W[:, c], H[:, c] = _non_negative_pair(u, s, w)
+    step = max(1, DENSE_SVD // (n_rows + n_columns))  # all triplets of small data at a time
+    for c in range(0, len(triplets), step):
+        some = [np.array(part) for part in zip(*triplets[c : c + step], strict=True)]
+        W[:, c : c + len(some[0])], H[:, c : c + len(some[0])] = _non_negative_pairs(*some)
     if (root := _root_scale(strata)) is not None:
         W /= root[:, None]
     if len(triplets) < rank:  # more components than singular vectors: the others are means of random rows
@@ -105,9 +108,32 @@ def _svd(strata, shifts, n_vectors):
         if shifts is not None:
             rows = shifts.toarray()  # never-densify-ok: n_strata x n_columns, not larger than X here
             dense = dense - row_scale[:, None] * strata.spread(rows)
-        left, values, right = np.linalg.svd(dense.astype(np.float64, copy=False), full_matrices=False)
+        dense = dense.astype(np.float64, copy=False)
+        left, values, right = _svd_by_gram(dense, n_vectors) or np.linalg.svd(dense, full_matrices=False)
     kept = [c for c in range(n_vectors) if values[c] > RANK_CUT * values[0]]
     return [(left[:, c], values[c], right[c]) for c in kept]
+
+
+def _svd_by_gram(X, n_vectors):
+    """Return the leading singular triplets as `numpy.linalg.svd` does, in less than half the time, or None.
+
+    They are eigenvectors of the smaller Gram matrix. Its rounding is that of the squares of the singular values, so
+    that this is for values of similar size only: then the triplets are those of a full decomposition up to 1e-12.
+
+    Parameters
+    ----------
+    X : ndarray (n_rows, n_columns) of float64
+    n_vectors : int
+        At least 1.
+    """
+    is_tall = X.shape[0] >= X.shape[1]
+    squares, vectors = np.linalg.eigh(X.T @ X if is_tall else X @ X.T)  # ascending; some of them take as long as all
+    values, vectors = np.sqrt(np.maximum(squares, 0))[: -n_vectors - 1 : -1], vectors[:, : -n_vectors - 1 : -1]
+    if not values[-1] > SIMILAR * values[0]:
+        return None
+    if is_tall:
+        return X @ vectors / values, values, vectors.T
+    return vectors, values, (X.T @ vectors / values).T
 
 
 def _svd_of_large(X, shifts, strata, row_scale, n_vectors):
@@ -156,15 +182,28 @@ def _svd_of_large(X, shifts, strata, row_scale, n_vectors):
     return triplets
 
 
-def _non_negative_pair(u, s, w):
-    """Return the larger of the positive and the negative part of ``s u wᵀ``, as two balanced non-negative vectors."""
-    parts = [(np.maximum(sign * u, 0), np.maximum(sign * w, 0)) for sign in (1, -1)]
-    lengths = [(np.sqrt(a @ a), np.sqrt(b @ b)) for a, b in parts]
-    best = int(lengths[1][0] * lengths[1][1] > lengths[0][0] * lengths[0][1])
-    (a, b), (length_a, length_b) = parts[best], lengths[best]
-    if length_a * length_b == 0:
-        return a, b
-    scale = np.sqrt(s * length_a * length_b)
-    a, b = a / length_a * scale, b / length_b * scale
-    # Signs of near-zero entries are noise: cut them relative to the largest, whatever the scale of the data.
-    return np.where(a > NOISE_CUT * a.max(), a, 0), np.where(b > NOISE_CUT * b.max(), b, 0)
+def _non_negative_pairs(left, values, right):
+    """Return the larger of the positive and the negative parts of each ``s u wᵀ``, as balanced non-negative vectors.
+
+    Parameters
+    ----------
+    left, right : ndarray (r, n_rows), (r, n_columns)
+        The singular vectors u and w of the triplets.
+    values : ndarray (r,)
+        Their singular values s.
+
+    Returns
+    -------
+    W, H : ndarray (n_rows, r), (n_columns, r)
+    """
+    parts = [np.maximum([vectors, -vectors], 0) for vectors in (left, right)]
+    lengths = [np.sqrt(np.einsum("src,src->sr", part, part)) for part in parts]
+    sizes, each = lengths[0] * lengths[1], np.arange(len(values))
+    sign = (sizes[1] > sizes[0]).astype(int)
+    scale, found = np.sqrt(values * sizes[sign, each]), []
+    for part, length in zip(parts, lengths, strict=True):
+        factor = np.divide(scale, length[sign, each], out=np.ones(len(scale)), where=scale > 0)
+        F = part[sign, each] * factor[:, None]
+        # Signs of near-zero entries are noise: cut them relative to the largest, whatever the scale of the data.
+        found.append(np.where(F > NOISE_CUT * F.max(axis=1, keepdims=True), F, 0).T)
+    return found

@@ -261,8 +261,7 @@ def wanted_features(means, rank, rng, dtype):
     drawn = np.minimum(np.searchsorted(share, rng.random((rank, n_features))), n_columns - 1)
     seek = aligned((n_columns, padded(rank, dtype)), dtype)
     seek[:, :rank] = 1e-3 * rng.random((n_columns, rank), dtype=np.float32)  # breaks ties between equally rich rows
-    for c in range(rank):
-        np.add.at(seek[:, c], drawn[c], 1)
+    np.add.at(seek, (drawn, np.arange(rank)[:, None]), 1)
     return seek
 
 

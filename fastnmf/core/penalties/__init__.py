@@ -28,9 +28,12 @@ def penalties_of(data, options, names="WHV", **context):
     dict
         Factor name -> list of penalties in the inner scale, in the order of `PENALTIES`; no factor without any.
     """
-    made = {name: [kind.of_options(data, options, name, **context) for kind in PENALTIES] for name in names}
-    found = {name: [penalty for penalty in each if penalty is not None] for name, each in made.items()}
-    return {name: each for name, each in found.items() if each}
+    found = {}
+    for name in names:
+        made = (kind.of_options(data, options, name, **context) for kind in PENALTIES)
+        if each := [penalty for penalty in made if penalty is not None]:
+            found[name] = each
+    return found
 
 
 # Penalties for a user to pass, by the name under which files hold their arguments.

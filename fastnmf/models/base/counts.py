@@ -17,7 +17,7 @@ from fastnmf.core.dispersion import (
     size_of,
 )
 from fastnmf.core.iterate import iterate
-from fastnmf.core.losses.choice import Counts, as_divergence
+from fastnmf.core.losses.choice import COUNTS, Counts, as_divergence
 from fastnmf.core.losses.negative_binomial import check_counts
 from fastnmf.core.options import check_choice
 from fastnmf.core.thresholds import model_floor
@@ -165,7 +165,8 @@ class CountsMixin(DispersionMixin):
 
     @property
     def _fitted_shapes(self):
-        return super()._fitted_shapes | ({"dispersion_": "m"} if self._options().is_counts else {})
+        may_be = not isinstance(self.beta_loss, str) or self.beta_loss == COUNTS  # to look takes less than the options
+        return super()._fitted_shapes | ({"dispersion_": "m"} if may_be and self._options().is_counts else {})
 
     def _check_options(self, options):
         super()._check_options(options)

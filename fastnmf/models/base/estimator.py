@@ -202,7 +202,9 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
 
     def _check_fitted(self, n_features=None):
         """Raise unless the model is fitted, and its arrays agree with each other and with the number of features."""
-        check_is_fitted(self)
+        shapes = self._fitted_shapes
+        if not (shapes and all(hasattr(self, name) for name in shapes)):
+            check_is_fitted(self)  # takes as long as the other checks of small arrays together
         check_fitted_arrays(self, n_features)
 
     def _new_data(self, X):

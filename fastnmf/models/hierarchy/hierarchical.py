@@ -136,8 +136,8 @@ class HierarchicalNMF(
     max_iter : int, default=300
         Maximum number of iterations.
     tol : float, default=1e-4
-        Stop when the next 100 iterations are expected to lower the loss by less than `tol` times
-        its value. 0 runs `max_iter` iterations.
+        Stop when the next 100 iterations are expected to lower the loss by less than `tol` times its value, where a
+        normalized loss below `tol` counts as `tol`. 0 runs `max_iter` iterations.
     random_state : None, int, Generator or RandomState, default=None
     verbose : int, default=0
         1 shows progress on standard error.
