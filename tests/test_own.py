@@ -348,6 +348,11 @@ def test_many_strata_need_little_memory():
     stack = model._own_stack
     assert sp.issparse(stack) and stack.shape == (len(model.strata_), 400) and stack.nnz <= X.nnz
     np.testing.assert_array_equal(model.transform(X, strata=strata), model.W_)
+    rows = model.inverse_transform(model.W_, strata=strata, own_W=model.own_W_)
+    errors = np.square(X.toarray() - rows).sum(axis=1)
+    np.testing.assert_allclose(model.reconstruction_errors(X, strata=strata), errors, rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match=r"own_W has the shape \(300, 1\); expected \(300, "):
+        model.inverse_transform(model.W_, strata=strata, own_W=np.ones((300, 1)))
 
 
 def test_fixed_components_stay(planted):

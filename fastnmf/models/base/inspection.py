@@ -16,6 +16,7 @@ from sklearn.utils import _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad, scaled
+from fastnmf.core.losses.divergences import entropy_of, independence
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import divided_gains, row_divergences, row_errors
 from fastnmf.core.thresholds import ROUNDED_RISE, tiny
@@ -378,9 +379,9 @@ class InspectionMixin:
             )
             for code, label in enumerate(model.strata_.tolist())
         ]
-        losses = np.sqrt(np.array(left_by) / max(whole.sum(), tiny()))
-        gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 else 0.0
-        weight = (left_by[1] - left_by[0]) / max(whole.sum() - left_by[0], tiny())
+        losses, is_void = normalized_losses(left_by, whole.sum()), whole.sum() == 0
+        gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 and not is_void else 0.0
+        weight = 0.0 if is_void else (left_by[1] - left_by[0]) / max(whole.sum() - left_by[0], tiny())
         chance = (np.count_nonzero(sizes) - 1) / data.shape[0] + self._own_share(data)
         of_strata = {"of_strata": self._of_strata()} if self._has_own else {}
         error = "divergence" if is_divergence else "squared error"
@@ -534,19 +535,33 @@ def _explained_divergence(fitted, model, X, strata):
     """
     data, H, V = open_data(model, X, strata)
     W, own = model._weights_in_parts(data) if model._has_own else (np.asarray(model._transform(X, strata)), None)
-    gains = divided_gains(data, W, model.components_, shift_arrays.as_read(model.shifts_), own)
+    factors = W, model.components_, shift_arrays.as_read(model.shifts_), own
+    gains, left = divided_gains(data, *factors), row_divergences(data, *factors).sum()
+    if null_divergence(data.X) == 0:  # what gains are then is rounding
+        gains = tuple(0 * part for part in gains)
     sums = tuple(np.bincount(data.stratum_index, part, data.n_strata) for part in gains)
     whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
     mean = scaled(fitted._mean_shift(), 2 * data.log4_scale)
     one, _ = shift_estimation.estimate_divergence(whole, len(fitted.components_), H, mean, tau=0.0)
-    left_by, pooled = [sums[0].sum() - sums[1].sum() - sums[2].sum()], copy.copy(fitted)
-    left_by[0] -= sum(part.sum() for part in sums[3:])
+    left_by, pooled = [left], copy.copy(fitted)
     pooled.strata_, pooled.stratum_sizes_ = np.array([0]), np.array([data.shape[0]])
     vars(pooled).pop("_own_stack", None)
     for shift in (scaled(one, -2 * data.log4_scale), np.zeros_like(one)):
         pooled.shifts_ = shift.astype(fitted.components_.dtype)
         left_by.append(divergences_of_rows(pooled, X, None).sum())
     return data, sums, left_by
+
+
+def null_divergence(X):
+    """Return the Kullback-Leibler divergence of a csr_array or array from independence, 0 where that is rounding."""
+    values = X.data if sp.issparse(X) else X
+    margins = tuple(entropy_of(np.asarray(X.sum(axis=axis), dtype=np.float64).ravel()) for axis in (0, 1))
+    return independence(entropy_of(values.reshape(-1)), float(values.sum(dtype=np.float64)), margins)
+
+
+def normalized_losses(errors, whole):
+    """Return the square roots of errors divided by a whole, an array; 0 where there is nothing to explain."""
+    return np.sqrt(np.maximum(errors, 0) / max(whole, tiny())) if whole > 0 else np.zeros(len(errors))
 
 
 class ExplainedStratum(Bunch):

@@ -456,10 +456,11 @@ class OwnComponentsMixin:
                 "part that all strata share and the shifts."
             )
         if not self._is_tied:
-            if np.shape(own_W) != (rows.shape[0], len(self._own_stack)):
+            expected = rows.shape[0], self._own_stack.shape[0]
+            if np.shape(own_W) != expected:
                 raise ValueError(
-                    f"own_W has the shape {np.shape(own_W)}; expected {(rows.shape[0], len(self._own_stack))}: a row "
-                    "for each row of weights, a column for each own component."
+                    f"own_W has the shape {np.shape(own_W)}; expected {expected}: a row for each row of weights, a "
+                    "column for each own component."
                 )
             return rows + _dense(sp.csr_array(own_W) @ self._own_stack)
         stratum_index, _ = encode_labels(strata, rows.shape[0], self.strata_)
