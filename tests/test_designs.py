@@ -448,6 +448,10 @@ REFUSED = {
     ),
     "exposure alone": (lambda: fitted(strata=F).transform(Y, strata=F, exposure=ONE), "fitted without an exposure"),
     "exposure of no column": (fit_with(exposure="size"), "exposure='size' is not a column of X"),
+    "one name twice": (
+        fit_with(strata={"a": ["b=c"] * 6, "a=b": ["c"] * 6}),
+        "Two shifts would have the name 'a=b=c'",
+    ),
     "names": (fit_with(strata=["a", "b"]), "2 labels for 6 rows"),
 }
 

@@ -18,7 +18,16 @@ import scipy.sparse as sp
 from scipy.sparse import csgraph
 
 from fastnmf.data import shifts
-from fastnmf.data.labels import columns_of, distinct, encode_labels, is_crossed, known_labels, places
+from fastnmf.data.labels import (
+    columns_of,
+    distinct,
+    encode_labels,
+    is_crossed,
+    known_labels,
+    places,
+    texts_of,
+    values_of,
+)
 from fastnmf.data.layout import TILE, Compressed, WeightedGrouping, row_index, row_squares, row_tiles
 from fastnmf.data.matrix import as_matrix, as_numbers
 from fastnmf.data.sentences import shown
@@ -121,12 +130,23 @@ class Design:
         kind : {"strata", "crossed"}
         factors, levels, has_exposure :
             As the attributes.
+
+        Raises
+        ------
+        ValueError
+            Two columns would have the same name.
         """
         if kind == "strata":
-            names = [str(label) for label in levels[0].tolist()]
+            names = texts_of(levels[0])
         else:
             each = zip(factors, levels, strict=True)
-            names = [INTERCEPT, *(f"{name}={label}" for name, labels in each for label in labels.tolist())]
+            names = [INTERCEPT, *(f"{name}={label}" for name, labels in each for label in texts_of(labels))]
+        found, counts = np.unique(names, return_counts=True)
+        if (counts > 1).any():  # shifts are looked up by their names
+            raise ValueError(
+                f"Two shifts would have the name {found[counts.argmax()].item()!r}, which is a factor, '=' and its "
+                "label; rename a factor or a label of strata."
+            )
         return cls(kind, factors, levels, np.array(names), has_exposure)
 
     @classmethod
@@ -302,7 +322,7 @@ class Design:
         place = places(found, levels)
         is_new = place < 0
         if is_new.any() and unknown != "mean":
-            unseen = ", ".join(repr(label) for label in found[is_new][:3].tolist())
+            unseen = ", ".join(map(repr, values_of(found[is_new][:3])))
             raise ValueError(
                 f"{what} contains the label {unseen}, which was not seen in fit; {len(levels)} labels are known. "
                 "unknown_strata='mean' gives such rows the mean shift of the known ones."

@@ -58,9 +58,9 @@ class SeparateNMF:
         self.converged_ = all(model.converged_ for model in self.models_)
         reasons = [model.stopped_by_ for model in self.models_ if not model.converged_]
         self.stopped_by_ = (reasons or [self.models_[0].stopped_by_])[0]
-        errors = [model.reconstruction_err_ for model in self.models_]
-        wholes = [e / model.normalized_loss_ for e, model in zip(errors, self.models_, strict=True) if e > 0]
-        lost, total = np.hypot.reduce(errors), np.hypot.reduce(wholes, initial=0.0)  # no square overflows
+        losses = [(model.reconstruction_err_, model.normalized_loss_) for model in self.models_]
+        lost = np.hypot.reduce([error for error, _ in losses])  # no square overflows
+        total = np.hypot.reduce([error / loss for error, loss in losses if loss], initial=0.0)
         if not self.estimator._options().is_squared:
             total = np.sqrt(2 * trivial_loss(self.models_[0], X))
         self.normalized_loss_ = float(lost / total) if total else 0.0

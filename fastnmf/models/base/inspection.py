@@ -22,7 +22,7 @@ from fastnmf.core.row_errors import divided_gains, row_divergences, row_errors
 from fastnmf.core.thresholds import ROUNDED_RISE, tiny
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, with_labels
-from fastnmf.data.labels import encode_labels, known_labels, places
+from fastnmf.data.labels import encode_labels, known_labels, places, values_of
 from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.strata import Strata
@@ -377,7 +377,7 @@ class InspectionMixin:
                 features=[str(names[j]) for j in above[code][0]],
                 differences=above[code][1],
             )
-            for code, label in enumerate(model.strata_.tolist())
+            for code, label in enumerate(values_of(model.strata_))
         ]
         losses, is_void = normalized_losses(left_by, whole.sum()), whole.sum() == 0
         gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 and not is_void else 0.0
@@ -440,7 +440,7 @@ class InspectionMixin:
         labels, _, _ = self._find_new_strata(strata, _n_rows(W))
         if len(labels) and self._policy() != "error":
             raise ValueError(
-                f"inverse_transform received the label {labels.tolist()[0]!r}, which was not seen in fit, and cannot "
+                f"inverse_transform received the label {values_of(labels)[0]!r}, which was not seen in fit, and cannot "
                 "estimate a shift without data; add the shift from estimate_shifts to W @ components_."
             )
         return super()._inverse_transform(W, strata)
@@ -487,7 +487,7 @@ class InspectionMixin:
             shifts = sp.csr_array(mean)[[0] * len(labels)] if sp.issparse(self.shifts_) else mean.repeat(len(labels), 0)
         model = copy.copy(self)
         model.strata_ = np.empty(len(self.strata_) + len(labels), object)  # old and new labels may have different types
-        model.strata_[:] = [*self.strata_.tolist(), *labels.tolist()]
+        model.strata_[:] = [*values_of(self.strata_), *values_of(labels)]
         model.shifts_ = shift_arrays.stacked(self.shifts_, shifts)
         return model
 

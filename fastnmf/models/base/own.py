@@ -35,7 +35,7 @@ from fastnmf.core.shifts import apply_gauge
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.design import RowsOfDesign
-from fastnmf.data.labels import encode_labels
+from fastnmf.data.labels import encode_labels, place_of, places, values_of
 from fastnmf.data.layout import row_index
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
@@ -130,14 +130,14 @@ class OwnComponentsMixin:
             return np.full(len(labels), rank)
         if not isinstance(self.n_own, Mapping):
             return np.full(len(labels), int(self.n_own))
-        known = {label: place for place, label in enumerate(labels.tolist())}
         sizes = np.zeros(len(labels), np.int64)
         for label, size in self.n_own.items():
-            if label not in known:
+            place = place_of(label, labels)
+            if place < 0:
                 raise ValueError(
-                    f"n_own has the label {label!r}, but the strata are {shown(labels.tolist())}; use these labels."
+                    f"n_own has the label {label!r}, but the strata are {shown(values_of(labels))}; use these labels."
                 )
-            sizes[known[label]] = size
+            sizes[place] = size
         return sizes
 
     @property
@@ -260,12 +260,12 @@ class OwnComponentsMixin:
         if not self._has_own or self._is_tied != (self.own == "tied"):
             return False
         before, U = self._own_parts(data), None
-        known = {label: code for code, label in enumerate(self.strata_.tolist())}
+        known = places(data.labels, self.strata_)
         if not self._is_tied and len(getattr(self, "W_", ())) == data.shape[0]:
             U = scaled(spread_weights(self.own_W_, self.n_own_, self.row_strata_), data.log4_scale)
             U = U if data.row_scale is None else U * data.row_scale[:, None]
         for code, chosen, entries in loss.each_stratum():
-            last = known.get(data.labels[code : code + 1].tolist()[0], -1)
+            last = int(known[code])
             G = before.of(last)[: loss.sizes[code]] if last >= 0 else ()
             if len(G):
                 G = without_zeros(G) if is_positive else G
@@ -376,7 +376,7 @@ class OwnComponentsMixin:
                 f"This {type(self).__name__} has no own_components_; set n_own or own='tied', and call fit."
             )
         ends = np.cumsum(self.n_own_).tolist()
-        each = zip(self.strata_.tolist(), [0, *ends[:-1]], ends, strict=True)
+        each = zip(values_of(self.strata_), [0, *ends[:-1]], ends, strict=True)
         return {label: self._own_stack[first:end] for label, first, end in each}
 
     def _infer_W(self, data, H, V, options):
