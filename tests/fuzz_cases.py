@@ -513,19 +513,31 @@ def arguments(draw, function, share, is_calm, needed=()):
 
 
 @st.composite
-def what_rows_have(draw, is_calm):
+def what_rows_have(draw, is_calm, names=("strata", "factors", "design")):
     """Draw what the rows have in all calls of a case: labels, several factors or a design, and perhaps an exposure."""
-    name = draw(st.sampled_from([*3 * ["strata"], *3 * ["factors"], *2 * ["design"], ""]))
+    name = draw(st.sampled_from(names))
     found = {"strata" if name == "factors" else name: draw(argument(name, "", is_calm))} if name else {}
-    if draw(st.integers(0, 3)) == 0:
+    if "design" in names and draw(st.integers(0, 3)) == 0:
         found["exposure"] = draw(argument("exposure", "", is_calm))
     return found
+
+
+# Parameters of `StratifiedNMF` that go together, and what the rows have with them.
+TOGETHER = [
+    (["n_own"], ["strata"]),
+    (["n_own", "shifts", "own_penalty"], ["strata"]),
+    (["own"], ["strata"]),
+    (["smoothness"], ["strata", "factors"]),
+    (["gauge"], ["strata", "factors", "design"]),
+    ([], ["factors", "design"]),
+    (["unknown_strata"], ["strata", "factors", "factors", "design", ""]),
+]
 
 
 def with_rows(arguments, rows, method):
     """Return the arguments of a method, with what the rows have in place of what they had."""
     taken = [(name, text) for name, text in rows.items() if name in parameters(method)]
-    return (*((name, text) for name, text in arguments if name not in ROWS), *taken)
+    return (*((name, text) for name, text in arguments if name not in (*ROWS, "weight", "background", "y")), *taken)
 
 
 @st.composite
@@ -545,13 +557,19 @@ def cases(draw, only=None):
     kind = only or ("StratifiedNMF" if is_stratified else draw(st.sampled_from([*KINDS, "MetaNMF"])))
     is_square = kind in ("SymmetricNMF", "TriSymmetricNMF") and draw(st.integers(0, 5)) > 0
     content = {"SymmetricNMF": "affinities", "TriSymmetricNMF": "affinities"}.get(kind) if is_square else None
+    if is_stratified and is_calm:
+        content = draw(st.sampled_from([each for each in CONTENTS if each != "signed"]))
     X, Y = (draw(matrices(is_calm, is_square, content)) for _ in range(2))
     share, needed, rows = 15, ["n_components", "dictionary"], None
     if is_stratified and draw(st.integers(0, 3)):  # few parameters, so that they go together, and the same rows
-        share, rows = 4, draw(what_rows_have(is_calm))
-        needed += draw(st.sampled_from([[], ["n_own"], ["n_own", "shifts"], ["own"], ["smoothness"], ["beta_loss"]]))
-        needed += draw(st.sampled_from([[], ["solver"]]))
+        more, names = draw(st.sampled_from(TOGETHER))
+        share, rows, needed = 1, draw(what_rows_have(is_calm, names)), [*needed, *more]
     made = draw(arguments(getattr(fastnmf, kind), share, is_calm, tuple(needed)))
+    if is_calm and rows is not None:
+        loss = draw(st.sampled_from(["frobenius", "kullback-leibler"])) if "smoothness" not in needed else "frobenius"
+        solver = draw(st.sampled_from(["hals", "mu"])) if loss == "frobenius" else "mu"
+        made = tuple((name, text) for name, text in made if name not in ("solver", "beta_loss", "sweeps"))
+        made += ("solver", repr(solver)), ("beta_loss", repr(loss))
     needed = START if dict(made).get("init") == "'custom'" else ()
     first = draw(st.sampled_from([*8 * ["fit"], *3 * FITS, "nothing"]))
     first = first if first == "nothing" or hasattr(getattr(fastnmf, kind), first) else "fit"

@@ -355,6 +355,17 @@ def test_many_strata_need_little_memory():
         model.inverse_transform(model.W_, strata=strata, own_W=np.ones((300, 1)))
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("solver", ["hals", "mu"])
+def test_rows_of_far_different_sizes(planted, solver):
+    X, sizes = planted[0], np.logspace(-150, 150, len(LABELS))[:, None]
+    model = StratifiedNMF(2, n_own=1, solver=solver, max_iter=10, tol=0, random_state=0).fit(sizes * X, strata=LABELS)
+    rows = model.inverse_transform(model.W_, strata=LABELS, own_W=model.own_W_)
+    left = np.linalg.norm((sizes * X - rows) / sizes[-1]) / np.linalg.norm(sizes * X / sizes[-1])
+    assert model.normalized_loss_ == pytest.approx(left, rel=1e-6)
+    assert np.isinf(model.reconstruction_errors(1e100 * X * sizes, strata=LABELS)[-1])
+
+
 def test_fixed_components_stay(planted):
     X, _ = planted
     known = np.full((2, 18), np.nan)

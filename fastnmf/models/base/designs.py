@@ -33,7 +33,7 @@ from fastnmf.models.base.classification import ignores_classes
 from fastnmf.models.base.explain_factors import explain_factors
 from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import available_if
-from fastnmf.models.base.inspection import Explanation, refuse_with_design
+from fastnmf.models.base.inspection import Explanation, refuse_with_design, unscaled_errors
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import Groups, Matrix, Names, SparseOrDense, Vector
@@ -488,7 +488,7 @@ class DesignMixin:
             V = shift_arrays.as_read(self.shifts_)
             V = shift_arrays.mapped(V, lambda v: scaled(v.astype(np.float64), 2 * data.log4_scale))
             errors = row_errors(data, len(self.components_), H, V)
-        return np.ldexp(errors, -4 * data.log4_scale)
+        return unscaled_errors(errors, data)
 
     def _features_of_shifts(self, names, n, by):
         """Return the features of each shift by its name, a dict of str -> list of str, in the order of `shift_names_`.

@@ -12,7 +12,6 @@ import scipy.sparse as sp
 from sklearn.base import clone
 
 from fastnmf.core.factors import scaled
-from fastnmf.core.thresholds import tiny
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.labels import columns_of
 from fastnmf.data.matrix import as_matrix
@@ -24,6 +23,7 @@ from fastnmf.models.base.inspection import (
     ExplainedFactor,
     Explanation,
     answer,
+    gain_and_weight,
     is_kullback_leibler,
     normalized_losses,
     null_divergence,
@@ -87,8 +87,7 @@ def explain_factors(model, X, rows, n, names, groups=None):
         if others is not None:
             given = {"exposure": rows.exposure} | others
             left = _without(model, others).fit(X, **given).reconstruction_errors(X, **given).sum()
-        gain, chance = 1 - error / left if left > 0 and whole > 0 else 0.0, n_numbers / n_rows
-        weight = (left - error) / max(whole - error, tiny()) if whole > 0 else 0.0
+        (gain, weight), chance = gain_and_weight(error, left, whole), n_numbers / n_rows
         factors.append(
             ExplainedFactor(
                 name=name,

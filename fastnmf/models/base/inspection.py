@@ -19,7 +19,7 @@ from fastnmf.core.factors import pad, scaled
 from fastnmf.core.losses.divergences import entropy_of, independence
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import divided_gains, row_divergences, row_errors
-from fastnmf.core.thresholds import ROUNDED_RISE, tiny
+from fastnmf.core.thresholds import ROUNDED_RISE, rounding
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, with_labels
 from fastnmf.data.labels import encode_labels, known_labels, places, values_of
@@ -106,6 +106,12 @@ def divergences_of_rows(model, X, strata):
     return row_divergences(data, W, model.components_, V)
 
 
+def unscaled_errors(errors, data):
+    """Return squared errors of rows in the units of the user, infinite where they overflow."""
+    with np.errstate(over="ignore"):
+        return np.ldexp(errors, -4 * data.log4_scale)
+
+
 class RowErrorsMixin:
     """Mixin that computes the error of each row."""
 
@@ -150,7 +156,7 @@ class RowErrorsMixin:
                 return divergences_of_rows(model, X, strata)
             data, H, V = open_data(model, X, strata, is_masked=True)
             errors = self._row_errors(data, H, V)
-        return np.ldexp(errors, -4 * data.log4_scale)
+        return unscaled_errors(errors, data)
 
     def _row_errors(self, data, H, V):
         """Return the squared error of every row, float64 (n_rows,), for what `open_data` returns."""
@@ -379,9 +385,8 @@ class InspectionMixin:
             )
             for code, label in enumerate(values_of(model.strata_))
         ]
-        losses, is_void = normalized_losses(left_by, whole.sum()), whole.sum() == 0
-        gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 and not is_void else 0.0
-        weight = 0.0 if is_void else (left_by[1] - left_by[0]) / max(whole.sum() - left_by[0], tiny())
+        losses = normalized_losses(left_by, whole.sum())
+        gain, weight = gain_and_weight(*left_by[:2], whole.sum())
         chance = (np.count_nonzero(sizes) - 1) / data.shape[0] + self._own_share(data)
         of_strata = {"of_strata": self._of_strata()} if self._has_own else {}
         error = "divergence" if is_divergence else "squared error"
@@ -561,7 +566,18 @@ def null_divergence(X):
 
 def normalized_losses(errors, whole):
     """Return the square roots of errors divided by a whole, an array; 0 where there is nothing to explain."""
-    return np.sqrt(np.maximum(errors, 0) / max(whole, tiny())) if whole > 0 else np.zeros(len(errors))
+    return np.sqrt(np.maximum(errors, 0) / whole) if whole > 0 else np.zeros(len(errors))
+
+
+def gain_and_weight(error, without, whole):
+    """Return the share of the error `without` that is removed, and this divided by what is explained of the whole.
+
+    Both are 0 where there is nothing to explain, and the second one where nothing is explained.
+    """
+    if whole <= 0:
+        return 0.0, 0.0
+    gain, explained = 1 - error / without if without > 0 else 0.0, whole - error
+    return gain, (without - error) / explained if explained > rounding(np.float64) * whole else 0.0
 
 
 class ExplainedStratum(Bunch):

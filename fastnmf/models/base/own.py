@@ -302,6 +302,8 @@ class OwnComponentsMixin:
             W, U, V, stack = self._final_own_weights(data, fit, H, options)
         is_free = not fit.problem.free_mask
         fit.problem.release()
+        if not is_tied:  # in the inner scale, where no square overflows
+            U, stack = balanced_own(unscaled_weights(U, data.row_scale), stack)
         W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)
         V, stack = (shift_arrays.mapped(F, lambda f, e=e: scaled(f, e)) for F, e in ((V, 2 * half), (stack, half)))
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
@@ -310,14 +312,12 @@ class OwnComponentsMixin:
             powers = balancing_powers(W, H, data.weight)
             W, H = times_powers(W, powers), times_powers(H, -powers[:, None])
             stack = rows_times_powers(stack, -np.tile(powers, data.n_strata)) if is_tied else stack
-        if not is_tied:
-            U, stack = balanced_own(unscaled_weights(U, data.row_scale, half), stack)
         found = {"n_components_": rank, "_n_components": rank, "W_": W, "components_": H}
         found["n_revived_"] = fit.solver.n_reseeded
         of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
         vars(self).update(found | of_strata, shifts_=V, n_own_=loss.sizes, _own_stack=stack)
         self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows")
-        vars(self).update({} if is_tied else {"own_W_": U})
+        vars(self).update({} if is_tied else {"own_W_": shift_arrays.mapped(U, lambda u: scaled(u, half))})
 
     def _final_own_weights(self, data, fit, H, options):
         """Solve for all weights exactly after the last iteration of coordinate descent, as `transform` does.
@@ -623,19 +623,12 @@ def gathered_weights(wide, sizes, stratum_index):
     return sp.csr_array((wide[row, column], places), shape=(len(wide), int(begin[-1])))
 
 
-def unscaled_weights(U, row_scale, exponent):
-    """Return weights of own components divided by the row scale and times ``2 ** exponent``.
-
-    Parameters
-    ----------
-    U : csr_array (n_rows, k)
-    row_scale : ndarray (n_rows,), or None
-    exponent : int
-    """
-    values = scaled(U.data, exponent)
-    if row_scale is not None:  # rows of weight zero have no entries, as their data are zero
-        values = values / row_scale[row_index(U)]
-    return sp.csr_array((values, U.indices, U.indptr), U.shape)
+def unscaled_weights(U, row_scale):
+    """Return weights of own components, a csr_array (n_rows, k), divided by the row scale (n_rows,), or None."""
+    if row_scale is None:
+        return U
+    # Rows of weight zero have no entries, as their data are zero.
+    return sp.csr_array((U.data / row_scale[row_index(U)], U.indices, U.indptr), U.shape)
 
 
 def balanced_own(U, stack):
