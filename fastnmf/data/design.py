@@ -42,6 +42,10 @@ INTERCEPT = "intercept"
 LEAST_SHARE = 1e-3  # of the even share of the data, of a shift at the start of multiplicative updates
 MEANS_SWEEPS = 10  # sweeps of coordinate descent for the least-squares shifts of a start
 
+# Largest entries of a design: squares must not overflow, and shifts must exceed what multiplicative updates keep from
+# zero, also where data are as small as the inner scale allows.
+MOST_OF_DTYPE = {np.dtype(np.float32): 2.0**30, np.dtype(np.float64): 2.0**160}
+
 Kind = Literal["strata", "crossed", "matrix"]
 
 
@@ -416,6 +420,30 @@ def _checked_exposure(exposure, n_rows):
 def is_one_hot(Z: sp.csr_array) -> bool:
     """Tell whether every row of Z has a single entry, and that is 1: a design that strata describe."""
     return bool((np.diff(Z.indptr) == 1).all() and (Z.data == 1).all())
+
+
+def check_range(Z: sp.csr_array, names: Array, dtype: Any, *, is_fit: bool) -> None:
+    """Raise where products of Z with data of a type would overflow, or where shifts would be too small or too large.
+
+    Parameters
+    ----------
+    Z : csr_array (n_rows, q)
+        Its rows are multiplied by the exposure.
+    names : ndarray (q,)
+    dtype : dtype
+        Of the data.
+    is_fit : bool
+        Whether a column without a large entry is refused, too: shifts times its entries are as large as the data.
+    """
+    most, largest = MOST_OF_DTYPE.get(np.dtype(dtype), MOST_OF_DTYPE[np.dtype(np.float64)]), np.zeros(Z.shape[1])
+    np.maximum.at(largest, Z.indices, Z.data)
+    wrong = np.flatnonzero((largest > most) | is_fit & (largest < 1 / most))
+    if len(wrong):
+        raise ValueError(
+            f"The largest entry of the column {str(names[wrong[0]])!r} of the design, times the exposure, is "
+            f"{largest[wrong[0]]:g}; expected {1 / most:.0e} to {most:.0e} for data of {np.dtype(dtype)}: divide the "
+            "design or the exposure by a constant."
+        )
 
 
 class Membership(NamedTuple):

@@ -58,6 +58,8 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
     if hasattr(given, "__dask_graph__"):
         raise TypeError(f"{name} is a Dask collection, which is not in memory; pass {name}.compute().")
     labels = _as_array(given, name)
+    if labels.dtype.names:
+        raise TypeError(f"{name} is a structured array; pass its fields as a dict, or as a DataFrame.")
     labels = labels[:, 0] if may_be_column and labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1:
         raise ValueError(f"{name} has {labels.ndim} dimensions; give one label per row, an array of shape ({n_rows},).")

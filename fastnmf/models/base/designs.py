@@ -21,7 +21,7 @@ from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.warn import warn_of_y
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, is_annotated, with_labels, with_layer
-from fastnmf.data.design import Design, DesignedStrata, HasDesign, Membership, RowsOfDesign, is_one_hot
+from fastnmf.data.design import Design, DesignedStrata, HasDesign, Membership, RowsOfDesign, check_range, is_one_hot
 from fastnmf.data.labels import is_crossed
 from fastnmf.data.matrix import as_matrix
 from fastnmf.data.ondisk import DiskCSR
@@ -40,12 +40,18 @@ from fastnmf.typing import Groups, Matrix, Names, SparseOrDense, Vector
 
 
 def check_smoothness(name, value):
-    """Raise unless `value` is a number >= 0, or a dict of factor -> number >= 0."""
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            check_number(f"{name}[{key!r}]", each)
-    else:
-        check_number(name, value)
+    """Raise unless `value` is a number from 0 to `MOST_SMOOTHNESS`, or a dict of factor -> such numbers."""
+    each = {f"{name}[{key!r}]": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+    for name_of_one, one in each.items():
+        check_number(name_of_one, one)
+        if one > MOST_SMOOTHNESS:
+            raise ValueError(
+                f"{name_of_one}={one:g} is not valid; expected a number from 0 to {MOST_SMOOTHNESS:g}, at which all "
+                "levels have the same shifts already."
+            )
+
+
+MOST_SMOOTHNESS = 1e10  # beyond it the error of the data, a difference, is rounding of the penalty
 
 
 class DesignMixin:
@@ -91,7 +97,9 @@ class DesignMixin:
         """
         X, strata = with_labels(X, strata)
         X, exposure = _column(X, exposure)
-        is_smooth = bool(self.smoothness) if is_fit else False
+        if is_fit:
+            check_smoothness("smoothness", self.smoothness)
+        is_smooth = is_fit and bool(self.smoothness)
         is_asked = design is not None or exposure is not None or is_crossed(strata) or is_smooth
         if not is_asked and (is_fit or not self._is_designed):
             return X, strata
@@ -127,6 +135,7 @@ class DesignMixin:
             return super()._observed(X, options, strata, weight, labels)
         learned, names, rows, laplacian = self._membership(X.shape[0], options, strata, weight, labels)
         if sp.issparse(rows):
+            check_range(rows, learned.names, X.dtype, is_fit=labels is None and not strata.is_batch)
             data = DesignedStrata.of_matrix(X, names, rows, laplacian)
         else:
             data = Strata(as_matrix(X), names, rows)

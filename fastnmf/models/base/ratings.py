@@ -191,7 +191,7 @@ class RatingsMixin:
             product, squares = (gram @ H[:, j]) @ H, np.einsum("cj,cj->j", gram @ H, H)
             if self._has_shifts:
                 V, sizes = (
-                    shift_arrays.as_read(self.shifts_),
+                    shift_arrays.as_read(self.shifts_).astype(np.float64),
                     np.bincount(self.row_strata_, minlength=len(self.strata_)),
                 )
                 sums = np.zeros((len(sizes), W.shape[1]))
