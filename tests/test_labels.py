@@ -255,6 +255,10 @@ def test_labels_that_numpy_would_turn_into_integers_or_more_digits_keep_their_na
     model = StratifiedNMF(1, max_iter=2, tol=0, random_state=0).fit(X, strata={"a part": parts, "day": days})
     assert model.shift_names_[1] == "a part=0.1"
     assert plot_effects(model, "a part").get_xlabel() == "a part" and plot_effects(model, "day").get_xlabel() == "day"
+    times = days + np.array([0, 1, 0, 1], "timedelta64[h]")
+    model.fit(X, strata={"time": times, "day": days})
+    assert model.shift_names_[1] == "time=2020-01-01 00:00:00" and plot_effects(model, "time").get_xlabel() == "time"
+    plot_shift_shares(model.fit(X, strata=times), strata=[DAYS[0]])
 
 
 def test_a_label_of_n_own_is_of_the_type_of_the_strata():

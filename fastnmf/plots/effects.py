@@ -115,7 +115,7 @@ def _effects_of(model, factor):
     if isinstance(levels, list):
         first, known = 1, {}
         for of_factor in levels:  # the name of a column is that of its factor, =, its level
-            column, label = str(model.shift_names_[first]), texts_of(np.asarray(of_factor[:1]))[0]
+            column, label = str(model.shift_names_[first]), texts_of(np.asarray(of_factor))[0]
             known[column[: -len(label) - 1]] = first, of_factor
             first += len(of_factor)
         name = next(iter(known)) if factor is None and len(known) == 1 else factor

@@ -153,8 +153,9 @@ def places_of(wanted, labels, what="strata"):
         return np.arange(len(labels))
     is_one = isinstance(wanted, (str, bytes)) or not np.iterable(wanted)
     texts = [str(label) for label in labels]
-    each = [np.fromiter([label], object, 1) for label in ([wanted] if is_one else wanted)]
-    wanted = [text for label in each for text in texts_of(plain(label))]
+    wanted = [wanted] if is_one else list(wanted)
+    of_one = [texts_of(plain(np.fromiter([label], object, 1)))[0] for label in wanted]
+    wanted = [text if text in texts else str(label) for text, label in zip(of_one, wanted, strict=True)]
     lacking = [label for label in wanted if label not in texts]
     if lacking or not wanted or len(set(wanted)) < len(wanted):
         known = ", ".join(map(repr, texts[:6])) + (", ..." if len(texts) > 6 else "")
