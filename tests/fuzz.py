@@ -356,7 +356,7 @@ def main(number, n_cases, last, planted=""):
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(cases())
+    @given(cases(os.environ.get("FASTNMF_FUZZ_KIND")))
     def every(case):
         text = repr(case).encode()
         os.ftruncate(file, 0)

@@ -166,6 +166,16 @@ pd.Series(list('ab' * n)[:n]) | np.arange(n).astype(object) | pd.Categorical(lis
 np.array([True] * n) || np.arange(n + 1) | np.full(n, np.nan) | [None] * n | ['a', 1] * n | 'a' | [['a']] * n
 np.ma.masked_all(n) | pd.Series(['x'] * n, index=range(5, 5 + n)) | np.array([1 + 1j] * n) | [np.nan, 'a'] * n
 'g0' | np.array(['2020-01-01'] * n, 'datetime64[D]') | np.arange(n)[:, None]"""
+FACTORS = """{'f': np.arange(n) % 2, 'g': list('abc' * n)[:n]} | pd.DataFrame({'f': np.arange(n) % 3, 'g': ['a'] * n})
+np.stack([np.arange(n) % 2, np.arange(n) // 2], axis=1) | {'f': np.arange(n) % 2} ||
+{'f': np.arange(n + 1), 'g': ['a'] * n} | {} | {'f': [None] * n, 'g': ['a'] * n} | np.zeros((n, 0)) | ['g0', 'g1']
+{'f=a': ['b'] * n, 'f': ['a=b'] * n}"""
+DESIGN = """np.ones((n, 1)) | np.eye(n, 3) + 0.5 | sp.csr_array(np.eye(n, 2) + 1) | np.ones((n, 2), np.float32)
+pd.DataFrame({'u': np.arange(n) + 1.0, 'v': np.ones(n)}) | np.ones((n, 3), bool) || np.eye(n, 3) | -np.ones((n, 2))
+np.full((n, 2), np.nan) | np.ones((n + 1, 2)) | np.ones(n) | np.zeros((n, 2)) | [[1]] * n"""
+EXPOSURE = """np.ones(n) | np.arange(n) + 0.5 | np.arange(n) * 1.0 | pd.Series(np.ones(n)) | [2] * n
+10.0 ** np.arange(n) || np.zeros(n) | -np.ones(n) | np.full(n, np.nan) | np.ones(n + 1) | 'g0' | 'no such' | ['a'] * n
+1e300 * np.ones(n) | 2.0"""
 WEIGHTS = """np.ones({0}) | np.arange({0}) + 0.5 | 2.0 | np.arange({0}) * 1.0 | [1] * {0} | pd.Series(np.ones({0})) ||
 np.zeros({0})
 -np.ones({0}) | np.ones({0} + 1) | np.full({0}, np.nan) | ['a'] * {0} | [1j] * {0} | np.ones(({0}, 2))"""
@@ -180,6 +190,7 @@ pd.Index([f'g{j}' for j in range(m)]) | {j: f'g{j}' for j in range(m)} | 'abc' |
 SMALL = "fastnmf.{0}(2, max_iter=2, random_state=0)"
 MODELS = [SMALL.format(kind) for kind in ("NMF", "StratifiedNMF", "PLSA", "SparseNMF", "MiniBatchNMF", "SemiNMF")]
 BETA = "'frobenius' 'kullback-leibler' 'itakura-saito' 0 0.5 1 1.5 2 3 -1 2.0 compose.Divergence()".split()
+BETA += ["'negative-binomial'"]
 PENALTIES = ["None", "{'H': [compose.ElasticNetPenalty(0.1, 0.2)]}", "{'W': compose.ElasticNetPenalty(0.1)}", "{}"]
 PENALTIES += ["{'H': compose.GroupPenalty(0.1)}", "{'H': compose.AngularPenalty()}", "{'W': compose.HoyerPenalty()}"]
 PENALTIES += ["{'W': compose.GroupPenalty(0.1, 'components')}"]
@@ -210,6 +221,13 @@ BY_NAME = {
     "updates": "None | 'hals' | 'mu' | 'exact' | {'W': 'exact', 'H': 'hals'} | {'W': 'mu'} | {'V': 'mu'}",
     "schedule": "None | ('W', 'H') | (('W', 2), 'H') | ('W', 'V', 'H') || ('W',) | []",
     "strata": [LABELS, "True", "False"],
+    "factors": FACTORS,
+    "design": DESIGN,
+    "exposure": EXPOSURE,
+    "groups": "None | {'a': ['z0']} | {'a': [0, 'z1'], 'b': 1} || {'a': []} | {'a': ['x']} | [0] | {}",
+    "own_W": "None | False | np.ones((n, 2)) | sp.csr_array(np.ones((n, 4))) || np.ones((n + 1, 2)) | np.ones(n)",
+    "n_own": "1 | 2 | {'a': 1} | {0: 2} | {0: 1, 1: 0} | 9 | 0 || {'x': 1} | {0: -1} | -1 | 1.5",
+    "own_penalty": "None | 0 | 0.1 | 100.0 || -1",
     "y": [LABELS, "None"],
     "labels": LABELS,
     "labels_true": LABELS,
@@ -249,7 +267,7 @@ BY_NAME = {
     "threshold": "None | 0.1 | 1.0 | 0",
     "smoothing": "None | 0.1 | 1.0",
     "normalize": "None | 'l1' | 'l2' | 'max' | False | True",
-    "smoothness": "0 | 1.0 | 100",
+    "smoothness": "0 | 1.0 | 100 | {'f': 2.0} || {'x': 1.0}",
     "sparseness_H": "None | 0.5 | 0 | 1 | 0.9",
     "sparseness_W": "None | 0.5 | 0 | 1",
     "max_features": "None | 1 | 2 | 50",
@@ -343,7 +361,7 @@ BY_NAME = {
     "noise": "0 | 0.5",
     "density": "None | 0.5 | 1",
     "batch_effect": "0 | 1.0",
-    "dispersion": "0.1 | 0.5 | 0",
+    "dispersion": "0.1 | 0.5 | 0 | 'feature' | 'global' | np.full(m, 0.5)",
     "depth": "10 | 100.0 | 0",
     "penalty": "compose.ElasticNetPenalty(0.1, 0.2) | compose.ElasticNetPenalty() | 'squares' | 'total_variation'",
     "update": "None | 'hals' | object()",
@@ -375,6 +393,7 @@ def parted(given):
 
 
 BY_NAME = {name: parted(given) for name, given in BY_NAME.items()}
+ROWS = ("strata", "design", "exposure")
 START = ("W", "H", "V", "v", "C", "S", "s", "layers")
 FITS = ["fit_transform", "fit_blocks", "partial_fit"]
 IN_PLACE = ("set_params", "set_output", "set_callbacks")
@@ -414,8 +433,8 @@ def pool(name, annotation):
     chosen = re.findall(r"'[^']*'", str(annotation)) if "Literal[" in str(annotation) else []
     if chosen and name == "init":
         return [chosen, BY_NAME["init"][1]]
-    chosen += ["None"] * ("None" in str(annotation))
-    if name in BY_NAME and (not chosen or name not in ("loss", "normalize", "penalty", "x")):
+    chosen += ["None"] * ("None" in str(annotation)) + ["True", "False"] * ("bool" in str(annotation) and bool(chosen))
+    if name in BY_NAME and (not chosen or name not in ("loss", "normalize", "penalty", "shifts", "x")):
         return BY_NAME[name]
     return 2 * [chosen or (["True", "False"] if "bool" in str(annotation) else ["1", "2"])]
 
@@ -494,20 +513,63 @@ def arguments(draw, function, share, is_calm, needed=()):
 
 
 @st.composite
-def cases(draw):
-    """Draw a case: of functions one in eight."""
+def what_rows_have(draw, is_calm, names=("strata", "factors", "design")):
+    """Draw what the rows have in all calls of a case: labels, several factors or a design, and perhaps an exposure."""
+    name = draw(st.sampled_from(names))
+    found = {"strata" if name == "factors" else name: draw(argument(name, "", is_calm))} if name else {}
+    if "design" in names and draw(st.integers(0, 3)) == 0:
+        found["exposure"] = draw(argument("exposure", "", is_calm))
+    return found
+
+
+# Parameters of `StratifiedNMF` that go together, and what the rows have with them.
+TOGETHER = [
+    (["n_own"], ["strata"]),
+    (["n_own", "shifts", "own_penalty"], ["strata"]),
+    (["own"], ["strata"]),
+    (["smoothness"], ["strata", "factors"]),
+    (["gauge"], ["strata", "factors", "design"]),
+    ([], ["factors", "design"]),
+    (["unknown_strata"], ["strata", "factors", "factors", "design", ""]),
+]
+
+
+def with_rows(arguments, rows, method):
+    """Return the arguments of a method, with what the rows have in place of what they had."""
+    taken = [(name, text) for name, text in rows.items() if name in parameters(method)]
+    return (*((name, text) for name, text in arguments if name not in (*ROWS, "weight", "background", "y")), *taken)
+
+
+@st.composite
+def cases(draw, only=None):
+    """Draw a case: of functions one in eight, of `StratifiedNMF`, which has most parameters, another one in eight.
+
+    `only` is the name of an estimator whose cases are wanted.
+    """
     is_calm = draw(st.integers(0, 2)) > 0
-    if draw(st.integers(0, 7)) == 0:
+    if not only and draw(st.integers(0, 7)) == 0:
         names = OFTEN if draw(st.integers(0, 5)) else sorted(FUNCTIONS)
         calls = []
         for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=3)):
             calls.append((name, draw(arguments(FUNCTIONS[name], 30, is_calm or name.startswith("plots.")))))
         return Case(draw(matrices(is_calm)), draw(matrices(is_calm)), "", (), tuple(calls))
-    kind = draw(st.sampled_from([*KINDS, "MetaNMF"]))
+    is_stratified = only == "StratifiedNMF" or not only and draw(st.integers(0, 7)) == 0
+    kind = only or ("StratifiedNMF" if is_stratified else draw(st.sampled_from([*KINDS, "MetaNMF"])))
     is_square = kind in ("SymmetricNMF", "TriSymmetricNMF") and draw(st.integers(0, 5)) > 0
     content = {"SymmetricNMF": "affinities", "TriSymmetricNMF": "affinities"}.get(kind) if is_square else None
+    if is_stratified and is_calm:
+        content = draw(st.sampled_from([each for each in CONTENTS if each != "signed"]))
     X, Y = (draw(matrices(is_calm, is_square, content)) for _ in range(2))
-    made = draw(arguments(getattr(fastnmf, kind), 15, is_calm, ("n_components", "dictionary")))
+    share, needed, rows = 15, ["n_components", "dictionary"], None
+    if is_stratified and draw(st.integers(0, 3)):  # few parameters, so that they go together, and the same rows
+        more, names = draw(st.sampled_from(TOGETHER))
+        share, rows, needed = 1, draw(what_rows_have(is_calm, names)), [*needed, *more]
+    made = draw(arguments(getattr(fastnmf, kind), share, is_calm, tuple(needed)))
+    if is_calm and rows is not None:
+        loss = draw(st.sampled_from(["frobenius", "kullback-leibler"])) if "smoothness" not in needed else "frobenius"
+        solver = draw(st.sampled_from(["hals", "mu"])) if loss == "frobenius" else "mu"
+        made = tuple((name, text) for name, text in made if name not in ("solver", "beta_loss", "sweeps"))
+        made += ("solver", repr(solver)), ("beta_loss", repr(loss))
     needed = START if dict(made).get("init") == "'custom'" else ()
     first = draw(st.sampled_from([*8 * ["fit"], *3 * FITS, "nothing"]))
     first = first if first == "nothing" or hasattr(getattr(fastnmf, kind), first) else "fit"
@@ -522,5 +584,6 @@ def cases(draw):
         elif method is not None:
             with_start = needed if name in ("fit", "fit_transform") else ()
             labels = ("strata",) if "Stratified" in kind and draw(st.integers(0, 9)) else ()
-            calls.append((name, draw(arguments(method, 12, is_calm, (*with_start, *labels)))))
+            given = draw(arguments(method, 12, is_calm, (*with_start, *labels)))
+            calls.append((name, given if rows is None else with_rows(given, rows, method)))
     return Case(X, Y, kind, made, tuple(calls))

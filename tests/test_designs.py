@@ -1,7 +1,9 @@
 """Designs: crossed strata, a design matrix, exposure and smooth shifts, for the squared error."""
 
+import copy
 import json
 import pathlib
+import warnings
 
 import numpy as np
 import oracles_designs as oracle
@@ -411,6 +413,25 @@ REFUSED = {
     ),
     "smooth design": (fit_with({"smoothness": 1.0}, design=Y), "smoothness needs levels in an order"),
     "negative smoothness": (fit_with({"smoothness": -1.0}, strata=F["a"]), "smoothness=-1.0 is not"),
+    "no smoothness": (fit_with({"smoothness": pd.NA}, strata=F["a"]), "smoothness=<NA> is not valid"),
+    "too smooth": (
+        fit_with({"smoothness": {"a": 1e11}}, strata=F),
+        r"smoothness\['a'\]=1e\+11 is not valid; .* from 0 to 1e\+10",
+    ),
+    "large exposure": (fit_with(strata=F, exposure=1e60 * ONE), "'intercept' of the design.* is 1e.60; expected 7e-49"),
+    "small design": (fit_with(design=1e-60 * Y), "column 'z0' of the design.*; expected .* for data of float64"),
+    "large exposure of float32": (
+        lambda: StratifiedNMF(1).fit(Y.astype(np.float32), strata=F, exposure=1e12 * ONE),
+        "is 1e.12; expected 9e-10 to 1e.09 for data of float32",
+    ),
+    "large exposure of a new row": (
+        lambda: fitted(strata=F, exposure=ONE).transform(Y, strata=F, exposure=1e60 * ONE),
+        "expected 7e-49 to 1e.48",
+    ),
+    "a structured array": (
+        fit_with(strata=np.zeros(6, [("a", int), ("b", int)])),
+        "strata is a structured array; pass its fields as a dict",
+    ),
     "weight": (fit_with(strata=F, weight=Y), "weight does not go with a design"),
     "missing values": (fit_with({"missing_values": "zeros"}, strata=F), "missing_values='zeros' does not go with a"),
     "classes": (fit_with({"label_weight": 1.0}, y=F["a"], strata=F), "label_weight=1.0 does not go with a design"),
@@ -448,6 +469,10 @@ REFUSED = {
     ),
     "exposure alone": (lambda: fitted(strata=F).transform(Y, strata=F, exposure=ONE), "fitted without an exposure"),
     "exposure of no column": (fit_with(exposure="size"), "exposure='size' is not a column of X"),
+    "one name twice": (
+        fit_with(strata={"a": ["b=c"] * 6, "a=b": ["c"] * 6}),
+        "Two shifts would have the name 'a=b=c'",
+    ),
     "names": (fit_with(strata=["a", "b"]), "2 labels for 6 rows"),
 }
 
@@ -457,6 +482,25 @@ def test_refusals(call, said):
     with pytest.raises((ValueError, TypeError), match=said) as error:
         call()
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("power", [-27, 27])
+def test_an_exposure_within_its_range_only_scales_the_shifts(dtype, power):
+    power, X = (power, Y.astype(dtype)) if dtype == np.float32 else (5 * power, Y)
+    for parameters in ({}, {"solver": "mu"}, {"solver": "mu", "beta_loss": "kullback-leibler"}):
+        model = StratifiedNMF(1, max_iter=5, tol=0, random_state=0, **parameters)
+        wanted = copy.deepcopy(model.fit(X, strata=F["a"], exposure=1 + np.arange(6)))
+        model.fit(X, strata=F["a"], exposure=2.0**power * (1 + np.arange(6)))
+        np.testing.assert_allclose(model.shifts_ * 2.0**power, wanted.shifts_, rtol=1e-3, atol=1e-6)
+        assert model.normalized_loss_ == pytest.approx(wanted.normalized_loss_, rel=1e-4)
+
+
+def test_a_first_batch_without_exposure_waits_for_shifts():
+    with warnings.catch_warnings(action="error"):
+        model = StratifiedNMF(1, random_state=0).partial_fit(Y, strata=F["a"], exposure=0 * ONE)
+        model.partial_fit(Y, strata=F["a"], exposure=ONE)
+    assert np.isfinite(model.shifts_).all() and model.shifts_.any()
 
 
 def test_altered_files_are_refused(crossed, tmp_path):

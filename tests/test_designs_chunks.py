@@ -79,6 +79,11 @@ def rows_of(given):
     return {name: values for name, values in given.items() if name != "sample_weight"}
 
 
+def test_an_exposure_beyond_the_range_of_the_arithmetic_is_refused(disk):
+    with pytest.raises(ValueError, match="'intercept' of the design.* is 1e.60; expected 7e-49"):
+        StratifiedNMF(2).fit(disk(), strata=FRAME, exposure=np.full(N, 1e60))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_fit_of_chunks_is_that_of_all_rows(name, disk):
     options, given = CASES[name]

@@ -3,7 +3,9 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from fastnmf import StratifiedNMF
 
@@ -120,3 +122,60 @@ def test_what_explain_cannot_leave_out_is_refused(planted, fitted, designed, giv
         model.explain(X, **({"design": Z} | given if given else {}))
     with pytest.raises(ValueError, match="leave groups out"):
         fitted.explain(planted[0], strata=planted[1], groups={"x": ["year"]})
+
+
+class Annotated:
+    """What `explain` reads of an AnnData."""
+
+    def __init__(self, X, obs):
+        self.X, self.obs, self.var_names = X, obs, pd.Index([f"g{j}" for j in range(X.shape[1])])
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
+def test_all_forms_of_the_data_are_explained_alike(loss):
+    rng = np.random.default_rng(0)
+    X, obs = rng.poisson(4, (30, 4)), pd.DataFrame({"f": rng.integers(0, 2, 30), "g": rng.integers(0, 3, 30)})
+    frame, half = pd.DataFrame(X, columns=list("abcd")), sp.coo_array(X / 2)
+    twice = sp.coo_array((np.tile(half.data, 2), np.tile(half.coords, 2)), X.shape)
+    model = StratifiedNMF(1, solver="mu", beta_loss=loss, max_iter=5, tol=0.1, random_state=0)
+    wanted = model.fit(X, strata=obs).explain(X, strata=obs)
+    for name, given, strata in (
+        ("list", X.tolist(), obs),
+        ("objects", X.astype(object), obs),
+        ("duplicates", twice, obs),
+        ("frame", pd.concat([frame, obs], axis=1), ["f", "g"]),
+        ("annotated", Annotated(X, obs), ["f", "g"]),
+    ):
+        found = model.explain(given, strata=strata)
+        gains = [[factor.gain for factor in each.factors] for each in (found, wanted)]
+        np.testing.assert_allclose(found.loss, wanted.loss, rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(*gains, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_what_is_explained_does_not_depend_on_the_scale_of_the_data(planted, fitted, scale):
+    X, strata, _ = planted
+    scaled = copy.copy(fitted)
+    scaled.components_, scaled.shifts_ = np.sqrt(scale) * fitted.components_, scale * fitted.shifts_
+    found, wanted = (model.explain(data, strata=strata) for model, data in ((scaled, scale * X), (fitted, X)))
+    shares = [[each.loss, each.loss_no_shift, *(factor.gain for factor in each.factors)] for each in (found, wanted)]
+    np.testing.assert_allclose(*shares, rtol=1e-6, atol=1e-6)
+
+
+def test_smooth_years_are_explained_beside_another_factor(planted):
+    X, strata, _ = planted
+    X, strata = X[:60], {name: strata[name][:60] for name in ("year", "region")}
+    model = StratifiedNMF(1, smoothness={"year": 2.0}, max_iter=20, tol=0, random_state=0).fit(X, strata=strata)
+    year, region = model.explain(X, strata=strata).factors  # without the region, years are the only factor
+    assert (year.name, region.name) == ("year", "region") and region.gain > 0.1
+
+
+@pytest.mark.parametrize("strata", ["one label", "two factors"])
+def test_counts_that_one_row_and_one_column_explain_leave_nothing_to_explain(strata):
+    X, rows = np.full((12, 4), 2.0), {"f": np.arange(12) % 2, "g": np.arange(12) // 6}
+    strata = rows if strata == "two factors" else rows["f"]
+    model = StratifiedNMF(1, solver="mu", beta_loss="kullback-leibler", random_state=0).fit(X, strata=strata)
+    found = model.explain(X, strata=strata)
+    assert found.loss == found.loss_no_shift == 0 and "yes" not in found.verdict.lower()
+    assert all(np.isfinite([part.gain, part.weight]).all() for part in found.get("factors", [found]))

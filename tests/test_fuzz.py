@@ -1,7 +1,7 @@
 """Generated cases over everything that is public; `tests/fuzz.py` has the cases and the property.
 
 FASTNMF_FUZZ=20000 runs as many (``make fuzz``), and others with checked indices and without the compiler; 300
-otherwise. FASTNMF_FUZZ_SEED begins elsewhere.
+otherwise. FASTNMF_FUZZ_SEED begins elsewhere, FASTNMF_FUZZ_KIND=StratifiedNMF draws cases of one estimator only.
 """
 
 import os

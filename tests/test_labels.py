@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from sklearn.utils.estimator_checks import check_dict_unchanged, check_fit2d_1feature
 
 from fastnmf import (
@@ -23,6 +24,7 @@ from fastnmf.data.strata import Strata
 from fastnmf.io.tables import read_labels
 from fastnmf.metrics import clustering_scores, component_usage
 from fastnmf.models.base.classification import encode_classes
+from fastnmf.plots import plot_effects, plot_shift_shares
 
 NAN, NA = float("nan"), pd.NA
 MISSING = {  # the third of three labels is missing
@@ -222,6 +224,48 @@ def test_blank_lines_are_refused(content, tmp_path):
     (tmp_path / "labels.txt").write_bytes(content)
     with pytest.raises(ValueError, match="Line [1-3] of .* is blank"):
         read_labels(tmp_path / "labels.txt")
+
+
+DAYS = pd.Series(pd.to_datetime(["2020-01-01", "2021-05-05", "2020-01-01", "2021-05-05"]))
+FORMS_OF_DAYS = {
+    "frame": DAYS,
+    "days": DAYS.to_numpy().astype("datetime64[D]"),
+    "timestamps": list(DAYS),
+    "dates": [day.date() for day in DAYS],
+}
+
+
+@pytest.mark.parametrize("fitted", FORMS_OF_DAYS)
+def test_dates_are_one_label_in_all_their_forms(fitted):
+    X, rows = np.random.default_rng(0).random((4, 3)), {"day": FORMS_OF_DAYS[fitted], "half": [0, 0, 1, 1]}
+    model = StratifiedNMF(1, max_iter=2, tol=0, random_state=0).fit(X, strata=rows)
+    assert model.shift_names_[1:3].tolist() == ["day=2020-01-01", "day=2021-05-05"]
+    for days in FORMS_OF_DAYS.values():
+        np.testing.assert_array_equal(model.transform(X, strata=rows | {"day": days}), model.transform(X, strata=rows))
+
+
+def test_labels_that_numpy_would_turn_into_integers_or_more_digits_keep_their_names():
+    X, days = np.random.default_rng(0).random((4, 3)), DAYS.to_numpy()
+    model = StratifiedNMF(1, n_own={DAYS[1]: 1}, max_iter=2, tol=0, random_state=0).fit(X, strata=DAYS)
+    assert model.n_own_.tolist() == [0, 1] and model.own_components_[DAYS[1]].shape == (1, 3)
+    assert set(model.top_features(1).strata) == set(DAYS) and "2021-05-05" in str(model.explain(X, strata=DAYS))
+    ax = plot_shift_shares(model, strata=[DAYS[1], "2020-01-01"])
+    assert "2021-05-05" in [text.get_text() for text in ax.figure.findobj(Text)]
+    parts = np.array([0.1, 0.2, 0.1, 0.2], np.float32)
+    model = StratifiedNMF(1, max_iter=2, tol=0, random_state=0).fit(X, strata={"a part": parts, "day": days})
+    assert model.shift_names_[1] == "a part=0.1"
+    assert plot_effects(model, "a part").get_xlabel() == "a part" and plot_effects(model, "day").get_xlabel() == "day"
+    times = days + np.array([0, 1, 0, 1], "timedelta64[h]")
+    model.fit(X, strata={"time": times, "day": days})
+    assert model.shift_names_[1] == "time=2020-01-01 00:00:00" and plot_effects(model, "time").get_xlabel() == "time"
+    plot_shift_shares(model.fit(X, strata=times), strata=[DAYS[0]])
+
+
+def test_a_label_of_n_own_is_of_the_type_of_the_strata():
+    X = np.random.default_rng(0).random((4, 3))
+    for label in (True, "1", None, np.nan, 3):
+        with pytest.raises(ValueError, match="n_own has the label"):
+            StratifiedNMF(1, n_own={label: 1}).fit(X, strata=[1, 2, 1, 2])
 
 
 @pytest.mark.parametrize("make", [np.array, lambda names: np.array(names, dtype=object)], ids=["U", "O"])

@@ -348,6 +348,22 @@ def test_many_strata_need_little_memory():
     stack = model._own_stack
     assert sp.issparse(stack) and stack.shape == (len(model.strata_), 400) and stack.nnz <= X.nnz
     np.testing.assert_array_equal(model.transform(X, strata=strata), model.W_)
+    rows = model.inverse_transform(model.W_, strata=strata, own_W=model.own_W_)
+    errors = np.square(X.toarray() - rows).sum(axis=1)
+    np.testing.assert_allclose(model.reconstruction_errors(X, strata=strata), errors, rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match=r"own_W has the shape \(300, 1\); expected \(300, "):
+        model.inverse_transform(model.W_, strata=strata, own_W=np.ones((300, 1)))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("solver", ["hals", "mu"])
+def test_rows_of_far_different_sizes(planted, solver):
+    X, sizes = planted[0], np.logspace(-150, 150, len(LABELS))[:, None]
+    model = StratifiedNMF(2, n_own=1, solver=solver, max_iter=10, tol=0, random_state=0).fit(sizes * X, strata=LABELS)
+    rows = model.inverse_transform(model.W_, strata=LABELS, own_W=model.own_W_)
+    left = np.linalg.norm((sizes * X - rows) / sizes[-1]) / np.linalg.norm(sizes * X / sizes[-1])
+    assert model.normalized_loss_ == pytest.approx(left, rel=1e-6)
+    assert np.isinf(model.reconstruction_errors(1e100 * X * sizes, strata=LABELS)[-1])
 
 
 def test_fixed_components_stay(planted):

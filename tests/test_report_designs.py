@@ -173,3 +173,10 @@ def test_names_beside_lines_do_not_meet():
         assert f"line{number}" in dashes and drawn.count(f'<path class="line{number}"') == 1
     assert len(set(dashes.values())) == 4
     assert len(ends) == 5 and np.diff(ends).min() >= 15 - 0.1 and lines(np.array([1.0]), [], None, "x", "y", "w") == ""
+
+
+@pytest.mark.parametrize("value", [0, 100])
+def test_data_that_the_factors_explain_by_themselves_have_a_page(tmp_path, value):
+    A = np.full((N, 4), value, object)
+    model = StratifiedNMF(1, **SHORT | {"max_iter": 2}).fit(A, strata=ROWS)
+    write_report(model, tmp_path / "page.html", X=A, strata=ROWS)

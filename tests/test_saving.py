@@ -204,6 +204,7 @@ LABEL_KINDS = {
     "numbers": np.array([0.5, 0.25], np.float32),
     "booleans": np.array([True, False]),
     "dates": np.array(["2024-01-01", "2023-01-01"], "datetime64[D]"),
+    "durations": np.array([1, 2], "timedelta64[h]"),
 }
 
 
@@ -227,6 +228,8 @@ def test_labels_that_cannot_be_kept_are_refused_by_name(tmp_path):
             model.save(tmp_path / "model.npz")
     with pytest.raises(TypeError, match="strata_ holds a string that ends in a NUL"):
         fitted(StratifiedNMF, labels=np.array(["a", "b\0"], object)[np.arange(60) % 2]).save(tmp_path / "model.npz")
+    with pytest.raises(TypeError, match="strata_ holds integers of more than 64 bits"):
+        fitted(StratifiedNMF, labels=np.array([10**30, 1], object)[np.arange(60) % 2]).save(tmp_path / "model.npz")
     assert not list(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from fastnmf import NMF, AffineNMF, StratifiedNMF, select_strata
 from fastnmf.selection.held_out import REACH, Entries, RowsColumns
 from fastnmf.selection.parallel_fits import ParallelFits
-from fastnmf.selection.separate import SeparateFits
+from fastnmf.selection.separate import SeparateFits, SeparateNMF
 from fastnmf.selection.strata import RUNGS
 
 SHORT = StratifiedNMF(max_iter=30, tol=0, init="features")
@@ -187,6 +187,12 @@ def test_entries_of_separate_models_are_measured_as_by_plain_loops():
         fit = ParallelFits(X, None, setting.estimator, None).make(2, 7).fit(X[here], weight=~is_out[here])
         Y[here] = fit.W_ @ fit.components_
     assert error == pytest.approx(oracles_ensemble.held_out_entries(X, Y, is_out, ~is_out, REACH), rel=1e-9)
+
+
+def test_the_loss_of_separate_models_does_not_depend_on_the_scale():
+    X, strata = planted("strata", n_columns=12)
+    fits = [SeparateNMF(NMF(2, max_iter=5, tol=0, random_state=0)).fit(s * X, strata=strata) for s in (1.0, 2.0**700)]
+    assert fits[1].normalized_loss_ == pytest.approx(fits[0].normalized_loss_, rel=1e-9)
 
 
 def test_few_features_hold_out_entries_and_say_so():

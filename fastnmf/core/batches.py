@@ -382,7 +382,7 @@ class StrataStatistics(Statistics):
         self._set_columns(sp.csr_array((m, n_strata)))
         self.v = np.zeros(0, self.dtype)
         self._below, sizes = data.pattern.tmatmul(v.astype(self.dtype), self.H), data.groups.sizes
-        self._below[sizes == 0] = sizes @ self._below / sizes.sum()
+        self._below[sizes == 0] = sizes @ self._below / (sizes.sum() or 1)  # no row may have a shift yet
         return self
 
     def restart(self, data, H, v=None):

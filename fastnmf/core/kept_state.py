@@ -169,7 +169,7 @@ def check_statistics(found, n_columns, rank, labels=None):
     shapes = {"H": (m, K)}
     if hasattr(found, "labels"):
         own = found.labels
-        require(isinstance(own, np.ndarray) and own.ndim == 1 and len(own) > 0 and own.dtype.kind in "biufSUMO", say)
+        require(isinstance(own, np.ndarray) and own.ndim == 1 and len(own) > 0 and own.dtype.kind in "biufSUmMO", say)
         if hasattr(found, "learned"):
             _check_design(say, found)
         else:

@@ -18,7 +18,16 @@ import scipy.sparse as sp
 from scipy.sparse import csgraph
 
 from fastnmf.data import shifts
-from fastnmf.data.labels import columns_of, distinct, encode_labels, is_crossed, known_labels, places
+from fastnmf.data.labels import (
+    columns_of,
+    distinct,
+    encode_labels,
+    is_crossed,
+    known_labels,
+    places,
+    texts_of,
+    values_of,
+)
 from fastnmf.data.layout import TILE, Compressed, WeightedGrouping, row_index, row_squares, row_tiles
 from fastnmf.data.matrix import as_matrix, as_numbers
 from fastnmf.data.sentences import shown
@@ -32,6 +41,10 @@ from fastnmf.typing import Array, Floats, Integers, Matrix, SparseOrDense, Vecto
 INTERCEPT = "intercept"
 LEAST_SHARE = 1e-3  # of the even share of the data, of a shift at the start of multiplicative updates
 MEANS_SWEEPS = 10  # sweeps of coordinate descent for the least-squares shifts of a start
+
+# Largest entries of a design: squares must not overflow, and shifts must exceed what multiplicative updates keep from
+# zero, also where data are as small as the inner scale allows.
+MOST_OF_DTYPE = {np.dtype(np.float32): 2.0**30, np.dtype(np.float64): 2.0**160}
 
 Kind = Literal["strata", "crossed", "matrix"]
 
@@ -121,12 +134,23 @@ class Design:
         kind : {"strata", "crossed"}
         factors, levels, has_exposure :
             As the attributes.
+
+        Raises
+        ------
+        ValueError
+            Two columns would have the same name.
         """
         if kind == "strata":
-            names = [str(label) for label in levels[0].tolist()]
+            names = texts_of(levels[0])
         else:
             each = zip(factors, levels, strict=True)
-            names = [INTERCEPT, *(f"{name}={label}" for name, labels in each for label in labels.tolist())]
+            names = [INTERCEPT, *(f"{name}={label}" for name, labels in each for label in texts_of(labels))]
+        found, counts = np.unique(names, return_counts=True)
+        if (counts > 1).any():  # shifts are looked up by their names
+            raise ValueError(
+                f"Two shifts would have the name {found[counts.argmax()].item()!r}, which is a factor, '=' and its "
+                "label; rename a factor or a label of strata."
+            )
         return cls(kind, factors, levels, np.array(names), has_exposure)
 
     @classmethod
@@ -302,7 +326,7 @@ class Design:
         place = places(found, levels)
         is_new = place < 0
         if is_new.any() and unknown != "mean":
-            unseen = ", ".join(repr(label) for label in found[is_new][:3].tolist())
+            unseen = ", ".join(map(repr, values_of(found[is_new][:3])))
             raise ValueError(
                 f"{what} contains the label {unseen}, which was not seen in fit; {len(levels)} labels are known. "
                 "unknown_strata='mean' gives such rows the mean shift of the known ones."
@@ -409,6 +433,30 @@ def index_of_rows(data: Any) -> Integers | None:
     if learned is not None and not learned.is_plain:
         return None
     return data.design.indices.astype(np.int32) if isinstance(data, HasDesign) else data.stratum_index
+
+
+def check_range(Z: sp.csr_array, names: Array, dtype: Any, *, is_fit: bool) -> None:
+    """Raise where products of Z with data of a type would overflow, or where shifts would be too small or too large.
+
+    Parameters
+    ----------
+    Z : csr_array (n_rows, q)
+        Its rows are multiplied by the exposure.
+    names : ndarray (q,)
+    dtype : dtype
+        Of the data.
+    is_fit : bool
+        Whether a column without a large entry is refused, too: shifts times its entries are as large as the data.
+    """
+    most, largest = MOST_OF_DTYPE.get(np.dtype(dtype), MOST_OF_DTYPE[np.dtype(np.float64)]), np.zeros(Z.shape[1])
+    np.maximum.at(largest, Z.indices, Z.data)
+    wrong = np.flatnonzero((largest > most) | is_fit & (largest < 1 / most))
+    if len(wrong):
+        raise ValueError(
+            f"The largest entry of the column {str(names[wrong[0]])!r} of the design, times the exposure, is "
+            f"{largest[wrong[0]]:g}; expected {1 / most:.0e} to {most:.0e} for data of {np.dtype(dtype)}: divide the "
+            "design or the exposure by a constant."
+        )
 
 
 class Membership(NamedTuple):

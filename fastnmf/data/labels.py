@@ -58,6 +58,8 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
     if hasattr(given, "__dask_graph__"):
         raise TypeError(f"{name} is a Dask collection, which is not in memory; pass {name}.compute().")
     labels = _as_array(given, name)
+    if labels.dtype.names:
+        raise TypeError(f"{name} is a structured array; pass its fields as a dict, or as a DataFrame.")
     labels = labels[:, 0] if may_be_column and labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1:
         raise ValueError(f"{name} has {labels.ndim} dimensions; give one label per row, an array of shape ({n_rows},).")
@@ -198,17 +200,55 @@ def encode_labels(strata, n_rows, labels=None):
         return stratum_index.astype(np.int32), found
     place = places(found, labels)
     if (place < 0).any():
-        unseen = ", ".join(repr(label) for label in found[place < 0][:3].tolist())
+        unseen = ", ".join(map(repr, values_of(found[place < 0][:3])))
         raise ValueError(
             f"strata contains the label {unseen}, which was not seen in fit; {len(labels)} labels are known."
         )
     return place[stratum_index].astype(np.int32), labels
 
 
+def values_of(labels):
+    """Return an array of labels as a list of Python objects, by which users look them up.
+
+    Dates and durations in nanoseconds, which `tolist` of NumPy turns into integers, become datetime and timedelta
+    objects, or stay NumPy's where these are too coarse.
+    """
+    values = labels.tolist()
+    if labels.dtype.kind not in "mM" or not any(type(value) is int for value in values):
+        return values
+    coarse = labels.astype("datetime64[us]" if labels.dtype.kind == "M" else "timedelta64[us]")
+    return coarse.tolist() if (coarse == labels).all() else list(labels)
+
+
+def texts_of(labels):
+    """Return an array of labels as a list of text: floats with the digits of their type, whole days without a time."""
+    values = list(labels) if labels.dtype.kind == "f" else values_of(labels)
+    if all(isinstance(value, datetime.datetime) and value == _midnight_of(value) for value in values):
+        values = [value.date() for value in values]
+    return [str(value) for value in values]
+
+
+def place_of(label, labels):
+    """Return the position of one label among the distinct `labels`, -1 where it is not there."""
+    found = np.empty(1, object)
+    found[0] = label
+    return int(places(plain(found), labels)[0])
+
+
+def _comparable(labels):
+    """Return labels as objects that are equal where the labels are: dates of any unit as moments."""
+    return [_midnight_of(value) if type(value) is datetime.date else value for value in values_of(labels)]
+
+
+def _midnight_of(day):
+    """Return the moment at which the day of a date or datetime begins, without a time zone."""
+    return datetime.datetime(day.year, day.month, day.day)
+
+
 def places(found, labels):
     """Return the position of each of the labels `found` among the distinct `labels`, -1 where it is not there."""
-    known = {label: code for code, label in enumerate(labels.tolist())}
-    place = np.array([known.get(label, -1) for label in found.tolist()], dtype=np.intp)
+    known = {label: code for code, label in enumerate(_comparable(labels))}
+    place = np.array([known.get(label, -1) for label in _comparable(found)], dtype=np.intp)
     is_same = [at < 0 or kind_of(label) == kind_of(labels[at]) for at, label in zip(place, found, strict=True)]
     return np.where(is_same, place, -1)  # True equals 1
 

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data.labels import places
+from fastnmf.data.labels import places, values_of
 from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import as_read
 
@@ -115,6 +115,6 @@ def specific_to_strata(specific, strata, n_features):
     rows = places(strata, specific.labels)
     if (rows < 0).any():
         raise ValueError(
-            f"specific has no stratum {strata[rows < 0].tolist()[0]!r} of the model; test the strata of the fit."
+            f"specific has no stratum {values_of(strata[rows < 0])[0]!r} of the model; test the strata of the fit."
         )
     return specific.rejected[rows]

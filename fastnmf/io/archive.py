@@ -328,7 +328,10 @@ def _pack_array(array, name, arrays):
     kind = kind_of(found)
     if kind is None:
         raise TypeError(f"{name} holds {', '.join(types_of(found))} and cannot be saved: {_STORABLE}.")
-    plain = np.array(found, dtype=kind).reshape(array.shape)  # integers of more than 64 bits raise OverflowError
+    try:
+        plain = np.array(found, dtype=kind).reshape(array.shape)
+    except OverflowError:
+        raise TypeError(f"{name} holds integers of more than 64 bits and cannot be saved; use text.") from None
     if plain.ravel().tolist() != found and not (kind is float and not all(map(math.isfinite, found))):
         raise TypeError(f"{name} holds a string that ends in a NUL character and cannot be saved; remove it.")
     return _put("objects", plain, name, arrays)

@@ -176,7 +176,7 @@ class StratifiedNMF(
         Called as ``callback(state)`` for the start and after every iteration, with a `FitState` (``iteration``,
         ``normalized_loss``, ``seconds``, ``W``, ``H``, ``V``). The fit stops when it returns True.
     smoothness : float, or dict of factor -> float, default=0.0
-        For strata whose labels are ordered, such as years, >= 0: the squared difference between the shifts of each
+        For strata whose labels are ordered, such as years, 0 to 1e10: the squared difference between the shifts of each
         label and the next one, in sorted order, is added to the squared error this many times. A strength of 1 weighs
         it as much as the error of one row; with few rows for each label, 3 is a good first value. A dict names the
         factors of crossed strata: ``{"year": 3.0}``.

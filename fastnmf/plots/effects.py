@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnmf.data.labels import texts_of
 from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import rows_of
 from fastnmf.metrics.checks import check_count
@@ -114,12 +115,9 @@ def _effects_of(model, factor):
     first, name = 0, "stratum"
     if isinstance(levels, list):
         first, known = 1, {}
-        for of_factor in levels:
-            column, label = str(model.shift_names_[first]), str(of_factor[0])
-            known[column[: -len(label) - 1]] = (
-                first,
-                of_factor,
-            )  # the name of a column is that of its factor, =, its level
+        for of_factor in levels:  # the name of a column is that of its factor, =, its level
+            column, label = str(model.shift_names_[first]), texts_of(np.asarray(of_factor))[0]
+            known[column[: -len(label) - 1]] = first, of_factor
             first += len(of_factor)
         name = next(iter(known)) if factor is None and len(known) == 1 else factor
         if name not in known:
@@ -154,7 +152,7 @@ def lines_over(ax, levels, effects, names, factor, look, what="effect"):
     """
     ax, marks = axes_or_new(ax, look), None
     if levels.dtype.kind not in "iufM":
-        levels, marks = np.arange(len(levels)), [str(level) for level in levels.tolist()]
+        levels, marks = np.arange(len(levels)), texts_of(levels)
     longest, size = letters(ax, look.small, 0.42), 2.4 * look.line if len(levels) <= 60 else 0
     for place, (column, name) in enumerate(zip(effects.T, shortened_all(names, longest), strict=True)):
         drawn = {"color": colour(place, len(names)), "linewidth": 1.2 * look.line, "label": name}
@@ -192,7 +190,7 @@ def _dots(ax, levels, effects, names, factor, look):
         ax.plot(column, at, linestyle="none", marker=MARKERS[place % len(MARKERS)], clip_on=False, zorder=3, **drawn)
     plain(ax, look)
     ax.spines["left"].set_visible(False)
-    ticks(ax.yaxis, [str(level) for level in levels.tolist()], look.small, longest=letters(ax, look.small, 0.3))
+    ticks(ax.yaxis, texts_of(levels), look.small, longest=letters(ax, look.small, 0.3))
     ax.set_ylim(len(levels) - 0.5, -0.5)
     low, high = min(0.0, float(effects.min(initial=0))), max(float(effects.max(initial=0)), 1e-300)
     ax.set_xlim(low - 0.03 * (high - low), high + 0.03 * (high - low))  # room for dots beside the names

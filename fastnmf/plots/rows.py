@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fastnmf.data.labels import encode_labels
+from fastnmf.data.labels import encode_labels, texts_of
 from fastnmf.data.matrix import as_numbers
 from fastnmf.data.sentences import shown
 from fastnmf.metrics.ensembles import sample_components
@@ -214,7 +214,6 @@ def _groups(model, parts, color_by, feature_names, n, strata, components):
         raise ValueError(f"color_by={shown(color_by)} is not known; expected 'topic', 'strata' or labels of rows.")
     else:
         group, found = encode_labels(color_by, len(parts))
-        labels = found.tolist()
-    labels = [str(label) for label in labels]
+        labels = texts_of(found)
     short = [label if len(label) <= 10 else f"{label[:8]}..." for label in labels]
     return group, labels, short, places_of(strata, labels)

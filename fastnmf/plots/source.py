@@ -7,6 +7,7 @@ import numbers
 import numpy as np
 from scipy import sparse
 
+from fastnmf.data.labels import plain, texts_of
 from fastnmf.data.matrix import as_numbers
 from fastnmf.data.names import read_names
 from fastnmf.data.ranking import feature_scores, strongest_of
@@ -71,7 +72,7 @@ def shifts_of(model):
     labels = model.strata_ if has_strata(model) else getattr(model, "shift_names_", None)
     if not hasattr(model, "shifts_") or labels is None:
         raise ValueError(f"This {type(model).__name__} has no shifts of strata; fit a StratifiedNMF with strata.")
-    return rows_to_draw(model.shifts_, "shifts"), list(labels)
+    return rows_to_draw(model.shifts_, "shifts"), texts_of(np.asarray(labels))
 
 
 def rows_to_draw(weights, name):
@@ -85,7 +86,7 @@ def groups_of(model):
     rows = getattr(model, "row_strata_", None)
     if rows is None:
         raise ValueError(f"This {type(model).__name__} keeps no strata of its rows; give the labels as an array.")
-    return np.asarray(rows), list(model.strata_)
+    return np.asarray(rows), texts_of(np.asarray(model.strata_))
 
 
 def names_of_features(given, model, n_features):
@@ -152,7 +153,9 @@ def places_of(wanted, labels, what="strata"):
         return np.arange(len(labels))
     is_one = isinstance(wanted, (str, bytes)) or not np.iterable(wanted)
     texts = [str(label) for label in labels]
-    wanted = [str(label) for label in ([wanted] if is_one else wanted)]
+    wanted = [wanted] if is_one else list(wanted)
+    of_one = [texts_of(plain(np.fromiter([label], object, 1)))[0] for label in wanted]
+    wanted = [text if text in texts else str(label) for text, label in zip(of_one, wanted, strict=True)]
     lacking = [label for label in wanted if label not in texts]
     if lacking or not wanted or len(set(wanted)) < len(wanted):
         known = ", ".join(map(repr, texts[:6])) + (", ..." if len(texts) > 6 else "")

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from fastnmf import metrics
 from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
-from fastnmf.data.matrix import as_csr
+from fastnmf.data.matrix import as_csr, as_numbers
 from fastnmf.data.names import check_names, names_of, read_names
 from fastnmf.data.ranking import feature_scores, specific_to_strata, strongest_of
 from fastnmf.data.shifts import dense_row, mapped
@@ -278,6 +278,7 @@ def _checked(model, X, W, H):
     check_names(names_of(X), getattr(model, "feature_names_in_", None))
     X = matrix_of(with_layer(X, getattr(model, "_layer", None)) if is_annotated(X) else X)
     X = as_csr(X) if sparse.issparse(X) else np.asarray(X)
+    X = as_numbers(X, "X") if X.dtype == object else X
     if X.ndim != 2 or X.shape[1] != H.shape[1]:
         raise ValueError(f"X has shape {X.shape}; the model was fitted to {H.shape[1]} features.")
     if W is not None and len(W) != X.shape[0]:

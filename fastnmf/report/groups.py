@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf import metrics
+from fastnmf.data.labels import texts_of
 from fastnmf.data.shifts import as_read, dense_row
 
 SEVERAL = " · "  # between the labels of a row that has one of each factor
@@ -135,7 +136,7 @@ def groups_of(model, W, H, **given):
     if getattr(model, "_is_designed", False):
         return _of_design(model, V, sizes, given, None if W is None else len(W))
     _refuse(given, type(model).__name__, "keeps the labels of its rows")
-    labels, levels = [str(label) for label in np.asarray(model.strata_).tolist()], np.asarray(model.strata_)
+    labels, levels = texts_of(np.asarray(model.strata_)), np.asarray(model.strata_)
     index = getattr(model, "row_strata_", None)
     if index is None and V.shape[0] == 1 and W is not None:
         index = np.zeros(len(W), np.intp)
@@ -177,7 +178,7 @@ def _of_design(model, V, sizes, given, n_rows):
         names = learned.factors if learned.kind == "crossed" else ["group"]
         is_course = learned.kind == "crossed" or bool(model.smoothness)  # numbers of a single factor may be mere codes
         blocks = [
-            Block(name, rows, [str(level) for level in levels.tolist()], *(_positions(levels) if is_course else ()))
+            Block(name, rows, texts_of(levels), *(_positions(levels) if is_course else ()))
             for name, rows, levels in zip(names, learned.blocks, learned.levels, strict=True)
         ]
     found = Groups(learned.kind, True, labels, V, sizes, blocks)

@@ -193,7 +193,7 @@ def _checks(facts):
         )
     simple, means = next((pair for pair in facts.alternatives if pair[0].endswith(SIMPLE)), ("", None))
     does, leaves = ("do", "leave") if simple.endswith("s alone") else ("does", "leaves")
-    if means is not None:
+    if means is not None and means > 0:
         own = 1 - loss**2
         if own < _GAIN * means and 1 - own > (1 - means) / _GAIN:
             found.append(
@@ -205,7 +205,7 @@ def _checks(facts):
             )
         else:
             gain = f"explains {number(own / means, 2)} times what {simple} {does}"
-            if means > 0.5:
+            if 0.5 < means < 1:
                 gain = f"leaves {percent((1 - own) / (1 - means), 0)} of the error that {simple} {leaves}"
             found.append(("good", f"The model {gain}."))
     if facts.numbers["n_revived_"]:

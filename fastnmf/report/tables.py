@@ -17,6 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from fastnmf import __version__, metrics
+from fastnmf.data.labels import texts_of
 from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import dense_row
 from fastnmf.data.writing import as_path, check_writable, replacing
@@ -228,7 +229,7 @@ def model_summary(model):
     labels = getattr(model, "shift_names_", getattr(model, "strata_", None))
     if labels is not None:
         sizes = getattr(model, "stratum_sizes_", np.full(len(labels), np.nan))
-        found["strata"] = {str(label): size for label, size in zip(labels, sizes, strict=True)}
+        found["strata"] = dict(zip(texts_of(np.asarray(labels)), sizes, strict=True))
     source = getattr(model, "source_", None)
     if isinstance(source, Mapping):  # what is long, such as a vocabulary, is in the file of the model
         found["source"] = {name: value for name, value in source.items() if np.size(value) < 20 and value is not None}

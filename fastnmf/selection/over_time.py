@@ -12,7 +12,7 @@ from fastnmf.core.factors import scaled
 from fastnmf.core.inference import solve_rows
 from fastnmf.core.options import check_integer, check_number
 from fastnmf.data.annotated import with_labels, with_layer
-from fastnmf.data.labels import columns_of, distinct, is_crossed, known_labels
+from fastnmf.data.labels import columns_of, distinct, is_crossed, known_labels, place_of, texts_of, values_of
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.blas import single_threaded_blas
@@ -67,10 +67,10 @@ class TopicsOverTime:
         level : label
             One of `levels`.
         """
-        known = self.levels.tolist()
-        if level not in known:
-            raise ValueError(f"{shown(level)} is not a level; expected one of {shown(known)}.")
-        return self._of_levels[known.index(level)].toarray()  # never-densify-ok: as large as the components
+        place = place_of(level, self.levels)
+        if place < 0:
+            raise ValueError(f"{shown(level)} is not a level; expected one of {shown(values_of(self.levels))}.")
+        return self._of_levels[place].toarray()  # never-densify-ok: as large as the components
 
     def shares(self, component: int, features: Integers | list[int] | None = None) -> Any:
         """Return the share of features in a component at every level.
@@ -156,7 +156,7 @@ class TopicsOverTime:
 
     def __repr__(self):
         """Return a line for the rising and one for the falling features of each component."""
-        first, last = self.levels[[0, -1]].tolist()
+        first, last = texts_of(self.levels[[0, -1]])
         lines = [f"{len(self.levels)} levels, {first} to {last}, {self.sizes.sum()} rows, strength {self.strength:g}"]
         for component in range(len(self.reference)):
             found = self.top_features(component, 5)
@@ -265,7 +265,7 @@ def topics_over_time(
         data, W, H, V = _open(model, X, rows)
         levels, index = distinct(known_labels(labels, "time", data.shape[0]), "time")
         if len(levels) < 2:
-            raise ValueError(f"time has the single label {levels.tolist()[0]!r}; give at least two.")
+            raise ValueError(f"time has the single label {values_of(levels)[0]!r}; give at least two.")
         usage, of_levels = _components_of_levels(data, W, H, V, index, len(levels), float(strength))
     return TopicsOverTime(
         levels=levels,

@@ -58,13 +58,12 @@ class SeparateNMF:
         self.converged_ = all(model.converged_ for model in self.models_)
         reasons = [model.stopped_by_ for model in self.models_ if not model.converged_]
         self.stopped_by_ = (reasons or [self.models_[0].stopped_by_])[0]
-        lost = sum(model.reconstruction_err_**2 for model in self.models_)
-        total = 0.0
-        for model in self.models_:
-            total += (model.reconstruction_err_ / model.normalized_loss_) ** 2 if model.normalized_loss_ else 0.0
+        losses = [(model.reconstruction_err_, model.normalized_loss_) for model in self.models_]
+        lost = np.hypot.reduce([error for error, _ in losses])  # no square overflows
+        total = np.hypot.reduce([error / loss for error, loss in losses if loss], initial=0.0)
         if not self.estimator._options().is_squared:
-            total = 2 * trivial_loss(self.models_[0], X)
-        self.normalized_loss_ = float(np.sqrt(lost / total)) if total else 0.0
+            total = np.sqrt(2 * trivial_loss(self.models_[0], X))
+        self.normalized_loss_ = float(lost / total) if total else 0.0
         return self
 
     def transform(self, X, *, strata):

@@ -10,7 +10,7 @@ from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, gammal
 
 from fastnmf.core.options import check_choice, check_integer, check_number, generator
 from fastnmf.data.annotated import matrix_of, with_labels
-from fastnmf.data.labels import distinct, encode_labels, known_labels
+from fastnmf.data.labels import distinct, encode_labels, known_labels, texts_of, values_of
 from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.names import names_of, read_names
@@ -70,10 +70,11 @@ class SpecificFeatures(Bunch):
 
     def __repr__(self):
         """Return the number of specific features of each stratum, and their names."""
-        width = max(7, *(len(str(label)) for label in self.labels))
+        labels = texts_of(self.labels)
+        width = max(7, *map(len, labels))
         lines = [f"{'stratum':<{width}}  specific  features"]
-        for label, count, names in zip(self.labels, self.n_rejected, self.names.values(), strict=True):
-            lines.append(f"{label!s:<{width}}  {count:>8}  {' '.join(names)}".rstrip())
+        for label, count, names in zip(labels, self.n_rejected, self.names.values(), strict=True):
+            lines.append(f"{label:<{width}}  {count:>8}  {' '.join(names)}".rstrip())
         adjusted = "" if self.correction is None else ", adjusted for their number"
         lines.append(f"{self.z.size} tests at level {self.level:g}{adjusted}.")
         if len(self.shuffled):
@@ -214,7 +215,7 @@ def specific_features(
     order = [np.flatnonzero(row)[np.lexsort((-abs(z[s, row]), pvalue[s, row]))][:n] for s, row in enumerate(rejected)]
     return SpecificFeatures(
         labels=labels,
-        names={label: [str(names[j]) for j in at] for label, at in zip(labels.tolist(), order, strict=True)},
+        names={label: [str(names[j]) for j in at] for label, at in zip(values_of(labels), order, strict=True)},
         z=z,
         difference=np.ldexp(excess / np.bincount(stratum_index)[:, None], residuals.exponent),
         pvalue=pvalue,

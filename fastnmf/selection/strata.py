@@ -13,6 +13,7 @@ from sklearn.base import clone
 from fastnmf.core.options import check_choice, check_integer, check_number, check_verbose, generator
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import with_layer
+from fastnmf.data.labels import values_of
 from fastnmf.data.sentences import shown
 from fastnmf.models.affine import AffineNMF
 from fastnmf.models.base.for_checkers import Bunch
@@ -282,7 +283,7 @@ def select_strata(
     n_strata = int(base.stratum_index.max()) + 1
     if n_strata < 2:
         raise ValueError(
-            f"strata has the single label {base.strata[:1].tolist()[0]!r}; select_strata compares models of several "
+            f"strata has the single label {values_of(base.strata[:1])[0]!r}; select_strata compares models of several "
             "strata: pass their labels, or use select_rank."
         )
     notes: list[str] = []

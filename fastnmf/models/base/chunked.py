@@ -9,6 +9,7 @@ from itertools import repeat
 from types import SimpleNamespace
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core import chunks, remote, rounds
 from fastnmf.core.factors import pad, row_tasks
@@ -20,7 +21,7 @@ from fastnmf.core.problem import Problem
 from fastnmf.core.progress import say
 from fastnmf.core.row_errors import explained_share
 from fastnmf.core.updates import MU
-from fastnmf.data.design import HasDesign, Membership, RowsOfDesign
+from fastnmf.data.design import HasDesign, Membership, RowsOfDesign, check_range
 from fastnmf.data.labels import encode_labels, known_labels
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
@@ -248,6 +249,8 @@ def summarized(source, membership, dtype, options):
     -------
     fastnmf.core.remote.ChunkedStrata
     """
+    if sp.issparse(membership.rows):
+        check_range(membership.rows, membership.learned.names, dtype, is_fit=True)
     more = {"has_entropy": options.is_kullback_leibler}
     summary, weighing = remote.summarize(source, membership.names, dtype, options.beta, **more)
     data = remote.chunked_strata(source, summary, weighing, options.sparse_shifts, membership.laplacian)

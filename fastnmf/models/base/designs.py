@@ -29,6 +29,7 @@ from fastnmf.data.design import (
     HasDesign,
     Membership,
     RowsOfDesign,
+    check_range,
     index_of_rows,
     is_one_hot,
     one_hot,
@@ -44,19 +45,25 @@ from fastnmf.models.base.classification import ignores_classes
 from fastnmf.models.base.explain_factors import explain_factors
 from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import available_if
-from fastnmf.models.base.inspection import Explanation
+from fastnmf.models.base.inspection import Explanation, unscaled_errors
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import Groups, Matrix, Names, SparseOrDense, Vector
 
 
 def check_smoothness(name, value):
-    """Raise unless `value` is a number >= 0, or a dict of factor -> number >= 0."""
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            check_number(f"{name}[{key!r}]", each)
-    else:
-        check_number(name, value)
+    """Raise unless `value` is a number from 0 to `MOST_SMOOTHNESS`, or a dict of factor -> such numbers."""
+    each = {f"{name}[{key!r}]": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+    for name_of_one, one in each.items():
+        check_number(name_of_one, one)
+        if one > MOST_SMOOTHNESS:
+            raise ValueError(
+                f"{name_of_one}={one:g} is not valid; expected a number from 0 to {MOST_SMOOTHNESS:g}, at which all "
+                "levels have the same shifts already."
+            )
+
+
+MOST_SMOOTHNESS = 1e10  # beyond it the error of the data, a difference, is rounding of the penalty
 
 
 class DesignMixin:
@@ -112,7 +119,9 @@ class DesignMixin:
         """
         X, strata = with_labels(X, strata)
         X, exposure = _column(X, exposure)
-        is_smooth = bool(self.smoothness) if is_fit else False
+        if is_fit:
+            check_smoothness("smoothness", self.smoothness)
+        is_smooth = is_fit and bool(self.smoothness)
         is_asked = design is not None or exposure is not None or is_crossed(strata) or is_smooth
         if not is_asked and (is_fit or not self._is_designed):
             return X, strata
@@ -148,6 +157,7 @@ class DesignMixin:
             return super()._observed(X, options, strata, weight, labels)
         learned, names, rows, laplacian = self._membership(X.shape[0], options, strata, weight, labels)
         if sp.issparse(rows):
+            check_range(rows, learned.names, X.dtype, is_fit=labels is None and not strata.is_batch)
             data = DesignedStrata.of_matrix(X, names, rows, laplacian)
         else:
             data = Strata(as_matrix(X), names, rows)
@@ -491,7 +501,7 @@ class DesignMixin:
             V = shift_arrays.as_read(self.shifts_)
             V = shift_arrays.mapped(V, lambda v: scaled(v.astype(np.float64), 2 * data.log4_scale))
             errors = row_errors(data, len(self.components_), H, V)
-        return np.ldexp(errors, -4 * data.log4_scale)
+        return unscaled_errors(errors, data)
 
     def _features_of_shifts(self, names, n, by):
         """Return the features of each shift by its name, a dict of str -> list of str, in the order of `shift_names_`.

@@ -10,15 +10,23 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.losses.divergences import entropy_of, independence
-from fastnmf.core.thresholds import tiny
+from fastnmf.core.factors import scaled
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.labels import columns_of
+from fastnmf.data.matrix import as_matrix
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import shown
-from fastnmf.data.strata import square_sum
+from fastnmf.data.strata import log4_scale_for, square_sum
 from fastnmf.models.base.for_checkers import Bunch
-from fastnmf.models.base.inspection import ExplainedFactor, Explanation, answer, is_kullback_leibler
+from fastnmf.models.base.inspection import (
+    ExplainedFactor,
+    Explanation,
+    answer,
+    gain_and_weight,
+    is_kullback_leibler,
+    normalized_losses,
+    null_divergence,
+)
 
 ITERATIONS = 200  # most iterations of a fit without a factor; components are fixed, so it converges fast
 
@@ -66,7 +74,9 @@ def explain_factors(model, X, rows, n, names, groups=None):
     is_divergence = is_kullback_leibler(model, "explain")
     if groups is not None and learned.kind != "matrix":
         raise ValueError("groups are columns of design=, but this model was fitted with strata=; leave groups out.")
-    error, whole = model._errors_of_rows(X, rows).sum(), _null_error(X, is_divergence)
+    model, X = _within_range(model, as_matrix(model._validated(X, reset=False)))
+    error = model._errors_of_rows(X, rows).sum()
+    whole = null_divergence(X) if is_divergence else square_sum(X.data if sp.issparse(X) else X)
     bare = copy.copy(model)
     bare.shifts_ = shift_arrays.mapped(model.shifts_, np.zeros_like)
     without = bare._errors_of_rows(X, rows).sum()
@@ -76,8 +86,7 @@ def explain_factors(model, X, rows, n, names, groups=None):
         if others is not None:
             given = {"exposure": rows.exposure} | others
             left = _without(model, others).fit(X, **given).reconstruction_errors(X, **given).sum()
-        gain, chance = 1 - error / left if left > 0 else 0.0, n_numbers / n_rows
-        weight = (left - error) / max(whole - error, tiny())
+        (gain, weight), chance = gain_and_weight(error, left, whole), n_numbers / n_rows
         factors.append(
             ExplainedFactor(
                 name=name,
@@ -89,7 +98,7 @@ def explain_factors(model, X, rows, n, names, groups=None):
                 features=_differing(model.shifts_[block], learned.sizes[block], n, names),
             )
         )
-    losses = np.sqrt(np.array([error, without]) / max(whole, tiny()))
+    losses = normalized_losses([error, without], whole)
     said = "divergence" if is_divergence else "squared error"
     return FactorExplanation(
         factors=factors,
@@ -97,6 +106,22 @@ def explain_factors(model, X, rows, n, names, groups=None):
         loss_no_shift=float(losses[1]),
         verdict=_verdict(factors, said, learned.kind),
     )
+
+
+def _within_range(model, X):
+    """Return a fitted model and X, both multiplied by a power of four where the squares of X would overflow or vanish.
+
+    Shares of the error, which are all that is told, do not depend on the scale. The model has no feature names: X is
+    an array or a csr_array.
+    """
+    model, values = copy.copy(model), X.data if sp.issparse(X) else X
+    vars(model).pop("feature_names_in_", None)
+    scale = log4_scale_for(values.max(initial=0), X.dtype)
+    if scale == 0:
+        return model, X
+    model.components_ = scaled(model.components_, scale)
+    model.shifts_ = shift_arrays.mapped(model.shifts_, lambda v: scaled(v, 2 * scale))
+    return model, shift_arrays.mapped(X, lambda x: scaled(x, 2 * scale))
 
 
 def _parts_of_strata(learned, rows, n_rows, groups):
@@ -173,19 +198,12 @@ def _without(model, others):
     smoothness, others = model.smoothness, others.get("strata")
     if isinstance(smoothness, Mapping):
         smoothness = {name: each for name, each in smoothness.items() if name in (others or ())} or 0.0
+        if smoothness and len(others) == 1:  # a single factor is strata, which need no name
+            (smoothness,) = smoothness.values()
     more = {"fixed_components": model.components_, "smoothness": smoothness if others else 0.0}
     more |= {"n_components": len(model.components_), "init": "features", "n_init": 1, "max_iter": ITERATIONS}
     more |= {"warm_start": False, "callback": None, "verbose": 0, "random_state": 0, "seed_features": None}
     return model._for_all_rows().set_params(**more, max_time=None, gauge=None, normalize=None)
-
-
-def _null_error(X, is_divergence):
-    """Return the squared norm of X, or its Kullback-Leibler divergence from independence."""
-    values = X.data if sp.issparse(X) else X
-    if not is_divergence:
-        return square_sum(values)
-    margins = tuple(entropy_of(np.asarray(X.sum(axis=axis), dtype=np.float64).ravel()) for axis in (0, 1))
-    return independence(entropy_of(values.reshape(-1)), float(values.sum(dtype=np.float64)), margins)
 
 
 def _differing(V, sizes, n, names):

@@ -16,12 +16,13 @@ from sklearn.utils import _safe_indexing
 
 from fastnmf.core import shifts as shift_estimation
 from fastnmf.core.factors import pad, scaled
+from fastnmf.core.losses.divergences import entropy_of, independence
 from fastnmf.core.options import check_choice, check_integer
 from fastnmf.core.row_errors import divided_gains, row_divergences, row_errors
-from fastnmf.core.thresholds import ROUNDED_RISE, tiny
+from fastnmf.core.thresholds import ROUNDED_RISE, rounding
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, with_labels
-from fastnmf.data.labels import encode_labels, known_labels, places
+from fastnmf.data.labels import encode_labels, known_labels, places, values_of
 from fastnmf.data.matrix import as_csr, check_pointers
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.strata import Strata
@@ -104,6 +105,12 @@ def divergences_of_rows(model, X, strata):
     return row_divergences(data, W, model.components_, V)
 
 
+def unscaled_errors(errors, data):
+    """Return squared errors of rows in the units of the user, infinite where they overflow."""
+    with np.errstate(over="ignore"):
+        return np.ldexp(errors, -4 * data.log4_scale)
+
+
 class RowErrorsMixin:
     """Mixin that computes the error of each row."""
 
@@ -148,7 +155,7 @@ class RowErrorsMixin:
                 return divergences_of_rows(model, X, strata)
             data, H, V = open_data(model, X, strata, is_masked=True)
             errors = self._row_errors(data, H, V)
-        return np.ldexp(errors, -4 * data.log4_scale)
+        return unscaled_errors(errors, data)
 
     def _row_errors(self, data, H, V):
         """Return the squared error of every row, float64 (n_rows,), for what `open_data` returns."""
@@ -375,11 +382,10 @@ class InspectionMixin:
                 features=[str(names[j]) for j in above[code][0]],
                 differences=above[code][1],
             )
-            for code, label in enumerate(model.strata_.tolist())
+            for code, label in enumerate(values_of(model.strata_))
         ]
-        losses = np.sqrt(np.array(left_by) / max(whole.sum(), tiny()))
-        gain = 1 - left_by[0] / left_by[1] if left_by[1] > 0 else 0.0
-        weight = (left_by[1] - left_by[0]) / max(whole.sum() - left_by[0], tiny())
+        losses = normalized_losses(left_by, whole.sum())
+        gain, weight = gain_and_weight(*left_by[:2], whole.sum())
         chance = (np.count_nonzero(sizes) - 1) / data.shape[0] + self._own_share(data)
         of_strata = {"of_strata": self._of_strata()} if self._has_own else {}
         error = "divergence" if is_divergence else "squared error"
@@ -438,7 +444,7 @@ class InspectionMixin:
         labels, _, _ = self._find_new_strata(strata, _n_rows(W))
         if len(labels) and self._policy() != "error":
             raise ValueError(
-                f"inverse_transform received the label {labels.tolist()[0]!r}, which was not seen in fit, and cannot "
+                f"inverse_transform received the label {values_of(labels)[0]!r}, which was not seen in fit, and cannot "
                 "estimate a shift without data; add the shift from estimate_shifts to W @ components_."
             )
         return super()._inverse_transform(W, strata)
@@ -485,7 +491,7 @@ class InspectionMixin:
             shifts = sp.csr_array(mean)[[0] * len(labels)] if sp.issparse(self.shifts_) else mean.repeat(len(labels), 0)
         model = copy.copy(self)
         model.strata_ = np.empty(len(self.strata_) + len(labels), object)  # old and new labels may have different types
-        model.strata_[:] = [*self.strata_.tolist(), *labels.tolist()]
+        model.strata_[:] = [*values_of(self.strata_), *values_of(labels)]
         model.shifts_ = shift_arrays.stacked(self.shifts_, shifts)
         return model
 
@@ -533,19 +539,44 @@ def _explained_divergence(fitted, model, X, strata):
     """
     data, H, V = open_data(model, X, strata)
     W, own = model._weights_in_parts(data) if model._has_own else (np.asarray(model._transform(X, strata)), None)
-    gains = divided_gains(data, W, model.components_, shift_arrays.as_read(model.shifts_), own)
+    factors = W, model.components_, shift_arrays.as_read(model.shifts_), own
+    gains, left = divided_gains(data, *factors), row_divergences(data, *factors).sum()
+    if null_divergence(data.X) == 0:  # what gains are then is rounding
+        gains = tuple(0 * part for part in gains)
     sums = tuple(np.bincount(data.stratum_index, part, data.n_strata) for part in gains)
     whole = Strata(data.X, np.array([0]), np.zeros(data.shape[0], np.int32))
     mean = scaled(fitted._mean_shift(), 2 * data.log4_scale)
     one, _ = shift_estimation.estimate_divergence(whole, len(fitted.components_), H, mean, tau=0.0)
-    left_by, pooled = [sums[0].sum() - sums[1].sum() - sums[2].sum()], copy.copy(fitted)
-    left_by[0] -= sum(part.sum() for part in sums[3:])
+    left_by, pooled = [left], copy.copy(fitted)
     pooled.strata_, pooled.stratum_sizes_ = np.array([0]), np.array([data.shape[0]])
     vars(pooled).pop("_own_stack", None)
     for shift in (scaled(one, -2 * data.log4_scale), np.zeros_like(one)):
         pooled.shifts_ = shift.astype(fitted.components_.dtype)
         left_by.append(divergences_of_rows(pooled, X, None).sum())
     return data, sums, left_by
+
+
+def null_divergence(X):
+    """Return the Kullback-Leibler divergence of a csr_array or array from independence, 0 where that is rounding."""
+    values = X.data if sp.issparse(X) else X
+    margins = tuple(entropy_of(np.asarray(X.sum(axis=axis), dtype=np.float64).ravel()) for axis in (0, 1))
+    return independence(entropy_of(values.reshape(-1)), float(values.sum(dtype=np.float64)), margins)
+
+
+def normalized_losses(errors, whole):
+    """Return the square roots of errors divided by a whole, an array; 0 where there is nothing to explain."""
+    return np.sqrt(np.maximum(errors, 0) / whole) if whole > 0 else np.zeros(len(errors))
+
+
+def gain_and_weight(error, without, whole):
+    """Return the share of the error `without` that is removed, and this divided by what is explained of the whole.
+
+    Both are 0 where there is nothing to explain, and the second one where nothing is explained.
+    """
+    if whole <= 0:
+        return 0.0, 0.0
+    gain, explained = 1 - error / without if without > 0 else 0.0, whole - error
+    return gain, (without - error) / explained if explained > rounding(np.float64) * whole else 0.0
 
 
 class ExplainedStratum(Bunch):

@@ -290,8 +290,8 @@ def _check_array(name, array, letters, content, sizes):
         if size != sizes.setdefault(letter, size) or (size == 0 and letter not in "prqyz"):
             raise ValueError(f"{name} has the shape {array.shape}, and {letter} is {sizes[letter]} elsewhere")
     if content == "labels":
-        require(values.dtype.kind in "biufSUMO", name)
-        require(values.dtype.kind not in "fM" or (values == values).all(), name)
+        require(values.dtype.kind in "biufSUmMO", name)
+        require(values.dtype.kind not in "fmM" or (values == values).all(), name)
         require(len(set(values.tolist())) == len(values), name)
     elif content == "names":
         require(values.dtype.kind == "U" or all(type(value) is str for value in values.tolist()), name)

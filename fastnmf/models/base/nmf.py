@@ -30,7 +30,7 @@ from fastnmf.core.warn import first_was, warn, warn_of_one_penalty
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.entry_weights import NOTHING_OBSERVED, observed
-from fastnmf.data.labels import encode_labels
+from fastnmf.data.labels import encode_labels, places
 from fastnmf.data.matrix import as_numbers
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
@@ -374,8 +374,7 @@ class BaseNMF(TopFeaturesMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         V = data.pattern.as_read(0.5 * data.stratum_means().astype(np.float64))
         if shifts is None:
             return V
-        known = {label: row for row, label in enumerate(labels.tolist())}
-        found = [known.get(label, -1) for label in data.labels.tolist()]
+        found = places(data.labels, labels).tolist()
         shifts = shift_arrays.as_read(shifts)
 
         def inner(values):

@@ -35,7 +35,7 @@ from fastnmf.core.shifts import apply_gauge
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.design import RowsOfDesign
-from fastnmf.data.labels import encode_labels
+from fastnmf.data.labels import encode_labels, place_of, places, values_of
 from fastnmf.data.layout import row_index
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
@@ -130,14 +130,14 @@ class OwnComponentsMixin:
             return np.full(len(labels), rank)
         if not isinstance(self.n_own, Mapping):
             return np.full(len(labels), int(self.n_own))
-        known = {label: place for place, label in enumerate(labels.tolist())}
         sizes = np.zeros(len(labels), np.int64)
         for label, size in self.n_own.items():
-            if label not in known:
+            place = place_of(label, labels)
+            if place < 0:
                 raise ValueError(
-                    f"n_own has the label {label!r}, but the strata are {shown(labels.tolist())}; use these labels."
+                    f"n_own has the label {label!r}, but the strata are {shown(values_of(labels))}; use these labels."
                 )
-            sizes[known[label]] = size
+            sizes[place] = size
         return sizes
 
     @property
@@ -260,12 +260,12 @@ class OwnComponentsMixin:
         if not self._has_own or self._is_tied != (self.own == "tied"):
             return False
         before, U = self._own_parts(data), None
-        known = {label: code for code, label in enumerate(self.strata_.tolist())}
+        known = places(data.labels, self.strata_)
         if not self._is_tied and len(getattr(self, "W_", ())) == data.shape[0]:
             U = scaled(spread_weights(self.own_W_, self.n_own_, self.row_strata_), data.log4_scale)
             U = U if data.row_scale is None else U * data.row_scale[:, None]
         for code, chosen, entries in loss.each_stratum():
-            last = known.get(data.labels[code : code + 1].tolist()[0], -1)
+            last = int(known[code])
             G = before.of(last)[: loss.sizes[code]] if last >= 0 else ()
             if len(G):
                 G = without_zeros(G) if is_positive else G
@@ -302,6 +302,8 @@ class OwnComponentsMixin:
             W, U, V, stack = self._final_own_weights(data, fit, H, options)
         is_free = not fit.problem.free_mask
         fit.problem.release()
+        if not is_tied:  # in the inner scale, where no square overflows
+            U, stack = balanced_own(unscaled_weights(U, data.row_scale), stack)
         W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)
         V, stack = (shift_arrays.mapped(F, lambda f, e=e: scaled(f, e)) for F, e in ((V, 2 * half), (stack, half)))
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
@@ -310,14 +312,12 @@ class OwnComponentsMixin:
             powers = balancing_powers(W, H, data.weight)
             W, H = times_powers(W, powers), times_powers(H, -powers[:, None])
             stack = rows_times_powers(stack, -np.tile(powers, data.n_strata)) if is_tied else stack
-        if not is_tied:
-            U, stack = balanced_own(unscaled_weights(U, data.row_scale, half), stack)
         found = {"n_components_": rank, "_n_components": rank, "W_": W, "components_": H}
         found["n_revived_"] = fit.solver.n_reseeded
         of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
         vars(self).update(found | of_strata, shifts_=V, n_own_=loss.sizes, _own_stack=stack)
         self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows", "_fitted_sums")
-        vars(self).update({} if is_tied else {"own_W_": U})
+        vars(self).update({} if is_tied else {"own_W_": shift_arrays.mapped(U, lambda u: scaled(u, half))})
 
     def _final_own_weights(self, data, fit, H, options):
         """Solve for all weights exactly after the last iteration of coordinate descent, as `transform` does.
@@ -376,7 +376,7 @@ class OwnComponentsMixin:
                 f"This {type(self).__name__} has no own_components_; set n_own or own='tied', and call fit."
             )
         ends = np.cumsum(self.n_own_).tolist()
-        each = zip(self.strata_.tolist(), [0, *ends[:-1]], ends, strict=True)
+        each = zip(values_of(self.strata_), [0, *ends[:-1]], ends, strict=True)
         return {label: self._own_stack[first:end] for label, first, end in each}
 
     def _infer_W(self, data, H, V, options):
@@ -456,10 +456,11 @@ class OwnComponentsMixin:
                 "part that all strata share and the shifts."
             )
         if not self._is_tied:
-            if np.shape(own_W) != (rows.shape[0], len(self._own_stack)):
+            expected = rows.shape[0], self._own_stack.shape[0]
+            if np.shape(own_W) != expected:
                 raise ValueError(
-                    f"own_W has the shape {np.shape(own_W)}; expected {(rows.shape[0], len(self._own_stack))}: a row "
-                    "for each row of weights, a column for each own component."
+                    f"own_W has the shape {np.shape(own_W)}; expected {expected}: a row for each row of weights, a "
+                    "column for each own component."
                 )
             return rows + _dense(sp.csr_array(own_W) @ self._own_stack)
         stratum_index, _ = encode_labels(strata, rows.shape[0], self.strata_)
@@ -622,19 +623,12 @@ def gathered_weights(wide, sizes, stratum_index):
     return sp.csr_array((wide[row, column], places), shape=(len(wide), int(begin[-1])))
 
 
-def unscaled_weights(U, row_scale, exponent):
-    """Return weights of own components divided by the row scale and times ``2 ** exponent``.
-
-    Parameters
-    ----------
-    U : csr_array (n_rows, k)
-    row_scale : ndarray (n_rows,), or None
-    exponent : int
-    """
-    values = scaled(U.data, exponent)
-    if row_scale is not None:  # rows of weight zero have no entries, as their data are zero
-        values = values / row_scale[row_index(U)]
-    return sp.csr_array((values, U.indices, U.indptr), U.shape)
+def unscaled_weights(U, row_scale):
+    """Return weights of own components, a csr_array (n_rows, k), divided by the row scale (n_rows,), or None."""
+    if row_scale is None:
+        return U
+    # Rows of weight zero have no entries, as their data are zero.
+    return sp.csr_array((U.data / row_scale[row_index(U)], U.indices, U.indptr), U.shape)
 
 
 def balanced_own(U, stack):

@@ -15,7 +15,7 @@ from fastnmf.core.warn import warn
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import is_annotated, matrix_of, with_labels
 from fastnmf.data.entry_weights import Background
-from fastnmf.data.labels import known_labels
+from fastnmf.data.labels import known_labels, places
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.models.base.estimator import Estimator
@@ -191,7 +191,7 @@ class RatingsMixin:
             product, squares = (gram @ H[:, j]) @ H, np.einsum("cj,cj->j", gram @ H, H)
             if self._has_shifts:
                 V, sizes = (
-                    shift_arrays.as_read(self.shifts_),
+                    shift_arrays.as_read(self.shifts_).astype(np.float64),
                     np.bincount(self.row_strata_, minlength=len(self.strata_)),
                 )
                 sums = np.zeros((len(sizes), W.shape[1]))
@@ -338,7 +338,7 @@ def _scores_of_new(model, X, strata):
         return np.asarray(model.transform(X), dtype=np.float64)[0] @ model.components_
     model = model._with_new_strata(X, strata)
     W = np.asarray(model.transform(X, strata=strata), dtype=np.float64)
-    place = 0 if strata is None else model.strata_.tolist().index(np.asarray(strata).tolist()[0])
+    place = 0 if strata is None else int(places(known_labels(strata, "strata", 1), model.strata_)[0])
     return W[0] @ model.components_ + shift_arrays.dense_row(_sorted(model.shifts_), place)
 
 

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.init.start_from import labels_of_shifts
 from fastnmf.core.options import check_integer
+from fastnmf.data.labels import texts_of
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import cut, cut_all
 from fastnmf.models.base.for_checkers import Bunch
@@ -275,7 +276,7 @@ def _strata_rows(model, names, n, most=None):
     """
     if getattr(model, "shifts_", None) is None:
         return []
-    sizes, labels = getattr(model, "stratum_sizes_", None), labels_of_shifts(model).tolist()
+    sizes, labels = getattr(model, "stratum_sizes_", None), texts_of(labels_of_shifts(model))
     order = np.arange(len(labels)) if sizes is None else np.argsort(-sizes, kind="stable")
     shown = set(order[:most].tolist())
     if getattr(model, "_is_designed", False):

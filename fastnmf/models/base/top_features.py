@@ -9,6 +9,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from fastnmf.core.options import check_integer
+from fastnmf.data.labels import values_of
 from fastnmf.data.names import read_names
 from fastnmf.data.ranking import feature_scores, specific_to_strata, strongest_of
 from fastnmf.typing import Names, Ranking
@@ -69,7 +70,7 @@ def top_features(model, n, feature_names, by=None, specific=None):
     if is_designed:
         return Bunch(strata=model._features_of_shifts(names, n, ranking), components=components)
     per_stratum = strongest(model.shifts_, names, n, ranking, is_specific)
-    return Bunch(strata=dict(zip(model.strata_.tolist(), per_stratum, strict=True)), components=components)
+    return Bunch(strata=dict(zip(values_of(model.strata_), per_stratum, strict=True)), components=components)
 
 
 def strongest(weights, names, n, by="weight", is_starred=None):
