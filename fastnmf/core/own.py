@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.factors import aligned, pad, padded, row_tasks
+from fastnmf.core.factors import aligned, pad, padded, row_tasks, scaled
 from fastnmf.core.inference import infer_kullback_leibler, quadratic_weights
 from fastnmf.core.losses.own import extended_grams
 from fastnmf.core.row_errors import CHUNK_ENTRIES, expanded_errors
 from fastnmf.core.thresholds import EXPANSION_FLOOR, huge
 from fastnmf.data import shifts
+from fastnmf.data.layout import row_index
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
@@ -171,6 +172,77 @@ def weights_of_strata(data, H, V, own):
         return W, None
     triples = (np.concatenate(values), (np.concatenate(of_rows), np.concatenate(columns)))
     return W, sp.csr_array(triples, shape=(data.shape[0], int(begin[-1])))
+
+
+def exact_weights(data, H, V, own, offset, like):
+    """Return the exact weights ``[W U]`` of all rows as a fit holds them, of the shape and dtype of an array.
+
+    Parameters
+    ----------
+    data, H, V, own :
+        As for `fits_of_strata`.
+    offset : int
+        Column at which those of own components begin.
+    like : ndarray (n_rows, K)
+    """
+    W, U = weights_of_strata(data, H, V, own)
+    wide = np.zeros_like(like)
+    wide[:, : H.shape[1]] = W
+    if U is not None:
+        of_own = spread_weights(U, own.sizes, data.stratum_index)
+        wide[:, offset : offset + of_own.shape[1]] = of_own
+    return wide
+
+
+def spread_weights(U, sizes, stratum_index):
+    """Return weights of own components as an array (n_rows, w), those of each row from column 0 on.
+
+    Parameters
+    ----------
+    U : csr_array (n_rows, sum of sizes)
+    sizes : ndarray (n_strata,) of int
+    stratum_index : ndarray (n_rows,) of int
+    """
+    begin, held = np.cumsum([0, *sizes])[:-1][stratum_index], U.tocoo()
+    row, column = held.coords
+    out = np.zeros((U.shape[0], int(np.max(sizes))), U.dtype)
+    out[row, column - begin[row]] = held.data
+    return out
+
+
+def gathered_weights(wide, sizes, stratum_index):
+    """Return the weights of own components as `transform_own` does, csr_array (n_rows, sum of sizes).
+
+    Parameters
+    ----------
+    wide : ndarray (n_rows, w)
+        As `spread_weights` returns them.
+    sizes : ndarray (n_strata,) of int
+    stratum_index : ndarray (n_rows,) of int
+    """
+    begin, (row, column) = np.cumsum([0, *sizes]), np.nonzero(wide)
+    places = row, begin[stratum_index[row]] + column
+    return sp.csr_array((wide[row, column], places), shape=(len(wide), int(begin[-1])))
+
+
+def unscaled_weights(U, row_scale, exponent):
+    """Return weights of own components divided by the row scale and times ``2 ** exponent``.
+
+    Parameters
+    ----------
+    U : csr_array (n_rows, k)
+    row_scale : ndarray (n_rows,), or None
+    exponent : int
+    """
+    values = scaled(U.data, exponent)
+    if row_scale is not None:  # rows of weight zero have no entries, as their data are zero
+        values = values / row_scale[row_index(U)]
+    return sp.csr_array((values, U.indices, U.indptr), U.shape)
+
+
+def columns_times_powers(U, powers):
+    """Return a csr_array (n_rows, k) whose columns are multiplied by ``2 ** powers`` (k,)."""
+    return sp.csr_array((np.ldexp(U.data, powers[U.indices]), U.indices, U.indptr), U.shape)
 
 
 def errors_of_strata(data, H, V, own):

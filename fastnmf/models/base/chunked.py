@@ -155,7 +155,6 @@ def refuse(model, given, options, what_X="X is a matrix on disk", instead="fit X
         f"missing_values={options.missing_values!r}": (options.missing_values is not None, "set it to None"),
         "weight": (given.get("weight") is not None, "use sample_weight, or leave it out"),
         "background": (given.get("background") is not None, "leave it out"),
-        "n_own or own": (getattr(model, "_fits_own", False), "set n_own=0 and own=None"),
         "label_weight": (given.get("y") is not None, "set it to 0"),
         "gauge='min_shift'": (options.gauge == "min_shift", "use 'max_shift' or None"),
         "penalties": (any(getattr(options, name).objects for name in "WHV"), "use alpha_W, alpha_H and l1_ratio"),

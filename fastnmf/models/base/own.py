@@ -20,7 +20,8 @@ from fastnmf.core.alternate import AlternatingSolver, balancing_powers, times_po
 from fastnmf.core.factors import scaled, scaled_for
 from fastnmf.core.init.own import (
     POSITIVE_SHARE,
-    divided,
+    OwnWeights,
+    division,
     own_factors,
     start_divided,
     start_own,
@@ -30,15 +31,18 @@ from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import iterate
 from fastnmf.core.objectives import own_divergence_problem, own_problem
 from fastnmf.core.options import generator, number, one_of, optional
-from fastnmf.core.row_errors import explained_share
+from fastnmf.core.remote import ChunkedStrata
+from fastnmf.core.row_errors import explained_share, row_divergences
 from fastnmf.core.shifts import apply_gauge
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
 from fastnmf.data.design import RowsOfDesign
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import row_index
+from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base import own_chunks
 from fastnmf.models.base.auto_start import is_free
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.for_checkers import StrataFeatures
@@ -149,11 +153,7 @@ class OwnComponentsMixin:
     # ---------------------------------------------------------------- the fit
 
     def _data(self, X, given, options):
-        if self._fits_own and isinstance(given.get("strata"), RowsOfDesign):
-            raise ValueError(
-                "Own components (n_own, own) belong to strata, but several factors, a design, an exposure or "
-                "smoothness were given; pass one label for each row, or set n_own=0 and own=None."
-            )
+        self._check_rows_of_own(given)
         data = super()._data(X, given, options)
         if self._fits_own and getattr(data, "entry_weights", None) is not None:
             raise ValueError(
@@ -162,17 +162,28 @@ class OwnComponentsMixin:
             )
         return data
 
+    def _check_rows_of_own(self, given):
+        """Raise where own components do not go with what says to which strata the rows of a fit belong."""
+        if self._fits_own and isinstance(given.get("strata"), RowsOfDesign):
+            raise ValueError(
+                "Own components (n_own, own) belong to strata, but several factors, a design, an exposure or "
+                "smoothness were given; pass one label for each row, or set n_own=0 and own=None."
+            )
+
     def _solver(self, data, given, options, random_state):
         if not self._fits_own:
             return super()._solver(data, given, options, random_state)
         options = replace(options, random_state=random_state)  # the start of own components draws, too
+        if isinstance(data, ChunkedStrata):
+            return own_chunks.solver(self, data, given, options)
         if not self._starts_jointly(data, given, options):
             return super()._solver(data, given, options, random_state)
         joint = self._joint_solver(data, given, options)
-        iterate(joint, max_iter=JOINT_ITERATIONS, tol=0.0)
-        parts = divided(data, joint.factors, self._own_sizes(data.labels, self._rank(data, given, options)))
-        start = parts.W, parts.H, np.zeros(len(data.pattern.group)), None
-        return self._alternate(data, start, given, options, joint.level, parts)
+        W, H = (joint.factors[name][:, : joint.factors.rank].astype(np.float64) for name in "WH")
+        sizes = self._own_sizes(data.labels, self._rank(data, given, options))
+        stratum_of = division(data.groups.sum(np.ascontiguousarray(W**2)), data.groups.sizes, sizes)
+        start = W[:, stratum_of < 0], H[:, stratum_of < 0], np.zeros(len(data.pattern.group)), None
+        return self._alternate(data, start, given, options, joint.level, (stratum_of, W, H))
 
     def _start_shifts(self, data, v):
         """Return shifts (q,) at which a fit starts as `shifts` says: all, one for all strata, or none."""
@@ -187,11 +198,13 @@ class OwnComponentsMixin:
         return not (self.own == "tied" or is_given or options.H.fixed is not None or is_hard)
 
     def _joint_solver(self, data, given, options):
-        """Return the solver of a model without strata that has as many components as this one in all."""
+        """Return the solver of a model without strata that has as many components as this one in all, after its fit."""
         rank, plain = self._rank(data, given, options), self._without_own()
         plain._has_shifts, plain.n_components = False, int(rank + self._own_sizes(data.labels, rank).sum())
         options = replace(options, n_components=plain.n_components)
-        return super(OwnComponentsMixin, plain)._solver(data, given, options, options.random_state)
+        solver = super(OwnComponentsMixin, plain)._solver(data, given, options, options.random_state)
+        iterate(solver, max_iter=JOINT_ITERATIONS, tol=0.0)
+        return solver
 
     def _without_own(self):
         """Return a copy that fits shared components and shifts only."""
@@ -208,21 +221,40 @@ class OwnComponentsMixin:
             return super()._alternate(data, start, given, options, level)
         W, H, v, _ = start
         H, free_mask, guide = self._fix_components(data, options, H)
-        sizes, is_tied = self._own_sizes(data.labels, W.shape[1]), self.own == "tied"
-        if not sizes.any():
-            raise ValueError(f"n_own={shown(self.n_own)} gives no stratum of these data a component; set n_own=0.")
-        factors, tasks = own_factors(data, W, H, self._start_shifts(data, v), sizes, is_tied=is_tied)
+        sizes = self._sizes_of_fit(data, W.shape[1])
+        factors, tasks = own_factors(data, W, H, self._start_shifts(data, v), sizes, is_tied=self.own == "tied")
         problem = self._own_problem(data, factors, tasks, sizes, options)
         self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
+        weights = OwnWeights(problem, factors, self._extrapolation(factors, tasks, options))
+        self._start_own(data, weights, options, parts)
+        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), None, level)
+
+    def _sizes_of_fit(self, data, rank):
+        """Return the number of own components of each stratum, and raise where there are none."""
+        sizes = self._own_sizes(data.labels, rank)
+        if not sizes.any():
+            raise ValueError(f"n_own={shown(self.n_own)} gives no stratum of these data a component; set n_own=0.")
+        return sizes
+
+    def _start_own(self, data, weights, options, parts=None):
+        """Write the start of own components into the factors of their weights, in place.
+
+        Parameters
+        ----------
+        data : Strata
+        weights : OwnWeights
+        options : Options
+        parts : tuple, default=None
+            The division, W and H of a joint fit, as `start_divided` takes them.
+        """
         is_positive = options.is_multiplicative
         if parts is not None:
             later = self._start_shifts(data, POSITIVE_SHARE * data.stratum_means()) if is_positive else None
-            start_divided(problem, factors, parts, later, self._extrapolation(factors, tasks, options))
-        elif not (self._goes_on(options) and self._continue_own(data, problem, factors, is_positive)):
-            (start_own_positive if is_positive else start_own)(problem, factors, generator(options.random_state))
-        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), None, level)
+            start_divided(weights, *parts, later)
+        elif not (self._goes_on(options) and self._continue_own(data, weights, is_positive)):
+            (start_own_positive if is_positive else start_own)(weights, generator(options.random_state))
 
-    def _own_problem(self, data, factors, tasks, sizes, options):
+    def _own_problem(self, data, factors, tasks, sizes, options, **kinds):
         """Return the problem of a fit with own components.
 
         Parameters
@@ -233,8 +265,10 @@ class OwnComponentsMixin:
         sizes : ndarray (n_strata,) of int
             Number of own components of each stratum.
         options : Options
+        **kinds :
+            Other classes of losses than those of rows that are here.
         """
-        kind = {"penalty": self._penalty, "is_tied": self.own == "tied", "shifts": self.shifts}
+        kind = {"penalty": self._penalty, "is_tied": self.own == "tied", "shifts": self.shifts} | kinds
         if not options.is_squared:
             return own_divergence_problem(data, factors, tasks, sizes, **kind)
         if options.is_multiplicative:
@@ -244,44 +278,46 @@ class OwnComponentsMixin:
         schedule = (("W", of_W),) + (("G", 2), ("H", of_H)) * alternations + (("G", 1),)
         return own_problem(data, factors, tasks, schedule, sizes, **kind)
 
-    def _continue_own(self, data, problem, factors, is_positive):
+    def _continue_own(self, data, weights, is_positive):
         """Write the own components of the last fit, and their weights, into the factors; tell whether there are any.
 
         Parameters
         ----------
         data : Strata
-        problem : Problem
-        factors : Factors
-            Changed in place.
+        weights : OwnWeights
+            Its factors are changed in place.
         is_positive : bool
             Whether the updates cannot leave a zero.
         """
-        loss = problem.losses[0]
+        factors, loss = weights.factors, weights.problem.losses[0]
         if not self._has_own or self._is_tied != (self.own == "tied"):
             return False
         before, U = self._own_parts(data), None
         known = {label: code for code, label in enumerate(self.strata_.tolist())}
         if not self._is_tied and len(getattr(self, "W_", ())) == data.shape[0]:
-            U = scaled(spread_weights(self.own_W_, self.n_own_, self.row_strata_), data.log4_scale)
+            U = scaled(own.spread_weights(self.own_W_, self.n_own_, self.row_strata_), data.log4_scale)
             U = U if data.row_scale is None else U * data.row_scale[:, None]
-        for code, chosen, entries in loss.each_stratum():
-            last = known.get(data.labels[code : code + 1].tolist()[0], -1)
-            G = before.of(last)[: loss.sizes[code]] if last >= 0 else ()
+        found = np.zeros((data.shape[0], loss.n_own), data.dtype) if U is not None else None
+        for code, label in enumerate(data.labels.tolist()):
+            last = known.get(label, -1)
+            G, entries = before.of(last)[: loss.sizes[code]] if last >= 0 else (), loss.entries_of(code)
             if len(G):
                 G = without_zeros(G) if is_positive else G
                 factors["G"][entries, 1 : 1 + len(G)] = G.T[loss.pattern.column[entries]]
                 if U is not None:
+                    chosen = data.stratum_index == code
                     of_rows = without_zeros(U[chosen, : len(G)]) if is_positive else U[chosen, : len(G)]
-                    factors["W"][chosen, loss.offset : loss.offset + len(G)] = of_rows
-        factors.invalidate("W")
+                    found[chosen, : len(G)] = of_rows
         factors.invalidate("G")
+        if found is not None:
+            weights.put(found)
         return True
 
     def _arrays(self, data, solver):
         if not self._fits_own or "G" not in solver.factors.arrays:
             return super()._arrays(data, solver)
         factors, half = solver.factors, -data.log4_scale
-        W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, : factors.rank]), half))
+        W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors.gathered("W")), half))
         H = scaled(np.ascontiguousarray(factors["H"][:, : factors.rank].T), half)
         V = held_shifts(solver.problem.losses[0], factors)
         return W, H, shift_arrays.mapped(V, lambda v: scaled(v, 2 * half))
@@ -293,13 +329,8 @@ class OwnComponentsMixin:
         factors, loss, half = fit.factors, fit.problem.losses[0], -data.log4_scale
         rank, is_tied = factors.rank, self.own == "tied"
         H = np.ascontiguousarray(factors["H"][:, :rank].T)
-        if options.is_multiplicative:
-            V, stack = held_shifts(loss, factors), stacked(factors["G"][:, 1:], data.pattern, loss.sizes)
-            W, U = np.ascontiguousarray(factors["W"][:, :rank]), None
-            if not is_tied:
-                U = gathered_weights(factors["W"][:, rank : rank + loss.n_own], loss.sizes, data.stratum_index)
-        else:
-            W, U, V, stack = self._final_own_weights(data, fit, H, options)
+        V, stack = self._final_own(data, fit, H, options)
+        W, U = own_chunks.weights_kind(data)(fit.problem, factors).found(data)
         is_free = not fit.problem.free_mask
         fit.problem.release()
         W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)
@@ -311,7 +342,7 @@ class OwnComponentsMixin:
             W, H = times_powers(W, powers), times_powers(H, -powers[:, None])
             stack = rows_times_powers(stack, -np.tile(powers, data.n_strata)) if is_tied else stack
         if not is_tied:
-            U, stack = balanced_own(unscaled_weights(U, data.row_scale, half), stack)
+            U, stack = balanced_own(own.unscaled_weights(U, data.row_scale, half), stack)
         found = {"n_components_": rank, "_n_components": rank, "W_": W, "components_": H}
         found["n_revived_"] = fit.solver.n_reseeded
         of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
@@ -319,8 +350,10 @@ class OwnComponentsMixin:
         self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows")
         vars(self).update({} if is_tied else {"own_W_": U})
 
-    def _final_own_weights(self, data, fit, H, options):
-        """Solve for all weights exactly after the last iteration of coordinate descent, as `transform` does.
+    def _final_own(self, data, fit, H, options):
+        """Return the shifts and the own components of a fit, after all weights have been solved for exactly.
+
+        That is done after coordinate descent, as `transform` does it.
 
         Parameters
         ----------
@@ -332,26 +365,26 @@ class OwnComponentsMixin:
 
         Returns
         -------
-        W, U, V, stack :
-            Weights as `fastnmf.core.own.weights_of_strata` returns them, shifts and own components, in the inner scale.
+        V, stack : ndarray or csr_array (n_strata, n_columns), (sum of sizes, n_columns)
+            In the inner scale.
         """
-        factors, loss, rank = fit.factors, fit.problem.losses[0], len(H)
+        factors, loss, problem = fit.factors, fit.problem.losses[0], fit.problem
         V = held_shifts(loss, factors)
+        if options.is_multiplicative:
+            return V, stacked(factors["G"][:, 1:], data.pattern, loss.sizes)
         if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
-            V = apply_gauge(np.zeros((data.shape[0], rank)), H, V, data.stratum_index, options.gauge)[1]
+            V = apply_gauge(np.zeros((data.shape[0], len(H))), H, V, data.stratum_index, options.gauge)[1]
             factors["G"][:, 0] = data.pattern.entries(V)
             factors.invalidate("G")
         stack = stacked(factors["G"][:, 1:], data.pattern, loss.sizes)
         parts = own.OwnParts(loss.sizes, shift_arrays.as_read(stack), loss.penalty, self.own == "tied")
-        W, U = own.weights_of_strata(data, H.T, shift_arrays.as_read(V), parts)
-        wide = np.zeros_like(factors["W"])
-        wide[:, :rank] = W
-        if U is not None:
-            wide[:, rank : rank + loss.n_own] = spread_weights(U, loss.sizes, data.stratum_index)
-        factors.overwrite({"W": wide})
-        fit.history["objective"][-1] = fit.problem.value(factors)
-        fit.history["penalty"][-1] = fit.problem.penalty
-        return W, U, V, stack
+        weights = own_chunks.weights_kind(data)(problem, factors)
+        weights.solve(data, H.T, shift_arrays.as_read(V), parts)
+        fit.history["objective"][-1] = problem.value(factors)
+        fit.history["penalty"][-1] = problem.penalty
+        for name, more in weights.columns().items():
+            fit.history[name][-1] = fit.history[name][-1] + more
+        return V, stack
 
     # ---------------------------------------------------------------- the fitted model
 
@@ -422,6 +455,13 @@ class OwnComponentsMixin:
                 "components have the weights of the shared ones."
             )
         X, strata = with_labels(X, strata)
+        return self._transform_own(X, strata)
+
+    def _transform_own(self, X, strata):
+        """Return the weights of own components as `transform_own`; of a matrix on disk chunk by chunk."""
+        if isinstance(X, DiskCSR):
+            parts = [self._transform_own(block, rows) for _, block, rows in self._blocks(X, strata)]
+            return sp.csr_array(sp.vstack(parts, format="csr"))
         model, options = self._with_new_strata(X, strata), self._options()
         with threads(options.n_threads):
             data, H, V = model._prepared(X, strata, options)
@@ -488,8 +528,26 @@ class OwnComponentsMixin:
             return super()._nearest(data, H, V)
         return own.nearest_of_strata(data, H[:, : len(self.components_)], V, self._own_parts(data))
 
-    def _score(self, X, strata=None, sample_weight=None):
+    def _errors_and_norms(self, data, H, V, options):
         if not self._has_own:
+            return super()._errors_and_norms(data, H, V, options)
+        data = data.in_scale(np.dtype(np.float64), data.log4_scale)
+        return self._row_errors(data, *self._fitted_factors(data)), data.row_square_sums(None)
+
+    def _infer_by_divergence(self, data, H, V, options):
+        if not self._has_own:
+            return super()._infer_by_divergence(data, H, V, options)
+        data = data.in_scale(np.dtype(np.float64), data.log4_scale)
+        W, of_own = self._weights_in_parts(data)
+
+        def measure():
+            errors = row_divergences(data, W, self.components_, shift_arrays.as_read(self.shifts_), of_own)
+            return float(np.ldexp(errors.sum(), 2 * data.log4_scale)), None
+
+        return scaled(W, data.log4_scale), measure
+
+    def _score(self, X, strata=None, sample_weight=None):
+        if not self._has_own or isinstance(X, DiskCSR):
             return super()._score(X, strata, sample_weight)
         check_index(X, sample_weight=sample_weight)
         X, strata = with_labels(X, strata)
@@ -519,7 +577,7 @@ class OwnComponentsMixin:
         parts, e = self._own_parts(data), -data.log4_scale
         W, U = own.weights_of_strata(data, *self._fitted_factors(data), parts)
         sizes = np.concatenate([self.n_own_, np.zeros(data.n_strata - len(self.n_own_), self.n_own_.dtype)])
-        weights = W if U is None else spread_weights(U, sizes, data.stratum_index)
+        weights = W if U is None else own.spread_weights(U, sizes, data.stratum_index)
         parts = parts._replace(stack=shift_arrays.as_read(self._own_stack))  # in the user's scale
         return scaled(W, e), own.OwnEntries(scaled(weights, e), parts, data.stratum_index)
 
@@ -591,52 +649,6 @@ def stacked(G, pattern, sizes):
     return out
 
 
-def spread_weights(U, sizes, stratum_index):
-    """Return weights of own components as an array (n_rows, w), those of each row from column 0 on.
-
-    Parameters
-    ----------
-    U : csr_array (n_rows, sum of sizes)
-    sizes : ndarray (n_strata,) of int
-    stratum_index : ndarray (n_rows,) of int
-    """
-    begin, held = np.cumsum([0, *sizes])[:-1][stratum_index], U.tocoo()
-    row, column = held.coords
-    out = np.zeros((U.shape[0], int(np.max(sizes))), U.dtype)
-    out[row, column - begin[row]] = held.data
-    return out
-
-
-def gathered_weights(wide, sizes, stratum_index):
-    """Return the weights of own components as `transform_own` does, csr_array (n_rows, sum of sizes).
-
-    Parameters
-    ----------
-    wide : ndarray (n_rows, w)
-        As `spread_weights` returns them.
-    sizes : ndarray (n_strata,) of int
-    stratum_index : ndarray (n_rows,) of int
-    """
-    begin, (row, column) = np.cumsum([0, *sizes]), np.nonzero(wide)
-    places = row, begin[stratum_index[row]] + column
-    return sp.csr_array((wide[row, column], places), shape=(len(wide), int(begin[-1])))
-
-
-def unscaled_weights(U, row_scale, exponent):
-    """Return weights of own components divided by the row scale and times ``2 ** exponent``.
-
-    Parameters
-    ----------
-    U : csr_array (n_rows, k)
-    row_scale : ndarray (n_rows,), or None
-    exponent : int
-    """
-    values = scaled(U.data, exponent)
-    if row_scale is not None:  # rows of weight zero have no entries, as their data are zero
-        values = values / row_scale[row_index(U)]
-    return sp.csr_array((values, U.indices, U.indptr), U.shape)
-
-
 def balanced_own(U, stack):
     """Return U and the own components, scaled by powers of two against each other so that their lengths are similar.
 
@@ -646,12 +658,23 @@ def balanced_own(U, stack):
     stack : ndarray or csr_array (k, n_columns)
     """
     of_U = np.bincount(U.indices, np.square(U.data, dtype=np.float64), U.shape[1])
+    powers = powers_of_own(of_U, stack)
+    return own.columns_times_powers(U, powers), rows_times_powers(stack, -powers)
+
+
+def powers_of_own(of_U, stack):
+    """Return the powers of two by which own weights and own components are scaled against each other, int (k,).
+
+    Parameters
+    ----------
+    of_U : ndarray (k,)
+        Squared lengths of the columns of the weights.
+    stack : ndarray or csr_array (k, n_columns)
+    """
     of_G = shift_arrays.square_lengths(stack)
     is_used = (of_U > 0) & (of_G > 0)
     drift = np.log2(np.where(is_used, of_G, 1)) - np.log2(np.where(is_used, of_U, 1))
-    powers = np.rint(drift / 4).astype(int)
-    U = sp.csr_array((np.ldexp(U.data, powers[U.indices]), U.indices, U.indptr), U.shape)
-    return U, rows_times_powers(stack, -powers)
+    return np.rint(drift / 4).astype(int)
 
 
 def rows_times_powers(stack, powers):
