@@ -242,11 +242,11 @@ class StratifiedNMF(
     With several factors, a number could also move between the intercept and all levels of a factor: the least level of
     each factor is zero in every feature, and the intercept holds the rest (with ``alpha_V``, the penalty decides).
 
-    With own components a fit needs the squared error or Kullback-Leibler and all rows in memory, without penalties
-    (alpha_*, penalties, seed_features), weights of entries, missing values, class labels, `normalize` and
-    ``update_order="simultaneous"``; `gauge` goes with ``own=None, shifts=True``. `sample_weight`, `strata_weight`,
-    `fixed_components`, `n_init`, `warm_start` and checkpoints work. `partial_fit`, `predict_entries`, `recommend`,
-    `similar_features`, `estimate_dispersion` and fits of matrices on disk or Dask collections refuse own components.
+    With own components a fit needs the squared error or Kullback-Leibler, without penalties (alpha_*, penalties,
+    seed_features), weights of entries, missing values, class labels, `normalize` and ``update_order="simultaneous"``;
+    `gauge` goes with ``own=None, shifts=True``. `sample_weight`, `strata_weight`, `fixed_components`, `n_init`,
+    `warm_start` and checkpoints work, and so do matrices on disk. `partial_fit`, `predict_entries`, `recommend`,
+    `similar_features` and `estimate_dispersion` refuse own components.
     The start is a short fit of ``k + sum_i k_i`` components without strata, of which each stratum takes those that it
     uses most; where these are too many, own components start at the residual of a fit without them. The objective has
     more local minima than that of a fit without own components: prefer ``n_init`` of 3 or more where results matter.
