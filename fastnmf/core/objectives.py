@@ -114,6 +114,8 @@ def own_problem(
     kind, of_G = (kinds[1], BlockHALS()) if is_tied and is_descent else (kinds[0], EntryHALS())
     loss = kind(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
     updates = {"W": StrataHALS(np.arange(max(rank, offset + n_own))), "H": HALS(), "G": of_G}
+    if "V" in factors.arrays:  # of a design
+        updates |= {"G": EntryHALS(), "V": PatternHALS() if data.entries_meet else HALS()}
     return Problem(
         losses=[loss, OwnPenalty(loss)],
         updates=updates if is_descent else own_ratios(data),
@@ -124,13 +126,14 @@ def own_problem(
         exact_value=loss.exact_value,
         rounding=data.sq_norm * rounding(data.dtype) ** 2,
         equalize_norms=is_descent and not is_tied,
-        reseed_dead_component=partial(reseed_dead_components, loss) if is_descent else None,
+        reseed_dead_component=partial(reseed_dead_components, loss) if is_descent and "V" not in updates else None,
     )
 
 
 def own_ratios(data):
     """Return the multiplicative updates of a model with components of each stratum, by factor."""
-    return {"W": StrataMU.plain(data.dtype), "H": MU.plain(data.dtype), "G": EntryMU.plain(data.dtype)}
+    plain = MU.plain(data.dtype)
+    return {"W": StrataMU.plain(data.dtype), "H": plain, "V": plain, "G": EntryMU.plain(data.dtype)}
 
 
 def own_divergence_problem(data, factors, tasks, sizes, *, penalty, is_tied=False, shifts=True, kinds=OWN_KINDS):
@@ -152,7 +155,7 @@ def own_divergence_problem(data, factors, tasks, sizes, *, penalty, is_tied=Fals
     return Problem(
         losses=[loss, OwnTotal(loss)],
         updates=own_ratios(data),
-        schedule=(("W", 1), (("G", 1), ("H", 1))),
+        schedule=(("W", 1), (("G", 1), *((("V", 1),) if "V" in factors.arrays else ()), ("H", 1))),
         tasks=tasks,
         scale=loss.independence(),
     )

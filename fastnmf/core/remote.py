@@ -203,6 +203,11 @@ class ChunkedStrata:
         counts = np.bincount(stratum_index, minlength=self.n_strata)
         return StratumSizes(counts, counts if self.weight is None else self.collect(self.weight))
 
+    @property
+    def own(self):
+        """The strata to which own components belong: these."""
+        return self
+
     def collect(self, each):
         """Return the sums of a number of each row (n_rows,) by stratum, as `Strata.collect`."""
         return np.bincount(self.stratum_index, each, self.n_strata)

@@ -31,7 +31,8 @@ from fastnmf.data.sentences import shown
 from fastnmf.models import nmf, stratified
 from fastnmf.models.base.chunked import membership_of, refuse, summarized, weight_of_rows
 from fastnmf.models.base.designs import move_least_levels
-from fastnmf.models.base.own import powers_of_own, rows_times_powers
+from fastnmf.models.base.own_arrays import powers_of_own, rows_times_powers
+from fastnmf.models.base.own_given import check_rows
 from fastnmf.typing import FilePath, Names
 
 
@@ -195,7 +196,7 @@ class DaskFitMixin:
             return super()._data(X, given, options)
         refuse(self, given, options, "X is a Dask collection", "fit the matrix in memory by the class of fastnmf")
         if getattr(self, "_fits_own", False):
-            self._check_rows_of_own(given)
+            check_rows(self, given, is_here=False)
             if self._goes_on(options):
                 raise ValueError(
                     "warm_start=True does not go with own components (n_own, own) on Dask; set warm_start=False, or "

@@ -49,6 +49,8 @@ class RowsOfDesign:
         Z, where a `Design` has encoded the rows already.
     is_batch : bool
         Whether other rows of the same fit follow: these may lack columns, and are no strata although they look so.
+    levels : ndarray (n_rows,) of int32, or None
+        What `levels_by` returns, where the rows are encoded already.
     """
 
     strata: Any = None
@@ -56,6 +58,17 @@ class RowsOfDesign:
     exposure: Any = None
     encoded: Any = None
     is_batch: bool = False
+    levels: Any = None
+
+    def part(self, rows: slice) -> RowsOfDesign:
+        """Return some of the rows, which are encoded already."""
+        return RowsOfDesign(encoded=self.encoded[rows], levels=None if self.levels is None else self.levels[rows])
+
+    def levels_by(self, learned: Design, n_rows: int, unknown: Literal["error", "mean"]) -> Integers | None:
+        """Return the level of each row to which own components belong, as `Design.levels_of`; None without them."""
+        if learned.own is None or self.levels is not None:
+            return self.levels
+        return learned.levels_of(self.strata, n_rows, unknown)
 
     def encoded_by(self, learned: Design, n_rows: int, unknown: Literal["error", "mean"]) -> sp.csr_array:
         """Return Z, a csr_array (n_rows, q), as `Design.encode`; the arguments are those of `Design.encode`."""
@@ -88,6 +101,8 @@ class Design:
         Whether the rows of Z are multiplied by an exposure.
     sizes : ndarray (q,) of float64
         Total weight of the rows of the fit that have each column.
+    own : int, or None
+        Place among `levels` of the factor whose levels have own components; set by a model.
 
     Examples
     --------
@@ -109,7 +124,7 @@ class Design:
         sizes: Floats | None = None,
     ):
         self.kind, self.factors, self.levels, self.names = kind, factors, levels, names
-        self.has_exposure = has_exposure
+        self.has_exposure, self.own = has_exposure, None
         self.sizes = np.ones(len(names)) if sizes is None else sizes
 
     @classmethod
@@ -316,6 +331,23 @@ class Design:
             rows = sp.csr_array(rows)
             rows.eliminate_zeros()
         return rows[index]
+
+    def levels_of(self, strata: Any, n_rows: int, unknown: Literal["error", "mean"] = "error") -> Integers:
+        """Return the level of each row that own components belong to, int32 (n_rows,); unknown labels come last.
+
+        Parameters
+        ----------
+        strata, n_rows, unknown :
+            As for `encode`, which has checked the labels.
+        """
+        labels, levels = strata, self.levels[self.own]
+        if self.kind == "crossed":
+            labels = columns_of(strata)[self.factors[self.own]]
+        if labels is None:
+            return np.zeros(n_rows, np.int32)
+        found, index = distinct(known_labels(labels, "strata", n_rows), "strata")
+        place = places(found, levels)
+        return np.where(place < 0, len(levels), place)[index].astype(np.int32)
 
     def laplacian(self, smoothness: float | Mapping[str, float]) -> sp.csr_array | None:
         """Return the matrix L (q, q) of the smoothness penalty ``tr(V L Vᵀ)``, None where it is zero.
@@ -525,6 +557,8 @@ class DesignedStrata(HasDesign, Strata):
         As the parameters.
     learned : Design, or None
         What the fit has learned; set by a model for the data of a fit.
+    own_levels : ndarray (n_rows,) of int32, or None
+        The level of each row that own components belong to, an index into its labels; set by a model.
     """
 
     def __init__(
@@ -537,7 +571,7 @@ class DesignedStrata(HasDesign, Strata):
         laplacian: sp.csr_array | None = None,
     ):
         super().__init__(X, labels, None, is_signed, log4_scale)
-        self.design, self.laplacian = design, laplacian
+        self.design, self.laplacian, self.own_levels = design, laplacian, None
 
     @classmethod
     def of_matrix(
@@ -555,7 +589,21 @@ class DesignedStrata(HasDesign, Strata):
         return cls(as_matrix(X), labels, design, laplacian=laplacian)
 
     def _of_rows(self, X: Any, chosen: Any = ...) -> DesignedStrata:
-        return DesignedStrata(X, self.labels, self._rows_of_design(chosen), laplacian=self.laplacian)
+        found = DesignedStrata(X, self.labels, self._rows_of_design(chosen), laplacian=self.laplacian)
+        found.own_levels, found.learned = None if self.own_levels is None else self.own_levels[chosen], self.learned
+        return found
+
+    @cached_property
+    def own(self) -> Strata:
+        """The same rows as strata by `own_levels`, the levels of a factor; rows of unknown levels are one more."""
+        n_levels = len(self.learned.levels[self.learned.own])
+        n_levels = max(n_levels, int(self.own_levels.max(initial=0)) + 1)
+        found = Strata(self.X, np.arange(n_levels), self.own_levels, log4_scale=self.log4_scale)
+        found.sq_norm, found.sparse_shifts = self.sq_norm, self.sparse_shifts
+        found._weighed_as(self)
+        if self.is_sparse:
+            found.columns = self.columns
+        return found
 
     def _rows_of_design(self, chosen):
         return self.design if chosen is ... else self.design[chosen]

@@ -255,6 +255,11 @@ class Strata:
         return inner._weighed_as(self)
 
     @property
+    def own(self) -> Strata:
+        """The strata to which own components belong: these."""
+        return self
+
+    @property
     def n_entries(self) -> int:
         """Number of stored entries."""
         return self.X.nnz if self.is_sparse else self.X.size

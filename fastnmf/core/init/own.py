@@ -1,5 +1,7 @@
 """Start the components of strata from what the shared components and the shifts leave."""
 
+from contextlib import contextmanager
+
 import numpy as np
 
 from fastnmf.core.alternate import solve, sweep
@@ -35,15 +37,19 @@ def own_factors(data, W, H, v, sizes, *, is_tied):
     Returns
     -------
     factors : Factors
-        W (n_rows, K), H (n_columns, K) and G (q, 1 + w), see `fastnmf.core.losses.own.OwnFrobenius`.
+        W (n_rows, K), H (n_columns, K) and G (q, 1 + w), see `fastnmf.core.losses.own.OwnFrobenius`; with a design V,
+        too, see `fastnmf.core.losses.own_designs.OwnDesignFrobenius`.
     tasks : dict
     """
     k, w = W.shape[1], int(sizes.max())
     wide = [np.concatenate([F, np.zeros((len(F), 0 if is_tied else w))], axis=1) for F in (W, H)]
     W, H = (pad(F, data) for F in wide)
-    G = np.zeros((len(v), 1 + w), data.dtype)
-    G[:, 0] = v
+    G = np.zeros((len(data.own.pattern.group), 1 + w), data.dtype)
     tasks = {"W": row_tasks(W), "H": row_tasks(H), "G": split_rows(len(G), 1 + w)}
+    if data.own is not data:
+        V = np.array(v, dtype=data.dtype)
+        return Factors(k, W=W, H=H, G=G, V=V), tasks | {"V": data.pattern.entry_tasks}
+    G[:, 0] = v
     return Factors(k, W=W, H=H, G=G), tasks
 
 
@@ -110,11 +116,29 @@ class OwnWeights:
         factors, loss = self.factors, self.problem.losses[0]
         W = np.ascontiguousarray(factors["W"][:, : factors.rank])
         own = factors["W"][:, loss.offset : loss.offset + loss.n_own]
-        return W, gathered_weights(own, loss.sizes, data.stratum_index) if loss.offset else None
+        return W, gathered_weights(own, loss.sizes, data.own.stratum_index) if loss.offset else None
 
     def updating(self, update):
         """Return the update of all weights by an update of rows."""
         return update
+
+    @contextmanager
+    def unshifted(self):
+        """Keep the shifts as they are in the block."""
+        problem, before = self.problem, self.problem.schedule
+        problem.schedule = _without_shifts(before)
+        try:
+            with problem.losses[0].unshifted():
+                yield
+        finally:
+            problem.schedule = before
+
+    def set_shifts(self, v):
+        """Set the shifts to the entries (q,) on their pattern."""
+        factors = self.factors
+        name, of_shifts = ("V", ...) if "V" in factors.arrays else ("G", (..., 0))
+        factors[name][of_shifts] = v
+        factors.invalidate(name)
 
     def iterate(self, max_iter):
         """Iterate the schedule of the problem."""
@@ -124,6 +148,16 @@ class OwnWeights:
         """Run the schedule of the problem so many times."""
         for _ in range(n_sweeps):
             sweep(self.problem, self.factors)
+
+
+def _without_shifts(schedule):
+    """Return a schedule without the steps of the factor V."""
+    found = []
+    for step in schedule:
+        together = step if isinstance(step[0], tuple) else (step,)
+        kept = tuple(each for each in together if each[0] != "V")
+        found += [kept[0] if len(together) == 1 else kept] if kept else []
+    return tuple(found)
 
 
 def drawn_weights(drawn, strata, sizes, size, low, row_scale):
@@ -195,14 +229,13 @@ def start_divided(weights, stratum_of, W, H, v=None):
         factors["G"][entries, 1 : 1 + G.shape[1]] = G
     factors.invalidate("G")
     weights.take(stratum_of, W)
-    with loss.unshifted():
+    with weights.unshifted():
         if v is not None:
             weights.iterate(UNSHIFTED_UPDATES)
         else:
             weights.sweep(UNSHIFTED_ITERATIONS)
     if v is not None:
-        factors["G"][:, 0] = v
-        factors.invalidate("G")
+        weights.set_shifts(v)
 
 
 def start_own(weights, rng):
@@ -225,7 +258,7 @@ def start_own(weights, rng):
         weights.draw(rng, size=typical)
         of_own = weights.updating(StrataHALS(loss.offset + np.arange(loss.n_own)))
         steps = [*steps, ("W", of_own)] * OWN_ITERATIONS
-    with loss.unshifted():
+    with weights.unshifted():
         for name, update in steps:
             update(factors[name], problem.subproblem(name, factors), factors.rank, 2 if name == "G" else 1)
             factors.invalidate(name)
@@ -255,7 +288,7 @@ def start_own_positive(weights, rng):
     if loss.offset:
         weights.draw(rng, low=0.5, has_scale=True)
     of_own = weights.updating(OwnColumns(problem.updates["W"], factors.rank))
-    with loss.unshifted():
+    with weights.unshifted():
         for _ in range(POSITIVE_ITERATIONS):
             for name, update in (("G", problem.updates["G"]), ("W", of_own))[: 2 if loss.offset else 1]:
                 update(factors[name], problem.subproblem(name, factors), factors.rank, 1)

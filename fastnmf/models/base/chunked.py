@@ -131,7 +131,7 @@ class ChunkedFitMixin(AutoStartMixin):
         part = slice(0, 0)
         for block in X.blocks(X.chunk_rows):
             part = slice(part.stop, part.stop + block.shape[0])
-            rows = None if strata is None else RowsOfDesign(encoded=strata.encoded[part]) if is_design else strata[part]
+            rows = None if strata is None else strata.part(part) if is_design else strata[part]
             yield part, block, rows
 
 

@@ -35,6 +35,7 @@ from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import available_if
 from fastnmf.models.base.inspection import Explanation, refuse_with_design
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.own_given import place_of_own
 from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import Groups, Matrix, Names, SparseOrDense, Vector
 
@@ -76,7 +77,10 @@ class DesignMixin:
         levels = getattr(self, "strata_", [])
         levels = levels if isinstance(levels, list) else [levels]
         names, sizes = self.shift_names_, np.asarray(self.stratum_sizes_, dtype=np.float64)
-        return Design(self._design["kind"], self._design["factors"], levels, names, self._design["has_exposure"], sizes)
+        kept = self._design
+        found = Design(kept["kind"], kept["factors"], levels, names, kept["has_exposure"], sizes)
+        found.own = kept.get("own")
+        return found
 
     def _rows_given(self, X, strata, design, exposure, *, is_fit=False):
         """Return X, without columns that `strata` names, and the labels of its rows or a `RowsOfDesign`.
@@ -128,6 +132,7 @@ class DesignMixin:
         learned, names, rows, laplacian = self._membership(X.shape[0], options, strata, weight, labels)
         if sp.issparse(rows):
             data = DesignedStrata.of_matrix(X, names, rows, laplacian)
+            data.own_levels = strata.levels_by(learned, X.shape[0], self._unknown_levels())
         else:
             data = Strata(as_matrix(X), names, rows)
         data.sparse_shifts, data.learned = options.sparse_shifts, learned
@@ -151,11 +156,11 @@ class DesignMixin:
             self._check_design(options, weight)
             given = strata.strata, strata.design, strata.exposure
             learned, Z = Design.learn(*given, n_rows, is_batch=strata.is_batch)
-            laplacian = learned.laplacian(self.smoothness)
+            laplacian, learned.own = learned.laplacian(self.smoothness), place_of_own(self, learned)
         else:
             Z = strata.encoded_by(learned, n_rows, self._unknown_levels())
         names = learned.levels[0] if learned.is_plain else learned.names  # by which a start is matched
-        can_be_strata = is_fit and laplacian is None and not strata.is_batch
+        can_be_strata = is_fit and laplacian is None and not strata.is_batch and learned.own is None
         is_plain = can_be_strata and is_one_hot(Z)  # in the time, and with the bits, of strata
         return Membership(learned, names, Z.indices.astype(np.int32) if is_plain else Z, laplacian)
 
@@ -204,7 +209,7 @@ class DesignMixin:
             As for `BaseNMF._alternate`.
         """
         W, H, v, V = start
-        if options.is_multiplicative and V is None and isinstance(data, HasDesign):
+        if options.is_multiplicative and V is None and v is not None and isinstance(data, HasDesign):
             v = data.positive_shifts(v)
         return super()._alternate(data, (W, H, v, V), given, options, level)
 
@@ -436,7 +441,8 @@ class DesignMixin:
         if not isinstance(strata, RowsOfDesign):
             X, strata = self._rows_given(X, strata, None, None)
         if isinstance(X, DiskCSR):
-            strata = RowsOfDesign(encoded=strata.encoded_by(self._fitted_design(), X.shape[0], self._unknown_levels()))
+            given = self._fitted_design(), X.shape[0], self._unknown_levels()
+            strata = RowsOfDesign(encoded=strata.encoded_by(*given), levels=strata.levels_by(*given))
         return X, strata
 
     def _transform(self, X, strata=None):
@@ -512,6 +518,7 @@ class DesignMixin:
 def attributes_of(learned):
     """Return the fitted attributes that say which design a model has."""
     kept = {"kind": learned.kind, "factors": learned.factors, "has_exposure": learned.has_exposure}
+    kept |= {} if learned.own is None else {"own": learned.own}
     found = {"shift_names_": learned.names, "_design": kept}
     if learned.kind != "matrix":
         found["strata_"] = learned.levels if learned.kind == "crossed" else learned.levels[0]
