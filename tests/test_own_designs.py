@@ -197,6 +197,29 @@ def test_an_exposure_of_one_is_the_fit_of_the_labels():
         np.testing.assert_allclose(found.history_["objective"][-1], wanted.history_["objective"][-1], rtol=rtol)
 
 
+def test_dead_components_are_replaced_by_what_rows_lack():
+    problem, factors = at(True, weight=WEIGHT)
+    loss = problem.losses[0]
+    factors["H"][:, 0], factors["G"][loss.entries_of(2), 1] = 0, 0
+    factors.invalidate("H")
+    factors.invalidate("G")
+    V, row_scale = loss.of_shifts.pattern.dense(factors["V"]), np.sqrt(WEIGHT)
+    y = rows_of(CASES["crossed"][1]) @ V * row_scale[:, None] + factors["W"][:, :RANK] @ factors["H"][:, :RANK].T
+    for i, code in enumerate(SITES):
+        entries = loss.entries_of(code)
+        y[i, loss.pattern.column[entries]] += factors["G"][entries, 1:] @ factors["W"][i, RANK : RANK + 2]
+    lack = np.where(WEIGHT[:, None] > 0, (X * row_scale[:, None] - y) / np.maximum(row_scale[:, None], 1e-9), 0)
+    errors = np.sum(lack**2, axis=1)
+    first = int(np.argmax(errors))
+    errors[[first]] = 0
+    second = int(np.argmax(np.where(SITES == 2, errors, 0)))
+    assert problem.reseed_dead_component(factors) == 2
+    np.testing.assert_allclose(factors["H"][:, 0], np.maximum(lack[first], 0), atol=1e-12)
+    entries = loss.entries_of(2)
+    np.testing.assert_allclose(factors["G"][entries, 1], np.maximum(lack[second], 0)[loss.pattern.column[entries]])
+    assert not factors["W"][:, 0].any() and not factors["W"][SITES == 2, RANK].any()
+
+
 def test_threads_and_checkpoints_give_the_same_bits(tmp_path):
     for name in ("crossed", "kl, crossed"):
         options, given = CASES[name]
@@ -238,6 +261,7 @@ def test_methods_and_data_that_are_refused(tmp_path):
         model.explain(X, **given)
     with pytest.raises(ValueError, match="warm_start=True does not go with own components"):
         model.set_params(warm_start=True).fit(X, **given)
+    assert fastnmf.write_report(fitted(options, given, max_iter=2), tmp_path / "page.html", X=X, **given).exists()
     save_csr(sp.csr_array(X), tmp_path)
     with pytest.raises(ValueError, match="need all rows in memory"):
         fitted(options, given, open_csr(tmp_path))

@@ -126,7 +126,7 @@ def own_problem(
         exact_value=loss.exact_value,
         rounding=data.sq_norm * rounding(data.dtype) ** 2,
         equalize_norms=is_descent and not is_tied,
-        reseed_dead_component=partial(reseed_dead_components, loss) if is_descent and "V" not in updates else None,
+        reseed_dead_component=partial(reseed_dead_components, loss) if is_descent else None,
     )
 
 

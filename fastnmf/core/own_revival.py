@@ -84,21 +84,14 @@ def _row_errors(loss, factors):
     """Return the squared error of every row, without its weight, float64 (n_rows,); 0 for rows of weight 0."""
     strata, with_H, with_G = loss.strata, loss.entry_moments(factors), loss.entry_squares(factors)[:, :, 1:]
     grams, below = extended_grams(loss.gram("H", factors), with_H, with_G, loss.offset, 0.0)
-    errors, product = strata.row_square_sums(_shifts(loss, factors)), loss.row_product(factors)
+    errors, product, more = loss.unexplained(factors), loss.row_product(factors), loss.below_rows(factors)
     scale = np.ones(len(errors)) if strata.row_scale is None else strata.row_scale.astype(np.float64)
     for code, rows, _ in loss.each_stratum():
         F = factors["W"][rows].astype(np.float64)
-        linear = product[rows] - scale[rows, None] * below[code]
+        linear = product[rows] - (scale[rows, None] * below[code] if more is None else more[rows])
         with single_threaded_blas():
             errors[rows] += np.einsum("ij,ij->i", F, F @ grams[code] - 2 * linear)
     return np.divide(errors, scale**2, out=np.zeros(len(errors)), where=scale > 0)
-
-
-def _shifts(loss, factors):
-    """Return the shifts (n_strata, n_columns), dense or CSR."""
-    if loss.is_common:
-        return np.repeat(loss.shift(factors)[None], loss.strata.n_strata, axis=0)
-    return loss.pattern.as_read(np.ascontiguousarray(factors["G"][:, 0]))
 
 
 def _missed(loss, factors, row, keep):
@@ -116,8 +109,7 @@ def _missed(loss, factors, row, keep):
     x, w = loss.row_of(factors, row)
     w = w * keep[code].astype(w.dtype)
     here, U = loss.pattern.group == code, w[loss.offset : loss.offset + loss.n_own]
-    v = loss.shift(factors) if loss.is_common else loss.pattern.row(factors["G"][:, 0], code)
     with single_threaded_blas():
-        y = scale * v + factors["H"][:, : factors.rank] @ w[: factors.rank]
+        y = loss.shift_of(factors, row) + factors["H"][:, : factors.rank] @ w[: factors.rank]
         y[loss.pattern.column[here]] += factors["G"][here, 1:] @ U
     return np.maximum(x - y, 0) / (scale if scale > 0 else 1)

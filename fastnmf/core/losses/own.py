@@ -261,6 +261,23 @@ class OwnFrobenius(Frobenius):
         """Return a row of the data, dense (n_columns,), and its weights (K,)."""
         return dense_rows(self.strata.X, [row])[0], factors["W"][row]
 
+    def unexplained(self, factors):
+        """Return the squared length of every row less its shift, float64 (n_rows,)."""
+        if self.is_common:
+            V = np.repeat(self.shift(factors)[None], self.strata.n_strata, axis=0)
+        else:
+            V = self.pattern.as_read(np.ascontiguousarray(factors["G"][:, 0]))
+        return self.strata.row_square_sums(V)
+
+    def below_rows(self, factors):
+        """Return neg of [W U], (n_rows, K), or None where it is that of the stratum times the row scale."""
+
+    def shift_of(self, factors, row):
+        """Return the shift of a row times its row scale, dense (n_columns,)."""
+        code, row_scale = self.strata.stratum_index[row], self.strata.row_scale
+        v = self.shift(factors) if self.is_common else self.pattern.row(factors["G"][:, 0], code)
+        return (1 if row_scale is None else row_scale[row]) * v
+
     def multiply_weights(self, factors, keep):
         """Multiply the weights of rows in place by the numbers ``keep`` (n_strata, K) of their stratum."""
         W = factors["W"]

@@ -63,9 +63,17 @@ class OwnDesignFrobenius(OwnFrobenius):
         elif name == "H":
             sub.add(neg=self.of_shifts._neg("H", factors))
         else:
-            sub.add(neg=self._below(factors))
+            sub.add(neg=self.below_rows(factors))
 
-    def _below(self, factors):
+    def unexplained(self, factors):
+        """As `OwnFrobenius.unexplained`."""
+        return self.data.row_square_sums(self.of_shifts.pattern.as_read(factors["V"]))
+
+    def shift_of(self, factors, row):
+        """As `OwnFrobenius.shift_of`."""
+        return self.data.shift_rows(self.of_shifts.pattern.as_read(factors["V"]), slice(row, row + 1))[0]
+
+    def below_rows(self, factors):
         """Return the part of neg of [W U] that comes from the shifts, (n_rows, K)."""
         below, M = full(self.of_shifts._neg("W", factors)).copy(), self._inner(factors)
         Z, w = self.data.as_design(), self.n_own
