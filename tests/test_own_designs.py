@@ -10,7 +10,7 @@ import fastnmf
 from fastnmf import StratifiedNMF, open_csr, save_csr
 from fastnmf.core.alternate import sweep
 from fastnmf.core.init.own import own_factors
-from fastnmf.core.losses.own_designs import DESIGN_KINDS
+from fastnmf.core.losses import own_designs
 from fastnmf.core.objectives import own_divergence_problem, own_problem
 from fastnmf.data.design import Design, DesignedStrata
 
@@ -144,7 +144,7 @@ def at(is_squared, *, is_tied=False, weight=None):
     sizes = np.full(3, RANK) if is_tied else np.array([2, 0, 1])
     W, H, V = rng.random((N, RANK)), rng.random((M, RANK)), 0.1 + rng.random(len(data.pattern.group))
     factors, tasks = own_factors(data, W, H, V, sizes, is_tied=is_tied)
-    kinds = {"penalty": 0.3, "is_tied": is_tied, "kinds": DESIGN_KINDS}
+    kinds = {"penalty": 0.3, "is_tied": is_tied, "kinds": own_designs.DESIGN_KINDS}
     if is_squared:
         schedule = (("W", 1), ("G", 2), ("V", 1), ("H", 1))
         problem = own_problem(data, factors, tasks, schedule, sizes, **kinds)
@@ -159,8 +159,12 @@ def at(is_squared, *, is_tied=False, weight=None):
     return problem, factors
 
 
-@pytest.mark.parametrize(("is_squared", "is_tied"), [(True, False), (True, True), (False, False)])
-def test_gradients_are_differences_and_every_block_is_monotone(is_squared, is_tied):
+@pytest.mark.parametrize(
+    ("is_squared", "is_tied", "limit"),
+    [(True, False, 1 << 24), (True, True, 1 << 24), (True, False, 0), (False, False, 0)],
+)
+def test_gradients_are_differences_and_every_block_is_monotone(is_squared, is_tied, limit, monkeypatch):
+    monkeypatch.setattr(own_designs, "DENSE_BELOW", limit)
     problem, factors = at(is_squared, is_tied=is_tied, weight=0.5 + np.random.default_rng(0).random(N))
     for name, entries in (("W", [(3, 1), (SITES.tolist().index(2), 0)]), ("H", [(3, 1)]), ("G", [(4, 1)]), ("V", [7])):
         if name == "W" and not is_tied:

@@ -206,8 +206,8 @@ class StratifiedNMF(
         How often a component whose weights or entries had become zero was replaced by the positive part of the residual
         of the row that the model fits worst, an own one by that of a row of its stratum; by ``"hals"`` only.
     own_components_ : dict
-        Label, or level of the factor, -> G(i) or D(i), (k_i, n_features), an array, or a csr_array as `shifts_`. Like `n_own_` only of fits with
-        own components; `own_W_` only where these have weights of their own.
+        Label, or level of the factor, -> G(i) or D(i), (k_i, n_features), an array, or a csr_array as `shifts_`. Like
+        `n_own_` only of fits with own components; `own_W_` only where these have weights of their own.
     own_W_ : csr_array (n_samples, sum of `n_own_`) of the dtype of X
         U: a row has entries in the columns of its stratum, which follow the order of `strata_`.
     n_own_ : ndarray (n_strata,) of int
@@ -248,8 +248,8 @@ class StratifiedNMF(
     `gauge` goes with ``own=None, shifts=True``. `sample_weight`, `strata_weight`, `fixed_components`, `n_init`,
     `warm_start` and checkpoints work, and so do matrices on disk. With several factors or an exposure, own components
     need all rows in memory, ``shifts=True`` and ``own=None`` (of several factors), without `gauge`, `smoothness`,
-    `warm_start`, and ``solver="mu"`` for the squared error; `explain` refuses them, and so does ``design=``. `partial_fit`, `predict_entries`, `recommend`,
-    `similar_features` and `estimate_dispersion` refuse own components.
+    `warm_start`, and ``solver="mu"`` for the squared error; `explain` refuses them, and so does ``design=``.
+    `partial_fit`, `predict_entries`, `recommend`, `similar_features` and `estimate_dispersion` refuse own components.
     The start is a short fit of ``k + sum_i k_i`` components without strata, of which each stratum takes those that it
     uses most; where these are too many, own components start at the residual of a fit without them. The objective has
     more local minima than that of a fit without own components: prefer ``n_init`` of 3 or more where results matter.

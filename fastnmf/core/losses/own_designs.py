@@ -6,14 +6,19 @@ Inner scale: as in `fastnmf.core.losses.own`.
 import numpy as np
 import scipy.sparse as sp
 
+from fastnmf.core.factors import aligned
 from fastnmf.core.losses.design_divergence import DesignKullbackLeibler
 from fastnmf.core.losses.own import OwnFrobenius
 from fastnmf.core.losses.own_divergence import OwnKullbackLeibler
 from fastnmf.core.losses.squared import DesignFrobenius
 from fastnmf.core.problem import full
+from fastnmf.data.layout import Compressed
 from fastnmf.data.shifts import entries_at
 from fastnmf.kernels import design_ratios, divergence, own, own_ratios
 from fastnmf.kernels.records import CSR, ShiftedProduct
+from fastnmf.kernels.row_intrinsics import padded
+
+DENSE_BELOW = 1 << 24  # numbers of G, and of C, of all levels side by side, up to which they are held as dense arrays
 
 
 class OwnDesignFrobenius(OwnFrobenius):
@@ -44,16 +49,14 @@ class OwnDesignFrobenius(OwnFrobenius):
     def __init__(self, strata, width, tasks, sizes, offset, penalty, shifts=True):
         super().__init__(strata.own, width, tasks, sizes, offset, penalty, shifts=False)
         self.data, self.of_shifts = strata, DesignFrobenius(strata, width, tasks)
+        self._wide = padded(self.strata.n_strata * self.n_own, strata.dtype)
+        self._is_dense = self._wide * (strata.shape[1] + strata.n_strata) <= DENSE_BELOW
 
     def contribute(self, name, factors, sub):
         """Add the half-gradient of W, H, G or V."""
         if name == "V":
             self.of_shifts.contribute(name, factors, sub)
-            sub.add(
-                neg=_sampled(self._components(factors) @ self._used(factors).T, self.of_shifts.pattern).astype(
-                    self.strata.dtype
-                )
-            )
+            sub.add(neg=self._met_by_shifts(factors))
             return
         super().contribute(name, factors, sub)
         if name == "G":  # pos may be negative: coordinate descent asks for the difference only
@@ -79,17 +82,54 @@ class OwnDesignFrobenius(OwnFrobenius):
         Z, w = self.data.as_design(), self.n_own
         for code, rows, _ in self.each_stratum():
             if self.sizes[code]:
-                part = M[:, code * w : (code + 1) * w].toarray()  # never-densify-ok: a number for each shift
+                part = M[:, code * w : (code + 1) * w]
+                part = part.toarray() if sp.issparse(part) else part  # never-densify-ok: a number for each shift
                 below[rows, self.offset : self.offset + w] += Z[rows] @ part
         return below
 
     def _met_by_entries(self, factors):
         """Return ``V C(i)`` on the pattern of the own components, (q, w)."""
-        product, w = self._shifts(factors) @ self._used(factors), self.n_own
+        column, group, w = self.pattern.column, self.pattern.group.astype(np.int64), self.n_own
+        if self._is_dense:
+            product, held = aligned((self.strata.shape[1], self._wide), self.strata.dtype), self.of_shifts.pattern
+            Compressed(held.start, held.group, factors["V"]).matmul(self._dense_used(factors), product)
+            return np.stack([product[column, group * w + c] for c in range(w)], axis=1)
+        product = self._shifts(factors) @ self._used(factors)
         product.sort_indices()
-        column, group = self.pattern.column, self.pattern.group.astype(np.int64)
         each = [entries_at(product, column, group * w + c) for c in range(w)]
         return np.stack(each, axis=1).astype(self.strata.dtype)
+
+    def _met_by_shifts(self, factors):
+        """Return ``sum_i G(i) C(i)ᵀ`` on the pattern of the shifts, (q,)."""
+        held, dtype = self.of_shifts.pattern, self.strata.dtype
+        if self._is_dense:
+            found = np.empty(len(held.group), dtype)
+            held.sampled(self._dense_components(factors), self._dense_used(factors), found)
+            return found
+        product = sp.csr_array(self._components(factors) @ self._used(factors).T)
+        product.sort_indices()
+        return entries_at(product, held.column, held.group).astype(dtype)
+
+    def _dense_used(self, factors):
+        """Return C as a padded array (q, P)."""
+
+        def compute():
+            out, C = aligned((self.data.n_strata, self._wide), self.strata.dtype), self._used(factors)
+            out[:, : C.shape[1]] = C.toarray()  # never-densify-ok: at most DENSE_BELOW numbers
+            return out
+
+        return factors.cached("dense shifts used", ("W",), compute)
+
+    def _dense_components(self, factors):
+        """Return G of all levels side by side as a padded array (n_columns, P)."""
+
+        def compute():
+            out, pattern, w = aligned((self.strata.shape[1], self._wide), self.strata.dtype), self.pattern, self.n_own
+            columns = pattern.group.astype(np.int64)[:, None] * w + np.arange(w)
+            out[pattern.column[:, None], columns] = factors["G"][:, 1:]
+            return out
+
+        return factors.cached("dense own", ("G",), compute)
 
     def _shifts(self, factors):
         """Return V, a csr_array (n_columns, q) of float64."""
@@ -118,16 +158,20 @@ class OwnDesignFrobenius(OwnFrobenius):
         return factors.cached("shifts used", ("W",), compute)
 
     def _inner(self, factors):
-        """Return ``M = Vᵀ G`` of all levels side by side, a csc_array (q, n_levels w) of float64."""
+        """Return ``M = Vᵀ G`` of all levels side by side, (q, n_levels w) at least: dense, or a csc_array."""
 
         def compute():
+            if self._is_dense:
+                return self.of_shifts.pattern.tmatmul(factors["V"], self._dense_components(factors))
             return sp.csc_array(self._shifts(factors).T @ self._components(factors))
 
         return factors.cached("shifts with own", ("V", "G"), compute)
 
     def value(self, factors):
         """Return the squared error, without the penalty."""
-        crossed = self.of_shifts._crossed(factors) + float(self._used(factors).multiply(self._inner(factors)).sum())
+        M, C = self._inner(factors), self._used(factors)
+        M = M if sp.issparse(M) else M[:, : C.shape[1]]
+        crossed = self.of_shifts._crossed(factors) + float(C.multiply(M).sum())
         of_V = factors.cached(("pos", "V"), ("V",), lambda: self.of_shifts._of_shifts(factors["V"]))
         return super().value(factors) + of_V + 2 * crossed
 
@@ -146,13 +190,6 @@ class OwnDesignFrobenius(OwnFrobenius):
             both = np.concatenate([W[rows, :k], W[rows, self.offset : self.offset + w]], axis=1)
             total += self.data.part(rows).residual_square_sum(both, np.concatenate([H, own_H], axis=1), V)
         return total
-
-
-def _sampled(product, pattern):
-    """Return the entries of a sparse product (n_columns, q) on a pattern of shifts, float64."""
-    product = sp.csr_array(product)
-    product.sort_indices()
-    return entries_at(product, pattern.column, pattern.group)
 
 
 class OwnDesignKullbackLeibler(OwnKullbackLeibler):
