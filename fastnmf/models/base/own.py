@@ -515,14 +515,6 @@ class OwnComponentsMixin:
             errors = self._errors_and_norms(data, H, V, options)[0]
         return np.ldexp(errors, -4 * data.log4_scale)
 
-    def explain(self, X, **given):
-        if self._has_own and self._is_designed:
-            raise ValueError(
-                "explain does not know own components (n_own) of several factors, or with an exposure; use score, and "
-                "reconstruction_errors, with and without them."
-            )
-        return super().explain(X, **given)
-
     def _errors_and_norms(self, data, H, V, options):
         if not self._has_own:
             return super()._errors_and_norms(data, H, V, options)
