@@ -50,7 +50,7 @@ def own_sizes(model, data, rank):
         Number of shared components.
     """
     learned, labels, n_own, what = getattr(data, "learned", None), data.labels, model.n_own, "strata"
-    if learned is not None:
+    if learned is not None and learned.own is not None:
         labels = learned.levels[learned.own]
         if learned.kind == "crossed":
             what = f"labels of {learned.factors[learned.own]!r}"
