@@ -18,7 +18,7 @@ import scipy.sparse as sp
 from scipy.sparse import csgraph
 
 from fastnmf.data import shifts
-from fastnmf.data.labels import columns_of, distinct, encode_labels, is_crossed, known_labels, places
+from fastnmf.data.labels import columns_of, distinct, encode_labels, is_crossed, known_labels, places, places_of_rows
 from fastnmf.data.layout import TILE, Compressed, WeightedGrouping, row_index, row_squares, row_tiles
 from fastnmf.data.matrix import as_matrix, as_numbers
 from fastnmf.data.sentences import shown
@@ -64,11 +64,12 @@ class RowsOfDesign:
         """Return some of the rows, which are encoded already."""
         return RowsOfDesign(encoded=self.encoded[rows], levels=None if self.levels is None else self.levels[rows])
 
-    def levels_by(self, learned: Design, n_rows: int, unknown: Literal["error", "mean"]) -> Integers | None:
-        """Return the level of each row to which own components belong, as `Design.levels_of`; None without them."""
+    def levels_by(self, learned: Design, n_rows: int) -> Integers | None:
+        """Return the level of each row to which own components belong, as `places_of_rows`; None without them."""
         if learned.own is None or self.levels is not None:
             return self.levels
-        return learned.levels_of(self.strata, n_rows, unknown)
+        labels = columns_of(self.strata)[learned.factors[learned.own]] if learned.factors else self.strata
+        return places_of_rows(labels, learned.levels[learned.own], n_rows)
 
     def encoded_by(self, learned: Design, n_rows: int, unknown: Literal["error", "mean"]) -> sp.csr_array:
         """Return Z, a csr_array (n_rows, q), as `Design.encode`; the arguments are those of `Design.encode`."""
@@ -332,23 +333,6 @@ class Design:
             rows.eliminate_zeros()
         return rows[index]
 
-    def levels_of(self, strata: Any, n_rows: int, unknown: Literal["error", "mean"] = "error") -> Integers:
-        """Return the level of each row that own components belong to, int32 (n_rows,); unknown labels come last.
-
-        Parameters
-        ----------
-        strata, n_rows, unknown :
-            As for `encode`, which has checked the labels.
-        """
-        labels, levels = strata, self.levels[self.own]
-        if self.kind == "crossed":
-            labels = columns_of(strata)[self.factors[self.own]]
-        if labels is None:
-            return np.zeros(n_rows, np.int32)
-        found, index = distinct(known_labels(labels, "strata", n_rows), "strata")
-        place = places(found, levels)
-        return np.where(place < 0, len(levels), place)[index].astype(np.int32)
-
     def laplacian(self, smoothness: float | Mapping[str, float]) -> sp.csr_array | None:
         """Return the matrix L (q, q) of the smoothness penalty ``tr(V L Vᵀ)``, None where it is zero.
 
@@ -596,14 +580,7 @@ class DesignedStrata(HasDesign, Strata):
     @cached_property
     def own(self) -> Strata:
         """The same rows as strata by `own_levels`, the levels of a factor; rows of unknown levels are one more."""
-        n_levels = len(self.learned.levels[self.learned.own])
-        n_levels = max(n_levels, int(self.own_levels.max(initial=0)) + 1)
-        found = Strata(self.X, np.arange(n_levels), self.own_levels, log4_scale=self.log4_scale)
-        found.sq_norm, found.sparse_shifts = self.sq_norm, self.sparse_shifts
-        found._weighed_as(self)
-        if self.is_sparse:
-            found.columns = self.columns
-        return found
+        return self.as_strata(self.own_levels, len(self.learned.levels[self.learned.own]))
 
     def _rows_of_design(self, chosen):
         return self.design if chosen is ... else self.design[chosen]

@@ -132,7 +132,7 @@ class DesignMixin:
         learned, names, rows, laplacian = self._membership(X.shape[0], options, strata, weight, labels)
         if sp.issparse(rows):
             data = DesignedStrata.of_matrix(X, names, rows, laplacian)
-            data.own_levels = strata.levels_by(learned, X.shape[0], self._unknown_levels())
+            data.own_levels = strata.levels_by(learned, X.shape[0])
         else:
             data = Strata(as_matrix(X), names, rows)
         data.sparse_shifts, data.learned = options.sparse_shifts, learned
@@ -442,7 +442,7 @@ class DesignMixin:
             X, strata = self._rows_given(X, strata, None, None)
         if isinstance(X, DiskCSR):
             given = self._fitted_design(), X.shape[0], self._unknown_levels()
-            strata = RowsOfDesign(encoded=strata.encoded_by(*given), levels=strata.levels_by(*given))
+            strata = RowsOfDesign(encoded=strata.encoded_by(*given), levels=strata.levels_by(*given[:2]))
         return X, strata
 
     def _transform(self, X, strata=None):

@@ -473,7 +473,7 @@ class OwnComponentsMixin:
             design, rows_of = self._fitted_design(), strata
             if not isinstance(rows_of, RowsOfDesign):
                 rows_of = RowsOfDesign(with_labels(W, strata)[1])
-            stratum_index = rows_of.levels_by(design, rows.shape[0], self._unknown_levels())
+            stratum_index = rows_of.levels_by(design, rows.shape[0])
         else:
             stratum_index, _ = encode_labels(strata, rows.shape[0], self.strata_)
         for code, D in enumerate(self.own_components_.values()):
