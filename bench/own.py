@@ -5,6 +5,7 @@ Usage::
     python bench/own.py [--seeds 5]          # two weak components in 100 of 250 rows, beside four shared ones
     python bench/own.py --counts [--seeds 5] # the same in Poisson counts, under Kullback-Leibler
     python bench/own.py --speed              # an iteration on 20 newsgroups, squared error and counts
+    python bench/own.py --disk [--chunks 10]  # an iteration on 20 newsgroups in memory and from disk
     python bench/own.py --many [--strata 1000]
 
 The first prints the mean cosine between the planted components of the target rows and those that were found: by
@@ -15,13 +16,14 @@ counts, under Kullback-Leibler and, for comparison, under the squared error.
 
 import argparse
 import resource
+import tempfile
 import time
 
 import numpy as np
 from machine import describe
 from scipy.optimize import linear_sum_assignment
 
-from fastnmf import NMF, StratifiedNMF
+from fastnmf import NMF, StratifiedNMF, save_csr
 from fastnmf.datasets import load_newsgroups
 
 
@@ -130,6 +132,21 @@ def speed(n_threads, rank=20):
         print(f"{name:<18} start and end {start:6.2f} s, iteration {1e3 * each:7.1f} ms, {each / plain:5.2f} times")
 
 
+def disk(n_threads, n_chunks, rank=20):
+    """Print seconds of an iteration on 20 newsgroups in memory, and from disk in chunks whose columns are stored."""
+    news = load_newsgroups()
+    print(f"20 newsgroups, {news.data.nnz} entries, rank {rank}, {n_chunks} chunks, {n_threads} threads")
+    of_counts = {"solver": "mu", "beta_loss": "kullback-leibler"}
+    cases = {"shifts of strata": {}, "n_own=1": {"n_own": 1}, "own='tied'": {"own": "tied"}}
+    cases |= {"counts: shifts": of_counts, "counts: n_own=1": {"n_own": 1, **of_counts}}
+    with tempfile.TemporaryDirectory() as folder:
+        on_disk = save_csr(news.data, folder, columns=-(-news.data.shape[0] // n_chunks))
+        for name, options in cases.items():
+            model = StratifiedNMF(rank, init="features", random_state=0, n_threads=n_threads, **options)
+            here, there = (seconds(model, X, news.strata)[1] for X in (news.data, on_disk))
+            print(f"{name:<18} {1e3 * here:7.1f} ms in memory, {1e3 * there:7.1f} ms from disk")
+
+
 def many(n_strata, rank=20):
     """Print time and memory of a fit with many strata, each with one own component."""
     news = load_newsgroups()
@@ -153,12 +170,16 @@ def main():
     parser.add_argument("--counts", action="store_true")
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--many", action="store_true")
+    parser.add_argument("--disk", action="store_true")
+    parser.add_argument("--chunks", type=int, default=10)
     parser.add_argument("--strata", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(describe())
     if options.speed:
         speed(options.threads)
+    elif options.disk:
+        disk(options.threads, options.chunks)
     elif options.many:
         many(options.strata)
     elif options.counts:

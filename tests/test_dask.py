@@ -110,6 +110,42 @@ def test_fits_of_designs_have_the_bits_of_those_on_disk(name, disk, client):
     assert (found.to_local().transform(X, **given) == W.compute()).all()
 
 
+OWN = {  # name -> parameters, whether the workers hold the chunks
+    "own": ({"n_own": 2, "gauge": "max_shift"}, False),
+    "tied": ({"own": "tied", "shifts": False}, True),
+    "own, kl": (CASES["strata, kl"][1] | {"n_own": {1: 1, 3: 2}, "extrapolate": True}, True),
+    "own, joint": ({"n_own": {1: 1, 3: 2}}, True),
+}
+
+
+@pytest.mark.parametrize("name", OWN if IS_WHOLE else ["own"])
+def test_fits_with_own_components_have_the_bits_of_those_on_disk(name, disk, client):
+    (options, hold), given = OWN[name], {"strata": GROUPS, "sample_weight": WEIGHT}
+    expected = fitted(fastnmf.StratifiedNMF, options, disk, given, max_iter=2)
+    found = fitted(on_dask.StratifiedNMF, options, array(X, SIZES), given, max_iter=2, hold=hold)
+    assert bits(found) == bits(expected) and found._own_stack.tobytes() == expected._own_stack.tobytes()
+    assert vars(found.to_local(weights=True)).keys() >= {"W_", "own_W_", "row_strata_"} & vars(expected).keys()
+    W = found.transform(array(X, SIZES), strata=GROUPS).compute()
+    np.testing.assert_array_equal(W, expected.transform(disk, strata=GROUPS))
+    if name != "tied":
+        for U, wanted in (
+            (found.own_W_, expected.own_W_),
+            (found.transform_own(array(X, SIZES), strata=GROUPS), expected.transform_own(disk, strata=GROUPS)),
+        ):
+            assert (U.compute() != wanted).nnz == 0 and U.chunks == (SIZES, (wanted.shape[1],))
+    local = found.to_local()
+    assert (local.transform(X, strata=GROUPS) == expected.transform(X, strata=GROUPS)).all()
+
+
+def test_own_components_that_are_refused(disk, client):
+    model = on_dask.StratifiedNMF(RANK, n_own=1, max_iter=1, warm_start=True)
+    with pytest.raises(ValueError, match="need all rows in memory"):
+        model.fit(disk, strata=FACTORS)
+    model.components_ = np.ones((RANK, X.shape[1]))  # of a fit before
+    with pytest.raises(ValueError, match="warm_start=True does not go with own components"):
+        model.fit(disk, strata=GROUPS)
+
+
 def test_designs_that_do_not_fit_the_chunks_are_refused(disk, client):
     fit = on_dask.StratifiedNMF(RANK, max_iter=1).fit
     with pytest.raises(ValueError, match=r"Chunk 0 of X has 97 rows and 500 in strata\['group'\]"):

@@ -254,7 +254,7 @@ def test_a_part_of_the_rows_has_their_design(disk):
 
 
 REFUSED = {
-    "Own components .* belong to strata": ({"n_own": 1}, {}),
+    "need all rows in memory": ({"n_own": {"site": 1}}, {}),
     "strata_weight='equal' does not go with a design": ({"strata_weight": "equal"}, {}),
     "smoothness=.* needs the squared error": (KL | {"smoothness": {"year": 1.0}}, {}),
     "n_init=2 needs all rows at once": ({"n_init": 2}, {}),

@@ -62,6 +62,10 @@ class Order:
         ``V H``; None for models without shifts.
     v : ndarray (q,), or None
         The entries of the shifts on the pattern of all data; for Kullback-Leibler.
+    own : fastnmf.core.own_chunks.OwnTerms, or None
+        That the model has components of single strata, whose weights are columns of W.
+    G : ndarray (q, 1 + w), or None
+        The shifts and these components on the pattern of all data; gram and below are then those of each stratum.
     update : Update, or None
         The update of W.
     n_sweeps : int
@@ -85,6 +89,8 @@ class Order:
     gram: np.ndarray | None = None
     below: np.ndarray | None = None
     v: np.ndarray | None = None
+    own: Any = None
+    G: np.ndarray | None = None
     update: Any = None
     n_sweeps: int = 1
     beta: float | None = None
@@ -97,7 +103,7 @@ class Order:
     @property
     def n_bytes(self):
         """Size of its arrays."""
-        each = (getattr(self, name) for name in ("H", "gram", "below", "v", "scale"))
+        each = (getattr(self, name) for name in ("H", "gram", "below", "v", "G", "scale"))
         return sum(array.nbytes for array in each if array is not None)
 
 
@@ -119,6 +125,8 @@ class Share:
         What the columns of W cost by its elastic net, as `ElasticNet.columns` returns it.
     of_shifts : ndarray (q,), or None
         ``pos`` of the shifts, for Kullback-Leibler.
+    moments, entries : ndarray, or None
+        Of weights of own components, see `fastnmf.core.own_chunks.OwnTerms`.
     sizes : ndarray (3,), or None
         See `fastnmf.core.squarem.sizes`.
     value : float
@@ -133,11 +141,13 @@ class Share:
     totals: np.ndarray | None = None
     columns: np.ndarray | None = None
     of_shifts: np.ndarray | None = None
+    moments: np.ndarray | None = None
+    entries: np.ndarray | None = None
     sizes: np.ndarray | None = None
     value: float = 0.0
     transferred: int = 0
 
-    _arrays = ("product", "gram", "sums", "totals", "columns", "of_shifts", "sizes")
+    _arrays = ("product", "gram", "sums", "totals", "columns", "of_shifts", "moments", "entries", "sizes")
 
     @property
     def n_bytes(self):
@@ -415,44 +425,6 @@ class ConstantStart:
         return W if part.data.row_scale is None else W * part.data.row_scale[:, None]
 
 
-class MassStart:
-    """Start at rows that all have the same weight for every component, and the mass of their row of data.
-
-    Parameters
-    ----------
-    length : float
-        Mass of all components together.
-    of_strata : ndarray (n_strata,), or None
-        Mass of the shift of each stratum.
-    """
-
-    def __init__(self, length, of_strata):
-        self.length, self.of_strata = length, of_strata
-
-    def __call__(self, part, order):
-        """Return the start of W (n_rows, k) of a chunk."""
-        return even_rows(part.data, self.length, self.of_strata, order.rank)
-
-
-def even_rows(data, length, of_strata, rank):
-    """Return W (n_rows, rank) with equal columns, with which each row of the model has the mass of its row of data.
-
-    Parameters
-    ----------
-    data : Strata
-    length : float
-        Mass of all components together.
-    of_strata : ndarray (n_strata,), or None
-        Mass of the shift of each stratum.
-    rank : int
-    """
-    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64)
-    if of_strata is not None:
-        shifts = data.spread(of_strata)
-        mass = np.maximum(mass - (shifts if data.row_scale is None else shifts * data.row_scale), 0.1 * mass)
-    return np.repeat((mass / (length or 1.0))[:, None], rank, axis=1)
-
-
 class RandomStart:
     """Start at uniform random numbers: those rows of ``rng.random((n_rows of all, k))`` that a chunk has.
 
@@ -467,10 +439,14 @@ class RandomStart:
 
     def __call__(self, part, order):
         """Return the start of W (n_rows, k) of a chunk."""
+        return self.drawn(part, order.rank)
+
+    def drawn(self, part, width):
+        """Return those rows of ``rng.random((n_rows of all, width))`` that a chunk has."""
         bits = self.kind()
         bits.state = self.state
-        bits.advance(int(part.first) * int(order.rank))
-        return np.random.Generator(bits).random((part.n_rows, order.rank))
+        bits.advance(int(part.first) * int(width))
+        return np.random.Generator(bits).random((part.n_rows, width))
 
 
 class ExactStart:
@@ -501,17 +477,20 @@ def begin(part, state, order, start):
 
 def measured(part, state, order):
     """Return the state and the `Share` of a chunk for its present W."""
-    state = _prepared(state, order)
-    return state, _share(part, order, state.W, _product(part.data, state.W))
+    state = prepared(state, order)
+    return state, sums_of(part, order, state.W, product_of(part.data, state.W))
 
 
 def descended(part, state, order):
     """Update W of a chunk for the squared error, extrapolate it, and return the state and the `Share`."""
-    state, data = _prepared(state, order), part.data
+    state, data = prepared(state, order), part.data
     W, before = state.W.copy(), state.before
-    sub = Subproblem(row_tasks(W))
-    sub.add(gram=order.gram, pos=LazyRows(*data.rows.csr, order.H), neg=_of_shifts(data, order.below))
-    sub.tasks = data.rows.tasks(W.shape[1])
+    if order.own is not None:
+        sub = order.own.subproblem(part, W, order)
+    else:
+        sub = Subproblem(row_tasks(W))
+        sub.add(gram=order.gram, pos=LazyRows(*data.rows.csr, order.H), neg=_of_shifts(data, order.below))
+        sub.tasks = data.rows.tasks(W.shape[1])
     if part.net is not None:
         part.net.contribute(W, sub, order.rank)
     order.update(W, sub, order.rank, order.n_sweeps)
@@ -520,13 +499,13 @@ def descended(part, state, order):
         rows.rows_extrapolate(row_tasks(W), W, before, W.dtype.type(order.beta))
     elif before is not None:
         before = W.copy()
-    return state._replace(W=W, before=before), _share(part, order, W, _product(data, W))
+    return state._replace(W=W, before=before), sums_of(part, order, W, product_of(data, W))
 
 
 def gone_back(part, state, order):
     """Set W to what it was before its extrapolation; return the state and a `Share` without a product."""
     W = state.before.copy()
-    return state._replace(W=W), _share(part, order, W, None)
+    return state._replace(W=W), sums_of(part, order, W, None)
 
 
 def rated(part, state, order):
@@ -534,7 +513,7 @@ def rated(part, state, order):
 
     The value of the share belongs to W before the update, which the state keeps; its sums belong to W after it.
     """
-    state = _prepared(state, order)
+    state = prepared(state, order)
     if order.kept_as is not None:
         state = state._replace(**{order.kept_as: state.W})
     if order.ahead is not None:
@@ -551,19 +530,21 @@ def rated(part, state, order):
     order.update(W, sub, order.rank, 1)
     factors.invalidate("W")
     product, _, of_part = loss.ratio_pass("H", factors)
-    share = _share(part, order, W, product.astype(np.float64), has_grams=False)
+    share = sums_of(part, order, W, product.astype(np.float64), has_grams=False)
     share.value = value
     if order.v is not None:
         share.of_shifts = np.zeros(len(order.v))
         share.of_shifts[part.places] = of_part
+    elif order.own is not None:
+        share.entries = loss.ratio_sums()
     return state._replace(W=W, before=state.W), share
 
 
 def valued(part, state, order):
     """Return the state, and a `Share` with the value of `rated`, and the sizes of the steps of a cycle."""
-    state = _prepared(state, order)
+    state = prepared(state, order)
     loss, factors = _divergence(part, state.W, order)
-    share = _share(part, order, state.W, None, has_grams=False)
+    share = sums_of(part, order, state.W, None, has_grams=False)
     share.value = loss.ratio_pass("W", factors)[1]
     share.sizes = sizes(row_tasks(state.W), state.W, state.second, state.first)
     return state, share
@@ -572,7 +553,7 @@ def valued(part, state, order):
 def returned(part, state, order):
     """Set W to that of the second point of a cycle; return the state and a `Share` of sums."""
     state = state._replace(W=state.second.copy())
-    return state, _share(part, order, state.W, None, has_grams=False)
+    return state, sums_of(part, order, state.W, None, has_grams=False)
 
 
 def finished(part, state, order):
@@ -580,7 +561,7 @@ def finished(part, state, order):
     product = aligned(state.W.shape, part.data.dtype)
     part.data.matmul(order.H, product)
     W = _exact(part.data, order, product, part.net)
-    share = _share(part, order, W, None)
+    share = sums_of(part, order, W, None)
     inner = np.empty(len(tasks := row_tasks(W)) - 1)
     rows.rows_dot(tasks, W, product, inner)
     share.value = float(inner.sum())
@@ -611,7 +592,7 @@ def worst_row(part, W, order):
     return float(errors[row]), part.first + row, float(scale[row])
 
 
-def _prepared(state, order):
+def prepared(state, order):
     """Return the state with the scale and the fill of an order."""
     W, before = state.W, state.before
     if order.scale is not None:
@@ -646,14 +627,14 @@ def _exact(data, order, product, net=None):
     return quadratic_weights(order.gram, product, order.rank, _of_shifts(data, order.below), nets)[0]
 
 
-def _product(data, W):
+def product_of(data, W):
     """Return ``Xᵀ W``, float64 (n_columns, K)."""
     out = aligned((data.shape[1], W.shape[1]), data.dtype)
     data.tmatmul(W, out)
     return out.astype(np.float64, copy=False)
 
 
-def _share(part, order, W, product, has_grams=True):
+def sums_of(part, order, W, product, has_grams=True):
     """Return the `Share` of W with a product.
 
     Parameters
@@ -668,13 +649,14 @@ def _share(part, order, W, product, has_grams=True):
     tasks, net = row_tasks(W), part.net
     parts = np.empty((len(tasks) - 1, W.shape[1]))
     rows.rows_sum(tasks, W, parts)
-    return Share(
+    share = Share(
         product=product,
         gram=rows.gram(tasks, W) if has_grams else None,
         sums=part.data.groups.sum(W).astype(np.float64) if has_grams and order.has_shifts else None,
         totals=parts.sum(axis=0),
         columns=None if net is None else np.array(net.columns(W)),
     )
+    return share if order.own is None else order.own.completed(share, part, W, order)
 
 
 def _divergence(part, W, order):
@@ -686,6 +668,8 @@ def _divergence(part, W, order):
     W : ndarray (n_rows, K)
     order : Order
     """
+    if order.own is not None:
+        return order.own.loss_of(part, W, order)
     width, has_shifts = W.shape[1], order.v is not None
     if width not in part._losses:
         tasks = {"W": row_tasks(W), "H": row_tasks(order.H)}

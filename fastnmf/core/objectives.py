@@ -75,7 +75,12 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     )
 
 
-def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False, shifts=True, is_descent=True):
+OWN_KINDS = OwnFrobenius, TiedFrobenius, OwnKullbackLeibler
+
+
+def own_problem(
+    data, factors, tasks, schedule, sizes, *, penalty, is_tied=False, shifts=True, is_descent=True, kinds=OWN_KINDS
+):
     """Return the `Problem` of Stratified-NMF with components of each stratum, for the squared error.
 
     Parameters
@@ -97,6 +102,8 @@ def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False
         As for `OwnFrobenius`.
     is_descent : bool, default=True
         True: factors are updated by coordinate descent. False: by multiplicative updates.
+    kinds : tuple of three classes
+        The losses: for components with weights of their own, for tied ones, and for Kullback-Leibler.
 
     Returns
     -------
@@ -104,9 +111,11 @@ def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False
     """
     rank, n_own = factors.rank, int(sizes.max())
     offset = 0 if is_tied else rank
-    kind, of_G = (TiedFrobenius, BlockHALS()) if is_tied and is_descent else (OwnFrobenius, EntryHALS())
+    kind, of_G = (kinds[1], BlockHALS()) if is_tied and is_descent else (kinds[0], EntryHALS())
     loss = kind(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
     updates = {"W": StrataHALS(np.arange(max(rank, offset + n_own))), "H": HALS(), "G": of_G}
+    if "V" in factors.arrays:  # of a design
+        updates |= {"G": EntryHALS(), "V": PatternHALS() if data.entries_meet else HALS()}
     return Problem(
         losses=[loss, OwnPenalty(loss)],
         updates=updates if is_descent else own_ratios(data),
@@ -123,15 +132,16 @@ def own_problem(data, factors, tasks, schedule, sizes, *, penalty, is_tied=False
 
 def own_ratios(data):
     """Return the multiplicative updates of a model with components of each stratum, by factor."""
-    return {"W": StrataMU.plain(data.dtype), "H": MU.plain(data.dtype), "G": EntryMU.plain(data.dtype)}
+    plain = MU.plain(data.dtype)
+    return {"W": StrataMU.plain(data.dtype), "H": plain, "V": plain, "G": EntryMU.plain(data.dtype)}
 
 
-def own_divergence_problem(data, factors, tasks, sizes, *, penalty, is_tied=False, shifts=True):
+def own_divergence_problem(data, factors, tasks, sizes, *, penalty, is_tied=False, shifts=True, kinds=OWN_KINDS):
     """Return the `Problem` of Stratified-NMF with components of each stratum, under Kullback-Leibler.
 
     Parameters
     ----------
-    data, factors, tasks, sizes, is_tied, shifts :
+    data, factors, tasks, sizes, is_tied, shifts, kinds :
         As for `own_problem`.
     penalty : float
         Weight of the sum of the own part of the model.
@@ -141,11 +151,11 @@ def own_divergence_problem(data, factors, tasks, sizes, *, penalty, is_tied=Fals
     Problem
     """
     offset = 0 if is_tied else factors.rank
-    loss = OwnKullbackLeibler(data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
+    loss = kinds[2](data, factors["W"].shape[1], tasks, sizes, offset, penalty, shifts)
     return Problem(
         losses=[loss, OwnTotal(loss)],
         updates=own_ratios(data),
-        schedule=(("W", 1), (("G", 1), ("H", 1))),
+        schedule=(("W", 1), (("G", 1), *((("V", 1),) if "V" in factors.arrays else ()), ("H", 1))),
         tasks=tasks,
         scale=loss.independence(),
     )

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core.factors import aligned, pad, padded, row_tasks
+from fastnmf.core.factors import aligned, pad, padded, row_tasks, scaled
 from fastnmf.core.inference import infer_kullback_leibler, quadratic_weights
 from fastnmf.core.losses.own import extended_grams
 from fastnmf.core.row_errors import CHUNK_ENTRIES, expanded_errors
 from fastnmf.core.thresholds import EXPANSION_FLOOR, huge
 from fastnmf.data import shifts
+from fastnmf.data.design import HasDesign
+from fastnmf.data.layout import row_index
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import rows
 from fastnmf.kernels.blas import single_threaded_blas
@@ -92,9 +94,10 @@ def divergence_fits_of_strata(data, H, V, own):
     data, H, V, own :
         As for `fits_of_strata`.
     """
-    H, k, bounds = H.astype(np.float64), H.shape[1], np.cumsum([0, *data.groups.counts])
-    for code in np.flatnonzero(data.groups.counts).tolist():
-        chosen = data.groups.order[bounds[code] : bounds[code + 1]]
+    groups = data.own.groups
+    H, k, bounds = H.astype(np.float64), H.shape[1], np.cumsum([0, *groups.counts])
+    for code in np.flatnonzero(groups.counts).tolist():
+        chosen = groups.order[bounds[code] : bounds[code + 1]]
         dictionary, of_G = own.dictionary(H, code), own.of(code).sum(axis=1)
         held = np.zeros(dictionary.shape[1])
         offset = 0 if own.is_tied else k
@@ -120,10 +123,11 @@ def fits_of_strata(data, H, V, own):
     product = aligned((data.shape[0], inner.shape[1]), data.dtype)
     data.matmul(inner, product)
     of_H, wide = rows.gram(row_tasks(inner), inner)[:k, :k], inner[:, :k].astype(np.float64)
-    bounds = np.cumsum([0, *data.groups.counts])
-    for code in np.flatnonzero(data.groups.counts).tolist():
-        chosen = data.groups.order[bounds[code] : bounds[code + 1]]
-        G, v = own.of(code), shifts.dense_row(V, code).astype(np.float64)
+    groups, is_designed = data.own.groups, isinstance(data, HasDesign)
+    bounds = np.cumsum([0, *groups.counts])
+    for code in np.flatnonzero(groups.counts).tolist():
+        chosen = groups.order[bounds[code] : bounds[code + 1]]
+        G, v = own.of(code), np.zeros(len(H)) if is_designed else shifts.dense_row(V, code).astype(np.float64)
         offset, rank = (0, k) if own.is_tied else (k, k + len(G))
         K = padded(rank, data.dtype)
         pos = aligned((len(chosen), K), data.dtype)
@@ -138,11 +142,30 @@ def fits_of_strata(data, H, V, own):
         grams, below = extended_grams(padded_H, with_H, with_G, offset, own.penalty)
         plain = extended_grams(padded_H, with_H, with_G, offset, 0.0)[0][0]
         scale = None if data.row_scale is None else data.row_scale[chosen]
+        if is_designed:
+            below = _below_design(data.design[chosen], V, own.dictionary(H.astype(np.float64), code), K)
         below = np.minimum(below, huge(data.dtype)).astype(data.dtype)
-        neg = LazyRows.of(below, np.zeros(len(chosen), np.int32), scale)
-        F = quadratic_weights(grams[0], pos, rank, neg)[0]
-        pull = below[0] if scale is None else below[0] * scale[:, None]
+        of_row = np.arange(len(chosen), dtype=np.int32) if is_designed else np.zeros(len(chosen), np.int32)
+        F = quadratic_weights(grams[0], pos, rank, LazyRows.of(below, of_row, scale))[0]
+        pull = below if is_designed else below[0]
+        pull = pull if scale is None else pull * scale[:, None]
         yield StratumFit(code, chosen, F, plain, np.einsum("ij,ij->i", F, pos - pull, dtype=np.float64))
+
+
+def _below_design(Z, V, dictionary, width):
+    """Return the inner products of the shifts of rows with components, float64 (n_rows, width).
+
+    Parameters
+    ----------
+    Z : csr_array (n_rows, q)
+    V : ndarray or csr_array (q, n_columns)
+    dictionary : ndarray (n_columns, at most width)
+    width : int
+    """
+    below = np.zeros((Z.shape[0], width))
+    with single_threaded_blas(), np.errstate(over="ignore"):
+        below[:, : dictionary.shape[1]] = Z @ (V @ dictionary)
+    return below
 
 
 def weights_of_strata(data, H, V, own):
@@ -173,6 +196,77 @@ def weights_of_strata(data, H, V, own):
     return W, sp.csr_array(triples, shape=(data.shape[0], int(begin[-1])))
 
 
+def exact_weights(data, H, V, own, offset, like):
+    """Return the exact weights ``[W U]`` of all rows as a fit holds them, of the shape and dtype of an array.
+
+    Parameters
+    ----------
+    data, H, V, own :
+        As for `fits_of_strata`.
+    offset : int
+        Column at which those of own components begin.
+    like : ndarray (n_rows, K)
+    """
+    W, U = weights_of_strata(data, H, V, own)
+    wide = np.zeros_like(like)
+    wide[:, : H.shape[1]] = W
+    if U is not None:
+        of_own = spread_weights(U, own.sizes, data.own.stratum_index)
+        wide[:, offset : offset + of_own.shape[1]] = of_own
+    return wide
+
+
+def spread_weights(U, sizes, stratum_index):
+    """Return weights of own components as an array (n_rows, w), those of each row from column 0 on.
+
+    Parameters
+    ----------
+    U : csr_array (n_rows, sum of sizes)
+    sizes : ndarray (n_strata,) of int
+    stratum_index : ndarray (n_rows,) of int
+    """
+    begin, held = np.cumsum([0, *sizes])[:-1][stratum_index], U.tocoo()
+    row, column = held.coords
+    out = np.zeros((U.shape[0], int(np.max(sizes))), U.dtype)
+    out[row, column - begin[row]] = held.data
+    return out
+
+
+def gathered_weights(wide, sizes, stratum_index):
+    """Return the weights of own components as `transform_own` does, csr_array (n_rows, sum of sizes).
+
+    Parameters
+    ----------
+    wide : ndarray (n_rows, w)
+        As `spread_weights` returns them.
+    sizes : ndarray (n_strata,) of int
+    stratum_index : ndarray (n_rows,) of int
+    """
+    begin, (row, column) = np.cumsum([0, *sizes]), np.nonzero(wide)
+    places = row, begin[stratum_index[row]] + column
+    return sp.csr_array((wide[row, column], places), shape=(len(wide), int(begin[-1])))
+
+
+def unscaled_weights(U, row_scale, exponent):
+    """Return weights of own components divided by the row scale and times ``2 ** exponent``.
+
+    Parameters
+    ----------
+    U : csr_array (n_rows, k)
+    row_scale : ndarray (n_rows,), or None
+    exponent : int
+    """
+    values = scaled(U.data, exponent)
+    if row_scale is not None:  # rows of weight zero have no entries, as their data are zero
+        values = values / row_scale[row_index(U)]
+    return sp.csr_array((values, U.indices, U.indptr), U.shape)
+
+
+def columns_times_powers(U, powers):
+    """Return a csr_array (n_rows, k) whose columns are multiplied by ``2 ** powers`` (k,)."""
+    return sp.csr_array((np.ldexp(U.data, powers[U.indices]), U.indices, U.indptr), U.shape)
+
+
 def errors_of_strata(data, H, V, own):
     """Return the squared error of every row, without the penalty; as `fastnmf.core.row_errors.row_errors`.
 
@@ -184,7 +278,7 @@ def errors_of_strata(data, H, V, own):
         As for `fits_of_strata`.
     """
     unexplained, errors = data.row_square_sums(V), np.zeros(data.shape[0])
-    squares = unexplained + 2 * shifts.square_lengths(V)[data.stratum_index]
+    squares = unexplained + 2 * data.shift_squares(V)
     step = max(1, CHUNK_ENTRIES // data.shape[1])
     for found in fits_of_strata(data, H, V, own):
         F = found.F.astype(np.float64)

@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from fastnmf.core.factors import dense_rows
 from fastnmf.core.losses.own import extended_grams
 from fastnmf.core.losses.squared import MAX_RESEEDINGS
 from fastnmf.core.thresholds import REVIVAL_GAIN
 from fastnmf.kernels.blas import single_threaded_blas
 
 
-def reseed_dead_components(loss, factors):
+def reseed_dead_components(loss, factors, worst_of=None):
     """Replace a dead shared component, and one dead own component of each stratum; return how many were replaced.
 
     A shared component becomes the positive part of the residual of the row that the model fits worst, an own component
@@ -22,6 +21,8 @@ def reseed_dead_components(loss, factors):
     loss : fastnmf.core.losses.own.OwnFrobenius
     factors : Factors
         Changed in place.
+    worst_of : callable, default=None
+        As `worst_rows`, which None takes.
 
     Returns
     -------
@@ -38,23 +39,44 @@ def reseed_dead_components(loss, factors):
     if not (len(shared) or own.any()) or loss.reseedings >= MAX_RESEEDINGS:
         return 0
     loss.reseedings += 1
-    errors, (W, H, G), found = _row_errors(loss, factors), (factors[name] for name in "WHG"), 0
-    least = REVIVAL_GAIN * loss.strata.sq_norm
-    if len(shared):
-        missed = _missed(loss, factors, int(np.argmax(errors)))
+    worst, (H, G), found = (worst_of or worst_rows)(loss, factors), (factors[name] for name in "HG"), 0
+    least, keep = REVIVAL_GAIN * loss.strata.sq_norm, np.ones((len(own), factors["H"].shape[1]))
+    if len(shared) and worst:
+        code = min(worst, key=lambda code: (-worst[code][0][0], worst[code][0][1]))
+        missed = _missed(loss, factors, worst[code][0][1], keep)
         if np.square(missed, dtype=np.float64).sum() > least:
-            errors[np.argmax(errors)] = 0  # no own component has to fit this row
-            W[:, shared], H[:, shared[0]], found = 0, missed, 1
-    for code, rows, entries in loss.each_stratum():
-        if not own[code].any():
+            worst[code] = worst[code][1:]  # no own component has to fit this row
+            keep[:, shared], H[:, shared[0]], found = 0, missed, 1
+    for code in sorted(worst):
+        if not own[code].any() or not worst[code] or worst[code][0][0] <= 0:
             continue
-        rows = np.arange(len(W))[rows]
-        missed, at = _missed(loss, factors, int(rows[np.argmax(errors[rows])])), int(np.argmax(own[code]))
-        if errors[rows].max() > 0 and np.square(missed, dtype=np.float64).sum() > least:
-            W[rows, offset + at], G[entries, 1 + at] = 0, missed[loss.pattern.column[entries]]
+        entries = loss.entries_of(code)
+        missed, at = _missed(loss, factors, worst[code][0][1], keep), int(np.argmax(own[code]))
+        if np.square(missed, dtype=np.float64).sum() > least:
+            keep[code, offset + at], G[entries, 1 + at] = 0, missed[loss.pattern.column[entries]]
             found += 1
-    for name in "WHG" if found else "":
-        factors.invalidate(name)
+    if found:
+        loss.multiply_weights(factors, keep)
+        for name in "HG":
+            factors.invalidate(name)
+    return found
+
+
+def worst_rows(loss, factors, first=0):
+    """Return the two rows of each stratum that the model fits worst, a dict of stratum -> list of (error, row).
+
+    Parameters
+    ----------
+    loss : fastnmf.core.losses.own.OwnFrobenius
+    factors : Factors
+    first : int, default=0
+        Number of the first row.
+    """
+    errors, found = _row_errors(loss, factors), {}
+    for code, rows, _ in loss.each_stratum():
+        rows = np.arange(len(errors))[rows]
+        two = rows[np.argsort(-errors[rows], kind="stable")[:2]]
+        found[code] = [(float(errors[row]), first + int(row)) for row in two]
     return found
 
 
@@ -62,30 +84,32 @@ def _row_errors(loss, factors):
     """Return the squared error of every row, without its weight, float64 (n_rows,); 0 for rows of weight 0."""
     strata, with_H, with_G = loss.strata, loss.entry_moments(factors), loss.entry_squares(factors)[:, :, 1:]
     grams, below = extended_grams(loss.gram("H", factors), with_H, with_G, loss.offset, 0.0)
-    errors, product = strata.row_square_sums(_shifts(loss, factors)), loss.row_product(factors)
+    errors, product, more = loss.unexplained(factors), loss.row_product(factors), loss.below_rows(factors)
     scale = np.ones(len(errors)) if strata.row_scale is None else strata.row_scale.astype(np.float64)
     for code, rows, _ in loss.each_stratum():
         F = factors["W"][rows].astype(np.float64)
-        linear = product[rows] - scale[rows, None] * below[code]
+        linear = product[rows] - (scale[rows, None] * below[code] if more is None else more[rows])
         with single_threaded_blas():
             errors[rows] += np.einsum("ij,ij->i", F, F @ grams[code] - 2 * linear)
     return np.divide(errors, scale**2, out=np.zeros(len(errors)), where=scale > 0)
 
 
-def _shifts(loss, factors):
-    """Return the shifts (n_strata, n_columns), dense or CSR."""
-    if loss.is_common:
-        return np.repeat(loss.shift(factors)[None], loss.strata.n_strata, axis=0)
-    return loss.pattern.as_read(np.ascontiguousarray(factors["G"][:, 0]))
+def _missed(loss, factors, row, keep):
+    """Return the positive part of the residual of a row, without its weight, (n_columns,).
 
-
-def _missed(loss, factors, row):
-    """Return the positive part of the residual of a row, without its weight, (n_columns,)."""
+    Parameters
+    ----------
+    loss, factors :
+        As for `reseed_dead_components`.
+    row : int
+    keep : ndarray (n_strata, K)
+        Its weights are multiplied by the numbers of its stratum.
+    """
     code, scale = loss.strata.stratum_index[row], 1 if loss.strata.row_scale is None else loss.strata.row_scale[row]
-    here, U = loss.pattern.group == code, factors["W"][row, loss.offset : loss.offset + loss.n_own]
-    v = loss.shift(factors) if loss.is_common else loss.pattern.row(factors["G"][:, 0], code)
+    x, w = loss.row_of(factors, row)
+    w = w * keep[code].astype(w.dtype)
+    here, U = loss.pattern.group == code, w[loss.offset : loss.offset + loss.n_own]
     with single_threaded_blas():
-        y = scale * v + factors["H"][:, : factors.rank] @ factors["W"][row, : factors.rank]
+        y = loss.shift_of(factors, row) + factors["H"][:, : factors.rank] @ w[: factors.rank]
         y[loss.pattern.column[here]] += factors["G"][here, 1:] @ U
-    x = dense_rows(loss.strata.X, [row])[0]
     return np.maximum(x - y, 0) / (scale if scale > 0 else 1)

@@ -203,6 +203,11 @@ class ChunkedStrata:
         counts = np.bincount(stratum_index, minlength=self.n_strata)
         return StratumSizes(counts, counts if self.weight is None else self.collect(self.weight))
 
+    @property
+    def own(self):
+        """The strata to which own components belong: these."""
+        return self
+
     def collect(self, each):
         """Return the sums of a number of each row (n_rows,) by stratum, as `Strata.collect`."""
         return np.bincount(self.stratum_index, each, self.n_strata)
@@ -388,6 +393,8 @@ class LocalEngine:
         The penalty of W, for rows without weights.
     has_places : bool
         Whether the steps need the places of the shifts of a chunk.
+    is_whole : bool, default=False
+        Whether a chunk takes the pattern of all data for its own.
 
     Attributes
     ----------
@@ -395,9 +402,16 @@ class LocalEngine:
         The weights of all chunks as in `State`, in files where they are large.
     """
 
-    def __init__(self, data, width, *, net=None, has_places=False):
-        self.data, self.width, self.net, self.has_places = data, width, net, has_places
-        self._rooms, self.before, self.first, self.second, self._is_backwards = {}, None, None, None, False
+    def __init__(self, data, width, *, net=None, has_places=False, is_whole=False):
+        self.data, self.width, self.net, self.has_places, self.is_whole = data, width, net, has_places, is_whole
+        self._adopted, self._rooms, self.before, self.first, self.second, self._is_backwards = (
+            None,
+            {},
+            None,
+            None,
+            None,
+            False,
+        )
         self.keep("W")
 
     def keep(self, *names):
@@ -406,8 +420,13 @@ class LocalEngine:
             self._rooms[name] = RowStore((self.data.shape[0], self.width), self.data.dtype)
             setattr(self, name, self._rooms[name].array)
 
+    def adopt(self, other):
+        """Take the weights of another engine of the same chunks, of any width, as those before the next step."""
+        self._adopted = other.W
+
     def run(self, step, order, *given, reads=True):
         """Run ``step(part, state, order, *given)`` on every chunk, and return the sum of their shares."""
+        adopted, self._adopted = self._adopted, None
         source, is_backwards = self.data.source, reads and self._is_backwards
         self._is_backwards ^= reads  # a pass begins with the chunks that were read last: they are still in memory
 
@@ -417,6 +436,7 @@ class LocalEngine:
                 source.X.will_need(chunk - 1 if is_backwards else chunk + 1)
             part = self._part(chunk) if reads else self._without_rows(chunk)
             held = State(*(None if (array := getattr(self, name)) is None else array[lo:hi] for name in State._fields))
+            held = held if adopted is None else held._replace(W=adopted[lo:hi])
             state, share = step(part, held, order, *given)
             for name in reversed(State._fields):  # W last: others may be the old W itself
                 old, new = getattr(held, name), getattr(state, name)
@@ -473,7 +493,8 @@ class LocalEngine:
 
     def _part(self, chunk):
         data, lo = self.data.source.strata(chunk, self.data.weighing), self.data.source.bounds(chunk)[0]
-        return part_of(data, lo, self.net, self.data.pattern if self.has_places else None)
+        pattern = self.data.pattern if self.has_places or self.is_whole else None
+        return part_of(data, lo, self.net, pattern, self.is_whole)
 
     def _without_rows(self, chunk):
         data, (lo, hi) = self.data, self.data.source.bounds(chunk)
@@ -481,7 +502,7 @@ class LocalEngine:
         return part_of(data.part(np.arange(lo, hi), nothing), lo, self.net)
 
 
-def part_of(data, first, net=None, pattern=None):
+def part_of(data, first, net=None, pattern=None, is_whole=False):
     """Return the `Part` of the rows of a chunk.
 
     Parameters
@@ -493,10 +514,12 @@ def part_of(data, first, net=None, pattern=None):
         The penalty of W, for rows without weights.
     pattern : Pattern, or None
         That of all data, where the steps need the places of the shifts of a chunk.
+    is_whole : bool, default=False
+        Whether the chunk takes it for its own; with a design it always does.
     """
     places = None
-    if pattern is not None and isinstance(data, HasDesign):  # its own, found in each pass, took a third of an iteration
-        data.pattern, places = pattern, slice(None)
+    if pattern is not None and (is_whole or isinstance(data, HasDesign)):
+        data.pattern, places = pattern, slice(None)  # its own, found in each pass, took a third of an iteration
     elif pattern is not None:
         places = pattern.places(data.pattern, np.arange(data.shape[1]))
     return chunks.Part(data, first, None if net is None else net.of_rows(data.row_scale), places)

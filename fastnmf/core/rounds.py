@@ -327,7 +327,7 @@ class RatioSolver(Solver):
             self._rate(ahead=squarem.step)
         factors.rounds.is_ahead = False
         factors.invalidate("W")
-        names = [name for name in ("V", "H") if name in factors.arrays]
+        names = [name for name in ("V", "G", "H") if name in factors.arrays]
         for name, sub in [(name, problem.subproblem(name, factors)) for name in names]:
             problem.updates[name](factors[name], sub, factors.rank, 1)
         for name in names:
@@ -348,6 +348,7 @@ class RatioSolver(Solver):
         problem, factors = self.problem, self.factors
         each = ((name, penalty) for name, penalties in problem.penalties.items() for penalty in penalties)
         problem.penalty = sum(penalty.value(factors[name]) for name, penalty in each)
+        problem.penalty += sum(loss.value(factors) for loss in problem.losses[1:])
         if problem.balance_penalties:
             rebalance(problem, factors)
         place = None if self.squarem is None else self.squarem.place(self._n_done)
@@ -480,7 +481,7 @@ def _missed(rounds, data, factors, row, scale):
     return np.maximum(missed - factors["H"] @ rounds.present(rounds.engine.row, row), 0) / data.dtype.type(scale)
 
 
-def set_start(factors, start, is_positive=False):
+def set_start(factors, start, is_positive=False, V=None):
     """Set W of all rows to a start of `fastnmf.core.chunks`; None leaves it zero.
 
     Parameters
@@ -489,13 +490,15 @@ def set_start(factors, start, is_positive=False):
     start : callable, or None
     is_positive : bool, default=False
         Whether zeros become a thousandth of the mean, as multiplicative updates need it.
+    V : ndarray or csr_array (n_strata, n_columns), default=None
+        The shifts for a start at exact weights; None: those of the factors, if there are any.
     """
     rounds = factors.rounds
     if start is None:
         return
     content = {}
     if isinstance(start, chunks.ExactStart):
-        content = solving(factors)
+        content = solving(factors, V)
     rounds.run(chunks.begin, start, **content)
     rounds.is_zero = False
     if is_positive:
@@ -505,12 +508,13 @@ def set_start(factors, start, is_positive=False):
     factors.invalidate("W")
 
 
-def solving(factors):
-    """Return what an order to solve for W exactly contains: H, its Gram matrix, and ``V H``."""
+def solving(factors, V=None):
+    """Return what an order to solve for W exactly contains: H, its Gram matrix, and ``V H``; V as for `set_start`."""
     H, below, data = factors["H"], None, factors.rounds.engine.data
-    if "V" in factors.arrays:
+    V = data_shifts(data, factors) if V is None else V
+    if V is not None:
         with single_threaded_blas(), np.errstate(over="ignore"):
-            below = np.minimum(data_shifts(data, factors) @ H, huge(data.dtype))
+            below = np.minimum(V @ H, huge(data.dtype))
     return {"H": H, "gram": rows.gram(row_tasks(H), H), "below": below}
 
 

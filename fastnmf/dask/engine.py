@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 
 import numpy as np
+import scipy.sparse as sp
 
 from fastnmf.core import chunks
 from fastnmf.core.chunks import GivenStart, chunk_pairs, summed
@@ -416,15 +417,16 @@ class DaskSource:
         """Futures of what stays on the worker of each chunk during the fit."""
         return self._parts if self.holds else self.sides
 
-    def engine(self, data, width, *, net=None, has_places=False):
+    def engine(self, data, width, *, net=None, has_places=False, is_whole=False):
         """Return the engine of a fit of these chunks.
 
         Parameters
         ----------
-        data, width, net, has_places :
+        data, width, net, has_places, is_whole :
             As for `LocalEngine`.
         """
-        self.set(Setting(data.weighing, self.shape[1], net, data.pattern if has_places else None))
+        pattern = data.pattern if has_places or is_whole else None
+        self.set(Setting(data.weighing, self.shape[1], net, pattern, is_whole))
         self._rows = None
         return DaskEngine(data, width, net)
 
@@ -501,6 +503,10 @@ class DaskEngine:
     def keep(self, *names):
         """Keep these parts of the states of the chunks, too."""
         self._kept = names
+
+    def adopt(self, other):
+        """Take the weights of another engine of the same chunks, of any width, as those before the next step."""
+        self.states, other.states = other.states, None
 
     def run(self, step, order, *given, reads=True):
         """Run ``step(part, state, order, *given)`` on every chunk, and return the sum of their shares."""
@@ -656,21 +662,31 @@ class DaskEngine:
         found = source.map("finish", function, self.states, source.sides, [finish] * len(self.states))
         return source.gather(found)
 
-    def collection(self, finish):
-        """Return the weights of the user as a Dask array (n_rows, k), in the chunks of X, of which none is computed."""
+    def collection(self, finish, function=tasks.finished):
+        """Return the weights of the user as a Dask array (n_rows, k), in the chunks of X, of which none is computed.
+
+        Parameters
+        ----------
+        finish : Finish, or OwnFinish
+        function : callable
+            ``function(state, side, finish)`` returns those of a chunk.
+        """
         import dask.array as da
         from dask.task_spec import DataNode, Task, TaskRef
 
         source, rank, dtype = self.source, finish.rank, self.data.dtype
-        name, place = f"weights-{source.uid}", {chunk: number for number, chunk in enumerate(source.chunks)}
-        last = DataNode(f"finish-{source.uid}", finish)
+        is_sparse = function is not tasks.finished
+        stem, nothing = ("own-" if is_sparse else ""), np.empty((0, rank), dtype)
+        nothing = sp.csr_array(nothing) if is_sparse else nothing
+        name, place = f"{stem}weights-{source.uid}", {chunk: number for number, chunk in enumerate(source.chunks)}
+        last = DataNode(f"{stem}finish-{source.uid}", finish)
         graph = {last.key: last}
         for chunk in range(len(source.sizes)):
             key = (name, chunk, 0)
             if chunk not in place:
-                graph[key] = DataNode(key, np.empty((0, rank), dtype))
+                graph[key] = DataNode(key, nothing)
                 continue
             state, side = self.states[place[chunk]], source.sides[place[chunk]]
             graph |= {state.key: state, side.key: side}
-            graph[key] = Task(key, tasks.finished, TaskRef(state.key), TaskRef(side.key), TaskRef(last.key))
-        return da.Array(graph, name, (tuple(source.sizes), (rank,)), meta=np.empty((0, 0), dtype))
+            graph[key] = Task(key, function, TaskRef(state.key), TaskRef(side.key), TaskRef(last.key))
+        return da.Array(graph, name, (tuple(source.sizes), (rank,)), meta=nothing[:, :0])

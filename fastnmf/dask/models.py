@@ -15,11 +15,13 @@ import scipy.sparse as sp
 
 from fastnmf.core import remote
 from fastnmf.core.alternate import balancing_powers, times_powers
+from fastnmf.core.factors import scaled
 from fastnmf.core.options import one_of
 from fastnmf.core.shifts import apply_gauge, normalize_components
 from fastnmf.dask import tasks
 from fastnmf.dask.collections import Blocks, blocks_of, concatenated, cut_rows, parts_of
 from fastnmf.dask.engine import DaskSource
+from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import Layer, is_annotated, with_labels, with_layer
 from fastnmf.data.design import Membership, RowsOfDesign
 from fastnmf.data.labels import known_labels
@@ -29,6 +31,8 @@ from fastnmf.data.sentences import shown
 from fastnmf.models import nmf, stratified
 from fastnmf.models.base.chunked import membership_of, refuse, summarized, weight_of_rows
 from fastnmf.models.base.designs import move_least_levels
+from fastnmf.models.base.own_arrays import powers_of_own, rows_times_powers
+from fastnmf.models.base.own_given import check_rows
 from fastnmf.typing import FilePath, Names
 
 
@@ -141,10 +145,14 @@ class DaskFitMixin:
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in _OWN}
         local = plain_of(type(self))(**parameters)
         fitted = self._saved_attributes()
-        of_rows = {name: fitted.pop(name) for name in ("W_", "row_strata_") if name in fitted}
+        of_rows = {name: fitted.pop(name) for name in ("W_", "row_strata_", "own_W_") if name in fitted}
         vars(local).update(fitted)
         if weights:
-            vars(local).update({name: np.asarray(values) for name, values in of_rows.items()})
+            computed = {name: getattr(values, "compute", values.copy)() for name, values in of_rows.items()}
+            vars(local).update(computed)
+        elif "own_W_" in of_rows:  # says that own components have weights of their own: those of no rows
+            nothing = sp.csr_array((0, of_rows["own_W_"].shape[1]), dtype=self.components_.dtype)
+            vars(local).update(own_W_=nothing, row_strata_=np.empty(0, np.int32))
         return local
 
     # ---------------------------------------------------------------- the fit
@@ -187,6 +195,13 @@ class DaskFitMixin:
         if not isinstance(X, Blocks):
             return super()._data(X, given, options)
         refuse(self, given, options, "X is a Dask collection", "fit the matrix in memory by the class of fastnmf")
+        if getattr(self, "_fits_own", False):
+            check_rows(self, given, is_here=False)
+            if self._goes_on(options):
+                raise ValueError(
+                    "warm_start=True does not go with own components (n_own, own) on Dask; set warm_start=False, or "
+                    "pass init=model, which continues from the shared components and the shifts."
+                )
         holds = self.hold in ("auto", True)
         source = DaskSource(current_client(self.client), X, holds, options.n_threads, self._folder)
         vars(self)["_source"] = source
@@ -220,6 +235,9 @@ class DaskFitMixin:
         return (None, *arrays[1:]) if isinstance(data, remote.ChunkedStrata) else arrays
 
     def _set_factors(self, data, fit, options):
+        if getattr(self, "_fits_own", False) and isinstance(data, remote.ChunkedStrata):
+            self._set_own_factors(data, fit, options)
+            return
         factors, of_rounds = fit.factors, fit.factors.rounds
         self.n_components_ = self._n_components = factors.rank
         if self._has_shifts:
@@ -245,7 +263,43 @@ class DaskFitMixin:
         self.n_revived_ = fit.solver.n_reseeded
         engine.states = None
 
+    def _set_own_factors(self, data, fit, options):
+        """Set the attributes of a fit with own components; as in memory, with the weights on the workers."""
+        factors, of_rounds, half = fit.factors, fit.factors.rounds, -data.log4_scale
+        rank, is_tied, engine = factors.rank, self.own == "tied", of_rounds.engine
+        H = np.ascontiguousarray(factors["H"][:, :rank].T)
+        V, stack = self._final_own(data, fit, H, options)
+        H, V = scaled(H, half), shift_arrays.mapped(V, lambda v: scaled(v, 2 * half))
+        stack = shift_arrays.mapped(stack, lambda G: scaled(G, half))
+        of_rounds.flush()
+        finish = tasks.Finish(rank, of_rounds.is_ahead, half, data.weighing.power)
+        if options.gauge:
+            finish.least, V = _gauged(engine.each_state(tasks.least_of, finish), H, V, options.gauge)
+        if not fit.problem.free_mask:
+            lengths = np.hypot.reduce(engine.each_state(tasks.lengths_of, finish), axis=0)
+            finish.powers = balancing_powers(lengths[None], H)
+            H = times_powers(H, -finish.powers[:, None])
+            stack = rows_times_powers(stack, -np.tile(finish.powers, data.n_strata)) if is_tied else stack
+        found = {"n_components_": rank, "_n_components": rank, "components_": H, "W_": engine.collection(finish)}
+        if not is_tied:
+            given = finish.is_ahead, half, data.weighing.power, of_rounds.terms
+            of_own = tasks.OwnFinish(int(of_rounds.terms.sizes.sum()), *given)
+            of_own.powers = powers_of_own(sum(engine.each_state(tasks.own_squares_of, of_own)), stack)
+            stack = rows_times_powers(stack, -of_own.powers)
+            found["own_W_"] = engine.collection(of_own, tasks.own_finished)
+        vars(self).update(found | self._attributes_of_strata(data), shifts_=V, n_own_=of_rounds.terms.sizes)
+        vars(self).update(_own_stack=stack, n_revived_=fit.solver.n_reseeded)
+        engine.states = None
+
     # ---------------------------------------------------------------- new rows
+
+    def _transform_own(self, X, strata):
+        blocks = None if isinstance(X, DiskCSR) else blocks_of(X)
+        if blocks is None:
+            return self.to_local()._transform_own(X, strata)
+        self._check_fitted(blocks.n_columns)
+        self._check_strata_given(strata)
+        return _lazily(self.to_local(), blocks, {"strata": strata}, "transform_own")
 
     def _transform(self, X, strata=None):
         X = with_layer(X, getattr(self, "_layer", None)) if is_annotated(X) else X
@@ -309,7 +363,7 @@ def _gauged(found, H, shifts, gauge):
     return least, apply_gauge(least[used], H, shifts, used, gauge)[1]
 
 
-def _lazily(model, blocks, given):
+def _lazily(model, blocks, given, method="transform"):
     """Return the weights of new rows as a Dask array.
 
     Parameters
@@ -319,6 +373,7 @@ def _lazily(model, blocks, given):
     blocks : Blocks
     given : dict
         The arguments of `transform` beside X, as `fastnmf.dask.collections.cut_rows` takes them.
+    method : {"transform", "transform_own"}, default="transform"
     """
     import dask
     import dask.array as da
@@ -330,11 +385,13 @@ def _lazily(model, blocks, given):
     of_chunks = [dict(zip(names, (each[chunk] for each in cut), strict=True)) for chunk in range(n_chunks)]
     shared, run = dask.delayed(model, traverse=False), dask.delayed(tasks.transformed, pure=False)
     each = zip(blocks.pieces, of_chunks, range(n_chunks), strict=True)
-    parts = [run(shared, piece, of_rows, number) for piece, of_rows, number in each]
+    parts = [run(shared, piece, of_rows, number, method) for piece, of_rows, number in each]
     name, sizes = f"transform-{uuid.uuid4().hex}", tuple(np.nan if size is None else size for size in blocks.sizes)
     own = {(name, number, 0): Alias((name, number, 0), part.key) for number, part in enumerate(parts)}
     graph = HighLevelGraph.from_collections(name, own, dependencies=parts)
-    return da.Array(graph, name, (sizes, (len(model.components_),)), meta=np.empty((0, 0), model.components_.dtype))
+    is_own, nothing = method == "transform_own", np.empty((0, 0), model.components_.dtype)
+    width, meta = (int(model.n_own_.sum()), sp.csr_array(nothing)) if is_own else (len(model.components_), nothing)
+    return da.Array(graph, name, (sizes, (width,)), meta=meta)
 
 
 @with_client
@@ -407,7 +464,9 @@ class StratifiedNMF(DaskFitMixin, stratified.StratifiedNMF):
         As for `fastnmf.StratifiedNMF`.
     gauge : {None, "max_shift"}, default=None
         Only None with several factors, a design or an exposure.
-    n_init, missing_values, penalties, label_weight, update_order, n_own, own_penalty, own, shifts :
+    n_own, own_penalty, own, shifts :
+        As for `fastnmf.StratifiedNMF`, without `warm_start`.
+    n_init, missing_values, penalties, label_weight, update_order :
         Only their defaults are supported.
     client, hold :
         As for `fastnmf.dask.NMF`.
@@ -416,6 +475,8 @@ class StratifiedNMF(DaskFitMixin, stratified.StratifiedNMF):
     ----------
     W_ : dask.array.Array (n_samples, n_components)
         The weights of the rows, with the chunks of X; computed on access.
+    own_W_ : dask.array.Array (n_samples, sum of `n_own_`)
+        The weights of own components likewise, in blocks that are csr_array.
     components_, shifts_, history_ and all others :
         As for `fastnmf.StratifiedNMF`, in NumPy; ``history_`` as for `fastnmf.dask.NMF`.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.core import chunks
+from fastnmf.core import chunks, own
 from fastnmf.core.alternate import times_powers
 from fastnmf.core.chunks import GivenStart, Part, State
 from fastnmf.core.factors import scaled
@@ -215,6 +215,7 @@ class Setting:
     n_columns : int
     net : ElasticNet, or None
     pattern : Pattern, or None
+    is_whole : bool
         As `fastnmf.core.remote.part_of` takes them.
     """
 
@@ -222,6 +223,7 @@ class Setting:
     n_columns: int
     net: Any = None
     pattern: Any = None
+    is_whole: bool = False
 
 
 @dataclass
@@ -280,7 +282,7 @@ def as_part(piece, side, setting, number):
         found = loaded_piece(piece, number)
         X, columns = found.X, found.columns
     data = setting.weighing.strata(X, membership, side.weight, columns)
-    return part_of(data, side.first, setting.net, None if piece is None else setting.pattern)
+    return part_of(data, side.first, setting.net, None if piece is None else setting.pattern, setting.is_whole)
 
 
 part = task(as_part)
@@ -289,7 +291,7 @@ part = task(as_part)
 @task
 def completed(held, setting):
     """Return a `Part` with the penalty and the places of a setting."""
-    return part_of(held.data, held.first, setting.net, setting.pattern)
+    return part_of(held.data, held.first, setting.net, setting.pattern, setting.is_whole)
 
 
 @task
@@ -540,7 +542,43 @@ def lengths_of(state, side, finish):
     return np.ldexp(np.sqrt(np.square(np.ldexp(W, -largest)).sum(axis=0)), largest)
 
 
-def transformed(model, piece, given, number):
+@dataclass
+class OwnFinish:
+    """The changes that make the weights of own components of a chunk those of the user.
+
+    Attributes
+    ----------
+    rank : int
+        Number of own components of all strata.
+    is_ahead, exponent, power, powers :
+        As of `Finish`.
+    terms : fastnmf.core.own_chunks.OwnTerms
+    """
+
+    rank: int
+    is_ahead: bool
+    exponent: int
+    power: float
+    terms: Any
+    powers: np.ndarray | None = None
+
+
+def own_finished(state, side, finish):
+    """Return the weights of own components of the rows of a chunk, csr_array (n_rows, k), in the units of the user."""
+    wide = (state.before if finish.is_ahead else state.W)[:, finish.terms.columns]
+    U = own.gathered_weights(wide, finish.terms.sizes, side.membership)
+    row_scale = None if side.weight is None else (side.weight ** (1 / finish.power)).astype(wide.dtype)
+    U = own.unscaled_weights(U, row_scale, finish.exponent)
+    return U if finish.powers is None else own.columns_times_powers(U, finish.powers)
+
+
+def own_squares_of(state, side, finish):
+    """Return the squared lengths (k,) of the columns of `own_finished`, float64."""
+    U = own_finished(state, side, finish)
+    return np.bincount(U.indices, np.square(U.data, dtype=np.float64), U.shape[1])
+
+
+def transformed(model, piece, given, number, method="transform"):
     """Return the weights of the rows of a chunk.
 
     Parameters
@@ -552,6 +590,7 @@ def transformed(model, piece, given, number):
     given : dict
         The arguments of `transform` beside X: the strata, the design, the exposure of these rows.
     number : int
+    method : {"transform", "transform_own"}, default="transform"
     """
     X, strata = loaded_piece(piece, number).X, given.get("strata")
     if strata is not None and not isinstance(strata, dict) and len(strata) != X.shape[0]:
@@ -559,6 +598,11 @@ def transformed(model, piece, given, number):
             f"Chunk {number} of X has {X.shape[0]} rows and {len(strata)} labels in strata; give both the same chunks."
         )
     if X.shape[0] == 0:
-        return np.zeros((0, len(model.components_)), X.dtype)
+        is_own = method == "transform_own"
+        return (
+            sp.csr_array((0, model.n_own_.sum()), dtype=X.dtype)
+            if is_own
+            else np.zeros((0, len(model.components_)), X.dtype)
+        )
     with threads(1):
-        return model.transform(X, **given)
+        return getattr(model, method)(X, **given)

@@ -18,6 +18,7 @@ import scipy.sparse as sp
 from scipy.sparse import csgraph
 
 from fastnmf.data import shifts
+from fastnmf.data.design_matrix import checked_exposure, column_names
 from fastnmf.data.labels import (
     columns_of,
     distinct,
@@ -25,11 +26,12 @@ from fastnmf.data.labels import (
     is_crossed,
     known_labels,
     places,
+    places_of_rows,
     texts_of,
     values_of,
 )
 from fastnmf.data.layout import TILE, Compressed, WeightedGrouping, row_index, row_squares, row_tiles
-from fastnmf.data.matrix import as_matrix, as_numbers
+from fastnmf.data.matrix import as_matrix
 from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import Pattern
 from fastnmf.data.strata import Strata
@@ -41,10 +43,6 @@ from fastnmf.typing import Array, Floats, Integers, Matrix, SparseOrDense, Vecto
 INTERCEPT = "intercept"
 LEAST_SHARE = 1e-3  # of the even share of the data, of a shift at the start of multiplicative updates
 MEANS_SWEEPS = 10  # sweeps of coordinate descent for the least-squares shifts of a start
-
-# Largest entries of a design: squares must not overflow, and shifts must exceed what multiplicative updates keep from
-# zero, also where data are as small as the inner scale allows.
-MOST_OF_DTYPE = {np.dtype(np.float32): 2.0**30, np.dtype(np.float64): 2.0**160}
 
 Kind = Literal["strata", "crossed", "matrix"]
 
@@ -62,6 +60,8 @@ class RowsOfDesign:
         Z, where a `Design` has encoded the rows already.
     is_batch : bool
         Whether other rows of the same fit follow: these may lack columns, and are no strata although they look so.
+    levels : ndarray (n_rows,) of int32, or None
+        What `levels_by` returns, where the rows are encoded already.
     """
 
     strata: Any = None
@@ -69,6 +69,18 @@ class RowsOfDesign:
     exposure: Any = None
     encoded: Any = None
     is_batch: bool = False
+    levels: Any = None
+
+    def part(self, rows: slice) -> RowsOfDesign:
+        """Return some of the rows, which are encoded already."""
+        return RowsOfDesign(encoded=self.encoded[rows], levels=None if self.levels is None else self.levels[rows])
+
+    def levels_by(self, learned: Design, n_rows: int) -> Integers | None:
+        """Return the level of each row to which own components belong, as `places_of_rows`; None without them."""
+        if learned.own is None or self.levels is not None:
+            return self.levels
+        labels = columns_of(self.strata)[learned.factors[learned.own]] if learned.factors else self.strata
+        return places_of_rows(labels, learned.levels[learned.own], n_rows)
 
     def encoded_by(self, learned: Design, n_rows: int, unknown: Literal["error", "mean"]) -> sp.csr_array:
         """Return Z, a csr_array (n_rows, q), as `Design.encode`; the arguments are those of `Design.encode`."""
@@ -101,6 +113,8 @@ class Design:
         Whether the rows of Z are multiplied by an exposure.
     sizes : ndarray (q,) of float64
         Total weight of the rows of the fit that have each column.
+    own : int, or None
+        Place among `levels` of the factor whose levels have own components; set by a model.
 
     Examples
     --------
@@ -122,7 +136,7 @@ class Design:
         sizes: Floats | None = None,
     ):
         self.kind, self.factors, self.levels, self.names = kind, factors, levels, names
-        self.has_exposure = has_exposure
+        self.has_exposure, self.own = has_exposure, None
         self.sizes = np.ones(len(names)) if sizes is None else sizes
 
     @classmethod
@@ -193,7 +207,7 @@ class Design:
                     "Both strata and design were given; pass one of them: strata are encoded as a design by fit, and a "
                     "design of your own holds their columns, too."
                 )
-            found = cls("matrix", [], [], _column_names(design), exposure is not None)
+            found = cls("matrix", [], [], column_names(design), exposure is not None)
         elif is_crossed(strata):
             columns = columns_of(strata)
             levels = [distinct(known_labels(of, f"strata[{name!r}]", n_rows), name)[0] for name, of in columns.items()]
@@ -258,7 +272,7 @@ class Design:
             each = [self._one_hot(name, columns[name], at, n_rows, unknown) for at, name in enumerate(self.factors)]
             Z = sp.csr_array(sp.hstack([intercept, *each], format="csr"))
         if exposure is not None:
-            u = _checked_exposure(exposure, n_rows)
+            u = checked_exposure(exposure, n_rows)
             Z = sp.csr_array((Z.data * u[row_index(Z)], Z.indices, Z.indptr), shape=Z.shape)
             Z.eliminate_zeros()
         Z.sort_indices()
@@ -395,68 +409,12 @@ class Design:
         return cls(**state)
 
 
-def _column_names(design: Any) -> Array:
-    """Return the names of the columns of the user's Z: its own, or "z0", "z1", ..."""
-    given = getattr(design, "columns", None)
-    shape = getattr(design, "shape", None)
-    if given is None and (shape is None or len(shape) != 2):
-        shape = as_matrix(design, "design: ", is_signed=True).shape
-    names = [str(name) for name in given] if given is not None else [f"z{at}" for at in range(shape[1])]
-    if len(set(names)) < len(names):
-        raise ValueError(f"design has the columns {shown(names)}; expected distinct names.")
-    return np.array(names)
-
-
-def _checked_exposure(exposure, n_rows):
-    """Return the exposure as float64 (n_rows,)."""
-    u = as_numbers(exposure, "exposure").astype(np.float64)
-    if u.shape != (n_rows,):
-        raise ValueError(f"exposure has shape {u.shape}, expected ({n_rows},): one number for each row of X.")
-    if not np.isfinite(u).all() or (u < 0).any():
-        raise ValueError("exposure contains negative or non-finite numbers; every exposure must be >= 0.")
-    return u
-
-
-def is_one_hot(Z: sp.csr_array) -> bool:
-    """Tell whether every row of Z has a single entry, and that is 1: a design that strata describe."""
-    return bool((np.diff(Z.indptr) == 1).all() and (Z.data == 1).all())
-
-
-def one_hot(index: Integers, n_groups: int) -> sp.csr_array:
-    """Return the design of rows that have the shift of one group each, csr_array (n_rows, n_groups) of float64."""
-    return sp.csr_array((np.ones(len(index)), index, np.arange(len(index) + 1)), shape=(len(index), n_groups))
-
-
 def index_of_rows(data: Any) -> Integers | None:
     """Return the stratum of each row (n_rows,) of int32 where every row has the whole shift of one, else None."""
     learned = getattr(data, "learned", None)
     if learned is not None and not learned.is_plain:
         return None
     return data.design.indices.astype(np.int32) if isinstance(data, HasDesign) else data.stratum_index
-
-
-def check_range(Z: sp.csr_array, names: Array, dtype: Any, *, is_fit: bool) -> None:
-    """Raise where products of Z with data of a type would overflow, or where shifts would be too small or too large.
-
-    Parameters
-    ----------
-    Z : csr_array (n_rows, q)
-        Its rows are multiplied by the exposure.
-    names : ndarray (q,)
-    dtype : dtype
-        Of the data.
-    is_fit : bool
-        Whether a column without a large entry is refused, too: shifts times its entries are as large as the data.
-    """
-    most, largest = MOST_OF_DTYPE.get(np.dtype(dtype), MOST_OF_DTYPE[np.dtype(np.float64)]), np.zeros(Z.shape[1])
-    np.maximum.at(largest, Z.indices, Z.data)
-    wrong = np.flatnonzero((largest > most) | is_fit & (largest < 1 / most))
-    if len(wrong):
-        raise ValueError(
-            f"The largest entry of the column {str(names[wrong[0]])!r} of the design, times the exposure, is "
-            f"{largest[wrong[0]]:g}; expected {1 / most:.0e} to {most:.0e} for data of {np.dtype(dtype)}: divide the "
-            "design or the exposure by a constant."
-        )
 
 
 class Membership(NamedTuple):
@@ -586,6 +544,8 @@ class DesignedStrata(HasDesign, Strata):
         As the parameters.
     learned : Design, or None
         What the fit has learned; set by a model for the data of a fit.
+    own_levels : ndarray (n_rows,) of int32, or None
+        The level of each row that own components belong to, an index into its labels; set by a model.
     """
 
     def __init__(
@@ -598,7 +558,7 @@ class DesignedStrata(HasDesign, Strata):
         laplacian: sp.csr_array | None = None,
     ):
         super().__init__(X, labels, None, is_signed, log4_scale)
-        self.design, self.laplacian = design, laplacian
+        self.design, self.laplacian, self.own_levels = design, laplacian, None
 
     @classmethod
     def of_matrix(
@@ -617,8 +577,13 @@ class DesignedStrata(HasDesign, Strata):
 
     def _of_rows(self, X: Any, chosen: Any = ...) -> DesignedStrata:
         inner = DesignedStrata(X, self.labels, self._rows_of_design(chosen), laplacian=self.laplacian)
-        inner.learned = self.learned
+        inner.own_levels, inner.learned = None if self.own_levels is None else self.own_levels[chosen], self.learned
         return inner
+
+    @cached_property
+    def own(self) -> Strata:
+        """The same rows as strata by `own_levels`, the levels of a factor; rows of unknown levels are one more."""
+        return self.as_strata(self.own_levels, len(self.learned.levels[self.learned.own]))
 
     def _rows_of_design(self, chosen):
         return self.design if chosen is ... else self.design[chosen]

@@ -273,3 +273,20 @@ def columns_of(strata):
     if len(found) < len(columns) or not found:
         raise ValueError(f"strata has the columns {shown([name for name, _ in columns])}; expected distinct names.")
     return found
+
+
+def places_of_rows(labels, levels, n_rows):
+    """Return the place of the label of each row among sorted levels, int32 (n_rows,); that of others is their number.
+
+    Parameters
+    ----------
+    labels : array-like (n_rows,), or None
+        Checked already; None is the first level for all rows.
+    levels : ndarray (n_levels,)
+    n_rows : int
+    """
+    if labels is None:
+        return np.zeros(n_rows, np.int32)
+    found, index = distinct(known_labels(labels, "strata", n_rows), "strata")
+    place = places(found, levels)
+    return np.where(place < 0, len(levels), place)[index].astype(np.int32)

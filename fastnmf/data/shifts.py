@@ -5,10 +5,12 @@ as it is, and do the rest by the functions here. They take a small CSR array as 
 compute the same bits from either.
 """
 
+from functools import cached_property
+
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data.layout import linear_index, row_index
+from fastnmf.data.layout import Grouping, linear_index, row_index
 from fastnmf.kernels import products
 from fastnmf.kernels.jit import N_TASKS, split_rows
 from fastnmf.kernels.records import CSR
@@ -132,6 +134,11 @@ class Pattern:
         self.n_columns, self.sparse_shifts = len(start) - 1, sparse_shifts
         self.column = row_index(start, np.int32)
         self._entries, self._tasks = split_rows(len(group), 4), {}
+
+    @cached_property
+    def by_group(self):
+        """`Grouping` of the entries by stratum."""
+        return Grouping(self.group, self.n_groups)
 
     @property
     def entry_tasks(self):

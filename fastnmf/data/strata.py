@@ -255,6 +255,20 @@ class Strata:
         return inner._weighed_as(self)
 
     @property
+    def own(self) -> Strata:
+        """The strata to which own components belong: these."""
+        return self
+
+    def as_strata(self, stratum_index: Integers, n_strata: int) -> Strata:
+        """Return the same rows, with their weights, in other strata, of which `stratum_index` may name more."""
+        labels = np.arange(max(n_strata, int(stratum_index.max(initial=0)) + 1))
+        found = Strata(self.X, labels, stratum_index, log4_scale=self.log4_scale)
+        found.sq_norm, found.sparse_shifts = self.sq_norm, self.sparse_shifts
+        if self.is_sparse:
+            found.columns = self.columns
+        return found._weighed_as(self)
+
+    @property
     def n_entries(self) -> int:
         """Number of stored entries."""
         return self.X.nnz if self.is_sparse else self.X.size

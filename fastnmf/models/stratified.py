@@ -157,8 +157,9 @@ class StratifiedNMF(
     n_own : int or dict, default=0
         Number of own components of each stratum: components G(i) that only its rows use, so that
         ``A(i) ~ 1 v(i)ᵀ + W(i) H + U(i) G(i)``. A dict gives it by label; strata that it does not name have none:
-        ``n_own={"treated": 4}`` finds what the treated rows have beside all that the others have, too. See Notes for
-        what it goes with.
+        ``n_own={"treated": 4}`` finds what the treated rows have beside all that the others have, too. With several
+        factors, a dict that names one of them: ``{"site": 2}``, or ``{"site": {"a": 2}}`` by level. See Notes for what
+        it goes with.
     own_penalty : float, default=None
         Weight λ >= 0 of ``sum_i ||U(i) G(i)||²`` in the objective, which keeps what strata share out of own components;
         it does not depend on the scale of U and G. Under Kullback-Leibler, of the sum of all entries of ``U(i) G(i)``,
@@ -206,12 +207,12 @@ class StratifiedNMF(
         How often a component whose weights or entries had become zero was replaced by the positive part of the residual
         of the row that the model fits worst, an own one by that of a row of its stratum; by ``"hals"`` only.
     own_components_ : dict
-        Label -> G(i) or D(i), (k_i, n_features), an array, or a csr_array as `shifts_`. Like `n_own_` only of fits with
-        own components; `own_W_` only where these have weights of their own.
+        Label, or level of the factor, -> G(i) or D(i), (k_i, n_features), an array, or a csr_array as `shifts_`. Like
+        `n_own_` only of fits with own components; `own_W_` only where these have weights of their own.
     own_W_ : csr_array (n_samples, sum of `n_own_`) of the dtype of X
         U: a row has entries in the columns of its stratum, which follow the order of `strata_`.
     n_own_ : ndarray (n_strata,) of int
-        Number of own components of each stratum.
+        Number of own components of each stratum, or of each level of the factor that has them.
     classes_, coef_, intercept_, B_ : ndarray (n_classes,), (n_classes, n_components), (n_classes,), as `coef_`
         As for `SemiSupervisedNMF`; only for fits with class labels.
     converged_ : bool
@@ -243,11 +244,13 @@ class StratifiedNMF(
     With several factors, a number could also move between the intercept and all levels of a factor: the least level of
     each factor is zero in every feature, and the intercept holds the rest (with ``alpha_V``, the penalty decides).
 
-    With own components a fit needs the squared error or Kullback-Leibler and all rows in memory, without penalties
-    (alpha_*, penalties, seed_features), weights of entries, missing values, class labels, `normalize` and
-    ``update_order="simultaneous"``; `gauge` goes with ``own=None, shifts=True``. `sample_weight`, `strata_weight`,
-    `fixed_components`, `n_init`, `warm_start` and checkpoints work. `partial_fit`, `predict_entries`, `recommend`,
-    `similar_features`, `estimate_dispersion` and fits of matrices on disk or Dask collections refuse own components.
+    With own components a fit needs the squared error or Kullback-Leibler, without penalties (alpha_*, penalties,
+    seed_features), weights of entries, missing values, class labels, `normalize` and ``update_order="simultaneous"``;
+    `gauge` goes with ``own=None, shifts=True``. `sample_weight`, `strata_weight`, `fixed_components`, `n_init`,
+    `warm_start` and checkpoints work, and so do matrices on disk. With several factors or an exposure, own components
+    need all rows in memory, ``shifts=True`` and ``own=None`` (of several factors), without `gauge`, `smoothness`,
+    `warm_start`, and ``solver="mu"`` for the squared error; `explain` refuses them, and so does ``design=``.
+    `partial_fit`, `predict_entries`, `recommend`, `similar_features` and `estimate_dispersion` refuse own components.
     The start is a short fit of ``k + sum_i k_i`` components without strata, of which each stratum takes those that it
     uses most; where these are too many, own components start at the residual of a fit without them. The objective has
     more local minima than that of a fit without own components: prefer ``n_init`` of 3 or more where results matter.

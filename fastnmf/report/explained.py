@@ -134,6 +134,9 @@ def _add_explained_factors(facts, model, X, groups):
     own = facts.numbers["normalized_loss_"]
     if not groups.given or not (facts.is_squared or facts.loss_name == "kullback-leibler"):
         return
+    if hasattr(model, "own_components_"):
+        facts.notes.append("What each factor explains is not shown of models with own components.")
+        return
     with warnings.catch_warnings():  # X is an array here, without feature names
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         found = model.explain(X, **groups.given)

@@ -192,3 +192,41 @@ def cut(X, needed=(), dtype=None):
     products.csr_cut(tasks, csr, number, part, turned, start[:-1].copy())
     X = sp.csr_array((part.data, part.indices, part.indptr), shape=(X.shape[0], len(columns)))
     return X, Compressed(*turned), columns
+
+
+def even_rows(data, length, of_strata, rank):
+    """Return W (n_rows, rank) with equal columns, with which each row of the model has the mass of its row of data.
+
+    Parameters
+    ----------
+    data : Strata
+    length : float
+        Mass of all components together.
+    of_strata : ndarray (n_strata,), or None
+        Mass of the shift of each stratum.
+    rank : int
+    """
+    mass = np.asarray(data.X.sum(axis=1), dtype=np.float64)
+    if of_strata is not None:
+        shifts = data.spread(of_strata)
+        mass = np.maximum(mass - (shifts if data.row_scale is None else shifts * data.row_scale), 0.1 * mass)
+    return np.repeat((mass / (length or 1.0))[:, None], rank, axis=1)
+
+
+class MassStart:
+    """Start at rows that all have the same weight for every component, and the mass of their row of data.
+
+    Parameters
+    ----------
+    length : float
+        Mass of all components together.
+    of_strata : ndarray (n_strata,), or None
+        Mass of the shift of each stratum.
+    """
+
+    def __init__(self, length, of_strata):
+        self.length, self.of_strata = length, of_strata
+
+    def __call__(self, part, order):
+        """Return the start of W (n_rows, k) of a chunk."""
+        return even_rows(part.data, self.length, self.of_strata, order.rank)

@@ -5,13 +5,14 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W, H and the p
 """
 
 from contextlib import contextmanager
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from fastnmf.core.factors import aligned
+from fastnmf.core.factors import aligned, dense_rows
 from fastnmf.core.losses.squared import Frobenius
-from fastnmf.data.layout import Grouping, row_index
+from fastnmf.data.layout import row_index
 from fastnmf.kernels import divergence, own
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import N_TASKS, split_rows
@@ -97,21 +98,31 @@ class OwnFrobenius(Frobenius):
         self.pattern, self.groups, self.sizes, self.offset = strata.pattern, strata.groups, sizes, offset
         self.penalty, self.n_own = penalty, int(sizes.max())
         self.is_common, self.moves_shifts = shifts == "common", shifts is not False
-        self.of_entries = Grouping(self.pattern.group, strata.n_strata)
-        size = 1 + self.n_own
-        strata_of = size * self.pattern.group.astype(np.int32)[:, None] + np.arange(size, dtype=np.int32)
-        self._group, self._start = strata_of.reshape(-1), size * self.pattern.start
-        if self.is_common:  # one entry more for each column: the shift, which rows of all strata have
-            last = size * self.pattern.start[1:]
-            self._group = np.insert(self._group, last, size * strata.n_strata)
-            self._start = self._start + np.arange(len(self._start))
-            self._of_shift = self._start[1:] - 1
+        self.of_entries = self.pattern.by_group
+        self._index_rows()
+
+    def _index_rows(self):
+        """Find what depends on the rows of the data."""
+        strata = self.strata
         self._scale = np.empty(0, strata.dtype) if strata.row_scale is None else strata.row_scale
-        self._entry_pos = np.zeros((len(self.pattern.group), size), strata.dtype)
+        self._entry_pos = np.zeros((len(self.pattern.group), 1 + self.n_own), strata.dtype)
         self._entry_pos[:, 0] = self.pattern.sums
-        self._row_pos = aligned((strata.shape[0], width), strata.dtype)
-        self._by_stratum = split_rows(strata.shape[0], width**2)
+        self._row_pos = aligned((strata.shape[0], self.width), strata.dtype)
+        self._by_stratum = split_rows(strata.shape[0], self.width**2)
         self._places = self._find_places() if strata.is_sparse else None
+
+    @cached_property
+    def _lists(self):
+        """The bounds and the rows of moments of the `LazyRows` of H, and the places of a common shift, or None."""
+        size, pattern = 1 + self.n_own, self.pattern
+        strata_of = size * pattern.group.astype(np.int32)[:, None] + np.arange(size, dtype=np.int32)
+        group, start = strata_of.reshape(-1), size * pattern.start
+        if not self.is_common:
+            return start, group, None
+        # one entry more for each column: the shift, which rows of all strata have
+        group = np.insert(group, size * pattern.start[1:], size * self.strata.n_strata)
+        start = start + np.arange(len(start))
+        return start, group, start[1:] - 1
 
     def _find_places(self):
         """Return the row of the factor G that every entry of the data meets, int32 (nnz,), by rows and by columns."""
@@ -150,7 +161,7 @@ class OwnFrobenius(Frobenius):
             sub.add(gram=grams, pos=self.row_product(factors), neg=neg)
         elif name == "H":
             super().contribute(name, factors, sub)
-            sub.add(neg=LazyRows(self._start, self._group, *self._weights_and_sums(factors)))
+            sub.add(neg=LazyRows(*self._lists[:2], *self._weights_and_sums(factors)))
         else:
             moments = self.row_moments(factors).astype(dtype)
             sub.group, sub.tasks = self.pattern.group, split_rows(len(self.pattern.group), moments[0].size)
@@ -164,10 +175,11 @@ class OwnFrobenius(Frobenius):
         M, E = self.row_moments(factors), factors["G"]
         if not self.is_common:
             return E.reshape(-1), M.astype(E.dtype).reshape(-1, self.width)
-        weights, is_own = np.empty(len(self._group), E.dtype), np.ones(len(self._group), bool)
-        is_own[self._of_shift] = False
+        _, group, of_shift = self._lists
+        weights, is_own = np.empty(len(group), E.dtype), np.ones(len(group), bool)
+        is_own[of_shift] = False
         weights[is_own] = (E * (np.arange(E.shape[1]) > 0)).reshape(-1)
-        weights[self._of_shift] = self.shift(factors)
+        weights[of_shift] = self.shift(factors)
         rows_ = np.concatenate([M.reshape(-1, self.width), M[:, 0].sum(axis=0)[None]])
         return weights, rows_.astype(E.dtype)
 
@@ -239,15 +251,44 @@ class OwnFrobenius(Frobenius):
             if len(rows_):
                 yield code, _as_slice(rows_), entries
 
+    def entries_of(self, code):
+        """Return the entries of a stratum, ndarray of int64."""
+        counts = self.of_entries.counts
+        end = int(counts[: code + 1].sum())
+        return self.of_entries.order[end - int(counts[code]) : end]
+
+    def row_of(self, factors, row):
+        """Return a row of the data, dense (n_columns,), and its weights (K,)."""
+        return dense_rows(self.strata.X, [row])[0], factors["W"][row]
+
+    def unexplained(self, factors):
+        """Return the squared length of every row less its shift, float64 (n_rows,)."""
+        if self.is_common:
+            V = np.repeat(self.shift(factors)[None], self.strata.n_strata, axis=0)
+        else:
+            V = self.pattern.as_read(np.ascontiguousarray(factors["G"][:, 0]))
+        return self.strata.row_square_sums(V)
+
+    def below_rows(self, factors):
+        """Return neg of [W U], (n_rows, K), or None where it is that of the stratum times the row scale."""
+
+    def shift_of(self, factors, row):
+        """Return the shift of a row times its row scale, dense (n_columns,)."""
+        code, row_scale = self.strata.stratum_index[row], self.strata.row_scale
+        v = self.shift(factors) if self.is_common else self.pattern.row(factors["G"][:, 0], code)
+        return (1 if row_scale is None else row_scale[row]) * v
+
+    def multiply_weights(self, factors, keep):
+        """Multiply the weights of rows in place by the numbers ``keep`` (n_strata, K) of their stratum."""
+        W = factors["W"]
+        W *= keep[self.strata.stratum_index].astype(W.dtype)
+        factors.invalidate("W")
+
     def row_moments(self, factors):
         """Return ``[u U(i)]ᵀ [W U](i)`` of every stratum, (n_strata, 1 + w, K) of float64."""
 
         def compute():
-            parts = np.empty((self.groups.first[-1], 1 + self.n_own, self.width))
-            tasks = split_rows(len(parts), parts[0].size * 1024 if len(parts) else 1)
-            walk = self.groups.bounds, self.groups.order, factors["W"], self._scale, self.offset
-            own.rows_moments(tasks, *walk, parts)
-            return summed_pieces(parts, self.groups.first)
+            return moments_of_rows(factors["W"], self.groups, self._scale, self.offset, self.n_own)
 
         return factors.cached("row moments", ("W",), compute)
 
@@ -403,6 +444,26 @@ def extended_grams(of_H, with_H, with_G, offset, penalty):
     below[:, :k] += with_H[:, 0]
     below[:, own_part] += with_G[:, 0]
     return grams, below
+
+
+def moments_of_rows(W, groups, scale, offset, n_own):
+    """Return ``[u U(i)]ᵀ [W U](i)`` of every stratum, (n_strata, 1 + w, K) of float64.
+
+    Parameters
+    ----------
+    W : ndarray (n_rows, K)
+        ``[W U]``.
+    groups : fastnmf.data.layout.Grouping
+        Of the rows by stratum.
+    scale : ndarray (n_rows,), or of length 0
+        u; of length 0 where it is 1.
+    offset, n_own : int
+        Column at which own components begin, and their largest number w.
+    """
+    parts = np.empty((groups.first[-1], 1 + n_own, W.shape[1]))
+    tasks = split_rows(len(parts), parts[0].size * 1024 if len(parts) else 1)
+    own.rows_moments(tasks, groups.bounds, groups.order, W, scale, offset, parts)
+    return summed_pieces(parts, groups.first)
 
 
 def _as_slice(rows_):

@@ -61,6 +61,10 @@ class TiedFrobenius(OwnFrobenius):
         n_blocks = max(1, n_entries // (PER_BLOCK * strata.n_strata))
         block = pattern.column.astype(np.int64) * n_blocks // strata.shape[1]
         self._in_blocks = np.argsort(block * strata.n_strata + pattern.group, kind="stable")
+
+    def _index_rows(self):
+        super()._index_rows()
+        strata, width, n_entries = self.strata, self.width, len(self.pattern.group)
         if not strata.is_sparse:
             return
         side, places = strata.columns, self._places["H"]

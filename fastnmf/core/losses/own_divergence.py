@@ -4,7 +4,6 @@ import numpy as np
 
 from fastnmf.core.losses.divergences import KullbackLeibler
 from fastnmf.core.losses.own import OwnFrobenius, OwnPenalty
-from fastnmf.data.layout import Grouping
 from fastnmf.kernels import divergence, own, own_ratios
 from fastnmf.kernels.records import CSR, LazyRows, ShiftedProduct
 
@@ -36,7 +35,8 @@ class OwnKullbackLeibler(KullbackLeibler):
 
     touches = ("W", "H", "G")
 
-    shift, unshifted, each_stratum = OwnFrobenius.shift, OwnFrobenius.unshifted, OwnFrobenius.each_stratum
+    shift, unshifted = OwnFrobenius.shift, OwnFrobenius.unshifted
+    each_stratum, entries_of = OwnFrobenius.each_stratum, OwnFrobenius.entries_of
 
     def __init__(self, strata, width, tasks, sizes, offset, penalty, shifts=True):
         super().__init__(strata, width, tasks)
@@ -44,7 +44,7 @@ class OwnKullbackLeibler(KullbackLeibler):
         self.is_common, self.moves_shifts = shifts == "common", shifts is not False
         self._index_shifts()
         self.of_rows, self.sizes, self.n_own = self.sizes.astype(np.float64), sizes, int(sizes.max())
-        self.of_entries = Grouping(self.pattern.group, strata.n_strata)
+        self.of_entries = self.pattern.by_group
         n_values = len(self._ratio)
         self._part = np.empty(n_values, strata.dtype)
         self._each = np.arange(n_values, dtype=np.uint32).view(np.int32)  # the kernel reads them as unsigned
@@ -66,6 +66,10 @@ class OwnKullbackLeibler(KullbackLeibler):
         else:
             sub.add(**self._entry_parts(factors))
 
+    def ratio_sums(self):
+        """Return ``z(i)ᵀ [u U(i)]`` on the pattern, of the last pass over columns, float64 (q, 1 + w)."""
+        return self._entry_pos[:, 1:].astype(np.float64)
+
     def _below_rows(self, factors):
         """Return neg of [W U] for each stratum, (n_strata, K) of float64."""
         own_part, totals = slice(self.offset, self.offset + self.n_own), self._totals("H", factors)
@@ -77,7 +81,7 @@ class OwnKullbackLeibler(KullbackLeibler):
         """Return pos and neg of G, arrays (q, 1 + w); shifts that do not move have the ratio 1."""
         pattern, scale = self.pattern, np.full(1 + self.n_own, 1 + self.penalty)
         scale[0] = 1
-        pos = np.ascontiguousarray(self._entry_pos[:, 1:])
+        pos = self.ratio_sums().astype(self.strata.dtype)
         neg = (scale * self.row_sums(factors))[pattern.group].astype(pos.dtype)
         if not self.moves_shifts:
             pos[:, 0] = neg[:, 0] = 1
@@ -99,14 +103,15 @@ class OwnKullbackLeibler(KullbackLeibler):
         """Return the column sums of ``[u U(i)]`` of every stratum, (n_strata, 1 + w) of float64."""
 
         def compute():
-            sums = _sums(factors["W"], self.offset, self.n_own, self.groups)
+            sums = sums_of_columns(factors["W"], self.offset, self.n_own, self.groups)
             return np.concatenate([self.of_rows[:, None], sums], axis=1)
 
         return factors.cached("row sums", ("W",), compute)
 
     def entry_sums(self, factors):
         """Return the column sums of ``[v G(i)]`` of every stratum, (n_strata, 1 + w) of float64."""
-        return factors.cached("entry sums", ("G",), lambda: _sums(factors["G"], 0, 1 + self.n_own, self.of_entries))
+        given = 0, 1 + self.n_own, self.of_entries
+        return factors.cached("entry sums", ("G",), lambda: sums_of_columns(factors["G"], *given))
 
     def _weights(self, factors):
         """Return ``[u U]``, an array (n_rows, 1 + w)."""
@@ -154,7 +159,7 @@ class OwnTotal(OwnPenalty):
         return loss.penalty * float(np.sum(loss.row_sums(factors)[:, 1:] * loss.entry_sums(factors)[:, 1:]))
 
 
-def _sums(F, offset, width, grouping):
+def sums_of_columns(F, offset, width, grouping):
     """Return the sums of some columns of F by group, (n_groups, width) of float64.
 
     Parameters

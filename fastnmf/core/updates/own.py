@@ -140,6 +140,32 @@ class StrataMU(MU):
             super().__call__(F, inner, rank, 1)
 
 
+class OwnColumns:
+    """An update of W that leaves the weights of shared components, its first columns, as they are.
+
+    Parameters
+    ----------
+    update : Update
+        Of all columns.
+    n_shared : int
+    """
+
+    def __init__(self, update, n_shared):
+        self.update, self.n_shared = update, n_shared
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update F in place.
+
+        Parameters
+        ----------
+        F, sub, rank, n_sweeps :
+            As for the update of all columns.
+        """
+        held = F[:, : self.n_shared].copy()
+        self.update(F, sub, rank, n_sweeps)
+        F[:, : self.n_shared] = held
+
+
 class EntryMU(MU):
     """Multiplicative updates of the shift and the own components of each pair (column, stratum). Monotone.
 

@@ -10,13 +10,14 @@ from itertools import chain, repeat
 
 import numpy as np
 
-from fastnmf.core.chunks import MassStart, even_rows
 from fastnmf.core.factors import scaled_for
 from fastnmf.core.init.level import (
     MIN_ROWS_PER_COMPONENT,
     NO_LEVEL,
+    MassStart,
     cut,
     draw_rows,
+    even_rows,
     n_wanted,
     plan,
     starts_of_auto,

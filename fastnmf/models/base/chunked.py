@@ -21,7 +21,8 @@ from fastnmf.core.problem import Problem
 from fastnmf.core.progress import say
 from fastnmf.core.row_errors import explained_share
 from fastnmf.core.updates import MU
-from fastnmf.data.design import HasDesign, Membership, RowsOfDesign, check_range
+from fastnmf.data.design import HasDesign, Membership, RowsOfDesign
+from fastnmf.data.design_matrix import check_range
 from fastnmf.data.labels import encode_labels, known_labels
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
@@ -132,7 +133,7 @@ class ChunkedFitMixin(AutoStartMixin):
         part = slice(0, 0)
         for block in X.blocks(X.chunk_rows):
             part = slice(part.stop, part.stop + block.shape[0])
-            rows = None if strata is None else RowsOfDesign(encoded=strata.encoded[part]) if is_design else strata[part]
+            rows = None if strata is None else strata.part(part) if is_design else strata[part]
             yield part, block, rows
 
 
@@ -156,7 +157,6 @@ def refuse(model, given, options, what_X="X is a matrix on disk", instead="fit X
         f"missing_values={options.missing_values!r}": (options.missing_values is not None, "set it to None"),
         "weight": (given.get("weight") is not None, "use sample_weight, or leave it out"),
         "background": (given.get("background") is not None, "leave it out"),
-        "n_own or own": (getattr(model, "_fits_own", False), "set n_own=0 and own=None"),
         "label_weight": (given.get("y") is not None, "set it to 0"),
         "gauge='min_shift'": (options.gauge == "min_shift", "use 'max_shift' or None"),
         "penalties": (any(getattr(options, name).objects for name in "WHV"), "use alpha_W, alpha_H and l1_ratio"),

@@ -29,11 +29,9 @@ from fastnmf.data.design import (
     HasDesign,
     Membership,
     RowsOfDesign,
-    check_range,
     index_of_rows,
-    is_one_hot,
-    one_hot,
 )
+from fastnmf.data.design_matrix import check_range, is_one_hot, one_hot
 from fastnmf.data.labels import columns_of, is_crossed
 from fastnmf.data.matrix import as_matrix
 from fastnmf.data.ondisk import DiskCSR
@@ -47,6 +45,7 @@ from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import available_if
 from fastnmf.models.base.inspection import Explanation, unscaled_errors
 from fastnmf.models.base.nmf import BaseNMF
+from fastnmf.models.base.own_given import place_of_own
 from fastnmf.models.base.ratings import RatingsMixin
 from fastnmf.typing import Groups, Matrix, Names, SparseOrDense, Vector
 
@@ -104,7 +103,9 @@ class DesignMixin:
             found = Design.of_levels("strata", [], levels, False)
             found.sizes = sizes
             return found
-        return Design(kept["kind"], kept["factors"], levels, self.shift_names_, kept["has_exposure"], sizes)
+        found = Design(kept["kind"], kept["factors"], levels, self.shift_names_, kept["has_exposure"], sizes)
+        found.own = kept.get("own")
+        return found
 
     def _rows_given(self, X, strata, design, exposure, *, is_fit=False):
         """Return X, without columns that `strata` names, and the labels of its rows or a `RowsOfDesign`.
@@ -159,6 +160,7 @@ class DesignMixin:
         if sp.issparse(rows):
             check_range(rows, learned.names, X.dtype, is_fit=labels is None and not strata.is_batch)
             data = DesignedStrata.of_matrix(X, names, rows, laplacian)
+            data.own_levels = strata.levels_by(learned, X.shape[0])
         else:
             data = Strata(as_matrix(X), names, rows)
         data.sparse_shifts, data.learned = options.sparse_shifts, learned
@@ -182,11 +184,12 @@ class DesignMixin:
             self._check_design(options, weight)
             given = strata.strata, strata.design, strata.exposure
             learned, Z = Design.learn(*given, n_rows, is_batch=strata.is_batch)
-            laplacian = learned.laplacian(self.smoothness)
+            laplacian, learned.own = learned.laplacian(self.smoothness), place_of_own(self, learned)
         else:
             Z = strata.encoded_by(learned, n_rows, self._unknown_levels())
         names = learned.levels[0] if learned.is_plain else learned.names  # by which a start is matched
         can_be_strata = is_fit and laplacian is None and not strata.is_batch and self._fits_strata
+        can_be_strata = can_be_strata and learned.own is None
         is_plain = can_be_strata and is_one_hot(Z)  # in the time, and with the bits, of strata
         return Membership(learned, names, Z.indices.astype(np.int32) if is_plain else Z, laplacian)
 
@@ -235,7 +238,7 @@ class DesignMixin:
             As for `BaseNMF._alternate`.
         """
         W, H, v, V = start
-        if options.is_multiplicative and V is None and isinstance(data, HasDesign):
+        if options.is_multiplicative and V is None and v is not None and isinstance(data, HasDesign):
             v = data.positive_shifts(v)
         return super()._alternate(data, (W, H, v, V), given, options, level)
 
@@ -445,7 +448,8 @@ class DesignMixin:
         if not isinstance(strata, RowsOfDesign):
             X, strata = self._rows_given(X, strata, None, None)
         if self._is_in_chunks(X):
-            strata = RowsOfDesign(encoded=strata.encoded_by(self._fitted_design(), X.shape[0], self._unknown_levels()))
+            given = self._fitted_design(), X.shape[0], self._unknown_levels()
+            strata = RowsOfDesign(encoded=strata.encoded_by(*given), levels=strata.levels_by(*given[:2]))
         return X, strata
 
     def _transform(self, X, strata=None):
@@ -525,6 +529,7 @@ class DesignMixin:
 def attributes_of(learned):
     """Return the fitted attributes that say which design a model has."""
     kept = {"kind": learned.kind, "factors": learned.factors, "has_exposure": learned.has_exposure}
+    kept |= {} if learned.own is None else {"own": learned.own}
     found = {"shift_names_": learned.names, "_design": kept}
     if learned.kind != "matrix":
         found["strata_"] = learned.levels if learned.kind == "crossed" else learned.levels[0]

@@ -70,6 +70,11 @@ def explain_factors(model, X, rows, n, names, groups=None):
     groups : Mapping of str to sequence of str or int, default=None
         Columns of a user's design by name or number, that are left out together; None: each by itself.
     """
+    if getattr(model, "_has_own", False):
+        raise ValueError(
+            "explain does not know own components (n_own) of several factors, or with an exposure; use score, and "
+            "reconstruction_errors, with and without them."
+        )
     learned = model._fitted_design()
     is_divergence = is_kullback_leibler(model, "explain")
     if groups is not None and learned.kind != "matrix":

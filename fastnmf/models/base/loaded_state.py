@@ -36,7 +36,7 @@ ARRAYS = {
     "strata_": ("S", "labels"),
     "shift_names_": ("S", "names"),
     "stratum_sizes_": ("S", "+"),
-    "n_own_": ("S", "+"),
+    "n_own_": ("g", "+"),
     "_own_stack": ("om", "+"),
     "own_W_": ("no", "+"),
     "row_strata_": ("n", "S"),
@@ -192,12 +192,15 @@ def _check_own(held):
     has_own = "_own_stack" in held
     require(("n_own_" in held) == has_own and (has_own or "own_W_" not in held), "n_own_")
     if has_own:
-        sizes = held["n_own_"]
+        sizes, levels, design = held["n_own_"], held.get("strata_"), held.get("_design")
+        require(design is None or "own" in design, "n_own_")
+        levels = levels[design["own"]] if isinstance(levels, list) else levels
+        require(levels is not None and sizes.shape == np.shape(levels), "n_own_")
         require(sizes.dtype.kind in "iu" and sizes.sum() == held["_own_stack"].shape[0], "n_own_")
         is_tied = "own_W_" not in held
         require(not is_tied or (sizes == held["n_components_"]).all(), "n_own_")
         if not is_tied:
-            require(sp.issparse(held["own_W_"]) and "row_strata_" in held, "own_W_")
+            require(sp.issparse(held["own_W_"]) and ("row_strata_" in held or design is not None), "own_W_")
 
 
 def _expected(model):
@@ -287,7 +290,8 @@ def _check_array(name, array, letters, content, sizes):
     require(array.ndim == len(letters), name)
     dimensions = list(zip(letters, array.shape, strict=True))
     for letter, size in dimensions:
-        if size != sizes.setdefault(letter, size) or (size == 0 and letter not in "prqyz"):
+        may_be_zero = letter in "prqyz" or letter == "n" and name in ("own_W_", "row_strata_")
+        if size != sizes.setdefault(letter, size) or (size == 0 and not may_be_zero):
             raise ValueError(f"{name} has the shape {array.shape}, and {letter} is {sizes[letter]} elsewhere")
     if content == "labels":
         require(values.dtype.kind in "biufSUmMO", name)
@@ -307,7 +311,8 @@ def _check_array(name, array, letters, content, sizes):
 def _check_design(held):
     """Check what a model with a design reads beside its arrays, and the labels of its factors, a list of arrays."""
     found, levels = held["_design"], held.get("strata_", [])
-    require(isinstance(found, dict) and found.keys() == {"kind", "factors", "has_exposure"}, "_design")
+    required = {"kind", "factors", "has_exposure"}
+    require(isinstance(found, dict) and found.keys() - {"own"} == required, "_design")
     kind, factors = found["kind"], found["factors"]
     require(isinstance(kind, str) and kind in ("strata", "crossed", "matrix"), "_design")
     require(isinstance(factors, list) and all(isinstance(name, str) for name in factors), "_design")
@@ -318,6 +323,9 @@ def _check_design(held):
     require(len(levels) == len(factors) or kind == "strata", "strata_")
     for labels in levels if kind == "crossed" else ():
         _check_array("strata_", labels, "?", "labels", {})
+    if "own" in found:
+        check_count("_design", found["own"], False)
+        require(kind == "strata" and found["own"] == 0 or found["own"] < len(factors), "_design")
     if kind == "crossed":
         require(len(factors) > 0 and 1 + sum(map(len, levels)) == len(held["shift_names_"]), "strata_")
     require(held["stratum_sizes_"].ndim == 1 and held["stratum_sizes_"].any(), "stratum_sizes_")

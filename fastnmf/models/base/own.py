@@ -7,7 +7,6 @@ by ``4 ** log4_scale``.
 from __future__ import annotations
 
 import copy
-import numbers
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,8 @@ from fastnmf.core.alternate import AlternatingSolver, balancing_powers, times_po
 from fastnmf.core.factors import scaled, scaled_for
 from fastnmf.core.init.own import (
     POSITIVE_SHARE,
-    divided,
+    OwnWeights,
+    division,
     own_factors,
     start_divided,
     start_own,
@@ -28,51 +28,33 @@ from fastnmf.core.init.own import (
 )
 from fastnmf.core.init.start_from import start_from_init
 from fastnmf.core.iterate import iterate
+from fastnmf.core.losses.own_designs import DESIGN_KINDS
 from fastnmf.core.objectives import own_divergence_problem, own_problem
 from fastnmf.core.options import generator, number, one_of, optional
-from fastnmf.core.row_errors import explained_share
+from fastnmf.core.remote import ChunkedStrata
+from fastnmf.core.row_errors import explained_share, row_divergences
 from fastnmf.core.shifts import apply_gauge
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
-from fastnmf.data.design import RowsOfDesign
-from fastnmf.data.labels import encode_labels, place_of, places, values_of
-from fastnmf.data.layout import row_index
+from fastnmf.data.design import HasDesign, RowsOfDesign
+from fastnmf.data.labels import encode_labels, places, values_of
+from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
+from fastnmf.models.base import own_chunks
 from fastnmf.models.base.auto_start import is_free
+from fastnmf.models.base.designs import move_least_levels
 from fastnmf.models.base.estimator import without_zeros
 from fastnmf.models.base.for_checkers import StrataFeatures
 from fastnmf.models.base.inspection import divergences_of_rows, open_data
+from fastnmf.models.base.own_arrays import balanced_own, held_shifts, pooled, rows_times_powers, stacked
+from fastnmf.models.base.own_given import FREE_ONLY, TAKEN, check_n_own, check_rows, numbers_of, own_sizes
 from fastnmf.models.base.top_features import strongest
-from fastnmf.typing import Labels, Matrix, Names, Ranking
+from fastnmf.typing import Groups, Matrix, Names, Ranking, Vector
 
 MOST_JOINT, JOINT_ITERATIONS = 2, 20
 PENALTY, TIED_PENALTY = 0.1, 5.0  # of own components beside the shared ones, and of LIGER
 COUNTS_PENALTY = 0.05  # under Kullback-Leibler: of 0, 0.05, 0.1 and 0.3 it found most (`bench/own.py --counts`)
-# What a fit with own components refuses: parameter -> the values that it takes.
-_TAKEN = {
-    "beta_loss": ("frobenius", 2, "kullback-leibler", 1),
-    "update_order": ("sequential",),
-    "alpha_V": (0,),
-    "alpha_W": (0,),
-    "alpha_H": (0, "same"),
-    "missing_values": (None,),
-    "seed_features": (None,),
-    "penalties": (None,),
-    "label_weight": (0,),
-    "normalize": (None,),
-}
-_FREE_ONLY = {"gauge": (None,)}  # where own components are tied to the shared ones, or shifts are not free
-
-
-def check_n_own(name, value):
-    """Raise unless `value` is an integer >= 0, or a dict stratum -> such an integer."""
-    for each in value.values() if isinstance(value, Mapping) else (value,):
-        if not isinstance(each, numbers.Integral) or isinstance(each, bool) or each < 0:
-            raise ValueError(
-                f"{name}={shown(value)} is not valid; expected an integer >= 0, or a dict from labels of strata to "
-                "such integers."
-            )
 
 
 class OwnComponentsMixin:
@@ -93,8 +75,7 @@ class OwnComponentsMixin:
     @property
     def _fits_own(self):
         """Whether a fit with the present parameters has own components."""
-        n_own = self.n_own
-        return self.own is not None or (any(n_own.values()) if isinstance(n_own, Mapping) else bool(n_own))
+        return self.own is not None or any(numbers_of(self.n_own))
 
     @property
     def _has_own(self):
@@ -111,7 +92,7 @@ class OwnComponentsMixin:
                 )
             return
         is_free = self.own is None and self.shifts is True
-        for name, taken in (_TAKEN if is_free else _TAKEN | _FREE_ONLY).items():
+        for name, taken in (TAKEN if is_free else TAKEN | FREE_ONLY).items():
             value = getattr(self, name)
             if not any(value is one or (type(value) is not bool and value == one) for one in taken):
                 raise ValueError(
@@ -124,22 +105,6 @@ class OwnComponentsMixin:
                 "as there are shared ones; leave n_own out, or set own=None."
             )
 
-    def _own_sizes(self, labels, rank):
-        """Return the number of own components of each stratum, (n_strata,) of int."""
-        if self.own == "tied":
-            return np.full(len(labels), rank)
-        if not isinstance(self.n_own, Mapping):
-            return np.full(len(labels), int(self.n_own))
-        sizes = np.zeros(len(labels), np.int64)
-        for label, size in self.n_own.items():
-            place = place_of(label, labels)
-            if place < 0:
-                raise ValueError(
-                    f"n_own has the label {label!r}, but the strata are {shown(values_of(labels))}; use these labels."
-                )
-            sizes[place] = size
-        return sizes
-
     @property
     def _penalty(self):
         default = TIED_PENALTY if self.own == "tied" else PENALTY
@@ -149,11 +114,7 @@ class OwnComponentsMixin:
     # ---------------------------------------------------------------- the fit
 
     def _data(self, X, given, options):
-        if self._fits_own and isinstance(given.get("strata"), RowsOfDesign):
-            raise ValueError(
-                "Own components (n_own, own) belong to strata, but several factors, a design, an exposure or "
-                "smoothness were given; pass one label for each row, or set n_own=0 and own=None."
-            )
+        check_rows(self, given, not isinstance(X, DiskCSR))
         data = super()._data(X, given, options)
         if self._fits_own and getattr(data, "entry_weights", None) is not None:
             raise ValueError(
@@ -166,13 +127,17 @@ class OwnComponentsMixin:
         if not self._fits_own:
             return super()._solver(data, given, options, random_state)
         options = replace(options, random_state=random_state)  # the start of own components draws, too
+        if isinstance(data, ChunkedStrata):
+            return own_chunks.solver(self, data, given, options)
         if not self._starts_jointly(data, given, options):
             return super()._solver(data, given, options, random_state)
         joint = self._joint_solver(data, given, options)
-        iterate(joint, max_iter=JOINT_ITERATIONS, tol=0.0)
-        parts = divided(data, joint.factors, self._own_sizes(data.labels, self._rank(data, given, options)))
-        start = parts.W, parts.H, np.zeros(len(data.pattern.group)), None
-        return self._alternate(data, start, given, options, joint.level, parts)
+        W, H = (joint.factors[name][:, : joint.factors.rank].astype(np.float64) for name in "WH")
+        sizes = own_sizes(self, data, self._rank(data, given, options))
+        groups = data.own.groups
+        stratum_of = division(groups.sum(np.ascontiguousarray(W**2)), groups.sizes, sizes)
+        start = W[:, stratum_of < 0], H[:, stratum_of < 0], np.zeros(len(data.pattern.group)), None
+        return self._alternate(data, start, given, options, joint.level, (stratum_of, W, H))
 
     def _start_shifts(self, data, v):
         """Return shifts (q,) at which a fit starts as `shifts` says: all, one for all strata, or none."""
@@ -181,17 +146,19 @@ class OwnComponentsMixin:
     def _starts_jointly(self, data, given, options):
         """Tell whether the start is a short fit of all components as shared ones, which are then divided."""
         rank = self._rank(data, given, options)
-        n_own = int(self._own_sizes(data.labels, rank).sum())
+        n_own = int(own_sizes(self, data, rank).sum())
         is_given = not is_free(self, given, options) or start_from_init(options.init) is not None
         is_hard = n_own > MOST_JOINT * rank or rank + n_own > min(data.shape)
         return not (self.own == "tied" or is_given or options.H.fixed is not None or is_hard)
 
     def _joint_solver(self, data, given, options):
-        """Return the solver of a model without strata that has as many components as this one in all."""
+        """Return the solver of a model without strata that has as many components as this one in all, after its fit."""
         rank, plain = self._rank(data, given, options), self._without_own()
-        plain._has_shifts, plain.n_components = False, int(rank + self._own_sizes(data.labels, rank).sum())
+        plain._has_shifts, plain.n_components = False, int(rank + own_sizes(self, data, rank).sum())
         options = replace(options, n_components=plain.n_components)
-        return super(OwnComponentsMixin, plain)._solver(data, given, options, options.random_state)
+        solver = super(OwnComponentsMixin, plain)._solver(data, given, options, options.random_state)
+        iterate(solver, max_iter=JOINT_ITERATIONS, tol=0.0)
+        return solver
 
     def _without_own(self):
         """Return a copy that fits shared components and shifts only."""
@@ -208,21 +175,42 @@ class OwnComponentsMixin:
             return super()._alternate(data, start, given, options, level)
         W, H, v, _ = start
         H, free_mask, guide = self._fix_components(data, options, H)
-        sizes, is_tied = self._own_sizes(data.labels, W.shape[1]), self.own == "tied"
-        if not sizes.any():
-            raise ValueError(f"n_own={shown(self.n_own)} gives no stratum of these data a component; set n_own=0.")
-        factors, tasks = own_factors(data, W, H, self._start_shifts(data, v), sizes, is_tied=is_tied)
+        sizes = self._sizes_of_fit(data, W.shape[1])
+        if options.is_multiplicative and isinstance(data, HasDesign) and parts is None:
+            v = data.positive_shifts(v)
+        factors, tasks = own_factors(data, W, H, self._start_shifts(data, v), sizes, is_tied=self.own == "tied")
         problem = self._own_problem(data, factors, tasks, sizes, options)
         self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
+        weights = OwnWeights(problem, factors, self._extrapolation(factors, tasks, options))
+        self._start_own(data, weights, options, parts)
+        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), None, level)
+
+    def _sizes_of_fit(self, data, rank):
+        """Return the number of own components of each stratum, and raise where there are none."""
+        sizes = own_sizes(self, data, rank)
+        if not sizes.any():
+            raise ValueError(f"n_own={shown(self.n_own)} gives no stratum of these data a component; set n_own=0.")
+        return sizes
+
+    def _start_own(self, data, weights, options, parts=None):
+        """Write the start of own components into the factors of their weights, in place.
+
+        Parameters
+        ----------
+        data : Strata
+        weights : OwnWeights
+        options : Options
+        parts : tuple, default=None
+            The division, W and H of a joint fit, as `start_divided` takes them.
+        """
         is_positive = options.is_multiplicative
         if parts is not None:
             later = self._start_shifts(data, POSITIVE_SHARE * data.stratum_means()) if is_positive else None
-            start_divided(problem, factors, parts, later, self._extrapolation(factors, tasks, options))
-        elif not (self._goes_on(options) and self._continue_own(data, problem, factors, is_positive)):
-            (start_own_positive if is_positive else start_own)(problem, factors, generator(options.random_state))
-        return AlternatingSolver(problem, factors, self._extrapolation(factors, tasks, options), None, level)
+            start_divided(weights, *parts, later)
+        elif not (self._goes_on(options) and self._continue_own(data, weights, is_positive)):
+            (start_own_positive if is_positive else start_own)(weights, generator(options.random_state))
 
-    def _own_problem(self, data, factors, tasks, sizes, options):
+    def _own_problem(self, data, factors, tasks, sizes, options, **kinds):
         """Return the problem of a fit with own components.
 
         Parameters
@@ -233,55 +221,61 @@ class OwnComponentsMixin:
         sizes : ndarray (n_strata,) of int
             Number of own components of each stratum.
         options : Options
+        **kinds :
+            Other classes of losses than those of rows that are here.
         """
-        kind = {"penalty": self._penalty, "is_tied": self.own == "tied", "shifts": self.shifts}
+        is_designed = isinstance(data, HasDesign)
+        kinds |= {"kinds": DESIGN_KINDS} if is_designed else {}
+        kind = {"penalty": self._penalty, "is_tied": self.own == "tied", "shifts": self.shifts} | kinds
         if not options.is_squared:
             return own_divergence_problem(data, factors, tasks, sizes, **kind)
         if options.is_multiplicative:
             schedule = (("G", self.n_shift_updates), ("W", 1), ("H", 1))
             return own_problem(data, factors, tasks, schedule, sizes, is_descent=False, **kind)
         of_W, alternations, of_H = (3, 3, 1) if self.sweeps == "thorough" else self.sweeps
-        schedule = (("W", of_W),) + (("G", 2), ("H", of_H)) * alternations + (("G", 1),)
+        of_G = (("G", 2), ("V", 1)) if is_designed else (("G", 2),)
+        schedule = (("W", of_W),) + (*of_G, ("H", of_H)) * alternations + (("G", 1),)
         return own_problem(data, factors, tasks, schedule, sizes, **kind)
 
-    def _continue_own(self, data, problem, factors, is_positive):
+    def _continue_own(self, data, weights, is_positive):
         """Write the own components of the last fit, and their weights, into the factors; tell whether there are any.
 
         Parameters
         ----------
         data : Strata
-        problem : Problem
-        factors : Factors
-            Changed in place.
+        weights : OwnWeights
+            Its factors are changed in place.
         is_positive : bool
             Whether the updates cannot leave a zero.
         """
-        loss = problem.losses[0]
+        factors, loss = weights.factors, weights.problem.losses[0]
         if not self._has_own or self._is_tied != (self.own == "tied"):
             return False
         before, U = self._own_parts(data), None
         known = places(data.labels, self.strata_)
         if not self._is_tied and len(getattr(self, "W_", ())) == data.shape[0]:
-            U = scaled(spread_weights(self.own_W_, self.n_own_, self.row_strata_), data.log4_scale)
+            U = scaled(own.spread_weights(self.own_W_, self.n_own_, self.row_strata_), data.log4_scale)
             U = U if data.row_scale is None else U * data.row_scale[:, None]
-        for code, chosen, entries in loss.each_stratum():
-            last = int(known[code])
-            G = before.of(last)[: loss.sizes[code]] if last >= 0 else ()
+        found = np.zeros((data.shape[0], loss.n_own), data.dtype) if U is not None else None
+        for code, last in enumerate(known.tolist()):
+            G, entries = before.of(last)[: loss.sizes[code]] if last >= 0 else (), loss.entries_of(code)
             if len(G):
                 G = without_zeros(G) if is_positive else G
                 factors["G"][entries, 1 : 1 + len(G)] = G.T[loss.pattern.column[entries]]
                 if U is not None:
+                    chosen = data.stratum_index == code
                     of_rows = without_zeros(U[chosen, : len(G)]) if is_positive else U[chosen, : len(G)]
-                    factors["W"][chosen, loss.offset : loss.offset + len(G)] = of_rows
-        factors.invalidate("W")
+                    found[chosen, : len(G)] = of_rows
         factors.invalidate("G")
+        if found is not None:
+            weights.put(found)
         return True
 
     def _arrays(self, data, solver):
         if not self._fits_own or "G" not in solver.factors.arrays:
             return super()._arrays(data, solver)
         factors, half = solver.factors, -data.log4_scale
-        W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors["W"][:, : factors.rank]), half))
+        W = self._unscaled_W(data, scaled(np.ascontiguousarray(factors.gathered("W")), half))
         H = scaled(np.ascontiguousarray(factors["H"][:, : factors.rank].T), half)
         V = held_shifts(solver.problem.losses[0], factors)
         return W, H, shift_arrays.mapped(V, lambda v: scaled(v, 2 * half))
@@ -293,17 +287,12 @@ class OwnComponentsMixin:
         factors, loss, half = fit.factors, fit.problem.losses[0], -data.log4_scale
         rank, is_tied = factors.rank, self.own == "tied"
         H = np.ascontiguousarray(factors["H"][:, :rank].T)
-        if options.is_multiplicative:
-            V, stack = held_shifts(loss, factors), stacked(factors["G"][:, 1:], data.pattern, loss.sizes)
-            W, U = np.ascontiguousarray(factors["W"][:, :rank]), None
-            if not is_tied:
-                U = gathered_weights(factors["W"][:, rank : rank + loss.n_own], loss.sizes, data.stratum_index)
-        else:
-            W, U, V, stack = self._final_own_weights(data, fit, H, options)
+        V, stack = self._final_own(data, fit, H, options)
+        W, U = own_chunks.weights_kind(data)(fit.problem, factors).found(data)
         is_free = not fit.problem.free_mask
         fit.problem.release()
         if not is_tied:  # in the inner scale, where no square overflows
-            U, stack = balanced_own(unscaled_weights(U, data.row_scale), stack)
+            U, stack = balanced_own(own.unscaled_weights(U, data.row_scale, 0), stack)
         W, H = self._unscaled_W(data, scaled(W, half)), scaled(H, half)
         V, stack = (shift_arrays.mapped(F, lambda f, e=e: scaled(f, e)) for F, e in ((V, 2 * half), (stack, half)))
         if options.gauge and (options.gauge != "min_shift" or options.is_multiplicative):
@@ -311,16 +300,17 @@ class OwnComponentsMixin:
         if is_free:
             powers = balancing_powers(W, H, data.weight)
             W, H = times_powers(W, powers), times_powers(H, -powers[:, None])
-            stack = rows_times_powers(stack, -np.tile(powers, data.n_strata)) if is_tied else stack
+            stack = rows_times_powers(stack, -np.tile(powers, len(loss.sizes))) if is_tied else stack
         found = {"n_components_": rank, "_n_components": rank, "W_": W, "components_": H}
         found["n_revived_"] = fit.solver.n_reseeded
-        of_strata = {"strata_": data.labels, "stratum_sizes_": data.groups.sizes, "row_strata_": data.stratum_index}
-        vars(self).update(found | of_strata, shifts_=V, n_own_=loss.sizes, _own_stack=stack)
+        vars(self).update(found | self._attributes_of_strata(data), shifts_=V, n_own_=loss.sizes, _own_stack=stack)
         self._delete_attributes("own_W_", "_statistics", "n_steps_", "_fitted_rows", "_fitted_sums")
         vars(self).update({} if is_tied else {"own_W_": shift_arrays.mapped(U, lambda u: scaled(u, half))})
 
-    def _final_own_weights(self, data, fit, H, options):
-        """Solve for all weights exactly after the last iteration of coordinate descent, as `transform` does.
+    def _final_own(self, data, fit, H, options):
+        """Return the shifts and the own components of a fit, after all weights have been solved for exactly.
+
+        That is done after coordinate descent, as `transform` does it.
 
         Parameters
         ----------
@@ -332,26 +322,27 @@ class OwnComponentsMixin:
 
         Returns
         -------
-        W, U, V, stack :
-            Weights as `fastnmf.core.own.weights_of_strata` returns them, shifts and own components, in the inner scale.
+        V, stack : ndarray or csr_array (n_strata, n_columns), (sum of sizes, n_columns)
+            In the inner scale.
         """
-        factors, loss, rank = fit.factors, fit.problem.losses[0], len(H)
+        factors, loss, problem = fit.factors, fit.problem.losses[0], fit.problem
+        move_least_levels(data, fit, options)
         V = held_shifts(loss, factors)
+        if options.is_multiplicative:
+            return V, stacked(factors["G"][:, 1:], loss.pattern, loss.sizes)
         if options.gauge == "min_shift":  # a smaller shift leaves more of the data to W
-            V = apply_gauge(np.zeros((data.shape[0], rank)), H, V, data.stratum_index, options.gauge)[1]
+            V = apply_gauge(np.zeros((data.shape[0], len(H))), H, V, data.stratum_index, options.gauge)[1]
             factors["G"][:, 0] = data.pattern.entries(V)
             factors.invalidate("G")
-        stack = stacked(factors["G"][:, 1:], data.pattern, loss.sizes)
+        stack = stacked(factors["G"][:, 1:], loss.pattern, loss.sizes)
         parts = own.OwnParts(loss.sizes, shift_arrays.as_read(stack), loss.penalty, self.own == "tied")
-        W, U = own.weights_of_strata(data, H.T, shift_arrays.as_read(V), parts)
-        wide = np.zeros_like(factors["W"])
-        wide[:, :rank] = W
-        if U is not None:
-            wide[:, rank : rank + loss.n_own] = spread_weights(U, loss.sizes, data.stratum_index)
-        factors.overwrite({"W": wide})
-        fit.history["objective"][-1] = fit.problem.value(factors)
-        fit.history["penalty"][-1] = fit.problem.penalty
-        return W, U, V, stack
+        weights = own_chunks.weights_kind(data)(problem, factors)
+        weights.solve(data, H.T, shift_arrays.as_read(V), parts)
+        fit.history["objective"][-1] = problem.value(factors)
+        fit.history["penalty"][-1] = problem.penalty
+        for name, more in weights.columns().items():
+            fit.history[name][-1] = fit.history[name][-1] + more
+        return V, stack
 
     # ---------------------------------------------------------------- the fitted model
 
@@ -375,8 +366,11 @@ class OwnComponentsMixin:
             raise AttributeError(
                 f"This {type(self).__name__} has no own_components_; set n_own or own='tied', and call fit."
             )
-        ends = np.cumsum(self.n_own_).tolist()
-        each = zip(values_of(self.strata_), [0, *ends[:-1]], ends, strict=True)
+        ends, labels = np.cumsum(self.n_own_).tolist(), self.strata_
+        if self._is_designed:
+            design = self._fitted_design()
+            labels = design.levels[design.own]
+        each = zip(values_of(labels), [0, *ends[:-1]], ends, strict=True)
         return {label: self._own_stack[first:end] for label, first, end in each}
 
     def _infer_W(self, data, H, V, options):
@@ -384,7 +378,9 @@ class OwnComponentsMixin:
             return super()._infer_W(data, H, V, options)
         return own.weights_of_strata(data, H, V, self._own_parts(data))[0]
 
-    def transform_own(self, X: Matrix, *, strata: Labels | None = None) -> sp.csr_array:
+    def transform_own(
+        self, X: Matrix, *, strata: Groups | None = None, exposure: Vector | str | None = None
+    ) -> sp.csr_array:
         """Return the weights of the own components of the strata, which `transform` finds together with those of H.
 
         Parameters
@@ -393,6 +389,8 @@ class OwnComponentsMixin:
             Non-negative and finite.
         strata : array-like (n_samples,), default=None
             Stratum label of each row, as for `transform`. A stratum that is new has no own components.
+        exposure : default=None
+            As for `transform`.
 
         Returns
         -------
@@ -421,7 +419,15 @@ class OwnComponentsMixin:
                 "transform_own needs own components with weights of their own; fit with n_own, or use transform: tied "
                 "components have the weights of the shared ones."
             )
-        X, strata = with_labels(X, strata)
+        return self._transform_own(*self._rows_given(X, strata, None, exposure))
+
+    def _transform_own(self, X, strata):
+        """Return the weights of own components as `transform_own`; of a matrix on disk chunk by chunk."""
+        if self._is_designed:
+            X, strata = self._given_or_wrapped(X, strata)
+        if isinstance(X, DiskCSR):
+            parts = [self._transform_own(block, rows) for _, block, rows in self._blocks(X, strata)]
+            return sp.csr_array(sp.vstack(parts, format="csr"))
         model, options = self._with_new_strata(X, strata), self._options()
         with threads(options.n_threads):
             data, H, V = model._prepared(X, strata, options)
@@ -463,7 +469,13 @@ class OwnComponentsMixin:
                     "column for each own component."
                 )
             return rows + _dense(sp.csr_array(own_W) @ self._own_stack)
-        stratum_index, _ = encode_labels(strata, rows.shape[0], self.strata_)
+        if self._is_designed:
+            design, rows_of = self._fitted_design(), strata
+            if not isinstance(rows_of, RowsOfDesign):
+                rows_of = RowsOfDesign(with_labels(W, strata)[1])
+            stratum_index = rows_of.levels_by(design, rows.shape[0])
+        else:
+            stratum_index, _ = encode_labels(strata, rows.shape[0], self.strata_)
         for code, D in enumerate(self.own_components_.values()):
             rows[stratum_index == code] += _dense(W[stratum_index == code] @ D)
         return rows
@@ -489,8 +501,41 @@ class OwnComponentsMixin:
             return super()._nearest(data, H, V)
         return own.nearest_of_strata(data, H[:, : len(self.components_)], V, self._own_parts(data))
 
-    def _score(self, X, strata=None, sample_weight=None):
+    def _errors_of_rows(self, X, rows):
         if not self._has_own:
+            return super()._errors_of_rows(X, rows)
+        self._check_fitted()
+        options = self._options()
+        with threads(options.n_threads):
+            data, H, V = self._prepared(X, rows, options)
+            if not options.is_squared:
+                data = data.in_scale(np.dtype(np.float64), data.log4_scale)
+                W, of_own = self._weights_in_parts(data)
+                return row_divergences(data, W, self.components_, shift_arrays.as_read(self.shifts_), of_own)
+            errors = self._errors_and_norms(data, H, V, options)[0]
+        return np.ldexp(errors, -4 * data.log4_scale)
+
+    def _errors_and_norms(self, data, H, V, options):
+        if not self._has_own:
+            return super()._errors_and_norms(data, H, V, options)
+        data = data.in_scale(np.dtype(np.float64), data.log4_scale)
+        return self._row_errors(data, *self._fitted_factors(data)), data.row_square_sums(None)
+
+    def _infer_by_divergence(self, data, H, V, options):
+        if not self._has_own:
+            return super()._infer_by_divergence(data, H, V, options)
+        data = data.in_scale(np.dtype(np.float64), data.log4_scale)
+        W, of_own = self._weights_in_parts(data)
+
+        def measure():
+            errors = row_divergences(data, W, self.components_, shift_arrays.as_read(self.shifts_), of_own)
+            scale = options.loss.build(data, len(self.components_), {})[1] if self._is_designed else None
+            return float(np.ldexp(errors.sum(), 2 * data.log4_scale)), scale
+
+        return scaled(W, data.log4_scale), measure
+
+    def _score(self, X, strata=None, sample_weight=None):
+        if not self._has_own or self._is_designed or isinstance(X, DiskCSR):
             return super()._score(X, strata, sample_weight)
         check_index(X, sample_weight=sample_weight)
         X, strata = with_labels(X, strata)
@@ -519,10 +564,11 @@ class OwnComponentsMixin:
         """
         parts, e = self._own_parts(data), -data.log4_scale
         W, U = own.weights_of_strata(data, *self._fitted_factors(data), parts)
-        sizes = np.concatenate([self.n_own_, np.zeros(data.n_strata - len(self.n_own_), self.n_own_.dtype)])
-        weights = W if U is None else spread_weights(U, sizes, data.stratum_index)
+        rows = data.own
+        sizes = np.concatenate([self.n_own_, np.zeros(rows.n_strata - len(self.n_own_), self.n_own_.dtype)])
+        weights = W if U is None else own.spread_weights(U, sizes, rows.stratum_index)
         parts = parts._replace(stack=shift_arrays.as_read(self._own_stack))  # in the user's scale
-        return scaled(W, e), own.OwnEntries(scaled(weights, e), parts, data.stratum_index)
+        return scaled(W, e), own.OwnEntries(scaled(weights, e), parts, rows.stratum_index)
 
     def _of_stratum(self, code, shift):
         model = super()._of_stratum(code, shift)
@@ -550,105 +596,6 @@ class OwnComponentsMixin:
         return shapes | {"_own_stack": "om"} if self._has_own else shapes
 
 
-def held_shifts(loss, factors):
-    """Return the shifts (n_strata, n_columns) of a fit, dense or CSR, in the inner scale."""
-    if not loss.is_common:
-        return loss.pattern.held(np.ascontiguousarray(factors["G"][:, 0]))
-    v, n_strata = loss.shift(factors), loss.strata.n_strata
-    if shift_arrays.are_sparse(loss.pattern.sparse_shifts, n_strata, len(v)):
-        return sp.csr_array(v[None])[[0] * n_strata]
-    return np.repeat(v[None], n_strata, axis=0)
-
-
-def pooled(data, v):
-    """Return shifts (q,) on the pattern, each replaced by the mean of its column, weighted by rows."""
-    pattern, sizes = data.pattern, data.groups.sizes[data.pattern.group]
-    total, count = (np.bincount(pattern.column, each, pattern.n_columns) for each in (sizes * v, sizes))
-    return (total / np.where(count > 0, count, 1))[pattern.column]
-
-
 def _dense(rows):
     """Return rows of a product as a dense array."""
     return rows.toarray() if sp.issparse(rows) else rows  # never-densify-ok: inverse_transform returns dense rows
-
-
-def stacked(G, pattern, sizes):
-    """Return the own components of all strata one below the other, (sum of sizes, n_columns), dense or CSR.
-
-    Parameters
-    ----------
-    G : ndarray (q, w)
-        Their entries on the pattern.
-    pattern : fastnmf.data.shifts.Pattern
-    sizes : ndarray (n_strata,) of int
-    """
-    begin, shape = np.cumsum([0, *sizes]), (int(sizes.sum()), pattern.n_columns)
-    entry, place = np.nonzero(G)  # a stratum has zeros beyond its number of components
-    row, column, values = begin[pattern.group[entry]] + place, pattern.column[entry], G[entry, place]
-    if shift_arrays.are_sparse(pattern.sparse_shifts, *shape):
-        return sp.csr_array((values, (row, column)), shape=shape)
-    out = np.zeros(shape, G.dtype)
-    out[row, column] = values
-    return out
-
-
-def spread_weights(U, sizes, stratum_index):
-    """Return weights of own components as an array (n_rows, w), those of each row from column 0 on.
-
-    Parameters
-    ----------
-    U : csr_array (n_rows, sum of sizes)
-    sizes : ndarray (n_strata,) of int
-    stratum_index : ndarray (n_rows,) of int
-    """
-    begin, held = np.cumsum([0, *sizes])[:-1][stratum_index], U.tocoo()
-    row, column = held.coords
-    out = np.zeros((U.shape[0], int(np.max(sizes))), U.dtype)
-    out[row, column - begin[row]] = held.data
-    return out
-
-
-def gathered_weights(wide, sizes, stratum_index):
-    """Return the weights of own components as `transform_own` does, csr_array (n_rows, sum of sizes).
-
-    Parameters
-    ----------
-    wide : ndarray (n_rows, w)
-        As `spread_weights` returns them.
-    sizes : ndarray (n_strata,) of int
-    stratum_index : ndarray (n_rows,) of int
-    """
-    begin, (row, column) = np.cumsum([0, *sizes]), np.nonzero(wide)
-    places = row, begin[stratum_index[row]] + column
-    return sp.csr_array((wide[row, column], places), shape=(len(wide), int(begin[-1])))
-
-
-def unscaled_weights(U, row_scale):
-    """Return weights of own components, a csr_array (n_rows, k), divided by the row scale (n_rows,), or None."""
-    if row_scale is None:
-        return U
-    # Rows of weight zero have no entries, as their data are zero.
-    return sp.csr_array((U.data / row_scale[row_index(U)], U.indices, U.indptr), U.shape)
-
-
-def balanced_own(U, stack):
-    """Return U and the own components, scaled by powers of two against each other so that their lengths are similar.
-
-    Parameters
-    ----------
-    U : csr_array (n_rows, k)
-    stack : ndarray or csr_array (k, n_columns)
-    """
-    of_U = np.bincount(U.indices, np.square(U.data, dtype=np.float64), U.shape[1])
-    of_G = shift_arrays.square_lengths(stack)
-    is_used = (of_U > 0) & (of_G > 0)
-    drift = np.log2(np.where(is_used, of_G, 1)) - np.log2(np.where(is_used, of_U, 1))
-    powers = np.rint(drift / 4).astype(int)
-    U = sp.csr_array((np.ldexp(U.data, powers[U.indices]), U.indices, U.indptr), U.shape)
-    return U, rows_times_powers(stack, -powers)
-
-
-def rows_times_powers(stack, powers):
-    """Return the rows of an array or csr_array (k, n_columns) times ``2 ** powers`` (k,)."""
-    of_entries = powers[row_index(stack)] if sp.issparse(stack) else powers[:, None]
-    return shift_arrays.mapped(stack, lambda G: np.ldexp(G, of_entries))
