@@ -284,9 +284,14 @@ def _computed(source, given, name):
         return given
     parts = source.gather(source.sent(parts))
     for number, (part, size) in enumerate(zip(parts, source.sizes, strict=True)):
-        n_given = part.shape[0] if hasattr(part, "shape") else len(part)
-        if n_given != size:
-            raise ValueError(f"Chunk {number} of X has {size} rows and {n_given} in {name}; give both the same chunks.")
+        tasks.check_rows(number, size, part, f"values in {name}")
+    widths = [part.shape[1] if np.ndim(part) == 2 else 1 for part in parts]
+    if len(set(widths)) > 1:
+        number = next(number for number, width in enumerate(widths) if width != widths[0])
+        raise ValueError(
+            f"{name} has {widths[0]} columns in chunk 0 and {widths[number]} in chunk {number}; give all chunks the "
+            "same columns."
+        )
     return concatenated(parts)
 
 
