@@ -467,6 +467,15 @@ def test_a_client_is_needed(disk, monkeypatch):
         on_dask.NMF(2).fit(open_csr(disk.folder))
 
 
+def test_clients_that_are_closed(client, disk):
+    other = distributed.Client(client.cluster, set_as_default=False)
+    model = on_dask.NMF(2, random_state=0, max_iter=4, client=other, callback=lambda state: other.close())
+    with pytest.raises(ConnectionError, match="lost its scheduler during the fit, or was closed; connect again"):
+        model.fit(disk)
+    with pytest.raises(ValueError, match="The Dask client is closed; connect another one"):
+        model.fit(disk)
+
+
 def test_a_cluster_that_has_no_worker(disk):
     options = {"processes": False, "n_workers": 0, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster, set_as_default=False) as client:

@@ -11,6 +11,7 @@ from collections import Counter
 from fastnmf.dask import tasks
 
 LOOK_EVERY, ASK_EVERY = 0.01, 0.5  # seconds from look to look at futures, and at the workers
+ATTEMPTS = 3  # to divide chunks: another worker that is idle may take tasks that are meant for a new one
 
 
 def owners(source, held):
@@ -63,12 +64,13 @@ def divided(source, held, *more):
     list of list of int, or None
         None: some chunks are being computed again after a loss.
     """
-    owner = owners(source, held)
-    wanted = {} if owner is None else moves(owner, sorted(source.client.nthreads()))
-    if wanted and _move(source, wanted, held, *more):
+    for attempt in range(ATTEMPTS + 1):
         owner = owners(source, held)
-    if owner is None:
-        return None
+        if owner is None:
+            return None
+        wanted = moves(owner, sorted(source.client.nthreads()))
+        if not wanted or attempt == ATTEMPTS or not _move(source, wanted, held, *more):
+            break
     return [[chunk for chunk in range(len(owner)) if owner[chunk] == each] for each in dict.fromkeys(owner)]
 
 
