@@ -245,9 +245,13 @@ def test_a_worker_that_comes_late_is_used(cluster, disk):
 
 
 @pytest.mark.parametrize("hold", [True, False])
-def test_a_worker_is_killed_while_chunks_go_to_it(hold, two, disk):
-    moments = [("step-2", "memory"), ("moved-", "processing")]
-    survives(two, moments, "strata", disk("f8"), hold=hold, callback=lambda state: scale(two, 2))
+def test_a_late_worker_is_killed_while_chunks_go_to_it(hold, cluster, disk):
+    def come(state):
+        if state.iteration == 2:
+            scale(cluster, 2)
+
+    scale(cluster, 1)
+    survives(cluster, [("moved-", "processing")], "strata", disk("f8"), hold=hold, callback=come)
 
 
 def _n_parts(dask_worker):
