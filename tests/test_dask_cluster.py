@@ -104,11 +104,12 @@ class Killer(SchedulerPlugin):
             return
         task = self.scheduler.tasks[key]
         worker = task.processing_on or next(iter(task.who_has or ()), None)
-        pids = {nanny.worker_address: nanny.pid for nanny in self.cluster.workers.values()}
-        if worker is not None and pids.get(worker.address) not in (None, *self.killed):
+        pids = {nanny.address: nanny.pid for nanny in self.cluster.workers.values()}
+        pid = None if worker is None else pids.get(worker.nanny)
+        if pid not in (None, *self.killed):
             del self.left[0]
-            self.killed.add(pids[worker.address])
-            os.kill(pids[worker.address], signal.SIGKILL)
+            self.killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
 
     def end(self):
         self.scheduler.remove_plugin("killer")
