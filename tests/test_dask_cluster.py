@@ -93,7 +93,7 @@ class Killer(SchedulerPlugin):
     """
 
     def __init__(self, cluster, moments):
-        self.cluster, self.scheduler, self.left, self.killed = cluster, cluster.scheduler, list(moments), set()
+        self.scheduler, self.left, self.killed = cluster.scheduler, list(moments), set()
         self.scheduler.add_plugin(self, name="killer")
 
     def transition(self, key, start, finish, *args, **more):
@@ -104,8 +104,7 @@ class Killer(SchedulerPlugin):
             return
         task = self.scheduler.tasks[key]
         worker = task.processing_on or next(iter(task.who_has or ()), None)
-        pids = {nanny.address: nanny.pid for nanny in self.cluster.workers.values()}
-        pid = None if worker is None else pids.get(worker.nanny)
+        pid = None if worker is None else worker.pid
         if pid not in (None, *self.killed):
             del self.left[0]
             self.killed.add(pid)
