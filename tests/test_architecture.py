@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "testing": {"typing", "core", "models", "compose"},
     "metrics": {"typing", "data"},
     "selection": {"typing", "kernels", "data", "core", "io", "models", "metrics"},
-    "dask": {"typing", "kernels", "data", "core", "models"},
+    "dask": {"typing", "kernels", "data", "core", "io", "models"},
     "tl": {"typing", "kernels", "data", "core", "models", "selection", "dask"},
     "datasets": {"typing"},
     "plots": {"typing", "data", "metrics"},

@@ -413,6 +413,55 @@ def test_columns_that_are_not_those_of_the_rows_are_refused(name, tmp_path):
     assert open_csr(tmp_path, chunk_rows=50).chunk_rows == 50  # does not read them
 
 
+def _altered(folder):
+    values = np.load(folder / "data.npy", mmap_mode="r+")
+    values[:50] = np.nan
+    values.flush()
+
+
+CHANGES = {
+    "saved again": lambda folder: save_csr(X[:300, :9], folder),
+    "gone": lambda folder: (folder / "data.npy").unlink(missing_ok=True),
+    "cut off": lambda folder: os.truncate(folder / "indptr.npy", 200),
+    "altered": _altered,
+}
+
+
+@pytest.mark.parametrize("columns", [300, None])
+@pytest.mark.parametrize("how", CHANGES)
+def test_files_that_change_during_a_fit(how, columns, tmp_path):
+    def fit(callback=None):
+        return fitted(NMF, {}, D, {}, max_iter=3, callback=callback)
+
+    def change(state):
+        CHANGES[how](tmp_path)
+
+    save_csr(X, tmp_path, columns=columns)
+    D = open_csr(tmp_path, chunk_rows=300)
+    expected = fit()
+    if how in ("saved again", "gone"):  # the files that were opened are still there
+        assert bits(fit(change)) == bits(expected)
+        return
+    with pytest.raises(ValueError, match="npy has changed since the matrix was opened; open it again with open_csr"):
+        fit(change)
+
+
+def test_a_temporary_file_that_has_no_room(disk, monkeypatch, tmp_path):
+    resource, D = pytest.importorskip("resource"), disk(97)
+    monkeypatch.setattr(remote, "MAPPED_ABOVE", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(OSError, match="No temporary file of 16,000 bytes .* set the variable TMPDIR to a folder"):
+            fitted(NMF, {}, D, {}, max_iter=1)
+        with pytest.raises(OSError, match=r"\.npy"):  # which file, too
+            save_csr(X, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == []
+
+
 def test_chunks_of_a_matrix_on_disk(tmp_path):
     D = save_csr(X, tmp_path, columns=97)
     assert (D.chunk_rows, D.n_chunks, D.bounds(5)) == (97, 6, (485, 500)) and open_csr(tmp_path).chunk_rows == 97

@@ -148,7 +148,7 @@ def test_own_components_that_are_refused(disk, client):
 
 def test_designs_that_do_not_fit_the_chunks_are_refused(disk, client):
     fit = on_dask.StratifiedNMF(RANK, max_iter=1).fit
-    with pytest.raises(ValueError, match=r"Chunk 0 of X has 97 rows and 500 in strata\['group'\]"):
+    with pytest.raises(ValueError, match=r"Chunk 0 of X has 97 rows and 500 values in strata\['group'\]"):
         fit(disk, strata=FACTORS | {"group": [dask.delayed(GROUPS)] * len(SIZES)})
     with pytest.raises(ValueError, match="gauge='max_shift' of a design needs all rows at once"):
         on_dask.StratifiedNMF(RANK, gauge="max_shift").fit(disk, strata=FACTORS)
@@ -408,6 +408,20 @@ def test_a_checkpoint_within_a_cycle_of_extrapolation(disk, client, tmp_path):
     np.testing.assert_array_equal(found.history_["objective"], expected.history_["objective"])
 
 
+@pytest.mark.parametrize("how", ["rows", "type", "NaN", "parts", "cut off"])
+def test_altered_weights_of_a_checkpoint_are_refused(how, disk, client, tmp_path):
+    given = {"checkpoint": tmp_path, "checkpoint_every": 0}
+    fitted(on_dask.NMF, {}, disk, given, max_iter=2)
+    path = max(tmp_path.glob("weights-*-3.npy"))
+    found = np.load(path)
+    ways = {"rows": found[:, :-1], "type": found.astype("f4"), "NaN": found * np.nan, "parts": found[:0]}
+    np.save(path, ways.get(how, found))
+    if how == "cut off":
+        os.truncate(path, 200)
+    with pytest.raises(ValueError, match=r"cannot continue from .*weights-.*-3\.npy .* Delete it to start over"):
+        fitted(on_dask.NMF, {}, disk, given, max_iter=4)
+
+
 def test_the_sum_is_that_of_the_tree(client):
     from fastnmf.core.chunks import Share, chunk_pairs, summed
     from fastnmf.dask.collections import Blocks
@@ -461,6 +475,25 @@ def test_what_cannot_be_used_is_refused(client, disk, tmp_path):
         model.transform(array(sp.csr_array(X[:, 1:]), SIZES), strata=GROUPS)
 
 
+def test_parts_that_cannot_be_used_are_refused(client, tmp_path):
+    def fails(match, rows, error=ValueError, callback=None, **given):
+        with pytest.raises(error, match=match):
+            on_dask.StratifiedNMF(2, max_iter=2, tol=0, hold=False, random_state=0, callback=callback).fit(
+                rows, **given
+            )
+
+    parts, labels = [dask.delayed(part) for part in cut(X, SIZES)], [dask.delayed(3)] * 6
+    fails("has 97 rows, but its labels in strata are 3; give one for each", parts, TypeError, strata=labels)
+    wide = [dask.delayed(np.ones((size, 1 + (number == 4)))) for number, size in enumerate(SIZES)]
+    fails("design has 1 columns in chunk 0 and 2 in chunk 4", parts, design=wide)
+    path = tmp_path / "rows.npz"
+    path.write_bytes(b"no matrix")
+    fails("rows.npz cannot be read as a .npz matrix", [path])
+    for other in (X[:9], X[:10] * 2):  # a chunk that is read again has to be the same
+        sp.save_npz(path, X[:10])
+        fails("not what it was in the first pass, with 10 rows", [path], callback=lambda _: sp.save_npz(path, other))  # noqa: B023
+
+
 def test_a_client_is_needed(disk, monkeypatch):
     def none():
         raise ValueError("No clients found")
@@ -468,6 +501,15 @@ def test_a_client_is_needed(disk, monkeypatch):
     monkeypatch.setattr(distributed, "default_client", none)
     with pytest.raises(ValueError, match="needs a Dask client, but there is none"):
         on_dask.NMF(2).fit(open_csr(disk.folder))
+
+
+def test_clients_that_are_closed(client, disk):
+    other = distributed.Client(client.cluster, set_as_default=False)
+    model = on_dask.NMF(2, random_state=0, max_iter=4, client=other, callback=lambda state: other.close())
+    with pytest.raises(ConnectionError, match="lost its scheduler during the fit, or was closed; connect again"):
+        model.fit(disk)
+    with pytest.raises(ValueError, match="The Dask client is closed; connect another one"):
+        model.fit(disk)
 
 
 def test_a_cluster_that_has_no_worker(disk):

@@ -7,6 +7,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 ``4 ** log4_scale``.
 """
 
+import errno
 import math
 import os
 import tempfile
@@ -344,12 +345,40 @@ def room(shape, dtype):
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size <= MAPPED_ABOVE:
         return aligned(shape, dtype)
-    with tempfile.TemporaryFile() as file:  # removed by the system when the last array lets go of it
+    with _temporary(size) as file:  # removed by the system when the last array lets go of it
         return _mapped(file, shape, dtype)
 
 
+def _temporary(size):
+    """Return a temporary file without a name that has room for some bytes, which are zero; OSError: there is none."""
+    try:
+        file = tempfile.TemporaryFile()
+        try:
+            _allocate(file, size)
+        except BaseException:
+            file.close()
+            raise
+    except OSError as error:
+        raise OSError(
+            f"No temporary file of {size:,} bytes for the weights of the rows can be made in {tempfile.gettempdir()} "
+            f"({error.strerror}); free some space, or set the variable TMPDIR to a folder that has it."
+        ) from error
+    return file
+
+
+def _allocate(file, size):
+    """Give a file its size and its place on the disk: a write to a mapped page without one would end the process."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # of other systems
+        file.truncate(size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of some file systems
+            raise
+        file.truncate(size)
+
+
 def _mapped(file, shape, dtype):
-    file.truncate(math.prod(shape) * np.dtype(dtype).itemsize)
     return np.asarray(np.memmap(file, dtype, "r+", shape=shape))
 
 
@@ -367,7 +396,7 @@ class RowStore:
 
     def __init__(self, shape, dtype):
         is_large = math.prod(shape) * np.dtype(dtype).itemsize > MAPPED_ABOVE and hasattr(os, "pwrite")
-        self.file = tempfile.TemporaryFile() if is_large else None
+        self.file = _temporary(math.prod(shape) * np.dtype(dtype).itemsize) if is_large else None
         self.array = _mapped(self.file, shape, dtype) if is_large else room(shape, dtype)
 
     def put(self, lo, rows):
@@ -445,7 +474,10 @@ class LocalEngine:
             share.transferred = source.X.n_bytes(chunk) if reads else 0
             return share
 
-        return summed(chunk_pairs(source.n_chunks), share_of, is_backwards=is_backwards)
+        share = summed(chunk_pairs(source.n_chunks), share_of, is_backwards=is_backwards)
+        if reads:
+            source.X.check_unchanged()  # the last chunk may have changed while it was read
+        return share
 
     def columns(self):
         """Return further entries of the history: none."""

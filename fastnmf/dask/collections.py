@@ -24,11 +24,14 @@ class Blocks:
         Rows of each chunk; None where the number is not known.
     n_columns : int, or None
         None where it is not known.
+    on_disk : DiskCSR, or None
+        The matrix whose chunks they are.
     """
 
     pieces: list
     sizes: list
     n_columns: int | None
+    on_disk: DiskCSR | None = None
 
 
 def blocks_of(X):
@@ -42,9 +45,9 @@ def blocks_of(X):
     X = X.X if is_annotated(X) else X
     if isinstance(X, DiskCSR):
         stamp = (X.folder / "shape.npy").stat().st_mtime_ns
-        pieces = [OnDisk(str(X.folder.absolute()), X.chunk_rows, number, stamp) for number in range(X.n_chunks)]
+        of_all = str(X.folder.absolute()), X.chunk_rows, stamp, (*X.shape, X.nnz)
         bounds = map(X.bounds, range(X.n_chunks))
-        return Blocks(pieces, [hi - lo for lo, hi in bounds], X.shape[1])
+        return Blocks([OnDisk(*of_all, n) for n in range(X.n_chunks)], [hi - lo for lo, hi in bounds], X.shape[1], X)
     if hasattr(X, "__dask_graph__") and hasattr(X, "numblocks"):
         if X.ndim != 2:
             raise ValueError(f"X is a Dask array of {X.ndim} dimensions; expected two, samples x features.")

@@ -14,15 +14,14 @@ import operator
 import time
 import uuid
 import weakref
-from collections import Counter, defaultdict
-from contextlib import suppress
+from collections import Counter
 
 import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core import chunks
 from fastnmf.core.chunks import GivenStart, chunk_pairs, summed
-from fastnmf.dask import tasks
+from fastnmf.dask import placement, tasks
 from fastnmf.dask.collections import read_at_once
 from fastnmf.dask.tasks import Call, Context, Setting, Side
 from fastnmf.data.labels import distinct, known_labels
@@ -31,6 +30,7 @@ NAMES = {"begin": "start", "measured": "measure", "gone_back": "undo", "finished
 PAST = 1 << 26  # bytes of the past that the scheduler may hold, whatever the size of the weights
 OF_TASK = 2000  # bytes that the scheduler holds for a task
 MOST_WITHOUT = 60  # seconds without any worker; Dask's configuration may say else, as fastnmf.no-workers-timeout
+DIVIDE_EVERY = 10.0  # seconds after which the driver looks again where the chunks are
 LOOK_EVERY = 1.0  # seconds after which a result that is waited for lets the driver look for workers
 _REPEATS = weakref.WeakValueDictionary()  # uid of a fit -> its `Repeats`
 
@@ -233,20 +233,20 @@ class DaskSource:
 
         return summed(chunk_pairs(len(terms)), terms.__getitem__, plus)
 
-    def futures(self, graph, wanted):
-        """Send a graph and return futures of the tasks that are wanted."""
+    def futures(self, graph, wanted, **options):
+        """Send a graph and return futures of the tasks that are wanted; the options are those of ``Client.get``."""
         import dask
 
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            futures = self.client.get(graph, [each.key for each in wanted], sync=False)
+            futures = self.client.get(graph, [each.key for each in wanted], sync=False, **options)
         self._futures.update(futures)
         return futures
 
     def gather(self, futures):
         """Return the results of futures; raise TimeoutError where the cluster has no worker for long."""
-        return self._awaited(self.client.gather(futures, asynchronous=True))
+        return self.awaited(self.client.gather(futures, asynchronous=True))
 
-    def _awaited(self, coroutine):
+    def awaited(self, coroutine):
         """Return the result of a coroutine of the client; raise TimeoutError where no worker is there for long."""
         import dask
         from dask.utils import parse_timedelta
@@ -311,7 +311,7 @@ class DaskSource:
             run = self.map
         else:
             run = functools.partial(self.map_together, groups=self.even_groups(n_chunks))
-        pieces = run("read", tasks.loaded, pieces, numbers, **context) if self.holds else pieces
+        pieces = run("read", tasks.in_memory, pieces, numbers, **context) if self.holds else pieces
         none = [None] * n_chunks
         given = [none if parts is None else self.sent(parts) for parts in (strata, weight)]
         run = self.map if self.holds else run  # where the chunks are
@@ -337,14 +337,15 @@ class DaskSource:
             self.divide(self._rows)
         ends = np.cumsum([fact.n_rows for fact in used])
         self._bounds = list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
+        self._identities = [fact.identity for fact in used]
         weight = None if weight is None else np.concatenate([fact.weight for fact in found])
         return (*(_union(used) if strata is not None else (None, None)), weight)
 
     def assign(self, membership, weight):
         """Send the strata, or the design, and the weights of their rows to the chunks."""
         self.membership, self.weight = membership, weight
-        cut = [slice(*bounds) for bounds in self._bounds]
-        each = [Side(rows.start, membership[rows], None if weight is None else weight[rows]) for rows in cut]
+        cut = zip([slice(*bounds) for bounds in self._bounds], self._identities, strict=True)
+        each = [Side(at.start, membership[at], None if weight is None else weight[at], known) for at, known in cut]
         self.sides = self.map_together("side", tasks.identity, each, groups=self.groups)
 
     def bounds(self, chunk):
@@ -431,37 +432,23 @@ class DaskSource:
         return DaskEngine(data, width, net)
 
     def divide(self, held, *more):
-        """Put the chunks that lie on one worker into one group; a worker that has few gets copies of some of others.
+        """Put the chunks that lie on one worker into one group; a worker that has few gets some of others.
 
         Parameters
         ----------
         held : list of Future
-            What tells for each chunk where it lies.
+            What tells for each chunk where it lies. Changed in place.
         *more : list of Future
-            What is copied with it.
+            What goes with it. Changed in place.
 
         Returns
         -------
         bool
             False: some chunks are being recomputed after a loss, and the groups are as before.
         """
-        workers, known = sorted(self.client.nthreads()), self.client.who_has(held)
-        owner = [min(set(workers).intersection(known.get(each.key, ())), default=None) for each in held]
-        if None in owner:
-            return False
-        counts, moves = Counter(owner), defaultdict(list)
-        for address in workers:
-            for _ in range(counts[address], self.n_chunks // len(workers)):
-                fullest = counts.most_common(1)[0][0]
-                chunk = owner.index(fullest)
-                moves[address] += [each[chunk] for each in (held, *more)]
-                owner[chunk] = address
-                counts.update({fullest: -1, address: 1})
-        for address, futures in moves.items():
-            with suppress(KeyError, ValueError, RuntimeError, OSError):  # the worker may have gone again
-                self._awaited(self.client.replicate(futures, n=1, workers=[address], asynchronous=True))
-        self.groups = [[chunk for chunk in range(len(owner)) if owner[chunk] == each] for each in dict.fromkeys(owner)]
-        return True
+        groups = placement.divided(self, held, *more)
+        self.groups = self.groups if groups is None else groups
+        return groups is not None
 
 
 def _union(found):
@@ -499,6 +486,7 @@ class DaskEngine:
         self.states = self.source.map("state", tasks.zeros, self.source.anchors, *more)
         self.workers, self._past, self._generations = frozenset(self.source.client.nthreads()), 0, []
         self._n_repeats, self._are_divided, self._is_backwards = 0, True, False
+        self._divided = time.monotonic()
 
     def keep(self, *names):
         """Keep these parts of the states of the chunks, too."""
@@ -532,6 +520,8 @@ class DaskEngine:
         *self.states, share = source.futures(graph, [*states, self._added(graph, total, found)])
         del graph, lists, each
         share = tasks.owned(source.result(share))
+        if source.blocks.on_disk is not None:
+            source.blocks.on_disk.check_unchanged()
         self._past += order.n_bytes + 2 * OF_TASK * source.n_chunks
         if self._past > max(PAST, self.data.shape[0] * self.width * self.data.dtype.itemsize):
             self._forget()
@@ -588,9 +578,13 @@ class DaskEngine:
         return each
 
     def _welcome(self):
-        """Divide the chunks again where workers have come or gone since the last step."""
-        workers, source = frozenset(self.source.client.nthreads()), self.source
-        if workers != self.workers or not self._are_divided:
+        """Divide the chunks again where workers have come or gone since the last step, or after some time.
+
+        Dask lets another worker run a step where its own is busy, and may then keep the copy of the chunks there.
+        """
+        workers, source, now = frozenset(self.source.client.nthreads()), self.source, time.monotonic()
+        if workers != self.workers or not self._are_divided or now - self._divided > DIVIDE_EVERY:
+            self._divided = now
             held = (source.anchors, self.states) if source.holds else (self.states, source.anchors)
             self._are_divided = source.divide(*held)
         self.workers = workers
@@ -641,8 +635,10 @@ class DaskEngine:
 
     def _read(self, paths, is_ahead):
         """Take the weights from files, by tasks that do not know their past: it is then forgotten."""
-        near, self._past = self.source.anchors, 0
-        self.states = self.source.map("state", tasks.restored, near, paths, [is_ahead] * len(paths))
+        source, self._past = self.source, 0
+        shapes = [(1 + len(self._kept), hi - lo, self.width) for lo, hi in map(source.bounds, range(source.n_chunks))]
+        more = [is_ahead] * len(paths), shapes, [self.data.dtype] * len(paths)
+        self.states = source.map("state", tasks.restored, source.anchors, paths, *more)
 
     def row(self, number, is_ahead):
         """Return the present weights (K,) of one row."""

@@ -46,15 +46,23 @@ def current_client(client):
     """
     from distributed import default_client
 
-    if client is not None:
-        return client
     try:
-        return default_client()
+        client = default_client() if client is None else client
     except ValueError:
         raise ValueError(
             "fastnmf.dask needs a Dask client, but there is none; create one, client = dask.distributed.Client(), or "
             "pass client=."
         ) from None
+    if not is_connected(client):
+        raise ValueError("The Dask client is closed; connect another one, client = dask.distributed.Client(), to fit.")
+    if getattr(client, "asynchronous", False):
+        raise ValueError("The Dask client is asynchronous, but a fit waits for results; pass one that is not.")
+    return client
+
+
+def is_connected(client):
+    """Tell whether a client of Dask has its scheduler."""
+    return getattr(client, "status", "running") == "running"
 
 
 def checkpoint_folder(path):
@@ -165,9 +173,15 @@ class DaskFitMixin:
             given |= {"checkpoint": self._folder / "fit.npz", "checkpoint_every": checkpoint_every}
         try:
             return super()._fit(X, **given)
-        except BaseException:
-            if "_source" in vars(self):
-                self._source.abandon()
+        except BaseException as error:
+            source = vars(self).get("_source")
+            if source is not None:
+                source.abandon()
+                if not is_connected(source.client) and not isinstance(error, KeyboardInterrupt):
+                    raise ConnectionError(
+                        "The Dask client has lost its scheduler during the fit, or was closed; connect again, and fit "
+                        "again (with checkpoint=folder a fit continues where the last one ended)."
+                    ) from error
             raise
         finally:
             del self._folder
@@ -338,9 +352,14 @@ def _computed(source, given, name):
         return given
     parts = source.gather(source.sent(parts))
     for number, (part, size) in enumerate(zip(parts, source.sizes, strict=True)):
-        n_given = part.shape[0] if hasattr(part, "shape") else len(part)
-        if n_given != size:
-            raise ValueError(f"Chunk {number} of X has {size} rows and {n_given} in {name}; give both the same chunks.")
+        tasks.check_rows(number, size, part, f"values in {name}")
+    widths = [part.shape[1] if np.ndim(part) == 2 else 1 for part in parts]
+    if len(set(widths)) > 1:
+        number = next(number for number, width in enumerate(widths) if width != widths[0])
+        raise ValueError(
+            f"{name} has {widths[0]} columns in chunk 0 and {widths[number]} in chunk {number}; give all chunks the "
+            "same columns."
+        )
     return concatenated(parts)
 
 

@@ -1,6 +1,7 @@
 """Run on the workers of a fit: pure functions of what they are given, but for what a chunk remembers of itself."""
 
 import functools
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ from fastnmf.core.remote import DiskSource, part_of
 from fastnmf.data.labels import distinct, known_labels
 from fastnmf.data.matrix import as_matrix, as_numbers
 from fastnmf.data.ondisk import open_csr
+from fastnmf.data.sentences import shown
 from fastnmf.data.writing import replacing
+from fastnmf.io.matrices import read_matrix
 from fastnmf.kernels.jit import threads
 
 STEPS = "fastnmf-steps"  # the topic under which workers tell the driver which steps they have made
@@ -113,16 +116,22 @@ class Recipe:
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A chunk of a matrix on disk; `stamp` tells matrices in the same folder apart."""
+    """A chunk of a matrix on disk; `stamp` tells matrices in the same folder apart, `sizes` are shape and entries."""
 
     folder: str
     chunk_rows: int
-    number: int
     stamp: int
+    sizes: tuple
+    number: int
 
     def loaded(self):
         """Return the rows; their entries are checked when a process reads them for the first time."""
         source, checked = _disk(self.folder, self.chunk_rows, self.stamp)
+        if (found := (*source.X.shape, source.X.nnz)) != self.sizes:
+            raise ValueError(
+                f"{self.folder} has a matrix of (rows, columns, entries) {found} on a worker, but {self.sizes} on the "
+                "driver; let all see the same folder, and leave it as it is while a fit reads it."
+            )
         if self.number not in checked:
             source.check(self.number)
             checked.add(self.number)
@@ -140,7 +149,7 @@ def loaded_piece(piece, number):
         return piece
     if isinstance(piece, OnDisk):
         return piece.loaded()
-    X = sp.load_npz(piece.path) if isinstance(piece, Npz) else piece
+    X = read_matrix(piece.path) if isinstance(piece, Npz) else piece
     X = X.loaded() if isinstance(X, Recipe) else X
     if len(getattr(X, "shape", ())) == 2 and X.shape[0] == 0 and X.shape[1] > 0:  # chunks may be empty
         dtype = X.dtype if X.dtype in (np.float32, np.float64) else np.float64
@@ -153,7 +162,35 @@ def loaded_piece(piece, number):
     return Loaded(own)
 
 
-loaded = task(loaded_piece)
+@task
+def in_memory(piece, number):
+    """Return a chunk as `loaded_piece` does, in memory: a change of its files does not reach it."""
+    found = loaded_piece(piece, number)
+    if not isinstance(piece, OnDisk):
+        return found
+    return Loaded(*(None if each is None else each.copy() for each in (found.X, found.columns)))
+
+
+def check_rows(number, n_rows, given, name):
+    """Raise an error unless a part of what belongs to the rows of X has as many rows as the chunk.
+
+    Parameters
+    ----------
+    number : int
+        Of the chunk.
+    n_rows : int
+        Its rows.
+    given : array-like
+        The part.
+    name : str
+        What it has for each row, for the message.
+    """
+    shape = getattr(given, "shape", None)
+    if shape == () or shape is None and (isinstance(given, str) or not hasattr(given, "__len__")):
+        raise TypeError(f"Chunk {number} of X has {n_rows} rows, but its {name} are {shown(given)}; give one for each.")
+    n_given = len(given) if shape is None else shape[0]
+    if n_given != n_rows:
+        raise ValueError(f"Chunk {number} of X has {n_rows} rows and {n_given} {name}; give both the same chunks.")
 
 
 class Facts(NamedTuple):
@@ -166,6 +203,7 @@ class Facts(NamedTuple):
     labels: Any
     stratum_index: Any
     weight: Any
+    identity: tuple
 
 
 @task
@@ -182,15 +220,18 @@ def facts(piece, number, strata, weight):
     """
     X, labels, index = loaded_piece(piece, number).X, None, None
     for name, given in (("labels in strata", strata), ("weights in sample_weight", weight)):
-        if given is not None and len(given) != X.shape[0]:
-            raise ValueError(
-                f"Chunk {number} of X has {X.shape[0]} rows and {len(given)} {name}; give both the same chunks."
-            )
+        if given is not None:
+            check_rows(number, X.shape[0], given, name)
     if strata is not None and X.shape[0]:
         labels, index = distinct(known_labels(strata, f"strata of chunk {number}", X.shape[0]), "strata")
         index = index.astype(np.int32)
     weight = None if weight is None else as_numbers(weight, "sample_weight").astype(np.float64)
-    return Facts(*X.shape, X.dtype, float(X.data.max(initial=0.0)), labels, index, weight)
+    return Facts(*X.shape, X.dtype, float(X.data.max(initial=0.0)), labels, index, weight, identity_of(X))
+
+
+def identity_of(X):
+    """Return by what a chunk is known again that is read a second time: its shape, and number and sum of entries."""
+    return *X.shape, int(X.nnz), float(X.data.sum(dtype=np.float64))
 
 
 # ---------------------------------------------------------------- parts and steps
@@ -198,11 +239,23 @@ def facts(piece, number, strata, weight):
 
 @dataclass
 class Side:
-    """The data of a chunk beside its rows: the first one's number, their strata or design, their weights or None."""
+    """The data of a chunk beside its rows.
+
+    Attributes
+    ----------
+    first : int
+        Number of the first row.
+    membership : ndarray (n_rows,) of int32, or csr_array (n_rows, q)
+        The strata of the rows, or their design.
+    weight : ndarray (n_rows,), or None
+    identity : tuple
+        What `identity_of` returned in the first pass.
+    """
 
     first: int
     membership: Any
     weight: np.ndarray | None
+    identity: tuple
 
 
 @dataclass
@@ -281,6 +334,12 @@ def as_part(piece, side, setting, number):
     if piece is not None:
         found = loaded_piece(piece, number)
         X, columns = found.X, found.columns
+        *sizes, total = identity_of(X)
+        if (*sizes,) != side.identity[:3] or not math.isclose(total, side.identity[3], rel_tol=1e-9):
+            raise ValueError(
+                f"Chunk {number} of X is not what it was in the first pass, with {side.identity[0]} rows and "
+                f"{side.identity[2]} entries; give files that do not change, and tasks that return the same each time."
+            )
     data = setting.weighing.strata(X, membership, side.weight, columns)
     return part_of(data, side.first, setting.net, None if piece is None else setting.pattern, setting.is_whole)
 
@@ -428,7 +487,7 @@ def saved(state, path):
         np.save(file, np.stack([F for F in state if F is not None]))
 
 
-def restored(near, path, is_ahead):
+def restored(near, path, is_ahead, shape, dtype):
     """Return the `State` of a chunk that `saved` wrote, where `near` is; if `is_ahead`, W is that before the last step.
 
     Parameters
@@ -437,8 +496,25 @@ def restored(near, path, is_ahead):
         Not used: a worker that has it is chosen.
     path : Path
     is_ahead : bool
+    shape : (int, int, int)
+        The most parts that the state has, rows of the chunk, and K.
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or holds other weights: compiled code would read beyond them.
     """
-    state = State(*np.load(path))
+    try:
+        found = np.load(path)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is damaged, or not an .npy file") from error
+    most, *of_part = shape
+    fits = isinstance(found, np.ndarray) and found.shape[1:] == (*of_part,) and found.dtype == dtype
+    fits = fits and 1 + is_ahead <= len(found) <= most
+    if not fits or not np.isfinite(found).all() or found.min() < 0:
+        raise ValueError(f"{path} does not hold the weights of its chunk")
+    state = State(*found)
     return state._replace(W=state.before, before=None) if is_ahead else state
 
 
@@ -593,10 +669,8 @@ def transformed(model, piece, given, number, method="transform"):
     method : {"transform", "transform_own"}, default="transform"
     """
     X, strata = loaded_piece(piece, number).X, given.get("strata")
-    if strata is not None and not isinstance(strata, dict) and len(strata) != X.shape[0]:
-        raise ValueError(
-            f"Chunk {number} of X has {X.shape[0]} rows and {len(strata)} labels in strata; give both the same chunks."
-        )
+    if strata is not None and not isinstance(strata, dict):
+        check_rows(number, X.shape[0], strata, "labels in strata")
     if X.shape[0] == 0:
         is_own = method == "transform_own"
         return (

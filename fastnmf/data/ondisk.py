@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import numbers
 import os
+import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
@@ -229,7 +230,7 @@ def open_csr(folder: FilePath, *, chunk_rows: int | None = None) -> DiskCSR:
     ------
     ValueError
         The folder holds no such matrix, its arrays do not fit together, or the bounds of its rows are damaged. (The
-        columns are checked when rows are read.)
+        columns are checked when rows are read, which raises ValueError, too, where a file has changed since then.)
 
     Examples
     --------
@@ -280,7 +281,8 @@ class DiskCSR:
     chunk_rows: int
 
     def __init__(self, folder: FilePath, chunk_rows: int | None = None):
-        self.folder = as_path(folder)
+        self.folder, self._files = as_path(folder), {}
+        weakref.finalize(self, _close, self._files)
         shape = self._load(_SHAPE)
         self.data, self.indices, self.indptr = (self._load(f"{name}.npy") for name in _PARTS)
         self.dtype, self.nnz = self.data.dtype, len(self.data) if self.data.ndim else 0
@@ -331,6 +333,21 @@ class DiskCSR:
             )
         return parts
 
+    def check_unchanged(self) -> None:
+        """Raise ValueError where the contents of a file have changed since it was opened: a check may no longer hold.
+
+        A file that was replaced by another one is not read, but the one that was opened.
+        """
+        for name, (file, stamp) in self._files.items():
+            if _stamp_of(file) != stamp:
+                raise ValueError(
+                    f"{self.folder / name} has changed since the matrix was opened; open it again with open_csr, and "
+                    "change no file of it while it is read."
+                )
+
+    def __reduce__(self):
+        return DiskCSR, (self.folder, self.chunk_rows)
+
     def bounds(self, chunk: int) -> tuple[int, int]:
         """Return the first row of a chunk, and the first one after it."""
         return chunk * self.chunk_rows, min((chunk + 1) * self.chunk_rows, self.shape[0])
@@ -342,13 +359,16 @@ class DiskCSR:
     def mapped_chunk(self, number: int) -> Any:
         """Return the rows of a chunk as a csr_array in the mapped file, and its columns as a csc_array, or None.
 
-        Nothing is checked or copied but the bounds of the rows. Changes of the arrays do not reach the file.
+        Nothing is checked or copied but the bounds of the rows. Changes of the arrays do not reach the file, and a file
+        whose contents have changed since `open_csr` is refused.
         """
+        self.check_unchanged()
         lo, hi = self.bounds(number)
         bounds = np.array(self.indptr[lo : hi + 1]).astype(np.int64, copy=False)
         first, last = int(bounds[0]), int(bounds[-1])
         shape = hi - lo, self.shape[1]
-        by_row = _mapped(self.data, first, last), _mapped(self.indices, first, last), _narrow(bounds - first)
+        data, indices = (self._mapped(f"{name}.npy", getattr(self, name), first, last) for name in _PARTS[:2])
+        by_row = data, indices, _narrow(bounds - first)
         if not self.has_columns:
             return sp.csr_array(by_row, shape), None
         data, rows, bounds = self.stored_columns(number)
@@ -358,6 +378,7 @@ class DiskCSR:
         """Let the system read a chunk ahead, if there is one, while another is computed with."""
         if not 0 <= number < self.n_chunks or not hasattr(mmap, "MADV_WILLNEED"):
             return
+        self.check_unchanged()
         first, last = (int(self.indptr[row]) for row in self.bounds(number))
         for array in (self.data, self.indices, *(self._columns or ())[:2]):
             begin = array.offset + first * array.itemsize
@@ -382,7 +403,25 @@ class DiskCSR:
         """Return the stored columns of a chunk, not checked: values, rows (nnz,), and bounds (n_columns + 1,)."""
         (data, rows, indptr), (lo, hi), at = self._columns, self.bounds(number), number * (self.shape[1] + 1)
         first, last = int(self.indptr[lo]), int(self.indptr[hi])
-        return _mapped(data, first, last), _mapped(rows, first, last), np.array(indptr[at : at + self.shape[1] + 1])
+        names = (f"{name}.npy" for name in _COLUMNS)
+        data, rows = self._mapped(next(names), data, first, last), self._mapped(next(names), rows, first, last)
+        return data, rows, np.array(indptr[at : at + self.shape[1] + 1])
+
+    def _mapped(self, name, array, lo, hi):
+        """Return ``array[lo:hi]`` of a file as a plain array that kernels may take: writable, not in the file.
+
+        Parameters
+        ----------
+        name : str
+            The file.
+        array : memmap
+            The whole of it.
+        lo, hi : int
+        """
+        if lo == hi:
+            return np.empty(0, array.dtype)
+        file, _ = self._files[name]
+        return np.asarray(np.memmap(file, array.dtype, "c", array.offset + lo * array.itemsize, (hi - lo,)))
 
     def _load(self, name):
         path = self.folder / name
@@ -393,6 +432,8 @@ class DiskCSR:
         try:
             if not path.is_file():  # reading a pipe would block
                 raise ValueError("it is not a file")
+            file = open(path, "rb")
+            self._files[name] = file, _stamp_of(file)
             return np.lib.format.open_memmap(path, mode="r")
         except Exception as error:  # damaged headers end in errors of many kinds, of Python's tokenizer, too
             said = " ".join(str(error).split())
@@ -409,6 +450,7 @@ class DiskCSR:
 
     def _read(self, lo, hi, *, is_checked=False):
         """Return rows lo to hi in memory, and check the column of each entry unless `is_checked`."""
+        self.check_unchanged()
         bounds = np.array(self.indptr[lo : max(hi, lo) + 1]).astype(np.int64, copy=False)
         start, end = int(bounds[0]), int(bounds[-1])
         data, indices, indptr = np.array(self.data[start:end]), np.array(self.indices[start:end]), bounds - start
@@ -439,17 +481,20 @@ class DiskCSR:
         return _Blocks(self, n_rows, None if strata is None else known_labels(strata, "strata", self.shape[0]))
 
 
+def _close(files):
+    for file, _ in files.values():
+        file.close()
+
+
+def _stamp_of(file):
+    """Return by what a change of an open file is seen: its size, and the time of its last change."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
 def _narrow(bounds):
     """Return the bounds of a chunk as int32 where they fit: SciPy would copy the mapped indices to their wider type."""
     return bounds.astype(np.int32) if bounds[-1] <= _MOST_INT32 else bounds
-
-
-def _mapped(array, lo, hi):
-    """Return ``array[lo:hi]`` of a mapped file as a plain array that kernels may take: writable, not in the file."""
-    if lo == hi:
-        return np.empty(0, array.dtype)
-    offset = array.offset + lo * array.itemsize
-    return np.asarray(np.memmap(array.filename, array.dtype, "c", offset, (hi - lo,)))
 
 
 class _Blocks:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fastnmf.data.sentences import shown
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_NAME = 200  # bytes; the temporary file of a longer name is named after a checksum of it
 
 
@@ -31,7 +32,8 @@ def replacing(path):
     Raises
     ------
     OSError
-        `path` is a folder, a pipe or a device, its folder does not exist, or it cannot be written.
+        `path` is a folder, a pipe or a device, its folder does not exist, or it cannot be written; where the disk is
+        full, the error names `path`.
     """
     target = _target(path)
     before = target.stat() if target.exists() else None
@@ -45,8 +47,10 @@ def replacing(path):
             os.fsync(file.fileno())
             name_it()
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+            error.filename = str(target)  # of a write, which does not tell
         raise
     _sync_folder(target.parent)
 
