@@ -1,4 +1,4 @@
-"""Exact non-negative diagonal squares for many rows with one Gram matrix: eight rows are solved side by side.
+"""Exact non-negative least squares for many rows with one Gram matrix: eight rows are solved side by side.
 
 Block principal pivoting (Kim and Park 2011) from a guess of the supports needs a Cholesky factor of each support, and
 most guesses are right. Factors of a dozen columns are too small for vector loops, so each number of a register belongs

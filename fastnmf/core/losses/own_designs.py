@@ -14,8 +14,7 @@ from fastnmf.core.losses.squared import DesignFrobenius
 from fastnmf.core.problem import full
 from fastnmf.data.layout import Compressed
 from fastnmf.data.shifts import entries_at
-from fastnmf.kernels import design_ratios, divergence, own, own_ratios
-from fastnmf.kernels.records import CSR, ShiftedProduct
+from fastnmf.kernels import design_ratios
 from fastnmf.kernels.row_intrinsics import padded
 
 DENSE_BELOW = 1 << 24  # numbers of G, and of C, of all levels side by side, up to which they are held as dense arrays
@@ -233,23 +232,17 @@ class OwnDesignKullbackLeibler(OwnKullbackLeibler):
         product, total, _ = super().ratio_pass(name, factors)
         return product, total, self.of_shifts._sums
 
-    def _walk(self, name, factors, side, tasks, out, sums):
-        weights, places, E, of_V = self._weights(factors), self._places[name], factors["G"], self.of_shifts
-        own_ratios.csr_own_parts(tasks, side.indptr, side.indices, places, weights, E, name == "W", self._part)
+    def _add_shifts(self, name, factors, side, tasks):
+        of_V = self.of_shifts
         rows = side.indptr, side.indices, of_V._weight, of_V._entries[name]
         design_ratios.csr_design_shifts(tasks, *rows, factors["V"], name == "W", of_V._shift)
         self._part += of_V._shift
-        model = ShiftedProduct(*self._both(name, factors), self._part, self._each, self._no_scale)
-        parts = np.empty(len(tasks) - 1)
-        divergence.csr_shifted_ratio(tasks, side.csr, model, self.floor, self._ratio, out, parts, self._no_sums)
-        if name == "W":
-            own.strata_matmul(tasks, CSR(side.indptr, places, self._ratio), E, self.offset, out)
-        else:
-            ratios = CSR(side.indptr, side.indices, self._ratio)
-            own.strata_tmatmul(tasks, ratios, self.pattern.start, places, weights, self._entry_pos)
-            of_V._sums[:] = 0
-            design_ratios.csr_design_sums(tasks, *rows, self._ratio, of_V._sums)
-        return float(parts.sum())
+
+    def _sum_by_shift(self, side, tasks):
+        of_V = self.of_shifts
+        of_V._sums[:] = 0
+        rows = side.indptr, side.indices, of_V._weight, of_V._entries["H"]
+        design_ratios.csr_design_sums(tasks, *rows, self._ratio, of_V._sums)
 
 
 DESIGN_KINDS = OwnDesignFrobenius, OwnDesignFrobenius, OwnDesignKullbackLeibler

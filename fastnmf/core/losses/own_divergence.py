@@ -128,6 +128,7 @@ class OwnKullbackLeibler(KullbackLeibler):
     def _walk(self, name, factors, side, tasks, out, sums):
         weights, places, E = self._weights(factors), self._places[name], factors["G"]
         own_ratios.csr_own_parts(tasks, side.indptr, side.indices, places, weights, E, name == "W", self._part)
+        self._add_shifts(name, factors, side, tasks)
         model = ShiftedProduct(*self._both(name, factors), self._part, self._each, self._no_scale)
         parts = np.empty(len(tasks) - 1)
         divergence.csr_shifted_ratio(tasks, side.csr, model, self.floor, self._ratio, out, parts, self._no_sums)
@@ -136,7 +137,14 @@ class OwnKullbackLeibler(KullbackLeibler):
         else:
             ratios = CSR(side.indptr, side.indices, self._ratio)
             own.strata_tmatmul(tasks, ratios, self.pattern.start, places, weights, self._entry_pos)
+            self._sum_by_shift(side, tasks)
         return float(parts.sum())
+
+    def _add_shifts(self, name, factors, side, tasks):
+        """Add the shifts of a design to the model at the entries; here shifts are the first own components."""
+
+    def _sum_by_shift(self, side, tasks):
+        """Sum the ratios by shift of a design, on side H."""
 
 
 class OwnTotal(OwnPenalty):
