@@ -126,9 +126,10 @@ def test_a_fit_of_a_large_rank_is_that_of_whole_sweeps(monkeypatch):
 
     rng = np.random.default_rng(0)
     X = sp.random_array((400, 500), density=0.05, rng=rng, format="csr")
-    options = {"n_components": RANK, "max_iter": 6, "tol": 0, "random_state": 0, "alpha_H": 0.01, "l1_ratio": 0.5}
+    options = {"n_components": 150, "max_iter": 6, "tol": 0, "random_state": 0, "alpha_H": 0.01, "l1_ratio": 0.5}
     mine = StratifiedNMF(**options).fit(X, strata=np.arange(400) % 3)
     monkeypatch.setattr(rows, "WIDEST", RANK * 2)
     other = StratifiedNMF(**options).fit(X, strata=np.arange(400) % 3)
-    ends = [model.history_["objective"][-1] for model in (mine, other)]
-    assert ends[0] != ends[1] and ends[0] == pytest.approx(ends[1], rel=1e-3)
+    found, whole = (model.history_["objective"] for model in (mine, other))
+    assert np.abs(found / whole - 1).max() > 1e-9  # factors have become sparse enough for steps of their own
+    assert found[-1] == pytest.approx(whole[-1], rel=1e-3)

@@ -331,7 +331,7 @@ def test_ranks_are_chosen_by_the_likelihood(cells):
 # ---------------------------------------------------------------- refusals
 
 REFUSED = {
-    "solver='cd' needs a quadratic": lambda X, s: NMF(2, beta_loss="negative-binomial").fit(X),
+    "solver='cd' is for the squared error": lambda X, s: NMF(2, beta_loss="negative-binomial").fit(X),
     "multiply rows": lambda X, s: NMF(2, **NB).fit(X, sample_weight=np.arange(90)),
     "multiply rows, which": lambda X, s: StratifiedNMF(2, strata_weight="equal", **NB).fit(X, strata=s),
     "weight and missing_values need": lambda X, s: NMF(2, **NB).fit(X, weight=2 * np.ones(X.shape)),

@@ -81,7 +81,7 @@ def _gather_lanes_plain(most, k, extended, b, support, upper, diagonal):
     support : ndarray (k, LANES) of int32
         The support of each row, ascending, and behind it position k + a at every place a.
     upper, diagonal :
-        As for `solve_lanes`; written, diagonal with the diagonal.
+        As for `solve_lanes`; written.
     """
     U, lanes = upper.reshape(-1, k + 1, LANES), np.arange(LANES)
     for a in range(most):
