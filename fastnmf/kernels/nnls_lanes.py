@@ -13,7 +13,6 @@ from numba.extending import intrinsic
 from fastnmf.kernels.jit import inlined, kernel, work_stealing
 from fastnmf.kernels.llvm_builder import FLAGS, TILE_ROWS, Emitter
 from fastnmf.kernels.row_intrinsics import rows_times
-from fastnmf.kernels.tile_kernels import prefetch_row
 
 LANES, SORTED = 8, 256  # rows side by side; rows that are sorted at a time
 MAX_TRIES = 3  # consecutive exchanges that may fail to reduce the number of infeasible entries
@@ -203,9 +202,9 @@ def _find_support(lane, x, support):
     There are no branches: half of them would be predicted wrongly.
     """
     n = np.int64(0)
-    for c in range(len(x)):
+    for c in range(len(support)):
         is_in = x[c] > 0.0
-        support[n, lane] = c if is_in else len(x) + n
+        support[n, lane] = c if is_in else len(support) + n
         n += is_in
     return n
 
@@ -231,13 +230,9 @@ def _exchange(b, product, inverse, tolerance, x):
     """
     n_wrong = 0.0
     for c in range(len(inverse)):
-        slope = (b[c] - product[c]) * inverse[c]
-        n_wrong += 1.0 if (x[c] < 0.0) | ((x[c] == 0.0) & (slope > tolerance)) else 0.0
-    for c in range(len(inverse) if n_wrong > 0 else 0):
-        if x[c] < 0.0:
-            x[c] = 0.0
-        elif x[c] == 0.0 and (b[c] - product[c]) * inverse[c] > tolerance:
-            x[c] = 1.0  # any positive number: it is in the support now
+        is_new = (x[c] == 0.0) & ((b[c] - product[c]) * inverse[c] > tolerance)
+        n_wrong += 1.0 if is_new | (x[c] < 0.0) else 0.0
+        x[c] = 1.0 if is_new else max(x[c], 0.0)
     return n_wrong
 
 
@@ -281,7 +276,7 @@ def _solve_supports(extended, b, x, tries, support, upper, diagonal, lost):
             support[a, lane] = k + a
     for lane in range(LANES):
         if tries[lane] > 0:
-            most = max(most, _find_support(lane, x[lane, :k], support))
+            most = max(most, _find_support(lane, x[lane], support))
     gather_lanes(most, k, extended, b, support, upper, diagonal)
     solve_lanes(most, (k + 1) * LANES, upper, diagonal, lost)
     for a in range(most):
@@ -290,21 +285,20 @@ def _solve_supports(extended, b, x, tries, support, upper, diagonal, lost):
 
 
 @inlined
-def _by_size(F, pos, begin, until, k, order):
+def _by_size(F, begin, until, k, order):
     """Write the rows begin..until of F into order, by the size of their support in the first k columns.
 
-    So eight rows that are solved together have supports of about one size. The rows of pos are prefetched.
+    So eight rows that are solved together have supports of about one size.
 
     Parameters
     ----------
-    F, pos : ndarray (p, K)
+    F : ndarray (p, K)
     begin, until, k : int
     order : ndarray (SORTED,) of int64
         Written in the first ``until - begin`` entries.
     """
     starts, sizes = np.zeros(k + 2, np.int64), np.zeros(until - begin, np.int64)
     for i in range(until - begin):
-        prefetch_row(pos, begin + i)
         for c in range(k):
             sizes[i] += F[begin + i, c] > 0.0
         starts[sizes[i] + 1] += 1
@@ -352,13 +346,14 @@ def rows_nnls(tasks, F, gram, extended, pos, neg, linear, is_solved):
         for lo in range(begin, until, LANES):
             at = (lo - begin) % SORTED
             if at == 0:
-                _by_size(F, pos, lo, min(lo + SORTED, until), k, order)
+                _by_size(F, lo, min(lo + SORTED, until), k, order)
             for lane in range(min(LANES, until - lo)):
                 _take_row(order[at + lane], k, F, pos, neg, linear, b[lane], x[lane])
                 tries[lane], fewest[lane], tolerance[lane] = MAX_TRIES, k + 1, 0.0
                 for c in range(k):
                     tolerance[lane] = max(tolerance[lane], unit * b[lane, c] * inverse[c])
-            while tries.max() > 0:
+            n_open = min(LANES, until - lo)
+            while n_open > 0:
                 _solve_supports(extended, b, x, tries, support, upper, diagonal, lost)
                 for lane in range(LANES):
                     row = slopes[lane % TILE_ROWS]
@@ -371,5 +366,6 @@ def rows_nnls(tasks, F, gram, extended, pos, neg, linear, is_solved):
                         fewest[lane] = min(fewest[lane], n_wrong)
                         if n_wrong == 0 or lost[lane] > 0.0:
                             tries[lane] = 0
+                        n_open -= tries[lane] == 0
                         for c in range(k if is_solved[order[at + lane]] else 0):
                             F[order[at + lane], c] = x[lane, c]

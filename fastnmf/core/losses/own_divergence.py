@@ -141,7 +141,16 @@ class OwnKullbackLeibler(KullbackLeibler):
         return float(parts.sum())
 
     def _add_shifts(self, name, factors, side, tasks):
-        """Add the shifts of a design to the model at the entries; here shifts are the first own components."""
+        """Add the shifts of a design to the model at the entries; here shifts are the first own components.
+
+        Parameters
+        ----------
+        name : {"W", "H"}
+        factors : Factors
+        side : Side
+            The data by rows or by columns.
+        tasks : ndarray of int64
+        """
 
     def _sum_by_shift(self, side, tasks):
         """Sum the ratios by shift of a design, on side H."""
