@@ -26,7 +26,6 @@ from fastnmf.core.inference import is_nearly_singular, solve_rows, solve_rows_ea
 from fastnmf.core.losses.masked import normal_equations
 from fastnmf.core.options import check_number
 from fastnmf.core.thresholds import LABEL_RIDGE, SHORT_COLUMN
-from fastnmf.core.updates.active_set import n_held
 from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix, as_numbers
 from fastnmf.data.sentences import shown
@@ -40,6 +39,8 @@ from fastnmf.typing import Dense, Factor, Floats, Matrix, Vector
 
 LOSSES = ("levels", "recon", "energy")
 _SAMPLED = 1 << 21  # entries of each of two gathered factors at a time: 16 MB each
+_HELD_BYTES = 1 << 18  # size of the factorisations that a task of `pullback` holds; they should stay in the cache
+_MOST_HELD = 61  # largest number of them; a prime, which spreads the keys evenly
 
 
 class HierarchicalLoss(NamedTuple):
@@ -206,7 +207,8 @@ def pullback(gram, S, G):
         Gradient with respect to S.
     """
     W = np.empty_like(S)
-    kernels.rows_nnls_pullback(split_rows(*S.shape), S, gram, n_held(len(gram)), np.ascontiguousarray(G), W)
+    n_held = max(1, min(_MOST_HELD, _HELD_BYTES // (8 * len(gram) ** 2 + 1)))
+    kernels.rows_nnls_pullback(split_rows(*S.shape), S, gram, n_held, np.ascontiguousarray(G), W)
     return W
 
 

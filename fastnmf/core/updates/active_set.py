@@ -9,14 +9,6 @@ from fastnmf.kernels.jit import split_rows
 from fastnmf.kernels.records import LazyRows
 from fastnmf.kernels.row_intrinsics import padded
 
-HELD_BYTES = 1 << 18  # size of the factorisations that a task holds; they should stay in the cache
-MAX_HELD = 61  # largest number of factorisations that a task holds; a prime, which spreads the keys evenly
-
-
-def n_held(rank):
-    """Return how many factorisations a task holds for problems of `rank` unknowns."""
-    return max(1, min(MAX_HELD, HELD_BYTES // (8 * rank**2 + 1)))
-
 
 class ActiveSet:
     """The exact minimiser over F >= 0, row by row (Lawson and Hanson 1974, in normal equations).
