@@ -28,6 +28,7 @@ SEQUENTIAL |= {"cone_sweep", "csr_mixtures", "dense_mixtures", "gram_mixtures"}
 # So are these, whose whole work is small: one pass over few entries, and short fits of dense data one after the other.
 SHORT = {"entries_value", "dense_mu", "dense_hals", "pattern_places", "csr_cut", "rows_press"}
 SHORT |= {"powers_of_residual", "rows_minimax"}  # of the tiny data of ChebyshevNMF
+SHORT |= {"integers_range"}  # exact, and of data of millions of entries only
 # Of 18 shifts; tests/test_designs.py runs them in two threads.
 SHORT |= {"pattern_hals", "pattern_hals_dense", "pattern_mu"}
 

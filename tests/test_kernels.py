@@ -85,6 +85,20 @@ def test_pattern_places(rng):
     assert place.tolist() == oracles.pattern_places(ptr, group, columns, held_ptr, held) == [1, 0, 7]
 
 
+def test_integers_range(rng, dtype):
+    values = rng.integers(-(1 << 30), 1 << 30, 1000).astype(f"i{np.dtype(dtype).itemsize}")
+    values[300:320] = np.arange(20)
+    for tasks in (one_task(1000), many_tasks(1000)):
+        found = np.empty((len(tasks) - 1, 3), np.int64)
+        products.integers_range(tasks, values, found)
+        parts = list(zip(tasks[:-1], tasks[1:], strict=True))
+        assert found[:, 0].tolist() == [min(values[lo:hi]) for lo, hi in parts]
+        assert found[:, 1].tolist() == [max(values[lo:hi]) for lo, hi in parts]
+        assert found[:, 2].tolist() == [
+            sum(values[p] <= values[p - 1] for p in range(max(lo, 1), hi)) for lo, hi in parts
+        ]
+
+
 def test_csr_cut(rng, dtype):
     csr = record(sp.csr_array([[0, 1, 2, 0], [3, 0, 4, 5], [0, 0, 0, 0], [6, 7, 8, 0]], dtype=dtype))
     number, counts = np.array([1, -1, 0, -1], np.int32), np.array([0, 3, 5])

@@ -39,6 +39,9 @@ def test_the_plan_is_that_of_the_study():
     assert plan(1_147_174, 50, is_squared=False).n_iter == 25 and plan(190_000, 5, is_squared=False) is NO_LEVEL
     assert plan(11_000_000, 20, is_squared=False).share == 0.125 and plan(500_000, 40, is_squared=False) is NO_LEVEL
     assert plan(10, 2, is_squared=True, is_asked=True).share == 0.25
+    sizes = (18_300_000, 20, True), (1_147_174, 20, True), (18_300_000, 20, False)
+    levels = [plan(n_entries, rank, is_squared=kind, is_asked=True) for n_entries, rank, kind in sizes]
+    assert [level.min_entries for level in levels] == [5, 3, 3]
 
 
 def test_rows_are_drawn_by_stratum():
@@ -55,7 +58,7 @@ def test_rows_are_drawn_by_stratum():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_parts_of_the_data_are_those_of_scipy(dtype):
     part = X.astype(dtype)[::5]
-    kept, turned, columns = cut(part, [0])
+    kept, turned, columns = cut(part, 3, [0])
     assert (columns == np.flatnonzero((np.bincount(part.indices, minlength=1100) >= 3) | (np.arange(1100) == 0))).all()
     assert 0 < len(columns) < 1100
     assert (kept.toarray() == part.toarray()[:, columns]).all() and kept.dtype == dtype and kept.has_canonical_format
@@ -78,7 +81,7 @@ def test_shifts_are_handed_on_to_their_column_and_stratum():
     """The strata of a column stand in the order in which its rows come: here another in the part than in the whole."""
     whole = Strata.from_array(X, GROUPS)
     rows = draw_rows(whole.stratum_index, 3, 0.25, np.random.default_rng(0))
-    part, _, columns = cut(whole.X[rows])
+    part, _, columns = cut(whole.X[rows], 3)
     coarse = whole.part(rows, part)
     full, part = whole.pattern, coarse.pattern
     assert (np.diff(full.column.astype(int) * 3 + full.group) < 0).any()

@@ -7,6 +7,7 @@ from estimators import CASES, of_those, one_sentence
 
 import fastnmf
 from fastnmf import NMF, MiniBatchNMF, MiniBatchStratifiedNMF, StratifiedNMF, metrics, nnls, open_csr, save_csr
+from fastnmf.data import matrix
 from fastnmf.data.matrix import STEP, as_csr, as_matrix, check_indices
 from fastnmf.data.strata import Strata
 
@@ -187,6 +188,28 @@ def test_order_is_seen_across_the_steps_of_the_check(n):
         wrong = X.copy()
         wrong.indices[[place, place + 1]] = wrong.indices[[place + 1, place]]
         assert not check_indices(wrong)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_data_are_judged_as_small_data_are(dtype, monkeypatch):
+    """Integers, and floats read as such, are looked at by a kernel where they are many."""
+    n, rng = 3 * STEP + 5, np.random.default_rng(0)
+    values, columns = rng.random(n).astype(dtype), np.arange(n) % (n // 5)
+    judged = []
+    for large in (n + 1, 1000):
+        monkeypatch.setattr(matrix, "_LARGE", large)
+        for entry in (0.5, 0, -0.0, -1, np.inf, -np.inf, np.nan, -np.nan):
+            for column in (0, n // 5, -1):
+                X = sp.csr_array((values.copy(), columns, np.arange(0, n + 1, n // 5)), shape=(5, n // 5))
+                X.data[2 * STEP], X.indices[STEP] = entry, column
+                try:
+                    found = as_matrix(X)
+                    low, high = matrix.value_range(found.data)
+                    assert low == found.data.min() and high == found.data.max()
+                    judged.append((found.nnz, found.has_canonical_format, low, high))
+                except ValueError as error:
+                    judged.append(str(error))
+    assert judged[:24] == judged[24:] and len(set(judged)) > 6
 
 
 def test_rows_are_judged_one_by_one_and_by_their_own_indices():

@@ -13,8 +13,11 @@ import scipy.sparse as sp
 
 from fastnmf.data.annotated import matrix_of
 from fastnmf.data.sentences import shown
+from fastnmf.kernels import products
+from fastnmf.kernels.jit import split_rows
 
 STEP = 1 << 16  # entries that are checked together, so that they stay in the cache from one check to the next
+_LARGE = 1 << 22  # entries; below, a kernel would take longer to compile than it can ever gain
 _COMPRESSED = ("csr", "csc", "bsr")
 
 
@@ -218,7 +221,7 @@ def check_indices(X, name="X"):
     n_falls = _count_non_increasing(indices, size, what, X, name)
     starts = X.indptr[1:-1]
     starts = starts[(starts > X.indptr[:-2]) & (starts < len(indices))]  # of rows that follow a row with entries
-    return n_falls == np.count_nonzero(indices[starts] <= indices[starts - 1])
+    return n_falls == np.count_nonzero(indices.take(starts) <= indices.take(starts - 1))
 
 
 def _count_non_increasing(indices, size, what, X, name):
@@ -244,6 +247,10 @@ def _count_non_increasing(indices, size, what, X, name):
     ValueError
         An index lies outside 0 .. size - 1.
     """
+    if _is_large(indices):
+        low, high, n_falls = _integers_range(indices)
+        if low >= 0 and high < size:
+            return n_falls
     n_falls = 0
     for lo in range(0, len(indices), STEP):
         part = indices[max(lo - 1, 0) : lo + STEP]
@@ -253,6 +260,19 @@ def _count_non_increasing(indices, size, what, X, name):
             raise _damaged(name, X, f"it names {what} {found}, and its {what}s are 0 to {size - 1}")
         n_falls += np.count_nonzero(part[1:] <= part[:-1])
     return n_falls
+
+
+def _is_large(values):
+    """Tell whether an array is worth a kernel's read, which several threads share."""
+    return len(values) >= _LARGE and values.flags.c_contiguous and values.dtype in (np.int32, np.int64)
+
+
+def _integers_range(values):
+    """Return the least and the largest entry, and how many are not larger than the entry before them."""
+    tasks = split_rows(len(values), 1)
+    found = np.empty((len(tasks) - 1, 3), np.int64)
+    products.integers_range(tasks, values, found)
+    return found[:, 0].min(), found[:, 1].max(), found[:, 2].sum()
 
 
 def _damaged(name, X, what):
@@ -349,7 +369,7 @@ def as_matrix(X, prefix="", *, is_signed=False):
     else:
         X = values = np.ascontiguousarray(X, dtype=dtype)
     if values.size:
-        low, high = _range(values)
+        low, high = value_range(values)
         if not (np.isfinite(low) and np.isfinite(high)):
             what = "NaN" if np.isnan(low) else "infinity"
             raise ValueError(f"{prefix}Input X contains {what}; every entry must be a finite number. Fill or drop it.")
@@ -364,11 +384,17 @@ def as_matrix(X, prefix="", *, is_signed=False):
     return X
 
 
-def _range(values):
+def value_range(values):
     """Return the least and the largest entry, both NaN where an entry is NaN, with one read of the memory."""
     flattened = values.reshape(-1)
     if len(flattened) <= STEP:
         return flattened.min(), flattened.max()
+    bits = flattened.view(f"i{flattened.itemsize}")
+    if _is_large(bits):  # read as integers, floats without a sign keep their order, and NaN lies above infinity
+        extremes = np.array(_integers_range(bits)[:2], bits.dtype)
+        low, high = extremes.view(flattened.dtype)
+        if extremes[0] >= 0 and np.isfinite(high):
+            return low, high
     parts = [flattened[lo : lo + STEP] for lo in range(0, len(flattened), STEP)]
     low, high = np.array([(part.min(), part.max()) for part in parts]).T
     return low.min(), high.max()

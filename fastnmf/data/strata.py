@@ -18,7 +18,7 @@ from fastnmf.data import shifts
 from fastnmf.data.annotated import unpack
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import Compressed, Grouping, row_index, row_squares
-from fastnmf.data.matrix import as_matrix
+from fastnmf.data.matrix import as_matrix, value_range
 from fastnmf.data.shifts import Pattern
 from fastnmf.kernels import products
 from fastnmf.kernels.blas import single_threaded_blas
@@ -120,9 +120,8 @@ class Strata:
         if log4_scale is not None:
             return
         values = X.data if self.is_sparse else X
-        largest = float(values.max()) if values.size else 0.0
-        largest = max(largest, -float(values.min())) if is_signed and values.size else largest
-        self.log4_scale = log4_scale_for(largest, X.dtype)
+        low, high = value_range(values) if values.size else (0.0, 0.0)
+        self.log4_scale = log4_scale_for(float(max(high, -low)), X.dtype)
         if self.log4_scale:
             self.X = X * X.dtype.type(1) if self.is_sparse else X.copy()
             values = self.X.data if self.is_sparse else self.X
@@ -488,11 +487,13 @@ def log4_scale_for(largest, dtype):
 
 def square_sum(values):
     """Return the sum of the squares of an array, a part of it at a time."""
-    flattened = values.reshape(-1)
-    step = 1 << 20
-    return float(
-        sum(np.square(flattened[i : i + step], dtype=np.float64).sum() for i in range(0, len(flattened), step))
-    )
+    flattened, step, total = values.reshape(-1), 1 << 20, 0.0
+    room = np.empty(min(step, len(flattened)))  # one for all parts: new memory would take longer than the squares
+    for lo in range(0, len(flattened), step):
+        squares = room[: len(flattened) - lo]
+        squares[:] = flattened[lo : lo + step]
+        total += np.multiply(squares, squares, out=squares).sum()
+    return float(total)
 
 
 def _chunked(n_rows, cost, product):

@@ -75,6 +75,28 @@ def csr_gram_squares(tasks, csr, start, place, of_row, parts):
 
 
 @kernel
+def integers_range(tasks, values, found):
+    """Write the least and the largest integer of each task, and how many are not larger than the one before.
+
+    Parameters
+    ----------
+    tasks : ndarray (T + 1,) of int64
+        Task table over the integers; no task is empty.
+    values : ndarray (n,) of int32 or int64
+    found : ndarray (T, 3) of int64
+        Written.
+    """
+    for t, begin, until in work_stealing(tasks):
+        last, now = values[max(begin - 1, 0) : until - 1], values[max(begin, 1) : until]
+        low = high = values[begin]
+        n_falls = np.int32(0)
+        for p in range(len(now)):
+            low, high = min(low, now[p]), max(high, now[p])
+            n_falls += np.int32(now[p] <= last[p])
+        found[t, 0], found[t, 1], found[t, 2] = low, high, n_falls
+
+
+@kernel
 def csr_duplicates(tasks, indptr, indices, n_columns, found):
     """Write whether any row of each task has two entries in one column; the rows need not be sorted.
 

@@ -178,7 +178,7 @@ def level_start(model, level, data, rank, given, options, random_state):
     of_H, needed = _known_columns(model, data, rank, options)
     X, turned, columns = data.take(rows), None, np.arange(data.shape[1])
     if data.is_sparse:
-        X, turned, columns = cut(X, needed, level_dtype(data, X, options))
+        X, turned, columns = cut(X, level.min_entries, needed, level_dtype(data, X, options))
     coarse = data.part(rows, X)
     if data.is_sparse and coarse.X is X:  # in the same scale
         coarse.columns = turned
