@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import warnings
 
 import numpy as np
 import pytest
@@ -14,19 +13,13 @@ from fastnmf.core.batches import Statistics
 from fastnmf.core.iterate import History, lacks_progress
 from fastnmf.core.ratio_batches import RatioStatistics
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 RNG = np.random.default_rng(0)
 X = sp.random_array((90, 22), density=0.4, rng=RNG, format="csr")
 LABELS = np.array(["north", "south", "west"])[np.sort(RNG.integers(0, 3, 90))]
 KINDS = (MiniBatchNMF, MiniBatchStratifiedNMF)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 NAMES = ("components_", "W_", "shifts_", "strata_", "stratum_sizes_")
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 class Interrupt(Exception):

@@ -5,7 +5,6 @@ The mathematics of each has its own tests; `test_contract.py` asks more of the p
 """
 
 import pickle
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,7 @@ from sklearn.exceptions import NotFittedError
 from fastnmf.kernels.jit import threads
 from fastnmf.models.catalogue import MODELS
 
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of convergence, and of fewer components than asked for
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence, and of fewer components than asked for
 
 
 @every_case

@@ -11,7 +11,6 @@ import pytest
 import scipy.sparse as sp
 from scipy.optimize import nnls
 from sklearn.cluster import KMeans
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, GraphNMF, load
 from fastnmf.core.factors import Factors, row_tasks
@@ -45,15 +44,6 @@ def affinity(rng, n, density=0.3):
 
 def data(rng, n=25, m=12):
     return rng.random((n, 3)) @ rng.random((3, m)) + 0.2 * rng.random((n, m))
-
-
-@parametrize_with_checks(
-    [GraphNMF(max_iter=20), GraphNMF(solver="mu", beta_loss="kullback-leibler", feature_weight=1.0, max_iter=20)]
-)
-def test_scikit_learn_contract(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
 
 
 @pytest.mark.parametrize("p", [1, 5])

@@ -18,17 +18,11 @@ from fastnmf.core.objectives import own_problem
 from fastnmf.core.updates.own import EntryHALS
 from fastnmf.data.strata import Strata
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 NUMBERS = json.loads((Path(__file__).parent / "data" / "own.json").read_text())
 SCHEDULE = (("W", 2), ("G", 2), ("H", 2), ("G", 1))
 LABELS = np.repeat(["background", "target"], [45, 30])
 N_TARGET = {"target": 2}
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @pytest.fixture(scope="module")

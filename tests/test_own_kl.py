@@ -16,18 +16,12 @@ from fastnmf.core.objectives import own_divergence_problem, own_problem
 from fastnmf.core.problem import full
 from fastnmf.data.strata import Strata
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 COUNTS = {"solver": "mu", "beta_loss": "kullback-leibler"}
 LABELS = np.repeat(["background", "target"], [40, 30])
 N_TARGET = {"target": 1}
 CODES = np.repeat([0, 1, 2], [5, 4, 6])
 SIZES = np.array([2, 0, 1])
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @pytest.fixture(scope="module")
