@@ -122,11 +122,10 @@ def assert_same_fit(ours, theirs):
     assert ours.run_objectives_.tobytes() == theirs.run_objectives_.tobytes()
 
 
-@pytest.mark.parametrize("solver", ["cd", "mu"])
-@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(("solver", "form"), [("cd", np.asarray), ("mu", sp.csr_array)])
 def test_an_interrupted_fit_ends_as_one_that_was_not(solver, form, tmp_path):
     X, state = form(drawn()[0]), tmp_path / "state.npz"
-    options = {"solver": solver, "random_state": 0, "max_iter": 9, "tol": 0, "n_init": 2}
+    options = {"solver": solver, "init": "nested", "random_state": 0, "max_iter": 9, "tol": 0, "n_init": 2}
     whole = DeepNMF((6, 3), **options).fit(X)
     for at in ((0, 0), (0, 4), (0, 4), (1, 1), (1, 8)):
 
