@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from fastnmf.core.options import one_of, sweeps_of
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
-from fastnmf.data.design import HasDesign, RowsOfDesign
+from fastnmf.data.design import HasDesign
+from fastnmf.data.levels import RowsOfDesign
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.designs import DesignMixin, check_smoothness
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata
