@@ -4,8 +4,9 @@ PYTHON ?= python3
 # The oldest Python that is promised, for test-lowest.
 PYTHON311 ?= python3.11
 BIN := .venv/bin
-# Files side by side on a few cores, which halves the time; threads of the kernels that wait do not spin meanwhile.
-PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -p no:benchmark -n auto --maxprocesses 4 --dist loadfile
+# Files side by side on a few cores, which halves the time; threads of the kernels that wait do not spin meanwhile. Bytecode
+# is kept, also where the environment forbids it, as containers do: else each worker rewrites the asserts of all tests.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -p no:benchmark -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test quick check test-dask test-lowest dist fuzz coverage bench bench-compare bench-peers papers clean
 

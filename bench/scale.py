@@ -145,7 +145,7 @@ def sent_within():
 
 def model_bytes(n_columns, n_chunks, n_workers, dtype):
     """Return the bytes that an iteration should move: the order to each worker, sums between them and to the driver."""
-    from fastnmf.core.chunks import chunk_pairs, summed
+    from fastnmf.core.shares import chunk_pairs, summed
     from fastnmf.dask.engine import Sum
     from fastnmf.kernels.row_intrinsics import padded
 

@@ -14,11 +14,11 @@ PACKAGE = Path(__file__).resolve().parent.parent / "fastnmf"
 FACE = {"__init__", "__main__"}  # they hand names on, and are no rooms
 
 
-def modules(package=PACKAGE):
+def modules():
     """Return the files of the package by dotted name; a folder's ``__init__`` has the name of the folder."""
     found = {}
-    for path in sorted(package.rglob("*.py")):
-        parts = ("fastnmf", *path.relative_to(package).with_suffix("").parts)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = ("fastnmf", *path.relative_to(PACKAGE).with_suffix("").parts)
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
@@ -41,13 +41,18 @@ def room_of(name):
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-def graph(package=PACKAGE):
-    """Return room -> rooms that it imports, without the faces."""
-    files = modules(package)
+def imports_of_files():
+    """Return dotted name of a file -> dotted names that it imports."""
+    files = modules()
+    return {name: imports(path, files) for name, path in files.items()}
+
+
+def graph(files):
+    """Return room -> rooms that it imports, without the faces, from the result of `imports_of_files`."""
     found = {room_of(name): set() for name in files if room_of(name) not in FACE}
-    for name, path in files.items():
+    for name, imported in files.items():
         if room_of(name) not in FACE:
-            found[room_of(name)] |= {room_of(other) for other in imports(path, files)} - {room_of(name)} - FACE
+            found[room_of(name)] |= {room_of(other) for other in imported} - {room_of(name)} - FACE
     return found
 
 
@@ -122,7 +127,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
-    found = graph()
+    found = graph(imports_of_files())
     print(show(found))
     if arguments.picture is not None:
         arguments.picture.write_text(picture(found), encoding="utf-8")

@@ -195,13 +195,6 @@ def hals_right(blocks, V, W, H):
     return rows_hals(H.T, gram_sum, above.T, below.T).T
 
 
-def hals_iteration(blocks, V, W, H):
-    """Run one iteration of block coordinate descent: v in closed form, one sweep of W, one sweep of H."""
-    V = exact_shift(blocks, V, W, H)
-    W = hals_left(blocks, V, W, H)
-    return V, W, hals_right(blocks, V, W, H)
-
-
 def losses(blocks, start, iterations, iteration=mu_iteration, **options):
     """Run an algorithm and list the normalized loss after 0, 1, ..., `iterations` iterations.
 
@@ -236,15 +229,6 @@ def csr_matmul(indptr, indices, data, F):
     for i in range(len(indptr) - 1):
         for p in range(indptr[i], indptr[i + 1]):
             out[i] += float(data[p]) * F[indices[p]].astype(float)
-    return out
-
-
-def csr_tmatmul(indptr, indices, data, F, n_columns):
-    """Multiply the transpose of a CSR matrix (p, n_columns) by F (p, k); shape (n_columns, k)."""
-    out = np.zeros((n_columns, F.shape[1]))
-    for i in range(len(indptr) - 1):
-        for p in range(indptr[i], indptr[i + 1]):
-            out[indices[p]] += float(data[p]) * F[i].astype(float)
     return out
 
 
@@ -336,15 +320,6 @@ def shift_pattern(blocks):
     return np.array(ptr), np.array(stratum, dtype=int), np.array(sums)
 
 
-def pattern_dense(ptr, stratum, v, n_strata):
-    """Spread pattern values v into a dense V of shape (n_strata, n)."""
-    V = np.zeros((n_strata, len(ptr) - 1))
-    for j in range(len(ptr) - 1):
-        for p in range(ptr[j], ptr[j + 1]):
-            V[stratum[p], j] = v[p]
-    return V
-
-
 def pattern_places(ptr, stratum, columns, held_ptr, held_stratum):
     """Find where each entry (column, stratum) of a pattern, whose columns are `columns`, is in another pattern."""
     place = []
@@ -354,15 +329,6 @@ def pattern_places(ptr, stratum, columns, held_ptr, held_stratum):
                 if held_stratum[at] == stratum[p]:
                     place.append(at)
     return place
-
-
-def pattern_matmul(ptr, stratum, v, F):
-    """Multiply V' (n, S), held on its pattern, by F (S, k): row j is sum_s v[s, j] F[s]; shape (n, k)."""
-    out = np.zeros((len(ptr) - 1, F.shape[1]))
-    for j in range(len(ptr) - 1):
-        for p in range(ptr[j], ptr[j + 1]):
-            out[j] += float(v[p]) * F[stratum[p]].astype(float)
-    return out
 
 
 def pattern_tmatmul(ptr, stratum, v, F, n_strata):

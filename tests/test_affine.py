@@ -1,27 +1,13 @@
 """Affine NMF: the one-stratum case of Stratified-NMF."""
 
-import warnings
-
 import numpy as np
 import oracles_picks as oracles
 import pytest
 import scipy.sparse as sp
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import AffineNMF, StratifiedNMF
 
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
-
-
-@parametrize_with_checks([AffineNMF(max_iter=20)])
-def test_scikit_learn_contract(estimator, check):
-    check(estimator)
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])

@@ -115,8 +115,9 @@ class Module:
     text: str
 
     @cached_property
-    def tree(self):
-        return ast.parse(self.text)
+    def nodes(self):
+        """All nodes of the syntax tree, the module first."""
+        return list(ast.walk(ast.parse(self.text)))
 
     @property
     def parts(self):
@@ -135,7 +136,7 @@ class Module:
 
     @cached_property
     def imports(self):
-        return list(self._walk_imports(self.tree, is_local=False))
+        return list(self._walk_imports(self.nodes[0], is_local=False))
 
     def _walk_imports(self, node, is_local):
         for child in ast.iter_child_nodes(node):
@@ -183,7 +184,7 @@ def kernels_of(module):
     if module.room != "kernels":
         return []
     compiled = {"kernel", "helper", "njit", "jit", "vectorize", "guvectorize"}
-    functions = [n for n in ast.walk(module.tree) if isinstance(n, ast.FunctionDef)]
+    functions = [n for n in module.nodes if isinstance(n, ast.FunctionDef)]
     return [f for f in functions if compiled & decorator_names(f)]
 
 
@@ -265,7 +266,7 @@ def rule_compile_only_through_kernel(module):
     if module.path in VECTORS:
         return []
     plain = {"njit", "jit", "jitclass", "vectorize", "guvectorize", "cfunc", "stencil"}
-    nodes = [n for n in ast.walk(module.tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    nodes = [n for n in module.nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     return [
         f"{module.at(n.lineno)}: {n.name} is compiled by {sorted(plain & decorator_names(n))}; use @kernel from jit.py"
         for n in nodes
@@ -325,13 +326,14 @@ def rule_kernels_are_small(module):
 
 @cache
 def kernel_names():
-    found = (f for module in modules() for f in kernels_of(module) if "kernel" in decorator_names(f))
+    """Return the names of all kernels, which are functions of modules."""
+    found = (f for module in modules("kernels") for f in kernels_of(module) if "kernel" in decorator_names(f))
     return {function.name for function in found}
 
 
 def rule_kernels_take_no_bare_tuples(module):
     described = [f for f in kernels_of(module) if re.search(r"^\s*[*\w, ]+ : tuple", ast.get_docstring(f) or "", re.M)]
-    calls = [n for n in ast.walk(module.tree) if isinstance(n, ast.Call) and called_name(n) in kernel_names()]
+    calls = [n for n in module.nodes if isinstance(n, ast.Call) and called_name(n) in kernel_names()]
     passed = [n for n in calls if any(isinstance(a, ast.Tuple) for a in n.args)]
     return [
         f"{module.at(n.lineno)}: a kernel takes no anonymous tuple; make it a record of kernels/records.py"
@@ -341,7 +343,7 @@ def rule_kernels_take_no_bare_tuples(module):
 
 def rule_never_densify(module):
     complaints = []
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Attribute) and node.attr in {"toarray", "todense"}:
             span = range(node.lineno, node.end_lineno + 1)
             comment = " ".join(module.comments.get(line, "") for line in span)
@@ -364,7 +366,7 @@ def rule_models_do_not_loop_over_data(module):
         return []
     sizes = {"shape", "range", "len", "arange", "indptr", "nnz", "size", "nditer", "n_samples", "n_features"}
     complaints = []
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if not isinstance(node, ast.For | ast.AsyncFor | ast.While):
             continue
         over = node.test if isinstance(node, ast.While) else node.iter
@@ -392,7 +394,7 @@ def rule_one_loop(module):
     if module.room not in ("core", "models") or module.path == "core/iterate.py" or module.path in OWN_LOOPS:
         return []
     complaints = []
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         found = None
         if isinstance(node, ast.Attribute | ast.Name) and names_of(node, deep=False) & CLOCKS:
             found = "reads a clock"
@@ -422,7 +424,7 @@ def rule_exact_weights_come_from_inference(module):
     """Complain where an `ActiveSet` is made and called at once, as for weights, outside core/inference.py."""
     return [
         f"{module.at(node.lineno)}: exact weights are found once, by `exact` in core/inference.py; call that"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Call) and called_name(node.func) == "ActiveSet"
         if module.path != "core/inference.py"
     ]
@@ -432,7 +434,7 @@ def rule_row_index_is_written_once(module):
     """Complain about ``np.repeat(..., np.diff(...))``, which repeats something of a row for each of its entries."""
     return [
         f"{module.at(node.lineno)}: {ast.unparse(node)} is `row_index` of data/layout.py, or an array indexed by it"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Call) and called_name(node) == "repeat" and len(node.args) > 1
         if isinstance(node.args[1], ast.Call) and called_name(node.args[1]) == "diff"
         if module.path != "data/layout.py"
@@ -443,9 +445,9 @@ def rule_thresholds_have_names(module):
     """Complain about numbers of at most 1e-6, and epsilons, in core/ outside core/thresholds.py."""
     if module.room != "core" or module.path == "core/thresholds.py":
         return []
-    numbers = [n for n in ast.walk(module.tree) if isinstance(n, ast.Constant) and isinstance(n.value, float)]
+    numbers = [n for n in module.nodes if isinstance(n, ast.Constant) and isinstance(n.value, float)]
     small = [n for n in numbers if 0 < n.value <= 1e-6 and (module.path, n.value) not in SMALL_BY_TUNING]
-    epsilons = [n for n in ast.walk(module.tree) if isinstance(n, ast.Attribute) and n.attr == "finfo"]
+    epsilons = [n for n in module.nodes if isinstance(n, ast.Attribute) and n.attr == "finfo"]
     return [
         f"{module.at(n.lineno)}: {ast.unparse(n)}; name a threshold in core/thresholds.py, or put what tunes one "
         "algorithm into SMALL_BY_TUNING"
@@ -459,24 +461,31 @@ RULES = [value for name, value in list(globals().items()) if name.startswith("ru
 # ---------------------------------------------------------------- the package obeys
 
 
-def modules():
-    """Read every source file of the package."""
-    return [Module(p.relative_to(PACKAGE).as_posix(), p.read_text("utf-8")) for p in sorted(PACKAGE.rglob("*.py"))]
+def modules(room=""):
+    """Read every source file of the package, or of one room."""
+    paths = sorted((PACKAGE / room).rglob("*.py"))
+    return [Module(p.relative_to(PACKAGE).as_posix(), p.read_text("utf-8")) for p in paths]
+
+
+@pytest.fixture(scope="module")
+def package():
+    """Return the source files of the package, which all rules read: each is parsed once."""
+    return modules()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__.removeprefix("rule_"))
-def test_package_obeys(rule):
-    complaints = [complaint for module in modules() for complaint in rule(module)]
+def test_package_obeys(rule, package):
+    complaints = [complaint for module in package for complaint in rule(module)]
     assert not complaints, "\n" + "\n".join(complaints)
 
 
 def test_rooms_have_one_way_up():
-    arrows = rooms.graph()
+    files = rooms.imports_of_files()
+    arrows = rooms.graph(files)
     assert len(arrows) <= MAX_ROOMS
     rooms.floors(arrows)  # raises where some import each other in a circle
-    files = rooms.modules()
-    faces = {name for name, path in files.items() if path.name in ("__init__.py", "__main__.py")}
-    rooms.floors({name: rooms.imports(path, files) - faces for name, path in files.items() if name not in faces})
+    faces = {name for name, path in rooms.modules().items() if path.name in ("__init__.py", "__main__.py")}
+    rooms.floors({name: imported - faces for name, imported in files.items() if name not in faces})
 
 
 def test_a_circle_is_found():
@@ -485,7 +494,7 @@ def test_a_circle_is_found():
 
 
 def test_the_shared_files_are_hashed_into_the_names_of_kernels():
-    tree = Module("kernels/jit.py", (PACKAGE / "kernels" / "jit.py").read_text("utf-8")).tree
+    tree = ast.parse((PACKAGE / "kernels" / "jit.py").read_text("utf-8"))
     [held] = [n for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "_SHARED"]
     names = {n.value for n in ast.walk(held) if isinstance(n, ast.Constant)}
     assert names == {f"{name}.py" for name in HASHED}
@@ -608,10 +617,8 @@ def test_rules_accept_good_code(path, text):
     assert [complaint for rule in RULES for complaint in rule(Module(path, text))] == []
 
 
-def test_small_numbers_that_tune_are_still_there():
-    found = {
-        (module.path, n.value) for module in modules() for n in ast.walk(module.tree) if isinstance(n, ast.Constant)
-    }
+def test_small_numbers_that_tune_are_still_there(package):
+    found = {(module.path, n.value) for module in package for n in module.nodes if isinstance(n, ast.Constant)}
     assert SMALL_BY_TUNING <= found
 
 

@@ -1,13 +1,12 @@
 """Elastic nets in batches: the objective of the formula, monotone, the same end as all rows at once, streams."""
 
-import warnings
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from fastnmf import NMF, MiniBatchNMF, MiniBatchStratifiedNMF, StratifiedNMF, load
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 RNG = np.random.default_rng(0)
 X = RNG.random((60, 4)) @ RNG.random((4, 13)) + 0.05 * RNG.random((60, 13))
 STRATA = np.arange(60) % 3
@@ -15,13 +14,6 @@ NETS = {"alpha_W": 0.02, "alpha_H": 0.01}
 KINDS = {MiniBatchNMF: NMF, MiniBatchStratifiedNMF: StratifiedNMF}
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_ratio = pytest.mark.parametrize("l1_ratio", [0.0, 0.4, 1.0])
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def labels(kind):

@@ -13,6 +13,7 @@ from fastnmf import NMF, MiniBatchNMF, MiniBatchStratifiedNMF, StratifiedNMF, lo
 from fastnmf.core import warn
 from fastnmf.core.losses.choice import Divergence
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 RNG = np.random.default_rng(0)
 SHIFTS = np.array([[3.0] * 3 + [0.0] * 9, [0.0] * 3 + [2.0] * 3 + [0.0] * 6, [0.0] * 12])
 CODES = np.random.default_rng(5).integers(0, 3, 90)
@@ -22,13 +23,6 @@ KL = {"beta_loss": "kullback-leibler"}
 KINDS = {MiniBatchNMF: NMF, MiniBatchStratifiedNMF: StratifiedNMF}
 every_kind = pytest.mark.parametrize("kind", KINDS)
 BETAS = (-0.5, 0, 0.5, 1, 1.5, 3)
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def of_strata(kind, rows=slice(None)):

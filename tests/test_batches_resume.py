@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import warnings
 
 import numpy as np
 import pytest
@@ -14,19 +13,13 @@ from fastnmf.core.batches import Statistics
 from fastnmf.core.iterate import History, lacks_progress
 from fastnmf.core.ratio_batches import RatioStatistics
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 RNG = np.random.default_rng(0)
 X = sp.random_array((90, 22), density=0.4, rng=RNG, format="csr")
 LABELS = np.array(["north", "south", "west"])[np.sort(RNG.integers(0, 3, 90))]
 KINDS = (MiniBatchNMF, MiniBatchStratifiedNMF)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 NAMES = ("components_", "W_", "shifts_", "strata_", "stratum_sizes_")
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 class Interrupt(Exception):
@@ -101,18 +94,18 @@ every_case = pytest.mark.parametrize(("options", "data"), CASES.values(), ids=CA
 
 @every_kind
 @every_case
-@pytest.mark.parametrize("after", [1, 3, 4, 6, 15])
-def test_an_interrupted_fit_ends_as_one_that_was_not(kind, options, data, after, tmp_path):
+def test_an_interrupted_fit_ends_as_one_that_was_not(kind, options, data, tmp_path, times=(1, 3, 4, 6, 15)):
     given = labelled(kind)
     whole = make(kind, **options).fit(data, **given)
-    tmp_path.mkdir(exist_ok=True)
-    with interrupted(after):
-        make(kind, **options).fit(data, **given, checkpoint=tmp_path / "state", checkpoint_every=0)
-    with interrupted(None) as made:
-        again = make(kind, **options).fit(data, **given, checkpoint=tmp_path / "state")
-    assert_same(again, whole)
-    assert again.run_objectives_.tobytes() == whole.run_objectives_.tobytes()
-    assert len(made) + after == whole.n_steps_ * len(whole.run_objectives_) or len(whole.run_objectives_) > 1
+    for after in times:
+        state = tmp_path / f"{after}"
+        with interrupted(after):
+            make(kind, **options).fit(data, **given, checkpoint=state, checkpoint_every=0)
+        with interrupted(None) as made:
+            again = make(kind, **options).fit(data, **given, checkpoint=state)
+        assert_same(again, whole)
+        assert again.run_objectives_.tobytes() == whole.run_objectives_.tobytes()
+        assert len(made) + after == whole.n_steps_ * len(whole.run_objectives_) or len(whole.run_objectives_) > 1
 
 
 @every_kind
@@ -122,13 +115,11 @@ def test_an_interrupted_fit_ends_as_one_that_was_not(kind, options, data, after,
     ids=["KL", "missing"],
 )
 def test_ratios_go_on_too(kind, options, tmp_path):
-    for after in (3, 6, 15):
-        test_an_interrupted_fit_ends_as_one_that_was_not(kind, options, X, after, tmp_path / f"{after}")
+    test_an_interrupted_fit_ends_as_one_that_was_not(kind, options, X, tmp_path, (3, 6, 15))
     long = options | {"max_iter": 16}  # the last passes update the components at their end only
-    test_an_interrupted_fit_ends_as_one_that_was_not(kind, long, X, 54, tmp_path / "long")
+    test_an_interrupted_fit_ends_as_one_that_was_not(kind, long, X, tmp_path, (54,))
     options = options | {"fresh_restarts_max_iter": 3}
-    for after in (4, 17):
-        test_interrupted_blocks_end_as_those_that_were_not(kind, options, X, after, tmp_path / f"{after}")
+    test_interrupted_blocks_end_as_those_that_were_not(kind, options, X, tmp_path, (4, 17))
 
 
 @every_kind
@@ -144,19 +135,17 @@ def test_a_fit_of_one_batch_a_call(kind, forget_factor, tmp_path):
 
 @every_kind
 @every_case
-@pytest.mark.parametrize("after", [1, 4, 5, 7, 29])
-def test_interrupted_blocks_end_as_those_that_were_not(kind, options, data, after, tmp_path):
-    options, n_passes = options | {"n_init": 1}, 6
-    whole = make(kind, **options).fit_blocks(blocks_of(kind, data), n_passes)
-    tmp_path.mkdir(exist_ok=True)
-    with interrupted(after):
-        make(kind, **options).fit_blocks(
-            blocks_of(kind, data), n_passes, checkpoint=tmp_path / "state", checkpoint_every=0
-        )
-    with interrupted(None) as made:
-        again = make(kind, **options).fit_blocks(blocks_of(kind, data), n_passes, checkpoint=tmp_path / "state")
-    assert_same(again, whole)
-    assert len(made) + after == whole.n_steps_ == 30
+def test_interrupted_blocks_end_as_those_that_were_not(kind, options, data, tmp_path, times=(1, 4, 5, 7, 29)):
+    options, blocks, n_passes = options | {"n_init": 1}, blocks_of(kind, data), 6
+    whole = make(kind, **options).fit_blocks(blocks, n_passes)
+    for after in times:
+        state = tmp_path / f"blocks {after}"
+        with interrupted(after):
+            make(kind, **options).fit_blocks(blocks, n_passes, checkpoint=state, checkpoint_every=0)
+        with interrupted(None) as made:
+            again = make(kind, **options).fit_blocks(blocks, n_passes, checkpoint=state)
+        assert_same(again, whole)
+        assert len(made) + after == whole.n_steps_ == 30
 
 
 @every_kind

@@ -1,29 +1,19 @@
 """The table of all sparse models on 20 newsgroups: every line of the catalogue runs there, on small data here."""
 
-import importlib
-import sys
 import warnings
-from pathlib import Path
 
+import bench_files
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-BENCH = Path(__file__).resolve().parent.parent / "bench"
 NAMES = ("family", "machine", "table", "models_table")
 
 
 @pytest.fixture(scope="module")
 def modules():
-    """Give modules of bench; paths and modules are as before afterwards."""
-    path, before = list(sys.path), {name: sys.modules.pop(name, None) for name in NAMES}
-    sys.path[:0] = [str(BENCH)]
-    yield {name: importlib.import_module(name) for name in NAMES}
-    sys.path[:] = path
-    for name in NAMES:
-        sys.modules.pop(name, None)
-        if before[name] is not None:
-            sys.modules[name] = before[name]
+    with bench_files.modules(NAMES, ".") as found:
+        yield found
 
 
 def unit_rows(n_rows, n_columns, seed=0):

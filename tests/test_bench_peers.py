@@ -1,31 +1,22 @@
 """What the benchmarks of whole fits say is so: losses are those of the factors, and every program has its turn."""
 
-import importlib
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import bench_files
 import numpy as np
 import oracles
 import pytest
 from scipy import sparse
 
-BENCH = Path(__file__).resolve().parent.parent / "bench"
 NAMES = ("checks", "contest", "data", "ends", "interleave", "machine", "paper_loop", "report", "table", "worker")
 
 
 @pytest.fixture(scope="module")
 def peers():
-    """Give modules of bench/peers; paths and modules are as before afterwards."""
-    path, before = list(sys.path), {name: sys.modules.pop(name, None) for name in NAMES}
-    sys.path[:0] = [str(BENCH / "peers"), str(BENCH)]
-    yield SimpleNamespace(**{name: importlib.import_module(name) for name in NAMES})
-    sys.path[:] = path
-    for name in NAMES:
-        sys.modules.pop(name, None)
-        if before[name] is not None:
-            sys.modules[name] = before[name]
+    with bench_files.modules(NAMES, "peers", ".") as found:
+        yield SimpleNamespace(**found)
 
 
 @pytest.fixture(scope="module")

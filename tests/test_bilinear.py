@@ -1,27 +1,14 @@
 """Components that also meet in pairs: fixed numbers, plain loops, and what a linear model cannot do."""
 
-import warnings
-
 import numpy as np
 import oracle_data
 import oracles_structured as oracles
 import pytest
 import scipy.sparse as sp
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, BilinearNMF
 
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@parametrize_with_checks([BilinearNMF(max_iter=20)])
-def test_scikit_learn_estimator_checks(estimator, check):
-    check(estimator)
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 
 
 def spectra():

@@ -4,7 +4,6 @@ import copy
 import os
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from fastnmf import NMF, StratifiedNMF, load
 from fastnmf.core.losses import squared
 from fastnmf.io import archive, checkpoints
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 RNG = np.random.default_rng(0)
 X = sp.random_array((70, 22), density=0.5, rng=RNG, format="csr")
 LABELS = np.array(["north", "south", "west"])[RNG.integers(0, 3, 70)]
@@ -78,13 +78,6 @@ EVERY = [(kind, name, case) for kind in OWN for name, case in (CASES | OWN[kind]
 every_case = pytest.mark.parametrize(
     "kind, case", [(kind, case) for kind, _, case in EVERY], ids=[f"{kind.__name__} {name}" for kind, name, _ in EVERY]
 )
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 class Interrupt(Exception):

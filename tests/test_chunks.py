@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import fastnmf
 from fastnmf import NMF, MiniBatchNMF, SparseNMF, StratifiedNMF, open_csr, save_csr
 from fastnmf.core import chunks, remote
-from fastnmf.core.chunks import Share, chunk_pairs, summed
+from fastnmf.core.shares import Order, Share, chunk_pairs, summed
 from fastnmf.data.strata import Strata
 
 RANK = 4
@@ -355,7 +355,7 @@ def test_a_step_changes_nothing_that_it_was_given():
     held = [array.copy() for array in (W, state.before, H, data.X.data)]
     for step, more in orders.items():
         part = chunks.Part(data, 0, None, np.arange(len(data.pattern.group)))
-        step(part, state, chunks.Order(RANK, True, **shared | more))
+        step(part, state, Order(RANK, True, **shared | more))
         for before, now in zip(held, (W, state.before, H, data.X.data), strict=True):
             assert (before == now).all()
 

@@ -22,13 +22,13 @@ from own import (
     Steep,
 )
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastnmf
 from fastnmf import NMF, SemiNMF, StratifiedNMF
 from fastnmf.compose import ElasticNetPenalty, Factorization
 from fastnmf.kernels.jit import threads
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 X = counts(40, 15)
 LABELS = np.arange(40) % 3
 START = {"W": np.random.default_rng(1).random((40, 3)), "H": np.random.default_rng(2).random((3, 15))}
@@ -38,13 +38,6 @@ LOSSES = (JensenShannon(), OverAll(), KullbackLeibler(), Huber())
 named = {"ids": lambda value: type(value).__name__}
 
 
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def fitted(data=X, kind=Factorization, given=None, **options):
     return kind(**{"n_components": 3, "random_state": 0, "max_iter": 25, "tol": 0} | options).fit(data, **given or {})
 
@@ -52,11 +45,6 @@ def fitted(data=X, kind=Factorization, given=None, **options):
 def rises(model):
     objective = model.history_["objective"]
     return np.diff(objective).max() / np.abs(objective).max()
-
-
-@parametrize_with_checks([Factorization(max_iter=20), Factorization(strata=True, max_iter=20)])
-def test_scikit_learn_contract(estimator, check):
-    check(estimator)
 
 
 # ---------------------------------------------------------------- penalties

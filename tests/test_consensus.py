@@ -1,7 +1,5 @@
 """A consensus of many runs: what they share is kept, what one run has alone is dropped, and scale does not matter."""
 
-import warnings
-
 import numpy as np
 import oracles_ensemble
 import pytest
@@ -13,14 +11,8 @@ from fastnmf.selection.consensus import _agreement, _cluster_components, _densit
 from fastnmf.selection.parallel_fits import unit_rows
 from fastnmf.selection.rank import match_components
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 FAST = StratifiedNMF(max_iter=40)
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def planted(seed=0, sizes=(20, 16), n_columns=18, rank=3, noise=0.2):

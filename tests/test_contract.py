@@ -1,6 +1,5 @@
 """What every variant promises, whatever its model: the contract. The registry is `variants.py`."""
 
-import warnings
 from functools import cache
 
 import numpy as np
@@ -10,17 +9,11 @@ import scipy.sparse as sp
 from scipy.optimize import nnls
 from variants import VARIANTS
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 SPARSE = (sp.csr_matrix, sp.csr_array, sp.csc_array, sp.coo_array, sp.lil_matrix)
 LEAST = 1.1920929e-07  # smaller model values count as that beside a non-zero, as in scikit-learn
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def grouped(n_rows=48, n_columns=31, density=0.4, seed=0):

@@ -8,33 +8,15 @@ import oracles_structured as oracles
 import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_digits
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, ConvolutiveNMF, load
 from fastnmf.core.losses.convolution import Lags, fold_lags, shift_rows, stacked
 from fastnmf.kernels.jit import threads
 from fastnmf.models import convolutive
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 LOSSES = {"frobenius": 2.0, "kullback-leibler": 1.0}
-IN_ORDER = "the rows are moments in time: a row depends on its neighbours"
 every_loss = pytest.mark.parametrize("loss", LOSSES)
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@parametrize_with_checks(
-    [ConvolutiveNMF(n_lags=2, max_iter=20)],
-    expected_failed_checks=lambda _: dict.fromkeys(
-        ("check_methods_sample_order_invariance", "check_methods_subset_invariance"), IN_ORDER
-    ),
-)
-def test_scikit_learn_estimator_checks(estimator, check):
-    check(estimator)
 
 
 def drawn(density=0.6):

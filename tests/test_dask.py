@@ -423,7 +423,7 @@ def test_altered_weights_of_a_checkpoint_are_refused(how, disk, client, tmp_path
 
 
 def test_the_sum_is_that_of_the_tree(client):
-    from fastnmf.core.chunks import Share, chunk_pairs, summed
+    from fastnmf.core.shares import Share, chunk_pairs, summed
     from fastnmf.dask.collections import Blocks
     from fastnmf.dask.engine import DaskSource
 

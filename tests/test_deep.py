@@ -1,27 +1,14 @@
 """Chains of factors: fixed numbers, plain loops, levels and starts."""
 
-import warnings
-
 import numpy as np
 import oracle_data
 import oracles_structured as oracles
 import pytest
 import scipy.sparse as sp
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, DeepNMF
 
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@parametrize_with_checks([DeepNMF(max_iter=20)])
-def test_scikit_learn_estimator_checks(estimator, check):
-    check(estimator)
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 
 
 def drawn():
@@ -135,11 +122,10 @@ def assert_same_fit(ours, theirs):
     assert ours.run_objectives_.tobytes() == theirs.run_objectives_.tobytes()
 
 
-@pytest.mark.parametrize("solver", ["cd", "mu"])
-@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(("solver", "form"), [("cd", np.asarray), ("mu", sp.csr_array)])
 def test_an_interrupted_fit_ends_as_one_that_was_not(solver, form, tmp_path):
     X, state = form(drawn()[0]), tmp_path / "state.npz"
-    options = {"solver": solver, "random_state": 0, "max_iter": 9, "tol": 0, "n_init": 2}
+    options = {"solver": solver, "init": "nested", "random_state": 0, "max_iter": 9, "tol": 0, "n_init": 2}
     whole = DeepNMF((6, 3), **options).fit(X)
     for at in ((0, 0), (0, 4), (0, 4), (1, 1), (1, 8)):
 

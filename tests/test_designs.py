@@ -18,7 +18,8 @@ from fastnmf.core.factors import allocate
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.penalties import SmoothShifts
 from fastnmf.core.updates import MU, PatternHALS, PatternMU
-from fastnmf.data.design import Design, DesignedStrata
+from fastnmf.data.design import DesignedStrata
+from fastnmf.data.levels import Design
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import designs
 from fastnmf.kernels.jit import threads

@@ -9,7 +9,8 @@ import fastnmf
 from fastnmf import StratifiedNMF
 from fastnmf.core.batches import Batch, StrataStatistics
 from fastnmf.core.design_batches import DesignStatistics
-from fastnmf.data.design import Design, DesignedStrata
+from fastnmf.data.design import DesignedStrata
+from fastnmf.data.levels import Design
 from fastnmf.data.strata import Strata
 
 RNG = np.random.default_rng(0)

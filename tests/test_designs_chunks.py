@@ -12,7 +12,8 @@ import fastnmf
 from fastnmf import NMF, StratifiedNMF, open_csr, save_csr
 from fastnmf.core import remote
 from fastnmf.core.chunks import Weighing
-from fastnmf.data.design import Design
+from fastnmf.core.shares import Share
+from fastnmf.data.levels import Design
 
 RNG = np.random.default_rng(0)
 N, M, RANK, ROWS = 300, 50, 3, 67
@@ -157,7 +158,7 @@ def test_the_driver_and_the_chunks_know_the_sums(disk):
 def _given(part, state, order, W):
     """Return a share of given weights: the sums by the columns of the design."""
     W = W[part.first : part.first + part.n_rows]
-    return state, remote.chunks.Share(sums=part.data.groups.sum(W))
+    return state, Share(sums=part.data.groups.sum(W))
 
 
 def test_one_iteration_is_that_of_plain_loops(disk):

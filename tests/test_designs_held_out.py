@@ -1,7 +1,5 @@
 """Held-out errors of models with several factors, by plain loops."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,12 +9,7 @@ from fastnmf import StratifiedNMF, consensus, select_rank
 from fastnmf.selection.held_out import REACH, RowsColumns, restrict_columns
 from fastnmf.selection.parallel_fits import ParallelFits, cells_of, cells_of_design
 
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 
 
 def crossed(n=48, m=12, seed=0):

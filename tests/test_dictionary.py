@@ -1,44 +1,19 @@
 """Dictionary NMF: components that are mixtures of known atoms."""
 
 import tempfile
-import warnings
 
 import numpy as np
 import oracles_picks as oracles
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import nnls
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastnmf
 from fastnmf import DictionaryNMF
 from fastnmf.models.dictionary import nearest_in_cone
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 FORMS = (np.asarray, sp.csr_array)
-
-
-class OfTen(DictionaryNMF):
-    """A dictionary of any width, as scikit-learn's checks bring data of many: ten overlapping windows."""
-
-    def _atoms(self, data):
-        self.dictionary = np.minimum(np.arange(10)[:, None] + np.arange(data.shape[1]) + 1, 5) / 5
-        try:
-            return super()._atoms(data)
-        finally:
-            self.dictionary = "windows"
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
-
-
-@parametrize_with_checks([OfTen(dictionary="windows", max_iter=20)])
-def test_scikit_learn_contract(estimator, check):
-    check(estimator)
 
 
 def fixed_seed():

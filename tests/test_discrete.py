@@ -8,7 +8,6 @@ import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import BinaryNMF, BooleanNMF, UnderapproximationNMF
 from fastnmf.core import discrete
@@ -17,22 +16,8 @@ from fastnmf.data.strata import Strata
 from fastnmf.kernels import discrete as kernels
 from fastnmf.models import binary
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 FORMS = (np.asarray, sp.csr_array)
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
-
-
-@parametrize_with_checks(
-    [UnderapproximationNMF(max_iter=20), UnderapproximationNMF(feasible=True, max_iter=20)]
-    + [BinaryNMF(n_init=2, max_iter=20), BooleanNMF(n_init=2, max_iter=20)]
-)
-def test_scikit_learn_contract(estimator, check):
-    check(estimator)
 
 
 def parts(density=0.4, seed=0):

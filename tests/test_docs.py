@@ -55,7 +55,9 @@ def test_modules_on_the_right_of_the_table_exist():
 
 
 def test_the_picture_is_that_of_the_imports():
-    assert (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8") == rooms.picture(rooms.graph())
+    assert (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8") == rooms.picture(
+        rooms.graph(rooms.imports_of_files())
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

@@ -5,7 +5,6 @@ The mathematics of each has its own tests; `test_contract.py` asks more of the p
 """
 
 import pickle
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -14,15 +13,9 @@ from estimators import CASES, KINDS, again, counts, every_case, factors, has, ha
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from fastnmf.kernels.jit import threads
 from fastnmf.models.catalogue import MODELS
 
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of convergence, and of fewer components than asked for
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence, and of fewer components than asked for
 
 
 @every_case
@@ -112,11 +105,11 @@ def test_the_threads_change_no_bit(case):
     more |= {"dictionary": np.eye(6, 40) + 0.1} if case.kind == "DictionaryNMF" else {}
     forms = [X] + [sparse(X)] * case.is_sparse
     for form in forms:
-        many = case.fit(form, **more)
-        with threads(1):
-            one = case.fit(form, **more)
+        one, many = (case.fit(form, n_threads=n_threads, **more) for n_threads in (1, 2))
         for name, factor in factors(one).items():
             assert factor.tobytes() == factors(many)[name].tobytes(), name
+        for name in getattr(one, "history_", {}).keys() - {"seconds"}:
+            assert one.history_[name].tobytes() == many.history_[name].tobytes(), name
 
 
 @every_case

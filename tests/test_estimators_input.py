@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,12 +9,7 @@ import pytest
 import scipy.sparse as sp
 from estimators import CASES, again, every_case, factors, has, has_transform, of_those, one_sentence, sparse
 
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of convergence, and of fewer components than asked for
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence, and of fewer components than asked for
 
 
 @every_case

@@ -11,10 +11,8 @@ import pandas as pd
 import pytest
 import scipy.io
 import scipy.sparse as sp
-from estimators import FAILING_CLASSIFIER_CHECKS
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 from variants import LAYERED
 
 from fastnmf import NMF, HierarchicalNMF, load, plots
@@ -23,18 +21,13 @@ from fastnmf.core.stack import DataLayer, Stack
 from fastnmf.data.strata import Strata
 from fastnmf.datasets.toys import make_hierarchical
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
+
 # Of the rank 9, 4 and 2 approximations of the toy data that any method can have: the singular values say so.
 SVD_BOUNDS = np.array([0.023636, 0.281575, 0.467560])
 
 every_variant = pytest.mark.parametrize("options", LAYERED.values(), ids=LAYERED)
 every_name = pytest.mark.parametrize("name", LAYERED)
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def make(options, sizes=(4, 2), **more):
@@ -178,13 +171,6 @@ def test_scikit_learn_clones_and_frames(options):
     model = clone(make(options)).fit(X)
     assert model.feature_names_in_[0] == "word0"
     assert all(name.startswith("word") for name in model.top_features(3, level=0)[0])
-
-
-@parametrize_with_checks(
-    [HierarchicalNMF((2, 2), max_iter=10)], expected_failed_checks=lambda model: FAILING_CLASSIFIER_CHECKS
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 # ---------------------------------------------------------------- the toy data

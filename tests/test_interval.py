@@ -1,34 +1,19 @@
 """Interval NMF: a model between bounds."""
 
-import warnings
-
 import numpy as np
 import oracles_picks as oracles
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import nnls
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import IntervalNMF
 from fastnmf.core.factors import allocate
 from fastnmf.core.objectives import interval_problem
 from fastnmf.data.strata import Strata
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 FORMS = (np.asarray, sp.csr_array, sp.csc_array)
 MOVES = pytest.mark.parametrize("move", ["hals", "mu"])
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
-
-
-@parametrize_with_checks([IntervalNMF(max_iter=20)])
-def test_scikit_learn_contract(estimator, check):
-    check(estimator)
 
 
 def test_the_fixed_seed_case():

@@ -1,7 +1,5 @@
 """Missing values and weights of entries under the beta divergences, against plain loops."""
 
-import warnings
-
 import masks
 import numpy as np
 import oracles_robust as oracles
@@ -10,14 +8,8 @@ import scipy.sparse as sp
 
 from fastnmf import NMF
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 BETAS = (-0.5, 0, 0.5, 1.5, 3)
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def drawn(kind="few missing", beta=0.5, shape=(17, 11)):

@@ -1,7 +1,5 @@
 """Meta-NMF: the published numbers, the plain twin, the fused updates, and what a user may give."""
 
-import warnings
-
 import numpy as np
 import oracles_meta
 import pytest
@@ -9,7 +7,6 @@ import scipy.sparse as sp
 from oracle_data import variants
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, PLSA, GraphNMF, MetaNMF, RobustNMF, SmoothNMF, SparseNMF, StratifiedNMF, load
 from fastnmf.kernels.dense import dense_mu
@@ -23,13 +20,6 @@ X = RNG.random((60, 3)) @ RNG.random((3, 14)) + 0.1 * RNG.random((60, 14))
 LABELS = np.repeat(["a", "b"], 30)
 SMALL = {"n_tasks": 3, "task_size": 12, "n_outer": 3, "n_inner": 6, "inner_tol": 0, "random_state": 0}
 MU = NMF(3, solver="mu")
-
-
-@parametrize_with_checks([MetaNMF(NMF(2, solver="mu"), n_tasks=2, task_size=2, n_outer=2, n_inner=5, random_state=0)])
-def test_scikit_learn_accepts_the_estimator(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
 
 
 @pytest.mark.parametrize("accumulate", [True, False])

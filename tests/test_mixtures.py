@@ -1,7 +1,5 @@
 """Weights of rows that are mixed into components, by coordinate descent; and projections by L-BFGS."""
 
-import warnings
-
 import numpy as np
 import oracles_structured as oracles
 import pytest
@@ -14,14 +12,8 @@ from fastnmf.core.problem import MixedRows, Subproblem
 from fastnmf.core.updates import MixtureDescent
 from fastnmf.data.layout import Compressed
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 DIGITS = load_digits().data
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def draw(seed=0):

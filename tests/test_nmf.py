@@ -9,19 +9,11 @@ import scipy.sparse as sp
 import sklearn.decomposition
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, MiniBatchNMF, non_negative_factorization
 
 KL = {"solver": "mu", "beta_loss": "kullback-leibler"}
 MINI = {"batch_size": 24, "alpha_W": 5e-5, "alpha_H": 5e-5, "l1_ratio": 0.5}
-
-
-@parametrize_with_checks([NMF()])
-def test_scikit_learn_agrees(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        check(estimator)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import pickle
 import tracemalloc
-import warnings
 
 import numpy as np
 import oracles
@@ -10,7 +9,6 @@ import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, MiniBatchNMF, MiniBatchStratifiedNMF, StratifiedNMF
 from fastnmf.core import batches as online
@@ -22,13 +20,6 @@ LABELS = np.array(["a", "b", "c"])
 
 STRATIFIED = (MiniBatchStratifiedNMF, StratifiedNMF)
 PLAIN = (MiniBatchNMF, NMF)
-
-
-@parametrize_with_checks([MiniBatchNMF(max_iter=20), MiniBatchStratifiedNMF(max_iter=20)])
-def test_scikit_learn_agrees(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        check(estimator)
 
 
 def planted(n_rows=120, n_columns=15, noise=0.05, seed=0, rank=3, shift=1.0):

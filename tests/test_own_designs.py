@@ -5,14 +5,15 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from test_own import lowered_by_every_step, slope_of
 
 import fastnmf
 from fastnmf import StratifiedNMF, open_csr, save_csr
-from fastnmf.core.alternate import sweep
 from fastnmf.core.init.own import own_factors
 from fastnmf.core.losses import own_designs
 from fastnmf.core.objectives import own_divergence_problem, own_problem
-from fastnmf.data.design import Design, DesignedStrata
+from fastnmf.data.design import DesignedStrata
+from fastnmf.data.levels import Design
 
 N, M, RANK = 60, 16, 2
 RNG = np.random.default_rng(1)
@@ -169,27 +170,13 @@ def test_gradients_are_differences_and_every_block_is_monotone(is_squared, is_ti
     for name, entries in (("W", [(3, 1), (SITES.tolist().index(2), 0)]), ("H", [(3, 1)]), ("G", [(4, 1)]), ("V", [7])):
         if name == "W" and not is_tied:
             entries = [*entries, (SITES.tolist().index(0), RANK + 1)]
-        F, found = factors[name], problem.subproblem(name, factors).gradient(factors[name])
+        found = problem.subproblem(name, factors).gradient(factors[name])
         for entry in entries:
-            values = []
-            for step in (1e-5, -1e-5):
-                F[entry] += step
-                factors.invalidate(name)
-                values.append(problem.value(factors))
-                F[entry] -= step
-            factors.invalidate(name)
-            difference = (values[0] - values[1]) / (4e-5 if is_squared else 2e-5)
-            np.testing.assert_allclose(difference, found[entry], rtol=1e-4, atol=1e-5)
+            slope = slope_of(lambda: problem.value(factors), factors, name, entry) / (2 if is_squared else 1)
+            np.testing.assert_allclose(slope, found[entry], rtol=1e-4, atol=1e-5)
     if is_squared:
         np.testing.assert_allclose(problem.losses[0].value(factors), problem.losses[0].exact_value(factors), rtol=1e-9)
-    last, schedule = problem.value(factors), problem.schedule
-    for _ in range(4):
-        for step in schedule:
-            problem.schedule = (step,)
-            sweep(problem, factors)
-            value = problem.value(factors)
-            assert value <= last * (1 + 1e-12)
-            last = value
+    lowered_by_every_step(problem, factors, problem.schedule, 4)
 
 
 def test_an_exposure_of_one_is_the_fit_of_the_labels():

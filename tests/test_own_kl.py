@@ -7,6 +7,7 @@ import oracles_designs_kl as oracle
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
+from test_own import assert_forms_agree, lowered_by_every_step, slope_of
 
 import fastnmf
 from fastnmf import StratifiedNMF, select_rank, select_strata
@@ -16,18 +17,12 @@ from fastnmf.core.objectives import own_divergence_problem, own_problem
 from fastnmf.core.problem import full
 from fastnmf.data.strata import Strata
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 COUNTS = {"solver": "mu", "beta_loss": "kullback-leibler"}
 LABELS = np.repeat(["background", "target"], [40, 30])
 N_TARGET = {"target": 1}
 CODES = np.repeat([0, 1, 2], [5, 4, 6])
 SIZES = np.array([2, 0, 1])
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -140,27 +135,13 @@ def test_gradients_are_differences_and_every_block_is_monotone(is_squared, is_ti
     options = {"is_tied": is_tied, "shifts": shifts, "weight": weight, "is_squared": is_squared}
     problem, factors = at(sp.csr_array(X), W, H, V, U, G, **options)
     for name in "WHG":
-        F, found = factors[name], problem.subproblem(name, factors).gradient(factors[name])
+        found = problem.subproblem(name, factors).gradient(factors[name])
         for entry in [(0, 0), (3, 1), (5, 1)]:
             if name == "G" and entry[1] == 0 and shifts is not True:
                 continue  # not free, or one number for all strata
-            values = []
-            for step in (1e-5, -1e-5):
-                F[entry] += step
-                factors.invalidate(name)
-                values.append(problem.value(factors))
-                F[entry] -= step
-            factors.invalidate(name)
-            slope = (values[0] - values[1]) / (4e-5 if is_squared else 2e-5)
+            slope = slope_of(lambda: problem.value(factors), factors, name, entry) / (2 if is_squared else 1)
             np.testing.assert_allclose(slope, found[entry], rtol=1e-5, atol=1e-6)
-    last, schedule = problem.value(factors), problem.schedule
-    for _ in range(6):
-        for step in schedule:
-            problem.schedule = (step,)
-            sweep(problem, factors)
-            value = problem.value(factors)
-            assert value <= last * (1 + 1e-12)
-            last = value
+    lowered_by_every_step(problem, factors, problem.schedule, 6)
     assert (factors["G"][:, 0] == 0).all() == (shifts is False)
     if shifts == "common":
         v = problem.losses[0].shift(factors)
@@ -213,28 +194,7 @@ def test_what_was_planted_is_found_and_explained(planted, fitted):
 
 @pytest.mark.parametrize("options", [{"n_own": 1, "shifts": False}, {"own": "tied", "shifts": "common"}])
 def test_sparse_is_dense_and_threads_give_the_same_bits(planted, options):
-    X = planted[0]
-    parameters = {"random_state": 0, "max_iter": 15, "tol": 0, "init": "features"} | COUNTS | options
-    models = {
-        name: StratifiedNMF(2, **parameters, **more).fit(data, strata=LABELS)
-        for name, data, more in (
-            ("dense", X, {}),
-            ("sparse", sp.csr_array(X), {"n_threads": 1}),
-            ("two threads", sp.csr_array(X), {"n_threads": 2}),
-            ("sparse shifts", sp.csr_array(X), {"sparse_shifts": True}),
-            ("single", X.astype(np.float32), {}),
-        )
-    }
-    wanted = models["sparse"]
-    for name, model in models.items():
-        rtol = 0.02 if name == "single" else 1e-9 if name == "dense" else 0
-        for label, G in wanted.own_components_.items():
-            found = model.own_components_[label]
-            found = found.toarray() if sp.issparse(found) else found
-            np.testing.assert_allclose(found, G, rtol=rtol, atol=rtol * G.max(), err_msg=name)
-            assert found.dtype == (np.float32 if name == "single" else np.float64)
-        scores = (each.score(X, strata=LABELS) for each in (model, wanted))
-        np.testing.assert_allclose(*scores, rtol=1e-5)
+    assert_forms_agree(planted[0], LABELS, {"single": 0.02, "dense": 1e-9}, **COUNTS, **options)
 
 
 @pytest.mark.parametrize("loss", [COUNTS, {"solver": "mu"}])

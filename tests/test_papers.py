@@ -1,10 +1,8 @@
 """The reproduction of the paper: verdicts, tables and figures from small runs and from made-up tables."""
 
-import importlib
 import json
-import sys
-from pathlib import Path
 
+import bench_files
 import numpy as np
 import oracle_data
 import oracles
@@ -14,7 +12,6 @@ from matplotlib import pyplot as plt
 
 from fastnmf import datasets
 
-PAPERS = Path(__file__).resolve().parent.parent / "bench" / "papers"
 NAMES = (
     "chapman2023",
     "claims",
@@ -32,15 +29,8 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def papers():
-    """Give the modules of bench/papers; paths and modules are as before afterwards."""
-    path, before = list(sys.path), {name: sys.modules.pop(name, None) for name in NAMES}
-    sys.path[:0] = [str(PAPERS), str(PAPERS.parent)]
-    yield {name: importlib.import_module(name) for name in NAMES}
-    sys.path[:] = path
-    for name in NAMES:
-        sys.modules.pop(name, None)
-        if before[name] is not None:
-            sys.modules[name] = before[name]
+    with bench_files.modules(NAMES, "papers", ".") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

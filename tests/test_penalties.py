@@ -15,14 +15,8 @@ from fastnmf.core.updates.blocks import descend_by_blocks, turned
 from fastnmf.kernels.jit import split_rows, threads
 from fastnmf.testing import check_penalty
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 KINDS = ("features", "components")
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def subproblem(rng, p=23, k=4, dtype=np.float64):

@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import warnings
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from fastnmf import (
     UnderapproximationNMF,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence, and of fewer anchors than asked for
 ATOMS = np.minimum(np.arange(5)[:, None] + np.arange(9) + 1, 4) / 4
 SEEDED = {"random_state": 0, "max_iter": 15, "tol": 0}
 # name -> class, parameters, and whether the objective in the history never rises
@@ -38,13 +38,6 @@ MODELS = {
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 MODULES = ("affine", "binary", "dictionary", "interval", "plsa", "separable", "underapproximation")
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of convergence, and of fewer anchors than asked for
-        yield
 
 
 def make(name, rank=3, **more):

@@ -1,29 +1,14 @@
 """PLSA: every step is that of expectation-maximisation, and all factors are probabilities."""
 
-import warnings
-
 import numpy as np
 import oracles_picks as oracles
 import pytest
 import scipy.sparse as sp
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, PLSA
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 FORMS = (np.asarray, sp.csr_array)
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
-
-
-@parametrize_with_checks([PLSA(max_iter=20)])
-def test_scikit_learn_contract(estimator, check):
-    check(estimator)
 
 
 def fitted(X, start, max_iter, **options):

@@ -1,7 +1,5 @@
 """Models of other products: fits that are interrupted, that go on from the one before, or that try several starts."""
 
-import warnings
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -20,6 +18,7 @@ from fastnmf import (
 )
 from fastnmf.models import convolutive
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 A = np.random.default_rng(0).random((12, 12))
 A = A + A.T  # fits the symmetric models, too
 S = A * (np.random.default_rng(1).random((12, 12)) < 0.4)
@@ -63,13 +62,6 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 class Interrupt(Exception):
     pass
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def make(name, **more):

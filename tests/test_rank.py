@@ -16,16 +16,10 @@ from fastnmf.selection.held_out import REACH, Entries, RowsColumns, restrict_col
 from fastnmf.selection.parallel_fits import ParallelFits
 from fastnmf.selection.rank import _cosines_of_pairs, match_components
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 FAST = StratifiedNMF(max_iter=20, tol=0)
 FLOOR = np.finfo(np.float32).eps  # least value of a model where data are positive
 PLAIN = NMF(max_iter=20, tol=0)
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def planted(seed=0, sizes=(20, 16, 14), n_columns=18, rank=3, noise=0.2, has_shifts=True):

@@ -1,13 +1,12 @@
 """Several starts of one fit: the best is kept, the first is the fit without repetitions."""
 
-import warnings
-
 import numpy as np
 import pytest
 
 from fastnmf import NMF, StratifiedNMF
 from fastnmf.datasets.planted import make_stratified
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 BUNCH = make_stratified((14, 12), n_features=15, n_components=3, noise=0.3, random_state=0)
 MODELS = {
     "cd": (NMF, {"init": "features"}),
@@ -19,13 +18,6 @@ MODELS = {
     "stratified-missing": (StratifiedNMF, {"init": "features", "missing_values": "zeros"}),
 }
 every_model = pytest.mark.parametrize("name", MODELS)
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def fitted(name, **options):

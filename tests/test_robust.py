@@ -11,7 +11,6 @@ import oracle_data
 import oracles_robust as oracles
 import pytest
 import scipy.sparse as sp
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, ChebyshevNMF, DistributionallyRobustNMF, RobustNMF, SmoothNMF, SparseNMF
 from fastnmf.core.alternate import solve
@@ -46,15 +45,6 @@ def with_outliers():
 def distance(model, truth, rows=slice(None)):
     Y = model.W_ @ model.components_
     return np.linalg.norm((Y - truth)[rows]) / np.linalg.norm(truth[rows])
-
-
-@parametrize_with_checks(  # few iterations: at the defaults they pass as well, in minutes
-    [RobustNMF(max_iter=30, polish=2), ChebyshevNMF(max_iter=1), DistributionallyRobustNMF(max_iter=20)]
-)
-def test_scikit_learn_contract(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
 
 
 # ---------------------------------------------------------------- what they are for

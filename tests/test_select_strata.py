@@ -16,14 +16,8 @@ from fastnmf.selection.parallel_fits import ParallelFits
 from fastnmf.selection.separate import SeparateFits, SeparateNMF
 from fastnmf.selection.strata import RUNGS
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 SHORT = StratifiedNMF(max_iter=30, tol=0, init="features")
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def planted(kind, seed=0, sizes=(24, 20, 16), n_columns=36, rank=2, noise=0.2):

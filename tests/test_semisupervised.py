@@ -7,7 +7,6 @@ import numpy as np
 import oracles_layered
 import pytest
 import scipy.sparse as sp
-from estimators import FAILING_CLASSIFIER_CHECKS
 from sklearn.base import is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
@@ -16,28 +15,20 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_pre
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
-from sklearn.utils.estimator_checks import check_classifiers_classes, parametrize_with_checks
+from sklearn.utils.estimator_checks import check_classifiers_classes
 
 from fastnmf import NMF, HierarchicalNMF, SemiSupervisedNMF, StratifiedNMF, load
 from fastnmf.core.classes import CLASS_RIDGE, class_coefficients
 from fastnmf.data.strata import Strata
 from fastnmf.datasets.toys import make_hierarchical
 
-WITH_WEIGHTS = ("sample_weights_list", "sample_weights_not_overwritten")
-WITH_WEIGHTS += ("sample_weight_equivalence_on_dense_data", "sample_weight_equivalence_on_sparse_data")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 VARIANTS = {
     "hals": {"solver": "hals"},
     "mu": {"solver": "mu", "init": "random"},
     "mu-kl": {"solver": "mu", "init": "random", "label_loss": "kullback-leibler"},
 }
 every_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def labelled(seed=0):
@@ -433,25 +424,6 @@ def test_a_file_of_0_1_keeps_its_coefficients(name):
     np.testing.assert_array_equal(model.decision_function(X, **given), scores[:, 1] - scores[:, 0])
     shares = np.maximum(scores, 0) / np.maximum(scores, 0).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(model.predict_proba(X, **given), shares, rtol=1e-6)
-
-
-@parametrize_with_checks(
-    [SemiSupervisedNMF(2, max_iter=20), SemiSupervisedNMF(2, max_iter=20, label_weight=0)],
-    expected_failed_checks=lambda model: FAILING_CLASSIFIER_CHECKS if is_classifier(model) else {},
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
-
-
-@parametrize_with_checks(
-    [StratifiedNMF(2, max_iter=10, label_weight=1.0)],
-    expected_failed_checks=lambda model: (
-        FAILING_CLASSIFIER_CHECKS
-        | {f"check_{name}": "labels and weights of rows are refused together" for name in WITH_WEIGHTS}
-    ),
-)
-def test_scikit_learn_checks_of_strata_with_labels(estimator, check):
-    check(estimator)
 
 
 def test_the_checks_that_fail_are_met_in_what_they_ask():

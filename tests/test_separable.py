@@ -1,26 +1,16 @@
 """Separable NMF: which samples are taken, and what the others are made of."""
 
-import warnings
-
 import numpy as np
 import oracles_picks as oracles
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import nnls
 from sklearn.exceptions import NotFittedError
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import SeparableNMF
 from fastnmf.core.init.successive_projection import successive_projections
 
 FORMS = (np.asarray, sp.csr_array)
-
-
-@parametrize_with_checks([SeparableNMF(), SeparableNMF(axis=1, normalize=True, solver="snpa")])
-def test_scikit_learn_contract(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fewer anchors than asked for
-        check(estimator)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,9 +1,6 @@
 """The redrawn slides: their numbers are tested where the models are, here that the pieces of the report fit."""
 
-import importlib
-import sys
-from pathlib import Path
-
+import bench_files
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,7 +8,6 @@ import scipy.sparse as sp
 from fastnmf.datasets.karate import load_karate_club
 
 pytest.importorskip("matplotlib")
-PAPERS = Path(__file__).resolve().parent.parent / "bench" / "papers"
 NAMES = ("kim2021", "slides_measures", "slides_models", "slides_style", "plsa", "plsa_em", "machine", "table")
 NAMES += ("slides_page", "written", "claims", "published", "starts", "drawings", "runs")
 TINY = {
@@ -22,15 +18,8 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def modules():
-    """Give the modules of bench/papers; paths and modules are as before afterwards."""
-    path, before = list(sys.path), {name: sys.modules.pop(name, None) for name in NAMES}
-    sys.path[:0] = [str(PAPERS), str(PAPERS.parent)]
-    yield {name: importlib.import_module(name) for name in NAMES}
-    sys.path[:] = path
-    for name in NAMES:
-        sys.modules.pop(name, None)
-        if before[name] is not None:
-            sys.modules[name] = before[name]
+    with bench_files.modules(NAMES, "papers", ".") as found:
+        yield found
 
 
 @pytest.fixture

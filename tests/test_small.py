@@ -1,7 +1,5 @@
 """Small dense data, which one kernel fits from end to end: as plain loops do, and as the same fit step by step."""
 
-import warnings
-
 import numpy as np
 import oracles_small
 import pytest
@@ -18,6 +16,7 @@ from fastnmf.core.small import SmallSolver, alternating_solver
 from fastnmf.data.strata import Strata
 from fastnmf.kernels import small as kernels
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 RNG = np.random.default_rng(0)
 X = RNG.random((30, 13))
 LOW_RANK = RNG.random((24, 3)) @ RNG.random((3, 10))
@@ -50,13 +49,6 @@ CASES = {
     "normalised": (X, {"normalize": "l1"}),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def fit(data, options, given=None, **more):

@@ -1,14 +1,12 @@
 """Smooth components: the penalties against plain loops, exact columns, descent, what it is for, and its scale."""
 
 import math
-import warnings
 
 import numpy as np
 import oracle_data
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import nnls
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, SmoothNMF
 from fastnmf.core.alternate import solve
@@ -32,13 +30,6 @@ def drawn():
 def roughness(F):
     """Sum the squared steps from row to row, in plain loops."""
     return sum((F[j, c] - F[j + 1, c]) ** 2 for j in range(len(F) - 1) for c in range(F.shape[1]))
-
-
-@parametrize_with_checks([SmoothNMF(max_iter=20), SmoothNMF(penalty="total_variation", max_iter=20)])
-def test_scikit_learn_contract(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
 
 
 def total_variation(F, bend=0.0):

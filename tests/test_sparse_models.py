@@ -1,13 +1,10 @@
 """Sparseness that is promised: projections against brute force, constraints that hold, descent, planted models."""
 
-import warnings
-
 import numpy as np
 import oracles_structured as oracles
 import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_digits
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import NMF, OrthogonalNMF, SparseNMF
 from fastnmf.core.updates import hoyer_cone, largest_in_rows
@@ -40,13 +37,6 @@ def check_constraints(model):
         assert min(map(sparseness, W.T)) >= model.sparseness_W - 1e-6
     if model.max_components is not None:
         assert ((W > 0).sum(axis=1) <= model.max_components).all()
-
-
-@parametrize_with_checks([SparseNMF(max_iter=20)])
-def test_scikit_learn_contract(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.2, 0.6, 0.9, 1.0])

@@ -14,17 +14,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import StratifiedNMF, stratified_nmf
 from fastnmf.metrics import normalized_loss
-
-
-@parametrize_with_checks([StratifiedNMF()])
-def test_scikit_learn_agrees(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        check(estimator)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Models of other shapes than ``W H``: what all of them promise, and what each of them does."""
 
-import warnings
 from functools import cache
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_digits
 from sklearn.metrics import normalized_mutual_info_score
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import (
     BilinearNMF,
@@ -25,6 +23,7 @@ from fastnmf import (
 )
 from fastnmf.kernels.jit import threads
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 MODELS = {
     "orthogonal": OrthogonalNMF(3),
     "orthogonal-random": OrthogonalNMF(3, init="random"),
@@ -62,13 +61,6 @@ MEET = {"convolutive"}  # rows with their neighbours
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def make(name, **more):
     model = MODELS[name]
     return type(model)(**{**model.get_params(), "random_state": 0, "max_iter": 25, "tol": 0, **more})
@@ -86,13 +78,6 @@ def data(n_rows=24, n_columns=17, seed=0, density=0.6):
 def fitted(name):
     """Return a model fitted to `data`: one fit for all tests that read it and change nothing."""
     return make(name).fit(data())
-
-
-@parametrize_with_checks(
-    [kind(max_iter=20) for kind in (ConvexNMF, KernelNMF, OrthogonalNMF, ProjectiveNMF, SemiNMF, TriNMF)]
-)
-def test_scikit_learn_estimator_checks(estimator, check):
-    check(estimator)
 
 
 @every_model

@@ -8,7 +8,6 @@ import oracles_structured as oracles
 import pytest
 import scipy.sparse as sp
 from sklearn.metrics import normalized_mutual_info_score
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastnmf import SymmetricNMF, TriSymmetricNMF
 from fastnmf.core.losses.products import Operator
@@ -18,20 +17,6 @@ from fastnmf.datasets.karate import load_karate_club
 from fastnmf.kernels import symmetric
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-@parametrize_with_checks(
-    [
-        SymmetricNMF(max_iter=20),
-        SymmetricNMF(solver="mu", max_iter=20),
-        SymmetricNMF(solver="penalised", max_iter=20),
-        TriSymmetricNMF(max_iter=20),
-        TriSymmetricNMF(solver="mu", max_iter=20),
-        TriSymmetricNMF(affinity="cooccurrence", max_iter=20),
-    ]
-)
-def test_scikit_learn_estimator_checks(estimator, check):
-    check(estimator)
 
 
 def affinities(n=14, seed=0, density=0.5):

@@ -1,6 +1,7 @@
 """Every numerical threshold says why it has its value, is used, and keeps that value."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,19 @@ VALUES = {  # a number that has to change gets a commit of its own
 BY_DTYPE = {"MU_FLOOR": (1e-15, 1e-150), "EXACT_VALUE_BELOW": (1e-3, 1e-6)}
 
 
+@pytest.fixture(scope="module")
+def uses():
+    """Return the number of files in which each name with a capital stands."""
+    return Counter(
+        name for path in ROOT.rglob("*.py") for name in set(re.findall(r"\b[A-Z]\w+", path.read_text("utf-8")))
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_threshold_says_why_and_is_used(name):
+def test_a_threshold_says_why_and_is_used(name, uses):
     (line,) = [i for i, text in enumerate(LINES) if text.startswith(f"{name} =")]
     assert "#" in LINES[line] or LINES[line - 1].startswith("#")
-    users = [path for path in ROOT.rglob("*.py") if re.search(rf"\b{name}\b", path.read_text("utf-8"))]
-    assert len(users) > 1, f"nobody uses {name}"
+    assert uses[name] > 1, f"nobody uses {name}"
 
 
 def test_the_values_are_as_they_were():

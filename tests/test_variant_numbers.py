@@ -8,12 +8,13 @@ A case is a function in `oracle_cases.py` or `oracle_cases_models.py`, with the 
 in its docstring; or it stands in `ELSEWHERE` here, with the reason.
 """
 
-import warnings
 from pathlib import Path
 
 import oracle_cases_models  # noqa: F401
 import pytest
 from oracle_cases import ALL, CASES
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of convergence
 
 # name -> why its numbers are not those of the package, and where what can be checked is checked
 ELSEWHERE = {
@@ -28,13 +29,6 @@ WITH_THEIR_MODEL = {
     "bilinear_cd": "test_bilinear.py",
     "deep_chain_mu": "test_deep.py",
 }
-
-
-@pytest.fixture(autouse=True)
-def no_convergence_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def test_every_case_has_its_place():

@@ -109,14 +109,22 @@ PHRASES = {
 }
 
 
+def nodes_of(text):
+    """Return the nodes of the syntax tree of a source."""
+    return list(ast.walk(ast.parse(text)))
+
+
+@pytest.fixture(scope="module")
 def files():
-    return [(path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))]
+    """Return path -> nodes of the files of the package, which are parsed once."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return {path.relative_to(PACKAGE).as_posix(): nodes_of(path.read_text("utf-8")) for path in paths}
 
 
-def names_that_others_meet(path, text):
+def names_that_others_meet(path, nodes):
     """Yield (name, line) of the module, its classes, functions, parameters, and attributes that are set."""
     yield Path(path).stem, 1
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes:
         if isinstance(node, ast.ClassDef):
             yield node.name, node.lineno
             fields = (part.target for part in node.body if isinstance(part, ast.AnnAssign))
@@ -130,51 +138,51 @@ def names_that_others_meet(path, text):
             yield node.attr, node.lineno
 
 
-def docstrings(text):
+def docstrings(nodes):
     """Yield (docstring, line) of a source."""
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             yield ast.get_docstring(node), getattr(node, "lineno", 1)
 
 
-def texts(text):
+def texts(nodes):
     """Yield (string, line) of a source: docstrings, and messages as far as no value is put into them."""
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value, node.lineno
 
 
-def complaints_about_names(path, text):
+def complaints_about_names(path, nodes):
     stems = [part for part in Path(path).with_suffix("").parts if part in MODULES]
     return [f"fastnmf/{path}: the module {stem}; find it a name as in {MODULES[stem]}" for stem in stems] + [
         f"fastnmf/{path}:{line}: {name}; write {WORDS[name]}"
-        for name, line in names_that_others_meet(path, text)
+        for name, line in names_that_others_meet(path, nodes)
         if name in WORDS and (path, name) not in EXCEPTIONS
     ]
 
 
-def complaints_about_prose(path, text):
+def complaints_about_prose(path, nodes):
     found = []
-    for docstring, line in docstrings(text):
+    for docstring, line in docstrings(nodes):
         if docstring.startswith("What "):
             found.append(f"fastnmf/{path}:{line}: a docstring begins with What; begin with a verb or a noun")
-    for string, line in texts(text):
+    for string, line in texts(nodes):
         flattened = " ".join(string.lower().split())
         found += [f"fastnmf/{path}:{line}: '{old}'; write {new}" for old, new in PHRASES.items() if old in flattened]
     return found
 
 
-def parameters_without_a_section(path, text):
+def parameters_without_a_section(path, nodes):
     """Complain about functions of four or more parameters whose docstring has no Parameters."""
-    found, tree = [], ast.parse(text)
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    found = []
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
     described = {  # parameters of a class stand in the docstring of the class
         id(part): ast.get_docstring(node) or ""
         for node in classes
         for part in node.body
         if isinstance(part, ast.FunctionDef) and part.name == "__init__"
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if not isinstance(node, ast.FunctionDef):
             continue
         names = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
@@ -188,14 +196,16 @@ def parameters_without_a_section(path, text):
     return found
 
 
-@pytest.mark.parametrize("complain", [complaints_about_names, complaints_about_prose], ids=["names", "prose"])
-def test_the_package_uses_the_words(complain):
-    found = [complaint for path, text in files() for complaint in complain(path, text)]
-    assert not found, "\n" + "\n".join(found)
+RULES = {
+    "names": complaints_about_names,
+    "prose": complaints_about_prose,
+    "parameters": parameters_without_a_section,
+}
 
 
-def test_parameters_are_described():
-    found = [complaint for path, text in files() for complaint in parameters_without_a_section(path, text)]
+@pytest.mark.parametrize("complain", RULES.values(), ids=RULES)
+def test_the_package_uses_the_words(complain, files):
+    found = [complaint for path, nodes in files.items() for complaint in complain(path, nodes)]
     assert not found, "\n" + "\n".join(found)
 
 
@@ -205,10 +215,9 @@ def test_the_pages_use_the_words():
         assert [(page.name, old) for old in PHRASES if old in text] == []
 
 
-def test_exceptions_are_still_there():
-    texts = dict(files())
+def test_exceptions_are_still_there(files):
     assert [
-        (path, name) for path, name in EXCEPTIONS if name not in dict(names_that_others_meet(path, texts[path]))
+        (path, name) for path, name in EXCEPTIONS if name not in dict(names_that_others_meet(path, files[path]))
     ] == []
 
 
@@ -219,7 +228,7 @@ def test_public_names_are_no_old_words():
 @pytest.mark.parametrize(
     ("complain", "text"),
     [
-        (lambda path, text: complaints_about_names("models/keeping.py", text), ""),
+        (lambda path, nodes: complaints_about_names("models/keeping.py", nodes), ""),
         (complaints_about_names, "class Mixture:\n    pass"),
         (complaints_about_names, "def solve(term):\n    pass"),
         (complaints_about_names, "def moved():\n    pass"),
@@ -232,9 +241,10 @@ def test_public_names_are_no_old_words():
     ],
 )
 def test_the_rules_can_fail(complain, text):
-    assert complain("core/some.py", text)
+    assert complain("core/some.py", nodes_of(text))
 
 
 def test_locals_are_free_and_words_within_names_too():
-    assert not complaints_about_names("core/some.py", "def f(n_moves):\n    term = 1\n    return term")
+    nodes = nodes_of("def f(n_moves):\n    term = 1\n    return term")
+    assert not complaints_about_names("core/some.py", nodes)
     assert re.fullmatch(r"\w+", next(iter(WORDS)))

@@ -195,7 +195,7 @@ class Statistics:
         If the batch stores weights from an earlier visit, they are updated from there, and F does not increase.
         """
         data = batch.data = self._in_scale(batch.data)
-        self._admit(data.labels)
+        self._admit_labels(data.labels)
         if batch.is_new:
             if self.forget_factor < 1:
                 self._decay()
@@ -328,7 +328,7 @@ class Statistics:
     def _under(self, data):
         """Return the shifts of the rows times H as `LazyRows` (n_rows, K); None here: the model has no shifts."""
 
-    def _admit(self, labels):
+    def _admit_labels(self, labels):
         """Extend the arrays by strata that are new; nothing to do here."""
 
     def _add_strata(self, batch):
@@ -348,7 +348,41 @@ class Statistics:
                 setattr(self, name, np.ldexp(getattr(self, name), power * shift))
 
 
-class StrataStatistics(Statistics):
+class HasStrata:
+    """Mixin of statistics with shifts of strata: `labels`, `sizes`, and the shifts `v` on their `pattern`."""
+
+    _sparse_shifts = None
+
+    def restart(self, data, H, v=None):
+        """Initialise as `start` does, but keep labels and sizes of the strata seen so far, whose rows were all zero."""
+        labels, sizes = self.labels, self.sizes
+        super().restart(data, H, v)
+        self._admit_labels(labels)
+        self.sizes[np.searchsorted(self.labels, labels)] += sizes
+        return self
+
+    def shifts(self):
+        """Return the shifts in the scale of the user's data, (S, m), dense or CSR."""
+        return shift_arrays.mapped(self.pattern.held(self.v), lambda v: np.ldexp(v, -2 * self.log4_scale))
+
+    def _places(self, data):
+        """Return the place of each stratum of a batch among all strata."""
+        return np.searchsorted(self.labels, data.labels)
+
+    def _labels_with(self, labels):
+        """Return the labels with those that are new, or None where none is."""
+        labels = merged(self.labels, labels)
+        if len(labels) == len(self.labels):
+            return None
+        if self._last_pass is not None:
+            raise ValueError(
+                "A block of a later pass has strata that the first pass did not have; give the same blocks in every "
+                "pass."
+            )
+        return labels
+
+
+class StrataStatistics(HasStrata, Statistics):
     """As `Statistics`, for a model with a shift for every stratum, non-zero only in the columns that the stratum uses.
 
     O(m K + S K + q) numbers, where q counts the pairs of a stratum and a column that it has used. New strata may appear
@@ -369,8 +403,6 @@ class StrataStatistics(Statistics):
         Shifts: their entries on `pattern`.
     """
 
-    _sparse_shifts = None
-
     def start(self, data, H, v=None):
         """Initialise with H (m, k), the entries v of the shifts on ``data.pattern``, and sums of zero.
 
@@ -385,14 +417,6 @@ class StrataStatistics(Statistics):
         self._below[sizes == 0] = sizes @ self._below / (sizes.sum() or 1)  # no row may have a shift yet
         return self
 
-    def restart(self, data, H, v=None):
-        """Initialise as `start` does, but keep labels and sizes of the strata seen so far, whose rows were all zero."""
-        labels, sizes = self.labels, self.sizes
-        super().restart(data, H, v)
-        self._admit(labels)
-        self.sizes[np.searchsorted(self.labels, labels)] += sizes
-        return self
-
     _state_names = (*Statistics._state_names, "labels", "sizes", "sums", "columns", "v", "_below")
 
     @classmethod
@@ -401,10 +425,6 @@ class StrataStatistics(Statistics):
         found = super().from_state(state)
         found._set_columns(state["columns"])
         return found
-
-    def shifts(self):
-        """Return the shifts in the scale of the user's data, (S, m), dense or CSR."""
-        return shift_arrays.mapped(self.pattern.held(self.v), lambda v: np.ldexp(v, -2 * self.log4_scale))
 
     def of_shifts(self, V):
         """Return ``||1 V||² - 2 <1 V, A>`` over the rows so far, for the shifts V (S, m) as arrays."""
@@ -430,18 +450,9 @@ class StrataStatistics(Statistics):
     def _under(self, data):
         return LazyRows.of(self._below[self._places(data)], data.stratum_index, data.row_scale)
 
-    def _places(self, data):
-        return np.searchsorted(self.labels, data.labels)
-
-    def _admit(self, labels):
-        labels = merged(self.labels, labels)
-        if len(labels) == len(self.labels):
+    def _admit_labels(self, labels):
+        if (labels := self._labels_with(labels)) is None:
             return
-        if self._last_pass is not None:
-            raise ValueError(
-                "A block of a later pass has strata that the first pass did not have; give the same blocks in every "
-                "pass."
-            )
         place, m = np.searchsorted(labels, self.labels), len(self.N)
         below = np.repeat(self._mean_below()[None], len(labels), axis=0)
         sizes, sums = np.zeros(len(labels)), np.zeros((len(labels), self.H.shape[1]))

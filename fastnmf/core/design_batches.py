@@ -18,9 +18,10 @@ from fastnmf.core.problem import LazyRows, Subproblem
 from fastnmf.core.ratio_batches import RatioStatistics, StrataRatioStatistics
 from fastnmf.core.thresholds import tiny
 from fastnmf.core.updates import PatternHALS
-from fastnmf.data.design import Design, covered
+from fastnmf.data.design import covered
 from fastnmf.data.labels import places
 from fastnmf.data.layout import row_index
+from fastnmf.data.levels import Design
 from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import Pattern, entries_at
 from fastnmf.kernels.blas import single_threaded_blas
@@ -56,6 +57,9 @@ class LearnsDesign:
     def _places(self, data):
         """Return the place of each column of the design of a batch among all columns."""
         return columns_in(data.learned, self.learned)
+
+    def _admit_labels(self, labels):
+        """Do nothing: `visit` has extended the arrays."""
 
     def _grow(self, learned):
         """Extend the arrays by the levels of a batch that are new."""
@@ -153,9 +157,6 @@ class DesignStatistics(LearnsDesign, StrataStatistics):
 
     def _under(self, data):
         return data.lazy_shifts(self._below[self._places(data)])
-
-    def _admit(self, labels):
-        """Do nothing: `visit` has extended the arrays."""
 
     def _extend(self, whole, place):
         n = len(whole.names)
@@ -274,9 +275,6 @@ class DesignRatioStatistics(LearnsDesign, StrataRatioStatistics):
             setattr(self, name, array)
         self.learned, self.labels = whole, whole.names
         self._set_pairs(self.pair_start, place[self.pair_stratum].astype(np.int32))
-
-    def _admit_labels(self, labels):
-        """Do nothing: `visit` has extended the arrays."""
 
     def _starts_of_pairs(self, data, place, is_new):
         before, own = self.totals_Z[place], _totals(data)

@@ -143,29 +143,15 @@ def fits_of_strata(data, H, V, own):
         plain = extended_grams(padded_H, with_H, with_G, offset, 0.0)[0][0]
         scale = None if data.row_scale is None else data.row_scale[chosen]
         if is_designed:
-            below = _below_design(data.design[chosen], V, own.dictionary(H.astype(np.float64), code), K)
+            below, dictionary = np.zeros((len(chosen), K)), own.dictionary(H.astype(np.float64), code)
+            with single_threaded_blas(), np.errstate(over="ignore"):
+                below[:, : dictionary.shape[1]] = data.design[chosen] @ (V @ dictionary)
         below = np.minimum(below, huge(data.dtype)).astype(data.dtype)
         of_row = np.arange(len(chosen), dtype=np.int32) if is_designed else np.zeros(len(chosen), np.int32)
         F = quadratic_weights(grams[0], pos, rank, LazyRows.of(below, of_row, scale))[0]
         pull = below if is_designed else below[0]
         pull = pull if scale is None else pull * scale[:, None]
         yield StratumFit(code, chosen, F, plain, np.einsum("ij,ij->i", F, pos - pull, dtype=np.float64))
-
-
-def _below_design(Z, V, dictionary, width):
-    """Return the inner products of the shifts of rows with components, float64 (n_rows, width).
-
-    Parameters
-    ----------
-    Z : csr_array (n_rows, q)
-    V : ndarray or csr_array (q, n_columns)
-    dictionary : ndarray (n_columns, at most width)
-    width : int
-    """
-    below = np.zeros((Z.shape[0], width))
-    with single_threaded_blas(), np.errstate(over="ignore"):
-        below[:, : dictionary.shape[1]] = Z @ (V @ dictionary)
-    return below
 
 
 def weights_of_strata(data, H, V, own):

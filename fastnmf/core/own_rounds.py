@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from fastnmf.core import chunks, own_chunks
 from fastnmf.core.alternate import sweep
-from fastnmf.core.chunks import GivenStart, Order, RandomStart
+from fastnmf.core.chunks import GivenStart, RandomStart
 from fastnmf.core.factors import dense_rows
 from fastnmf.core.init.own import OwnWeights
 from fastnmf.core.iterate import iterate
@@ -26,6 +26,7 @@ from fastnmf.core.losses.own_divergence import OwnKullbackLeibler
 from fastnmf.core.own import gathered_weights
 from fastnmf.core.own_revival import reseed_dead_components
 from fastnmf.core.rounds import ChunkedFactors, ChunkedSolver, ChunkUpdate, RatioSolver, Rounds
+from fastnmf.core.shares import Order
 from fastnmf.core.thresholds import model_floor
 from fastnmf.kernels.records import LazyRows
 

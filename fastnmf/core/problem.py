@@ -302,8 +302,8 @@ class Update(Protocol):
 
         Parameters
         ----------
-        F : ndarray (p, K) or (p,)
-            Written.
+        F : ndarray (p, K), or (p,), of float32 or float64
+            The factor, padded, or the entries of a separable one; overwritten.
         sub : Subproblem
         rank : int
             Columns of F in use.

@@ -26,7 +26,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.alternate import sweep
-from fastnmf.core.batches import Statistics, merged, strata_decay
+from fastnmf.core.batches import HasStrata, Statistics, strata_decay
 from fastnmf.core.factors import Factors, pad, row_tasks
 from fastnmf.core.inference import even_weights
 from fastnmf.core.losses.choice import Beta
@@ -34,7 +34,6 @@ from fastnmf.core.objectives import divergence_problem, squared_problem
 from fastnmf.core.problem import full
 from fastnmf.core.thresholds import LEAST_DIVISOR, MU_FLOOR
 from fastnmf.core.updates import WeightedRows
-from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.entry_weights import Weights
 from fastnmf.data.shifts import Pattern
 from fastnmf.kernels.records import LazyRows
@@ -323,7 +322,7 @@ def _scaled(values, exponent):
     return values * 2.0**exponent
 
 
-class StrataRatioStatistics(RatioStatistics):
+class StrataRatioStatistics(HasStrata, RatioStatistics):
     """As `RatioStatistics`, for a model with a shift for every stratum, non-zero only in the columns that it uses.
 
     O(m K + q) numbers, where q counts the pairs of a column and a stratum that has used it. The shift of a new pair
@@ -340,7 +339,6 @@ class StrataRatioStatistics(RatioStatistics):
     """
 
     _of_shifts = ("shift_numerators", "shift_denominators")
-    _sparse_shifts = None
     _state_names = (*RatioStatistics._state_names, "labels", "sizes", "v", "shift_numerators", "shift_denominators")
     _state_names += ("pair_start", "pair_stratum")
 
@@ -357,14 +355,6 @@ class StrataRatioStatistics(RatioStatistics):
         self.shift_numerators, self.shift_denominators = np.zeros(len(self.v)), np.zeros(len(self.v))
         return self
 
-    def restart(self, data, H, v=None):
-        """Initialise as `start` does, but keep labels and sizes of the strata seen so far, whose rows were all zero."""
-        labels, sizes = self.labels, self.sizes
-        super().restart(data, H, v)
-        self._admit_labels(labels)
-        self.sizes[np.searchsorted(self.labels, labels)] += sizes
-        return self
-
     @classmethod
     def from_state(cls, state):
         """Return the statistics whose `to_state` returned `state`."""
@@ -376,10 +366,6 @@ class StrataRatioStatistics(RatioStatistics):
     def n_pairs(self):
         """Number of shift entries."""
         return len(self.v)
-
-    def shifts(self):
-        """Return the shifts in the scale of the user's data, (S, m), dense or CSR."""
-        return shift_arrays.mapped(self.pattern.held(self.v), lambda v: np.ldexp(v, -2 * self.log4_scale))
 
     def hold_shifts(self, sparse_shifts):
         """Choose whether `shifts` are CSR: True, False, or None, where a dense array would be large."""
@@ -399,14 +385,8 @@ class StrataRatioStatistics(RatioStatistics):
 
     def _admit_labels(self, labels):
         """Extend the strata by labels that are new."""
-        labels = merged(self.labels, labels)
-        if len(labels) == len(self.labels):
+        if (labels := self._labels_with(labels)) is None:
             return
-        if self._last_pass is not None:
-            raise ValueError(
-                "A block of a later pass has strata that the first pass did not have; give the same blocks in every "
-                "pass."
-            )
         place, sizes = np.searchsorted(labels, self.labels), np.zeros(len(labels))
         sizes[place] = self.sizes
         self.labels, self.sizes = labels, sizes
@@ -432,10 +412,6 @@ class StrataRatioStatistics(RatioStatistics):
         self.v[of_new] = begun
         start = np.searchsorted(column, np.arange(m + 1)).astype(np.int64)
         self._set_pairs(start, stratum.astype(np.int32))
-
-    def _places(self, data):
-        """Return the place of each stratum of a batch among all strata."""
-        return np.searchsorted(self.labels, data.labels)
 
     def _starts_of_pairs(self, data, place, is_new):
         """Return the shifts with which pairs begin.

@@ -16,9 +16,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core import chunks
-from fastnmf.core.chunks import State, chunk_pairs, summed
+from fastnmf.core.chunks import State
 from fastnmf.core.factors import aligned, refill
 from fastnmf.core.losses.divergences import independence
+from fastnmf.core.shares import chunk_pairs, summed
 from fastnmf.data.design import DesignedStrata, HasDesign, covered
 from fastnmf.data.layout import Compressed, row_index
 from fastnmf.data.matrix import as_matrix

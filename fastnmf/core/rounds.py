@@ -15,11 +15,12 @@ import numpy as np
 
 from fastnmf.core import chunks
 from fastnmf.core.alternate import AlternatingSolver, rebalance
-from fastnmf.core.chunks import Order, Share, State
+from fastnmf.core.chunks import State
 from fastnmf.core.factors import Factors, row_tasks
 from fastnmf.core.iterate import Solver
 from fastnmf.core.losses import KullbackLeibler
 from fastnmf.core.losses.squared import MAX_RESEEDINGS
+from fastnmf.core.shares import Order, Share
 from fastnmf.core.squarem import SQUAREM
 from fastnmf.core.thresholds import REVIVAL_GAIN, huge, model_floor
 from fastnmf.core.updates import MU
@@ -399,32 +400,22 @@ def chunked_solver(problem, factors, extrapolation=None, start_value=None, level
     problem, factors, extrapolation, start_value, level :
         As for `AlternatingSolver`.
     """
-    rounds, data = factors.rounds, factors.rounds.engine.data
+    rounds = factors.rounds
     if "W" in problem.penalties:
         (net,) = problem.penalties["W"]
         problem.penalties["W"] = [SharedNet(net, rounds)]
     if isinstance(problem.losses[0], KullbackLeibler):
         return RatioSolver(problem, factors, level, extrapolation)
     problem.updates["W"] = ChunkUpdate(factors, problem.updates["W"], extrapolation)
-    problem.exact_value = partial(_exact_value, rounds, data, factors)
+    problem.exact_value = partial(_exact_value, rounds)
     if problem.reseed_dead_component is not None:
         problem.reseed_dead_component = partial(_reseed, problem.losses[0], rounds)
     return ChunkedSolver(problem, factors, extrapolation, start_value, level)
 
 
-def _exact_value(rounds, data, factors, _, V=None):
-    """Return the squared error from the residual itself.
-
-    Parameters
-    ----------
-    rounds, data, factors :
-        Of the fit.
-    _ :
-        Not used: the factors as `Problem.exact_value` gives them.
-    V : ndarray or csr_array (n_strata, n_columns), default=None
-        None: the present shifts.
-    """
-    V = data_shifts(data, factors) if V is None else V
+def _exact_value(rounds, factors, V=None):
+    """Return the squared error from the residual itself; V (n_strata, n_columns), None: the present shifts."""
+    V = data_shifts(rounds.engine.data, factors) if V is None else V
     parts = rounds.ask(_residual, factors["H"][:, : factors.rank], V)
     return math.fsum(parts)
 

@@ -23,8 +23,9 @@ from fastnmf.dask.collections import Blocks, blocks_of, concatenated, cut_rows, 
 from fastnmf.dask.engine import DaskSource
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import Layer, is_annotated, with_labels, with_layer
-from fastnmf.data.design import Membership, RowsOfDesign
+from fastnmf.data.design import Membership
 from fastnmf.data.labels import known_labels
+from fastnmf.data.levels import RowsOfDesign
 from fastnmf.data.names import check_names, names_of
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown

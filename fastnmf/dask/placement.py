@@ -14,20 +14,6 @@ LOOK_EVERY, ASK_EVERY = 0.01, 0.5  # seconds from look to look at futures, and a
 ATTEMPTS = 3  # to divide chunks: another worker that is idle may take tasks that are meant for a new one
 
 
-def owners(source, held):
-    """Return the address of the worker that has each chunk, or None while some are being computed again.
-
-    Parameters
-    ----------
-    source : DaskSource
-    held : list of Future
-        What tells for each chunk where it lies.
-    """
-    workers, known = set(source.client.nthreads()), source.client.who_has(held)
-    found = [min(workers.intersection(known.get(each.key, ())), default=None) for each in held]
-    return None if None in found else found
-
-
 def moves(owner, workers):
     """Return which chunks go where, so that no worker has fewer than its share: a dict of chunk -> address.
 
@@ -65,8 +51,9 @@ def divided(source, held, *more):
         None: some chunks are being computed again after a loss.
     """
     for attempt in range(ATTEMPTS + 1):
-        owner = owners(source, held)
-        if owner is None:
+        workers, known = set(source.client.nthreads()), source.client.who_has(held)
+        owner = [min(workers.intersection(known.get(each.key, ())), default=None) for each in held]
+        if None in owner:
             return None
         wanted = moves(owner, sorted(source.client.nthreads()))
         if not wanted or attempt == ATTEMPTS or not _move(source, wanted, held, *more):

@@ -17,6 +17,8 @@ from fastnmf.core.alternate import times_powers
 from fastnmf.core.chunks import GivenStart, Part, State
 from fastnmf.core.factors import scaled
 from fastnmf.core.remote import DiskSource, part_of
+from fastnmf.core.shares import Order, Share, added
+from fastnmf.core.shares import summed as summed_tree
 from fastnmf.data.labels import distinct, known_labels
 from fastnmf.data.matrix import as_matrix, as_numbers
 from fastnmf.data.ondisk import open_csr
@@ -421,7 +423,7 @@ def stepped(each, sums, setting, call):
         return share
 
     turns = reversed(sums) if call.is_backwards else sums
-    shares = [chunks.summed(tree, share_of, is_backwards=call.is_backwards) for tree in turns]
+    shares = [summed_tree(tree, share_of, is_backwards=call.is_backwards) for tree in turns]
     shares = shares[::-1] if call.is_backwards else shares
     shares[0].transferred += call.take_moved()
     _tell([number for _, _, number, *_ in each])
@@ -445,7 +447,7 @@ def owned(value):
         return value if value.flags.writeable else value.copy()
     if sp.issparse(value):
         return value if all(F.flags.writeable for F in (value.data, value.indices, value.indptr)) else value.copy()
-    if not isinstance(value, (chunks.Order, chunks.Share)):
+    if not isinstance(value, (Order, Share)):
         return value
     copies = {name: owned(array) for name, array in vars(value).items() if isinstance(array, np.ndarray)}
     return replace(value, **copies)
@@ -458,7 +460,7 @@ def picked(found, kind, place):
 
 def summed(shares, places):
     """Return a sum of shares, none of which is changed: of the pairs of a tree, whose leaves are places among them."""
-    return chunks.summed(places, shares.__getitem__, chunks.added)
+    return summed_tree(places, shares.__getitem__, added)
 
 
 @task

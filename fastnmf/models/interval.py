@@ -24,7 +24,7 @@ from fastnmf.data.layout import linear_index
 from fastnmf.data.matrix import as_csr, as_matrix, check_unmasked
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.for_checkers import Callback, Iterative, Model
+from fastnmf.models.base.for_checkers import Callback, Iterative, Model, like_fit
 from fastnmf.models.base.nmf import STARTS, BaseNMF
 from fastnmf.typing import Factor, File, Floats, Matrix, Seed
 
@@ -195,32 +195,10 @@ class IntervalNMF(BaseNMF, Iterative):
             X, upper=upper, W=W, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every
         )
 
-    def fit_transform(
-        self,
-        X: Matrix,
-        y: Any = None,
-        *,
-        upper: Matrix | None = None,
-        W: Factor = None,
-        H: Factor = None,
-        layer: str | None = None,
-        checkpoint: File = None,
-        checkpoint_every: float = 60.0,
-    ) -> Floats:
-        """Fit the model and return the result of `transform` for the same bounds.
-
-        Parameters
-        ----------
-        X, y, upper, W, H, layer, checkpoint, checkpoint_every :
-            As for `fit`.
-
-        Returns
-        -------
-        ndarray (n_samples, n_components)
-        """
-        given = {"upper": upper, "W": W, "H": H}
-        self.fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
-        return self.transform(X, upper=upper)
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
+        """Fit the model and return the result of `transform` for the same bounds; arguments as in `fit`."""
+        return self.fit(X, y, **given).transform(X, upper=given.get("upper"))
 
     def transform(self, X: Matrix, *, upper: Matrix | None = None) -> Floats:
         """Return weights of rows with bounds X and `upper` for the fitted components.

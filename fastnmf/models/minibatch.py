@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Literal, Self
 
-from sklearn.exceptions import ConvergenceWarning
-
 from fastnmf.core import batches, passes
 from fastnmf.core.alternate import balanced_factors
 from fastnmf.core.factors import pad, scaled
@@ -21,7 +19,7 @@ from fastnmf.core.iterate import as_arrays, iterate
 from fastnmf.core.losses.choice import Beta, as_divergence
 from fastnmf.core.options import check_bool, check_integer, integer, number, one_of, optional, sweeps_of
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW
-from fastnmf.core.warn import warn, warn_of_one_penalty, warn_once
+from fastnmf.core.warn import warn_of_one_penalty, warn_once
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.design import HasDesign, index_of_rows
 from fastnmf.data.sentences import shown
@@ -29,16 +27,10 @@ from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.callbacks import fit_callbacks
-from fastnmf.models.base.for_checkers import (
-    BetaLoss,
-    Callback,
-    Init,
-    Iterative,
-    with_callbacks,
-)
+from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative, with_callbacks
 from fastnmf.models.base.nmf import NNDSVD, BaseNMF
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
-from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
+from fastnmf.typing import Factor, File, Matrix, Seed, Vector
 
 OTHER_DEFAULTS = {"forget_factor": (1.0, 0.7), "n_components": (10, "auto"), "init": ("features", None)}
 BATCH_STARTS = (*dict.fromkeys((*STARTS, *NNDSVD)), "custom")
@@ -218,7 +210,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         "fresh_restarts_max_iter": integer(),
         "transform_max_iter": optional(integer()),
     }
-    _has_ratios, _not_in_batches, _batch_starts = True, (), BATCH_STARTS
+    _has_ratios, _not_in_batches, _batch_starts, _unit = True, (), BATCH_STARTS, " passes"
 
     def __init__(
         self,
@@ -293,28 +285,6 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         """
         given = {"W": W, "H": H, "sample_weight": sample_weight}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
-
-    def fit_transform(
-        self,
-        X: Matrix,
-        y: Any = None,
-        W: Factor = None,
-        H: Factor = None,
-        *,
-        sample_weight: Vector | None = None,
-        layer: str | None = None,
-        checkpoint: File = None,
-        checkpoint_every: float = 60.0,
-    ) -> Floats:
-        """Fit the model and return the weights of the rows of X, (n_samples, n_components).
-
-        Parameters
-        ----------
-        X, y, W, H, sample_weight, layer, checkpoint, checkpoint_every :
-            As in `fit`.
-        """
-        given = {"W": W, "H": H, "sample_weight": sample_weight}
-        return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given).W_
 
     def partial_fit(
         self,
@@ -547,11 +517,3 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
             self.W_, self.components_, _ = balanced_factors(self.W_, self.components_, data.weight)
         if (index := index_of_rows(data) if self._has_shifts else None) is not None:
             vars(self)["row_strata_"] = index
-
-    def _warn(self, fit, options):
-        if fit.stopped_by == "max_iter" and not fit.converged:
-            warn(
-                f"The fit stopped at max_iter={options.max_iter} passes before the objective converged to "
-                f"tol={options.tol:g}; raise max_iter, or raise tol.",
-                ConvergenceWarning,
-            )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from fastnmf.core.options import one_of, sweeps_of
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
-from fastnmf.data.design import HasDesign, RowsOfDesign
+from fastnmf.data.design import HasDesign
+from fastnmf.data.levels import RowsOfDesign
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.designs import DesignMixin, check_smoothness
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata
@@ -297,33 +298,6 @@ class MiniBatchStratifiedNMF(DesignErrorsMixin, DesignMixin, InspectionMixin, Mi
         X, strata = self._rows_given(X, strata, design, exposure, is_fit=True)
         given = {"strata": strata, "W": W, "H": H, "V": V, "sample_weight": sample_weight}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
-
-    def fit_transform(
-        self,
-        X: Matrix,
-        y: Any = None,
-        W: Factor = None,
-        H: Factor = None,
-        V: Factor = None,
-        *,
-        strata: Groups | None = None,
-        design: SparseOrDense | None = None,
-        exposure: Vector | str | None = None,
-        sample_weight: Vector | None = None,
-        layer: str | None = None,
-        checkpoint: File = None,
-        checkpoint_every: float = 60.0,
-    ) -> Floats:
-        """Fit the model and return the weights of the rows of X, (n_samples, n_components).
-
-        Parameters
-        ----------
-        X, y, W, H, V, strata, design, exposure, sample_weight, layer, checkpoint, checkpoint_every :
-            As in `fit`.
-        """
-        given = {"strata": strata, "design": design, "exposure": exposure, "sample_weight": sample_weight}
-        self.fit(X, y, W, H, V, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
-        return self.W_
 
     def partial_fit(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.options import one_of
 from fastnmf.models.base.classification import ClassPredictionMixin
-from fastnmf.models.base.for_checkers import Callback, Init, Iterative
+from fastnmf.models.base.for_checkers import Callback, Init, Iterative, like_fit
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.typing import Factor, File, Floats, Labels, Matrix, Seed, Vector
@@ -161,35 +161,14 @@ class SemiSupervisedNMF(ClassPredictionMixin, RowErrorsMixin, BaseNMF, Iterative
         given = {"y": y, "W": W, "H": H, "weight": weight}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
 
-    def fit_transform(
-        self,
-        X: Matrix,
-        y: Labels | None = None,
-        *,
-        W: Factor = None,
-        H: Factor = None,
-        weight: Matrix | None = None,
-        layer: str | None = None,
-        checkpoint: File = None,
-        checkpoint_every: float = 60.0,
-    ) -> Floats:
-        """Fit the model and return the weights of the rows of X, computed without their labels.
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Labels | None = None, **given: Any) -> Floats:
+        """Fit the model and return the weights of the rows of X, computed without their labels; arguments as in `fit`.
 
-        Parameters
-        ----------
-        X : sparse matrix or array (n_samples, n_features)
-            Known entries are non-negative and finite.
-        y, W, H, weight, layer, checkpoint, checkpoint_every :
-            As for `fit`.
-
-        Returns
-        -------
-        W : ndarray (n_samples, n_components) of the dtype of X
-            The result of `transform` for X; `W_` if `weight` is given, or if there are no labels.
+        They are the result of `transform` for X; `W_` if `weight` is given, or if there are no labels.
         """
-        given = {"W": W, "H": H, "weight": weight}
-        self.fit(X, y, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
-        return self.W_ if y is None or weight is not None else self.transform(X)
+        self.fit(X, y, **given)
+        return self.W_ if y is None or given.get("weight") is not None else self.transform(X)
 
     def score(self, X: Matrix, y: Labels | None = None, sample_weight: Vector | None = None) -> float:
         """Return the accuracy on the rows with a known label, or the share of X that the model explains.

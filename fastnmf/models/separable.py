@@ -236,24 +236,6 @@ class SeparableNMF(RowErrorsMixin, BaseNMF):
         distances = scaled(distances, 0 if self.normalize else -inner)
         self.history_ = {"iteration": np.arange(len(distances)), "distance": distances}
 
-    def fit_transform(
-        self,
-        X: Matrix,
-        y: Any = None,
-        *,
-        layer: str | None = None,
-        checkpoint: File = None,
-        checkpoint_every: float = 60.0,
-    ) -> Floats:
-        """Find the anchors and return the weights of the rows of X, (n_samples, `n_components_`).
-
-        Parameters
-        ----------
-        X, y, layer, checkpoint, checkpoint_every :
-            As for `fit`.
-        """
-        return self.fit(X, layer=layer, checkpoint=checkpoint).W_
-
     def transform(self, X: Matrix) -> Floats:
         """Return the weights of the rows of X.
 

@@ -14,10 +14,10 @@ from fastnmf.core.inference import infer
 from fastnmf.core.objectives import measure_squared_error
 from fastnmf.core.options import check_bool, one_of
 from fastnmf.kernels.jit import threads
-from fastnmf.models.base.for_checkers import Callback, Runs
+from fastnmf.models.base.for_checkers import Callback, Runs, like_fit
 from fastnmf.models.base.inspection import RowErrorsMixin
 from fastnmf.models.base.nmf import BaseNMF
-from fastnmf.typing import Factor, File, Floats, Matrix
+from fastnmf.typing import Floats, Matrix
 
 
 class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
@@ -143,25 +143,10 @@ class UnderapproximationNMF(RowErrorsMixin, BaseNMF, Runs):
     ):
         self._set(locals())
 
-    def fit_transform(
-        self,
-        X: Matrix,
-        y: Any = None,
-        *,
-        W: Factor = None,
-        H: Factor = None,
-        layer: str | None = None,
-        checkpoint: File = None,
-        checkpoint_every: float = 60.0,
-    ) -> Floats:
-        """Fit the model and return what `transform` returns for X, (n_samples, n_components).
-
-        Parameters
-        ----------
-        X, y, W, H, layer, checkpoint, checkpoint_every :
-            As for `fit`.
-        """
-        return self.fit(X, W=W, H=H, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every).transform(X)
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
+        """Fit the model and return what `transform` returns for X, (n_samples, n_components); arguments as in `fit`."""
+        return self.fit(X, y, **given).transform(X)
 
     def transform(self, X: Matrix) -> Floats:
         """Return non-negative weights of the rows of X for the fitted components.

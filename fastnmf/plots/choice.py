@@ -85,18 +85,8 @@ def plot_rank_selection(result: Any, ax: Any = None, *, style: Style = "paper") 
     line, dot = look.line, 2.7 * look.line
     top.errorbar(ranks, loss, yerr=se, color=BAR, linewidth=1.2 * line, capsize=3, marker="o", markersize=dot, zorder=2)
     top.axhline(loss[best] + se[best], color=QUIET, linewidth=0.7 * line, linestyle=(0, (4, 3)), zorder=1)
-    label = f"rank of the least loss: {ranks[best]}"
-    top.plot(ranks[best], loss[best], "o", color=CHOSEN, markersize=1.7 * dot, zorder=3, label=label)
-    ring = {"markerfacecolor": "none", "markeredgecolor": CHOSEN, "markeredgewidth": line, "linestyle": "none"}
-    label = f"smallest rank within\none standard error: {ranks[simple]}"
-    top.plot(ranks[simple], loss[simple], "o", markersize=3.2 * dot, zorder=3, label=label, **ring)
-    if loss.min() > 0 and loss.max() > 10 * loss.min():
-        top.set_yscale("log")
-    else:
-        top.ticklabel_format(axis="y", useOffset=False)
-    top.set_ylabel("held-out loss", fontsize=look.text)
-    what = {"entries": "entries", "rows_columns": "rows and columns"}[result.method]
-    legend_above(top, look, f"Held out: {what}, {result.n_folds} folds")
+    marked = f"rank of the least loss: {ranks[best]}", f"smallest rank within\none standard error: {ranks[simple]}"
+    _mark(top, look, result, loss, [(ranks[at], loss[at]) for at in (best, simple)], marked)
     if len(panels) == 2:
         low = panels[1]
         low.plot(ranks, result.stability, color=INK, linewidth=line, marker="o", markersize=dot)
@@ -161,21 +151,9 @@ def plot_strata_selection(result: Any, ax: Any = None, *, style: Style = "paper"
     ax.plot(at, losses, "o", color=QUIET, markersize=0.9 * dot, alpha=0.5, markeredgewidth=0, zorder=1)
     bars = {"color": BAR, "linewidth": 1.2 * line, "capsize": 3, "fmt": "o", "markersize": dot, "zorder": 2}
     ax.errorbar(range(len(best)), [row.held_out for row in best], yerr=[row.excess_se for row in best], **bars)
-    label = f"least loss: {result.best.rung}"
-    ax.plot(
-        place[result.best.rung], result.best.held_out, "o", color=CHOSEN, markersize=1.7 * dot, zorder=3, label=label
-    )
-    chosen = result.best_1se
-    ring = {"markerfacecolor": "none", "markeredgecolor": CHOSEN, "markeredgewidth": line, "linestyle": "none"}
-    label = f"simplest within\none standard error: {chosen.rung}"
-    ax.plot(place[chosen.rung], chosen.held_out, "o", markersize=3.2 * dot, zorder=3, label=label, **ring)
-    if losses.min() > 0 and losses.max() > 10 * losses.min():
-        ax.set_yscale("log")
-    else:
-        ax.ticklabel_format(axis="y", useOffset=False)
-    ax.set_ylabel("held-out loss", fontsize=look.text)
-    what = {"entries": "entries", "rows_columns": "rows and columns"}[result.method]
-    legend_above(ax, look, f"Held out: {what}, {result.n_folds} folds")
+    chosen = [(place[row.rung], row.held_out) for row in (result.best, result.best_1se)]
+    marked = f"least loss: {result.best.rung}", f"simplest within\none standard error: {result.best_1se.rung}"
+    _mark(ax, look, result, losses, chosen, marked)
     ax.grid(axis="y", color=GRID, linewidth=0.8)
     plain(ax, look)
     ax.tick_params(which="minor", labelsize=look.small, labelcolor=INK, color=QUIET)
@@ -183,6 +161,34 @@ def plot_strata_selection(result: Any, ax: Any = None, *, style: Style = "paper"
     ax.set_xticks(range(len(best)), [row.rung.replace("_", " ") for row in best], fontsize=look.small)
     settle(ax)
     return ax
+
+
+def _mark(ax, look, result, losses, chosen, marked):
+    """Mark the two choices of a selection, and give the axis of the losses its scale and its name.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    look : Look
+    result : RankSelection or StrataSelection
+    losses : ndarray of float64
+        All on the axes.
+    chosen : list of two (x, y)
+        The least loss, and the choice of the one-standard-error rule.
+    marked : tuple of two str
+        Their labels.
+    """
+    dot = 2.7 * look.line
+    ax.plot(*chosen[0], "o", color=CHOSEN, markersize=1.7 * dot, zorder=3, label=marked[0])
+    ring = {"markerfacecolor": "none", "markeredgecolor": CHOSEN, "markeredgewidth": look.line, "linestyle": "none"}
+    ax.plot(*chosen[1], "o", markersize=3.2 * dot, zorder=3, label=marked[1], **ring)
+    if losses.min() > 0 and losses.max() > 10 * losses.min():
+        ax.set_yscale("log")
+    else:
+        ax.ticklabel_format(axis="y", useOffset=False)
+    ax.set_ylabel("held-out loss", fontsize=look.text)
+    what = {"entries": "entries", "rows_columns": "rows and columns"}[result.method]
+    legend_above(ax, look, f"Held out: {what}, {result.n_folds} folds")
 
 
 def plot_consensus(result: Any, ax: Any = None, *, style: Style = "paper") -> Any:

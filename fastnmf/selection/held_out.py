@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from fastnmf.core.factors import allocate
 from fastnmf.core.losses.choice import Counts
 from fastnmf.data import shifts
-from fastnmf.data.design import RowsOfDesign
 from fastnmf.data.labels import encode_labels
 from fastnmf.data.layout import row_index
+from fastnmf.data.levels import RowsOfDesign
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.counts import fitted_size
 from fastnmf.selection.parallel_fits import is_settled, what_rows_have
@@ -179,13 +179,8 @@ class RowsColumns:
 
         Parameters
         ----------
-        setting : fastnmf.selection.parallel_fits.ParallelFits
-        rank : int
-        fold : int
-        seed : int
-            Of the start.
-        **more
-            Further parameters of the estimator.
+        setting, rank, fold, seed, **more :
+            As for `Entries.measure`.
 
         Returns
         -------

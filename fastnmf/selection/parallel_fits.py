@@ -13,8 +13,8 @@ from fastnmf.core.options import check_jobs
 from fastnmf.core.progress import counting
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import matrix_of, with_labels
-from fastnmf.data.design import Design
 from fastnmf.data.labels import columns_of, encode_labels, is_crossed
+from fastnmf.data.levels import Design
 from fastnmf.data.matrix import as_csr, as_numbers, check_kind, unmasked
 from fastnmf.data.names import names_of, numbered
 from fastnmf.data.sentences import shown

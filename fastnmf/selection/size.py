@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from fastnmf.core import chunks
 from fastnmf.core.options import check_integer
 from fastnmf.core.remote import MAPPED_ABOVE
+from fastnmf.core.shares import Order
 from fastnmf.core.updates import HALS
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
@@ -230,7 +231,7 @@ def _timed(shape, n_entries, n_components, dtype, X, n_threads):
     H, W = np.zeros((shape[1], width), dtype), np.zeros((n_rows, width), dtype)
     H[:, :n_components] = rng.random((shape[1], n_components))
     part, state = chunks.Part(data), chunks.State(W, W.copy())
-    order = chunks.Order(n_components, H=H, gram=H.T.astype(np.float64) @ H, update=HALS(), beta=0.5)
+    order = Order(n_components, H=H, gram=H.T.astype(np.float64) @ H, update=HALS(), beta=0.5)
     seconds = []
     with threads(n_threads):
         for _ in range(_TIMED_PASSES + 1):  # the first one compiles, and transposes

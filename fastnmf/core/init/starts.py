@@ -215,21 +215,10 @@ def features(strata, rank, rng, *, has_shifts=True, needs_positive=False):
 
     Parameters
     ----------
-    strata : fastnmf.data.strata.Strata
-    rank : int
-        Number of components k.
-    rng : numpy.random.Generator
-    has_shifts : bool, default=True
-        Whether the model has shifts.
+    strata, rank, rng, has_shifts :
+        As for `random`, which returns the same.
     needs_positive : bool, default=False
         Whether W and H must be positive, for multiplicative updates.
-
-    Returns
-    -------
-    W : ndarray (n_rows, k) of float64
-    H : ndarray (n_columns, k)
-    v : ndarray (q,), or None
-        Entries of the shifts on ``strata.pattern``.
     """
     n_rows, weight = strata.shape[0], strata.weight
     means = strata.column_means().astype(np.float64)
@@ -367,21 +356,8 @@ def rows(strata, rank, rng, *, has_shifts=True, needs_positive=False):
 
     Parameters
     ----------
-    strata : fastnmf.data.strata.Strata
-    rank : int
-        Number of components k.
-    rng : numpy.random.Generator
-    has_shifts : bool, default=True
-        Whether the model has shifts.
-    needs_positive : bool, default=False
-        Whether W and H must be positive, for multiplicative updates.
-
-    Returns
-    -------
-    W : ndarray (n_rows, k) of float64
-    H : ndarray (n_columns, k)
-    v : ndarray (q,), or None
-        Entries of the shifts on ``strata.pattern``.
+    strata, rank, rng, has_shifts, needs_positive :
+        As for `features`, which returns the same.
     """
     pick = drawn_rows(strata.shape[0], rank, rng)
     return _means_of(strata, pick, strata.column_means(), rng, has_shifts, needs_positive)

@@ -391,15 +391,8 @@ class BetaDivergence(_Divergence):
 
         Parameters
         ----------
-        name : {"W", "H"}
-            The side whose rows are walked.
-        factors : fastnmf.core.factors.Factors
-        side : fastnmf.data.layout.Compressed
-            The data of this side.
-        tasks : ndarray of int64
-            Task table of `side`.
-        out : ndarray (p, K)
-            Overwritten with ``pos``.
+        name, factors, side, tasks, out :
+            As for `KullbackLeibler._walk`.
         sums : ndarray (q,) of float64, or of length 0
             ``sum u x y^(b - 2)`` is added, entry by entry of the shifts; only for side H.
 

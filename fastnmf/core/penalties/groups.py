@@ -10,6 +10,24 @@ from fastnmf.core.options import check_choice, check_number
 from fastnmf.typing import Floats
 
 
+class _Weighted:
+    """Base of the penalties with a weight as their only parameter."""
+
+    degree = 0.0
+    weight: float
+
+    def __init__(self, weight: float = 1.0):
+        check_number("weight", weight)
+        self.weight = float(weight)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.weight!r})"
+
+    def plain(self) -> list[float]:
+        """Return the arguments of the constructor, for a file."""
+        return [self.weight]
+
+
 class GroupPenalty:
     """``2 weight sum_g ||F_g||``, the L2,1 norm (group lasso): whole groups of entries become exactly zero.
 
@@ -83,7 +101,7 @@ class GroupPenalty:
         return np.sqrt(np.square(F).sum(axis=0 if self.groups == "features" else 1, keepdims=True))
 
 
-class AngularPenalty:
+class AngularPenalty(_Weighted):
     """``weight sum over k != l of cos(f_k, f_l)``: components that point into different directions.
 
     An object for `penalties`. Cosines do not depend on the lengths of components, so a penalty of H alone is enough,
@@ -111,20 +129,7 @@ class AngularPenalty:
     (0.0, 1.0)
     """
 
-    degree = 0.0
     block_step = "angles"
-    weight: float
-
-    def __init__(self, weight: float = 1.0):
-        check_number("weight", weight)
-        self.weight = float(weight)
-
-    def __repr__(self):
-        return f"AngularPenalty({self.weight!r})"
-
-    def plain(self) -> list[float]:
-        """Return the arguments of the constructor, for a file."""
-        return [self.weight]
 
     def value(self, F: Floats) -> float:
         """Return the penalty of F (k, p)."""
@@ -140,7 +145,7 @@ class AngularPenalty:
         return np.divide(self.weight * across, lengths, out=np.zeros(F.shape), where=lengths > 0)
 
 
-class HoyerPenalty:
+class HoyerPenalty(_Weighted):
     """``weight sum_k (||f_k||_1 / ||f_k||_2 - 1) / (sqrt(p) - 1)``, one minus Hoyer's sparseness of each component.
 
     An object for `penalties`. A component costs 0 if it has a single entry, and ``weight`` if its p entries are equal,
@@ -170,20 +175,7 @@ class HoyerPenalty:
     3.0
     """
 
-    degree = 0.0
     block_step = "sums"
-    weight: float
-
-    def __init__(self, weight: float = 1.0):
-        check_number("weight", weight)
-        self.weight = float(weight)
-
-    def __repr__(self):
-        return f"HoyerPenalty({self.weight!r})"
-
-    def plain(self) -> list[float]:
-        """Return the arguments of the constructor, for a file."""
-        return [self.weight]
 
     def value(self, F: Floats) -> float:
         """Return the penalty of F (k, p)."""

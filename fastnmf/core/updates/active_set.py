@@ -71,12 +71,10 @@ class LeastSquares:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``gram``, ``pos`` and ``neg``; quadratic.
-        rank : int
-            Columns in use.
         n_sweeps : int, default=1
             Not used.
         """
@@ -99,12 +97,10 @@ class ClusterAssignment:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``gram``, whose diagonal alone is used, and ``pos``; quadratic.
-        rank : int
-            Columns in use.
         n_sweeps : int, default=1
             Not used.
         """

@@ -121,11 +121,9 @@ class WeightedRows:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
-        rank : int
-            Columns in use.
         n_sweeps : int
             Sweeps over the columns.
         rowwise : fastnmf.kernels.records.RowwiseGram
@@ -145,21 +143,12 @@ class WeightedRows:
         return float(parts.sum()), None
 
     def _mu(self, F, sub, rank, n_sweeps, rowwise, sides):
-        """Update F by multiplicative updates.
+        """Update F by `n_sweeps` multiplicative updates.
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
-        sub : fastnmf.core.problem.Subproblem
-        rank : int
-            Columns in use.
-        n_sweeps : int
-            Multiplicative updates.
-        rowwise : fastnmf.kernels.records.RowwiseGram
-            ``grams`` include the shared one.
-        sides : tuple of two LazyRows
-            ``pos`` and ``neg``.
+        F, sub, rank, n_sweeps, rowwise, sides :
+            As for `_hals`.
 
         Returns
         -------
@@ -201,12 +190,10 @@ class ChainDescent:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``chain`` is a `fastnmf.core.penalties.smoothness.Chain`.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Sweeps over the columns.
         """
@@ -259,12 +246,10 @@ class GraphHALS:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``neighbours`` is a `fastnmf.core.losses.graph.Neighbours`, or None.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Sweeps over all rows.
 
@@ -301,12 +286,10 @@ class QuarticDescent:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``pos`` is `LazyRows` that hold A, ``gram`` is ``FᵀF``.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Sweeps over all entries.
         """
@@ -327,12 +310,10 @@ class LinkedDescent:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``pos`` is `LazyRows` that hold A, ``gram`` is ``FᵀF``, ``core`` is S.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Sweeps over all entries.
         """

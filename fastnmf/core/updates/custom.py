@@ -161,11 +161,9 @@ class CustomUpdate:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
-        rank : int
-            Columns in use.
         n_sweeps : int
         """
         gram, own = sub.full_gram(F.shape[1], rank), self.exponent

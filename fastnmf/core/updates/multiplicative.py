@@ -155,12 +155,10 @@ class DampedMU(MU):
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             Its ``pos`` and ``neg`` hold at the initial F; later updates use the same ones.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Number of updates.
         """
@@ -183,12 +181,10 @@ class UnitColumns(MU):
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             As for `MU`.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Number of updates.
         """
@@ -234,12 +230,10 @@ class JointMU:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``parts`` is a list of `fastnmf.core.losses.divergence_mixture.Part`.
-        rank : int
-            Columns in use.
         n_sweeps : int, default=1
             Not used.
         """

@@ -28,12 +28,10 @@ class ProjectedColumns:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``gram`` and ``pos``; quadratic.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Sweeps over the columns.
         """

@@ -24,12 +24,10 @@ class WeightedMedianDescent:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``residual`` is a `fastnmf.core.losses.robust.Residual`.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Sweeps over the columns.
         """
@@ -53,12 +51,10 @@ class ChebyshevLP:
 
         Parameters
         ----------
-        F : ndarray (p, K) of float32 or float64
-            The factor, padded; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``residual`` is a `fastnmf.core.losses.robust.Residual`.
-        rank : int
-            Columns in use.
         n_sweeps : int, default=1
             Not used.
         """

@@ -21,9 +21,10 @@ from fastnmf.core.problem import Problem
 from fastnmf.core.progress import say
 from fastnmf.core.row_errors import explained_share
 from fastnmf.core.updates import MU
-from fastnmf.data.design import HasDesign, Membership, RowsOfDesign
+from fastnmf.data.design import HasDesign, Membership
 from fastnmf.data.design_matrix import check_range
 from fastnmf.data.labels import encode_labels, known_labels
+from fastnmf.data.levels import RowsOfDesign
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads

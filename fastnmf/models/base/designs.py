@@ -23,16 +23,10 @@ from fastnmf.core.row_errors import row_divergences, row_errors
 from fastnmf.core.warn import warn_of_y
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, is_annotated, with_labels, with_layer
-from fastnmf.data.design import (
-    Design,
-    DesignedStrata,
-    HasDesign,
-    Membership,
-    RowsOfDesign,
-    index_of_rows,
-)
+from fastnmf.data.design import DesignedStrata, HasDesign, Membership, index_of_rows
 from fastnmf.data.design_matrix import check_range, is_one_hot, one_hot
 from fastnmf.data.labels import columns_of, is_crossed
+from fastnmf.data.levels import Design, RowsOfDesign
 from fastnmf.data.matrix import as_matrix
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.ranking import feature_scores, strongest_of
@@ -41,9 +35,10 @@ from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.classification import ignores_classes
 from fastnmf.models.base.explain_factors import explain_factors
+from fastnmf.models.base.explanation import Explanation
 from fastnmf.models.base.fitted_state import atomic_fit
 from fastnmf.models.base.for_checkers import available_if
-from fastnmf.models.base.inspection import Explanation, unscaled_errors
+from fastnmf.models.base.inspection import unscaled_errors
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.own_given import place_of_own
 from fastnmf.models.base.ratings import RatingsMixin

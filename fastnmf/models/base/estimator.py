@@ -100,6 +100,8 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         Fitted attributes whose names begin with "_".
     _fitted_shapes : dict
         See `check_fitted_arrays`.
+    _unit : str
+        What `max_iter` counts, where these are not iterations: " passes".
     _loss_parameter : str
         The parameter that holds a name, a number, or a `Divergence`.
     _has_shifts, _is_signed : bool
@@ -119,7 +121,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
     _constraints, _fixed, _not_free, _continued, _fitted_shapes = {}, {}, (), {}, {}
     _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics", "_layer")
     _has_shifts = _is_signed = False
-    _loss_parameter = "beta_loss"
+    _loss_parameter, _unit = "beta_loss", ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -401,7 +403,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         """Warn if the fit has not converged."""
         if fit.stopped_by == "max_iter" and not fit.converged:
             warn(
-                f"The fit stopped at max_iter={options.max_iter} before the objective converged to "
+                f"The fit stopped at max_iter={options.max_iter}{self._unit} before the objective converged to "
                 f"tol={options.tol:g}; raise max_iter, or raise tol.",
                 ConvergenceWarning,
             )

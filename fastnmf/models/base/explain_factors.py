@@ -17,16 +17,16 @@ from fastnmf.data.matrix import as_matrix
 from fastnmf.data.ranking import feature_scores, strongest_of
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import log4_scale_for, square_sum
-from fastnmf.models.base.for_checkers import Bunch
-from fastnmf.models.base.inspection import (
+from fastnmf.models.base.explanation import (
     ExplainedFactor,
     Explanation,
     answer,
     gain_and_weight,
-    is_kullback_leibler,
     normalized_losses,
     null_divergence,
 )
+from fastnmf.models.base.for_checkers import Bunch
+from fastnmf.models.base.inspection import is_kullback_leibler
 
 ITERATIONS = 200  # most iterations of a fit without a factor; components are fixed, so it converges fast
 

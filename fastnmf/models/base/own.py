@@ -36,8 +36,9 @@ from fastnmf.core.row_errors import explained_share, row_divergences
 from fastnmf.core.shifts import apply_gauge
 from fastnmf.data import shifts as shift_arrays
 from fastnmf.data.annotated import check_index, with_labels
-from fastnmf.data.design import HasDesign, RowsOfDesign
+from fastnmf.data.design import HasDesign
 from fastnmf.data.labels import encode_labels, places, values_of
+from fastnmf.data.levels import RowsOfDesign
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads

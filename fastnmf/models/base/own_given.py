@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fastnmf.data.design import RowsOfDesign
 from fastnmf.data.labels import place_of, values_of
+from fastnmf.data.levels import RowsOfDesign
 from fastnmf.data.sentences import shown
 
 # What a fit with own components refuses: parameter -> the values that it takes.

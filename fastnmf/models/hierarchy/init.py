@@ -180,17 +180,8 @@ def random(data, bottom, sizes, rng):
 
     Parameters
     ----------
-    data : Strata
-        float64.
-    bottom : DataLayer
-        Not used; all starts have the same signature.
-    sizes : tuple of int
-        Topics of each level.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    list of ndarray (k_{l-1}, k_l) of float64
+    data, bottom, sizes, rng :
+        As for `nested`, whose result has the same shapes.
     """
     above = (data.shape[1], *sizes)
     return [unit_columns(rng.exponential(size=shape)) for shape in zip(above, sizes, strict=False)]
@@ -201,17 +192,8 @@ def nndsvd(data, bottom, sizes, rng):
 
     Parameters
     ----------
-    data : Strata
-        float64.
-    bottom : DataLayer
-        The lowest layer over these data.
-    sizes : tuple of int
-        Topics of each level.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    list of ndarray (k_{l-1}, k_l) of float64
+    data, bottom, sizes, rng :
+        As for `sequential`.
     """
     return sequential(data, bottom, sizes, rng, start="nndsvd")
 
