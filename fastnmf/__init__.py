@@ -113,6 +113,7 @@ _HOMES = {
     "Strata": "fastnmf.data.strata",
     "load": "fastnmf.models.loading",
     "read": "fastnmf.io.tables",
+    "Readings": "fastnmf.data.readings",
     "open_csr": "fastnmf.data.ondisk",
     "save_csr": "fastnmf.data.ondisk",
     "warmup": "fastnmf.cli.warmup",
@@ -145,6 +146,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.core.stack import nnls as nnls
     from fastnmf.data.ondisk import open_csr as open_csr
     from fastnmf.data.ondisk import save_csr as save_csr
+    from fastnmf.data.readings import Readings as Readings
     from fastnmf.data.strata import Strata as Strata
     from fastnmf.io.tables import read as read
     from fastnmf.models.affine import AffineNMF as AffineNMF

@@ -1,7 +1,8 @@
-"""Take the matrix and the labels out of an AnnData or a similar object."""
+"""Take the matrix and the labels out of an AnnData, `Readings`, or a similar object."""
 
 from collections.abc import Mapping
 
+from fastnmf.data.readings import NamedMatrix, Readings, carried
 from fastnmf.data.sentences import shown
 
 
@@ -77,8 +78,8 @@ def matrix_of(X):
 
 
 def unpack(X, strata):
-    """Return the matrix of X and the labels of its rows; see `with_labels`."""
-    X, strata = with_labels(X, strata)
+    """Return the matrix of X and the labels of its rows, of readings their own where None are given."""
+    X, strata = with_labels(X, carried(X, strata=strata)["strata"])
     return matrix_of(X), strata
 
 
@@ -112,6 +113,11 @@ def with_labels(X, strata):
         )
     if strata not in table.columns:
         known = ", ".join(repr(name) for name in list(table.columns)[:8])
+        if isinstance(X, (Readings, NamedMatrix)):
+            raise ValueError(
+                f"strata={shown(strata)} is not among what was read of the rows ({known or 'nothing'}); name it there, "
+                f"read(..., strata={shown(strata)})."
+            )
         where = "obs; its" if table is not X else "X; the"
         raise ValueError(f"strata={shown(strata)} is not a column of {where} columns are {known}.")
     return X if table is not X else X.drop(columns=strata), table[strata]

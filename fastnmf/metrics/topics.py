@@ -499,7 +499,7 @@ def _togetherness(X, columns, n_rows):
 
 
 def group_words(
-    X: Matrix, strata: Labels | str, n: int = 10, *, feature_names: Names | None = None
+    X: Matrix, strata: Labels | str | None = None, n: int = 10, *, feature_names: Names | None = None
 ) -> dict[Any, list[tuple[str, float]]]:
     """Return the words that are over-represented in each group of rows, with their lift; no model is needed.
 

@@ -10,6 +10,7 @@ from fastnmf.core.options import one_of, sweeps_of
 from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.design import HasDesign, RowsOfDesign
+from fastnmf.data.readings import Readings, carried
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.designs import DesignMixin, check_smoothness
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata
@@ -449,6 +450,8 @@ class MiniBatchStratifiedNMF(DesignErrorsMixin, DesignMixin, InspectionMixin, Mi
     def _rows_of_block(self, block):
         """Return X, and the labels of its rows or a `RowsOfDesign`, of a block."""
         given = block if isinstance(block, Mapping) else {"X": block}
+        if isinstance(block, Readings):
+            given = {"X": block.named()} | carried(block, **dict.fromkeys(ROWS_OF_BLOCKS[1:]))
         if isinstance(block, tuple):
             given = dict(zip(ROWS_OF_BLOCKS, block, strict=False))
         unknown = [name for name in given if name not in ROWS_OF_BLOCKS]

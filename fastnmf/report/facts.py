@@ -10,6 +10,7 @@ from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
 from fastnmf.data.matrix import as_csr, as_numbers
 from fastnmf.data.names import check_names, names_of, read_names
 from fastnmf.data.ranking import feature_scores, specific_to_strata, strongest_of
+from fastnmf.data.readings import Readings, carried
 from fastnmf.data.shifts import dense_row, mapped
 from fastnmf.metrics.maps import topic_map
 from fastnmf.report.examples import Rows
@@ -187,6 +188,12 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None,
     if not hasattr(model, "components_"):
         raise ValueError(f"A report needs a fitted model; this {type(model).__name__} has no components_: call fit.")
     wording = wording_of(kind, model, X)
+    if isinstance(X, Readings):
+        rows_have |= {name: each for name, each in carried(X, **rows_have).items() if name in _used(model)}
+        row_texts = X.get("texts") if row_texts is None else row_texts
+        row_names = X.get("titles") if row_names is None else row_names
+        row_names = X.get("row_names") if row_names is None else row_names
+    row_names = getattr(model, "row_names_", None) if row_names is None else row_names
     has_levels = isinstance(model.components_, list)  # a hierarchy: the topics of its finest level are listed
     H = np.asarray(model.components_[0] if has_levels else model.components_, dtype=np.float64)
     W = model.S_[0] if has_levels else getattr(model, "W_", None)
@@ -254,6 +261,11 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None,
     _mark_strata(facts)
     facts.embedded = embedded(facts, V, shown)
     return facts
+
+
+def _used(model):
+    """Return what a report uses of what readings have, beyond what the model keeps: nothing if that is one label."""
+    return model._uses_of_rows(False) if getattr(model, "_is_designed", False) else ()
 
 
 def feature_names_of(model, given, n_features):

@@ -14,6 +14,7 @@ from fastnmf.core.options import check_integer, check_number
 from fastnmf.data.annotated import with_labels, with_layer
 from fastnmf.data.labels import columns_of, distinct, is_crossed, known_labels, place_of, texts_of, values_of
 from fastnmf.data.matrix import as_csr
+from fastnmf.data.readings import Readings, carried
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
@@ -302,10 +303,12 @@ def _rows_of(model, X, time, strata, design, exposure):
         labels = columns_of(strata)[time]
     else:
         labels = with_labels(X, time)[1]
+    given = {"strata": strata, "design": design, "exposure": exposure}
     if hasattr(model, "_rows_given"):
-        X, rows = model._rows_given(X, strata, design, exposure)
+        own = carried(X, **given)
+        given |= {name: own[name] for name in model._uses_of_rows(is_fit=False)}
+        X, rows = model._rows_given(X.named() if isinstance(X, Readings) else X, **given)
     else:
-        given = {"strata": strata, "design": design, "exposure": exposure}
         if unused := [name for name, value in given.items() if value is not None]:
             raise ValueError(f"{unused[0]} was given, but {type(model).__name__} does not use it; leave it out.")
         rows = None

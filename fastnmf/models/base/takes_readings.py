@@ -1,0 +1,63 @@
+"""Let the methods of estimators take `Readings` as X: with the labels that these have, and the names that models keep.
+
+A method gets what belongs to the rows by name, as if the user had passed it: what is inside knows matrices and labels.
+"""
+
+import functools
+import inspect
+
+import numpy as np
+
+from fastnmf.data.readings import CARRIED, Readings, carried, names_of_rows
+
+_FITS = ("fit", "fit_transform", "partial_fit")
+_METHODS = (*_FITS, "transform", "transform_own", "score", "reconstruction_errors", "explain", "recommend", "adapt")
+_METHODS += ("estimate_shifts", "estimate_dispersion")
+LONGEST_NAME = 100  # characters of a row that a model keeps
+
+
+def take_readings(kind):
+    """Make the methods of an estimator class that read rows take `Readings`."""
+    for name in _METHODS:
+        method = inspect.getattr_static(kind, name, None)
+        if inspect.isfunction(method) and not hasattr(method, "takes_readings"):
+            setattr(kind, name, taking_readings(method))
+
+
+def taking_readings(method):
+    """Return a method that takes `Readings`, too; for methods in descriptors, which `take_readings` does not see."""
+
+    @functools.wraps(method)
+    def takes_readings(self, X, *args, **given):
+        if not isinstance(X, Readings):
+            return method(self, X, *args, **given)
+        is_fit, is_like_fit = method.__name__ in _FITS, method.__name__ == "fit_transform"
+        by_name = inspect.signature(method).bind_partial(self, X, *args, **given).arguments | given
+        takes = inspect.signature(self.fit if is_like_fit else method).parameters
+        used = {name: by_name.get(name) for name in CARRIED if name in takes}
+        used = {name: value for name, value in carried(X, **used).items() if name in self._uses_of_rows(is_fit)}
+        given |= {name: value for name, value in used.items() if value is not None and by_name.get(name) is None}
+        result = method(self, X.named(), *args, **given)
+        if is_fit:
+            keep_source(self, X, has_rows=method.__name__ != "partial_fit")
+        return result
+
+    takes_readings.takes_readings = True
+    return takes_readings
+
+
+def keep_source(model, X, *, has_rows=True):
+    """Set what a fitted model keeps of `Readings`: how they were read, and the names of the rows if these were fitted.
+
+    Parameters
+    ----------
+    model : fitted estimator
+    X : Readings, or any matrix
+    has_rows : bool, default=True
+    """
+    if not isinstance(X, Readings):
+        return
+    if X.get("source") is not None:
+        model.source_ = X.source
+    if has_rows and (rows := names_of_rows(X)) is not None:
+        model.row_names_ = np.array([str(name)[:LONGEST_NAME] for name in rows], dtype=object)
