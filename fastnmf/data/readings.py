@@ -64,7 +64,7 @@ class Readings(Bunch):
     row_names: Array | None
     texts: Array | None
     titles: Array | None
-    source: dict[str, Any] | None
+    source: dict[str, Any]
 
     if not TYPE_CHECKING:  # which would take any attribute for known
 

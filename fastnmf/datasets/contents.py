@@ -35,6 +35,7 @@ class CountData(Data):
     """Simulated counts of cells, and the truth."""
 
     batch: Array
+    strata: Array
     programs: Floats
     usage: Floats
     program_of_cell: Integers

@@ -136,9 +136,9 @@ def simulate_counts(
     Returns
     -------
     bunch : fastnmf.Readings
-        `data`, CSR of float64 counts (n_cells, n_genes); `batch`, text (n_cells,); the truth: `programs`
-        (n_programs, n_genes), rows of sum one, each on a fifth of the genes; `usage` (n_cells, n_programs), expected
-        counts of each programme; `program_of_cell`, the programme used most, also as `target`; `background`
+        `data`, CSR of float64 counts (n_cells, n_genes); `batch`, text (n_cells,), also as `strata`; the truth:
+        `programs` (n_programs, n_genes), rows of sum one, each on a fifth of the genes; `usage` (n_cells, n_programs),
+        expected counts of each programme; `program_of_cell`, the programme used most, also as `target`; `background`
         (n_batches, n_genes), expected counts, on 30 % of the genes in each batch; `feature_names`; `DESCR`.
 
     Raises
@@ -178,9 +178,11 @@ def simulate_counts(
     mean = background[batch] + usage @ programs
     if dispersion > 0:
         mean = mean * rng.gamma(1 / dispersion, dispersion, mean.shape)
+    labels = np.array([f"batch {b}" for b in range(n_batches)])[batch]
     return CountData(
         data=sparse.csr_array(rng.poisson(mean).astype(np.float64)),
-        batch=np.array([f"batch {b}" for b in range(n_batches)])[batch],
+        batch=labels,
+        strata=labels,
         programs=programs,
         usage=usage,
         program_of_cell=main,

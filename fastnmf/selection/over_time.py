@@ -189,7 +189,7 @@ def topics_over_time(
     ----------
     model : NMF, StratifiedNMF or AffineNMF
         Fitted with the squared error, without own components.
-    X : sparse matrix or array (n_samples, n_features), DataFrame, or AnnData
+    X : sparse matrix or array (n_samples, n_features), DataFrame, AnnData, or Readings
         The training data, or new data. Complete.
     time : array-like (n_samples,), or str
         One label for each row, whose sorted order is that of time: numbers, dates, or text such as "2019-07". Or the

@@ -60,9 +60,7 @@ class ParallelFits:
     scoring = "loss"
 
     def __init__(self, X, strata, estimator, n_jobs, **of_design):
-        rows = {"strata": strata} | of_design
-        if getattr(estimator, "_has_shifts", True):
-            rows = carried(X, **rows)
+        rows = carried(X, strata=strata, **of_design)
         strata, design, exposure = (rows.get(name) for name in ("strata", "design", "exposure"))
         X, strata = with_labels(X, strata)
         if isinstance(exposure, str):

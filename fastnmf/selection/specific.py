@@ -109,10 +109,11 @@ def specific_features(
 
     Parameters
     ----------
-    X : sparse matrix or array (n_samples, n_features), DataFrame, or AnnData
+    X : sparse matrix or array (n_samples, n_features), DataFrame, AnnData, or Readings
         Non-negative, finite.
-    strata : array-like (n_samples,), or str
-        One label per row, at least two different ones; or the name of a column of the DataFrame, or of obs.
+    strata : array-like (n_samples,), or str, default=None
+        One label per row, at least two different ones; or the name of a column of the DataFrame, or of obs. None: those
+        of Readings.
     model : fitted estimator, default=None
         What the shared topics explain is removed first: a model ``X ~ W H``, or ``W H + 1 vᵀ``, fitted without labels,
         such as `NMF` or `AffineNMF`. None: nothing is removed, and the question is which features are more frequent.

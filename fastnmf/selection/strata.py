@@ -192,11 +192,11 @@ def select_strata(
 
     Parameters
     ----------
-    X : sparse matrix or array (n_samples, n_features), DataFrame, or AnnData
+    X : sparse matrix or array (n_samples, n_features), DataFrame, AnnData, or Readings
         Non-negative.
-    strata : array-like (n_samples,), or str
-        Label of each row, at least two different ones; or the name of a column of obs or of a DataFrame. Folds are
-        drawn within strata.
+    strata : array-like (n_samples,), or str, default=None
+        Label of each row, at least two different ones; or the name of a column of obs or of a DataFrame. None: those of
+        Readings. Folds are drawn within strata.
     n_components : int or iterable of int, default=(5, 10)
         Numbers of components to try. ``"none"`` also tries each plus the number of strata (at most 20); ``"own"`` also
         tries the numbers of `n_own`.

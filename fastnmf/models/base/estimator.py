@@ -503,8 +503,8 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
 
         The file is an ``.npz`` without pickles: reading it cannot run code, and ``numpy.load(path)["components_"]``
         works, too. It holds the class, all parameters, all fitted attributes, the statistics from which `partial_fit`
-        continues, `source_` if it was set to the source of what `fastnmf.read` returned, and the version. An existing
-        file is replaced only when the new one is complete and on disk.
+        continues, of a fit to what `fastnmf.read` returned how that was read and its names, and the version. An
+        existing file is replaced only when the new one is complete and on disk.
 
         Parameters
         ----------
