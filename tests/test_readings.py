@@ -6,13 +6,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from estimators import again, factors, of_those, one_sentence
 from sklearn.model_selection import cross_val_score, train_test_split
 
 import fastnmf
-from fastnmf import NMF, MetaNMF, MiniBatchStratifiedNMF, Readings, StratifiedNMF
+from fastnmf import NMF, MetaNMF, MiniBatchNMF, MiniBatchStratifiedNMF, Readings, StratifiedNMF
 from fastnmf.metrics import group_words
 
 SHORT = {"max_iter": 5, "tol": 0, "random_state": 0}
@@ -96,7 +97,7 @@ def test_files_are_fitted_saved_and_read_again_and_nothing_is_repeated(tmp_path,
     assert (loaded.transform(new) == want.transform(found.data, strata=SITE, exposure=DEPTH)).all()
     assert loaded.top_features(1) == want.top_features(1, NAMES)
     on_disk = fastnmf.read("t.csv", source=loaded.source_, folder="t")
-    disk = StratifiedNMF(2, **SHORT).fit(on_disk)
+    disk = StratifiedNMF(2, **SHORT).fit(on_disk, strata="site")
     assert disk.feature_names_in_.tolist() == NAMES.tolist() and disk.source_["exposure"] == "depth"
     again = StratifiedNMF(2, **SHORT).fit(on_disk.data, strata=SITE, exposure=DEPTH)
     assert (disk.W_ == again.W_).all() and (disk.transform(on_disk) == disk.transform(found)).all()
@@ -136,8 +137,8 @@ def test_a_report_has_the_names_the_texts_and_the_strata_of_the_data(tmp_path):
     assert weights.read_text().splitlines()[4].startswith("row3,")
 
 
-def test_blocks_and_tasks():
-    found = readings(exposure=DEPTH)
+def test_blocks_tasks_and_other_rows():
+    found, source = readings(exposure=DEPTH), {"kind": "matrix"}
     parts = [slice(0, 10), slice(10, N)]
     dicts = [{"X": X[part], "strata": SITE[part], "exposure": DEPTH[part]} for part in parts]
     models = [
@@ -150,6 +151,13 @@ def test_blocks_and_tasks():
     short = {"n_outer": 1, "task_size": 4, "n_inner": 2, "random_state": 0}
     tasks = [MetaNMF(NMF(2, solver="mu"), **short).fit(x, tasks=[x]) for x in (found, X)]
     assert (tasks[0].components_ == tasks[1].components_).all()
+    found.source = source
+    batches = MiniBatchNMF(2, random_state=0).fit_blocks([found[part] for part in parts])
+    assert batches.source_ is source and batches.feature_names_in_.tolist() == NAMES.tolist()
+    rated = readings(data=np.where(X > 0.5, X, 0))
+    model = StratifiedNMF(2, missing_values="zeros", **SHORT).fit(rated)
+    new = model.recommend(3, 2, X=rated), model.recommend(3, 2, X=rated.data, strata=SITE)
+    assert new[0].names == new[1].names and len(new[0].names) == 2
 
 
 def test_rows_can_be_chosen_and_scikit_learn_splits():
@@ -159,6 +167,8 @@ def test_rows_can_be_chosen_and_scikit_learn_splits():
         assert (part.X == X[rows]).all() and (part.strata["year"] == YEAR[rows]).all()
         assert part.row_names.tolist() == ROWS[rows].tolist() and part.feature_names is found.feature_names
         assert (part.exposure == DEPTH[rows]).all() and part.texts is None
+    frame = readings(data=pd.DataFrame(X, columns=NAMES), row_names=None)
+    assert (frame[[4, 1]].data.to_numpy() == X[[4, 1]]).all()
     train, test = train_test_split(readings(), random_state=0)
     assert train.shape == (18, M) and len(test.strata) == 6
     scores = cross_val_score(StratifiedNMF(2, **SHORT), readings(), cv=2)
@@ -172,7 +182,7 @@ def test_it_is_the_dict_with_attributes_that_it_was():
     assert found["data"] is found.data is found.X and dict(found).keys() == set(found) and "strata" in dir(found)
     found.extra = 1
     assert found["extra"] == 1 and not hasattr(found, "obsm")
-    for other in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+    for other in (found.copy(), copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
         assert type(other) is Readings and (other.strata == SITE).all()
     assert repr(found) == "Readings of 24 rows x 6 features in 2 strata, with feature_names, row_names, extra"
     crossed = Readings(data=sp.csr_array(X), strata={"site": SITE, "year": YEAR})
@@ -196,6 +206,12 @@ def test_it_is_the_dict_with_attributes_that_it_was():
             lambda: NMF(2, **SHORT).fit(readings()).transform(readings(feature_names=NAMES[::-1])),
             "feature names of the fit in a different order",
         ),
+        (lambda: NMF(2).fit(readings(feature_names=NAMES[:3])), "feature_names has 3 names for 6 features"),
+        (lambda: NMF(2).fit(readings(row_names=ROWS[:3])), "row_names has 3 values for 24 rows"),
+        (lambda: StratifiedNMF(2).fit(readings(strata=SITE[:3])), "strata has 3 labels for 24 rows"),
+        (lambda: NMF(2).fit(readings(), layer="counts"), "layer='counts' is chosen when data are read: read(..."),
+        (lambda: Readings(data=X.tolist()), "data is list; expected a matrix"),
+        (lambda: np.asarray(readings()), "Readings hold a matrix with its labels and names, but a matrix alone is"),
         (lambda: fastnmf.tl.nmf(readings()), "adata is a Readings; expected an AnnData"),
     ],
 )

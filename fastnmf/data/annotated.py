@@ -33,6 +33,8 @@ def with_layer(X, layer):
     """
     if layer is None or isinstance(X, Layer):
         return X
+    if isinstance(X, (Readings, NamedMatrix)):
+        raise ValueError(f"layer={shown(layer)} is chosen when data are read: read(..., layer={shown(layer)}).")
     if not is_annotated(X):
         raise ValueError(
             f"layer={shown(layer)} names a layer of an AnnData, but X is a {type(X).__name__}; leave layer out, or "

@@ -13,7 +13,7 @@ import numpy as np
 from fastnmf.typing import Array, Bunch, Floats
 
 CARRIED = ("strata", "design", "exposure", "sample_weight")  # arguments of methods that rows bring with them
-OF_ROWS = (*CARRIED, "row_names", "texts", "titles", "batch", "target")
+OF_ROWS = (*CARRIED, "row_names", "texts", "titles", "annotations", "batch", "target")
 _VIEWS = ("X", "shape", "obs", "obs_names", "var_names")  # of what is stored under other names
 _COLUMN_OF = {"titles": "title", "row_names": "names"}  # where a record has another name
 
@@ -42,6 +42,8 @@ class Readings(Bunch):
     sample_weight, design : default=None
         As `StratifiedNMF.fit` takes them; set them to have `fit` use them.
     feature_names, row_names, texts, titles : ndarray of str, or None
+    annotations : DataFrame, or dict of name -> array-like (n_rows,), default=None
+        Further columns of the rows, whose names `strata` and `exposure` of methods may be: ``obs`` of an ``.h5ad``.
     source : dict, or None
         How the data were read: a fit keeps it as ``model.source_``.
 
@@ -65,6 +67,12 @@ class Readings(Bunch):
     texts: Array | None
     titles: Array | None
     source: dict[str, Any]
+
+    def __init__(self, **values: Any):
+        super().__init__(**values)
+        if len(getattr(values.get("data"), "shape", ())) != 2:
+            found = type(values["data"]).__name__ if "data" in values else "missing"
+            raise TypeError(f"data is {found}; expected a matrix (rows x features), such as an array or a csr_array.")
 
     if not TYPE_CHECKING:  # which would take any attribute for known
 
@@ -95,7 +103,12 @@ class Readings(Bunch):
     @property
     def var_names(self) -> Any:
         """The names of the features, or None."""
-        return self.get("feature_names")
+        found = self.get("feature_names")
+        if isinstance(found, Mapping):  # a vocabulary: name -> column
+            found = sorted(found, key=found.__getitem__)
+        if found is not None and len(found) != self.shape[1]:
+            raise ValueError(f"feature_names has {len(found)} names for {self.shape[1]} features; give one for each.")
+        return found
 
     @property
     def obs_names(self) -> Any:
@@ -109,8 +122,8 @@ class Readings(Bunch):
         columns, source = {}, self.get("source") or {}
         for name in OF_ROWS:
             values = self.get(name)
-            if isinstance(values, Mapping):
-                columns |= values
+            if isinstance(values, Mapping) or values is not None and name == "annotations":
+                columns |= {each: values[each] for each in values}
             elif values is not None and len(getattr(values, "shape", (0,))) == 1:
                 kept = source.get(_COLUMN_OF.get(name, name))
                 columns[kept if isinstance(kept, str) else name] = values
@@ -118,7 +131,21 @@ class Readings(Bunch):
 
     def named(self) -> Any:
         """Return the matrix with its names, for what gets the labels by name: a NamedMatrix, or the matrix on disk."""
+        for name in ("row_names", "texts", "titles"):
+            if (values := self.get(name)) is not None and len(values) != self.shape[0]:
+                raise ValueError(f"{name} has {len(values)} values for {self.shape[0]} rows; give one for each.")
         return self.data if hasattr(self.data, "chunk_rows") else NamedMatrix(self.data, self.obs, self.var_names)
+
+    def copy(self) -> Any:
+        """Return another one that holds the same arrays."""
+        return type(self)(**self)
+
+    def __array__(self, *args: Any, **more: Any) -> Any:
+        """Refuse to become an array, which would silently lose the labels."""
+        raise TypeError(
+            f"{type(self).__name__} hold a matrix with its labels and names, but a matrix alone is expected here; pass "
+            "its data."
+        )
 
     def __getitem__(self, key: Any) -> Any:
         """Return what a name stands for, or the readings of some rows: a slice, a mask or numbers of rows."""
@@ -126,9 +153,8 @@ class Readings(Bunch):
             return super().__getitem__(key)
         rows = key[0] if isinstance(key, tuple) and len(key) == 2 and key[1] in (Ellipsis, slice(None)) else key
         of_rows = {name: _some(self[name], rows) for name in OF_ROWS if name in self}
-        return Readings(
-            **{"data": self.data[rows]} | of_rows | {name: self.get(name) for name in ("feature_names", "source")}
-        )
+        of_all = {name: self.get(name) for name in ("feature_names", "source")}
+        return Readings(**{"data": _some(self.data, rows)} | of_rows | of_all)
 
     def __repr__(self) -> str:
         n_rows, n_columns = self.shape
@@ -158,7 +184,7 @@ class NamedMatrix:
         self.X, self.shape, self.obs, self.obs_names, self.var_names = X, X.shape, obs, obs.index, var_names
 
     def __getitem__(self, rows):
-        return NamedMatrix(self.X[rows], self.obs.some(rows), self.var_names)
+        return NamedMatrix(_some(self.X, rows), self.obs.some(rows), self.var_names)
 
 
 class RowTable:
@@ -186,12 +212,13 @@ class RowTable:
 
 
 def _some(values, rows):
-    """Return what belongs to some rows: of an array, of each array of a dict, or None."""
-    if isinstance(values, Mapping):
-        return {name: _some(each, rows) for name, each in values.items()}
-    if values is None or hasattr(values, "tocsr"):
-        return values if values is None else values.tocsr()[rows]
-    return values.iloc[rows] if hasattr(values, "iloc") else np.asarray(values)[rows]
+    """Return some rows of a matrix, or what belongs to them: of an array, of each array of a dict, or None."""
+    if values is None or isinstance(values, Mapping):
+        return values if values is None else {name: _some(each, rows) for name, each in values.items()}
+    if hasattr(values, "iloc"):
+        return values.iloc[rows]
+    values = values.tocsr() if hasattr(values, "tocsr") else values
+    return (values if hasattr(values, "shape") else np.asarray(values))[rows]
 
 
 def names_of_rows(X):

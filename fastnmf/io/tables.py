@@ -427,7 +427,8 @@ def _cells(path, given):
         data = _kept((as_data(part, path) for part in parts), given["folder"])
     names = as_names(found.feature_names)
     source = _record("cells", given, {"strata": places.record, "exposure": exposure.column}, feature_names=names)
-    return _result(data, source, feature_names=names, row_names=as_names(found.row_names), **of_rows)
+    of_rows |= {"row_names": as_names(found.row_names)} | ({"annotations": found.obs} if is_annotated else {})
+    return _result(data, source, feature_names=names, **of_rows)
 
 
 def _matrix(path, given):

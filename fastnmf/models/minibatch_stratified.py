@@ -16,6 +16,7 @@ from fastnmf.models.base.designs import DesignMixin, check_smoothness
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.strata_rows import DesignErrorsMixin
+from fastnmf.models.base.takes_readings import keep_source
 from fastnmf.models.minibatch import MiniBatchNMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.typing import Array, Factor, File, Floats, Groups, Matrix, Names, Ranking, Seed, SparseOrDense, Vector
@@ -451,6 +452,7 @@ class MiniBatchStratifiedNMF(DesignErrorsMixin, DesignMixin, InspectionMixin, Mi
         """Return X, and the labels of its rows or a `RowsOfDesign`, of a block."""
         given = block if isinstance(block, Mapping) else {"X": block}
         if isinstance(block, Readings):
+            keep_source(self, block, has_rows=False)
             given = {"X": block.named()} | carried(block, **dict.fromkeys(ROWS_OF_BLOCKS[1:]))
         if isinstance(block, tuple):
             given = dict(zip(ROWS_OF_BLOCKS, block, strict=False))

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from fastnmf import metrics
 from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
-from fastnmf.data.matrix import as_csr, as_numbers
+from fastnmf.data.matrix import as_csr, as_numbers, check_kind
 from fastnmf.data.names import check_names, names_of, read_names
 from fastnmf.data.ranking import feature_scores, specific_to_strata, strongest_of
 from fastnmf.data.readings import Readings, carried
@@ -289,6 +289,7 @@ def _checked(model, X, W, H):
         return None
     check_names(names_of(X), getattr(model, "feature_names_in_", None))
     X = matrix_of(with_layer(X, getattr(model, "_layer", None)) if is_annotated(X) else X)
+    check_kind(X)
     X = as_csr(X) if sparse.issparse(X) else np.asarray(X)
     X = as_numbers(X, "X") if X.dtype == object else X
     if X.ndim != 2 or X.shape[1] != H.shape[1]:

@@ -8,6 +8,8 @@ import inspect
 
 import numpy as np
 
+from fastnmf.data.annotated import with_labels
+from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.readings import CARRIED, Readings, carried, names_of_rows
 
 _FITS = ("fit", "fit_transform", "partial_fit")
@@ -28,22 +30,36 @@ def taking_readings(method):
     """Return a method that takes `Readings`, too; for methods in descriptors, which `take_readings` does not see."""
 
     @functools.wraps(method)
-    def takes_readings(self, X, *args, **given):
+    def takes_readings(self, *args, **given):
+        if not any(isinstance(each, Readings) for each in (*args, *given.values())):
+            return method(self, *args, **given)
+        signature, is_fit = inspect.signature(method), method.__name__ in _FITS
+        by_name = signature.bind(self, *args, **given).arguments | given
+        by_name = {name: value for name, value in by_name.items() if name not in ("self", _rest_of(signature))}
+        X = by_name.pop("X", None)
         if not isinstance(X, Readings):
-            return method(self, X, *args, **given)
-        is_fit, is_like_fit = method.__name__ in _FITS, method.__name__ == "fit_transform"
-        by_name = inspect.signature(method).bind_partial(self, X, *args, **given).arguments | given
-        takes = inspect.signature(self.fit if is_like_fit else method).parameters
-        used = {name: by_name.get(name) for name in CARRIED if name in takes}
-        used = {name: value for name, value in carried(X, **used).items() if name in self._uses_of_rows(is_fit)}
-        given |= {name: value for name, value in used.items() if value is not None and by_name.get(name) is None}
-        result = method(self, X.named(), *args, **given)
+            return method(self, *args, **given)
+        takes = inspect.signature(self.fit if method.__name__ == "fit_transform" else method).parameters
+        used = carried(X, **{name: by_name.get(name) for name in CARRIED if name in takes})
+        used = {name: value for name, value in used.items() if by_name.get(name) is None and value is not None}
+        given = by_name | {name: value for name, value in used.items() if name in self._uses_of_rows(is_fit)}
+        matrix = X.named()
+        if isinstance(matrix, DiskCSR):  # which has no columns that a name could mean
+            given |= {"strata": with_labels(X, given["strata"])[1]} if "strata" in given else {}
+            if isinstance(given.get("exposure"), str) and given["exposure"] in X.obs.columns:
+                given["exposure"] = X.obs[given["exposure"]]
+        result = method(self, X=matrix, **given)
         if is_fit:
             keep_source(self, X, has_rows=method.__name__ != "partial_fit")
         return result
 
     takes_readings.takes_readings = True
     return takes_readings
+
+
+def _rest_of(signature):
+    """Return the name of the parameter that collects further arguments by name, or None."""
+    return next((name for name, each in signature.parameters.items() if each.kind is each.VAR_KEYWORD), None)
 
 
 def keep_source(model, X, *, has_rows=True):
