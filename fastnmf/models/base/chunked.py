@@ -46,7 +46,7 @@ class ChunkedFitMixin(AutoStartMixin):
         for name in ("_layer", "_names", "feature_names_in_"):
             vars(self).pop(name, None)
         if (names := names_of(X)) is not None:
-            self._names = self.feature_names_in_ = names
+            vars(self).update(_names=names, feature_names_in_=names)
         self.n_features_in_ = X.shape[1]
         return X
 

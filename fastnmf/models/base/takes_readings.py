@@ -5,12 +5,16 @@ A method gets what belongs to the rows by name, as if the user had passed it: wh
 
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from fastnmf.data.annotated import with_labels
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.readings import CARRIED, Readings, carried, names_of_rows
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _FITS = ("fit", "fit_transform", "partial_fit")
 _METHODS = (*_FITS, "transform", "transform_own", "score", "reconstruction_errors", "explain", "recommend", "adapt")
@@ -26,7 +30,7 @@ def take_readings(kind):
             setattr(kind, name, taking_readings(method))
 
 
-def taking_readings(method):
+def taking_readings(method: Method) -> Method:
     """Return a method that takes `Readings`, too; for methods in descriptors, which `take_readings` does not see."""
 
     @functools.wraps(method)
@@ -54,7 +58,7 @@ def taking_readings(method):
         return result
 
     takes_readings.takes_readings = True
-    return takes_readings
+    return cast("Method", takes_readings)
 
 
 def _rest_of(signature):
