@@ -45,7 +45,7 @@ Functions and classes around a fit:
     consensus, cluster           recurrent components of many runs; clusters
     estimate, warmup             memory and time of a fit; compile beforehand
     read, load                   read a data file; read a saved model
-    Readings                     a matrix with labels and names, which read returns
+    Readings                     X with its labels and names, as read returns it
     save_csr, open_csr, Strata   matrices on disk; a matrix with its groups
     Start, catalogue             components to start from; list of all models
     write_report, write_tables   a fitted model as an HTML page, as tables

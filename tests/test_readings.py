@@ -103,6 +103,8 @@ def test_files_are_fitted_saved_and_read_again_and_nothing_is_repeated(tmp_path,
     assert (disk.W_ == again.W_).all() and (disk.transform(on_disk) == disk.transform(found)).all()
     disk.fit(X, strata=SITE)  # what belonged to the data before is gone
     assert not hasattr(disk, "source_") and not hasattr(disk, "feature_names_in_")
+    warm = NMF(2, warm_start=True, **SHORT).fit(readings()).fit(X)
+    assert not hasattr(warm, "row_names_") and not hasattr(warm, "feature_names_in_")
 
 
 def test_functions_use_what_the_data_have(tmp_path):
@@ -181,7 +183,7 @@ def test_it_is_the_dict_with_attributes_that_it_was():
     found = readings()
     assert found["data"] is found.data is found.X and dict(found).keys() == set(found) and "strata" in dir(found)
     found.extra = 1
-    assert found["extra"] == 1 and not hasattr(found, "obsm")
+    assert found["extra"] == 1 and not hasattr(found, "obsm") and Readings(data=X).strata is None
     for other in (found.copy(), copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
         assert type(other) is Readings and (other.strata == SITE).all()
     assert repr(found) == "Readings of 24 rows x 6 features in 2 strata, with feature_names, row_names, extra"

@@ -13,7 +13,8 @@ import numpy as np
 from fastnmf.typing import Array, Bunch, Floats
 
 CARRIED = ("strata", "design", "exposure", "sample_weight")  # arguments of methods that rows bring with them
-OF_ROWS = (*CARRIED, "row_names", "texts", "titles", "annotations", "batch", "target")
+OF_ROWS = (*CARRIED, "row_names", "texts", "titles", "annotations", "batch", "target")  # the last two of loaders only
+_MAY_LACK = (*OF_ROWS[:-2], "feature_names", "source")  # which then are None
 _VIEWS = ("X", "shape", "obs", "obs_names", "var_names")  # of what is stored under other names
 _COLUMN_OF = {"titles": "title", "row_names": "names"}  # where a record has another name
 
@@ -62,6 +63,9 @@ class Readings(Bunch):
     data: Any
     strata: Array | dict[str, Array] | None
     exposure: Floats | None
+    sample_weight: Any
+    design: Any
+    annotations: Any
     feature_names: Array | None
     row_names: Array | None
     texts: Array | None
@@ -80,6 +84,8 @@ class Readings(Bunch):
             try:
                 return self[name]
             except KeyError:
+                if name in _MAY_LACK:
+                    return None
                 raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self)}.") from None
 
         def __setattr__(self, name, value):

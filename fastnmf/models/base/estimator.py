@@ -272,6 +272,8 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         given |= {} if strata is None else {"strata": strata}
         if self._goes_on(options):
             check_names(names_of(X), getattr(self, "feature_names_in_", None), "the fit that warm_start continues from")
+        for name in ("source_", "row_names_"):  # with warm_start those of the data before
+            vars(self).pop(name, None)
         X = self._validated(X, reset=True)
         with (
             threads(options.n_threads),
