@@ -197,7 +197,7 @@ def test_it_is_the_dict_with_attributes_that_it_was():
     [
         (
             lambda: StratifiedNMF(2).fit(readings(), strata="town"),
-            "strata='town' is not among what was read of the rows",
+            "strata='town' is none of the columns that X has for its rows",
         ),
         (lambda: setattr(readings(), "X", X), "X shows what is stored under another name; set data"),
         (lambda: readings().batch, "Readings has no 'batch'; it has data, feature_names"),

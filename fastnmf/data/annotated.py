@@ -117,8 +117,8 @@ def with_labels(X, strata):
         known = ", ".join(repr(name) for name in list(table.columns)[:8])
         if isinstance(X, (Readings, NamedMatrix)):
             raise ValueError(
-                f"strata={shown(strata)} is not among what was read of the rows ({known or 'nothing'}); name it there, "
-                f"read(..., strata={shown(strata)})."
+                f"strata={shown(strata)} is none of the columns that X has for its rows ({known or 'none'}); read it "
+                f"from the file, too, by read(..., strata={shown(strata)})."
             )
         where = "obs; its" if table is not X else "X; the"
         raise ValueError(f"strata={shown(strata)} is not a column of {where} columns are {known}.")
